@@ -1,0 +1,185 @@
+"""The files of a run folder: their names, atomic writes and the markers of finished stages.
+
+Nothing here knows what the files mean. Every file is written to a temporary name beside it and renamed, so
+that a reader (or a crash) never meets half a file; a stage's marker is written after all of its files.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import ConfigError
+
+STAGES = ("data", "search", "finalists", "evaluation")
+"""Stages that leave a marker, in order; the report is rendered anew whenever it is asked for."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON in one step; NaN and infinity are refused with a ValueError."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write ``table`` as CSV without its index in one step."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder ``reports/NAME`` of one run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def best_model(self) -> Path:
+        return self.path / "best_model.h5"
+
+    @property
+    def best_model_card(self) -> Path:
+        return self.path / "best_model.json"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials.csv"
+
+    @property
+    def epochs(self) -> Path:
+        return self.path / "epochs.csv"
+
+    @property
+    def finalists(self) -> Path:
+        return self.path / "finalists.csv"
+
+    @property
+    def predictions_test(self) -> Path:
+        return self.path / "predictions_test.csv"
+
+    @property
+    def splits(self) -> Path:
+        return self.path / "splits.csv"
+
+    @property
+    def audit(self) -> Path:
+        return self.path / "audit.json"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def space(self) -> Path:
+        return self.path / "space.yaml"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
+    @property
+    def augmentation(self) -> Path:
+        return self.path / "augmentation.npz"
+
+    @property
+    def study(self) -> Path:
+        return self.path / "study.db"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def models(self) -> Path:
+        return self.path / "models"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    def read_run(self) -> dict[str, Any]:
+        """The content of run.json.
+
+        Raises:
+            ConfigError: if the folder holds no readable run.json.
+        """
+        try:
+            content: dict[str, Any] = json.loads(self.run.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{self.path} is not a run folder: it holds no run.json.") from None
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{self.run} cannot be read: it is not valid JSON ({error}).") from None
+        return content
+
+    def update_run(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Apply ``change`` to the content of run.json, write it back and return it."""
+        content = self.read_run()
+        change(content)
+        write_json(self.run, content)
+        return content
+
+    def _marker(self, stage: str) -> Path:
+        if stage not in STAGES:
+            raise ValueError(f"stage must be one of {', '.join(STAGES)}, but got {stage!r}")
+        return self.path / ".stages" / stage
+
+    def finish(self, stage: str) -> None:
+        """Mark ``stage`` as finished; to be called after all of its files are written."""
+        write_text(self._marker(stage), "")
+
+    def reopen(self, stage: str) -> None:
+        """Take back the markers of ``stage`` and of every later stage."""
+        for later in STAGES[STAGES.index(stage) :]:
+            self._marker(later).unlink(missing_ok=True)
+
+    def finished(self, stage: str) -> bool:
+        """Whether ``stage`` and all of its files are whole."""
+        return self._marker(stage).exists()
+
+
+def find_run(name: str, folder: Path) -> RunDir:
+    """The run folder called ``name`` in ``folder``; a path to a run folder is taken too.
+
+    Raises:
+        ConfigError: if there is no such run; the message lists the runs there are.
+    """
+    for path in (folder / name, Path(name)):
+        if (path / "run.json").is_file():
+            return RunDir(path)
+    names = sorted(path.parent.name for path in folder.glob("*/run.json"))
+    known = f"the runs there are: {', '.join(names)}" if names else "there is no run yet"
+    raise ConfigError(f"There is no run {name!r} in {folder}; {known}.")
