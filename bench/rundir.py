@@ -61,74 +61,92 @@ class RunDir:
 
     @property
     def name(self) -> str:
+        """The run's name."""
         return self.path.name
 
     @property
     def report(self) -> Path:
+        """The report."""
         return self.path / "report.html"
 
     @property
     def best_model(self) -> Path:
+        """The winner, as a Keras model."""
         return self.path / "best_model.h5"
 
     @property
     def best_model_card(self) -> Path:
+        """Its classes, input, threshold, temperature and provenance."""
         return self.path / "best_model.json"
 
     @property
     def trials(self) -> Path:
+        """A row a trial."""
         return self.path / "trials.csv"
 
     @property
     def epochs(self) -> Path:
+        """A row an epoch of a trial or finalist."""
         return self.path / "epochs.csv"
 
     @property
     def finalists(self) -> Path:
+        """A row a finalist."""
         return self.path / "finalists.csv"
 
     @property
     def predictions_test(self) -> Path:
+        """A row a test image: what the winner says."""
         return self.path / "predictions_test.csv"
 
     @property
     def splits(self) -> Path:
+        """Which image went where."""
         return self.path / "splits.csv"
 
     @property
     def audit(self) -> Path:
+        """What was found out about the images."""
         return self.path / "audit.json"
 
     @property
     def run(self) -> Path:
+        """Settings, versions, hardware, seconds by stage."""
         return self.path / "run.json"
 
     @property
     def space(self) -> Path:
+        """The search-space file, as it was."""
         return self.path / "space.yaml"
 
     @property
     def evaluation(self) -> Path:
+        """Scores on the test split."""
         return self.path / "evaluation.json"
 
     @property
     def augmentation(self) -> Path:
+        """One image under every policy."""
         return self.path / "augmentation.npz"
 
     @property
     def study(self) -> Path:
+        """The Optuna study, an SQLite file."""
         return self.path / "study.db"
 
     @property
     def checkpoints(self) -> Path:
+        """Weights of what is being retrained."""
         return self.path / "checkpoints"
 
     @property
     def models(self) -> Path:
+        """The finalists that did not win."""
         return self.path / "models"
 
     @property
     def figures(self) -> Path:
+        """The figures of the report."""
         return self.path / "figures"
 
     def read_run(self) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""How good the finalists are, and how sure one can be."""

@@ -1,0 +1,1 @@
+"""Backbones, weights, augmentation, and the models made of them."""

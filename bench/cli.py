@@ -1,0 +1,390 @@
+"""The command line: flags in, settings out, no logic."""
+
+import argparse
+import difflib
+import signal
+import sys
+import textwrap
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import platformdirs
+
+from bench import __version__
+from bench.errors import ConfigError
+from bench.metrics import METRICS
+from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration
+
+CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
+RESUMABLE = ("budget", "time_limit", "jobs", "no_test")
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose error is one sentence, with the nearest flag for a mistyped one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message instead of printing usage and leaving."""
+        if message.startswith("unrecognized arguments:"):
+            given = message.split(":", 1)[1].split()[0]
+            flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+            close = difflib.get_close_matches(given.split("=")[0], flags, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"the flags there are: {', '.join(flags)}"
+            message = f"Unknown argument {given!r}; {hint}"
+        else:
+            message = message[0].upper() + message[1:] + "."
+        raise ConfigError(message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0 done, 1 failed, 2 impossible request, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        options = _parse(arguments)
+        return int(options.action(options, arguments))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted; finished trials are kept. Continue by --resume NAME.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m bench",
+        description="Which pretrained CNN, fine-tuned how, classifies these medical images best, and how sure can one be?",
+        epilog="Each command has its own --help. `python run_bench.py` is `python -m bench run`.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"medical-transfer-bench {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    _add_run(commands)
+    _add_named(
+        commands,
+        "report",
+        _report,
+        "render the report of a run again, from its files alone",
+        "python -m bench report xray",
+    )
+    _add_named(
+        commands,
+        "evaluate",
+        _evaluate,
+        "open the test split of a run that left it sealed (--no-test)",
+        "python -m bench evaluate xray",
+    )
+    predict = _add_named(
+        commands,
+        "predict",
+        _predict,
+        "classify images with the model of a run",
+        "python -m bench predict xray scan1.jpeg scan2.jpeg",
+    )
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files; example: scan1.jpeg")
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        chosen = commands.choices.get(arguments[0], parser) if arguments else parser
+        chosen.error(f"unrecognized arguments: {unknown[0]}")
+    return options
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100)
+
+
+def _add_named(commands: Any, name: str, action: Any, description: str, example: str) -> Any:
+    parser = commands.add_parser(
+        name,
+        help=description,
+        description=f"{description[0].upper()}{description[1:]}.",
+        epilog=f"example: {example}",
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(action=action)
+    parser.add_argument("name", metavar="NAME", help="name of the run, or path of its folder; example: xray")
+    _output_flag(parser)
+    return parser
+
+
+def _output_flag(parser: Any) -> None:
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("reports"),
+        metavar="FOLDER",
+        help="folder of run folders (default: reports; example: --output /data/runs)",
+    )
+
+
+def _add_run(commands: Any) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="search, retrain, evaluate and report",
+        description=textwrap.dedent(
+            """\
+            Compare pretrained CNNs on labelled images: search, retrain the best of each backbone, evaluate the winner
+            once on the test split, and leave an HTML report and a reusable .h5 model in reports/NAME/.
+            Without --data, the embedded demo data are used: synthetic phantoms that say nothing about medicine."""
+        ),
+        epilog="example: python run_bench.py --budget 50 --data path/to/chest_xray --name xray",
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(action=_run)
+    defaults = {name: field.default for name, field in RunSettings.model_fields.items()}
+
+    def flag(name: str, text: str, example: str, default: str | None = None, **arguments: Any) -> None:
+        shown = default or defaults[name.removeprefix("--").replace("-", "_")]
+        target.add_argument(
+            name,
+            default=argparse.SUPPRESS,
+            help=f"{text} (default: {shown}; example: {example})".replace("%", "%%"),
+            **arguments,
+        )
+
+    target = parser.add_argument_group("data")
+    flag(
+        "--data",
+        "folder with train/, val/, test/ of class folders, or class folders alone; or demo",
+        "--data chest_xray",
+        metavar="FOLDER",
+    )
+    flag(
+        "--max-images",
+        "train and validate on a stratified subset of whole patients; test stays whole",
+        "--max-images 1200",
+        "all",
+        type=int,
+        metavar="N",
+    )
+    flag(
+        "--image-size",
+        "height and width in pixels for all backbones; InceptionV3 needs at least 75",
+        "--image-size 96",
+        "the space's, else each backbone's native size: 224, InceptionV3 299",
+        type=int,
+        metavar="N",
+    )
+
+    target = parser.add_argument_group("search")
+    flag("--budget", "number of trials", "--budget 12", type=int, metavar="N")
+    flag(
+        "--space",
+        "search space: a shipped one (default, demo, wide) or a .yaml file",
+        "--space wide",
+        "default, or demo for the demo data",
+        metavar="NAME|FILE",
+    )
+    flag(
+        "--backbones",
+        "narrow the space to these, separated by commas",
+        "--backbones vgg16,resnet50",
+        "all that the space offers",
+        metavar="NAMES",
+    )
+    flag(
+        "--weights",
+        "imagenet, random, or a folder of Keras's .h5 weight files",
+        "--weights random",
+        "imagenet; the demo falls back to random where it cannot be had",
+        metavar="KIND|FOLDER",
+    )
+    flag("--metric", f"validation score that decides: {', '.join(METRICS)}", "--metric log_loss", metavar="NAME")
+    flag(
+        "--epochs",
+        "at most so many epochs a phase (head, then fine-tuning)",
+        "--epochs 4",
+        "the space's, else 8",
+        type=int,
+        metavar="N",
+    )
+    flag("--patience", "a phase ends after so many epochs without gain", "--patience 5", type=int, metavar="N")
+    flag(
+        "--scheduler",
+        "asha stops weak trials early (never before 2 epochs), none trains all to the end",
+        "--scheduler none",
+        metavar="asha|none",
+    )
+    flag(
+        "--views",
+        "pre-drawn augmentations of the training images that the search trains on",
+        "--views 2",
+        type=int,
+        metavar="N",
+    )
+    flag(
+        "--time-limit",
+        "end the search after this time; finalists and evaluation come on top",
+        "--time-limit 2h",
+        "no limit",
+        metavar="TIME",
+    )
+    flag(
+        "--seed", "decides splits, samples, initial heads, orders and augmentations", "--seed 7", type=int, metavar="N"
+    )
+
+    target = parser.add_argument_group("machine")
+    flag(
+        "--jobs",
+        "trials at a time; with 1, a run can be repeated exactly",
+        "--jobs 1",
+        "one a GPU, else one a CPU core up to 8, as memory allows",
+        type=int,
+        metavar="N",
+    )
+    flag(
+        "--address",
+        "Ray cluster to join, as `ray start --head` prints it; --cache and --output must be on a disk that all its machines share",
+        "--address auto",
+        "this machine alone",
+        metavar="ADDRESS",
+    )
+    flag(
+        "--cache",
+        "folder for decoded images and cached features",
+        "--cache /scratch/bench",
+        str(CACHE).replace(str(Path.home()), "~"),
+        type=Path,
+        metavar="FOLDER",
+    )
+    flag(
+        "--cache-size",
+        "disk space that cached features may take; the least recently used leave first",
+        "--cache-size 50G",
+        "20G",
+        metavar="SIZE",
+    )
+
+    target = parser.add_argument_group("output")
+    flag("--name", "name of the run and of its folder", "--name xray", "the data's name and the time", metavar="NAME")
+    _output_flag(target)
+    flag(
+        "--resume",
+        "go on with an interrupted run, or extend a finished one by a larger --budget",
+        "--resume xray --budget 80",
+        "start anew",
+        metavar="NAME",
+    )
+    flag(
+        "--no-test",
+        "leave the test split sealed; `python -m bench evaluate NAME` opens it later",
+        "--no-test",
+        "it is opened once, at the end",
+        action="store_true",
+    )
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    values = {key: value for key, value in vars(options).items() if key not in ("action", "resume")}
+    if "time_limit" in values:
+        values["time_limit"] = parse_duration(values["time_limit"])
+    if "cache_size" in values:
+        values["cache_size"] = parse_bytes(values["cache_size"])
+    if "backbones" in values:
+        values["backbones"] = tuple(name.strip() for name in values["backbones"].split(",") if name.strip())
+    return values
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from bench import pipeline
+    from bench.rundir import find_run
+
+    values = _given(options)
+    if "resume" in options:
+        output = values.pop("output")
+        fixed = sorted(set(values) - set(RESUMABLE))
+        if fixed:
+            flags = ", ".join("--" + name.replace("_", "-") for name in RESUMABLE)
+            raise ConfigError(
+                f"--{fixed[0].replace('_', '-')} cannot be changed when a run is resumed; only {flags} can."
+            )
+        run = find_run(options.resume, output)
+        make_settings(**{"name": run.name, "cache": CACHE, **values})
+        return _execute(pipeline.resume(run, values), arguments[1:])
+    data = values.get("data", "demo")
+    if data != "demo":
+        values["data"] = str(Path(data).absolute())
+    values.setdefault("name", f"{Path(data).name}-{datetime.now():%Y%m%d-%H%M%S}")
+    values.setdefault("cache", CACHE)
+    weights = values.get("weights")
+    if weights not in (None, "imagenet", "random"):
+        values["weights"] = str(Path(weights).absolute())
+    settings = make_settings(**values)
+    pipeline.check_output(pipeline.RunDir(settings.output / settings.name))
+    return _execute(pipeline.prepare(settings), arguments[1:])
+
+
+def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> int:
+    from bench import pipeline, workers
+    from bench.finalists import NoFinalist
+    from bench.models.export import ExportMismatch
+    from bench.screen import Screen
+    from bench.search.tune import SearchFailed
+
+    run = pipeline.Run(request, Screen(), pipeline.python_command(arguments))
+    try:
+        if evaluate:
+            run.evaluate()
+        else:
+            run.execute()
+    except (SearchFailed, NoFinalist, ExportMismatch) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        done = "finished trials are kept" if request.run.trials.exists() else "no trial was finished"
+        print(f"\nInterrupted; {done}. Continue by: python run_bench.py --resume {request.run.name}", file=sys.stderr)
+        return 130
+    finally:
+        workers.stop()
+    return 0
+
+
+def _report(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from bench.report.html import render
+    from bench.rundir import find_run
+
+    print(f"Report: {render(find_run(options.name, options.output))}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from bench import pipeline
+    from bench.rundir import find_run
+
+    return _execute(pipeline.resume(find_run(options.name, options.output), {}), arguments[1:], evaluate=True)
+
+
+def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    import json
+
+    import numpy as np
+
+    from bench.models.export import load_images, predict_file
+    from bench.rundir import find_run
+
+    run = find_run(options.name, options.output)
+    if not run.best_model_card.exists():
+        raise ConfigError(f"Run {run.name!r} has no model yet; finish it by --resume {run.name}.")
+    card = json.loads(run.best_model_card.read_text())
+    missing = [str(path) for path in options.images if not path.is_file()]
+    if missing:
+        raise ConfigError(f"There is no image file {missing[0]}.")
+    try:
+        images = load_images(options.images, card["input"]["height"], card["input"]["channels"])
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ConfigError(f"An image cannot be read: {error}.") from None
+    probabilities = predict_file(run.best_model, images, np.arange(len(images)))
+    print(",".join(["image", *card["classes"]]))
+    for path, row in zip(options.images, probabilities, strict=True):
+        print(",".join([str(path), *(f"{value:.4f}" for value in row)]))
+    return 0

@@ -1,0 +1,151 @@
+"""A backbone and a head become a full model, and its frozen prefix and trainable suffix at a cut.
+
+Keras 3 API only, so that any Keras backend can train these models. BatchNormalization inside the backbone always
+runs in inference mode (``training=False``); with updating statistics frozen features would drift.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from bench.models.augmentation import Policy, make_layers
+from bench.models.backbones import Backbone, Preprocessing, boundary_cut, cut_layer
+
+Model = Any
+
+
+class VariableDropout(layers.Layer):  # type: ignore[misc]
+    """Dropout whose rate is a variable, so that trials with other rates share one traced training step."""
+
+    def __init__(self, seed: int = 0, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.rate = self.add_weight(name="rate", shape=(), initializer="zeros", trainable=False)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """``inputs`` with a share ``rate`` of its values zeroed and the rest scaled up, in training only."""
+        if not training:
+            return inputs
+        keep = keras.random.uniform(keras.ops.shape(inputs), seed=self.seed_generator) >= self.rate
+        return inputs * keras.ops.cast(keep, inputs.dtype) / (1.0 - self.rate)
+
+    def reset(self, rate: float, seed: int) -> None:
+        """Set the rate and start the random stream anew."""
+        self.rate.assign(rate)
+        self.seed_generator.state.assign(keras.random.SeedGenerator(seed).state)
+
+
+def preprocessing_layer(preprocessing: Preprocessing, channels: int) -> Any:
+    """A fixed 1x1 convolution that turns RGB or grey images of 0 to 255 into what the backbone was trained on.
+
+    A convolution, because slicing (``x[..., ::-1]``) saves to .h5 but does not load from it.
+    """
+    kernel = np.zeros((1, 1, channels, 3), np.float32)
+    for output in range(3):
+        wanted = 2 - output if preprocessing.bgr else output
+        kernel[0, 0, wanted if channels == 3 else 0, output] = preprocessing.scale
+    layer = layers.Conv2D(3, 1, trainable=False, name="preprocessing", dtype="float32")
+    layer.build((None, None, None, channels))
+    layer.set_weights([kernel, np.asarray(preprocessing.offsets, np.float32)])
+    return layer
+
+
+def prefix_model(backbone: Backbone, network: Model, size: int, channels: int, depths: Sequence[int]) -> Model:
+    """Images -> the outputs of the frozen prefix at each of ``depths``, in one pass.
+
+    Depth 0 gives pooled features of shape (n, n_features); depth d in 1 to 4 the map at that cut.
+
+    Args:
+        backbone: row of the table.
+        network: its Keras model, built for (size, size, 3).
+        size: height and width in pixels.
+        channels: of the images, 1 or 3.
+        depths: unfreeze depths, each in 0 to 4.
+    """
+    outputs = []
+    for depth in depths:
+        output = cut_layer(network, str(boundary_cut(backbone, depth))).output
+        outputs.append(layers.GlobalAveragePooling2D(name="pool")(output) if depth == 0 else output)
+    images = keras.Input((size, size, channels), name="image")
+    trunk = keras.Model(network.input, outputs, name=f"{backbone.name}_prefix")
+    result = trunk(preprocessing_layer(backbone.preprocessing, channels)(images), training=False)
+    return keras.Model(images, result)
+
+
+def suffix_model(backbone: Backbone, network: Model, size: int, channels: int, depth: int, head: Model) -> Model:
+    """What follows the frozen prefix at unfreeze depth ``depth`` (1 to 5), with ``head`` at its end.
+
+    It shares the layers of ``network``: training it changes that network. At depth 5 it takes images.
+    """
+    cut = boundary_cut(backbone, depth)
+    if cut is None:
+        images = keras.Input((size, size, channels), name="image")
+        values = network(preprocessing_layer(backbone.preprocessing, channels)(images), training=False)
+        return keras.Model(images, head(layers.GlobalAveragePooling2D(name="pool")(values)))
+    boundary = cut_layer(network, cut).output
+    tail = keras.Model(boundary, network.output, name=f"{backbone.name}_tail")
+    features = keras.Input(boundary.shape[1:], name="features")
+    values = tail(features, training=False)
+    return keras.Model(features, head(layers.GlobalAveragePooling2D(name="pool")(values)))
+
+
+def trial_head(n_features: int, n_classes: int, mean: np.ndarray[Any, Any], variance: np.ndarray[Any, Any]) -> Model:
+    """Pooled features -> class probabilities: standardisation, dropout with a variable rate, dense softmax."""
+    features = keras.Input((n_features,), name="pooled")
+    values = layers.Normalization(mean=mean, variance=variance, name="standardise")(features)
+    values = VariableDropout(name="dropout")(values)
+    return keras.Model(
+        features, layers.Dense(n_classes, activation="softmax", name="probabilities")(values), name="head"
+    )
+
+
+def full_model(
+    backbone: Backbone,
+    network: Model,
+    size: int,
+    channels: int,
+    n_classes: int,
+    mean: np.ndarray[Any, Any],
+    variance: np.ndarray[Any, Any],
+    dropout: float,
+) -> Model:
+    """Images of 0 to 255 -> class probabilities, by built-in layers only: what is exported."""
+    images = keras.Input((size, size, channels), name="image")
+    values = preprocessing_layer(backbone.preprocessing, channels)(images)
+    values = network(values, training=False)
+    values = layers.GlobalAveragePooling2D(name="pool")(values)
+    standardise = layers.Normalization(name="standardise")
+    standardise.build(values.shape)
+    standardise.set_weights([mean, variance, np.asarray(0)])
+    standardise.finalize_state()
+    values = layers.Dropout(dropout, name="dropout")(standardise(values))
+    values = layers.Dense(n_classes, activation="softmax", name="probabilities")(values)
+    return keras.Model(images, values, name=f"{backbone.name}_classifier")
+
+
+def augmented(model: Model, policy: Policy, seed: int) -> Model:
+    """``model`` behind the layers of ``policy``, which act in training only; for training, never for export."""
+    if policy.identity:
+        return model
+    images = keras.Input(model.input_shape[1:], name="image")
+    values = images
+    for layer in make_layers(policy, seed):
+        values = layer(values)
+    return keras.Model(images, model(values))
+
+
+def freeze_prefix(backbone: Backbone, network: Model, depth: int) -> None:
+    """Make exactly the last ``depth`` stages of ``network`` trainable."""
+    cut = boundary_cut(backbone, depth)
+    network.trainable = True
+    if cut is None:
+        return
+    if depth == 0:
+        network.trainable = False
+        return
+    frozen = keras.Model(network.input, cut_layer(network, cut).output)
+    for layer in frozen.layers:
+        layer.trainable = False

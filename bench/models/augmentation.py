@@ -1,0 +1,127 @@
+"""Augmentation policies: the names and amounts of a search-space file become Keras layers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How far each image may be changed; everything off is the policy ``none``.
+
+    Attributes:
+        name: as in the search space.
+        rotation: largest angle in degrees, either way.
+        shift: largest displacement as a share of height and width, either way.
+        zoom: largest change of scale as a share, either way (0.05: 0.95 to 1.05).
+        crop: share of height and width that a random crop takes off before resizing back.
+        brightness: largest change as a share of the full range, either way.
+        contrast: largest change of contrast as a share, either way.
+        horizontal_flip: mirror half of the images left to right (moves the heart to the other side).
+        vertical_flip: turn half of the images upside down (anatomically implausible).
+    """
+
+    name: str
+    rotation: float = 0.0
+    shift: float = 0.0
+    zoom: float = 0.0
+    crop: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+
+    def __post_init__(self) -> None:
+        limits = {"rotation": 180.0, "shift": 0.5, "zoom": 0.9, "crop": 0.9, "brightness": 1.0, "contrast": 1.0}
+        for key, limit in limits.items():
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= limit:
+                raise ConfigError(f"Augmentation {self.name!r}: 0 <= {key} <= {limit:g} must hold, but got {value!r}.")
+        for key in ("horizontal_flip", "vertical_flip"):
+            if not isinstance(getattr(self, key), bool):
+                raise ConfigError(
+                    f"Augmentation {self.name!r}: {key} must be true or false, but got {getattr(self, key)!r}."
+                )
+
+    @property
+    def identity(self) -> bool:
+        """Whether images pass unchanged."""
+        return self == Policy(self.name)
+
+    def amounts(self) -> dict[str, Any]:
+        """What is switched on, as in the search-space file."""
+        off = Policy(self.name)
+        names = [field.name for field in fields(self) if field.name != "name"]
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(off, name)}
+
+
+def make_policy(name: str, amounts: Mapping[str, Any] | None) -> Policy:
+    """The policy of one entry under ``augmentations:``.
+
+    Raises:
+        ConfigError: for an unknown or impossible amount; the message lists what there is.
+    """
+    known = [field.name for field in fields(Policy) if field.name != "name"]
+    amounts = amounts or {}
+    if not isinstance(amounts, Mapping):
+        raise ConfigError(f"Augmentation {name!r} must be a mapping of {', '.join(known)}, but got {amounts!r}.")
+    unknown = sorted(set(amounts) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"Augmentation {name!r} has an unknown entry {unknown[0]!r}; known entries: {', '.join(known)}."
+        )
+    return Policy(name, **amounts)
+
+
+def make_layers(policy: Policy, seed: int) -> list[Any]:
+    """Keras layers that apply ``policy`` to images of shape (n, height, width, channels) with values 0 to 255.
+
+    What a rotation or shift uncovers is black, as the edge of a radiograph is. A random crop is a shift within
+    the part that a fixed zoom then takes off, so that each image of a batch is cropped at a place of its own.
+    """
+    from keras import layers
+
+    space: dict[str, Any] = {"fill_mode": "constant", "fill_value": 0.0}
+    made: list[Any] = []
+    if policy.horizontal_flip or policy.vertical_flip:
+        both = policy.horizontal_flip and policy.vertical_flip
+        mode = "horizontal_and_vertical" if both else "horizontal" if policy.horizontal_flip else "vertical"
+        made.append(layers.RandomFlip(mode, seed=seed))
+    if policy.rotation:
+        made.append(layers.RandomRotation(policy.rotation / 360.0, seed=seed + 1, **space))
+    if policy.shift:
+        made.append(layers.RandomTranslation(policy.shift, policy.shift, seed=seed + 2, **space))
+    if policy.zoom:
+        made.append(layers.RandomZoom((-policy.zoom, policy.zoom), seed=seed + 3, **space))
+    if policy.crop:
+        made.append(layers.RandomTranslation(policy.crop / 2, policy.crop / 2, seed=seed + 4, **space))
+        made.append(layers.RandomZoom((-policy.crop, -policy.crop), seed=seed + 5, **space))
+    if policy.brightness:
+        made.append(layers.RandomBrightness(policy.brightness, value_range=(0.0, 255.0), seed=seed + 6))
+    if policy.contrast:
+        made.append(layers.RandomContrast(policy.contrast, value_range=(0.0, 255.0), seed=seed + 7))
+    return made
+
+
+class Augmenter:
+    """Draws augmented copies of batches; the same seed and batches give the same copies."""
+
+    def __init__(self, policy: Policy, seed: int) -> None:
+        self._layers = make_layers(policy, seed)
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Augmented copies of ``images``, both uint8 arrays of shape (n, height, width, channels)."""
+        if not self._layers:
+            return images
+        values: Any = images.astype(np.float32)
+        for layer in self._layers:
+            values = layer(values, training=True)
+        from keras import ops
+
+        rounded: npt.NDArray[np.uint8] = np.clip(np.rint(ops.convert_to_numpy(values)), 0, 255).astype(np.uint8)
+        return rounded

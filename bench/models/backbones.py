@@ -1,0 +1,206 @@
+"""The backbones as a table: builder, sizes, preprocessing and the five stages with the layers they are cut at.
+
+A further backbone is one more row (see CONTRIBUTING.md).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.errors import ConfigError
+from bench.trial import N_STAGES
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a backbone wants its pixels: ``x * scale + offset`` for each output channel, from RGB 0 to 255."""
+
+    scale: float
+    offsets: tuple[float, float, float]
+    bgr: bool
+
+
+CAFFE = Preprocessing(scale=1.0, offsets=(-103.939, -116.779, -123.68), bgr=True)
+TF = Preprocessing(scale=1.0 / 127.5, offsets=(-1.0, -1.0, -1.0), bgr=False)
+"""The two conventions of ``keras.applications.imagenet_utils.preprocess_input``."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One spatial resolution of a backbone.
+
+    Attributes:
+        cut: name of the stage's last layer; ``max_pooling:N`` is the N-th MaxPooling2D layer (its own name
+            depends on what else the session has built).
+        stride: how many input pixels one output position spans.
+        channels: of the stage's output.
+    """
+
+    cut: str
+    stride: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained convolutional network without its classifier.
+
+    Attributes:
+        name: as in a search space.
+        title: as people write it.
+        build: ``build(weights=PATH or None, input_shape=(height, width, 3))`` -> Keras model ending in a map.
+        native_size: height and width in pixels the published weights were trained at.
+        minimum_size: smallest height and width in pixels that the network takes.
+        preprocessing: how its pixels are scaled; becomes a layer inside the model.
+        stages: five, from the input to the output.
+        weights_file: Keras's name for the ImageNet weights without classifier.
+        recipe: the default recipe, a configuration that a textbook would start with.
+        cost: rough milliseconds of (forward, full training step) an image at 96 pixels on two CPU cores.
+    """
+
+    name: str
+    title: str
+    build: Callable[..., Any]
+    native_size: int
+    minimum_size: int
+    preprocessing: Preprocessing
+    stages: tuple[Stage, Stage, Stage, Stage, Stage]
+    weights_file: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    cost: tuple[float, float] = (10.0, 80.0)
+
+    @property
+    def n_features(self) -> int:
+        """Length of the pooled feature vector."""
+        return self.stages[-1].channels
+
+
+def _build_vgg16(**arguments: Any) -> Any:
+    from keras import applications
+
+    return applications.VGG16(include_top=False, **arguments)
+
+
+def _build_resnet50(**arguments: Any) -> Any:
+    from keras import applications
+
+    return applications.ResNet50(include_top=False, **arguments)
+
+
+def _build_inceptionv3(**arguments: Any) -> Any:
+    from keras import applications
+
+    return applications.InceptionV3(include_top=False, **arguments)
+
+
+RECIPE: Mapping[str, Any] = {
+    "augmentation": "light",
+    "unfreeze_depth": 1,
+    "learning_rate": 1e-3,
+    "finetune_factor": 1e-2,
+    "dropout": 0.2,
+    "label_smoothing": 0.0,
+    "batch_size": 32,
+}
+"""Head by Adam at 1e-3, then fine-tuning at 1e-5, dropout 0.2: the Keras guide 'Transfer learning & fine-tuning'."""
+
+BACKBONES: dict[str, Backbone] = {
+    backbone.name: backbone
+    for backbone in (
+        Backbone(
+            name="vgg16",
+            title="VGG16",
+            build=_build_vgg16,
+            native_size=224,
+            minimum_size=32,
+            preprocessing=CAFFE,
+            stages=(
+                Stage("block1_pool", 2, 64),
+                Stage("block2_pool", 4, 128),
+                Stage("block3_pool", 8, 256),
+                Stage("block4_pool", 16, 512),
+                Stage("block5_pool", 32, 512),
+            ),
+            weights_file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            recipe=RECIPE,
+            cost=(26.0, 86.0),
+        ),
+        Backbone(
+            name="resnet50",
+            title="ResNet50",
+            build=_build_resnet50,
+            native_size=224,
+            minimum_size=32,
+            preprocessing=CAFFE,
+            stages=(
+                Stage("pool1_pool", 4, 64),
+                Stage("conv2_block3_out", 4, 256),
+                Stage("conv3_block4_out", 8, 512),
+                Stage("conv4_block6_out", 16, 1024),
+                Stage("conv5_block3_out", 32, 2048),
+            ),
+            weights_file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            recipe=RECIPE,
+            cost=(10.0, 81.0),
+        ),
+        Backbone(
+            name="inceptionv3",
+            title="InceptionV3",
+            build=_build_inceptionv3,
+            native_size=299,
+            minimum_size=75,
+            preprocessing=TF,
+            stages=(
+                Stage("max_pooling:1", 4, 64),
+                Stage("max_pooling:2", 8, 192),
+                Stage("mixed2", 8, 288),
+                Stage("mixed7", 16, 768),
+                Stage("mixed10", 32, 2048),
+            ),
+            weights_file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            recipe=RECIPE,
+            cost=(6.0, 21.0),
+        ),
+    )
+}
+
+
+def get_backbone(name: str) -> Backbone:
+    """The backbone called ``name``.
+
+    Raises:
+        ConfigError: if there is none; the message lists those there are.
+    """
+    try:
+        return BACKBONES[name]
+    except KeyError:
+        raise ConfigError(f"Unknown backbone {name!r}; known backbones: {', '.join(BACKBONES)}.") from None
+
+
+def cut_layer(model: Any, cut: str) -> Any:
+    """The layer of ``model`` that ``cut`` names.
+
+    Raises:
+        ValueError: if the model has no such layer.
+    """
+    kind, _, number = cut.partition(":")
+    if kind != "max_pooling":
+        return model.get_layer(cut)
+    import keras
+
+    pooling = [layer for layer in model.layers if isinstance(layer, keras.layers.MaxPooling2D)]
+    if not 1 <= int(number) <= len(pooling):
+        raise ValueError(f"{model.name} has {len(pooling)} MaxPooling2D layers, so there is no {cut!r}")
+    return pooling[int(number) - 1]
+
+
+def boundary_cut(backbone: Backbone, unfreeze_depth: int) -> str | None:
+    """Name of the layer where the frozen prefix ends, or None at depth 5, where nothing is frozen.
+
+    Raises:
+        ConfigError: if ``0 <= unfreeze_depth <= 5`` does not hold.
+    """
+    if not 0 <= unfreeze_depth <= N_STAGES:
+        raise ConfigError(f"unfreeze_depth must lie in 0 to {N_STAGES}, but got {unfreeze_depth}.")
+    frozen = N_STAGES - unfreeze_depth
+    return backbone.stages[frozen - 1].cut if frozen else None

@@ -1,0 +1,167 @@
+"""Pretrained weights: from Keras's own download and cache, from a folder of .h5 files, or random from a seed.
+
+Whatever the kind, the result is one .h5 file a backbone, which every process of a run loads.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import ConfigError
+from bench.models.backbones import Backbone
+from bench.rundir import write_text
+from bench.seeds import stable_hash
+
+RANDOM_NOTE = "Random weights: no pretraining took place, so this is not transfer learning."
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weight files of a run.
+
+    Attributes:
+        kind: ``imagenet``, ``folder`` or ``random``.
+        note: one sentence about them for the reader.
+        files: backbone name -> .h5 file.
+        sha256: backbone name -> hash of that file's values, layer by layer.
+    """
+
+    kind: str
+    note: str
+    files: dict[str, Path]
+    sha256: dict[str, str]
+
+
+def resolve_weights(
+    wanted: str | None, backbones: Sequence[Backbone], cache: Path, seed: int, fall_back: bool = False
+) -> Weights:
+    """The weights that ``wanted`` names, as files that have been loaded once to check them.
+
+    Args:
+        wanted: ``imagenet`` (also None), ``random``, or a folder that holds Keras's weight files.
+        backbones: those whose weights are needed.
+        cache: folder for the files of random weights.
+        seed: decides random weights.
+        fall_back: take random weights, and say so, where ImageNet weights cannot be had.
+
+    Raises:
+        ConfigError: if weights cannot be had or do not fit.
+    """
+    if wanted == "random":
+        return _random(backbones, cache, seed, RANDOM_NOTE)
+    if wanted in (None, "imagenet"):
+        try:
+            return _imagenet(backbones, cache)
+        except ConfigError as error:
+            if not fall_back or wanted is not None:
+                raise
+            return _random(backbones, cache, seed, f"{RANDOM_NOTE} ({error})")
+    return _from_folder(Path(str(wanted)), backbones, cache)
+
+
+def load_backbone(backbone: Backbone, size: int, weights_file: Path | None) -> Any:
+    """The backbone as a Keras model for images of shape (size, size, 3), with the weights of ``weights_file``.
+
+    Raises:
+        ConfigError: if the file does not fit the network.
+    """
+    try:
+        return backbone.build(weights=str(weights_file) if weights_file else None, input_shape=(size, size, 3))
+    except (ValueError, OSError, KeyError) as error:
+        if weights_file is None:
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"{weights_file} does not hold the weights of {backbone.title} without classifier: {first}"
+        ) from error
+
+
+def weights_hash(model: Any) -> str:
+    """SHA-256 over the values of all weights of a Keras model, in order."""
+    digest = hashlib.sha256()
+    for value in model.get_weights():
+        digest.update(f"{value.shape}{value.dtype}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _checked(
+    kind: str, note: str, backbones: Sequence[Backbone], cache: Path, find: Callable[[Backbone], Path]
+) -> Weights:
+    files = {backbone.name: find(backbone) for backbone in backbones}
+    return Weights(
+        kind, note, files, {backbone.name: _hash(backbone, files[backbone.name], cache) for backbone in backbones}
+    )
+
+
+def _hash(backbone: Backbone, file: Path, cache: Path) -> str:
+    """Hash of the weights in ``file`` once they have been loaded; remembered until the file changes."""
+    found = file.stat()
+    known = cache / "weights" / f"{stable_hash(backbone.name, str(file), found.st_size, found.st_mtime_ns)}.sha256"
+    if not known.is_file():
+        write_text(known, weights_hash(load_backbone(backbone, _smallest(backbone), file)))
+    return known.read_text()
+
+
+def _smallest(backbone: Backbone) -> int:
+    return max(backbone.minimum_size, 32)
+
+
+def _imagenet(backbones: Sequence[Backbone], cache: Path) -> Weights:
+    import keras
+
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+
+    def find(backbone: Backbone) -> Path:
+        path = home / "models" / backbone.weights_file
+        if not path.is_file():
+            keras.utils.disable_interactive_logging()
+            try:
+                backbone.build(weights="imagenet", input_shape=(_smallest(backbone), _smallest(backbone), 3))
+            except Exception as error:  # whatever the download raises: the network decides
+                raise ConfigError(
+                    f"The ImageNet weights of {backbone.title} are not in {path.parent} and could not be downloaded; "
+                    f"put {backbone.weights_file} there, or give --weights FOLDER or --weights random."
+                ) from error
+        return path
+
+    return _checked("imagenet", "ImageNet weights as published with keras.applications.", backbones, cache, find)
+
+
+def _from_folder(folder: Path, backbones: Sequence[Backbone], cache: Path) -> Weights:
+    if not folder.is_dir():
+        raise ConfigError(
+            f"--weights takes imagenet, random or a folder of .h5 files, but {str(folder)!r} is none of them."
+        )
+    missing = [backbone.weights_file for backbone in backbones if not (folder / backbone.weights_file).is_file()]
+    if missing:
+        raise ConfigError(f"{folder} lacks {', '.join(missing)}; Keras's own file names are expected.")
+    return _checked(
+        "folder",
+        f"Weights from the folder {folder}.",
+        backbones,
+        cache,
+        lambda backbone: (folder / backbone.weights_file).resolve(),
+    )
+
+
+def _random(backbones: Sequence[Backbone], cache: Path, seed: int, note: str) -> Weights:
+    def find(backbone: Backbone) -> Path:
+        path = cache / "weights" / f"{backbone.name}-random-{seed}.weights.h5"
+        if not path.is_file():
+            import keras
+
+            keras.utils.set_random_seed(seed)
+            model = load_backbone(backbone, _smallest(backbone), None)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+                temporary = Path(scratch) / path.name
+                model.save_weights(temporary)
+                temporary.replace(path)
+        return path
+
+    return _checked("random", note, backbones, cache, find)

@@ -1,0 +1,676 @@
+"""The stages of a run in their order: data, search, finalists, evaluation, report.
+
+Everything that can be wrong with a request is found by `prepare`, before the run folder exists.
+"""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+
+from bench import RULES, __version__, finalists, workers
+from bench.data.sources import ImageSet, open_source
+from bench.data.splits import SplitReport, assign_splits, describe, subset
+from bench.data.store import StoredImages, store_images
+from bench.errors import ConfigError
+from bench.evaluation.final import Scene, decide, open_test
+from bench.features import boundary_bytes
+from bench.metrics import get_metric
+from bench.models.backbones import Backbone, get_backbone
+from bench.models.export import predict_file
+from bench.models.weights import Weights, resolve_weights
+from bench.results import TrialLog
+from bench.rundir import RunDir, write_json, write_table, write_text
+from bench.screen import Screen, describe_config, duration
+from bench.search.space import Space, load_space, parse_space
+from bench.settings import RunSettings
+from bench.task import Task
+from bench.trial import TrialConfig
+
+DEFAULT_EPOCHS = 8
+MODEL_BYTES = 120 * 10**6
+"""About what one exported model takes; a run writes one a backbone and one checkpoint."""
+GALLERY_COLUMNS = 6
+PACKAGES = ("tensorflow", "keras", "ray", "optuna", "numpy", "pandas", "scikit-learn", "pillow")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run that can be carried out: checked settings, and what they name.
+
+    Attributes:
+        settings: of the run.
+        run: its folder.
+        space: what is searched.
+        backbones: rows of the backbones that the space offers.
+        source: the images that take part, table and all.
+        splits: what was decided about the splits.
+        sizes: backbone name -> image size in pixels.
+        epochs: at most so many a phase.
+    """
+
+    settings: RunSettings
+    run: RunDir
+    space: Space
+    backbones: tuple[Backbone, ...]
+    source: ImageSet
+    splits: SplitReport
+    sizes: Mapping[str, int]
+    epochs: int
+
+
+def prepare(settings: RunSettings, space: Space | None = None) -> Request:
+    """Check everything about a request that can be checked before work starts.
+
+    Args:
+        settings: of the run.
+        space: what is searched; read from ``settings`` if None.
+
+    Raises:
+        ConfigError: for the first thing that is wrong.
+    """
+    space = space or load_space(settings.space_name, settings.backbones)
+    backbones = tuple(get_backbone(name) for name in space.backbones)
+    wanted = settings.image_size or space.image_size
+    sizes = {backbone.name: wanted or backbone.native_size for backbone in backbones}
+    for backbone in backbones:
+        if sizes[backbone.name] < backbone.minimum_size:
+            raise ConfigError(
+                f"{backbone.title} needs images of at least {backbone.minimum_size} pixels, "
+                f"but --image-size is {sizes[backbone.name]}; enlarge it or leave {backbone.title} out by --backbones."
+            )
+    source = open_source(settings.data, settings.seed)
+    table, splits = assign_splits(source.table, settings.seed)
+    if settings.max_images:
+        table = subset(table, settings.max_images, settings.seed)
+    return Request(
+        settings=settings,
+        run=RunDir(settings.output / settings.name),
+        space=space,
+        backbones=backbones,
+        source=_restricted(source, table),
+        splits=splits,
+        sizes=sizes,
+        epochs=settings.epochs or space.epochs or DEFAULT_EPOCHS,
+    )
+
+
+def _restricted(source: ImageSet, table: pd.DataFrame) -> ImageSet:
+    """``source`` with the images of ``table`` only, in its order."""
+    position = {name: row for row, name in enumerate(source.table["image"])}
+    rows = [position[name] for name in table["image"]]
+    return dataclasses.replace(
+        source, table=table, stamps=tuple(source.stamps[row] for row in rows), read=lambda row: source.read(rows[row])
+    )
+
+
+def check_output(run: RunDir) -> None:
+    """Check that a new run folder can be made.
+
+    Raises:
+        ConfigError: if the name is taken or the folder cannot be written.
+    """
+    if run.path.exists():
+        raise ConfigError(
+            f"There is a run {run.name!r} in {run.path.parent} already; choose another --name, or go on with it by --resume {run.name}."
+        )
+    try:
+        run.path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(run.path.parent, os.W_OK):
+            raise PermissionError("no permission")
+    except OSError as error:
+        raise ConfigError(
+            f"The output folder {run.path.parent} cannot be written ({error.strerror or error})."
+        ) from None
+
+
+def needed_bytes(request: Request) -> tuple[int, int]:
+    """Bytes that a run may write: (into the cache, into the output folder)."""
+    counts = request.source.table["split"].value_counts()
+    n_images, n_train, n_val = len(request.source.table), int(counts.get("train", 0)), int(counts.get("val", 0))
+    views = sum(
+        1 if policy.identity else min(request.settings.views, request.epochs)
+        for policy in request.space.policies.values()
+    )
+    features = sum(
+        boundary_bytes(backbone, request.sizes[backbone.name], 3, depth) * (n_train * views + n_val)
+        for backbone in request.backbones
+        for depth in {0, *request.space.depths}
+    )
+    images = sum(n_images * size * size * 3 for size in set(request.sizes.values()))
+    weights = MODEL_BYTES * len(request.backbones)
+    return 2 * images + min(features, request.settings.cache_size) + weights, MODEL_BYTES * (len(request.backbones) + 1)
+
+
+def check_disk(request: Request) -> str:
+    """Check that the disks have room for what the run may write; returns that in words.
+
+    Raises:
+        ConfigError: if one has not.
+    """
+    cache, output = needed_bytes(request)
+    places = [(_existing(request.settings.cache), cache, "--cache"), (_existing(request.run.path), output, "--output")]
+    if places[0][0].stat().st_dev == places[1][0].stat().st_dev:
+        places = [(places[0][0], cache + output, "--cache")]
+    for folder, needed, flag in places:
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise ConfigError(
+                f"The run may write {_gigabytes(needed)} but only {_gigabytes(free)} are free in {folder}; "
+                f"choose another folder by {flag}, or take a smaller --cache-size, --image-size or --max-images."
+            )
+    return f"up to {_gigabytes(cache)} in {request.settings.cache}, {_gigabytes(output)} in {request.run.path}"
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+
+
+def expected_seconds(request: Request, workers_found: workers.Workers) -> float:
+    """A rough guess of a run's length from unit costs on two CPU cores; within a factor of two or three."""
+    counts = request.source.table["split"].value_counts()
+    n_train, n_val, n_test = (int(counts.get(split, 0)) for split in ("train", "val", "test"))
+    views = min(request.settings.views, request.epochs)
+    speed = max(workers_found.cpus / 2, 30.0 * workers_found.total_gpus)
+    total = 0.0
+    for backbone in request.backbones:
+        scale = (request.sizes[backbone.name] / 96) ** 2 / 1000 / speed
+        forward, full = (scale * cost for cost in backbone.cost)
+        trials = request.settings.budget / len(request.backbones)
+        deepest = max(request.space.depths)
+        suffix = full * 0.1 * deepest**2 / 2
+        filled = min(trials, sum(1 if policy.identity else views for policy in request.space.policies.values()))
+        total += forward * (n_train * filled + n_val) + trials * request.epochs * n_train * suffix * 0.6
+        total += request.epochs * n_train * (forward + suffix) + forward * n_test + trials * 3 + 30
+    return total
+
+
+class Run:
+    """One run on its way through the stages; a finished stage is passed over, so this is also how one resumes.
+
+    Args:
+        request: what is to be done.
+        screen: where the user is told.
+        command: the command line, for the record.
+    """
+
+    def __init__(self, request: Request, screen: Screen, command: str) -> None:
+        self.request = request
+        self.run = request.run
+        self.screen = screen
+        self.command = command
+        self.metric = get_metric(request.settings.metric)
+        self._workers: workers.Workers | None = None
+        self._stored: dict[str, StoredImages] = {}
+        self._table = request.source.table
+        self._weights: Weights | None = None
+
+    def execute(self) -> RunDir:
+        """Go through all stages and leave report and model.
+
+        Raises:
+            ConfigError: if weights cannot be had (before the run folder exists), or the data of a resumed run changed.
+        """
+        request, settings = self.request, self.request.settings
+        disk = check_disk(request)
+        self._workers = workers.start(settings.jobs, settings.address)
+        self._weights = self._resolve_weights()
+        if not self.run.run.exists():
+            check_output(self.run)
+            self._create()
+        self._announce(disk)
+        self._data()
+        self._search()
+        self._finalists()
+        self._evaluation()
+        return self._report()
+
+    def evaluate(self) -> RunDir:
+        """Open the test split of a run that left it sealed."""
+        settings = self.request.settings
+        if not self.run.finished("finalists"):
+            raise ConfigError(f"Run {self.run.name!r} has no finalists yet; finish it by --resume {self.run.name}.")
+        if self.run.finished("evaluation") and self.run.evaluation.exists():
+            raise ConfigError(f"The test split of run {self.run.name!r} is open already: see {self.run.evaluation}.")
+        self._workers = workers.start(settings.jobs, settings.address)
+        self._weights = self._resolve_weights()
+        self._data()
+        self._evaluation(sealed=False)
+        return self._report()
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Time a stage, and mark it as finished when its files are whole."""
+        started = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - started
+
+        def note(content: dict[str, Any]) -> None:
+            spent = content.setdefault("seconds", {})
+            spent[name] = round(spent.get(name, 0.0) + seconds, 3)
+
+        self.run.update_run(note)
+        self.run.finish(name)
+
+    def _resolve_weights(self) -> Weights:
+        settings = self.request.settings
+        assert self._workers is not None
+        weights: Weights = workers.run_alone(
+            self._workers,
+            resolve_weights,
+            settings.weights,
+            self.request.backbones,
+            settings.cache.absolute(),
+            settings.seed,
+            settings.is_demo,
+        )
+        return weights
+
+    def _create(self) -> None:
+        request, settings = self.request, self.request.settings
+        self.run.path.mkdir(parents=True)
+        write_text(self.run.space, request.space.text)
+        write_json(
+            self.run.run,
+            {
+                "name": self.run.name,
+                "suite_version": __version__,
+                "rules": RULES,
+                "command": self.command,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "settings": {**settings.model_dump(mode="json"), "epochs": request.epochs},
+                "space": {
+                    "name": request.space.name,
+                    "parameters": {parameter.name: parameter.describe() for parameter in request.space.parameters},
+                    "augmentations": {name: policy.amounts() for name, policy in request.space.policies.items()},
+                    "points": [dict(point) for point in request.space.points],
+                },
+                "weights": self._describe_weights(),
+                "hardware": self._hardware(),
+                "packages": _versions(),
+                "seconds": {},
+            },
+        )
+
+    def _describe_weights(self) -> dict[str, Any]:
+        assert self._weights is not None
+        return {"kind": self._weights.kind, "note": self._weights.note, "sha256": self._weights.sha256}
+
+    def _hardware(self) -> dict[str, Any]:
+        assert self._workers is not None
+        return {
+            "cpus": self._workers.cpus,
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "gpus": [f"{self._workers.total_gpus} GPU(s)"] if self._workers.total_gpus else [],
+            "machine": platform.machine(),
+            "system": f"{platform.system()} {platform.release()}",
+            "jobs": self._workers.jobs,
+            "threads": self._workers.threads,
+        }
+
+    def _announce(self, disk: str) -> None:
+        request, settings = self.request, self.request.settings
+        assert self._weights is not None and self._workers is not None
+        found = describe(self._table)
+        splits = "; ".join(
+            f"{split} {part['images']} images of {part['patients']} patients ("
+            + ", ".join(f"{name} {count}" for name, count in part["classes"].items())
+            + ")"
+            for split, part in found.items()
+        )
+        guess = expected_seconds(request, self._workers)
+        sizes = ", ".join(f"{backbone.title} {request.sizes[backbone.name]} px" for backbone in request.backbones)
+        self.screen.summary(
+            f"Run {self.run.name}: {settings.budget} trials",
+            [
+                ("data", f"{request.source.path}; patients: {request.source.patient_rule}"),
+                ("splits", splits),
+                ("machine", self._workers.describe()),
+                ("space", f"{request.space.name}: {', '.join(p.name for p in request.space.parameters)}"),
+                ("backbones", f"{sizes}; {self._weights.kind} weights"),
+                ("objective", f"validation {self.metric.title}, at most {request.epochs} epochs a phase"),
+                ("expected", f"very roughly {duration(guess / 2)} to {duration(guess * 2)}; disk: {disk}"),
+            ],
+        )
+        for note in (*request.source.notes, *request.splits.notes):
+            self.screen.line(f"  note: {note}")
+        if self._weights.kind == "random":
+            self.screen.warning(self._weights.note)
+        self.screen.line("")
+
+    def _data(self) -> None:
+        request, settings = self.request, self.request.settings
+        cache = settings.cache.absolute()
+        sizes = sorted(set(request.sizes.values()))
+        with self.screen.counting("Images decoded", len(self._table)) as counting:
+            by_size = store_images(request.source, sizes, cache, counting.advance)
+        self._stored = {name: by_size[size] for name, size in request.sizes.items()}
+        any_size = by_size[sizes[0]]
+        known = self.run.read_run().get("data", {}).get("fingerprint")
+        if known not in (None, any_size.fingerprint):
+            raise ConfigError(
+                f"The images in {request.source.path} have changed since run {self.run.name!r} was started; start a new run."
+            )
+        if any_size.unreadable:
+            rows = [row for row, _ in any_size.unreadable]
+            self._table = self._table.copy()
+            self._table.loc[rows, "split"] = ""
+            self.screen.line(f"  note: {len(rows)} images cannot be read and were left out; audit.json lists them.")
+            _require_all_classes(self._table, request.source.classes)
+        if self.run.finished("data"):
+            return
+        with self._stage("data"):
+            self._write_data(any_size)
+
+    def _write_data(self, stored: StoredImages) -> None:
+        source, splits = self.request.source, self.request.splits
+        table = self._table[self._table["split"] != ""]
+        write_table(
+            self.run.splits,
+            table[["image", "label", "patient_narrow", "split"]].rename(columns={"patient_narrow": "patient"}),
+        )
+        names = source.table["image"]
+        left_out = [{"file": str(names.iloc[row]), "reason": reason} for row, reason in stored.unreadable]
+        write_json(
+            self.run.audit,
+            {
+                "images": len(source.table),
+                "left_out": left_out,
+                "patients": {
+                    "wide": int(table["patient"].nunique()),
+                    "narrow": int(table["patient_narrow"].nunique()),
+                    "rule": source.patient_rule,
+                },
+                "shared_patients": splits.shared_patients,
+                "moved": splits.moved,
+            },
+        )
+        notes = [*source.notes, *splits.notes]
+        if left_out:
+            notes.append(f"{len(left_out)} images cannot be read and were left out.")
+
+        def add(content: dict[str, Any]) -> None:
+            content["data"] = {
+                "source": source.source,
+                "path": source.path,
+                "fingerprint": stored.fingerprint,
+                "synthetic": source.synthetic,
+                "classes": list(source.classes),
+                "channels": stored.channels,
+                "splits": describe(table),
+                "notes": notes,
+            }
+
+        self.run.update_run(add)
+
+    def _task(self) -> Task:
+        """What training needs to know; the test split's rows are not in it."""
+        request, settings = self.request, self.request.settings
+        index = {name: number for number, name in enumerate(request.source.classes)}
+        rows = {split: np.flatnonzero((self._table["split"] == split).to_numpy()) for split in ("train", "val")}
+        labels = {
+            split: self._table["label"].iloc[chosen].map(index).to_numpy(dtype=np.int64)
+            for split, chosen in rows.items()
+        }
+        assert self._weights is not None
+        return Task(
+            images=self._stored,
+            rows=rows,
+            labels=labels,
+            n_classes=len(request.source.classes),
+            backbones={backbone.name: backbone for backbone in request.backbones},
+            weights=self._weights,
+            policies=request.space.policies,
+            metric=settings.metric,
+            epochs=request.epochs,
+            patience=settings.patience,
+            views=settings.views,
+            seed=settings.seed,
+            cache=settings.cache.absolute(),
+            cache_bytes=settings.cache_size,
+            depths=request.space.depths,
+        )
+
+    def _search(self) -> None:
+        from bench.search.tune import make_plan, run_search
+
+        settings, log = self.request.settings, TrialLog.load(self.run)
+        if self.run.finished("search") and len(log.records) >= settings.budget:
+            self.screen.line(f"Search: {len(log.records)} trials are finished already.")
+            return
+        if log.records:
+            self.run.reopen("search")
+            self.screen.line(f"Search: {len(log.records)} finished trials are kept; going on to {settings.budget}.")
+        plan = make_plan(self.request.space, self.request.backbones, settings.budget)
+        for note in plan.notes:
+            self.screen.line(f"  note: {note}")
+        assert self._workers is not None
+        workers.release_alone()
+        with self._stage("search"):
+            with self.screen.search(self.metric, settings.budget, log.records) as watcher:
+                stopped_by = run_search(
+                    space=self.request.space,
+                    backbones=self.request.backbones,
+                    task=self._task(),
+                    workers=self._workers,
+                    run=self.run,
+                    log=log,
+                    plan=plan,
+                    budget=settings.budget,
+                    scheduler=settings.scheduler,
+                    time_limit=settings.time_limit,
+                    watcher=watcher,
+                )
+            if stopped_by != "budget":
+                self.screen.line(f"  note: the search ended before its budget: {stopped_by}.")
+
+            def add(content: dict[str, Any]) -> None:
+                states = [record.state for record in log.records]
+                content["settings"]["budget"] = settings.budget
+                content["search"] = {
+                    "planned": settings.budget,
+                    "notes": plan.notes,
+                    "stopped_by": stopped_by,
+                    "counts": {state: states.count(state) for state in ("completed", "pruned", "failed")},
+                }
+
+            self.run.update_run(add)
+
+    def _finalists(self) -> None:
+        if self.run.finished("finalists"):
+            return
+        assert self._workers is not None
+        log, task = TrialLog.load(self.run), self._task()
+        chosen = finalists.choose(log, self.metric, [backbone.name for backbone in self.request.backbones])
+        found = self._workers
+
+        def retrain(config: TrialConfig, seed: int, checkpoint: Path, model: Path) -> Any:
+            return workers.run_alone(
+                found, workers.retrain, task, config, seed, checkpoint.absolute(), model.absolute()
+            )
+
+        def ended(row: Mapping[str, Any]) -> None:
+            if row["state"] == "failed":
+                self.screen.line(f"  {row['backbone']} failed: {row['reason']}")
+                return
+            score = row[f"metric_{self.metric.name}"]
+            self.screen.line(
+                f"  {row['backbone']}: validation {self.metric.title} {score:.4f} retrained, "
+                f"{row['trial_score']:.4f} in the search, {duration(row['seconds'])}"
+            )
+
+        with self._stage("finalists"):
+            self.screen.line(
+                f"Finalists: the best configuration of {len(chosen)} backbones, retrained with fresh augmentation"
+            )
+            if not self.run.augmentation.exists():
+                self._gallery(task)
+            table = finalists.retrain_finalists(
+                chosen,
+                run=self.run,
+                metric=self.metric,
+                seed=self.request.settings.seed,
+                retrain=retrain,
+                started=lambda record: self.screen.line(f"  retraining {describe_config(record.config)}"),
+                ended=ended,
+            )
+            winner = table[table["winner"]].iloc[0]
+            recipe = log.best(self.metric, backbone=winner["backbone"], origin="recipe")
+
+            def add(content: dict[str, Any]) -> None:
+                content["winner"] = {
+                    "backbone": winner["backbone"],
+                    "score": float(winner[f"metric_{self.metric.name}"]),
+                    "metric": self.metric.name,
+                    "trial": int(winner["trial"]),
+                    "default_score": recipe.metrics[self.metric.name] if recipe and recipe.metrics else None,
+                }
+
+            self.run.update_run(add)
+
+    def _gallery(self, task: Any) -> None:
+        assert self._workers is not None
+        names = list(self.request.space.policies)
+        backbone = self.request.backbones[0].name
+        images = workers.run_alone(self._workers, workers.gallery, task, backbone, names, GALLERY_COLUMNS)
+        np.savez_compressed(self.run.augmentation, policies=np.array(names), images=images)
+
+    def _evaluation(self, sealed: bool | None = None) -> None:
+        settings = self.request.settings
+        sealed = settings.no_test if sealed is None else sealed
+        if self.run.finished("evaluation") and (sealed or self.run.evaluation.exists()):
+            return
+        found = self._workers
+        assert found is not None
+        request = self.request
+        scene = Scene(self._table, request.source.classes, self._stored, self.metric, settings.seed)
+        table = pd.read_csv(self.run.finalists, keep_default_na=False, na_values=[""])
+
+        def predict(model: Path, stored: StoredImages, rows: Any) -> Any:
+            return workers.run_alone(found, _predict, model.absolute(), stored, rows)
+
+        with self._stage("evaluation"):
+            content = self.run.read_run()
+            decisions = decide(scene, table, self.run, predict, _provenance(content))
+            if sealed:
+                self.screen.line(f"The test split stays sealed; open it by: python -m bench evaluate {self.run.name}")
+                return
+            opened = content.get("test", {}).get("opened", [])
+            result = open_test(scene, table, self.run, predict, decisions, opened)
+
+            def add(content: dict[str, Any]) -> None:
+                content["test"] = {"opened": result["opened"]}
+
+            self.run.update_run(add)
+
+    def _report(self) -> RunDir:
+        from bench.report.html import render
+
+        started = time.perf_counter()
+        render(self.run)
+
+        def note(content: dict[str, Any]) -> None:
+            content["seconds"]["report"] = round(time.perf_counter() - started, 3)
+
+        self.run.update_run(note)
+        self._headline()
+        return self.run
+
+    def _headline(self) -> None:
+        content = self.run.read_run()
+        winner = content["winner"]
+        title = get_backbone(winner["backbone"]).title
+        text = f"{title} won: validation {self.metric.title} {winner['score']:.4f}"
+        if self.run.evaluation.exists():
+            import json
+
+            scores = json.loads(self.run.evaluation.read_text())["models"][winner["backbone"]]["metrics"]
+            for name in ("auc", "accuracy"):
+                score = scores[name]
+                if score["value"] is not None:
+                    low_high = f" [{score['low']:.3f}, {score['high']:.3f}]" if score["low"] is not None else ""
+                    text += f", internal test {get_metric(name).title} {score['value']:.3f}{low_high}"
+        self.screen.line("")
+        self.screen.line(f"{text}.")
+        if content["data"]["synthetic"]:
+            self.screen.line("The images are synthetic: these scores say nothing about medicine.")
+        if content["weights"]["kind"] == "random":
+            self.screen.line("Random weights: this is not transfer learning.")
+        self.screen.line(f"Report: {self.run.report}")
+        self.screen.line(f"Model:  {self.run.best_model}")
+
+
+def _predict(model: Path, stored: StoredImages, rows: Any) -> Any:
+    return predict_file(model, stored.open(), rows)
+
+
+def _provenance(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "run": content["name"],
+        "created": content["created"],
+        "suite_version": content["suite_version"],
+        "data": {key: content["data"][key] for key in ("source", "fingerprint", "synthetic")},
+        "weights": {"kind": content["weights"]["kind"], "note": content["weights"]["note"]},
+    }
+
+
+def _require_all_classes(table: pd.DataFrame, classes: Sequence[str]) -> None:
+    for split in ("train", "val"):
+        missing = sorted(set(classes) - set(table.loc[table["split"] == split, "label"]))
+        if missing:
+            raise ConfigError(
+                f"After leaving out unreadable images the {split} split holds no image of class {missing[0]!r}."
+            )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
+    """The request of an earlier run, with what may change (budget, time limit, jobs) changed.
+
+    Raises:
+        ConfigError: if run.json is unreadable, or its data are gone.
+    """
+    content = run.read_run()
+    settings = RunSettings(**{**content["settings"], **changes, "output": run.path.parent, "name": run.name})
+    space = parse_space(content["space"]["name"], run.space.read_text(encoding="utf-8"), settings.backbones)
+    if settings.budget < content["settings"]["budget"]:
+        raise ConfigError(
+            f"--budget {settings.budget} is smaller than the {content['settings']['budget']} of run {run.name!r}; "
+            "a resumed run can only grow."
+        )
+    return prepare(settings, space)
+
+
+def python_command(arguments: Sequence[str]) -> str:
+    """The command line as a person would type it."""
+    import shlex
+
+    program = Path(sys.argv[0]).name
+    start = "python run_bench.py" if program == "run_bench.py" else "python -m bench run"
+    return " ".join([start, *map(shlex.quote, arguments)])

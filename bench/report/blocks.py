@@ -1,0 +1,154 @@
+"""What a section of the page is made of: paragraphs, lists, tables, pictures and code, ready for the template."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from bench.report import wording
+from bench.report.names import parameter
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """One paragraph of prose."""
+
+    kind: ClassVar[str] = "paragraph"
+    text: str
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One sentence on something that the section should show and cannot."""
+
+    kind: ClassVar[str] = "missing"
+    text: str
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading below the section's own."""
+
+    kind: ClassVar[str] = "heading"
+    text: str
+
+
+@dataclass(frozen=True)
+class Points:
+    """A list of short sentences."""
+
+    kind: ClassVar[str] = "points"
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to be copied as it stands; ``label`` says what it is."""
+
+    kind: ClassVar[str] = "code"
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure inside the page, as a data URI; ``alt`` says in words what it shows."""
+
+    kind: ClassVar[str] = "picture"
+    uri: str
+    width: int
+    height: int
+    alt: str
+    caption: str
+    paper: bool
+    """Whether it is an image of pixels, which cannot change its ink on a dark page."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows: a text, the number that sorts it, and what stands below it; empty where there is none."""
+
+    text: str
+    sort: str = ""
+    below: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: where its value lies, its title, and how it is shown.
+
+    ``low`` and ``high`` name the columns of its interval, where it has one.
+    """
+
+    name: str
+    title: str
+    show: Callable[[Any], str] = wording.text
+    numeric: bool = True
+    low: str = ""
+    high: str = ""
+
+    def cell(self, row: "pd.Series[Any]") -> Cell:
+        """The cell of ``row``."""
+        value = row.get(self.name)
+        if self.low:
+            return Cell(self.show(value), _sort(value), wording.interval(row.get(self.low), row.get(self.high)))
+        return Cell(self.show(value), _sort(value) if self.numeric else "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption; the first column heads its row."""
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    marked: Sequence[int] = ()
+    """Positions of the rows to be set off, such as the winner's."""
+    sortable: bool = False
+    folded: bool = False
+
+
+Block = Paragraph | Missing | Heading | Points | Code | Picture | Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with its anchor and its title."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+
+
+def table(data: pd.DataFrame, caption: str, columns: Sequence[Column], **options: Any) -> Table:
+    """``data`` as a table with those of ``columns`` that it has."""
+    shown = [column for column in columns if column.name in data.columns]
+    rows = [[column.cell(row) for column in shown] for _, row in data.iterrows()]
+    return Table(caption, shown, rows, **options)
+
+
+def pairs(values: dict[str, Any], caption: str, key: str, value: str, **options: Any) -> Table:
+    """A table of two columns: a row a key of ``values``."""
+    data = pd.DataFrame({"key": list(values), "value": [str(shown) for shown in values.values()]}, dtype="object")
+    columns = [Column("key", key, numeric=False), Column("value", value, numeric=False)]
+    return table(data, caption, columns, **options)
+
+
+def parameter_columns() -> list[Column]:
+    """The columns of a configuration, all but its backbone."""
+    return [
+        Column("config_augmentation", parameter("augmentation"), numeric=False),
+        Column("config_unfreeze_depth", parameter("unfreeze_depth"), wording.count),
+        Column("config_learning_rate", parameter("learning_rate"), wording.rate),
+        Column("config_finetune_factor", parameter("finetune_factor"), wording.short),
+        Column("config_dropout", parameter("dropout"), wording.short),
+        Column("config_label_smoothing", parameter("label_smoothing"), wording.short),
+        Column("config_batch_size", parameter("batch_size"), wording.count),
+    ]
+
+
+def _sort(value: Any) -> str:
+    amount = wording.number(value)
+    return "" if amount is None else repr(amount)

@@ -1,0 +1,106 @@
+"""What to beware of in a run: each caution is a check of the files that leaves one sentence where it applies."""
+
+from bench.report import results, tables, wording
+from bench.report.files import RunFiles, mapping
+from bench.report.names import backbone, joined, metric_words
+from bench.report.summary import FEW_IMAGES, FEW_TRIALS, counts, winner_model
+from bench.report.wording import counted
+
+
+def cautions(files: RunFiles) -> list[str]:
+    """The sentences that apply to this run, the most important first."""
+    checks = (_failed, _unfinished, _close, _opened_again, _few_images, _few_trials, _uneven, _selection, _internal)
+    return [sentence for check in checks if (sentence := check(files))]
+
+
+def _failed(files: RunFiles) -> str:
+    failed = counts(files)["failed"]
+    if not failed:
+        return ""
+    return f"{counted(failed, 'trial')} failed and took no part in the comparison; the leaderboard gives the reasons."
+
+
+def _unfinished(files: RunFiles) -> str:
+    search = mapping(files.run.get("search"))
+    if search.get("stopped_by") == "time limit":
+        return "The search was stopped by its time limit, before every planned trial could run."
+    if files.finalists is None and files.trials is not None:
+        return "The run is unfinished: what follows may change when it goes on."
+    return ""
+
+
+def _close(files: RunFiles) -> str:
+    """Whether the test intervals of the two best finalists overlap."""
+    if files.finalists is None or files.evaluation is None:
+        return ""
+    table = tables.finalists(files.finalists, files.evaluation, files.metric)
+    name = f"test_{files.metric.name}"
+    if f"{name}_low" not in table:
+        return ""
+    table = table.dropna(subset=[f"{name}_low", f"{name}_high"])
+    won, others = table[table["winner"]], table[~table["winner"]]
+    if not len(won):
+        return ""
+    low, high = won.iloc[0][[f"{name}_low", f"{name}_high"]]
+    near = others[(others[f"{name}_high"] >= low) & (others[f"{name}_low"] <= high)]
+    if not len(near):
+        return ""
+    rivals = joined(map(backbone, near["backbone"]))
+    return (
+        f"On test the winner's interval of {metric_words(files.metric)} overlaps with that of {rivals}: "
+        "another sample of patients, or another seed, might have put them in another order."
+    )
+
+
+def _opened_again(files: RunFiles) -> str:
+    opened = (files.evaluation or {}).get("opened")
+    if not isinstance(opened, list) or len(opened) < 2:
+        return ""
+    return f"The test split was opened {len(opened)} times; a choice made after seeing it makes its numbers too good."
+
+
+def _few_images(files: RunFiles) -> str:
+    model = winner_model(files)
+    if not model.get("confusion"):
+        return ""
+    totals = results.confusion(model, files.classes)[0].sum(axis=1)
+    few = [f"{label} ({total:.0f})" for label, total in totals.items() if total < FEW_IMAGES]
+    return f"Few test images of {joined(few)}: recall there is uncertain by many points." if few else ""
+
+
+def _few_trials(files: RunFiles) -> str:
+    completed = counts(files)["completed"]
+    if not 0 < completed < FEW_TRIALS:
+        return ""
+    return f"Only {counted(completed, 'trial')} completed: the best configuration may well lie elsewhere."
+
+
+def _uneven(files: RunFiles) -> str:
+    """Whether one backbone had less than half of another's chances."""
+    if files.trials is None:
+        return ""
+    started = files.trials[files.trials["state"] != "failed"]["config_backbone"].value_counts()
+    tried = {name: int(started.get(name, 0)) for name in files.backbones}
+    if not tried or max(tried.values()) < 2 * min(tried.values()) or max(tried.values()) < FEW_TRIALS:
+        return ""
+    shares = joined(f"{backbone(name)} {number}" for name, number in tried.items())
+    return f"The backbones had unequal chances, in trials that did not fail: {shares}."
+
+
+def _selection(files: RunFiles) -> str:
+    completed = counts(files)["completed"]
+    if completed < 2:
+        return ""
+    return (
+        f"The validation score of the best of {wording.count(completed)} trials flatters: it was chosen for being the "
+        "best. The test split had no part in that choice."
+    )
+
+
+def _internal(files: RunFiles) -> str:
+    if files.evaluation is None:
+        return ""
+    return (
+        "The test images come from the same source as the training images. An internal test does not show how the "
+        "model does in another hospital, on another device or at another prevalence."
+    )

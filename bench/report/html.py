@@ -1,0 +1,94 @@
+"""Tables and figures -> report.html, one self-contained page that asks nothing of any network."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bench import __version__
+from bench.report import (
+    cautions,
+    palette,
+    section_comparison,
+    section_data,
+    section_made,
+    section_search,
+    section_winner,
+    summary,
+    wording,
+)
+from bench.report.blocks import Missing, Section
+from bench.report.files import RunFiles, read
+from bench.report.page import Page
+from bench.rundir import RunDir, write_text
+
+logger = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+_SECTIONS: tuple[tuple[str, str, Callable[[Page], Section]], ...] = (
+    ("comparison", section_comparison.TITLE, section_comparison.comparison),
+    ("search", section_search.TITLE, section_search.search),
+    ("winner", section_winner.TITLE, section_winner.winner),
+    ("data", section_data.TITLE, section_data.data),
+    ("made", section_made.TITLE, section_made.made),
+)
+
+
+def render(run: RunDir) -> Path:
+    """Write report.html, and every figure to figures/, from the files of ``run``; return the page's path.
+
+    A run that is unfinished or damaged is rendered as far as its files go: what is missing is said where it is missed.
+    """
+    files = read(run)
+    page = Page(run, files, palette.looks(files.backbones))
+    write_text(run.report, _environment().get_template("report.html.j2").render(**_context(page)))
+    return run.report
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _context(page: Page) -> dict[str, Any]:
+    files = page.files
+    return {
+        "name": page.run.name,
+        "headline": _guarded(summary.headline, files, "The run could not be summarised"),
+        "banners": _guarded(summary.banners, files, []),
+        "story": _guarded(
+            summary.story, files, ["The summary could not be written: the files of the run do not fit together."]
+        ),
+        "tiles": _guarded(summary.tiles, files, []),
+        "cautions": _guarded(cautions.cautions, files, []),
+        "sections": [_section(page, *section) for section in _SECTIONS],
+        "created": wording.moment(files.run.get("created")),
+        "suite": wording.text(files.run.get("suite_version") or __version__),
+        "rules": wording.text(files.run.get("rules")),
+    }
+
+
+def _guarded(build: Callable[[RunFiles], Any], files: RunFiles, instead: Any) -> Any:
+    """What ``build`` makes of the files, or ``instead`` where a damaged file defeats it."""
+    try:
+        return build(files)
+    except Exception:  # one damaged file must not cost the reader the rest
+        logger.warning("A part of the summary could not be written.", exc_info=True)
+        return instead
+
+
+def _section(page: Page, anchor: str, title: str, build: Callable[[Page], Section]) -> Section:
+    """The section, or one sentence with the reason where a damaged file defeats it."""
+    try:
+        return build(page)
+    except Exception as error:  # one damaged file must not cost the reader the rest
+        logger.warning("The section %r could not be written.", anchor, exc_info=True)
+        return Section(anchor, title, [Missing(f"This section could not be written: {type(error).__name__}: {error}")])

@@ -1,0 +1,67 @@
+"""What the report calls things: backbones, parameters, states and columns, in words for a reader."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from bench.metrics import Metric
+
+BACKBONES = {"vgg16": "VGG16", "resnet50": "ResNet50", "inceptionv3": "InceptionV3"}
+
+STATES = {"completed": "completed", "pruned": "stopped early", "failed": "failed"}
+"""The three ends of a trial; a file that says anything else was not written whole."""
+
+PARAMETERS = {
+    "backbone": "Backbone",
+    "augmentation": "Augmentation",
+    "unfreeze_depth": "Unfreeze depth",
+    "learning_rate": "Learning rate",
+    "finetune_factor": "Fine-tuning factor",
+    "dropout": "Dropout",
+    "label_smoothing": "Label smoothing",
+    "batch_size": "Batch size",
+}
+"""The parameters of a trial in the order in which the report lists them."""
+
+STAGES = {
+    "data": "reading and splitting the data",
+    "search": "search",
+    "finalists": "retraining the finalists",
+    "evaluation": "evaluation on test",
+}
+
+DASH = "–"
+"""Stands for a value that there is not."""
+
+
+def backbone(name: Any) -> str:
+    """The usual spelling of a backbone's name, or the name itself where the report knows none."""
+    return BACKBONES.get(str(name), str(name)) if present(name) else DASH
+
+
+def state(name: Any) -> str:
+    """How a trial ended, in words."""
+    return STATES.get(str(name), str(name)) if present(name) else DASH
+
+
+def metric_words(metric: Metric) -> str:
+    """The title of a metric inside a sentence: ``log loss``, but ``ROC AUC``."""
+    first = metric.title.split()[0]
+    return metric.title if first[1:] != first[1:].lower() or not first.isalpha() else metric.title.lower()
+
+
+def parameter(name: str) -> str:
+    """The title of a parameter of a trial."""
+    return PARAMETERS.get(name, name.replace("_", " "))
+
+
+def present(value: Any) -> bool:
+    """Whether ``value`` is there: not None, not NaN, not an empty text."""
+    return value is not None and value == value and value != ""
+
+
+def joined(words: Iterable[str], last: str = "and") -> str:
+    """The words as a list in prose: ``a, b and c``."""
+    items = list(words)
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {last} {items[-1]}"

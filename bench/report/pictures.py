@@ -1,0 +1,92 @@
+"""Figures -> files in figures/ and data URIs in the page; the page's copy follows light and dark."""
+
+import io
+import logging
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from bench.report.blocks import Missing, Picture
+from bench.report.palette import GRID, INK, MUTED, STYLE
+from bench.rundir import atomic_path
+
+logger = logging.getLogger(__name__)
+
+MOST_SVG_BYTES = 400_000
+"""A drawing larger than this goes into the page as pixels."""
+
+PAPER_DPI = 200
+PAGE_DPI = 130
+
+_DARK = {
+    INK: "#e4e9ef",
+    GRID: "#39424d",
+    MUTED: "#98a3af",
+    "#0072b2": "#3f9fe0",
+    "#d55e00": "#ff8a3d",
+    "#009e73": "#22c394",
+}
+"""Colours of a drawing that are too dim on a dark page, and what a dark page shows instead."""
+
+_STYLE = (
+    "<style>svg{"
+    + "".join(f"--c{light[1:]}:{light};" for light in _DARK)
+    + "}@media (prefers-color-scheme:dark){svg{"
+    + "".join(f"--c{light[1:]}:{dark};" for light, dark in _DARK.items())
+    + "}}</style>"
+)
+_FONTS = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
+
+
+def picture(folder: Path, name: str, draw: Callable[[], Figure], alt: str, caption: str) -> Picture | Missing:
+    """Draw a figure, keep it as ``folder/NAME.png`` and ``.svg``, and return it for the page.
+
+    A figure that cannot be drawn becomes one sentence with the reason: the rest of the page must not wait for it.
+    """
+    try:
+        figure = draw()
+        with rc_context(STYLE):
+            svg = _save(figure, folder, name)
+            if len(svg) > MOST_SVG_BYTES:
+                uri, paper = _pixels(figure), True
+            else:
+                uri, paper = _data("image/svg+xml", _themed(svg).encode()), False
+        width, height = (round(96 * inches) for inches in figure.get_size_inches())
+        return Picture(uri, width, height, alt, caption, paper)
+    except Exception as error:  # any figure may meet data that nobody thought of
+        logger.warning("The figure %r could not be drawn.", name, exc_info=True)
+        return Missing(f"The figure “{caption.split('.')[0]}” could not be drawn: {type(error).__name__}: {error}")
+
+
+def _save(figure: Figure, folder: Path, name: str) -> str:
+    """Write the figure as .png (white) and .svg (transparent); return the SVG."""
+    with atomic_path(folder / f"{name}.svg") as path:
+        figure.savefig(path, format="svg", metadata={"Date": None})
+        svg = path.read_text(encoding="utf-8")
+    figure.set_layout_engine("none")  # laid out once, for every format
+    with atomic_path(folder / f"{name}.png") as path:
+        figure.savefig(path, format="png", dpi=PAPER_DPI, facecolor="white")
+    return svg
+
+
+def _themed(svg: str) -> str:
+    """The drawing with its colours as variables that a dark page changes, and in the page's own font."""
+    start = svg.index("<svg")
+    body = svg[start:].replace("'DejaVu Sans'", _FONTS)
+    for light in _DARK:
+        body = body.replace(light, f"var(--c{light[1:]})")
+    opening_ends = body.index(">") + 1
+    return body[:opening_ends] + _STYLE + body[opening_ends:]
+
+
+def _pixels(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="webp", dpi=PAGE_DPI, facecolor="white", pil_kwargs={"quality": 85})
+    return _data("image/webp", buffer.getvalue())
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"

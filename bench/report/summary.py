@@ -1,0 +1,252 @@
+"""The top of the page: what was asked, what came out, and what to beware of, in plain sentences."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.metrics import METRICS
+from bench.report import names, results, tables, wording
+from bench.report.files import RunFiles, mapping
+from bench.report.names import backbone, joined, metric_words, present
+from bench.report.wording import counted
+
+FEW_TRIALS = 8
+FEW_IMAGES = 50
+"""Below these numbers of trials a backbone, and of test images a class, the report warns."""
+
+
+@dataclass(frozen=True)
+class Banner:
+    """A warning that nobody should overlook."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number of the headline with what it is and what stands beside it."""
+
+    label: str
+    value: str
+    detail: str = ""
+
+
+def winner_name(files: RunFiles) -> str:
+    """The winning backbone's name; empty while there is no winner."""
+    named = (files.evaluation or {}).get("winner") or mapping(files.run.get("winner")).get("backbone")
+    if not named and files.finalists is not None:
+        won = files.finalists.loc[files.finalists["winner"], "backbone"]
+        named = won.iloc[0] if len(won) else ""
+    return str(named or "")
+
+
+def winner_model(files: RunFiles) -> dict[str, Any]:
+    """The winner's part of evaluation.json; empty where there is none."""
+    return mapping(mapping((files.evaluation or {}).get("models")).get(winner_name(files)))
+
+
+def configuration(row: "pd.Series[Any]") -> str:
+    """A configuration in words, from the ``config_*`` columns of ``row``."""
+    parts = [
+        f"augmentation “{row['config_augmentation']}”" if present(row.get("config_augmentation")) else "",
+        _depth(wording.number(row.get("config_unfreeze_depth"))),
+        _part("learning rate", row.get("config_learning_rate"), wording.rate),
+        _part("fine-tuning at", row.get("config_finetune_factor"), wording.short, " times that rate"),
+        _part("dropout", row.get("config_dropout"), wording.short),
+        _part("label smoothing", row.get("config_label_smoothing"), wording.short),
+        _part("batches of", row.get("config_batch_size"), wording.count, " images"),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _depth(stages: float | None) -> str:
+    if stages is None:
+        return ""
+    named = {0: "every backbone stage frozen", 1: "the last stage unfrozen", 5: "all five stages unfrozen"}
+    return named.get(round(stages), f"the last {stages:.0f} stages unfrozen")
+
+
+def _part(before: str, value: Any, show: Any, after: str = "") -> str:
+    return f"{before} {show(value)}{after}" if wording.number(value) is not None else ""
+
+
+def winner_configuration(files: RunFiles) -> str:
+    """The winner's configuration in words; empty where the files do not say."""
+    if files.finalists is None:
+        return ""
+    rows = files.finalists[files.finalists["backbone"] == winner_name(files)].sort_values("winner", ascending=False)
+    return configuration(rows.iloc[0]) if len(rows) else ""
+
+
+def headline(files: RunFiles) -> str:
+    """The title of the page in five words or so."""
+    winner = winner_name(files)
+    if winner:
+        return f"{backbone(winner)} won"
+    if files.trials is not None and len(files.trials):
+        return "No winner yet: the run is unfinished"
+    return "No trial has finished yet"
+
+
+def banners(files: RunFiles) -> list[Banner]:
+    """Warnings that turn the meaning of every number on the page."""
+    found = []
+    if mapping(files.run.get("weights")).get("kind") == "random" or files.settings.get("weights") == "random":
+        text = (
+            "The backbones started from random weights, not from pretrained ones. "
+            "No score here says what a pretrained network would reach."
+        )
+        found.append(Banner("This is not transfer learning", text))
+    if files.data.get("synthetic") is True or files.data.get("source") == "demo":
+        text = "The images were drawn by a program to try out the suite. The page says nothing about medicine."
+        found.append(Banner("Synthetic images", text))
+    shared = results.shared_patients(files.splits) if files.splits is not None and "patient" in files.splits else 0
+    if shared:
+        text = (
+            f"{counted(shared, 'patient has', 'patients have')} images in more than one split: the scores are too good."
+        )
+        found.append(Banner("Patients cross the splits", text))
+    return found
+
+
+def story(files: RunFiles) -> list[str]:
+    """What was asked and what came out, a paragraph each."""
+    return [
+        part for part in (_asked(files), _outcome(files), _test(files), _default_recipe(files), _ends(files)) if part
+    ]
+
+
+def _asked(files: RunFiles) -> str:
+    splits = mapping(files.data.get("splits"))
+    images = sum(wording.number(mapping(part).get("images")) or 0 for part in splits.values())
+    classes = joined(files.classes)
+    direction = "higher" if files.metric.higher_is_better else "lower"
+    return (
+        f"Which of {joined(map(backbone, files.backbones), 'or') or 'the backbones'}, fine-tuned how, "
+        f"best tells apart {classes or 'the classes'}{f' on these {images:,.0f} images' if images else ''}? "
+        f"Configurations were compared by validation {metric_words(files.metric)} ({direction} is better)."
+    )
+
+
+def _outcome(files: RunFiles) -> str:
+    winner, how = winner_name(files), winner_configuration(files)
+    if winner:
+        score = wording.number(mapping(files.run.get("winner")).get("score"))
+        words = f"{metric_words(files.metric)} {wording.score(score)}"
+        reached = "" if score is None else f" It reached {words} on validation."
+        return f"{backbone(winner)} won{f' with {how}' if how else ''}.{reached}"
+    if files.trials is None:
+        return ""
+    best = tables.best_trials(files.trials, files.metric)
+    if not len(best):
+        return "No trial has a score, so there is nothing to choose from yet."
+    first = best.iloc[0]
+    return (
+        f"The best trial so far is trial {first['trial']:.0f}: {backbone(first['config_backbone'])} with "
+        f"{configuration(first)}, validation {metric_words(files.metric)} {wording.score(first['score'])}."
+    )
+
+
+def _test(files: RunFiles) -> str:
+    if files.evaluation is None:
+        sealed = "The test split is still sealed: no number on this page comes from it."
+        return sealed if not files.opened else files.problems["evaluation.json"]
+    scores, model = winner_scores(files), winner_model(files)
+    if not scores:
+        return "evaluation.json holds no results of the winner."
+    images, patients = files.evaluation.get("images"), files.evaluation.get("patients")
+    who = counted(images, "image") + (f" of {counted(patients, 'patient')}" if wording.number(patients) else "")
+    reached = joined(
+        f"{metric_words(METRICS[name])} {wording.score(scores[name][0])} ({_interval(files, name)})"
+        for name in ("auc", "accuracy")
+        if name in scores
+    )
+    sentence = f"On the internal test ({who}) the winner reached {reached}."
+    try:
+        label, share = results.majority(model, files.classes)
+        return f"{sentence} Always answering {label} would be right for {wording.percent(share)} of these images."
+    except ValueError:
+        return sentence
+
+
+def winner_scores(files: RunFiles) -> dict[str, tuple[Any, Any, Any]]:
+    """Value, low and high of each metric of the winner on test."""
+    values = {name: mapping(value) for name, value in mapping(winner_model(files).get("metrics")).items()}
+    return {name: (value.get("value"), value.get("low"), value.get("high")) for name, value in values.items()}
+
+
+def _interval(files: RunFiles, name: str) -> str:
+    """The interval of one of the winner's metrics on test: ``95 % interval 0.950–0.980``."""
+    bounds = wording.interval(*winner_scores(files)[name][1:])
+    level = wording.level(mapping(mapping(files.evaluation).get("bootstrap")).get("level"))
+    return f"{level} interval {bounds}" if bounds else "no interval"
+
+
+def _default_recipe(files: RunFiles) -> str:
+    """What the search gained over the default recipe, a trial against a trial: both trained in the same way."""
+    winner = mapping(files.run.get("winner"))
+    tuned, default = _winning_trial_score(files), wording.number(winner.get("default_score"))
+    if tuned is None or default is None:
+        return ""
+    gain = tuned - default if files.metric.higher_is_better else default - tuned
+    if round(gain, 3) > 0:
+        verdict = f"the search gained {abs(gain):.3f}"
+    elif round(gain, 3) < 0:
+        verdict = f"the search lost {abs(gain):.3f}"
+    else:
+        verdict = "the search gained nothing"
+    return (
+        f"As trials on validation, the default recipe scored {metric_words(files.metric)} {wording.score(default)} and "
+        f"the tuned configuration {wording.score(tuned)}: {verdict}."
+    )
+
+
+def _winning_trial_score(files: RunFiles) -> float | None:
+    """The winner's score in the search; its retrained score where finalists.csv does not say."""
+    rows = files.finalists[files.finalists["winner"]] if files.finalists is not None else None
+    score = wording.number(rows["trial_score"].iloc[0]) if rows is not None and len(rows) else None
+    return score if score is not None else wording.number(mapping(files.run.get("winner")).get("score"))
+
+
+def counts(files: RunFiles) -> dict[str, int]:
+    """Trials by state, from trials.csv or, where it is missing, from run.json."""
+    if files.trials is not None:
+        found = files.trials["state"].value_counts()
+        return {state: int(found.get(state, 0)) for state in names.STATES}
+    told = mapping(mapping(files.run.get("search")).get("counts"))
+    return {state: round(wording.number(told.get(state)) or 0) for state in names.STATES}
+
+
+def _ends(files: RunFiles) -> str:
+    found, planned = counts(files), wording.number(mapping(files.run.get("search")).get("planned"))
+    total = sum(found.values())
+    if not total:
+        return ""
+    known = planned is not None and planned >= total
+    which = f"{total} of {planned:.0f} planned trials" if known else counted(total, "trial")
+    return (
+        f"{which} ended: {found['completed']} completed, {found['pruned']} stopped early because they fell behind, "
+        f"{found['failed']} failed."
+    )
+
+
+def tiles(files: RunFiles) -> list[Tile]:
+    """The numbers of the headline."""
+    found, scores = counts(files), winner_scores(files)
+    shown = []
+    for name, title in (("auc", "Test ROC AUC"), ("accuracy", "Test accuracy")):
+        if name in scores:
+            shown.append(Tile(title, wording.score(scores[name][0]), _interval(files, name)))
+    if not files.opened:
+        shown.append(Tile("Test split", "sealed", "no result on test yet"))
+    score = mapping(files.run.get("winner")).get("score")
+    if wording.number(score) is not None:
+        shown.append(Tile(f"Validation {metric_words(files.metric)}", wording.score(score), "winner, retrained"))
+    ends = f"{found['completed']} completed, {found['pruned']} stopped early, {found['failed']} failed"
+    shown.append(Tile("Trials", str(sum(found.values())), ends))
+    spent = [wording.number(value) or 0 for value in mapping(files.run.get("seconds")).values()]
+    if spent:
+        shown.append(Tile("Time", wording.seconds(sum(spent)), "all stages"))
+    return shown

@@ -1,0 +1,116 @@
+"""Numbers as the reader sees them; a value that is missing or not finite becomes a dash, never NaN or None."""
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.report.names import DASH, present
+
+NBSP = "\u00a0"
+
+
+def number(value: Any) -> float | None:
+    """``value`` as a finite float, or None where it is none."""
+    if isinstance(value, str) and not value.strip():
+        return None
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        return None
+    return result if math.isfinite(result) else None
+
+
+def text(value: Any) -> str:
+    """``value`` as it stands."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return DASH
+    return str(value) if present(value) else DASH
+
+
+def count(value: Any) -> str:
+    """A whole number with thousands separated: ``5,216``."""
+    amount = number(value)
+    return DASH if amount is None else f"{round(amount):,}"
+
+
+def counted(value: Any, singular: str, plural: str = "") -> str:
+    """A whole number with its noun: ``1 trial``, ``3 trials``."""
+    noun = singular if number(value) == 1 else plural or f"{singular}s"
+    return f"{count(value)} {noun}"
+
+
+def score(value: Any) -> str:
+    """A score to three decimals: ``0.981``."""
+    amount = number(value)
+    return DASH if amount is None else f"{amount:.3f}"
+
+
+def signed(value: Any) -> str:
+    """A difference of scores with its sign: ``+0.012``, ``−0.003``, ``0.000``."""
+    amount = number(value)
+    if amount is None:
+        return DASH
+    sign = "−" if round(amount, 3) < 0 else "+" if round(amount, 3) > 0 else ""
+    return f"{sign}{abs(amount):.3f}"
+
+
+def percent(value: Any) -> str:
+    """A share of one in per cent: ``94.2 %``."""
+    amount = number(value)
+    return DASH if amount is None else f"{100 * amount:.1f}{NBSP}%"
+
+
+def level(value: Any) -> str:
+    """The level of an interval: ``95 %``, which is also what stands where none is given."""
+    return f"{100 * (number(value) or 0.95):.3g}{NBSP}%"
+
+
+def rate(value: Any) -> str:
+    """A learning rate or another number that spans decades: ``3.0e-4``."""
+    amount = number(value)
+    if amount is None:
+        return DASH
+    mantissa, exponent = f"{amount:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def short(value: Any) -> str:
+    """A number to three significant digits: ``0.05``, ``0.123``."""
+    amount = number(value)
+    return DASH if amount is None else f"{amount:.3g}"
+
+
+def seconds(value: Any) -> str:
+    """A duration: ``4.2 s``, ``5 min 20 s``, ``1 h 05 min``."""
+    amount = number(value)
+    if amount is None:
+        return DASH
+    if amount < 59.95:
+        return f"{amount:.1f}{NBSP}s" if amount < 10 else f"{amount:.0f}{NBSP}s"
+    minutes, rest = divmod(round(amount), 60)
+    if minutes < 60:
+        return f"{minutes}{NBSP}min{NBSP}{rest:02d}{NBSP}s"
+    hours, minutes = divmod(round(amount / 60), 60)
+    return f"{hours}{NBSP}h{NBSP}{minutes:02d}{NBSP}min"
+
+
+def interval(low: Any, high: Any) -> str:
+    """An interval of scores: ``0.950–0.980``; empty where a bound is missing."""
+    return "" if number(low) is None or number(high) is None else f"{score(low)}–{score(high)}"
+
+
+def with_interval(value: Any, low: Any, high: Any) -> str:
+    """A score with its interval in brackets, where it has one: ``0.970 (0.950–0.980)``."""
+    bounds = interval(low, high)
+    return f"{score(value)} ({bounds})" if bounds else score(value)
+
+
+def moment(value: Any) -> str:
+    """A time stamp in UTC: ``23 November 2026, 06:00 UTC``; text that is no time stamp stays as it is."""
+    try:
+        stamp = datetime.fromisoformat(str(value))
+    except ValueError:
+        return text(value)
+    if stamp.tzinfo is not None:
+        stamp = stamp.astimezone(UTC)
+    return f"{stamp.day} {stamp:%B %Y, %H:%M} UTC"

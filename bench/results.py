@@ -1,0 +1,209 @@
+"""Trial records and their tables: trials.csv has a row a trial, epochs.csv a row an epoch.
+
+Parameters are prefixed ``config_`` and metrics ``metric_``, so they cannot collide. A record that could not have
+happened cannot be built, neither from a training run nor from a file.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import ConfigError
+from bench.metrics import METRICS, Metric
+from bench.rundir import RunDir, write_table
+from bench.trial import EpochRecord, TrialConfig
+
+STATES = ("completed", "pruned", "failed")
+ORIGINS = ("point", "recipe", "backbone", "sampled")
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """How one trial ended.
+
+    Attributes:
+        trial: its number, from 0.
+        state: ``completed``, ``pruned`` (stopped early) or ``failed``.
+        reason: why it was stopped or failed; empty when completed.
+        origin: where the configuration came from: a fixed ``point``, a default ``recipe``, a point that gives the
+            ``backbone`` alone, or ``sampled``.
+        config: what was trained.
+        metrics: validation metrics at the best epoch; None when failed.
+        best_epoch: that epoch's number; None when failed.
+        epochs: number of epochs trained.
+        seconds: that the trial took.
+        elapsed: seconds from the start of the search to the trial's end, pauses between resumed runs left out.
+    """
+
+    trial: int
+    state: str
+    reason: str
+    origin: str
+    config: TrialConfig
+    metrics: Mapping[str, float] | None
+    best_epoch: int | None
+    epochs: int
+    seconds: float
+    elapsed: float
+
+    def __post_init__(self) -> None:
+        rules = {
+            f"state in {STATES}": self.state in STATES,
+            f"origin in {ORIGINS}": self.origin in ORIGINS,
+            "a failed trial has a reason and no metrics": (self.state != "failed")
+            or (self.metrics is None and bool(self.reason)),
+            "a trial that did not fail has finite metrics": (self.state == "failed")
+            or (self.metrics is not None and all(math.isfinite(value) for value in self.metrics.values())),
+            "0 <= seconds": self.seconds >= 0,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise ValueError(f"trial {self.trial}: {rule} must hold, but got {self}")
+
+    def row(self) -> dict[str, Any]:
+        """As a row of trials.csv."""
+        return {
+            "trial": self.trial,
+            "state": self.state,
+            "reason": self.reason,
+            "origin": self.origin,
+            **{f"config_{name}": value for name, value in asdict(self.config).items()},
+            **{f"metric_{name}": (self.metrics or {}).get(name) for name in METRICS},
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "seconds": round(self.seconds, 3),
+            "elapsed": round(self.elapsed, 3),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "TrialRecord":
+        """From a row of trials.csv.
+
+        Raises:
+            ValueError, KeyError, ConfigError: if the row is not a record that could have happened.
+        """
+        given = {key: None if _missing(value) else value for key, value in row.items()}
+        failed = given["state"] == "failed"
+        metrics = {name: float(given[f"metric_{name}"]) for name in METRICS if given.get(f"metric_{name}") is not None}
+        return cls(
+            trial=int(given["trial"]),
+            state=given["state"],
+            reason=given["reason"] or "",
+            origin=given["origin"],
+            config=config_from_row(given),
+            metrics=None if failed else metrics,
+            best_epoch=None if given["best_epoch"] is None else int(given["best_epoch"]),
+            epochs=int(given["epochs"]),
+            seconds=float(given["seconds"]),
+            elapsed=float(given["elapsed"]),
+        )
+
+
+def config_from_row(row: Mapping[str, Any]) -> TrialConfig:
+    """The configuration in the ``config_`` columns of a row."""
+    values = {key.removeprefix("config_"): value for key, value in row.items() if key.startswith("config_")}
+    for name in ("unfreeze_depth", "batch_size"):
+        values[name] = int(values[name])
+    for name in ("learning_rate", "finetune_factor", "dropout", "label_smoothing"):
+        values[name] = None if _missing(values[name]) else float(values[name])
+    return TrialConfig(**values)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+class TrialLog:
+    """All finished trials of a run, in memory and in trials.csv and epochs.csv; both whole after every trial."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self.records: list[TrialRecord] = []
+        self._epochs: list[dict[str, Any]] = []
+
+    @classmethod
+    def load(cls, run: RunDir) -> "TrialLog":
+        """The log of a run folder; empty where there is none yet.
+
+        Raises:
+            ConfigError: if trials.csv cannot be read.
+        """
+        log = cls(run)
+        if run.trials.exists():
+            try:
+                rows = pd.read_csv(run.trials, keep_default_na=False, na_values=[""]).to_dict("records")
+                log.records = [TrialRecord.from_row({str(key): value for key, value in row.items()}) for row in rows]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigError(f"{run.trials} cannot be read, so the run cannot be resumed: {error}.") from error
+            if run.epochs.exists():
+                known = {record.trial for record in log.records}
+                table = pd.read_csv(run.epochs)
+                table = table[table["trial"].isin(known)]
+                log._epochs = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+        return log
+
+    def add(self, record: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
+        """Note a finished trial; epochs.csv is written first, so a row in trials.csv means that all is there."""
+        self.records.append(record)
+        self._epochs += epoch_rows(epochs, trial=record.trial)
+        write_table(self._run.epochs, pd.DataFrame(self._epochs, columns=EPOCH_COLUMNS))
+        write_table(self._run.trials, self.table())
+
+    def table(self) -> pd.DataFrame:
+        """All records as a table, in the order of their numbers."""
+        rows = [record.row() for record in sorted(self.records, key=lambda record: record.trial)]
+        table = pd.DataFrame(rows)
+        if len(table):
+            table["best_epoch"] = table["best_epoch"].astype("Int64")
+        return table
+
+    @property
+    def next_trial(self) -> int:
+        """The first number that is free."""
+        return max((record.trial for record in self.records), default=-1) + 1
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of search so far."""
+        return max((record.elapsed for record in self.records), default=0.0)
+
+    def scored(self) -> list[TrialRecord]:
+        """The records that have a score."""
+        return [record for record in self.records if record.metrics is not None]
+
+    def best(self, metric: Metric, backbone: str | None = None, origin: str | None = None) -> TrialRecord | None:
+        """The best record by ``metric``, ties by log loss, then by number; stopped trials count with what they had."""
+        wanted = [
+            record
+            for record in self.scored()
+            if backbone in (None, record.config.backbone) and origin in (None, record.origin)
+        ]
+        return min(wanted, key=lambda record: (*rank(metric, record.metrics or {}), record.trial), default=None)
+
+
+EPOCH_COLUMNS = ["trial", "finalist", "phase", "epoch", "loss", *(f"metric_{name}" for name in METRICS), "seconds"]
+
+
+def epoch_rows(epochs: Sequence[EpochRecord], trial: int | None = None, finalist: str = "") -> list[dict[str, Any]]:
+    """Rows of epochs.csv, of a trial or of a finalist."""
+    return [
+        {
+            "trial": trial,
+            "finalist": finalist,
+            "phase": record.phase,
+            "epoch": record.epoch,
+            "loss": record.loss,
+            **{f"metric_{name}": value for name, value in record.metrics.items()},
+            "seconds": round(record.seconds, 3),
+        }
+        for record in epochs
+    ]
+
+
+def rank(metric: Metric, metrics: Mapping[str, float]) -> tuple[float, float]:
+    """A sorting key under which the better set of metrics comes first: the score, ties by log loss."""
+    value = metrics[metric.name]
+    return (-value if metric.higher_is_better else value, metrics.get("log_loss", math.inf))

@@ -1,0 +1,340 @@
+"""A search-space file becomes parameters with conditions, augmentation policies and fixed points.
+
+Knows YAML and Optuna's trial interface (``suggest_*``); no Ray, no Keras.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.errors import ConfigError
+from bench.models.augmentation import Policy, make_policy
+from bench.models.backbones import BACKBONES, RECIPE, Backbone
+from bench.trial import N_STAGES
+
+SHIPPED = Path(__file__).parents[2] / "search_spaces"
+INTEGERS = ("unfreeze_depth", "batch_size")
+NUMBERS = ("unfreeze_depth", "learning_rate", "finetune_factor", "dropout", "label_smoothing", "batch_size")
+PARAMETERS = ("backbone", "augmentation", *NUMBERS)
+LIMITS: dict[str, tuple[float, float]] = {
+    "unfreeze_depth": (0, N_STAGES),
+    "learning_rate": (1e-8, 1.0),
+    "finetune_factor": (1e-6, 10.0),
+    "dropout": (0.0, 0.95),
+    "label_smoothing": (0.0, 0.9),
+    "batch_size": (1, 4096),
+}
+"""What each number may be at most; a space chooses within."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads ``3e-4`` as text; this loader reads it as the number it is."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*)(?:\.\d*)?[eE][-+]?\d+$|^[-+]?\d[\d_]*\.\d*$|^[-+]?\.\d+(?:[eE][-+]?\d+)?$"),
+    list("-+.0123456789"),
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One dimension of a space: either ``choices``, or ``low`` to ``high``, both included.
+
+    Attributes:
+        name: one of `PARAMETERS`.
+        choices: the values to choose from; None for a range.
+        low, high: the ends of a range.
+        log: sample the range evenly in the logarithm.
+        when: other parameter -> its values under which this one exists.
+    """
+
+    name: str
+    choices: tuple[Any, ...] | None = None
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def active(self, chosen: Mapping[str, Any]) -> bool:
+        """Whether the parameter exists beside the values ``chosen`` so far."""
+        return all(chosen.get(name) in values for name, values in self.when.items())
+
+    def suggest(self, trial: Any) -> Any:
+        """Ask an Optuna trial for a value."""
+        if self.choices is not None:
+            return trial.suggest_categorical(self.name, list(self.choices))
+        if self.name in INTEGERS:
+            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+    def contains(self, value: Any) -> bool:
+        """Whether the parameter can take ``value``."""
+        if self.choices is not None:
+            return value in self.choices
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def nearest(self, value: Any) -> Any:
+        """The value closest to ``value`` that the parameter can take (the first choice for names)."""
+        if self.contains(value):
+            return value
+        if self.choices is None:
+            return min(max(value, type(value)(self.low)), type(value)(self.high))
+        if isinstance(value, int | float):
+            return min(self.choices, key=lambda choice: abs(choice - value))
+        return self.choices[0]
+
+    def describe(self) -> dict[str, Any]:
+        """As in the space file."""
+        shape: dict[str, Any] = (
+            {"choices": list(self.choices)} if self.choices is not None else {"low": self.low, "high": self.high}
+        )
+        if self.log:
+            shape["log"] = True
+        if self.when:
+            shape["when"] = {name: list(values) for name, values in self.when.items()}
+        return shape
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search chooses from.
+
+    Attributes:
+        name: of the file, without ending.
+        parameters: in the order in which they are chosen.
+        policies: augmentation policies by name; only those that the space can choose.
+        points: configurations tried first; what they leave out is sampled.
+        image_size: size in pixels that the space suggests for all backbones, or None.
+        epochs: epochs a phase that the space suggests, or None.
+        text: the file's content.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    policies: Mapping[str, Policy]
+    points: tuple[Mapping[str, Any], ...]
+    image_size: int | None
+    epochs: int | None
+    text: str
+
+    def __getitem__(self, name: str) -> Parameter:
+        return next(parameter for parameter in self.parameters if parameter.name == name)
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The backbones that can be chosen."""
+        return self["backbone"].choices or ()
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The unfreeze depths that can be chosen."""
+        found = next((p for p in self.parameters if p.name == "unfreeze_depth"), None)
+        if found is None:
+            return (0,)
+        return tuple(found.choices) if found.choices is not None else tuple(range(int(found.low), int(found.high) + 1))
+
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        """Ask an Optuna trial for a configuration (define-by-run)."""
+        chosen: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if parameter.active(chosen):
+                chosen[parameter.name] = parameter.suggest(trial)
+        return chosen
+
+    def recipe(self, backbone: Backbone) -> dict[str, Any]:
+        """The backbone's default recipe, each value moved to the nearest one that the space allows."""
+        wanted = {"backbone": backbone.name, **(backbone.recipe or RECIPE)}
+        chosen: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if parameter.active(chosen):
+                chosen[parameter.name] = parameter.nearest(wanted[parameter.name])
+        return chosen
+
+
+def load_space(name: str, backbones: Sequence[str] | None = None) -> Space:
+    """The space in the file ``name``, or the shipped one of that name, narrowed to ``backbones``.
+
+    Raises:
+        ConfigError: if there is no such space or something in it is unknown or impossible.
+    """
+    path = Path(name)
+    if not path.is_file():
+        path = SHIPPED / f"{name.removesuffix('.yaml')}.yaml"
+    if not path.is_file():
+        shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+        raise ConfigError(f"There is no space {name!r}; give a .yaml file or one of the shipped spaces: {shipped}.")
+    return parse_space(path.stem, path.read_text(encoding="utf-8"), backbones)
+
+
+def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) -> Space:
+    """The space that the YAML ``text`` describes, narrowed to ``backbones``.
+
+    Raises:
+        ConfigError: if something in it is unknown or impossible.
+    """
+    try:
+        content = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Space {name!r} is not valid YAML: {' '.join(str(error).split())}.") from None
+    known = ("parameters", "augmentations", "points", "image_size", "epochs")
+    if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
+        raise ConfigError(f"Space {name!r} needs a section parameters:; known sections: {', '.join(known)}.")
+    _refuse_unknown(name, "section", content, known)
+    policies = {
+        str(key): make_policy(str(key), value) for key, value in (content.get("augmentations") or {"none": {}}).items()
+    }
+    parameters = [_parameter(name, key, value) for key, value in content["parameters"].items()]
+    parameters = _with_defaults(name, parameters, backbones)
+    _check_policies(name, parameters, policies)
+    _check_conditions(name, parameters)
+    offered = next(parameter for parameter in parameters if parameter.name == "augmentation").choices or ()
+    points = [_point(name, parameters, point) for point in content.get("points") or []]
+    narrowed = next(parameter for parameter in parameters if parameter.name == "backbone").choices or ()
+    return Space(
+        name=name,
+        parameters=tuple(parameters),
+        policies={key: policies[key] for key in offered},
+        points=tuple(point for point in points if point.get("backbone") is None or point["backbone"] in narrowed),
+        image_size=_whole_number(name, "image_size", content.get("image_size")),
+        epochs=_whole_number(name, "epochs", content.get("epochs")),
+        text=text,
+    )
+
+
+def _whole_number(space: str, name: str, value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ConfigError(f"Space {space!r}: {name} must be a whole number of at least 1, but got {value!r}.")
+    return value
+
+
+def _refuse_unknown(space: str, kind: str, given: Mapping[Any, Any], known: Sequence[str]) -> None:
+    unknown = [str(key) for key in given if key not in known]
+    if unknown:
+        raise ConfigError(f"Space {space!r} has an unknown {kind} {unknown[0]!r}; known: {', '.join(known)}.")
+
+
+def _parameter(space: str, name: str, entry: Any) -> Parameter:
+    if name not in PARAMETERS:
+        raise ConfigError(
+            f"Space {space!r} has an unknown parameter {name!r}; known parameters: {', '.join(PARAMETERS)}."
+        )
+    where = f"Space {space!r}, parameter {name}"
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where}: give choices: [...], or low: and high:, but got {entry!r}.")
+    _refuse_unknown(space, f"entry of {name}", entry, ("choices", "low", "high", "log", "when"))
+    when = {}
+    for key, values in (entry.get("when") or {}).items():
+        when[str(key)] = tuple(values) if isinstance(values, list) else (values,)
+    if "choices" in entry:
+        choices = entry["choices"]
+        if not isinstance(choices, list) or not choices:
+            raise ConfigError(f"{where}: choices must be a list with at least one entry, but got {choices!r}.")
+        if len(set(map(str, choices))) < len(choices):
+            raise ConfigError(f"{where}: choices must differ from each other, but got {choices!r}.")
+        for choice in choices:
+            _check_number(where, name, choice)
+        if name == "backbone":
+            _check_backbones(where, choices)
+        return Parameter(name, choices=tuple(choices), when=when)
+    if name not in NUMBERS or "low" not in entry or "high" not in entry:
+        needed = "low: and high:, or choices: [...]" if name in NUMBERS else "choices: [...]"
+        raise ConfigError(f"{where}: {needed} must be given, but got {entry!r}.")
+    low, high, log = entry["low"], entry["high"], entry.get("log", False)
+    for value in (low, high):
+        _check_number(where, name, value)
+    if low > high:
+        raise ConfigError(f"{where}: low <= high must hold, but got low: {low}, high: {high}.")
+    if not isinstance(log, bool) or (log and low <= 0):
+        raise ConfigError(
+            f"{where}: log must be true or false, and low above 0 with it, but got log: {log}, low: {low}."
+        )
+    return Parameter(name, low=low, high=high, log=log, when=when)
+
+
+def _check_number(where: str, name: str, value: Any) -> None:
+    if name not in NUMBERS:
+        if not isinstance(value, str):
+            raise ConfigError(f"{where}: names are expected, but got {value!r}.")
+        return
+    low, high = LIMITS[name]
+    wanted = int if name in INTEGERS else (int, float)
+    if isinstance(value, bool) or not isinstance(value, wanted) or not low <= value <= high:
+        kind = "a whole number" if name in INTEGERS else "a number"
+        raise ConfigError(f"{where}: {kind} from {low:g} to {high:g} is expected, but got {value!r}.")
+
+
+def _check_backbones(where: str, names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in BACKBONES]
+    if unknown:
+        raise ConfigError(f"{where}: unknown backbone {unknown[0]!r}; known backbones: {', '.join(BACKBONES)}.")
+
+
+def _with_defaults(space: str, parameters: list[Parameter], backbones: Sequence[str] | None) -> list[Parameter]:
+    """``backbone`` narrowed, and a single choice for whatever the file leaves out."""
+    by_name = {parameter.name: parameter for parameter in parameters}
+    offered = (by_name["backbone"].choices if "backbone" in by_name else None) or tuple(BACKBONES)
+    if backbones is not None:
+        _check_backbones("--backbones", backbones)
+        missing = [name for name in backbones if name not in offered]
+        if missing:
+            raise ConfigError(
+                f"Space {space!r} does not offer backbone {missing[0]!r}; it offers {', '.join(offered)}."
+            )
+        offered = tuple(name for name in offered if name in backbones)
+    by_name["backbone"] = Parameter("backbone", choices=offered)
+    defaults: dict[str, tuple[Any, ...]] = {"augmentation": ("none",), "unfreeze_depth": (0,)}
+    for name in ("learning_rate", "dropout", "label_smoothing", "batch_size"):
+        defaults[name] = (RECIPE[name],)
+    for name, choices in defaults.items():
+        by_name.setdefault(name, Parameter(name, choices=choices))
+    return sorted(by_name.values(), key=lambda parameter: PARAMETERS.index(parameter.name))
+
+
+def _check_policies(space: str, parameters: list[Parameter], policies: Mapping[str, Policy]) -> None:
+    for name in next(parameter for parameter in parameters if parameter.name == "augmentation").choices or ():
+        if name not in policies:
+            raise ConfigError(
+                f"Space {space!r} chooses an unknown augmentation policy {name!r}; policies it defines: {', '.join(policies)}."
+            )
+
+
+def _check_conditions(space: str, parameters: list[Parameter]) -> None:
+    names = [parameter.name for parameter in parameters]
+    for parameter in parameters:
+        for name, values in parameter.when.items():
+            earlier = names[: names.index(parameter.name)]
+            if name not in earlier:
+                raise ConfigError(
+                    f"Space {space!r}, parameter {parameter.name}: when: can depend on {', '.join(earlier) or 'nothing'}, "
+                    f"but got {name!r}."
+                )
+            condition = parameters[names.index(name)]
+            impossible = [value for value in values if not condition.contains(value)]
+            if impossible:
+                raise ConfigError(
+                    f"Space {space!r}, parameter {parameter.name}: when: names {name} = {impossible[0]!r}, "
+                    f"which {name} cannot take."
+                )
+
+
+def _point(space: str, parameters: list[Parameter], point: Any) -> Mapping[str, Any]:
+    if not isinstance(point, dict):
+        raise ConfigError(f"Space {space!r}: each of points: must be a mapping of parameters, but got {point!r}.")
+    _refuse_unknown(space, "parameter in points:", point, PARAMETERS)
+    by_name = {parameter.name: parameter for parameter in parameters}
+    for name, value in point.items():
+        if name == "backbone":
+            _check_backbones(f"Space {space!r}, points:", [value])
+        elif name not in by_name or not by_name[name].contains(value):
+            raise ConfigError(f"Space {space!r}, points: {name} = {value!r} lies outside the space.")
+    chosen = dict(point)
+    for name in point:
+        if name != "backbone" and any(key in point for key in by_name[name].when) and not by_name[name].active(chosen):
+            raise ConfigError(f"Space {space!r}, points: {name} does not exist under its condition when: in {point!r}.")
+    return chosen

@@ -1,0 +1,130 @@
+"""`RunSettings`: everything that decides a run, validated, frozen, written to run.json."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from bench.errors import ConfigError
+from bench.metrics import METRICS
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class RunSettings(BaseModel):
+    """The settings of one run; build it with `make_settings`, which explains what is wrong.
+
+    Attributes:
+        data: folder of images, or ``demo``.
+        name: of the run and its folder.
+        budget: number of trials.
+        epochs: at most so many epochs a phase; None takes the space's or 8.
+        seed: decides splits, samples, initial heads, orders and augmentations.
+        metric: validation score that decides.
+        space: name or file of the search space; None takes ``demo`` for demo data, else ``default``.
+        backbones: narrow the space to these; None takes all it offers.
+        image_size: pixels for all backbones; None takes the space's or each backbone's native size.
+        weights: ``imagenet``, ``random`` or a folder; None means imagenet (the demo may fall back to random).
+        scheduler: ``asha`` stops weak trials early, ``none`` trains all to the end.
+        patience: a phase ends after so many epochs without gain.
+        views: pre-drawn augmentations of the training images.
+        max_images: size of a subset of train and validation; None takes all.
+        time_limit: seconds after which the search stops; None for no limit.
+        jobs: trials at a time; 0 chooses.
+        no_test: leave the test split sealed.
+        output: folder of run folders.
+        cache: folder of decoded images and features.
+        cache_size: bytes the features may take.
+        address: of a Ray cluster to join; None starts Ray on this machine.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = "demo"
+    name: str
+    budget: PositiveInt = 50
+    epochs: PositiveInt | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    metric: str = "auc"
+    space: str | None = None
+    backbones: tuple[str, ...] | None = None
+    image_size: PositiveInt | None = None
+    weights: str | None = None
+    scheduler: Literal["asha", "none"] = "asha"
+    patience: PositiveInt = 3
+    views: PositiveInt = 4
+    max_images: PositiveInt | None = None
+    time_limit: Annotated[float, Field(gt=0)] | None = None
+    jobs: Annotated[int, Field(ge=0)] = 0
+    no_test: bool = False
+    output: Path = Path("reports")
+    cache: Path
+    cache_size: PositiveInt = 20 * 10**9
+    address: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError("only letters, digits, '.', '_' and '-' are accepted")
+        return name
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, metric: str) -> str:
+        if metric not in METRICS:
+            raise ValueError(f"known metrics: {', '.join(METRICS)}")
+        return metric
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the embedded synthetic images are used."""
+        return self.data == "demo"
+
+    @property
+    def space_name(self) -> str:
+        """The space that is meant."""
+        return self.space or ("demo" if self.is_demo else "default")
+
+
+def make_settings(**values: Any) -> RunSettings:
+    """Validated settings.
+
+    Raises:
+        ConfigError: for the first impossible value: which flag, what arrived, what is accepted.
+    """
+    try:
+        return RunSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{flag} {first['input']!r} is not possible: {reason[0].lower()}{reason[1:]}.") from None
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in ``90s``, ``30m``, ``2h``, ``1h30m`` or a plain number of seconds.
+
+    Raises:
+        ConfigError: for anything else, and for 0.
+    """
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
+    hours, minutes, seconds = match.groups() if match else (None, None, None)
+    total = 3600 * float(hours or 0) + 60 * float(minutes or 0) + float(seconds or 0)
+    if total <= 0:
+        raise ConfigError(f"--time-limit takes a duration above 0 such as 90s, 30m, 2h or 1h30m, but got {text!r}.")
+    return total
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes in ``500M``, ``20G``, ``1T`` (powers of 1000) or a plain number.
+
+    Raises:
+        ConfigError: for anything else, and for 0.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
+    total = int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " ")) if match else 0
+    if total <= 0:
+        raise ConfigError(f"--cache-size takes a size above 0 such as 500M or 20G, but got {text!r}.")
+    return total

@@ -1,0 +1,52 @@
+"""What every trial of a run shares; cheap to send to a worker, and free of Keras."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.store import StoredImages
+from bench.models.augmentation import Policy
+from bench.models.backbones import Backbone
+from bench.models.weights import Weights
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that decides training beside the configuration; cheap to send to a worker.
+
+    Attributes:
+        images: backbone name -> the stored set at that backbone's size.
+        rows: ``train`` and ``val`` -> row numbers; the test split is not in here.
+        labels: ``train`` and ``val`` -> class indices, in the order of ``rows``.
+        n_classes: number of classes.
+        backbones: by name.
+        weights: where their weights are.
+        policies: augmentation policies by name.
+        metric: name of the score that decides.
+        epochs: at most so many epochs a phase.
+        patience: a phase ends after so many epochs without gain.
+        views: pre-drawn augmentations of the training images.
+        seed: of the run.
+        cache: folder of the cache.
+        cache_bytes: budget of the feature cache.
+        depths: unfreeze depths that the space can ask for.
+    """
+
+    images: Mapping[str, StoredImages]
+    rows: Mapping[str, npt.NDArray[np.int64]]
+    labels: Mapping[str, npt.NDArray[np.int64]]
+    n_classes: int
+    backbones: Mapping[str, Backbone]
+    weights: Weights
+    policies: Mapping[str, Policy]
+    metric: str
+    epochs: int
+    patience: int
+    views: int
+    seed: int
+    cache: Path
+    cache_bytes: int
+    depths: tuple[int, ...] = ()

@@ -1,0 +1,429 @@
+"""One trial: a `TrialConfig` becomes a `TrialResult`, on cached features; and one finalist, through the full model.
+
+No Ray here: the search calls a `Trainer` from its workers, a test calls it directly.
+"""
+
+import gc
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import TrialFailed
+from bench.features import FeatureCache, Features, FrozenFeatures, StoredFeatures
+from bench.metrics import Metric, evaluate, get_metric
+from bench.models import assemble
+from bench.models.augmentation import Augmenter, Policy
+from bench.models.backbones import Backbone
+from bench.models.weights import load_backbone
+from bench.seeds import stable_seed
+from bench.task import Task
+from bench.trial import EpochRecord, TrialConfig, TrialResult
+
+PREDICT_BATCH = 128
+SMALLEST_SPREAD = 0.01
+"""Standardisation never divides by less than this share of the median standard deviation: a feature that is
+constant on the clean training images (a dead unit) would explode on augmented ones."""
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Shuffled batches of one epoch after another; epoch e reads view e mod V.
+
+    The last batch of an epoch may be smaller: nothing is dropped.
+
+    Args:
+        views: the training features, one entry a view.
+        targets: float array of shape (n_images, n_classes), rows sum to 1.
+        weights: float array of shape (n_images,), the weight of each image in the loss.
+        batch_size: images a batch.
+        seed: decides the order.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[Features],
+        targets: npt.NDArray[np.float32],
+        weights: npt.NDArray[np.float32],
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self._views = views
+        self._targets = targets
+        self._weights = weights
+        self._batch_size = batch_size
+        self._rng = np.random.default_rng(seed)
+        self.epoch = 0
+        self._order = self._rng.permutation(len(targets))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._targets) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], ...]:
+        rows = np.sort(self._order[index * self._batch_size : (index + 1) * self._batch_size])
+        values = self._views[self.epoch % len(self._views)].take(rows)
+        return values, self._targets[rows], self._weights[rows]
+
+    def on_epoch_end(self) -> None:
+        """Turn to the next view, in a new order."""
+        self.epoch += 1
+        self._order = self._rng.permutation(len(self._targets))
+
+
+def predict(model: Any, features: Features) -> npt.NDArray[np.float32]:
+    """Class probabilities of all rows, float array of shape (n_images, n_classes)."""
+    n_images = features.shape[0]
+    parts = [
+        np.asarray(model.predict_on_batch(features.take(np.arange(start, min(start + PREDICT_BATCH, n_images)))))
+        for start in range(0, n_images, PREDICT_BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+@dataclass
+class Progress:
+    """The epochs of one trial so far, and its best."""
+
+    metric: Metric
+    started: float = field(default_factory=time.perf_counter)
+    epochs: list[EpochRecord] = field(default_factory=list)
+    best: EpochRecord | None = None
+
+    def start_phase(self) -> None:
+        """Forget the best: only the last phase decides a trial's score."""
+        self.best = None
+
+    def add(self, record: EpochRecord) -> None:
+        """Note an epoch."""
+        self.epochs.append(record)
+        name = self.metric.name
+        if self.best is None or self.metric.better(record.metrics[name], self.best.metrics[name]):
+            self.best = record
+
+    def result(self) -> TrialResult:
+        """What the trial reached."""
+        if self.best is None:
+            raise TrialFailed("no epoch was finished")
+        return TrialResult(self.best.epoch, self.best.metrics, tuple(self.epochs), time.perf_counter() - self.started)
+
+
+class Validate(keras.callbacks.Callback):  # type: ignore[misc]
+    """After each epoch: scores the validation images, puts ``val_*`` into the logs, and tells ``report``.
+
+    It stands first among the callbacks, so that Keras's EarlyStopping and ModelCheckpoint see its scores.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        labels: npt.NDArray[np.int64],
+        phase: str,
+        progress: Progress,
+        report: Callable[[Progress], None] | None = None,
+        model: Any = None,
+    ) -> None:
+        super().__init__()
+        self._features = features
+        self._labels = labels
+        self._phase = phase
+        self._progress = progress
+        self._report = report
+        self._scored = model
+        self._started = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Start the clock of the epoch."""
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Score the epoch.
+
+        Raises:
+            TrialFailed: at the first loss or probability that is not finite.
+        """
+        number = len(self._progress.epochs) + 1
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise TrialFailed(f"the loss became {loss} in {self._phase} epoch {epoch + 1}")
+        scores = predict(self._scored or self.model, self._features)
+        if not np.isfinite(scores).all():
+            raise TrialFailed(f"a predicted probability is not finite after {self._phase} epoch {epoch + 1}")
+        metrics = evaluate(self._labels, scores)
+        logs.update({f"val_{name}": value for name, value in metrics.items()})
+        self._progress.add(EpochRecord(self._phase, number, loss, metrics, time.perf_counter() - self._started))
+        if self._report:
+            self._report(self._progress)
+
+
+class Trainer:
+    """Trains configurations one after another in one process, keeping networks and traced steps between them."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._metric = get_metric(task.metric)
+        self._features = FrozenFeatures(
+            task.images,
+            task.rows,
+            task.backbones,
+            task.weights,
+            FeatureCache(task.cache, task.cache_bytes),
+            task.seed,
+            task.depths,
+        )
+        self._heads: dict[str, Any] = {}
+        self._suffixes: dict[tuple[str, int], Any] = {}
+        self._networks: dict[str, Any] = {}
+        self._pristine: dict[str, list[npt.NDArray[Any]]] = {}
+        self._standards: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
+        counts = np.bincount(task.labels["train"], minlength=task.n_classes)
+        self._class_weights = (counts.sum() / (task.n_classes * np.maximum(counts, 1))).astype(np.float32)
+
+    def run(self, config: TrialConfig, report: Callable[[Progress], None] | None = None) -> TrialResult:
+        """Train ``config`` on cached features and return what it reached.
+
+        Args:
+            config: what to train.
+            report: called after each epoch of the phase that counts.
+
+        Raises:
+            TrialFailed: if the loss leaves the finite numbers or memory runs out.
+        """
+        progress = Progress(self._metric)
+        seed = stable_seed("trial", self.task.seed, config.key)
+        with out_of_memory_fails():
+            warm_up = config.unfreeze_depth > 0
+            self._train_head(config, seed, progress, None if warm_up else report)
+            if warm_up:
+                progress.start_phase()
+                self._train_suffix(config, seed, progress, report)
+        return progress.result()
+
+    def retrain(self, config: TrialConfig, seed: int, checkpoint: Path, model_file: Path) -> TrialResult:
+        """Train ``config`` through the full model with fresh augmentation in every epoch, and save it.
+
+        With stages to unfreeze, the head is warmed up on cached features first: there the layers below are frozen
+        as in the trial, and fresh augmentation begins with fine-tuning.
+
+        Args:
+            config: what to train.
+            seed: decides initial head, order and augmentation.
+            checkpoint: file for the weights of the best epoch; gone at the end.
+            model_file: .h5 file for the model at its best epoch, without augmentation.
+
+        Raises:
+            TrialFailed: as `run`.
+        """
+        task = self.task
+        backbone, stored = task.backbones[config.backbone], task.images[config.backbone]
+        progress = Progress(self._metric)
+        with out_of_memory_fails():
+            keras.utils.set_random_seed(seed)
+            if config.unfreeze_depth > 0:
+                head_weights = self._train_head(config, seed, progress, None).get_layer("probabilities").get_weights()
+                progress.start_phase()
+                phase, learning_rate = "finetune", config.learning_rate * float(config.finetune_factor or 1.0)
+            else:
+                head_weights = self._initial_head(backbone, seed)
+                phase, learning_rate = "head", config.learning_rate
+            network = load_backbone(backbone, stored.size, task.weights.files[config.backbone])
+            mean, variance = self._standardisation(config.backbone)
+            model = assemble.full_model(
+                backbone, network, stored.size, stored.channels, task.n_classes, mean, variance, config.dropout
+            )
+            model.get_layer("probabilities").set_weights(head_weights)
+            assemble.freeze_prefix(backbone, network, config.unfreeze_depth)
+            trained = assemble.augmented(model, task.policies[config.augmentation], seed)
+            trained.compile(keras.optimizers.Adam(learning_rate), "categorical_crossentropy", jit_compile=False)
+            images = stored.open()
+            train = StoredFeatures(_Rows(images, task.rows["train"]))  # type: ignore[arg-type]
+            val = StoredFeatures(_Rows(images, task.rows["val"]))  # type: ignore[arg-type]
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._fit(
+                    trained,
+                    [train],
+                    config,
+                    seed,
+                    [
+                        Validate(val, task.labels["val"], phase, progress, model=model),
+                        self._early_stopping(),
+                        _SaveBest(model, checkpoint, f"val_{self._metric.name}", self._metric.mode),
+                    ],
+                )
+                model.load_weights(checkpoint)
+            finally:
+                checkpoint.unlink(missing_ok=True)
+            network.trainable = True
+            model_file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = model_file.with_name(f".{model_file.name}")
+            model.save(temporary.with_suffix(".h5"))
+            temporary.with_suffix(".h5").replace(model_file)
+        return progress.result()
+
+    def augmentation_gallery(self, backbone: str, policies: Sequence[str], columns: int) -> npt.NDArray[np.uint8]:
+        """One training image as it is and under each policy: shape (n_policies, columns, height, width, channels)."""
+        stored = self.task.images[backbone]
+        image = np.asarray(stored.open()[self.task.rows["train"][:1]])
+        rows = []
+        for name in policies:
+            augment = Augmenter(self.task.policies[name], stable_seed("gallery", self.task.seed, name))
+            draws = augment(np.repeat(image, columns - 1, axis=0))
+            rows.append(np.concatenate([image, draws]))
+        return np.stack(rows)
+
+    def release(self) -> None:
+        """Let go of networks and traced steps; the next trial builds what it needs."""
+        self._heads.clear()
+        self._suffixes.clear()
+        self._networks.clear()
+        keras.backend.clear_session()
+        gc.collect()
+
+    def _train_head(
+        self, config: TrialConfig, seed: int, progress: Progress, report: Callable[[Progress], None] | None
+    ) -> Any:
+        task = self.task
+        policy = task.policies[config.augmentation]
+        views = self._features.training_views(config.backbone, policy, 0, min(task.views, task.epochs))
+        val = self._features.validation(config.backbone, 0)
+        head = self._head(config.backbone)
+        head.get_layer("probabilities").set_weights(self._initial_head(task.backbones[config.backbone], seed))
+        self._reset(head, head, config, config.learning_rate, seed)
+        self._fit(
+            head,
+            views,
+            config,
+            seed,
+            [
+                Validate(val, task.labels["val"], "head", progress, report),
+                self._early_stopping(restore_best_weights=True),
+            ],
+        )
+        return head
+
+    def _train_suffix(
+        self, config: TrialConfig, seed: int, progress: Progress, report: Callable[[Progress], None] | None
+    ) -> None:
+        task = self.task
+        depth = config.unfreeze_depth
+        policy = task.policies[config.augmentation]
+        views = self._features.training_views(config.backbone, policy, depth, min(task.views, task.epochs))
+        val = self._features.validation(config.backbone, depth)
+        suffix = self._suffix(config.backbone, depth)
+        self._networks[config.backbone].set_weights(self._pristine[config.backbone])
+        learning_rate = config.learning_rate * float(config.finetune_factor or 1.0)
+        self._reset(suffix, self._head(config.backbone), config, learning_rate, seed)
+        self._fit(
+            suffix,
+            views,
+            config,
+            seed,
+            [Validate(val, task.labels["val"], "finetune", progress, report), self._early_stopping()],
+        )
+
+    def _fit(
+        self, model: Any, views: Sequence[Features], config: TrialConfig, seed: int, callbacks: Sequence[Any]
+    ) -> None:
+        labels = self.task.labels["train"]
+        targets = np.eye(self.task.n_classes, dtype=np.float32)[labels]
+        targets = targets * (1 - config.label_smoothing) + config.label_smoothing / self.task.n_classes
+        batches = Batches(views, targets, self._class_weights[labels], config.batch_size, seed)
+        model.fit(batches, epochs=self.task.epochs, callbacks=list(callbacks), shuffle=False, verbose=0)
+
+    def _early_stopping(self, **arguments: Any) -> Any:
+        return keras.callbacks.EarlyStopping(
+            f"val_{self._metric.name}", mode=self._metric.mode, patience=self.task.patience, **arguments
+        )
+
+    def _initial_head(self, backbone: Backbone, seed: int) -> list[npt.NDArray[np.float32]]:
+        shape = (backbone.n_features, self.task.n_classes)
+        kernel = keras.initializers.GlorotUniform(seed=seed)(shape)
+        return [np.asarray(keras.ops.convert_to_numpy(kernel)), np.zeros(self.task.n_classes, np.float32)]
+
+    def _reset(self, model: Any, head: Any, config: TrialConfig, learning_rate: float, seed: int) -> None:
+        """Forget the trial before: optimizer state, dropout's random stream, learning rate."""
+        head.get_layer("dropout").reset(config.dropout, seed)
+        optimizer = model.optimizer
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        for variable in optimizer.variables:
+            variable.assign(keras.ops.zeros_like(variable))
+        optimizer.learning_rate = learning_rate
+
+    def _standardisation(self, backbone: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Mean and variance of each pooled feature over the clean training images."""
+        if backbone not in self._standards:
+            clean = self._features.training_views(backbone, Policy("none"), 0, 1)[0]
+            values = clean.take(np.arange(clean.shape[0])).astype(np.float64)
+            spread = values.std(axis=0)
+            spread = np.maximum(spread, max(SMALLEST_SPREAD * float(np.median(spread)), 1e-12))
+            self._standards[backbone] = values.mean(axis=0).astype(np.float32), (spread**2).astype(np.float32)
+        return self._standards[backbone]
+
+    def _head(self, backbone: str) -> Any:
+        if backbone not in self._heads:
+            mean, variance = self._standardisation(backbone)
+            head = assemble.trial_head(len(mean), self.task.n_classes, mean, variance)
+            head.compile(keras.optimizers.Adam(), "categorical_crossentropy", jit_compile=False)
+            self._heads[backbone] = head
+        return self._heads[backbone]
+
+    def _suffix(self, backbone: str, depth: int) -> Any:
+        if backbone not in self._networks:
+            stored, files = self.task.images[backbone], self.task.weights.files
+            network = load_backbone(self.task.backbones[backbone], stored.size, files[backbone])
+            self._networks[backbone], self._pristine[backbone] = network, network.get_weights()
+        if (backbone, depth) not in self._suffixes:
+            stored = self.task.images[backbone]
+            model = assemble.suffix_model(
+                self.task.backbones[backbone],
+                self._networks[backbone],
+                stored.size,
+                stored.channels,
+                depth,
+                self._head(backbone),
+            )
+            model.compile(keras.optimizers.Adam(), "categorical_crossentropy", jit_compile=False)
+            self._suffixes[backbone, depth] = model
+        return self._suffixes[backbone, depth]
+
+
+class _SaveBest(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
+    """Keras's ModelCheckpoint (best only, weights only) for a model inside the one that is being trained."""
+
+    def __init__(self, saved: Any, path: Path, monitor: str, mode: str) -> None:
+        super().__init__(str(path), monitor=monitor, mode=mode, save_best_only=True, save_weights_only=True)
+        self._saved = saved
+
+    def set_model(self, model: Any) -> None:
+        """Watch ``saved`` whatever model the training loop belongs to."""
+        super().set_model(self._saved)
+
+
+class _Rows:
+    """Some rows of a memory map, read when they are asked for."""
+
+    def __init__(self, values: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> None:
+        self._values = values
+        self._rows = rows
+        self.shape = (len(rows), *values.shape[1:])
+
+    def __getitem__(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        return self._values[self._rows[chosen]]
+
+
+class out_of_memory_fails:  # noqa: N801 (a context manager reads as a phrase)
+    """Turns running out of memory into a failed trial."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is not None and (isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"):
+            raise TrialFailed("memory ran out; a smaller batch size or image size needs less") from error

@@ -1,0 +1,237 @@
+"""Starting or joining Ray, and what runs in its workers: trials of the search, finalists, evaluation.
+
+A worker serves many trials in one process: its `Trainer` outlives the trial (``reuse_actors``), and with it the
+networks, weights, opened features and traced steps.
+"""
+
+import math
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+
+from bench.device import quiet, set_up
+from bench.errors import ConfigError, TrialFailed
+from bench.trial import TrialConfig
+
+MEMORY_PER_JOB = 2.5 * 2**30
+"""Bytes that a worker is allowed for; decides how many run at once."""
+RELEASE_ABOVE = 2.5 * 2**30
+"""Resident bytes above which a worker drops its networks and traced steps between two trials."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How trials share the machine.
+
+    Attributes:
+        jobs: trials at a time.
+        threads: CPU threads of each.
+        gpus: GPUs of each (0 without GPUs).
+        cpus: of the machine or cluster.
+        total_gpus: of the machine or cluster.
+    """
+
+    jobs: int
+    threads: int
+    gpus: float
+    cpus: int
+    total_gpus: int
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What Ray is to reserve for one trial."""
+        return {"cpu": self.threads, "gpu": self.gpus} if self.gpus else {"cpu": self.threads}
+
+    def describe(self) -> str:
+        """In words."""
+        gpus = f", {self.total_gpus} GPU{'s' * (self.total_gpus > 1)}" if self.total_gpus else ", no GPU"
+        at_a_time = (
+            f"{self.jobs} trial{'s' * (self.jobs > 1)} at a time, {self.threads} thread{'s' * (self.threads > 1)} each"
+        )
+        return f"{self.cpus} CPU core{'s' * (self.cpus > 1)}{gpus}; {at_a_time}"
+
+
+def share_out(cpus: int, gpus: int, memory: float, jobs: int = 0) -> Workers:
+    """How many trials run at once: one a GPU, else one a CPU core as far as memory goes, up to 8.
+
+    Two processes of one thread each train about as fast as one of two threads, and wait less for each other.
+
+    Args:
+        cpus: CPU cores.
+        gpus: GPUs.
+        memory: bytes of main memory.
+        jobs: the wanted number; 0 chooses.
+
+    Raises:
+        ConfigError: if more jobs are wanted than there are cores.
+    """
+    if jobs > cpus:
+        raise ConfigError(f"--jobs {jobs} is more than the {cpus} CPU cores here; 1 to {cpus} are accepted.")
+    chosen = jobs or gpus or max(1, min(cpus, 8, int(memory / MEMORY_PER_JOB)))
+    chosen = max(1, min(chosen, cpus))
+    return Workers(chosen, max(1, cpus // chosen), min(1.0, gpus / chosen) if gpus else 0.0, cpus, gpus)
+
+
+def start(jobs: int = 0, address: str | None = None) -> Workers:
+    """Start Ray on this machine, or join the cluster at ``address``, and share it out.
+
+    Raises:
+        ConfigError: if there is no cluster at ``address``.
+    """
+    quiet()
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    environment = {
+        name: os.environ[name] for name in ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "KERAS_HOME") if name in os.environ
+    }
+    arguments: dict[str, Any] = {} if address else {"num_cpus": os.cpu_count(), "include_dashboard": False}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level="CRITICAL",
+                runtime_env={"env_vars": environment},
+                **arguments,
+            )
+    except (ConnectionError, ValueError) as error:
+        raise ConfigError(
+            f"There is no Ray cluster at {address!r} ({error}); start one by 'ray start --head'."
+        ) from error
+    found = ray.cluster_resources()
+    cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
+    memory = float(found.get("memory", 0)) if address else float(psutil.virtual_memory().total)
+    return share_out(cpus, gpus, memory, jobs)
+
+
+def stop() -> None:
+    """Leave Ray; what was started here ends."""
+    global _alone
+    _alone = None
+    if ray.is_initialized():
+        ray.shutdown()
+
+
+_trainer: Any = None
+
+
+def _trainer_for(task: Any, threads: int) -> Any:
+    """This process's trainer; it stays while the task does."""
+    global _trainer
+    set_up(threads)
+    from bench.training import Trainer
+
+    if _trainer is None or not _same(_trainer.task, task):
+        _trainer = Trainer(task)
+    elif psutil.Process().memory_info().rss > RELEASE_ABOVE:
+        _trainer.release()
+    return _trainer
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(
+        (a.seed, a.metric, a.epochs, a.cache, dict(a.images)) == (b.seed, b.metric, b.epochs, b.cache, dict(b.images))
+    )
+
+
+def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:
+    """One trial inside a Ray Tune worker: reports its running best after each epoch, and at last that it is done.
+
+    A failure is reported with its reason instead of raised: raising would end the warm process.
+    """
+    from ray import tune
+
+    config = TrialConfig.from_mapping(values)
+    sent = 0
+
+    def state(progress: Any) -> dict[str, Any]:
+        nonlocal sent
+        new, sent = progress.epochs[sent:], len(progress.epochs)
+        best = progress.best
+        phase = progress.epochs[-1].phase
+        return {
+            task.metric: best.metrics[task.metric],
+            "best_metrics": tuple(best.metrics.items()),  # Ray flattens dictionaries
+            "best_epoch": best.epoch,
+            "epoch": sum(record.phase == phase for record in progress.epochs),
+            "new_epochs": new,
+        }
+
+    last: dict[str, Any] = {}
+
+    def report(progress: Any) -> None:
+        nonlocal last
+        last = state(progress)
+        tune.report(last)
+
+    try:
+        _trainer_for(task, threads).run(config, report)
+        tune.report({**last, "new_epochs": [], "finished": True})
+    except TrialFailed as error:
+        tune.report({"failed": str(error), "finished": True})
+    except Exception as error:
+        tune.report(
+            {
+                "failed": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+                "finished": True,
+            }
+        )
+
+
+class _Alone:
+    """What runs inside the worker that has a machine to itself."""
+
+    def __init__(self, threads: int) -> None:
+        set_up(threads)
+
+    def call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Call the function here."""
+        return function(*arguments)
+
+
+_alone: Any = None
+
+
+def run_alone(workers: Workers, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``function(*arguments)`` in a worker that has a whole machine's cores (and one GPU, if there is one).
+
+    The worker stays for the next call, so that TensorFlow starts once; `release_alone` lets it go.
+
+    Raises:
+        whatever the function raises; TrialFailed if its process died.
+    """
+    global _alone
+    if _alone is None:
+        cpus = max(1, math.floor(min(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])))
+        _alone = ray.remote(num_cpus=cpus, num_gpus=1 if workers.total_gpus else 0)(_Alone).remote(cpus)
+    try:
+        return ray.get(_alone.call.remote(function, arguments))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayActorError as error:
+        release_alone()
+        raise TrialFailed("the worker process ended without a result (memory may have run out)") from error
+
+
+def release_alone() -> None:
+    """End the worker of `run_alone`, so that its cores are free for the search."""
+    global _alone
+    if _alone is not None:
+        ray.kill(_alone)
+        _alone = None
+
+
+def retrain(task: Any, config: TrialConfig, seed: int, checkpoint: Path, model_file: Path) -> Any:
+    """In a worker: `Trainer.retrain` with this process's trainer."""
+    return _trainer_for(task, 0).retrain(config, seed, checkpoint, model_file)
+
+
+def gallery(task: Any, backbone: str, policies: list[str], columns: int) -> Any:
+    """In a worker: `Trainer.augmentation_gallery`."""
+    return _trainer_for(task, 0).augmentation_gallery(backbone, policies, columns)

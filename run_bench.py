@@ -1,0 +1,8 @@
+"""Compare pretrained CNNs on a folder of labelled medical images: ``python run_bench.py --budget 50``."""
+
+import sys
+
+from bench.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["run", *sys.argv[1:]]))

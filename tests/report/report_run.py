@@ -1,0 +1,336 @@
+"""A made-up run folder for the tests of the report: every file of the contract, with numbers that look real."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics as sk
+
+from bench.metrics import METRICS, evaluate
+from bench.rundir import RunDir, write_json, write_table
+
+BACKBONES = ("vgg16", "resnet50", "inceptionv3")
+CLASSES = ("NORMAL", "PNEUMONIA")
+POLICIES: dict[str, dict[str, float]] = {
+    "none": {},
+    "light": {"rotation": 7, "shift": 0.05, "zoom": 0.05, "brightness": 0.1, "contrast": 0.1},
+    "strong": {"rotation": 15, "shift": 0.1, "zoom": 0.15, "brightness": 0.2, "contrast": 0.2},
+}
+TEST_IMAGES = 624
+
+
+def write_run(
+    path: Path,
+    *,
+    trials: int = 50,
+    backbones: tuple[str, ...] = BACKBONES,
+    classes: tuple[str, ...] = CLASSES,
+    metric: str = "auc",
+    seeds: int = 3,
+    synthetic: bool = False,
+    weights: str = "imagenet",
+    image_side: int = 96,
+) -> RunDir:
+    """A finished run at ``path``; take files away for an unfinished one."""
+    random = np.random.default_rng(7)
+    run = RunDir(path)
+    table, epochs = _search(random, trials, backbones)
+    finalists, more = _finalists(random, table, backbones, metric, seeds)
+    write_table(run.trials, table)
+    write_table(run.epochs, pd.concat([epochs, more], ignore_index=True))
+    write_table(run.finalists, finalists)
+    splits = _splits(random, classes)
+    write_table(run.splits, splits)
+    winner = str(finalists.loc[finalists["winner"], "backbone"].iloc[0])
+    write_json(run.run, _run_json(path.name, table, finalists, splits, backbones, classes, metric, synthetic, weights))
+    _evaluation(random, run, splits, classes, winner, backbones)
+    write_json(run.audit, _audit())
+    _gallery(random, run, image_side)
+    run.best_model.write_bytes(b"not a model")
+    return run
+
+
+def _config(random: np.random.Generator, backbone: str) -> dict[str, Any]:
+    depth = int(random.integers(0, 6))
+    return {
+        "config_backbone": backbone,
+        "config_augmentation": str(random.choice(list(POLICIES))),
+        "config_unfreeze_depth": depth,
+        "config_learning_rate": float(10 ** random.uniform(-3.5, -2.5)),
+        "config_finetune_factor": float(10 ** random.uniform(-2, -0.5)) if depth else None,
+        "config_dropout": float(random.choice([0.0, 0.2, 0.5])),
+        "config_label_smoothing": float(random.uniform(0, 0.1)),
+        "config_batch_size": int(random.choice([16, 32, 64])),
+    }
+
+
+def _metrics(auc: float, random: np.random.Generator) -> dict[str, float]:
+    noise = float(random.normal(0, 0.004))
+    return {
+        "metric_auc": auc,
+        "metric_pr_auc": auc - 0.01 + noise,
+        "metric_accuracy": auc - 0.04 + noise,
+        "metric_balanced_accuracy": auc - 0.05 + noise,
+        "metric_f1": auc - 0.045 + noise,
+        "metric_log_loss": 1.2 * (1 - auc) + 0.1 + abs(noise),
+        "metric_brier": 0.8 * (1 - auc) + 0.05 + abs(noise),
+    }
+
+
+def _quality(config: dict[str, Any]) -> float:
+    """The AUC that a configuration tends to."""
+    base = {"vgg16": 0.965, "resnet50": 0.972, "inceptionv3": 0.955}.get(config["config_backbone"], 0.95)
+    rate = -0.03 * abs(np.log10(config["config_learning_rate"]) + 3)
+    augmentation = {"none": 0.0, "light": 0.006, "strong": -0.008}[config["config_augmentation"]]
+    return base + rate + augmentation + 0.008 * min(config["config_unfreeze_depth"], 2)
+
+
+def _curve(random: np.random.Generator, top: float, count: int, depth: int) -> list[dict[str, Any]]:
+    head = 2 if depth else count
+    rows = []
+    for epoch in range(1, count + 1):
+        auc = min(top - 0.12 * np.exp(-0.6 * epoch) + random.normal(0, 0.003), 0.999)
+        phase = "head" if epoch <= head else "finetune"
+        loss = 4 * (1 - top) + 0.5 * float(np.exp(-0.4 * epoch)) + float(random.normal(0, 0.006))
+        rows.append({"phase": phase, "epoch": epoch, "loss": loss, **_metrics(float(auc), random), "seconds": 3.1})
+    return rows
+
+
+def _search(random: np.random.Generator, trials: int, backbones: tuple[str, ...]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows: list[dict[str, Any]] = []
+    epochs: list[dict[str, Any]] = []
+    elapsed = 0.0
+    for trial in range(trials):
+        config = _config(random, backbones[trial % len(backbones)])
+        state = "failed" if trial % 17 == 11 else "pruned" if trial % 7 in (3, 5) else "completed"
+        row: dict[str, Any] = {"trial": trial, "state": state, "reason": None, "origin": "sampled", **config}
+        row["origin"] = {0: "recipe", 1: "backbone", 2: "point"}.get(trial, "sampled")
+        if state == "failed":
+            row["reason"] = "the loss was not finite in epoch 1"
+            row |= {"epochs": 0, "seconds": 1.4}
+        else:
+            top = _quality(config) - (0.05 if state == "pruned" else 0)
+            curve = _curve(random, top, 3 if state == "pruned" else 10, config["config_unfreeze_depth"])
+            best = max((entry for entry in curve), key=lambda entry: entry["metric_auc"])
+            row |= {key: value for key, value in best.items() if key.startswith("metric_")}
+            row |= {"best_epoch": best["epoch"], "epochs": len(curve), "seconds": 3.1 * len(curve)}
+            epochs += [{"trial": trial, "finalist": None, **entry} for entry in curve]
+        elapsed += row["seconds"] / 2
+        rows.append({**row, "elapsed": elapsed})
+    return pd.DataFrame(rows), pd.DataFrame(epochs)
+
+
+def _finalists(
+    random: np.random.Generator, trials: pd.DataFrame, backbones: tuple[str, ...], metric: str, seeds: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    higher, score = METRICS[metric].higher_is_better, f"metric_{metric}"
+    rows: list[dict[str, Any]] = []
+    epochs: list[dict[str, Any]] = []
+    completed = trials[trials["state"] == "completed"].sort_values(score, ascending=not higher)
+    for backbone in backbones:
+        best = completed[completed["config_backbone"] == backbone].iloc[0]
+        config = {key: best[key] for key in trials.columns if key.startswith("config_")}
+        for seed in range(seeds):
+            curve = _curve(random, best["metric_auc"] - 0.002, 12, int(best["config_unfreeze_depth"]))
+            top = max(curve, key=lambda entry: entry["metric_auc"])
+            epochs += [{"trial": None, "finalist": backbone, **entry} for entry in curve]
+            values = {key: value for key, value in top.items() if key.startswith("metric_")}
+            row = {"backbone": backbone, "seed": seed, "trial": best["trial"], "state": "completed", "reason": None}
+            row |= {"winner": False, **config, "trial_score": best[score], **values, "best_epoch": top["epoch"]}
+            rows.append({**row, "epochs": 12, "seconds": 55.0, "model": f"models/{backbone}.h5"})
+    table = pd.DataFrame(rows)
+    position = table[score].idxmax() if higher else table[score].idxmin()
+    table.loc[position, "winner"] = True
+    return table, pd.DataFrame(epochs)
+
+
+def _splits(random: np.random.Generator, classes: tuple[str, ...]) -> pd.DataFrame:
+    rows = []
+    for split, count in (("train", 3900), ("val", 692), ("test", TEST_IMAGES)):
+        labels = random.choice(classes, size=count, p=_shares(len(classes)))
+        rows += [
+            {
+                "image": f"{split}/{label}/{number}.jpeg",
+                "label": label,
+                "patient": f"{split}-{number // 2}",
+                "split": split,
+            }
+            for number, label in enumerate(labels)
+        ]
+    return pd.DataFrame(rows)
+
+
+def _shares(count: int) -> list[float]:
+    weights = np.arange(1, count + 1, dtype=float)
+    return list(weights / weights.sum())
+
+
+def _evaluation(
+    random: np.random.Generator,
+    run: RunDir,
+    splits: pd.DataFrame,
+    classes: tuple[str, ...],
+    winner: str,
+    backbones: tuple[str, ...],
+) -> None:
+    test = splits[splits["split"] == "test"]
+    truth = test["label"].map({name: index for index, name in enumerate(classes)}).to_numpy()
+    models: dict[str, Any] = {}
+    for backbone in backbones:
+        logits = random.normal(0, 1, (len(test), len(classes)))
+        logits[np.arange(len(test)), truth] += 2.6 if backbone == winner else 2.1
+        scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        models[backbone] = _model(truth, scores, classes)
+        if backbone == winner:
+            probabilities = {f"prob_{name}": scores[:, index] for index, name in enumerate(classes)}
+            calibrated = {f"calibrated_{name}": scores[:, index] for index, name in enumerate(classes)}
+            frame = test[["image", "label", "patient"]].assign(**probabilities, **calibrated)
+            write_table(run.predictions_test, frame)
+    threshold = (
+        {"class": classes[1], "value": 0.43, "rule": "Youden index on validation"} if len(classes) == 2 else None
+    )
+    content = {
+        "opened": ["2026-11-23T07:00:00+00:00"],
+        "images": len(test),
+        "patients": int(test["patient"].nunique()),
+        "classes": list(classes),
+        "winner": winner,
+        "temperature": 1.31,
+        "threshold": threshold,
+        "bootstrap": {"draws": 2000, "level": 0.95, "unit": "patient"},
+        "models": models,
+    }
+    write_json(run.evaluation, content)
+
+
+def _model(truth: Any, scores: Any, classes: tuple[str, ...]) -> dict[str, Any]:
+    predicted = scores.argmax(axis=1)
+    report = sk.classification_report(truth, predicted, target_names=list(classes), output_dict=True, zero_division=0.0)
+    names = {"precision": "precision", "recall": "recall", "f1-score": "f1", "support": "support"}
+    per_class = {
+        label: {new: report[label][old] for old, new in names.items()}
+        | {"auc": float(sk.roc_auc_score(truth == index, scores[:, index]))}
+        for index, label in enumerate(classes)
+    }
+    averages = {
+        kind: {names[key]: value for key, value in report[f"{kind} avg"].items() if key != "support"}
+        for kind in ("macro", "weighted")
+    }
+    metrics = {
+        name: {"value": value, "low": value - 0.014, "high": min(value + 0.012, 1.0)}
+        for name, value in evaluate(truth, scores).items()
+    }
+    confusion = sk.confusion_matrix(truth, predicted).tolist()
+    return {"metrics": metrics, "confusion": confusion, "per_class": per_class, "averages": averages}
+
+
+def _run_json(
+    name: str,
+    trials: pd.DataFrame,
+    finalists: pd.DataFrame,
+    splits: pd.DataFrame,
+    backbones: tuple[str, ...],
+    classes: tuple[str, ...],
+    metric: str,
+    synthetic: bool,
+    weights: str,
+) -> dict[str, Any]:
+    states = trials["state"].value_counts()
+    won = finalists[finalists["winner"]].iloc[0]
+    score = float(won[f"metric_{metric}"])
+    by_split = {
+        split: {
+            "images": len(part),
+            "patients": int(part["patient"].nunique()),
+            "classes": {label: int((part["label"] == label).sum()) for label in classes},
+        }
+        for split, part in splits.groupby("split", sort=False)
+    }
+    return {
+        "name": name,
+        "suite_version": "0.1.0",
+        "rules": 1,
+        "command": f"python run_bench.py --data ../chest_xray --budget {len(trials)} --name {name}",
+        "created": "2026-11-23T06:00:00+00:00",
+        "settings": {
+            "data": "../chest_xray",
+            "budget": len(trials),
+            "epochs": 12,
+            "seed": 0,
+            "metric": metric,
+            "image_size": 96,
+            "backbones": list(backbones),
+            "scheduler": "asha",
+            "weights": weights,
+            "views": 4,
+            "jobs": 2,
+            "time_limit": None,
+            "max_images": None,
+            "no_test": False,
+        },
+        "space": {
+            "name": "default",
+            "parameters": {
+                "backbone": {"choices": list(backbones)},
+                "learning_rate": {"low": 3e-4, "high": 3e-3, "log": True},
+                "finetune_factor": {"low": 0.01, "high": 0.3, "log": True, "when": {"unfreeze_depth": [1, 2]}},
+                "dropout": [0.0, 0.2, 0.5],
+            },
+            "augmentations": POLICIES,
+        },
+        "data": {
+            "source": "demo" if synthetic else "folder",
+            "path": "../chest_xray",
+            "fingerprint": "9f86d081884c7d65",
+            "synthetic": synthetic,
+            "classes": list(classes),
+            "channels": 1,
+            "splits": by_split,
+            "notes": [
+                "The given val split (16 images) is too small to select by; it was merged with train and drawn anew."
+            ],
+        },
+        "weights": {"kind": weights, "note": "Keras applications", "sha256": dict.fromkeys(backbones, "ab" * 32)},
+        "hardware": {"cpus": 2, "memory_gib": 23.5, "gpus": [], "machine": "x86_64", "system": "Linux 6.1"},
+        "packages": {"python": "3.11.7", "tensorflow": "2.21.0", "keras": "3.15.1", "ray": "2.50.0"},
+        "search": {
+            "planned": len(trials),
+            "notes": [],
+            "stopped_by": "budget",
+            "counts": {state: int(states.get(state, 0)) for state in ("completed", "pruned", "failed")},
+        },
+        "winner": {"backbone": str(won["backbone"]), "score": score, "metric": metric, "default_score": score - 0.013},
+        "seconds": {"data": 12.3, "search": 300.0, "finalists": 100.0, "evaluation": 20.0},
+    }
+
+
+def _audit() -> dict[str, Any]:
+    return {
+        "images": 5216,
+        "left_out": [{"file": "train/NORMAL/broken.jpeg", "reason": "it cannot be decoded"}],
+        "patients": {"wide": 1636, "narrow": 1900, "rule": "built-in chest X-ray names"},
+        "shared_patients": {"train-val": 10, "train-test": 0, "val-test": 0},
+        "moved": [{"from": "train", "images": 3, "reason": "their patient has images in test"}],
+    }
+
+
+def _gallery(random: np.random.Generator, run: RunDir, side: int) -> None:
+    grid = np.linspace(-1, 1, side)
+    x, y = np.meshgrid(grid, grid)
+    lungs = np.exp(-(((np.abs(x) - 0.42) / 0.25) ** 2) - (y / 0.6) ** 2)
+    images = np.zeros((len(POLICIES), 6, side, side, 1), dtype=np.uint8)
+    for row, policy in enumerate(POLICIES):
+        for column in range(6):
+            shift = 0 if column == 0 or policy == "none" else int(random.integers(-6, 7))
+            picture = 205 - 150 * np.roll(lungs, shift, axis=1) + random.normal(0, 6, (side, side))
+            images[row, column, ..., 0] = picture.clip(0, 255).astype(np.uint8)
+    np.savez_compressed(run.augmentation, policies=np.array(list(POLICIES)), images=images)
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    """Change top-level keys of a JSON file; None takes a key away."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content |= changes
+    write_json(path, {key: value for key, value in content.items() if value is not None})

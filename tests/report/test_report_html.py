@@ -1,0 +1,271 @@
+"""The page: whole for a finished run, honest about an unfinished or damaged one, harmless whatever the data say."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+from report_run import edit_json, write_run
+
+from bench.metrics import METRICS
+from bench.report import figures, importance, pictures
+from bench.report.blocks import Paragraph
+from bench.report.files import read
+from bench.report.html import render
+from bench.report.palette import looks
+from bench.rundir import RunDir
+
+HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "$x$ </style> {{ 7*7 }}")
+
+
+class Outline(HTMLParser):
+    """What a browser would see: tags with their attributes, and the text outside style and script."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._hidden = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._hidden = tag in ("style", "script")
+        self.text += " " if tag in ("td", "th") else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.text += data
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    run = write_run(tmp_path_factory.mktemp("finished") / "xray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "PAPER_DPI", 40)  # the .png files are not in the page
+        render(run)
+    return run
+
+
+@pytest.fixture
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn but not written: that takes most of the time."""
+    monkeypatch.setattr(pictures, "_save", lambda figure, folder, name: "<svg></svg>")
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figure is drawn and no forest fitted: for tests of words."""
+    monkeypatch.setattr(pictures, "picture", lambda folder, name, draw, alt, caption: Paragraph(caption))
+    table = pd.DataFrame({"parameter": ["dropout"], "mean": [1.0], "sd": [0.0]})
+    monkeypatch.setattr(importance, "importance", lambda trials, metric: table)
+
+
+def outline(run: RunDir) -> Outline:
+    return Outline(render(run).read_text(encoding="utf-8"))
+
+
+def test_a_finished_run_renders_whole(finished: RunDir) -> None:
+    page = finished.report.read_text(encoding="utf-8")
+    seen = Outline(page)
+    assert finished.report.stat().st_size < 6_000_000
+    assert 'class="missing"' not in page, "nothing is missing, so nothing is said to be"
+    assert len(seen.named("img")) == 12
+    for words in ("0.01 to 0.3, logarithmic, where unfreeze depth is 1, 2", "VGG16, ResNet50 or InceptionV3"):
+        assert words in seen.text, words
+    for words in ("ResNet50 won", "95 % interval", "On the internal test", "reference standard", "3 trials failed"):
+        assert words in seen.text.replace("\u00a0", " "), words
+    assert "ground truth" not in seen.text.lower()
+    assert not re.search(r"\bnan\b|\bNone\b|undefined", seen.text.replace("PNEUMONIA", "")), "shown as a dash instead"
+
+
+def test_the_page_asks_nothing_of_a_network(finished: RunDir) -> None:
+    seen = Outline(finished.report.read_text(encoding="utf-8"))
+    policy = next(meta["content"] for meta in seen.named("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None and policy.startswith("default-src 'none'") and "http" not in policy
+    addresses = [attributes.get(key) for _, attributes in seen.tags for key in ("src", "href", "srcset", "action")]
+    assert all(address.startswith(("data:", "#")) for address in addresses if address)
+
+
+def test_the_page_is_accessible(finished: RunDir) -> None:
+    seen = Outline(finished.report.read_text(encoding="utf-8"))
+    levels = [int(tag[1]) for tag, _ in seen.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels)), "no level is skipped"
+    assert all(attributes.get("scope") in ("col", "row") for attributes in seen.named("th"))
+    assert all(len(attributes.get("alt") or "") > 30 for attributes in seen.named("img"))
+    assert len(seen.named("caption")) == len(seen.named("table"))
+    anchors = {attributes.get("id") for _, attributes in seen.tags}
+    assert {(link["href"] or "")[1:] for link in seen.named("a")} <= anchors
+
+
+def test_figures_are_kept_for_papers(finished: RunDir) -> None:
+    names = {path.stem for path in finished.figures.iterdir()}
+    assert len(names) == 12
+    for name in names:
+        assert (finished.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "</svg>" in (finished.figures / f"{name}.svg").read_text(encoding="utf-8")
+
+
+def test_a_figure_drawn_again_is_the_same(tmp_path: Path) -> None:
+    trials = read(write_run(tmp_path / "xray", trials=12, image_side=16)).trials
+    assert trials is not None
+    known = looks(["vgg16", "resnet50", "inceptionv3"])
+    for name in ("first", "second"):
+        pictures.picture(tmp_path, name, lambda: figures.by_backbone(trials, METRICS["auc"], known), "", "")
+    assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
+    assert matplotlib.rcParams["text.parse_math"], "matplotlib's own settings are back"
+    assert not pyplot.get_fignums(), "nothing stays open"
+
+
+def test_hostile_names_are_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "PAPER_DPI", 40)
+    run = write_run(tmp_path / "a<b>&c", trials=12, classes=HOSTILE, seeds=1, image_side=16)
+    edit_json(run.run, command="run --name '<img src=x onerror=alert(1)>'")
+    trials = pd.read_csv(run.trials)
+    trials.loc[trials["state"] == "failed", "reason"] = "</td><script>alert(2)</script>"
+    trials.to_csv(run.trials, index=False)
+    seen = outline(run)
+    assert len(seen.named("script")) == 1, "the page's own"
+    assert len(seen.named("style")) == 1
+    assert not any(key.startswith("on") for _, attributes in seen.tags for key in attributes)
+    for words in (*HOSTILE, "a<b>&c", "</td><script>alert(2)</script>"):
+        assert words in seen.text
+    assert "49" not in re.findall(r"\$x\$ </style> (\S+)", seen.text), "data are no template"
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_a_run_in_the_middle_of_its_search(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "xray", trials=6, image_side=16)
+    for path in (run.finalists, run.evaluation, run.predictions_test, run.best_model):
+        path.unlink()
+    edit_json(run.run, winner=None, search=None, seconds=None)
+    text = outline(run).text
+    assert "No winner yet" in text
+    assert "The best trial so far is trial" in text
+    assert "finalists.csv is missing: the finalists have not been retrained yet." in text
+    assert "python -m bench evaluate xray" in text
+    assert "needs at least 8 completed trials" in text
+    assert "best_model.h5 is missing" in text
+
+
+def test_an_empty_folder_renders(tmp_path: Path) -> None:
+    text = outline(RunDir(tmp_path)).text
+    assert "No trial has finished yet" in text
+    for name in ("run.json", "trials.csv", "finalists.csv", "evaluation.json", "splits.csv", "audit.json"):
+        assert name in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_sealed_test_split_is_said_to_be_sealed(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "xray", trials=12, image_side=16)
+    run.evaluation.unlink()
+    run.predictions_test.unlink()
+    text = outline(run).text
+    assert "The test split is still sealed" in text
+    assert "Finalists on validation" in text
+
+
+FILES = ("run.json", "trials.csv", "epochs.csv", "finalists.csv", "evaluation.json", "predictions_test.csv")
+FILES += ("splits.csv", "audit.json", "augmentation.npz")
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["truncated", "binary"])
+def test_a_damaged_file_costs_its_own_part_alone(finished: RunDir, tmp_path: Path, name: str, damage: str) -> None:
+    for path in finished.path.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    broken = tmp_path / name
+    whole = broken.read_bytes()
+    broken.write_bytes({"truncated": whole[: len(whole) // 2], "binary": b"\xff\x00\x9f" * 50}[damage])
+    text = outline(RunDir(tmp_path)).text
+    assert "could not be written" not in text, "no section and no summary fell over"
+    assert "How it was made" in text
+    assert name == "trials.csv" or "Leaderboard" in text
+    if damage != "truncated" or name.endswith((".json", ".npz")):
+        assert f"{name} could not be read" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_half_a_row_is_left_out_and_counted(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "xray", trials=12, image_side=16)
+    rows = run.trials.read_text(encoding="utf-8").splitlines()
+    run.trials.write_text("\n".join([*rows[:-1], "11,compl"]), encoding="utf-8")
+    assert "trials.csv holds 1 row that cannot be read" in outline(run).text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("metric", "default", "verdict"),
+    [("auc", 0.5, "gained"), ("auc", 1.0, "lost"), ("log_loss", 0.01, "lost"), ("log_loss", 9.0, "gained")],
+)
+def test_the_default_recipe_is_compared_the_right_way_round(
+    tmp_path: Path, metric: str, default: float, verdict: str
+) -> None:
+    run = write_run(tmp_path / "xray", trials=12, metric=metric, image_side=16)
+    edit_json(run.run, winner={"backbone": "resnet50", "metric": metric, "score": 0.7, "default_score": default})
+    score = pd.read_csv(run.finalists).query("winner")["trial_score"].iloc[0]
+    expected = f"the tuned configuration {score:.3f}: the search {verdict} {abs(score - default):.3f}"
+    assert expected in outline(run).text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_banners_for_random_weights_and_synthetic_images(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "demo", trials=12, synthetic=True, weights="random", image_side=16)
+    text = outline(run).text
+    assert "This is not transfer learning." in text
+    assert "says nothing about medicine" in text
+    edit_json(run.run, weights={"kind": "imagenet"}, data={"synthetic": False}, settings={})
+    text = outline(run).text
+    assert "not transfer learning" not in text
+    assert "says nothing about medicine" not in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_patients_across_splits_raise_a_banner(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "xray", trials=12, image_side=16)
+    splits = pd.read_csv(run.splits)
+    splits.loc[splits["split"] == "test", "patient"] = "train-0"
+    splits.to_csv(run.splits, index=False)
+    assert "Patients cross the splits. 1 patient has images in more than one split" in outline(run).text
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_a_metric_where_lower_is_better_and_a_fourth_backbone(tmp_path: Path) -> None:
+    backbones = ("vgg16", "resnet50", "inceptionv3", "my_net")
+    run = write_run(tmp_path / "xray", trials=24, backbones=backbones, metric="log_loss", image_side=16)
+    text = outline(run).text
+    assert "validation log loss (lower is better)" in text
+    assert "could not be drawn" not in text
+    assert "my_net" in text
+    best = pd.read_csv(run.trials).sort_values("metric_log_loss").iloc[0]
+    leaders = re.search(r"Reason\s+(\d+)\s+(\d+)", text)
+    assert leaders is not None and int(leaders[2]) == best["trial"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_metric_without_a_value_gives_its_reason(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "xray", trials=12, image_side=16)
+    models = {"resnet50": {"metrics": {"auc": {"value": None, "reason": "the test split has one class"}}}}
+    edit_json(run.evaluation, models=models, winner="resnet50")
+    assert "ROC AUC of ResNet50 was not computed: the test split has one class." in outline(run).text
+
+
+def test_importing_the_report_loads_no_training_library() -> None:
+    code = "import sys, bench.report.html; print(*sorted({'tensorflow', 'keras', 'ray'} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == ""

@@ -1,0 +1,71 @@
+"""Numbers and configurations as a reader sees them; nothing that is not there is shown as a number."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from bench.metrics import METRICS
+from bench.report import names, palette, wording
+from bench.report.summary import configuration
+
+
+@pytest.mark.parametrize("show", [wording.count, wording.score, wording.percent, wording.rate, wording.seconds])
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, "", "many", pd.NA])
+def test_what_is_not_there_is_a_dash(show: object, value: object) -> None:
+    assert callable(show)
+    assert show(value) == names.DASH
+
+
+def test_numbers() -> None:
+    assert wording.count(5216) == "5,216"
+    assert wording.score(0.98149) == "0.981"
+    assert wording.percent(0.9423) == "94.2\u00a0%"
+    assert wording.rate(0.0003) == "3.0e-4"
+    assert (wording.signed(0.0123), wording.signed(-0.0029), wording.signed(0.0001)) == ("+0.012", "−0.003", "0.000")
+    assert wording.counted(1, "trial") == "1 trial"
+    assert wording.counted(1200, "trial") == "1,200 trials"
+    assert wording.with_interval(0.97, 0.95, 0.98) == "0.970 (0.950–0.980)"
+    assert wording.with_interval(0.97, None, 0.98) == "0.970"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (4.21, "4.2 s"),
+        (59.4, "59 s"),
+        (59.97, "1 min 00 s"),
+        (320, "5 min 20 s"),
+        (3599.6, "1 h 00 min"),
+        (3900, "1 h 05 min"),
+    ],
+)
+def test_seconds(seconds: float, words: str) -> None:
+    assert wording.seconds(seconds).replace("\u00a0", " ") == words
+
+
+def test_moments_are_given_in_utc() -> None:
+    assert wording.moment("2026-11-23T06:00:00+01:00") == "23 November 2026, 05:00 UTC"
+    assert wording.moment("yesterday") == "yesterday"
+
+
+def test_metric_titles_inside_a_sentence() -> None:
+    assert [names.metric_words(METRICS[name]) for name in ("auc", "log_loss", "f1")] == [
+        "ROC AUC",
+        "log loss",
+        "F1 (macro)",
+    ]
+
+
+def test_configurations_name_what_they_have() -> None:
+    frozen = pd.Series({"config_augmentation": "none", "config_unfreeze_depth": 0.0, "config_learning_rate": 1e-3})
+    assert configuration(frozen) == "augmentation “none”, every backbone stage frozen, learning rate 1.0e-3"
+    tuned = pd.Series({"config_unfreeze_depth": 1, "config_finetune_factor": 0.1, "config_dropout": math.nan})
+    assert configuration(tuned) == "the last stage unfrozen, fine-tuning at 0.1 times that rate"
+
+
+def test_a_backbone_looks_the_same_in_every_run() -> None:
+    alone, together = palette.looks(["resnet50"]), palette.looks(["my_net", "vgg16", "resnet50"])
+    assert alone["resnet50"] == together["resnet50"]
+    assert len({look.colour for look in together.values()}) == 3
+    assert len({look.marker for look in together.values()}) == 3
