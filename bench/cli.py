@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import signal
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -40,7 +39,6 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 impossible request, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
         options = _parse(arguments)
         return int(options.action(options, arguments))
@@ -54,14 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _terminate(number: int, frame: Any) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(
         prog="python -m bench",
-        description="Which pretrained CNN, fine-tuned how, classifies these medical images best, and how sure can one be?",
+        description="Which pretrained CNN, fine-tuned how, classifies these medical images best,"
+        " and how sure can one be?",
         epilog="Each command has its own --help. `python run_bench.py` is `python -m bench run`.",
         allow_abbrev=False,
     )
@@ -244,7 +239,8 @@ def _add_run(commands: Any) -> None:
     )
     flag(
         "--address",
-        "Ray cluster to join, as `ray start --head` prints it; --cache and --output must be on a disk that all its machines share",
+        "Ray cluster to join, as `ray start --head` prints it; all its machines must share the disks of"
+        " --data, --cache and --output",
         "--address auto",
         "this machine alone",
         metavar="ADDRESS",
@@ -297,7 +293,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from bench import pipeline
-    from bench.rundir import find_run
+    from bench.rundir import RunDir, find_run
 
     values = _given(options)
     if "resume" in options:
@@ -320,7 +316,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if weights not in (None, "imagenet", "random"):
         values["weights"] = str(Path(weights).absolute())
     settings = make_settings(**values)
-    pipeline.check_output(pipeline.RunDir(settings.output / settings.name))
+    pipeline.check_output(RunDir(settings.output / settings.name))
     return _execute(pipeline.prepare(settings), arguments[1:])
 
 

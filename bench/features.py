@@ -292,7 +292,7 @@ class FrozenFeatures:
                     outputs.update(zip(frozen, map(np.asarray, prefix.predict_on_batch(images)), strict=True))
                 for depth, values in outputs.items():
                     if depth not in arrays:
-                        arrays[depth] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+                        arrays[depth] = np.lib.format.open_memmap(
                             folders[depth] / "values.npy",
                             mode="w+",
                             dtype=_kept_dtype(depth, values),
@@ -353,9 +353,7 @@ def _kept_dtype(depth: int, values: npt.NDArray[Any]) -> type[np.generic]:
 def _widened(array: npt.NDArray[Any], folder: Path) -> npt.NDArray[Any]:
     """A float32 copy of a half-filled float16 map, in its place."""
     path = folder / "wide.npy"
-    wide: npt.NDArray[Any] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-        path, mode="w+", dtype=np.float32, shape=array.shape
-    )
+    wide: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=array.shape)
     for start in range(0, len(array), CHUNK):
         wide[start : start + CHUNK] = array[start : start + CHUNK]
     path.replace(folder / "values.npy")

@@ -25,7 +25,7 @@ def _binarised(y_true: Labels, n_classes: int) -> npt.NDArray[np.int64]:
 def _probabilities(y_score: Scores) -> Scores:
     """Rows that sum to 1 in double precision: float32 softmax rows miss 1 by up to 1e-6."""
     scores = np.asarray(y_score, dtype=np.float64)
-    return scores / scores.sum(axis=1, keepdims=True)
+    return np.asarray(scores / scores.sum(axis=1, keepdims=True))
 
 
 def auc(y_true: Labels, y_score: Scores) -> float:

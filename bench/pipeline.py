@@ -23,7 +23,7 @@ import psutil
 
 from bench import RULES, __version__, finalists, workers
 from bench.data.sources import ImageSet, open_source
-from bench.data.splits import SplitReport, assign_splits, describe, subset
+from bench.data.splits import SplitReport, assign_splits, describe, labels_of, rows_of, subset
 from bench.data.store import StoredImages, store_images
 from bench.errors import ConfigError
 from bench.evaluation.final import Scene, decide, open_test
@@ -125,7 +125,8 @@ def check_output(run: RunDir) -> None:
     """
     if run.path.exists():
         raise ConfigError(
-            f"There is a run {run.name!r} in {run.path.parent} already; choose another --name, or go on with it by --resume {run.name}."
+            f"There is a run {run.name!r} in {run.path.parent} already; choose another --name, "
+            f"or go on with it by --resume {run.name}."
         )
     try:
         run.path.parent.mkdir(parents=True, exist_ok=True)
@@ -366,7 +367,8 @@ class Run:
         known = self.run.read_run().get("data", {}).get("fingerprint")
         if known not in (None, any_size.fingerprint):
             raise ConfigError(
-                f"The images in {request.source.path} have changed since run {self.run.name!r} was started; start a new run."
+                f"The images in {request.source.path} have changed since run {self.run.name!r} was started; "
+                "start a new run."
             )
         if any_size.unreadable:
             rows = [row for row, _ in any_size.unreadable]
@@ -423,12 +425,8 @@ class Run:
     def _task(self) -> Task:
         """What training needs to know; the test split's rows are not in it."""
         request, settings = self.request, self.request.settings
-        index = {name: number for number, name in enumerate(request.source.classes)}
-        rows = {split: np.flatnonzero((self._table["split"] == split).to_numpy()) for split in ("train", "val")}
-        labels = {
-            split: self._table["label"].iloc[chosen].map(index).to_numpy(dtype=np.int64)
-            for split, chosen in rows.items()
-        }
+        rows = {split: rows_of(self._table, split) for split in ("train", "val")}
+        labels = {split: labels_of(self._table, chosen, request.source.classes) for split, chosen in rows.items()}
         assert self._weights is not None
         return Task(
             images=self._stored,

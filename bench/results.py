@@ -85,7 +85,7 @@ class TrialRecord:
         Raises:
             ValueError, KeyError, ConfigError: if the row is not a record that could have happened.
         """
-        given = {key: None if _missing(value) else value for key, value in row.items()}
+        given: dict[str, Any] = {key: None if _missing(value) else value for key, value in row.items()}
         failed = given["state"] == "failed"
         metrics = {name: float(given[f"metric_{name}"]) for name in METRICS if given.get(f"metric_{name}") is not None}
         return cls(

@@ -3,7 +3,6 @@
 No Ray here: the search calls a `Trainer` from its workers, a test calls it directly.
 """
 
-import gc
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -276,14 +275,6 @@ class Trainer:
             draws = augment(np.repeat(image, columns - 1, axis=0))
             rows.append(np.concatenate([image, draws]))
         return np.stack(rows)
-
-    def release(self) -> None:
-        """Let go of networks and traced steps; the next trial builds what it needs."""
-        self._heads.clear()
-        self._suffixes.clear()
-        self._networks.clear()
-        keras.backend.clear_session()
-        gc.collect()
 
     def _train_head(
         self, config: TrialConfig, seed: int, progress: Progress, report: Callable[[Progress], None] | None

@@ -6,6 +6,7 @@ networks, weights, opened features and traced steps.
 
 import math
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from bench.trial import TrialConfig
 
 MEMORY_PER_JOB = 2.5 * 2**30
 """Bytes that a worker is allowed for; decides how many run at once."""
-RELEASE_ABOVE = 2.5 * 2**30
-"""Resident bytes above which a worker drops its networks and traced steps between two trials."""
+RECYCLE_ABOVE = 2.6 * 2**30
+RECYCLE_GROWTH = 1.5
+"""A worker ends after a trial, and a fresh one takes its place, once its own memory exceeds this many bytes and this
+multiple of what its first trial took: TensorFlow gives little back while its process lives."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,10 @@ def share_out(cpus: int, gpus: int, memory: float, jobs: int = 0) -> Workers:
     return Workers(chosen, max(1, cpus // chosen), min(1.0, gpus / chosen) if gpus else 0.0, cpus, gpus)
 
 
+def _terminate(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def start(jobs: int = 0, address: str | None = None) -> Workers:
     """Start Ray on this machine, or join the cluster at ``address``, and share it out.
 
@@ -104,6 +111,7 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
         raise ConfigError(
             f"There is no Ray cluster at {address!r} ({error}); start one by 'ray start --head'."
         ) from error
+    signal.signal(signal.SIGTERM, _terminate)  # Ray has just set its own, which ends without a word
     found = ray.cluster_resources()
     cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
     memory = float(found.get("memory", 0)) if address else float(psutil.virtual_memory().total)
@@ -119,6 +127,21 @@ def stop() -> None:
 
 
 _trainer: Any = None
+_first_memory: float = 0.0
+
+
+def _own_memory() -> float:
+    """Resident bytes of this process, mapped files left out: their pages are the system's to take back."""
+    found = psutil.Process().memory_info()
+    return float(found.rss - getattr(found, "shared", 0))
+
+
+def _outgrown() -> bool:
+    """Whether this worker is to be recycled."""
+    global _first_memory
+    now = _own_memory()
+    _first_memory = _first_memory or now
+    return now > max(RECYCLE_ABOVE, RECYCLE_GROWTH * _first_memory)
 
 
 def _trainer_for(task: Any, threads: int) -> Any:
@@ -129,8 +152,6 @@ def _trainer_for(task: Any, threads: int) -> Any:
 
     if _trainer is None or not _same(_trainer.task, task):
         _trainer = Trainer(task)
-    elif psutil.Process().memory_info().rss > RELEASE_ABOVE:
-        _trainer.release()
     return _trainer
 
 
@@ -173,6 +194,8 @@ def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:
     try:
         _trainer_for(task, threads).run(config, report)
         tune.report({**last, "new_epochs": [], "finished": True})
+        if _outgrown():
+            os._exit(0)  # the result has arrived; the search knows a finished trial from a dead one
     except TrialFailed as error:
         tune.report({"failed": str(error), "finished": True})
     except Exception as error:

@@ -180,7 +180,8 @@ def folder_source(root: Path) -> ImageSet:
     _refuse_multi_label(root, table)
     wide, narrow, rule = read_patients(table["image"])
     table["patient"], table["patient_narrow"] = wide, narrow
-    stats = [(root / name).stat() for name in table["image"]]
+    names = table["image"].astype(str).tolist()
+    stats = [(root / name).stat() for name in names]
     notes = []
     ignored = sorted(folder.name for folder in folders if split_folders and folder not in split_folders)
     if ignored:
@@ -191,7 +192,7 @@ def folder_source(root: Path) -> ImageSet:
         classes=classes,
         table=table[["image", "label", "patient", "patient_narrow", "split"]],
         stamps=tuple(f"{stat.st_size}-{stat.st_mtime_ns}" for stat in stats),
-        read=lambda row: (root / table["image"].iat[row]).read_bytes(),
+        read=lambda row: (root / names[row]).read_bytes(),
         patient_rule=rule,
         notes=tuple(notes),
     )

@@ -1,10 +1,12 @@
 """Which image trains, which validates, which tests: patient-grouped, stratified, drawn from a seed."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -80,9 +82,9 @@ def assign_splits(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, SplitRe
         half = auc_half_width(len(val) - rarest, rarest)
         width = f"at an AUC of {REFERENCE_AUC} its 95 % interval would be ±{half:.2f}" if rarest else "it lacks a class"
         report.notes.append(
-            f"The given validation split of {len(val)} images is too small to select by ({width}, and ±{WIDEST_HALF_WIDTH} "
-            f"is the widest accepted): it was merged with train, and {VALIDATION_SHARE:.0%} were drawn anew, "
-            "stratified and with patients kept together."
+            f"The given validation split of {len(val)} images is too small to select by "
+            f"({width}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it was merged with train, and "
+            f"{VALIDATION_SHARE:.0%} were drawn anew, stratified and with patients kept together."
         )
         table.loc[val.index, "split"] = "train"
         val = val.iloc[:0]
@@ -171,6 +173,17 @@ def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
     if val["label"].value_counts().min() < 2:
         raise ConfigError(f"--max-images {max_images} leaves a class with fewer than two validation images; take more.")
     return chosen
+
+
+def rows_of(table: pd.DataFrame, split: str) -> npt.NDArray[np.int64]:
+    """Row numbers of the images of ``split``."""
+    return np.asarray(np.flatnonzero((table["split"] == split).to_numpy()), dtype=np.int64)
+
+
+def labels_of(table: pd.DataFrame, rows: npt.NDArray[np.int64], classes: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Class indices of some rows."""
+    index = {name: number for number, name in enumerate(classes)}
+    return table["label"].iloc[rows].map(index).to_numpy(dtype=np.int64)
 
 
 def describe(table: pd.DataFrame) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _decode_all(images: ImageSet, folders: dict[int, Path], advance: Callable[[i
     scratch = Path(tempfile.mkdtemp(prefix=".decoding-", dir=parent))
     try:
         arrays = {
-            size: np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+            size: np.lib.format.open_memmap(
                 scratch / f"{size}.npy", mode="w+", dtype=np.uint8, shape=(n_images, size, size, 3)
             )
             for size in folders
@@ -178,9 +178,7 @@ def _finish_array(drawn: Path, array: Pixels, channels: int, path: Path) -> None
         array.flush()  # type: ignore[attr-defined]
         drawn.rename(path)
         return
-    single = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-        path, mode="w+", dtype=np.uint8, shape=(*array.shape[:3], 1)
-    )
+    single = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(*array.shape[:3], 1))
     for start in range(0, len(array), 256):
         single[start : start + 256] = array[start : start + 256, ..., :1]
     single.flush()

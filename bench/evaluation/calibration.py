@@ -30,7 +30,7 @@ def fit_temperature(y_true: Labels, y_score: Scores) -> float:
     return float(np.exp(found.x))
 
 
-def youden_threshold(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> float:  # type: ignore[type-arg]
+def youden_threshold(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> float:
     """The probability at and above which calling an image positive maximises sensitivity + specificity - 1.
 
     Source: Youden, Cancer 3:32 (1950).

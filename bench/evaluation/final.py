@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.data.splits import labels_of, rows_of
 from bench.data.store import Pixels, StoredImages
 from bench.evaluation.calibration import apply_temperature, fit_temperature, youden_threshold
 from bench.evaluation.scoring import DRAWS, LEVEL, score_model
@@ -45,12 +46,11 @@ class Scene:
 
     def rows(self, split: str) -> npt.NDArray[np.int64]:
         """Row numbers of a split."""
-        return np.flatnonzero((self.table["split"] == split).to_numpy())
+        return rows_of(self.table, split)
 
     def labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Class indices of some rows."""
-        index = {name: number for number, name in enumerate(self.classes)}
-        return self.table["label"].iloc[rows].map(index).to_numpy(dtype=np.int64)
+        return labels_of(self.table, rows, self.classes)
 
 
 def decide(
@@ -102,12 +102,12 @@ def decide(
                 "resize": "squash",
             },
             "config": {
-                key.removeprefix("config_"): None if pd.isna(value) else value
+                str(key).removeprefix("config_"): None if pd.isna(value) else value
                 for key, value in winner.items()
                 if str(key).startswith("config_")
             },
             "validation": {
-                key.removeprefix("metric_"): winner[key] for key in winner.index if str(key).startswith("metric_")
+                str(key).removeprefix("metric_"): winner[key] for key in winner.index if str(key).startswith("metric_")
             },
             "threshold": threshold,
             "temperature": fit_temperature(labels, scores),
@@ -143,7 +143,8 @@ def open_test(
     rows = scene.rows("test")
     labels, part = scene.labels(rows), scene.table.iloc[rows]
     patients = part["patient_narrow"].to_numpy()
-    models, winners = {}, np.empty((0, len(scene.classes)))
+    models: dict[str, Any] = {}
+    winners = np.empty((0, len(scene.classes)), np.float32)
     for row in finalists[finalists["state"] == "completed"].to_dict("records"):
         name = str(row["backbone"])
         scores = predict(run.path / row["model"], scene.images[name], rows)

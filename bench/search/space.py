@@ -300,7 +300,8 @@ def _check_policies(space: str, parameters: list[Parameter], policies: Mapping[s
     for name in next(parameter for parameter in parameters if parameter.name == "augmentation").choices or ():
         if name not in policies:
             raise ConfigError(
-                f"Space {space!r} chooses an unknown augmentation policy {name!r}; policies it defines: {', '.join(policies)}."
+                f"Space {space!r} chooses an unknown augmentation policy {name!r}; "
+                f"policies it defines: {', '.join(policies)}."
             )
 
 
@@ -311,8 +312,8 @@ def _check_conditions(space: str, parameters: list[Parameter]) -> None:
             earlier = names[: names.index(parameter.name)]
             if name not in earlier:
                 raise ConfigError(
-                    f"Space {space!r}, parameter {parameter.name}: when: can depend on {', '.join(earlier) or 'nothing'}, "
-                    f"but got {name!r}."
+                    f"Space {space!r}, parameter {parameter.name}: "
+                    f"when: can depend on {', '.join(earlier) or 'nothing'}, but got {name!r}."
                 )
             condition = parameters[names.index(name)]
             impossible = [value for value in values if not condition.contains(value)]

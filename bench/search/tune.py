@@ -139,6 +139,7 @@ class _Live:
     config: TrialConfig
     origin: str
     started: float
+    finished: bool = False
     epochs: list[EpochRecord] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
 
@@ -241,6 +242,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         if live is None:
             return
         live.epochs += result.get("new_epochs", [])
+        live.finished = bool(result.get("finished"))
         if self.metric in result and not result.get("finished"):
             live.last = result
             self._ot_trials[trial_id].report(result[self.metric], result["epoch"])
@@ -252,11 +254,11 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         if live is None:
             return
         result = result or {}
-        if error:
+        if error and not live.finished:  # a worker that ends after its trial was finished is being recycled
             self._record(live, "failed", "the worker process ended without a result (memory may have run out)")
         elif "failed" in result:
             self._record(live, "failed", result["failed"])
-        elif result.get("finished") or result.get("epoch", 0) >= self._epochs:
+        elif live.finished or result.get("epoch", 0) >= self._epochs:
             self._record(live, "completed", "")
         elif self.metric in result:
             self._record(live, "pruned", f"stopped by ASHA after epoch {result['epoch']}")
