@@ -204,6 +204,13 @@ class FrozenFeatures:
         """The validation images, unaugmented, at the boundary of ``depth``."""
         return self._views([Pass(backbone, "val", Policy("none"), 0)], depth)[0]
 
+    def network(self, backbone: str) -> Any:
+        """The backbone with its pretrained weights, as a Keras model that nobody may train."""
+        if backbone not in self._networks:
+            size, file = self._images[backbone].size, self._weights.files[backbone]
+            self._networks[backbone] = load_backbone(self._backbones[backbone], size, file)
+        return self._networks[backbone]
+
     def entry_bytes(self, backbone: str, split: str, depth: int) -> int:
         """Bytes that one view takes at the boundary of ``depth``."""
         stored = self._images[backbone]
@@ -289,7 +296,7 @@ class FrozenFeatures:
             for images in self._drawn(one):
                 outputs: dict[int, npt.NDArray[Any]] = {IMAGES: images} if IMAGES in wanted else {}
                 if prefix is not None:
-                    outputs.update(zip(frozen, map(np.asarray, prefix.predict_on_batch(images)), strict=True))
+                    outputs.update(zip(frozen, _through(prefix, images), strict=True))
                 for depth, values in outputs.items():
                     if depth not in arrays:
                         arrays[depth] = np.lib.format.open_memmap(
@@ -320,12 +327,15 @@ class FrozenFeatures:
 
         if (backbone, depths) not in self._prefixes:
             row, stored = self._backbones[backbone], self._images[backbone]
-            if backbone not in self._networks:
-                self._networks[backbone] = load_backbone(row, stored.size, self._weights.files[backbone])
-            self._prefixes[backbone, depths] = prefix_model(
-                row, self._networks[backbone], stored.size, stored.channels, depths
-            )
+            network = self.network(backbone)
+            self._prefixes[backbone, depths] = prefix_model(row, network, stored.size, stored.channels, depths)
         return self._prefixes[backbone, depths]
+
+
+def _through(prefix: Any, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
+    """The outputs of ``prefix``; a short last chunk is filled up, because another shape would be traced anew."""
+    filled = np.concatenate([images, np.repeat(images[-1:], CHUNK - len(images), axis=0)])
+    return [np.asarray(values)[: len(images)] for values in prefix.predict_on_batch(filled)]
 
 
 def boundary_bytes(backbone: Backbone, size: int, channels: int, depth: int) -> int:

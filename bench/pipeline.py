@@ -465,7 +465,6 @@ class Run:
             with self.screen.search(self.metric, settings.budget, log.records) as watcher:
                 stopped_by = run_search(
                     space=self.request.space,
-                    backbones=self.request.backbones,
                     task=self._task(),
                     workers=self._workers,
                     run=self.run,

@@ -78,11 +78,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 def predict(model: Any, features: Features) -> npt.NDArray[np.float32]:
     """Class probabilities of all rows, float array of shape (n_images, n_classes)."""
     n_images = features.shape[0]
-    parts = [
-        np.asarray(model.predict_on_batch(features.take(np.arange(start, min(start + PREDICT_BATCH, n_images)))))
-        for start in range(0, n_images, PREDICT_BATCH)
-    ]
-    return np.concatenate(parts)
+    batch = min(PREDICT_BATCH, n_images)
+    starts = range(0, n_images, batch)
+    # the last batch begins again at the first image instead of being shorter: another shape would be traced anew
+    parts = [np.asarray(model.predict_on_batch(features.take(np.arange(s, s + batch) % n_images))) for s in starts]
+    return np.concatenate(parts)[:n_images]
 
 
 @dataclass
@@ -178,7 +178,6 @@ class Trainer:
         self._heads: dict[str, Any] = {}
         self._suffixes: dict[tuple[str, int], Any] = {}
         self._networks: dict[str, Any] = {}
-        self._pristine: dict[str, list[npt.NDArray[Any]]] = {}
         self._standards: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
         counts = np.bincount(task.labels["train"], minlength=task.n_classes)
         self._class_weights = (counts.sum() / (task.n_classes * np.maximum(counts, 1))).astype(np.float32)
@@ -307,7 +306,9 @@ class Trainer:
         views = self._features.training_views(config.backbone, policy, depth, min(task.views, task.epochs))
         val = self._features.validation(config.backbone, depth)
         suffix = self._suffix(config.backbone, depth)
-        self._networks[config.backbone].set_weights(self._pristine[config.backbone])
+        pretrained = self._features.network(config.backbone).weights
+        for variable, value in zip(self._networks[config.backbone].weights, pretrained, strict=True):
+            variable.assign(value)
         learning_rate = config.learning_rate * float(config.finetune_factor or 1.0)
         self._reset(suffix, self._head(config.backbone), config, learning_rate, seed)
         self._fit(
@@ -368,8 +369,7 @@ class Trainer:
     def _suffix(self, backbone: str, depth: int) -> Any:
         if backbone not in self._networks:
             stored, files = self.task.images[backbone], self.task.weights.files
-            network = load_backbone(self.task.backbones[backbone], stored.size, files[backbone])
-            self._networks[backbone], self._pristine[backbone] = network, network.get_weights()
+            self._networks[backbone] = load_backbone(self.task.backbones[backbone], stored.size, files[backbone])
         if (backbone, depth) not in self._suffixes:
             stored = self.task.images[backbone]
             model = assemble.suffix_model(

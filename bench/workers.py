@@ -20,12 +20,13 @@ from bench.device import quiet, set_up
 from bench.errors import ConfigError, TrialFailed
 from bench.trial import TrialConfig
 
-MEMORY_PER_JOB = 2.5 * 2**30
+_WORKER_SETTINGS = {
+    # A stopped trial's thread may take seconds to unwind on a busy machine. Ray gives it 2, and then drops the next
+    # trial of that worker without telling the search.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
+}
+MEMORY_PER_JOB = 3.5 * 2**30
 """Bytes that a worker is allowed for; decides how many run at once."""
-RECYCLE_ABOVE = 2.6 * 2**30
-RECYCLE_GROWTH = 1.5
-"""A worker ends after a trial, and a fresh one takes its place, once its own memory exceeds this many bytes and this
-multiple of what its first trial took: TensorFlow gives little back while its process lives."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,8 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
     """
     quiet()
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    environment = {
-        name: os.environ[name] for name in ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "KERAS_HOME") if name in os.environ
-    }
+    passed = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "KERAS_HOME")
+    environment = {name: os.environ[name] for name in passed if name in os.environ} | _WORKER_SETTINGS
     arguments: dict[str, Any] = {} if address else {"num_cpus": os.cpu_count(), "include_dashboard": False}
     try:
         with warnings.catch_warnings():
@@ -127,21 +127,6 @@ def stop() -> None:
 
 
 _trainer: Any = None
-_first_memory: float = 0.0
-
-
-def _own_memory() -> float:
-    """Resident bytes of this process, mapped files left out: their pages are the system's to take back."""
-    found = psutil.Process().memory_info()
-    return float(found.rss - getattr(found, "shared", 0))
-
-
-def _outgrown() -> bool:
-    """Whether this worker is to be recycled."""
-    global _first_memory
-    now = _own_memory()
-    _first_memory = _first_memory or now
-    return now > max(RECYCLE_ABOVE, RECYCLE_GROWTH * _first_memory)
 
 
 def _trainer_for(task: Any, threads: int) -> Any:
@@ -194,8 +179,6 @@ def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:
     try:
         _trainer_for(task, threads).run(config, report)
         tune.report({**last, "new_epochs": [], "finished": True})
-        if _outgrown():
-            os._exit(0)  # the result has arrived; the search knows a finished trial from a dead one
     except TrialFailed as error:
         tune.report({"failed": str(error), "finished": True})
     except Exception as error:

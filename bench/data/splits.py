@@ -183,7 +183,7 @@ def rows_of(table: pd.DataFrame, split: str) -> npt.NDArray[np.int64]:
 def labels_of(table: pd.DataFrame, rows: npt.NDArray[np.int64], classes: Sequence[str]) -> npt.NDArray[np.int64]:
     """Class indices of some rows."""
     index = {name: number for number, name in enumerate(classes)}
-    return table["label"].iloc[rows].map(index).to_numpy(dtype=np.int64)
+    return np.array([index[label] for label in table["label"].iloc[rows]], dtype=np.int64)
 
 
 def describe(table: pd.DataFrame) -> dict[str, Any]:

@@ -5,8 +5,8 @@ study.db and trials.csv.
 """
 
 import logging
+import math
 import os
-import shutil
 import tempfile
 import time
 import warnings
@@ -28,6 +28,7 @@ from bench.models.backbones import Backbone
 from bench.results import TrialLog, TrialRecord
 from bench.rundir import RunDir
 from bench.search.space import Space
+from bench.task import Task
 from bench.trial import EpochRecord, TrialConfig
 from bench.workers import Workers, train_trial
 
@@ -39,6 +40,10 @@ TRIES = 200
 """Samples drawn in a row that are all known already before the space counts as exhausted."""
 GIVE_UP_AFTER = 3
 """If the first so many trials all fail, the fault is not theirs: the search stops."""
+
+
+ROUND = 40
+"""Trials that a worker serves before a fresh one takes its place, whatever a long-lived process may have piled up."""
 
 
 class SearchFailed(Exception):
@@ -139,7 +144,6 @@ class _Live:
     config: TrialConfig
     origin: str
     started: float
-    finished: bool = False
     epochs: list[EpochRecord] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
 
@@ -151,7 +155,15 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
     """
 
     def __init__(
-        self, space: Space, log: TrialLog, run: RunDir, metric_name: str, epochs: int, seed: int, watcher: Watcher
+        self,
+        space: Space,
+        log: TrialLog,
+        run: RunDir,
+        metric_name: str,
+        epochs: int,
+        seed: int,
+        watcher: Watcher,
+        jobs: int = 1,
     ) -> None:
         metric = get_metric(metric_name)
         with warnings.catch_warnings():
@@ -171,6 +183,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         self._space_title = space.name
         self._epochs = epochs
         self._watcher = watcher
+        self._jobs = jobs
         self._offset = log.elapsed
         self._started = time.monotonic()
         self._next = log.next_trial
@@ -214,9 +227,11 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
             self._ot_study.enqueue_trial(dict(item.values), user_attrs={"origin": item.origin})
 
     def suggest(self, trial_id: str) -> Any:
-        """The next configuration, or ``Searcher.FINISHED`` where there is none that is new."""
+        """The next configuration; None while all jobs are busy, ``Searcher.FINISHED`` where none is left."""
         if self.fatal:
             return Searcher.FINISHED
+        if len(self._live) >= self._jobs:
+            return None
         for _ in range(TRIES):
             config = TrialConfig.from_mapping(super().suggest(trial_id))
             if config.key not in self._seen:
@@ -242,7 +257,6 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         if live is None:
             return
         live.epochs += result.get("new_epochs", [])
-        live.finished = bool(result.get("finished"))
         if self.metric in result and not result.get("finished"):
             live.last = result
             self._ot_trials[trial_id].report(result[self.metric], result["epoch"])
@@ -254,16 +268,19 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         if live is None:
             return
         result = result or {}
-        if error and not live.finished:  # a worker that ends after its trial was finished is being recycled
+        if error:
             self._record(live, "failed", "the worker process ended without a result (memory may have run out)")
         elif "failed" in result:
             self._record(live, "failed", result["failed"])
-        elif live.finished or result.get("epoch", 0) >= self._epochs:
+        elif result.get("finished") or result.get("epoch", 0) >= self._epochs:
             self._record(live, "completed", "")
         elif self.metric in result:
             self._record(live, "pruned", f"stopped by ASHA after epoch {result['epoch']}")
-        else:
-            self._live[trial_id] = live  # ended before its first epoch: `close` decides
+        # else it was stopped before its first epoch, by the time limit: as if it had never run
+
+    def runs(self, trial_id: str) -> bool:
+        """Whether a trial is thought to be running."""
+        return trial_id in self._live
 
     def close(self, reason: str) -> None:
         """Record what is still running as stopped early; what has no score yet was never run."""
@@ -309,8 +326,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
 def run_search(
     *,
     space: Space,
-    backbones: Sequence[Backbone],
-    task: Any,
+    task: Task,
     workers: Workers,
     run: RunDir,
     log: TrialLog,
@@ -324,8 +340,7 @@ def run_search(
 
     Args:
         space: what is searched.
-        backbones: rows of the backbones that it offers.
-        task: the `bench.training.Task` that every trial shares.
+        task: what every trial shares.
         workers: where trials run.
         run: the run folder.
         log: finished trials; grows.
@@ -341,66 +356,93 @@ def run_search(
     Raises:
         SearchFailed: if no trial succeeded.
     """
-    metric = get_metric(task.metric)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    search = RecordingSearch(space, log, run, task.metric, task.epochs, task.seed, watcher)
-    interrupted = search.settle(log.records)
-    todo = remaining(plan, log.records)
+    for name in ("ray.tune", "ray.train", "ray.air"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ.update(_RAY_SETTINGS)
+    stopped_by = ""
+    while not stopped_by:
+        wanted = min(budget - len(log.records), ROUND * workers.jobs)
+        seconds_left = math.inf if time_limit is None else time_limit - log.elapsed
+        if wanted <= 0 or seconds_left <= 0:
+            return "budget" if wanted <= 0 else "time limit"
+        search = RecordingSearch(space, log, run, task.metric, task.epochs, task.seed, watcher, workers.jobs)
+        interrupted = search.settle(log.records)
+        search.enqueue((interrupted + _without(remaining(plan, log.records), interrupted))[:wanted])
+        stopped_by = _one_round(search, task, workers, scheduler, wanted, seconds_left)
+        if search.fatal or not log.scored():
+            failed = [record.reason for record in log.records if record.state == "failed"]
+            reason = search.fatal or (failed[-1] if failed else "no trial ended its first epoch")
+            raise SearchFailed(
+                f"The search was given up after {len(log.records)} trials, none of which succeeded; the last: {reason}"
+            )
+    return stopped_by
+
+
+def _without(todo: list[Planned], interrupted: Sequence[Planned]) -> list[Planned]:
+    """``todo`` without the items that interrupted configurations came from: those are tried again themselves."""
+    left = list(todo)
     for item in interrupted:
         twin = next(
-            (other for other in todo if other.origin == item.origin and other.values.items() <= item.values.items()),
-            None,
+            (one for one in left if one.origin == item.origin and one.values.items() <= item.values.items()), None
         )
         if twin is not None:
-            todo.remove(twin)
-    wanted = budget - len(log.records)
-    seconds_left = None if time_limit is None else time_limit - log.elapsed
-    if wanted <= 0 or (seconds_left is not None and seconds_left <= 0):
-        return "budget" if wanted <= 0 else "time limit"
-    search.enqueue((interrupted + todo)[:wanted])
+            left.remove(twin)
+    return left
+
+
+def _one_round(
+    search: RecordingSearch, task: Task, workers: Workers, scheduler: str, wanted: int, seconds_left: float
+) -> str:
+    """Run ``wanted`` trials on fresh workers; returns why the whole search is to end, or nothing if it may go on."""
+    metric = get_metric(task.metric)
     asha = AsyncHyperBandScheduler(
         time_attr="epoch",
         max_t=task.epochs + 1,
         grace_period=min(GRACE_EPOCHS, task.epochs),
         reduction_factor=REDUCTION_FACTOR,
     )
-    scratch = tempfile.mkdtemp(prefix="bench-tune-")
-    for name in ("ray.tune", "ray.train", "ray.air"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    os.environ.update(_RAY_SETTINGS)
+    trainable = tune.with_parameters(train_trial, task=task, threads=workers.threads)
     started = time.monotonic()
-    try:
+    with tempfile.TemporaryDirectory(prefix="bench-tune-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(train_trial, task=task, threads=workers.threads), workers.resources
-            ),
+            tune.with_resources(trainable, workers.resources),
             tune_config=tune.TuneConfig(
                 metric=metric.name,
                 mode=metric.mode,
                 search_alg=search,
                 scheduler=asha if scheduler == "asha" else None,
                 num_samples=wanted,
-                max_concurrent_trials=workers.jobs,
-                time_budget_s=seconds_left,
+                time_budget_s=None if math.isinf(seconds_left) else seconds_left,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                name="search", storage_path=scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=0)
+                name="search",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[_Orphans(search)],
+                failure_config=tune.FailureConfig(max_failures=0),
             ),
         ).fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    out_of_time = seconds_left is not None and time.monotonic() - started >= seconds_left
+    out_of_time = time.monotonic() - started >= seconds_left
     search.close("stopped by the time limit" if out_of_time else "stopped")
-    if search.fatal or not log.scored():
-        failed = [record.reason for record in log.records if record.state == "failed"]
-        reason = search.fatal or (failed[-1] if failed else "no trial ended its first epoch")
-        raise SearchFailed(
-            f"The search was given up after {len(log.records)} trials, none of which succeeded; the last: {reason}"
-        )
-    if out_of_time and len(log.records) < budget:
-        return "time limit"
-    return search.stopped_because or "budget"
+    return "time limit" if out_of_time else search.stopped_because
+
+
+class _Orphans(tune.Callback):  # type: ignore[misc]
+    """Tells the search of trials that Ray dropped without a word, as it does when a worker cannot be reused."""
+
+    def __init__(self, search: RecordingSearch) -> None:
+        self._search = search
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Record every trial that ended in an error and is still thought to run."""
+        for trial in trials:
+            if trial.status == "ERROR" and self._search.runs(trial.trial_id):
+                self._search.on_trial_complete(trial.trial_id, error=True)
 
 
 _RAY_SETTINGS = {

@@ -1,0 +1,89 @@
+"""Fixtures that several tests share."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from bench.device import quiet
+
+quiet()
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+@pytest.fixture(scope="session")
+def toy_weights(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Random weights of the two toy backbones."""
+    from toys import toy_backbone
+
+    from bench.models.weights import resolve_weights
+
+    return resolve_weights("random", [toy_backbone(), toy_backbone("toy2")], tmp_path_factory.mktemp("weights"), seed=0)
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 48 + 32 + 16 images in two classes."""
+    from toys import write_folder
+
+    return write_folder(tmp_path_factory.mktemp("toy-data"), {"train": 24, "val": 16, "test": 8})
+
+
+@pytest.fixture
+def make_task(toy_folder: Path, toy_weights: Any, tmp_path: Path) -> Callable[..., Any]:
+    """``make_task(**changes)`` -> a `bench.task.Task` on the toy folder."""
+    import dataclasses
+
+    from toys import SIZE, toy_backbone
+
+    from bench.data.sources import folder_source
+    from bench.data.splits import labels_of, rows_of
+    from bench.data.store import store_images
+    from bench.models.augmentation import Policy
+    from bench.task import Task
+
+    source = folder_source(toy_folder)
+    stored = store_images(source, [SIZE], tmp_path / "store")[SIZE]
+    rows = {split: rows_of(source.table, split) for split in ("train", "val")}
+
+    def make(**changes: Any) -> Task:
+        task = Task(
+            images={"toy": stored, "toy2": stored},
+            rows=rows,
+            labels={split: labels_of(source.table, chosen, source.classes) for split, chosen in rows.items()},
+            n_classes=2,
+            backbones={"toy": toy_backbone(), "toy2": toy_backbone("toy2")},
+            weights=toy_weights,
+            policies={"none": Policy("none"), "light": Policy("light", rotation=5, brightness=0.1)},
+            metric="auc",
+            epochs=3,
+            patience=3,
+            views=2,
+            seed=0,
+            cache=tmp_path / "cache",
+            cache_bytes=10**9,
+            depths=(0, 1, 2),
+        )
+        return dataclasses.replace(task, **changes)
+
+    return make
+
+
+@pytest.fixture
+def toy_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The toy backbones in the table of backbones; Ray's workers get them by value."""
+    import toys
+    from ray import cloudpickle
+
+    from bench.models.backbones import BACKBONES
+
+    cloudpickle.register_pickle_by_value(toys)
+    monkeypatch.setitem(BACKBONES, "toy", toys.toy_backbone())
+    monkeypatch.setitem(BACKBONES, "toy2", toys.toy_backbone("toy2"))
+    yield
+    cloudpickle.unregister_pickle_by_value(toys)

@@ -1,0 +1,353 @@
+"""Splits: no patient crosses, classes keep their shares, what is given is kept, and the test split is never touched."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.data.splits import (
+    SPLITS,
+    TEST_SHARE,
+    VALIDATION_SHARE,
+    assign_splits,
+    auc_half_width,
+    describe,
+    shared_patients,
+    subset,
+    too_small,
+)
+from bench.errors import ConfigError
+
+
+def make_table(patients):
+    """A table from (label, images, split) a patient; a patient's narrow and wide names are the same."""
+    rows = [
+        (f"{label}/p{number}-{image}.png", label, f"p{number}", f"p{number}", split)
+        for number, (label, images, split) in enumerate(patients)
+        for image in range(images)
+    ]
+    return pd.DataFrame(rows, columns=["image", "label", "patient", "patient_narrow", "split"])
+
+
+def cohort(n=100, split="", labels=("A", "B"), images=1):
+    return [(label, images, split) for label in labels for _ in range(n)]
+
+
+def crossing(table, column="patient"):
+    return int((table.groupby(column)["split"].nunique() > 1).sum())
+
+
+def names(table, split):
+    return set(table.loc[table["split"] == split, "image"])
+
+
+@st.composite
+def tables(draw, fewest=12, most=40):
+    """Two or three classes, so many patients each, 1 to 4 images a patient; nothing split."""
+    n_classes = draw(st.integers(2, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    counts = [draw(st.integers(fewest, most)) for _ in range(n_classes)]
+    patients = [(label, int(rng.integers(1, 5)), "") for label, n in zip("ABC", counts, strict=False) for _ in range(n)]
+    return make_table([patients[row] for row in rng.permutation(len(patients))])
+
+
+# Drawing
+
+
+@settings(deadline=None, max_examples=40)
+@given(tables(), st.integers(0, 1000))
+def test_no_patient_crosses_and_no_image_is_lost(table, seed):
+    drawn, report = assign_splits(table, seed)
+    assert crossing(drawn) == 0
+    assert sorted(drawn["image"]) == sorted(table["image"])
+    assert set(drawn["split"]) == set(SPLITS)
+    assert report.moved == []
+    for split in SPLITS:
+        assert set(drawn.loc[drawn["split"] == split, "label"]) == set(table["label"])
+
+
+@settings(deadline=None, max_examples=40)
+@given(tables(fewest=40, most=90), st.integers(0, 1000))
+def test_shares_and_classes_are_about_what_they_should_be(table, seed):
+    drawn, _ = assign_splits(table, seed)
+    sizes = drawn["split"].value_counts(normalize=True)
+    assert sizes["test"] == pytest.approx(TEST_SHARE, abs=0.05)
+    assert sizes["val"] == pytest.approx(VALIDATION_SHARE * (1 - TEST_SHARE), abs=0.05)
+    overall = table["label"].value_counts(normalize=True)
+    for split in SPLITS:
+        here = drawn.loc[drawn["split"] == split, "label"].value_counts(normalize=True)
+        assert (here - overall).abs().max() < 0.08
+
+
+def test_large_sets_are_stratified_closely():
+    drawn, _ = assign_splits(make_table([*cohort(900, labels="A"), *cohort(300, labels="B")]), 0)
+    for split in SPLITS:
+        labels = drawn.loc[drawn["split"] == split, "label"]
+        assert (labels == "B").mean() == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.xfail(strict=True, reason="reported: a class of 3 patients makes the test split a third of all images")
+def test_a_class_of_few_patients_leaves_the_shares_alone():
+    drawn, _ = assign_splits(make_table([*cohort(200, labels="A"), *cohort(3, labels="B")]), 0)
+    assert (drawn["split"] == "test").mean() == pytest.approx(TEST_SHARE, abs=0.05)
+
+
+def test_the_same_seed_draws_the_same_and_another_does_not():
+    table = make_table(cohort())
+    first, second, other = (assign_splits(table, seed)[0] for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first, second)
+    assert list(first["split"]) != list(other["split"])
+
+
+def test_the_given_table_is_left_as_it_was():
+    table = make_table(cohort())
+    before = table.copy()
+    assign_splits(table, 0)
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_draws_keep_patients_of_the_wide_reading_together():
+    """Two series of one number may be two children or one: drawn splits are safe either way."""
+    table = make_table(cohort(60, images=2))
+    table["patient_narrow"] = table["image"]
+    drawn, report = assign_splits(table, 0)
+    assert crossing(drawn, "patient") == 0
+    assert report.moved == []
+
+
+@pytest.mark.parametrize("patients", [1, 2])
+def test_too_few_patients_of_a_class(patients):
+    table = make_table([*cohort(50, labels="A"), *[("B", 5, "")] * patients])
+    with pytest.raises(ConfigError) as caught:
+        assign_splits(table, 0)
+    assert "'B'" in str(caught.value)
+    assert "at least two patients" in str(caught.value)
+
+
+# Too small to select by
+
+
+def test_the_half_width_by_hand():
+    """Hanley & McNeil at AUC 0.95: Q1 = 0.95 / 1.05, Q2 = 2 * 0.9025 / 1.95, the variance written out in numbers.
+
+    With 50 and 50 images: 0.95 * 0.05 = 0.0475; Q1 - 0.9025 = 0.00226190; Q2 - 0.9025 = 0.02314103;
+    0.0475 + 49 * 0.00226190 + 49 * 0.02314103 = 1.29224359; / 2500 = 0.00051690; root 0.02273539; * 1.96 = 0.04456137.
+    """
+    assert auc_half_width(50, 50) == pytest.approx(0.04456137, abs=1e-7)
+    assert auc_half_width(8, 8) == pytest.approx(
+        1.96 * math.sqrt((0.0475 + 7 * (0.00226190 + 0.02314103)) / 64), abs=1e-6
+    )
+
+
+def test_the_half_width_shrinks_with_images_and_is_infinite_without():
+    widths = [auc_half_width(n, n) for n in (5, 10, 20, 100, 1000)]
+    assert widths == sorted(widths, reverse=True)
+    assert auc_half_width(0, 10) == auc_half_width(10, 0) == math.inf
+
+
+def test_where_a_validation_split_becomes_large_enough():
+    def labels(n):
+        return pd.Series(["A"] * n + ["B"] * n)
+
+    assert too_small(labels(8)), "the public chest X-ray set's 16 images"
+    assert not too_small(labels(50))
+    first = next(n for n in range(2, 100) if not too_small(labels(n)))
+    assert auc_half_width(first, first) <= 0.05 < auc_half_width(first - 1, first - 1)
+
+
+def test_the_rarest_class_decides():
+    assert too_small(pd.Series(["A"] * 60 + ["B"] * 2))
+    assert not too_small(pd.Series(["A"] * 60 + ["B"] * 60))
+    assert too_small(pd.Series(["A"] * 60 + ["B"] * 60 + ["C"] * 2))
+
+
+@pytest.mark.parametrize("labels", [["A"] * 1000 + ["B"] * 4, ["A"] * 1000 + ["B"] * 1000 + ["C"] * 4])
+@pytest.mark.xfail(strict=True, reason="reported: the rarest class is always put in the narrower place of the formula")
+def test_four_images_of_a_class_are_too_few_however_many_the_rest(labels):
+    """With the four as positives the half width is 0.15; which class is called positive must not decide."""
+    assert auc_half_width(4, 1000) > 0.14
+    assert too_small(pd.Series(labels))
+
+
+# Given splits
+
+
+def given_splits(n_train=100, n_val=60, n_test=60):
+    return [*cohort(n_train, "train"), *cohort(n_val, "val"), *cohort(n_test, "test")]
+
+
+def test_given_splits_are_kept():
+    table = make_table(given_splits())
+    found, report = assign_splits(table, 0)
+    pd.testing.assert_frame_equal(found, table)
+    assert report.notes == []
+    assert report.shared_patients == {"train-val": 0, "train-test": 0, "val-test": 0}
+
+
+def test_a_small_validation_split_is_merged_and_drawn_anew():
+    table = make_table(given_splits(n_val=8))
+    found, report = assign_splits(table, 0)
+    assert names(found, "test") == names(table, "test")
+    assert names(found, "train") | names(found, "val") == names(table, "train") | names(table, "val")
+    assert 20 < len(names(found, "val")) < 45
+    (note,) = report.notes
+    assert "16 images is too small" in note
+    assert f"±{auc_half_width(8, 8):.2f}" in note
+    assert "merged with train" in note
+    assert "15%" in note
+
+
+def test_a_validation_split_that_lacks_a_class_is_merged_too():
+    table = make_table([*cohort(100, "train"), *cohort(100, "val", labels="A"), *cohort(60, "test")])
+    found, report = assign_splits(table, 0)
+    assert set(found.loc[found["split"] == "val", "label"]) == {"A", "B"}
+    assert any("lacks a class" in note for note in report.notes)
+
+
+def test_a_missing_validation_split_is_drawn_from_train():
+    table = make_table(given_splits(n_val=0))
+    found, report = assign_splits(table, 0)
+    assert names(found, "test") == names(table, "test")
+    assert len(names(found, "val")) / 200 == pytest.approx(VALIDATION_SHARE, abs=0.04)
+    assert any("No validation split was given" in note for note in report.notes)
+
+
+def test_a_missing_test_split_is_drawn_from_train():
+    table = make_table(given_splits(n_test=0))
+    found, report = assign_splits(table, 0)
+    assert names(found, "val") == names(table, "val")
+    assert names(found, "test") < names(table, "train")
+    assert len(names(found, "test")) / 200 == pytest.approx(TEST_SHARE, abs=0.04)
+    assert any("No test split was given" in note for note in report.notes)
+
+
+def test_everything_missing_is_drawn_and_said():
+    _, report = assign_splits(make_table(cohort()), 0)
+    assert len(report.notes) == 2
+    assert all("patients kept together" in note for note in report.notes)
+
+
+def test_a_class_of_the_test_split_alone_is_refused():
+    table = make_table([*given_splits(), *cohort(20, "test", labels="C")])
+    with pytest.raises(ConfigError, match="'C'"):
+        assign_splits(table, 0)
+
+
+# Patients in several given splits
+
+
+def with_shared(pairs):
+    """Given splits in which some patients of the first split named also have an image in the second."""
+    table = make_table(given_splits())
+    for first, second in pairs:
+        donor = table.index[table["split"] == first][0]
+        heir = table.index[table["split"] == second][1]
+        table.loc[heir, ["patient", "patient_narrow"]] = table.loc[donor, "patient"]
+    return table
+
+
+def test_images_of_test_patients_leave_train_and_test_stays_whole():
+    table = with_shared([("test", "train")])
+    found, report = assign_splits(table, 0)
+    assert names(found, "test") == names(table, "test")
+    assert len(found) == len(table) - 1
+    assert crossing(found, "patient_narrow") == 0
+    (moved,) = report.moved
+    assert (moved["from"], moved["images"]) == ("train", 1)
+    assert set(moved["files"]) == names(table, "train") - names(found, "train")
+    assert "test" in moved["reason"]
+    assert any("1 images left train" in note for note in report.notes)
+    assert report.shared_patients["train-test"] == 1
+
+
+def test_images_of_test_patients_leave_val_and_those_of_val_patients_leave_train():
+    table = with_shared([("test", "val"), ("val", "train")])
+    found, report = assign_splits(table, 0)
+    assert names(found, "test") == names(table, "test")
+    assert crossing(found, "patient_narrow") == 0
+    assert {moved["from"]: moved["images"] for moved in report.moved} == {"val": 1, "train": 1}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1))
+def test_given_splits_with_any_sharing_end_apart(seed):
+    """Images of 80 patients are dealt to the splits at random: much sharing, and never a loss in test."""
+    rng = np.random.default_rng(seed)
+    table = make_table(cohort(60, images=int(rng.integers(1, 4))))
+    table["split"] = rng.choice(SPLITS, len(table), p=[0.5, 0.3, 0.2])
+    found, report = assign_splits(table, 0)
+    assert names(found, "test") == names(table, "test")
+    assert crossing(found, "patient_narrow") == 0
+    dropped = set(table["image"]) - set(found["image"])
+    assert dropped == {name for moved in report.moved for name in moved["files"]}
+
+
+def test_leaks_are_looked_for_by_the_narrow_reading():
+    """bacteria-1 in train and virus-1 in test are one patient widely and two narrowly: no false alarm."""
+    table = make_table(given_splits())
+    table.loc[table.index[table["split"] == "test"][0], "patient"] = table["patient"].iloc[0]
+    found, report = assign_splits(table, 0)
+    assert report.moved == []
+    assert len(found) == len(table)
+
+
+def test_shared_patients_are_counted_by_pair():
+    table = with_shared([("test", "train"), ("train", "val")])
+    assert shared_patients(table) == {"train-val": 1, "train-test": 1, "val-test": 0}
+    assert shared_patients(make_table(cohort())) == {}, "nothing is shared between splits that are not given"
+
+
+# A subset
+
+
+def test_a_subset_keeps_test_whole_patients_whole_and_all_classes():
+    table, _ = assign_splits(make_table(cohort(150, images=3)), 0)
+    chosen = subset(table, 200, 0)
+    assert names(chosen, "test") == names(table, "test")
+    working = chosen[chosen["split"] != "test"]
+    assert 170 <= len(working) <= 200
+    assert set(working.groupby("patient").size()) == {3}
+    for split in SPLITS:
+        assert set(chosen.loc[chosen["split"] == split, "label"]) == {"A", "B"}
+    before, after = ((part[part["split"] != "test"]["split"] == "val").mean() for part in (table, chosen))
+    assert after == pytest.approx(before, abs=0.03)
+
+
+@pytest.mark.xfail(strict=True, reason="reported: a patient with images of two classes is cut in two")
+def test_a_subset_keeps_patients_of_two_classes_whole():
+    table = make_table(cohort(60, labels="A", images=2))
+    table["label"] = np.where(np.arange(len(table)) % 2, "A", "B")
+    table, _ = assign_splits(table, 0)
+    working = subset(table, 40, 0).query("split != 'test'")
+    assert (working.groupby("patient").size() == 2).all()
+
+
+def test_a_subset_follows_its_seed():
+    table, _ = assign_splits(make_table(cohort()), 0)
+    assert list(subset(table, 80, 1)["image"]) == list(subset(table, 80, 1)["image"])
+    assert list(subset(table, 80, 1)["image"]) != list(subset(table, 80, 2)["image"])
+
+
+def test_a_subset_as_large_as_the_set_is_the_set():
+    table, _ = assign_splits(make_table(cohort()), 0)
+    pd.testing.assert_frame_equal(subset(table, 10_000, 0), table)
+
+
+def test_a_subset_too_small_to_validate_on_is_refused():
+    table, _ = assign_splits(make_table(cohort()), 0)
+    with pytest.raises(ConfigError, match="--max-images 4"):
+        subset(table, 4, 0)
+
+
+# Description
+
+
+def test_describe_counts_images_patients_and_classes():
+    table = make_table([("A", 2, "train"), ("B", 3, "train"), ("A", 1, "val")])
+    assert describe(table) == {
+        "train": {"images": 5, "patients": 2, "classes": {"A": 2, "B": 3}},
+        "val": {"images": 1, "patients": 1, "classes": {"A": 1}},
+    }

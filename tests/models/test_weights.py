@@ -1,0 +1,124 @@
+"""Where weights come from, and what is said when they cannot be had."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toys import build_toy, toy_backbone
+
+from bench.errors import ConfigError
+from bench.models.backbones import BACKBONES
+from bench.models.weights import load_backbone, resolve_weights, weights_hash
+
+
+def test_random_weights_follow_the_seed_and_say_that_they_are_no_transfer_learning(tmp_path: Path) -> None:
+    toy = toy_backbone()
+    one = resolve_weights("random", [toy], tmp_path / "a", seed=0)
+    same = resolve_weights("random", [toy], tmp_path / "b", seed=0)
+    other = resolve_weights("random", [toy], tmp_path / "a", seed=1)
+    assert one.sha256 == same.sha256
+    assert one.sha256 != other.sha256
+    assert one.kind == "random"
+    assert "not transfer learning" in one.note
+
+
+def test_a_folder_of_files_is_used_as_it_is(tmp_path: Path) -> None:
+    toy = toy_backbone()
+    model = build_toy()
+    model.save_weights(tmp_path / toy.weights_file)
+    weights = resolve_weights(str(tmp_path), [toy], tmp_path / "cache", seed=0)
+    assert weights.kind == "folder"
+    assert weights.sha256["toy"] == weights_hash(model)
+    loaded = load_backbone(toy, 48, weights.files["toy"])  # at another size than they were saved at
+    for ours, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_changed_file_has_another_hash(tmp_path: Path) -> None:
+    toy = toy_backbone()
+    hashes = set()
+    for scale in (1.0, 2.0):
+        model = build_toy()
+        model.set_weights([scale * np.ones_like(value) for value in model.get_weights()])
+        model.save_weights(tmp_path / toy.weights_file)
+        hashes.add(resolve_weights(str(tmp_path), [toy], tmp_path / "cache", seed=0).sha256["toy"])
+    assert len(hashes) == 2
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lacks toy\.weights\.h5"):
+        resolve_weights(str(tmp_path), [toy_backbone()], tmp_path, seed=0)
+    with pytest.raises(ConfigError, match="imagenet, random or a folder"):
+        resolve_weights("imagenett", [toy_backbone()], tmp_path, seed=0)
+
+
+def test_a_file_of_other_shapes_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    other = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+    other.save_weights(tmp_path / "toy.weights.h5")
+    with pytest.raises(ConfigError, match=r"does not hold the weights of Toy"):
+        resolve_weights(str(tmp_path), [toy_backbone()], tmp_path / "cache", seed=0)
+
+
+def test_a_file_that_is_no_h5_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "toy.weights.h5").write_text("not an HDF5 file")
+    with pytest.raises(ConfigError, match=r"does not hold the weights of Toy"):
+        resolve_weights(str(tmp_path), [toy_backbone()], tmp_path / "cache", seed=0)
+
+
+class Unreachable(OSError):
+    pass
+
+
+def offline(weights: Any = None, **arguments: Any) -> Any:
+    if weights == "imagenet":
+        raise Unreachable("no network")
+    return build_toy(weights, **arguments)
+
+
+def test_imagenet_weights_that_cannot_be_had_stop_with_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    toy = dataclasses.replace(toy_backbone(), build=offline)
+    for wanted in (None, "imagenet"):
+        with pytest.raises(ConfigError, match=r"could not be downloaded; put toy\.weights\.h5 there") as caught:
+            resolve_weights(wanted, [toy], tmp_path, seed=0)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError):  # asked for by name, they are not replaced by others
+        resolve_weights("imagenet", [toy], tmp_path, seed=0, fall_back=True)
+    fallen = resolve_weights(None, [toy], tmp_path, seed=0, fall_back=True)
+    assert fallen.kind == "random"
+    assert "could not be downloaded" in fallen.note
+
+
+def test_imagenet_weights_in_kerass_own_cache_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    toy = dataclasses.replace(toy_backbone(), build=offline)
+    model = build_toy()
+    model.save_weights(tmp_path / "models" / toy.weights_file)
+    weights = resolve_weights(None, [toy], tmp_path / "cache", seed=0)
+    assert weights.kind == "imagenet"
+    assert weights.sha256["toy"] == weights_hash(model)
+
+
+@pytest.mark.backbones
+def test_keras_own_weight_files_load_under_keras_own_names(tmp_path: Path) -> None:
+    """The legacy .h5 layout without classifier, as keras.applications publishes it."""
+    import keras
+
+    backbone = BACKBONES["vgg16"]
+    keras.utils.set_random_seed(3)
+    model = keras.applications.VGG16(weights=None, include_top=False)
+    model.save_weights(tmp_path / "new.weights.h5")
+    import h5py
+    from keras.src.legacy.saving import legacy_h5_format
+
+    with h5py.File(tmp_path / backbone.weights_file, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, model)
+    weights = resolve_weights(str(tmp_path), [backbone], tmp_path / "cache", seed=0)
+    assert weights.sha256["vgg16"] == weights_hash(model)

@@ -1,0 +1,178 @@
+"""The order of a search, and how an interrupted one is settled; the search itself is in test_pipeline.py."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import toys
+from optuna.trial import TrialState
+
+from bench.results import TrialLog, TrialRecord
+from bench.rundir import RunDir
+from bench.search.space import Space, parse_space
+from bench.search.tune import STUDY, Planned, RecordingSearch, make_plan, remaining
+from bench.trial import EpochRecord, TrialConfig
+
+
+@pytest.fixture
+def space(toy_table: None) -> Space:
+    return parse_space("toys", toys.SPACE)
+
+
+@pytest.fixture
+def backbones() -> list[Any]:
+    return [toys.toy_backbone(), toys.toy_backbone("toy2")]
+
+
+def record(trial: int, config: TrialConfig, origin: str = "sampled", auc: float = 0.7) -> TrialRecord:
+    metrics = dict.fromkeys(("auc", "pr_auc", "accuracy", "balanced_accuracy", "f1", "log_loss", "brier"), auc)
+    return TrialRecord(trial, "completed", "", origin, config, metrics, 1, 1, 1.0, 1.0 + trial)
+
+
+class Silent:
+    def trial_started(self, trial: int, config: TrialConfig) -> None: ...
+    def trial_scored(self, trial: int, score: float) -> None: ...
+    def trial_ended(self, record: TrialRecord) -> None: ...
+
+
+def recording(space: Space, run: RunDir, seed: int = 0) -> RecordingSearch:
+    return RecordingSearch(space, TrialLog.load(run), run, "auc", epochs=3, seed=seed, watcher=Silent())
+
+
+def result(epoch: int, auc: float, **more: Any) -> dict[str, Any]:
+    metrics = record(0, TrialConfig("toy")).metrics or {}
+    new = EpochRecord("head", epoch, 0.5, {**metrics, "auc": auc}, 0.1)
+    best = tuple({**metrics, "auc": auc}.items())
+    return {"auc": auc, "epoch": epoch, "best_metrics": best, "best_epoch": epoch, "new_epochs": [new], **more}
+
+
+def test_points_then_recipes_then_backbones_up_to_a_fifth(space: Space, backbones: list[Any]) -> None:
+    plan = make_plan(space, backbones, budget=20)
+    assert [item.origin for item in plan.items] == ["point", "recipe", "recipe", *["backbone"] * 5]
+    for name in ("toy", "toy2"):
+        assert sum(item.values["backbone"] == name for item in plan.items) == 20 // 5
+    assert plan.notes == []
+
+
+def test_a_recipe_that_is_among_the_points_is_not_repeated(toy_table: None, backbones: list[Any]) -> None:
+    space = parse_space("toys", toys.SPACE)
+    recipe = space.recipe(backbones[0])
+    text = toys.SPACE.split("points:")[0] + f"points: [{recipe}]\n"
+    plan = make_plan(parse_space("toys", text), backbones, budget=10)
+    assert [item.origin for item in plan.items][:2] == ["point", "recipe"]
+    assert plan.items[1].values["backbone"] == "toy2"
+
+
+def test_a_budget_of_the_points_tries_nothing_else(space: Space, backbones: list[Any]) -> None:
+    plan = make_plan(space, backbones, budget=1)
+    assert [item.origin for item in plan.items] == ["point"]
+
+
+def test_a_budget_too_small_says_what_was_left_out(space: Space, backbones: list[Any]) -> None:
+    plan = make_plan(space, backbones, budget=2)
+    assert [item.origin for item in plan.items] == ["point", "recipe"]
+    assert "toy2 (recipe)" in plan.notes[0]
+
+
+def test_what_is_done_is_not_planned_again(space: Space, backbones: list[Any]) -> None:
+    plan = make_plan(space, backbones, budget=20)
+    point = TrialConfig.from_mapping(plan.items[0].values)
+    drawn = TrialConfig("toy2", learning_rate=0.005)
+    left = remaining(plan, [record(0, point, "point"), record(1, drawn, "backbone")])
+    assert len(left) == len(plan.items) - 2
+    assert all(item.origin != "point" for item in left)
+    assert sum(item.values.get("backbone") == "toy2" and item.origin == "backbone" for item in left) == 2
+
+
+def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None) -> None:
+    tiny = parse_space("tiny", "parameters: {backbone: {choices: [toy]}, dropout: {choices: [0.0, 0.1, 0.2]}}")
+    search = recording(tiny, RunDir(tmp_path))
+    seen = []
+    for number in range(3):
+        config = search.suggest(f"t{number}")
+        seen.append(config["dropout"])
+        search.on_trial_complete(f"t{number}", result(1, 0.7, finished=True))
+    assert sorted(seen) == [0.0, 0.1, 0.2]
+    assert search.suggest("t3") == "FINISHED"
+    assert "tiny" in search.stopped_because
+
+
+def test_the_three_ends_of_a_trial(tmp_path: Path, space: Space) -> None:
+    run = RunDir(tmp_path)
+    search = recording(space, run)
+    for name in ("done", "weak", "broken", "dead", "recycled"):
+        search.suggest(name)
+    for name in ("done", "recycled"):
+        search.on_trial_result(name, result(1, 0.8))
+        search.on_trial_result(name, {**result(1, 0.8), "new_epochs": [], "finished": True})
+    search.on_trial_complete("done", {**result(1, 0.8), "finished": True})
+    search.on_trial_result("weak", result(1, 0.6))
+    search.on_trial_complete("weak", result(2, 0.6))
+    search.on_trial_complete("broken", {"failed": "the loss became nan in head epoch 1", "finished": True})
+    search.on_trial_complete("dead", error=True)
+    search.on_trial_complete("recycled", error=True)
+    records = TrialLog.load(run).records
+    assert [one.state for one in records] == ["completed", "pruned", "failed", "failed", "completed"]
+    assert "after epoch 2" in records[1].reason
+    assert "nan" in records[2].reason
+    assert records[2].metrics is None
+    study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{run.study}")
+    states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
+    assert [trial.state for trial in study.trials] == states
+    assert study.trials[0].value == 0.8
+    assert study.trials[1].value == 0.6  # of its last report
+
+
+def test_a_search_whose_first_trials_all_fail_is_given_up(tmp_path: Path, space: Space) -> None:
+    search = recording(space, RunDir(tmp_path))
+    for name in ("a", "b", "c"):
+        search.suggest(name)
+        search.on_trial_complete(name, {"failed": "no such layer", "finished": True})
+    assert search.fatal == "no such layer"
+    assert search.suggest("d") == "FINISHED"
+
+
+def test_an_interrupted_search_is_settled(tmp_path: Path, space: Space) -> None:
+    run = RunDir(tmp_path)
+    first = recording(space, run)
+    first.enqueue([Planned("recipe", {"backbone": "toy2"}), Planned("backbone", {"backbone": "toy"})])
+    told, running = first.suggest("told"), first.suggest("running")
+    log = TrialLog.load(run)
+    # the table was written, then the machine died before the study was told
+    log.add(record(0, TrialConfig.from_mapping(told), "recipe", auc=0.9), [])
+    first.enqueue([Planned("backbone", {"backbone": "toy2"})])
+
+    second = recording(space, run)
+    interrupted = second.settle(log.records)
+    assert [item.origin for item in interrupted] == ["backbone"]
+    assert TrialConfig.from_mapping(interrupted[0].values) == TrialConfig.from_mapping(running)
+    study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{run.study}")
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL]
+    assert study.trials[0].value == 0.9
+    second.enqueue(interrupted)
+    assert TrialConfig.from_mapping(second.suggest("again")) == TrialConfig.from_mapping(running)
+
+
+def test_the_same_seed_proposes_the_same(tmp_path: Path, space: Space) -> None:
+    def proposals(folder: Path, seed: int) -> list[dict[str, Any]]:
+        folder.mkdir()
+        search = recording(space, RunDir(folder), seed)
+        found = []
+        for number in range(14):
+            found.append(search.suggest(f"t{number}"))
+            score = 0.5 + 0.01 * number
+            search.on_trial_result(f"t{number}", result(1, score))
+            search.on_trial_complete(f"t{number}", result(1, score, finished=True))
+        return found
+
+    assert proposals(tmp_path / "a", 3) == proposals(tmp_path / "b", 3)
+    assert proposals(tmp_path / "c", 4) != proposals(tmp_path / "d", 3)
+
+
+def test_the_recipe_lies_in_the_space(space: Space, backbones: list[Any]) -> None:
+    for backbone in backbones:
+        recipe = space.recipe(backbone)
+        assert all(space[name].contains(value) for name, value in recipe.items())
+        assert asdict(TrialConfig.from_mapping(recipe))["backbone"] == backbone.name

@@ -1,0 +1,202 @@
+"""The frozen-prefix cache: right, computed once, whole or absent, and held under its budget."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import features as module
+from bench.features import FeatureCache, FrozenFeatures, boundary_bytes
+from bench.models.augmentation import Policy
+from bench.models.weights import load_backbone
+
+LIGHT = Policy("light", rotation=5, brightness=0.1)
+NONE = Policy("none")
+
+
+def frozen(task: Any, likely: tuple[int, ...] = (), **changes: Any) -> FrozenFeatures:
+    values = {"cache": FeatureCache(task.cache, task.cache_bytes), "seed": task.seed, **changes}
+    return FrozenFeatures(task.images, task.rows, task.backbones, task.weights, likely_depths=likely, **values)
+
+
+def all_rows(features: Any) -> Any:
+    return features.take(np.arange(features.shape[0]))
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by one with every chunk of images that is drawn."""
+    drawn: list[int] = []
+    original = FrozenFeatures._drawn
+
+    def counted(self: FrozenFeatures, one: Any) -> Any:
+        for chunk in original(self, one):
+            drawn.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(FrozenFeatures, "_drawn", counted)
+    return drawn
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, 4, 5])
+def test_cached_features_are_the_networks_own(make_task: Callable[..., Any], depth: int) -> None:
+    import keras
+
+    from bench.models.assemble import preprocessing_layer
+    from bench.models.backbones import boundary_cut
+
+    task = make_task()
+    stored, backbone = task.images["toy"], task.backbones["toy"]
+    cached = all_rows(frozen(task).validation("toy", depth))
+    images = stored.open()[task.rows["val"]].astype("float32")
+    if depth == 5:
+        np.testing.assert_array_equal(cached, images)
+        return
+    network = load_backbone(backbone, stored.size, task.weights.files["toy"])
+    cut = boundary_cut(backbone, depth)
+    part = keras.Model(network.input, network.get_layer(cut).output)
+    whole = np.asarray(part(preprocessing_layer(backbone.preprocessing, stored.channels)(images), training=False))
+    whole = whole.mean(axis=(1, 2)) if depth == 0 else whole
+    np.testing.assert_allclose(cached, whole, rtol=2e-3, atol=1e-4 if depth else 1e-6)
+
+
+def test_nothing_is_computed_twice(make_task: Callable[..., Any], passes: list[int]) -> None:
+    task = make_task()
+    first = all_rows(frozen(task).training_views("toy", LIGHT, 1, 2)[1])
+    assert sum(passes) == 2 * len(task.rows["train"])
+    passes.clear()
+    again = frozen(task)  # another process
+    np.testing.assert_array_equal(all_rows(again.training_views("toy", LIGHT, 1, 2)[1]), first)
+    again.training_views("toy", LIGHT, 0, 2)  # came along with the pass
+    assert passes == []
+
+
+def test_one_pass_keeps_the_boundaries_that_others_may_ask_for(
+    make_task: Callable[..., Any], passes: list[int]
+) -> None:
+    features = frozen(make_task(), likely=(0, 1, 2))
+    features.validation("toy", 0)
+    drawn = len(passes)
+    features.validation("toy", 2)
+    assert len(passes) == drawn
+
+
+def test_views_differ_and_none_has_one(make_task: Callable[..., Any]) -> None:
+    features = frozen(make_task())
+    views = [all_rows(view) for view in features.training_views("toy", LIGHT, 5, 3)]
+    assert len(views) == 3
+    assert not np.array_equal(views[0], views[1])
+    assert not np.array_equal(views[1], views[2])
+    assert len(features.training_views("toy", NONE, 5, 3)) == 1
+
+
+def test_views_depend_on_the_seed_and_the_amounts_not_on_the_name(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    one = all_rows(frozen(task).training_views("toy", LIGHT, 5, 1)[0])
+    renamed = Policy("other", rotation=5, brightness=0.1)
+    np.testing.assert_array_equal(one, all_rows(frozen(task).training_views("toy", renamed, 5, 1)[0]))
+    assert not np.array_equal(one, all_rows(frozen(task, seed=1).training_views("toy", LIGHT, 5, 1)[0]))
+
+
+def test_other_weights_are_other_features(make_task: Callable[..., Any]) -> None:
+    import dataclasses
+
+    task = make_task()
+    changed = dataclasses.replace(task.weights, sha256={"toy": "another"})
+    ours, theirs = frozen(task), frozen(dataclasses.replace(task, weights=changed))
+    one = ours.training_views("toy", NONE, 0, 1)
+    assert one
+    keys = {path.name for path in (task.cache / "features").glob("[!.]*")}
+    theirs.training_views("toy", NONE, 0, 1)
+    assert {path.name for path in (task.cache / "features").glob("[!.]*")} > keys
+
+
+def test_an_interrupted_pass_leaves_nothing_that_is_taken_for_whole(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    features = frozen(task)
+    monkeypatch.setattr(module, "CHUNK", 16)
+    original = FrozenFeatures._drawn
+
+    def interrupted(self: FrozenFeatures, one: Any) -> Any:
+        yield next(original(self, one))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FrozenFeatures, "_drawn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        features.validation("toy", 1)
+    assert [path for path in (task.cache / "features").iterdir() if path.name != ".locks"] == []
+    monkeypatch.setattr(FrozenFeatures, "_drawn", original)
+    assert features.validation("toy", 1).shape[0] == len(task.rows["val"])
+
+
+def test_concurrent_trials_share_the_work(make_task: Callable[..., Any], passes: list[int]) -> None:
+    task = make_task()
+    workers = [frozen(task), frozen(task)]
+    for worker in workers:
+        worker._prefix("toy", (0, 1))  # networks are built one after another: Keras is not thread-safe there
+    passes.clear()
+    threads = [threading.Thread(target=worker.training_views, args=("toy", LIGHT, 1, 3)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(passes) == 3 * len(task.rows["train"])
+
+
+def test_the_least_recently_used_leaves_first(tmp_path: Path) -> None:
+    import os
+
+    cache = FeatureCache(tmp_path, budget=2500)
+    for age, key in enumerate(["new", "middle", "old"]):
+        with cache.scratch() as folder:
+            np.save(folder / "values.npy", np.zeros(1000, np.uint8))
+            cache.publish(folder, key, {})
+        os.utime(cache.folder / key / "meta.json", (1000 - age, 1000 - age))
+    assert cache.open("old") is not None  # used just now
+    cache.trim(keep=set())
+    assert cache.has("old")
+    assert cache.has("new")
+    assert not cache.has("middle")
+
+
+def test_a_view_larger_than_the_budget_is_computed_with_the_same_values(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    stored = [all_rows(view) for view in frozen(task).training_views("toy", LIGHT, 2, 2)]
+    small = make_task(cache=task.cache.with_name("small"), cache_bytes=20_000)
+    views = frozen(small).training_views("toy", LIGHT, 2, 2)
+    assert all(isinstance(view, module.ComputedFeatures) for view in views)
+    for kept, computed in zip(stored, views, strict=True):
+        np.testing.assert_allclose(all_rows(computed), kept, rtol=2e-3, atol=1e-5)
+
+
+def test_what_leaves_the_range_of_float16_is_kept_as_float32() -> None:
+    assert module._kept_dtype(1, np.array([1.0, 2.0])) == np.float16
+    assert module._kept_dtype(1, np.array([1.0, 1e5])) == np.float32
+    assert module._kept_dtype(1, np.array([1e-5, 0.0])) == np.float32
+    assert module._kept_dtype(0, np.array([1.0])) == np.float32
+    assert module._kept_dtype(5, np.array([1])) == np.uint8
+
+
+def test_a_later_chunk_that_overflows_float16_widens_the_entry(tmp_path: Path) -> None:
+    half = np.lib.format.open_memmap(tmp_path / "values.npy", mode="w+", dtype=np.float16, shape=(4, 2))
+    half[:] = 1.5
+    wide = module._widened(half, tmp_path)
+    wide[3] = 1e6
+    wide.flush()
+    again = np.load(tmp_path / "values.npy")
+    assert again.dtype == np.float32
+    np.testing.assert_array_equal(again[:, 0], [1.5, 1.5, 1.5, 1e6])
+
+
+def test_boundary_bytes_are_what_an_entry_takes(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    features = frozen(task)
+    for depth in range(6):
+        view = features.validation("toy", depth)
+        expected = boundary_bytes(task.backbones["toy"], 32, task.images["toy"].channels, depth)
+        assert view.values[0].nbytes == expected

@@ -1,0 +1,176 @@
+"""Settings are checked when they are built, and the message names the flag, what arrived and what is accepted."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bench.errors import ConfigError
+from bench.metrics import METRICS
+from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration
+
+
+def settings(**changes):
+    return make_settings(**({"name": "xray", "cache": Path("cache")} | changes))
+
+
+# Durations and sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("90", 90),
+        ("30m", 1800),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1h30m5s", 5405),
+        ("1.5h", 5400),
+        ("0.5", 0.5),
+        (" 2H ", 7200),
+    ],
+)
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "0s", "-5", "-1h", "two hours", "1d", "5m2h", "1e3", "nan", "inf", "h", "1,5h"]
+)
+def test_what_is_no_duration(text):
+    with pytest.raises(ConfigError) as caught:
+        parse_duration(text)
+    message = str(caught.value)
+    assert "--time-limit" in message
+    assert repr(text) in message
+    assert "1h30m" in message, "the message shows what is accepted"
+
+
+@given(st.integers(0, 99), st.integers(0, 300), st.integers(1, 300))
+def test_durations_add_up(hours, minutes, seconds):
+    assert parse_duration(f"{hours}h{minutes}m{seconds}s") == 3600 * hours + 60 * minutes + seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("1", 1),
+        ("500M", 500 * 10**6),
+        ("20G", 20 * 10**9),
+        ("20gb", 20 * 10**9),
+        ("1T", 10**12),
+        ("1.5k", 1500),
+        ("2 G", 2 * 10**9),
+    ],
+)
+def test_sizes(text, count):
+    found = parse_bytes(text)
+    assert found == count
+    assert type(found) is int
+
+
+@pytest.mark.parametrize("text", ["", "0", "0G", "0.2", "-1G", "20GiB", "much", "G", "1e9", "nan"])
+def test_what_is_no_size(text):
+    with pytest.raises(ConfigError) as caught:
+        parse_bytes(text)
+    message = str(caught.value)
+    assert "--cache-size" in message
+    assert repr(text) in message
+    assert "20G" in message
+
+
+@pytest.mark.parametrize("parse", [parse_duration, parse_bytes])
+@pytest.mark.xfail(strict=True, reason="reported: digits beyond float range overflow (inf seconds, OverflowError)")
+def test_numbers_beyond_all_measure_are_refused(parse):
+    with pytest.raises(ConfigError):
+        parse("9" * 400)
+
+
+# Run settings
+
+
+def test_defaults_are_those_of_the_help():
+    made = settings()
+    assert (made.data, made.budget, made.epochs, made.seed, made.metric) == ("demo", 50, None, 0, "auc")
+    assert (made.scheduler, made.patience, made.views, made.jobs) == ("asha", 3, 4, 0)
+    assert (made.no_test, made.output, made.cache_size) == (False, Path("reports"), 20 * 10**9)
+    assert made.is_demo
+    assert made.space_name == "demo"
+
+
+def test_the_space_follows_the_data_unless_it_is_named():
+    assert settings(data="chest_xray").space_name == "default"
+    assert settings(data="chest_xray", space="wide").space_name == "wide"
+    assert settings(space="wide").space_name == "wide"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "flag"),
+    [
+        ("budget", 0, "--budget"),
+        ("budget", "many", "--budget"),
+        ("epochs", 0, "--epochs"),
+        ("seed", -1, "--seed"),
+        ("seed", 2**31, "--seed"),
+        ("metric", "roc", "--metric"),
+        ("scheduler", "hyperband", "--scheduler"),
+        ("image_size", 0, "--image-size"),
+        ("max_images", -5, "--max-images"),
+        ("time_limit", 0, "--time-limit"),
+        ("time_limit", float("nan"), "--time-limit"),
+        ("jobs", -1, "--jobs"),
+        ("patience", 0, "--patience"),
+        ("views", 0, "--views"),
+        ("cache_size", 0, "--cache-size"),
+        ("name", "../up", "--name"),
+        ("name", "", "--name"),
+        ("name", "a b", "--name"),
+        ("name", ".hidden", "--name"),
+        ("unknown_setting", 1, "--unknown-setting"),
+    ],
+)
+def test_an_impossible_value_is_one_sentence_with_flag_and_value(field, value, flag):
+    with pytest.raises(ConfigError) as caught:
+        settings(**{field: value})
+    message = str(caught.value)
+    assert message.startswith(f"{flag} {value!r} ")
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert "Value error" not in message, "pydantic's own words stay out"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "accepted"),
+    [
+        ("metric", "roc", list(METRICS)),
+        ("scheduler", "hyperband", ["asha", "none"]),
+        ("name", "a/b", ["letters", "digits", "'.'", "'_'", "'-'"]),
+        ("budget", 0, ["greater than or equal to 1"]),
+    ],
+)
+def test_the_message_says_what_is_accepted(field, value, accepted):
+    with pytest.raises(ConfigError) as caught:
+        settings(**{field: value})
+    for word in accepted:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["xray", "XRay-2.1_b", "0"])
+def test_names_that_are_accepted(name):
+    assert settings(name=name).name == name
+
+
+def test_settings_are_frozen():
+    made = settings()
+    with pytest.raises(ValidationError):
+        made.budget = 3
+    assert made.budget == 50
+
+
+def test_settings_survive_run_json():
+    made = settings(backbones=("vgg16", "resnet50"), time_limit=90.5, image_size=96, data="/data/chest_xray")
+    assert RunSettings(**json.loads(json.dumps(made.model_dump(mode="json")))) == made

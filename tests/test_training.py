@@ -1,0 +1,196 @@
+"""Trials and finalists: what is trained, what is reported, and what is left behind."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.errors import TrialFailed
+from bench.features import StoredFeatures
+from bench.metrics import evaluate
+from bench.training import Batches, Trainer, out_of_memory_fails, predict
+from bench.trial import TrialConfig
+
+HEAD = TrialConfig("toy", learning_rate=1e-2, batch_size=8, dropout=0.3)
+DEEP = TrialConfig("toy", "light", 2, 1e-2, 0.1, dropout=0.3, batch_size=8)
+
+
+def scores(result: Any) -> list[float]:
+    return [record.metrics["log_loss"] for record in result.epochs]
+
+
+def test_batches_show_every_image_once_an_epoch_and_turn_the_views() -> None:
+    views = [StoredFeatures(np.full((10, 1), 100.0 * view) + np.arange(10)[:, None]) for view in range(3)]
+    batches = Batches(views, np.eye(10, dtype=np.float32), np.ones(10, np.float32), batch_size=4, seed=0)
+    orders = []
+    for epoch in range(4):
+        parts = [batches[index] for index in range(len(batches))]
+        assert [len(part[0]) for part in parts] == [4, 4, 2]  # the last batch is not dropped
+        values = np.concatenate([part[0][:, 0] for part in parts])
+        assert sorted(values % 100) == list(range(10))
+        assert set(values // 100) == {epoch % 3}
+        for images, targets, _ in parts:
+            np.testing.assert_array_equal(targets.argmax(axis=1), images[:, 0] % 100)
+        orders.append([tuple(sorted(part[0][:, 0] % 100)) for part in parts])
+        batches.on_epoch_end()
+    assert orders[0] != orders[1]
+
+
+def test_keras_asks_for_the_views_in_turn(make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    original = Batches.__getitem__
+
+    def noted(self: Batches, index: int) -> Any:
+        seen.append((self.epoch, index))
+        return original(self, index)
+
+    monkeypatch.setattr(Batches, "__getitem__", noted)
+    task = make_task(epochs=3)
+    Trainer(task).run(HEAD)
+    n_batches = int(np.ceil(len(task.rows["train"]) / HEAD.batch_size))
+    counted = {(epoch, index) for epoch in range(3) for index in range(n_batches)}
+    assert set(seen) == counted
+
+
+def test_a_trial_can_be_repeated_exactly_whatever_ran_before(make_task: Callable[..., Any]) -> None:
+    fresh = Trainer(make_task()).run(DEEP)
+    worn = Trainer(make_task())
+    worn.run(TrialConfig("toy", "none", 2, 5e-2, 1.0, dropout=0.0, batch_size=4))
+    worn.run(HEAD)
+    assert scores(worn.run(DEEP)) == pytest.approx(scores(fresh), abs=1e-6)
+
+
+def test_learning_rate_dropout_and_smoothing_matter(make_task: Callable[..., Any]) -> None:
+    import dataclasses
+
+    trainer = Trainer(make_task())
+    base = scores(trainer.run(DEEP))
+    for change in ({"learning_rate": 2e-3}, {"dropout": 0.0}, {"label_smoothing": 0.2}, {"finetune_factor": 0.01}):
+        assert scores(trainer.run(dataclasses.replace(DEEP, **change))) != base
+
+
+def test_training_learns_the_toy_classes(make_task: Callable[..., Any]) -> None:
+    result = Trainer(make_task(epochs=12, patience=12)).run(HEAD)
+    assert result.metrics["auc"] > 0.9
+
+
+def test_the_score_is_that_of_the_best_epoch_of_the_last_phase(make_task: Callable[..., Any]) -> None:
+    result = Trainer(make_task(epochs=4, patience=4)).run(DEEP)
+    assert [record.phase for record in result.epochs] == ["head"] * 4 + ["finetune"] * 4
+    assert [record.epoch for record in result.epochs] == list(range(1, 9))
+    finetuning = [record for record in result.epochs if record.phase == "finetune"]
+    assert result.metrics["auc"] == max(record.metrics["auc"] for record in finetuning)
+    assert result.best_epoch in [record.epoch for record in finetuning]
+
+
+def test_reports_are_running_bests_of_the_phase_that_counts(make_task: Callable[..., Any]) -> None:
+    reported: list[tuple[str, float]] = []
+    Trainer(make_task(epochs=4, patience=4)).run(
+        DEEP, lambda progress: reported.append((progress.epochs[-1].phase, progress.best.metrics["auc"]))
+    )
+    assert [phase for phase, _ in reported] == ["finetune"] * 4
+    values = [value for _, value in reported]
+    assert values == sorted(values)
+
+
+def test_a_phase_ends_when_patience_does(make_task: Callable[..., Any]) -> None:
+    frozen_rate = TrialConfig("toy", learning_rate=1e-7, batch_size=8)
+    result = Trainer(make_task(epochs=30, patience=2)).run(frozen_rate)
+    assert len(result.epochs) < 30
+    assert len(result.epochs) - result.best_epoch == 2
+
+
+def test_a_loss_that_is_not_finite_fails_with_its_reason_and_the_next_trial_is_well(
+    make_task: Callable[..., Any],
+) -> None:
+    trainer = Trainer(make_task())
+    reference = scores(trainer.run(DEEP))
+    with pytest.raises(TrialFailed, match=r"(loss became|not finite).*(epoch)"):
+        trainer.run(TrialConfig("toy", "none", 2, 1e30, 1e6, batch_size=8))
+    assert scores(trainer.run(DEEP)) == pytest.approx(reference, abs=1e-6)
+
+
+def test_running_out_of_memory_fails_one_trial() -> None:
+    with pytest.raises(TrialFailed, match="memory ran out"), out_of_memory_fails():
+        raise MemoryError
+    with pytest.raises(ValueError, match="other"), out_of_memory_fails():
+        raise ValueError("other")
+
+
+def test_frozen_stages_and_batch_statistics_stay_as_they_were(make_task: Callable[..., Any], tmp_path: Path) -> None:
+    import keras
+
+    task = make_task()
+    trainer = Trainer(task)
+    trainer.retrain(DEEP, 1, tmp_path / "best.weights.h5", tmp_path / "toy.h5")
+    trained = keras.models.load_model(tmp_path / "toy.h5").get_layer("toy_network")
+    original = trainer.task.backbones["toy"].build(weights=str(task.weights.files["toy"]))
+    for number in range(1, 6):
+        moved = not np.array_equal(
+            trained.get_layer(f"conv{number}").get_weights()[0], original.get_layer(f"conv{number}").get_weights()[0]
+        )
+        assert moved == (number > 3)  # depth 2: stages 4 and 5
+        for statistic in (2, 3):
+            np.testing.assert_array_equal(
+                trained.get_layer(f"bn{number}").get_weights()[statistic],
+                original.get_layer(f"bn{number}").get_weights()[statistic],
+            )
+
+
+@pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
+def test_a_finalist_is_saved_at_its_best_epoch(
+    make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig
+) -> None:
+    import keras
+
+    task = make_task(epochs=4, patience=4)
+    trainer = Trainer(task)
+    result = trainer.retrain(config, 3, tmp_path / "checkpoints" / "best.weights.h5", tmp_path / "models" / "toy.h5")
+    model = keras.models.load_model(tmp_path / "models" / "toy.h5")
+    images = task.images["toy"].open()[task.rows["val"]].astype("float32")
+    found = evaluate(task.labels["val"], predict(model, StoredFeatures(images)))
+    assert found == pytest.approx(result.metrics, abs=1e-5)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["toy.h5"]
+    standard = {"InputLayer", "Conv2D", "Functional", "GlobalAveragePooling2D", "Normalization", "Dropout", "Dense"}
+    assert {type(layer).__name__ for layer in model.layers} <= standard
+
+
+def test_a_finalist_starts_from_the_pretrained_weights_not_from_a_trials(
+    make_task: Callable[..., Any], tmp_path: Path
+) -> None:
+    files = (tmp_path / "a.weights.h5", tmp_path / "a.h5")
+    fresh = Trainer(make_task()).retrain(DEEP, 5, *files)
+    worn = Trainer(make_task())
+    worn.run(DEEP)
+    assert scores(worn.retrain(DEEP, 5, *files)) == pytest.approx(scores(fresh), abs=1e-6)
+
+
+def test_a_finalists_score_is_near_its_trials(make_task: Callable[..., Any], tmp_path: Path) -> None:
+    trainer = Trainer(make_task(epochs=8, patience=8))
+    config = TrialConfig("toy", "none", 1, 1e-2, 0.1, dropout=0.0, batch_size=8)
+    trial = trainer.run(config)
+    finalist = trainer.retrain(config, 0, tmp_path / "b.weights.h5", tmp_path / "b.h5")
+    assert finalist.metrics["auc"] == pytest.approx(trial.metrics["auc"], abs=0.1)
+
+
+def test_rare_classes_weigh_more(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    keep = np.concatenate([np.flatnonzero(task.labels["train"] == 0)[:4], np.flatnonzero(task.labels["train"] == 1)])
+    rows = {**task.rows, "train": task.rows["train"][keep]}
+    labels = {**task.labels, "train": task.labels["train"][keep]}
+    trainer = Trainer(make_task(rows=rows, labels=labels))
+    rare, common = trainer._class_weights
+    assert rare / common == pytest.approx(24 / 4)
+    assert float(trainer._class_weights[labels["train"]].mean()) == pytest.approx(1.0)
+
+
+def test_the_gallery_shows_the_original_and_every_policy(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    gallery = Trainer(task).augmentation_gallery("toy", ["none", "light"], columns=4)
+    assert gallery.shape == (2, 4, 32, 32, 1)
+    assert gallery.dtype == np.uint8
+    assert (gallery[0] == gallery[0, 0]).all()
+    assert not np.array_equal(gallery[1, 1], gallery[1, 2])

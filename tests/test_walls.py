@@ -1,0 +1,50 @@
+"""The layers and the three import walls of the design."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def imported(package: str) -> set[str]:
+    """Files below bench/ that import ``package``, at any depth of the code."""
+    found = set()
+    for path in (ROOT / "bench").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            if any(name.split(".")[0] == package for name in names):
+                found.add(path.relative_to(ROOT).as_posix())
+    return found
+
+
+def test_ray_stays_behind_its_wall() -> None:
+    outside = {file for file in imported("ray") if not file.startswith("bench/peers/")}
+    assert outside == {"bench/search/tune.py", "bench/workers.py"}
+
+
+def test_keras_tuner_stays_in_peers() -> None:
+    assert all(file.startswith("bench/peers/") for file in imported("keras_tuner"))
+
+
+def test_tensorflow_itself_is_imported_in_one_module() -> None:
+    assert imported("tensorflow") == {"bench/device.py"}
+
+
+def test_layers_hold() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+def test_the_report_loads_no_training_library() -> None:
+    script = (
+        "import sys, bench.report.html; print(sorted({'tensorflow', 'keras', 'ray', 'keras_tuner'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
