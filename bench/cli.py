@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import platformdirs
 from bench import __version__
 from bench.errors import ConfigError
 from bench.metrics import METRICS
+from bench.models.backbones import BACKBONES
 from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration
 
 CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
@@ -288,6 +290,8 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         values["cache_size"] = parse_bytes(values["cache_size"])
     if "backbones" in values:
         values["backbones"] = tuple(name.strip() for name in values["backbones"].split(",") if name.strip())
+        if not values["backbones"]:
+            raise ConfigError(f"--backbones takes names separated by commas, such as {','.join(BACKBONES)}.")
     return values
 
 
@@ -310,13 +314,14 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     data = values.get("data", "demo")
     if data != "demo":
         values["data"] = str(Path(data).absolute())
-    values.setdefault("name", f"{Path(data).name}-{datetime.now():%Y%m%d-%H%M%S}")
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(data).resolve().name).strip("-._") or "run"
+    values.setdefault("name", f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
     values.setdefault("cache", CACHE)
     weights = values.get("weights")
     if weights not in (None, "imagenet", "random"):
         values["weights"] = str(Path(weights).absolute())
     settings = make_settings(**values)
-    pipeline.check_output(RunDir(settings.output / settings.name))
+    pipeline.check_output(RunDir(settings.output / settings.name), settings.cache)
     return _execute(pipeline.prepare(settings), arguments[1:])
 
 
@@ -375,10 +380,7 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     missing = [str(path) for path in options.images if not path.is_file()]
     if missing:
         raise ConfigError(f"There is no image file {missing[0]}.")
-    try:
-        images = load_images(options.images, card["input"]["height"], card["input"]["channels"])
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ConfigError(f"An image cannot be read: {error}.") from None
+    images = load_images(options.images, card["input"]["height"], card["input"]["channels"])
     probabilities = predict_file(run.best_model, images, np.arange(len(images)))
     print(",".join(["image", *card["classes"]]))
     for path, row in zip(options.images, probabilities, strict=True):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.errors import TrialFailed
 from bench.metrics import METRICS, Metric
-from bench.results import TrialLog, TrialRecord, config_from_row, epoch_rows, rank
+from bench.results import TrialLog, TrialRecord, config_from_row, epoch_rows, rank, read_rows
 from bench.rundir import RunDir, write_table
 from bench.seeds import stable_seed
 from bench.trial import TrialConfig, TrialResult
@@ -117,13 +117,26 @@ def _add_epochs(run: RunDir, name: str, result: TrialResult) -> None:
     write_table(run.epochs, table)
 
 
+def read_finalists(run: RunDir) -> pd.DataFrame:
+    """finalists.csv, its names as text and the winner as a truth value.
+
+    Raises:
+        ValueError, FileNotFoundError: if there is no such table.
+    """
+    rows = [{**row, "reason": row["reason"] or "", "model": row["model"] or ""} for row in read_rows(run.finalists)]
+    table = pd.DataFrame(rows)
+    table["winner"] = table["winner"].astype(str) == "True"
+    return table
+
+
 def _read(run: RunDir) -> list[dict[str, Any]]:
     if not run.finalists.exists():
         return []
-    table = pd.read_csv(run.finalists, keep_default_na=False, na_values=[""])
-    table["reason"] = table["reason"].fillna("")
-    table["model"] = table["model"].fillna("")
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    try:
+        rows = read_finalists(run).to_dict("records")
+    except (ValueError, KeyError):  # truncated: the finalists are retrained
+        return []
+    return [{str(key): value for key, value in row.items()} for row in rows]
 
 
 def _still_valid(row: dict[str, Any], chosen: Sequence[TrialRecord], run: RunDir) -> bool:

@@ -31,7 +31,7 @@ from bench.features import boundary_bytes
 from bench.metrics import get_metric
 from bench.models.backbones import Backbone, get_backbone
 from bench.models.export import predict_file
-from bench.models.weights import Weights, resolve_weights
+from bench.models.weights import Weights, check_weights, resolve_weights
 from bench.results import TrialLog
 from bench.rundir import RunDir, write_json, write_table, write_text
 from bench.screen import Screen, describe_config, duration
@@ -92,6 +92,7 @@ def prepare(settings: RunSettings, space: Space | None = None) -> Request:
                 f"{backbone.title} needs images of at least {backbone.minimum_size} pixels, "
                 f"but --image-size is {sizes[backbone.name]}; enlarge it or leave {backbone.title} out by --backbones."
             )
+    check_weights(settings.weights, backbones)
     source = open_source(settings.data, settings.seed)
     table, splits = assign_splits(source.table, settings.seed)
     if settings.max_images:
@@ -117,8 +118,8 @@ def _restricted(source: ImageSet, table: pd.DataFrame) -> ImageSet:
     )
 
 
-def check_output(run: RunDir) -> None:
-    """Check that a new run folder can be made.
+def check_output(run: RunDir, cache: Path) -> None:
+    """Check that a new run folder can be made, and that the cache can be written.
 
     Raises:
         ConfigError: if the name is taken or the folder cannot be written.
@@ -128,14 +129,10 @@ def check_output(run: RunDir) -> None:
             f"There is a run {run.name!r} in {run.path.parent} already; choose another --name, "
             f"or go on with it by --resume {run.name}."
         )
-    try:
-        run.path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(run.path.parent, os.W_OK):
-            raise PermissionError("no permission")
-    except OSError as error:
-        raise ConfigError(
-            f"The output folder {run.path.parent} cannot be written ({error.strerror or error})."
-        ) from None
+    for folder, flag in ((run.path.parent, "--output"), (cache, "--cache")):
+        there = _existing(folder)
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise ConfigError(f"{flag} {folder} cannot be written: {there} is not a folder with permission to write.")
 
 
 def needed_bytes(request: Request) -> tuple[int, int]:
@@ -234,7 +231,7 @@ class Run:
         self._workers = workers.start(settings.jobs, settings.address)
         self._weights = self._resolve_weights()
         if not self.run.run.exists():
-            check_output(self.run)
+            check_output(self.run, settings.cache)
             self._create()
         self._announce(disk)
         self._data()
@@ -558,7 +555,7 @@ class Run:
         assert found is not None
         request = self.request
         scene = Scene(self._table, request.source.classes, self._stored, self.metric, settings.seed)
-        table = pd.read_csv(self.run.finalists, keep_default_na=False, na_values=[""])
+        table = finalists.read_finalists(self.run)
 
         def predict(model: Path, stored: StoredImages, rows: Any) -> Any:
             return workers.run_alone(found, _predict, model.absolute(), stored, rows)
@@ -654,8 +651,15 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
         ConfigError: if run.json is unreadable, or its data are gone.
     """
     content = run.read_run()
-    settings = RunSettings(**{**content["settings"], **changes, "output": run.path.parent, "name": run.name})
-    space = parse_space(content["space"]["name"], run.space.read_text(encoding="utf-8"), settings.backbones)
+    try:
+        settings = RunSettings(**{**content["settings"], **changes, "output": run.path.parent, "name": run.name})
+        text = run.space.read_text(encoding="utf-8")
+        space = parse_space(content["space"]["name"], text, settings.backbones)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"Run {run.name!r} cannot be taken up again: run.json or space.yaml is damaged ({reason})."
+        ) from error
     if settings.budget < content["settings"]["budget"]:
         raise ConfigError(
             f"--budget {settings.budget} is smaller than the {content['settings']['budget']} of run {run.name!r}; "

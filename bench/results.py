@@ -7,6 +7,7 @@ happened cannot be built, neither from a training run nor from a file.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -50,14 +51,22 @@ class TrialRecord:
     elapsed: float
 
     def __post_init__(self) -> None:
+        failed = self.state == "failed"
+        metrics = self.metrics or {}
         rules = {
             f"state in {STATES}": self.state in STATES,
             f"origin in {ORIGINS}": self.origin in ORIGINS,
-            "a failed trial has a reason and no metrics": (self.state != "failed")
-            or (self.metrics is None and bool(self.reason)),
-            "a trial that did not fail has finite metrics": (self.state == "failed")
-            or (self.metrics is not None and all(math.isfinite(value) for value in self.metrics.values())),
-            "0 <= seconds": self.seconds >= 0,
+            "0 <= trial and 0 <= epochs": self.trial >= 0 and self.epochs >= 0,
+            "0 <= seconds and 0 <= elapsed, both finite": 0 <= self.seconds < math.inf and 0 <= self.elapsed < math.inf,
+            "a trial has a reason unless it was completed": (self.state == "completed") != bool(self.reason),
+            "a failed trial has no metrics and no best epoch": not failed
+            or (self.metrics is None and self.best_epoch is None),
+            "a trial that did not fail has a best epoch and every metric, all finite": failed
+            or (
+                self.best_epoch is not None
+                and set(metrics) == set(METRICS)
+                and all(math.isfinite(value) for value in metrics.values())
+            ),
         }
         for rule, holds in rules.items():
             if not holds:
@@ -102,6 +111,28 @@ class TrialRecord:
         )
 
 
+TEXT_COLUMNS = ("backbone", "state", "reason", "origin", "model", "config_backbone", "config_augmentation")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of trials.csv or finalists.csv; empty cells are None, and names that look like numbers stay names.
+
+    Raises:
+        ValueError: if the file is no such table.
+    """
+    table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""])
+    missing = {"state", "reason", "epochs", "seconds", "config_batch_size"} - set(table.columns)
+    if missing:
+        raise ValueError(f"{path.name} lacks the column {sorted(missing)[0]}")
+    return _plain(table)
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(key): None if _missing(value) else value for key, value in row.items()} for row in table.to_dict("records")
+    ]
+
+
 def config_from_row(row: Mapping[str, Any]) -> TrialConfig:
     """The configuration in the ``config_`` columns of a row."""
     values = {key.removeprefix("config_"): value for key, value in row.items() if key.startswith("config_")}
@@ -123,6 +154,7 @@ class TrialLog:
         self._run = run
         self.records: list[TrialRecord] = []
         self._epochs: list[dict[str, Any]] = []
+        self._finalist_epochs: list[dict[str, Any]] = []
 
     @classmethod
     def load(cls, run: RunDir) -> "TrialLog":
@@ -132,24 +164,26 @@ class TrialLog:
             ConfigError: if trials.csv cannot be read.
         """
         log = cls(run)
-        if run.trials.exists():
-            try:
-                rows = pd.read_csv(run.trials, keep_default_na=False, na_values=[""]).to_dict("records")
-                log.records = [TrialRecord.from_row({str(key): value for key, value in row.items()}) for row in rows]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ConfigError(f"{run.trials} cannot be read, so the run cannot be resumed: {error}.") from error
-            if run.epochs.exists():
-                known = {record.trial for record in log.records}
-                table = pd.read_csv(run.epochs)
-                table = table[table["trial"].isin(known)]
-                log._epochs = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+        if not run.trials.exists():
+            return log
+        file = run.trials
+        try:
+            log.records = [TrialRecord.from_row(row) for row in read_rows(file)]
+            known = {record.trial for record in log.records}
+            file = run.epochs
+            epochs = pd.read_csv(file, dtype={"finalist": str, "phase": str})
+            log._epochs = _plain(epochs[epochs["trial"].isin(known)])
+            log._finalist_epochs = _plain(epochs[epochs["trial"].isna()])
+        except (ValueError, KeyError, TypeError, OSError, ConfigError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"{file} cannot be read, so the run cannot be resumed: {reason}.") from error
         return log
 
     def add(self, record: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
         """Note a finished trial; epochs.csv is written first, so a row in trials.csv means that all is there."""
         self.records.append(record)
         self._epochs += epoch_rows(epochs, trial=record.trial)
-        write_table(self._run.epochs, pd.DataFrame(self._epochs, columns=EPOCH_COLUMNS))
+        write_table(self._run.epochs, pd.DataFrame(self._epochs + self._finalist_epochs, columns=EPOCH_COLUMNS))
         write_table(self._run.trials, self.table())
 
     def table(self) -> pd.DataFrame:

@@ -109,9 +109,10 @@ def parse_duration(text: str) -> float:
     Raises:
         ConfigError: for anything else, and for 0.
     """
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
-    hours, minutes, seconds = match.groups() if match else (None, None, None)
-    total = 3600 * float(hours or 0) + 60 * float(minutes or 0) + float(seconds or 0)
+    number = r"(\d{1,9}(?:\.\d+)?)"
+    match = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s)?|{number}", text.strip().lower())
+    hours, minutes, seconds, plain = match.groups() if match else (None, None, None, None)
+    total = 3600 * float(hours or 0) + 60 * float(minutes or 0) + float(seconds or plain or 0)
     if total <= 0:
         raise ConfigError(f"--time-limit takes a duration above 0 such as 90s, 30m, 2h or 1h30m, but got {text!r}.")
     return total
@@ -123,7 +124,7 @@ def parse_bytes(text: str) -> int:
     Raises:
         ConfigError: for anything else, and for 0.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
     total = int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " ")) if match else 0
     if total <= 0:
         raise ConfigError(f"--cache-size takes a size above 0 such as 500M or 20G, but got {text!r}.")

@@ -37,6 +37,13 @@ class TrialConfig:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
+        for name in ("unfreeze_depth", "batch_size"):
+            if int(getattr(self, name)) != getattr(self, name):
+                raise ConfigError(f"{name} must be a whole number, but got {getattr(self, name)!r}.")
+            object.__setattr__(self, name, int(getattr(self, name)))
+        for name in ("learning_rate", "finetune_factor", "dropout", "label_smoothing"):
+            if getattr(self, name) is not None:  # 0 and 0.0 are one configuration and must have one key
+                object.__setattr__(self, name, float(getattr(self, name)))
         rules = {
             f"0 <= unfreeze_depth <= {N_STAGES}": 0 <= self.unfreeze_depth <= N_STAGES,
             "0 < learning_rate": 0 < self.learning_rate < math.inf,

@@ -1,5 +1,7 @@
 """Starting or joining Ray, and what runs in its workers: trials of the search, finalists, evaluation.
 
+Ray is imported when it is needed: a request that cannot be carried out should not have to wait for it.
+
 A worker serves many trials in one process: its `Trainer` outlives the trial (``reuse_actors``), and with it the
 networks, weights, opened features and traced steps.
 """
@@ -7,6 +9,7 @@ networks, weights, opened features and traced steps.
 import math
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import ray
 
 from bench.device import quiet, set_up
 from bench.errors import ConfigError, TrialFailed
@@ -92,6 +94,8 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
     Raises:
         ConfigError: if there is no cluster at ``address``.
     """
+    import ray
+
     quiet()
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     passed = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "KERAS_HOME")
@@ -122,7 +126,8 @@ def stop() -> None:
     """Leave Ray; what was started here ends."""
     global _alone
     _alone = None
-    if ray.is_initialized():
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
         ray.shutdown()
 
 
@@ -212,6 +217,8 @@ def run_alone(workers: Workers, function: Callable[..., Any], *arguments: Any) -
     Raises:
         whatever the function raises; TrialFailed if its process died.
     """
+    import ray
+
     global _alone
     if _alone is None:
         cpus = max(1, math.floor(min(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])))
@@ -227,6 +234,8 @@ def run_alone(workers: Workers, function: Callable[..., Any], *arguments: Any) -
 
 def release_alone() -> None:
     """End the worker of `run_alone`, so that its cores are free for the search."""
+    import ray
+
     global _alone
     if _alone is not None:
         ray.kill(_alone)

@@ -33,5 +33,5 @@ def test_the_readme_uses_flags_that_exist(capsys: pytest.CaptureFixture[str]) ->
 def test_the_model_snippet_of_the_readme_is_python_of_five_lines_after_its_imports() -> None:
     (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     compile(snippet, "README.md", "exec")
-    body = [line for line in snippet.splitlines() if not line.startswith(("import", "from"))]
+    body = [line for line in snippet.splitlines() if line and not line.startswith(("import", "from"))]
     assert len(body) <= 5

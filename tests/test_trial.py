@@ -139,7 +139,6 @@ def test_keys_differ_exactly_as_the_rates_do(a, b):
     assert (first.key == second.key) == (first == second)
 
 
-@pytest.mark.xfail(strict=True, reason="reported: dropout 0 and 0.0 are equal configurations with different keys")
 def test_a_whole_number_and_its_float_are_one_configuration():
     """A space file says ``choices: [0, 0.2]``; trials.csv gives 0.0 back."""
     first, second = TrialConfig("vgg16", dropout=0), TrialConfig("vgg16", dropout=0.0)

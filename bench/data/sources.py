@@ -167,7 +167,7 @@ def folder_source(root: Path) -> ImageSet:
             rows += [
                 (path.relative_to(root).as_posix(), class_folder.name, split)
                 for path in sorted(class_folder.rglob("*"))
-                if path.suffix.lower() in EXTENSIONS and path.is_file() and not path.name.startswith(".")
+                if path.suffix.lower() in EXTENSIONS and path.is_file() and not _hidden(path.relative_to(class_folder))
             ]
     if not rows:
         raise ConfigError(_why_empty(root))
@@ -196,6 +196,11 @@ def folder_source(root: Path) -> ImageSet:
         patient_rule=rule,
         notes=tuple(notes),
     )
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a file or a folder on the way to it is one that programs keep for themselves."""
+    return any(part.startswith((".", "__")) for part in path.parts)
 
 
 def _why_empty(root: Path) -> str:

@@ -1,6 +1,7 @@
 """Which image trains, which validates, which tests: patient-grouped, stratified, drawn from a seed."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,10 +44,19 @@ def auc_half_width(n_positive: int, n_negative: int, auc: float = REFERENCE_AUC)
     return 1.96 * math.sqrt(variance / (n_positive * n_negative))
 
 
+def half_width(labels: pd.Series) -> float:
+    """The widest `auc_half_width` of a class of ``labels`` against the rest; the formula is not symmetric."""
+    counts = labels.value_counts()
+    return max(
+        auc_half_width(*pair)
+        for count in counts
+        for pair in ((count, len(labels) - count), (len(labels) - count, count))
+    )
+
+
 def too_small(labels: pd.Series) -> bool:
-    """Whether images with these labels are too few to select by: the rarest class against the rest decides."""
-    rarest = int(labels.value_counts().min())
-    return auc_half_width(len(labels) - rarest, rarest) > WIDEST_HALF_WIDTH
+    """Whether images with these labels are too few to select by."""
+    return half_width(labels) > WIDEST_HALF_WIDTH
 
 
 def assign_splits(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, SplitReport]:
@@ -66,11 +76,10 @@ def assign_splits(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, SplitRe
     report.shared_patients = shared_patients(table)
     given = set(table["split"].unique())
     if "test" not in given:
-        table = (
-            _draw(table, "", "test", TEST_SHARE, seed)
-            if "" in given
-            else _draw(table, "train", "test", TEST_SHARE, seed)
-        )
+        table["split"] = table["split"].replace("", "train")
+        kept = table[table["split"] == "val"]
+        drawn_later = not len(kept) or kept["label"].nunique() < table["label"].nunique() or too_small(kept["label"])
+        table = _draw(table, "train", "test", TEST_SHARE, seed, left=2 if drawn_later else 1)
         report.notes.append(
             f"No test split was given: {TEST_SHARE:.0%} of the images were drawn for it, patients kept together."
         )
@@ -78,9 +87,9 @@ def assign_splits(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, SplitRe
     val = table[table["split"] == "val"]
     n_classes = table["label"].nunique()
     if len(val) and (val["label"].nunique() < n_classes or too_small(val["label"])):
-        rarest = int(val["label"].value_counts().reindex(table["label"].unique(), fill_value=0).min())
-        half = auc_half_width(len(val) - rarest, rarest)
-        width = f"at an AUC of {REFERENCE_AUC} its 95 % interval would be ±{half:.2f}" if rarest else "it lacks a class"
+        complete = val["label"].nunique() == n_classes
+        width = f"at an AUC of {REFERENCE_AUC} its 95 % interval would be ±{half_width(val['label']):.2f}"
+        width = width if complete else "it lacks a class"
         report.notes.append(
             f"The given validation split of {len(val)} images is too small to select by "
             f"({width}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it was merged with train, and "
@@ -121,23 +130,57 @@ def _part_patients(table: pd.DataFrame, report: SplitReport) -> pd.DataFrame:
     return table
 
 
-def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int) -> pd.DataFrame:
-    """Move about ``share`` of split ``source`` to ``target``, stratified by label, patients (read widely) whole."""
+def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int, left: int = 1) -> pd.DataFrame:
+    """Move about ``share`` of split ``source`` to ``target``, stratified, patients (read widely) whole.
+
+    At least ``left`` patients of each class stay in ``source``.
+    """
     rows = table.index[table["split"] == source]
     part = table.loc[rows]
-    folds = round(1 / share)
     per_class = part.groupby("label")["patient"].nunique()
-    if per_class.min() < 2:
+    if per_class.min() < 1 + left:
         raise ConfigError(
-            f"Class {per_class.idxmin()!r} has {per_class.min()} patient only, so no {target} split can be drawn; "
-            "each class needs at least two patients."
+            f"Class {per_class.idxmin()!r} has {per_class.min()} patient{'s' * (int(per_class.min()) > 1)} only, "
+            f"so no {target} split can be drawn; each class needs at least {1 + left} patients."
         )
-    folds = min(folds, int(per_class.min()))
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    _, chosen = next(splitter.split(np.zeros(len(part)), part["label"], part["patient"]))
     table = table.copy()
-    table.loc[rows[chosen], "split"] = target
+    table.loc[rows[_fold(part, share, seed, left)], "split"] = target
     return table
+
+
+def _fold(part: pd.DataFrame, share: float, seed: int, left: int) -> npt.NDArray[np.int64]:
+    """Positions of about ``share`` of the images: a fold that holds every class and leaves ``left`` patients of each.
+
+    Raises:
+        ConfigError: if there is no such fold.
+    """
+    for folds in range(round(1 / share), 1, -1):
+        splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a class of fewer patients than folds is handled here
+            try:
+                chosen = [fold for _, fold in splitter.split(np.zeros(len(part)), part["label"], part["patient"])]
+            except ValueError:  # fewer images of every class than folds
+                continue
+        whole = [fold for fold in chosen if _serves(part, fold, left)]
+        if whole:
+            best = min(whole, key=lambda fold: abs(len(fold) - share * len(part)))
+            return np.asarray(best, dtype=np.int64)
+    raise ConfigError(
+        "No split could be drawn that keeps patients together and holds every class; more patients are needed."
+    )
+
+
+def _serves(part: pd.DataFrame, fold: npt.NDArray[np.int64], left: int) -> bool:
+    inside = np.zeros(len(part), dtype=bool)
+    inside[fold] = True
+    patients_left = part[~inside].groupby("label")["patient"].nunique()
+    n_classes = part["label"].nunique()
+    return bool(
+        part.loc[inside, "label"].nunique() == n_classes
+        and len(patients_left) == n_classes
+        and patients_left.min() >= left
+    )
 
 
 def _require_classes(table: pd.DataFrame) -> None:
@@ -161,7 +204,9 @@ def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
     share = max_images / len(working)
     rng = np.random.default_rng(seed)
     kept: list[int] = []
-    for _, part in working.groupby(["split", "label"], sort=True):
+    classes = working.groupby("patient")["label"].agg(lambda labels: "\t".join(sorted(set(labels))))
+    strata = [working["split"], working["patient"].map(classes)]
+    for _, part in working.groupby(strata, sort=True):
         wanted = round(share * len(part))
         order = rng.permutation(part["patient"].unique())
         sizes = part.groupby("patient").size().loc[order].cumsum()

@@ -70,7 +70,7 @@ def make_policy(name: str, amounts: Mapping[str, Any] | None) -> Policy:
     amounts = amounts or {}
     if not isinstance(amounts, Mapping):
         raise ConfigError(f"Augmentation {name!r} must be a mapping of {', '.join(known)}, but got {amounts!r}.")
-    unknown = sorted(set(amounts) - set(known))
+    unknown = sorted(str(key) for key in set(amounts) - set(known))
     if unknown:
         raise ConfigError(
             f"Augmentation {name!r} has an unknown entry {unknown[0]!r}; known entries: {', '.join(known)}."

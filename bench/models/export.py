@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from bench.data.store import decode
 from bench.device import quiet
+from bench.errors import ConfigError
 
 TOLERANCE = 1e-4
 """Largest accepted difference of a probability between two processes; a wrong layer shows as 1e-2 and more."""
@@ -93,19 +96,17 @@ def load_images(paths: list[Path], size: int, channels: int) -> npt.NDArray[np.u
     """Images decoded as a run decodes them: uint8 array of shape (n_images, size, size, channels).
 
     Raises:
-        OSError, ValueError, SyntaxError: if a file is no image.
+        ConfigError: if a file is no image that can be read.
     """
-    from PIL import Image
-
-    from bench.data.store import decode
-
-    decoded = [decode(path.read_bytes(), size) for path in paths]
-    return np.stack(
-        [
-            pixels if channels == 3 else np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-            for pixels, _ in decoded
-        ]
-    )
+    images = []
+    for path in paths:
+        try:
+            pixels, _ = decode(path.read_bytes(), size)
+        except (OSError, ValueError, SyntaxError):
+            raise ConfigError(f"{path} is not an image that can be read.") from None
+        grey = channels == 1
+        images.append(np.asarray(Image.fromarray(pixels).convert("L"))[..., None] if grey else pixels)
+    return np.stack(images)
 
 
 def as_json(values: Any) -> Any:

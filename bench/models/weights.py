@@ -63,6 +63,24 @@ def resolve_weights(
     return _from_folder(Path(str(wanted)), backbones, cache)
 
 
+def check_weights(wanted: str | None, backbones: Sequence[Backbone]) -> None:
+    """Check what can be checked without Keras: that a folder of weights is there, with all its files.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    if wanted in (None, "imagenet", "random"):
+        return
+    folder = Path(str(wanted))
+    if not folder.is_dir():
+        raise ConfigError(
+            f"--weights takes imagenet, random or a folder of .h5 files, but {str(folder)!r} is none of them."
+        )
+    missing = [backbone.weights_file for backbone in backbones if not (folder / backbone.weights_file).is_file()]
+    if missing:
+        raise ConfigError(f"{folder} lacks {', '.join(missing)}; Keras's own file names are expected.")
+
+
 def load_backbone(backbone: Backbone, size: int, weights_file: Path | None) -> Any:
     """The backbone as a Keras model for images of shape (size, size, 3), with the weights of ``weights_file``.
 
@@ -133,13 +151,7 @@ def _imagenet(backbones: Sequence[Backbone], cache: Path) -> Weights:
 
 
 def _from_folder(folder: Path, backbones: Sequence[Backbone], cache: Path) -> Weights:
-    if not folder.is_dir():
-        raise ConfigError(
-            f"--weights takes imagenet, random or a folder of .h5 files, but {str(folder)!r} is none of them."
-        )
-    missing = [backbone.weights_file for backbone in backbones if not (folder / backbone.weights_file).is_file()]
-    if missing:
-        raise ConfigError(f"{folder} lacks {', '.join(missing)}; Keras's own file names are expected.")
+    check_weights(str(folder), backbones)
     return _checked(
         "folder",
         f"Weights from the folder {folder}.",

@@ -75,9 +75,13 @@ class Parameter:
 
     def contains(self, value: Any) -> bool:
         """Whether the parameter can take ``value``."""
+        if self.name in NUMBERS and (
+            isinstance(value, bool) or not isinstance(value, int if self.name in INTEGERS else (int, float))
+        ):
+            return False
         if self.choices is not None:
             return value in self.choices
-        return isinstance(value, int | float) and self.low <= value <= self.high
+        return bool(self.low <= value <= self.high)
 
     def nearest(self, value: Any) -> Any:
         """The value closest to ``value`` that the parameter can take (the first choice for names)."""
@@ -165,11 +169,15 @@ def load_space(name: str, backbones: Sequence[str] | None = None) -> Space:
     """
     path = Path(name)
     if not path.is_file():
-        path = SHIPPED / f"{name.removesuffix('.yaml')}.yaml"
+        path = SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml" if path.parent == Path() else path
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
         raise ConfigError(f"There is no space {name!r}; give a .yaml file or one of the shipped spaces: {shipped}.")
-    return parse_space(path.stem, path.read_text(encoding="utf-8"), backbones)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"The space {path} cannot be read: {error}.") from None
+    return parse_space(path.stem, text, backbones)
 
 
 def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) -> Space:
@@ -186,6 +194,10 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
         raise ConfigError(f"Space {name!r} needs a section parameters:; known sections: {', '.join(known)}.")
     _refuse_unknown(name, "section", content, known)
+    for section, kind in (("augmentations", dict), ("points", list)):
+        if not isinstance(content.get(section) or kind(), kind):
+            wanted = "a mapping of policies" if kind is dict else "a list of configurations"
+            raise ConfigError(f"Space {name!r}: {section}: must be {wanted}, but got {content[section]!r}.")
     policies = {
         str(key): make_policy(str(key), value) for key, value in (content.get("augmentations") or {"none": {}}).items()
     }
@@ -229,8 +241,12 @@ def _parameter(space: str, name: str, entry: Any) -> Parameter:
         raise ConfigError(f"{where}: give choices: [...], or low: and high:, but got {entry!r}.")
     _refuse_unknown(space, f"entry of {name}", entry, ("choices", "low", "high", "log", "when"))
     when = {}
+    if not isinstance(entry.get("when") or {}, dict):
+        raise ConfigError(f"{where}: when: must be a mapping of parameters to values, but got {entry['when']!r}.")
     for key, values in (entry.get("when") or {}).items():
         when[str(key)] = tuple(values) if isinstance(values, list) else (values,)
+    if "choices" in entry and {"low", "high", "log"} & set(entry):
+        raise ConfigError(f"{where}: either choices:, or low: and high: must be given, but got {entry!r}.")
     if "choices" in entry:
         choices = entry["choices"]
         if not isinstance(choices, list) or not choices:
@@ -270,7 +286,7 @@ def _check_number(where: str, name: str, value: Any) -> None:
 
 
 def _check_backbones(where: str, names: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in BACKBONES]
+    unknown = [name for name in names if not isinstance(name, str) or name not in BACKBONES]
     if unknown:
         raise ConfigError(f"{where}: unknown backbone {unknown[0]!r}; known backbones: {', '.join(BACKBONES)}.")
 
@@ -281,6 +297,8 @@ def _with_defaults(space: str, parameters: list[Parameter], backbones: Sequence[
     offered = (by_name["backbone"].choices if "backbone" in by_name else None) or tuple(BACKBONES)
     if backbones is not None:
         _check_backbones("--backbones", backbones)
+        if not backbones:
+            raise ConfigError(f"At least one backbone is needed; space {space!r} offers {', '.join(offered)}.")
         missing = [name for name in backbones if name not in offered]
         if missing:
             raise ConfigError(
@@ -316,7 +334,9 @@ def _check_conditions(space: str, parameters: list[Parameter]) -> None:
                     f"when: can depend on {', '.join(earlier) or 'nothing'}, but got {name!r}."
                 )
             condition = parameters[names.index(name)]
-            impossible = [value for value in values if not condition.contains(value)]
+            # a backbone may have been left out by --backbones: then the condition is never met, and that is fine
+            possible = BACKBONES.__contains__ if name == "backbone" else condition.contains
+            impossible = [value for value in values if not possible(value)]
             if impossible:
                 raise ConfigError(
                     f"Space {space!r}, parameter {parameter.name}: when: names {name} = {impossible[0]!r}, "

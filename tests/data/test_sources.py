@@ -94,7 +94,6 @@ def test_hidden_files_and_what_systems_leave_are_passed_over(tmp_path):
     assert list(folder_source(tmp_path).table["image"]) == ["A/1.png", "B/2.png"]
 
 
-@pytest.mark.xfail(strict=True, reason="reported: images in hidden folders inside a class folder are taken")
 def test_hidden_folders_inside_a_class_are_passed_over(tmp_path):
     write(tmp_path, ["A/1.png", "B/2.png", "A/.ipynb_checkpoints/1-checkpoint.png"])
     assert list(folder_source(tmp_path).table["image"]) == ["A/1.png", "B/2.png"]
