@@ -79,7 +79,7 @@ class ComputedFeatures:
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """The values of ``rows``, through float16 as a stored view would give them."""
-        values = np.asarray(self.prefix.predict_on_batch(self.images[rows])[0])
+        (values,) = _outputs(self.prefix, self.images[rows])
         return (values.astype(np.float16) if _fits_float16(values) else values).astype(np.float32)
 
 
@@ -234,7 +234,7 @@ class FrozenFeatures:
         if images is None:
             images = self._draw_all(one)
         prefix = self._prefix(one.backbone, (depth,))
-        return ComputedFeatures(images, prefix, (len(images), *prefix.output_shape[0][1:]))
+        return ComputedFeatures(images, prefix, (len(images), *prefix.outputs[0].shape[1:]))
 
     def _draw_all(self, one: Pass) -> npt.NDArray[np.uint8]:
         return np.concatenate(list(self._drawn(one)))
@@ -335,7 +335,13 @@ class FrozenFeatures:
 def _through(prefix: Any, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
     """The outputs of ``prefix``; a short last chunk is filled up, because another shape would be traced anew."""
     filled = np.concatenate([images, np.repeat(images[-1:], CHUNK - len(images), axis=0)])
-    return [np.asarray(values)[: len(images)] for values in prefix.predict_on_batch(filled)]
+    return [values[: len(images)] for values in _outputs(prefix, filled)]
+
+
+def _outputs(prefix: Any, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
+    """All outputs of ``prefix``; Keras takes a list of one output apart."""
+    found = prefix.predict_on_batch(images)
+    return [np.asarray(values) for values in (found if isinstance(found, list | tuple) else [found])]
 
 
 def boundary_bytes(backbone: Backbone, size: int, channels: int, depth: int) -> int:

@@ -5,7 +5,7 @@ No Ray here: the search calls a `Trainer` from its workers, a test calls it dire
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,11 @@ SMALLEST_SPREAD = 0.01
 constant on the clean training images (a dead unit) would explode on augmented ones."""
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+class Batches:
     """Shuffled batches of one epoch after another; epoch e reads view e mod V.
 
-    The last batch of an epoch may be smaller: nothing is dropped.
+    All batches have one shape, for another would be traced anew: a last batch that is short is filled up with images
+    of weight 0, and its own images weigh as much as in a batch of their number. Nothing is dropped.
 
     Args:
         views: the training features, one entry a view.
@@ -52,27 +53,23 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         batch_size: int,
         seed: int,
     ) -> None:
-        super().__init__()
         self._views = views
         self._targets = targets
         self._weights = weights
-        self._batch_size = batch_size
-        self._rng = np.random.default_rng(seed)
-        self.epoch = 0
-        self._order = self._rng.permutation(len(targets))
+        self._batch_size = min(batch_size, len(targets))
+        self._seed = seed
 
-    def __len__(self) -> int:
-        return math.ceil(len(self._targets) / self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], ...]:
-        rows = np.sort(self._order[index * self._batch_size : (index + 1) * self._batch_size])
-        values = self._views[self.epoch % len(self._views)].take(rows)
-        return values, self._targets[rows], self._weights[rows]
-
-    def on_epoch_end(self) -> None:
-        """Turn to the next view, in a new order."""
-        self.epoch += 1
-        self._order = self._rng.permutation(len(self._targets))
+    def epoch(self, number: int) -> Iterator[tuple[npt.NDArray[np.float32], ...]]:
+        """(features, targets, weights) of each batch of epoch ``number``, counted from 0."""
+        n_images, size = len(self._targets), self._batch_size
+        order = np.random.default_rng([self._seed, number]).permutation(n_images)
+        view = self._views[number % len(self._views)]
+        for start in range(0, n_images, size):
+            rows = np.sort(order[start : start + size])
+            filled = np.concatenate([rows, np.full(size - len(rows), rows[0])])
+            weights = self._weights[filled] * (size / len(rows))
+            weights[len(rows) :] = 0.0
+            yield view.take(filled), self._targets[filled], weights
 
 
 def predict(model: Any, features: Features) -> npt.NDArray[np.float32]:
@@ -83,6 +80,27 @@ def predict(model: Any, features: Features) -> npt.NDArray[np.float32]:
     # the last batch begins again at the first image instead of being shorter: another shape would be traced anew
     parts = [np.asarray(model.predict_on_batch(features.take(np.arange(s, s + batch) % n_images))) for s in starts]
     return np.concatenate(parts)[:n_images]
+
+
+def fit(model: Any, batches: Batches, epochs: int, callbacks: Sequence[Any]) -> None:
+    """Train ``model`` for at most ``epochs`` epochs under Keras's callbacks.
+
+    Not ``model.fit``: its threads fetch the next epoch's first batches before the present one has ended, so an image
+    could be shown twice in an epoch and another not at all, differently from run to run.
+    """
+    told = keras.callbacks.CallbackList(list(callbacks), model=model)
+    model.stop_training = False
+    told.on_train_begin()
+    for epoch in range(epochs):
+        told.on_epoch_begin(epoch)
+        model.reset_metrics()
+        logs: dict[str, float] = {}
+        for features, targets, weights in batches.epoch(epoch):
+            logs = model.train_on_batch(features, targets, sample_weight=weights, return_dict=True)
+        told.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    told.on_train_end()
 
 
 @dataclass
@@ -232,7 +250,7 @@ class Trainer:
             network = load_backbone(backbone, stored.size, task.weights.files[config.backbone])
             mean, variance = self._standardisation(config.backbone)
             model = assemble.full_model(
-                backbone, network, stored.size, stored.channels, task.n_classes, mean, variance, config.dropout
+                backbone, network, stored.size, stored.channels, task.n_classes, mean, variance, config.dropout, seed
             )
             model.get_layer("probabilities").set_weights(head_weights)
             assemble.freeze_prefix(backbone, network, config.unfreeze_depth)
@@ -326,7 +344,7 @@ class Trainer:
         targets = np.eye(self.task.n_classes, dtype=np.float32)[labels]
         targets = targets * (1 - config.label_smoothing) + config.label_smoothing / self.task.n_classes
         batches = Batches(views, targets, self._class_weights[labels], config.batch_size, seed)
-        model.fit(batches, epochs=self.task.epochs, callbacks=list(callbacks), shuffle=False, verbose=0)
+        fit(model, batches, self.task.epochs, callbacks)
 
     def _early_stopping(self, **arguments: Any) -> Any:
         return keras.callbacks.EarlyStopping(

@@ -23,35 +23,30 @@ def scores(result: Any) -> list[float]:
 
 def test_batches_show_every_image_once_an_epoch_and_turn_the_views() -> None:
     views = [StoredFeatures(np.full((10, 1), 100.0 * view) + np.arange(10)[:, None]) for view in range(3)]
-    batches = Batches(views, np.eye(10, dtype=np.float32), np.ones(10, np.float32), batch_size=4, seed=0)
+    own = np.linspace(1, 2, 10, dtype=np.float32)
+    batches = Batches(views, np.eye(10, dtype=np.float32), own, batch_size=4, seed=0)
     orders = []
     for epoch in range(4):
-        parts = [batches[index] for index in range(len(batches))]
-        assert [len(part[0]) for part in parts] == [4, 4, 2]  # the last batch is not dropped
-        values = np.concatenate([part[0][:, 0] for part in parts])
-        assert sorted(values % 100) == list(range(10))
-        assert set(values // 100) == {epoch % 3}
+        parts = list(batches.epoch(epoch))
+        assert [part[0].shape for part in parts] == [(4, 1)] * 3  # one shape, so that nothing is traced anew
+        shown = [(value[0], weight) for part in parts for value, weight in zip(part[0], part[2], strict=True) if weight]
+        assert sorted(value % 100 for value, _ in shown) == list(range(10))  # the last batch is not dropped
+        assert {value // 100 for value, _ in shown} == {epoch % 3}
         for images, targets, _ in parts:
             np.testing.assert_array_equal(targets.argmax(axis=1), images[:, 0] % 100)
-        orders.append([tuple(sorted(part[0][:, 0] % 100)) for part in parts])
-        batches.on_epoch_end()
+        orders.append([value % 100 for value, _ in shown])
+        # two images alone in a batch of four: their mean loss is that of a batch of two
+        last = parts[-1]
+        rows = (last[0][:2, 0] % 100).astype(int)
+        np.testing.assert_allclose(last[2], [*(own[rows] * 2), 0, 0], rtol=1e-6)
     assert orders[0] != orders[1]
+    again = [part[0] for part in Batches(views, np.eye(10, dtype=np.float32), own, 4, seed=0).epoch(2)]
+    np.testing.assert_array_equal(np.concatenate(again), np.concatenate([p[0] for p in batches.epoch(2)]))
 
 
-def test_keras_asks_for_the_views_in_turn(make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, int]] = []
-    original = Batches.__getitem__
-
-    def noted(self: Batches, index: int) -> Any:
-        seen.append((self.epoch, index))
-        return original(self, index)
-
-    monkeypatch.setattr(Batches, "__getitem__", noted)
-    task = make_task(epochs=3)
-    Trainer(task).run(HEAD)
-    n_batches = int(np.ceil(len(task.rows["train"]) / HEAD.batch_size))
-    counted = {(epoch, index) for epoch in range(3) for index in range(n_batches)}
-    assert set(seen) == counted
+def test_fewer_images_than_a_batch() -> None:
+    batches = Batches([StoredFeatures(np.zeros((3, 2)))], np.eye(3, dtype=np.float32), np.ones(3, np.float32), 32, 0)
+    assert [part[0].shape for part in batches.epoch(0)] == [(3, 2)]
 
 
 def test_a_trial_can_be_repeated_exactly_whatever_ran_before(make_task: Callable[..., Any]) -> None:

@@ -1,7 +1,9 @@
 """A backbone and a head become a full model, and its frozen prefix and trainable suffix at a cut.
 
 Keras 3 API only, so that any Keras backend can train these models. BatchNormalization inside the backbone always
-runs in inference mode (``training=False``); with updating statistics frozen features would drift.
+runs in inference mode: with updating statistics frozen features would drift, and the head's standardisation with
+them. Calling the backbone with ``training=False`` is not enough, for the outer model's ``training=True`` overrides it
+(seen in Keras 3.15); its BatchNormalization layers are frozen instead, scale and shift included.
 """
 
 from collections.abc import Sequence
@@ -53,6 +55,13 @@ def preprocessing_layer(preprocessing: Preprocessing, channels: int) -> Any:
     return layer
 
 
+def freeze_batch_normalisation(network: Model) -> None:
+    """Keep every BatchNormalization layer of ``network`` in inference mode, whatever mode the model runs in."""
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+
+
 def prefix_model(backbone: Backbone, network: Model, size: int, channels: int, depths: Sequence[int]) -> Model:
     """Images -> the outputs of the frozen prefix at each of ``depths``, in one pass.
 
@@ -80,6 +89,7 @@ def suffix_model(backbone: Backbone, network: Model, size: int, channels: int, d
 
     It shares the layers of ``network``: training it changes that network. At depth 5 it takes images.
     """
+    freeze_batch_normalisation(network)
     cut = boundary_cut(backbone, depth)
     if cut is None:
         images = keras.Input((size, size, channels), name="image")
@@ -111,6 +121,7 @@ def full_model(
     mean: np.ndarray[Any, Any],
     variance: np.ndarray[Any, Any],
     dropout: float,
+    seed: int = 0,
 ) -> Model:
     """Images of 0 to 255 -> class probabilities, by built-in layers only: what is exported."""
     images = keras.Input((size, size, channels), name="image")
@@ -121,7 +132,7 @@ def full_model(
     standardise.build(values.shape)
     standardise.set_weights([mean, variance, np.asarray(0)])
     standardise.finalize_state()
-    values = layers.Dropout(dropout, name="dropout")(standardise(values))
+    values = layers.Dropout(dropout, seed=seed, name="dropout")(standardise(values))
     values = layers.Dense(n_classes, activation="softmax", name="probabilities")(values)
     return keras.Model(images, values, name=f"{backbone.name}_classifier")
 
@@ -138,13 +149,11 @@ def augmented(model: Model, policy: Policy, seed: int) -> Model:
 
 
 def freeze_prefix(backbone: Backbone, network: Model, depth: int) -> None:
-    """Make exactly the last ``depth`` stages of ``network`` trainable."""
+    """Make exactly the last ``depth`` stages of ``network`` trainable, batch normalisation apart."""
     cut = boundary_cut(backbone, depth)
-    network.trainable = True
-    if cut is None:
-        return
-    if depth == 0:
-        network.trainable = False
+    network.trainable = depth > 0
+    freeze_batch_normalisation(network)
+    if cut is None or depth == 0:
         return
     frozen = keras.Model(network.input, cut_layer(network, cut).output)
     for layer in frozen.layers:

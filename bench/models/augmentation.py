@@ -99,8 +99,9 @@ def make_layers(policy: Policy, seed: int) -> list[Any]:
     if policy.zoom:
         made.append(layers.RandomZoom((-policy.zoom, policy.zoom), seed=seed + 3, **space))
     if policy.crop:
-        made.append(layers.RandomTranslation(policy.crop / 2, policy.crop / 2, seed=seed + 4, **space))
-        made.append(layers.RandomZoom((-policy.crop, -policy.crop), seed=seed + 5, **space))
+        half = policy.crop / 2
+        made.append(layers.RandomTranslation(half, half, seed=seed + 4, fill_mode="nearest"))
+        made.append(layers.RandomZoom((-policy.crop, -policy.crop), seed=seed + 5, fill_mode="nearest"))
     if policy.brightness:
         made.append(layers.RandomBrightness(policy.brightness, value_range=(0.0, 255.0), seed=seed + 6))
     if policy.contrast:

@@ -144,6 +144,7 @@ class _Live:
     config: TrialConfig
     origin: str
     started: float
+    iteration: int = 0
     epochs: list[EpochRecord] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
 
@@ -254,16 +255,18 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note the epochs that a running trial has reported."""
         live = self._live.get(trial_id)
-        if live is None:
+        if live is None or self.metric not in result or result["training_iteration"] == live.iteration:
             return
-        live.epochs += result.get("new_epochs", [])
-        if self.metric in result and not result.get("finished"):
+        live.iteration = result["training_iteration"]
+        live.epochs += result["new_epochs"]
+        if not result.get("finished"):
             live.last = result
             self._ot_trials[trial_id].report(result[self.metric], result["epoch"])
             self._watcher.trial_scored(live.trial, result[self.metric])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Write an ended trial to the tables, then tell the study."""
+        self.on_trial_result(trial_id, result or {})  # Ray leaves out the result at which a trial is stopped
         live = self._live.pop(trial_id, None)
         if live is None:
             return

@@ -37,15 +37,21 @@ class Silent:
     def trial_ended(self, record: TrialRecord) -> None: ...
 
 
-def recording(space: Space, run: RunDir, seed: int = 0) -> RecordingSearch:
-    return RecordingSearch(space, TrialLog.load(run), run, "auc", epochs=3, seed=seed, watcher=Silent())
+def recording(space: Space, run: RunDir, seed: int = 0, jobs: int = 9) -> RecordingSearch:
+    return RecordingSearch(space, TrialLog.load(run), run, "auc", epochs=3, seed=seed, watcher=Silent(), jobs=jobs)
 
 
 def result(epoch: int, auc: float, **more: Any) -> dict[str, Any]:
     metrics = record(0, TrialConfig("toy")).metrics or {}
     new = EpochRecord("head", epoch, 0.5, {**metrics, "auc": auc}, 0.1)
     best = tuple({**metrics, "auc": auc}.items())
-    return {"auc": auc, "epoch": epoch, "best_metrics": best, "best_epoch": epoch, "new_epochs": [new], **more}
+    said = {"auc": auc, "epoch": epoch, "best_metrics": best, "best_epoch": epoch, "new_epochs": [new]}
+    return {**said, "training_iteration": epoch, **more}
+
+
+def last(epoch: int, auc: float) -> dict[str, Any]:
+    """What a trial reports when it has come to its end."""
+    return result(epoch, auc, new_epochs=[], finished=True, training_iteration=epoch + 1)
 
 
 def test_points_then_recipes_then_backbones_up_to_a_fifth(space: Space, backbones: list[Any]) -> None:
@@ -93,7 +99,8 @@ def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None) -> 
     for number in range(3):
         config = search.suggest(f"t{number}")
         seen.append(config["dropout"])
-        search.on_trial_complete(f"t{number}", result(1, 0.7, finished=True))
+        search.on_trial_result(f"t{number}", result(1, 0.7))
+        search.on_trial_complete(f"t{number}", last(1, 0.7))
     assert sorted(seen) == [0.0, 0.1, 0.2]
     assert search.suggest("t3") == "FINISHED"
     assert "tiny" in search.stopped_because
@@ -102,27 +109,36 @@ def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None) -> 
 def test_the_three_ends_of_a_trial(tmp_path: Path, space: Space) -> None:
     run = RunDir(tmp_path)
     search = recording(space, run)
-    for name in ("done", "weak", "broken", "dead", "recycled"):
+    for name in ("done", "weak", "broken", "dead"):
         search.suggest(name)
-    for name in ("done", "recycled"):
-        search.on_trial_result(name, result(1, 0.8))
-        search.on_trial_result(name, {**result(1, 0.8), "new_epochs": [], "finished": True})
-    search.on_trial_complete("done", {**result(1, 0.8), "finished": True})
-    search.on_trial_result("weak", result(1, 0.6))
-    search.on_trial_complete("weak", result(2, 0.6))
+    search.on_trial_result("done", result(1, 0.8))
+    search.on_trial_result("done", last(1, 0.8))
+    search.on_trial_complete("done", last(1, 0.8))
+    search.on_trial_result("weak", result(1, 0.5))
+    search.on_trial_complete("weak", result(2, 0.6))  # Ray does not report a result at which it stops a trial
     search.on_trial_complete("broken", {"failed": "the loss became nan in head epoch 1", "finished": True})
     search.on_trial_complete("dead", error=True)
-    search.on_trial_complete("recycled", error=True)
     records = TrialLog.load(run).records
-    assert [one.state for one in records] == ["completed", "pruned", "failed", "failed", "completed"]
+    assert [one.state for one in records] == ["completed", "pruned", "failed", "failed"]
+    assert [one.epochs for one in records] == [1, 2, 0, 0]
+    assert records[1].metrics["auc"] == 0.6
     assert "after epoch 2" in records[1].reason
     assert "nan" in records[2].reason
     assert records[2].metrics is None
     study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{run.study}")
-    states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE]
+    states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
     assert [trial.state for trial in study.trials] == states
     assert study.trials[0].value == 0.8
     assert study.trials[1].value == 0.6  # of its last report
+
+
+def test_no_more_trials_run_than_there_are_jobs(tmp_path: Path, space: Space) -> None:
+    search = recording(space, RunDir(tmp_path), jobs=2)
+    assert search.suggest("a")
+    assert search.suggest("b")
+    assert search.suggest("c") is None
+    search.on_trial_complete("a", last(1, 0.7) | {"new_epochs": result(1, 0.7)["new_epochs"], "finished": None})
+    assert search.suggest("c")
 
 
 def test_a_search_whose_first_trials_all_fail_is_given_up(tmp_path: Path, space: Space) -> None:
@@ -164,7 +180,7 @@ def test_the_same_seed_proposes_the_same(tmp_path: Path, space: Space) -> None:
             found.append(search.suggest(f"t{number}"))
             score = 0.5 + 0.01 * number
             search.on_trial_result(f"t{number}", result(1, score))
-            search.on_trial_complete(f"t{number}", result(1, score, finished=True))
+            search.on_trial_complete(f"t{number}", last(1, score))
         return found
 
     assert proposals(tmp_path / "a", 3) == proposals(tmp_path / "b", 3)
