@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import platformdirs
 
 from bench import __version__
-from bench.errors import ConfigError
+from bench.errors import ConfigError, TrialFailed
 from bench.metrics import METRICS
 from bench.models.backbones import BACKBONES
 from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nInterrupted; finished trials are kept. Continue by --resume NAME.", file=sys.stderr)
+        print("\nInterrupted before the run began.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1
@@ -338,12 +338,15 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
             run.evaluate()
         else:
             run.execute()
-    except (SearchFailed, NoFinalist, ExportMismatch) as error:
+    except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        done = "finished trials are kept" if request.run.trials.exists() else "no trial was finished"
-        print(f"\nInterrupted; {done}. Continue by: python run_bench.py --resume {request.run.name}", file=sys.stderr)
+        if request.run.run.exists():
+            kept = "finished trials are kept" if request.run.trials.exists() else "no trial was finished"
+            print(f"\nInterrupted; {kept}. Continue by: {pipeline.resume_command(request.run)}", file=sys.stderr)
+        else:
+            print("\nInterrupted before anything was written.", file=sys.stderr)
         return 130
     finally:
         workers.stop()

@@ -27,5 +27,7 @@ def set_up(threads: int | None) -> None:
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.experimental.enable_op_determinism()
+        # scores must be those of the exported file on any machine; TensorFloat-32 keeps 10 bits of a mantissa
+        tf.config.experimental.enable_tensor_float_32_execution(False)
     except RuntimeError:  # devices are in use already: set up before
         return

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,8 @@ from bench.seeds import stable_hash, stable_seed
 from bench.trial import N_STAGES
 
 FORMAT = 1
+ABANDONED_AFTER = 24 * 3600
+"""Seconds after which an entry in the making counts as left behind by a crash."""
 CHUNK = 64
 """Images a pass works on at a time; part of the key, for augmentation draws by the chunk."""
 EAGER_BYTES = 256 * 2**20
@@ -132,6 +134,8 @@ class FeatureCache:
     def publish(self, made: Path, key: str, meta: Mapping[str, Any]) -> None:
         """Turn the folder ``made``, which holds values.npy, into entry ``key``."""
         (made / "meta.json").write_text(json.dumps(meta))
+        if not self.has(key):
+            _discard(self.folder / key)  # what a crash has left of an entry
         with contextlib.suppress(OSError):  # another machine on a shared disk was faster: its entry is the same
             made.rename(self.folder / key)
 
@@ -146,6 +150,10 @@ class FeatureCache:
 
         A process that still reads a removed entry keeps its pages until it lets go of them.
         """
+        for left in self.folder.glob(".filling-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
+                    shutil.rmtree(left, ignore_errors=True)
         found = []
         for meta in self.folder.glob("[!.]*/meta.json"):
             with contextlib.suppress(FileNotFoundError):
@@ -155,9 +163,16 @@ class FeatureCache:
             if total <= self.budget:
                 break
             if entry.name not in keep:
-                (entry / "meta.json").unlink(missing_ok=True)
-                shutil.rmtree(entry, ignore_errors=True)
+                _discard(entry)
                 total -= size
+
+
+def _discard(entry: Path) -> None:
+    """Remove an entry: out of sight by one rename first, so that a crash leaves nothing half removed in its place."""
+    away = entry.with_name(f".filling-discarded-{entry.name}-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        entry.rename(away)
+        shutil.rmtree(away, ignore_errors=True)
 
 
 class FrozenFeatures:
@@ -240,7 +255,7 @@ class FrozenFeatures:
         return np.concatenate(list(self._drawn(one)))
 
     def _key(self, one: Pass, depth: int) -> str:
-        stored = self._images[one.backbone]
+        backbone, stored = self._backbones[one.backbone], self._images[one.backbone]
         rows = self._rows[one.split]
         frozen = depth != IMAGES
         return stable_hash(
@@ -250,7 +265,9 @@ class FrozenFeatures:
             (stored.size, stored.channels),
             one.drawn,
             None if one.policy.identity else (self._seed, CHUNK),
-            (one.backbone, self._weights.sha256[one.backbone], depth) if frozen else None,
+            (boundary_cut(backbone, depth), asdict(backbone.preprocessing), self._weights.sha256[one.backbone], depth)
+            if frozen
+            else None,
         )
 
     def _wanted(self, one: Pass, depth: int) -> tuple[int, ...]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from bench.errors import TrialFailed
+from bench.errors import ConfigError, TrialFailed
 from bench.metrics import METRICS, Metric
 from bench.results import TrialLog, TrialRecord, config_from_row, epoch_rows, rank, read_rows
-from bench.rundir import RunDir, write_table
+from bench.rundir import RunDir, file_sha256, write_table
 from bench.seeds import stable_seed
 from bench.trial import TrialConfig, TrialResult
 
@@ -92,12 +92,17 @@ def _retrain_one(record: TrialRecord, run: RunDir, metric: Metric, seed: int, re
         "epochs": 0,
         "seconds": 0.0,
         "model": "",
+        "sha256": "",
     }
     model = run.models / f"{name}.h5"
     try:
         result = retrain(record.config, finalist_seed, run.checkpoints / f"finalist-{name}.weights.h5", model)
-    except TrialFailed as error:
-        return {**row, "state": "failed", "reason": str(error)}
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever ends one finalist, the others go on, as in the search
+        known = isinstance(error, TrialFailed)
+        reason = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return {**row, "state": "failed", "reason": reason}
     _add_epochs(run, name, result)
     return {
         **row,
@@ -106,6 +111,7 @@ def _retrain_one(record: TrialRecord, run: RunDir, metric: Metric, seed: int, re
         "epochs": len(result.epochs),
         "seconds": round(result.seconds, 3),
         "model": model.relative_to(run.path).as_posix(),
+        "sha256": file_sha256(model),
     }
 
 
@@ -140,11 +146,15 @@ def _read(run: RunDir) -> list[dict[str, Any]]:
 
 
 def _still_valid(row: dict[str, Any], chosen: Sequence[TrialRecord], run: RunDir) -> bool:
-    """Whether a retrained finalist is still the one to retrain, and its model still there."""
-    if row["state"] != "completed" or not (run.path / row["model"]).is_file():
+    """Whether a retrained finalist is still the one to retrain, and its model still there, by its content."""
+    if row["state"] != "completed" or not any(record.config == config_from_row(row) for record in chosen):
         return False
-    config = config_from_row(row)
-    return any(record.config == config for record in chosen)
+    # a crash while models changed places may have left this one where it is to go, not where the row says
+    places = (run.path / row["model"], run.best_model, run.models / f"{row['backbone']}.h5")
+    found = next((path for path in places if path.is_file() and file_sha256(path) == row["sha256"]), None)
+    if found is not None:
+        row["model"] = found.relative_to(run.path).as_posix()
+    return found is not None
 
 
 def _metrics(row: dict[str, Any]) -> dict[str, float]:

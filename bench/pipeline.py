@@ -5,13 +5,16 @@ Everything that can be wrong with a request is found by `prepare`, before the ru
 
 import dataclasses
 import importlib.metadata
+import json
+import math
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import psutil
+from filelock import FileLock, Timeout
 
 from bench import RULES, __version__, finalists, workers
 from bench.data.sources import ImageSet, open_source
@@ -33,7 +37,7 @@ from bench.models.backbones import Backbone, get_backbone
 from bench.models.export import predict_file
 from bench.models.weights import Weights, check_weights, resolve_weights
 from bench.results import TrialLog
-from bench.rundir import RunDir, write_json, write_table, write_text
+from bench.rundir import RunDir, atomic_path, write_json, write_table, write_text
 from bench.screen import Screen, describe_config, duration
 from bench.search.space import Space, load_space, parse_space
 from bench.settings import RunSettings
@@ -160,6 +164,8 @@ def check_disk(request: Request) -> str:
         ConfigError: if one has not.
     """
     cache, output = needed_bytes(request)
+    there = (path for name in ("store", "features") for path in (request.settings.cache / name).rglob("*.npy"))
+    cache = max(0, cache - sum(path.stat().st_size for path in there))
     places = [(_existing(request.settings.cache), cache, "--cache"), (_existing(request.run.path), output, "--output")]
     if places[0][0].stat().st_dev == places[1][0].stat().st_dev:
         places = [(places[0][0], cache + output, "--cache")]
@@ -227,58 +233,90 @@ class Run:
             ConfigError: if weights cannot be had (before the run folder exists), or the data of a resumed run changed.
         """
         request, settings = self.request, self.request.settings
-        disk = check_disk(request)
-        self._workers = workers.start(settings.jobs, settings.address)
-        self._weights = self._resolve_weights()
-        if not self.run.run.exists():
-            check_output(self.run, settings.cache)
-            self._create()
-        self._announce(disk)
-        self._data()
-        self._search()
-        self._finalists()
-        self._evaluation()
-        return self._report()
+        with ExitStack() as stack:
+            if self.run.run.exists():
+                stack.enter_context(self._alone())
+            disk = check_disk(request)
+            self._workers = workers.start(settings.jobs, settings.address)
+            self._weights = self._resolve_weights()
+            if not self.run.run.exists():
+                check_output(self.run, settings.cache)
+                self._create()
+                stack.enter_context(self._alone())
+            self._announce(disk)
+            self._data()
+            self._search()
+            self._finalists()
+            self._evaluation(sealed=settings.no_test)
+            return self._report()
 
     def evaluate(self) -> RunDir:
         """Open the test split of a run that left it sealed."""
         settings = self.request.settings
         if not self.run.finished("finalists"):
             raise ConfigError(f"Run {self.run.name!r} has no finalists yet; finish it by --resume {self.run.name}.")
-        if self.run.finished("evaluation") and self.run.evaluation.exists():
+        if self._evaluated(finalists.read_finalists(self.run), sealed=False):
             raise ConfigError(f"The test split of run {self.run.name!r} is open already: see {self.run.evaluation}.")
-        self._workers = workers.start(settings.jobs, settings.address)
-        self._weights = self._resolve_weights()
-        self._data()
-        self._evaluation(sealed=False)
-        return self._report()
+        with self._alone():
+            self._workers = workers.start(settings.jobs, settings.address)
+            self._weights = self._resolve_weights()
+            self._data()
+            self._evaluation(sealed=False)
+            return self._report()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the run folder, so that no second process writes to it.
+
+        Raises:
+            ConfigError: if another process holds it.
+        """
+        try:
+            with FileLock(self.run.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise ConfigError(f"Run {self.run.name!r} is going on in another process; wait for it or end it.") from None
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         """Time a stage, and mark it as finished when its files are whole."""
         started = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - started
 
         def note(content: dict[str, Any]) -> None:
             spent = content.setdefault("seconds", {})
-            spent[name] = round(spent.get(name, 0.0) + seconds, 3)
+            spent[name] = round(spent.get(name, 0.0) + time.perf_counter() - started, 3)
 
-        self.run.update_run(note)
+        try:
+            yield
+        finally:  # what an interrupted stage took counts too
+            self.run.update_run(note)
         self.run.finish(name)
 
     def _resolve_weights(self) -> Weights:
+        """The weights of the run; a resumed run gets the very ones that it began with.
+
+        Raises:
+            ConfigError: if weights cannot be had, or are not those that the run began with.
+        """
         settings = self.request.settings
         assert self._workers is not None
+        begun = self.run.read_run()["weights"] if self.run.run.exists() else None
+        wanted = settings.weights
+        if begun is not None and begun["kind"] != "folder":
+            wanted = begun["kind"]
         weights: Weights = workers.run_alone(
             self._workers,
             resolve_weights,
-            settings.weights,
+            wanted,
             self.request.backbones,
             settings.cache.absolute(),
             settings.seed,
             settings.is_demo,
         )
+        if begun is not None and begun["sha256"] != weights.sha256:
+            raise ConfigError(
+                f"The {weights.kind} weights are not those that run {self.run.name!r} began with; start a new run."
+            )
         return weights
 
     def _create(self) -> None:
@@ -354,29 +392,32 @@ class Run:
         self.screen.line("")
 
     def _data(self) -> None:
-        request, settings = self.request, self.request.settings
-        cache = settings.cache.absolute()
+        if self.run.finished("data"):
+            self._open_images()
+            return
+        with self._stage("data"):
+            self._write_data(self._open_images())
+
+    def _open_images(self) -> StoredImages:
+        """Decode what is not stored yet; returns the set at one of its sizes."""
+        request = self.request
         sizes = sorted(set(request.sizes.values()))
         with self.screen.counting("Images decoded", len(self._table)) as counting:
-            by_size = store_images(request.source, sizes, cache, counting.advance)
+            by_size = store_images(request.source, sizes, request.settings.cache.absolute(), counting.advance)
         self._stored = {name: by_size[size] for name, size in request.sizes.items()}
-        any_size = by_size[sizes[0]]
-        known = self.run.read_run().get("data", {}).get("fingerprint")
-        if known not in (None, any_size.fingerprint):
+        stored = by_size[sizes[0]]
+        if self.run.read_run().get("data", {}).get("fingerprint") not in (None, stored.fingerprint):
             raise ConfigError(
                 f"The images in {request.source.path} have changed since run {self.run.name!r} was started; "
                 "start a new run."
             )
-        if any_size.unreadable:
-            rows = [row for row, _ in any_size.unreadable]
+        if stored.unreadable:
+            rows = [row for row, _ in stored.unreadable]
             self._table = self._table.copy()
             self._table.loc[rows, "split"] = ""
             self.screen.line(f"  note: {len(rows)} images cannot be read and were left out; audit.json lists them.")
             _require_all_classes(self._table, request.source.classes)
-        if self.run.finished("data"):
-            return
-        with self._stage("data"):
-            self._write_data(any_size)
+        return stored
 
     def _write_data(self, stored: StoredImages) -> None:
         source, splits = self.request.source, self.request.splits
@@ -447,12 +488,18 @@ class Run:
         from bench.search.tune import make_plan, run_search
 
         settings, log = self.request.settings, TrialLog.load(self.run)
-        if self.run.finished("search") and len(log.records) >= settings.budget:
+        before = self.run.read_run().get("search", {})
+        if self.run.finished("search") and not _raised(settings, before):
             self.screen.line(f"Search: {len(log.records)} trials are finished already.")
             return
         if log.records:
-            self.run.reopen("search")
             self.screen.line(f"Search: {len(log.records)} finished trials are kept; going on to {settings.budget}.")
+
+        def begin(content: dict[str, Any]) -> None:
+            content["settings"].update(budget=settings.budget, time_limit=settings.time_limit)
+
+        self.run.update_run(begin)  # first, so that an interrupted extension goes on to its own budget
+        self.run.unfinish("search")
         plan = make_plan(self.request.space, self.request.backbones, settings.budget)
         for note in plan.notes:
             self.screen.line(f"  note: {note}")
@@ -477,15 +524,17 @@ class Run:
 
             def add(content: dict[str, Any]) -> None:
                 states = [record.state for record in log.records]
-                content["settings"]["budget"] = settings.budget
                 content["search"] = {
                     "planned": settings.budget,
+                    "time_limit": settings.time_limit,
                     "notes": plan.notes,
                     "stopped_by": stopped_by,
                     "counts": {state: states.count(state) for state in ("completed", "pruned", "failed")},
                 }
 
             self.run.update_run(add)
+            if len(log.records) > sum(before.get("counts", {}).values()):
+                self.run.unfinish("finalists")
 
     def _finalists(self) -> None:
         if self.run.finished("finalists"):
@@ -544,18 +593,31 @@ class Run:
         names = list(self.request.space.policies)
         backbone = self.request.backbones[0].name
         images = workers.run_alone(self._workers, workers.gallery, task, backbone, names, GALLERY_COLUMNS)
-        np.savez_compressed(self.run.augmentation, policies=np.array(names), images=images)
+        with atomic_path(self.run.augmentation) as temporary:
+            np.savez_compressed(temporary, policies=np.array(names), images=images)
 
-    def _evaluation(self, sealed: bool | None = None) -> None:
-        settings = self.request.settings
-        sealed = settings.no_test if sealed is None else sealed
-        if self.run.finished("evaluation") and (sealed or self.run.evaluation.exists()):
+    def _evaluated(self, table: pd.DataFrame, sealed: bool) -> bool:
+        """Whether the evaluation was made of the files that ``table`` names; of the test split too, unless sealed."""
+        if not self.run.finished("evaluation") or not self.run.best_model_card.exists():
+            return False
+        card = json.loads(self.run.best_model_card.read_text(encoding="utf-8"))
+        if card["sha256"] != table.loc[table["winner"], "sha256"].iloc[0]:
+            return False
+        if not self.run.evaluation.exists():
+            return sealed
+        evaluation = json.loads(self.run.evaluation.read_text(encoding="utf-8"))
+        return bool(evaluation["files"] == _files(table))
+
+    def _evaluation(self, sealed: bool) -> None:
+        settings, table = self.request.settings, finalists.read_finalists(self.run)
+        if self._evaluated(table, sealed):
             return
+        for outdated in (self.run.evaluation, self.run.predictions_test):
+            outdated.unlink(missing_ok=True)
         found = self._workers
         assert found is not None
         request = self.request
         scene = Scene(self._table, request.source.classes, self._stored, self.metric, settings.seed)
-        table = finalists.read_finalists(self.run)
 
         def predict(model: Path, stored: StoredImages, rows: Any) -> Any:
             return workers.run_alone(found, _predict, model.absolute(), stored, rows)
@@ -566,13 +628,13 @@ class Run:
             if sealed:
                 self.screen.line(f"The test split stays sealed; open it by: python -m bench evaluate {self.run.name}")
                 return
-            opened = content.get("test", {}).get("opened", [])
-            result = open_test(scene, table, self.run, predict, decisions, opened)
+            opened = [*content.get("test", {}).get("opened", []), datetime.now(UTC).isoformat(timespec="seconds")]
 
-            def add(content: dict[str, Any]) -> None:
-                content["test"] = {"opened": result["opened"]}
+            def note(content: dict[str, Any]) -> None:
+                content["test"] = {"opened": opened}
 
-            self.run.update_run(add)
+            self.run.update_run(note)  # before the first prediction: an opening that is interrupted is one too
+            open_test(scene, table, self.run, predict, decisions, opened)
 
     def _report(self) -> RunDir:
         from bench.report.html import render
@@ -593,8 +655,6 @@ class Run:
         title = get_backbone(winner["backbone"]).title
         text = f"{title} won: validation {self.metric.title} {winner['score']:.4f}"
         if self.run.evaluation.exists():
-            import json
-
             scores = json.loads(self.run.evaluation.read_text())["models"][winner["backbone"]]["metrics"]
             for name in ("auc", "accuracy"):
                 score = scores[name]
@@ -609,6 +669,19 @@ class Run:
             self.screen.line("Random weights: this is not transfer learning.")
         self.screen.line(f"Report: {self.run.report}")
         self.screen.line(f"Model:  {self.run.best_model}")
+
+
+def _files(table: pd.DataFrame) -> dict[str, str]:
+    """Backbone -> hash of its model, of the finalists that were retrained."""
+    done = table[table["state"] == "completed"]
+    return dict(zip(done["backbone"], done["sha256"], strict=True))
+
+
+def _raised(settings: RunSettings, search: Mapping[str, Any]) -> bool:
+    """Whether the settings allow more than the finished ``search`` had."""
+    limit = search.get("time_limit")
+    longer = search["stopped_by"] == "time limit" and (settings.time_limit or math.inf) > (limit or math.inf)
+    return bool(settings.budget > search["planned"] or longer)
 
 
 def _predict(model: Path, stored: StoredImages, rows: Any) -> Any:
@@ -668,10 +741,14 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
     return prepare(settings, space)
 
 
+def resume_command(run: RunDir) -> str:
+    """The command line that goes on with a run."""
+    where = "" if run.path.parent == Path("reports") else f" --output {shlex.quote(str(run.path.parent))}"
+    return f"python run_bench.py --resume {run.name}{where}"
+
+
 def python_command(arguments: Sequence[str]) -> str:
     """The command line as a person would type it."""
-    import shlex
-
     program = Path(sys.argv[0]).name
     start = "python run_bench.py" if program == "run_bench.py" else "python -m bench run"
     return " ".join([start, *map(shlex.quote, arguments)])

@@ -4,6 +4,7 @@ Nothing here knows what the files mean. Every file is written to a temporary nam
 that a reader (or a crash) never meets half a file; a stage's marker is written after all of its files.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -51,6 +52,12 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write ``table`` as CSV without its index in one step."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,10 @@ class RunDir:
         """Take back the markers of ``stage`` and of every later stage."""
         for later in STAGES[STAGES.index(stage) :]:
             self._marker(later).unlink(missing_ok=True)
+
+    def unfinish(self, stage: str) -> None:
+        """Take back the marker of ``stage`` alone."""
+        self._marker(stage).unlink(missing_ok=True)
 
     def finished(self, stage: str) -> bool:
         """Whether ``stage`` and all of its files are whole."""

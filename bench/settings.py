@@ -66,8 +66,8 @@ class RunSettings(BaseModel):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ValueError("only letters, digits, '.', '_' and '-' are accepted")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise ValueError("at most 100 letters, digits, '.', '_' and '-' are accepted")
         return name
 
     @field_validator("metric")

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from bench.data.sources import ImageSet
 from bench.errors import ConfigError
 
 FORMAT = 1
+ABANDONED_AFTER = 24 * 3600
+"""Seconds after which a decoding counts as left behind by a crash."""
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -130,6 +133,9 @@ def _decode_all(images: ImageSet, folders: dict[int, Path], advance: Callable[[i
     n_images = len(images.table)
     parent = next(iter(folders.values())).parent
     parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(".decoding-*"):
+        if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
+            shutil.rmtree(left, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=".decoding-", dir=parent))
     try:
         arrays = {

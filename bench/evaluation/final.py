@@ -5,7 +5,6 @@ Only here are test images predicted; training never receives their row numbers.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from bench.data.store import Pixels, StoredImages
 from bench.evaluation.calibration import apply_temperature, fit_temperature, youden_threshold
 from bench.evaluation.scoring import DRAWS, LEVEL, score_model
 from bench.metrics import Metric
-from bench.models.export import TOLERANCE, ExportMismatch, as_json, check_in_fresh_process, file_sha256
-from bench.rundir import RunDir, write_json, write_table
+from bench.models.export import TOLERANCE, ExportMismatch, as_json, check_in_fresh_process
+from bench.rundir import RunDir, file_sha256, write_json, write_table
 
 CHECKED_IMAGES = 32
 
@@ -135,7 +134,7 @@ def open_test(
         run: the run folder.
         predict: predicts with an exported file.
         decisions: what `decide` returned; nothing in it is changed here.
-        opened: when the test split was opened before, ISO times.
+        opened: when the test split was opened, this time included: ISO times.
 
     Returns:
         the content of evaluation.json.
@@ -145,8 +144,10 @@ def open_test(
     patients = part["patient_narrow"].to_numpy()
     models: dict[str, Any] = {}
     winners = np.empty((0, len(scene.classes)), np.float32)
+    files = {}
     for row in finalists[finalists["state"] == "completed"].to_dict("records"):
         name = str(row["backbone"])
+        files[name] = row["sha256"]
         scores = predict(run.path / row["model"], scene.images[name], rows)
         models[name] = score_model(labels, scores, patients, scene.classes, scene.seed)
         if row["winner"]:
@@ -160,7 +161,7 @@ def open_test(
     write_table(run.predictions_test, table)
     content: dict[str, Any] = as_json(
         {
-            "opened": [*opened, datetime.now(UTC).isoformat(timespec="seconds")],
+            "opened": list(opened),
             "images": len(rows),
             "patients": int(part["patient_narrow"].nunique()),
             "classes": list(scene.classes),
@@ -168,6 +169,7 @@ def open_test(
             "temperature": decisions["temperature"],
             "threshold": decisions["threshold"],
             "bootstrap": {"draws": DRAWS, "level": LEVEL, "unit": "patient"},
+            "files": files,
             "models": models,
         }
     )

@@ -16,6 +16,8 @@ Weights = npt.NDArray[np.float64]
 """Shape (n_draws, n_images)."""
 Values = npt.NDArray[np.float64]
 """Shape (n_draws,); NaN where a draw cannot be scored (a class is missing from it)."""
+BLOCK = 100
+"""Draws scored at a time."""
 EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -33,14 +35,17 @@ class Interval:
     high: float | None
 
 
-def patient_weights(patients: npt.NDArray[Any], draws: int, seed: int) -> Weights:
-    """How often each image occurs in each draw of as many patients as there are, with replacement."""
+def patient_weights(patients: npt.NDArray[Any], draws: int, seed: int) -> npt.NDArray[np.int32]:
+    """How often each image occurs in each draw of as many patients as there are, with replacement.
+
+    Returns:
+        counts of shape (draws, n_images).
+    """
     _, index = np.unique(patients, return_inverse=True)
     n_patients = int(index.max()) + 1
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=draws)
-    weights: Weights = counts[:, index].astype(np.float64)
-    return weights
+    return np.asarray(counts[:, index].astype(np.int32))
 
 
 def intervals(
@@ -59,7 +64,8 @@ def intervals(
     weights = patient_weights(patients, draws, seed)
     found = {}
     for name, compute in WEIGHTED.items():
-        values = compute(y_true, y_score, weights)
+        blocks = [weights[start : start + BLOCK] for start in range(0, draws, BLOCK)]  # bounds the memory
+        values = np.concatenate([compute(y_true, y_score, block.astype(np.float64)) for block in blocks])
         usable = values[np.isfinite(values)]
         enough = len(usable) >= draws / 2
         ends = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2]) if enough else (None, None)

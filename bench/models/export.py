@@ -1,6 +1,5 @@
 """The exported model: best_model.h5, best_model.json beside it, and the check that a fresh process agrees."""
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -84,12 +83,6 @@ def check_in_fresh_process(model_file: Path, images: npt.NDArray[np.uint8], expe
             f"and {TOLERANCE:g} is accepted."
         )
     return difference
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_images(paths: list[Path], size: int, channels: int) -> npt.NDArray[np.uint8]:

@@ -113,7 +113,7 @@ def _reuse(page: Page) -> list[Block]:
         "from PIL import Image",
         'model = keras.models.load_model("best_model.h5")',
         "_, height, width, channels = model.input_shape",
-        'image = Image.open("image.png").convert("L" if channels == 1 else "RGB").resize((width, height))',
+        'image = Image.open("image.png").convert("L" if channels == 1 else "RGB").resize((width, height), 2)',
         'probabilities = model.predict(np.asarray(image, dtype="float32").reshape(1, height, width, channels))[0]',
         f"print(dict(zip({classes}, probabilities.tolist())))",
     ]

@@ -326,6 +326,8 @@ def _check_policies(space: str, parameters: list[Parameter], policies: Mapping[s
 def _check_conditions(space: str, parameters: list[Parameter]) -> None:
     names = [parameter.name for parameter in parameters]
     for parameter in parameters:
+        if parameter.when and parameter.name in ("backbone", "augmentation", "unfreeze_depth"):
+            raise ConfigError(f"Space {space!r}: {parameter.name} must always be there, so it takes no when:.")
         for name, values in parameter.when.items():
             earlier = names[: names.index(parameter.name)]
             if name not in earlier:
