@@ -93,11 +93,12 @@ def fit(model: Any, batches: Batches, epochs: int, callbacks: Sequence[Any]) -> 
     told.on_train_begin()
     for epoch in range(epochs):
         told.on_epoch_begin(epoch)
-        model.reset_metrics()
-        logs: dict[str, float] = {}
+        total, images = 0.0, 0
         for features, targets, weights in batches.epoch(epoch):
             logs = model.train_on_batch(features, targets, sample_weight=weights, return_dict=True)
-        told.on_epoch_end(epoch, logs)
+            own = int(np.count_nonzero(weights))
+            total, images = total + own * float(logs["loss"]), images + own
+        told.on_epoch_end(epoch, {"loss": total / images})
         if model.stop_training:
             break
     told.on_train_end()
@@ -278,7 +279,7 @@ class Trainer:
             network.trainable = True
             model_file.parent.mkdir(parents=True, exist_ok=True)
             temporary = model_file.with_name(f".{model_file.name}")
-            model.save(temporary.with_suffix(".h5"))
+            model.save(temporary.with_suffix(".h5"), include_optimizer=False)
             temporary.with_suffix(".h5").replace(model_file)
         return progress.result()
 

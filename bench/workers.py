@@ -100,7 +100,9 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     passed = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "KERAS_HOME")
     environment = {name: os.environ[name] for name in passed if name in os.environ} | _WORKER_SETTINGS
-    arguments: dict[str, Any] = {} if address else {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
+    arguments: dict[str, Any] = (
+        {} if address else {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -164,7 +164,9 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path, toy_folder: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
     table = trials(folder)
     assert len(table) == 7
-    pd.testing.assert_frame_equal(table.iloc[: len(kept)], kept, check_dtype=False)  # nothing finished was lost or trained again
+    pd.testing.assert_frame_equal(
+        table.iloc[: len(kept)], kept, check_dtype=False
+    )  # nothing finished was lost or trained again
     assert not table[[column for column in table if column.startswith("config_")]].duplicated().any()
     assert table["origin"].tolist().count("point") == 1
     assert table["origin"].tolist().count("recipe") == 2

@@ -66,6 +66,16 @@ def test_learning_rate_dropout_and_smoothing_matter(make_task: Callable[..., Any
         assert scores(trainer.run(dataclasses.replace(DEEP, **change))) != base
 
 
+def test_the_loss_of_an_epoch_is_the_mean_over_its_images(make_task: Callable[..., Any]) -> None:
+    task = make_task(epochs=1, labels={"train": np.tile([0, 1], 24), "val": make_task().labels["val"]})
+    still = TrialConfig("toy", learning_rate=1e-12, dropout=0.0, batch_size=7)  # 48 images: a last batch of 6
+    trainer = Trainer(task)
+    (record,) = trainer.run(still).epochs
+    features = trainer._features.training_views("toy", task.policies["none"], 0, 1)[0]
+    scores = predict(trainer._head("toy"), features)
+    assert record.loss == pytest.approx(evaluate(task.labels["train"], scores)["log_loss"], rel=1e-3)
+
+
 def test_training_learns_the_toy_classes(make_task: Callable[..., Any]) -> None:
     result = Trainer(make_task(epochs=12, patience=12)).run(HEAD)
     assert result.metrics["auc"] > 0.9
