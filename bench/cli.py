@@ -296,7 +296,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench import pipeline
+    from bench import request
     from bench.rundir import RunDir, find_run
 
     values = _given(options)
@@ -310,7 +310,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             )
         run = find_run(options.resume, output)
         make_settings(**{"name": run.name, "cache": CACHE, **values})
-        return _execute(pipeline.resume(run, values), arguments[1:])
+        return _execute(request.resume(run, values), arguments[1:])
     data = values.get("data", "demo")
     if data != "demo":
         values["data"] = str(Path(data).absolute())
@@ -321,8 +321,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if weights not in (None, "imagenet", "random"):
         values["weights"] = str(Path(weights).absolute())
     settings = make_settings(**values)
-    pipeline.check_output(RunDir(settings.output / settings.name), settings.cache)
-    return _execute(pipeline.prepare(settings), arguments[1:])
+    request.check_output(RunDir(settings.output / settings.name), settings.cache)
+    return _execute(request.prepare(settings), arguments[1:])
 
 
 def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> int:
@@ -362,10 +362,10 @@ def _report(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _evaluate(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench import pipeline
+    from bench import request
     from bench.rundir import find_run
 
-    return _execute(pipeline.resume(find_run(options.name, options.output), {}), arguments[1:], evaluate=True)
+    return _execute(request.resume(find_run(options.name, options.output), {}), arguments[1:], evaluate=True)
 
 
 def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:

@@ -11,8 +11,9 @@ from optuna.trial import TrialState
 
 from bench.results import TrialLog, TrialRecord
 from bench.rundir import RunDir
+from bench.search.plan import Planned, make_plan, remaining
 from bench.search.space import Space, parse_space
-from bench.search.tune import STUDY, Planned, RecordingSearch, make_plan, remaining
+from bench.search.tune import STUDY, RecordingSearch
 from bench.trial import EpochRecord, TrialConfig
 
 

@@ -1,0 +1,208 @@
+"""A request becomes something that can be carried out: everything that can be wrong with it is found here.
+
+No work is started and nothing is written.
+"""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.data.sources import ImageSet, open_source
+from bench.data.splits import SplitReport, assign_splits, subset
+from bench.errors import ConfigError
+from bench.features import boundary_bytes
+from bench.models.backbones import Backbone, get_backbone
+from bench.models.weights import check_weights
+from bench.rundir import RunDir
+from bench.search.space import Space, load_space, parse_space
+from bench.settings import RunSettings
+from bench.workers import Workers
+
+DEFAULT_EPOCHS = 8
+MODEL_BYTES = 120 * 10**6
+"""About what one exported model takes; a run writes one a backbone and one checkpoint."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run that can be carried out: checked settings, and what they name.
+
+    Attributes:
+        settings: of the run.
+        run: its folder.
+        space: what is searched.
+        backbones: rows of the backbones that the space offers.
+        source: the images that take part, table and all.
+        splits: what was decided about the splits.
+        sizes: backbone name -> image size in pixels.
+        epochs: at most so many a phase.
+    """
+
+    settings: RunSettings
+    run: RunDir
+    space: Space
+    backbones: tuple[Backbone, ...]
+    source: ImageSet
+    splits: SplitReport
+    sizes: Mapping[str, int]
+    epochs: int
+
+
+def prepare(settings: RunSettings, space: Space | None = None) -> Request:
+    """Check everything about a request that can be checked before work starts.
+
+    Args:
+        settings: of the run.
+        space: what is searched; read from ``settings`` if None.
+
+    Raises:
+        ConfigError: for the first thing that is wrong.
+    """
+    space = space or load_space(settings.space_name, settings.backbones)
+    backbones = tuple(get_backbone(name) for name in space.backbones)
+    wanted = settings.image_size or space.image_size
+    sizes = {backbone.name: wanted or backbone.native_size for backbone in backbones}
+    for backbone in backbones:
+        if sizes[backbone.name] < backbone.minimum_size:
+            raise ConfigError(
+                f"{backbone.title} needs images of at least {backbone.minimum_size} pixels, "
+                f"but --image-size is {sizes[backbone.name]}; enlarge it or leave {backbone.title} out by --backbones."
+            )
+    check_weights(settings.weights, backbones)
+    source = open_source(settings.data, settings.seed)
+    table, splits = assign_splits(source.table, settings.seed)
+    if settings.max_images:
+        table = subset(table, settings.max_images, settings.seed)
+    return Request(
+        settings=settings,
+        run=RunDir(settings.output / settings.name),
+        space=space,
+        backbones=backbones,
+        source=_restricted(source, table),
+        splits=splits,
+        sizes=sizes,
+        epochs=settings.epochs or space.epochs or DEFAULT_EPOCHS,
+    )
+
+
+def _restricted(source: ImageSet, table: pd.DataFrame) -> ImageSet:
+    """``source`` with the images of ``table`` only, in its order."""
+    position = {name: row for row, name in enumerate(source.table["image"])}
+    rows = [position[name] for name in table["image"]]
+    return dataclasses.replace(
+        source, table=table, stamps=tuple(source.stamps[row] for row in rows), read=lambda row: source.read(rows[row])
+    )
+
+
+def check_output(run: RunDir, cache: Path) -> None:
+    """Check that a new run folder can be made, and that the cache can be written.
+
+    Raises:
+        ConfigError: if the name is taken or the folder cannot be written.
+    """
+    if run.path.exists():
+        raise ConfigError(
+            f"There is a run {run.name!r} in {run.path.parent} already; choose another --name, "
+            f"or go on with it by --resume {run.name}."
+        )
+    for folder, flag in ((run.path.parent, "--output"), (cache, "--cache")):
+        there = _existing(folder)
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise ConfigError(f"{flag} {folder} cannot be written: {there} is not a folder with permission to write.")
+
+
+def needed_bytes(request: Request) -> tuple[int, int]:
+    """Bytes that a run may write: (into the cache, into the output folder)."""
+    counts = request.source.table["split"].value_counts()
+    n_images, n_train, n_val = len(request.source.table), int(counts.get("train", 0)), int(counts.get("val", 0))
+    views = sum(
+        1 if policy.identity else min(request.settings.views, request.epochs)
+        for policy in request.space.policies.values()
+    )
+    features = sum(
+        boundary_bytes(backbone, request.sizes[backbone.name], 3, depth) * (n_train * views + n_val)
+        for backbone in request.backbones
+        for depth in {0, *request.space.depths}
+    )
+    images = sum(n_images * size * size * 3 for size in set(request.sizes.values()))
+    weights = MODEL_BYTES * len(request.backbones)
+    return 2 * images + min(features, request.settings.cache_size) + weights, MODEL_BYTES * (len(request.backbones) + 1)
+
+
+def check_disk(request: Request) -> str:
+    """Check that the disks have room for what the run may write; returns that in words.
+
+    Raises:
+        ConfigError: if one has not.
+    """
+    cache, output = needed_bytes(request)
+    there = (path for name in ("store", "features") for path in (request.settings.cache / name).rglob("*.npy"))
+    cache = max(0, cache - sum(path.stat().st_size for path in there))
+    places = [(_existing(request.settings.cache), cache, "--cache"), (_existing(request.run.path), output, "--output")]
+    if places[0][0].stat().st_dev == places[1][0].stat().st_dev:
+        places = [(places[0][0], cache + output, "--cache")]
+    for folder, needed, flag in places:
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise ConfigError(
+                f"The run may write {_gigabytes(needed)} but only {_gigabytes(free)} are free in {folder}; "
+                f"choose another folder by {flag}, or take a smaller --cache-size, --image-size or --max-images."
+            )
+    return f"up to {_gigabytes(cache)} in {request.settings.cache}, {_gigabytes(output)} in {request.run.path}"
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+
+
+def expected_seconds(request: Request, workers_found: Workers) -> float:
+    """A rough guess of a run's length from unit costs on two CPU cores; within a factor of two or three."""
+    counts = request.source.table["split"].value_counts()
+    n_train, n_val, n_test = (int(counts.get(split, 0)) for split in ("train", "val", "test"))
+    views = min(request.settings.views, request.epochs)
+    speed = max(workers_found.cpus / 2, 30.0 * workers_found.total_gpus)
+    total = 0.0
+    for backbone in request.backbones:
+        scale = (request.sizes[backbone.name] / 96) ** 2 / 1000 / speed
+        forward, full = (scale * cost for cost in backbone.cost)
+        trials = request.settings.budget / len(request.backbones)
+        deepest = max(request.space.depths)
+        suffix = full * 0.1 * deepest**2 / 2
+        filled = min(trials, sum(1 if policy.identity else views for policy in request.space.policies.values()))
+        total += forward * (n_train * filled + n_val) + trials * request.epochs * n_train * suffix * 0.6
+        total += request.epochs * n_train * (forward + suffix) + forward * n_test + trials * 3 + 30
+    return total
+
+
+def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
+    """The request of an earlier run, with what may change (budget, time limit, jobs) changed.
+
+    Raises:
+        ConfigError: if run.json is unreadable, or its data are gone.
+    """
+    content = run.read_run()
+    try:
+        settings = RunSettings(**{**content["settings"], **changes, "output": run.path.parent, "name": run.name})
+        text = run.space.read_text(encoding="utf-8")
+        space = parse_space(content["space"]["name"], text, settings.backbones)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"Run {run.name!r} cannot be taken up again: run.json or space.yaml is damaged ({reason})."
+        ) from error
+    if settings.budget < content["settings"]["budget"]:
+        raise ConfigError(
+            f"--budget {settings.budget} is smaller than the {content['settings']['budget']} of run {run.name!r}; "
+            "a resumed run can only grow."
+        )
+    return prepare(settings, space)

@@ -1,0 +1,95 @@
+"""What a search tries in a fixed order before it samples freely, and what of it is left after an interruption."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench.models.backbones import Backbone
+from bench.results import TrialRecord
+from bench.search.space import Space
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A configuration, whole or in part, to be tried before anything is sampled freely."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+@dataclass
+class Plan:
+    """What is tried in a fixed order, and what the budget had no room for, in sentences."""
+
+    items: list[Planned] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
+    """The order of a search: the space's points, default recipes, then backbones alone up to a fifth each.
+
+    Args:
+        space: what is searched.
+        backbones: rows of the backbones that the space offers.
+        budget: number of trials.
+    """
+    plan = Plan()
+    points = [Planned("point", point) for point in space.points]
+    recipes = []
+    for backbone in backbones:
+        recipe = space.recipe(backbone)
+        if all(dict(point.values) != recipe for point in points):
+            recipes.append(Planned("recipe", recipe))
+    if budget == len(points):
+        plan.items = points
+        plan.notes.append(f"The budget equals the number of points in the space ({budget}): nothing else is tried.")
+        return plan
+    plan.items = (points + recipes)[:budget]
+    left_out = (points + recipes)[budget:]
+    if left_out:
+        names = ", ".join(f"{item.values.get('backbone', 'any backbone')} ({item.origin})" for item in left_out)
+        plan.notes.append(f"The budget of {budget} is too small for all fixed configurations; left out: {names}.")
+    share = budget // 5
+    have = Counter(item.values.get("backbone") for item in plan.items)
+    missing = [  # in turn, so that no backbone waits for another's share
+        Planned("backbone", {"backbone": backbone.name})
+        for turn in range(share)
+        for backbone in backbones
+        if turn < share - have[backbone.name]
+    ]
+    room = budget - len(plan.items)
+    plan.items += missing[:room]
+    if len(missing) > room and not left_out:
+        plan.notes.append(f"The budget of {budget} is too small to give every backbone a fifth of it.")
+    return plan
+
+
+def remaining(plan: Plan, records: Sequence[TrialRecord]) -> list[Planned]:
+    """The items of ``plan`` that no record answers to; a record answers to one item at most."""
+    free = list(records)
+    left = []
+    for item in plan.items:
+        found = next((record for record in free if _answers(record, item)), None)
+        if found is None:
+            left.append(item)
+        else:
+            free.remove(found)
+    return left
+
+
+def _answers(record: TrialRecord, item: Planned) -> bool:
+    config = asdict(record.config)
+    return record.origin == item.origin and all(config[name] == value for name, value in item.values.items())
+
+
+def without(todo: list[Planned], interrupted: Sequence[Planned]) -> list[Planned]:
+    """``todo`` without the items that interrupted configurations came from: those are tried again themselves."""
+    left = list(todo)
+    for item in interrupted:
+        twin = next(
+            (one for one in left if one.origin == item.origin and one.values.items() <= item.values.items()), None
+        )
+        if twin is not None:
+            left.remove(twin)
+    return left
