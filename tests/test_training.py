@@ -199,3 +199,21 @@ def test_the_gallery_shows_the_original_and_every_policy(make_task: Callable[...
     assert gallery.dtype == np.uint8
     assert (gallery[0] == gallery[0, 0]).all()
     assert not np.array_equal(gallery[1, 1], gallery[1, 2])
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_a_finalist_without_augmentation_repeats_its_trial(
+    make_task: Callable[..., Any], tmp_path: Path, depth: int
+) -> None:
+    """Cached prefix and suffix, or the full model: the same images in the same order give the same curve."""
+    from bench.seeds import stable_seed
+
+    config = TrialConfig("toy", "none", depth, 1e-2, 0.1 if depth else None, dropout=0.0, batch_size=8)
+    task = make_task()
+    trainer = Trainer(task)
+    trial = trainer.run(config)
+    seed = stable_seed("trial", task.seed, config.key)
+    finalist = trainer.retrain(config, seed, tmp_path / "c.weights.h5", tmp_path / "c.h5")
+    assert [record.phase for record in finalist.epochs] == [record.phase for record in trial.epochs]
+    assert scores(finalist) == pytest.approx(scores(trial), abs=5e-3)
+    assert [record.loss for record in finalist.epochs] == pytest.approx([r.loss for r in trial.epochs], abs=5e-3)
