@@ -77,26 +77,30 @@ def assign_splits(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, SplitRe
     given = set(table["split"].unique())
     if "test" not in given:
         table["split"] = table["split"].replace("", "train")
-        kept = table[table["split"] == "val"]
-        drawn_later = not len(kept) or kept["label"].nunique() < table["label"].nunique() or too_small(kept["label"])
-        table = _draw(table, "train", "test", TEST_SHARE, seed, left=2 if drawn_later else 1)
+        later = _to_redraw(table) or "val" not in given
+        table = _draw(table, "train", "test", TEST_SHARE, seed, left=2 if later else 1)
         report.notes.append(
             f"No test split was given: {TEST_SHARE:.0%} of the images were drawn for it, patients kept together."
         )
     table["split"] = table["split"].replace("", "train")
     val = table[table["split"] == "val"]
-    n_classes = table["label"].nunique()
-    if len(val) and (val["label"].nunique() < n_classes or too_small(val["label"])):
-        complete = val["label"].nunique() == n_classes
-        width = f"at an AUC of {REFERENCE_AUC} its 95 % interval would be ±{half_width(val['label']):.2f}"
-        width = width if complete else "it lacks a class"
+    complete = val["label"].nunique() == table["label"].nunique()
+    width = (
+        f"at an AUC of {REFERENCE_AUC} its 95 % interval would be ±{half_width(val['label']):.2f}" if complete else ""
+    )
+    if _to_redraw(table):
         report.notes.append(
             f"The given validation split of {len(val)} images is too small to select by "
-            f"({width}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it was merged with train, and "
-            f"{VALIDATION_SHARE:.0%} were drawn anew, stratified and with patients kept together."
+            f"({width or 'it lacks a class'}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it was merged with "
+            f"train, and {VALIDATION_SHARE:.0%} were drawn anew, stratified and with patients kept together."
         )
         table.loc[val.index, "split"] = "train"
         val = val.iloc[:0]
+    elif len(val) and too_small(val["label"]):
+        report.notes.append(
+            f"The validation split of {len(val)} images is small: {width}. It was kept, for drawing "
+            f"{VALIDATION_SHARE:.0%} anew would give fewer; differences between configurations are uncertain."
+        )
     elif not len(val):
         report.notes.append(
             f"No validation split was given: {VALIDATION_SHARE:.0%} of the training images were drawn for it, "
@@ -107,6 +111,17 @@ def assign_splits(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, SplitRe
         table = _draw(table, "train", "val", VALIDATION_SHARE, seed)
     _require_classes(table)
     return table.reset_index(drop=True), report
+
+
+def _to_redraw(table: pd.DataFrame) -> bool:
+    """Whether the given validation split lacks a class, or is too small and a drawn one would be larger."""
+    val = table[table["split"] == "val"]
+    if not len(val):
+        return False
+    if val["label"].nunique() < table["label"].nunique():
+        return True
+    working = int(table["split"].isin(["train", "val"]).sum())
+    return too_small(val["label"]) and VALIDATION_SHARE * working > len(val)
 
 
 def shared_patients(table: pd.DataFrame) -> dict[str, int]:

@@ -348,3 +348,23 @@ def test_describe_counts_images_patients_and_classes():
         "train": {"images": 5, "patients": 2, "classes": {"A": 2, "B": 3}},
         "val": {"images": 1, "patients": 1, "classes": {"A": 1}},
     }
+
+
+def test_a_small_given_validation_split_is_kept_where_a_drawn_one_would_be_smaller():
+    rows = [("A", f"a{n}", "train") for n in range(30)] + [("B", f"b{n}", "train") for n in range(30)]
+    rows += [("A", f"va{n}", "val") for n in range(12)] + [("B", f"vb{n}", "val") for n in range(12)]
+    table = pd.DataFrame(rows, columns=["label", "patient", "split"])
+    table["patient_narrow"], table["image"] = table["patient"], table["patient"] + ".png"
+    rest = pd.DataFrame({"label": ["A", "B"], "patient": ["t1", "t2"], "split": "test"})
+    rest["patient_narrow"], rest["image"] = rest["patient"], rest["patient"] + ".png"
+    table = pd.concat([table, rest], ignore_index=True)
+    found, report = assign_splits(table, seed=0)
+    assert found.loc[found["split"] == "val", "patient"].str.startswith("v").all()
+    assert (found["split"] == "val").sum() == 24
+    assert any("It was kept" in note for note in report.notes)
+    # with many more training images a drawn split would be larger: then it is drawn
+    more = pd.DataFrame({"label": ["A", "B"] * 200, "patient": [f"m{n}" for n in range(400)], "split": "train"})
+    more["patient_narrow"], more["image"] = more["patient"], more["patient"] + ".png"
+    found, report = assign_splits(pd.concat([table, more], ignore_index=True), seed=0)
+    assert (found["split"] == "val").sum() > 24
+    assert any("merged with train" in note for note in report.notes)
