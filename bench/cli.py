@@ -19,7 +19,20 @@ from bench.models.backbones import BACKBONES
 from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration
 
 CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
-RESUMABLE = ("budget", "time_limit", "jobs", "no_test")
+RESUMABLE = ("budget", "time_limit", "jobs", "no_test", "verify")
+DATA_HELP = (
+    "folder with train/, val/, test/ of class folders, or class folders alone; a .csv with path,label[,patient][,split]"
+    "; an .npz in the MedMNIST layout; medmnist:NAME[@SIZE]; or demo"
+)
+PATTERN_HELP = (
+    "regular expression with one group that names the patient, searched for in the file name (in the path below the"
+    " data folder if it holds a /)"
+)
+PATTERN_DEFAULT = "what the source says, else names of the public chest X-ray set, else each image its own patient"
+TEST_SHARE_HELP = "share of the images drawn for test where no test split is given"
+VAL_SHARE_HELP = "share of the other images drawn for validation where none is given, or one too small to select by"
+KEEP_GOING_HELP = "go on although more than 1 % of a class cannot be decoded"
+VERIFY_HELP = "read every file again to see whether it is still what was decoded"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,6 +78,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"medical-transfer-bench {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_run(commands)
+    _add_audit(commands)
     _add_named(
         commands,
         "report",
@@ -123,6 +137,77 @@ def _output_flag(parser: Any) -> None:
     )
 
 
+def _add_audit(commands: Any) -> None:
+    parser = commands.add_parser(
+        "audit",
+        help="look at images before anything is trained on them",
+        description=textwrap.dedent(
+            """\
+            What there is to beware of in a set of labelled images: files that cannot be read, duplicates, patients in
+            two splits, labels that can be told from the files alone. A run does the same first."""
+        ),
+        epilog="example: python -m bench audit path/to/chest_xray",
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(action=_audit)
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP.replace("%", "%%"))
+    flag = _adder(parser)
+    flag("--patient-pattern", PATTERN_HELP, r"--patient-pattern '^(P\d+)_'", PATTERN_DEFAULT, metavar="REGEX")
+    _splits_flags(flag)
+    flag("--seed", "decides the splits that are drawn", "--seed 7", type=int, metavar="N")
+    _cache_flag(flag)
+    flag("--keep-going", KEEP_GOING_HELP, "--keep-going", "stop", action="store_true")
+    flag("--verify", VERIFY_HELP, "--verify", "trust size and time of change", action="store_true")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="write all that was found as JSON too (default: no file; example: --json audit.json)",
+    )
+
+
+def _adder(target: Any) -> Any:
+    """A function that adds a flag whose help names its default, as `RunSettings` has it, and an example."""
+    defaults = {name: field.default for name, field in RunSettings.model_fields.items()}
+
+    def flag(name: str, text: str, example: str, default: str | None = None, **arguments: Any) -> None:
+        shown = default or defaults[name.removeprefix("--").replace("-", "_")]
+        target.add_argument(
+            name,
+            default=argparse.SUPPRESS,
+            help=f"{text} (default: {shown}; example: {example})".replace("%", "%%"),
+            **arguments,
+        )
+
+    return flag
+
+
+def _splits_flags(flag: Any) -> None:
+    flag(
+        "--splits",
+        "take the splits of this table over: image,label,split, as a run's splits.csv has them",
+        "--splits reports/xray/splits.csv",
+        "the given splits; what is missing is drawn",
+        type=Path,
+        metavar="FILE",
+    )
+    flag("--test-share", TEST_SHARE_HELP, "--test-share 0.25", type=float, metavar="SHARE")
+    flag("--val-share", VAL_SHARE_HELP, "--val-share 0.2", type=float, metavar="SHARE")
+
+
+def _cache_flag(flag: Any) -> None:
+    flag(
+        "--cache",
+        "folder for decoded images and cached features",
+        "--cache /scratch/bench",
+        str(CACHE).replace(str(Path.home()), "~"),
+        type=Path,
+        metavar="FOLDER",
+    )
+
+
 def _add_run(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
@@ -138,24 +223,26 @@ def _add_run(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(action=_run)
-    defaults = {name: field.default for name, field in RunSettings.model_fields.items()}
-
-    def flag(name: str, text: str, example: str, default: str | None = None, **arguments: Any) -> None:
-        shown = default or defaults[name.removeprefix("--").replace("-", "_")]
-        target.add_argument(
-            name,
-            default=argparse.SUPPRESS,
-            help=f"{text} (default: {shown}; example: {example})".replace("%", "%%"),
-            **arguments,
-        )
-
-    target = parser.add_argument_group("data")
+    flag = _adder(parser.add_argument_group("data"))
+    flag("--data", DATA_HELP, "--data chest_xray", metavar="DATA")
+    flag("--patient-pattern", PATTERN_HELP, r"--patient-pattern '^(P\d+)_'", PATTERN_DEFAULT, metavar="REGEX")
+    _splits_flags(flag)
     flag(
-        "--data",
-        "folder with train/, val/, test/ of class folders, or class folders alone; or demo",
-        "--data chest_xray",
-        metavar="FOLDER",
+        "--folds",
+        "validate the finalists over so many patient-grouped folds of train and validation",
+        "--folds 5",
+        "off",
+        type=int,
+        metavar="K",
     )
+    flag(
+        "--resize",
+        "how images become square: squash ignores the aspect ratio, pad adds black, crop cuts the longer side",
+        "--resize pad",
+        metavar="squash|pad|crop",
+    )
+    flag("--keep-going", KEEP_GOING_HELP, "--keep-going", "stop", action="store_true")
+    flag("--verify", VERIFY_HELP, "--verify", "trust size and time of change", action="store_true")
     flag(
         "--max-images",
         "train and validate on a stratified subset of whole patients; test stays whole",
@@ -173,7 +260,7 @@ def _add_run(commands: Any) -> None:
         metavar="N",
     )
 
-    target = parser.add_argument_group("search")
+    flag = _adder(parser.add_argument_group("search"))
     flag("--budget", "number of trials", "--budget 12", type=int, metavar="N")
     flag(
         "--space",
@@ -230,7 +317,7 @@ def _add_run(commands: Any) -> None:
         "--seed", "decides splits, samples, initial heads, orders and augmentations", "--seed 7", type=int, metavar="N"
     )
 
-    target = parser.add_argument_group("machine")
+    flag = _adder(parser.add_argument_group("machine"))
     flag(
         "--jobs",
         "trials at a time; with 1, a run can be repeated exactly",
@@ -247,14 +334,7 @@ def _add_run(commands: Any) -> None:
         "this machine alone",
         metavar="ADDRESS",
     )
-    flag(
-        "--cache",
-        "folder for decoded images and cached features",
-        "--cache /scratch/bench",
-        str(CACHE).replace(str(Path.home()), "~"),
-        type=Path,
-        metavar="FOLDER",
-    )
+    _cache_flag(flag)
     flag(
         "--cache-size",
         "disk space that cached features may take; the least recently used leave first",
@@ -263,9 +343,10 @@ def _add_run(commands: Any) -> None:
         metavar="SIZE",
     )
 
-    target = parser.add_argument_group("output")
+    group = parser.add_argument_group("output")
+    flag = _adder(group)
     flag("--name", "name of the run and of its folder", "--name xray", "the data's name and the time", metavar="NAME")
-    _output_flag(target)
+    _output_flag(group)
     flag(
         "--resume",
         "go on with an interrupted run, or extend a finished one by a larger --budget",
@@ -284,6 +365,8 @@ def _add_run(commands: Any) -> None:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     values = {key: value for key, value in vars(options).items() if key not in ("action", "resume")}
+    if "splits" in values:
+        values["splits"] = values["splits"].absolute()
     if "time_limit" in values:
         values["time_limit"] = parse_duration(values["time_limit"])
     if "cache_size" in values:
@@ -312,8 +395,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         make_settings(**{"name": run.name, "cache": CACHE, **values})
         return _execute(request.resume(run, values), arguments[1:])
     data = values.get("data", "demo")
-    if data != "demo":
-        values["data"] = str(Path(data).absolute())
+    values["data"] = _located(data)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(data).resolve().name).strip("-._") or "run"
     values.setdefault("name", f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
     values.setdefault("cache", CACHE)
@@ -322,7 +404,32 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         values["weights"] = str(Path(weights).absolute())
     settings = make_settings(**values)
     request.check_output(RunDir(settings.output / settings.name), settings.cache)
-    return _execute(request.prepare(settings), arguments[1:])
+    return _execute(request.prepare(settings, tell=print), arguments[1:])
+
+
+def _located(data: str) -> str:
+    """``data`` with a path made absolute; names stay names."""
+    return data if data == "demo" or data.startswith("medmnist:") else str(Path(data).absolute())
+
+
+def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from bench import pipeline, request
+    from bench.data.audit import audit, draw_splits
+    from bench.rundir import write_json
+    from bench.screen import Screen
+
+    values = _given(options)
+    json_file = values.pop("json", None)
+    values.setdefault("cache", CACHE)
+    settings = make_settings(**{**values, "data": _located(values["data"]), "name": "audit"})
+    screen, source = Screen(), request.open_settings(settings, print)
+    draw_splits(source, settings)  # whatever stops it is found before anything is decoded
+    content = audit(source, pipeline.decode_all(source, [], settings, screen), settings).audit
+    screen.audit(content)
+    if json_file is not None:
+        write_json(json_file, content)
+        screen.line(f"Audit: {json_file}")
+    return 0
 
 
 def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> int:
@@ -383,7 +490,9 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     missing = [str(path) for path in options.images if not path.is_file()]
     if missing:
         raise ConfigError(f"There is no image file {missing[0]}.")
-    images = load_images(options.images, card["input"]["height"], card["input"]["channels"])
+    images = load_images(
+        options.images, card["input"]["height"], card["input"]["channels"], card["input"].get("resize", "squash")
+    )
     probabilities = predict_file(run.best_model, images, np.arange(len(images)))
     print(",".join(["image", *card["classes"]]))
     for path, row in zip(options.images, probabilities, strict=True):

@@ -22,8 +22,11 @@ import psutil
 from filelock import FileLock, Timeout
 
 from bench import RULES, __version__, finalists, workers
-from bench.data.splits import describe, labels_of, rows_of
-from bench.data.store import StoredImages, store_images
+from bench.data.audit import Audited, audit, require_enough
+from bench.data.imageset import ImageSet
+from bench.data.splits import folds, labels_of, rows_of
+from bench.data.splits_file import write_splits
+from bench.data.store import Stored, StoredImages, is_stored, store_images
 from bench.errors import ConfigError
 from bench.evaluation.final import Scene, decide, open_test
 from bench.metrics import get_metric
@@ -32,7 +35,7 @@ from bench.models.export import predict_file
 from bench.models.weights import Weights, resolve_weights
 from bench.request import Request, check_disk, check_output, expected_seconds
 from bench.results import TrialLog
-from bench.rundir import RunDir, atomic_path, write_json, write_table, write_text
+from bench.rundir import RunDir, atomic_path, write_json, write_text
 from bench.screen import Screen, describe_config, duration
 from bench.settings import RunSettings
 from bench.task import Task
@@ -59,7 +62,9 @@ class Run:
         self.metric = get_metric(request.settings.metric)
         self._workers: workers.Workers | None = None
         self._stored: dict[str, StoredImages] = {}
-        self._table = request.source.table
+        self._table = request.table
+        self._audited: Audited | None = None
+        self._seconds_auditing = 0.0
         self._weights: Weights | None = None
 
     def execute(self) -> RunDir:
@@ -73,6 +78,7 @@ class Run:
             if self.run.run.exists():
                 stack.enter_context(self._alone())
             disk = check_disk(request)
+            self._examine()
             self._workers = workers.start(settings.jobs, settings.address)
             self._weights = self._resolve_weights()
             if not self.run.run.exists():
@@ -94,9 +100,9 @@ class Run:
         if self._evaluated(finalists.read_finalists(self.run), sealed=False):
             raise ConfigError(f"The test split of run {self.run.name!r} is open already: see {self.run.evaluation}.")
         with self._alone():
+            self._examine()
             self._workers = workers.start(settings.jobs, settings.address)
             self._weights = self._resolve_weights()
-            self._data()
             self._evaluation(sealed=False)
             return self._report()
 
@@ -200,7 +206,8 @@ class Run:
     def _announce(self, disk: str) -> None:
         request, settings = self.request, self.request.settings
         assert self._weights is not None and self._workers is not None
-        found = describe(self._table)
+        assert self._audited is not None
+        found = self._audited.audit["splits"]["used"]
         splits = "; ".join(
             f"{split} {part['images']} images of {part['patients']} patients ("
             + ", ".join(f"{name} {count}" for name, count in part["classes"].items())
@@ -221,80 +228,60 @@ class Run:
                 ("expected", f"very roughly {duration(guess / 2)} to {duration(guess * 2)}; disk: {disk}"),
             ],
         )
-        for note in (*request.source.notes, *request.splits.notes):
-            self.screen.line(f"  note: {note}")
+        self.screen.findings(self._audited.audit["findings"])
         if self._weights.kind == "random":
             self.screen.warning(self._weights.note)
         self.screen.line("")
 
-    def _data(self) -> None:
-        if self.run.finished("data"):
-            self._open_images()
-            return
-        with self._stage("data"):
-            self._write_data(self._open_images())
+    def _examine(self) -> None:
+        """Decode what is not stored yet, audit the images and split them; nothing is written to the run folder.
 
-    def _open_images(self) -> StoredImages:
-        """Decode what is not stored yet; returns the set at one of its sizes."""
-        request = self.request
-        sizes = sorted(set(request.sizes.values()))
-        with self.screen.counting("Images decoded", len(self._table)) as counting:
-            by_size = store_images(request.source, sizes, request.settings.cache.absolute(), counting.advance)
-        self._stored = {name: by_size[size] for name, size in request.sizes.items()}
-        stored = by_size[sizes[0]]
-        if self.run.read_run().get("data", {}).get("fingerprint") not in (None, stored.fingerprint):
+        Raises:
+            ConfigError: if the images cannot be used, or are not those that the run began with.
+        """
+        request, settings = self.request, self.request.settings
+        started = time.perf_counter()
+        stored = decode_all(request.source, sorted(set(request.sizes.values())), settings, self.screen)
+        if self.run.run.exists() and self.run.read_run().get("data", {}).get("fingerprint") not in (
+            None,
+            stored.fingerprint,
+        ):
             raise ConfigError(
                 f"The images in {request.source.path} have changed since run {self.run.name!r} was started; "
                 "start a new run."
             )
-        if stored.unreadable:
-            rows = [row for row, _ in stored.unreadable]
-            self._table = self._table.copy()
-            self._table.loc[rows, "split"] = ""
-            self.screen.line(f"  note: {len(rows)} images cannot be read and were left out; audit.json lists them.")
-            _require_all_classes(self._table, request.source.classes)
-        return stored
+        require_enough(request.source, stored, settings.keep_going)
+        self._audited = audit(request.source, stored, settings, request.taken)
+        self._table = self._audited.table
+        self._stored = {name: stored.sizes[size] for name, size in request.sizes.items()}
+        if settings.folds:
+            folds(self._table, settings.folds, settings.seed)
+        self._seconds_auditing = time.perf_counter() - started
 
-    def _write_data(self, stored: StoredImages) -> None:
-        source, splits = self.request.source, self.request.splits
-        table = self._table[self._table["split"] != ""]
-        write_table(
-            self.run.splits,
-            table[["image", "label", "patient_narrow", "split"]].rename(columns={"patient_narrow": "patient"}),
-        )
-        names = source.table["image"]
-        left_out = [{"file": str(names.iloc[row]), "reason": reason} for row, reason in stored.unreadable]
-        write_json(
-            self.run.audit,
-            {
-                "images": len(source.table),
-                "left_out": left_out,
-                "patients": {
-                    "wide": int(table["patient"].nunique()),
-                    "narrow": int(table["patient_narrow"].nunique()),
-                    "rule": source.patient_rule,
-                },
-                "shared_patients": splits.shared_patients,
-                "moved": splits.moved,
-            },
-        )
-        notes = [*source.notes, *splits.notes]
-        if left_out:
-            notes.append(f"{len(left_out)} images cannot be read and were left out.")
+    def _data(self) -> None:
+        if self.run.finished("data"):
+            return
+        assert self._audited is not None
+        source, found = self.request.source, self._audited
+        stored = next(iter(self._stored.values()))
+        with self._stage("data"):
+            write_splits(self.run.splits, found.table)
+            write_json(self.run.audit, found.audit)
 
-        def add(content: dict[str, Any]) -> None:
-            content["data"] = {
-                "source": source.source,
-                "path": source.path,
-                "fingerprint": stored.fingerprint,
-                "synthetic": source.synthetic,
-                "classes": list(source.classes),
-                "channels": stored.channels,
-                "splits": describe(table),
-                "notes": notes,
-            }
+            def add(content: dict[str, Any]) -> None:
+                content["seconds"]["data"] = round(self._seconds_auditing, 3)
+                content["data"] = {
+                    "source": source.source,
+                    "path": source.path,
+                    "fingerprint": stored.fingerprint,
+                    "synthetic": source.synthetic,
+                    "classes": list(source.classes),
+                    "channels": stored.channels,
+                    "splits": found.audit["splits"]["used"],
+                    "notes": found.audit["notes"],
+                }
 
-        self.run.update_run(add)
+            self.run.update_run(add)
 
     def _task(self) -> Task:
         """What training needs to know; the test split's rows are not in it."""
@@ -397,8 +384,10 @@ class Run:
             )
 
         with self._stage("finalists"):
+            over_folds = self._folds(task)
+            then = f", then over {len(over_folds.sizes)} folds of train and validation" if over_folds else ""
             self.screen.line(
-                f"Finalists: the best configuration of {len(chosen)} backbones, retrained with fresh augmentation"
+                f"Finalists: the best configuration of {len(chosen)} backbones, retrained with fresh augmentation{then}"
             )
             if not self.run.augmentation.exists():
                 self._gallery(task)
@@ -410,6 +399,7 @@ class Run:
                 retrain=retrain,
                 started=lambda record: self.screen.line(f"  retraining {describe_config(record.config)}"),
                 ended=ended,
+                folds=over_folds,
             )
             winner = table[table["winner"]].iloc[0]
             recipe = log.best(self.metric, backbone=winner["backbone"], origin="recipe")
@@ -422,8 +412,54 @@ class Run:
                     "trial": int(winner["trial"]),
                     "default_score": recipe.metrics[self.metric.name] if recipe and recipe.metrics else None,
                 }
+                if over_folds:
+                    mean, deviation = winner["fold_mean"], winner["fold_sd"]
+                    content["winner"] |= {
+                        "folds": int(winner["folds"]),
+                        "fold_mean": None if pd.isna(mean) else float(mean),
+                        "fold_sd": None if pd.isna(deviation) else float(deviation),
+                    }
 
             self.run.update_run(add)
+
+    def _folds(self, task: Task) -> finalists.Folds | None:
+        """How the finalists are validated over folds; None if they are not.
+
+        Raises:
+            ConfigError: if a class has too few patients.
+        """
+        settings, found = self.request.settings, self._workers
+        assert found is not None
+        if not settings.folds:
+            return None
+        assigned = folds(self._table, settings.folds, settings.seed).to_numpy()
+        tasks = [finalists.fold_task(task, assigned, fold) for fold in range(1, settings.folds + 1)]
+        sizes = [
+            {
+                "images_train": len(one.rows["train"]),
+                "images_val": len(one.rows["val"]),
+                "patients_val": int(self._table["patient_narrow"].iloc[one.rows["val"]].nunique()),
+            }
+            for one in tasks
+        ]
+
+        def train(config: TrialConfig, seed: int, fold: int) -> Any:
+            return workers.run_alone(found, workers.retrain, tasks[fold - 1], config, seed)
+
+        def ended(rows: Sequence[Mapping[str, Any]]) -> None:
+            for row in rows:
+                if row["state"] == "failed":
+                    self.screen.line(f"  {row['backbone']}, fold {row['fold']} failed: {row['reason']}")
+            summary = finalists.fold_summary(rows, self.metric)
+            if not summary["folds"]:
+                return
+            spread = f" ± {summary['fold_sd']:.4f}" if summary["fold_sd"] is not None else ""
+            self.screen.line(
+                f"  {rows[0]['backbone']} over {summary['folds']} folds: {self.metric.title} "
+                f"{summary['fold_mean']:.4f}{spread}, {duration(sum(row['seconds'] for row in rows))}"
+            )
+
+        return finalists.Folds(sizes, train, ended)
 
     def _gallery(self, task: Any) -> None:
         assert self._workers is not None
@@ -454,7 +490,7 @@ class Run:
         found = self._workers
         assert found is not None
         request = self.request
-        scene = Scene(self._table, request.source.classes, self._stored, self.metric, settings.seed)
+        scene = Scene(self._table, request.source.classes, self._stored, self.metric, settings.seed, settings.resize)
 
         def predict(model: Path, stored: StoredImages, rows: Any) -> Any:
             return workers.run_alone(found, _predict, model.absolute(), stored, rows)
@@ -535,13 +571,19 @@ def _provenance(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _require_all_classes(table: pd.DataFrame, classes: Sequence[str]) -> None:
-    for split in ("train", "val"):
-        missing = sorted(set(classes) - set(table.loc[table["split"] == split, "label"]))
-        if missing:
-            raise ConfigError(
-                f"After leaving out unreadable images the {split} split holds no image of class {missing[0]!r}."
-            )
+def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, screen: Screen) -> Stored:
+    """The stored set, decoded under the user's eyes if it is not stored yet."""
+    cache = settings.cache.absolute()
+    if not settings.verify and is_stored(source, sizes, settings.resize, cache):
+        return store_images(source, sizes, cache, resize=settings.resize)
+    title = "Images compared" if settings.verify else "Images decoded"
+    with screen.counting(title, len(source.table)) as counting:
+        stored = store_images(source, sizes, cache, counting.advance, resize=settings.resize, verify=settings.verify)
+    if stored.changed:
+        screen.line(
+            f"  note: {stored.changed} files had changed although size and time had not; all were decoded again."
+        )
+    return stored
 
 
 def _versions() -> dict[str, str]:

@@ -3,18 +3,20 @@
 No work is started and nothing is written.
 """
 
-import dataclasses
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench.data.sources import ImageSet, open_source
-from bench.data.splits import SplitReport, assign_splits, subset
+from bench import RULES
+from bench.data.audit import draw_splits
+from bench.data.imageset import ImageSet
+from bench.data.sources import open_source
+from bench.data.splits import folds
 from bench.errors import ConfigError
 from bench.features import boundary_bytes
 from bench.models.backbones import Backbone, get_backbone
@@ -38,8 +40,9 @@ class Request:
         run: its folder.
         space: what is searched.
         backbones: rows of the backbones that the space offers.
-        source: the images that take part, table and all.
-        splits: what was decided about the splits.
+        source: all the images.
+        table: the splits as far as they can be known before anything is decoded, for checks and estimates.
+        taken: splits.csv of the run itself, when it is resumed.
         sizes: backbone name -> image size in pixels.
         epochs: at most so many a phase.
     """
@@ -49,17 +52,25 @@ class Request:
     space: Space
     backbones: tuple[Backbone, ...]
     source: ImageSet
-    splits: SplitReport
+    table: pd.DataFrame
+    taken: Path | None
     sizes: Mapping[str, int]
     epochs: int
 
 
-def prepare(settings: RunSettings, space: Space | None = None) -> Request:
+def prepare(
+    settings: RunSettings,
+    space: Space | None = None,
+    taken: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Request:
     """Check everything about a request that can be checked before work starts.
 
     Args:
         settings: of the run.
         space: what is searched; read from ``settings`` if None.
+        taken: splits.csv of the run itself, when it is resumed.
+        tell: told of a download.
 
     Raises:
         ConfigError: for the first thing that is wrong.
@@ -75,28 +86,31 @@ def prepare(settings: RunSettings, space: Space | None = None) -> Request:
                 f"but --image-size is {sizes[backbone.name]}; enlarge it or leave {backbone.title} out by --backbones."
             )
     check_weights(settings.weights, backbones)
-    source = open_source(settings.data, settings.seed)
-    table, splits = assign_splits(source.table, settings.seed)
-    if settings.max_images:
-        table = subset(table, settings.max_images, settings.seed)
+    source = open_settings(settings, tell)
+    table, _ = draw_splits(source, settings, taken=taken)
+    if settings.folds:
+        folds(table, settings.folds, settings.seed)
     return Request(
         settings=settings,
         run=RunDir(settings.output / settings.name),
         space=space,
         backbones=backbones,
-        source=_restricted(source, table),
-        splits=splits,
+        source=source,
+        table=table,
+        taken=taken,
         sizes=sizes,
         epochs=settings.epochs or space.epochs or DEFAULT_EPOCHS,
     )
 
 
-def _restricted(source: ImageSet, table: pd.DataFrame) -> ImageSet:
-    """``source`` with the images of ``table`` only, in its order."""
-    position = {name: row for row, name in enumerate(source.table["image"])}
-    rows = [position[name] for name in table["image"]]
-    return dataclasses.replace(
-        source, table=table, stamps=tuple(source.stamps[row] for row in rows), read=lambda row: source.read(rows[row])
+def open_settings(settings: RunSettings, tell: Callable[[str], None] = lambda line: None) -> ImageSet:
+    """The images that ``settings`` name.
+
+    Raises:
+        ConfigError: if there is nothing usable.
+    """
+    return open_source(
+        settings.data, settings.seed, patient_pattern=settings.patient_pattern, cache=settings.cache, tell=tell
     )
 
 
@@ -119,8 +133,8 @@ def check_output(run: RunDir, cache: Path) -> None:
 
 def needed_bytes(request: Request) -> tuple[int, int]:
     """Bytes that a run may write: (into the cache, into the output folder)."""
-    counts = request.source.table["split"].value_counts()
-    n_images, n_train, n_val = len(request.source.table), int(counts.get("train", 0)), int(counts.get("val", 0))
+    counts = request.table["split"].value_counts()
+    n_images, n_train, n_val = len(request.table), int(counts.get("train", 0)), int(counts.get("val", 0))
     views = sum(
         1 if policy.identity else min(request.settings.views, request.epochs)
         for policy in request.space.policies.values()
@@ -130,9 +144,9 @@ def needed_bytes(request: Request) -> tuple[int, int]:
         for backbone in request.backbones
         for depth in {0, *request.space.depths}
     )
-    images = sum(n_images * size * size * 3 for size in set(request.sizes.values()))
+    images = sum(n_images * size * size * 4 for size in set(request.sizes.values()))  # grey and coloured, at worst
     weights = MODEL_BYTES * len(request.backbones)
-    return 2 * images + min(features, request.settings.cache_size) + weights, MODEL_BYTES * (len(request.backbones) + 1)
+    return images + min(features, request.settings.cache_size) + weights, MODEL_BYTES * (len(request.backbones) + 1)
 
 
 def check_disk(request: Request) -> str:
@@ -167,7 +181,7 @@ def _gigabytes(count: int) -> str:
 
 def expected_seconds(request: Request, workers_found: Workers) -> float:
     """A rough guess of a run's length from unit costs on two CPU cores; within a factor of two or three."""
-    counts = request.source.table["split"].value_counts()
+    counts = request.table["split"].value_counts()
     n_train, n_val, n_test = (int(counts.get(split, 0)) for split in ("train", "val", "test"))
     views = min(request.settings.views, request.epochs)
     speed = max(workers_found.cpus / 2, 30.0 * workers_found.total_gpus)
@@ -180,7 +194,8 @@ def expected_seconds(request: Request, workers_found: Workers) -> float:
         suffix = full * 0.1 * deepest**2 / 2
         filled = min(trials, sum(1 if policy.identity else views for policy in request.space.policies.values()))
         total += forward * (n_train * filled + n_val) + trials * request.epochs * n_train * suffix * 0.6
-        total += request.epochs * n_train * (forward + suffix) + forward * n_test + trials * 3 + 30
+        retrainings = 1 + request.settings.folds
+        total += retrainings * request.epochs * n_train * (forward + suffix) + forward * n_test + trials * 3 + 30
     return total
 
 
@@ -205,4 +220,9 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
             f"--budget {settings.budget} is smaller than the {content['settings']['budget']} of run {run.name!r}; "
             "a resumed run can only grow."
         )
-    return prepare(settings, space)
+    if content.get("rules") != RULES:
+        raise ConfigError(
+            f"Run {run.name!r} was begun under version {content.get('rules')} of the rules, and this is version {RULES}; "
+            "start a new run."
+        )
+    return prepare(settings, space, taken=run.splits if run.finished("data") else None)

@@ -102,6 +102,11 @@ class RunDir:
         return self.path / "finalists.csv"
 
     @property
+    def folds(self) -> Path:
+        """A row a finalist and fold."""
+        return self.path / "folds.csv"
+
+    @property
     def predictions_test(self) -> Path:
         """A row a test image: what the winner says."""
         return self.path / "predictions_test.csv"

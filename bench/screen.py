@@ -3,8 +3,9 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +17,9 @@ from rich.text import Text
 from bench.metrics import Metric
 from bench.results import TrialRecord
 from bench.trial import TrialConfig
+
+SHOWN_FILES = 10
+"""Files that are listed under a finding on the screen."""
 
 
 def describe_config(config: TrialConfig) -> str:
@@ -67,6 +71,40 @@ class Screen:
         for name, value in rows:
             table.add_row(f"  {name}", Text(value))
         self.console.print(table)
+
+    def findings(self, findings: Sequence[Mapping[str, Any]]) -> None:
+        """What an audit found, a line each; what was looked for and not found is left to the report."""
+        for finding in findings:
+            if finding["severity"] != "good":
+                self.line(f"  {finding['severity']}: {finding['heading']}: {finding['text']}")
+
+    def audit(self, audit: Mapping[str, Any]) -> None:
+        """A whole audit: findings under their headings with their first files, and the splits."""
+        for finding in audit["findings"]:
+            self.line("")
+            self.console.print(Text.assemble((finding["heading"], "bold"), f" ({finding['severity']})"))
+            self.line(f"  {finding['text']}")
+            for name in finding["files"][:SHOWN_FILES]:
+                self.line(f"    {name}")
+            if len(finding["files"]) > SHOWN_FILES:
+                self.line(f"    … and {len(finding['files']) - SHOWN_FILES} more (--json lists all)")
+        for title, key in (("Splits as given", "given"), ("Splits as a run would use them", "used")):
+            rows = [
+                (
+                    split,
+                    f"{part['images']} images of {part['patients']} patients ("
+                    + ", ".join(f"{name} {count}" for name, count in part["classes"].items())
+                    + ")",
+                )
+                for split, part in audit["splits"][key].items()
+            ]
+            self.summary(title, rows or [("none", "")])
+        patients = audit["patients"]
+        self.line("")
+        self.line(
+            f"{audit['images']} images; patients: {patients['narrow']} read narrowly, {patients['wide']} widely "
+            f"({patients['rule']})."
+        )
 
     @contextmanager
     def counting(self, title: str, total: int) -> Iterator["Counting"]:

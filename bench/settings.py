@@ -10,6 +10,7 @@ from bench.errors import ConfigError
 from bench.metrics import METRICS
 
 PositiveInt = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.05, le=0.5)]
 
 
 class RunSettings(BaseModel):
@@ -30,6 +31,14 @@ class RunSettings(BaseModel):
         patience: a phase ends after so many epochs without gain.
         views: pre-drawn augmentations of the training images.
         max_images: size of a subset of train and validation; None takes all.
+        patient_pattern: regular expression with one group that names the patient in an image's name.
+        splits: a splits.csv whose splits are taken over; None keeps the given ones and draws what is missing.
+        test_share: share of the images drawn for a test split that is not given.
+        val_share: share of the other images drawn for a validation split that is not given, or too small.
+        folds: patient-grouped folds over which the finalists are validated; 0 for none.
+        resize: how images become square: squashed, padded or cropped.
+        keep_going: go on although more than 1 % of a class cannot be decoded.
+        verify: read every file again to see whether it is still what was decoded.
         time_limit: seconds after which the search stops; None for no limit.
         jobs: trials at a time; 0 chooses.
         no_test: leave the test split sealed.
@@ -55,6 +64,14 @@ class RunSettings(BaseModel):
     patience: PositiveInt = 3
     views: PositiveInt = 4
     max_images: PositiveInt | None = None
+    patient_pattern: str | None = None
+    splits: Path | None = None
+    test_share: Share = 0.2
+    val_share: Share = 0.15
+    folds: Annotated[int, Field(ge=0, le=20)] = 0
+    resize: Literal["squash", "pad", "crop"] = "squash"
+    keep_going: bool = False
+    verify: bool = False
     time_limit: Annotated[float, Field(gt=0)] | None = None
     jobs: Annotated[int, Field(ge=0)] = 0
     no_test: bool = False
@@ -76,6 +93,13 @@ class RunSettings(BaseModel):
         if metric not in METRICS:
             raise ValueError(f"known metrics: {', '.join(METRICS)}")
         return metric
+
+    @field_validator("folds")
+    @classmethod
+    def _several_folds(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("at least 2 folds are needed, or 0 for none")
+        return folds
 
     @property
     def is_demo(self) -> bool:

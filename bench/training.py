@@ -221,8 +221,10 @@ class Trainer:
                 self._train_suffix(config, seed, progress, report)
         return progress.result()
 
-    def retrain(self, config: TrialConfig, seed: int, checkpoint: Path, model_file: Path) -> TrialResult:
-        """Train ``config`` through the full model with fresh augmentation in every epoch, and save it.
+    def retrain(
+        self, config: TrialConfig, seed: int, checkpoint: Path | None = None, model_file: Path | None = None
+    ) -> TrialResult:
+        """Train ``config`` through the full model with fresh augmentation in every epoch, and save it if asked to.
 
         With stages to unfreeze, the head is warmed up on cached features first: there the layers below are frozen
         as in the trial, and fresh augmentation begins with fine-tuning.
@@ -230,8 +232,8 @@ class Trainer:
         Args:
             config: what to train.
             seed: decides initial head, order and augmentation.
-            checkpoint: file for the weights of the best epoch; gone at the end.
-            model_file: .h5 file for the model at its best epoch, without augmentation.
+            checkpoint: file for the weights of the best epoch; gone at the end. Goes with ``model_file``.
+            model_file: .h5 file for the model at its best epoch, without augmentation; None saves no model.
 
         Raises:
             TrialFailed: as `run`.
@@ -260,19 +262,14 @@ class Trainer:
             images = stored.open()
             train = StoredFeatures(_Rows(images, task.rows["train"]))  # type: ignore[arg-type]
             val = StoredFeatures(_Rows(images, task.rows["val"]))  # type: ignore[arg-type]
+            callbacks = [Validate(val, task.labels["val"], phase, progress, model=model), self._early_stopping()]
+            if model_file is None or checkpoint is None:
+                self._fit(trained, [train], config, seed, callbacks)
+                return progress.result()
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._fit(
-                    trained,
-                    [train],
-                    config,
-                    seed,
-                    [
-                        Validate(val, task.labels["val"], phase, progress, model=model),
-                        self._early_stopping(),
-                        _SaveBest(model, checkpoint, f"val_{self._metric.name}", self._metric.mode),
-                    ],
-                )
+                save_best = _SaveBest(model, checkpoint, f"val_{self._metric.name}", self._metric.mode)
+                self._fit(trained, [train], config, seed, [*callbacks, save_best])
                 model.load_weights(checkpoint)
             finally:
                 checkpoint.unlink(missing_ok=True)

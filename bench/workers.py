@@ -6,6 +6,7 @@ A worker serves many trials in one process: its `Trainer` outlives the trial (``
 networks, weights, opened features and traced steps.
 """
 
+import gc
 import math
 import os
 import signal
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from bench.device import quiet, set_up
@@ -137,19 +139,25 @@ _trainer: Any = None
 
 
 def _trainer_for(task: Any, threads: int) -> Any:
-    """This process's trainer; it stays while the task does."""
+    """This process's trainer; it stays while the task does, and another task's goes before a new one is made."""
     global _trainer
     set_up(threads)
     from bench.training import Trainer
 
     if _trainer is None or not _same(_trainer.task, task):
+        _trainer = None
+        gc.collect()  # Keras's models are full of cycles
         _trainer = Trainer(task)
     return _trainer
 
 
 def _same(a: Any, b: Any) -> bool:
-    return bool(
-        (a.seed, a.metric, a.epochs, a.cache, dict(a.images)) == (b.seed, b.metric, b.epochs, b.cache, dict(b.images))
+    """Whether two tasks of one run can share a trainer; folds differ in their rows and labels."""
+    plain = ("seed", "metric", "epochs", "patience", "views", "cache", "depths", "images")
+    return all(getattr(a, name) == getattr(b, name) for name in plain) and all(
+        np.array_equal(getattr(a, name)[split], getattr(b, name)[split])
+        for name in ("rows", "labels")
+        for split in ("train", "val")
     )
 
 
@@ -244,7 +252,9 @@ def release_alone() -> None:
         _alone = None
 
 
-def retrain(task: Any, config: TrialConfig, seed: int, checkpoint: Path, model_file: Path) -> Any:
+def retrain(
+    task: Any, config: TrialConfig, seed: int, checkpoint: Path | None = None, model_file: Path | None = None
+) -> Any:
     """In a worker: `Trainer.retrain` with this process's trainer."""
     return _trainer_for(task, 0).retrain(config, seed, checkpoint, model_file)
 

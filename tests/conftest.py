@@ -48,7 +48,7 @@ def make_task(toy_folder: Path, toy_weights: Any, tmp_path: Path) -> Callable[..
     from bench.task import Task
 
     source = folder_source(toy_folder)
-    stored = store_images(source, [SIZE], tmp_path / "store")[SIZE]
+    stored = store_images(source, [SIZE], tmp_path / "store").sizes[SIZE]
     rows = {split: rows_of(source.table, split) for split in ("train", "val")}
 
     def make(**changes: Any) -> Task:

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import cli
+from bench import RULES, cli
 from bench.metrics import METRICS
 from bench.models.backbones import BACKBONES
 from bench.rundir import write_json
 from bench.settings import RunSettings
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("run", "report", "evaluate", "predict")
+COMMANDS = ("run", "audit", "report", "evaluate", "predict")
 
 
 @pytest.fixture(autouse=True)
@@ -335,7 +335,8 @@ def test_a_resumed_run_takes_what_may_change_and_keeps_the_rest(place, images, m
         data=str(images), name="xray", budget=20, seed=5, output=place / "reports", cache=place / "cache"
     )
     text = (ROOT / "search_spaces" / "wide.yaml").read_text(encoding="utf-8")
-    make_run(place / "reports", "xray", settings=settings.model_dump(mode="json"), space={"name": "wide"})
+    about = {"settings": settings.model_dump(mode="json"), "space": {"name": "wide"}, "rules": RULES}
+    make_run(place / "reports", "xray", **about)
     (place / "reports" / "xray" / "space.yaml").write_text(text, encoding="utf-8")
     assert cli.main(["run", "--resume", "xray", "--budget", "30", "--jobs", "2", "--time-limit", "90"]) == 0
     resumed = seen[0].settings
@@ -343,6 +344,15 @@ def test_a_resumed_run_takes_what_may_change_and_keeps_the_rest(place, images, m
     assert resumed.data == str(images)
     assert seen[0].space.depths == (0, 1, 2, 3, 4, 5), "the space is the run's own copy"
     assert seen[0].run.path == Path("reports/xray")
+
+
+def test_a_run_under_other_rules_cannot_go_on(place, images, refusal):
+    settings = RunSettings(data=str(images), name="xray", output=place / "reports", cache=place / "cache")
+    about = {"settings": settings.model_dump(mode="json"), "space": {"name": "wide"}, "rules": RULES - 1}
+    make_run(place / "reports", "xray", **about)
+    text = (ROOT / "search_spaces" / "wide.yaml").read_text(encoding="utf-8")
+    (place / "reports" / "xray" / "space.yaml").write_text(text, encoding="utf-8")
+    assert f"version {RULES - 1} of the rules" in refusal("run", "--resume", "xray")
 
 
 @pytest.mark.parametrize(
@@ -429,7 +439,7 @@ def entries(text):
 def test_every_flag_has_a_default_and_an_example(command, capsys):
     found = entries(help_of(capsys, command))
     found.pop("--help")
-    assert "--output" in found
+    assert "--output" in found or command == "audit"
     for flag, text in found.items():
         assert "default:" in text, flag
         assert f"example: {flag}" in text, flag
@@ -456,7 +466,8 @@ def test_the_examples_in_the_help_can_be_given(place, images, capsys, monkeypatc
     seen = requests(monkeypatch)
     found = entries(help_of(capsys, "run"))
     examples = [re.search(r"example: (.*)\)$", text)[1] for flag, text in found.items() if flag != "--help"]
-    flags = [example for example in examples if example.split()[0] not in ("--data", "--resume", "--cache", "--output")]
+    elsewhere = ("--data", "--resume", "--cache", "--output", "--patient-pattern", "--splits")
+    flags = [example for example in examples if example.split()[0] not in elsewhere]
     for number, example in enumerate(flags):
         name = [] if example.startswith("--name") else ["--name", f"run{number}"]
         assert cli.main(["run", "--data", str(images), *name, *example.split()]) == 0, example

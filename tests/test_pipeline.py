@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import toys
 
 from bench.cli import main
-from bench.data.store import decode
+from bench.data.decode import decode, fit
 
 pytestmark = pytest.mark.end_to_end
 ROOT = Path(__file__).parents[1]
@@ -87,7 +88,7 @@ def test_a_run_from_end_to_end(command: Any, tmp_path: Path, capfd: pytest.Captu
     assert len(predictions) == 16
     model = keras.models.load_model(folder / "best_model.h5")
     source = Path(json.loads((folder / "run.json").read_text())["settings"]["data"])
-    images = [decode((source / name).read_bytes(), toys.SIZE)[0][..., :1] for name in predictions["image"]]
+    images = [fit(decode((source / name).read_bytes()).image, toys.SIZE, "squash") for name in predictions["image"]]
     found = model.predict(np.stack(images).astype("float32"), verbose=0)
     np.testing.assert_allclose(found, predictions[["prob_NORMAL", "prob_PNEUMONIA"]], atol=1e-5)
     winner = evaluation["models"][evaluation["winner"]]
@@ -120,6 +121,48 @@ def test_a_run_from_end_to_end(command: Any, tmp_path: Path, capfd: pytest.Captu
     assert command("run", "--resume", "toy") == 0
     assert ((folder / "trials.csv").stat().st_mtime_ns, (folder / "finalists.csv").stat().st_mtime_ns) == stamp
     assert command("run", "--resume", "toy", "--budget", "7") == 2
+
+
+def test_a_run_on_a_faulty_folder(
+    command: Any, tmp_path: Path, toy_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Faults are named and left out, what crosses leaves train, the run ends, and its splits serve another run."""
+    faulty = tmp_path / "faulty"
+    shutil.copytree(toy_folder, faulty)
+    train, test = sorted((faulty / "train" / "NORMAL").iterdir()), sorted((faulty / "test" / "NORMAL").iterdir())
+    train[0].write_bytes(train[0].read_bytes()[:100])
+    train[1].write_bytes(b"")
+    copy = train[2].with_name("IM-9001-0001.png")
+    shutil.copy(test[0], copy)
+    flags = ["--data", str(faulty), "--budget", "3", "--folds", "2", "--name"]
+    assert command("run", *flags, "stopped") == 2
+    refused = capfd.readouterr().err
+    assert "2 of 49 images of class 'NORMAL' (4.1%)" in refused
+    assert "--keep-going" in refused
+    assert not (tmp_path / "reports" / "stopped").exists()
+
+    assert command("run", *flags, "faulty", "--keep-going") == 0
+    folder = tmp_path / "reports" / "faulty"
+    kinds = {finding["kind"] for finding in json.loads((folder / "audit.json").read_text())["findings"]}
+    assert {"truncated", "empty", "exact", "moved"} <= kinds
+    table = pd.read_csv(folder / "splits.csv", keep_default_na=False).set_index("image")
+    assert len(table) == 97
+    reasons = table.loc[table["split"] == "", "reason"].to_dict()
+    assert set(reasons) == {path.relative_to(faulty).as_posix() for path in (train[0], train[1], copy)}
+    assert reasons[copy.relative_to(faulty).as_posix()] == "the same pixels are also in test"
+    scored = pd.read_csv(folder / "folds.csv")
+    assert scored.groupby("backbone")["fold"].apply(list).to_dict() == {"toy": [1, 2], "toy2": [1, 2]}
+    assert (scored["images_train"] + scored["images_val"] == (table["split"].isin(["train", "val"])).sum()).all()
+    assert "Truncated" in (folder / "report.html").read_text()
+
+    # resumed, it keeps its splits; and they can be taken over
+    written = (folder / "splits.csv").read_bytes()
+    assert command("run", "--resume", "faulty", "--budget", "4") == 0
+    assert (folder / "splits.csv").read_bytes() == written
+    taken = ["--splits", str(folder / "splits.csv"), "--seed", "9", "--keep-going", "--no-test"]
+    assert command("run", "--data", str(faulty), "--budget", "2", "--name", "again", *taken) == 0
+    again = pd.read_csv(tmp_path / "reports" / "again" / "splits.csv", keep_default_na=False).set_index("image")
+    pd.testing.assert_series_equal(again["split"], table["split"])
 
 
 def test_one_trial_at_a_time_repeats_exactly(command: Any, tmp_path: Path) -> None:

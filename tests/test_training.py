@@ -217,3 +217,33 @@ def test_a_finalist_without_augmentation_repeats_its_trial(
     assert [record.phase for record in finalist.epochs] == [record.phase for record in trial.epochs]
     assert scores(finalist) == pytest.approx(scores(trial), abs=5e-3)
     assert [record.loss for record in finalist.epochs] == pytest.approx([r.loss for r in trial.epochs], abs=5e-3)
+
+
+@pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
+def test_a_fold_takes_a_finalists_path_and_saves_nothing(
+    make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig
+) -> None:
+    task = make_task()
+    finalist = Trainer(task).retrain(config, 4, tmp_path / "d.weights.h5", tmp_path / "d.h5")
+    (tmp_path / "d.h5").unlink()
+    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "cache")}
+    fold = Trainer(task).retrain(config, 4)
+    assert scores(fold) == pytest.approx(scores(finalist), abs=1e-6)
+    assert (fold.best_epoch, fold.metrics) == (finalist.best_epoch, pytest.approx(finalist.metrics, abs=1e-6))
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "cache")} == before
+
+
+def test_a_fold_computes_the_views_of_its_warm_up_and_nothing_more(make_task: Callable[..., Any]) -> None:
+    import json
+
+    from bench.finalists import fold_task
+
+    task = make_task(views=4, epochs=2, patience=2)
+    assigned = np.resize([1, 1, 2, 2, 3, 3], 96)
+    one = fold_task(task, assigned, 2)
+    Trainer(one).retrain(DEEP, 4)
+    found = [json.loads(file.read_text()) for file in (task.cache / "features").glob("*/meta.json")]
+    assert {entry["depth"] for entry in found} == {0}  # the boundaries that a search would ask for are not kept
+    kinds = [(entry["split"], bool(entry["amounts"]), entry["view"]) for entry in found]
+    light = [("train", True, view) for view in range(2)]  # of four, for there are two epochs
+    assert sorted(kinds) == sorted([*light, ("train", False, 0), ("val", False, 0)])

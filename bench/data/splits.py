@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from bench.data.duplicates import Cluster, groups
 from bench.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
+PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
 VALIDATION_SHARE = 0.15
 TEST_SHARE = 0.20
 REFERENCE_AUC = 0.95
@@ -24,11 +26,21 @@ the differences a search has to see are smaller than that."""
 
 @dataclass
 class SplitReport:
-    """What was decided about the splits, for the audit and the reader."""
+    """What was decided about the splits, for the audit and the reader.
+
+    Attributes:
+        notes: the decisions, in sentences.
+        shared_patients: reading (``narrow``, ``wide``) -> pair of given splits -> patients in both.
+        moved: what left a split: ``from``, ``images``, ``reason``, ``files``.
+        on_validation: what became of the validation split, in a sentence; also among the notes.
+        merged: whether the given validation split was merged with train and drawn anew.
+    """
 
     notes: list[str] = field(default_factory=list)
-    shared_patients: dict[str, int] = field(default_factory=dict)
+    shared_patients: dict[str, dict[str, int]] = field(default_factory=dict)
     moved: list[dict[str, Any]] = field(default_factory=list)
+    on_validation: str = ""
+    merged: bool = False
 
 
 def auc_half_width(n_positive: int, n_negative: int, auc: float = REFERENCE_AUC) -> float:
@@ -59,61 +71,99 @@ def too_small(labels: pd.Series) -> bool:
     return half_width(labels) > WIDEST_HALF_WIDTH
 
 
-def assign_splits(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, SplitReport]:
-    """The table with every image in ``train``, ``val`` or ``test``, and a report of what was decided.
+def assign_splits(
+    table: pd.DataFrame,
+    seed: int,
+    *,
+    excluded: Mapping[int, str] | None = None,
+    clusters: Sequence[Cluster] = (),
+    test_share: float = TEST_SHARE,
+    val_share: float = VALIDATION_SHARE,
+    fixed: bool = False,
+) -> tuple[pd.DataFrame, SplitReport]:
+    """The table with every image in ``train``, ``val`` or ``test``, or in none, and a report of what was decided.
 
     Given splits are kept, except that a validation split too small to select by is merged with train and drawn
-    anew, and images of a patient who is also in a later split leave the earlier one (test is never touched).
+    anew, and images of a patient who is also in a later split, or of which that holds a duplicate, leave the earlier
+    one (test is never touched). Draws are stratified, and keep patients (read widely) and duplicates together.
 
     Args:
-        table: columns ``label``, ``patient``, ``patient_narrow``, ``split`` (empty where none is given).
+        table: columns ``image``, ``label``, ``patient``, ``patient_narrow``, ``split`` (empty where none is given); the
+            index counts from 0.
         seed: decides every draw.
+        excluded: row number -> why the image takes no part.
+        clusters: duplicates, by row number.
+        test_share: share of the images for a test split that is not given.
+        val_share: share of the others for a validation split that is not given, or too small.
+        fixed: keep a given validation split however small it is.
+
+    Returns:
+        the table with ``split`` filled, ``reason`` (why an image is in none; empty for the others) and ``group`` (what
+        was kept together), rows as they came.
 
     Raises:
-        ConfigError: if a class is missing from a split and cannot be drawn into it.
+        ConfigError: if a class has fewer than two patients, or is missing from a split and cannot be drawn into it.
     """
-    table, report = table.copy(), SplitReport()
-    report.shared_patients = shared_patients(table)
+    whole = table.assign(reason="", group=groups(table, clusters))
+    reasons = dict(excluded or {})
+    table, report = whole.drop(index=list(reasons)), SplitReport()
+    report.shared_patients = {
+        "narrow": shared_patients(table, "patient_narrow"),
+        "wide": shared_patients(table, "patient"),
+    }
+    _require_patients(whole, table)
     given = set(table["split"].unique())
+    _refuse_test_only(table)
     if "test" not in given:
         table["split"] = table["split"].replace("", "train")
-        later = _to_redraw(table) or "val" not in given
-        table = _draw(table, "train", "test", TEST_SHARE, seed, left=2 if later else 1)
+        later = "val" not in given or _to_redraw(table, val_share)
+        table = _draw(table, "train", "test", test_share, seed, left=2 if later else 1)
         report.notes.append(
-            f"No test split was given: {TEST_SHARE:.0%} of the images were drawn for it, patients kept together."
+            f"No test split was given: {test_share:.0%} of the images were drawn for it, patients kept together."
         )
     table["split"] = table["split"].replace("", "train")
     val = table[table["split"] == "val"]
-    complete = val["label"].nunique() == table["label"].nunique()
-    width = (
-        f"at an AUC of {REFERENCE_AUC} its 95 % interval would be ±{half_width(val['label']):.2f}" if complete else ""
-    )
-    if _to_redraw(table):
-        report.notes.append(
-            f"The given validation split of {len(val)} images is too small to select by "
-            f"({width or 'it lacks a class'}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it was merged with "
-            f"train, and {VALIDATION_SHARE:.0%} were drawn anew, stratified and with patients kept together."
-        )
+    redraw = not fixed and _to_redraw(table, val_share)
+    report.on_validation, report.merged = _on_validation(table, redraw, val_share, fixed), redraw
+    if report.on_validation:
+        report.notes.append(report.on_validation)
+    if redraw:
         table.loc[val.index, "split"] = "train"
-        val = val.iloc[:0]
-    elif len(val) and too_small(val["label"]):
-        report.notes.append(
-            f"The validation split of {len(val)} images is small: {width}. It was kept, for drawing "
-            f"{VALIDATION_SHARE:.0%} anew would give fewer; differences between configurations are uncertain."
-        )
-    elif not len(val):
-        report.notes.append(
-            f"No validation split was given: {VALIDATION_SHARE:.0%} of the training images were drawn for it, "
+    table = _part(table, clusters, report, reasons)
+    if redraw or not len(val):
+        table = _draw(table, "train", "val", val_share, seed)
+    _require_classes(table)
+    whole["split"] = table["split"].reindex(whole.index, fill_value="")
+    whole["reason"] = pd.Series(reasons, dtype=str).reindex(whole.index, fill_value="")
+    return whole, report
+
+
+def _on_validation(table: pd.DataFrame, redraw: bool, val_share: float, fixed: bool) -> str:
+    """What happens to the given validation split, in a sentence; empty if it is simply kept."""
+    val = table[table["split"] == "val"]
+    if not len(val):
+        return (
+            f"No validation split was given: {val_share:.0%} of the training images were drawn for it, "
             "patients kept together."
         )
-    table = _part_patients(table, report)
-    if not len(val):
-        table = _draw(table, "train", "val", VALIDATION_SHARE, seed)
-    _require_classes(table)
-    return table.reset_index(drop=True), report
+    complete = val["label"].nunique() == table["label"].nunique()
+    width = f"at an AUC of {REFERENCE_AUC} its 95 % interval would be ±{half_width(val['label']):.2f}"
+    if redraw:
+        return (
+            f"The given validation split of {len(val)} images is too small to select by "
+            f"({width if complete else 'it lacks a class'}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it was "
+            f"merged with train, and {val_share:.0%} were drawn anew, stratified and with patients kept together."
+        )
+    if complete and too_small(val["label"]):
+        why = "as wanted" if fixed else f"for drawing {val_share:.0%} anew would give fewer"
+        return (
+            f"The validation split of {len(val)} images is small: {width}. It was kept, {why}; differences between "
+            "configurations are uncertain."
+        )
+    return ""
 
 
-def _to_redraw(table: pd.DataFrame) -> bool:
+def _to_redraw(table: pd.DataFrame, val_share: float) -> bool:
     """Whether the given validation split lacks a class, or is too small and a drawn one would be larger."""
     val = table[table["split"] == "val"]
     if not len(val):
@@ -121,38 +171,56 @@ def _to_redraw(table: pd.DataFrame) -> bool:
     if val["label"].nunique() < table["label"].nunique():
         return True
     working = int(table["split"].isin(["train", "val"]).sum())
-    return too_small(val["label"]) and VALIDATION_SHARE * working > len(val)
+    return too_small(val["label"]) and val_share * working > len(val)
 
 
-def shared_patients(table: pd.DataFrame) -> dict[str, int]:
-    """Patients (read narrowly) who are in two of the given splits, counted by pair of splits."""
-    by_split = {split: set(table.loc[table["split"] == split, "patient_narrow"]) for split in SPLITS}
-    pairs = (("train", "val"), ("train", "test"), ("val", "test"))
-    return {f"{a}-{b}": len(by_split[a] & by_split[b]) for a, b in pairs if by_split[a] and by_split[b]}
+def shared_patients(table: pd.DataFrame, reading: str = "patient_narrow") -> dict[str, int]:
+    """Patients by a reading (a column) who are in two of the splits, counted by pair of splits."""
+    by_split = {split: set(table.loc[table["split"] == split, reading]) for split in SPLITS}
+    return {f"{a}-{b}": len(by_split[a] & by_split[b]) for a, b in PAIRS if by_split[a] and by_split[b]}
 
 
-def _part_patients(table: pd.DataFrame, report: SplitReport) -> pd.DataFrame:
-    """Drop from train (and val) the images of patients who are also in test (or val)."""
+def _part(
+    table: pd.DataFrame, clusters: Sequence[Cluster], report: SplitReport, reasons: dict[int, str]
+) -> pd.DataFrame:
+    """Drop from train (and val) the images of which test (or val) holds the patient or a duplicate."""
+    checks = (
+        (table["patient_narrow"], "their patients are", "its patient is"),
+        (_copies(clusters, "exact"), "the same pixels are", "the same pixels are"),
+        (_copies(clusters, "near"), "near duplicates of them are", "a near duplicate of it is"),
+    )
     for earlier, later in (("train", "test"), ("val", "test"), ("train", "val")):
-        patients = set(table.loc[table["split"] == later, "patient_narrow"])
-        crossing = (table["split"] == earlier) & table["patient_narrow"].isin(patients)
-        if crossing.any():
+        for identities, they, it in checks:
+            identity = identities[identities.index.isin(table.index)]
+            split = table.loc[identity.index, "split"]
+            crossing = identity.index[(split == earlier) & identity.isin(set(identity[split == later]))]
+            if not len(crossing):
+                continue
             names = table.loc[crossing, "image"].tolist()
-            reason = f"their patients are also in {later}"
+            reason = f"{they} also in {later}"
             report.moved.append({"from": earlier, "images": len(names), "reason": reason, "files": names})
-            report.notes.append(f"{len(names)} images left {earlier} because {reason}.")
-            table = table[~crossing]
+            report.notes.append(f"{len(names)} image{'s' * (len(names) > 1)} left {earlier} because {reason}.")
+            reasons.update(dict.fromkeys(map(int, crossing), f"{it} also in {later}"))
+            table = table.drop(index=crossing)
     return table
 
 
-def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int, left: int = 1) -> pd.DataFrame:
-    """Move about ``share`` of split ``source`` to ``target``, stratified, patients (read widely) whole.
+def _copies(clusters: Sequence[Cluster], kind: str) -> pd.Series:
+    """Row number -> number of its cluster, of the images that are in one of a kind."""
+    return pd.Series(
+        {row: number for number, cluster in enumerate(clusters) if cluster.kind == kind for row in cluster.rows},
+        dtype=object,
+    )
 
-    At least ``left`` patients of each class stay in ``source``.
+
+def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int, left: int = 1) -> pd.DataFrame:
+    """Move about ``share`` of split ``source`` to ``target``, stratified, groups whole.
+
+    At least ``left`` groups of each class stay in ``source``.
     """
     rows = table.index[table["split"] == source]
     part = table.loc[rows]
-    per_class = part.groupby("label")["patient"].nunique()
+    per_class = part.groupby("label")["group"].nunique()
     if per_class.min() < 1 + left:
         raise ConfigError(
             f"Class {per_class.idxmin()!r} has {per_class.min()} patient{'s' * (int(per_class.min()) > 1)} only, "
@@ -164,20 +232,22 @@ def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int
 
 
 def _fold(part: pd.DataFrame, share: float, seed: int, left: int) -> npt.NDArray[np.int64]:
-    """Positions of about ``share`` of the images: a fold that holds every class and leaves ``left`` patients of each.
+    """Positions of about ``share`` of the images: folds that hold every class and leave ``left`` groups of each.
 
     Raises:
-        ConfigError: if there is no such fold.
+        ConfigError: if there are no such folds.
     """
-    for folds in range(round(1 / share), 1, -1):
+    for folds in range(_fewest_folds(share), 1, -1):
+        together = max(1, round(share * folds))
         splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a class of fewer patients than folds is handled here
             try:
-                chosen = [fold for _, fold in splitter.split(np.zeros(len(part)), part["label"], part["patient"])]
+                chosen = [fold for _, fold in splitter.split(np.zeros(len(part)), part["label"], part["group"])]
             except ValueError:  # fewer images of every class than folds
                 continue
-        whole = [fold for fold in chosen if _serves(part, fold, left)]
+        joined = [np.concatenate([*chosen, *chosen][start : start + together]) for start in range(folds)]
+        whole = [fold for fold in joined if _serves(part, fold, left)]
         if whole:
             best = min(whole, key=lambda fold: abs(len(fold) - share * len(part)))
             return np.asarray(best, dtype=np.int64)
@@ -186,16 +256,41 @@ def _fold(part: pd.DataFrame, share: float, seed: int, left: int) -> npt.NDArray
     )
 
 
+def _fewest_folds(share: float) -> int:
+    """The fewest folds of which some are ``share`` of all, to a hundredth."""
+    return next(folds for folds in range(round(1 / share), 101) if abs(round(share * folds) / folds - share) <= 0.01)
+
+
 def _serves(part: pd.DataFrame, fold: npt.NDArray[np.int64], left: int) -> bool:
     inside = np.zeros(len(part), dtype=bool)
     inside[fold] = True
-    patients_left = part[~inside].groupby("label")["patient"].nunique()
+    patients_left = part[~inside].groupby("label")["group"].nunique()
     n_classes = part["label"].nunique()
     return bool(
         part.loc[inside, "label"].nunique() == n_classes
         and len(patients_left) == n_classes
         and patients_left.min() >= left
     )
+
+
+def _require_patients(whole: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Refuse a class of fewer than two patients: it could not be learnt and checked on different ones."""
+    patients = table.groupby("label")["group"].nunique().reindex(sorted(set(whole["label"])), fill_value=0)
+    if patients.min() < 2:
+        raise ConfigError(
+            f"Class {patients.idxmin()!r} has {('no patient', 'one patient only')[int(patients.min())]}; each class "
+            "needs at least two patients (images that are copies of each other count as one patient's)."
+        )
+
+
+def _refuse_test_only(table: pd.DataFrame) -> None:
+    known = set(table.loc[table["split"] != "test", "label"])
+    unknown = sorted(set(table.loc[table["split"] == "test", "label"]) - known)
+    if unknown:
+        raise ConfigError(
+            f"Class {unknown[0]!r} occurs in the test split only, so nothing can learn it; every class must occur in "
+            "train."
+        )
 
 
 def _require_classes(table: pd.DataFrame) -> None:
@@ -208,12 +303,12 @@ def _require_classes(table: pd.DataFrame) -> None:
 
 
 def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
-    """At most about ``max_images`` of train and val together, whole patients, stratified; test stays whole.
+    """At most about ``max_images`` of train and val together take part, whole patients, stratified; test stays whole.
 
     Raises:
         ConfigError: if so few images would leave a class out.
     """
-    working = table[table["split"] != "test"]
+    working = table[table["split"].isin(["train", "val"])]
     if max_images >= len(working):
         return table
     share = max_images / len(working)
@@ -227,7 +322,10 @@ def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
         sizes = part.groupby("patient").size().loc[order].cumsum()
         patients = order[: int((sizes <= max(wanted, 1)).sum()) or 1]
         kept += part.index[part["patient"].isin(patients)].tolist()
-    chosen = table.loc[sorted(kept + table.index[table["split"] == "test"].tolist())].reset_index(drop=True)
+    left_out = working.index.difference(kept)
+    chosen = table.copy()
+    chosen.loc[left_out, "split"] = ""
+    chosen.loc[left_out, "reason"] = f"not drawn by --max-images {max_images}"
     _require_classes(chosen)
     val = chosen[chosen["split"] == "val"]
     if val["label"].value_counts().min() < 2:
@@ -257,3 +355,41 @@ def describe(table: pd.DataFrame) -> dict[str, Any]:
         for split in SPLITS
         if len(part := table[table["split"] == split])
     }
+
+
+def folds(table: pd.DataFrame, k: int, seed: int) -> pd.Series:
+    """The fold, 1 to ``k``, of every image of train and val, and 0 for all others; stratified, patients whole.
+
+    Every fold holds every class, so what is left to train on without it does too.
+
+    Args:
+        table: columns ``label``, ``patient``, ``split``, and maybe ``group`` (patients joined with their duplicates),
+            which then stands in for ``patient``.
+        k: number of folds, at least 2.
+        seed: decides the draw.
+
+    Raises:
+        ConfigError: if a class has too few patients for so many folds.
+    """
+    part = table[table["split"].isin(["train", "val"])]
+    groups = part["group" if "group" in part else "patient"]
+    patients = groups.groupby(part["label"]).nunique()
+    fewest, scarcest = int(patients.min()), patients.idxmin()
+    if fewest < k:
+        accepted = f"at most {fewest} folds are possible" if fewest > 1 else "no folds are possible"
+        raise ConfigError(
+            f"Class {scarcest!r} has {fewest} patient{'s' * (fewest > 1)} in train and validation, too few for "
+            f"--folds {k}; {accepted}."
+        )
+    for attempt in range(10):  # of few patients, one draw may leave a class out of a fold and another not
+        splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed + attempt)
+        found = pd.Series(0, index=table.index, name="fold")
+        for number, (_, rows) in enumerate(splitter.split(part, part["label"], groups), start=1):
+            found[part.index[rows]] = number
+        classes = part["label"].groupby(found[part.index]).nunique()
+        if len(classes) == k and classes.min() == len(patients):
+            return found
+    raise ConfigError(
+        f"No {k} folds could be drawn that keep patients together and hold every class ({scarcest!r} has {fewest} "
+        "patients in train and validation); take fewer --folds."
+    )

@@ -1,33 +1,54 @@
-"""Every image decoded once into a memory-mapped uint8 array, one a size, kept between runs.
+"""Every image decoded once into memory-mapped uint8 arrays, one a size, beside what was found out on the way.
 
-A stored set lies in ``CACHE/store/KEY-SIZE/``: ``images.npy`` of shape (n_images, size, size, channels) and
-``meta.json``. The folder appears by one rename after both are whole, so what exists can be trusted.
+A stored set lies in ``CACHE/store/KEY/``: ``facts.csv``, a row an image, and ``SIZE-RESIZE.npy`` of shape
+(n_images, size, size, channels). Each appears by one rename when it is whole, so what exists can be trusted.
 """
 
+import csv
 import hashlib
-import io
-import json
 import os
+import pickle
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
-from bench.data.sources import ImageSet
-from bench.errors import ConfigError
+from bench.data.decode import (
+    DECODE_ERRORS,
+    FACTS,
+    Facts,
+    Pixels,
+    Resize,
+    content_hash,
+    decode,
+    facts_of,
+    fit,
+    problem_of,
+)
+from bench.data.readers import Content, Read
 
-FORMAT = 1
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.data.imageset import ImageSet
+
+FORMAT = 2
 ABANDONED_AFTER = 24 * 3600
 """Seconds after which a decoding counts as left behind by a crash."""
-Pixels = npt.NDArray[np.uint8]
+CHUNK = 64
+"""Images that a process decodes at a time."""
+FEW = 256
+"""So few images are decoded in this process: starting others takes longer."""
+PROBLEM = FACTS.index("problem")
+Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -35,166 +56,330 @@ class StoredImages:
     """One size of a stored set; cheap to send to another process, which opens the array itself.
 
     Attributes:
-        folder: where it lies.
+        file: where the array lies.
         size: height and width in pixels.
         channels: 1 if every image is grey, else 3.
-        fingerprint: hash of the content of all images, in order.
-        unreadable: (row, reason) of images that could not be decoded; their pixels are zero.
+        fingerprint: hash of names, labels and content of all images, in order.
     """
 
-    folder: Path
+    file: Path
     size: int
     channels: int
     fingerprint: str
-    unreadable: tuple[tuple[int, str], ...]
 
     def open(self) -> Pixels:
-        """The images, uint8 array of shape (n_images, size, size, channels), memory-mapped read-only."""
-        array: Pixels = np.load(self.folder / "images.npy", mmap_mode="r")
+        """The images, uint8 array of shape (n_images, size, size, channels), memory-mapped read-only.
+
+        The pixels of an image that could not be decoded are zero.
+        """
+        array: Pixels = np.load(self.file, mmap_mode="r")
         return array
 
 
-def decode(content: bytes, size: int) -> tuple[Pixels, bool]:
-    """One encoded image as uint8 RGB of shape (size, size, 3), and whether it is grey.
+@dataclass(frozen=True)
+class Stored:
+    """A stored set.
 
-    The orientation tag is applied; images of more than 8 bits a channel are windowed from their own minimum to
-    their own maximum; transparency is laid on black; the aspect ratio is squashed to a square.
-
-    Raises:
-        OSError, ValueError, SyntaxError: if the bytes are no image that Pillow reads.
+    Attributes:
+        folder: where it lies; what is derived from the facts alone may be kept there too.
+        facts: a row an image, columns as in `bench.data.decode.Facts`.
+        sizes: size in pixels -> the images at that size.
+        fingerprint: hash of names, labels and content of all images, in order.
+        changed: how many files were found to have changed although size and time had not (``verify``).
     """
-    with Image.open(io.BytesIO(content)) as opened:
-        opened.draft(None, (2 * size, 2 * size))
-        image = ImageOps.exif_transpose(opened)
-        image.load()
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _windowed(image)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
-    if pixels.ndim == 2:
-        return np.repeat(pixels[..., None], 3, axis=-1), True
-    grey = bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
-    return pixels, grey
+
+    folder: Path
+    facts: "pd.DataFrame"
+    sizes: Mapping[int, StoredImages]
+    fingerprint: str
+    changed: int = 0
 
 
-def _windowed(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, dtype=np.float64)
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite([low, high]).all():
-        raise ValueError("it holds values that are not finite")
-    scaled = (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
-    return Image.fromarray(scaled.round().astype(np.uint8))
-
-
-def store_key(images: ImageSet) -> str:
-    """Hash of what decides the stored arrays: the names in order, and each file's size and modification time."""
+def store_key(images: "ImageSet") -> str:
+    """Hash of what decides the stored set: the names in order, and each file's size and modification time."""
     listing = "\n".join(f"{name}\t{stamp}" for name, stamp in zip(images.table["image"], images.stamps, strict=True))
-    root = images.path if images.synthetic else str(Path(images.path).resolve())
+    named = images.synthetic or images.source == "medmnist"
+    root = images.path if named else str(Path(images.path).resolve())
     return hashlib.blake2b(f"{FORMAT}\n{root}\n{listing}".encode(), digest_size=12).hexdigest()
 
 
+def is_stored(images: "ImageSet", sizes: Iterable[int], resize: Resize, cache: Path) -> bool:
+    """Whether nothing would have to be decoded."""
+    folder = cache / "store" / store_key(images)
+    return _known_facts(folder) is not None and all(_array(folder, size, resize).is_file() for size in sizes)
+
+
 def store_images(
-    images: ImageSet,
-    sizes: list[int],
+    images: "ImageSet",
+    sizes: Iterable[int],
     cache: Path,
-    advance: Callable[[int], None] = lambda count: None,
-    threads: int | None = None,
-) -> dict[int, StoredImages]:
-    """The set at each of ``sizes``; what is not stored yet is decoded in one pass over the files.
+    advance: Advance = lambda count: None,
+    *,
+    resize: Resize = "squash",
+    verify: bool = False,
+    jobs: int | None = None,
+) -> Stored:
+    """The set at each of ``sizes``, and its facts; what is not stored yet is decoded in one pass over the files.
 
     Args:
         images: the set.
-        sizes: heights (= widths) in pixels.
+        sizes: heights (= widths) in pixels; none if only the facts are wanted.
         cache: folder for stored sets.
-        advance: called with the number of images just decoded.
-        threads: decoding threads; one a core by default.
-
-    Raises:
-        ConfigError: if no image can be decoded.
+        advance: called with the number of images just decoded, or compared.
+        resize: how images become square.
+        verify: whether to read every file and see if it is still what was decoded; if not, all are decoded again.
+        jobs: decoding processes; by default one a core, and this process alone for a few images.
     """
-    key = store_key(images)
-    folders = {size: cache / "store" / f"{key}-{size}" for size in sorted(set(sizes))}
-    missing = [size for size, folder in folders.items() if not (folder / "meta.json").is_file()]
-    if missing:
-        _decode_all(images, {size: folders[size] for size in missing}, advance, threads or os.cpu_count() or 1)
-    return {size: _open(folder, size) for size, folder in folders.items()}
+    import joblib
+
+    folder = cache / "store" / store_key(images)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sizes = sorted(set(sizes))
+    jobs = jobs or (1 if len(images.table) <= FEW else joblib.cpu_count())
+    decoded_before = (folder / "facts.csv").is_file()
+    facts, changed = _known_facts(folder), 0
+    if verify and facts is not None:
+        changed = _count_changed(images, facts, folder, advance, jobs)
+        if changed:
+            facts = None
+    missing = [size for size in sizes if facts is None or not _array(folder, size, resize).is_file()]
+    if facts is not None and missing:
+        agrees = _decode_all(images, facts["problem"].tolist(), missing, resize, folder, advance, jobs)
+        facts = facts if agrees else None
+    if facts is None:
+        if decoded_before:
+            _forget(folder)
+        _decode_all(images, None, sizes, resize, folder, advance, jobs)
+        facts = _read_facts(folder)
+    fingerprint = _fingerprint(images, facts)
+    stored = {}
+    for size in sizes:
+        shape = np.load(_array(folder, size, resize), mmap_mode="r").shape
+        stored[size] = StoredImages(_array(folder, size, resize), size, shape[-1], fingerprint)
+    return Stored(folder, facts, stored, fingerprint, changed)
 
 
-def _open(folder: Path, size: int) -> StoredImages:
-    meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
-    unreadable = tuple((int(row), str(reason)) for row, reason in meta["unreadable"])
-    return StoredImages(folder, size, meta["channels"], meta["fingerprint"], unreadable)
+def _array(folder: Path, size: int, resize: Resize) -> Path:
+    return folder / f"{size}-{resize}.npy"
 
 
-def _decode_all(images: ImageSet, folders: dict[int, Path], advance: Callable[[int], None], threads: int) -> None:
-    n_images = len(images.table)
-    parent = next(iter(folders.values())).parent
-    parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(".decoding-*"):
+def _forget(folder: Path) -> None:
+    """Remove facts that no longer hold, and all that was made with or from them."""
+    (folder / "facts.csv").unlink(missing_ok=True)
+    for file in folder.glob("*.npy"):
+        file.unlink(missing_ok=True)
+
+
+def _known_facts(folder: Path) -> "pd.DataFrame | None":
+    """The stored facts, unless there are none, or a file could not even be read: that may have passed."""
+    if not (folder / "facts.csv").is_file():
+        return None
+    facts = _read_facts(folder)
+    return None if (facts["problem"] == "no access").any() else facts
+
+
+def _read_facts(folder: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    texts = {name: str for name in FACTS if Facts.__annotations__[name] is str}
+    return pd.read_csv(folder / "facts.csv", dtype=texts, keep_default_na=False)
+
+
+def _fingerprint(images: "ImageSet", facts: "pd.DataFrame") -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, label, content in zip(images.table["image"], images.table["label"], facts["content"], strict=True):
+        digest.update(f"{name}\t{label}\t{content}\n".encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for what is in the making, gone at the end; what a crash has left is removed first."""
+    for left in folder.glob(".decoding-*"):
         if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
             shutil.rmtree(left, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".decoding-", dir=parent))
+    scratch = Path(tempfile.mkdtemp(prefix=".decoding-", dir=folder))
     try:
-        arrays = {
-            size: np.lib.format.open_memmap(
-                scratch / f"{size}.npy", mode="w+", dtype=np.uint8, shape=(n_images, size, size, 3)
-            )
-            for size in folders
-        }
-        hashes: list[bytes] = [b""] * n_images
-        grey = np.ones(n_images, dtype=bool)
-        unreadable: list[tuple[int, str]] = []
-
-        def work(row: int) -> tuple[int, str] | None:
-            try:
-                content = images.read(row)
-                hashes[row] = hashlib.blake2b(content, digest_size=16).digest()
-                for size, array in arrays.items():
-                    array[row], grey[row] = decode(content, size)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                return row, f"{type(error).__name__}: {error}"
-            return None
-
-        with ThreadPoolExecutor(threads) as pool:
-            for failure in pool.map(work, range(n_images)):
-                if failure:
-                    unreadable.append(failure)
-                advance(1)
-        if len(unreadable) == n_images:
-            raise ConfigError(f"None of the {n_images} images in {images.path} can be decoded ({unreadable[0][1]}).")
-        channels = 1 if grey.all() else 3
-        digest = hashlib.blake2b(digest_size=16)
-        for name, label, content_hash in zip(images.table["image"], images.table["label"], hashes, strict=True):
-            digest.update(f"{name}\t{label}\t".encode() + content_hash)
-        for size, folder in folders.items():
-            target = scratch / f"whole-{size}"
-            target.mkdir()
-            _finish_array(scratch / f"{size}.npy", arrays.pop(size), channels, target / "images.npy")
-            meta = {"channels": channels, "fingerprint": digest.hexdigest(), "unreadable": unreadable}
-            (target / "meta.json").write_text(json.dumps(meta))
-            _publish(target, folder)
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _finish_array(drawn: Path, array: Pixels, channels: int, path: Path) -> None:
-    """Move the decoded array to ``path``, keeping one channel where all three are equal in every image."""
-    if channels == 3:
-        array.flush()  # type: ignore[attr-defined]
-        drawn.rename(path)
-        return
-    single = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(*array.shape[:3], 1))
-    for start in range(0, len(array), 256):
-        single[start : start + 256] = array[start : start + 256, ..., :1]
-    single.flush()
+@dataclass(frozen=True)
+class _Work:
+    """What the decoding processes share.
+
+    Attributes:
+        reader: file that the pickled reader lies in.
+        sizes: wanted sizes in pixels.
+        resize: how images become square.
+        scratch: folder of the arrays in the making.
+        header: bytes before the first image of each array.
+        with_facts: whether the facts are wanted.
+    """
+
+    reader: Path
+    sizes: tuple[int, ...]
+    resize: Resize
+    scratch: Path
+    header: Mapping[tuple[int, int], int]
+    with_facts: bool
 
 
-def _publish(target: Path, folder: Path) -> None:
+def _draft(scratch: Path, size: int, channels: int) -> Path:
+    return scratch / f"{size}-{channels}.npy"
+
+
+def _decode_all(
+    images: "ImageSet",
+    known: Sequence[str] | None,
+    sizes: Sequence[int],
+    resize: Resize,
+    folder: Path,
+    advance: Advance,
+    jobs: int,
+) -> bool:
+    """Decode every image once, in order; grey ones and coloured ones go to arrays of one and of three channels.
+
+    Args:
+        known: each image's problem by the facts that are stored; None if these are wanted too.
+
+    Returns:
+        whether the problems were those known; if not, nothing was stored.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _scratch(folder) as scratch:
+        problems, coloured = _to_drafts(images, known is None, sizes, resize, scratch, advance, jobs)
+        if known is not None and problems != known:
+            return False
+        channels = 3 if coloured.any() else 1
+        for size in sizes:
+            if channels == 3:
+                _fill_grey(scratch, size, ~coloured)
+        if known is None:  # first, so that an array without facts is never left
+            (scratch / "facts.csv").replace(folder / "facts.csv")
+        for size in sizes:
+            _draft(scratch, size, channels).replace(_array(folder, size, resize))
+    return True
+
+
+def _to_drafts(
+    images: "ImageSet",
+    with_facts: bool,
+    sizes: Sequence[int],
+    resize: Resize,
+    scratch: Path,
+    advance: Advance,
+    jobs: int,
+) -> tuple[list[str], npt.NDArray[np.bool_]]:
+    """Arrays and facts in ``scratch``; the problem of each image, and whether it is coloured."""
+    n_images = len(images.table)
+    header = {}
+    for size in sizes:
+        for channels in (1, 3):  # sparse files: an array that nothing is written to takes no space
+            shape = (n_images, size, size, channels)
+            with _draft(scratch, size, channels).open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                header[size, channels] = file.tell()
+                file.truncate(file.tell() + n_images * size * size * channels)
+    coloured = np.zeros(n_images, dtype=bool)
+    problems: list[str] = []
+    with images.reader.opened(scratch) as read, (scratch / "facts.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(FACTS)
+        work = _Work(_pickled(read, scratch), tuple(sizes), resize, scratch, header, with_facts)
+        for facts, colours in _in_chunks(_decode_chunk, work, n_images, jobs):
+            writer.writerows(facts)
+            coloured[len(problems) : len(problems) + len(colours)] = colours
+            problems += [fact[PROBLEM] for fact in facts]
+            advance(len(colours))
+    return problems, coloured
+
+
+def _pickled(read: Read, scratch: Path) -> Path:
+    """The reader in a file: names of many images are not sent with each chunk again."""
+    path = scratch / "reader.pickle"
+    path.write_bytes(pickle.dumps(read))
+    return path
+
+
+@lru_cache(maxsize=1)
+def _reader(path: Path) -> Read:
+    read: Read = pickle.loads(path.read_bytes())  # written by `_pickled`, a moment ago
+    return read
+
+
+def _in_chunks(function: Callable[..., Any], work: Any, n_images: int, jobs: int) -> Iterator[Any]:
+    """``function(work, rows)`` of each chunk of rows, in order, in processes of their own."""
+    import joblib
+
+    chunk = min(CHUNK, -(-n_images // (4 * jobs)))
+    chunks = [range(start, min(start + chunk, n_images)) for start in range(0, n_images, chunk)]
+    with joblib.parallel_config(backend="loky", idle_worker_timeout=30):
+        tasks = (joblib.delayed(function)(work, rows) for rows in chunks)
+        yield from joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="4*n_jobs", batch_size=1)(tasks)
+
+
+def _decode_chunk(work: _Work, rows: range) -> tuple[list[tuple[Any, ...]], list[bool]]:
+    """In a decoding process: some images written to the arrays; their facts, and which are coloured."""
+    read = _reader(work.reader)
+    facts, coloured = [], []
+    files = {key: os.open(_draft(work.scratch, *key), os.O_WRONLY) for key in work.header}
     try:
-        target.rename(folder)
-    except OSError:
-        if not (folder / "meta.json").is_file():  # not just another run that was faster
-            raise
+        for row in rows:
+            known, pixels = _decode_one(read, row, work)
+            facts.append(astuple(known))
+            coloured.append(bool(pixels) and pixels[0].shape[-1] == 3)
+            for size, array in zip(work.sizes, pixels, strict=bool(pixels)):
+                key = (size, array.shape[-1])
+                os.pwrite(files[key], np.ascontiguousarray(array).data, work.header[key] + row * array.size)
+    finally:
+        for file in files.values():
+            os.close(file)
+    return facts, coloured
+
+
+def _decode_one(read: Read, row: int, work: _Work) -> tuple[Facts, list[Pixels]]:
+    content: Content | None = None
+    try:
+        content = read(row)
+        decoded = decode(content)
+        facts = facts_of(content, decoded) if work.with_facts else Facts()
+        return facts, [fit(decoded.image, size, work.resize) for size in work.sizes]
+    except DECODE_ERRORS as error:
+        return problem_of(error, content), []
+
+
+def _fill_grey(scratch: Path, size: int, grey: Any) -> None:
+    """Copy the grey images of a coloured set to its array of three channels."""
+    if not grey.any():
+        return
+    single = np.load(_draft(scratch, size, 1), mmap_mode="r")
+    three = np.load(_draft(scratch, size, 3), mmap_mode="r+")
+    for start in range(0, len(grey), 256):
+        rows = start + np.flatnonzero(grey[start : start + 256])
+        three[rows] = np.repeat(single[rows], 3, axis=-1)
+    three.flush()
+
+
+def _count_changed(images: "ImageSet", facts: "pd.DataFrame", folder: Path, advance: Advance, jobs: int) -> int:
+    """How many images are not what they were when they were decoded."""
+    changed, rows = 0, 0
+    with _scratch(folder) as scratch, images.reader.opened(scratch) as read:
+        known = facts["content"].tolist()
+        for hashes in _in_chunks(_hash_chunk, _pickled(read, scratch), len(facts), jobs):
+            changed += sum(a != b for a, b in zip(hashes, known[rows : rows + len(hashes)], strict=True))
+            rows += len(hashes)
+            advance(len(hashes))
+    return changed
+
+
+def _hash_chunk(reader: Path, rows: range) -> list[str]:
+    """In a process: the content hashes of some images; that of a file that cannot be read is empty."""
+    read, hashes = _reader(reader), []
+    for row in rows:
+        try:
+            hashes.append(content_hash(read(row)))
+        except OSError:
+            hashes.append("")
+    return hashes

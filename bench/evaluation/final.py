@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.data.splits import labels_of, rows_of
-from bench.data.store import Pixels, StoredImages
+from bench.data.decode import Pixels
+from bench.data.store import StoredImages
 from bench.evaluation.calibration import apply_temperature, fit_temperature, youden_threshold
 from bench.evaluation.scoring import DRAWS, LEVEL, score_model
 from bench.metrics import Metric
@@ -35,6 +36,7 @@ class Scene:
         images: backbone name -> the stored set at that backbone's size, rows as in ``table``.
         metric: the run's metric.
         seed: of the run.
+        resize: how images become square.
     """
 
     table: pd.DataFrame
@@ -42,6 +44,7 @@ class Scene:
     images: Mapping[str, StoredImages]
     metric: Metric
     seed: int
+    resize: str = "squash"
 
     def rows(self, split: str) -> npt.NDArray[np.int64]:
         """Row numbers of a split."""
@@ -98,7 +101,7 @@ def decide(
                 "width": stored.size,
                 "channels": stored.channels,
                 "range": [0, 255],
-                "resize": "squash",
+                "resize": scene.resize,
             },
             "config": {
                 str(key).removeprefix("config_"): None if pd.isna(value) else value

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sk
 
-from bench.evaluation.uncertainty import intervals
 from bench.metrics import METRICS, Labels, Scores
+from bench.uncertainty import intervals
 
 DRAWS = 2000
 LEVEL = 0.95

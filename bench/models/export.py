@@ -4,14 +4,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from bench.data.store import decode
+from bench.data.decode import DECODE_ERRORS, Resize, decode, fit
 from bench.device import quiet
 from bench.errors import ConfigError
 
@@ -85,7 +85,7 @@ def check_in_fresh_process(model_file: Path, images: npt.NDArray[np.uint8], expe
     return difference
 
 
-def load_images(paths: list[Path], size: int, channels: int) -> npt.NDArray[np.uint8]:
+def load_images(paths: Sequence[Path], size: int, channels: int, resize: Resize = "squash") -> npt.NDArray[np.uint8]:
     """Images decoded as a run decodes them: uint8 array of shape (n_images, size, size, channels).
 
     Raises:
@@ -94,11 +94,10 @@ def load_images(paths: list[Path], size: int, channels: int) -> npt.NDArray[np.u
     images = []
     for path in paths:
         try:
-            pixels, _ = decode(path.read_bytes(), size)
-        except (OSError, ValueError, SyntaxError):
-            raise ConfigError(f"{path} is not an image that can be read.") from None
-        grey = channels == 1
-        images.append(np.asarray(Image.fromarray(pixels).convert("L"))[..., None] if grey else pixels)
+            image = decode(path.read_bytes()).image
+        except DECODE_ERRORS as error:
+            raise ConfigError(f"{path} is not an image that can be read ({error}).") from None
+        images.append(fit(image.convert("L" if channels == 1 else "RGB"), size, resize))
     return np.stack(images)
 
 

@@ -43,6 +43,35 @@ class Points:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """A long list, such as file names, folded away under ``summary``; ``rest`` says where to find what it omits."""
+
+    kind: ClassVar[str] = "listing"
+    summary: str
+    items: Sequence[str]
+    rest: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found; ``severity`` says in a word how grave it is, ``level`` how it is coloured."""
+
+    severity: str
+    level: str
+    heading: str
+    text: str
+    files: Listing | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found, the gravest first."""
+
+    kind: ClassVar[str] = "findings"
+    items: Sequence[Finding]
+
+
+@dataclass(frozen=True)
 class Code:
     """Text to be copied as it stands; ``label`` says what it is."""
 
@@ -78,7 +107,8 @@ class Cell:
 class Column:
     """A column of a table: where its value lies, its title, and how it is shown.
 
-    ``low`` and ``high`` name the columns of its interval, where it has one.
+    ``low`` and ``high`` name the columns of its interval, where it has one, and ``below`` that of any other text that
+    stands below it.
     """
 
     name: str
@@ -87,13 +117,15 @@ class Column:
     numeric: bool = True
     low: str = ""
     high: str = ""
+    below: str = ""
 
     def cell(self, row: "pd.Series[Any]") -> Cell:
         """The cell of ``row``."""
         value = row.get(self.name)
         if self.low:
             return Cell(self.show(value), _sort(value), wording.interval(row.get(self.low), row.get(self.high)))
-        return Cell(self.show(value), _sort(value) if self.numeric else "")
+        below = str(row.get(self.below) or "") if self.below else ""
+        return Cell(self.show(value), _sort(value) if self.numeric else "", below)
 
 
 @dataclass(frozen=True)
@@ -110,7 +142,7 @@ class Table:
     folded: bool = False
 
 
-Block = Paragraph | Missing | Heading | Points | Code | Picture | Table
+Block = Paragraph | Missing | Heading | Points | Listing | Findings | Code | Picture | Table
 
 
 @dataclass(frozen=True)
@@ -134,6 +166,20 @@ def pairs(values: dict[str, Any], caption: str, key: str, value: str, **options:
     data = pd.DataFrame({"key": list(values), "value": [str(shown) for shown in values.values()]}, dtype="object")
     columns = [Column("key", key, numeric=False), Column("value", value, numeric=False)]
     return table(data, caption, columns, **options)
+
+
+MOST_LISTED = 50
+"""Files, or rows, that the page lists of one kind; the file that they come from has them all."""
+
+
+def listing(files: Sequence[Any], singular: str = "file", plural: str = "") -> list[Listing]:
+    """The first of ``files``, a part of audit.json, folded away; nothing where there are none."""
+    if not files:
+        return []
+    summary = wording.counted(len(files), singular, plural)
+    rest = f"These are the first {MOST_LISTED} of {wording.count(len(files))}; audit.json lists all."
+    shown = [wording.text(name) for name in files[:MOST_LISTED]]
+    return [Listing(summary, shown, rest if len(files) > MOST_LISTED else "")]
 
 
 def parameter_columns() -> list[Column]:

@@ -1,16 +1,30 @@
 """What to beware of in a run: each caution is a check of the files that leaves one sentence where it applies."""
 
+from collections.abc import Callable, Sequence
+
 from bench.report import results, tables, wording
-from bench.report.files import RunFiles, mapping
-from bench.report.names import backbone, joined, metric_words
+from bench.report.files import RunFiles, listed, mapping
+from bench.report.names import backbone, joined, metric_words, present
 from bench.report.summary import FEW_IMAGES, FEW_TRIALS, counts, winner_model
 from bench.report.wording import counted
 
 
 def cautions(files: RunFiles) -> list[str]:
     """The sentences that apply to this run, the most important first."""
-    checks = (_failed, _unfinished, _close, _opened_again, _few_images, _few_trials, _uneven, _selection, _internal)
+    first = (_failed, _unfinished, _close, _opened_again)
+    then = (_few_images, _few_trials, _uneven, _selection, _internal)
+    return [*_said(first, files), *_data(files), *_said(then, files)]
+
+
+def _said(checks: Sequence[Callable[[RunFiles], str]], files: RunFiles) -> list[str]:
     return [sentence for check in checks if (sentence := check(files))]
+
+
+def _data(files: RunFiles) -> list[str]:
+    """What the audit warns of, in its own words: shortcuts, patients, copies, labels, images left out."""
+    findings = listed(mapping(files.audit).get("findings"))
+    grave = [entry for entry in findings if entry.get("severity") in ("stop", "warning")]
+    return [str(entry["text"]) for entry in grave if present(entry.get("text"))]
 
 
 def _failed(files: RunFiles) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench.errors import ConfigError
 from bench.metrics import METRICS, Metric
-from bench.report.names import PARAMETERS, STATES
+from bench.report.names import PARAMETERS, STATES, joined
 from bench.report.wording import counted
 from bench.rundir import RunDir
 
@@ -37,6 +37,8 @@ class RunFiles:
     trials: pd.DataFrame | None = None
     epochs: pd.DataFrame | None = None
     finalists: pd.DataFrame | None = None
+    folds: pd.DataFrame | None = None
+    """A row a finalist and fold; None where the run asked for none, which is no problem."""
     splits: pd.DataFrame | None = None
     predictions: pd.DataFrame | None = None
     evaluation: dict[str, Any] | None = None
@@ -84,6 +86,16 @@ def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def listed(value: Any) -> list[Any]:
+    """``value`` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def has_format(audit: dict[str, Any]) -> bool:
+    """Whether audit.json says its format, and so holds findings; those of the first runs do not."""
+    return audit.get("format") is not None
+
+
 def read(run: RunDir) -> RunFiles:
     """Every file of ``run`` that can be read, and a sentence for each that cannot."""
     files = RunFiles(opened=run.evaluation.exists())
@@ -94,8 +106,9 @@ def read(run: RunDir) -> RunFiles:
     files.trials = _trials(run.trials, files)
     files.epochs = _epochs(run.epochs, files)
     files.finalists = _finalists(run.finalists, files)
+    files.folds = _folds(run.folds, files)
     files.splits = _table(run.splits, files, ["image", "label", "split"], "the data stage has not finished")
-    files.audit = _json(run.audit, files, "the data have not been audited")
+    files.audit = _audit(run.audit, files)
     files.evaluation = _json(run.evaluation, files, _sealed(run))
     why = "it is written when the test split is opened"
     files.predictions = _table(run.predictions_test, files, ["image", "label"], why)
@@ -134,9 +147,47 @@ def _json(path: Path, files: RunFiles, why: str) -> dict[str, Any] | None:
     return None
 
 
+AUDIT: dict[str, type] = {
+    "classes": list,
+    "findings": list,
+    "left_out": list,
+    "patients": dict,
+    "shared_patients": dict,
+    "duplicates": list,
+    "moved": list,
+    "splits": dict,
+    "by_class": dict,
+    "shortcut": dict,
+    "notes": list,
+}
+"""What the parts of audit.json are made of; lists, but those of texts, are of objects."""
+
+
+def _audit(path: Path, files: RunFiles) -> dict[str, Any] | None:
+    """audit.json without the parts of it that are not what they should be; those are named."""
+    content = _json(path, files, "the data have not been audited")
+    if content is None:
+        return None
+    whole, broken = dict(content), []
+    for name, kind in AUDIT.items():
+        part = content.get(name)
+        if part is None:
+            continue
+        if not isinstance(part, kind):
+            broken.append(name)
+            del whole[name]
+        elif isinstance(part, list) and name not in ("classes", "notes"):
+            whole[name] = [entry for entry in part if isinstance(entry, dict)]
+            if len(whole[name]) < len(part):
+                broken.append(f"{len(part) - len(whole[name])} of {name}")
+    if broken:
+        files.problems[path.name] = f"audit.json has parts that cannot be read and are left out: {joined(broken)}."
+    return whole
+
+
 def _table(path: Path, files: RunFiles, needed: list[str], why: str) -> pd.DataFrame | None:
     """A CSV file with at least the columns ``needed``; names and labels are never taken for numbers or NaN."""
-    kept = dict.fromkeys(("image", "label", "patient", "split", "reason"), "str")
+    kept = dict.fromkeys(("image", "label", "patient", "patient_wide", "split", "reason"), "str")
     try:
         table = pd.read_csv(path, dtype=kept, keep_default_na=False, na_values=[""])
         absent = [name for name in needed if name not in table]
@@ -199,9 +250,22 @@ def _finalists(path: Path, files: RunFiles) -> pd.DataFrame | None:
     if table is None:
         return None
     more = [*CONFIG, *SCORES, "seed", "trial", "reason", "winner", "trial_score", "seconds"]
+    more += ["folds", "fold_mean", "fold_sd"]
     table = _numbers(_with_columns(table, more), _TEXTS)
     table["winner"] = table["winner"].astype("str").str.lower().isin(["true", "1", "1.0"])
     return _whole_rows(table, path, files, ["backbone"])
+
+
+def _folds(path: Path, files: RunFiles) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    table = _table(path, files, ["backbone", "fold", "state"], "")
+    if table is None:
+        return None
+    more = ["images_train", "images_val", "patients_val", "best_epoch", "epochs", "seconds", "reason"]
+    return _whole_rows(
+        _numbers(_with_columns(table, [*CONFIG, *SCORES, *more]), _TEXTS), path, files, ["backbone", "fold"]
+    )
 
 
 def _gallery(path: Path, files: RunFiles) -> Gallery | None:

@@ -71,10 +71,13 @@ def roc(predictions: Frame, classes: list[str]) -> Frame:
     return pd.concat(curves, ignore_index=True)
 
 
-def shared_patients(splits: Frame) -> int:
-    """How many patients have images in more than one split; 0 is how it should be."""
-    known = splits.dropna(subset=["patient"])
-    return int((known.groupby("patient")["split"].nunique() > 1).sum())
+def shared_patients(splits: Frame, patient: str = "patient") -> int:
+    """How many patients have images in more than one split; 0 is how it should be.
+
+    Images without a split take no part. ``patient`` is the column that names the patients.
+    """
+    known = splits.dropna(subset=[patient, "split"])
+    return int((known.groupby(patient)["split"].nunique() > 1).sum())
 
 
 def operating_point(model: dict[str, Any], classes: list[str]) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ from bench.metrics import METRICS, Metric
 from bench.report import figures_results, figures_training, tables, wording
 from bench.report.blocks import Block, Column, Heading, Missing, Paragraph, Section, Table, parameter_columns, table
 from bench.report.files import mapping
-from bench.report.names import backbone, joined, metric_words
+from bench.report.names import backbone, joined, metric_words, state
 from bench.report.page import Page
 from bench.report.summary import winner_name
 from bench.report.wording import counted
@@ -23,17 +23,24 @@ def comparison(page: Page) -> Section:
     if files.finalists is None or not len(files.finalists):
         return Section("comparison", TITLE, blocks or [Missing("finalists.csv holds no finalist.")])
     rows = tables.finalists(files.finalists, files.evaluation, page.metric)
-    blocks += [_lead(page.metric), _on_validation(rows, page.metric), *_failed(rows), _configurations(rows)]
+    blocks += [_lead(page, rows), _on_validation(rows, page.metric), *_failed(rows), *_folds(page, rows)]
+    blocks.append(_configurations(rows))
     blocks.append(Heading("On the internal test"))
     blocks += page.problems("evaluation.json") if files.evaluation is None else _on_test(page, list(rows["backbone"]))
     blocks += [Heading("Training of the finalists"), *_curves(page)]
     return Section("comparison", TITLE, blocks)
 
 
-def _lead(metric: Metric) -> Paragraph:
+def _lead(page: Page, rows: pd.DataFrame) -> Paragraph:
+    words = metric_words(page.metric)
+    chosen = (
+        f"The winner was chosen by the mean validation {words} over {counted(rows['folds'].max(), 'fold')}"
+        if rows["fold_mean"].notna().any()
+        else f"The finalist with the best validation {words} wins"
+    )
     return Paragraph(
         "The best configuration of each backbone was trained again from the start, with fresh augmentation in every "
-        f"epoch. The finalist with the best validation {metric_words(metric)} wins; the test split has no say in that."
+        f"epoch. {chosen}; the test split has no say in that."
     )
 
 
@@ -48,10 +55,16 @@ def _marked(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[int]]:
 
 def _on_validation(rows: pd.DataFrame, metric: Metric) -> Table:
     shown, marked = _marked(rows)
+    folds = rows["fold_mean"].notna().any()
+    shown["over_folds"] = [
+        wording.with_spread(mean, sd) for mean, sd in zip(rows["fold_mean"], rows["fold_sd"], strict=True)
+    ]
     columns = [
         Column("model", "Finalist", numeric=False),
         Column("trial_score", f"{metric.title} in the search", wording.score),
         Column("score", f"{metric.title} retrained", wording.score, low="lowest", high="highest"),
+        *([Column("over_folds", f"{metric.title} over the folds, mean ± SD")] if folds else []),
+        *([Column("folds", "Folds", wording.count)] if folds else []),
         Column("change", "Change", wording.signed),
         Column("seeds", "Seeds", wording.count),
         Column("trial", "From trial", wording.count),
@@ -62,6 +75,11 @@ def _on_validation(rows: pd.DataFrame, metric: Metric) -> Table:
         "the seeds, with the lowest and the highest below. A score that gets worse when retrained was partly "
         "luck."
     )
+    if folds:
+        caption += (
+            " Over the folds: mean ± standard deviation of the validation scores. The folds share training images, so "
+            "the deviation is a spread, and no confidence interval."
+        )
     return table(shown, caption, columns, marked=marked)
 
 
@@ -79,6 +97,37 @@ def _failed(rows: pd.DataFrame) -> list[Missing]:
         )
         for _, row in rows[rows["failed"] > 0].iterrows()
     ]
+
+
+def _folds(page: Page, finalists: pd.DataFrame) -> list[Block]:
+    """Every fold of every finalist, folded away; nothing where the run asked for no folds."""
+    blocks: list[Block] = [*page.problems("folds.csv")]
+    if page.files.folds is None:
+        return blocks
+    rows = tables.fold_scores(page.files.folds, finalists)
+    if not len(rows):
+        return blocks
+    rows = rows.assign(model=rows["backbone"].map(backbone), ended=rows["state"].map(state))
+    metrics = [METRICS[name] for name in dict.fromkeys([page.metric.name, "auc", "accuracy"])]
+    columns = [
+        Column("model", "Finalist", numeric=False),
+        Column("fold", "Fold", wording.count),
+        *(Column(tables.column(metric), metric.title, wording.score) for metric in metrics),
+        Column("images_train", "Training images", wording.count),
+        Column("images_val", "Validation images", wording.count),
+        Column("patients_val", "Validation patients", wording.count),
+        Column("best_epoch", "Best epoch", wording.count),
+        Column("epochs", "Epochs", wording.count),
+        Column("seconds", "Time", wording.seconds),
+        Column("ended", "State", numeric=False),
+        Column("reason", "Reason", numeric=False),
+    ]
+    failed = rows[rows["state"] == "failed"]
+    blocks += [
+        Missing(f"{counted(number, 'fold')} of {name} failed; the folds below give the reasons.")
+        for name, number in failed["model"].value_counts(sort=False).items()
+    ]
+    return [*blocks, table(rows, "The finalists on each fold.", columns, folded=True)]
 
 
 def _on_test(page: Page, finalists: list[str]) -> list[Block]:

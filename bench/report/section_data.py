@@ -1,66 +1,136 @@
-"""The section on the data: splits, notes, the audit and what augmentation makes of the images."""
+"""The section on the data: where they come from, the splits, the audit and what augmentation makes of the images."""
 
 from typing import Any
 
 import pandas as pd
 
-from bench.report import figures_results, names, results, wording
-from bench.report.blocks import Block, Column, Heading, Missing, Paragraph, Points, Section, table
-from bench.report.files import mapping
+from bench.report import figures_data, figures_results, names, results, section_audit, tables_data, wording
+from bench.report.blocks import Block, Column, Heading, Missing, Paragraph, Points, Section, Table, listing, table
+from bench.report.files import has_format, listed, mapping
 from bench.report.names import joined, present
 from bench.report.page import Page
+from bench.report.section_data_old import audit_blocks
 from bench.report.wording import counted
 
 TITLE = "The data"
 
-MOST_LEFT_OUT = 20
-"""Images left out by the audit that the page lists; audit.json has them all."""
-
 
 def data(page: Page) -> Section:
-    """The images: splits, notes, the audit and what augmentation makes of them."""
-    about = page.files.data
+    """The images: source, splits, the audit and what augmentation makes of them."""
+    audit = page.files.audit
     blocks: list[Block] = [*page.problems("run.json")]
-    if about:
-        blocks += [_source(about, page.files.classes), _splits(mapping(about.get("splits")))]
-        notes = [str(note) for note in about.get("notes") or []]
-        blocks += [Points(notes)] if notes else []
-    elif not blocks:
-        blocks.append(Missing("run.json does not describe the data yet: the data stage has not finished."))
-    blocks += [Heading("Audit"), *_patients(page), *_audit(page)]
+    blocks += _with_audit(page, audit) if audit and has_format(audit) else _without_audit(page, said=bool(blocks))
     blocks += [Heading("What augmentation does"), *_gallery(page)]
     return Section("data", TITLE, blocks)
 
 
+def _with_audit(page: Page, audit: dict[str, Any]) -> list[Block]:
+    """All that comes before augmentation, where audit.json tells of the splits too."""
+    source = page.files.data or {key: audit.get(key) for key in ("source", "path")}
+    classes = page.files.classes or [str(name) for name in listed(audit.get("classes"))]
+    told = [str(note) for note in (*listed(page.files.data.get("notes")), *listed(audit.get("notes")))]
+    notes = list(dict.fromkeys(told))
+    return [
+        _source(source, classes),
+        *page.problems("audit.json"),
+        *_splits(page, audit, notes),
+        *section_audit.findings(audit, notes),
+        *section_audit.no_part(page, audit),
+        *section_audit.duplicates(audit),
+        *section_audit.patients(audit),
+        *_crossing(page),
+        *section_audit.shortcut(audit),
+        *section_audit.classes(page, audit),
+    ]
+
+
+def _without_audit(page: Page, said: bool) -> list[Block]:
+    """The same where the audit is missing, or of an older run; ``said``: why run.json is missing is said already."""
+    about, audit = page.files.data, page.files.audit
+    blocks: list[Block] = []
+    if about:
+        splits = tables_data.splits(mapping(about.get("splits")))
+        caption = "Images and patients by split, and images by class."
+        empty = Missing("run.json holds no numbers of images by split.")
+        blocks += [_source(about, page.files.classes), _split_table(splits, caption) if len(splits) else empty]
+        notes = [str(note) for note in listed(about.get("notes"))]
+        blocks += [Points(notes)] if notes else []
+    elif not said:
+        blocks.append(Missing("run.json does not describe the data yet: the data stage has not finished."))
+    blocks += [Heading("Audit"), *_crossing(page), *page.problems("audit.json")]
+    return blocks if audit is None else [*blocks, *audit_blocks(audit)]
+
+
 def _source(about: dict[str, Any], classes: list[str]) -> Paragraph:
     where = f" ({about['path']})" if present(about.get("path")) else ""
-    kind = {1: " Images are greyscale.", 3: " Images are in colour."}.get(about.get("channels") or 0, "")
-    fingerprint = wording.text(about.get("fingerprint"))
-    return Paragraph(
-        f"Source: {wording.text(about.get('source'))}{where}. Classes: {joined(classes) or names.DASH}.{kind} "
-        f"Fingerprint: {fingerprint}."
-    )
+    kind = {"1": " Images are greyscale.", "3": " Images are in colour."}.get(str(about.get("channels")), "")
+    fingerprint = f" Fingerprint: {wording.text(about['fingerprint'])}." if "fingerprint" in about else ""
+    told = f"Source: {wording.text(about.get('source'))}{where}. Classes: {joined(classes) or names.DASH}."
+    return Paragraph(f"{told}{kind}{fingerprint}")
 
 
-def _splits(splits: dict[str, Any]) -> Block:
-    if not splits:
-        return Missing("run.json holds no numbers of images by split.")
-    classes = list(dict.fromkeys(name for part in splits.values() for name in mapping(mapping(part).get("classes"))))
-    rows = [
-        {"split": split, **{key: mapping(part).get(key) for key in ("images", "patients")}}
-        | {f"class {name}": mapping(mapping(part).get("classes")).get(name) for name in classes}
-        for split, part in splits.items()
-    ]
+def _splits(page: Page, audit: dict[str, Any], notes: list[str]) -> list[Block]:
+    """The splits as used and, where they differ, as given, with what was decided."""
+    parts = mapping(audit.get("splits"))
+    given = mapping(parts.get("given"))
+    used = mapping(parts.get("used")) or mapping(page.files.data.get("splits"))
+    blocks: list[Block] = []
+    if used:
+        caption = "The splits as used, images by class with their share. Imbalance: the largest class to the smallest."
+        shown = tables_data.splits(used)
+        blocks += [_split_table(shown, caption, shares=True), *_class_shares(page, shown)]
+    else:
+        blocks.append(Missing("Neither audit.json nor run.json holds numbers of images by split."))
+    if not given:
+        blocks.append(Paragraph("The source gives no splits: all were drawn."))
+    elif given == used:
+        blocks.append(Paragraph("These are the splits as they were given."))
+    else:
+        caption = "The splits as they were given, before what follows was decided."
+        blocks.append(_split_table(tables_data.splits(given), caption, shares=True))
+    blocks += [Points(notes)] if notes else []
+    for entry in listed(audit.get("moved")):
+        source, reason = wording.text(entry.get("from")), wording.text(entry.get("reason"))
+        told = f"left {source}: {reason}"
+        files = listing(listed(entry.get("files")), f"image {told}", f"images {told}")
+        blocks += files or [Paragraph(f"{counted(entry.get('images'), 'image')} {told}.")]
+    return blocks
+
+
+def _split_table(splits: pd.DataFrame, caption: str, shares: bool = False) -> Table:
+    """A row a split; with ``shares``, each class's share of it and the imbalance too."""
+    classes = tables_data.class_names(splits)
+    told = {f"told {name}": splits[f"share {name}"].map(wording.percent) for name in classes}
     columns = [
         Column("split", "Split", numeric=False),
         Column("images", "Images", wording.count),
         Column("patients", "Patients", wording.count),
-        *(Column(f"class {name}", str(name), wording.count) for name in classes),
+        *(Column(f"class {name}", name, wording.count, below=f"told {name}" if shares else "") for name in classes),
     ]
-    return table(pd.DataFrame(rows), "Images and patients by split, and images by class.", columns)
+    columns += [Column("imbalance", "Imbalance", wording.ratio)] if shares else []
+    return table(splits.assign(**told), caption, columns)
 
 
-def _patients(page: Page) -> list[Block]:
+def _class_shares(page: Page, splits: pd.DataFrame) -> list[Block]:
+    classes = tables_data.class_names(splits)
+    if not classes:
+        return []
+    told = "; ".join(
+        f"{row['split']}: " + joined(f"{name} {wording.percent(row[f'share {name}'])}" for name in classes[:6])
+        for _, row in splits.iterrows()
+    )
+    return [
+        page.picture(
+            "class_shares",
+            lambda: figures_data.class_shares(splits),
+            f"Bars of each class’s share of the images, a panel a split. {told}.",
+            "Classes by split, with their numbers of images. Where the shares differ between splits, accuracy and "
+            f"precision do so for that reason alone.{figures_data.too_many(len(classes))}",
+        )
+    ]
+
+
+def _crossing(page: Page) -> list[Block]:
     """Whether a patient has images in two splits, counted in splits.csv itself."""
     splits = page.files.splits
     if splits is None:
@@ -69,39 +139,10 @@ def _patients(page: Page) -> list[Block]:
         return [Missing("splits.csv names no patients, so it cannot be checked that none is in two splits.")]
     shared = results.shared_patients(splits)
     who = counted(shared, "patient has", "patients have") if shared else "No patient has"
-    return [Paragraph(f"{who} images in more than one split, as counted in splits.csv.")]
-
-
-def _audit(page: Page) -> list[Block]:
-    audit = page.files.audit
-    if audit is None:
-        return [*page.problems("audit.json")]
-    left_out = [mapping(entry) for entry in audit.get("left_out") or []]
-    blocks: list[Block] = [Points(_found(audit, len(left_out)))]
-    if left_out:
-        more = f" The first {MOST_LEFT_OUT}; audit.json lists all." if len(left_out) > MOST_LEFT_OUT else ""
-        columns = [Column("file", "File", numeric=False), Column("reason", "Reason", numeric=False)]
-        rows = pd.DataFrame(left_out[:MOST_LEFT_OUT])
-        blocks.append(table(rows, f"Images left out.{more}", columns, folded=len(left_out) > 5))
-    return blocks
-
-
-def _found(audit: dict[str, Any], left_out: int) -> list[str]:
-    """What the audit found, a sentence each."""
-    points = [f"{counted(audit.get('images'), 'image')} examined; {wording.count(left_out)} left out."]
-    patients = mapping(audit.get("patients"))
-    if patients:
-        wide, narrow = wording.count(patients.get("wide")), wording.count(patients.get("narrow"))
-        rule = wording.text(patients.get("rule"))
-        points.append(f"Patients by the rule “{rule}”: {wide} if it is read widely, {narrow} if narrowly.")
-    shared = mapping(audit.get("shared_patients"))
-    if shared:
-        told = ", ".join(f"{pair.replace('-', ' with ')} {wording.count(number)}" for pair, number in shared.items())
-        points.append(f"Patients shared between the splits as they were given: {told}.")
-    for entry in map(mapping, audit.get("moved") or []):
-        source, reason = wording.text(entry.get("from")), wording.text(entry.get("reason"))
-        points.append(f"{counted(entry.get('images'), 'image')} moved from {source}: {reason}.")
-    return points
+    told = f"{who} images in more than one split, as counted in splits.csv."
+    wide = results.shared_patients(splits, "patient_wide") if "patient_wide" in splits else shared
+    more = f" Read widely, {counted(wide, 'patient would', 'patients would')}." if wide > shared else ""
+    return [Paragraph(told + more)]
 
 
 def _gallery(page: Page) -> list[Block]:

@@ -104,16 +104,26 @@ def _circumstances(run: dict[str, Any]) -> list[Block]:
     return blocks or [Missing("run.json holds neither times nor versions.")]
 
 
+_READ = 'Image.open("image.png").convert("L" if channels == 1 else "RGB")'
+_SHAPES = {
+    "squash": ("Image", f"{_READ}.resize((width, height), 2)"),
+    "pad": ("Image, ImageOps", f"ImageOps.pad({_READ}, (width, height), 2, 0)"),
+    "crop": ("Image, ImageOps", f"ImageOps.fit({_READ}, (width, height), 2)"),
+}
+"""What to import, and how an image becomes what the model takes, by --resize."""
+
+
 def _reuse(page: Page) -> list[Block]:
     if not page.run.best_model.exists():
         return [Missing("best_model.h5 is missing: there is no winner yet, or the file was moved.")]
     classes = json.dumps(page.files.classes, ensure_ascii=False)
+    kind, shaped = _SHAPES.get(str(page.files.settings.get("resize")), _SHAPES["squash"])
     lines = [
         "import keras, numpy as np",
-        "from PIL import Image",
+        f"from PIL import {kind}",
         'model = keras.models.load_model("best_model.h5")',
         "_, height, width, channels = model.input_shape",
-        'image = Image.open("image.png").convert("L" if channels == 1 else "RGB").resize((width, height), 2)',
+        f"image = {shaped}",
         'probabilities = model.predict(np.asarray(image, dtype="float32").reshape(1, height, width, channels))[0]',
         f"print(dict(zip({classes}, probabilities.tolist())))",
     ]

@@ -136,6 +136,7 @@ def _outcome(files: RunFiles) -> str:
         score = wording.number(mapping(files.run.get("winner")).get("score"))
         words = f"{metric_words(files.metric)} {wording.score(score)}"
         reached = "" if score is None else f" It reached {words} on validation."
+        reached += _over_folds(files)
         return f"{backbone(winner)} won{f' with {how}' if how else ''}.{reached}"
     if files.trials is None:
         return ""
@@ -146,6 +147,18 @@ def _outcome(files: RunFiles) -> str:
     return (
         f"The best trial so far is trial {first['trial']:.0f}: {backbone(first['config_backbone'])} with "
         f"{configuration(first)}, validation {metric_words(files.metric)} {wording.score(first['score'])}."
+    )
+
+
+def _over_folds(files: RunFiles) -> str:
+    """The mean by which the winner was chosen, where the finalists were validated over folds."""
+    rows = files.finalists[files.finalists["winner"]] if files.finalists is not None else None
+    if rows is None or not len(rows) or wording.number(rows["fold_mean"].iloc[0]) is None:
+        return ""
+    mean = wording.with_spread(rows["fold_mean"].iloc[0], rows["fold_sd"].iloc[0])
+    return (
+        f" It was chosen by its mean over {counted(rows['folds'].iloc[0], 'fold')}: "
+        f"{metric_words(files.metric)} {mean} (standard deviation)."
     )
 
 

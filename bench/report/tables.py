@@ -115,7 +115,9 @@ def best_by_depth(trials: Frame, metric: Metric) -> tuple[Frame, Frame]:
 
 
 def finalists(rows: Frame, evaluation: dict[str, Any] | None, metric: Metric) -> Frame:
-    """A row a finalist, best retrained score first: its trial's score beside its retrained score, then test metrics.
+    """A row a finalist, the winning order first: its trial's score beside its retrained score, then test metrics.
+
+    The order is that by the mean over the folds, where there were folds, else that by the retrained score.
 
     Args:
         rows: a row a backbone and seed, as in finalists.csv.
@@ -125,8 +127,8 @@ def finalists(rows: Frame, evaluation: dict[str, Any] | None, metric: Metric) ->
     Returns:
         ``backbone``, ``winner``, the ``config_*`` columns, ``trial``, ``trial_score``, ``seeds`` and ``failed``
         (counts), ``score`` (mean over the completed seeds), ``lowest`` and ``highest`` (of several), ``change`` (score
-        minus trial score), ``seconds`` (sum), and for every metric of evaluation.json ``test_NAME``, ``test_NAME_low``,
-        ``test_NAME_high``.
+        minus trial score), ``seconds`` (sum), ``folds`` (completed), ``fold_mean`` and ``fold_sd``, and for every
+        metric of evaluation.json ``test_NAME``, ``test_NAME_low``, ``test_NAME_high``.
     """
     name = column(metric)
     summary = []
@@ -149,15 +151,31 @@ def finalists(rows: Frame, evaluation: dict[str, Any] | None, metric: Metric) ->
                 "highest": completed[name].max() if len(completed) > 1 else None,
                 "change": score - trial_score,
                 "seconds": part["seconds"].sum(),
+                **{key: part[key].max() if key in part else None for key in ("folds", "fold_mean", "fold_sd")},
             }
         )
     table = Frame(summary)
     if not len(table):
         return table
-    table = table.sort_values("score", ascending=not metric.higher_is_better, na_position="last", kind="stable")
+    by = "fold_mean" if table["fold_mean"].notna().any() else "score"
+    table = table.sort_values(by, ascending=not metric.higher_is_better, na_position="last", kind="stable")
     if evaluation is not None:
         table = table.merge(scores_on_test(evaluation).rename(columns={"model": "backbone"}), on="backbone", how="left")
     return table.reset_index(drop=True)
+
+
+def fold_scores(folds: Frame, finalists: Frame) -> Frame:
+    """The rows of folds.csv whose configuration is that of a finalist; those of an earlier choice are left out."""
+    config = [name for name in finalists.columns if str(name).startswith("config_")]
+    current = set(_keys(finalists, ["backbone", *config]))
+    kept = [key in current for key in _keys(folds, ["backbone", *config])]
+    return folds[kept].sort_values(["backbone", "fold"], kind="stable").reset_index(drop=True)
+
+
+def _keys(table: Frame, names: list[str]) -> list[tuple[str, ...]]:
+    """The values of ``names`` in each row as texts, numbers to nine digits, so that rows can be compared."""
+    rows = table.reindex(columns=names).itertuples(index=False, name=None)
+    return [tuple(f"{value:.9g}" if isinstance(value, float) else str(value) for value in row) for row in rows]
 
 
 def scores_on_test(evaluation: dict[str, Any]) -> Frame:

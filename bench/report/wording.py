@@ -15,7 +15,7 @@ def number(value: Any) -> float | None:
         return None
     try:
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return result if math.isfinite(result) else None
 
@@ -65,6 +65,24 @@ def level(value: Any) -> str:
     return f"{100 * (number(value) or 0.95):.3g}{NBSP}%"
 
 
+def ratio(value: Any) -> str:
+    """How often one goes into the other: ``2.9 : 1``."""
+    amount = number(value)
+    return DASH if amount is None else f"{amount:.1f}{NBSP}:{NBSP}1"
+
+
+def size(value: Any) -> str:
+    """Bytes in the unit that suits them: ``312 B``, ``48.5 KiB``, ``1.2 MiB``."""
+    amount = number(value)
+    if amount is None:
+        return DASH
+    for unit in ("B", "KiB"):
+        if round(amount) < 1024:
+            return f"{amount:.0f}{NBSP}{unit}" if unit == "B" or amount >= 100 else f"{amount:.1f}{NBSP}{unit}"
+        amount /= 1024
+    return f"{amount:.1f}{NBSP}MiB"
+
+
 def rate(value: Any) -> str:
     """A learning rate or another number that spans decades: ``3.0e-4``."""
     amount = number(value)
@@ -78,6 +96,12 @@ def short(value: Any) -> str:
     """A number to three significant digits: ``0.05``, ``0.123``."""
     amount = number(value)
     return DASH if amount is None else f"{amount:.3g}"
+
+
+def plain(value: Any) -> str:
+    """A number of any size: ``1,640``, ``0.123``."""
+    amount = number(value)
+    return short(amount) if amount is None or abs(amount) < 100 else count(amount)
 
 
 def seconds(value: Any) -> str:
@@ -103,6 +127,11 @@ def with_interval(value: Any, low: Any, high: Any) -> str:
     """A score with its interval in brackets, where it has one: ``0.970 (0.950–0.980)``."""
     bounds = interval(low, high)
     return f"{score(value)} ({bounds})" if bounds else score(value)
+
+
+def with_spread(mean: Any, deviation: Any) -> str:
+    """A mean with its standard deviation, where it has one: ``0.970 ± 0.006``."""
+    return score(mean) if number(deviation) is None else f"{score(mean)} ± {score(deviation)}"
 
 
 def moment(value: Any) -> str:

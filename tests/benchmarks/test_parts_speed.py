@@ -1,6 +1,5 @@
 """The parts of a run that every image or every trial passes through, each beside the plain way of doing it."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,58 +7,14 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from PIL import Image
 
 from bench.data import demo
-from bench.data.sources import folder_source
-from bench.data.store import store_images
-from bench.evaluation.uncertainty import intervals
 from bench.features import CHUNK, StoredFeatures
 from bench.models.augmentation import Augmenter
 from bench.search.space import load_space
 from bench.training import Batches, Trainer, predict
 from bench.trial import TrialConfig
-
-N_IMAGES = 400
-
-
-@pytest.fixture(scope="module")
-def jpegs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 800 JPEGs of 224 pixels."""
-    root = tmp_path_factory.mktemp("jpegs")
-    rng = np.random.default_rng(0)
-    for label in ("a", "b"):
-        (root / label).mkdir()
-        for number in range(N_IMAGES):
-            blurred = Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).resize((224, 224))
-            blurred.save(root / label / f"{number}.jpeg")
-    return root
-
-
-@pytest.mark.benchmark(group="decode 800 JPEGs to 96 px")
-def test_store(benchmark: Any, jpegs: Path, tmp_path: Path) -> None:
-    caches = iter(tmp_path / str(number) for number in range(1000))
-    source = folder_source(jpegs)
-    stored = benchmark(lambda: store_images(source, [96], next(caches)))
-    assert len(stored[96].open()) == 2 * N_IMAGES
-
-
-@pytest.mark.benchmark(group="decode 800 JPEGs to 96 px")
-def test_plain_pillow_loop(benchmark: Any, jpegs: Path) -> None:
-    def loop() -> int:
-        arrays = []
-        for path in sorted(jpegs.rglob("*.jpeg")):
-            with Image.open(io.BytesIO(path.read_bytes())) as image:
-                arrays.append(np.asarray(image.convert("RGB").resize((96, 96), Image.Resampling.BILINEAR)))
-        return len(np.stack(arrays))
-
-    assert benchmark(loop) == 2 * N_IMAGES
-
-
-@pytest.mark.benchmark(group="open 800 stored images")
-def test_opening_a_stored_set(benchmark: Any, jpegs: Path, tmp_path: Path) -> None:
-    store_images(folder_source(jpegs), [96], tmp_path)
-    assert len(benchmark(lambda: store_images(folder_source(jpegs), [96], tmp_path)[96].open())) == 2 * N_IMAGES
+from bench.uncertainty import intervals
 
 
 @pytest.mark.benchmark(group="draw the demo data")

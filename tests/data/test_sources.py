@@ -1,270 +1,183 @@
-"""Folders of images become a table of label, patient and split; a folder that cannot is refused with what can."""
+"""Every source keeps the same promises: one suite over all of them. What is special to one is tested beside it."""
 
-import io
-from collections import Counter
+import csv
+import dataclasses
+import hashlib
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from PIL import Image
+from source_files import dicom, pixels, png, served, write, write_bytes
 
-from bench.data import sources
+from bench.data import medmnist, sources
+from bench.data.decode import decode
 from bench.data.demo import draw
-from bench.data.sources import demo_source, folder_source, open_source, read_patients
+from bench.data.imageset import COLUMNS
+from bench.data.sources import demo_source, open_source
 from bench.errors import ConfigError
 
+SPLITS = ("train", "val", "test")
 
-def png(seed=0):
-    """A small image; every seed has pixels of its own, so no two files are equal by chance."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 6), dtype=np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
 
+@dataclass
+class Image:
+    """What is to be found of one image; the patient is empty where the image is its own."""
 
-def write(root, names):
-    for seed, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png(seed))
-    return root
+    label: str
+    pixels: np.ndarray
+    split: str = ""
+    patient: str = ""
 
 
-def refusal(root):
-    with pytest.raises(ConfigError) as caught:
-        folder_source(root)
-    message = str(caught.value)
-    assert str(root) in message
-    assert "\n" not in message
-    return message
+@dataclass
+class Case:
+    """A source on disk and what it must become."""
 
+    data: str | None
+    kind: str
+    classes: tuple[str, ...]
+    images: dict[str, Image]
+    changed: Path | None = None
+    changes: set[str] = field(default_factory=set)
+    cache: Path | None = None
 
-# Layouts
+    def open(self):
+        return open_source(self.data, 0, cache=self.cache)
 
 
-def test_class_folders_without_splits(tmp_path):
-    found = folder_source(write(tmp_path, ["NORMAL/a.png", "NORMAL/b.png", "SICK/c.png"]))
-    assert found.source == "folder"
-    assert found.path == str(tmp_path)
-    assert found.classes == ("NORMAL", "SICK")
-    assert list(found.table["image"]) == ["NORMAL/a.png", "NORMAL/b.png", "SICK/c.png"]
-    assert list(found.table["label"]) == ["NORMAL", "NORMAL", "SICK"]
-    assert list(found.table["split"]) == ["", "", ""]
-    assert not found.synthetic
-    assert found.notes == ()
+def drawn(classes, splits, shape=(6, 5)):
+    """(split, class, pixels) of three images a class and split, in the order of folders."""
+    kinds = [(split, label) for split in splits for label in classes for _ in range(3)]
+    return [(split, label, pixels(seed, shape)) for seed, (split, label) in enumerate(kinds)]
 
 
-def test_splits_of_class_folders(tmp_path):
-    names = ["train/A/1.png", "train/B/2.png", "val/A/3.png", "val/B/4.png", "test/A/5.png", "test/B/6.png"]
-    found = folder_source(write(tmp_path, names))
-    assert sorted(found.table["image"]) == sorted(names)
-    for row in found.table.to_dict("records"):
-        split, label, _ = row["image"].split("/")
-        assert (row["split"], row["label"]) == (split, label)
+def folder(root, classes, splits=("",), encode=png, ending=".png"):
+    images = {}
+    for number, (split, label, values) in enumerate(drawn(classes, splits)):
+        name = f"{split}/{label}/{number:02}{ending}".lstrip("/")
+        patient = f"P{number // 2}" if encode is not png else ""
+        write_bytes(root / name, encode(values, PatientID=patient) if patient else encode(values))
+        images[name] = Image(label, values, split, patient)
+    name = next(iter(images))
+    return Case(str(root), "folder", classes, images, root / name, {name})
 
 
-@pytest.mark.parametrize("folder", ["val", "valid", "validation", "Validation", "VAL"])
-def test_the_validation_split_has_several_names(tmp_path, folder):
-    found = folder_source(write(tmp_path, ["train/A/1.png", "train/B/2.png", f"{folder}/A/3.png"]))
-    assert Counter(found.table["split"]) == {"train": 2, "val": 1}
+def folder_with_splits(root, classes, _):
+    return folder(root, classes, ("test", "train", "val"))
 
 
-def test_the_training_split_has_several_names(tmp_path):
-    found = folder_source(write(tmp_path, ["Training/A/1.png", "Training/B/2.png", "Test/A/3.png"]))
-    assert Counter(found.table["split"]) == {"train": 2, "test": 1}
+def folder_without_splits(root, classes, _):
+    return folder(root, classes)
 
 
-def test_a_training_split_alone_is_a_layout(tmp_path):
-    found = folder_source(write(tmp_path, ["train/A/1.png", "train/B/2.png"]))
-    assert found.classes == ("A", "B")
-    assert set(found.table["split"]) == {"train"}
+def dicom_folder(root, classes, _):
+    return folder(root, classes, encode=dicom, ending=".dcm")
 
 
-def test_images_lie_as_deep_as_they_like(tmp_path):
-    found = folder_source(write(tmp_path, ["A/patient1/study2/x.png", "A/y.png", "B/patient1/x.png"]))
-    assert dict(zip(found.table["image"], found.table["label"], strict=True)) == {
-        "A/patient1/study2/x.png": "A",
-        "A/y.png": "A",
-        "B/patient1/x.png": "B",
-    }
+def manifest(root, classes, splits, patients):
+    images = {}
+    for number, (split, label, values) in enumerate(drawn(classes, splits)):
+        name = f"files/{99 - number}.png"
+        write_bytes(root / name, png(values))
+        images[name] = Image(label, values, split, f"00{number // 2}" if patients else "")
+    columns = ["path", "label", *(["split"] if splits != ("",) else []), *(["patient"] if patients else [])]
+    with (root / "images.csv").open("w", newline="") as file:
+        rows = [{"path": name, **vars(image)} for name, image in images.items()]
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    name = next(iter(images))
+    return Case(str(root / "images.csv"), "manifest", classes, images, root / name, {name})
 
 
-def test_hidden_files_and_what_systems_leave_are_passed_over(tmp_path):
-    write(tmp_path, ["A/1.png", "B/2.png", "A/._1.png", ".git/A/3.png", "__MACOSX/A/4.png", ".DS_Store.png"])
-    (tmp_path / "A" / "Thumbs.db").write_bytes(b"x")
-    (tmp_path / "A" / "notes.txt").write_text("x")
-    assert list(folder_source(tmp_path).table["image"]) == ["A/1.png", "B/2.png"]
+def manifest_alone(root, classes, _):
+    return manifest(root, classes, ("",), patients=False)
 
 
-def test_hidden_folders_inside_a_class_are_passed_over(tmp_path):
-    write(tmp_path, ["A/1.png", "B/2.png", "A/.ipynb_checkpoints/1-checkpoint.png"])
-    assert list(folder_source(tmp_path).table["image"]) == ["A/1.png", "B/2.png"]
+def manifest_with_all(root, classes, _):
+    return manifest(root, classes, SPLITS, patients=True)
 
 
-def test_endings_of_any_case_and_kind(tmp_path):
-    names = [f"A/{number}{ending}" for number, ending in enumerate(sources.EXTENSIONS)]
-    found = folder_source(write(tmp_path, [*names, "A/big.PNG", "B/photo.JPeG", "A/scan.svg", "A/scan"]))
-    assert sorted(found.table["image"]) == sorted([*names, "A/big.PNG", "B/photo.JPeG"])
+def arrays(path, classes, splits=SPLITS, shape=(6, 5), column=False):
+    """An .npz whose labels 0, 1, … are the classes in order."""
+    contents, images = {}, {}
+    for split in splits:
+        there = [entry for entry in drawn(classes, SPLITS, shape) if entry[0] == split]
+        labels = np.array([classes.index(label) for _, label, _ in there], dtype=np.uint8)
+        contents[f"{split}_images"] = np.stack([values for *_, values in there])
+        contents[f"{split}_labels"] = labels[:, None] if column else labels
+        for row, (_, label, values) in enumerate(there):
+            images[f"{split}/{row:05}"] = Image(label, values, split)
+    np.savez_compressed(path, **contents)
+    return Case(str(path), "npz", classes, images, path, set(images))
 
 
-def test_folders_beside_the_splits_are_left_out_and_named(tmp_path):
-    found = folder_source(write(tmp_path, ["train/A/1.png", "train/B/2.png", "extra/A/3.png"]))
-    assert "extra/A/3.png" not in set(found.table["image"])
-    assert any("extra" in note for note in found.notes)
+def numbered(classes):
+    return tuple(str(number) for number in range(len(classes)))
 
 
-def test_a_folder_without_images_is_no_class(tmp_path):
-    write(tmp_path, ["A/1.png", "B/2.png"])
-    (tmp_path / "empty").mkdir()
-    assert folder_source(tmp_path).classes == ("A", "B")
-
-
-@pytest.mark.parametrize(
-    "name", ["NON-COVID 19, mild", "Ödem (schwer)", 'so "called"', "100%", "肺炎", "a'b", "none", "NA"]
-)
-def test_class_names_with_odd_characters(tmp_path, name):
-    found = folder_source(write(tmp_path, [f"{name}/1.png", "zz/2.png"]))
-    assert found.classes == tuple(sorted((name, "zz")))
-    assert found.read(list(found.table["label"]).index(name)) == png(0)
-
-
-def test_read_gives_the_bytes_of_the_file(tmp_path):
-    found = folder_source(write(tmp_path, ["B/2.png", "A/1.png"]))
-    for row, name in enumerate(found.table["image"]):
-        assert found.read(row) == (tmp_path / name).read_bytes()
-
-
-def test_stamps_change_with_the_file(tmp_path):
-    before = folder_source(write(tmp_path, ["A/1.png", "B/2.png"])).stamps
-    assert folder_source(tmp_path).stamps == before
-    (tmp_path / "A/1.png").write_bytes(png(0) + b"more")
-    after = folder_source(tmp_path).stamps
-    assert after[0] != before[0]
-    assert after[1] == before[1]
-
-
-# Patients
-
-
-@pytest.mark.parametrize(
-    ("name", "narrow", "wide"),
-    [
-        ("person123_bacteria_456.jpeg", "bacteria-123", "person-123"),
-        ("person123_virus_7.jpeg", "virus-123", "person-123"),
-        ("IM-0115-0001.jpeg", "IM-0115", "IM-0115"),
-        ("IM-0115-0001-0002.jpeg", "IM-0115", "IM-0115"),
-        ("NORMAL2-IM-0115-0001.jpeg", "NORMAL2-IM-0115", "IM-0115"),
-        ("train/PNEUMONIA/person1_virus_6.jpeg", "virus-1", "person-1"),
-    ],
-)
-def test_patients_of_the_public_names(name, narrow, wide):
-    assert read_patients([name])[:2] == ([wide], [narrow])
-
-
-def test_the_wide_reading_joins_what_the_narrow_one_keeps_apart():
-    names = ["person3_bacteria_1.jpeg", "person3_virus_2.jpeg", "person3_virus_9.jpeg", "person33_virus_1.jpeg"]
-    wide, narrow, rule = read_patients(names)
-    assert wide == ["person-3", "person-3", "person-3", "person-33"]
-    assert narrow == ["bacteria-3", "virus-3", "virus-3", "virus-33"]
-    assert "chest X-ray" in rule
-
-
-def test_one_name_beyond_the_rules_and_each_image_is_its_own_patient():
-    names = ["A/person3_bacteria_1.jpeg", "A/person3_bacteria_2.jpeg", "A/scan.jpeg"]
-    wide, narrow, rule = read_patients(names)
-    assert wide == narrow == names
-    assert "assumption" in rule
-
-
-@pytest.mark.parametrize(
-    "name", ["person_bacteria_1.jpeg", "xperson1_virus_2.jpeg", "IM-0115.jpeg", "person1_fungus_2.png"]
-)
-def test_names_that_only_resemble_them_carry_no_patient(name):
-    assert read_patients([name])[0] == [name]
-
-
-def test_a_folder_source_reads_both(tmp_path):
-    names = ["N/IM-0001-0001.png", "N/NORMAL2-IM-0001-0001.png", "P/person1_virus_1.png", "P/person1_bacteria_2.png"]
-    table = folder_source(write(tmp_path, names)).table.set_index("image")
-    assert table["patient"].nunique() == 2
-    assert table["patient_narrow"].nunique() == 4
-
-
-# Refusals
-
-
-def test_a_missing_folder(tmp_path):
-    message = refusal(tmp_path / "nowhere")
-    assert message.startswith("There is no folder")
-    assert sources.LAYOUTS in message
-
-
-def test_a_file(tmp_path):
-    path = tmp_path / "images.zip"
-    path.write_bytes(b"PK")
-    message = refusal(path)
-    assert "is a file" in message
-    assert sources.LAYOUTS in message
-
-
-def test_no_images(tmp_path):
-    (tmp_path / "A").mkdir()
-    (tmp_path / "A" / "notes.txt").write_text("x")
-    message = refusal(tmp_path)
-    assert "no images" in message
-    assert sources.LAYOUTS in message
-    for ending in sources.EXTENSIONS:
-        assert ending in message
-
-
-def test_loose_images(tmp_path):
-    message = refusal(write(tmp_path, ["1.png", "2.png"]))
-    assert "no class folder" in message
-    assert sources.LAYOUTS in message
-
-
-@pytest.mark.parametrize("names", [["A/1.png", "A/2.png"], ["train/A/1.png", "test/A/2.png"]])
-def test_one_class(tmp_path, names):
-    message = refusal(write(tmp_path, names))
-    assert "one class only (A)" in message
-    assert "at least two class folders" in message
-
-
-@pytest.mark.parametrize("name", ["Mass|Nodule", "Mass;Nodule"])
-def test_class_names_that_list_several_labels(tmp_path, name):
-    message = refusal(write(tmp_path, ["Mass/1.png", f"{name}/2.png"]))
-    assert "multi-label" in message
-    assert repr(name) in message
-    assert "exactly one label" in message
-
-
-def test_one_image_in_several_classes(tmp_path):
-    write(tmp_path, ["A/1.png", "A/2.png", "B/3.png"])
-    (tmp_path / "B" / "1.png").write_bytes((tmp_path / "A" / "1.png").read_bytes())
-    message = refusal(tmp_path)
-    assert "multi-label" in message
-    assert "1 images lie in several class folders" in message
-    assert "exactly one label" in message
-
-
-def test_one_name_in_several_classes_is_no_harm(tmp_path):
-    assert len(folder_source(write(tmp_path, ["A/1.png", "A/2.png", "B/1.png", "B/2.png"])).table) == 4
-
-
-def test_a_rare_copy_is_left_to_the_audit(tmp_path):
-    """One image in several classes among more than a hundred is a mistake in the data, not another kind of data."""
-    write(tmp_path, [f"{label}/{label}{number}.png" for label in "AB" for number in range(60)])
-    for label in "AB":
-        (tmp_path / label / "same.png").write_bytes(png(999))
-    assert len(folder_source(tmp_path).table) == 122
-
-
-def test_splits_without_train(tmp_path):
-    message = refusal(write(tmp_path, ["val/A/1.png", "val/B/2.png", "test/A/3.png"]))
-    assert "test, val" in message
-    assert "no train folder" in message
-    assert sources.LAYOUTS in message
-
-
-# The demo
+def npz_grey(root, classes, _):
+    return arrays(root / "grey.npz", numbered(classes))
+
+
+def npz_grey_of_one_channel(root, classes, _):
+    case = arrays(root / "grey.npz", numbered(classes), shape=(6, 5, 1))
+    for image in case.images.values():
+        image.pixels = image.pixels[..., 0]
+    return case
+
+
+def npz_colour(root, classes, _):
+    return arrays(root / "colour.npz", numbered(classes), shape=(6, 5, 3))
+
+
+def npz_with_a_column_of_labels(root, classes, _):
+    return arrays(root / "column.npz", numbered(classes), ("train", "test"), column=True)
+
+
+def fetched(root, classes, request):
+    """A MedMNIST set of two or three classes, fetched from this machine."""
+    names = ("normal", "pneumonia", "other")[: len(classes)]
+    (root / "served").mkdir()
+    case = arrays(root / "served" / "pneumoniamnist_64.npz", names, column=True)
+    content = (root / "served" / "pneumoniamnist_64.npz").read_bytes()
+    patch = request.getfixturevalue("monkeypatch")
+    patch.setenv("NO_PROXY", "*")
+    digest = hashlib.md5(content).hexdigest()
+    entry = next(entry for entry in medmnist.CATALOGUE if entry.name == "pneumoniamnist")
+    patch.setattr(medmnist, "CATALOGUE", (dataclasses.replace(entry, classes=names, md5=("", digest, "", "")),))
+    with served(root / "served") as (address, _):
+        patch.setattr(medmnist, "BASE_URL", address)
+        open_source("medmnist:pneumoniamnist@64", 0, cache=root / "cache")
+    case.data, case.kind, case.cache = "medmnist:pneumoniamnist@64", "medmnist", root / "cache"
+    case.changed = root / "cache" / "medmnist" / "pneumoniamnist_64.npz"
+    return case
+
+
+def demo(root, classes, request):
+    request.getfixturevalue("small_demo")
+    found = draw(0, n_train=24, n_val=12, n_test=12, size=32)
+    names = [f"phantom-{row:04d}.png" for row in range(48)]
+    known = zip(found.labels, found.images, found.splits, found.patients, strict=True)
+    images = {name: Image(*facts) for name, facts in zip(names, known, strict=True)}
+    return Case("demo", "demo", ("NORMAL", "OPACITY"), images)
+
+
+SOURCES = [
+    folder_with_splits,
+    folder_without_splits,
+    dicom_folder,
+    manifest_alone,
+    manifest_with_all,
+    npz_grey,
+    npz_grey_of_one_channel,
+    npz_colour,
+    npz_with_a_column_of_labels,
+    fetched,
+]
 
 
 @pytest.fixture
@@ -273,20 +186,100 @@ def small_demo(monkeypatch):
     monkeypatch.setattr(sources.demo, "draw", lambda seed: draw(seed, n_train=24, n_val=12, n_test=12, size=32))
 
 
-def test_the_demo_source(small_demo):
-    found = demo_source(3)
-    drawn = draw(3, n_train=24, n_val=12, n_test=12, size=32)
-    assert found.source == "demo"
-    assert found.synthetic
-    assert found.classes == ("NORMAL", "OPACITY")
-    assert list(found.table["label"]) == drawn.labels
-    assert list(found.table["split"]) == drawn.splits
-    assert list(found.table["patient"]) == list(found.table["patient_narrow"]) == drawn.patients
-    assert found.table["image"].is_unique
-    assert any("synthetic" in note for note in found.notes)
-    for row in (0, 20, 47):
-        pixels = np.asarray(Image.open(io.BytesIO(found.read(row))))
-        assert np.array_equal(pixels, drawn.images[row])
+@pytest.fixture(
+    params=[(build, classes) for build in SOURCES for classes in (("A", "B"), ("A", "B", "C"))]
+    + [(demo, ("NORMAL", "OPACITY"))],
+    ids=lambda param: f"{param[0].__name__}-{len(param[1])}",
+)
+def case(request, tmp_path):
+    build, classes = request.param
+    return build(tmp_path, classes, request)
+
+
+def test_the_table_has_its_columns_and_counts_from_0(case):
+    table = case.open().table
+    assert tuple(table.columns) == COLUMNS
+    assert list(table.index) == list(range(len(case.images)))
+    for column in COLUMNS:
+        assert pd.api.types.is_string_dtype(table[column])
+        assert all(isinstance(value, str) for value in table[column])
+
+
+def test_every_image_is_there_once_with_its_label_and_split(case):
+    found = case.open()
+    assert list(found.table["image"]) == list(case.images)
+    for row in found.table.to_dict("records"):
+        expected = case.images[row["image"]]
+        assert (row["label"], row["split"]) == (expected.label, expected.split)
+
+
+def test_classes_are_in_order_and_the_kind_and_path_are_told(case):
+    found = case.open()
+    assert found.classes == case.classes
+    assert set(found.table["label"]) == set(found.classes)
+    assert found.source == case.kind
+    assert found.path == (case.data if case.kind != "demo" else "embedded demo data")
+    assert found.synthetic == (case.kind == "demo")
+
+
+def test_patients_are_the_sources_or_each_image_is_its_own(case):
+    found = case.open()
+    expected = [image.patient or name for name, image in case.images.items()]
+    assert list(found.table["patient"]) == list(found.table["patient_narrow"]) == expected
+    known = any(image.patient for image in case.images.values())
+    assert found.patients_assumed == (not known)
+    assert ("assumption" in found.patient_rule) == (not known)
+
+
+def test_the_reader_gives_content_that_decodes_to_the_pixels(case, tmp_path):
+    found = case.open()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    reader = pickle.loads(pickle.dumps(found.reader))
+    with reader.opened(scratch) as read:
+        sent = pickle.loads(pickle.dumps(read))
+        read(0)
+        sent_after_use = pickle.loads(pickle.dumps(read))
+        for row, image in reversed(list(enumerate(case.images.values()))):
+            for reading in (read, sent, sent_after_use):
+                assert np.array_equal(np.asarray(decode(reading(row)).image), image.pixels)
+    assert list(scratch.iterdir()) == []
+
+
+def test_what_is_sent_to_another_process_is_small(case, tmp_path):
+    if case.kind == "demo":
+        pytest.skip("the demo lies in memory, and is small")
+    with case.open().reader.opened(tmp_path) as read:
+        read(0)
+        assert len(pickle.dumps(read)) < 200 + 40 * len(case.images)
+
+
+def test_two_openings_are_the_same(case):
+    one, two = case.open(), case.open()
+    pd.testing.assert_frame_equal(one.table, two.table)
+    assert one.stamps == two.stamps
+    assert dataclasses.replace(one, table=None, reader=None) == dataclasses.replace(two, table=None, reader=None)
+
+
+def test_a_changed_file_changes_the_stamps_of_its_images_and_no_others(case):
+    before = case.open()
+    assert len(before.stamps) == len(before.table)
+    assert all(isinstance(stamp, str) and stamp for stamp in before.stamps)
+    if case.changed is None:
+        return
+    content = case.changed.read_bytes()
+    case.changed.unlink()
+    case.changed.write_bytes(content)
+    after = case.open()
+    pairs = zip(before.table["image"], before.stamps, after.stamps, strict=True)
+    assert {name for name, old, new in pairs if old != new} == case.changes
+
+
+def test_nothing_else_is_found(case):
+    assert case.open().others == ()
+
+
+# The demo, and what --data takes
 
 
 def test_stamps_of_the_demo_follow_the_seed(small_demo):
@@ -294,12 +287,47 @@ def test_stamps_of_the_demo_follow_the_seed(small_demo):
     assert demo_source(0).stamps != demo_source(1).stamps
 
 
+def test_the_demo_says_what_it_is(small_demo):
+    assert any("synthetic" in note for note in demo_source(0).notes)
+
+
 @pytest.mark.parametrize("data", [None, "demo"])
 def test_the_demo_is_what_is_opened_by_default(small_demo, data):
     assert open_source(data, 0).source == "demo"
 
 
-def test_anything_else_is_a_folder(tmp_path):
-    assert open_source(str(write(tmp_path, ["A/1.png", "B/2.png"])), 0).source == "folder"
-    with pytest.raises(ConfigError, match="There is no folder"):
-        open_source(str(tmp_path / "demo2"), 0)
+def test_a_pattern_applies_to_the_demo(small_demo):
+    found = open_source("demo", 0, patient_pattern=r"phantom-(\d{3})")
+    assert found.table["patient"].nunique() == 5
+    with pytest.raises(ConfigError, match="matches none of the 48 names"):
+        open_source("demo", 0, patient_pattern="^(P)_")
+
+
+def test_a_folder_called_like_a_file_is_a_folder(tmp_path):
+    assert open_source(str(write(tmp_path / "set.csv", ["A/1.png", "B/2.png"])), 0).source == "folder"
+
+
+def test_endings_of_any_case(tmp_path):
+    case = npz_grey(tmp_path, ("A", "B"), None)
+    assert open_source(str(Path(case.data).rename(tmp_path / "DATA.NPZ")), 0).source == "npz"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("demo2", "There is no folder"), ("lost.csv", "There is no file"), ("lost.npz", "There is no file")],
+)
+def test_nothing_there(tmp_path, name, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        open_source(str(tmp_path / name), 0)
+    assert sources.ACCEPTED in str(caught.value)
+
+
+def test_a_file_of_another_kind(tmp_path):
+    path = tmp_path / "images.zip"
+    path.write_bytes(b"PK")
+    with pytest.raises(ConfigError, match="file of another kind") as caught:
+        open_source(str(path), 0)
+    message = str(caught.value)
+    assert "\n" not in message
+    for accepted in ("train/", ".csv", ".npz", "medmnist:NAME[@SIZE]", "demo"):
+        assert accepted in message

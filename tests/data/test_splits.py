@@ -1,4 +1,4 @@
-"""Splits: no patient crosses, classes keep their shares, what is given is kept, and the test split is never touched."""
+"""Splits: no patient or copy crosses, classes keep their shares, what is given is kept, and test is never touched."""
 
 import math
 
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.data.duplicates import Cluster
 from bench.data.splits import (
     SPLITS,
     TEST_SHARE,
@@ -15,6 +16,8 @@ from bench.data.splits import (
     assign_splits,
     auc_half_width,
     describe,
+    labels_of,
+    rows_of,
     shared_patients,
     subset,
     too_small,
@@ -36,12 +39,26 @@ def cohort(n=100, split="", labels=("A", "B"), images=1):
     return [(label, images, split) for label in labels for _ in range(n)]
 
 
+def used(table):
+    """The rows that take part."""
+    return table[table["split"] != ""]
+
+
 def crossing(table, column="patient"):
-    return int((table.groupby(column)["split"].nunique() > 1).sum())
+    """Patients (or groups) who are in several splits."""
+    return int((used(table).groupby(column)["split"].nunique() > 1).sum())
 
 
 def names(table, split):
     return set(table.loc[table["split"] == split, "image"])
+
+
+def check_whole(found, table):
+    """Every image is still there, in order, and has either a split or a reason to have none."""
+    columns = ["image", "label", "patient", "patient_narrow"]
+    pd.testing.assert_frame_equal(found[columns], table[columns])
+    assert ((found["split"] == "") == (found["reason"] != "")).all()
+    assert set(found["split"]) <= {*SPLITS, ""}
 
 
 @st.composite
@@ -57,19 +74,19 @@ def tables(draw, fewest=12, most=40):
 # Drawing
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(tables(), st.integers(0, 1000))
 def test_no_patient_crosses_and_no_image_is_lost(table, seed):
     drawn, report = assign_splits(table, seed)
     assert crossing(drawn) == 0
-    assert sorted(drawn["image"]) == sorted(table["image"])
+    check_whole(drawn, table)
     assert set(drawn["split"]) == set(SPLITS)
     assert report.moved == []
     for split in SPLITS:
         assert set(drawn.loc[drawn["split"] == split, "label"]) == set(table["label"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(tables(fewest=40, most=90), st.integers(0, 1000))
 def test_shares_and_classes_are_about_what_they_should_be(table, seed):
     drawn, _ = assign_splits(table, seed)
@@ -117,13 +134,175 @@ def test_draws_keep_patients_of_the_wide_reading_together():
     assert report.moved == []
 
 
-@pytest.mark.parametrize("patients", [1, 2])
-def test_too_few_patients_of_a_class(patients):
-    table = make_table([*cohort(50, labels="A"), *[("B", 5, "")] * patients])
-    with pytest.raises(ConfigError) as caught:
+def test_two_patients_of_a_class_are_too_few_to_draw_all_splits():
+    table = make_table([*cohort(50, labels="A"), *[("B", 5, "")] * 2])
+    with pytest.raises(ConfigError, match=r"'B' has 2 patients only, so no test .* at least 3 patients"):
+        assign_splits(table, 0)  # train, val and test
+
+
+@pytest.mark.parametrize("given_as", ["", "train"])
+def test_one_patient_of_a_class_is_refused(given_as):
+    table = make_table([*cohort(50, labels="A"), ("B", 5, given_as)])
+    with pytest.raises(ConfigError, match=r"'B' has one patient only; each class needs at least two"):
         assign_splits(table, 0)
-    assert "'B'" in str(caught.value)
-    assert "at least 3 patients" in str(caught.value)  # train, val and test
+
+
+def test_copies_count_as_one_patient():
+    table = make_table([*given_splits(), ("C", 1, "train"), ("C", 1, "val")])
+    with pytest.raises(ConfigError, match=r"'C' has one patient only.*copies of each other count as one"):
+        assign_splits(table, 0, clusters=[Cluster("near", (len(table) - 2, len(table) - 1))])
+
+
+def test_a_class_that_cannot_be_decoded_is_refused():
+    table = make_table(cohort())
+    excluded = dict.fromkeys(table.index[table["label"] == "B"], "empty")
+    with pytest.raises(ConfigError, match="'B' has no patient"):
+        assign_splits(table, 0, excluded=excluded)
+
+
+@pytest.mark.parametrize(("test_share", "val_share"), [(0.1, 0.1), (0.3, 0.25), (0.4, 0.35), (0.5, 0.05)])
+def test_shares_are_as_they_are_asked_for(test_share, val_share):
+    table = make_table(cohort(200))
+    drawn, report = assign_splits(table, 0, test_share=test_share, val_share=val_share)
+    sizes = drawn["split"].value_counts(normalize=True)
+    assert sizes["test"] == pytest.approx(test_share, abs=0.02)
+    assert sizes["val"] == pytest.approx(val_share * (1 - test_share), abs=0.02)
+    assert f"{test_share:.0%} of the images" in report.notes[0]
+    assert f"{val_share:.0%} of the training images" in report.notes[1]
+
+
+# Duplicates
+
+
+@st.composite
+def clustered(draw):
+    """A table and random sets of copies in it, not so many that all are one group."""
+    table = draw(tables(fewest=20))
+    rows = st.lists(st.integers(0, len(table) - 1), min_size=2, max_size=4, unique=True)
+    drawn = draw(st.lists(rows, max_size=6))
+    kinds = st.sampled_from(["exact", "near"])
+    return table, [Cluster(draw(kinds), tuple(sorted(cluster))) for cluster in drawn]
+
+
+@settings(deadline=None, max_examples=12)
+@given(clustered(), st.integers(0, 1000))
+def test_no_copy_crosses_drawn_splits(case, seed):
+    table, clusters = case
+    drawn, report = assign_splits(table, seed, clusters=clusters)
+    check_whole(drawn, table)
+    assert crossing(drawn, "group") == crossing(drawn) == 0
+    for cluster in clusters:
+        assert drawn["split"].iloc[list(cluster.rows)].nunique() == 1
+    assert report.moved == []
+    assert set(drawn["split"]) == set(SPLITS)
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(0, 2**32 - 1))
+def test_given_splits_with_any_sharing_end_apart(seed):
+    """Images and copies are dealt to the splits at random: much sharing, and never a loss in test."""
+    rng = np.random.default_rng(seed)
+    table = make_table(cohort(60, images=int(rng.integers(1, 4))))
+    table["split"] = rng.choice(SPLITS, len(table), p=[0.5, 0.3, 0.2])
+    shuffled = rng.permutation(len(table))
+    clusters = [
+        Cluster(str(rng.choice(["exact", "near"])), tuple(sorted(shuffled[3 * i : 3 * i + 3].tolist())))
+        for i in range(int(rng.integers(0, 12)))
+    ]
+    found, report = assign_splits(table, seed=0, clusters=clusters)
+    check_whole(found, table)
+    assert names(found, "test") == names(table, "test")
+    assert crossing(found, "patient_narrow") == 0
+    for cluster in clusters:
+        assert len(set(found["split"].iloc[list(cluster.rows)]) - {""}) <= 1
+    dropped = set(found.loc[found["split"] == "", "image"])
+    assert dropped == {name for moved in report.moved for name in moved["files"]}
+    assert len(dropped) == sum(moved["images"] for moved in report.moved)
+
+
+def row_of(table, split, number=0):
+    return int(table.index[table["split"] == split][number])
+
+
+def test_copies_of_test_images_leave_train_and_val():
+    table = make_table(given_splits())
+    pairs = [("train", "test", "exact"), ("val", "test", "near"), ("train", "val", "near")]
+    clusters = [
+        Cluster(kind, tuple(sorted((row_of(table, early, 2 * i), row_of(table, late, 2 * i + 1)))))
+        for i, (early, late, kind) in enumerate(pairs)
+    ]
+    found, report = assign_splits(table, 0, clusters=clusters)
+    check_whole(found, table)
+    assert names(found, "test") == names(table, "test")
+    reasons = found.loc[found["reason"] != "", "reason"].to_dict()
+    assert reasons == {
+        row_of(table, "train", 0): "the same pixels are also in test",
+        row_of(table, "val", 2): "a near duplicate of it is also in test",
+        row_of(table, "train", 4): "a near duplicate of it is also in val",
+    }
+    assert report.moved == [
+        {
+            "from": split,
+            "images": 1,
+            "reason": reason,
+            "files": [table["image"].iloc[row]],
+        }
+        for split, reason, row in (
+            ("train", "the same pixels are also in test", row_of(table, "train", 0)),
+            ("val", "near duplicates of them are also in test", row_of(table, "val", 2)),
+            ("train", "near duplicates of them are also in val", row_of(table, "train", 4)),
+        )
+    ]
+    assert "1 image left train because the same pixels are also in test." in report.notes
+    assert report.shared_patients["narrow"] == {"train-val": 0, "train-test": 0, "val-test": 0}
+
+
+def test_copies_within_a_split_stay():
+    table = make_table(given_splits())
+    cluster = Cluster("exact", (row_of(table, "train", 0), row_of(table, "train", 1)))
+    found, report = assign_splits(table, 0, clusters=[cluster])
+    assert found["split"].tolist() == table["split"].tolist()
+    assert report.moved == []
+
+
+def test_a_copy_that_takes_no_part_drives_nobody_out():
+    table = make_table(given_splits())
+    early, late = row_of(table, "train"), row_of(table, "test")
+    found, report = assign_splits(
+        table, 0, clusters=[Cluster("near", (early, late))], excluded={late: "not wanted by splits.csv"}
+    )
+    assert found["split"].iloc[early] == "train"
+    assert found["reason"].iloc[late] == "not wanted by splits.csv"
+    assert report.moved == []
+
+
+# What takes no part
+
+
+def test_excluded_images_keep_their_reason_and_count_nowhere():
+    table = make_table(given_splits())
+    patient = table.loc[row_of(table, "test"), ["patient", "patient_narrow"]].tolist()
+    shared = row_of(table, "train", 3)
+    table.loc[shared, ["patient", "patient_narrow"]] = patient
+    excluded = {shared: "truncated: image file is truncated", row_of(table, "test", 5): "empty: the file is empty"}
+    found, report = assign_splits(table, 0, excluded=excluded)
+    check_whole(found, table)
+    assert found.loc[list(excluded), "reason"].to_dict() == excluded
+    assert (found["split"] == "").sum() == 2
+    assert report.shared_patients["narrow"]["train-test"] == 0
+    assert report.moved == []
+    assert excluded.keys() == {shared, row_of(table, "test", 5)}, "the caller's reasons are left alone"
+
+
+@settings(deadline=None, max_examples=8)
+@given(clustered(), st.integers(0, 1000), st.data())
+def test_drawing_leaves_out_what_is_excluded(case, seed, data):
+    table, clusters = case
+    rows = data.draw(st.lists(st.integers(0, len(table) - 1), max_size=6, unique=True))
+    found, _ = assign_splits(table, seed, clusters=clusters, excluded=dict.fromkeys(rows, "unreadable"))
+    check_whole(found, table)
+    assert set(found.index[found["split"] == ""]) == set(rows)
+    assert crossing(found, "group") == 0
 
 
 # Too small to select by
@@ -180,9 +359,11 @@ def given_splits(n_train=100, n_val=60, n_test=60):
 def test_given_splits_are_kept():
     table = make_table(given_splits())
     found, report = assign_splits(table, 0)
-    pd.testing.assert_frame_equal(found, table)
-    assert report.notes == []
-    assert report.shared_patients == {"train-val": 0, "train-test": 0, "val-test": 0}
+    check_whole(found, table)
+    assert found["split"].tolist() == table["split"].tolist()
+    assert (report.notes, report.on_validation, report.merged) == ([], "", False)
+    none = {"train-val": 0, "train-test": 0, "val-test": 0}
+    assert report.shared_patients == {"narrow": none, "wide": none}
 
 
 def test_a_small_validation_split_is_merged_and_drawn_anew():
@@ -192,6 +373,7 @@ def test_a_small_validation_split_is_merged_and_drawn_anew():
     assert names(found, "train") | names(found, "val") == names(table, "train") | names(table, "val")
     assert 20 < len(names(found, "val")) < 45
     (note,) = report.notes
+    assert (report.on_validation, report.merged) == (note, True)
     assert "16 images is too small" in note
     assert f"±{auc_half_width(8, 8):.2f}" in note
     assert "merged with train" in note
@@ -211,6 +393,7 @@ def test_a_missing_validation_split_is_drawn_from_train():
     assert names(found, "test") == names(table, "test")
     assert len(names(found, "val")) / 200 == pytest.approx(VALIDATION_SHARE, abs=0.04)
     assert any("No validation split was given" in note for note in report.notes)
+    assert not report.merged
 
 
 def test_a_missing_test_split_is_drawn_from_train():
@@ -226,6 +409,34 @@ def test_everything_missing_is_drawn_and_said():
     _, report = assign_splits(make_table(cohort()), 0)
     assert len(report.notes) == 2
     assert all("patients kept together" in note for note in report.notes)
+
+
+def test_images_without_a_split_train_where_others_have_one():
+    table = make_table([*given_splits(), *cohort(10)])
+    found, _ = assign_splits(table, 0)
+    assert names(found, "train") == names(table, "train") | names(table, "")
+
+
+@pytest.mark.parametrize("n_val", [8, 2])
+def test_a_fixed_validation_split_is_kept_however_small(n_val):
+    table = make_table(given_splits(n_val=n_val))
+    found, report = assign_splits(table, 0, fixed=True)
+    assert found["split"].tolist() == table["split"].tolist()
+    assert not report.merged
+    assert "It was kept" in report.on_validation
+    assert assign_splits(table, 0)[1].merged
+
+
+def test_a_fixed_validation_split_that_lacks_a_class_is_refused():
+    table = make_table([*cohort(100, "train"), *cohort(100, "val", labels="A"), *cohort(60, "test")])
+    with pytest.raises(ConfigError, match="The val split holds no image of class 'B'"):
+        assign_splits(table, 0, fixed=True)
+
+
+def test_the_share_decides_whether_a_drawn_validation_split_is_larger():
+    table = make_table(given_splits(n_train=100, n_val=20))
+    assert assign_splits(table, 0, val_share=0.3)[1].merged
+    assert not assign_splits(table, 0, val_share=0.1)[1].merged
 
 
 def test_a_class_of_the_test_split_alone_is_refused():
@@ -251,14 +462,16 @@ def test_images_of_test_patients_leave_train_and_test_stays_whole():
     table = with_shared([("test", "train")])
     found, report = assign_splits(table, 0)
     assert names(found, "test") == names(table, "test")
-    assert len(found) == len(table) - 1
+    check_whole(found, table)
+    assert len(used(found)) == len(table) - 1
     assert crossing(found, "patient_narrow") == 0
     (moved,) = report.moved
     assert (moved["from"], moved["images"]) == ("train", 1)
     assert set(moved["files"]) == names(table, "train") - names(found, "train")
-    assert "test" in moved["reason"]
-    assert any("1 images left train" in note for note in report.notes)
-    assert report.shared_patients["train-test"] == 1
+    assert moved["reason"] == "their patients are also in test"
+    assert found.set_index("image")["reason"][moved["files"]].tolist() == ["its patient is also in test"]
+    assert "1 image left train because their patients are also in test." in report.notes
+    assert report.shared_patients["narrow"]["train-test"] == report.shared_patients["wide"]["train-test"] == 1
 
 
 def test_images_of_test_patients_leave_val_and_those_of_val_patients_leave_train():
@@ -269,32 +482,24 @@ def test_images_of_test_patients_leave_val_and_those_of_val_patients_leave_train
     assert {moved["from"]: moved["images"] for moved in report.moved} == {"val": 1, "train": 1}
 
 
-@settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**32 - 1))
-def test_given_splits_with_any_sharing_end_apart(seed):
-    """Images of 80 patients are dealt to the splits at random: much sharing, and never a loss in test."""
-    rng = np.random.default_rng(seed)
-    table = make_table(cohort(60, images=int(rng.integers(1, 4))))
-    table["split"] = rng.choice(SPLITS, len(table), p=[0.5, 0.3, 0.2])
-    found, report = assign_splits(table, 0)
-    assert names(found, "test") == names(table, "test")
-    assert crossing(found, "patient_narrow") == 0
-    dropped = set(table["image"]) - set(found["image"])
-    assert dropped == {name for moved in report.moved for name in moved["files"]}
-
-
 def test_leaks_are_looked_for_by_the_narrow_reading():
     """bacteria-1 in train and virus-1 in test are one patient widely and two narrowly: no false alarm."""
     table = make_table(given_splits())
     table.loc[table.index[table["split"] == "test"][0], "patient"] = table["patient"].iloc[0]
     found, report = assign_splits(table, 0)
     assert report.moved == []
-    assert len(found) == len(table)
+    assert len(used(found)) == len(table)
+    assert report.shared_patients == {
+        "narrow": {"train-val": 0, "train-test": 0, "val-test": 0},
+        "wide": {"train-val": 0, "train-test": 1, "val-test": 0},
+    }
 
 
 def test_shared_patients_are_counted_by_pair():
     table = with_shared([("test", "train"), ("train", "val")])
     assert shared_patients(table) == {"train-val": 1, "train-test": 1, "val-test": 0}
+    table["patient"] = "all the same"
+    assert shared_patients(table, "patient") == {"train-val": 1, "train-test": 1, "val-test": 1}
     assert shared_patients(make_table(cohort())) == {}, "nothing is shared between splits that are not given"
 
 
@@ -304,13 +509,17 @@ def test_shared_patients_are_counted_by_pair():
 def test_a_subset_keeps_test_whole_patients_whole_and_all_classes():
     table, _ = assign_splits(make_table(cohort(150, images=3)), 0)
     chosen = subset(table, 200, 0)
+    check_whole(chosen, table)
     assert names(chosen, "test") == names(table, "test")
-    working = chosen[chosen["split"] != "test"]
+    assert set(chosen.loc[chosen["split"] == "", "reason"]) == {"not drawn by --max-images 200"}
+    for split in ("train", "val"):
+        assert names(chosen, split) < names(table, split)
+    working = used(chosen).query("split != 'test'")
     assert 170 <= len(working) <= 200
     assert set(working.groupby("patient").size()) == {3}
     for split in SPLITS:
         assert set(chosen.loc[chosen["split"] == split, "label"]) == {"A", "B"}
-    before, after = ((part[part["split"] != "test"]["split"] == "val").mean() for part in (table, chosen))
+    before, after = ((part.query("split in ('train', 'val')")["split"] == "val").mean() for part in (table, chosen))
     assert after == pytest.approx(before, abs=0.03)
 
 
@@ -318,14 +527,22 @@ def test_a_subset_keeps_patients_of_two_classes_whole():
     table = make_table(cohort(60, labels="A", images=2))
     table["label"] = np.where(np.arange(len(table)) % 2, "A", "B")
     table, _ = assign_splits(table, 0)
-    working = subset(table, 40, 0).query("split != 'test'")
+    working = subset(table, 40, 0).query("split in ('train', 'val')")
+    assert 20 < len(working) <= 44
     assert (working.groupby("patient").size() == 2).all()
 
 
 def test_a_subset_follows_its_seed():
     table, _ = assign_splits(make_table(cohort()), 0)
-    assert list(subset(table, 80, 1)["image"]) == list(subset(table, 80, 1)["image"])
-    assert list(subset(table, 80, 1)["image"]) != list(subset(table, 80, 2)["image"])
+    assert list(subset(table, 80, 1)["split"]) == list(subset(table, 80, 1)["split"])
+    assert list(subset(table, 80, 1)["split"]) != list(subset(table, 80, 2)["split"])
+
+
+def test_a_subset_keeps_earlier_reasons():
+    table, _ = assign_splits(make_table(cohort()), 0, excluded={4: "empty: the file is empty"})
+    before = table.copy()
+    assert subset(table, 80, 0)["reason"].iloc[4] == "empty: the file is empty"
+    pd.testing.assert_frame_equal(table, before)
 
 
 def test_a_subset_as_large_as_the_set_is_the_set():
@@ -340,6 +557,13 @@ def test_a_subset_too_small_to_validate_on_is_refused():
 
 
 # Description
+
+
+def test_rows_and_labels_of_a_split():
+    table = make_table([("A", 2, "train"), ("B", 1, "val"), ("A", 1, ""), ("B", 2, "train")])
+    assert rows_of(table, "train").tolist() == [0, 1, 4, 5]
+    assert rows_of(table, "test").tolist() == []
+    assert labels_of(table, rows_of(table, "train"), ["A", "B"]).tolist() == [0, 0, 1, 1]
 
 
 def test_describe_counts_images_patients_and_classes():

@@ -1,27 +1,29 @@
-"""Images are decoded rightly, once, and what lies in the cache is whole."""
+"""Images are decoded once, all sizes in one pass, and what lies in the cache is whole and still true."""
 
 import dataclasses
-import io
-import json
+import os
+import subprocess
+import sys
 import threading
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from planted import encode
 
 from bench.data import store
-from bench.data.sources import ImageSet, folder_source
-from bench.data.store import decode, store_images, store_key
-from bench.errors import ConfigError
+from bench.data.decode import FACTS
+from bench.data.duplicates import find_duplicates
+from bench.data.imageset import ImageSet, MemoryReader
+from bench.data.sources import folder_source
+from bench.data.store import FEW, is_stored, store_images, store_key
 
 SIZE = 8
-
-
-def encode(image, kind="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def grey_pixels(seed=0, size=SIZE):
@@ -32,182 +34,71 @@ def colour_pixels(seed=0, size=SIZE):
     return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 
-def image_set(contents, path="memory"):
-    """A set whose files are the given bytes, and the list of rows read so far."""
-    calls = []
-    lock = threading.Lock()
-
-    def read(row):
-        with lock:
-            calls.append(row)
-        if isinstance(contents[row], Exception):
-            raise contents[row]
-        return contents[row]
-
-    table = pd.DataFrame(
-        {
-            "image": [f"{row}.png" for row in range(len(contents))],
-            "label": ["AB"[row % 2] for row in range(len(contents))],
-        }
-    )
-    stamps = tuple("1" for _ in contents)
-    images = ImageSet("folder", path, ("A", "B"), table, stamps, read, "each its own", synthetic=True)
-    return images, calls
-
-
 def greys(n=4):
     return [encode(Image.fromarray(grey_pixels(seed))) for seed in range(n)]
 
 
-# Decoding
+@dataclass(frozen=True)
+class Noting:
+    """A reader that notes in a file, whatever the process, which rows were read."""
+
+    contents: tuple
+    log: Path
+
+    def opened(self, scratch):
+        return nullcontext(self)
+
+    def __call__(self, row):
+        with self.log.open("a") as file:
+            file.write(f"{row}\n")
+        if isinstance(self.contents[row], Exception):
+            raise self.contents[row]
+        return self.contents[row]
+
+    def rows(self):
+        """The rows read since the last call."""
+        rows = sorted(map(int, self.log.read_text().split())) if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return rows
 
 
-def test_grey():
-    pixels = grey_pixels()
-    found, grey = decode(encode(Image.fromarray(pixels)), SIZE)
-    assert grey
-    assert found.shape == (SIZE, SIZE, 3)
-    assert found.dtype == np.uint8
-    for channel in range(3):
-        assert np.array_equal(found[..., channel], pixels)
+@pytest.fixture
+def image_set(tmp_path):
+    """``image_set(contents)`` -> a set whose files are the given bytes; ``images.reader.rows()`` are those read."""
+
+    def make(contents, path="memory"):
+        rows = range(len(contents))
+        table = pd.DataFrame({"image": [f"{row}.png" for row in rows], "label": ["AB"[row % 2] for row in rows]})
+        table["patient"] = table["patient_narrow"] = table["image"]
+        table["split"] = ""
+        reader = Noting(tuple(contents), tmp_path / "read.log")
+        stamps = ("1",) * len(contents)
+        return ImageSet("folder", path, ("A", "B"), table, stamps, reader, "each its own", synthetic=True)
+
+    return make
 
 
-def test_colour():
-    pixels = colour_pixels()
-    found, grey = decode(encode(Image.fromarray(pixels)), SIZE)
-    assert not grey
-    assert np.array_equal(found, pixels), "the channels stay in the order red, green, blue"
+def write_folder(root, seeds):
+    for row, seed in enumerate(seeds):
+        path = root / "AB"[row % 2] / f"{row:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(Image.fromarray(grey_pixels(seed))))
+    return folder_source(root)
 
 
-def test_colour_that_is_grey_is_found_out():
-    pixels = grey_pixels()
-    found, grey = decode(encode(Image.fromarray(np.repeat(pixels[..., None], 3, axis=2))), SIZE)
-    assert grey
-    assert np.array_equal(found[..., 0], pixels)
-
-
-def test_transparency_of_colour_is_laid_on_black():
-    pixels = np.dstack([np.full((SIZE, SIZE, 3), 200, np.uint8), np.zeros((SIZE, SIZE), np.uint8)])
-    pixels[:4, :, 3] = 255
-    pixels[:4, :, 0] = 90
-    found, grey = decode(encode(Image.fromarray(pixels, "RGBA")), SIZE)
-    assert not grey
-    assert (found[:4] == [90, 200, 200]).all()
-    assert (found[4:] == 0).all()
-
-
-def test_transparency_of_grey_is_laid_on_black():
-    pixels = np.dstack([np.full((SIZE, SIZE), 180, np.uint8), np.zeros((SIZE, SIZE), np.uint8)])
-    pixels[:4, :, 1] = 255
-    found, grey = decode(encode(Image.fromarray(pixels, "LA")), SIZE)
-    assert grey
-    assert (found[:4] == 180).all()
-    assert (found[4:] == 0).all()
-
-
-def test_palette():
-    image = Image.new("P", (SIZE, SIZE), 0)
-    image.putpalette([255, 0, 0, 0, 0, 255])
-    image.paste(1, (0, 4, SIZE, SIZE))
-    found, grey = decode(encode(image), SIZE)
-    assert not grey
-    assert (found[:4] == [255, 0, 0]).all(), "colours, not indices"
-    assert (found[4:] == [0, 0, 255]).all()
-
-
-def test_palette_with_a_transparent_colour():
-    image = Image.new("P", (SIZE, SIZE), 0)
-    image.putpalette([255, 0, 0, 10, 20, 30])
-    image.paste(1, (0, 4, SIZE, SIZE))
-    found, _ = decode(encode(image, transparency=0), SIZE)
-    assert (found[:4] == 0).all()
-    assert (found[4:] == [10, 20, 30]).all()
-
-
-def test_grey_palette_is_grey():
-    image = Image.fromarray(grey_pixels()).quantize(16)
-    found, grey = decode(encode(image), SIZE)
-    assert grey
-    assert found.std() > 10
-
-
-def test_one_bit():
-    image = Image.new("1", (SIZE, SIZE), 0)
-    image.paste(1, (0, 4, SIZE, SIZE))
-    found, grey = decode(encode(image), SIZE)
-    assert grey
-    assert (found[:4] == 0).all()
-    assert (found[4:] == 255).all()
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bits_are_windowed_not_cut(kind):
-    """Values 1000 to 5000, as of 12-bit radiographs: cut to 8 bits they would all be 255."""
-    values = np.linspace(1000, 5000, SIZE * SIZE).reshape(SIZE, SIZE).astype(np.uint16)
-    found, grey = decode(encode(Image.fromarray(values), kind), SIZE)
-    assert grey
-    expected = np.rint((values - 1000.0) / 4000 * 255)
-    assert np.abs(found[..., 0] - expected).max() <= 1
-    assert len(np.unique(found)) == SIZE * SIZE
-
-
-def test_floating_point_images_are_windowed():
-    values = np.linspace(-1, 1, SIZE * SIZE, dtype=np.float32).reshape(SIZE, SIZE)
-    found, grey = decode(encode(Image.fromarray(values), "TIFF"), SIZE)
-    assert grey
-    assert (found.min(), found.max()) == (0, 255)
-    assert (np.diff(found[..., 0].ravel().astype(int)) >= 0).all()
-
-
-def test_a_flat_sixteen_bit_image_is_black_not_an_error():
-    found, _ = decode(encode(Image.fromarray(np.full((SIZE, SIZE), 3000, np.uint16))), SIZE)
-    assert (found == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("orientation", "turned"),
-    [
-        (1, lambda pixels: pixels),
-        (2, lambda pixels: pixels[:, ::-1]),
-        (3, lambda pixels: pixels[::-1, ::-1]),
-        (6, lambda pixels: np.rot90(pixels, -1)),
-        (8, lambda pixels: np.rot90(pixels, 1)),
-    ],
-)
-def test_the_orientation_tag_is_applied(orientation, turned):
-    pixels = np.repeat(np.repeat(np.array([[0, 80], [160, 240]], np.uint8), 4, axis=0), 4, axis=1)
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    found, _ = decode(encode(Image.fromarray(pixels), "JPEG", quality=100, exif=tags), SIZE)
-    assert np.abs(found[..., 0].astype(int) - turned(pixels)).max() < 12
-
-
-def test_other_sizes_are_squashed_to_a_square():
-    pixels = np.zeros((40, 80), np.uint8)
-    pixels[:, 40:] = 200
-    found, _ = decode(encode(Image.fromarray(pixels)), SIZE)
-    assert found.shape == (SIZE, SIZE, 3)
-    assert (found[:, :3] == 0).all()
-    assert (found[:, 5:] == 200).all(), "the right half stays the right half: nothing is cropped"
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
-def test_a_truncated_file_of_any_kind_is_an_error(kind):
-    content = encode(Image.fromarray(colour_pixels(size=64)), kind)
-    for share in (0.0, 0.02, 0.5, 0.9):
-        with pytest.raises((OSError, ValueError, SyntaxError)):
-            decode(content[: int(share * len(content))], SIZE)
+def left_in(cache):
+    """Everything below the cache's folder of stored sets, but for the sets' own folders."""
+    return sorted(path.name for path in (cache / "store").glob("*/*"))
 
 
 # The stored set
 
 
-def test_grey_images_are_stored_with_one_channel(tmp_path):
+def test_grey_images_are_stored_with_one_channel(tmp_path, image_set):
     pixels = grey_pixels(5)
     grey_in_colour = encode(Image.fromarray(np.repeat(pixels[..., None], 3, axis=2)))
-    images, _ = image_set([*greys(2), grey_in_colour])
-    found = store_images(images, [SIZE], tmp_path)[SIZE]
-    assert (found.channels, found.size, found.unreadable) == (1, SIZE, ())
+    found = store_images(image_set([*greys(2), grey_in_colour]), [SIZE], tmp_path).sizes[SIZE]
+    assert (found.channels, found.size) == (1, SIZE)
     array = found.open()
     assert array.shape == (3, SIZE, SIZE, 1)
     assert array.dtype == np.uint8
@@ -215,94 +106,195 @@ def test_grey_images_are_stored_with_one_channel(tmp_path):
         assert np.array_equal(array[row, ..., 0], expected)
 
 
-def test_one_colour_image_and_all_have_three_channels(tmp_path):
-    images, _ = image_set([*greys(2), encode(Image.fromarray(colour_pixels()))])
-    found = store_images(images, [SIZE], tmp_path)[SIZE]
-    array = found.open()
-    assert found.channels == 3
-    assert array.shape == (3, SIZE, SIZE, 3)
-    assert np.array_equal(array[0], np.repeat(grey_pixels(0)[..., None], 3, axis=2))
-    assert np.array_equal(array[2], colour_pixels())
+def test_coloured_images_are_stored_with_three_channels(tmp_path, image_set):
+    contents = [encode(Image.fromarray(colour_pixels(seed))) for seed in range(3)]
+    array = store_images(image_set(contents), [SIZE], tmp_path).sizes[SIZE].open()
+    assert np.array_equal(array, np.stack([colour_pixels(seed) for seed in range(3)]))
 
 
-def test_the_array_is_mapped_not_loaded_and_cannot_be_written(tmp_path):
-    images, _ = image_set(greys())
-    array = store_images(images, [SIZE], tmp_path)[SIZE].open()
+@pytest.mark.parametrize("coloured", [0, 2, 4])
+def test_one_colour_image_and_all_have_three_channels(tmp_path, image_set, coloured):
+    contents = greys(5)
+    contents[coloured] = encode(Image.fromarray(colour_pixels()))
+    found = store_images(image_set(contents), [SIZE, 16], tmp_path)
+    for size, stored in found.sizes.items():
+        assert stored.channels == 3
+        assert stored.open().shape == (5, size, size, 3)
+    expected = [np.repeat(grey_pixels(row)[..., None], 3, axis=2) for row in range(5)]
+    expected[coloured] = colour_pixels()
+    assert np.array_equal(found.sizes[SIZE].open(), expected)
+    assert found.facts["grey"].tolist() == [row != coloured for row in range(5)]
+
+
+def test_bare_pixels_are_stored(tmp_path, image_set):
+    pixels = np.stack([grey_pixels(seed) for seed in range(4)])
+    images = dataclasses.replace(image_set(greys()), reader=MemoryReader(pixels))
+    found = store_images(images, [SIZE], tmp_path)
+    assert np.array_equal(found.sizes[SIZE].open()[..., 0], pixels)
+    assert set(found.facts["format"]) == {"array"}
+
+
+def test_the_array_is_mapped_not_loaded_and_cannot_be_written(tmp_path, image_set):
+    array = store_images(image_set(greys()), [SIZE], tmp_path).sizes[SIZE].open()
     assert isinstance(array, np.memmap)
     with pytest.raises(ValueError):
         array[0] = 0
 
 
-def test_a_second_call_decodes_nothing(tmp_path):
-    images, calls = image_set(greys())
+def test_facts_are_kept_as_they_were_found(tmp_path, image_set):
+    odd = encode(Image.fromarray(colour_pixels(size=12)), "JPEG")
+    contents = [*greys(2), odd, greys()[0], b"nothing"]
+    first = store_images(image_set(contents), [], tmp_path)
+    assert first.sizes == {}
+    facts = first.facts
+    assert tuple(facts) == FACTS
+    assert facts["bytes"].tolist() == [len(content) for content in contents]
+    assert facts["width"].tolist() == [8, 8, 12, 8, 0]
+    assert facts["format"].tolist() == ["PNG", "PNG", "JPEG", "PNG", ""]
+    assert facts["problem"].tolist() == ["", "", "", "", "no image"]
+    assert facts["pixels"].iloc[0] == facts["pixels"].iloc[3] != facts["pixels"].iloc[1]
+    again = store_images(image_set(contents), [], tmp_path).facts
+    pd.testing.assert_frame_equal(again, facts)
+    assert all(again[name].dtype == bool for name in ("grey", "constant", "rotated", "deep", "transparent"))
+
+
+# Once
+
+
+def test_a_second_call_decodes_nothing(tmp_path, image_set):
+    images = image_set(greys())
+    assert not is_stored(images, [SIZE], "squash", tmp_path)
     first = store_images(images, [SIZE], tmp_path)
-    assert sorted(calls) == [0, 1, 2, 3]
-    assert store_images(images, [SIZE], tmp_path) == first
-    assert len(calls) == 4
+    assert images.reader.rows() == [0, 1, 2, 3]
+    assert is_stored(images, [SIZE], "squash", tmp_path)
+    second = store_images(images, [SIZE], tmp_path)
+    assert images.reader.rows() == []
+    assert second.sizes == first.sizes
+    assert first.folder.parent == tmp_path / "store"
+    assert left_in(tmp_path) == ["8-squash.npy", "facts.csv"]
 
 
-def test_several_sizes_are_made_in_one_pass(tmp_path):
-    images, calls = image_set(greys())
-    found = store_images(images, [SIZE, 16, SIZE], tmp_path)
-    assert sorted(calls) == [0, 1, 2, 3]
-    assert {size: stored.open().shape for size, stored in found.items()} == {
-        SIZE: (4, SIZE, SIZE, 1),
-        16: (4, 16, 16, 1),
-    }
-    assert found[SIZE].fingerprint == found[16].fingerprint
+def test_several_sizes_are_made_in_one_pass(tmp_path, image_set):
+    images = image_set(greys())
+    found = store_images(images, [16, SIZE, SIZE], tmp_path)
+    assert images.reader.rows() == [0, 1, 2, 3]
+    shapes = {size: stored.open().shape for size, stored in found.sizes.items()}
+    assert shapes == {SIZE: (4, SIZE, SIZE, 1), 16: (4, 16, 16, 1)}
+    assert found.fingerprint == found.sizes[SIZE].fingerprint == found.sizes[16].fingerprint
 
 
-def test_a_further_size_leaves_the_first_alone(tmp_path):
-    images, calls = image_set(greys())
-    first = store_images(images, [SIZE], tmp_path)[SIZE]
-    written = (first.folder / "images.npy").stat().st_mtime_ns
-    assert set(store_images(images, [SIZE, 16], tmp_path)) == {SIZE, 16}
-    assert len(calls) == 8
-    assert (first.folder / "images.npy").stat().st_mtime_ns == written
+def test_a_further_size_leaves_the_first_and_the_facts_alone(tmp_path, image_set):
+    images = image_set(greys())
+    first = store_images(images, [SIZE], tmp_path)
+    kept = (first.sizes[SIZE].file, first.folder / "facts.csv")
+    written = [file.stat().st_mtime_ns for file in kept]
+    images.reader.rows()
+    assert not is_stored(images, [SIZE, 16], "squash", tmp_path)
+    found = store_images(images, [SIZE, 16], tmp_path)
+    assert set(found.sizes) == {SIZE, 16}
+    assert images.reader.rows() == [0, 1, 2, 3]
+    assert [file.stat().st_mtime_ns for file in kept] == written
 
 
-def test_progress_counts_every_image_once(tmp_path):
-    images, _ = image_set(greys(7))
+def test_each_way_of_resizing_has_its_array(tmp_path, image_set):
+    tall = np.full((16, 8), 200, np.uint8)
+    tall[:4] = 50
+    images = image_set([*greys(3), encode(Image.fromarray(tall))])
+    squashed, padded, cropped = (
+        store_images(images, [SIZE], tmp_path, resize=resize).sizes[SIZE].open()[3, ..., 0]
+        for resize in ("squash", "pad", "crop")
+    )
+    assert (padded[:, 0] == 0).all()
+    assert (squashed[0] == 50).all()
+    assert (cropped == 200).all()
+    assert images.reader.rows() == sorted([0, 1, 2, 3] * 3)
+    assert store_images(images, [SIZE], tmp_path, resize="pad").sizes[SIZE].open()[3, 0, 0] == 0
+    assert images.reader.rows() == []
+
+
+@pytest.mark.parametrize("jobs", [None, 1])
+def test_progress_counts_every_image_once(tmp_path, image_set, jobs):
     steps = []
-    store_images(images, [SIZE, 16], tmp_path, steps.append)
+    store_images(image_set(greys(7)), [SIZE, 16], tmp_path, steps.append, jobs=jobs)
     assert sum(steps) == 7
+    assert min(steps) > 0
 
 
-def test_any_number_of_threads_stores_the_same(tmp_path):
-    images, _ = image_set(greys(9))
-    one, many = (store_images(images, [SIZE], tmp_path / str(threads), threads=threads)[SIZE] for threads in (1, 4))
-    assert one.fingerprint == many.fingerprint
-    assert np.array_equal(one.open(), many.open())
+def test_processes_store_the_same_as_one(tmp_path):
+    images = write_folder(tmp_path / "data", range(FEW + 44))
+    for name in ("A/010.png", "B/255.png"):
+        (tmp_path / "data" / name).write_bytes(encode(Image.fromarray(colour_pixels(9))))
+    (tmp_path / "data" / "B" / "007.png").write_bytes(b"nothing")
+    steps = []
+    found = [
+        store_images(images, [SIZE, 5], tmp_path / str(jobs), steps.append, jobs=jobs, resize="crop") for jobs in (1, 2)
+    ]
+    assert store_images(images, [], tmp_path / "2", jobs=2, verify=True).changed == 0
+    assert sum(steps) == 2 * (FEW + 44)
+    pd.testing.assert_frame_equal(found[0].facts, found[1].facts)
+    assert found[0].fingerprint == found[1].fingerprint
+    for size in (SIZE, 5):
+        one, two = (stored.sizes[size].open() for stored in found)
+        assert one.shape == (FEW + 44, size, size, 3)
+        assert np.array_equal(one, two)
+    rows = {name: row for row, name in enumerate(images.table["image"])}
+    assert np.array_equal(found[1].sizes[SIZE].open()[rows["B/255.png"]], colour_pixels(9))
+    assert np.array_equal(found[1].sizes[SIZE].open()[rows["A/256.png"], ..., 1], grey_pixels(256))
+    for jobs in (1, 2):
+        assert left_in(tmp_path / str(jobs)) == ["5-crop.npy", "8-crop.npy", "facts.csv"]
 
 
 # What cannot be decoded
 
 
-def test_unreadable_and_truncated_files_are_listed(tmp_path):
+def test_what_cannot_be_decoded_is_told_apart_and_remembered(tmp_path, image_set):
     good = greys(2)
-    images, _ = image_set([good[0], b"no image", good[1], good[1][:40], b"", PermissionError("locked")])
-    found = store_images(images, [SIZE], tmp_path)[SIZE]
-    assert [row for row, _ in found.unreadable] == [1, 3, 4, 5]
-    assert all(reason for _, reason in found.unreadable)
-    assert "locked" in dict(found.unreadable)[5]
-    array = found.open()
+    images = image_set([good[0], b"no image", good[1], good[1][:60], b""])
+    found = store_images(images, [SIZE], tmp_path)
+    assert found.facts["problem"].tolist() == ["", "no image", "", "truncated", "empty"]
+    assert (found.facts["reason"] != "").tolist() == [False, True, False, True, True]
+    array = found.sizes[SIZE].open()
     assert np.array_equal(array[2, ..., 0], grey_pixels(1))
-    assert (array[[1, 3, 4, 5]] == 0).all()
-    assert store_images(images, [SIZE], tmp_path)[SIZE].unreadable == found.unreadable, "they are remembered"
+    assert (array[[1, 3, 4]] == 0).all()
+    images.reader.rows()
+    assert store_images(images, [SIZE], tmp_path).facts["reason"].tolist() == found.facts["reason"].tolist()
+    assert images.reader.rows() == []
 
 
-def test_an_unreadable_colour_image_does_not_make_three_channels(tmp_path):
+def test_an_unreadable_colour_image_does_not_make_three_channels(tmp_path, image_set):
     colour = encode(Image.fromarray(colour_pixels(size=64)))
-    images, _ = image_set([*greys(2), colour[: len(colour) // 2]])
-    assert store_images(images, [SIZE], tmp_path)[SIZE].channels == 1
+    found = store_images(image_set([*greys(2), colour[: len(colour) // 2]]), [SIZE], tmp_path)
+    assert found.sizes[SIZE].channels == 1
 
 
-def test_where_nothing_can_be_decoded_the_request_is_refused(tmp_path):
-    images, _ = image_set([b"x", b"y"], path="/data/scans")
-    with pytest.raises(ConfigError) as caught:
-        store_images(images, [SIZE], tmp_path)
-    assert "None of the 2 images in /data/scans" in str(caught.value)
-    assert list((tmp_path / "store").iterdir()) == []
+def test_where_nothing_can_be_decoded_the_facts_say_so(tmp_path, image_set):
+    """Whether to go on is not for the store to decide."""
+    found = store_images(image_set([b"x", b"y"]), [SIZE], tmp_path)
+    assert set(found.facts["problem"]) == {"no image"}
+    assert (found.sizes[SIZE].open() == 0).all()
+
+
+def test_a_file_without_access_is_tried_again(tmp_path, image_set):
+    locked = image_set([*greys(3), PermissionError(13, "locked")])
+    found = store_images(locked, [SIZE, 16], tmp_path)
+    assert found.facts["problem"].tolist() == ["", "", "", "no access"]
+    assert "locked" in found.facts["reason"].iloc[3]
+    assert not is_stored(locked, [SIZE], "squash", tmp_path)
+    (found.folder / "near-16.npy").write_bytes(b"what was made of the old facts")
+    images = image_set(greys(4))
+    again = store_images(images, [SIZE], tmp_path)
+    assert set(again.facts["problem"]) == {""}
+    assert again.fingerprint != found.fingerprint
+    assert not (found.folder / "near-16.npy").exists()
+    other = store_images(images, [16], tmp_path).sizes[16]
+    assert other.open()[3].any(), "the other size was stored without the image"
+
+
+def test_a_file_that_was_lost_between_two_sizes_is_noticed(tmp_path, image_set):
+    store_images(image_set(greys(4)), [SIZE], tmp_path)
+    later = store_images(image_set([*greys(3), OSError("gone")]), [16], tmp_path)
+    assert later.facts["problem"].tolist() == ["", "", "", "no access"]
+    assert left_in(tmp_path) == ["16-squash.npy", "facts.csv"], "an array of other facts is of no use"
 
 
 # Whole or not there
@@ -312,10 +304,12 @@ class Broken(Exception):
     """Nothing that decoding expects."""
 
 
-@pytest.mark.parametrize("error", [Broken, KeyboardInterrupt])
-def test_a_failure_in_the_middle_leaves_nothing(tmp_path, error):
-    images, calls = image_set(greys())
-    done = []
+@pytest.mark.parametrize(
+    ("error", "jobs"), [(Broken, 1), (KeyboardInterrupt, 1), (KeyboardInterrupt, 2)], ids=["error", "stop", "processes"]
+)
+@pytest.mark.filterwarnings("ignore:.*have been")  # joblib's, of what it threw away
+def test_a_failure_in_the_middle_leaves_nothing(tmp_path, error, jobs):
+    images, done = write_folder(tmp_path / "data", range(24)), []
 
     def advance(count):
         done.append(count)
@@ -323,87 +317,204 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path, error):
             raise error
 
     with pytest.raises(error):
-        store_images(images, [SIZE, 16], tmp_path, advance, threads=1)
-    assert list((tmp_path / "store").iterdir()) == []
-    calls.clear()
-    found = store_images(images, [SIZE], tmp_path)[SIZE]
-    assert sorted(calls) == [0, 1, 2, 3]
-    assert np.array_equal(found.open()[3, ..., 0], grey_pixels(3))
+        store_images(images, [SIZE, 16], tmp_path, advance, jobs=jobs)
+    assert sum(done) < 24
+    assert left_in(tmp_path) == []
+    found = store_images(images, [SIZE], tmp_path).sizes[SIZE].open()
+    rows = images.table["image"].tolist()
+    assert np.array_equal(found[rows.index("B/023.png"), ..., 0], grey_pixels(23))
 
 
-def test_a_failure_between_two_sizes_leaves_the_first_whole(tmp_path, monkeypatch):
-    images, calls = image_set(greys())
-    publish, published = store._publish, []
+@pytest.mark.parametrize(("whole", "left"), [(0, []), (1, ["facts.csv"]), (2, ["8-squash.npy", "facts.csv"])])
+def test_a_failure_at_the_end_leaves_only_what_is_whole(tmp_path, monkeypatch, image_set, whole, left):
+    images, published = image_set(greys()), []
+    replace = Path.replace
 
-    def publish_once(target, folder):
-        if published:
+    def failing(self, target):
+        if len(published) == whole:
             raise OSError("disk full")
-        publish(target, folder)
-        published.append(folder)
+        published.append(target)
+        return replace(self, target)
 
-    monkeypatch.setattr(store, "_publish", publish_once)
-    with pytest.raises(OSError):
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(OSError, match="disk full"):
         store_images(images, [SIZE, 16], tmp_path)
     monkeypatch.undo()
-    assert list((tmp_path / "store").iterdir()) == published
-    calls.clear()
+    assert left_in(tmp_path) == left
     found = store_images(images, [SIZE, 16], tmp_path)
-    assert len(calls) == 4, "only what is missing is decoded"
-    assert all(len(stored.open()) == 4 for stored in found.values())
+    for size, stored in found.sizes.items():
+        expected = np.asarray(Image.fromarray(grey_pixels(3)).resize((size, size), Image.Resampling.BILINEAR))
+        assert np.array_equal(stored.open()[3, ..., 0], expected)
 
 
-def test_a_failure_while_the_meta_is_written_is_not_taken_for_whole(tmp_path, monkeypatch):
-    images, _ = image_set(greys())
-    monkeypatch.setattr(store.json, "dumps", lambda value: (_ for _ in ()).throw(Broken()))
-    with pytest.raises(Broken):
-        store_images(images, [SIZE], tmp_path)
-    monkeypatch.undo()
-    assert list((tmp_path / "store").iterdir()) == []
+KILLED = """
+import sys, time
+from pathlib import Path
+from bench.data.sources import folder_source
+from bench.data.store import store_images
+
+def advance(count):
+    print("step", flush=True)
+    time.sleep(60)
+
+store_images(folder_source(Path(sys.argv[1])), [8, 16], Path(sys.argv[2]), advance, jobs=1)
+"""
 
 
-def test_another_run_that_was_faster_is_no_error(tmp_path):
-    """Two runs on the same images: whoever is second takes what the first has stored."""
-    images, _ = image_set(greys())
-    faster = []
+def test_a_process_killed_in_the_middle_leaves_nothing_that_counts(tmp_path):
+    images = write_folder(tmp_path / "data", range(12))
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, tmp_path / "data", tmp_path], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "step\n"
+    child.kill()
+    child.communicate()
+    (left,) = left_in(tmp_path)
+    assert left.startswith(".decoding-")
+    assert not is_stored(images, [], "squash", tmp_path)
+    found = store_images(images, [SIZE], tmp_path)
+    assert np.array_equal(found.sizes[SIZE].open()[0, ..., 0], grey_pixels(0))
+    assert left in left_in(tmp_path), "it may be another run's that is at work"
+    old = time.time() - store.ABANDONED_AFTER - 60
+    os.utime(found.folder / left, (old, old))
+    store_images(images, [16], tmp_path)
+    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv"]
+
+
+def test_another_run_that_was_faster_is_no_error(tmp_path, image_set):
+    """Two runs on the same images: both have the same at the end."""
+    images, faster = image_set(greys()), []
 
     def advance(count):
         if not faster:
-            faster.append(store_images(image_set(greys())[0], [SIZE], tmp_path)[SIZE])
+            faster.append(store_images(image_set(greys()), [SIZE], tmp_path))
 
-    found = store_images(images, [SIZE], tmp_path, advance, threads=1)[SIZE]
-    assert found == faster[0]
-    assert np.array_equal(found.open()[1, ..., 0], grey_pixels(1))
-    assert [path.name for path in (tmp_path / "store").iterdir()] == [found.folder.name]
+    found = store_images(images, [SIZE], tmp_path, advance)
+    assert found.sizes == faster[0].sizes
+    assert np.array_equal(found.sizes[SIZE].open()[1, ..., 0], grey_pixels(1))
+    assert left_in(tmp_path) == ["8-squash.npy", "facts.csv"]
+
+
+def test_two_runs_at_the_same_time(tmp_path, image_set):
+    images, found, met = image_set(greys(6)), {}, threading.Barrier(2, timeout=30)
+
+    def run(sizes):
+        steps = []
+
+        def advance(count):
+            if not steps:
+                met.wait()
+            steps.append(count)
+
+        found[sizes] = store_images(images, sizes, tmp_path, advance)
+
+    threads = [threading.Thread(target=run, args=(sizes,)) for sizes in ((SIZE,), (SIZE, 16))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    fresh = store_images(images, [SIZE, 16], tmp_path / "fresh")
+    for stored in found.values():
+        for size, own in stored.sizes.items():
+            assert np.array_equal(own.open(), fresh.sizes[size].open())
+    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv"]
 
 
 # Changes
 
 
-def folder_set(root, seeds):
-    for row, seed in enumerate(seeds):
-        path = root / "AB"[row % 2] / f"{row}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode(Image.fromarray(grey_pixels(seed))))
-    return folder_source(root)
-
-
 def test_a_changed_file_is_noticed(tmp_path):
-    before = store_images(folder_set(tmp_path / "data", [0, 1]), [SIZE], tmp_path / "cache")[SIZE]
+    before = store_images(write_folder(tmp_path / "data", [0, 1]), [SIZE], tmp_path / "cache")
     content = encode(Image.fromarray(grey_pixels(7)))
-    (tmp_path / "data" / "A" / "0.png").write_bytes(content)
-    after = store_images(folder_source(tmp_path / "data"), [SIZE], tmp_path / "cache")[SIZE]
+    (tmp_path / "data" / "A" / "000.png").write_bytes(content)
+    after = store_images(folder_source(tmp_path / "data"), [SIZE], tmp_path / "cache")
     assert after.fingerprint != before.fingerprint
-    assert np.array_equal(after.open()[0, ..., 0], grey_pixels(7))
-    assert np.array_equal(before.open()[0, ..., 0], grey_pixels(0)), "the earlier set stays as it was"
+    assert np.array_equal(after.sizes[SIZE].open()[0, ..., 0], grey_pixels(7))
+    assert np.array_equal(before.sizes[SIZE].open()[0, ..., 0], grey_pixels(0)), "the earlier set stays as it was"
 
 
-def test_a_further_file_is_noticed(tmp_path):
-    before = folder_set(tmp_path, [0, 1])
-    assert store_key(folder_set(tmp_path, [0, 1, 2])) != store_key(before)
+def test_further_and_removed_files_are_noticed(tmp_path):
+    three = write_folder(tmp_path / "data", [0, 1, 2])
+    keys = {store_key(three), store_key(write_folder(tmp_path / "data", [0, 1, 2, 3]))}
+    (tmp_path / "data" / "A" / "000.png").unlink()
+    fewer = folder_source(tmp_path / "data")
+    assert len({*keys, store_key(fewer)}) == 3
+    found = store_images(fewer, [SIZE], tmp_path / "cache")
+    assert np.array_equal(found.sizes[SIZE].open()[0, ..., 0], grey_pixels(2))
 
 
-def test_the_key_follows_names_stamps_and_place():
-    images, _ = image_set(greys(2))
+def swap(path, content):
+    """Other bytes under the same size and time."""
+    before = path.stat()
+    assert len(content) == before.st_size
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def bmp(seed):
+    return encode(Image.fromarray(grey_pixels(seed)), "BMP")  # of the same size, whatever it shows
+
+
+def test_verify_notices_what_size_and_time_do_not_show(tmp_path):
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    for row in range(6):
+        (data / "AB"[row % 2]).mkdir(parents=True, exist_ok=True)
+        (data / "AB"[row % 2] / f"{row}.bmp").write_bytes(bmp(row))
+    images = folder_source(data)
+    first = store_images(images, [SIZE, 16], cache)
+    steps = []
+    same = store_images(images, [SIZE], cache, steps.append, verify=True)
+    assert (same.changed, sum(steps), same.fingerprint) == (0, 6, first.fingerprint)
+    swap(data / "A" / "0.bmp", bmp(70))
+    swap(data / "B" / "3.bmp", bmp(73))
+    assert store_key(folder_source(data)) == store_key(images)
+    unaware = store_images(images, [SIZE], cache)
+    assert (unaware.changed, unaware.fingerprint) == (0, first.fingerprint)
+    found = store_images(images, [SIZE], cache, verify=True)
+    assert found.changed == 2
+    assert found.fingerprint != first.fingerprint
+    row = images.table["image"].tolist().index("B/3.bmp")
+    assert np.array_equal(found.sizes[SIZE].open()[row, ..., 0], grey_pixels(73))
+    other, fresh = (store_images(images, [16], place).sizes[16].open() for place in (cache, tmp_path / "fresh"))
+    assert np.array_equal(other, fresh), "the size that was not asked for is not kept either"
+    assert store_images(images, [SIZE], cache, verify=True).changed == 0
+
+
+def test_verify_counts_a_file_that_cannot_be_read_any_more(tmp_path):
+    images = write_folder(tmp_path / "data", range(4))
+    store_images(images, [SIZE], tmp_path / "cache")
+    (tmp_path / "data" / "A" / "002.png").unlink()
+    found = store_images(images, [SIZE], tmp_path / "cache", verify=True)
+    assert found.changed == 1
+    assert sorted(found.facts["problem"]) == ["", "", "", "no access"]
+
+
+def test_verify_of_a_new_set_decodes_it_only(tmp_path, image_set):
+    images = image_set(greys())
+    found = store_images(images, [SIZE], tmp_path, verify=True)
+    assert found.changed == 0
+    assert images.reader.rows() == [0, 1, 2, 3]
+
+
+def test_pairs_of_duplicates_are_kept_until_the_facts_change(tmp_path):
+    data = tmp_path / "data"
+    for name, seed in (("A/0.bmp", 0), ("B/1.bmp", 1), ("A/2.bmp", 2)):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(bmp(seed))
+    images = folder_source(data)
+    stored = store_images(images, [], tmp_path / "cache")
+    assert find_duplicates(stored.facts, stored.folder).clusters == ()
+    swap(data / "B" / "1.bmp", bmp(2))
+    again = store_images(images, [], tmp_path / "cache", verify=True)
+    rows = [images.table["image"].tolist().index(name) for name in ("A/2.bmp", "B/1.bmp")]
+    assert [cluster.rows for cluster in find_duplicates(again.facts, again.folder).clusters] == [tuple(sorted(rows))]
+
+
+# What the set is known by
+
+
+def test_the_key_follows_names_stamps_and_place(image_set):
+    images = image_set(greys(2))
     renamed = images.table.assign(image=["0.png", "other.png"])
     others = [
         dataclasses.replace(images, table=renamed),
@@ -414,25 +525,23 @@ def test_the_key_follows_names_stamps_and_place():
     assert store_key(dataclasses.replace(images)) == store_key(images)
 
 
-def test_the_fingerprint_is_of_content_names_and_labels(tmp_path):
+def test_the_key_of_a_folder_is_of_its_place_however_it_is_written(tmp_path, monkeypatch):
+    images = write_folder(tmp_path / "data", [0, 1])
+    monkeypatch.chdir(tmp_path)
+    assert store_key(dataclasses.replace(images, path="data")) == store_key(images)
+
+
+def test_the_fingerprint_is_of_content_names_and_labels(tmp_path, image_set):
     """Not of the place or the time: the same images elsewhere are the same data."""
 
     def fingerprint(name, contents, **changes):
-        images, _ = image_set(contents, path=name)
-        return store_images(dataclasses.replace(images, **changes), [SIZE], tmp_path / name)[SIZE].fingerprint
+        images = image_set(contents, path=name)
+        return store_images(dataclasses.replace(images, **changes), [SIZE], tmp_path / name).fingerprint
 
     plain = fingerprint("plain", greys())
-    table = image_set(greys())[0].table
+    table = image_set(greys()).table
     assert fingerprint("elsewhere", greys(), stamps=("2",) * 4) == plain
     assert fingerprint("content", [*greys(3), encode(Image.fromarray(grey_pixels(9)))]) != plain
     assert fingerprint("order", greys()[::-1]) != plain
     assert fingerprint("label", greys(), table=table.assign(label=["B", "B", "A", "B"])) != plain
     assert fingerprint("name", greys(), table=table.assign(image=["z.png", *table["image"][1:]])) != plain
-
-
-def test_the_meta_file_holds_what_the_set_says(tmp_path):
-    found = store_images(image_set(greys())[0], [SIZE], tmp_path)[SIZE]
-    meta = json.loads((found.folder / "meta.json").read_text())
-    assert meta["channels"] == 1
-    assert meta["fingerprint"] == found.fingerprint
-    assert found.folder.parent == tmp_path / "store"

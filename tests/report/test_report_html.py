@@ -3,51 +3,27 @@
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot
+from PIL import Image
+from report_outline import Outline, outline
 from report_run import edit_json, write_run
 
+from bench.data.decode import fit
 from bench.metrics import METRICS
-from bench.report import figures, importance, pictures
-from bench.report.blocks import Paragraph
+from bench.report import figures, pictures
 from bench.report.files import read
 from bench.report.html import render
 from bench.report.palette import looks
 from bench.rundir import RunDir
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "$x$ </style> {{ 7*7 }}")
-
-
-class Outline(HTMLParser):
-    """What a browser would see: tags with their attributes, and the text outside style and script."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._hidden = False
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._hidden = tag in ("style", "script")
-        self.text += " " if tag in ("td", "th") else ""
-
-    def handle_endtag(self, tag: str) -> None:
-        self._hidden = False
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.text += data
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -59,30 +35,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     return run
 
 
-@pytest.fixture
-def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn but not written: that takes most of the time."""
-    monkeypatch.setattr(pictures, "_save", lambda figure, folder, name: "<svg></svg>")
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No figure is drawn and no forest fitted: for tests of words."""
-    monkeypatch.setattr(pictures, "picture", lambda folder, name, draw, alt, caption: Paragraph(caption))
-    table = pd.DataFrame({"parameter": ["dropout"], "mean": [1.0], "sd": [0.0]})
-    monkeypatch.setattr(importance, "importance", lambda trials, metric: table)
-
-
-def outline(run: RunDir) -> Outline:
-    return Outline(render(run).read_text(encoding="utf-8"))
-
-
 def test_a_finished_run_renders_whole(finished: RunDir) -> None:
     page = finished.report.read_text(encoding="utf-8")
     seen = Outline(page)
     assert finished.report.stat().st_size < 6_000_000
     assert 'class="missing"' not in page, "nothing is missing, so nothing is said to be"
-    assert len(seen.named("img")) == 12
+    assert len(seen.named("img")) == 14
     for words in ("0.01 to 0.3, logarithmic, where unfreeze depth is 1, 2", "VGG16, ResNet50 or InceptionV3"):
         assert words in seen.text, words
     for words in ("ResNet50 won", "95 % interval", "On the internal test", "reference standard", "3 trials failed"):
@@ -113,7 +71,7 @@ def test_the_page_is_accessible(finished: RunDir) -> None:
 
 def test_figures_are_kept_for_papers(finished: RunDir) -> None:
     names = {path.stem for path in finished.figures.iterdir()}
-    assert len(names) == 12
+    assert len(names) == 14
     for name in names:
         assert (finished.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "</svg>" in (finished.figures / f"{name}.svg").read_text(encoding="utf-8")
@@ -269,3 +227,25 @@ def test_importing_the_report_loads_no_training_library() -> None:
     code = "import sys, bench.report.html; print(*sorted({'tensorflow', 'keras', 'ray'} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == ""
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_every_setting_is_listed(tmp_path: Path) -> None:
+    text = outline(write_run(tmp_path / "xray", trials=12, folds=3, image_side=16)).text
+    listed = (r"patient pattern ^(P\d+)_", "splits ../earlier/splits.csv", "resize pad", "folds 3")
+    for words in (*listed, "test share 0.2", "val share 0.15"):
+        assert words in " ".join(text.split()), words
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("resize", ["squash", "pad", "crop", None])
+def test_the_code_for_reuse_makes_images_square_as_the_run_did(tmp_path: Path, resize: str | None) -> None:
+    run = write_run(tmp_path / "xray", trials=12, image_side=16)
+    edit_json(run.run, settings={"resize": resize} if resize else {})
+    lines = re.search(r"import keras, numpy as np\n(.*\n)model = .*\n.*\n(image = .*)\n", outline(run).text)
+    assert lines is not None
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48), dtype=np.uint8)).save(tmp_path / "image.png")
+    known = {"width": 32, "height": 32, "channels": 1}
+    exec(lines[1] + lines[2].replace('"image.png"', repr(str(tmp_path / "image.png"))), known)
+    expected = fit(Image.open(tmp_path / "image.png"), 32, resize or "squash")[..., 0]  # type: ignore[arg-type]
+    assert np.abs(np.asarray(known["image"], dtype=int) - expected).max() <= 2

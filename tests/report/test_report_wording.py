@@ -27,6 +27,18 @@ def test_numbers() -> None:
     assert wording.counted(1200, "trial") == "1,200 trials"
     assert wording.with_interval(0.97, 0.95, 0.98) == "0.970 (0.950–0.980)"
     assert wording.with_interval(0.97, None, 0.98) == "0.970"
+    assert wording.with_spread(0.97, 0.0061) == "0.970 ± 0.006"
+    assert wording.with_spread(0.97, None) == "0.970", "one fold has no deviation"
+    assert wording.ratio(2.857) == "2.9\u00a0:\u00a01"
+    assert (wording.plain(1640), wording.plain(0.1234), wording.plain(None)) == ("1,640", "0.123", names.DASH)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(312, "312 B"), (1023.7, "1.0 KiB"), (49_664, "48.5 KiB"), (532_480, "520 KiB"), (2_200_000, "2.1 MiB")],
+)
+def test_sizes(size: float, words: str) -> None:
+    assert wording.size(size).replace("\u00a0", " ") == words
 
 
 @pytest.mark.parametrize(

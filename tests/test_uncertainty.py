@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.evaluation.uncertainty import WEIGHTED, intervals, patient_weights
+from bench.uncertainty import WEIGHTED, intervals, patient_weights
 from bench.metrics import METRICS, evaluate
 
 

@@ -3,7 +3,7 @@
 A draw is a weight an image (how often its patient was drawn), and every score is computed for all draws at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +49,15 @@ def patient_weights(patients: npt.NDArray[Any], draws: int, seed: int) -> npt.ND
 
 
 def intervals(
-    y_true: Labels, y_score: Scores, patients: npt.NDArray[Any], draws: int = 2000, level: float = 0.95, seed: int = 0
+    y_true: Labels,
+    y_score: Scores,
+    patients: npt.NDArray[Any],
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    names: Iterable[str] | None = None,
 ) -> dict[str, Interval]:
-    """Every metric with its patient-clustered bootstrap percentile interval.
+    """Metrics with their patient-clustered bootstrap percentile intervals.
 
     Args:
         y_true: class indices, shape (n_images,).
@@ -60,10 +66,12 @@ def intervals(
         draws: number of bootstrap draws.
         level: coverage of the intervals.
         seed: decides the draws.
+        names: of the metrics that are wanted; None for all.
     """
     weights = patient_weights(patients, draws, seed)
     found = {}
-    for name, compute in WEIGHTED.items():
+    for name in WEIGHTED if names is None else names:
+        compute = WEIGHTED[name]
         blocks = [weights[start : start + BLOCK] for start in range(0, draws, BLOCK)]  # bounds the memory
         values = np.concatenate([compute(y_true, y_score, block.astype(np.float64)) for block in blocks])
         usable = values[np.isfinite(values)]

@@ -1,0 +1,205 @@
+"""The audit: what there is to know about a set before anything is trained on it, and the splits that follow from it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.data.duplicates import Duplicates, find_duplicates
+from bench.data.findings import Evidence, find, left_out_by_class
+from bench.data.imageset import ImageSet
+from bench.data.shortcut import shortcut
+from bench.data.splits import SplitReport, assign_splits, describe, subset
+from bench.data.splits_file import take_over
+from bench.data.store import Stored
+from bench.errors import ConfigError
+from bench.settings import RunSettings
+
+FORMAT = 2
+QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A set with its splits, and what was found out about it.
+
+    Attributes:
+        table: as in `bench.data.imageset.ImageSet`, a row an image of the stored set, with ``split`` (empty for an
+            image that takes no part), ``reason`` and ``group``.
+        splits: what was decided about the splits.
+        audit: the content of audit.json.
+    """
+
+    table: pd.DataFrame
+    splits: SplitReport
+    audit: dict[str, Any]
+
+
+def draw_splits(
+    source: ImageSet,
+    settings: RunSettings,
+    excluded: Mapping[int, str] | None = None,
+    duplicates: Duplicates | None = None,
+    taken: Path | None = None,
+) -> tuple[pd.DataFrame, SplitReport]:
+    """The splits of ``source`` as ``settings`` want them; without facts, what they would be if nothing were found.
+
+    Args:
+        source: the images.
+        settings: of the run.
+        excluded: row number -> why an image takes no part.
+        duplicates: among the images.
+        taken: splits.csv of the run itself, when it is resumed.
+
+    Raises:
+        ConfigError: if splits cannot be drawn or taken over.
+    """
+    table, file = source.table, taken or settings.splits
+    reasons = dict(excluded or {})
+    if file is not None:
+        table, silent = take_over(file, table)
+        reasons = {**silent, **reasons}
+    table, report = assign_splits(
+        table,
+        settings.seed,
+        excluded=reasons,
+        clusters=duplicates.clusters if duplicates else (),
+        test_share=settings.test_share,
+        val_share=settings.val_share,
+        fixed=file is not None,
+    )
+    if settings.max_images and taken is None:
+        table = subset(table, settings.max_images, settings.seed)
+    return table, report
+
+
+def audit(source: ImageSet, stored: Stored, settings: RunSettings, taken: Path | None = None) -> Audited:
+    """Look at a decoded set from all sides, and split it.
+
+    Args:
+        source: the images.
+        stored: their facts.
+        settings: of the run.
+        taken: splits.csv of the run itself, when it is resumed.
+
+    Raises:
+        ConfigError: if no image could be decoded, or splits cannot be drawn.
+    """
+    facts = stored.facts
+    problems = facts.index[facts["problem"] != ""]
+    if len(problems) == len(facts):
+        raise ConfigError(
+            f"None of the {len(facts)} images in {source.path} can be decoded ({facts['reason'].iloc[0]})."
+        )
+    excluded = {int(row): f"{facts['problem'].iloc[row]}: {facts['reason'].iloc[row]}" for row in problems}
+    duplicates = find_duplicates(facts, stored.folder)
+    table, report = draw_splits(source, settings, excluded, duplicates, taken)
+    working = facts.index[(facts["problem"] == "") & (table["split"] != "test")]
+    evidence = Evidence(
+        source=source,
+        facts=facts,
+        duplicates=duplicates,
+        given=source.table["split"],
+        table=table,
+        splits=report,
+        shortcut=shortcut(
+            facts.loc[working],
+            table["label"].loc[working].tolist(),
+            table["group"].loc[working].tolist(),
+            settings.seed,
+        ),
+        keep_going=settings.keep_going,
+    )
+    return Audited(table, report, _content(evidence))
+
+
+def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
+    """Refuse to go on where too large a share of a class cannot be decoded.
+
+    Raises:
+        ConfigError: unless ``keep_going``.
+    """
+    lost = left_out_by_class(source.table, stored.facts)
+    if keep_going or not lost:
+        return
+    name, (count, total) = max(lost.items(), key=lambda item: item[1][0] / item[1][1])
+    rows = (stored.facts["problem"] != "").to_numpy() & (source.table["label"] == name).to_numpy()
+    some = ", ".join(source.table["image"][rows].head(5))
+    raise ConfigError(
+        f"{count} of {total} images of class {name!r} ({count / total:.1%}) cannot be decoded, such as {some}; at most "
+        f"1 % is accepted, unless you go on without them by --keep-going (`python -m bench audit` lists all)."
+    )
+
+
+def _content(evidence: Evidence) -> dict[str, Any]:
+    """What audit.json holds."""
+    source, table, facts = evidence.source, evidence.table, evidence.facts
+    used = table[table["split"] != ""]
+    given = source.table[source.table["split"] != ""]
+    return {
+        "format": FORMAT,
+        "source": source.source,
+        "path": source.path,
+        "classes": list(source.classes),
+        "images": len(table),
+        "findings": [{**asdict(finding), "files": list(finding.files)} for finding in find(evidence)],
+        "left_out": [
+            {
+                "file": table["image"].iloc[row],
+                "label": table["label"].iloc[row],
+                "kind": facts["problem"].iloc[row],
+                "reason": facts["reason"].iloc[row],
+            }
+            for row in np.flatnonzero(facts["problem"] != "")
+        ],
+        "patients": {
+            "rule": source.patient_rule,
+            "assumed": source.patients_assumed,
+            "wide": int(table["patient"].nunique()),
+            "narrow": int(table["patient_narrow"].nunique()),
+        },
+        "shared_patients": evidence.splits.shared_patients,
+        "duplicates": [
+            {
+                "kind": cluster.kind,
+                "distance": cluster.distance,
+                "labels_conflict": evidence.conflicting(cluster),
+                "across_splits": evidence.crossing(cluster),
+                "images": [
+                    {
+                        "file": table["image"].iloc[row],
+                        "label": table["label"].iloc[row],
+                        "split": evidence.split(row),
+                    }
+                    for row in cluster.rows
+                ],
+            }
+            for cluster in evidence.duplicates.clusters
+        ],
+        "moved": evidence.splits.moved,
+        "splits": {"given": describe(given), "used": describe(used)},
+        "by_class": {name: _distribution(facts[(table["label"] == name).to_numpy()]) for name in source.classes},
+        "shortcut": dict(evidence.shortcut),
+        "notes": [*source.notes, *evidence.splits.notes],
+    }
+
+
+def _distribution(facts: pd.DataFrame) -> dict[str, Any]:
+    """Five numbers of each measure, and how often each mode and format occurs, of one class."""
+    decoded = facts[facts["problem"] == ""]
+    about: dict[str, Any] = {"images": len(decoded)}
+    if len(decoded):
+        measures = {
+            "width": decoded["width"],
+            "height": decoded["height"],
+            "aspect": decoded["width"] / decoded["height"],
+            "bytes": decoded["bytes"],
+            "bytes_per_pixel": decoded["bytes"] / (decoded["width"] * decoded["height"]),
+        }
+        about |= {name: [round(float(v), 4) for v in values.quantile(QUARTILES)] for name, values in measures.items()}
+    for name in ("mode", "format"):
+        about[f"{name}s"] = {str(key): int(count) for key, count in decoded[name].value_counts().items()}
+    return about

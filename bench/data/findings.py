@@ -1,0 +1,367 @@
+"""What an audit finds, in words: each check of images, duplicates, patients and splits leaves one `Finding` or none."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from bench.data.duplicates import Cluster, Duplicates
+from bench.data.imageset import ImageSet
+from bench.data.splits import SPLITS, SplitReport
+
+Severity = Literal["stop", "warning", "note", "good"]
+SEVERITIES: tuple[Severity, ...] = ("stop", "warning", "note", "good")
+MOST_LEFT_OUT = 0.01
+"""Share of a class's images that may be left out before a run stops."""
+UNEVEN = 1.5
+VERY_UNEVEN = 10.0
+"""Ratio of the largest to the smallest class that is mentioned, and that is warned of."""
+
+PROBLEMS = {
+    "empty": ("Empty files", "hold no bytes"),
+    "no image": ("Files that are no images", "are called like images but hold something else"),
+    "truncated": ("Truncated files", "end before the image does"),
+    "unreadable": ("Unreadable images", "cannot be decoded"),
+    "no access": ("Files without access", "could not be read from the disk"),
+}
+PALETTE_MODES = ("P", "PA")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that an audit found.
+
+    Attributes:
+        kind: a word for programs, such as ``truncated``.
+        heading: a title.
+        severity: ``stop`` (a run does not start), ``warning``, ``note``, or ``good`` (looked for, not found).
+        text: one or two sentences.
+        count: how many images (or sets of images, or patients) it is about.
+        files: their names.
+    """
+
+    kind: str
+    heading: str
+    severity: Severity
+    text: str
+    count: int = 0
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the checks look at; rows of ``table`` and ``facts`` are the same images.
+
+    Attributes:
+        source: the images.
+        facts: columns as in `bench.data.decode.Facts`.
+        duplicates: among them.
+        given: the split of each image as it was given, empty where none was.
+        table: with the splits as they are used.
+        splits: what was decided about them.
+        shortcut: as `bench.data.shortcut.shortcut` gives it.
+        keep_going: whether the user wants to go on without what cannot be decoded.
+    """
+
+    source: ImageSet
+    facts: pd.DataFrame
+    duplicates: Duplicates
+    given: pd.Series
+    table: pd.DataFrame
+    splits: SplitReport
+    shortcut: Mapping[str, Any]
+    keep_going: bool
+
+    def names(self, rows: Iterable[Any]) -> tuple[str, ...]:
+        """Names of the images in some rows (numbers, or a mask of all)."""
+        return tuple(self.table["image"].to_numpy()[pd.Series(rows).to_numpy()].tolist())
+
+    def split(self, row: int) -> str:
+        """The split of an image: as given, or as drawn where none was."""
+        return str(self.given.iloc[row] or self.table["split"].iloc[row])
+
+    def conflicting(self, cluster: Cluster) -> bool:
+        """Whether copies carry different labels."""
+        return self.table["label"].iloc[list(cluster.rows)].nunique() > 1
+
+    def crossing(self, cluster: Cluster) -> bool:
+        """Whether copies lie in different splits."""
+        return len({split for row in cluster.rows if (split := self.split(row))}) > 1
+
+
+def find(evidence: Evidence) -> list[Finding]:
+    """All findings, the most severe first."""
+    checks = (
+        _too_many, _problems, _labels, _patients, _assumed, _duplicates, _conflicts, _validation, _shortcut,
+        _missing_labels, _constant, _imbalance, _alike, _moved, _ways_of_storing, _others,
+    )  # fmt: skip
+    found = [finding for check in checks for finding in check(evidence)]
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def left_out_by_class(table: pd.DataFrame, facts: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Class -> (images that could not be decoded, all its images), of the classes that lose too large a share."""
+    lost = (facts["problem"] != "").groupby(table["label"].to_numpy()).agg(["sum", "size"])
+    return {
+        str(label): (int(row["sum"]), int(row["size"]))
+        for label, row in lost.iterrows()
+        if row["sum"] > MOST_LEFT_OUT * row["size"]
+    }
+
+
+def _too_many(evidence: Evidence) -> list[Finding]:
+    lost = left_out_by_class(evidence.table, evidence.facts)
+    if not lost:
+        return []
+    told = ", ".join(f"{name} {n} of {total} ({n / total:.1%})" for name, (n, total) in lost.items())
+    after = "The run goes on without them (--keep-going)." if evidence.keep_going else "A run needs --keep-going."
+    return [
+        Finding(
+            "too many left out",
+            "Too many images left out",
+            "warning" if evidence.keep_going else "stop",
+            f"More than {MOST_LEFT_OUT:.0%} of a class cannot be decoded: {told}. {after}",
+            sum(n for n, _ in lost.values()),
+        )
+    ]
+
+
+def _problems(evidence: Evidence) -> list[Finding]:
+    problems = evidence.facts["problem"]
+    if not (problems != "").any():
+        return [Finding("readable", "Files", "good", f"All {len(problems)} images can be decoded.")]
+    found = []
+    for kind, (heading, what) in PROBLEMS.items():
+        files = evidence.names(problems == kind)
+        if files:
+            noun = "file" if len(files) == 1 else "files"
+            verb = _singular(what) if len(files) == 1 else what
+            text = f"{len(files)} {noun} {verb} and take{'s' * (len(files) == 1)} no part."
+            found.append(Finding(kind, heading, "warning", text, len(files), files))
+    return found
+
+
+def _singular(verb: str) -> str:
+    first, rest = verb.split(" ", 1)
+    return {"hold": "holds", "are": "is", "end": "ends"}.get(first, first) + f" {rest}".replace(
+        " but hold ", " but holds "
+    )
+
+
+def _labels(evidence: Evidence) -> list[Finding]:
+    notes = [*evidence.source.notes]
+    return [Finding("source", "The source", "note", " ".join(notes))] if notes else []
+
+
+def _patients(evidence: Evidence) -> list[Finding]:
+    """Patients in two of the given splits, by both readings."""
+    shared = evidence.splits.shared_patients
+    narrow, wide = shared.get("narrow", {}), shared.get("wide", {})
+    if not narrow:
+        return []
+    if not any(narrow.values()):
+        more = f" (read widely, {_pairs(wide)} would be)" if any(wide.values()) else ""
+        return [Finding("patients", "Patients across splits", "good", f"No patient is in two given splits{more}.")]
+    readings = "" if narrow == wide else f" Read widely (the safer reading for drawing splits): {_pairs(wide)}."
+    where = evidence.given.groupby(evidence.table["patient_narrow"].to_numpy()).transform("nunique")
+    files = evidence.names((where > 1).to_numpy() & (evidence.given != "").to_numpy())
+    text = f"Patients have images in two of the given splits: {_pairs(narrow)}.{readings} {_decided(evidence)}"
+    return [Finding("patients", "Patients across splits", "warning", text.strip(), sum(narrow.values()), files)]
+
+
+def _decided(evidence: Evidence) -> str:
+    """What became of the images whose patients or copies crossed splits."""
+    moved = [
+        f"{entry['images']} left {entry['from']}" for entry in evidence.splits.moved if "patient" in entry["reason"]
+    ]
+    if moved:
+        return f"Their images: {', '.join(moved)}."
+    return "Validation is merged with train and drawn anew, so none crosses any more." if evidence.splits.merged else ""
+
+
+def _pairs(shared: Mapping[str, int]) -> str:
+    return ", ".join(f"{pair.replace('-', ' and ')} share {n}" for pair, n in shared.items() if n)
+
+
+def _assumed(evidence: Evidence) -> list[Finding]:
+    if not evidence.source.patients_assumed:
+        return []
+    text = (
+        "Nothing says which images show the same patient, so each counts as its own: an assumption. If patients have "
+        "several images, scores are too good; name patients by --patient-pattern or a patient column."
+    )
+    return [Finding("assumed", "Patients are assumed", "warning", text, len(evidence.table))]
+
+
+def _duplicates(evidence: Evidence) -> list[Finding]:
+    found = []
+    for kind, heading, what in (
+        ("exact", "Exact duplicates", "the same pixels"),
+        ("near", "Near duplicates", "nearly the same look (recompressed, resized or slightly changed copies)"),
+    ):
+        clusters = [cluster for cluster in evidence.duplicates.clusters if cluster.kind == kind]
+        if not clusters:
+            found.append(Finding(kind, heading, "good", f"No two images have {what}."))
+            continue
+        crossing = [cluster for cluster in clusters if evidence.crossing(cluster)]
+        rows = [row for cluster in (crossing or clusters) for row in cluster.rows]
+        text = f"{_sets(clusters)} have {what}; "
+        text += (
+            f"{_sets(crossing)} lie in several splits, and what crosses leaves the earlier split."
+            if crossing
+            else ("none lies in two splits.")
+        )
+        severity: Severity = "warning" if crossing else "note"
+        found.append(Finding(kind, heading, severity, text, len(clusters), evidence.names(rows)))
+    return found
+
+
+def _sets(clusters: Sequence[Cluster]) -> str:
+    images = sum(len(cluster.rows) for cluster in clusters)
+    return f"{len(clusters)} set{'s' * (len(clusters) != 1)} of images ({images} images)"
+
+
+def _conflicts(evidence: Evidence) -> list[Finding]:
+    clusters = [cluster for cluster in evidence.duplicates.clusters if evidence.conflicting(cluster)]
+    heading = "Copies under different labels"
+    if not clusters:
+        if not evidence.duplicates.clusters:
+            return []
+        return [Finding("conflicting labels", heading, "good", "All copies of an image carry the same label.")]
+    text = (
+        f"{_sets(clusters)} are copies of each other under different labels: at least one label of each set is wrong."
+    )
+    rows = [row for cluster in clusters for row in cluster.rows]
+    return [Finding("conflicting labels", heading, "warning", text, len(clusters), evidence.names(rows))]
+
+
+def _validation(evidence: Evidence) -> list[Finding]:
+    note = evidence.splits.on_validation
+    if not note:
+        return []
+    drawn = "val" not in set(evidence.given)
+    heading = (
+        "Validation split"
+        if drawn
+        else "Validation split too small"
+        if evidence.splits.merged
+        else ("Small validation split")
+    )
+    return [Finding("validation", heading, "note" if drawn else "warning", note)]
+
+
+def _shortcut(evidence: Evidence) -> list[Finding]:
+    found, heading = evidence.shortcut, "Shortcut control"
+    if found.get("auc") is None:
+        return [Finding("shortcut", heading, "note", f"Not computed: {found.get('reason')}.")]
+    interval = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
+    score = f"AUC {found['auc']:.2f}{interval}, cross-validated by patient, test left out"
+    if not found["warns"]:
+        return [Finding("shortcut", heading, "good", f"Metadata alone do not tell the label ({score}).")]
+    telling = [feature for feature in found["features"] if feature["auc"] > found["limit"]] or found["features"][:1]
+    told = ", ".join(f"{feature['name']} (alone {feature['auc']:.2f})" for feature in telling)
+    text = f"The label can be told without looking at the picture: {told}. Metadata alone reach {score}; "
+    text += "a model may learn this instead of the disease."
+    if telling[0]["name"] == "bytes per pixel":
+        text += " Bytes per pixel depend partly on what is shown: sharp detail compresses worse than haze."
+    return [Finding("shortcut", heading, "warning", text, len(telling))]
+
+
+def _missing_labels(evidence: Evidence) -> list[Finding]:
+    found = []
+    for split in SPLITS:
+        labels = set(evidence.table.loc[evidence.given == split, "label"])
+        missing = [name for name in evidence.source.classes if name not in labels]
+        if labels and missing:
+            found.append(f"{split} holds no {', no '.join(missing)}")
+    if not found:
+        return []
+    text = f"Of the given splits, {'; '.join(found)}."
+    return [Finding("missing labels", "Labels missing from a split", "warning", text, len(found))]
+
+
+def _constant(evidence: Evidence) -> list[Finding]:
+    files = evidence.names(evidence.facts["constant"].to_numpy(dtype=bool))
+    if not files:
+        return []
+    text = f"{_images(len(files))} of one value only, which show nothing: look at them, and remove mistakes."
+    return [Finding("constant", "Constant images", "warning", text, len(files), files)]
+
+
+def _imbalance(evidence: Evidence) -> list[Finding]:
+    ratios = {}
+    for split in SPLITS:
+        counts = evidence.table.loc[evidence.table["split"] == split, "label"].value_counts()
+        if len(counts) > 1:
+            ratios[split] = counts.iloc[0] / counts.iloc[-1]
+    worst = max(ratios.values(), default=1.0)
+    if worst < UNEVEN:
+        return []
+    told = ", ".join(f"{split} {ratio:.1f} to 1" for split, ratio in ratios.items())
+    text = f"Largest to smallest class: {told}. Training weighs classes; accuracy alone flatters here."
+    severity: Severity = "warning" if worst > VERY_UNEVEN else "note"
+    return [Finding("imbalance", "Class imbalance", severity, text)]
+
+
+def _alike(evidence: Evidence) -> list[Finding]:
+    alike = evidence.duplicates.alike
+    if not alike:
+        return []
+    text = f"{alike} images are too alike for the perceptual hash; near duplicates among them are not sought."
+    return [Finding("alike", "Images that look alike", "note", text, alike)]
+
+
+def _ways_of_storing(evidence: Evidence) -> list[Finding]:
+    facts = evidence.facts[evidence.facts["problem"] == ""]
+    grey = facts["grey"].astype(bool)
+    mixed = grey if 0 < grey.sum() < len(grey) else grey & False
+    deep = (
+        "grey is windowed from its minimum to its maximum (DICOM as its header says), of colour the upper 8 bits stay"
+    )
+    kinds = (
+        ("rotated", "Orientation tags", facts["rotated"], "with an orientation tag, turned upright"),
+        ("deep", "More than 8 bits a channel", facts["deep"], f"of more than 8 bits a channel: {deep}"),
+        ("transparent", "Transparent images", facts["transparent"], "with transparency, laid on black"),
+        ("palette", "Palette images", facts["mode"].isin(PALETTE_MODES), "stored with a palette, converted"),
+        ("frames", "Files of several images", facts["frames"] > 1, "with others in the same file; the first is taken"),
+        (
+            "mixed colour",
+            "Grey and coloured images",
+            mixed,
+            f"in grey beside {int((~grey).sum())} in colour; all are stored with three channels",
+        ),
+    )
+    found = []
+    for kind, heading, which, what in kinds:
+        files = evidence.names(facts.index[which.to_numpy(dtype=bool)])
+        if files:
+            found.append(Finding(kind, heading, "note", f"{_images(len(files))} {what}.", len(files), files))
+    return found
+
+
+def _moved(evidence: Evidence) -> list[Finding]:
+    """Each decision by which images left a split, with its files."""
+    return [
+        Finding(
+            "moved",
+            f"Left out of {entry['from']}",
+            "note",
+            f"{_images(entry['images'])} left {entry['from']} because {entry['reason']}.",
+            entry["images"],
+            tuple(entry["files"]),
+        )
+        for entry in evidence.splits.moved
+    ]
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'s' * (count != 1)}"
+
+
+def _others(evidence: Evidence) -> list[Finding]:
+    files = evidence.source.others
+    if not files:
+        return []
+    text = f"{len(files)} file{'s' * (len(files) != 1)} among the images do not look like images by name; left out."
+    return [Finding("others", "Other files", "note", text, len(files), files)]

@@ -1,0 +1,225 @@
+"""An .npz file in the layout of MedMNIST: what it may hold, and what is refused."""
+
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from source_files import pixels
+
+from bench.data import npz
+from bench.data.decode import decode
+from bench.data.sources import open_source
+from bench.errors import ConfigError
+
+IMAGES = pixels(0, (4, 6, 5))
+LABELS = np.array([0, 1, 0, 1])
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """``opened(train_images=…, …)`` -> the set of an .npz file; a good training split where nothing is said."""
+
+    def made(name="set.npz", pattern=None, **changes):
+        contents = {"train_images": IMAGES, "train_labels": LABELS} | changes
+        np.savez(tmp_path / name, **{key: value for key, value in contents.items() if value is not None})
+        return open_source(str(tmp_path / name), 0, patient_pattern=pattern)
+
+    return made
+
+
+@pytest.fixture
+def refusal(opened):
+    def told(**changes):
+        with pytest.raises(ConfigError) as caught:
+            opened(**changes)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert "set.npz" in message
+        return message
+
+    return told
+
+
+def test_classes_are_in_numeric_order(opened):
+    found = opened(train_labels=np.array([10, 2, 2, 10]), test_images=IMAGES[:1], test_labels=np.array([-1]))
+    assert found.classes == ("-1", "2", "10")
+    assert list(found.table["label"]) == ["10", "2", "2", "10", "-1"]
+    assert list(found.table["split"]) == ["train"] * 4 + ["test"]
+
+
+@pytest.mark.parametrize("name", ["pneumoniamnist.npz", "pneumoniamnist_224.npz"])
+def test_the_names_of_medmnist_where_they_fit(opened, name):
+    assert opened(name).classes == ("normal", "pneumonia")
+    assert opened(name, train_labels=np.array([0, 1, 2, 2])).classes == ("0", "1", "2")
+    assert opened(name, train_labels=np.array([1, 2, 1, 2])).classes == ("1", "2")
+    assert opened("my_pneumoniamnist.npz").classes == ("0", "1")
+    assert opened("pneumoniamnist_99.npz").classes == ("0", "1")
+
+
+def test_the_order_of_catalogue_names_is_that_of_their_labels(opened):
+    assert opened("breastmnist.npz").classes == ("malignant", "normal, benign")
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float32"])
+def test_numbers_of_any_kind(opened, tmp_path, dtype):
+    values = (np.arange(4 * 30).reshape(4, 6, 5) % 100).astype(dtype)
+    with opened(train_images=values).reader.opened(tmp_path) as read:
+        assert np.array_equal(read(3), values[3])
+        assert read(3).dtype == dtype
+        assert decode(read(3)).image.size == (5, 6)
+
+
+def test_arrays_in_fortran_order(opened, tmp_path):
+    with opened(train_images=np.asfortranarray(IMAGES)).reader.opened(tmp_path) as read:
+        assert np.array_equal(read(2), IMAGES[2])
+
+
+def test_an_empty_split_is_none(opened, tmp_path):
+    found = opened(val_images=IMAGES[:0], val_labels=LABELS[:0], test_images=IMAGES[1:3], test_labels=LABELS[1:3])
+    assert list(found.table["split"]) == ["train"] * 4 + ["test"] * 2
+    with found.reader.opened(tmp_path) as read:
+        assert np.array_equal(read(5), IMAGES[2])
+
+
+def test_names_are_unique_and_sort_as_they_stand(opened):
+    many = np.zeros((100_001, 1, 1), dtype=np.uint8)
+    names = list(opened(train_images=many, train_labels=np.arange(100_001) % 2).table["image"])
+    assert names[0] == "train/000000"
+    assert names == sorted(set(names))
+
+
+def test_opening_loads_no_images(opened, monkeypatch):
+    seen = []
+    load = npz.load
+    monkeypatch.setattr("bench.data.arrays.load", lambda archive, name: seen.append(name) or load(archive, name))
+    opened(val_images=IMAGES, val_labels=LABELS)
+    assert seen == ["train_labels", "val_labels"]
+
+
+def test_unpacked_arrays_are_mapped_into_memory_once(opened, tmp_path, monkeypatch):
+    opened_so_far = []
+    load = np.load
+    monkeypatch.setattr(np, "load", lambda path, **how: opened_so_far.append((path.name, how)) or load(path, **how))
+    with opened(test_images=IMAGES, test_labels=LABELS).reader.opened(tmp_path) as read:
+        assert opened_so_far == []
+        for row in range(8):
+            read(row)
+    how = {"mmap_mode": "r"}
+    assert opened_so_far == [("train_images.npy", how), ("test_images.npy", how)]
+
+
+def test_unpacked_arrays_leave_with_the_context(opened, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with opened().reader.opened(scratch) as read:
+        assert [path.name for path in scratch.rglob("*.npy")] == ["train_images.npy"]
+        with opened().reader.opened(scratch) as other:
+            assert np.array_equal(read(0), other(0))
+        assert np.array_equal(read(1), IMAGES[1])
+    assert list(scratch.iterdir()) == []
+
+
+def test_the_reader_is_light_to_import():
+    code = "import sys, bench.data.npz; sys.exit('pandas' in sys.modules or 'PIL' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Refusals
+
+
+def test_no_npz(tmp_path):
+    (tmp_path / "set.npz").write_bytes(b"no archive")
+    with pytest.raises(ConfigError, match=r"is no \.npz file that can be read"):
+        open_source(str(tmp_path / "set.npz"), 0)
+
+
+def test_a_zip_of_something_else(tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("train_images.npy", "x")
+        archive.writestr("train_labels.npy", "x")
+    with pytest.raises(ConfigError, match=r"is no \.npz file that can be read"):
+        open_source(str(tmp_path / "set.npz"), 0)
+
+
+@pytest.mark.parametrize("place", [0, 3000])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_file(opened, tmp_path, monkeypatch, save, place):
+    monkeypatch.setattr(np, "savez", save)
+    found = opened(train_images=pixels(0, (4, 60, 50)) // 16)
+    with zipfile.ZipFile(tmp_path / "set.npz") as archive, archive.open("train_images.npy") as member:
+        start = member._orig_compress_start
+    content = bytearray((tmp_path / "set.npz").read_bytes())
+    content[start + place] = 255
+    (tmp_path / "set.npz").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"is no \.npz file that can be read"), found.reader.opened(tmp_path):
+        pass
+
+
+def test_missing_arrays(refusal):
+    message = refusal(train_labels=None, x=IMAGES)
+    assert "has no train_labels (found: train_images, x)" in message
+    assert "val_images" in message
+    assert "has no val_labels" in refusal(val_images=IMAGES)
+    assert "has no test_images" in refusal(test_labels=LABELS)
+    assert "has no train_images and no train_labels" in refusal(train_images=None, train_labels=None, y=LABELS)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4,), (4, 6), (4, 6, 5, 2), (4, 6, 5, 4), (4, 6, 5, 3, 1), (4, 28, 28, 28), (4, 0, 5)]
+)
+def test_images_of_another_shape(refusal, shape):
+    message = refusal(train_images=np.zeros(shape))
+    assert "train_images in" in message
+    assert f"has shape {shape}" in message
+    assert "(n, height, width, 3)" in message
+
+
+def test_several_labels_an_image(refusal):
+    message = refusal(train_labels=np.zeros((4, 14), dtype=int))
+    assert "multi-label" in message
+    assert "(4, 14)" in message
+
+
+@pytest.mark.parametrize("shape", [(), (4, 1, 1), (4, 0)])
+def test_labels_of_another_shape(refusal, shape):
+    assert "train_labels in" in (message := refusal(train_labels=np.zeros(shape, dtype=int)))
+    assert "(n,) or (n, 1) is needed" in message
+
+
+@pytest.mark.parametrize("labels", [LABELS.astype(float), np.array(["a", "b", "a", "b"])])
+def test_labels_that_are_no_integers(refusal, labels):
+    assert "integers are needed" in refusal(train_labels=labels)
+
+
+@pytest.mark.parametrize("images", [IMAGES.astype(object), IMAGES.astype(complex), IMAGES.astype(str)])
+def test_images_that_are_no_numbers(refusal, images):
+    assert "numbers are needed" in refusal(train_images=images)
+
+
+def test_objects_are_never_unpickled(refusal):
+    class Bomb:
+        def __reduce__(self):
+            return (sys.exit, (1,))
+
+    assert "integers are needed" in refusal(train_labels=np.array([Bomb()] * 4, dtype=object))
+
+
+def test_counts_that_differ(refusal):
+    assert "holds 4 train_images but 3 train_labels" in refusal(train_labels=LABELS[:3])
+
+
+def test_no_images(refusal):
+    assert "train_images in" in (message := refusal(train_images=IMAGES[:0], train_labels=LABELS[:0]))
+    assert "is empty" in message
+
+
+def test_one_class(refusal):
+    assert "one class only (1)" in refusal(train_labels=np.ones(4, dtype=int))
+
+
+def test_a_pattern(refusal):
+    message = refusal(pattern=r"^(\d)")
+    assert "--patient-pattern cannot be used" in message
+    assert "no file names" in message

@@ -1,0 +1,493 @@
+"""Every kind of image becomes the right 8-bit pixels, and what cannot be decoded is told apart."""
+
+import math
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance
+from planted import encode, exif, pictures
+
+from bench.data.decode import DECODE_ERRORS, FACTS, Facts, decode, facts_of, fit, look, problem_of
+from bench.data.duplicates import NEAR_BITS
+
+SIZE = 8
+CONSTANT_GREY = np.full((SIZE, SIZE), 9, np.uint8)
+
+
+def grey_pixels(seed=0, size=SIZE):
+    return np.random.default_rng(seed).integers(0, 256, (size, size), dtype=np.uint8)
+
+
+def colour_pixels(seed=0, size=SIZE):
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def pixels_of(content, size=SIZE):
+    return fit(decode(content).image, size, "squash")
+
+
+def facts(content):
+    return facts_of(content, decode(content))
+
+
+def png16(values):
+    """A PNG of 16 bits a channel, which Pillow does not write in colour; ``values``: uint16, (height, width, 3)."""
+    height, width, _ = values.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    parts = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(lines)))
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in (*parts, (b"IEND", b"")):
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return content
+
+
+def tiff16(values):
+    """A TIFF of 16 bits a channel, in colour, uncompressed."""
+    height, width, _ = values.shape
+    data = values.astype("<u2").tobytes()
+    entries = 10
+    at = 8 + 2 + 12 * entries + 4
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, at), (259, 3, 1, 1), (262, 3, 1, 2)]
+    tags += [(273, 4, 1, at + 6), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, len(data)), (284, 3, 1, 1)]
+    folder = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return b"II*\0" + struct.pack("<IH", 8, entries) + folder + struct.pack("<I3H", 0, 16, 16, 16) + data
+
+
+def bmp565(width, height):
+    """A BMP of 16 bits a pixel: 5, 6 and 5 bits a channel."""
+    data = np.arange(width * height, dtype="<u2").tobytes()
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 3, len(data), 0, 0, 0, 0)
+    start = 14 + len(header) + len(masks)
+    return b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + header + masks + data
+
+
+# Modes
+
+
+def test_grey():
+    pixels = grey_pixels()
+    found = pixels_of(encode(Image.fromarray(pixels)))
+    assert found.shape == (SIZE, SIZE, 1)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found[..., 0], pixels)
+
+
+def test_colour():
+    pixels = colour_pixels()
+    found = pixels_of(encode(Image.fromarray(pixels)))
+    assert np.array_equal(found, pixels), "the channels stay in the order red, green, blue"
+
+
+def test_colour_that_is_grey_is_found_out():
+    pixels = grey_pixels()
+    content = encode(Image.fromarray(np.repeat(pixels[..., None], 3, axis=2)))
+    assert np.array_equal(pixels_of(content), pixels[..., None])
+    assert (facts(content).grey, facts(content).mode) == (True, "RGB")
+    almost = np.repeat(pixels[..., None], 3, axis=2)
+    almost[3, 4, 2] ^= 1
+    assert pixels_of(encode(Image.fromarray(almost))).shape == (SIZE, SIZE, 3)
+
+
+def test_cmyk_becomes_colour():
+    content = encode(Image.fromarray(colour_pixels(size=16)).resize((64, 64)).convert("CMYK"), "JPEG", quality=100)
+    expected = np.asarray(Image.fromarray(colour_pixels(size=16)).resize((64, 64))).astype(int)
+    assert np.abs(pixels_of(content, 64) - expected).mean() < 5
+    assert facts(content).mode == "CMYK"
+
+
+def test_transparency_of_colour_is_laid_on_black():
+    pixels = np.dstack([np.full((SIZE, SIZE, 3), 200, np.uint8), np.zeros((SIZE, SIZE), np.uint8)])
+    pixels[:4, :, 3] = 255
+    pixels[:4, :, 0] = 90
+    content = encode(Image.fromarray(pixels, "RGBA"))
+    found = pixels_of(content)
+    assert (found[:4] == [90, 200, 200]).all()
+    assert (found[4:] == 0).all()
+    assert facts(content).transparent
+
+
+def test_transparency_of_grey_is_laid_on_black():
+    pixels = np.dstack([np.full((SIZE, SIZE), 180, np.uint8), np.zeros((SIZE, SIZE), np.uint8)])
+    pixels[:4, :, 1] = 255
+    found = pixels_of(encode(Image.fromarray(pixels, "LA")))
+    assert found.shape[-1] == 1
+    assert (found[:4] == 180).all()
+    assert (found[4:] == 0).all()
+
+
+def palette():
+    image = Image.new("P", (SIZE, SIZE), 0)
+    image.putpalette([255, 0, 0, 10, 20, 30])
+    image.paste(1, (0, 4, SIZE, SIZE))
+    return image
+
+
+def test_palette():
+    found = pixels_of(encode(palette()))
+    assert (found[:4] == [255, 0, 0]).all(), "colours, not indices"
+    assert (found[4:] == [10, 20, 30]).all()
+
+
+def test_palette_with_a_transparent_colour():
+    found = pixels_of(encode(palette(), transparency=0))
+    assert (found[:4] == 0).all()
+    assert (found[4:] == [10, 20, 30]).all()
+    assert facts(encode(palette(), transparency=0)).transparent
+    assert not facts(encode(palette())).transparent
+
+
+def test_grey_palette_is_grey():
+    found = pixels_of(encode(Image.fromarray(grey_pixels()).quantize(16)))
+    assert found.shape[-1] == 1
+    assert found.std() > 10
+
+
+def test_one_bit():
+    image = Image.new("1", (SIZE, SIZE), 0)
+    image.paste(1, (0, 4, SIZE, SIZE))
+    found = pixels_of(encode(image))
+    assert found.shape[-1] == 1
+    assert (found[:4] == 0).all()
+    assert (found[4:] == 255).all()
+
+
+# More than 8 bits
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_windowed_not_cut(kind):
+    """Values 1000 to 5000, as of 12-bit radiographs: cut to 8 bits they would all be 255."""
+    values = np.linspace(1000, 5000, SIZE * SIZE).reshape(SIZE, SIZE).astype(np.uint16)
+    content = encode(Image.fromarray(values), kind)
+    found = pixels_of(content)
+    expected = np.rint((values - 1000.0) / 4000 * 255)
+    assert np.abs(found[..., 0] - expected).max() <= 1
+    assert len(np.unique(found)) == SIZE * SIZE
+    assert (facts(content).deep, facts(content).mode) == (True, "I;16")
+
+
+def test_floating_point_images_are_windowed():
+    values = np.linspace(-1, 1, SIZE * SIZE, dtype=np.float32).reshape(SIZE, SIZE)
+    content = encode(Image.fromarray(values), "TIFF")
+    found = pixels_of(content)
+    assert (found.min(), found.max()) == (0, 255)
+    assert (np.diff(found[..., 0].ravel().astype(int)) >= 0).all()
+    assert (facts(content).deep, facts(content).mode) == (True, "F")
+
+
+def test_a_flat_sixteen_bit_image_is_black_not_an_error():
+    content = encode(Image.fromarray(np.full((SIZE, SIZE), 3000, np.uint16)))
+    assert (pixels_of(content) == 0).all()
+    assert facts(content).constant
+
+
+@pytest.mark.parametrize("write", [png16, tiff16])
+def test_of_sixteen_bits_a_colour_channel_the_upper_eight_are_kept(write):
+    values = np.random.default_rng(0).integers(0, 2**16, (SIZE, SIZE, 3), dtype=np.uint16)
+    content = write(values)
+    assert np.abs(pixels_of(content) - (values / 257)).max() <= 1
+    assert (facts(content).deep, facts(content).mode) == (True, "RGB")
+
+
+def test_sixteen_bits_a_pixel_are_not_deep():
+    found = facts(bmp565(SIZE, SIZE))
+    assert (found.deep, found.mode, found.format) == (False, "RGB", "BMP")
+
+
+# Bare pixels
+
+
+@pytest.mark.parametrize("shape", [(SIZE, SIZE), (SIZE, SIZE, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_arrays_of_grey(shape, dtype):
+    pixels = grey_pixels()
+    pixels[0, :2] = (0, 255)  # so that the window is the whole range
+    values = (pixels.astype(dtype) * (1 if dtype == np.uint8 else 3)).reshape(shape)
+    assert np.array_equal(pixels_of(values)[..., 0], pixels)
+    found = facts(values)
+    assert (found.deep, found.format, found.bytes) == (dtype != np.uint8, "array", values.nbytes)
+
+
+def test_arrays_of_colour():
+    pixels = colour_pixels()
+    pixels[0, 0, :2] = (0, 255)
+    assert np.array_equal(pixels_of(pixels), pixels)
+    assert np.array_equal(pixels_of(pixels.astype(np.uint16) * 200), pixels)
+    assert pixels_of(np.repeat(grey_pixels()[..., None], 3, axis=2)).shape == (SIZE, SIZE, 1)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(bad):
+    values = np.ones((SIZE, SIZE), np.float32)
+    values[2, 3] = bad
+    with pytest.raises(ValueError, match="not finite"):
+        decode(values)
+
+
+# Orientation
+
+
+QUARTERS = np.repeat(np.repeat(np.array([[0, 80], [160, 240]], np.uint8), 4, axis=0), 2, axis=1)
+TURNED = {
+    0: QUARTERS,  # no such orientation, but cameras write it
+    1: QUARTERS,
+    2: QUARTERS[:, ::-1],
+    3: QUARTERS[::-1, ::-1],
+    4: QUARTERS[::-1],
+    5: QUARTERS.T,
+    6: np.rot90(QUARTERS, -1),
+    7: np.rot90(QUARTERS, 2).T,
+    8: np.rot90(QUARTERS, 1),
+}
+
+
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 100}), ("PNG", {}), ("TIFF", {})])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_the_orientation_tag_is_applied(orientation, kind, options):
+    content = encode(Image.fromarray(QUARTERS), kind, exif=exif(orientation), **options)
+    expected = TURNED[orientation]
+    found = np.asarray(decode(content).image).astype(int)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 12
+    assert facts(content).rotated == (orientation > 1)
+    assert (facts(content).height, facts(content).width) == expected.shape, "upright"
+
+
+def test_another_tag_of_the_wrong_kind_costs_no_image():
+    """Pillow's own turning writes all tags anew, and fails at such."""
+    tags = exif(6)
+    tags[0x0100] = 8
+    content = encode(Image.fromarray(QUARTERS), "JPEG", exif=tags)
+    as_long, as_byte = (struct.pack(">HHII", 0x0100, kind, 1, 8) for kind in (4, 1))
+    assert content.count(as_long) == 1
+    found = decode(content.replace(as_long, as_byte))
+    assert found.rotated
+    assert found.image.size == (8, 4)
+
+
+# Becoming square
+
+
+def two_halves(width, height):
+    """Grey 100 on the left, 200 on the right."""
+    pixels = np.full((height, width), 100, np.uint8)
+    pixels[:, width // 2 :] = 200
+    return Image.fromarray(pixels)
+
+
+def test_squash_ignores_the_aspect_ratio():
+    found = fit(two_halves(80, 40), SIZE, "squash")[..., 0]
+    assert (found[:, :3] == 100).all()
+    assert (found[:, 5:] == 200).all(), "the right half stays the right half: nothing is cropped"
+
+
+def test_pad_keeps_all_and_fills_up_with_black():
+    found = fit(two_halves(80, 40), SIZE, "pad")[..., 0]
+    assert (found[[0, 1, 6, 7]] == 0).all()
+    assert (found[2:6, :3] == 100).all()
+    assert (found[2:6, 5:] == 200).all()
+    upright = fit(two_halves(40, 80), SIZE, "pad")[..., 0]
+    assert (upright[:, [0, 1, 6, 7]] == 0).all()
+    assert (upright[:, 2:6] > 0).all()
+
+
+def test_crop_cuts_the_longer_side_from_both_ends():
+    pixels = np.asarray(two_halves(80, 40)).copy()
+    pixels[:, :20], pixels[:, 60:] = 0, 255
+    found = fit(Image.fromarray(pixels), SIZE, "crop")[..., 0]
+    assert (found[:, 1:3] == 100).all(), "what is cut off is gone"
+    assert (found[:, 5:7] == 200).all()
+    assert set(np.unique(fit(Image.fromarray(pixels.T), SIZE, "crop")[1:3])) == {100}
+
+
+@pytest.mark.parametrize("resize", ["squash", "pad", "crop"])
+def test_colour_stays_colour_and_a_square_is_a_square(resize):
+    pixels = colour_pixels()
+    assert np.array_equal(fit(Image.fromarray(pixels), SIZE, resize), pixels)
+
+
+sides = st.integers(1, 60)
+
+
+@settings(deadline=None, max_examples=150)
+@given(sides, sides, st.integers(1, 40))
+@example(1, 60, 7)
+@example(60, 1, 40)
+@example(3, 2, 40)
+@example(59, 60, 1)
+def test_a_white_image_of_any_shape(width, height, size):
+    white = Image.new("L", (width, height), 255)
+    for resize in ("squash", "crop"):
+        assert (fit(white, size, resize) == 255).all()
+    padded = fit(white, size, "pad")[..., 0]
+    assert padded.shape == (size, size)
+    for axis, side in ((1, height), (0, width)):
+        filled = np.flatnonzero(padded.any(axis=axis))
+        expected = size * side / max(width, height)
+        assert len(filled) == pytest.approx(max(1, expected), abs=0.501)
+        before, after = filled[0], size - 1 - filled[-1]
+        assert 0 <= after - before <= 1, "in the middle"
+    assert set(np.unique(padded)) <= {0, 255}
+
+
+def test_a_small_image_is_enlarged_in_order():
+    found = fit(Image.fromarray(np.array([[0, 255]], np.uint8)), 9, "squash")[..., 0]
+    assert (np.diff(found.astype(int), axis=1) >= 0).all()
+    assert (found[:, 0].max(), found[:, -1].min()) == (0, 255)
+
+
+# Facts
+
+
+def test_facts_of_a_picture():
+    picture = pictures()[0].crop((0, 0, 96, 60))
+    content = encode(picture, "JPEG")
+    found = facts(content)
+    assert (found.problem, found.reason) == ("", "")
+    assert (found.bytes, found.width, found.height) == (len(content), 96, 60)
+    assert (found.mode, found.format, found.frames) == ("L", "JPEG", 1)
+    assert found.grey
+    assert not any([found.constant, found.rotated, found.deep, found.transparent])
+    assert len(found.content) == len(found.pixels) == 32
+    assert len(found.look) == 64
+    assert tuple(FACTS[:3]) == ("problem", "reason", "bytes")
+
+
+def test_facts_name_the_mode_of_the_file():
+    assert facts(encode(palette())).mode == "P"
+    assert facts(encode(pictures()[0].convert("RGBA"))).mode == "RGBA"
+
+
+def test_constant_images():
+    assert facts(encode(Image.fromarray(CONSTANT_GREY))).constant
+    assert facts(encode(Image.new("RGB", (5, 5), (1, 2, 3)))).constant
+    assert not facts(encode(Image.fromarray(grey_pixels()))).constant
+    lines = np.dstack([CONSTANT_GREY, CONSTANT_GREY, grey_pixels()])
+    assert not facts(encode(Image.fromarray(lines))).constant, "one channel that varies is enough"
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF"])
+def test_of_several_images_in_a_file_the_first_is_taken(kind):
+    first, second = (Image.fromarray(np.full((SIZE, SIZE), value, np.uint8)) for value in (50, 90))
+    content = encode(first, kind, save_all=True, append_images=[second])
+    assert facts(content).frames == 2
+    assert (pixels_of(content) == 50).all()
+
+
+def test_hashes_tell_content_and_pixels_apart():
+    picture = pictures()[0]
+    png, bmp = facts(encode(picture)), facts(encode(picture, "BMP"))
+    assert png.content != bmp.content
+    assert png.pixels == bmp.pixels
+    assert facts(encode(picture.convert("RGB"))).pixels == png.pixels, "however grey is stored"
+    assert facts(encode(pictures()[1])).pixels != png.pixels
+    line = np.arange(12, dtype=np.uint8)
+    assert facts(line.reshape(3, 4)).pixels != facts(line.reshape(4, 3)).pixels
+    assert facts(line.reshape(3, 4)).content != facts(line.reshape(4, 3)).content
+
+
+# What the matter is
+
+
+def problem(content):
+    with pytest.raises(DECODE_ERRORS) as caught:
+        decode(content)
+    return problem_of(caught.value, content)
+
+
+def test_an_empty_file():
+    assert problem(b"") == Facts(problem="empty", reason="the file is empty", content=problem(b"").content)
+    assert problem(np.zeros((0, 5), np.uint16)).problem == "empty"
+
+
+def test_a_text_called_an_image():
+    found = problem(b"Dear colleague, the image is attached.")
+    assert found.problem == "no image"
+    assert found.reason == "the content is no image of a kind that can be read"
+    assert found.bytes == 38
+
+
+def test_a_file_that_cannot_be_read():
+    found = problem_of(PermissionError(13, "Permission denied", "a.png"), None)
+    assert (found.problem, found.content) == ("no access", "")
+    assert "Permission denied" in found.reason
+    assert problem_of(OSError(), None).reason == "OSError"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_truncated_file_of_any_kind_is_an_error(kind, colour):
+    image = pictures()[0].convert("RGB" if colour else "L")
+    content = encode(image, kind)
+    for share in (0.02, 0.5, 0.9):
+        found = problem(content[: int(share * len(content))])
+        assert found.problem in ("truncated", "no image", "unreadable")
+        if share > 0.1 and kind in ("PNG", "JPEG", "BMP"):
+            assert found.problem == "truncated", found.reason
+    assert len({problem(content[:cut]).content for cut in (600, 700)}) == 2
+
+
+def test_a_broken_file_is_unreadable():
+    content = bytearray(encode(pictures()[0]))
+    content[60:80] = bytes(20)
+    assert problem(bytes(content)).problem == "unreadable"
+
+
+def test_reasons_are_one_line():
+    assert problem_of(ValueError("two\n lines\tof it"), b"x").reason == "two lines of it"
+    assert problem_of(ValueError(), b"x").reason == "ValueError"
+
+
+def test_whatever_is_the_matter_with_a_file_it_is_said_in_one_way(monkeypatch):
+    """Pillow raises TypeError, struct.error and more at broken files; none may stop the other images."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**5)  # to be quick
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(colour_pixels(size=20))
+    failed = 0
+    for kind in ("JPEG", "PNG", "TIFF", "BMP", "WEBP"):
+        whole = np.frombuffer(encode(image, kind, exif=exif(6)), np.uint8)
+        for _ in range(200):
+            broken = whole.copy()
+            broken[rng.integers(0, min(len(broken), 400), 3)] = rng.integers(0, 256, 3)
+            try:
+                facts(broken.tobytes())
+            except DECODE_ERRORS:
+                failed += 1
+    assert failed > 100
+
+
+def test_a_page_that_lacks_its_size_is_an_error_that_is_expected():
+    """Pillow answers with a TypeError."""
+    content = bytearray(encode(Image.fromarray(grey_pixels()), "TIFF"))
+    first = struct.unpack_from("<I", content, 4)[0]
+    end = first + 2 + 12 * struct.unpack_from("<H", content, first)[0]
+    struct.pack_into("<I", content, end, len(content))  # a second page, which holds nothing
+    content += struct.pack("<HI", 0, 0)
+    found = problem(bytes(content))
+    assert found.problem == "unreadable"
+    assert "TypeError" in found.reason
+
+
+# The perceptual hash
+
+
+def bits(image):
+    return np.unpackbits(np.frombuffer(bytes.fromhex(look(image)), np.uint8)).astype(int)
+
+
+def test_the_perceptual_hash_tells_copies_from_other_pictures():
+    originals = pictures()[:12]
+    hashes = [bits(picture) for picture in originals]
+    for picture, own in zip(originals, hashes, strict=True):
+        copies = [decode(encode(picture, "JPEG", quality=60)).image]
+        copies += [picture.resize((side, side)) for side in (77, 115)]
+        copies += [ImageEnhance.Brightness(picture).enhance(1.05), picture.convert("RGB")]
+        assert max(np.abs(bits(copy) - own).sum() for copy in copies) <= NEAR_BITS
+    apart = [np.abs(a - b).sum() for i, a in enumerate(hashes) for b in hashes[:i]]
+    assert min(apart) > 2 * NEAR_BITS
+    assert math.isclose(np.mean(apart), 128, rel_tol=0.2), "bits of different pictures agree by chance"

@@ -1,0 +1,194 @@
+"""Copies are found by pixels and by look, and what belongs together is one group."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from planted import encode, pictures
+
+from bench.data import duplicates
+from bench.data.decode import Facts, decode, facts_of
+from bench.data.duplicates import ALIKE_SHARE, FEW, NEAR_BITS, Cluster, find_duplicates, groups, near_pairs
+
+
+def facts_from(contents):
+    return pd.DataFrame([dataclasses.asdict(facts_of(content, decode(content))) for content in contents])
+
+
+def flipped(look, *bits):
+    """A hash with some bits turned."""
+    number = int(look, 16)
+    for bit in bits:
+        number ^= 1 << bit
+    return f"{number:064x}"
+
+
+def random_looks(n, seed=0):
+    return [row.tobytes().hex() for row in np.random.default_rng(seed).integers(0, 256, (n, 32), dtype=np.uint8)]
+
+
+def looking(looks, **changes):
+    """Facts of images with these perceptual hashes, all of different pixels."""
+    facts = pd.DataFrame([dataclasses.asdict(Facts(look=look, pixels=str(i))) for i, look in enumerate(looks)])
+    return facts.assign(**changes)
+
+
+def found(facts, folder=None):
+    return [(cluster.kind, cluster.rows, cluster.distance) for cluster in find_duplicates(facts, folder).clusters]
+
+
+def resaved(picture, **options):
+    return Image.open(io.BytesIO(encode(picture, "JPEG", **options)))
+
+
+# Finding them
+
+
+def test_the_same_pixels_in_other_files():
+    a, b, c = pictures()[:3]
+    facts = facts_from([encode(a), encode(b), encode(a, "BMP"), encode(c), encode(a.convert("RGB"), "TIFF")])
+    assert found(facts) == [("exact", (0, 2, 4), 0)]
+
+
+def test_recompressed_resized_and_brightened_copies():
+    a, b, c, d = pictures()[:4]
+    brighter = Image.fromarray(np.asarray(d) + (np.asarray(d) < 250).astype(np.uint8) * 5)
+    contents = [encode(image) for image in (a, b, c, d, brighter, resaved(a, quality=60), b.resize((80, 80)))]
+    facts = facts_from(contents)
+    pairs = [(kind, rows) for kind, rows, _ in found(facts)]
+    assert pairs == [("near", (0, 5)), ("near", (1, 6)), ("near", (3, 4))]
+    assert all(0 <= distance <= NEAR_BITS for _, _, distance in found(facts))
+
+
+def test_near_reaches_so_far_and_no_farther():
+    look, *others = random_looks(40)
+    near, far = flipped(look, *range(NEAR_BITS)), flipped(look, *range(100, 100 + NEAR_BITS + 1))
+    assert found(looking([look, *others, near, far])) == [("near", (0, 40), NEAR_BITS)]
+
+
+def test_a_chain_is_one_set_and_the_distance_is_from_the_first():
+    look, *others = random_looks(30)
+    steps = [flipped(look, *range(12 * step)) for step in range(4)]
+    order = [steps[0], others[0], steps[2], others[1], steps[3], *others[2:], steps[1]]
+    assert found(looking(order)) == [("near", (0, 2, 4, 32), 36)]
+
+
+def test_exact_copies_within_a_near_set():
+    a, b = pictures()[:2]
+    contents = [encode(a), encode(b), encode(a, "BMP"), encode(resaved(a, quality=60))]
+    assert [(kind, rows) for kind, rows, _ in found(facts_from(contents))] == [("exact", (0, 2)), ("near", (0, 2, 3))]
+
+
+def test_the_same_look_of_different_pixels_is_near():
+    look, *others = random_looks(20)
+    assert found(looking([look, *others, look])) == [("near", (0, 20), 0)]
+
+
+def test_constant_images_are_compared_by_pixels_only():
+    flat = [encode(Image.new("L", (8, 8), grey)) for grey in (10, 200, 10)]
+    assert found(facts_from([*flat, encode(pictures()[0])])) == [("exact", (0, 2), 0)]
+
+
+def test_what_could_not_be_decoded_is_no_copy():
+    facts = pd.concat([facts_from([encode(pictures()[0])]), looking([""] * 3, problem="truncated", pixels="")])
+    assert found(facts.reset_index(drop=True)) == []
+
+
+def test_none_at_all():
+    assert find_duplicates(looking(random_looks(30))) == duplicates.Duplicates()
+    assert near_pairs([]).shape == (0, 2)
+
+
+@pytest.mark.parametrize(("n_alike", "n_all", "aside"), [(FEW, 60, False), (FEW + 1, 60, True), (FEW + 1, 1100, False)])
+def test_sets_too_large_to_be_copies_are_set_aside(n_alike, n_all, aside):
+    """More than 50 images and 5 % of all: the hash does not tell such images apart."""
+    assert (n_alike > ALIKE_SHARE * n_all) == (n_all == 60)
+    look, *others = random_looks(1 + n_all - n_alike)
+    facts = looking([look] * n_alike + others)
+    facts.loc[[0, 1], "pixels"] = "same"
+    answer = find_duplicates(facts)
+    assert answer.alike == (n_alike if aside else 0)
+    kinds = [cluster.kind for cluster in answer.clusters]
+    assert kinds == (["exact"] if aside else ["exact", "near"])
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**32 - 1))
+def test_pairs_join_what_comparing_all_with_all_joins(seed):
+    """Against the plainest reckoning, and across the borders of blocks."""
+    rng = np.random.default_rng(seed)
+    looks = random_looks(6, seed)
+    for _ in range(34):
+        start = looks[rng.integers(len(looks))]
+        looks.append(flipped(start, *rng.choice(256, rng.integers(0, 2 * NEAR_BITS), replace=False).tolist()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "BLOCK", 7)
+        pairs = {frozenset(pair) for pair in near_pairs(looks).tolist()}
+
+    def apart(a, b):
+        return (int(looks[a], 16) ^ int(looks[b], 16)).bit_count()
+
+    assert all(apart(*pair) <= NEAR_BITS for pair in pairs)
+    first = {look: row for row, look in reversed(list(enumerate(looks)))}
+    for a in range(len(looks)):
+        for b in range(a):
+            if apart(a, b) <= NEAR_BITS and first[looks[a]] == a and first[looks[b]] == b:
+                assert frozenset((a, b)) in pairs
+            if looks[a] == looks[b]:
+                assert frozenset((a, first[looks[a]])) in pairs
+
+
+def test_kept_pairs_are_used_again_and_right(tmp_path, monkeypatch):
+    look, *others = random_looks(10)
+    facts = looking(["", *others, look, flipped(look, 1)])
+    facts.loc[0, "problem"] = "empty"
+    facts.loc[2, "constant"] = True
+    without = find_duplicates(facts)
+    assert [cluster.rows for cluster in without.clusters] == [(10, 11)]
+    assert find_duplicates(facts, tmp_path) == without
+    (kept,) = tmp_path.iterdir()
+    assert str(NEAR_BITS) in kept.name
+    monkeypatch.setattr(duplicates, "near_pairs", lambda looks: pytest.fail("they are there already"))
+    assert find_duplicates(facts, tmp_path) == without
+
+
+# Groups
+
+
+def table_of(patients):
+    return pd.DataFrame({"patient": list(patients)})
+
+
+def test_without_duplicates_a_group_is_a_patient():
+    assert groups(table_of("abacb"), []).tolist() == [0, 1, 0, 2, 1]
+
+
+def test_copies_join_their_patients_and_those_theirs():
+    """Rows 1 and 2 are copies, and 3 and 4: a, b and c are one, by way of b."""
+    clusters = [Cluster("exact", (1, 2)), Cluster("near", (3, 4))]
+    found = groups(table_of("aabbcd"), clusters)
+    assert len(set(found[:5])) == 1
+    assert found[5] != found[0]
+    assert found.name == "group"
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=40), st.data())
+def test_no_group_parts_a_patient_or_copies_and_none_is_larger_than_it_must(patients, data):
+    rows = st.lists(st.integers(0, len(patients) - 1), min_size=2, max_size=4, unique=True)
+    clusters = [Cluster("near", tuple(sorted(drawn))) for drawn in data.draw(st.lists(rows, max_size=8))]
+    group = groups(table_of(patients), clusters).to_numpy()
+    links = [np.flatnonzero(np.array(patients) == patient) for patient in set(patients)]
+    links += [np.array(cluster.rows) for cluster in clusters]
+    assert all(len(set(group[link])) == 1 for link in links)
+    for number in set(group):  # whatever is in a group can be reached from its first row
+        reached, before = {int(np.flatnonzero(group == number)[0])}, 0
+        while len(reached) > before:
+            before = len(reached)
+            reached = reached.union(*(map(int, link) for link in links if reached & set(link.tolist())))
+        assert reached == set(np.flatnonzero(group == number).tolist())

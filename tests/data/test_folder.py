@@ -1,0 +1,298 @@
+"""Folders of images become a table of label, patient and split; a folder that cannot is refused with what can."""
+
+import os
+import time
+from collections import Counter
+
+import pytest
+from source_files import dicom, pixels, png, write, write_bytes
+
+from bench.data import dicom as dicom_module
+from bench.data.folder import LAYOUTS, folder_source
+from bench.data.listing import EXTENSIONS
+from bench.errors import ConfigError
+
+
+def refusal(root):
+    with pytest.raises(ConfigError) as caught:
+        folder_source(root)
+    message = str(caught.value)
+    assert str(root) in message
+    assert "\n" not in message
+    return message
+
+
+# Layouts
+
+
+def test_class_folders_without_splits(tmp_path):
+    found = folder_source(write(tmp_path, ["NORMAL/a.png", "NORMAL/b.png", "SICK/c.png"]))
+    assert found.source == "folder"
+    assert found.path == str(tmp_path)
+    assert found.classes == ("NORMAL", "SICK")
+    assert list(found.table["image"]) == ["NORMAL/a.png", "NORMAL/b.png", "SICK/c.png"]
+    assert list(found.table["label"]) == ["NORMAL", "NORMAL", "SICK"]
+    assert list(found.table["split"]) == ["", "", ""]
+    assert not found.synthetic
+    assert found.notes == ()
+
+
+def test_splits_of_class_folders(tmp_path):
+    names = ["train/A/1.png", "train/B/2.png", "val/A/3.png", "val/B/4.png", "test/A/5.png", "test/B/6.png"]
+    found = folder_source(write(tmp_path, names))
+    assert sorted(found.table["image"]) == sorted(names)
+    for row in found.table.to_dict("records"):
+        split, label, _ = row["image"].split("/")
+        assert (row["split"], row["label"]) == (split, label)
+
+
+@pytest.mark.parametrize("folder", ["val", "valid", "validation", "Validation", "VAL"])
+def test_the_validation_split_has_several_names(tmp_path, folder):
+    found = folder_source(write(tmp_path, ["train/A/1.png", "train/B/2.png", f"{folder}/A/3.png"]))
+    assert Counter(found.table["split"]) == {"train": 2, "val": 1}
+
+
+def test_the_training_split_has_several_names(tmp_path):
+    found = folder_source(write(tmp_path, ["Training/A/1.png", "Training/B/2.png", "Test/A/3.png"]))
+    assert Counter(found.table["split"]) == {"train": 2, "test": 1}
+
+
+def test_a_training_split_alone_is_a_layout(tmp_path):
+    found = folder_source(write(tmp_path, ["train/A/1.png", "train/B/2.png"]))
+    assert found.classes == ("A", "B")
+    assert set(found.table["split"]) == {"train"}
+
+
+def test_images_lie_as_deep_as_they_like(tmp_path):
+    found = folder_source(write(tmp_path, ["A/patient1/study2/x.png", "A/y.png", "B/patient1/x.png"]))
+    assert dict(zip(found.table["image"], found.table["label"], strict=True)) == {
+        "A/patient1/study2/x.png": "A",
+        "A/y.png": "A",
+        "B/patient1/x.png": "B",
+    }
+
+
+def test_hidden_files_and_what_systems_leave_are_passed_over(tmp_path):
+    write(tmp_path, ["A/1.png", "B/2.png", "A/._1.png", ".git/A/3.png", "__MACOSX/A/4.png", ".DS_Store.png"])
+    (tmp_path / "A" / "Thumbs.db").write_bytes(b"x")
+    (tmp_path / "A" / "notes.txt").write_text("x")
+    assert list(folder_source(tmp_path).table["image"]) == ["A/1.png", "B/2.png"]
+
+
+def test_hidden_folders_inside_a_class_are_passed_over(tmp_path):
+    write(tmp_path, ["A/1.png", "B/2.png", "A/.ipynb_checkpoints/1-checkpoint.png"])
+    assert list(folder_source(tmp_path).table["image"]) == ["A/1.png", "B/2.png"]
+
+
+def test_endings_of_any_case_and_kind(tmp_path):
+    names = [f"A/{number}{ending}" for number, ending in enumerate(EXTENSIONS)]
+    found = folder_source(write(tmp_path, [*names, "A/big.PNG", "B/photo.JPeG", "A/scan.svg", "A/scan"]))
+    assert sorted(found.table["image"]) == sorted([*names, "A/big.PNG", "B/photo.JPeG"])
+
+
+def test_folders_beside_the_splits_are_left_out_and_named(tmp_path):
+    found = folder_source(write(tmp_path, ["train/A/1.png", "train/B/2.png", "extra/A/3.png"]))
+    assert "extra/A/3.png" not in set(found.table["image"])
+    assert any("extra" in note for note in found.notes)
+
+
+def test_a_folder_without_images_is_no_class(tmp_path):
+    write(tmp_path, ["A/1.png", "B/2.png"])
+    (tmp_path / "empty").mkdir()
+    assert folder_source(tmp_path).classes == ("A", "B")
+
+
+@pytest.mark.parametrize(
+    "name", ["NON-COVID 19, mild", "Ödem (schwer)", 'so "called"', "100%", "肺炎", "a'b", "none", "NA"]
+)
+def test_class_names_with_odd_characters(tmp_path, name):
+    found = folder_source(write(tmp_path, [f"{name}/1.png", "zz/2.png"]))
+    assert found.classes == tuple(sorted((name, "zz")))
+    assert found.reader(list(found.table["label"]).index(name)) == png(pixels(0))
+
+
+def test_read_gives_the_bytes_of_the_file(tmp_path):
+    found = folder_source(write(tmp_path, ["B/2.png", "A/1.png"]))
+    for row, name in enumerate(found.table["image"]):
+        assert found.reader(row) == (tmp_path / name).read_bytes()
+
+
+def test_stamps_change_with_the_file(tmp_path):
+    before = folder_source(write(tmp_path, ["A/1.png", "B/2.png"])).stamps
+    assert folder_source(tmp_path).stamps == before
+    (tmp_path / "A/1.png").write_bytes(png(pixels(0)) + b"more")
+    after = folder_source(tmp_path).stamps
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+
+
+# What does not look like an image, and DICOM without an ending
+
+
+def test_files_that_do_not_look_like_images_are_named(tmp_path):
+    write(tmp_path, ["train/A/1.png", "train/B/2.png", "extra/A/3.png"])
+    for name in ["train/A/notes.txt", "train/A/deep/scan.svg", "train/B/README", "train/B/.hidden.txt", "train/x.txt"]:
+        write_bytes(tmp_path / name, b"x")
+    (tmp_path / "train/B/lost.png").symlink_to(tmp_path / "nowhere.png")
+    found = folder_source(tmp_path)
+    assert found.others == ("train/A/deep/scan.svg", "train/A/notes.txt", "train/B/README", "train/B/lost.png")
+    assert list(found.table["image"]) == ["train/A/1.png", "train/B/2.png"]
+
+
+def test_text_called_like_an_image_stays_in_the_table(tmp_path):
+    write(tmp_path, ["A/1.png", "B/2.png"])
+    (tmp_path / "A/notes.jpeg").write_text("no image")
+    found = folder_source(tmp_path)
+    assert list(found.table["image"]) == ["A/1.png", "A/notes.jpeg", "B/2.png"]
+    assert found.others == ()
+
+
+def test_links_that_lead_round_in_circles_are_not_followed(tmp_path):
+    write(tmp_path, ["A/1.png", "B/2.png"])
+    (tmp_path / "A/round").symlink_to(tmp_path / "A")
+    assert list(folder_source(tmp_path).table["image"]) == ["A/1.png", "B/2.png"]
+
+
+def test_links_to_images_are_images(tmp_path):
+    write(tmp_path / "set", ["A/1.png", "B/2.png"])
+    write(tmp_path, ["kept/3.png"])
+    (tmp_path / "set/A/linked.png").symlink_to(tmp_path / "kept/3.png")
+    assert "A/linked.png" in list(folder_source(tmp_path / "set").table["image"])
+
+
+@pytest.mark.parametrize("name", ["scan", "1.2.840.113619.2", "IM0001", "scan.dcm", "scan.DICOM"])
+def test_dicom_needs_no_ending(tmp_path, name):
+    write(tmp_path, ["A/1.png", "B/2.png"])
+    write_bytes(tmp_path / "B" / name, dicom(pixels(1)))
+    write_bytes(tmp_path / "B" / "other", b"x" * 200)
+    found = folder_source(tmp_path)
+    assert f"B/{name}" in list(found.table["image"])
+    assert found.others == ("B/other",)
+
+
+def dicoms(root, patients):
+    """A DICOM file a patient, in two classes in turn."""
+    for number, patient in enumerate(patients):
+        write_bytes(root / "AB"[number % 2] / f"{number}.dcm", dicom(pixels(number), PatientID=patient))
+    return root
+
+
+def test_patients_come_from_dicom_headers(tmp_path):
+    found = folder_source(dicoms(tmp_path, ["p1", "p1 ", "p2", ""]))
+    patients = dict(zip(found.table["image"], found.table["patient"], strict=True))
+    assert patients == {"A/0.dcm": "p1", "B/1.dcm": "p1", "A/2.dcm": "p2", "B/3.dcm": "B/3.dcm"}
+    assert found.patient_rule == "DICOM PatientID"
+    assert any("1 images have no patient" in note for note in found.notes)
+
+
+def test_a_patient_id_that_all_files_share_tells_nobody_apart(tmp_path):
+    found = folder_source(dicoms(tmp_path, ["ANON"] * 4))
+    assert found.patients_assumed
+    assert found.table["patient"].is_unique
+    assert any("PatientID is the same in all files" in note for note in found.notes)
+
+
+def test_a_pattern_goes_before_dicom_headers(tmp_path):
+    found = folder_source(dicoms(tmp_path, ["p1", "p2", "p3", "p4"]), r"(\d)\.dcm")
+    assert sorted(found.table["patient"]) == ["0", "1", "2", "3"]
+    assert found.patient_rule.startswith("--patient-pattern")
+
+
+def test_dicom_without_pydicom(tmp_path, monkeypatch):
+    dicoms(tmp_path, ["p1", "p2"])
+    monkeypatch.setattr(dicom_module, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError) as caught:
+        folder_source(tmp_path)
+    assert str(caught.value) == dicom_module.INSTALL
+    assert 'pip install "medical-transfer-bench[dicom]"' in dicom_module.INSTALL
+
+
+def test_images_need_no_pydicom(tmp_path, monkeypatch):
+    monkeypatch.setattr(dicom_module, "find_spec", lambda name: None)
+    assert len(folder_source(write(tmp_path, ["A/1.png", "B/2.png"])).table) == 2
+
+
+def test_many_files_are_listed_fast(tmp_path):
+    for label in "AB":
+        (tmp_path / label).mkdir()
+        for number in range(2500):
+            os.close(os.open(tmp_path / label / f"{label}{number}.png", os.O_CREAT))
+    start = time.process_time()
+    assert len(folder_source(tmp_path).table) == 5000
+    assert time.process_time() - start < 1
+
+
+# Refusals
+
+
+def test_a_missing_folder(tmp_path):
+    message = refusal(tmp_path / "nowhere")
+    assert message.startswith("There is no folder")
+    assert LAYOUTS in message
+
+
+def test_a_file(tmp_path):
+    path = tmp_path / "images.zip"
+    path.write_bytes(b"PK")
+    message = refusal(path)
+    assert "is a file" in message
+    assert LAYOUTS in message
+
+
+def test_no_images(tmp_path):
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "notes.txt").write_text("x")
+    message = refusal(tmp_path)
+    assert "no images" in message
+    assert LAYOUTS in message
+    for ending in EXTENSIONS:
+        assert ending in message
+
+
+def test_loose_images(tmp_path):
+    message = refusal(write(tmp_path, ["1.png", "2.png"]))
+    assert "no class folder" in message
+    assert LAYOUTS in message
+
+
+@pytest.mark.parametrize("names", [["A/1.png", "A/2.png"], ["train/A/1.png", "test/A/2.png"]])
+def test_one_class(tmp_path, names):
+    message = refusal(write(tmp_path, names))
+    assert "one class only (A)" in message
+    assert "at least two class folders" in message
+
+
+@pytest.mark.parametrize("name", ["Mass|Nodule", "Mass;Nodule"])
+def test_class_names_that_list_several_labels(tmp_path, name):
+    message = refusal(write(tmp_path, ["Mass/1.png", f"{name}/2.png"]))
+    assert "multi-label" in message
+    assert repr(name) in message
+    assert "exactly one label" in message
+
+
+def test_one_image_in_several_classes(tmp_path):
+    write(tmp_path, ["A/1.png", "A/2.png", "B/3.png"])
+    (tmp_path / "B" / "1.png").write_bytes((tmp_path / "A" / "1.png").read_bytes())
+    message = refusal(tmp_path)
+    assert "multi-label" in message
+    assert "1 images lie in several class folders" in message
+    assert "exactly one label" in message
+
+
+def test_one_name_in_several_classes_is_no_harm(tmp_path):
+    assert len(folder_source(write(tmp_path, ["A/1.png", "A/2.png", "B/1.png", "B/2.png"])).table) == 4
+
+
+def test_a_rare_copy_is_left_to_the_audit(tmp_path):
+    """One image in several classes among more than a hundred is a mistake in the data, not another kind of data."""
+    write(tmp_path, [f"{label}/{label}{number}.png" for label in "AB" for number in range(60)])
+    for label in "AB":
+        (tmp_path / label / "same.png").write_bytes(png(pixels(999)))
+    assert len(folder_source(tmp_path).table) == 122
+
+
+def test_splits_without_train(tmp_path):
+    message = refusal(write(tmp_path, ["val/A/1.png", "val/B/2.png", "test/A/3.png"]))
+    assert "test, val" in message
+    assert "no train folder" in message
+    assert LAYOUTS in message

@@ -1,0 +1,75 @@
+"""Folds: train and validation alone, patients whole, every class in each."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.data.splits import folds
+from bench.errors import ConfigError
+
+
+def make_table(counts: dict[str, int], seed: int = 0) -> pd.DataFrame:
+    """So many patients a class in train or val, with 1 to 4 images each, and half as many in test and in no split."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for label, count in counts.items():
+        for number in range(2 * count):
+            split = str(rng.choice(["train", "val"])) if number < count else ("test", "")[number % 2]
+            rows += [(label, f"{label}{number}", split)] * int(rng.integers(1, 5))
+    table = pd.DataFrame(rows, columns=["label", "patient", "split"])
+    return table.sample(frac=1, random_state=seed)  # whatever the order, and whatever the index
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_folds_part_train_and_val_by_patients_and_classes(k: int) -> None:
+    table = make_table({"A": 40, "B": 20, "C": 10})
+    found = folds(table, k, seed=1)
+    assert found.index.equals(table.index)
+    used = table["split"].isin(["train", "val"])
+    assert (found[~used] == 0).all()
+    assert set(found[used]) == set(range(1, k + 1))
+    assert (found[used].groupby(table["patient"]).nunique() == 1).all()
+    shares = pd.crosstab(found[used], table["label"], normalize="index")
+    whole = table.loc[used, "label"].value_counts(normalize=True)
+    assert np.abs(shares - whole).to_numpy().max() < 0.1
+
+
+def test_the_seed_decides() -> None:
+    table = make_table({"A": 30, "B": 30})
+    pd.testing.assert_series_equal(folds(table, 3, seed=4), folds(table, 3, seed=4))
+    assert not folds(table, 3, seed=4).equals(folds(table, 3, seed=5))
+
+
+def test_groups_stand_in_for_patients() -> None:
+    table = make_table({"A": 30, "B": 30})
+    table["group"] = "together-" + (table["patient"].str[1:].astype(int) // 3).astype(str)
+    found = folds(table, 3, seed=0)[table["split"].isin(["train", "val"])]
+    assert (found.groupby(table["group"]).nunique() == 1).all()
+    assert (found.groupby(table["patient"]).nunique() == 1).all()
+
+
+@pytest.mark.parametrize(("fewest", "accepted"), [(4, "at most 4 folds are possible"), (1, "no folds are possible")])
+def test_too_few_patients_are_refused_in_a_sentence(fewest: int, accepted: str) -> None:
+    table = make_table({"A": 30, "rare": fewest})  # its patients in test do not count
+    with pytest.raises(ConfigError, match=rf"'rare' has {fewest} patients? .*--folds 5; {accepted}\.$"):
+        folds(table, 5, seed=0)
+    if fewest > 1:
+        found = folds(table, fewest, seed=0)
+        assert set(found[table["label"] == "rare"]) == set(range(fewest + 1))
+
+
+def test_folds_that_lack_a_class_are_drawn_again() -> None:
+    """Of one draw in two, the third fold here is left without a class."""
+    patients = enumerate(["B", "B", "A", "A", "ABA"])
+    rows = [(label, number, "train") for number, labels in patients for label in labels]
+    table = pd.DataFrame(rows, columns=["label", "patient", "split"])
+    for seed in range(10):
+        classes = table["label"].groupby(folds(table, 3, seed)).nunique()
+        assert classes.to_dict() == {1: 2, 2: 2, 3: 2}
+
+
+def test_folds_that_no_draw_can_give_are_refused() -> None:
+    """Each class has two patients, but every two classes share one, so two folds cannot part them all."""
+    table = pd.DataFrame({"label": list("ABACBC"), "patient": list("xxyyzz"), "split": "train"})
+    with pytest.raises(ConfigError, match=r"No 2 folds could be drawn .* take fewer --folds"):
+        folds(table, 2, seed=0)

@@ -1,0 +1,171 @@
+"""A CSV file that names images: what it may hold, and what is refused."""
+
+import pytest
+from source_files import dicom, pixels, write, write_bytes
+
+from bench.data.listing import SPLIT_NAMES
+from bench.data.sources import open_source
+from bench.errors import ConfigError
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """``manifest(*lines, **options)`` -> the set of a CSV file beside images 1.png to 9.png."""
+    write(tmp_path, [f"{number}.png" for number in range(1, 10)])
+
+    def made(*lines, encoding="utf-8", pattern=None):
+        path = tmp_path / "set.csv"
+        path.write_text("\n".join(lines), encoding=encoding)
+        return open_source(str(path), 0, patient_pattern=pattern)
+
+    return made
+
+
+@pytest.fixture
+def refusal(manifest):
+    def told(*lines, **options):
+        with pytest.raises(ConfigError) as caught:
+            manifest(*lines, **options)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert "set.csv" in message
+        return message
+
+    return told
+
+
+def test_everything_is_text(manifest):
+    found = manifest("path,label,patient", "1.png,0,001", "2.png,1,002", "3.png,NA,1e3")
+    assert found.classes == ("0", "1", "NA")
+    assert list(found.table["patient"]) == ["001", "002", "1e3"]
+
+
+def test_a_byte_order_mark_blanks_capitals_and_other_columns_do_no_harm(manifest):
+    found = manifest(" Path , Label,age ", " 1.png ,A,3", "", "2.png, B ,4", encoding="utf-8-sig")
+    assert list(found.table["image"]) == ["1.png", "2.png"]
+    assert found.classes == ("A", "B")
+
+
+def test_cells_in_quotes(manifest):
+    assert manifest("path,label", '1.png,"mild, left"', '2.png,"so ""called"""').classes == (
+        "mild, left",
+        'so "called"',
+    )
+
+
+def test_absolute_paths_and_backslashes(manifest, tmp_path):
+    write(tmp_path, ["sub/a.png"])
+    found = manifest("path,label", f"{tmp_path / '1.png'},A", "sub\\a.png,B")
+    assert list(found.table["image"]) == [(tmp_path / "1.png").as_posix(), "sub/a.png"]
+    assert found.reader(0) == (tmp_path / "1.png").read_bytes()
+    assert found.reader(1) == (tmp_path / "sub/a.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", SPLIT_NAMES)
+def test_splits_have_several_names(manifest, name):
+    found = manifest("path,label,split", "1.png,A,train", "2.png,B,Training", f"3.png,A,{name.upper()}")
+    assert list(found.table["split"]) == ["train", "train", SPLIT_NAMES[name]]
+
+
+def test_an_empty_split_column_is_none(manifest):
+    assert set(manifest("path,label,split", "1.png,A,", "2.png,B,").table["split"]) == {""}
+
+
+def test_the_patient_column_goes_before_dicom_headers_and_after_a_pattern(manifest, tmp_path):
+    for number in (1, 2):
+        write_bytes(tmp_path / f"{number}.dcm", dicom(pixels(number), PatientID=f"header-{number}"))
+    rows = ("1.dcm,A,column-1", "2.dcm,B,column-2")
+    found = manifest("path,label,patient", *rows)
+    assert list(found.table["patient"]) == ["column-1", "column-2"]
+    assert found.patient_rule == "the patient column of set.csv"
+    assert list(manifest("path,label,patient", "1.dcm,A,", "2.dcm,B,").table["patient"]) == ["header-1", "header-2"]
+    found = manifest("path,label,patient", *rows, pattern=r"^(\d)\.")
+    assert list(found.table["patient"]) == ["1", "2"]
+
+
+def test_an_image_without_a_patient_is_its_own(manifest):
+    found = manifest("path,label,patient", "1.png,A,p", "2.png,B,p", "3.png,B,")
+    assert list(found.table["patient"]) == ["p", "p", "3.png"]
+    assert any("1 images have no patient" in note and "3.png" in note for note in found.notes)
+
+
+# Refusals
+
+
+def test_missing_columns(refusal):
+    message = refusal("file,label,age", "1.png,A,3")
+    assert "no column path" in message
+    assert "found: file, label, age" in message
+    assert "path,label[,patient][,split]" in message
+    assert "no column path and no column label" in refusal("a;b", "1.png;A")
+    assert "found: nothing" in refusal("")
+
+
+def test_a_column_twice(refusal):
+    assert "column label twice" in refusal("path,label,Label", "1.png,A,B")
+
+
+def test_no_rows(refusal):
+    assert "no rows" in refusal("path,label")
+
+
+def test_a_row_of_another_length(refusal):
+    message = refusal("path,label", "1.png,A", "2.png,mild, left")
+    assert "Line 3" in message
+    assert "3 cells" in message
+    assert "quotes" in message
+
+
+def test_no_utf_8(refusal):
+    assert "UTF-8" in refusal("path,label", "1.png,Ödem", "2.png,B", encoding="latin-1")
+
+
+def test_a_quote_that_does_not_end(refusal):
+    assert "cannot be read as a CSV file" in refusal("path,label", '1.png,"A', "2.png,B")
+
+
+def test_paths_that_lead_nowhere(refusal, tmp_path):
+    (tmp_path / "sub").mkdir()
+    lost = [f"lost{number}.png" for number in range(6)]
+    message = refusal("path,label", "1.png,A", "sub,B", *(f"{name},B" for name in lost))
+    assert "7 of the 8 paths" in message
+    assert "sub, lost0.png, lost1.png, lost2.png, lost3.png, …" in message
+    assert "lost4" not in message
+
+
+def test_paths_that_are_named_twice(refusal):
+    message = refusal("path,label", "1.png,A", "2.png,B", "./1.png,A", "2.png,B", "3.png,B")
+    assert "names 3 files more than once: 1.png, 2.png, ./1.png" in message
+
+
+@pytest.mark.parametrize(("column", "row"), [("label", "{}.png, "), ("path", " ,A")])
+def test_empty_cells(refusal, column, row):
+    message = refusal("path,label", "1.png,A", *(row.format(number) for number in range(2, 8)))
+    assert "6 rows of" in message
+    assert f"no {column} (lines 3, 4, 5, 6, 7, …)" in message
+
+
+def test_splits_of_unknown_names(refusal):
+    message = refusal("path,label,split", "1.png,A,train", "2.png,B,dev")
+    assert "(dev)" in message
+    for name in SPLIT_NAMES:
+        assert name in message
+
+
+def test_splits_for_some(refusal):
+    assert "2 of the 3 rows" in refusal("path,label,split", "1.png,A,train", "2.png,B,", "3.png,B,")
+
+
+def test_splits_without_train(refusal):
+    assert "has test and val rows but no train rows" in refusal("path,label,split", "1.png,A,val", "2.png,B,test")
+
+
+@pytest.mark.parametrize("label", ["Mass|Nodule", "Mass;Nodule"])
+def test_several_labels(refusal, label):
+    message = refusal("path,label", "1.png,Mass", f"2.png,{label}")
+    assert "multi-label" in message
+    assert repr(label) in message
+
+
+def test_one_class(refusal):
+    assert "one class only (A)" in refusal("path,label", "1.png,A", "2.png,A")

@@ -1,0 +1,173 @@
+"""The shortcut control: it sees what metadata tell of the label, and nothing where they tell nothing."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.data import shortcut as module
+from bench.data.shortcut import LIMIT, metadata, shortcut
+
+FEATURES = {"width", "height", "aspect", "colour mode", "bytes per pixel"}
+
+
+def facts_of(n, seed=0, **columns):
+    """Facts of ``n`` images of all sizes, whatever they show."""
+    rng = np.random.default_rng(seed)
+    width, height = rng.integers(400, 2000, n), rng.integers(400, 2000, n)
+    facts = {
+        "width": width,
+        "height": height,
+        "mode": rng.choice(["L", "RGB"], n),
+        "bytes": (rng.uniform(0.05, 0.3, n) * width * height).astype(int),
+    }
+    return pd.DataFrame({**facts, **columns})
+
+
+def labels_of(n, seed=1, classes=("A", "B")):
+    return np.random.default_rng(seed).choice(classes, n).tolist()
+
+
+def check(found):
+    """What every result holds, and that it can be written as JSON."""
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert {feature["name"] for feature in found["features"]} == FEATURES
+    aucs = [feature["auc"] for feature in found["features"]]
+    assert aucs == sorted(aucs, reverse=True)
+    assert found["low"] <= found["auc"] <= found["high"]
+    assert found["warns"] == (found["auc"] > found["limit"])
+    assert found["limit"] == LIMIT
+    return found
+
+
+def test_the_features():
+    facts = pd.DataFrame({"width": [100, 0], "height": [50, 0], "mode": ["RGB", "L"], "bytes": [2500, 0]})
+    assert metadata(facts).to_dict("list") == {
+        "width": [100, 0],
+        "height": [50, 0],
+        "aspect": [2, 0],
+        "colour mode": [1, 0],
+        "bytes per pixel": [0.5, 0],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("width", lambda facts, is_b: {"width": facts["width"] + 2000 * is_b}),
+        ("colour mode", lambda facts, is_b: {"mode": np.where(is_b, "RGB", "L")}),
+        ("bytes per pixel", lambda facts, is_b: {"bytes": facts["bytes"] * (1 + 7 * is_b)}),
+    ],
+)
+def test_what_tells_the_label_is_found_and_named_first(name, change):
+    labels = labels_of(240)
+    facts = facts_of(240)
+    facts = facts.assign(**change(facts, np.array(labels) == "B"))
+    found = check(shortcut(facts, labels, range(240), seed=0))
+    assert found["auc"] > 0.95
+    assert found["low"] > 0.9
+    assert found["warns"]
+    assert found["features"][0]["name"] == name
+    assert found["features"][0]["auc"] > 0.95
+    assert (found["images"], found["patients"]) == (240, 240)
+
+
+def test_without_a_signal_the_interval_is_about_a_half():
+    covered = []
+    for seed in range(6):
+        found = check(shortcut(facts_of(200, seed), labels_of(200, seed + 50), range(200), seed))
+        assert 0.35 < found["auc"] < 0.65
+        covered.append(found["low"] < 0.5 < found["high"])
+    assert sum(covered) >= 4
+
+
+def test_metadata_that_never_differ_tell_nothing_at_all():
+    facts = facts_of(60, width=500, height=500, mode="L", bytes=9000)
+    found = check(shortcut(facts, labels_of(60), range(60), 0))
+    assert (found["auc"], found["low"], found["high"], found["warns"]) == (0.5, 0.5, 0.5, False)
+    assert {feature["auc"] for feature in found["features"]} == {0.5}
+
+
+def test_only_what_differs_counts():
+    labels = labels_of(200)
+    facts = facts_of(200, width=np.where(np.array(labels) == "B", 600, 500), height=500, mode="L", bytes=9000)
+    by_name = {feature["name"]: feature["auc"] for feature in check(shortcut(facts, labels, range(200), 0))["features"]}
+    assert by_name["width"] == by_name["aspect"] == by_name["bytes per pixel"] == 1
+    assert by_name["height"] == by_name["colour mode"] == 0.5
+
+
+def by_patient(n_patients=60, images=8):
+    """Each patient a size and a label of their own: known patients are told by it, new ones cannot be."""
+    patients = np.repeat(np.arange(n_patients), images)
+    rng = np.random.default_rng(0)
+    width = rng.permutation(np.arange(500, 500 + 10 * n_patients, 10))[patients]
+    labels = np.array(["A", "B"])[rng.integers(0, 2, n_patients)][patients]
+    return facts_of(len(patients), width=width, height=1000, mode="L", bytes=100_000), labels.tolist(), patients
+
+
+def test_patients_are_kept_whole():
+    facts, labels, patients = by_patient()
+    found = check(shortcut(facts, labels, patients, 0))
+    assert found["patients"] == 60
+    assert 0.3 < found["auc"] < 0.65
+    leaking = shortcut(facts, labels, range(len(labels)), 0)
+    assert leaking["auc"] > 0.85, "the same images as if each were a patient"
+
+
+def test_the_interval_is_of_patients():
+    """Eight images of a patient are not eight patients: the interval is as wide as that of so many patients."""
+    facts, labels, patients = by_patient()
+    found, leaking = (shortcut(facts, labels, groups, 0) for groups in (patients, range(len(labels))))
+    assert found["high"] - found["low"] > 1.5 * (leaking["high"] - leaking["low"])
+
+
+def test_several_classes():
+    labels = labels_of(300, classes=("A", "B", "C"))
+    number = pd.factorize(pd.Series(labels), sort=True)[0]
+    facts = facts_of(300)
+    found = check(shortcut(facts.assign(height=number * 100 + 500), labels, range(300), 0))
+    assert found["auc"] > 0.95
+    assert found["features"][0]["name"] == "height"
+    nothing = check(shortcut(facts, labels, range(300), 0))
+    assert 0.4 < nothing["auc"] < 0.6
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups"),
+    [
+        (["A"] * 10 + ["B"] * 4, [*range(10), 20, 20, 20, 20]),
+        (["A"] * 14, range(14)),
+        ([], []),
+    ],
+    ids=["one patient", "one class", "nothing"],
+)
+def test_too_few_patients(labels, groups):
+    found = shortcut(facts_of(len(labels)), labels, list(groups), 0)
+    assert found["auc"] is None
+    assert "at least two patients" in found["reason"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_two_patients_a_class_are_enough():
+    check(shortcut(facts_of(8), list("AABBAABB"), [0, 0, 1, 1, 2, 2, 3, 3], 0))
+
+
+def test_the_seed_decides():
+    facts, labels = facts_of(100), labels_of(100)
+    first, second, other = (shortcut(facts, labels, range(100), seed) for seed in (1, 1, 2))
+    assert first == second != other
+
+
+def test_of_very_many_images_whole_patients_are_drawn(monkeypatch):
+    monkeypatch.setattr(module, "MOST_IMAGES", 100)
+    facts, labels, patients = by_patient()
+    found = check(shortcut(facts, labels, patients, 0))
+    assert found["images"] <= 100
+    assert found["images"] == 8 * found["patients"]
+
+
+def test_rows_are_taken_by_place_not_by_index():
+    facts, labels = facts_of(80), labels_of(80)
+    moved = facts.set_index(np.arange(80) * 3 + 5)
+    assert shortcut(moved, labels, range(80), 0) == shortcut(facts, labels, range(80), 0)

@@ -1,0 +1,21 @@
+"""Reports without the slow parts, for tests of words."""
+
+import pandas as pd
+import pytest
+
+from bench.report import importance, pictures
+from bench.report.blocks import Paragraph
+
+
+@pytest.fixture
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn but not written: that takes most of the time."""
+    monkeypatch.setattr(pictures, "_save", lambda figure, folder, name: "<svg></svg>")
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figure is drawn and no forest fitted: for tests of words."""
+    monkeypatch.setattr(pictures, "picture", lambda folder, name, draw, alt, caption: Paragraph(caption))
+    table = pd.DataFrame({"parameter": ["dropout"], "mean": [1.0], "sd": [0.0]})
+    monkeypatch.setattr(importance, "importance", lambda trials, metric: table)
