@@ -409,12 +409,14 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def _located(data: str) -> str:
     """``data`` with a path made absolute; names stay names."""
-    return data if data == "demo" or data.startswith("medmnist:") else str(Path(data).absolute())
+    return data if data == "demo" or data.lower().startswith("medmnist:") else str(Path(data).absolute())
 
 
 def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from bench import pipeline, request
-    from bench.data.audit import audit, draw_splits
+    from bench.data.audit import audit
+    from bench.data.splits import require_learnable
+    from bench.data.splits_file import take_over
     from bench.rundir import write_json
     from bench.screen import Screen
 
@@ -422,13 +424,24 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     json_file = values.pop("json", None)
     values.setdefault("cache", CACHE)
     settings = make_settings(**{**values, "data": _located(values["data"]), "name": "audit"})
+    request.check_writable(settings.cache, "--cache")
+    if json_file is not None:
+        if json_file.is_dir():
+            raise ConfigError(f"--json takes a file, but {json_file} is a folder.")
+        request.check_writable(json_file.absolute().parent, "--json")
     screen, source = Screen(), request.open_settings(settings, print)
-    draw_splits(source, settings)  # whatever stops it is found before anything is decoded
-    content = audit(source, pipeline.decode_all(source, [], settings, screen), settings).audit
+    require_learnable(source.table, source.table["label"])
+    if settings.splits is not None:
+        take_over(settings.splits, source.table)
+    refused: list[ConfigError] = []
+    stored = pipeline.decode_all(source, [], settings, screen)
+    content = audit(source, stored, settings, refused=refused.append).audit
     screen.audit(content)
     if json_file is not None:
         write_json(json_file, content)
         screen.line(f"Audit: {json_file}")
+    if refused:
+        raise refused[0]
     return 0
 
 

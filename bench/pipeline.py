@@ -78,9 +78,9 @@ class Run:
             if self.run.run.exists():
                 stack.enter_context(self._alone())
             disk = check_disk(request)
-            self._examine()
             self._workers = workers.start(settings.jobs, settings.address)
             self._weights = self._resolve_weights()
+            self._examine()
             if not self.run.run.exists():
                 check_output(self.run, settings.cache)
                 self._create()
@@ -100,9 +100,9 @@ class Run:
         if self._evaluated(finalists.read_finalists(self.run), sealed=False):
             raise ConfigError(f"The test split of run {self.run.name!r} is open already: see {self.run.evaluation}.")
         with self._alone():
-            self._examine()
             self._workers = workers.start(settings.jobs, settings.address)
             self._weights = self._resolve_weights()
+            self._examine()
             self._evaluation(sealed=False)
             return self._report()
 
@@ -386,9 +386,8 @@ class Run:
         with self._stage("finalists"):
             over_folds = self._folds(task)
             then = f", then over {len(over_folds.sizes)} folds of train and validation" if over_folds else ""
-            self.screen.line(
-                f"Finalists: the best configuration of {len(chosen)} backbones, retrained with fresh augmentation{then}"
-            )
+            names = ", ".join(get_backbone(record.config.backbone).title for record in chosen)
+            self.screen.line(f"Finalists: the best configuration of {names}, retrained with fresh augmentation{then}")
             if not self.run.augmentation.exists():
                 self._gallery(task)
             table = finalists.retrain_finalists(

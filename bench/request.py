@@ -125,10 +125,24 @@ def check_output(run: RunDir, cache: Path) -> None:
             f"There is a run {run.name!r} in {run.path.parent} already; choose another --name, "
             f"or go on with it by --resume {run.name}."
         )
-    for folder, flag in ((run.path.parent, "--output"), (cache, "--cache")):
-        there = _existing(folder)
-        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-            raise ConfigError(f"{flag} {folder} cannot be written: {there} is not a folder with permission to write.")
+    check_writable(run.path.parent, "--output")
+    check_writable(cache, "--cache")
+
+
+def check_writable(folder: Path, flag: str) -> None:
+    """Check that files can be written to ``folder``, which need not exist yet.
+
+    Raises:
+        ConfigError: if not; names ``flag``.
+    """
+    there = _existing(folder)
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)) or _kernels_own(there):
+        raise ConfigError(f"{flag} {folder} cannot be written: {there} is not a folder with permission to write.")
+
+
+def _kernels_own(path: Path) -> bool:
+    """Whether ``path`` lies where the system keeps no files, whatever permissions it shows."""
+    return path.resolve().is_relative_to("/proc") or path.resolve().is_relative_to("/sys")
 
 
 def needed_bytes(request: Request) -> tuple[int, int]:
@@ -222,7 +236,7 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
         )
     if content.get("rules") != RULES:
         raise ConfigError(
-            f"Run {run.name!r} was begun under version {content.get('rules')} of the rules, and this is version {RULES}; "
+            f"Run {run.name!r} was begun under version {content.get('rules')} of the rules, this is version {RULES}; "
             "start a new run."
         )
     return prepare(settings, space, taken=run.splits if run.finished("data") else None)

@@ -98,7 +98,8 @@ class Screen:
                 )
                 for split, part in audit["splits"][key].items()
             ]
-            self.summary(title, rows or [("none", "")])
+            if rows:
+                self.summary(title, rows)
         patients = audit["patients"]
         self.line("")
         self.line(

@@ -17,7 +17,7 @@ class RunSettings(BaseModel):
     """The settings of one run; build it with `make_settings`, which explains what is wrong.
 
     Attributes:
-        data: folder of images, or ``demo``.
+        data: folder of images, .csv, .npz, ``medmnist:NAME[@SIZE]``, or ``demo``.
         name: of the run and its folder.
         budget: number of trials.
         epochs: at most so many epochs a phase; None takes the space's or 8.

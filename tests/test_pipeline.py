@@ -137,7 +137,7 @@ def test_a_run_on_a_faulty_folder(
     flags = ["--data", str(faulty), "--budget", "3", "--folds", "2", "--name"]
     assert command("run", *flags, "stopped") == 2
     refused = capfd.readouterr().err
-    assert "2 of 49 images of class 'NORMAL' (4.1%)" in refused
+    assert "2 of 49 images of class 'NORMAL' (4.1 %)" in refused
     assert "--keep-going" in refused
     assert not (tmp_path / "reports" / "stopped").exists()
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.uncertainty import WEIGHTED, intervals, patient_weights
 from bench.metrics import METRICS, evaluate
+from bench.uncertainty import WEIGHTED, intervals, patient_weights
 
 
 @st.composite

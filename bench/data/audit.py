@@ -1,6 +1,6 @@
 """The audit: what there is to know about a set before anything is trained on it, and the splits that follow from it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.data.duplicates import Duplicates, find_duplicates
+from bench.data.duplicates import Duplicates, find_duplicates, groups
 from bench.data.findings import Evidence, find, left_out_by_class
 from bench.data.imageset import ImageSet
 from bench.data.shortcut import shortcut
-from bench.data.splits import SplitReport, assign_splits, describe, subset
-from bench.data.splits_file import take_over
+from bench.data.splits import SplitReport, assign_splits, describe, report_given, subset
+from bench.data.splits_file import same_images, take_over
 from bench.data.store import Stored
 from bench.errors import ConfigError
 from bench.settings import RunSettings
@@ -59,6 +59,11 @@ def draw_splits(
     """
     table, file = source.table, taken or settings.splits
     reasons = dict(excluded or {})
+    if taken is not None and not same_images(taken, table):
+        raise ConfigError(
+            f"The images in {source.path} have changed since the run was started (some are gone, or new); "
+            "start a new run."
+        )
     if file is not None:
         table, silent = take_over(file, table)
         reasons = {**silent, **reasons}
@@ -76,7 +81,13 @@ def draw_splits(
     return table, report
 
 
-def audit(source: ImageSet, stored: Stored, settings: RunSettings, taken: Path | None = None) -> Audited:
+def audit(
+    source: ImageSet,
+    stored: Stored,
+    settings: RunSettings,
+    taken: Path | None = None,
+    refused: Callable[[ConfigError], None] | None = None,
+) -> Audited:
     """Look at a decoded set from all sides, and split it.
 
     Args:
@@ -84,9 +95,10 @@ def audit(source: ImageSet, stored: Stored, settings: RunSettings, taken: Path |
         stored: their facts.
         settings: of the run.
         taken: splits.csv of the run itself, when it is resumed.
+        refused: told why splits cannot be drawn; the audit then goes on with the given ones.
 
     Raises:
-        ConfigError: if no image could be decoded, or splits cannot be drawn.
+        ConfigError: if no image could be decoded; if splits cannot be drawn, and there is no ``refused``.
     """
     facts = stored.facts
     problems = facts.index[facts["problem"] != ""]
@@ -96,13 +108,20 @@ def audit(source: ImageSet, stored: Stored, settings: RunSettings, taken: Path |
         )
     excluded = {int(row): f"{facts['problem'].iloc[row]}: {facts['reason'].iloc[row]}" for row in problems}
     duplicates = find_duplicates(facts, stored.folder)
-    table, report = draw_splits(source, settings, excluded, duplicates, taken)
+    try:
+        table, report = draw_splits(source, settings, excluded, duplicates, taken)
+    except ConfigError as error:
+        if refused is None:
+            raise
+        refused(error)
+        table, report = undrawn(source, settings, excluded, duplicates)
+        report.refused = str(error)
     working = facts.index[(facts["problem"] == "") & (table["split"] != "test")]
     evidence = Evidence(
         source=source,
         facts=facts,
         duplicates=duplicates,
-        given=source.table["split"],
+        given=report.given,
         table=table,
         splits=report,
         shortcut=shortcut(
@@ -114,6 +133,18 @@ def audit(source: ImageSet, stored: Stored, settings: RunSettings, taken: Path |
         keep_going=settings.keep_going,
     )
     return Audited(table, report, _content(evidence))
+
+
+def undrawn(
+    source: ImageSet, settings: RunSettings, excluded: Mapping[int, str], duplicates: Duplicates
+) -> tuple[pd.DataFrame, SplitReport]:
+    """The splits as they are given, where none can be drawn."""
+    table = source.table
+    if settings.splits is not None:
+        table, _ = take_over(settings.splits, table)
+    reason = pd.Series(dict(excluded), dtype=str).reindex(table.index, fill_value="")
+    table = table.assign(reason=reason, group=groups(table, duplicates.clusters))
+    return table.assign(split=table["split"].where(reason == "", "")), report_given(table.loc[reason == ""], table)
 
 
 def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
@@ -129,8 +160,8 @@ def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
     rows = (stored.facts["problem"] != "").to_numpy() & (source.table["label"] == name).to_numpy()
     some = ", ".join(source.table["image"][rows].head(5))
     raise ConfigError(
-        f"{count} of {total} images of class {name!r} ({count / total:.1%}) cannot be decoded, such as {some}; at most "
-        f"1 % is accepted, unless you go on without them by --keep-going (`python -m bench audit` lists all)."
+        f"{count} of {total} images of class {name!r} ({100 * count / total:.1f} %) cannot be decoded, such as {some}; "
+        "at most 1 % is accepted, unless you go on without them by --keep-going (`python -m bench audit` lists all)."
     )
 
 
@@ -138,7 +169,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
     """What audit.json holds."""
     source, table, facts = evidence.source, evidence.table, evidence.facts
     used = table[table["split"] != ""]
-    given = source.table[source.table["split"] != ""]
+    given = table.assign(split=evidence.given)[evidence.given != ""]
     return {
         "format": FORMAT,
         "source": source.source,

@@ -21,6 +21,14 @@ HASH_SIZE = 16
 """Side of the perceptual hash, in bits. Of 5,216 chest X-rays, recompressed (JPEG quality 60) or shrunk by a tenth,
 none moved by more than 10 of the 256 bits, and no two different images were closer than 38."""
 DICOM_MAGIC = slice(128, 132)
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+TIFF_MAGIC = (b"II*\0", b"MM\0*")
+TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+"""Type of a TIFF field -> bytes a value (TIFF 6.0, section 2)."""
+END_REGION = 64
+"""Bytes at the end of a file in which its end mark lies."""
+LEAST_OF_DEEP = 64
+"""Colour of 16 bits a channel whose upper 8 bits never reach this is of fewer bits, and loses too many."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -100,11 +108,13 @@ def decode(content: Content) -> Decoded:
     """One image as 8-bit grey or RGB.
 
     The orientation tag is applied. Grey images of more than 8 bits are windowed from their own minimum to their
-    own maximum, or as their DICOM header says; of colour channels of 16 bits the upper 8 are kept. Transparency
+    own maximum, or as their DICOM header says; of 16 bits a channel in colour, or in grey with transparency, the
+    upper 8 are kept. Of bare pixels, integers from 0 to 255 stay as they are, and all else is windowed. Transparency
     is laid on black. Colour whose channels are all equal becomes grey.
 
     Raises:
-        OSError, ValueError, SyntaxError: if it is no image that can be read.
+        OSError, ValueError, SyntaxError: if it is no image that can be read, or one of 16 bits a channel of which
+            the upper 8 hold next to nothing.
     """
     if not isinstance(content, bytes):
         return _from_array(content)
@@ -132,6 +142,8 @@ def _from_file(content: bytes) -> Decoded:
         turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
         image: Image.Image = opened if turn is None else opened.transpose(turn)
     deep = stored_deep or image.mode.startswith(("I", "F"))
+    if stored_deep:
+        _check_upper_bits(image)
     if image.mode.startswith(("I", "F")):
         mode = image.mode
         image = Image.fromarray(windowed(np.asarray(image)))
@@ -142,6 +154,23 @@ def _from_file(content: bytes) -> Decoded:
     if image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     return _as_grey(Decoded(image, mode, kind, rotated, deep, transparent, frames))
+
+
+def _check_upper_bits(image: Image.Image) -> None:
+    """Refuse colour of which Pillow, keeping the upper 8 of 16 bits, has kept next to nothing.
+
+    Raises:
+        ValueError: if no channel, transparency aside, reaches LEAST_OF_DEEP.
+    """
+    if not image.mode.startswith(("RGB", "LA")):
+        return
+    colours = image.getbands()[: 3 if image.mode.startswith("RGB") else 1]
+    extrema = [image.getchannel(colour).getextrema()[1] for colour in colours]
+    if all(isinstance(high, (int, float)) and high < LEAST_OF_DEEP for high in extrema):
+        raise ValueError(
+            "16 bits a channel in colour whose values fill only the lower bits: "
+            "convert it to 8 bits a channel, or to grey of 16 bits without transparency"
+        )
 
 
 def windowed(values: npt.NDArray[np.generic]) -> Pixels:
@@ -160,7 +189,8 @@ def windowed(values: npt.NDArray[np.generic]) -> Pixels:
 
 def _from_array(pixels: npt.NDArray[np.generic]) -> Decoded:
     pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
-    deep = pixels.dtype != np.uint8
+    pixels = pixels * np.uint8(255) if pixels.dtype == bool else pixels
+    deep = pixels.dtype.kind not in "biu" or bool(pixels.min() < 0 or pixels.max() > 255)
     image = Image.fromarray(windowed(pixels) if deep else np.asarray(pixels, dtype=np.uint8))
     return _as_grey(Decoded(image, image.mode if not deep else f"{image.mode};{pixels.dtype}", "array", deep=deep))
 
@@ -262,6 +292,8 @@ def problem_of(error: Exception, content: Content | None) -> Facts:
     size = len(content) if isinstance(content, bytes) else content.nbytes
     if not size:
         kind, reason = "empty", "the file is empty"
+    elif isinstance(content, bytes) and _ends_early(content):
+        kind, reason = "truncated", reason if "truncated" in reason.lower() else "the file ends before its image does"
     elif isinstance(error, UnidentifiedImageError):
         kind, reason = "no image", "the content is no image of a kind that can be read"
     elif "truncated" in reason.lower() or isinstance(error, EOFError):
@@ -269,3 +301,39 @@ def problem_of(error: Exception, content: Content | None) -> Facts:
     else:
         kind = "unreadable"
     return Facts(problem=kind, reason=reason, bytes=size, content=content_hash(content))
+
+
+def _ends_early(content: bytes) -> bool:
+    """Whether a JPEG, PNG, TIFF or RIFF file (WebP) is cut off, by its own marks."""
+    if content.startswith(b"RIFF"):
+        return 8 + int.from_bytes(content[4:8], "little") > len(content)
+    if content.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in content.rstrip(b"\0\xff")[-END_REGION:]
+    if content.startswith(PNG_MAGIC):
+        return b"IEND" not in content.rstrip(b"\0")[-END_REGION:]
+    return content.startswith(TIFF_MAGIC) and _tiff_end(content) > len(content)
+
+
+def _tiff_end(content: bytes) -> int:
+    """Where the first page of a TIFF file ends by what its directory says; as far as there is any of it."""
+    order: Literal["little", "big"] = "little" if content.startswith(b"II") else "big"
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(content[at : at + size], order)
+
+    start = number(4, 4)
+    end = start + 2 + 12 * number(start, 2) + 4
+    if end > len(content):
+        return end
+    parts: dict[int, list[int]] = {}
+    for field in range(start + 2, end - 4, 12):
+        tag, size, count = number(field, 2), TIFF_BYTES.get(number(field + 2, 2), 0), number(field + 4, 4)
+        at = number(field + 8, 4) if size * count > 4 else field + 8
+        end = max(end, at + size * count)
+        if end > len(content):
+            return end
+        if tag in (273, 279, 324, 325):  # offsets and sizes of strips, of tiles
+            parts[tag] = [number(value, size) for value in range(at, at + size * count, size)] if size else []
+    for offsets, sizes in ((273, 279), (324, 325)):
+        end = max([end, *map(sum, zip(parts.get(offsets, []), parts.get(sizes, []), strict=False))])
+    return end

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal
 
 import pandas as pd
 
 from bench.data.duplicates import Cluster, Duplicates
 from bench.data.imageset import ImageSet
-from bench.data.splits import SPLITS, SplitReport
+from bench.data.splits import REFERENCE_AUC, SPLITS, SplitReport, half_width, too_small
 
 Severity = Literal["stop", "warning", "note", "good"]
 SEVERITIES: tuple[Severity, ...] = ("stop", "warning", "note", "good")
@@ -19,11 +20,11 @@ VERY_UNEVEN = 10.0
 """Ratio of the largest to the smallest class that is mentioned, and that is warned of."""
 
 PROBLEMS = {
-    "empty": ("Empty files", "hold no bytes"),
-    "no image": ("Files that are no images", "are called like images but hold something else"),
-    "truncated": ("Truncated files", "end before the image does"),
-    "unreadable": ("Unreadable images", "cannot be decoded"),
-    "no access": ("Files without access", "could not be read from the disk"),
+    "empty": ("Empty files", "without a byte"),
+    "no image": ("Files that are no images", "called like an image that holds something else"),
+    "truncated": ("Truncated files", "cut off before the end of the image"),
+    "unreadable": ("Unreadable images", "that cannot be decoded"),
+    "no access": ("Files without access", "that could not be read from the disk"),
 }
 PALETTE_MODES = ("P", "PA")
 
@@ -93,8 +94,9 @@ class Evidence:
 def find(evidence: Evidence) -> list[Finding]:
     """All findings, the most severe first."""
     checks = (
-        _too_many, _problems, _labels, _patients, _assumed, _duplicates, _conflicts, _validation, _shortcut,
-        _missing_labels, _constant, _imbalance, _alike, _moved, _ways_of_storing, _others,
+        _too_many, _refused, _shortcut, _patients, _duplicates, _conflicts, _assumed, _validation, _missing_labels,
+        _problems,
+        _constant, _source, _imbalance, _alike, _moved, _ways_of_storing, _others,
     )  # fmt: skip
     found = [finding for check in checks for finding in check(evidence)]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
@@ -110,18 +112,23 @@ def left_out_by_class(table: pd.DataFrame, facts: pd.DataFrame) -> dict[str, tup
     }
 
 
+def _refused(evidence: Evidence) -> list[Finding]:
+    reason = evidence.splits.refused
+    return [Finding("splits", "No splits can be drawn", "stop", reason)] if reason else []
+
+
 def _too_many(evidence: Evidence) -> list[Finding]:
     lost = left_out_by_class(evidence.table, evidence.facts)
     if not lost:
         return []
-    told = ", ".join(f"{name} {n} of {total} ({n / total:.1%})" for name, (n, total) in lost.items())
+    told = ", ".join(f"{name} {n} of {total} ({100 * n / total:.1f} %)" for name, (n, total) in lost.items())
     after = "The run goes on without them (--keep-going)." if evidence.keep_going else "A run needs --keep-going."
     return [
         Finding(
             "too many left out",
             "Too many images left out",
             "warning" if evidence.keep_going else "stop",
-            f"More than {MOST_LEFT_OUT:.0%} of a class cannot be decoded: {told}. {after}",
+            f"More than {100 * MOST_LEFT_OUT:.0f} % of a class cannot be decoded: {told}. {after}",
             sum(n for n, _ in lost.values()),
         )
     ]
@@ -135,21 +142,12 @@ def _problems(evidence: Evidence) -> list[Finding]:
     for kind, (heading, what) in PROBLEMS.items():
         files = evidence.names(problems == kind)
         if files:
-            noun = "file" if len(files) == 1 else "files"
-            verb = _singular(what) if len(files) == 1 else what
-            text = f"{len(files)} {noun} {verb} and take{'s' * (len(files) == 1)} no part."
+            text = f"{_count(len(files), 'file')} {what}: left out."
             found.append(Finding(kind, heading, "warning", text, len(files), files))
     return found
 
 
-def _singular(verb: str) -> str:
-    first, rest = verb.split(" ", 1)
-    return {"hold": "holds", "are": "is", "end": "ends"}.get(first, first) + f" {rest}".replace(
-        " but hold ", " but holds "
-    )
-
-
-def _labels(evidence: Evidence) -> list[Finding]:
+def _source(evidence: Evidence) -> list[Finding]:
     notes = [*evidence.source.notes]
     return [Finding("source", "The source", "note", " ".join(notes))] if notes else []
 
@@ -164,8 +162,9 @@ def _patients(evidence: Evidence) -> list[Finding]:
         more = f" (read widely, {_pairs(wide)} would be)" if any(wide.values()) else ""
         return [Finding("patients", "Patients across splits", "good", f"No patient is in two given splits{more}.")]
     readings = "" if narrow == wide else f" Read widely (the safer reading for drawing splits): {_pairs(wide)}."
-    where = evidence.given.groupby(evidence.table["patient_narrow"].to_numpy()).transform("nunique")
-    files = evidence.names((where > 1).to_numpy() & (evidence.given != "").to_numpy())
+    counted = (evidence.given != "").to_numpy() & (evidence.facts["problem"] == "").to_numpy()
+    where = evidence.given.where(counted).groupby(evidence.table["patient_narrow"].to_numpy()).transform("nunique")
+    files = evidence.names(counted & (where > 1).to_numpy())
     text = f"Patients have images in two of the given splits: {_pairs(narrow)}.{readings} {_decided(evidence)}"
     return [Finding("patients", "Patients across splits", "warning", text.strip(), sum(narrow.values()), files)]
 
@@ -206,20 +205,21 @@ def _duplicates(evidence: Evidence) -> list[Finding]:
             continue
         crossing = [cluster for cluster in clusters if evidence.crossing(cluster)]
         rows = [row for cluster in (crossing or clusters) for row in cluster.rows]
-        text = f"{_sets(clusters)} have {what}; "
-        text += (
-            f"{_sets(crossing)} lie in several splits, and what crosses leaves the earlier split."
+        where = (
+            f"In several splits: {_sets(crossing)}; what crosses leaves the earlier split."
             if crossing
-            else ("none lies in two splits.")
+            else ("None lies in two splits.")
         )
-        severity: Severity = "warning" if crossing else "note"
-        found.append(Finding(kind, heading, severity, text, len(clusters), evidence.names(rows)))
+        text = f"Images with {what}: {_sets(clusters)}. {where}"
+        found.append(
+            Finding(kind, heading, "warning" if crossing else "note", text, len(clusters), evidence.names(rows))
+        )
     return found
 
 
 def _sets(clusters: Sequence[Cluster]) -> str:
     images = sum(len(cluster.rows) for cluster in clusters)
-    return f"{len(clusters)} set{'s' * (len(clusters) != 1)} of images ({images} images)"
+    return f"{_count(len(clusters), 'set')} of {images} images" + (" in all" if len(clusters) > 1 else "")
 
 
 def _conflicts(evidence: Evidence) -> list[Finding]:
@@ -237,18 +237,22 @@ def _conflicts(evidence: Evidence) -> list[Finding]:
 
 
 def _validation(evidence: Evidence) -> list[Finding]:
-    note = evidence.splits.on_validation
-    if not note:
-        return []
-    drawn = "val" not in set(evidence.given)
-    heading = (
-        "Validation split"
-        if drawn
-        else "Validation split too small"
-        if evidence.splits.merged
-        else ("Small validation split")
-    )
-    return [Finding("validation", heading, "note" if drawn else "warning", note)]
+    """What became of the given validation split, and whether the one that is used is large enough."""
+    note, given = evidence.splits.on_validation, (evidence.given == "val").any()
+    found = []
+    if note and not given:
+        found.append(Finding("validation", "Validation split", "note", note))
+    elif note:
+        heading = "Validation split too small" if evidence.splits.merged else "Small validation split"
+        found.append(Finding("validation", heading, "warning", note))
+    labels = evidence.table.loc[evidence.table["split"] == "val", "label"]
+    if labels.nunique() > 1 and too_small(labels) and (evidence.splits.merged or not given):
+        text = (
+            f"The validation split that was drawn, {len(labels)} images, is small: at an AUC of {REFERENCE_AUC} its "
+            f"95 % interval would be ±{half_width(labels):.2f}; differences between configurations are uncertain."
+        )
+        found.append(Finding("small validation", "Small validation split", "warning", text))
+    return found
 
 
 def _shortcut(evidence: Evidence) -> list[Finding]:
@@ -285,7 +289,7 @@ def _constant(evidence: Evidence) -> list[Finding]:
     files = evidence.names(evidence.facts["constant"].to_numpy(dtype=bool))
     if not files:
         return []
-    text = f"{_images(len(files))} of one value only, which show nothing: look at them, and remove mistakes."
+    text = f"{_count(len(files), 'image')} of one value only, with nothing to see: look, and remove mistakes."
     return [Finding("constant", "Constant images", "warning", text, len(files), files)]
 
 
@@ -323,7 +327,12 @@ def _ways_of_storing(evidence: Evidence) -> list[Finding]:
         ("rotated", "Orientation tags", facts["rotated"], "with an orientation tag, turned upright"),
         ("deep", "More than 8 bits a channel", facts["deep"], f"of more than 8 bits a channel: {deep}"),
         ("transparent", "Transparent images", facts["transparent"], "with transparency, laid on black"),
-        ("palette", "Palette images", facts["mode"].isin(PALETTE_MODES), "stored with a palette, converted"),
+        (
+            "palette",
+            "Palette images",
+            facts["mode"].isin(PALETTE_MODES) & (facts["format"] != "GIF"),
+            "stored with a palette, converted",
+        ),
         ("frames", "Files of several images", facts["frames"] > 1, "with others in the same file; the first is taken"),
         (
             "mixed colour",
@@ -336,7 +345,7 @@ def _ways_of_storing(evidence: Evidence) -> list[Finding]:
     for kind, heading, which, what in kinds:
         files = evidence.names(facts.index[which.to_numpy(dtype=bool)])
         if files:
-            found.append(Finding(kind, heading, "note", f"{_images(len(files))} {what}.", len(files), files))
+            found.append(Finding(kind, heading, "note", f"{_count(len(files), 'image')} {what}.", len(files), files))
     return found
 
 
@@ -347,7 +356,7 @@ def _moved(evidence: Evidence) -> list[Finding]:
             "moved",
             f"Left out of {entry['from']}",
             "note",
-            f"{_images(entry['images'])} left {entry['from']} because {entry['reason']}.",
+            f"{_count(entry['images'], 'image')} left {entry['from']} because {entry['reason']}.",
             entry["images"],
             tuple(entry["files"]),
         )
@@ -355,13 +364,15 @@ def _moved(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def _images(count: int) -> str:
-    return f"{count} image{'s' * (count != 1)}"
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _others(evidence: Evidence) -> list[Finding]:
     files = evidence.source.others
     if not files:
         return []
-    text = f"{len(files)} file{'s' * (len(files) != 1)} among the images do not look like images by name; left out."
-    return [Finding("others", "Other files", "note", text, len(files), files)]
+    endings = sorted({PurePath(name).suffix or "no ending" for name in files})
+    text = f"{_count(len(files), 'file')} among the images not called like an image ({', '.join(endings)}): left out."
+    many = len(files) > MOST_LEFT_OUT * len(evidence.table)
+    return [Finding("others", "Other files", "warning" if many else "note", text, len(files), files)]

@@ -7,7 +7,16 @@ from pathlib import Path
 import pandas as pd
 
 from bench.data.imageset import ImageSet
-from bench.data.listing import EXTENSIONS, SPLIT_NAMES, check_classes, file_set, is_dicom, stamp
+from bench.data.listing import (
+    EXTENSIONS,
+    SPLIT_NAMES,
+    check_classes,
+    file_set,
+    is_dicom,
+    printable,
+    readable,
+    stamp,
+)
 from bench.errors import ConfigError
 
 LAYOUTS = "folders of images called after their class, directly or inside train/, val/ and test/"
@@ -17,8 +26,14 @@ def folder_source(root: Path, patient_pattern: str | None = None) -> ImageSet:
     """Images below ``root``, laid out as split/class/image or class/image.
 
     Raises:
-        ConfigError: if the folder is missing, holds no images, or fewer than two classes.
+        ConfigError: if the folder is missing or cannot be read, if it holds no images or fewer than two classes, or
+            if an image's name is not UTF-8.
     """
+    with readable(root):
+        return _folder_source(root, patient_pattern)
+
+
+def _folder_source(root: Path, patient_pattern: str | None) -> ImageSet:
     if not root.exists():
         raise ConfigError(f"There is no folder {root}; --data takes {LAYOUTS}.")
     if not root.is_dir():
@@ -38,13 +53,14 @@ def folder_source(root: Path, patient_pattern: str | None = None) -> ImageSet:
                 if stat is not None and _looks_like_an_image(root, name):
                     rows.append((name, label, split, stat.st_size, stamp(stat)))
                 else:
-                    others.append(name)
+                    others.append(printable(name))
     if not rows:
         raise ConfigError(_why_empty(root))
+    _refuse_names([image for image, *_ in rows], root)
     table = pd.DataFrame(rows, columns=["image", "label", "split", "size", "stamp"])
     classes = check_classes(root, table["label"], "class folder")
     _refuse_copies(root, table)
-    ignored = [folder for folder in folders if split_folders and folder not in split_folders]
+    ignored = [printable(folder) for folder in folders if split_folders and folder not in split_folders]
     return file_set(
         "folder",
         root,
@@ -72,6 +88,9 @@ def _files(folder: Path | str, prefix: str) -> Iterator[tuple[str, os.stat_resul
     """Name and status of everything in ``folder`` and below, in order; no status for what is no file.
 
     Links to folders are not followed, as they may lead round in circles.
+
+    Raises:
+        OSError: if a folder or file is out of reach, other than by a link.
     """
     with os.scandir(folder) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
@@ -82,11 +101,31 @@ def _files(folder: Path | str, prefix: str) -> Iterator[tuple[str, os.stat_resul
         if entry.is_dir(follow_symlinks=False):
             yield from _files(entry.path, f"{name}/")
         else:
-            yield name, entry.stat() if entry.is_file() else None
+            yield name, _status(entry)
+
+
+def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
+    """None for what is no file, such as a link that leads nowhere."""
+    try:
+        return entry.stat() if entry.is_file() else None
+    except OSError:
+        if entry.is_symlink():
+            return None
+        raise
 
 
 def _looks_like_an_image(root: Path, name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) or is_dicom(root, name)
+
+
+def _refuse_names(names: list[str], root: Path) -> None:
+    """Refuse names of images that tables, which are UTF-8, cannot hold."""
+    odd = [name for name in names if printable(name) != name]
+    if odd:
+        raise ConfigError(
+            f"{len(odd)} of the {len(names)} images in {root} have a name that is not UTF-8, such as {odd[0]!a}; "
+            "file and folder names in UTF-8 are accepted."
+        )
 
 
 def _why_empty(root: Path) -> str:
@@ -101,9 +140,17 @@ def _refuse_copies(root: Path, table: pd.DataFrame) -> None:
     alike = named.groupby(["split", "name", "size"])
     same = 0
     for _, group in named[alike["label"].transform("nunique") > 1].groupby(["split", "name", "size"]):
-        same += len({(root / image).read_bytes() for image in group["image"]}) < len(group)
+        same += len({_content(root / image) for image in group["image"]}) < len(group)
     if same > 0.01 * len(table):
         raise ConfigError(
             f"{root} looks like multi-label data ({same} images lie in several class folders); "
             "each image must have exactly one label."
         )
+
+
+def _content(path: Path) -> bytes:
+    """What the file holds; its name where it cannot be read, which is for the audit to say."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return os.fsencode(path)

@@ -26,7 +26,8 @@ class ImageSet:
         reader: how the images are had.
         patient_rule: how patients were told apart, in words.
         patients_assumed: whether each image is taken for its own patient for want of anything better.
-        others: files that were found but do not look like images, relative to ``path``.
+        others: what was found but does not look like an image, relative to ``path``: files of other kinds, links that
+            lead nowhere, and links to folders, which are not followed. What is not UTF-8 in a name is escaped.
         synthetic: whether the images are drawn, not taken.
         notes: what the user should know about this source, in sentences.
     """

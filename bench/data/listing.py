@@ -1,7 +1,8 @@
 """What the sources made of files share: which files are images, how splits are called, and the set they become."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +13,29 @@ from bench.data.imageset import COLUMNS, FileReader, ImageSet
 from bench.data.patients import find_patients
 from bench.errors import ConfigError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", *DICOM_ENDINGS)
+PICTURES = (".jpg", ".jpeg", ".jfif", ".jp2", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+EXTENSIONS = (*PICTURES, *DICOM_ENDINGS)
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What reads ``path``, and what lies below it.
+
+    Raises:
+        ConfigError: in place of `OSError`, such as where the permission to read is missing.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = error.filename if isinstance(error.filename, str) else str(path)
+        why = error.strerror or error
+        raise ConfigError(f"{printable(where)} cannot be read ({why}); all of --data must be readable.") from None
+
+
+def printable(name: str) -> str:
+    """``name`` with what is not UTF-8 in it written as escapes; unchanged where all of it is."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def is_dicom(root: Path, name: str) -> bool:
@@ -82,7 +104,7 @@ def file_set(
         patient_pattern: as given by ``--patient-pattern``.
         known: the patients that the source names, empty where it names none; goes before DICOM headers.
         known_rule: where ``known`` comes from, in words.
-        others: files that do not look like images.
+        others: as in `ImageSet`.
         notes: what the user should know.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.data.imageset import ImageSet
-from bench.data.listing import SPLIT_NAMES, check_classes, file_set, stamp
+from bench.data.listing import SPLIT_NAMES, check_classes, file_set, readable, stamp
 from bench.errors import ConfigError
 
 COLUMNS = ("path", "label", "patient", "split")
@@ -49,7 +49,7 @@ def manifest_source(path: Path, patient_pattern: str | None = None) -> ImageSet:
 def _read(path: Path) -> tuple[dict[str, list[str]], list[int]]:
     """The columns that count, blanks around cells stripped, and the line each row ends on."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = [name.strip().lower() for name in next(reader, [])]
             _check_header(path, header)

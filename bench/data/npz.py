@@ -20,6 +20,8 @@ import numpy.typing as npt
 from bench.errors import ConfigError
 
 CHUNK = 1 << 20
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
+"""What reading an archive that is none, or is damaged, ends in."""
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -28,12 +30,20 @@ def open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
     """The file at ``path`` as the zip archive that it is.
 
     Raises:
-        ConfigError: if it is none, or turns out to be damaged while it is open.
+        ConfigError: if it is none, cannot be read, or turns out to be damaged while it is open.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        archive = zipfile.ZipFile(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror or error}); all of --data must be readable."
+        ) from None
+    except DAMAGED as error:
+        raise ConfigError(f"{path} is no .npz file that can be read ({error}).") from None
+    try:
+        with archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+    except DAMAGED as error:
         raise ConfigError(f"{path} is no .npz file that can be read ({error}).") from None
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from bench.errors import ConfigError
 
 ASSUMED = "each image is taken for its own patient (an assumption: nothing says otherwise)"
-RECOGNISED = 0.9
-"""Share of the names that must read like the public set's for the built-in reading to be used; odd files
-among thousands must not part all patients of the rest."""
+RECOGNISED = 0.1
+"""Share of the names that must read like the public set's for the built-in reading to be used on those that do. The
+patterns are specific: images of other kinds beside the set must not part its patients."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Patients:
         wide: the reading by which splits keep images together; joins too much rather than too little.
         narrow: the reading by which leaks are looked for; joins only what is surely one patient.
         rule: the reading in words.
-        assumed: whether each image is its own patient for want of anything better.
+        assumed: whether each image, not just some, is its own patient for want of anything better.
         notes: what the user should know, in sentences.
     """
 
@@ -62,7 +62,8 @@ def find_patients(
     """The patients of images called ``names``.
 
     A pattern goes before what the source knows, that before the built-in reading of the public chest X-ray
-    names; without any of them each image is its own patient.
+    names, where at least a tenth of the names can be read so. Without any of them, and where the one in use
+    says nothing of an image, each image is its own patient.
 
     Args:
         names: unique names, as paths relative to the source.
@@ -121,6 +122,7 @@ def _silent(names: Sequence[str], rule: str) -> tuple[str, ...]:
 
 
 def _by_known_names(names: Sequence[str]) -> Patients | None:
+    """The built-in reading of the names that it knows, None where these are too few."""
     wide, narrow, silent = [], [], []
     for name in names:
         stem = name.rpartition("/")[2]
@@ -134,7 +136,7 @@ def _by_known_names(names: Sequence[str]) -> Patients | None:
             wide.append(name)
             narrow.append(name)
             silent.append(name)
-    if len(names) - len(silent) < RECOGNISED * len(names):
+    if (len(names) - len(silent)) / max(1, len(names)) < RECOGNISED:
         return None
     rule_in_words = "built-in reading of the public chest X-ray file names"
     return Patients(tuple(wide), tuple(narrow), rule_in_words, notes=_silent(silent, rule_in_words))

@@ -13,6 +13,7 @@ from bench.data import demo
 from bench.data.arrays import npz_source
 from bench.data.folder import LAYOUTS, folder_source
 from bench.data.imageset import COLUMNS, ImageSet, MemoryReader
+from bench.data.listing import printable, readable
 from bench.data.manifest import manifest_source
 from bench.data.medmnist import PREFIX, class_names, medmnist_source
 from bench.data.patients import find_patients
@@ -44,22 +45,26 @@ def open_source(
         tell: called with a line before anything is fetched.
 
     Raises:
-        ConfigError: if there is nothing usable; the message says what is accepted.
+        ConfigError: if there is nothing usable, or it cannot be read; the message says what is accepted.
     """
     if data is None or data == "demo":
         return demo_source(seed, patient_pattern)
     if data.lower().startswith(PREFIX):
         return medmnist_source(data, cache, patient_pattern, tell)
+    if printable(data) != data:
+        raise ConfigError(f"The path {data!a} is not UTF-8; --data takes paths in UTF-8.")
     path = Path(data)
-    kind = "" if path.is_dir() else path.suffix.lower()
-    if not path.exists():
+    with readable(path):
+        is_folder, exists = path.is_dir(), path.exists()
+    kind = "" if is_folder else path.suffix.lower()
+    if not exists:
         thing = "file" if kind in (".csv", ".npz") else "folder"
         raise ConfigError(f"There is no {thing} {path}; --data takes {ACCEPTED}.")
     if kind == ".csv":
         return manifest_source(path, patient_pattern)
     if kind == ".npz":
         return npz_source(path, class_names(path.stem), patient_pattern)
-    if not path.is_dir():
+    if not is_folder:
         raise ConfigError(f"{path} is a file of another kind; --data takes {ACCEPTED}.")
     return folder_source(path, patient_pattern)
 

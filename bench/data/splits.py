@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from bench.data.duplicates import Cluster, groups
 from bench.errors import ConfigError
@@ -19,6 +19,7 @@ PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
 VALIDATION_SHARE = 0.15
 TEST_SHARE = 0.20
 REFERENCE_AUC = 0.95
+MANY_GROUPS = 5_000
 WIDEST_HALF_WIDTH = 0.05
 """A validation split is too small to select by if, at an AUC of 0.95, its 95 % interval is wider than ±0.05:
 the differences a search has to see are smaller than that."""
@@ -34,6 +35,8 @@ class SplitReport:
         moved: what left a split: ``from``, ``images``, ``reason``, ``files``.
         on_validation: what became of the validation split, in a sentence; also among the notes.
         merged: whether the given validation split was merged with train and drawn anew.
+        refused: why splits cannot be drawn, if they cannot.
+        given: the split of each image before anything was decided, empty where none was given.
     """
 
     notes: list[str] = field(default_factory=list)
@@ -41,6 +44,8 @@ class SplitReport:
     moved: list[dict[str, Any]] = field(default_factory=list)
     on_validation: str = ""
     merged: bool = False
+    refused: str = ""
+    given: pd.Series = field(default_factory=lambda: pd.Series(dtype=str))
 
 
 def auc_half_width(n_positive: int, n_negative: int, auc: float = REFERENCE_AUC) -> float:
@@ -106,44 +111,61 @@ def assign_splits(
     """
     whole = table.assign(reason="", group=groups(table, clusters))
     reasons = dict(excluded or {})
-    table, report = whole.drop(index=list(reasons)), SplitReport()
-    report.shared_patients = {
-        "narrow": shared_patients(table, "patient_narrow"),
-        "wide": shared_patients(table, "patient"),
-    }
-    _require_patients(whole, table)
-    given = set(table["split"].unique())
-    _refuse_test_only(table)
-    if "test" not in given:
-        table["split"] = table["split"].replace("", "train")
-        later = "val" not in given or _to_redraw(table, val_share)
-        table = _draw(table, "train", "test", test_share, seed, left=2 if later else 1)
-        report.notes.append(
-            f"No test split was given: {test_share:.0%} of the images were drawn for it, patients kept together."
-        )
+    table = whole.drop(index=list(reasons))
+    report = report_given(table, whole)
+    require_learnable(table, whole["label"])
     table["split"] = table["split"].replace("", "train")
     val = table[table["split"] == "val"]
     redraw = not fixed and _to_redraw(table, val_share)
-    report.on_validation, report.merged = _on_validation(table, redraw, val_share, fixed), redraw
-    if report.on_validation:
-        report.notes.append(report.on_validation)
     if redraw:
         table.loc[val.index, "split"] = "train"
-    table = _part(table, clusters, report, reasons)
-    if redraw or not len(val):
-        table = _draw(table, "train", "val", val_share, seed)
-    _require_classes(table)
+    try:
+        if not (table["split"] == "test").any():
+            report.notes.append(
+                f"No test split was given: {100 * test_share:.0f} % of the images were drawn for it, patients kept "
+                "together."
+            )
+            table = _draw_test(table, test_share, seed)
+        report.on_validation, report.merged = _on_validation(val, table, redraw, val_share, fixed), redraw
+        report.notes += [report.on_validation] if report.on_validation else []
+        table = _part(table, clusters, report, reasons)
+        if redraw or not len(val):
+            table = _draw(table, "train", "val", val_share, seed)
+        _require_classes(table, set(whole["label"]))
+    except ConfigError as error:
+        left = "; ".join(f"{entry['images']} images left {entry['from']}: {entry['reason']}" for entry in report.moved)
+        raise ConfigError(f"{str(error).removesuffix('.')} ({left}).") if left else error from None
     whole["split"] = table["split"].reindex(whole.index, fill_value="")
     whole["reason"] = pd.Series(reasons, dtype=str).reindex(whole.index, fill_value="")
     return whole, report
 
 
-def _on_validation(table: pd.DataFrame, redraw: bool, val_share: float, fixed: bool) -> str:
-    """What happens to the given validation split, in a sentence; empty if it is simply kept."""
-    val = table[table["split"] == "val"]
+def report_given(table: pd.DataFrame, whole: pd.DataFrame) -> SplitReport:
+    """A report that knows the splits as they are given, and nothing of decisions.
+
+    Args:
+        table: the images that can take part.
+        whole: all images.
+    """
+    shared = {"narrow": shared_patients(table, "patient_narrow"), "wide": shared_patients(table, "patient")}
+    return SplitReport(given=whole["split"].copy(), shared_patients=shared)
+
+
+def _draw_test(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Move about ``share`` of the images from train to test; what is of one group with validation stays."""
+    val = table["split"] == "val"
+    beside = table["group"].isin(table.loc[val, "group"]) & ~val
+    table.loc[beside, "split"] = "beside"
+    table = _draw(table, "train", "test", share, seed, left=1 if val.any() else 2)
+    table["split"] = table["split"].replace("beside", "train")
+    return table
+
+
+def _on_validation(val: pd.DataFrame, table: pd.DataFrame, redraw: bool, val_share: float, fixed: bool) -> str:
+    """What happens to the given validation split ``val``, in a sentence; empty if it is simply kept."""
     if not len(val):
         return (
-            f"No validation split was given: {val_share:.0%} of the training images were drawn for it, "
+            f"No validation split was given: {100 * val_share:.0f} % of the training images were drawn for it, "
             "patients kept together."
         )
     complete = val["label"].nunique() == table["label"].nunique()
@@ -151,11 +173,12 @@ def _on_validation(table: pd.DataFrame, redraw: bool, val_share: float, fixed: b
     if redraw:
         return (
             f"The given validation split of {len(val)} images is too small to select by "
-            f"({width if complete else 'it lacks a class'}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it was "
-            f"merged with train, and {val_share:.0%} were drawn anew, stratified and with patients kept together."
+            f"({width if complete else 'it lacks a class'}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it "
+            f"was merged with train, and {100 * val_share:.0f} % were drawn anew, stratified and with patients kept "
+            "together."
         )
     if complete and too_small(val["label"]):
-        why = "as wanted" if fixed else f"for drawing {val_share:.0%} anew would give fewer"
+        why = "as wanted" if fixed else f"for drawing {100 * val_share:.0f} % anew would give fewer"
         return (
             f"The validation split of {len(val)} images is small: {width}. It was kept, {why}; differences between "
             "configurations are uncertain."
@@ -188,6 +211,7 @@ def _part(
         (table["patient_narrow"], "their patients are", "its patient is"),
         (_copies(clusters, "exact"), "the same pixels are", "the same pixels are"),
         (_copies(clusters, "near"), "near duplicates of them are", "a near duplicate of it is"),
+        (_joined(table, clusters), "copies of their patients' images are", "a copy of its patient's images is"),
     )
     for earlier, later in (("train", "test"), ("val", "test"), ("train", "val")):
         for identities, they, it in checks:
@@ -203,6 +227,14 @@ def _part(
             reasons.update(dict.fromkeys(map(int, crossing), f"{it} also in {later}"))
             table = table.drop(index=crossing)
     return table
+
+
+def _joined(table: pd.DataFrame, clusters: Sequence[Cluster]) -> pd.Series:
+    """What is surely one patient: the narrow reading, joined where patients share a copy."""
+    named = table.assign(patient=table["patient_narrow"])
+    rows = {row: position for position, row in enumerate(table.index)}
+    inside = [Cluster(one.kind, tuple(rows[row] for row in one.rows if row in rows)) for one in clusters]
+    return groups(named, [one for one in inside if one.rows])
 
 
 def _copies(clusters: Sequence[Cluster], kind: str) -> pd.Series:
@@ -221,6 +253,8 @@ def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int
     rows = table.index[table["split"] == source]
     part = table.loc[rows]
     per_class = part.groupby("label")["group"].nunique()
+    if not len(part):
+        raise ConfigError(f"No image is left in {source}, so no {target} split can be drawn.")
     if per_class.min() < 1 + left:
         raise ConfigError(
             f"Class {per_class.idxmin()!r} has {per_class.min()} patient{'s' * (int(per_class.min()) > 1)} only, "
@@ -239,13 +273,10 @@ def _fold(part: pd.DataFrame, share: float, seed: int, left: int) -> npt.NDArray
     """
     for folds in range(_fewest_folds(share), 1, -1):
         together = max(1, round(share * folds))
-        splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a class of fewer patients than folds is handled here
-            try:
-                chosen = [fold for _, fold in splitter.split(np.zeros(len(part)), part["label"], part["group"])]
-            except ValueError:  # fewer images of every class than folds
-                continue
+        try:
+            chosen = _grouped_folds(part["label"], part["group"], folds, seed)
+        except ValueError:  # fewer images of every class than folds
+            continue
         joined = [np.concatenate([*chosen, *chosen][start : start + together]) for start in range(folds)]
         whole = [fold for fold in joined if _serves(part, fold, left)]
         if whole:
@@ -254,6 +285,26 @@ def _fold(part: pd.DataFrame, share: float, seed: int, left: int) -> npt.NDArray
     raise ConfigError(
         "No split could be drawn that keeps patients together and holds every class; more patients are needed."
     )
+
+
+def _grouped_folds(labels: pd.Series, groups: pd.Series, k: int, seed: int) -> list[npt.NDArray[np.int64]]:
+    """Positions of the images of each of ``k`` stratified folds, groups whole.
+
+    scikit-learn balances the images of each fold group by group, in steps that take a second a thousand groups; of
+    very many groups, so many of each kind a fold come out as even.
+
+    Raises:
+        ValueError: if every class has fewer images than there are folds.
+    """
+    number, first = np.unique(groups.to_numpy(), return_index=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class of fewer patients than folds is the caller's affair
+        if len(number) <= MANY_GROUPS:
+            splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
+            return [fold for _, fold in splitter.split(labels, labels, groups)]
+        plain = StratifiedKFold(n_splits=k, shuffle=True, random_state=seed)
+        kinds = labels.to_numpy()[first]
+        return [np.flatnonzero(np.isin(groups.to_numpy(), number[chosen])) for _, chosen in plain.split(kinds, kinds)]
 
 
 def _fewest_folds(share: float) -> int:
@@ -273,17 +324,23 @@ def _serves(part: pd.DataFrame, fold: npt.NDArray[np.int64], left: int) -> bool:
     )
 
 
-def _require_patients(whole: pd.DataFrame, table: pd.DataFrame) -> None:
-    """Refuse a class of fewer than two patients: it could not be learnt and checked on different ones."""
-    patients = table.groupby("label")["group"].nunique().reindex(sorted(set(whole["label"])), fill_value=0)
+def require_learnable(table: pd.DataFrame, labels: pd.Series) -> None:
+    """Refuse a class of fewer than two patients, or one that only the test split shows: it could not be learnt.
+
+    Args:
+        table: columns ``label``, ``split`` (as given) and ``group``, or ``patient``; the images that can take part.
+        labels: of all images.
+
+    Raises:
+        ConfigError: naming the class.
+    """
+    named = table["group" if "group" in table else "patient"]
+    patients = named.groupby(table["label"]).nunique().reindex(sorted(set(labels)), fill_value=0)
     if patients.min() < 2:
         raise ConfigError(
             f"Class {patients.idxmin()!r} has {('no patient', 'one patient only')[int(patients.min())]}; each class "
             "needs at least two patients (images that are copies of each other count as one patient's)."
         )
-
-
-def _refuse_test_only(table: pd.DataFrame) -> None:
     known = set(table.loc[table["split"] != "test", "label"])
     unknown = sorted(set(table.loc[table["split"] == "test", "label"]) - known)
     if unknown:
@@ -293,9 +350,9 @@ def _refuse_test_only(table: pd.DataFrame) -> None:
         )
 
 
-def _require_classes(table: pd.DataFrame) -> None:
+def _require_classes(table: pd.DataFrame, classes: set[str]) -> None:
     for split in ("train", "val"):
-        missing = sorted(set(table["label"]) - set(table.loc[table["split"] == split, "label"]))
+        missing = sorted(classes - set(table.loc[table["split"] == split, "label"]))
         if missing:
             raise ConfigError(
                 f"The {split} split holds no image of class {missing[0]!r}; every class must occur in it."
@@ -326,7 +383,7 @@ def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
     chosen = table.copy()
     chosen.loc[left_out, "split"] = ""
     chosen.loc[left_out, "reason"] = f"not drawn by --max-images {max_images}"
-    _require_classes(chosen)
+    _require_classes(chosen, set(chosen["label"]))
     val = chosen[chosen["split"] == "val"]
     if val["label"].value_counts().min() < 2:
         raise ConfigError(f"--max-images {max_images} leaves a class with fewer than two validation images; take more.")
@@ -382,9 +439,8 @@ def folds(table: pd.DataFrame, k: int, seed: int) -> pd.Series:
             f"--folds {k}; {accepted}."
         )
     for attempt in range(10):  # of few patients, one draw may leave a class out of a fold and another not
-        splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed + attempt)
         found = pd.Series(0, index=table.index, name="fold")
-        for number, (_, rows) in enumerate(splitter.split(part, part["label"], groups), start=1):
+        for number, rows in enumerate(_grouped_folds(part["label"], groups, k, seed + attempt), start=1):
             found[part.index[rows]] = number
         classes = part["label"].groupby(found[part.index]).nunique()
         if len(classes) == k and classes.min() == len(patients):

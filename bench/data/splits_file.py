@@ -17,6 +17,15 @@ def write_splits(path: Path, table: pd.DataFrame) -> None:
     write_table(path, renamed[["image", "label", "patient", "patient_wide", "split", "reason"]])
 
 
+def same_images(path: Path, table: pd.DataFrame) -> bool:
+    """Whether the file ``path``, which a run wrote, lists the images of ``table`` and no others.
+
+    Raises:
+        ConfigError: if the file cannot be read.
+    """
+    return set(_read(path)["image"]) == set(table["image"])
+
+
 def take_over(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
     """The splits in the file ``path`` for the images of ``table``.
 

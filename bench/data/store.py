@@ -1,7 +1,9 @@
 """Every image decoded once into memory-mapped uint8 arrays, one a size, beside what was found out on the way.
 
 A stored set lies in ``CACHE/store/KEY/``: ``facts.csv``, a row an image, and ``SIZE-RESIZE.npy`` of shape
-(n_images, size, size, channels). Each appears by one rename when it is whole, so what exists can be trusted.
+(n_images, size, size, channels). Each appears by one rename when it is whole, so what exists can be trusted. What
+other facts make void is replaced, never removed: another run may be about to open it. While arrays of earlier facts
+are being replaced there are no facts, and arrays without facts are all decoded again.
 """
 
 import csv
@@ -11,12 +13,13 @@ import pickle
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
     from bench.data.imageset import ImageSet
 
-FORMAT = 2
+FORMAT = 3
 ABANDONED_AFTER = 24 * 3600
 """Seconds after which a decoding counts as left behind by a crash."""
 CHUNK = 64
@@ -48,7 +51,11 @@ CHUNK = 64
 FEW = 256
 """So few images are decoded in this process: starting others takes longer."""
 PROBLEM = FACTS.index("problem")
+UNUSED = r"\d+ tasks (have been successfully executed|which were still being processed)"
+"""What joblib warns of when decoding is stopped."""
 Advance = Callable[[int], None]
+Form = tuple[int, Resize]
+"""Size in pixels, and how images become square."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ def store_key(images: "ImageSet") -> str:
 def is_stored(images: "ImageSet", sizes: Iterable[int], resize: Resize, cache: Path) -> bool:
     """Whether nothing would have to be decoded."""
     folder = cache / "store" / store_key(images)
-    return _known_facts(folder) is not None and all(_array(folder, size, resize).is_file() for size in sizes)
+    return all(_array(folder, (size, resize)).is_file() for size in sizes) and _known_facts(images, folder) is not None
 
 
 def store_images(
@@ -120,6 +127,8 @@ def store_images(
     jobs: int | None = None,
 ) -> Stored:
     """The set at each of ``sizes``, and its facts; what is not stored yet is decoded in one pass over the files.
+
+    All that is stored is decoded again if a file that could not be read before can be read now.
 
     Args:
         images: the set.
@@ -136,46 +145,52 @@ def store_images(
     folder.parent.mkdir(parents=True, exist_ok=True)
     sizes = sorted(set(sizes))
     jobs = jobs or (1 if len(images.table) <= FEW else joblib.cpu_count())
-    decoded_before = (folder / "facts.csv").is_file()
-    facts, changed = _known_facts(folder), 0
+    facts, changed = _known_facts(images, folder), 0
     if verify and facts is not None:
         changed = _count_changed(images, facts, folder, advance, jobs)
-        if changed:
-            facts = None
-    missing = [size for size in sizes if facts is None or not _array(folder, size, resize).is_file()]
-    if facts is not None and missing:
-        agrees = _decode_all(images, facts["problem"].tolist(), missing, resize, folder, advance, jobs)
-        facts = facts if agrees else None
-    if facts is None:
-        if decoded_before:
-            _forget(folder)
-        _decode_all(images, None, sizes, resize, folder, advance, jobs)
-        facts = _read_facts(folder)
+        facts = None if changed else facts
+    files = {size: _array(folder, (size, resize)) for size in sizes}
+    missing: list[Form] = [(size, resize) for size, file in files.items() if facts is None or not file.is_file()]
+    if facts is None or missing:
+        facts = _decode_all(images, facts, missing, folder, advance, jobs)
     fingerprint = _fingerprint(images, facts)
     stored = {}
-    for size in sizes:
-        shape = np.load(_array(folder, size, resize), mmap_mode="r").shape
-        stored[size] = StoredImages(_array(folder, size, resize), size, shape[-1], fingerprint)
+    for size, file in files.items():
+        channels = np.load(file, mmap_mode="r").shape[-1]
+        stored[size] = StoredImages(file, size, channels, fingerprint)
     return Stored(folder, facts, stored, fingerprint, changed)
 
 
-def _array(folder: Path, size: int, resize: Resize) -> Path:
-    return folder / f"{size}-{resize}.npy"
+def _array(folder: Path, form: Form) -> Path:
+    return folder / f"{form[0]}-{form[1]}.npy"
 
 
-def _forget(folder: Path) -> None:
-    """Remove facts that no longer hold, and all that was made with or from them."""
-    (folder / "facts.csv").unlink(missing_ok=True)
-    for file in folder.glob("*.npy"):
-        file.unlink(missing_ok=True)
+def _forms_in(folder: Path) -> set[Form]:
+    """The forms that are stored."""
+    found = (
+        (file.stem.partition("-")[0], resize) for resize in get_args(Resize) for file in folder.glob(f"*-{resize}.npy")
+    )
+    return {(int(size), resize) for size, resize in found if size.isdecimal()}
 
 
-def _known_facts(folder: Path) -> "pd.DataFrame | None":
-    """The stored facts, unless there are none, or a file could not even be read: that may have passed."""
-    if not (folder / "facts.csv").is_file():
+def _known_facts(images: "ImageSet", folder: Path) -> "pd.DataFrame | None":
+    """The stored facts, unless there are none, or a file that could not be read then can be read now."""
+    try:
+        facts = _read_facts(folder)
+    except FileNotFoundError:
         return None
-    facts = _read_facts(folder)
-    return None if (facts["problem"] == "no access").any() else facts
+    lost = np.flatnonzero(facts["problem"] == "no access").tolist()
+    return None if lost and _any_readable(images, lost, folder) else facts
+
+
+def _any_readable(images: "ImageSet", rows: Iterable[int], folder: Path) -> bool:
+    """Whether at least one of these images can be read; the first that can ends the search."""
+    with _scratch(folder) as scratch, images.reader.opened(scratch) as read:
+        for row in rows:
+            with suppress(*DECODE_ERRORS):
+                read(row)
+                return True
+    return False
 
 
 def _read_facts(folder: Path) -> "pd.DataFrame":
@@ -211,63 +226,84 @@ class _Work:
 
     Attributes:
         reader: file that the pickled reader lies in.
-        sizes: wanted sizes in pixels.
-        resize: how images become square.
+        forms: what is wanted.
         scratch: folder of the arrays in the making.
         header: bytes before the first image of each array.
         with_facts: whether the facts are wanted.
     """
 
     reader: Path
-    sizes: tuple[int, ...]
-    resize: Resize
+    forms: tuple[Form, ...]
     scratch: Path
-    header: Mapping[tuple[int, int], int]
+    header: Mapping[tuple[Form, int], int]
     with_facts: bool
 
 
-def _draft(scratch: Path, size: int, channels: int) -> Path:
-    return scratch / f"{size}-{channels}.npy"
+def _draft(scratch: Path, form: Form, channels: int) -> Path:
+    return scratch / f"{form[0]}-{form[1]}-{channels}.npy"
 
 
 def _decode_all(
     images: "ImageSet",
-    known: Sequence[str] | None,
-    sizes: Sequence[int],
-    resize: Resize,
+    known: "pd.DataFrame | None",
+    forms: Iterable[Form],
     folder: Path,
     advance: Advance,
     jobs: int,
-) -> bool:
+) -> "pd.DataFrame":
     """Decode every image once, in order; grey ones and coloured ones go to arrays of one and of three channels.
 
     Args:
-        known: each image's problem by the facts that are stored; None if these are wanted too.
+        images: the set.
+        known: the facts that are stored; None if these are wanted too, and all that is stored is void.
+        forms: wanted forms; those that are void are made anew besides.
+        folder: where to.
+        advance: called with the number of images just decoded.
+        jobs: decoding processes.
 
     Returns:
-        whether the problems were those known; if not, nothing was stored.
+        the facts; other ones than those known if other images could be decoded than by these.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    forms = sorted({*forms, *(_forms_in(folder) if known is None else ())})
     with _scratch(folder) as scratch:
-        problems, coloured = _to_drafts(images, known is None, sizes, resize, scratch, advance, jobs)
-        if known is not None and problems != known:
-            return False
-        channels = 3 if coloured.any() else 1
-        for size in sizes:
-            if channels == 3:
-                _fill_grey(scratch, size, ~coloured)
-        if known is None:  # first, so that an array without facts is never left
-            (scratch / "facts.csv").replace(folder / "facts.csv")
-        for size in sizes:
-            _draft(scratch, size, channels).replace(_array(folder, size, resize))
-    return True
+        problems, coloured = _to_drafts(images, known is None, forms, scratch, advance, jobs)
+        if known is None or problems == known["problem"].tolist():
+            channels = 3 if coloured.any() else 1
+            for form in forms:
+                if channels == 3:
+                    _fill_grey(scratch, form, ~coloured)
+            drafts = {_array(folder, form): _draft(scratch, form, channels) for form in forms}
+            if known is not None:
+                _publish(drafts)
+                return known
+            facts = _read_facts(scratch)
+            _publish_anew(drafts, scratch / "facts.csv", folder)
+            return facts
+    return _decode_all(images, None, forms, folder, advance, jobs)
+
+
+def _publish(drafts: Mapping[Path, Path]) -> None:
+    for file, draft in drafts.items():
+        draft.replace(file)
+
+
+def _publish_anew(drafts: Mapping[Path, Path], facts: Path, folder: Path) -> None:
+    """Put ``facts`` and arrays in the place of others; a crash between two leaves nothing that is wrong."""
+    void = {file: draft for file, draft in drafts.items() if file.is_file()}
+    if void:
+        (folder / "facts.csv").unlink(missing_ok=True)
+    for file in folder.glob("near-*.npy"):
+        file.unlink(missing_ok=True)
+    _publish(void)
+    facts.replace(folder / "facts.csv")
+    _publish({file: draft for file, draft in drafts.items() if file not in void})
 
 
 def _to_drafts(
     images: "ImageSet",
     with_facts: bool,
-    sizes: Sequence[int],
-    resize: Resize,
+    forms: Sequence[Form],
     scratch: Path,
     advance: Advance,
     jobs: int,
@@ -275,24 +311,26 @@ def _to_drafts(
     """Arrays and facts in ``scratch``; the problem of each image, and whether it is coloured."""
     n_images = len(images.table)
     header = {}
-    for size in sizes:
+    for form in forms:
+        size, _ = form
         for channels in (1, 3):  # sparse files: an array that nothing is written to takes no space
             shape = (n_images, size, size, channels)
-            with _draft(scratch, size, channels).open("wb") as file:
+            with _draft(scratch, form, channels).open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-                header[size, channels] = file.tell()
+                header[form, channels] = file.tell()
                 file.truncate(file.tell() + n_images * size * size * channels)
     coloured = np.zeros(n_images, dtype=bool)
     problems: list[str] = []
     with images.reader.opened(scratch) as read, (scratch / "facts.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(FACTS)
-        work = _Work(_pickled(read, scratch), tuple(sizes), resize, scratch, header, with_facts)
-        for facts, colours in _in_chunks(_decode_chunk, work, n_images, jobs):
-            writer.writerows(facts)
-            coloured[len(problems) : len(problems) + len(colours)] = colours
-            problems += [fact[PROBLEM] for fact in facts]
-            advance(len(colours))
+        work = _Work(_pickled(read, scratch), tuple(forms), scratch, header, with_facts)
+        with _in_chunks(_decode_chunk, work, n_images, jobs) as chunks:
+            for facts, colours in chunks:
+                writer.writerows(facts)
+                coloured[len(problems) : len(problems) + len(colours)] = colours
+                problems += [fact[PROBLEM] for fact in facts]
+                advance(len(colours))
     return problems, coloured
 
 
@@ -309,15 +347,22 @@ def _reader(path: Path) -> Read:
     return read
 
 
-def _in_chunks(function: Callable[..., Any], work: Any, n_images: int, jobs: int) -> Iterator[Any]:
-    """``function(work, rows)`` of each chunk of rows, in order, in processes of their own."""
+@contextmanager
+def _in_chunks(function: Callable[..., Any], work: Any, n_images: int, jobs: int) -> Iterator[Iterator[Any]]:
+    """``function(work, rows)`` of each chunk of rows, in order, in processes of their own; these end with the block."""
     import joblib
 
     chunk = min(CHUNK, -(-n_images // (4 * jobs)))
     chunks = [range(start, min(start + chunk, n_images)) for start in range(0, n_images, chunk)]
     with joblib.parallel_config(backend="loky", idle_worker_timeout=30):
         tasks = (joblib.delayed(function)(work, rows) for rows in chunks)
-        yield from joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="4*n_jobs", batch_size=1)(tasks)
+        results = joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="4*n_jobs", batch_size=1)(tasks)
+        try:
+            yield results
+        finally:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", UNUSED, UserWarning)
+                results.close()
 
 
 def _decode_chunk(work: _Work, rows: range) -> tuple[list[tuple[Any, ...]], list[bool]]:
@@ -330,8 +375,8 @@ def _decode_chunk(work: _Work, rows: range) -> tuple[list[tuple[Any, ...]], list
             known, pixels = _decode_one(read, row, work)
             facts.append(astuple(known))
             coloured.append(bool(pixels) and pixels[0].shape[-1] == 3)
-            for size, array in zip(work.sizes, pixels, strict=bool(pixels)):
-                key = (size, array.shape[-1])
+            for form, array in zip(work.forms, pixels, strict=bool(pixels)):
+                key = (form, array.shape[-1])
                 os.pwrite(files[key], np.ascontiguousarray(array).data, work.header[key] + row * array.size)
     finally:
         for file in files.values():
@@ -345,17 +390,17 @@ def _decode_one(read: Read, row: int, work: _Work) -> tuple[Facts, list[Pixels]]
         content = read(row)
         decoded = decode(content)
         facts = facts_of(content, decoded) if work.with_facts else Facts()
-        return facts, [fit(decoded.image, size, work.resize) for size in work.sizes]
+        return facts, [fit(decoded.image, *form) for form in work.forms]
     except DECODE_ERRORS as error:
         return problem_of(error, content), []
 
 
-def _fill_grey(scratch: Path, size: int, grey: Any) -> None:
+def _fill_grey(scratch: Path, form: Form, grey: Any) -> None:
     """Copy the grey images of a coloured set to its array of three channels."""
     if not grey.any():
         return
-    single = np.load(_draft(scratch, size, 1), mmap_mode="r")
-    three = np.load(_draft(scratch, size, 3), mmap_mode="r+")
+    single = np.load(_draft(scratch, form, 1), mmap_mode="r")
+    three = np.load(_draft(scratch, form, 3), mmap_mode="r+")
     for start in range(0, len(grey), 256):
         rows = start + np.flatnonzero(grey[start : start + 256])
         three[rows] = np.repeat(single[rows], 3, axis=-1)
@@ -367,10 +412,11 @@ def _count_changed(images: "ImageSet", facts: "pd.DataFrame", folder: Path, adva
     changed, rows = 0, 0
     with _scratch(folder) as scratch, images.reader.opened(scratch) as read:
         known = facts["content"].tolist()
-        for hashes in _in_chunks(_hash_chunk, _pickled(read, scratch), len(facts), jobs):
-            changed += sum(a != b for a, b in zip(hashes, known[rows : rows + len(hashes)], strict=True))
-            rows += len(hashes)
-            advance(len(hashes))
+        with _in_chunks(_hash_chunk, _pickled(read, scratch), len(facts), jobs) as chunks:
+            for hashes in chunks:
+                changed += sum(a != b for a, b in zip(hashes, known[rows : rows + len(hashes)], strict=True))
+                rows += len(hashes)
+                advance(len(hashes))
     return changed
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.data.splits import labels_of, rows_of
 from bench.data.decode import Pixels
+from bench.data.splits import labels_of, rows_of
 from bench.data.store import StoredImages
 from bench.evaluation.calibration import apply_temperature, fit_temperature, youden_threshold
 from bench.evaluation.scoring import DRAWS, LEVEL, score_model

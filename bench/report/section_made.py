@@ -131,7 +131,8 @@ def _reuse(page: Page) -> list[Block]:
         Code("Python that reuses best_model.h5 (two imports, five lines)", "\n".join(lines)),
         Paragraph(
             "The model takes values from 0 to 255 and has its preprocessing inside. Its probabilities are not yet "
-            "calibrated: best_model.json holds the temperature and the threshold. It was made for research and is no "
+            "calibrated: best_model.json holds the temperature and the threshold. Of images of 16 bits, with an "
+            "orientation tag, or in DICOM, “python -m bench predict” makes exactly what the run did. It was made for research and is no "
             "medical device."
         ),
     ]

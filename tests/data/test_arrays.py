@@ -135,6 +135,15 @@ def test_no_npz(tmp_path):
         open_source(str(tmp_path / "set.npz"), 0)
 
 
+def test_a_file_that_may_not_be_read(refusal, monkeypatch):
+    def locked(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("bench.data.npz.zipfile.ZipFile", locked)
+    monkeypatch.setattr(np, "savez", lambda path, **_: path.touch())
+    assert "cannot be read (Permission denied)" in refusal()
+
+
 def test_a_zip_of_something_else(tmp_path):
     with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
         archive.writestr("train_images.npy", "x")

@@ -35,10 +35,11 @@ def facts(content):
 
 
 def png16(values):
-    """A PNG of 16 bits a channel, which Pillow does not write in colour; ``values``: uint16, (height, width, 3)."""
-    height, width, _ = values.shape
+    """A PNG of 16 bits a channel, which Pillow does not write; ``values``: uint16, (height, width, 2, 3 or 4)."""
+    height, width, channels = values.shape
+    kind = {2: 4, 3: 2, 4: 6}[channels]
     lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
-    parts = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(lines)))
+    parts = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)), (b"IDAT", zlib.compress(lines)))
     content = b"\x89PNG\r\n\x1a\n"
     for kind, data in (*parts, (b"IEND", b"")):
         content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -194,6 +195,34 @@ def test_of_sixteen_bits_a_colour_channel_the_upper_eight_are_kept(write):
     assert (facts(content).deep, facts(content).mode) == (True, "RGB")
 
 
+@pytest.mark.parametrize("write", [png16, tiff16])
+@pytest.mark.parametrize("highest", [255, 4095, 64 * 256 - 1])
+def test_colour_of_twelve_bits_in_sixteen_is_refused_not_cut(write, highest):
+    values = np.random.default_rng(0).integers(0, highest + 1, (SIZE, SIZE, 3), dtype=np.uint16)
+    found = problem(write(values))
+    assert found.problem == "unreadable"
+    assert found.reason.startswith("16 bits a channel in colour whose values fill only the lower bits: convert it")
+    values[0, 0, 1] = 64 * 257
+    assert facts(write(values)).deep, "one channel that reaches higher is enough"
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_transparency_does_not_hide_that_the_upper_bits_are_unused(channels):
+    values = np.random.default_rng(0).integers(0, 4096, (SIZE, SIZE, channels), dtype=np.uint16)
+    values[..., -1] = 2**16 - 1
+    assert "fill only the lower bits" in problem(png16(values)).reason
+    values[..., :-1] *= 16
+    found = facts(png16(values))
+    assert (found.deep, found.transparent, found.grey) == (True, True, channels == 2)
+    assert np.abs(pixels_of(png16(values)) - values[..., :-1] / 257).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_dark_images_of_eight_bits_stay_as_they_are(mode):
+    dark = Image.fromarray(grey_pixels() // 8).convert(mode)
+    assert pixels_of(encode(dark)).max() < 32
+
+
 def test_sixteen_bits_a_pixel_are_not_deep():
     found = facts(bmp565(SIZE, SIZE))
     assert (found.deep, found.mode, found.format) == (False, "RGB", "BMP")
@@ -211,6 +240,32 @@ def test_arrays_of_grey(shape, dtype):
     assert np.array_equal(pixels_of(values)[..., 0], pixels)
     found = facts(values)
     assert (found.deep, found.format, found.bytes) == (dtype != np.uint8, "array", values.nbytes)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, np.int64, np.bool_])
+@pytest.mark.parametrize("shape", [(SIZE, SIZE), (SIZE, SIZE, 1), (SIZE, SIZE, 3)])
+def test_arrays_of_integers_that_fit_keep_their_values(dtype, shape):
+    """However wide their type: a dark image stays darker than a bright one."""
+    high = {np.bool_: 2, np.int8: 100}.get(dtype, 200)
+    values = np.random.default_rng(0).integers(0, high, shape).astype(dtype)
+    assert np.array_equal(pixels_of(values), values.reshape(SIZE, SIZE, -1))
+    found = facts(values)
+    assert (found.deep, found.mode, found.format) == (False, "RGB" if shape[-1] == 3 else "L", "array")
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 200), (0, 256), (10, 4095)])
+def test_arrays_of_integers_beyond_are_windowed(low, high):
+    values = np.linspace(low, high, SIZE * SIZE).round().astype(np.int16).reshape(SIZE, SIZE)
+    found = pixels_of(values)
+    assert (found.min(), found.max()) == (0, 255)
+    assert (facts(values).deep, facts(values).mode) == (True, "L;int16")
+
+
+@pytest.mark.parametrize("high", [1.0, 200.0])
+def test_arrays_of_floating_point_are_windowed(high):
+    values = np.linspace(0, high, SIZE * SIZE, dtype=np.float32).reshape(SIZE, SIZE)
+    assert pixels_of(values).max() == 255
+    assert facts(values).deep
 
 
 def test_arrays_of_colour():
@@ -419,17 +474,50 @@ def test_a_file_that_cannot_be_read():
     assert problem_of(OSError(), None).reason == "OSError"
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+TIFFS = ("tiff_lzw", "tiff_adobe_deflate", "jpeg")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *((kind, {}) for kind in ("PNG", "JPEG", "BMP", "TIFF", "WEBP")),
+        *(("TIFF", {"compression": compression}) for compression in TIFFS),
+        ("WEBP", {"lossless": True}),
+        ("JPEG", {"exif": exif(6)}),
+    ],
+)
 @pytest.mark.parametrize("colour", [False, True])
-def test_a_truncated_file_of_any_kind_is_an_error(kind, colour):
+def test_a_file_that_is_cut_off_is_truncated_whatever_its_kind(kind, options, colour):
     image = pictures()[0].convert("RGB" if colour else "L")
-    content = encode(image, kind)
-    for share in (0.02, 0.5, 0.9):
-        found = problem(content[: int(share * len(content))])
-        assert found.problem in ("truncated", "no image", "unreadable")
-        if share > 0.1 and kind in ("PNG", "JPEG", "BMP"):
-            assert found.problem == "truncated", found.reason
+    content = encode(image, kind, **options)
+    for cut in (20, *(int(share * len(content)) for share in (0.02, 0.1, 0.3, 0.5, 0.9, 0.98))):
+        found = problem(content[:cut])
+        assert found.problem == "truncated", (cut, found.reason)
+        assert "0x" not in found.reason
     assert len({problem(content[:cut]).content for cut in (600, 700)}) == 2
+
+
+def test_of_a_cut_off_jpeg_the_end_mark_of_its_thumbnail_is_not_its_own():
+    tags = exif(1)
+    tags[0x9286] = encode(pictures()[1].resize((16, 16)), "JPEG") + b"x" * 200  # a comment, in place of a thumbnail
+    content = encode(pictures()[0], "JPEG", exif=tags)
+    header = content.index(b"\xff\xdb", content.index(b"\xff\xd9"))
+    assert problem(content[:header]).problem == "truncated"
+
+
+def test_a_jpeg_that_is_whole_but_broken_is_unreadable():
+    content = encode(pictures()[0], "JPEG")
+    at = content.index(b"\xff\xc4") + 5  # the numbers of codes of each length
+    broken = content[:at] + b"\xff" * 16 + content[at + 16 :]
+    for ending in (b"", bytes(100)):
+        assert problem(broken + ending).problem == "unreadable"
+
+
+def test_a_whole_tiff_of_an_unknown_kind_is_no_truncated_one():
+    content = bytearray(encode(Image.fromarray(grey_pixels()), "TIFF"))
+    at = content.index(struct.pack("<HHI", 262, 3, 1))  # the photometric interpretation
+    struct.pack_into("<H", content, at + 8, 999)
+    assert problem(bytes(content)).problem == "no image"
 
 
 def test_a_broken_file_is_unreadable():

@@ -1,15 +1,19 @@
 """Folders of images become a table of label, patient and split; a folder that cannot is refused with what can."""
 
+import io
 import os
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
+from PIL import Image, features
 from source_files import dicom, pixels, png, write, write_bytes
 
 from bench.data import dicom as dicom_module
+from bench.data.decode import decode
 from bench.data.folder import LAYOUTS, folder_source
-from bench.data.listing import EXTENSIONS
+from bench.data.listing import EXTENSIONS, PICTURES
 from bench.errors import ConfigError
 
 
@@ -90,6 +94,25 @@ def test_endings_of_any_case_and_kind(tmp_path):
     assert sorted(found.table["image"]) == sorted([*names, "A/big.PNG", "B/photo.JPeG"])
 
 
+@pytest.mark.parametrize("ending", PICTURES)
+def test_endings_of_images_can_be_decoded(tmp_path, ending):
+    if ending == ".jp2" and not features.check("jpg_2000"):
+        pytest.skip("Pillow comes without OpenJPEG")
+    values = np.full((6, 5), 90, dtype=np.uint8)
+    kind = Image.registered_extensions()[ending]
+    contents = []
+    for label, number in (("A", 1), ("B", 2)):
+        buffer = io.BytesIO()
+        Image.fromarray(values + number).save(buffer, kind)
+        contents.append(buffer.getvalue())
+        write_bytes(tmp_path / label / f"{number}{ending}", buffer.getvalue())
+    found = folder_source(tmp_path)
+    assert found.others == ()
+    for row, content in enumerate(contents):
+        assert found.reader(row) == content
+        assert abs(np.asarray(decode(content).image).astype(int) - (91 + row)).max() <= 2
+
+
 def test_folders_beside_the_splits_are_left_out_and_named(tmp_path):
     found = folder_source(write(tmp_path, ["train/A/1.png", "train/B/2.png", "extra/A/3.png"]))
     assert "extra/A/3.png" not in set(found.table["image"])
@@ -151,6 +174,13 @@ def test_links_that_lead_round_in_circles_are_not_followed(tmp_path):
     write(tmp_path, ["A/1.png", "B/2.png"])
     (tmp_path / "A/round").symlink_to(tmp_path / "A")
     assert list(folder_source(tmp_path).table["image"]) == ["A/1.png", "B/2.png"]
+
+
+def test_links_to_themselves_and_to_folders_are_named(tmp_path):
+    write(tmp_path, ["A/1.png", "B/2.png"])
+    (tmp_path / "A/self.png").symlink_to(tmp_path / "A/self.png")
+    (tmp_path / "A/to_b").symlink_to(tmp_path / "B")
+    assert folder_source(tmp_path).others == ("A/self.png", "A/to_b")
 
 
 def test_links_to_images_are_images(tmp_path):
@@ -296,3 +326,66 @@ def test_splits_without_train(tmp_path):
     assert "test, val" in message
     assert "no train folder" in message
     assert LAYOUTS in message
+
+
+# Names that are not UTF-8
+
+
+def odd_file(root, name, content=b"x"):
+    """A file whose name is the bytes ``name``, where the file system takes such names."""
+    try:
+        write_bytes(root / os.fsdecode(name), content)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes names in UTF-8 only")
+
+
+@pytest.mark.parametrize("name", [b"A/caf\xe9.png", b"caf\xe9/1.png", b"A/caf\xe9/1.png"])
+def test_an_image_whose_name_is_not_utf_8(tmp_path, name):
+    write(tmp_path, ["A/1.png", "B/2.png"])
+    odd_file(tmp_path, name, png(pixels(3)))
+    message = refusal(tmp_path)
+    assert "1 of the 3 images" in message
+    assert "not UTF-8" in message
+    assert ascii(os.fsdecode(name)) in message
+    assert message.isascii()
+
+
+def test_other_files_and_folders_whose_names_are_not_utf_8_are_named_by_escapes(tmp_path):
+    write(tmp_path, ["train/A/1.png", "train/B/2.png"])
+    odd_file(tmp_path, b"train/A/caf\xe9.txt")
+    odd_file(tmp_path, b"extra\xe9/1.png")
+    found = folder_source(tmp_path)
+    assert found.others == ("train/A/caf\\udce9.txt",)
+    assert found.notes == ("Folders beside the splits were left out: extra\\udce9.",)
+
+
+# What may not be read
+
+
+@pytest.mark.parametrize("locked", ["", "A", "A/deep"])
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch, locked):
+    write(tmp_path, ["A/1.png", "A/deep/3.png", "B/2.png"])
+    for name in ("scandir", "listdir"):
+        as_it_is = getattr(os, name)
+
+        def denied(path=".", as_it_is=as_it_is):
+            if os.fspath(path) == str(tmp_path / locked):
+                raise PermissionError(13, "Permission denied", os.fspath(path))
+            return as_it_is(path)
+
+        monkeypatch.setattr(os, name, denied)
+    message = refusal(tmp_path)
+    assert message.startswith(f"{tmp_path / locked} cannot be read (Permission denied)")
+    assert "must be readable" in message
+
+
+def test_copies_that_may_not_be_read_are_left_to_the_audit(tmp_path, monkeypatch):
+    write(tmp_path, ["A/1.png", "B/2.png"])
+    for label in "AB":
+        write_bytes(tmp_path / label / "same.png", png(pixels(9)))
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", denied)
+    assert len(folder_source(tmp_path).table) == 4

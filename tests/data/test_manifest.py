@@ -1,5 +1,7 @@
 """A CSV file that names images: what it may hold, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 from source_files import dicom, pixels, write, write_bytes
 
@@ -90,6 +92,20 @@ def test_an_image_without_a_patient_is_its_own(manifest):
 
 
 # Refusals
+
+
+def test_a_file_that_may_not_be_read(refusal, monkeypatch):
+    as_it_is = Path.open
+
+    def locked(path, mode="r", *rest, **how):
+        if mode == "r" and path.name == "set.csv":
+            raise PermissionError(13, "Permission denied", str(path))
+        return as_it_is(path, mode, *rest, **how)
+
+    monkeypatch.setattr(Path, "open", locked)
+    message = refusal("path,label", "1.png,A", "2.png,B")
+    assert "cannot be read (Permission denied)" in message
+    assert "must be readable" in message
 
 
 def test_missing_columns(refusal):

@@ -22,7 +22,7 @@ def facts_of(n, seed=0, **columns):
         "mode": rng.choice(["L", "RGB"], n),
         "bytes": (rng.uniform(0.05, 0.3, n) * width * height).astype(int),
     }
-    return pd.DataFrame({**facts, **columns})
+    return pd.DataFrame(facts).assign(**columns)
 
 
 def labels_of(n, seed=1, classes=("A", "B")):
@@ -61,25 +61,25 @@ def test_the_features():
     ],
 )
 def test_what_tells_the_label_is_found_and_named_first(name, change):
-    labels = labels_of(240)
-    facts = facts_of(240)
+    labels = labels_of(160)
+    facts = facts_of(160)
     facts = facts.assign(**change(facts, np.array(labels) == "B"))
-    found = check(shortcut(facts, labels, range(240), seed=0))
+    found = check(shortcut(facts, labels, range(160), seed=0))
     assert found["auc"] > 0.95
     assert found["low"] > 0.9
     assert found["warns"]
     assert found["features"][0]["name"] == name
     assert found["features"][0]["auc"] > 0.95
-    assert (found["images"], found["patients"]) == (240, 240)
+    assert (found["images"], found["patients"]) == (160, 160)
 
 
 def test_without_a_signal_the_interval_is_about_a_half():
     covered = []
-    for seed in range(6):
-        found = check(shortcut(facts_of(200, seed), labels_of(200, seed + 50), range(200), seed))
-        assert 0.35 < found["auc"] < 0.65
+    for seed in range(4):
+        found = check(shortcut(facts_of(150, seed), labels_of(150, seed + 50), range(150), seed))
+        assert 0.3 < found["auc"] < 0.7
         covered.append(found["low"] < 0.5 < found["high"])
-    assert sum(covered) >= 4
+    assert sum(covered) >= 3
 
 
 def test_metadata_that_never_differ_tell_nothing_at_all():
@@ -117,20 +117,23 @@ def test_patients_are_kept_whole():
 
 def test_the_interval_is_of_patients():
     """Eight images of a patient are not eight patients: the interval is as wide as that of so many patients."""
-    facts, labels, patients = by_patient()
-    found, leaking = (shortcut(facts, labels, groups, 0) for groups in (patients, range(len(labels))))
-    assert found["high"] - found["low"] > 1.5 * (leaking["high"] - leaking["low"])
+    facts, labels = facts_of(60), np.array(labels_of(60))
+    rows = np.repeat(np.arange(60), 8)
+    single = shortcut(facts, labels.tolist(), range(60), 0)
+    eightfold = shortcut(facts.iloc[rows], labels[rows].tolist(), rows, 0)
+    width, same = (found["high"] - found["low"] for found in (single, eightfold))
+    assert 0.7 < same / width < 1.4, "of images it would be a third"
 
 
 def test_several_classes():
-    labels = labels_of(300, classes=("A", "B", "C"))
+    labels = labels_of(180, classes=("A", "B", "C"))
     number = pd.factorize(pd.Series(labels), sort=True)[0]
-    facts = facts_of(300)
-    found = check(shortcut(facts.assign(height=number * 100 + 500), labels, range(300), 0))
+    facts = facts_of(180)
+    found = check(shortcut(facts.assign(height=number * 100 + 500), labels, range(180), 0))
     assert found["auc"] > 0.95
     assert found["features"][0]["name"] == "height"
-    nothing = check(shortcut(facts, labels, range(300), 0))
-    assert 0.4 < nothing["auc"] < 0.6
+    nothing = check(shortcut(facts, labels, range(180), 0))
+    assert 0.35 < nothing["auc"] < 0.65
 
 
 @pytest.mark.parametrize(
@@ -154,8 +157,8 @@ def test_two_patients_a_class_are_enough():
 
 
 def test_the_seed_decides():
-    facts, labels = facts_of(100), labels_of(100)
-    first, second, other = (shortcut(facts, labels, range(100), seed) for seed in (1, 1, 2))
+    facts, labels = facts_of(60), labels_of(60)
+    first, second, other = (shortcut(facts, labels, range(60), seed) for seed in (1, 1, 2))
     assert first == second != other
 
 

@@ -331,3 +331,18 @@ def test_a_file_of_another_kind(tmp_path):
     assert "\n" not in message
     for accepted in ("train/", ".csv", ".npz", "medmnist:NAME[@SIZE]", "demo"):
         assert accepted in message
+
+
+def test_a_path_that_is_not_utf_8():
+    with pytest.raises(ConfigError, match="is not UTF-8") as caught:
+        open_source("caf\udce9/set.csv", 0)
+    assert str(caught.value).isascii()
+    assert r"'caf\udce9/set.csv'" in str(caught.value)
+
+
+def test_a_path_that_cannot_be_looked_at(tmp_path):
+    path = tmp_path / ("long" * 100)
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        open_source(str(path), 0)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

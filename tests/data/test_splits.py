@@ -167,8 +167,8 @@ def test_shares_are_as_they_are_asked_for(test_share, val_share):
     sizes = drawn["split"].value_counts(normalize=True)
     assert sizes["test"] == pytest.approx(test_share, abs=0.02)
     assert sizes["val"] == pytest.approx(val_share * (1 - test_share), abs=0.02)
-    assert f"{test_share:.0%} of the images" in report.notes[0]
-    assert f"{val_share:.0%} of the training images" in report.notes[1]
+    assert f"{100 * test_share:.0f} % of the images" in report.notes[0]
+    assert f"{100 * val_share:.0f} % of the training images" in report.notes[1]
 
 
 # Duplicates
@@ -377,7 +377,7 @@ def test_a_small_validation_split_is_merged_and_drawn_anew():
     assert "16 images is too small" in note
     assert f"±{auc_half_width(8, 8):.2f}" in note
     assert "merged with train" in note
-    assert "15%" in note
+    assert "15 %" in note
 
 
 def test_a_validation_split_that_lacks_a_class_is_merged_too():
@@ -592,3 +592,48 @@ def test_a_small_given_validation_split_is_kept_where_a_drawn_one_would_be_small
     found, report = assign_splits(pd.concat([table, more], ignore_index=True), seed=0)
     assert (found["split"] == "val").sum() > 24
     assert any("merged with train" in note for note in report.notes)
+
+
+# What is drawn beside what is given
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_test_split_drawn_beside_given_ones_shares_no_group(seed):
+    """Patients who are in train and validation, by the wide reading alone, must not be parted by the draw."""
+    rng = np.random.default_rng(seed)
+    table = make_table([*cohort(120, "train", images=2), *cohort(70, "val", images=2)])
+    table["patient"] = "w" + pd.Series(rng.integers(0, 150, len(table))).astype(str) + table["label"]
+    drawn, _ = assign_splits(table, seed)
+    for other in ("train", "val"):
+        assert not set(drawn.loc[drawn["split"] == "test", "group"]) & set(drawn.loc[drawn["split"] == other, "group"])
+
+
+def test_very_many_groups_are_drawn_whole_and_stratified_too(monkeypatch):
+    monkeypatch.setattr("bench.data.splits.MANY_GROUPS", 50)
+    table = make_table([*cohort(300, labels="A", images=2), *cohort(100, labels="B", images=2)])
+    drawn, _ = assign_splits(table, 0)
+    assert crossing(drawn, "group") == 0
+    for split, share in (("test", TEST_SHARE), ("val", (1 - TEST_SHARE) * VALIDATION_SHARE)):
+        part = drawn[drawn["split"] == split]
+        assert len(part) == pytest.approx(share * len(table), rel=0.1)
+        assert (part["label"] == "A").mean() == pytest.approx(0.75, abs=0.02)
+
+
+def test_a_copy_takes_its_patient_along():
+    """An image of train that is a copy of a test image shows that its patient is tested on."""
+    table = make_table(given_splits())
+    donor, heir = (table.index[table["split"] == split][0] for split in ("train", "test"))
+    sibling = table.index[table["split"] == "train"][1]
+    table.loc[sibling, ["patient", "patient_narrow"]] = table.loc[donor, ["patient", "patient_narrow"]].to_numpy()
+    drawn, _ = assign_splits(table, 0, clusters=[Cluster("exact", (int(donor), int(heir)))])
+    assert drawn.loc[donor, "reason"] == "the same pixels are also in test"
+    assert drawn.loc[sibling, "reason"] == "a copy of its patient's images is also in test"
+    assert drawn.loc[heir, "split"] == "test"
+
+
+def test_a_train_split_that_is_emptied_says_by_what():
+    table = make_table(given_splits())
+    train = table["split"] == "train"
+    table.loc[train, ["patient", "patient_narrow"]] = table.loc[table["split"] == "test", "patient"].iloc[0]
+    with pytest.raises(ConfigError, match=r"\(200 images left train: their patients are also in test\)"):
+        assign_splits(table, 0)

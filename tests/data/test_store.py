@@ -1,6 +1,7 @@
 """Images are decoded once, all sizes in one pass, and what lies in the cache is whole and still true."""
 
 import dataclasses
+import gc
 import os
 import subprocess
 import sys
@@ -274,27 +275,86 @@ def test_where_nothing_can_be_decoded_the_facts_say_so(tmp_path, image_set):
     assert (found.sizes[SIZE].open() == 0).all()
 
 
-def test_a_file_without_access_is_tried_again(tmp_path, image_set):
-    locked = image_set([*greys(3), PermissionError(13, "locked")])
+def test_a_file_without_access_costs_one_attempt_at_the_next_start(tmp_path, image_set):
+    locked = image_set([greys(1)[0], PermissionError(13, "locked"), greys(2)[1], OSError("gone")])
+    found = store_images(locked, [SIZE], tmp_path)
+    assert found.facts["problem"].tolist() == ["", "no access", "", "no access"]
+    assert "locked" in found.facts["reason"].iloc[1]
+    locked.reader.rows()
+    assert is_stored(locked, [SIZE], "squash", tmp_path)
+    assert locked.reader.rows() == [1, 3]
+    again = store_images(locked, [SIZE], tmp_path)
+    assert locked.reader.rows() == [1, 3]
+    assert again.fingerprint == found.fingerprint
+    pd.testing.assert_frame_equal(again.facts, found.facts)
+    store_images(locked, [SIZE, 16], tmp_path)
+    assert locked.reader.rows() == [0, 1, 1, 2, 3, 3]
+    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv"]
+
+
+def test_once_a_file_without_access_can_be_read_all_is_decoded_again(tmp_path, image_set):
+    locked = image_set([*greys(2), OSError("gone"), PermissionError(13, "locked")])
     found = store_images(locked, [SIZE, 16], tmp_path)
-    assert found.facts["problem"].tolist() == ["", "", "", "no access"]
-    assert "locked" in found.facts["reason"].iloc[3]
-    assert not is_stored(locked, [SIZE], "squash", tmp_path)
+    store_images(locked, [SIZE], tmp_path, resize="pad")
     (found.folder / "near-16.npy").write_bytes(b"what was made of the old facts")
-    images = image_set(greys(4))
+    images = image_set([*greys(2), OSError("gone"), greys(4)[3]])
+    images.reader.rows()
+    assert not is_stored(images, [SIZE], "squash", tmp_path)
+    assert images.reader.rows() == [2, 3]
     again = store_images(images, [SIZE], tmp_path)
-    assert set(again.facts["problem"]) == {""}
+    assert images.reader.rows() == [0, 1, 2, 2, 3, 3]
+    assert again.facts["problem"].tolist() == ["", "", "no access", ""]
     assert again.fingerprint != found.fingerprint
-    assert not (found.folder / "near-16.npy").exists()
-    other = store_images(images, [16], tmp_path).sizes[16]
-    assert other.open()[3].any(), "the other size was stored without the image"
+    assert left_in(tmp_path) == ["16-squash.npy", "8-pad.npy", "8-squash.npy", "facts.csv"]
+    for size, resize in ((16, "squash"), (SIZE, "squash"), (SIZE, "pad")):
+        array = store_images(images, [size], tmp_path, resize=resize).sizes[size].open()
+        assert array[3].any(), "it was stored without the image"
+    assert images.reader.rows() == [2, 2, 2], "nothing was left to be decoded"
+
+
+def test_arrays_of_other_facts_are_replaced_not_removed(tmp_path, monkeypatch, image_set):
+    """Another run may be about to open them."""
+    store_images(image_set([*greys(3), OSError("gone")]), [SIZE, 16], tmp_path)
+    unlink = Path.unlink
+
+    def watched(self, *arguments, **options):
+        assert "squash" not in self.name
+        unlink(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    found = store_images(image_set(greys()), [SIZE], tmp_path)
+    assert found.sizes[SIZE].open()[3].any()
+
+
+@pytest.mark.parametrize("whole", range(4))
+def test_a_crash_while_arrays_are_replaced_leaves_nothing_wrong(tmp_path, monkeypatch, image_set, whole):
+    store_images(image_set([*greys(3), OSError("gone")]), [SIZE, 16], tmp_path)
+    images, published, replace = image_set(greys()), [], Path.replace
+
+    def failing(self, target):
+        if len(published) == whole:
+            raise OSError("disk full")
+        published.append(target)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(OSError, match="disk full"):
+        store_images(images, [SIZE, 32], tmp_path)
+    monkeypatch.undo()
+    for size in (16, SIZE, 32):
+        found = store_images(images, [size], tmp_path)
+        assert set(found.facts["problem"]) == {""}
+        assert found.sizes[size].open()[3].any()
 
 
 def test_a_file_that_was_lost_between_two_sizes_is_noticed(tmp_path, image_set):
     store_images(image_set(greys(4)), [SIZE], tmp_path)
     later = store_images(image_set([*greys(3), OSError("gone")]), [16], tmp_path)
     assert later.facts["problem"].tolist() == ["", "", "", "no access"]
-    assert left_in(tmp_path) == ["16-squash.npy", "facts.csv"], "an array of other facts is of no use"
+    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv"]
+    other = store_images(image_set([*greys(3), OSError("gone")]), [SIZE], tmp_path).sizes[SIZE]
+    assert not other.open()[3].any(), "an array of other facts"
+    assert other.fingerprint == later.fingerprint
 
 
 # Whole or not there
@@ -307,8 +367,7 @@ class Broken(Exception):
 @pytest.mark.parametrize(
     ("error", "jobs"), [(Broken, 1), (KeyboardInterrupt, 1), (KeyboardInterrupt, 2)], ids=["error", "stop", "processes"]
 )
-@pytest.mark.filterwarnings("ignore:.*have been")  # joblib's, of what it threw away
-def test_a_failure_in_the_middle_leaves_nothing(tmp_path, error, jobs):
+def test_a_failure_in_the_middle_leaves_nothing(tmp_path, recwarn, error, jobs):
     images, done = write_folder(tmp_path / "data", range(24)), []
 
     def advance(count):
@@ -318,6 +377,8 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path, error, jobs):
 
     with pytest.raises(error):
         store_images(images, [SIZE, 16], tmp_path, advance, jobs=jobs)
+    gc.collect()
+    assert not [warning for warning in recwarn if "tasks" in str(warning.message)], "joblib's, of what it threw away"
     assert sum(done) < 24
     assert left_in(tmp_path) == []
     found = store_images(images, [SIZE], tmp_path).sizes[SIZE].open()

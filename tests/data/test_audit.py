@@ -1,0 +1,511 @@
+"""The audit finds every planted fault under its own heading, says nothing of what is not there, and splits safely."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from planted import PER_CLASS, SIZE, encode, file_name, pictures, write, write_clean, write_planted
+
+from bench.data.audit import audit, draw_splits, require_enough
+from bench.data.decode import Facts
+from bench.data.duplicates import Duplicates
+from bench.data.findings import PROBLEMS, SEVERITIES
+from bench.data.imageset import ImageSet, MemoryReader
+from bench.data.sources import folder_source
+from bench.data.splits import SPLITS
+from bench.data.splits_file import write_splits
+from bench.data.store import Stored, store_images
+from bench.errors import ConfigError
+from bench.settings import make_settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A folder, decoded and audited."""
+
+    source: ImageSet
+    stored: Stored
+    table: pd.DataFrame
+    content: dict
+    planted: dict
+
+    def findings(self, severity):
+        return {finding["kind"]: finding for finding in self.content["findings"] if finding["severity"] == severity}
+
+    def finding(self, kind):
+        (found,) = (finding for finding in self.content["findings"] if finding["kind"] == kind)
+        return found
+
+
+def settings_of(**changes):
+    return make_settings(name="run", cache="cache", **changes)
+
+
+def examine(root, cache, planted=None, **changes):
+    source = folder_source(root)
+    stored = store_images(source, [], cache)
+    done = audit(source, stored, settings_of(**changes))
+    return Case(source, stored, done.table, done.audit, planted or {})
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    root = tmp_path_factory.mktemp("clean")
+    write_clean(root / "data")
+    return examine(root / "data", root)
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    root = tmp_path_factory.mktemp("faulty")
+    planted = write_planted(root / "data")
+    return examine(root / "data", root, planted.files)
+
+
+# Planted faults
+
+
+KINDS = {
+    "truncated": "warning",
+    "empty": "warning",
+    "no image": "warning",
+    "patients": "warning",
+    "exact": "warning",
+    "near": "warning",
+    "conflicting labels": "warning",
+    "constant": "warning",
+    "transparent": "note",
+    "deep": "note",
+    "palette": "note",
+    "rotated": "note",
+    "others": "warning",
+}
+
+
+@pytest.mark.parametrize(("kind", "severity"), KINDS.items())
+def test_a_planted_fault_is_found_under_its_own_heading(faulty, kind, severity):
+    found = faulty.finding(kind)
+    assert set(found["files"]) == faulty.planted[kind]
+    assert found["severity"] == severity
+    headings = [finding["heading"] for finding in faulty.content["findings"] if finding["kind"] != "moved"]
+    assert headings.count(found["heading"]) == 1
+    assert found["text"].endswith(".")
+
+
+def test_everything_planted_is_looked_for_here(faulty):
+    assert set(KINDS) == set(faulty.planted)
+
+
+def test_the_class_that_is_saved_larger_is_the_first_of_the_shortcuts(faulty):
+    shortcut = faulty.content["shortcut"]
+    assert shortcut["warns"]
+    assert shortcut["low"] > 0.8
+    assert {feature["name"] for feature in shortcut["features"][:2]} == {"width", "height"}
+    found = faulty.finding("shortcut")
+    assert found["severity"] == "warning"
+    assert "width (alone" in found["text"]
+
+
+def test_what_cannot_be_decoded_is_left_out_and_listed(faulty):
+    assert {row["file"]: row["kind"] for row in faulty.content["left_out"]} == {
+        name: kind for kind in ("truncated", "empty", "no image") for name in faulty.planted[kind]
+    }
+    table = faulty.table.set_index("image")
+    for row in faulty.content["left_out"]:
+        assert table.loc[row["file"], ["split", "reason", "label"]].tolist() == [
+            "",
+            f"{row['kind']}: {row['reason']}",
+            row["label"],
+        ]
+    assert [part["images"] for part in faulty.content["by_class"].values()] == [43, 44]
+
+
+def test_copies_across_train_and_test_leave_train_alone(faulty):
+    table = faulty.table.set_index("image")
+    for kind, reason in (("exact", "the same pixels are"), ("near", "a near duplicate of it is")):
+        for name in faulty.planted[kind]:
+            split, said = table.loc[name, ["split", "reason"]]
+            assert (split, said) == (("test", "") if name.startswith("test/") else ("", f"{reason} also in test"))
+    given = faulty.source.table
+    assert set(table.index[table["split"] == "test"]) == set(given.loc[given["split"] == "test", "image"])
+    moved = {name for entry in faulty.content["moved"] for name in entry["files"]}
+    assert moved == {name for kind in ("exact", "near") for name in faulty.planted[kind] if name.startswith("train/")}
+
+
+def test_the_splits_as_used_are_free_of_crossings(faulty):
+    used = faulty.table[faulty.table["split"] != ""]
+    assert (used.groupby("group")["split"].nunique() == 1).all()
+    assert (used.groupby("patient_narrow")["split"].nunique() == 1).all()
+    split = used.set_index("image")["split"]
+    for cluster in faulty.content["duplicates"]:
+        assert len({split[image["file"]] for image in cluster["images"] if image["file"] in split}) == 1
+
+
+def test_the_table_has_every_image(faulty, clean):
+    for case in (faulty, clean):
+        columns = ["image", "label", "patient", "patient_narrow"]
+        pd.testing.assert_frame_equal(case.table[columns], case.source.table[columns])
+        assert ((case.table["split"] == "") == (case.table["reason"] != "")).all()
+
+
+def test_duplicates_are_told_with_the_splits_as_given(faulty):
+    (across, conflicting), (near,) = (
+        [cluster for cluster in faulty.content["duplicates"] if cluster["kind"] == kind] for kind in ("exact", "near")
+    )
+    assert [image["split"] for image in across["images"]] == ["test", "train"]
+    assert (across["across_splits"], across["labels_conflict"], across["distance"]) == (True, False, 0)
+    assert (conflicting["across_splits"], conflicting["labels_conflict"]) == (False, True)
+    assert {image["label"] for image in conflicting["images"]} == {"NORMAL", "PNEUMONIA"}
+    assert (near["across_splits"], near["labels_conflict"]) == (True, False)
+
+
+def test_too_many_left_out_stop_a_run_unless_it_is_to_go_on(faulty, tmp_path):
+    found = faulty.content["findings"][0]
+    assert (found["kind"], found["severity"], found["count"]) == ("too many left out", "stop", 3)
+    assert "NORMAL 2 of 45 (4.4 %)" in found["text"]
+    assert "--keep-going" in found["text"]
+    going = audit(faulty.source, faulty.stored, settings_of(keep_going=True)).audit["findings"]
+    (found,) = (finding for finding in going if finding["kind"] == "too many left out")
+    assert found["severity"] == "warning"
+    with pytest.raises(ConfigError, match=r"2 of 45 images of class 'NORMAL' \(4.4 %\).*IM-0500.*--keep-going"):
+        require_enough(faulty.source, faulty.stored, keep_going=False)
+    require_enough(faulty.source, faulty.stored, keep_going=True)
+
+
+# Nothing planted
+
+
+def test_a_clean_set_is_good(clean):
+    assert set(clean.findings("good")) == {"readable", "patients", "exact", "near", "shortcut"}
+    assert set(clean.findings("warning")) == {"validation", "small validation"}, "few to select by, planted or not"
+    assert set(clean.findings("note")) == set(clean.findings("stop")) == set()
+    assert (clean.content["left_out"], clean.content["duplicates"], clean.content["moved"]) == ([], [], [])
+    require_enough(clean.source, clean.stored, keep_going=False)
+
+
+def test_what_a_clean_set_is_made_of(clean):
+    content = clean.content
+    counts = {
+        split: {"images": 2 * count, "patients": 2 * count, "classes": {"NORMAL": count, "PNEUMONIA": count}}
+        for split, count in PER_CLASS.items()
+    }
+    assert content["splits"]["given"] == counts
+    assert content["splits"]["used"]["test"] == counts["test"]
+    assert content["images"] == 76
+    assert content["patients"]["narrow"] == content["patients"]["wide"] == 76
+    assert not content["patients"]["assumed"]
+    for part in content["by_class"].values():
+        assert part["images"] == 38
+        assert part["width"] == part["height"] == [SIZE] * 5
+        assert part["aspect"] == [1] * 5
+        assert part["bytes"] == sorted(part["bytes"])
+        assert part["bytes_per_pixel"][0] == pytest.approx(part["bytes"][0] / SIZE**2, abs=1e-3)
+        assert (part["modes"], part["formats"]) == ({"L": 38}, {"JPEG": 38})
+
+
+def test_the_same_is_found_again(clean):
+    again = audit(clean.source, clean.stored, settings_of())
+    assert again.audit == clean.content
+    pd.testing.assert_frame_equal(again.table, clean.table)
+
+
+# The format
+
+
+def check_format(content):
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert set(content) == {
+        *("format", "source", "path", "classes", "images", "findings", "left_out", "patients", "shared_patients"),
+        *("duplicates", "moved", "splits", "by_class", "shortcut", "notes"),
+    }
+    assert content["format"] == 2
+    severities = [SEVERITIES.index(finding["severity"]) for finding in content["findings"]]
+    assert severities == sorted(severities), "the most severe first"
+    for finding in content["findings"]:
+        assert list(finding) == ["kind", "heading", "severity", "text", "count", "files"]
+        assert isinstance(finding["count"], int)
+        assert finding["text"]
+    for row in content["left_out"]:
+        assert set(row) == {"file", "label", "kind", "reason"}
+        assert row["kind"] in PROBLEMS
+    assert set(content["patients"]) == {"rule", "assumed", "wide", "narrow"}
+    assert set(content["shared_patients"]) == {"narrow", "wide"}
+    for cluster in content["duplicates"]:
+        assert set(cluster) == {"kind", "distance", "labels_conflict", "across_splits", "images"}
+        assert all(set(image) == {"file", "label", "split"} for image in cluster["images"])
+    for entry in content["moved"]:
+        assert set(entry) == {"from", "images", "reason", "files"}
+        assert entry["images"] == len(entry["files"])
+    assert set(content["splits"]) == {"given", "used"}
+    for part in content["by_class"].values():
+        assert set(part) - {"images", "modes", "formats"} in (
+            set(),
+            {"width", "height", "aspect", "bytes", "bytes_per_pixel"},
+        )
+    if content["shortcut"]["auc"] is None:
+        assert content["shortcut"]["reason"]
+    else:
+        assert set(content["shortcut"]) >= {
+            *("auc", "low", "high", "limit", "warns", "images", "patients", "features"),
+        }
+
+
+def test_the_content_is_as_its_readers_expect_it(clean, faulty):
+    for case in (clean, faulty):
+        check_format(case.content)
+
+
+# Sets of other kinds
+
+
+def made_up(labels, splits=None, patients=None, narrow=None, problems=None, **facts):
+    """A set that was never decoded, and what its store would say: sources and facts of any kind."""
+    n = len(labels)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"image": [f"{row:03d}.png" for row in range(n)], "label": labels})
+    table["patient"] = patients or table["image"]
+    table["patient_narrow"] = narrow or table["patient"]
+    table["split"] = splits or ""
+    looks = [row.tobytes().hex() for row in rng.integers(0, 256, (n, 32), dtype=np.uint8)]
+    rows = [
+        dataclasses.asdict(Facts(bytes=900, width=30, height=30, mode="L", format="PNG", pixels=str(row), look=look))
+        for row, look in enumerate(looks)
+    ]
+    known = pd.DataFrame(rows).assign(**facts)
+    for row, problem in (problems or {}).items():
+        known.loc[row, ["problem", "reason"]] = (problem, f"it is {problem}")
+    reader = MemoryReader(np.zeros((n, 1, 1), np.uint8))
+    classes = tuple(sorted(set(labels)))
+    source = ImageSet("folder", "/scans", classes, table, ("",) * n, reader, "by name", patients is None)
+    return source, known
+
+
+@pytest.fixture
+def audited(tmp_path):
+    def run(*args, settings=None, **kwargs):
+        source, facts = made_up(*args, **kwargs)
+        done = audit(source, Stored(tmp_path, facts, {}, "0"), settings or settings_of())
+        check_format(done.audit)
+        return done
+
+    return run
+
+
+def kinds(done):
+    return {finding["kind"]: finding for finding in done.audit["findings"]}
+
+
+def test_where_nothing_can_be_decoded_the_request_is_refused(tmp_path):
+    source, facts = made_up(["A", "B"], problems={0: "no image", 1: "empty"})
+    with pytest.raises(ConfigError, match=r"None of the 2 images in /scans can be decoded \(it is no image\)"):
+        audit(source, Stored(tmp_path, facts, {}, "0"), settings_of())
+
+
+@pytest.mark.parametrize(("lost", "refused"), [(1, False), (2, True)])
+def test_one_in_a_hundred_may_be_lost(tmp_path, lost, refused):
+    source, facts = made_up(["A", "B"] * 100, problems=dict.fromkeys(range(0, 2 * lost, 2), "truncated"))
+    stored = Stored(tmp_path, facts, {}, "0")
+    if refused:
+        with pytest.raises(ConfigError, match=r"2 of 100 images of class 'A' \(2.0 %\)"):
+            require_enough(source, stored, keep_going=False)
+    else:
+        require_enough(source, stored, keep_going=False)
+
+
+def test_a_class_that_is_lost_whole_is_told(tmp_path):
+    """Such a set cannot be split, but what is lacking is said before that."""
+    source, facts = made_up(["A", "B", "C"] * 20, problems=dict.fromkeys(range(2, 60, 3), "empty"))
+    with pytest.raises(ConfigError, match=r"20 of 20 images of class 'C' \(100.0 %\)"):
+        require_enough(source, Stored(tmp_path, facts, {}, "0"), keep_going=False)
+    with pytest.raises(ConfigError, match="'C' has no patient"):
+        audit(source, Stored(tmp_path, facts, {}, "0"), settings_of(keep_going=True))
+
+
+def test_nothing_given_and_patients_assumed(audited):
+    done = audited(["A", "B"] * 60)
+    found = kinds(done)
+    assert found["assumed"]["severity"] == "warning"
+    assert "patients" not in found, "there are no given splits to look for patients in"
+    assert done.audit["splits"]["given"] == {}
+    assert done.audit["shared_patients"] == {"narrow": {}, "wide": {}}
+    assert set(done.audit["splits"]["used"]) == set(SPLITS)
+    assert found["shortcut"]["severity"] == "good"
+    assert done.audit["shortcut"]["auc"] == 0.5
+
+
+def test_patients_are_not_looked_for_where_no_split_is_given(audited):
+    """A patient with an image in train and one without a split is in one given split only."""
+    labels, patients = ["A", "B"] * 120, [f"p{row // 4}-{row % 2}" for row in range(240)]
+    splits = (["train"] * 2 + [""] * 2) * 60
+    splits[-8:] = ["train"] * 2 + ["test"] * 6
+    found = kinds(audited(labels, splits, patients))["patients"]
+    assert found["count"] == 2
+    assert found["files"] == [f"{row:03d}.png" for row in range(232, 236)]
+
+
+def test_imbalance(audited):
+    even, uneven, very = (kinds(audited(["A"] * n + ["B"] * 60)) for n in (64, 120, 900))
+    assert "imbalance" not in even
+    assert uneven["imbalance"]["severity"] == "note"
+    assert very["imbalance"]["severity"] == "warning"
+
+
+def test_a_split_that_lacks_a_label(audited):
+    splits = ["train"] * 120 + ["val"] * 110 + ["test"] * 20
+    labels = ["A", "B"] * 60 + ["A", "B"] * 55 + ["A"] * 20
+    found = kinds(audited(labels, splits))["missing labels"]
+    assert found["text"] == "Of the given splits, test holds no B."
+
+
+def test_too_few_patients_for_the_shortcut(audited):
+    """Of class B all but one are in test; that one is two by the narrow reading, in train and in val."""
+    labels = ["A"] * 60 + ["B"] * 6
+    patients = [f"a{row}" for row in range(60)] + ["b0", "b0", "b1", "b2", "b3", "b4"]
+    splits = ["train"] * 30 + ["val"] * 10 + ["test"] * 20 + ["train", "val"] + ["test"] * 4
+    done = audited(labels, splits, patients, narrow=[f"n{row}" for row in range(66)])
+    assert done.audit["shortcut"]["auc"] is None
+    found = kinds(done)["shortcut"]
+    assert found["severity"] == "note"
+    assert found["text"] == "Not computed: each class needs at least two patients outside the test split."
+
+
+def test_several_ways_of_storing(audited):
+    grey = np.arange(120) % 3 > 0
+    frames = np.where(np.arange(120) == 5, 7, 1)
+    found = kinds(audited(["A", "B"] * 60, grey=grey, frames=frames))
+    assert len(found["mixed colour"]["files"]) == 80
+    assert found["frames"]["files"] == ["005.png"]
+    assert "frames" not in kinds(audited(["A", "B"] * 60))
+
+
+def test_images_too_alike_to_compare(audited):
+    found = kinds(audited(["A", "B"] * 60, look=["ab" * 32] * 120))
+    assert found["alike"]["count"] == 120
+    assert found["near"]["severity"] == "good"
+
+
+def test_notes_of_the_source_are_passed_on(tmp_path):
+    source, facts = made_up(["A", "B"] * 60)
+    source = dataclasses.replace(source, notes=("Two files were odd.",), others=("a.txt", "b.txt"))
+    done = audit(source, Stored(tmp_path, facts, {}, "0"), settings_of())
+    assert done.audit["notes"][0] == "Two files were odd."
+    assert kinds(done)["source"]["text"] == "Two files were odd."
+    assert kinds(done)["others"]["count"] == 2
+
+
+# Splits as the settings want them
+
+
+def test_a_run_s_own_splits_are_taken_over_when_it_is_resumed(faulty, tmp_path):
+    settings = settings_of(max_images=40)
+    first = audit(faulty.source, faulty.stored, settings)
+    assert "not drawn by --max-images 40" in set(first.table["reason"])
+    write_splits(tmp_path / "splits.csv", first.table)
+    again = audit(faulty.source, faulty.stored, settings, taken=tmp_path / "splits.csv")
+    pd.testing.assert_frame_equal(again.table, first.table)
+    other = audit(faulty.source, faulty.stored, settings_of(splits=tmp_path / "splits.csv", seed=5))
+    pd.testing.assert_frame_equal(other.table, first.table)
+
+
+def test_a_validation_split_that_is_taken_over_is_kept_however_small(tmp_path):
+    source, _ = made_up(["A", "B"] * 100)
+    names = source.table["image"]
+    splits = ["val"] * 4 + ["test"] * 40 + ["train"] * 156
+    pd.DataFrame({"image": names, "split": splits}).to_csv(tmp_path / "splits.csv", index=False)
+    table, report = draw_splits(source, settings_of(splits=tmp_path / "splits.csv"))
+    assert table["split"].tolist() == splits
+    assert "It was kept" in report.on_validation
+
+
+def test_shares_and_the_seed_reach_the_draw():
+    source, _ = made_up(["A", "B"] * 100)
+    table, report = draw_splits(source, settings_of(test_share=0.4, val_share=0.25, seed=3))
+    assert (table["split"] == "test").mean() == pytest.approx(0.4, abs=0.02)
+    assert (table["split"] == "val").mean() == pytest.approx(0.15, abs=0.02)
+    assert len(report.notes) == 2
+    other, _ = draw_splits(source, settings_of(test_share=0.4, val_share=0.25, seed=4))
+    assert table["split"].tolist() != other["split"].tolist()
+
+
+def test_without_facts_the_splits_are_what_they_would_be(clean):
+    table, _ = draw_splits(clean.source, settings_of())
+    pd.testing.assert_frame_equal(table, clean.table)
+    again, _ = draw_splits(clean.source, settings_of(), {3: "empty: the file is empty"}, Duplicates())
+    assert again["reason"].iloc[3] == "empty: the file is empty"
+
+
+def test_one_fault_alone_is_one_finding_more(tmp_path):
+    """The set of faults does not hide that each is found for itself: a single copy in an otherwise clean set."""
+    write_clean(tmp_path / "data")
+    copied = write(tmp_path / "data", "train/NORMAL/IM-0900-0001.png", encode(pictures()[90]))
+    write(tmp_path / "data", "train/NORMAL/IM-0901-0001.bmp", encode(pictures()[90], "BMP"))
+    case = examine(tmp_path / "data", tmp_path)
+    assert case.finding("exact")["severity"] == "note"
+    assert copied in case.finding("exact")["files"]
+    assert set(case.findings("warning")) == {"validation", "small validation"}
+    assert case.finding("near")["severity"] == "good"
+    assert case.content["moved"] == []
+    name = file_name("train", "PNEUMONIA", 3)
+    (tmp_path / "data" / name).write_bytes(encode(Image.new("L", (SIZE, SIZE), 3), "JPEG"))
+    assert examine(tmp_path / "data", tmp_path).finding("constant")["files"] == [name]
+
+
+# Where splits cannot be drawn, or are taken over
+
+
+def straddling(root):
+    """Every patient of train has an image in test too: what a split by images, not patients, looks like."""
+    for split in ("train", "test"):
+        for number, picture in enumerate(pictures()[:24]):
+            label = ("NORMAL", "PNEUMONIA")[number % 2]
+            shown = picture if split == "train" else pictures()[number + 24]
+            write(root, f"{split}/{label}/P{number:03d}_{split}.png", encode(shown))
+    return folder_source(root, patient_pattern=r"^(P\d+)_")
+
+
+def test_an_audit_tells_all_even_if_no_splits_can_be_drawn(tmp_path):
+    source = straddling(tmp_path / "data")
+    stored = store_images(source, [], tmp_path)
+    with pytest.raises(ConfigError, match=r"24 images left train: their patients are also in test"):
+        audit(source, stored, settings_of())
+    told = []
+    done = audit(source, stored, settings_of(), refused=told.append)
+    first, *others = done.audit["findings"]
+    assert (first["kind"], first["severity"]) == ("splits", "stop")
+    assert first["text"] == str(told[0])
+    shared = next(finding for finding in others if finding["kind"] == "patients")
+    assert len(shared["files"]) == 48
+    assert done.audit["splits"]["given"]["train"]["images"] == 24
+    json.dumps(done.audit, allow_nan=False)
+
+
+def test_the_splits_of_a_file_are_those_that_count_as_given(clean, tmp_path):
+    """The folder's own splits play no part: a copy that the file parts is one that crosses."""
+    write_clean(tmp_path / "data")
+    write(tmp_path / "data", "train/NORMAL/IM-0900-0001.png", encode(pictures()[90]))
+    write(tmp_path / "data", "train/NORMAL/IM-0901-0001.bmp", encode(pictures()[90], "BMP"))
+    case = examine(tmp_path / "data", tmp_path)
+    table = case.table.assign(reason="")
+    table.loc[table["image"].str.contains("IM-0900"), "split"] = "test"
+    table.loc[table["image"].str.contains("IM-0901"), "split"] = "train"
+    write_splits(tmp_path / "splits.csv", table)
+    taken = examine(tmp_path / "data", tmp_path, splits=tmp_path / "splits.csv")
+    (copies,) = taken.content["duplicates"]
+    assert copies["across_splits"]
+    assert {image["split"] for image in copies["images"]} == {"train", "test"}
+    assert taken.finding("exact")["severity"] == "warning"
+    assert taken.content["splits"]["given"]["test"]["images"] == (table["split"] == "test").sum()
+    left = taken.table.set_index("image")["reason"]["train/NORMAL/IM-0901-0001.bmp"]
+    assert left == "the same pixels are also in test"
+
+
+def test_a_run_whose_images_changed_is_not_resumed(clean, tmp_path):
+    write_splits(tmp_path / "splits.csv", clean.table.iloc[1:])
+    with pytest.raises(ConfigError, match="have changed since the run was started"):
+        draw_splits(clean.source, settings_of(), taken=tmp_path / "splits.csv")
+    write_splits(tmp_path / "splits.csv", clean.table)
+    again, _ = draw_splits(clean.source, settings_of(seed=5), taken=tmp_path / "splits.csv")
+    assert again["split"].tolist() == clean.table["split"].tolist()
