@@ -189,7 +189,7 @@ def windowed(values: npt.NDArray[np.generic]) -> Pixels:
 
 def _from_array(pixels: npt.NDArray[np.generic]) -> Decoded:
     pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
-    pixels = pixels * np.uint8(255) if pixels.dtype == bool else pixels
+    pixels = pixels.astype(np.uint8) * 255 if pixels.dtype == bool else pixels
     deep = pixels.dtype.kind not in "biu" or bool(pixels.min() < 0 or pixels.max() > 255)
     image = Image.fromarray(windowed(pixels) if deep else np.asarray(pixels, dtype=np.uint8))
     return _as_grey(Decoded(image, image.mode if not deep else f"{image.mode};{pixels.dtype}", "array", deep=deep))
