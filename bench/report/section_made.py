@@ -132,7 +132,7 @@ def _reuse(page: Page) -> list[Block]:
         Paragraph(
             "The model takes values from 0 to 255 and has its preprocessing inside. Its probabilities are not yet "
             "calibrated: best_model.json holds the temperature and the threshold. Of images of 16 bits, with an "
-            "orientation tag, or in DICOM, “python -m bench predict” makes exactly what the run did. The model was made "
-            "for research and is no medical device."
+            "orientation tag, or in DICOM, “python -m bench predict” makes exactly what the run did. The model was "
+            "made for research and is no medical device."
         ),
     ]
