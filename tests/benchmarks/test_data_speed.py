@@ -3,7 +3,6 @@
 import io
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from test_run_speed import ROOT, XRAYS, memory_of
+from test_run_speed import ROOT, XRAYS, memory_of, peak_of
 
 from bench.data.sources import folder_source
 from bench.data.store import store_images
@@ -115,7 +114,7 @@ store_images(source, [64], Path(sys.argv[2]))
 """
 
 
-@pytest.mark.benchmark(group="decode small JPEGs; peak_mib is the memory of all processes above that before")
+@pytest.mark.benchmark(group="decode small JPEGs; peak_mib is the memory of all processes")
 @pytest.mark.parametrize("count", [5_000, 50_000])
 def test_memory(benchmark: Any, many: Callable[[int], Path], tmp_path: Path, count: int) -> None:
     root = many(count)
@@ -125,20 +124,8 @@ def test_memory(benchmark: Any, many: Callable[[int], Path], tmp_path: Path, cou
         process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
-        before, peak, done = memory_of(psutil.Process(process.pid)), 0.0, threading.Event()
-
-        def watch() -> None:
-            nonlocal peak
-            while not done.wait(0.2):
-                peak = max(peak, memory_of(psutil.Process(process.pid)))
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        status = process.wait()
-        done.set()
-        watcher.join()
-        assert status == 0
-        return {"listed_mib": round(before * 1024), "peak_mib": round(peak * 1024)}
+        before = memory_of(psutil.Process(process.pid))
+        return {"listed_mib": round(before * 1024), "peak_mib": round(peak_of(process, every=0.2) * 1024)}
 
     benchmark.extra_info.update(benchmark.pedantic(decode, rounds=1))
     assert benchmark.extra_info["peak_mib"] > 0

@@ -20,12 +20,16 @@ XRAY = ["--data", str(XRAYS), "--image-size", "96", "--budget", "12", "--epochs"
 def run(flags: list[str], folder: Path) -> float:
     """Run the command; returns the peak of all its processes' memory in GiB (shared pages counted once)."""
     command = [sys.executable, str(ROOT / "run_bench.py"), *flags, "--cache", str(folder / "cache")]
-    process = subprocess.Popen([*command, "--output", str(folder)], stdout=subprocess.DEVNULL)
+    return peak_of(subprocess.Popen([*command, "--output", str(folder)], stdout=subprocess.DEVNULL), every=2.0)
+
+
+def peak_of(process: "subprocess.Popen[bytes]", every: float) -> float:
+    """Wait for ``process``; returns the peak of its and its children's memory in GiB, looked at ``every`` so many s."""
     peak, done = 0.0, threading.Event()
 
     def watch() -> None:
         nonlocal peak
-        while not done.wait(2.0):
+        while not done.wait(every):
             peak = max(peak, memory_of(psutil.Process(process.pid)))
 
     watcher = threading.Thread(target=watch)
