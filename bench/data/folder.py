@@ -58,7 +58,7 @@ def _folder_source(root: Path, patient_pattern: str | None) -> ImageSet:
         raise ConfigError(_why_empty(root))
     _refuse_names([image for image, *_ in rows], root)
     table = pd.DataFrame(rows, columns=["image", "label", "split", "size", "stamp"])
-    classes = check_classes(root, table["label"], "class folder")
+    classes = check_classes(root, {label for _, label, *_ in rows}, "class folder")
     _refuse_copies(root, table)
     ignored = [printable(folder) for folder in folders if split_folders and folder not in split_folders]
     return file_set(
@@ -66,7 +66,7 @@ def _folder_source(root: Path, patient_pattern: str | None) -> ImageSet:
         root,
         root,
         table,
-        table["stamp"].tolist(),
+        [one for *_, one in rows],
         classes=classes,
         patient_pattern=patient_pattern,
         others=others,
@@ -136,7 +136,7 @@ def _why_empty(root: Path) -> str:
 
 def _refuse_copies(root: Path, table: pd.DataFrame) -> None:
     """Refuse sets in which many an image lies in several class folders: that is how several labels are written."""
-    named = table.assign(name=[image.rsplit("/", 1)[-1] for image in table["image"]])
+    named = table.assign(name=[image.rsplit("/", 1)[-1] for image in table["image"].tolist()])
     alike = named.groupby(["split", "name", "size"])
     same = 0
     for _, group in named[alike["label"].transform("nunique") > 1].groupby(["split", "name", "size"]):

@@ -104,7 +104,8 @@ class Stored:
 
 def store_key(images: "ImageSet") -> str:
     """Hash of what decides the stored set: the names in order, and each file's size and modification time."""
-    listing = "\n".join(f"{name}\t{stamp}" for name, stamp in zip(images.table["image"], images.stamps, strict=True))
+    names = images.table["image"].tolist()
+    listing = "\n".join(f"{name}\t{stamp}" for name, stamp in zip(names, images.stamps, strict=True))
     named = images.synthetic or images.source == "medmnist"
     root = images.path if named else str(Path(images.path).resolve())
     return hashlib.blake2b(f"{FORMAT}\n{root}\n{listing}".encode(), digest_size=12).hexdigest()
@@ -202,8 +203,9 @@ def _read_facts(folder: Path) -> "pd.DataFrame":
 
 def _fingerprint(images: "ImageSet", facts: "pd.DataFrame") -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for name, label, content in zip(images.table["image"], images.table["label"], facts["content"], strict=True):
-        digest.update(f"{name}\t{label}\t{content}\n".encode())
+    columns = (images.table["image"], images.table["label"], facts["content"])
+    for row in zip(*(column.tolist() for column in columns), strict=True):  # a list is iterated far faster
+        digest.update(("\t".join(row) + "\n").encode())
     return digest.hexdigest()
 
 
