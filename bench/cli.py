@@ -433,15 +433,14 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     require_learnable(source.table, source.table["label"])
     if settings.splits is not None:
         take_over(settings.splits, source.table)
-    refused: list[ConfigError] = []
     stored = pipeline.decode_all(source, [], settings, screen)
-    content = audit(source, stored, settings, refused=refused.append).audit
-    screen.audit(content)
+    found = audit(source, stored, settings, strict=False)
+    screen.audit(found.audit)
     if json_file is not None:
-        write_json(json_file, content)
+        write_json(json_file, found.audit)
         screen.line(f"Audit: {json_file}")
-    if refused:
-        raise refused[0]
+    if found.splits.refused:
+        raise ConfigError(found.splits.refused)
     return 0
 
 

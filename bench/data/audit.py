@@ -1,6 +1,6 @@
 """The audit: what there is to know about a set before anything is trained on it, and the splits that follow from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def audit(
     stored: Stored,
     settings: RunSettings,
     taken: Path | None = None,
-    refused: Callable[[ConfigError], None] | None = None,
+    strict: bool = True,
 ) -> Audited:
     """Look at a decoded set from all sides, and split it.
 
@@ -95,10 +95,11 @@ def audit(
         stored: their facts.
         settings: of the run.
         taken: splits.csv of the run itself, when it is resumed.
-        refused: told why splits cannot be drawn; the audit then goes on with the given ones.
+        strict: whether to refuse a set for which no splits can be drawn; otherwise the audit goes on with the given
+            ones, and ``splits.refused`` says why.
 
     Raises:
-        ConfigError: if no image could be decoded; if splits cannot be drawn, and there is no ``refused``.
+        ConfigError: if no image could be decoded; if splits cannot be drawn and ``strict``.
     """
     facts = stored.facts
     problems = facts.index[facts["problem"] != ""]
@@ -111,9 +112,8 @@ def audit(
     try:
         table, report = draw_splits(source, settings, excluded, duplicates, taken)
     except ConfigError as error:
-        if refused is None:
+        if strict:
             raise
-        refused(error)
         table, report = undrawn(source, settings, excluded, duplicates)
         report.refused = str(error)
     working = facts.index[(facts["problem"] == "") & (table["split"] != "test")]
