@@ -1,6 +1,13 @@
 """Setting up the machine's devices: the one module that imports TensorFlow itself."""
 
 import os
+from pathlib import Path
+from typing import Any
+
+BFLOAT16_UNITS = "amx_bf16"
+"""The CPU feature that makes bfloat16 pay: matrix units for it. Without them it is emulated, or hardly faster."""
+BFLOAT16_CAPABILITY = (8, 0)
+"""The first NVIDIA compute capability with tensor cores for bfloat16 (Ampere)."""
 
 
 def quiet() -> None:
@@ -10,13 +17,18 @@ def quiet() -> None:
     os.environ.setdefault("GLOG_minloglevel", "3")
 
 
+def on_tensorflow() -> bool:
+    """Whether Keras runs on TensorFlow here."""
+    return os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+
+
 def set_up(threads: int | None) -> None:
     """Limit this process to ``threads`` CPU threads and let GPU memory grow as needed; call before the first model.
 
     Does nothing under another Keras backend, and nothing the second time.
     """
     quiet()
-    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    if not on_tensorflow():
         return
     import tensorflow as tf
 
@@ -31,3 +43,58 @@ def set_up(threads: int | None) -> None:
         tf.config.experimental.enable_tensor_float_32_execution(False)
     except RuntimeError:  # devices are in use already: set up before
         return
+
+
+def best_precision() -> str:
+    """``bfloat16`` where this process's device has matrix units for it, else ``float32``.
+
+    Measured in docs/performance.md: on a CPU with AMX every backbone gains; without, most stages lose.
+    """
+    gpus = []
+    if on_tensorflow():
+        import tensorflow as tf
+
+        gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    if gpus:
+        capable = all(tuple(gpu.get("compute_capability") or (0, 0)) >= BFLOAT16_CAPABILITY for gpu in gpus)
+        return "bfloat16" if capable else "float32"
+    return "bfloat16" if BFLOAT16_UNITS in _cpu_flags() else "float32"
+
+
+def _cpu_flags() -> set[str]:
+    """The features of the first CPU, as Linux names them; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def apply_adam(
+    variable: Any, slots: tuple[Any, Any], gradient: Any, rates: tuple[Any, Any, Any, Any], step: Any
+) -> None:
+    """One Adam step on a TensorFlow variable by TensorFlow's own fused operation, which passes over it once.
+
+    Args:
+        variable: float32 tf.Variable.
+        slots: its first and second moment, likewise.
+        gradient: of its shape.
+        rates: learning rate, beta 1, beta 2, epsilon.
+        step: number of this step, counted from 1.
+    """
+    import tensorflow as tf
+
+    learning_rate, beta_1, beta_2, epsilon = (tf.cast(rate, tf.float32) for rate in rates)
+    step = tf.cast(step, tf.float32)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=slots[0].handle,
+        v=slots[1].handle,
+        beta1_power=tf.pow(beta_1, step),
+        beta2_power=tf.pow(beta_2, step),
+        lr=learning_rate,
+        beta1=beta_1,
+        beta2=beta_2,
+        epsilon=epsilon,
+        grad=tf.cast(gradient, tf.float32),
+    )

@@ -1,37 +1,33 @@
 """The frozen-prefix cache: what the frozen layers make of every image, computed once and kept on disk.
 
 One entry is the output of one backbone's prefix, at one cut, for one view (a pre-drawn augmentation of a whole split).
-It lies in ``CACHE/features/KEY/`` as ``values.npy`` beside ``meta.json``, and appears by one rename when both
-are whole. Several processes may ask at once: a lock a pass sees to it that nothing is computed twice, and a
-process that finds a pass taken works on the next view meanwhile.
+Several processes may ask at once: a lock a pass sees to it that nothing is computed twice, and a process that finds a
+pass taken works on the next view meanwhile. What cannot be kept is computed at every read, of the same views and with
+the same rounding.
 """
 
 import contextlib
-import json
 import math
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
+import psutil
+from filelock import Timeout
 
-from bench.data.store import StoredImages
+from bench.cache import FeatureCache, NoRoom, create
+from bench.clock import Clock
 from bench.models.augmentation import Augmenter, Policy
 from bench.models.backbones import Backbone, boundary_cut
-from bench.models.weights import Weights, load_backbone
 from bench.seeds import stable_hash, stable_seed
+from bench.task import Task
 from bench.trial import N_STAGES
 
-FORMAT = 1
-ABANDONED_AFTER = 24 * 3600
-"""Seconds after which an entry in the making counts as left behind by a crash."""
+FORMAT = 2
 CHUNK = 64
 """Images a pass works on at a time; part of the key, for augmentation draws by the chunk."""
 EAGER_BYTES = 256 * 2**20
@@ -42,6 +38,8 @@ FLOAT16_LARGEST = 6.0e4
 FLOAT16_SMALL = 2.0**-10
 """A map is kept as float16 if no value exceeds the one and the median of the values other than 0 the other:
 below it float16 runs out of digits."""
+IN_MEMORY = 0.5
+"""Share of the free memory up to which views count as read from memory after their first epoch."""
 
 
 class Features(Protocol):
@@ -73,16 +71,35 @@ class StoredFeatures:
 
 @dataclass(frozen=True)
 class ComputedFeatures:
-    """Features of a view that is too large to keep: computed from the view's images at every read."""
+    """Features of a view that is not kept: computed from the view's images at every read.
 
-    images: npt.NDArray[np.uint8]
+    Attributes:
+        images: gives the view's images, uint8 array of shape (n_images, height, width, channels).
+        prefix: images -> features; None where the images themselves are the features.
+        dtype: what a stored view would be kept as.
+        shape: (n_images, ...).
+        clock: counts the seconds.
+    """
+
+    images: Callable[[], npt.NDArray[np.uint8]]
     prefix: Any
+    dtype: Any
     shape: tuple[int, ...]
+    clock: Clock
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """The values of ``rows``, through float16 as a stored view would give them."""
-        (values,) = _outputs(self.prefix, self.images[rows])
-        return (values.astype(np.float16) if _fits_float16(values) else values).astype(np.float32)
+        """The values of ``rows``, rounded as a stored view would give them."""
+        with self.clock("filling"):
+            return self._computed(rows)
+
+    def _computed(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        images = self.images()
+        if self.prefix is None:
+            return np.asarray(images[rows], dtype=np.float32)
+        parts = [_through(self.prefix, images[rows[start : start + CHUNK]])[0] for start in range(0, len(rows), CHUNK)]
+        values = np.concatenate(parts)
+        overflows = self.dtype == np.float16 and np.abs(values).max() > FLOAT16_LARGEST
+        return values if overflows else values.astype(self.dtype).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -100,115 +117,25 @@ class Pass:
         return {"amounts": self.policy.amounts(), "view": 0 if self.policy.identity else self.view}
 
 
-class FeatureCache:
-    """The folder of entries, held under a budget of bytes; the least recently used entries leave first."""
-
-    def __init__(self, folder: Path, budget: int) -> None:
-        self.folder = folder / "features"
-        self.budget = budget
-
-    def open(self, key: str) -> npt.NDArray[Any] | None:
-        """The values of entry ``key``, memory-mapped read-only, or None if there is no such entry."""
-        entry = self.folder / key
-        try:
-            os.utime(entry / "meta.json")
-            values: npt.NDArray[Any] = np.load(entry / "values.npy", mmap_mode="r")
-        except FileNotFoundError:
-            return None
-        return values
-
-    def has(self, key: str) -> bool:
-        """Whether entry ``key`` is there, whole."""
-        return (self.folder / key / "meta.json").is_file()
-
-    @contextlib.contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A folder for an entry in the making; removed at the end if it was not published."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".filling-", dir=self.folder))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def publish(self, made: Path, key: str, meta: Mapping[str, Any]) -> None:
-        """Turn the folder ``made``, which holds values.npy, into entry ``key``."""
-        (made / "meta.json").write_text(json.dumps(meta))
-        if not self.has(key):
-            _discard(self.folder / key)  # what a crash has left of an entry
-        with contextlib.suppress(OSError):  # another machine on a shared disk was faster: its entry is the same
-            made.rename(self.folder / key)
-
-    def lock(self, name: str) -> FileLock:
-        """A lock between processes."""
-        folder = self.folder / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{name}.lock")
-
-    def trim(self, keep: set[str]) -> None:
-        """Remove the least recently used entries, other than ``keep``, until the budget holds.
-
-        A process that still reads a removed entry keeps its pages until it lets go of them.
-        """
-        for left in self.folder.glob(".filling-*"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
-                    shutil.rmtree(left, ignore_errors=True)
-        found = []
-        for meta in self.folder.glob("[!.]*/meta.json"):
-            with contextlib.suppress(FileNotFoundError):
-                found.append((meta.stat().st_mtime, (meta.parent / "values.npy").stat().st_size, meta.parent))
-        total = sum(size for _, size, _ in found)
-        for _, size, entry in sorted(found):
-            if total <= self.budget:
-                break
-            if entry.name not in keep:
-                _discard(entry)
-                total -= size
-
-
-def _discard(entry: Path) -> None:
-    """Remove an entry: out of sight by one rename first, so that a crash leaves nothing half removed in its place."""
-    away = entry.with_name(f".filling-discarded-{entry.name}-{os.getpid()}")
-    with contextlib.suppress(OSError):
-        entry.rename(away)
-        shutil.rmtree(away, ignore_errors=True)
-
-
 class FrozenFeatures:
-    """Features of one data set under one set of weights, filled as they are asked for.
+    """Features of one task's images, filled as they are asked for.
 
     Args:
-        images: by backbone name, the stored set at that backbone's size.
-        rows: by split (``train``, ``val``), the row numbers that belong to it.
-        backbones: by name.
-        weights: the files the prefixes are loaded from.
-        cache: where entries live.
-        seed: of the run; decides the views.
-        likely_depths: unfreeze depths that other trials may ask for.
+        task: images, splits, backbones, weights, seed, cache and its budget, and the depths that trials may ask for.
+        clock: counts the seconds spent filling, tracing and waiting for other processes.
     """
 
-    def __init__(
-        self,
-        images: Mapping[str, StoredImages],
-        rows: Mapping[str, npt.NDArray[np.int64]],
-        backbones: Mapping[str, Backbone],
-        weights: Weights,
-        cache: FeatureCache,
-        seed: int,
-        likely_depths: Sequence[int] = (),
-    ) -> None:
-        self._images = images
-        self._rows = rows
-        self._backbones = backbones
-        self._weights = weights
-        self._cache = cache
-        self._seed = seed
-        self._likely = tuple(likely_depths)
+    def __init__(self, task: Task, clock: Clock | None = None) -> None:
+        self._task = task
+        self._cache = FeatureCache(task.cache, task.cache_bytes)
+        self._clock = clock or Clock()
         self._networks: dict[str, Any] = {}
         self._prefixes: dict[tuple[str, tuple[int, ...]], Any] = {}
-        self.seconds = 0.0
-        """Seconds this process has spent filling, waiting for another process included."""
+        self._seconds_an_image: dict[tuple[str, int], float] = {}
+        self._refused: dict[tuple[str, int], str] = {}
+        self._drawn_view: tuple[Pass | None, npt.NDArray[np.uint8]] = (None, np.empty(0, np.uint8))
+        self.notes: list[str] = []
+        """Why views were not kept, a sentence each."""
 
     def training_views(self, backbone: str, policy: Policy, depth: int, n_views: int) -> list[Features]:
         """The first ``n_views`` views of the training images at the boundary of ``depth`` (one for ``none``)."""
@@ -222,120 +149,200 @@ class FrozenFeatures:
     def network(self, backbone: str) -> Any:
         """The backbone with its pretrained weights, as a Keras model that nobody may train."""
         if backbone not in self._networks:
-            size, file = self._images[backbone].size, self._weights.files[backbone]
-            self._networks[backbone] = load_backbone(self._backbones[backbone], size, file)
+            with self._clock("start-up"):
+                self._networks[backbone] = self._task.load_network(backbone)
         return self._networks[backbone]
 
     def entry_bytes(self, backbone: str, split: str, depth: int) -> int:
         """Bytes that one view takes at the boundary of ``depth``."""
-        stored = self._images[backbone]
-        return boundary_bytes(self._backbones[backbone], stored.size, stored.channels, depth) * len(self._rows[split])
+        stored = self._task.images[backbone]
+        values = boundary_bytes(self._task.backbones[backbone], stored.size, stored.channels, depth)
+        wide = 2 if self._task.cache_dtype == "float32" and 0 < depth < IMAGES else 1
+        return values * wide * len(self._task.rows[split])
 
     def _views(self, passes: list[Pass], depth: int) -> list[Features]:
-        if (
-            depth != IMAGES
-            and self.entry_bytes(passes[0].backbone, passes[0].split, depth) * len(passes) > self._cache.budget
-        ):
-            self._fill(passes, (IMAGES,))
-            return [self._computed(one, depth) for one in passes]
+        place = (passes[0].backbone, depth)
+        if self._cache.budget and place not in self._refused:
+            try:
+                self._check_worth(passes, depth)
+                return self._stored(passes, depth)
+            except NoRoom as reason:
+                self._refused[place] = str(reason)
+                title = self._task.backbones[place[0]].title
+                self.notes.append(
+                    f"{title} at unfreeze depth {depth}: features are computed at every epoch, not kept, for {reason}"
+                )
+        return [self._computed(one, depth) for one in passes]
+
+    def _check_worth(self, passes: list[Pass], depth: int) -> None:
+        """Raise NoRoom where views cannot all be kept, or where reading them would cost more than computing them."""
+        backbone = passes[0].backbone
+        size = sum(self.entry_bytes(one.backbone, one.split, depth) for one in passes)
+        if size > self._cache.budget:
+            raise NoRoom(
+                f"they take {size / 1e9:.3g} GB and the cache may take {self._cache.budget / 1e9:.3g} (--cache-size)"
+            )
+        if depth in (0, IMAGES) or size < IN_MEMORY * psutil.virtual_memory().available:
+            return
+        image_bytes = size / sum(len(self._task.rows[one.split]) for one in passes)
+        speed = self._cache.bytes_per_second()
+        if not speed or image_bytes / speed < (computing := self._seconds_computing(backbone, depth)):
+            return
+        raise NoRoom(
+            f"reading them would take {1000 * image_bytes / speed:.2g} ms an image on this disk, and computing them "
+            f"takes {1000 * computing:.2g}"
+        )
+
+    def _seconds_computing(self, backbone: str, depth: int) -> float:
+        """Seconds an image that the prefix up to ``depth`` takes, measured once."""
+        if (backbone, depth) not in self._seconds_an_image:
+            images = np.asarray(self._task.images[backbone].open()[:CHUNK])
+            prefix = self._prefix(backbone, (depth,))
+            _through(prefix, images)
+            started = time.perf_counter()
+            _through(prefix, images)
+            self._seconds_an_image[backbone, depth] = (time.perf_counter() - started) / CHUNK
+        return self._seconds_an_image[backbone, depth]
+
+    def _stored(self, passes: list[Pass], depth: int) -> list[Features]:
         while True:
-            self._fill(passes, (depth,))
+            self._fill(passes, depth)
             opened = [self._cache.open(self._key(one, depth)) for one in passes]
-            if all(values is not None for values in opened):  # else another process has just trimmed the cache
+            if all(values is not None for values in opened):  # else another process has just made room for its own
                 return [StoredFeatures(values) for values in opened if values is not None]
 
     def _computed(self, one: Pass, depth: int) -> Features:
-        images = self._cache.open(self._key(one, IMAGES))
-        if images is None:
-            images = self._draw_all(one)
+        kept = self._cache.open(self._key(one, depth)) if self._cache.budget else None
+        if kept is not None:
+            return StoredFeatures(kept)
+        n_images, stored = len(self._task.rows[one.split]), self._task.images[one.backbone]
+        if depth == IMAGES:
+            shape = (n_images, stored.size, stored.size, stored.channels)
+            return ComputedFeatures(lambda: self._images(one), None, np.uint8, shape, self._clock)
         prefix = self._prefix(one.backbone, (depth,))
-        return ComputedFeatures(images, prefix, (len(images), *prefix.outputs[0].shape[1:]))
+        rows = self._task.rows[one.split][:CHUNK]
+        with self._clock.first(("prefix", one.backbone, depth), "filling"):
+            first = _through(prefix, np.asarray(stored.open()[rows]))[0]
+        dtype = self._kept_dtype(depth, first)
+        return ComputedFeatures(lambda: self._images(one), prefix, dtype, (n_images, *first.shape[1:]), self._clock)
 
-    def _draw_all(self, one: Pass) -> npt.NDArray[np.uint8]:
-        return np.concatenate(list(self._drawn(one)))
+    def _images(self, one: Pass) -> npt.NDArray[np.uint8]:
+        """The images of a view that is not kept; those of the view that was asked for last stay in memory."""
+        if self._drawn_view[0] != one:
+            self._drawn_view = (None, np.empty(0, np.uint8))  # gone before the next ones are drawn
+            self._drawn_view = (one, np.concatenate(list(self._drawn(one))))
+        return self._drawn_view[1]
 
     def _key(self, one: Pass, depth: int) -> str:
-        backbone, stored = self._backbones[one.backbone], self._images[one.backbone]
-        rows = self._rows[one.split]
+        task = self._task
+        backbone, stored = task.backbones[one.backbone], task.images[one.backbone]
         frozen = depth != IMAGES
         return stable_hash(
             FORMAT,
             stored.fingerprint,
-            stable_hash(rows.tolist()),
+            stable_hash(task.rows[one.split].tolist()),
             (stored.size, stored.channels),
             one.drawn,
-            None if one.policy.identity else (self._seed, CHUNK),
-            (boundary_cut(backbone, depth), asdict(backbone.preprocessing), self._weights.sha256[one.backbone], depth)
+            None if one.policy.identity else (task.seed, CHUNK),
+            (boundary_cut(backbone, depth), asdict(backbone.preprocessing), task.weights.sha256[one.backbone], depth)
             if frozen
             else None,
+            (task.precision, task.cache_dtype) if frozen else None,
         )
 
-    def _wanted(self, one: Pass, depth: int) -> tuple[int, ...]:
-        """The boundaries to keep from one pass: what was asked for, and what is cheap to keep along the way."""
+    def _extras(self, one: Pass, depth: int) -> tuple[int, ...]:
+        """The boundaries to keep from one pass beside ``depth``: what other trials may ask for, if it is small."""
         if depth == IMAGES:
-            return (IMAGES,)
-        likely = tuple(d for d in self._likely if d != IMAGES and d > 0)
-        if sum(self.entry_bytes(one.backbone, one.split, d) for d in likely) <= EAGER_BYTES:
-            return tuple(sorted({0, depth, *likely}))
-        return tuple(sorted({0, depth}))
+            return ()
+        likely = {d for d in self._task.depths if d not in (0, IMAGES)}
+        if sum(self.entry_bytes(one.backbone, one.split, d) for d in likely) > EAGER_BYTES:
+            likely = set()
+        stored = self._task.images[one.backbone]
+        shared = bool(self._task.depths) and sum(other == stored for other in self._task.images.values()) > 1
+        drawn = {IMAGES} if shared and not one.policy.identity else set()
+        return tuple(sorted(({0} | likely | drawn) - {depth}))
 
-    def _fill(self, passes: list[Pass], depths: Sequence[int]) -> None:
+    def _fill(self, passes: list[Pass], depth: int) -> None:
         """Compute what is missing of ``passes``, first what no other process is at, then what is left."""
-        started = time.perf_counter()
-        pending = [one for one in passes if not all(self._cache.has(self._key(one, depth)) for depth in depths)]
-        if not pending:
-            return
+        pending = [one for one in passes if not self._cache.has(self._key(one, depth))]
+        keep = {self._key(one, depth) for one in passes}
         for blocking in (False, True):
             for one in list(pending):
                 lock = self._cache.lock(stable_hash(self._key(one, IMAGES), one.backbone))
-                try:
-                    with lock.acquire(timeout=-1 if blocking else 0):
-                        self._fill_one(one, depths)
-                    pending.remove(one)
-                except Timeout:
-                    continue
-        self._cache.trim(keep={self._key(one, depth) for one in passes for depth in depths})
-        self.seconds += time.perf_counter() - started
+                with contextlib.ExitStack() as stack:
+                    try:
+                        with self._clock("waiting"):
+                            stack.enter_context(lock.acquire(timeout=-1 if blocking else 0))
+                    except Timeout:
+                        continue
+                    with self._clock("filling"):
+                        self._fill_one(one, depth, keep)
+                pending.remove(one)
 
-    def _fill_one(self, one: Pass, depths: Sequence[int]) -> None:
-        missing = [depth for depth in depths if not self._cache.has(self._key(one, depth))]
-        if not missing:
+    def _fill_one(self, one: Pass, depth: int, keep: set[str]) -> None:
+        """One pass; it emits ``depth`` and what else there is room for.
+
+        Raises:
+            NoRoom: if there is no room for ``depth`` itself.
+        """
+        if self._cache.has(self._key(one, depth)):
             return
-        wanted = sorted({d for depth in missing for d in self._wanted(one, depth)})
-        wanted = [depth for depth in wanted if not self._cache.has(self._key(one, depth))]
-        frozen = tuple(depth for depth in wanted if depth != IMAGES)
-        prefix = self._prefix(one.backbone, frozen) if frozen else None
-        n_images = len(self._rows[one.split])
+        boundaries = [b for b in (depth, *self._extras(one, depth)) if not self._cache.has(self._key(one, b))]
         with contextlib.ExitStack() as stack:
-            folders = {depth: stack.enter_context(self._cache.scratch()) for depth in wanted}
+            folders: dict[int, Path] = {}
             arrays: dict[int, npt.NDArray[Any]] = {}
             start = 0
-            for images in self._drawn(one):
-                outputs: dict[int, npt.NDArray[Any]] = {IMAGES: images} if IMAGES in wanted else {}
-                if prefix is not None:
+            for outputs in self._pass_through(one, tuple(sorted(boundaries))):
+                for boundary in boundaries if start == 0 else []:
+                    values = outputs[boundary]
+                    dtype = self._kept_dtype(boundary, values)
+                    shape = (len(self._task.rows[one.split]), *values.shape[1:])
+                    try:
+                        scratch = self._cache.scratch(math.prod(shape) * np.dtype(dtype).itemsize, keep)
+                        folders[boundary] = stack.enter_context(scratch)
+                        arrays[boundary] = create(folders[boundary] / "values.npy", dtype, shape)
+                    except NoRoom:
+                        if boundary == depth:
+                            raise
+                for boundary in arrays:
+                    values = outputs[boundary]
+                    if arrays[boundary].dtype == np.float16 and np.abs(values).max() > FLOAT16_LARGEST:
+                        arrays[boundary] = _widened(arrays[boundary], folders[boundary])
+                    arrays[boundary][start : start + len(values)] = values
+                start += len(outputs[depth])
+            for boundary in list(arrays):
+                arrays.pop(boundary).flush()  # type: ignore[attr-defined]
+                meta = {"backbone": one.backbone, "split": one.split, "depth": boundary, **one.drawn}
+                self._cache.publish(folders[boundary], self._key(one, boundary), meta)
+
+    def _pass_through(self, one: Pass, boundaries: tuple[int, ...]) -> Iterator[dict[int, npt.NDArray[Any]]]:
+        """The outputs at ``boundaries``, chunk by chunk."""
+        frozen = tuple(depth for depth in boundaries if depth != IMAGES)
+        prefix = self._prefix(one.backbone, frozen) if frozen else None
+        for images in self._drawn(one):
+            outputs: dict[int, npt.NDArray[Any]] = {IMAGES: images} if IMAGES in boundaries else {}
+            if prefix is not None:
+                with self._clock.first(("prefix", one.backbone, frozen), "filling"):
                     outputs.update(zip(frozen, _through(prefix, images), strict=True))
-                for depth, values in outputs.items():
-                    if depth not in arrays:
-                        arrays[depth] = np.lib.format.open_memmap(
-                            folders[depth] / "values.npy",
-                            mode="w+",
-                            dtype=_kept_dtype(depth, values),
-                            shape=(n_images, *values.shape[1:]),
-                        )
-                    if arrays[depth].dtype == np.float16 and np.abs(values).max() > FLOAT16_LARGEST:
-                        arrays[depth] = _widened(arrays[depth], folders[depth])
-                    arrays[depth][start : start + len(images)] = values
-                start += len(images)
-            for depth, folder in folders.items():
-                arrays.pop(depth).flush()  # type: ignore[attr-defined]
-                meta = {"backbone": one.backbone, "split": one.split, "depth": depth, **one.drawn}
-                self._cache.publish(folder, self._key(one, depth), meta)
+            yield outputs
+
+    def _kept_dtype(self, depth: int, values: npt.NDArray[Any]) -> type[np.generic]:
+        """Pooled features and what leaves float16's range stay float32."""
+        if depth == IMAGES:
+            return np.uint8
+        half = self._task.cache_dtype == "float16" and depth > 0 and _fits_float16(values)
+        return np.float16 if half else np.float32
 
     def _drawn(self, one: Pass) -> Iterator[npt.NDArray[np.uint8]]:
-        """The view's images, chunk by chunk; the same whenever it is drawn."""
-        augment = Augmenter(one.policy, stable_seed("view", self._seed, one.drawn))
-        images = self._images[one.backbone].open()
-        rows = self._rows[one.split]
+        """The view's images, chunk by chunk; the same whenever they are drawn."""
+        drawn = self._cache.open(self._key(one, IMAGES)) if self._cache.budget and not one.policy.identity else None
+        if drawn is not None:  # for another backbone of the same size
+            for start in range(0, len(drawn), CHUNK):
+                yield np.asarray(drawn[start : start + CHUNK])
+            return
+        augment = Augmenter(one.policy, stable_seed("view", self._task.seed, one.drawn))
+        images = self._task.images[one.backbone].open()
+        rows = self._task.rows[one.split]
         for start in range(0, len(rows), CHUNK):
             yield augment(np.asarray(images[rows[start : start + CHUNK]]))
 
@@ -343,22 +350,19 @@ class FrozenFeatures:
         from bench.models.assemble import prefix_model
 
         if (backbone, depths) not in self._prefixes:
-            row, stored = self._backbones[backbone], self._images[backbone]
+            row, stored = self._task.backbones[backbone], self._task.images[backbone]
             network = self.network(backbone)
             self._prefixes[backbone, depths] = prefix_model(row, network, stored.size, stored.channels, depths)
         return self._prefixes[backbone, depths]
 
 
 def _through(prefix: Any, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
-    """The outputs of ``prefix``; a short last chunk is filled up, because another shape would be traced anew."""
-    filled = np.concatenate([images, np.repeat(images[-1:], CHUNK - len(images), axis=0)])
-    return [values[: len(images)] for values in _outputs(prefix, filled)]
-
-
-def _outputs(prefix: Any, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:
-    """All outputs of ``prefix``; Keras takes a list of one output apart."""
-    found = prefix.predict_on_batch(images)
-    return [np.asarray(values) for values in (found if isinstance(found, list | tuple) else [found])]
+    """All outputs of ``prefix``; a short chunk is filled up to half a chunk or a whole, for others would be traced."""
+    full = CHUNK if len(images) > CHUNK // 2 else CHUNK // 2
+    filled = np.concatenate([images, np.repeat(images[-1:], full - len(images), axis=0)])
+    found = prefix.predict_on_batch(filled)
+    outputs = found if isinstance(found, list | tuple) else [found]  # Keras takes a list of one output apart
+    return [np.asarray(values)[: len(images)] for values in outputs]
 
 
 def boundary_bytes(backbone: Backbone, size: int, channels: int, depth: int) -> int:
@@ -376,17 +380,10 @@ def _fits_float16(values: npt.NDArray[Any]) -> bool:
     return not sizes.size or bool(sizes.max() <= FLOAT16_LARGEST and np.median(sizes) >= FLOAT16_SMALL)
 
 
-def _kept_dtype(depth: int, values: npt.NDArray[Any]) -> type[np.generic]:
-    """Pooled features and what leaves float16's range stay float32."""
-    if depth == IMAGES:
-        return np.uint8
-    return np.float16 if depth > 0 and _fits_float16(values) else np.float32
-
-
 def _widened(array: npt.NDArray[Any], folder: Path) -> npt.NDArray[Any]:
     """A float32 copy of a half-filled float16 map, in its place."""
     path = folder / "wide.npy"
-    wide: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=array.shape)
+    wide = create(path, np.float32, array.shape)
     for start in range(0, len(array), CHUNK):
         wide[start : start + CHUNK] = array[start : start + CHUNK]
     path.replace(folder / "values.npy")

@@ -34,7 +34,7 @@ from bench.models.backbones import get_backbone
 from bench.models.export import predict_file
 from bench.models.weights import Weights, resolve_weights
 from bench.request import Request, check_disk, check_output, expected_seconds
-from bench.results import TrialLog
+from bench.results import TrialLog, activities
 from bench.rundir import RunDir, atomic_path, write_json, write_text
 from bench.screen import Screen, describe_config, duration
 from bench.settings import RunSettings
@@ -78,13 +78,16 @@ class Run:
             if self.run.run.exists():
                 stack.enter_context(self._alone())
             disk = check_disk(request)
+            started = time.perf_counter()
             self._workers = workers.start(settings.jobs, settings.address)
             self._weights = self._resolve_weights()
+            starting = time.perf_counter() - started
             self._examine()
             if not self.run.run.exists():
                 check_output(self.run, settings.cache)
                 self._create()
                 stack.enter_context(self._alone())
+            self._add_seconds("start", starting)
             self._announce(disk)
             self._data()
             self._search()
@@ -123,16 +126,18 @@ class Run:
     def _stage(self, name: str) -> Iterator[None]:
         """Time a stage, and mark it as finished when its files are whole."""
         started = time.perf_counter()
-
-        def note(content: dict[str, Any]) -> None:
-            spent = content.setdefault("seconds", {})
-            spent[name] = round(spent.get(name, 0.0) + time.perf_counter() - started, 3)
-
         try:
             yield
         finally:  # what an interrupted stage took counts too
-            self.run.update_run(note)
+            self._add_seconds(name, time.perf_counter() - started)
         self.run.finish(name)
+
+    def _add_seconds(self, name: str, seconds: float) -> None:
+        def note(content: dict[str, Any]) -> None:
+            spent = content.setdefault("seconds", {})
+            spent[name] = round(spent.get(name, 0.0) + seconds, 3)
+
+        self.run.update_run(note)
 
     def _resolve_weights(self) -> Weights:
         """The weights of the run; a resumed run gets the very ones that it began with.
@@ -305,7 +310,23 @@ class Run:
             cache=settings.cache.absolute(),
             cache_bytes=settings.cache_size,
             depths=request.space.depths,
+            precision=self._precision(),
         )
+
+    def _precision(self) -> str:
+        """What this run computes in; a resumed run keeps what it began with, for its scores must compare."""
+        content = self.run.read_run()
+        known = content.get("precision")
+        if known is None:
+            wanted, found = self.request.settings.precision, self._workers
+            assert found is not None
+            known = workers.run_alone(found, workers.best_precision) if wanted == "auto" else wanted
+
+            def note(content: dict[str, Any]) -> None:
+                content["precision"] = known
+
+            self.run.update_run(note)
+        return str(known)
 
     def _search(self) -> None:
         from bench.search.plan import make_plan
@@ -328,12 +349,13 @@ class Run:
         for note in plan.notes:
             self.screen.line(f"  note: {note}")
         assert self._workers is not None
+        task = self._task()
         workers.release_alone()
         with self._stage("search"):
             with self.screen.search(self.metric, settings.budget, log.records) as watcher:
                 stopped_by = run_search(
                     space=self.request.space,
-                    task=self._task(),
+                    task=task,
                     workers=self._workers,
                     run=self.run,
                     log=log,
@@ -369,9 +391,11 @@ class Run:
         found = self._workers
 
         def retrain(config: TrialConfig, seed: int, checkpoint: Path, model: Path) -> Any:
-            return workers.run_alone(
+            result = workers.run_alone(
                 found, workers.retrain, task, config, seed, checkpoint.absolute(), model.absolute()
             )
+            self._add_seconds("checkpoints", result.spent.get("checkpoints", 0.0))
+            return result
 
         def ended(row: Mapping[str, Any]) -> None:
             if row["state"] == "failed":
@@ -512,6 +536,12 @@ class Run:
         from bench.report.html import render
 
         started = time.perf_counter()
+        records = TrialLog.load(self.run).records
+
+        def went(content: dict[str, Any]) -> None:
+            content["activities"] = activities(records, content["seconds"], content["hardware"]["jobs"])
+
+        self.run.update_run(went)
         render(self.run)
 
         def note(content: dict[str, Any]) -> None:

@@ -6,12 +6,13 @@ happened cannot be built, neither from a training run nor from a file.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
 from bench.metrics import METRICS, Metric
 from bench.rundir import RunDir, write_table
@@ -37,6 +38,7 @@ class TrialRecord:
         epochs: number of epochs trained.
         seconds: that the trial took.
         elapsed: seconds from the start of the search to the trial's end, pauses between resumed runs left out.
+        spent: seconds by activity (`bench.clock.ACTIVITIES`); what is left of ``seconds`` was spent between them.
     """
 
     trial: int
@@ -49,6 +51,7 @@ class TrialRecord:
     epochs: int
     seconds: float
     elapsed: float
+    spent: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         failed = self.state == "failed"
@@ -83,6 +86,7 @@ class TrialRecord:
             **{f"metric_{name}": (self.metrics or {}).get(name) for name in METRICS},
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
+            **{column(name): round(self.spent[name], 3) if name in self.spent else None for name in ACTIVITIES},
             "seconds": round(self.seconds, 3),
             "elapsed": round(self.elapsed, 3),
         }
@@ -108,6 +112,7 @@ class TrialRecord:
             epochs=int(given["epochs"]),
             seconds=float(given["seconds"]),
             elapsed=float(given["elapsed"]),
+            spent={name: float(given[column(name)]) for name in ACTIVITIES if given.get(column(name)) is not None},
         )
 
 
@@ -216,6 +221,34 @@ class TrialLog:
             if backbone in (None, record.config.backbone) and origin in (None, record.origin)
         ]
         return min(wanted, key=lambda record: (*rank(metric, record.metrics or {}), record.trial), default=None)
+
+
+def activities(records: Sequence[TrialRecord], seconds: Mapping[str, float], jobs: int) -> dict[str, float]:
+    """Where a run's wall-clock time went: seconds by activity, which add up to the stages' own.
+
+    What several workers do at once counts as the share of it that one machine-second holds.
+
+    Args:
+        records: all trials.
+        seconds: wall-clock seconds by stage; ``start`` is what came before the data.
+        jobs: trials at a time.
+    """
+    spent = {name: sum(record.spent.get(name, 0.0) for record in records) / jobs for name in ACTIVITIES}
+    trials = sum(record.seconds for record in records if record.spent) / jobs
+    search = seconds.get("search", 0.0)
+    between = max(0.0, trials - sum(spent.values()))
+    idle = max(0.0, search - trials)
+    found = {
+        **spent,
+        "start-up": spent["start-up"] + seconds.get("start", 0.0),
+        "decoding": seconds.get("data", 0.0),
+        "waiting": spent["waiting"] + idle,
+        "other": between,
+        "checkpoints": seconds.get("checkpoints", 0.0),
+        "finalists": max(0.0, seconds.get("finalists", 0.0) - seconds.get("checkpoints", 0.0)),
+        "evaluation": seconds.get("evaluation", 0.0),
+    }
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 EPOCH_COLUMNS = ["trial", "finalist", "phase", "epoch", "loss", *(f"metric_{name}" for name in METRICS), "seconds"]

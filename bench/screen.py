@@ -189,6 +189,10 @@ class SearchDisplay:
         if not self._screen.console.is_terminal:
             self._screen.line(self._one_line(record))
 
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+        self._screen.line(f"  note: {text}")
+
     def close(self) -> None:
         """End the display."""
         if self._live.is_started:

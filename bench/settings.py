@@ -44,7 +44,9 @@ class RunSettings(BaseModel):
         no_test: leave the test split sealed.
         output: folder of run folders.
         cache: folder of decoded images and features.
-        cache_size: bytes the features may take.
+        cache_size: bytes the features may take; 0 keeps none.
+        precision: what backbones compute in while they are trained; ``auto`` takes bfloat16 where it is faster. Files
+            are exported, and finalists scored, in float32.
         address: of a Ray cluster to join; None starts Ray on this machine.
     """
 
@@ -77,7 +79,8 @@ class RunSettings(BaseModel):
     no_test: bool = False
     output: Path = Path("reports")
     cache: Path
-    cache_size: PositiveInt = 20 * 10**9
+    cache_size: Annotated[int, Field(ge=0)] = 20 * 10**9
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     address: str | None = None
 
     @field_validator("name")
@@ -146,10 +149,9 @@ def parse_bytes(text: str) -> int:
     """Bytes in ``500M``, ``20G``, ``1T`` (powers of 1000) or a plain number.
 
     Raises:
-        ConfigError: for anything else, and for 0.
+        ConfigError: for anything else.
     """
     match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
-    total = int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " ")) if match else 0
-    if total <= 0:
-        raise ConfigError(f"--cache-size takes a size above 0 such as 500M or 20G, but got {text!r}.")
-    return total
+    if not match:
+        raise ConfigError(f"--cache-size takes a size such as 500M or 20G, or 0 to keep nothing, but got {text!r}.")
+    return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from bench.data.store import StoredImages
 from bench.models.augmentation import Policy
 from bench.models.backbones import Backbone
-from bench.models.weights import Weights
+from bench.models.weights import Weights, load_backbone
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,11 @@ class Task:
         views: pre-drawn augmentations of the training images.
         seed: of the run.
         cache: folder of the cache.
-        cache_bytes: budget of the feature cache.
+        cache_bytes: budget of the feature cache; 0 keeps nothing, features are computed at every read.
         depths: unfreeze depths that the space can ask for.
+        precision: what backbones compute in while they are trained, ``float32`` or ``bfloat16``; heads and weights
+            are float32 in either case.
+        cache_dtype: what maps are kept as, ``float16`` (where their values fit) or ``float32``.
     """
 
     images: Mapping[str, StoredImages]
@@ -50,3 +54,10 @@ class Task:
     cache: Path
     cache_bytes: int
     depths: tuple[int, ...] = ()
+    precision: str = "float32"
+    cache_dtype: str = "float16"
+
+    def load_network(self, backbone: str, precision: str | None = None) -> Any:
+        """A backbone with its pretrained weights, as a Keras model that computes in ``precision``, else the task's."""
+        size, file = self.images[backbone].size, self.weights.files[backbone]
+        return load_backbone(self.backbones[backbone], size, file, precision or self.precision)

@@ -14,28 +14,34 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from bench.clock import Clock
 from bench.errors import TrialFailed
-from bench.features import FeatureCache, Features, FrozenFeatures, StoredFeatures
+from bench.features import Features, FrozenFeatures, StoredFeatures
 from bench.metrics import Metric, evaluate, get_metric
 from bench.models import assemble
 from bench.models.augmentation import Augmenter, Policy
 from bench.models.backbones import Backbone
-from bench.models.weights import load_backbone
+from bench.models.stepping import FusedAdam, train_steps
 from bench.seeds import stable_seed
 from bench.task import Task
 from bench.trial import EpochRecord, TrialConfig, TrialResult
 
 PREDICT_BATCH = 128
+BLOCK_BYTES = 16 * 2**20
+MOST_STEPS = 64
+"""Batches are handed to the model in blocks of so many steps and bytes: a step on pooled features takes less time than
+calling it from Python."""
 SMALLEST_SPREAD = 0.01
 """Standardisation never divides by less than this share of the median standard deviation: a feature that is
 constant on the clean training images (a dead unit) would explode on augmented ones."""
 
 
 class Batches:
-    """Shuffled batches of one epoch after another; epoch e reads view e mod V.
+    """Shuffled batches of one epoch after another, in blocks of several; epoch e reads view e mod V.
 
-    All batches have one shape, for another would be traced anew: a last batch that is short is filled up with images
-    of weight 0, and its own images weigh as much as in a batch of their number. Nothing is dropped.
+    All batches have one shape, and all blocks too, for another would be traced anew: a last batch that is short is
+    filled up with images of weight 0, and its own images weigh as much as in a batch of their number. Nothing is
+    dropped. A last block that is short says how many of its batches count.
 
     Args:
         views: the training features, one entry a view.
@@ -58,18 +64,30 @@ class Batches:
         self._weights = weights
         self._batch_size = min(batch_size, len(targets))
         self._seed = seed
+        batch_bytes = 4 * self._batch_size * math.prod(views[0].shape[1:])
+        steps = math.ceil(len(targets) / self._batch_size)
+        self._steps = max(1, min(MOST_STEPS, BLOCK_BYTES // batch_bytes, steps))
 
     def epoch(self, number: int) -> Iterator[tuple[npt.NDArray[np.float32], ...]]:
-        """(features, targets, weights) of each batch of epoch ``number``, counted from 0."""
-        n_images, size = len(self._targets), self._batch_size
-        order = np.random.default_rng([self._seed, number]).permutation(n_images)
+        """(features, targets, weights) of each block of epoch ``number``, counted from 0.
+
+        Shapes are (n_steps, batch, ...); a short last block ends in batches whose weights are all 0.
+        """
+        size = self._batch_size
+        order = np.random.default_rng([self._seed, number]).permutation(len(self._targets))
         view = self._views[number % len(self._views)]
-        for start in range(0, n_images, size):
-            rows = np.sort(order[start : start + size])
-            filled = np.concatenate([rows, np.full(size - len(rows), rows[0])])
-            weights = self._weights[filled] * (size / len(rows))
-            weights[len(rows) :] = 0.0
-            yield view.take(filled), self._targets[filled], weights
+        for first in range(0, len(order), size * self._steps):
+            block = order[first : first + size * self._steps]
+            rows = np.full((self._steps, size), block[0])
+            weights = np.zeros((self._steps, size), np.float32)
+            for step, start in enumerate(range(0, len(block), size)):
+                own = np.sort(block[start : start + size])
+                rows[step], rows[step, : len(own)] = own[0], own
+                weights[step, : len(own)] = self._weights[own] * (size / len(own))
+            count = math.ceil(len(block) / size)
+            used = view.take(rows[:count].ravel()).reshape(count, size, *view.shape[1:])
+            features = np.concatenate([used, np.zeros((self._steps - count, *used.shape[1:]), np.float32)])
+            yield (used if count == self._steps else features), self._targets[rows], weights
 
 
 def predict(model: Any, features: Features) -> npt.NDArray[np.float32]:
@@ -82,7 +100,7 @@ def predict(model: Any, features: Features) -> npt.NDArray[np.float32]:
     return np.concatenate(parts)[:n_images]
 
 
-def fit(model: Any, batches: Batches, epochs: int, callbacks: Sequence[Any]) -> None:
+def fit(model: Any, batches: Batches, epochs: int, callbacks: Sequence[Any], clock: Clock, activity: str) -> None:
     """Train ``model`` for at most ``epochs`` epochs under Keras's callbacks.
 
     Not ``model.fit``: its threads fetch the next epoch's first batches before the present one has ended, so an image
@@ -94,10 +112,12 @@ def fit(model: Any, batches: Batches, epochs: int, callbacks: Sequence[Any]) -> 
     for epoch in range(epochs):
         told.on_epoch_begin(epoch)
         total, images = 0.0, 0
-        for features, targets, weights in batches.epoch(epoch):
-            logs = model.train_on_batch(features, targets, sample_weight=weights, return_dict=True)
-            own = int(np.count_nonzero(weights))
-            total, images = total + own * float(logs["loss"]), images + own
+        with clock(activity):
+            for features, targets, weights in batches.epoch(epoch):
+                count = int(weights.any(axis=1).sum())
+                with clock.first(("train", id(model)), activity):
+                    total += train_steps(model, features, targets, weights, count)
+                images += int(np.count_nonzero(weights))
         told.on_epoch_end(epoch, {"loss": total / images})
         if model.stop_training:
             break
@@ -109,9 +129,18 @@ class Progress:
     """The epochs of one trial so far, and its best."""
 
     metric: Metric
+    clock: Clock = field(default_factory=Clock)
     started: float = field(default_factory=time.perf_counter)
     epochs: list[EpochRecord] = field(default_factory=list)
     best: EpochRecord | None = None
+
+    def __post_init__(self) -> None:
+        self._before = self.clock.read()
+
+    def spent(self) -> dict[str, float]:
+        """Seconds by activity since the trial began."""
+        now = self.clock.read()
+        return {activity: seconds - self._before.get(activity, 0.0) for activity, seconds in now.items()}
 
     def start_phase(self) -> None:
         """Forget the best: only the last phase decides a trial's score."""
@@ -128,7 +157,8 @@ class Progress:
         """What the trial reached."""
         if self.best is None:
             raise TrialFailed("no epoch was finished")
-        return TrialResult(self.best.epoch, self.best.metrics, tuple(self.epochs), time.perf_counter() - self.started)
+        seconds = time.perf_counter() - self.started
+        return TrialResult(self.best.epoch, self.best.metrics, tuple(self.epochs), seconds, self.spent())
 
 
 class Validate(keras.callbacks.Callback):  # type: ignore[misc]
@@ -143,10 +173,12 @@ class Validate(keras.callbacks.Callback):  # type: ignore[misc]
         labels: npt.NDArray[np.int64],
         phase: str,
         progress: Progress,
+        clock: Clock,
         report: Callable[[Progress], None] | None = None,
         model: Any = None,
     ) -> None:
         super().__init__()
+        self._clock = clock
         self._features = features
         self._labels = labels
         self._phase = phase
@@ -169,10 +201,13 @@ class Validate(keras.callbacks.Callback):  # type: ignore[misc]
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             raise TrialFailed(f"the loss became {loss} in {self._phase} epoch {epoch + 1}")
-        scores = predict(self._scored or self.model, self._features)
+        model = self._scored or self.model
+        with self._clock.first(("predict", id(model)), "validation"):
+            scores = predict(model, self._features)
         if not np.isfinite(scores).all():
             raise TrialFailed(f"a predicted probability is not finite after {self._phase} epoch {epoch + 1}")
-        metrics = evaluate(self._labels, scores)
+        with self._clock("validation"):
+            metrics = evaluate(self._labels, scores)
         logs.update({f"val_{name}": value for name, value in metrics.items()})
         self._progress.add(EpochRecord(self._phase, number, loss, metrics, time.perf_counter() - self._started))
         if self._report:
@@ -185,18 +220,12 @@ class Trainer:
     def __init__(self, task: Task) -> None:
         self.task = task
         self._metric = get_metric(task.metric)
-        self._features = FrozenFeatures(
-            task.images,
-            task.rows,
-            task.backbones,
-            task.weights,
-            FeatureCache(task.cache, task.cache_bytes),
-            task.seed,
-            task.depths,
-        )
+        self.clock = Clock()
+        self._features = FrozenFeatures(task, self.clock)
         self._heads: dict[str, Any] = {}
         self._suffixes: dict[tuple[str, int], Any] = {}
-        self._networks: dict[str, Any] = {}
+        self._pretrained: dict[str, list[npt.NDArray[Any]]] = {}
+        self._changed: set[str] = set()
         self._standards: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
         counts = np.bincount(task.labels["train"], minlength=task.n_classes)
         self._class_weights = (counts.sum() / (task.n_classes * np.maximum(counts, 1))).astype(np.float32)
@@ -211,9 +240,10 @@ class Trainer:
         Raises:
             TrialFailed: if the loss leaves the finite numbers or memory runs out.
         """
-        progress = Progress(self._metric)
+        progress = Progress(self._metric, clock=self.clock)
         seed = stable_seed("trial", self.task.seed, config.key)
         with out_of_memory_fails():
+            self._restore(config.backbone)
             warm_up = config.unfreeze_depth > 0
             self._train_head(config, seed, progress, None if warm_up else report)
             if warm_up:
@@ -240,8 +270,9 @@ class Trainer:
         """
         task = self.task
         backbone, stored = task.backbones[config.backbone], task.images[config.backbone]
-        progress = Progress(self._metric)
+        progress = Progress(self._metric, clock=self.clock)
         with out_of_memory_fails():
+            self._restore(config.backbone)
             keras.utils.set_random_seed(seed)
             if config.unfreeze_depth > 0:
                 head_weights = self._train_head(config, seed, progress, None).get_layer("probabilities").get_weights()
@@ -250,35 +281,63 @@ class Trainer:
             else:
                 head_weights = self._initial_head(backbone, seed)
                 phase, learning_rate = "head", config.learning_rate
-            network = load_backbone(backbone, stored.size, task.weights.files[config.backbone])
-            mean, variance = self._standardisation(config.backbone)
-            model = assemble.full_model(
-                backbone, network, stored.size, stored.channels, task.n_classes, mean, variance, config.dropout, seed
-            )
-            model.get_layer("probabilities").set_weights(head_weights)
+            model, network = self._full_model(config, seed, head_weights, task.precision)
+            scored, scored_network = model, network
+            if task.precision != "float32":  # what is scored and exported computes in float32, whatever trains it
+                scored, scored_network = self._full_model(config, seed, head_weights, "float32")
             assemble.freeze_prefix(backbone, network, config.unfreeze_depth)
             trained = assemble.augmented(model, task.policies[config.augmentation], seed)
-            trained.compile(keras.optimizers.Adam(learning_rate), "categorical_crossentropy", jit_compile=False)
+            trained.compile(FusedAdam(learning_rate), "categorical_crossentropy", jit_compile=False)
             images = stored.open()
             train = StoredFeatures(_Rows(images, task.rows["train"]))  # type: ignore[arg-type]
             val = StoredFeatures(_Rows(images, task.rows["val"]))  # type: ignore[arg-type]
-            callbacks = [Validate(val, task.labels["val"], phase, progress, model=model), self._early_stopping()]
+            callbacks = [Validate(val, task.labels["val"], phase, progress, self.clock, model=scored)]
+            callbacks += [self._early_stopping()]
+            if scored is not model:
+                callbacks.insert(0, _CopyWeights(model, scored))
             if model_file is None or checkpoint is None:
                 self._fit(trained, [train], config, seed, callbacks)
                 return progress.result()
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
             try:
-                save_best = _SaveBest(model, checkpoint, f"val_{self._metric.name}", self._metric.mode)
+                save_best = _SaveBest(scored, checkpoint, f"val_{self._metric.name}", self._metric.mode, self.clock)
                 self._fit(trained, [train], config, seed, [*callbacks, save_best])
-                model.load_weights(checkpoint)
+                scored.load_weights(checkpoint)
             finally:
                 checkpoint.unlink(missing_ok=True)
-            network.trainable = True
+            scored_network.trainable = True
             model_file.parent.mkdir(parents=True, exist_ok=True)
             temporary = model_file.with_name(f".{model_file.name}")
-            model.save(temporary.with_suffix(".h5"), include_optimizer=False)
+            scored.save(temporary.with_suffix(".h5"), include_optimizer=False)
             temporary.with_suffix(".h5").replace(model_file)
         return progress.result()
+
+    def _full_model(
+        self, config: TrialConfig, seed: int, head_weights: Sequence[Any], precision: str
+    ) -> tuple[Any, Any]:
+        """(images -> probabilities with the head's weights, the backbone inside it), computing in ``precision``."""
+        task, name = self.task, config.backbone
+        backbone, stored, network = task.backbones[name], task.images[name], task.load_network(name, precision)
+        mean, variance = self._standardisation(name)
+        model = assemble.full_model(
+            backbone, network, stored.size, stored.channels, task.n_classes, mean, variance, config.dropout, seed
+        )
+        model.get_layer("probabilities").set_weights(head_weights)
+        return model, network
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the cache, a sentence each."""
+        return self._features.notes
+
+    def _restore(self, backbone: str) -> None:
+        """Give the backbone its pretrained weights back, which a trial has changed."""
+        if backbone in self._changed:
+            for variable, value in zip(
+                self._features.network(backbone).weights, self._pretrained[backbone], strict=True
+            ):
+                variable.assign(value)
+            self._changed.discard(backbone)
 
     def augmentation_gallery(self, backbone: str, policies: Sequence[str], columns: int) -> npt.NDArray[np.uint8]:
         """One training image as it is and under each policy: shape (n_policies, columns, height, width, channels)."""
@@ -307,7 +366,7 @@ class Trainer:
             config,
             seed,
             [
-                Validate(val, task.labels["val"], "head", progress, report),
+                Validate(val, task.labels["val"], "head", progress, self.clock, report),
                 self._early_stopping(restore_best_weights=True),
             ],
         )
@@ -322,9 +381,7 @@ class Trainer:
         views = self._features.training_views(config.backbone, policy, depth, min(task.views, task.epochs))
         val = self._features.validation(config.backbone, depth)
         suffix = self._suffix(config.backbone, depth)
-        pretrained = self._features.network(config.backbone).weights
-        for variable, value in zip(self._networks[config.backbone].weights, pretrained, strict=True):
-            variable.assign(value)
+        self._changed.add(config.backbone)
         learning_rate = config.learning_rate * float(config.finetune_factor or 1.0)
         self._reset(suffix, self._head(config.backbone), config, learning_rate, seed)
         self._fit(
@@ -332,17 +389,24 @@ class Trainer:
             views,
             config,
             seed,
-            [Validate(val, task.labels["val"], "finetune", progress, report), self._early_stopping()],
+            [Validate(val, task.labels["val"], "finetune", progress, self.clock, report), self._early_stopping()],
+            "suffix training",
         )
 
     def _fit(
-        self, model: Any, views: Sequence[Features], config: TrialConfig, seed: int, callbacks: Sequence[Any]
+        self,
+        model: Any,
+        views: Sequence[Features],
+        config: TrialConfig,
+        seed: int,
+        callbacks: Sequence[Any],
+        activity: str = "head training",
     ) -> None:
         labels = self.task.labels["train"]
         targets = np.eye(self.task.n_classes, dtype=np.float32)[labels]
         targets = targets * (1 - config.label_smoothing) + config.label_smoothing / self.task.n_classes
         batches = Batches(views, targets, self._class_weights[labels], config.batch_size, seed)
-        fit(model, batches, self.task.epochs, callbacks)
+        fit(model, batches, self.task.epochs, callbacks, self.clock, activity)
 
     def _early_stopping(self, **arguments: Any) -> Any:
         return keras.callbacks.EarlyStopping(
@@ -378,35 +442,54 @@ class Trainer:
         if backbone not in self._heads:
             mean, variance = self._standardisation(backbone)
             head = assemble.trial_head(len(mean), self.task.n_classes, mean, variance)
-            head.compile(keras.optimizers.Adam(), "categorical_crossentropy", jit_compile=False)
+            head.compile(FusedAdam(), "categorical_crossentropy", jit_compile=False)
             self._heads[backbone] = head
         return self._heads[backbone]
 
     def _suffix(self, backbone: str, depth: int) -> Any:
-        if backbone not in self._networks:
-            stored, files = self.task.images[backbone], self.task.weights.files
-            self._networks[backbone] = load_backbone(self.task.backbones[backbone], stored.size, files[backbone])
+        network = self._features.network(backbone)
+        if backbone not in self._pretrained:
+            self._pretrained[backbone] = network.get_weights()
         if (backbone, depth) not in self._suffixes:
             stored = self.task.images[backbone]
             model = assemble.suffix_model(
                 self.task.backbones[backbone],
-                self._networks[backbone],
+                network,
                 stored.size,
                 stored.channels,
                 depth,
                 self._head(backbone),
             )
-            model.compile(keras.optimizers.Adam(), "categorical_crossentropy", jit_compile=False)
+            model.compile(FusedAdam(), "categorical_crossentropy", jit_compile=False)
             self._suffixes[backbone, depth] = model
         return self._suffixes[backbone, depth]
+
+
+class _CopyWeights(keras.callbacks.Callback):  # type: ignore[misc]
+    """After each epoch, gives the weights of one model to another of the same layers."""
+
+    def __init__(self, source: Any, target: Any) -> None:
+        super().__init__()
+        self._source = source
+        self._target = target
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Copy."""
+        self._target.set_weights(self._source.get_weights())
 
 
 class _SaveBest(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
     """Keras's ModelCheckpoint (best only, weights only) for a model inside the one that is being trained."""
 
-    def __init__(self, saved: Any, path: Path, monitor: str, mode: str) -> None:
+    def __init__(self, saved: Any, path: Path, monitor: str, mode: str, clock: Clock) -> None:
         super().__init__(str(path), monitor=monitor, mode=mode, save_best_only=True, save_weights_only=True)
         self._saved = saved
+        self._clock = clock
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Save, if the epoch is the best so far."""
+        with self._clock("checkpoints"):
+            super().on_epoch_end(epoch, logs)
 
     def set_model(self, model: Any) -> None:
         """Watch ``saved`` whatever model the training loop belongs to."""

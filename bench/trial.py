@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from bench.errors import ConfigError
@@ -102,12 +102,14 @@ class TrialResult:
         metrics: validation metrics of that epoch, by name.
         epochs: all epochs, the head's warm-up included.
         seconds: wall-clock seconds from start to end.
+        spent: seconds by activity (`bench.clock.ACTIVITIES`).
     """
 
     best_epoch: int
     metrics: dict[str, float]
     epochs: tuple[EpochRecord, ...]
     seconds: float
+    spent: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for value in self.metrics.values()):

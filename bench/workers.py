@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -153,7 +154,10 @@ def _trainer_for(task: Any, threads: int) -> Any:
 
 def _same(a: Any, b: Any) -> bool:
     """Whether two tasks of one run can share a trainer; folds differ in their rows and labels."""
-    plain = ("seed", "metric", "epochs", "patience", "views", "cache", "depths", "images")
+    plain = (
+        *("seed", "metric", "epochs", "patience", "views", "cache", "cache_bytes", "depths", "images"),
+        *("precision", "cache_dtype"),
+    )
     return all(getattr(a, name) == getattr(b, name) for name in plain) and all(
         np.array_equal(getattr(a, name)[split], getattr(b, name)[split])
         for name in ("rows", "labels")
@@ -169,6 +173,7 @@ def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:
     from ray import tune
 
     config = TrialConfig.from_mapping(values)
+    started, before = time.perf_counter(), 0.0
     sent = 0
 
     def state(progress: Any) -> dict[str, Any]:
@@ -182,7 +187,13 @@ def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:
             "best_epoch": best.epoch,
             "epoch": sum(record.phase == phase for record in progress.epochs),
             "new_epochs": new,
+            "spent": tuple(spent(progress).items()),
+            "notes": tuple(_trainer.notes),
         }
+
+    def spent(progress: Any) -> dict[str, float]:
+        seconds: dict[str, float] = progress.spent()
+        return {**seconds, "start-up": seconds.get("start-up", 0.0) + before}
 
     last: dict[str, Any] = {}
 
@@ -192,7 +203,9 @@ def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:
         tune.report(last)
 
     try:
-        _trainer_for(task, threads).run(config, report)
+        trainer = _trainer_for(task, threads)
+        before = time.perf_counter() - started
+        trainer.run(config, report)
         tune.report({**last, "new_epochs": [], "finished": True})
     except TrialFailed as error:
         tune.report({"failed": str(error), "finished": True})
@@ -250,6 +263,13 @@ def release_alone() -> None:
     if _alone is not None:
         ray.kill(_alone)
         _alone = None
+
+
+def best_precision() -> str:
+    """In a worker: what its device computes fastest in."""
+    from bench import device
+
+    return device.best_precision()
 
 
 def retrain(

@@ -1,5 +1,7 @@
 """The frozen-prefix cache: right, computed once, whole or absent, and held under its budget."""
 
+import dataclasses
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 from bench import features as module
-from bench.features import FeatureCache, FrozenFeatures, boundary_bytes
+from bench.cache import FeatureCache
+from bench.features import FrozenFeatures, boundary_bytes
 from bench.models.augmentation import Policy
 from bench.models.weights import load_backbone
 
@@ -18,8 +21,7 @@ NONE = Policy("none")
 
 
 def frozen(task: Any, likely: tuple[int, ...] = (), **changes: Any) -> FrozenFeatures:
-    values = {"cache": FeatureCache(task.cache, task.cache_bytes), "seed": task.seed, **changes}
-    return FrozenFeatures(task.images, task.rows, task.backbones, task.weights, likely_depths=likely, **values)
+    return FrozenFeatures(dataclasses.replace(task, depths=likely, **changes))
 
 
 def all_rows(features: Any) -> Any:
@@ -102,8 +104,6 @@ def test_views_depend_on_the_seed_and_the_amounts_not_on_the_name(make_task: Cal
 
 
 def test_other_weights_are_other_features(make_task: Callable[..., Any]) -> None:
-    import dataclasses
-
     task = make_task()
     changed = dataclasses.replace(task.weights, sha256={"toy": "another"})
     ours, theirs = frozen(task), frozen(dataclasses.replace(task, weights=changed))
@@ -148,38 +148,131 @@ def test_concurrent_trials_share_the_work(make_task: Callable[..., Any], passes:
     assert sum(passes) == 3 * len(task.rows["train"])
 
 
-def test_the_least_recently_used_leaves_first(tmp_path: Path) -> None:
+def kept(task: Any) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in (task.cache / "features").glob("[!.]*/meta.json")]
+
+
+@pytest.mark.parametrize("depth", [0, 2, 5])
+@pytest.mark.parametrize("budget", [0, 3_000])
+def test_what_is_not_kept_is_computed_with_the_same_values(
+    make_task: Callable[..., Any], depth: int, budget: int
+) -> None:
+    task = make_task()
+    stored = [all_rows(view) for view in frozen(task).training_views("toy", LIGHT, depth, 2)]
+    small = make_task(cache=task.cache.with_name("small"), cache_bytes=budget)
+    features = frozen(small)
+    views = features.training_views("toy", LIGHT, depth, 2)
+    assert all(isinstance(view, module.ComputedFeatures) for view in views)
+    for one, computed in zip(stored, views, strict=True):
+        assert computed.shape == one.shape
+        np.testing.assert_allclose(all_rows(computed), one, rtol=2e-3, atol=1e-5)
+        some = np.array([40, 3, 3, 17])
+        np.testing.assert_allclose(computed.take(some), one[some], rtol=2e-3, atol=1e-5)
+    assert kept(small) == []
+    # who wants no cache need not be told; who has too small a one is told once
+    features.training_views("toy", LIGHT, depth, 2)
+    assert len(features.notes) == (1 if budget else 0)
+    assert all("--cache-size" in note and f"unfreeze depth {depth}" in note for note in features.notes)
+
+
+def test_the_budget_is_kept_before_anything_is_written(make_task: Callable[..., Any], tmp_path: Path) -> None:
+    """Room is made first: at no time do entries and those in the making take more than the budget."""
+    one = frozen(make_task()).entry_bytes("toy", "train", 1)
+    task = make_task(cache=tmp_path / "tight", cache_bytes=2 * (one + 128) + 100)
+    most = 0
+    original = module.create
+
+    def watched(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
+        nonlocal most
+        made = original(path, dtype, shape)
+        most = max(most, sum(file.stat().st_size for file in (task.cache / "features").rglob("values.npy")))
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "create", watched)
+        for amount in (1, 2, 3):
+            views = frozen(task).training_views("toy", Policy("some", rotation=amount), 1, 2)
+            assert all(isinstance(view, module.StoredFeatures) for view in views)
+    assert one < most <= task.cache_bytes
+    assert [entry["amounts"] for entry in kept(task)] == [{"rotation": 3}] * 2  # the last used stayed
+
+
+def test_a_full_disk_means_computing(make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
     import os
 
-    cache = FeatureCache(tmp_path, budget=2500)
-    for age, key in enumerate(["new", "middle", "old"]):
-        with cache.scratch() as folder:
-            np.save(folder / "values.npy", np.zeros(1000, np.uint8))
-            cache.publish(folder, key, {})
-        os.utime(cache.folder / key / "meta.json", (1000 - age, 1000 - age))
-    assert cache.open("old") is not None  # used just now
-    cache.trim(keep=set())
-    assert cache.has("old")
-    assert cache.has("new")
-    assert not cache.has("middle")
+    def full(file: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-
-def test_a_view_larger_than_the_budget_is_computed_with_the_same_values(make_task: Callable[..., Any]) -> None:
     task = make_task()
-    stored = [all_rows(view) for view in frozen(task).training_views("toy", LIGHT, 2, 2)]
-    small = make_task(cache=task.cache.with_name("small"), cache_bytes=20_000)
-    views = frozen(small).training_views("toy", LIGHT, 2, 2)
-    assert all(isinstance(view, module.ComputedFeatures) for view in views)
-    for kept, computed in zip(stored, views, strict=True):
-        np.testing.assert_allclose(all_rows(computed), kept, rtol=2e-3, atol=1e-5)
+    expected = all_rows(frozen(task).training_views("toy", LIGHT, 1, 1)[0])
+    other = make_task(cache=task.cache.with_name("full"))
+    features = frozen(other)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    view = features.training_views("toy", LIGHT, 1, 1)[0]
+    np.testing.assert_allclose(all_rows(view), expected, rtol=2e-3, atol=1e-5)
+    assert kept(other) == []
+    assert [note for note in features.notes if "full" in note]
+    assert list((other.cache / "features").glob(".filling-*")) == []
 
 
-def test_what_leaves_the_range_of_float16_is_kept_as_float32() -> None:
-    assert module._kept_dtype(1, np.array([1.0, 2.0])) == np.float16
-    assert module._kept_dtype(1, np.array([1.0, 1e5])) == np.float32
-    assert module._kept_dtype(1, np.array([1e-5, 0.0])) == np.float32
-    assert module._kept_dtype(0, np.array([1.0])) == np.float32
-    assert module._kept_dtype(5, np.array([1])) == np.uint8
+def test_what_is_slower_to_read_than_to_compute_is_computed(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    monkeypatch.setattr(module, "IN_MEMORY", 0.0)  # as if memory were too small to hold the views
+    monkeypatch.setattr(FeatureCache, "bytes_per_second", lambda self: 1e12)
+    assert isinstance(frozen(task).validation("toy", 2), module.StoredFeatures)
+    monkeypatch.setattr(FeatureCache, "bytes_per_second", lambda self: 10.0)
+    slow = frozen(make_task(cache=task.cache.with_name("slow")))
+    assert isinstance(slow.validation("toy", 2), module.ComputedFeatures)
+    assert "ms an image on this disk" in slow.notes[0]
+    assert isinstance(slow.validation("toy", 0), module.StoredFeatures)  # pooled features are always worth it
+
+
+def test_precision_and_kind_of_number_are_part_of_the_key(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    frozen(task).validation("toy", 1)
+    count = len(kept(task))
+    for change in ({"precision": "bfloat16"}, {"cache_dtype": "float32"}):
+        frozen(task, **change).validation("toy", 1)
+        assert len(kept(task)) > count
+        count = len(kept(task))
+
+
+def test_bfloat16_features_are_near(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    full = all_rows(frozen(task).validation("toy", 0))
+    half = all_rows(frozen(task, precision="bfloat16").validation("toy", 0))
+    assert not np.array_equal(full, half)
+    assert np.abs(full - half).max() < 0.05 * full.std()
+
+
+def test_images_of_one_size_are_augmented_once_for_all_backbones(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    original = module.Augmenter.__call__
+
+    def counted(self: Any, images: Any) -> Any:
+        drawn.append(len(images))
+        return original(self, images)
+
+    monkeypatch.setattr(module.Augmenter, "__call__", counted)
+    features = frozen(make_task(), likely=(0, 1))
+    for backbone in ("toy", "toy2"):
+        features.training_views(backbone, LIGHT, 1, 2)
+    assert sum(drawn) == 2 * len(features._task.rows["train"])
+
+
+def test_what_leaves_the_range_of_float16_is_kept_as_float32(make_task: Callable[..., Any]) -> None:
+    features = frozen(make_task())
+    assert features._kept_dtype(1, np.array([1.0, 2.0])) == np.float16
+    assert features._kept_dtype(1, np.array([1.0, 1e5])) == np.float32
+    assert features._kept_dtype(1, np.array([1e-5, 0.0])) == np.float32
+    assert features._kept_dtype(0, np.array([1.0])) == np.float32
+    assert features._kept_dtype(5, np.array([1])) == np.uint8
+    assert frozen(make_task(cache_dtype="float32"))._kept_dtype(1, np.array([1.0, 2.0])) == np.float32
 
 
 def test_a_later_chunk_that_overflows_float16_widens_the_entry(tmp_path: Path) -> None:

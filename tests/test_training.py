@@ -27,8 +27,9 @@ def test_batches_show_every_image_once_an_epoch_and_turn_the_views() -> None:
     batches = Batches(views, np.eye(10, dtype=np.float32), own, batch_size=4, seed=0)
     orders = []
     for epoch in range(4):
-        parts = list(batches.epoch(epoch))
-        assert [part[0].shape for part in parts] == [(4, 1)] * 3  # one shape, so that nothing is traced anew
+        (block,) = batches.epoch(epoch)
+        assert block[0].shape == (3, 4, 1)  # one shape, so that nothing is traced anew
+        parts = list(zip(*block, strict=True))
         shown = [(value[0], weight) for part in parts for value, weight in zip(part[0], part[2], strict=True) if weight]
         assert sorted(value % 100 for value, _ in shown) == list(range(10))  # the last batch is not dropped
         assert {value // 100 for value, _ in shown} == {epoch % 3}
@@ -46,7 +47,87 @@ def test_batches_show_every_image_once_an_epoch_and_turn_the_views() -> None:
 
 def test_fewer_images_than_a_batch() -> None:
     batches = Batches([StoredFeatures(np.zeros((3, 2)))], np.eye(3, dtype=np.float32), np.ones(3, np.float32), 32, 0)
-    assert [part[0].shape for part in batches.epoch(0)] == [(3, 2)]
+    assert [part[0].shape for part in batches.epoch(0)] == [(1, 3, 2)]
+
+
+def test_blocks_have_one_shape_and_a_short_last_one_says_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import training
+
+    monkeypatch.setattr(training, "MOST_STEPS", 2)
+    view = StoredFeatures(np.arange(10, dtype=np.float32)[:, None])
+    blocks = list(Batches([view], np.eye(10, dtype=np.float32), np.ones(10, np.float32), 4, 0).epoch(0))
+    assert [block[0].shape for block in blocks] == [(2, 4, 1), (2, 4, 1)]
+    assert [int(block[2].any(axis=1).sum()) for block in blocks] == [2, 1]
+    shown = [value for block in blocks for value in block[0][block[2] > 0].ravel()]
+    assert sorted(shown) == list(range(10))
+
+
+def test_many_steps_in_one_call_are_the_steps_one_by_one() -> None:
+    """The loop in the traced function, padding included, against Keras's own train_on_batch and Adam."""
+    import keras
+
+    from bench.models.stepping import FusedAdam, SteppedModel, train_steps
+
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(4, 8, 5)).astype(np.float32)
+    targets = np.eye(3, dtype=np.float32)[rng.integers(0, 3, (4, 8))]
+    weights = rng.uniform(0.5, 2, (4, 8)).astype(np.float32)
+    weights[2, 5:] = 0
+    losses, values = [], []
+    for model_class, optimizer in ((SteppedModel, FusedAdam), (keras.Model, keras.optimizers.Adam)):
+        keras.utils.set_random_seed(1)
+        features = keras.Input((5,))
+        model = model_class(features, keras.layers.Dense(3, activation="softmax")(features))
+        model.compile(optimizer(0.05), "categorical_crossentropy", jit_compile=False)
+        losses.append([train_steps(model, inputs, targets, weights, count) for count in (3, 4)])
+        values.append(model.get_weights())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    for fused, plain in zip(*values, strict=True):
+        np.testing.assert_allclose(fused, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{"cache_dtype": "float32"}, {}], ids=["float32", "float16"])
+@pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
+def test_a_trial_gives_the_same_curve_without_the_cache(
+    make_task: Callable[..., Any], tmp_path: Path, changes: dict[str, str], config: TrialConfig
+) -> None:
+    cached = Trainer(make_task(**changes)).run(config)
+    computed = Trainer(make_task(cache_bytes=0, cache=tmp_path / "none", **changes)).run(config)
+    assert not (tmp_path / "none").exists()
+    for name in ("auc", "log_loss"):
+        ours, theirs = ([r.metrics[name] for r in result.epochs] for result in (cached, computed))
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_where_a_trials_time_went(make_task: Callable[..., Any]) -> None:
+    trainer = Trainer(make_task())
+    first, again = trainer.run(DEEP), trainer.run(DEEP)
+    for result in (first, again):
+        assert set(result.spent) >= {"filling", "tracing", "head training", "suffix training", "validation"}
+        assert sum(result.spent.values()) <= result.seconds + 0.05
+        assert min(result.spent.values()) >= 0
+    assert first.spent["tracing"] > 0
+    assert again.spent["tracing"] == 0  # the structure is known
+    assert again.spent["filling"] < first.spent["filling"]
+
+
+@pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
+def test_bfloat16_trains_and_leaves_a_float32_file(
+    make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig
+) -> None:
+    import keras
+
+    task = make_task(precision="bfloat16", epochs=4, patience=4)
+    trainer = Trainer(task)
+    full = Trainer(make_task(epochs=4, patience=4, cache=tmp_path / "other")).run(config)
+    assert trainer.run(config).metrics["auc"] == pytest.approx(full.metrics["auc"], abs=0.05)
+    result = trainer.retrain(config, 3, tmp_path / "best.weights.h5", tmp_path / "toy.h5")
+    model = keras.models.load_model(tmp_path / "toy.h5")
+    policies = {layer.dtype_policy.name for layer in model._flatten_layers() if layer.weights}
+    assert policies == {"float32"}
+    images = task.images["toy"].open()[task.rows["val"]].astype("float32")
+    found = evaluate(task.labels["val"], predict(model, StoredFeatures(images)))
+    assert found == pytest.approx(result.metrics, abs=1e-5)
 
 
 def test_a_trial_can_be_repeated_exactly_whatever_ran_before(make_task: Callable[..., Any]) -> None:

@@ -15,6 +15,7 @@ from keras import layers
 
 from bench.models.augmentation import Policy, make_layers
 from bench.models.backbones import Backbone, Preprocessing, boundary_cut, cut_layer
+from bench.models.stepping import SteppedModel
 
 Model = Any
 
@@ -69,7 +70,7 @@ def prefix_model(backbone: Backbone, network: Model, size: int, channels: int, d
 
     Args:
         backbone: row of the table.
-        network: its Keras model, built for (size, size, 3).
+        network: its Keras model, built for (size, size, 3), whatever it computes in; all outputs are float32.
         size: height and width in pixels.
         channels: of the images, 1 or 3.
         depths: unfreeze depths, each in 0 to 4.
@@ -77,7 +78,8 @@ def prefix_model(backbone: Backbone, network: Model, size: int, channels: int, d
     outputs = []
     for depth in depths:
         output = cut_layer(network, str(boundary_cut(backbone, depth))).output
-        outputs.append(layers.GlobalAveragePooling2D(name="pool")(output) if depth == 0 else output)
+        kept = layers.GlobalAveragePooling2D(name="pool") if depth == 0 else layers.Activation("linear")
+        outputs.append(kept(output))
     images = keras.Input((size, size, channels), name="image")
     trunk = keras.Model(network.input, outputs, name=f"{backbone.name}_prefix")
     result = trunk(preprocessing_layer(backbone.preprocessing, channels)(images), training=False)
@@ -94,12 +96,12 @@ def suffix_model(backbone: Backbone, network: Model, size: int, channels: int, d
     if cut is None:
         images = keras.Input((size, size, channels), name="image")
         values = network(preprocessing_layer(backbone.preprocessing, channels)(images), training=False)
-        return keras.Model(images, head(layers.GlobalAveragePooling2D(name="pool")(values)))
+        return SteppedModel(images, head(layers.GlobalAveragePooling2D(name="pool")(values)))
     boundary = cut_layer(network, cut).output
     tail = keras.Model(boundary, network.output, name=f"{backbone.name}_tail")
     features = keras.Input(boundary.shape[1:], name="features")
     values = tail(features, training=False)
-    return keras.Model(features, head(layers.GlobalAveragePooling2D(name="pool")(values)))
+    return SteppedModel(features, head(layers.GlobalAveragePooling2D(name="pool")(values)))
 
 
 def trial_head(n_features: int, n_classes: int, mean: np.ndarray[Any, Any], variance: np.ndarray[Any, Any]) -> Model:
@@ -107,7 +109,7 @@ def trial_head(n_features: int, n_classes: int, mean: np.ndarray[Any, Any], vari
     features = keras.Input((n_features,), name="pooled")
     values = layers.Normalization(mean=mean, variance=variance, name="standardise")(features)
     values = VariableDropout(name="dropout")(values)
-    return keras.Model(
+    return SteppedModel(
         features, layers.Dense(n_classes, activation="softmax", name="probabilities")(values), name="head"
     )
 

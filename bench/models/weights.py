@@ -6,7 +6,8 @@ Whatever the kind, the result is one .h5 file a backbone, which every process of
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,14 +82,21 @@ def check_weights(wanted: str | None, backbones: Sequence[Backbone]) -> None:
         raise ConfigError(f"{folder} lacks {', '.join(missing)}; Keras's own file names are expected.")
 
 
-def load_backbone(backbone: Backbone, size: int, weights_file: Path | None) -> Any:
+def load_backbone(backbone: Backbone, size: int, weights_file: Path | None, precision: str = "float32") -> Any:
     """The backbone as a Keras model for images of shape (size, size, 3), with the weights of ``weights_file``.
+
+    Args:
+        backbone: row of the table.
+        size: height and width in pixels.
+        weights_file: its weights; None draws random ones.
+        precision: ``float32``, or ``bfloat16`` to compute in that; its weights are float32 in either case.
 
     Raises:
         ConfigError: if the file does not fit the network.
     """
     try:
-        return backbone.build(weights=str(weights_file) if weights_file else None, input_shape=(size, size, 3))
+        with _computing_in(precision):
+            return backbone.build(weights=str(weights_file) if weights_file else None, input_shape=(size, size, 3))
     except (ValueError, OSError, KeyError) as error:
         if weights_file is None:
             raise
@@ -96,6 +104,19 @@ def load_backbone(backbone: Backbone, size: int, weights_file: Path | None) -> A
         raise ConfigError(
             f"{weights_file} does not hold the weights of {backbone.title} without classifier: {first}"
         ) from error
+
+
+@contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+    """What is built in the block computes in ``precision``; Keras's own builders take it from the global policy."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def weights_hash(model: Any) -> str:

@@ -61,6 +61,9 @@ class Watcher(Protocol):
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial is in trials.csv."""
 
+    def note(self, text: str) -> None:
+        """Something that the user should know, said once."""
+
 
 @dataclass
 class _Live:
@@ -73,6 +76,7 @@ class _Live:
     iteration: int = 0
     epochs: list[EpochRecord] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
 
 
 class RecordingSearch(OptunaSearch):  # type: ignore[misc]
@@ -116,6 +120,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         self._next = log.next_trial
         self._seen = {record.config.key for record in log.records}
         self._live: dict[str, _Live] = {}
+        self.notes: list[str] = []
         self.stopped_because = ""
         self.fatal = ""
 
@@ -185,6 +190,11 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
             return
         live.iteration = result["training_iteration"]
         live.epochs += result["new_epochs"]
+        live.spent = dict(result["spent"])
+        for note in result["notes"]:
+            if note not in self.notes:
+                self.notes.append(note)
+                self._watcher.note(note)
         if not result.get("finished"):
             live.last = result
             self._ot_trials[trial_id].report(result[self.metric], result["epoch"])
@@ -233,6 +243,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
             epochs=len(live.epochs),
             seconds=time.monotonic() - live.started,
             elapsed=self._offset + time.monotonic() - self._started,
+            spent=live.spent,
         )
         self._table.add(record, live.epochs)
         number = next(
@@ -264,6 +275,7 @@ def run_search(
     scheduler: str,
     time_limit: float | None,
     watcher: Watcher,
+    warm: bool = True,
 ) -> str:
     """Run trials until ``budget`` of them are in ``log``, or the time is up, or nothing is left to try.
 
@@ -278,6 +290,7 @@ def run_search(
         scheduler: ``asha`` or ``none``.
         time_limit: seconds of search, earlier parts of a resumed run included; None for no limit.
         watcher: told what happens.
+        warm: whether a worker serves one trial after another; else each trial gets a fresh process.
 
     Returns:
         why the search ended: ``budget``, ``time limit``, or a sentence.
@@ -298,7 +311,7 @@ def run_search(
         search = RecordingSearch(space, log, run, task.metric, task.epochs, task.seed, watcher, workers.jobs)
         interrupted = search.settle(log.records)
         search.enqueue((interrupted + without(remaining(plan, log.records), interrupted))[:wanted])
-        stopped_by = _one_round(search, task, workers, scheduler, wanted, seconds_left)
+        stopped_by = _one_round(search, task, workers, scheduler, wanted, seconds_left, warm)
         if search.fatal or not log.scored():
             failed = [record.reason for record in log.records if record.state == "failed"]
             reason = search.fatal or (failed[-1] if failed else "no trial ended its first epoch")
@@ -309,7 +322,13 @@ def run_search(
 
 
 def _one_round(
-    search: RecordingSearch, task: Task, workers: Workers, scheduler: str, wanted: int, seconds_left: float
+    search: RecordingSearch,
+    task: Task,
+    workers: Workers,
+    scheduler: str,
+    wanted: int,
+    seconds_left: float,
+    warm: bool,
 ) -> str:
     """Run ``wanted`` trials on fresh workers; returns why the whole search is to end, or nothing if it may go on."""
     metric = get_metric(task.metric)
@@ -331,7 +350,7 @@ def _one_round(
                 scheduler=asha if scheduler == "asha" else None,
                 num_samples=wanted,
                 time_budget_s=None if math.isinf(seconds_left) else seconds_left,
-                reuse_actors=True,
+                reuse_actors=warm,
             ),
             run_config=tune.RunConfig(
                 name="search",

@@ -36,6 +36,7 @@ class Silent:
     def trial_started(self, trial: int, config: TrialConfig) -> None: ...
     def trial_scored(self, trial: int, score: float) -> None: ...
     def trial_ended(self, record: TrialRecord) -> None: ...
+    def note(self, text: str) -> None: ...
 
 
 def recording(space: Space, run: RunDir, seed: int = 0, jobs: int = 9) -> RecordingSearch:
@@ -47,6 +48,7 @@ def result(epoch: int, auc: float, **more: Any) -> dict[str, Any]:
     new = EpochRecord("head", epoch, 0.5, {**metrics, "auc": auc}, 0.1)
     best = tuple({**metrics, "auc": auc}.items())
     said = {"auc": auc, "epoch": epoch, "best_metrics": best, "best_epoch": epoch, "new_epochs": [new]}
+    said |= {"spent": (("filling", 0.5 * epoch), ("tracing", 0.25)), "notes": ("the disk is full",)}
     return {**said, "training_iteration": epoch, **more}
 
 
