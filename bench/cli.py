@@ -101,6 +101,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "python -m bench predict xray scan1.jpeg scan2.jpeg",
     )
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files; example: scan1.jpeg")
+    _add_compare(commands)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         chosen = commands.choices.get(arguments[0], parser) if arguments else parser
@@ -337,10 +338,18 @@ def _add_run(commands: Any) -> None:
     _cache_flag(flag)
     flag(
         "--cache-size",
-        "disk space that cached features may take; the least recently used leave first",
+        "disk space that cached features may take; the least recently used leave first, and 0 keeps none",
         "--cache-size 50G",
         "20G",
         metavar="SIZE",
+    )
+
+    flag(
+        "--precision",
+        "what backbones compute in while they are trained; models are scored at the end and exported in float32",
+        "--precision float32",
+        "auto: bfloat16 where this machine computes faster in it, else float32",
+        metavar="auto|float32|bfloat16",
     )
 
     group = parser.add_argument_group("output")
@@ -510,3 +519,75 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     for path, row in zip(options.images, probabilities, strict=True):
         print(",".join([str(path), *(f"{value:.4f}" for value in row)]))
     return 0
+
+
+def _add_compare(commands: Any) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="time this suite, and others' tools, on the same search",
+        description=textwrap.dedent(
+            """\
+            Run this suite, this suite with each of its levers switched off, plain Ray Tune and KerasTuner on the same
+            images, space and number of trials, one after the other, and leave a CSV and an HTML page in reports/NAME/.
+            Run again under the same name, it goes on where it stopped, and takes further methods and seeds in."""
+        ),
+        epilog="example: python -m bench compare --data path/to/chest_xray --budget 24 --seeds 3 --name speed",
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(action=_compare)
+    flag = _adder(parser)
+    flag("--data", DATA_HELP, "--data chest_xray", metavar="DATA")
+    flag("--budget", "number of trials of each method and seed", "--budget 24", type=int, metavar="N")
+    flag("--seeds", "number of seeds", "--seeds 3", "1", type=int, metavar="K")
+    flag("--seed", "the first seed; splits and subset are the same for all", "--seed 3", type=int, metavar="N")
+    flag("--space", "search space: a shipped one or a .yaml file", "--space wide", "as for run", metavar="NAME|FILE")
+    flag(
+        "--list",
+        "instead of a search, train the points of this space, without stopping any early",
+        "--list; --list own.yaml",
+        "off; compare24 if no file is given",
+        nargs="?",
+        const="compare24",
+        metavar="FILE",
+    )
+    flag(
+        "--methods",
+        "methods, separated by commas: suite, suite-warm (on the cache that suite leaves), suite-no-cache,"
+        " suite-cold-workers, suite-no-asha, suite-float32, ray-tune, hyperband, bayesian, random",
+        "--methods suite,ray-tune",
+        "all that can",
+        metavar="NAMES",
+    )
+    flag("--target", "validation AUC that methods are timed to", "--target 0.95", "0.97", type=float, metavar="AUC")
+    flag("--time-limit", "end a method after this time; its trials so far count", "--time-limit 2h", "no limit")
+    flag("--weights", "imagenet, random, or a folder of Keras's .h5 files", "--weights random", "imagenet")
+    flag("--epochs", "at most so many epochs a phase", "--epochs 4", "the space's, else 8", type=int, metavar="N")
+    flag("--image-size", "pixels for all backbones", "--image-size 96", "as for run", type=int, metavar="N")
+    flag("--max-images", "train and validate on a subset", "--max-images 1200", "all", type=int, metavar="N")
+    flag("--val-share", VAL_SHARE_HELP, "--val-share 0.2", type=float, metavar="SHARE")
+    flag("--jobs", "trials at a time, for methods that run several", "--jobs 1", "as for run", type=int, metavar="N")
+    _cache_flag(flag)
+    flag("--name", "name of the comparison and of its folder", "--name speed", "compare- and the data's name")
+    _output_flag(parser)
+
+
+def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from bench.peers import asked, compare
+    from bench.screen import Screen
+
+    values = _given(options)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "data"
+    values = {"cache": CACHE, "name": f"compare-{stem}", **values, "data": _located(values.get("data", "demo"))}
+    if "methods" in values:
+        values["methods"] = [name.strip() for name in values["methods"].split(",") if name.strip()]
+    if "list" in values:
+        values["fixed_list"] = values.pop("list")
+    if values.get("weights") not in (None, "imagenet", "random"):
+        values["weights"] = str(Path(values["weights"]).absolute())
+    comparison = asked.plan(**values)
+    try:
+        return 1 if compare.carry_out(comparison, Screen()) else 0
+    except KeyboardInterrupt:
+        print("\nInterrupted; what has finished is kept. Give the same command again to go on.", file=sys.stderr)
+        return 130

@@ -46,10 +46,7 @@ def set_up(threads: int | None) -> None:
 
 
 def best_precision() -> str:
-    """``bfloat16`` where this process's device has matrix units for it, else ``float32``.
-
-    Measured in docs/performance.md: on a CPU with AMX every backbone gains; without, most stages lose.
-    """
+    """``bfloat16`` where this process's device has matrix units for it, else ``float32``."""
     gpus = []
     if on_tensorflow():
         import tensorflow as tf
@@ -58,16 +55,20 @@ def best_precision() -> str:
     if gpus:
         capable = all(tuple(gpu.get("compute_capability") or (0, 0)) >= BFLOAT16_CAPABILITY for gpu in gpus)
         return "bfloat16" if capable else "float32"
-    return "bfloat16" if BFLOAT16_UNITS in _cpu_flags() else "float32"
+    return best_cpu_precision()
 
 
-def _cpu_flags() -> set[str]:
-    """The features of the first CPU, as Linux names them; empty elsewhere."""
+def best_cpu_precision() -> str:
+    """The same for this machine's CPU alone; loads no TensorFlow.
+
+    Measured in docs/performance.md: with AMX every backbone gains.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return set()
-    return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
+    except OSError:  # not Linux
+        return "float32"
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
+    return "bfloat16" if BFLOAT16_UNITS in flags else "float32"
 
 
 def apply_adam(

@@ -320,7 +320,7 @@ class Run:
         if known is None:
             wanted, found = self.request.settings.precision, self._workers
             assert found is not None
-            known = workers.run_alone(found, workers.best_precision) if wanted == "auto" else wanted
+            known = workers.choose_precision(found, self.request.settings.address) if wanted == "auto" else wanted
 
             def note(content: dict[str, Any]) -> None:
                 content["precision"] = known

@@ -202,10 +202,9 @@ def expected_seconds(request: Request, workers_found: Workers) -> float:
     total = 0.0
     for backbone in request.backbones:
         scale = (request.sizes[backbone.name] / 96) ** 2 / 1000 / speed
-        forward, full = (scale * cost for cost in backbone.cost)
+        forward = scale * backbone.cost[0]
         trials = request.settings.budget / len(request.backbones)
-        deepest = max(request.space.depths)
-        suffix = full * 0.1 * deepest**2 / 2
+        suffix = scale * backbone.suffix_cost(max(request.space.depths))
         filled = min(trials, sum(1 if policy.identity else views for policy in request.space.policies.values()))
         total += forward * (n_train * filled + n_val) + trials * request.epochs * n_train * suffix * 0.6
         retrainings = 1 + request.settings.folds

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from bench.device import quiet, set_up
+from bench.device import best_cpu_precision, best_precision, quiet, set_up
 from bench.errors import ConfigError, TrialFailed
 from bench.trial import TrialConfig
 
@@ -265,11 +265,11 @@ def release_alone() -> None:
         _alone = None
 
 
-def best_precision() -> str:
-    """In a worker: what its device computes fastest in."""
-    from bench import device
-
-    return device.best_precision()
+def choose_precision(workers: Workers, address: str | None = None) -> str:
+    """What the workers' devices compute fastest in: ``float32`` or ``bfloat16``."""
+    if address or workers.total_gpus:
+        return str(run_alone(workers, best_precision))
+    return best_cpu_precision()
 
 
 def retrain(

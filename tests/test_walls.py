@@ -1,4 +1,4 @@
-"""The layers and the three import walls of the design."""
+"""The layers and the import walls of the design."""
 
 import ast
 import subprocess
@@ -31,7 +31,8 @@ def test_keras_tuner_stays_in_peers() -> None:
 
 
 def test_tensorflow_itself_is_imported_in_one_module() -> None:
-    assert imported("tensorflow") == {"bench/device.py"}
+    outside = {file for file in imported("tensorflow") if not file.startswith("bench/peers/")}
+    assert outside == {"bench/device.py"}
 
 
 def test_layers_hold() -> None:

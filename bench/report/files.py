@@ -44,6 +44,8 @@ class RunFiles:
     evaluation: dict[str, Any] | None = None
     audit: dict[str, Any] | None = None
     gallery: Gallery | None = None
+    limit: dict[str, Any] | None = None
+    """What the machine could do at best; None where nobody asked, which is no problem."""
     opened: bool = False
     """Whether the test split was opened: evaluation.json is there, readable or not."""
     problems: dict[str, str] = field(default_factory=dict)
@@ -113,6 +115,8 @@ def read(run: RunDir) -> RunFiles:
     why = "it is written when the test split is opened"
     files.predictions = _table(run.predictions_test, files, ["image", "label"], why)
     files.gallery = _gallery(run.augmentation, files)
+    limit = run.path / "limit.json"
+    files.limit = _json(limit, files, "") if limit.exists() else None
     return files
 
 

@@ -15,6 +15,7 @@ from bench.report import (
     section_data,
     section_made,
     section_search,
+    section_time,
     section_winner,
     summary,
     wording,
@@ -33,6 +34,7 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Page], Section]], ...] = (
     ("search", section_search.TITLE, section_search.search),
     ("winner", section_winner.TITLE, section_winner.winner),
     ("data", section_data.TITLE, section_data.data),
+    ("time", section_time.TITLE, section_time.time),
     ("made", section_made.TITLE, section_made.made),
 )
 

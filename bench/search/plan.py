@@ -24,6 +24,8 @@ class Plan:
 
     items: list[Planned] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    any_order: bool = False
+    """Whether all of it is tried whatever happens, so that its order decides about time alone."""
 
 
 def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
@@ -42,7 +44,14 @@ def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
         if all(dict(point.values) != recipe for point in points):
             recipes.append(Planned("recipe", recipe))
     if budget == len(points):
-        plan.items = points
+        costs = {backbone.name: backbone.suffix_cost for backbone in backbones}
+
+        def cost(item: Planned) -> float:
+            suffix = costs.get(item.values.get("backbone", ""))
+            return suffix(int(item.values.get("unfreeze_depth", 0))) if suffix else 0.0
+
+        plan.items = sorted(points, key=cost, reverse=True)  # the longest first: all workers end at about one time
+        plan.any_order = True
         plan.notes.append(f"The budget equals the number of points in the space ({budget}): nothing else is tried.")
         return plan
     plan.items = (points + recipes)[:budget]

@@ -25,6 +25,7 @@ from ray.tune.search.optuna import OptunaSearch
 from bench.metrics import get_metric
 from bench.results import TrialLog, TrialRecord
 from bench.rundir import RunDir
+from bench.search.lanes import Lanes
 from bench.search.plan import Plan, Planned, remaining, without
 from bench.search.space import Space
 from bench.task import Task
@@ -43,6 +44,10 @@ GIVE_UP_AFTER = 3
 
 ROUND = 40
 """Trials that a worker serves before a fresh one takes its place, whatever a long-lived process may have piled up."""
+
+
+WINDOW = 2
+"""Of the planned configurations, a worker chooses among the next so many times the number of workers."""
 
 
 class SearchFailed(Exception):
@@ -120,6 +125,9 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         self._next = log.next_trial
         self._seen = {record.config.key for record in log.records}
         self._live: dict[str, _Live] = {}
+        self._planned: list[Planned] = []
+        self._window = WINDOW * jobs
+        self._lanes = Lanes(jobs)
         self.notes: list[str] = []
         self.stopped_because = ""
         self.fatal = ""
@@ -153,10 +161,16 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
             study.tell(study.ask(), state=TrialState.FAIL)
         return interrupted
 
-    def enqueue(self, items: Sequence[Planned]) -> None:
-        """Have ``items`` tried first, in their order."""
-        for item in items:
-            self._ot_study.enqueue_trial(dict(item.values), user_attrs={"origin": item.origin})
+    def enqueue(self, items: Sequence[Planned], any_order: bool = False) -> None:
+        """Have ``items`` tried first, in about their order: each worker goes on with what it is warm for.
+
+        Args:
+            items: what is to be tried.
+            any_order: whether their order means nothing; else no item is overtaken by more than a few.
+        """
+        self._planned = list(items)
+        if any_order:
+            self._window = max(1, len(self._planned))
 
     def suggest(self, trial_id: str) -> Any:
         """The next configuration; None while all jobs are busy, ``Searcher.FINISHED`` where none is left."""
@@ -164,6 +178,9 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
             return Searcher.FINISHED
         if len(self._live) >= self._jobs:
             return None
+        if self._planned:
+            item = self._planned.pop(self._lanes.choose([one.values for one in self._planned[: self._window]]))
+            self._ot_study.enqueue_trial(dict(item.values), user_attrs={"origin": item.origin})
         for _ in range(TRIES):
             config = TrialConfig.from_mapping(super().suggest(trial_id))
             if config.key not in self._seen:
@@ -180,6 +197,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         trial.set_user_attr("trial", self._next)
         self._live[trial_id] = _Live(self._next, config, origin, time.monotonic())
         self._next += 1
+        self._lanes.begin(trial_id, config)
         self._watcher.trial_started(self._live[trial_id].trial, config)
         return asdict(config)
 
@@ -206,6 +224,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         live = self._live.pop(trial_id, None)
         if live is None:
             return
+        self._lanes.end(trial_id)
         result = result or {}
         if error:
             self._record(live, "failed", "the worker process ended without a result (memory may have run out)")
@@ -310,7 +329,8 @@ def run_search(
             return "budget" if wanted <= 0 else "time limit"
         search = RecordingSearch(space, log, run, task.metric, task.epochs, task.seed, watcher, workers.jobs)
         interrupted = search.settle(log.records)
-        search.enqueue((interrupted + without(remaining(plan, log.records), interrupted))[:wanted])
+        todo = interrupted + without(remaining(plan, log.records), interrupted)
+        search.enqueue(todo[:wanted], plan.any_order)
         stopped_by = _one_round(search, task, workers, scheduler, wanted, seconds_left, warm)
         if search.fatal or not log.scored():
             failed = [record.reason for record in log.records if record.state == "failed"]

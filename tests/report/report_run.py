@@ -345,6 +345,20 @@ def _run_json(
         },
         "winner": {"backbone": str(won["backbone"]), "score": score, "metric": metric, "default_score": score - 0.013},
         "seconds": {"data": 12.3, "search": 300.0, "finalists": 100.0, "evaluation": 20.0},
+        "activities": {
+            "start-up": 9.0,
+            "decoding": 12.3,
+            "filling": 81.0,
+            "tracing": 40.0,
+            "head training": 22.0,
+            "suffix training": 120.0,
+            "validation": 14.0,
+            "checkpoints": 0.0,
+            "waiting": 11.0,
+            "finalists": 100.0,
+            "evaluation": 20.0,
+            "report": 3.0,
+        },
     }
 
 

@@ -40,7 +40,7 @@ def test_a_finished_run_renders_whole(finished: RunDir) -> None:
     seen = Outline(page)
     assert finished.report.stat().st_size < 6_000_000
     assert 'class="missing"' not in page, "nothing is missing, so nothing is said to be"
-    assert len(seen.named("img")) == 14
+    assert len(seen.named("img")) == 15
     for words in ("0.01 to 0.3, logarithmic, where unfreeze depth is 1, 2", "VGG16, ResNet50 or InceptionV3"):
         assert words in seen.text, words
     for words in ("ResNet50 won", "95 % interval", "On the internal test", "reference standard", "3 trials failed"):
@@ -71,7 +71,7 @@ def test_the_page_is_accessible(finished: RunDir) -> None:
 
 def test_figures_are_kept_for_papers(finished: RunDir) -> None:
     names = {path.stem for path in finished.figures.iterdir()}
-    assert len(names) == 14
+    assert len(names) == 15
     for name in names:
         assert (finished.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "</svg>" in (finished.figures / f"{name}.svg").read_text(encoding="utf-8")

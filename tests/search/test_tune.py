@@ -153,6 +153,57 @@ def test_a_search_whose_first_trials_all_fail_is_given_up(tmp_path: Path, space:
     assert search.suggest("d") == "FINISHED"
 
 
+def test_where_a_trials_time_went_is_kept_and_notes_are_said_once(tmp_path: Path, space: Space) -> None:
+    search = recording(space, RunDir(tmp_path))
+    for name in ("a", "b"):
+        search.suggest(name)
+        search.on_trial_result(name, result(1, 0.7))
+        search.on_trial_result(name, result(2, 0.7))
+        search.on_trial_complete(name, last(3, 0.7))
+    assert search.notes == ["the disk is full"]
+    kept = TrialLog.load(RunDir(tmp_path)).records[0]
+    assert kept.spent == {"filling": 1.5, "tracing": 0.25}
+
+
+def test_a_fixed_list_runs_the_longest_first_and_a_worker_stays_with_its_backbone(
+    tmp_path: Path, toy_table: None, backbones: list[Any]
+) -> None:
+    points = [
+        {"backbone": backbone, "augmentation": policy, "unfreeze_depth": depth, "learning_rate": 0.01, "dropout": 0.0}
+        | ({"finetune_factor": 0.1} if depth else {})
+        for backbone in ("toy", "toy2")
+        for policy in ("none", "light")
+        for depth in (0, 1, 2)
+    ]
+    listed = parse_space("listed", toys.SPACE.split("points:")[0] + f"points: {points}")
+    plan = make_plan(listed, backbones, budget=len(points))
+    assert [item.values["unfreeze_depth"] for item in plan.items] == [2] * 4 + [1] * 4 + [0] * 4
+    assert sorted(map(str, (dict(item.values) for item in plan.items))) == sorted(map(str, points))
+    search = recording(listed, RunDir(tmp_path), jobs=2)
+    search.enqueue(plan.items, plan.any_order)
+    ran: dict[str, list[tuple[str, int]]] = {"a": [], "b": []}
+    for turn in range(6):
+        for worker in ("a", "b"):
+            found = search.suggest(f"{worker}{turn}")
+            ran[worker].append((found["backbone"], found["unfreeze_depth"]))
+        for worker in ("a", "b"):
+            search.on_trial_result(f"{worker}{turn}", result(1, 0.7))
+            search.on_trial_complete(f"{worker}{turn}", last(2, 0.7))
+    assert ran["a"] == [("toy", depth) for depth in (2, 2, 1, 1, 0, 0)]
+    assert ran["b"] == [("toy2", depth) for depth in (2, 2, 1, 1, 0, 0)]
+
+
+def test_what_is_planned_is_overtaken_by_a_few_at_most(tmp_path: Path, space: Space) -> None:
+    search = recording(space, RunDir(tmp_path), jobs=1)
+    search.enqueue([Planned("backbone", {"backbone": name}) for name in ("toy", "toy2", "toy", "toy", "toy2")])
+    order = []
+    for number in range(5):
+        order.append(search.suggest(f"t{number}")["backbone"])
+        search.on_trial_complete(f"t{number}", {"failed": "no matter", "finished": True})
+        search.fatal = ""
+    assert order == ["toy", "toy", "toy", "toy2", "toy2"]
+
+
 def test_an_interrupted_search_is_settled(tmp_path: Path, space: Space) -> None:
     run = RunDir(tmp_path)
     first = recording(space, run)
@@ -161,7 +212,7 @@ def test_an_interrupted_search_is_settled(tmp_path: Path, space: Space) -> None:
     log = TrialLog.load(run)
     # the table was written, then the machine died before the study was told
     log.add(record(0, TrialConfig.from_mapping(told), "recipe", auc=0.9), [])
-    first.enqueue([Planned("backbone", {"backbone": "toy2"})])
+    first._ot_study.enqueue_trial({"backbone": "toy2"})  # as if it had died just before this one was begun
 
     second = recording(space, run)
     interrupted = second.settle(log.records)

@@ -1,0 +1,77 @@
+"""How well two scores rank the same configurations: rank correlations with intervals, the cost of choosing by one."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from bench.errors import ConfigError
+
+DRAWS = 2000
+
+
+def agreement(
+    cached: npt.ArrayLike, fresh: npt.ArrayLike, higher_is_better: bool = True, seed: int = 0
+) -> dict[str, Any]:
+    """How well the ranking by ``cached`` scores agrees with that by ``fresh`` ones.
+
+    Args:
+        cached: scores of n configurations on cached features.
+        fresh: their scores with fresh augmentation, in the same order.
+        higher_is_better: which way the score points.
+        seed: of the bootstrap.
+
+    Returns:
+        Spearman's rho with 95 % intervals, by the percentile bootstrap over configurations and by Fisher's z with the
+        standard error of Bonett & Wright (Psychometrika 65:23, 2000); Kendall's tau; and the fresh score of the
+        configuration that the cached scores would choose beside the best fresh score. What cannot be computed is None.
+
+    Raises:
+        ConfigError: for fewer than three configurations.
+    """
+    first, second = np.asarray(cached, float), np.asarray(fresh, float)
+    n = len(first)
+    if n < 3:
+        raise ConfigError(f"At least 3 configurations must have both scores for a ranking, but {n} have.")
+    rho = _spearman(first, second)
+    chosen = np.random.default_rng(seed).integers(0, n, (DRAWS, n))
+    draws = [_spearman(first[rows], second[rows]) for rows in chosen]
+    known = [value for value in draws if value is not None]
+    sign = 1 if higher_is_better else -1
+    winner, best = int(np.argmax(sign * first)), int(np.argmax(sign * second))
+    differences = second - first
+    return {
+        "configurations": n,
+        "spearman": rho,
+        "bootstrap": [float(value) for value in np.quantile(known, [0.025, 0.975])] if known else None,
+        "fisher": _fisher(rho, n),
+        "kendall": _finite(stats.kendalltau(first, second).statistic) if rho is not None else None,
+        "winner": winner,
+        "winner_cached": float(first[winner]),
+        "winner_fresh": float(second[winner]),
+        "best": best,
+        "best_fresh": float(second[best]),
+        "winner_difference": float(second[winner] - second[best]),
+        "mean_difference": float(differences.mean()),
+        "sd_difference": float(differences.std(ddof=1)),
+    }
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _spearman(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float | None:
+    """Spearman's rho; None where one side is constant."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return _finite(stats.spearmanr(first, second).statistic)
+
+
+def _fisher(rho: float | None, n: int) -> list[float] | None:
+    if rho is None or abs(rho) > 1 - 1e-9 or n < 4:
+        return None
+    half = 1.959964 * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    return [math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)]

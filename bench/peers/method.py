@@ -1,0 +1,23 @@
+"""What every method's process does: read its specification, start its clock, run, note how it ended."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from bench.device import quiet
+from bench.peers.clock import Clock
+from bench.peers.spec import Outcomes, Spec
+
+
+def main(module: str) -> None:
+    """Carry out ``python -m bench.peers.METHOD SPEC.json``: outcomes.csv appears beside the specification.
+
+    Args:
+        module: its full name. It is imported again under that name, for what is sent to other processes must not
+            belong to ``__main__``.
+    """
+    clock = Clock()
+    quiet()
+    file = Path(sys.argv[1])
+    spec = Spec.load(file)
+    importlib.import_module(module).run(spec, Outcomes(file.with_name("outcomes.csv"), spec, clock))

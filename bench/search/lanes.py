@@ -1,0 +1,51 @@
+"""Which planned configuration suits the worker that has just become free: one it has networks and traced steps for.
+
+Ray does not say which worker will run a trial. But a worker that ends a trial is the one that takes the next, so a
+lane of trials, one after another, is a worker's. Where two become free at once they may change places: that costs
+time, and nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.trial import TrialConfig
+
+
+class Lanes:
+    """What each of ``count`` workers has run so far."""
+
+    def __init__(self, count: int) -> None:
+        self._backbones: list[set[str]] = [set() for _ in range(count)]
+        self._structures: list[set[tuple[str, int]]] = [set() for _ in range(count)]
+        self._free = list(range(count))
+        self._of: dict[str, int] = {}
+
+    def choose(self, candidates: Sequence[Mapping[str, Any]]) -> int:
+        """Index of the best of ``candidates`` (configurations, whole or in part) for the next free worker.
+
+        Best is what the worker has traced already, then a backbone that it has loaded, then one that no other worker
+        has; the first among equals.
+        """
+        lane = self._free[0] if self._free else 0
+        others = set().union(*(known for place, known in enumerate(self._backbones) if place != lane))
+
+        def fit(index: int) -> tuple[bool, bool, bool]:
+            backbone = candidates[index].get("backbone")
+            depth = candidates[index].get("unfreeze_depth")
+            traced = bool(depth) and (backbone, depth) in self._structures[lane]
+            return traced, backbone in self._backbones[lane], backbone not in others
+
+        return max(range(len(candidates)), key=lambda index: (*fit(index), -index))
+
+    def begin(self, trial: str, config: TrialConfig) -> None:
+        """The next free worker begins ``trial``."""
+        if not self._free:
+            return
+        lane = self._of[trial] = self._free.pop(0)
+        self._backbones[lane].add(config.backbone)
+        self._structures[lane].add((config.backbone, config.unfreeze_depth))
+
+    def end(self, trial: str) -> None:
+        """The worker of ``trial`` is free."""
+        if trial in self._of:
+            self._free.append(self._of.pop(trial))

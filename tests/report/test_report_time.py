@@ -1,0 +1,172 @@
+"""The section on time: where it went, and how near the search came to the limit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from report_outline import outline
+from report_run import edit_json, write_run
+
+from bench.report import figures_time, section_time, tables_time
+from bench.report.blocks import Code, Missing, Paragraph, Table
+from bench.report.files import read
+from bench.report.html import render
+from bench.report.page import Page
+from bench.rundir import RunDir, write_json
+
+LIMIT: dict[str, Any] = {
+    "seconds": 200.0,
+    "parts": [
+        {
+            "what": "VGG16, frozen network",
+            "images": 20_000,
+            "images_per_second": 400.0,
+            "seconds": 50.0,
+            "precision": "mixed_bfloat16",
+            "xla": False,
+            "batch": 64,
+            "processes": 2,
+            "threads": 1,
+        },
+        {
+            "what": "VGG16, depth 2, training, batches of 32",
+            "images": 7500,
+            "images_per_second": 50.0,
+            "seconds": 150.0,
+            "precision": "float32",
+            "xla": False,
+            "batch": 32,
+            "processes": 1,
+            "threads": 2,
+        },
+    ],
+    "measured": 300.0,
+    "ratio": 1.5,
+    "notes": ["The run had 4 CPU cores, the machine of the calibration has 2."],
+    "calibrated": {"processor": "A processor", "cores": 2, "gpus": 0, "date": "2026-11-23T08:00:00+00:00", "load": 0.1},
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return write_run(tmp_path / "xray", trials=9, image_side=16)
+
+
+def section(run: RunDir) -> Any:
+    return section_time.time(Page(run, read(run), {}))
+
+
+def test_shares_add_up_and_what_is_left_is_shown() -> None:
+    table = tables_time.spent({"validation": 10, "start-up": 30, "napping": 10}, {"search": 80.0, "report": 20.0})
+    assert list(table["activity"]) == [
+        "starting Ray and the workers",
+        "scoring the validation images",
+        "napping",
+        tables_time.REST,
+    ]
+    assert list(table["seconds"]) == [30, 10, 10, 50]
+    assert list(table["share"]) == [0.3, 0.1, 0.1, 0.5]
+
+
+@pytest.mark.parametrize("stages", [None, {}, {"search": 30.1}, {"search": "long"}, {"search": 20}])
+def test_nothing_is_left_where_the_stages_say_no_more(stages: Any) -> None:
+    table = tables_time.spent({"start-up": 30, "waiting": "nan", "filling": None, "tracing": -1}, stages)
+    assert list(table["seconds"]) == [30], "what is no time is left out"
+
+
+def test_no_activities_no_rows() -> None:
+    assert not len(tables_time.spent(None, {"search": 3}))
+    assert not len(tables_time.spent(["start-up"], None))
+
+
+def test_the_longest_part_comes_first() -> None:
+    parts = tables_time.limit_parts({"parts": [*LIMIT["parts"], "broken", {"what": "nothing", "seconds": None}]})
+    assert list(parts["seconds"]) == [150, 50]
+    assert list(parts["share"]) == [0.75, 0.25]
+    assert list(parts["precision"]) == ["float32", "bfloat16"]
+
+
+@pytest.mark.parametrize(("longest", "label"), [(599.0, "Wall-clock time (s)"), (600.0, "Wall-clock time (min)")])
+def test_a_bar_an_activity(longest: float, label: str) -> None:
+    table = pd.DataFrame({"activity": ["a", "b" * 90], "seconds": [longest, 0.0], "share": [1.0, 0.0]})
+    (ax,) = figures_time.activities(table).axes
+    assert len(ax.patches) == 2 and ax.get_xlabel() == label
+    assert [text.get_text() for text in ax.texts] == ["100.0\u00a0%", "0.0\u00a0%"]
+
+
+def test_the_page_shows_where_the_time_went(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.report.pictures.PAPER_DPI", 40)
+    seen = outline(run)
+    text = seen.text.replace("\u00a0", " ")
+    assert "Where the time went" in text and "training unfrozen stages" in text
+    assert "Together 7 min 12 s of wall-clock time." in text
+    assert "python -m bench compare --limit xray" in text
+    assert any("training unfrozen stages 27.8" in (image["alt"] or "") for image in seen.named("img"))
+    assert "measured / limit" not in text
+    assert (run.figures / "time.svg").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_limit_and_its_parts(run: RunDir) -> None:
+    write_json(run.path / "limit.json", LIMIT)
+    text = outline(run).text.replace("\u00a0", " ")
+    assert "The search took 5 min 00 s and its limit is 3 min 20 s: measured / limit is 1.50." in text
+    assert "Measured on A processor, 2 cores, 23 November 2026, 08:00 UTC." in text
+    assert LIMIT["notes"][0] in text
+    assert "compare --limit" not in text
+    (parts,) = [block for block in section(run).blocks if isinstance(block, Table) and block.folded]
+    assert [cell.text for cell in parts.rows[1]][:3] == ["VGG16, frozen network", "20,000", "400"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_limit_without_a_measured_time(run: RunDir) -> None:
+    write_json(run.path / "limit.json", {**LIMIT, "measured": None, "ratio": None, "parts": []})
+    blocks = section(run).blocks
+    assert any(isinstance(block, Paragraph) and "limit of the search is" in block.text for block in blocks)
+    assert not any(isinstance(block, Table) and block.folded for block in blocks)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_search_that_went_on_outdates_its_limit(run: RunDir) -> None:
+    write_json(run.path / "limit.json", {**LIMIT, "measured": 180.0, "ratio": 0.9})
+    text = outline(run).text
+    assert "The search has gone on since the limit was computed." in text and "compare --limit xray" in text
+    assert "can fall below its limit" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("content", ["not json", "[]", "{}", '{"seconds": "soon"}', '{"seconds": 0}'])
+def test_a_damaged_limit_is_said(run: RunDir, content: str) -> None:
+    (run.path / "limit.json").write_text(content)
+    blocks = section(run).blocks
+    assert any(isinstance(block, Missing) and "limit.json" in block.text for block in blocks)
+    assert any(isinstance(block, Code) for block in blocks)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_runs_from_before_activities_were_timed(run: RunDir) -> None:
+    edit_json(run.run, activities=None)
+    text = outline(run).text
+    assert "run.json does not say where the time went" in text
+    assert "Time by stage." in text, "what older files hold is still shown"
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("activities", [[], "long", {}, {"filling": "long"}, {"filling": 0}])
+def test_damaged_activities_are_said(run: RunDir, activities: Any) -> None:
+    edit_json(run.run, activities=activities)
+    assert "The activities in run.json hold no time." in outline(run).text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_without_run_json(run: RunDir) -> None:
+    run.run.unlink()
+    render(run)
+    assert section(run).blocks[0] == Missing(read(run).problems["run.json"])
+
+
+def test_activities_of_the_fixture_fit_its_stages(run: RunDir) -> None:
+    content = json.loads(run.run.read_text())
+    assert tables_time.REST not in set(tables_time.spent(content["activities"], content["seconds"])["activity"])
