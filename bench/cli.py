@@ -567,6 +567,23 @@ def _add_compare(commands: Any) -> None:
     flag("--max-images", "train and validate on a subset", "--max-images 1200", "all", type=int, metavar="N")
     flag("--val-share", VAL_SHARE_HELP, "--val-share 0.2", type=float, metavar="SHARE")
     flag("--jobs", "trials at a time, for methods that run several", "--jobs 1", "as for run", type=int, metavar="N")
+    flag(
+        "--limit",
+        "instead of comparing: measure on the idle machine how fast bare Keras could have done the search of this run,"
+        " or the list of this comparison, and compute the least time",
+        "--limit xray",
+        "off",
+        metavar="RUN",
+    )
+    flag(
+        "--fidelity",
+        "instead of comparing: draw N configurations, and hold their scores on cached features against those of full"
+        " models with fresh augmentation",
+        "--fidelity 20",
+        "off",
+        type=int,
+        metavar="N",
+    )
     _cache_flag(flag)
     flag("--name", "name of the comparison and of its folder", "--name speed", "compare- and the data's name")
     _output_flag(parser)
@@ -577,6 +594,8 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from bench.screen import Screen
 
     values = _given(options)
+    if "limit" in values:
+        return _limit(values)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "data"
     values = {"cache": CACHE, "name": f"compare-{stem}", **values, "data": _located(values.get("data", "demo"))}
     if "methods" in values:
@@ -585,9 +604,54 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         values["fixed_list"] = values.pop("list")
     if values.get("weights") not in (None, "imagenet", "random"):
         values["weights"] = str(Path(values["weights"]).absolute())
+    if "fidelity" in values:
+        return _fidelity(values)
     comparison = asked.plan(**values)
     try:
         return 1 if compare.carry_out(comparison, Screen()) else 0
     except KeyboardInterrupt:
         print("\nInterrupted; what has finished is kept. Give the same command again to go on.", file=sys.stderr)
         return 130
+
+
+def _limit(values: dict[str, Any]) -> int:
+    from bench.peers import limit, list_limit
+    from bench.peers.machine import CalibrationFailed
+    from bench.rundir import find_run
+
+    others = sorted(set(values) - {"limit", "output", "cache"})
+    if others:
+        raise ConfigError(
+            f"--limit measures for a run that is there; --{others[0].replace('_', '-')} does not go with it."
+        )
+    comparison = values["output"] / values["limit"]
+    try:
+        if (comparison / "compare.json").is_file():
+            list_limit.run_list_limit(comparison, values.get("cache", CACHE).absolute())
+            print(list_limit.describe(comparison))
+        else:
+            print(limit.describe(limit.run_limit(find_run(values["limit"], values["output"]))))
+    except CalibrationFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _fidelity(values: dict[str, Any]) -> int:
+    from bench import request
+    from bench.peers import fidelity
+
+    configurations = values.pop("fidelity")
+    others = sorted(set(values) & {"methods", "seeds", "fixed_list", "target", "time_limit", "budget"})
+    if others or configurations < 3:
+        problem = f"--{others[0].replace('_', '-')} does not go with it" if others else "at least 3 are needed"
+        raise ConfigError(f"--fidelity draws configurations and scores each in two ways; {problem}.")
+    settings = make_settings(**values)
+    folder = settings.output / settings.name
+    request.check_writable(folder.parent, "--output")
+    try:
+        print(fidelity.describe(fidelity.run_fidelity(request.prepare(settings, tell=print), folder, configurations)))
+    except TrialFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -19,7 +19,7 @@ from bench.rundir import write_json
 from bench.settings import RunSettings
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("run", "audit", "report", "evaluate", "predict")
+COMMANDS = ("run", "audit", "report", "evaluate", "predict", "compare")
 
 
 @pytest.fixture(autouse=True)
@@ -530,3 +530,21 @@ def test_neither_tensorflow_nor_keras_is_loaded_for_bad_input(place):
     status, heavy = loaded_by(["run", "--data", "nowhere"], place)
     assert status == 2
     assert not {"tensorflow", "keras"} & set(heavy)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--limit", "xray", "--budget", "3"], "--budget does not go with it"),
+        (["--limit", "nothing"], "There is no run 'nothing'"),
+        (["--fidelity", "2"], "at least 3 are needed"),
+        (["--fidelity", "20", "--methods", "suite"], "--methods does not go with it"),
+        (["--fidelity", "20", "--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_impossible_measurements_are_one_sentence(place, capsys, flags, said):
+    assert cli.main(["compare", *flags]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert len(told.strip().splitlines()) == 1
+    assert list(place.iterdir()) == []

@@ -211,11 +211,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, CalibrationFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    measured = (
-        f"; the search took {found['measured']:.0f} s, {found['ratio']:.2f} times as long" if found["ratio"] else ""
-    )
-    print(f"Least time: {found['seconds']:.0f} s{measured}")
+    print(describe(found))
     return 0
+
+
+def describe(found: Mapping[str, Any]) -> str:
+    """The result of `run_limit` in a sentence."""
+    ratio = f"; the search took {found['measured']:.0f} s, {found['ratio']:.2f} times as long" if found["ratio"] else ""
+    return f"Least time: {found['seconds']:.0f} s{ratio}."
 
 
 if __name__ == "__main__":

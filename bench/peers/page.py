@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bench.peers import figures, summary
+from bench.peers import figures, limit_table, summary
 from bench.peers.made import how_it_was_made
 from bench.peers.methods import title
 from bench.report import html, pictures, wording
@@ -100,7 +100,7 @@ def _results(
                 "marks the last trial.",
             )
         )
-    return [*blocks, *_same(trials)]
+    return [*blocks, *_same(trials), *limit_table.blocks(folder, trials)]
 
 
 def _table(rows: pd.DataFrame, target: float) -> Table:

@@ -1,0 +1,58 @@
+"""The limit of a comparison's fixed list, beside the time that this suite and the peers took for it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.errors import ConfigError
+from bench.peers.calibrate import calibrate
+from bench.peers.limit import FILE, summary, work_of_list
+from bench.peers.page import read_facts, read_trials, render
+from bench.peers.scene import complete_points
+from bench.rundir import write_json
+from bench.search.space import load_space
+from bench.trial import TrialConfig
+
+
+def run_list_limit(
+    folder: Path, cache: Path, tell: Callable[[str], None] = print, force: bool = False
+) -> dict[str, Any]:
+    """Compute the least time for the list of the comparison in ``folder``, cold and warm, and write limit.json.
+
+    Args:
+        folder: of a comparison with ``--list``.
+        cache: where calibrations are kept.
+        tell: told what is measured.
+        force: measure all rates anew.
+
+    Raises:
+        ConfigError: if the comparison trained no fixed list.
+        CalibrationFailed: if bare Keras cannot do a part of the work.
+    """
+    facts = read_facts(folder)
+    settings, data = facts.get("settings", {}), facts.get("data", {})
+    if not settings.get("list"):
+        raise ConfigError(
+            f"{folder} holds no comparison of a fixed list (--list), so its work is not known beforehand."
+        )
+    space = load_space(settings["space"])
+    configs = [TrialConfig.from_mapping(given) for given in complete_points(space)]
+    given = (configs, settings["epochs"], data["train"], data["val"], settings["views"], space.policies)
+    cold, warm = work_of_list(*given), work_of_list(*given, warm=True)
+    rates = calibrate(cold, settings["image_size"], len(data["classes"]), cache, tell, force)
+    found = {"cold": summary(cold, rates), "warm": summary(warm, rates)}
+    write_json(folder / FILE, found)
+    render(folder)
+    return found
+
+
+def describe(folder: Path) -> str:
+    """The same in a few lines."""
+    found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    walls = read_trials(folder).groupby(["method", "seed"])["ended"].max()
+    lines = [f"Least time: {found['cold']['seconds']:.0f} s, with a filled cache {found['warm']['seconds']:.0f} s."]
+    for (method, seed), seconds in walls.to_dict().items():
+        least = found["warm" if method == "suite-warm" else "cold"]["seconds"]
+        lines.append(f"  {method}, seed {seed}: {seconds:.0f} s, {seconds / least:.2f} times the limit")
+    return "\n".join(lines)
