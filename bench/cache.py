@@ -59,19 +59,21 @@ class FeatureCache:
         return (self.folder / key / "meta.json").is_file()
 
     @contextlib.contextmanager
-    def scratch(self, size: int, keep: Set[str] = frozenset()) -> Iterator[Path]:
+    def scratch(self, size: int, keep: Set[str] = frozenset(), evict: bool = True) -> Iterator[Path]:
         """A folder for an entry in the making, for which room is made first; removed if it was not published.
 
         Args:
             size: bytes that the values of the entry will take.
             keep: keys of entries that must not leave for it.
+            evict: whether others may leave for it.
 
         Raises:
-            NoRoom: if the budget has no room for it beside ``keep`` and what others are making.
+            NoRoom: if the budget has no room for it beside ``keep`` and what others are making, or the disk is full.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.lock("budget"):
-            if not self._make_room(size + HEADER_BYTES, keep):
+        with no_room_on_a_full_disk(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with no_room_on_a_full_disk(self.folder), self.lock("budget"):
+            if not self._make_room(size + HEADER_BYTES, keep, evict):
                 budget = f"{self.budget / 1e9:.3g} GB (--cache-size)"
                 raise NoRoom(f"the cache's {budget} have no room for {size / 1e9:.3g} GB more")
             folder = Path(tempfile.mkdtemp(prefix=".filling-", dir=self.folder))
@@ -82,13 +84,18 @@ class FeatureCache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, made: Path, key: str, meta: Mapping[str, Any]) -> None:
-        """Turn the folder ``made``, which holds values.npy, into entry ``key``."""
-        (made / "reserved").unlink(missing_ok=True)
-        (made / "meta.json").write_text(json.dumps(meta))
+        """Turn the folder ``made``, which holds values.npy, into entry ``key``.
+
+        Raises:
+            NoRoom: if the disk is full.
+        """
+        with no_room_on_a_full_disk(self.folder):
+            (made / "meta.json").write_text(json.dumps(meta))
         if not self.has(key):
             _discard(self.folder / key)  # what a crash has left of an entry
         with contextlib.suppress(OSError):  # another machine on a shared disk was faster: its entry is the same
             made.rename(self.folder / key)
+            (self.folder / key / "reserved").unlink(missing_ok=True)
 
     def lock(self, name: str) -> FileLock:
         """A lock between processes."""
@@ -118,7 +125,7 @@ class FeatureCache:
             return 0.0
         return speed
 
-    def _make_room(self, size: int, keep: Set[str]) -> bool:
+    def _make_room(self, size: int, keep: Set[str], evict: bool) -> bool:
         """Remove the least recently used entries, other than ``keep``, until ``size`` more bytes fit the budget.
 
         A process that still reads a removed entry keeps its pages until it lets go of them. Nothing is removed where
@@ -129,7 +136,7 @@ class FeatureCache:
         for meta in self.folder.glob("[!.]*/meta.json"):
             with contextlib.suppress(FileNotFoundError):
                 entry_bytes = (meta.parent / "values.npy").stat().st_size
-                fixed += entry_bytes if meta.parent.name in keep else 0
+                fixed += entry_bytes if meta.parent.name in keep or not evict else 0
                 found.append((meta.stat().st_mtime, entry_bytes, meta.parent))
         if fixed > wanted:
             return False
@@ -146,14 +153,28 @@ class FeatureCache:
         """Bytes reserved by entries that some process is making; what a crash has left is removed."""
         total = 0
         for left in self.folder.glob(".filling-*"):
+            size, abandoned = 0, False
             with contextlib.suppress(FileNotFoundError, ValueError):
-                age = time.time() - left.stat().st_mtime
-                size, process, node = (left / "reserved").read_text().split(" ", 2)
-                if age > ABANDONED_AFTER or (node == platform.node() and not psutil.pid_exists(int(process))):
-                    shutil.rmtree(left, ignore_errors=True)
-                else:
-                    total += int(size)
+                abandoned = time.time() - left.stat().st_mtime > ABANDONED_AFTER
+                text, process, node = (left / "reserved").read_text().split(" ", 2)
+                size = int(text)
+                abandoned |= node == platform.node() and not psutil.pid_exists(int(process))
+            if abandoned:
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                total += size
         return total
+
+
+@contextlib.contextmanager
+def no_room_on_a_full_disk(folder: Path) -> Iterator[None]:
+    """Turns the errors of a full disk into NoRoom."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise NoRoom(f"the disk of {folder} is full") from error
+        raise
 
 
 def create(path: Path, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -164,15 +185,11 @@ def create(path: Path, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     Raises:
         NoRoom: if the disk is full.
     """
-    try:
+    with no_room_on_a_full_disk(path.parent.parent):
         array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise NoRoom(f"the disk of {path.parent.parent} is full") from error
-        raise
     return array
 
 

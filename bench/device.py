@@ -17,8 +17,8 @@ def quiet() -> None:
     os.environ.setdefault("GLOG_minloglevel", "3")
 
 
-def on_tensorflow() -> bool:
-    """Whether Keras runs on TensorFlow here."""
+def _on_tensorflow() -> bool:
+    """Whether Keras is going to run on TensorFlow."""
     return os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
 
 
@@ -28,7 +28,7 @@ def set_up(threads: int | None) -> None:
     Does nothing under another Keras backend, and nothing the second time.
     """
     quiet()
-    if not on_tensorflow():
+    if not _on_tensorflow():
         return
     import tensorflow as tf
 
@@ -48,7 +48,7 @@ def set_up(threads: int | None) -> None:
 def best_precision() -> str:
     """``bfloat16`` where this process's device has matrix units for it, else ``float32``."""
     gpus = []
-    if on_tensorflow():
+    if _on_tensorflow():
         import tensorflow as tf
 
         gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]

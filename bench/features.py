@@ -19,7 +19,7 @@ import numpy.typing as npt
 import psutil
 from filelock import Timeout
 
-from bench.cache import FeatureCache, NoRoom, create
+from bench.cache import FeatureCache, NoRoom, create, no_room_on_a_full_disk
 from bench.clock import Clock
 from bench.models.augmentation import Augmenter, Policy
 from bench.models.backbones import Backbone, boundary_cut
@@ -74,29 +74,29 @@ class ComputedFeatures:
     """Features of a view that is not kept: computed from the view's images at every read.
 
     Attributes:
-        images: gives the view's images, uint8 array of shape (n_images, height, width, channels).
+        images: gives the view's images of some rows, uint8 array of shape (n, height, width, channels).
         prefix: images -> features; None where the images themselves are the features.
         dtype: what a stored view would be kept as.
         shape: (n_images, ...).
         clock: counts the seconds.
     """
 
-    images: Callable[[], npt.NDArray[np.uint8]]
+    images: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
     prefix: Any
     dtype: Any
     shape: tuple[int, ...]
     clock: Clock
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """The values of ``rows``, rounded as a stored view would give them."""
+        """The values of ``rows``, rounded as a stored view would give them (a value beyond float16 widens them)."""
         with self.clock("filling"):
             return self._computed(rows)
 
     def _computed(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        images = self.images()
         if self.prefix is None:
-            return np.asarray(images[rows], dtype=np.float32)
-        parts = [_through(self.prefix, images[rows[start : start + CHUNK]])[0] for start in range(0, len(rows), CHUNK)]
+            return np.asarray(self.images(rows), dtype=np.float32)
+        chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+        parts = [_through(self.prefix, self.images(chunk))[0] for chunk in chunks]
         values = np.concatenate(parts)
         overflows = self.dtype == np.float16 and np.abs(values).max() > FLOAT16_LARGEST
         return values if overflows else values.astype(self.dtype).astype(np.float32)
@@ -117,6 +117,19 @@ class Pass:
         return {"amounts": self.policy.amounts(), "view": 0 if self.policy.identity else self.view}
 
 
+@dataclass
+class Making:
+    """An entry in the making: its folder, its map, and what removes the folder unless it was published."""
+
+    folder: Path
+    values: npt.NDArray[Any]
+    scratch: contextlib.ExitStack
+
+    def overflows(self, values: npt.NDArray[Any]) -> bool:
+        """Whether ``values`` do not fit what the map is kept as."""
+        return self.values.dtype == np.float16 and bool(np.abs(values).max() > FLOAT16_LARGEST)
+
+
 class FrozenFeatures:
     """Features of one task's images, filled as they are asked for.
 
@@ -132,10 +145,11 @@ class FrozenFeatures:
         self._networks: dict[str, Any] = {}
         self._prefixes: dict[tuple[str, tuple[int, ...]], Any] = {}
         self._seconds_an_image: dict[tuple[str, int], float] = {}
-        self._refused: dict[tuple[str, int], str] = {}
+        self._refused: dict[tuple[str, int, str, int], str] = {}
+        self._wide: set[tuple[str, int]] = set()
         self._drawn_view: tuple[Pass | None, npt.NDArray[np.uint8]] = (None, np.empty(0, np.uint8))
-        self.notes: list[str] = []
-        """Why views were not kept, a sentence each."""
+        self.notes: dict[str, str] = {}
+        """Why views are not kept: backbone and depth -> a sentence."""
 
     def training_views(self, backbone: str, policy: Policy, depth: int, n_views: int) -> list[Features]:
         """The first ``n_views`` views of the training images at the boundary of ``depth`` (one for ``none``)."""
@@ -147,7 +161,7 @@ class FrozenFeatures:
         return self._views([Pass(backbone, "val", Policy("none"), 0)], depth)[0]
 
     def network(self, backbone: str) -> Any:
-        """The backbone with its pretrained weights, as a Keras model that nobody may train."""
+        """The backbone as a Keras model; whoever changes its weights must give them back before the next pass."""
         if backbone not in self._networks:
             with self._clock("start-up"):
                 self._networks[backbone] = self._task.load_network(backbone)
@@ -157,38 +171,47 @@ class FrozenFeatures:
         """Bytes that one view takes at the boundary of ``depth``."""
         stored = self._task.images[backbone]
         values = boundary_bytes(self._task.backbones[backbone], stored.size, stored.channels, depth)
-        wide = 2 if self._task.cache_dtype == "float32" and 0 < depth < IMAGES else 1
+        wide = (
+            2 if (backbone, depth) in self._wide or (self._task.cache_dtype == "float32" and 0 < depth < IMAGES) else 1
+        )
         return values * wide * len(self._task.rows[split])
 
+    def forget(self) -> None:
+        """Let go of images that are held in memory for a trial that has ended."""
+        self._drawn_view = (None, np.empty(0, np.uint8))
+
     def _views(self, passes: list[Pass], depth: int) -> list[Features]:
-        place = (passes[0].backbone, depth)
-        if self._cache.budget and place not in self._refused:
+        if not self._cache.budget:
+            return [self._computed(one, depth) for one in passes]
+        place = (passes[0].backbone, depth, passes[0].split, len(passes))
+        reason = self._refused.get(place) or self._why_not(passes, depth)
+        if reason:
+            self._refused[place] = reason  # for good; a disk that is full now may have room later
+        else:
             try:
-                self._check_worth(passes, depth)
                 return self._stored(passes, depth)
-            except NoRoom as reason:
-                self._refused[place] = str(reason)
-                title = self._task.backbones[place[0]].title
-                self.notes.append(
-                    f"{title} at unfreeze depth {depth}: features are computed at every epoch, not kept, for {reason}"
-                )
+            except NoRoom as error:
+                reason = str(error)
+        title = self._task.backbones[passes[0].backbone].title
+        self.notes[f"{place[0]} {depth}"] = (
+            f"{title} at unfreeze depth {depth}: features are computed at every epoch, not kept, for {reason}"
+        )
         return [self._computed(one, depth) for one in passes]
 
-    def _check_worth(self, passes: list[Pass], depth: int) -> None:
-        """Raise NoRoom where views cannot all be kept, or where reading them would cost more than computing them."""
+    def _why_not(self, passes: list[Pass], depth: int) -> str:
+        """Why views cannot all be kept, or are better computed than read; empty if they are to be kept."""
         backbone = passes[0].backbone
         size = sum(self.entry_bytes(one.backbone, one.split, depth) for one in passes)
         if size > self._cache.budget:
-            raise NoRoom(
-                f"they take {size / 1e9:.3g} GB and the cache may take {self._cache.budget / 1e9:.3g} (--cache-size)"
-            )
+            allowed = f"{self._cache.budget / 1e9:.3g} GB (--cache-size)"
+            return f"they take {size / 1e9:.3g} GB and the cache may take {allowed}"
         if depth in (0, IMAGES) or size < IN_MEMORY * psutil.virtual_memory().available:
-            return
+            return ""
         image_bytes = size / sum(len(self._task.rows[one.split]) for one in passes)
         speed = self._cache.bytes_per_second()
         if not speed or image_bytes / speed < (computing := self._seconds_computing(backbone, depth)):
-            return
-        raise NoRoom(
+            return ""
+        return (
             f"reading them would take {1000 * image_bytes / speed:.2g} ms an image on this disk, and computing them "
             f"takes {1000 * computing:.2g}"
         )
@@ -205,31 +228,61 @@ class FrozenFeatures:
         return self._seconds_an_image[backbone, depth]
 
     def _stored(self, passes: list[Pass], depth: int) -> list[Features]:
-        while True:
-            self._fill(passes, depth)
-            opened = [self._cache.open(self._key(one, depth)) for one in passes]
-            if all(values is not None for values in opened):  # else another process has just made room for its own
-                return [StoredFeatures(values) for values in opened if values is not None]
+        """The maps of all passes, computing what is missing: first what no other process is at, then what is left.
+
+        A map is opened as soon as it is there, and can then leave the cache without being lost.
+        """
+        opened: dict[Pass, npt.NDArray[Any]] = {}
+        keep = {self._key(one, depth) for one in passes}
+        while len(opened) < len(passes):
+            for blocking in (False, True):
+                for one in passes:
+                    values = None if one in opened else self._open_or_fill(one, depth, keep, blocking)
+                    if values is not None:
+                        opened[one] = values
+        return [StoredFeatures(opened[one]) for one in passes]
+
+    def _open_or_fill(self, one: Pass, depth: int, keep: set[str], blocking: bool) -> npt.NDArray[Any] | None:
+        """The map of one pass; None if another process is making it, and ``blocking`` is not asked for."""
+        values = self._cache.open(self._key(one, depth))
+        if values is not None:
+            return values
+        with no_room_on_a_full_disk(self._cache.folder), contextlib.ExitStack() as stack:
+            lock = self._cache.lock(stable_hash(self._key(one, IMAGES), one.backbone))
+            try:
+                with self._clock("waiting"):
+                    stack.enter_context(lock.acquire(timeout=-1 if blocking else 0))
+            except Timeout:
+                return None
+            with self._clock("filling"):
+                self._fill_one(one, depth, keep)
+            return self._cache.open(self._key(one, depth))
 
     def _computed(self, one: Pass, depth: int) -> Features:
-        kept = self._cache.open(self._key(one, depth)) if self._cache.budget else None
-        if kept is not None:
-            return StoredFeatures(kept)
         n_images, stored = len(self._task.rows[one.split]), self._task.images[one.backbone]
+        read = self._reader(one)
         if depth == IMAGES:
             shape = (n_images, stored.size, stored.size, stored.channels)
-            return ComputedFeatures(lambda: self._images(one), None, np.uint8, shape, self._clock)
+            return ComputedFeatures(read, None, np.uint8, shape, self._clock)
         prefix = self._prefix(one.backbone, (depth,))
-        rows = self._task.rows[one.split][:CHUNK]
         with self._clock.first(("prefix", one.backbone, depth), "filling"):
-            first = _through(prefix, np.asarray(stored.open()[rows]))[0]
-        dtype = self._kept_dtype(depth, first)
-        return ComputedFeatures(lambda: self._images(one), prefix, dtype, (n_images, *first.shape[1:]), self._clock)
+            first = _through(prefix, next(self._drawn(one)))[0]
+        return ComputedFeatures(read, prefix, self._kept_dtype(depth, first), (n_images, *first.shape[1:]), self._clock)
 
-    def _images(self, one: Pass) -> npt.NDArray[np.uint8]:
-        """The images of a view that is not kept; those of the view that was asked for last stay in memory."""
+    def _reader(self, one: Pass) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]:
+        """Gives the images of some rows of a view: from the store, from the cache, or drawn once and held in memory."""
+        if one.policy.identity:
+            images, own = self._task.images[one.backbone].open(), self._task.rows[one.split]
+            return lambda rows: np.asarray(images[own[rows]])
+        kept = self._cache.open(self._key(one, IMAGES)) if self._cache.budget else None
+        if kept is not None:
+            return lambda rows: np.asarray(kept[rows])
+        return lambda rows: self._held(one)[rows]
+
+    def _held(self, one: Pass) -> npt.NDArray[np.uint8]:
+        """The images of the view that was asked for last."""
         if self._drawn_view[0] != one:
-            self._drawn_view = (None, np.empty(0, np.uint8))  # gone before the next ones are drawn
+            self.forget()  # gone before the next ones are drawn
             self._drawn_view = (one, np.concatenate(list(self._drawn(one))))
         return self._drawn_view[1]
 
@@ -255,32 +308,16 @@ class FrozenFeatures:
         if depth == IMAGES:
             return ()
         likely = {d for d in self._task.depths if d not in (0, IMAGES)}
+        stored = self._task.images[one.backbone]
+        shared = sum(other == stored for other in self._task.images.values()) > 1
+        if self._task.depths and shared and not one.policy.identity:
+            likely.add(IMAGES)
         if sum(self.entry_bytes(one.backbone, one.split, d) for d in likely) > EAGER_BYTES:
             likely = set()
-        stored = self._task.images[one.backbone]
-        shared = bool(self._task.depths) and sum(other == stored for other in self._task.images.values()) > 1
-        drawn = {IMAGES} if shared and not one.policy.identity else set()
-        return tuple(sorted(({0} | likely | drawn) - {depth}))
-
-    def _fill(self, passes: list[Pass], depth: int) -> None:
-        """Compute what is missing of ``passes``, first what no other process is at, then what is left."""
-        pending = [one for one in passes if not self._cache.has(self._key(one, depth))]
-        keep = {self._key(one, depth) for one in passes}
-        for blocking in (False, True):
-            for one in list(pending):
-                lock = self._cache.lock(stable_hash(self._key(one, IMAGES), one.backbone))
-                with contextlib.ExitStack() as stack:
-                    try:
-                        with self._clock("waiting"):
-                            stack.enter_context(lock.acquire(timeout=-1 if blocking else 0))
-                    except Timeout:
-                        continue
-                    with self._clock("filling"):
-                        self._fill_one(one, depth, keep)
-                pending.remove(one)
+        return tuple(sorted(({0} | likely) - {depth}))
 
     def _fill_one(self, one: Pass, depth: int, keep: set[str]) -> None:
-        """One pass; it emits ``depth`` and what else there is room for.
+        """One pass; it emits ``depth`` and what else there is free room for.
 
         Raises:
             NoRoom: if there is no room for ``depth`` itself.
@@ -289,31 +326,55 @@ class FrozenFeatures:
             return
         boundaries = [b for b in (depth, *self._extras(one, depth)) if not self._cache.has(self._key(one, b))]
         with contextlib.ExitStack() as stack:
-            folders: dict[int, Path] = {}
-            arrays: dict[int, npt.NDArray[Any]] = {}
+            made: dict[int, Making] = {}
             start = 0
             for outputs in self._pass_through(one, tuple(sorted(boundaries))):
-                for boundary in boundaries if start == 0 else []:
-                    values = outputs[boundary]
-                    dtype = self._kept_dtype(boundary, values)
-                    shape = (len(self._task.rows[one.split]), *values.shape[1:])
+                for boundary in boundaries if start == 0 else list(made):
                     try:
-                        scratch = self._cache.scratch(math.prod(shape) * np.dtype(dtype).itemsize, keep)
-                        folders[boundary] = stack.enter_context(scratch)
-                        arrays[boundary] = create(folders[boundary] / "values.npy", dtype, shape)
+                        if start == 0:
+                            made[boundary] = self._begin(one, boundary, outputs[boundary], boundary == depth, keep)
+                            stack.callback(made[boundary].scratch.close)
+                        elif made[boundary].overflows(outputs[boundary]):
+                            self._widen(one, boundary, made, boundary == depth, keep)
+                            stack.callback(made[boundary].scratch.close)
                     except NoRoom:
                         if boundary == depth:
                             raise
-                for boundary in arrays:
-                    values = outputs[boundary]
-                    if arrays[boundary].dtype == np.float16 and np.abs(values).max() > FLOAT16_LARGEST:
-                        arrays[boundary] = _widened(arrays[boundary], folders[boundary])
-                    arrays[boundary][start : start + len(values)] = values
+                        if boundary in made:
+                            made.pop(boundary).scratch.close()
+                for boundary, entry in made.items():
+                    entry.values[start : start + len(outputs[boundary])] = outputs[boundary]
                 start += len(outputs[depth])
-            for boundary in list(arrays):
-                arrays.pop(boundary).flush()  # type: ignore[attr-defined]
+            for boundary, entry in made.items():
+                entry.values.flush()  # type: ignore[attr-defined]
                 meta = {"backbone": one.backbone, "split": one.split, "depth": boundary, **one.drawn}
-                self._cache.publish(folders[boundary], self._key(one, boundary), meta)
+                with contextlib.nullcontext() if boundary == depth else contextlib.suppress(NoRoom):
+                    self._cache.publish(entry.folder, self._key(one, boundary), meta)
+
+    def _begin(self, one: Pass, boundary: int, first: npt.NDArray[Any], needed: bool, keep: set[str]) -> "Making":
+        """An entry in the making; its first chunk decides what it is kept as."""
+        dtype = self._kept_dtype(boundary, first)
+        if dtype == np.float32 and 0 < boundary < IMAGES:
+            self._wide.add((one.backbone, boundary))
+        shape = (len(self._task.rows[one.split]), *first.shape[1:])
+        return self._make(shape, dtype, needed, keep)
+
+    def _make(self, shape: tuple[int, ...], dtype: Any, needed: bool, keep: set[str]) -> "Making":
+        with contextlib.ExitStack() as stack:
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            folder = stack.enter_context(self._cache.scratch(size, keep, evict=needed))
+            values = create(folder / "values.npy", dtype, shape)
+            return Making(folder, values, stack.pop_all())
+
+    def _widen(self, one: Pass, boundary: int, made: dict[int, "Making"], needed: bool, keep: set[str]) -> None:
+        """Put a float32 copy in the place of a float16 map whose next values would overflow."""
+        self._wide.add((one.backbone, boundary))
+        narrow = made[boundary]
+        wide = self._make(narrow.values.shape, np.float32, needed, keep)
+        for start in range(0, len(narrow.values), CHUNK):
+            wide.values[start : start + CHUNK] = narrow.values[start : start + CHUNK]
+        made[boundary] = wide
+        narrow.scratch.close()
 
     def _pass_through(self, one: Pass, boundaries: tuple[int, ...]) -> Iterator[dict[int, npt.NDArray[Any]]]:
         """The outputs at ``boundaries``, chunk by chunk."""
@@ -378,13 +439,3 @@ def boundary_bytes(backbone: Backbone, size: int, channels: int, depth: int) -> 
 def _fits_float16(values: npt.NDArray[Any]) -> bool:
     sizes = np.abs(values[values != 0])
     return not sizes.size or bool(sizes.max() <= FLOAT16_LARGEST and np.median(sizes) >= FLOAT16_SMALL)
-
-
-def _widened(array: npt.NDArray[Any], folder: Path) -> npt.NDArray[Any]:
-    """A float32 copy of a half-filled float16 map, in its place."""
-    path = folder / "wide.npy"
-    wide = create(path, np.float32, array.shape)
-    for start in range(0, len(array), CHUNK):
-        wide[start : start + CHUNK] = array[start : start + CHUNK]
-    path.replace(folder / "values.npy")
-    return wide

@@ -394,7 +394,12 @@ class Run:
             result = workers.run_alone(
                 found, workers.retrain, task, config, seed, checkpoint.absolute(), model.absolute()
             )
-            self._add_seconds("checkpoints", result.spent.get("checkpoints", 0.0))
+            spent = result.spent.get("checkpoints", 0.0)
+
+            def note(content: dict[str, Any]) -> None:
+                content["checkpoints"] = round(content.get("checkpoints", 0.0) + spent, 3)
+
+            self.run.update_run(note)
             return result
 
         def ended(row: Mapping[str, Any]) -> None:
@@ -539,7 +544,8 @@ class Run:
         records = TrialLog.load(self.run).records
 
         def went(content: dict[str, Any]) -> None:
-            content["activities"] = activities(records, content["seconds"], content["hardware"]["jobs"])
+            jobs, checkpoints = content["hardware"]["jobs"], content.get("checkpoints", 0.0)
+            content["activities"] = activities(records, content["seconds"], jobs, checkpoints)
 
         self.run.update_run(went)
         render(self.run)

@@ -85,9 +85,11 @@ class Batches:
                 rows[step], rows[step, : len(own)] = own[0], own
                 weights[step, : len(own)] = self._weights[own] * (size / len(own))
             count = math.ceil(len(block) / size)
-            used = view.take(rows[:count].ravel()).reshape(count, size, *view.shape[1:])
-            features = np.concatenate([used, np.zeros((self._steps - count, *used.shape[1:]), np.float32)])
-            yield (used if count == self._steps else features), self._targets[rows], weights
+            features = view.take(rows[:count].ravel()).reshape(count, size, *view.shape[1:])
+            if count < self._steps:
+                unused = np.zeros((self._steps - count, *features.shape[1:]), np.float32)
+                features = np.concatenate([features, unused])
+            yield features, self._targets[rows], weights
 
 
 def predict(model: Any, features: Features) -> npt.NDArray[np.float32]:
@@ -115,7 +117,7 @@ def fit(model: Any, batches: Batches, epochs: int, callbacks: Sequence[Any], clo
         with clock(activity):
             for features, targets, weights in batches.epoch(epoch):
                 count = int(weights.any(axis=1).sum())
-                with clock.first(("train", id(model)), activity):
+                with clock.first(("train", id(model), features.shape), activity):
                     total += train_steps(model, features, targets, weights, count)
                 images += int(np.count_nonzero(weights))
         told.on_epoch_end(epoch, {"loss": total / images})
@@ -245,10 +247,13 @@ class Trainer:
         with out_of_memory_fails():
             self._restore(config.backbone)
             warm_up = config.unfreeze_depth > 0
-            self._train_head(config, seed, progress, None if warm_up else report)
-            if warm_up:
-                progress.start_phase()
-                self._train_suffix(config, seed, progress, report)
+            try:
+                self._train_head(config, seed, progress, None if warm_up else report)
+                if warm_up:
+                    progress.start_phase()
+                    self._train_suffix(config, seed, progress, report)
+            finally:
+                self._features.forget()
         return progress.result()
 
     def retrain(
@@ -326,8 +331,8 @@ class Trainer:
         return model, network
 
     @property
-    def notes(self) -> list[str]:
-        """What a user should know of the cache, a sentence each."""
+    def notes(self) -> dict[str, str]:
+        """What a user should know of the cache: what it is about -> a sentence."""
         return self._features.notes
 
     def _restore(self, backbone: str) -> None:

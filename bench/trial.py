@@ -102,7 +102,7 @@ class TrialResult:
         metrics: validation metrics of that epoch, by name.
         epochs: all epochs, the head's warm-up included.
         seconds: wall-clock seconds from start to end.
-        spent: seconds by activity (`bench.clock.ACTIVITIES`).
+        spent: seconds by activity (`bench.clock.ACTIVITIES`, and ``checkpoints`` of a finalist).
     """
 
     best_epoch: int

@@ -188,7 +188,7 @@ def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:
             "epoch": sum(record.phase == phase for record in progress.epochs),
             "new_epochs": new,
             "spent": tuple(spent(progress).items()),
-            "notes": tuple(_trainer.notes),
+            "notes": tuple(_trainer.notes.items()),
         }
 
     def spent(progress: Any) -> dict[str, float]:

@@ -56,6 +56,41 @@ def test_what_a_crash_has_left_is_removed(tmp_path: Path) -> None:
         assert not left.exists()
 
 
+def test_what_a_crash_has_left_without_a_word_leaves_after_a_day(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, budget=2500)
+    left = cache.folder / ".filling-discarded"
+    left.mkdir(parents=True)
+    with cache.scratch(1500):
+        assert left.exists()
+    os.utime(left, (1e9, 1e9))
+    with cache.scratch(1500):
+        assert not left.exists()
+
+
+def test_what_is_optional_makes_nobody_leave(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, budget=2500)
+    put(cache, "other", 1500)
+    with pytest.raises(NoRoom), cache.scratch(1500, evict=False):
+        pass
+    assert cache.has("other")
+
+
+def test_a_full_disk_is_no_room_wherever_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    cache = FeatureCache(tmp_path, budget=2500)
+
+    def full(self: Path, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with cache.scratch(100) as folder:
+        monkeypatch.setattr(Path, "write_text", full)
+        with pytest.raises(NoRoom, match="full"):
+            cache.publish(folder, "key", {})
+    with pytest.raises(NoRoom, match="full"), cache.scratch(100):
+        pass
+
+
 def test_a_full_disk_is_seen_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 

@@ -171,8 +171,46 @@ def test_what_is_not_kept_is_computed_with_the_same_values(
     assert kept(small) == []
     # who wants no cache need not be told; who has too small a one is told once
     features.training_views("toy", LIGHT, depth, 2)
-    assert len(features.notes) == (1 if budget else 0)
-    assert all("--cache-size" in note and f"unfreeze depth {depth}" in note for note in features.notes)
+    assert list(features.notes) == ([f"toy {depth}"] if budget else [])
+    assert all("--cache-size" in note and f"unfreeze depth {depth}" in note for note in features.notes.values())
+
+
+def test_what_is_computed_is_rounded_as_what_is_kept(make_task: Callable[..., Any]) -> None:
+    kept_ones, computed = (frozen(make_task(cache_bytes=size)).validation("toy", 2) for size in (10**9, 0))
+    values = all_rows(computed)
+    np.testing.assert_array_equal(values, values.astype(np.float16))
+    raw = all_rows(frozen(make_task(cache_bytes=0, cache_dtype="float32")).validation("toy", 2))
+    assert not np.array_equal(raw, raw.astype(np.float16))
+    assert np.mean(values == all_rows(kept_ones)) > 0.99  # but for the last bit of a few, where float32 sums differ
+
+
+def test_a_refusal_is_for_the_views_that_it_was_about(make_task: Callable[..., Any]) -> None:
+    one = frozen(make_task()).entry_bytes("toy", "train", 1)
+    features = frozen(make_task(cache_bytes=2 * (one + 128)))
+    assert isinstance(features.training_views("toy", LIGHT, 1, 3)[0], module.ComputedFeatures)
+    assert isinstance(features.training_views("toy", NONE, 1, 3)[0], module.StoredFeatures)
+    assert isinstance(features.validation("toy", 1), module.StoredFeatures)
+
+
+def test_a_map_that_is_open_may_leave_the_cache(make_task: Callable[..., Any]) -> None:
+    """Two workers whose views do not fit side by side both come to an end."""
+    one = frozen(make_task()).entry_bytes("toy", "train", 1)
+    task = make_task(cache_bytes=3 * (one + 128))
+    workers = {name: frozen(task) for name in ("toy", "toy2")}
+    for name, worker in workers.items():
+        worker._prefix(name, (0, 1))
+    found: dict[str, list[Any]] = {}
+
+    def fetch(name: str) -> None:
+        found[name] = workers[name].training_views(name, LIGHT, 1, 3)
+
+    threads = [threading.Thread(target=fetch, args=(name,), daemon=True) for name in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert sorted(found) == ["toy", "toy2"]
+    assert all(np.isfinite(all_rows(view)).all() for views in found.values() for view in views)
 
 
 def test_the_budget_is_kept_before_anything_is_written(make_task: Callable[..., Any], tmp_path: Path) -> None:
@@ -212,7 +250,7 @@ def test_a_full_disk_means_computing(make_task: Callable[..., Any], monkeypatch:
     view = features.training_views("toy", LIGHT, 1, 1)[0]
     np.testing.assert_allclose(all_rows(view), expected, rtol=2e-3, atol=1e-5)
     assert kept(other) == []
-    assert [note for note in features.notes if "full" in note]
+    assert "full" in features.notes["toy 1"]
     assert list((other.cache / "features").glob(".filling-*")) == []
 
 
@@ -226,7 +264,7 @@ def test_what_is_slower_to_read_than_to_compute_is_computed(
     monkeypatch.setattr(FeatureCache, "bytes_per_second", lambda self: 10.0)
     slow = frozen(make_task(cache=task.cache.with_name("slow")))
     assert isinstance(slow.validation("toy", 2), module.ComputedFeatures)
-    assert "ms an image on this disk" in slow.notes[0]
+    assert "ms an image on this disk" in slow.notes["toy 2"]
     assert isinstance(slow.validation("toy", 0), module.StoredFeatures)  # pooled features are always worth it
 
 
@@ -275,15 +313,24 @@ def test_what_leaves_the_range_of_float16_is_kept_as_float32(make_task: Callable
     assert frozen(make_task(cache_dtype="float32"))._kept_dtype(1, np.array([1.0, 2.0])) == np.float32
 
 
-def test_a_later_chunk_that_overflows_float16_widens_the_entry(tmp_path: Path) -> None:
-    half = np.lib.format.open_memmap(tmp_path / "values.npy", mode="w+", dtype=np.float16, shape=(4, 2))
-    half[:] = 1.5
-    wide = module._widened(half, tmp_path)
-    wide[3] = 1e6
-    wide.flush()
-    again = np.load(tmp_path / "values.npy")
-    assert again.dtype == np.float32
-    np.testing.assert_array_equal(again[:, 0], [1.5, 1.5, 1.5, 1e6])
+def test_a_later_chunk_that_overflows_float16_widens_the_entry(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    expected = all_rows(frozen(task, cache_dtype="float32").training_views("toy", NONE, 1, 1)[0])
+    original, calls = module._through, []
+
+    def growing(prefix: Any, images: Any) -> Any:
+        calls.append(len(images))
+        return [values * (1e7 if len(calls) > 1 else 1) for values in original(prefix, images)]
+
+    monkeypatch.setattr(module, "CHUNK", 32)
+    monkeypatch.setattr(module, "_through", growing)
+    view = frozen(make_task(cache=task.cache.with_name("wide"))).training_views("toy", NONE, 1, 1)[0]
+    assert isinstance(view, module.StoredFeatures)
+    assert view.values.dtype == np.float32
+    np.testing.assert_allclose(all_rows(view)[:32], expected[:32], rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(all_rows(view)[32:], expected[32:] * 1e7, rtol=1e-3)
 
 
 def test_boundary_bytes_are_what_an_entry_takes(make_task: Callable[..., Any]) -> None:

@@ -365,3 +365,20 @@ def test_rank_sorts_the_better_first():
     assert rank(METRICS["f1"], better) < rank(METRICS["f1"], worse)
     assert rank(METRICS["brier"], GOOD | {"brier": 0.1}) < rank(METRICS["brier"], GOOD | {"brier": 0.2})
     assert rank(METRICS["f1"], GOOD | {"log_loss": 0.1}) < rank(METRICS["f1"], GOOD)
+
+
+def test_where_the_time_went_adds_up() -> None:
+    from bench.results import activities
+
+    config = TrialConfig("vgg16")
+    spent = {"start-up": 4.0, "filling": 10.0, "head training": 2.0}
+    one = TrialRecord(0, "failed", "no memory", "sampled", config, None, None, 0, 20.0, 20.0, spent)
+    two = TrialRecord(1, "failed", "no memory", "sampled", config, None, None, 0, 30.0, 30.0, {})
+    seconds = {"start": 5.0, "data": 3.0, "search": 40.0, "finalists": 60.0, "evaluation": 7.0}
+    found = activities([one, two], seconds, jobs=2, checkpoints=1.0)
+    assert found["start-up"] == 5.0 + 4.0 / 2
+    assert found["filling"] == 5.0
+    assert found["waiting"] == 40.0 - (20.0 + 30.0) / 2  # workers without a trial
+    assert found["other"] == (4.0 + 30.0) / 2  # what the trials do not account for
+    assert found["finalists"] == 59.0
+    assert sum(found.values()) == pytest.approx(sum(seconds.values()))

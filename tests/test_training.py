@@ -130,9 +130,10 @@ def test_bfloat16_trains_and_leaves_a_float32_file(
     assert found == pytest.approx(result.metrics, abs=1e-5)
 
 
-def test_a_trial_can_be_repeated_exactly_whatever_ran_before(make_task: Callable[..., Any]) -> None:
+def test_a_trial_can_be_repeated_exactly_whatever_ran_before(make_task: Callable[..., Any], tmp_path: Path) -> None:
+    """Also where a trial has trained the network through which the next one's views pass."""
     fresh = Trainer(make_task()).run(DEEP)
-    worn = Trainer(make_task())
+    worn = Trainer(make_task(cache=tmp_path / "own"))
     worn.run(TrialConfig("toy", "none", 2, 5e-2, 1.0, dropout=0.0, batch_size=4))
     worn.run(HEAD)
     assert scores(worn.run(DEEP)) == pytest.approx(scores(fresh), abs=1e-6)

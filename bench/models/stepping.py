@@ -6,7 +6,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from bench.device import apply_adam, on_tensorflow
+from bench.device import apply_adam
+
+
+def on_tensorflow() -> bool:
+    """Whether Keras runs on TensorFlow."""
+    return bool(keras.backend.backend() == "tensorflow")
 
 
 class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]

@@ -50,9 +50,9 @@ def run_list_limit(
 def describe(folder: Path) -> str:
     """The same in a few lines."""
     found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    walls = read_trials(folder).groupby(["method", "seed"])["ended"].max()
+    walls = read_trials(folder).groupby(["method", "seed"], as_index=False)["ended"].max()
     lines = [f"Least time: {found['cold']['seconds']:.0f} s, with a filled cache {found['warm']['seconds']:.0f} s."]
-    for (method, seed), seconds in walls.to_dict().items():
-        least = found["warm" if method == "suite-warm" else "cold"]["seconds"]
-        lines.append(f"  {method}, seed {seed}: {seconds:.0f} s, {seconds / least:.2f} times the limit")
+    for _, row in walls.iterrows():
+        least, seconds = found["warm" if row["method"] == "suite-warm" else "cold"]["seconds"], row["ended"]
+        lines.append(f"  {row['method']}, seed {row['seed']}: {seconds:.0f} s, {seconds / least:.2f} times the limit")
     return "\n".join(lines)

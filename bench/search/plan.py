@@ -24,8 +24,8 @@ class Plan:
 
     items: list[Planned] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    any_order: bool = False
-    """Whether all of it is tried whatever happens, so that its order decides about time alone."""
+    complete: bool = False
+    """Whether nothing else is tried."""
 
 
 def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
@@ -44,14 +44,8 @@ def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
         if all(dict(point.values) != recipe for point in points):
             recipes.append(Planned("recipe", recipe))
     if budget == len(points):
-        costs = {backbone.name: backbone.suffix_cost for backbone in backbones}
-
-        def cost(item: Planned) -> float:
-            suffix = costs.get(item.values.get("backbone", ""))
-            return suffix(int(item.values.get("unfreeze_depth", 0))) if suffix else 0.0
-
-        plan.items = sorted(points, key=cost, reverse=True)  # the longest first: all workers end at about one time
-        plan.any_order = True
+        plan.items = points
+        plan.complete = True
         plan.notes.append(f"The budget equals the number of points in the space ({budget}): nothing else is tried.")
         return plan
     plan.items = (points + recipes)[:budget]
@@ -72,6 +66,16 @@ def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
     if len(missing) > room and not left_out:
         plan.notes.append(f"The budget of {budget} is too small to give every backbone a fifth of it.")
     return plan
+
+
+def longest_first(items: Sequence[Planned], backbones: Mapping[str, Backbone]) -> list[Planned]:
+    """``items`` by how long their training takes: so all workers come to their end at about one time."""
+
+    def cost(item: Planned) -> float:
+        backbone = backbones.get(item.values.get("backbone", ""))
+        return backbone.suffix_cost(int(item.values.get("unfreeze_depth", 0))) if backbone else 0.0
+
+    return sorted(items, key=cost, reverse=True)
 
 
 def remaining(plan: Plan, records: Sequence[TrialRecord]) -> list[Planned]:

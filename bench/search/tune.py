@@ -26,7 +26,7 @@ from bench.metrics import get_metric
 from bench.results import TrialLog, TrialRecord
 from bench.rundir import RunDir
 from bench.search.lanes import Lanes
-from bench.search.plan import Plan, Planned, remaining, without
+from bench.search.plan import Plan, Planned, longest_first, remaining, without
 from bench.search.space import Space
 from bench.task import Task
 from bench.trial import EpochRecord, TrialConfig
@@ -127,8 +127,9 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         self._live: dict[str, _Live] = {}
         self._planned: list[Planned] = []
         self._window = WINDOW * jobs
+        self._passed_over = 0
         self._lanes = Lanes(jobs)
-        self.notes: list[str] = []
+        self.notes: dict[str, str] = {}
         self.stopped_because = ""
         self.fatal = ""
 
@@ -166,7 +167,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
 
         Args:
             items: what is to be tried.
-            any_order: whether their order means nothing; else no item is overtaken by more than a few.
+            any_order: whether their order means nothing; else the first waits for a few others at most.
         """
         self._planned = list(items)
         if any_order:
@@ -179,7 +180,11 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         if len(self._live) >= self._jobs:
             return None
         if self._planned:
-            item = self._planned.pop(self._lanes.choose([one.values for one in self._planned[: self._window]]))
+            index = self._lanes.choose([one.values for one in self._planned[: self._window]])
+            if self._passed_over >= self._window:
+                index = 0
+            self._passed_over = self._passed_over + 1 if index else 0
+            item = self._planned.pop(index)
             self._ot_study.enqueue_trial(dict(item.values), user_attrs={"origin": item.origin})
         for _ in range(TRIES):
             config = TrialConfig.from_mapping(super().suggest(trial_id))
@@ -209,9 +214,9 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         live.iteration = result["training_iteration"]
         live.epochs += result["new_epochs"]
         live.spent = dict(result["spent"])
-        for note in result["notes"]:
-            if note not in self.notes:
-                self.notes.append(note)
+        for about, note in result["notes"]:
+            if about not in self.notes:
+                self.notes[about] = note
                 self._watcher.note(note)
         if not result.get("finished"):
             live.last = result
@@ -322,6 +327,8 @@ def run_search(
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.update(_RAY_SETTINGS)
     stopped_by = ""
+    in_full = plan.complete and scheduler == "none" and time_limit is None  # then order decides about time alone
+    notes: dict[str, str] = {}
     while not stopped_by:
         wanted = min(budget - len(log.records), ROUND * workers.jobs)
         seconds_left = math.inf if time_limit is None else time_limit - log.elapsed
@@ -329,8 +336,9 @@ def run_search(
             return "budget" if wanted <= 0 else "time limit"
         search = RecordingSearch(space, log, run, task.metric, task.epochs, task.seed, watcher, workers.jobs)
         interrupted = search.settle(log.records)
+        search.notes = notes
         todo = interrupted + without(remaining(plan, log.records), interrupted)
-        search.enqueue(todo[:wanted], plan.any_order)
+        search.enqueue(longest_first(todo, task.backbones)[:wanted] if in_full else todo[:wanted], in_full)
         stopped_by = _one_round(search, task, workers, scheduler, wanted, seconds_left, warm)
         if search.fatal or not log.scored():
             failed = [record.reason for record in log.records if record.state == "failed"]

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from bench.results import TrialLog, TrialRecord
 from bench.rundir import RunDir
-from bench.search.plan import Planned, make_plan, remaining
+from bench.search.plan import Planned, longest_first, make_plan, remaining
 from bench.search.space import Space, parse_space
 from bench.search.tune import STUDY, RecordingSearch
 from bench.trial import EpochRecord, TrialConfig
@@ -48,7 +48,7 @@ def result(epoch: int, auc: float, **more: Any) -> dict[str, Any]:
     new = EpochRecord("head", epoch, 0.5, {**metrics, "auc": auc}, 0.1)
     best = tuple({**metrics, "auc": auc}.items())
     said = {"auc": auc, "epoch": epoch, "best_metrics": best, "best_epoch": epoch, "new_epochs": [new]}
-    said |= {"spent": (("filling", 0.5 * epoch), ("tracing", 0.25)), "notes": ("the disk is full",)}
+    said |= {"spent": (("filling", 0.5 * epoch), ("tracing", 0.25)), "notes": (("toy 1", "the disk is full"),)}
     return {**said, "training_iteration": epoch, **more}
 
 
@@ -160,7 +160,7 @@ def test_where_a_trials_time_went_is_kept_and_notes_are_said_once(tmp_path: Path
         search.on_trial_result(name, result(1, 0.7))
         search.on_trial_result(name, result(2, 0.7))
         search.on_trial_complete(name, last(3, 0.7))
-    assert search.notes == ["the disk is full"]
+    assert search.notes == {"toy 1": "the disk is full"}
     kept = TrialLog.load(RunDir(tmp_path)).records[0]
     assert kept.spent == {"filling": 1.5, "tracing": 0.25}
 
@@ -177,10 +177,12 @@ def test_a_fixed_list_runs_the_longest_first_and_a_worker_stays_with_its_backbon
     ]
     listed = parse_space("listed", toys.SPACE.split("points:")[0] + f"points: {points}")
     plan = make_plan(listed, backbones, budget=len(points))
-    assert [item.values["unfreeze_depth"] for item in plan.items] == [2] * 4 + [1] * 4 + [0] * 4
-    assert sorted(map(str, (dict(item.values) for item in plan.items))) == sorted(map(str, points))
+    assert plan.complete
+    items = longest_first(plan.items, {backbone.name: backbone for backbone in backbones})
+    assert [item.values["unfreeze_depth"] for item in items] == [2] * 4 + [1] * 4 + [0] * 4
+    assert sorted(map(str, (dict(item.values) for item in items))) == sorted(map(str, points))
     search = recording(listed, RunDir(tmp_path), jobs=2)
-    search.enqueue(plan.items, plan.any_order)
+    search.enqueue(items, any_order=True)
     ran: dict[str, list[tuple[str, int]]] = {"a": [], "b": []}
     for turn in range(6):
         for worker in ("a", "b"):
@@ -195,13 +197,14 @@ def test_a_fixed_list_runs_the_longest_first_and_a_worker_stays_with_its_backbon
 
 def test_what_is_planned_is_overtaken_by_a_few_at_most(tmp_path: Path, space: Space) -> None:
     search = recording(space, RunDir(tmp_path), jobs=1)
-    search.enqueue([Planned("backbone", {"backbone": name}) for name in ("toy", "toy2", "toy", "toy", "toy2")])
+    names = ["toy", "toy2", *["toy"] * 6]
+    search.enqueue([Planned("backbone", {"backbone": name}) for name in names])
     order = []
-    for number in range(5):
+    for number in range(len(names)):
         order.append(search.suggest(f"t{number}")["backbone"])
         search.on_trial_complete(f"t{number}", {"failed": "no matter", "finished": True})
         search.fatal = ""
-    assert order == ["toy", "toy", "toy", "toy2", "toy2"]
+    assert order == ["toy", "toy", "toy", "toy2", *["toy"] * 4]
 
 
 def test_an_interrupted_search_is_settled(tmp_path: Path, space: Space) -> None:
