@@ -521,6 +521,10 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     return 0
 
 
+LIST = "compare24"
+"""The shipped list: 3 backbones, policies none and light, depths 0 to 2."""
+
+
 def _add_compare(commands: Any) -> None:
     parser = commands.add_parser(
         "compare",
@@ -546,9 +550,9 @@ def _add_compare(commands: Any) -> None:
         "--list",
         "instead of a search, train the points of this space, without stopping any early",
         "--list; --list own.yaml",
-        "off; compare24 if no file is given",
+        f"off; {LIST} if no file is given",
         nargs="?",
-        const="compare24",
+        const=LIST,
         metavar="FILE",
     )
     flag(
@@ -625,12 +629,14 @@ def _limit(values: dict[str, Any]) -> int:
             f"--limit measures for a run that is there; --{others[0].replace('_', '-')} does not go with it."
         )
     comparison = values["output"] / values["limit"]
+    cache = values["cache"].absolute() if "cache" in values else None
     try:
         if (comparison / "compare.json").is_file():
-            list_limit.run_list_limit(comparison, values.get("cache", CACHE).absolute())
+            list_limit.run_list_limit(comparison, cache or CACHE.absolute())
             print(list_limit.describe(comparison))
         else:
-            print(limit.describe(limit.run_limit(find_run(values["limit"], values["output"]))))
+            run = find_run(values["limit"], values["output"])
+            print(limit.describe(limit.run_limit(run, cache=cache)))
     except CalibrationFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

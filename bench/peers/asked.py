@@ -1,6 +1,7 @@
 """What is asked of a comparison: everything that can be wrong with it is found here, before any work."""
 
 import hashlib
+import importlib.metadata
 import os
 import platform
 import shutil
@@ -12,18 +13,16 @@ from typing import Any
 
 import psutil
 
-from bench import RULES
+from bench import RULES, __version__
 from bench.errors import ConfigError
 from bench.peers.methods import METHODS, Method, choose
 from bench.peers.page import TARGET, read_facts
 from bench.peers.process import MethodRun
 from bench.peers.scene import complete_points
+from bench.pipeline import PACKAGES
 from bench.request import Request, check_disk, check_writable, prepare
 from bench.search.space import load_space
 from bench.settings import make_settings
-
-LIST = "compare24"
-"""The shipped list: 3 backbones, policies none and light, depths 0 to 2."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,11 @@ class Comparison:
     def run(self, method: Method, seed: int) -> MethodRun:
         """The folder of one method under one seed."""
         return MethodRun(self.folder / "runs" / f"{method.name}-{seed}", method, seed)
+
+    def is_left(self, method: Method, seed: int) -> bool:
+        """Whether ``method`` has yet to be run under ``seed``, for the first time or again."""
+        ended = self.run(method, seed).ended()
+        return ended is None or not ended.stands(self.time_limit)
 
 
 def plan(
@@ -135,6 +139,13 @@ def _check_begun(comparison: Comparison) -> None:
             f"Comparison {comparison.folder.name!r} was begun under version {old['rules']} of the rules, this is "
             f"version {RULES}; choose another --name."
         )
+    now = {"this suite": __version__, **packages()}
+    for name, version in {"this suite": old["suite_version"], **old["packages"]}.items():
+        if now.get(name) != version:
+            raise ConfigError(
+                f"Comparison {comparison.folder.name!r} was begun with version {version} of {name}, this is "
+                f"{now.get(name)}; choose another --name."
+            )
     if old["hardware"] != hardware():
         raise ConfigError(
             f"Comparison {comparison.folder.name!r} was begun on another machine, and times compare on one alone; "
@@ -152,15 +163,26 @@ def _check_begun(comparison: Comparison) -> None:
 def _check_caches(comparison: Comparison) -> None:
     for method in comparison.methods:
         source = METHODS.get(method.goes_on_from)
-        if source is None or source in comparison.methods:
+        if source is None:
             continue
         for seed in comparison.seeds:
-            done = comparison.run(method, seed).ended()
-            if (done is None or done.state == "failed") and not comparison.run(source, seed).cache.is_dir():
+            if not comparison.is_left(method, seed) or comparison.run(source, seed).cache.is_dir():
+                continue
+            if not comparison.is_left(source, seed):
+                raise ConfigError(
+                    f"--methods: {method.name} goes on from the cache that {source.name} leaves, and that of seed "
+                    f"{seed} was not kept; compare both under another --name."
+                )
+            if source not in comparison.methods:
                 raise ConfigError(
                     f"--methods: {method.name} goes on from the cache that {source.name} leaves, and there is none for "
                     f"seed {seed}; add {source.name}."
                 )
+
+
+def packages() -> dict[str, str]:
+    """The versions of what decides scores and times."""
+    return {name: importlib.metadata.version(name) for name in (*PACKAGES, "keras-tuner")}
 
 
 def hardware() -> dict[str, Any]:

@@ -47,6 +47,9 @@ def score(trainer: Any, config: TrialConfig) -> Row:
         results = {"cached": trainer.run(config), "fresh": trainer.retrain(config, seed)}
     except TrialFailed as error:
         return {**row, "state": "failed", "reason": str(error)}
+    except Exception as error:  # as in a search, one configuration must not end the others
+        first = (str(error).strip().splitlines() or [""])[0]
+        return {**row, "state": "failed", "reason": f"{type(error).__name__}: {first}"}
     for name, result in results.items():
         row |= {f"{name}_{metric}": value for metric, value in result.metrics.items()}
         row |= {f"{name}_epochs": len(result.epochs), f"{name}_seconds": round(result.seconds, 3)}
@@ -60,7 +63,7 @@ def study(
 
     Args:
         task: what every training shares.
-        configs: what is trained; those in fidelity.csv already are not trained again.
+        configs: what is trained; those that fidelity.csv has as completed are not trained again.
         folder: where fidelity.csv lies.
         name: of what decides the scores; a fidelity.csv of another name is refused.
         jobs: processes at a time.
@@ -74,6 +77,7 @@ def study(
     rows = _read(file)
     if any(row["study"] != name for row in rows):
         raise ConfigError(f"{file} was begun with other data, settings or rules; choose another folder.")
+    rows = [row for row in rows if row["state"] == "completed"]
     known = {row["key"] for row in rows}
     left = [config for config in configs if config.key not in known]
     if known:

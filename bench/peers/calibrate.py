@@ -28,7 +28,7 @@ REPEATS = 3
 WORTH_A_LOOK = 0.9
 """Another number of processes gets its long turns only if its short one reached this share of the best."""
 BUSY = 0.5
-"""A load average a core above which the machine counts as busy."""
+"""A load average a core above which the machine counts as busy: what is measured then is not kept for good."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,8 @@ def calibrate(
     n_classes: int,
     cache: Path,
     tell: Callable[[str], None],
-    force: bool = False,
 ) -> dict[What, Rate]:
-    """The rate of each of ``parts``; measured on this machine unless it was before.
+    """The rate of each of ``parts``; measured on this machine unless it was before, while the machine was not busy.
 
     Args:
         parts: of the work.
@@ -100,7 +99,6 @@ def calibrate(
         n_classes: number of classes.
         cache: folder in whose ``calibration/`` rates are kept, by machine, versions and part.
         tell: told what is measured.
-        force: measure all anew.
 
     Raises:
         CalibrationFailed: if bare Keras cannot do a part.
@@ -112,14 +110,16 @@ def calibrate(
         return cache / "calibration" / f"{key}.json"
 
     for what in wanted:
-        if not force and file(what).exists():
-            found[what] = Rate(**json.loads(file(what).read_text(encoding="utf-8"))["rate"])
+        if file(what).exists():
+            kept = Rate(**json.loads(file(what).read_text(encoding="utf-8"))["rate"])
+            if kept.load <= BUSY * here["cores"]:
+                found[what] = kept
     missing = [what for what in wanted if what not in found]
     if not missing:
         return found
     load = round(os.getloadavg()[0], 2)
     if load > BUSY * here["cores"]:
-        tell(f"The machine is not idle (load {load:g}): what is measured now is slower than it could be.")
+        tell(f"The machine is not idle (load {load:g}): what is measured now may be too slow, and is not used again.")
     with ExitStack() as stack:
         groups = start(here["cores"])
         for group in groups:

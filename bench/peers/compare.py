@@ -3,7 +3,6 @@
 A comparison that is run again under its name goes on where it stopped: what has finished is kept.
 """
 
-import importlib.metadata
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +16,12 @@ from filelock import FileLock, Timeout
 from bench import RULES, __version__
 from bench.errors import ConfigError
 from bench.peers import page
-from bench.peers.asked import Comparison, decisive, hardware
+from bench.peers.asked import Comparison, decisive, hardware, packages
 from bench.peers.methods import METHODS, Method
 from bench.peers.process import Ended, MethodRun
 from bench.peers.scene import Scene, set_scene
-from bench.peers.spec import COLUMNS
-from bench.pipeline import PACKAGES
-from bench.rundir import write_json, write_table
+from bench.peers.spec import COLUMNS, SPACE_FILE
+from bench.rundir import write_json, write_table, write_text
 from bench.screen import Screen, duration
 
 
@@ -53,7 +51,7 @@ def carry_out(comparison: Comparison, screen: Screen) -> int:
 def _one(comparison: Comparison, scene: Scene, method: Method, seed: int, screen: Screen) -> Ended:
     run = comparison.run(method, seed)
     ended = run.ended()
-    if ended is not None and ended.state != "failed":
+    if ended is not None and ended.stands(comparison.time_limit):
         screen.line(f"{method.title}, seed {seed}: kept.")
         return ended
     screen.line(f"{method.title}, seed {seed} …")
@@ -68,7 +66,7 @@ def _one(comparison: Comparison, scene: Scene, method: Method, seed: int, screen
             screen.line(f"  failed: {reason}")
             return ended
     ended = run.carry_out(scene.spec(method, seed, run.folder / "scratch", cache), comparison.time_limit)
-    awaited = any(other.goes_on_from == method.name for other in METHODS.values())
+    awaited = any(other.goes_on_from == method.name and comparison.is_left(other, seed) for other in comparison.methods)
     if not awaited and ended.state != "failed":  # a cache that nobody will go on from only fills the disk
         shutil.rmtree(cache, ignore_errors=True)
     rows = run.rows()
@@ -122,6 +120,7 @@ def _begin(comparison: Comparison, scene: Scene) -> None:
         raise ConfigError(
             f"The weights are not those that comparison {comparison.folder.name!r} began with; start a new one."
         )
+    write_text(comparison.folder / SPACE_FILE, request.space.text)
     write_json(
         comparison.folder / "compare.json",
         {
@@ -142,7 +141,7 @@ def _begin(comparison: Comparison, scene: Scene) -> None:
             },
             "weights": {"kind": scene.weights.kind, "note": scene.weights.note, "sha256": scene.weights.sha256},
             "hardware": hardware(),
-            "packages": {name: importlib.metadata.version(name) for name in (*PACKAGES, "keras-tuner")},
+            "packages": packages(),
             "runs": old.get("runs", []),
         },
     )

@@ -3,19 +3,18 @@
 Configurations are drawn from the space by seed. Each is trained as a trial is, on cached features of pre-drawn views,
 and as a finalist is, through the full model with fresh augmentation in every epoch, from the same seed.
 
-    python -m bench.peers.fidelity FOLDER --data chest_xray --max-images 1200
+    python -m bench compare --fidelity 20 --data chest_xray --max-images 1200
 """
 
-import argparse
 import multiprocessing
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import platformdirs
+import psutil
 
 from bench import RULES
 from bench.device import best_precision
@@ -23,15 +22,17 @@ from bench.errors import ConfigError, TrialFailed
 from bench.metrics import METRICS, get_metric
 from bench.peers.agreement import agreement
 from bench.peers.both_ways import study
-from bench.peers.scene import Scene, set_scene
-from bench.request import Request, check_writable, prepare
+from bench.peers.machine import gpus
+from bench.peers.methods import METHODS
+from bench.peers.scene import set_scene
+from bench.peers.suite import make_task
+from bench.request import Request
 from bench.rundir import write_json
 from bench.screen import Screen
 from bench.search.space import Space
 from bench.seeds import stable_hash
-from bench.settings import make_settings
-from bench.task import Task
 from bench.trial import TrialConfig
+from bench.workers import share_out
 
 CONFIGURATIONS = 20
 TRIES = 50
@@ -59,29 +60,6 @@ def draw(space: Space, count: int, seed: int) -> list[TrialConfig]:
     )
 
 
-def make_task(scene: Scene, precision: str) -> Task:
-    """What all trainings share, as a run with the scene's settings would have it."""
-    request, settings = scene.request, scene.request.settings
-    return Task(
-        images=scene.images,
-        rows=scene.rows,
-        labels=scene.labels,
-        n_classes=len(request.source.classes),
-        backbones={backbone.name: backbone for backbone in request.backbones},
-        weights=scene.weights,
-        policies=request.space.policies,
-        metric=settings.metric,
-        epochs=request.epochs,
-        patience=settings.patience,
-        views=settings.views,
-        seed=settings.seed,
-        cache=settings.cache.absolute(),
-        cache_bytes=settings.cache_size,
-        depths=request.space.depths,
-        precision=precision,
-    )
-
-
 def run_fidelity(
     request: Request,
     folder: Path,
@@ -94,7 +72,8 @@ def run_fidelity(
     Interrupted and begun again with the same settings, it goes on where it stopped.
 
     Args:
-        request: data, space and settings, as for a run; ``settings.jobs`` processes at a time, 0 for one a core.
+        request: data, space and settings, as for a run; ``settings.jobs`` processes at a time, 0 for as many
+            as a run would take.
         folder: for the two files.
         configurations: how many are drawn.
         tell: told of each configuration.
@@ -108,11 +87,14 @@ def run_fidelity(
         TrialFailed: if a process ended without a result.
     """
     settings = request.settings
+    cores, memory = len(os.sched_getaffinity(0)), float(psutil.virtual_memory().total)
+    jobs = share_out(cores, 1 if gpus() else 0, memory, settings.jobs).jobs
     configs = draw(request.space, configurations, settings.seed)
     scene = set_scene(request, (), screen or Screen())
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         precision = pool.submit(best_precision).result() if settings.precision == "auto" else settings.precision
-    task = make_task(scene, precision)
+    spec = scene.spec(METHODS["suite"], settings.seed, folder, settings.cache)
+    task = replace(make_task(spec, precision), metric=settings.metric)
     about = {
         "data": settings.data,
         "fingerprint": scene.fingerprint,
@@ -130,8 +112,7 @@ def run_fidelity(
     }
     rows = {split: [int(row) for row in chosen] for split, chosen in scene.rows.items()}
     name = stable_hash(about, request.space.text, scene.weights.sha256, rows)
-    jobs = settings.jobs or min(len(os.sched_getaffinity(0)), configurations)
-    table = study(task, configs, folder, name, jobs, tell)
+    table = study(task, configs, folder, name, min(jobs, configurations), tell)
     whole, metric = table[table["state"] == "completed"].reset_index(drop=True), get_metric(settings.metric)
     if whole.empty:
         raise TrialFailed(f"every configuration failed; the last: {table['reason'].iloc[-1]}")
@@ -144,34 +125,6 @@ def run_fidelity(
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The study from the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.peers.fidelity", description=str(__doc__).partition("\n")[0], allow_abbrev=False
-    )
-    add, missing = parser.add_argument, argparse.SUPPRESS
-    add("folder", type=Path, metavar="FOLDER", help="for fidelity.csv and fidelity.json; taken up where it stopped")
-    add("--configurations", type=int, default=CONFIGURATIONS, metavar="N", help="how many are drawn (default: 20)")
-    add("--cache", type=Path, default=Path(platformdirs.user_cache_dir("medical-transfer-bench")), metavar="FOLDER")
-    for flag in ("--data", "--space", "--weights", "--metric", "--precision", "--patient-pattern"):
-        add(flag, default=missing, help="as for a run")
-    for flag in ("--max-images", "--image-size", "--epochs", "--patience", "--views", "--seed", "--jobs"):
-        add(flag, type=int, default=missing, metavar="N", help="as for a run")
-    values = vars(parser.parse_args(arguments))
-    folder, configurations = values.pop("folder"), values.pop("configurations")
-    try:
-        if configurations < 3:
-            raise ConfigError(f"--configurations must be at least 3, but got {configurations}.")
-        check_writable(folder, "FOLDER")
-        request = prepare(make_settings(name="fidelity", **values), tell=print)
-        found = run_fidelity(request, folder, configurations)
-    except (ConfigError, TrialFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    print(describe(found))
-    return 0
-
-
 def describe(found: Mapping[str, Any]) -> str:
     """The result of `run_fidelity` in a sentence."""
     if found["spearman"] is None:
@@ -182,7 +135,3 @@ def describe(found: Mapping[str, Any]) -> str:
         f"{found['configurations']} configurations; the winner by cached scores is {found['winner_difference']:+.4f} "
         f"{found['metric']} from the best by fresh ones."
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,11 +4,9 @@ Each image passes once through each frozen network and view that was used, and t
 trained. What has to be done is read from the run's files; how fast it can be done is measured by
 `bench.peers.calibrate`, never through this suite's own functions.
 
-    python -m bench.peers.limit NAME
+    python -m bench compare --limit NAME
 """
 
-import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +19,9 @@ from bench.errors import ConfigError
 from bench.models.augmentation import Policy
 from bench.models.backbones import get_backbone
 from bench.peers.calibrate import Rate, What, calibrate
-from bench.peers.machine import CalibrationFailed, machine
+from bench.peers.machine import machine
 from bench.results import TrialLog
-from bench.rundir import RunDir, find_run, write_json
+from bench.rundir import RunDir, write_json
 from bench.search.space import parse_space
 from bench.trial import TrialConfig
 
@@ -156,13 +154,13 @@ def trained_of_run(run: RunDir) -> list[Trained]:
     ]
 
 
-def run_limit(run: RunDir, tell: Callable[[str], None] = print, force: bool = False) -> dict[str, Any]:
+def run_limit(run: RunDir, tell: Callable[[str], None] = print, cache: Path | None = None) -> dict[str, Any]:
     """Compute the limit of a run's search, write limit.json into its folder and return what it holds.
 
     Args:
         run: the run.
         tell: told what is measured.
-        force: measure all rates anew.
+        cache: where calibrations are kept; None takes the run's own cache.
 
     Raises:
         ConfigError: if the run's files do not say what was done.
@@ -174,7 +172,7 @@ def run_limit(run: RunDir, tell: Callable[[str], None] = print, force: bool = Fa
         space = parse_space(content["space"]["name"], run.space.read_text(encoding="utf-8"))
         splits = pd.read_csv(run.splits, usecols=["split"])["split"].value_counts()
         n_train, n_val = int(splits["train"]), int(splits["val"])
-        views, cache = int(settings["views"]), Path(settings["cache"])
+        views, cache = int(settings["views"]), cache or Path(settings["cache"])
     except (KeyError, TypeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
@@ -186,7 +184,7 @@ def run_limit(run: RunDir, tell: Callable[[str], None] = print, force: bool = Fa
     wanted = settings.get("image_size") or space.image_size
     names = {what.backbone for what in work}
     sizes = {name: int(wanted or get_backbone(name).native_size) for name in names}
-    rates = calibrate(work, sizes, n_classes, cache, tell, force)
+    rates = calibrate(work, sizes, n_classes, cache, tell)
     found = summary(work, rates)
     measured = content.get("seconds", {}).get("search")
     found |= {"measured": measured, "ratio": round(measured / found["seconds"], 4) if measured else None, "notes": []}
@@ -199,27 +197,7 @@ def run_limit(run: RunDir, tell: Callable[[str], None] = print, force: bool = Fa
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The limit of one run from the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.peers.limit", description=__doc__.partition("\n")[0])
-    parser.add_argument("name", help="name of the run, or path of its folder")
-    parser.add_argument("--output", type=Path, default=Path("reports"), help="folder of run folders")
-    parser.add_argument("--force", action="store_true", help="measure all rates anew")
-    options = parser.parse_args(arguments)
-    try:
-        found = run_limit(find_run(options.name, options.output), force=options.force)
-    except (ConfigError, CalibrationFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    print(describe(found))
-    return 0
-
-
 def describe(found: Mapping[str, Any]) -> str:
     """The result of `run_limit` in a sentence."""
     ratio = f"; the search took {found['measured']:.0f} s, {found['ratio']:.2f} times as long" if found["ratio"] else ""
     return f"Least time: {found['seconds']:.0f} s{ratio}."
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,5 @@
 """The limit of a comparison's fixed list, beside the time that this suite and the peers took for it."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,26 +7,25 @@ from typing import Any
 from bench.errors import ConfigError
 from bench.peers.calibrate import calibrate
 from bench.peers.limit import FILE, summary, work_of_list
+from bench.peers.limit_table import over_the_limit, read_limit
 from bench.peers.page import read_facts, read_trials, render
 from bench.peers.scene import complete_points
+from bench.peers.spec import SPACE_FILE
 from bench.rundir import write_json
-from bench.search.space import load_space
+from bench.search.space import parse_space
 from bench.trial import TrialConfig
 
 
-def run_list_limit(
-    folder: Path, cache: Path, tell: Callable[[str], None] = print, force: bool = False
-) -> dict[str, Any]:
+def run_list_limit(folder: Path, cache: Path, tell: Callable[[str], None] = print) -> dict[str, Any]:
     """Compute the least time for the list of the comparison in ``folder``, cold and warm, and write limit.json.
 
     Args:
         folder: of a comparison with ``--list``.
         cache: where calibrations are kept.
         tell: told what is measured.
-        force: measure all rates anew.
 
     Raises:
-        ConfigError: if the comparison trained no fixed list.
+        ConfigError: if the comparison trained no fixed list, or does not hold it.
         CalibrationFailed: if bare Keras cannot do a part of the work.
     """
     facts = read_facts(folder)
@@ -36,11 +34,18 @@ def run_list_limit(
         raise ConfigError(
             f"{folder} holds no comparison of a fixed list (--list), so its work is not known beforehand."
         )
-    space = load_space(settings["space"])
+    try:
+        text = (folder / SPACE_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{folder / SPACE_FILE}, the list that was trained, is missing; give the comparison's command again, which "
+            "writes it."
+        ) from None
+    space = parse_space(settings["space"], text)
     configs = [TrialConfig.from_mapping(given) for given in complete_points(space)]
     given = (configs, settings["epochs"], data["train"], data["val"], settings["views"], space.policies)
     cold, warm = work_of_list(*given), work_of_list(*given, warm=True)
-    rates = calibrate(cold, settings["image_size"], len(data["classes"]), cache, tell, force)
+    rates = calibrate(cold, settings["image_size"], len(data["classes"]), cache, tell)
     found = {"cold": summary(cold, rates), "warm": summary(warm, rates)}
     write_json(folder / FILE, found)
     render(folder)
@@ -49,10 +54,10 @@ def run_list_limit(
 
 def describe(folder: Path) -> str:
     """The same in a few lines."""
-    found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    walls = read_trials(folder).groupby(["method", "seed"], as_index=False)["ended"].max()
+    found = read_limit(folder)
+    assert found is not None
     lines = [f"Least time: {found['cold']['seconds']:.0f} s, with a filled cache {found['warm']['seconds']:.0f} s."]
-    for _, row in walls.iterrows():
-        least, seconds = found["warm" if row["method"] == "suite-warm" else "cold"]["seconds"], row["ended"]
-        lines.append(f"  {row['method']}, seed {row['seed']}: {seconds:.0f} s, {seconds / least:.2f} times the limit")
+    for _, row in over_the_limit(read_trials(folder), read_facts(folder), found).iterrows():
+        told = row["told"] or f"{row['ratio']:.2f} times the limit"
+        lines.append(f"  {row['method']}, seed {row['seed']}: {row['wall']:.0f} s, {told}")
     return "\n".join(lines)

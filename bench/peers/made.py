@@ -14,8 +14,12 @@ RULES = (
     "A score is the exact validation AUC of a trial's best epoch in its last phase. The test split is not opened.",
     "Every method trains the same model in the same two phases. This suite trains on cached features and pre-drawn "
     "augmentations; the peers augment in every epoch and take every image through the whole network, in float32.",
-    "Ray Tune: OptunaSearch and ASHA, a fresh process a trial, as many at once as there are CPUs, one thread each. "
-    "KerasTuner: one process with all threads. Both: tf.data with caching, parallel augmentation and prefetching.",
+    "This suite first tries its plan, as it always does: the space's points, the default recipes, then configurations "
+    "that give every backbone a fifth of the budget. The peers sample from the start; Ray Tune is given the points.",
+    "Ray Tune: OptunaSearch and ASHA, a fresh process a trial; how many ran at once, and with how many threads, is "
+    "among what methods said. KerasTuner: one process with all threads. Both: tf.data with caching, parallel "
+    "augmentation and prefetching.",
+    "KerasTuner's Bayesian optimisation draws its first points at random: 3 times as many as the space has parameters.",
     "Hyperband counts the continuation of a trial as a trial; see the mean epochs a trial beside trials an hour.",
     "A run on a cache that is filled already is no rival to methods that begin with nothing.",
 )

@@ -37,9 +37,11 @@ def read_trials(folder: Path) -> pd.DataFrame:
 
 def render(folder: Path) -> Path:
     """Write compare.html, and every figure to figures/, from the files of ``folder``; return the page's path."""
-    facts, trials = read_facts(folder), read_trials(folder)
+    facts = read_facts(folder)
+    ends = facts.get("runs", [])
+    trials = summary.of_whole_runs(read_trials(folder), ends)
     target = float(facts.get("target", TARGET))
-    found = summary.runs(trials, target)
+    found = summary.runs(trials, target, ends)
     environment = Environment(
         loader=FileSystemLoader([TEMPLATES, html.TEMPLATES]),
         autoescape=True,
@@ -100,7 +102,7 @@ def _results(
                 "marks the last trial.",
             )
         )
-    return [*blocks, *_same(trials), *limit_table.blocks(folder, trials)]
+    return [*blocks, *_same(trials), *limit_table.blocks(folder, trials, facts)]
 
 
 def _table(rows: pd.DataFrame, target: float) -> Table:
@@ -131,7 +133,8 @@ def _table(rows: pd.DataFrame, target: float) -> Table:
         "Means over the seeds, with the range below; best AUC with its interval (Student's at 95 % from "
         f"{summary.FEWEST_FOR_T} seeds on, else the range). Against this suite: the median, over the seeds that both "
         "ran with as many trials, of how many times as long it took. Time to the target: the median over the seeds "
-        "that reached it."
+        "that reached it. Trials an hour: those that did not fail; a run that the time limit ended took as long as the "
+        "limit."
     )
     return table(shown, caption, columns)
 
@@ -169,13 +172,16 @@ def _levers(folder: Path, found: pd.DataFrame) -> list[Block]:
     ]
     caption = (
         f"Not inferior: the interval of the difference lies above −{summary.MARGIN}. Open: it does not yet, or there "
-        f"are fewer than {summary.FEWEST_FOR_T} seeds."
+        f"are fewer than {summary.FEWEST_FOR_T} seeds. A seed counts if both runs ended with as many trials."
     )
-    told = "; ".join(f"{row['off']} {_times(row['ratio'])}" for _, row in rows.iterrows())
+    drawn = rows[rows["pairs"] > 0]
+    if not len(drawn):
+        return [table(rows, caption, columns)]
+    told = "; ".join(f"{row['off']} {_times(row['ratio'])}" for _, row in drawn.iterrows())
     drawing = pictures.picture(
         folder / "figures",
         "levers",
-        lambda: figures.levers(rows),
+        lambda: figures.levers(drawn),
         f"Bars of wall-clock without each lever over with it: {told}; beside them the difference of the best AUC.",
         "What each lever gains in time, and what it does to the best score.",
     )

@@ -1,7 +1,7 @@
 """Plain Ray Tune with OptunaSearch and ASHA, as Ray's documentation shows it.
 
-A trial is a fresh process with a CPU of its own (or a share of the GPU); as many run at once as there are CPUs. One
-TensorFlow thread each: two processes of one thread train 5 to 15 % faster than one of two.
+A trial is a fresh process with a CPU of its own (or a share of the GPU); unless ``jobs`` says otherwise as many run at
+once as there are CPUs, with one TensorFlow thread each: two such train 5 to 15 % faster than one of two threads.
 """
 
 import logging
@@ -32,11 +32,15 @@ SETTINGS = {
 def run(spec: Spec, outcomes: Outcomes) -> None:
     """Search, or train the fixed list, and note every trial."""
     workers = start(spec.jobs)
+    outcomes.note(workers.describe())
     standards = standardise(spec)
     trainable = tune.with_parameters(train_trial, spec=spec, standards=standards, threads=workers.threads)
     search: dict[str, Any] = {"num_samples": spec.budget}
     if not spec.configurations:
-        search["search_alg"] = OptunaSearch(spec.space.suggest, metric="val_auc", mode="max", seed=spec.seed)
+        points = [dict(point) for point in spec.space.points]
+        search["search_alg"] = OptunaSearch(
+            spec.space.suggest, points_to_evaluate=points or None, metric="val_auc", mode="max", seed=spec.seed
+        )
         search["scheduler"] = ASHAScheduler(
             time_attr="epoch", max_t=spec.epochs, grace_period=min(2, spec.epochs), reduction_factor=3
         )

@@ -17,12 +17,20 @@ from bench.peers.spec import COLUMNS, Spec
 from bench.results import TEXT_COLUMNS
 from bench.rundir import write_json
 
-STATES = ("finished", "time limit", "failed")
-
 
 @dataclass(frozen=True)
 class Ended:
-    """How a method ended: ``finished``, ``time limit`` (its rows so far count) or ``failed``, and after how long."""
+    """How a method ended.
+
+    Attributes:
+        method: its name.
+        seed: of its run.
+        state: ``finished``, ``time limit`` (its rows so far count) or ``failed``.
+        seconds: after how long.
+        reason: why it failed.
+        notes: what it wants the reader to know.
+        time_limit: seconds that it was given; None if it had no limit.
+    """
 
     method: str
     seed: int
@@ -30,6 +38,14 @@ class Ended:
     seconds: float
     reason: str = ""
     notes: tuple[str, ...] = ()
+    time_limit: float | None = None
+
+    def stands(self, time_limit: float | None) -> bool:
+        """Whether it need not be run again under ``time_limit``: it did not fail, nor would it get more time."""
+        if self.state == "time limit":
+            given = self.seconds if self.time_limit is None else self.time_limit
+            return time_limit is not None and time_limit <= given
+        return self.state != "failed"
 
 
 @dataclass(frozen=True)
@@ -100,7 +116,7 @@ class MethodRun:
         reason = _last_line(log) if state == "failed" else ""
         notes = self.folder / "notes.txt"
         told_us = tuple(notes.read_text(encoding="utf-8").splitlines()) if notes.exists() else ()
-        ended = Ended(self.method.name, self.seed, state, round(seconds, 3), reason, told_us)
+        ended = Ended(self.method.name, self.seed, state, round(seconds, 3), reason, told_us, time_limit)
         write_json(self.folder / "ended.json", asdict(ended))
         return ended
 

@@ -21,6 +21,8 @@ from bench.rundir import write_json
 from bench.search.space import Space, parse_space
 from bench.trial import TrialConfig
 
+SPACE_FILE = "space.yaml"
+"""In a comparison's folder: the text of the space that is searched, or whose points are trained."""
 SPLITS = ("train", "val")
 STATES = ("completed", "pruned", "failed")
 CONFIG = tuple(f"config_{entry.name}" for entry in fields(TrialConfig))

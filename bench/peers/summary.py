@@ -1,8 +1,9 @@
 """Rows of compare.csv -> the numbers of the page; reads no files, draws nothing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,29 +21,48 @@ FEWEST_FOR_T = 3
 CONFIG = [f"config_{entry.name}" for entry in fields(TrialConfig)]
 
 
-def runs(trials: pd.DataFrame, target: float) -> pd.DataFrame:
-    """A row a method and seed, in the order of the table of methods.
+def of_whole_runs(trials: pd.DataFrame, ends: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """``trials`` without those of runs that failed: how far such a run came says nothing about its method.
 
-    Columns: method, seed, trials, failed, wall and cores (seconds until the last trial ended), best (AUC), to_target
-    and cores_to_target (seconds until the first trial with an AUC of ``target``; NaN if none had it), trials_an_hour,
-    epochs_a_trial.
+    Args:
+        trials: rows of compare.csv.
+        ends: how runs ended, from compare.json.
     """
+    failed = {(end["method"], end["seed"]) for end in ends if end["state"] == "failed"}
+    kept = [pair not in failed for pair in zip(trials["method"], trials["seed"], strict=True)]
+    return trials[np.array(kept, dtype=bool)]
+
+
+def runs(trials: pd.DataFrame, target: float, ends: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
+    """A row a method and seed, in the order of the table of methods; runs that failed are left out.
+
+    Columns: method, seed, trials, failed, wall (seconds until the last trial ended, or the time limit), cores
+    (core-seconds until the last trial ended), best (AUC), to_target and cores_to_target (seconds until the first trial
+    with an AUC of ``target``; NaN if none had it), trials_an_hour (without those that failed), epochs_a_trial.
+
+    Args:
+        trials: rows of compare.csv.
+        target: an AUC.
+        ends: how runs ended, from compare.json; those that are not in there ended by themselves.
+    """
+    stopped = {(end["method"], end["seed"]): float(end["seconds"]) for end in ends if end["state"] == "time limit"}
     rows = []
-    for (method, seed), part in trials.groupby(["method", "seed"], sort=True):
+    for (method, seed), part in of_whole_runs(trials, ends).groupby(["method", "seed"], sort=True):
         reached = part[part["auc"] >= target]
-        wall = float(part["ended"].max())
+        wall = stopped.get((method, seed), float(part["ended"].max()))
+        failed = int((part["state"] == "failed").sum())
         rows.append(
             {
                 "method": method,
                 "seed": seed,
                 "trials": len(part),
-                "failed": int((part["state"] == "failed").sum()),
+                "failed": failed,
                 "wall": wall,
                 "cores": float(part["core_seconds"].max()),
                 "best": float(part["auc"].max()),
                 "to_target": float(reached["ended"].min()) if len(reached) else math.nan,
                 "cores_to_target": float(reached["core_seconds"].min()) if len(reached) else math.nan,
-                "trials_an_hour": 3600 * len(part) / wall,
+                "trials_an_hour": 3600 * (len(part) - failed) / wall,
                 "epochs_a_trial": float(part["epochs"].mean()),
             }
         )
@@ -100,24 +120,24 @@ def by_method(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def ratios(found: pd.DataFrame, method: str, name: str = "wall") -> npt.NDArray[np.float64]:
-    """How many times as long as this suite ``method`` took, a number a seed that both ran with as many trials."""
-    both = _beside(found, method)
-    both = both[both["trials"] == both["trials_suite"]]
+    """How many times as long as this suite ``method`` took, a number a seed that `_pairs` has."""
+    both = _pairs(found, method)
     return np.asarray(both[name] / both[f"{name}_suite"], dtype=np.float64)
 
 
 def levers(found: pd.DataFrame) -> pd.DataFrame:
     """A row a lever that was switched off.
 
-    Columns: method, off (the lever), pairs, ratio, ratio_low, ratio_high (wall-clock without it over with it);
-    difference, difference_low, difference_high (best AUC with it minus without it, mean over seeds with its
-    interval); verdict (``not inferior``, ``inferior`` or ``open``) against `MARGIN`.
+    Columns: method, off (the lever), pairs (seeds that both ran with as many trials), ratio, ratio_low, ratio_high
+    (wall-clock without it over with it); difference, difference_low, difference_high (best AUC with it minus without
+    it, mean over pairs with its interval); verdict (``not inferior``, ``inferior`` or ``open``) against `MARGIN`.
+    Where there is no pair, all numbers but ``pairs`` are NaN.
     """
     rows = []
     for method in (one for one in METHODS.values() if one.off):
-        both = _beside(found, method.name)
-        if not len(both):
+        if not len(_beside(found, method.name)):
             continue
+        both = _pairs(found, method.name)
         gains = np.asarray(both["best_suite"] - both["best"], dtype=np.float64)
         low, high = interval(gains)
         rows.append(
@@ -125,7 +145,7 @@ def levers(found: pd.DataFrame) -> pd.DataFrame:
                 "method": method.name,
                 "off": method.off,
                 **_spread(ratios(found, method.name), "ratio"),
-                "difference": float(gains.mean()),
+                "difference": float(gains.mean()) if len(gains) else math.nan,
                 "difference_low": low,
                 "difference_high": high,
                 "verdict": _verdict(len(gains), low, high),
@@ -188,6 +208,13 @@ def _beside(found: pd.DataFrame, method: str) -> pd.DataFrame:
     """The runs of ``method`` beside this suite's of the same seed, whose columns end in ``_suite``."""
     own, suite = (found[found["method"] == name] for name in (method, REFERENCE))
     return own.merge(suite, on="seed", suffixes=("", "_suite"))
+
+
+def _pairs(found: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Those rows of `_beside` where both did the same amount of work, as many trials, and have a score."""
+    both = _beside(found, method)
+    scored = both["best"].notna() & both["best_suite"].notna()
+    return both[scored & (both["trials"] == both["trials_suite"])]
 
 
 def _spread(values: npt.NDArray[np.float64], name: str) -> dict[str, float]:

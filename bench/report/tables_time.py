@@ -16,6 +16,7 @@ ACTIVITIES = {
     "head training": "training heads",
     "suffix training": "training unfrozen stages",
     "validation": "scoring the validation images",
+    "other": "within trials, between these",
     "checkpoints": "writing checkpoints",
     "waiting": "workers waiting for a trial or for each other",
     "finalists": "retraining the finalists",
@@ -24,7 +25,7 @@ ACTIVITIES = {
 }
 """The activities of a run in their order, in words."""
 
-REST = "between these"
+REST = "outside of these"
 SMALLEST_REST = 0.01
 """What no activity accounts for is shown if it is at least this share of the run."""
 
@@ -34,13 +35,16 @@ def spent(activities: Any, stages: Any) -> pd.DataFrame:
 
     Args:
         activities: activity -> wall-clock seconds, from run.json; what is no number is left out.
-        stages: stage -> wall-clock seconds, from run.json; what they took beyond the activities becomes a row.
+        stages: stage -> wall-clock seconds, from run.json; what they took beyond the activities becomes a row. The
+            report's own are in there alone, for they are known only when it is written.
     """
-    known = _numbers(activities)
+    known, took = _numbers(activities), _numbers(stages)
+    if sum(known.values()) > 0 and "report" in took:
+        known["report"] = took["report"]
     order = [*(name for name in ACTIVITIES if name in known), *(name for name in known if name not in ACTIVITIES)]
     seconds = {ACTIVITIES.get(name, name): known[name] for name in order}
-    rest = sum(_numbers(stages).values()) - sum(seconds.values())
-    if sum(seconds.values()) > 0 and rest >= SMALLEST_REST * sum(_numbers(stages).values()) > 0:
+    rest = sum(took.values()) - sum(seconds.values())
+    if sum(seconds.values()) > 0 and rest >= SMALLEST_REST * sum(took.values()) > 0:
         seconds[REST] = rest
     table = pd.DataFrame({"activity": list(seconds), "seconds": list(seconds.values())})
     total = table["seconds"].sum()

@@ -12,7 +12,7 @@ from toys import SPACE, write_folder
 
 from bench import cli
 from bench.errors import ConfigError
-from bench.peers import asked, compare
+from bench.peers import asked, compare, suite
 from bench.peers.methods import METHODS, choose
 from bench.peers.process import Ended, MethodRun
 from bench.peers.scene import complete_points
@@ -20,6 +20,7 @@ from bench.peers.spec import COLUMNS
 from bench.rundir import write_json
 from bench.screen import Screen
 from bench.search.space import load_space, parse_space
+from bench.workers import Workers
 
 LIST = (
     SPACE.split("points:")[0]
@@ -96,7 +97,7 @@ def test_methods_are_chosen_in_the_order_of_the_table():
 
 
 def test_the_shipped_list_is_the_24():
-    points = complete_points(load_space(asked.LIST))
+    points = complete_points(load_space(cli.LIST))
     assert len(points) == 24
     by_depth = pd.DataFrame(points).groupby("unfreeze_depth")
     assert by_depth.size().tolist() == [12, 6, 6]
@@ -108,7 +109,7 @@ def test_the_shipped_list_is_the_24():
         (backbone, policy) for backbone in ("vgg16", "resnet50", "inceptionv3") for policy in ("none", "light")
     }
     policies = load_space("default").policies
-    assert dict(load_space(asked.LIST).policies) == {name: policies[name] for name in ("none", "light")}
+    assert dict(load_space(cli.LIST).policies) == {name: policies[name] for name in ("none", "light")}
 
 
 @pytest.mark.parametrize(
@@ -153,11 +154,13 @@ def pretended(monkeypatch, knows_toys, toy_table):
 
 def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, pretended):
     done, failing = pretended
-    failing.add("ray-tune")
-    assert compare.carry_out(plan(data, tmp_path, methods=["suite", "ray-tune"]), Screen()) == 1
-    assert done == [("suite", 0), ("ray-tune", 0)]
+    failing.update(("suite-warm", "ray-tune"))
+    methods = ["suite", "suite-warm", "ray-tune"]
+    assert compare.carry_out(plan(data, tmp_path, methods=methods), Screen()) == 2
+    assert done == [("suite", 0), ("suite-warm", 0), ("ray-tune", 0)]
+    assert (tmp_path / "toys" / "space.yaml").read_text() == SPACE
     done.clear(), failing.clear()
-    further = plan(data, tmp_path, methods=["suite", "suite-warm", "ray-tune"], seeds=2, target=0.9)
+    further = plan(data, tmp_path, methods=methods, seeds=2, target=0.9)
     assert compare.carry_out(further, Screen()) == 0
     assert done == [("suite-warm", 0), ("ray-tune", 0), ("suite", 1), ("suite-warm", 1), ("ray-tune", 1)]
     rows = pd.read_csv(tmp_path / "toys" / "compare.csv")
@@ -168,6 +171,42 @@ def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, pretended):
     assert facts["target"] == 0.9
     assert [run["state"] for run in facts["runs"]] == ["finished"] * 6
     assert (tmp_path / "toys" / "compare.html").exists()
+    assert not list((tmp_path / "toys" / "runs").glob("*/cache")), "nothing goes on from them any more"
+
+
+def test_a_cache_is_kept_for_chosen_methods_alone(data, tmp_path, pretended):
+    compare.carry_out(plan(data, tmp_path, methods=["suite", "random"]), Screen())
+    assert not (tmp_path / "toys" / "runs" / "suite-0" / "cache").exists()
+    for methods in (["suite-warm"], ["suite", "suite-warm"]):
+        with pytest.raises(ConfigError, match="that of seed 0 was not kept"):
+            plan(data, tmp_path, methods=methods)
+    assert plan(data, tmp_path, methods=["suite", "suite-warm"], seed=1).seeds == (1,)
+
+
+@pytest.mark.parametrize(("limit", "again"), [(5.0, False), (10.0, False), (20.0, True), (None, True)])
+def test_what_the_time_limit_ended_runs_again_if_it_gets_more_time(data, tmp_path, pretended, limit, again):
+    done, _ = pretended
+    compare.carry_out(plan(data, tmp_path, methods=["random"]), Screen())
+    file = tmp_path / "toys" / "runs" / "random-0" / "ended.json"
+    write_json(file, {**json.loads(file.read_text()), "state": "time limit", "seconds": 10.2, "time_limit": 10.0})
+    done.clear()
+    compare.carry_out(plan(data, tmp_path, methods=["random"], time_limit=limit), Screen())
+    assert done == [("random", 0)] * again
+    (run,) = json.loads((tmp_path / "toys" / "compare.json").read_text())["runs"]
+    assert run["state"] == ("finished" if again else "time limit")
+
+
+def test_an_end_of_which_no_limit_is_known_had_its_own_time():
+    old = Ended("random", 0, "time limit", 10.2)
+    assert old.stands(10.0) and not old.stands(11.0) and not old.stands(None)
+
+
+@pytest.mark.parametrize(("name", "version"), [("__version__", "0.0.1"), ("packages", lambda: {"keras": "9.9"})])
+def test_another_version_of_anything_is_refused(data, tmp_path, pretended, monkeypatch, name, version):
+    compare.carry_out(plan(data, tmp_path, methods=["random"]), Screen())
+    monkeypatch.setattr(asked, name, version)
+    with pytest.raises(ConfigError, match=r"was begun with version .*; choose another --name\.$"):
+        plan(data, tmp_path, methods=["random"])
 
 
 @pytest.mark.parametrize(
@@ -189,9 +228,29 @@ def test_a_folder_of_something_else_is_left_alone(data, tmp_path, toy_table):
 # End to end
 
 
+LEVERS = ("suite-no-cache", "suite-cold-workers", "suite-no-asha", "suite-float32")
+
+
+@pytest.mark.parametrize("method", ["suite", *LEVERS])
+def test_a_lever_is_an_argument_of_the_search(make_spec, outcomes, monkeypatch, method):
+    """A lever that never reached the search would make no difference, and look harmless."""
+    asked_for = {}
+    monkeypatch.setattr(suite.workers, "start", lambda jobs: Workers(1, 1, 0.0, 1, 0))
+    monkeypatch.setattr(suite.workers, "choose_precision", lambda found: "bfloat16")
+    monkeypatch.setattr(suite.workers, "release_alone", lambda: None)
+    monkeypatch.setattr("bench.search.tune.run_search", lambda **given: asked_for.update(given))
+    spec = make_spec(method=method, options=METHODS[method].options)
+    suite.run(spec, outcomes(spec))
+    assert (asked_for["task"].cache_bytes == 0) == (method == "suite-no-cache")
+    assert asked_for["warm"] == (method != "suite-cold-workers")
+    assert asked_for["scheduler"] == ("none" if method == "suite-no-asha" else "asha")
+    assert asked_for["task"].precision == ("float32" if method == "suite-float32" else "bfloat16")
+
+
 def run_command(data, tmp_path, *flags):
     site = Path(__file__).parent / "site"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+    environment["TOY_PIDS"] = str(tmp_path / "pids.txt")
     return subprocess.run(
         [sys.executable, "-m", "bench", *arguments(data, tmp_path, *flags)],
         capture_output=True,
@@ -226,11 +285,10 @@ def test_a_list_gives_the_same_configurations_to_all(data, tmp_path):
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize(
-    "method", ["suite-no-cache", "suite-cold-workers", "suite-no-asha", "suite-float32", "ray-tune", "random"]
-)
+@pytest.mark.parametrize("method", [*LEVERS, "ray-tune", "random"])
 def test_every_method_runs(data, tmp_path, method):
-    done = run_command(data, tmp_path, "--space", str(data / "space.yaml"), "--budget", "3", "--methods", method)
+    flags = ("--space", str(data / "space.yaml"), "--budget", "3", "--jobs", "1", "--methods", method)
+    done = run_command(data, tmp_path, *flags)
     log = (tmp_path / "toys" / "runs" / f"{method}-0" / "log.txt").read_text()
     assert done.returncode == 0, done.stdout + done.stderr + log
     rows = pd.read_csv(tmp_path / "toys" / "compare.csv")
@@ -239,6 +297,30 @@ def test_every_method_runs(data, tmp_path, method):
     assert rows["ended"].is_monotonic_increasing and (rows["ended"] > 0).all()
     assert (rows["core_seconds"] > 1).all()
     assert rows["auc"].between(0, 1).all()
+    (run,) = json.loads((tmp_path / "toys" / "compare.json").read_text())["runs"]
+    if method == "suite-no-asha":
+        assert set(rows["state"]) == {"completed"}
+    if method == "suite-float32":
+        assert "backbones computed in float32" in run["notes"]
+    if method in LEVERS:
+        processes = set((tmp_path / "pids.txt").read_text().split())
+        assert len(processes) == (3 if method == "suite-cold-workers" else 1), "one a trial, or one for all"
+    if method == "ray-tune":
+        assert any("1 trial at a time" in note for note in run["notes"])
+        assert 0.02 in set(rows["config_learning_rate"]), "the space's point is tried"
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("kept", [True, False])
+def test_without_its_cache_the_suite_leaves_no_features(make_spec, knows_toys, tmp_path, kept):
+    spec = make_spec(method="suite", jobs=1, epochs=1, options={"cache": kept})
+    file = spec.save(tmp_path / "run")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.peers.suite", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(pd.read_csv(tmp_path / "run" / "outcomes.csv")) == 3
+    assert bool(list(spec.cache.glob("features/*/values.npy"))) == kept
 
 
 @pytest.mark.end_to_end

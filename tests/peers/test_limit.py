@@ -122,7 +122,7 @@ def run(tmp_path: Path) -> RunDir:
 def test_the_limit_of_a_run(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
-    def rates(parts: Any, sizes: Any, n_classes: int, cache: Path, tell: Any, force: bool) -> Any:
+    def rates(parts: Any, sizes: Any, n_classes: int, cache: Path, tell: Any) -> Any:
         asked.update(sizes=sizes, n_classes=n_classes, cache=cache)
         return {what: rate(10.0 if what.kind == "forward" else 100.0) for what in parts}
 
@@ -140,14 +140,14 @@ def test_the_limit_of_a_run(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Non
     assert sum(part["seconds"] for part in found["parts"]) == pytest.approx(found["seconds"])
     assert "10000 CPU cores" in found["notes"][0] and told == found["notes"]
     assert (run.path / "limit.json").exists()
+    run_limit(run, told.append, cache=run.path / "elsewhere")
+    assert asked["cache"] == run.path / "elsewhere"
 
 
-def test_a_run_without_trials_has_no_limit(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_trials_has_no_limit(run: RunDir) -> None:
     run.trials.unlink()
     with pytest.raises(ConfigError, match="no finished trial yet"):
         run_limit(run, print)
-    assert limit.main([str(run.path)]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_trials_without_epochs_have_no_limit(run: RunDir) -> None:
@@ -183,15 +183,21 @@ def test_bare_models(part: str, kind: str, trained: int) -> None:
     assert bench.time({"seconds": 0})["images_per_second"] > 0
 
 
-def test_a_rate_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_is_measured_once_unless_the_machine_was_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through real processes, at the head alone."""
+    load = [10_000.0]
+    monkeypatch.setattr("os.getloadavg", lambda: (load[0], 0.0, 0.0))
     monkeypatch.setattr(calibrate, "SECONDS", 0.01)
     monkeypatch.setattr(calibrate, "QUICK_SECONDS", 0.01)
     monkeypatch.setattr(calibrate, "start", lambda cores: [machine.Processes(2, 1)])
     monkeypatch.setattr(calibrate, "ways", lambda: [{"precision": "float32", "xla": False}])
     what = What("vgg16", "validation", 0)
     told: list[str] = []
+    busy = calibrate.calibrate([what], {"vgg16": 32}, 2, tmp_path, told.append)
+    assert busy[what].load == 10_000 and "not idle" in told[0]
+    load[0] = 0.0
     first = calibrate.calibrate([what], {"vgg16": 32}, 2, tmp_path, told.append)
+    assert first[what].load == 0, "what was measured on a busy machine is measured anew"
     assert first[what].processes == 2 and first[what].images_per_second > 0
     assert first[what].batch in calibrate.HEAD_BATCHES
 

@@ -10,18 +10,49 @@ import pytest
 from bench.errors import ConfigError
 from bench.peers import limit_table, list_limit
 from bench.peers.calibrate import Rate, What
+from bench.peers.spec import COLUMNS
+from bench.report.blocks import Table
+from bench.report.names import DASH
 from bench.rundir import write_json
+from bench.search.space import load_space
+
+LIMIT = {"cold": {"seconds": 250.0}, "warm": {"seconds": 160.0}}
+
+
+def rows(method: str, seconds: float, done: int = 24, failed: int = 0) -> list[dict[str, Any]]:
+    """Trials of ``method``, the last of which ended after ``seconds``."""
+    return [
+        {
+            **dict.fromkeys(COLUMNS),
+            "method": method,
+            "seed": 0,
+            "trial": number,
+            "state": "failed" if number >= done else "completed",
+            "ended": seconds * (number + 1) / (done + failed),
+            "core_seconds": 1.0,
+            "auc": 0.9,
+            "epochs": 4,
+        }
+        for number in range(done + failed)
+    ]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A comparison of the shipped list with 1,000 and 250 images."""
+    """A comparison of a user's own copy of the shipped list with 1,000 and 250 images."""
     sizes = {"vgg16": 96, "resnet50": 96, "inceptionv3": 96}
-    settings = {"list": True, "space": "compare24", "epochs": 4, "views": 4, "image_size": sizes}
+    settings = {"list": True, "space": "own", "budget": 24, "epochs": 4, "views": 4, "image_size": sizes}
     data = {"train": 1000, "val": 250, "classes": ["a", "b"]}
-    write_json(tmp_path / "compare.json", {"settings": settings, "data": data})
-    rows = [("suite", 0, 300.0), ("suite-warm", 0, 200.0), ("ray-tune", 0, 1500.0), ("ray-tune", 0, 900.0)]
-    pd.DataFrame(rows, columns=["method", "seed", "ended"]).to_csv(tmp_path / "compare.csv", index=False)
+    ends = [
+        {"method": "suite-no-cache", "seed": 0, "state": "time limit", "seconds": 2000.0},
+        {"method": "suite-float32", "seed": 0, "state": "failed", "seconds": 2000.0},
+    ]
+    write_json(tmp_path / "compare.json", {"settings": settings, "data": data, "runs": ends})
+    (tmp_path / "space.yaml").write_text(load_space("compare24").text)
+    trials = rows("suite", 300) + rows("suite-warm", 200) + rows("ray-tune", 1500)
+    trials += rows("suite-no-cache", 1990, done=20) + rows("suite-float32", 50, done=3)
+    trials += rows("suite-cold-workers", 400, done=23, failed=1)
+    pd.DataFrame(trials, columns=list(COLUMNS)).to_csv(tmp_path / "compare.csv", index=False)
     return tmp_path
 
 
@@ -45,17 +76,38 @@ def test_the_limit_of_the_shipped_list(folder: Path, tmp_path: Path, monkeypatch
     total = 3 * (5250 + 32000 + 16000 + 8 * 1000 + 4 * 1000)
     assert found["cold"]["seconds"] == pytest.approx(total / 100)
     assert found["warm"]["seconds"] == pytest.approx((total - 3 * 5250) / 100)
+    (folder / "space.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"space.yaml.* is missing"):
+        list_limit.run_list_limit(folder, tmp_path / "cache")
 
 
 def test_every_method_stands_against_the_limit_that_is_its_own(folder: Path) -> None:
-    assert limit_table.blocks(folder, pd.read_csv(folder / "compare.csv")) == []
-    write_json(folder / "limit.json", {"cold": {"seconds": 250.0}, "warm": {"seconds": 160.0}})
-    shown = json.dumps(limit_table.blocks(folder, pd.read_csv(folder / "compare.csv")), default=vars)
-    for ratio in ("1.2", "1.25", "6"):  # 300/250, 200/160, 1500/250
-        assert f'"{ratio}"' in shown or f'"{ratio}0"' in shown
+    trials, facts = pd.read_csv(folder / "compare.csv"), json.loads((folder / "compare.json").read_text())
+    assert limit_table.blocks(folder, trials, facts) == []
+    write_json(folder / "limit.json", LIMIT)
+    _, shown = limit_table.blocks(folder, trials, facts)
+    assert isinstance(shown, Table)
+    found = {row[0].text: (row[-1].text, row[-1].below) for row in shown.rows}
+    assert found["This suite"] == ("1.2", "")  # 300 / 250
+    assert found["This suite, cache already filled"] == ("1.25", "")  # 200 / 160
+    assert found["Ray Tune with OptunaSearch"] == ("6", "")  # 1500 / 250
     told = list_limit.describe(folder)
     assert "suite-warm, seed 0: 200 s, 1.25 times the limit" in told
     assert "ray-tune, seed 0: 1500 s, 6.00 times the limit" in told
+
+
+def test_less_work_than_the_list_has_no_ratio(folder: Path) -> None:
+    write_json(folder / "limit.json", LIMIT)
+    trials, facts = pd.read_csv(folder / "compare.csv"), json.loads((folder / "compare.json").read_text())
+    _, shown = limit_table.blocks(folder, trials, facts)
+    assert isinstance(shown, Table)
+    found = {row[0].text: (row[-1].text, row[-1].below) for row in shown.rows}
+    assert found["This suite without its cache"] == (DASH, "20 of 24 trials")
+    assert found["This suite, a fresh process a trial"] == (DASH, "23 of 24 trials"), "the last of them failed"
+    assert "This suite in float32" not in found, "it failed"
+    told = list_limit.describe(folder)
+    assert "suite-no-cache, seed 0: 2000 s, 20 of 24 trials" in told, "the wall is the limit's time"
+    assert "suite-float32" not in told
 
 
 def test_a_search_has_no_list(tmp_path: Path) -> None:

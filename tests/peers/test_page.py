@@ -34,6 +34,14 @@ def test_never_reached_is_said(tmp_path):
     assert "not reached in 2 of 2" in text_of(tmp_path)
 
 
+def test_a_lever_without_a_pair_of_equal_work_has_no_bar(tmp_path):
+    cut = THREE[(THREE["method"] != "suite-no-cache") | (THREE["trial"] == 0)]
+    cut.to_csv(tmp_path / "compare.csv", index=False)
+    page.render(tmp_path)
+    assert "feature cache" in text_of(tmp_path)
+    assert (tmp_path / "compare.html").read_text(encoding="utf-8").count("<img") == 2
+
+
 def test_failed_and_stopped_methods_are_named(tmp_path):
     THREE.to_csv(tmp_path / "compare.csv", index=False)
     facts = {
@@ -46,9 +54,16 @@ def test_failed_and_stopped_methods_are_named(tmp_path):
         "settings": {"space": "toy", "list": False, "budget": 2, "epochs": 3, "patience": 3},
         "packages": {"keras": "3"},
         "runs": [
-            {"method": "hyperband", "seed": 0, "state": "failed", "reason": "Boom <b>", "notes": []},
-            {"method": "random", "seed": 1, "state": "time limit", "reason": "", "notes": []},
-            {"method": "suite", "seed": 0, "state": "finished", "reason": "", "notes": ["computed in float32"]},
+            {"method": "hyperband", "seed": 0, "state": "failed", "seconds": 9.0, "reason": "Boom <b>", "notes": []},
+            {"method": "random", "seed": 1, "state": "time limit", "seconds": 90.0, "reason": "", "notes": []},
+            {
+                "method": "suite",
+                "seed": 0,
+                "state": "finished",
+                "seconds": 40.0,
+                "reason": "",
+                "notes": ["computed in float32"],
+            },
         ],
     }
     (tmp_path / "compare.json").write_text(json.dumps(facts))

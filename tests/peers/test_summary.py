@@ -57,6 +57,26 @@ def test_a_run_with_fewer_trials_gives_no_ratio():
     assert (row["ratio_low"], row["ratio_high"], row["pairs"]) == (2, 3, 2)
 
 
+def ends(*runs):
+    return [{"method": method, "seed": seed, "state": state, "seconds": 90.0} for method, seed, state in runs]
+
+
+def test_runs_that_failed_are_left_out_of_means():
+    found = summary.runs(THREE, 0.97, ends(("ray-tune", 1, "failed"), ("suite", 0, "finished")))
+    assert found["method"].tolist() == ["suite"] * 3 + ["suite-no-cache"] * 3 + ["ray-tune"] * 2
+    row = summary.by_method(found).set_index("method").loc["ray-tune"]
+    assert (row["seeds"], row["wall"], row["pairs"]) == (2, 70, 2)  # 60 and 80
+    assert list(summary.of_whole_runs(THREE.head(0), ends(("suite", 0, "failed")))) == list(COLUMNS)
+
+
+def test_trials_an_hour_are_those_that_did_not_fail_over_the_whole_time():
+    found = summary.runs(THREE, 0.97, ends(("suite", 0, "time limit"))).set_index(["method", "seed"])
+    assert found.loc[("suite", 0), "wall"] == 90 and found.loc[("suite", 0), "trials_an_hour"] == 80
+    assert found.loc[("ray-tune", 2), "trials_an_hour"] == 45  # one of two, in 80 s
+    pruned = THREE.assign(state=THREE["state"].replace("completed", "pruned"))
+    assert summary.runs(pruned, 0.97).set_index(["method", "seed"]).loc[("suite", 0), "trials_an_hour"] == 360
+
+
 def test_time_to_the_target_is_a_median_over_those_that_reached_it():
     rows = summary.by_method(summary.runs(THREE, 0.97)).set_index("method")
     assert (rows.loc["suite", "reached"], rows.loc["suite", "to_target"]) == (2, 15)  # 20 and 10
@@ -81,6 +101,19 @@ def test_levers_with_their_margin():
     assert two["verdict"] == "open", "two seeds show nothing"
     worse = THREE.assign(auc=THREE["auc"] + 0.05 * (THREE["method"] == "suite-no-cache"))
     assert summary.levers(summary.runs(worse, 0.97)).iloc[0]["verdict"] == "inferior"
+
+
+def test_a_lever_is_judged_by_pairs_of_equal_work_alone():
+    cut = THREE[~((THREE["method"] == "suite-no-cache") & (THREE["ended"] == 75))]
+    row = summary.levers(summary.runs(cut, 0.97)).iloc[0]
+    assert (row["pairs"], row["verdict"]) == (2, "open")
+    assert row["difference"] == pytest.approx((0.002 - 0.001) / 2), "seed 1 has a trial less"
+    unscored = THREE["auc"].mask((THREE["method"] == "suite") & (THREE["seed"] == 0))
+    row = summary.levers(summary.runs(THREE.assign(auc=unscored), 0.97)).iloc[0]
+    assert row["pairs"] == 2 and row["difference"] == pytest.approx((0.001 - 0.001) / 2, abs=1e-12)
+    none = THREE[(THREE["method"] != "suite-no-cache") | (THREE["trial"] == 0)]
+    row = summary.levers(summary.runs(none, 0.97)).iloc[0]
+    assert row["pairs"] == 0 and math.isnan(row["difference"]) and row["verdict"] == "open"
 
 
 def test_the_same_configurations_are_compared_pair_by_pair():

@@ -1,6 +1,7 @@
 """A made-up run folder for the tests of the report: every file of the contract, with numbers that look real."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from report_audit import left_out_rows
 from sklearn import metrics as sk
 
 from bench.metrics import METRICS, evaluate
+from bench.results import TrialRecord, activities
 from bench.rundir import RunDir, write_json, write_table
 
 BACKBONES = ("vgg16", "resnet50", "inceptionv3")
@@ -21,6 +23,9 @@ POLICIES: dict[str, dict[str, float]] = {
     "strong": {"rotation": 15, "shift": 0.1, "zoom": 0.15, "brightness": 0.2, "contrast": 0.2},
 }
 TEST_IMAGES = 624
+JOBS = 2
+SPENT = {"filling": 0.2, "tracing": 0.15, "head training": 0.1, "suffix training": 0.35, "validation": 0.1}
+"""Shares of a trial's seconds; a tenth is left."""
 
 
 def write_run(
@@ -275,6 +280,13 @@ def _run_json(
     weights: str,
 ) -> dict[str, Any]:
     states = trials["state"].value_counts()
+    seconds = {
+        "start": 9.0,
+        "data": 12.3,
+        "search": round(float(trials["seconds"].sum()) / JOBS + 11.0, 3),
+        "finalists": 100.0,
+        "evaluation": 20.0,
+    }
     won = finalists[finalists["winner"]].iloc[0]
     score = float(won[f"metric_{metric}"])
     by_split = {
@@ -302,7 +314,7 @@ def _run_json(
             "scheduler": "asha",
             "weights": weights,
             "views": 4,
-            "jobs": 2,
+            "jobs": JOBS,
             "time_limit": None,
             "max_images": None,
             "no_test": False,
@@ -344,22 +356,19 @@ def _run_json(
             "counts": {state: int(states.get(state, 0)) for state in ("completed", "pruned", "failed")},
         },
         "winner": {"backbone": str(won["backbone"]), "score": score, "metric": metric, "default_score": score - 0.013},
-        "seconds": {"data": 12.3, "search": 300.0, "finalists": 100.0, "evaluation": 20.0},
-        "activities": {
-            "start-up": 9.0,
-            "decoding": 12.3,
-            "filling": 81.0,
-            "tracing": 40.0,
-            "head training": 22.0,
-            "suffix training": 120.0,
-            "validation": 14.0,
-            "checkpoints": 0.0,
-            "waiting": 11.0,
-            "finalists": 100.0,
-            "evaluation": 20.0,
-            "report": 3.0,
-        },
+        "seconds": {**seconds, "report": 3.0},
+        "activities": activities(_records(trials), seconds, JOBS, checkpoints=1.5),
     }
+
+
+def _records(trials: pd.DataFrame) -> list[TrialRecord]:
+    """The rows of ``trials`` as records, with `SPENT` of their seconds on activities."""
+    records = []
+    for row in trials.to_dict("records"):
+        reason = "stopped by ASHA" if row["state"] == "pruned" else row["reason"]
+        record = TrialRecord.from_row({**row, "reason": reason})
+        records.append(replace(record, spent={name: share * record.seconds for name, share in SPENT.items()}))
+    return records
 
 
 def _audit() -> dict[str, Any]:

@@ -63,11 +63,12 @@ def test_shares_add_up_and_what_is_left_is_shown() -> None:
     assert list(table["activity"]) == [
         "starting Ray and the workers",
         "scoring the validation images",
+        "writing the report",
         "napping",
         tables_time.REST,
     ]
-    assert list(table["seconds"]) == [30, 10, 10, 50]
-    assert list(table["share"]) == [0.3, 0.1, 0.1, 0.5]
+    assert list(table["seconds"]) == [30, 10, 20, 10, 30]
+    assert list(table["share"]) == [0.3, 0.1, 0.2, 0.1, 0.3]
 
 
 @pytest.mark.parametrize("stages", [None, {}, {"search": 30.1}, {"search": "long"}, {"search": 20}])
@@ -101,9 +102,9 @@ def test_the_page_shows_where_the_time_went(run: RunDir, monkeypatch: pytest.Mon
     seen = outline(run)
     text = seen.text.replace("\u00a0", " ")
     assert "Where the time went" in text and "training unfrozen stages" in text
-    assert "Together 7 min 12 s of wall-clock time." in text
+    assert "Together 4 min 33 s of wall-clock time." in text
     assert "python -m bench compare --limit xray" in text
-    assert any("training unfrozen stages 27.8" in (image["alt"] or "") for image in seen.named("img"))
+    assert any("training unfrozen stages 15.1" in (image["alt"] or "") for image in seen.named("img"))
     assert "measured / limit" not in text
     assert (run.figures / "time.svg").exists()
 
@@ -130,7 +131,7 @@ def test_a_limit_without_a_measured_time(run: RunDir) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_search_that_went_on_outdates_its_limit(run: RunDir) -> None:
-    write_json(run.path / "limit.json", {**LIMIT, "measured": 180.0, "ratio": 0.9})
+    write_json(run.path / "limit.json", {**LIMIT, "measured": 100.0, "ratio": 0.5})
     text = outline(run).text
     assert "The search has gone on since the limit was computed." in text and "compare --limit xray" in text
     assert "can fall below its limit" in text
@@ -167,6 +168,18 @@ def test_a_run_without_run_json(run: RunDir) -> None:
     assert section(run).blocks[0] == Missing(read(run).problems["run.json"])
 
 
-def test_activities_of_the_fixture_fit_its_stages(run: RunDir) -> None:
+def test_what_a_run_writes_accounts_for_all_its_time(run: RunDir) -> None:
+    """Activities as `bench.results.activities` has them, on the page before the report's own seconds are known too."""
     content = json.loads(run.run.read_text())
-    assert tables_time.REST not in set(tables_time.spent(content["activities"], content["seconds"])["activity"])
+    stages = content["seconds"]
+    table = tables_time.spent(content["activities"], stages).set_index("activity")["seconds"]
+    assert set(table.index) == set(tables_time.ACTIVITIES.values()), "each has a name in words, and nothing is left"
+    assert table.sum() == pytest.approx(sum(stages.values()), abs=0.01)
+    trials = stages["search"] - 11
+    assert table["within trials, between these"] == pytest.approx(0.1 * trials, abs=0.01)
+    assert table["training unfrozen stages"] == pytest.approx(0.35 * trials, abs=0.01)
+    assert table["workers waiting for a trial or for each other"] == pytest.approx(11, abs=0.01)
+    assert table["writing the report"] == 3
+    del stages["report"]
+    first = tables_time.spent(content["activities"], stages)
+    assert not {"writing the report", tables_time.REST} & set(first["activity"])
