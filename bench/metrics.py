@@ -28,6 +28,11 @@ def _probabilities(y_score: Scores) -> Scores:
     return np.asarray(scores / scores.sum(axis=1, keepdims=True))
 
 
+def one_vs_rest(n_classes: int) -> list[int]:
+    """Indices of the classes that get a curve or a threshold: the second of two, else each against the rest."""
+    return [1] if n_classes == 2 else list(range(n_classes))
+
+
 def auc(y_true: Labels, y_score: Scores) -> float:
     """Area under the ROC curve; for several classes the macro average of one-vs-rest."""
     if y_score.shape[1] == 2:

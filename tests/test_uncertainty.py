@@ -1,4 +1,4 @@
-"""Bootstrap intervals: weighted scores are the plain ones, patients stay whole, and nothing becomes NaN."""
+"""Bootstrap intervals and paired differences: patients stay whole, models share draws, and nothing becomes NaN."""
 
 import math
 
@@ -6,21 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import bootstrap
 
 from bench.metrics import METRICS, evaluate
-from bench.uncertainty import WEIGHTED, intervals, patient_weights
-
-
-@st.composite
-def predictions(draw):
-    """Labels in which every class occurs, and probabilities with many ties."""
-    n_classes = draw(st.sampled_from([2, 3]))
-    n_images = draw(st.integers(n_classes + 1, 30))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    labels = rng.permutation(np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, n_images - n_classes)]))
-    raw = rng.integers(1, draw(st.sampled_from([2, 5, 1000])) + 1, (n_images, n_classes)).astype(np.float64)
-    scores = raw / raw.sum(axis=1, keepdims=True)
-    return labels, scores.astype(draw(st.sampled_from([np.float32, np.float64])))
+from bench.uncertainty import Resampled, intervals, paired_difference, patient_weights, resample
+from bench.weighted import WEIGHTED
 
 
 def cohort(n=120, n_classes=2, seed=0):
@@ -30,61 +20,6 @@ def cohort(n=120, n_classes=2, seed=0):
     logits = rng.normal(size=(n, n_classes)) + 1.2 * np.eye(n_classes)[labels]
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return labels, scores, np.arange(n) // (2 * n_classes)
-
-
-def test_every_metric_has_its_weighted_form():
-    assert set(WEIGHTED) == set(METRICS)
-
-
-# Weighted scores
-
-
-@settings(deadline=None, max_examples=80)
-@given(predictions())
-def test_unit_weights_give_the_plain_score(given_predictions):
-    labels, scores = given_predictions
-    expected = evaluate(labels, scores)
-    for name, compute in WEIGHTED.items():
-        (value,) = compute(labels, scores, np.ones((1, len(labels))))
-        assert value == pytest.approx(expected[name], abs=1e-9), name
-
-
-@settings(deadline=None, max_examples=80)
-@given(predictions(), st.integers(0, 2**32 - 1))
-def test_whole_weights_are_repeated_rows(given_predictions, seed):
-    labels, scores = given_predictions
-    weights = np.random.default_rng(seed).integers(0, 4, (3, len(labels)))
-    for draw in weights:  # each class occurs in each draw
-        for index in range(scores.shape[1]):
-            draw[np.flatnonzero(labels == index)[0]] += 1
-    for name, compute in WEIGHTED.items():
-        values = compute(labels, scores, weights.astype(np.float64))
-        for value, draw in zip(values, weights, strict=True):
-            expected = METRICS[name].compute(np.repeat(labels, draw), np.repeat(scores, draw, axis=0))
-            assert value == pytest.approx(expected, abs=1e-9), name
-
-
-@pytest.mark.parametrize("name", ["auc", "pr_auc", "balanced_accuracy"])
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_a_draw_without_a_class_has_no_score_of_ranks(name, n_classes, recwarn):
-    """The last class (the positive one of two) is missing from the second draw; nothing is warned of."""
-    labels, scores, _ = cohort(30, n_classes)
-    weights = np.ones((2, len(labels)))
-    weights[1, labels == n_classes - 1] = 0
-    whole, lacking = WEIGHTED[name](labels, scores, weights)
-    assert math.isfinite(whole)
-    assert math.isnan(lacking)
-    assert not recwarn.list
-
-
-@pytest.mark.parametrize("name", ["accuracy", "f1", "log_loss", "brier"])
-def test_a_draw_without_a_class_still_has_the_other_scores(name):
-    labels, scores, _ = cohort(30)
-    weights = np.ones((1, len(labels)))
-    weights[0, labels == 1] = 0
-    (value,) = WEIGHTED[name](labels, scores, weights)
-    keep = labels == 0
-    assert value == pytest.approx(METRICS[name].compute(labels[keep], scores[keep]), abs=1e-9)
 
 
 # Draws
@@ -172,3 +107,141 @@ def test_too_few_usable_draws_give_no_interval_and_no_nan():
     assert found["accuracy"].low is not None
     for interval in found.values():
         assert all(end is None or math.isfinite(end) for end in (interval.value, interval.low, interval.high))
+
+
+def test_no_draws_give_no_interval():
+    found = intervals(*cohort(), draws=0)
+    assert {(one.low, one.high) for one in found.values()} == {(None, None)}
+    assert found["auc"].value == evaluate(*cohort()[:2])["auc"]
+
+
+def test_one_patient_gives_no_interval():
+    labels, scores, _ = cohort(20)
+    assert intervals(labels, scores, np.zeros(20), draws=50)["accuracy"].low is None
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 3, 4]), st.integers(2, 12))
+def test_nothing_is_nan_where_draws_lack_a_class(seed, n_classes, n_patients):
+    rng = np.random.default_rng(seed)
+    n = 4 * n_patients
+    labels = rng.permutation(np.append(np.arange(n_classes), np.zeros(n - n_classes, np.int64)))
+    scores = rng.integers(1, 4, (n, n_classes)).astype(np.float64)
+    scores /= scores.sum(axis=1, keepdims=True)
+    for interval in intervals(labels, scores, np.arange(n) % n_patients, draws=60, seed=seed % 1000).values():
+        assert (interval.low is None) == (interval.high is None)
+        assert all(end is None or math.isfinite(end) for end in (interval.value, interval.low, interval.high))
+        assert interval.low is None or interval.low <= interval.high
+
+
+def test_with_many_images_the_interval_is_that_of_scipy():
+    """Patients with one image each: SciPy's BCa of a mean, but for draws and for a few hundredths of its width."""
+    labels, scores, _ = cohort(400)
+    right = (scores.argmax(axis=1) == labels).astype(float)
+    expected = bootstrap((right,), np.mean, n_resamples=4000, rng=np.random.default_rng(0)).confidence_interval
+    found = intervals(labels, scores, np.arange(400), draws=4000, names=["accuracy"])["accuracy"]
+    width = expected.high - expected.low
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.06 * width)
+
+
+def test_a_skewed_statistic_moves_the_interval_towards_its_tail():
+    """A perfect ranking but for one image: the draws bunch at 1, and the true value more likely lies well below."""
+    positive = np.append(np.linspace(0.6, 0.9, 40), np.linspace(0.1, 0.4, 40))
+    labels = (np.arange(80) < 40).astype(np.int64)
+    positive[0] = 0.2
+    found = intervals(labels, np.column_stack([1 - positive, positive]), np.arange(80), draws=2000, names=["auc"])
+    values = resample(
+        lambda weights: np.column_stack([WEIGHTED["auc"](labels, np.column_stack([1 - positive, positive]), weights)]),
+        np.arange(80),
+        2000,
+        0,
+    ).draws[:, 0]
+    assert found["auc"].low < np.quantile(values, 0.025)
+    assert found["auc"].high <= 1.0
+
+
+# Several statistics under the same draws
+
+
+def test_blocks_do_not_change_the_draws():
+    """All draws are one stream, so that a larger number of them begins with the smaller."""
+    patients = np.arange(30) // 2
+    assert np.array_equal(patient_weights(patients, 250, 7)[:120], patient_weights(patients, 120, 7))
+    assert patient_weights(patients, 0, 7).shape == (0, 30)
+
+
+def test_each_patient_is_left_out_once():
+    patients = np.repeat(np.arange(7), 3)
+    found = resample(lambda weights: weights, patients, 10, 0)
+    assert found.value.tolist() == [1.0] * 21
+    assert (found.left_out.sum(axis=0) == 6).all()
+    assert (np.sort(found.left_out.sum(axis=1)) == 18).all()
+    assert found.patients == 7
+
+
+def test_many_patients_are_left_out_in_groups():
+    found = resample(lambda weights: weights.sum(axis=1, keepdims=True), np.arange(1200), 1, 0)
+    assert found.left_out.shape == (500, 1)
+    assert (1200 - found.left_out).sum() == 1200
+
+
+def test_a_model_differs_from_itself_by_nothing():
+    labels, scores, patients = cohort()
+    found = paired_difference(labels, scores, scores, patients, 200)
+    assert (found.value, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_difference_is_turned_round_with_its_models(metric):
+    labels, scores, patients = cohort()
+    other = cohort(seed=5)[1]
+    found = paired_difference(labels, scores, other, patients, 300, metric=metric)
+    turned = paired_difference(labels, other, scores, patients, 300, metric=metric)
+    plain = METRICS[metric].compute(labels, scores) - METRICS[metric].compute(labels, other)
+    assert found.value == pytest.approx(plain, abs=1e-9)
+    assert (turned.value, turned.low, turned.high) == pytest.approx((-found.value, -found.high, -found.low), abs=1e-12)
+    assert turned.p == pytest.approx(found.p)
+
+
+def test_pairing_makes_like_models_comparable():
+    """Two models that share most of their errors differ by far less than their own intervals are wide."""
+    labels, scores, patients = cohort(400)
+    other = scores + 0.01 * np.random.default_rng(3).random(scores.shape)
+    other /= other.sum(axis=1, keepdims=True)
+    own = intervals(labels, scores, patients, names=["auc"])["auc"]
+    paired = paired_difference(labels, scores, other, patients)
+    assert paired.high - paired.low < (own.high - own.low) / 10
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
+def test_interval_and_p_agree(level):
+    disagreed = 0
+    for seed in range(40):
+        labels, scores, patients = cohort(80, seed=seed)
+        other = cohort(80, seed=seed + 100)[1]
+        found = paired_difference(labels, scores, other, patients, 100, level, seed)
+        disagreed += (found.p < 1 - level) != (found.low > 0 or found.high < 0)
+    assert disagreed == 0
+
+
+def test_a_difference_that_no_draw_changes():
+    """A perfect model and a constant one: 1 and 0.5 in each draw."""
+    labels, _, patients = cohort(40)
+    found = paired_difference(labels, np.eye(2)[labels], np.full((40, 2), 0.5), patients, 199)
+    assert (found.value, found.low, found.high, found.p) == (0.5, 0.5, 0.5, 0.01)
+
+
+def test_a_difference_without_draws_has_neither_interval_nor_p():
+    labels, scores, patients = cohort()
+    found = paired_difference(labels, scores, cohort(seed=1)[1], patients, 0)
+    assert (found.low, found.high, found.p) == (None, None, None)
+
+
+def test_ends_need_half_of_the_draws():
+    values = np.append(np.full(60, np.nan), np.arange(40.0))[:, None]
+    lacking = Resampled(np.array([20.0]), values, np.arange(10.0)[:, None], 10)
+    assert lacking.ends(0, 0.95) == (None, None)
+    assert lacking.standard_error(0) is None
+    enough = Resampled(np.array([20.0]), values[20:], np.arange(10.0)[:, None], 10)
+    low, high = enough.ends(0, 0.95)
+    assert 0 <= low < 20 < high <= 39

@@ -1,13 +1,20 @@
-"""What is fitted on validation predictions alone: a temperature and an operating point."""
+"""Fitted on validation predictions alone: a temperature and an operating point. And calibration, before and after."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_curve
 
-from bench.metrics import Labels, Scores, log_loss
+from bench.evaluation.proportions import wilson
+from bench.evaluation.scoring import missing_classes
+from bench.metrics import Labels, Scores, brier, log_loss, one_vs_rest
 
 LARGEST_LOG_TEMPERATURE = 3.0
+BINS = 15
+"""Equal-width bins of a probability, as Guo et al. have them."""
 
 
 def apply_temperature(y_score: Scores, temperature: float) -> npt.NDArray[np.float64]:
@@ -38,3 +45,139 @@ def youden_threshold(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.flo
     false_rate, true_rate, thresholds = roc_curve(positive, scores)
     best = int(np.argmax((true_rate - false_rate)[1:])) + 1  # the first threshold is infinite: nobody positive
     return float(min(thresholds[best], 1.0))
+
+
+def threshold_for_sensitivity(
+    positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], target: float
+) -> float:
+    """The largest threshold at and above which at least a share ``target`` of the positive images are called so.
+
+    Args:
+        positive: shape (n_images,), at least one of them.
+        scores: probabilities of the positive class, shape (n_images,).
+        target: sensitivity, above 0 and at most 1.
+    """
+    found = np.sort(scores[positive])[::-1]
+    reached = np.arange(1, len(found) + 1) / len(found) >= target - 1e-12
+    return float(min(found[int(np.argmax(reached))], 1.0))
+
+
+def frozen_threshold(
+    positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], target: float | None
+) -> tuple[float, str]:
+    """The operating point that is fixed on validation, and in words the rule that fixed it.
+
+    Args:
+        positive: shape (n_images,), of validation.
+        scores: probabilities of the positive class, shape (n_images,).
+        target: sensitivity to be reached; None for Youden's index.
+    """
+    if positive.all() or not positive.any():
+        return 0.5, "0.5, because all validation images are of one side"
+    if target is None:
+        return youden_threshold(positive, scores), "Youden index on validation"
+    value = threshold_for_sensitivity(positive, scores, target)
+    return value, f"largest threshold with a sensitivity of at least {target:g} on validation"
+
+
+def expected_calibration_error(y_true: Labels, y_score: Scores, bins: int = BINS) -> float:
+    """Mean distance, weighted by images, between the top probability and the share that is right, over its bins.
+
+    It has no interval: each bin's distance is absolute, so that noise alone makes it larger, and resampled images
+    are noisier than the images themselves. Bootstrap draws lie above the value, and an interval of them would too.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3; bins open below, closed above.
+
+    Args:
+        y_true: class indices, shape (n_images,).
+        y_score: probabilities, shape (n_images, n_classes).
+        bins: number of equal-width bins.
+    """
+    top = y_score.max(axis=1).astype(np.float64)
+    right = (y_score.argmax(axis=1) == y_true).astype(np.float64)
+    index = np.clip(np.ceil(top * bins) - 1, 0, bins - 1).astype(np.int64)
+    distance = np.bincount(index, weights=right - top, minlength=bins)
+    return float(np.abs(distance).sum() / len(y_true))
+
+
+def reliability(
+    positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], bins: int = BINS
+) -> list[dict[str, Any]]:
+    """The bins of a reliability diagram that hold images, with Wilson's interval of what was observed.
+
+    Args:
+        positive: shape (n_images,).
+        scores: probabilities of the positive class, shape (n_images,).
+        bins: number of equal-width bins.
+
+    Returns:
+        for each bin ``from``, ``to``, ``images``, ``predicted`` (mean), ``observed`` (share), ``low`` and ``high``.
+    """
+    doubled = np.asarray(scores, dtype=np.float64)
+    index = np.clip(np.ceil(doubled * bins) - 1, 0, bins - 1).astype(np.int64)
+    found = []
+    for number in np.unique(index):
+        inside = index == number
+        images, hits = int(inside.sum()), int(positive[inside].sum())
+        low, high = wilson(hits, images)
+        found.append(
+            {
+                "from": float(number / bins),
+                "to": float((number + 1) / bins),
+                "images": images,
+                "predicted": float(doubled[inside].mean()),
+                "observed": hits / images,
+                "low": low,
+                "high": high,
+            }
+        )
+    return found
+
+
+def calibration(
+    y_val: Labels,
+    val_scores: Scores,
+    y_test: Labels | None,
+    test_scores: Scores | None,
+    temperature: float,
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    """The content of calibration.json: both splits, before and after temperature scaling.
+
+    Args:
+        y_val: class indices of validation, shape (n_val,).
+        val_scores: its probabilities, shape (n_val, n_classes).
+        y_test: class indices of test, None if it was not opened.
+        test_scores: its probabilities.
+        temperature: as `fit_temperature` found it on validation.
+        classes: class names by index.
+
+    Returns:
+        see DESIGN.md; a split without images is left out. ``reason`` is there if validation lacks a class.
+    """
+    content: dict[str, Any] = {
+        "temperature": temperature,
+        "fitted_on": {"split": "val", "images": len(y_val)},
+        "bins": BINS,
+        "splits": {},
+    }
+    for split, labels, scores in (("val", y_val, val_scores), ("test", y_test, test_scores)):
+        if labels is not None and scores is not None and len(labels):
+            content["splits"][split] = {
+                "before": _calibrated(labels, scores, classes),
+                "after": _calibrated(labels, apply_temperature(scores, temperature), classes),
+            }
+    if missing := missing_classes(y_val, classes):
+        content["reason"] = f"the temperature says little, since on validation {missing}"
+    return content
+
+
+def _calibrated(labels: Labels, scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
+    return {
+        "ece": expected_calibration_error(labels, scores),
+        "brier": brier(labels, scores),
+        "log_loss": log_loss(labels, scores),
+        "reliability": {
+            classes[index]: reliability(labels == index, scores[:, index]) for index in one_vs_rest(len(classes))
+        },
+    }

@@ -1,7 +1,8 @@
 """Predictions and reference standard become the numbers of evaluation.json. No Keras."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,25 @@ from sklearn import metrics as sk
 from bench.metrics import METRICS, Labels, Scores
 from bench.uncertainty import intervals
 
-DRAWS = 2000
 LEVEL = 0.95
+FEWEST_PATIENTS = 10
+"""With fewer, an interval by patients is too narrow to be trusted (few clusters: Cameron, Gelbach and Miller, Review of
+Economics and Statistics 90:414, 2008, and there it goes wrong well above ten), so none is given."""
+WITHOUT_ALL_CLASSES = ("accuracy", "log_loss", "brier")
+"""Metrics that mean something on a split in which a class is missing."""
 
 
 def score_model(
-    y_true: Labels, y_score: Scores, patients: npt.NDArray[Any], classes: Sequence[str], seed: int
+    y_true: Labels,
+    y_score: Scores,
+    patients: npt.NDArray[Any],
+    classes: Sequence[str],
+    seed: int,
+    draws: int = 2000,
 ) -> dict[str, Any]:
     """What evaluation.json says of one model: metrics with intervals, confusion matrix, scores by class.
 
-    A metric that the labels do not allow (one class only) is null, with its reason.
+    A metric that the labels do not allow (a class is missing) is null, with its reason.
 
     Args:
         y_true: class indices, shape (n_images,).
@@ -28,19 +38,19 @@ def score_model(
         patients: patient of each image, shape (n_images,).
         classes: class names by index.
         seed: decides the bootstrap draws.
+        draws: number of them; 0 gives no intervals.
     """
     predicted = y_score.argmax(axis=1)
     labels = list(range(len(classes)))
-    missing = [name for index, name in enumerate(classes) if not np.any(y_true == index)]
-    if missing:
-        reason = f"the split holds no image of {', '.join(missing)}"
-        metrics: dict[str, Any] = {
-            name: {"value": None, "low": None, "high": None, "reason": reason} for name in METRICS
-        }
-        metrics["accuracy"] = {"value": METRICS["accuracy"].compute(y_true, y_score), "low": None, "high": None}
-    else:
-        found = intervals(y_true, y_score, patients, DRAWS, LEVEL, seed)
-        metrics = {name: asdict(interval) for name, interval in found.items()}
+    reason = missing_classes(y_true, classes)
+    possible = list(METRICS) if not reason else list(WITHOUT_ALL_CLASSES)
+    found = intervals(y_true, y_score, patients, draws, LEVEL, seed, possible)
+    metrics: dict[str, Any] = {
+        name: asdict(found[name])
+        if name in found
+        else {"value": None, "low": None, "high": None, "reason": reason or "not computed"}
+        for name in METRICS
+    }
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         y_true, predicted, labels=labels, average=None, zero_division=0.0
     )
@@ -50,7 +60,7 @@ def score_model(
             "recall": float(recall[index]),
             "f1": float(f1[index]),
             "support": int(support[index]),
-            "auc": None if missing else float(sk.roc_auc_score(y_true == index, y_score[:, index])),
+            **_one_vs_rest(y_true == index, y_score[:, index], patients, draws, seed),
         }
         for index, name in enumerate(classes)
     }
@@ -64,3 +74,41 @@ def score_model(
         "per_class": per_class,
         "averages": averages,
     }
+
+
+def missing_classes(y_true: Labels, classes: Sequence[str]) -> str:
+    """Why scores over all classes cannot be computed, empty if they can."""
+    missing = [name for index, name in enumerate(classes) if not np.any(y_true == index)]
+    return f"the split holds no image of {', '.join(missing)}" if missing else ""
+
+
+def spread(y_true: Labels, repeats: Sequence[Scores], classes: Sequence[str]) -> dict[str, Any]:
+    """Mean and standard deviation (of the sample) of each metric over trainings that differ by their seed.
+
+    Args:
+        y_true: class indices, shape (n_images,).
+        repeats: probabilities of each training, shape (n_images, n_classes).
+        classes: class names by index.
+
+    Returns:
+        ``n``, ``mean`` and ``sd`` by metric; the deviation of one training is null.
+    """
+    possible = WITHOUT_ALL_CLASSES if missing_classes(y_true, classes) else tuple(METRICS)
+    values: Mapping[str, list[float]] = {
+        name: [METRICS[name].compute(y_true, scores) for scores in repeats] for name in possible
+    }
+    return {
+        "n": len(repeats),
+        "mean": {name: fmean(values[name]) if name in values else None for name in METRICS},
+        "sd": {name: stdev(values[name]) if len(values.get(name, [])) > 1 else None for name in METRICS},
+    }
+
+
+def _one_vs_rest(
+    positive: npt.NDArray[np.bool_], scores: Scores, patients: npt.NDArray[Any], draws: int, seed: int
+) -> dict[str, float | None]:
+    if positive.all() or not positive.any():
+        return {"auc": None, "auc_low": None, "auc_high": None}
+    both = np.column_stack([1 - scores, scores])
+    found = intervals(positive.astype(np.int64), both, patients, draws, LEVEL, seed, ["auc"])["auc"]
+    return {"auc": found.value, "auc_low": found.low, "auc_high": found.high}

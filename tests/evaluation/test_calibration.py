@@ -1,12 +1,25 @@
-"""Temperature and operating point, fitted on validation predictions."""
+"""Temperature and operating point, fitted on validation predictions, and calibration before and after."""
+
+import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.evaluation.calibration import apply_temperature, fit_temperature, youden_threshold
-from bench.metrics import auc, log_loss
+from bench.evaluation.calibration import (
+    BINS,
+    apply_temperature,
+    calibration,
+    expected_calibration_error,
+    fit_temperature,
+    frozen_threshold,
+    reliability,
+    threshold_for_sensitivity,
+    youden_threshold,
+)
+from bench.evaluation.proportions import wilson
+from bench.metrics import auc, brier, log_loss
 
 
 def calibrated(n=4000, n_classes=2, seed=0):
@@ -101,3 +114,123 @@ def test_the_threshold_is_a_probability_even_where_nothing_helps():
     """Ranks exactly reversed: nobody positive would be best, but a threshold of infinity is no probability."""
     found = youden_threshold(np.array([True, True, False, False]), np.array([0.1, 0.2, 0.8, 0.9]))
     assert 0 <= found <= 1
+
+
+def test_a_threshold_for_a_sensitivity_by_hand():
+    """Positives at 0.9, 0.6, 0.4, 0.4: 0.6 calls half of them, 0.4 all; 0.75 needs the tie, which brings all."""
+    positive = np.array([True, True, False, True, True])
+    scores = np.array([0.9, 0.6, 0.5, 0.4, 0.4])
+    assert threshold_for_sensitivity(positive, scores, 0.5) == 0.6
+    assert threshold_for_sensitivity(positive, scores, 0.51) == 0.4
+    assert threshold_for_sensitivity(positive, scores, 0.75) == 0.4
+    assert threshold_for_sensitivity(positive, scores, 1.0) == 0.4
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.sampled_from([3, 1000]), st.floats(0.5, 1))
+def test_the_target_is_reached_and_no_larger_threshold_reaches_it(seed, n, steps, target):
+    rng = np.random.default_rng(seed)
+    positive = rng.permutation(np.arange(n) < max(1, n // 2))
+    scores = (rng.integers(0, steps + 1, n) / steps).astype(np.float32)
+    found = threshold_for_sensitivity(positive, scores, target)
+    assert (scores[positive] >= found).mean() >= target - 1e-9
+    assert all((scores[positive] >= larger).mean() < target for larger in scores[scores > found])
+
+
+@pytest.mark.parametrize("images", [20, 40, 100, 300])
+def test_a_share_that_divides_evenly_costs_no_image_more(images):
+    """95 % of 20 are 19, not 20, whatever 0.95 x 20 gives in binary."""
+    scores = np.arange(1, images + 1) / images
+    found = threshold_for_sensitivity(np.ones(images, bool), scores, 0.95)
+    assert np.sum(scores >= found) == images * 95 // 100
+
+
+def test_the_frozen_threshold_says_its_rule():
+    positive, scores = np.array([True, True, False, False]), np.array([0.9, 0.3, 0.4, 0.1])
+    assert frozen_threshold(positive, scores, None) == (0.9, "Youden index on validation")
+    value, rule = frozen_threshold(positive, scores, 0.95)
+    assert (value, rule) == (0.3, "largest threshold with a sensitivity of at least 0.95 on validation")
+
+
+@pytest.mark.parametrize("label", [True, False])
+@pytest.mark.parametrize("target", [None, 0.95])
+def test_validation_of_one_side_freezes_one_half(label, target):
+    value, rule = frozen_threshold(np.full(5, label), np.linspace(0.1, 0.9, 5), target)
+    assert value == 0.5
+    assert "one side" in rule
+
+
+# Calibration
+
+
+def test_ece_by_hand():
+    """Tops 0.9 and 0.88 share a bin (one of two right: |1 - 1.78|), 0.6 is alone and right (|1 - 0.6|); over 3."""
+    scores = np.array([[0.1, 0.9], [0.12, 0.88], [0.6, 0.4]])
+    assert expected_calibration_error(np.array([1, 0, 0]), scores) == pytest.approx((0.78 + 0.4) / 3)
+
+
+def test_ece_is_small_where_probabilities_are_true_and_resampling_raises_it():
+    """Why it is given no interval: most draws of the images lie above the value, and far."""
+    labels, scores = calibrated(600, seed=2)
+    value = expected_calibration_error(labels, scores)
+    assert value < 0.06
+    assert expected_calibration_error(labels, apply_temperature(scores, 0.3)) > value + 0.05
+    rng = np.random.default_rng(0)
+    draws = [expected_calibration_error(labels[rows], scores[rows]) for rows in rng.integers(0, 600, (200, 600))]
+    assert np.mean(np.array(draws) > value) > 0.7
+    assert np.mean(draws) > 1.2 * value
+
+
+def test_reliability_bins_leave_out_what_is_empty():
+    positive, scores = np.array([True, False, True, True]), np.array([0.95, 0.97, 0.01, 0.0])
+    low, high = reliability(positive, scores)
+    assert (low["from"], low["to"], low["images"]) == (0.0, pytest.approx(1 / BINS), 2)
+    assert (low["predicted"], low["observed"]) == (pytest.approx(0.005), 1.0)
+    assert (high["from"], high["to"]) == (pytest.approx(14 / 15), 1.0)
+    assert (high["low"], high["high"]) == wilson(1, 2)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.sampled_from([2, 15, 10_000]))
+def test_every_image_is_in_the_bin_of_its_probability(seed, n, steps):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, steps + 1, n) / steps
+    bins = reliability(rng.random(n) < 0.5, scores)
+    assert sum(one["images"] for one in bins) == n
+    assert sum(one["images"] * one["predicted"] for one in bins) == pytest.approx(scores.sum())
+    for one in bins:
+        assert one["from"] - 1e-9 <= one["predicted"] <= one["to"] + 1e-9
+        assert 0 <= one["low"] <= one["observed"] + 1e-12
+        assert one["observed"] <= one["high"] + 1e-12
+
+
+def test_both_splits_before_and_after():
+    labels, scores = calibrated(500)
+    sharp = apply_temperature(scores, 0.5)
+    content = calibration(labels[:200], sharp[:200], labels, sharp, 2.0, ["NORMAL", "PNEUMONIA"])
+    assert (content["temperature"], content["bins"]) == (2.0, 15)
+    assert content["fitted_on"] == {"split": "val", "images": 200}
+    assert list(content["splits"]) == ["val", "test"]
+    before, after = content["splits"]["test"]["before"], content["splits"]["test"]["after"]
+    assert before["brier"] == brier(labels, sharp)
+    assert after["log_loss"] == pytest.approx(log_loss(labels, scores))
+    assert after["ece"] < before["ece"]
+    assert list(after["reliability"]) == ["PNEUMONIA"]
+    assert "reason" not in content
+
+
+def test_several_classes_each_against_the_rest():
+    labels, scores = calibrated(300, 3)
+    content = calibration(labels, scores, None, None, 1.0, ["a", "b", "c"])
+    assert list(content["splits"]) == ["val"]
+    assert list(content["splits"]["val"]["after"]["reliability"]) == ["a", "b", "c"]
+
+
+def test_a_class_that_validation_lacks_is_told():
+    _, scores = calibrated(40)
+    content = calibration(
+        np.zeros(40, np.int64), scores, np.zeros(0, np.int64), scores[:0], 1.0, ["NORMAL", "PNEUMONIA"]
+    )
+    assert content["reason"] == "the temperature says little, since on validation the split holds no image of PNEUMONIA"
+    assert list(content["splits"]) == ["val"]
+    assert "nan" not in json.dumps(content, allow_nan=False).lower()

@@ -1,18 +1,17 @@
 """What evaluation.json says of one model: the contract's keys, right numbers, reasons in place of NaN."""
 
 import json
+from functools import partial
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
 
-from bench.evaluation import scoring
-from bench.evaluation.scoring import score_model
+from bench.evaluation.scoring import score_model as score_with_many_draws
+from bench.evaluation.scoring import spread
 from bench.metrics import METRICS, evaluate
 
-
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch):
-    monkeypatch.setattr(scoring, "DRAWS", 200)
+score_model = partial(score_with_many_draws, draws=200)
 
 
 def cohort(n=60, n_classes=2, seed=0):
@@ -34,7 +33,8 @@ def test_the_keys_of_the_contract(n_classes):
         assert entry["low"] < entry["value"] < entry["high"]
     assert list(found["per_class"]) == classes
     for entry in found["per_class"].values():
-        assert set(entry) == {"precision", "recall", "f1", "support", "auc"}
+        assert set(entry) == {"precision", "recall", "f1", "support", "auc", "auc_low", "auc_high"}
+        assert entry["auc_low"] < entry["auc"] < entry["auc_high"]
     assert {kind: set(entry) for kind, entry in found["averages"].items()} == {
         "macro": {"precision", "recall", "f1"},
         "weighted": {"precision", "recall", "f1"},
@@ -60,6 +60,8 @@ def test_a_hand_example():
         "f1": 0.5,
         "support": 2,
         "auc": pytest.approx(5 / 6),
+        "auc_low": ANY,
+        "auc_high": ANY,
     }
     assert found["per_class"]["NORMAL"]["recall"] == pytest.approx(2 / 3)
     assert found["per_class"]["NORMAL"]["support"] == 3
@@ -83,9 +85,11 @@ def test_missing_classes_give_reasons_not_nan(present):
     classes = ["NORMAL", "BACTERIA", "VIRUS"]
     found = score_model(labels[keep], scores[keep], patients[keep], classes, seed=0)
     json.dumps(found, allow_nan=False)
+    accuracy = found["metrics"]["accuracy"]
+    assert accuracy["value"] == pytest.approx((scores[keep].argmax(axis=1) == labels[keep]).mean())
     for name, entry in found["metrics"].items():
-        if name == "accuracy":
-            assert entry["value"] == pytest.approx((scores[keep].argmax(axis=1) == labels[keep]).mean())
+        if name in ("accuracy", "log_loss", "brier"):
+            assert entry["low"] < entry["value"] < entry["high"], "these need no other class"
             continue
         assert entry["value"] is entry["low"] is entry["high"] is None
         for index, label in enumerate(classes):
@@ -100,7 +104,15 @@ def test_a_single_class_of_two():
     json.dumps(found, allow_nan=False)
     assert found["metrics"]["auc"]["value"] is None
     assert "NORMAL" in found["metrics"]["auc"]["reason"]
-    assert found["per_class"]["NORMAL"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0, "auc": None}
+    assert found["per_class"]["NORMAL"] == {
+        "precision": 0.0,
+        "recall": 0.0,
+        "f1": 0.0,
+        "support": 0,
+        "auc": None,
+        "auc_low": None,
+        "auc_high": None,
+    }
 
 
 def test_one_patient_alone_gives_values_that_json_takes():
@@ -118,3 +130,23 @@ def test_the_seed_decides_the_intervals_and_nothing_else():
     }
     assert first["confusion"] == second["confusion"]
     assert first == score_model(*cohort(), ["A", "B"], seed=0)
+
+
+def test_no_draws_no_intervals():
+    found = score_with_many_draws(*cohort(), ["A", "B"], seed=0, draws=0)
+    json.dumps(found, allow_nan=False)
+    for entry in found["metrics"].values():
+        assert entry["value"] is not None
+        assert entry["low"] is entry["high"] is None
+
+
+def test_spread_over_seeds_is_that_of_the_sample():
+    labels = np.array([0, 0, 1, 1])
+    one = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.2, 0.8]])
+    other = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.2, 0.8]])
+    found = spread(labels, [one, other], ["A", "B"])
+    assert found["n"] == 2
+    assert found["mean"]["accuracy"] == pytest.approx((1 + 3 / 4) / 2)
+    assert found["sd"]["accuracy"] == pytest.approx(0.25 / np.sqrt(2))
+    assert spread(labels, [one], ["A", "B"])["sd"]["accuracy"] is None
+    assert spread(labels[:2], [one[:2]], ["A", "B"])["mean"]["auc"] is None

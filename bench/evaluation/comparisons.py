@@ -1,0 +1,217 @@
+"""Pairs of models on the same test images: difference in AUC by patients, exact McNemar, both Holm-corrected."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.evaluation.proportions import exact_mcnemar, holm
+from bench.evaluation.scoring import FEWEST_PATIENTS, missing_classes
+from bench.evaluation.words import counted, listed, p_value, score, size
+from bench.metrics import Labels, Scores
+from bench.uncertainty import Resampled, resample
+from bench.weighted import WEIGHTED, Weights
+
+COLUMNS = (
+    *("family", "a", "b", "score_a", "score_b", "difference", "low", "high", "p", "p_holm"),
+    *("only_a_right", "only_b_right", "mcnemar_p", "mcnemar_p_holm", "verdict", "reason", "sentence"),
+)
+A_BETTER, B_BETTER, SAME, NOT_COMPUTED = "a better", "b better", "cannot be told apart", "not computed"
+
+
+def comparisons(
+    scores: Mapping[str, Scores],
+    y_true: Labels,
+    patients: npt.NDArray[Any],
+    *,
+    winner: str,
+    finalists: Sequence[str],
+    controls: Sequence[str],
+    titles: Mapping[str, str],
+    classes: Sequence[str] | None = None,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Every pair of finalists, and the winner against every control: comparisons.csv.
+
+    The AUC (macro one-vs-rest for several classes) is compared by a paired, patient-clustered bootstrap: all models
+    are scored in the same draws (`bench.uncertainty.Resampled.difference`). McNemar's test compares who is right at
+    the most probable class, and takes images for independent. Each family, and each of the two tests, is
+    Holm-corrected by itself; the verdict is the corrected bootstrap p below 1 - ``level``.
+
+    Args:
+        scores: model -> probabilities, shape (n_images, n_classes); models without an entry are left out.
+        y_true: class indices, shape (n_images,).
+        patients: patient of each image, shape (n_images,).
+        winner: name of the winning finalist; it stands first in its pairs.
+        finalists: their names, the winner among them.
+        controls: their names.
+        titles: name -> what sentences call it.
+        classes: class names, for the reason why something is missing; None numbers them.
+        draws: bootstrap draws.
+        level: of the intervals.
+        seed: decides the draws.
+
+    Returns:
+        a row a pair, columns as in ``COLUMNS``; what cannot be computed is empty, with the reason.
+    """
+    others = [name for name in finalists if name in scores and name != winner]
+    pairs = [("finalists", a, b) for a, b in combinations([winner, *others], 2)]
+    pairs += [("controls", winner, name) for name in controls if name in scores]
+    if winner not in scores or not pairs or not len(y_true):
+        return pd.DataFrame(columns=COLUMNS)
+    names = list(dict.fromkeys(name for _, *pair in pairs for name in pair))
+    missing = missing_classes(y_true, classes or [f"class {index}" for index in range(scores[winner].shape[1])])
+    n_patients = len(np.unique(patients))
+    enough = n_patients >= FEWEST_PATIENTS
+    few = f"there are {counted(n_patients, 'patient')}, fewer than {FEWEST_PATIENTS}"
+    found = None if missing else _auc_of_all([scores[name] for name in names], y_true, patients, draws * enough, seed)
+    right = {name: scores[name].argmax(axis=1) == y_true for name in names}
+    rows = [
+        {"family": family, "a": a, "b": b}
+        | _by_auc(found, names.index(a), names.index(b), level, missing, few if not enough else "")
+        | _by_mcnemar(right[a], right[b])
+        for family, a, b in pairs
+    ]
+    table = pd.DataFrame(rows).reindex(columns=COLUMNS).astype(object)
+    for family in table["family"].unique():
+        chosen = table["family"] == family
+        for p in ("p", "mcnemar_p"):
+            values = [None if pd.isna(value) else value for value in table.loc[chosen, p]]
+            table.loc[chosen, f"{p}_holm"] = pd.Series(holm(values), index=table.index[chosen], dtype=object)
+    table["verdict"] = [_verdict(row, 1 - level) for row in _records(table)]
+    ignores = n_patients < len(y_true)
+    table["sentence"] = [_sentence(row, titles, ignores) for row in _records(table)]
+    return table.where(table.notna(), None)
+
+
+def sentences(table: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> list[str]:
+    """The comparisons in words, the winner's first: 'A and B cannot be told apart on these 652 images; C is worse …'.
+
+    Args:
+        table: what `comparisons` returned.
+        titles: name -> what sentences call it.
+        n_images: test images.
+    """
+    words = []
+    finalists = table[table["family"] == "finalists"]
+    if len(finalists):
+        winner = finalists.iloc[0]["a"]
+        words += _against(finalists[finalists["a"] == winner], titles, n_images)
+        for row in _records(finalists[finalists["a"] != winner]):
+            if row["verdict"] in (A_BETTER, B_BETTER):
+                words.append(f"{_apart(row, titles)}.")
+    controls = table[table["family"] == "controls"]
+    words += [_tuning(row, titles) for row in _records(controls[controls["b"] == "recipe"])]
+    words += _against(controls[controls["b"] != "recipe"], titles, n_images)
+    return words
+
+
+def _against(rows: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> list[str]:
+    """One sentence of the model ``a`` that all rows share and the models that it is compared with."""
+    parts = []
+    records = _records(rows)
+    same = [titles[row["b"]] for row in records if row["verdict"] == SAME]
+    if same:
+        parts.append(
+            f"{listed([titles[records[0]['a']], *same])} cannot be told apart on these {counted(n_images, 'image')}"
+        )
+    parts += [
+        f"{titles[row['b']]} is {'worse' if row['verdict'] == A_BETTER else 'better'} by "
+        f"{size(row['difference'], row['low'], row['high'])}"
+        for row in records
+        if row["verdict"] in (A_BETTER, B_BETTER)
+    ]
+    if parts and not same:
+        parts[0] = f"Beside {titles[records[0]['a']]}, on these {counted(n_images, 'image')}, {parts[0]}"
+    left = [titles[row["b"]] for row in records if row["verdict"] == NOT_COMPUTED]
+    if left:
+        parts.append(f"{titles[records[0]['a']]} was not compared with {listed(left, 'or')}: {records[0]['reason']}")
+    return ["; ".join(parts) + "."] if parts else []
+
+
+def _tuning(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """Whether the search was worth it: the winner beside its own default recipe."""
+    recipe = f"the default recipe of {titles[row['a']]}"
+    if row["verdict"] == NOT_COMPUTED:
+        return f"Whether tuning was worth it cannot be said: {row['reason']}."
+    gained = f"{size(row['difference'], row['low'], row['high'])} ROC AUC"
+    if row["verdict"] == SAME:
+        sign = "above" if row["difference"] >= 0 else "below"
+        chance = f"which chance explains (Holm-corrected {p_value(row['p_holm'])})"
+        return f"Tuning was not shown to be worth it: the winner is {gained} {sign} {recipe}, {chance}."
+    if row["verdict"] == A_BETTER:
+        return f"Tuning was worth it: the winner is {gained} above {recipe}."
+    return f"Tuning did harm on these images: the winner is {gained} below {recipe}."
+
+
+def _auc_of_all(
+    models: Sequence[Scores], y_true: Labels, patients: npt.NDArray[Any], draws: int, seed: int
+) -> Resampled:
+    def all_models(weights: Weights) -> npt.NDArray[np.float64]:
+        return np.column_stack([WEIGHTED["auc"](y_true, scores, weights) for scores in models])
+
+    return resample(all_models, patients, draws, seed)
+
+
+def _by_auc(found: Resampled | None, a: int, b: int, level: float, missing: str, few: str) -> dict[str, Any]:
+    if found is None:
+        return {"reason": f"ROC AUC cannot be computed: {missing}"}
+    difference = found.difference(a, b, level)
+    reason = None
+    if difference.p is None:
+        reason = f"no interval: {few or 'a class is missing from more than half of the bootstrap draws'}"
+    return {
+        "score_a": float(found.value[a]),
+        "score_b": float(found.value[b]),
+        "difference": difference.value,
+        "low": difference.low,
+        "high": difference.high,
+        "p": difference.p,
+        "reason": reason,
+    }
+
+
+def _by_mcnemar(a_right: npt.NDArray[np.bool_], b_right: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    counts = exact_mcnemar(a_right, b_right)
+    return {"only_a_right": counts.only_a, "only_b_right": counts.only_b, "mcnemar_p": counts.p}
+
+
+def _verdict(row: Mapping[str, Any], error: float) -> str:
+    if row["p_holm"] is None or pd.isna(row["p_holm"]):
+        return NOT_COMPUTED
+    if row["p_holm"] >= error:
+        return SAME
+    return A_BETTER if row["difference"] > 0 else B_BETTER
+
+
+def _sentence(row: Mapping[str, Any], titles: Mapping[str, str], ignores: bool) -> str:
+    a, b = titles[row["a"]], titles[row["b"]]
+    if row["verdict"] == NOT_COMPUTED:
+        known = "" if pd.isna(row["score_a"]) else f" (ROC AUC {score(row['score_a'])} and {score(row['score_b'])})"
+        first = f"{a} and {b}{known} cannot be compared by ROC AUC, {row['reason']}"
+    elif row["verdict"] == SAME:
+        between = size(row["difference"], row["low"], row["high"])
+        corrected = f"Holm-corrected {p_value(row['p_holm'])}"
+        first = f"{a} and {b} cannot be told apart (ROC AUC differs by {between}, {corrected})"
+    else:
+        first = f"{_apart(row, titles)} (ROC AUC, Holm-corrected {p_value(row['p_holm'])})"
+    caution = ", which takes images of one patient for independent" if ignores else ""
+    return (
+        f"{first}; only {a} is right on {counted(row['only_a_right'], 'image')}, only {b} on "
+        f"{row['only_b_right']:,} (exact McNemar{caution}: {p_value(row['mcnemar_p_holm'])})."
+    )
+
+
+def _apart(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    better = "better" if row["verdict"] == A_BETTER else "worse"
+    by = size(row["difference"], row["low"], row["high"])
+    return f"{titles[row['a']]} is {better} than {titles[row['b']]} by {by}"
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

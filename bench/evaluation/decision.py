@@ -1,0 +1,74 @@
+"""The decision curve: what acting on the model is worth, beside acting on everybody and on nobody."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.evaluation.scoring import FEWEST_PATIENTS
+from bench.metrics import Labels, Scores, one_vs_rest
+from bench.uncertainty import resample
+from bench.weighted import Weights
+
+COLUMNS = ("class", "threshold", "model", "treat_all", "treat_none", "low", "high")
+THRESHOLDS = np.arange(1, 100) / 100
+
+
+def decision_curve(
+    y_true: Labels,
+    y_score: Scores,
+    patients: npt.NDArray[Any],
+    classes: Sequence[str],
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """decision_curve.csv: net benefit an image, in true positives, at thresholds from 0.01 to 0.99.
+
+    Net benefit is the share of true positives less the share of false positives times the odds of the threshold
+    (Vickers and Elkin, Medical Decision Making 26:565, 2006). It holds at the prevalence of these images.
+
+    Args:
+        y_true: class indices, shape (n_images,).
+        y_score: calibrated probabilities, shape (n_images, n_classes).
+        patients: patient of each image, shape (n_images,).
+        classes: class names by index; with two the second alone is drawn.
+        draws: bootstrap draws for the model's band; 0 gives none.
+        level: of the band, at each threshold by itself.
+        seed: decides the draws.
+
+    Returns:
+        a row a class and threshold; a class that no image has, or every image, is left out.
+    """
+    draws = draws if len(np.unique(patients)) >= FEWEST_PATIENTS else 0
+    odds = THRESHOLDS / (1 - THRESHOLDS)
+    tables = []
+    for index in one_vs_rest(len(classes)):
+        positive = np.asarray(y_true == index)
+        if positive.all() or not positive.any():
+            continue
+        called = np.asarray(y_score)[:, index, None] >= THRESHOLDS
+        worth = np.where(positive[:, None], called, called * -odds)
+
+        def net_benefit(weights: Weights, worth: npt.NDArray[np.float64] = worth) -> npt.NDArray[np.float64]:
+            return np.asarray(weights @ worth / weights.sum(axis=1, keepdims=True))
+
+        found = resample(net_benefit, patients, draws, seed)
+        share = float(positive.mean())
+        ends = [found.ends(column, level) for column in range(len(THRESHOLDS))]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "class": classes[index],
+                    "threshold": THRESHOLDS,
+                    "model": found.value,
+                    "treat_all": share - (1 - share) * odds,
+                    "treat_none": 0.0,
+                    "low": [low for low, _ in ends],
+                    "high": [high for _, high in ends],
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)

@@ -1,0 +1,156 @@
+"""Sensitivity, specificity, PPV and NPV at 0.5 and at the threshold that was frozen on validation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.evaluation.proportions import wilson
+from bench.evaluation.scoring import FEWEST_PATIENTS
+from bench.evaluation.words import without_nan
+from bench.metrics import Labels, Scores
+from bench.uncertainty import SAME, Resampled, resample
+from bench.weighted import Weights
+
+POINTS_COLUMNS = (
+    *("class", "point", "rule", "threshold", "measure", "hits", "of", "value"),
+    *("wilson_low", "wilson_high", "low", "high", "reason"),
+)
+PREVALENCE_COLUMNS = (
+    *("class", "point", "threshold", "prevalence"),
+    *("ppv", "ppv_low", "ppv_high", "npv", "npv_low", "npv_high", "observed"),
+)
+MEASURES = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
+PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+def operating_points(
+    y_true: Labels,
+    y_score: Scores,
+    patients: npt.NDArray[Any],
+    thresholds: Mapping[str, tuple[float, str]],
+    classes: Sequence[str],
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """operating_points.csv and prevalences.csv.
+
+    PPV and NPV at a prevalence follow from sensitivity and specificity by Bayes' rule, the prevalence being given, not
+    estimated: so too in the row of the split's own prevalence.
+
+    Args:
+        y_true: class indices, shape (n_images,).
+        y_score: probabilities, shape (n_images, n_classes).
+        patients: patient of each image, shape (n_images,).
+        thresholds: class -> frozen threshold and its rule; an image is called so at and above it.
+        classes: class names by index.
+        draws: bootstrap draws; 0 gives Wilson's intervals alone.
+        level: of the intervals.
+        seed: decides the draws.
+
+    Returns:
+        a row a class, point and measure; and a row a class, point and prevalence. What cannot be computed is empty.
+    """
+    points: list[dict[str, Any]] = []
+    prevalences: list[dict[str, Any]] = []
+    few = len(np.unique(patients)) < FEWEST_PATIENTS
+    for name, (frozen, rule) in thresholds.items() if len(y_true) else ():
+        index = list(classes).index(name)
+        positive = np.asarray(y_true == index)
+        own = float(positive.mean())
+        asked = sorted({*PREVALENCES, own})
+        for point, threshold, words in (("0.5", 0.5, "fixed beforehand"), ("frozen", frozen, rule)):
+            counts = _counts(positive, np.asarray(y_score[:, index] >= threshold))
+
+            def measured(
+                weights: Weights, counts: npt.NDArray[np.float64] = counts, asked: Sequence[float] = asked
+            ) -> npt.NDArray[np.float64]:
+                return _measures(weights @ counts, asked)
+
+            found = resample(measured, patients, 0 if few else draws, seed)
+            head = {"class": name, "point": point, "threshold": threshold}
+            points += [
+                {**head, "rule": words, **row} for row in _point_rows(counts.sum(axis=0), found, level, name, few)
+            ]
+            prevalences += [{**head, **row, "observed": row["prevalence"] == own} for row in _rows(found, asked, level)]
+    return pd.DataFrame(points, columns=POINTS_COLUMNS), pd.DataFrame(prevalences, columns=PREVALENCE_COLUMNS)
+
+
+def _counts(positive: npt.NDArray[np.bool_], called: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Which of true positive, false negative, false positive, true negative each image is: shape (n_images, 4)."""
+    cells = [positive & called, positive & ~called, ~positive & called, ~positive & ~called]
+    return np.column_stack(cells).astype(np.float64)
+
+
+def _measures(counts: npt.NDArray[np.float64], prevalences: Sequence[float]) -> npt.NDArray[np.float64]:
+    """The five measures, then PPV and then NPV at each prevalence, NaN where nothing is divided by nothing.
+
+    Args:
+        counts: shape (n_draws, 4).
+        prevalences: of the positive class.
+    """
+    tp, fn, fp, tn = counts.T
+    asked = np.asarray(prevalences)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
+        five = [sensitivity, specificity, tp / (tp + fp), tn / (tn + fn), (tp + tn) / counts.sum(axis=1)]
+        hit, miss = sensitivity[:, None] * asked, (1 - sensitivity)[:, None] * asked
+        alarm, cleared = (1 - specificity)[:, None] * (1 - asked), specificity[:, None] * (1 - asked)
+        return np.hstack([np.column_stack(five), hit / (hit + alarm), cleared / (cleared + miss)])
+
+
+def _point_rows(
+    counts: npt.NDArray[np.float64], found: Resampled, level: float, name: str, few: bool
+) -> list[dict[str, Any]]:
+    tp, fn, fp, tn = (int(count) for count in counts)
+    of_measure = {
+        "sensitivity": (tp, tp + fn, f"the split holds no image of {name}"),
+        "specificity": (tn, tn + fp, f"the split holds images of {name} alone"),
+        "ppv": (tp, tp + fp, f"no image is called {name}"),
+        "npv": (tn, tn + fn, f"every image is called {name}"),
+        "accuracy": (tp + tn, tp + fn + fp + tn, ""),
+    }
+    rows = []
+    for column, measure in enumerate(MEASURES):
+        hits, of, nothing = of_measure[measure]
+        wilson_low, wilson_high = wilson(hits, of, level)
+        low, high = found.ends(column, level)
+        reason = None
+        if not of:
+            reason = nothing
+        elif low is None or high is None:
+            few_patients = f"fewer than {FEWEST_PATIENTS} patients"
+            why = few_patients if few else "more than half of the bootstrap draws have no value"
+            reason = f"no interval by patients: {why}"
+        elif high - low <= SAME:
+            low = high = None
+            reason = "no interval by patients: each of the bootstrap draws gives the same value"
+        rows.append(
+            {
+                "measure": measure,
+                "hits": hits,
+                "of": of,
+                "value": hits / of if of else None,
+                "wilson_low": wilson_low,
+                "wilson_high": wilson_high,
+                "low": low,
+                "high": high,
+                "reason": reason,
+            }
+        )
+    return rows
+
+
+def _rows(found: Resampled, prevalences: Sequence[float], level: float) -> list[dict[str, Any]]:
+    values = without_nan(found.value)
+    rows = []
+    for number, prevalence in enumerate(prevalences):
+        row: dict[str, Any] = {"prevalence": prevalence}
+        for measure, start in (("ppv", len(MEASURES)), ("npv", len(MEASURES) + len(prevalences))):
+            low, high = found.ends(start + number, level)
+            row |= {measure: values[start + number], f"{measure}_low": low, f"{measure}_high": high}
+        rows.append(row)
+    return rows

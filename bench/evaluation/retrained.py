@@ -1,0 +1,182 @@
+"""How faithful the search was, and how far the test split lies from validation."""
+
+from collections.abc import Mapping
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import t
+
+from bench.evaluation.scoring import FEWEST_PATIENTS, WITHOUT_ALL_CLASSES
+from bench.evaluation.words import counted, score, size, with_interval
+from bench.metrics import Labels, Metric, Scores
+from bench.models.backbones import get_backbone
+from bench.uncertainty import intervals, resample
+from bench.weighted import WEIGHTED, Weights
+
+UNBOUNDED = ("log_loss",)
+Split = tuple[Labels, Scores, npt.NDArray[Any]]
+"""Class indices, probabilities and patients of a split's images."""
+
+
+def retrained(
+    finalists: pd.DataFrame,
+    validation: Mapping[str, Scores],
+    y_true: Labels,
+    patients: npt.NDArray[Any],
+    metric: Metric,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Trial score beside retrained scores of each finalist: ``retrained`` in evaluation.json.
+
+    The interval is that of the representative's validation predictions, by patients, moved to the mean of the
+    repeats: the representative is the best of them, and its own interval would lie too high. A trial score that is
+    better than its better end is flagged.
+
+    Args:
+        finalists: finalists.csv.
+        validation: backbone -> its representative's probabilities, shape (n_val, n_classes).
+        y_true: class indices of validation, shape (n_val,).
+        patients: patient of each image, shape (n_val,).
+        metric: the run's.
+        draws: bootstrap draws; 0 gives no interval, and then nothing is flagged.
+        level: of the interval.
+        seed: decides the draws.
+    """
+    done = finalists[(finalists["state"] == "completed") & finalists[f"metric_{metric.name}"].notna()]
+    found = []
+    for backbone, rows in done.groupby("backbone", sort=False):
+        values = [float(value) for value in rows[f"metric_{metric.name}"]]
+        trial = rows["trial_score"].iloc[0] if "trial_score" in rows else None
+        low, high = _moved(validation.get(str(backbone)), fmean(values), y_true, patients, metric, draws, level, seed)
+        found.append(_entry(str(backbone), None if pd.isna(trial) else float(trial), values, low, high, metric))
+    return found
+
+
+def gap(
+    validation: Split, test: Split, metric: Metric, draws: int = 2000, level: float = 0.95, seed: int = 0
+) -> dict[str, Any]:
+    """The winner's validation score less its test score: ``gap`` in evaluation.json.
+
+    The two splits share no patient, so each is drawn again by itself, and their bootstrap variances add up; the
+    interval is a t interval by the patients of the smaller split.
+
+    Args:
+        validation: labels, probabilities and patients of validation.
+        test: the same of the test split.
+        metric: the run's.
+        draws: bootstrap draws; 0 gives no interval.
+        level: of the interval.
+        seed: decides the draws.
+    """
+    entry: dict[str, Any] = {
+        "metric": metric.name,
+        "validation": _value(validation, metric),
+        "test": _value(test, metric),
+        "difference": None,
+        "low": None,
+        "high": None,
+        "flagged": False,
+    }
+    if entry["validation"] is None or entry["test"] is None:
+        lacking = "validation" if entry["validation"] is None else "the internal test"
+        entry["sentence"] = (
+            f"How far validation and the internal test lie apart cannot be said: {lacking} has no {metric.title}, "
+            "because a class is missing from it."
+        )
+        return entry
+    entry["difference"] = entry["validation"] - entry["test"]
+    fewest = min(len(np.unique(patients)) for _, _, patients in (validation, test))
+    draws = draws if fewest >= FEWEST_PATIENTS else 0
+    errors = [_standard_error(split, metric, draws, seed + number) for number, split in enumerate((validation, test))]
+    if errors[0] is not None and errors[1] is not None:
+        reach = float(t.ppf((1 + level) / 2, fewest - 1)) * float(np.hypot(errors[0], errors[1]))
+        low, high = entry["difference"] - reach, entry["difference"] + reach
+        entry |= {"low": low, "high": high, "flagged": bool(low > 0 if metric.higher_is_better else high < 0)}
+    return {**entry, "sentence": _gap_sentence(entry, metric)}
+
+
+def _value(split: Split, metric: Metric) -> float | None:
+    labels, scores, _ = split
+    whole = len(labels) > 0 and len(np.unique(labels)) == scores.shape[1]
+    usable = whole or (len(labels) > 0 and metric.name in WITHOUT_ALL_CLASSES)
+    return metric.compute(labels, scores) if usable else None
+
+
+def _standard_error(split: Split, metric: Metric, draws: int, seed: int) -> float | None:
+    labels, scores, patients = split
+
+    def compute(weights: Weights) -> npt.NDArray[np.float64]:
+        return WEIGHTED[metric.name](labels, scores, weights)[:, None]
+
+    return resample(compute, patients, draws, seed).standard_error(0)
+
+
+def _gap_sentence(entry: Mapping[str, Any], metric: Metric) -> str:
+    difference, low, high = (entry[name] for name in ("difference", "low", "high"))
+    way = "less" if difference >= 0 else "more"
+    scored = (
+        f"On validation the winner scored {metric.title} {score(entry['validation'])}, on the internal test "
+        f"{score(entry['test'])}: {size(difference, low, high)} {way}"
+    )
+    if low is None:
+        return f"{scored}; with so few patients no interval can be given. Expect what the internal test says."
+    if entry["flagged"]:
+        return f"{scored}; expect what the internal test says."
+    if low <= 0 <= high:
+        return f"{scored}, which chance explains; expect what the internal test says."
+    return f"{scored}: the internal test is the easier one, so be careful with both."
+
+
+def _moved(
+    scores: Scores | None,
+    mean: float,
+    y_true: Labels,
+    patients: npt.NDArray[Any],
+    metric: Metric,
+    draws: int,
+    level: float,
+    seed: int,
+) -> tuple[float | None, float | None]:
+    draws = draws if len(np.unique(patients)) >= FEWEST_PATIENTS else 0
+    if scores is None or _value((y_true, scores, patients), metric) is None:
+        return None, None
+    found = intervals(y_true, scores, patients, draws, level, seed, [metric.name])[metric.name]
+    if found.low is None or found.high is None:
+        return None, None
+    largest = np.inf if metric.name in UNBOUNDED else 2.0 if metric.name == "brier" else 1.0
+    low, high = np.clip([found.low + mean - found.value, found.high + mean - found.value], 0.0, largest)
+    return float(low), float(high)
+
+
+def _entry(
+    backbone: str, trial: float | None, values: list[float], low: float | None, high: float | None, metric: Metric
+) -> dict[str, Any]:
+    title, mean = get_backbone(backbone).title, fmean(values)
+    better_end = high if metric.higher_is_better else low
+    flagged = trial is not None and better_end is not None and metric.better(trial, better_end)
+    seeds = f"over {counted(len(values), 'seed')}" if len(values) > 1 else "with one seed"
+    again = f"retrained {seeds} it scored {with_interval(mean, low, high)}"
+    if trial is None:
+        sentence = f"{title} has no score of the search to compare with; {again}."
+    elif flagged:
+        sentence = f"{title} scored {metric.title} {score(trial)} in the search; {again}: the search was lucky here."
+    elif better_end is None:
+        sentence = f"{title} scored {metric.title} {score(trial)} in the search; {again}, without an interval."
+    else:
+        sentence = f"{title} scored {metric.title} {score(trial)} in the search; {again}: the search was faithful here."
+    return {
+        "backbone": backbone,
+        "trial_score": trial,
+        "mean": mean,
+        "sd": stdev(values) if len(values) > 1 else None,
+        "low": low,
+        "high": high,
+        "repeats": len(values),
+        "flagged": flagged,
+        "sentence": sentence,
+    }

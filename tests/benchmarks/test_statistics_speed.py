@@ -1,0 +1,72 @@
+"""The statistics of an evaluation: 652 test images, four models, 2,000 draws by patients.
+
+Wanted: all comparisons and intervals within 10 s on one core, all tables and curves of the winner within 15 s.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+
+from cohorts import cohort
+
+from bench.evaluation.comparisons import comparisons
+from bench.evaluation.curves import curves
+from bench.evaluation.decision import decision_curve
+from bench.evaluation.operating_points import operating_points
+from bench.uncertainty import intervals
+
+IMAGES, DRAWS = 652, 2000
+NAMES = ("auc", "pr_auc", "accuracy", "f1", "brier")
+MODELS = ("vgg16", "resnet50", "inceptionv3", "recipe")
+CLASSES = {2: ["NORMAL", "PNEUMONIA"], 3: ["normal", "bacteria", "virus"]}
+
+pytestmark = pytest.mark.parametrize("n_classes", [2, 3])
+
+
+def models(n_classes):
+    """Labels, patients, and probabilities of four models."""
+    labels, _, patients = cohort(IMAGES, n_classes)
+    return labels, patients, {name: cohort(IMAGES, n_classes, seed=seed)[1] for seed, name in enumerate(MODELS)}
+
+
+@pytest.mark.benchmark(group="statistics")
+def test_intervals_and_comparisons(benchmark, n_classes):
+    labels, patients, scores = models(n_classes)
+
+    def work():
+        found = [intervals(labels, one, patients, DRAWS, names=NAMES) for one in scores.values()]
+        return found, comparisons(
+            scores,
+            labels,
+            patients,
+            winner="vgg16",
+            finalists=MODELS[:3],
+            controls=MODELS[3:],
+            titles={name: name for name in MODELS},
+            draws=DRAWS,
+        )
+
+    found, table = benchmark.pedantic(work, rounds=3)
+    assert len(found) == len(MODELS)
+    assert len(table) == 4
+
+
+@pytest.mark.benchmark(group="statistics")
+def test_tables_and_curves(benchmark, n_classes):
+    labels, patients, scores = models(n_classes)
+    classes, winner = CLASSES[n_classes], scores["vgg16"]
+    thresholds = dict.fromkeys(classes[1:] if n_classes == 2 else classes, (0.7, "rule"))
+
+    def work():
+        points, _ = operating_points(labels, winner, patients, thresholds, classes, DRAWS)
+        worth = decision_curve(labels, winner, patients, classes, DRAWS)
+        return points, worth, curves({name: scores[name] for name in MODELS[:3]}, labels, patients, classes, DRAWS)
+
+    points, worth, drawn = benchmark.pedantic(work, rounds=3)
+    assert len(points) == 10 * len(thresholds)
+    assert np.isfinite(worth["low"].astype(float)).all()
+    assert len(drawn) == 3 * 2 * 101 * len(thresholds)
