@@ -219,7 +219,8 @@ class FrozenFeatures:
     def _seconds_computing(self, backbone: str, depth: int) -> float:
         """Seconds an image that the prefix up to ``depth`` takes, measured once."""
         if (backbone, depth) not in self._seconds_an_image:
-            images = np.asarray(self._task.images[backbone].open()[:CHUNK])
+            rows = np.resize(self._task.rows["train"], CHUNK)
+            images = np.asarray(self._task.images[backbone].open()[rows])
             prefix = self._prefix(backbone, (depth,))
             _through(prefix, images)
             started = time.perf_counter()

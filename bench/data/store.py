@@ -16,10 +16,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ from bench.data.decode import (
     problem_of,
 )
 from bench.data.readers import Content, Read
+from bench.data.sealing import SealedPixels, seal_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,20 +68,27 @@ class StoredImages:
         size: height and width in pixels.
         channels: 1 if every image is grey, else 3.
         fingerprint: hash of names, labels and content of all images, in order.
+        seal: which images may not be read, as `bench.data.sealing.seal_of` writes it; empty for none.
     """
 
     file: Path
     size: int
     channels: int
     fingerprint: str
+    seal: str = ""
 
     def open(self) -> Pixels:
         """The images, uint8 array of shape (n_images, size, size, channels), memory-mapped read-only.
 
-        The pixels of an image that could not be decoded are zero.
+        The pixels of an image that could not be decoded are zero. Where images are sealed, what comes back gives
+        rows by an integer array only, and refuses theirs with a `bench.data.sealing.Sealed`.
         """
         array: Pixels = np.load(self.file, mmap_mode="r")
-        return array
+        return cast(Pixels, SealedPixels(array, self.seal)) if self.seal else array
+
+    def sealed(self, rows: "npt.NDArray[np.int64]") -> "StoredImages":
+        """The same set, with some of its images out of reach."""
+        return replace(self, seal=seal_of(rows))
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def set_scene(request: Request, configurations: tuple[Mapping[str, Any], ...], s
     return Scene(
         request=request,
         configurations=configurations,
-        images={name: stored.sizes[size] for name, size in request.sizes.items()},
+        images={name: stored.sizes[size].sealed(rows_of(table, "test")) for name, size in request.sizes.items()},
         rows=rows,
         labels={split: labels_of(table, chosen, source.classes) for split, chosen in rows.items()},
         weights=weights,

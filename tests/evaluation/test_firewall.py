@@ -1,0 +1,172 @@
+"""The test split is out of reach until every choice is written down, and every opening stays on record."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.data.sealing import Sealed
+from bench.data.store import StoredImages
+from bench.evaluation import ledger
+from bench.evaluation.firewall import SealedTest, TestSealed, split_fingerprint
+from bench.rundir import RunDir, file_sha256, write_json
+
+SPLITS = ["train", "train", "val", "val", "test", "test", ""]
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "image": [f"{number}.png" for number in range(7)],
+            "label": ["A", "B"] * 3 + ["A"],
+            "patient_narrow": [f"p{number}" for number in range(7)],
+            "split": SPLITS,
+            "group:subtype": ["", "virus"] * 3 + [""],
+        }
+    )
+
+
+@pytest.fixture
+def facts() -> pd.DataFrame:
+    return pd.DataFrame({"pixels": [f"{number:032x}" for number in range(7)], "width": range(7)})
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> dict[str, StoredImages]:
+    np.save(tmp_path / "images.npy", np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2, 1))
+    return {"vgg16": StoredImages(tmp_path / "images.npy", 2, 1, "the-data")}
+
+
+def make_run(folder: Path) -> RunDir:
+    folder.mkdir(parents=True)
+    run = RunDir(folder)
+    write_json(run.run, {"name": run.name})
+    return run
+
+
+def decide(run: RunDir) -> None:
+    """Write down what `bench.evaluation.decide` does."""
+    run.best_model.write_bytes(b"a model")
+    write_json(run.best_model_card, {"sha256": file_sha256(run.best_model)})
+    run.finish("finalists")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return make_run(tmp_path / "reports" / "one")
+
+
+@pytest.fixture
+def sealed(table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path) -> SealedTest:
+    return SealedTest(table, facts, images, run, tmp_path / "cache")
+
+
+def test_nobody_reads_test_images_or_labels_before(sealed: SealedTest) -> None:
+    stored = sealed.sealed_images()["vgg16"]
+    assert stored.open()[np.array([0, 3, 6])].shape == (3, 2, 2, 1)
+    for row in (4, 5):
+        with pytest.raises(Sealed, match="sealed until every choice is written down"):
+            stored.open()[np.array([0, row])]
+    seen = sealed.sealed_table()
+    assert seen["label"].tolist() == ["A", "B", "A", "B", "", "", "A"]
+    assert seen["group:subtype"].tolist() == ["", "virus", "", "virus", "", "", ""], "it would give the label away"
+    assert seen["split"].tolist() == SPLITS
+
+
+def test_it_opens_when_every_choice_is_written_down(sealed: SealedTest, run: RunDir) -> None:
+    decide(run)
+    opened = sealed.open()
+    assert opened.table["label"].tolist() == ["A", "B"]
+    assert opened.table["group:subtype"].tolist() == ["", "virus"]
+    assert opened.rows.tolist() == [4, 5]
+    assert opened.facts["width"].tolist() == [4, 5]
+    assert opened.images["vgg16"].open()[opened.rows].shape == (2, 2, 2, 1)
+    noted = json.loads(run.run.read_text())["test"]
+    assert len(noted["opened"]) == len(noted["openings"]) == 1
+    assert noted["openings"][0]["decisions"] == file_sha256(run.best_model_card)
+
+
+def break_finalists(run: RunDir) -> None:
+    run.unfinish("finalists")
+
+
+def break_card(run: RunDir) -> None:
+    run.best_model_card.unlink()
+
+
+def break_model(run: RunDir) -> None:
+    run.best_model.write_bytes(b"another model")
+
+
+def break_evaluated(run: RunDir) -> None:
+    write_json(run.evaluation, {})
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        (break_finalists, "the finalists are not finished"),
+        (break_card, "best_model.json, where every choice is written, is missing"),
+        (break_model, "speaks of another"),
+        (break_evaluated, "open already"),
+    ],
+)
+def test_it_stays_sealed_otherwise(sealed: SealedTest, run: RunDir, tmp_path: Path, damage: Any, said: str) -> None:
+    decide(run)
+    damage(run)
+    with pytest.raises(TestSealed, match=said):
+        sealed.open()
+    assert "test" not in json.loads(run.run.read_text())
+    assert ledger.openings(tmp_path / "cache", run) == []
+
+
+def test_openings_are_counted_across_runs(table: Any, facts: Any, images: Any, tmp_path: Path) -> None:
+    sentences = []
+    for name in ("one", "two"):
+        run = make_run(tmp_path / "reports" / name)
+        decide(run)
+        sealed = SealedTest(table, facts, images, run, tmp_path / "cache")
+        found = ledger.summary(sealed.open().openings, sealed.data, sealed.fingerprint, len(sealed))
+        sentences.append(found["sentence"])
+    assert sentences[0] == "These 2 test images were opened for the first time."
+    assert "opened 2 times, by 2 runs" in sentences[1]
+    assert "optimistic" in sentences[1]
+    assert found["this_split"] == found["this_data"] == 2
+
+
+def test_another_split_of_the_same_data_is_told_apart(table: Any, facts: Any, images: Any, tmp_path: Path) -> None:
+    other = table.assign(split=["test", "train", "val", "val", "test", "train", ""])
+    for name, splits in (("one", table), ("two", other)):
+        run = make_run(tmp_path / "reports" / name)
+        decide(run)
+        sealed = SealedTest(splits, facts, images, run, tmp_path / "cache")
+        found = ledger.summary(sealed.open().openings, sealed.data, sealed.fingerprint, len(sealed))
+    assert (found["this_split"], found["overlapping"], found["this_data"]) == (1, 1, 2)
+    assert "Other test splits of the same data" in found["sentence"]
+
+
+def test_the_ledger_survives_a_lost_cache_and_a_lost_run(table: Any, facts: Any, images: Any, tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / "reports" / name) for name in ("one", "two")]
+    decide(runs[0])
+    SealedTest(table, facts, images, runs[0], tmp_path / "cache").open()
+    assert len(ledger.openings(tmp_path / "empty", runs[1])) == 1, "the other run remembers"
+    runs[0].run.unlink()
+    assert len(ledger.openings(tmp_path / "cache", runs[1])) == 1, "the ledger remembers"
+
+
+def test_a_line_cut_short_costs_no_other(table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path) -> None:
+    decide(run)
+    SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    path = tmp_path / "cache" / ledger.LEDGER
+    path.write_text('{"time": "2020-01-\n[]\n' + path.read_text() + "{}\n")
+    assert len(ledger.openings(tmp_path / "cache", run)) == 1
+
+
+def test_names_and_labels_do_not_make_another_test_split(facts: pd.DataFrame) -> None:
+    shuffled = facts.iloc[::-1].assign(width=9)
+    assert split_fingerprint(facts) == split_fingerprint(shuffled)
+    assert split_fingerprint(facts) != split_fingerprint(facts.iloc[1:])
