@@ -1,11 +1,12 @@
 """Folders of images called after their class."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from bench.data.groups import folder_groups
 from bench.data.imageset import ImageSet
 from bench.data.listing import (
     EXTENSIONS,
@@ -22,18 +23,23 @@ from bench.errors import ConfigError
 LAYOUTS = "folders of images called after their class, directly or inside train/, val/ and test/"
 
 
-def folder_source(root: Path, patient_pattern: str | None = None) -> ImageSet:
+def folder_source(root: Path, patient_pattern: str | None = None, group_by: Sequence[str] = ()) -> ImageSet:
     """Images below ``root``, laid out as split/class/image or class/image.
 
+    Args:
+        root: the folder.
+        patient_pattern: as in `bench.data.patients.find_patients`.
+        group_by: columns of subgroups; ``subtype`` alone, where file names give it, and then it is there unasked.
+
     Raises:
-        ConfigError: if the folder is missing or cannot be read, if it holds no images or fewer than two classes, or
-            if an image's name is not UTF-8.
+        ConfigError: if the folder is missing or cannot be read, if it holds no images or fewer than two classes, if
+            an image's name is not UTF-8, or if there is no column of ``group_by``.
     """
     with readable(root):
-        return _folder_source(root, patient_pattern)
+        return _folder_source(root, patient_pattern, group_by)
 
 
-def _folder_source(root: Path, patient_pattern: str | None) -> ImageSet:
+def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[str]) -> ImageSet:
     if not root.exists():
         raise ConfigError(f"There is no folder {root}; --data takes {LAYOUTS}.")
     if not root.is_dir():
@@ -59,6 +65,7 @@ def _folder_source(root: Path, patient_pattern: str | None) -> ImageSet:
     _refuse_names([image for image, *_ in rows], root)
     table = pd.DataFrame(rows, columns=["image", "label", "split", "size", "stamp"])
     classes = check_classes(root, {label for _, label, *_ in rows}, "class folder")
+    groups = folder_groups(root, table["image"].tolist(), group_by)
     _refuse_copies(root, table)
     ignored = [printable(folder) for folder in folders if split_folders and folder not in split_folders]
     return file_set(
@@ -71,6 +78,7 @@ def _folder_source(root: Path, patient_pattern: str | None) -> ImageSet:
         patient_pattern=patient_pattern,
         others=others,
         notes=[f"Folders beside the splits were left out: {', '.join(ignored)}."] if ignored else [],
+        groups=groups,
     )
 
 

@@ -21,7 +21,8 @@ class ImageSet:
         classes: class names in the order of their indices.
         table: a row an image: ``image`` (its unique name in the source), ``label`` (class name), ``patient`` (read
             widely; splits keep these together), ``patient_narrow`` (leaks are looked for by this one), ``split``
-            (``train``, ``val``, ``test``, or empty where none is given). The index counts from 0.
+            (``train``, ``val``, ``test``, or empty where none is given), and maybe ``group:COLUMN`` (a text by which
+            the evaluation looks at subgroups, empty where none is given). The index counts from 0.
         stamps: a text an image that changes when its file changes (size and modification time).
         reader: how the images are had.
         patient_rule: how patients were told apart, in words.

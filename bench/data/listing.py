@@ -1,7 +1,7 @@
 """What the sources made of files share: which files are images, how splits are called, and the set they become."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,6 +91,7 @@ def file_set(
     known_rule: str = "",
     others: Sequence[str] = (),
     notes: Sequence[str] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> ImageSet:
     """The set of images that are files of their own.
 
@@ -106,6 +107,7 @@ def file_set(
         known_rule: where ``known`` comes from, in words.
         others: as in `ImageSet`.
         notes: what the user should know.
+        groups: columns ``group:COLUMN`` -> a text an image, as `bench.data.groups` makes them.
 
     Raises:
         ConfigError: if the pattern is of no use, or there are DICOM files and nothing to read them with.
@@ -130,7 +132,9 @@ def file_set(
         source=source,
         path=str(path),
         classes=classes,
-        table=table.assign(patient=patients.wide, patient_narrow=patients.narrow)[list(COLUMNS)],
+        table=table.assign(patient=patients.wide, patient_narrow=patients.narrow)[list(COLUMNS)].assign(
+            **{name: list(cells) for name, cells in (groups or {}).items()}
+        ),
         stamps=tuple(stamps),
         reader=FileReader(root, tuple(names)),
         patient_rule=patients.rule,

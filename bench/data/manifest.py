@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.data.groups import manifest_groups
 from bench.data.imageset import ImageSet
 from bench.data.listing import SPLIT_NAMES, check_classes, file_set, readable, stamp
 from bench.errors import ConfigError
@@ -17,18 +18,26 @@ COLUMNS = ("path", "label", "patient", "split")
 ACCEPTED = "columns path,label[,patient][,split]"
 
 
-def manifest_source(path: Path, patient_pattern: str | None = None) -> ImageSet:
+def manifest_source(path: Path, patient_pattern: str | None = None, group_by: Sequence[str] = ()) -> ImageSet:
     """The images that the CSV file at ``path`` names; paths are relative to its folder.
 
-    Every cell is text: label 0 is the class "0", patient 001 is "001". Other columns are ignored.
+    Every cell is text: label 0 is the class "0", patient 001 is "001". Other columns are ignored unless asked for.
+
+    Args:
+        path: the file.
+        patient_pattern: as in `bench.data.patients.find_patients`.
+        group_by: other columns that are kept, as ``group:COLUMN``.
 
     Raises:
-        ConfigError: if the file cannot be read, or names no set of labelled images.
+        ConfigError: if the file cannot be read, names no set of labelled images, or has no column of ``group_by``.
     """
-    columns, lines = _read(path)
+    header, rows, lines = _read(path)
+    lower = [name.lower() for name in header]
+    columns = {name: [row[lower.index(name)] for row in rows] for name in COLUMNS if name in lower}
     _refuse_empty(path, "path", columns["path"], lines)
     _refuse_empty(path, "label", columns["label"], lines)
     names = [name.replace("\\", "/") for name in columns["path"]]
+    groups = manifest_groups(path, header, rows, names, group_by)
     stamps = _stamps(path, names)
     table = pd.DataFrame(
         {"image": names, "label": columns["label"], "split": _splits(path, columns.get("split", []), len(names))}
@@ -43,16 +52,17 @@ def manifest_source(path: Path, patient_pattern: str | None = None) -> ImageSet:
         patient_pattern=patient_pattern,
         known=columns.get("patient", []),
         known_rule=f"the patient column of {path.name}",
+        groups=groups,
     )
 
 
-def _read(path: Path) -> tuple[dict[str, list[str]], list[int]]:
-    """The columns that count, blanks around cells stripped, and the line each row ends on."""
+def _read(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
+    """The header and the cells, blanks around them stripped, and the line each row ends on."""
     try:
         with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            _check_header(path, header)
+            header = [name.strip() for name in next(reader, [])]
+            _check_header(path, [name.lower() for name in header])
             rows, lines = [], []
             for row in reader:
                 if not row:
@@ -68,7 +78,7 @@ def _read(path: Path) -> tuple[dict[str, list[str]], list[int]]:
         raise ConfigError(f"{path} cannot be read as a CSV file in UTF-8: {error}.") from None
     if not rows:
         raise ConfigError(f"{path} has a header but no rows; a row an image is needed, with {ACCEPTED}.")
-    return {name: [row[header.index(name)] for row in rows] for name in COLUMNS if name in header}, lines
+    return header, rows, lines
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:

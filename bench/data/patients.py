@@ -40,12 +40,13 @@ class NameRule:
     wide: str
 
 
+PNEUMONIA = NameRule(
+    re.compile(r"^person(?P<number>\d+)_(?P<series>bacteria|virus)_\d+"),
+    narrow=r"\g<series>-\g<number>",
+    wide=r"person-\g<number>",
+)
 CHEST_XRAY_RULES = (
-    NameRule(
-        re.compile(r"^person(?P<number>\d+)_(?P<series>bacteria|virus)_\d+"),
-        narrow=r"\g<series>-\g<number>",
-        wide=r"person-\g<number>",
-    ),
+    PNEUMONIA,
     NameRule(
         re.compile(r"^(?P<series>NORMAL2-)?IM-(?P<number>\d+)-\d+"),
         narrow=r"\g<series>IM-\g<number>",
@@ -88,6 +89,22 @@ def find_patients(
     return _by_known_names(names) or Patients(tuple(names), tuple(names), ASSUMED, assumed=True)
 
 
+def is_chest_xray_set(names: Sequence[str]) -> bool:
+    """Whether at least a tenth of the names read like those of the public chest X-ray set."""
+    read = sum(any(rule.pattern.match(_file_name(name)) for rule in CHEST_XRAY_RULES) for name in names)
+    return read / max(1, len(names)) >= RECOGNISED
+
+
+def subtype_of(name: str) -> str:
+    """``bacteria`` or ``virus`` where a name of the public chest X-ray set says so, else nothing."""
+    match = PNEUMONIA.pattern.match(_file_name(name))
+    return match["series"] if match else ""
+
+
+def _file_name(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
 def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         compiled = re.compile(pattern)
@@ -103,7 +120,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _by_pattern(names: Sequence[str], pattern: re.Pattern[str]) -> list[str]:
     whole = "/" in pattern.pattern
-    matches = (pattern.search(name if whole else name.rpartition("/")[2]) for name in names)
+    matches = (pattern.search(name if whole else _file_name(name)) for name in names)
     return [(match[1] or "") if match else "" for match in matches]
 
 
@@ -125,7 +142,7 @@ def _by_known_names(names: Sequence[str]) -> Patients | None:
     """The built-in reading of the names that it knows, None where these are too few."""
     wide, narrow, silent = [], [], []
     for name in names:
-        stem = name.rpartition("/")[2]
+        stem = _file_name(name)
         for rule in CHEST_XRAY_RULES:
             match = rule.pattern.match(stem)
             if match:

@@ -67,8 +67,8 @@ def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], 
     else:
         folds = _folds(y, own, min(FOLDS, int(fewest)), seed)
         for name in differing:
-            alone[name] = METRICS["auc"].compute(y, _out_of_fold(features[[name]], y, folds))
-        interval = intervals(y, _out_of_fold(features[differing], y, folds), own, 1000, seed=seed, names=["auc"])["auc"]
+            alone[name] = METRICS["auc"].compute(y, out_of_fold(features[[name]], y, folds))
+        interval = intervals(y, out_of_fold(features[differing], y, folds), own, 1000, seed=seed, names=["auc"])["auc"]
         found = {"auc": interval.value, "low": interval.low, "high": interval.high}
     ordered = sorted(alone, key=lambda name: -alone[name])
     return {
@@ -94,7 +94,7 @@ def _folds(y: npt.NDArray[Any], groups: npt.NDArray[Any], k: int, seed: int) -> 
     return [(train, test) for train, test in splitter.split(y, y, groups) if len(np.unique(y[train])) > y.max()]
 
 
-def _out_of_fold(features: pd.DataFrame, y: npt.NDArray[Any], folds: list[tuple[Any, Any]]) -> npt.NDArray[np.float64]:
+def out_of_fold(features: pd.DataFrame, y: npt.NDArray[Any], folds: list[tuple[Any, Any]]) -> npt.NDArray[np.float64]:
     """Probabilities that models give for the images that they were not fitted on: shape (n_images, n_classes)."""
     scores = np.full((len(y), y.max() + 1), 1 / (y.max() + 1))
     with threadpool_limits(1):  # fits so small gain nothing from threads, and wait half a minute where cores are busy

@@ -4,7 +4,7 @@ Nothing is decoded here; `store.py` does that.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from bench.data import demo
 from bench.data.arrays import npz_source
 from bench.data.folder import LAYOUTS, folder_source
+from bench.data.groups import refuse_groups
 from bench.data.imageset import COLUMNS, ImageSet, MemoryReader
 from bench.data.listing import printable, readable
 from bench.data.manifest import manifest_source
@@ -34,6 +35,7 @@ def open_source(
     patient_pattern: str | None = None,
     cache: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
+    group_by: Sequence[str] = (),
 ) -> ImageSet:
     """The images at ``data``.
 
@@ -43,13 +45,17 @@ def open_source(
         patient_pattern: a regular expression with one group that names the patient in a file name.
         cache: folder for what is fetched; the user's own by default.
         tell: called with a line before anything is fetched.
+        group_by: columns whose values name subgroups; the table has each as ``group:COLUMN``.
 
     Raises:
-        ConfigError: if there is nothing usable, or it cannot be read; the message says what is accepted.
+        ConfigError: if there is nothing usable, it cannot be read, or there is no such column; the message says what
+            is accepted.
     """
     if data is None or data == "demo":
+        refuse_groups("the demo set", group_by)
         return demo_source(seed, patient_pattern)
     if data.lower().startswith(PREFIX):
+        refuse_groups(data, group_by)
         return medmnist_source(data, cache, patient_pattern, tell)
     if printable(data) != data:
         raise ConfigError(f"The path {data!a} is not UTF-8; --data takes paths in UTF-8.")
@@ -61,12 +67,13 @@ def open_source(
         thing = "file" if kind in (".csv", ".npz") else "folder"
         raise ConfigError(f"There is no {thing} {path}; --data takes {ACCEPTED}.")
     if kind == ".csv":
-        return manifest_source(path, patient_pattern)
+        return manifest_source(path, patient_pattern, group_by)
     if kind == ".npz":
+        refuse_groups(path, group_by)
         return npz_source(path, class_names(path.stem), patient_pattern)
     if not is_folder:
         raise ConfigError(f"{path} is a file of another kind; --data takes {ACCEPTED}.")
-    return folder_source(path, patient_pattern)
+    return folder_source(path, patient_pattern, group_by)
 
 
 def demo_source(seed: int, patient_pattern: str | None = None) -> ImageSet:

@@ -18,6 +18,9 @@ from bench.errors import ConfigError
 TOLERANCE = 1e-4
 """Largest accepted difference of a probability between two processes; a wrong layer shows as 1e-2 and more."""
 
+BATCH = 64
+"""Images predicted at a time."""
+
 _PLAIN_KERAS = """
 import sys
 import keras, numpy as np
@@ -43,13 +46,24 @@ def predict_file(
     Returns:
         float array of shape (len(rows), n_classes), rows sum to 1.
     """
+    model = load_model(model_file)
+    parts = [predict_images(model, images[rows[start : start + BATCH]]) for start in range(0, len(rows), BATCH)]
+    return np.concatenate(parts)
+
+
+def load_model(model_file: Path) -> Any:
+    """The Keras model in an exported .h5, for prediction."""
     quiet()
     import keras
 
-    model = keras.models.load_model(model_file, compile=False)
+    return keras.models.load_model(model_file, compile=False)
+
+
+def predict_images(model: Any, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Class probabilities (n_images, n_classes) of uint8 images of shape (n_images, height, width, channels)."""
     parts = [
-        np.asarray(model.predict_on_batch(np.asarray(images[rows[start : start + 64]], dtype=np.float32)))
-        for start in range(0, len(rows), 64)
+        np.asarray(model.predict_on_batch(np.asarray(images[start : start + BATCH], dtype=np.float32)))
+        for start in range(0, len(images), BATCH)
     ]
     return np.concatenate(parts)
 

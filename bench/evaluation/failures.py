@@ -1,0 +1,57 @@
+"""The most confident errors of a model, worst first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.metrics import Labels, Scores
+
+COLUMNS = ("rank", "image", "label", "patient", "predicted", "confidence", "probability_of_label", "shown")
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Errors of a model, the most confident first.
+
+    Attributes:
+        table: a row an error, columns as in ``COLUMNS``; ``confidence`` is the probability of the predicted class.
+        positions: of the images that are shown, among the images given, shape (n_shown,).
+        ranks: of the images that are shown, from 1, shape (n_shown,).
+        total: how many errors there are, listed or not.
+    """
+
+    table: pd.DataFrame
+    positions: npt.NDArray[np.int64]
+    ranks: npt.NDArray[np.int64]
+    total: int
+
+
+def failures(
+    table: pd.DataFrame, y_true: Labels, y_score: Scores, classes: Sequence[str], most: int = 200, shown: int = 12
+) -> Failures:
+    """Images whose most probable class is not their label, by falling probability of that class, ties by name.
+
+    Args:
+        table: columns ``image``, ``label`` and ``patient``, a row an image.
+        y_true: class indices, shape (n_images,).
+        y_score: probabilities, shape (n_images, n_classes).
+        classes: class names by index.
+        most: errors that are listed.
+        shown: errors whose images are shown.
+    """
+    predicted = y_score.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != y_true)
+    names = table["image"].astype(str).to_numpy()
+    order = np.lexsort((names[wrong], -y_score[wrong, predicted[wrong]]))
+    listed = wrong[order][:most]
+    ranks = np.arange(1, len(listed) + 1)
+    errors = table.iloc[listed][["image", "label", "patient"]].reset_index(drop=True)
+    errors.insert(0, "rank", ranks)
+    errors["predicted"] = [classes[index] for index in predicted[listed]]
+    errors["confidence"] = y_score[listed, predicted[listed]].astype(np.float64)
+    errors["probability_of_label"] = y_score[listed, y_true[listed]].astype(np.float64)
+    errors["shown"] = ranks <= shown
+    return Failures(errors, listed[:shown], ranks[:shown], len(wrong))

@@ -1,0 +1,132 @@
+"""An exported file taken apart: the map before the pooling, the linear head after it, logits and log-odds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.decode import Pixels
+from bench.models.export import load_model
+
+BATCH = 32
+SMALLEST = 1e-7
+"""Probabilities are kept this far from 0 and 1 where log-odds are made of them."""
+POOL, STANDARDISE, HEAD = "pool", "standardise", "probabilities"
+"""Layers of `bench.models.assemble.full_model`."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """An exported model and, if its head is pooled and linear, what is needed to take that apart.
+
+    Attributes:
+        model: images of 0 to 255 -> class probabilities.
+        trunk: images -> the map before the pooling; None if the head is of another kind.
+    """
+
+    model: Any
+    trunk: Any = None
+
+    @classmethod
+    def load(cls, model_file: Path) -> "Network":
+        """The model in an exported .h5."""
+        import keras
+
+        model = load_model(model_file)
+        by_name = {layer.name: layer for layer in model.layers}
+        kinds = {
+            POOL: keras.layers.GlobalAveragePooling2D,
+            STANDARDISE: keras.layers.Normalization,
+            HEAD: keras.layers.Dense,
+        }
+        if not all(isinstance(by_name.get(name), kind) for name, kind in kinds.items()):
+            return cls(model)
+        return cls(model, keras.Model(model.input, by_name[POOL].input))
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the head is global average pooling, standardisation and one dense layer."""
+        return self.trunk is not None
+
+    @property
+    def last_stage(self) -> tuple[int, int]:
+        """Rows and columns of the map before the pooling."""
+        rows, columns = self.trunk.output_shape[1:3]
+        return int(rows), int(columns)
+
+    @property
+    def bias(self) -> npt.NDArray[np.float64]:
+        """Of the dense layer, shape (n_classes,)."""
+        return np.asarray(self.model.get_layer(HEAD).get_weights()[1], dtype=np.float64)
+
+    def class_maps(self, images: Pixels) -> npt.NDArray[np.float64]:
+        """What each position of the last stage adds to each class: shape (n_images, rows, columns, n_classes).
+
+        The standardisation of a feature, (a - mean) / deviation, is linear, and so is the dense layer after it. So
+        both can be applied at every position before the mean is taken instead of after: the mean of a class's map
+        over all positions, plus `bias`, is its logit.
+        """
+        import keras
+
+        maps = np.concatenate([self._predict(self.trunk, part) for part in _batches(images)])
+        positions = maps.reshape(-1, maps.shape[-1])
+        standardised = keras.ops.convert_to_numpy(self.model.get_layer(STANDARDISE)(positions))
+        kernel = self.model.get_layer(HEAD).get_weights()[0]
+        values = standardised.astype(np.float64) @ kernel.astype(np.float64)
+        return np.asarray(values.reshape(*maps.shape[:3], -1))
+
+    def log_odds(self, images: Pixels, target: int) -> npt.NDArray[np.float64]:
+        """Logarithm of p / (1 - p) of one class, shape (n_images,); from the logits where these can be had."""
+        if self.pooled:
+            logits = self.class_maps(images).mean(axis=(1, 2)) + self.bias
+            return np.asarray(logits[:, target] - np.logaddexp.reduce(np.delete(logits, target, axis=1), axis=1))
+        parts = [self._predict(self.model, part)[:, target] for part in _batches(images)]
+        chosen = np.clip(np.concatenate(parts).astype(np.float64), SMALLEST, 1 - SMALLEST)
+        return np.asarray(np.log(chosen / (1 - chosen)))
+
+    @staticmethod
+    def _predict(model: Any, images: Pixels) -> npt.NDArray[np.float32]:
+        return np.asarray(model.predict_on_batch(np.asarray(images, dtype=np.float32)))
+
+
+def shuffle_weights(model: Any, seed: int) -> tuple[int, int]:
+    """Shuffle the values within each kernel of the later half of the layers that have one, the head's among them.
+
+    Values stay what they are, so that activations keep their size; only their places are drawn anew. In place.
+
+    Args:
+        model: is changed.
+        seed: decides the places.
+
+    Returns:
+        how many layers were shuffled, and how many have kernels.
+    """
+    rng = np.random.default_rng(seed)
+    layers = [layer for layer in _leaves(model) if any(weight.ndim > 1 for weight in layer.get_weights())]
+    later = layers[len(layers) // 2 :]
+    for layer in later:
+        layer.set_weights(
+            [
+                rng.permutation(weight.ravel()).reshape(weight.shape) if weight.ndim > 1 else weight
+                for weight in layer.get_weights()
+            ]
+        )
+    return len(later), len(layers)
+
+
+def _leaves(model: Any) -> list[Any]:
+    """All layers in their order, those of nested models included, but no fixed preprocessing."""
+    found: list[Any] = []
+    for layer in model.layers:
+        if getattr(layer, "layers", None):
+            found += _leaves(layer)
+        elif layer.name != "preprocessing":
+            found.append(layer)
+    return found
+
+
+def _batches(images: Pixels) -> list[Pixels]:
+    """Parts of at most ``BATCH`` images; at least one image is needed."""
+    return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]

@@ -1,0 +1,49 @@
+"""The most confident errors: which, in what order."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.evaluation.failures import COLUMNS, failures
+
+CLASSES = ("A", "B", "C")
+
+
+@pytest.fixture
+def table():
+    return pd.DataFrame({"image": ["e", "d", "c", "b", "a"], "label": list("AABBC"), "patient": list("12345")})
+
+
+Y_TRUE = np.array([0, 0, 1, 1, 2])
+Y_SCORE = np.array([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.9, 0.05, 0.05], [0.1, 0.2, 0.7], [0.1, 0.3, 0.6]])
+
+
+def test_the_most_confident_error_comes_first_and_ties_go_by_name(table):
+    found = failures(table, Y_TRUE, Y_SCORE, CLASSES)
+    assert tuple(found.table) == COLUMNS
+    assert found.table["image"].tolist() == ["c", "b", "d"], "b and d are as confident: b before d by name"
+    assert found.table["rank"].tolist() == [1, 2, 3]
+    assert found.table["predicted"].tolist() == ["A", "C", "B"]
+    assert found.table["patient"].tolist() == ["3", "4", "2"]
+    assert found.table["confidence"].tolist() == [0.9, 0.7, 0.7]
+    assert found.table["probability_of_label"].tolist() == [0.05, 0.2, 0.1]
+    assert found.positions.tolist() == [2, 3, 1]
+
+
+def test_only_so_many_are_listed_and_shown(table):
+    found = failures(table, Y_TRUE, Y_SCORE, CLASSES, most=2, shown=1)
+    assert (len(found.table), found.total) == (2, 3)
+    assert found.table["shown"].tolist() == [True, False]
+    assert (found.positions.tolist(), found.ranks.tolist()) == ([2], [1])
+
+
+def test_a_flawless_model_has_none(table):
+    found = failures(table, Y_TRUE, np.eye(3)[Y_TRUE], CLASSES)
+    assert (len(found.table), found.total, found.positions.shape) == (0, 0, (0,))
+    assert np.zeros((5, 2, 2, 1))[found.positions].shape == (0, 2, 2, 1)
+    assert tuple(found.table) == COLUMNS
+
+
+def test_the_order_of_images_does_not_matter(table):
+    turned = failures(table[::-1], Y_TRUE[::-1], Y_SCORE[::-1], CLASSES)
+    pd.testing.assert_frame_equal(turned.table, failures(table, Y_TRUE, Y_SCORE, CLASSES).table)
