@@ -98,8 +98,13 @@ class RunDir:
 
     @property
     def finalists(self) -> Path:
-        """A row a finalist."""
+        """A row a finalist and repeat."""
         return self.path / "finalists.csv"
+
+    @property
+    def controls(self) -> Path:
+        """A row a control and repeat."""
+        return self.path / "controls.csv"
 
     @property
     def folds(self) -> Path:
@@ -110,6 +115,76 @@ class RunDir:
     def predictions_test(self) -> Path:
         """A row a test image: what the winner says."""
         return self.path / "predictions_test.csv"
+
+    @property
+    def predictions_val(self) -> Path:
+        """A row a validation image: what the winner says."""
+        return self.path / "predictions_val.csv"
+
+    @property
+    def predictions_models(self) -> Path:
+        """A row a model, repeat and image: what every finalist and control says."""
+        return self.path / "predictions_models.csv"
+
+    @property
+    def comparisons(self) -> Path:
+        """A row a pair of models: their paired difference on test."""
+        return self.path / "comparisons.csv"
+
+    @property
+    def calibration(self) -> Path:
+        """Reliability of the winner's probabilities, before and after temperature scaling."""
+        return self.path / "calibration.json"
+
+    @property
+    def operating_points(self) -> Path:
+        """A row a class, operating point and measure."""
+        return self.path / "operating_points.csv"
+
+    @property
+    def prevalences(self) -> Path:
+        """A row a class, operating point and prevalence: PPV and NPV."""
+        return self.path / "prevalences.csv"
+
+    @property
+    def decision_curve(self) -> Path:
+        """A row a class and threshold: net benefit."""
+        return self.path / "decision_curve.csv"
+
+    @property
+    def curves(self) -> Path:
+        """ROC and precision-recall curves with their bands."""
+        return self.path / "curves.csv"
+
+    @property
+    def subgroups(self) -> Path:
+        """A row a subgroup of the test split."""
+        return self.path / "subgroups.csv"
+
+    @property
+    def failures(self) -> Path:
+        """A row an error, the most confident first."""
+        return self.path / "failures.csv"
+
+    @property
+    def failures_images(self) -> Path:
+        """Images of the errors that are shown."""
+        return self.path / "failures.npz"
+
+    @property
+    def robustness(self) -> Path:
+        """A row a way of altering images, and its level."""
+        return self.path / "robustness.csv"
+
+    @property
+    def saliency(self) -> Path:
+        """What the saliency maps are, and of which cases."""
+        return self.path / "saliency.json"
+
+    @property
+    def saliency_images(self) -> Path:
+        """The cases' images and maps."""
+        return self.path / "saliency.npz"
 
     @property
     def splits(self) -> Path:
@@ -153,7 +228,7 @@ class RunDir:
 
     @property
     def models(self) -> Path:
-        """The finalists that did not win."""
+        """The finalists that were not exported, and the controls."""
         return self.path / "models"
 
     @property

@@ -36,12 +36,17 @@ class RunSettings(BaseModel):
         test_share: share of the images drawn for a test split that is not given.
         val_share: share of the other images drawn for a validation split that is not given, or too small.
         folds: patient-grouped folds over which the finalists are validated; 0 for none.
+        repeats: seeds that each finalist, and each control that is trained, is retrained with.
+        class_weights: whether the loss weighs classes by the training labels, rare ones more.
         resize: how images become square: squashed, padded or cropped.
         keep_going: go on although more than 1 % of a class cannot be decoded.
         verify: read every file again to see whether it is still what was decoded.
         time_limit: seconds after which the search stops; None for no limit.
         jobs: trials at a time; 0 chooses.
         no_test: leave the test split sealed.
+        bootstrap: draws of patients that intervals and comparisons rest on.
+        target_sensitivity: what the frozen operating point must reach on validation; None takes Youden's index.
+        group_by: columns of a manifest whose values name subgroups of the test split; None for no column.
         output: folder of run folders.
         cache: folder of decoded images and features.
         cache_size: bytes the features may take; 0 keeps none.
@@ -71,12 +76,17 @@ class RunSettings(BaseModel):
     test_share: Share = 0.2
     val_share: Share = 0.15
     folds: Annotated[int, Field(ge=0, le=20)] = 0
+    repeats: Annotated[int, Field(ge=1, le=100)] = 3
+    class_weights: bool = True
     resize: Literal["squash", "pad", "crop"] = "squash"
     keep_going: bool = False
     verify: bool = False
     time_limit: Annotated[float, Field(gt=0)] | None = None
     jobs: Annotated[int, Field(ge=0)] = 0
     no_test: bool = False
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    target_sensitivity: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    group_by: tuple[str, ...] | None = None
     output: Path = Path("reports")
     cache: Path
     cache_size: Annotated[int, Field(ge=0)] = 20 * 10**9
@@ -103,6 +113,14 @@ class RunSettings(BaseModel):
         if folds == 1:
             raise ValueError("at least 2 folds are needed, or 0 for none")
         return folds
+
+    @field_validator("group_by")
+    @classmethod
+    def _distinct_columns(cls, group_by: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        plain = [name.strip().lower() for name in group_by or ()]
+        if group_by is not None and (not all(plain) or not plain or len(set(plain)) < len(plain)):
+            raise ValueError("names of columns, each once, are accepted")
+        return group_by
 
     @property
     def is_demo(self) -> bool:

@@ -37,6 +37,7 @@ class Task:
         precision: what backbones compute in while they are trained, ``float32`` or ``bfloat16``; heads and weights
             are float32 in either case.
         cache_dtype: what maps are kept as, ``float16`` (where their values fit) or ``float32``.
+        class_weights: whether the loss weighs classes by the training labels, rare ones more.
     """
 
     images: Mapping[str, StoredImages]
@@ -56,6 +57,7 @@ class Task:
     depths: tuple[int, ...] = ()
     precision: str = "float32"
     cache_dtype: str = "float16"
+    class_weights: bool = True
 
     def load_network(self, backbone: str, precision: str | None = None) -> Any:
         """A backbone with its pretrained weights, as a Keras model that computes in ``precision``, else the task's."""

@@ -1,4 +1,4 @@
-"""One trial: a `TrialConfig` becomes a `TrialResult`, on cached features; and one finalist, through the full model.
+"""One trial: a `TrialConfig` becomes a `TrialResult`, on cached features; one finalist, or the small CNN, on images.
 
 No Ray here: the search calls a `Trainer` from its workers, a test calls it directly.
 """
@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.clock import Clock
+from bench.data.store import StoredImages
 from bench.errors import TrialFailed
 from bench.features import Features, FrozenFeatures, StoredFeatures
 from bench.metrics import Metric, evaluate, get_metric
-from bench.models import assemble
+from bench.models import assemble, small_cnn
 from bench.models.augmentation import Augmenter, Policy
 from bench.models.backbones import Backbone
 from bench.models.stepping import FusedAdam, train_steps
@@ -40,8 +41,8 @@ class Batches:
     """Shuffled batches of one epoch after another, in blocks of several; epoch e reads view e mod V.
 
     All batches have one shape, and all blocks too, for another would be traced anew: a last batch that is short is
-    filled up with images of weight 0, and its own images weigh as much as in a batch of their number. Nothing is
-    dropped. A last block that is short says how many of its batches count.
+    filled up with other images of weight 0, and its own images weigh as much as in a batch of their number. Nothing
+    is dropped. A last block that is short says how many of its batches count.
 
     Args:
         views: the training features, one entry a view.
@@ -82,7 +83,8 @@ class Batches:
             weights = np.zeros((self._steps, size), np.float32)
             for step, start in enumerate(range(0, len(block), size)):
                 own = np.sort(block[start : start + size])
-                rows[step], rows[step, : len(own)] = own[0], own
+                # others, not one of its own many times: batch normalisation looks at all, whatever they weigh
+                rows[step] = np.concatenate([own, np.sort(order[: size - len(own)])])
                 weights[step, : len(own)] = self._weights[own] * (size / len(own))
             count = math.ceil(len(block) / size)
             features = view.take(rows[:count].ravel()).reshape(count, size, *view.shape[1:])
@@ -230,7 +232,8 @@ class Trainer:
         self._changed: set[str] = set()
         self._standards: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
         counts = np.bincount(task.labels["train"], minlength=task.n_classes)
-        self._class_weights = (counts.sum() / (task.n_classes * np.maximum(counts, 1))).astype(np.float32)
+        balanced = counts.sum() / (task.n_classes * np.maximum(counts, 1))
+        self._class_weights = (balanced if task.class_weights else np.ones(task.n_classes)).astype(np.float32)
 
     def run(self, config: TrialConfig, report: Callable[[Progress], None] | None = None) -> TrialResult:
         """Train ``config`` on cached features and return what it reached.
@@ -293,29 +296,80 @@ class Trainer:
             assemble.freeze_prefix(backbone, network, config.unfreeze_depth)
             trained = assemble.augmented(model, task.policies[config.augmentation], seed)
             trained.compile(FusedAdam(learning_rate), "categorical_crossentropy", jit_compile=False)
-            images = stored.open()
-            train = StoredFeatures(_Rows(images, task.rows["train"]))  # type: ignore[arg-type]
-            val = StoredFeatures(_Rows(images, task.rows["val"]))  # type: ignore[arg-type]
-            callbacks = [Validate(val, task.labels["val"], phase, progress, self.clock, model=scored)]
-            callbacks += [self._early_stopping()]
-            if scored is not model:
-                callbacks.insert(0, _CopyWeights(model, scored))
-            if model_file is None or checkpoint is None:
-                self._fit(trained, [train], config, seed, callbacks)
-                return progress.result()
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                save_best = _SaveBest(scored, checkpoint, f"val_{self._metric.name}", self._metric.mode, self.clock)
-                self._fit(trained, [train], config, seed, [*callbacks, save_best])
-                scored.load_weights(checkpoint)
-            finally:
-                checkpoint.unlink(missing_ok=True)
-            scored_network.trainable = True
-            model_file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = model_file.with_name(f".{model_file.name}")
-            scored.save(temporary.with_suffix(".h5"), include_optimizer=False)
-            temporary.with_suffix(".h5").replace(model_file)
+            before = [] if scored is model else [_CopyWeights(model, scored)]
+            self._fit_on_images(
+                trained, scored, stored, _Fitting.of(config, task), seed, phase, progress, checkpoint, before
+            )
+            if model_file is not None and checkpoint is not None:
+                scored_network.trainable = True
+                _save(scored, model_file)
         return progress.result()
+
+    def train_small_cnn(
+        self,
+        seed: int,
+        backbone: str,
+        augmentation: str,
+        checkpoint: Path | None = None,
+        model_file: Path | None = None,
+    ) -> TrialResult:
+        """Train a small CNN from scratch on the same images as a backbone, and save it if asked to.
+
+        It has the epochs and the patience that a network needs which knows nothing yet, a rate of 1e-3, and its
+        batch normalisation in training mode; everything is float32.
+
+        Args:
+            seed: decides initial weights, order and augmentation.
+            backbone: whose images it takes.
+            augmentation: a policy's name.
+            checkpoint: file for the weights of the best epoch; gone at the end. Goes with ``model_file``.
+            model_file: .h5 file for the model at its best epoch, without augmentation; None saves no model.
+
+        Raises:
+            TrialFailed: as `run`.
+        """
+        task, stored = self.task, self.task.images[backbone]
+        progress = Progress(self._metric, clock=self.clock)
+        fitting = _Fitting(
+            small_cnn.BATCH_SIZE, 0.0, max(small_cnn.EPOCHS, task.epochs), max(small_cnn.PATIENCE, task.patience)
+        )
+        with out_of_memory_fails():
+            model = small_cnn.small_cnn(stored.size, stored.channels, task.n_classes, seed)
+            trained = assemble.augmented(model, task.policies[augmentation], seed)
+            trained.compile(FusedAdam(small_cnn.LEARNING_RATE), "categorical_crossentropy", jit_compile=False)
+            self._fit_on_images(trained, model, stored, fitting, seed, "scratch", progress, checkpoint)
+            if model_file is not None and checkpoint is not None:
+                _save(model, model_file)
+        return progress.result()
+
+    def _fit_on_images(
+        self,
+        trained: Any,
+        scored: Any,
+        stored: StoredImages,
+        fitting: "_Fitting",
+        seed: int,
+        phase: str,
+        progress: Progress,
+        checkpoint: Path | None,
+        before: Sequence[Any] = (),
+    ) -> None:
+        """Train on images; with a ``checkpoint``, ``scored`` has the weights of the best epoch then."""
+        images = stored.open()
+        train = StoredFeatures(_Rows(images, self.task.rows["train"]))  # type: ignore[arg-type]
+        val = StoredFeatures(_Rows(images, self.task.rows["val"]))  # type: ignore[arg-type]
+        callbacks = [*before, Validate(val, self.task.labels["val"], phase, progress, self.clock, model=scored)]
+        callbacks.append(self._early_stopping(fitting.patience))
+        if checkpoint is None:
+            self._fit(trained, [train], fitting, seed, callbacks)
+            return
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            callbacks.append(_SaveBest(scored, checkpoint, f"val_{self._metric.name}", self._metric.mode, self.clock))
+            self._fit(trained, [train], fitting, seed, callbacks)
+            scored.load_weights(checkpoint)
+        finally:
+            checkpoint.unlink(missing_ok=True)
 
     def _full_model(
         self, config: TrialConfig, seed: int, head_weights: Sequence[Any], precision: str
@@ -368,11 +422,11 @@ class Trainer:
         self._fit(
             head,
             views,
-            config,
+            _Fitting.of(config, task),
             seed,
             [
                 Validate(val, task.labels["val"], "head", progress, self.clock, report),
-                self._early_stopping(restore_best_weights=True),
+                self._early_stopping(task.patience, restore_best_weights=True),
             ],
         )
         return head
@@ -392,9 +446,12 @@ class Trainer:
         self._fit(
             suffix,
             views,
-            config,
+            _Fitting.of(config, task),
             seed,
-            [Validate(val, task.labels["val"], "finetune", progress, self.clock, report), self._early_stopping()],
+            [
+                Validate(val, task.labels["val"], "finetune", progress, self.clock, report),
+                self._early_stopping(task.patience),
+            ],
             "suffix training",
         )
 
@@ -402,20 +459,20 @@ class Trainer:
         self,
         model: Any,
         views: Sequence[Features],
-        config: TrialConfig,
+        fitting: "_Fitting",
         seed: int,
         callbacks: Sequence[Any],
         activity: str = "head training",
     ) -> None:
         labels = self.task.labels["train"]
         targets = np.eye(self.task.n_classes, dtype=np.float32)[labels]
-        targets = targets * (1 - config.label_smoothing) + config.label_smoothing / self.task.n_classes
-        batches = Batches(views, targets, self._class_weights[labels], config.batch_size, seed)
-        fit(model, batches, self.task.epochs, callbacks, self.clock, activity)
+        targets = targets * (1 - fitting.label_smoothing) + fitting.label_smoothing / self.task.n_classes
+        batches = Batches(views, targets, self._class_weights[labels], fitting.batch_size, seed)
+        fit(model, batches, fitting.epochs, callbacks, self.clock, activity)
 
-    def _early_stopping(self, **arguments: Any) -> Any:
+    def _early_stopping(self, patience: int, **arguments: Any) -> Any:
         return keras.callbacks.EarlyStopping(
-            f"val_{self._metric.name}", mode=self._metric.mode, patience=self.task.patience, **arguments
+            f"val_{self._metric.name}", mode=self._metric.mode, patience=patience, **arguments
         )
 
     def _initial_head(self, backbone: Backbone, seed: int) -> list[npt.NDArray[np.float32]]:
@@ -468,6 +525,29 @@ class Trainer:
             model.compile(FusedAdam(), "categorical_crossentropy", jit_compile=False)
             self._suffixes[backbone, depth] = model
         return self._suffixes[backbone, depth]
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """How a model is fitted: images a batch, label smoothing, most epochs, and epochs without gain at its end."""
+
+    batch_size: int
+    label_smoothing: float
+    epochs: int
+    patience: int
+
+    @classmethod
+    def of(cls, config: TrialConfig, task: Task) -> "_Fitting":
+        """As a trial of ``config`` is."""
+        return cls(config.batch_size, config.label_smoothing, task.epochs, task.patience)
+
+
+def _save(model: Any, file: Path) -> None:
+    """Write ``model`` to an .h5 file in one step."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.stem}.h5")
+    model.save(temporary, include_optimizer=False)
+    temporary.replace(file)
 
 
 class _CopyWeights(keras.callbacks.Callback):  # type: ignore[misc]

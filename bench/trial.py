@@ -84,7 +84,7 @@ class TrialConfig:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch: ``phase`` is ``head`` or ``finetune``, ``epoch`` counts from 1 through both."""
+    """One epoch: ``phase`` is head, finetune or (small CNN) scratch; ``epoch`` counts from 1 through all of them."""
 
     phase: str
     epoch: int

@@ -156,7 +156,7 @@ def _same(a: Any, b: Any) -> bool:
     """Whether two tasks of one run can share a trainer; folds differ in their rows and labels."""
     plain = (
         *("seed", "metric", "epochs", "patience", "views", "cache", "cache_bytes", "depths", "images"),
-        *("precision", "cache_dtype"),
+        *("precision", "cache_dtype", "class_weights"),
     )
     return all(getattr(a, name) == getattr(b, name) for name in plain) and all(
         np.array_equal(getattr(a, name)[split], getattr(b, name)[split])
@@ -277,6 +277,18 @@ def retrain(
 ) -> Any:
     """In a worker: `Trainer.retrain` with this process's trainer."""
     return _trainer_for(task, 0).retrain(config, seed, checkpoint, model_file)
+
+
+def train_small_cnn(
+    task: Any,
+    seed: int,
+    backbone: str,
+    augmentation: str,
+    checkpoint: Path | None = None,
+    model_file: Path | None = None,
+) -> Any:
+    """In a worker: `Trainer.train_small_cnn` with this process's trainer."""
+    return _trainer_for(task, 0).train_small_cnn(seed, backbone, augmentation, checkpoint, model_file)
 
 
 def gallery(task: Any, backbone: str, policies: list[str], columns: int) -> Any:

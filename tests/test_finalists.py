@@ -1,6 +1,7 @@
 """Finalists and their folds: who wins, what is written after each, and what is not trained again."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import toys
 
 from bench.cli import main
 from bench.errors import ConfigError, TrialFailed
-from bench.finalists import Folds, choose, fold_task, read_finalists, retrain_finalists
+from bench.finalists import choose, read_finalists, retrain_finalists
+from bench.folds import Folds, fold_task
 from bench.metrics import METRICS, Metric
 from bench.results import TrialLog, TrialRecord
 from bench.rundir import RunDir, write_table
@@ -39,6 +41,9 @@ class Work:
         self.run = RunDir(folder)
         self.validation = validation
         self.retrained: list[str] = []
+        self.seeds: list[int] = []
+        self.summaries: list[list[float]] = []
+        self.repeats = 1
         self.trained: list[tuple[str, int]] = []
         self.log = TrialLog(self.run)
         for config in (A, B):
@@ -49,16 +54,21 @@ class Work:
         self.log.add(TrialRecord(number, "completed", "", "sampled", config, scores, 1, 1, 1.0, 1.0), [])
 
     def retrain(self, config: TrialConfig, seed: int, checkpoint: Any, model: Any) -> TrialResult:
+        """``validation`` may hold a list for a backbone: what each repeat gives."""
         self.retrained.append(config.backbone)
+        self.seeds.append(seed)
         scores = self.validation[config.backbone]
+        if isinstance(scores, list):
+            scores = scores[int(model.stem.rsplit("-", 1)[1]) - 1]
         if isinstance(scores, BaseException):
             raise scores
         model.parent.mkdir(exist_ok=True)
-        model.write_text(f"model of {config.backbone}")
+        model.write_text(f"model of {config.backbone}" + (f", {model.stem}" if self.repeats > 1 else ""))
         return result(scores)
 
-    def go(self, scores: Scores | None = None, metric: Metric = AUC, seed: int = 0) -> pd.DataFrame:
+    def go(self, scores: Scores | None = None, metric: Metric = AUC, seed: int = 0, repeats: int = 1) -> pd.DataFrame:
         """Retrain; ``scores`` are those of the folds, by backbone, an exception for a fold that fails."""
+        self.repeats = repeats
 
         def train(config: TrialConfig, seed: int, fold: int) -> TrialResult:
             assert scores is not None
@@ -79,6 +89,8 @@ class Work:
             retrain=self.retrain,
             started=lambda record: None,
             ended=lambda row: None,
+            through=lambda rows: self.summaries.append([row["metric_auc"] for row in rows]),
+            repeats=repeats,
             folds=folds,
         )
 
@@ -231,6 +243,178 @@ def test_a_table_of_finalists_from_before_there_were_folds_goes_on(work: Work) -
     assert work.winner() == "b"  # and the files have changed places
 
 
+# Repeats
+
+
+def files(work: Work) -> dict[str, str]:
+    """File -> what is in it, of all models; the table says the same."""
+    found = {"best_model.h5": work.run.best_model.read_text()}
+    found |= {path.name: path.read_text() for path in work.run.models.glob("*.h5")}
+    table = read_finalists(work.run)
+    done = table[table["state"] == "completed"]
+    assert sorted(Path(name).name for name in done["model"]) == sorted(found)
+    for row in done.to_dict("records"):
+        assert found[Path(row["model"]).name] == f"model of {row['backbone']}, {row['backbone']}-{row['repeat']}"
+    return found
+
+
+@pytest.fixture
+def repeated(tmp_path: Path) -> Work:
+    """Backbone a has the best single repeat, backbone b the better mean."""
+    a, b = [metrics(0.7), metrics(0.95), metrics(0.6)], [metrics(0.8), metrics(0.79), metrics(0.82)]
+    return Work(tmp_path, {"a": a, "b": b})
+
+
+def test_the_best_mean_over_the_repeats_wins_and_its_best_repeat_is_exported(repeated: Work) -> None:
+    table = repeated.go(repeats=3)
+    assert table["backbone"].tolist() == ["b", "b", "b", "a", "a", "a"]
+    assert table["repeat"].tolist() == [1, 2, 3] * 2
+    assert table["winner"].tolist() == [False, False, True, False, False, False]
+    assert table["representative"].tolist() == [False, False, True, False, True, False]
+    assert set(files(repeated)) == {"best_model.h5", "b-1.h5", "b-2.h5", "a.h5", "a-1.h5", "a-3.h5"}
+    assert repeated.run.best_model.read_text() == "model of b, b-3"
+    pd.testing.assert_frame_equal(read_finalists(repeated.run), table, check_dtype=False)
+    assert repeated.summaries == [[0.7, 0.95, 0.6], [0.8, 0.79, 0.82]]
+
+
+def test_a_score_that_is_to_be_small_with_repeats(tmp_path: Path) -> None:
+    work = Work(tmp_path, {"a": [metrics(0.9, 0.5), metrics(0.9, 0.1)], "b": [metrics(0.9, 0.2), metrics(0.9, 0.3)]})
+    work.go(repeats=2, metric=LOG_LOSS)
+    assert work.run.best_model.read_text() == "model of b, b-1"
+
+
+def test_equal_means_go_by_log_loss_and_so_do_equal_repeats(tmp_path: Path) -> None:
+    a, b = [metrics(0.8, 0.5), metrics(0.8, 0.5)], [metrics(0.8, 0.6), metrics(0.8, 0.3)]
+    work = Work(tmp_path, {"a": a, "b": b})
+    work.go(repeats=2)
+    assert work.run.best_model.read_text() == "model of b, b-2"
+
+
+def test_every_repeat_has_a_seed_of_its_own_and_the_first_that_of_a_single_one(work: Work) -> None:
+    from bench.seeds import stable_seed
+
+    work.go(repeats=3)
+    assert len(set(work.seeds)) == 6
+    assert work.seeds[0] == stable_seed("finalist", 0, A.key)
+    assert read_finalists(work.run).set_index(["backbone", "repeat"])["seed"].to_dict() == {
+        (name, repeat): seed
+        for (name, repeat), seed in zip([(n, r) for n in "ab" for r in (1, 2, 3)], work.seeds, strict=True)
+    }
+
+
+def test_a_repeat_that_fails_says_why_and_the_mean_is_over_the_others(repeated: Work) -> None:
+    repeated.validation["a"][2] = TrialFailed("memory ran out")  # so a's mean is the better one
+    table = repeated.go(repeats=3)
+    assert table["winner"].tolist() == [False, True, False, False, False, False]
+    failed = table[table["state"] == "failed"].iloc[0]
+    assert (failed["backbone"], failed["repeat"], failed["reason"]) == ("a", 3, "memory ran out")
+    assert not failed["representative"]
+    assert failed["model"] == ""
+    assert set(files(repeated)) == {"best_model.h5", "a-1.h5", "b.h5", "b-1.h5", "b-2.h5"}
+    # it is tried again, and alone, and the files change places
+    repeated.validation["a"][2] = metrics(0.1)
+    repeated.retrained.clear()
+    repeated.go(repeats=3)
+    assert repeated.retrained == ["a"]
+    assert set(files(repeated)) == {"best_model.h5", "a.h5", "a-1.h5", "a-3.h5", "b-1.h5", "b-2.h5"}
+    assert repeated.run.best_model.read_text() == "model of b, b-3"
+
+
+def test_finished_repeats_are_not_trained_again_and_more_only_add(repeated: Work) -> None:
+    repeated.validation["b"][1] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        repeated.go(repeats=2)
+    assert read_finalists(repeated.run)[["backbone", "repeat"]].to_numpy().tolist() == [["a", 1], ["a", 2], ["b", 1]]
+    repeated.validation["b"][1] = metrics(0.79)
+    repeated.retrained.clear()
+    repeated.go(repeats=2)
+    assert repeated.retrained == ["b"]
+    assert repeated.run.best_model.read_text() == "model of a, a-2"  # 0.825 on average against 0.795
+    before = read_finalists(repeated.run).set_index(["backbone", "repeat"])["sha256"].to_dict()
+    repeated.retrained.clear()
+    repeated.go(repeats=3)
+    assert repeated.retrained == ["a", "b"]
+    assert repeated.run.best_model.read_text() == "model of b, b-3"
+    after = read_finalists(repeated.run).set_index(["backbone", "repeat"])["sha256"].to_dict()
+    assert {place: after[place] for place in before} == before
+    files(repeated)
+    repeated.retrained.clear()
+    whole = repeated.run.finalists.read_bytes()
+    repeated.go(repeats=3)
+    assert not repeated.retrained
+    assert repeated.run.finalists.read_bytes() == whole
+
+
+def test_a_crash_while_files_change_places_costs_no_training(repeated: Work) -> None:
+    repeated.go(repeats=3)
+    shutil.move(repeated.run.best_model, repeated.run.models / "b-3.h5")  # the table names the old places
+    shutil.move(repeated.run.models / "a.h5", repeated.run.models / "a-2.h5")
+    repeated.retrained.clear()
+    repeated.go(repeats=3)
+    assert not repeated.retrained
+    assert set(files(repeated)) == {"best_model.h5", "b-1.h5", "b-2.h5", "a.h5", "a-1.h5", "a-3.h5"}
+
+
+def test_a_file_that_is_gone_or_changed_is_trained_again(repeated: Work) -> None:
+    repeated.go(repeats=3)
+    (repeated.run.models / "a-1.h5").unlink()
+    (repeated.run.models / "b-2.h5").write_text("something else")
+    repeated.retrained.clear()
+    repeated.go(repeats=3)
+    assert repeated.retrained == ["a", "b"]
+    files(repeated)
+
+
+def test_another_configuration_replaces_all_repeats_and_leaves_no_stray_file(repeated: Work) -> None:
+    repeated.go(repeats=3)
+    repeated.add(dataclasses.replace(A, dropout=0.4), metrics(0.7))
+    repeated.retrained.clear()
+    repeated.validation["a"] = [metrics(0.99), metrics(0.98), metrics(0.97)]
+    repeated.go(repeats=2)
+    assert repeated.retrained == ["a", "a"]
+    assert set(files(repeated)) == {"best_model.h5", "a-2.h5", "b.h5", "b-1.h5", "b-2.h5"}
+    assert repeated.run.best_model.read_text() == "model of a, a-1"
+
+
+def test_the_curves_of_all_repeats_are_kept_and_those_of_earlier_finalists_are_not(repeated: Work) -> None:
+    def curves() -> list[list[Any]]:
+        epochs = pd.read_csv(repeated.run.epochs)
+        return epochs.loc[epochs["finalist"].notna(), ["finalist", "metric_auc"]].to_numpy().tolist()
+
+    repeated.go(repeats=2)
+    assert curves() == [["a", 0.7], ["a", 0.95], ["b", 0.8], ["b", 0.79]]
+    repeated.go(repeats=3)
+    assert sorted(curves()) == sorted([["a", 0.7], ["a", 0.95], ["b", 0.8], ["b", 0.79], ["a", 0.6], ["b", 0.82]])
+    repeated.log = TrialLog.load(repeated.run)  # as a resumed run does
+    repeated.add(dataclasses.replace(A, dropout=0.4), metrics(0.7))
+    assert len(curves()) == 6
+    repeated.validation["a"] = [metrics(0.5), metrics(0.51), metrics(0.52)]
+    repeated.go(repeats=3)
+    assert [curve for curve in curves() if curve[0] == "a"] == [["a", 0.5], ["a", 0.51], ["a", 0.52]]
+
+
+def test_folds_decide_between_repeated_finalists_and_are_trained_once(repeated: Work) -> None:
+    table = repeated.go({"a": [0.9, 0.9], "b": [0.6, 0.7]}, repeats=3)
+    assert repeated.trained == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+    assert repeated.run.best_model.read_text() == "model of a, a-2"
+    assert table.groupby("backbone")["fold_mean"].first().to_dict() == {"a": 0.9, "b": pytest.approx(0.65)}
+
+
+def test_a_table_from_before_there_were_repeats_is_read_and_goes_on(work: Work) -> None:
+    table = work.go()
+    old = table.drop(columns=["repeat", "representative"])
+    for row in table.to_dict("records"):
+        if not row["winner"]:
+            assert row["model"] == "models/b.h5"  # where it was then, too
+    write_table(work.run.finalists, old)
+    read = read_finalists(work.run)
+    assert read["repeat"].tolist() == [1, 1]
+    assert read["representative"].tolist() == [True, True]
+    work.retrained.clear()
+    work.go()
+    assert not work.retrained
+
+
 def test_the_task_of_a_fold_holds_train_and_val_and_never_test(make_task: Callable[..., Any]) -> None:
     from bench.data.splits import folds
 
@@ -262,6 +446,94 @@ def test_the_task_of_a_fold_holds_train_and_val_and_never_test(make_task: Callab
 
 
 @pytest.mark.end_to_end
+def test_the_stage_trains_finalists_and_controls_and_says_so(
+    tmp_path: Path,
+    toy_folder: Path,
+    toy_table: None,
+    toy_weights: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The stage of a run in this process, on two trials that are made up."""
+    from bench import pipeline, request, workers
+    from bench.controls import read_controls
+    from bench.models import small_cnn
+    from bench.screen import Screen
+    from bench.settings import make_settings
+
+    monkeypatch.setattr(workers, "run_alone", lambda found, function, *arguments: function(*arguments))
+    monkeypatch.setattr(small_cnn, "EPOCHS", 2)
+    (tmp_path / "toys.yaml").write_text(toys.SPACE)
+    settings = make_settings(
+        data=str(toy_folder),
+        name="toy",
+        space=str(tmp_path / "toys.yaml"),
+        backbones=("toy",),
+        weights="random",
+        epochs=2,
+        repeats=2,
+        precision="float32",
+        class_weights=False,
+        output=tmp_path / "reports",
+        cache=tmp_path / "cache",
+    )
+
+    def begin(**changes: Any) -> pipeline.Run:
+        made = request.resume(RunDir(tmp_path / "reports" / "toy"), changes) if changes else request.prepare(settings)
+        run = pipeline.Run(made, Screen(), "python run_bench.py")
+        run._workers, run._weights = workers.Workers(1, 1, 0.0, 1, 0), toy_weights
+        run._examine()
+        return run
+
+    run = begin()
+    run._create()
+    run._data()
+    assert not run._task().class_weights
+    log = TrialLog(run.run)
+    for number, config in enumerate((TrialConfig("toy", "light", 1, 2e-2, 0.1, batch_size=8), TrialConfig("toy"))):
+        scores = metrics(0.9 - 0.1 * number)
+        log.add(TrialRecord(number, "completed", "", "sampled", config, scores, 1, 1, 1.0, 1.0), [])
+    run._finalists()
+
+    table, winner = read_finalists(run.run), run.run.read_run()["winner"]
+    assert table["state"].tolist() == ["completed"] * 2
+    assert table["seed"].nunique() == 2
+    assert winner["score"] == pytest.approx(table["metric_auc"].mean())
+    assert winner["sd"] == pytest.approx(table["metric_auc"].std())
+    assert winner["repeats"] == 2
+    found = read_controls(run.run)
+    assert found[["control", "state"]].to_numpy().tolist() == [
+        *[["recipe", "completed"]] * 2,
+        *[["small_cnn", "completed"]] * 2,
+        ["majority", "completed"],
+        ["metadata", "completed"],
+    ]
+    models = sorted(path.name for path in run.run.models.iterdir())
+    other = f"toy-{table.loc[~table['winner'], 'repeat'].item()}.h5"
+    assert other in models
+    assert {"recipe.h5", "small_cnn.h5"} < set(models)
+    assert len(models) == 5
+    said = capsys.readouterr().out
+    mean, deviation = table["metric_auc"].mean(), table["metric_auc"].std()
+    assert "retrained with 2 seeds with fresh augmentation" in said
+    assert f"    Toy, seed 1 of 2: ROC AUC {table['metric_auc'].iloc[0]:.4f}, " in said
+    assert f"  Toy: validation ROC AUC {mean:.4f} ± {deviation:.4f} over 2 seeds, 0.9000 in the search, " in said
+    assert "  Default recipe: validation ROC AUC " in said
+    assert "  Majority class: validation ROC AUC 0.5000, " in said
+
+    run._finalists()
+    assert capsys.readouterr().out == "", "a finished stage is passed over"
+    more = begin(repeats=3)
+    more._finalists()
+    again = read_finalists(run.run)
+    assert len(again) == 3
+    assert set(table["sha256"]) < set(again["sha256"])
+    assert set(found["sha256"]) < set(read_controls(run.run)["sha256"])
+    assert run.run.read_run()["settings"]["repeats"] == 3
+    assert run.run.finished("finalists")
+
+
+@pytest.mark.end_to_end
 def test_a_run_with_folds(
     tmp_path: Path,
     toy_folder: Path,
@@ -273,7 +545,7 @@ def test_a_run_with_folds(
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
     flags = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "2", "--no-test"]
     flags += ["--backbones", "toy", "--budget", "2", "--jobs", "1", "--cache", str(tmp_path / "cache")]
-    flags += ["--name", "folds", "--folds", "2"]
+    flags += ["--name", "folds", "--folds", "2", "--repeats", "1"]
     assert main(["run", *flags]) == 0
     run = RunDir(tmp_path / "reports" / "folds")
     folds = pd.read_csv(run.folds)
@@ -285,7 +557,7 @@ def test_a_run_with_folds(
     assert (row["fold_mean"], row["fold_sd"]) == pytest.approx((mean, deviation))
     winner = run.read_run()["winner"]
     assert (winner["fold_mean"], winner["fold_sd"], winner["folds"]) == pytest.approx((mean, deviation, 2))
-    assert winner["score"] == row["metric_auc"]
+    assert (winner["score"], winner["sd"], winner["repeats"]) == (row["metric_auc"], None, 1)
     assert f"toy over 2 folds: ROC AUC {mean:.4f} ± {deviation:.4f}" in capfd.readouterr().out
 
     # interrupted after one fold: the other is trained, and gives what it gave

@@ -98,6 +98,8 @@ def test_defaults_are_those_of_the_help():
     assert (made.data, made.budget, made.epochs, made.seed, made.metric) == ("demo", 50, None, 0, "auc")
     assert (made.scheduler, made.patience, made.views, made.jobs) == ("asha", 3, 4, 0)
     assert (made.no_test, made.output, made.cache_size) == (False, Path("reports"), 20 * 10**9)
+    assert (made.repeats, made.bootstrap, made.target_sensitivity) == (3, 2000, None)
+    assert (made.class_weights, made.group_by) == (True, None)
     assert made.is_demo
     assert made.space_name == "demo"
 
@@ -127,6 +129,15 @@ def test_the_space_follows_the_data_unless_it_is_named():
         ("views", 0, "--views"),
         ("cache_size", -1, "--cache-size"),
         ("precision", "half", "--precision"),
+        ("repeats", 0, "--repeats"),
+        ("repeats", 101, "--repeats"),
+        ("bootstrap", 99, "--bootstrap"),
+        ("bootstrap", 100_001, "--bootstrap"),
+        ("target_sensitivity", 0.5, "--target-sensitivity"),
+        ("target_sensitivity", 1.0, "--target-sensitivity"),
+        ("target_sensitivity", float("nan"), "--target-sensitivity"),
+        ("group_by", (), "--group-by"),
+        ("group_by", ("sex", "Sex "), "--group-by"),
         ("name", "../up", "--name"),
         ("name", "", "--name"),
         ("name", "a b", "--name"),
@@ -174,4 +185,5 @@ def test_settings_are_frozen():
 
 def test_settings_survive_run_json():
     made = settings(backbones=("vgg16", "resnet50"), time_limit=90.5, image_size=96, data="/data/chest_xray")
+    made = made.model_copy(update={"group_by": ("sex", "scanner"), "target_sensitivity": 0.95, "class_weights": False})
     assert RunSettings(**json.loads(json.dumps(made.model_dump(mode="json")))) == made

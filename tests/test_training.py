@@ -45,6 +45,16 @@ def test_batches_show_every_image_once_an_epoch_and_turn_the_views() -> None:
     np.testing.assert_array_equal(np.concatenate(again), np.concatenate([p[0] for p in batches.epoch(2)]))
 
 
+def test_a_short_batch_is_filled_up_with_other_images() -> None:
+    """Batch normalisation in training mode sees them, so one image must not stand there many times."""
+    batches = Batches(
+        [StoredFeatures(np.arange(9.0)[:, None])], np.eye(9, dtype=np.float32), np.ones(9, np.float32), 8, 0
+    )
+    ((features, _, weights),) = batches.epoch(0)
+    assert (weights[1] > 0).sum() == 1
+    assert len(set(features[1].ravel())) == 8
+
+
 def test_fewer_images_than_a_batch() -> None:
     batches = Batches([StoredFeatures(np.zeros((3, 2)))], np.eye(3, dtype=np.float32), np.ones(3, np.float32), 32, 0)
     assert [part[0].shape for part in batches.epoch(0)] == [(1, 3, 2)]
@@ -274,6 +284,23 @@ def test_rare_classes_weigh_more(make_task: Callable[..., Any]) -> None:
     assert float(trainer._class_weights[labels["train"]].mean()) == pytest.approx(1.0)
 
 
+def test_class_weights_can_be_switched_off(make_task: Callable[..., Any]) -> None:
+    """In trials and finalists alike; a worker keeps no trainer of the other kind."""
+    from bench.workers import _same
+
+    task = make_task()
+    keep = np.concatenate([np.flatnonzero(task.labels["train"] == 0)[:4], np.flatnonzero(task.labels["train"] == 1)])
+    few = {name: {**getattr(task, name), "train": getattr(task, name)["train"][keep]} for name in ("rows", "labels")}
+    with_weights, without = make_task(**few), make_task(**few, class_weights=False)
+    assert not _same(with_weights, without)
+    assert _same(without, make_task(**few, class_weights=False))
+    trainer = Trainer(without)
+    np.testing.assert_array_equal(trainer._class_weights, [1, 1])
+    weighted = Trainer(with_weights)
+    for train in (lambda one: one.run(HEAD), lambda one: one.retrain(HEAD, 3), lambda one: one.retrain(DEEP, 3)):
+        assert scores(train(trainer)) != pytest.approx(scores(train(weighted)), abs=1e-4)
+
+
 def test_the_gallery_shows_the_original_and_every_policy(make_task: Callable[..., Any]) -> None:
     task = make_task()
     gallery = Trainer(task).augmentation_gallery("toy", ["none", "light"], columns=4)
@@ -318,7 +345,7 @@ def test_a_fold_takes_a_finalists_path_and_saves_nothing(
 def test_a_fold_computes_the_views_of_its_warm_up_and_nothing_more(make_task: Callable[..., Any]) -> None:
     import json
 
-    from bench.finalists import fold_task
+    from bench.folds import fold_task
 
     task = make_task(views=4, epochs=2, patience=2)
     assigned = np.resize([1, 1, 2, 2, 3, 3], 96)
