@@ -19,7 +19,7 @@ from bench.models.backbones import BACKBONES
 from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration
 
 CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
-RESUMABLE = ("budget", "time_limit", "jobs", "no_test", "verify")
+RESUMABLE = ("budget", "repeats", "time_limit", "jobs", "no_test", "verify")
 DATA_HELP = (
     "folder with train/, val/, test/ of class folders, or class folders alone; a .csv with path,label[,patient][,split]"
     "; an .npz in the MedMNIST layout; medmnist:NAME[@SIZE]; or demo"
@@ -83,16 +83,18 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         commands,
         "report",
         _report,
-        "render the report of a run again, from its files alone",
-        "python -m bench report xray",
+        "render the report of a run again, from its files alone; of several runs, a page that sets them side by side",
+        "python -m bench report xray; python -m bench report xray xray-wide thesis",
+        several=True,
     )
-    _add_named(
+    evaluate = _add_named(
         commands,
         "evaluate",
         _evaluate,
         "open the test split of a run that left it sealed (--no-test)",
         "python -m bench evaluate xray",
     )
+    _evaluation_flags(_adder(evaluate), "what the run was begun with")
     predict = _add_named(
         commands,
         "predict",
@@ -113,7 +115,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100)
 
 
-def _add_named(commands: Any, name: str, action: Any, description: str, example: str) -> Any:
+def _add_named(commands: Any, name: str, action: Any, description: str, example: str, several: bool = False) -> Any:
     parser = commands.add_parser(
         name,
         help=description,
@@ -123,7 +125,12 @@ def _add_named(commands: Any, name: str, action: Any, description: str, example:
         allow_abbrev=False,
     )
     parser.set_defaults(action=action)
-    parser.add_argument("name", metavar="NAME", help="name of the run, or path of its folder; example: xray")
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="+" if several else None,
+        help="name of the run, or path of its folder; example: xray",
+    )
     _output_flag(parser)
     return parser
 
@@ -209,6 +216,33 @@ def _cache_flag(flag: Any) -> None:
     )
 
 
+def _evaluation_flags(flag: Any, default: str | None = None) -> None:
+    """Flags of how the test split is looked at; ``default`` is named where it is not that of the settings."""
+    flag(
+        "--bootstrap",
+        "draws of patients that intervals and comparisons rest on, 100 to 100000",
+        "--bootstrap 10000",
+        default,
+        type=int,
+        metavar="N",
+    )
+    flag(
+        "--target-sensitivity",
+        "freeze the operating point that reaches this sensitivity on validation, above 0.5 and below 1",
+        "--target-sensitivity 0.95",
+        default or "Youden's index decides",
+        type=float,
+        metavar="SHARE",
+    )
+    flag(
+        "--group-by",
+        "score the test images by these columns of a .csv too, separated by commas",
+        "--group-by sex,scanner",
+        default or "image size, aspect ratio, and what file names tell",
+        metavar="COLUMNS",
+    )
+
+
 def _add_run(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
@@ -235,6 +269,13 @@ def _add_run(commands: Any) -> None:
         "off",
         type=int,
         metavar="K",
+    )
+    flag(
+        "--repeats",
+        "train each finalist, the default recipe and the small CNN with so many seeds; the best mean wins",
+        "--repeats 5",
+        type=int,
+        metavar="R",
     )
     flag(
         "--resize",
@@ -295,6 +336,14 @@ def _add_run(commands: Any) -> None:
     )
     flag("--patience", "a phase ends after so many epochs without gain", "--patience 5", type=int, metavar="N")
     flag(
+        "--no-class-weights",
+        "train without class weights from the training labels",
+        "--no-class-weights",
+        "weights that balance the classes",
+        action="store_false",
+        dest="class_weights",
+    )
+    flag(
         "--scheduler",
         "asha stops weak trials early (never before 2 epochs), none trains all to the end",
         "--scheduler none",
@@ -352,6 +401,8 @@ def _add_run(commands: Any) -> None:
         metavar="auto|float32|bfloat16",
     )
 
+    _evaluation_flags(_adder(parser.add_argument_group("evaluation")))
+
     group = parser.add_argument_group("output")
     flag = _adder(group)
     flag("--name", "name of the run and of its folder", "--name xray", "the data's name and the time", metavar="NAME")
@@ -384,7 +435,15 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         values["backbones"] = tuple(name.strip() for name in values["backbones"].split(",") if name.strip())
         if not values["backbones"]:
             raise ConfigError(f"--backbones takes names separated by commas, such as {','.join(BACKBONES)}.")
+    if "group_by" in values:
+        values["group_by"] = tuple(name.strip() for name in values["group_by"].split(",") if name.strip())
+        if not values["group_by"]:
+            raise ConfigError("--group-by takes names of columns separated by commas, such as sex,scanner.")
     return values
+
+
+def _flag_of(setting: str) -> str:
+    return "--no-class-weights" if setting == "class_weights" else "--" + setting.replace("_", "-")
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -396,10 +455,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         output = values.pop("output")
         fixed = sorted(set(values) - set(RESUMABLE))
         if fixed:
-            flags = ", ".join("--" + name.replace("_", "-") for name in RESUMABLE)
-            raise ConfigError(
-                f"--{fixed[0].replace('_', '-')} cannot be changed when a run is resumed; only {flags} can."
-            )
+            flags = ", ".join(map(_flag_of, RESUMABLE))
+            raise ConfigError(f"{_flag_of(fixed[0])} cannot be changed when a run is resumed; only {flags} can.")
         run = find_run(options.resume, output)
         make_settings(**{"name": run.name, "cache": CACHE, **values})
         return _execute(request.resume(run, values), arguments[1:])
@@ -482,10 +539,17 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
 
 
 def _report(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench.report.html import render
     from bench.rundir import find_run
 
-    print(f"Report: {render(find_run(options.name, options.output))}")
+    runs = [find_run(name, options.output) for name in options.name]
+    if len(runs) > 1:
+        from bench.report.side_by_side import render_side_by_side
+
+        print(f"Side by side: {render_side_by_side(runs, options.output)}")
+    else:
+        from bench.report.html import render
+
+        print(f"Report: {render(runs[0])}")
     return 0
 
 
@@ -493,7 +557,10 @@ def _evaluate(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from bench import request
     from bench.rundir import find_run
 
-    return _execute(request.resume(find_run(options.name, options.output), {}), arguments[1:], evaluate=True)
+    values = {key: value for key, value in _given(options).items() if key not in ("name", "output")}
+    run = find_run(options.name, options.output)
+    make_settings(**{"name": run.name, "cache": CACHE, **values})
+    return _execute(request.resume(run, values), arguments[1:], evaluate=True)
 
 
 def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:

@@ -10,9 +10,10 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,25 @@ import psutil
 from filelock import FileLock, Timeout
 
 from bench import RULES, __version__, finalists, workers
+from bench.controls import TITLES, Material, Training, read_controls, train_controls
 from bench.data.audit import Audited, audit, require_enough
 from bench.data.imageset import ImageSet
 from bench.data.splits import folds, labels_of, rows_of
 from bench.data.splits_file import write_splits
 from bench.data.store import Stored, StoredImages, is_stored, store_images
 from bench.errors import ConfigError
-from bench.evaluation.final import Scene, decide, open_test
+from bench.evaluation import in_worker
+from bench.evaluation.decide import Scene, decide
+from bench.evaluation.final import model_files, open_test
+from bench.evaluation.firewall import SealedTest
+from bench.folds import Folds, fold_summary, fold_task
 from bench.metrics import get_metric
 from bench.models.backbones import get_backbone
-from bench.models.export import predict_file
 from bench.models.weights import Weights, resolve_weights
+from bench.repeats import repeat_summary
+from bench.report import live
 from bench.request import Request, check_disk, check_output, expected_seconds
-from bench.results import TrialLog, activities
+from bench.results import TrialLog, activities, config_from_row
 from bench.rundir import RunDir, atomic_path, write_json, write_text
 from bench.screen import Screen, describe_config, duration
 from bench.settings import RunSettings
@@ -63,8 +70,11 @@ class Run:
         self._workers: workers.Workers | None = None
         self._stored: dict[str, StoredImages] = {}
         self._table = request.table
+        self._facts = pd.DataFrame()
+        self._test: SealedTest | None = None
         self._audited: Audited | None = None
         self._seconds_auditing = 0.0
+        self._live = live.LiveReport(self.run)
         self._weights: Weights | None = None
 
     def execute(self) -> RunDir:
@@ -89,6 +99,7 @@ class Run:
                 stack.enter_context(self._alone())
             self._add_seconds("start", starting)
             self._announce(disk)
+            stack.enter_context(self._live)
             self._data()
             self._search()
             self._finalists()
@@ -102,10 +113,17 @@ class Run:
             raise ConfigError(f"Run {self.run.name!r} has no finalists yet; finish it by --resume {self.run.name}.")
         if self._evaluated(finalists.read_finalists(self.run), sealed=False):
             raise ConfigError(f"The test split of run {self.run.name!r} is open already: see {self.run.evaluation}.")
-        with self._alone():
+        with self._alone(), self._live:
             self._workers = workers.start(settings.jobs, settings.address)
             self._weights = self._resolve_weights()
             self._examine()
+
+            def asked(content: dict[str, Any]) -> None:
+                names = ("bootstrap", "target_sensitivity", "group_by")
+                given = settings.model_dump(mode="json")
+                content["settings"].update({name: given[name] for name in names})
+
+            self.run.update_run(asked)
             self._evaluation(sealed=False)
             return self._report()
 
@@ -257,8 +275,11 @@ class Run:
             )
         require_enough(request.source, stored, settings.keep_going)
         self._audited = audit(request.source, stored, settings, request.taken)
-        self._table = self._audited.table
-        self._stored = {name: stored.sizes[size] for name, size in request.sizes.items()}
+        self._facts = stored.facts
+        # from here on the test split is out of reach for all but the evaluation, once everything is decided
+        images = {name: stored.sizes[size] for name, size in request.sizes.items()}
+        self._test = SealedTest(self._audited.table, stored.facts, images, self.run, settings.cache.absolute())
+        self._table, self._stored = self._test.sealed_table(), self._test.sealed_images()
         if settings.folds:
             folds(self._table, settings.folds, settings.seed)
         self._seconds_auditing = time.perf_counter() - started
@@ -311,6 +332,7 @@ class Run:
             cache_bytes=settings.cache_size,
             depths=request.space.depths,
             precision=self._precision(),
+            class_weights=settings.class_weights,
         )
 
     def _precision(self) -> str:
@@ -352,7 +374,8 @@ class Run:
         task = self._task()
         workers.release_alone()
         with self._stage("search"):
-            with self.screen.search(self.metric, settings.budget, log.records) as watcher:
+            self._live.stage(live.SEARCHING)
+            with self.screen.search(self.metric, settings.budget, log.records, self._live.renew) as watcher:
                 stopped_by = run_search(
                     space=self.request.space,
                     task=task,
@@ -383,74 +406,141 @@ class Run:
                 self.run.unfinish("finalists")
 
     def _finalists(self) -> None:
-        if self.run.finished("finalists"):
+        settings = self.request.settings
+        if self.run.finished("finalists") and settings.repeats <= self.run.read_run()["settings"].get("repeats", 1):
             return
         assert self._workers is not None
+        self.run.unfinish("finalists")
+
+        def begin(content: dict[str, Any]) -> None:
+            content["settings"]["repeats"] = settings.repeats
+
+        self.run.update_run(begin)  # first, so that an interrupted extension goes on to its own number of seeds
         log, task = TrialLog.load(self.run), self._task()
         chosen = finalists.choose(log, self.metric, [backbone.name for backbone in self.request.backbones])
-        found = self._workers
-
-        def retrain(config: TrialConfig, seed: int, checkpoint: Path, model: Path) -> Any:
-            result = workers.run_alone(
-                found, workers.retrain, task, config, seed, checkpoint.absolute(), model.absolute()
-            )
-            spent = result.spent.get("checkpoints", 0.0)
-
-            def note(content: dict[str, Any]) -> None:
-                content["checkpoints"] = round(content.get("checkpoints", 0.0) + spent, 3)
-
-            self.run.update_run(note)
-            return result
-
-        def ended(row: Mapping[str, Any]) -> None:
-            if row["state"] == "failed":
-                self.screen.line(f"  {row['backbone']} failed: {row['reason']}")
-                return
-            score = row[f"metric_{self.metric.name}"]
-            self.screen.line(
-                f"  {row['backbone']}: validation {self.metric.title} {score:.4f} retrained, "
-                f"{row['trial_score']:.4f} in the search, {duration(row['seconds'])}"
-            )
-
         with self._stage("finalists"):
+            self._live.stage(live.RETRAINING)
             over_folds = self._folds(task)
+            seeds = f" with {settings.repeats} seeds" if settings.repeats > 1 else ""
             then = f", then over {len(over_folds.sizes)} folds of train and validation" if over_folds else ""
             names = ", ".join(get_backbone(record.config.backbone).title for record in chosen)
-            self.screen.line(f"Finalists: the best configuration of {names}, retrained with fresh augmentation{then}")
+            self.screen.line(
+                f"Finalists: the best configuration of {names}, retrained{seeds} with fresh augmentation{then}"
+            )
             if not self.run.augmentation.exists():
                 self._gallery(task)
             table = finalists.retrain_finalists(
                 chosen,
                 run=self.run,
                 metric=self.metric,
-                seed=self.request.settings.seed,
-                retrain=retrain,
+                seed=settings.seed,
+                retrain=self._training(task).retrain,
                 started=lambda record: self.screen.line(f"  retraining {describe_config(record.config)}"),
-                ended=ended,
+                ended=lambda row: self._trained(row, get_backbone(row["backbone"]).title),
+                through=lambda rows: self._through(rows, get_backbone(rows[0]["backbone"]).title),
+                repeats=settings.repeats,
                 folds=over_folds,
             )
-            winner = table[table["winner"]].iloc[0]
-            recipe = log.best(self.metric, backbone=winner["backbone"], origin="recipe")
+            self._note_winner(table, log, over_folds is not None)
+            won = {str(key): value for key, value in table[table["winner"]].iloc[0].items()}
+            self._controls(task, config_from_row(won))
 
-            def add(content: dict[str, Any]) -> None:
-                content["winner"] = {
-                    "backbone": winner["backbone"],
-                    "score": float(winner[f"metric_{self.metric.name}"]),
-                    "metric": self.metric.name,
-                    "trial": int(winner["trial"]),
-                    "default_score": recipe.metrics[self.metric.name] if recipe and recipe.metrics else None,
+    def _note_winner(self, table: pd.DataFrame, log: TrialLog, over_folds: bool) -> None:
+        """Write into run.json which finalist won, and by what."""
+        winner = table[table["winner"]].iloc[0]
+        recipe = log.best(self.metric, backbone=winner["backbone"], origin="recipe")
+        own = table[table["backbone"] == winner["backbone"]]
+        spread = repeat_summary([dict(row) for _, row in own.iterrows()], self.metric)
+
+        def add(content: dict[str, Any]) -> None:
+            content["winner"] = {
+                "backbone": winner["backbone"],
+                "score": spread["mean"],
+                "sd": spread["sd"],
+                "repeats": spread["repeats"],
+                "metric": self.metric.name,
+                "trial": int(winner["trial"]),
+                "default_score": recipe.metrics[self.metric.name] if recipe and recipe.metrics else None,
+            }
+            if over_folds:
+                mean, deviation = winner["fold_mean"], winner["fold_sd"]
+                content["winner"] |= {
+                    "folds": int(winner["folds"]),
+                    "fold_mean": None if pd.isna(mean) else float(mean),
+                    "fold_sd": None if pd.isna(deviation) else float(deviation),
                 }
-                if over_folds:
-                    mean, deviation = winner["fold_mean"], winner["fold_sd"]
-                    content["winner"] |= {
-                        "folds": int(winner["folds"]),
-                        "fold_mean": None if pd.isna(mean) else float(mean),
-                        "fold_sd": None if pd.isna(deviation) else float(deviation),
-                    }
 
-            self.run.update_run(add)
+        self.run.update_run(add)
 
-    def _folds(self, task: Task) -> finalists.Folds | None:
+    def _controls(self, task: Task, winner: TrialConfig) -> None:
+        """Train what the winner is to be held against, as the finalists were."""
+        settings, backbone = self.request.settings, get_backbone(winner.backbone)
+        self._live.stage(live.CONTROLLING)
+        self.screen.line(f"Controls: {', '.join(title[0].lower() + title[1:] for title in TITLES.values())}")
+        train_controls(
+            winner,
+            TrialConfig.from_mapping(self.request.space.recipe(backbone)),
+            run=self.run,
+            metric=self.metric,
+            seed=settings.seed,
+            repeats=settings.repeats,
+            material=Material(
+                labels=task.labels,
+                facts={split: self._facts.iloc[rows] for split, rows in task.rows.items()},
+                n_classes=task.n_classes,
+                channels=task.images[backbone.name].channels,
+            ),
+            training=self._training(task),
+            ended=lambda row: self._trained(row, TITLES[row["control"]]),
+            through=lambda rows: self._through(rows, TITLES[rows[0]["control"]]),
+        )
+
+    def _training(self, task: Task) -> Training:
+        """How finalists and controls are trained: in the worker that has the machine to itself."""
+        found = self._workers
+        assert found is not None
+
+        def call(function: Callable[..., Any], *arguments: Any) -> Any:
+            places = [one.absolute() if isinstance(one, Path) else one for one in arguments]
+            result = workers.run_alone(found, function, task, *places)
+
+            def note(content: dict[str, Any]) -> None:
+                spent = content.get("checkpoints", 0.0) + result.spent.get("checkpoints", 0.0)
+                content["checkpoints"] = round(spent, 3)
+
+            self.run.update_run(note)
+            return result
+
+        return Training(partial(call, workers.retrain), partial(call, workers.train_small_cnn))
+
+    def _trained(self, row: Mapping[str, Any], title: str) -> None:
+        """A line on one training of several, or on what was not trained."""
+        repeats = self.request.settings.repeats
+        several = repeats > 1 and row.get("control") not in ("majority", "metadata")
+        which = f"{title}, seed {row['repeat']} of {repeats}" if several else title
+        if row["state"] == "skipped":
+            self.screen.line(f"  {title}: not trained, {row['reason']}")
+        elif row["state"] == "failed":
+            self.screen.line(f"  {which} failed: {row['reason']}")
+        elif several:
+            score = row[f"metric_{self.metric.name}"]
+            self.screen.line(f"    {which}: {self.metric.title} {score:.4f}, {duration(row['seconds'])}")
+
+    def _through(self, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+        """A line on all trainings of one finalist or control."""
+        summary = repeat_summary(rows, self.metric)
+        if summary["mean"] is None:
+            return
+        spread = f" ± {summary['sd']:.4f}" if summary["sd"] is not None else ""
+        seeds = f" over {summary['repeats']} seeds" if summary["repeats"] > 1 else ""
+        before = next((row["trial_score"] for row in rows if row.get("trial_score") is not None), None)
+        search = f", {before:.4f} in the search" if before is not None else ""
+        self.screen.line(
+            f"  {title}: validation {self.metric.title} {summary['mean']:.4f}{spread}{seeds}{search}, "
+            f"{duration(sum(row['seconds'] for row in rows))}"
+        )
+
+    def _folds(self, task: Task) -> Folds | None:
         """How the finalists are validated over folds; None if they are not.
 
         Raises:
@@ -461,7 +551,7 @@ class Run:
         if not settings.folds:
             return None
         assigned = folds(self._table, settings.folds, settings.seed).to_numpy()
-        tasks = [finalists.fold_task(task, assigned, fold) for fold in range(1, settings.folds + 1)]
+        tasks = [fold_task(task, assigned, fold) for fold in range(1, settings.folds + 1)]
         sizes = [
             {
                 "images_train": len(one.rows["train"]),
@@ -478,7 +568,7 @@ class Run:
             for row in rows:
                 if row["state"] == "failed":
                     self.screen.line(f"  {row['backbone']}, fold {row['fold']} failed: {row['reason']}")
-            summary = finalists.fold_summary(rows, self.metric)
+            summary = fold_summary(rows, self.metric)
             if not summary["folds"]:
                 return
             spread = f" ± {summary['fold_sd']:.4f}" if summary["fold_sd"] is not None else ""
@@ -487,7 +577,7 @@ class Run:
                 f"{summary['fold_mean']:.4f}{spread}, {duration(sum(row['seconds'] for row in rows))}"
             )
 
-        return finalists.Folds(sizes, train, ended)
+        return Folds(sizes, train, ended)
 
     def _gallery(self, task: Any) -> None:
         assert self._workers is not None
@@ -507,7 +597,7 @@ class Run:
         if not self.run.evaluation.exists():
             return sealed
         evaluation = json.loads(self.run.evaluation.read_text(encoding="utf-8"))
-        return bool(evaluation["files"] == _files(table))
+        return bool(evaluation["files"] == model_files(table))
 
     def _evaluation(self, sealed: bool) -> None:
         settings, table = self.request.settings, finalists.read_finalists(self.run)
@@ -515,31 +605,45 @@ class Run:
             return
         for outdated in (self.run.evaluation, self.run.predictions_test):
             outdated.unlink(missing_ok=True)
-        found = self._workers
-        assert found is not None
-        request = self.request
-        scene = Scene(self._table, request.source.classes, self._stored, self.metric, settings.seed, settings.resize)
+        found, test = self._workers, self._test
+        assert found is not None and test is not None
+        scene = Scene(
+            table=self._table,
+            facts=self._facts,
+            classes=self.request.source.classes,
+            images=self._stored,
+            metric=self.metric,
+            seed=settings.seed,
+            draws=settings.bootstrap,
+            resize=settings.resize,
+            target_sensitivity=settings.target_sensitivity,
+        )
+
+        def call(function: Callable[..., Any], *arguments: Any) -> Any:
+            return workers.run_alone(found, function, *arguments)
 
         def predict(model: Path, stored: StoredImages, rows: Any) -> Any:
-            return workers.run_alone(found, _predict, model.absolute(), stored, rows)
+            return call(in_worker.predict, model.absolute(), stored, rows)
 
         with self._stage("evaluation"):
-            content = self.run.read_run()
-            decisions = decide(scene, table, self.run, predict, _provenance(content))
+            self._live.stage(live.EVALUATING)
+            decisions = decide(scene, table, self.run, predict, _provenance(self.run.read_run()))
             if sealed:
                 self.screen.line(f"The test split stays sealed; open it by: python -m bench evaluate {self.run.name}")
                 return
-            opened = [*content.get("test", {}).get("opened", []), datetime.now(UTC).isoformat(timespec="seconds")]
-
-            def note(content: dict[str, Any]) -> None:
-                content["test"] = {"opened": opened}
-
-            self.run.update_run(note)  # before the first prediction: an opening that is interrupted is one too
-            open_test(scene, table, self.run, predict, decisions, opened)
+            self.screen.line("Evaluation: every choice is written down; the test split is opened")
+            content = open_test(scene, test, table, read_controls(self.run), self.run, decisions, call)
+            if content["ledger"]["this_split"] > 1 or content["ledger"]["overlapping"]:
+                self.screen.line(f"  note: {content['ledger']['sentence']}")
+            for refusal in content["refusals"]:
+                self.screen.line(f"  note: not computed: {refusal['what']}: {refusal['reason']}.")
+            for sentence in content["sentences"]:
+                self.screen.line(f"  {sentence}")
 
     def _report(self) -> RunDir:
         from bench.report.html import render
 
+        self._live.close()
         started = time.perf_counter()
         records = TrialLog.load(self.run).records
 
@@ -579,21 +683,11 @@ class Run:
         self.screen.line(f"Model:  {self.run.best_model}")
 
 
-def _files(table: pd.DataFrame) -> dict[str, str]:
-    """Backbone -> hash of its model, of the finalists that were retrained."""
-    done = table[table["state"] == "completed"]
-    return dict(zip(done["backbone"], done["sha256"], strict=True))
-
-
 def _raised(settings: RunSettings, search: Mapping[str, Any]) -> bool:
     """Whether the settings allow more than the finished ``search`` had."""
     limit = search.get("time_limit")
     longer = search["stopped_by"] == "time limit" and (settings.time_limit or math.inf) > (limit or math.inf)
     return bool(settings.budget > search["planned"] or longer)
-
-
-def _predict(model: Path, stored: StoredImages, rows: Any) -> Any:
-    return predict_file(model, stored.open(), rows)
 
 
 def _provenance(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,9 +117,14 @@ class Screen:
             counting.close()
 
     @contextmanager
-    def search(self, metric: Metric, total: int, records: Sequence[TrialRecord]) -> Iterator["SearchDisplay"]:
-        """Progress of a search of ``total`` trials, of which ``records`` are done."""
-        display = SearchDisplay(self, metric, total, records)
+    def search(
+        self, metric: Metric, total: int, records: Sequence[TrialRecord], ended: Callable[[], None] | None = None
+    ) -> Iterator["SearchDisplay"]:
+        """Progress of a search of ``total`` trials, of which ``records`` are done.
+
+        ``ended`` is called whenever another trial is in trials.csv; it must return at once.
+        """
+        display = SearchDisplay(self, metric, total, records, ended)
         try:
             yield display
         finally:
@@ -161,8 +166,16 @@ class Counting:
 class SearchDisplay:
     """Done, running, stopped early, failed, best so far and time left."""
 
-    def __init__(self, screen: Screen, metric: Metric, total: int, records: Sequence[TrialRecord]) -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        metric: Metric,
+        total: int,
+        records: Sequence[TrialRecord],
+        ended: Callable[[], None] | None = None,
+    ) -> None:
         self._screen = screen
+        self._ended = ended
         self._metric = metric
         self._total = total
         self._records = list(records)
@@ -188,6 +201,8 @@ class SearchDisplay:
         self._records.append(record)
         if not self._screen.console.is_terminal:
             self._screen.line(self._one_line(record))
+        if self._ended is not None:
+            self._ended()
 
     def note(self, text: str) -> None:
         """Something that the user should know."""

@@ -144,6 +144,14 @@ def test_commands(refusal):
         (["--cache-size", "much"], ["--cache-size", "'much'", "20G"]),
         (["--name", "../up"], ["--name", "'../up'", "letters"]),
         (["--max-images", "2"], ["--max-images 2"]),
+        (["--repeats", "0"], ["--repeats", "0", "greater than or equal to 1"]),
+        (["--bootstrap", "99"], ["--bootstrap", "99", "greater than or equal to 100"]),
+        (["--target-sensitivity", "95"], ["--target-sensitivity", "95", "less than 1"]),
+        (["--target-sensitivity", "0.5"], ["--target-sensitivity", "0.5", "greater than 0.5"]),
+        (["--target-sensitivity", "nan"], ["--target-sensitivity", "nan"]),
+        (["--group-by", ","], ["--group-by", "sex,scanner"]),
+        (["--group-by", "sex,Sex"], ["--group-by", "each once"]),
+        (["--group-by", "sex"], ["--group-by 'sex'", ".csv"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("--") else "",
 )
@@ -225,6 +233,7 @@ def test_flags_become_settings(place, images, monkeypatch):
         "--name xray --budget 12 --epochs 4 --seed 7 --metric log_loss --space wide --backbones vgg16,resnet50"
         " --image-size 96 --weights random --scheduler none --patience 5 --views 2 --max-images 60 --time-limit 1h30m"
         " --jobs 2 --no-test --output out --cache cache --cache-size 5G --address auto"
+        " --repeats 5 --bootstrap 500 --target-sensitivity 0.95 --no-class-weights"
     )
     assert cli.main(["run", "--data", str(images), *flags.split()]) == 0
     (request,) = seen
@@ -250,6 +259,10 @@ def test_flags_become_settings(place, images, monkeypatch):
         cache=Path("cache"),
         cache_size=5 * 10**9,
         address="auto",
+        repeats=5,
+        bootstrap=500,
+        target_sensitivity=0.95,
+        class_weights=False,
     )
     assert {backbone.name: request.sizes[backbone.name] for backbone in request.backbones} == {
         "vgg16": 96,
@@ -301,18 +314,19 @@ def test_resuming_an_unknown_run_lists_those_there_are(place, refusal):
     [
         *("--data x", "--name y", "--seed 3", "--metric f1", "--space wide", "--backbones vgg16", "--epochs 3"),
         *("--image-size 96", "--weights random", "--scheduler none", "--patience 2", "--max-images 9", "--views 2"),
-        *("--cache other", "--cache-size 1G", "--address auto"),
+        *("--cache other", "--cache-size 1G", "--address auto", "--no-class-weights", "--bootstrap 500"),
+        *("--target-sensitivity 0.9", "--group-by sex"),
     ],
 )
 def test_what_decides_a_run_cannot_be_changed_when_it_is_resumed(place, refusal, flag):
     make_run(place / "reports", "xray")
     message = refusal("run", "--resume", "xray", *flag.split())
     assert message.startswith(f"{flag.split()[0]} cannot be changed")
-    for name in ("--budget", "--time-limit", "--jobs", "--no-test"):
+    for name in ("--budget", "--repeats", "--time-limit", "--jobs", "--no-test"):
         assert name in message
 
 
-@pytest.mark.parametrize("flag", ["--budget 0", "--time-limit never", "--jobs -1"])
+@pytest.mark.parametrize("flag", ["--budget 0", "--repeats 0", "--time-limit never", "--jobs -1"])
 def test_what_may_change_is_checked_all_the_same(place, refusal, flag):
     make_run(place / "reports", "xray")
     assert flag.split()[0] in refusal("run", "--resume", "xray", *flag.split())
@@ -326,6 +340,9 @@ def test_a_resumed_run_can_only_grow(place, images, refusal, monkeypatch):
     (place / "reports" / "xray" / "space.yaml").write_text(text, encoding="utf-8")
     message = refusal("run", "--resume", "xray", "--budget", "10")
     for word in ("--budget 10", "20", "'xray'", "only grow"):
+        assert word in message
+    message = refusal("run", "--resume", "xray", "--repeats", "2")
+    for word in ("--repeats 2", "3", "'xray'", "only grow"):
         assert word in message
 
 
@@ -341,9 +358,39 @@ def test_a_resumed_run_takes_what_may_change_and_keeps_the_rest(place, images, m
     assert cli.main(["run", "--resume", "xray", "--budget", "30", "--jobs", "2", "--time-limit", "90"]) == 0
     resumed = seen[0].settings
     assert (resumed.budget, resumed.jobs, resumed.time_limit, resumed.seed) == (30, 2, 90.0, 5)
+    assert resumed.repeats == 3
+    assert cli.main(["run", "--resume", "xray", "--repeats", "4"]) == 0
+    assert (seen[1].settings.repeats, seen[1].settings.budget) == (4, 20)
     assert resumed.data == str(images)
     assert seen[0].space.depths == (0, 1, 2, 3, 4, 5), "the space is the run's own copy"
     assert seen[0].run.path == Path("reports/xray")
+
+
+def test_evaluating_takes_how_the_test_split_is_looked_at(place, images, monkeypatch, refusal):
+    settings = RunSettings(data=str(images), name="xray", output=place / "reports", cache=place / "cache")
+    about = {"settings": settings.model_dump(mode="json"), "space": {"name": "wide"}, "rules": RULES}
+    make_run(place / "reports", "xray", **about)
+    text = (ROOT / "search_spaces" / "wide.yaml").read_text(encoding="utf-8")
+    (place / "reports" / "xray" / "space.yaml").write_text(text, encoding="utf-8")
+    seen = []
+    monkeypatch.setattr(cli, "_execute", lambda request, arguments, evaluate: seen.append((request, evaluate)) or 0)
+    assert cli.main(["evaluate", "xray", "--bootstrap", "400", "--target-sensitivity", "0.9"]) == 0
+    ((request, evaluate),) = seen
+    assert evaluate
+    assert (request.settings.bootstrap, request.settings.target_sensitivity) == (400, 0.9)
+    assert request.settings.data == str(images)
+    assert "--bootstrap 5 " in refusal("evaluate", "xray", "--bootstrap", "5")
+    assert "'sex'" in refusal("evaluate", "xray", "--group-by", "sex")
+
+
+def test_columns_of_a_manifest_are_asked_for_by_name(place, images, monkeypatch):
+    seen = requests(monkeypatch)
+    table = place / "scans.csv"
+    lines = [f"{path},{path.parent.name},{'FM'[place % 2]}" for place, path in enumerate(sorted(images.glob("*/*")))]
+    table.write_text("path,label,sex\n" + "\n".join(lines))
+    assert cli.main(["run", "--data", str(table), "--group-by", " sex,", "--output", "out"]) == 0
+    assert seen[0].settings.group_by == ("sex",)
+    assert set(seen[0].source.table["group:sex"]) == {"F", "M"}
 
 
 def test_a_run_under_other_rules_cannot_go_on(place, images, refusal):
@@ -450,13 +497,14 @@ def test_every_setting_has_a_flag(capsys):
     assert set(found) == {
         "--help",
         "--resume",
-        *("--" + name.replace("_", "-") for name in RunSettings.model_fields),
+        "--no-class-weights",
+        *("--" + name.replace("_", "-") for name in RunSettings.model_fields if name != "class_weights"),
     }
 
 
 def test_the_defaults_in_the_help_are_those_of_the_settings(capsys):
     found = entries(help_of(capsys, "run"))
-    for name in ("budget", "seed", "metric", "scheduler", "patience", "views"):
+    for name in ("budget", "seed", "metric", "scheduler", "patience", "views", "repeats", "bootstrap"):
         default = RunSettings.model_fields[name].default
         assert f"(default: {default};" in found["--" + name]
 
@@ -466,7 +514,7 @@ def test_the_examples_in_the_help_can_be_given(place, images, capsys, monkeypatc
     seen = requests(monkeypatch)
     found = entries(help_of(capsys, "run"))
     examples = [re.search(r"example: (.*)\)$", text)[1] for flag, text in found.items() if flag != "--help"]
-    elsewhere = ("--data", "--resume", "--cache", "--output", "--patient-pattern", "--splits")
+    elsewhere = ("--data", "--resume", "--cache", "--output", "--patient-pattern", "--splits", "--group-by")
     flags = [example for example in examples if example.split()[0] not in elsewhere]
     for number, example in enumerate(flags):
         name = [] if example.startswith("--name") else ["--name", f"run{number}"]

@@ -35,7 +35,7 @@ def command(tmp_path: Path, toy_folder: Path, toy_table: None, monkeypatch: pyte
 
     def call(name: str, *flags: str) -> int:
         fixed = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "3"]
-        fixed += ["--cache", str(tmp_path / "cache")]
+        fixed += ["--repeats", "1", "--cache", str(tmp_path / "cache")]
         return main([name, *(fixed if name == "run" and "--resume" not in flags else []), *flags])
 
     return call
@@ -48,7 +48,7 @@ def trials(folder: Path) -> pd.DataFrame:
 def test_a_run_from_end_to_end(command: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     import keras
 
-    assert command("run", "--budget", "6", "--name", "toy", "--no-test") == 0
+    assert command("run", "--budget", "6", "--repeats", "3", "--name", "toy", "--no-test") == 0
     folder = tmp_path / "reports" / "toy"
     screen = capfd.readouterr().out
     assert "not transfer learning" in screen
@@ -99,7 +99,35 @@ def test_a_run_from_end_to_end(command: Any, tmp_path: Path, capfd: pytest.Captu
     winner = evaluation["models"][evaluation["winner"]]
     assert np.sum(winner["confusion"]) == 16
     for score in winner["metrics"].values():
-        assert score["low"] <= score["value"] <= score["high"]
+        assert score["value"] is not None
+        assert score["low"] is score["high"] is None, "there are 8 patients"
+    assert any("8 patients" in refusal["reason"] for refusal in evaluation["refusals"])
+    assert evaluation["ledger"]["this_split"] == 1
+
+    # finalists over seeds, controls beside them, and all that is said of the winner, in files
+    finalists = pd.read_csv(folder / "finalists.csv")
+    assert all(sorted(rows["repeat"]) == [1, 2, 3] for _, rows in finalists.groupby("backbone"))
+    means = finalists.groupby("backbone")["metric_auc"].mean()
+    assert means[evaluation["winner"]] == means.max()
+    own = finalists[finalists["backbone"] == evaluation["winner"]]
+    assert own.loc[own["winner"], "metric_auc"].item() == own["metric_auc"].max()
+    controls = pd.read_csv(folder / "controls.csv")
+    assert set(controls["control"]) == {"recipe", "small_cnn", "majority", "metadata"}
+    assert set(evaluation["models"]) == set(finalists["backbone"]) | set(
+        controls.query("state == 'completed'")["control"]
+    )
+    assert evaluation["models"]["majority"]["metrics"]["auc"]["value"] == 0.5
+    every = pd.read_csv(folder / "predictions_models.csv")
+    mine = every.query("model == @evaluation['winner'] and split == 'test' and repeat == @before['repeat']")
+    np.testing.assert_allclose(mine["prob_NORMAL"], predictions["prob_NORMAL"])
+    for name in (
+        *("comparisons.csv", "calibration.json", "operating_points.csv", "prevalences.csv", "decision_curve.csv"),
+        *("curves.csv", "subgroups.csv", "failures.csv", "failures.npz", "robustness.csv", "saliency.json"),
+        *("saliency.npz", "predictions_val.csv"),
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    for file in folder.glob("*.csv"):
+        assert "nan" not in file.read_text().lower().replace("finance", ""), file
 
     # it can be used, and reported again
     assert command("predict", "toy", str(source / predictions["image"].iloc[0])) == 0
@@ -116,7 +144,7 @@ def test_a_run_from_end_to_end(command: Any, tmp_path: Path, capfd: pytest.Captu
     pd.testing.assert_frame_equal(longer.iloc[:6], table, check_dtype=False)
     assert not longer[[column for column in longer if column.startswith("config_")]].duplicated().any()
     assert len(json.loads((folder / "run.json").read_text())["test"]["opened"]) == 1  # it was sealed again
-    hashes = pd.read_csv(folder / "finalists.csv").set_index("backbone")["sha256"].to_dict()
+    hashes = {f"{row.backbone}-{row.repeat}": row.sha256 for row in pd.read_csv(folder / "finalists.csv").itertuples()}
     if (folder / "evaluation.json").exists():  # only if the finalists are the very ones that were scored
         assert json.loads((folder / "evaluation.json").read_text())["files"] == hashes
     winner = pd.read_csv(folder / "finalists.csv").query("winner")
@@ -189,7 +217,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path, toy_folder: Path) -> N
     folder = tmp_path / "reports" / "killed"
     start = [sys.executable, str(script), "run"]
     flags = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "3", "--jobs", "1"]
-    flags += ["--budget", "7", "--name", "killed", "--cache", str(tmp_path / "cache")]
+    flags += ["--budget", "7", "--name", "killed", "--repeats", "2", "--cache", str(tmp_path / "cache")]
     with (tmp_path / "log").open("w") as log:
         first = subprocess.Popen([*start, *flags], cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 180

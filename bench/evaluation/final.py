@@ -1,180 +1,350 @@
-"""The last stage: decisions are fitted on validation and written down, then the test split is opened, once.
+"""The last stage: the test split is opened, once, and everything that is to be said of it is computed and written down.
 
-Only here are test images predicted; training never receives their row numbers.
+Training never receives its row numbers; what was decided before lies in best_model.json and is not changed here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.data.decode import Pixels
-from bench.data.splits import labels_of, rows_of
-from bench.data.store import StoredImages
-from bench.evaluation.calibration import apply_temperature, fit_temperature, youden_threshold
-from bench.evaluation.scoring import DRAWS, LEVEL, score_model
-from bench.metrics import Metric
-from bench.models.export import TOLERANCE, ExportMismatch, as_json, check_in_fresh_process
-from bench.rundir import RunDir, file_sha256, write_json, write_table
+from bench import controls as control_models
+from bench.data.groups import PREFIX
+from bench.data.splits import labels_of
+from bench.evaluation import in_worker, ledger
+from bench.evaluation.calibration import calibration
+from bench.evaluation.comparisons import comparisons, sentences
+from bench.evaluation.curves import curves
+from bench.evaluation.decide import Decisions, Scene, predictions
+from bench.evaluation.decision import decision_curve
+from bench.evaluation.failures import failures
+from bench.evaluation.firewall import OpenTest, SealedTest
+from bench.evaluation.operating_points import operating_points
+from bench.evaluation.retrained import gap, retrained
+from bench.evaluation.saliency import choose_cases
+from bench.evaluation.scoring import FEWEST_PATIENTS, LEVEL, missing_classes, score_model, spread
+from bench.evaluation.subgroups import image_groups, subgroups
+from bench.models.backbones import get_backbone
+from bench.models.export import as_json
+from bench.rundir import RunDir, atomic_path, write_json, write_table
 
-CHECKED_IMAGES = 32
-
-Predict = Callable[[Path, StoredImages, npt.NDArray[np.int64]], npt.NDArray[np.float32]]
+Call = Callable[..., Any]
+"""``call(function, *arguments)`` calls a function in a worker."""
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What the evaluation needs to know of the data.
+class Scored:
+    """What one model, finalist or control, says of the test images.
 
     Attributes:
-        table: a row an image: ``image``, ``label``, ``patient_narrow``, ``split``.
-        classes: class names by index.
-        images: backbone name -> the stored set at that backbone's size, rows as in ``table``.
-        metric: the run's metric.
-        seed: of the run.
-        resize: how images become square.
+        title: for people.
+        kind: ``finalist`` or ``control``.
+        repeats: repeat -> probabilities, shape (n_images, n_classes).
+        representative: the repeat that is compared.
     """
 
-    table: pd.DataFrame
-    classes: Sequence[str]
-    images: Mapping[str, StoredImages]
-    metric: Metric
-    seed: int
-    resize: str = "squash"
+    title: str
+    kind: str
+    repeats: Mapping[int, npt.NDArray[np.float32]]
+    representative: int
 
-    def rows(self, split: str) -> npt.NDArray[np.int64]:
-        """Row numbers of a split."""
-        return rows_of(self.table, split)
-
-    def labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Class indices of some rows."""
-        return labels_of(self.table, rows, self.classes)
-
-
-def decide(
-    scene: Scene, finalists: pd.DataFrame, run: RunDir, predict: Predict, provenance: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Fix all that is fitted on validation predictions of the winner's reloaded file, and write best_model.json.
-
-    Args:
-        scene: the data.
-        finalists: finalists.csv with the winner marked.
-        run: the run folder.
-        predict: predicts with an exported file, usually in a worker.
-        provenance: what best_model.json says of the run.
-
-    Returns:
-        the content of best_model.json.
-
-    Raises:
-        ExportMismatch: if the reloaded file does not predict what the trained model did, or a fresh process disagrees.
-    """
-    winner = finalists[finalists["winner"]].iloc[0]
-    name = str(winner["backbone"])
-    stored, rows = scene.images[name], scene.rows("val")
-    scores = predict(run.best_model, stored, rows)
-    labels = scene.labels(rows)
-    trained, reloaded = float(winner[f"metric_{scene.metric.name}"]), scene.metric.compute(labels, scores)
-    if not abs(trained - reloaded) <= 10 * TOLERANCE:
-        raise ExportMismatch(
-            f"{run.best_model} scores {scene.metric.title} {reloaded:.4f} on validation, "
-            f"but the model that was trained scored {trained:.4f}."
-        )
-    images: Pixels = stored.open()
-    difference = check_in_fresh_process(run.best_model, images[rows[:CHECKED_IMAGES]], scores[:CHECKED_IMAGES])
-    threshold = None
-    if len(scene.classes) == 2:
-        value = youden_threshold(labels == 1, scores[:, 1])
-        threshold = {"class": scene.classes[1], "value": value, "rule": "Youden index on validation"}
-    content = as_json(
-        {
-            "file": run.best_model.name,
-            "sha256": file_sha256(run.best_model),
-            "backbone": name,
-            "classes": list(scene.classes),
-            "input": {
-                "height": stored.size,
-                "width": stored.size,
-                "channels": stored.channels,
-                "range": [0, 255],
-                "resize": scene.resize,
-            },
-            "config": {
-                str(key).removeprefix("config_"): None if pd.isna(value) else value
-                for key, value in winner.items()
-                if str(key).startswith("config_")
-            },
-            "validation": {
-                str(key).removeprefix("metric_"): winner[key] for key in winner.index if str(key).startswith("metric_")
-            },
-            "threshold": threshold,
-            "temperature": fit_temperature(labels, scores),
-            "checked": {"images": len(scores[:CHECKED_IMAGES]), "largest_difference": difference},
-            **provenance,
-        }
-    )
-    write_json(run.best_model_card, content)
-    return dict(content)
+    @property
+    def scores(self) -> npt.NDArray[np.float32]:
+        """Probabilities of the representative."""
+        return self.repeats[self.representative]
 
 
 def open_test(
     scene: Scene,
+    sealed: SealedTest,
     finalists: pd.DataFrame,
+    controls: pd.DataFrame,
     run: RunDir,
-    predict: Predict,
-    decisions: Mapping[str, Any],
-    opened: Sequence[str],
+    decisions: Decisions,
+    call: Call,
 ) -> dict[str, Any]:
-    """Open the test split: score every finalist on it, write predictions_test.csv and evaluation.json.
+    """Open the test split, score every finalist and control on it, and write all files of the evaluation.
 
     Args:
-        scene: the data.
-        finalists: finalists.csv with the winner marked.
+        scene: the data as they were known before.
+        sealed: the test split.
+        finalists: finalists.csv.
+        controls: controls.csv.
         run: the run folder.
-        predict: predicts with an exported file.
-        decisions: what `decide` returned; nothing in it is changed here.
-        opened: when the test split was opened, this time included: ISO times.
+        decisions: what `bench.evaluation.decide.decide` returned.
+        call: calls a function in a worker.
 
     Returns:
-        the content of evaluation.json.
+        the content of evaluation.json, which is written last.
+
+    Raises:
+        TestSealed: if it may not be opened.
     """
-    rows = scene.rows("test")
-    labels, part = scene.labels(rows), scene.table.iloc[rows]
-    patients = part["patient_narrow"].to_numpy()
-    models: dict[str, Any] = {}
-    winners = np.empty((0, len(scene.classes)), np.float32)
-    files = {}
-    for row in finalists[finalists["state"] == "completed"].to_dict("records"):
-        name = str(row["backbone"])
-        files[name] = row["sha256"]
-        scores = predict(run.path / row["model"], scene.images[name], rows)
-        models[name] = score_model(labels, scores, patients, scene.classes, scene.seed)
-        if row["winner"]:
-            winners = scores
-    calibrated = apply_temperature(winners, float(decisions["temperature"]))
-    table = part[["image", "label"]].assign(patient=patients)
-    for index, name in enumerate(scene.classes):
-        table[f"prob_{name}"] = winners[:, index]
-    for index, name in enumerate(scene.classes):
-        table[f"calibrated_{name}"] = calibrated[:, index]
-    write_table(run.predictions_test, table)
-    content: dict[str, Any] = as_json(
-        {
-            "opened": list(opened),
-            "images": len(rows),
-            "patients": int(part["patient_narrow"].nunique()),
-            "classes": list(scene.classes),
-            "winner": decisions["backbone"],
-            "temperature": decisions["temperature"],
-            "threshold": decisions["threshold"],
-            "bootstrap": {"draws": DRAWS, "level": LEVEL, "unit": "patient"},
-            "files": files,
-            "models": models,
+    test = sealed.open()
+    return _Evaluation(scene, test, finalists, controls, run, decisions, call).write(sealed)
+
+
+class _Evaluation:
+    def __init__(
+        self,
+        scene: Scene,
+        test: OpenTest,
+        finalists: pd.DataFrame,
+        controls: pd.DataFrame,
+        run: RunDir,
+        decisions: Decisions,
+        call: Call,
+    ) -> None:
+        self.scene, self.test, self.run, self.decisions, self.call = scene, test, run, decisions, call
+        self.finalists, self.controls = finalists, controls
+        self.classes = list(scene.classes)
+        self.labels = labels_of(test.table.reset_index(drop=True), np.arange(len(test.rows)), scene.classes)
+        self.patients = np.asarray(test.table["patient_narrow"])
+        self.n_patients = len(np.unique(self.patients))
+        self.refusals: list[dict[str, str]] = []
+        self.draws = scene.draws
+        if self.n_patients < FEWEST_PATIENTS:
+            self.draws = 0
+            self._refuse(
+                "intervals and tests by patients",
+                f"the test split holds {self.n_patients} patients, and {FEWEST_PATIENTS} are the fewest by which an "
+                "interval could be trusted",
+            )
+        if reason := missing_classes(self.labels, self.classes):
+            self._refuse("ROC AUC and what else compares classes", reason)
+        self.models = self._score_all()
+
+    def _refuse(self, what: str, reason: str) -> None:
+        self.refusals.append({"what": what, "reason": reason})
+
+    @property
+    def winner(self) -> Scored:
+        return self.models[self.decisions.winner]
+
+    def _score_all(self) -> dict[str, Scored]:
+        found = {}
+        done = self.finalists[self.finalists["state"] == "completed"]
+        for name, rows in done.groupby("backbone", sort=False):
+            found[str(name)] = self._trained(get_backbone(str(name)).title, "finalist", rows, str(name))
+        done = self.controls[self.controls["state"] == "completed"] if len(self.controls) else self.controls
+        for name, rows in done.groupby("control", sort=False) if len(done) else ():
+            title = control_models.TITLES[str(name)]
+            if str(name) in ("majority", "metadata"):
+                found[str(name)] = Scored(title, "control", {1: self._untrained(str(name))}, 1)
+            else:
+                found[str(name)] = self._trained(title, "control", rows, self.decisions.winner)
+        return found
+
+    def _trained(self, title: str, kind: str, rows: pd.DataFrame, backbone: str) -> Scored:
+        """Predictions of all repeats, by the files that they left; images as ``backbone`` takes them."""
+        repeats = {
+            int(row["repeat"]): self.call(
+                in_worker.predict, (self.run.path / row["model"]).absolute(), self.test.images[backbone], self.test.rows
+            )
+            for row in rows.to_dict("records")
         }
-    )
-    write_json(run.evaluation, content)
-    return content
+        chosen = rows.loc[rows["representative"], "repeat"]
+        return Scored(title, kind, repeats, int(chosen.iloc[0]) if len(chosen) else min(repeats))
+
+    def _untrained(self, control: str) -> npt.NDArray[np.float32]:
+        train = self.scene.rows("train")
+        labels = self.scene.labels(train)
+        if control == "majority":
+            return control_models.majority_scores(labels, len(self.classes), len(self.test.rows))
+        model = control_models.MetadataControl.fit(self.scene.facts.iloc[train], labels, len(self.classes))
+        return model.predict(self.test.facts)
+
+    def write(self, sealed: SealedTest) -> dict[str, Any]:
+        """Compute and write everything, evaluation.json last."""
+        run = self.run
+        temperature = self.decisions.temperature
+        write_table(run.predictions_test, predictions(self.test.table, self.classes, self.winner.scores, temperature))
+        write_table(run.predictions_models, self._all_predictions())
+        told = self._comparisons()
+        self._winner_tables()
+        self._where_it_fails()
+        self._pictures()
+        several = bool(pd.Series(self.patients).duplicated().any())
+        content: dict[str, Any] = as_json(
+            {
+                "opened": [one.time for one in self.test.openings if one.run == run.name],
+                "images": len(self.test.rows),
+                "patients": self.n_patients,
+                "several_images_a_patient": several,
+                "classes": self.classes,
+                "winner": self.decisions.winner,
+                "temperature": temperature,
+                "threshold": self.decisions.card["threshold"],
+                "thresholds": self.decisions.card["thresholds"],
+                "bootstrap": {"draws": self.draws, "level": LEVEL, "unit": "patient"},
+                "files": model_files(self.finalists),
+                "models": self._models(),
+                **self._validation(),
+                "sentences": told,
+                "ledger": ledger.summary(self.test.openings, sealed.data, sealed.fingerprint, len(self.test.rows)),
+                "refusals": self.refusals,
+            }
+        )
+        write_json(run.evaluation, content)
+        return content
+
+    def _all_predictions(self) -> pd.DataFrame:
+        parts = []
+        val = self.scene.table.iloc[self.scene.rows("val")]
+        for name, scores in self.decisions.validation.items():
+            part = predictions(val, self.classes, scores)
+            parts.append(part.assign(model=name, repeat=self.models[name].representative, split="val"))
+        for name, model in self.models.items():
+            for repeat, scores in model.repeats.items():
+                part = predictions(self.test.table, self.classes, scores)
+                parts.append(part.assign(model=name, repeat=repeat, split="test"))
+        table = pd.concat(parts, ignore_index=True)
+        first = ["model", "repeat", "split"]
+        return table[first + [name for name in table if name not in first]]
+
+    def _models(self) -> dict[str, Any]:
+        return {
+            name: {
+                "kind": model.kind,
+                "title": model.title,
+                **score_model(self.labels, model.scores, self.patients, self.classes, self.scene.seed, self.draws),
+                "repeats": spread(self.labels, list(model.repeats.values()), self.classes),
+            }
+            for name, model in self.models.items()
+        }
+
+    def _comparisons(self) -> list[str]:
+        titles = {name: model.title for name, model in self.models.items()}
+        table = comparisons(
+            {name: model.scores for name, model in self.models.items()},
+            self.labels,
+            self.patients,
+            winner=self.decisions.winner,
+            finalists=[name for name, model in self.models.items() if model.kind == "finalist"],
+            controls=[name for name, model in self.models.items() if model.kind == "control"],
+            titles=titles,
+            draws=self.draws,
+            level=LEVEL,
+            seed=self.scene.seed,
+        )
+        write_table(self.run.comparisons, table)
+        return sentences(table, titles, len(self.labels))
+
+    def _winner_tables(self) -> None:
+        """Calibration, operating points, prevalences, decision curve, ROC and PR curves."""
+        scene, run, scores = self.scene, self.run, self.winner.scores
+        rows = scene.rows("val")
+        validation = self.decisions.validation[self.decisions.winner]
+        temperature = self.decisions.temperature
+        found = calibration(scene.labels(rows), validation, self.labels, scores, temperature, self.classes)
+        write_json(run.calibration, as_json(found))
+        calibrated = np.asarray(pd.read_csv(run.predictions_test)[[f"calibrated_{name}" for name in self.classes]])
+        how = (self.draws, LEVEL, scene.seed)
+        points, prevalences = operating_points(
+            self.labels, scores, self.patients, self.decisions.thresholds, self.classes, *how
+        )
+        write_table(run.operating_points, points)
+        write_table(run.prevalences, prevalences)
+        write_table(run.decision_curve, decision_curve(self.labels, calibrated, self.patients, self.classes, *how))
+        drawn = {name: model.scores for name, model in self.models.items() if model.kind == "finalist"}
+        write_table(run.curves, curves(drawn, self.labels, self.patients, self.classes, *how))
+
+    def _where_it_fails(self) -> None:
+        """Errors with their images, and subgroups."""
+        scene, run, scores = self.scene, self.run, self.winner.scores
+        table = self.test.table.assign(patient=self.patients).reset_index(drop=True)
+        errors = failures(table, self.labels, scores, self.classes)
+        write_table(run.failures, errors.table)
+        stored = self.test.images[self.decisions.winner].open()
+        with atomic_path(run.failures_images) as temporary:
+            np.savez_compressed(temporary, images=stored[self.test.rows[errors.positions]], ranks=errors.ranks)
+        groups = {
+            str(name).removeprefix(PREFIX): table[name].astype(str).tolist()
+            for name in table
+            if str(name).startswith(PREFIX)
+        }
+        groups |= image_groups(self.test.facts)
+        threshold = self.decisions.card["threshold"]
+        write_table(
+            run.subgroups,
+            subgroups(
+                self.labels,
+                scores,
+                self.patients,
+                groups,
+                self.classes,
+                threshold["value"] if threshold else None,
+                self.draws,
+                LEVEL,
+                scene.seed,
+            ),
+        )
+
+    def _pictures(self) -> None:
+        """Robustness and saliency, which need the model; what goes wrong in them costs nothing else."""
+        run, name = self.run, self.decisions.winner
+        for outdated in (run.robustness, run.saliency, run.saliency_images):
+            outdated.unlink(missing_ok=True)
+        model, stored = run.best_model.absolute(), self.test.images[name]
+        how = (self.draws, LEVEL, self.scene.seed)
+        try:
+            table = self.call(
+                in_worker.robustness, model, stored, self.test.rows, self.labels, self.patients, self.classes, *how
+            )
+            write_table(run.robustness, table)
+        except Exception as error:
+            self._refuse("robustness under altered images", _reason(error))
+        try:
+            cases = choose_cases(self.labels, self.winner.scores)
+            found, arrays = self.call(
+                in_worker.saliency,
+                model,
+                stored,
+                self.test.rows[cases],
+                self.winner.scores[cases],
+                self.labels[cases],
+                self.test.table["image"].iloc[cases].tolist(),
+                self.classes,
+                self.scene.seed,
+            )
+            with atomic_path(run.saliency_images) as temporary:
+                np.savez_compressed(temporary, **arrays)
+            write_json(run.saliency, as_json(found))
+        except Exception as error:
+            self._refuse("saliency maps", _reason(error))
+
+    def _validation(self) -> dict[str, Any]:
+        """What validation said, and how the test split differs from it."""
+        scene, decisions = self.scene, self.decisions
+        rows = scene.rows("val")
+        labels, patients = scene.labels(rows), scene.patients(rows)
+        scores = decisions.validation[decisions.winner]
+        entries = retrained(
+            self.finalists, decisions.validation, labels, patients, scene.metric, scene.draws, LEVEL, scene.seed
+        )
+        found = score_model(labels, scores, patients, self.classes, scene.seed, scene.draws)
+        return {
+            "validation": {"metrics": found["metrics"], "images": len(rows), "patients": len(np.unique(patients))},
+            "retrained": entries,
+            "gap": gap(
+                (labels, scores, patients),
+                (self.labels, self.winner.scores, self.patients),
+                scene.metric,
+                self.draws,
+                LEVEL,
+                scene.seed,
+            ),
+        }
+
+
+def model_files(finalists: pd.DataFrame) -> dict[str, str]:
+    """``BACKBONE-REPEAT`` -> hash of its model, of the trainings that were completed."""
+    done = finalists[finalists["state"] == "completed"]
+    return {f"{row['backbone']}-{int(row['repeat'])}": str(row["sha256"]) for row in done.to_dict("records")}
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
