@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from bench.peers import figures, limit_table, summary
 from bench.peers.made import how_it_was_made
 from bench.peers.methods import title
-from bench.report import html, pictures, wording
+from bench.report import pictures, templating, wording
 from bench.report.blocks import Block, Column, Missing, Section, Table, table
 from bench.report.names import DASH
 from bench.results import TEXT_COLUMNS
@@ -43,7 +43,7 @@ def render(folder: Path) -> Path:
     target = float(facts.get("target", TARGET))
     found = summary.runs(trials, target, ends)
     environment = Environment(
-        loader=FileSystemLoader([TEMPLATES, html.TEMPLATES]),
+        loader=FileSystemLoader([TEMPLATES, templating.TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,179 @@
+"""The report while a run goes on: when it is renewed, and that this never stops the run.
+
+It is rendered in a thread of the process that records the trials. A process of its own would have to import pandas,
+scikit-learn and matplotlib each time, which takes longer than the page itself, and would take the processor from the
+trials; in the thread they are imported once, and the report at the end needs them anyway. The thread keeps its
+priority: a thread that waits for the processor while it holds the interpreter's lock would hold up the search.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from bench.rundir import RunDir, write_text
+
+logger = logging.getLogger(__name__)
+
+LEAST_PAUSE = 60.0
+"""Seconds from the end of one rendering to the start of the next, at least."""
+
+PAUSE_PER_SECOND = 50.0
+"""Seconds of pause for each second that the last rendering took: so all of them take less than 2 % of the time."""
+
+SEARCHING = "It is searching."
+RETRAINING = "Its search is over; the best configuration of each backbone is being retrained."
+CONTROLLING = "The controls, which should lose, are being trained."
+EVALUATING = "Every choice is made; the finalists are being evaluated."
+
+
+def render_live(run: RunDir, note: str, going_on: bool = True) -> Path:
+    """Write report.html of a run that has not finished: its history so far, and tables of its trials.
+
+    Args:
+        run: the run folder, with a run.json.
+        note: what the run is doing, as a sentence.
+        going_on: whether the run goes on, so that the page loads itself anew; else it has stopped before its end.
+
+    Returns:
+        the page's path.
+
+    Raises:
+        Exception: if it cannot be made or written; what was there before then stays.
+    """
+    from bench.report.live_page import live_page  # with matplotlib: not before it is needed
+
+    write_text(run.report, live_page(run, note, going_on))
+    return run.report
+
+
+class Pace:
+    """When the next rendering is due: at once at first, then after a pause that grows with what the last one took.
+
+    Args:
+        clock: seconds from any start, never turned back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due: float | None = None
+
+    def wait(self) -> float:
+        """Seconds until the next rendering may begin; 0 if it may now."""
+        return 0.0 if self._due is None else max(0.0, self._due - self._clock())
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Around a rendering: what it takes decides about the next."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            ended = self._clock()
+            self._due = ended + max(LEAST_PAUSE, PAUSE_PER_SECOND * (ended - began))
+
+
+class LiveReport:
+    """Renews report.html while a run goes on, as a context manager around the run's stages.
+
+    Nothing that goes wrong here reaches the run: the first error is logged, and the live report is given up. When the
+    block ends in an error, the page says that the run has stopped, unless the final report has taken its place.
+
+    Args:
+        run: the run folder.
+        render: what writes the page; takes what `render_live` takes.
+        pace: decides when.
+    """
+
+    def __init__(
+        self, run: RunDir, render: Callable[[RunDir, str, bool], Path] = render_live, pace: Pace | None = None
+    ) -> None:
+        self._run = run
+        self._render = render
+        self._pace = pace or Pace()
+        self._changed = threading.Condition()
+        self._note = SEARCHING
+        self._wanted = self._closed = self._given_up = False
+        self._thread: threading.Thread | None = None
+        self._written: int | None = None
+
+    def __enter__(self) -> "LiveReport":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if error is not None and self._ours():
+            why = "was interrupted" if isinstance(error, KeyboardInterrupt) else f"stopped: {_first_line(error)}"
+            self._attempt(f"The run {why.rstrip('.')}.", going_on=False)
+
+    def stage(self, note: str) -> None:
+        """The run begins a stage, such as `RETRAINING`; the page says so as soon as it may, if a trial has finished."""
+        with self._changed:
+            self._note = note
+        if self._run.trials.exists():
+            self.renew()
+
+    def renew(self) -> None:
+        """There is something new, such as a trial in trials.csv; returns at once, and renders as soon as it may."""
+        with self._changed:
+            if self._closed or self._given_up:
+                return
+            self._wanted = True
+            self._changed.notify()
+            if self._thread is not None:
+                return
+            self._thread = threading.Thread(target=self._work, name="live-report", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the system has no thread left
+            self._give_up(error)
+
+    def close(self) -> None:
+        """Render no more; to be called before the final report is written. Waits for a rendering that has begun."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None and self._thread.ident is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted or self._closed)
+                while not self._closed and (seconds := self._pace.wait()) > 0:
+                    self._changed.wait(seconds)
+                if self._closed:
+                    return
+                self._wanted = False
+                note = self._note
+            self._attempt(note, going_on=True)
+            if self._given_up:
+                return
+
+    def _attempt(self, note: str, going_on: bool) -> None:
+        try:
+            with self._pace.timed():
+                self._render(self._run, note, going_on)
+            self._written = self._run.report.stat().st_mtime_ns
+        except Exception as error:  # whatever it is, the run is worth more than a look at it
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._given_up = True
+        logger.warning("The live report is given up, and the run goes on: %s: %s", type(error).__name__, error)
+
+    def _ours(self) -> bool:
+        """Whether report.html is still the page that was written here last."""
+        try:
+            return self._written is not None and self._run.report.stat().st_mtime_ns == self._written
+        except OSError:
+            return False
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
