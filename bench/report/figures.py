@@ -29,8 +29,8 @@ def score_label(metric: Metric) -> str:
 def history(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Score of each trial in order, and the best so far; failed trials are crosses on the axis."""
     figure, (ax,) = new_figure(8, 3.9)
-    scored = _scored(trials, metric)
-    _points(ax, scored, "trial", metric, looks)
+    scored = scored_trials(trials, metric)
+    points(ax, scored, "trial", metric, looks)
     best = tables.running_best(trials, metric)
     sns.lineplot(best, x="trial", y="best", drawstyle="steps-post", color=INK, linewidth=1.4, ax=ax)
     failed = trials.loc[trials["state"] == "failed", "trial"]
@@ -38,7 +38,7 @@ def history(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     ax.set(xlabel="Trial, in the order in which they were started", ylabel=score_label(metric))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     best_line = Line2D([], [], color=INK, linewidth=1.4, label="best so far")
-    legend(figure, [*backbone_handles(looks, _names(trials)), best_line, *_states(trials)])
+    legend(figure, [*backbone_handles(looks, names_of(trials)), best_line, *state_handles(trials)])
     return figure
 
 
@@ -46,14 +46,14 @@ def history(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
 def learning_rate(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Learning rate, on a logarithmic axis, against score."""
     figure, (ax,) = new_figure(8, 3.9)
-    scored = _scored(trials, metric)
+    scored = scored_trials(trials, metric)
     ax.set_xscale("log")
-    _points(ax, scored[scored["config_learning_rate"] > 0], "config_learning_rate", metric, looks)
+    points(ax, scored[scored["config_learning_rate"] > 0], "config_learning_rate", metric, looks)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.rate(value)))
     ax.set(xlabel="Learning rate of the head (logarithmic)", ylabel=score_label(metric))
-    legend(figure, [*backbone_handles(looks, _names(scored)), *_states(scored)])
+    legend(figure, [*backbone_handles(looks, names_of(scored)), *state_handles(scored)])
     return figure
 
 
@@ -61,11 +61,11 @@ def learning_rate(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
 def by_backbone(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Score of each trial by backbone, with the median of the completed ones."""
     figure, (ax,) = new_figure(8, 3.7)
-    scored = _scored(trials, metric)
-    _strip(ax, scored, "config_backbone", [name for name in looks if name in _names(scored)], metric, looks)
-    ax.set_xticks(ax.get_xticks(), [clipped(backbone(name)) for name in looks if name in _names(scored)])
+    scored = scored_trials(trials, metric)
+    _strip(ax, scored, "config_backbone", [name for name in looks if name in names_of(scored)], metric, looks)
+    ax.set_xticks(ax.get_xticks(), [clipped(backbone(name)) for name in looks if name in names_of(scored)])
     ax.set(xlabel="", ylabel=score_label(metric))
-    legend(figure, [_median_handle(), *_states(scored)])
+    legend(figure, [_median_handle(), *state_handles(scored)])
     return figure
 
 
@@ -73,12 +73,12 @@ def by_backbone(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
 def by_augmentation(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Score of each trial by augmentation policy, with the median of the completed ones."""
     figure, (ax,) = new_figure(8, 3.7)
-    scored = _scored(trials, metric).dropna(subset=["config_augmentation"])
+    scored = scored_trials(trials, metric).dropna(subset=["config_augmentation"])
     order = sorted(scored["config_augmentation"].unique(), key=lambda name: (name != "none", name))
     _strip(ax, scored, "config_augmentation", order, metric, looks)
     ax.set_xticks(ax.get_xticks(), [clipped(name, 80 // max(len(order), 1)) for name in order])
     ax.set(xlabel="Augmentation policy", ylabel=score_label(metric))
-    legend(figure, [*backbone_handles(looks, _names(scored)), _median_handle(), *_states(scored)])
+    legend(figure, [*backbone_handles(looks, names_of(scored)), _median_handle(), *state_handles(scored)])
     return figure
 
 
@@ -86,7 +86,7 @@ def by_augmentation(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figur
 def by_unfreeze_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Left, score of each trial by unfreeze depth; right, the best score by backbone and depth."""
     figure, (left, right) = new_figure(9.6, 3.9, columns=2, width_ratios=[1.15, 1])
-    scored = _scored(trials, metric).dropna(subset=["config_unfreeze_depth"])
+    scored = scored_trials(trials, metric).dropna(subset=["config_unfreeze_depth"])
     depths = sorted(int(depth) for depth in scored["config_unfreeze_depth"].unique())
     _strip(left, scored, "config_unfreeze_depth", depths, metric, looks)
     left.set_xticks(left.get_xticks(), [str(depth) for depth in depths])
@@ -94,33 +94,37 @@ def by_unfreeze_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Fig
     best, number = tables.best_by_depth(trials, metric)
     best = best.reindex([name for name in looks if name in best.index])
     _heat_map(right, best, number.reindex_like(best), metric)
-    legend(figure, [*backbone_handles(looks, _names(scored)), _median_handle(), *_states(scored)])
+    legend(figure, [*backbone_handles(looks, names_of(scored)), _median_handle(), *state_handles(scored)])
     return figure
 
 
 @styled
 def importance(summary: pd.DataFrame) -> Figure:
-    """Bars of the parameters' shares of the scores' variance; whiskers span one standard deviation over the seeds."""
+    """Bars of the parameters' shares of the scores' variance; whiskers span one standard deviation either way."""
     figure, (ax,) = new_figure(8, 0.9 + 0.38 * len(summary))
     labels = [parameter(str(name)) for name in summary["parameter"]]
     sns.barplot(x=summary["mean"].to_numpy(), y=labels, color="#0072B2", saturation=1, width=0.62, ax=ax)
-    spread = summary["sd"].fillna(0).to_numpy()
-    ax.errorbar(summary["mean"], range(len(summary)), xerr=spread, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+    spread = summary["sd"].fillna(0)
+    below = spread.clip(upper=summary["mean"])  # no share is below zero
+    ax.errorbar(
+        summary["mean"], range(len(summary)), xerr=[below, spread], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3
+    )
     ax.set(xlabel="Share of the variance of the scores (fANOVA; 1 is all of it)", ylabel="", xlim=(0, None))
     ax.grid(False, axis="y")
     return figure
 
 
-def _scored(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+def scored_trials(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """The trials that have a score."""
     return trials[tables.scores(trials, metric).notna()]
 
 
-def _names(trials: pd.DataFrame) -> list[str]:
+def names_of(trials: pd.DataFrame) -> list[str]:
+    """The backbones that occur."""
     return [str(name) for name in trials["config_backbone"].dropna().unique()]
 
 
-def _states(trials: pd.DataFrame) -> list[Line2D]:
+def state_handles(trials: pd.DataFrame) -> list[Line2D]:
     """Legend entries of the states that occur besides completed."""
     states = set(trials["state"])
     return [handle for state, handle in (("pruned", STOPPED), ("failed", FAILED)) if state in states]
@@ -130,9 +134,9 @@ def _median_handle() -> Line2D:
     return Line2D([], [], color=INK, linewidth=1.8, label="median of completed trials")
 
 
-def _points(ax: Axes, data: pd.DataFrame, x: str, metric: Metric, looks: Looks) -> None:
+def points(ax: Axes, data: pd.DataFrame, x: str, metric: Metric, looks: Looks) -> None:
     """A point a trial, coloured and shaped by backbone: filled if completed, hollow if stopped early."""
-    names = _names(data)
+    names = names_of(data)
     options: dict[str, Any] = {
         "x": x,
         "y": tables.column(metric),
@@ -160,7 +164,7 @@ def _strip(ax: Axes, data: pd.DataFrame, by: str, order: Sequence[Any], metric: 
     codes = data[by].map({value: position for position, value in enumerate(order)}).astype("float64")
     turn = data.groupby(by)[score].rank(method="first")
     spread = ((turn * 0.618034) % 1 - 0.5) * 0.5
-    _points(ax, data.assign(position=codes + spread), "position", metric, looks)
+    points(ax, data.assign(position=codes + spread), "position", metric, looks)
     medians = data[data["state"] == "completed"].groupby(by)[score].median()
     for position, value in enumerate(order):
         if value in medians.index:

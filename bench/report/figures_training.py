@@ -5,16 +5,20 @@ import math
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bench.metrics import Metric
-from bench.report.figures import score_label
+from bench.report.figures import names_of, score_label
 from bench.report.names import backbone
-from bench.report.palette import MUTED, Looks, backbone_handles, clipped, legend, new_figure, styled
+from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, legend, new_figure, styled
 from bench.report.tables import column
 
+_STOPPED_HERE = Line2D([], [], linestyle="", marker="o", markersize=7, color=MUTED, fillstyle="none")
+_STOPPED_HERE.set_label("stopped at this rung")
+_CUTOFF = Line2D([], [], color=INK, linewidth=1.8, label="best third in the end")
 _START = Line2D([], [], linestyle="", marker="o", markersize=4, color=MUTED, label="fine-tuning begins")
 
 
@@ -60,6 +64,42 @@ def trial_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     whole = Line2D([], [], color=MUTED, linewidth=1.4, label="completed")
     faded = Line2D([], [], color=MUTED, linewidth=1.0, alpha=0.4, label="stopped early or failed")
     legend(figure, [whole, faded, _START])
+    return figure
+
+
+@styled
+def rungs(arrived: pd.DataFrame, summary: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
+    """Score of each trial at every rung that it reached: hollow where it was stopped, a line where it went on.
+
+    Args:
+        arrived: as `bench.report.tables_search.arrivals` returns it.
+        summary: as `bench.report.tables_search.rungs` returns it.
+        metric: the metric that the search ranked by.
+        looks: how each backbone is drawn.
+    """
+    figure, (ax,) = new_figure(8, 3.9)
+    places = {rung: place for place, rung in enumerate(summary["rung"])}
+    turn = arrived.groupby("rung")["best"].rank(method="first")
+    shown = arrived.assign(x=arrived["rung"].map(places) + ((turn * 0.618034) % 1 - 0.5) * 0.5)
+    ways = [part[["x", "best"]].to_numpy() for _, part in shown.sort_values("rung").groupby("trial") if len(part) > 1]
+    ax.add_collection(LineCollection(ways, colors=MUTED, linewidths=0.7, alpha=0.3))
+    names = [name for name in looks if name in names_of(shown)]
+    for name in names:
+        look = looks[name]
+        part = shown[shown["config_backbone"] == name]
+        for hollow, points in ((True, part[part["stopped"]]), (False, part[~part["stopped"]])):
+            face = "none" if hollow else look.colour
+            ax.scatter(points["x"], points["best"], s=40, marker=look.marker, facecolors=face, edgecolors=look.colour)
+    for place, cutoff in zip(places.values(), summary["cutoff"], strict=True):
+        ax.plot([place - 0.34, place + 0.34], [cutoff, cutoff], color=INK, linewidth=1.8)
+    ticks = [
+        f"after epoch {row['rung']:.0f}\n{row['arrived']:.0f} arrived, {row['stopped']:.0f} stopped"
+        for _, row in summary.iterrows()
+    ]
+    ax.set_xticks(list(places.values()), ticks)
+    ax.set(xlim=(-0.6, len(places) - 0.4), xlabel="", ylabel=score_label(metric))
+    ax.grid(False, axis="x")
+    legend(figure, [*backbone_handles(looks, names), _STOPPED_HERE, _CUTOFF])
     return figure
 
 
