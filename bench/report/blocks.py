@@ -96,11 +96,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows: a text, the number that sorts it, and what stands below it; empty where there is none."""
+    """What a table shows: a text, the number that sorts it, and what stands below it; empty where there is none.
+
+    ``href`` is the anchor of the page to which the text leads, with its #; empty where it leads nowhere.
+    """
 
     text: str
     sort: str = ""
     below: str = ""
+    href: str = ""
+
+
+LONG = 28
+"""Letters from which on a column's title may break."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,11 @@ class Column:
     low: str = ""
     high: str = ""
     below: str = ""
+
+    @property
+    def kinds(self) -> str:
+        """How its heading is set: numbers to the right, long titles over several lines."""
+        return " ".join(kind for kind, so in (("number", self.numeric), ("long", len(self.title) > LONG)) if so)
 
     def cell(self, row: "pd.Series[Any]") -> Cell:
         """The cell of ``row``."""

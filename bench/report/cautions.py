@@ -8,12 +8,15 @@ from bench.report.names import backbone, joined, metric_words, present
 from bench.report.summary import FEW_IMAGES, FEW_TRIALS, counts, winner_model
 from bench.report.wording import counted
 
+TINY = 100
+"""Test images below which the report warns that the split is tiny."""
+
 
 def cautions(files: RunFiles) -> list[str]:
     """The sentences that apply to this run, the most important first."""
-    first = (_failed, _unfinished, _close, _opened_again)
-    then = (_few_images, _few_trials, _uneven, _selection, _internal)
-    return [*_said(first, files), *_data(files), *_said(then, files)]
+    first = (_failed, _unfinished, _close, _opened_again, _gap)
+    then = (_tiny, _few_images, _few_trials, _uneven, _selection, _internal)
+    return [*_said(first, files), *_lucky(files), *_refused(files), *_data(files), *_said(then, files)]
 
 
 def _said(checks: Sequence[Callable[[RunFiles], str]], files: RunFiles) -> list[str]:
@@ -45,8 +48,8 @@ def _unfinished(files: RunFiles) -> str:
 
 def _close(files: RunFiles) -> str:
     """Whether the test intervals of the two best finalists overlap."""
-    if files.finalists is None or files.evaluation is None:
-        return ""
+    if files.finalists is None or files.evaluation is None or files.evaluated.comparisons is not None:
+        return ""  # what can be told apart is said by comparing in pairs, which intervals of their own cannot do
     table = tables.finalists(files.finalists, files.evaluation, files.metric)
     name = f"test_{files.metric.name}"
     if f"{name}_low" not in table:
@@ -67,10 +70,48 @@ def _close(files: RunFiles) -> str:
 
 
 def _opened_again(files: RunFiles) -> str:
+    ledger = mapping((files.evaluation or {}).get("ledger"))
+    times, others = (wording.number(ledger.get(name)) or 0 for name in ("this_split", "overlapping"))
+    if present(ledger.get("sentence")):
+        return str(ledger["sentence"]) if times > 1 or others else ""
     opened = (files.evaluation or {}).get("opened")
     if not isinstance(opened, list) or len(opened) < 2:
         return ""
     return f"The test split was opened {len(opened)} times; a choice made after seeing it makes its numbers too good."
+
+
+def _gap(files: RunFiles) -> str:
+    """A gap between validation and test that chance does not explain."""
+    gap = mapping((files.evaluation or {}).get("gap"))
+    return str(gap["sentence"]) if gap.get("flagged") is True and present(gap.get("sentence")) else ""
+
+
+def _lucky(files: RunFiles) -> list[str]:
+    """A sentence for each finalist whose trial's score lies beyond what retraining found."""
+    entries = [mapping(entry) for entry in listed((files.evaluation or {}).get("retrained"))]
+    return [str(one["sentence"]) for one in entries if one.get("flagged") is True and present(one.get("sentence"))]
+
+
+def _refused(files: RunFiles) -> list[str]:
+    """What could not be computed on test, and why."""
+    entries = [mapping(entry) for entry in listed((files.evaluation or {}).get("refusals"))]
+    return [
+        f"Not computed: {one['what']}, because {wording.text(one.get('reason')).rstrip('.')}."
+        for one in entries
+        if present(one.get("what"))
+    ]
+
+
+def _tiny(files: RunFiles) -> str:
+    images = wording.number((files.evaluation or {}).get("images"))
+    if images is None or images >= TINY:
+        return ""
+    if not images:
+        return "The test split holds no image: nothing on this page says how the winner does on images unseen."
+    return (
+        f"The test split is tiny: {counted(images, 'image')}. A single image more or less right moves accuracy by "
+        f"{100 / images:.1f} points."
+    )
 
 
 def _few_images(files: RunFiles) -> str:

@@ -1,4 +1,4 @@
-"""Results on test, and augmented images -> figures; reads no files."""
+"""The winner's results on test, and augmented images -> figures; reads no files."""
 
 from collections.abc import Sequence
 
@@ -7,34 +7,16 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.metrics import METRICS
 from bench.report import wording
 from bench.report.files import Gallery
-from bench.report.names import backbone, metric_words
-from bench.report.palette import INK, MUTED, Look, Looks, clipped, new_figure, styled
+from bench.report.palette import INK, MUTED, clipped, new_figure, styled
 
 CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
+Points = Sequence[tuple[str, float, float]]
+"""Names with a false and a true positive rate."""
+
 MOST_WRITTEN = 12
 """Classes up to which the cells of a confusion matrix carry their numbers."""
-
-
-@styled
-def intervals(finalists: pd.DataFrame, metrics: Sequence[str], looks: Looks) -> Figure:
-    """A panel a metric: each finalist's value on test with its interval."""
-    figure, axes = new_figure(9.6, 1.1 + 0.42 * len(finalists), columns=len(metrics), sharey=True)
-    for ax, name in zip(axes, metrics, strict=True):
-        for position, (_, row) in enumerate(finalists.iterrows()):
-            look = looks.get(str(row["backbone"]), Look(MUTED, "o"))
-            ax.plot(
-                [row[f"test_{name}_low"], row[f"test_{name}_high"]], [position] * 2, color=look.colour, linewidth=2.4
-            )
-            ax.plot([row[f"test_{name}"]], [position], color=look.colour, marker=look.marker, markersize=8)
-        ax.set(xlabel=f"Test {metric_words(METRICS[name])}")
-        ax.set_ylim(len(finalists) - 0.4, -0.6)
-        ax.set_yticks(range(len(finalists)), [clipped(backbone(name)) for name in finalists["backbone"]])
-        ax.margins(x=0.08)
-        ax.grid(False, axis="y")
-    return figure
 
 
 @styled
@@ -65,23 +47,41 @@ def _matrix(ax: Axes, values: pd.DataFrame, rates: pd.DataFrame, form: str, titl
 
 
 @styled
-def roc(curves: pd.DataFrame, point: tuple[float, float] | None = None) -> Figure:
-    """ROC curves, one a class.
+def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, bands: pd.DataFrame, points: Points = ()) -> Figure:
+    """ROC curves and curves of precision by recall, one a class, with their bands.
 
     Args:
-        curves: columns ``label``, ``fpr``, ``tpr``, ``auc``.
-        point: false and true positive rate at which the confusion matrix was counted.
+        roc: columns ``label``, ``fpr``, ``tpr``, ``auc``.
+        precision_recall: columns ``label``, ``recall``, ``precision``, ``area``, ``share``.
+        bands: columns ``class``, ``curve`` (roc or pr), ``x``, ``low``, ``high``; may be empty.
+        points: false and true positive rates to be marked on the ROC curve.
     """
-    figure, (ax,) = new_figure(5.4, 5.0)
-    ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="chance, 0.500")
-    for position, (label, part) in enumerate(curves.groupby("label", sort=False)):
-        name = f"{clipped(label)}, AUC {wording.score(part['auc'].iloc[0])}"
-        ax.plot(part["fpr"], part["tpr"], color=CURVES[position % len(CURVES)], linewidth=2, label=name)
-    if point is not None:
-        ax.plot(*point, marker="o", markersize=8, color=INK, linestyle="", label="as in the confusion matrix")
-    ax.set(xlabel="False positive rate (1 − specificity)", ylabel="True positive rate (sensitivity)")
-    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    ax.legend(loc="lower right")
+    figure, (left, right) = new_figure(9.6, 5.1, columns=2)
+    left.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="chance, 0.500")
+    several = roc["label"].nunique() > 1
+    for position, label in enumerate(roc["label"].drop_duplicates()):
+        colour = CURVES[position % len(CURVES)]
+        one, other = roc[roc["label"] == label], precision_recall[precision_recall["label"] == label]
+        name = f"{clipped(label)}, AUC {wording.score(one['auc'].iloc[0])}"
+        left.plot(one["fpr"], one["tpr"], color=colour, linewidth=2, label=name)
+        name = f"{clipped(label)}, area {wording.score(other['area'].iloc[0])}"
+        right.plot(other["recall"], other["precision"], color=colour, linewidth=2, label=name)
+        if not several:
+            share = float(other["share"].iloc[0])
+            right.axhline(
+                share, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"guessing, {wording.score(share)}"
+            )
+        for ax, curve in ((left, "roc"), (right, "pr")):
+            band = bands[(bands["class"] == label) & (bands["curve"] == curve)].dropna(subset=["x", "low", "high"])
+            ax.fill_between(band["x"], band["low"], band["high"], color=colour, alpha=0.16, linewidth=0)
+    for (name, false_rate, true_rate), marker in zip(points, "oD", strict=False):
+        left.plot(false_rate, true_rate, marker=marker, markersize=8, color=INK, linestyle="", label=name)
+    left.set(xlabel="False positive rate (1 − specificity)", ylabel="True positive rate (sensitivity)", title="ROC")
+    right.set(xlabel="Recall (sensitivity)", ylabel="Precision (PPV)", title="Precision and recall")
+    for ax in (left, right):
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    left.legend(loc="lower right")
+    right.legend(loc="lower left")
     return figure
 
 

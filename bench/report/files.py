@@ -1,8 +1,6 @@
 """The files of a run folder as the report reads them: each one whole, or one sentence on why it is not there."""
 
-import json
 import shlex
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,9 @@ import pandas as pd
 
 from bench.errors import ConfigError
 from bench.metrics import METRICS, Metric
+from bench.report.evaluated import Evaluated, read_evaluated
 from bench.report.names import PARAMETERS, STATES, joined
+from bench.report.reading import arrays, csv_table, first_line, json_object, numbers, unreadable
 from bench.report.wording import counted
 from bench.rundir import RunDir
 
@@ -43,6 +43,7 @@ class RunFiles:
     predictions: pd.DataFrame | None = None
     evaluation: dict[str, Any] | None = None
     audit: dict[str, Any] | None = None
+    evaluated: Evaluated = field(default_factory=Evaluated)
     gallery: Gallery | None = None
     limit: dict[str, Any] | None = None
     """What the machine could do at best; None where nobody asked, which is no problem."""
@@ -104,51 +105,28 @@ def read(run: RunDir) -> RunFiles:
     try:
         files.run = mapping(run.read_run())
     except (ConfigError, OSError, UnicodeDecodeError) as error:
-        files.problems["run.json"] = f"run.json could not be read, so settings and data are unknown: {_first(error)}"
+        files.problems["run.json"] = (
+            f"run.json could not be read, so settings and data are unknown: {first_line(error)}"
+        )
     files.trials = _trials(run.trials, files)
     files.epochs = _epochs(run.epochs, files)
     files.finalists = _finalists(run.finalists, files)
     files.folds = _folds(run.folds, files)
-    files.splits = _table(run.splits, files, ["image", "label", "split"], "the data stage has not finished")
+    files.splits = csv_table(run.splits, files.problems, ["image", "label", "split"], "the data stage has not finished")
     files.audit = _audit(run.audit, files)
-    files.evaluation = _json(run.evaluation, files, _sealed(run))
+    files.evaluation = json_object(run.evaluation, files.problems, _sealed(run))
     why = "it is written when the test split is opened"
-    files.predictions = _table(run.predictions_test, files, ["image", "label"], why)
+    files.predictions = csv_table(run.predictions_test, files.problems, ["image", "label"], why)
+    files.evaluated = read_evaluated(run, files.evaluation, files.problems)
     files.gallery = _gallery(run.augmentation, files)
     limit = run.path / "limit.json"
-    files.limit = _json(limit, files, "") if limit.exists() else None
+    files.limit = json_object(limit, files.problems, "") if limit.exists() else None
     return files
 
 
 def _sealed(run: RunDir) -> str:
     command = f"python -m bench evaluate {shlex.quote(run.name)}"
     return f"the test split is still sealed; once every choice is made, open it with “{command}”"
-
-
-def _first(error: Exception) -> str:
-    """The first line of an error's message, or its kind where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _missing(path: Path, files: RunFiles, why: str) -> None:
-    files.problems[path.name] = f"{path.name} is missing: {why}."
-
-
-def _unreadable(path: Path, files: RunFiles, error: Exception) -> None:
-    files.problems[path.name] = f"{path.name} could not be read and is left out: {_first(error)}."
-
-
-def _json(path: Path, files: RunFiles, why: str) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"it must hold a JSON object, but holds a {type(content).__name__}")
-        return content
-    except FileNotFoundError:
-        _missing(path, files, why)
-    except (OSError, ValueError) as error:
-        _unreadable(path, files, error)
-    return None
 
 
 AUDIT: dict[str, type] = {
@@ -169,7 +147,7 @@ AUDIT: dict[str, type] = {
 
 def _audit(path: Path, files: RunFiles) -> dict[str, Any] | None:
     """audit.json without the parts of it that are not what they should be; those are named."""
-    content = _json(path, files, "the data have not been audited")
+    content = json_object(path, files.problems, "the data have not been audited")
     if content is None:
         return None
     whole, broken = dict(content), []
@@ -189,32 +167,6 @@ def _audit(path: Path, files: RunFiles) -> dict[str, Any] | None:
     return whole
 
 
-def _table(path: Path, files: RunFiles, needed: list[str], why: str) -> pd.DataFrame | None:
-    """A CSV file with at least the columns ``needed``; names and labels are never taken for numbers or NaN."""
-    kept = dict.fromkeys(("image", "label", "patient", "patient_wide", "split", "reason"), "str")
-    try:
-        table = pd.read_csv(path, dtype=kept, keep_default_na=False, na_values=[""])
-        absent = [name for name in needed if name not in table]
-        if absent:
-            raise ValueError(f"it lacks the column {absent[0]!r}")
-        return table
-    except FileNotFoundError:
-        _missing(path, files, why)
-    except (OSError, ValueError) as error:
-        _unreadable(path, files, error)
-    return None
-
-
-def _numbers(table: pd.DataFrame, texts: list[str]) -> pd.DataFrame:
-    """``table`` with every column but ``texts`` as finite numbers; what is none becomes NaN."""
-    table = table.copy()
-    for name in table.columns:
-        if name not in texts:
-            values = pd.to_numeric(table[name], errors="coerce").astype("float64")
-            table[name] = values.where(np.isfinite(values))
-    return table
-
-
 def _whole_rows(table: pd.DataFrame, path: Path, files: RunFiles, needed: list[str]) -> pd.DataFrame:
     """The rows with a known state and every column of ``needed``; those dropped are counted and said."""
     whole = table["state"].isin(list(STATES)) & table[needed].notna().all(axis=1)
@@ -232,55 +184,55 @@ def _with_columns(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 CONFIG = [f"config_{name}" for name in PARAMETERS]
 SCORES = [f"metric_{name}" for name in METRICS]
 _TEXTS = ["state", "reason", "origin", "config_backbone", "config_augmentation", "backbone", "winner", "model"]
+_TEXTS += ["representative", "sha256"]
 
 
 def _trials(path: Path, files: RunFiles) -> pd.DataFrame | None:
-    table = _table(path, files, ["trial", "state", "config_backbone"], "no trial has finished yet")
+    table = csv_table(path, files.problems, ["trial", "state", "config_backbone"], "no trial has finished yet")
     if table is None:
         return None
-    table = _numbers(_with_columns(table, [*CONFIG, *SCORES, "reason", "origin", "epochs", "seconds"]), _TEXTS)
+    table = numbers(_with_columns(table, [*CONFIG, *SCORES, "reason", "origin", "epochs", "seconds"]), _TEXTS)
     return _whole_rows(table, path, files, ["trial", "config_backbone"])
 
 
 def _epochs(path: Path, files: RunFiles) -> pd.DataFrame | None:
-    table = _table(path, files, ["trial", "finalist", "epoch"], "no epoch has finished yet")
+    table = csv_table(path, files.problems, ["trial", "finalist", "epoch"], "no epoch has finished yet")
     if table is None:
         return None
-    return _numbers(_with_columns(table, [*SCORES, "phase", "loss"]), ["finalist", "phase"])
+    return numbers(_with_columns(table, [*SCORES, "phase", "loss"]), ["finalist", "phase"])
 
 
 def _finalists(path: Path, files: RunFiles) -> pd.DataFrame | None:
-    table = _table(path, files, ["backbone", "state"], "the finalists have not been retrained yet")
+    table = csv_table(path, files.problems, ["backbone", "state"], "the finalists have not been retrained yet")
     if table is None:
         return None
     more = [*CONFIG, *SCORES, "seed", "trial", "reason", "winner", "trial_score", "seconds"]
-    more += ["folds", "fold_mean", "fold_sd"]
-    table = _numbers(_with_columns(table, more), _TEXTS)
-    table["winner"] = table["winner"].astype("str").str.lower().isin(["true", "1", "1.0"])
+    more += ["folds", "fold_mean", "fold_sd", "repeat", "representative"]
+    table = numbers(_with_columns(table, more), _TEXTS)
+    for name in ("winner", "representative"):
+        table[name] = table[name].astype("str").str.lower().isin(["true", "1", "1.0"])
     return _whole_rows(table, path, files, ["backbone"])
 
 
 def _folds(path: Path, files: RunFiles) -> pd.DataFrame | None:
     if not path.exists():
         return None
-    table = _table(path, files, ["backbone", "fold", "state"], "")
+    table = csv_table(path, files.problems, ["backbone", "fold", "state"], "")
     if table is None:
         return None
     more = ["images_train", "images_val", "patients_val", "best_epoch", "epochs", "seconds", "reason"]
     return _whole_rows(
-        _numbers(_with_columns(table, [*CONFIG, *SCORES, *more]), _TEXTS), path, files, ["backbone", "fold"]
+        numbers(_with_columns(table, [*CONFIG, *SCORES, *more]), _TEXTS), path, files, ["backbone", "fold"]
     )
 
 
 def _gallery(path: Path, files: RunFiles) -> Gallery | None:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            policies, images = [str(name) for name in content["policies"]], content["images"]
-        if images.ndim != 5 or len(images) != len(policies) or images.shape[-1] not in (1, 3):
-            raise ValueError(f"images must have shape (n_policies, n_columns, H, W, 1 or 3), but got {images.shape}")
-        return Gallery(policies, images.astype(np.uint8))
-    except FileNotFoundError:
-        _missing(path, files, "no augmented images were drawn")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        _unreadable(path, files, error)
-    return None
+    found = arrays(path, files.problems, ["policies", "images"], "no augmented images were drawn")
+    if found is None:
+        return None
+    policies, images = [str(name) for name in found["policies"]], found["images"]
+    if images.ndim != 5 or len(images) != len(policies) or images.shape[-1] not in (1, 3):
+        wrong = ValueError(f"images must have shape (n_policies, n_columns, H, W, 1 or 3), but got {images.shape}")
+        unreadable(path, files.problems, wrong)
+        return None
+    return Gallery(policies, images.astype(np.uint8))

@@ -5,37 +5,41 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from bench import __version__
 from bench.report import (
     cautions,
+    model_card,
     palette,
     section_comparison,
     section_data,
+    section_failures,
+    section_guidelines,
     section_made,
     section_search,
     section_time,
     section_winner,
     summary,
+    tiles,
     wording,
 )
 from bench.report.blocks import Missing, Section
 from bench.report.files import RunFiles, read
 from bench.report.page import Page
+from bench.report.templating import filled
 from bench.rundir import RunDir, write_text
 
 logger = logging.getLogger(__name__)
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 _SECTIONS: tuple[tuple[str, str, Callable[[Page], Section]], ...] = (
     ("comparison", section_comparison.TITLE, section_comparison.comparison),
     ("search", section_search.TITLE, section_search.search),
     ("winner", section_winner.TITLE, section_winner.winner),
+    ("failures", section_failures.TITLE, section_failures.fails),
     ("data", section_data.TITLE, section_data.data),
     ("time", section_time.TITLE, section_time.time),
     ("made", section_made.TITLE, section_made.made),
+    ("guidelines", section_guidelines.TITLE, section_guidelines.guidelines),
+    ("model-card", model_card.TITLE, model_card.model_card),
 )
 
 
@@ -46,18 +50,8 @@ def render(run: RunDir) -> Path:
     """
     files = read(run)
     page = Page(run, files, palette.looks(files.backbones))
-    write_text(run.report, _environment().get_template("report.html.j2").render(**_context(page)))
+    write_text(run.report, filled("report.html.j2", **_context(page)))
     return run.report
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _context(page: Page) -> dict[str, Any]:
@@ -69,7 +63,7 @@ def _context(page: Page) -> dict[str, Any]:
         "story": _guarded(
             summary.story, files, ["The summary could not be written: the files of the run do not fit together."]
         ),
-        "tiles": _guarded(summary.tiles, files, []),
+        "tiles": _guarded(tiles.tiles, files, []),
         "cautions": _guarded(cautions.cautions, files, []),
         "sections": [_section(page, *section) for section in _SECTIONS],
         "created": wording.moment(files.run.get("created")),

@@ -7,6 +7,14 @@ from bench.metrics import Metric
 
 BACKBONES = {"vgg16": "VGG16", "resnet50": "ResNet50", "inceptionv3": "InceptionV3"}
 
+CONTROLS = {
+    "recipe": "Default recipe",
+    "small_cnn": "Small CNN from scratch",
+    "majority": "Majority class",
+    "metadata": "Metadata only",
+}
+"""The controls in the order in which the report lists them."""
+
 STATES = {"completed": "completed", "pruned": "stopped early", "failed": "failed"}
 """The three ends of a trial; a file that says anything else was not written whole."""
 
@@ -34,8 +42,8 @@ DASH = "–"
 
 
 def backbone(name: Any) -> str:
-    """The usual spelling of a backbone's name, or the name itself where the report knows none."""
-    return BACKBONES.get(str(name), str(name)) if present(name) else DASH
+    """The usual spelling of a backbone's or a control's name, or the name itself where the report knows none."""
+    return (BACKBONES | CONTROLS).get(str(name), str(name)) if present(name) else DASH
 
 
 def state(name: Any) -> str:

@@ -50,15 +50,31 @@ def picture(folder: Path, name: str, draw: Callable[[], Figure], alt: str, capti
         figure = draw()
         with rc_context(STYLE):
             svg = _save(figure, folder, name)
-            if len(svg) > MOST_SVG_BYTES:
-                uri, paper = _pixels(figure), True
-            else:
-                uri, paper = _data("image/svg+xml", _themed(svg).encode()), False
-        width, height = (round(96 * inches) for inches in figure.get_size_inches())
-        return Picture(uri, width, height, alt, caption, paper)
+        return _embedded(figure, svg, alt, caption)
     except Exception as error:  # any figure may meet data that nobody thought of
         logger.warning("The figure %r could not be drawn.", name, exc_info=True)
         return Missing(f"The figure “{caption.split('.')[0]}” could not be drawn: {type(error).__name__}: {error}")
+
+
+def inline(figure: Figure, alt: str, caption: str) -> Picture:
+    """``figure`` for the page alone: no file is kept, which takes a fraction of the time.
+
+    Raises:
+        Exception: whatever matplotlib raises where it cannot be drawn.
+    """
+    buffer = io.StringIO()
+    with rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return _embedded(figure, buffer.getvalue(), alt, caption)
+
+
+def _embedded(figure: Figure, svg: str, alt: str, caption: str) -> Picture:
+    """The drawing as a data URI; as pixels where it is too large for a page."""
+    with rc_context(STYLE):
+        paper = len(svg) > MOST_SVG_BYTES
+        uri = _pixels(figure) if paper else _data("image/svg+xml", _themed(svg).encode())
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    return Picture(uri, width, height, alt, caption, paper)
 
 
 def _save(figure: Figure, folder: Path, name: str) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn import metrics as sk
 
@@ -28,9 +29,12 @@ def confusion(model: dict[str, Any], classes: list[str]) -> tuple[Frame, Frame]:
 
 
 def classification_report(model: dict[str, Any], classes: list[str]) -> Frame:
-    """A row a class, then the averages: ``label``, ``precision``, ``recall``, ``f1``, ``auc``, ``support`` (images)."""
+    """A row a class, then the averages, with ``auc_low`` and ``auc_high`` where they are known.
+
+    The other columns are ``label``, ``precision``, ``recall``, ``f1``, ``auc`` and ``support`` (images).
+    """
     per_class, averages = model.get("per_class") or {}, model.get("averages") or {}
-    names = ("precision", "recall", "f1", "auc", "support")
+    names = ("precision", "recall", "f1", "auc", "auc_low", "auc_high", "support")
     rows: list[dict[str, Any]] = []
     for label in classes:
         scores = per_class.get(label) or {}
@@ -38,13 +42,23 @@ def classification_report(model: dict[str, Any], classes: list[str]) -> Frame:
     total = sum(row["support"] or 0 for row in rows)
     for kind, values in averages.items():
         means = {name: number(values.get(name)) for name in names}
+        if kind == "macro":
+            area = (model.get("metrics") or {}).get("auc") or {}
+            means |= {"auc": number(area.get("value"))}
+            means |= {f"auc_{bound}": number(area.get(bound)) for bound in ("low", "high")}
         rows.append({"label": f"Average ({kind})", **means, "support": total or None})
     return Frame(rows, columns=["label", *names])
 
 
 def majority(model: dict[str, Any], classes: list[str]) -> tuple[str, float]:
-    """The commonest class of the test images and its share: what always answering it would score as accuracy."""
+    """The commonest class of the test images and its share: what always answering it would score as accuracy.
+
+    Raises:
+        ValueError: if there is no image, or the confusion matrix does not fit ``classes``.
+    """
     counts = confusion(model, classes)[0].sum(axis=1)
+    if not counts.sum():
+        raise ValueError("the confusion matrix counts no image")
     return str(counts.idxmax()), float(counts.max() / counts.sum())
 
 
@@ -58,17 +72,46 @@ def roc(predictions: Frame, classes: list[str]) -> Frame:
         ValueError: if a probability column is missing, or no class has a curve.
     """
     curves = []
+    for label, target, scores in _one_vs_rest(predictions, classes):
+        fpr, tpr, _ = sk.roc_curve(target, scores)
+        curves.append(Frame({"label": label, "fpr": fpr, "tpr": tpr, "auc": sk.auc(fpr, tpr)}))
+    return pd.concat(curves, ignore_index=True)
+
+
+def precision_recall(predictions: Frame, classes: list[str]) -> Frame:
+    """Points of the curves of precision by recall, of the same classes as in ``roc``.
+
+    Returns:
+        ``label``, ``recall``, ``precision``, ``area`` (average precision) and ``share`` (of the class among the images,
+        which is the precision of guessing).
+
+    Raises:
+        ValueError: as in ``roc``.
+    """
+    curves = []
+    for label, target, scores in _one_vs_rest(predictions, classes):
+        precision, recall, _ = sk.precision_recall_curve(target, scores)
+        about = {"label": label, "area": sk.average_precision_score(target, scores), "share": float(target.mean())}
+        curves.append(Frame({"recall": recall, "precision": precision}).assign(**about))
+    return pd.concat(curves, ignore_index=True)
+
+
+Floats = npt.NDArray[np.float64]
+
+
+def _one_vs_rest(predictions: Frame, classes: list[str]) -> list[tuple[str, npt.NDArray[np.bool_], Floats]]:
+    """Of each class that has a curve: its name, which images are of it, and their probabilities of it."""
+    found = []
     for label in classes[1:] if len(classes) == 2 else classes:
         if f"prob_{label}" not in predictions:
             raise ValueError(f"predictions_test.csv lacks the column 'prob_{label}'")
         rows = predictions[["label", f"prob_{label}"]].dropna()
-        target = (rows["label"] == label).to_numpy()
+        target = (rows["label"] == label).to_numpy(dtype="bool")
         if 0 < target.sum() < len(target):
-            fpr, tpr, _ = sk.roc_curve(target, rows[f"prob_{label}"].to_numpy(dtype="float64"))
-            curves.append(Frame({"label": label, "fpr": fpr, "tpr": tpr, "auc": sk.auc(fpr, tpr)}))
-    if not curves:
+            found.append((label, target, rows[f"prob_{label}"].to_numpy(dtype="float64")))
+    if not found:
         raise ValueError("no class has both images of its own and images of others")
-    return pd.concat(curves, ignore_index=True)
+    return found
 
 
 def shared_patients(splits: Frame, patient: str = "patient") -> int:

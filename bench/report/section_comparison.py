@@ -1,43 +1,48 @@
-"""The section that sets the finalists side by side: on validation, on test, and while they were trained."""
-
-from typing import Any
+"""The section that sets finalists and controls side by side: on validation, on test, and while they were trained."""
 
 import pandas as pd
 
-from bench.metrics import METRICS, Metric
-from bench.report import figures_results, figures_training, tables, wording
-from bench.report.blocks import Block, Column, Heading, Missing, Paragraph, Section, Table, parameter_columns, table
-from bench.report.files import mapping
-from bench.report.names import backbone, joined, metric_words, state
+from bench.metrics import METRICS
+from bench.report import figures_training, section_tested, tables, tables_models, wording
+from bench.report.blocks import Block, Column, Missing, Paragraph, Points, Section, Table, parameter_columns, table
+from bench.report.files import listed, mapping
+from bench.report.names import backbone, joined, metric_words, present, state
 from bench.report.page import Page
-from bench.report.summary import winner_name
 from bench.report.wording import counted
 
 TITLE = "Backbones compared"
 
 
 def comparison(page: Page) -> Section:
-    """The finalists side by side."""
+    """The finalists side by side, with the controls in the same tables."""
     files = page.files
     blocks: list[Block] = [*page.problems("finalists.csv")]
     if files.finalists is None or not len(files.finalists):
         return Section("comparison", TITLE, blocks or [Missing("finalists.csv holds no finalist.")])
-    rows = tables.finalists(files.finalists, files.evaluation, page.metric)
-    blocks += [_lead(page, rows), _on_validation(rows, page.metric), *_failed(rows), *_folds(page, rows)]
-    blocks.append(_configurations(rows))
-    blocks.append(Heading("On the internal test"))
-    blocks += page.problems("evaluation.json") if files.evaluation is None else _on_test(page, list(rows["backbone"]))
-    blocks += [Heading("Training of the finalists"), *_curves(page)]
+    finalists = tables.finalists(files.finalists, files.evaluation, page.metric)
+    rows = tables_models.on_validation(finalists, files.evaluated.controls, files.evaluation, page.metric)
+    blocks += [_lead(page, finalists), *page.problems("controls.csv"), _on_validation(rows, page)]
+    blocks += [*_failed(rows), *_folds(page, finalists), _configurations(rows)]
+    blocks += page.part("How faithful the search was", _faithful)
+    blocks += page.part("Was tuning worth it?", lambda page: section_tested.tuning(page, rows))
+    order = [str(name) for name in finalists["backbone"]]
+    blocks += page.part("On the internal test", lambda page: section_tested.tested(page, order))
+    blocks += page.part("Compared in pairs", section_tested.pairs)
+    blocks += page.part("Training of the finalists", _curves)
     return Section("comparison", TITLE, blocks)
 
 
 def _lead(page: Page, rows: pd.DataFrame) -> Paragraph:
     words = metric_words(page.metric)
-    chosen = (
-        f"The winner was chosen by the mean validation {words} over {counted(rows['folds'].max(), 'fold')}"
-        if rows["fold_mean"].notna().any()
-        else f"The finalist with the best validation {words} wins"
-    )
+    if rows["fold_mean"].notna().any():
+        chosen = f"The winner was chosen by the mean validation {words} over {counted(rows['folds'].max(), 'fold')}"
+    elif rows["seeds"].max() > 1:
+        chosen = (
+            f"{counted(rows['seeds'].max(), 'seed')} were tried, and the finalist with the best mean validation "
+            f"{words} wins"
+        )
+    else:
+        chosen = f"The finalist with the best validation {words} wins"
     return Paragraph(
         "The best configuration of each backbone was trained again from the start, with fresh augmentation in every "
         f"epoch. {chosen}; the test split has no say in that."
@@ -53,28 +58,37 @@ def _marked(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[int]]:
     return rows.assign(model=models), [position for position, won in enumerate(rows["winner"]) if won]
 
 
-def _on_validation(rows: pd.DataFrame, metric: Metric) -> Table:
+def _on_validation(rows: pd.DataFrame, page: Page) -> Table:
     shown, marked = _marked(rows)
-    folds = rows["fold_mean"].notna().any()
-    shown["over_folds"] = [
-        wording.with_spread(mean, sd) for mean, sd in zip(rows["fold_mean"], rows["fold_sd"], strict=True)
-    ]
+    metric, title = page.metric, page.metric.title
+    folds, judged = rows["fold_mean"].notna().any(), (rows["verdict"].fillna("") != "").any()
+    for name, mean, deviation in (("over_seeds", "score", "sd"), ("over_folds", "fold_mean", "fold_sd")):
+        shown[name] = [wording.with_spread(*pair) for pair in zip(rows[mean], rows[deviation], strict=True)]
+    shown["bounds"] = [wording.interval(low, high) for low, high in zip(rows["low"], rows["high"], strict=True)]
+    shown["more"] = rows["verdict"].fillna("") if judged else ""
     columns = [
-        Column("model", "Finalist", numeric=False),
-        Column("trial_score", f"{metric.title} in the search", wording.score),
-        Column("score", f"{metric.title} retrained", wording.score, low="lowest", high="highest"),
-        *([Column("over_folds", f"{metric.title} over the folds, mean ± SD")] if folds else []),
+        Column("model", "Model", numeric=False, below="note"),
+        Column("trial_score", f"{title} in the search", wording.score),
+        Column("over_seeds", f"{title} retrained, mean ± SD over the seeds"),
+        *([Column("bounds", "Its interval, by patients")] if judged else []),
+        *([Column("over_folds", f"{title} over the folds, mean ± SD")] if folds else []),
         *([Column("folds", "Folds", wording.count)] if folds else []),
-        Column("change", "Change", wording.signed),
+        Column("change", "Change", wording.signed, below="more"),
         Column("seeds", "Seeds", wording.count),
         Column("trial", "From trial", wording.count),
         Column("seconds", "Time", wording.seconds),
     ]
     caption = (
-        f"Finalists on validation{'' if metric.higher_is_better else ' (lower is better)'}. Retrained: the mean over "
-        "the seeds, with the lowest and the highest below. A score that gets worse when retrained was partly "
-        "luck."
+        f"Finalists on validation{'' if metric.higher_is_better else ' (lower is better)'}, and the controls, which "
+        "should lose. Retrained: the mean over the seeds ± its standard deviation, which is the luck of the seed; a "
+        "single seed has none. A score that gets worse when retrained was partly luck."
     )
+    if judged:
+        level = wording.level(mapping(mapping(page.files.evaluation).get("bootstrap")).get("level"))
+        caption += (
+            f" The interval is another thing: how far the retrained score might move ({level}) with other patients. A "
+            "trial's score beyond it says that the search flattered."
+        )
     if folds:
         caption += (
             " Over the folds: mean ± standard deviation of the validation scores. The folds share training images, so "
@@ -83,9 +97,18 @@ def _on_validation(rows: pd.DataFrame, metric: Metric) -> Table:
     return table(shown, caption, columns, marked=marked)
 
 
+def _faithful(page: Page) -> list[Block]:
+    """How faithful the search's scores were, a sentence a finalist."""
+    entries = listed(mapping(page.files.evaluation).get("retrained"))
+    said = [str(mapping(entry)["sentence"]) for entry in entries if present(mapping(entry).get("sentence"))]
+    return [Points(said)] if said else []
+
+
 def _configurations(rows: pd.DataFrame) -> Table:
-    shown, marked = _marked(rows)
-    columns = [Column("model", "Finalist", numeric=False), *parameter_columns()]
+    """Of the finalists, and of the control that has one: the default recipe."""
+    known = rows[rows["config_learning_rate"].notna() | rows["trial"].notna()].reset_index(drop=True)
+    shown, marked = _marked(known)
+    columns = [Column("model", "Model", numeric=False), *parameter_columns()]
     return table(shown, "Their configurations.", columns, marked=marked)
 
 
@@ -128,65 +151,6 @@ def _folds(page: Page, finalists: pd.DataFrame) -> list[Block]:
         for name, number in failed["model"].value_counts(sort=False).items()
     ]
     return [*blocks, table(rows, "The finalists on each fold.", columns, folded=True)]
-
-
-def _on_test(page: Page, finalists: list[str]) -> list[Block]:
-    """Every metric on test, controls below the finalists, what was not computed, and a figure of the main two."""
-    evaluation = mapping(page.files.evaluation)
-    scores = tables.scores_on_test(evaluation).rename(columns={"model": "backbone"})
-    order = {name: position for position, name in enumerate(finalists)}
-    scores = scores.sort_values("backbone", key=lambda names: names.map(order).fillna(len(order)), kind="stable")
-    scores = scores.assign(winner=scores["backbone"] == winner_name(page.files)).reset_index(drop=True)
-    if not len(scores):
-        return [Missing("evaluation.json holds no results of any model.")]
-    level = wording.level(mapping(evaluation.get("bootstrap")).get("level"))
-    return [_test_table(scores, evaluation, level), *_not_computed(evaluation), *_intervals(page, scores, level)]
-
-
-def _test_table(scores: pd.DataFrame, evaluation: dict[str, Any], level: str) -> Table:
-    shown, marked = _marked(scores)
-    columns = [Column("model", "Model", numeric=False)] + [
-        Column(f"test_{name}", metric.title, wording.score, low=f"test_{name}_low", high=f"test_{name}_high")
-        for name, metric in METRICS.items()
-    ]
-    bootstrap = mapping(evaluation.get("bootstrap"))
-    draws, unit = wording.count(bootstrap.get("draws")), wording.text(bootstrap.get("unit"))
-    how = f" ({draws} draws of {unit}s)" if bootstrap else ""
-    caption = (
-        f"The internal test: each value with its {level} bootstrap interval{how}. "
-        "For log loss and Brier score, lower is better."
-    )
-    return table(shown, caption, columns, marked=marked)
-
-
-def _not_computed(evaluation: dict[str, Any]) -> list[Missing]:
-    """A sentence for each metric of the test that has a reason instead of a value."""
-    found = []
-    for model, content in mapping(evaluation.get("models")).items():
-        for name, value in mapping(mapping(content).get("metrics")).items():
-            if reason := mapping(value).get("reason"):
-                title = METRICS[name].title if name in METRICS else name
-                found.append(Missing(f"{title} of {backbone(model)} was not computed: {reason}."))
-    return found
-
-
-def _intervals(page: Page, scores: pd.DataFrame, level: str) -> list[Block]:
-    drawn = [name for name in dict.fromkeys([page.metric.name, "auc", "accuracy"]) if f"test_{name}_low" in scores][:2]
-    if not drawn:
-        return []
-    name = f"test_{drawn[0]}"
-    told = joined(
-        f"{backbone(row['backbone'])} {wording.with_interval(row[name], row[f'{name}_low'], row[f'{name}_high'])}"
-        for _, row in scores.iterrows()
-    )
-    return [
-        page.picture(
-            "finalists_test",
-            lambda: figures_results.intervals(scores, drawn, page.looks),
-            f"Test {metric_words(METRICS[drawn[0]])} with its interval: {told}.",
-            f"The finalists on the internal test. Bars are {level} intervals.",
-        )
-    ]
 
 
 def _curves(page: Page) -> list[Block]:

@@ -4,9 +4,11 @@ import json
 import shlex
 from typing import Any
 
+import pandas as pd
+
 from bench.report import names, wording
-from bench.report.blocks import Block, Code, Heading, Missing, Paragraph, Section, pairs
-from bench.report.files import mapping
+from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, pairs, table
+from bench.report.files import listed, mapping
 from bench.report.names import backbone, present
 from bench.report.page import Page
 
@@ -25,10 +27,49 @@ def made(page: Page) -> Section:
         Code("To resume it, or to go on with a larger --budget", RESUME.format(name=shlex.quote(page.run.name)))
     )
     blocks += [Heading("The model to reuse"), *_reuse(page)]
+    blocks += page.part("How often the test split was opened", _openings)
     blocks += [Heading("Settings"), _settings(page.files.settings)]
     blocks += [*_space(mapping(run.get("space"))), *_weights(mapping(run.get("weights")))]
     blocks += [Heading("Time, versions and hardware"), *_circumstances(run)]
     return Section("made", TITLE, blocks)
+
+
+def _openings(page: Page) -> list[Block]:
+    """What the ledger knows of this test split; nothing while it is sealed."""
+    evaluation = page.files.evaluation
+    if evaluation is None:
+        return []
+    ledger = mapping(evaluation.get("ledger"))
+    if not ledger:
+        times = wording.counted(len(listed(evaluation.get("opened"))), "time")
+        return [
+            Paragraph(
+                f"This run opened it {times}. Openings by other runs are not known: this run was evaluated by an "
+                "earlier version of the suite, which kept no ledger."
+            )
+        ]
+    rows = pd.DataFrame([mapping(one) for one in listed(ledger.get("openings"))], dtype="object")
+    said: list[Block] = [Paragraph(str(ledger["sentence"]))] if present(ledger.get("sentence")) else []
+    if not len(rows):
+        return said or [Missing("evaluation.json lists no opening.")]
+    columns = [
+        Column("time", "Opened", wording.moment, numeric=False),
+        Column("run", "By the run", numeric=False),
+        Column("images", "Images", wording.count),
+        Column("split", "Fingerprint of the test images", _brief, numeric=False),
+        Column("decisions", "SHA-256 of best_model.json then", _brief, numeric=False),
+    ]
+    caption = (
+        "Every opening on record of these test images, and of others of the same data. best_model.json holds every "
+        "choice, and was written before."
+    )
+    return [*said, table(rows, caption, columns, folded=len(rows) > 6)]
+
+
+def _brief(value: Any) -> str:
+    """The start of a fingerprint, enough to tell it from others."""
+    words = wording.text(value)
+    return words if len(words) <= 16 else f"{words[:16]}…"
 
 
 def _settings(settings: dict[str, Any]) -> Block:

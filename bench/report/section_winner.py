@@ -1,12 +1,15 @@
-"""The section on the winner's results on test: confusion, ROC and classification report."""
+"""The section on the winner on test: confusion, curves and classification report, then the parts of other modules."""
 
 from typing import Any
 
-from bench.report import figures_results, results, wording
-from bench.report.blocks import Block, Column, Missing, Paragraph, Section, table
+import pandas as pd
+
+from bench.report import figures_results, results, section_calibration, section_operating, wording
+from bench.report.blocks import Block, Column, Missing, Paragraph, Section, Table, table
 from bench.report.files import mapping
 from bench.report.names import backbone, joined
 from bench.report.page import Page
+from bench.report.section_tested import refusals
 from bench.report.summary import winner_model, winner_name
 from bench.report.wording import counted
 
@@ -19,19 +22,31 @@ def winner(page: Page) -> Section:
     if not model:
         why = page.problems("evaluation.json") or [Missing("evaluation.json holds no results of the winner.")]
         return Section("winner", TITLE, why)
-    blocks: list[Block] = [*_recalls(page, model), *_threshold(mapping(files.evaluation))]
-    blocks += [_confusion(page, model), *_roc(page, model)]
-    report = results.classification_report(model, files.classes)
+    blocks: list[Block] = [*refusals(mapping(files.evaluation)), *_recalls(page, model)]
+    blocks += [*_threshold(page), _confusion(page, model), *_curves(page, model)]
+    blocks.append(_report(page, model))
+    blocks += page.part("Operating points", section_operating.points)
+    blocks += page.part("At other prevalences", section_operating.prevalences)
+    blocks += page.part("Decision curve", section_operating.decision)
+    blocks += page.part("Calibration", section_calibration.calibration)
+    return Section("winner", TITLE, blocks)
+
+
+def _report(page: Page, model: dict[str, Any]) -> Table:
+    report = results.classification_report(model, page.files.classes)
     columns = [
         Column("label", "Class", numeric=False),
         Column("precision", "Precision", wording.score),
         Column("recall", "Recall", wording.score),
         Column("f1", "F1", wording.score),
-        Column("auc", "ROC AUC (one-vs-rest)", wording.score),
+        Column("auc", "ROC AUC (one-vs-rest)", wording.score, low="auc_low", high="auc_high"),
         Column("support", "Images", wording.count),
     ]
-    caption = "Classification report. Precision depends on how common a class is: where it is rarer, precision falls."
-    return Section("winner", TITLE, [*blocks, table(report, caption, columns)])
+    caption = (
+        "Classification report, counted under the most probable class. Precision depends on how common a class is: "
+        "where it is rarer, precision falls."
+    )
+    return table(report, caption, columns)
 
 
 def _recalls(page: Page, model: dict[str, Any]) -> list[Block]:
@@ -48,7 +63,9 @@ def _recalls(page: Page, model: dict[str, Any]) -> list[Block]:
     return [Paragraph(f"By the reference standard, {backbone(winner_name(page.files))} recognised {told}.")]
 
 
-def _threshold(evaluation: dict[str, Any]) -> list[Block]:
+def _threshold(page: Page) -> list[Block]:
+    """How images were counted, what is kept with the model, and the temperature where no other part tells it."""
+    evaluation = mapping(page.files.evaluation)
     threshold, temperature = mapping(evaluation.get("threshold")), wording.number(evaluation.get("temperature"))
     told = []
     if wording.number(threshold.get("value")) is not None:
@@ -58,7 +75,7 @@ def _threshold(evaluation: dict[str, Any]) -> list[Block]:
             f"The confusion matrix counts each image under its most probable class. A threshold of {value} for "
             f"{wording.text(threshold.get('class'))}{rule} is kept with the model for other uses."
         )
-    if temperature is not None:
+    if temperature is not None and page.files.evaluated.calibration is None:
         told.append(f"Calibration divides the logits by a temperature of {wording.short(temperature)}.")
     return [Paragraph(" ".join(told))] if told else []
 
@@ -83,23 +100,44 @@ def _confusion(page: Page, model: dict[str, Any]) -> Block:
     )
 
 
-def _roc(page: Page, model: dict[str, Any]) -> list[Block]:
+def _curves(page: Page, model: dict[str, Any]) -> list[Block]:
     files = page.files
     if files.predictions is None:
         return [*page.problems("predictions_test.csv")]
     try:
-        curves = results.roc(files.predictions, files.classes)
+        roc = results.roc(files.predictions, files.classes)
+        by_recall = results.precision_recall(files.predictions, files.classes)
     except ValueError as error:
         return [Missing(f"The ROC curve is left out: {error}.")]
-    areas = curves.drop_duplicates("label")
+    areas = roc.drop_duplicates("label")
     told = joined(f"{row['label']} {wording.score(row['auc'])}" for _, row in areas.iterrows())
+    precise = by_recall.drop_duplicates("label")
+    told_too = joined(f"{row['label']} {wording.score(row['area'])}" for _, row in precise.iterrows())
     point = results.operating_point(model, files.classes)
+    points = [("as in the confusion matrix", *point)] if point else []
+    bands = _bands(page)
     several = " Each curve is one class against all others." if len(files.classes) > 2 else ""
-    return [
-        page.picture(
-            "roc",
-            lambda: figures_results.roc(curves, point),
-            f"ROC curve of the winner on the internal test; area under the curve: {told}.",
-            f"ROC curve on the internal test.{several}",
-        )
-    ]
+    level = wording.level(mapping(mapping(files.evaluation).get("bootstrap")).get("level"))
+    shaded = (
+        f" Shaded: {level} of the bootstrap draws of patients, at each place of the horizontal axis."
+        if len(bands)
+        else ""
+    )
+    figure = page.picture(
+        "roc",
+        lambda: figures_results.curves(roc, by_recall, bands, points),
+        f"Left, ROC curve of the winner on the internal test; area under the curve: {told}. Right, precision by "
+        f"recall; area: {told_too}.",
+        f"ROC curve, and precision by recall, on the internal test.{several}{shaded}",
+    )
+    return [figure, *page.problems("curves.csv")]
+
+
+def _bands(page: Page) -> pd.DataFrame:
+    """The bands of the winner's curves; no row where there are none."""
+    found = page.files.evaluated.curves
+    columns = ["class", "curve", "x", "low", "high"]
+    if found is None:
+        return pd.DataFrame(columns=columns).astype(dict.fromkeys(("x", "low", "high"), "float64"))
+    found = found[found["model"] == winner_name(page.files)].reindex(columns=columns)
+    return found.dropna(subset=["x", "low", "high"])

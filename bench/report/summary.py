@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.metrics import METRICS
 from bench.report import names, results, tables, wording
-from bench.report.files import RunFiles, mapping
+from bench.report.files import RunFiles, listed, mapping
 from bench.report.names import backbone, joined, metric_words, present
 from bench.report.wording import counted
 
@@ -22,15 +22,6 @@ class Banner:
 
     title: str
     text: str
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A number of the headline with what it is and what stands beside it."""
-
-    label: str
-    value: str
-    detail: str = ""
 
 
 def winner_name(files: RunFiles) -> str:
@@ -114,7 +105,16 @@ def banners(files: RunFiles) -> list[Banner]:
 def story(files: RunFiles) -> list[str]:
     """What was asked and what came out, a paragraph each."""
     return [
-        part for part in (_asked(files), _outcome(files), _test(files), _default_recipe(files), _ends(files)) if part
+        part
+        for part in (
+            _asked(files),
+            _outcome(files),
+            _test(files),
+            _comparisons(files),
+            _default_recipe(files),
+            _ends(files),
+        )
+        if part
     ]
 
 
@@ -135,7 +135,15 @@ def _outcome(files: RunFiles) -> str:
     if winner:
         score = wording.number(mapping(files.run.get("winner")).get("score"))
         words = f"{metric_words(files.metric)} {wording.score(score)}"
-        reached = "" if score is None else f" It reached {words} on validation."
+        seeds = over_seeds(files)
+        if seeds["n"] > 1 and not _over_folds(files):
+            mean = wording.with_spread(seeds["mean"], seeds["sd"])
+            reached = (
+                f" Over {counted(seeds['n'], 'seed')} it reached a mean validation {metric_words(files.metric)} of "
+                f"{mean} (standard deviation), by which it was chosen."
+            )
+        else:
+            reached = "" if score is None else f" It reached {words} on validation."
         reached += _over_folds(files)
         return f"{backbone(winner)} won{f' with {how}' if how else ''}.{reached}"
     if files.trials is None:
@@ -148,6 +156,22 @@ def _outcome(files: RunFiles) -> str:
         f"The best trial so far is trial {first['trial']:.0f}: {backbone(first['config_backbone'])} with "
         f"{configuration(first)}, validation {metric_words(files.metric)} {wording.score(first['score'])}."
     )
+
+
+def over_seeds(files: RunFiles) -> dict[str, Any]:
+    """The winner's validation score over its seeds: ``n``, ``mean`` and ``sd`` (NaN for a single one)."""
+    rows = files.finalists
+    if rows is None:
+        return {"n": 0, "mean": None, "sd": None}
+    won = rows[(rows["backbone"] == winner_name(files)) & (rows["state"] == "completed")]
+    scores = won[tables.column(files.metric)].dropna()
+    return {"n": len(scores), "mean": scores.mean(), "sd": scores.std()}
+
+
+def _comparisons(files: RunFiles) -> str:
+    """Which models can be told apart on test, in the evaluation's own words."""
+    sentences = listed((files.evaluation or {}).get("sentences"))
+    return " ".join(str(sentence) for sentence in sentences if present(sentence))
 
 
 def _over_folds(files: RunFiles) -> str:
@@ -172,16 +196,30 @@ def _test(files: RunFiles) -> str:
     images, patients = files.evaluation.get("images"), files.evaluation.get("patients")
     who = counted(images, "image") + (f" of {counted(patients, 'patient')}" if wording.number(patients) else "")
     reached = joined(
-        f"{metric_words(METRICS[name])} {wording.score(scores[name][0])} ({_interval(files, name)})"
+        f"{metric_words(METRICS[name])} {wording.score(scores[name][0])} ({interval(files, name)})"
         for name in ("auc", "accuracy")
-        if name in scores
+        if name in scores and wording.number(scores[name][0]) is not None
     )
-    sentence = f"On the internal test ({who}) the winner reached {reached}."
+    if not reached:
+        return f"On the internal test ({who}) neither ROC AUC nor accuracy could be computed."
+    sentence = f"On the internal test ({who}) the winner reached {reached}.{_seeds_on_test(model)}"
     try:
         label, share = results.majority(model, files.classes)
         return f"{sentence} Always answering {label} would be right for {wording.percent(share)} of these images."
     except ValueError:
         return sentence
+
+
+def _seeds_on_test(model: dict[str, Any]) -> str:
+    """How far the seed moves the winner's test AUC, where several were trained."""
+    repeats = mapping(model.get("repeats"))
+    mean, deviation = (mapping(repeats.get(key)).get("auc") for key in ("mean", "sd"))
+    if wording.number(mean) is None or wording.number(deviation) is None:
+        return ""
+    return (
+        f" Over its {counted(repeats.get('n'), 'seed')} the ROC AUC there is {wording.with_spread(mean, deviation)} "
+        "(standard deviation)."
+    )
 
 
 def winner_scores(files: RunFiles) -> dict[str, tuple[Any, Any, Any]]:
@@ -190,7 +228,7 @@ def winner_scores(files: RunFiles) -> dict[str, tuple[Any, Any, Any]]:
     return {name: (value.get("value"), value.get("low"), value.get("high")) for name, value in values.items()}
 
 
-def _interval(files: RunFiles, name: str) -> str:
+def interval(files: RunFiles, name: str) -> str:
     """The interval of one of the winner's metrics on test: ``95 % interval 0.950–0.980``."""
     bounds = wording.interval(*winner_scores(files)[name][1:])
     level = wording.level(mapping(mapping(files.evaluation).get("bootstrap")).get("level"))
@@ -243,23 +281,3 @@ def _ends(files: RunFiles) -> str:
         f"{which} ended: {found['completed']} completed, {found['pruned']} stopped early because they fell behind, "
         f"{found['failed']} failed."
     )
-
-
-def tiles(files: RunFiles) -> list[Tile]:
-    """The numbers of the headline."""
-    found, scores = counts(files), winner_scores(files)
-    shown = []
-    for name, title in (("auc", "Test ROC AUC"), ("accuracy", "Test accuracy")):
-        if name in scores:
-            shown.append(Tile(title, wording.score(scores[name][0]), _interval(files, name)))
-    if not files.opened:
-        shown.append(Tile("Test split", "sealed", "no result on test yet"))
-    score = mapping(files.run.get("winner")).get("score")
-    if wording.number(score) is not None:
-        shown.append(Tile(f"Validation {metric_words(files.metric)}", wording.score(score), "winner, retrained"))
-    ends = f"{found['completed']} completed, {found['pruned']} stopped early, {found['failed']} failed"
-    shown.append(Tile("Trials", str(sum(found.values())), ends))
-    spent = [wording.number(value) or 0 for value in mapping(files.run.get("seconds")).values()]
-    if spent:
-        shown.append(Tile("Time", wording.seconds(sum(spent)), "all stages"))
-    return shown

@@ -33,8 +33,9 @@ def summarise(trials: Frame, metric: Metric, by: list[str]) -> Frame:
         by: columns whose values make a group.
 
     Returns:
-        The columns ``by`` and ``trials``, ``completed``, ``stopped_early``, ``failed`` (counts), ``best``, ``mean`` and
-        ``sd`` (of the completed trials; NaN where there are too few) and ``seconds`` (their sum).
+        The columns ``by`` and ``trials``, ``completed``, ``stopped_early``, ``failed`` (counts), ``share_stopped`` (of
+        all its trials), ``best``, ``mean`` and ``sd`` (of the completed trials; NaN where there are too few),
+        ``seconds`` (their sum) and ``seconds_each`` (their mean).
     """
     table = trials.assign(
         completed=trials["state"] == "completed",
@@ -52,7 +53,9 @@ def summarise(trials: Frame, metric: Metric, by: list[str]) -> Frame:
         best=("score", "max" if metric.higher_is_better else "min"),
         mean=("whole", "mean"),
         sd=("whole", "std"),
+        share_stopped=("stopped_early", "mean"),
         seconds=("seconds", "sum"),
+        seconds_each=("seconds", "mean"),
     ).reset_index()
     return summary.sort_values("best", ascending=not metric.higher_is_better, na_position="last", kind="stable")
 
@@ -126,9 +129,9 @@ def finalists(rows: Frame, evaluation: dict[str, Any] | None, metric: Metric) ->
 
     Returns:
         ``backbone``, ``winner``, the ``config_*`` columns, ``trial``, ``trial_score``, ``seeds`` and ``failed``
-        (counts), ``score`` (mean over the completed seeds), ``lowest`` and ``highest`` (of several), ``change`` (score
-        minus trial score), ``seconds`` (sum), ``folds`` (completed), ``fold_mean`` and ``fold_sd``, and for every
-        metric of evaluation.json ``test_NAME``, ``test_NAME_low``, ``test_NAME_high``.
+        (counts), ``score`` (mean over the completed seeds), ``sd``, ``lowest`` and ``highest`` (of several),
+        ``change`` (score minus trial score), ``seconds`` (sum), ``folds`` (completed), ``fold_mean`` and ``fold_sd``,
+        and for every metric of evaluation.json ``test_NAME``, ``test_NAME_low``, ``test_NAME_high``.
     """
     name = column(metric)
     summary = []
@@ -147,6 +150,7 @@ def finalists(rows: Frame, evaluation: dict[str, Any] | None, metric: Metric) ->
                 "failed": int((part["state"] == "failed").sum()),
                 "reason": " · ".join(part["reason"].dropna().unique()),
                 "score": score,
+                "sd": completed[name].std() if len(completed) > 1 else None,
                 "lowest": completed[name].min() if len(completed) > 1 else None,
                 "highest": completed[name].max() if len(completed) > 1 else None,
                 "change": score - trial_score,

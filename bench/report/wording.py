@@ -123,6 +123,17 @@ def interval(low: Any, high: Any) -> str:
     return "" if number(low) is None or number(high) is None else f"{score(low)}–{score(high)}"
 
 
+def signed_interval(low: Any, high: Any) -> str:
+    """An interval of differences: ``−0.010 to +0.020``; empty where a bound is missing."""
+    return "" if number(low) is None or number(high) is None else f"{signed(low)} to {signed(high)}"
+
+
+def probability(value: Any) -> str:
+    """A p-value: ``0.034``, ``< 0.001``."""
+    amount = number(value)
+    return f"<{NBSP}0.001" if amount is not None and 0 <= amount < 0.001 else score(amount)
+
+
 def with_interval(value: Any, low: Any, high: Any) -> str:
     """A score with its interval in brackets, where it has one: ``0.970 (0.950–0.980)``."""
     bounds = interval(low, high)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from report_audit import audit as audit_of
 from report_audit import left_out_rows
+from report_evaluation import CONTROLS, TITLES, controls, repeats, softmax, write_tables
 from sklearn import metrics as sk
 
 from bench.metrics import METRICS, evaluate
@@ -41,10 +42,12 @@ def write_run(
     image_side: int = 96,
     audit: int = 2,
     folds: int = 0,
+    evaluated: bool = True,
 ) -> RunDir:
     """A finished run at ``path``; take files away for an unfinished one.
 
-    ``audit`` is the format of audit.json; in that of 1, the first, it was not written down.
+    ``audit`` is the format of audit.json; in that of 1, the first, it was not written down. Without ``evaluated`` the
+    evaluation is that of an earlier version, which knew no controls and left no files beside evaluation.json.
     """
     random = np.random.default_rng(7)
     run = RunDir(path)
@@ -56,6 +59,8 @@ def write_run(
         rows = _folds(finalists, folds)
         write_table(run.folds, rows)
         finalists = _by_folds(finalists, rows, metric)
+    if not evaluated:
+        finalists = finalists.drop(columns=["repeat", "representative"])
     write_table(run.finalists, finalists)
     splits = _splits(random, classes)
     if audit > 1:
@@ -66,7 +71,7 @@ def write_run(
     about = _run_json(path.name, table, finalists, splits, backbones, classes, metric, synthetic, weights)
     about["settings"] |= {"folds": folds} if audit > 1 else {}
     write_json(run.run, about)
-    _evaluation(random, run, splits, classes, winner, backbones)
+    _evaluation(random, run, splits, classes, winner, backbones, finalists if evaluated else None, metric)
     write_json(run.audit, audit_of(about["data"]["splits"], classes) if audit > 1 else _audit())
     _gallery(random, run, image_side)
     run.best_model.write_bytes(b"not a model")
@@ -158,12 +163,22 @@ def _finalists(
             top = max(curve, key=lambda entry: entry["metric_auc"])
             epochs += [{"trial": None, "finalist": backbone, **entry} for entry in curve]
             values = {key: value for key, value in top.items() if key.startswith("metric_")}
-            row = {"backbone": backbone, "seed": seed, "trial": best["trial"], "state": "completed", "reason": None}
+            row = {
+                "backbone": backbone,
+                "repeat": seed + 1,
+                "seed": seed,
+                "representative": False,
+                "trial": best["trial"],
+                "state": "completed",
+                "reason": None,
+            }
             row |= {"winner": False, **config, "trial_score": best[score], **values, "best_epoch": top["epoch"]}
             rows.append({**row, "epochs": 12, "seconds": 55.0, "model": f"models/{backbone}.h5"})
     table = pd.DataFrame(rows)
-    position = table[score].idxmax() if higher else table[score].idxmin()
-    table.loc[position, "winner"] = True
+    chosen = table.groupby("backbone")[score].agg("idxmax" if higher else "idxmin")
+    table.loc[chosen, "representative"] = True
+    means = table.groupby("backbone")[score].mean()
+    table.loc[chosen[means.idxmax() if higher else means.idxmin()], "winner"] = True
     return table, pd.DataFrame(epochs)
 
 
@@ -216,24 +231,26 @@ def _evaluation(
     classes: tuple[str, ...],
     winner: str,
     backbones: tuple[str, ...],
+    finalists: pd.DataFrame | None,
+    metric: str,
 ) -> None:
+    """evaluation.json and, with ``finalists``, all that stands beside it."""
     test = splits[splits["split"] == "test"]
     truth = test["label"].map({name: index for index, name in enumerate(classes)}).to_numpy()
-    models: dict[str, Any] = {}
-    for backbone in backbones:
-        logits = random.normal(0, 1, (len(test), len(classes)))
-        logits[np.arange(len(test)), truth] += 2.6 if backbone == winner else 2.1
-        scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        models[backbone] = _model(truth, scores, classes)
-        if backbone == winner:
-            probabilities = {f"prob_{name}": scores[:, index] for index, name in enumerate(classes)}
-            calibrated = {f"calibrated_{name}": scores[:, index] for index, name in enumerate(classes)}
-            frame = test[["image", "label", "patient"]].assign(**probabilities, **calibrated)
-            write_table(run.predictions_test, frame)
+    apart = {backbone: 2.6 if backbone == winner else 2.1 for backbone in backbones}
+    apart |= CONTROLS if finalists is not None else {}
+    scores = {name: softmax(random, truth, len(classes), distance) for name, distance in apart.items()}
+    models = {name: _model(truth, values, classes) for name, values in scores.items()}
+    columns = {
+        f"{kind}_{name}": scores[winner][:, index]
+        for kind in ("prob", "calibrated")
+        for index, name in enumerate(classes)
+    }
+    write_table(run.predictions_test, test[["image", "label", "patient"]].assign(**columns))
     threshold = (
         {"class": classes[1], "value": 0.43, "rule": "Youden index on validation"} if len(classes) == 2 else None
     )
-    content = {
+    content: dict[str, Any] = {
         "opened": ["2026-11-23T07:00:00+00:00"],
         "images": len(test),
         "patients": int(test["patient"].nunique()),
@@ -244,7 +261,48 @@ def _evaluation(
         "bootstrap": {"draws": 2000, "level": 0.95, "unit": "patient"},
         "models": models,
     }
+    if finalists is not None:
+        for name, model in models.items():
+            seeds = 1 if name in ("majority", "metadata") else 3
+            model |= {"kind": "control" if name in CONTROLS else "finalist", "title": TITLES.get(name, name)}
+            model |= {"repeats": repeats(random, truth, scores[name], seeds)}
+        content |= _more(test, models[winner], finalists, winner, metric)
+        controls(random, run, finalists, winner)
+        write_tables(random, run, test, truth, scores, winner, list(backbones), classes)
     write_json(run.evaluation, content)
+
+
+def _more(
+    test: pd.DataFrame, model: dict[str, Any], finalists: pd.DataFrame, winner: str, metric: str
+) -> dict[str, Any]:
+    """The keys that evaluation.json has had since there are controls."""
+    opening: dict[str, Any] = {
+        "time": "2026-11-23T07:00:00+00:00",
+        "run": "xray",
+        "data": "9f86d081884c7d65",
+        "split": "ab12" * 16,
+    }
+    opening |= {"images": len(test), "decisions": "cd34" * 16}
+    validation = {
+        name: {key: min(one[key] + 0.004, 1) for key in ("value", "low", "high")}
+        for name, one in model["metrics"].items()
+    }
+    means = finalists.groupby("backbone", sort=False)[f"metric_{metric}"]
+    return {
+        "several_images_a_patient": True,
+        "validation": {"metrics": validation},
+        "gap": {"metric": metric, "validation": 0.98, "test": 0.96, "difference": 0.02, "low": 0.004, "high": 0.036}
+        | {"flagged": False, "sentence": "Validation and test differ by no more than chance would have it."},
+        "retrained": [
+            {"backbone": name, "trial_score": 0.97, "mean": mean, "sd": 0.002, "low": mean - 0.01, "high": mean + 0.01}
+            | {"repeats": 3, "flagged": False, "sentence": f"The trial of {name} lies within its interval."}
+            for name, mean in means.mean().items()
+        ],
+        "ledger": {"this_split": 1, "this_data": 1, "overlapping": 0, "openings": [opening]}
+        | {"sentence": f"These {len(test)} test images were opened for the first time."},
+        "refusals": [],
+        "sentences": [f"The winner, {winner}, is better than every control on these {len(test)} images."],
+    }
 
 
 def _model(truth: Any, scores: Any, classes: tuple[str, ...]) -> dict[str, Any]:

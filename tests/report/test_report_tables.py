@@ -156,7 +156,7 @@ def test_importance_finds_what_decided_the_score(files: RunFiles) -> None:
     decided = files.trials.assign(
         metric_auc=0.9 + 0.02 * np.log10(files.trials["config_learning_rate"]) + random.normal(0, 1e-4, 50)
     )
-    summary = importance.importance(decided, AUC, seeds=2)
+    summary = importance.importance(decided, AUC, draws=2)
     assert summary["parameter"].iloc[0] == "learning_rate"
     assert summary["mean"].iloc[0] > 0.9
     assert summary["mean"].sum() == pytest.approx(1)

@@ -1,0 +1,290 @@
+"""What the page says of the evaluation: every item of it, and one sentence where a file of it is missing."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_outline import outline
+from report_run import edit_json, write_run
+
+from bench.report import tables_models
+from bench.report.files import read
+from bench.report.reading import whole_lines
+from bench.report.section_calibration import reliability
+from bench.rundir import RunDir
+
+TWO = ("NORMAL", "PNEUMONIA")
+THREE = ("NORMAL", "BACTERIA", "VIRUS")
+FILES = ("comparisons.csv", "operating_points.csv", "prevalences.csv", "decision_curve.csv", "curves.csv")
+FILES += ("calibration.json", "subgroups.csv", "failures.csv", "failures.npz", "robustness.csv", "saliency.json")
+FILES += ("saliency.npz", "controls.csv")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Runs of two and of three classes, for tests to copy."""
+    folder = tmp_path_factory.mktemp("whole")
+    for classes in (TWO, THREE):
+        write_run(folder / str(len(classes)), trials=12, image_side=16, classes=classes)
+    return {number: folder / str(number) for number in (2, 3)}
+
+
+@pytest.fixture
+def run(tmp_path: Path, whole: dict[int, Path]) -> RunDir:
+    return copy(whole[2], tmp_path)
+
+
+def copy(path: Path, folder: Path) -> RunDir:
+    return RunDir(Path(shutil.copytree(path, folder / "xray")))
+
+
+def words(run: RunDir) -> str:
+    return " ".join(outline(run).text.replace("\u00a0", " ").split())
+
+
+def change(run: RunDir, name: str, **values: Any) -> None:
+    """Set whole columns of a table."""
+    table = pd.read_csv(run.path / name)
+    table.assign(**values).to_csv(run.path / name, index=False)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("classes", [2, 3])
+def test_every_item_shows(tmp_path: Path, whole: dict[int, Path], classes: int) -> None:
+    text = words(copy(whole[classes], tmp_path))
+    for said in (
+        "Over 3 seeds it reached a mean validation ROC AUC of",
+        "on record, all runs",
+        "Default recipe",
+        "Small CNN from scratch 93k parameters",
+        "Majority class",
+        "Metadata only",
+        "mean ± SD over the seeds",
+        "Its interval, by patients",
+        "within the interval",
+        "How faithful the search was",
+        "Was tuning worth it? Trained in the same way,",
+        "The luck of the seed on the internal test",
+        "p, Holm-corrected",
+        "p of McNemar, Holm-corrected (ignores that images share patients)",
+        "cannot be told apart",
+        "At other prevalences",
+        "the prevalence of the test images is set off",
+        "better than acting on everyone and than acting on nobody at",
+        "a temperature of 1.31, fitted on validation (692 images): the model was too sure of itself",
+        "ECE (15 bins)",
+        "stands without an interval, because resampling biases it",
+        "From validation to test Validation and test differ by no more",
+        "The most confident errors failures.csv lists",
+        "Fewer than 30 images, too few to judge by: sex $ <b> (18).",
+        "The costliest is",
+        "Method: class activation map.",
+        "explains nothing by itself",
+        "How often the test split was opened These 624 test images were opened for the first time.",
+        "ab12ab12ab12ab12…",
+    ):
+        assert said in text, said
+    assert not re.search(r"\bnan\b|\bNone\b|undefined", text)
+    assert "could not be" not in text.replace("could not be used", "")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_numbers_are_those_of_the_files(run: RunDir) -> None:
+    text = words(run)
+    finalists, evaluation = pd.read_csv(run.finalists), json.loads(run.evaluation.read_text(encoding="utf-8"))
+    won = finalists[finalists["backbone"] == evaluation["winner"]]["metric_auc"]
+    assert f"ROC AUC of {won.mean():.3f} ± {won.std():.3f}" in text
+    recipe = pd.read_csv(run.path / "controls.csv").query("control == 'recipe'")["metric_auc"]
+    assert f"reaches a validation ROC AUC of {recipe.mean():.3f} ± {recipe.std():.3f}" in text
+    point = (
+        pd.read_csv(run.path / "operating_points.csv").query("measure == 'sensitivity' and point == 'frozen'").iloc[0]
+    )
+    interval = f"{point['low']:.3f}–{point['high']:.3f} {point['wilson_low']:.3f}–{point['wilson_high']:.3f}"
+    assert f"frozen, 0.430 Sensitivity {point['hits']} / {point['of']} {point['value']:.3f} {interval}" in text
+    pair = pd.read_csv(run.path / "comparisons.csv").iloc[0]
+    assert f"{abs(pair['low']):.3f} to" in text.partition("Finalists in pairs")[2]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_several_classes_are_told_one_by_one(tmp_path: Path, whole: dict[int, Path]) -> None:
+    text = words(copy(whole[3], tmp_path))
+    for said in ("ROC AUC of each class against the rest", "Each class is set against all others.", "Average (macro)"):
+        assert said in text, said
+    assert "Operating points by class, with 95 % intervals (by patients)." in text
+    assert "AUCs are the mean of each class against the rest (macro)." in text
+    points = text.partition("Operating points by class, with")[2]
+    assert all(re.search(rf"{label} frozen, 0\.430 0\.\d+", points) for label in THREE)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_where_no_patient_has_two_images_wilson_leads_unmarked(run: RunDir) -> None:
+    assert "Value, 95 % interval by patients 95 % Wilson interval (ignores that images share patients)" in words(run)
+    edit_json(run.evaluation, several_images_a_patient=False)
+    text = words(run)
+    assert "Value, 95 % Wilson interval 95 % interval by patients" in text
+    assert "ignores that images" not in text and "takes for independent" not in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_a_reader_must_beware_of_is_in_the_summary(run: RunDir) -> None:
+    calm = words(run).partition("What to beware of")[2].partition("Backbones compared")[0]
+    content = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    content["ledger"] |= {"this_split": 3, "sentence": "These 624 test images have been opened 3 times, by 2 runs."}
+    content["gap"] |= {"flagged": True, "sentence": "Validation runs ahead of test by 0.020."}
+    content["retrained"][0] |= {"flagged": True, "sentence": "The trial of VGG16 was luck."}
+    content["refusals"] = [{"what": "intervals by patients", "reason": "the test split holds 7 patients"}]
+    edit_json(run.evaluation, **{**content, "images": 60})
+    text = words(run)
+    grave = text.partition("What to beware of")[2].partition("Backbones compared")[0]
+    for said in (
+        "have been opened 3 times, by 2 runs.",
+        "Validation runs ahead of test by 0.020.",
+        "The trial of VGG16 was luck.",
+        "Not computed: intervals by patients, because the test split holds 7 patients.",
+        "The test split is tiny: 60 images.",
+    ):
+        assert said in grave and said not in calm, said
+    assert "Test split opened3 times" in text, "a tile: its label, its value"
+    assert "beyond the interval" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_missing_is_told_and_the_rest_is_there(run: RunDir, name: str) -> None:
+    (run.path / name).unlink()
+    text = words(run)
+    why = "no control has been trained" if name == "controls.csv" else "the evaluation did not write it"
+    assert f"{name} is missing: {why}" in text
+    assert "could not be written" not in text
+    assert len(re.findall(r"\S+ is missing: ", text)) == 1
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".csv")])
+def test_a_table_cut_short_is_told_and_keeps_its_whole_lines(run: RunDir, name: str) -> None:
+    path = run.path / name
+    path.write_bytes(path.read_bytes()[:-3])
+    text = words(run)
+    assert f"{name} was cut short: its last line is not whole and is left out." in text
+    assert "could not be" not in text.replace("could not be used", "")
+
+
+def test_what_the_evaluation_refused_is_the_reason_for_its_file(run: RunDir) -> None:
+    for name in ("robustness.csv", "saliency.json", "saliency.npz"):
+        (run.path / name).unlink()
+    refused = [{"what": "robustness under altered images", "reason": "MemoryError: too little."}]
+    edit_json(run.evaluation, refusals=[*refused, {"what": "saliency maps", "reason": "no last stage"}])
+    problems = read(run).problems
+    assert problems["robustness.csv"] == "robustness.csv is missing: MemoryError: too little."
+    assert problems["saliency.npz"] == "saliency.npz is missing: no last stage."
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_of_an_earlier_version_keeps_what_it_had(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "xray", trials=12, image_side=16, evaluated=False)
+    text = words(run)
+    earlier = "this run was evaluated by an earlier version of the suite, which did not write it"
+    assert text.count(earlier) == 11
+    assert "This run opened it 1 time. Openings by other runs are not known" in text
+    assert "could not be" not in text.replace("could not be used", "")
+    for said in ("Confusion matrix", "ROC curve", "Classification report", "temperature of 1.31"):
+        assert said in text, said
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_sealed_test_split_leaves_the_controls_on_validation(run: RunDir) -> None:
+    kept = {"controls.csv", "failures.npz"}
+    for name in (*(name for name in FILES if name not in kept), "evaluation.json", "predictions_test.csv"):
+        (run.path / name).unlink()
+    text = words(run)
+    assert "Small CNN from scratch" in text and "Was tuning worth it?" in text
+    assert "Where it fails evaluation.json is missing: the test split is still sealed" in text
+    assert "is missing: it is written when" not in text, "said once, by evaluation.json"
+    assert "Compared in pairs" not in text
+
+
+@pytest.mark.usefixtures("unsaved")
+@pytest.mark.parametrize("classes", [TWO, (*THREE, "$x$ <b>")])
+def test_every_figure_is_drawn(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    run = write_run(tmp_path / "xray", trials=12, image_side=16, classes=classes)
+    seen = outline(run)
+    assert "could not be drawn" not in seen.text
+    told = " ".join(str(image["alt"]) for image in seen.named("img"))
+    for said in ("Differences in test ROC AUC", "PPV and NPV by", "Decision curve", "Reliability", "Each subgroup"):
+        assert said in told, said
+    for said in ("most confident errors", "by the level of each alteration", "Images with their class activation maps"):
+        assert said in told, said
+    assert not re.search(r"\bnan\b", told)
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_values_that_are_not_there_are_dashes_with_their_reason(run: RunDir) -> None:
+    nothing: dict[str, Any] = {"value": None, "low": None, "high": None, "wilson_low": None, "wilson_high": None}
+    change(run, "operating_points.csv", **nothing, reason="the test split holds no image of NORMAL")
+    change(run, "comparisons.csv", difference=None, low=None, high=None, p=None, p_holm=None, verdict="not computed")
+    change(run, "subgroups.csv", auc=None, auc_low=None, auc_high=None, reason="one class alone")
+    change(run, "robustness.csv", **{f"auc{end}": None for end in ("", "_low", "_high", "_change", "_change_low")})
+    change(run, "prevalences.csv", ppv=None, npv=None, ppv_low=None, npv_low=None)
+    change(run, "decision_curve.csv", low=None, high=None)
+    text = words(run)
+    assert "Accuracy at 0.5" in text and ": the test split holds no image of NORMAL." in text
+    assert "one class alone" in text
+    assert "not computed" in text
+    assert "could not be drawn" not in text and "could not be written" not in text
+    assert not re.search(r"\bnan\b|<NA>", text)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_without_errors_says_so(run: RunDir) -> None:
+    pd.read_csv(run.path / "failures.csv").head(0).to_csv(run.path / "failures.csv", index=False)
+    assert "The winner made no error on the test images." in words(run)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("calibration.json", {"splits": [], "temperature": "hot"}), ("saliency.json", {"items": [1, None], "method": 3})],
+)
+def test_files_that_hold_something_else_cost_their_part_alone(run: RunDir, name: str, content: Any) -> None:
+    (run.path / name).write_text(json.dumps(content), encoding="utf-8")
+    text = words(run)
+    assert "This section could not be written" not in text
+    assert "calibration.json holds no" in text or "do not fit their images" in text
+
+
+def test_images_that_do_not_fit_are_left_out(run: RunDir) -> None:
+    np.savez(run.path / "failures.npz", images=np.zeros((2, 4, 4, 1), np.uint8), ranks=np.arange(3))
+    np.savez(run.path / "saliency.npz", images=np.zeros((2, 4, 4)), maps=np.zeros(2), randomised=np.zeros(2))
+    problems = read(run).problems
+    assert "as many ranks as images (2), but holds 3" in problems["failures.npz"]
+    assert "but got (2, 4, 4)" in problems["saliency.npz"]
+
+
+def test_names_of_classes_stay_text(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text("class,value,small\n0,1.5,True\nNA,inf,\n1,x,fal", encoding="utf-8")
+    problems: dict[str, str] = {}
+    table = whole_lines(tmp_path / "points.csv", problems, ["class"], "", ["class"], ["small", "shown"])
+    assert table is not None and list(table["class"]) == ["0", "NA"], "the last line is not whole"
+    assert list(table["small"]) == [True, False] and not table["shown"].any()
+    assert table["value"].iloc[0] == 1.5 and pd.isna(table["value"].iloc[1])
+    assert "cut short" in problems["points.csv"]
+
+
+def test_bins_without_images_are_no_points() -> None:
+    one = {"from": 0, "to": 0.1, "images": 4, "predicted": 0.05, "observed": 0.25, "low": 0.0, "high": 0.6}
+    empty = {"from": 0.1, "to": 0.2, "images": 0, "predicted": None, "observed": None, "low": None, "high": None}
+    content = {"splits": {"test": {"after": {"reliability": {"B": [one, empty]}}, "before": None}}}
+    bins = reliability(content)
+    assert list(bins["step"]) == ["after"] and bins["observed"].iloc[0] == 0.25
+
+
+def test_controls_stand_below_the_finalists_in_their_order() -> None:
+    models = {name: {"kind": "control"} for name in ("metadata", "recipe")}
+    evaluation = {"models": models | {"vgg16": {"kind": "finalist"}, "resnet50": {"kind": "finalist"}}}
+    table = tables_models.on_test(evaluation, ["resnet50", "vgg16"])
+    assert list(table["backbone"]) == ["resnet50", "vgg16", "recipe", "metadata"]
