@@ -1,0 +1,109 @@
+"""The reports that the browser opens: whole, hostile, unfinished and damaged."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from report_run import edit_json, write_run
+
+from bench.report import importance, pictures
+from bench.report.blocks import Picture
+from bench.report.html import render
+from bench.report.live import SEARCHING, render_live
+from bench.rundir import RunDir
+
+HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "</style></table>'><img src=x onerror=alert(2)>")
+"""Class names that would do harm on a page that does not escape them."""
+
+HOSTILE_TEXT = (*HOSTILE, "a<b>&c", "</td><script>alert(3)</script>", '"><svg onload=alert(4)>')
+
+
+BLANK = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='640' height='480'/%3E"
+"""The picture on pages that are not opened for their pictures: drawing takes most of the time."""
+
+
+class Reports:
+    """The pages by name, each written and rendered below ``folder`` when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[str, Path] = {}
+
+    def __getitem__(self, name: str) -> Path:
+        if name not in self._made:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(pictures, "PAPER_DPI", 20)  # the .png files are not in the page
+                if name not in DRAWN:
+                    _draw_nothing(patch)
+                self._made[name] = RENDER[name](self._folder)
+        return self._made[name]
+
+
+def _draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Blank pictures, and no forest for the importance."""
+    table = pd.DataFrame({"parameter": ["dropout"], "mean": [1.0], "sd": [0.0]})
+    patch.setattr(importance, "importance", lambda trials, metric: table)
+    patch.setattr(
+        pictures, "picture", lambda folder, name, draw, alt, caption: Picture(BLANK, 640, 480, alt, caption, False)
+    )
+
+
+def _several(path: Path) -> RunDir:
+    """A run on four classes, with folds."""
+    return write_run(path, trials=14, classes=("CNV", "DME", "DRUSEN", "NORMAL"), image_side=16, folds=3)
+
+
+def _hostile(path: Path) -> RunDir:
+    """A run whose names, command, reasons and policies are markup."""
+    run = write_run(path, trials=14, classes=HOSTILE, seeds=1, image_side=16)
+    edit_json(run.run, command="run --name '<img src=x onerror=alert(5)>'")
+    trials = pd.read_csv(run.trials)
+    trials.loc[trials["state"] == "failed", "reason"] = "</td><script>alert(3)</script>"
+    trials["config_augmentation"] = trials["config_augmentation"].replace("strong", '"><svg onload=alert(4)>')
+    trials.to_csv(run.trials, index=False)
+    return run
+
+
+def _unfinished(path: Path) -> RunDir:
+    """A run in the middle of its search."""
+    run = write_run(path, trials=6, image_side=16)
+    kept = {run.trials, run.epochs, run.run, run.splits, run.audit, run.augmentation}
+    for left in path.iterdir():
+        if left.is_file() and left not in kept:
+            left.unlink()
+        elif left.is_dir():
+            shutil.rmtree(left)
+    edit_json(run.run, winner=None, search=None, seconds=None)
+    return run
+
+
+def _damaged(path: Path) -> RunDir:
+    """A run with a file missing, one cut short and one that is not text."""
+    run = write_run(path, trials=12, image_side=16)
+    run.splits.unlink()
+    whole = run.evaluation.read_bytes()
+    run.evaluation.write_bytes(whole[: len(whole) // 2])
+    run.epochs.write_bytes(b"\xff\x00\x9f" * 50)
+    return run
+
+
+def _empty(path: Path) -> RunDir:
+    """A folder with nothing in it."""
+    path.mkdir()
+    return RunDir(path)
+
+
+DRAWN = ("whole", "hostile", "live")
+"""The pages with their pictures."""
+
+RENDER: dict[str, Callable[[Path], Path]] = {
+    "whole": lambda folder: render(write_run(folder / "whole")),
+    "hostile": lambda folder: render(_hostile(folder / "a<b>&c")),
+    "several classes": lambda folder: render(_several(folder / "several")),
+    "unfinished": lambda folder: render(_unfinished(folder / "unfinished")),
+    "damaged": lambda folder: render(_damaged(folder / "damaged")),
+    "empty": lambda folder: render(_empty(folder / "empty")),
+    "live": lambda folder: render_live(_unfinished(folder / "live"), SEARCHING),
+}

@@ -1,0 +1,324 @@
+"""The report in a real browser: nothing asked of a network, nothing overflows, everything works without a mouse."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from rendered import Reports
+
+NAMES = ("whole", "several classes", "hostile", "unfinished", "damaged", "empty", "live")
+WIDTHS = (390, 768, 1440)
+MOST_BYTES = 6_000_000
+
+Open = Callable[..., Any]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_sound_at_every_width_in_light_and_dark(name: str, reports: "Reports", visit: Open) -> None:
+    import checks
+
+    report = visit(reports[name])
+    wrong = [*checks.headings(report), *checks.tables(report), *checks.pictures(report)]
+    backgrounds = set()
+    for width in WIDTHS:
+        for scheme in ("light", "dark"):
+            report.see(width, scheme)
+            wrong += [f"{width} px, {scheme}: {what}" for what in checks.overflow(report)]
+            backgrounds.add(report.ask("getComputedStyle(document.body).backgroundColor"))
+    report.unfold()
+    for width in WIDTHS:
+        report.see(width)
+        wrong += [f"{width} px, unfolded: {what}" for what in checks.overflow(report)]
+    wrong += checks.links(report)
+    assert wrong == []
+    assert len(backgrounds) == 2, "light and dark differ"
+    assert report.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [
+        ("whole", 390, "dark"),
+        ("whole", 1440, "light"),
+        ("several classes", 768, "dark"),
+        ("hostile", 390, "light"),
+        ("unfinished", 1440, "dark"),
+        ("damaged", 768, "light"),
+        ("empty", 390, "dark"),
+        ("live", 390, "light"),
+    ],
+)
+def test_axe_finds_nothing_serious(name: str, width: int, scheme: str, reports: "Reports", visit: Open) -> None:
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    import checks
+
+    report = visit(reports[name], width, color_scheme=scheme)
+    report.unfold()
+    assert checks.axe(report) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_print_keeps_figures_whole(name: str, reports: "Reports", visit: Open) -> None:
+    import checks
+
+    report = visit(reports[name])
+    assert checks.printed(report) == []
+    document = report.page.pdf(format="A4", margin=dict.fromkeys(("top", "right", "bottom", "left"), "15mm"))
+    assert document.startswith(b"%PDF-")
+    figures = report.ask("document.querySelectorAll('figure').length")
+    assert len(re.findall(rb"/Type\s*/Page\b", document)) >= max(1, figures / 4)
+    assert len(document) < MOST_BYTES
+    assert report.complaints == []
+
+
+def test_a_run_of_fifty_trials_is_one_small_file(reports: "Reports") -> None:
+    assert reports["whole"].stat().st_size < MOST_BYTES
+
+
+def test_the_policy_in_the_page_refuses_every_request(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["empty"])
+    refused = report.ask(
+        """async () => {
+          const refused = [];
+          document.addEventListener("securitypolicyviolation", (event) => refused.push(event.effectiveDirective));
+          new Image().src = "https://example.invalid/a.png";
+          document.head.append(Object.assign(document.createElement("script"), {src: "https://example.invalid/a.js"}));
+          document.body.append(Object.assign(document.createElement("iframe"), {src: "https://example.invalid/"}));
+          await fetch("https://example.invalid/").catch(() => {});
+          await new Promise((done) => setTimeout(done, 200));
+          return refused.map((name) => name.replace("-elem", "")).sort();
+        }"""
+    )
+    assert refused == ["connect-src", "frame-src", "img-src", "script-src"]
+
+
+def test_names_that_are_markup_change_nothing(reports: "Reports", visit: Open) -> None:
+    from rendered import HOSTILE_TEXT
+
+    markup = """() => {
+      const all = [...document.querySelectorAll("*")];
+      const tags = all.map((e) => e.tagName);
+      const attributes = all.flatMap((e) => [...e.attributes].map((a) => `${e.tagName} ${a.name}`));
+      const scripts = [...document.scripts].map((script) => script.textContent);
+      return {kinds: [...new Set([...tags, ...attributes])], scripts, globals: Object.keys(window)};
+    }"""
+    harmless = [visit(reports[name]).ask(markup) for name in NAMES if name not in ("hostile", "live")]
+    report = visit(reports["hostile"])
+    found = report.ask(markup)
+    report.unfold()
+    known = {kind for page in harmless for kind in page["kinds"]}
+    assert set(found["kinds"]) <= known, "no element and no attribute that other runs' pages have not"
+    assert found["scripts"] == harmless[0]["scripts"]
+    assert sorted(found["globals"]) == sorted(harmless[0]["globals"])
+    text = report.ask("document.body.innerText")
+    assert [words for words in HOSTILE_TEXT if words not in text] == []
+    assert report.complaints == []
+
+
+ORDER = """(place) => {
+  const table = document.querySelectorAll("table.sortable")[place];
+  return [...table.tHead.rows[0].cells].map((head, index) => {
+    const numeric = head.classList.contains("number");
+    const values = () => [...table.tBodies[0].rows].map((row) =>
+      numeric ? row.cells[index].dataset.sort : row.cells[index].textContent.replace("–", ""));
+    const orders = ["ascending", "descending"].map((expected) => {
+      head.querySelector("button").click();
+      const said = [...table.tHead.querySelectorAll("[aria-sort]")];
+      return {said: said.length === 1 && said[0] === head && head.getAttribute("aria-sort") === expected,
+        values: values()};
+    });
+    return {title: head.textContent, numeric, orders};
+  });
+}"""
+
+
+def test_every_column_sorts_both_ways_and_says_so(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["whole"])
+    report.unfold()
+    found = [report.ask(ORDER, place) for place in range(report.page.locator("table.sortable").count())]
+    assert len(found) >= 2 and len(found[0]) >= 6
+    for column in (column for table in found for column in table):
+        for reverse, order in zip((False, True), column["orders"], strict=True):
+            values = order["values"]
+            given = [value for value in values if value != ""]
+            assert order["said"], f"{column['title']}: aria-sort"
+            assert values[: len(given)] == given, f"{column['title']}: rows without a value come last"
+            keys = [float(value) for value in given] if column["numeric"] else [value.lower() for value in given]
+            assert keys == sorted(keys, reverse=reverse), column["title"]
+    assert report.complaints == []
+
+
+def test_a_heading_sorts_by_keyboard(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["whole"])
+    board = report.page.locator("table.sortable", has=report.page.get_by_role("columnheader", name="Rank"))
+    head = board.locator("thead th").nth(1)
+    trials = board.locator("tbody tr > :nth-child(2)")
+    head.get_by_role("button", name="Trial", exact=True).focus()
+    assert report.ask("getComputedStyle(document.activeElement).outlineStyle") != "none", "the focus is seen"
+    report.page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert head.get_by_role("button", name="Trial", exact=True).count() == 1, "its name is not changed by an arrow"
+    assert [int(text) for text in trials.all_inner_texts()] == list(range(50))
+    report.page.keyboard.press("Space")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert [int(text) for text in trials.all_inner_texts()] == list(range(49, -1, -1))
+    assert report.ask("document.activeElement.textContent") == "Trial", "the focus stays"
+
+
+SHOWN = """(table) => [...table.tBodies[0].rows].filter((row) => row.offsetHeight > 0)
+  .map((row) => [...row.cells].map((cell) => cell.textContent))"""
+
+
+def test_a_filter_leaves_the_rows_that_hold_every_word(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["whole"], 390)
+    board = report.page.locator("table.sortable", has=report.page.get_by_role("columnheader", name="Rank"))
+    bar = report.page.locator(".filter").filter(has_text="Ended")
+    field, status = bar.get_by_label("Filter"), bar.get_by_role("status")
+    everything = board.evaluate(SHOWN)
+    assert len(everything) == 50 and status.inner_text() == "50 of 50 rows"
+    field.focus()
+    report.page.keyboard.type("LIGHT  vgg")
+    kept = [row for row in everything if "light" in row and "VGG16" in row]
+    assert 0 < len(kept) < 50
+    assert board.evaluate(SHOWN) == kept
+    assert status.inner_text() == f"{len(kept)} of 50 rows", "and it is announced"
+    board.get_by_role("button", name="Trial", exact=True).press("Enter")
+    assert board.evaluate(SHOWN) == sorted(kept, key=lambda row: int(row[1])), "sorting keeps the filter"
+    field.fill("no trial has this")
+    assert board.evaluate(SHOWN) == [] and status.inner_text() == "0 of 50 rows"
+    field.fill("")
+    bar.get_by_label("Backbone").select_option("ResNet50")
+    bar.get_by_label("Ended").select_option("failed")
+    shown = board.evaluate(SHOWN)
+    assert shown and all("ResNet50" in row and "failed" in row for row in shown)
+    for label in ("Backbone", "Ended"):
+        bar.get_by_label(label).select_option("")
+    assert len(board.evaluate(SHOWN)) == 50
+    assert report.complaints == []
+
+
+def test_the_first_stop_skips_to_the_summary(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["whole"])
+    report.page.keyboard.press("Tab")
+    skip = report.page.locator(".skip")
+    assert skip.evaluate("(link) => link === document.activeElement")
+    box = skip.bounding_box()
+    assert box is not None and box["x"] >= 0 and box["y"] >= 0, "it is seen while it has the focus"
+    report.page.keyboard.press("Enter")
+    assert report.ask("location.hash") == "#summary"
+    report.page.keyboard.press("Tab")
+    assert report.ask("document.activeElement.closest('main') !== null"), "the contents are skipped"
+
+
+def test_every_stop_of_the_keyboard_is_seen_and_named(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["several classes"])
+    stops = report.page.locator("a[href], button, summary, input, select, [tabindex='0']").count()
+    unseen = []
+    for _ in range(min(stops, 60)):
+        report.page.keyboard.press("Tab")
+        unseen += report.ask(
+            """() => {
+              const e = document.activeElement;
+              const name = e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length;
+              return getComputedStyle(e).outlineStyle !== "none" && name ? [] : [e.outerHTML.slice(0, 120)];
+            }"""
+        )
+    assert unseen == []
+
+
+def test_whoever_wants_no_motion_gets_none(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["empty"])
+    behaviour = "getComputedStyle(document.documentElement).scrollBehavior"
+    assert report.ask(behaviour) == "auto"
+    report.page.emulate_media(reduced_motion="no-preference")
+    assert report.ask(behaviour) == "smooth"
+
+
+def test_without_javascript_all_is_there_and_no_control_is_dead(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["whole"], java_script_enabled=False)
+    assert report.page.locator("table.sortable tbody tr").count() >= 50
+    assert report.page.locator("input:visible, select:visible").count() == 0
+    assert report.complaints == []
+
+
+def test_a_live_page_loads_itself_anew_until_it_is_told_not_to(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["live"])
+    report.page.clock.install()
+    report.page.reload()
+    loads: list[str] = []
+    report.page.on("domcontentloaded", lambda page: loads.append(page.url))
+    with report.page.expect_navigation():
+        report.page.clock.run_for(61_000)
+    assert len(loads) == 1
+    report.page.get_by_role("button", name="Stop that").click()
+    report.page.clock.run_for(200_000)
+    report.page.wait_for_timeout(300)
+    assert len(loads) == 1, "a page that a reader works with stays"
+    assert report.complaints == []
+
+
+FAULTS: dict[str, tuple[str, Callable[[str], str]]] = {
+    "a picture without alt": ("pictures", lambda page: re.sub(r' alt="[^"]*"', "", page, count=1)),
+    "a picture that is none": (
+        "pictures",
+        lambda page: page.replace("data:image/svg+xml,", "data:image/svg+xml,broken", 1),
+    ),
+    "a skipped level": ("headings", lambda page: page.replace("<h3>", "<h4>", 1).replace("</h3>", "</h4>", 1)),
+    "a second h1": ("headings", lambda page: page.replace("<main>", "<main><h1>Again</h1>")),
+    "a table without caption": ("tables", lambda page: re.sub(r"<caption>.*?</caption>", "", page, count=1)),
+    "a row without header": ("tables", lambda page: page.replace('<th scope="row"', "<th", 1)),
+    "a broad box": ("overflow", lambda page: page.replace("<main>", '<main><p style="width: 3000px">wide</p>')),
+    "text cut off": (
+        "overflow",
+        lambda page: page.replace("<main>", '<main><p style="overflow: hidden; white-space: pre">wide' + " wide" * 99),
+    ),
+    "a word beyond its tile": (
+        "overflow",
+        lambda page: page.replace('<span class="value">', '<span class="value">a number of many figures ', 1),
+    ),
+    "a region out of reach": ("overflow", lambda page: page.replace(' tabindex="0"', "")),
+    "a link to nowhere": ("links", lambda page: page.replace("<main>", '<main><a href="#nowhere">there</a>')),
+    "a link that leaves": ("links", lambda page: page.replace("<main>", '<main><a href="other.html">there</a>')),
+    "an anchor twice": ("links", lambda page: page.replace("<main>", '<main><p id="summary">Summary</p>')),
+    "a figure cut by print": ("printed", lambda page: page.replace("</style>", "figure {break-inside: auto}</style>")),
+    "a tall figure": ("printed", lambda page: page.replace("</style>", "figure {height: 1200px}</style>")),
+    "a figure beyond the paper": (
+        "printed",
+        lambda page: page.replace("</style>", "figure img {width: 900px; max-width: none}</style>"),
+    ),
+    "a button without a name": ("axe", lambda page: page.replace("<main>", "<main><button></button>")),
+    "faint text": ("axe", lambda page: page.replace("</style>", "h2 {color: #cccccc}</style>", 1)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(fault: str, reports: "Reports", visit: Open, tmp_path: Path) -> None:
+    import checks
+
+    check, plant = FAULTS[fault]
+    page = reports["empty" if check == "axe" else "unfinished"].read_text(encoding="utf-8")
+    (tmp_path / "report.html").write_text(plant(page), encoding="utf-8")
+    assert plant(page) != page
+    assert getattr(checks, check)(visit(tmp_path / "report.html", 390)) != []
+
+
+MISDEEDS: dict[str, tuple[str, str, str]] = {
+    "an unescaped name": ("&lt;script&gt;alert(1)&lt;/script&gt;", "<script>alert(1)</script>", "dialog"),
+    "a picture from elsewhere": ("<main>", '<main><img src="https://example.invalid/a.png" alt="a">', "console"),
+    "a page without a policy": ("<main>", '<main><img src="https://example.invalid/a.png" alt="a">', "request"),
+    "a script that fails": ("</main>", "</main><script>missing()</script>", "error"),
+}
+
+
+@pytest.mark.parametrize("misdeed", MISDEEDS)
+def test_a_planted_misdeed_is_a_complaint(misdeed: str, reports: "Reports", visit: Open, tmp_path: Path) -> None:
+    old, new, kind = MISDEEDS[misdeed]
+    page = reports["hostile"].read_text(encoding="utf-8")
+    page = page.replace("Content-Security-Policy", "X-Nothing") if kind == "request" else page
+    assert old in page
+    (tmp_path / "report.html").write_text(page.replace(old, new, 1), encoding="utf-8")
+    assert [complaint for complaint in visit(tmp_path / "report.html").complaints if complaint.startswith(kind)]
