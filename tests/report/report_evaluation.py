@@ -124,7 +124,7 @@ def _points(label: str, point: str, threshold: float, positive: Any, called: Any
     rule = "usual" if point == "0.5" else "Youden index on validation"
     rows = []
     for measure, (hits, of) in counts.items():
-        value = float(hits.sum() / of.sum())
+        value = float(hits.sum() / max(of.sum(), 1))
         row = {"class": label, "point": point, "rule": rule, "threshold": threshold, "measure": measure}
         row |= {"hits": int(hits.sum()), "of": int(of.sum()), "value": value, "reason": None}
         row |= {"wilson_low": value - 0.02, "wilson_high": min(value + 0.02, 1)}
@@ -136,7 +136,7 @@ def _prevalences(label: str, point: str, threshold: float, positive: Any, called
     sensitivity, false_rate = called[positive].mean(), called[~positive].mean()
     observed, rows = float(positive.mean()), []
     for prevalence in sorted([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, observed]):
-        ppv = sensitivity * prevalence / (sensitivity * prevalence + false_rate * (1 - prevalence))
+        ppv = sensitivity * prevalence / max(sensitivity * prevalence + false_rate * (1 - prevalence), 1e-9)
         right = (1 - false_rate) * (1 - prevalence)
         npv = right / (right + (1 - sensitivity) * prevalence)
         row = {"class": label, "point": point, "threshold": threshold, "prevalence": prevalence}

@@ -12,6 +12,7 @@ import pytest
 from report_outline import outline
 from report_run import edit_json, write_run
 
+from bench.metrics import METRICS
 from bench.report import tables_models
 from bench.report.files import read
 from bench.report.reading import whole_lines
@@ -239,6 +240,51 @@ def test_values_that_are_not_there_are_dashes_with_their_reason(run: RunDir) -> 
     assert not re.search(r"\bnan\b|<NA>", text)
 
 
+@pytest.mark.usefixtures("unsaved")
+def test_an_empty_test_split_is_told_without_numbers(run: RunDir) -> None:
+    evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    for model in evaluation["models"].values():
+        empty = {"value": None, "low": None, "high": None, "reason": "the test split holds no image"}
+        model |= {"metrics": dict.fromkeys(METRICS, empty), "confusion": [[0, 0], [0, 0]], "per_class": {}}
+        model |= {"averages": {}, "repeats": {"n": 3, "mean": {}, "sd": {}}}
+    edit_json(run.evaluation, **(evaluation | {"images": 0, "patients": 0, "sentences": []}))
+    for name in (name for name in FILES if name.endswith(".csv") and name != "controls.csv"):
+        pd.read_csv(run.path / name).head(0).to_csv(run.path / name, index=False)
+    text = words(run)
+    for said in (
+        "(0 images) neither ROC AUC nor accuracy could be computed.",
+        "The test split holds no image: nothing on this page says how the winner does",
+        "and Brier score of every model were not computed: the test split holds no image.",
+        "operating_points.csv holds no operating point.",
+        "net benefit needs images of a class and images of others.",
+        "so there is no error to show.",
+    ):
+        assert said in text, said
+    assert "could not be drawn" not in text and "could not be written" not in text
+    assert not re.search(r"\bnan\b|\bNone\b(?! of)", text)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_reasons_are_told_once_for_all_that_they_concern(run: RunDir) -> None:
+    points = pd.read_csv(run.path / "operating_points.csv").astype({"reason": object})
+    points.loc[points["measure"].isin(["ppv", "npv"]), "reason"] = "no interval by patients: fewer than 10 patients"
+    points.loc[0, "reason"] = "the split holds no image of PNEUMONIA"
+    points.to_csv(run.path / "operating_points.csv", index=False)
+    text = words(run)
+    assert "PPV and NPV at 0.5 and frozen, 0.430: no interval by patients: fewer than 10 patients." in text
+    assert "Sensitivity at 0.5: the split holds no image of PNEUMONIA." in text
+    assert text.count("fewer than 10 patients") == 1
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_sample_of_altered_images_is_called_one(run: RunDir) -> None:
+    assert "The test images were altered" in words(run)
+    change(run, "robustness.csv", images=256, reason="no intervals: 7 patients, fewer than 10")
+    text = words(run)
+    assert "256 of the 624 test images, with whole patients, were altered" in text
+    assert text.count("No intervals: 7 patients, fewer than 10.") == 1
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_without_errors_says_so(run: RunDir) -> None:
     pd.read_csv(run.path / "failures.csv").head(0).to_csv(run.path / "failures.csv", index=False)
@@ -288,3 +334,5 @@ def test_controls_stand_below_the_finalists_in_their_order() -> None:
     evaluation = {"models": models | {"vgg16": {"kind": "finalist"}, "resnet50": {"kind": "finalist"}}}
     table = tables_models.on_test(evaluation, ["resnet50", "vgg16"])
     assert list(table["backbone"]) == ["resnet50", "vgg16", "recipe", "metadata"]
+    table = tables_models.on_test(evaluation, ["resnet50"])
+    assert list(table["backbone"])[1] == "vgg16", "a finalist that finalists.csv lost is no control"
