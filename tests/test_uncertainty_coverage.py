@@ -11,8 +11,8 @@ patients       ROC AUC   accuracy  Brier     plain percentile interval of the AU
 200, AUC .996  92.7 %    94.0 %    92.8 %    88.2 %
 =============  ========  ========  ========  ==========================================
 
-Two models that are alike are told apart, at p < 0.05, in 5.9 % of 800 studies of 200 patients at an AUC of 0.94 and in
-1.5 % at 0.998; by percentiles of the draws it would be 7.5 % and 9.0 %.
+Two models that are alike are told apart, at p < 0.05, in 4.9 % of the studies of 200 patients at an AUC of 0.89 and in
+3.2 % at 0.993; by percentiles of the draws it would be 5.7 % and 7.0 %.
 
 Below about a hundred patients, and where hardly an image is ranked wrongly, the intervals are a little too narrow.
 """
@@ -65,15 +65,20 @@ def test_few_patients_and_nearly_perfect_scores_cost_little(patients, distance, 
         assert lowest <= share <= 0.97, (name, share)
 
 
+def two_readings(rng, patients, distance):
+    """A study with two models of the same quality: readings of its images that differ by noise alone."""
+    labels, scores, owner = study(rng, patients, distance)
+    logits = np.log(scores[:, 1] / scores[:, 0])
+    noise = [rng.normal(0, 0.6, patients)[owner] + rng.normal(0, 0.6, len(owner)) for _ in range(2)]
+    return labels, *(np.column_stack([expit(-logits - one), expit(logits + one)]) for one in noise), owner
+
+
 @pytest.mark.slow
-def test_models_that_are_alike_are_seldom_told_apart():
-    """Two readings of the same images that differ by noise alone; 5 % of the studies are to mislead."""
+@pytest.mark.parametrize(("distance", "lowest"), [(1.2, 0.03), (2.4, 0.0)])
+def test_models_that_are_alike_are_seldom_told_apart(distance, lowest):
+    """5 % of the studies are to mislead, and fewer do where hardly an image is ranked wrongly."""
     misled = 0
     for number in range(STUDIES):
-        rng = np.random.default_rng(1000 + number)
-        labels, scores, owner = study(rng, 200)
-        logits = np.log(scores[:, 1] / scores[:, 0])
-        both = [expit(logits + rng.normal(0, 0.6, 200)[owner] + rng.normal(0, 0.6, len(owner))) for _ in range(2)]
-        a, b = (np.column_stack([1 - positive, positive]) for positive in both)
-        misled += paired_difference(labels, a, b, owner, 400, seed=number).p < 0.05
-    assert 0.03 <= misled / STUDIES <= 0.07
+        drawn = two_readings(np.random.default_rng(1000 + number), 200, distance)
+        misled += paired_difference(*drawn, draws=400, seed=number).p < 0.05
+    assert lowest <= misled / STUDIES <= 0.07

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from bench.report import results, tables, wording
 from bench.report.files import RunFiles, listed, mapping
 from bench.report.names import backbone, joined, metric_words, present
-from bench.report.summary import FEW_IMAGES, FEW_TRIALS, counts, winner_model
+from bench.report.summary import FEW_IMAGES, FEW_TRIALS, counts, winner_model, winner_name
 from bench.report.wording import counted
 
 TINY = 100
@@ -14,7 +14,7 @@ TINY = 100
 
 def cautions(files: RunFiles) -> list[str]:
     """The sentences that apply to this run, the most important first."""
-    first = (_failed, _unfinished, _close, _opened_again, _gap)
+    first = (_failed, _unfinished, _close, _beaten, _opened_again, _gap)
     then = (_tiny, _few_images, _few_trials, _uneven, _selection, _internal)
     return [*_said(first, files), *_lucky(files), *_refused(files), *_data(files), *_said(then, files)]
 
@@ -66,6 +66,31 @@ def _close(files: RunFiles) -> str:
     return (
         f"On test the winner's interval of {metric_words(files.metric)} overlaps with that of {rivals}: "
         "another sample of patients, or another seed, might have put them in another order."
+    )
+
+
+def _beaten(files: RunFiles) -> str:
+    """Controls that should lose and did not: they score on test at least as well as the winner."""
+    models, metric = mapping((files.evaluation or {}).get("models")), files.metric
+    scores = {
+        name: wording.number(mapping(mapping(mapping(model).get("metrics")).get(metric.name)).get("value"))
+        for name, model in models.items()
+        if name == winner_name(files) or mapping(model).get("kind") == "control"
+    }
+    won = scores.pop(winner_name(files), None)
+    scores.pop("recipe", None)  # the winner's own backbone; whether tuning paid is said elsewhere
+    if won is None:
+        return ""
+    better = [
+        f"{mapping(models[name]).get('title') or name} ({wording.score(score)})"
+        for name, score in scores.items()
+        if score is not None and not metric.better(won, score)
+    ]
+    if not better:
+        return ""
+    return (
+        f"A control that should lose did not: on test the winner's {metric_words(metric)} is {wording.score(won)}, and "
+        f"{joined(better)} did as well or better."
     )
 
 

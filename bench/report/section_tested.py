@@ -39,7 +39,13 @@ def tuning(page: Page, rows: pd.DataFrame) -> list[Block]:
     if comparisons is not None:
         pair = comparisons[(comparisons["a"] == winner) & (comparisons["b"] == "recipe")]
         told += [f"On test: {sentence}" for sentence in pair["sentence"].dropna()]
-    return [Paragraph(" ".join(told))] if told else [Missing("The default recipe has no score to compare with.")]
+    if told:
+        return [Paragraph(" ".join(told))]
+    controls = page.files.evaluated.controls
+    if controls is not None and (controls["state"][controls["control"] == "recipe"] == "skipped").any():
+        name = backbone(winner)
+        return [Paragraph(f"No: the configuration that won is {name}'s default recipe. The search found none better.")]
+    return [Missing("The default recipe has no score to compare with.")]
 
 
 def tested(page: Page, finalists: list[str]) -> list[Block]:

@@ -336,3 +336,28 @@ def test_controls_stand_below_the_finalists_in_their_order() -> None:
     assert list(table["backbone"]) == ["resnet50", "vgg16", "recipe", "metadata"]
     table = tables_models.on_test(evaluation, ["resnet50"])
     assert list(table["backbone"])[1] == "vgg16", "a finalist that finalists.csv lost is no control"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_winner_that_is_the_default_recipe_was_not_worth_tuning(run: RunDir) -> None:
+    controls = pd.read_csv(run.path / "controls.csv")
+    skipped = controls["control"] == "recipe"
+    controls.loc[skipped, [name for name in controls if name.startswith("metric_")]] = None
+    controls["state"] = controls["state"].mask(skipped, "skipped")
+    controls.to_csv(run.path / "controls.csv", index=False)
+    pairs = pd.read_csv(run.path / "comparisons.csv")
+    pairs[pairs["b"] != "recipe"].to_csv(run.path / "comparisons.csv", index=False)
+    assert "The search found none better." in words(run)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_control_that_does_as_well_as_the_winner_is_a_caution(run: RunDir) -> None:
+    said = "A control that should lose did not"
+    assert said not in words(run)
+    content = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    won = content["models"][content["winner"]]["metrics"]["auc"]["value"]
+    content["models"]["small_cnn"]["metrics"]["auc"]["value"] = won
+    edit_json(run.evaluation, **content)
+    text = words(run)
+    assert said in text.partition("What to beware of")[2].partition("Backbones compared")[0]
+    assert f"Small CNN from scratch ({won:.3f}) did as well or better" in text
