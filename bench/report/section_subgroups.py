@@ -43,7 +43,9 @@ def subgroups(page: Page) -> list[Block]:
 
 
 def _lead(rows: pd.DataFrame) -> str:
-    groups = joined(str(name) for name in rows["group"].drop_duplicates())
+    groups = joined(str(name) for name in rows["group"].drop_duplicates() if name != "all")
+    if not groups:
+        return "The images form no groups: all have one size and shape, and nothing else is known of them."
     return (
         f"Groups by {groups}. No group was chosen by its result, and none was tested against another: with so many "
         "looks, some group will look worse by luck alone. What a group suggests needs data of its own."
