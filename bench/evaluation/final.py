@@ -226,6 +226,7 @@ class _Evaluation:
             finalists=[name for name, model in self.models.items() if model.kind == "finalist"],
             controls=[name for name, model in self.models.items() if model.kind == "control"],
             titles=titles,
+            classes=self.classes,
             draws=self.draws,
             level=LEVEL,
             seed=self.scene.seed,

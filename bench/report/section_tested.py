@@ -86,7 +86,8 @@ def _test_table(page: Page, scores: pd.DataFrame, evaluation: dict[str, Any], le
     how = f" ({draws} draws of {unit}s)" if wording.number(bootstrap.get("draws")) else ""
     caption = (
         f"The internal test: each value with its {level} bootstrap interval{how}. Of each model, the seed with the "
-        "best validation score. For log loss and Brier score, lower is better."
+        "best validation score. For log loss and Brier score, lower is better. With fewer than about a hundred "
+        "patients, and near an AUC of 1, such intervals are a little too narrow."
     )
     if len(page.files.classes) > 2:
         caption += " AUCs are the mean of each class against the rest (macro)."
