@@ -1,0 +1,209 @@
+"""The opening as a whole, on made-up predictions: every file is there, nothing is NaN, what cannot be computed is said."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.data.sealing import Sealed
+from bench.data.store import StoredImages
+from bench.evaluation import in_worker
+from bench.evaluation.decide import Decisions, Scene
+from bench.evaluation.final import open_test
+from bench.evaluation.firewall import SealedTest, TestSealed
+from bench.metrics import METRICS, evaluate, get_metric
+from bench.rundir import RunDir, file_sha256, write_json
+
+TABLES = ("comparisons", "operating_points", "prevalences", "decision_curve", "curves", "failures", "subgroups")
+FILES = (*(f"{name}.csv" for name in TABLES), "calibration.json", "failures.npz", "predictions_models.csv")
+
+
+@dataclass
+class Study:
+    """A made-up run that is ready to be opened, and what its workers say."""
+
+    classes: tuple[str, ...]
+    test_labels: list[int]
+    images_a_patient: int = 2
+    folder: Path = Path()
+    asked: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        k = len(self.classes)
+        labels = [number % k for number in range(20 * k)] * 2 + self.test_labels
+        n_test = len(self.test_labels)
+        splits = ["train"] * (20 * k) + ["val"] * (20 * k) + ["test"] * n_test
+        n = len(labels)
+        rng = np.random.default_rng(5)
+        self.table = pd.DataFrame(
+            {
+                "image": [f"{number}.png" for number in range(n)],
+                "label": [self.classes[label] for label in labels],
+                "patient_narrow": [f"p{number // self.images_a_patient}" for number in range(n)],
+                "split": splits,
+                "group:sex": ["f" if number % 3 else "" for number in range(n)],
+            }
+        )
+        self.facts = pd.DataFrame(
+            {
+                "pixels": [f"{number:032x}" for number in range(n)],
+                "width": rng.integers(80, 120, n),
+                "height": 100,
+                "bytes": rng.integers(1000, 2000, n),
+                "mode": "L",
+            }
+        )
+        np.save(self.folder / "images.npy", rng.integers(0, 255, (n, 8, 8, 1), dtype=np.uint8))
+        self.images = {name: StoredImages(self.folder / "images.npy", 8, 1, "data") for name in ("vgg16", "resnet50")}
+        self.run = RunDir(self.folder / "reports" / "made-up")
+        self.run.path.mkdir(parents=True)
+        write_json(self.run.run, {"name": "made-up"})
+        self.run.best_model.write_bytes(b"a model")
+        self.run.finish("finalists")
+        self.sealed = SealedTest(self.table, self.facts, self.images, self.run, self.folder / "cache")
+        self.scene = Scene(
+            self.sealed.sealed_table(),
+            self.facts,
+            self.classes,
+            self.sealed.sealed_images(),
+            get_metric("auc"),
+            seed=0,
+            draws=200,
+        )
+        self.logits = rng.normal(size=(n, k)) + 2 * np.eye(k)[labels]
+
+    def predict(self, rows: Any, noise: int) -> Any:
+        logits = self.logits[rows] + 0.3 * np.random.default_rng(noise).normal(size=(len(rows), len(self.classes)))
+        return (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def call(self, function: Any, model: Path, stored: StoredImages, rows: Any, *rest: Any) -> Any:
+        self.asked.append(function)
+        assert stored.open()[rows].shape == (len(rows), 8, 8, 1), "what is opened can be read"
+        if function is in_worker.predict:
+            return self.predict(rows, sum(model.name.encode()))
+        raise MemoryError("no room for\npictures")
+
+    def open(self) -> dict[str, Any]:
+        val = self.scene.rows("val")
+        validation = {name: self.predict(val, sum(f"{name}.h5".encode())) for name in self.images}
+        thresholds = [
+            {"class": name, "value": 0.4, "rule": "made up"}
+            for name in (self.classes[1:] if len(self.classes) == 2 else self.classes)
+        ]
+        card = {
+            "sha256": file_sha256(self.run.best_model),
+            "backbone": "vgg16",
+            "temperature": 1.3,
+            "threshold": thresholds[0] if len(self.classes) == 2 else None,
+            "thresholds": thresholds,
+        }
+        write_json(self.run.best_model_card, card)
+        rows, labels = [], self.scene.labels(val)
+        for name in self.images:
+            for repeat in (1, 2):
+                file = f"models/{name}{'' if repeat == 1 else '-2'}.h5"
+                scores = evaluate(labels, self.predict(val, sum(Path(file).name.encode())))
+                rows.append(
+                    {
+                        "backbone": name,
+                        "repeat": repeat,
+                        "state": "completed",
+                        "representative": repeat == 1,
+                        "winner": name == "vgg16" and repeat == 1,
+                        "trial_score": 0.9,
+                        "model": file,
+                        "sha256": f"{name}{repeat}",
+                        **{f"metric_{metric}": value for metric, value in scores.items()},
+                    }
+                )
+        controls = pd.DataFrame(
+            {
+                "control": ["recipe", "majority", "metadata"],
+                "repeat": 1,
+                "state": ["skipped", "completed", "completed"],
+                "representative": True,
+                "model": "",
+            }
+        )
+        decisions = Decisions(card, validation)
+        return open_test(self.scene, self.sealed, pd.DataFrame(rows), controls, self.run, decisions, self.call)
+
+
+def assert_whole(study: Study, content: dict[str, Any]) -> None:
+    """Every file is there, readable, and free of NaN; evaluation.json is what was returned."""
+    assert json.loads(study.run.evaluation.read_text(), parse_constant=lambda text: pytest.fail(text)) == content
+    for name in FILES:
+        path = study.run.path / name
+        assert path.exists(), name
+        if path.suffix == ".csv":
+            assert "nan" not in path.read_text().lower(), name
+    for model in content["models"].values():
+        for name, score in model["metrics"].items():
+            assert score["value"] is not None or score["reason"], name
+    text = json.dumps(content)
+    for what in ("robustness under altered images", "saliency maps"):
+        assert f'"{what}", "reason": "MemoryError: no room for pictures"' in text
+
+
+@pytest.mark.parametrize("classes", [("A", "B"), ("A", 'b"&<i>', "C")])
+def test_all_is_computed_and_written(classes: tuple[str, ...], tmp_path: Path) -> None:
+    study = Study(classes, [number % len(classes) for number in range(60)], folder=tmp_path)
+    content = study.open()
+    table = pd.read_csv(study.run.predictions_test)
+    assert len(table) == 60
+    text = study.run.subgroups.read_text()
+    assert "sex" in text and "image size" in text
+    assert set(content["models"]) == {"vgg16", "resnet50", "majority", "metadata"}
+    winner = content["models"]["vgg16"]
+    assert winner["metrics"]["auc"]["low"] < winner["metrics"]["auc"]["value"] < winner["metrics"]["auc"]["high"]
+    assert winner["repeats"]["n"] == 2 and winner["repeats"]["sd"]["auc"] > 0
+    assert winner["metrics"] != content["models"]["resnet50"]["metrics"]
+    assert content["models"]["majority"]["metrics"]["auc"]["value"] == 0.5
+    expected = study.predict(study.scene.rows("test"), sum(b"vgg16.h5"))
+    found = table[[f"prob_{name}" for name in classes]].to_numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert content["several_images_a_patient"] is True
+    assert content["files"] == {f"{name}-{repeat}": f"{name}{repeat}" for name in study.images for repeat in (1, 2)}
+    assert len(content["refusals"]) == 2
+    assert_whole(study, content)
+
+
+def test_one_class_alone_is_told_and_the_rest_computed(tmp_path: Path) -> None:
+    study = Study(("A", "B"), [1] * 40, folder=tmp_path)
+    content = study.open()
+    assert_whole(study, content)
+    metrics = content["models"]["vgg16"]["metrics"]
+    assert metrics["auc"]["value"] is None and "no image of A" in metrics["auc"]["reason"]
+    assert metrics["accuracy"]["low"] <= metrics["accuracy"]["value"] <= metrics["accuracy"]["high"]
+    assert any("no image of A" in refusal["reason"] for refusal in content["refusals"])
+    points = pd.read_csv(study.run.operating_points)
+    assert points.query("measure == 'sensitivity'")["value"].notna().all()
+    assert points.query("measure == 'specificity'")["value"].isna().all()
+    assert set(pd.read_csv(study.run.comparisons)["verdict"]) == {"not computed"}
+
+
+def test_few_patients_have_values_without_intervals(tmp_path: Path) -> None:
+    study = Study(("A", "B"), [0, 1] * 12, images_a_patient=4, folder=tmp_path)
+    content = study.open()
+    assert_whole(study, content)
+    assert content["patients"] == 6 and content["bootstrap"]["draws"] == 0
+    for score in content["models"]["vgg16"]["metrics"].values():
+        assert score["value"] is not None and score["low"] is None
+    assert any("6 patients" in refusal["reason"] for refusal in content["refusals"])
+    assert content["validation"]["metrics"]["auc"]["low"] is not None, "validation has enough"
+
+
+def test_it_is_opened_once_and_not_by_the_side_door(tmp_path: Path) -> None:
+    study = Study(("A", "B"), [0, 1] * 30, folder=tmp_path)
+    with pytest.raises(Sealed):
+        study.scene.images["vgg16"].open()[study.scene.rows("test")]
+    assert set(study.scene.table.loc[study.scene.rows("test"), "label"]) == {""}
+    study.open()
+    assert study.asked.count(in_worker.predict) == 4
+    with pytest.raises(TestSealed, match="open already"):
+        study.open()
+    assert set(METRICS) == set(json.loads(study.run.evaluation.read_text())["models"]["vgg16"]["metrics"])
