@@ -1,4 +1,4 @@
-"""The opening as a whole, on made-up predictions: every file is there, nothing is NaN, what cannot be computed is said."""
+"""The opening as a whole, on made-up predictions: every file is there, no NaN, and what cannot be computed is said."""
 
 import json
 from dataclasses import dataclass, field
