@@ -303,7 +303,8 @@ def _imbalance(evidence: Evidence) -> list[Finding]:
     if worst < UNEVEN:
         return []
     told = ", ".join(f"{split} {ratio:.1f} to 1" for split, ratio in ratios.items())
-    text = f"Largest to smallest class: {told}. Training weighs classes unless --no-class-weights; accuracy alone flatters here."
+    weighed = "Training weighs classes unless --no-class-weights; accuracy alone flatters here."
+    text = f"Largest to smallest class: {told}. {weighed}"
     severity: Severity = "warning" if worst > VERY_UNEVEN else "note"
     return [Finding("imbalance", "Class imbalance", severity, text)]
 

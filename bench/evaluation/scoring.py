@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn import metrics as sk
 
 from bench.metrics import METRICS, Labels, Scores
-from bench.uncertainty import intervals
+from bench.uncertainty import Interval, intervals
 
 LEVEL = 0.95
 FEWEST_PATIENTS = 10
@@ -46,7 +46,7 @@ def score_model(
     possible = list(METRICS) if not reason else list(WITHOUT_ALL_CLASSES)
     found = intervals(y_true, y_score, patients, draws, LEVEL, seed, possible)
     metrics: dict[str, Any] = {
-        name: asdict(found[name])
+        name: _with_width(found[name])
         if name in found
         else {"value": None, "low": None, "high": None, "reason": reason or "not computed"}
         for name in METRICS
@@ -110,5 +110,11 @@ def _one_vs_rest(
     if positive.all() or not positive.any():
         return {"auc": None, "auc_low": None, "auc_high": None}
     both = np.column_stack([1 - scores, scores])
-    found = intervals(positive.astype(np.int64), both, patients, draws, LEVEL, seed, ["auc"])["auc"]
-    return {"auc": found.value, "auc_low": found.low, "auc_high": found.high}
+    found = _with_width(intervals(positive.astype(np.int64), both, patients, draws, LEVEL, seed, ["auc"])["auc"])
+    return {"auc": found["value"], "auc_low": found["low"], "auc_high": found["high"]}
+
+
+def _with_width(interval: Interval) -> dict[str, float | None]:
+    """As JSON; where all draws agree, as where nothing is ranked wrongly, there is no interval to give."""
+    found = asdict(interval)
+    return found if interval.low != interval.high else {**found, "low": None, "high": None}

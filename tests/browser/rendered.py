@@ -12,6 +12,7 @@ from bench.report import importance, pictures
 from bench.report.blocks import Picture
 from bench.report.html import render
 from bench.report.live import SEARCHING, render_live
+from bench.report.side_by_side import render_side_by_side
 from bench.rundir import RunDir
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "</style></table>'><img src=x onerror=alert(2)>")
@@ -95,7 +96,14 @@ def _empty(path: Path) -> RunDir:
     return RunDir(path)
 
 
-DRAWN = ("whole", "hostile", "live")
+def _side_by_side(folder: Path) -> Path:
+    """A whole run, an unfinished one, a damaged one and one whose names are markup."""
+    whole = write_run(folder / "first", trials=12, image_side=16)
+    others = (_unfinished(folder / "second"), _damaged(folder / "third"), _hostile(folder / "a<b>&c"))
+    return render_side_by_side([whole, *others], folder)
+
+
+DRAWN = ("whole", "hostile", "live", "side by side")
 """The pages with their pictures."""
 
 RENDER: dict[str, Callable[[Path], Path]] = {
@@ -106,4 +114,5 @@ RENDER: dict[str, Callable[[Path], Path]] = {
     "damaged": lambda folder: render(_damaged(folder / "damaged")),
     "empty": lambda folder: render(_empty(folder / "empty")),
     "live": lambda folder: render_live(_unfinished(folder / "live"), SEARCHING),
+    "side by side": lambda folder: _side_by_side(folder / "several runs"),
 }

@@ -194,7 +194,7 @@ def test_few_patients_have_values_without_intervals(tmp_path: Path) -> None:
     for score in content["models"]["vgg16"]["metrics"].values():
         assert score["value"] is not None and score["low"] is None
     assert any("6 patients" in refusal["reason"] for refusal in content["refusals"])
-    assert content["validation"]["metrics"]["auc"]["low"] is not None, "validation has enough"
+    assert content["validation"]["metrics"]["log_loss"]["low"] is not None, "validation has enough"
 
 
 def test_it_is_opened_once_and_not_by_the_side_door(tmp_path: Path) -> None:

@@ -150,3 +150,11 @@ def test_spread_over_seeds_is_that_of_the_sample():
     assert found["sd"]["accuracy"] == pytest.approx(0.25 / np.sqrt(2))
     assert spread(labels, [one], ["A", "B"])["sd"]["accuracy"] is None
     assert spread(labels[:2], [one[:2]], ["A", "B"])["mean"]["auc"] is None
+
+
+def test_an_interval_of_no_width_is_none():
+    labels, _, patients = cohort()
+    perfect = np.eye(2)[labels] * 0.8 + 0.1
+    found = score_model(labels, perfect, patients, ["A", "B"], seed=0)
+    assert found["metrics"]["auc"] == {"value": 1.0, "low": None, "high": None}
+    assert found["per_class"]["A"]["auc"] == 1.0 and found["per_class"]["A"]["auc_low"] is None
