@@ -167,7 +167,7 @@ def test_a_run_on_a_faulty_folder(
     train[1].write_bytes(b"")
     copy = train[2].with_name("IM-9001-0001.png")
     shutil.copy(test[0], copy)
-    flags = ["--data", str(faulty), "--budget", "2", "--name"]
+    flags = ["--data", str(faulty), "--budget", "2", "--no-test", "--name"]
     assert command("run", *flags, "stopped") == 2
     refused = capfd.readouterr().err
     assert "2 of 49 images of class 'NORMAL' (4.1 %)" in refused
@@ -195,7 +195,7 @@ def test_a_run_on_a_faulty_folder(
 def test_one_trial_at_a_time_repeats_exactly(command: Any, tmp_path: Path) -> None:
     tables = []
     for name in ("a", "b"):
-        flags = ["--budget", "5", "--jobs", "1", "--seed", "3", "--cache", str(tmp_path / f"cache-{name}")]
+        flags = ["--budget", "5", "--jobs", "1", "--seed", "3", "--no-test", "--cache", str(tmp_path / f"cache-{name}")]
         assert command("run", *flags, "--name", name) == 0
         table = trials(tmp_path / "reports" / name)
         times = [column for column in table if column.startswith("seconds")]
