@@ -22,7 +22,7 @@ from bench.metrics import Metric, evaluate, get_metric
 from bench.models import assemble, small_cnn
 from bench.models.augmentation import Augmenter, Policy
 from bench.models.backbones import Backbone
-from bench.models.stepping import FusedAdam, train_steps
+from bench.models.stepping import FusedAdam, Moments, train_steps
 from bench.seeds import stable_seed
 from bench.task import Task
 from bench.trial import EpochRecord, TrialConfig, TrialResult
@@ -228,6 +228,7 @@ class Trainer:
         self._features = FrozenFeatures(task, self.clock)
         self._heads: dict[str, Any] = {}
         self._suffixes: dict[tuple[str, int], Any] = {}
+        self._moments = Moments()
         self._pretrained: dict[str, list[npt.NDArray[Any]]] = {}
         self._changed: set[str] = set()
         self._standards: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
@@ -504,7 +505,7 @@ class Trainer:
         if backbone not in self._heads:
             mean, variance = self._standardisation(backbone)
             head = assemble.trial_head(len(mean), self.task.n_classes, mean, variance)
-            head.compile(FusedAdam(), "categorical_crossentropy", jit_compile=False)
+            head.compile(FusedAdam(moments=self._moments), "categorical_crossentropy", jit_compile=False)
             self._heads[backbone] = head
         return self._heads[backbone]
 
@@ -522,7 +523,7 @@ class Trainer:
                 depth,
                 self._head(backbone),
             )
-            model.compile(FusedAdam(), "categorical_crossentropy", jit_compile=False)
+            model.compile(FusedAdam(moments=self._moments), "categorical_crossentropy", jit_compile=False)
             self._suffixes[backbone, depth] = model
         return self._suffixes[backbone, depth]
 

@@ -96,6 +96,26 @@ def test_many_steps_in_one_call_are_the_steps_one_by_one() -> None:
         np.testing.assert_allclose(fused, plain, rtol=1e-4, atol=1e-5)
 
 
+def test_optimizers_of_the_same_weights_share_their_moments() -> None:
+    import keras
+
+    from bench.models.stepping import FusedAdam, Moments
+
+    shallow, deep = keras.Variable(np.ones(3)), keras.Variable(np.ones((2, 4)))
+    moments = Moments()
+    first, second, alone = FusedAdam(moments=moments), FusedAdam(moments=moments), FusedAdam()
+    first.build([shallow])
+    second.build([deep, shallow])
+    alone.build([shallow])
+    shared = {id(variable) for variable in first.variables} & {id(variable) for variable in second.variables}
+    assert len(shared) == 2  # momentum and velocity; iterations and learning rate stay each optimizer's own
+    assert len(second.variables) == len(first.variables) + 2
+    assert not shared & {id(variable) for variable in alone.variables}
+    first.apply([np.full(3, 2.0, np.float32)])
+    assert second.variables[-1].numpy() == pytest.approx((1 - 0.999) * 4.0, rel=1e-4)
+    assert alone.variables[-1].numpy() == pytest.approx(0.0)
+
+
 @pytest.mark.parametrize("changes", [{"cache_dtype": "float32"}, {}], ids=["float32", "float16"])
 @pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
 def test_a_trial_gives_the_same_curve_without_the_cache(

@@ -14,12 +14,46 @@ def on_tensorflow() -> bool:
     return bool(keras.backend.backend() == "tensorflow")
 
 
+class Moments:
+    """The moments that Adam keeps of each weight, for optimizers that train the same weights in turn."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, str], tuple[Any, Any]] = {}
+
+    def get(self, weight: Any, name: str) -> Any | None:
+        """The moment ``name`` of ``weight``, if an optimizer has made it."""
+        return self._made.get((id(weight), name), (None, None))[1]
+
+    def keep(self, weight: Any, name: str, moment: Any) -> None:
+        """Keep ``moment`` for the others; ``weight`` is kept too, so that its id stays its own."""
+        self._made[id(weight), name] = (weight, moment)
+
+
 class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     """Keras's Adam, each weight updated by one operation where TensorFlow is the backend.
 
     Keras composes the update of some ten operations, each of which reads the weight from memory. The formula is the
     same (Kingma & Ba 2015, section 2, with the bias correction in the learning rate); rounding may differ.
+
+    Args:
+        learning_rate: as in Keras.
+        moments: shared with other optimizers, each of which must start from zeros; None shares nothing.
     """
+
+    def __init__(self, learning_rate: float = 0.001, moments: Moments | None = None) -> None:
+        super().__init__(learning_rate)
+        self._moments = moments
+
+    def add_variable_from_reference(self, reference_variable: Any, name: str, initializer: str = "zeros") -> Any:
+        """A moment of a weight: the one that another optimizer has made of it, if they share."""
+        shared = self._moments.get(reference_variable, name) if self._moments else None
+        if shared is not None:
+            self._track_variable(shared)
+            return shared
+        moment = super().add_variable_from_reference(reference_variable, name, initializer)
+        if self._moments:
+            self._moments.keep(reference_variable, name, moment)
+        return moment
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update ``variable``, a weight, by its ``gradient``."""
