@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -24,14 +25,23 @@ _trainer: Any = None
 
 
 def _begin(task: Task, threads: int) -> None:
-    """What each process does first: its words go nowhere, its trainer stays."""
+    """What each process does first: its words go nowhere, its trainer stays, and it ends when the study does."""
     global _trainer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     set_up(threads)
     from bench.training import Trainer
 
     _trainer = Trainer(task)
+
+
+def _end_with_parent() -> None:
+    """Wait for the study's own process to end, however it ends, and end this one, training or not."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _both(config: TrialConfig) -> Row:

@@ -2,12 +2,16 @@
 
 import json
 import math
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from scipy import stats
 from toys import SPACE
@@ -144,6 +148,49 @@ def test_a_study_goes_on_where_it_stopped(make_task: Callable[..., Any], tmp_pat
     assert "3 configurations are scored already; 1 are left." in told
     with pytest.raises(ConfigError, match="choose another folder"):
         both_ways.study(task, configs, folder, "another", 1, told.append)
+
+
+STUDY = """
+import multiprocessing, sys, time
+from pathlib import Path
+from bench.peers import both_ways
+
+def train(file):
+    import os, threading
+    threading.Thread(target=both_ways._end_with_parent, daemon=True).start()
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(120)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=train, args=sys.argv[1:]).start()
+    time.sleep(120)
+"""
+
+
+def test_a_training_process_ends_when_its_study_is_killed(tmp_path: Path) -> None:
+    script, told = tmp_path / "study.py", tmp_path / "pid"
+    script.write_text(STUDY)
+    study = subprocess.Popen([sys.executable, str(script), str(told)])
+    try:
+        wait_for(lambda: told.is_file() and told.read_text() != "")
+        trainer = psutil.Process(int(told.read_text()))
+    finally:
+        study.kill()
+        study.wait()
+    wait_for(lambda: not trainer.is_running() or trainer.status() == psutil.STATUS_ZOMBIE)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Return as soon as ``condition`` holds.
+
+    Raises:
+        TimeoutError: if it does not within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:.0f} s")
+        time.sleep(0.1)
 
 
 @pytest.mark.usefixtures("toy_table")
