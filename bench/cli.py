@@ -512,6 +512,8 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> int:
     from bench import pipeline, workers
+    from bench.data.sealing import Sealed
+    from bench.evaluation.firewall import TestSealed
     from bench.finalists import NoFinalist
     from bench.models.export import ExportMismatch
     from bench.screen import Screen
@@ -523,7 +525,7 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
             run.evaluate()
         else:
             run.execute()
-    except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed) as error:
+    except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed, TestSealed, Sealed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -569,12 +571,17 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     import numpy as np
 
     from bench.models.export import load_images, predict_file
-    from bench.rundir import find_run
+    from bench.rundir import file_sha256, find_run
 
     run = find_run(options.name, options.output)
     if not run.best_model_card.exists():
         raise ConfigError(f"Run {run.name!r} has no model yet; finish it by --resume {run.name}.")
     card = json.loads(run.best_model_card.read_text())
+    if not run.best_model.exists() or card["sha256"] != file_sha256(run.best_model):
+        raise ConfigError(
+            f"best_model.json of run {run.name!r} does not belong to the best_model.h5 beside it (the run was "
+            f"interrupted, or one of them was replaced); finish it by --resume {run.name}."
+        )
     missing = [str(path) for path in options.images if not path.is_file()]
     if missing:
         raise ConfigError(f"There is no image file {missing[0]}.")

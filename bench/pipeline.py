@@ -32,13 +32,13 @@ from bench.data.store import Stored, StoredImages, is_stored, store_images
 from bench.errors import ConfigError
 from bench.evaluation import in_worker
 from bench.evaluation.decide import Scene, decide
-from bench.evaluation.final import model_files, open_test
+from bench.evaluation.final import open_test
 from bench.evaluation.firewall import SealedTest
 from bench.folds import Folds, fold_summary, fold_task
 from bench.metrics import get_metric
 from bench.models.backbones import get_backbone
 from bench.models.weights import Weights, resolve_weights
-from bench.repeats import repeat_summary
+from bench.repeats import model_files, repeat_summary
 from bench.report import live
 from bench.request import Request, check_disk, check_output, expected_seconds
 from bench.results import TrialLog, activities, config_from_row
@@ -109,8 +109,9 @@ class Run:
     def evaluate(self) -> RunDir:
         """Open the test split of a run that left it sealed."""
         settings = self.request.settings
-        if not self.run.finished("finalists"):
-            raise ConfigError(f"Run {self.run.name!r} has no finalists yet; finish it by --resume {self.run.name}.")
+        for stage, lacking in (("search", "its search has not ended"), ("finalists", "it has no finalists yet")):
+            if not self.run.finished(stage):
+                raise ConfigError(f"Run {self.run.name!r}: {lacking}; finish it by --resume {self.run.name}.")
         if self._evaluated(finalists.read_finalists(self.run), sealed=False):
             raise ConfigError(f"The test split of run {self.run.name!r} is open already: see {self.run.evaluation}.")
         with self._alone(), self._live:
@@ -401,9 +402,9 @@ class Run:
                     "counts": {state: states.count(state) for state in ("completed", "pruned", "failed")},
                 }
 
-            self.run.update_run(add)
             if len(log.records) > sum(before.get("counts", {}).values()):
-                self.run.unfinish("finalists")
+                self.run.unfinish("finalists")  # first: once run.json counts the new trials, nothing else tells of them
+            self.run.update_run(add)
 
     def _finalists(self) -> None:
         settings = self.request.settings
@@ -588,7 +589,7 @@ class Run:
             np.savez_compressed(temporary, policies=np.array(names), images=images)
 
     def _evaluated(self, table: pd.DataFrame, sealed: bool) -> bool:
-        """Whether the evaluation was made of the files that ``table`` names; of the test split too, unless sealed."""
+        """Whether the evaluation was made of the models that are there; of the test split too, unless sealed."""
         if not self.run.finished("evaluation") or not self.run.best_model_card.exists():
             return False
         card = json.loads(self.run.best_model_card.read_text(encoding="utf-8"))
@@ -597,13 +598,14 @@ class Run:
         if not self.run.evaluation.exists():
             return sealed
         evaluation = json.loads(self.run.evaluation.read_text(encoding="utf-8"))
-        return bool(evaluation["files"] == model_files(table))
+        return bool(evaluation["files"] == model_files(table, read_controls(self.run)))
 
     def _evaluation(self, sealed: bool) -> None:
         settings, table = self.request.settings, finalists.read_finalists(self.run)
         if self._evaluated(table, sealed):
             return
-        for outdated in (self.run.evaluation, self.run.predictions_test):
+        self.run.unfinish("evaluation")
+        for outdated in self.run.of_test:
             outdated.unlink(missing_ok=True)
         found, test = self._workers, self._test
         assert found is not None and test is not None

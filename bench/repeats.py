@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, TypeVar
 
+import pandas as pd
+
 from bench.errors import ConfigError, TrialFailed
 from bench.metrics import METRICS, Metric
 from bench.results import rank
@@ -28,6 +30,21 @@ def repeat_seed(purpose: str, repeat: int, *parts: Any) -> int:
         parts: JSON-like values that decide the seed too.
     """
     return stable_seed(purpose, *parts) if repeat == 1 else stable_seed(purpose, *parts, repeat)
+
+
+def model_files(finalists: pd.DataFrame, controls: pd.DataFrame) -> dict[str, str]:
+    """``BACKBONE-REPEAT`` or ``CONTROL-REPEAT`` -> SHA-256 of its model file, of the trainings that left one.
+
+    Args:
+        finalists: finalists.csv.
+        controls: controls.csv; may be empty.
+    """
+    found: dict[str, str] = {}
+    for table, name in ((finalists, "backbone"), (controls, "control")):
+        for row in table.to_dict("records"):
+            if row["state"] == "completed" and isinstance(row["sha256"], str) and row["sha256"]:
+                found[f"{row[name]}-{int(row['repeat'])}"] = row["sha256"]
+    return found
 
 
 def attempt(train: Callable[[], TrialResult]) -> tuple[TrialResult | None, str]:

@@ -212,6 +212,27 @@ class RunDir:
         return self.path / "evaluation.json"
 
     @property
+    def of_test(self) -> tuple[Path, ...]:
+        """Every file that comes of the test split; evaluation.json, which vouches for the others, first."""
+        return (
+            self.evaluation,
+            self.predictions_test,
+            self.predictions_models,
+            self.comparisons,
+            self.calibration,
+            self.operating_points,
+            self.prevalences,
+            self.decision_curve,
+            self.curves,
+            self.subgroups,
+            self.failures,
+            self.failures_images,
+            self.robustness,
+            self.saliency,
+            self.saliency_images,
+        )
+
+    @property
     def augmentation(self) -> Path:
         """One image under every policy."""
         return self.path / "augmentation.npz"
@@ -274,6 +295,11 @@ class RunDir:
     def unfinish(self, stage: str) -> None:
         """Take back the marker of ``stage`` alone."""
         self._marker(stage).unlink(missing_ok=True)
+
+    @property
+    def begun(self) -> bool:
+        """Whether any stage has ever been finished here."""
+        return (self.path / ".stages").is_dir()
 
     def finished(self, stage: str) -> bool:
         """Whether ``stage`` and all of its files are whole."""

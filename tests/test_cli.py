@@ -15,7 +15,7 @@ from PIL import Image
 from bench import RULES, cli
 from bench.metrics import METRICS
 from bench.models.backbones import BACKBONES
-from bench.rundir import write_json
+from bench.rundir import file_sha256, write_json
 from bench.settings import RunSettings
 
 ROOT = Path(__file__).parents[1]
@@ -440,16 +440,26 @@ def test_predicting_without_a_model(place, refusal):
 
 @pytest.fixture
 def run_with_model(place):
-    """A run that has a model card, which is all that is read before the images are."""
+    """A run that has a model and its card, which is all that is read before the images are."""
     make_run(place / "reports", "xray")
+    folder = place / "reports" / "xray"
+    (folder / "best_model.h5").write_bytes(b"a model")
     card = {"classes": ["A", "B"], "input": {"height": 32, "width": 32, "channels": 1}}
-    write_json(place / "reports" / "xray" / "best_model.json", card)
+    write_json(folder / "best_model.json", card | {"sha256": file_sha256(folder / "best_model.h5")})
+    return folder
 
 
 def test_predicting_what_is_not_there_or_no_image(place, run_with_model, refusal):
     (place / "notes.png").write_text("no image")
     assert "no image file scan.png" in refusal("predict", "xray", "notes.png", "scan.png")
     assert "can be read" in refusal("predict", "xray", "notes.png")
+
+
+def test_a_card_of_another_model_is_refused(place, run_with_model, refusal):
+    (run_with_model / "best_model.h5").write_bytes(b"another model")
+    message = refusal("predict", "xray", "scan.png")
+    assert "does not belong" in message
+    assert "--resume xray" in message
 
 
 def test_an_unreadable_image_is_named(place, run_with_model, refusal):

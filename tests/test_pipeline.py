@@ -19,6 +19,7 @@ from bench.cli import main
 from bench.data.audit import draw_splits
 from bench.data.decode import decode, fit
 from bench.data.sources import folder_source
+from bench.repeats import model_files
 from bench.request import resume
 from bench.rundir import RunDir
 from bench.settings import make_settings
@@ -144,9 +145,13 @@ def test_a_run_from_end_to_end(command: Any, tmp_path: Path, capfd: pytest.Captu
     pd.testing.assert_frame_equal(longer.iloc[:6], table, check_dtype=False)
     assert not longer[[column for column in longer if column.startswith("config_")]].duplicated().any()
     assert len(json.loads((folder / "run.json").read_text())["test"]["opened"]) == 1  # it was sealed again
-    hashes = {f"{row.backbone}-{row.repeat}": row.sha256 for row in pd.read_csv(folder / "finalists.csv").itertuples()}
-    if (folder / "evaluation.json").exists():  # only if the finalists are the very ones that were scored
+    hashes = model_files(pd.read_csv(folder / "finalists.csv"), pd.read_csv(folder / "controls.csv"))
+    left = [path.name for path in RunDir(folder).of_test if path.exists()]
+    if "evaluation.json" in left:  # only if the models are the very ones that were scored
         assert json.loads((folder / "evaluation.json").read_text())["files"] == hashes
+    else:
+        assert left == [], "nothing that came of other models stays"
+        assert "has been opened once, but there is no evaluation" in (folder / "report.html").read_text()
     winner = pd.read_csv(folder / "finalists.csv").query("winner")
     assert json.loads((folder / "best_model.json").read_text())["sha256"] == winner["sha256"].item()
     # and doing it again does nothing

@@ -29,6 +29,7 @@ from bench.evaluation.scoring import FEWEST_PATIENTS, LEVEL, missing_classes, sc
 from bench.evaluation.subgroups import image_groups, subgroups
 from bench.models.backbones import get_backbone
 from bench.models.export import as_json
+from bench.repeats import model_files
 from bench.rundir import RunDir, atomic_path, write_json, write_table
 
 Call = Callable[..., Any]
@@ -84,7 +85,7 @@ def open_test(
         TestSealed: if it may not be opened.
     """
     test = sealed.open()
-    return _Evaluation(scene, test, finalists, controls, run, decisions, call).write(sealed)
+    return _Evaluation(scene, test, finalists, controls, run, decisions, call).write()
 
 
 class _Evaluation:
@@ -157,7 +158,7 @@ class _Evaluation:
         model = control_models.MetadataControl.fit(self.scene.facts.iloc[train], labels, len(self.classes))
         return model.predict(self.test.facts)
 
-    def write(self, sealed: SealedTest) -> dict[str, Any]:
+    def write(self) -> dict[str, Any]:
         """Compute and write everything, evaluation.json last."""
         run = self.run
         temperature = self.decisions.temperature
@@ -170,7 +171,7 @@ class _Evaluation:
         several = bool(pd.Series(self.patients).duplicated().any())
         content: dict[str, Any] = as_json(
             {
-                "opened": [one.time for one in self.test.openings if one.run == run.name],
+                "opened": [one["time"] for one in run.read_run()["test"]["openings"]],
                 "images": len(self.test.rows),
                 "patients": self.n_patients,
                 "several_images_a_patient": several,
@@ -180,11 +181,11 @@ class _Evaluation:
                 "threshold": self.decisions.card["threshold"],
                 "thresholds": self.decisions.card["thresholds"],
                 "bootstrap": {"draws": self.draws, "level": LEVEL, "unit": "patient"},
-                "files": model_files(self.finalists),
+                "files": model_files(self.finalists, self.controls),
                 "models": self._models(),
                 **self._validation(),
                 "sentences": told,
-                "ledger": ledger.summary(self.test.openings, sealed.data, sealed.fingerprint, len(self.test.rows)),
+                "ledger": ledger.summary(self.test.openings, self.test.opening),
                 "refusals": self.refusals,
             }
         )
@@ -339,12 +340,6 @@ class _Evaluation:
                 scene.seed,
             ),
         }
-
-
-def model_files(finalists: pd.DataFrame) -> dict[str, str]:
-    """``BACKBONE-REPEAT`` -> hash of its model, of the trainings that were completed."""
-    done = finalists[finalists["state"] == "completed"]
-    return {f"{row['backbone']}-{int(row['repeat'])}": str(row["sha256"]) for row in done.to_dict("records")}
 
 
 def _reason(error: Exception) -> str:

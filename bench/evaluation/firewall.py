@@ -18,7 +18,7 @@ from bench.data.groups import PREFIX
 from bench.data.splits import rows_of
 from bench.data.store import StoredImages
 from bench.evaluation import ledger
-from bench.rundir import RunDir, file_sha256
+from bench.rundir import STAGES, RunDir, file_sha256
 
 
 class TestSealed(Exception):
@@ -36,13 +36,15 @@ class OpenTest:
         table: their rows: ``image``, ``label``, ``patient_narrow`` and what else the table holds.
         facts: their facts, columns as in `bench.data.decode.Facts`.
         images: backbone name -> the stored set at that backbone's size, without a seal.
-        openings: of this data and others on record, this one included.
+        opening: this one, as it was written into the ledger.
+        openings: all on record, of this data and of others, this one included.
     """
 
     rows: npt.NDArray[np.int64]
     table: pd.DataFrame
     facts: pd.DataFrame
     images: Mapping[str, StoredImages]
+    opening: ledger.Opening
     openings: list[ledger.Opening]
 
 
@@ -66,8 +68,7 @@ class SealedTest:
         self._run = run
         self._cache = cache
         self._rows = rows_of(table, "test")
-        self.fingerprint = split_fingerprint(facts.iloc[self._rows])
-        self.data = next(iter(images.values())).fingerprint if images else ""
+        self._data = next(iter(images.values())).fingerprint if images else ""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -91,8 +92,9 @@ class SealedTest:
                 has been evaluated under them already.
         """
         run = self._run
-        if not run.finished("finalists"):
-            raise TestSealed("the test split stays sealed: the finalists are not finished")
+        for stage in STAGES[: STAGES.index("evaluation")]:
+            if not run.finished(stage):
+                raise TestSealed(f"the test split stays sealed: the stage {stage!r} of the run is not finished")
         if not run.best_model_card.exists():
             raise TestSealed("the test split stays sealed: best_model.json, where every choice is written, is missing")
         card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
@@ -103,10 +105,12 @@ class SealedTest:
         opening = ledger.Opening(
             time=datetime.now(UTC).isoformat(timespec="seconds"),
             run=run.name,
-            data=self.data,
-            split=self.fingerprint,
+            data=self._data,
+            split=split_fingerprint(self._facts.iloc[self._rows]),
             images=len(self),
             decisions=file_sha256(run.best_model_card),
+            begun=str(run.read_run().get("created", "")),
+            sample=ledger.sample_of(self._facts["pixels"].iloc[self._rows].astype(str)),
         )
         ledger.add(self._cache, opening, run)
         return OpenTest(
@@ -114,6 +118,7 @@ class SealedTest:
             table=self._table.iloc[self._rows],
             facts=self._facts.iloc[self._rows],
             images=self._images,
+            opening=opening,
             openings=ledger.openings(self._cache, run),
         )
 

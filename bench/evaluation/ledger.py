@@ -5,8 +5,8 @@ neither a new cache nor a moved run folder makes an opening unseen.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from filelock import FileLock
 from bench.rundir import RunDir
 
 LEDGER = "test-openings.jsonl"
+MOST_SAMPLED = 1000
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Opening:
             make it another split.
         images: how many there are.
         decisions: SHA-256 of best_model.json as it stood, where every choice is written down.
+        begun: when the run was created: another run of the same name is another run.
+        sample: hashes of the images that two splits are compared by, as `sample_of` gives them.
     """
 
     time: str
@@ -37,6 +41,25 @@ class Opening:
     split: str
     images: int
     decisions: str
+    begun: str = ""
+    sample: str = ""
+
+    def shared(self, other: "Opening") -> int:
+        """How many images both splits hold, at least: exact up to `MOST_SAMPLED` images a split."""
+        return len(_images(self.sample) & _images(other.sample))
+
+
+def sample_of(pixels: Iterable[str]) -> str:
+    """The first 48 bits of the `MOST_SAMPLED` smallest of some hexadecimal hashes, one after the other.
+
+    The smallest of two sets are among the smallest of what they share, so that a sample finds what random draws would
+    miss (bottom-k sketch: Cohen & Kaplan 2007).
+    """
+    return "".join(sorted({value[:_DIGITS] for value in pixels})[:MOST_SAMPLED])
+
+
+def _images(sample: str) -> set[str]:
+    return {sample[start : start + _DIGITS] for start in range(0, len(sample), _DIGITS)}
 
 
 def openings(cache: Path, run: RunDir) -> list[Opening]:
@@ -61,39 +84,58 @@ def add(cache: Path, opening: Opening, run: RunDir) -> None:
     run.update_run(note)
 
 
-def summary(known: list[Opening], data: str, split: str, images: int) -> dict[str, Any]:
-    """What evaluation.json says of the ledger: counts, the openings that concern this data, and a sentence.
+def summary(known: list[Opening], present: Opening) -> dict[str, Any]:
+    """What evaluation.json says of the ledger: counts, the openings that concern these images, and a sentence.
 
     Args:
         known: all openings on record, the present one included.
-        data, split: fingerprints of the present set and of its test split.
-        images: in this test split.
+        present: the one that this evaluation is made of.
     """
-    here = [one for one in known if one.split == split]
-    others = [one for one in known if one.split != split and one.data == data]
+    here = [one for one in known if one.split == present.split]
+    rest = [one for one in known if one.split != present.split]
+    sharing = [one for one in rest if present.shared(one)]
+    others = [one for one in rest if one.data == present.data and one not in sharing]
+    told = [asdict(one) for one in (*here, *sharing, *others)]
+    for one in told:
+        del one["sample"]
     return {
         "this_split": len(here),
-        "this_data": len(here) + len(others),
-        "overlapping": len(others),
-        "openings": [asdict(one) for one in (*here, *others)],
-        "sentence": _sentence(here, others, images),
+        "this_data": sum(one.data == present.data for one in known),
+        "overlapping": len(sharing),
+        "shared_images": max((present.shared(one) for one in sharing), default=0),
+        "openings": told,
+        "sentence": " ".join(_sentences(here, sharing, others, present)),
     }
 
 
-def _sentence(here: list[Opening], others: list[Opening], images: int) -> str:
-    if len(here) == 1:
-        told = f"These {images} test images were opened for the first time."
-    else:
-        runs = len({one.run for one in here})
-        by = f"by {runs} runs" if runs > 1 else "by this run alone"
-        told = (
-            f"These {images} test images have been opened {len(here)} times, {by}: a choice made after having seen an "
-            "earlier result makes this one optimistic."
+def _sentences(here: list[Opening], sharing: list[Opening], others: list[Opening], present: Opening) -> Iterator[str]:
+    optimistic = "a choice made after having seen an earlier result makes this one optimistic."
+    shared = max((present.shared(one) for one in sharing), default=0)
+    if len(here) > 1:
+        yield (
+            f"These {present.images} test images have been opened {len(here)} times, {_runs(here, present)}: "
+            f"{optimistic}"
         )
+        if sharing:
+            yield f"Test splits that hold up to {shared} of them besides others were opened {_times(sharing)}."
+    elif sharing:
+        yield (
+            f"Just these {present.images} test images were opened for the first time, but test splits that hold up to "
+            f"{shared} of them were opened {_times(sharing)} before: {optimistic}"
+        )
+    else:
+        yield f"These {present.images} test images were opened for the first time."
     if others:
-        times = "once" if len(others) == 1 else f"{len(others)} times"
-        told += f" Other test splits of the same data, which may share images with this one, were opened {times}."
-    return told
+        yield f"Other test splits of the same data were opened {_times(others)}."
+
+
+def _runs(openings: list[Opening], present: Opening) -> str:
+    runs = {(one.run, one.begun) for one in openings} | {(present.run, present.begun)}
+    return f"by {len(runs)} runs" if len(runs) > 1 else "by this run alone"
+
+
+def _times(openings: list[Opening]) -> str:
+    return "once" if len(openings) == 1 else f"{len(openings)} times"
 
 
 def _of_ledger(path: Path) -> Iterator[Opening]:
@@ -123,4 +165,8 @@ def _of_runs(run: RunDir) -> Iterator[Opening]:
 
 
 def _opening(entry: Mapping[str, Any]) -> Opening:
-    return Opening(**{field.name: field.type(entry[field.name]) for field in fields(Opening)})  # type: ignore[operator]
+    values = {
+        field.name: entry[field.name] if field.default is MISSING else entry.get(field.name, field.default)
+        for field in fields(Opening)
+    }
+    return Opening(**{field.name: field.type(values[field.name]) for field in fields(Opening)})  # type: ignore[operator]

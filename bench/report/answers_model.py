@@ -14,8 +14,18 @@ _RESIZED = {"squash": "squashed", "pad": "padded", "crop": "cropped"}
 
 
 def card(page: Page) -> dict[str, Any]:
-    """The content of best_model.json; empty where it is missing or cannot be read."""
-    return json_object(page.run.best_model_card, {}, "") or {}
+    """The content of best_model.json; empty where it is missing, cannot be read or is of a model before this winner."""
+    content = json_object(page.run.best_model_card, {}, "") or {}
+    known = {content.get("sha256"), *winner_files(page)}
+    return content if len(known - {None}) < 2 else {}
+
+
+def winner_files(page: Page) -> list[str]:
+    """SHA-256 of the winner's file as finalists.csv has it: one, or none."""
+    finalists = page.files.finalists
+    if finalists is None or "sha256" not in finalists:
+        return []
+    return [str(value) for value in finalists.loc[finalists["winner"], "sha256"].dropna()]
 
 
 def asked(page: Page) -> str:
@@ -28,7 +38,10 @@ def goal(page: Page) -> str:
     trials = page.files.trials
     if trials is None or not len(trials):
         return ""
-    tested = "tests the winner internally" if page.files.evaluation is not None else "leaves the test split sealed"
+    untested = (
+        "has no result on test yet" if page.files.openings or page.files.opened else "leaves the test split sealed"
+    )
+    tested = "tests the winner internally" if page.files.evaluation is not None else untested
     chances = f"{counted(len(trials), 'trial')} of {counted(len(page.files.backbones), 'backbone')}"
     return f"Model development: the run compares {chances} and {tested}."
 
@@ -153,9 +166,8 @@ def ensemble(page: Page) -> str:
 def model_hash(page: Page) -> str:
     """The SHA-256 of the exported model as the files give it; empty where none does."""
     told = card(page).get("sha256")
-    finalists = page.files.finalists
-    if not present(told) and finalists is not None and "sha256" in finalists:
-        told = next(iter(finalists.loc[finalists["winner"], "sha256"].dropna()), None)
+    if not present(told):
+        told = next(iter(winner_files(page)), None)
     return str(told) if present(told) else ""
 
 

@@ -41,7 +41,7 @@ def _unfinished(files: RunFiles) -> str:
     search = mapping(files.run.get("search"))
     if search.get("stopped_by") == "time limit":
         return "The search was stopped by its time limit, before every planned trial could run."
-    if files.finalists is None and files.trials is not None:
+    if files.trials is not None and (files.finalists is None or files.unfinished):
         return "The run is unfinished: what follows may change when it goes on."
     return ""
 

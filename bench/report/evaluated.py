@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.report.reading import Problems, arrays, json_object, unreadable, whole_lines
+from bench.report.reading import Problems, arrays, json_object, missing, unreadable, whole_lines
 from bench.rundir import RunDir
 
+UNTESTED = "it is written when the test split is opened under the present models"
 EARLIER = "this run was evaluated by an earlier version of the suite, which did not write it"
 
 
@@ -70,14 +71,20 @@ _TABLES = {
 }
 
 
-def read_evaluated(run: RunDir, evaluation: dict[str, Any] | None, problems: Problems) -> Evaluated:
+def read_evaluated(run: RunDir, evaluation: dict[str, Any] | None, problems: Problems, there: bool) -> Evaluated:
     """Every such file of ``run`` that can be read.
 
     Args:
         run: the run folder.
         evaluation: the content of evaluation.json, None where there is none.
         problems: takes a sentence for each file that is not there, or not whole.
+        there: whether there is an evaluation of the present models; if not, controls alone are read, for
+            what else may lie there is of other models.
     """
+    if not there:
+        for path in run.of_test[1:]:
+            missing(path, problems, UNTESTED)
+        return Evaluated(controls=_controls(run, problems))
 
     def table(name: str) -> pd.DataFrame | None:
         kind, why = _TABLES[name], _why(name, evaluation)
@@ -102,9 +109,7 @@ def read_evaluated(run: RunDir, evaluation: dict[str, Any] | None, problems: Pro
 
 def _why(name: str, evaluation: dict[str, Any] | None) -> str:
     """Why the file ``name`` may not be there, as far as evaluation.json knows."""
-    if evaluation is None:
-        return "it is written when the test split is opened"
-    refusals = evaluation.get("refusals")
+    refusals = (evaluation or {}).get("refusals")
     if not isinstance(refusals, list):
         return EARLIER
     for refusal in refusals:

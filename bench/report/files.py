@@ -11,11 +11,12 @@ import pandas as pd
 
 from bench.errors import ConfigError
 from bench.metrics import METRICS, Metric
-from bench.report.evaluated import Evaluated, read_evaluated
+from bench.repeats import model_files
+from bench.report.evaluated import UNTESTED, Evaluated, read_evaluated
 from bench.report.names import PARAMETERS, STATES, joined
-from bench.report.reading import arrays, csv_table, first_line, json_object, numbers, unreadable
+from bench.report.reading import arrays, csv_table, first_line, json_object, missing, numbers, unreadable
 from bench.report.wording import counted
-from bench.rundir import RunDir
+from bench.rundir import STAGES, RunDir
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,11 @@ class RunFiles:
     limit: dict[str, Any] | None = None
     """What the machine could do at best; None where nobody asked, which is no problem."""
     opened: bool = False
-    """Whether the test split was opened: evaluation.json is there, readable or not."""
+    """Whether there is an evaluation of the test split: evaluation.json is there, readable or not."""
+    outdated: bool = False
+    """Whether that evaluation is of finalists that have been trained anew since; it is left out then."""
+    unfinished: bool = False
+    """Whether a stage of the run has not come to its end."""
     problems: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -65,6 +70,11 @@ class RunFiles:
     def classes(self) -> list[str]:
         """The class names in the order of the model's outputs."""
         return [str(name) for name in (self.evaluation or {}).get("classes") or self.data.get("classes") or []]
+
+    @property
+    def openings(self) -> int:
+        """How often this run has opened its test split, whether or not an evaluation came of it."""
+        return len(listed(mapping(self.run.get("test")).get("openings")))
 
     @property
     def metric(self) -> Metric:
@@ -114,19 +124,50 @@ def read(run: RunDir) -> RunFiles:
     files.folds = _folds(run.folds, files)
     files.splits = csv_table(run.splits, files.problems, ["image", "label", "split"], "the data stage has not finished")
     files.audit = _audit(run.audit, files)
-    files.evaluation = json_object(run.evaluation, files.problems, _sealed(run))
-    why = "it is written when the test split is opened"
-    files.predictions = csv_table(run.predictions_test, files.problems, ["image", "label"], why)
-    files.evaluated = read_evaluated(run, files.evaluation, files.problems)
+    files.unfinished = run.begun and not all(run.finished(stage) for stage in STAGES)
+    _read_evaluation(run, files)
     files.gallery = _gallery(run.augmentation, files)
     limit = run.path / "limit.json"
     files.limit = json_object(limit, files.problems, "") if limit.exists() else None
     return files
 
 
-def _sealed(run: RunDir) -> str:
+def _read_evaluation(run: RunDir, files: RunFiles) -> None:
+    """What came of the test split, unless it came of other models than those that are there."""
+    files.evaluation = json_object(run.evaluation, files.problems, _sealed(run, files.openings))
+    evaluated = mapping(mapping(files.evaluation).get("files"))
+    if evaluated and files.finalists is not None and {"repeat", "sha256"} <= set(files.finalists):
+        present = model_files(files.finalists, pd.DataFrame())
+        files.outdated = any(evaluated.get(name) != found for name, found in present.items())
+    if files.outdated:
+        files.evaluation = None
+        files.problems["evaluation.json"] = (
+            "The test split was evaluated before the finalists were trained anew: what was found then is about other "
+            f"models and is left out. Finish the run by “python run_bench.py --resume {shlex.quote(run.name)}”."
+        )
+    there = files.opened and not files.outdated
+    if there:
+        why = "the evaluation did not write it, or it was moved"
+        files.predictions = csv_table(run.predictions_test, files.problems, ["image", "label"], why)
+    else:
+        missing(run.predictions_test, files.problems, UNTESTED)
+    files.evaluated = read_evaluated(run, files.evaluation, files.problems, there)
+
+
+def _sealed(run: RunDir, openings: int) -> str:
     command = f"python -m bench evaluate {shlex.quote(run.name)}"
+    if openings:
+        return f"{opened_in_vain(openings)}; evaluate the present models with “{command}”"
     return f"the test split is still sealed; once every choice is made, open it with “{command}”"
+
+
+def opened_in_vain(openings: int) -> str:
+    """That the test split was opened, although no evaluation is there."""
+    times = "once" if openings == 1 else f"{openings} times"
+    return (
+        f"the test split has been opened {times}, but there is no evaluation of the present models: it was "
+        "interrupted, or they were trained anew"
+    )
 
 
 AUDIT: dict[str, type] = {

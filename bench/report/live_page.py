@@ -128,7 +128,8 @@ def _story(files: RunFiles) -> list[str]:
             "anew."
         )
     else:
-        story.append("The test split is sealed; none of these numbers comes from it.")
+        state = "opened before the run went on" if files.openings else "sealed"
+        story.append(f"The test split is {state}; none of these numbers comes from it.")
     return story
 
 

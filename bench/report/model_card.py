@@ -150,5 +150,5 @@ def _caveats(page: Page) -> Sequence[Block]:
     files = page.files
     told = [f"{banner.title}. {banner.text}" for banner in summary.banners(files)]
     told += cautions.cautions(files)
-    told += [] if files.opened else ["The test split is still sealed: nothing here says how the model does on it."]
+    told += [] if files.evaluation else [summary.untested(files, "nothing here says how the model does on it")]
     return [Points(list(dict.fromkeys(told)))]

@@ -22,10 +22,12 @@ def state(side: Side) -> str:
     files = side.files
     if files.evaluation is not None:
         return "evaluated"
+    if files.outdated:
+        return "trained anew since it was evaluated"
     if files.opened:
         return "evaluated, but evaluation.json cannot be read"
     if summary.winner_name(files):
-        return "finished; test split sealed"
+        return "finished; no evaluation" if files.openings else "finished; test split sealed"
     if files.trials is None or not len(files.trials):
         return "unfinished: no trial has ended"
     return "unfinished: no winner yet"

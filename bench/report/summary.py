@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.metrics import METRICS
 from bench.report import names, results, tables, wording
-from bench.report.files import RunFiles, listed, mapping
+from bench.report.files import RunFiles, listed, mapping, opened_in_vain
 from bench.report.names import backbone, joined, metric_words, present
 from bench.report.wording import counted
 
@@ -186,10 +186,24 @@ def _over_folds(files: RunFiles) -> str:
     )
 
 
+def untested(files: RunFiles, so: str) -> str:
+    """Why there is no result on test, as a sentence.
+
+    Args:
+        files: without evaluation.json, or with one that is not of use.
+        so: what follows where the split is sealed.
+    """
+    if files.opened:
+        return files.problems["evaluation.json"]
+    if files.openings:
+        told = opened_in_vain(files.openings)
+        return f"{told[0].upper()}{told[1:]}."
+    return f"The test split is still sealed: {so}."
+
+
 def _test(files: RunFiles) -> str:
     if files.evaluation is None:
-        sealed = "The test split is still sealed: no number on this page comes from it."
-        return sealed if not files.opened else files.problems["evaluation.json"]
+        return untested(files, "no number on this page comes from it")
     scores, model = winner_scores(files), winner_model(files)
     if not scores:
         return "evaluation.json holds no results of the winner."

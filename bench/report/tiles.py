@@ -26,7 +26,10 @@ def tiles(files: RunFiles) -> list[Tile]:
         if name in scores and wording.number(scores[name][0]) is not None:
             shown.append(Tile(title, wording.score(scores[name][0]), interval(files, name)))
     if not files.opened:
-        shown.append(Tile("Test split", "sealed", "no result on test yet"))
+        state = "sealed" if not files.openings else "opened"
+        shown.append(Tile("Test split", state, "no result on test yet"))
+    elif files.outdated:
+        shown.append(Tile("Test split", "opened", "for earlier models, left out here"))
     score, seeds = mapping(files.run.get("winner")).get("score"), over_seeds(files)
     if seeds["n"] > 1:
         detail = f"winner, mean of {counted(seeds['n'], 'seed')} ± {wording.score(seeds['sd'])} (SD)"

@@ -63,7 +63,8 @@ class Study:
         self.run.path.mkdir(parents=True)
         write_json(self.run.run, {"name": "made-up"})
         self.run.best_model.write_bytes(b"a model")
-        self.run.finish("finalists")
+        for stage in ("data", "search", "finalists"):
+            self.run.finish(stage)
         self.sealed = SealedTest(self.table, self.facts, self.images, self.run, self.folder / "cache")
         self.scene = Scene(
             self.sealed.sealed_table(),

@@ -32,7 +32,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture
 def facts() -> pd.DataFrame:
-    return pd.DataFrame({"pixels": [f"{number:032x}" for number in range(7)], "width": range(7)})
+    return pd.DataFrame({"pixels": [f"{number:x}".ljust(32, "0") for number in range(7)], "width": range(7)})
 
 
 @pytest.fixture
@@ -52,7 +52,8 @@ def decide(run: RunDir) -> None:
     """Write down what `bench.evaluation.decide` does."""
     run.best_model.write_bytes(b"a model")
     write_json(run.best_model_card, {"sha256": file_sha256(run.best_model)})
-    run.finish("finalists")
+    for stage in ("data", "search", "finalists"):
+        run.finish(stage)
 
 
 @pytest.fixture
@@ -90,6 +91,10 @@ def test_it_opens_when_every_choice_is_written_down(sealed: SealedTest, run: Run
     assert noted["openings"][0]["decisions"] == file_sha256(run.best_model_card)
 
 
+def break_search(run: RunDir) -> None:
+    run.unfinish("search")
+
+
 def break_finalists(run: RunDir) -> None:
     run.unfinish("finalists")
 
@@ -109,7 +114,8 @@ def break_evaluated(run: RunDir) -> None:
 @pytest.mark.parametrize(
     "damage, said",
     [
-        (break_finalists, "the finalists are not finished"),
+        (break_search, "the stage 'search' of the run is not finished"),
+        (break_finalists, "the stage 'finalists' of the run is not finished"),
         (break_card, "best_model.json, where every choice is written, is missing"),
         (break_model, "speaks of another"),
         (break_evaluated, "open already"),
@@ -130,7 +136,8 @@ def test_openings_are_counted_across_runs(table: Any, facts: Any, images: Any, t
         run = make_run(tmp_path / "reports" / name)
         decide(run)
         sealed = SealedTest(table, facts, images, run, tmp_path / "cache")
-        found = ledger.summary(sealed.open().openings, sealed.data, sealed.fingerprint, len(sealed))
+        opened = sealed.open()
+        found = ledger.summary(opened.openings, opened.opening)
         sentences.append(found["sentence"])
     assert sentences[0] == "These 2 test images were opened for the first time."
     assert "opened 2 times, by 2 runs" in sentences[1]
@@ -143,10 +150,62 @@ def test_another_split_of_the_same_data_is_told_apart(table: Any, facts: Any, im
     for name, splits in (("one", table), ("two", other)):
         run = make_run(tmp_path / "reports" / name)
         decide(run)
-        sealed = SealedTest(splits, facts, images, run, tmp_path / "cache")
-        found = ledger.summary(sealed.open().openings, sealed.data, sealed.fingerprint, len(sealed))
-    assert (found["this_split"], found["overlapping"], found["this_data"]) == (1, 1, 2)
-    assert "Other test splits of the same data" in found["sentence"]
+        opened = SealedTest(splits, facts, images, run, tmp_path / "cache").open()
+        found = ledger.summary(opened.openings, opened.opening)
+    assert (found["this_split"], found["overlapping"], found["shared_images"], found["this_data"]) == (1, 1, 1, 2)
+    assert found["sentence"].startswith(
+        "Just these 2 test images were opened for the first time, but test splits that hold up to 1 of them were "
+        "opened once before"
+    )
+    assert all("sample" not in one for one in found["openings"])
+
+
+def test_a_split_that_shares_images_is_known_whatever_else_has_changed(
+    table: Any, facts: Any, images: Any, tmp_path: Path
+) -> None:
+    """One image fewer, other names, so another fingerprint of everything."""
+    smaller = table.assign(split=[*SPLITS[:5], "", ""], image=[f"other-{number}.png" for number in range(7)])
+    other = {"vgg16": StoredImages(tmp_path / "images.npy", 2, 1, "other-data")}
+    for name, splits, stored in (("one", table, images), ("two", smaller, other)):
+        run = make_run(tmp_path / "reports" / name)
+        decide(run)
+        opened = SealedTest(splits, facts, stored, run, tmp_path / "cache").open()
+    found = ledger.summary(opened.openings, opened.opening)
+    assert (found["this_split"], found["this_data"], found["shared_images"]) == (1, 1, 1)
+    assert "test splits that hold up to 1 of them" in found["sentence"]
+
+
+def test_splits_of_the_same_data_that_share_no_image(table: Any, facts: Any, images: Any, tmp_path: Path) -> None:
+    for name, splits in (("one", table), ("two", table.assign(split=["test", "test", *["train"] * 5]))):
+        run = make_run(tmp_path / "reports" / name)
+        decide(run)
+        opened = SealedTest(splits, facts, images, run, tmp_path / "cache").open()
+    found = ledger.summary(opened.openings, opened.opening)
+    assert (found["overlapping"], found["this_data"]) == (0, 2)
+    assert found["sentence"] == (
+        "These 2 test images were opened for the first time. Other test splits of the same data were opened once."
+    )
+
+
+def test_a_run_of_the_same_name_is_another_run(table: Any, facts: Any, images: Any, tmp_path: Path) -> None:
+    for folder, created in (("here", "2026-01-01"), ("there", "2026-01-02")):
+        run = make_run(tmp_path / folder / "one")
+        write_json(run.run, {"name": run.name, "created": created})
+        decide(run)
+        opened = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    assert "2 times, by 2 runs" in ledger.summary(opened.openings, opened.opening)["sentence"]
+
+
+def test_a_sample_holds_the_smallest_hashes_so_that_large_splits_compare() -> None:
+    hashes = [f"{number:032x}" for number in np.random.default_rng(0).permutation(3 * ledger.MOST_SAMPLED)]
+    spread = [f"{int(value, 16) * 2**80:032x}" for value in hashes]
+    whole, half = (
+        ledger.Opening("", "", "", "", 0, "", sample=ledger.sample_of(part))
+        for part in (spread, spread[: len(spread) // 2])
+    )
+    assert len(whole.sample) == len(half.sample) == 12 * ledger.MOST_SAMPLED
+    assert whole.shared(whole) == ledger.MOST_SAMPLED
+    assert whole.shared(half) == pytest.approx(ledger.MOST_SAMPLED / 2, rel=0.1)
 
 
 def test_the_ledger_survives_a_lost_cache_and_a_lost_run(table: Any, facts: Any, images: Any, tmp_path: Path) -> None:

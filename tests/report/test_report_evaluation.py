@@ -14,10 +14,12 @@ from report_run import edit_json, write_run
 
 from bench.metrics import METRICS
 from bench.report import tables_models
+from bench.report.answers_model import card
 from bench.report.files import read
+from bench.report.page import Page
 from bench.report.reading import whole_lines
 from bench.report.section_calibration import reliability
-from bench.rundir import RunDir
+from bench.rundir import RunDir, write_json
 
 TWO = ("NORMAL", "PNEUMONIA")
 THREE = ("NORMAL", "BACTERIA", "VIRUS")
@@ -197,16 +199,62 @@ def test_a_run_of_an_earlier_version_keeps_what_it_had(tmp_path: Path) -> None:
         assert said in text, said
 
 
+OF_TEST = ("On test:", "sensitivity 0.", "Compared in pairs", "Confusion matrix")
+"""Words that stand on a page only with results on test."""
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_sealed_test_split_leaves_the_controls_on_validation(run: RunDir) -> None:
-    kept = {"controls.csv", "failures.npz"}
-    for name in (*(name for name in FILES if name not in kept), "evaluation.json", "predictions_test.csv"):
-        (run.path / name).unlink()
+    """Whatever tables of test still lie there: without evaluation.json nobody vouches for them."""
+    assert all(said in words(run) for said in OF_TEST)
+    (run.path / "evaluation.json").unlink()
     text = words(run)
+    assert not any(said in text for said in OF_TEST)
     assert "Small CNN from scratch" in text and "Was tuning worth it?" in text
+    assert "The test split is still sealed: no number on this page comes from it." in text
     assert "Where it fails evaluation.json is missing: the test split is still sealed" in text
     assert "is missing: it is written when" not in text, "said once, by evaluation.json"
-    assert "Compared in pairs" not in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_test_split_opened_in_vain_is_not_called_sealed(run: RunDir) -> None:
+    (run.path / "evaluation.json").unlink()
+    edit_json(run.run, test={"opened": ["2026-11-23"], "openings": [{"time": "2026-11-23", "run": "xray"}]})
+    text = words(run)
+    assert "sealed" not in text
+    assert "The test split has been opened once, but there is no evaluation of the present models" in text
+    assert "Test splitopened no result on test yet" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_evaluation_of_earlier_finalists_is_left_out(run: RunDir) -> None:
+    """As an extension leaves it that was killed before the test split was opened again."""
+    table = pd.read_csv(run.finalists)
+    table["sha256"] = [f"{number:a>64x}" for number in range(len(table))]
+    table.to_csv(run.finalists, index=False)
+    hashes = {f"{row['backbone']}-{row['repeat']}": row["sha256"] for row in table.to_dict("records")}
+    won = table.loc[table["winner"], "sha256"].item()
+    edit_json(run.evaluation, files=hashes)
+    write_json(run.best_model_card, {"sha256": won})
+    assert all(said in words(run) for said in OF_TEST)
+    assert card(Page(run, read(run), {})) == {"sha256": won}
+    name = next(name for name, value in hashes.items() if value == won)
+    edit_json(run.evaluation, files=hashes | {name: "f" * 64})
+    write_json(run.best_model_card, {"sha256": "f" * 64})
+    text = words(run)
+    assert not any(said in text for said in (*OF_TEST, "sealed"))
+    assert card(Page(run, read(run), {})) == {}, "it tells of an earlier model"
+    assert "The test split was evaluated before the finalists were trained anew" in text
+    assert "--resume" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_whose_stages_have_not_all_ended_says_so(run: RunDir) -> None:
+    for stage in ("data", "search", "finalists", "evaluation"):
+        run.finish(stage)
+    assert "The run is unfinished" not in words(run)
+    run.unfinish("finalists")
+    assert "The run is unfinished: what follows may change when it goes on." in words(run)
 
 
 @pytest.mark.usefixtures("unsaved")
