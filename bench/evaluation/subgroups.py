@@ -71,9 +71,10 @@ def subgroups(
 ) -> pd.DataFrame:
     """Scores of each subgroup with intervals by patients.
 
-    Accuracy, balanced accuracy, sensitivity and specificity are those at ``threshold``. A subgroup that holds one
-    class has no AUC of its own; where a group only ever parts one of two classes (a subtype), the AUC is of the
-    subgroup against all images of the other class, which ``reason`` says. Where no draw differs from another, the
+    Accuracy, balanced accuracy, sensitivity and specificity are those at ``threshold``. A subgroup in which a class
+    is missing has neither a balanced accuracy, which would be that of the other classes alone, nor an AUC of its own;
+    where a group only ever parts one of two classes (a subtype), the AUC is of the subgroup against all images of the
+    other class. ``reason`` says so. Where no draw differs from another, the
     bootstrap knows no interval: proportions get Wilson's over patients then, other scores none.
 
     Args:
@@ -154,19 +155,20 @@ class _Scorer:
         """One subgroup; ``beside`` allows an AUC against images of the other class that are not in it."""
         n_images, n_patients = int(inside.sum()), len(np.unique(self.patients[inside]))
         reasons = []
-        if missing := missing_classes(self.y_true[inside], self.classes):
+        if missing := missing_classes(self.y_true[inside], self.classes).replace("the split", "it"):
             present = np.unique(self.y_true[inside])
             others = inside | (self.y_true != present[0])
             if beside and np.unique(self.y_true[others]).size == len(self.classes):
                 found = self._computed(others, ("auc",))
                 other = self.classes[1 - int(present[0])]
                 reasons.append(
-                    f"no ROC AUC of its own, for it holds no {other}: shown is against all images of {other}"
+                    f"no balanced accuracy and no ROC AUC of its own, for it holds no {other}: the ROC AUC shown is "
+                    f"against all images of {other}"
                 )
             else:
                 found = {}
-                reasons.append(f"no ROC AUC: {missing.replace('the split', 'it')}")
-            found |= self._computed(inside, ("accuracy", "balanced_accuracy", "sensitivity", "specificity"))
+                reasons.append(f"no ROC AUC and no balanced accuracy: {missing}")
+            found |= self._computed(inside, ("accuracy", "sensitivity", "specificity"))
         else:
             found = self._computed(inside, MEASURES)
         if n_patients < FEWEST_PATIENTS:

@@ -14,6 +14,9 @@ from bench.report.wording import counted
 MEASURES = {"ppv": "PPV", "npv": "NPV"}
 """Measures of an operating point that are not called as they are written."""
 
+MOST_CLASSES = 4
+"""Classes whose sensitivity and specificity a sentence gives."""
+
 POINTS = {"frozen": "frozen on validation", "0.5": "0.5"}
 """Operating points in words."""
 
@@ -115,8 +118,8 @@ def diagnostic(page: Page) -> str:
     points = frozen_points(page)
     if not len(points):
         return ""
-    told = []
-    for label, part in list(points.groupby("class", sort=False))[:4]:
+    told, by_class = [], list(points.groupby("class", sort=False))
+    for label, part in by_class[:MOST_CLASSES]:
         values = [
             f"{measure(row['measure'])} {wording.with_interval(row['value'], *bounds(row))}"
             for _, row in part[part["measure"].isin(["sensitivity", "specificity"])].iterrows()
@@ -125,7 +128,9 @@ def diagnostic(page: Page) -> str:
         if values:
             threshold = part["threshold"].iloc[0] if "threshold" in part else None
             told.append(f"{label} at {wording.score(threshold)}: {joined(values)}")
-    return f"{'; '.join(told)}." if told else ""
+    left_out = len(by_class) - MOST_CLASSES
+    more = f"; {counted(left_out, 'more class', 'more classes')} in operating_points.csv" if left_out > 0 else ""
+    return f"{'; '.join(told)}{more}." if told else ""
 
 
 def output(page: Page) -> str:

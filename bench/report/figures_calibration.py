@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.report.figures_results import CURVES
+from bench.report.figures_results import line
 from bench.report.palette import MUTED, clipped, legend, new_figure, styled
 
 PANELS = {"before": "Before temperature scaling", "after": "After temperature scaling"}
@@ -13,20 +13,20 @@ PANELS = {"before": "Before temperature scaling", "after": "After temperature sc
 
 @styled
 def reliability(bins: pd.DataFrame) -> Figure:
-    """The share of images of the class by predicted probability, before and after; a colour a class.
+    """The share of images of the class by predicted probability, before and after; a colour and dashes a class.
 
     Args:
         bins: as ``section_calibration.reliability`` returns it.
     """
-    figure, axes = new_figure(9.2, 5.5, columns=2, sharey=True)
     labels = list(bins["class"].drop_duplicates())
-    colours = {label: CURVES[place % len(CURVES)] for place, label in enumerate(labels)}
+    figure, axes = new_figure(9.2, 5.4 + 0.045 * len(labels), columns=2, sharey=True)
+    looks = {label: line(place) for place, label in enumerate(labels)}
     largest = bins["images"].max()
     for ax, (step, title) in zip(axes, PANELS.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for label, part in bins[bins["step"] == step].groupby("class", sort=False):
-            part, colour = part.sort_values("predicted"), colours[label]
-            ax.plot(part["predicted"], part["observed"], color=colour, linewidth=1.2, alpha=0.7)
+            part, colour = part.sort_values("predicted"), looks[label]["color"]
+            ax.plot(part["predicted"], part["observed"], **looks[label], linewidth=1.2, alpha=0.7)
             known = part.dropna(subset=["low", "high"])
             ax.vlines(known["predicted"], known["low"], known["high"], color=colour, linewidth=1.3, alpha=0.7)
             sizes = 12 + 90 * np.sqrt(part["images"] / largest)
@@ -35,6 +35,6 @@ def reliability(bins: pd.DataFrame) -> Figure:
         ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         ax.label_outer()
     diagonal = Line2D([], [], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as it should be")
-    handles = [Line2D([], [], color=colours[name], marker="o", linewidth=1.2, label=clipped(name)) for name in labels]
+    handles = [Line2D([], [], **looks[name], linewidth=1.8, label=clipped(name)) for name in labels]
     legend(figure, [*handles, diagonal])
     return figure

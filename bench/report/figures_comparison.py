@@ -1,16 +1,24 @@
 """Finalists and controls on test -> figures; reads no files."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bench.metrics import METRICS
 from bench.report.names import backbone, metric_words
-from bench.report.palette import INK, MUTED, Look, Looks, clipped, new_figure, styled
+from bench.report.palette import INK, MUTED, Look, Looks, clipped, legend, new_figure, styled
 
 CONTROL = Look(MUTED, "o")
 MOST_PAIRS = 40
+TOLD_APART = "#0072B2"
+HOW_TO_READ = (
+    "Colours go by the verdict, which is corrected for the number of comparisons (Holm). The intervals are not "
+    "corrected: one may leave out 0 although its pair cannot be told apart."
+)
+"""What must be said of the figure of the differences."""
 
 
 @styled
@@ -40,7 +48,7 @@ def intervals(models: pd.DataFrame, metrics: Sequence[str], looks: Looks) -> Fig
 
 @styled
 def differences(pairs: pd.DataFrame) -> Figure:
-    """The difference of each pair with its interval, and a line at no difference.
+    """The difference of each pair with its interval, coloured by its verdict, and a line at no difference.
 
     Args:
         pairs: as ``tables_models.pairs`` returns it.
@@ -49,11 +57,17 @@ def differences(pairs: pd.DataFrame) -> Figure:
     figure, (ax,) = new_figure(7.2, 0.9 + 0.36 * len(pairs))
     ax.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     for position, (_, row) in enumerate(pairs.iterrows()):
-        decided = row["low"] > 0 or row["high"] < 0
-        colour = "#0072B2" if decided else MUTED
+        colour = TOLD_APART if _told_apart(row) else MUTED
         ax.plot([row["low"], row["high"]], [position] * 2, color=colour, linewidth=2.4)
         ax.plot([row["difference"]], [position], color=INK, marker="o", markersize=6)
     ax.set_yticks(range(len(pairs)), [clipped(pair, 38) for pair in pairs["pair"]])
     ax.set(xlabel="Difference in test ROC AUC (right: the first is better)", ylim=(len(pairs) - 0.4, -0.6))
     ax.grid(False, axis="y")
+    titles = {TOLD_APART: "told apart after Holm’s correction", MUTED: "not told apart"}
+    legend(figure, [Line2D([], [], color=colour, linewidth=2.4, label=title) for colour, title in titles.items()])
     return figure
+
+
+def _told_apart(row: "pd.Series[Any]") -> bool:
+    """Whether the verdict names a better model, which an interval without 0 alone does not say."""
+    return str(row["verdict"]).startswith(tuple(f"{backbone(row[end])} is better" for end in ("a", "b")))

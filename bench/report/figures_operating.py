@@ -20,8 +20,14 @@ WIDE = 20
 """Prevalences whose largest is this many times the smallest are shown on a logarithmic axis."""
 
 
-def _panels(rows: pd.DataFrame) -> tuple[Figure, list[tuple[Axes, str]]]:
-    """A panel a class, up to three abreast; the lowest of each column carries the numbers of its axis."""
+def subset(rows: pd.DataFrame, source: str) -> str:
+    """How many of the classes a figure shows, and that the file ``source`` has all; empty where it shows all."""
+    total = rows["class"].nunique()
+    return f"The first {MOST_CLASSES} of {total} classes; {source} has all." if total > MOST_CLASSES else ""
+
+
+def _panels(rows: pd.DataFrame, source: str) -> tuple[Figure, list[tuple[Axes, str]]]:
+    """A panel a class, up to three abreast; where some classes have none, a line at the foot says so."""
     labels = [str(name) for name in rows["class"].drop_duplicates()][:MOST_CLASSES]
     columns = min(len(labels), 3)
     height = math.ceil(len(labels) / columns)
@@ -29,6 +35,8 @@ def _panels(rows: pd.DataFrame) -> tuple[Figure, list[tuple[Axes, str]]]:
     figure, axes = new_figure(width, 0.5 + 3.2 * height, columns, height, sharex=True, sharey=True)
     for ax in axes[len(labels) :]:
         ax.set_visible(False)
+    if left_out := subset(rows, source):
+        figure.supxlabel(left_out, x=0.01, ha="left", fontsize=9, color=MUTED)
     return figure, list(zip(axes, labels, strict=False))
 
 
@@ -48,7 +56,7 @@ def prevalences(rows: pd.DataFrame) -> Figure:
     Args:
         rows: as in prevalences.csv.
     """
-    figure, panels = _panels(rows)
+    figure, panels = _panels(rows, "prevalences.csv")
     rows = rows[rows["prevalence"] > 0]
     known = rows["prevalence"]
     for ax, label in panels:
@@ -84,7 +92,7 @@ def decision(rows: pd.DataFrame) -> Figure:
     Args:
         rows: as in decision_curve.csv.
     """
-    figure, panels = _panels(rows)
+    figure, panels = _panels(rows, "decision_curve.csv")
     top = float(rows[["model", "high", "treat_all"]].max().max())
     for ax, label in panels:
         part = rows[rows["class"] == label].sort_values("threshold")

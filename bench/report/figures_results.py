@@ -1,6 +1,7 @@
 """The winner's results on test, and augmented images -> figures; reads no files."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -12,11 +13,18 @@ from bench.report.files import Gallery
 from bench.report.palette import INK, MUTED, clipped, new_figure, styled
 
 CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
+DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 Points = Sequence[tuple[str, float, float]]
 """Names with a false and a true positive rate."""
 
 MOST_WRITTEN = 12
 """Classes up to which the cells of a confusion matrix carry their numbers."""
+
+
+def line(position: int) -> dict[str, Any]:
+    """Colour and dashes of the class at ``position``: classes that share a colour differ in their dashes."""
+    turn, place = divmod(position, len(CURVES))
+    return {"color": CURVES[place], "linestyle": DASHES[turn % len(DASHES)]}
 
 
 @styled
@@ -60,12 +68,12 @@ def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, bands: pd.DataFram
     left.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="chance, 0.500")
     several = roc["label"].nunique() > 1
     for position, label in enumerate(roc["label"].drop_duplicates()):
-        colour = CURVES[position % len(CURVES)]
+        look = line(position)
         one, other = roc[roc["label"] == label], precision_recall[precision_recall["label"] == label]
         name = f"{clipped(label)}, AUC {wording.score(one['auc'].iloc[0])}"
-        left.plot(one["fpr"], one["tpr"], color=colour, linewidth=2, label=name)
+        left.plot(one["fpr"], one["tpr"], **look, linewidth=2, label=name)
         name = f"{clipped(label)}, area {wording.score(other['area'].iloc[0])}"
-        right.plot(other["recall"], other["precision"], color=colour, linewidth=2, label=name)
+        right.plot(other["recall"], other["precision"], **look, linewidth=2, label=name)
         if not several:
             share = float(other["share"].iloc[0])
             right.axhline(
@@ -73,7 +81,7 @@ def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, bands: pd.DataFram
             )
         for ax, curve in ((left, "roc"), (right, "pr")):
             band = bands[(bands["class"] == label) & (bands["curve"] == curve)].dropna(subset=["x", "low", "high"])
-            ax.fill_between(band["x"], band["low"], band["high"], color=colour, alpha=0.16, linewidth=0)
+            ax.fill_between(band["x"], band["low"], band["high"], color=look["color"], alpha=0.16, linewidth=0)
     for (name, false_rate, true_rate), marker in zip(points, "oD", strict=False):
         left.plot(false_rate, true_rate, marker=marker, markersize=8, color=INK, linestyle="", label=name)
     left.set(xlabel="False positive rate (1 − specificity)", ylabel="True positive rate (sensitivity)", title="ROC")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench.metrics import METRICS
-from bench.report import answers_data, answers_tested, summary, tables_data, wording
+from bench.report import answers_data, answers_tested, section_subgroups, summary, tables_data, wording
 from bench.report.blocks import Block, Column, Missing, Paragraph, Table, table
 from bench.report.files import mapping
 from bench.report.names import joined, metric_words
@@ -13,6 +13,9 @@ from bench.report.page import Page
 
 MOST_GROUPS = 30
 """Subgroups, or rows of operating points, that the card lists; the section of the report has them all."""
+
+GROUP_MEASURES = ("auc", "balanced_accuracy", "sensitivity", "specificity")
+"""Scores of subgroups in the card. Where a class is missing, one of the last two is all that can be said."""
 
 
 def splits(page: Page) -> list[Table]:
@@ -98,16 +101,17 @@ def _groups(page: Page) -> list[Table]:
         which=groups["group"] + ": " + groups["value"],
         few=["below 30 images" if small else "" for small in groups.get("small", [False] * len(groups))],
     )
+    shown = [name for name in GROUP_MEASURES if name in data and data[name].notna().any()]
     columns = [
         Column("which", "Subgroup", numeric=False, below="few"),
         Column("images", "Images", wording.count),
         *(
-            Column(name, title, wording.score, low=f"{name}_low", high=f"{name}_high")
-            for name, title in (("auc", "ROC AUC"), ("balanced_accuracy", "Balanced accuracy"))
-            if name in data and data[name].notna().any()
+            Column(name, section_subgroups.TITLES[name], wording.score, low=f"{name}_low", high=f"{name}_high")
+            for name in shown
         ),
+        *([Column("reason", "Note", numeric=False)] if "reason" in data and data["reason"].notna().any() else []),
     ]
-    caption = f"Subgroups of the internal test.{_first(len(data))}"
+    caption = f"Subgroups of the internal test.{section_subgroups.counting(page, shown)}{_first(len(data))}"
     return [table(data.head(MOST_GROUPS), caption, columns)]
 
 

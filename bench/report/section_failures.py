@@ -5,18 +5,19 @@ from typing import Any
 import pandas as pd
 
 from bench.metrics import METRICS
-from bench.report import figures_failures, section_robustness, section_saliency, section_subgroups, wording
+from bench.report import figures_failures, results, section_robustness, section_saliency, section_subgroups, wording
 from bench.report.blocks import Block, Column, Missing, Paragraph, Section, Table, table
 from bench.report.evaluated import EARLIER
 from bench.report.files import mapping
 from bench.report.names import joined, present
 from bench.report.page import Page
-from bench.report.summary import winner_scores
+from bench.report.summary import winner_model, winner_scores
 
 TITLE = "Where it fails"
 
 MOST_PICTURES = 24
 MOST_ROWS = 50
+MOST_KINDS = 6
 
 
 def fails(page: Page) -> Section:
@@ -83,7 +84,9 @@ def errors(page: Page) -> list[Block]:
         return [*blocks, Paragraph("The winner made no error on the test images.")]
     rows = rows.sort_values("rank", kind="stable").reset_index(drop=True)
     rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, "patient", "probability_of_label"])))
-    blocks += [Paragraph(_kinds(rows)), *_gallery(page, rows)]
+    kinds = _kinds(page, rows)
+    total = int(kinds["number"].sum())
+    blocks += [Paragraph(_lead(kinds, total, len(rows))), *_gallery(page, rows)]
     columns = [
         Column("rank", "Rank", wording.count),
         Column("image", "Image", numeric=False),
@@ -93,23 +96,59 @@ def errors(page: Page) -> list[Block]:
         Column("confidence", "Probability of that", wording.score),
         Column("probability_of_label", "Of the reference", wording.score),
     ]
-    caption = "Errors on the internal test, the most confident first."
-    if len(rows) > MOST_ROWS:
-        caption += f" These are the first {MOST_ROWS} of {wording.count(len(rows))}; failures.csv lists all."
+    caption = f"Errors on the internal test, the most confident first.{_left_out(total, len(rows))}"
     return [*blocks, table(rows.head(MOST_ROWS), caption, columns, sortable=True, folded=len(rows) > 12)]
 
 
-def _kinds(rows: pd.DataFrame) -> str:
+def _kinds(page: Page, rows: pd.DataFrame) -> pd.DataFrame:
+    """All errors by kind, the commonest first, by the confusion matrix: failures.csv does not list every one.
+
+    Where the matrix does not fit the classes, or holds fewer errors than failures.csv, those listed are counted.
+
+    Returns:
+        ``label``, ``predicted`` and ``number`` (of errors).
+    """
     kinds = rows.groupby(["label", "predicted"]).size().rename("number").reset_index()
-    kinds = kinds.sort_values("number", ascending=False, kind="stable").head(6)
+    try:
+        counts = results.confusion(winner_model(page.files), page.files.classes)[0]
+    except ValueError:
+        counts = pd.DataFrame()
+    found = [
+        (label, predicted, number)
+        for label, row in counts.iterrows()
+        for predicted, number in row.items()
+        if number and label != predicted
+    ]
+    counted = pd.DataFrame(found, columns=["label", "predicted", "number"])
+    if counted["number"].sum() >= len(rows):
+        kinds = counted
+    return kinds.sort_values("number", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _lead(kinds: pd.DataFrame, total: int, listed: int) -> str:
+    """How many errors there are, of which kinds, and how many of them failures.csv lists."""
     told = joined(
-        f"{wording.count(row['number'])} of {row['label']} taken for {row['predicted']}" for _, row in kinds.iterrows()
+        f"{wording.count(row['number'])} of {row['label']} taken for {row['predicted']}"
+        for _, row in kinds.head(MOST_KINDS).iterrows()
     )
+    among = "the commonest of them " if len(kinds) > MOST_KINDS else ""
+    where = "them all" if listed >= total else f"the {wording.count(listed)} most confident"
     return (
-        f"failures.csv lists {wording.counted(len(rows), 'error')}, among them {told}. An error made with confidence "
-        "is worth a look: it may be a hard case, a wrong label or a feature of the image that has nothing to do with "
-        "the disease."
+        f"The winner made {wording.counted(total, 'error')} on the test images, {among}{told}; failures.csv lists "
+        f"{where}. An error made with confidence is worth a look: it may be a hard case, a wrong label or a feature of "
+        "the image that has nothing to do with the disease."
     )
+
+
+def _left_out(total: int, listed: int) -> str:
+    """How many errors the table shows and where the others are; empty where it shows all."""
+    shown = min(listed, MOST_ROWS)
+    if shown >= total:
+        return ""
+    told = f" These are the first {shown} of {wording.count(total)}; failures.csv lists"
+    if listed >= total:
+        return f"{told} all."
+    return f"{told} the first {wording.count(listed)}, and predictions_test.csv has every image."
 
 
 def _gallery(page: Page, rows: pd.DataFrame) -> list[Block]:

@@ -1,5 +1,7 @@
 """The winner by groups of images: sizes, subtypes and columns of the manifest, each with its interval."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from bench.report import figures_subgroups, wording
@@ -39,7 +41,24 @@ def subgroups(page: Page) -> list[Block]:
     ]
     level = wording.level(mapping(mapping(page.files.evaluation).get("bootstrap")).get("level"))
     caption = f"The winner by subgroup on the internal test, with {level} intervals by patients."
-    return [*blocks, table(rows, caption, columns)]
+    return [*blocks, table(rows, f"{caption}{counting(page, shown)}", columns)]
+
+
+def counting(page: Page, measures: Iterable[str]) -> str:
+    """By which rule images were called for ``measures`` of subgroups, and where all test images go by another."""
+    words = joined(TITLES[name].lower() for name in measures if name != "auc")
+    threshold = wording.number(mapping(mapping(page.files.evaluation).get("threshold")).get("value"))
+    if not words:
+        return ""
+    if len(page.files.classes) != 2 or threshold is None:
+        return f" Counted by the most probable class, as for all test images: {words}."
+    at = f" Counted at the frozen threshold ({wording.score(threshold)}): {words}."
+    if "accuracy" not in words:
+        return at
+    return (
+        f"{at} The accuracy and balanced accuracy of all test images count the most probable class instead, so do not "
+        "compare them with these."
+    )
 
 
 def _lead(rows: pd.DataFrame) -> str:
@@ -80,16 +99,16 @@ def _figure(page: Page, rows: pd.DataFrame, shown: list[str]) -> list[Block]:
             lambda: figures_subgroups.forest(rows, {name: TITLES[name] for name in drawn}, overall),
             f"Each subgroup's {joined(TITLES[name] for name in drawn)} with its interval.{told}",
             f"Subgroups. Hollow: fewer than {FEW} images. The dashed line is the value on all test images."
-            + (" Sensitivity and specificity are those at the frozen threshold." if two else ""),
+            f"{counting(page, drawn)}",
         )
     ]
 
 
 def _overall(page: Page, name: str) -> float | None:
-    """The winner's value on all test images: of sensitivity and specificity, that at the frozen threshold."""
-    known = mapping(mapping(winner_model(page.files).get("metrics")).get(name)).get("value")
+    """The winner's value on all test images, of two classes that at the frozen threshold, where it depends on one."""
     points = page.files.evaluated.points
-    if wording.number(known) is None and points is not None:
+    if points is not None and len(page.files.classes) == 2:
         frozen = points[(points["point"] == "frozen") & (points["measure"] == name)]
-        known = frozen["value"].iloc[0] if len(frozen) else None
-    return wording.number(known)
+        if len(frozen):
+            return wording.number(frozen["value"].iloc[0])
+    return wording.number(mapping(mapping(winner_model(page.files).get("metrics")).get(name)).get("value"))

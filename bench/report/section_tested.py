@@ -201,8 +201,9 @@ def pairs(page: Page) -> list[Block]:
             f"{row['pair']} {wording.signed(row['difference'])} ({row['bounds']})" for _, row in drawn.iterrows()
         )
         caption = (
-            f"Differences in test ROC AUC with their {level} intervals. An interval that holds 0 decides nothing. Of "
-            "the controls, the default recipe alone is drawn: the others lie farther off."
+            f"Differences in test ROC AUC with their {level} intervals. An interval that holds 0 decides nothing. "
+            f"{figures_comparison.HOW_TO_READ} Of the controls, the default recipe alone is drawn: the others lie "
+            "farther off."
         )
         draw = figures_comparison.differences
         blocks.append(

@@ -119,7 +119,7 @@ def _curves(page: Page, model: dict[str, Any]) -> list[Block]:
     several = " Each curve is one class against all others." if len(files.classes) > 2 else ""
     level = wording.level(mapping(mapping(files.evaluation).get("bootstrap")).get("level"))
     shaded = (
-        f" Shaded: {level} of the bootstrap draws of patients, at each place of the horizontal axis."
+        f" Shaded: the {level} interval at each place of the horizontal axis, by bootstrap draws of patients."
         if len(bands)
         else ""
     )

@@ -83,8 +83,9 @@ def test_a_subgroup_of_one_class_names_the_reason():
     table = by_value(subgroups(y_true, y_score, patients, {"from": value.tolist()}, CLASSES, 0.5, draws=200), "from")
     row = table.loc["ward"]
     assert (row["auc"], row["specificity"]) == (None, None)
-    assert row["sensitivity"] == row["accuracy"] == row["balanced_accuracy"]
-    assert "no ROC AUC: it holds no image of NORMAL" in row["reason"]
+    assert row["sensitivity"] == row["accuracy"]
+    assert [row[f"balanced_accuracy{end}"] for end in ("", "_low", "_high")] == [None] * 3, "it is the sensitivity"
+    assert "no ROC AUC and no balanced accuracy: it holds no image of NORMAL" in row["reason"]
     assert table.loc["street", "auc"] is not None
 
 
@@ -100,6 +101,8 @@ def test_a_subtype_is_compared_with_the_whole_other_class():
     assert table.loc["virus", "auc_low"] < table.loc["virus", "auc"] < table.loc["virus", "auc_high"]
     assert table.loc["virus", "images"] == (value == "virus").sum()
     assert "against all images of NORMAL" in table.loc["virus", "reason"]
+    assert table["balanced_accuracy"].isna().all() and table["reason"].str.contains("no balanced accuracy").all()
+    assert table.loc["virus", "sensitivity"] is not None and table.loc["(not given)", "specificity"] is not None
     assert (table.loc["(not given)", "auc"], table.loc["(not given)", "sensitivity"]) == (None, None)
 
 
@@ -110,6 +113,10 @@ def test_several_classes_have_no_sensitivity():
     assert row["auc"] == pytest.approx(expected, abs=1e-12)
     assert row["balanced_accuracy"] is not None
     assert (row["sensitivity"], row["specificity"]) == (None, None)
+    value = np.where(y_true == 2, "rest", "two").tolist()
+    row = subgroups(y_true, y_score, patients, {"x": value}, ("A", "B", "C"), None, draws=0).iloc[1]
+    assert row["accuracy"] is not None and (row["auc"], row["balanced_accuracy"]) == (None, None)
+    assert row["reason"].startswith("no ROC AUC and no balanced accuracy: it holds no image of C")
 
 
 def test_where_all_are_right_the_interval_is_not_a_point():

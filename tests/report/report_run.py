@@ -204,9 +204,12 @@ def _by_folds(finalists: pd.DataFrame, folds: pd.DataFrame, metric: str) -> pd.D
 
 
 def _splits(random: np.random.Generator, classes: tuple[str, ...]) -> pd.DataFrame:
+    """Images of every class in every split, of the last the most."""
     rows = []
     for split, count in (("train", 3900), ("val", 692), ("test", TEST_IMAGES)):
         labels = random.choice(classes, size=count, p=_shares(len(classes)))
+        absent = [name for name in classes if name not in labels]
+        labels[np.flatnonzero(labels == classes[-1])[: len(absent)]] = absent
         rows += [
             {
                 "image": f"{split}/{label}/{number}.jpeg",

@@ -13,7 +13,7 @@ from report_outline import outline
 from report_run import edit_json, write_run
 
 from bench.metrics import METRICS
-from bench.report import tables_models
+from bench.report import figures_comparison, section_failures, section_subgroups, tables_models
 from bench.report.answers_model import card
 from bench.report.files import read
 from bench.report.page import Page
@@ -83,7 +83,7 @@ def test_every_item_shows(tmp_path: Path, whole: dict[int, Path], classes: int) 
         "ECE (15 bins)",
         "stands without an interval, because resampling biases it",
         "From validation to test Validation and test differ by no more",
-        "The most confident errors failures.csv lists",
+        "The most confident errors The winner made",
         "Fewer than 30 images, too few to judge by: sex $ <b> (18).",
         "The costliest is",
         "Method: class activation map.",
@@ -310,6 +310,75 @@ def test_an_empty_test_split_is_told_without_numbers(run: RunDir) -> None:
         assert said in text, said
     assert "could not be drawn" not in text and "could not be written" not in text
     assert not re.search(r"\bnan\b|\bNone\b(?! of)", text)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_page_says_by_which_rule_subgroups_were_counted(tmp_path: Path, whole: dict[int, Path]) -> None:
+    three = words(copy(whole[3], tmp_path / "three"))
+    assert "Counted by the most probable class, as for all test images: accuracy and balanced accuracy." in three
+    run = copy(whole[2], tmp_path)
+    text = words(run)
+    counted = "accuracy, balanced accuracy, sensitivity and specificity"
+    assert f"by patients. Counted at the frozen threshold (0.430): {counted}. The accuracy" in text
+    assert "accuracy of all test images count the most probable class instead, so do not compare them" in text
+    edit_json(run.evaluation, threshold=None)
+    assert f"Counted by the most probable class, as for all test images: {counted}." in words(run)
+
+
+def test_in_the_figure_groups_and_all_images_are_counted_alike(run: RunDir) -> None:
+    points = pd.read_csv(run.path / "operating_points.csv")
+    frozen = points[points["point"] == "frozen"].set_index("measure")["value"]
+    page = Page(run, read(run), {})
+    assert section_subgroups._overall(page, "accuracy") == pytest.approx(frozen["accuracy"])
+    assert section_subgroups._overall(page, "sensitivity") == pytest.approx(frozen["sensitivity"])
+    model = json.loads(run.evaluation.read_text(encoding="utf-8"))["models"]
+    auc = model[page.files.evaluation["winner"]]["metrics"]["auc"]["value"]  # type: ignore[index]
+    assert section_subgroups._overall(page, "auc") == pytest.approx(auc)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("listed", "where", "table"),
+    [
+        (35, "them all", "all."),
+        (20, "the 20 most confident", "the first 20, and predictions_test.csv has every image."),
+    ],
+)
+def test_errors_that_are_not_listed_are_counted(
+    tmp_path: Path, whole: dict[int, Path], monkeypatch: pytest.MonkeyPatch, listed: int, where: str, table: str
+) -> None:
+    monkeypatch.setattr(section_failures, "MOST_ROWS", 10)
+    run = copy(whole[3], tmp_path)
+    errors = pd.read_csv(run.path / "failures.csv")
+    errors.head(listed).to_csv(run.path / "failures.csv", index=False)
+    kinds, total = errors.groupby(["label", "predicted"]).size(), len(errors)
+    (label, predicted), most = kinds.idxmax(), kinds.max()
+    text = words(run)
+    assert f"The winner made {total} errors on the test images, {most} of {label} taken for {predicted}," in text
+    assert f"; failures.csv lists {where}." in text
+    assert f"These are the first 10 of {total}; failures.csv lists {table}" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_a_confusion_matrix_the_listed_errors_are_counted(run: RunDir) -> None:
+    content = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    content["models"][content["winner"]]["confusion"] = [[1]]
+    edit_json(run.evaluation, **content)
+    listed = len(pd.read_csv(run.path / "failures.csv"))
+    assert f"The winner made {listed} errors on the test images" in words(run)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_bands_are_called_what_they_are(run: RunDir) -> None:
+    text = words(run)
+    assert "Shaded: the 95 % interval at each place of the horizontal axis" in text
+    assert "of the bootstrap draws" not in text
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_the_figure_of_differences_says_what_is_corrected(run: RunDir) -> None:
+    caption = words(run).partition("Differences in test ROC AUC with their")[2][:600]
+    assert figures_comparison.HOW_TO_READ in caption and "The intervals are not corrected" in caption
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from report_run import BACKBONES, CLASSES, edit_json, write_run
 from report_tested import SHA256, write_tested
@@ -117,7 +118,7 @@ def test_the_lead_counts_what_the_table_shows(tested: RunDir) -> None:
 @pytest.mark.parametrize(
     ("file", "claim", "tripod"),
     [
-        ("evaluation.json", {"28", "29", "32", "37", "39"}, {"12e", "12f", "23a"}),
+        ("evaluation.json", {"28", "29", "30", "31", "32", "37", "38", "39"}, {"12e", "12f", "12g", "23a", "24"}),
         ("operating_points.csv", {"38"}, set()),
         ("robustness.csv", {"30"}, set()),
         ("saliency.json", {"31"}, set()),
@@ -167,6 +168,17 @@ def test_several_classes_are_told_one_by_one(tmp_path: Path) -> None:
     assert tripod["8a"] == "The label of an image, one of BACTERIAL, NORMAL and VIRAL, as the source gives it."
     assert "NORMAL 0.431 (Youden index on validation) and VIRAL 0.431" in tripod["15"]
     assert all(f"{name} train" in tripod["16"] for name in classes)
+
+
+def test_classes_that_are_not_told_are_counted(tested: RunDir, tmp_path: Path) -> None:
+    run = copy_of(tested, tmp_path)
+    points = pd.read_csv(run.path / "operating_points.csv")
+    for number, said in ((4, "c3 at 0.431"), (5, "; 1 more class in oper"), (15, "; 11 more classes in oper")):
+        many = pd.concat([points.assign(**{"class": f"c{place}"}) for place in range(number)])
+        many.to_csv(run.path / "operating_points.csv", index=False)
+        told = answers(run, CLAIM)["38"]
+        assert said in told and "c4 at" not in told
+        assert ("more class" in told) == (number > 4)
 
 
 def test_old_settings_without_class_weights_are_read_as_weighed(tested: RunDir, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,6 +103,20 @@ def test_metrics_have_intervals_and_say_what_they_count(tested: RunDir) -> None:
     assert "| PNEUMONIA | 0.431 | PPV | 0 of 0 | – |" in text
     assert "0.907" not in text, "only the frozen threshold is in the card"
     assert "| sex: male (below 30 images) | 20 | – (0.950–0.990) | 0.900 |" in text
+
+
+def test_the_card_says_of_subgroups_what_can_be_said(spare: RunDir) -> None:
+    counted = "Subgroups of the internal test. Counted at the frozen threshold (0.430): balanced accuracy"
+    assert f"{counted}. The accuracy and" in card_text(spare)
+    groups = pd.read_csv(spare.path / "subgroups.csv").assign(
+        balanced_accuracy=[0.9, None], sensitivity=[0.8, 0.7], specificity=None, reason=[None, "it holds no NORMAL"]
+    )
+    groups.to_csv(spare.path / "subgroups.csv", index=False)
+    text = card_text(spare)
+    assert f"{counted} and sensitivity. The accuracy and" in text
+    assert "| sex: male (below 30 images) | 20 | – (0.950–0.990) | – | 0.700 | it holds no NORMAL |" in text
+    edit_json(spare.evaluation, threshold=None)
+    assert "Counted by the most probable class, as for all test images: balanced accuracy" in card_text(spare)
 
 
 def test_validation_stands_beside_test_where_it_is_known(spare: RunDir) -> None:
