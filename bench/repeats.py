@@ -42,8 +42,9 @@ def model_files(finalists: pd.DataFrame, controls: pd.DataFrame) -> dict[str, st
     found: dict[str, str] = {}
     for table, name in ((finalists, "backbone"), (controls, "control")):
         for row in table.to_dict("records"):
-            if row["state"] == "completed" and isinstance(row["sha256"], str) and row["sha256"]:
-                found[f"{row[name]}-{int(row['repeat'])}"] = row["sha256"]
+            digest = row.get("sha256")
+            if row["state"] == "completed" and isinstance(digest, str) and digest:
+                found[f"{row[name]}-{int(row['repeat'])}"] = digest
     return found
 
 

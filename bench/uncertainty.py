@@ -31,7 +31,7 @@ class Interval:
 
     Attributes:
         value: on the images as they are.
-        low, high: ends of the interval; None if too few draws could be scored.
+        low, high: ends of the interval; None if too few draws could be scored, or all agree.
     """
 
     value: float
@@ -45,8 +45,8 @@ class Difference:
 
     Attributes:
         value: on the images as they are.
-        low, high: ends of the interval; None if too few draws could be scored.
-        p: two-sided, of no difference; None with the ends.
+        low, high: ends of the interval; None if too few draws could be scored, or all agree.
+        p: two-sided, of no difference; None if too few draws could be scored.
     """
 
     value: float
@@ -72,7 +72,9 @@ class Resampled:
     patients: int
 
     def ends(self, column: int, level: float) -> tuple[float, float] | tuple[None, None]:
-        """Ends of the interval of one statistic; both None if fewer than half of the draws have a value.
+        """Ends of the interval of one statistic; both None if fewer than half of the draws have a value, or they agree.
+
+        Draws that agree, as where nothing is ranked wrongly, do not make a score certain: they know no interval.
 
         The interval is bias-corrected and accelerated (BCa; Efron, JASA 82:171, 1987), its quantiles widened as a t
         interval of so many patients is (Hesterberg, The American Statistician 69:371, 2015). A plain percentile
@@ -90,7 +92,7 @@ class Resampled:
         if (shrink > 0).all():
             wanted = bias + (bias + wanted) / shrink
         low, high = np.quantile(usable, norm.cdf(wanted))
-        return float(low), float(high)
+        return (float(low), float(high)) if high - low > SAME else (None, None)
 
     def standard_error(self, column: int) -> float | None:
         """Standard deviation of one statistic over the draws, as of so many patients; None as in `ends`."""
@@ -112,7 +114,7 @@ class Resampled:
         if error is None:
             return Difference(value, None, None, None)
         if error <= SAME:  # the same in every draw
-            return Difference(value, value, value, 1.0 if abs(value) <= SAME else 2 / (len(draws) + 1))
+            return Difference(value, None, None, 1.0 if abs(value) <= SAME else 2 / (len(draws) + 1))
         reach = float(t.ppf((1 + level) / 2, self.patients - 1)) * error
         return Difference(value, value - reach, value + reach, float(2 * t.sf(abs(value) / error, self.patients - 1)))
 

@@ -92,7 +92,7 @@ def test_draws_that_lack_a_class_are_left_out():
     scores = np.column_stack([1 - np.linspace(0.1, 0.9, 33), np.linspace(0.1, 0.9, 33)])
     patients = np.array([*range(30), 30, 30, 30])
     interval = intervals(labels, scores, patients, draws=500)["auc"]
-    assert (interval.value, interval.low, interval.high) == (1.0, 1.0, 1.0)
+    assert (interval.value, interval.low, interval.high) == (1.0, None, None), "those that are left agree"
 
 
 def test_too_few_usable_draws_give_no_interval_and_no_nan():
@@ -182,7 +182,7 @@ def test_many_patients_are_left_out_in_groups():
 def test_a_model_differs_from_itself_by_nothing():
     labels, scores, patients = cohort()
     found = paired_difference(labels, scores, scores, patients, 200)
-    assert (found.value, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
+    assert (found.value, found.low, found.high, found.p) == (0.0, None, None, 1.0)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -222,7 +222,7 @@ def test_a_difference_that_no_draw_changes():
     """A perfect model and a constant one: 1 and 0.5 in each draw."""
     labels, _, patients = cohort(40)
     found = paired_difference(labels, np.eye(2)[labels], np.full((40, 2), 0.5), patients, 199)
-    assert (found.value, found.low, found.high, found.p) == (0.5, 0.5, 0.5, 0.01)
+    assert (found.value, found.low, found.high, found.p) == (0.5, None, None, 0.01)
 
 
 def test_a_difference_without_draws_has_neither_interval_nor_p():

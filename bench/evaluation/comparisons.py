@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.evaluation.enough import by_class, too_few
 from bench.evaluation.proportions import exact_mcnemar, holm
-from bench.evaluation.scoring import FEWEST_PATIENTS, missing_classes
+from bench.evaluation.scoring import missing_classes
 from bench.evaluation.words import counted, listed, p_value, score, size
 from bench.metrics import Labels, Scores
 from bench.uncertainty import Resampled, resample
@@ -65,15 +66,14 @@ def comparisons(
     if winner not in scores or not pairs or not len(y_true):
         return pd.DataFrame(columns=COLUMNS)
     names = list(dict.fromkeys(name for _, *pair in pairs for name in pair))
-    missing = missing_classes(y_true, classes or [f"class {index}" for index in range(scores[winner].shape[1])])
-    n_patients = len(np.unique(patients))
-    enough = n_patients >= FEWEST_PATIENTS
-    few = f"there are {counted(n_patients, 'patient')}, fewer than {FEWEST_PATIENTS}"
-    found = None if missing else _auc_of_all([scores[name] for name in names], y_true, patients, draws * enough, seed)
+    classes = classes or [f"class {index}" for index in range(scores[winner].shape[1])]
+    missing, few = missing_classes(y_true, classes), too_few(patients, by_class(y_true, classes))
+    enough = 0 if few else draws
+    found = None if missing else _auc_of_all([scores[name] for name in names], y_true, patients, enough, seed)
     right = {name: scores[name].argmax(axis=1) == y_true for name in names}
     rows = [
         {"family": family, "a": a, "b": b}
-        | _by_auc(found, names.index(a), names.index(b), level, missing, few if not enough else "")
+        | _by_auc(found, names.index(a), names.index(b), level, missing, few)
         | _by_mcnemar(right[a], right[b])
         for family, a, b in pairs
     ]
@@ -84,7 +84,7 @@ def comparisons(
             values = [None if pd.isna(value) else value for value in table.loc[chosen, p]]
             table.loc[chosen, f"{p}_holm"] = pd.Series(holm(values), index=table.index[chosen], dtype=object)
     table["verdict"] = [_verdict(row, 1 - level) for row in _records(table)]
-    ignores = n_patients < len(y_true)
+    ignores = len(np.unique(patients)) < len(y_true)
     table["sentence"] = [_sentence(row, titles, ignores) for row in _records(table)]
     return table.where(table.notna(), None)
 
@@ -165,6 +165,8 @@ def _by_auc(found: Resampled | None, a: int, b: int, level: float, missing: str,
     reason = None
     if difference.p is None:
         reason = f"no interval: {few or 'a class is missing from more than half of the bootstrap draws'}"
+    elif difference.low is None:
+        reason = "no interval: the bootstrap draws all give the same difference"
     return {
         "score_a": float(found.value[a]),
         "score_b": float(found.value[b]),

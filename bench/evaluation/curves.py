@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.evaluation.scoring import FEWEST_PATIENTS
+from bench.evaluation.enough import one_against_rest, too_few
 from bench.evaluation.words import without_nan
 from bench.metrics import Labels, Scores, one_vs_rest
 from bench.uncertainty import resample
@@ -45,7 +45,6 @@ def curves(
     Returns:
         a row a model, class, curve and place; a class that no image has, or every image, is left out.
     """
-    draws = draws if len(np.unique(patients)) >= FEWEST_PATIENTS else 0
     tables = []
     for name, probabilities in scores.items():
         for index in one_vs_rest(len(classes)):
@@ -58,7 +57,8 @@ def curves(
             ) -> npt.NDArray[np.float64]:
                 return _both_curves(*positives_above(positive, column, weights))
 
-            found = resample(both, patients, draws, seed)
+            few = too_few(patients, one_against_rest(y_true, index, classes))
+            found = resample(both, patients, 0 if few else draws, seed)
             ends = [found.ends(place, level) for place in range(2 * len(GRID))]
             tables.append(
                 pd.DataFrame(

@@ -167,6 +167,9 @@ def predictions(
 ) -> pd.DataFrame:
     """A row an image: image, label, patient and ``prob_CLASS``; with a temperature ``calibrated_CLASS`` too.
 
+    Probabilities are float64, whose text gives back the very values: a threshold that is one of them
+    (`frozen_threshold`) calls the same images when they are read from a file.
+
     Args:
         part: the images' rows of the table.
         classes: class names by index.
@@ -175,7 +178,7 @@ def predictions(
     """
     table = part[["image", "label"]].assign(patient=part["patient_narrow"].to_numpy())
     columns: dict[str, npt.NDArray[np.floating]] = {
-        f"prob_{name}": scores[:, index] for index, name in enumerate(classes)
+        f"prob_{name}": scores[:, index].astype(np.float64) for index, name in enumerate(classes)
     }
     if temperature is not None:
         calibrated = apply_temperature(scores, temperature)

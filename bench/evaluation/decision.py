@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.evaluation.scoring import FEWEST_PATIENTS
+from bench.evaluation.enough import one_against_rest, too_few
 from bench.metrics import Labels, Scores, one_vs_rest
 from bench.uncertainty import resample
 from bench.weighted import Weights
@@ -42,7 +42,6 @@ def decision_curve(
     Returns:
         a row a class and threshold; a class that no image has, or every image, is left out.
     """
-    draws = draws if len(np.unique(patients)) >= FEWEST_PATIENTS else 0
     odds = THRESHOLDS / (1 - THRESHOLDS)
     tables = []
     for index in one_vs_rest(len(classes)):
@@ -55,7 +54,8 @@ def decision_curve(
         def net_benefit(weights: Weights, worth: npt.NDArray[np.float64] = worth) -> npt.NDArray[np.float64]:
             return np.asarray(weights @ worth / weights.sum(axis=1, keepdims=True))
 
-        found = resample(net_benefit, patients, draws, seed)
+        few = too_few(patients, one_against_rest(y_true, index, classes))
+        found = resample(net_benefit, patients, 0 if few else draws, seed)
         share = float(positive.mean())
         ends = [found.ends(column, level) for column in range(len(THRESHOLDS))]
         tables.append(

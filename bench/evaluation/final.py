@@ -20,12 +20,13 @@ from bench.evaluation.comparisons import comparisons, sentences
 from bench.evaluation.curves import curves
 from bench.evaluation.decide import Decisions, Scene, predictions
 from bench.evaluation.decision import decision_curve
+from bench.evaluation.enough import by_class, too_few
 from bench.evaluation.failures import failures
 from bench.evaluation.firewall import OpenTest, SealedTest
 from bench.evaluation.operating_points import operating_points
 from bench.evaluation.retrained import gap, retrained
 from bench.evaluation.saliency import choose_cases
-from bench.evaluation.scoring import FEWEST_PATIENTS, LEVEL, missing_classes, score_model, spread
+from bench.evaluation.scoring import LEVEL, missing_classes, score_model, spread
 from bench.evaluation.subgroups import image_groups, subgroups
 from bench.models.backbones import get_backbone
 from bench.models.export import as_json
@@ -107,13 +108,11 @@ class _Evaluation:
         self.n_patients = len(np.unique(self.patients))
         self.refusals: list[dict[str, str]] = []
         self.draws = scene.draws
-        if self.n_patients < FEWEST_PATIENTS:
+        if few := too_few(self.patients):
             self.draws = 0
-            self._refuse(
-                "intervals and tests by patients",
-                f"the test split holds {self.n_patients} patients, and {FEWEST_PATIENTS} are the fewest by which an "
-                "interval could be trusted",
-            )
+            self._refuse("intervals and tests by patients", few)
+        elif few := too_few(self.patients, by_class(self.labels, self.classes)):
+            self._refuse("intervals and tests of what looks at each class by itself, such as ROC AUC", few)
         if reason := missing_classes(self.labels, self.classes):
             self._refuse("ROC AUC and what else compares classes", reason)
         self.models = self._score_all()

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.evaluation.enough import Parts, one_against_rest, too_few
 from bench.evaluation.proportions import wilson
-from bench.evaluation.scoring import FEWEST_PATIENTS
 from bench.evaluation.words import without_nan
 from bench.metrics import Labels, Scores
-from bench.uncertainty import SAME, Resampled, resample
+from bench.uncertainty import Resampled, resample
 from bench.weighted import Weights
 
 POINTS_COLUMNS = (
@@ -20,10 +20,11 @@ POINTS_COLUMNS = (
 )
 PREVALENCE_COLUMNS = (
     *("class", "point", "threshold", "prevalence"),
-    *("ppv", "ppv_low", "ppv_high", "npv", "npv_low", "npv_high", "observed"),
+    *("ppv", "ppv_low", "ppv_high", "ppv_by", "npv", "npv_low", "npv_high", "npv_by", "observed"),
 )
 MEASURES = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
+Ends = tuple[float, float] | tuple[None, None]
 
 
 def operating_points(
@@ -56,7 +57,6 @@ def operating_points(
     """
     points: list[dict[str, Any]] = []
     prevalences: list[dict[str, Any]] = []
-    few = len(np.unique(patients)) < FEWEST_PATIENTS
     for name, (frozen, rule) in thresholds.items() if len(y_true) else ():
         index = list(classes).index(name)
         positive = np.asarray(y_true == index)
@@ -70,13 +70,32 @@ def operating_points(
             ) -> npt.NDArray[np.float64]:
                 return _measures(weights @ counts, asked)
 
-            found = resample(measured, patients, 0 if few else draws, seed)
+            found = resample(measured, patients, 0 if too_few(patients) else draws, seed)
+            few = _too_few(counts, patients, one_against_rest(y_true, index, classes))
             head = {"class": name, "point": point, "threshold": threshold}
-            points += [
-                {**head, "rule": words, **row} for row in _point_rows(counts.sum(axis=0), found, level, name, few)
+            rows = _point_rows(counts.sum(axis=0), found, level, name, few)
+            points += [{**head, "rule": words, **row} for row in rows]
+            ends = [(row["wilson_low"], row["wilson_high"]) for row in rows[:2]]
+            trusted = not (few["sensitivity"] or few["specificity"])
+            prevalences += [
+                {**head, **row, "observed": row["prevalence"] == own}
+                for row in _rows(found, asked, level, ends, trusted)
             ]
-            prevalences += [{**head, **row, "observed": row["prevalence"] == own} for row in _rows(found, asked, level)]
     return pd.DataFrame(points, columns=POINTS_COLUMNS), pd.DataFrame(prevalences, columns=PREVALENCE_COLUMNS)
+
+
+def _too_few(counts: npt.NDArray[np.float64], patients: npt.NDArray[Any], sides: Parts) -> dict[str, str]:
+    """Measure -> why there are too few patients for an interval of it; empty if there are enough."""
+    tp, fn, fp, tn = (counts > 0).T
+    name, rest = sides
+    looked_at: dict[str, Parts] = {
+        "sensitivity": {name: sides[name]},
+        "specificity": {rest: sides[rest]},
+        "ppv": {f"images called {name}": tp | fp},
+        "npv": {f"images not called {name}": fn | tn},
+        "accuracy": {},
+    }
+    return {measure: too_few(patients, parts) for measure, parts in looked_at.items()}
 
 
 def _counts(positive: npt.NDArray[np.bool_], called: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
@@ -103,7 +122,7 @@ def _measures(counts: npt.NDArray[np.float64], prevalences: Sequence[float]) -> 
 
 
 def _point_rows(
-    counts: npt.NDArray[np.float64], found: Resampled, level: float, name: str, few: bool
+    counts: npt.NDArray[np.float64], found: Resampled, level: float, name: str, few: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     tp, fn, fp, tn = (int(count) for count in counts)
     of_measure = {
@@ -121,13 +140,13 @@ def _point_rows(
         reason = None
         if not of:
             reason = nothing
-        elif low is None or high is None:
-            few_patients = f"fewer than {FEWEST_PATIENTS} patients"
-            why = few_patients if few else "more than half of the bootstrap draws have no value"
-            reason = f"no interval by patients: {why}"
-        elif high - low <= SAME:
+        elif few[measure]:
             low = high = None
-            reason = "no interval by patients: each of the bootstrap draws gives the same value"
+            reason = f"no interval by patients: {few[measure]}"
+        elif low is None or high is None:
+            agreed = np.isfinite(found.draws[:, column]).any()
+            why = "each of the bootstrap draws gives the same value" if agreed else "bootstrap draws have no value"
+            reason = f"no interval by patients: {why}"
         rows.append(
             {
                 "measure": measure,
@@ -144,13 +163,43 @@ def _point_rows(
     return rows
 
 
-def _rows(found: Resampled, prevalences: Sequence[float], level: float) -> list[dict[str, Any]]:
+def _rows(
+    found: Resampled, prevalences: Sequence[float], level: float, ends: Sequence[Ends], trusted: bool
+) -> list[dict[str, Any]]:
+    """PPV and NPV at each prevalence.
+
+    Args:
+        found: the measures in each draw.
+        prevalences: of the positive class.
+        level: of the intervals.
+        ends: Wilson's, of sensitivity and of specificity. Both predictive values rise with both, so that the lower ends
+            of the two give their lower ends: where the bootstrap has none (of 20 sick patients all are found).
+        trusted: whether there are enough patients of both sides for the bootstrap.
+    """
     values = without_nan(found.value)
+    by_wilson = _by_wilson(ends, prevalences)
     rows = []
     for number, prevalence in enumerate(prevalences):
         row: dict[str, Any] = {"prevalence": prevalence}
         for measure, start in (("ppv", len(MEASURES)), ("npv", len(MEASURES) + len(prevalences))):
-            low, high = found.ends(start + number, level)
+            low, high = found.ends(start + number, level) if trusted else (None, None)
+            by = "patients"
+            if low is None and values[start + number] is not None and by_wilson is not None:
+                (low, high), by = by_wilson[:, start + number].tolist(), "wilson"
             row |= {measure: values[start + number], f"{measure}_low": low, f"{measure}_high": high}
+            row[f"{measure}_by"] = by if low is not None else None
         rows.append(row)
     return rows
+
+
+def _by_wilson(ends: Sequence[Ends], prevalences: Sequence[float]) -> npt.NDArray[np.float64] | None:
+    """The measures at the lower and at the upper ends of sensitivity and specificity; None where an end is not known.
+
+    Returns:
+        shape (2, n_measures), as `_measures` gives them; of use for PPV and NPV at the prevalences alone.
+    """
+    (sensitivity_low, sensitivity_high), (specificity_low, specificity_high) = ends
+    if sensitivity_low is None or sensitivity_high is None or specificity_low is None or specificity_high is None:
+        return None
+    pairs = [(sensitivity_low, specificity_low), (sensitivity_high, specificity_high)]
+    return _measures(np.array([[tp, 1 - tp, 1 - tn, tn] for tp, tn in pairs]), prevalences)

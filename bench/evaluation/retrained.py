@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import t
 
-from bench.evaluation.scoring import FEWEST_PATIENTS, WITHOUT_ALL_CLASSES
+from bench.evaluation.enough import WITHOUT_ALL_CLASSES, parts_of, too_few
 from bench.evaluation.words import counted, score, size, with_interval
 from bench.metrics import Labels, Metric, Scores
 from bench.models.backbones import get_backbone
-from bench.uncertainty import intervals, resample
+from bench.uncertainty import SAME, intervals, resample
 from bench.weighted import WEIGHTED, Weights
 
 UNBOUNDED = ("log_loss",)
@@ -91,9 +91,9 @@ def gap(
         return entry
     entry["difference"] = entry["validation"] - entry["test"]
     fewest = min(len(np.unique(patients)) for _, _, patients in (validation, test))
-    draws = draws if fewest >= FEWEST_PATIENTS else 0
+    draws = 0 if any(_few(split, metric) for split in (validation, test)) else draws
     errors = [_standard_error(split, metric, draws, seed + number) for number, split in enumerate((validation, test))]
-    if errors[0] is not None and errors[1] is not None:
+    if errors[0] is not None and errors[1] is not None and max(errors[0], errors[1]) > SAME:
         reach = float(t.ppf((1 + level) / 2, fewest - 1)) * float(np.hypot(errors[0], errors[1]))
         low, high = entry["difference"] - reach, entry["difference"] + reach
         entry |= {"low": low, "high": high, "flagged": bool(low > 0 if metric.higher_is_better else high < 0)}
@@ -105,6 +105,11 @@ def _value(split: Split, metric: Metric) -> float | None:
     whole = len(labels) > 0 and len(np.unique(labels)) == scores.shape[1]
     usable = whole or (len(labels) > 0 and metric.name in WITHOUT_ALL_CLASSES)
     return metric.compute(labels, scores) if usable else None
+
+
+def _few(split: Split, metric: Metric) -> str:
+    labels, scores, patients = split
+    return too_few(patients, parts_of(metric.name, labels, [str(index) for index in range(scores.shape[1])]))
 
 
 def _standard_error(split: Split, metric: Metric, draws: int, seed: int) -> float | None:
@@ -124,7 +129,7 @@ def _gap_sentence(entry: Mapping[str, Any], metric: Metric) -> str:
         f"{score(entry['test'])}: {size(difference, low, high)} {way}"
     )
     if low is None:
-        return f"{scored}; with so few patients no interval can be given. Expect what the internal test says."
+        return f"{scored}; no interval can be given. Expect what the internal test says."
     if entry["flagged"]:
         return f"{scored}; expect what the internal test says."
     if low <= 0 <= high:
@@ -142,9 +147,9 @@ def _moved(
     level: float,
     seed: int,
 ) -> tuple[float | None, float | None]:
-    draws = draws if len(np.unique(patients)) >= FEWEST_PATIENTS else 0
     if scores is None or _value((y_true, scores, patients), metric) is None:
         return None, None
+    draws = 0 if _few((y_true, scores, patients), metric) else draws
     found = intervals(y_true, scores, patients, draws, level, seed, [metric.name])[metric.name]
     if found.low is None or found.high is None:
         return None, None

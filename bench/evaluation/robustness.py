@@ -10,8 +10,8 @@ import pandas as pd
 
 from bench.data.decode import Pixels
 from bench.evaluation.corruptions import CORRUPTIONS
-from bench.evaluation.scoring import FEWEST_PATIENTS, missing_classes
-from bench.evaluation.words import counted
+from bench.evaluation.enough import by_class, too_few
+from bench.evaluation.scoring import missing_classes
 from bench.metrics import Labels, Scores
 from bench.uncertainty import Resampled, resample
 from bench.weighted import WEIGHTED, Weights
@@ -99,14 +99,15 @@ def robustness(
         for amount in corruption.levels:
             about.append((corruption.name, amount, corruption.unit))
             scores.append(predict(corruption.alter(images, amount, seed)))
-    n_patients = len(np.unique(patients))
     reason = missing_classes(y_true, classes)
     told = [f"no ROC AUC: {reason}"] if reason else []
-    if n_patients < FEWEST_PATIENTS:
-        told.append(f"no intervals: {counted(n_patients, 'patient')}, fewer than {FEWEST_PATIENTS}")
-    draws = draws if n_patients >= FEWEST_PATIENTS else 0
-    by_accuracy = _of_all("accuracy", scores, y_true, patients, draws, seed)
-    by_auc = None if reason else _of_all("auc", scores, y_true, patients, draws, seed)
+    few, few_of_class = too_few(patients), too_few(patients, by_class(y_true, classes))
+    if few:
+        told.append(f"no intervals: {few}")
+    elif few_of_class and not reason:
+        told.append(f"no interval of ROC AUC: {few_of_class}")
+    by_accuracy = _of_all("accuracy", scores, y_true, patients, 0 if few else draws, seed)
+    by_auc = None if reason else _of_all("auc", scores, y_true, patients, 0 if few_of_class else draws, seed)
     table_rows = []
     for place, (name, at, unit) in enumerate(about):
         row: dict[str, Any] = {"corruption": name, "level": at, "unit": unit, "images": len(images)}

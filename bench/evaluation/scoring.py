@@ -9,15 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sk
 
+from bench.evaluation.enough import WITHOUT_ALL_CLASSES, by_class, one_against_rest, too_few
 from bench.metrics import METRICS, Labels, Scores
-from bench.uncertainty import Interval, intervals
+from bench.uncertainty import intervals
 
 LEVEL = 0.95
-FEWEST_PATIENTS = 10
-"""With fewer, an interval by patients is too narrow to be trusted (few clusters: Cameron, Gelbach and Miller, Review of
-Economics and Statistics 90:414, 2008, and there it goes wrong well above ten), so none is given."""
-WITHOUT_ALL_CLASSES = ("accuracy", "log_loss", "brier")
-"""Metrics that mean something on a split in which a class is missing."""
 
 
 def score_model(
@@ -30,7 +26,8 @@ def score_model(
 ) -> dict[str, Any]:
     """What evaluation.json says of one model: metrics with intervals, confusion matrix, scores by class.
 
-    A metric that the labels do not allow (a class is missing) is null, with its reason.
+    A metric that the labels do not allow (a class is missing) is null, with its reason. There are no intervals of what
+    looks at classes of which there are too few patients (`bench.evaluation.enough`).
 
     Args:
         y_true: class indices, shape (n_images,).
@@ -43,10 +40,15 @@ def score_model(
     predicted = y_score.argmax(axis=1)
     labels = list(range(len(classes)))
     reason = missing_classes(y_true, classes)
-    possible = list(METRICS) if not reason else list(WITHOUT_ALL_CLASSES)
-    found = intervals(y_true, y_score, patients, draws, LEVEL, seed, possible)
+    draws = 0 if too_few(patients) else draws
+    found = intervals(y_true, y_score, patients, draws, LEVEL, seed, WITHOUT_ALL_CLASSES)
+    if not reason:
+        enough = 0 if too_few(patients, by_class(y_true, classes)) else draws
+        found |= intervals(
+            y_true, y_score, patients, enough, LEVEL, seed, [name for name in METRICS if name not in found]
+        )
     metrics: dict[str, Any] = {
-        name: _with_width(found[name])
+        name: asdict(found[name])
         if name in found
         else {"value": None, "low": None, "high": None, "reason": reason or "not computed"}
         for name in METRICS
@@ -60,7 +62,7 @@ def score_model(
             "recall": float(recall[index]),
             "f1": float(f1[index]),
             "support": int(support[index]),
-            **_one_vs_rest(y_true == index, y_score[:, index], patients, draws, seed),
+            **_one_vs_rest(y_true, y_score[:, index], index, classes, patients, draws, seed),
         }
         for index, name in enumerate(classes)
     }
@@ -105,16 +107,18 @@ def spread(y_true: Labels, repeats: Sequence[Scores], classes: Sequence[str]) ->
 
 
 def _one_vs_rest(
-    positive: npt.NDArray[np.bool_], scores: Scores, patients: npt.NDArray[Any], draws: int, seed: int
+    y_true: Labels,
+    scores: Scores,
+    index: int,
+    classes: Sequence[str],
+    patients: npt.NDArray[Any],
+    draws: int,
+    seed: int,
 ) -> dict[str, float | None]:
+    positive = y_true == index
     if positive.all() or not positive.any():
         return {"auc": None, "auc_low": None, "auc_high": None}
     both = np.column_stack([1 - scores, scores])
-    found = _with_width(intervals(positive.astype(np.int64), both, patients, draws, LEVEL, seed, ["auc"])["auc"])
-    return {"auc": found["value"], "auc_low": found["low"], "auc_high": found["high"]}
-
-
-def _with_width(interval: Interval) -> dict[str, float | None]:
-    """As JSON; where all draws agree, as where nothing is ranked wrongly, there is no interval to give."""
-    found = asdict(interval)
-    return found if interval.low != interval.high else {**found, "low": None, "high": None}
+    draws = 0 if too_few(patients, one_against_rest(y_true, index, classes)) else draws
+    found = intervals(positive.astype(np.int64), both, patients, draws, LEVEL, seed, ["auc"])["auc"]
+    return {"auc": found.value, "auc_low": found.low, "auc_high": found.high}

@@ -8,9 +8,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.evaluation.bins import in_order, tertiles
+from bench.evaluation.enough import Parts, by_class, too_few
 from bench.evaluation.proportions import wilson
-from bench.evaluation.scoring import FEWEST_PATIENTS, missing_classes
-from bench.evaluation.words import counted, listed
+from bench.evaluation.scoring import missing_classes
+from bench.evaluation.words import listed
 from bench.metrics import Labels, Scores
 from bench.uncertainty import resample
 from bench.weighted import WEIGHTED, Values, Weights
@@ -33,6 +34,8 @@ MOST_TEXTS = 20
 """With more different values than this, the rarest of a column of texts are put together."""
 NOT_GIVEN = "(not given)"
 SQUARE_PIXELS = 1e6
+Ends = tuple[float, float | None, float | None]
+"""A value and its interval."""
 
 
 def image_groups(facts: pd.DataFrame) -> dict[str, list[str]]:
@@ -154,12 +157,13 @@ class _Scorer:
     def row(self, group: str, value: str, inside: npt.NDArray[np.bool_], beside: bool = False) -> dict[str, Any]:
         """One subgroup; ``beside`` allows an AUC against images of the other class that are not in it."""
         n_images, n_patients = int(inside.sum()), len(np.unique(self.patients[inside]))
-        reasons = []
+        few = too_few(self.patients[inside])
+        reasons: list[str] = []
         if missing := missing_classes(self.y_true[inside], self.classes).replace("the split", "it"):
             present = np.unique(self.y_true[inside])
             others = inside | (self.y_true != present[0])
             if beside and np.unique(self.y_true[others]).size == len(self.classes):
-                found = self._computed(others, ("auc",))
+                found = self._computed(others, ("auc",), reasons)
                 other = self.classes[1 - int(present[0])]
                 reasons.append(
                     f"no balanced accuracy and no ROC AUC of its own, for it holds no {other}: the ROC AUC shown is "
@@ -168,13 +172,11 @@ class _Scorer:
             else:
                 found = {}
                 reasons.append(f"no ROC AUC and no balanced accuracy: {missing}")
-            found |= self._computed(inside, ("accuracy", "sensitivity", "specificity"))
+            found |= self._computed(inside, ("accuracy", "sensitivity", "specificity"), reasons)
         else:
-            found = self._computed(inside, MEASURES)
-        if n_patients < FEWEST_PATIENTS:
-            reasons.append(f"no intervals: {counted(n_patients, 'patient')}, fewer than {FEWEST_PATIENTS}")
-        elif self.draws:
-            reasons += self._without_spread(found, inside)
+            found = self._computed(inside, MEASURES, reasons)
+        if few:
+            reasons.append(f"no intervals: {few}")
         return {
             "group": group,
             "value": value,
@@ -189,10 +191,11 @@ class _Scorer:
             "reason": "; ".join(reasons) or None,
         }
 
-    def _computed(
-        self, inside: npt.NDArray[np.bool_], measures: Sequence[str]
-    ) -> dict[str, tuple[float | None, float | None, float | None]]:
-        """Measure -> value and interval on some images; without proportions of nothing."""
+    def _computed(self, inside: npt.NDArray[np.bool_], measures: Sequence[str], reasons: list[str]) -> dict[str, Ends]:
+        """Measure -> value and interval on some images; without proportions of nothing.
+
+        Why one has no interval of the bootstrap goes into ``reasons``.
+        """
         counted_by = {name: images[inside] for name, images in self.proportions.items() if images[inside].any()}
         wanted = [name for name in measures if name in counted_by or name in ("auc", "balanced_accuracy")]
         y_true, y_score = self.y_true[inside], self.y_score[inside]
@@ -208,33 +211,44 @@ class _Scorer:
                 return np.asarray(chosen @ right / chosen.sum(axis=1))
 
         patients = self.patients[inside]
-        draws = self.draws if len(np.unique(patients)) >= FEWEST_PATIENTS else 0
+        draws = 0 if too_few(patients) else self.draws
         found = resample(
             lambda weights: np.column_stack([compute(measure, weights) for measure in wanted]),
             patients,
             draws,
             self.seed,
         )
-        return {
+        ends: dict[str, Ends] = {
             measure: (float(found.value[column]), *found.ends(column, self.level))
             for column, measure in enumerate(wanted)
         }
+        if draws:
+            reasons += self._without_interval(ends, inside)
+        return ends
 
-    def _without_spread(
-        self,
-        found: dict[str, tuple[float | None, float | None, float | None]],
-        inside: npt.NDArray[np.bool_],
-    ) -> list[str]:
-        """Replace intervals of no width, and say so."""
-        flat = [name for name, (_, low, high) in found.items() if low is not None and low == high]
-        by_wilson = [name for name in flat if name in self.proportions and found[name][0] in (0.0, 1.0)]
-        for name in flat:
-            value = found[name][0]
-            if name in by_wilson and value is not None:
-                counting = len(np.unique(self.patients[inside & self.proportions[name]]))
-                found[name] = (value, *wilson(int(value) * counting, counting, self.level))
-            else:
-                found[name] = (value, None, None)
-        none = [name.replace("_", " ").replace("auc", "ROC AUC") for name in flat if name not in by_wilson]
-        told = [f"all draws agree on {listed(by_wilson)}: Wilson's interval over patients"] if by_wilson else []
-        return told + ([f"all draws agree on {listed(none)}: no interval"] if none else [])
+    def _without_interval(self, ends: dict[str, Ends], inside: npt.NDArray[np.bool_]) -> list[str]:
+        """What has no interval by patients, and why; a proportion on which all draws agree gets Wilson's."""
+        patients, parts = self.patients[inside], by_class(self.y_true[inside], self.classes)
+        looked_at: dict[str, Parts] = {"accuracy": {}}
+        if len(self.classes) == 2:
+            looked_at |= {"sensitivity": {self.classes[1]: parts[self.classes[1]]}}
+            looked_at |= {"specificity": {self.classes[0]: parts[self.classes[0]]}}
+        few: dict[str, list[str]] = {}
+        agreed: dict[bool, list[str]] = {True: [], False: []}
+        for name, (value, low, _) in ends.items():
+            if why := too_few(patients, looked_at.get(name, parts)):
+                ends[name] = (value, None, None)
+                few.setdefault(why, []).append(_title(name))
+            elif low is None:
+                counts = name in self.proportions and value in (0.0, 1.0)
+                agreed[counts].append(_title(name))
+                if counts:
+                    counting = len(np.unique(self.patients[inside & self.proportions[name]]))
+                    ends[name] = (value, *wilson(int(value) * counting, counting, self.level))
+        told = [f"no interval of {listed(names)}: {why}" for why, names in few.items()]
+        told += [f"all draws agree on {listed(agreed[True])}: Wilson's interval over patients"] if agreed[True] else []
+        return told + ([f"all draws agree on {listed(agreed[False])}: no interval"] if agreed[False] else [])
+
+
+def _title(measure: str) -> str:
+    return measure.replace("_", " ").replace("auc", "ROC AUC")

@@ -97,11 +97,26 @@ def measure(name: Any) -> str:
     return MEASURES.get(str(name), str(name))
 
 
-def bounds(row: "pd.Series[Any]") -> tuple[Any, Any]:
-    """The interval of a row of operating_points.csv: that by patients or, where there is none, Wilson's."""
-    by_patient = row.get("low"), row.get("high")
-    known = all(wording.number(bound) is not None for bound in by_patient)
-    return by_patient if known else (row.get("wilson_low"), row.get("wilson_high"))
+def bounds(page: Page, row: "pd.Series[Any]") -> tuple[Any, Any]:
+    """The interval of a row of operating_points.csv that leads, as in its own section; else the other.
+
+    That by patients leads where a patient has several images, Wilson's where images are independent.
+    """
+    pairs = [(row.get("low"), row.get("high")), (row.get("wilson_low"), row.get("wilson_high"))]
+    leading = pairs if several_images(page) else pairs[::-1]
+    known = [pair for pair in leading if all(wording.number(bound) is not None for bound in pair)]
+    return known[0] if known else (None, None)
+
+
+def kind_of_bounds(page: Page) -> str:
+    """Which intervals `bounds` gives, in words."""
+    by_patients = "intervals by patients, Wilson’s where there is none"
+    return by_patients if several_images(page) else "Wilson’s intervals"
+
+
+def several_images(page: Page) -> bool:
+    """Whether some patient has more than one test image, so that images are not independent."""
+    return mapping(page.files.evaluation).get("several_images_a_patient") is True
 
 
 def frozen_points(page: Page) -> pd.DataFrame:
@@ -121,7 +136,7 @@ def diagnostic(page: Page) -> str:
     told, by_class = [], list(points.groupby("class", sort=False))
     for label, part in by_class[:MOST_CLASSES]:
         values = [
-            f"{measure(row['measure'])} {wording.with_interval(row['value'], *bounds(row))}"
+            f"{measure(row['measure'])} {wording.with_interval(row['value'], *bounds(page, row))}"
             for _, row in part[part["measure"].isin(["sensitivity", "specificity"])].iterrows()
             if wording.number(row["value"]) is not None
         ]
@@ -130,7 +145,7 @@ def diagnostic(page: Page) -> str:
             told.append(f"{label} at {wording.score(threshold)}: {joined(values)}")
     left_out = len(by_class) - MOST_CLASSES
     more = f"; {counted(left_out, 'more class', 'more classes')} in operating_points.csv" if left_out > 0 else ""
-    return f"{'; '.join(told)}{more}." if told else ""
+    return f"{'; '.join(told)} ({kind_of_bounds(page)}){more}." if told else ""
 
 
 def output(page: Page) -> str:

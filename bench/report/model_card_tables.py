@@ -70,7 +70,7 @@ def _points(page: Page) -> list[Table]:
     points = answers_tested.frozen_points(page)
     if not len(points):
         return []
-    bounds = [answers_tested.bounds(row) for _, row in points.iterrows()]
+    bounds = [answers_tested.bounds(page, row) for _, row in points.iterrows()]
     counted = points.reindex(columns=[*points.columns, *({"hits", "of", "threshold"} - set(points.columns))])
     data = counted.assign(
         measure=[answers_tested.measure(name) for name in points["measure"]],
@@ -89,7 +89,8 @@ def _points(page: Page) -> list[Table]:
         Column("value", "Value", wording.score, low="below", high="above"),
     ]
     point = answers_tested.POINTS.get(str(points["point"].iloc[0]), str(points["point"].iloc[0]))
-    caption = f"Operating points on the internal test; threshold {point}.{_first(len(data))}"
+    kind = answers_tested.kind_of_bounds(page)
+    caption = f"Operating points on the internal test; threshold {point}; {kind}.{_first(len(data))}"
     return [table(data.head(MOST_GROUPS), caption, columns)]
 
 

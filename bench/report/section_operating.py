@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from bench.report import figures_operating, wording
+from bench.report.answers_tested import several_images
 from bench.report.blocks import Block, Column, Missing, Paragraph, Table, table
 from bench.report.files import mapping
 from bench.report.names import joined, present
@@ -17,11 +18,6 @@ MEASURES |= {"accuracy": "Accuracy"}
 def point_words(point: Any, threshold: Any) -> str:
     """An operating point in words: ``0.5``, ``frozen, 0.430``."""
     return f"frozen, {wording.score(threshold)}" if str(point) == "frozen" else wording.text(point)
-
-
-def several_images(page: Page) -> bool:
-    """Whether some patient has more than one test image, so that images are not independent."""
-    return mapping(page.files.evaluation).get("several_images_a_patient") is True
 
 
 def _level(page: Page) -> str:
@@ -180,7 +176,10 @@ def prevalences(page: Page) -> list[Block]:
         Column("npv", "NPV", wording.score, low="npv_low", high="npv_high"),
     ]
     marked = [place for place, observed in enumerate(rows["observed"]) if observed]
-    caption = "Predictive values by prevalence; the prevalence of the test images is set off."
+    caption = (
+        "Predictive values by prevalence; the prevalence of the test images is set off. Intervals are by patients; "
+        "where those are too few or all draws agree, they follow from Wilson’s of sensitivity and specificity."
+    )
     return [*blocks, table(rows, caption, columns, marked=marked, folded=len(rows) > 12)]
 
 

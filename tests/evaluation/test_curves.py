@@ -57,10 +57,19 @@ def test_bands_hold_the_curves_and_copies_do_not_narrow_them():
     clustered = drawn(labels[copies], scores[copies], copies, 200)
     for curve in ("roc", "pr"):
         part = single[curve]
-        assert ((part["low"] <= part["y"]) & (part["y"] <= part["high"])).mean() > 0.95
+        known = part.dropna(subset=["low"])
+        assert ((known["low"] <= known["y"]) & (known["y"] <= known["high"])).mean() > 0.95
+        assert (known["low"] < known["high"]).all(), "no band where all draws agree"
         assert part[["low", "high"]].min(axis=None) >= 0
         assert part[["low", "high"]].max(axis=None) <= 1
-        assert np.allclose(part[["low", "high"]], clustered[curve][["low", "high"]])
+        assert np.allclose(part[["low", "high"]], clustered[curve][["low", "high"]], equal_nan=True)
+
+
+def test_few_patients_of_a_class_have_no_band():
+    labels, scores, _ = cohort(120)
+    few = np.where(labels == 1, np.arange(120) % 9, np.arange(120) + 9)
+    found = drawn(labels, scores, few, 50)
+    assert found["roc"]["low"].isna().all() and found["pr"]["high"].isna().all()
 
 
 def test_several_models_and_classes():

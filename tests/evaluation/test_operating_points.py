@@ -34,7 +34,7 @@ def test_counts_by_hand():
     }
     assert found["ppv"]["value"] == pytest.approx(2 / 3)
     assert (found["ppv"]["wilson_low"], found["ppv"]["wilson_high"]) == wilson(2, 3)
-    assert found["ppv"]["reason"] == "no interval by patients: fewer than 10 patients"
+    assert found["ppv"]["reason"] == "no interval by patients: there are 8 patients, fewer than 10"
 
 
 def test_both_points_with_both_intervals():

@@ -55,6 +55,19 @@ def test_a_trial_score_beyond_the_better_end_is_flagged(beyond, flagged):
     assert "retrained with one seed" in found["sentence"]
 
 
+def test_a_perfect_representative_knows_no_interval_and_flags_nothing():
+    found = entry(0.9999, 1.0, 0.997, 0.998, validation=np.eye(2)[LABELS])
+    assert (found["low"], found["high"], found["flagged"]) == (None, None, False)
+    assert "lucky" not in found["sentence"]
+
+
+def test_a_gap_that_no_draw_changes_has_no_interval():
+    sure = (LABELS, np.eye(2)[LABELS], PATIENTS)
+    found = gap(sure, sure, AUC, draws=100)
+    assert (found["difference"], found["low"], found["high"], found["flagged"]) == (0.0, None, None, False)
+    assert "no interval can be given" in found["sentence"]
+
+
 def test_a_trial_that_was_worse_is_not_flagged():
     assert entry(0.1, OWN)["flagged"] is False
 

@@ -73,7 +73,7 @@ def test_small_subgroups_are_marked_and_few_patients_get_no_interval():
     assert table["small"].to_dict() == {"common": False, "rare": True, "small": True}
     assert table.loc["rare", "accuracy"] is not None
     assert table.loc["rare", "accuracy_low"] is None
-    assert table.loc["rare", "reason"].endswith("no intervals: 8 patients, fewer than 10")
+    assert table.loc["rare", "reason"].endswith("no intervals: there are 8 patients, fewer than 10")
     assert table.loc["small", "accuracy_low"] is not None
 
 
@@ -120,13 +120,26 @@ def test_several_classes_have_no_sensitivity():
 
 
 def test_where_all_are_right_the_interval_is_not_a_point():
-    y_true, _, patients = study(n_images=40)
+    y_true, _, patients = study(n_images=80)
     row = subgroups(y_true, np.eye(2)[y_true] * 0.8 + 0.1, patients, everyone(y_true), CLASSES, 0.5, draws=100).iloc[0]
     assert (row["accuracy"], row["accuracy_high"]) == (1.0, 1.0)
-    assert row["accuracy_low"] == pytest.approx(1 / (1 + 1.959964**2 / 20), abs=1e-4), "Wilson's of 20 patients"
+    assert row["accuracy_low"] == pytest.approx(1 / (1 + 1.959964**2 / 40), abs=1e-4), "Wilson's of 40 patients"
     assert (row["auc"], row["auc_low"]) == (1.0, None)
     assert "Wilson's interval over patients" in row["reason"]
     assert "all draws agree on ROC AUC and balanced accuracy: no interval" in row["reason"]
+
+
+def test_few_patients_of_a_class_leave_the_interval_to_what_does_not_look_at_it():
+    y_true, y_score, patients = study()
+    kept = (y_true == 0) | (patients < np.unique(patients[y_true == 1])[6])
+    row = subgroups(y_true[kept], y_score[kept], patients[kept], everyone(y_true[kept]), CLASSES, 0.5, draws=100).iloc[
+        0
+    ]
+    assert row["accuracy_low"] is not None and row["specificity_low"] is not None
+    assert row["auc_low"] is row["sensitivity_low"] is row["balanced_accuracy_low"] is None
+    assert row["reason"] == (
+        "no interval of ROC AUC, balanced accuracy and sensitivity: there are 6 patients of PNEUMONIA, fewer than 10"
+    )
 
 
 def test_a_column_of_numbers_becomes_three_groups_and_rare_texts_one():
