@@ -35,7 +35,10 @@ def check(found):
     assert {feature["name"] for feature in found["features"]} == FEATURES
     aucs = [feature["auc"] for feature in found["features"]]
     assert aucs == sorted(aucs, reverse=True)
-    assert found["low"] <= found["auc"] <= found["high"]
+    if found["low"] is None:
+        assert found["high"] is None, "no draw differs"
+    else:
+        assert found["low"] <= found["auc"] <= found["high"]
     assert found["warns"] == (found["auc"] > found["limit"])
     assert found["limit"] == LIMIT
     return found
@@ -66,7 +69,7 @@ def test_what_tells_the_label_is_found_and_named_first(name, change):
     facts = facts.assign(**change(facts, np.array(labels) == "B"))
     found = check(shortcut(facts, labels, range(160), seed=0))
     assert found["auc"] > 0.95
-    assert found["low"] > 0.9
+    assert found["low"] is None or found["low"] > 0.9
     assert found["warns"]
     assert found["features"][0]["name"] == name
     assert found["features"][0]["auc"] > 0.95
