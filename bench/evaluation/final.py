@@ -111,10 +111,10 @@ class _Evaluation:
         if few := too_few(self.patients):
             self.draws = 0
             self._refuse("intervals and tests by patients", few)
-        elif few := too_few(self.patients, by_class(self.labels, self.classes)):
-            self._refuse("intervals and tests of what looks at each class by itself, such as ROC AUC", few)
         if reason := missing_classes(self.labels, self.classes):
             self._refuse("ROC AUC and what else compares classes", reason)
+        elif self.draws and (few := too_few(self.patients, by_class(self.labels, self.classes))):
+            self._refuse("intervals and tests of what looks at each class by itself, such as ROC AUC", few)
         self.models = self._score_all()
 
     def _refuse(self, what: str, reason: str) -> None:

@@ -198,6 +198,31 @@ def test_few_patients_have_values_without_intervals(tmp_path: Path) -> None:
     assert content["validation"]["metrics"]["log_loss"]["low"] is not None, "validation has enough"
 
 
+def test_few_patients_of_a_class_are_named_and_no_number_pretends(tmp_path: Path) -> None:
+    study = Study(("A", "B"), [0] * 60 + [1] * 6, folder=tmp_path)
+    content = study.open()
+    assert_whole(study, content)
+    metrics = content["models"]["vgg16"]["metrics"]
+    assert metrics["accuracy"]["low"] is not None
+    assert metrics["auc"]["value"] is not None and metrics["auc"]["low"] is None
+    why = "there are 3 patients of B, fewer than 10"
+    assert any(refusal["reason"] == why and "ROC AUC" in refusal["what"] for refusal in content["refusals"])
+    pairs = pd.read_csv(study.run.comparisons)
+    assert pairs[["low", "high", "p"]].isna().all(axis=None)
+    assert (pairs["reason"] == f"no interval: {why}").all()
+    for table in (study.run.curves, study.run.decision_curve):
+        assert pd.read_csv(table)[["low", "high"]].isna().all(axis=None)
+
+
+def test_few_patients_of_validation_have_no_intervals_either(tmp_path: Path) -> None:
+    study = Study(("A", "B"), [0, 1] * 60, images_a_patient=5, folder=tmp_path)
+    content = study.open()
+    assert content["validation"]["patients"] == 8 and content["patients"] == 24
+    assert all(score["low"] is score["high"] is None for score in content["validation"]["metrics"].values())
+    assert content["models"]["vgg16"]["metrics"]["auc"]["low"] is not None
+    assert content["gap"]["low"] is None and not content["gap"]["flagged"]
+
+
 def test_it_is_opened_once_and_not_by_the_side_door(tmp_path: Path) -> None:
     study = Study(("A", "B"), [0, 1] * 30, folder=tmp_path)
     with pytest.raises(Sealed):
