@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.evaluation.enough import Parts, one_against_rest, too_few
-from bench.evaluation.proportions import wilson
+from bench.evaluation.proportions import wilson, wilson_by_patients
 from bench.evaluation.words import without_nan
 from bench.metrics import Labels, Scores
 from bench.uncertainty import Resampled, resample
@@ -75,8 +75,9 @@ def operating_points(
             head = {"class": name, "point": point, "threshold": threshold}
             rows = _point_rows(counts.sum(axis=0), found, level, name, few)
             points += [{**head, "rule": words, **row} for row in rows]
-            ends = [(row["wilson_low"], row["wilson_high"]) for row in rows[:2]]
-            trusted = not (few["sensitivity"] or few["specificity"])
+            right = (y_score[:, index] >= threshold) == positive
+            ends = [wilson_by_patients(right[side], patients[side], level) for side in (positive, ~positive)]
+            trusted = all(row["low"] is not None for row in rows[:2])
             prevalences += [
                 {**head, **row, "observed": row["prevalence"] == own}
                 for row in _rows(found, asked, level, ends, trusted)
@@ -144,9 +145,10 @@ def _point_rows(
             low = high = None
             reason = f"no interval by patients: {few[measure]}"
         elif low is None or high is None:
-            agreed = np.isfinite(found.draws[:, column]).any()
-            why = "each of the bootstrap draws gives the same value" if agreed else "bootstrap draws have no value"
-            reason = f"no interval by patients: {why}"
+            known = np.isfinite(found.draws[:, column]).sum()
+            lacking = known < len(found.draws) / 2
+            why = "more than half of the bootstrap draws have no value" if lacking else "the bootstrap draws all agree"
+            reason = f"no interval by patients: {why if len(found.draws) else 'no bootstrap draws'}"
         rows.append(
             {
                 "measure": measure,
@@ -172,9 +174,10 @@ def _rows(
         found: the measures in each draw.
         prevalences: of the positive class.
         level: of the intervals.
-        ends: Wilson's, of sensitivity and of specificity. Both predictive values rise with both, so that the lower ends
-            of the two give their lower ends: where the bootstrap has none (of 20 sick patients all are found).
-        trusted: whether there are enough patients of both sides for the bootstrap.
+        ends: Wilson's by patients, of sensitivity and of specificity. Both predictive values rise with both, so that
+            the lower ends of the two give their lower ends: where the bootstrap has none (of 20 sick patients all are
+            found).
+        trusted: whether the bootstrap knows the intervals of sensitivity and of specificity.
     """
     values = without_nan(found.value)
     by_wilson = _by_wilson(ends, prevalences)

@@ -1,7 +1,7 @@
 """Counted proportions and tests of counts, by statsmodels: Wilson's interval, exact McNemar, Holm's correction.
 
 Wilson's interval and McNemar's test take images for independent. Where patients have several images they are too sure;
-the patient-clustered bootstrap leads there.
+the patient-clustered bootstrap leads there, and where it knows no interval, `wilson_by_patients` stands in.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Discordance:
     p: float
 
 
-def wilson(hits: int, of: int, level: float = 0.95) -> tuple[float, float] | tuple[None, None]:
+def wilson(hits: float, of: float, level: float = 0.95) -> tuple[float, float] | tuple[None, None]:
     """Wilson's score interval of ``hits`` out of ``of``; both ends None out of nothing.
 
     Source: Wilson, JASA 22:209 (1927).
@@ -38,6 +38,26 @@ def wilson(hits: int, of: int, level: float = 0.95) -> tuple[float, float] | tup
         return None, None
     low, high = proportion_confint(hits, of, alpha=1 - level, method="wilson")
     return float(low), float(high)
+
+
+def wilson_by_patients(
+    right: npt.NDArray[np.bool_], patients: npt.NDArray[Any], level: float = 0.95
+) -> tuple[float, float] | tuple[None, None]:
+    """Wilson's interval of a share of images, of as many as are left if all images of a patient are alike.
+
+    These are (sum of m)^2 / (sum of m^2), where m is the number of images of a patient (Kish, Survey Sampling, 1965).
+    With one image a patient it is `wilson`.
+
+    Args:
+        right: shape (n_images,).
+        patients: patient of each image, shape (n_images,).
+        level: coverage of the interval.
+    """
+    if not len(right):
+        return None, None
+    images = np.unique(patients, return_counts=True)[1]
+    left = float(images.sum() ** 2 / (images**2).sum())
+    return wilson(float(np.mean(right)) * left, left, level)
 
 
 def exact_mcnemar(a_right: npt.NDArray[np.bool_], b_right: npt.NDArray[np.bool_]) -> Discordance:

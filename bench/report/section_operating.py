@@ -178,7 +178,7 @@ def prevalences(page: Page) -> list[Block]:
     marked = [place for place, observed in enumerate(rows["observed"]) if observed]
     caption = (
         "Predictive values by prevalence; the prevalence of the test images is set off. Intervals are by patients; "
-        "where those are too few or all draws agree, they follow from Wilson’s of sensitivity and specificity."
+        "where these know none of sensitivity or specificity, they follow from Wilson’s intervals of the two."
     )
     return [*blocks, table(rows, caption, columns, marked=marked, folded=len(rows) > 12)]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.evaluation.proportions import exact_mcnemar, holm, wilson
+from bench.evaluation.proportions import exact_mcnemar, holm, wilson, wilson_by_patients
 
 
 def test_wilson_of_the_usual_test_split():
@@ -24,6 +24,15 @@ def test_wilson_solves_its_equation(of, share):
     for end in wilson(hits, of):
         assert 0 <= end <= 1
         assert (hits / of - end) ** 2 == pytest.approx(z**2 * end * (1 - end) / of, abs=1e-9)
+
+
+def test_wilson_by_patients_counts_what_is_left_of_images_that_are_alike():
+    right = np.repeat([True, True, False, True], 3)
+    assert wilson_by_patients(right[::3], np.arange(4)) == pytest.approx(wilson(3, 4))
+    assert wilson_by_patients(right, np.repeat(np.arange(4), 3)) == pytest.approx(wilson(3, 4))
+    most = np.array([0] * 9 + [1, 2, 3])
+    assert wilson_by_patients(np.ones(12, bool), most) == pytest.approx(wilson(144 / 84, 144 / 84))
+    assert wilson_by_patients(right[:0], np.arange(0)) == (None, None)
 
 
 def test_wilson_of_nothing_and_of_all():
