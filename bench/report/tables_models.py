@@ -90,7 +90,7 @@ def seed_spread(evaluation: dict[str, Any], order: list[str]) -> Frame:
         for metric in METRICS:
             row[metric] = wording.number(means.get(metric))
             known = wording.number(deviations.get(metric)) is not None
-            row[f"{metric} sd"] = f"± {wording.score(deviations[metric])}" if known else ""
+            row[f"{metric} sd"] = f"± {wording.spread(deviations[metric])}" if known else ""
         rows.append(row)
     return Frame(rows)
 

@@ -32,7 +32,7 @@ def tiles(files: RunFiles) -> list[Tile]:
         shown.append(Tile("Test split", "opened", "for earlier models, left out here"))
     score, seeds = mapping(files.run.get("winner")).get("score"), over_seeds(files)
     if seeds["n"] > 1:
-        detail = f"winner, mean of {counted(seeds['n'], 'seed')} ± {wording.score(seeds['sd'])} (SD)"
+        detail = f"winner, mean of {counted(seeds['n'], 'seed')} ± {wording.spread(seeds['sd'])} (SD)"
         shown.append(Tile(f"Validation {metric_words(files.metric)}", wording.score(seeds["mean"]), detail))
     elif wording.number(score) is not None:
         shown.append(Tile(f"Validation {metric_words(files.metric)}", wording.score(score), "winner, retrained"))

@@ -142,7 +142,13 @@ def with_interval(value: Any, low: Any, high: Any) -> str:
 
 def with_spread(mean: Any, deviation: Any) -> str:
     """A mean with its standard deviation, where it has one: ``0.970 ± 0.006``."""
-    return score(mean) if number(deviation) is None else f"{score(mean)} ± {score(deviation)}"
+    return score(mean) if number(deviation) is None else f"{score(mean)} ± {spread(deviation)}"
+
+
+def spread(value: Any) -> str:
+    """A standard deviation of scores to three decimals, to a fourth where three would show none: ``0.0002``."""
+    amount = number(value)
+    return f"{amount:.4f}" if amount is not None and 0 < amount < 0.0005 else score(value)
 
 
 def moment(value: Any) -> str:

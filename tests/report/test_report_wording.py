@@ -28,6 +28,8 @@ def test_numbers() -> None:
     assert wording.with_interval(0.97, 0.95, 0.98) == "0.970 (0.950–0.980)"
     assert wording.with_interval(0.97, None, 0.98) == "0.970"
     assert wording.with_spread(0.97, 0.0061) == "0.970 ± 0.006"
+    assert wording.with_spread(0.99, 0.00021) == "0.990 ± 0.0002"
+    assert wording.with_spread(0.99, 0.0) == "0.990 ± 0.000"
     assert wording.with_spread(0.97, None) == "0.970", "one fold has no deviation"
     assert wording.ratio(2.857) == "2.9\u00a0:\u00a01"
     assert (wording.plain(1640), wording.plain(0.1234), wording.plain(None)) == ("1,640", "0.123", names.DASH)
