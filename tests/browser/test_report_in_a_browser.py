@@ -74,6 +74,17 @@ def test_print_keeps_figures_whole(name: str, reports: "Reports", visit: Open) -
     assert report.complaints == []
 
 
+def test_what_is_folded_is_printed_and_folded_again(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["whole"])
+    folded = "document.querySelectorAll('details:not([open])').length"
+    before = report.ask(folded)
+    assert before > 2
+    report.ask("void dispatchEvent(new Event('beforeprint'))")
+    assert report.ask(folded) == 0
+    report.ask("void dispatchEvent(new Event('afterprint'))")
+    assert report.ask(folded) == before
+
+
 def test_a_run_of_fifty_trials_is_one_small_file(reports: "Reports") -> None:
     assert reports["whole"].stat().st_size < MOST_BYTES
 

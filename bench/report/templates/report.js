@@ -67,3 +67,13 @@ for (const table of document.querySelectorAll("table.sortable")) {
   bar.addEventListener("input", filter);
   filter();
 }
+
+// paper cannot be unfolded: what is folded is printed, and folded again afterwards
+let unfolded = [];
+addEventListener("beforeprint", () => {
+  unfolded = [...document.querySelectorAll("details:not([open])")];
+  for (const folded of unfolded) folded.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const folded of unfolded) folded.open = false;
+});
