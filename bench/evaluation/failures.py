@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.metrics import Labels, Scores
 
-COLUMNS = ("rank", "of", "image", "label", "patient", "predicted", "confidence", "probability_of_label", "shown")
+COLUMNS = ("rank", "image", "label", "patient", "predicted", "confidence", "probability_of_label", "shown")
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Failures:
     """Errors of a model, the most confident first.
 
     Attributes:
-        table: a row a listed error, columns as in ``COLUMNS``; ``of`` is the number of all errors, listed or not, and
-            ``confidence`` the probability of the predicted class.
+        table: a row a listed error, columns as in ``COLUMNS``; ``confidence`` is the probability of the predicted
+            class.
         positions: of the images that are shown, among the images given, shape (n_shown,).
         ranks: of the images that are shown, from 1, shape (n_shown,).
     """
@@ -49,7 +49,6 @@ def failures(
     ranks = np.arange(1, len(listed) + 1)
     errors = table.iloc[listed][["image", "label", "patient"]].reset_index(drop=True)
     errors.insert(0, "rank", ranks)
-    errors.insert(1, "of", len(wrong))
     errors["predicted"] = [classes[index] for index in predicted[listed]]
     errors["confidence"] = y_score[listed, predicted[listed]].astype(np.float64)
     errors["probability_of_label"] = y_score[listed, y_true[listed]].astype(np.float64)

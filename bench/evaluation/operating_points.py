@@ -63,7 +63,8 @@ def operating_points(
         own = float(positive.mean())
         asked = sorted({*PREVALENCES, own})
         for point, threshold, words in (("0.5", 0.5, "fixed beforehand"), ("frozen", frozen, rule)):
-            counts = _counts(positive, np.asarray(y_score[:, index] >= threshold))
+            called = np.asarray(y_score[:, index] >= threshold)
+            counts = _counts(positive, called)
 
             def measured(
                 weights: Weights, counts: npt.NDArray[np.float64] = counts, asked: Sequence[float] = asked
@@ -75,7 +76,7 @@ def operating_points(
             head = {"class": name, "point": point, "threshold": threshold}
             rows = _point_rows(counts.sum(axis=0), found, level, name, few)
             points += [{**head, "rule": words, **row} for row in rows]
-            right = (y_score[:, index] >= threshold) == positive
+            right = called == positive
             ends = [wilson_by_patients(right[side], patients[side], level) for side in (positive, ~positive)]
             trusted = all(row["low"] is not None for row in rows[:2])
             prevalences += [

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 from bench.evaluation.enough import WITHOUT_ALL_CLASSES, by_class, one_against_rest, too_few
 from bench.metrics import METRICS, Labels, Scores
-from bench.uncertainty import intervals
+from bench.uncertainty import Interval, intervals
 
 LEVEL = 0.95
 
@@ -41,12 +41,10 @@ def score_model(
     labels = list(range(len(classes)))
     reason = missing_classes(y_true, classes)
     draws = 0 if too_few(patients) else draws
-    found = intervals(y_true, y_score, patients, draws, LEVEL, seed, WITHOUT_ALL_CLASSES)
-    if not reason:
-        enough = 0 if too_few(patients, by_class(y_true, classes)) else draws
-        found |= intervals(
-            y_true, y_score, patients, enough, LEVEL, seed, [name for name in METRICS if name not in found]
-        )
+    possible = WITHOUT_ALL_CLASSES if reason else METRICS
+    found = intervals(y_true, y_score, patients, draws, LEVEL, seed, possible)
+    if too_few(patients, by_class(y_true, classes)):
+        found |= {name: Interval(found[name].value, None, None) for name in found if name not in WITHOUT_ALL_CLASSES}
     metrics: dict[str, Any] = {
         name: asdict(found[name])
         if name in found

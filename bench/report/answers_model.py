@@ -16,16 +16,16 @@ _RESIZED = {"squash": "squashed", "pad": "padded", "crop": "cropped"}
 def card(page: Page) -> dict[str, Any]:
     """The content of best_model.json; empty where it is missing, cannot be read or is of a model before this winner."""
     content = json_object(page.run.best_model_card, {}, "") or {}
-    known = {content.get("sha256"), *winner_files(page)}
-    return content if len(known - {None}) < 2 else {}
+    won = _winner_hash(page)
+    return {} if won and content.get("sha256", won) != won else content
 
 
-def winner_files(page: Page) -> list[str]:
-    """SHA-256 of the winner's file as finalists.csv has it: one, or none."""
+def _winner_hash(page: Page) -> str:
+    """SHA-256 of the winner's file as finalists.csv has it; empty where it does not say."""
     finalists = page.files.finalists
     if finalists is None or "sha256" not in finalists:
-        return []
-    return [str(value) for value in finalists.loc[finalists["winner"], "sha256"].dropna()]
+        return ""
+    return next(map(str, finalists.loc[finalists["winner"], "sha256"].dropna()), "")
 
 
 def asked(page: Page) -> str:
@@ -166,9 +166,7 @@ def ensemble(page: Page) -> str:
 def model_hash(page: Page) -> str:
     """The SHA-256 of the exported model as the files give it; empty where none does."""
     told = card(page).get("sha256")
-    if not present(told):
-        told = next(iter(winner_files(page)), None)
-    return str(told) if present(told) else ""
+    return str(told) if present(told) else _winner_hash(page)
 
 
 def availability(page: Page) -> str:

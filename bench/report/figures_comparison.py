@@ -1,7 +1,6 @@
 """Finalists and controls on test -> figures; reads no files."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -57,7 +56,7 @@ def differences(pairs: pd.DataFrame) -> Figure:
     figure, (ax,) = new_figure(7.2, 0.9 + 0.36 * len(pairs))
     ax.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     for position, (_, row) in enumerate(pairs.iterrows()):
-        colour = TOLD_APART if _told_apart(row) else MUTED
+        colour = TOLD_APART if row["told_apart"] else MUTED
         ax.plot([row["low"], row["high"]], [position] * 2, color=colour, linewidth=2.4)
         ax.plot([row["difference"]], [position], color=INK, marker="o", markersize=6)
     ax.set_yticks(range(len(pairs)), [clipped(pair, 38) for pair in pairs["pair"]])
@@ -66,8 +65,3 @@ def differences(pairs: pd.DataFrame) -> Figure:
     titles = {TOLD_APART: "told apart after Holm’s correction", MUTED: "not told apart"}
     legend(figure, [Line2D([], [], color=colour, linewidth=2.4, label=title) for colour, title in titles.items()])
     return figure
-
-
-def _told_apart(row: "pd.Series[Any]") -> bool:
-    """Whether the verdict names a better model, which an interval without 0 alone does not say."""
-    return str(row["verdict"]).startswith(tuple(f"{backbone(row[end])} is better" for end in ("a", "b")))

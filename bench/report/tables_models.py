@@ -10,6 +10,8 @@ from bench.report.files import listed, mapping
 from bench.report.names import CONTROLS, backbone, present
 
 Frame = pd.DataFrame
+BETTER = {"a better": "a", "b better": "b"}
+"""Verdict of comparisons.csv -> the column of the model that is better; other verdicts name none."""
 
 
 def on_validation(finalists: Frame, controls: Frame | None, evaluation: dict[str, Any] | None, metric: Metric) -> Frame:
@@ -114,7 +116,8 @@ def pairs(comparisons: Frame, family: str) -> Frame:
 
     Returns:
         ``pair``, ``difference``, ``bounds`` (its interval), ``p``, ``p_holm``, ``discordant`` (images that only the
-        first, and only the second, got right), ``mcnemar_p``, ``mcnemar_p_holm``, ``verdict`` and ``low``, ``high``.
+        first, and only the second, got right), ``mcnemar_p``, ``mcnemar_p_holm``, ``verdict``, ``told_apart`` (whether
+        it names the better one) and ``low``, ``high``.
     """
     columns = ["a", "b", "difference", "low", "high", "p", "p_holm", "mcnemar_p", "mcnemar_p_holm", "verdict"]
     more = ["only_a_right", "only_b_right", "reason", "sentence"]
@@ -131,10 +134,11 @@ def pairs(comparisons: Frame, family: str) -> Frame:
             for a, b in zip(part["only_a_right"], part["only_b_right"], strict=True)
         ],
         verdict=said,
+        told_apart=part["verdict"].isin(list(BETTER)),
     )
 
 
 def _verdict(verdict: Any, a: Any, b: Any, reason: Any) -> str:
-    told = {"a better": f"{backbone(a)} is better", "b better": f"{backbone(b)} is better"}
-    words = told.get(str(verdict), wording.text(verdict))
+    better = {"a": a, "b": b}.get(BETTER.get(str(verdict), ""))
+    words = wording.text(verdict) if better is None else f"{backbone(better)} is better"
     return f"{words}: {reason}" if present(reason) else words
