@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from report_run import CLASSES, edit_json, write_run
 from report_tested import SHA256, write_tested
 
-from bench.report import model_card, summary
+from bench.report import answers_tested, model_card, summary
 from bench.report.blocks import Cell, Code, Column, Heading, Missing, Paragraph, Points, Table
 from bench.report.cautions import cautions
 from bench.report.files import read
@@ -54,6 +54,27 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 def spare(tested: RunDir, tmp_path: Path) -> RunDir:
     """A copy that a test may damage."""
     return RunDir(Path(shutil.copytree(tested.path, tmp_path / "xray")))
+
+
+@pytest.mark.parametrize(
+    ("several", "low", "kind"),
+    [(True, "low", "intervals by patients, Wilson’s where there is none"), (False, "wilson_low", "Wilson’s intervals")],
+)
+def test_card_and_guidelines_show_the_interval_that_leads(spare: RunDir, several: bool, low: str, kind: str) -> None:
+    edit_json(spare.evaluation, several_images_a_patient=several)
+    points = pd.read_csv(spare.operating_points)
+    points.loc[points["measure"] == "sensitivity", ["low", "high", "wilson_low", "wilson_high"]] = [
+        0.81,
+        0.91,
+        0.82,
+        0.92,
+    ]
+    points.to_csv(spare.operating_points, index=False)
+    lower = points.loc[points["measure"] == "sensitivity", low].iloc[0]
+    bounds = f"({lower:.3f}–{lower + 0.1:.3f})"
+    assert kind in card_text(spare) and bounds in card_text(spare)
+    told = answers_tested.diagnostic(page_of(spare))
+    assert kind in told and bounds in told
 
 
 def test_the_card_has_its_parts_in_order(tested: RunDir) -> None:
