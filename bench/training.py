@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from bench.data.store import StoredImages
 from bench.errors import TrialFailed
 from bench.features import Features, FrozenFeatures, StoredFeatures
 from bench.metrics import Metric, evaluate, get_metric
-from bench.models import assemble, small_cnn
+from bench.models import assemble, linear_probe, small_cnn
 from bench.models.augmentation import Augmenter, Policy
-from bench.models.backbones import Backbone
+from bench.models.standardisation import Standard, standardisation
 from bench.models.stepping import FusedAdam, Moments, train_steps
 from bench.seeds import stable_seed
 from bench.task import Task
@@ -32,9 +33,8 @@ BLOCK_BYTES = 16 * 2**20
 MOST_STEPS = 64
 """Batches are handed to the model in blocks of so many steps and bytes: a step on pooled features takes less time than
 calling it from Python."""
-SMALLEST_SPREAD = 0.01
-"""Standardisation never divides by less than this share of the median standard deviation: a feature that is
-constant on the clean training images (a dead unit) would explode on augmented ones."""
+EXPLODED = 10.0
+"""A loss after an epoch beyond so many times that of a constant guess is told to the user."""
 
 
 class Batches:
@@ -137,6 +137,7 @@ class Progress:
     started: float = field(default_factory=time.perf_counter)
     epochs: list[EpochRecord] = field(default_factory=list)
     best: EpochRecord | None = None
+    watch: Callable[[EpochRecord], None] | None = None
 
     def __post_init__(self) -> None:
         self._before = self.clock.read()
@@ -153,6 +154,8 @@ class Progress:
     def add(self, record: EpochRecord) -> None:
         """Note an epoch."""
         self.epochs.append(record)
+        if self.watch:
+            self.watch(record)
         name = self.metric.name
         if self.best is None or self.metric.better(record.metrics[name], self.best.metrics[name]):
             self.best = record
@@ -231,7 +234,9 @@ class Trainer:
         self._moments = Moments()
         self._pretrained: dict[str, list[npt.NDArray[Any]]] = {}
         self._changed: set[str] = set()
-        self._standards: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
+        self._standards: dict[tuple[str, Policy], Standard] = {}
+        self._probes: dict[tuple[str, Policy], linear_probe.Head] = {}
+        self._explosions: dict[str, str] = {}
         counts = np.bincount(task.labels["train"], minlength=task.n_classes)
         balanced = counts.sum() / (task.n_classes * np.maximum(counts, 1))
         self._class_weights = (balanced if task.class_weights else np.ones(task.n_classes)).astype(np.float32)
@@ -246,7 +251,7 @@ class Trainer:
         Raises:
             TrialFailed: if the loss leaves the finite numbers or memory runs out.
         """
-        progress = Progress(self._metric, clock=self.clock)
+        progress = Progress(self._metric, clock=self.clock, watch=partial(self._note_explosion, config))
         seed = stable_seed("trial", self.task.seed, config.key)
         with out_of_memory_fails():
             self._restore(config.backbone)
@@ -288,7 +293,7 @@ class Trainer:
                 progress.start_phase()
                 phase, learning_rate = "finetune", config.learning_rate * float(config.finetune_factor or 1.0)
             else:
-                head_weights = self._initial_head(backbone, seed)
+                head_weights = self._initial_head(config)
                 phase, learning_rate = "head", config.learning_rate
             model, network = self._full_model(config, seed, head_weights, task.precision)
             scored, scored_network = model, network
@@ -378,17 +383,29 @@ class Trainer:
         """(images -> probabilities with the head's weights, the backbone inside it), computing in ``precision``."""
         task, name = self.task, config.backbone
         backbone, stored, network = task.backbones[name], task.images[name], task.load_network(name, precision)
-        mean, variance = self._standardisation(name)
+        standard = self._standardisation(config)
         model = assemble.full_model(
-            backbone, network, stored.size, stored.channels, task.n_classes, mean, variance, config.dropout, seed
+            backbone, network, stored.size, stored.channels, task.n_classes, standard, config.dropout, seed
         )
         model.get_layer("probabilities").set_weights(head_weights)
         return model, network
 
     @property
     def notes(self) -> dict[str, str]:
-        """What a user should know of the cache: what it is about -> a sentence."""
-        return self._features.notes
+        """What a user should know of the cache and of exploding losses: what it is about -> a sentence."""
+        return {**self._features.notes, **self._explosions}
+
+    def _note_explosion(self, config: TrialConfig, record: EpochRecord) -> None:
+        """Remember a loss that is many times a constant guess's: the backbone's scores may say little then."""
+        guess = math.log(self.task.n_classes)
+        loss = max(record.loss, record.metrics["log_loss"])
+        about, title = f"loss {config.backbone}", self.task.backbones[config.backbone].title
+        if loss > EXPLODED * guess and about not in self._explosions:
+            self._explosions[about] = (
+                f"{title}: the loss was {loss:.3g} nats per image after {record.phase} epoch {record.epoch}, "
+                f"{loss / guess:.0f} times that of a constant guess (learning rate {config.learning_rate:.2g}, "
+                f"augmentation {config.augmentation}); its scores may be too low."
+            )
 
     def _restore(self, backbone: str) -> None:
         """Give the backbone its pretrained weights back, which a trial has changed."""
@@ -418,7 +435,7 @@ class Trainer:
         views = self._features.training_views(config.backbone, policy, 0, min(task.views, task.epochs))
         val = self._features.validation(config.backbone, 0)
         head = self._head(config.backbone)
-        head.get_layer("probabilities").set_weights(self._initial_head(task.backbones[config.backbone], seed))
+        head.get_layer("probabilities").set_weights(self._initial_head(config))
         self._reset(head, head, config, config.learning_rate, seed)
         self._fit(
             head,
@@ -476,13 +493,22 @@ class Trainer:
             f"val_{self._metric.name}", mode=self._metric.mode, patience=patience, **arguments
         )
 
-    def _initial_head(self, backbone: Backbone, seed: int) -> list[npt.NDArray[np.float32]]:
-        shape = (backbone.n_features, self.task.n_classes)
-        kernel = keras.initializers.GlorotUniform(seed=seed)(shape)
-        return [np.asarray(keras.ops.convert_to_numpy(kernel)), np.zeros(self.task.n_classes, np.float32)]
+    def _initial_head(self, config: TrialConfig) -> linear_probe.Head:
+        """Kernel and bias that training starts from: those of a linear probe on the same features."""
+        key = config.backbone, self.task.policies[config.augmentation]
+        if key not in self._probes:
+            with self.clock("head training"):
+                self._probes[key] = linear_probe.linear_probe(
+                    self._pooled_views(config),
+                    self.task.labels["train"],
+                    self._class_weights,
+                    self._standardisation(config),
+                )
+        return self._probes[key]
 
     def _reset(self, model: Any, head: Any, config: TrialConfig, learning_rate: float, seed: int) -> None:
-        """Forget the trial before: optimizer state, dropout's random stream, learning rate."""
+        """Forget the trial before: standardisation, optimizer state, dropout's random stream, learning rate."""
+        head.get_layer("standardise").reset(self._standardisation(config))
         head.get_layer("dropout").reset(config.dropout, seed)
         optimizer = model.optimizer
         if not optimizer.built:
@@ -491,20 +517,24 @@ class Trainer:
             variable.assign(keras.ops.zeros_like(variable))
         optimizer.learning_rate = learning_rate
 
-    def _standardisation(self, backbone: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Mean and variance of each pooled feature over the clean training images."""
-        if backbone not in self._standards:
-            clean = self._features.training_views(backbone, Policy("none"), 0, 1)[0]
-            values = clean.take(np.arange(clean.shape[0])).astype(np.float64)
-            spread = values.std(axis=0)
-            spread = np.maximum(spread, max(SMALLEST_SPREAD * float(np.median(spread)), 1e-12))
-            self._standards[backbone] = values.mean(axis=0).astype(np.float32), (spread**2).astype(np.float32)
-        return self._standards[backbone]
+    def _standardisation(self, config: TrialConfig) -> Standard:
+        """Mean and variance of each pooled feature over the training images, clean and as the policy shows them."""
+        key = config.backbone, self.task.policies[config.augmentation]
+        if key not in self._standards:
+            self._standards[key] = standardisation(self._pooled_views(config))
+        return self._standards[key]
+
+    def _pooled_views(self, config: TrialConfig) -> list[Features]:
+        """Pooled features of the training images: clean, and in every view of the configuration's policy."""
+        task, policy = self.task, self.task.policies[config.augmentation]
+        views = self._features.training_views(config.backbone, Policy("none"), 0, 1)
+        if not policy.identity:
+            views += self._features.training_views(config.backbone, policy, 0, min(task.views, task.epochs))
+        return views
 
     def _head(self, backbone: str) -> Any:
         if backbone not in self._heads:
-            mean, variance = self._standardisation(backbone)
-            head = assemble.trial_head(len(mean), self.task.n_classes, mean, variance)
+            head = assemble.trial_head(self.task.backbones[backbone].n_features, self.task.n_classes)
             head.compile(FusedAdam(moments=self._moments), "categorical_crossentropy", jit_compile=False)
             self._heads[backbone] = head
         return self._heads[backbone]

@@ -225,7 +225,7 @@ def test_a_loss_that_is_not_finite_fails_with_its_reason_and_the_next_trial_is_w
     trainer = Trainer(make_task())
     reference = scores(trainer.run(DEEP))
     with pytest.raises(TrialFailed, match=r"(loss became|not finite).*(epoch)"):
-        trainer.run(TrialConfig("toy", "none", 2, 1e30, 1e6, batch_size=8))
+        trainer.run(TrialConfig("toy", "none", 2, 1e38, 1.0, batch_size=8))
     assert scores(trainer.run(DEEP)) == pytest.approx(reference, abs=1e-6)
 
 

@@ -4,6 +4,9 @@ Keras 3 API only, so that any Keras backend can train these models. BatchNormali
 runs in inference mode: with updating statistics frozen features would drift, and the head's standardisation with
 them. Calling the backbone with ``training=False`` is not enough, for the outer model's ``training=True`` overrides it
 (seen in Keras 3.15); its BatchNormalization layers are frozen instead, scale and shift included.
+
+Every layer and model made here has a name of its own: Ray runs each trial of a warm worker in another thread, Keras
+counts automatic names by thread, and so an unnamed layer may be called as one of the network's is.
 """
 
 from collections.abc import Sequence
@@ -15,6 +18,7 @@ from keras import layers
 
 from bench.models.augmentation import Policy, make_layers
 from bench.models.backbones import Backbone, Preprocessing, boundary_cut, cut_layer
+from bench.models.standardisation import Standard
 from bench.models.stepping import SteppedModel
 
 Model = Any
@@ -39,6 +43,25 @@ class VariableDropout(layers.Layer):  # type: ignore[misc]
         """Set the rate and start the random stream anew."""
         self.rate.assign(rate)
         self.seed_generator.state.assign(keras.random.SeedGenerator(seed).state)
+
+
+class VariableStandardisation(layers.Layer):  # type: ignore[misc]
+    """`keras.layers.Normalization` whose mean and variance are variables, as they differ between trials."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        """Make the variables, of shape (n_features,)."""
+        self.mean = self.add_weight(name="mean", shape=(shape[-1],), initializer="zeros", trainable=False)
+        self.deviation = self.add_weight(name="deviation", shape=(shape[-1],), initializer="ones", trainable=False)
+
+    def call(self, inputs: Any) -> Any:
+        """``inputs`` less the mean, in deviations."""
+        return (inputs - self.mean) / self.deviation
+
+    def reset(self, standard: Standard) -> None:
+        """Set mean and variance."""
+        mean, variance = standard
+        self.mean.assign(mean)
+        self.deviation.assign(np.sqrt(variance))
 
 
 def preprocessing_layer(preprocessing: Preprocessing, channels: int) -> Any:
@@ -78,12 +101,13 @@ def prefix_model(backbone: Backbone, network: Model, size: int, channels: int, d
     outputs = []
     for depth in depths:
         output = cut_layer(network, str(boundary_cut(backbone, depth))).output
-        kept = layers.GlobalAveragePooling2D(name="pool") if depth == 0 else layers.Activation("linear")
+        name = f"{backbone.name}_boundary_{depth}"
+        kept = layers.GlobalAveragePooling2D(name=name) if depth == 0 else layers.Activation("linear", name=name)
         outputs.append(kept(output))
     images = keras.Input((size, size, channels), name="image")
     trunk = keras.Model(network.input, outputs, name=f"{backbone.name}_prefix")
     result = trunk(preprocessing_layer(backbone.preprocessing, channels)(images), training=False)
-    return keras.Model(images, result)
+    return keras.Model(images, result, name=f"{backbone.name}_prefix_of_images")
 
 
 def suffix_model(backbone: Backbone, network: Model, size: int, channels: int, depth: int, head: Model) -> Model:
@@ -96,18 +120,18 @@ def suffix_model(backbone: Backbone, network: Model, size: int, channels: int, d
     if cut is None:
         images = keras.Input((size, size, channels), name="image")
         values = network(preprocessing_layer(backbone.preprocessing, channels)(images), training=False)
-        return SteppedModel(images, head(layers.GlobalAveragePooling2D(name="pool")(values)))
+        return SteppedModel(images, head(layers.GlobalAveragePooling2D(name="pool")(values)), name="suffix")
     boundary = cut_layer(network, cut).output
     tail = keras.Model(boundary, network.output, name=f"{backbone.name}_tail")
     features = keras.Input(boundary.shape[1:], name="features")
     values = tail(features, training=False)
-    return SteppedModel(features, head(layers.GlobalAveragePooling2D(name="pool")(values)))
+    return SteppedModel(features, head(layers.GlobalAveragePooling2D(name="pool")(values)), name="suffix")
 
 
-def trial_head(n_features: int, n_classes: int, mean: np.ndarray[Any, Any], variance: np.ndarray[Any, Any]) -> Model:
-    """Pooled features -> class probabilities: standardisation, dropout with a variable rate, dense softmax."""
+def trial_head(n_features: int, n_classes: int) -> Model:
+    """Pooled features -> class probabilities: resettable standardisation and dropout, then a dense softmax."""
     features = keras.Input((n_features,), name="pooled")
-    values = layers.Normalization(mean=mean, variance=variance, name="standardise")(features)
+    values = VariableStandardisation(name="standardise")(features)
     values = VariableDropout(name="dropout")(values)
     return SteppedModel(
         features, layers.Dense(n_classes, activation="softmax", name="probabilities")(values), name="head"
@@ -120,8 +144,7 @@ def full_model(
     size: int,
     channels: int,
     n_classes: int,
-    mean: np.ndarray[Any, Any],
-    variance: np.ndarray[Any, Any],
+    standard: Standard,
     dropout: float,
     seed: int = 0,
 ) -> Model:
@@ -132,7 +155,7 @@ def full_model(
     values = layers.GlobalAveragePooling2D(name="pool")(values)
     standardise = layers.Normalization(name="standardise")
     standardise.build(values.shape)
-    standardise.set_weights([mean, variance, np.asarray(0)])
+    standardise.set_weights([*standard, np.asarray(0)])
     standardise.finalize_state()
     values = layers.Dropout(dropout, seed=seed, name="dropout")(standardise(values))
     values = layers.Dense(n_classes, activation="softmax", name="probabilities")(values)
@@ -147,7 +170,7 @@ def augmented(model: Model, policy: Policy, seed: int) -> Model:
     values = images
     for layer in make_layers(policy, seed):
         values = layer(values)
-    return keras.Model(images, model(values))
+    return keras.Model(images, model(values), name="augmented")
 
 
 def freeze_prefix(backbone: Backbone, network: Model, depth: int) -> None:
@@ -157,6 +180,6 @@ def freeze_prefix(backbone: Backbone, network: Model, depth: int) -> None:
     freeze_batch_normalisation(network)
     if cut is None or depth == 0:
         return
-    frozen = keras.Model(network.input, cut_layer(network, cut).output)
+    frozen = keras.Model(network.input, cut_layer(network, cut).output, name="frozen")
     for layer in frozen.layers:
         layer.trainable = False

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras_tuner
 
+from bench.models.standardisation import Standard
 from bench.peers import model
 from bench.peers.method import main
 from bench.peers.spec import Outcomes, Spec
@@ -62,7 +63,7 @@ def make_tuner(spec: Spec, hypermodel: keras_tuner.HyperModel) -> Any:
 class TwoPhases(keras_tuner.HyperModel):  # type: ignore[misc]
     """The head first, with the backbone frozen; then, with stages to unfreeze, these at a smaller rate."""
 
-    def __init__(self, spec: Spec, standards: Mapping[str, model.Standard]) -> None:
+    def __init__(self, spec: Spec, standards: Mapping[str, Standard]) -> None:
         super().__init__()
         self._spec = spec
         self._standards = standards

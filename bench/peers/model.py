@@ -15,17 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from bench.features import StoredFeatures
 from bench.metrics import evaluate
 from bench.models import assemble
 from bench.models.augmentation import Policy, make_layers
+from bench.models.standardisation import Standard
+from bench.models.standardisation import standardisation as standardise
 from bench.models.weights import load_backbone
 from bench.peers.spec import Spec
 from bench.seeds import stable_seed
-from bench.training import SMALLEST_SPREAD
 from bench.trial import TrialConfig
 
 PREDICT_BATCH = 128
-Standard = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Mean and variance of each pooled feature over the training images."""
 
 
@@ -77,10 +78,7 @@ def standardisation(spec: Spec, backbone: str) -> Standard:
     network = load_backbone(row, stored.size, spec.weights.files[backbone])
     pooled = assemble.prefix_model(row, network, stored.size, stored.channels, [0])
     values = pooled.predict(spec.pixels(backbone, "train"), batch_size=PREDICT_BATCH, verbose=0)
-    values = np.asarray(values[0] if isinstance(values, list | tuple) else values, np.float64)
-    spread = values.std(axis=0)
-    spread = np.maximum(spread, max(SMALLEST_SPREAD * float(np.median(spread)), 1e-12))
-    return values.mean(axis=0).astype(np.float32), (spread**2).astype(np.float32)
+    return standardise([StoredFeatures(values[0] if isinstance(values, list | tuple) else values)])
 
 
 def build(spec: Spec, config: TrialConfig, standard: Standard) -> Any:
@@ -90,7 +88,7 @@ def build(spec: Spec, config: TrialConfig, standard: Standard) -> Any:
     keras.utils.set_random_seed(seed)
     network = load_backbone(row, stored.size, spec.weights.files[config.backbone])
     model = assemble.full_model(
-        row, network, stored.size, stored.channels, spec.n_classes, *standard, config.dropout, seed
+        row, network, stored.size, stored.channels, spec.n_classes, standard, config.dropout, seed
     )
     assemble.freeze_prefix(row, network, 0)
     compile_model(model, config, config.learning_rate)

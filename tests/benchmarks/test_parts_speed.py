@@ -30,7 +30,7 @@ def test_warm_trial(benchmark: Any, make_task: Callable[..., Any], depth: int) -
 def test_predict(benchmark: Any) -> None:
     from bench.models.assemble import trial_head
 
-    head = trial_head(512, 2, np.zeros(512, np.float32), np.ones(512, np.float32))
+    head = trial_head(512, 2)
     features = StoredFeatures(np.zeros((1000, 512), np.float32))
     predict(head, features)
     assert benchmark(predict, head, features).shape == (1000, 2)

@@ -33,8 +33,7 @@ def export(tmp_path_factory):
                 size,
                 channels,
                 n_classes,
-                rng.normal(0, 0.1, 16).astype(np.float32),
-                rng.uniform(1e-4, 0.5, 16).astype(np.float32),
+                (rng.normal(0, 0.1, 16).astype(np.float32), rng.uniform(1e-4, 0.5, 16).astype(np.float32)),
                 0.3,
             )
             head = model.get_layer("probabilities")
@@ -210,8 +209,8 @@ def test_a_real_backbone_is_taken_apart_exactly(tmp_path):
 
     backbone = get_backbone("resnet50")
     network = backbone.build(weights=None, input_shape=(128, 128, 3))
-    mean, variance = np.zeros(2048, np.float32), np.full(2048, 0.05, np.float32)
-    model = full_model(backbone, network, 128, 1, 2, mean, variance, 0.0)
+    standard = np.zeros(2048, np.float32), np.full(2048, 0.05, np.float32)
+    model = full_model(backbone, network, 128, 1, 2, standard, 0.0)
     model.save(tmp_path / "real.h5")
     images = noise(2, 128)
     found = Network.load(tmp_path / "real.h5")

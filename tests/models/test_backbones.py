@@ -62,12 +62,13 @@ def test_prefix_then_suffix_is_the_whole_network_and_the_file_predicts_the_same(
         stage = backbone.stages[N_STAGES - depth - 1]
         assert output.shape[-1] == stage.channels
         assert output.shape[1] <= -(-SIZE // stage.stride)  # boundary_bytes is an upper bound
-    mean, variance = outputs[0].mean(axis=0), outputs[0].var(axis=0) + 1e-12
-    model = full_model(backbone, network, SIZE, 1, 2, mean, variance, dropout=0.3)
+    standard = outputs[0].mean(axis=0), outputs[0].var(axis=0) + 1e-12
+    model = full_model(backbone, network, SIZE, 1, 2, standard, dropout=0.3)
     whole = model.predict_on_batch(images)
     assert np.ptp(whole[:, 0]) > 1e-3  # the images do not all look alike to it
     for depth in range(1, 6):
-        head = trial_head(backbone.n_features, 2, mean, variance)
+        head = trial_head(backbone.n_features, 2)
+        head.get_layer("standardise").reset(standard)
         head.get_layer("probabilities").set_weights(model.get_layer("probabilities").get_weights())
         suffix = suffix_model(backbone, network, SIZE, 1, depth, head)
         given = images if depth == 5 else outputs[depth]
