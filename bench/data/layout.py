@@ -152,6 +152,8 @@ def _leave_copies(folder: Folder, reading: Reading) -> None:
     """Leave out a folder that holds once more what lies beside it, as where an archive was unpacked twice."""
     names = {_same(name) for name in folder.holding()}
     for name, below in folder.holding().items():
+        if split_of(name) is not None:
+            continue
         again = {_same(one) for one in below.holding()} & (names - {_same(name)})
         if len(again) > 1 and len(again) >= len(names) - 1:
             reading.beside.append(_with_count(folder.folders.pop(name)))
@@ -260,7 +262,7 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
     for name, split in (splits | folds).items():
         folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
         while len(inside := folder.holding()) == 1 and _has_classes(only := next(iter(inside.values())), known):
-            if _same(only.name) in known:
+            if _same(only.name) in known or _names_a_patient(only.name):
                 break
             reading.pass_over(folder)
             folder = only
@@ -292,6 +294,11 @@ def _refuse_strangers(
 ) -> None:
     """Refuse a folder beside the splits that holds class folders as they do."""
     for name, folder in others.items():
+        if any(_same(name) in names for names in classes.values()):
+            raise ConfigError(
+                f"{root / name} is called like a class folder of {_listed(splits)}, but lies beside them; move it into "
+                f"one of them, or out of {root}."
+            )
         shared = [one for one in folder.holding() if any(_same(one) in names for names in classes.values())]
         if shared:
             raise ConfigError(
@@ -427,13 +434,14 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
         ConfigError: if they look like patients and hold no class folders.
     """
     names = [name for name in holding if _names_a_patient(name) or (name.isdigit() and len(holding) > MANY)]
-    if len(holding) < 2 or len(names) < 0.8 * len(holding):
+    if len(names) < 0.8 * len(holding):
         return False
     inside = {_same(name) for folder in holding.values() for name in folder.holding()}
     classes = {name for name in inside if not VISIT.fullmatch(name) and not _names_a_patient(name)}
     if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
         return True
-    if len(holding) > MANY or all(PATIENT.fullmatch(name) for name in names):
+    numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
+    if numbered or all(PATIENT.fullmatch(name) for name in names):
         raise ConfigError(
             f"The {len(holding)} folders in {root} look like patients, not classes ({_listed(names)}), and hold no "
             f"class folders{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
@@ -442,7 +450,9 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
 
 
 def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Reading) -> None:
-    """Refuse folders that each hold class folders, as sites and sets do; note where classes may be parts of others."""
+    """Refuse folders that each hold class folders, as sites and sets do; note where it is not sure what is a class."""
+    if len(holding) > MANY and all(map(str.isdigit, holding)):
+        reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
     inside = [_class_names(folder) for folder in holding.values()]
     if len(inside) < 2 or any(len(names) < 2 for names in inside):
         return

@@ -76,7 +76,7 @@ LAYOUTS_READ = [
     Layout("patient/class, words", below("patient_1", "patient_2"), "patient/class", patient=r"^(\w+?)/"),
     Layout(
         "split/patient/class",
-        below("train/9001", "train/9002", "test/9003", "test/9004"),
+        below("train/9001", "train/9002", "test/9003"),
         "split/patient/class",
         splits={"train": "train", "test": "test"},
         patient=r"^\w+/(\d+)/",
@@ -360,7 +360,18 @@ def test_patients_without_class_folders_are_no_classes(tmp_path):
 
 
 def test_many_folders_called_by_numbers_are_no_classes(tmp_path):
-    assert "look like patients" in refused(tmp_path, [f"{n}/1.png" for n in range(30)])
+    assert "look like patients" in refused(tmp_path, [f"{n}/1.png" for n in range(1000, 1030)])
+
+
+def test_many_folders_called_by_small_numbers_are_classes_with_a_note(tmp_path):
+    found = folder_source(write(tmp_path, [f"{n}/1.png" for n in range(12)]))
+    assert len(found.classes) == 12
+    assert any("12 folders called by numbers were taken for classes" in note for note in found.notes)
+
+
+def test_class_folders_beside_the_splits_are_refused(tmp_path):
+    message = refused(tmp_path, [*below("train", "test"), *A_B])
+    assert f"{tmp_path / 'A'} is called like a class folder of test, train, but lies beside them" in message
 
 
 def test_studies_of_patients_are_no_classes(tmp_path):
