@@ -1,6 +1,9 @@
 """What the sources made of files share: which files are images, how splits are called, and the set they become."""
 
 import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +18,19 @@ from bench.errors import ConfigError
 
 PICTURES = (".jpg", ".jpeg", ".jfif", ".jp2", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 EXTENSIONS = (*PICTURES, *DICOM_ENDINGS)
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_WORDS = {
+    "train": ("train", "training", "trn"),
+    "val": ("val", "valid", "validation", "validating", "dev", "devel", "development", "eval", "evaluation", "tuning"),
+    "test": ("test", "tests", "testing", "tst", "holdout"),
+}
+SPLIT_NAMES = {word: split for split, words in SPLIT_WORDS.items() for word in words}
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+# Written together with a word for a collection, as in trainset or testimages; trainval is both, to be split again.
+_FUSED = re.compile(
+    rf"({'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})(?:set|data|dataset|images?|imgs?|split|val)"
+)
+_HELD_OUT = re.compile(r"h[oe]ld[\W_]*out", re.IGNORECASE)
+_WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 
 
 @contextmanager
@@ -36,6 +51,59 @@ def readable(path: Path) -> Iterator[None]:
 def printable(name: str) -> str:
     """``name`` with what is not UTF-8 in it written as escapes; unchanged where all of it is."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def split_of(name: str) -> str | None:
+    """The split that a folder or a cell called ``name`` stands for: train, val, test, or None.
+
+    One of the words of ``SPLIT_WORDS`` must be in it, in any case, with whatever stands before and after:
+    ``Training``, ``test_set``, ``xray_train``, ``train-2019``, ``ValSet``. A name with words of two splits is train
+    where they are train and val (what is to be split again), and none otherwise. The name alone cannot tell a split
+    ``test_2`` from a class ``test_positive``: for a folder, what lies in it must.
+    """
+    name = _HELD_OUT.sub("holdout", unicodedata.normalize("NFKC", name))
+    # Parted where an upper case letter begins a word (TrainSet), and not (TRAINset).
+    words = {word.lower() for word in (*_WORD.findall(name), *_WORD.findall(name.lower()))}
+    fused = {match[1] for match in map(_FUSED.fullmatch, words) if match}
+    found = {SPLIT_NAMES[word] for word in words | fused if word in SPLIT_NAMES}
+    if found == {"train", "val"}:
+        return "train"
+    return found.pop() if len(found) == 1 else None
+
+
+def merge_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The labels with one spelling a class, and a note for each class that was written in several ways.
+
+    Names that are equal after Unicode normalisation (NFKC), case folding and stripping are one class, and so are a
+    whole number and its float, as 1 and 1.0. 01 and 1 are two.
+
+    Returns:
+        The labels, in order, blanks around them stripped, each under its class's most frequent spelling (of equally
+        frequent ones, the first seen); and the notes, sentences.
+    """
+    spellings: dict[str, Counter[str]] = defaultdict(Counter)
+    for label, count in Counter(labels).items():
+        spellings[_folded(label)][label] += count
+    chosen = {folded: counts.most_common(1)[0][0].strip() for folded, counts in spellings.items()}
+    notes = [
+        f"Labels {' and '.join(f'{_shown(spelling)} ({count})' for spelling, count in counts.items())} are one class, "
+        f"{_shown(chosen[folded])}: they differ only in case, blanks or Unicode form, or as 1 and 1.0 do."
+        for folded, counts in spellings.items()
+        if len(counts) > 1
+    ]
+    return [chosen[_folded(label)] for label in labels], notes
+
+
+def _folded(label: str) -> str:
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    folded = " ".join(folded.strip("\ufeff\u200b").split())
+    number = _WHOLE_NUMBER.fullmatch(folded)
+    return number[1] if number else folded
+
+
+def _shown(label: str) -> str:
+    """In quotes; as code points where it would look like another."""
+    return repr(label) if unicodedata.is_normalized("NFKC", label) else ascii(label)
 
 
 def is_dicom(root: Path, name: str) -> bool:

@@ -162,8 +162,8 @@ def test_empty_cells(refusal, column, row):
 
 
 def test_splits_of_unknown_names(refusal):
-    message = refusal("path,label,split", "1.png,A,train", "2.png,B,dev")
-    assert "(dev)" in message
+    message = refusal("path,label,split", "1.png,A,train", "2.png,B,later")
+    assert "(later)" in message
     for name in SPLIT_NAMES:
         assert name in message
 
