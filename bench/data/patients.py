@@ -1,15 +1,22 @@
 """Which images show the same patient: by what the source says, by a pattern, or by names that are known."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bench.errors import ConfigError
 
 ASSUMED = "each image is taken for its own patient (an assumption: nothing says otherwise)"
 RECOGNISED = 0.1
-"""Share of the names that must read like the public set's for the built-in reading to be used on those that do. The
-patterns are specific: images of other kinds beside the set must not part its patients."""
+"""Share of the names that must bear a public set's own marks for its built-in reading to be used. The marks are
+specific: images of other kinds beside the set must not part its patients."""
+NOBODY = {
+    *("", "nan", "<na>", "na", "n/a", "#n/a", "nat", "none", "null", "nil", "-", "--", "?", ".", "unknown", "unk"),
+    *("missing", "not available", "anonymous", "anonymized", "anonymised", "anon"),
+}
+"""What stands, in any case, where a patient would stand whom nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +40,41 @@ class Patients:
 
 @dataclass(frozen=True)
 class NameRule:
-    """How the patient is read from a file name, narrowly (series and number) and widely (number alone)."""
+    """How the patient is read from a file name, narrowly (series and number) and widely (number alone).
+
+    Attributes:
+        pattern: of the file name.
+        narrow: template of the narrow reading.
+        wide: template of the wide reading.
+        own: whether no other set calls its files so: the mark by which the set is known.
+        beside: where other sets call their files so too: read only in a folder that also holds names of this
+            pattern, the same folder of another split included, and joined within such a folder only.
+    """
 
     pattern: re.Pattern[str]
     narrow: str
     wide: str
+    own: bool = True
+    beside: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """A public set whose file names tell the patient.
+
+    Attributes:
+        title: the set, and the marks by which it is known.
+        rules: the first that fits a name is taken.
+    """
+
+    title: str
+    rules: tuple[NameRule, ...]
+
+    def is_in(self, names: Sequence[str]) -> bool:
+        """Whether enough of the names bear the set's own marks."""
+        own = [rule.pattern for rule in self.rules if rule.own]
+        marked = sum(any(pattern.match(_file_name(name)) for pattern in own) for name in names)
+        return marked / max(1, len(names)) >= RECOGNISED
 
 
 PNEUMONIA = NameRule(
@@ -45,16 +82,45 @@ PNEUMONIA = NameRule(
     narrow=r"\g<series>-\g<number>",
     wide=r"person-\g<number>",
 )
-CHEST_XRAY_RULES = (
-    PNEUMONIA,
-    NameRule(
-        re.compile(r"^(?P<series>NORMAL2-)?IM-(?P<number>\d+)-\d+"),
-        narrow=r"\g<series>IM-\g<number>",
-        wide=r"IM-\g<number>",
+NORMAL2 = NameRule(
+    re.compile(r"^NORMAL2-IM-(?P<number>\d+)-\d+"), narrow=r"NORMAL2-IM-\g<number>", wide=r"IM-\g<number>"
+)
+CHEST_XRAY = PublicSet(
+    "the public chest X-ray file names (person…_bacteria or _virus, NORMAL2-IM-…)",
+    (
+        PNEUMONIA,
+        NORMAL2,
+        # OsiriX and Horos call every export so: alone, such a name tells nothing
+        NameRule(
+            re.compile(r"^IM-(?P<number>\d+)-\d+"),
+            narrow=r"IM-\g<number>",
+            wide=r"IM-\g<number>",
+            own=False,
+            beside=NORMAL2.pattern,
+        ),
     ),
 )
 """In the public paediatric chest X-ray set the series are numbered independently, so the number alone joins
 images of different children; that is safe for drawing splits and a false alarm when looking for leaks."""
+OCT = PublicSet(
+    "the public OCT file names (CNV-, DME-, DRUSEN-PATIENT-NUMBER)",
+    (
+        NameRule(
+            re.compile(r"^(?P<series>CNV|DME|DRUSEN)-(?P<number>\d{4,})-\d+\."),
+            narrow=r"\g<series>-\g<number>",
+            wide=r"oct-\g<number>",
+        ),
+        NameRule(
+            re.compile(r"^NORMAL-(?P<number>\d{4,})-\d+\."),
+            narrow=r"NORMAL-\g<number>",
+            wide=r"oct-\g<number>",
+            own=False,
+        ),
+    ),
+)
+"""OCT2017, (disease)-(randomised patient)-(image): Kermany et al., Cell 172:1122 (2018)."""
+PUBLIC_SETS = (CHEST_XRAY, OCT)
+CALLED_PATIENT = re.compile(r"(?:^|/)((?:patient|subject|case|pat|subj|sub|pt)[-_ ]?\d+[^/]*)/", re.IGNORECASE)
 
 
 def find_patients(
@@ -62,15 +128,15 @@ def find_patients(
 ) -> Patients:
     """The patients of images called ``names``.
 
-    A pattern goes before what the source knows, that before the built-in reading of the public chest X-ray
-    names, where at least a tenth of the names can be read so. Without any of them, and where the one in use
-    says nothing of an image, each image is its own patient.
+    A pattern goes before what the source knows, that before the built-in reading of the names of public sets, where
+    at least a tenth of the names bear such a set's own marks. Without any of them, and where the one in use says
+    nothing of an image, each image is its own patient.
 
     Args:
         names: unique names, as paths relative to the source.
         pattern: a regular expression with one group, searched for in the file name, or in the whole relative
             path where the pattern holds a ``/``.
-        known: what the source says, empty where it says nothing of an image.
+        known: what the source says; empty, or a word of ``NOBODY``, where it says nothing of an image.
         known_rule: where ``known`` comes from, in words.
 
     Raises:
@@ -84,15 +150,36 @@ def find_patients(
                 "searched for in the file name, or in the path below the data folder if it holds a '/'."
             )
         return _told(names, found, f"--patient-pattern {pattern}")
-    if known is not None and any(known):
-        return _told(names, known, known_rule)
-    return _by_known_names(names) or Patients(tuple(names), tuple(names), ASSUMED, assumed=True)
+    named = [somebody(patient) for patient in known or ()]
+    if any(named):
+        return _told(names, named, known_rule)
+    return _by_known_names(names) or Patients(
+        tuple(names), tuple(names), ASSUMED, assumed=True, notes=_suggestion(names)
+    )
+
+
+def somebody(patient: str) -> str:
+    """``patient`` without blanks around it; empty where that is a word for nobody, such as nan."""
+    patient = patient.strip()
+    return "" if patient.casefold() in NOBODY else patient
+
+
+@contextmanager
+def naming(rule: str) -> Iterator[None]:
+    """What rests on how patients were told apart.
+
+    Raises:
+        ConfigError: in place of one that was raised, with the rule added.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).removesuffix('.')}; how patients were told apart: {rule}.") from None
 
 
 def is_chest_xray_set(names: Sequence[str]) -> bool:
-    """Whether at least a tenth of the names read like those of the public chest X-ray set."""
-    read = sum(any(rule.pattern.match(_file_name(name)) for rule in CHEST_XRAY_RULES) for name in names)
-    return read / max(1, len(names)) >= RECOGNISED
+    """Whether at least a tenth of the names bear the marks of the public chest X-ray set."""
+    return CHEST_XRAY.is_in(names)
 
 
 def subtype_of(name: str) -> str:
@@ -121,7 +208,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def _by_pattern(names: Sequence[str], pattern: re.Pattern[str]) -> list[str]:
     whole = "/" in pattern.pattern
     matches = (pattern.search(name if whole else _file_name(name)) for name in names)
-    return [(match[1] or "") if match else "" for match in matches]
+    return [somebody(match[1] or "") if match else "" for match in matches]
 
 
 def _told(names: Sequence[str], found: Sequence[str], rule: str) -> Patients:
@@ -139,21 +226,68 @@ def _silent(names: Sequence[str], rule: str) -> tuple[str, ...]:
 
 
 def _by_known_names(names: Sequence[str]) -> Patients | None:
-    """The built-in reading of the names that it knows, None where these are too few."""
+    """The built-in reading of the names of public sets, None where no such set is recognised."""
+    sets = [one for one in PUBLIC_SETS if one.is_in(names)]
+    if not sets:
+        return None
+    rules = [rule for one in sets for rule in one.rules]
+    places = {rule: _places_beside(rule, names) for rule in rules if rule.beside}
     wide, narrow, silent = [], [], []
     for name in names:
-        stem = _file_name(name)
-        for rule in CHEST_XRAY_RULES:
-            match = rule.pattern.match(stem)
-            if match:
-                wide.append(match.expand(rule.wide))
-                narrow.append(match.expand(rule.narrow))
-                break
-        else:
+        rule, match = _rule_for(name, rules, places)
+        if rule is None or match is None:
             wide.append(name)
             narrow.append(name)
             silent.append(name)
-    if (len(names) - len(silent)) / max(1, len(names)) < RECOGNISED:
-        return None
-    rule_in_words = "built-in reading of the public chest X-ray file names"
-    return Patients(tuple(wide), tuple(narrow), rule_in_words, notes=_silent(silent, rule_in_words))
+            continue
+        where = f"{_place(name)}/" if len(places.get(rule, ())) > 1 else ""
+        wide.append(where + match.expand(rule.wide))
+        narrow.append(where + match.expand(rule.narrow))
+    in_words = f"built-in reading of {' and '.join(one.title for one in sets)}"
+    return Patients(tuple(wide), tuple(narrow), in_words, notes=_silent(silent, in_words))
+
+
+def _rule_for(
+    name: str, rules: Sequence[NameRule], places: Mapping[NameRule, set[str]]
+) -> tuple[NameRule | None, re.Match[str] | None]:
+    for rule in rules:
+        match = rule.pattern.match(_file_name(name))
+        if match and (rule not in places or _place(name) in places[rule]):
+            return rule, match
+    return None, None
+
+
+def _places_beside(rule: NameRule, names: Sequence[str]) -> set[str]:
+    """The folders in which names are that ``rule`` must stand beside."""
+    return {_place(name) for name in names if rule.beside and rule.beside.match(_file_name(name))}
+
+
+def _place(name: str) -> str:
+    """The folder of a file, the same for all splits."""
+    return _without_splits(name.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1024)
+def _without_splits(folder: str) -> str:
+    from bench.data.listing import split_of  # it knows this module
+
+    return "/".join(part for part in folder.split("/") if split_of(part) is None)
+
+
+def _suggestion(names: Sequence[str]) -> tuple[str, ...]:
+    """The pattern by which folders would name the patients, where folders look like it."""
+    called = sorted({match[1] for name in names if (match := CALLED_PATIENT.search(name))})
+    if len(called) > 1:
+        kind = re.match(r"[A-Za-z]+", called[0])
+        return (
+            f"There are {len(called)} folders such as {called[0]}; if each is a patient, say so by "
+            f"--patient-pattern '/?({kind[0] if kind else ''}[^/]*\\d[^/]*)/'.",
+        )
+    places = {_place(name) for name in names}
+    deep = {place for place in places if "/" in place}
+    if len({place.rpartition("/")[2] for place in deep}) > 2 * len({place.partition("/")[0] for place in deep}):
+        return (
+            f"The images lie in {len(deep)} folders such as {min(deep)}; if each is a patient, say so by "
+            "--patient-pattern '([^/]+)/[^/]+$'.",
+        )
+    return ()

@@ -137,6 +137,9 @@ def _crossing(page: Page) -> list[Block]:
         return [*page.problems("splits.csv")]
     if "patient" not in splits or splits["patient"].isna().all():
         return [Missing("splits.csv names no patients, so it cannot be checked that none is in two splits.")]
+    if results.patients_assumed(page.files.audit):
+        told = "Whether a patient has images in more than one split cannot be judged: nothing names the patients."
+        return [Paragraph(told)]
     shared = results.shared_patients(splits)
     who = counted(shared, "patient has", "patients have") if shared else "No patient has"
     told = f"{who} images in more than one split, as counted in splits.csv."
