@@ -7,9 +7,10 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from bench.data.listing import EXTENSIONS, printable, readable, stamp
+from bench.data.listing import EXTENSIONS, printable, readable, split_of, stamp
 from bench.errors import ConfigError
 
 
@@ -54,7 +55,8 @@ class ImageFiles:
 
         A path that leads to no file is looked for by its name, without or under another ending too, in every folder
         below the root. What parts the paths of the manifest from each other, all but the folders common to them, must
-        be there; so no image of another patient or split is taken for it.
+        be there, as many folders must be the same for all, and no split may become another; so no image of another
+        patient or split is taken for it.
         """
         wanted = [cell.replace("\\", "/") for cell in cells]
         stamps = [self._stamp(name) for name in wanted]
@@ -63,8 +65,12 @@ class ImageFiles:
             return Located(tuple(wanted), tuple(stamps), {})
         common = _common_folders(wanted)
         found, ambiguous = {}, {}
-        for name in lost:
-            places = self._places(name, common)
+        all_places = {name: self._places(name, common) for name in lost}
+        shared = {name: _shared(name, places[0]) for name, places in all_places.items() if places}
+        most = max(shared.values(), default=0)
+        for name, places in all_places.items():
+            if places and shared[name] < most:
+                continue
             if len(places) == 1 or (places and self._all_alike(places)):
                 found[name] = places[0]
             elif places:
@@ -85,12 +91,13 @@ class ImageFiles:
     def _places(self, name: str, common: int) -> list[str]:
         """The files that ``name`` may mean, those that fit best alone."""
         by_name, by_stem = self._index()
-        *folders, file = _parts(name)
+        file = _parts(name)[-1] if _parts(name) else ""
+        needed = len(_parts(name)) - 1 - common
         stem, _, ending = file.rpartition(".")
         has_ending = f".{ending.lower()}" in EXTENSIONS
         for files in (by_name.get(file, []), by_stem.get(file, []), by_stem.get(stem, []) if has_ending else []):
-            shared = {place: _shared(folders, _parts(place)[:-1]) for place in files}
-            fitting = [place for place in files if shared[place] >= len(folders) - common]
+            shared = {place: _shared(name, place) for place in files}
+            fitting = [place for place in files if shared[place] >= needed and not _contradict(name, place)]
             if fitting:
                 most = max(shared[place] for place in fitting)
                 return [place for place in fitting if shared[place] == most]
@@ -153,11 +160,22 @@ def _common_folders(names: Sequence[str]) -> int:
     return shared
 
 
-def _shared(folders: Sequence[str], others: Sequence[str]) -> int:
-    """How many of the last folders two paths share."""
+def _contradict(name: str, other: str) -> bool:
+    """Whether two paths lie in folders of different splits."""
+    one, two = (_splits_in(path.rpartition("/")[0]) for path in (name, other))
+    return bool(one and two and one != two)
+
+
+@lru_cache(maxsize=1024)
+def _splits_in(folder: str) -> frozenset[str]:
+    return frozenset(split for part in folder.split("/") if (split := split_of(part)))
+
+
+def _shared(name: str, other: str) -> int:
+    """How many of their last folders two paths share."""
     count = 0
-    for one, other in zip(reversed(folders), reversed(others), strict=False):
-        if one != other:
+    for one, other_one in zip(reversed(_parts(name)[:-1]), reversed(_parts(other)[:-1]), strict=False):
+        if one != other_one:
             break
         count += 1
     return count
