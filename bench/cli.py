@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -568,8 +569,8 @@ def _manifest(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         print(f"note: {note}", file=sys.stderr)
     classes = ", ".join(source.classes)
     print(f"{len(source.table)} images of {classes}; patients: {source.patient_rule}.", file=sys.stderr)
-    name = out or "manifest.csv"
-    print(f"Correct it, and use it by: --data {name} --image-root {root_of(source)}", file=sys.stderr)
+    name, root = (shlex.quote(str(path)) for path in (out or "manifest.csv", root_of(source)))
+    print(f"Correct it, and use it by: --data {name} --image-root {root}", file=sys.stderr)
     if out is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode())
