@@ -168,14 +168,14 @@ def _patients(evidence: Evidence) -> list[Finding]:
         if doubts:
             text = f"As far as can be told, no patient is in two given splits{more}: {' and '.join(doubts)}."
             return [Finding("patients", heading, "note", text)]
-        text = f"No patient is in two given splits{more} (patients by {evidence.source.patient_rule})."
+        text = f"No patient is in two given splits{more} (rule: {evidence.source.patient_rule})."
         return [Finding("patients", heading, "good", text)]
     readings = "" if narrow == wide else f" Read widely (the safer reading for drawing splits): {_pairs(wide)}."
     counted = (evidence.given != "").to_numpy() & (evidence.facts["problem"] == "").to_numpy()
     where = evidence.given.where(counted).groupby(evidence.table["patient_narrow"].to_numpy()).transform("nunique")
     files = evidence.names(counted & (where > 1).to_numpy())
     text = f"Patients have images in two of the given splits: {_pairs(narrow)}.{readings} {_decided(evidence)}"
-    text = f"{text.strip()} Patients are told apart by {evidence.source.patient_rule}."
+    text = f"{text.strip()} Patients are told apart by this rule: {evidence.source.patient_rule}."
     return [Finding("patients", heading, "warning", text, sum(narrow.values()), files)]
 
 

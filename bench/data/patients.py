@@ -1,7 +1,7 @@
 """Which images show the same patient: by what the source says, by a pattern, or by names that are known."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -47,15 +47,15 @@ class NameRule:
         narrow: template of the narrow reading.
         wide: template of the wide reading.
         own: whether no other set calls its files so: the mark by which the set is known.
-        beside: where other sets call their files so too: read only in a folder that also holds names of this
-            pattern, the same folder of another split included, and joined within such a folder only.
+        beside: whether other sets call their files so too: read only in a folder that holds own marks, or lies beside
+            one that does (the same folder of all splits being one), and joined within such a folder only.
     """
 
     pattern: re.Pattern[str]
     narrow: str
     wide: str
     own: bool = True
-    beside: re.Pattern[str] | None = None
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,11 @@ class PublicSet:
 
     def is_in(self, names: Sequence[str]) -> bool:
         """Whether enough of the names bear the set's own marks."""
-        own = [rule.pattern for rule in self.rules if rule.own]
-        marked = sum(any(pattern.match(_file_name(name)) for pattern in own) for name in names)
-        return marked / max(1, len(names)) >= RECOGNISED
+        return sum(map(self.marks, names)) / max(1, len(names)) >= RECOGNISED
+
+    def marks(self, name: str) -> bool:
+        """Whether a name bears a mark of the set."""
+        return any(rule.own and rule.pattern.match(_file_name(name)) for rule in self.rules)
 
 
 PNEUMONIA = NameRule(
@@ -82,21 +84,20 @@ PNEUMONIA = NameRule(
     narrow=r"\g<series>-\g<number>",
     wide=r"person-\g<number>",
 )
-NORMAL2 = NameRule(
-    re.compile(r"^NORMAL2-IM-(?P<number>\d+)-\d+"), narrow=r"NORMAL2-IM-\g<number>", wide=r"IM-\g<number>"
-)
 CHEST_XRAY = PublicSet(
     "the public chest X-ray file names (person…_bacteria or _virus, NORMAL2-IM-…)",
     (
         PNEUMONIA,
-        NORMAL2,
+        NameRule(
+            re.compile(r"^NORMAL2-IM-(?P<number>\d+)-\d+"), narrow=r"NORMAL2-IM-\g<number>", wide=r"IM-\g<number>"
+        ),
         # OsiriX and Horos call every export so: alone, such a name tells nothing
         NameRule(
             re.compile(r"^IM-(?P<number>\d+)-\d+"),
             narrow=r"IM-\g<number>",
             wide=r"IM-\g<number>",
             own=False,
-            beside=NORMAL2.pattern,
+            beside=True,
         ),
     ),
 )
@@ -230,36 +231,46 @@ def _by_known_names(names: Sequence[str]) -> Patients | None:
     sets = [one for one in PUBLIC_SETS if one.is_in(names)]
     if not sets:
         return None
-    rules = [rule for one in sets for rule in one.rules]
-    places = {rule: _places_beside(rule, names) for rule in rules if rule.beside}
-    wide, narrow, silent = [], [], []
-    for name in names:
-        rule, match = _rule_for(name, rules, places)
-        if rule is None or match is None:
-            wide.append(name)
-            narrow.append(name)
-            silent.append(name)
-            continue
-        where = f"{_place(name)}/" if len(places.get(rule, ())) > 1 else ""
-        wide.append(where + match.expand(rule.wide))
-        narrow.append(where + match.expand(rule.narrow))
+    places = _Places(sets, names)
+    read = [_read(name, places) for name in names]
+    wide = tuple(one[0] if one else name for name, one in zip(names, read, strict=True))
+    narrow = tuple(one[1] if one else name for name, one in zip(names, read, strict=True))
+    silent = [name for name, one in zip(names, read, strict=True) if not one]
     in_words = f"built-in reading of {' and '.join(one.title for one in sets)}"
-    return Patients(tuple(wide), tuple(narrow), in_words, notes=_silent(silent, in_words))
+    return Patients(wide, narrow, in_words, notes=_silent(silent, in_words))
 
 
-def _rule_for(
-    name: str, rules: Sequence[NameRule], places: Mapping[NameRule, set[str]]
-) -> tuple[NameRule | None, re.Match[str] | None]:
-    for rule in rules:
+class _Places:
+    """The folders in which names without a mark are read, and how these are told apart.
+
+    Args:
+        sets: that were recognised.
+        names: of all images.
+    """
+
+    def __init__(self, sets: Sequence[PublicSet], names: Sequence[str]) -> None:
+        self.rules = [rule for one in sets for rule in one.rules]
+        self.marked = {_place(name) for name in names if any(one.marks(name) for one in sets)}
+        self.beside = {place.rpartition("/")[0] for place in self.marked if place}
+        unmarked = [rule.pattern for rule in self.rules if rule.beside]
+        found = {_place(name) for name in names if any(pattern.match(_file_name(name)) for pattern in unmarked)}
+        read = {place for place in found if self.holds(place)}
+        chief = (read & self.marked) or read
+        self.chief = min(chief) if len(chief) == 1 else None
+
+    def holds(self, place: str) -> bool:
+        """Whether names without a mark are read in ``place``."""
+        return place in self.marked or (bool(place) and place.rpartition("/")[0] in self.beside)
+
+
+def _read(name: str, places: _Places) -> tuple[str, str] | None:
+    """The wide and the narrow reading of a name; None if it cannot be read."""
+    for rule in places.rules:
         match = rule.pattern.match(_file_name(name))
-        if match and (rule not in places or _place(name) in places[rule]):
-            return rule, match
-    return None, None
-
-
-def _places_beside(rule: NameRule, names: Sequence[str]) -> set[str]:
-    """The folders in which names are that ``rule`` must stand beside."""
-    return {_place(name) for name in names if rule.beside and rule.beside.match(_file_name(name))}
+        if match and (not rule.beside or places.holds(_place(name))):
+            where = f"{_place(name)}/" if rule.beside and _place(name) != places.chief else ""
+            return where + match.expand(rule.wide), where + match.expand(rule.narrow)
+    return None
 
 
 def _place(name: str) -> str:

@@ -132,7 +132,7 @@ def disjoint(page: Page) -> str:
     crossing = counted(shared, "patient is", "patients are") if shared else "no patient is"
     told = f"By patient: of {wording.count(everyone)}, {crossing} in more than one split"
     about = mapping(mapping(page.files.audit).get("patients"))
-    if results.patients_assumed(page.files.audit):
+    if results.patients_assumed(page.files.audit) and not shared:
         return "It cannot be judged: nothing names the patients, and each image was taken for a patient of its own."
     return f"{told} (rule: {about['rule']})." if present(about.get("rule")) else f"{told}."
 

@@ -47,6 +47,11 @@ def test_the_public_names_without_a_mark_count_beside_those_with_one(folder, nam
     assert (found.narrow[-1], found.wide[-1]) == ("IM-0115", "IM-0115")
 
 
+def test_the_public_names_without_a_mark_count_beside_the_other_class():
+    found = find_patients(["train/P/person1_virus_1.jpeg", "train/N/IM-0001-0001.jpeg", "test/N/IM-0001-0002.jpeg"])
+    assert found.narrow == ("virus-1", "IM-0001", "IM-0001")
+
+
 def test_leaks_of_the_public_set_are_seen_across_its_splits():
     found = find_patients([*BESIDE, "train/NORMAL/IM-0115-0001.jpeg", "test/NORMAL/IM-0115-0002.jpeg"])
     assert found.narrow[2] == found.narrow[3] == "IM-0115"
@@ -91,6 +96,8 @@ def test_names_without_a_mark_are_never_joined_across_folders():
     assert found.narrow[1] != found.narrow[3]
     assert found.wide[1] != found.wide[3]
     assert found.narrow[0] == found.narrow[2], "the mark is the same set's"
+    names = [*BESIDE, "p1/IM-0001-0001.png", "p2/IM-0001-0001.png", "train/NORMAL/IM-0001-0001.jpeg"]
+    assert find_patients(names).narrow[2:] == ("p1/IM-0001", "p2/IM-0001", "IM-0001")
 
 
 # OCT2017
