@@ -14,7 +14,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "label": (
         *("label", "labels", "class", "class name", "class label", "class id", "target", "diagnosis", "diagnostic"),
         *("dx", "finding", "findings", "finding labels", "image label", "category", "pathology", "disease"),
-        *("condition", "ground truth", "gt", "grade", "level", "y"),
+        *("condition", "ground truth", "gt", "grade", "level"),
     ),
     "patient": (
         *("patient", "patient id", "patients", "patient code", "patient no", "patient nr", "patient number", "pid"),
