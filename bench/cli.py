@@ -17,7 +17,7 @@ from bench import __version__
 from bench.errors import ConfigError, TrialFailed
 from bench.metrics import METRICS
 from bench.models.backbones import BACKBONES
-from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration
+from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration, parse_folds
 
 CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
 RESUMABLE = ("budget", "repeats", "time_limit", "jobs", "no_test", "verify")
@@ -302,11 +302,12 @@ def _add_run(commands: Any) -> None:
     _splits_flags(flag)
     flag(
         "--folds",
-        "validate the finalists over so many patient-grouped folds of train and validation",
-        "--folds 5",
+        "validate the finalists over so many patient-grouped folds of train and validation, or over those given by"
+        " folders fold_1, fold_2 … or a fold column",
+        "--folds 5; --folds given",
         "off",
-        type=int,
-        metavar="K",
+        type=parse_folds,
+        metavar="K|given",
     )
     flag(
         "--repeats",
@@ -520,6 +521,7 @@ def _located(data: str) -> str:
 def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from bench import pipeline, request
     from bench.data.audit import audit
+    from bench.data.imageset import how_read
     from bench.data.patients import naming
     from bench.data.splits import require_learnable
     from bench.data.splits_file import take_over
@@ -530,12 +532,14 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     json_file = values.pop("json", None)
     values.setdefault("cache", CACHE)
     settings = make_settings(**{**values, "data": _located(values["data"]), "name": "audit"})
+    request.check_outside(settings, "cache")
     request.check_writable(settings.cache, "--cache")
     if json_file is not None:
         if json_file.is_dir():
             raise ConfigError(f"--json takes a file, but {json_file} is a folder.")
         request.check_writable(json_file.absolute().parent, "--json")
     screen, source = Screen(), request.open_settings(settings, print)
+    screen.layout(how_read(source))
     with naming(source.patient_rule):
         require_learnable(source.table, source.table["label"])
     if settings.splits is not None:

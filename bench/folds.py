@@ -33,21 +33,25 @@ class Folds:
     ended: Callable[[Sequence[Mapping[str, Any]]], None]
 
 
-def fold_task(task: Task, assigned: npt.NDArray[np.int64], fold: int) -> Task:
+def fold_task(task: Task, assigned: npt.NDArray[np.int64], fold: int, groups: npt.NDArray[Any] | None = None) -> Task:
     """``task`` with one fold of its train and val images to validate on, and the other folds to train on.
 
-    No image beyond the task's own can come in, so none of the test split.
+    No image beyond the task's own can come in, so none of the test split. Given folds may part a patient, or copies:
+    of these nothing is trained on.
 
     Args:
         task: of the run.
         assigned: the fold of every image of the set, as `bench.data.splits.folds` gives it.
         fold: the fold to validate on, from 1.
+        groups: of every image of the set, what must stay together; None where folds are whole in that.
     """
     rows = np.concatenate([task.rows["train"], task.rows["val"]])
     labels = np.concatenate([task.labels["train"], task.labels["val"]])
     order = np.argsort(rows)
     held_out = assigned[rows[order]] == fold
-    parts = {"train": order[~held_out], "val": order[held_out]}
+    together = rows if groups is None else groups[rows]
+    of_fold = np.isin(together[order], together[order[held_out]])
+    parts = {"train": order[~of_fold], "val": order[held_out]}
     return replace(
         task,
         rows={split: rows[part] for split, part in parts.items()},

@@ -27,7 +27,7 @@ from bench.controls import TITLES, Material, Training, read_controls, train_cont
 from bench.data.audit import Audited, audit, require_enough
 from bench.data.imageset import ImageSet
 from bench.data.patients import naming
-from bench.data.splits import folds, labels_of, rows_of
+from bench.data.splits import fold_names, folds, labels_of, rows_of
 from bench.data.splits_file import write_splits
 from bench.data.store import Stored, StoredImages, is_stored, store_images
 from bench.errors import ConfigError
@@ -253,6 +253,7 @@ class Run:
                 ("expected", f"very roughly {duration(guess / 2)} to {duration(guess * 2)}; disk: {disk}"),
             ],
         )
+        self.screen.layout(self._audited.audit["layout"])
         self.screen.findings(self._audited.audit["findings"])
         if self._weights.kind == "random":
             self.screen.warning(self._weights.note)
@@ -553,8 +554,18 @@ class Run:
         assert found is not None
         if not settings.folds:
             return None
+        names = fold_names(self._table, settings.folds)
         assigned = folds(self._table, settings.folds, settings.seed).to_numpy()
-        tasks = [fold_task(task, assigned, fold) for fold in range(1, settings.folds + 1)]
+        groups = self._table["group"].to_numpy()
+        tasks = [fold_task(task, assigned, fold, groups) for fold in range(1, len(names) + 1)]
+        if settings.folds == "given":
+            self.screen.line(f"Folds as given: {', '.join(names)} (numbered from 1)")
+        parted = [sum(map(len, task.rows.values())) - sum(map(len, one.rows.values())) for one in tasks]
+        if any(parted):
+            self.screen.line(
+                f"  note: the given folds part patients or copies; {min(parted)} to {max(parted)} images a fold are "
+                "not trained on, as the fold that is validated on has others of their group."
+            )
         sizes = [
             {
                 "images_train": len(one.rows["train"]),

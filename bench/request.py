@@ -4,6 +4,7 @@ No work is started and nothing is written.
 """
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from bench.data.audit import draw_splits
 from bench.data.imageset import ImageSet
 from bench.data.patients import naming
 from bench.data.sources import open_source
-from bench.data.splits import folds
+from bench.data.splits import fold_names, folds
 from bench.errors import ConfigError
 from bench.features import boundary_bytes
 from bench.models.backbones import Backbone, get_backbone
@@ -90,6 +91,8 @@ def prepare(
                 f"but --image-size is {sizes[backbone.name]}; enlarge it or leave {backbone.title} out by --backbones."
             )
     check_weights(settings.weights, backbones)
+    if not RunDir(settings.output / settings.name).run.exists():
+        check_outside(settings, "output", "cache")
     source = open_settings(settings, tell)
     table, _ = draw_splits(source, settings, taken=taken)
     if settings.folds:
@@ -138,6 +141,29 @@ def check_output(run: RunDir, cache: Path) -> None:
         )
     check_writable(run.path.parent, "--output")
     check_writable(cache, "--cache")
+
+
+def check_outside(settings: RunSettings, *names: str) -> None:
+    """Check that what is written does not go into the folder of images, where it would be taken for some of them.
+
+    Args:
+        settings: of the run.
+        names: which of its folders are written to: ``output``, ``cache``.
+
+    Raises:
+        ConfigError: for the first that lies inside ``--data``, links resolved.
+    """
+    data = Path(settings.data).resolve()
+    if settings.is_demo or not data.is_dir():
+        return
+    for name in names:
+        place: Path = getattr(settings, name)
+        if place.resolve().is_relative_to(data):
+            outside = data.parent / ("reports" if name == "output" else "cache")
+            raise ConfigError(
+                f"--{name} {place} lies inside --data {data}, where what is written would be taken for data; choose a "
+                f"folder outside, such as --{name} {shlex.quote(str(outside))}."
+            )
 
 
 def check_writable(folder: Path, flag: str) -> None:
@@ -212,7 +238,7 @@ def expected_seconds(request: Request, workers_found: Workers) -> float:
     views = min(request.settings.views, request.epochs)
     speed = max(workers_found.cpus / 2, 30.0 * workers_found.total_gpus)
     total, finalists = 0.0, []
-    repeats = request.settings.repeats
+    repeats, n_folds = request.settings.repeats, len(fold_names(request.table, request.settings.folds))
     for backbone in request.backbones:
         scale = (request.sizes[backbone.name] / 96) ** 2 / 1000 / speed
         forward = scale * backbone.cost[0]
@@ -221,7 +247,7 @@ def expected_seconds(request: Request, workers_found: Workers) -> float:
         filled = min(trials, sum(1 if policy.identity else views for policy in request.space.policies.values()))
         total += forward * (n_train * filled + n_val) + trials * request.epochs * n_train * suffix * 0.6
         retraining = request.epochs * n_train * (forward + suffix)
-        total += (repeats + request.settings.folds) * retraining + repeats * forward * n_test + trials * 3 + 30
+        total += (repeats + n_folds) * retraining + repeats * forward * n_test + trials * 3 + 30
         small_cnn = max(EPOCHS, request.epochs) * n_train * scale * SMALL_CNN_COST
         finalists.append(repeats * (retraining + forward * n_test + small_cnn))
     return total + sum(finalists) / len(finalists)  # the controls of whichever wins

@@ -18,6 +18,8 @@ from bench.metrics import Metric
 from bench.results import TrialRecord
 from bench.trial import TrialConfig
 
+SHOWN_NAMES = 5
+"""Names that are listed of each kind of what a source left out."""
 SHOWN_FILES = 10
 """Files that are listed under a finding on the screen."""
 
@@ -72,15 +74,30 @@ class Screen:
             table.add_row(f"  {name}", Text(value))
         self.console.print(table)
 
+    def layout(self, layout: Mapping[str, Any]) -> None:
+        """How a source was read, and the first names of each kind of what was left out."""
+        self.line(layout["text"])
+        for kind in layout["left_out"]:
+            more = f", … and {kind['count'] - SHOWN_NAMES} more" if kind["count"] > SHOWN_NAMES else ""
+            self.line(f"  {kind['text']}: {', '.join(kind['files'][:SHOWN_NAMES])}{more}")
+
     def findings(self, findings: Sequence[Mapping[str, Any]]) -> None:
-        """What an audit found, a line each; what was looked for and not found is left to the report."""
+        """What an audit found, a line each; what was looked for and not found is left to the report.
+
+        What `layout` says is not said again.
+        """
         for finding in findings:
-            if finding["severity"] != "good":
+            if finding["severity"] != "good" and finding["kind"] != "layout":
                 self.line(f"  {finding['severity']}: {finding['heading']}: {finding['text']}")
 
     def audit(self, audit: Mapping[str, Any]) -> None:
-        """A whole audit: findings under their headings with their first files, and the splits."""
+        """A whole audit: findings under their headings with their first files, and the splits.
+
+        What `layout` says is not said again.
+        """
         for finding in audit["findings"]:
+            if finding["kind"] == "layout":
+                continue
             self.line("")
             self.console.print(Text.assemble((finding["heading"], "bold"), f" ({finding['severity']})"))
             self.line(f"  {finding['text']}")

@@ -36,7 +36,8 @@ class RunSettings(BaseModel):
         splits: a splits.csv whose splits are taken over; None keeps the given ones and draws what is missing.
         test_share: share of the images drawn for a test split that is not given.
         val_share: share of the other images drawn for a validation split that is not given, or too small.
-        folds: patient-grouped folds over which the finalists are validated; 0 for none.
+        folds: patient-grouped folds over which the finalists are validated; ``given`` takes those that the source
+            gives; 0 for none.
         repeats: seeds that each finalist, and each control that is trained, is retrained with.
         class_weights: whether the loss weighs classes by the training labels, rare ones more.
         resize: how images become square: squashed, padded or cropped.
@@ -77,7 +78,7 @@ class RunSettings(BaseModel):
     splits: Path | None = None
     test_share: Share = 0.2
     val_share: Share = 0.15
-    folds: Annotated[int, Field(ge=0, le=20)] = 0
+    folds: Annotated[int, Field(ge=0, le=20)] | Literal["given"] = 0
     repeats: Annotated[int, Field(ge=1, le=100)] = 3
     class_weights: bool = True
     resize: Literal["squash", "pad", "crop"] = "squash"
@@ -111,7 +112,7 @@ class RunSettings(BaseModel):
 
     @field_validator("folds")
     @classmethod
-    def _several_folds(cls, folds: int) -> int:
+    def _several_folds(cls, folds: int | str) -> int | str:
         if folds == 1:
             raise ValueError("at least 2 folds are needed, or 0 for none")
         return folds
@@ -148,6 +149,18 @@ def make_settings(**values: Any) -> RunSettings:
         flag = "--" + str(first["loc"][0]).replace("_", "-")
         reason = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{flag} {first['input']!r} is not possible: {reason[0].lower()}{reason[1:]}.") from None
+
+
+def parse_folds(text: str) -> int | str:
+    """The number of folds in ``text``, or ``given``.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    given = text.strip().lower()
+    if given != "given" and not re.fullmatch(r"-?\d{1,9}", given):
+        raise ConfigError(f"--folds takes a number of folds from 2 to 20, 0 for none, or given, but got {text!r}.")
+    return given if given == "given" else int(given)
 
 
 def parse_duration(text: str) -> float:

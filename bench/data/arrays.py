@@ -50,6 +50,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
             "patient": names,
             "patient_narrow": names,
             "split": np.repeat(splits, counts),
+            "fold": "",
         }
     )
     file = stamp(path.stat())

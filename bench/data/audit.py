@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.data.duplicates import Duplicates, find_duplicates, groups
 from bench.data.findings import Evidence, find, left_out_by_class
-from bench.data.imageset import ImageSet
+from bench.data.imageset import ImageSet, how_read
 from bench.data.patients import naming
 from bench.data.shortcut import shortcut
 from bench.data.splits import SplitReport, assign_splits, describe, report_given, subset
@@ -178,6 +178,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "path": source.path,
         "classes": list(source.classes),
         "images": len(table),
+        "layout": how_read(source),
         "findings": [{**asdict(finding), "files": list(finding.files)} for finding in find(evidence)],
         "left_out": [
             {

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from bench.data.duplicates import Cluster, Duplicates
-from bench.data.imageset import ImageSet
+from bench.data.imageset import ImageSet, how_read
 from bench.data.splits import REFERENCE_AUC, SPLITS, SplitReport, half_width, too_small
 
 Severity = Literal["stop", "warning", "note", "good"]
@@ -97,6 +97,7 @@ def find(evidence: Evidence) -> list[Finding]:
         _too_many, _refused, _shortcut, _patients, _duplicates, _conflicts, _assumed, _validation, _missing_labels,
         _problems,
         _constant, _source, _imbalance, _alike, _moved, _ways_of_storing, _others,
+        _layout,
     )  # fmt: skip
     found = [finding for check in checks for finding in check(evidence)]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
@@ -396,3 +397,15 @@ def _others(evidence: Evidence) -> list[Finding]:
     text = f"{_count(len(files), 'file')} among the images not called like an image ({', '.join(endings)}): left out."
     many = len(files) > MOST_LEFT_OUT * len(evidence.table)
     return [Finding("others", "Other files", "warning" if many else "note", text, len(files), files)]
+
+
+def _layout(evidence: Evidence) -> list[Finding]:
+    """How the source was read, where it had more than the images."""
+    left_out = evidence.source.left_out
+    if not left_out:
+        return []
+    loose = sum(len(one.names) for one in left_out if one.kind == "loose image")
+    files = tuple(name for one in left_out for name in one.names)
+    text = how_read(evidence.source)["text"]
+    severity: Severity = "warning" if loose > MOST_LEFT_OUT * len(evidence.table) else "note"
+    return [Finding("layout", "What was left out", severity, f"{text[0].upper()}{text[1:]}.", len(files), files)]

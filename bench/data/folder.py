@@ -1,30 +1,24 @@
 """Folders of images called after their class."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from bench.data.groups import folder_groups
-from bench.data.imageset import ImageSet
-from bench.data.listing import (
-    EXTENSIONS,
-    SPLIT_NAMES,
-    check_classes,
-    file_set,
-    is_dicom,
-    printable,
-    readable,
-    stamp,
-)
+from bench.data.imageset import ImageSet, LeftOut
+from bench.data.layout import LAYOUTS, read_layout
+from bench.data.listing import EXTENSIONS, check_classes, file_set, merge_labels, printable, readable
+from bench.data.masks import take_masks
+from bench.data.tree import Folder, walk
 from bench.errors import ConfigError
 
-LAYOUTS = "folders of images called after their class, directly or inside train/, val/ and test/"
+__all__ = ["LAYOUTS", "folder_source"]
 
 
 def folder_source(root: Path, patient_pattern: str | None = None, group_by: Sequence[str] = ()) -> ImageSet:
-    """Images below ``root``, laid out as split/class/image or class/image.
+    """Images below ``root``, in one of the layouts that `bench.data.layout` knows.
 
     Args:
         root: the folder.
@@ -33,7 +27,7 @@ def folder_source(root: Path, patient_pattern: str | None = None, group_by: Sequ
 
     Raises:
         ConfigError: if the folder is missing or cannot be read, if it holds no images or fewer than two classes, if
-            an image's name is not UTF-8, or if there is no column of ``group_by``.
+            its layout is not understood, if an image's name is not UTF-8, or if there is no column of ``group_by``.
     """
     with readable(root):
         return _folder_source(root, patient_pattern, group_by)
@@ -44,86 +38,75 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
         raise ConfigError(f"There is no folder {root}; --data takes {LAYOUTS}.")
     if not root.is_dir():
         raise ConfigError(f"{root} is a file; --data takes {LAYOUTS}.")
-    folders = _folders(root)
-    split_folders = [folder for folder in folders if folder.lower() in SPLIT_NAMES]
-    if split_folders and not any(SPLIT_NAMES[folder.lower()] == "train" for folder in split_folders):
-        raise ConfigError(f"{root} has {', '.join(split_folders)} but no train folder; --data takes {LAYOUTS}.")
-
-    rows: list[tuple[str, str, str, int, str]] = []
-    others: list[str] = []
-    for top in split_folders or [""]:
-        split = SPLIT_NAMES[top.lower()] if top else ""
-        for label in _folders(root / top):
-            below = f"{top}/{label}" if top else label
-            for name, stat in _files(root / below, f"{below}/"):
-                if stat is not None and _looks_like_an_image(root, name):
-                    rows.append((name, label, split, stat.st_size, stamp(stat)))
-                else:
-                    others.append(printable(name))
-    if not rows:
-        raise ConfigError(_why_empty(root))
-    _refuse_names([image for image, *_ in rows], root)
-    table = pd.DataFrame(rows, columns=["image", "label", "split", "size", "stamp"])
-    classes = check_classes(root, {label for _, label, *_ in rows}, "class folder")
+    tree = walk(root)
+    if tree.root.own:
+        raise ConfigError(f"{root} was written by a run of this suite, and holds no data; --data takes {LAYOUTS}.")
+    links = [link for folder in tree.root.walk() for link in folder.links]
+    masks = take_masks(tree.root)
+    if next(tree.root.every(), None) is None:
+        raise ConfigError(
+            f"There are no images below {root} (looked for {', '.join(EXTENSIONS)}, and for such without ending); "
+            f"--data takes {LAYOUTS}."
+        )
+    reading = read_layout(root, tree.root)
+    placed = sorted(reading.placed, key=lambda one: one.file.path.split("/"))
+    _refuse_names([one.file.path for one in placed], root)
+    labels, merged = merge_labels([one.label for one in placed])
+    table = pd.DataFrame(
+        {
+            "image": [one.file.path for one in placed],
+            "label": labels,
+            "split": [one.split for one in placed],
+            "fold": [one.fold for one in placed],
+            "size": [one.file.size for one in placed],
+        }
+    )
+    classes = check_classes(root, labels, "class folder")
     groups = folder_groups(root, table["image"].tolist(), group_by)
     _refuse_copies(root, table)
-    ignored = [printable(folder) for folder in folders if split_folders and folder not in split_folders]
+    followed = [f"Links to folders that were followed: {_first(tree.followed)}."] if tree.followed else []
     return file_set(
         "folder",
         root,
         root,
         table,
-        [one for *_, one in rows],
+        [one.file.stamp for one in placed],
         classes=classes,
         patient_pattern=patient_pattern,
-        others=others,
-        notes=[f"Folders beside the splits were left out: {', '.join(ignored)}."] if ignored else [],
+        known=[one.patient for one in placed],
+        known_rule="the folders that patients have (patient/class)",
+        others=[printable(name) for name in _others(reading.folders)],
+        notes=[*reading.notes, *merged, *followed],
         groups=groups,
+        layout=reading.layout,
+        left_out=(
+            LeftOut("mask", tuple(map(printable, masks))),
+            *reading.left_out,
+            LeftOut(
+                "folder without images",
+                tuple(map(printable, _empty(tree.root))),
+                "folders without images",
+                folders=True,
+            ),
+            LeftOut("link to a folder", tuple(map(printable, links)), "links to folders", folders=True),
+            LeftOut("system folder", tuple(map(printable, tree.system)), folders=True),
+            LeftOut("run folder or cache", tuple(map(printable, tree.own)), "run folders or caches", folders=True),
+        ),
     )
 
 
-def _hidden(name: str) -> bool:
-    """Whether a file or folder is one that programs keep for themselves."""
-    return name.startswith((".", "__"))
+def _others(folders: Sequence[Folder]) -> list[str]:
+    """Files among the images that are none, in order."""
+    found = [name for top in folders for folder in top.walk() for name in folder.others]
+    return sorted(found, key=lambda name: name.split("/"))
 
 
-def _folders(root: Path) -> list[str]:
-    """The names of the folders in ``root``, in order."""
-    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _hidden(entry.name))
-
-
-def _files(folder: Path | str, prefix: str) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Name and status of everything in ``folder`` and below, in order; no status for what is no file.
-
-    Links to folders are not followed, as they may lead round in circles.
-
-    Raises:
-        OSError: if a folder or file is out of reach, other than by a link.
-    """
-    with os.scandir(folder) as listing:
-        entries = sorted(listing, key=lambda entry: entry.name)
-    for entry in entries:
-        if _hidden(entry.name):
-            continue
-        name = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(entry.path, f"{name}/")
-        else:
-            yield name, _status(entry)
-
-
-def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
-    """None for what is no file, such as a link that leads nowhere."""
-    try:
-        return entry.stat() if entry.is_file() else None
-    except OSError:
-        if entry.is_symlink():
-            return None
-        raise
-
-
-def _looks_like_an_image(root: Path, name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) or is_dicom(root, name)
+def _empty(folder: Folder) -> list[str]:
+    """The outermost folders without images."""
+    holding = folder.holding()
+    return [
+        path for name, below in folder.folders.items() for path in (_empty(below) if name in holding else [below.path])
+    ]
 
 
 def _refuse_names(names: list[str], root: Path) -> None:
@@ -134,12 +117,6 @@ def _refuse_names(names: list[str], root: Path) -> None:
             f"{len(odd)} of the {len(names)} images in {root} have a name that is not UTF-8, such as {odd[0]!a}; "
             "file and folder names in UTF-8 are accepted."
         )
-
-
-def _why_empty(root: Path) -> str:
-    if any(path.name.lower().endswith(EXTENSIONS) for path in root.iterdir()):
-        return f"The images in {root} lie in no class folder, so they have no label; --data takes {LAYOUTS}."
-    return f"There are no images below {root} (looked for {', '.join(EXTENSIONS)}); --data takes {LAYOUTS}."
 
 
 def _refuse_copies(root: Path, table: pd.DataFrame) -> None:
@@ -162,3 +139,7 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return os.fsencode(path)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(map(printable, names[:5])) + (", …" if len(names) > 5 else "")

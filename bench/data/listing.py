@@ -12,12 +12,54 @@ import pandas as pd
 
 from bench.data.dicom import ENDINGS as DICOM_ENDINGS
 from bench.data.dicom import has_magic, read_patient_ids, require_pydicom
-from bench.data.imageset import COLUMNS, FileReader, ImageSet
+from bench.data.imageset import COLUMNS, FileReader, ImageSet, LeftOut
 from bench.data.patients import find_patients
 from bench.errors import ConfigError
 
 PICTURES = (".jpg", ".jpeg", ".jfif", ".jp2", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 EXTENSIONS = (*PICTURES, *DICOM_ENDINGS)
+OTHERS = (
+    *(
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".json",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".md",
+        ".html",
+        ".pdf",
+        ".xls",
+        ".xlsx",
+        ".doc",
+        ".docx",
+    ),
+    *(
+        ".zip",
+        ".gz",
+        ".tar",
+        ".7z",
+        ".rar",
+        ".npy",
+        ".npz",
+        ".h5",
+        ".pt",
+        ".pkl",
+        ".mat",
+        ".nii",
+        ".mp4",
+        ".avi",
+        ".svg",
+    ),
+    *(".py", ".ipynb", ".db", ".log"),
+)
+"""Endings of files that are no images, and not looked into."""
+MAGIC = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  \r\n"),
+    *(b"P5\n", b"P6\n", b"P5 ", b"P6 "),
+)
+"""What pictures begin with; WebP and BMP aside."""
 SPLIT_WORDS = {
     "train": ("train", "training", "trn"),
     "val": ("val", "valid", "validation", "validating", "dev", "devel", "development", "eval", "evaluation", "tuning"),
@@ -27,8 +69,9 @@ SPLIT_NAMES = {word: split for split, words in SPLIT_WORDS.items() for word in w
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 # Written together with a word for a collection, as in trainset or testimages; trainval is both, to be split again.
 _FUSED = re.compile(
-    rf"({'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})(?:set|data|dataset|images?|imgs?|split|val)"
+    rf"({'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})(set|data|dataset|images?|imgs?|split|val)"
 )
+_FOLD = re.compile(r"(?:fold|folds|cv|kfold|k-fold|cvfold)[ _\-]*(\d{1,3})|(\d{1,3})[ _\-]*fold", re.IGNORECASE)
 _HELD_OUT = re.compile(r"h[oe]ld[\W_]*out", re.IGNORECASE)
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 
@@ -61,14 +104,25 @@ def split_of(name: str) -> str | None:
     where they are train and val (what is to be split again), and none otherwise. The name alone cannot tell a split
     ``test_2`` from a class ``test_positive``: for a folder, what lies in it must.
     """
-    name = _HELD_OUT.sub("holdout", unicodedata.normalize("NFKC", name))
-    # Parted where an upper case letter begins a word (TrainSet), and not (TRAINset).
-    words = {word.lower() for word in (*_WORD.findall(name), *_WORD.findall(name.lower()))}
-    fused = {match[1] for match in map(_FUSED.fullmatch, words) if match}
-    found = {SPLIT_NAMES[word] for word in words | fused if word in SPLIT_NAMES}
+    found = {SPLIT_NAMES[word] for word in words_of(name) if word in SPLIT_NAMES}
     if found == {"train", "val"}:
         return "train"
     return found.pop() if len(found) == 1 else None
+
+
+def fold_of(name: str) -> str | None:
+    """The number of the fold that a folder called ``name`` stands for, such as 3 for ``fold_03``, or None."""
+    match = _FOLD.fullmatch(name.strip())
+    return (match[1] or match[2]).lstrip("0") or "0" if match else None
+
+
+def words_of(name: str) -> set[str]:
+    """The words and numbers in a name, in lower case; ``trainset`` is train and set."""
+    name = _HELD_OUT.sub("holdout", unicodedata.normalize("NFKC", name))
+    # Parted where an upper case letter begins a word (TrainSet), and not (TRAINset).
+    words = {word.lower() for word in (*_WORD.findall(name), *_WORD.findall(name.lower()))}
+    fused = {word: match for word in words if (match := _FUSED.fullmatch(word))}
+    return words - fused.keys() | {part for match in fused.values() for part in match.groups()}
 
 
 def merge_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -106,15 +160,30 @@ def _shown(label: str) -> str:
     return repr(label) if unicodedata.is_normalized("NFKC", label) else ascii(label)
 
 
-def is_dicom(root: Path, name: str) -> bool:
-    """Whether file ``name`` below ``root`` is DICOM: by its ending, or by its content where it has none.
+def looks_like_an_image(path: str) -> bool:
+    """Whether the file at ``path`` is called like an image or, where its ending says neither yes nor no, begins so."""
+    ending = _ending(path)
+    return ending in EXTENSIONS or (ending not in OTHERS and (_is_picture(path) or has_magic(Path(path))))
 
-    Digits after a dot are no ending: DICOM files are often called after their UID.
-    """
-    _, dot, ending = name.rpartition("/")[2].rpartition(".")
-    if dot and not ending.isdigit():
-        return f".{ending.lower()}" in DICOM_ENDINGS
-    return has_magic(root / name)
+
+def is_dicom(root: Path, name: str) -> bool:
+    """Whether image ``name`` below ``root`` is DICOM: by its ending, or by its content where that tells nothing."""
+    ending = _ending(name)
+    return ending in DICOM_ENDINGS or (ending not in PICTURES and ending not in OTHERS and has_magic(root / name))
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 (a Path each takes ten times as long)
+
+
+def _is_picture(path: str) -> bool:
+    """Whether a file begins as pictures of the kinds that are read do, whatever it is called."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
 def stamp(stat: os.stat_result) -> str:
@@ -160,6 +229,8 @@ def file_set(
     others: Sequence[str] = (),
     notes: Sequence[str] = (),
     groups: Mapping[str, Sequence[str]] | None = None,
+    layout: str = "",
+    left_out: Sequence[LeftOut] = (),
 ) -> ImageSet:
     """The set of images that are files of their own.
 
@@ -167,7 +238,7 @@ def file_set(
         source: the kind of source.
         path: where it was found.
         root: the folder that names are relative to.
-        table: columns ``image``, ``label`` and ``split``.
+        table: columns ``image``, ``label``, ``split``, and maybe ``fold``.
         stamps: one an image.
         classes: class names in order.
         patient_pattern: as given by ``--patient-pattern``.
@@ -176,6 +247,7 @@ def file_set(
         others: as in `ImageSet`.
         notes: what the user should know.
         groups: columns ``group:COLUMN`` -> a text an image, as `bench.data.groups` makes them.
+        layout, left_out: as in `ImageSet`; kinds of which there is nothing are dropped.
 
     Raises:
         ConfigError: if the pattern is of no use, or there are DICOM files and nothing to read them with.
@@ -200,13 +272,15 @@ def file_set(
         source=source,
         path=str(path),
         classes=classes,
-        table=table.assign(patient=patients.wide, patient_narrow=patients.narrow)[list(COLUMNS)].assign(
-            **{name: list(cells) for name, cells in (groups or {}).items()}
-        ),
+        table=table.assign(patient=patients.wide, patient_narrow=patients.narrow, fold=table.get("fold", ""))[
+            list(COLUMNS)
+        ].assign(**{name: list(cells) for name, cells in (groups or {}).items()}),
         stamps=tuple(stamps),
         reader=FileReader(root, tuple(names)),
         patient_rule=patients.rule,
         patients_assumed=patients.assumed,
         others=tuple(others),
         notes=(*notes, *patients.notes),
+        layout=layout,
+        left_out=tuple(one for one in left_out if one.names),
     )

@@ -71,7 +71,9 @@ def manifest_source(
     columns.notes += merged
     known = _patients(columns, "patient")
     columns.notes += _joined_patients(columns, known)
-    frame = pd.DataFrame({"image": names, "label": labels, "split": [splits[row] for row in rows]})
+    folds = merge_labels(columns.cells("fold"))[0]
+    frame = pd.DataFrame({"image": names, "label": labels})
+    frame["split"], frame["fold"] = [splits[row] for row in rows], [folds[row] for row in rows]
     source = file_set(
         "manifest",
         path,
@@ -84,6 +86,7 @@ def manifest_source(
         known_rule=_rule(columns),
         notes=[*columns.notes, *_unused(columns, group_by)],
         groups={name: [cells[row] for row in rows] for name, cells in groups.items()},
+        layout=f"a row an image ({columns.described()})",
     )
     return _with_narrow(_with_warning(source, columns, patient_pattern), columns, rows)
 
@@ -179,15 +182,12 @@ def _with_warning(source: ImageSet, columns: Columns, pattern: str | None) -> Im
 
 
 def _with_narrow(source: ImageSet, columns: Columns, rows: Sequence[int]) -> ImageSet:
-    """Fold and narrow reading, as a manifest that was written from a set has them."""
+    """The narrow reading of patients, as a manifest that was written from a set has it."""
     table = source.table
     if "patient_narrow" in columns.taken and source.patient_rule == _rule(columns):
         narrow = _patients(columns, "patient_narrow")
         told = [narrow[row] or patient for row, patient in zip(rows, table["patient_narrow"], strict=True)]
         table = table.assign(patient_narrow=told)
-    if "fold" in columns.taken:
-        folds = merge_labels(columns.cells("fold"))[0]
-        table = table.assign(fold=[folds[row] for row in rows])
     return replace(source, table=table)
 
 

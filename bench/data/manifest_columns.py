@@ -46,6 +46,13 @@ class Columns:
         if self.table.header[place].casefold() != role:
             self.notes.append(f"Column {self.table.header[place]} is taken as the {role}.")
 
+    def described(self) -> str:
+        """Which column says what."""
+        told = {role.partition(" ")[0]: self.table.header[place] for role, place in self.taken.items()}
+        several = sum(role.startswith("label ") for role in self.taken)
+        told |= {"label": f"{several} columns of ones and zeros"} if several else {}
+        return ", ".join(role if name.casefold() == role else f"{role} from {name}" for role, name in told.items())
+
     def free(self) -> list[int]:
         """The places of the columns that have not been taken."""
         return [place for place in range(len(self.table.header)) if place not in self.taken.values()]

@@ -45,7 +45,7 @@ def manifest_text(source: ImageSet) -> str:
     if (narrow != known).any():
         columns["patient_narrow"] = narrow
     columns["split"] = table["split"]
-    if "fold" in table and (table["fold"] != "").any():
+    if (table["fold"] != "").any():
         columns["fold"] = table["fold"]
     columns |= {name.removeprefix(PREFIX): table[name] for name in map(str, table.columns) if name.startswith(PREFIX)}
     text = io.StringIO()

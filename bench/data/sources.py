@@ -97,6 +97,7 @@ def demo_source(seed: int, patient_pattern: str | None = None) -> ImageSet:
             "patient": patients.wide,
             "patient_narrow": patients.narrow,
             "split": drawn.splits,
+            "fold": "",
         }
     )
     content = hashlib.blake2b(drawn.images.tobytes(), digest_size=16).hexdigest()

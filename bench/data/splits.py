@@ -414,20 +414,52 @@ def describe(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def folds(table: pd.DataFrame, k: int, seed: int) -> pd.Series:
-    """The fold, 1 to ``k``, of every image of train and val, and 0 for all others; stratified, patients whole.
-
-    Every fold holds every class, so what is left to train on without it does too.
+def fold_names(table: pd.DataFrame, k: int | str) -> list[str]:
+    """What the folds are called, in the order of their numbers: those that are given, or 1 to ``k``.
 
     Args:
-        table: columns ``label``, ``patient``, ``split``, and maybe ``group`` (patients joined with their duplicates),
-            which then stands in for ``patient``.
-        k: number of folds, at least 2.
+        table: columns ``split`` and, for given folds, ``fold``.
+        k: number of folds, or ``given``.
+
+    Raises:
+        ConfigError: if folds are to be given, and fewer than two are, or some images of train and val have none.
+    """
+    if k != "given":
+        return [str(number) for number in range(1, int(k) + 1)]
+    part = table[table["split"].isin(["train", "val"])]
+    given = part["fold"] if "fold" in part else pd.Series("", index=part.index)
+    names = sorted(set(given) - {""}, key=lambda name: (len(name), name) if name.isdigit() else (99, name))
+    how = "folds are given by folders fold_1, fold_2 … of class folders, or by a fold column; or draw some by --folds 5"
+    if len(names) < 2:
+        found = f"gives one fold only ({names[0]})" if names else "gives no folds"
+        raise ConfigError(f"--folds given cannot be used: the source {found} for training images; {how}.")
+    if (given == "").any():
+        some = ", ".join(part["image"][given == ""].head(5))
+        raise ConfigError(
+            f"--folds given cannot be used: {(given == '').sum()} images of train and validation have no fold, such as "
+            f"{some}; {how}."
+        )
+    return names
+
+
+def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
+    """The fold, from 1, of every image of train and val, and 0 for all others.
+
+    Folds are drawn, stratified and with patients whole, or taken as the source gives them. Every fold holds every
+    class, so what is left to train on without it does too.
+
+    Args:
+        table: columns ``label``, ``patient``, ``split``, maybe ``group`` (patients joined with their duplicates),
+            which then stands in for ``patient``, and maybe ``fold``.
+        k: number of folds, at least 2, or ``given``.
         seed: decides the draw.
 
     Raises:
-        ConfigError: if a class has too few patients for so many folds.
+        ConfigError: if a class has too few patients for so many folds, or given folds cannot be used.
     """
+    if k == "given":
+        return _given_folds(table)
+    k = int(k)
     part = table[table["split"].isin(["train", "val"])]
     groups = part["group" if "group" in part else "patient"]
     patients = groups.groupby(part["label"]).nunique()
@@ -449,3 +481,25 @@ def folds(table: pd.DataFrame, k: int, seed: int) -> pd.Series:
         f"No {k} folds could be drawn that keep patients together and hold every class ({scarcest!r} has {fewest} "
         "patients in train and validation); take fewer --folds."
     )
+
+
+def _given_folds(table: pd.DataFrame) -> pd.Series:
+    names = fold_names(table, "given")
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    working = table["split"].isin(["train", "val"])
+    found = table["fold"].map(numbers).where(working, 0).astype(int)
+    groups = table["group" if "group" in table else "patient"]
+    classes = set(table.loc[working, "label"])
+    for name, number in numbers.items():
+        beside = working & ~groups.isin(groups[found == number])
+        for rows, fault in (
+            (found == number, f"of the images of train and validation, fold {name} holds none"),
+            (beside, f"beside the patients of fold {name}, and copies of their images, there are none"),
+        ):
+            missing = sorted(classes - set(table.loc[rows, "label"]))
+            if missing:
+                raise ConfigError(
+                    f"--folds given cannot be used: {fault} of class {missing[0]!r}; every class is needed, to train "
+                    f"and to validate on; or draw folds by --folds {len(names)}."
+                )
+    return found.rename("fold")

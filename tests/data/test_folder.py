@@ -91,7 +91,7 @@ def test_hidden_folders_inside_a_class_are_passed_over(tmp_path):
 def test_endings_of_any_case_and_kind(tmp_path):
     names = [f"A/{number}{ending}" for number, ending in enumerate(EXTENSIONS)]
     found = folder_source(write(tmp_path, [*names, "A/big.PNG", "B/photo.JPeG", "A/scan.svg", "A/scan"]))
-    assert sorted(found.table["image"]) == sorted([*names, "A/big.PNG", "B/photo.JPeG"])
+    assert sorted(found.table["image"]) == sorted([*names, "A/big.PNG", "A/scan", "B/photo.JPeG"])
 
 
 @pytest.mark.parametrize("ending", PICTURES)
@@ -114,9 +114,9 @@ def test_endings_of_images_can_be_decoded(tmp_path, ending):
 
 
 def test_folders_beside_the_splits_are_left_out_and_named(tmp_path):
-    found = folder_source(write(tmp_path, ["train/A/1.png", "train/B/2.png", "extra/A/3.png"]))
-    assert "extra/A/3.png" not in set(found.table["image"])
-    assert any("extra" in note for note in found.notes)
+    found = folder_source(write(tmp_path, ["train/A/1.png", "train/B/2.png", "extra/3.png", "extra/more/4.png"]))
+    assert list(found.table["image"]) == ["train/A/1.png", "train/B/2.png"]
+    assert [(one.kind, one.names) for one in found.left_out] == [("folder beside the splits", ("extra (2 images)",))]
 
 
 def test_a_folder_without_images_is_no_class(tmp_path):
@@ -153,7 +153,7 @@ def test_stamps_change_with_the_file(tmp_path):
 
 
 def test_files_that_do_not_look_like_images_are_named(tmp_path):
-    write(tmp_path, ["train/A/1.png", "train/B/2.png", "extra/A/3.png"])
+    write(tmp_path, ["train/A/1.png", "train/B/2.png", "extra/3.png"])
     for name in ["train/A/notes.txt", "train/A/deep/scan.svg", "train/B/README", "train/B/.hidden.txt", "train/x.txt"]:
         write_bytes(tmp_path / name, b"x")
     (tmp_path / "train/B/lost.png").symlink_to(tmp_path / "nowhere.png")
@@ -180,7 +180,9 @@ def test_links_to_themselves_and_to_folders_are_named(tmp_path):
     write(tmp_path, ["A/1.png", "B/2.png"])
     (tmp_path / "A/self.png").symlink_to(tmp_path / "A/self.png")
     (tmp_path / "A/to_b").symlink_to(tmp_path / "B")
-    assert folder_source(tmp_path).others == ("A/self.png", "A/to_b")
+    found = folder_source(tmp_path)
+    assert found.others == ("A/self.png",)
+    assert [(one.counted, one.names) for one in found.left_out] == [("1 link to a folder", ("A/to_b",))]
 
 
 def test_links_to_images_are_images(tmp_path):
@@ -356,7 +358,7 @@ def test_other_files_and_folders_whose_names_are_not_utf_8_are_named_by_escapes(
     odd_file(tmp_path, b"extra\xe9/1.png")
     found = folder_source(tmp_path)
     assert found.others == ("train/A/caf\\udce9.txt",)
-    assert found.notes == ("Folders beside the splits were left out: extra\\udce9.",)
+    assert [one.names for one in found.left_out] == [("extra\\udce9 (1 image)",)]
 
 
 # What may not be read

@@ -101,6 +101,14 @@ def test_the_same_name_twice(refusal):
     assert "has column image_id twice (image_id and ImageID)" in refusal("image_id,ImageID,label", "1.png,x,A")
 
 
+def test_what_was_taken_is_the_layout(manifest):
+    assert manifest("file,Label,pid", "1.png,A,p", "2.png,B,q").layout == (
+        "a row an image (path from file, patient from pid, label)"
+    )
+    found = manifest("path,MEL,NV", "1.png,1,0", "2.png,0,1")
+    assert found.layout == "a row an image (path, label from 2 columns of ones and zeros)"
+
+
 # Patients
 
 

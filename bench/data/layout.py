@@ -1,0 +1,443 @@
+"""What the folders of a set of images stand for: splits, folds, patients, classes; what is unclear is refused."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.data.imageset import LeftOut
+from bench.data.listing import SPLIT_NAMES, fold_of, merge_labels, printable, split_of, words_of
+from bench.data.masks import is_images_name
+from bench.data.tree import File, Folder
+from bench.errors import ConfigError
+
+LAYOUTS = (
+    "folders of images called after their class, directly or inside train/, val/ and test/ (README lists the layouts)"
+)
+MANIFEST = "name the images in a .csv with path,label[,patient][,split]"
+MANY = 10
+"""So many folders called by numbers are patients rather than classes."""
+FILLERS = {
+    *("set", "sets", "data", "dataset", "image", "images", "img", "imgs", "folder", "dir", "split", "samples", "files"),
+    *("png", "jpg", "jpeg", "dicom", "dcm", "stage", "the", "s"),
+}
+"""Words beside that of a split which say nothing more."""
+PATIENT = re.compile(
+    r"(?:(?:patient|pat|subject|subj|case|person|participant|volunteer|pid)s?[ _\-]*|sub[ _\-]+)[a-z]?\d+\w*",
+    re.IGNORECASE,
+)
+IDENTIFIER = re.compile(r"[a-z]{0,4}[ _\-]?\d{3,}(?:[ _\-]\w{1,8})?|[a-z]{2,6}-\w{2,4}-\w{4,6}", re.IGNORECASE)
+VISIT = re.compile(
+    r"(?:study|series|visit|scan|session|ses|exam|day|date|time|slice|image|img|frame|view)s?[ _\-]*\d*", re.IGNORECASE
+)
+SITE = re.compile(
+    r"(?:site|cent(?:er|re)|hospital|clinic|scanner|vendor|source|batch|cohort)s?[ _\-]*\w*", re.IGNORECASE
+)
+TYPICAL = {
+    *("normal", "abnormal", "healthy", "control", "benign", "malignant", "positive", "negative", "pneumonia", "tumor"),
+    *("tumour", "notumor", "cancer", "covid", "disease", "diseased", "yes", "no", "0", "1"),
+}
+"""Names of classes that are no names of views, magnifications or the like."""
+
+
+class Placed(NamedTuple):
+    """An image, and what the folders around it say of it; empty where they say nothing."""
+
+    file: File
+    label: str
+    split: str = ""
+    fold: str = ""
+    patient: str = ""
+
+
+@dataclass
+class Reading:
+    """How a folder was read.
+
+    Attributes:
+        placed: its images.
+        folders: those that they lie in or below.
+        layout: in a few words.
+        loose: paths of images beside class folders.
+        beside: paths of folders beside the splits, with how many images they hold.
+        notes: what the user should know, in sentences.
+    """
+
+    placed: list[Placed] = field(default_factory=list)
+    folders: list[Folder] = field(default_factory=list)
+    layout: str = "class"
+    loose: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def place(self, folder: Folder, label: str, **where: str) -> None:
+        """Take all images in and below ``folder`` as of one class; ``where`` as in `Placed`."""
+        self.folders.append(folder)
+        self.placed += [Placed(image, label, **where) for image in folder.every()]
+
+    def pass_over(self, folder: Folder) -> None:
+        """Leave out the images that lie in ``folder`` itself."""
+        self.loose += [image.path for image in folder.images]
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What lies where no class is, by kind."""
+        return (
+            LeftOut("loose image", tuple(map(printable, self.loose))),
+            LeftOut("folder beside the splits", tuple(map(printable, self.beside)), "folders beside the splits", True),
+        )
+
+
+def read_layout(root: Path, tree: Folder) -> Reading:
+    """What the folders below ``root`` say of the images in ``tree``.
+
+    Args:
+        root: the folder, for messages.
+        tree: what lies in it, without masks.
+
+    Raises:
+        ConfigError: if the folders have no meaning that is known, or two; it names what would be accepted.
+    """
+    reading, top = Reading(), tree
+    while (below := _outer(top)) is not None:
+        reading.pass_over(top)
+        reading.beside += [_with_count(one) for one in top.holding().values() if one is not below]
+        top = below
+    _read_top(root, top, tree, reading)
+    if top is not tree:
+        reading.layout += f" below {printable(top.path)}"
+    return reading
+
+
+def _outer(folder: Folder) -> Folder | None:
+    """The one folder in ``folder`` that all is in, where it is no split, fold or class; or its folder of images."""
+    holding = folder.holding()
+    images = [one for name, one in holding.items() if is_images_name(name) and len(one.holding()) > 1]
+    if len(images) == 1 and not images[0].images:
+        return images[0]
+    below = next(iter(holding.values()), None)
+    if below is None or len(holding) > 1 or fold_of(below.name) or _is_plain(below.name):
+        return None
+    inside = below.holding()
+    if not inside or all(_names_a_patient(name) and one.images for name, one in inside.items()):
+        return None
+    if below.images and (len(inside) < 2 or 2 * len(below.images) > sum(1 for _ in below.every())):
+        return None  # a class, and more in it
+    return below
+
+
+def _read_top(root: Path, top: Folder, tree: Folder, reading: Reading) -> None:
+    holding = top.holding()
+    splits = _splits(root, holding)
+    if splits:
+        _read_splits(root, top, tree, splits, reading)
+        return
+    if all(is_images_name(name) and not folder.holding() for name, folder in holding.items()):
+        raise _no_labels(root, [tree, top])
+    for named, kind in ((split_of, "split"), (fold_of, "fold")):
+        if _parted(root, holding, named, kind):
+            reading.pass_over(top)
+            for label, folder in holding.items():
+                reading.pass_over(folder)
+                for name, part in folder.holding().items():
+                    reading.place(part, label, **{kind: named(name) or ""})
+            reading.layout = f"class/{kind}"
+            return
+    _refuse_one_level_of_both(root, holding)
+    reading.layout = _read_classes(root, top, reading, {})
+
+
+# Splits
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name says that a folder is a split, and nothing else."""
+    words = words_of(name)
+    return split_of(name) is not None and not {
+        word for word in words - SPLIT_NAMES.keys() - FILLERS if not word.isdigit()
+    }
+
+
+def _rest(name: str) -> frozenset[str]:
+    return frozenset(words_of(name) - SPLIT_NAMES.keys() - FILLERS)
+
+
+def _class_names(folder: Folder) -> set[str]:
+    """The folders in ``folder`` that may be classes, under names that are the same in all splits."""
+    holding = folder.holding()
+    while len(holding) == 1 and (only := next(iter(holding.values()))).holding() and not only.images:
+        holding = only.holding()
+    return {_same(name) for name in holding if not _names_a_patient(name)}
+
+
+def _same(name: str) -> str:
+    return merge_labels([name])[0][0].casefold()
+
+
+def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
+    """Folder name -> split, of the folders that are splits.
+
+    A folder called like a split is one if its name says nothing else, if it holds a class folder that another one
+    called like a split holds, or if one of another split is called alike but for that. So test_positive beside
+    test_negative is a class.
+
+    Raises:
+        ConfigError: if two are the same split.
+    """
+    named = {name: split for name in holding if (split := split_of(name)) and fold_of(name) is None}
+    classes = {name: _class_names(holding[name]) for name in named}
+    found = {
+        name: split
+        for name, split in named.items()
+        if _is_plain(name)
+        or any(classes[name] & classes[other] for other in named if other != name)
+        or any(_rest(name) == _rest(other) for other in named if named[other] != split)
+    }
+    if "test" not in found.values() and list(found.values()).count("val") == 2:  # as in train, val, eval
+        found |= {name: "test" for name in found if words_of(name) & {"eval", "evaluation"}}
+    for split in dict.fromkeys(found.values()):
+        same = [name for name in found if found[name] == split]
+        if len(same) > 1:
+            raise ConfigError(
+                f"{root} has {len(same)} folders that are called like a {split} split ({_listed(same)}), but one is "
+                f"needed; move what is not wanted out of {root}, or {MANIFEST}."
+            )
+    return found
+
+
+def _read_splits(root: Path, top: Folder, tree: Folder, splits: dict[str, str], reading: Reading) -> None:
+    holding = top.holding()
+    classes = {name: _class_names(holding[name]) for name in splits}
+    known = set().union(*classes.values())
+    others = {name: folder for name, folder in holding.items() if name not in splits}
+    folds = {name: "train" for name in others if fold_of(name) is not None and "train" not in splits.values()}
+    _refuse_strangers(root, {name: one for name, one in others.items() if name not in folds}, splits, classes)
+    unlabelled = [name for name in splits if not _has_classes(holding[name], known)]
+    if unlabelled:
+        raise _without_labels(root, [tree, top, *(holding[name] for name in splits)], splits, unlabelled, holding)
+    if "train" not in splits.values() and not folds:
+        raise ConfigError(f"{root} has {_listed(splits)} but no train folder; --data takes {LAYOUTS}.")
+    reading.pass_over(top)
+    reading.beside += [_with_count(one) for name, one in others.items() if name not in folds]
+    layouts = set()
+    for name, split in (splits | folds).items():
+        folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
+        while len(inside := folder.holding()) == 1 and _has_classes(only := next(iter(inside.values())), known):
+            if _same(only.name) in known:
+                break
+            reading.pass_over(folder)
+            folder = only
+        layout = _read_classes(root, folder, reading, where)
+        layouts.add(f"fold/{layout}" if name in folds else layout)
+    kinds = {layout.removeprefix("fold/") for layout in layouts}
+    if len(kinds) > 1 and "patient/class" in kinds:
+        raise ConfigError(
+            f"The splits in {root} are laid out in different ways ({_listed(sorted(layouts))}); lay all out as "
+            f"split/class, or {MANIFEST}."
+        )
+    called = [f"{printable(name)} is {split}" for name, split in splits.items() if name.casefold() != split]
+    called += [f"{len(folds)} folds are train"] if folds else []
+    reading.layout = f"split/{max(layouts, key=len)}" + (f" ({', '.join(called)})" if called else "")
+
+
+def _has_classes(folder: Folder, known: set[str]) -> bool:
+    """Whether a split has class folders, and not images alone, be it in a folder of their own."""
+    holding = folder.holding()
+    if len(holding) == 1:
+        name, only = next(iter(holding.items()))
+        nondescript = is_images_name(name) or split_of(name) or _same(name) in ("unknown", "unlabeled", "unlabelled")
+        return (_same(name) in known and not (nondescript and only.images)) or _has_classes(only, known)
+    return bool(holding)
+
+
+def _refuse_strangers(
+    root: Path, others: Mapping[str, Folder], splits: Mapping[str, str], classes: Mapping[str, set[str]]
+) -> None:
+    """Refuse a folder beside the splits that holds class folders as they do."""
+    for name, folder in others.items():
+        shared = [one for one in folder.holding() if any(_same(one) in names for names in classes.values())]
+        if shared:
+            raise ConfigError(
+                f"{root / name} holds the class folder{'s' * (len(shared) > 1)} {_listed(shared)} as "
+                f"{_listed(splits)} {'do' if len(splits) > 1 else 'does'}, but its name tells no split; call it train, "
+                f"val or test, or move it out of {root}."
+            )
+
+
+def _without_labels(
+    root: Path, where: list[Folder], splits: Mapping[str, str], unlabelled: list[str], holding: Mapping[str, Folder]
+) -> ConfigError:
+    labelled = [name for name in splits if name not in unlabelled]
+    if not labelled or "train" not in {splits[name] for name in labelled}:
+        return _no_labels(root, where, unlabelled)
+    images = sum(1 for name in unlabelled for _ in holding[name].every())
+    parent = holding[labelled[0]].path.rpartition("/")[0]
+    place = root / parent if parent else root
+    go_on = f"--data {place / labelled[0]}" if len(labelled) == 1 else f"move {_listed(unlabelled)} out of {place}"
+    return ConfigError(
+        f"The {images} images in {_listed(unlabelled)} of {place} lie in no class folder, so they have no label, and "
+        f"nothing can be tested on them; sort them into class folders, or leave them out: {go_on}."
+    )
+
+
+def _no_labels(root: Path, where: Iterable[Folder], folders: Iterable[str] = ()) -> ConfigError:
+    """What to say where images have no label: which table may have them, if there is one."""
+    named = _listed(folders)
+    place = f"{named} of {root}" if named else f"{root}"
+    fault = f"The images in {place} lie in no class folder, so they have no label"
+    table = _table_beside(root, where)
+    if table is None:
+        return ConfigError(f"{fault}; --data takes {LAYOUTS}; or {MANIFEST}.")
+    path, columns = table
+    return ConfigError(
+        f"{fault}; the labels may be in {path.name}, which has the columns {_listed(columns)}: give it instead, by "
+        f"--data {path} (it needs a column of paths and one of labels). Otherwise --data takes {LAYOUTS}."
+    )
+
+
+def _table_beside(root: Path, where: Iterable[Folder]) -> tuple[Path, list[str]] | None:
+    """The table beside the images that most likely has their labels, and its columns."""
+    found = [name for folder in where for name in folder.others if name.lower().endswith((".csv", ".tsv"))]
+    if not found:
+        return None
+
+    def merit(name: str) -> tuple[bool, bool, int]:
+        words = words_of(name.rpartition("/")[2])
+        return bool(words & {"sample", "submission", "test"}), not words & {"train", "label", "labels"}, len(name)
+
+    path = root / min(dict.fromkeys(found), key=merit)
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline().strip()
+    return path, [cell.strip(" \"'") for cell in re.split(r"[,;\t]", header) if cell.strip()][:12]
+
+
+# Classes
+
+
+def _parted(root: Path, holding: Mapping[str, Folder], named: Callable[[str], str | None], kind: str) -> bool:
+    """Whether the folders are classes, each parted into splits, or folds.
+
+    Raises:
+        ConfigError: if some are and others are not, or one has two folders for the same part.
+    """
+    inside = {label: folder.holding() for label, folder in holding.items()}
+    parted = [label for label, parts in inside.items() if parts and all(map(named, parts))]
+    found = {named(name) for label in parted for name in inside[label]}
+    contents = [_class_names(part) for label in parted for part in inside[label].values()]
+    if len(parted) > 1 and len(contents[0]) > 1 and all(names == contents[0] for names in contents):
+        first = holding[parted[0]]
+        raise ConfigError(
+            f"{_listed(parted)} in {root} each hold {_listed(first.holding())} of the same class folders "
+            f"({_listed(sorted(contents[0]))}); give one of them, by --data {root / first.path}, or {MANIFEST}."
+        )
+    if not parted or (len(found) < 2 and found != {"train"}) or len(holding) < 2:
+        return False
+    others = [label for label in holding if label not in parted]
+    if others:
+        raise ConfigError(
+            f"{root / holding[parted[0]].path} is parted into {_listed(inside[parted[0]])}, but {_listed(others)} "
+            f"{'is' if len(others) == 1 else 'are'} not; part every class alike, or {MANIFEST}."
+        )
+    for label in parted:
+        if len({named(name) for name in inside[label]}) < len(inside[label]):
+            raise ConfigError(
+                f"{root / holding[label].path} has two folders for one {kind} ({_listed(inside[label])}); one is "
+                "needed."
+            )
+    if kind == "split" and "train" not in found:
+        raise ConfigError(
+            f"The classes in {root} are parted into {_listed(sorted(map(str, found)))} but have no train folder; "
+            f"--data takes {LAYOUTS}."
+        )
+    return True
+
+
+def _read_classes(root: Path, top: Folder, reading: Reading, where: Mapping[str, str]) -> str:
+    """Place what lies in class folders, maybe below folds or patients, as of ``where``; returns the layout in words."""
+    holding = top.holding()
+    reading.pass_over(top)
+    folds = {name: fold for name in holding if (fold := fold_of(name)) is not None}
+    if folds and len(folds) == len(holding) > 1:
+        for name, fold in folds.items():
+            layout = _read_classes(root, holding[name], reading, {**where, "fold": fold})
+        return f"fold/{layout}"
+    if _are_patients(root, holding):
+        for patient, folder in holding.items():
+            reading.pass_over(folder)
+            for label, below in folder.holding().items():
+                reading.place(below, label, **where, patient=patient)
+        return "patient/class"
+    _look_into_classes(root, holding, reading)
+    for label, folder in holding.items():
+        reading.place(folder, label, **where)
+    inside = [name for folder in holding.values() for name in folder.holding()]
+    return "class/images" if inside and all(map(is_images_name, inside)) else "class"
+
+
+def _names_a_patient(name: str) -> bool:
+    return bool(PATIENT.fullmatch(name) or IDENTIFIER.fullmatch(name))
+
+
+def _are_patients(root: Path, holding: Mapping[str, Folder]) -> bool:
+    """Whether the folders are patients with class folders in them.
+
+    Raises:
+        ConfigError: if they look like patients and hold no class folders.
+    """
+    names = [name for name in holding if _names_a_patient(name) or (name.isdigit() and len(holding) > MANY)]
+    if len(holding) < 2 or len(names) < 0.8 * len(holding):
+        return False
+    inside = {_same(name) for folder in holding.values() for name in folder.holding()}
+    classes = {name for name in inside if not VISIT.fullmatch(name) and not _names_a_patient(name)}
+    if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
+        return True
+    if len(holding) > MANY or all(PATIENT.fullmatch(name) for name in names):
+        raise ConfigError(
+            f"The {len(holding)} folders in {root} look like patients, not classes ({_listed(names)}), and hold no "
+            f"class folders; lay them out as patient/class or class/patient, or {MANIFEST}."
+        )
+    return False
+
+
+def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Reading) -> None:
+    """Refuse folders that hold the same class folders, as sites do; note where classes hold the same folders."""
+    inside = [{_same(name) for name in folder.holding()} for folder in holding.values()]
+    if len(inside) < 2 or len(inside[0]) < 2 or any(names != inside[0] for names in inside):
+        return
+    if any(folder.images for folder in holding.values()) or any(map(_names_a_patient, inside[0])):
+        return
+    shared = _listed(sorted(inside[0]))
+    if inside[0] & TYPICAL or all(map(SITE.fullmatch, holding)):
+        raise ConfigError(
+            f"{_listed(holding)} in {root} each hold the folders {shared}, so it is unclear which are the classes; "
+            f"call the outer folders train, val and test if they are splits, give one of them, by --data "
+            f"{root / next(iter(holding.values())).path}, or {MANIFEST}."
+        )
+    note = (
+        f"{_listed(holding)} were taken for the classes, and what each holds ({shared}) for parts of it; if those are "
+        f"the classes, {MANIFEST}."
+    )
+    reading.notes += [note] if note not in reading.notes else []
+
+
+def _refuse_one_level_of_both(root: Path, holding: Mapping[str, Folder]) -> None:
+    """Refuse trainA, trainB, testA, testB: a folder for each pair of split and class."""
+    named = {name: split for name in holding if (split := split_of(name))}
+    rests = {split: {_rest(name) for name in named if named[name] == split} for split in set(named.values())}
+    if len(named) == len(holding) > 2 and len(rests) > 1 and len(set().union(*rests.values())) > 1:
+        example = next(iter(named))
+        raise ConfigError(
+            f"The folders in {root} tell split and class at once ({_listed(named)}); sort them into split/class, such "
+            f"as {named[example]}/{'-'.join(sorted(_rest(example))) or 'CLASS'}."
+        )
+
+
+def _with_count(folder: Folder) -> str:
+    count = sum(1 for _ in folder.every())
+    return f"{folder.path} ({count} image{'s' * (count != 1)})"
+
+
+def _listed(names: Iterable[str]) -> str:
+    listed = [printable(name) for name in names]
+    return ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")

@@ -1,0 +1,486 @@
+"""Every layout that README lists is read as it says; what is not understood, or in two ways, is refused."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from PIL import Image
+from source_files import dicom, pixels, write, write_bytes
+
+from bench.data.folder import folder_source
+from bench.data.imageset import how_read
+from bench.data.layout import LAYOUTS
+from bench.errors import ConfigError
+
+A_B = ["A/1.png", "A/2.png", "B/3.png", "B/4.png"]
+
+
+def below(*folders, names=A_B):
+    return [f"{folder}/{name}" for folder in folders for name in names]
+
+
+@dataclass
+class Layout:
+    """Files, and what is to be understood of them: an image's path below the folder -> label, split, fold, patient."""
+
+    layout: str
+    files: list[str]
+    said: str = "class"
+    label: str = r"(?:^|/)([AB])/"
+    splits: dict[str, str] = field(default_factory=dict)
+    fold: str = ""
+    patient: str = ""
+    left_out: dict[str, int] = field(default_factory=dict)
+    dropped: str = "$^"
+
+
+LAYOUTS_READ = [
+    Layout("class", A_B),
+    Layout("class, deeper", ["A/p/q/1.png", "A/1.png", "B/1.png"]),
+    Layout(
+        "split/class", below("train", "val", "test"), "split/class", splits={s: s for s in ("train", "val", "test")}
+    ),
+    Layout(
+        "split/class, other names",
+        below("Training", "Testing"),
+        "split/class (Testing is test, Training is train)",
+        splits={"Training": "train", "Testing": "test"},
+    ),
+    Layout(
+        "split/class, names with more in them",
+        below("train_set", "test_set", "dev-2019"),
+        "split/class (dev-2019 is val, test_set is test, train_set is train)",
+        splits={"train_set": "train", "test_set": "test", "dev-2019": "val"},
+    ),
+    Layout(
+        "split/class, one prefix",
+        below("xray_train", "xray_valid", "xray_test"),
+        "split/class (xray_test is test, xray_train is train, xray_valid is val)",
+        splits={"xray_train": "train", "xray_valid": "val", "xray_test": "test"},
+    ),
+    Layout(
+        "split/class, train, val and eval",
+        below("train", "val", "eval"),
+        "split/class (eval is test)",
+        splits={"train": "train", "val": "val", "eval": "test"},
+    ),
+    Layout(
+        "class/split",
+        [f"{label}/{split}/{n}.png" for label in "AB" for split in ("train", "test") for n in (1, 2)],
+        "class/split",
+        splits={"A/train": "train", "B/train": "train", "A/test": "test", "B/test": "test"},
+    ),
+    Layout("patient/class", below("9001", "9002", "9003"), "patient/class", patient=r"^(\d+)/"),
+    Layout("patient/class, words", below("patient_1", "patient_2"), "patient/class", patient=r"^(\w+?)/"),
+    Layout(
+        "split/patient/class",
+        below("train/9001", "train/9002", "test/9003", "test/9004"),
+        "split/patient/class",
+        splits={"train": "train", "test": "test"},
+        patient=r"^\w+/(\d+)/",
+    ),
+    Layout("class/patient", [f"{label}/patient{n}/1.png" for label in "AB" for n in (1, 2)]),
+    Layout("fold/class", below("fold_1", "fold_2", "fold_3"), "fold/class", fold=r"fold_(\d)"),
+    Layout("fold/class, other names", below("Fold 01", "Fold 02"), "fold/class", fold=r"Fold 0(\d)"),
+    Layout(
+        "split/fold/class",
+        below("train/fold1", "train/fold2", "test"),
+        "split/fold/class",
+        splits={"train": "train", "test": "test"},
+        fold=r"fold(\d)",
+    ),
+    Layout(
+        "folds beside test",
+        below("fold1", "fold2", "test"),
+        "split/fold/class (2 folds are train)",
+        splits={"fold1": "train", "fold2": "train", "test": "test"},
+        fold=r"fold(\d)",
+    ),
+    Layout(
+        "class/fold",
+        [f"{label}/fold{fold}/{n}.png" for label in "AB" for fold in (1, 2) for n in (1, 2)],
+        "class/fold",
+        fold=r"fold(\d)",
+    ),
+    Layout("one outer folder", below("chest_xray"), "class below chest_xray"),
+    Layout(
+        "outer folders over splits",
+        below("a/b/train", "a/b/test"),
+        "split/class below a/b",
+        splits={"a/b/train": "train", "a/b/test": "test"},
+    ),
+    Layout(
+        "a split in a folder of its own name",
+        below("seg_train/seg_train", "seg_test/seg_test"),
+        "split/class (seg_test is test, seg_train is train)",
+        splits={"seg_train": "train", "seg_test": "test"},
+    ),
+    Layout("class folders below images", below("images"), "class below images"),
+    Layout(
+        "split/images/class",
+        below("train/images", "test/images"),
+        "split/class",
+        splits={"train": "train", "test": "test"},
+    ),
+    Layout("images below classes", ["A/images/1.png", "B/images/2.png"], "class/images"),
+    Layout(
+        "images and masks below classes",
+        ["A/images/1.png", "A/masks/1.png", "B/images/2.png", "B/masks/2.png"],
+        "class/images",
+        left_out={"mask": 2},
+        dropped="/masks/",
+    ),
+    Layout(
+        "images and masks above classes",
+        below("images", "masks"),
+        "class below images",
+        left_out={"mask": 4},
+        dropped="masks/",
+    ),
+    Layout(
+        "masks beside their images",
+        ["A/b (1).png", "A/b (1)_mask.png", "A/b (1)_mask_1.png", "B/2.png", "B/2_Segmentation.png", "B/2_lesion.bmp"],
+        left_out={"mask": 4},
+        dropped="_mask|_Seg|_lesion",
+    ),
+    Layout(
+        "masks beside splits",
+        [*below("train", "test"), *below("masks/train", names=["A/1.png"]), "masks/test/A/1.png"],
+        "split/class",
+        splits={"train": "train", "test": "test"},
+        left_out={"mask": 2},
+        dropped="masks/",
+    ),
+    Layout(
+        "masks below the images of a class",
+        ["A/1.png", "A/mask/1_mask.png", "B/2.png", "B/mask/2_mask.png"],
+        left_out={"mask": 2},
+        dropped="/mask/",
+    ),
+    Layout(
+        "masks of all classes in one folder",
+        [*A_B, "masks/1.png", "masks/2.png", "masks/3.png", "masks/4.png"],
+        left_out={"mask": 4},
+        dropped="masks/",
+    ),
+    Layout(
+        "loose images",
+        [*A_B, "x.png", "y.png"],
+        left_out={"loose image": 2},
+        dropped="^[xy]",
+    ),
+    Layout(
+        "loose images in splits and above",
+        [*below("set/train", "set/test"), "logo.png", "set/a.png", "set/train/x.png"],
+        "split/class below set",
+        splits={"set/train": "train", "set/test": "test"},
+        left_out={"loose image": 3},
+        dropped="logo|a.png|x.png",
+    ),
+    Layout(
+        "what systems leave",
+        [
+            *A_B,
+            *("@eaDir/1.png", "A/@eaDir/1.png/SYNOPHOTO_THUMB.png", "$RECYCLE.BIN/1.png", "lost+found/1.png"),
+            *("System Volume Information/1.png", "__MACOSX/A/1.png", "A/.ipynb_checkpoints/1.png", "#recycle/A/1.png"),
+        ],
+        left_out={"system folder": 8},
+        dropped=r"@|\$|lost|System|MACOSX|ipynb|#",
+    ),
+    Layout(
+        "an archive unpacked twice",
+        [*below("train", "test"), *below("xray/train", "xray/test")],
+        "split/class",
+        splits={"train": "train", "test": "test"},
+        left_out={"folder beside the splits": 1},
+        dropped="^xray",
+    ),
+    Layout("classes that only sound like splits", ["test_positive/1.png", "test_negative/2.png"], label=r"^(\w+)/"),
+    Layout(
+        "classes that only sound like splits, with patients",
+        ["test_positive/p001/1.png", "test_negative/p001/2.png"],
+        label=r"^(\w+?)/",
+    ),
+    Layout("classes that only sound like masks", ["mask/1.png", "no_mask/1.png"], label=r"^(\w+)/"),
+    Layout(
+        "classes that only sound like masks, in splits",
+        below("train", "test", names=["with_mask/1.png", "without_mask/1.png", "mask/1.png"]),
+        "split/class",
+        splits={"train": "train", "test": "test"},
+        label=r"/(\w+)/",
+    ),
+    Layout("grades with sides", [f"{g}/{s}/1.png" for g in range(5) for s in ("left", "right")], label=r"^(\d)"),
+]
+
+
+@pytest.mark.parametrize("case", LAYOUTS_READ, ids=lambda case: case.layout)
+def test_layouts_are_read(tmp_path, case):
+    found = folder_source(write(tmp_path, case.files))
+    expected = {}
+    for name in case.files:
+        if re.search(case.dropped, name):
+            continue
+        split = next((split for top, split in case.splits.items() if name.startswith(f"{top}/")), "")
+        fold = re.search(case.fold, name)[1] if case.fold and re.search(case.fold, name) else ""
+        patient = re.search(case.patient, name)[1] if case.patient else name
+        expected[name] = (re.search(case.label, name)[1], split, fold, patient, patient)
+    columns = ["label", "split", "fold", "patient", "patient_narrow"]
+    assert (
+        dict(zip(found.table["image"], found.table[columns].itertuples(index=False, name=None), strict=True))
+        == expected
+    )
+    assert found.layout == case.said
+    assert {one.kind: len(one.names) for one in found.left_out} == case.left_out
+    assert found.patients_assumed == (not case.patient)
+
+
+def refused(root, names):
+    with pytest.raises(ConfigError) as caught:
+        folder_source(write(root, names))
+    message = str(caught.value)
+    assert str(root) in message
+    assert "\n" not in message
+    return message
+
+
+# Splits that are not understood, or understood twice
+
+
+@pytest.mark.parametrize("name", ["Teil2", "extra", "external"])
+def test_what_holds_the_class_folders_of_a_split_but_is_none_is_refused(tmp_path, name):
+    message = refused(tmp_path, below("train", "test", name))
+    assert f"{tmp_path / name} holds the class folders A, B as test, train do" in message
+    assert "call it train, val or test, or move it out" in message
+
+
+def test_a_training_split_of_an_unknown_name_is_named(tmp_path):
+    message = refused(tmp_path, below("lernen", "test"))
+    assert f"{tmp_path / 'lernen'} holds the class folders A, B as test does" in message
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "train_augmented", "test"), ("train-2018", "train-2019"), ("val", "valid")]
+)
+def test_two_folders_for_one_split_are_refused(tmp_path, names):
+    message = refused(tmp_path, below(*names))
+    assert "has 2 folders that are called like a" in message
+    assert f"({names[0]}, {names[1]})" in message
+
+
+def test_split_and_class_in_one_name_are_refused(tmp_path):
+    message = refused(tmp_path, ["trainA/1.png", "trainB/2.png", "testA/3.png", "testB/4.png"])
+    assert "tell split and class at once" in message
+    assert "train/a" in message or "test/a" in message
+
+
+def test_classes_of_which_one_is_parted_are_refused(tmp_path):
+    message = refused(tmp_path, ["A/train/1.png", "A/test/2.png", "B/3.png"])
+    assert f"{tmp_path / 'A'} is parted into test, train, but B is not" in message
+
+
+def test_classes_parted_without_train_are_refused(tmp_path):
+    assert "have no train folder" in refused(tmp_path, [f"{c}/{s}/1.png" for c in "AB" for s in ("val", "test")])
+
+
+@pytest.mark.parametrize("name", ["fold", "site"])
+def test_folders_that_each_hold_splits_are_refused_with_the_command(tmp_path, name):
+    message = refused(tmp_path, below(f"{name}1/train", f"{name}1/test", f"{name}2/train", f"{name}2/test"))
+    assert "each hold test, train of the same class folders" in message
+    assert f"--data {tmp_path / (name + '1')}" in message
+
+
+# Images without labels
+
+
+def test_an_unlabelled_test_folder_is_refused_with_the_command(tmp_path):
+    message = refused(tmp_path, [*below("train"), "test/1.png", "test/2.png"])
+    assert "The 2 images in test" in message
+    assert "no label" in message
+    assert f"--data {tmp_path / 'train'}" in message
+
+
+@pytest.mark.parametrize("folder", ["test/unknown", "test/images", "test/test", "test1", "Testing"])
+def test_test_images_in_a_folder_of_no_class_are_unlabelled(tmp_path, folder):
+    message = refused(tmp_path, [*below("train"), f"{folder}/1.png", f"{folder}/2.png"])
+    assert "no label" in message
+    assert f"--data {tmp_path / 'train'}" in message
+
+
+def test_beside_two_labelled_splits_it_is_to_be_moved(tmp_path):
+    message = refused(tmp_path, [*below("set/train", "set/val"), "set/test/1.png"])
+    assert f"move test out of {tmp_path / 'set'}" in message
+
+
+@pytest.mark.parametrize(
+    ("files", "table"),
+    [
+        (["train/1.png", "train/2.png", "test/3.png"], "train.csv"),
+        (["train_images/1.png", "test_images/2.png"], "train.csv"),
+        (["images/1.png", "images/2.png"], "labels.csv"),
+        (["1.png", "2.png"], "anything.csv"),
+        (["set/images/1.png"], "set/labels.csv"),
+    ],
+)
+def test_images_beside_a_table_are_refused_with_the_command_and_the_columns(tmp_path, files, table):
+    (tmp_path / "set").mkdir()
+    for name in ("sample_submission.csv", "test.csv", table):
+        (tmp_path / name).write_text("id_code;diagnosis\n1;0\n" if name == table else "id\n1\n")
+    message = refused(tmp_path, files)
+    assert "have no label" in message
+    assert "id_code, diagnosis" in message
+    assert f"--data {tmp_path / table}" in message
+
+
+def test_images_without_labels_and_without_a_table(tmp_path):
+    message = refused(tmp_path, ["train/1.png", "test/2.png"])
+    assert "test, train of" in message
+    assert "have no label" in message
+    assert "path,label" in message
+    assert LAYOUTS in message
+
+
+# Patients and sites that look like classes
+
+
+def test_patients_without_class_folders_are_no_classes(tmp_path):
+    message = refused(tmp_path, [f"patient_{n}/1.png" for n in range(3)])
+    assert "look like patients, not classes" in message
+    assert "patient/class" in message
+
+
+def test_many_folders_called_by_numbers_are_no_classes(tmp_path):
+    assert "look like patients" in refused(tmp_path, [f"{n}/1.png" for n in range(30)])
+
+
+def test_studies_of_patients_are_no_classes(tmp_path):
+    names = [f"patient{n}/study{k}/1.png" for n in range(3) for k in range(2)]
+    assert "look like patients" in refused(tmp_path, names)
+
+
+@pytest.mark.parametrize("names", [("site_1", "site_2"), ("Hospital A", "Hospital B")])
+def test_sites_that_hold_the_same_class_folders_are_refused(tmp_path, names):
+    message = refused(tmp_path, below(*names))
+    assert "it is unclear which are the classes" in message
+    assert f"--data {tmp_path / names[0]}" in message
+
+
+def test_unknown_folders_that_hold_folders_like_classes_are_refused(tmp_path):
+    assert "unclear" in refused(tmp_path, below("x", "y", names=["normal/1.png", "sick/2.png"]))
+
+
+def test_classes_that_hold_the_same_folders_are_noted(tmp_path):
+    found = folder_source(write(tmp_path, below("benign", "malignant", names=["40X/1.png", "100X/2.png"])))
+    assert found.classes == ("benign", "malignant")
+    assert any("benign, malignant were taken for the classes" in note for note in found.notes)
+
+
+def test_patients_in_several_splits_are_one_patient(tmp_path):
+    found = folder_source(write(tmp_path, below("train/9001", "train/9002", "test/9001", "test/9003")))
+    assert found.table["patient"].nunique() == 3
+    assert "patient/class" in found.patient_rule
+
+
+# Class names
+
+
+def test_class_names_that_say_the_same_are_one_class_with_a_note(tmp_path):
+    found = folder_source(
+        write(tmp_path, ["train/NORMAL/1.png", "train/B/2.png", "test/Normal /3.png", "test/B/4.png"])
+    )
+    assert found.classes == ("B", "Normal") or found.classes == ("B", "NORMAL")
+    assert any("are one class" in note for note in found.notes)
+
+
+# What is left out
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path):
+    write(tmp_path, [*A_B, "A/1_mask.png", "loose.png", "lost+found/1.png"])
+    write_bytes(tmp_path / "A/notes.txt", b"x")
+    (tmp_path / "C").mkdir()
+    (tmp_path / "A/to_b").symlink_to(tmp_path / "B")
+    read = how_read(folder_source(tmp_path))
+    assert read["text"] == (
+        "layout: class; 2 classes; 3 files left out: 1 mask, 1 loose image, 1 other file; "
+        "left out: 1 folder without images, 1 link to a folder, 1 system folder"
+    )
+    assert {one["kind"]: one["files"] for one in read["left_out"]} == {
+        "mask": ["A/1_mask.png"],
+        "loose image": ["loose.png"],
+        "folder without images": ["C"],
+        "link to a folder": ["A/to_b"],
+        "system folder": ["lost+found"],
+        "other file": ["A/notes.txt"],
+    }
+
+
+def test_runs_and_caches_of_this_suite_are_left_out(tmp_path):
+    write(tmp_path, [*A_B, "reports/one/figures/1.png", "reports/two/figures/2.png", "A/old/figures/3.png"])
+    for folder in ("reports/one", "reports/two", "A/old"):
+        write_bytes(tmp_path / folder / "run.json", b"{}")
+    write_bytes(tmp_path / "reports/README.md", b"x")
+    for name in ("store/k/facts.csv", "store/k/224-pad.npy", "features/k/meta.json", "features/k/values.npy"):
+        write_bytes(tmp_path / "cache" / name, b"x")
+    found = folder_source(tmp_path)
+    assert list(found.table["image"]) == A_B
+    assert found.classes == ("A", "B")
+    assert [(one.kind, one.names) for one in found.left_out] == [
+        ("run folder or cache", ("A/old", "cache", "reports")),
+    ]
+
+
+def test_a_class_called_reports_is_a_class(tmp_path):
+    write(tmp_path, ["reports/1.png", "B/2.png"])
+    write_bytes(tmp_path / "reports/run.json", b"{}")
+    assert folder_source(tmp_path).classes == ("B", "reports")
+
+
+def test_a_run_folder_is_no_data(tmp_path):
+    write_bytes(tmp_path / "run.json", b"{}")
+    assert "written by a run" in refused(tmp_path, ["figures/1.png"])
+
+
+def test_files_of_no_known_ending_are_looked_into(tmp_path):
+    write(tmp_path, A_B)
+    picture = Image.fromarray(np.full((6, 5), 90, dtype=np.uint8))
+    for name, kind in (("scan", "JPEG"), ("IM_0001.x", "TIFF"), ("1.2.3", "PNG"), ("w.bin", "WEBP")):
+        picture.save(tmp_path / "A" / name, kind)
+    write_bytes(tmp_path / "B/x.IMA", dicom(pixels(7)))
+    write_bytes(tmp_path / "B/y.ima", b"x" * 200)
+    found = folder_source(tmp_path)
+    more = {"A/scan", "A/IM_0001.x", "A/1.2.3", "A/w.bin", "B/x.IMA"}
+    assert set(found.table["image"]) == {*A_B, *more}
+    assert found.others == ("B/y.ima",)
+
+
+# Links
+
+
+def test_links_that_stand_for_classes_and_splits_are_followed_and_said(tmp_path):
+    write(tmp_path / "kept", A_B)
+    (tmp_path / "set/train").mkdir(parents=True)
+    (tmp_path / "set/test").symlink_to(tmp_path / "kept")
+    for label in "AB":
+        (tmp_path / "set/train" / label).symlink_to(tmp_path / "kept" / label)
+    found = folder_source(tmp_path / "set")
+    assert Counter(found.table["split"]) == {"train": 4, "test": 4}
+    assert any("followed: test, train/A, train/B" in note for note in found.notes)
+
+
+def test_links_back_into_the_data_are_not_followed_and_said(tmp_path):
+    write(tmp_path, A_B)
+    (tmp_path / "C").symlink_to(tmp_path / "A")
+    (tmp_path / "up").symlink_to(tmp_path.parent)
+    found = folder_source(tmp_path)
+    assert found.classes == ("A", "B")
+    assert [(one.counted, one.names) for one in found.left_out] == [("2 links to folders", ("C", "up"))]
+
+
+# Order
+
+
+def test_rows_are_in_the_order_of_their_paths(tmp_path):
+    names = ["test/A/1.png", "test/B.x/1.png", "test/B/1.png", "train/A/a/1.png", "train/A/b.png", "train/B/1.png"]
+    assert list(folder_source(write(tmp_path, names)).table["image"]) == sorted(names, key=lambda name: name.split("/"))
