@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from bench.data.listing import EXTENSIONS, printable, readable, split_of, stamp
+from bench.data.listing import EXTENSIONS, printable, readable, split_of, stamp, words_of
+from bench.data.masks import WORDS as MASKS
 from bench.errors import ConfigError
 
 
@@ -94,13 +95,13 @@ class ImageFiles:
         file = _parts(name)[-1] if _parts(name) else ""
         needed = len(_parts(name)) - 1 - common
         stem, _, ending = file.rpartition(".")
-        has_ending = f".{ending.lower()}" in EXTENSIONS
+        has_ending = f".{ending}" in EXTENSIONS
         for files in (by_name.get(file, []), by_stem.get(file, []), by_stem.get(stem, []) if has_ending else []):
             shared = {place: _shared(name, place) for place in files}
             fitting = [place for place in files if shared[place] >= needed and not _contradict(name, place)]
             if fitting:
                 most = max(shared[place] for place in fitting)
-                return [place for place in fitting if shared[place] == most]
+                return _preferred(name, [place for place in fitting if shared[place] == most])
         return []
 
     def _all_alike(self, places: Sequence[str]) -> bool:
@@ -123,10 +124,21 @@ class ImageFiles:
                     place = file if below == "." else f"{below}/{file}"
                     name = _composed(file)
                     names[name].append(place)
-                    if name.lower().endswith(EXTENSIONS):
+                    if name.endswith(EXTENSIONS):
                         stems[name.rpartition(".")[0]].append(place)
             self._by_name, self._by_stem = dict(names), dict(stems)
         return self._by_name, self._by_stem
+
+
+def _preferred(name: str, places: list[str]) -> list[str]:
+    """Of files that fit alike: those of the very same case, and those that are no masks."""
+    same = [
+        place
+        for place in places
+        if name.rpartition("/")[2] in (file := place.rpartition("/")[2], file.rpartition(".")[0])
+    ]
+    images = [place for place in same or places if not words_of(place.rpartition("/")[0]) & MASKS]
+    return images or same or places
 
 
 def check_root(root: Path) -> None:
@@ -141,8 +153,8 @@ def check_root(root: Path) -> None:
 
 
 def _composed(name: str) -> str:
-    """A name in the one Unicode form: systems differ in how they write an accent."""
-    return unicodedata.normalize("NFC", name)
+    """A name in one Unicode form and case: systems differ in how they write an accent, and in whether case counts."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _parts(name: str) -> list[str]:

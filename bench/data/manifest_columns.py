@@ -7,13 +7,13 @@ from pathlib import Path
 from bench.data.columns import KNOWN, NOT_PATIENTS, candidates, near, normal
 from bench.data.image_files import ImageFiles, Located
 from bench.data.listing import EXTENSIONS, SPLIT_NAMES, split_of
-from bench.data.one_label import blank, from_one_hot, one_hot_columns, refuse_several
+from bench.data.one_label import blank, from_one_hot, is_yes_or_no, one_hot_columns, refuse_several
 from bench.data.table_file import Table, some
 from bench.errors import ConfigError
 
 ACCEPTED = "columns path,label[,patient][,split][,fold], or other names of them that published sets use"
-ALWAYS_SPLITS = ("split", "splits", "partition")
-"""Columns of these names must hold names of splits; one called set or group may hold something else."""
+ALWAYS_SPLITS = ("split", "splits", "datasplit", "datasetsplit", "partition", "set", "subset")
+"""Columns of these names must hold names of splits; one called dataset or group may hold something else."""
 
 
 @dataclass
@@ -172,13 +172,15 @@ def take_splits(columns: Columns) -> list[str]:
         elif place in named and (normal(table.header[place]) in ALWAYS_SPLITS or len(unknown) < len(cells)):
             raise ConfigError(
                 f"{path} has splits of unknown names in the column {table.header[place]} ({some(unknown)}); accepted "
-                f"are {', '.join(SPLIT_NAMES)}, and what is called after them, such as train_set."
+                f"are {', '.join(SPLIT_NAMES)}, and what is called after them, such as train_set; if the column holds "
+                "something else, rename it."
             )
         elif place in named:
             columns.notes.append(
                 f"Column {table.header[place]} names no splits ({some(sorted(cells))}), so it is not used."
             )
     if not readable:
+        _refuse_split_flags(columns)
         return [""] * len(table.rows)
     _refuse_twice(table, readable[0])
     splits = [split_of(cell) or "" for cell in _given(table, readable[0])]
@@ -197,6 +199,21 @@ def take_splits(columns: Columns) -> list[str]:
     if "train" not in splits:
         raise ConfigError(f"{path} has {' and '.join(sorted(set(splits)))} rows but no train rows, which are needed.")
     return splits
+
+
+def _refuse_split_flags(columns: Columns) -> None:
+    """Refuse columns such as is_test of ones and zeros: splits that would go unseen."""
+    table = columns.table
+    flags = [
+        table.header[place]
+        for place in columns.free()
+        if split_of(table.header[place]) and is_yes_or_no(table.column(place))
+    ]
+    if flags:
+        raise ConfigError(
+            f"{table.path} says by {' and '.join(flags)} which rows are of a split; write that as train, val or test "
+            "into a column called split, or leave it out."
+        )
 
 
 def take_fold(columns: Columns) -> None:
@@ -221,6 +238,8 @@ def _no_column(table: Table, role: str) -> ConfigError:
     close = near(header, role, unknown)
     if role == "path" and not close:
         close = [header[place] for place in unknown if _looks_like_paths(table.column(place))]
+    if role == "label" and not close:
+        close = [header[place] for place in unknown if header[place] and is_yes_or_no(table.column(place))]
     hint = f"; did you mean {close[0]}? Call it {role}" if close else f"; a manifest has {ACCEPTED}"
     return ConfigError(f"{path} has no column {role} (found: {found}){hint}.")
 
@@ -256,7 +275,7 @@ def refuse_lost(columns: Columns, located: Located, root: Path) -> None:
         name, places = next(iter(located.ambiguous.items()))
         raise ConfigError(
             f"{len(located.ambiguous)} of the paths in {path} may mean several files, such as {name}: "
-            f"{some(places)}; write whole paths."
+            f"{some(places)}; write whole paths, or name the folder that they start from by --image-root FOLDER."
         )
     missing = [cell for cell, name in zip(cells, located.names, strict=True) if not name]
     if missing:

@@ -10,11 +10,13 @@ from bench.errors import ConfigError
 
 NOT_GIVEN = {"", "nan", "<na>", "na", "n/a", "#n/a", "nat", "null"}
 """What stands where a cell is empty, in any case. ``none`` is a class in some sets, such as no finding."""
-YES, NO, UNSURE = {"1", "1.0", "true"}, {"0", "0.0", "false"}, {"-1", "-1.0"}
+YES, NO, UNSURE = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}, {"-1", "-1.0"}
 SURE = ("|", ";")
 """No class is called so: they part several labels."""
-LIKELY = (",", "/", "+", "&")
+LIKELY = (",", "/", "+", "&", " ")
 """They part several labels where each part is a label of its own elsewhere."""
+QUOTES = " []'\""
+"""What may stand around the labels of a list."""
 
 
 def blank(cell: str) -> bool:
@@ -34,6 +36,11 @@ def one_hot_columns(table: Table, free: Sequence[int]) -> list[int]:
         if table.header[place] and said and said <= YES | NO | UNSURE:
             found.append(place)
     return found if len(found) > 1 else []
+
+
+def is_yes_or_no(cells: Sequence[str]) -> bool:
+    """Whether a column says of each row whether something holds."""
+    return {cell.casefold() for cell in cells} <= YES | NO
 
 
 def from_one_hot(table: Table, places: Sequence[int]) -> list[str]:
@@ -81,7 +88,7 @@ def refuse_several(table: Table, place: int) -> None:
     cells = table.column(place)
     labels = set(cells)
     for sign in (*SURE, *LIKELY):
-        parts = {label: [part.strip() for part in label.split(sign)] for label in labels if sign in label}
+        parts = {label: [part.strip(QUOTES) for part in label.split(sign)] for label in labels if sign in label}
         several = {
             label: found for label, found in parts.items() if sign in SURE or _are_labels(found, labels) or _list(label)
         }
@@ -102,7 +109,9 @@ def _refuse(table: Table, place: int, cells: Sequence[str], sign: str, several: 
     rows = sum(cell in several for cell in cells)
     parts = Counter(part for cell in cells for part in several.get(cell, ()) if part)
     name, column = parts.most_common(1)[0][0], table.header[place]
-    test = f"{json.dumps(name)} in [p.strip() for p in c.split({json.dumps(sign)})]"
+    quotes = "".join(one for one in QUOTES if any(one in cell for cell in several))
+    strip = f"strip({json.dumps(quotes)})" if quotes.strip() else "strip()"
+    test = f"{json.dumps(name)} in [p.{strip} for p in c.split({json.dumps(sign)})]"
     code = f'{_read(table)}; t["label"] = [{json.dumps(name)} if {test} else "other" for c in t[{json.dumps(column)}]]'
     raise ConfigError(
         f"{table.path} is multi-label data: {rows} of its {len(cells)} rows have several labels in the column "
@@ -115,8 +124,9 @@ def _refuse(table: Table, place: int, cells: Sequence[str], sign: str, several: 
 def _of_column(table: Table, name: str) -> str:
     """What to type to make a label of a column of ones and zeros, leaving out the rows that say neither."""
     column = json.dumps(name)
-    code = f'{_read(table)}; t = t[t[{column}].isin(["0", "0.0", "1", "1.0"])]; '
-    code += f't["label"] = [{column} if float(c) else {json.dumps(f"no {name}")} for c in t[{column}]]'
+    code = f"{_read(table)}; t = t[t[{column}].str.lower().isin({json.dumps(sorted(YES | NO))})]; "
+    code += f't["label"] = [{column} if c.lower() in {json.dumps(sorted(YES))} else {json.dumps(f"no {name}")} '
+    code += f"for c in t[{column}]]"
     return f"to tell {name} from its absence, for example, type {_command(table, code)} and take one-label.csv"
 
 

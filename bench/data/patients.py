@@ -13,7 +13,8 @@ RECOGNISED = 0.1
 """Share of the names that must bear a public set's own marks for its built-in reading to be used. The marks are
 specific: images of other kinds beside the set must not part its patients."""
 NOBODY = {
-    *("", "nan", "<na>", "na", "n/a", "#n/a", "nat", "none", "null", "nil", "-", "--", "?", ".", "unknown", "unk"),
+    *("", "nan", "<na>", "na", "n/a", "#n/a", "nat", "none", "null", "nil", "unknown", "unk", "?", "."),
+    *("-", "--", "–", "—", "-1", "-1.0", "-9", "-99", "-999"),
     *("missing", "not available", "anonymous", "anonymized", "anonymised", "anon"),
 }
 """What stands, in any case, where a patient would stand whom nobody knows."""

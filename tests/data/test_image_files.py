@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 from source_files import write
 
+from bench.cli import main
 from bench.data.sources import open_source
 from bench.errors import ConfigError
+from bench.request import open_settings
+from bench.settings import make_settings
 
 
 @pytest.fixture
@@ -83,6 +86,16 @@ def test_accents_in_either_form(manifest):
     assert images(manifest(["a/E\u0301chelle.png", "a/2.png"], ["\u00c9chelle", "2"]))[1] == "a/2.png"
 
 
+def test_another_case_where_no_file_has_the_very_same(manifest):
+    assert images(manifest(["a/IMG_1.PNG", "a/2.png"], ["a/img_1.png", "A\\2.PNG"])) == ["a/IMG_1.PNG", "a/2.png"]
+    assert images(manifest(["b/x/7.png", "b/X.png", "b/x.png"], ["X", "7"])) == ["b/X.png", "b/x/7.png"]
+
+
+def test_masks_are_not_taken_for_images(manifest):
+    found = manifest([f"{kind}/{name}" for kind in ("images", "masks") for name in ("1.jpg", "2.jpg")], ["1", "2.jpg"])
+    assert images(found) == ["images/1.jpg", "images/2.jpg"]
+
+
 def test_folders_of_programs_are_not_searched(manifest):
     found = manifest(["__MACOSX/1.png", "@eaDir/1.png", ".x/1.png", "a/1.png", "a/2.png"], ["1", "2"])
     assert images(found) == ["a/1.png", "a/2.png"]
@@ -98,6 +111,17 @@ def test_a_root_for_what_is_no_table(tmp_path, data):
     write(tmp_path, ["a/A/1.png", "a/B/2.png"])
     with pytest.raises(ConfigError, match=r"--image-root is the folder that the paths of a table start from"):
         open_source(data if data != "a" else str(tmp_path / "a"), 0, image_root=tmp_path)
+
+
+def test_the_commands_take_a_root(manifest, tmp_path, capsys):
+    manifest([f"images/{name}.png" for name in "abcdefgh"], list("abcdefgh"))
+    asked = ["audit", str(tmp_path / "set.csv"), "--cache", str(tmp_path / "cache"), "--image-root"]
+    assert main([*asked, str(tmp_path / "images")]) == 0
+    assert "8 images" in capsys.readouterr().out
+    assert main([*asked, str(tmp_path / "tables")]) == 2
+    assert "8 of the 8 paths" in capsys.readouterr().err
+    settings = make_settings(name="r", cache=tmp_path, data=str(tmp_path / "set.csv"), image_root=tmp_path / "images")
+    assert open_settings(settings).table["image"].iloc[0] == "a.png"
 
 
 def test_a_root_that_is_no_folder(manifest):

@@ -84,6 +84,7 @@ def test_columns_of_labels_that_differ_are_refused_and_those_that_agree_are_not(
         ("pathh,label", "1.png,A", "did you mean pathh? Call it path"),
         ("photo,label", "1.png,A", "did you mean photo? Call it path"),
         ("path,lable", "1.png,A", "did you mean lable? Call it label"),
+        ("path,age,melanoma", "1.png,3,1", "did you mean melanoma? Call it label"),
         ("path,adjudicated_dr_grade,age", "1.png,A,3", "did you mean adjudicated_dr_grade? Call it label"),
     ],
 )
@@ -138,7 +139,7 @@ def test_what_is_said_of_patients_is_not_who_they_are(manifest):
     assert "Columns that were not used: Patient Age, patient_sex." in found.notes
 
 
-@pytest.mark.parametrize("word", ["", "nan", "NaN", "none", "None", "null", "NA", "n/a", "-", "unknown"])
+@pytest.mark.parametrize("word", ["", "nan", "NaN", "none", "None", "null", "NA", "n/a", "-", "unknown", "–", "-1"])
 def test_words_for_nobody_are_no_patient(manifest, word):
     found = manifest("path,label,patient", "1.png,A,p", f"2.png,B,{word}", f"3.png,B,{word}")
     assert list(found.table["patient"]) == ["p", "2.png", "3.png"]
@@ -181,7 +182,11 @@ def test_labels_that_differ_in_case_or_as_numbers_are_one(manifest):
 
 
 @pytest.mark.parametrize(
-    "label", ["Mass|Nodule", "Mass;Nodule", '"Mass, Nodule"', "Mass/Nodule", "Mass & Nodule", "\"['Mass', 'Nodule']\""]
+    "label",
+    [
+        *("Mass|Nodule", "Mass;Nodule", '"Mass, Nodule"', "Mass/Nodule", "Mass & Nodule", "Mass Nodule"),
+        "\"['Mass', 'Nodule']\"",
+    ],
 )
 def test_several_labels(refusal, label):
     message = refusal("path,label", "1.png,Mass", f"2.png,{label}", "3.png,Nodule")
@@ -190,7 +195,7 @@ def test_several_labels(refusal, label):
     assert "exactly one label" in message
 
 
-@pytest.mark.parametrize("label", ["T1/T2", '"mild, left"', "HER2+", "A & B"])
+@pytest.mark.parametrize("label", ["T1/T2", '"mild, left"', "HER2+", "A & B", "mild Mass"])
 def test_signs_in_the_name_of_one_class(manifest, label):
     assert len(manifest("path,label", "1.png,Mass", f"2.png,{label}").classes) == 2
 
@@ -212,6 +217,11 @@ def test_columns_of_ones_and_zeros_become_a_label(manifest):
 )
 def test_rows_without_exactly_one_one(refusal, row, told):
     assert re.search(told, refusal("path,MEL,NV", "1.png,1,0", "2.png,0,1", row))
+
+
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("True", "False"), ("yes", "no"), ("1.0", "")])
+def test_other_words_for_one_and_zero(manifest, yes, no):
+    assert manifest("path,A,B", f"1.png,{yes},{no}", f"2.png,{no},{yes}").classes == ("A", "B")
 
 
 def test_a_label_goes_before_ones_and_zeros(manifest):
@@ -239,6 +249,13 @@ def test_splits_that_contradict_each_other(manifest, refusal):
     assert "two columns that differ, split and set" in message
     found = manifest("path,label,split,set", "1.png,A,train,Training", "2.png,B,test,TEST")
     assert list(found.table["split"]) == ["train", "test"]
+
+
+@pytest.mark.parametrize("name", ["is_train", "test", "Is_Validation"])
+def test_flags_of_splits_do_not_go_unseen(manifest, refusal, name):
+    message = refusal(f"path,label,{name}", "1.png,A,1", "2.png,B,0")
+    assert f"says by {name} which rows are of a split" in message
+    assert manifest(f"path,label,{name}_score", "1.png,A,1.5", "2.png,B,0.5").classes == ("A", "B")
 
 
 def test_folds_are_a_column(manifest, refusal):
