@@ -69,6 +69,8 @@ def test_of_several_columns_of_paths_the_one_that_leads_to_files_is_taken(manife
     found = manifest("image,filename,label", "scan a,1.png,A", "scan b,2.png,B")
     assert list(found.table["image"]) == ["1.png", "2.png"]
     assert "Column filename is taken as the path, not image." in found.notes
+    found = manifest("image,filename,label", "1.png,scan a,A", "2.png,scan b,B")
+    assert "Column image is taken as the path, not filename." in found.notes
 
 
 def test_columns_of_labels_that_differ_are_refused_and_those_that_agree_are_not(refusal, manifest):
