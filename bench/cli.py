@@ -304,7 +304,7 @@ def _add_run(commands: Any) -> None:
         "--folds",
         "validate the finalists over so many patient-grouped folds of train and validation, or over those given by"
         " folders fold_1, fold_2 … or a fold column",
-        "--folds 5; --folds given",
+        "--folds 5",
         "off",
         type=parse_folds,
         metavar="K|given",

@@ -1,6 +1,7 @@
 """The command line: an impossible request is one sentence and status 2, before anything is made or loaded."""
 
 import io
+import json
 import os
 import re
 import signal
@@ -200,6 +201,64 @@ def test_an_existing_name_is_refused_with_both_ways_out(place, images, refusal):
 def test_an_existing_folder_that_is_no_run_is_not_written_into(place, images, refusal):
     (place / "reports" / "thesis").mkdir(parents=True)
     assert "'thesis'" in refusal("run", "--data", images, "--name", "thesis")
+
+
+@pytest.mark.parametrize("flags", [("--output", "{}/reports"), ("--cache", "{}/A/cache"), ("--output", "{}")])
+def test_what_is_written_may_not_lie_inside_the_data(place, images, refusal, flags):
+    flag, folder = flags[0], flags[1].format(images)
+    message = refusal("run", "--data", images, flag, folder)
+    assert f"{flag} {folder} lies inside --data {images}" in message
+    assert f"such as {flag} {images.parent}" in message
+    assert sorted(path.name for path in images.iterdir()) == ["A", "B"]
+
+
+def test_the_default_output_inside_the_data_is_refused(place, images, refusal, monkeypatch):
+    monkeypatch.chdir(images)
+    for command in ("run", "compare"):
+        assert f"--output reports lies inside --data {images}" in refusal(command, "--data", ".", "--name", "x")
+
+
+def test_links_into_the_data_are_seen_through(place, images, refusal):
+    (place / "elsewhere").symlink_to(images / "A")
+    (place / "data").symlink_to(images)
+    assert "lies inside" in refusal("run", "--data", place / "data", "--output", place / "elsewhere" / "x")
+    assert "--cache" in refusal("audit", place / "data", "--cache", place / "elsewhere")
+
+
+def test_a_table_may_lie_beside_what_is_written(place, images, monkeypatch):
+    rows = [f"{label}/{label}{number}.png,{label}" for label in "AB" for number in range(60)]
+    (images / "set.csv").write_text("\n".join(["path,label", *rows]))
+    flags = ["--output", str(images / "out"), "--cache", str(images / "cache"), "--weights", "random"]
+    with pytest.raises(AssertionError, match="taken for possible"):
+        cli.main(["run", "--data", str(images / "set.csv"), *flags])
+
+
+def test_an_audit_begins_with_how_the_folder_was_read(place, images, capsys):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(images / "loose.png")
+    assert cli.main(["audit", str(images), "--cache", str(place / "cache"), "--json", str(place / "audit.json")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "layout: class; 2 classes; 1 file left out: 1 loose image"
+    assert lines[1] == "  1 loose image: loose.png"
+    found = json.loads((place / "audit.json").read_text())
+    assert found["layout"]["text"] == lines[0]
+    assert found["layout"]["left_out"] == [
+        {"kind": "loose image", "text": "1 loose image", "count": 1, "files": ["loose.png"]}
+    ]
+    assert [finding["files"] for finding in found["findings"] if finding["kind"] == "layout"] == [["loose.png"]]
+
+
+@pytest.mark.parametrize(("folds", "told"), [("some", "or given"), ("1", "at least 2"), ("21", "20")])
+def test_folds_that_there_cannot_be(place, images, refusal, folds, told):
+    message = refusal("run", "--data", images, "--folds", folds)
+    assert "--folds" in message
+    assert told in message
+
+
+def test_given_folds_where_none_are_given(place, images, refusal):
+    message = refusal("run", "--data", images, "--weights", "random", "--folds", "given")
+    assert "gives no folds" in message
+    assert "fold_1" in message
+    assert "--folds 5" in message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

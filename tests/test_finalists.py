@@ -445,6 +445,46 @@ def test_the_task_of_a_fold_holds_train_and_val_and_never_test(make_task: Callab
     assert sorted(held_out) == own
 
 
+def test_of_a_patient_whom_given_folds_part_nothing_is_trained_on(make_task: Callable[..., Any]) -> None:
+    rows = {"train": np.arange(6), "val": np.arange(6, 8)}
+    task = make_task(rows=rows, labels={split: chosen % 2 for split, chosen in rows.items()})
+    assigned = np.array([1, 1, 1, 1, 2, 2, 2, 2, 0])
+    groups = np.array(["a", "b", "c", "d", "a", "e", "f", "g", "e"])  # the last is of test
+    found = fold_task(task, assigned, 2, groups)
+    assert found.rows["val"].tolist() == [4, 5, 6, 7]
+    assert found.rows["train"].tolist() == [1, 2, 3]
+    assert found.labels["train"].tolist() == [1, 0, 1]
+
+
+@pytest.mark.end_to_end
+def test_a_run_over_given_folds(
+    tmp_path: Path, toy_table: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toys.yaml").write_text(toys.SPACE)
+    rng = np.random.default_rng(0)
+    for fold in range(3):
+        for label in "ab":
+            (tmp_path / "data" / f"fold_{fold}" / label).mkdir(parents=True)
+            for number in range(14):
+                name = tmp_path / "data" / f"fold_{fold}" / label / f"{fold}{label}{number}.png"
+                toys.draw_image(rng, label == "b").save(name)
+    flags = ["--data", "data", "--space", "toys.yaml", "--weights", "random", "--epochs", "2", "--no-test"]
+    flags += ["--backbones", "toy", "--budget", "2", "--jobs", "1", "--cache", str(tmp_path / "cache")]
+    assert main(["run", *flags, "--name", "given", "--folds", "given", "--repeats", "1"]) == 0
+    run = RunDir(tmp_path / "reports" / "given")
+    folds, splits = pd.read_csv(run.folds), pd.read_csv(run.splits)
+    assert folds[["fold", "state"]].to_numpy().tolist() == [[1, "completed"], [2, "completed"], [3, "completed"]]
+    used = splits[splits["split"].isin(["train", "val"])]
+    sizes = used["image"].str.extract(r"^fold_(\d)/")[0].value_counts().sort_index()
+    assert folds["images_val"].tolist() == sizes.tolist()
+    assert folds["images_train"].tolist() == (len(used) - sizes).tolist()
+    assert run.read_run()["settings"]["folds"] == "given"
+    printed = capfd.readouterr().out
+    assert "layout: fold/class; 3 folds (--folds given validates over them), 2 classes" in printed
+    assert "Folds as given: 0, 1, 2 (numbered from 1)" in printed
+
+
 @pytest.mark.end_to_end
 def test_the_stage_trains_finalists_and_controls_and_says_so(
     tmp_path: Path,

@@ -89,7 +89,9 @@ def how_read(source: ImageSet) -> dict[str, Any]:
     counts = [(len(set(table[column]) - {""}), column) for column in ("split", "fold") if column in table]
     counts = [(count, noun) for count, noun in counts if count]
     counts += [] if source.patients_assumed else [(table["patient_narrow"].nunique(), "patient")]
-    parts.append(", ".join(f"{n} {noun}{'s' * (n != 1)}" for n, noun in [*counts, (len(source.classes), "classe")]))
+    counts += [(len(source.classes), "classe")]
+    told = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
+    parts.append(told.replace(" folds", " folds (--folds given validates over them)"))
     left = [one for one in (*source.left_out, LeftOut("other file", source.others)) if one.names]
     files = sum(len(one.names) for one in left if not one.folders)
     if files:

@@ -31,14 +31,31 @@ IDENTIFIER = re.compile(r"[a-z]{0,4}[ _\-]?\d{3,}(?:[ _\-]\w{1,8})?|[a-z]{2,6}-\
 VISIT = re.compile(
     r"(?:study|series|visit|scan|session|ses|exam|day|date|time|slice|image|img|frame|view)s?[ _\-]*\d*", re.IGNORECASE
 )
-SITE = re.compile(
-    r"(?:site|cent(?:er|re)|hospital|clinic|scanner|vendor|source|batch|cohort)s?[ _\-]*\w*", re.IGNORECASE
+PART = re.compile(
+    r"\d+ ?x|left|right|[lr]|ap|pa|lateral|frontal|cc|mlo|axial|coronal|sagittal|t1\w*|t2\w*|flair|dwi|adc|pre|post"
+    r"|native|contrast|male|female",
+    re.IGNORECASE,
 )
-TYPICAL = {
-    *("normal", "abnormal", "healthy", "control", "benign", "malignant", "positive", "negative", "pneumonia", "tumor"),
-    *("tumour", "notumor", "cancer", "covid", "disease", "diseased", "yes", "no", "0", "1"),
+"""Folders that a class may be parted into: magnifications, sides, views, sequences."""
+PILES = {*("images", "image", "img", "imgs", "part", "parts", "batch", "chunk", "folder", "subset", "archive")}
+"""Words in the names of folders over which images are dealt out, whatever they show."""
+GROUPS = {
+    *("set", "sets", "dataset", "datasets", "data", "original", "augmented", "raw", "processed", "preprocessed"),
+    *(
+        "resized",
+        "cropped",
+        "enhanced",
+        "site",
+        "center",
+        "centre",
+        "hospital",
+        "clinic",
+        "scanner",
+        "source",
+        "cohort",
+    ),
 }
-"""Names of classes that are no names of views, magnifications or the like."""
+"""Words in the names of folders that hold a set of their own."""
 
 
 class Placed(NamedTuple):
@@ -60,7 +77,8 @@ class Reading:
         folders: those that they lie in or below.
         layout: in a few words.
         loose: paths of images beside class folders.
-        beside: paths of folders beside the splits, with how many images they hold.
+        beside: paths of folders beside those that were read, with how many images they hold.
+        tables: paths of the tables that lie among the images.
         notes: what the user should know, in sentences.
     """
 
@@ -69,6 +87,7 @@ class Reading:
     layout: str = "class"
     loose: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def place(self, folder: Folder, label: str, **where: str) -> None:
@@ -85,7 +104,7 @@ class Reading:
         """What lies where no class is, by kind."""
         return (
             LeftOut("loose image", tuple(map(printable, self.loose))),
-            LeftOut("folder beside the splits", tuple(map(printable, self.beside)), "folders beside the splits", True),
+            LeftOut("other folder", tuple(map(printable, self.beside)), folders=True),
         )
 
 
@@ -99,12 +118,14 @@ def read_layout(root: Path, tree: Folder) -> Reading:
     Raises:
         ConfigError: if the folders have no meaning that is known, or two; it names what would be accepted.
     """
-    reading, top = Reading(), tree
+    reading, top = Reading(tables=_tables(tree)), tree
+    _leave_copies(tree, reading)
     while (below := _outer(top)) is not None:
         reading.pass_over(top)
         reading.beside += [_with_count(one) for one in top.holding().values() if one is not below]
         top = below
-    _read_top(root, top, tree, reading)
+        _leave_copies(top, reading)
+    _read_top(root, top, reading)
     if top is not tree:
         reading.layout += f" below {printable(top.path)}"
     return reading
@@ -127,14 +148,25 @@ def _outer(folder: Folder) -> Folder | None:
     return below
 
 
-def _read_top(root: Path, top: Folder, tree: Folder, reading: Reading) -> None:
+def _leave_copies(folder: Folder, reading: Reading) -> None:
+    """Leave out a folder that holds once more what lies beside it, as where an archive was unpacked twice."""
+    names = {_same(name) for name in folder.holding()}
+    for name, below in folder.holding().items():
+        if split_of(name) is not None:
+            continue
+        again = {_same(one) for one in below.holding()} & (names - {_same(name)})
+        if len(again) > 1 and len(again) >= len(names) - 1:
+            reading.beside.append(_with_count(folder.folders.pop(name)))
+
+
+def _read_top(root: Path, top: Folder, reading: Reading) -> None:
     holding = top.holding()
     splits = _splits(root, holding)
     if splits:
-        _read_splits(root, top, tree, splits, reading)
+        _read_splits(root, top, splits, reading)
         return
-    if all(is_images_name(name) and not folder.holding() for name, folder in holding.items()):
-        raise _no_labels(root, [tree, top])
+    if _is_pile(holding) or (len(holding) == 1 and reading.tables and not next(iter(holding.values())).holding()):
+        raise _no_labels(root, reading.tables, holding)
     for named, kind in ((split_of, "split"), (fold_of, "fold")):
         if _parted(root, holding, named, kind):
             reading.pass_over(top)
@@ -148,19 +180,25 @@ def _read_top(root: Path, top: Folder, tree: Folder, reading: Reading) -> None:
     reading.layout = _read_classes(root, top, reading, {})
 
 
+def _is_pile(holding: Mapping[str, Folder]) -> bool:
+    """Whether the folders hold images, and say nothing of them: images/, or part_1, part_2 …"""
+    if any(len(folder.holding()) > 1 or not all(map(is_images_name, folder.holding())) for folder in holding.values()):
+        return False
+    names = {frozenset(word for word in words_of(name) if not word.isdigit()) for name in holding}
+    return all(map(is_images_name, holding)) or (len(names) == 1 < len(holding) and bool(set().union(*names) & PILES))
+
+
 # Splits
 
 
 def _is_plain(name: str) -> bool:
     """Whether a name says that a folder is a split, and nothing else."""
-    words = words_of(name)
-    return split_of(name) is not None and not {
-        word for word in words - SPLIT_NAMES.keys() - FILLERS if not word.isdigit()
-    }
+    return split_of(name) is not None and all(word.isdigit() for word in _rest(name))
 
 
 def _rest(name: str) -> frozenset[str]:
-    return frozenset(words_of(name) - SPLIT_NAMES.keys() - FILLERS)
+    """What a name says beside a split; an enumeration such as ``a.`` says nothing."""
+    return frozenset(words_of(re.sub(r"^\w{1,2}[.)] *", "", name)) - SPLIT_NAMES.keys() - FILLERS)
 
 
 def _class_names(folder: Folder) -> set[str]:
@@ -206,7 +244,7 @@ def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
     return found
 
 
-def _read_splits(root: Path, top: Folder, tree: Folder, splits: dict[str, str], reading: Reading) -> None:
+def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Reading) -> None:
     holding = top.holding()
     classes = {name: _class_names(holding[name]) for name in splits}
     known = set().union(*classes.values())
@@ -215,7 +253,7 @@ def _read_splits(root: Path, top: Folder, tree: Folder, splits: dict[str, str], 
     _refuse_strangers(root, {name: one for name, one in others.items() if name not in folds}, splits, classes)
     unlabelled = [name for name in splits if not _has_classes(holding[name], known)]
     if unlabelled:
-        raise _without_labels(root, [tree, top, *(holding[name] for name in splits)], splits, unlabelled, holding)
+        raise _without_labels(root, reading.tables, splits, unlabelled, holding)
     if "train" not in splits.values() and not folds:
         raise ConfigError(f"{root} has {_listed(splits)} but no train folder; --data takes {LAYOUTS}.")
     reading.pass_over(top)
@@ -224,7 +262,7 @@ def _read_splits(root: Path, top: Folder, tree: Folder, splits: dict[str, str], 
     for name, split in (splits | folds).items():
         folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
         while len(inside := folder.holding()) == 1 and _has_classes(only := next(iter(inside.values())), known):
-            if _same(only.name) in known:
+            if _same(only.name) in known or _names_a_patient(only.name):
                 break
             reading.pass_over(folder)
             folder = only
@@ -256,6 +294,11 @@ def _refuse_strangers(
 ) -> None:
     """Refuse a folder beside the splits that holds class folders as they do."""
     for name, folder in others.items():
+        if any(_same(name) in names for names in classes.values()):
+            raise ConfigError(
+                f"{root / name} is called like a class folder of {_listed(splits)}, but lies beside them; move it into "
+                f"one of them, or out of {root}."
+            )
         shared = [one for one in folder.holding() if any(_same(one) in names for names in classes.values())]
         if shared:
             raise ConfigError(
@@ -266,11 +309,11 @@ def _refuse_strangers(
 
 
 def _without_labels(
-    root: Path, where: list[Folder], splits: Mapping[str, str], unlabelled: list[str], holding: Mapping[str, Folder]
+    root: Path, tables: list[str], splits: Mapping[str, str], unlabelled: list[str], holding: Mapping[str, Folder]
 ) -> ConfigError:
     labelled = [name for name in splits if name not in unlabelled]
     if not labelled or "train" not in {splits[name] for name in labelled}:
-        return _no_labels(root, where, unlabelled)
+        return _no_labels(root, tables, unlabelled)
     images = sum(1 for name in unlabelled for _ in holding[name].every())
     parent = holding[labelled[0]].path.rpartition("/")[0]
     place = root / parent if parent else root
@@ -281,35 +324,40 @@ def _without_labels(
     )
 
 
-def _no_labels(root: Path, where: Iterable[Folder], folders: Iterable[str] = ()) -> ConfigError:
-    """What to say where images have no label: which table may have them, if there is one."""
+def _no_labels(root: Path, tables: list[str], folders: Iterable[str] = ()) -> ConfigError:
+    """What to say where images have no label."""
     named = _listed(folders)
     place = f"{named} of {root}" if named else f"{root}"
-    fault = f"The images in {place} lie in no class folder, so they have no label"
-    table = _table_beside(root, where)
-    if table is None:
-        return ConfigError(f"{fault}; --data takes {LAYOUTS}; or {MANIFEST}.")
-    path, columns = table
     return ConfigError(
-        f"{fault}; the labels may be in {path.name}, which has the columns {_listed(columns)}: give it instead, by "
-        f"--data {path} (it needs a column of paths and one of labels). Otherwise --data takes {LAYOUTS}."
+        f"The images in {place} lie in no class folder, so they have no label{_or_table(root, tables)}; --data takes "
+        f"{LAYOUTS}; or {MANIFEST}."
     )
 
 
-def _table_beside(root: Path, where: Iterable[Folder]) -> tuple[Path, list[str]] | None:
-    """The table beside the images that most likely has their labels, and its columns."""
-    found = [name for folder in where for name in folder.others if name.lower().endswith((".csv", ".tsv"))]
-    if not found:
-        return None
+def _tables(tree: Folder) -> list[str]:
+    """The tables below a folder, the one that most likely has the labels first."""
 
-    def merit(name: str) -> tuple[bool, bool, int]:
+    def merit(name: str) -> tuple[bool, bool, int, int]:
         words = words_of(name.rpartition("/")[2])
-        return bool(words & {"sample", "submission", "test"}), not words & {"train", "label", "labels"}, len(name)
+        unlikely = bool(words & {"sample", "submission", "test", "testing"})
+        return unlikely, not words & {"train", "training", "label", "labels"}, name.count("/"), len(name)
 
-    path = root / min(dict.fromkeys(found), key=merit)
+    found = [name for folder in tree.walk() for name in folder.others if name.lower().endswith((".csv", ".tsv"))]
+    return sorted(found, key=merit)
+
+
+def _or_table(root: Path, tables: list[str]) -> str:
+    """The command that takes a table which may have the labels, and its columns; nothing where there is none."""
+    if not tables:
+        return ""
+    path = root / tables[0]
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline().strip()
-    return path, [cell.strip(" \"'") for cell in re.split(r"[,;\t]", header) if cell.strip()][:12]
+        header = file.readline(4096).strip()
+    columns = [cell.strip(" \"'") for cell in re.split(r"[,;\t]", header) if cell.strip()][:12]
+    return (
+        f" (they may be in {path.name}, which has the columns {', '.join(map(printable, columns))}: to take them from "
+        f"there, give --data {path})"
+    )
 
 
 # Classes
@@ -325,11 +373,11 @@ def _parted(root: Path, holding: Mapping[str, Folder], named: Callable[[str], st
     parted = [label for label, parts in inside.items() if parts and all(map(named, parts))]
     found = {named(name) for label in parted for name in inside[label]}
     contents = [_class_names(part) for label in parted for part in inside[label].values()]
-    if len(parted) > 1 and len(contents[0]) > 1 and all(names == contents[0] for names in contents):
+    if len(parted) > 1 and all(len(names) > 1 for names in contents):
         first = holding[parted[0]]
         raise ConfigError(
-            f"{_listed(parted)} in {root} each hold {_listed(first.holding())} of the same class folders "
-            f"({_listed(sorted(contents[0]))}); give one of them, by --data {root / first.path}, or {MANIFEST}."
+            f"{_listed(parted)} in {root} each hold {_listed(first.holding())} with class folders "
+            f"({_listed(sorted(contents[0]))}, …); give one of them, by --data {root / first.path}, or {MANIFEST}."
         )
     if not parted or (len(found) < 2 and found != {"train"}) or len(holding) < 2:
         return False
@@ -362,7 +410,7 @@ def _read_classes(root: Path, top: Folder, reading: Reading, where: Mapping[str,
         for name, fold in folds.items():
             layout = _read_classes(root, holding[name], reading, {**where, "fold": fold})
         return f"fold/{layout}"
-    if _are_patients(root, holding):
+    if _are_patients(root, holding, reading.tables):
         for patient, folder in holding.items():
             reading.pass_over(folder)
             for label, below in folder.holding().items():
@@ -379,39 +427,44 @@ def _names_a_patient(name: str) -> bool:
     return bool(PATIENT.fullmatch(name) or IDENTIFIER.fullmatch(name))
 
 
-def _are_patients(root: Path, holding: Mapping[str, Folder]) -> bool:
+def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) -> bool:
     """Whether the folders are patients with class folders in them.
 
     Raises:
         ConfigError: if they look like patients and hold no class folders.
     """
     names = [name for name in holding if _names_a_patient(name) or (name.isdigit() and len(holding) > MANY)]
-    if len(holding) < 2 or len(names) < 0.8 * len(holding):
+    if len(names) < 0.8 * len(holding):
         return False
     inside = {_same(name) for folder in holding.values() for name in folder.holding()}
     classes = {name for name in inside if not VISIT.fullmatch(name) and not _names_a_patient(name)}
     if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
         return True
-    if len(holding) > MANY or all(PATIENT.fullmatch(name) for name in names):
+    numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
+    if numbered or all(PATIENT.fullmatch(name) for name in names):
         raise ConfigError(
             f"The {len(holding)} folders in {root} look like patients, not classes ({_listed(names)}), and hold no "
-            f"class folders; lay them out as patient/class or class/patient, or {MANIFEST}."
+            f"class folders{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
         )
     return False
 
 
 def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Reading) -> None:
-    """Refuse folders that hold the same class folders, as sites do; note where classes hold the same folders."""
-    inside = [{_same(name) for name in folder.holding()} for folder in holding.values()]
-    if len(inside) < 2 or len(inside[0]) < 2 or any(names != inside[0] for names in inside):
+    """Refuse folders that each hold class folders, as sites and sets do; note where it is not sure what is a class."""
+    if len(holding) > MANY and all(map(str.isdigit, holding)):
+        reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
+    inside = [_class_names(folder) for folder in holding.values()]
+    if len(inside) < 2 or any(len(names) < 2 for names in inside):
         return
-    if any(folder.images for folder in holding.values()) or any(map(_names_a_patient, inside[0])):
+    if any(folder.images for folder in holding.values()):
         return
-    shared = _listed(sorted(inside[0]))
-    if inside[0] & TYPICAL or all(map(SITE.fullmatch, holding)):
+    every = set().union(*inside)
+    shared = _listed(sorted({name for folder in holding.values() for name in folder.holding()}))
+    alike = all(names == inside[0] for names in inside) and not all(map(PART.fullmatch, every))
+    if alike or all(words_of(name) & GROUPS for name in holding):
         raise ConfigError(
-            f"{_listed(holding)} in {root} each hold the folders {shared}, so it is unclear which are the classes; "
-            f"call the outer folders train, val and test if they are splits, give one of them, by --data "
+            f"{_listed(holding)} in {root} each hold folders ({shared}), so it is unclear which are the classes; call "
+            f"the outer folders train, val and test if they are splits, give one of them, by --data "
             f"{root / next(iter(holding.values())).path}, or {MANIFEST}."
         )
     note = (

@@ -139,13 +139,14 @@ def merge_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
     for label, count in Counter(labels).items():
         spellings[_folded(label)][label] += count
     chosen = {folded: counts.most_common(1)[0][0].strip() for folded, counts in spellings.items()}
+    spelled = {label: chosen[folded] for folded, counts in spellings.items() for label in counts}
     notes = [
         f"Labels {' and '.join(f'{_shown(spelling)} ({count})' for spelling, count in counts.items())} are one class, "
         f"{_shown(chosen[folded])}: they differ only in case, blanks or Unicode form, or as 1 and 1.0 do."
         for folded, counts in spellings.items()
         if len(counts) > 1
     ]
-    return [chosen[_folded(label)] for label in labels], notes
+    return [spelled[label] for label in labels], notes
 
 
 def _folded(label: str) -> str:

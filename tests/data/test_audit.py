@@ -218,7 +218,18 @@ def test_the_same_is_found_again(clean):
 def check_format(content):
     assert json.loads(json.dumps(content, allow_nan=False)) == content
     assert set(content) == {
-        *("format", "source", "path", "classes", "images", "findings", "left_out", "patients", "shared_patients"),
+        *(
+            "format",
+            "source",
+            "path",
+            "classes",
+            "images",
+            "layout",
+            "findings",
+            "left_out",
+            "patients",
+            "shared_patients",
+        ),
         *("duplicates", "moved", "splits", "by_class", "shortcut", "notes"),
     }
     assert content["format"] == 2

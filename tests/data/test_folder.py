@@ -116,7 +116,7 @@ def test_endings_of_images_can_be_decoded(tmp_path, ending):
 def test_folders_beside_the_splits_are_left_out_and_named(tmp_path):
     found = folder_source(write(tmp_path, ["train/A/1.png", "train/B/2.png", "extra/3.png", "extra/more/4.png"]))
     assert list(found.table["image"]) == ["train/A/1.png", "train/B/2.png"]
-    assert [(one.kind, one.names) for one in found.left_out] == [("folder beside the splits", ("extra (2 images)",))]
+    assert [(one.kind, one.names) for one in found.left_out] == [("other folder", ("extra (2 images)",))]
 
 
 def test_a_folder_without_images_is_no_class(tmp_path):

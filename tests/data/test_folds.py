@@ -1,10 +1,12 @@
 """Folds: train and validation alone, patients whole, every class in each."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.data.splits import folds
+from bench.data.splits import fold_names, folds
 from bench.errors import ConfigError
 
 
@@ -73,3 +75,60 @@ def test_folds_that_no_draw_can_give_are_refused() -> None:
     table = pd.DataFrame({"label": list("ABACBC"), "patient": list("xxyyzz"), "split": "train"})
     with pytest.raises(ConfigError, match=r"No 2 folds could be drawn .* take fewer --folds"):
         folds(table, 2, seed=0)
+
+
+def given_table(folds: str = "1234", patients: str = "each") -> pd.DataFrame:
+    """Two images of two classes a fold, each of its own patient, or of one."""
+    rows = [
+        (f"{fold}{label}{number}", label, f"{fold}{label}{number}" if patients == "each" else patients, "train", fold)
+        for fold in folds
+        for label in "AB"
+        for number in range(2)
+    ]
+    return pd.DataFrame(rows, columns=["image", "label", "patient", "split", "fold"])
+
+
+def test_given_folds_are_taken_in_order_of_their_numbers() -> None:
+    table = given_table()
+    table["fold"] = table["fold"].replace({"1": "10", "2": "9"})
+    table.loc[table["image"].str.startswith("4A0"), "split"] = "test"
+    found = folds(table, "given", seed=0)
+    assert fold_names(table, "given") == ["3", "4", "9", "10"]
+    assert found.groupby(table["fold"]).max().to_dict() == {"3": 1, "4": 2, "9": 3, "10": 4}
+    assert (found[table["split"] == "test"] == 0).all()
+    assert folds(table, "given", seed=0).equals(folds(table, "given", seed=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"fold": ""}, "gives no folds"),
+        ({"fold": "3"}, "gives one fold only (3)"),
+    ],
+)
+def test_fewer_than_two_given_folds_are_refused(change: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        folds(given_table().assign(**change), "given", seed=0)
+
+
+def test_images_without_a_fold_are_refused() -> None:
+    table = given_table()
+    table.loc[2, "fold"] = ""
+    with pytest.raises(ConfigError, match="1 images of train and validation have no fold, such as 1B0"):
+        folds(table, "given", seed=0)
+
+
+def test_given_folds_without_a_class_are_refused() -> None:
+    table = given_table().query("not (fold == '2' and label == 'B')")
+    with pytest.raises(ConfigError, match="fold 2 holds none of class 'B'"):
+        folds(table, "given", seed=0)
+
+
+def test_given_folds_that_leave_nothing_to_train_on_are_refused() -> None:
+    with pytest.raises(ConfigError, match="beside the patients of fold 1"):
+        folds(given_table(patients="all of one"), "given", seed=0)
+
+
+def test_numbers_of_folds_that_are_drawn() -> None:
+    assert fold_names(given_table(), 3) == ["1", "2", "3"]
+    assert fold_names(given_table(), 0) == []

@@ -76,7 +76,7 @@ LAYOUTS_READ = [
     Layout("patient/class, words", below("patient_1", "patient_2"), "patient/class", patient=r"^(\w+?)/"),
     Layout(
         "split/patient/class",
-        below("train/9001", "train/9002", "test/9003", "test/9004"),
+        below("train/9001", "train/9002", "test/9003"),
         "split/patient/class",
         splits={"train": "train", "test": "test"},
         patient=r"^\w+/(\d+)/",
@@ -194,9 +194,16 @@ LAYOUTS_READ = [
         [*below("train", "test"), *below("xray/train", "xray/test")],
         "split/class",
         splits={"train": "train", "test": "test"},
-        left_out={"folder beside the splits": 1},
+        left_out={"other folder": 1},
         dropped="^xray",
     ),
+    Layout(
+        "an archive of classes unpacked twice",
+        [*A_B, *below("cell_images")],
+        left_out={"other folder": 1},
+        dropped="^cell",
+    ),
+    Layout("magnifications", below("A/SOB/x", "B/SOB/x", names=["40X/1.png", "100X/2.png"])),
     Layout("classes that only sound like splits", ["test_positive/1.png", "test_negative/2.png"], label=r"^(\w+)/"),
     Layout(
         "classes that only sound like splits, with patients",
@@ -287,7 +294,7 @@ def test_classes_parted_without_train_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["fold", "site"])
 def test_folders_that_each_hold_splits_are_refused_with_the_command(tmp_path, name):
     message = refused(tmp_path, below(f"{name}1/train", f"{name}1/test", f"{name}2/train", f"{name}2/test"))
-    assert "each hold test, train of the same class folders" in message
+    assert "each hold test, train with class folders (a, b, …)" in message
     assert f"--data {tmp_path / (name + '1')}" in message
 
 
@@ -321,10 +328,12 @@ def test_beside_two_labelled_splits_it_is_to_be_moved(tmp_path):
         (["images/1.png", "images/2.png"], "labels.csv"),
         (["1.png", "2.png"], "anything.csv"),
         (["set/images/1.png"], "set/labels.csv"),
+        (["a. Training Set/1.png", "b. Testing Set/2.png"], "Groundtruths/b. Training Labels.csv"),
+        (["ISIC_Training_Input/1.png"], "ISIC_Training_GroundTruth.csv"),
     ],
 )
 def test_images_beside_a_table_are_refused_with_the_command_and_the_columns(tmp_path, files, table):
-    (tmp_path / "set").mkdir()
+    (tmp_path / table).parent.mkdir(exist_ok=True)
     for name in ("sample_submission.csv", "test.csv", table):
         (tmp_path / name).write_text("id_code;diagnosis\n1;0\n" if name == table else "id\n1\n")
     message = refused(tmp_path, files)
@@ -351,7 +360,18 @@ def test_patients_without_class_folders_are_no_classes(tmp_path):
 
 
 def test_many_folders_called_by_numbers_are_no_classes(tmp_path):
-    assert "look like patients" in refused(tmp_path, [f"{n}/1.png" for n in range(30)])
+    assert "look like patients" in refused(tmp_path, [f"{n}/1.png" for n in range(1000, 1030)])
+
+
+def test_many_folders_called_by_small_numbers_are_classes_with_a_note(tmp_path):
+    found = folder_source(write(tmp_path, [f"{n}/1.png" for n in range(12)]))
+    assert len(found.classes) == 12
+    assert any("12 folders called by numbers were taken for classes" in note for note in found.notes)
+
+
+def test_class_folders_beside_the_splits_are_refused(tmp_path):
+    message = refused(tmp_path, [*below("train", "test"), *A_B])
+    assert f"{tmp_path / 'A'} is called like a class folder of test, train, but lies beside them" in message
 
 
 def test_studies_of_patients_are_no_classes(tmp_path):
@@ -359,15 +379,43 @@ def test_studies_of_patients_are_no_classes(tmp_path):
     assert "look like patients" in refused(tmp_path, names)
 
 
-@pytest.mark.parametrize("names", [("site_1", "site_2"), ("Hospital A", "Hospital B")])
+@pytest.mark.parametrize("names", [("site_1", "site_2"), ("Hospital A", "Hospital B"), ("original", "augmented")])
 def test_sites_that_hold_the_same_class_folders_are_refused(tmp_path, names):
     message = refused(tmp_path, below(*names))
     assert "it is unclear which are the classes" in message
-    assert f"--data {tmp_path / names[0]}" in message
+    assert "(A, B)" in message
+    assert f"--data {tmp_path / min(names)}" in message
 
 
 def test_unknown_folders_that_hold_folders_like_classes_are_refused(tmp_path):
     assert "unclear" in refused(tmp_path, below("x", "y", names=["normal/1.png", "sick/2.png"]))
+
+
+def test_sets_that_hold_other_class_folders_are_refused(tmp_path):
+    files = [*below("lung_image_sets", names=["lung_n/1.png", "lung_aca/1.png"])]
+    files += [*below("colon_image_sets", names=["colon_n/1.png", "colon_aca/1.png"])]
+    assert f"--data {tmp_path / 'colon_image_sets'}" in refused(tmp_path, files)
+
+
+def test_sets_that_hold_splits_are_refused(tmp_path):
+    files = [*below("OCT/train", "OCT/test", names=["CNV/1.png", "DME/1.png"]), *below("XRAY/train", "XRAY/test")]
+    assert f"--data {tmp_path / 'OCT'}" in refused(tmp_path, files)
+
+
+@pytest.mark.parametrize("name", ["HAM10000_images_part_{}", "images_00{}/images", "batch{}"])
+def test_images_dealt_out_over_folders_have_no_label(tmp_path, name):
+    (tmp_path / "meta.csv").write_text("image_id,dx\n1,nv\n")
+    message = refused(tmp_path, [f"{name.format(number)}/{number}.png" for number in (1, 2)])
+    assert "have no label" in message
+    assert f"--data {tmp_path / 'meta.csv'}" in message
+
+
+def test_patients_beside_a_table_are_refused_with_the_command(tmp_path):
+    (tmp_path / "train.csv").write_text("Path,Sex,Pneumonia\n")
+    files = [f"{split}/patient0{n}/study1/view1.jpg" for split in ("train", "valid") for n in range(3)]
+    message = refused(tmp_path, files)
+    assert "look like patients" in message
+    assert f"--data {tmp_path / 'train.csv'}" in message
 
 
 def test_classes_that_hold_the_same_folders_are_noted(tmp_path):
