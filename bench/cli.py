@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -21,14 +22,15 @@ from bench.settings import RunSettings, make_settings, parse_bytes, parse_durati
 CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
 RESUMABLE = ("budget", "repeats", "time_limit", "jobs", "no_test", "verify")
 DATA_HELP = (
-    "folder with train/, val/, test/ of class folders, or class folders alone; a .csv with path,label[,patient][,split]"
-    "; an .npz in the MedMNIST layout; medmnist:NAME[@SIZE]; or demo"
+    "folder with train/, val/, test/ of class folders, or class folders alone; a table (.csv, .tsv, .txt) with"
+    " path,label[,patient][,split][,fold]; an .npz in the MedMNIST layout; medmnist:NAME[@SIZE]; or demo"
 )
 PATTERN_HELP = (
     "regular expression with one group that names the patient, searched for in the file name (in the path below the"
     " data folder if it holds a /)"
 )
-PATTERN_DEFAULT = "what the source says, else names of the public chest X-ray set, else each image its own patient"
+PATTERN_DEFAULT = "what the source says, else names of public sets with marks of their own, else each image its own"
+ROOT_HELP = "folder that the paths of a table start from; images are looked for below it by name too"
 TEST_SHARE_HELP = "share of the images drawn for test where no test split is given"
 VAL_SHARE_HELP = "share of the other images drawn for validation where none is given, or one too small to select by"
 KEEP_GOING_HELP = "go on although more than 1 % of a class cannot be decoded"
@@ -79,6 +81,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_run(commands)
     _add_audit(commands)
+    _add_manifest(commands)
     _add_named(
         commands,
         "report",
@@ -162,6 +165,7 @@ def _add_audit(commands: Any) -> None:
     parser.add_argument("data", metavar="DATA", help=DATA_HELP.replace("%", "%%"))
     flag = _adder(parser)
     flag("--patient-pattern", PATTERN_HELP, r"--patient-pattern '^(P\d+)_'", PATTERN_DEFAULT, metavar="REGEX")
+    _root_flag(flag)
     _splits_flags(flag)
     flag("--seed", "decides the splits that are drawn", "--seed 7", type=int, metavar="N")
     _cache_flag(flag)
@@ -174,6 +178,39 @@ def _add_audit(commands: Any) -> None:
         metavar="FILE",
         help="write all that was found as JSON too (default: no file; example: --json audit.json)",
     )
+
+
+def _add_manifest(commands: Any) -> None:
+    parser = commands.add_parser(
+        "manifest",
+        help="write what is understood of a folder or a table as a table to be corrected by hand",
+        description=textwrap.dedent(
+            """\
+            Write one row an image, path,label,patient,split, as --data DATA is understood, to standard output. Paths
+            are relative to the folder, or to --image-root: correct the table, and give it as --data with that folder
+            as --image-root."""
+        ),
+        epilog="example: python -m bench manifest path/to/chest_xray > manifest.csv",
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(action=_manifest)
+    parser.add_argument("data", metavar="DATA", help="a folder of images, or a table that names them; example: xray/")
+    flag = _adder(parser)
+    flag("--patient-pattern", PATTERN_HELP, r"--patient-pattern '^(P\d+)_'", PATTERN_DEFAULT, metavar="REGEX")
+    _root_flag(flag)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="a new file to write to (default: standard output; example: --out manifest.csv)",
+    )
+
+
+def _root_flag(flag: Any) -> None:
+    default = "the table's own folder"
+    flag("--image-root", ROOT_HELP, "--image-root /data/HAM10000", default, type=Path, metavar="FOLDER")
 
 
 def _adder(target: Any) -> Any:
@@ -261,6 +298,7 @@ def _add_run(commands: Any) -> None:
     flag = _adder(parser.add_argument_group("data"))
     flag("--data", DATA_HELP, "--data chest_xray", metavar="DATA")
     flag("--patient-pattern", PATTERN_HELP, r"--patient-pattern '^(P\d+)_'", PATTERN_DEFAULT, metavar="REGEX")
+    _root_flag(flag)
     _splits_flags(flag)
     flag(
         "--folds",
@@ -426,8 +464,9 @@ def _add_run(commands: Any) -> None:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     values = {key: value for key, value in vars(options).items() if key not in ("action", "resume")}
-    if "splits" in values:
-        values["splits"] = values["splits"].absolute()
+    for name in ("splits", "image_root"):
+        if name in values:
+            values[name] = values[name].absolute()
     if "time_limit" in values:
         values["time_limit"] = parse_duration(values["time_limit"])
     if "cache_size" in values:
@@ -483,6 +522,7 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from bench import pipeline, request
     from bench.data.audit import audit
     from bench.data.imageset import how_read
+    from bench.data.patients import naming
     from bench.data.splits import require_learnable
     from bench.data.splits_file import take_over
     from bench.rundir import write_json
@@ -500,7 +540,8 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         request.check_writable(json_file.absolute().parent, "--json")
     screen, source = Screen(), request.open_settings(settings, print)
     screen.layout(how_read(source))
-    require_learnable(source.table, source.table["label"])
+    with naming(source.patient_rule):
+        require_learnable(source.table, source.table["label"])
     if settings.splits is not None:
         take_over(settings.splits, source.table)
     stored = pipeline.decode_all(source, [], settings, screen)
@@ -511,6 +552,34 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         screen.line(f"Audit: {json_file}")
     if found.splits.refused:
         raise ConfigError(found.splits.refused)
+    return 0
+
+
+def _manifest(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from bench.data.manifest_out import manifest_text, root_of
+    from bench.request import check_writable, open_settings
+    from bench.rundir import write_text
+
+    values = _given(options)
+    out = values.pop("out", None)
+    if out is not None:
+        if out.exists():
+            raise ConfigError(f"--out {out} is there already, and may hold corrections; choose another name.")
+        check_writable(out.absolute().parent, "--out")
+    settings = make_settings(**{**values, "data": _located(values["data"]), "name": "manifest", "cache": CACHE})
+    source = open_settings(settings)
+    text = manifest_text(source)
+    for note in source.notes:
+        print(f"note: {note}", file=sys.stderr)
+    classes = ", ".join(source.classes)
+    print(f"{len(source.table)} images of {classes}; patients: {source.patient_rule}.", file=sys.stderr)
+    name, root = (shlex.quote(str(path)) for path in (out or "manifest.csv", root_of(source)))
+    print(f"Correct it, and use it by: --data {name} --image-root {root}", file=sys.stderr)
+    if out is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+    else:
+        write_text(out, text)
     return 0
 
 

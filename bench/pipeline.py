@@ -26,6 +26,7 @@ from bench import RULES, __version__, finalists, workers
 from bench.controls import TITLES, Material, Training, read_controls, train_controls
 from bench.data.audit import Audited, audit, require_enough
 from bench.data.imageset import ImageSet
+from bench.data.patients import naming
 from bench.data.splits import fold_names, folds, labels_of, rows_of
 from bench.data.splits_file import write_splits
 from bench.data.store import Stored, StoredImages, is_stored, store_images
@@ -283,7 +284,8 @@ class Run:
         self._test = SealedTest(self._audited.table, stored.facts, images, self.run, settings.cache.absolute())
         self._table, self._stored = self._test.sealed_table(), self._test.sealed_images()
         if settings.folds:
-            folds(self._table, settings.folds, settings.seed)
+            with naming(request.source.patient_rule):
+                folds(self._table, settings.folds, settings.seed)
         self._seconds_auditing = time.perf_counter() - started
 
     def _data(self) -> None:

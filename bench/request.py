@@ -16,6 +16,7 @@ import pandas as pd
 from bench import RULES
 from bench.data.audit import draw_splits
 from bench.data.imageset import ImageSet
+from bench.data.patients import naming
 from bench.data.sources import open_source
 from bench.data.splits import fold_names, folds
 from bench.errors import ConfigError
@@ -95,7 +96,8 @@ def prepare(
     source = open_settings(settings, tell)
     table, _ = draw_splits(source, settings, taken=taken)
     if settings.folds:
-        folds(table, settings.folds, settings.seed)
+        with naming(source.patient_rule):
+            folds(table, settings.folds, settings.seed)
     return Request(
         settings=settings,
         run=RunDir(settings.output / settings.name),
@@ -122,6 +124,7 @@ def open_settings(settings: RunSettings, tell: Callable[[str], None] = lambda li
         cache=settings.cache,
         tell=tell,
         group_by=settings.group_by or (),
+        image_root=settings.image_root,
     )
 
 

@@ -17,7 +17,7 @@ class RunSettings(BaseModel):
     """The settings of one run; build it with `make_settings`, which explains what is wrong.
 
     Attributes:
-        data: folder of images, .csv, .npz, ``medmnist:NAME[@SIZE]``, or ``demo``.
+        data: folder of images, table (.csv, .tsv, .txt), .npz, ``medmnist:NAME[@SIZE]``, or ``demo``.
         name: of the run and its folder.
         budget: number of trials.
         epochs: at most so many epochs a phase; None takes the space's or 8.
@@ -32,6 +32,7 @@ class RunSettings(BaseModel):
         views: pre-drawn augmentations of the training images.
         max_images: size of a subset of train and validation; None takes all.
         patient_pattern: regular expression with one group that names the patient in an image's name.
+        image_root: folder that the paths of a table start from; None takes the table's own.
         splits: a splits.csv whose splits are taken over; None keeps the given ones and draws what is missing.
         test_share: share of the images drawn for a test split that is not given.
         val_share: share of the other images drawn for a validation split that is not given, or too small.
@@ -73,6 +74,7 @@ class RunSettings(BaseModel):
     views: PositiveInt = 4
     max_images: PositiveInt | None = None
     patient_pattern: str | None = None
+    image_root: Path | None = None
     splits: Path | None = None
     test_share: Share = 0.2
     val_share: Share = 0.15

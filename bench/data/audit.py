@@ -11,6 +11,7 @@ import pandas as pd
 from bench.data.duplicates import Duplicates, find_duplicates, groups
 from bench.data.findings import Evidence, find, left_out_by_class
 from bench.data.imageset import ImageSet, how_read
+from bench.data.patients import naming
 from bench.data.shortcut import shortcut
 from bench.data.splits import SplitReport, assign_splits, describe, report_given, subset
 from bench.data.splits_file import same_images, take_over
@@ -67,15 +68,16 @@ def draw_splits(
     if file is not None:
         table, silent = take_over(file, table)
         reasons = {**silent, **reasons}
-    table, report = assign_splits(
-        table,
-        settings.seed,
-        excluded=reasons,
-        clusters=duplicates.clusters if duplicates else (),
-        test_share=settings.test_share,
-        val_share=settings.val_share,
-        fixed=file is not None,
-    )
+    with naming(source.patient_rule):
+        table, report = assign_splits(
+            table,
+            settings.seed,
+            excluded=reasons,
+            clusters=duplicates.clusters if duplicates else (),
+            test_share=settings.test_share,
+            val_share=settings.val_share,
+            fixed=file is not None,
+        )
     if settings.max_images and taken is None:
         table = subset(table, settings.max_images, settings.seed)
     return table, report

@@ -159,15 +159,32 @@ def _patients(evidence: Evidence) -> list[Finding]:
     narrow, wide = shared.get("narrow", {}), shared.get("wide", {})
     if not narrow:
         return []
+    heading = "Patients across splits"
     if not any(narrow.values()):
+        if evidence.source.patients_assumed:
+            text = "Whether a patient is in two given splits cannot be judged: nothing says who is shown."
+            return [Finding("patients", heading, "note", text)]
         more = f" (read widely, {_pairs(wide)} would be)" if any(wide.values()) else ""
-        return [Finding("patients", "Patients across splits", "good", f"No patient is in two given splits{more}.")]
+        doubts = _doubts(evidence)
+        if doubts:
+            text = f"As far as can be told, no patient is in two given splits{more}: {' and '.join(doubts)}."
+            return [Finding("patients", heading, "note", text)]
+        text = f"No patient is in two given splits{more} (rule: {evidence.source.patient_rule})."
+        return [Finding("patients", heading, "good", text)]
     readings = "" if narrow == wide else f" Read widely (the safer reading for drawing splits): {_pairs(wide)}."
     counted = (evidence.given != "").to_numpy() & (evidence.facts["problem"] == "").to_numpy()
     where = evidence.given.where(counted).groupby(evidence.table["patient_narrow"].to_numpy()).transform("nunique")
     files = evidence.names(counted & (where > 1).to_numpy())
     text = f"Patients have images in two of the given splits: {_pairs(narrow)}.{readings} {_decided(evidence)}"
-    return [Finding("patients", "Patients across splits", "warning", text.strip(), sum(narrow.values()), files)]
+    text = f"{text.strip()} Patients are told apart by this rule: {evidence.source.patient_rule}."
+    return [Finding("patients", heading, "warning", text, sum(narrow.values()), files)]
+
+
+def _doubts(evidence: Evidence) -> list[str]:
+    """Why patients may be in two splits without anyone seeing it."""
+    nameless = int((evidence.table["patient_narrow"] == evidence.table["image"]).sum())
+    told = [f"of {_count(nameless, 'image')} nobody knows the patient"] if nameless else []
+    return told + ([evidence.source.patient_doubt] if evidence.source.patient_doubt else [])
 
 
 def _decided(evidence: Evidence) -> str:
@@ -191,6 +208,8 @@ def _assumed(evidence: Evidence) -> list[Finding]:
         "Nothing says which images show the same patient, so each counts as its own: an assumption. If patients have "
         "several images, scores are too good; name patients by --patient-pattern or a patient column."
     )
+    if doubt := evidence.source.patient_doubt:
+        text += f" {doubt[0].upper()}{doubt[1:]}."
     return [Finding("assumed", "Patients are assumed", "warning", text, len(evidence.table))]
 
 

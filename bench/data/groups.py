@@ -3,7 +3,7 @@
 They decide nothing: neither training nor the splits look at them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bench.data.patients import is_chest_xray_set, subtype_of
 from bench.errors import ConfigError
@@ -11,8 +11,6 @@ from bench.errors import ConfigError
 PREFIX = "group:"
 """Stands before the name of such a column in `bench.data.imageset.ImageSet.table`; empty cells are not given."""
 SUBTYPE = "subtype"
-OWN = ("path", "label", "patient", "split")
-"""Columns of a manifest that say something else."""
 
 
 def file_subtypes(names: Sequence[str]) -> dict[str, list[str]]:
@@ -65,7 +63,12 @@ def refuse_groups(where: object, asked: Sequence[str]) -> None:
 
 
 def manifest_groups(
-    where: object, header: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str], asked: Sequence[str]
+    where: object,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    names: Sequence[str],
+    asked: Sequence[str],
+    taken: Collection[str],
 ) -> dict[str, list[str]]:
     """The columns of a .csv file that were asked for, called as its header calls them, whatever the capitals.
 
@@ -75,20 +78,24 @@ def manifest_groups(
         rows: its cells.
         names: of the images.
         asked: the columns that ``--group-by`` names.
+        taken: names of the columns that say something else, such as the label.
 
     Raises:
-        ConfigError: if there is no such column, it is there twice, is empty, or is one that a manifest has anyway.
+        ConfigError: if there is no such column, it is there twice, is empty, or is one that says something else.
     """
+    own = {name.lower() for name in taken}
     found: dict[str, list[str]] = {}
     for wanted in asked:
         places = [place for place, name in enumerate(header) if name and name.lower() == wanted.strip().lower()]
-        if wanted.strip().lower() in OWN or len(places) > 1:
+        if wanted.strip().lower() in own or len(places) > 1:
             fault = "twice" if len(places) > 1 else "for another purpose"
-            raise ConfigError(f"--group-by {wanted!r} names a column that {where} has {fault}; {_accepted(header)}.")
+            raise ConfigError(
+                f"--group-by {wanted!r} names a column that {where} has {fault}; {_accepted(header, own)}."
+            )
         if not places:
             known = file_subtypes(names) if wanted.strip().lower() == SUBTYPE else {}
             if not known:
-                raise ConfigError(f"--group-by {wanted!r} names no column of {where}; {_accepted(header)}.")
+                raise ConfigError(f"--group-by {wanted!r} names no column of {where}; {_accepted(header, own)}.")
             found |= known
             continue
         cells = [row[places[0]] for row in rows]
@@ -98,6 +105,6 @@ def manifest_groups(
     return found
 
 
-def _accepted(header: Sequence[str]) -> str:
-    others = [name for name in header if name and name.lower() not in OWN]
+def _accepted(header: Sequence[str], own: Collection[str]) -> str:
+    others = [name for name in header if name and name.lower() not in own]
     return f"accepted are {', '.join(others)}" if others else f"it has no columns besides {', '.join(header)}"

@@ -51,6 +51,8 @@ class ImageSet:
         reader: how the images are had.
         patient_rule: how patients were told apart, in words.
         patients_assumed: whether each image is taken for its own patient for want of anything better.
+        patient_doubt: why no patient being in two splits would say too much, although patients are told apart; empty
+            where nothing speaks against it.
         others: what was found but does not look like an image, relative to ``path``: files of other kinds, and links
             that lead nowhere. What is not UTF-8 in a name is escaped.
         synthetic: whether the images are drawn, not taken.
@@ -67,6 +69,7 @@ class ImageSet:
     reader: Reader
     patient_rule: str
     patients_assumed: bool = False
+    patient_doubt: str = ""
     others: tuple[str, ...] = ()
     synthetic: bool = False
     notes: tuple[str, ...] = ()

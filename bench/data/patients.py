@@ -1,15 +1,23 @@
 """Which images show the same patient: by what the source says, by a pattern, or by names that are known."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bench.errors import ConfigError
 
 ASSUMED = "each image is taken for its own patient (an assumption: nothing says otherwise)"
 RECOGNISED = 0.1
-"""Share of the names that must read like the public set's for the built-in reading to be used on those that do. The
-patterns are specific: images of other kinds beside the set must not part its patients."""
+"""Share of the names that must bear a public set's own marks for its built-in reading to be used. The marks are
+specific: images of other kinds beside the set must not part its patients."""
+NOBODY = {
+    *("", "nan", "<na>", "na", "n/a", "#n/a", "nat", "none", "null", "nil", "unknown", "unk", "?", "."),
+    *("-", "--", "–", "—", "-1", "-1.0", "-9", "-99", "-999"),
+    *("missing", "not available", "anonymous", "anonymized", "anonymised", "anon"),
+}
+"""What stands, in any case, where a patient would stand whom nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +41,43 @@ class Patients:
 
 @dataclass(frozen=True)
 class NameRule:
-    """How the patient is read from a file name, narrowly (series and number) and widely (number alone)."""
+    """How the patient is read from a file name, narrowly (series and number) and widely (number alone).
+
+    Attributes:
+        pattern: of the file name.
+        narrow: template of the narrow reading.
+        wide: template of the wide reading.
+        own: whether no other set calls its files so: the mark by which the set is known.
+        beside: whether other sets call their files so too: read only in a folder that holds own marks, or lies beside
+            one that does (the same folder of all splits being one), and joined within such a folder only.
+    """
 
     pattern: re.Pattern[str]
     narrow: str
     wide: str
+    own: bool = True
+    beside: bool = False
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """A public set whose file names tell the patient.
+
+    Attributes:
+        title: the set, and the marks by which it is known.
+        rules: the first that fits a name is taken.
+    """
+
+    title: str
+    rules: tuple[NameRule, ...]
+
+    def is_in(self, names: Sequence[str]) -> bool:
+        """Whether enough of the names bear the set's own marks."""
+        return sum(map(self.marks, names)) / max(1, len(names)) >= RECOGNISED
+
+    def marks(self, name: str) -> bool:
+        """Whether a name bears a mark of the set."""
+        return any(rule.own and rule.pattern.match(_file_name(name)) for rule in self.rules)
 
 
 PNEUMONIA = NameRule(
@@ -45,16 +85,44 @@ PNEUMONIA = NameRule(
     narrow=r"\g<series>-\g<number>",
     wide=r"person-\g<number>",
 )
-CHEST_XRAY_RULES = (
-    PNEUMONIA,
-    NameRule(
-        re.compile(r"^(?P<series>NORMAL2-)?IM-(?P<number>\d+)-\d+"),
-        narrow=r"\g<series>IM-\g<number>",
-        wide=r"IM-\g<number>",
+CHEST_XRAY = PublicSet(
+    "the public chest X-ray file names (person…_bacteria or _virus, NORMAL2-IM-…)",
+    (
+        PNEUMONIA,
+        NameRule(
+            re.compile(r"^NORMAL2-IM-(?P<number>\d+)-\d+"), narrow=r"NORMAL2-IM-\g<number>", wide=r"IM-\g<number>"
+        ),
+        # OsiriX and Horos call every export so: alone, such a name tells nothing
+        NameRule(
+            re.compile(r"^IM-(?P<number>\d+)-\d+"),
+            narrow=r"IM-\g<number>",
+            wide=r"IM-\g<number>",
+            own=False,
+            beside=True,
+        ),
     ),
 )
 """In the public paediatric chest X-ray set the series are numbered independently, so the number alone joins
 images of different children; that is safe for drawing splits and a false alarm when looking for leaks."""
+OCT = PublicSet(
+    "the public OCT file names (CNV-, DME-, DRUSEN-PATIENT-NUMBER)",
+    (
+        NameRule(
+            re.compile(r"^(?P<series>CNV|DME|DRUSEN)-(?P<number>\d{4,})-\d+\."),
+            narrow=r"\g<series>-\g<number>",
+            wide=r"oct-\g<number>",
+        ),
+        NameRule(
+            re.compile(r"^NORMAL-(?P<number>\d{4,})-\d+\."),
+            narrow=r"NORMAL-\g<number>",
+            wide=r"oct-\g<number>",
+            own=False,
+        ),
+    ),
+)
+"""OCT2017, (disease)-(randomised patient)-(image): Kermany et al., Cell 172:1122 (2018)."""
+PUBLIC_SETS = (CHEST_XRAY, OCT)
+CALLED_PATIENT = re.compile(r"(?:^|/)((?:patient|subject|case|pat|subj|sub|pt)[-_ ]?\d+[^/]*)/", re.IGNORECASE)
 
 
 def find_patients(
@@ -62,15 +130,15 @@ def find_patients(
 ) -> Patients:
     """The patients of images called ``names``.
 
-    A pattern goes before what the source knows, that before the built-in reading of the public chest X-ray
-    names, where at least a tenth of the names can be read so. Without any of them, and where the one in use
-    says nothing of an image, each image is its own patient.
+    A pattern goes before what the source knows, that before the built-in reading of the names of public sets, where
+    at least a tenth of the names bear such a set's own marks. Without any of them, and where the one in use says
+    nothing of an image, each image is its own patient.
 
     Args:
         names: unique names, as paths relative to the source.
         pattern: a regular expression with one group, searched for in the file name, or in the whole relative
             path where the pattern holds a ``/``.
-        known: what the source says, empty where it says nothing of an image.
+        known: what the source says; empty, or a word of ``NOBODY``, where it says nothing of an image.
         known_rule: where ``known`` comes from, in words.
 
     Raises:
@@ -84,15 +152,36 @@ def find_patients(
                 "searched for in the file name, or in the path below the data folder if it holds a '/'."
             )
         return _told(names, found, f"--patient-pattern {pattern}")
-    if known is not None and any(known):
-        return _told(names, known, known_rule)
-    return _by_known_names(names) or Patients(tuple(names), tuple(names), ASSUMED, assumed=True)
+    named = [somebody(patient) for patient in known or ()]
+    if any(named):
+        return _told(names, named, known_rule)
+    return _by_known_names(names) or Patients(
+        tuple(names), tuple(names), ASSUMED, assumed=True, notes=_suggestion(names)
+    )
+
+
+def somebody(patient: str) -> str:
+    """``patient`` without blanks around it; empty where that is a word for nobody, such as nan."""
+    patient = patient.strip()
+    return "" if patient.casefold() in NOBODY else patient
+
+
+@contextmanager
+def naming(rule: str) -> Iterator[None]:
+    """What rests on how patients were told apart.
+
+    Raises:
+        ConfigError: in place of one that was raised, with the rule added.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).removesuffix('.')}; how patients were told apart: {rule}.") from None
 
 
 def is_chest_xray_set(names: Sequence[str]) -> bool:
-    """Whether at least a tenth of the names read like those of the public chest X-ray set."""
-    read = sum(any(rule.pattern.match(_file_name(name)) for rule in CHEST_XRAY_RULES) for name in names)
-    return read / max(1, len(names)) >= RECOGNISED
+    """Whether at least a tenth of the names bear the marks of the public chest X-ray set."""
+    return CHEST_XRAY.is_in(names)
 
 
 def subtype_of(name: str) -> str:
@@ -121,7 +210,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def _by_pattern(names: Sequence[str], pattern: re.Pattern[str]) -> list[str]:
     whole = "/" in pattern.pattern
     matches = (pattern.search(name if whole else _file_name(name)) for name in names)
-    return [(match[1] or "") if match else "" for match in matches]
+    return [somebody(match[1] or "") if match else "" for match in matches]
 
 
 def _told(names: Sequence[str], found: Sequence[str], rule: str) -> Patients:
@@ -139,21 +228,78 @@ def _silent(names: Sequence[str], rule: str) -> tuple[str, ...]:
 
 
 def _by_known_names(names: Sequence[str]) -> Patients | None:
-    """The built-in reading of the names that it knows, None where these are too few."""
-    wide, narrow, silent = [], [], []
-    for name in names:
-        stem = _file_name(name)
-        for rule in CHEST_XRAY_RULES:
-            match = rule.pattern.match(stem)
-            if match:
-                wide.append(match.expand(rule.wide))
-                narrow.append(match.expand(rule.narrow))
-                break
-        else:
-            wide.append(name)
-            narrow.append(name)
-            silent.append(name)
-    if (len(names) - len(silent)) / max(1, len(names)) < RECOGNISED:
+    """The built-in reading of the names of public sets, None where no such set is recognised."""
+    sets = [one for one in PUBLIC_SETS if one.is_in(names)]
+    if not sets:
         return None
-    rule_in_words = "built-in reading of the public chest X-ray file names"
-    return Patients(tuple(wide), tuple(narrow), rule_in_words, notes=_silent(silent, rule_in_words))
+    places = _Places(sets, names)
+    read = [_read(name, places) for name in names]
+    wide = tuple(one[0] if one else name for name, one in zip(names, read, strict=True))
+    narrow = tuple(one[1] if one else name for name, one in zip(names, read, strict=True))
+    silent = [name for name, one in zip(names, read, strict=True) if not one]
+    in_words = f"built-in reading of {' and '.join(one.title for one in sets)}"
+    return Patients(wide, narrow, in_words, notes=_silent(silent, in_words))
+
+
+class _Places:
+    """The folders in which names without a mark are read, and how these are told apart.
+
+    Args:
+        sets: that were recognised.
+        names: of all images.
+    """
+
+    def __init__(self, sets: Sequence[PublicSet], names: Sequence[str]) -> None:
+        self.rules = [rule for one in sets for rule in one.rules]
+        self.marked = {_place(name) for name in names if any(one.marks(name) for one in sets)}
+        self.beside = {place.rpartition("/")[0] for place in self.marked if place}
+        unmarked = [rule.pattern for rule in self.rules if rule.beside]
+        found = {_place(name) for name in names if any(pattern.match(_file_name(name)) for pattern in unmarked)}
+        read = {place for place in found if self.holds(place)}
+        chief = (read & self.marked) or read
+        self.chief = min(chief) if len(chief) == 1 else None
+
+    def holds(self, place: str) -> bool:
+        """Whether names without a mark are read in ``place``."""
+        return place in self.marked or (bool(place) and place.rpartition("/")[0] in self.beside)
+
+
+def _read(name: str, places: _Places) -> tuple[str, str] | None:
+    """The wide and the narrow reading of a name; None if it cannot be read."""
+    for rule in places.rules:
+        match = rule.pattern.match(_file_name(name))
+        if match and (not rule.beside or places.holds(_place(name))):
+            where = f"{_place(name)}/" if rule.beside and _place(name) != places.chief else ""
+            return where + match.expand(rule.wide), where + match.expand(rule.narrow)
+    return None
+
+
+def _place(name: str) -> str:
+    """The folder of a file, the same for all splits."""
+    return _without_splits(name.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1024)
+def _without_splits(folder: str) -> str:
+    from bench.data.listing import split_of  # it knows this module
+
+    return "/".join(part for part in folder.split("/") if split_of(part) is None)
+
+
+def _suggestion(names: Sequence[str]) -> tuple[str, ...]:
+    """The pattern by which folders would name the patients, where folders look like it."""
+    called = sorted({match[1] for name in names if (match := CALLED_PATIENT.search(name))})
+    if len(called) > 1:
+        kind = re.match(r"[A-Za-z]+", called[0])
+        return (
+            f"There are {len(called)} folders such as {called[0]}; if each is a patient, say so by "
+            f"--patient-pattern '/?({kind[0] if kind else ''}[^/]*\\d[^/]*)/'.",
+        )
+    places = {_place(name) for name in names}
+    deep = {place for place in places if "/" in place}
+    if len({place.rpartition("/")[2] for place in deep}) > 2 * len({place.partition("/")[0] for place in deep}):
+        return (
+            f"The images lie in {len(deep)} folders such as {min(deep)}; if each is a patient, say so by "
+            "--patient-pattern '([^/]+)/[^/]+$'.",
+        )
+    return ()

@@ -18,12 +18,13 @@ from bench.data.listing import printable, readable
 from bench.data.manifest import manifest_source
 from bench.data.medmnist import PREFIX, class_names, medmnist_source
 from bench.data.patients import find_patients
+from bench.data.table_file import ENDINGS as TABLES
 from bench.errors import ConfigError
 
 __all__ = ["demo_source", "folder_source", "open_source"]
 
 ACCEPTED = (
-    f"{LAYOUTS}; a .csv file with path,label[,patient][,split]; an .npz file in the MedMNIST layout; "
+    f"{LAYOUTS}; a table (.csv, .tsv, .txt) with path,label[,patient][,split]; an .npz file in the MedMNIST layout; "
     f"{PREFIX}NAME[@SIZE]; or demo"
 )
 
@@ -36,21 +37,29 @@ def open_source(
     cache: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
     group_by: Sequence[str] = (),
+    image_root: Path | None = None,
 ) -> ImageSet:
     """The images at ``data``.
 
     Args:
-        data: a folder, a .csv, an .npz, ``medmnist:NAME[@SIZE]``, or the demo set where it is None or ``demo``.
+        data: a folder, a table (.csv, .tsv, .txt), an .npz, ``medmnist:NAME[@SIZE]``, or the demo set
+            where it is None or ``demo``.
         seed: the demo set is drawn from it.
         patient_pattern: a regular expression with one group that names the patient in a file name.
         cache: folder for what is fetched; the user's own by default.
         tell: called with a line before anything is fetched.
         group_by: columns whose values name subgroups; the table has each as ``group:COLUMN``.
+        image_root: the folder that the paths of a table start from; None takes the table's own.
 
     Raises:
         ConfigError: if there is nothing usable, it cannot be read, or there is no such column; the message says what
             is accepted.
     """
+    if image_root is not None and (Path(data or "").is_dir() or Path(data or "").suffix.lower() not in TABLES):
+        raise ConfigError(
+            f"--image-root is the folder that the paths of a table start from, and {data or 'demo'} is no table; leave "
+            f"it out, or give --data one of {', '.join(TABLES)}."
+        )
     if data is None or data == "demo":
         refuse_groups("the demo set", group_by)
         return demo_source(seed, patient_pattern)
@@ -64,10 +73,10 @@ def open_source(
         is_folder, exists = path.is_dir(), path.exists()
     kind = "" if is_folder else path.suffix.lower()
     if not exists:
-        thing = "file" if kind in (".csv", ".npz") else "folder"
+        thing = "file" if kind in (*TABLES, ".npz") else "folder"
         raise ConfigError(f"There is no {thing} {path}; --data takes {ACCEPTED}.")
-    if kind == ".csv":
-        return manifest_source(path, patient_pattern, group_by)
+    if kind in TABLES:
+        return manifest_source(path, patient_pattern, group_by, image_root)
     if kind == ".npz":
         refuse_groups(path, group_by)
         return npz_source(path, class_names(path.stem), patient_pattern)

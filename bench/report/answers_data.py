@@ -51,7 +51,11 @@ def flow(page: Page) -> str:
     if splits is None:
         return f"{told}."
     taken = splits.dropna(subset=["split"])
-    who = f" of {counted(taken['patient'].nunique(), 'patient')}" if "patient" in taken else ""
+    who = (
+        f" of {counted(taken['patient'].nunique(), 'patient')}"
+        if "patient" in taken and not results.patients_assumed(page.files.audit)
+        else ""
+    )
     return f"{told}; {counted(len(taken), 'image')}{who} take part."
 
 
@@ -128,8 +132,8 @@ def disjoint(page: Page) -> str:
     crossing = counted(shared, "patient is", "patients are") if shared else "no patient is"
     told = f"By patient: of {wording.count(everyone)}, {crossing} in more than one split"
     about = mapping(mapping(page.files.audit).get("patients"))
-    if about.get("assumed") is True:
-        return f"{told}, but each image was taken for a patient of its own for want of a name."
+    if results.patients_assumed(page.files.audit) and not shared:
+        return "It cannot be judged: nothing names the patients, and each image was taken for a patient of its own."
     return f"{told} (rule: {about['rule']})." if present(about.get("rule")) else f"{told}."
 
 
@@ -141,7 +145,8 @@ def numbers(page: Page) -> str:
         by_class = mapping(about.get("classes"))
         by_class = by_class if len(by_class) <= MOST_CLASSES else {}
         classes = joined(f"{label} {wording.count(count)}" for label, count in by_class.items())
-        who = f" of {counted(about['patients'], 'patient')}" if wording.number(about.get("patients")) else ""
+        known = wording.number(about.get("patients")) and not results.patients_assumed(page.files.audit)
+        who = f" of {counted(about['patients'], 'patient')}" if known else ""
         told.append(f"{name}: {counted(about.get('images'), 'image')}{who}{f' ({classes})' if classes else ''}")
     return f"{'; '.join(told)}." if told else ""
 

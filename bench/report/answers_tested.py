@@ -29,7 +29,8 @@ def size(page: Page) -> str:
     if images is None:
         return ""
     patients = wording.number(evaluation.get("patients")) or wording.number(about.get("patients"))
-    who = f" of {counted(patients, 'patient')}" if patients else ""
+    known = patients and not results.patients_assumed(page.files.audit)
+    who = f" of {counted(patients, 'patient')}" if known else ""
     return f"The test split holds {counted(images, 'image')}{who}."
 
 

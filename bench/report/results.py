@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn import metrics as sk
 
+from bench.report.files import mapping
 from bench.report.wording import number
 
 Frame = pd.DataFrame
@@ -112,6 +113,11 @@ def _one_vs_rest(predictions: Frame, classes: list[str]) -> list[tuple[str, npt.
     if not found:
         raise ValueError("no class has both images of its own and images of others")
     return found
+
+
+def patients_assumed(audit: object) -> bool:
+    """Whether each image was taken for its own patient for want of a name, so that patients cannot be counted."""
+    return mapping(mapping(audit).get("patients")).get("assumed") is True
 
 
 def shared_patients(splits: Frame, patient: str = "patient") -> int:

@@ -138,6 +138,9 @@ def _crossing(page: Page) -> list[Block]:
     if "patient" not in splits or splits["patient"].isna().all():
         return [Missing("splits.csv names no patients, so it cannot be checked that none is in two splits.")]
     shared = results.shared_patients(splits)
+    if results.patients_assumed(page.files.audit) and not shared:
+        told = "Whether a patient has images in more than one split cannot be judged: nothing names the patients."
+        return [Paragraph(told)]
     who = counted(shared, "patient has", "patients have") if shared else "No patient has"
     told = f"{who} images in more than one split, as counted in splits.csv."
     wide = results.shared_patients(splits, "patient_wide") if "patient_wide" in splits else shared

@@ -10,6 +10,7 @@ from bench.report.blocks import Block, Column, Missing, Paragraph, Table, table
 from bench.report.files import mapping
 from bench.report.names import joined, present
 from bench.report.page import Page
+from bench.report.results import patients_assumed
 
 MEASURES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
 MEASURES |= {"accuracy": "Accuracy"}
@@ -97,6 +98,8 @@ def _all(page: Page, rows: pd.DataFrame, lead: str, other: str, folded: bool = F
     because = (
         "Some patients have several images: the interval that draws whole patients leads."
         if several
+        else "Whether patients have several images is not known; if none has, both intervals apply."
+        if patients_assumed(page.files.audit)
         else "No patient has two images, so both intervals apply."
     )
     marked = [place for place, point in enumerate(rows["point"]) if point == "frozen"]

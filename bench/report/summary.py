@@ -208,7 +208,8 @@ def _test(files: RunFiles) -> str:
     if not scores:
         return "evaluation.json holds no results of the winner."
     images, patients = files.evaluation.get("images"), files.evaluation.get("patients")
-    who = counted(images, "image") + (f" of {counted(patients, 'patient')}" if wording.number(patients) else "")
+    known = wording.number(patients) and not results.patients_assumed(files.audit)
+    who = counted(images, "image") + (f" of {counted(patients, 'patient')}" if known else "")
     reached = joined(
         f"{metric_words(METRICS[name])} {wording.score(scores[name][0])} ({interval(files, name)})"
         for name in ("auc", "accuracy")

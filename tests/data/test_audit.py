@@ -347,6 +347,51 @@ def test_nothing_given_and_patients_assumed(audited):
     assert done.audit["shortcut"]["auc"] == 0.5
 
 
+GIVEN = (["train"] * 4 + ["test"] * 2) * 20
+
+
+def test_where_nobody_is_known_leaks_cannot_be_judged(audited):
+    found = kinds(audited(["A", "B"] * 60, GIVEN))["patients"]
+    assert found["severity"] == "note"
+    assert "cannot be judged" in found["text"]
+    assert "No patient" not in found["text"]
+
+
+def test_where_all_are_known_it_is_good_and_says_how(audited):
+    found = kinds(audited(["A", "B"] * 60, GIVEN, [f"p{row}" for row in range(120)]))["patients"]
+    assert found["severity"] == "good"
+    assert found["text"] == "No patient is in two given splits (rule: by name)."
+
+
+def test_where_some_are_nobody_it_is_no_all_clear(audited):
+    patients = [f"p{row}" if row > 2 else f"{row:03d}.png" for row in range(120)]
+    found = kinds(audited(["A", "B"] * 60, GIVEN, patients))["patients"]
+    assert found["severity"] == "note"
+    assert found["text"].startswith(
+        "As far as can be told, no patient is in two given splits: of 3 images nobody knows"
+    )
+
+
+def test_where_a_lesion_stands_for_the_patient_it_is_no_all_clear(tmp_path):
+    source, facts = made_up(["A", "B"] * 60, GIVEN, [f"p{row}" for row in range(120)])
+    source = dataclasses.replace(source, patient_doubt="lesion_id names a lesion, not a patient")
+    found = kinds(audit(source, Stored(tmp_path, facts, {}, "0"), settings_of()))["patients"]
+    assert found["severity"] == "note"
+    assert "lesion_id names a lesion, not a patient" in found["text"]
+
+
+def test_a_leak_names_the_rule_it_rests_on(audited):
+    found = kinds(audited(["A", "B"] * 60, GIVEN, [f"p{max(row, 5)}" for row in range(120)]))["patients"]
+    assert found["severity"] == "warning"
+    assert found["text"].endswith("Patients are told apart by this rule: by name.")
+
+
+def test_a_refusal_that_rests_on_patients_names_the_rule(tmp_path):
+    source, facts = made_up(["A", "B"] * 6, patients=["p", "q"] * 6)
+    with pytest.raises(ConfigError, match=r"one patient only.*; how patients were told apart: by name\.$"):
+        audit(source, Stored(tmp_path, facts, {}, "0"), settings_of())
+
+
 def test_patients_are_not_looked_for_where_no_split_is_given(audited):
     """A patient with an image in train and one without a split is in one given split only."""
     labels, patients = ["A", "B"] * 120, [f"p{row // 4}-{row % 2}" for row in range(240)]

@@ -69,6 +69,7 @@ def test_subtypes_are_read_from_file_names():
     assert file_subtypes(NAMES) == {"group:subtype": ["bacteria", "virus", ""]}
     assert file_subtypes(["a.png", "b.png"]) == {}
     assert file_subtypes(NAMES[2:]) == {}, "no name says a subtype"
+    assert file_subtypes(["train/B/NORMAL2-IM-0001-0001.jpg"]) == {}, "nor does a mark of the set"
     assert file_subtypes([NAMES[0], *(f"{number}.png" for number in range(20))]) == {}, "one such name among others"
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.patients import ASSUMED, RECOGNISED, find_patients
+from bench.data.patients import ASSUMED, RECOGNISED, find_patients, naming
 from bench.errors import ConfigError
 
 
@@ -25,8 +25,6 @@ def refusal(names, pattern):
     [
         ("person123_bacteria_456.jpeg", "bacteria-123", "person-123"),
         ("person123_virus_7.jpeg", "virus-123", "person-123"),
-        ("IM-0115-0001.jpeg", "IM-0115", "IM-0115"),
-        ("IM-0115-0001-0002.jpeg", "IM-0115", "IM-0115"),
         ("NORMAL2-IM-0115-0001.jpeg", "NORMAL2-IM-0115", "IM-0115"),
         ("train/PNEUMONIA/person1_virus_6.jpeg", "virus-1", "person-1"),
     ],
@@ -37,6 +35,102 @@ def test_patients_of_the_public_names(name, narrow, wide):
     assert "chest X-ray" in found.rule
     assert not found.assumed
     assert found.notes == ()
+
+
+BESIDE = ["train/NORMAL/NORMAL2-IM-0999-0001.jpeg", "test/NORMAL/NORMAL2-IM-0998-0001.jpeg"]
+
+
+@pytest.mark.parametrize("name", ["IM-0115-0001.jpeg", "IM-0115-0001-0002.jpeg"])
+@pytest.mark.parametrize("folder", ["train/NORMAL/", "val/NORMAL/", "NORMAL/test_set/"])
+def test_the_public_names_without_a_mark_count_beside_those_with_one(folder, name):
+    found = find_patients([*BESIDE, folder + name])
+    assert (found.narrow[-1], found.wide[-1]) == ("IM-0115", "IM-0115")
+
+
+def test_the_public_names_without_a_mark_count_beside_the_other_class():
+    found = find_patients(["train/P/person1_virus_1.jpeg", "train/N/IM-0001-0001.jpeg", "test/N/IM-0001-0002.jpeg"])
+    assert found.narrow == ("virus-1", "IM-0001", "IM-0001")
+
+
+def test_leaks_of_the_public_set_are_seen_across_its_splits():
+    found = find_patients([*BESIDE, "train/NORMAL/IM-0115-0001.jpeg", "test/NORMAL/IM-0115-0002.jpeg"])
+    assert found.narrow[2] == found.narrow[3] == "IM-0115"
+
+
+EXPORT = [f"{kind}/case{number:02}{kind[0]}/IM-{number % 4:04}-{image:04}.png"
+          for kind in ("benign", "malignant") for number in range(10) for image in range(2)]  # fmt: skip
+
+
+def test_names_of_a_viewers_export_alone_tell_no_patient():
+    for names in (EXPORT, ["IM-0115-0001.jpeg", "IM-0115-0002.jpeg"]):
+        found = find_patients(names)
+        assert found.assumed
+        assert found.wide == found.narrow == tuple(names)
+        assert found.rule == ASSUMED
+    assert "IM-" not in find_patients(EXPORT).notes[0]
+
+
+def test_the_pattern_that_is_suggested_for_folders_names_them_as_patients():
+    for names in (EXPORT, [name.replace("case", "P") for name in EXPORT]):
+        (note,) = find_patients(names).notes
+        assert "20 folders such as" in note
+        pattern = note.split("--patient-pattern '")[1].split("'")[0]
+        assert len(set(find_patients(names, pattern).wide)) == 20
+    assert find_patients(["A/1.png", "B/2.png", "C/3.png"]).notes == ()
+    assert find_patients(["train/A/1.png", "train/B/2.png", "test/A/3.png", "test/B/4.png"]).notes == ()
+
+
+def test_an_export_beside_the_public_set_is_not_joined_with_it():
+    public = [*BESIDE, *(f"train/PNEUMONIA/person{number}_virus_1.jpeg" for number in range(8))]
+    names = [*public, "train/NORMAL/IM-0001-0001.jpeg", *EXPORT]
+    found = find_patients(names)
+    assert "public chest X-ray" in found.rule
+    assert found.narrow[len(public)] == "IM-0001"
+    assert found.narrow[len(public) + 1 :] == found.wide[len(public) + 1 :] == tuple(EXPORT)
+    assert found.notes[0].startswith("40 images have no patient")
+
+
+def test_names_without_a_mark_are_never_joined_across_folders():
+    names = [f"{site}/NORMAL/{name}-0001.jpeg" for site in ("a", "b") for name in ("NORMAL2-IM-0001", "IM-0002")]
+    found = find_patients(names)
+    assert found.narrow[1] != found.narrow[3]
+    assert found.wide[1] != found.wide[3]
+    assert found.narrow[0] == found.narrow[2], "the mark is the same set's"
+    names = [*BESIDE, "p1/IM-0001-0001.png", "p2/IM-0001-0001.png", "train/NORMAL/IM-0001-0001.jpeg"]
+    assert find_patients(names).narrow[2:] == ("p1/IM-0001", "p2/IM-0001", "IM-0001")
+
+
+# OCT2017
+
+
+def test_patients_of_the_public_oct_names():
+    names = ["train/CNV/CNV-1016042-1.jpeg", "test/CNV/CNV-1016042-2.jpeg", "train/DME/DME-1016042-1.jpeg"]
+    names += ["train/NORMAL/NORMAL-12494-1.jpeg", "val/NORMAL/NORMAL-12494-2.jpeg", "train/DRUSEN/DRUSEN-95633-1.jpeg"]
+    found = find_patients(names)
+    assert "OCT" in found.rule
+    assert len(set(found.narrow)) == 4
+    assert len(set(found.wide)) == 3
+
+
+def test_names_like_those_of_the_oct_set():
+    assert find_patients([f"NORMAL-{number}-1.jpeg" for number in range(12494, 12500)]).assumed
+    assert find_patients(["CNV-1-1.jpeg", "CNV-1-2.jpeg", "DME-1-1.jpeg"]).assumed, "its numbers are longer"
+
+
+# Nobody
+
+
+def test_words_for_nobody_join_nobody():
+    names = [f"{number}.png" for number in range(6)]
+    found = find_patients(names, None, ["p", "nan", "NaN", " unknown ", "Anonymous", "-"], "told")
+    assert found.wide == ("p", *names[1:])
+    assert find_patients(names, None, ["nan", "None", "", "n/a", "null", "?"], "told").assumed
+    assert find_patients(["p1_a.png", "nan_a.png", "nan_b.png"], r"^(\w+)_").wide == ("p1", "nan_a.png", "nan_b.png")
+
+
+def test_an_error_names_how_patients_were_told_apart():
+    with pytest.raises(ConfigError, match=r"^Too few; how patients were told apart: some rule\.$"), naming("some rule"):
+        raise ConfigError("Too few.")
 
 
 def test_the_wide_reading_joins_what_the_narrow_one_keeps_apart():

@@ -203,6 +203,8 @@ def test_assumed_patients_and_a_control_that_was_not_computed(run: RunDir) -> No
     text = words(run)
     assert "each image is its own. That makes 9 patients. If patients have several images" in text
     assert "There are two readings" not in text
+    assert "Whether a patient has images in more than one split cannot be judged" in text
+    assert "No patient has images" not in text
     assert "The shortcut control was not computed: each class needs two patients." in text
     assert "Duplicates" not in text, "there are none, which a finding would say"
 

@@ -478,3 +478,16 @@ def test_a_control_that_does_as_well_as_the_winner_is_a_caution(run: RunDir) -> 
     text = words(run)
     assert said in text.partition("What to beware of")[2].partition("Backbones compared")[0]
     assert f"Small CNN from scratch ({won:.3f}) did as well or better" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_where_nobody_is_known_patients_are_not_counted(run: RunDir) -> None:
+    edit_json(run.evaluation, several_images_a_patient=False)
+    text = words(run)
+    assert "On the internal test (624 images of " in text
+    assert "No patient has two images, so both intervals apply." in text
+    edit_json(run.audit, patients={"assumed": True, "rule": "each image is its own", "wide": 9, "narrow": 9})
+    text = words(run)
+    assert "On the internal test (624 images) the winner" in text
+    assert "No patient has two images" not in text
+    assert "Whether patients have several images is not known; if none has, both intervals apply." in text
