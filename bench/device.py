@@ -1,6 +1,7 @@
 """Setting up the machine's devices: the one module that imports TensorFlow itself."""
 
 import contextlib
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def quiet() -> None:
     os.environ.update(FIXED)
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
         os.environ.pop(name, None)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where its own folder cannot be written
 
 
 def plain_keras() -> Any:
