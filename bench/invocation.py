@@ -14,13 +14,15 @@ def program() -> str:
 
 def typed(command: str, *arguments: str) -> str:
     """``command`` (``run``, ``report`` …) with ``arguments``, in the way in which this process was started."""
-    by_script = command == "run" and _script() not in (INSTALLED, "__main__")
+    by_script = command == "run" and _script() not in (INSTALLED, "bench")
     start = "python run_bench.py" if by_script else f"{program()} {command}"
     return " ".join([start, *map(shlex.quote, arguments)])
 
 
 def _script() -> str:
-    return Path(sys.argv[0] if sys.argv else "").stem
+    """What was started: `INSTALLED`, ``bench`` by ``python -m``, or else a script."""
+    path = Path(sys.argv[0] if sys.argv else "")
+    return path.parent.name if path.name == "__main__.py" else path.stem
 
 
 def resume(name: str, folder: Path) -> str:

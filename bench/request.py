@@ -130,7 +130,7 @@ def check_output(run: RunDir, cache: Path) -> None:
     Raises:
         ConfigError: if the name is taken or the folder cannot be written.
     """
-    if run.path.exists() and (not run.path.is_dir() or {path.name for path in run.path.iterdir()} - {LOCK}):
+    if run.path.exists() and (not run.path.is_dir() or [path.name for path in run.path.iterdir()] != [LOCK]):
         raise ConfigError(
             f"There is a run {run.name!r} in {run.path.parent} already; choose another --name, "
             f"or go on with it by --resume {run.name}."
