@@ -25,7 +25,10 @@ from bench.models.backbones import BACKBONES
 from bench.rundir import RunDir
 from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration
 
-CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
+try:
+    CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
+except RuntimeError:  # a user without a home folder, as containers have them: --cache has to be given
+    CACHE = Path("~/.cache/medical-transfer-bench")
 RESUMABLE = ("budget", "repeats", "time_limit", "jobs", "no_test", "verify", "data", "cache", "weights")
 """What may be said anew of a run that is there; the last three name other places of the same files."""
 DATA_HELP = (

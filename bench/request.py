@@ -199,7 +199,8 @@ def check_disk(request: Request) -> str:
 
 
 def _existing(path: Path) -> Path:
-    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    folders = (path.absolute(), *path.absolute().parents)
+    return next(folder for folder in folders if os.path.exists(folder))  # noqa: PTH110  (Path's may be refused)
 
 
 def _gigabytes(count: int) -> str:
