@@ -77,7 +77,7 @@ class FeatureCache:
                 budget = f"{self.budget / 1e9:.3g} GB (--cache-size)"
                 raise NoRoom(f"the cache's {budget} have no room for {size / 1e9:.3g} GB more")
             folder = Path(tempfile.mkdtemp(prefix=".filling-", dir=self.folder))
-            (folder / "reserved").write_text(f"{size + HEADER_BYTES} {os.getpid()} {platform.node()}")
+            (folder / "reserved").write_text(f"{size + HEADER_BYTES} {os.getpid()} {platform.node()}", encoding="utf-8")
         try:
             yield folder
         finally:
@@ -90,7 +90,7 @@ class FeatureCache:
             NoRoom: if the disk is full.
         """
         with no_room_on_a_full_disk(self.folder):
-            (made / "meta.json").write_text(json.dumps(meta))
+            (made / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         if not self.has(key):
             _discard(self.folder / key)  # what a crash has left of an entry
         with contextlib.suppress(OSError):  # another machine on a shared disk was faster: its entry is the same
@@ -110,7 +110,7 @@ class FeatureCache:
         """
         kept = self.folder / ".speed.json"
         with contextlib.suppress(OSError, ValueError, KeyError):
-            return float(json.loads(kept.read_text())["bytes_per_second"])
+            return float(json.loads(kept.read_text(encoding="utf-8"))["bytes_per_second"])
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder) as file:
@@ -120,7 +120,7 @@ class FeatureCache:
                 file.flush()
                 os.fsync(file.fileno())
                 speed = PROBE_BYTES / (time.perf_counter() - started)
-            kept.write_text(json.dumps({"bytes_per_second": speed}))
+            kept.write_text(json.dumps({"bytes_per_second": speed}), encoding="utf-8")
         except OSError:
             return 0.0
         return speed
@@ -156,7 +156,7 @@ class FeatureCache:
             size, abandoned = 0, False
             with contextlib.suppress(FileNotFoundError, ValueError):
                 abandoned = time.time() - left.stat().st_mtime > ABANDONED_AFTER
-                text, process, node = (left / "reserved").read_text().split(" ", 2)
+                text, process, node = (left / "reserved").read_text(encoding="utf-8").split(" ", 2)
                 size = int(text)
                 abandoned |= node == platform.node() and not psutil.pid_exists(int(process))
             if abandoned:

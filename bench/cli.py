@@ -1,7 +1,10 @@
 """The command line: flags in, settings out, no logic."""
 
 import argparse
+import csv
 import difflib
+import errno
+import os
 import re
 import shlex
 import sys
@@ -14,13 +17,21 @@ from typing import Any, NoReturn
 import platformdirs
 
 from bench import __version__
+from bench.device import quiet
 from bench.errors import ConfigError, TrialFailed
+from bench.invocation import program, typed
+from bench.invocation import resume as resume_command
 from bench.metrics import METRICS
 from bench.models.backbones import BACKBONES
+from bench.rundir import RunDir
 from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration, parse_folds
 
-CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
-RESUMABLE = ("budget", "repeats", "time_limit", "jobs", "no_test", "verify")
+try:
+    CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
+except RuntimeError:  # a user without a home folder, as containers have them: --cache has to be given
+    CACHE = Path("~/.cache/medical-transfer-bench")
+RESUMABLE = ("budget", "repeats", "time_limit", "jobs", "no_test", "verify", "data", "cache", "weights")
+"""What may be said anew of a run that is there; the last three name other places of the same files."""
 DATA_HELP = (
     "folder with train/, val/, test/ of class folders, or class folders alone; a table (.csv, .tsv, .txt) with"
     " path,label[,patient][,split][,fold]; an .npz in the MedMNIST layout; medmnist:NAME[@SIZE]; or demo"
@@ -56,6 +67,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 impossible request, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    quiet()
     try:
         options = _parse(arguments)
         return int(options.action(options, arguments))
@@ -65,16 +77,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted before the run began.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except OSError as error:
+        if error.strerror is None or (error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT)):
+            raise  # it is not the machine's
+        place = f"{error.filename}: " if error.filename is not None else ""
+        print(f"error: {place}{error.strerror}.", file=sys.stderr)
         return 1
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(
-        prog="python -m bench",
+        prog=program(),
         description="Which pretrained CNN, fine-tuned how, classifies these medical images best,"
         " and how sure can one be?",
-        epilog="Each command has its own --help. `python run_bench.py` is `python -m bench run`.",
+        epilog=f"Each command has its own --help. `python run_bench.py` is `{program()} run`.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"medical-transfer-bench {__version__}")
@@ -87,7 +103,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "report",
         _report,
         "render the report of a run again, from its files alone; of several runs, a page that sets them side by side",
-        "python -m bench report xray; python -m bench report xray xray-wide thesis",
+        f"{typed('report', 'xray')}; {typed('report', 'xray', 'xray-wide', 'thesis')}",
         several=True,
     )
     evaluate = _add_named(
@@ -95,15 +111,19 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "evaluate",
         _evaluate,
         "open the test split of a run that left it sealed (--no-test)",
-        "python -m bench evaluate xray",
+        typed("evaluate", "xray"),
     )
-    _evaluation_flags(_adder(evaluate), "what the run was begun with")
+    flag = _adder(evaluate)
+    _evaluation_flags(flag, "what the run was begun with")
+    flag("--data", "where the run's images lie by now", "--data chest_xray", "where they lay", metavar="DATA")
+    flag("--weights", "where the run's folder of weights lies by now", "--weights weights", "where it lay")
+    _cache_flag(flag, "the run's own")
     predict = _add_named(
         commands,
         "predict",
         _predict,
         "classify images with the model of a run",
-        "python -m bench predict xray scan1.jpeg scan2.jpeg",
+        typed("predict", "xray", "scan1.jpeg", "scan2.jpeg"),
     )
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files; example: scan1.jpeg")
     _add_compare(commands)
@@ -155,9 +175,10 @@ def _add_audit(commands: Any) -> None:
         description=textwrap.dedent(
             """\
             What there is to beware of in a set of labelled images: files that cannot be read, duplicates, patients in
-            two splits, labels that can be told from the files alone. A run does the same first."""
+            two splits, labels that can be told from the files alone. A run does the same first.
+            The exit status is 2 where a run would stop, else 0."""
         ),
-        epilog="example: python -m bench audit path/to/chest_xray",
+        epilog=f"example: {typed('audit', 'path/to/chest_xray')}",
         formatter_class=_formatter,
         allow_abbrev=False,
     )
@@ -242,12 +263,12 @@ def _splits_flags(flag: Any) -> None:
     flag("--val-share", VAL_SHARE_HELP, "--val-share 0.2", type=float, metavar="SHARE")
 
 
-def _cache_flag(flag: Any) -> None:
+def _cache_flag(flag: Any, default: str | None = None) -> None:
     flag(
         "--cache",
         "folder for decoded images and cached features",
         "--cache /scratch/bench",
-        str(CACHE).replace(str(Path.home()), "~"),
+        default or str(CACHE).replace(os.environ.get("HOME") or "~", "~"),
         type=Path,
         metavar="FOLDER",
     )
@@ -290,7 +311,7 @@ def _add_run(commands: Any) -> None:
             once on the test split, and leave an HTML report and a reusable .h5 model in reports/NAME/.
             Without --data, the embedded demo data are used: synthetic phantoms that say nothing about medicine."""
         ),
-        epilog="example: python run_bench.py --budget 50 --data path/to/chest_xray --name xray",
+        epilog=f"example: {typed('run', '--budget', '50', '--data', 'path/to/chest_xray', '--name', 'xray')}",
         formatter_class=_formatter,
         allow_abbrev=False,
     )
@@ -448,14 +469,15 @@ def _add_run(commands: Any) -> None:
     _output_flag(group)
     flag(
         "--resume",
-        "go on with an interrupted run, or extend a finished one by a larger --budget",
+        "go on with an interrupted run, or extend a finished one by a larger --budget; --data, --cache and --weights"
+        " name the new places of what has been moved",
         "--resume xray --budget 80",
         "start anew",
         metavar="NAME",
     )
     flag(
         "--no-test",
-        "leave the test split sealed; `python -m bench evaluate NAME` opens it later",
+        f"leave the test split sealed; `{typed('evaluate', 'NAME')}` opens it later",
         "--no-test",
         "it is opened once, at the end",
         action="store_true",
@@ -464,9 +486,11 @@ def _add_run(commands: Any) -> None:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     values = {key: value for key, value in vars(options).items() if key not in ("action", "resume")}
-    for name in ("splits", "image_root"):
+    for name in ("splits", "image_root", "cache"):
         if name in values:
             values[name] = values[name].absolute()
+    if "weights" in values and values["weights"] not in ("imagenet", "random"):
+        values["weights"] = str(Path(values["weights"]).absolute())
     if "time_limit" in values:
         values["time_limit"] = parse_duration(values["time_limit"])
     if "cache_size" in values:
@@ -488,7 +512,7 @@ def _flag_of(setting: str) -> str:
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from bench import request
-    from bench.rundir import RunDir, find_run
+    from bench.rundir import find_run
 
     values = _given(options)
     if "resume" in options:
@@ -498,19 +522,29 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             flags = ", ".join(map(_flag_of, RESUMABLE))
             raise ConfigError(f"{_flag_of(fixed[0])} cannot be changed when a run is resumed; only {flags} can.")
         run = find_run(options.resume, output)
-        make_settings(**{"name": run.name, "cache": CACHE, **values})
-        return _execute(request.resume(run, values), arguments[1:])
+        return _execute(_resumed(run, values), arguments[1:])
     data = values.get("data", "demo")
     values["data"] = _located(data)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(data).resolve().name).strip("-._") or "run"
     values.setdefault("name", f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
     values.setdefault("cache", CACHE)
-    weights = values.get("weights")
-    if weights not in (None, "imagenet", "random"):
-        values["weights"] = str(Path(weights).absolute())
     settings = make_settings(**values)
     request.check_output(RunDir(settings.output / settings.name), settings.cache)
     return _execute(request.prepare(settings, tell=print), arguments[1:])
+
+
+def _resumed(run: RunDir, values: dict[str, Any]) -> Any:
+    """The request of a run that is there, with what is said anew.
+
+    Raises:
+        ConfigError: if that is impossible.
+    """
+    from bench import request
+
+    if "data" in values:
+        values["data"] = _located(values["data"])
+    make_settings(**{"name": run.name, "cache": CACHE, **values})
+    return request.resume(run, values)
 
 
 def _located(data: str) -> str:
@@ -520,7 +554,7 @@ def _located(data: str) -> str:
 
 def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from bench import pipeline, request
-    from bench.data.audit import audit
+    from bench.data.audit import audit, require_enough
     from bench.data.imageset import how_read
     from bench.data.patients import naming
     from bench.data.splits import require_learnable
@@ -552,6 +586,7 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         screen.line(f"Audit: {json_file}")
     if found.splits.refused:
         raise ConfigError(found.splits.refused)
+    require_enough(source, stored, settings.keep_going)
     return 0
 
 
@@ -592,7 +627,7 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
     from bench.screen import Screen
     from bench.search.tune import SearchFailed
 
-    run = pipeline.Run(request, Screen(), pipeline.python_command(arguments))
+    run = pipeline.Run(request, Screen(), typed("run", *arguments))
     try:
         if evaluate:
             run.evaluate()
@@ -604,7 +639,10 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
     except KeyboardInterrupt:
         if request.run.run.exists():
             kept = "finished trials are kept" if request.run.trials.exists() else "no trial was finished"
-            print(f"\nInterrupted; {kept}. Continue by: {pipeline.resume_command(request.run)}", file=sys.stderr)
+            print(
+                f"\nInterrupted; {kept}. Continue by: {resume_command(request.run.name, request.run.path.parent)}",
+                file=sys.stderr,
+            )
         else:
             print("\nInterrupted before anything was written.", file=sys.stderr)
         return 130
@@ -629,13 +667,11 @@ def _report(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _evaluate(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench import request
     from bench.rundir import find_run
 
     values = {key: value for key, value in _given(options).items() if key not in ("name", "output")}
     run = find_run(options.name, options.output)
-    make_settings(**{"name": run.name, "cache": CACHE, **values})
-    return _execute(request.resume(run, values), arguments[1:], evaluate=True)
+    return _execute(_resumed(run, values), arguments[1:], evaluate=True)
 
 
 def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -647,13 +683,14 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from bench.rundir import file_sha256, find_run
 
     run = find_run(options.name, options.output)
+    finish = resume_command(run.name, run.path.parent)
     if not run.best_model_card.exists():
-        raise ConfigError(f"Run {run.name!r} has no model yet; finish it by --resume {run.name}.")
-    card = json.loads(run.best_model_card.read_text())
+        raise ConfigError(f"Run {run.name!r} has no model yet; finish it by `{finish}`.")
+    card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
     if not run.best_model.exists() or card["sha256"] != file_sha256(run.best_model):
         raise ConfigError(
             f"best_model.json of run {run.name!r} does not belong to the best_model.h5 beside it (the run was "
-            f"interrupted, or one of them was replaced); finish it by --resume {run.name}."
+            f"interrupted, or one of them was replaced); finish it by `{finish}`."
         )
     missing = [str(path) for path in options.images if not path.is_file()]
     if missing:
@@ -662,9 +699,10 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         options.images, card["input"]["height"], card["input"]["channels"], card["input"].get("resize", "squash")
     )
     probabilities = predict_file(run.best_model, images, np.arange(len(images)))
-    print(",".join(["image", *card["classes"]]))
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    lines.writerow(["image", *card["classes"]])
     for path, row in zip(options.images, probabilities, strict=True):
-        print(",".join([str(path), *(f"{value:.4f}" for value in row)]))
+        lines.writerow([path, *(f"{value:.4f}" for value in row)])
     return 0
 
 
@@ -682,7 +720,7 @@ def _add_compare(commands: Any) -> None:
             images, space and number of trials, one after the other, and leave a CSV and an HTML page in reports/NAME/.
             Run again under the same name, it goes on where it stopped, and takes further methods and seeds in."""
         ),
-        epilog="example: python -m bench compare --data path/to/chest_xray --budget 24 --seeds 3 --name speed",
+        epilog=f"example: {typed('compare', '--data', 'path/to/chest_xray', '--budget', '24', '--name', 'speed')}",
         formatter_class=_formatter,
         allow_abbrev=False,
     )
@@ -753,8 +791,6 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         values["methods"] = [name.strip() for name in values["methods"].split(",") if name.strip()]
     if "list" in values:
         values["fixed_list"] = values.pop("list")
-    if values.get("weights") not in (None, "imagenet", "random"):
-        values["weights"] = str(Path(values["weights"]).absolute())
     if "fidelity" in values:
         return _fidelity(values)
     comparison = asked.plan(**values)
@@ -776,7 +812,7 @@ def _limit(values: dict[str, Any]) -> int:
             f"--limit measures for a run that is there; --{others[0].replace('_', '-')} does not go with it."
         )
     comparison = values["output"] / values["limit"]
-    cache = values["cache"].absolute() if "cache" in values else None
+    cache = values.get("cache")
     try:
         if (comparison / "compare.json").is_file():
             list_limit.run_list_limit(comparison, cache or CACHE.absolute())

@@ -1,5 +1,7 @@
 """Setting up the machine's devices: the one module that imports TensorFlow itself."""
 
+import contextlib
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -10,26 +12,66 @@ BFLOAT16_CAPABILITY = (8, 0)
 """The first NVIDIA compute capability with tensor cores for bfloat16 (Ampere)."""
 
 
+FIXED = {
+    "KERAS_BACKEND": "tensorflow",
+    "MPLBACKEND": "agg",  # figures go into files
+    "RAY_USAGE_STATS_ENABLED": "0",  # its record would be written into the home folder, which may be read-only
+}
+"""What the libraries must be told by the environment, whatever the user's own says."""
+
+
 def quiet() -> None:
-    """Keep TensorFlow's start-up chatter off the screen; takes effect if called before Keras is imported."""
+    """Keep start-up chatter off the screen and a user's settings of the libraries out of the way.
+
+    Takes effect for what is imported, and for processes that are started, afterwards.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("GLOG_minloglevel", "3")
+    os.environ.update(FIXED)
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
+        os.environ.pop(name, None)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where its own folder cannot be written
 
 
-def _on_tensorflow() -> bool:
-    """Whether Keras is going to run on TensorFlow."""
-    return os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+def plain_keras() -> Any:
+    """Keras on TensorFlow, with its own defaults in place of those of a keras.json."""
+    quiet()
+    import keras
+
+    keras.config.set_floatx("float32")
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_epsilon(1e-7)
+    return keras
+
+
+def cpu_cores() -> int:
+    """CPU cores that this process may use: of its affinity, its control group, and SLURM's share of the machine."""
+    import joblib
+
+    given = (os.environ.get(name, "") for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"))
+    share = next((int(count) for count in given if count.isdecimal()), 0)
+    cores = int(joblib.cpu_count())
+    return min(cores, share) if share else cores
+
+
+def memory_bytes() -> int:
+    """Main memory that this process may use: the machine's, or what its control group is limited to."""
+    import psutil
+
+    total = int(psutil.virtual_memory().total)
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+            total = min(total, int(Path(name).read_text(encoding="utf-8")))
+    return total
 
 
 def set_up(threads: int | None) -> None:
     """Limit this process to ``threads`` CPU threads and let GPU memory grow as needed; call before the first model.
 
-    Does nothing under another Keras backend, and nothing the second time.
+    Does nothing the second time.
     """
-    quiet()
-    if not _on_tensorflow():
-        return
+    plain_keras()
     import tensorflow as tf
 
     try:
@@ -47,11 +89,9 @@ def set_up(threads: int | None) -> None:
 
 def best_precision() -> str:
     """``bfloat16`` where this process's device has matrix units for it, else ``float32``."""
-    gpus = []
-    if _on_tensorflow():
-        import tensorflow as tf
+    import tensorflow as tf
 
-        gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     if gpus:
         capable = all(tuple(gpu.get("compute_capability") or (0, 0)) >= BFLOAT16_CAPABILITY for gpu in gpus)
         return "bfloat16" if capable else "float32"

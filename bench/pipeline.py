@@ -7,11 +7,9 @@ import importlib.metadata
 import json
 import math
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +34,8 @@ from bench.evaluation.decide import Scene, decide
 from bench.evaluation.final import open_test
 from bench.evaluation.firewall import SealedTest
 from bench.folds import Folds, fold_summary, fold_task
+from bench.invocation import in_output, typed
+from bench.invocation import resume as resume_command
 from bench.metrics import get_metric
 from bench.models.backbones import get_backbone
 from bench.models.weights import Weights, resolve_weights
@@ -43,7 +43,7 @@ from bench.repeats import model_files, repeat_summary
 from bench.report import live
 from bench.request import Request, check_disk, check_output, expected_seconds
 from bench.results import TrialLog, activities, config_from_row
-from bench.rundir import RunDir, atomic_path, write_json, write_text
+from bench.rundir import LOCK, RunDir, atomic_path, write_json, write_text
 from bench.screen import Screen, describe_config, duration
 from bench.settings import RunSettings
 from bench.task import Task
@@ -86,18 +86,17 @@ class Run:
         """
         request, settings = self.request, self.request.settings
         with ExitStack() as stack:
-            if self.run.run.exists():
-                stack.enter_context(self._alone())
+            stack.enter_context(self._alone())
             disk = check_disk(request)
             started = time.perf_counter()
             self._workers = workers.start(settings.jobs, settings.address)
             self._weights = self._resolve_weights()
             starting = time.perf_counter() - started
             self._examine()
-            if not self.run.run.exists():
-                check_output(self.run, settings.cache)
+            if request.resumed:
+                self._note_places()
+            else:
                 self._create()
-                stack.enter_context(self._alone())
             self._add_seconds("start", starting)
             self._announce(disk)
             stack.enter_context(self._live)
@@ -109,16 +108,17 @@ class Run:
 
     def evaluate(self) -> RunDir:
         """Open the test split of a run that left it sealed."""
-        settings = self.request.settings
+        settings, finish = self.request.settings, resume_command(self.run.name, self.run.path.parent)
         for stage, lacking in (("search", "its search has not ended"), ("finalists", "it has no finalists yet")):
             if not self.run.finished(stage):
-                raise ConfigError(f"Run {self.run.name!r}: {lacking}; finish it by --resume {self.run.name}.")
+                raise ConfigError(f"Run {self.run.name!r}: {lacking}; finish it by `{finish}`.")
         if self._evaluated(finalists.read_finalists(self.run), sealed=False):
             raise ConfigError(f"The test split of run {self.run.name!r} is open already: see {self.run.evaluation}.")
         with self._alone(), self._live:
             self._workers = workers.start(settings.jobs, settings.address)
             self._weights = self._resolve_weights()
             self._examine()
+            self._note_places()
 
             def asked(content: dict[str, Any]) -> None:
                 names = ("bootstrap", "target_sensitivity", "group_by")
@@ -131,16 +131,35 @@ class Run:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the run folder, so that no second process writes to it.
+        """Hold the run folder, so that no second process writes to it; a new one goes again if nothing came of it.
 
         Raises:
-            ConfigError: if another process holds it.
+            ConfigError: if another process holds it, or has made the run that was to be made.
         """
+        new, folder = not self.request.resumed, self.run.path
+        if new:
+            check_output(self.run, self.request.settings.cache)
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
         try:
-            with FileLock(self.run.path / ".lock", timeout=0):
-                yield
+            lock.acquire(timeout=0)
         except Timeout:
-            raise ConfigError(f"Run {self.run.name!r} is going on in another process; wait for it or end it.") from None
+            other = ", or choose another --name" if new else ""
+            raise ConfigError(
+                f"Run {self.run.name!r} is going on in another process; wait for it or end it{other}."
+            ) from None
+        try:
+            if new:
+                check_output(self.run, self.request.settings.cache)  # another process may have made it meanwhile
+            yield
+        finally:
+            if not self.run.run.exists():
+                (folder / LOCK).unlink(missing_ok=True)
+                for one in made:
+                    with suppress(OSError):  # something else lies there by now
+                        one.rmdir()
+            lock.release()
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -188,7 +207,7 @@ class Run:
 
     def _create(self) -> None:
         request, settings = self.request, self.request.settings
-        self.run.path.mkdir(parents=True)
+        self.run.path.mkdir(parents=True, exist_ok=True)
         write_text(self.run.space, request.space.text)
         write_json(
             self.run.run,
@@ -211,6 +230,17 @@ class Run:
                 "seconds": {},
             },
         )
+
+    def _note_places(self) -> None:
+        """Write down where a resumed run's files lie by now."""
+        given = self.request.settings.model_dump(mode="json")
+
+        def note(content: dict[str, Any]) -> None:
+            content["settings"].update({name: given[name] for name in ("data", "cache", "weights")})
+            if "data" in content:
+                content["data"]["path"] = self.request.source.path
+
+        self.run.update_run(note)
 
     def _describe_weights(self) -> dict[str, Any]:
         assert self._weights is not None
@@ -273,8 +303,8 @@ class Run:
             stored.fingerprint,
         ):
             raise ConfigError(
-                f"The images in {request.source.path} have changed since run {self.run.name!r} was started; "
-                "start a new run."
+                f"The images at {request.source.path} are not those of run {self.run.name!r}: they have changed, or "
+                "are others; start a new run, or name the place of its images by --data."
             )
         require_enough(request.source, stored, settings.keep_going)
         self._audited = audit(request.source, stored, settings, request.taken)
@@ -644,7 +674,8 @@ class Run:
             self._live.stage(live.EVALUATING)
             decisions = decide(scene, table, self.run, predict, _provenance(self.run.read_run()))
             if sealed:
-                self.screen.line(f"The test split stays sealed; open it by: python -m bench evaluate {self.run.name}")
+                where = in_output(self.run.path.parent)
+                self.screen.line(f"The test split stays sealed; open it by: {typed('evaluate', self.run.name, *where)}")
                 return
             self.screen.line("Evaluation: every choice is written down; the test split is opened")
             content = open_test(scene, test, table, read_controls(self.run), self.run, decisions, call)
@@ -682,7 +713,8 @@ class Run:
         title = get_backbone(winner["backbone"]).title
         text = f"{title} won: validation {self.metric.title} {winner['score']:.4f}"
         if self.run.evaluation.exists():
-            scores = json.loads(self.run.evaluation.read_text())["models"][winner["backbone"]]["metrics"]
+            evaluation = json.loads(self.run.evaluation.read_text(encoding="utf-8"))
+            scores = evaluation["models"][winner["backbone"]]["metrics"]
             for name in ("auc", "accuracy"):
                 score = scores[name]
                 if score["value"] is not None:
@@ -738,16 +770,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def resume_command(run: RunDir) -> str:
-    """The command line that goes on with a run."""
-    where = "" if run.path.parent == Path("reports") else f" --output {shlex.quote(str(run.path.parent))}"
-    return f"python run_bench.py --resume {run.name}{where}"
-
-
-def python_command(arguments: Sequence[str]) -> str:
-    """The command line as a person would type it."""
-    program = Path(sys.argv[0]).name
-    start = "python run_bench.py" if program == "run_bench.py" else "python -m bench run"
-    return " ".join([start, *map(shlex.quote, arguments)])

@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from bench.features import boundary_bytes
 from bench.models.backbones import Backbone, get_backbone
 from bench.models.small_cnn import EPOCHS
 from bench.models.weights import check_weights
-from bench.rundir import RunDir
+from bench.rundir import LOCK, RunDir
 from bench.search.space import Space, load_space, parse_space
 from bench.settings import RunSettings
 from bench.workers import Workers
@@ -50,6 +50,7 @@ class Request:
         taken: splits.csv of the run itself, when it is resumed.
         sizes: backbone name -> image size in pixels.
         epochs: at most so many a phase.
+        resumed: whether the run is there already.
     """
 
     settings: RunSettings
@@ -61,6 +62,7 @@ class Request:
     taken: Path | None
     sizes: Mapping[str, int]
     epochs: int
+    resumed: bool = False
 
 
 def prepare(
@@ -134,7 +136,7 @@ def check_output(run: RunDir, cache: Path) -> None:
     Raises:
         ConfigError: if the name is taken or the folder cannot be written.
     """
-    if run.path.exists():
+    if run.path.exists() and (not run.path.is_dir() or [path.name for path in run.path.iterdir()] != [LOCK]):
         raise ConfigError(
             f"There is a run {run.name!r} in {run.path.parent} already; choose another --name, "
             f"or go on with it by --resume {run.name}."
@@ -172,6 +174,8 @@ def check_writable(folder: Path, flag: str) -> None:
     Raises:
         ConfigError: if not; names ``flag``.
     """
+    if folder.parts[:1] == ("~",):
+        raise ConfigError(f"There is no home folder for {folder}; name another folder by {flag}.")
     there = _existing(folder)
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)) or _kernels_own(there):
         raise ConfigError(f"{flag} {folder} cannot be written: {there} is not a folder with permission to write.")
@@ -224,7 +228,8 @@ def check_disk(request: Request) -> str:
 
 
 def _existing(path: Path) -> Path:
-    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    folders = (path.absolute(), *path.absolute().parents)
+    return next(folder for folder in folders if os.path.exists(folder))  # noqa: PTH110  (Path's may be refused)
 
 
 def _gigabytes(count: int) -> str:
@@ -254,7 +259,7 @@ def expected_seconds(request: Request, workers_found: Workers) -> float:
 
 
 def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
-    """The request of an earlier run, with what may change (budget, repeats, time limit, jobs …) changed.
+    """The request of an earlier run, with what may change (budget, repeats, time limit, jobs, places …) changed.
 
     Raises:
         ConfigError: if run.json is unreadable, or its data are gone.
@@ -269,6 +274,17 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
         raise ConfigError(
             f"Run {run.name!r} cannot be taken up again: run.json or space.yaml is damaged ({reason})."
         ) from error
+    moved = settings.data != "demo" and not settings.data.lower().startswith("medmnist:")
+    if moved and not Path(settings.data).exists() and "data" not in changes:
+        raise ConfigError(
+            f"The images of run {run.name!r} are no longer at {settings.data}; name their new place by --data."
+        )
+    if "weights" in changes and content["weights"]["kind"] != "folder":
+        raise ConfigError(
+            f"Run {run.name!r} began with {content['weights']['kind']} weights, which --weights cannot change."
+        )
+    if "cache" in changes:
+        check_writable(settings.cache, "--cache")
     if settings.budget < content["settings"]["budget"]:
         raise ConfigError(
             f"--budget {settings.budget} is smaller than the {content['settings']['budget']} of run {run.name!r}; "
@@ -284,4 +300,4 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
             f"Run {run.name!r} was begun under version {content.get('rules')} of the rules, this is version {RULES}; "
             "start a new run."
         )
-    return prepare(settings, space, taken=run.splits if run.finished("data") else None)
+    return replace(prepare(settings, space, taken=run.splits if run.finished("data") else None), resumed=True)

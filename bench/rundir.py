@@ -22,6 +22,10 @@ STAGES = ("data", "search", "finalists", "evaluation")
 """Stages that leave a marker, in order; the report is rendered anew whenever it is asked for."""
 
 
+LOCK = ".lock"
+"""Held by the process that writes to a run folder."""
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block ends without an error."""

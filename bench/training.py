@@ -598,7 +598,8 @@ class _SaveBest(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
     """Keras's ModelCheckpoint (best only, weights only) for a model inside the one that is being trained."""
 
     def __init__(self, saved: Any, path: Path, monitor: str, mode: str, clock: Clock) -> None:
-        super().__init__(str(path), monitor=monitor, mode=mode, save_best_only=True, save_weights_only=True)
+        template = str(path).replace("{", "{{").replace("}", "}}")
+        super().__init__(template, monitor=monitor, mode=mode, save_best_only=True, save_weights_only=True)
         self._saved = saved
         self._clock = clock
 

@@ -6,9 +6,11 @@ A worker serves many trials in one process: its `Trainer` outlives the trial (``
 networks, weights, opened features and traced steps.
 """
 
+import contextlib
 import gc
 import math
 import os
+import secrets
 import signal
 import sys
 import time
@@ -19,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
-from bench.device import best_cpu_precision, best_precision, quiet, set_up
+from bench.device import FIXED, best_cpu_precision, best_precision, cpu_cores, memory_bytes, quiet, set_up
 from bench.errors import ConfigError, TrialFailed
 from bench.trial import TrialConfig
 
@@ -30,6 +31,8 @@ _WORKER_SETTINGS = {
     # trial of that worker without telling the search.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
 }
+SESSION_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.10")
+"""Bytes that the path of Ray's folder may have: that of a socket ends at 107 on Linux."""
 MEMORY_PER_JOB = 3.5 * 2**30
 """Bytes that a worker is allowed for; decides how many run at once."""
 
@@ -91,6 +94,24 @@ def _terminate(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
+def session_folder() -> str:
+    """Where Ray is to keep its session: the first usual place whose sockets have a short enough path.
+
+    Raises:
+        ConfigError: if there is none that can be written.
+    """
+    places = [os.environ.get("RAY_TMPDIR", ""), os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"]
+    for place in filter(os.path.isabs, places):
+        folder = Path(place) / "ray"
+        there = folder if folder.exists() else folder.parent
+        if len(os.fsencode(folder)) <= SESSION_LIMIT and there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return str(folder)
+    raise ConfigError(
+        f"Ray needs a folder for its sockets that can be written and whose path has at most {SESSION_LIMIT - 4} bytes; "
+        "name one by the environment variable RAY_TMPDIR."
+    )
+
+
 def start(jobs: int = 0, address: str | None = None) -> Workers:
     """Start Ray on this machine, or join the cluster at ``address``, and share it out.
 
@@ -101,13 +122,16 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
 
     quiet()
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    passed = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "KERAS_HOME")
+    if not address:  # else Ray writes a token into the home folder, which may be read-only
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    passed = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME", "PYTHONSAFEPATH", *FIXED)
     environment = {name: os.environ[name] for name in passed if name in os.environ} | _WORKER_SETTINGS
     arguments: dict[str, Any] = (
-        {} if address else {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
+        {} if address else {"num_cpus": cpu_cores(), "include_dashboard": False, "_temp_dir": session_folder()}
     )
     try:
-        with warnings.catch_warnings():
+        # Ray has its workers look for modules in the working folder first, where any keras.py would stand in for Keras
+        with warnings.catch_warnings(), contextlib.chdir("/"):
             warnings.simplefilter("ignore")
             ray.init(
                 address=address or "local",
@@ -123,7 +147,7 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
     signal.signal(signal.SIGTERM, _terminate)  # Ray has just set its own, which ends without a word
     found = ray.cluster_resources()
     cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
-    memory = float(found.get("memory", 0)) if address else float(psutil.virtual_memory().total)
+    memory = float(found.get("memory", 0)) if address else float(memory_bytes())
     return share_out(cpus, gpus, memory, jobs)
 
 

@@ -315,7 +315,7 @@ def test_flags_become_settings(place, images, monkeypatch):
         jobs=2,
         no_test=True,
         output=Path("out"),
-        cache=Path("cache"),
+        cache=place / "cache",
         cache_size=5 * 10**9,
         address="auto",
         repeats=5,
@@ -371,9 +371,9 @@ def test_resuming_an_unknown_run_lists_those_there_are(place, refusal):
 @pytest.mark.parametrize(
     "flag",
     [
-        *("--data x", "--name y", "--seed 3", "--metric f1", "--space wide", "--backbones vgg16", "--epochs 3"),
-        *("--image-size 96", "--weights random", "--scheduler none", "--patience 2", "--max-images 9", "--views 2"),
-        *("--cache other", "--cache-size 1G", "--address auto", "--no-class-weights", "--bootstrap 500"),
+        *("--name y", "--seed 3", "--metric f1", "--space wide", "--backbones vgg16", "--epochs 3"),
+        *("--image-size 96", "--scheduler none", "--patience 2", "--max-images 9", "--views 2"),
+        *("--cache-size 1G", "--address auto", "--no-class-weights", "--bootstrap 500"),
         *("--target-sensitivity 0.9", "--group-by sex"),
     ],
 )
@@ -381,7 +381,7 @@ def test_what_decides_a_run_cannot_be_changed_when_it_is_resumed(place, refusal,
     make_run(place / "reports", "xray")
     message = refusal("run", "--resume", "xray", *flag.split())
     assert message.startswith(f"{flag.split()[0]} cannot be changed")
-    for name in ("--budget", "--repeats", "--time-limit", "--jobs", "--no-test"):
+    for name in ("--budget", "--repeats", "--time-limit", "--jobs", "--no-test", "--data", "--cache"):
         assert name in message
 
 

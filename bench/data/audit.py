@@ -17,6 +17,7 @@ from bench.data.splits import SplitReport, assign_splits, describe, report_given
 from bench.data.splits_file import same_images, take_over
 from bench.data.store import Stored
 from bench.errors import ConfigError
+from bench.invocation import typed
 from bench.settings import RunSettings
 
 FORMAT = 2
@@ -62,8 +63,8 @@ def draw_splits(
     reasons = dict(excluded or {})
     if taken is not None and not same_images(taken, table):
         raise ConfigError(
-            f"The images in {source.path} have changed since the run was started (some are gone, or new); "
-            "start a new run."
+            f"The images at {source.path} are not those of the run: some are gone, or new; start a new run, or name "
+            "the place of its images by --data."
         )
     if file is not None:
         table, silent = take_over(file, table)
@@ -163,7 +164,7 @@ def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
     some = ", ".join(source.table["image"][rows].head(5))
     raise ConfigError(
         f"{count} of {total} images of class {name!r} ({100 * count / total:.1f} %) cannot be decoded, such as {some}; "
-        "at most 1 % is accepted, unless you go on without them by --keep-going (`python -m bench audit` lists all)."
+        f"at most 1 % is accepted, unless you go on without them by --keep-going (`{typed('audit')}` lists all)."
     )
 
 

@@ -38,6 +38,7 @@ from bench.data.decode import (
 )
 from bench.data.readers import Content, Read
 from bench.data.sealing import SealedPixels, seal_of
+from bench.device import cpu_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,12 +149,10 @@ def store_images(
         verify: whether to read every file and see if it is still what was decoded; if not, all are decoded again.
         jobs: decoding processes; by default one a core, and this process alone for a few images.
     """
-    import joblib
-
     folder = cache / "store" / store_key(images)
     folder.parent.mkdir(parents=True, exist_ok=True)
     sizes = sorted(set(sizes))
-    jobs = jobs or (1 if len(images.table) <= FEW else joblib.cpu_count())
+    jobs = jobs or (1 if len(images.table) <= FEW else cpu_cores())
     facts, changed = _known_facts(images, folder), 0
     if verify and facts is not None:
         changed = _count_changed(images, facts, folder, advance, jobs)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.decode import DECODE_ERRORS, Resize, decode, fit
-from bench.device import quiet
+from bench.device import plain_keras
 from bench.errors import ConfigError
 
 TOLERANCE = 1e-4
@@ -53,10 +53,7 @@ def predict_file(
 
 def load_model(model_file: Path) -> Any:
     """The Keras model in an exported .h5, for prediction."""
-    quiet()
-    import keras
-
-    return keras.models.load_model(model_file, compile=False)
+    return plain_keras().models.load_model(model_file, compile=False)
 
 
 def predict_images(model: Any, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

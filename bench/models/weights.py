@@ -143,7 +143,7 @@ def _hash(backbone: Backbone, file: Path, cache: Path) -> str:
     known = cache / "weights" / f"{stable_hash(backbone.name, str(file), found.st_size, found.st_mtime_ns)}.sha256"
     if not known.is_file():
         write_text(known, weights_hash(load_backbone(backbone, _smallest(backbone), file)))
-    return known.read_text()
+    return known.read_text(encoding="utf-8")
 
 
 def _smallest(backbone: Backbone) -> int:
@@ -153,10 +153,12 @@ def _smallest(backbone: Backbone) -> int:
 def _imagenet(backbones: Sequence[Backbone], cache: Path) -> Weights:
     import keras
 
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))  # noqa: PTH111  (there may be no home)
+    homes = (home, Path("/tmp/.keras"))  # the second is Keras's own choice where the first cannot be written
 
     def find(backbone: Backbone) -> Path:
-        path = home / "models" / backbone.weights_file
+        there = [one / "models" / backbone.weights_file for one in homes]
+        path = next((one for one in there if one.is_file()), there[0])
         if not path.is_file():
             keras.utils.disable_interactive_logging()
             try:
@@ -166,7 +168,7 @@ def _imagenet(backbones: Sequence[Backbone], cache: Path) -> Weights:
                     f"The ImageNet weights of {backbone.title} are not in {path.parent} and could not be downloaded; "
                     f"put {backbone.weights_file} there, or give --weights FOLDER or --weights random."
                 ) from error
-        return path
+        return next((one for one in there if one.is_file()), path)
 
     return _checked("imagenet", "ImageNet weights as published with keras.applications.", backbones, cache, find)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import os
 import platform
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 import psutil
 
 from bench import RULES, __version__
+from bench.device import cpu_cores
 from bench.errors import ConfigError
 from bench.peers.methods import METHODS, Method, choose
 from bench.peers.page import TARGET, read_facts
@@ -99,7 +99,7 @@ def plan(
         configurations = complete_points(load_space(fixed_list))
         values |= {"space": fixed_list, "budget": len(configurations)}
     settings = make_settings(**values)
-    cpus = len(os.sched_getaffinity(0))
+    cpus = cpu_cores()
     if settings.jobs > cpus:
         raise ConfigError(f"--jobs {settings.jobs} is more than the {cpus} CPU cores here; 1 to {cpus} are accepted.")
     comparison = Comparison(
@@ -192,7 +192,7 @@ def hardware() -> dict[str, Any]:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
         gpus = [line.split(" (UUID")[0] for line in listed.stdout.splitlines() if line.startswith("GPU")]
     return {
-        "cpus": len(os.sched_getaffinity(0)),
+        "cpus": cpu_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": gpus,
         "machine": platform.machine(),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.device import set_up
+from bench.device import cpu_cores, set_up
 from bench.errors import ConfigError, TrialFailed
 from bench.rundir import write_table
 from bench.seeds import stable_seed
@@ -94,7 +94,7 @@ def study(
         tell(f"{len(known)} configurations are scored already; {len(left)} are left.")
     wanted = {config.key: number for number, config in enumerate(configs)}
     if left:
-        threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+        threads = max(1, cpu_cores() // jobs)
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(jobs, context, _begin, (task, threads)) as pool:
             waiting = {pool.submit(_both, config): config for config in left}

@@ -7,17 +7,14 @@ and as a finalist is, through the full model with fresh augmentation in every ep
 """
 
 import multiprocessing
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from bench import RULES
-from bench.device import best_precision
+from bench.device import best_precision, cpu_cores, memory_bytes
 from bench.errors import ConfigError, TrialFailed
 from bench.metrics import METRICS, get_metric
 from bench.peers.agreement import agreement
@@ -87,7 +84,7 @@ def run_fidelity(
         TrialFailed: if a process ended without a result.
     """
     settings = request.settings
-    cores, memory = len(os.sched_getaffinity(0)), float(psutil.virtual_memory().total)
+    cores, memory = cpu_cores(), memory_bytes()
     jobs = share_out(cores, 1 if gpus() else 0, memory, settings.jobs).jobs
     configs = draw(request.space, configurations, settings.seed)
     scene = set_scene(request, (), screen or Screen())

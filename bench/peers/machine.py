@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from bench.device import cpu_cores
+
 PROCESS_BYTES = 2.5 * 2**30
 """Memory that a process of bare Keras is allowed for."""
 
@@ -70,7 +72,7 @@ class Processes:
 def machine() -> dict[str, Any]:
     """What decides a rate beside the work: processor, cores, GPUs, and versions."""
     versions = {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
-    cores = len(os.sched_getaffinity(0))
+    cores = cpu_cores()
     return {"processor": _cpu("model name") or platform.machine(), "cores": cores, "gpus": len(gpus()), **versions}
 
 

@@ -4,7 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from bench.device import quiet
+from bench.device import plain_keras, quiet
 from bench.peers.clock import Clock
 from bench.peers.spec import Outcomes, Spec
 
@@ -20,4 +20,7 @@ def main(module: str) -> None:
     quiet()
     file = Path(sys.argv[1])
     spec = Spec.load(file)
-    importlib.import_module(module).run(spec, Outcomes(file.with_name("outcomes.csv"), spec, clock))
+    method = importlib.import_module(module)
+    if "keras" in sys.modules:
+        plain_keras()
+    method.run(spec, Outcomes(file.with_name("outcomes.csv"), spec, clock))

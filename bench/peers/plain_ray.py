@@ -15,10 +15,11 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from bench.device import cpu_cores
 from bench.peers.method import main
 from bench.peers.spec import Outcomes, Spec
 from bench.trial import TrialConfig
-from bench.workers import Workers, share_out
+from bench.workers import Workers, session_folder, share_out
 
 SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -71,7 +72,9 @@ def start(jobs: int) -> Workers:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.init(
-            num_cpus=len(os.sched_getaffinity(0)),
+            address="local",
+            num_cpus=cpu_cores(),
+            _temp_dir=session_folder(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level="CRITICAL",

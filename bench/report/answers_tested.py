@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.invocation import typed
 from bench.metrics import METRICS
 from bench.report import answers_data, answers_model, cautions, results, summary, wording
 from bench.report.files import listed, mapping
@@ -194,7 +195,7 @@ def computing(page: Page) -> str:
     if page.files.predictions is None:
         return ""
     rows = counted(len(page.files.predictions), "row")
-    return f"By the exported file, read back: predictions_test.csv ({rows}); “python -m bench predict” does the same."
+    return f"By the exported file, read back: predictions_test.csv ({rows}); “{typed('predict')}” does the same."
 
 
 def robustness(page: Page) -> str:

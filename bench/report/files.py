@@ -1,6 +1,5 @@
 """The files of a run folder as the report reads them: each one whole, or one sentence on why it is not there."""
 
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.errors import ConfigError
+from bench.invocation import typed
 from bench.metrics import METRICS, Metric
 from bench.repeats import model_files
 from bench.report.evaluated import UNTESTED, Evaluated, read_evaluated
@@ -143,7 +143,7 @@ def _read_evaluation(run: RunDir, files: RunFiles) -> None:
         files.evaluation = None
         files.problems["evaluation.json"] = (
             "The test split was evaluated before the finalists were trained anew: what was found then is about other "
-            f"models and is left out. Finish the run by “python run_bench.py --resume {shlex.quote(run.name)}”."
+            f"models and is left out. Finish the run by “{typed('run', '--resume', run.name)}”."
         )
     there = files.opened and not files.outdated
     if there:
@@ -155,7 +155,7 @@ def _read_evaluation(run: RunDir, files: RunFiles) -> None:
 
 
 def _sealed(run: RunDir, openings: int) -> str:
-    command = f"python -m bench evaluate {shlex.quote(run.name)}"
+    command = typed("evaluate", run.name)
     if openings:
         return f"{opened_in_vain(openings)}; evaluate the present models with “{command}”"
     return f"the test split is still sealed; once every choice is made, open it with “{command}”"

@@ -1,19 +1,17 @@
 """The page of a run that has not finished: what its trials show so far, from history and tables alone."""
 
 import logging
-import shlex
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pandas as pd
 
 from bench import __version__
+from bench.invocation import in_output, resume, typed
 from bench.metrics import Metric
 from bench.report import figures, palette, pictures, section_search, summary, tables, wording
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, parameter_columns, table
 from bench.report.files import RunFiles, read
 from bench.report.names import backbone, joined, metric_words, state
-from bench.report.section_made import RESUME
 from bench.report.summary import Banner
 from bench.report.templating import filled
 from bench.report.tiles import Tile
@@ -180,10 +178,9 @@ def _history(files: RunFiles, trials: pd.DataFrame) -> list[Block]:
 
 
 def _resume(run: RunDir) -> Section:
-    where = "" if run.path.parent == Path("reports") else f" --output {shlex.quote(str(run.path.parent))}"
-    name = shlex.quote(run.name)
+    again = typed("report", run.name, *in_output(run.path.parent))
     blocks: list[Block] = [
-        Code("To go on, should it have stopped; every trial that has ended is kept", RESUME.format(name=name) + where),
-        Code("To see all that the report can show of it by now", f"python -m bench report {name}{where}"),
+        Code("To go on, should it have stopped; every trial that has ended is kept", resume(run.name, run.path.parent)),
+        Code("To see all that the report can show of it by now", again),
     ]
     return Section("made", "How to go on", blocks)

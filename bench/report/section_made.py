@@ -1,11 +1,11 @@
 """The section on how the run was made: the commands that repeat, resume and reuse it, settings, versions and time."""
 
 import json
-import shlex
 from typing import Any
 
 import pandas as pd
 
+from bench.invocation import typed
 from bench.report import names, wording
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, pairs, table
 from bench.report.files import listed, mapping
@@ -14,8 +14,6 @@ from bench.report.page import Page
 
 TITLE = "How it was made"
 
-RESUME = "python run_bench.py --resume {name}"
-
 
 def made(page: Page) -> Section:
     """Settings, space, versions, hardware, time, and the commands that repeat, resume and reuse the run."""
@@ -23,9 +21,7 @@ def made(page: Page) -> Section:
     blocks: list[Block] = [*page.problems("run.json")]
     if present(run.get("command")):
         blocks.append(Code("The command that made this run", str(run["command"])))
-    blocks.append(
-        Code("To resume it, or to go on with a larger --budget", RESUME.format(name=shlex.quote(page.run.name)))
-    )
+    blocks.append(Code("To resume it, or to go on with a larger --budget", typed("run", "--resume", page.run.name)))
     blocks += [Heading("The model to reuse"), *_reuse(page)]
     blocks += page.part("How often the test split was opened", _openings)
     blocks += [Heading("Settings"), _settings(page.files.settings)]
@@ -173,7 +169,7 @@ def _reuse(page: Page) -> list[Block]:
         Paragraph(
             "The model takes values from 0 to 255 and has its preprocessing inside. Its probabilities are not yet "
             "calibrated: best_model.json holds the temperature and the threshold. Of images of 16 bits, with an "
-            "orientation tag, or in DICOM, “python -m bench predict” makes exactly what the run did. The model was "
+            f"orientation tag, or in DICOM, “{typed('predict')}” makes exactly what the run did. The model was "
             "made for research and is no medical device."
         ),
     ]

@@ -1,8 +1,8 @@
 """The section on time: where the run's went, and how near its search came to what the machine could do at best."""
 
-import shlex
 from typing import Any
 
+from bench.invocation import typed
 from bench.report import figures_time, tables_time, wording
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, Table, table
 from bench.report.files import listed, mapping
@@ -10,8 +10,6 @@ from bench.report.names import joined
 from bench.report.page import Page
 
 TITLE = "Where the time went"
-
-LIMIT = "python -m bench compare --limit {name}"
 
 
 def time(page: Page) -> Section:
@@ -57,7 +55,7 @@ def _activities(page: Page) -> list[Block]:
 
 
 def _limit(page: Page) -> list[Block]:
-    limit, command = page.files.limit, LIMIT.format(name=shlex.quote(page.run.name))
+    limit, command = page.files.limit, typed("compare", "--limit", page.run.name)
     again = Code("To measure, on the idle machine, how fast the same work could be done at best", command)
     if limit is None:
         return [*page.problems("limit.json"), again]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
+import sqlalchemy
 from optuna.trial import TrialState
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -48,6 +49,12 @@ ROUND = 40
 
 WINDOW = 2
 """Of the planned configurations, a worker chooses among the next so many times the number of workers."""
+
+
+def study_url(file: Path) -> str:
+    """The address of a study's SQLite file for Optuna, whatever characters the path holds."""
+    url = sqlalchemy.URL.create("sqlite", database=str(file.resolve())).render_as_string(hide_password=False)
+    return url.replace("{", "{{").replace("}", "}}")  # Optuna takes it for a template
 
 
 class SearchFailed(Exception):
@@ -113,7 +120,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
             mode=metric.mode,
             sampler=sampler,
             study_name=STUDY,
-            storage=optuna.storages.RDBStorage(f"sqlite:///{run.study.resolve()}"),
+            storage=optuna.storages.RDBStorage(study_url(run.study)),
         )
         self._table = log
         self._space_title = space.name

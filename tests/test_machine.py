@@ -1,0 +1,553 @@
+"""What shells, locales, schedulers and working folders do to the command: it works, or says why in one sentence."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import toys
+from PIL import Image
+
+from bench import cli, device, workers
+from bench.errors import ConfigError
+from bench.invocation import program, resume, typed
+from bench.rundir import LOCK, RunDir
+from bench.search.tune import study_url
+
+ROOT = Path(__file__).parents[1]
+STAND_IN = "raise RuntimeError('this is not the module that was meant')\n"
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a process that finds this package, with changes."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "KERAS", "MPL"))}
+    return {**plain, "PYTHONPATH": str(ROOT), **changes}
+
+
+def started(
+    *arguments: str, cwd: Path, script: str = "-m bench", streams: str = "", **changes: str
+) -> subprocess.CompletedProcess[bytes]:
+    """What a shell makes of the command with its ``streams`` redirected."""
+    line = f'exec "$0" {script} "$@" {streams}' if "|" not in streams else f'"$0" {script} "$@" {streams}'
+    command = ["bash", "-c", line, sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment(**changes), capture_output=True, check=False, timeout=120)
+
+
+# Streams
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("ascii", b"0.95 +/- 0.01 x 2... \\u6a5f \\udce4\n"),
+        ("latin-1", b"0.95 \xb1 0.01 \xd7 2... \\u6a5f \\udce4\n"),
+        ("cp1252", b"0.95 \xb1 0.01 \xd7 2\x85 \\u6a5f \\udce4\n"),
+        ("utf-8", "0.95 ± 0.01 × 2… 機 \\udce4\n".encode()),
+    ],
+)
+def test_what_a_stream_cannot_show_is_written_plainly(tmp_path: Path, encoding: str, written: bytes) -> None:
+    code = "from bench.streams import forgiving_streams as f; f(); print('0.95 ± 0.01 × 2… 機 \\udce4')"
+    done = started("-c", code, cwd=tmp_path, script="", PYTHONIOENCODING=encoding)
+    assert (done.stdout, done.stderr, done.returncode) == (written, b"", 0)
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", "<&-", ">&- 2>&- <&-", "| head -1", "2>&1 | true", "> /dev/null"])
+def test_closed_streams_end_nothing(tmp_path: Path, streams: str) -> None:
+    """... and no file of ours becomes a standard stream, into which any library may write."""
+    code = (
+        "from bench.streams import forgiving_streams as f; f()\n"
+        "import sys; kept = open('kept', 'w'); assert kept.fileno() > 2\n"
+        "print('line\\n' * 100_000); print('told', file=sys.stderr); sys.stdin.read(); kept.write('whole')"
+    )
+    done = started("-c", code, cwd=tmp_path, script="", streams=streams)
+    assert done.returncode == 0
+    assert b"Error" not in done.stderr
+    assert (tmp_path / "kept").read_text() == "whole"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two classes, one of which is not ASCII."""
+    root = toys.write_folder(tmp_path_factory.mktemp("machine") / "scans", {"train": 24, "val": 16, "test": 8})
+    for split in root.iterdir():
+        (split / "NORMAL").rename(split / "Röntgen")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("streams", "changes"),
+    [
+        ("", {"PYTHONIOENCODING": "ascii"}),
+        ("", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+        (">&- 2>&- <&-", {"PYTHONDONTWRITEBYTECODE": "1"}),
+        ("| head -1", {"PYTHONOPTIMIZE": "1", "HOME": "/dev/null"}),
+    ],
+    ids=["ascii", "C locale", "closed", "head"],
+)
+def test_an_audit_under_any_stream(data: Path, tmp_path: Path, streams: str, changes: dict[str, str]) -> None:
+    found = tmp_path / "audit.json"
+    flags = ["audit", str(data), "--cache", str(data.parent / "cache"), "--json", str(found)]
+    done = started(*flags, cwd=tmp_path, streams=streams, **changes)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stderr == b""
+    assert json.loads(found.read_text(encoding="utf-8"))["classes"] == ["PNEUMONIA", "Röntgen"]
+    if streams == "":
+        assert b"R\\xf6ntgen 24" in done.stdout
+
+
+def test_help_and_errors_in_ascii(tmp_path: Path) -> None:
+    done = started("audit", str(tmp_path / "Röntgen"), cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"error: There is no folder")
+    assert b"R\\xf6ntgen" in done.stderr
+    assert started("run", "--help", cwd=tmp_path, PYTHONIOENCODING="ascii").returncode == 0
+
+
+# Modules
+
+
+STAND_INS = ("keras", "tensorflow", "ray", "numpy", "random", "argparse", "pathlib", "platformdirs", "typing")
+
+
+@pytest.mark.parametrize("script", ["-m bench", str(ROOT / "run_bench.py")])
+def test_files_of_the_working_folder_are_no_modules(tmp_path: Path, script: str) -> None:
+    for name in STAND_INS:
+        (tmp_path / f"{name}.py").write_text(STAND_IN)
+    (tmp_path / "bench").mkdir()
+    done = started("--help", cwd=tmp_path, script=script)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"usage" in done.stdout
+
+
+def test_the_working_folder_in_the_search_path_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "keras.py").write_text(STAND_IN)
+    code = (
+        "from bench.startup import prepare; prepare(); import importlib.util as u; print(u.find_spec('keras').origin)"
+    )
+    for path in (f"{ROOT}:.", f"{ROOT}:", f"{tmp_path}:{ROOT}"):
+        done = started("-c", code, cwd=tmp_path, script="", PYTHONPATH=path)
+        assert done.stdout.decode().strip().endswith("keras/__init__.py"), done.stderr.decode()
+        inner = f"{code}; import subprocess, sys; subprocess.run([sys.executable, '-c', 'import sys; print(sys.path)'])"
+        done = started("-c", inner, cwd=tmp_path, script="", PYTHONPATH=path)
+        assert str(tmp_path) not in done.stdout.decode(), "nor in a process that is started from there"
+
+
+@pytest.mark.parametrize("name", ["keras.py", "random.py", "numpy"])
+def test_a_stand_in_that_cannot_be_passed_over_is_named(tmp_path: Path, name: str) -> None:
+    """Beside a package that is not installed: workers look there for the package."""
+    (tmp_path / "bench").symlink_to(ROOT / "bench")
+    shutil.copy(ROOT / "run_bench.py", tmp_path)
+    if name.endswith(".py"):
+        (tmp_path / name).write_text(STAND_IN)
+    else:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(STAND_IN)
+    done = started("--help", cwd=tmp_path, script="run_bench.py", PYTHONPATH="")
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines() == [
+        f"error: {tmp_path / name} stands in for the module {name.removesuffix('.py')!r}, which is needed here; "
+        "rename it."
+    ]
+
+
+def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    line = f"cd gone && rmdir ../gone && exec {sys.executable} -m bench --version"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: The working folder has been removed")
+
+
+# Settings of the libraries
+
+
+def test_keras_is_itself_whatever_its_settings_say(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text(
+        '{"backend": "torch", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 1e-3}'
+    )
+    code = (
+        "from bench.device import plain_keras; keras = plain_keras()\n"
+        "print(keras.backend.backend(), keras.config.floatx(), keras.config.image_data_format(), "
+        "keras.config.epsilon(), keras.layers.Dense(1).dtype_policy.name)"
+    )
+    done = started("-c", code, cwd=tmp_path, script="", KERAS_BACKEND="jax", KERAS_HOME=str(tmp_path))
+    assert done.stdout.decode().split() == ["tensorflow", "float32", "channels_last", "1e-07", "float32"]
+
+
+def test_a_report_under_any_plotting_backend_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tests" / "report")
+    from report_run import write_run
+
+    run = write_run(tmp_path / "reports" / "xray", trials=6)
+    changes = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "HOME": "/proc", "PYTHONIOENCODING": "ascii"}
+    done = started("report", "xray", cwd=tmp_path, **changes)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert run.report.exists()
+    assert any(run.figures.iterdir())
+
+
+def test_what_the_machine_forbids_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def refused(options: Any, arguments: Any) -> int:
+        raise PermissionError(13, "Permission denied", "/locked/report.html")
+
+    monkeypatch.setattr(cli, "_report", refused)
+    assert cli.main(["report", "xray"]) == 1
+    assert capsys.readouterr().err == "error: /locked/report.html: Permission denied.\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("home", [None, "locked"])
+def test_without_a_home_folder_another_cache_is_asked_for(data: Path, tmp_path: Path, home: str | None) -> None:
+    (tmp_path / "locked").mkdir(mode=0o700)
+    code = (
+        "import os, sys; from bench import cli, pipeline; sys.stderr.flush()\n"  # before: Python may lie in root's home
+        "os.setgid(12345); os.setuid(12345); importlib = __import__('importlib')\n"
+        f"os.environ.pop('HOME', None); home = {str(tmp_path / home) if home else None!r}\n"
+        "if home: os.environ['HOME'] = home\n"
+        "importlib.reload(cli); sys.exit(cli.main(['audit', sys.argv[1]]))"
+    )
+    done = started("-c", code, str(data), cwd=tmp_path, script="")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr.decode()
+    assert done.stderr.startswith(b"error: ")
+    assert b"--cache" in done.stderr
+
+
+# Ray's folder, cores and memory
+
+
+def test_ray_gets_a_folder_with_a_short_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long, short = tmp_path / ("a" * 100), Path("/tmp") / f"b{os.getpid()}"
+    long.mkdir()
+    short.mkdir()
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    try:
+        for given, folder in ((short, short), (long, Path("/tmp")), ("/no/such/place", Path("/tmp")), ("", "/tmp")):
+            monkeypatch.setenv("TMPDIR", str(given))
+            found = workers.session_folder()
+            assert found == str(Path(folder) / "ray")
+            assert len(f"{found}/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store") <= 107
+    finally:
+        short.rmdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ConfigError, match="RAY_TMPDIR"):
+        workers.session_folder()
+
+
+def test_cores_are_those_that_the_scheduler_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    import joblib
+
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    assert device.cpu_cores() == 8
+    for per_task, on_node, cores in (("4", "16", 4), ("", "2", 2), ("32", "", 8), ("many", "2", 2), ("0", "", 8)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", per_task)
+        monkeypatch.setenv("SLURM_CPUS_ON_NODE", on_node)
+        assert device.cpu_cores() == cores
+
+
+@pytest.mark.parametrize(("limit", "bytes_"), [("1073741824\n", 2**30), ("max\n", None)])
+def test_memory_is_what_the_control_group_allows(
+    monkeypatch: pytest.MonkeyPatch, limit: str, bytes_: int | None
+) -> None:
+    import psutil
+
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding: limit)
+    assert device.memory_bytes() == (bytes_ or psutil.virtual_memory().total)
+
+
+# One run, one process
+
+
+HOLDER = """
+import sys
+from bench import cli, workers
+from bench.errors import ConfigError
+
+def start(*given):
+    print("held", flush=True)
+    sys.stdin.read()
+    raise ConfigError("let go")
+
+workers.start = start
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def start(data: Path, tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
+    """Starts a run called xray in a process of its own that comes as far as Ray and then waits for its stdin."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def begin() -> "subprocess.Popen[str]":
+        flags = ["run", "--data", str(data), "--name", "xray", "--weights", "random", "--image-size", "96"]
+        pipe = subprocess.PIPE
+        command = [sys.executable, "-c", HOLDER, *flags, "--cache", str(tmp_path / "cache")]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def held(process: "subprocess.Popen[str]") -> bool:
+    assert process.stdout is not None
+    return process.stdout.readline() == "held\n"
+
+
+def test_of_two_starts_under_one_name_the_second_is_refused(
+    start: Callable[[], "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    first = start()
+    assert held(first)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "reports").rglob("*")}
+    second = start()
+    out, error = second.communicate(timeout=60)
+    assert (second.returncode, out) == (2, "")
+    assert error == (
+        "error: Run 'xray' is going on in another process; wait for it or end it, or choose another --name.\n"
+    )
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "reports").rglob("*")} == before
+    out, error = first.communicate(timeout=60)
+    assert error == "error: let go\n"
+    assert not (tmp_path / "reports").exists(), "nothing came of it, and nothing is left"
+
+
+def test_two_starts_at_the_same_moment(start: Callable[[], "subprocess.Popen[str]"], tmp_path: Path) -> None:
+    both = [start(), start()]
+    assert sorted(held(process) for process in both) == [False, True]
+
+
+def test_what_a_killed_start_has_left_is_in_nobodys_way(
+    start: Callable[[], "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    first = start()
+    assert held(first)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert [path.name for path in (tmp_path / "reports" / "xray").iterdir()] == [LOCK]
+    assert held(start())
+
+
+# Names and places
+
+
+@pytest.mark.parametrize("name", ["100%", "a?b=c", "a#b", "with space", "Röntgen", "{e}", "a'b\"c", "%20", "c:d@e"])
+def test_the_study_lies_in_the_run_folder_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    file = RunDir(tmp_path / name).study
+    file.parent.mkdir()
+    storage = optuna.storages.RDBStorage(study_url(file))
+    optuna.create_study(study_name="one", storage=storage)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+    assert optuna.get_all_study_names(storage) == ["one"]
+
+
+@pytest.fixture
+def begun(data: Path, tmp_path: Path) -> Callable[..., RunDir]:
+    """``begun()`` makes a run whose data are known; ``begun(data=..., ...)`` takes it up again with changes."""
+    from bench import pipeline, request
+    from bench.models.weights import Weights
+    from bench.screen import Screen
+    from bench.settings import make_settings
+
+    def go(folder: Path = tmp_path / "reports" / "xray", **changes: Any) -> RunDir:
+        if (folder / "run.json").exists():
+            made = request.resume(RunDir(folder), changes)
+        else:
+            shutil.copytree(data, tmp_path / "scans")
+            values = {"weights": "random", "space": "demo", "image_size": 96, "cache": tmp_path / "cache"}
+            made = request.prepare(
+                make_settings(data=str(tmp_path / "scans"), name=folder.name, output=folder.parent, **values)
+            )
+        run = pipeline.Run(made, Screen(), "")
+        run._workers, run._weights = workers.Workers(1, 1, 0.0, 1, 0), Weights("random", "", {}, {})
+        run._examine()
+        if made.resumed:
+            run._note_places()
+        else:
+            run._create()
+        run._data()
+        return run.run
+
+    return go
+
+
+def test_a_run_goes_on_where_its_images_and_cache_have_been_moved(begun: Callable[..., RunDir], tmp_path: Path) -> None:
+    run = begun()
+    fingerprint = run.read_run()["data"]["fingerprint"]
+    new = shutil.move(tmp_path / "scans", tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"no longer at .*scans; name their new place by --data"):
+        begun()
+    begun(data=str(new), cache=tmp_path / "other")
+    content = run.read_run()
+    assert content["data"]["fingerprint"] == fingerprint
+    assert content["data"]["path"] == content["settings"]["data"] == str(new)
+    assert content["settings"]["cache"] == str(tmp_path / "other")
+    begun()  # the new place is known
+
+    folder = Path(shutil.move(tmp_path / "reports", tmp_path / "copies")) / "xray"
+    assert begun(folder).path == folder
+
+
+@pytest.mark.parametrize("change", ["an image", "a name"])
+def test_other_images_are_refused(begun: Callable[..., RunDir], tmp_path: Path, change: str) -> None:
+    run = begun()
+    new = shutil.copytree(tmp_path / "scans", tmp_path / "elsewhere")
+    one = next((new / "train" / "PNEUMONIA").iterdir())
+    if change == "a name":
+        one.rename(one.with_stem("other"))
+    else:
+        Image.new("L", (40, 40), 7).save(one)
+    before = run.run.read_bytes()
+    with pytest.raises(ConfigError, match=rf"The images at {new} are not those of"):
+        begun(data=str(new))
+    assert run.run.read_bytes() == before
+
+
+def test_weights_that_come_with_the_suite_cannot_be_changed(begun: Callable[..., RunDir], tmp_path: Path) -> None:
+    begun()
+    with pytest.raises(ConfigError, match="began with random weights"):
+        begun(weights=str(tmp_path))
+
+
+@pytest.mark.parametrize("command", [["run", "--resume", "xray"], ["evaluate", "xray"]])
+def test_new_places_are_taken_where_a_run_is_taken_up(
+    begun: Callable[..., RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    begun()
+    (tmp_path / "scans").rename(tmp_path / "elsewhere")
+    seen: list[Any] = []
+
+    def reached(request: Any, arguments: Any, evaluate: bool = False) -> int:
+        seen.append(request)
+        return 0
+
+    monkeypatch.setattr(cli, "_execute", reached)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*command, "--data", "elsewhere", "--cache", "new"]) == 0
+    assert seen[0].settings.data == str(tmp_path / "elsewhere")
+    assert seen[0].settings.cache == tmp_path / "new"
+
+
+# Commands
+
+
+def test_an_audit_ends_as_a_run_would(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faulty = shutil.copytree(data, tmp_path / "faulty")
+    for path in list((faulty / "train" / "PNEUMONIA").iterdir())[:3]:
+        path.write_bytes(path.read_bytes()[:60])
+    flags = ["audit", str(faulty), "--cache", str(tmp_path / "cache")]
+    assert cli.main(flags) == 2
+    printed = capsys.readouterr()
+    assert "Splits as a run would use them" in printed.out
+    assert printed.err.startswith("error: 3 of 48 images of class 'PNEUMONIA' (6.2 %) cannot be decoded")
+    assert cli.main([*flags, "--keep-going"]) == 0
+
+
+def test_predictions_are_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    import csv
+    import io
+
+    import keras
+
+    from bench.rundir import file_sha256, write_json
+
+    classes = ["mild, left", '<5 mm & "other"', "two\nlines"]
+    run = RunDir(tmp_path / "reports" / "xray")
+    write_json(run.run, {"name": "xray"})
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
+    keras.Sequential(layers).save(run.best_model)
+    size = {"height": 8, "width": 8, "channels": 1}
+    write_json(run.best_model_card, {"classes": classes, "input": size, "sha256": file_sha256(run.best_model)})
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (8, 8), 90).save("a,b.png")
+    assert cli.main(["predict", "xray", "a,b.png"]) == 0
+    head, row = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert head == ["image", *classes]
+    assert row[0] == "a,b.png"
+    assert sum(map(float, row[1:])) == pytest.approx(1, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("started_as", "run", "other"),
+    [
+        ("/venv/bin/medical-transfer-bench", "medical-transfer-bench run", "medical-transfer-bench"),
+        ("/site-packages/bench/__main__.py", "python -m bench run", "python -m bench"),
+        ("run_bench.py", "python run_bench.py", "python -m bench"),
+        ("/venv/pytest/__main__.py", "python run_bench.py", "python -m bench"),
+    ],
+)
+def test_messages_name_the_command_that_was_used(
+    monkeypatch: pytest.MonkeyPatch, started_as: str, run: str, other: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started_as])
+    assert typed("run", "--data", "my scans") == f"{run} --data 'my scans'"
+    assert typed("evaluate", "xray") == f"{program()} evaluate xray" == f"{other} evaluate xray"
+    assert resume("xray", Path("reports")) == f"{run} --resume xray"
+    assert resume("xray", Path("/my runs")) == f"{run} --resume xray --output '/my runs'"
+
+
+# Everything at once
+
+
+@pytest.mark.end_to_end
+def test_a_run_under_many_conditions_at_once(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "toys.yaml").write_text(toys.SPACE)
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "keras.json").write_text('{"image_data_format": "channels_first", "floatx": "float16"}')
+    work, long = tmp_path / "work", tmp_path / ("t" * 100)
+    for folder in (work, work / "bench", long):
+        folder.mkdir()
+    for name in STAND_INS:
+        (work / f"{name}.py").write_text(STAND_IN)
+    script = tmp_path / "driver.py"
+    script.write_text(
+        "import sys\nfrom bench import __main__ as entry, startup\n\n\n"
+        "def prepare():\n"
+        "    startup.prepare()\n"
+        f"    sys.path.append({str(ROOT / 'tests')!r})\n"
+        "    import toys\n    from ray import cloudpickle\n    from bench.models.backbones import BACKBONES\n"
+        "    cloudpickle.register_pickle_by_value(toys)\n"
+        "    BACKBONES.update(toy=toys.toy_backbone(), toy2=toys.toy_backbone('toy2'))\n\n\n"
+        "entry.prepare = prepare\nsys.exit(entry.main())\n"
+    )
+    output = tmp_path / "re ports 100%" / '{a}?b#"ü'
+    flags = ["--space", str(tmp_path / "toys.yaml"), "--weights", "random", "--epochs", "1", "--repeats", "1"]
+    flags += ["--budget", "2", "--cache", str(tmp_path / "cache"), "--output", str(output), "--name", "odd"]
+    done = started(
+        *("run", "--data", str(data), *flags),
+        cwd=work,
+        script=f"'{script}'",
+        streams="2>&1 <&- | head -1",
+        HOME="/proc",
+        TMPDIR=str(long),
+        MPLBACKEND="module://matplotlib_inline.backend_inline",
+        KERAS_BACKEND="torch",
+        KERAS_HOME=str(tmp_path / "settings"),
+        PYTHONIOENCODING="ascii",
+        PYTHONOPTIMIZE="1",
+        RAY_ADDRESS="10.255.255.1:6379",
+        SLURM_CPUS_PER_TASK="1",
+        OMP_NUM_THREADS="1",
+        http_proxy="http://127.0.0.1:9",
+    )
+    run = RunDir(output / "odd")
+    assert run.evaluation.exists(), done
+    assert run.study.exists()
+    assert run.report.exists()
+    assert run.read_run()["hardware"]["cpus"] == 1
+    assert "failed" not in run.trials.read_text(encoding="utf-8")
+    assert [path for path in tmp_path.rglob("study.db*") if path.parent != run.path] == []
