@@ -35,7 +35,7 @@ def calibration(page: Page) -> list[Block]:
     if content is None:
         return blocks
     bins = reliability(content)
-    return [*blocks, Paragraph(_temperature(content)), _scores(content), _diagram(page, content, bins)]
+    return [*blocks, Paragraph(_temperature(content)), _scores(page, content), _diagram(page, content, bins)]
 
 
 def _temperature(content: dict[str, Any]) -> str:
@@ -57,7 +57,7 @@ def _temperature(content: dict[str, Any]) -> str:
     )
 
 
-def _scores(content: dict[str, Any]) -> Table:
+def _scores(page: Page, content: dict[str, Any]) -> Table:
     rows = []
     for split, title in SPLITS.items():
         for step in STEPS:
@@ -76,7 +76,7 @@ def _scores(content: dict[str, Any]) -> Table:
     caption = (
         "Calibration before and after temperature scaling; of all three, lower is better. The expected calibration "
         "error (ECE) stands without an interval, because resampling biases it. The temperature was fitted on "
-        "validation, so the test rows alone judge it."
+        f"validation, so the test rows alone judge it. Brier score: {page.files.brier}."
     )
     return table(pd.DataFrame(rows), caption, columns)
 
