@@ -21,6 +21,8 @@ BLOCK = 100
 """Draws scored at a time: bounds the memory."""
 LEFT_OUT = 500
 """With more patients than this, so many groups of them are left out in turn, not each alone."""
+WIDEST = 0.05
+"""Half an interval's width beyond which it cannot say that two scores agree: too much else would agree with it too."""
 SAME = 1e-12
 """Scores closer than this are equal."""
 
