@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from bench.report import results, tables, wording
+from bench.report.chosen import winner_model, winner_name
 from bench.report.files import RunFiles, listed, mapping
 from bench.report.names import backbone, joined, metric_words, present
-from bench.report.summary import FEW_IMAGES, FEW_TRIALS, counts, winner_model, winner_name
+from bench.report.summary import FEW_IMAGES, FEW_TRIALS, counts
 from bench.report.wording import counted
 
 TINY = 100

@@ -7,10 +7,11 @@ import pandas as pd
 from bench.metrics import METRICS
 from bench.report import figures_comparison, tables_models, wording
 from bench.report.blocks import Block, Column, Missing, Paragraph, Points, Table, table
+from bench.report.chosen import winner_name
 from bench.report.files import listed, mapping
 from bench.report.names import backbone, joined, metric_words, present
 from bench.report.page import Page
-from bench.report.summary import winner_name
+from bench.report.wording import counted
 
 
 def tuning(page: Page, rows: pd.DataFrame) -> list[Block]:
@@ -86,8 +87,9 @@ def _test_table(page: Page, scores: pd.DataFrame, evaluation: dict[str, Any], le
     how = f" ({draws} draws of {unit}s)" if wording.number(bootstrap.get("draws")) else ""
     caption = (
         f"The internal test: each value with its {level} bootstrap interval{how}. Of each model, the seed with the "
-        "best validation score. For log loss and Brier score, lower is better. With fewer than about a hundred "
-        "patients, and near an AUC of 1, such intervals are a little too narrow."
+        "best validation score. For log loss and Brier score, lower is better. "
+        f"Brier score: {page.files.brier}. With fewer than about a hundred patients, and near an AUC of 1, such "
+        "intervals are a little too narrow."
     )
     if len(page.files.classes) > 2:
         caption += " AUCs are the mean of each class against the rest (macro)."
@@ -178,8 +180,8 @@ FAMILIES = {
     "controls": "The winner and the controls",
 }
 
-FAR = ("small_cnn", "majority", "metadata")
-"""Controls whose differences would squeeze all others in a figure."""
+UNDRAWN = "majority"
+"""The baseline that the figure of the pairs leaves out: it gives every image the same, so its AUC is 0.5 anyway."""
 
 
 def pairs(page: Page) -> list[Block]:
@@ -193,8 +195,9 @@ def pairs(page: Page) -> list[Block]:
     sentences = [str(one) for one in listed(files.evaluation.get("sentences")) if present(one)]
     blocks += [Points(sentences)] if sentences else []
     found = {family: tables_models.pairs(files.evaluated.comparisons, family) for family in FAMILIES}
-    drawn = pd.concat(found.values(), ignore_index=True).dropna(subset=["difference", "low", "high"])
-    drawn = drawn[~drawn["b"].isin(FAR)]
+    every = pd.concat(found.values(), ignore_index=True)
+    meant = every[every["b"] != UNDRAWN]
+    drawn = meant.dropna(subset=["difference", "low", "high"]).reset_index(drop=True)
     level = wording.level(mapping(files.evaluation.get("bootstrap")).get("level"))
     if len(drawn):
         told = "; ".join(
@@ -202,9 +205,14 @@ def pairs(page: Page) -> list[Block]:
         )
         caption = (
             f"Differences in test ROC AUC with their {level} intervals. An interval that holds 0 decides nothing. "
-            f"{figures_comparison.HOW_TO_READ} Of the controls, the default recipe alone is drawn: the others lie "
-            "farther off."
+            f"{figures_comparison.HOW_TO_READ}"
         )
+        if len(meant) < len(every):
+            caption += f" {backbone(UNDRAWN)} is not drawn: it answers alike whatever the image, so its ROC AUC is 0.5."
+        if unknown := len(meant) - len(drawn):
+            caption += f" Not drawn, for want of an interval: {counted(unknown, 'pair')}."
+        if len(drawn) > figures_comparison.MOST_PAIRS:
+            caption += f" The first {figures_comparison.MOST_PAIRS} of {len(drawn)} pairs; the tables have all."
         draw = figures_comparison.differences
         blocks.append(
             page.picture("comparisons", lambda: draw(drawn), f"Differences in test ROC AUC: {told}.", caption)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bench.metrics import METRICS
 from bench.report import names, results, tables, wording
+from bench.report.chosen import over_seeds, winner_model, winner_name, winner_scores
 from bench.report.files import RunFiles, listed, mapping, opened_in_vain
 from bench.report.names import backbone, joined, metric_words, present
 from bench.report.wording import counted
@@ -22,20 +23,6 @@ class Banner:
 
     title: str
     text: str
-
-
-def winner_name(files: RunFiles) -> str:
-    """The winning backbone's name; empty while there is no winner."""
-    named = (files.evaluation or {}).get("winner") or mapping(files.run.get("winner")).get("backbone")
-    if not named and files.finalists is not None:
-        won = files.finalists.loc[files.finalists["winner"], "backbone"]
-        named = won.iloc[0] if len(won) else ""
-    return str(named or "")
-
-
-def winner_model(files: RunFiles) -> dict[str, Any]:
-    """The winner's part of evaluation.json; empty where there is none."""
-    return mapping(mapping((files.evaluation or {}).get("models")).get(winner_name(files)))
 
 
 def configuration(row: "pd.Series[Any]") -> str:
@@ -158,16 +145,6 @@ def _outcome(files: RunFiles) -> str:
     )
 
 
-def over_seeds(files: RunFiles) -> dict[str, Any]:
-    """The winner's validation score over its seeds: ``n``, ``mean`` and ``sd`` (NaN for a single one)."""
-    rows = files.finalists
-    if rows is None:
-        return {"n": 0, "mean": None, "sd": None}
-    won = rows[(rows["backbone"] == winner_name(files)) & (rows["state"] == "completed")]
-    scores = won[tables.column(files.metric)].dropna()
-    return {"n": len(scores), "mean": scores.mean(), "sd": scores.std()}
-
-
 def _comparisons(files: RunFiles) -> str:
     """Which models can be told apart on test, in the evaluation's own words."""
     sentences = listed((files.evaluation or {}).get("sentences"))
@@ -234,12 +211,6 @@ def _seeds_on_test(model: dict[str, Any]) -> str:
         f" Over its {counted(repeats.get('n'), 'seed')} the ROC AUC there is {wording.with_spread(mean, deviation)} "
         "(standard deviation)."
     )
-
-
-def winner_scores(files: RunFiles) -> dict[str, tuple[Any, Any, Any]]:
-    """Value, low and high of each metric of the winner on test."""
-    values = {name: mapping(value) for name, value in mapping(winner_model(files).get("metrics")).items()}
-    return {name: (value.get("value"), value.get("low"), value.get("high")) for name, value in values.items()}
 
 
 def interval(files: RunFiles, name: str) -> str:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from bench.report import wording
+from bench.report.chosen import over_seeds, winner_scores
 from bench.report.files import RunFiles, mapping
 from bench.report.names import metric_words
-from bench.report.summary import counts, interval, over_seeds, winner_scores
+from bench.report.summary import counts, interval
 from bench.report.wording import counted
 
 
