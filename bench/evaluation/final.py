@@ -162,7 +162,9 @@ class _Evaluation:
         """Compute and write everything, evaluation.json last."""
         run = self.run
         temperature = self.decisions.temperature
-        write_table(run.predictions_test, predictions(self.test.table, self.classes, self.winner.scores, temperature))
+        winners = predictions(self.test.table, self.classes, self.winner.scores, temperature)
+        winners.insert(3, "pixels", self.test.facts["pixels"].astype(str).to_numpy())  # what `report A B` matches by
+        write_table(run.predictions_test, winners)
         write_table(run.predictions_models, self._all_predictions())
         told = self._comparisons()
         self._winner_tables()

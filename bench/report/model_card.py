@@ -13,6 +13,7 @@ from bench.report.files import mapping
 from bench.report.markdown import markdown
 from bench.report.names import backbone, joined
 from bench.report.page import Page
+from bench.report.verdict import headline, verdict
 from bench.rundir import write_text
 
 TITLE = "Model card"
@@ -51,6 +52,7 @@ def card(page: Page) -> list[Block]:
 def _details(page: Page) -> Sequence[Block]:
     about, run = answers_model.card(page), page.files.run
     told = {
+        "Verdict of the run": headline(verdict(page.files)),
         "File": str(about.get("file") or page.run.best_model.name),
         "SHA-256 of the file": answers_model.model_hash(page)
         or "not given: best_model.json is missing or does not say",

@@ -8,10 +8,16 @@ from bench.metrics import METRICS
 from bench.report import figures_comparison, tables_models, wording
 from bench.report.blocks import Block, Column, Missing, Paragraph, Points, Table, table
 from bench.report.chosen import winner_name
-from bench.report.files import listed, mapping
+from bench.report.files import RunFiles, listed, mapping
 from bench.report.names import backbone, joined, metric_words, present
 from bench.report.page import Page
+from bench.report.verdict import verdict
 from bench.report.wording import counted
+
+
+def mark(files: RunFiles) -> str:
+    """What stands behind the name of the model that validation chose, where models stand one below the other."""
+    return "winner" if verdict(files).won else "chosen"
 
 
 def tuning(page: Page, rows: pd.DataFrame) -> list[Block]:
@@ -45,7 +51,7 @@ def tuning(page: Page, rows: pd.DataFrame) -> list[Block]:
     controls = page.files.evaluated.controls
     if controls is not None and (controls["state"][controls["control"] == "recipe"] == "skipped").any():
         name = backbone(winner)
-        return [Paragraph(f"No: the configuration that won is {name}'s default recipe. The search found none better.")]
+        return [Paragraph(f"No: what was chosen is {name}'s default recipe. The search found none better.")]
     return [Missing("The default recipe has no score to compare with.")]
 
 
@@ -58,7 +64,8 @@ def tested(page: Page, finalists: list[str]) -> list[Block]:
     if not len(scores):
         return [Missing("evaluation.json holds no results of any model.")]
     order = [str(name) for name in scores["backbone"]]
-    scores = scores.assign(model=[_title(evaluation, name, name == winner_name(page.files)) for name in order])
+    marks = {winner_name(page.files): mark(page.files)}
+    scores = scores.assign(model=[_title(evaluation, name, marks.get(name, "")) for name in order])
     level = wording.level(mapping(evaluation.get("bootstrap")).get("level"))
     return [
         _test_table(page, scores, evaluation, level),
@@ -69,12 +76,12 @@ def tested(page: Page, finalists: list[str]) -> list[Block]:
     ]
 
 
-def _title(evaluation: dict[str, Any], name: str, won: bool = False) -> str:
+def _title(evaluation: dict[str, Any], name: str, mark: str = "") -> str:
     """What a model is called: by its own title, where the report knows no name for it."""
     title = backbone(name)
     if title == name:
         title = str(mapping(mapping(evaluation.get("models")).get(name)).get("title") or name)
-    return f"{title}, winner" if won else title
+    return f"{title}, {mark}" if mark else title
 
 
 def _test_table(page: Page, scores: pd.DataFrame, evaluation: dict[str, Any], level: str) -> Table:

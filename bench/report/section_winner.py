@@ -1,4 +1,4 @@
-"""The section on the winner on test: confusion, curves and classification report, then the parts of other modules."""
+"""The section on the chosen model on test: confusion, curves, classification report, then parts of other modules."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from bench.report.page import Page
 from bench.report.section_tested import refusals
 from bench.report.wording import counted
 
-TITLE = "The winner on the internal test"
+TITLE = "The chosen model on the internal test"
 
 
 def winner(page: Page) -> Section:

@@ -9,6 +9,7 @@ from bench.report.chosen import winner_model, winner_name, winner_scores
 from bench.report.files import mapping
 from bench.report.names import DASH, backbone
 from bench.report.sides import Frame, Side
+from bench.report.verdict import headline, verdict
 from bench.report.wording import number
 
 TESTED = ("auc", "accuracy")
@@ -38,7 +39,8 @@ def winners(sides: Sequence[Side], metric: Metric) -> Frame:
     """A row a run: who won, and how well.
 
     Returns:
-        ``label``, ``position`` (of the run), ``state``, ``winner``, ``validation`` with ``validation_low`` and
+        ``label``, ``position`` (of the run), ``state``, ``verdict`` (in words; empty without a winner), ``winner``,
+        ``validation`` with ``validation_low`` and
         ``validation_high`` (of the exported seed, by patients), ``seeds``, ``mean`` and ``sd`` (of the validation score
         over the seeds), ``test_NAME`` with its bounds for each of `TESTED`, ``test_seeds`` (mean and standard deviation
         of the test AUC over the seeds, in words), ``images``, ``patients`` and ``opened`` (times, all runs).
@@ -58,6 +60,7 @@ def winners(sides: Sequence[Side], metric: Metric) -> Frame:
             "label": side.label,
             "position": position,
             "state": state(side),
+            "verdict": headline(verdict(files)),
             "winner": backbone(winner_name(files)),
             "validation": number(value),
             "validation_low": number(score.get("low")),
@@ -151,8 +154,9 @@ def searches(sides: Sequence[Side], metric: Metric) -> Frame:
         for by_time, column in ((False, "after"), (True, "reached")):
             best = best_so_far(side, metric, by_time)
             if len(best):
-                row["best"] = best["best"].iloc[-1]
-                row[column] = best.loc[best["best"] == row["best"], "x"].iloc[0]
+                row.setdefault("best", best["best"].iloc[-1])
+                reached = best.loc[best["best"] == row["best"], "x"]
+                row[column] = reached.iloc[0] if len(reached) else None
         rows.append(row)
     return Frame(rows)
 

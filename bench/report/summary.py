@@ -6,23 +6,30 @@ from typing import Any
 import pandas as pd
 
 from bench.metrics import METRICS
-from bench.report import names, results, tables, wording
+from bench.report import names, results, tables, verdict, wording
 from bench.report.chosen import over_seeds, winner_model, winner_name, winner_scores
 from bench.report.files import RunFiles, listed, mapping, opened_in_vain
 from bench.report.names import backbone, joined, metric_words, present
+from bench.report.verdict import Verdict
 from bench.report.wording import counted
 
 FEW_TRIALS = 8
 FEW_IMAGES = 50
 """Below these numbers of trials a backbone, and of test images a class, the report warns."""
 
+AS_MADE = (
+    "Size, colour mode and bytes tell these classes: a network may learn how the images were made, not what they show"
+)
+"""What it means that metadata alone keep up."""
+
 
 @dataclass(frozen=True)
 class Banner:
-    """A warning that nobody should overlook."""
+    """A warning that nobody should overlook; a ``grave`` one, in red, that the result itself does not hold."""
 
     title: str
     text: str
+    grave: bool = False
 
 
 def configuration(row: "pd.Series[Any]") -> str:
@@ -59,10 +66,9 @@ def winner_configuration(files: RunFiles) -> str:
 
 
 def headline(files: RunFiles) -> str:
-    """The title of the page in five words or so."""
-    winner = winner_name(files)
-    if winner:
-        return f"{backbone(winner)} won"
+    """The title of the page: the verdict, or how far the run has come."""
+    if said := verdict.headline(verdict.verdict(files)):
+        return said
     if files.trials is not None and len(files.trials):
         return "No winner yet: the run is unfinished"
     return "No trial has finished yet"
@@ -70,7 +76,7 @@ def headline(files: RunFiles) -> str:
 
 def banners(files: RunFiles) -> list[Banner]:
     """Warnings that turn the meaning of every number on the page."""
-    found = []
+    found = baseline_banners(verdict.verdict(files))
     if mapping(files.run.get("weights")).get("kind") == "random" or files.settings.get("weights") == "random":
         text = (
             "The backbones started from random weights, not from pretrained ones. "
@@ -87,6 +93,34 @@ def banners(files: RunFiles) -> list[Banner]:
         )
         found.append(Banner("Patients cross the splits", text))
     return found
+
+
+def baseline_banners(found: Verdict) -> list[Banner]:
+    """What a baseline that keeps up with the chosen model means, in red."""
+    chosen = backbone(found.chosen)
+    shown = []
+    if found.beaten_by:
+        better = joined(f"{verdict.PHRASES.get(one.name, one.name)} by {one.gain}" for one in found.beaten_by)
+        text = (
+            f"In ROC AUC on the internal test, {chosen} is beaten beyond the interval of the difference: {better}. "
+            "What the search chose is not worth its cost on these images."
+        )
+        text += f" {AS_MADE}." if "metadata" in [one.name for one in found.beaten_by] else ""
+        shown.append(Banner("A baseline beats the chosen model", text, grave=True))
+    for one in found.tied_with:
+        bounds = wording.signed_interval(one.low, one.high)
+        text = (
+            f"{chosen} differs from it by {wording.signed(one.difference)} ROC AUC on the internal test, an interval "
+        )
+        text += f"({bounds}) that includes 0. "
+        if one.name == "metadata":
+            title = "Metadata alone cannot be told apart from the chosen model"
+            text += f"{AS_MADE}."
+        else:
+            title = "The chosen model cannot be told apart from guessing"
+            text += "It was not shown to have learned anything."
+        shown.append(Banner(title, text, grave=True))
+    return shown
 
 
 def story(files: RunFiles) -> list[str]:
@@ -132,7 +166,10 @@ def _outcome(files: RunFiles) -> str:
         else:
             reached = "" if score is None else f" It reached {words} on validation."
         reached += _over_folds(files)
-        return f"{backbone(winner)} won{f' with {how}' if how else ''}.{reached}"
+        found = verdict.verdict(files)
+        means = "" if found.won or not found.rivals else " “The winner” below means this choice, and no more than that."
+        with_what = f" with {how}" if how else ""
+        return f"{verdict.headline(found)}. Validation chose {backbone(winner)}{with_what}.{reached}{means}"
     if files.trials is None:
         return ""
     best = tables.best_trials(files.trials, files.metric)
