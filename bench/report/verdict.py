@@ -27,7 +27,7 @@ PHRASES = {
     "recipe": "the default recipe",
     "small_cnn": "a small CNN from scratch",
     "metadata": "metadata alone",
-    "majority": "always the majority class",
+    "majority": "answering the majority class",
 }
 """The baselines inside a sentence."""
 
@@ -242,16 +242,14 @@ def headline(found: Verdict) -> str:
         Standing.LOST: _lost,
         Standing.UNCOMPARED: _uncompared,
     }[found.standing](found)
-    beaten, tied = ([PHRASES.get(one.name, backbone(one.name)) for one in part] for part in _baselines(found))
-    if beaten:
-        said += f", but {_are(beaten)} better than {chosen}"
-    if tied:
-        said += f", {'and' if beaten else 'but'} {joined(tied)} cannot be told apart from {chosen}"
-    return said
-
-
-def _baselines(found: Verdict) -> tuple[list[Rival], list[Rival]]:
-    return found.beaten_by, found.tied_with
+    keeping = [(one, "beats") for one in found.beaten_by] or [(one, "keeps up with") for one in found.tied_with]
+    if not keeping:
+        return said
+    first = found.standing in (Standing.WON, Standing.SINGLE)
+    told = joined(
+        f"{PHRASES.get(one.name, backbone(one.name))} {verb} {'it' if first else chosen}" for one, verb in keeping
+    )
+    return f"{said}, {'but' if first else 'and'} {told}"
 
 
 def _are(names: list[str]) -> str:
