@@ -12,6 +12,8 @@ from bench.report.page import Page
 
 SPLITS = {"val": "validation", "test": "internal test"}
 STEPS = {"before": "before", "after": "after"}
+HARDLY = 0.05
+"""A temperature this near to 1 says nothing of how sure the model is."""
 BIN = ("from", "to", "images", "predicted", "observed", "low", "high")
 
 
@@ -42,12 +44,12 @@ def _temperature(content: dict[str, Any]) -> str:
     temperature, fitted = wording.number(content.get("temperature")), mapping(content.get("fitted_on"))
     if temperature is None:
         return "calibration.json holds no temperature."
-    if temperature > 1.005:
+    if abs(temperature - 1) <= HARDLY:
+        meaning = "the probabilities hardly change"
+    elif temperature > 1:
         meaning = "the model was too sure of itself, and its probabilities are drawn towards each other"
-    elif temperature < 0.995:
-        meaning = "the model was too timid, and its probabilities are driven apart"
     else:
-        meaning = "the probabilities stay as they are"
+        meaning = "the model was too timid, and its probabilities are driven apart"
     images = wording.number(fitted.get("images"))
     many = f" ({wording.counted(images, 'image')})" if images else ""
     where = SPLITS.get(str(fitted.get("split")), "validation")

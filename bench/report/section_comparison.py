@@ -83,7 +83,7 @@ def _on_validation(rows: pd.DataFrame, page: Page) -> Table:
     caption = (
         f"Finalists on validation{'' if metric.higher_is_better else ' (lower is better)'}, and the controls, which "
         "should lose. Retrained: the mean over the seeds ± its standard deviation, which is the luck of the seed; a "
-        "single seed has none. A score that gets worse when retrained was partly luck."
+        "single seed has none. A score that gets worse when retrained may have been partly luck."
     )
     if judged:
         level = wording.level(mapping(mapping(page.files.evaluation).get("bootstrap")).get("level"))

@@ -497,6 +497,24 @@ def test_names_of_classes_stay_text(tmp_path: Path) -> None:
     assert "cut short" in problems["points.csv"]
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("temperature", "said"),
+    [(1.31, "was too sure of itself"), (0.8, "was too timid"), (1.02, "the probabilities hardly change")],
+)
+def test_a_temperature_near_one_says_nothing_of_the_model(run: RunDir, temperature: float, said: str) -> None:
+    edit_json(run.path / "calibration.json", temperature=temperature)
+    assert said in words(run).partition("Calibration divides the logits")[2]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_whether_tuning_was_worth_it_is_left_to_the_internal_test(run: RunDir) -> None:
+    told = words(run).partition("Was tuning worth it? Trained in the same way,")[2]
+    told = told.partition("On the internal test The internal test")[0]
+    assert "so the internal test decides. On test: " in told
+    assert "gained" not in told and "lost" not in told
+
+
 def test_bins_without_images_are_no_points() -> None:
     one = {"from": 0, "to": 0.1, "images": 4, "predicted": 0.05, "observed": 0.25, "low": 0.0, "high": 0.6}
     empty = {"from": 0.1, "to": 0.2, "images": 0, "predicted": None, "observed": None, "low": None, "high": None}
