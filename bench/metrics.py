@@ -4,7 +4,7 @@ Throughout, ``y_true`` is an integer array of shape (n_images,) holding class in
 array of shape (n_images, n_classes) whose rows sum to 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,11 +70,28 @@ def log_loss(y_true: Labels, y_score: Scores) -> float:
 
 
 def brier(y_true: Labels, y_score: Scores) -> float:
-    """Mean squared distance of the probabilities from the labels, over all classes: 0 best, 2 worst (Brier 1950).
+    """Mean squared distance of the probabilities from the labels, 0 best.
 
-    With two classes this is twice the half-range score of the second class alone.
+    Of two classes that of the second alone, 1 worst; of several their sum over the classes, 2 worst, as in the original
+    (Brier, Monthly Weather Review 78:1, 1950), which for two classes is twice the binary one.
     """
-    return float(np.mean(np.sum((_probabilities(y_score) - _binarised(y_true, y_score.shape[1])) ** 2, axis=1)))
+    return float(np.mean(brier_by_image(y_true, y_score)))
+
+
+def brier_by_image(y_true: Labels, y_score: Scores) -> npt.NDArray[np.float64]:
+    """Squared distance of each image's probabilities from its label, shape (n_images,); see `brier`."""
+    squared = (_probabilities(y_score) - _binarised(y_true, y_score.shape[1])) ** 2
+    return np.asarray(squared[:, 1] if y_score.shape[1] == 2 else squared.sum(axis=1))
+
+
+BRIER_SUM = "mean (p − y)² summed over the classes; 0 best, 2 worst, as in Brier 1950"
+
+
+def brier_definition(classes: Sequence[str]) -> str:
+    """Which of the scores of that name `brier` is for ``classes``, as a part of a sentence."""
+    if len(classes) != 2:
+        return BRIER_SUM
+    return f"mean (p − y)², p the probability of {classes[1]}; 0 best, 1 worst; Brier’s of 1950 is twice that"
 
 
 @dataclass(frozen=True)

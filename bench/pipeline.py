@@ -708,10 +708,13 @@ class Run:
         return self.run
 
     def _headline(self) -> None:
-        content = self.run.read_run()
+        """The last lines: the verdict, as the report has it, and the scores of the model that was chosen."""
+        from bench.report import files, summary
+
+        content, found = self.run.read_run(), files.read(self.run)
         winner = content["winner"]
         title = get_backbone(winner["backbone"]).title
-        text = f"{title} won: validation {self.metric.title} {winner['score']:.4f}"
+        text = f"{title}: validation {self.metric.title} {winner['score']:.4f}"
         if self.run.evaluation.exists():
             evaluation = json.loads(self.run.evaluation.read_text(encoding="utf-8"))
             scores = evaluation["models"][winner["backbone"]]["metrics"]
@@ -721,7 +724,11 @@ class Run:
                     low_high = f" [{score['low']:.3f}, {score['high']:.3f}]" if score["low"] is not None else ""
                     text += f", internal test {get_metric(name).title} {score['value']:.3f}{low_high}"
         self.screen.line("")
+        self.screen.line(f"{summary.headline(found)}.")
         self.screen.line(f"{text}.")
+        for banner in summary.banners(found):
+            if banner.grave:
+                self.screen.warning(f"{banner.title}. {banner.text}")
         if content["data"]["synthetic"]:
             self.screen.line("The images are synthetic: these scores say nothing about medicine.")
         if content["weights"]["kind"] == "random":

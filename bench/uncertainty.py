@@ -21,6 +21,13 @@ BLOCK = 100
 """Draws scored at a time: bounds the memory."""
 LEFT_OUT = 500
 """With more patients than this, so many groups of them are left out in turn, not each alone."""
+FEWEST_PATIENTS = 10
+"""With fewer, of a split or of a class, an interval by patients is too narrow to be trusted (few clusters: Cameron,
+Gelbach and Miller, Review of Economics and Statistics 90:414, 2008, and there it goes wrong well above ten), so none is
+given. With 100 patients of the other class, the intervals of an AUC of 0.87 held the truth in 88 % of simulated studies
+with 10 patients of a class, in 83 % with 4 and in 17 % with 1."""
+WIDEST = 0.05
+"""Half an interval's width beyond which it cannot say that two scores agree: too much else would agree with it too."""
 SAME = 1e-12
 """Scores closer than this are equal."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.metrics import Labels, Scores
+from bench.metrics import Labels, Scores, brier_by_image
 
 Weights = npt.NDArray[np.float64]
 """Shape (n_draws, n_images): how often each image counts."""
@@ -102,7 +102,7 @@ def _log_loss(y_true: Labels, y_score: Scores, weights: Weights) -> Values:
 
 
 def _brier(y_true: Labels, y_score: Scores, weights: Weights) -> Values:
-    return _mean_of(((_normalised(y_score) - np.eye(y_score.shape[1])[y_true]) ** 2).sum(axis=1), weights)
+    return _mean_of(brier_by_image(y_true, y_score), weights)
 
 
 WEIGHTED: dict[str, Callable[[Labels, Scores, Weights], Values]] = {

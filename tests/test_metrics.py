@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from bench.errors import ConfigError
-from bench.metrics import METRICS, evaluate, get_metric
+from bench.metrics import METRICS, brier_definition, evaluate, get_metric
 
 HIGHER = {
     "auc": True,
@@ -48,7 +48,7 @@ def by_scikit_learn(labels, scores):
         "balanced_accuracy": np.mean(recalls),
         "f1": np.mean([sk.f1_score(labels == index, chosen == index, zero_division=0.0) for index in range(n_classes)]),
         "log_loss": sk.log_loss(labels, doubled, labels=list(range(n_classes))),
-        "brier": sum(np.mean((doubled[:, index] - (labels == index)) ** 2) for index in range(n_classes)),
+        "brier": sum(sk.brier_score_loss(labels == index, doubled[:, index]) for index in ranked),
     }
 
 
@@ -66,7 +66,8 @@ def test_every_metric_agrees_with_scikit_learn(given_predictions):
 def test_metrics_are_plain_numbers_within_their_range(given_predictions):
     for name, value in evaluate(*given_predictions).items():
         assert type(value) is float, name
-        assert 0 <= value <= {"log_loss": np.inf, "brier": 2}.get(name, 1), name
+        largest = {"log_loss": np.inf, "brier": 1 if given_predictions[1].shape[1] == 2 else 2}
+        assert 0 <= value <= largest.get(name, 1), name
 
 
 def test_a_hand_example():
@@ -79,7 +80,7 @@ def test_a_hand_example():
     assert found["balanced_accuracy"] == 0.75
     assert found["f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)
     assert found["log_loss"] == pytest.approx(-np.mean(np.log([0.9, 0.6, 0.4, 0.8])))
-    assert found["brier"] == pytest.approx(2 * np.mean(np.square([0.1, 0.4, 0.6, 0.2])))
+    assert found["brier"] == pytest.approx(np.mean(np.square([0.1, 0.4, 0.6, 0.2])))
     assert found["pr_auc"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
@@ -123,3 +124,14 @@ def test_an_unknown_metric_is_answered_with_the_known_ones():
     assert "'roc'" in str(caught.value)
     for name in METRICS:
         assert name in str(caught.value)
+
+
+def test_the_brier_score_of_a_constant_guess_tells_which_definition_it_is():
+    """Half for either of two classes scores 1/4, a third for each of three 2/3: the worst are 1 and 2."""
+    two, three = np.arange(6) % 2, np.arange(6) % 3
+    assert METRICS["brier"].compute(two, np.full((6, 2), 1 / 2)) == pytest.approx(1 / 4)
+    assert METRICS["brier"].compute(three, np.full((6, 3), 1 / 3)) == pytest.approx(2 / 3)
+    assert METRICS["brier"].compute(two, np.eye(2)[1 - two]) == 1
+    assert METRICS["brier"].compute(three, np.eye(3)[(three + 1) % 3]) == 2
+    assert "probability of ill; 0 best, 1 worst" in brier_definition(["well", "ill"])
+    assert "summed over the classes; 0 best, 2 worst" in brier_definition(["a", "b", "c"])

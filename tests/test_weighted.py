@@ -99,8 +99,7 @@ def by_scikit_learn(labels, scores, weights):
         "balanced_accuracy": sk.balanced_accuracy_score(labels, chosen, **how),
         "f1": sk.f1_score(labels, chosen, labels=range(n_classes), average="macro", zero_division=0.0, **how),
         "log_loss": sk.log_loss(labels, doubled, labels=range(n_classes), **how),
-        "brier": sum(np.average((doubled[:, index] - (labels == index)) ** 2, weights=weights) for index in ranked)
-        * (2 if n_classes == 2 else 1),
+        "brier": sum(sk.brier_score_loss(labels == index, doubled[:, index], **how) for index in ranked),
     }
 
 

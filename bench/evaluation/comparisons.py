@@ -142,7 +142,7 @@ def _tuning(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     gained = f"{size(row['difference'], row['low'], row['high'])} ROC AUC"
     if row["verdict"] == SAME:
         sign = "above" if row["difference"] >= 0 else "below"
-        chance = f"which chance explains (Holm-corrected {p_value(row['p_holm'])})"
+        chance = f"which chance may explain (Holm-corrected {p_value(row['p_holm'])})"
         return f"Tuning was not shown to be worth it: the winner is {gained} {sign} {recipe}, {chance}."
     if row["verdict"] == A_BETTER:
         return f"Tuning was worth it: the winner is {gained} above {recipe}."

@@ -12,7 +12,7 @@ from bench.metrics import Labels, Scores, one_vs_rest
 from bench.uncertainty import resample
 from bench.weighted import Weights
 
-COLUMNS = ("class", "threshold", "model", "treat_all", "treat_none", "low", "high")
+COLUMNS = ("class", "threshold", "model", "treat_all", "treat_none", "low", "high", "gain", "gain_low", "gain_high")
 THRESHOLDS = np.arange(1, 100) / 100
 
 
@@ -40,7 +40,9 @@ def decision_curve(
         seed: decides the draws.
 
     Returns:
-        a row a class and threshold; a class that no image has, or every image, is left out.
+        a row a class and threshold, columns as in ``COLUMNS``; ``gain`` is the model's net benefit less that of acting
+        on everybody or on nobody, whichever is worth more on these images, in the same draws. A class that no image
+        has, or every image, is left out.
     """
     odds = THRESHOLDS / (1 - THRESHOLDS)
     tables = []
@@ -50,24 +52,31 @@ def decision_curve(
             continue
         called = np.asarray(y_score)[:, index, None] >= THRESHOLDS
         worth = np.where(positive[:, None], called, called * -odds)
+        share = float(positive.mean())
+        treat_all = share - (1 - share) * odds
+        everyone = np.where(positive[:, None], 1.0, -odds)
+        worth = np.hstack([worth, worth - np.where(treat_all > 0, everyone, 0.0)])
 
         def net_benefit(weights: Weights, worth: npt.NDArray[np.float64] = worth) -> npt.NDArray[np.float64]:
             return np.asarray(weights @ worth / weights.sum(axis=1, keepdims=True))
 
         few = too_few(patients, one_against_rest(y_true, index, classes))
         found = resample(net_benefit, patients, 0 if few else draws, seed)
-        share = float(positive.mean())
-        ends = [found.ends(column, level) for column in range(len(THRESHOLDS))]
+        ends = [found.ends(column, level) for column in range(2 * len(THRESHOLDS))]
+        (low, high), (gain_low, gain_high) = (part.T for part in np.split(np.array(ends, np.float64), 2))
         tables.append(
             pd.DataFrame(
                 {
                     "class": classes[index],
                     "threshold": THRESHOLDS,
-                    "model": found.value,
-                    "treat_all": share - (1 - share) * odds,
+                    "model": found.value[: len(THRESHOLDS)],
+                    "treat_all": treat_all,
                     "treat_none": 0.0,
-                    "low": [low for low, _ in ends],
-                    "high": [high for _, high in ends],
+                    "low": low,
+                    "high": high,
+                    "gain": found.value[len(THRESHOLDS) :],
+                    "gain_low": gain_low,
+                    "gain_high": gain_high,
                 }
             )
         )

@@ -8,12 +8,8 @@ import numpy.typing as npt
 
 from bench.evaluation.words import counted
 from bench.metrics import Labels
+from bench.uncertainty import FEWEST_PATIENTS
 
-FEWEST_PATIENTS = 10
-"""With fewer, of a split or of a class, an interval by patients is too narrow to be trusted (few clusters: Cameron,
-Gelbach and Miller, Review of Economics and Statistics 90:414, 2008, and there it goes wrong well above ten), so none is
-given. With 100 patients of the other class, the intervals of an AUC of 0.87 held the truth in 88 % of simulated studies
-with 10 patients of a class, in 83 % with 4 and in 17 % with 1."""
 WITHOUT_ALL_CLASSES = ("accuracy", "log_loss", "brier")
 """Metrics of all images together, which mean something on a split in which a class is missing."""
 

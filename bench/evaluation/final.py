@@ -28,6 +28,7 @@ from bench.evaluation.retrained import gap, retrained
 from bench.evaluation.saliency import choose_cases
 from bench.evaluation.scoring import LEVEL, missing_classes, score_model, spread
 from bench.evaluation.subgroups import image_groups, subgroups
+from bench.metrics import brier_definition
 from bench.models.backbones import get_backbone
 from bench.models.export import as_json
 from bench.repeats import model_files
@@ -161,7 +162,9 @@ class _Evaluation:
         """Compute and write everything, evaluation.json last."""
         run = self.run
         temperature = self.decisions.temperature
-        write_table(run.predictions_test, predictions(self.test.table, self.classes, self.winner.scores, temperature))
+        winners = predictions(self.test.table, self.classes, self.winner.scores, temperature)
+        winners.insert(3, "pixels", self.test.facts["pixels"].astype(str).to_numpy())  # what `report A B` matches by
+        write_table(run.predictions_test, winners)
         write_table(run.predictions_models, self._all_predictions())
         told = self._comparisons()
         self._winner_tables()
@@ -179,6 +182,7 @@ class _Evaluation:
                 "temperature": temperature,
                 "threshold": self.decisions.card["threshold"],
                 "thresholds": self.decisions.card["thresholds"],
+                "definitions": {"brier": brier_definition(self.classes)},
                 "bootstrap": {"draws": self.draws, "level": LEVEL, "unit": "patient"},
                 "files": model_files(self.finalists, self.controls),
                 "models": self._models(),

@@ -13,10 +13,12 @@ from bench.evaluation.enough import WITHOUT_ALL_CLASSES, parts_of, too_few
 from bench.evaluation.words import counted, score, size, with_interval
 from bench.metrics import Labels, Metric, Scores
 from bench.models.backbones import get_backbone
-from bench.uncertainty import SAME, intervals, resample
+from bench.uncertainty import SAME, WIDEST, intervals, resample
 from bench.weighted import WEIGHTED, Weights
 
 UNBOUNDED = ("log_loss",)
+LUCKY, UNLUCKY = "the search was lucky here", "the search had rated it too low"
+FAITHFUL, TOO_FEW = "the search was faithful here", "too few validation patients to tell"
 Split = tuple[Labels, Scores, npt.NDArray[Any]]
 """Class indices, probabilities and patients of a split's images."""
 
@@ -35,7 +37,7 @@ def retrained(
 
     The interval is that of the representative's validation predictions, by patients, moved to the mean of the
     repeats: the representative is the best of them, and its own interval would lie too high. A trial score that is
-    better than its better end is flagged.
+    better than its better end is flagged; one within an interval wider than 2 x `WIDEST` proves nothing.
 
     Args:
         finalists: finalists.csv.
@@ -133,7 +135,9 @@ def _gap_sentence(entry: Mapping[str, Any], metric: Metric) -> str:
     if entry["flagged"]:
         return f"{scored}; expect what the internal test says."
     if low <= 0 <= high:
-        return f"{scored}, which chance explains; expect what the internal test says."
+        few = (high - low) / 2 > WIDEST
+        why = "too few patients to tell whether they differ" if few else "which chance may explain"
+        return f"{scored}, {why}; expect what the internal test says."
     return f"{scored}: the internal test is the easier one, so be careful with both."
 
 
@@ -153,7 +157,8 @@ def _moved(
     found = intervals(y_true, scores, patients, draws, level, seed, [metric.name])[metric.name]
     if found.low is None or found.high is None:
         return None, None
-    largest = np.inf if metric.name in UNBOUNDED else 2.0 if metric.name == "brier" else 1.0
+    summed = metric.name == "brier" and scores.shape[1] > 2
+    largest = np.inf if metric.name in UNBOUNDED else 2.0 if summed else 1.0
     low, high = np.clip([found.low + mean - found.value, found.high + mean - found.value], 0.0, largest)
     return float(low), float(high)
 
@@ -162,18 +167,14 @@ def _entry(
     backbone: str, trial: float | None, values: list[float], low: float | None, high: float | None, metric: Metric
 ) -> dict[str, Any]:
     title, mean = get_backbone(backbone).title, fmean(values)
-    better_end = high if metric.higher_is_better else low
-    flagged = trial is not None and better_end is not None and metric.better(trial, better_end)
+    verdict = _faithful(trial, low, high, metric)
     seeds = f"over {counted(len(values), 'seed')}" if len(values) > 1 else "with one seed"
     again = f"retrained {seeds} it scored {with_interval(mean, low, high)}"
     if trial is None:
         sentence = f"{title} has no score of the search to compare with; {again}."
-    elif flagged:
-        sentence = f"{title} scored {metric.title} {score(trial)} in the search; {again}: the search was lucky here."
-    elif better_end is None:
-        sentence = f"{title} scored {metric.title} {score(trial)} in the search; {again}, without an interval."
     else:
-        sentence = f"{title} scored {metric.title} {score(trial)} in the search; {again}: the search was faithful here."
+        said = f": {verdict}" if verdict else ", without an interval"
+        sentence = f"{title} scored {metric.title} {score(trial)} in the search; {again}{said}."
     return {
         "backbone": backbone,
         "trial_score": trial,
@@ -182,6 +183,19 @@ def _entry(
         "low": low,
         "high": high,
         "repeats": len(values),
-        "flagged": flagged,
+        "verdict": verdict,
+        "flagged": verdict == LUCKY,
         "sentence": sentence,
     }
+
+
+def _faithful(trial: float | None, low: float | None, high: float | None, metric: Metric) -> str:
+    """Whether a trial's score lies within the interval of the retrained one; empty where either is not known."""
+    if trial is None or low is None or high is None:
+        return ""
+    better, worse = (high, low) if metric.higher_is_better else (low, high)
+    if metric.better(trial, better):
+        return LUCKY
+    if metric.better(worse, trial):
+        return UNLUCKY
+    return TOO_FEW if (high - low) / 2 > WIDEST else FAITHFUL

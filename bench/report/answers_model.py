@@ -4,6 +4,7 @@ from typing import Any
 
 from bench.report import summary, tables_data, wording
 from bench.report.answers_data import used
+from bench.report.chosen import winner_name
 from bench.report.files import mapping
 from bench.report.names import backbone, joined, metric_words, parameter, present
 from bench.report.page import Page
@@ -82,7 +83,7 @@ def predictors(page: Page) -> str:
 def architecture(page: Page) -> str:
     """The winner, layer group by layer group."""
     about, files = card(page), page.files
-    winner = summary.winner_name(files)
+    winner = winner_name(files)
     how = summary.winner_configuration(files)
     if not winner or not how:
         return ""
@@ -142,7 +143,7 @@ def tuning(page: Page) -> str:
 def selection(page: Page) -> str:
     """How the winner was chosen."""
     files = page.files
-    if files.finalists is None or not summary.winner_name(files):
+    if files.finalists is None or not winner_name(files):
         return ""
     done = files.finalists[files.finalists["state"] == "completed"]
     words = metric_words(files.metric)
@@ -152,14 +153,14 @@ def selection(page: Page) -> str:
         repeats = done.groupby("backbone").size().max() if len(done) else 1
         how = f"mean validation {words} over {counted(repeats, 'seed')}" if repeats > 1 else f"validation {words}"
     return (
-        f"Each backbone’s best trial was retrained; {backbone(summary.winner_name(files))} has the best {how}. "
+        f"Each backbone’s best trial was retrained; {backbone(winner_name(files))} has the best {how}. "
         "The test split had no part in it."
     )
 
 
 def ensemble(page: Page) -> str:
     """That there is no ensemble."""
-    winner = summary.winner_name(page.files)
+    winner = winner_name(page.files)
     return f"No ensemble: the exported model is one {backbone(winner)}." if winner else ""
 
 

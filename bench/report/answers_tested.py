@@ -7,6 +7,7 @@ import pandas as pd
 from bench.invocation import typed
 from bench.metrics import METRICS
 from bench.report import answers_data, answers_model, cautions, results, summary, wording
+from bench.report.chosen import winner_model, winner_name, winner_scores
 from bench.report.files import listed, mapping
 from bench.report.names import backbone, joined, metric_words, present
 from bench.report.page import Page
@@ -51,7 +52,7 @@ def interval_kind(page: Page) -> str:
 
 def measures(page: Page) -> str:
     """What was measured on test."""
-    scores, found = summary.winner_scores(page.files), page.files.evaluated
+    scores, found = winner_scores(page.files), page.files.evaluated
     if not scores:
         return ""
     told = [metric_words(METRICS[name]) for name in scores if name in METRICS]
@@ -65,14 +66,14 @@ def performance(page: Page) -> str:
     """The winner's scores on test with their intervals."""
     told = [
         f"{metric_words(METRICS[name])} {wording.with_interval(*values)}"
-        for name, values in summary.winner_scores(page.files).items()
+        for name, values in winner_scores(page.files).items()
         if name in METRICS and wording.number(values[0]) is not None
     ]
     if not told:
         return ""
     images = wording.number(mapping(page.files.evaluation).get("images"))
     where = "" if images is None else f" on {counted(images, 'image')}"
-    return f"Internal test{where}, {backbone(summary.winner_name(page.files))}: {joined(told)}."
+    return f"Internal test{where}, {backbone(winner_name(page.files))}: {joined(told)}."
 
 
 def with_subgroups(page: Page) -> str:
@@ -86,7 +87,7 @@ def with_subgroups(page: Page) -> str:
 def internal(page: Page) -> str:
     """That there was an internal test, and how often the split was opened."""
     evaluation = mapping(page.files.evaluation)
-    if not summary.winner_scores(page.files):
+    if not winner_scores(page.files):
         return ""
     opened, ledger = len(listed(evaluation.get("opened"))), mapping(evaluation.get("ledger"))
     times = "once" if opened == 1 else f"{opened} times"
@@ -229,7 +230,7 @@ def errors(page: Page) -> str:
     """How many test images the winner got wrong."""
     failures = page.files.evaluated.failures
     try:
-        matrix = results.confusion(summary.winner_model(page.files), page.files.classes)[0].to_numpy()
+        matrix = results.confusion(winner_model(page.files), page.files.classes)[0].to_numpy()
         wrong, total = int(matrix.sum() - matrix.trace()), int(matrix.sum())
     except ValueError:
         return ""

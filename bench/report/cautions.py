@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from bench.report import results, tables, wording
+from bench.report.chosen import winner_model, winner_name
 from bench.report.files import RunFiles, listed, mapping
 from bench.report.names import backbone, joined, metric_words, present
-from bench.report.summary import FEW_IMAGES, FEW_TRIALS, counts, winner_model, winner_name
+from bench.report.summary import FEW_IMAGES, FEW_TRIALS, counts
+from bench.report.verdict import verdict
 from bench.report.wording import counted
 
 TINY = 100
@@ -14,7 +16,7 @@ TINY = 100
 
 def cautions(files: RunFiles) -> list[str]:
     """The sentences that apply to this run, the most important first."""
-    first = (_failed, _unfinished, _close, _beaten, _opened_again, _gap)
+    first = (_failed, _unfinished, _close, _beaten, _small_cnn, _opened_again, _gap)
     then = (_tiny, _few_images, _few_trials, _uneven, _selection, _internal)
     return [*_said(first, files), *_lucky(files), *_refused(files), *_data(files), *_said(then, files)]
 
@@ -70,7 +72,10 @@ def _close(files: RunFiles) -> str:
 
 
 def _beaten(files: RunFiles) -> str:
-    """Controls that should lose and did not: they score on test at least as well as the winner."""
+    """Controls that should lose and did not: they score on test at least as well as the winner.
+
+    Those that a banner names already are left out.
+    """
     models, metric = mapping((files.evaluation or {}).get("models")), files.metric
     scores = {
         name: wording.number(mapping(mapping(mapping(model).get("metrics")).get(metric.name)).get("value"))
@@ -79,6 +84,9 @@ def _beaten(files: RunFiles) -> str:
     }
     won = scores.pop(winner_name(files), None)
     scores.pop("recipe", None)  # the winner's own backbone; whether tuning paid is said elsewhere
+    found = verdict(files)
+    for one in (*found.beaten_by, *found.tied_with):
+        scores.pop(one.name, None)
     if won is None:
         return ""
     better = [
@@ -91,6 +99,18 @@ def _beaten(files: RunFiles) -> str:
     return (
         f"A control that should lose did not: on test the winner's {metric_words(metric)} is {wording.score(won)}, and "
         f"{joined(better)} did as well or better."
+    )
+
+
+def _small_cnn(files: RunFiles) -> str:
+    """A network that was never pretrained, from which the winner cannot be told apart."""
+    tied = [one for one in verdict(files).baselines if one.name == "small_cnn" and one.ties]
+    if not tied:
+        return ""
+    bounds = wording.signed_interval(tied[0].low, tied[0].high)
+    return (
+        f"That pretraining helps is not shown: {backbone(winner_name(files))} and a small CNN from scratch differ by "
+        f"{wording.signed(tied[0].difference)} ROC AUC on test, an interval ({bounds}) that includes 0."
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.errors import ConfigError
 from bench.invocation import typed
-from bench.metrics import METRICS, Metric
+from bench.metrics import BRIER_SUM, METRICS, Metric
 from bench.repeats import model_files
 from bench.report.evaluated import UNTESTED, Evaluated, read_evaluated
 from bench.report.names import PARAMETERS, STATES, joined
@@ -75,6 +75,11 @@ class RunFiles:
     def openings(self) -> int:
         """How often this run has opened its test split, whether or not an evaluation came of it."""
         return len(listed(mapping(self.run.get("test")).get("openings")))
+
+    @property
+    def brier(self) -> str:
+        """Which Brier score the evaluation holds; those that do not say were made when it was always the sum."""
+        return str(mapping(mapping(self.evaluation).get("definitions")).get("brier") or BRIER_SUM)
 
     @property
     def metric(self) -> Metric:

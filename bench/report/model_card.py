@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from bench.report import answers_data, answers_model, answers_tested, cautions, model_card_tables, summary, wording
 from bench.report.blocks import Block, Missing, Paragraph, Points, Section, pairs
+from bench.report.chosen import winner_name
 from bench.report.files import mapping
 from bench.report.markdown import markdown
 from bench.report.names import backbone, joined
 from bench.report.page import Page
+from bench.report.verdict import headline, verdict
 from bench.rundir import write_text
 
 TITLE = "Model card"
@@ -25,7 +27,7 @@ OPEN = "Author to complete"
 def model_card(page: Page) -> Section:
     """The card as a section; model_card.md is written beside the report, with the same content."""
     blocks = card(page)
-    title = f"{TITLE}: {backbone(summary.winner_name(page.files))} of {page.run.name}"
+    title = f"{TITLE}: {backbone(winner_name(page.files))} of {page.run.name}"
     write_text(page.run.path / FILE, markdown(title, blocks))
     lead = Paragraph(f"The same card lies beside this page as {FILE}, to go with the model wherever it goes.")
     return Section("model-card", TITLE, [lead, *blocks])
@@ -33,7 +35,7 @@ def model_card(page: Page) -> Section:
 
 def card(page: Page) -> list[Block]:
     """The content of the card: headings, paragraphs, lists and tables."""
-    if not summary.winner_name(page.files):
+    if not winner_name(page.files):
         return [Missing("There is no model to describe yet: the finalists have not been retrained.")]
     parts = (
         ("Model details", _details),
@@ -50,10 +52,11 @@ def card(page: Page) -> list[Block]:
 def _details(page: Page) -> Sequence[Block]:
     about, run = answers_model.card(page), page.files.run
     told = {
+        "Verdict of the run": headline(verdict(page.files)),
         "File": str(about.get("file") or page.run.best_model.name),
         "SHA-256 of the file": answers_model.model_hash(page)
         or "not given: best_model.json is missing or does not say",
-        "Backbone": backbone(summary.winner_name(page.files)),
+        "Backbone": backbone(winner_name(page.files)),
         "Architecture": answers_model.architecture(page),
         "Starting weights": answers_model.weights(page),
         "SHA-256 of the starting weights": _weights_hash(page),
@@ -73,7 +76,7 @@ def _details(page: Page) -> Sequence[Block]:
 
 def _weights_hash(page: Page) -> str:
     hashes = mapping(mapping(page.files.run.get("weights")).get("sha256"))
-    return str(hashes.get(summary.winner_name(page.files)) or "")
+    return str(hashes.get(winner_name(page.files)) or "")
 
 
 def _temperature(page: Page) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench.metrics import METRICS
-from bench.report import answers_data, answers_tested, section_subgroups, summary, tables_data, wording
+from bench.report import answers_data, answers_tested, section_subgroups, tables_data, wording
 from bench.report.blocks import Block, Column, Missing, Paragraph, Table, table
+from bench.report.chosen import winner_scores
 from bench.report.files import mapping
 from bench.report.names import joined, metric_words
 from bench.report.page import Page
@@ -38,7 +39,7 @@ def splits(page: Page) -> list[Table]:
 def metrics(page: Page) -> Sequence[Block]:
     """The winner's scores on test and validation, its operating points and its subgroups."""
     chosen = f"The search ranked by validation {metric_words(page.metric)}."
-    if not summary.winner_scores(page.files):
+    if not winner_scores(page.files):
         why = page.problems("evaluation.json") or [Missing("evaluation.json holds no results of the winner.")]
         return [Paragraph(chosen), *why]
     how = answers_tested.interval_kind(page)
@@ -49,7 +50,7 @@ def metrics(page: Page) -> Sequence[Block]:
 def _scores(page: Page) -> Table:
     validation = mapping(mapping(mapping(page.files.evaluation).get("validation")).get("metrics"))
     rows = []
-    for name, (value, low, high) in summary.winner_scores(page.files).items():
+    for name, (value, low, high) in winner_scores(page.files).items():
         if name in METRICS:
             other = mapping(validation.get(name))
             row = {"metric": METRICS[name].title, "test": value, "test_low": low, "test_high": high}
@@ -63,7 +64,8 @@ def _scores(page: Page) -> Table:
         columns.append(Column("val", "Validation", wording.score, low="val_low", high="val_high"))
     lower = joined(metric_words(METRICS[name]) for name in METRICS if not METRICS[name].higher_is_better)
     level = wording.level(mapping(mapping(page.files.evaluation).get("bootstrap")).get("level"))
-    return table(data, f"The winner’s scores with {level} intervals. Of {lower}, lower is better.", columns)
+    caption = f"The winner’s scores with {level} intervals. Of {lower}, lower is better."
+    return table(data, f"{caption} Brier score: {page.files.brier}.", columns)
 
 
 def _points(page: Page) -> list[Table]:

@@ -14,7 +14,7 @@ import pandas as pd
 Problems = dict[str, str]
 """File name -> the sentence on why it is not there, or not whole."""
 
-NAMES = ("image", "label", "patient", "patient_wide", "split", "reason")
+NAMES = ("image", "label", "pixels", "patient", "patient_wide", "split", "reason")
 """Columns that are never taken for numbers or NaN."""
 
 

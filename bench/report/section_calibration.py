@@ -12,6 +12,8 @@ from bench.report.page import Page
 
 SPLITS = {"val": "validation", "test": "internal test"}
 STEPS = {"before": "before", "after": "after"}
+HARDLY = 0.05
+"""A temperature this near to 1 says nothing of how sure the model is."""
 BIN = ("from", "to", "images", "predicted", "observed", "low", "high")
 
 
@@ -35,19 +37,19 @@ def calibration(page: Page) -> list[Block]:
     if content is None:
         return blocks
     bins = reliability(content)
-    return [*blocks, Paragraph(_temperature(content)), _scores(content), _diagram(page, content, bins)]
+    return [*blocks, Paragraph(_temperature(content)), _scores(page, content), _diagram(page, content, bins)]
 
 
 def _temperature(content: dict[str, Any]) -> str:
     temperature, fitted = wording.number(content.get("temperature")), mapping(content.get("fitted_on"))
     if temperature is None:
         return "calibration.json holds no temperature."
-    if temperature > 1.005:
+    if abs(temperature - 1) <= HARDLY:
+        meaning = "the probabilities hardly change"
+    elif temperature > 1:
         meaning = "the model was too sure of itself, and its probabilities are drawn towards each other"
-    elif temperature < 0.995:
-        meaning = "the model was too timid, and its probabilities are driven apart"
     else:
-        meaning = "the probabilities stay as they are"
+        meaning = "the model was too timid, and its probabilities are driven apart"
     images = wording.number(fitted.get("images"))
     many = f" ({wording.counted(images, 'image')})" if images else ""
     where = SPLITS.get(str(fitted.get("split")), "validation")
@@ -57,7 +59,7 @@ def _temperature(content: dict[str, Any]) -> str:
     )
 
 
-def _scores(content: dict[str, Any]) -> Table:
+def _scores(page: Page, content: dict[str, Any]) -> Table:
     rows = []
     for split, title in SPLITS.items():
         for step in STEPS:
@@ -76,7 +78,7 @@ def _scores(content: dict[str, Any]) -> Table:
     caption = (
         "Calibration before and after temperature scaling; of all three, lower is better. The expected calibration "
         "error (ECE) stands without an interval, because resampling biases it. The temperature was fitted on "
-        "validation, so the test rows alone judge it."
+        f"validation, so the test rows alone judge it. Brier score: {page.files.brier}."
     )
     return table(pd.DataFrame(rows), caption, columns)
 

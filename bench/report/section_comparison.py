@@ -22,7 +22,7 @@ def comparison(page: Page) -> Section:
     finalists = tables.finalists(files.finalists, files.evaluation, page.metric)
     rows = tables_models.on_validation(finalists, files.evaluated.controls, files.evaluation, page.metric)
     blocks += [_lead(page, finalists), *page.problems("controls.csv"), _on_validation(rows, page)]
-    blocks += [*_failed(rows), *_folds(page, finalists), _configurations(rows)]
+    blocks += [*_failed(rows), *_folds(page, finalists), _configurations(page, rows)]
     blocks += page.part("How faithful the search was", _faithful)
     blocks += page.part("Was tuning worth it?", lambda page: section_tested.tuning(page, rows))
     order = [str(name) for name in finalists["backbone"]]
@@ -35,31 +35,33 @@ def comparison(page: Page) -> Section:
 def _lead(page: Page, rows: pd.DataFrame) -> Paragraph:
     words = metric_words(page.metric)
     if rows["fold_mean"].notna().any():
-        chosen = f"The winner was chosen by the mean validation {words} over {counted(rows['folds'].max(), 'fold')}"
+        folds = counted(rows["folds"].max(), "fold")
+        chosen = f"The finalist with the best mean validation {words} over {folds} was chosen"
     elif rows["seeds"].max() > 1:
         chosen = (
             f"{counted(rows['seeds'].max(), 'seed')} were tried, and the finalist with the best mean validation "
-            f"{words} wins"
+            f"{words} was chosen"
         )
     else:
-        chosen = f"The finalist with the best validation {words} wins"
+        chosen = f"The finalist with the best validation {words} was chosen"
     return Paragraph(
         "The best configuration of each backbone was trained again from the start, with fresh augmentation in every "
         f"epoch. {chosen}; the test split has no say in that."
     )
 
 
-def _marked(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[int]]:
-    """``rows`` with the column ``model``, which names the winner as such, and the positions of the winner."""
+def _marked(page: Page, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[int]]:
+    """``rows`` with the column ``model``, which marks what validation chose, and the positions of that."""
+    mark = section_tested.mark(page.files)
     models = [
-        f"{backbone(name)}, winner" if won else backbone(name)
+        f"{backbone(name)}, {mark}" if won else backbone(name)
         for name, won in zip(rows["backbone"], rows["winner"], strict=True)
     ]
     return rows.assign(model=models), [position for position, won in enumerate(rows["winner"]) if won]
 
 
 def _on_validation(rows: pd.DataFrame, page: Page) -> Table:
-    shown, marked = _marked(rows)
+    shown, marked = _marked(page, rows)
     metric, title = page.metric, page.metric.title
     folds, judged = rows["fold_mean"].notna().any(), (rows["verdict"].fillna("") != "").any()
     for name, mean, deviation in (("over_seeds", "score", "sd"), ("over_folds", "fold_mean", "fold_sd")):
@@ -81,7 +83,7 @@ def _on_validation(rows: pd.DataFrame, page: Page) -> Table:
     caption = (
         f"Finalists on validation{'' if metric.higher_is_better else ' (lower is better)'}, and the controls, which "
         "should lose. Retrained: the mean over the seeds ± its standard deviation, which is the luck of the seed; a "
-        "single seed has none. A score that gets worse when retrained was partly luck."
+        "single seed has none. A score that gets worse when retrained may have been partly luck."
     )
     if judged:
         level = wording.level(mapping(mapping(page.files.evaluation).get("bootstrap")).get("level"))
@@ -104,10 +106,10 @@ def _faithful(page: Page) -> list[Block]:
     return [Points(said)] if said else []
 
 
-def _configurations(rows: pd.DataFrame) -> Table:
+def _configurations(page: Page, rows: pd.DataFrame) -> Table:
     """Of the finalists, and of the control that has one: the default recipe."""
     known = rows[rows["config_learning_rate"].notna() | rows["trial"].notna()].reset_index(drop=True)
-    shown, marked = _marked(known)
+    shown, marked = _marked(page, known)
     columns = [Column("model", "Model", numeric=False), *parameter_columns()]
     return table(shown, "Their configurations.", columns, marked=marked)
 

@@ -7,11 +7,11 @@ import pandas as pd
 from bench.metrics import METRICS
 from bench.report import figures_failures, results, section_robustness, section_saliency, section_subgroups, wording
 from bench.report.blocks import Block, Column, Missing, Paragraph, Section, Table, table
+from bench.report.chosen import winner_model, winner_scores
 from bench.report.evaluated import EARLIER
 from bench.report.files import mapping
 from bench.report.names import joined, present
 from bench.report.page import Page
-from bench.report.summary import winner_model, winner_scores
 
 TITLE = "Where it fails"
 
@@ -67,7 +67,8 @@ def _side_by_side(page: Page, validation: dict[str, Any]) -> list[Table]:
     ]
     caption = (
         "The winner on both splits, with intervals. Validation chose the configuration, the epoch and the winner, and "
-        "so flatters; the test split chose nothing. For log loss and Brier score, lower is better."
+        "so flatters; the test split chose nothing. For log loss and Brier score, lower is better. "
+        f"Brier score: {page.files.brier}."
     )
     return [table(pd.DataFrame(rows, dtype="object"), caption, columns)]
 

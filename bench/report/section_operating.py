@@ -194,7 +194,7 @@ def decision(page: Page) -> list[Block]:
         return blocks or [
             Missing("decision_curve.csv holds no threshold: net benefit needs images of a class and images of others.")
         ]
-    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, "treat_none", "low", "high"])))
+    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, "treat_none", "low", "high", "gain_low"])))
     rows = rows.dropna(subset=["threshold", "model"])
     told = _useful(rows)
     return [
@@ -214,16 +214,65 @@ def decision(page: Page) -> list[Block]:
     ]
 
 
+EQUAL = 1e-9
+"""Net benefits closer than this are equal."""
+
+
 def _useful(rows: pd.DataFrame) -> str:
-    """From which threshold to which the model is better than both of the simple rules, classes of a range together."""
+    """In which ranges of the threshold the model or a simple rule is worth most, a sentence a class or several."""
     found: dict[str, list[str]] = {}
     for label, part in rows.groupby("class", sort=False):
-        simple = part["treat_all"].fillna(0).clip(lower=0)
-        better = part.loc[part["model"] > simple + 1e-9, "threshold"]
-        ends = f"from {wording.short(better.min())} to {wording.short(better.max())}"
-        where = f"at {len(better)} of {len(part)} thresholds, {ends}" if len(better) else "at no threshold"
-        found.setdefault(where, []).append(str(label))
-    return " ".join(
-        f"For {joined(labels)} the model is better than acting on everyone and than acting on nobody {where}."
-        for where, labels in found.items()
-    )
+        found.setdefault(_ranges(part.sort_values("threshold")), []).append(str(label))
+    return " ".join(f"For {joined(labels)} {where}." for where, labels in found.items())
+
+
+def _ranges(part: pd.DataFrame) -> str:
+    everyone = part["treat_all"].fillna(0.0)
+    gain = part["model"] - everyone.clip(lower=0)
+    thresholds, worse = part["threshold"].tolist(), gain < -EQUAL
+    told = []
+    if (gain > EQUAL).any():
+        sure = spans(thresholds, (part["gain_low"] > 0).tolist())
+        beyond = f" (beyond its interval {sure})" if sure else " (nowhere beyond its interval)"
+        known = part["gain_low"].notna().any()
+        ranges = spans(thresholds, (gain > EQUAL).tolist())
+        told.append(f"the model is better than acting on everyone and than acting on nobody {ranges}")
+        told[0] += beyond if known else ""
+    else:
+        told.append("the model is at no threshold better than acting on everyone and than acting on nobody")
+    for which, words in (
+        (worse & (everyone > 0), "acting on everyone is better"),
+        (worse & (everyone <= 0), "acting on nobody is better"),
+        (gain.abs() <= EQUAL, "the model is worth just as much as the better of the two"),
+    ):
+        if which.any():
+            told.append(f"{spans(thresholds, which.tolist())} {words}")
+    return "; ".join(told)
+
+
+def spans(thresholds: list[float], inside: list[bool]) -> str:
+    """The ranges of the thresholds that are ``inside``: ``from 0.29``, ``up to 0.09 and at 0.12 to 0.28``.
+
+    Args:
+        thresholds: in ascending order.
+        inside: whether each is meant.
+    """
+    found: list[tuple[int, int]] = []
+    for place, meant in enumerate(inside):
+        if meant and place and inside[place - 1]:
+            found[-1] = (found[-1][0], place)
+        elif meant:
+            found.append((place, place))
+    last = len(thresholds) - 1
+    told = []
+    for start, end in found:
+        low, high = wording.short(thresholds[start]), wording.short(thresholds[end])
+        if (start, end) == (0, last):
+            told.append("at every threshold")
+        elif start == end:
+            told.append(f"at {low}")
+        elif end == last:
+            told.append(f"from {low}")
+        else:
+            told.append(f"up to {high}" if not start else f"at {low} to {high}")
+    return joined(told)

@@ -6,10 +6,10 @@ import pandas as pd
 
 from bench.report import figures_subgroups, wording
 from bench.report.blocks import Block, Column, Finding, Findings, Missing, Paragraph, table
+from bench.report.chosen import winner_model
 from bench.report.files import mapping
 from bench.report.names import joined
 from bench.report.page import Page
-from bench.report.summary import winner_model
 
 FEW = 30
 """Images below which a group is too small to be judged by."""

@@ -7,10 +7,17 @@ import pandas as pd
 from bench.metrics import METRICS
 from bench.report import figures_comparison, tables_models, wording
 from bench.report.blocks import Block, Column, Missing, Paragraph, Points, Table, table
-from bench.report.files import listed, mapping
+from bench.report.chosen import winner_name
+from bench.report.files import RunFiles, listed, mapping
 from bench.report.names import backbone, joined, metric_words, present
 from bench.report.page import Page
-from bench.report.summary import winner_name
+from bench.report.verdict import verdict
+from bench.report.wording import counted
+
+
+def mark(files: RunFiles) -> str:
+    """What stands behind the name of the model that validation chose, where models stand one below the other."""
+    return "winner" if verdict(files).won else "chosen"
 
 
 def tuning(page: Page, rows: pd.DataFrame) -> list[Block]:
@@ -28,12 +35,10 @@ def tuning(page: Page, rows: pd.DataFrame) -> list[Block]:
     tuned, default = wording.number(won["score"]), wording.number(recipe["score"])
     told = []
     if tuned is not None and default is not None:
-        gain = tuned - default if page.metric.higher_is_better else default - tuned
-        verb = "gained" if round(gain, 3) > 0 else "lost" if round(gain, 3) < 0 else "changed nothing, by"
         told.append(
             f"Trained in the same way, {backbone(winner)} with its default recipe reaches a validation "
             f"{metric_words(page.metric)} of {wording.with_spread(default, recipe['sd'])}, and tuned "
-            f"{wording.with_spread(tuned, won['sd'])}: tuning {verb} {abs(gain):.3f}."
+            f"{wording.with_spread(tuned, won['sd'])}. Validation chose the tuned one, so the internal test decides."
         )
     comparisons = page.files.evaluated.comparisons
     if comparisons is not None:
@@ -44,7 +49,7 @@ def tuning(page: Page, rows: pd.DataFrame) -> list[Block]:
     controls = page.files.evaluated.controls
     if controls is not None and (controls["state"][controls["control"] == "recipe"] == "skipped").any():
         name = backbone(winner)
-        return [Paragraph(f"No: the configuration that won is {name}'s default recipe. The search found none better.")]
+        return [Paragraph(f"No: what was chosen is {name}'s default recipe. The search found none better.")]
     return [Missing("The default recipe has no score to compare with.")]
 
 
@@ -57,7 +62,8 @@ def tested(page: Page, finalists: list[str]) -> list[Block]:
     if not len(scores):
         return [Missing("evaluation.json holds no results of any model.")]
     order = [str(name) for name in scores["backbone"]]
-    scores = scores.assign(model=[_title(evaluation, name, name == winner_name(page.files)) for name in order])
+    marks = {winner_name(page.files): mark(page.files)}
+    scores = scores.assign(model=[_title(evaluation, name, marks.get(name, "")) for name in order])
     level = wording.level(mapping(evaluation.get("bootstrap")).get("level"))
     return [
         _test_table(page, scores, evaluation, level),
@@ -68,12 +74,12 @@ def tested(page: Page, finalists: list[str]) -> list[Block]:
     ]
 
 
-def _title(evaluation: dict[str, Any], name: str, won: bool = False) -> str:
+def _title(evaluation: dict[str, Any], name: str, mark: str = "") -> str:
     """What a model is called: by its own title, where the report knows no name for it."""
     title = backbone(name)
     if title == name:
         title = str(mapping(mapping(evaluation.get("models")).get(name)).get("title") or name)
-    return f"{title}, winner" if won else title
+    return f"{title}, {mark}" if mark else title
 
 
 def _test_table(page: Page, scores: pd.DataFrame, evaluation: dict[str, Any], level: str) -> Table:
@@ -86,8 +92,9 @@ def _test_table(page: Page, scores: pd.DataFrame, evaluation: dict[str, Any], le
     how = f" ({draws} draws of {unit}s)" if wording.number(bootstrap.get("draws")) else ""
     caption = (
         f"The internal test: each value with its {level} bootstrap interval{how}. Of each model, the seed with the "
-        "best validation score. For log loss and Brier score, lower is better. With fewer than about a hundred "
-        "patients, and near an AUC of 1, such intervals are a little too narrow."
+        "best validation score. For log loss and Brier score, lower is better. "
+        f"Brier score: {page.files.brier}. With fewer than about a hundred patients, and near an AUC of 1, such "
+        "intervals are a little too narrow."
     )
     if len(page.files.classes) > 2:
         caption += " AUCs are the mean of each class against the rest (macro)."
@@ -178,8 +185,8 @@ FAMILIES = {
     "controls": "The winner and the controls",
 }
 
-FAR = ("small_cnn", "majority", "metadata")
-"""Controls whose differences would squeeze all others in a figure."""
+UNDRAWN = "majority"
+"""The baseline that the figure of the pairs leaves out: it gives every image the same, so its AUC is 0.5 anyway."""
 
 
 def pairs(page: Page) -> list[Block]:
@@ -193,8 +200,9 @@ def pairs(page: Page) -> list[Block]:
     sentences = [str(one) for one in listed(files.evaluation.get("sentences")) if present(one)]
     blocks += [Points(sentences)] if sentences else []
     found = {family: tables_models.pairs(files.evaluated.comparisons, family) for family in FAMILIES}
-    drawn = pd.concat(found.values(), ignore_index=True).dropna(subset=["difference", "low", "high"])
-    drawn = drawn[~drawn["b"].isin(FAR)]
+    every = pd.concat(found.values(), ignore_index=True)
+    meant = every[every["b"] != UNDRAWN]
+    drawn = meant.dropna(subset=["difference", "low", "high"]).reset_index(drop=True)
     level = wording.level(mapping(files.evaluation.get("bootstrap")).get("level"))
     if len(drawn):
         told = "; ".join(
@@ -202,9 +210,14 @@ def pairs(page: Page) -> list[Block]:
         )
         caption = (
             f"Differences in test ROC AUC with their {level} intervals. An interval that holds 0 decides nothing. "
-            f"{figures_comparison.HOW_TO_READ} Of the controls, the default recipe alone is drawn: the others lie "
-            "farther off."
+            f"{figures_comparison.HOW_TO_READ}"
         )
+        if len(meant) < len(every):
+            caption += f" {backbone(UNDRAWN)} is not drawn: it answers alike whatever the image, so its ROC AUC is 0.5."
+        if unknown := len(meant) - len(drawn):
+            caption += f" Not drawn, for want of an interval: {counted(unknown, 'pair')}."
+        if len(drawn) > figures_comparison.MOST_PAIRS:
+            caption += f" The first {figures_comparison.MOST_PAIRS} of {len(drawn)} pairs; the tables have all."
         draw = figures_comparison.differences
         blocks.append(
             page.picture("comparisons", lambda: draw(drawn), f"Differences in test ROC AUC: {told}.", caption)

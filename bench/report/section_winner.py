@@ -1,4 +1,4 @@
-"""The section on the winner on test: confusion, curves and classification report, then the parts of other modules."""
+"""The section on the chosen model on test: confusion, curves, classification report, then parts of other modules."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import pandas as pd
 
 from bench.report import figures_results, results, section_calibration, section_operating, wording
 from bench.report.blocks import Block, Column, Missing, Paragraph, Section, Table, table
+from bench.report.chosen import winner_model, winner_name
 from bench.report.files import mapping
 from bench.report.names import backbone, joined
 from bench.report.page import Page
 from bench.report.section_tested import refusals
-from bench.report.summary import winner_model, winner_name
 from bench.report.wording import counted
 
-TITLE = "The winner on the internal test"
+TITLE = "The chosen model on the internal test"
 
 
 def winner(page: Page) -> Section:

@@ -1,4 +1,4 @@
-"""Several runs -> one page that sets them side by side: what differs, what won, and whether it compares at all."""
+"""Several runs -> one page that sets them side by side: what differs, what each chose, and whether they compare."""
 
 import logging
 import re
@@ -14,12 +14,12 @@ from bench import __version__
 from bench.errors import ConfigError
 from bench.report import side_by_side_made as made
 from bench.report import side_by_side_sections as sections
-from bench.report import sides_tables, summary, wording
+from bench.report import sides_tables, sides_tested, summary, wording
 from bench.report.blocks import Block, Missing, Section
 from bench.report.files import read
-from bench.report.names import DASH, backbone, joined
+from bench.report.names import DASH, joined
 from bench.report.side_by_side_sections import Compared
-from bench.report.sides import Side, facts, shared_metric, verdict
+from bench.report.sides import Side, facts, shared_metric
 from bench.report.summary import Banner
 from bench.report.templating import filled
 from bench.report.tiles import Tile
@@ -40,7 +40,7 @@ CHOOSING = (
 
 _SECTIONS: tuple[tuple[str, str, Callable[[Compared], Sequence[Block]]], ...] = (
     ("compare", "Do they compare?", sections.comparable),
-    ("winners", "The winners", sections.winners),
+    ("winners", "What each run chose", sections.winners),
     ("backbones", "By backbone", sections.backbones),
     ("search", "The searches", sections.searches),
     ("time", "Time and cost", made.time),
@@ -73,7 +73,8 @@ def render_side_by_side(runs: Sequence[RunDir], folder: Path) -> Path:
         labels = [str(run.path) for run in runs]
     found = [Side(label, run, read(run)) for label, run in zip(labels, runs, strict=True)]
     name = _name([path.name for path in paths])
-    page = Compared(found, folder / f"{name}-figures", *shared_metric(found), facts(found))
+    pairs = sides_tested.in_pairs([(side.label, side.files) for side in found])
+    page = Compared(found, folder / f"{name}-figures", *shared_metric(found), facts(found), pairs)
     write_text(folder / f"{name}.html", _html(page))
     return folder / f"{name}.html"
 
@@ -113,13 +114,15 @@ def _banners(page: Compared) -> list[Banner]:
     """Whether the runs compare at all, then what turns the meaning of every number of one of them."""
     found = []
     if said := sections.verdicts(page):
-        title = "These runs do not compare" if any(fact.same is False for fact in page.facts) else "Do these compare?"
+        differing = {fact.needed_by for fact in page.facts if fact.same is False}
+        whole = "all" in differing or differing >= {"validation", "test"}
+        title = "These runs do not compare" if whole else "Not all compares" if differing else "Do these compare?"
         found.append(Banner(title, " ".join(said)))
     if page.ranked:
         found.append(Banner("Not ranked by the same metric", page.ranked))
     for side in page.sides:
         try:
-            found += [Banner(f"{side.label}: {one.title}", one.text) for one in summary.banners(side.files)]
+            found += [Banner(f"{side.label}: {one.title}", one.text, one.grave) for one in summary.banners(side.files)]
         except Exception:
             logger.warning("The warnings of %s could not be written.", side.label, exc_info=True)
     return found
@@ -150,23 +153,13 @@ def _story(page: Compared) -> list[str]:
         logger.warning("The summary could not be written.", exc_info=True)
         return ["The summary could not be written: the files of a run do not fit together."]
     story = [f"{row['label']}: {_told(row)}." for _, row in rows.iterrows()]
-    tested = rows[rows["test_auc_low"].notna() & rows["test_auc_high"].notna()]
-    if len(tested) > 1 and not verdict(page.facts, "test", "Test scores"):
-        best = tested.sort_values("test_auc", ascending=False, kind="stable")
-        first, others = best.iloc[0], best.iloc[1:]
-        near = list(others.loc[others["test_auc_high"] >= first["test_auc_low"], "label"])
-        words = f"On the same test images {first['label']} has the highest ROC AUC"
-        story.append(
-            f"{words}, but its interval overlaps with that of {joined(near)}: these intervals leave the order open."
-            if near
-            else f"{words}, and its interval lies above all others."
-        )
-    return story
+    return [*story, " ".join(pair.sentence for pair in page.pairs)]
 
 
 def _told(row: "pd.Series[Any]") -> str:
-    if row["winner"] == backbone(""):
+    if not row["verdict"]:
         return str(row["state"])
     test = wording.with_interval(row["test_auc"], row["test_auc_low"], row["test_auc_high"])
     reached = f"test ROC AUC {test}" if wording.number(row["test_auc"]) is not None else row["state"]
-    return f"{row['winner']} won, validation {wording.score(row['validation'])}, {reached}"
+    validation = wording.with_spread(row["mean"], row["sd"])
+    return f"{row['verdict']}. {row['winner']}: validation {validation}, {reached}"

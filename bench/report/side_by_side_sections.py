@@ -8,9 +8,10 @@ import pandas as pd
 
 from bench.metrics import METRICS, Metric
 from bench.report import figures_side_by_side, pictures, sides, sides_tables, wording
-from bench.report.blocks import Block, Column, Missing, Paragraph, table
+from bench.report.blocks import Block, Column, Heading, Missing, Paragraph, Points, table
 from bench.report.names import backbone, joined, metric_words
 from bench.report.sides import Fact, Side
+from bench.report.sides_tested import Pair
 from bench.report.wording import counted
 
 
@@ -24,6 +25,7 @@ class Compared:
         metric: by which validation scores are shown.
         ranked: a sentence where the searches did not all rank by it.
         facts: what the runs must share for their scores to compare.
+        pairs: the chosen models in pairs on the internal test.
     """
 
     sides: Sequence[Side]
@@ -31,6 +33,7 @@ class Compared:
     metric: Metric
     ranked: str
     facts: Sequence[Fact]
+    pairs: Sequence[Pair]
 
     @property
     def labels(self) -> list[str]:
@@ -66,8 +69,9 @@ def comparable(page: Compared) -> list[Block]:
         for fact in page.facts
     ]
     caption = (
-        "Scores compare only on the same data, split the same way, under the same version of the rules. Images are "
-        "followed by a digest of which ones they are, and of their reference standard."
+        "Validation scores compare only on the same data, split the same way; test scores on the same test images; all "
+        "of them under the same version of the rules. Images are followed by a digest of which ones they are, and of "
+        "their reference standard."
     )
     columns = [Column("fact", "What must be the same", numeric=False), Column("same", "Is it?", numeric=False)]
     marked = [position for position, fact in enumerate(page.facts) if not fact.same]
@@ -78,7 +82,7 @@ def comparable(page: Compared) -> list[Block]:
 
 
 def winners(page: Compared) -> list[Block]:
-    """Who won in each run, on validation and on the internal test."""
+    """What each run chose, on validation and on the internal test, and in pairs on the same images."""
     rows = sides_tables.winners(page.sides, page.metric)
     rows["over_seeds"] = [wording.with_spread(*pair) for pair in zip(rows["mean"], rows["sd"], strict=True)]
     rows["of_seeds"] = [counted(seeds, "seed") if seeds else "" for seeds in rows["seeds"]]
@@ -86,15 +90,15 @@ def winners(page: Compared) -> list[Block]:
     blocks: list[Block] = [Paragraph(page.ranked)] if page.ranked else []
     columns = [
         Column("label", "Run", numeric=False, below="state"),
-        Column("winner", "Winner", numeric=False),
+        Column("winner", "Chosen", numeric=False, below="verdict"),
+        Column("over_seeds", f"{page.words}, mean ± SD over the seeds".capitalize(), below="of_seeds"),
         Column(
             "validation",
-            f"Validation {metric_words(page.metric)}",
+            f"Validation {metric_words(page.metric)} of the exported seed",
             wording.score,
             low="validation_low",
             high="validation_high",
         ),
-        Column("over_seeds", "Mean ± SD over the seeds", below="of_seeds"),
         *(
             Column(
                 f"test_{name}",
@@ -110,8 +114,8 @@ def winners(page: Compared) -> list[Block]:
         Column("opened", "Test split opened", wording.count),
     ]
     caption = (
-        "The winner of each run. Below a score, its interval over the patients; SD is of the seeds. Opened: how often, "
-        "by all runs on record."
+        "What validation chose in each run, and what the run can say of it. Below a score, its interval over the "
+        "patients, as in the run's own report; SD is of the seeds. Opened: how often, by all runs on record."
     )
     blocks.append(table(rows, caption, columns))
     tested = rows[rows["test_auc"].notna()]
@@ -122,18 +126,52 @@ def winners(page: Compared) -> list[Block]:
         for _, row in tested.iterrows()
     )
     caveat = sides.verdict(page.facts, "test", "Test scores")
-    caption = "The winners on the internal test, with their intervals. "
-    caption += caveat or "Intervals that overlap leave the order open."
+    caption = "The chosen models on the internal test, with their intervals. "
+    caption += caveat or (
+        "Two bars that overlap may still differ, for all models saw the same images: the comparison in pairs decides."
+    )
     blocks.append(
         pictures.picture(
             page.figures,
             "winners",
             lambda: figures_side_by_side.winners(tested, [METRICS[name] for name in sides_tables.TESTED]),
-            f"Test ROC AUC and accuracy of the winner of each run, with intervals. ROC AUC: {told}.",
+            f"Test ROC AUC and accuracy of the model that each run chose, with intervals. ROC AUC: {told}.",
             caption,
         )
     )
-    return blocks
+    return [*blocks, *_pairs(page)]
+
+
+def _pairs(page: Compared) -> list[Block]:
+    """The models in pairs on the images that they share."""
+    rows = pd.DataFrame(
+        {
+            "pair": f"{one.a} − {one.b}",
+            "images": one.images,
+            "difference": one.difference.value,
+            "bounds": wording.signed_interval(one.difference.low, one.difference.high),
+            "p_holm": one.p_holm,
+            "verdict": f"{one.better} is better" if one.better else one.why or "cannot be told apart",
+        }
+        for one in page.pairs
+        if one.difference is not None
+    )
+    said: list[Block] = [Heading("Compared in pairs"), Points([one.sentence for one in page.pairs])]
+    if not len(rows):
+        return said
+    columns = [
+        Column("pair", "Pair", numeric=False),
+        Column("images", "Test images", wording.count),
+        Column("difference", "Difference in ROC AUC, 95 % interval", wording.signed, below="bounds"),
+        Column("p_holm", "p, Holm-corrected", wording.probability),
+        Column("verdict", "Verdict", numeric=False),
+    ]
+    caption = (
+        "The chosen models on the same test images, matched by content. The difference is the first minus the second, "
+        "with a paired bootstrap over patients; Holm’s correction is made within this table. A run that is better need "
+        "not owe it to its backbone: all that differs between the runs may be the reason."
+    )
+    return [*said, table(rows, caption, columns)]
 
 
 def backbones(page: Compared) -> list[Block]:
@@ -142,7 +180,7 @@ def backbones(page: Compared) -> list[Block]:
     if not len(rows):
         return [Missing("No run has a trial yet.")]
     shown = rows.assign(
-        run=[f"{row['label']}, winner" if row.get("won") is True else row["label"] for _, row in rows.iterrows()],
+        run=[f"{row['label']}, chosen" if row.get("won") is True else row["label"] for _, row in rows.iterrows()],
         model=rows["backbone"].map(backbone),
     )
     words = page.metric.title
@@ -161,7 +199,7 @@ def backbones(page: Compared) -> list[Block]:
         f"By backbone and run, validation{direction}: the best trial of the search, then the finalist trained from it, "
         "over its seeds, and its representative on the internal test."
     )
-    marked = [place for place, name in enumerate(shown["run"]) if name.endswith(", winner")]
+    marked = [place for place, name in enumerate(shown["run"]) if name.endswith(", chosen")]
     return [table(shown, caption, columns, marked=marked, sortable=True)]
 
 

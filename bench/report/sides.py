@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.metrics import METRICS, Metric
-from bench.report import wording
+from bench.report import sides_tested, wording
 from bench.report.files import RunFiles, mapping
 from bench.report.names import DASH, joined, present
 from bench.rundir import RunDir
@@ -49,19 +49,28 @@ class Fact:
 
 
 def facts(sides: Sequence[Side]) -> list[Fact]:
-    """What decides whether the scores of ``sides`` compare: data, splits and rules version."""
+    """What decides whether the scores of ``sides`` compare: data, splits and rules version.
+
+    Test scores need the same test images alone, whatever they were trained on; where a run does not say what is in
+    these, names tell them apart, and then the data must be the same too.
+    """
 
     def fact(title: str, needed_by: str, values: list[Any]) -> Fact:
         return Fact(title, needed_by, tuple(str(value) if present(value) else "" for value in values))
 
     files = [side.files for side in sides]
+    tested = [sides_tested.content(one) for one in files]
+    known = all(tested)
+    images = tested if known else [_images(one.splits, "test") for one in files]
     return [
         fact("Rules version", "all", [one.run.get("rules") for one in files]),
-        fact("Fingerprint of the data", "all", [one.data.get("fingerprint") for one in files]),
+        fact(
+            "Fingerprint of the data", "validation" if known else "all", [one.data.get("fingerprint") for one in files]
+        ),
         fact("Classes", "all", [", ".join(one.classes) for one in files]),
-        fact("Training images", "all", [_images(one.splits, "train") for one in files]),
+        fact("Training images", "validation", [_images(one.splits, "train") for one in files]),
         fact("Validation images", "validation", [_images(one.splits, "val") for one in files]),
-        fact("Test images", "test", [_images(one.splits, "test") for one in files]),
+        fact("Test images", "test", images),
     ]
 
 

@@ -5,9 +5,11 @@ from typing import Any
 
 from bench.metrics import Metric
 from bench.report import names, summary, tables, tables_search, wording
+from bench.report.chosen import winner_model, winner_name, winner_scores
 from bench.report.files import mapping
 from bench.report.names import DASH, backbone
 from bench.report.sides import Frame, Side
+from bench.report.verdict import headline, verdict
 from bench.report.wording import number
 
 TESTED = ("auc", "accuracy")
@@ -26,7 +28,7 @@ def state(side: Side) -> str:
         return "trained anew since it was evaluated"
     if files.opened:
         return "evaluated, but evaluation.json cannot be read"
-    if summary.winner_name(files):
+    if winner_name(files):
         return "finished; no evaluation" if files.openings else "finished; test split sealed"
     if files.trials is None or not len(files.trials):
         return "unfinished: no trial has ended"
@@ -37,7 +39,8 @@ def winners(sides: Sequence[Side], metric: Metric) -> Frame:
     """A row a run: who won, and how well.
 
     Returns:
-        ``label``, ``position`` (of the run), ``state``, ``winner``, ``validation`` with ``validation_low`` and
+        ``label``, ``position`` (of the run), ``state``, ``verdict`` (in words; empty without a winner), ``winner``,
+        ``validation`` with ``validation_low`` and
         ``validation_high`` (of the exported seed, by patients), ``seeds``, ``mean`` and ``sd`` (of the validation score
         over the seeds), ``test_NAME`` with its bounds for each of `TESTED`, ``test_seeds`` (mean and standard deviation
         of the test AUC over the seeds, in words), ``images``, ``patients`` and ``opened`` (times, all runs).
@@ -51,13 +54,14 @@ def winners(sides: Sequence[Side], metric: Metric) -> Frame:
         value = score.get("value")
         if value is None and files.metric.name == metric.name:
             value = mapping(files.run.get("winner")).get("score")
-        repeats = mapping(summary.winner_model(files).get("repeats"))
+        repeats = mapping(winner_model(files).get("repeats"))
         spread = [mapping(repeats.get(key)).get("auc") for key in ("mean", "sd")]
         row: dict[str, Any] = {
             "label": side.label,
             "position": position,
             "state": state(side),
-            "winner": backbone(summary.winner_name(files)),
+            "verdict": headline(verdict(files)),
+            "winner": backbone(winner_name(files)),
             "validation": number(value),
             "validation_low": number(score.get("low")),
             "validation_high": number(score.get("high")),
@@ -67,7 +71,7 @@ def winners(sides: Sequence[Side], metric: Metric) -> Frame:
             "patients": number(told.get("patients")),
             "opened": number(mapping(told.get("ledger")).get("this_split")),
         }
-        scores = summary.winner_scores(files)
+        scores = winner_scores(files)
         for name in TESTED:
             value, low, high = map(number, scores.get(name, (None, None, None)))
             row |= {f"test_{name}": value, f"test_{name}_low": low, f"test_{name}_high": high}
@@ -79,7 +83,7 @@ def _over_seeds(side: Side, metric: Metric) -> dict[str, Any]:
     rows = side.files.finalists
     if rows is None:
         return {"seeds": 0, "mean": None, "sd": None}
-    won = rows[(rows["backbone"] == summary.winner_name(side.files)) & (rows["state"] == "completed")]
+    won = rows[(rows["backbone"] == winner_name(side.files)) & (rows["state"] == "completed")]
     scores = won[tables.column(metric)].dropna()
     return {"seeds": len(scores), "mean": scores.mean(), "sd": scores.std()}
 
@@ -112,7 +116,7 @@ def _backbone(side: Side, name: str, metric: Metric) -> dict[str, Any]:
         row["trial"] = best["trial"].iloc[0] if len(best) else None
     if files.finalists is not None and len(part := files.finalists[files.finalists["backbone"] == name]):
         scores = part.loc[part["state"] == "completed", tables.column(metric)].dropna()
-        row |= {"seeds": len(scores), "score": scores.mean(), "won": summary.winner_name(files) == name}
+        row |= {"seeds": len(scores), "score": scores.mean(), "won": winner_name(files) == name}
         row["finalist"] = wording.with_spread(scores.mean(), scores.std())
     score = mapping(
         mapping(mapping(mapping(mapping(files.evaluation).get("models")).get(name)).get("metrics")).get("auc")
@@ -150,8 +154,9 @@ def searches(sides: Sequence[Side], metric: Metric) -> Frame:
         for by_time, column in ((False, "after"), (True, "reached")):
             best = best_so_far(side, metric, by_time)
             if len(best):
-                row["best"] = best["best"].iloc[-1]
-                row[column] = best.loc[best["best"] == row["best"], "x"].iloc[0]
+                row.setdefault("best", best["best"].iloc[-1])
+                reached = best.loc[best["best"] == row["best"], "x"]
+                row[column] = reached.iloc[0] if len(reached) else None
         rows.append(row)
     return Frame(rows)
 

@@ -6,36 +6,30 @@ from typing import Any
 import pandas as pd
 
 from bench.metrics import METRICS
-from bench.report import names, results, tables, wording
+from bench.report import names, results, tables, verdict, wording
+from bench.report.chosen import over_seeds, winner_model, winner_name, winner_scores
 from bench.report.files import RunFiles, listed, mapping, opened_in_vain
 from bench.report.names import backbone, joined, metric_words, present
+from bench.report.verdict import Verdict
 from bench.report.wording import counted
 
 FEW_TRIALS = 8
 FEW_IMAGES = 50
 """Below these numbers of trials a backbone, and of test images a class, the report warns."""
 
+AS_MADE = (
+    "Size, colour mode and bytes tell these classes: a network may learn how the images were made, not what they show"
+)
+"""What it means that metadata alone keep up."""
+
 
 @dataclass(frozen=True)
 class Banner:
-    """A warning that nobody should overlook."""
+    """A warning that nobody should overlook; a ``grave`` one, in red, that the result itself does not hold."""
 
     title: str
     text: str
-
-
-def winner_name(files: RunFiles) -> str:
-    """The winning backbone's name; empty while there is no winner."""
-    named = (files.evaluation or {}).get("winner") or mapping(files.run.get("winner")).get("backbone")
-    if not named and files.finalists is not None:
-        won = files.finalists.loc[files.finalists["winner"], "backbone"]
-        named = won.iloc[0] if len(won) else ""
-    return str(named or "")
-
-
-def winner_model(files: RunFiles) -> dict[str, Any]:
-    """The winner's part of evaluation.json; empty where there is none."""
-    return mapping(mapping((files.evaluation or {}).get("models")).get(winner_name(files)))
+    grave: bool = False
 
 
 def configuration(row: "pd.Series[Any]") -> str:
@@ -72,10 +66,9 @@ def winner_configuration(files: RunFiles) -> str:
 
 
 def headline(files: RunFiles) -> str:
-    """The title of the page in five words or so."""
-    winner = winner_name(files)
-    if winner:
-        return f"{backbone(winner)} won"
+    """The title of the page: the verdict, or how far the run has come."""
+    if said := verdict.headline(verdict.verdict(files)):
+        return said
     if files.trials is not None and len(files.trials):
         return "No winner yet: the run is unfinished"
     return "No trial has finished yet"
@@ -83,7 +76,7 @@ def headline(files: RunFiles) -> str:
 
 def banners(files: RunFiles) -> list[Banner]:
     """Warnings that turn the meaning of every number on the page."""
-    found = []
+    found = baseline_banners(verdict.verdict(files))
     if mapping(files.run.get("weights")).get("kind") == "random" or files.settings.get("weights") == "random":
         text = (
             "The backbones started from random weights, not from pretrained ones. "
@@ -100,6 +93,34 @@ def banners(files: RunFiles) -> list[Banner]:
         )
         found.append(Banner("Patients cross the splits", text))
     return found
+
+
+def baseline_banners(found: Verdict) -> list[Banner]:
+    """What a baseline that keeps up with the chosen model means, in red."""
+    chosen = backbone(found.chosen)
+    shown = []
+    if found.beaten_by:
+        better = joined(f"{verdict.PHRASES.get(one.name, one.name)} by {one.gain}" for one in found.beaten_by)
+        text = (
+            f"In ROC AUC on the internal test, {chosen} is beaten beyond the interval of the difference: {better}. "
+            "What the search chose is not worth its cost on these images."
+        )
+        text += f" {AS_MADE}." if "metadata" in [one.name for one in found.beaten_by] else ""
+        shown.append(Banner("A baseline beats the chosen model", text, grave=True))
+    for one in found.tied_with:
+        bounds = wording.signed_interval(one.low, one.high)
+        text = (
+            f"{chosen} differs from it by {wording.signed(one.difference)} ROC AUC on the internal test, an interval "
+        )
+        text += f"({bounds}) that includes 0. "
+        if one.name == "metadata":
+            title = "Metadata alone cannot be told apart from the chosen model"
+            text += f"{AS_MADE}."
+        else:
+            title = "The chosen model cannot be told apart from guessing"
+            text += "It was not shown to have learned anything."
+        shown.append(Banner(title, text, grave=True))
+    return shown
 
 
 def story(files: RunFiles) -> list[str]:
@@ -145,7 +166,10 @@ def _outcome(files: RunFiles) -> str:
         else:
             reached = "" if score is None else f" It reached {words} on validation."
         reached += _over_folds(files)
-        return f"{backbone(winner)} won{f' with {how}' if how else ''}.{reached}"
+        found = verdict.verdict(files)
+        means = "" if found.won or not found.rivals else " “The winner” below means this choice, and no more than that."
+        with_what = f" with {how}" if how else ""
+        return f"{verdict.headline(found)}. Validation chose {backbone(winner)}{with_what}.{reached}{means}"
     if files.trials is None:
         return ""
     best = tables.best_trials(files.trials, files.metric)
@@ -156,16 +180,6 @@ def _outcome(files: RunFiles) -> str:
         f"The best trial so far is trial {first['trial']:.0f}: {backbone(first['config_backbone'])} with "
         f"{configuration(first)}, validation {metric_words(files.metric)} {wording.score(first['score'])}."
     )
-
-
-def over_seeds(files: RunFiles) -> dict[str, Any]:
-    """The winner's validation score over its seeds: ``n``, ``mean`` and ``sd`` (NaN for a single one)."""
-    rows = files.finalists
-    if rows is None:
-        return {"n": 0, "mean": None, "sd": None}
-    won = rows[(rows["backbone"] == winner_name(files)) & (rows["state"] == "completed")]
-    scores = won[tables.column(files.metric)].dropna()
-    return {"n": len(scores), "mean": scores.mean(), "sd": scores.std()}
 
 
 def _comparisons(files: RunFiles) -> str:
@@ -235,12 +249,6 @@ def _seeds_on_test(model: dict[str, Any]) -> str:
         f" Over its {counted(repeats.get('n'), 'seed')} the ROC AUC there is {wording.with_spread(mean, deviation)} "
         "(standard deviation)."
     )
-
-
-def winner_scores(files: RunFiles) -> dict[str, tuple[Any, Any, Any]]:
-    """Value, low and high of each metric of the winner on test."""
-    values = {name: mapping(value) for name, value in mapping(winner_model(files).get("metrics")).items()}
-    return {name: (value.get("value"), value.get("low"), value.get("high")) for name, value in values.items()}
 
 
 def interval(files: RunFiles, name: str) -> str:

@@ -8,6 +8,7 @@ from bench.metrics import METRICS, Metric
 from bench.report import tables, wording
 from bench.report.files import listed, mapping
 from bench.report.names import CONTROLS, backbone, present
+from bench.uncertainty import WIDEST
 
 Frame = pd.DataFrame
 BETTER = {"a better": "a", "b better": "b"}
@@ -35,10 +36,21 @@ def on_validation(finalists: Frame, controls: Frame | None, evaluation: dict[str
         entry = mapping(known.get(str(row["backbone"])))
         flagged = entry.get("flagged") is True
         bounds = {name: wording.number(entry.get(name)) for name in ("low", "high")}
-        verdict = "" if None in bounds.values() else "beyond the interval" if flagged else "within the interval"
-        rows.append({**row, **bounds, "flagged": flagged, "verdict": verdict, "note": ""})
+        rows.append({**row, **bounds, "flagged": flagged, "verdict": _within(entry, flagged), "note": ""})
     rows += _controls(controls, metric) if controls is not None else []
     return Frame(rows)
+
+
+def _within(entry: dict[str, Any], flagged: bool) -> str:
+    """Where a trial's score lies beside the interval of the retrained one; empty where one of the two is not known."""
+    low, high, score = (wording.number(entry.get(name)) for name in ("low", "high", "trial_score"))
+    if low is None or high is None or score is None:
+        return ""
+    if flagged:
+        return "beyond the interval"
+    if not low <= score <= high:
+        return "short of the interval"
+    return "interval too wide to tell" if (high - low) / 2 > WIDEST else "within the interval"
 
 
 def _controls(controls: Frame, metric: Metric) -> list[dict[str, Any]]:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from bench.report import wording
+from bench.report.chosen import over_seeds, winner_name, winner_scores
 from bench.report.files import RunFiles, mapping
-from bench.report.names import metric_words
-from bench.report.summary import counts, interval, over_seeds, winner_scores
+from bench.report.names import backbone, metric_words
+from bench.report.summary import counts, interval
 from bench.report.wording import counted
 
 
@@ -20,7 +21,7 @@ class Tile:
 
 def tiles(files: RunFiles) -> list[Tile]:
     """The numbers of the headline."""
-    found, scores = counts(files), winner_scores(files)
+    found, scores, chosen = counts(files), winner_scores(files), backbone(winner_name(files))
     shown = []
     for name, title in (("auc", "Test ROC AUC"), ("accuracy", "Test accuracy")):
         if name in scores and wording.number(scores[name][0]) is not None:
@@ -32,10 +33,10 @@ def tiles(files: RunFiles) -> list[Tile]:
         shown.append(Tile("Test split", "opened", "for earlier models, left out here"))
     score, seeds = mapping(files.run.get("winner")).get("score"), over_seeds(files)
     if seeds["n"] > 1:
-        detail = f"winner, mean of {counted(seeds['n'], 'seed')} ± {wording.spread(seeds['sd'])} (SD)"
+        detail = f"{chosen}, mean of {counted(seeds['n'], 'seed')} ± {wording.spread(seeds['sd'])} (SD)"
         shown.append(Tile(f"Validation {metric_words(files.metric)}", wording.score(seeds["mean"]), detail))
     elif wording.number(score) is not None:
-        shown.append(Tile(f"Validation {metric_words(files.metric)}", wording.score(score), "winner, retrained"))
+        shown.append(Tile(f"Validation {metric_words(files.metric)}", wording.score(score), f"{chosen}, retrained"))
     times = wording.number(mapping(mapping(files.evaluation).get("ledger")).get("this_split"))
     if times:
         shown.append(Tile("Test split opened", "once" if times == 1 else f"{times:.0f} times", "on record, all runs"))

@@ -90,7 +90,7 @@ def bootstrapped(labels: Any, scores: Any, patients: Any, draws: int) -> Any:
                 sk.balanced_accuracy_score(true, predicted),
                 sk.f1_score(true, predicted, average="macro"),
                 sk.log_loss(true, score),
-                2 * sk.brier_score_loss(true, score[:, 1]),
+                sk.brier_score_loss(true, score[:, 1]),
             )
         )
     return np.quantile(found, [0.025, 0.975], axis=0)

@@ -67,6 +67,20 @@ def _hostile(path: Path) -> RunDir:
     return run
 
 
+def _beaten(path: Path) -> RunDir:
+    """A run whose chosen model loses to a baseline, and says so in red."""
+    run = write_run(path, trials=12, image_side=16)
+    pairs = pd.read_csv(run.comparisons)
+    pairs.loc[pairs["b"] == "small_cnn", ["difference", "low", "high", "verdict"]] = [
+        -0.078,
+        -0.134,
+        -0.021,
+        "b better",
+    ]
+    pairs.to_csv(run.comparisons, index=False)
+    return run
+
+
 def _unfinished(path: Path) -> RunDir:
     """A run in the middle of its search."""
     run = write_run(path, trials=6, image_side=16)
@@ -110,6 +124,7 @@ RENDER: dict[str, Callable[[Path], Path]] = {
     "whole": lambda folder: render(write_run(folder / "whole")),
     "hostile": lambda folder: render(_hostile(folder / "a<b>&c")),
     "several classes": lambda folder: render(_several(folder / "several")),
+    "beaten": lambda folder: render(_beaten(folder / "beaten")),
     "unfinished": lambda folder: render(_unfinished(folder / "unfinished")),
     "damaged": lambda folder: render(_damaged(folder / "damaged")),
     "empty": lambda folder: render(_empty(folder / "empty")),

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from rendered import Reports
 
-NAMES = ("whole", "several classes", "hostile", "unfinished", "damaged", "empty", "live")
+NAMES = ("whole", "several classes", "hostile", "beaten", "unfinished", "damaged", "empty", "live")
 WIDTHS = (390, 768, 1440)
 MOST_BYTES = 6_000_000
 

@@ -21,7 +21,7 @@ def test_net_benefit_by_hand():
     assert at.loc[0.81, "model"] == 0
     assert at.loc[0.2, "treat_all"] == pytest.approx(0.5 - 0.5 * 0.25)
     assert (table["treat_none"] == 0).all()
-    assert table["low"].isna().all(), "four patients"
+    assert table[["low", "gain_low"]].isna().all(axis=None), "four patients"
 
 
 def test_the_band_holds_the_curve_and_a_sure_low_threshold_is_treat_all():
@@ -30,6 +30,19 @@ def test_the_band_holds_the_curve_and_a_sure_low_threshold_is_treat_all():
     assert ((table["low"] <= table["model"]) & (table["model"] <= table["high"])).all()
     below = table["threshold"] < scores[:, 1].min()
     assert np.allclose(table.loc[below, "model"], table.loc[below, "treat_all"])
+
+
+def test_the_gain_is_held_against_the_better_of_the_simple_rules():
+    labels, scores, patients = cohort()
+    table = decision_curve(labels, scores, patients, CLASSES, draws=300)
+    assert np.allclose(table["gain"], table["model"] - table["treat_all"].clip(lower=0))
+    known = table.dropna(subset=["gain_low"])
+    assert ((known["gain_low"] <= known["gain"]) & (known["gain"] <= known["gain_high"])).all()
+    middle = table[table["threshold"] == 0.5].iloc[0]
+    assert middle["gain_low"] > 0
+    low = table[table["threshold"] == 0.1].iloc[0]
+    narrower = low["gain_high"] - low["gain_low"] < (low["high"] - low["low"]) / 2
+    assert narrower, "the draws are shared, and with them the number of positives"
 
 
 def test_each_of_several_classes_against_the_rest():

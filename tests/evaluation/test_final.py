@@ -168,6 +168,11 @@ def test_all_is_computed_and_written(classes: tuple[str, ...], tmp_path: Path) -
     found = table[[f"prob_{name}" for name in classes]].to_numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert content["several_images_a_patient"] is True
+    distances = (expected - np.eye(len(classes))[[classes.index(label) for label in table["label"]]]) ** 2
+    by_image = distances[:, 1] if len(classes) == 2 else distances.sum(axis=1)
+    assert winner["metrics"]["brier"]["value"] == pytest.approx(by_image.mean())
+    told = "p the probability of B; 0 best, 1 worst" if len(classes) == 2 else "summed over the classes"
+    assert told in content["definitions"]["brier"]
     assert content["files"] == {f"{name}-{repeat}": f"{name}{repeat}" for name in study.images for repeat in (1, 2)}
     assert len(content["refusals"]) == 2
     assert_whole(study, content)

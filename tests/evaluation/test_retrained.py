@@ -68,8 +68,25 @@ def test_a_gap_that_no_draw_changes_has_no_interval():
     assert "no interval can be given" in found["sentence"]
 
 
-def test_a_trial_that_was_worse_is_not_flagged():
-    assert entry(0.1, OWN)["flagged"] is False
+def test_a_trial_that_was_worse_is_not_flagged_and_not_called_faithful():
+    found = entry(0.1, OWN)
+    assert found["flagged"] is False
+    assert found["sentence"].endswith("the search had rated it too low.")
+    own = LOSS.compute(LABELS, SCORES)
+    assert entry(own + 1, own, metric=LOSS)["verdict"] == "the search had rated it too low"
+
+
+def test_an_interval_too_wide_to_judge_by_is_said_to_be():
+    """The same trial score, and predictions of the same worth, of 200 images and of 40."""
+    own = entry(OWN, OWN)
+    assert own["high"] - own["low"] < 0.1
+    assert own["sentence"].endswith("the search was faithful here.")
+    few = slice(0, 40)
+    table = finalists(OWN, OWN)
+    (wide,) = retrained(table, {"vgg16": SCORES[few]}, LABELS[few], PATIENTS[few], AUC, 300)
+    assert wide["high"] - wide["low"] > 0.1 and wide["low"] < OWN < wide["high"]
+    assert wide["sentence"].endswith("too few validation patients to tell.")
+    assert (wide["verdict"], wide["flagged"]) == ("too few validation patients to tell", False)
 
 
 def test_a_low_loss_of_the_trial_is_what_was_lucky():
@@ -126,7 +143,14 @@ def test_its_variance_is_the_sum_of_both():
 def test_chance_is_named_too():
     found = gap((LABELS, SCORES, PATIENTS), cohort(200, seed=7), AUC, 300)
     assert found["flagged"] is False
-    assert "which chance explains; expect what the internal test says." in found["sentence"]
+    assert "which chance may explain; expect what the internal test says." in found["sentence"]
+
+
+def test_a_gap_that_few_patients_cannot_tell_is_not_called_chance():
+    few = tuple(part[:80] for part in cohort(200, edge=0.4, seed=7))
+    found = gap(few, tuple(part[80:160] for part in cohort(200, edge=0.4, seed=7)), AUC, 300)
+    assert found["low"] < 0 < found["high"] and found["high"] - found["low"] > 0.1
+    assert "too few patients to tell whether they differ" in found["sentence"]
 
 
 def test_an_easier_test_split_is_named():

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from report_outline import outline
 from report_run import edit_json, write_run
 
 from bench.metrics import METRICS
-from bench.report import figures_comparison, section_failures, section_subgroups, tables_models
+from bench.report import figures_comparison, pictures, section_failures, section_subgroups, tables_models
 from bench.report.answers_model import card
+from bench.report.blocks import Paragraph
 from bench.report.files import read
 from bench.report.page import Page
 from bench.report.reading import whole_lines
@@ -78,7 +80,7 @@ def test_every_item_shows(tmp_path: Path, whole: dict[int, Path], classes: int) 
         "cannot be told apart",
         "At other prevalences",
         "the prevalence of the test images is set off",
-        "better than acting on everyone and than acting on nobody at",
+        "the model is better than acting on everyone and than acting on nobody",
         "a temperature of 1.31, fitted on validation (692 images): the model was too sure of itself",
         "ECE (15 bins)",
         "stands without an interval, because resampling biases it",
@@ -381,6 +383,63 @@ def test_the_figure_of_differences_says_what_is_corrected(run: RunDir) -> None:
     assert figures_comparison.HOW_TO_READ in caption and "The intervals are not corrected" in caption
 
 
+def drawn_pairs(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], str]:
+    """Names of the pairs that the figure draws, and its caption."""
+    found: list[str] = []
+
+    def differences(pairs: pd.DataFrame) -> Figure:
+        found.extend(pairs["pair"])
+        return Figure()
+
+    def picture(folder: Path, name: str, draw: Any, alt: str, caption: str) -> Paragraph:
+        if name == "comparisons":
+            draw()
+        return Paragraph(caption)
+
+    monkeypatch.setattr(figures_comparison, "differences", differences)
+    monkeypatch.setattr(pictures, "picture", picture)
+    return found, words(run).partition("Differences in test ROC AUC with their")[2].partition("Finalists in pairs")[0]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_figure_of_pairs_draws_every_baseline_but_the_majority_class(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, caption = drawn_pairs(run, monkeypatch)
+    against = [pair.partition(" − ")[2] for pair in found]
+    assert {"Default recipe", "Small CNN from scratch", "Metadata only"} <= set(against)
+    assert "Majority class" not in against and "Majority class is not drawn" in caption
+    table = pd.read_csv(run.path / "comparisons.csv")
+    table = table[table["b"] != "majority"]
+    table.loc[table["b"] == "small_cnn", ["low", "high"]] = None
+    table.to_csv(run.path / "comparisons.csv", index=False)
+    found, caption = drawn_pairs(run, monkeypatch)
+    assert "Small CNN from scratch" not in " ".join(found) and "for want of an interval: 1 pair." in caption
+    assert "Majority class is not drawn" not in caption, "it was not compared"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_page_says_which_brier_score_it_shows(run: RunDir) -> None:
+    summed = "Brier score: mean (p − y)² summed over the classes; 0 best, 2 worst"
+    binary = "mean (p − y)², p the probability of PNEUMONIA; 0 best, 1 worst"
+    assert words(run).count(summed) == 4, "an evaluation that does not say: tested, from validation, calibration, card"
+    edit_json(run.evaluation, definitions={"brier": binary})
+    assert words(run).count(f"Brier score: {binary}.") == 4
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_trial_beside_an_interval_that_tells_nothing(run: RunDir) -> None:
+    content = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    first, second, third = content["retrained"]
+    first |= {"trial_score": 0.8, "low": 0.4, "high": 0.847}
+    second |= {"trial_score": 0.8, "low": 0.85, "high": 0.9}
+    third |= {"trial_score": 0.97, "low": 0.96, "high": 0.99}
+    edit_json(run.evaluation, **content)
+    text = words(run).partition("Finalists on validation")[2].partition("Their configurations")[0]
+    assert text.count("interval too wide to tell") == text.count("short of the interval") == 1
+    assert text.count("within the interval") == 1
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_reasons_are_told_once_for_all_that_they_concern(run: RunDir) -> None:
     points = pd.read_csv(run.path / "operating_points.csv").astype({"reason": object})
@@ -436,6 +495,24 @@ def test_names_of_classes_stay_text(tmp_path: Path) -> None:
     assert list(table["small"]) == [True, False] and not table["shown"].any()
     assert table["value"].iloc[0] == 1.5 and pd.isna(table["value"].iloc[1])
     assert "cut short" in problems["points.csv"]
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("temperature", "said"),
+    [(1.31, "was too sure of itself"), (0.8, "was too timid"), (1.02, "the probabilities hardly change")],
+)
+def test_a_temperature_near_one_says_nothing_of_the_model(run: RunDir, temperature: float, said: str) -> None:
+    edit_json(run.path / "calibration.json", temperature=temperature)
+    assert said in words(run).partition("Calibration divides the logits")[2]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_whether_tuning_was_worth_it_is_left_to_the_internal_test(run: RunDir) -> None:
+    told = words(run).partition("Was tuning worth it? Trained in the same way,")[2]
+    told = told.partition("On the internal test The internal test")[0]
+    assert "so the internal test decides. On test: " in told
+    assert "gained" not in told and "lost" not in told
 
 
 def test_bins_without_images_are_no_points() -> None:

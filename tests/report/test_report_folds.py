@@ -28,7 +28,7 @@ def test_finalists_stand_with_their_mean_over_the_folds(tmp_path: Path) -> None:
     scores = pd.read_csv(run.folds).groupby("backbone")["metric_auc"]
     mean, deviation = scores.mean()["inceptionv3"], scores.std()["inceptionv3"]
     text = words(run)
-    assert "The winner was chosen by the mean validation ROC AUC over 5 folds" in text
+    assert "The finalist with the best mean validation ROC AUC over 5 folds was chosen" in text
     assert f"It was chosen by its mean over 5 folds: ROC AUC {mean:.3f} ± {deviation:.3f} (standard deviation)." in text
     table = text.partition("ROC AUC over the folds, mean ± SD")[2].partition("The finalists on each fold")[0]
     assert f"InceptionV3, winner 0.{str(table).partition('winner 0.')[2].split()[0]}" in table
@@ -66,7 +66,7 @@ def test_without_folds_nothing_is_said_of_them(tmp_path: Path) -> None:
     contents, sections = words(run).split("How it was made")[:2]
     text = contents + sections
     assert " fold " not in text and " folds" not in text
-    assert "The finalist with the best validation ROC AUC wins" in text
+    assert "The finalist with the best validation ROC AUC was chosen" in text
 
 
 def test_a_fold_that_failed_is_told(tmp_path: Path) -> None:

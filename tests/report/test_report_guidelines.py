@@ -196,7 +196,7 @@ def test_in_the_page_names_are_escaped_and_links_are_links(tmp_path: Path, monke
     assert "<script>alert" not in page
     section = page.split('<section id="guidelines">')[1]
     assert "one of &lt;script&gt;alert(1)&lt;/script&gt; and a&#34;b&amp;c" in section
-    for link in ('<a href="#data">The data</a>', '<a href="#winner">The winner on the internal test</a>'):
+    for link in ('<a href="#data">The data</a>', '<a href="#winner">The chosen model on the internal test</a>'):
         assert f"<td>{link}</td>" in section
     assert section.count("<a href") == sum(len(answers(run, guideline)) for guideline in (CLAIM, TRIPOD))
 

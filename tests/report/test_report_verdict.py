@@ -1,0 +1,298 @@
+"""Who won is said where the comparison says it, the same in every place, and a baseline that keeps up in red."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from report_outline import Outline, outline
+from report_run import edit_json, write_run
+
+from bench.pipeline import Run
+from bench.report import model_card, summary
+from bench.report.files import read
+from bench.report.markdown import markdown
+from bench.report.page import Page
+from bench.report.side_by_side import render_side_by_side
+from bench.report.verdict import Standing, headline, verdict
+from bench.rundir import RunDir
+
+SAME, FIRST, SECOND = "cannot be told apart", "a better", "b better"
+ALONE = "VGG16 won"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A run whose winner is VGG16, far above every baseline; for tests to copy."""
+    run = write_run(tmp_path_factory.mktemp("whole") / "xray", trials=12, image_side=16)
+    edit_json(run.evaluation, winner="vgg16")
+    finalists = pd.read_csv(run.finalists)
+    finalists["winner"] = (finalists["backbone"] == "vgg16") & finalists["representative"]
+    finalists.to_csv(run.finalists, index=False)
+    edit_json(run.run, winner={"backbone": "vgg16", "score": 0.97, "metric": "auc"})
+    return run
+
+
+@pytest.fixture
+def run(whole: RunDir, tmp_path: Path) -> RunDir:
+    found = RunDir(Path(shutil.copytree(whole.path, tmp_path / "xray")))
+    compare(found, {})
+    return found
+
+
+def pair(family: str, a: str, b: str, told: str, difference: float, reach: float = 0.02) -> dict[str, Any]:
+    row = {"family": family, "a": a, "b": b, "difference": difference, "verdict": told, "sentence": ""}
+    known = told in (SAME, FIRST, SECOND)
+    return row | {"low": difference - reach if known else None, "high": difference + reach if known else None}
+
+
+def compare(run: RunDir, told: dict[tuple[str, str], str], **baselines: tuple[str, float, float]) -> None:
+    """Write comparisons.csv: pairs of finalists, the first better where ``told`` has no verdict, and baselines.
+
+    A baseline is given as its verdict, the difference and the reach of its interval; else it loses by 0.3.
+    """
+    rows = [
+        pair("finalists", a, b, told.get((a, b), FIRST), 0.01 if told.get((a, b)) == SAME else 0.1)
+        for a, b in (("vgg16", "resnet50"), ("vgg16", "inceptionv3"), ("resnet50", "inceptionv3"))
+    ]
+    for name in ("recipe", "small_cnn", "majority", "metadata"):
+        rows.append(pair("controls", "vgg16", name, *baselines.get(name, (FIRST, 0.3, 0.02))))
+    pd.DataFrame(rows).to_csv(run.comparisons, index=False)
+
+
+def told(run: RunDir) -> str:
+    return headline(verdict(read(run)))
+
+
+A, B, C = ("vgg16", "resnet50"), ("vgg16", "inceptionv3"), ("resnet50", "inceptionv3")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "standing", "said"),
+    [
+        ({}, Standing.WON, ALONE),
+        (
+            {A: SAME, B: SAME, C: SAME},
+            Standing.TIED,
+            "No clear winner: VGG16, ResNet50 and InceptionV3 cannot be told apart",
+        ),
+        ({A: SAME}, Standing.TIED, "No clear winner: VGG16 and ResNet50 cannot be told apart; InceptionV3 is worse"),
+        (
+            {A: SAME, C: SAME},
+            Standing.TIED,
+            "No clear winner: VGG16 and ResNet50 cannot be told apart; InceptionV3 is worse than VGG16",
+        ),
+        (
+            {A: SAME, B: SAME},
+            Standing.TIED,
+            "No clear winner: ResNet50 and InceptionV3 cannot be told apart from VGG16",
+        ),
+        ({A: SECOND}, Standing.LOST, "VGG16 led on validation, but ResNet50 is better on the internal test"),
+        (
+            {A: SECOND, B: SECOND},
+            Standing.LOST,
+            "VGG16 led on validation, but ResNet50 and InceptionV3 are better on the internal test",
+        ),
+        (
+            {A: "not computed", B: "not computed", C: "not computed"},
+            Standing.UNCOMPARED,
+            "No clear winner: VGG16, ResNet50 and InceptionV3 were not compared on the internal test",
+        ),
+    ],
+)
+def test_a_winner_is_named_only_where_the_comparison_names_it(
+    run: RunDir, verdicts: dict[tuple[str, str], str], standing: Standing, said: str
+) -> None:
+    compare(run, verdicts)
+    found = verdict(read(run))
+    assert (found.standing, headline(found)) == (standing, said)
+    assert found.won is (standing is Standing.WON)
+    assert summary.banners(read(run)) == []
+
+
+def test_it_does_not_matter_which_of_a_pair_stands_first(run: RunDir) -> None:
+    table = pd.read_csv(run.comparisons)
+    turned = table["family"] == "finalists"
+    table.loc[turned, ["a", "b"]] = table.loc[turned, ["b", "a"]].to_numpy()
+    table.loc[turned, "verdict"] = SECOND
+    table.loc[turned, ["difference", "low", "high"]] *= -1
+    table.to_csv(run.comparisons, index=False)
+    assert told(run) == ALONE
+
+
+def test_a_finalist_that_the_comparison_left_out_is_not_beaten(run: RunDir) -> None:
+    table = pd.read_csv(run.comparisons)
+    table[table["b"] != "inceptionv3"].to_csv(run.comparisons, index=False)
+    assert told(run) == (
+        "No clear winner: VGG16 and InceptionV3 were not compared on the internal test; ResNet50 is worse than VGG16"
+    )
+    run.comparisons.unlink()
+    assert verdict(read(run)).standing is Standing.UNCOMPARED
+
+
+def test_one_backbone_has_its_score(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "one", trials=6, backbones=("vgg16",), image_side=16)
+    score = (read(run).evaluation or {})["models"]["vgg16"]["metrics"]["auc"]
+    value = f"{score['value']:.3f} ({score['low']:.3f}–{score['high']:.3f})"
+    assert told(run) == f"VGG16 reached ROC AUC {value} on the internal test"
+    content = read(run).evaluation or {}
+    content["models"]["vgg16"]["metrics"]["auc"] = {"value": None, "reason": "no image of A"}
+    edit_json(run.evaluation, **content)
+    accuracy = content["models"]["vgg16"]["metrics"]["accuracy"]["value"]
+    assert told(run).startswith(f"VGG16 reached accuracy {accuracy:.3f} (")
+    content["models"]["vgg16"]["metrics"] = {}
+    edit_json(run.evaluation, **content)
+    assert told(run) == "VGG16 was tested, but no score could be computed"
+
+
+def test_without_the_internal_test_validation_alone_is_spoken_of(run: RunDir) -> None:
+    mean = pd.read_csv(run.finalists).query("backbone == 'vgg16'")["metric_auc"].mean()
+    run.evaluation.unlink()
+    assert told(run) == f"VGG16 scored best on validation, ROC AUC {mean:.3f}; the test split is sealed"
+    edit_json(run.run, test={"openings": [{"time": "now"}]})
+    assert told(run).endswith("; the internal test was not finished")
+    finalists = pd.read_csv(run.finalists)
+    finalists[finalists["backbone"] == "vgg16"].to_csv(run.finalists, index=False)
+    edit_json(run.run, test={})
+    assert told(run) == f"VGG16 reached ROC AUC {mean:.3f} on validation; the test split is sealed"
+
+
+def test_over_folds_the_score_is_the_mean_that_chose(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "folds", trials=12, folds=5, image_side=16)
+    run.evaluation.unlink()
+    mean = pd.read_csv(run.finalists).query("winner")["fold_mean"].item()
+    assert told(run).startswith(f"InceptionV3 scored best on validation, ROC AUC {mean:.3f};")
+
+
+LOSES = (SECOND, -0.078, 0.057)
+
+
+@pytest.mark.parametrize(
+    ("baselines", "said", "banner", "text"),
+    [
+        (
+            {"small_cnn": LOSES},
+            "VGG16 is the best of the backbones, but a small CNN from scratch beats it",
+            "A baseline beats the chosen model",
+            "a small CNN from scratch by 0.078 (0.021 to 0.135)",
+        ),
+        (
+            {"recipe": LOSES},
+            "VGG16 is the best of the backbones, but the default recipe beats it",
+            "A baseline beats the chosen model",
+            "the default recipe by 0.078",
+        ),
+        (
+            {"metadata": LOSES},
+            "VGG16 is the best of the backbones, but metadata alone beats it",
+            "A baseline beats the chosen model",
+            "a network may learn how the images were made",
+        ),
+        (
+            {"metadata": (SAME, -0.01, 0.03)},
+            "VGG16 is the best of the backbones, but metadata alone keeps up with it",
+            "Metadata alone cannot be told apart from the chosen model",
+            "by −0.010 ROC AUC on the internal test, an interval (−0.040 to +0.020) that includes 0.",
+        ),
+        (
+            {"majority": (SAME, 0.04, 0.05)},
+            "VGG16 is the best of the backbones, but answering the majority class keeps up with it",
+            "The chosen model cannot be told apart from guessing",
+            "It was not shown to have learned anything.",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("undrawn")
+def test_a_baseline_that_keeps_up_is_said_in_red(
+    run: RunDir, baselines: dict[str, tuple[str, float, float]], said: str, banner: str, text: str
+) -> None:
+    assert not [attributes for _, attributes in outline(run).tags if attributes.get("class") == "banner grave"]
+    compare(run, {}, **baselines)
+    assert told(run) == said
+    found = {one.title: one for one in summary.banners(read(run))}
+    assert found[banner].grave and text in found[banner].text
+    page = outline(run)
+    grave = [attributes for _, attributes in page.tags if attributes.get("class") == "banner grave"]
+    assert len(grave) == len(found)
+    assert banner in page.text and text in " ".join(page.text.split())
+
+
+@pytest.mark.parametrize(
+    "baselines",
+    [
+        {"small_cnn": (SAME, -0.01, 0.02)},  # ahead, but not beyond its interval
+        {"metadata": (SAME, 0.03, 0.02)},  # not told apart after Holm, yet its interval leaves out 0
+        {"recipe": (SAME, -0.01, 0.02)},
+    ],
+)
+def test_a_baseline_that_does_not_keep_up_is_not(run: RunDir, baselines: dict[str, tuple[str, float, float]]) -> None:
+    compare(run, {}, **baselines)
+    assert told(run) == ALONE and summary.banners(read(run)) == []
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_small_cnn_that_ties_is_a_caution(run: RunDir) -> None:
+    said = "That pretraining helps is not shown: VGG16 and a small CNN from scratch differ by"
+    assert said not in outline(run).text
+    compare(run, {}, small_cnn=(SAME, 0.01, 0.02))
+    assert said in outline(run).text.partition("What to beware of")[2]
+
+
+def test_where_nobody_won_a_baseline_is_told_all_the_same(run: RunDir) -> None:
+    compare(run, {A: SAME, B: SAME, C: SAME}, small_cnn=LOSES)
+    assert told(run) == (
+        "No clear winner: VGG16, ResNet50 and InceptionV3 cannot be told apart, and a small CNN from scratch beats "
+        "VGG16"
+    )
+    compare(run, {A: SAME}, small_cnn=LOSES, metadata=(SAME, -0.01, 0.03))
+    said = "VGG16 and ResNet50 cannot be told apart; InceptionV3 is worse, and a small CNN from scratch beats VGG16"
+    assert told(run) == f"No clear winner: {said}"
+    titles = [banner.title for banner in summary.banners(read(run))]
+    assert len(titles) == 2 and "Metadata alone cannot be told apart from the chosen model" in titles
+
+
+class Lines:
+    """Takes the place of the screen, and of the run that it belongs to."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run, self.screen, self.metric = run, self, read(run).metric
+        self.said: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.said.append(text)
+
+    def warning(self, text: str) -> None:
+        self.said.append(f"ATTENTION: {text}")
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("verdicts", [{}, {A: SAME, B: SAME, C: SAME}, {A: SECOND}])
+def test_every_place_says_the_same(run: RunDir, verdicts: dict[tuple[str, str], str], tmp_path: Path) -> None:
+    compare(run, verdicts, small_cnn=LOSES)
+    said = told(run)
+    page = outline(run)
+    assert f"<title>xray: {said}</title>" in run.report.read_text(encoding="utf-8")
+    head, _, rest = page.text.partition("Summary")
+    assert said in head and f"{said}. Validation chose VGG16" in " ".join(rest.split())
+    card = markdown("card", model_card.card(Page(run, read(run), {})))
+    assert f"| Verdict of the run | {said} |" in card and "A baseline beats the chosen model" in card
+    other = RunDir(Path(shutil.copytree(run.path, tmp_path / "other")))
+    beside = Outline(render_side_by_side([run, other], tmp_path).read_text(encoding="utf-8")).text
+    assert f"xray: {said}." in " ".join(beside.split())
+    lines = Lines(run)
+    Run._headline(lines)  # type: ignore[arg-type]
+    assert f"{said}." in lines.said
+    assert any(line.startswith("ATTENTION: A baseline beats the chosen model.") for line in lines.said)
+    everything = " ".join([page.text, card, beside, *lines.said])
+    assert "VGG16 won" not in everything and "VGG16, winner" not in everything
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_winner_that_won_is_called_one(run: RunDir) -> None:
+    text = " ".join(outline(run).text.split())
+    assert "VGG16 won. Validation chose VGG16 with" in text and "VGG16, winner" in text
+    assert "“The winner” below" not in text
+    compare(run, {A: SAME})
+    text = " ".join(outline(run).text.split())
+    assert "VGG16, chosen" in text and "“The winner” below means this choice, and no more than that." in text
