@@ -583,7 +583,10 @@ def test_the_examples_in_the_help_can_be_given(place, images, capsys, monkeypatc
     seen = requests(monkeypatch)
     found = entries(help_of(capsys, "run"))
     examples = [re.search(r"example: (.*)\)$", text)[1] for flag, text in found.items() if flag != "--help"]
-    elsewhere = ("--data", "--resume", "--cache", "--output", "--patient-pattern", "--splits", "--group-by")
+    elsewhere = (
+        *("--data", "--image-root", "--resume", "--cache", "--output"),
+        *("--patient-pattern", "--splits", "--group-by"),
+    )
     flags = [example for example in examples if example.split()[0] not in elsewhere]
     for number, example in enumerate(flags):
         name = [] if example.startswith("--name") else ["--name", f"run{number}"]

@@ -51,7 +51,7 @@ def manifest_source(
         check_root(image_root)
     table = read_table(path, is_known)
     if table.header and not table.rows:
-        raise ConfigError(f"{path} has a header but no rows; a row an image is needed, with {ACCEPTED}.")
+        raise ConfigError(f"{path} has a header but no rows; one row per image is needed, with {ACCEPTED}.")
     columns, root = Columns(table, {}, list(table.notes)), image_root or path.parent
     images = ImageFiles(root)
     located = take_path(columns, images)
@@ -86,7 +86,7 @@ def manifest_source(
         known_rule=_rule(columns),
         notes=[*columns.notes, *_unused(columns, group_by)],
         groups={name: [cells[row] for row in rows] for name, cells in groups.items()},
-        layout=f"a row an image ({columns.described()})",
+        layout=f"one row per image ({columns.described()})",
     )
     return _with_narrow(_with_warning(source, columns, patient_pattern), columns, rows)
 

@@ -106,10 +106,10 @@ def test_the_same_name_twice(refusal):
 
 def test_what_was_taken_is_the_layout(manifest):
     assert manifest("file,Label,pid", "1.png,A,p", "2.png,B,q").layout == (
-        "a row an image (path from file, patient from pid, label)"
+        "one row per image (path from file, patient from pid, label)"
     )
     found = manifest("path,MEL,NV", "1.png,1,0", "2.png,0,1")
-    assert found.layout == "a row an image (path, label from 2 columns of ones and zeros)"
+    assert found.layout == "one row per image (path, label from 2 columns of ones and zeros)"
 
 
 # Patients
