@@ -156,6 +156,8 @@ def test_all_is_computed_and_written(classes: tuple[str, ...], tmp_path: Path) -
     content = study.open()
     table = pd.read_csv(study.run.predictions_test)
     assert len(table) == 60
+    assert list(table.columns[:4]) == ["image", "label", "patient", "pixels"]
+    assert table["pixels"].astype(str).tolist() == study.facts["pixels"].iloc[study.scene.rows("test")].tolist()
     text = study.run.subgroups.read_text()
     assert "sex" in text and "image size" in text
     assert set(content["models"]) == {"vgg16", "resnet50", "majority", "metadata"}

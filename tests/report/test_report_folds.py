@@ -31,7 +31,7 @@ def test_finalists_stand_with_their_mean_over_the_folds(tmp_path: Path) -> None:
     assert "The finalist with the best mean validation ROC AUC over 5 folds was chosen" in text
     assert f"It was chosen by its mean over 5 folds: ROC AUC {mean:.3f} ± {deviation:.3f} (standard deviation)." in text
     table = text.partition("ROC AUC over the folds, mean ± SD")[2].partition("The finalists on each fold")[0]
-    assert f"InceptionV3, winner 0.{str(table).partition('winner 0.')[2].split()[0]}" in table
+    assert f"InceptionV3, chosen 0.{str(table).partition('chosen 0.')[2].split()[0]}" in table
     assert f"{mean:.3f} ± {deviation:.3f} 5" in table
     assert "The finalists on each fold. (15 rows)" in text
     assert "and no confidence interval" in text

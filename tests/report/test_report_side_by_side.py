@@ -190,6 +190,16 @@ def test_the_search_history_is_the_running_best(pair: tuple[RunDir, RunDir]) -> 
     assert row["after"] == best + 1 and row["reached"] == pytest.approx(trials.loc[best, "elapsed"])
 
 
+def test_the_best_score_is_that_of_the_report_although_its_time_is_not_known(pair: tuple[RunDir, RunDir]) -> None:
+    trials = pd.read_csv(pair[0].trials)
+    best = trials["metric_auc"].idxmax()
+    trials.loc[best, "elapsed"] = None
+    trials.to_csv(pair[0].trials, index=False)
+    row = sides_tables.searches([side(pair[0])], METRICS["auc"]).iloc[0]
+    assert row["best"] == trials["metric_auc"].max() and row["after"] == best + 1
+    assert pd.isna(row["reached"])
+
+
 def test_time_is_added_up(pair: tuple[RunDir, RunDir]) -> None:
     edit_json(pair[1].run, seconds={"search": 3600.0, "finalists": 60.0})
     table = sides_tables.time([side(run) for run in pair]).set_index("what")
