@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -39,14 +39,12 @@ def printable(name: str) -> str:
 
 
 def is_dicom(root: Path, name: str) -> bool:
-    """Whether file ``name`` below ``root`` is DICOM: by its ending, or by its content where it has none.
+    """Whether file ``name`` below ``root`` is DICOM: by its ending, or by its content where that is no known ending.
 
-    Digits after a dot are no ending: DICOM files are often called after their UID.
+    DICOM files are often called after their UID, so that digits stand where an ending would, or ``.ima``.
     """
-    _, dot, ending = name.rpartition("/")[2].rpartition(".")
-    if dot and not ending.isdigit():
-        return f".{ending.lower()}" in DICOM_ENDINGS
-    return has_magic(root / name)
+    ending = PurePosixPath(name).suffix.lower()
+    return ending in DICOM_ENDINGS or (ending not in PICTURES and has_magic(root / name))
 
 
 def stamp(stat: os.stat_result) -> str:
