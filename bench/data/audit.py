@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.data.decode import OTHER
 from bench.data.duplicates import Duplicates, find_duplicates, groups
 from bench.data.findings import Evidence, find, left_out_by_class
 from bench.data.imageset import ImageSet
@@ -107,6 +108,11 @@ def audit(
         raise ConfigError(
             f"None of the {len(facts)} images in {source.path} can be decoded ({facts['reason'].iloc[0]})."
         )
+    if settings.window and not (facts["window"] == "asked").any():
+        raise ConfigError(
+            f"--window {','.join(f'{part:g}' for part in settings.window)} applies to none of the images in "
+            f"{source.path}: it is for DICOM in grey and for grey of more than 8 bits; leave it out."
+        )
     excluded = {int(row): f"{facts['problem'].iloc[row]}: {facts['reason'].iloc[row]}" for row in problems}
     duplicates = find_duplicates(facts, stored.folder)
     try:
@@ -157,7 +163,7 @@ def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
     if keep_going or not lost:
         return
     name, (count, total) = max(lost.items(), key=lambda item: item[1][0] / item[1][1])
-    rows = (stored.facts["problem"] != "").to_numpy() & (source.table["label"] == name).to_numpy()
+    rows = (~stored.facts["problem"].isin(["", OTHER])).to_numpy() & (source.table["label"] == name).to_numpy()
     some = ", ".join(source.table["image"][rows].head(5))
     raise ConfigError(
         f"{count} of {total} images of class {name!r} ({100 * count / total:.1f} %) cannot be decoded, such as {some}; "
@@ -175,7 +181,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "source": source.source,
         "path": source.path,
         "classes": list(source.classes),
-        "images": len(table),
+        "images": int((facts["problem"] != OTHER).sum()),
         "findings": [{**asdict(finding), "files": list(finding.files)} for finding in find(evidence)],
         "left_out": [
             {
@@ -184,7 +190,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
                 "kind": facts["problem"].iloc[row],
                 "reason": facts["reason"].iloc[row],
             }
-            for row in np.flatnonzero(facts["problem"] != "")
+            for row in np.flatnonzero(~facts["problem"].isin(["", OTHER]))
         ],
         "patients": {
             "rule": source.patient_rule,

@@ -287,17 +287,16 @@ def _declared(file: "Dataset", raw: Array, outside: Mask) -> Array:
         return raw
     if not 0 < bits < allocated:
         raise ValueError(f"the DICOM header states BitsStored {bits} of BitsAllocated {allocated}")
-    overlaid = sum({1 << position for position in _overlays(file) if position < allocated})
-    plain = raw.view(f"u{raw.dtype.itemsize}") & ~np.array(overlaid, dtype=f"u{raw.dtype.itemsize}")
+    unsigned = np.dtype(f"u{raw.dtype.itemsize}")
+    own = ~np.array(sum(1 << position for position in _overlays(file) if position < allocated), dtype=unsigned)
+    plain, mask, sign = raw.view(unsigned) & own, np.array((1 << bits) - 1, dtype=unsigned), 1 << (bits - 1)
     high = int(file.get("HighBit", bits - 1))
-    shifts = [high + 1 - bits, 0] if bits <= high + 1 <= allocated else [0]
-    for shift in shifts:
-        low = (plain >> shift) & np.array((1 << bits) - 1, dtype=plain.dtype)
-        values = low
-        if raw.dtype.kind == "i":  # the sign is the highest of the declared bits
-            values = ((low.astype(np.int64) ^ (1 << (bits - 1))) - (1 << (bits - 1))).astype(raw.dtype)
-        kept = (low << shift == plain) | (values.view(plain.dtype) << shift == plain | np.array(overlaid, plain.dtype))
-        if kept[~outside].all():
+    for shift in [high + 1 - bits, 0] if bits <= high + 1 <= allocated else [0]:
+        values = low = (plain >> shift) & mask
+        if raw.dtype.kind == "i":
+            values = ((low.astype(np.int64) ^ sign) - sign).astype(raw.dtype)
+        nothing_else = (low << shift == plain) | ((values.view(unsigned) << shift) & own == plain)
+        if nothing_else[~outside].all():
             return np.asarray(values)
     raise ValueError(
         f"the DICOM file's values use bits that its header does not declare (BitsStored {bits}, HighBit {high}): "
@@ -308,11 +307,8 @@ def _declared(file: "Dataset", raw: Array, outside: Mask) -> Array:
 def _overlays(file: "Dataset") -> list[int]:
     """Bits of the values that overlays lie in, from 0."""
     groups = range(0x6000, 0x6020, 2)
-    return [
-        int(file[group, 0x0102].value or 0)
-        for group in groups
-        if (group, 0x0102) in file and (group, 0x3000) not in file and int(file[group, 0x0102].value or 0)
-    ]
+    found = {int(file[group, 0x0102].value or 0) for group in groups if (group, 0x0102) in file}
+    return sorted(found - {0})  # 0: the overlay lies in an element of its own
 
 
 def _grey(

@@ -63,10 +63,10 @@ class Window:
         if not np.isfinite(numbers).all():
             raise ValueError("it holds values that are not finite")
         if self.high > self.low:
-            numbers = (numbers - self.low) * (255.0 / (self.high - self.low))
+            scaled = (numbers - self.low) * (255.0 / (self.high - self.low))
         else:
-            numbers = (numbers > self.low) * 255.0
-        return np.asarray(numbers.round().clip(0, 255).astype(np.uint8))
+            scaled = (numbers > self.low) * np.float64(255)
+        return np.asarray(scaled.round().clip(0, 255).astype(np.uint8))
 
 
 def of_set(arrays: Sequence[Values]) -> Window | None:
