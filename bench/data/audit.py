@@ -13,7 +13,7 @@ from bench.data.duplicates import Duplicates, find_duplicates, groups
 from bench.data.findings import Evidence, find, left_out_by_class
 from bench.data.imageset import ImageSet
 from bench.data.shortcut import shortcut
-from bench.data.splits import SplitReport, assign_splits, describe, report_given, subset
+from bench.data.splits import SplitReport, assign_splits, describe, report_given, subset, units
 from bench.data.splits_file import same_images, take_over
 from bench.data.store import Stored
 from bench.errors import ConfigError
@@ -29,7 +29,7 @@ class Audited:
 
     Attributes:
         table: as in `bench.data.imageset.ImageSet`, a row an image of the stored set, with ``split`` (empty for an
-            image that takes no part), ``reason`` and ``group``.
+            image that takes no part), ``reason``, ``group`` and ``unit``.
         splits: what was decided about the splits.
         audit: the content of audit.json.
     """
@@ -149,7 +149,8 @@ def undrawn(
     if settings.splits is not None:
         table, _ = take_over(settings.splits, table)
     reason = pd.Series(dict(excluded), dtype=str).reindex(table.index, fill_value="")
-    table = table.assign(reason=reason, group=groups(table, duplicates.clusters))
+    joined = {"group": groups(table, duplicates.clusters), "unit": units(table, duplicates.clusters)}
+    table = table.assign(reason=reason, **joined)
     return table.assign(split=table["split"].where(reason == "", "")), report_given(table.loc[reason == ""], table)
 
 

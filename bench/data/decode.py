@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from bench.data.dicom_marks import is_dicom_content
 from bench.data.readers import Content
@@ -42,6 +42,8 @@ PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 """Parts of a PNG file that say nothing of its pixels, and that Pillow refuses where they are long."""
 WHITE_IS_ZERO = 0
 """Photometric interpretation of a TIFF file whose great values are dark."""
+BIG_ENDIAN = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+"""Pillow's name of values as a big-endian TIFF file has them -> as the machine has them."""
 LEAST_OF_DEEP = 64
 """Colour of 16 bits a channel whose upper 8 bits never reach this is of fewer bits, and loses too many."""
 TURNS = {
@@ -193,12 +195,13 @@ def _without_limit() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def check_size(width: int, height: int, most: int = MOST_PIXELS) -> None:
-    """Refuse an image that would take too much memory.
+def check_size(width: int, height: int, most: int | None = None) -> None:
+    """Refuse an image that would take too much memory; ``most`` is MOST_PIXELS by default.
 
     Raises:
         ValueError: if it has more than ``most`` pixels.
     """
+    most = MOST_PIXELS if most is None else most
     if width * height > most:
         raise ValueError(
             f"it has {width} x {height} pixels, and at most {most // 10**6} million are read: make it smaller, or cut "
@@ -239,6 +242,7 @@ def _from_file(content: bytes, window: Window | None, alone: AbstractContextMana
         with alone if factor > 1 else nullcontext():
             if factor > 1 and kind == "JPEG":
                 opened.draft(opened.mode, (whole[0] // factor, whole[1] // factor))
+            opened.tile = [_in_native_order(tile) for tile in opened.tile]
             opened.load()  # turns TIFF, and drops its tag
             left = opened.getexif().get(ExifTags.Base.Orientation, 1)
             if stored_deep:
@@ -257,6 +261,13 @@ def _from_file(content: bytes, window: Window | None, alone: AbstractContextMana
     window = window if values else None
     deep, rotated = stored_deep or values, orientation in TURNS
     return _as_grey(Decoded(image, mode, kind, rotated, deep, transparent, frames, whole, window))
+
+
+def _in_native_order(tile: ImageFile._Tile) -> ImageFile._Tile:
+    """The same, for libtiff gives values in the machine's order whatever the file's; Pillow minds that for some only."""
+    if tile.codec_name != "libtiff" or not isinstance(tile.args, tuple) or tile.args[0] not in BIG_ENDIAN:
+        return tile
+    return tile._replace(args=(BIG_ENDIAN[tile.args[0]], *tile.args[1:]))
 
 
 def _flat(image: Image.Image) -> Image.Image:

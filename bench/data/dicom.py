@@ -109,7 +109,10 @@ def read_dicom(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decoded(dcmread(BytesIO(content), force=True), window, alone or nullcontext())
+            file = dcmread(BytesIO(content), force=True)
+            if "Rows" not in file and "Rows" in dcmread(BytesIO(content), stop_before_pixels=True, force=True):
+                raise ValueError("truncated: the DICOM file ends within its pixels")
+            return _decoded(file, window, alone or nullcontext())
     except (OSError, ValueError):
         raise
     except (EOFError, struct.error):

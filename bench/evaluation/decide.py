@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.data.decode import Pixels
-from bench.data.splits import labels_of, rows_of
+from bench.data.splits import labels_of, rows_of, units_of
 from bench.data.store import StoredImages
 from bench.data.window import Window
 from bench.evaluation.calibration import apply_temperature, fit_temperature, frozen_threshold
@@ -62,8 +62,8 @@ class Scene:
         return labels_of(self.table, rows, self.classes)
 
     def patients(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Patient of each of some rows, read narrowly."""
-        return np.asarray(self.table["patient_narrow"].iloc[rows])
+        """Patient of each of some rows, as `bench.data.splits.units` tells them apart."""
+        return np.asarray(units_of(self.table).iloc[rows])
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def predictions(
         scores: shape (n_images, n_classes).
         temperature: of the calibrated probabilities.
     """
-    table = part[["image", "label"]].assign(patient=part["patient_narrow"].to_numpy())
+    table = part[["image", "label"]].assign(patient=units_of(part).to_numpy())
     columns: dict[str, npt.NDArray[np.floating]] = {
         f"prob_{name}": scores[:, index].astype(np.float64) for index, name in enumerate(classes)
     }

@@ -24,14 +24,15 @@ def errors(images: npt.NDArray[np.uint8], rows: pd.DataFrame) -> Figure:
 
     Args:
         images: shape (n, height, width, 1 or 3).
-        rows: a row an image: ``rank``, ``label``, ``predicted``, ``confidence``.
+        rows: a row an image: ``rank``, ``label``, ``predicted``, ``confidence``, maybe ``copies``.
     """
     columns = min(len(images), MOST_COLUMNS)
     height = math.ceil(len(images) / columns)
     figure, axes = new_figure(max(1.95 * columns, 2.4), 2.35 * height, columns, height)
     for ax, image, (_, row) in zip(axes, images, rows.iterrows(), strict=False):
         _picture(ax, image)
-        title = f"{row['rank']:.0f}. {clipped(row['label'], 18)}\n→ {clipped(row['predicted'], 14)} "
+        several = f" ×{row['copies']:.0f}" if row.get("copies", 1) > 1 else ""
+        title = f"{row['rank']:.0f}. {clipped(row['label'], 18)}{several}\n→ {clipped(row['predicted'], 14)} "
         ax.set_title(title + wording.score(row["confidence"]), loc="left", fontweight="normal", fontsize=9)
     for ax in axes[len(images) :]:
         ax.set_visible(False)

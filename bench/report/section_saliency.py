@@ -49,8 +49,10 @@ def saliency(page: Page) -> list[Block]:
 
 
 def _words(item: dict[str, Any]) -> str:
+    copies = wording.number(item.get("copies")) or 1
+    several = f" (one of {copies:.0f} identical images)" if copies > 1 else ""
     right = "right" if item.get("correct") is True else "wrong"
     return (
-        f"{wording.text(item.get('image'))}, {wording.text(item.get('label'))}, predicted "
+        f"{wording.text(item.get('image'))}{several}, {wording.text(item.get('label'))}, predicted "
         f"{wording.text(item.get('predicted'))} with {wording.score(item.get('probability'))}, {right}"
     )
