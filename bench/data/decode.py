@@ -264,7 +264,7 @@ def _from_file(content: bytes, window: Window | None, alone: AbstractContextMana
 
 
 def _in_native_order(tile: ImageFile._Tile) -> ImageFile._Tile:
-    """The same, for libtiff gives values in the machine's order whatever the file's; Pillow minds that for some only."""
+    """The same, for libtiff gives values in the machine's order; Pillow minds that for some kinds only."""
     if tile.codec_name != "libtiff" or not isinstance(tile.args, tuple) or tile.args[0] not in BIG_ENDIAN:
         return tile
     return tile._replace(args=(BIG_ENDIAN[tile.args[0]], *tile.args[1:]))

@@ -269,10 +269,11 @@ def _shortcut(evidence: Evidence) -> list[Finding]:
     interval = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
     score = f"AUC {found['auc']:.2f}{interval}, cross-validated by patient, test left out"
     if not found["warns"] and found["auc"] > found["limit"]:
-        text = f"Metadata alone may tell the label, or not: {score}. The interval reaches down to {found['limit']}"
-        if found["low"] is None:
-            text = f"Metadata alone may tell the label, or not: {score}. There are too few patients for an interval"
-        return [Finding("shortcut", heading, "note", f"{text}, so that this is no warning.")]
+        why = "there are too few patients for an interval"
+        if found["low"] is not None:
+            why = f"the interval reaches down to {found['low']:.2f}, not above {found['limit']}"
+        text = f"Metadata alone may tell the label, or not: {score}; {why}"
+        return [Finding("shortcut", heading, "note", f"{text}.")]
     if not found["warns"]:
         return [Finding("shortcut", heading, "good", f"Metadata alone do not tell the label ({score}).")]
     telling = [feature for feature in found["features"] if feature["auc"] > found["limit"]] or found["features"][:1]
