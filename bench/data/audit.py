@@ -175,6 +175,7 @@ def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
 def _content(evidence: Evidence) -> dict[str, Any]:
     """What audit.json holds."""
     source, table, facts = evidence.source, evidence.table, evidence.facts
+    images = (facts["problem"] != OTHER).to_numpy()
     used = table[table["split"] != ""]
     given = table.assign(split=evidence.given)[evidence.given != ""]
     return {
@@ -182,7 +183,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "source": source.source,
         "path": source.path,
         "classes": list(source.classes),
-        "images": int((facts["problem"] != OTHER).sum()),
+        "images": int(images.sum()),
         "findings": [{**asdict(finding), "files": list(finding.files)} for finding in find(evidence)],
         "left_out": [
             {
@@ -196,8 +197,8 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "patients": {
             "rule": source.patient_rule,
             "assumed": source.patients_assumed,
-            "wide": int(table["patient"].nunique()),
-            "narrow": int(table["patient_narrow"].nunique()),
+            "wide": int(table["patient"][images].nunique()),
+            "narrow": int(table["patient_narrow"][images].nunique()),
         },
         "shared_patients": evidence.splits.shared_patients,
         "duplicates": [

@@ -343,6 +343,7 @@ def test_dicom_of_other_kinds_is_told_and_costs_nothing(audited, tmp_path):
     assert found["readable"]["text"] == "All 100 images can be decoded."
     assert "too many left out" not in found
     assert (done.audit["images"], done.audit["left_out"]) == (100, [])
+    assert done.audit["patients"]["narrow"] == done.audit["patients"]["wide"] == 100
     assert done.table["reason"].iloc[0].startswith("other file: a DICOM file")
     facts.loc[40, "problem"] = "truncated"
     with pytest.raises(ConfigError, match=r"1 of 40 images of class 'A' \(2.5 %\) cannot be decoded, such as 040"):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLosslessSV1, RLELossless
 from source_files import dicom, pixels
 
@@ -599,6 +599,19 @@ def test_every_compression_is_decoded_by_what_the_extra_brings(name):
     content = shipped(name)
     assert len(np.unique(np.asarray(decode(content).image))) > 3
     assert "truncated" in problem(content[: -len(content) // 8])
+
+
+@pytest.mark.parametrize(
+    "name", ["SC_rgb_jpeg_gdcm.dcm", "JPEGLSNearLossless_08.dcm", "JPGExtended.dcm", "693_J2KI.dcm"]
+)
+def test_half_an_image_in_a_whole_file_is_truncated(name):
+    """Some decoders fill up what is missing, and say nothing."""
+    file = pydicom.dcmread(io.BytesIO(shipped(name)))
+    frame = next(generate_frames(file.PixelData, number_of_frames=1))
+    file.PixelData = encapsulate([frame[: len(frame) // 2]])
+    buffer = io.BytesIO()
+    file.save_as(buffer)
+    assert "truncated" in problem(buffer.getvalue())
 
 
 # A window that is asked for
