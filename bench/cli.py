@@ -24,7 +24,7 @@ from bench.invocation import resume as resume_command
 from bench.metrics import METRICS
 from bench.models.backbones import BACKBONES
 from bench.rundir import RunDir
-from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration, parse_folds
+from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration, parse_folds, parse_window
 
 try:
     CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
@@ -66,7 +66,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 impossible request, 130 interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = _joined(sys.argv[1:] if arguments is None else arguments)
     quiet()
     try:
         options = _parse(arguments)
@@ -83,6 +83,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename is not None else ""
         print(f"error: {place}{error.strerror}.", file=sys.stderr)
         return 1
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """``--window -600,1500`` as one argument: its value looks like a flag to argparse."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--window":
+            joined[-1] = f"--window={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -189,6 +200,7 @@ def _add_audit(commands: Any) -> None:
     _root_flag(flag)
     _splits_flags(flag)
     flag("--seed", "decides the splits that are drawn", "--seed 7", type=int, metavar="N")
+    _window_flag(flag)
     _cache_flag(flag)
     flag("--keep-going", KEEP_GOING_HELP, "--keep-going", "stop", action="store_true")
     flag("--verify", VERIFY_HELP, "--verify", "trust size and time of change", action="store_true")
@@ -261,6 +273,16 @@ def _splits_flags(flag: Any) -> None:
     )
     flag("--test-share", TEST_SHARE_HELP, "--test-share 0.25", type=float, metavar="SHARE")
     flag("--val-share", VAL_SHARE_HELP, "--val-share 0.2", type=float, metavar="SHARE")
+
+
+def _window_flag(flag: Any) -> None:
+    flag(
+        "--window",
+        "show these values of DICOM in grey and of grey of more than 8 bits, as DICOM windows do",
+        "--window 40,400",
+        "what the DICOM header says; else each image's own range, of an .npz the range of all",
+        metavar="CENTER,WIDTH",
+    )
 
 
 def _cache_flag(flag: Any, default: str | None = None) -> None:
@@ -343,6 +365,7 @@ def _add_run(commands: Any) -> None:
         "--resize pad",
         metavar="squash|pad|crop",
     )
+    _window_flag(flag)
     flag("--keep-going", KEEP_GOING_HELP, "--keep-going", "stop", action="store_true")
     flag("--verify", VERIFY_HELP, "--verify", "trust size and time of change", action="store_true")
     flag(
@@ -493,6 +516,8 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         values["weights"] = str(Path(values["weights"]).absolute())
     if "time_limit" in values:
         values["time_limit"] = parse_duration(values["time_limit"])
+    if "window" in values:
+        values["window"] = parse_window(values["window"])
     if "cache_size" in values:
         values["cache_size"] = parse_bytes(values["cache_size"])
     if "backbones" in values:
@@ -679,6 +704,7 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     import numpy as np
 
+    from bench.data.window import Window
     from bench.models.export import load_images, predict_file
     from bench.rundir import file_sha256, find_run
 
@@ -695,8 +721,13 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     missing = [str(path) for path in options.images if not path.is_file()]
     if missing:
         raise ConfigError(f"There is no image file {missing[0]}.")
+    given, window = card["input"], card["input"].get("window")
     images = load_images(
-        options.images, card["input"]["height"], card["input"]["channels"], card["input"].get("resize", "squash")
+        options.images,
+        given["height"],
+        given["channels"],
+        given.get("resize", "squash"),
+        Window(**window) if window else None,
     )
     probabilities = predict_file(run.best_model, images, np.arange(len(images)))
     lines = csv.writer(sys.stdout, lineterminator="\n")

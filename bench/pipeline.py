@@ -27,7 +27,8 @@ from bench.data.imageset import ImageSet
 from bench.data.patients import naming
 from bench.data.splits import fold_names, folds, labels_of, rows_of
 from bench.data.splits_file import write_splits
-from bench.data.store import Stored, StoredImages, is_stored, store_images
+from bench.data.store import Stored, StoredImages, common_window, is_stored, store_images
+from bench.data.window import Window
 from bench.errors import ConfigError
 from bench.evaluation import in_worker
 from bench.evaluation.decide import Scene, decide
@@ -661,6 +662,7 @@ class Run:
             seed=settings.seed,
             draws=settings.bootstrap,
             resize=settings.resize,
+            window=common_window(self._facts),
             target_sensitivity=settings.target_sensitivity,
         )
 
@@ -757,11 +759,13 @@ def _provenance(content: Mapping[str, Any]) -> dict[str, Any]:
 def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, screen: Screen) -> Stored:
     """The stored set, decoded under the user's eyes if it is not stored yet."""
     cache = settings.cache.absolute()
-    if not settings.verify and is_stored(source, sizes, settings.resize, cache):
-        return store_images(source, sizes, cache, resize=settings.resize)
+    window = Window.asked(*settings.window) if settings.window else None
+    if not settings.verify and is_stored(source, sizes, settings.resize, cache, window):
+        return store_images(source, sizes, cache, resize=settings.resize, window=window)
     title = "Images compared" if settings.verify else "Images decoded"
     with screen.counting(title, len(source.table)) as counting:
-        stored = store_images(source, sizes, cache, counting.advance, resize=settings.resize, verify=settings.verify)
+        how: dict[str, Any] = {"resize": settings.resize, "window": window, "verify": settings.verify}
+        stored = store_images(source, sizes, cache, counting.advance, **how)
     if stored.changed:
         screen.line(
             f"  note: {stored.changed} files had changed although size and time had not; all were decoded again."

@@ -1,5 +1,6 @@
 """`RunSettings`: everything that decides a run, validated, frozen, written to run.json."""
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,6 +42,8 @@ class RunSettings(BaseModel):
         repeats: seeds that each finalist, and each control that is trained, is retrained with.
         class_weights: whether the loss weighs classes by the training labels, rare ones more.
         resize: how images become square: squashed, padded or cropped.
+        window: center and width of the values of DICOM and of grey of more than 8 bits that are shown; None takes the
+            header's, an image's own or the set's.
         keep_going: go on although more than 1 % of a class cannot be decoded.
         verify: read every file again to see whether it is still what was decoded.
         time_limit: seconds after which the search stops; None for no limit.
@@ -82,6 +85,7 @@ class RunSettings(BaseModel):
     repeats: Annotated[int, Field(ge=1, le=100)] = 3
     class_weights: bool = True
     resize: Literal["squash", "pad", "crop"] = "squash"
+    window: tuple[float, float] | None = None
     keep_going: bool = False
     verify: bool = False
     time_limit: Annotated[float, Field(gt=0)] | None = None
@@ -124,6 +128,13 @@ class RunSettings(BaseModel):
         if group_by is not None and (not all(plain) or not plain or len(set(plain)) < len(plain)):
             raise ValueError("names of columns, each once, are accepted")
         return group_by
+
+    @field_validator("window")
+    @classmethod
+    def _wide_enough(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window is not None and not (math.isfinite(sum(window)) and window[1] >= 1):
+            raise ValueError("a finite center and a width of at least 1 are accepted, such as 40,400")
+        return window
 
     @property
     def is_demo(self) -> bool:
@@ -176,6 +187,19 @@ def parse_duration(text: str) -> float:
     if total <= 0:
         raise ConfigError(f"--time-limit takes a duration above 0 such as 90s, 30m, 2h or 1h30m, but got {text!r}.")
     return total
+
+
+def parse_window(text: str) -> tuple[float, float]:
+    """Center and width in ``40,400``.
+
+    Raises:
+        ConfigError: for anything but two numbers.
+    """
+    try:
+        center, width = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--window takes CENTER,WIDTH such as 40,400 or -600,1500, but got {text!r}.") from None
+    return center, width
 
 
 def parse_bytes(text: str) -> int:

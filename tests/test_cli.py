@@ -151,6 +151,14 @@ def test_commands(refusal):
         (["--target-sensitivity", "0.5"], ["--target-sensitivity", "0.5", "greater than 0.5"]),
         (["--target-sensitivity", "nan"], ["--target-sensitivity", "nan"]),
         (["--group-by", ","], ["--group-by", "sex,scanner"]),
+        (["--window", "40"], ["--window", "CENTER,WIDTH", "'40'"]),
+        (["--window", "40,400,4"], ["--window", "CENTER,WIDTH"]),
+        (["--window", "lung"], ["--window", "'lung'", "-600,1500"]),
+        (["--window", "40,0"], ["--window", "width of at least 1"]),
+        (["--window", "-600,-1"], ["--window", "width of at least 1"]),
+        (["--window", "inf,400"], ["--window", "finite"]),
+        (["--window", "40,nan"], ["--window", "finite"]),
+        (["--window"], ["--window", "expected one argument"]),
         (["--group-by", "sex,Sex"], ["--group-by", "each once"]),
         (["--group-by", "sex"], ["--group-by 'sex'", ".csv"]),
     ],
@@ -292,7 +300,7 @@ def test_flags_become_settings(place, images, monkeypatch):
         "--name xray --budget 12 --epochs 4 --seed 7 --metric log_loss --space wide --backbones vgg16,resnet50"
         " --image-size 96 --weights random --scheduler none --patience 5 --views 2 --max-images 60 --time-limit 1h30m"
         " --jobs 2 --no-test --output out --cache cache --cache-size 5G --address auto"
-        " --repeats 5 --bootstrap 500 --target-sensitivity 0.95 --no-class-weights"
+        " --repeats 5 --bootstrap 500 --target-sensitivity 0.95 --no-class-weights --window -600,1500"
     )
     assert cli.main(["run", "--data", str(images), *flags.split()]) == 0
     (request,) = seen
@@ -322,6 +330,7 @@ def test_flags_become_settings(place, images, monkeypatch):
         bootstrap=500,
         target_sensitivity=0.95,
         class_weights=False,
+        window=(-600, 1500),
     )
     assert {backbone.name: request.sizes[backbone.name] for backbone in request.backbones} == {
         "vgg16": 96,
@@ -519,6 +528,19 @@ def test_a_card_of_another_model_is_refused(place, run_with_model, refusal):
     message = refusal("predict", "xray", "scan.png")
     assert "does not belong" in message
     assert "--resume xray" in message
+
+
+def test_predicting_goes_through_the_window_of_the_run(place, run_with_model, monkeypatch, capsys):
+    card = json.loads((run_with_model / "best_model.json").read_text())
+    card["input"]["window"] = {"low": 0.0, "high": 1000.0, "rule": "asked"}
+    write_json(run_with_model / "best_model.json", card)
+    Image.fromarray(np.full((32, 32), 500, np.uint16)).save(place / "scan.png")
+    seen = []
+    monkeypatch.setattr(
+        "bench.models.export.predict_file", lambda file, images, rows: seen.append(images) or np.array([[0.2, 0.8]])
+    )
+    assert cli.main(["predict", "xray", "scan.png", "--output", str(place / "reports")]) == 0
+    assert set(np.unique(seen[0])) == {128}, "by its own range it would be black"
 
 
 def test_an_unreadable_image_is_named(place, run_with_model, refusal):

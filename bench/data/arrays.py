@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.data.imageset import COLUMNS, ImageSet
 from bench.data.listing import check_classes, stamp
-from bench.data.npz import NpzReader, header, load, open_npz
+from bench.data.npz import EIGHT_BITS, NpzReader, header, load, open_npz
 from bench.data.patients import ASSUMED
 from bench.errors import ConfigError
 
@@ -34,7 +34,13 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
     refuse_pattern(path, patient_pattern)
     with open_npz(path) as archive:
         splits = _splits_in(path, archive)
-        labels = [_labels(path, archive, split) for split in splits]
+        _check_kinds(path, archive, splits)
+        found = [_labels(path, archive, split) for split in splits]
+    labels = [one for one, _ in found]
+    columns = [columns for _, columns in found]
+    if len(set(columns)) > 1:
+        told = ", ".join(f"{split}_labels {count or 'one'}" for split, count in zip(splits, columns, strict=True))
+        raise ConfigError(f"The labels in {path} have different numbers of columns ({told}); one layout is needed.")
     counts = tuple(len(part) for part in labels)
     values = np.unique(np.concatenate(labels))
     if class_names is None or not np.array_equal(values, np.arange(len(class_names))):
@@ -63,6 +69,9 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         reader=NpzReader(path, tuple(f"{split}_images" for split in splits), counts),
         patient_rule=ASSUMED,
         patients_assumed=True,
+        notes=(f"The labels are one-hot: of their {columns[0]} columns the one that holds 1 is the class.",)
+        if columns[0]
+        else (),
     )
 
 
@@ -91,25 +100,63 @@ def _splits_in(path: Path, archive: zipfile.ZipFile) -> list[str]:
     return splits
 
 
-def _labels(path: Path, archive: zipfile.ZipFile, split: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The labels of a split, shape (n_images,), after a look at the shapes of both arrays."""
+def _check_kinds(path: Path, archive: zipfile.ZipFile, splits: Sequence[str]) -> None:
+    """Refuse images of 8 bits in one split and of more in another: no window serves both.
+
+    Raises:
+        ConfigError: naming the kinds.
+    """
+    kinds = {f"{split}_images": header(archive, f"{split}_images")[1] for split in splits}
+    if len({kind in EIGHT_BITS for kind in kinds.values()}) > 1:
+        told = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+        raise ConfigError(f"{path} holds images of different kinds ({told}); all must be uint8, or none.")
+
+
+def _labels(path: Path, archive: zipfile.ZipFile, split: str) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
+    """The labels of a split, shape (n_images,), after a look at the shapes of both arrays.
+
+    Returns:
+        the labels, and the number of their columns if they are one-hot, else 0.
+    """
     shape, dtype = header(archive, f"{split}_images")
     label_shape, label_dtype = header(archive, f"{split}_labels")
-    for name, kind, accepted in ((f"{split}_images", dtype, "biuf"), (f"{split}_labels", label_dtype, "biu")):
+    one_hot = len(label_shape) == 2 and label_shape[1] > 1
+    for name, kind, accepted in (
+        (f"{split}_images", dtype, "biuf"),
+        (f"{split}_labels", label_dtype, "biuf" if one_hot else "biu"),
+    ):
         if kind.kind not in accepted:
             needed = "numbers" if "f" in accepted else "integers"
             raise ConfigError(f"{name} in {path} is an array of {kind}; {needed} are needed.")
     if 0 in shape[1:] or not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))):
         raise ConfigError(f"{split}_images in {path} has shape {shape}; {SHAPES} is needed.")
-    if len(label_shape) == 2 and label_shape[1] > 1:
-        raise ConfigError(
-            f"{path} looks like multi-label data ({split}_labels has shape {label_shape}); "
-            "each image must have exactly one label."
-        )
     if len(label_shape) not in (1, 2) or 0 in label_shape[1:]:
         raise ConfigError(f"{split}_labels in {path} has shape {label_shape}; (n,) or (n, 1) is needed.")
     if shape[0] != label_shape[0]:
         raise ConfigError(f"{path} holds {shape[0]} {split}_images but {label_shape[0]} {split}_labels.")
     if split == "train" and not shape[0]:
         raise ConfigError(f"train_images in {path} is empty; images to train on are needed.")
-    return load(archive, f"{split}_labels").reshape(-1).astype(np.int64)
+    values = load(archive, f"{split}_labels")
+    if one_hot:
+        return _from_one_hot(path, split, values), label_shape[1]
+    return values.reshape(-1).astype(np.int64), 0
+
+
+def _from_one_hot(path: Path, split: str, values: np.ndarray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The column that holds 1, of each row.
+
+    Raises:
+        ConfigError: if a row holds anything but a single 1 among zeros.
+    """
+    ones = (values == 1).sum(axis=1)
+    if not ((values == 0) | (values == 1)).all():
+        raise ConfigError(
+            f"{split}_labels in {path} has shape {values.shape} and is not one-hot: it holds other numbers than 0 and "
+            "1; give one label an image, such as by labels.argmax(axis=1)."
+        )
+    if (ones != 1).any():
+        raise ConfigError(
+            f"{path} looks like multi-label data ({split}_labels has shape {values.shape}, and "
+            f"{int((ones != 1).sum())} of its rows hold several ones, or none); each image must have exactly one label."
+        )
+    return np.asarray(values.argmax(axis=1), dtype=np.int64)

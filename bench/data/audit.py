@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.data.decode import OTHER
 from bench.data.duplicates import Duplicates, find_duplicates, groups
 from bench.data.findings import Evidence, find, left_out_by_class
 from bench.data.imageset import ImageSet, how_read
 from bench.data.patients import naming
 from bench.data.shortcut import shortcut
-from bench.data.splits import SplitReport, assign_splits, describe, report_given, subset
+from bench.data.splits import SplitReport, assign_splits, describe, report_given, subset, units
 from bench.data.splits_file import same_images, take_over
 from bench.data.store import Stored
 from bench.errors import ConfigError
@@ -30,7 +31,7 @@ class Audited:
 
     Attributes:
         table: as in `bench.data.imageset.ImageSet`, a row an image of the stored set, with ``split`` (empty for an
-            image that takes no part), ``reason`` and ``group``.
+            image that takes no part), ``reason``, ``group`` and ``unit``.
         splits: what was decided about the splits.
         audit: the content of audit.json.
     """
@@ -110,6 +111,11 @@ def audit(
         raise ConfigError(
             f"None of the {len(facts)} images in {source.path} can be decoded ({facts['reason'].iloc[0]})."
         )
+    if settings.window and not (facts["window"] == "asked").any():
+        raise ConfigError(
+            f"--window {','.join(f'{part:g}' for part in settings.window)} applies to none of the images in "
+            f"{source.path}: it is for DICOM in grey and for grey of more than 8 bits; leave it out."
+        )
     excluded = {int(row): f"{facts['problem'].iloc[row]}: {facts['reason'].iloc[row]}" for row in problems}
     duplicates = find_duplicates(facts, stored.folder)
     try:
@@ -146,7 +152,8 @@ def undrawn(
     if settings.splits is not None:
         table, _ = take_over(settings.splits, table)
     reason = pd.Series(dict(excluded), dtype=str).reindex(table.index, fill_value="")
-    table = table.assign(reason=reason, group=groups(table, duplicates.clusters))
+    joined = {"group": groups(table, duplicates.clusters), "unit": units(table, duplicates.clusters)}
+    table = table.assign(reason=reason, **joined)
     return table.assign(split=table["split"].where(reason == "", "")), report_given(table.loc[reason == ""], table)
 
 
@@ -160,7 +167,7 @@ def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
     if keep_going or not lost:
         return
     name, (count, total) = max(lost.items(), key=lambda item: item[1][0] / item[1][1])
-    rows = (stored.facts["problem"] != "").to_numpy() & (source.table["label"] == name).to_numpy()
+    rows = (~stored.facts["problem"].isin(["", OTHER])).to_numpy() & (source.table["label"] == name).to_numpy()
     some = ", ".join(source.table["image"][rows].head(5))
     raise ConfigError(
         f"{count} of {total} images of class {name!r} ({100 * count / total:.1f} %) cannot be decoded, such as {some}; "
@@ -171,6 +178,7 @@ def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
 def _content(evidence: Evidence) -> dict[str, Any]:
     """What audit.json holds."""
     source, table, facts = evidence.source, evidence.table, evidence.facts
+    images = (facts["problem"] != OTHER).to_numpy()
     used = table[table["split"] != ""]
     given = table.assign(split=evidence.given)[evidence.given != ""]
     return {
@@ -178,7 +186,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "source": source.source,
         "path": source.path,
         "classes": list(source.classes),
-        "images": len(table),
+        "images": int(images.sum()),
         "layout": how_read(source),
         "findings": [{**asdict(finding), "files": list(finding.files)} for finding in find(evidence)],
         "left_out": [
@@ -188,13 +196,13 @@ def _content(evidence: Evidence) -> dict[str, Any]:
                 "kind": facts["problem"].iloc[row],
                 "reason": facts["reason"].iloc[row],
             }
-            for row in np.flatnonzero(facts["problem"] != "")
+            for row in np.flatnonzero(~facts["problem"].isin(["", OTHER]))
         ],
         "patients": {
             "rule": source.patient_rule,
             "assumed": source.patients_assumed,
-            "wide": int(table["patient"].nunique()),
-            "narrow": int(table["patient_narrow"].nunique()),
+            "wide": int(table["patient"][images].nunique()),
+            "narrow": int(table["patient_narrow"][images].nunique()),
         },
         "shared_patients": evidence.splits.shared_patients,
         "duplicates": [

@@ -5,28 +5,45 @@ Light to import (Pillow and NumPy; the rest when needed), for decoding runs in p
 
 import hashlib
 import io
+import math
 import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
+from bench.data.dicom_marks import is_dicom_content
 from bench.data.readers import Content
+from bench.data.window import Window
 
 Pixels = npt.NDArray[np.uint8]
 Resize = Literal["squash", "pad", "crop"]
 HASH_SIZE = 16
 """Side of the perceptual hash, in bits. Of 5,216 chest X-rays, recompressed (JPEG quality 60) or shrunk by a tenth,
 none moved by more than 10 of the 256 bits, and no two different images were closer than 38."""
-DICOM_MAGIC = slice(128, 132)
+MOST_PIXELS = 500_000_000
+"""Larger images are refused: 22,000 pixels squared, which take 2 GB of memory in colour."""
+LARGE = 2**25
+"""Images of more pixels are made smaller by a whole factor as soon as they are read; at 299 pixels none is seen."""
+STRIP = 2**22
+"""Pixels of a large image that are converted at a time."""
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 TIFF_MAGIC = (b"II*\0", b"MM\0*")
 TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 """Type of a TIFF field -> bytes a value (TIFF 6.0, section 2)."""
 END_REGION = 64
 """Bytes at the end of a file in which its end mark lies."""
+PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+"""Parts of a PNG file that say nothing of its pixels, and that Pillow refuses where they are long."""
+WHITE_IS_ZERO = 0
+"""Photometric interpretation of a TIFF file whose great values are dark."""
+BIG_ENDIAN = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+"""Pillow's name of values as a big-endian TIFF file has them -> as the machine has them."""
 LEAST_OF_DEEP = 64
 """Colour of 16 bits a channel whose upper 8 bits never reach this is of fewer bits, and loses too many."""
 TURNS = {
@@ -39,8 +56,16 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """Orientation tag -> what turns the image upright."""
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations in which width and height change places."""
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, OverflowError, MemoryError)
 """What decoders raise at a file that they cannot make sense of."""
+OTHER = "other file"
+"""The problem of a file that is whole and no image at all, such as a DICOM report: nothing is lost without it."""
+
+
+class NotAnImage(ValueError):
+    """A file that is in order, of a kind that holds images, and holds none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +73,8 @@ class Facts:
     """What is known of one image after decoding it; the columns of the stored facts.
 
     Attributes:
-        problem: ``empty``, ``no image``, ``truncated``, ``unreadable`` or ``no access``; empty if it was decoded.
+        problem: ``empty``, ``no image``, ``truncated``, ``unreadable``, ``no access`` or ``other file``; empty if it
+            was decoded.
         reason: the problem in the decoder's words.
         bytes: size of the file, or of the pixels where there is no file.
         width, height: in pixels, upright.
@@ -60,6 +86,9 @@ class Facts:
         deep: whether it has more than 8 bits a channel.
         transparent: whether it has an alpha channel or a transparent colour.
         frames: number of images in the file; the first is taken.
+        window: what decided which value is black and which is white (`bench.data.window.Rule`); empty where the
+            values are shown as they are.
+        low, high: the values that are black and white, where ``window`` is ``set`` or ``asked``.
         content: hash of the file, hexadecimal.
         pixels: hash of the decoded pixels, upright and 8-bit, hexadecimal.
         look: perceptual hash, hexadecimal.
@@ -78,6 +107,9 @@ class Facts:
     deep: bool = False
     transparent: bool = False
     frames: int = 1
+    window: str = ""
+    low: float = 0.0
+    high: float = 0.0
     content: str = ""
     pixels: str = ""
     look: str = ""
@@ -93,6 +125,9 @@ class Decoded:
     Attributes:
         image: upright, mode ``L`` or ``RGB``.
         mode, format, rotated, deep, transparent, frames: as in `Facts`.
+        size: width and height of the whole image, upright; None if those of ``image``.
+        window: through which its values went; None where they are shown as they are, or a header has its own way.
+        by_header: whether its DICOM header decided the window.
     """
 
     image: Image.Image
@@ -102,58 +137,178 @@ class Decoded:
     deep: bool = False
     transparent: bool = False
     frames: int = 1
+    size: tuple[int, int] | None = None
+    window: Window | None = None
+    by_header: bool = False
 
 
-def decode(content: Content) -> Decoded:
+def decode(
+    content: Content, window: Window | None = None, alone: AbstractContextManager[object] | None = None
+) -> Decoded:
     """One image as 8-bit grey or RGB.
 
     The orientation tag is applied. Grey images of more than 8 bits are windowed from their own minimum to their
     own maximum, or as their DICOM header says; of 16 bits a channel in colour, or in grey with transparency, the
     upper 8 are kept. Of bare pixels, integers from 0 to 255 stay as they are, and all else is windowed. Transparency
-    is laid on black. Colour whose channels are all equal becomes grey.
+    is laid on black. Colour whose channels are all equal becomes grey. Images of more than LARGE pixels come out
+    smaller by a whole factor, each of their pixels the mean of a square.
+
+    Args:
+        content: a file's bytes, or pixels.
+        window: for DICOM in grey, grey files of more than 8 bits and pixels that are not of 8, in place of their own.
+        alone: what is held while a large image is in memory.
 
     Raises:
-        OSError, ValueError, SyntaxError: if it is no image that can be read, or one of 16 bits a channel of which
-            the upper 8 hold next to nothing.
+        NotAnImage: if it is a file in order that holds no image.
+        OSError, ValueError, SyntaxError: if it is no image that can be read, has more than MOST_PIXELS, or is one of
+            16 bits a channel of which the upper 8 hold next to nothing.
     """
+    alone = alone or nullcontext()
     if not isinstance(content, bytes):
-        return _from_array(content)
-    if content[DICOM_MAGIC] == b"DICM":
+        return _as_grey(_smaller(_from_array(content, window)))
+    if is_dicom_content(content):
         from bench.data.dicom import read_dicom
 
-        return _as_grey(read_dicom(content))
+        return _as_grey(_smaller(read_dicom(content, window, alone)))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # at odd tags or great size: what counts is whether it decodes
-            return _from_file(content)
+        with warnings.catch_warnings(), _without_limit():
+            warnings.simplefilter("ignore")  # at odd tags: what counts is whether it decodes
+            try:
+                return _from_file(content, window, alone)
+            except ValueError as error:
+                if "MAX_TEXT" not in str(error) or not content.startswith(PNG_MAGIC):
+                    raise
+                return _from_file(_without_texts(content), window, alone)
     except DECODE_ERRORS:
         raise
     except Exception as error:  # Pillow raises whatever a broken file makes of itself: TypeError, struct.error, …
         raise ValueError(f"image that cannot be decoded ({type(error).__name__}: {error})") from error
 
 
-def _from_file(content: bytes) -> Decoded:
+@contextmanager
+def _without_limit() -> Iterator[None]:
+    """Large images are no attack here: MOST_PIXELS is the limit, in place of Pillow's."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def check_size(width: int, height: int, most: int | None = None) -> None:
+    """Refuse an image that would take too much memory; ``most`` is MOST_PIXELS by default.
+
+    Raises:
+        ValueError: if it has more than ``most`` pixels.
+    """
+    most = MOST_PIXELS if most is None else most
+    if width * height > most:
+        raise ValueError(
+            f"it has {width} x {height} pixels, and at most {most // 10**6} million are read: make it smaller, or cut "
+            "it into tiles"
+        )
+
+
+def _without_texts(content: bytes) -> bytes:
+    """A PNG file without texts and colour profile; an orientation that stands in a text goes with it."""
+    kept, at = [PNG_MAGIC], len(PNG_MAGIC)
+    while at < len(content):
+        length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        if kind not in PNG_TEXTS:
+            kept.append(content[at : at + 12 + length])
+        at += 12 + length
+    return b"".join(kept)
+
+
+@cache
+def _know_white_is_zero() -> None:
+    """Let Pillow open white-is-zero TIFF of every depth that it opens as black-is-zero; `_from_file` turns it."""
+    for key, modes in list(TiffImagePlugin.OPEN_INFO.items()):
+        order, photometric, _, _, bits, *_ = key
+        if photometric == 1 and len(bits) == 1 and bits[0] > 8:
+            TiffImagePlugin.OPEN_INFO.setdefault((order, WHITE_IS_ZERO, *key[2:]), modes)
+
+
+def _from_file(content: bytes, window: Window | None, alone: AbstractContextManager[object]) -> Decoded:
+    _know_white_is_zero()
     with Image.open(io.BytesIO(content)) as opened:
-        mode, kind, frames = opened.mode, opened.format or "", getattr(opened, "n_frames", 1)
+        check_size(*opened.size)
+        mode, kind, frames, whole = opened.mode, opened.format or "", getattr(opened, "n_frames", 1), opened.size
         stored = str(opened.tile[0].args) if opened.tile else ""
         stored_deep = ";16" in stored and "BGR;16" not in stored  # the latter: 16 bits a pixel, not a channel
-        rotated = opened.getexif().get(ExifTags.Base.Orientation) in TURNS
-        opened.load()  # turns TIFF, and drops its tag
-        turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
-        image: Image.Image = opened if turn is None else opened.transpose(turn)
-    deep = stored_deep or image.mode.startswith(("I", "F"))
-    if stored_deep:
-        _check_upper_bits(image)
+        negative = isinstance(opened, TiffImagePlugin.TiffImageFile) and opened.tag_v2.get(262) == WHITE_IS_ZERO
+        orientation = opened.getexif().get(ExifTags.Base.Orientation)
+        factor = _factor(whole)
+        with alone if factor > 1 else nullcontext():
+            if factor > 1 and kind == "JPEG":
+                opened.draft(opened.mode, (whole[0] // factor, whole[1] // factor))
+            opened.tile = [_in_native_order(tile) for tile in opened.tile]
+            opened.load()  # turns TIFF, and drops its tag
+            left = opened.getexif().get(ExifTags.Base.Orientation, 1)
+            if stored_deep:
+                _check_upper_bits(opened)
+            mode = opened.mode if opened.mode.startswith(("I", "F")) else mode
+            transparent = opened.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in opened.info
+            image = _shrunk(opened, _factor(opened.size)) if factor > 1 else _flat(opened)
+    if left in TURNS:
+        image, whole = image.transpose(TURNS[left]), whole[::-1] if left in SIDEWAYS else whole
+    values = image.mode.startswith(("I", "F"))
+    if values:
+        numbers = np.asarray(image)
+        window = window or Window.own(numbers)
+        pixels = window.apply(numbers)
+        image = Image.fromarray(255 - pixels if negative else pixels)
+    window = window if values else None
+    deep, rotated = stored_deep or values, orientation in TURNS
+    return _as_grey(Decoded(image, mode, kind, rotated, deep, transparent, frames, whole, window))
+
+
+def _in_native_order(tile: ImageFile._Tile) -> ImageFile._Tile:
+    """The same, for libtiff gives values in the machine's order; Pillow minds that for some kinds only."""
+    if tile.codec_name != "libtiff" or not isinstance(tile.args, tuple) or tile.args[0] not in BIG_ENDIAN:
+        return tile
+    return tile._replace(args=(BIG_ENDIAN[tile.args[0]], *tile.args[1:]))
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """The same in mode ``L`` or ``RGB``, transparency laid on black; as it is where it has more than 8 bits."""
     if image.mode.startswith(("I", "F")):
-        mode = image.mode
-        image = Image.fromarray(windowed(np.asarray(image)))
-    transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    if transparent:
+        return image
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
     if image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
-    return _as_grey(Decoded(image, mode, kind, rotated, deep, transparent, frames))
+    return image
+
+
+def _factor(size: tuple[int, int]) -> int:
+    """By how much an image of this size is made smaller."""
+    return math.ceil(math.sqrt(size[0] * size[1] / LARGE)) if size[0] * size[1] > LARGE else 1
+
+
+def _shrunk(image: Image.Image, factor: int) -> Image.Image:
+    """As `_flat` gives it, each square of ``factor`` pixels made one; no second copy of all pixels is made."""
+    rows = factor * max(1, STRIP // (image.width * factor))
+    strips = []
+    for top in range(0, image.height, rows):
+        strip = _flat(image.crop((0, top, image.width, min(image.height, top + rows))))
+        strip = strip.convert("F") if strip.mode.startswith("I") else strip  # Pillow averages no 16-bit values
+        strips.append(strip.reduce(factor) if factor > 1 else strip)
+    shrunk = Image.new(strips[0].mode, (strips[0].width, sum(strip.height for strip in strips)))
+    top = 0
+    for strip in strips:
+        shrunk.paste(strip, (0, top))
+        top += strip.height
+    return shrunk
+
+
+def _smaller(decoded: Decoded) -> Decoded:
+    """The same, its image made smaller if it is large."""
+    factor = _factor(decoded.image.size)
+    if factor == 1:
+        return decoded
+    return replace(decoded, image=_shrunk(decoded.image, factor), size=decoded.image.size)
 
 
 def _check_upper_bits(image: Image.Image) -> None:
@@ -164,35 +319,22 @@ def _check_upper_bits(image: Image.Image) -> None:
     """
     if not image.mode.startswith(("RGB", "LA")):
         return
-    colours = image.getbands()[: 3 if image.mode.startswith("RGB") else 1]
-    extrema = [image.getchannel(colour).getextrema()[1] for colour in colours]
-    if all(isinstance(high, (int, float)) and high < LEAST_OF_DEEP for high in extrema):
+    extrema = np.reshape(image.getextrema(), (-1, 2))
+    if extrema[: 3 if image.mode.startswith("RGB") else 1, 1].max() < LEAST_OF_DEEP:
         raise ValueError(
             "16 bits a channel in colour whose values fill only the lower bits: "
             "convert it to 8 bits a channel, or to grey of 16 bits without transparency"
         )
 
 
-def windowed(values: npt.NDArray[np.generic]) -> Pixels:
-    """Values of any range as 8 bits, from their own minimum to their own maximum.
-
-    Raises:
-        ValueError: if a value is not finite.
-    """
-    numbers = values.astype(np.float64)
-    low, high = float(numbers.min()), float(numbers.max())
-    if not np.isfinite([low, high]).all():
-        raise ValueError("it holds values that are not finite")
-    scaled = (numbers - low) * (255.0 / (high - low)) if high > low else np.zeros_like(numbers)
-    return np.asarray(scaled.round().astype(np.uint8))
-
-
-def _from_array(pixels: npt.NDArray[np.generic]) -> Decoded:
+def _from_array(pixels: npt.NDArray[np.generic], window: Window | None) -> Decoded:
     pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
     pixels = pixels.astype(np.uint8) * 255 if pixels.dtype == bool else pixels
-    deep = pixels.dtype.kind not in "biu" or bool(pixels.min() < 0 or pixels.max() > 255)
-    image = Image.fromarray(windowed(pixels) if deep else np.asarray(pixels, dtype=np.uint8))
-    return _as_grey(Decoded(image, image.mode if not deep else f"{image.mode};{pixels.dtype}", "array", deep=deep))
+    beyond = pixels.dtype.kind not in "biu" or bool(pixels.min() < 0 or pixels.max() > 255)
+    window = None if pixels.dtype == np.uint8 else window or (Window.own(pixels) if beyond else None)
+    image = Image.fromarray(window.apply(pixels) if window else np.asarray(pixels, dtype=np.uint8))
+    mode = f"{image.mode};{pixels.dtype}" if window else image.mode
+    return Decoded(image, mode, "array", deep=window is not None, window=window)
 
 
 def _as_grey(decoded: Decoded) -> Decoded:
@@ -238,12 +380,15 @@ def facts_of(content: Content, decoded: Decoded) -> Facts:
     pixels = np.asarray(image)
     low_high = image.getextrema()
     bands = low_high if isinstance(low_high[0], tuple) else (low_high,)
-    digest = hashlib.blake2b(f"{pixels.shape}".encode(), digest_size=16)
+    width, height = decoded.size or image.size
+    window = decoded.window
+    shape = (height, width, *pixels.shape[2:])
+    digest = hashlib.blake2b(f"{shape}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
     return Facts(
         bytes=len(content) if isinstance(content, bytes) else content.nbytes,
-        width=image.width,
-        height=image.height,
+        width=width,
+        height=height,
         mode=decoded.mode,
         format=decoded.format,
         grey=image.mode == "L",
@@ -252,6 +397,9 @@ def facts_of(content: Content, decoded: Decoded) -> Facts:
         deep=decoded.deep,
         transparent=decoded.transparent,
         frames=decoded.frames,
+        window=window.rule if window else "header" if decoded.by_header else "",
+        low=window.low if window and window.rule != "own" else 0.0,
+        high=window.high if window and window.rule != "own" else 0.0,
         content=content_hash(content),
         pixels=digest.hexdigest(),
         look=look(image),
@@ -292,6 +440,8 @@ def problem_of(error: Exception, content: Content | None) -> Facts:
     size = len(content) if isinstance(content, bytes) else content.nbytes
     if not size:
         kind, reason = "empty", "the file is empty"
+    elif isinstance(error, NotAnImage):
+        kind = OTHER
     elif isinstance(content, bytes) and _ends_early(content):
         kind, reason = "truncated", reason if "truncated" in reason.lower() else "the file ends before its image does"
     elif isinstance(error, UnidentifiedImageError):

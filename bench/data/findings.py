@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from bench.data.decode import OTHER
 from bench.data.duplicates import Cluster, Duplicates
 from bench.data.imageset import ImageSet, how_read
 from bench.data.splits import REFERENCE_AUC, SPLITS, SplitReport, half_width, too_small
@@ -105,7 +106,8 @@ def find(evidence: Evidence) -> list[Finding]:
 
 def left_out_by_class(table: pd.DataFrame, facts: pd.DataFrame) -> dict[str, tuple[int, int]]:
     """Class -> (images that could not be decoded, all its images), of the classes that lose too large a share."""
-    lost = (facts["problem"] != "").groupby(table["label"].to_numpy()).agg(["sum", "size"])
+    images = (facts["problem"] != OTHER).to_numpy()
+    lost = (facts["problem"] != "")[images].groupby(table["label"].to_numpy()[images]).agg(["sum", "size"])
     return {
         str(label): (int(row["sum"]), int(row["size"]))
         for label, row in lost.iterrows()
@@ -137,9 +139,14 @@ def _too_many(evidence: Evidence) -> list[Finding]:
 
 def _problems(evidence: Evidence) -> list[Finding]:
     problems = evidence.facts["problem"]
-    if not (problems != "").any():
-        return [Finding("readable", "Files", "good", f"All {len(problems)} images can be decoded.")]
-    found = []
+    found, others = [], evidence.names(problems == OTHER)
+    if problems.isin(["", OTHER]).all():
+        found.append(Finding("readable", "Files", "good", f"All {len(problems) - len(others)} images can be decoded."))
+    if others:
+        kinds = sorted(set(evidence.facts["reason"][problems == OTHER].str.rpartition("image, but ")[2]))
+        text = f"{_count(len(others), 'DICOM file')} that {'holds' if len(others) == 1 else 'hold'} no image "
+        text += f"({', '.join(kinds)}): left out, as other files are."
+        found.append(Finding("other file", "Other DICOM files", "note", text, len(others), others))
     for kind, (heading, what) in PROBLEMS.items():
         files = evidence.names(problems == kind)
         if files:
@@ -281,6 +288,12 @@ def _shortcut(evidence: Evidence) -> list[Finding]:
         return [Finding("shortcut", heading, "note", f"Not computed: {found.get('reason')}.")]
     interval = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
     score = f"AUC {found['auc']:.2f}{interval}, cross-validated by patient, test left out"
+    if not found["warns"] and found["auc"] > found["limit"]:
+        why = "there are too few patients for an interval"
+        if found["low"] is not None:
+            why = f"the interval reaches down to {found['low']:.2f}, not above {found['limit']}"
+        text = f"Metadata alone may tell the label, or not: {score}; {why}"
+        return [Finding("shortcut", heading, "note", f"{text}.")]
     if not found["warns"]:
         return [Finding("shortcut", heading, "good", f"Metadata alone do not tell the label ({score}).")]
     telling = [feature for feature in found["features"] if feature["auc"] > found["limit"]] or found["features"][:1]
@@ -341,9 +354,8 @@ def _ways_of_storing(evidence: Evidence) -> list[Finding]:
     facts = evidence.facts[evidence.facts["problem"] == ""]
     grey = facts["grey"].astype(bool)
     mixed = grey if 0 < grey.sum() < len(grey) else grey & False
-    deep = (
-        "grey is windowed from its minimum to its maximum (DICOM as its header says), of colour the upper 8 bits stay"
-    )
+    deep = _windows(facts[facts["deep"].astype(bool)])
+    own, shallow = (facts["window"] == "own").to_numpy(), (grey & ~facts["deep"].astype(bool)).to_numpy()
     kinds = (
         ("rotated", "Orientation tags", facts["rotated"], "with an orientation tag, turned upright"),
         ("deep", "More than 8 bits a channel", facts["deep"], f"of more than 8 bits a channel: {deep}"),
@@ -361,6 +373,13 @@ def _ways_of_storing(evidence: Evidence) -> list[Finding]:
             mixed,
             f"in grey beside {int((~grey).sum())} in colour; all are stored with three channels",
         ),
+        (
+            "mixed depth",
+            "Grey of 8 bits and of more",
+            facts["deep"].astype(bool) & (own & shallow.any()),
+            f"windowed from its own darkest value to its brightest beside {int(shallow.sum())} of 8 bits that stay as "
+            "they are: which is which must not tell the label (--window, or files of one kind)",
+        ),
     )
     found = []
     for kind, heading, which, what in kinds:
@@ -368,6 +387,20 @@ def _ways_of_storing(evidence: Evidence) -> list[Finding]:
         if files:
             found.append(Finding(kind, heading, "note", f"{_count(len(files), 'image')} {what}.", len(files), files))
     return found
+
+
+def _windows(deep: pd.DataFrame) -> str:
+    """How images of more than 8 bits a channel became 8, by what decided it."""
+    ranges = [f"{low:g} to {high:g}" for low, high in zip(deep["low"], deep["high"], strict=True)]
+    told = {
+        "own": "from its own minimum to its maximum",
+        "header": "as its DICOM header says",
+        "set": f"from {next(iter(ranges), '')}, one range for the whole set",
+        "asked": f"from {next(iter(ranges), '')}, by --window",
+        "": "of which the upper 8 bits stay",
+    }
+    counts = deep["window"].value_counts()
+    return "; ".join(f"{counts[rule]} {'windowed ' * bool(rule)}{how}" for rule, how in told.items() if rule in counts)
 
 
 def _moved(evidence: Evidence) -> list[Finding]:

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.window import Window, of_set
 from bench.errors import ConfigError
 
 CHUNK = 1 << 20
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
 """What reading an archive that is none, or is damaged, ends in."""
+EIGHT_BITS = (np.dtype(np.uint8), np.dtype(bool))
+"""Kinds of arrays that need no window."""
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -81,10 +84,13 @@ class NpzReader:
     def opened(self, scratch: Path) -> Iterator["Rows"]:
         """The rows of the arrays one after another; they are unpacked into ``scratch`` for the time being.
 
+        Arrays of more than 8 bits are looked through once for the window of them all.
+
         Raises:
             ConfigError: if the file is damaged.
         """
         with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
+            deep = []
             for name in self.arrays:
                 with (
                     open_npz(self.path) as archive,
@@ -92,7 +98,9 @@ class NpzReader:
                     (Path(folder) / f"{name}.npy").open("wb") as file,
                 ):
                     shutil.copyfileobj(member, file, CHUNK)
-            yield Rows(Path(folder), self.arrays, self.counts)
+                    deep += [name] if header(archive, name)[1] not in EIGHT_BITS else []
+            window = of_set([np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in deep])
+            yield Rows(Path(folder), self.arrays, self.counts, window)
 
 
 @dataclass(frozen=True)
@@ -102,15 +110,17 @@ class Rows:
     Attributes:
         folder: where the arrays lie as .npy files.
         arrays, counts: as in `NpzReader`.
+        window: of all values; None if they are shown as they are.
     """
 
     folder: Path
     arrays: tuple[str, ...]
     counts: tuple[int, ...]
+    window: Window | None = None
     _open: dict[int, npt.NDArray[Any]] = field(default_factory=dict, compare=False, repr=False)
 
-    def __reduce__(self) -> tuple[type["Rows"], tuple[Path, tuple[str, ...], tuple[int, ...]]]:
-        return Rows, (self.folder, self.arrays, self.counts)
+    def __reduce__(self) -> tuple[type["Rows"], tuple[Path, tuple[str, ...], tuple[int, ...], Window | None]]:
+        return Rows, (self.folder, self.arrays, self.counts, self.window)
 
     def __call__(self, row: int) -> npt.NDArray[Any]:
         """The pixels of ``row``: shape (height, width) or (height, width, 1 or 3)."""

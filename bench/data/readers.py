@@ -4,10 +4,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from bench.data.window import Window
 
 Content = bytes | npt.NDArray[np.generic]
 """An encoded image file, or pixels of shape (height, width), (height, width, 1) or (height, width, 3)."""
@@ -20,6 +22,13 @@ class Reader(Protocol):
 
     def opened(self, scratch: Path) -> AbstractContextManager[Read]:
         """The images as long as the context lasts; ``scratch`` is an existing folder for what must be unpacked."""
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """Images read from arrays of more than 8 bits, which one window serves."""
+
+    window: Window | None
 
 
 @dataclass(frozen=True)

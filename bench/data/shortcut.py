@@ -18,7 +18,9 @@ from bench.metrics import METRICS
 from bench.uncertainty import intervals
 
 LIMIT = 0.6
-"""AUC above which the audit warns."""
+"""AUC above which the whole interval must lie for the audit to warn."""
+ENOUGH = 10
+"""Patients of each class from which on a perfect score, whose interval is not known as all draws agree, warns too."""
 FOLDS = 5
 MOST_IMAGES = 20_000
 """More images are not needed for an interval of a percent, and would take long."""
@@ -74,7 +76,7 @@ def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], 
     return {
         **found,
         **about,
-        "warns": found["auc"] > LIMIT,
+        "warns": bool(found["auc"] > LIMIT and fewest >= ENOUGH if found["low"] is None else found["low"] > LIMIT),
         "features": [{"name": name, "auc": alone[name]} for name in ordered],
     }
 

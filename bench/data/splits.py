@@ -103,13 +103,13 @@ def assign_splits(
         fixed: keep a given validation split however small it is.
 
     Returns:
-        the table with ``split`` filled, ``reason`` (why an image is in none; empty for the others) and ``group`` (what
-        was kept together), rows as they came.
+        the table with ``split`` filled, ``reason`` (why an image is in none; empty for the others), ``group`` (what
+        was kept together) and ``unit`` (as `units` gives it), rows as they came.
 
     Raises:
         ConfigError: if a class has fewer than two patients, or is missing from a split and cannot be drawn into it.
     """
-    whole = table.assign(reason="", group=groups(table, clusters))
+    whole = table.assign(reason="", group=groups(table, clusters), unit=units(table, clusters))
     reasons = dict(excluded or {})
     table = whole.drop(index=list(reasons))
     report = report_given(table, whole)
@@ -138,6 +138,24 @@ def assign_splits(
     whole["split"] = table["split"].reindex(whole.index, fill_value="")
     whole["reason"] = pd.Series(reasons, dtype=str).reindex(whole.index, fill_value="")
     return whole, report
+
+
+def units(table: pd.DataFrame, clusters: Sequence[Cluster]) -> pd.Series:
+    """What counts as one patient wherever patients are drawn or counted: the narrow reading, save that patients of whom
+    the very same image is there are one, called after the first of them.
+
+    Args:
+        table: column ``patient_narrow``; the index counts from 0.
+        clusters: duplicates, by row number.
+    """
+    narrow = table["patient_narrow"]
+    joined = groups(table.assign(patient=narrow), [one for one in clusters if one.kind == "exact"])
+    return narrow.groupby(joined).transform("first").rename("unit")
+
+
+def units_of(table: pd.DataFrame) -> pd.Series:
+    """The column that `units` made; patients read narrowly where nobody has looked for copies."""
+    return table["unit" if "unit" in table else "patient_narrow"]
 
 
 def report_given(table: pd.DataFrame, whole: pd.DataFrame) -> SplitReport:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
 from bench.data.decode import (
     DECODE_ERRORS,
@@ -36,8 +37,9 @@ from bench.data.decode import (
     fit,
     problem_of,
 )
-from bench.data.readers import Content, Read
+from bench.data.readers import Content, Read, Windowed
 from bench.data.sealing import SealedPixels, seal_of
+from bench.data.window import Window
 from bench.device import cpu_cores
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
 
     from bench.data.imageset import ImageSet
 
-FORMAT = 3
+FORMAT = 4
+"""Raised by whatever makes other pixels or facts of the same files."""
 ABANDONED_AFTER = 24 * 3600
 """Seconds after which a decoding counts as left behind by a crash."""
 CHUNK = 64
@@ -68,7 +71,8 @@ class StoredImages:
         file: where the array lies.
         size: height and width in pixels.
         channels: 1 if every image is grey, else 3.
-        fingerprint: hash of names, labels and content of all images, in order.
+        fingerprint: hash of names, labels, content and decoded pixels of all images, in order, and of how they
+            become square.
         seal: which images may not be read, as `bench.data.sealing.seal_of` writes it; empty for none.
     """
 
@@ -100,7 +104,8 @@ class Stored:
         folder: where it lies; what is derived from the facts alone may be kept there too.
         facts: a row an image, columns as in `bench.data.decode.Facts`.
         sizes: size in pixels -> the images at that size.
-        fingerprint: hash of names, labels and content of all images, in order.
+        fingerprint: hash of names, labels, content and decoded pixels of all images, in order, and of how they
+            become square.
         changed: how many files were found to have changed although size and time had not (``verify``).
     """
 
@@ -111,18 +116,21 @@ class Stored:
     changed: int = 0
 
 
-def store_key(images: "ImageSet") -> str:
-    """Hash of what decides the stored set: the names in order, and each file's size and modification time."""
+def store_key(images: "ImageSet", window: Window | None = None) -> str:
+    """Hash of what decides the stored set: names in order, each file's size and modification time, and the window."""
     names = images.table["image"].tolist()
     listing = "\n".join(f"{name}\t{stamp}" for name, stamp in zip(names, images.stamps, strict=True))
     named = images.synthetic or images.source == "medmnist"
     root = images.path if named else str(Path(images.path).resolve())
-    return hashlib.blake2b(f"{FORMAT}\n{root}\n{listing}".encode(), digest_size=12).hexdigest()
+    shown = f"\n{window.low} {window.high}" if window else ""
+    return hashlib.blake2b(f"{FORMAT}{shown}\n{root}\n{listing}".encode(), digest_size=12).hexdigest()
 
 
-def is_stored(images: "ImageSet", sizes: Iterable[int], resize: Resize, cache: Path) -> bool:
+def is_stored(
+    images: "ImageSet", sizes: Iterable[int], resize: Resize, cache: Path, window: Window | None = None
+) -> bool:
     """Whether nothing would have to be decoded."""
-    folder = cache / "store" / store_key(images)
+    folder = cache / "store" / store_key(images, window)
     return all(_array(folder, (size, resize)).is_file() for size in sizes) and _known_facts(images, folder) is not None
 
 
@@ -133,6 +141,7 @@ def store_images(
     advance: Advance = lambda count: None,
     *,
     resize: Resize = "squash",
+    window: Window | None = None,
     verify: bool = False,
     jobs: int | None = None,
 ) -> Stored:
@@ -146,10 +155,12 @@ def store_images(
         cache: folder for stored sets.
         advance: called with the number of images just decoded, or compared.
         resize: how images become square.
+        window: what ``--window`` asks for, in place of each image's own, its header's or the set's.
         verify: whether to read every file and see if it is still what was decoded; if not, all are decoded again.
         jobs: decoding processes; by default one a core, and this process alone for a few images.
     """
-    folder = cache / "store" / store_key(images)
+
+    folder = cache / "store" / store_key(images, window)
     folder.parent.mkdir(parents=True, exist_ok=True)
     sizes = sorted(set(sizes))
     jobs = jobs or (1 if len(images.table) <= FEW else cpu_cores())
@@ -160,13 +171,22 @@ def store_images(
     files = {size: _array(folder, (size, resize)) for size in sizes}
     missing: list[Form] = [(size, resize) for size, file in files.items() if facts is None or not file.is_file()]
     if facts is None or missing:
-        facts = _decode_all(images, facts, missing, folder, advance, jobs)
-    fingerprint = _fingerprint(images, facts)
+        facts = _decode_all(images, facts, missing, folder, advance, jobs, window)
+    fingerprint = _fingerprint(images, facts, resize)
     stored = {}
     for size, file in files.items():
         channels = np.load(file, mmap_mode="r").shape[-1]
         stored[size] = StoredImages(file, size, channels, fingerprint)
     return Stored(folder, facts, stored, fingerprint, changed)
+
+
+def common_window(facts: "pd.DataFrame") -> Window | None:
+    """The window that was asked for, or that the whole set went through; None where there is none."""
+    through = facts[facts["window"].isin(["set", "asked"])]
+    if not len(through):
+        return None
+    low, high, rule = through.iloc[0][["low", "high", "window"]]
+    return Window(float(low), float(high), rule)
 
 
 def _array(folder: Path, form: Form) -> Path:
@@ -208,9 +228,10 @@ def _read_facts(folder: Path) -> "pd.DataFrame":
     return pd.read_csv(folder / "facts.csv", dtype=texts, keep_default_na=False)
 
 
-def _fingerprint(images: "ImageSet", facts: "pd.DataFrame") -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    columns = (images.table["image"], images.table["label"], facts["content"])
+def _fingerprint(images: "ImageSet", facts: "pd.DataFrame", resize: Resize) -> str:
+    """Hash of all that decides what a network sees, which cached features are known by too."""
+    digest = hashlib.blake2b(resize.encode(), digest_size=16)
+    columns = (images.table["image"], images.table["label"], facts["content"], facts["pixels"])
     for row in zip(*(column.tolist() for column in columns), strict=True):  # a list is iterated far faster
         digest.update(("\t".join(row) + "\n").encode())
     return digest.hexdigest()
@@ -239,6 +260,7 @@ class _Work:
         scratch: folder of the arrays in the making.
         header: bytes before the first image of each array.
         with_facts: whether the facts are wanted.
+        window: in place of each image's own.
     """
 
     reader: Path
@@ -246,6 +268,7 @@ class _Work:
     scratch: Path
     header: Mapping[tuple[Form, int], int]
     with_facts: bool
+    window: Window | None
 
 
 def _draft(scratch: Path, form: Form, channels: int) -> Path:
@@ -259,6 +282,7 @@ def _decode_all(
     folder: Path,
     advance: Advance,
     jobs: int,
+    window: Window | None,
 ) -> "pd.DataFrame":
     """Decode every image once, in order; grey ones and coloured ones go to arrays of one and of three channels.
 
@@ -269,6 +293,7 @@ def _decode_all(
         folder: where to.
         advance: called with the number of images just decoded.
         jobs: decoding processes.
+        window: as in `store_images`.
 
     Returns:
         the facts; other ones than those known if other images could be decoded than by these.
@@ -276,7 +301,7 @@ def _decode_all(
     folder.mkdir(parents=True, exist_ok=True)
     forms = sorted({*forms, *(_forms_in(folder) if known is None else ())})
     with _scratch(folder) as scratch:
-        problems, coloured = _to_drafts(images, known is None, forms, scratch, advance, jobs)
+        problems, coloured = _to_drafts(images, known is None, forms, scratch, advance, jobs, window)
         if known is None or problems == known["problem"].tolist():
             channels = 3 if coloured.any() else 1
             for form in forms:
@@ -289,7 +314,7 @@ def _decode_all(
             facts = _read_facts(scratch)
             _publish_anew(drafts, scratch / "facts.csv", folder)
             return facts
-    return _decode_all(images, None, forms, folder, advance, jobs)
+    return _decode_all(images, None, forms, folder, advance, jobs, window)
 
 
 def _publish(drafts: Mapping[Path, Path]) -> None:
@@ -316,6 +341,7 @@ def _to_drafts(
     scratch: Path,
     advance: Advance,
     jobs: int,
+    window: Window | None,
 ) -> tuple[list[str], npt.NDArray[np.bool_]]:
     """Arrays and facts in ``scratch``; the problem of each image, and whether it is coloured."""
     n_images = len(images.table)
@@ -333,7 +359,8 @@ def _to_drafts(
     with images.reader.opened(scratch) as read, (scratch / "facts.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(FACTS)
-        work = _Work(_pickled(read, scratch), tuple(forms), scratch, header, with_facts)
+        window = window or (read.window if isinstance(read, Windowed) else None)
+        work = _Work(_pickled(read, scratch), tuple(forms), scratch, header, with_facts, window)
         with _in_chunks(_decode_chunk, work, n_images, jobs) as chunks:
             for facts, colours in chunks:
                 writer.writerows(facts)
@@ -397,7 +424,7 @@ def _decode_one(read: Read, row: int, work: _Work) -> tuple[Facts, list[Pixels]]
     content: Content | None = None
     try:
         content = read(row)
-        decoded = decode(content)
+        decoded = decode(content, work.window, FileLock(work.scratch / "large.lock"))  # these take up to gigabytes
         facts = facts_of(content, decoded) if work.with_facts else Facts()
         return facts, [fit(decoded.image, *form) for form in work.forms]
     except DECODE_ERRORS as error:

@@ -1,7 +1,7 @@
 """Every choice that the test split must not influence, made on validation and written down: best_model.json."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.data.decode import Pixels
-from bench.data.splits import labels_of, rows_of
+from bench.data.splits import labels_of, rows_of, units_of
 from bench.data.store import StoredImages
+from bench.data.window import Window
 from bench.evaluation.calibration import apply_temperature, fit_temperature, frozen_threshold
 from bench.metrics import Metric
 from bench.models.export import TOLERANCE, ExportMismatch, as_json, check_in_fresh_process
@@ -37,6 +38,7 @@ class Scene:
         seed: of the run.
         draws: bootstrap draws.
         resize: how images become square.
+        window: what all images of more than 8 bits went through; None if each had its own, or there are none.
         target_sensitivity: what the frozen operating point must reach on validation; None for Youden's index.
     """
 
@@ -48,6 +50,7 @@ class Scene:
     seed: int
     draws: int = 2000
     resize: str = "squash"
+    window: Window | None = None
     target_sensitivity: float | None = None
 
     def rows(self, split: str) -> npt.NDArray[np.int64]:
@@ -59,8 +62,8 @@ class Scene:
         return labels_of(self.table, rows, self.classes)
 
     def patients(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Patient of each of some rows, read narrowly."""
-        return np.asarray(self.table["patient_narrow"].iloc[rows])
+        """Patient of each of some rows, as `bench.data.splits.units` tells them apart."""
+        return np.asarray(units_of(self.table).iloc[rows])
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def decide(
                 "channels": stored.channels,
                 "range": [0, 255],
                 "resize": scene.resize,
+                "window": asdict(scene.window) if scene.window else None,
             },
             "config": {
                 str(key).removeprefix("config_"): None if pd.isna(value) else value
@@ -176,7 +180,7 @@ def predictions(
         scores: shape (n_images, n_classes).
         temperature: of the calibrated probabilities.
     """
-    table = part[["image", "label"]].assign(patient=part["patient_narrow"].to_numpy())
+    table = part[["image", "label"]].assign(patient=units_of(part).to_numpy())
     columns: dict[str, npt.NDArray[np.floating]] = {
         f"prob_{name}": scores[:, index].astype(np.float64) for index, name in enumerate(classes)
     }

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.metrics import Labels, Scores
 
-COLUMNS = ("rank", "image", "label", "patient", "predicted", "confidence", "probability_of_label", "shown")
+COLUMNS = ("rank", "image", "label", "patient", "predicted", "confidence", "probability_of_label", "copies", "shown")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Failures:
 
     Attributes:
         table: a row a listed error, columns as in ``COLUMNS``; ``confidence`` is the probability of the predicted
-            class.
+            class, and ``copies`` the number of errors on the very same image, of which one is shown.
         positions: of the images that are shown, among the images given, shape (n_shown,).
         ranks: of the images that are shown, from 1, shape (n_shown,).
     """
@@ -34,7 +34,8 @@ def failures(
     """Images whose most probable class is not their label, by falling probability of that class, ties by name.
 
     Args:
-        table: columns ``image``, ``label`` and ``patient``, a row an image.
+        table: columns ``image``, ``label``, ``patient``, and maybe ``pixels`` (equal for identical images), a row an
+            image.
         y_true: class indices, shape (n_images,).
         y_score: probabilities, shape (n_images, n_classes).
         classes: class names by index.
@@ -52,5 +53,8 @@ def failures(
     errors["predicted"] = [classes[index] for index in predicted[listed]]
     errors["confidence"] = y_score[listed, predicted[listed]].astype(np.float64)
     errors["probability_of_label"] = y_score[listed, y_true[listed]].astype(np.float64)
-    errors["shown"] = ranks <= shown
-    return Failures(errors, listed[:shown], ranks[:shown])
+    same = table["pixels" if "pixels" in table else "image"]
+    errors["copies"] = same.map(same.iloc[wrong].value_counts()).iloc[listed].to_numpy(dtype=np.int64)
+    chosen = np.flatnonzero(~same.iloc[listed].duplicated().to_numpy())[:shown]
+    errors["shown"] = np.isin(ranks, ranks[chosen])
+    return Failures(errors, listed[chosen], ranks[chosen])

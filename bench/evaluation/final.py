@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench import controls as control_models
 from bench.data.groups import PREFIX
-from bench.data.splits import labels_of
+from bench.data.splits import labels_of, units_of
 from bench.evaluation import in_worker, ledger
 from bench.evaluation.calibration import calibration
 from bench.evaluation.comparisons import comparisons, sentences
@@ -105,7 +105,7 @@ class _Evaluation:
         self.finalists, self.controls = finalists, controls
         self.classes = list(scene.classes)
         self.labels = labels_of(test.table.reset_index(drop=True), np.arange(len(test.rows)), scene.classes)
-        self.patients = np.asarray(test.table["patient_narrow"])
+        self.patients = np.asarray(units_of(test.table))
         self.n_patients = len(np.unique(self.patients))
         self.refusals: list[dict[str, str]] = []
         self.draws = scene.draws
@@ -260,7 +260,8 @@ class _Evaluation:
     def _where_it_fails(self) -> None:
         """Errors with their images, and subgroups."""
         scene, run, scores = self.scene, self.run, self.winner.scores
-        table = self.test.table.assign(patient=self.patients).reset_index(drop=True)
+        pixels = self.test.facts["pixels"].to_numpy()
+        table = self.test.table.assign(patient=self.patients, pixels=pixels).reset_index(drop=True)
         errors = failures(table, self.labels, scores, self.classes)
         write_table(run.failures, errors.table)
         stored = self.test.images[self.decisions.winner].open()
@@ -303,7 +304,8 @@ class _Evaluation:
         except Exception as error:
             self._refuse("robustness under altered images", _reason(error))
         try:
-            cases = choose_cases(self.labels, self.winner.scores)
+            pixels = self.test.facts["pixels"].to_numpy()
+            cases = choose_cases(self.labels, self.winner.scores, same=pixels)
             found, arrays = self.call(
                 in_worker.saliency,
                 model,
@@ -315,6 +317,8 @@ class _Evaluation:
                 self.classes,
                 self.scene.seed,
             )
+            for item, case in zip(found["items"], cases, strict=True):
+                item["copies"] = int((pixels == pixels[case]).sum())
             with atomic_path(run.saliency_images) as temporary:
                 np.savez_compressed(temporary, **arrays)
             write_json(run.saliency, as_json(found))

@@ -36,7 +36,9 @@ CHOSEN = (
 Map = npt.NDArray[np.float64]
 
 
-def choose_cases(y_true: Labels, y_score: Scores, each: int = 4) -> npt.NDArray[np.int64]:
+def choose_cases(
+    y_true: Labels, y_score: Scores, each: int = 4, same: npt.NDArray[Any] | None = None
+) -> npt.NDArray[np.int64]:
     """Positions of up to ``each`` correct and then up to ``each`` wrong cases, by turns from each class.
 
     Within a class the most confident come first, ties by position.
@@ -45,6 +47,7 @@ def choose_cases(y_true: Labels, y_score: Scores, each: int = 4) -> npt.NDArray[
         y_true: class indices, shape (n_images,).
         y_score: probabilities, shape (n_images, n_classes).
         each: how many at most of either kind.
+        same: equal for identical images, of which the surest one is taken; None if no two are.
     """
     predicted, confidence = y_score.argmax(axis=1), y_score.max(axis=1)
     chosen: list[int] = []
@@ -53,7 +56,9 @@ def choose_cases(y_true: Labels, y_score: Scores, each: int = 4) -> npt.NDArray[
         for index in range(y_score.shape[1]):
             rows = np.flatnonzero(kind & (y_true == index))
             turns += [(turn, index, row) for turn, row in enumerate(rows[np.argsort(-confidence[rows], kind="stable")])]
-        chosen += [int(row) for _, _, row in sorted(turns)[:each]]
+        ordered = [int(row) for _, _, row in sorted(turns)]
+        different = {row if same is None else same[row]: row for row in ordered[::-1]}
+        chosen += [row for row in ordered if row in different.values()][:each]
     return np.array(chosen, dtype=np.int64)
 
 

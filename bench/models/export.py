@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.decode import DECODE_ERRORS, Resize, decode, fit
+from bench.data.window import Window
 from bench.device import plain_keras
 from bench.errors import ConfigError
 
@@ -96,7 +97,9 @@ def check_in_fresh_process(model_file: Path, images: npt.NDArray[np.uint8], expe
     return difference
 
 
-def load_images(paths: Sequence[Path], size: int, channels: int, resize: Resize = "squash") -> npt.NDArray[np.uint8]:
+def load_images(
+    paths: Sequence[Path], size: int, channels: int, resize: Resize = "squash", window: Window | None = None
+) -> npt.NDArray[np.uint8]:
     """Images decoded as a run decodes them: uint8 array of shape (n_images, size, size, channels).
 
     Raises:
@@ -105,7 +108,7 @@ def load_images(paths: Sequence[Path], size: int, channels: int, resize: Resize 
     images = []
     for path in paths:
         try:
-            image = decode(path.read_bytes()).image
+            image = decode(path.read_bytes(), window).image
         except DECODE_ERRORS as error:
             raise ConfigError(f"{path} is not an image that can be read ({error}).") from None
         images.append(fit(image.convert("L" if channels == 1 else "RGB"), size, resize))

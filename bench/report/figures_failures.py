@@ -24,14 +24,15 @@ def errors(images: npt.NDArray[np.uint8], rows: pd.DataFrame) -> Figure:
 
     Args:
         images: shape (n, height, width, 1 or 3).
-        rows: a row an image: ``rank``, ``label``, ``predicted``, ``confidence``.
+        rows: a row an image: ``rank``, ``label``, ``predicted``, ``confidence``, maybe ``copies``.
     """
     columns = min(len(images), MOST_COLUMNS)
     height = math.ceil(len(images) / columns)
     figure, axes = new_figure(max(1.95 * columns, 2.4), 2.35 * height, columns, height)
     for ax, image, (_, row) in zip(axes, images, rows.iterrows(), strict=False):
         _picture(ax, image)
-        title = f"{row['rank']:.0f}. {clipped(row['label'], 18)}\n→ {clipped(row['predicted'], 14)} "
+        label = f"{clipped(row['label'], 18)}{_times(row.get('copies'))}"
+        title = f"{row['rank']:.0f}. {label}\n→ {clipped(row['predicted'], 14)} "
         ax.set_title(title + wording.score(row["confidence"]), loc="left", fontweight="normal", fontsize=9)
     for ax in axes[len(images) :]:
         ax.set_visible(False)
@@ -44,7 +45,7 @@ def saliency(images: Images, items: Sequence[dict[str, Any]]) -> Figure:
 
     Args:
         images: with maps and randomised maps.
-        items: a case each: ``label``, ``predicted``, ``probability``, ``correct``.
+        items: a case each: ``label``, ``predicted``, ``probability``, ``correct``, maybe ``copies``.
     """
     if images.maps is None or images.randomised is None:
         raise ValueError("saliency needs maps and randomised maps, but got images alone")
@@ -62,7 +63,7 @@ def saliency(images: Images, items: Sequence[dict[str, Any]]) -> Figure:
             clipped(wording.text(item.get("label")), 15),
             clipped(wording.text(item.get("predicted")), 15),
         )
-        words = f"{label}\n→ {predicted} {wording.score(item.get('probability'))}"
+        words = f"{label}{_times(item.get('copies'))}\n→ {predicted} {wording.score(item.get('probability'))}"
         colour = RIGHT if right else WRONG
         plain.set_title(words, loc="left", fontsize=8.5, fontweight="normal")
         with_map.set_title("map", loc="left", fontsize=8.5, fontweight="normal")
@@ -71,6 +72,12 @@ def saliency(images: Images, items: Sequence[dict[str, Any]]) -> Figure:
     for ax in axes[3 * len(items) :]:
         ax.set_visible(False)
     return figure
+
+
+def _times(copies: Any) -> str:
+    """The number of identical images, where it is more than one."""
+    number = wording.number(copies) or 1
+    return f" ×{number:.0f}" if number > 1 else ""
 
 
 def _picture(ax: Axes, image: npt.NDArray[np.uint8]) -> None:

@@ -196,6 +196,13 @@ def _meaning(about: dict[str, Any]) -> list[str]:
             "were exported otherwise. A network may learn that instead of the disease, and would fail elsewhere.",
             "It does not prove that a network does so: bytes per pixel, for one, depend partly on what an image shows.",
         ]
+    auc, low = wording.number(about.get("auc")), wording.number(about.get("low"))
+    if auc is not None and auc > float(limit):
+        why = "is not known" if low is None else f"reaches down to {wording.score(low)}"
+        return [
+            f"The score lies above {limit}, but its interval {why}: too few patients to tell whether the files differ "
+            "between the classes."
+        ]
     return [
         f"Up to {limit} the files give little away. That does not rule out shortcuts inside the images, such as "
         "markers, borders or positioning."

@@ -152,6 +152,13 @@ def _left_out(total: int, listed: int) -> str:
     return f"{told} the first {wording.count(listed)}, and predictions_test.csv has every image."
 
 
+def _on_copies(shown: pd.DataFrame) -> str:
+    """What a number behind a class means, where there is one."""
+    if "copies" not in shown or not (shown["copies"] > 1).any():
+        return ""
+    return " Identical images are shown once, with the number of errors on them (×)."
+
+
 def _gallery(page: Page, rows: pd.DataFrame) -> list[Block]:
     images = page.files.evaluated.failure_images
     if images is None:
@@ -171,6 +178,6 @@ def _gallery(page: Page, rows: pd.DataFrame) -> list[Block]:
             lambda: figures_failures.errors(images.images[places], shown),
             f"The {len(places)} most confident errors as images. The first: {told}.",
             "The most confident errors, as the model saw them. Above each: its rank and the reference standard, then "
-            "the predicted class with its probability.",
+            f"the predicted class with its probability.{_on_copies(shown)}",
         )
     ]

@@ -34,6 +34,8 @@ def saliency(page: Page) -> list[Block]:
     shown = items[:MOST]
     mean = wording.number(randomisation.get("mean_correlation"))
     correlation = "" if mean is None else f" Their mean correlation with the maps is {mean:.2f}."
+    copies = any((wording.number(item.get("copies")) or 1) > 1 for item in shown)
+    once = " Identical images are shown once, with their number (×)." if copies else ""
     alt = "; ".join(_words(item) for item in shown[:6])
     return [
         *blocks,
@@ -43,7 +45,7 @@ def saliency(page: Page) -> list[Block]:
             f"Images with their {method}s: {alt}.",
             f"{method[:1].upper()}{method[1:]}s. Of each case: the image, its map (the brighter, the more it speaks "
             f"for the predicted class), and the map of the same network with randomised weights.{correlation} Where "
-            "both look alike, the map shows the image rather than what the model learned.",
+            f"both look alike, the map shows the image rather than what the model learned.{once}",
         ),
     ]
 

@@ -58,7 +58,8 @@ def dicom(values, syntax=None, **elements):
             del file[name]
         else:
             setattr(file, name, value)
-    file.HighBit = file.BitsStored - 1
+    if "HighBit" not in elements and "BitsStored" in file:
+        file.HighBit = file.BitsStored - 1
     buffer = io.BytesIO()
     file.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

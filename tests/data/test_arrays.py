@@ -1,5 +1,6 @@
 """An .npz file in the layout of MedMNIST: what it may hold, and what is refused."""
 
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -126,6 +127,31 @@ def test_the_reader_is_light_to_import():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+# More than 8 bits
+
+
+def test_one_window_serves_all_splits(opened, tmp_path):
+    dark, bright = (np.linspace(0, high, 4 * 30).reshape(4, 6, 5).astype(np.uint16) for high in (200, 4000))
+    with opened(train_images=dark, test_images=bright, test_labels=LABELS).reader.opened(tmp_path) as read:
+        assert (read.window.low, read.window.high, read.window.rule) == (0, 4000, "set")
+        assert pickle.loads(pickle.dumps(read)).window == read.window
+        assert decode(read(3), read.window).image.getextrema()[1] == round(200 * 255 / 4000)
+        assert decode(read(7), read.window).image.getextrema()[1] == 255
+    with opened(train_images=dark).reader.opened(tmp_path) as read:
+        assert read.window is None, "values up to 255 stay as they are, if all are such"
+
+
+def test_arrays_of_eight_bits_are_not_looked_through(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "of_set", lambda arrays: pytest.fail("no") if arrays else None)
+    with opened().reader.opened(tmp_path) as read:
+        assert read.window is None
+
+
+def test_images_of_eight_bits_beside_images_of_more(refusal):
+    message = refusal(test_images=IMAGES.astype(np.uint16), test_labels=LABELS)
+    assert "train_images uint8, test_images uint16" in message
+
+
 # Refusals
 
 
@@ -189,6 +215,29 @@ def test_several_labels_an_image(refusal):
     message = refusal(train_labels=np.zeros((4, 14), dtype=int))
     assert "multi-label" in message
     assert "(4, 14)" in message
+    assert "4 of its rows hold several ones, or none" in message
+    message = refusal(train_labels=np.array([[1, 0], [1, 1], [0, 1], [0, 1]]))
+    assert "1 of its rows hold several ones" in message
+
+
+@pytest.mark.parametrize("dtype", [bool, "uint8", "int64", "float32"])
+def test_one_hot_labels_are_read_and_named(opened, dtype):
+    labels = np.eye(3)[[2, 0, 1, 2]].astype(dtype)
+    found = opened(train_labels=labels, test_images=IMAGES[:1], test_labels=labels[:1])
+    assert found.table["label"].tolist() == ["2", "0", "1", "2", "2"]
+    assert found.notes == ("The labels are one-hot: of their 3 columns the one that holds 1 is the class.",)
+    assert opened().notes == ()
+
+
+def test_columns_of_something_else_are_no_one_hot_labels(refusal):
+    message = refusal(train_labels=np.array([[0.2, 0.8], [0.5, 0.5], [1, 0], [0, 1]]))
+    assert "is not one-hot" in message
+    assert "labels.argmax(axis=1)" in message
+
+
+def test_one_hot_labels_in_one_split_only(refusal):
+    message = refusal(train_labels=np.eye(2)[LABELS], test_images=IMAGES, test_labels=LABELS)
+    assert "train_labels 2, test_labels one" in message
 
 
 @pytest.mark.parametrize("shape", [(), (4, 1, 1), (4, 0)])

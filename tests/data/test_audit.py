@@ -10,7 +10,7 @@ from PIL import Image
 from planted import PER_CLASS, SIZE, encode, file_name, pictures, write, write_clean, write_planted
 
 from bench.data.audit import audit, draw_splits, require_enough
-from bench.data.decode import Facts
+from bench.data.decode import OTHER, Facts
 from bench.data.duplicates import Duplicates
 from bench.data.findings import PROBLEMS, SEVERITIES
 from bench.data.imageset import ImageSet, MemoryReader
@@ -333,6 +333,71 @@ def test_a_class_that_is_lost_whole_is_told(tmp_path):
         require_enough(source, Stored(tmp_path, facts, {}, "0"), keep_going=False)
     with pytest.raises(ConfigError, match="'C' has no patient"):
         audit(source, Stored(tmp_path, facts, {}, "0"), settings_of(keep_going=True))
+
+
+def test_dicom_of_other_kinds_is_told_and_costs_nothing(audited, tmp_path):
+    """Reports and directories beside the images are no images that are lost: not by count, and not by class."""
+    labels = ["A", "B"] * 60
+    others = dict.fromkeys(range(0, 40, 2), OTHER)
+    source, facts = made_up(labels, problems=others)
+    facts.loc[facts["problem"] == OTHER, "reason"] = "a DICOM file that holds no image, but RT Plan Storage"
+    stored = Stored(tmp_path, facts, {}, "0")
+    require_enough(source, stored, keep_going=False)
+    done = audit(source, stored, settings_of())
+    check_format(done.audit)
+    found = kinds(done)
+    assert found["other file"]["severity"] == "note"
+    assert found["other file"]["text"] == (
+        "20 DICOM files that hold no image (RT Plan Storage): left out, as other files are."
+    )
+    assert len(found["other file"]["files"]) == 20
+    assert found["readable"]["text"] == "All 100 images can be decoded."
+    assert "too many left out" not in found
+    assert (done.audit["images"], done.audit["left_out"]) == (100, [])
+    assert done.audit["patients"]["narrow"] == done.audit["patients"]["wide"] == 100
+    assert done.table["reason"].iloc[0].startswith("other file: a DICOM file")
+    facts.loc[40, "problem"] = "truncated"
+    with pytest.raises(ConfigError, match=r"1 of 40 images of class 'A' \(2.5 %\) cannot be decoded, such as 040"):
+        require_enough(source, stored, keep_going=False)
+
+
+def test_what_became_of_more_than_eight_bits_is_told_by_its_rule(audited):
+    labels, rows = ["A", "B"] * 60, np.arange(120)
+    found = kinds(audited(labels, deep=True, window="set", high=996.0))
+    assert found["deep"]["text"] == (
+        "120 images of more than 8 bits a channel: 120 windowed from 0 to 996, one range for the whole set."
+    )
+    windows = np.where(rows < 100, "own", np.where(rows < 110, "header", ""))
+    mixed = kinds(audited(labels, deep=rows < 118, window=windows))
+    assert "100 windowed from its own minimum to its maximum; 10 windowed as its DICOM" in mixed["deep"]["text"]
+    assert mixed["deep"]["text"].endswith("; 8 of which the upper 8 bits stay.")
+    assert len(mixed["mixed depth"]["files"]) == 100
+    assert "beside 2 of 8 bits that stay as they are" in mixed["mixed depth"]["text"]
+    assert "mixed depth" not in found
+
+
+def test_a_window_that_serves_no_image_is_refused(audited):
+    with pytest.raises(ConfigError, match="--window 40,400 applies to none of the images in /scans"):
+        audited(["A", "B"] * 60, settings=settings_of(window=(40, 400)))
+    done = audited(
+        ["A", "B"] * 60, deep=True, window="asked", low=-160.0, high=239.0, settings=settings_of(window=(40, 400))
+    )
+    assert "120 windowed from -160 to 239, by --window" in kinds(done)["deep"]["text"]
+
+
+def test_a_shortcut_that_may_be_chance_is_a_note(audited, monkeypatch):
+    told = {"limit": 0.6, "features": [{"name": "width", "auc": 0.7}], "images": 9, "patients": 9, "warns": False}
+    for low, words in (
+        (0.5, "the interval reaches down to 0.50, not above 0.6"),
+        (None, "there are too few patients for an interval"),
+    ):
+        known = {"auc": 0.7, "low": low, "high": low and 0.8, **told}
+        monkeypatch.setattr("bench.data.audit.shortcut", lambda *_, known=known: known)
+        found = kinds(audited(["A", "B"] * 60))["shortcut"]
+        assert found["severity"] == "note"
+        assert f"AUC 0.70{' [0.50, 0.80]' if low else ''}" in found["text"]
+        assert words in found["text"]
+        assert "can be told without looking" not in found["text"]
 
 
 def test_nothing_given_and_patients_assumed(audited):

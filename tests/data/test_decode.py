@@ -1,5 +1,6 @@
 """Every kind of image becomes the right 8-bit pixels, and what cannot be decoded is told apart."""
 
+import contextlib
 import math
 import struct
 import zlib
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
+from PIL.JpegImagePlugin import JpegImageFile
 from planted import encode, exif, pictures
 
-from bench.data.decode import DECODE_ERRORS, FACTS, Facts, decode, facts_of, fit, look, problem_of
+from bench.data.decode import DECODE_ERRORS, FACTS, LARGE, Facts, decode, facts_of, fit, look, problem_of
 from bench.data.duplicates import NEAR_BITS
+from bench.data.window import Window
 
 SIZE = 8
 CONSTANT_GREY = np.full((SIZE, SIZE), 9, np.uint8)
@@ -56,6 +59,21 @@ def tiff16(values):
     tags += [(273, 4, 1, at + 6), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, len(data)), (284, 3, 1, 1)]
     folder = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     return b"II*\0" + struct.pack("<IH", 8, entries) + folder + struct.pack("<I3H", 0, 16, 16, 16) + data
+
+
+def tiff_of_grey(values, bits, order="<", photometric=0, compression=1, kind=1):
+    """A grey TIFF of one strip; ``values``: rows of bytes, packed as ``bits`` a pixel want it, and the width."""
+    rows, width = values
+    data = b"".join(rows)
+    data = zlib.compress(data) if compression == 8 else data
+    tags = [(256, 4, width), (257, 4, len(rows)), (258, 3, bits), (259, 3, compression), (262, 3, photometric)]
+    at = 8 + 2 + 12 * 10 + 4
+    tags += [(273, 4, at), (277, 3, 1), (278, 4, len(rows)), (279, 4, len(data)), (339, 3, kind)]
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    fields = [
+        struct.pack(f"{order}HHIHxx" if kind == 3 else f"{order}HHII", tag, kind, 1, value) for tag, kind, value in tags
+    ]
+    return mark + struct.pack(f"{order}IH", 8, len(fields)) + b"".join(fields) + bytes(4) + data
 
 
 def bmp565(width, height):
@@ -228,7 +246,96 @@ def test_sixteen_bits_a_pixel_are_not_deep():
     assert (found.deep, found.mode, found.format) == (False, "RGB", "BMP")
 
 
+# White is zero
+
+
+def packed(values, bits, order="<"):
+    """Rows of bytes and the width, of values of 1 to 32 bits."""
+    if bits >= 8:
+        kind = {8: "u1", 16: f"{order}u2", 32: f"{order}u4"}[bits]
+        return [row.astype(kind).tobytes() for row in values], values.shape[1]
+    ones = (values[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    return [np.packbits(row.ravel().astype(np.uint8)).tobytes() for row in ones], values.shape[1]
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16, 32])
+def test_white_is_zero_is_turned_whatever_its_depth(bits, order, compression):
+    values = np.random.default_rng(bits).integers(0, 2 ** min(bits, 16), (SIZE, SIZE))
+    values[0, :2] = 0, 2 ** min(bits, 16) - 1
+    dark, bright = (
+        tiff_of_grey(packed(values, bits, order), bits, order, photometric, compression, kind=1 + (bits == 32))
+        for photometric in (0, 1)
+    )
+    assert np.array_equal(pixels_of(dark), 255 - pixels_of(bright))
+    assert pixels_of(bright)[0, :2, 0].tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("dtype", "kind"), [("i2", 2), ("u2", 1), ("i4", 2), ("f4", 3)])
+def test_values_of_tiff_in_either_order_compressed_or_not(dtype, kind, order, compression):
+    values = np.arange(SIZE * SIZE).reshape(SIZE, SIZE) * 100
+    rows = [row.astype(order + dtype).tobytes() for row in values]
+    content = tiff_of_grey((rows, SIZE), 8 * int(dtype[1]), order, 1, compression, kind)
+    assert np.array_equal(pixels_of(content)[..., 0], Window.own(values).apply(values))
+
+
+def test_white_is_zero_of_floating_point_and_by_pillow():
+    values = np.linspace(0, 7, SIZE * SIZE, dtype="<f4").reshape(SIZE, SIZE)
+    content = bytearray(encode(Image.fromarray(values), "TIFF"))
+    before = pixels_of(bytes(content))
+    at = content.index(struct.pack("<HHI", 262, 3, 1))
+    struct.pack_into("<H", content, at + 8, 0)
+    assert np.array_equal(pixels_of(bytes(content)), 255 - before)
+    for compression in ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate"):
+        grey = encode(Image.fromarray(grey_pixels()), "TIFF", compression=compression, tiffinfo={262: 0})
+        assert np.array_equal(pixels_of(grey)[..., 0], grey_pixels()), "Pillow writes it turned, and it looks the same"
+
+
+def test_a_window_of_white_is_zero_is_in_stored_values():
+    values = np.linspace(0, 4000, SIZE * SIZE).round().astype(np.uint16).reshape(SIZE, SIZE)
+    window = Window.asked(1000.5, 1001)
+    white, black = (decode(tiff_of_grey(packed(values, 16), 16, photometric=kind), window).image for kind in (0, 1))
+    assert np.array_equal(np.asarray(black), window.apply(values))
+    assert np.array_equal(np.asarray(white), 255 - window.apply(values))
+
+
+# A window that is asked for
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_window_for_grey_of_more_than_eight_bits(kind):
+    values = np.linspace(0, 4000, SIZE * SIZE).round().astype(np.uint16).reshape(SIZE, SIZE)
+    content, window = encode(Image.fromarray(values), kind), Window.asked(1000.5, 1001)
+    found = facts_of(content, decode(content, window))
+    assert np.array_equal(np.asarray(decode(content, window).image), window.apply(values))
+    assert (found.window, found.low, found.high) == ("asked", 500, 1500)
+    assert (facts(content).window, facts(content).low, facts(content).high) == ("own", 0, 0)
+
+
+def test_a_window_leaves_eight_bits_and_colour_as_they_are():
+    for pixels in (grey_pixels(), colour_pixels()):
+        content = encode(Image.fromarray(pixels))
+        decoded = decode(content, Window.asked(100, 5))
+        assert np.array_equal(np.asarray(decoded.image), pixels)
+        assert facts_of(content, decoded).window == ""
+    deep = png16(np.random.default_rng(0).integers(0, 2**16, (SIZE, SIZE, 3), dtype=np.uint16))
+    assert np.array_equal(np.asarray(decode(deep, Window.asked(100, 5)).image), np.asarray(decode(deep).image))
+    assert np.array_equal(np.asarray(decode(grey_pixels(), Window.asked(100, 5)).image), grey_pixels())
+
+
 # Bare pixels
+
+
+def test_a_window_for_arrays_of_other_kinds_though_their_values_would_fit():
+    """The dark images of a set of 16 bits, of which others are bright."""
+    values = grey_pixels().astype(np.uint16)
+    decoded = decode(values, Window(0, 1020, "set"))
+    assert np.array_equal(np.asarray(decoded.image), (values / 4).round())
+    found = facts_of(values, decoded)
+    assert (found.deep, found.mode, found.window, found.high) == (True, "L;uint16", "set", 1020)
 
 
 @pytest.mark.parametrize("shape", [(SIZE, SIZE), (SIZE, SIZE, 1)])
@@ -324,6 +431,135 @@ def test_another_tag_of_the_wrong_kind_costs_no_image():
     found = decode(content.replace(as_long, as_byte))
     assert found.rotated
     assert found.image.size == (8, 4)
+
+
+# Large images, long texts
+
+
+@pytest.fixture
+def small_is_large(monkeypatch):
+    """Images of more than 256 pixels count as large, and strips are of a few rows."""
+    monkeypatch.setattr("bench.data.decode.LARGE", 256)
+    monkeypatch.setattr("bench.data.decode.STRIP", 256)
+
+
+def blocks(pixels, factor):
+    """The mean of each square of pixels."""
+    height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
+    squares = pixels[: height * factor, : width * factor].reshape(height, factor, width, factor, *pixels.shape[2:])
+    return squares.astype(float).mean(axis=(1, 3))
+
+
+@pytest.mark.usefixtures("small_is_large")
+@pytest.mark.parametrize(("kind", "shape"), [("PNG", (48, 64)), ("PNG", (48, 64, 3)), ("TIFF", (48, 64, 3))])
+def test_a_large_image_is_made_smaller_and_keeps_its_facts(kind, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    content = encode(Image.fromarray(pixels), kind)
+    decoded = decode(content)
+    assert decoded.image.size == (16, 12), "4 pixels become one: 16 x 12 are no more than 256"
+    assert np.abs(np.asarray(decoded.image) - blocks(pixels, 4)).max() <= 1
+    found = facts_of(content, decoded)
+    assert (found.width, found.height) == (64, 48)
+    other = pixels.copy()
+    other[:4, :4] = 255 - other[:4, :4]
+    assert facts(encode(Image.fromarray(other), kind)).pixels != found.pixels
+
+
+@pytest.mark.usefixtures("small_is_large")
+def test_large_images_of_every_mode():
+    values = np.random.default_rng(0).integers(0, 60000, (33, 40)).astype(np.uint16)
+    deep = np.asarray(decode(encode(Image.fromarray(values))).image)
+    means = np.asarray(Image.fromarray(values.astype(np.float32)).reduce(3))
+    assert np.abs(deep - (means - means.min()) * 255 / np.ptp(means)).max() <= 1
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    red = Image.merge("RGBA", (grey, grey, grey, Image.new("L", grey.size, 128)))
+    assert (
+        np.abs(np.asarray(decode(encode(red)).image).astype(int) - np.asarray(grey.reduce(3)) * (128 / 255)).max() < 2
+    )
+    half = Image.new("1", (40, 33))
+    half.paste(1, (0, 0, 20, 33))
+    assert np.asarray(decode(encode(half)).image)[0, [0, -1]].tolist() == [255, 0]
+    palette = Image.new("P", (40, 33), 1)
+    palette.putpalette([0, 0, 0, 10, 20, 30])
+    assert (np.asarray(decode(encode(palette)).image) == (10, 20, 30)).all()
+    array = decode((values >> 8).astype(np.uint8))
+    assert (array.image.size, array.size) == ((14, 11), (40, 33))
+
+
+@pytest.mark.usefixtures("small_is_large")
+@pytest.mark.parametrize(("kind", "orientation"), [("JPEG", 6), ("JPEG", 1), ("TIFF", 8), ("PNG", 5)])
+def test_a_large_image_that_is_turned(kind, orientation):
+    whole = two_halves(80, 40)
+    content = encode(whole, kind, exif=exif(orientation))
+    expected = (80, 40) if orientation == 1 else (40, 80)
+    assert (facts(content).width, facts(content).height) == expected
+    image = decode(content).image
+    assert (image.width > image.height) == (orientation == 1)
+    assert image.width * image.height <= 256
+    assert {round(value / 100) for value in np.asarray(image).ravel()} == {1, 2}
+
+
+def test_a_large_jpeg_is_read_at_a_lower_resolution(monkeypatch):
+    monkeypatch.setattr("bench.data.decode.LARGE", 64 * 64)
+    loaded = []
+    load = JpegImageFile.load
+    monkeypatch.setattr(JpegImageFile, "load", lambda image: loaded.append(image.size) or load(image))
+    content = encode(pictures()[0].resize((512, 256)), "JPEG")
+    assert facts(content).width == 512
+    assert set(loaded) == {(128, 64)}, "6 times smaller: a fourth by the decoder, the rest after it"
+
+
+def test_more_pixels_than_are_read_are_refused_by_their_number(monkeypatch):
+    monkeypatch.setattr("bench.data.decode.MOST_PIXELS", 3_000_000)
+    for kind in ("PNG", "JPEG", "TIFF"):
+        found = problem(encode(Image.new("L", (3000, 1001)), kind))
+        assert found.problem == "unreadable"
+        assert found.reason.startswith("it has 3000 x 1001 pixels, and at most 3 million are read: make it smaller")
+
+
+def test_an_image_of_four_hundred_million_pixels_is_no_attack():
+    """More than Pillow's own limit allows; Pillow's limit is its own again afterwards."""
+    before = Image.MAX_IMAGE_PIXELS
+    content = encode(Image.new("1", (20_000, 20_000)), "PNG")
+    decoded = decode(content)
+    assert decoded.size == (20_000, 20_000)
+    assert decoded.image.width * decoded.image.height <= LARGE
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_large_image_is_decoded_alone():
+    held = []
+
+    @contextlib.contextmanager
+    def alone():
+        held.append(True)
+        yield
+
+    decode(encode(Image.fromarray(grey_pixels())), alone=alone())
+    assert held == []
+    decode(encode(Image.new("1", (LARGE // 1000, 1001))), alone=alone())
+    assert held == [True]
+
+
+def png_with(kind, data):
+    content = encode(Image.fromarray(grey_pixels()))
+    part = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return content[:33] + part + content[33:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (b"iCCP", b"profile\0\0" + zlib.compress(bytes(20_000_000))),
+        (b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 80_000_000)),
+        (b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(b"x" * 20_000_000)),
+        (b"tEXt", b"Comment\0" + b"x" * 70_000_000),
+    ],
+)
+def test_long_texts_and_profiles_are_no_reason_to_refuse(kind, data):
+    content = png_with(kind, data)
+    assert np.array_equal(pixels_of(content)[..., 0], grey_pixels())
+    assert problem(content[:-200]).problem == "truncated", "what is cut off stays cut off"
 
 
 # Becoming square
@@ -534,7 +770,7 @@ def test_reasons_are_one_line():
 
 def test_whatever_is_the_matter_with_a_file_it_is_said_in_one_way(monkeypatch):
     """Pillow raises TypeError, struct.error and more at broken files; none may stop the other images."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**5)  # to be quick
+    monkeypatch.setattr("bench.data.decode.MOST_PIXELS", 10**5)  # to be quick
     rng = np.random.default_rng(0)
     image = Image.fromarray(colour_pixels(size=20))
     failed = 0

@@ -39,7 +39,8 @@ def check(found):
         assert found["high"] is None, "no draw differs"
     else:
         assert found["low"] <= found["auc"] <= found["high"]
-    assert found["warns"] == (found["auc"] > found["limit"])
+    if found["low"] is not None:
+        assert found["warns"] == (found["low"] > found["limit"])
     assert found["limit"] == LIMIT
     return found
 
@@ -83,6 +84,24 @@ def test_without_a_signal_the_interval_is_about_a_half():
         assert 0.3 < found["auc"] < 0.7
         covered.append(found["low"] < 0.5 < found["high"])
     assert sum(covered) >= 3
+
+
+def test_a_score_above_the_limit_by_chance_is_no_warning():
+    """Of twelve sets without a signal several score above 0.6, and one of twelve may lie above by its interval."""
+    found = [check(shortcut(facts_of(60, seed), labels_of(60, seed + 50), range(60), seed)) for seed in range(12)]
+    assert sum(one["auc"] > one["limit"] for one in found) >= 2
+    assert sum(one["warns"] for one in found) <= 1
+
+
+@pytest.mark.parametrize(("n_images", "warns"), [(160, True), (16, False)])
+def test_a_perfect_score_warns_where_there_are_enough_patients(monkeypatch, n_images, warns):
+    """All draws of patients agree on it, so that it has no interval."""
+    labels = ["A", "B"] * (n_images // 2)
+    y = np.arange(n_images) % 2
+    monkeypatch.setattr("bench.data.shortcut.out_of_fold", lambda features, y, folds: np.eye(2)[y].astype(float))
+    facts = facts_of(n_images, width=500 + 1000 * y)
+    found = check(shortcut(facts, labels, range(n_images), 0))
+    assert (found["auc"], found["low"], found["warns"]) == (1.0, None, warns)
 
 
 def test_metadata_that_never_differ_tell_nothing_at_all():

@@ -21,6 +21,8 @@ from bench.data.splits import (
     shared_patients,
     subset,
     too_small,
+    units,
+    units_of,
 )
 from bench.errors import ConfigError
 
@@ -638,3 +640,23 @@ def test_a_train_split_that_is_emptied_says_by_what():
     table.loc[train, ["patient", "patient_narrow"]] = table.loc[table["split"] == "test", "patient"].iloc[0]
     with pytest.raises(ConfigError, match=r"\(200 images left train: their patients are also in test\)"):
         assign_splits(table, 0)
+
+
+# What is drawn as one patient
+
+
+def test_patients_who_share_the_very_same_image_are_one_where_patients_are_drawn():
+    table = make_table([("A", 2, ""), ("B", 1, ""), ("A", 1, ""), ("B", 2, ""), ("A", 1, "")])
+    clusters = [Cluster("exact", (1, 3)), Cluster("exact", (3, 5)), Cluster("near", (2, 6), 3)]
+    found = units(table, clusters)
+    assert found.tolist() == ["p0", "p0", "p1", "p0", "p0", "p0", "p4"]
+    assert units_of(table).tolist() == table["patient_narrow"].tolist()
+
+
+def test_splits_come_with_their_units_and_patients_stay_as_they_were():
+    table = make_table(cohort(40))
+    copies = [Cluster("exact", (3, 9)), Cluster("near", (5, 11), 4)]
+    found, _ = assign_splits(table, 0, clusters=copies)
+    assert units_of(found).iloc[[3, 9, 5, 11]].tolist() == ["p3", "p3", "p5", "p11"]
+    assert found["patient_narrow"].tolist() == table["patient_narrow"].tolist()
+    assert found["split"].iloc[3] == found["split"].iloc[9]

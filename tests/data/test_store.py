@@ -21,8 +21,9 @@ from bench.data import store
 from bench.data.decode import FACTS
 from bench.data.duplicates import find_duplicates
 from bench.data.imageset import ImageSet, MemoryReader
-from bench.data.sources import folder_source
-from bench.data.store import FEW, is_stored, store_images, store_key
+from bench.data.sources import folder_source, open_source
+from bench.data.store import FEW, common_window, is_stored, store_images, store_key
+from bench.data.window import Window
 
 SIZE = 8
 
@@ -411,7 +412,7 @@ def test_a_failure_at_the_end_leaves_only_what_is_whole(tmp_path, monkeypatch, i
 KILLED = """
 import sys, time
 from pathlib import Path
-from bench.data.sources import folder_source
+from bench.data.sources import folder_source, open_source
 from bench.data.store import store_images
 
 def advance(count):
@@ -590,6 +591,39 @@ def test_the_key_of_a_folder_is_of_its_place_however_it_is_written(tmp_path, mon
     images = write_folder(tmp_path / "data", [0, 1])
     monkeypatch.chdir(tmp_path)
     assert store_key(dataclasses.replace(images, path="data")) == store_key(images)
+
+
+def test_a_window_makes_a_set_of_its_own(tmp_path, image_set):
+    """Other pixels of the same files: other arrays, another fingerprint, so other features too."""
+    deep = [np.linspace(0, high, 64).reshape(SIZE, SIZE).astype(np.uint16) for high in (900, 1000, 2000, 3000)]
+    images = image_set([encode(Image.fromarray(values)) for values in deep])
+    plain = store_images(images, [SIZE], tmp_path)
+    window = Window.asked(500.5, 1001)
+    assert not is_stored(images, [SIZE], "squash", tmp_path, window)
+    found = store_images(images, [SIZE], tmp_path, window=window)
+    assert is_stored(images, [SIZE], "squash", tmp_path, window)
+    assert found.folder != plain.folder
+    assert found.fingerprint != plain.fingerprint
+    assert found.sizes[SIZE].open()[0].max() == round(900 * 255 / 1000)
+    assert plain.sizes[SIZE].open()[0].max() == 255
+    assert store_images(images, [SIZE], tmp_path).fingerprint == plain.fingerprint
+    assert (common_window(plain.facts), common_window(found.facts)) == (None, window)
+
+
+def test_a_set_of_arrays_goes_through_its_own_window(tmp_path):
+    values = np.arange(4 * 64).reshape(4, SIZE, SIZE).astype(np.uint16) * 10
+    np.savez(tmp_path / "set.npz", train_images=values, train_labels=[0, 1, 0, 1])
+    found = store_images(open_source(str(tmp_path / "set.npz"), 0), [SIZE], tmp_path)
+    assert np.array_equal(found.sizes[SIZE].open()[..., 0], (values / 10).round())
+    assert set(found.facts["window"]) == {"set"}
+    assert common_window(found.facts) == Window(0, 2550, "set")
+
+
+def test_how_images_become_square_is_in_the_fingerprint(tmp_path, image_set):
+    """Features are cached by it, and a padded image has others than a squashed one."""
+    images = image_set(greys())
+    found = {store_images(images, [SIZE], tmp_path, resize=way).fingerprint for way in ("squash", "pad", "crop")}
+    assert len(found) == 3
 
 
 def test_the_fingerprint_is_of_content_names_and_labels(tmp_path, image_set):

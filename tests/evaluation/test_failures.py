@@ -47,3 +47,21 @@ def test_a_flawless_model_has_none(table):
 def test_the_order_of_images_does_not_matter(table):
     turned = failures(table[::-1], Y_TRUE[::-1], Y_SCORE[::-1], CLASSES)
     pd.testing.assert_frame_equal(turned.table, failures(table, Y_TRUE, Y_SCORE, CLASSES).table)
+
+
+def test_identical_images_are_shown_once_with_their_number(table):
+    """Of five errors four are on two images; each is listed, and each image shown once."""
+    score = np.array([[0.1, 0.8, 0.1], [0.1, 0.7, 0.2], [0.9, 0.05, 0.05], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1]])
+    found = failures(table.assign(pixels=["x", "x", "y", "z", "y"]), Y_TRUE, score, CLASSES, shown=2)
+    assert found.table["image"].tolist() == ["c", "e", "b", "d", "a"]
+    assert found.table["copies"].tolist() == [2, 2, 1, 2, 2]
+    assert found.table["shown"].tolist() == [True, True, False, False, False]
+    assert (found.positions.tolist(), found.ranks.tolist()) == ([2, 0], [1, 2])
+    every = failures(table.assign(pixels=["x", "x", "y", "z", "y"]), Y_TRUE, score, CLASSES)
+    assert every.ranks.tolist() == [1, 2, 3]
+    assert failures(table, Y_TRUE, score, CLASSES).table["copies"].tolist() == [1] * 5
+
+
+def test_a_copy_that_is_no_error_does_not_count(table):
+    found = failures(table.assign(pixels=["x", "x", "y", "z", "w"]), Y_TRUE, Y_SCORE, CLASSES)
+    assert found.table.set_index("image")["copies"].to_dict() == {"c": 1, "b": 1, "d": 1}

@@ -29,6 +29,7 @@ class Study:
     classes: tuple[str, ...]
     test_labels: list[int]
     images_a_patient: int = 2
+    joined: int = 0
     folder: Path = Path()
     asked: list[Any] = field(default_factory=list)
 
@@ -48,6 +49,10 @@ class Study:
                 "group:sex": ["f" if number % 3 else "" for number in range(n)],
             }
         )
+        first = splits.index("test")
+        shared = self.table["patient_narrow"].iloc[first]
+        joined = pd.RangeIndex(first, first + self.joined)
+        self.table["unit"] = self.table["patient_narrow"].where(~self.table.index.isin(joined), shared)
         self.facts = pd.DataFrame(
             {
                 "pixels": [f"{number:032x}" for number in range(n)],
@@ -240,3 +245,27 @@ def test_it_is_opened_once_and_not_by_the_side_door(tmp_path: Path) -> None:
     with pytest.raises(TestSealed, match="open already"):
         study.open()
     assert set(METRICS) == set(json.loads(study.run.evaluation.read_text())["models"]["vgg16"]["metrics"])
+
+
+def test_patients_who_share_an_identical_image_are_drawn_as_one(tmp_path: Path) -> None:
+    """Twelve images of six patients are joined by copies: evaluation, and the files that others draw from, say so."""
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "joined").mkdir()
+    plain = Study(("A", "B"), [0, 1] * 40, folder=tmp_path / "plain")
+    joined = Study(("A", "B"), [0, 1] * 40, folder=tmp_path / "joined", joined=12)
+    counts = [study.open()["patients"] for study in (plain, joined)]
+    assert counts == [40, 35]
+    written = pd.read_csv(joined.run.predictions_test)
+    assert written["patient"].nunique() == 35
+    assert set(written["patient"].head(12)) == {joined.table["unit"].iloc[80]}
+
+
+def test_of_identical_images_the_pictures_show_one(tmp_path: Path) -> None:
+    study = Study(("A", "B"), [0, 1] * 40, folder=tmp_path)
+    study.facts["pixels"] = "the same"
+    study.open()
+    errors = pd.read_csv(study.run.failures)
+    assert errors["shown"].sum() == 1
+    assert set(errors["copies"]) == {len(errors)}
+    with np.load(study.run.failures_images) as held:
+        assert held["ranks"].tolist() == [1]

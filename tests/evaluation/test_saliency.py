@@ -197,6 +197,9 @@ def test_cases_are_the_most_confident_by_turns_from_each_class():
     positive = np.array([0.1, 0.2, 0.3, 0.6, 0.7, 0.1, 0.4, 0.9])
     chosen = choose_cases(y_true, np.column_stack([1 - positive, positive]), each=3)
     assert chosen.tolist() == [0, 3, 1, 7, 5, 4]
+    same = np.array(["a", "a", "a", "b", "c", "d", "d", "e"])
+    different = choose_cases(y_true, np.column_stack([1 - positive, positive]), each=3, same=same)
+    assert different.tolist() == [0, 3, 7, 5, 4], "of identical images the surest"
     flawless = choose_cases(y_true, np.eye(2)[y_true], each=2)
     assert flawless.tolist() == [0, 3]
     assert choose_cases(y_true[:0], np.zeros((0, 2))).shape == (0,)

@@ -231,6 +231,15 @@ def test_a_control_below_its_limit_is_no_reason_to_worry(run: RunDir) -> None:
     assert "A network may learn that" not in text
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("low", "why"), [(0.52, "reaches down to 0.520"), (None, "is not known")])
+def test_a_control_above_its_limit_by_chance_is_told_as_such(run: RunDir, low: float | None, why: str) -> None:
+    edit_json(run.audit, shortcut={"auc": 0.65, "low": low, "high": low and 0.8, "limit": 0.6, "warns": False})
+    text = words(run)
+    assert f"The score lies above 0.6, but its interval {why}: too few patients to tell" in text
+    assert "give little away" not in text
+
+
 def five(low: float, high: float) -> list[float]:
     return [low, low, (low + high) / 2, high, high]
 

@@ -14,9 +14,17 @@ from report_outline import outline
 from report_run import edit_json, write_run
 
 from bench.metrics import METRICS
-from bench.report import figures_comparison, pictures, section_failures, section_subgroups, tables_models
+from bench.report import (
+    figures_comparison,
+    figures_failures,
+    pictures,
+    section_failures,
+    section_subgroups,
+    tables_models,
+)
 from bench.report.answers_model import card
 from bench.report.blocks import Paragraph
+from bench.report.evaluated import Images
 from bench.report.files import read
 from bench.report.page import Page
 from bench.report.reading import whole_lines
@@ -359,6 +367,33 @@ def test_errors_that_are_not_listed_are_counted(
     assert f"The winner made {total} errors on the test images, {most} of {label} taken for {predicted}," in text
     assert f"; failures.csv lists {where}." in text
     assert f"These are the first 10 of {total}; failures.csv lists {table}" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_identical_images_are_shown_once_with_their_number(run: RunDir) -> None:
+    told = "Identical images are shown once, with the number of errors on them (×)."
+    assert told not in words(run), "files of earlier runs do not know"
+    change(run, "failures.csv", copies=1)
+    assert told not in words(run)
+    change(run, "failures.csv", copies=3)
+    content = json.loads((run.path / "saliency.json").read_text(encoding="utf-8"))
+    content["items"][0]["copies"] = 4
+    edit_json(run.path / "saliency.json", items=content["items"])
+    text = words(run)
+    assert told in text
+    assert "Identical images are shown once, with their number (×)." in text
+
+
+def test_a_picture_of_an_error_carries_its_number() -> None:
+    row = {"rank": 1, "label": "A", "predicted": "B", "confidence": 0.9}
+    rows = pd.DataFrame([row | {"copies": 3}, row | {"copies": 1}])
+    figure = figures_failures.errors(np.zeros((2, 4, 4, 1), np.uint8), rows)
+    titles = [ax.get_title(loc="left").splitlines()[0] for ax in figure.axes]
+    assert titles == ["1. A ×3", "1. A"]
+    maps = Images(np.zeros((2, 4, 4, 1), np.uint8), maps=np.zeros((2, 4, 4)), randomised=np.zeros((2, 4, 4)))
+    items = [{"label": "A", "predicted": "B", "probability": 0.9, "correct": False, "copies": n} for n in (4, 1)]
+    titles = [ax.get_title(loc="left").splitlines()[0] for ax in figures_failures.saliency(maps, items).axes[::3]]
+    assert titles == ["A ×4", "A"]
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -1,0 +1,107 @@
+"""How values of more than 8 bits become 8: which of them is black, and which is white. Light to import."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.generic]
+Rule = Literal["own", "header", "set", "asked"]
+"""What decided a window: the image's own range, its DICOM header, the range of the whole set, or ``--window``."""
+BLOCK = 64
+"""Images that are looked at at a time."""
+SAMPLE = 256
+"""Images of each array that percentiles are taken from."""
+TAILS = (0.1, 99.9)
+"""Percentiles between which nearly all values lie."""
+NARROW = 0.25
+"""Where nearly all values lie within this share of the range, the few others are outliers and do not decide it."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A linear window.
+
+    Attributes:
+        low, high: what becomes 0, and what becomes 255; what lies beyond is cut off.
+        rule: what decided it.
+    """
+
+    low: float
+    high: float
+    rule: Rule = "own"
+
+    @classmethod
+    def asked(cls, center: float, width: float) -> "Window":
+        """The window that ``--window CENTER,WIDTH`` asks for; width at least 1.
+
+        Source: DICOM PS3.3, C.11.2.1.2.1 (the function LINEAR).
+        """
+        return cls(center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2, "asked")
+
+    @classmethod
+    def own(cls, values: Values) -> "Window":
+        """From the minimum of ``values`` to their maximum.
+
+        Raises:
+            ValueError: if a value is not finite.
+        """
+        low, high = float(values.min()), float(values.max())
+        if not np.isfinite([low, high]).all():
+            raise ValueError("it holds values that are not finite")
+        return cls(low, high)
+
+    def apply(self, values: Values) -> npt.NDArray[np.uint8]:
+        """``values`` as 8 bits.
+
+        Raises:
+            ValueError: if a value is not finite.
+        """
+        numbers = values.astype(np.float64)
+        if not np.isfinite(numbers).all():
+            raise ValueError("it holds values that are not finite")
+        if self.high > self.low:
+            scaled = (numbers - self.low) * (255.0 / (self.high - self.low))
+        else:
+            scaled = (numbers > self.low) * np.float64(255)
+        return np.asarray(scaled.round().clip(0, 255).astype(np.uint8))
+
+
+def of_set(arrays: Sequence[Values]) -> Window | None:
+    """One window for all images of a set, so that dark ones stay darker than bright ones.
+
+    It goes from the least value to the greatest; where nearly all values lie within a quarter of that range, from the
+    least to the greatest of these.
+
+    Args:
+        arrays: images along the first axis; maps of files are read a block at a time.
+
+    Returns:
+        None where every value is an integer from 0 to 255, which needs no window, or none is finite.
+    """
+    extremes = [ends for array in arrays for block in _blocks(array) if (ends := _finite_ends(block))]
+    if not extremes:
+        return None
+    low, high = min(ends[0] for ends in extremes), max(ends[1] for ends in extremes)
+    if low >= 0 and high <= 255 and all(array.dtype.kind in "biu" for array in arrays):
+        return None
+    sampled = [array[:: max(1, len(array) // SAMPLE)][:SAMPLE].ravel() for array in arrays]
+    values = np.concatenate([part.astype(np.float64) for part in sampled])
+    tails = np.percentile(values[np.isfinite(values)], TAILS) if np.isfinite(values).any() else (low, high)
+    if 0 < tails[1] - tails[0] < NARROW * (high - low):
+        low, high = float(tails[0]), float(tails[1])
+    return Window(low, high, "set")
+
+
+def _blocks(array: Values) -> Iterator[Values]:
+    return (array[start : start + BLOCK] for start in range(0, len(array), BLOCK))
+
+
+def _finite_ends(block: Values) -> tuple[float, float] | None:
+    low, high = float(block.min()), float(block.max())
+    if np.isfinite([low, high]).all():
+        return low, high
+    finite = block[np.isfinite(block.astype(np.float64))]
+    return (float(finite.min()), float(finite.max())) if finite.size else None
