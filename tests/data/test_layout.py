@@ -330,6 +330,7 @@ def test_beside_two_labelled_splits_it_is_to_be_moved(tmp_path):
         (["set/images/1.png"], "set/labels.csv"),
         (["a. Training Set/1.png", "b. Testing Set/2.png"], "Groundtruths/b. Training Labels.csv"),
         (["ISIC_Training_Input/1.png"], "ISIC_Training_GroundTruth.csv"),
+        (["ISIC_Training_Input/1.png", "ISIC_Test_Input/2.png"], "ISIC_Training_GroundTruth.csv"),
     ],
 )
 def test_images_beside_a_table_are_refused_with_the_command_and_the_columns(tmp_path, files, table):
@@ -416,6 +417,11 @@ def test_patients_beside_a_table_are_refused_with_the_command(tmp_path):
     message = refused(tmp_path, files)
     assert "look like patients" in message
     assert f"--data {tmp_path / 'train.csv'}" in message
+
+
+def test_with_and_without_a_mask_are_no_images_and_masks(tmp_path):
+    message = refused(tmp_path, below("x", "y", names=["mask/0.png", "no_mask/0.png"]))
+    assert "(mask, no_mask), so it is unclear" in message
 
 
 def test_classes_that_hold_the_same_folders_are_noted(tmp_path):
