@@ -218,6 +218,11 @@ LAYOUTS_READ = [
         splits={"train": "train", "test": "test"},
         label=r"/(\w+)/",
     ),
+    Layout(
+        "grades with patients called by numbers as they are",
+        [f"{grade}/{n}/{grade}{n}.png" for grade in range(3) for n in range(3 + grade)],
+        label=r"^(\d)",
+    ),
     Layout("grades with sides", [f"{g}/{s}/1.png" for g in range(5) for s in ("left", "right")], label=r"^(\d)"),
 ]
 
@@ -255,9 +260,9 @@ def refused(root, names):
 # Splits that are not understood, or understood twice
 
 
-@pytest.mark.parametrize("name", ["Teil2", "extra", "external"])
-def test_what_holds_the_class_folders_of_a_split_but_is_none_is_refused(tmp_path, name):
-    message = refused(tmp_path, below("train", "test", name))
+@pytest.mark.parametrize(("name", "inner"), [("Teil2", ""), ("extra", ""), ("external", "/images")])
+def test_what_holds_the_class_folders_of_a_split_but_is_none_is_refused(tmp_path, name, inner):
+    message = refused(tmp_path, below("train", "test", name + inner))
     assert f"{tmp_path / name} holds the class folders A, B as test, train do" in message
     assert "call it train, val or test, or move it out" in message
 
