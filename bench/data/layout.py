@@ -458,6 +458,14 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
     """Refuse folders that each hold class folders, as sites and sets do; note where it is not sure what is a class."""
     if len(holding) > MANY and all(map(str.isdigit, holding)):
         reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
+    below = [one for folder in holding.values() for one in folder.holding().values()]
+    if below and all(_names_a_patient(one.name) for one in below):
+        depth = below[0].path.count("/")
+        note = (
+            f"The folders in the classes look like patients ({_listed(one.name for one in below)}) but were not taken "
+            f"for them; if they are, give --patient-pattern '^(?:[^/]+/){{{depth}}}([^/]+)/'."
+        )
+        reading.notes += [note] if note not in reading.notes else []
     inside = [_class_names(folder) for folder in holding.values()]
     if len(inside) < 2 or any(len(names) < 2 for names in inside):
         return

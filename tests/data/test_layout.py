@@ -435,6 +435,15 @@ def test_classes_that_hold_the_same_folders_are_noted(tmp_path):
     assert any("benign, malignant were taken for the classes" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("top", ["", "train/", "outer/train/"])
+def test_folders_in_classes_that_look_like_patients_are_noted_with_the_pattern(tmp_path, top):
+    write(tmp_path, [f"{top}{label}/{n}/study/{k}.png" for label in "AB" for n in (1001, 1002) for k in range(2)])
+    found = folder_source(tmp_path)
+    assert found.patients_assumed
+    (pattern,) = re.findall("--patient-pattern '(.*)'", " ".join(found.notes))
+    assert set(folder_source(tmp_path, pattern).table["patient"]) == {"1001", "1002"}
+
+
 def test_patients_in_several_splits_are_one_patient(tmp_path):
     found = folder_source(write(tmp_path, below("train/9001", "train/9002", "test/9001", "test/9003")))
     assert found.table["patient"].nunique() == 3
