@@ -33,6 +33,11 @@ TEST_SHARE_HELP = "share of the images drawn for test where no test split is giv
 VAL_SHARE_HELP = "share of the other images drawn for validation where none is given, or one too small to select by"
 KEEP_GOING_HELP = "go on although more than 1 % of a class cannot be decoded"
 VERIFY_HELP = "read every file again to see whether it is still what was decoded"
+STATUSES = (
+    "exit status: 0 done; 1 failed; 2 the request is impossible, and nothing was begun; 3 done, but so many trials"
+    " failed that the comparison is not fair; 130 interrupted"
+)
+UNFAIR = 3
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0 done, 1 failed, 2 impossible request, 130 interrupted."""
+    """Run the command line; returns the exit status, as `STATUSES` has it."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         options = _parse(arguments)
@@ -72,7 +77,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="python -m bench",
         description="Which pretrained CNN, fine-tuned how, classifies these medical images best,"
         " and how sure can one be?",
-        epilog="Each command has its own --help. `python run_bench.py` is `python -m bench run`.",
+        epilog=f"Each command has its own --help. `python run_bench.py` is `python -m bench run`. {STATUSES}.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"medical-transfer-bench {__version__}")
@@ -253,7 +258,9 @@ def _add_run(commands: Any) -> None:
             once on the test split, and leave an HTML report and a reusable .h5 model in reports/NAME/.
             Without --data, the embedded demo data are used: synthetic phantoms that say nothing about medicine."""
         ),
-        epilog="example: python run_bench.py --budget 50 --data path/to/chest_xray --name xray",
+        epilog="\n".join(
+            ["example: python run_bench.py --budget 50 --data path/to/chest_xray --name xray", *textwrap.wrap(STATUSES)]
+        ),
         formatter_class=_formatter,
         allow_abbrev=False,
     )
@@ -527,6 +534,8 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
             run.execute()
     except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed, TestSealed, Sealed) as error:
         print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, SearchFailed):
+            print(f"Once that is seen to, go on by: {pipeline.resume_command(request.run)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if request.run.run.exists():
@@ -537,7 +546,7 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
         return 130
     finally:
         workers.stop()
-    return 0
+    return UNFAIR if run.warn() else 0
 
 
 def _report(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -549,9 +558,15 @@ def _report(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
         print(f"Side by side: {render_side_by_side(runs, options.output)}")
     else:
+        from bench.report.files import read
         from bench.report.html import render
+        from bench.report.summary import unfairness
 
         print(f"Report: {render(runs[0])}")
+        found = unfairness(read(runs[0]))
+        for sentence in found:
+            print(f"ATTENTION: {sentence}")
+        return UNFAIR if found else 0
     return 0
 
 

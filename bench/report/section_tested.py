@@ -28,12 +28,10 @@ def tuning(page: Page, rows: pd.DataFrame) -> list[Block]:
     tuned, default = wording.number(won["score"]), wording.number(recipe["score"])
     told = []
     if tuned is not None and default is not None:
-        gain = tuned - default if page.metric.higher_is_better else default - tuned
-        verb = "gained" if round(gain, 3) > 0 else "lost" if round(gain, 3) < 0 else "changed nothing, by"
         told.append(
             f"Trained in the same way, {backbone(winner)} with its default recipe reaches a validation "
             f"{metric_words(page.metric)} of {wording.with_spread(default, recipe['sd'])}, and tuned "
-            f"{wording.with_spread(tuned, won['sd'])}: tuning {verb} {abs(gain):.3f}."
+            f"{wording.with_spread(tuned, won['sd'])}, for which it was chosen."
         )
     comparisons = page.files.evaluated.comparisons
     if comparisons is not None:
