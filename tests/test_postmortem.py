@@ -161,5 +161,5 @@ class _CannotStart:
     def __init__(self, threads: int) -> None:
         raise ImportError("/home/ada/keras.py is no Keras")
 
-    def call(self) -> None:
+    def call(self, function: object, arguments: object) -> None:
         """Never reached."""
