@@ -14,6 +14,7 @@ import platformdirs
 
 from bench import __version__
 from bench.errors import ConfigError, TrialFailed
+from bench.failures import MACHINE, kind_of, reason_of
 from bench.metrics import METRICS
 from bench.models.backbones import BACKBONES
 from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration
@@ -535,6 +536,13 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
     except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed, TestSealed, Sealed) as error:
         print(f"error: {error}", file=sys.stderr)
         if isinstance(error, SearchFailed):
+            print(f"Once that is seen to, go on by: {pipeline.resume_command(request.run)}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if kind_of(error) != MACHINE:
+            raise
+        print(f"error: {reason_of(error)}", file=sys.stderr)
+        if request.run.run.exists():
             print(f"Once that is seen to, go on by: {pipeline.resume_command(request.run)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

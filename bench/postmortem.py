@@ -1,6 +1,7 @@
 """Why a worker process ended: what Ray, the kernel and the worker's own log say, and nothing that they do not."""
 
 import re
+import signal
 from pathlib import Path
 
 from bench.failures import ERROR, MACHINE, MEMORY, kind_in
@@ -58,6 +59,16 @@ def _counters() -> list[Path]:
             memory = CGROUPS / "memory"
             found += [memory / inside / "memory.oom_control", memory / "memory.oom_control"]
     return [*found, VMSTAT]
+
+
+def by_status(status: int) -> str:
+    """How a process of our own ended, by its return code: ``was killed by SIGKILL``, ``exited with code 3``."""
+    if status >= 0:
+        return f"exited with code {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
 
 
 def why(told: str, logs: Path | None, killed_for_memory: bool | None) -> tuple[str, str]:

@@ -25,7 +25,7 @@ import psutil
 from bench import postmortem
 from bench.device import best_cpu_precision, best_precision, quiet, set_up
 from bench.errors import ConfigError, TrialFailed
-from bench.failures import kind_of, reason_of
+from bench.failures import MEMORY, kind_of, reason_of
 from bench.trial import TrialConfig
 
 _WORKER_SETTINGS = {
@@ -233,14 +233,19 @@ class Deaths:
         """
         import ray
 
-        before, self._kills = self._kills, postmortem.oom_kills()
-        known = before is not None and self._kills is not None
         its = re.search(r"\bip[:=]\s*([0-9a-fA-F.:]+)", told)
         if its is not None and ray.is_initialized():
             own = ray.get_runtime_context().get_node_id()
             if its[1] not in [node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == own]:
                 return postmortem.why(told, None, None)
-        return postmortem.why(told, _logs(), (self._kills or 0) > (before or 0) if known else None)
+        kills = postmortem.oom_kills()
+        killed = None if kills is None or self._kills is None else kills > self._kills
+        kind, reason = postmortem.why(told, _logs(), killed)
+        if (
+            killed and kind == MEMORY
+        ):  # each kill is the end of one worker: several may die before the first is looked at
+            self._kills = (self._kills or 0) + 1
+        return kind, reason
 
 
 def _logs() -> Path | None:

@@ -90,6 +90,13 @@ def test_the_reason_of_an_end(tmp_path: Path, told: str, log: str, killed: bool 
 
 
 @pytest.mark.parametrize(
+    ("status", "said"), [(-9, "was killed by SIGKILL"), (3, "exited with code 3"), (-99, "was killed by signal 99")]
+)
+def test_the_end_of_a_process_of_our_own(status: int, said: str) -> None:
+    assert postmortem.by_status(status) == said
+
+
+@pytest.mark.parametrize(
     ("groups", "file", "content"),
     [
         ("0::/user/run\n", "user/run/memory.events", "low 0\noom 4\noom_kill 3\noom_group_kill 0\n"),
