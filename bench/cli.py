@@ -19,6 +19,7 @@ import platformdirs
 from bench import __version__
 from bench.device import quiet
 from bench.errors import ConfigError, TrialFailed
+from bench.failures import MACHINE, kind_of, reason_of
 from bench.invocation import program, typed
 from bench.invocation import resume as resume_command
 from bench.metrics import METRICS
@@ -46,6 +47,11 @@ TEST_SHARE_HELP = "share of the images drawn for test where no test split is giv
 VAL_SHARE_HELP = "share of the other images drawn for validation where none is given, or one too small to select by"
 KEEP_GOING_HELP = "go on although more than 1 % of a class cannot be decoded"
 VERIFY_HELP = "read every file again to see whether it is still what was decoded"
+STATUSES = (
+    "exit status: 0 done; 1 failed; 2 the request is impossible, and nothing was begun; 3 done, but so many trials"
+    " failed that the comparison is not fair; 130 interrupted"
+)
+UNFAIR = 3
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,7 +71,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0 done, 1 failed, 2 impossible request, 130 interrupted."""
+    """Run the command line; returns the exit status, as `STATUSES` has it."""
     arguments = _joined(sys.argv[1:] if arguments is None else arguments)
     quiet()
     try:
@@ -101,7 +107,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog=program(),
         description="Which pretrained CNN, fine-tuned how, classifies these medical images best,"
         " and how sure can one be?",
-        epilog=f"Each command has its own --help. `python run_bench.py` is `{program()} run`.",
+        epilog=f"Each command has its own --help. `python run_bench.py` is `{program()} run`. {STATUSES}.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"medical-transfer-bench {__version__}")
@@ -223,7 +229,7 @@ def _add_manifest(commands: Any) -> None:
             are relative to the folder, or to --image-root: correct the table, and give it as --data with that folder
             as --image-root."""
         ),
-        epilog="example: python -m bench manifest path/to/chest_xray > manifest.csv",
+        epilog=f"example: {typed('manifest', 'path/to/chest_xray')} > manifest.csv",
         formatter_class=_formatter,
         allow_abbrev=False,
     )
@@ -333,7 +339,12 @@ def _add_run(commands: Any) -> None:
             once on the test split, and leave an HTML report and a reusable .h5 model in reports/NAME/.
             Without --data, the embedded demo data are used: synthetic phantoms that say nothing about medicine."""
         ),
-        epilog=f"example: {typed('run', '--budget', '50', '--data', 'path/to/chest_xray', '--name', 'xray')}",
+        epilog="\n".join(
+            [
+                f"example: {typed('run', '--budget', '50', '--data', 'path/to/chest_xray', '--name', 'xray')}",
+                *textwrap.wrap(STATUSES),
+            ]
+        ),
         formatter_class=_formatter,
         allow_abbrev=False,
     )
@@ -653,6 +664,7 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
     from bench.search.tune import SearchFailed
 
     run = pipeline.Run(request, Screen(), typed("run", *arguments))
+    again = resume_command(request.run.name, request.run.path.parent)
     try:
         if evaluate:
             run.evaluate()
@@ -660,20 +672,26 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
             run.execute()
     except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed, TestSealed, Sealed) as error:
         print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, SearchFailed):
+            print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if kind_of(error) != MACHINE:
+            raise
+        print(f"error: {reason_of(error)}", file=sys.stderr)
+        if request.run.run.exists():
+            print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if request.run.run.exists():
             kept = "finished trials are kept" if request.run.trials.exists() else "no trial was finished"
-            print(
-                f"\nInterrupted; {kept}. Continue by: {resume_command(request.run.name, request.run.path.parent)}",
-                file=sys.stderr,
-            )
+            print(f"\nInterrupted; {kept}. Continue by: {again}", file=sys.stderr)
         else:
             print("\nInterrupted before anything was written.", file=sys.stderr)
         return 130
     finally:
         workers.stop()
-    return 0
+    return UNFAIR if run.warn() else 0
 
 
 def _report(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -685,9 +703,15 @@ def _report(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
         print(f"Side by side: {render_side_by_side(runs, options.output)}")
     else:
+        from bench.report.files import read
         from bench.report.html import render
+        from bench.report.summary import unfairness
 
         print(f"Report: {render(runs[0])}")
+        found = unfairness(read(runs[0]))
+        for sentence in found:
+            print(f"ATTENTION: {sentence}")
+        return UNFAIR if found else 0
     return 0
 
 

@@ -34,6 +34,7 @@ from bench.evaluation import in_worker
 from bench.evaluation.decide import Scene, decide
 from bench.evaluation.final import open_test
 from bench.evaluation.firewall import SealedTest
+from bench.failures import unfair
 from bench.folds import Folds, fold_summary, fold_task
 from bench.invocation import in_output, typed
 from bench.invocation import resume as resume_command
@@ -386,16 +387,17 @@ class Run:
         return str(known)
 
     def _search(self) -> None:
-        from bench.search.plan import make_plan
+        from bench.search.plan import make_plan, to_try_again
         from bench.search.tune import run_search
 
         settings, log = self.request.settings, TrialLog.load(self.run)
         before = self.run.read_run().get("search", {})
-        if self.run.finished("search") and not _raised(settings, before):
-            self.screen.line(f"Search: {len(log.records)} trials are finished already.")
+        done, again = len(log.current), len(to_try_again(log.records))
+        if self.run.finished("search") and not again and not _raised(settings, before):
+            self.screen.line(f"Search: {done} trials are finished already.")
             return
-        if log.records:
-            self.screen.line(f"Search: {len(log.records)} finished trials are kept; going on to {settings.budget}.")
+        if done > again:
+            self.screen.line(f"Search: {done - again} finished trials are kept; going on to {settings.budget}.")
 
         def begin(content: dict[str, Any]) -> None:
             content["settings"].update(budget=settings.budget, time_limit=settings.time_limit)
@@ -410,7 +412,8 @@ class Run:
         workers.release_alone()
         with self._stage("search"):
             self._live.stage(live.SEARCHING)
-            with self.screen.search(self.metric, settings.budget, log.records, self._live.renew) as watcher:
+            with self.screen.search(self.metric, settings.budget, log.current, self._live.renew) as watcher:
+                self._live.watch(watcher.running)
                 stopped_by = run_search(
                     space=self.request.space,
                     task=task,
@@ -427,7 +430,7 @@ class Run:
                 self.screen.line(f"  note: the search ended before its budget: {stopped_by}.")
 
             def add(content: dict[str, Any]) -> None:
-                states = [record.state for record in log.records]
+                states = [record.state for record in log.current]
                 content["search"] = {
                     "planned": settings.budget,
                     "time_limit": settings.time_limit,
@@ -436,9 +439,18 @@ class Run:
                     "counts": {state: states.count(state) for state in ("completed", "pruned", "failed")},
                 }
 
-            if len(log.records) > sum(before.get("counts", {}).values()):
+            counted = before.get("counts", {})
+            if len(log.scored()) > counted.get("completed", 0) + counted.get("pruned", 0):
                 self.run.unfinish("finalists")  # first: once run.json counts the new trials, nothing else tells of them
             self.run.update_run(add)
+        self.warn()
+
+    def warn(self) -> bool:
+        """Say loudly that so many trials failed that the comparison is not fair; returns whether that is so."""
+        found = unfair(TrialLog.load(self.run).ends(), lambda name: get_backbone(name).title)
+        for sentence in found:
+            self.screen.warning(sentence)
+        return bool(found)
 
     def _finalists(self) -> None:
         settings = self.request.settings
@@ -476,14 +488,13 @@ class Run:
                 repeats=settings.repeats,
                 folds=over_folds,
             )
-            self._note_winner(table, log, over_folds is not None)
+            self._note_winner(table, over_folds is not None)
             won = {str(key): value for key, value in table[table["winner"]].iloc[0].items()}
             self._controls(task, config_from_row(won))
 
-    def _note_winner(self, table: pd.DataFrame, log: TrialLog, over_folds: bool) -> None:
+    def _note_winner(self, table: pd.DataFrame, over_folds: bool) -> None:
         """Write into run.json which finalist won, and by what."""
         winner = table[table["winner"]].iloc[0]
-        recipe = log.best(self.metric, backbone=winner["backbone"], origin="recipe")
         own = table[table["backbone"] == winner["backbone"]]
         spread = repeat_summary([dict(row) for _, row in own.iterrows()], self.metric)
 
@@ -495,7 +506,6 @@ class Run:
                 "repeats": spread["repeats"],
                 "metric": self.metric.name,
                 "trial": int(winner["trial"]),
-                "default_score": recipe.metrics[self.metric.name] if recipe and recipe.metrics else None,
             }
             if over_folds:
                 mean, deviation = winner["fold_mean"], winner["fold_sd"]

@@ -14,6 +14,7 @@ import pandas as pd
 
 from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
+from bench.failures import KINDS, End, kind_in
 from bench.metrics import METRICS, Metric
 from bench.rundir import RunDir, write_table
 from bench.trial import EpochRecord, TrialConfig
@@ -39,6 +40,8 @@ class TrialRecord:
         seconds: that the trial took.
         elapsed: seconds from the start of the search to the trial's end, pauses between resumed runs left out.
         spent: seconds by activity (`bench.clock.ACTIVITIES`); what is left of ``seconds`` was spent between them.
+        failure: the kind of failure, one of `bench.failures.KINDS`, read from the reason where it is not given; empty
+            unless failed.
     """
 
     trial: int
@@ -52,9 +55,12 @@ class TrialRecord:
     seconds: float
     elapsed: float
     spent: Mapping[str, float] = field(default_factory=dict)
+    failure: str = ""
 
     def __post_init__(self) -> None:
         failed = self.state == "failed"
+        if failed and not self.failure:
+            object.__setattr__(self, "failure", kind_in(self.reason))
         metrics = self.metrics or {}
         rules = {
             f"state in {STATES}": self.state in STATES,
@@ -62,6 +68,9 @@ class TrialRecord:
             "0 <= trial and 0 <= epochs": self.trial >= 0 and self.epochs >= 0,
             "0 <= seconds and 0 <= elapsed, both finite": 0 <= self.seconds < math.inf and 0 <= self.elapsed < math.inf,
             "a trial has a reason unless it was completed": (self.state == "completed") != bool(self.reason),
+            f"a failed trial has a kind of failure, one of {KINDS}, and no other has one": self.failure in KINDS
+            if failed
+            else not self.failure,
             "a failed trial has no metrics and no best epoch": not failed
             or (self.metrics is None and self.best_epoch is None),
             "a trial that did not fail has a best epoch and every metric, all finite": failed
@@ -81,6 +90,8 @@ class TrialRecord:
             "trial": self.trial,
             "state": self.state,
             "reason": self.reason,
+            "failure": self.failure,
+            "retried_as": None,
             "origin": self.origin,
             **{f"config_{name}": value for name, value in asdict(self.config).items()},
             **{f"metric_{name}": (self.metrics or {}).get(name) for name in METRICS},
@@ -113,10 +124,11 @@ class TrialRecord:
             seconds=float(given["seconds"]),
             elapsed=float(given["elapsed"]),
             spent={name: float(given[column(name)]) for name in ACTIVITIES if given.get(column(name)) is not None},
+            failure=given.get("failure") or "",
         )
 
 
-TEXT_COLUMNS = ("backbone", "state", "reason", "origin", "model", "config_backbone", "config_augmentation")
+TEXT_COLUMNS = ("backbone", "state", "reason", "failure", "origin", "model", "config_backbone", "config_augmentation")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -125,7 +137,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: if the file is no such table.
     """
-    table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""])
+    table = pd.read_csv(  # every number as it was written: a configuration that is tried again must be the very same
+        path,
+        dtype=dict.fromkeys(TEXT_COLUMNS, str),
+        keep_default_na=False,
+        na_values=[""],
+        float_precision="round_trip",
+    )
     missing = {"state", "reason", "epochs", "seconds", "config_batch_size"} - set(table.columns)
     if missing:
         raise ValueError(f"{path.name} lacks the column {sorted(missing)[0]}")
@@ -192,12 +210,39 @@ class TrialLog:
         write_table(self._run.trials, self.table())
 
     def table(self) -> pd.DataFrame:
-        """All records as a table, in the order of their numbers."""
-        rows = [record.row() for record in sorted(self.records, key=lambda record: record.trial)]
+        """All records as a table, in the order of their numbers.
+
+        ``retried_as`` is the number of the trial that tried the configuration of a failed one again: such a row is
+        history, and counts no more.
+        """
+        retried = self._retried()
+        rows = [
+            record.row() | {"retried_as": retried.get(record.trial)}
+            for record in sorted(self.records, key=lambda record: record.trial)
+        ]
         table = pd.DataFrame(rows)
-        if len(table):
-            table["best_epoch"] = table["best_epoch"].astype("Int64")
+        for name in ("best_epoch", "retried_as") if len(table) else ():
+            table[name] = table[name].astype("Int64")
         return table
+
+    def _retried(self) -> dict[int, int]:
+        """Number of a failed trial -> that of the next one with its configuration."""
+        found, later = {}, dict[str, int]()
+        for record in sorted(self.records, key=lambda record: -record.trial):
+            if record.state == "failed" and record.config.key in later:
+                found[record.trial] = later[record.config.key]
+            later[record.config.key] = record.trial
+        return found
+
+    @property
+    def current(self) -> list[TrialRecord]:
+        """All records in the order of their numbers, without the failed whose configuration was tried again."""
+        retried = self._retried()
+        return sorted((one for one in self.records if one.trial not in retried), key=lambda one: one.trial)
+
+    def ends(self) -> list[End]:
+        """How each of `current` ended."""
+        return [End(record.config.backbone, record.failure, record.reason) for record in self.current]
 
     @property
     def next_trial(self) -> int:
@@ -213,13 +258,9 @@ class TrialLog:
         """The records that have a score."""
         return [record for record in self.records if record.metrics is not None]
 
-    def best(self, metric: Metric, backbone: str | None = None, origin: str | None = None) -> TrialRecord | None:
+    def best(self, metric: Metric, backbone: str | None = None) -> TrialRecord | None:
         """The best record by ``metric``, ties by log loss, then by number; stopped trials count with what they had."""
-        wanted = [
-            record
-            for record in self.scored()
-            if backbone in (None, record.config.backbone) and origin in (None, record.origin)
-        ]
+        wanted = [record for record in self.scored() if backbone in (None, record.config.backbone)]
         return min(wanted, key=lambda record: (*rank(metric, record.metrics or {}), record.trial), default=None)
 
 

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console, Group
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from bench.metrics import Metric
 from bench.results import TrialRecord
-from bench.trial import TrialConfig
+from bench.trial import Running, TrialConfig
 
 SHOWN_NAMES = 5
 """Names that are listed of each kind of what a source left out."""
@@ -139,7 +140,8 @@ class Screen:
     ) -> Iterator["SearchDisplay"]:
         """Progress of a search of ``total`` trials, of which ``records`` are done.
 
-        ``ended`` is called whenever another trial is in trials.csv; it must return at once.
+        ``records`` are without those that were tried again; ``ended`` is called whenever another trial is in
+        trials.csv, and must return at once.
         """
         display = SearchDisplay(self, metric, total, records, ended)
         try:
@@ -197,7 +199,7 @@ class SearchDisplay:
         self._total = total
         self._records = list(records)
         self._before = len(records)
-        self._running: dict[int, tuple[TrialConfig, float | None]] = {}
+        self._running: dict[int, Running] = {}
         self._started = time.monotonic()
         self._live = Live(get_renderable=self._render, console=screen.console, refresh_per_second=2, transient=True)
         if screen.console.is_terminal:
@@ -205,17 +207,22 @@ class SearchDisplay:
 
     def trial_started(self, trial: int, config: TrialConfig) -> None:
         """A trial is about to run."""
-        self._running[trial] = (config, None)
+        self._running[trial] = Running(trial, config)
 
-    def trial_scored(self, trial: int, score: float) -> None:
-        """A running trial has a new best."""
+    def trial_scored(self, trial: int, score: float, epoch: int) -> None:
+        """A running trial has ended an epoch; ``score`` is its best so far."""
         if trial in self._running:
-            self._running[trial] = (self._running[trial][0], score)
+            self._running[trial] = replace(self._running[trial], score=score, epoch=epoch)
+
+    def running(self) -> list[Running]:
+        """The trials that are running, in the order of their numbers; may be asked from any thread."""
+        return sorted(self._running.copy().values(), key=lambda one: one.trial)
 
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial is in trials.csv."""
         self._running.pop(record.trial, None)
-        self._records.append(record)
+        failed = [one for one in self._records if one.state == "failed" and one.config.key == record.config.key]
+        self._records = [one for one in self._records if one not in failed] + [record]
         if not self._screen.console.is_terminal:
             self._screen.line(self._one_line(record))
         if self._ended is not None:
@@ -277,7 +284,9 @@ class SearchDisplay:
         bar = Progress(TextColumn("Search"), BarColumn(), MofNCompleteColumn(), console=self._screen.console)
         bar.add_task("", total=self._total, completed=len(self._records))
         lines = [Text(f"{duration(time.monotonic() - self._started)} elapsed; {self._status()}")]
-        for trial, (config, score) in sorted(self._running.items()):
-            so_far = f"{self._metric.title} {score:.4f} so far" if score is not None else "no epoch finished yet"
-            lines.append(Text(f"  running: trial {trial}: {describe_config(config)}: {so_far}", style="dim"))
+        for one in self.running():
+            so_far = "no epoch finished yet"
+            if one.score is not None:
+                so_far = f"{self._metric.title} {one.score:.4f} so far, epoch {one.epoch}"
+            lines.append(Text(f"  running: trial {one.trial}: {describe_config(one.config)}: {so_far}", style="dim"))
         return Group(bar, *lines)

@@ -83,6 +83,16 @@ class TrialConfig:
 
 
 @dataclass(frozen=True)
+class Running:
+    """A trial that is running: ``score`` is its best validation score so far, and ``epoch`` its last epoch."""
+
+    trial: int
+    config: TrialConfig
+    score: float | None = None
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
 class EpochRecord:
     """One epoch: ``phase`` is head, finetune or (small CNN) scratch; ``epoch`` counts from 1 through all of them."""
 

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import math
 import os
+import re
 import secrets
 import signal
 import sys
@@ -22,8 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from bench import postmortem
 from bench.device import FIXED, best_cpu_precision, best_precision, cpu_cores, memory_bytes, quiet, set_up
 from bench.errors import ConfigError, TrialFailed
+from bench.failures import MEMORY, kind_of, reason_of
 from bench.trial import TrialConfig
 
 _WORKER_SETTINGS = {
@@ -112,6 +115,10 @@ def session_folder() -> str:
     )
 
 
+def _unsaid(*arguments: Any, **more: Any) -> None:
+    """Print nothing."""
+
+
 def start(jobs: int = 0, address: str | None = None) -> Workers:
     """Start Ray on this machine, or join the cluster at ``address``, and share it out.
 
@@ -144,6 +151,8 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
         raise ConfigError(
             f"There is no Ray cluster at {address!r} ({error}); start one by 'ray start --head'."
         ) from error
+    # Ray prints guesses at why a worker died, memory first, whatever it was; the suite says what is known
+    ray._private.worker.print_to_stdstream = _unsaid
     signal.signal(signal.SIGTERM, _terminate)  # Ray has just set its own, which ends without a word
     found = ray.cluster_resources()
     cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
@@ -231,15 +240,46 @@ def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:
         before = time.perf_counter() - started
         trainer.run(config, report)
         tune.report({**last, "new_epochs": [], "finished": True})
-    except TrialFailed as error:
-        tune.report({"failed": str(error), "finished": True})
     except Exception as error:
-        tune.report(
-            {
-                "failed": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
-                "finished": True,
-            }
-        )
+        tune.report({"failed": reason_of(error), "failure": kind_of(error), "finished": True})
+
+
+class Deaths:
+    """Tells why workers die; to be made while they are well, for the kernel only counts its kills."""
+
+    def __init__(self) -> None:
+        self._kills = postmortem.oom_kills()
+
+    def why(self, told: str) -> tuple[str, str]:
+        """The kind of failure and the reason, of a worker whose end Ray has ``told`` of.
+
+        The kernel and the logs are asked where they know: of this machine's workers.
+        """
+        import ray
+
+        its = re.search(r"\bip[:=]\s*([0-9a-fA-F.:]+)", told)
+        if its is not None and ray.is_initialized():
+            own = ray.get_runtime_context().get_node_id()
+            if its[1] not in [node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == own]:
+                return postmortem.why(told, None, None)
+        kills = postmortem.oom_kills()
+        killed = None if kills is None or self._kills is None else kills > self._kills
+        kind, reason = postmortem.why(told, _logs(), killed)
+        if (
+            killed and kind == MEMORY
+        ):  # each kill is the end of one worker: several may die before the first is looked at
+            self._kills = (self._kills or 0) + 1
+        return kind, reason
+
+
+def _logs() -> Path | None:
+    """The folder in which Ray keeps the logs of this machine's workers."""
+    import ray
+
+    try:
+        return Path(ray._private.worker._global_node.get_logs_dir_path())
+    except AttributeError:  # another version of Ray, which keeps them elsewhere
+        return None
 
 
 class _Alone:
@@ -270,13 +310,15 @@ def run_alone(workers: Workers, function: Callable[..., Any], *arguments: Any) -
     if _alone is None:
         cpus = max(1, math.floor(min(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])))
         _alone = ray.remote(num_cpus=cpus, num_gpus=1 if workers.total_gpus else 0)(_Alone).remote(cpus)
+    deaths = Deaths()
     try:
         return ray.get(_alone.call.remote(function, arguments))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
-    except ray.exceptions.RayActorError as error:
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, Exception) and not isinstance(cause, ray.exceptions.RayError):
+            raise cause from error  # what the function raised
         release_alone()
-        raise TrialFailed("the worker process ended without a result (memory may have run out)") from error
+        raise TrialFailed(deaths.why(f"{type(error).__name__}: {error}")[1]) from error
 
 
 def release_alone() -> None:

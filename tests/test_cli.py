@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -571,6 +572,35 @@ def entries(text):
     """Flag -> its help, as one line; a flag's entry starts at the left and ends at the next one or an empty line."""
     found = re.findall(r"^  (?:-\w, )?(--[a-z-]+)(.*(?:\n {3,}.*)*)", text, re.MULTILINE)
     return {flag: " ".join(rest.split()) for flag, rest in found}
+
+
+def test_a_full_disk_is_a_sentence_and_status_1_and_other_faults_stay_visible(place, monkeypatch, capsys):
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+
+    request = SimpleNamespace(run=SimpleNamespace(run=place / "run.json"))
+
+    def run_into(error):
+        def execute(self):
+            raise error
+
+        monkeypatch.setattr("bench.pipeline.Run.__init__", lambda self, *arguments: None)
+        monkeypatch.setattr("bench.pipeline.Run.execute", execute)
+        return cli._execute(request, [])
+
+    assert run_into(OSError(28, "No space left on device", "trials.csv")) == 1
+    assert capsys.readouterr().err == "error: OSError: [Errno 28] No space left on device: 'trials.csv'\n"
+    with pytest.raises(FileNotFoundError):
+        run_into(FileNotFoundError(2, "gone"))
+
+
+def test_the_help_tells_every_exit_status(capsys):
+    for command in ([], ["run"]):
+        with pytest.raises(SystemExit):
+            cli.main([*command, "--help"])
+        said = " ".join(capsys.readouterr().out.split())
+        assert all(f"{status} " in said for status in (0, 1, 2, 3, 130)) and "exit status" in said
+        assert "3 done, but so many trials failed that the comparison is not fair" in said
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -347,7 +347,7 @@ def test_failed_trials_are_never_best_and_stopped_ones_may_be(tmp_path):
     assert log_of(tmp_path, failed(0)).best(METRICS["auc"]) is None
 
 
-def test_the_best_of_a_backbone_or_an_origin(tmp_path):
+def test_the_best_of_a_backbone(tmp_path):
     log = log_of(
         tmp_path,
         record(0),
@@ -356,7 +356,6 @@ def test_the_best_of_a_backbone_or_an_origin(tmp_path):
     )
     assert log.best(METRICS["auc"]).trial == 0
     assert log.best(METRICS["auc"], backbone="resnet50").trial == 2
-    assert log.best(METRICS["auc"], backbone="resnet50", origin="recipe").trial == 1
     assert log.best(METRICS["auc"], backbone="inceptionv3") is None
 
 
@@ -382,3 +381,44 @@ def test_where_the_time_went_adds_up() -> None:
     assert found["other"] == (4.0 + 30.0) / 2  # what the trials do not account for
     assert found["finalists"] == 59.0
     assert sum(found.values()) == pytest.approx(sum(seconds.values()))
+
+
+def test_a_failed_trial_that_was_tried_again_stays_as_history_and_counts_no_more(tmp_path):
+    other = TrialConfig("resnet50", learning_rate=0.0123456789012345678)
+    log = TrialLog(RunDir(tmp_path))
+    log.add(failed(0, "the worker process was killed (SIGKILL)", failure="machine", config=other), [])
+    log.add(record(1), [])
+    log.add(failed(2, "MemoryError: 8 GiB", failure="memory", config=other), [])
+    log.add(record(3, config=other), [])
+    again = TrialLog.load(RunDir(tmp_path))
+    assert again.records == log.records, "floats too, to the last digit: the very same configuration is tried again"
+    assert [one.trial for one in again.current] == [1, 3]
+    table = pd.read_csv(RunDir(tmp_path).trials)
+    assert table["retried_as"].astype("Int64").fillna(-1).tolist() == [2, -1, 3, -1]
+    assert table["failure"].fillna("").tolist() == ["machine", "", "memory", ""]
+    assert [end.failure for end in again.ends()] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("memory ran out; a smaller batch size or image size needs less", "memory"),
+        ("the loss became nan in head epoch 2", "non-finite loss"),
+        ("a predicted probability is not finite after finetune epoch 3", "non-finite loss"),
+        ("the worker process ended without a result (memory may have run out)", "machine"),
+        ("OSError: [Errno 28] No space left on device", "machine"),
+        ('ValueError: The name "activation" is used 2 times in the model.', "error"),
+    ],
+)
+def test_the_kind_of_a_failure_in_an_older_table_is_read_from_its_reason(tmp_path, reason, kind):
+    run = RunDir(tmp_path)
+    TrialLog(run).add(failed(0, reason), [])
+    pd.read_csv(run.trials).drop(columns=["failure", "retried_as"]).to_csv(run.trials, index=False)
+    (read,) = TrialLog.load(run).records
+    assert (read.failure, read.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize("changes", [{"failure": "memory"}, {"state": "failed", "failure": "bad luck"}])
+def test_a_kind_of_failure_that_cannot_be(changes):
+    with pytest.raises(ValueError, match="kind of failure"):
+        record(**({"metrics": None, "best_epoch": None, "reason": "x"} if "state" in changes else {}), **changes)

@@ -42,6 +42,13 @@ def test_more_jobs_than_cores_are_refused() -> None:
         share_out(2, 0, 8 * GIB, jobs=3)
 
 
+def test_each_kill_that_the_kernel_counts_explains_the_end_of_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = [5, 7, 7, 7]
+    monkeypatch.setattr(workers.postmortem, "oom_kills", lambda: counted.pop(0))
+    deaths, told = workers.Deaths(), "The actor died unexpectedly before finishing this task."
+    assert [deaths.why(told)[0] for _ in range(3)] == ["memory", "memory", "machine"]
+
+
 @pytest.fixture
 def trainer_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
     """`_trainer_for`, of a process that has no trainer yet."""

@@ -105,7 +105,7 @@ def study(
                     write_table(file, pd.DataFrame(rows))
                     tell(_sentence(rows[-1], task.metric, len(rows), len(configs)))
             except BrokenProcessPool as error:
-                reason = "a process ended without a result (memory may have run out); run it again to go on"
+                reason = "a process was killed or crashed without a result; run it again to go on"
                 raise TrialFailed(reason) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from bench.device import cpu_cores
+from bench.postmortem import by_status
 
 PROCESS_BYTES = 2.5 * 2**30
 """Memory that a process of bare Keras is allowed for."""
@@ -49,15 +50,20 @@ class Processes:
                 assert process.stdin is not None
                 print(json.dumps(order), file=process.stdin, flush=True)
         except BrokenPipeError as error:
-            raise CalibrationFailed("a process of bare Keras ended (memory may have run out)") from error
+            raise CalibrationFailed(self._ended()) from error
         lines = [process.stdout.readline() for process in self._all if process.stdout is not None]
         if not all(lines):
-            raise CalibrationFailed("a process of bare Keras ended (memory may have run out)")
+            raise CalibrationFailed(self._ended())
         answers: list[dict[str, Any]] = [json.loads(line) for line in lines]
         failed = next((answer["error"] for answer in answers if "error" in answer), "")
         if failed:
             raise CalibrationFailed(f"bare Keras could not {order['do']} {order.get('application', '')}: {failed}")
         return answers
+
+    def _ended(self) -> str:
+        """How the first process ended that has."""
+        status = next((process.wait() for process in self._all if process.poll() is not None), None)
+        return f"a process of bare Keras {by_status(status) if status is not None else 'closed its output'}"
 
     def rate(self, seconds: float) -> float:
         """Images a second of all together over at least ``seconds``."""

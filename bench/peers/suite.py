@@ -76,7 +76,7 @@ class Watcher:
     def trial_started(self, trial: int, config: TrialConfig) -> None:
         """Nothing to note."""
 
-    def trial_scored(self, trial: int, score: float) -> None:
+    def trial_scored(self, trial: int, score: float, epoch: int) -> None:
         """Nothing to note."""
 
     def note(self, text: str) -> None:

@@ -18,14 +18,14 @@ def cautions(files: RunFiles) -> list[str]:
     """The sentences that apply to this run, the most important first."""
     first = (_failed, _unfinished, _close, _beaten, _small_cnn, _opened_again, _gap)
     then = (_tiny, _few_images, _few_trials, _uneven, _selection, _internal)
-    return [*_said(first, files), *_lucky(files), *_refused(files), *_data(files), *_said(then, files)]
+    return [*_said(first, files), *_lucky(files), *_refused(files), *audited(files), *_said(then, files)]
 
 
 def _said(checks: Sequence[Callable[[RunFiles], str]], files: RunFiles) -> list[str]:
     return [sentence for check in checks if (sentence := check(files))]
 
 
-def _data(files: RunFiles) -> list[str]:
+def audited(files: RunFiles) -> list[str]:
     """What the audit warns of, in its own words: shortcuts, patients, copies, labels, images left out."""
     findings = listed(mapping(files.audit).get("findings"))
     grave = [entry for entry in findings if entry.get("severity") in ("stop", "warning")]

@@ -9,13 +9,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.errors import ConfigError
+from bench.failures import KINDS, kind_in
 from bench.invocation import typed
 from bench.metrics import BRIER_SUM, METRICS, Metric
 from bench.repeats import model_files
 from bench.report.evaluated import UNTESTED, Evaluated, read_evaluated
 from bench.report.names import PARAMETERS, STATES, joined
 from bench.report.reading import arrays, csv_table, first_line, json_object, missing, numbers, unreadable
-from bench.report.wording import counted
+from bench.report.wording import counted, text
 from bench.rundir import STAGES, RunDir
 
 
@@ -36,6 +37,9 @@ class RunFiles:
 
     run: dict[str, Any] = field(default_factory=dict)
     trials: pd.DataFrame | None = None
+    """A row a configuration: the last trial of it."""
+    retried: int = 0
+    """Failed trials whose configuration was tried again: history, and no part of ``trials``."""
     epochs: pd.DataFrame | None = None
     finalists: pd.DataFrame | None = None
     folds: pd.DataFrame | None = None
@@ -229,7 +233,17 @@ def _with_columns(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 
 CONFIG = [f"config_{name}" for name in PARAMETERS]
 SCORES = [f"metric_{name}" for name in METRICS]
-_TEXTS = ["state", "reason", "origin", "config_backbone", "config_augmentation", "backbone", "winner", "model"]
+_TEXTS = [
+    "state",
+    "reason",
+    "failure",
+    "origin",
+    "config_backbone",
+    "config_augmentation",
+    "backbone",
+    "winner",
+    "model",
+]
 _TEXTS += ["representative", "sha256"]
 
 
@@ -237,8 +251,15 @@ def _trials(path: Path, files: RunFiles) -> pd.DataFrame | None:
     table = csv_table(path, files.problems, ["trial", "state", "config_backbone"], "no trial has finished yet")
     if table is None:
         return None
-    table = numbers(_with_columns(table, [*CONFIG, *SCORES, "reason", "origin", "epochs", "seconds"]), _TEXTS)
-    return _whole_rows(table, path, files, ["trial", "config_backbone"])
+    more = [*CONFIG, *SCORES, "reason", "failure", "retried_as", "origin", "epochs", "seconds"]
+    table = _whole_rows(numbers(_with_columns(table, more), _TEXTS), path, files, ["trial", "config_backbone"])
+    known = table["failure"].isin(KINDS)
+    table["failure"] = (
+        table["failure"].where(known, table["reason"].map(text).map(kind_in)).where(table["state"] == "failed", "")
+    )
+    again = table["retried_as"].notna()
+    files.retried = int(again.sum())
+    return table[~again].reset_index(drop=True)
 
 
 def _epochs(path: Path, files: RunFiles) -> pd.DataFrame | None:

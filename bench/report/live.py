@@ -7,19 +7,25 @@ priority: a thread that waits for the processor while it holds the interpreter's
 """
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from bench.rundir import RunDir, write_text
+from bench.trial import Running
 
 logger = logging.getLogger(__name__)
 
 LEAST_PAUSE = 60.0
-"""Seconds from the end of one rendering to the start of the next, at least."""
+"""Seconds from the end of one rendering of the trials to the start of the next, at least."""
+
+HEARTBEAT = 60.0
+"""Seconds after which the page is written again though no trial has ended: what is dear of it is taken over."""
 
 PAUSE_PER_SECOND = 50.0
 """Seconds of pause for each second that the last rendering took: so all of them take less than 2 % of the time."""
@@ -30,24 +36,41 @@ CONTROLLING = "The controls, which should lose, are being trained."
 EVALUATING = "Every choice is made; the finalists are being evaluated."
 
 
-def render_live(run: RunDir, note: str, going_on: bool = True) -> Path:
-    """Write report.html of a run that has not finished: its history so far, and tables of its trials.
+class Renderer:
+    """Writes report.html of a run that has not finished, and keeps what was dear to make for the next heartbeat."""
 
-    Args:
-        run: the run folder, with a run.json.
-        note: what the run is doing, as a sentence.
-        going_on: whether the run goes on, so that the page loads itself anew; else it has stopped before its end.
+    def __init__(self) -> None:
+        self._kept: Any = None
 
-    Returns:
-        the page's path.
+    def __call__(
+        self, run: RunDir, note: str, going_on: bool = True, running: Sequence[Running] = (), anew: bool = True
+    ) -> Path:
+        """Write the page: the run's history so far, tables of its trials, and what is going on.
 
-    Raises:
-        Exception: if it cannot be made or written; what was there before then stays.
-    """
-    from bench.report.live_page import live_page  # with matplotlib: not before it is needed
+        Args:
+            run: the run folder, with a run.json.
+            note: what the run is doing, as a sentence.
+            going_on: whether the run goes on, so that the page loads itself anew; else it has stopped before its end.
+            running: the trials that are running.
+            anew: whether to read the run's files again; else the page shows what they held the last time.
 
-    write_text(run.report, live_page(run, note, going_on))
-    return run.report
+        Returns:
+            the page's path.
+
+        Raises:
+            Exception: if it cannot be made or written; what was there before then stays.
+        """
+        from bench.report.live_page import Trials, live_page  # with matplotlib: not before it is needed
+
+        if anew or self._kept is None:
+            self._kept = Trials.of(run)
+        write_text(run.report, live_page(run, self._kept, note, going_on, running))
+        return run.report
+
+
+def render_live(run: RunDir, note: str, going_on: bool = True, running: Sequence[Running] = ()) -> Path:
+    """Write the page once; see `Renderer`."""
+    return Renderer()(run, note, going_on, running)
 
 
 class Pace:
@@ -79,23 +102,33 @@ class Pace:
 class LiveReport:
     """Renews report.html while a run goes on, as a context manager around the run's stages.
 
+    It is written when there is something new, as `Pace` allows, and once a heartbeat in any case, so that a reader can
+    tell a run that trains for long from one that has died.
+
     Nothing that goes wrong here reaches the run: the first error is logged, and the live report is given up. When the
     block ends in an error, the page says that the run has stopped, unless the final report has taken its place.
 
     Args:
         run: the run folder.
-        render: what writes the page; takes what `render_live` takes.
+        render: what writes the page; takes what `Renderer` takes.
         pace: decides when.
+        heartbeat: seconds.
     """
 
     def __init__(
-        self, run: RunDir, render: Callable[[RunDir, str, bool], Path] = render_live, pace: Pace | None = None
+        self,
+        run: RunDir,
+        render: Callable[[RunDir, str, bool, Sequence[Running], bool], Path] | None = None,
+        pace: Pace | None = None,
+        heartbeat: float = HEARTBEAT,
     ) -> None:
         self._run = run
-        self._render = render
+        self._render = render or Renderer()
         self._pace = pace or Pace()
+        self._heartbeat = heartbeat
         self._changed = threading.Condition()
         self._note = SEARCHING
+        self._running: Callable[[], Sequence[Running]] = lambda: ()
         self._wanted = self._closed = self._given_up = False
         self._thread: threading.Thread | None = None
         self._written: int | None = None
@@ -107,25 +140,38 @@ class LiveReport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        if error is not None and self._ours():
+        early = not isinstance(error, KeyboardInterrupt) and not self._run.report.exists()  # it failed before a page
+        if error is not None and (self._ours() or early):
             why = "was interrupted" if isinstance(error, KeyboardInterrupt) else f"stopped: {_first_line(error)}"
+            self._running = lambda: ()
             self._attempt(f"The run {why.rstrip('.')}.", going_on=False)
 
     def stage(self, note: str) -> None:
         """The run begins a stage, such as `RETRAINING`; the page says so as soon as it may, if a trial has finished."""
         with self._changed:
             self._note = note
+            self._running = lambda: ()
         if self._run.trials.exists():
             self.renew()
+        else:
+            self._begin()
+
+    def watch(self, running: Callable[[], Sequence[Running]]) -> None:
+        """Until the next stage, ``running`` tells which trials are running; it is called from another thread."""
+        with self._changed:
+            self._running = running
 
     def renew(self) -> None:
         """There is something new, such as a trial in trials.csv; returns at once, and renders as soon as it may."""
         with self._changed:
-            if self._closed or self._given_up:
-                return
             self._wanted = True
             self._changed.notify()
-            if self._thread is not None:
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start the thread, if there is none yet."""
+        with self._changed:
+            if self._closed or self._given_up or self._thread is not None:
                 return
             self._thread = threading.Thread(target=self._work, name="live-report", daemon=True)
         try:
@@ -142,23 +188,28 @@ class LiveReport:
             self._thread.join()
 
     def _work(self) -> None:
+        beat = time.monotonic() + self._heartbeat
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._wanted or self._closed)
-                while not self._closed and (seconds := self._pace.wait()) > 0:
-                    self._changed.wait(seconds)
+                while not self._closed:
+                    due = self._pace.wait() if self._wanted else math.inf
+                    left = min(due, beat - time.monotonic())
+                    if left <= 0:
+                        break
+                    self._changed.wait(left)
                 if self._closed:
                     return
-                self._wanted = False
-                note = self._note
-            self._attempt(note, going_on=True)
+                anew, note = due <= 0, self._note
+                self._wanted = self._wanted and not anew
+            self._attempt(note, True, anew)
             if self._given_up:
                 return
+            beat = time.monotonic() + self._heartbeat
 
-    def _attempt(self, note: str, going_on: bool) -> None:
+    def _attempt(self, note: str, going_on: bool, anew: bool = True) -> None:
         try:
-            with self._pace.timed():
-                self._render(self._run, note, going_on)
+            with self._pace.timed() if anew else nullcontext():
+                self._render(self._run, note, going_on, self._running(), anew)
             self._written = self._run.report.stat().st_mtime_ns
         except Exception as error:  # whatever it is, the run is worth more than a look at it
             self._give_up(error)

@@ -1,6 +1,8 @@
 """The page of a run that has not finished: what its trials show so far, from history and tables alone."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -8,7 +10,7 @@ import pandas as pd
 from bench import __version__
 from bench.invocation import in_output, resume, typed
 from bench.metrics import Metric
-from bench.report import figures, palette, pictures, section_search, summary, tables, wording
+from bench.report import cautions, figures, palette, pictures, section_search, summary, tables, wording
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, parameter_columns, table
 from bench.report.files import RunFiles, read
 from bench.report.names import backbone, joined, metric_words, state
@@ -17,6 +19,7 @@ from bench.report.templating import filled
 from bench.report.tiles import Tile
 from bench.report.wording import counted, number
 from bench.rundir import RunDir
+from bench.trial import Running
 
 logger = logging.getLogger(__name__)
 
@@ -24,15 +27,34 @@ RENEWED_EVERY = 60
 """Seconds after which the page loads itself anew."""
 
 
-def live_page(run: RunDir, note: str, going_on: bool) -> str:
+@dataclass(frozen=True)
+class Trials:
+    """What the files of a run held when they were read, and the section on its trials, which takes long to make."""
+
+    files: RunFiles
+    blocks: list[Block]
+
+    @classmethod
+    def of(cls, run: RunDir) -> "Trials":
+        """Read the files of ``run`` and make the section."""
+        files = read(run)
+        return cls(files, _search(files))
+
+
+def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: Sequence[Running]) -> str:
     """The page as HTML.
 
     Args:
         run: the run folder.
+        trials: what its files held.
         note: what the run is doing, or why it stopped, as a sentence.
         going_on: whether the run goes on, so that the page loads itself anew.
+        running: the trials that are running.
     """
-    files = read(run)
+    files = trials.files
+    sections = [Section("search", "The search so far", trials.blocks), _resume(run)]
+    if going_on:
+        sections.insert(0, Section("running", "Running now", _running(files, running)))
     return filled(
         "live.html.j2",
         name=run.name,
@@ -42,11 +64,44 @@ def live_page(run: RunDir, note: str, going_on: bool) -> str:
         banners=[_news(files, note, going_on), *_banners(files)],
         tiles=_tiles(files, going_on),
         story=_story(files),
-        cautions=[],
-        sections=[Section("search", "The search so far", _search(files)), _resume(run)],
+        cautions=_audited(files),
+        sections=sections,
         suite=wording.text(files.run.get("suite_version") or __version__),
         rules=wording.text(files.run.get("rules")),
     )
+
+
+def _running(files: RunFiles, running: Sequence[Running]) -> list[Block]:
+    """The trials that are running, a row each: what is trained, its last epoch, and its best score so far."""
+    if not running:
+        return [Paragraph("No trial is running.")]
+    rows = pd.DataFrame(
+        {
+            "trial": one.trial,
+            "config_backbone": one.config.backbone,
+            "epoch": one.epoch or None,
+            "score": one.score,
+            **{f"config_{name}": value for name, value in asdict(one.config).items()},
+        }
+        for one in running
+    )
+    columns = [
+        Column("trial", "Trial", wording.count),
+        Column("config_backbone", "Backbone", backbone, numeric=False),
+        Column("epoch", "Last epoch", wording.count),
+        Column("score", f"{files.metric.title} so far", wording.score),
+        *parameter_columns(),
+    ]
+    return [table(rows, "Trials that were running at the heartbeat.", columns)]
+
+
+def _audited(files: RunFiles) -> list[str]:
+    """What the audit of the images warns of."""
+    try:
+        return cautions.audited(files)
+    except Exception:  # a damaged file must not cost the reader the rest
+        logger.debug("The warnings of the audit could not be written.", exc_info=True)
+        return []
 
 
 def _ended(files: RunFiles) -> int:
@@ -74,8 +129,8 @@ def _news(files: RunFiles, note: str, going_on: bool) -> Banner:
         return Banner("This run has stopped before its end", f"{note} {finished} What follows is no result yet.")
     return Banner(
         "This run is going on",
-        f"{note} {finished} What follows will change, and is no result yet. The page is written anew at most once a "
-        "minute; if the time above is long past, the run has stopped.",
+        f"{note} {finished} What follows will change, and is no result yet. The page is written once a minute, also "
+        "where no trial has ended; if its heartbeat is long past, the run has stopped.",
     )
 
 

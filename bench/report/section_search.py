@@ -10,6 +10,7 @@ from bench.report.blocks import Block, Column, Heading, Missing, Paragraph, Sect
 from bench.report.files import mapping
 from bench.report.names import backbone, metric_words
 from bench.report.page import Page
+from bench.report.wording import counted
 
 TITLE = "The search"
 
@@ -19,6 +20,9 @@ def search(page: Page) -> Section:
     trials, metric = page.files.trials, page.metric
     blocks: list[Block] = [*page.problems("trials.csv")]
     blocks += [Paragraph(str(note)) for note in mapping(page.files.run.get("search")).get("notes") or []]
+    if page.files.retried:
+        again = counted(page.files.retried, "failed trial was", "failed trials were")
+        blocks.append(Paragraph(f"{again} tried again: the last attempt counts, and trials.csv keeps them all."))
     if trials is None or not len(trials):
         return Section("search", TITLE, blocks or [Missing("trials.csv holds no finished trial yet.")])
     blocks.append(

@@ -4,6 +4,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def _banners(page: Compared) -> list[Banner]:
         found.append(Banner("Not ranked by the same metric", page.ranked))
     for side in page.sides:
         try:
-            found += [Banner(f"{side.label}: {one.title}", one.text, one.grave) for one in summary.banners(side.files)]
+            found += [replace(one, title=f"{side.label}: {one.title}") for one in summary.banners(side.files)]
         except Exception:
             logger.warning("The warnings of %s could not be written.", side.label, exc_info=True)
     return found

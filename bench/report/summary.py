@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.failures import End, unfair
 from bench.metrics import METRICS
 from bench.report import names, results, tables, verdict, wording
 from bench.report.chosen import over_seeds, winner_model, winner_name, winner_scores
@@ -25,7 +26,7 @@ AS_MADE = (
 
 @dataclass(frozen=True)
 class Banner:
-    """A warning that nobody should overlook; a ``grave`` one, in red, that the result itself does not hold."""
+    """A warning that nobody should overlook; a ``grave`` one, in red, says that the result itself does not hold."""
 
     title: str
     text: str
@@ -76,7 +77,12 @@ def headline(files: RunFiles) -> str:
 
 def banners(files: RunFiles) -> list[Banner]:
     """Warnings that turn the meaning of every number on the page."""
-    found = baseline_banners(verdict.verdict(files))
+    found = []
+    lost = unfairness(files)
+    if lost:
+        text = f"{' '.join(lost)} What failed had no part in the comparison, which may be unfair for it."
+        found.append(Banner("Too many trials failed", text, grave=True))
+    found += baseline_banners(verdict.verdict(files))
     if mapping(files.run.get("weights")).get("kind") == "random" or files.settings.get("weights") == "random":
         text = (
             "The backbones started from random weights, not from pretrained ones. "
@@ -123,6 +129,16 @@ def baseline_banners(found: Verdict) -> list[Banner]:
     return shown
 
 
+def unfairness(files: RunFiles) -> list[str]:
+    """Sentences on failed trials that leave the comparison unfair; none if it is fair."""
+    if files.trials is None:
+        return []
+    failed = files.trials["state"] == "failed"
+    kinds = files.trials["failure"].where(failed, "")
+    ends = map(End, files.trials["config_backbone"], kinds, files.trials["reason"].map(wording.text))
+    return unfair(list(ends), backbone)
+
+
 def story(files: RunFiles) -> list[str]:
     """What was asked and what came out, a paragraph each."""
     return [
@@ -132,7 +148,6 @@ def story(files: RunFiles) -> list[str]:
             _outcome(files),
             _test(files),
             _comparisons(files),
-            _default_recipe(files),
             _ends(files),
         )
         if part
@@ -258,32 +273,6 @@ def interval(files: RunFiles, name: str) -> str:
     return f"{level} interval {bounds}" if bounds else "no interval"
 
 
-def _default_recipe(files: RunFiles) -> str:
-    """What the search gained over the default recipe, a trial against a trial: both trained in the same way."""
-    winner = mapping(files.run.get("winner"))
-    tuned, default = _winning_trial_score(files), wording.number(winner.get("default_score"))
-    if tuned is None or default is None:
-        return ""
-    gain = tuned - default if files.metric.higher_is_better else default - tuned
-    if round(gain, 3) > 0:
-        verdict = f"the search gained {abs(gain):.3f}"
-    elif round(gain, 3) < 0:
-        verdict = f"the search lost {abs(gain):.3f}"
-    else:
-        verdict = "the search gained nothing"
-    return (
-        f"As trials on validation, the default recipe scored {metric_words(files.metric)} {wording.score(default)} and "
-        f"the tuned configuration {wording.score(tuned)}: {verdict}."
-    )
-
-
-def _winning_trial_score(files: RunFiles) -> float | None:
-    """The winner's score in the search; its retrained score where finalists.csv does not say."""
-    rows = files.finalists[files.finalists["winner"]] if files.finalists is not None else None
-    score = wording.number(rows["trial_score"].iloc[0]) if rows is not None and len(rows) else None
-    return score if score is not None else wording.number(mapping(files.run.get("winner")).get("score"))
-
-
 def counts(files: RunFiles) -> dict[str, int]:
     """Trials by state, from trials.csv or, where it is missing, from run.json."""
     if files.trials is not None:
@@ -300,7 +289,10 @@ def _ends(files: RunFiles) -> str:
         return ""
     known = planned is not None and planned >= total
     which = f"{total} of {planned:.0f} planned trials" if known else counted(total, "trial")
+    again = (
+        "" if not files.retried else f" {counted(files.retried, 'failed trial was', 'failed trials were')} tried again."
+    )
     return (
         f"{which} ended: {found['completed']} completed, {found['pruned']} stopped early because they fell behind, "
-        f"{found['failed']} failed."
+        f"{found['failed']} failed.{again}"
     )

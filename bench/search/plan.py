@@ -5,9 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bench.failures import TRIED_AGAIN
 from bench.models.backbones import Backbone
 from bench.results import TrialRecord
 from bench.search.space import Space
+
+MOST_TRIES = 2
+"""How often one search tries a configuration whose trials fail because of the machine: what kills every worker that
+meets it must not hold up the search for ever. A search that is resumed tries it again."""
 
 
 @dataclass(frozen=True)
@@ -106,3 +111,30 @@ def without(todo: list[Planned], interrupted: Sequence[Planned]) -> list[Planned
         if twin is not None:
             left.remove(twin)
     return left
+
+
+def to_try_again(records: Sequence[TrialRecord], before: int = -1) -> list[TrialRecord]:
+    """The failed trials whose configuration is to be tried again, in the order of their numbers.
+
+    Those are trials that failed because of the machine, up to `MOST_TRIES` a search; and, when a search is resumed of
+    which nothing succeeded, all of them, once.
+
+    Args:
+        records: of all trials so far.
+        before: how many of them are of earlier searches; -1 for all.
+    """
+    before = len(records) if before < 0 else before
+    hopeless = not any(record.metrics for record in records[:before])
+    tries = Counter(record.config.key for record in records[before:])
+    last = {record.config.key: record for record in sorted(records, key=lambda record: record.trial)}
+    return [
+        record
+        for key, record in sorted(last.items(), key=lambda item: item[1].trial)
+        if record.state == "failed" and tries[key] < (MOST_TRIES if record.failure in TRIED_AGAIN else int(hopeless))
+    ]
+
+
+def once_more(record: TrialRecord) -> Planned:
+    """The configuration of a trial, whole, to be tried again."""
+    values = {name: value for name, value in asdict(record.config).items() if value is not None}
+    return Planned(record.origin, values)

@@ -23,15 +23,16 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from bench.failures import ERROR, MACHINE, MEMORY, NOT_FINITE
 from bench.metrics import get_metric
 from bench.results import TrialLog, TrialRecord
 from bench.rundir import RunDir
 from bench.search.lanes import Lanes
-from bench.search.plan import Plan, Planned, longest_first, remaining, without
+from bench.search.plan import Plan, Planned, longest_first, once_more, remaining, to_try_again, without
 from bench.search.space import Space
 from bench.task import Task
 from bench.trial import EpochRecord, TrialConfig
-from bench.workers import Workers, train_trial
+from bench.workers import Deaths, Workers, train_trial
 
 STUDY = "bench"
 GRACE_EPOCHS = 2
@@ -58,7 +59,7 @@ def study_url(file: Path) -> str:
 
 
 class SearchFailed(Exception):
-    """No trial of the search succeeded; the message gives the reason of the last."""
+    """No trial of the search succeeded; the message gives the reason of the last, and what to do."""
 
 
 class Watcher(Protocol):
@@ -67,8 +68,8 @@ class Watcher(Protocol):
     def trial_started(self, trial: int, config: TrialConfig) -> None:
         """A trial is about to run."""
 
-    def trial_scored(self, trial: int, score: float) -> None:
-        """A running trial has a new best."""
+    def trial_scored(self, trial: int, score: float, epoch: int) -> None:
+        """A running trial has ended an epoch, of which ``epoch`` is the number; ``score`` is its best so far."""
 
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial is in trials.csv."""
@@ -107,6 +108,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         seed: int,
         watcher: Watcher,
         jobs: int = 1,
+        before: int | None = None,
     ) -> None:
         metric = get_metric(metric_name)
         with warnings.catch_warnings():
@@ -131,6 +133,8 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         self._started = time.monotonic()
         self._next = log.next_trial
         self._seen = {record.config.key for record in log.records}
+        self._before = len(log.records) if before is None else before
+        self._deaths = Deaths()
         self._live: dict[str, _Live] = {}
         self._planned: list[Planned] = []
         self._window = WINDOW * jobs
@@ -143,6 +147,11 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """For Ray, which pickles a searcher at the start and never reads it back here: all but the display."""
         return {name: value for name, value in self.__dict__.items() if name != "_watcher"}
+
+    def forget(self, records: Sequence[TrialRecord]) -> list[Planned]:
+        """Let the configurations of ``records`` be tried again; returns them, to be enqueued."""
+        self._seen -= {record.config.key for record in records}
+        return [once_more(record) for record in records]
 
     def save(self, checkpoint_path: str) -> None:
         """Ray's periodic checkpoint of the searcher: left empty, for study.db and trials.csv hold everything."""
@@ -228,29 +237,39 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         if not result.get("finished"):
             live.last = result
             self._ot_trials[trial_id].report(result[self.metric], result["epoch"])
-            self._watcher.trial_scored(live.trial, result[self.metric])
+            self._watcher.trial_scored(live.trial, result[self.metric], len(live.epochs))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Write an ended trial to the tables, then tell the study."""
+        """Write an ended trial to the tables, then tell the study; what died without a result is for `died`."""
+        if error:
+            return
         self.on_trial_result(trial_id, result or {})  # Ray leaves out the result at which a trial is stopped
         live = self._live.pop(trial_id, None)
         if live is None:
             return
         self._lanes.end(trial_id)
         result = result or {}
-        if error:
-            self._record(live, "failed", "the worker process ended without a result (memory may have run out)")
-        elif "failed" in result:
-            self._record(live, "failed", result["failed"])
+        if "failed" in result:
+            self._record(live, "failed", result["failed"], result.get("failure", ""))
         elif result.get("finished") or result.get("epoch", 0) >= self._epochs:
             self._record(live, "completed", "")
         elif self.metric in result:
             self._record(live, "pruned", f"stopped by ASHA after epoch {result['epoch']}")
         # else it was stopped before its first epoch, by the time limit: as if it had never run
 
-    def runs(self, trial_id: str) -> bool:
-        """Whether a trial is thought to be running."""
-        return trial_id in self._live
+    def died(self, trial_id: str, told: str) -> None:
+        """Write a trial whose worker died to the tables, unless that is done.
+
+        Args:
+            trial_id: Ray's name of the trial.
+            told: Ray's message; empty where there is none.
+        """
+        live = self._live.pop(trial_id, None)
+        if live is None:
+            return
+        self._lanes.end(trial_id)
+        failure, reason = self._deaths.why(told)
+        self._record(live, "failed", reason, failure)
 
     def close(self, reason: str) -> None:
         """Record what is still running as stopped early; what has no score yet was never run."""
@@ -261,7 +280,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
         for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._ot_study.tell(trial.number, state=TrialState.FAIL)
 
-    def _record(self, live: _Live, state: str, reason: str) -> None:
+    def _record(self, live: _Live, state: str, reason: str, failure: str = "") -> None:
         best = live.last if state != "failed" else {}
         record = TrialRecord(
             trial=live.trial,
@@ -275,6 +294,7 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
             seconds=time.monotonic() - live.started,
             elapsed=self._offset + time.monotonic() - self._started,
             spent=live.spent,
+            failure=failure,
         )
         self._table.add(record, live.epochs)
         number = next(
@@ -283,9 +303,8 @@ class RecordingSearch(OptunaSearch):  # type: ignore[misc]
             if trial.user_attrs.get("trial") == live.trial
         )
         self._tell(number, record)
-        failures = [known for known in self._table.records if known.state == "failed"]
-        if len(failures) == len(self._table.records) >= GIVE_UP_AFTER:
-            self.fatal = failures[-1].reason
+        if not self._table.scored() and len(self._table.records) - self._before >= GIVE_UP_AFTER:
+            self.fatal = reason
         self._watcher.trial_ended(record)
 
     def _tell(self, number: int, record: TrialRecord) -> None:
@@ -336,24 +355,49 @@ def run_search(
     stopped_by = ""
     in_full = plan.complete and scheduler == "none" and time_limit is None  # then order decides about time alone
     notes: dict[str, str] = {}
+    before, again = len(log.records), to_try_again(log.records)
     while not stopped_by:
-        wanted = min(budget - len(log.records), ROUND * workers.jobs)
+        wanted = min(budget - (len(log.current) - len(again)), ROUND * workers.jobs)
         seconds_left = math.inf if time_limit is None else time_limit - log.elapsed
         if wanted <= 0 or seconds_left <= 0:
-            return "budget" if wanted <= 0 else "time limit"
-        search = RecordingSearch(space, log, run, task.metric, task.epochs, task.seed, watcher, workers.jobs)
+            stopped_by = "budget" if wanted <= 0 else "time limit"
+            break
+        search = RecordingSearch(space, log, run, task.metric, task.epochs, task.seed, watcher, workers.jobs, before)
         interrupted = search.settle(log.records)
         search.notes = notes
-        todo = interrupted + without(remaining(plan, log.records), interrupted)
+        for record in again:
+            watcher.note(f"the configuration of trial {record.trial} is tried again; it had failed: {record.reason}.")
+        todo = search.forget(again) + interrupted + without(remaining(plan, log.records), interrupted)
         search.enqueue(longest_first(todo, task.backbones)[:wanted] if in_full else todo[:wanted], in_full)
         stopped_by = _one_round(search, task, workers, scheduler, wanted, seconds_left, warm)
-        if search.fatal or not log.scored():
-            failed = [record.reason for record in log.records if record.state == "failed"]
-            reason = search.fatal or (failed[-1] if failed else "no trial ended its first epoch")
-            raise SearchFailed(
-                f"The search was given up after {len(log.records)} trials, none of which succeeded; the last: {reason}"
-            )
+        if search.fatal:
+            break
+        again = to_try_again(log.records, before)
+        if again and stopped_by != "time limit":
+            stopped_by = ""
+    if not log.scored():
+        raise SearchFailed(_why_nothing(log))
     return stopped_by
+
+
+_ADVICE = {
+    MEMORY: "Fewer --jobs, a smaller --image-size or smaller batches in the space need less memory",
+    NOT_FINITE: "Smaller learning rates in the space may keep the loss finite",
+    MACHINE: "The machine is to be seen to, not the settings",
+    ERROR: "What is named there is to be mended: a package, a file, or a fault of the suite to be reported",
+}
+
+
+def _why_nothing(log: TrialLog) -> str:
+    """That no trial has a score, the reason of the last, and what to do about it."""
+    if not log.records:
+        return "No trial ended its first epoch before the time limit; a longer --time-limit lets the search go on."
+    last, trials = log.records[-1], len(log.records)
+    which = "The only trial" if trials == 1 else f"All {trials} trials"
+    return (
+        f"{which} failed, so there is nothing to choose from; the last: {last.reason.rstrip('.')}. "
+        f"{_ADVICE[last.failure]}; the failed trials are tried again by --resume."
+    )
 
 
 def _one_round(
@@ -401,7 +445,7 @@ def _one_round(
 
 
 class _Orphans(tune.Callback):  # type: ignore[misc]
-    """Tells the search of trials that Ray dropped without a word, as it does when a worker cannot be reused."""
+    """Tells the search why workers died, and of trials that Ray dropped without a word when it could not reuse one."""
 
     def __init__(self, search: RecordingSearch) -> None:
         self._search = search
@@ -409,11 +453,23 @@ class _Orphans(tune.Callback):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Record a trial whose worker died."""
+        self._search.died(trial.trial_id, _told(trial))
+
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Record every trial that ended in an error and is still thought to run."""
         for trial in trials:
-            if trial.status == "ERROR" and self._search.runs(trial.trial_id):
-                self._search.on_trial_complete(trial.trial_id, error=True)
+            if trial.status == "ERROR":
+                self._search.died(trial.trial_id, _told(trial))
+
+
+def _told(trial: Any) -> str:
+    """Ray's message about a trial that ended in an error; empty where it left none."""
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    except (OSError, TypeError):
+        return ""
 
 
 _RAY_SETTINGS = {

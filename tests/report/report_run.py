@@ -416,7 +416,7 @@ def _run_json(
             "stopped_by": "budget",
             "counts": {state: int(states.get(state, 0)) for state in ("completed", "pruned", "failed")},
         },
-        "winner": {"backbone": str(won["backbone"]), "score": score, "metric": metric, "default_score": score - 0.013},
+        "winner": {"backbone": str(won["backbone"]), "score": score, "metric": metric},
         "seconds": {**seconds, "report": 3.0},
         "activities": activities(_records(trials), seconds, JOBS, checkpoints=1.5),
     }

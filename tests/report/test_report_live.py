@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +18,7 @@ from report_run import edit_json, write_run
 from bench.report import figures
 from bench.report.live import LEAST_PAUSE, PAUSE_PER_SECOND, RETRAINING, SEARCHING, LiveReport, Pace, render_live
 from bench.rundir import RunDir
+from bench.trial import Running, TrialConfig
 
 
 class Clock:
@@ -33,10 +36,14 @@ class Renderings:
 
     def __init__(self) -> None:
         self.notes: list[tuple[str, bool]] = []
+        self.running: list[tuple[list[Running], bool]] = []
         self.begun, self.may_end = threading.Event(), threading.Event()
         self.may_end.set()
 
-    def __call__(self, run: RunDir, note: str, going_on: bool) -> Path:
+    def __call__(
+        self, run: RunDir, note: str, going_on: bool, running: Sequence[Running] = (), anew: bool = True
+    ) -> Path:
+        self.running.append((list(running), anew))
         self.begun.set()
         assert self.may_end.wait(10)
         run.report.write_text(note, encoding="utf-8")
@@ -178,7 +185,7 @@ def test_an_error_gives_the_live_report_up_and_is_logged_once(
 ) -> None:
     tried = []
 
-    def failing(run: RunDir, note: str, going_on: bool) -> Path:
+    def failing(run: RunDir, note: str, *more: object) -> Path:
         tried.append(note)
         raise OSError("no space left on device")
 
@@ -326,6 +333,65 @@ def test_hostile_names_are_harmless(searching: RunDir) -> None:
     seen = Outline(render_live(searching, "<script>alert(3)</script>").read_text(encoding="utf-8"))
     assert len(seen.named("script")) == 1 and not seen.named("svg")
     assert '"><svg onload=alert(1)>' in seen.text and "<script>alert(3)</script>" in seen.text
+
+
+def test_it_beats_although_nothing_has_ended_and_takes_over_what_is_dear(searching: RunDir) -> None:
+    rendered, going = Renderings(), [Running(12, TrialConfig("vgg16"), 0.875, 3)]
+    with LiveReport(searching, rendered, heartbeat=0.1) as report:
+        report.stage(SEARCHING)
+        report.watch(lambda: going)
+        deadline = time.monotonic() + 10
+        while len(rendered.running) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        report.stage(RETRAINING)
+        seen = list(rendered.running)
+    assert [anew for _, anew in seen[:3]] == [True, False, False]
+    assert seen[1:3] == [(going, False)] * 2, "the pace of dear renderings is a minute, that of the heart is its own"
+    assert all(not running for running, _ in rendered.running[len(seen) + 1 :]), "the next stage has no trials"
+
+
+def test_it_beats_before_the_first_trial_has_ended(searching: RunDir) -> None:
+    for path in (searching.trials, searching.epochs):
+        path.unlink()
+    with LiveReport(searching, heartbeat=0.1) as report:
+        report.stage(SEARCHING)
+        report.watch(lambda: [Running(0, TrialConfig("inceptionv3", augmentation="strong"))])
+        deadline = time.monotonic() + 20
+        while not searching.report.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    text = " ".join(Outline(searching.report.read_text(encoding="utf-8")).text.split())
+    assert "Going on: 0 of 50 trials" in text and "InceptionV3" in text and "strong" in text
+    assert not re.search(r"\bnan\b|\bNone\b|undefined", text)
+
+
+def test_the_page_tells_its_heartbeat_what_runs_and_what_the_audit_warns_of(searching: RunDir) -> None:
+    findings = [
+        {
+            "kind": "shortcut",
+            "severity": "warning",
+            "heading": "Shortcut",
+            "text": "The label can be told by size.",
+            "files": [],
+        },
+        {"kind": "sizes", "severity": "note", "heading": "Sizes", "text": "Sizes differ.", "files": []},
+    ]
+    edit_json(searching.audit, findings=findings)
+    running = [Running(12, TrialConfig("vgg16"), 0.875, 3), Running(13, TrialConfig("resnet50"))]
+    seen = Outline(render_live(searching, SEARCHING, running=running).read_text(encoding="utf-8"))
+    text = " ".join(seen.text.split())
+    assert re.search(r"Heartbeat \d+ \w+ \d{4}, \d\d:\d\d UTC", text)
+    assert re.search(r"12 VGG16 3 0\.875", text) and re.search(r"13 ResNet50 – –", text)
+    assert "The label can be told by size." in text and "Sizes differ." not in text
+    assert "No trial is running" in Outline(render_live(searching, RETRAINING).read_text(encoding="utf-8")).text
+    stopped = Outline(render_live(searching, "It stopped.", going_on=False).read_text(encoding="utf-8")).text
+    assert "Running now" not in stopped and "Heartbeat" not in stopped
+
+
+def test_a_run_that_fails_before_there_is_a_page_leaves_one(searching: RunDir) -> None:
+    rendered = Renderings()
+    with pytest.raises(ValueError, match="all failed"), LiveReport(searching, rendered):
+        raise ValueError("all failed: SIGKILL")
+    assert rendered.notes == [("The run stopped: all failed: SIGKILL.", False)]
 
 
 def test_importing_it_is_cheap() -> None:

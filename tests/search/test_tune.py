@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from bench.results import TrialLog, TrialRecord
 from bench.rundir import RunDir
-from bench.search.plan import Planned, longest_first, make_plan, remaining
+from bench.search.plan import Planned, longest_first, make_plan, once_more, remaining, to_try_again
 from bench.search.space import Space, parse_space
 from bench.search.tune import STUDY, RecordingSearch
 from bench.trial import EpochRecord, TrialConfig
@@ -34,7 +34,7 @@ def record(trial: int, config: TrialConfig, origin: str = "sampled", auc: float 
 
 class Silent:
     def trial_started(self, trial: int, config: TrialConfig) -> None: ...
-    def trial_scored(self, trial: int, score: float) -> None: ...
+    def trial_scored(self, trial: int, score: float, epoch: int) -> None: ...
     def trial_ended(self, record: TrialRecord) -> None: ...
     def note(self, text: str) -> None: ...
 
@@ -120,7 +120,8 @@ def test_the_three_ends_of_a_trial(tmp_path: Path, space: Space) -> None:
     search.on_trial_result("weak", result(1, 0.5))
     search.on_trial_complete("weak", result(2, 0.6))  # Ray does not report a result at which it stops a trial
     search.on_trial_complete("broken", {"failed": "the loss became nan in head epoch 1", "finished": True})
-    search.on_trial_complete("dead", error=True)
+    search.on_trial_complete("dead", error=True)  # then Ray tells why
+    search.died("dead", "The actor died unexpectedly before finishing this task. pid: 1")
     records = TrialLog.load(run).records
     assert [one.state for one in records] == ["completed", "pruned", "failed", "failed"]
     assert [one.epochs for one in records] == [1, 2, 0, 0]
@@ -128,6 +129,8 @@ def test_the_three_ends_of_a_trial(tmp_path: Path, space: Space) -> None:
     assert "after epoch 2" in records[1].reason
     assert "nan" in records[2].reason
     assert records[2].metrics is None
+    assert [one.failure for one in records] == ["", "", "non-finite loss", "machine"]
+    assert "SIGKILL" in records[3].reason and "may have run out" not in records[3].reason
     study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{run.study}")
     states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
     assert [trial.state for trial in study.trials] == states
@@ -249,3 +252,59 @@ def test_the_recipe_lies_in_the_space(space: Space, backbones: list[Any]) -> Non
         recipe = space.recipe(backbone)
         assert all(space[name].contains(value) for name, value in recipe.items())
         assert asdict(TrialConfig.from_mapping(recipe))["backbone"] == backbone.name
+
+
+def broken(trial: int, config: TrialConfig, failure: str) -> TrialRecord:
+    return TrialRecord(trial, "failed", "so it was", "sampled", config, None, None, 0, 1.0, 1.0 + trial, {}, failure)
+
+
+@pytest.mark.parametrize(("failure", "again"), [("machine", 1), ("memory", 1), ("error", 0), ("non-finite loss", 0)])
+def test_what_the_machine_ended_is_tried_again_once_in_a_search_and_once_more_when_it_is_resumed(
+    failure: str, again: int
+) -> None:
+    good, bad = record(0, TrialConfig("toy")), TrialConfig("toy2")
+    records = [good, broken(1, bad, failure)]
+    assert [one.trial for one in to_try_again(records, before=0)] == [1] * again
+    records.append(broken(2, bad, failure))
+    assert to_try_again(records, before=0) == [], "not for ever"
+    assert [one.trial for one in to_try_again(records)] == [2] * again, "resumed"
+    records.append(record(3, bad))
+    assert to_try_again(records) == [], "it has succeeded"
+
+
+@pytest.mark.parametrize("failure", ["machine", "memory", "error", "non-finite loss"])
+def test_all_is_tried_again_when_a_search_is_resumed_of_which_nothing_succeeded(failure: str) -> None:
+    first, second = TrialConfig("toy"), TrialConfig("toy2")
+    records = [broken(0, first, failure), broken(1, second, failure)]
+    assert [one.trial for one in to_try_again(records)] == [0, 1]
+    records += [record(2, first), broken(3, second, failure)]
+    assert [one.trial for one in to_try_again(records, before=2)] == ([3] if failure in ("machine", "memory") else [])
+
+
+def test_a_configuration_that_is_tried_again_is_the_very_same_under_a_new_number(tmp_path: Path, space: Space) -> None:
+    run = RunDir(tmp_path)
+    first = recording(space, run)
+    config = first.suggest("killed")
+    first.died("killed", "The actor died unexpectedly before finishing this task. pid: 1")
+    assert TrialLog.load(run).records[0].failure == "machine"
+    log = TrialLog.load(run)
+    again = recording(space, run)
+    again.enqueue(again.forget(to_try_again(log.records)))
+    assert again.suggest("again") == config
+    again.on_trial_result("again", result(1, 0.8))
+    again.on_trial_complete("again", last(1, 0.8))
+    log = TrialLog.load(run)
+    assert [(one.trial, one.state, one.origin) for one in log.records] == [
+        (0, "failed", "sampled"),
+        (1, "completed", "sampled"),
+    ]
+    assert [one.trial for one in log.current] == [1]
+    assert once_more(log.records[0]).values["backbone"] == config["backbone"]
+
+
+def test_without_being_told_to_nothing_that_failed_is_proposed_again(tmp_path: Path, toy_table: None) -> None:
+    tiny = parse_space("tiny", "parameters: {backbone: {choices: [toy]}, dropout: {choices: [0.0]}}")
+    search = recording(tiny, RunDir(tmp_path))
+    search.suggest("a")
+    search.died("a", "")
+    assert recording(tiny, RunDir(tmp_path)).suggest("b") == "FINISHED"
