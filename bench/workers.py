@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import sys
 import time
 import warnings
@@ -119,6 +120,21 @@ def _unsaid(*arguments: Any, **more: Any) -> None:
     """Print nothing."""
 
 
+def _answers(address: str) -> None:
+    """See whether anything listens at ``address``, or where RAY_ADDRESS says for ``auto``: Ray would wait two minutes.
+
+    Raises:
+        ConnectionError: if nothing does.
+    """
+    place = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host, _, port = place.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            raise ConnectionError(f"{place}: {error.strerror or error}") from error
+
+
 def start(jobs: int = 0, address: str | None = None) -> Workers:
     """Start Ray on this machine, or join the cluster at ``address``, and share it out.
 
@@ -137,6 +153,8 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
         {} if address else {"num_cpus": cpu_cores(), "include_dashboard": False, "_temp_dir": session_folder()}
     )
     try:
+        if address:
+            _answers(address)
         # Ray has its workers look for modules in the working folder first, where any keras.py would stand in for Keras
         with warnings.catch_warnings(), contextlib.chdir("/"):
             warnings.simplefilter("ignore")

@@ -241,6 +241,21 @@ def test_ray_gets_a_folder_with_a_short_path(tmp_path: Path, monkeypatch: pytest
         workers.session_folder()
 
 
+@pytest.mark.parametrize("auto", [False, True])
+def test_a_cluster_that_is_gone_is_one_sentence_at_once(monkeypatch: pytest.MonkeyPatch, auto: bool) -> None:
+    import socket
+    import time
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        gone = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", gone if auto else "127.0.0.1:1")
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=rf"There is no Ray cluster at .*{gone}.*'ray start --head'"):
+        workers.start(address="auto" if auto else gone)
+    assert time.monotonic() - began < 30
+
+
 def test_cores_are_those_that_the_scheduler_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     import joblib
 
