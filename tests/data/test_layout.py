@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from source_files import dicom, pixels, write, write_bytes
 
+from bench.data import listing
 from bench.data.folder import folder_source
 from bench.data.imageset import how_read
 from bench.data.layout import LAYOUTS
@@ -521,6 +522,16 @@ def test_files_of_no_known_ending_are_looked_into(tmp_path):
     more = {"A/scan", "A/IM_0001.x", "A/1.2.3", "A/w.bin", "B/x.IMA"}
     assert set(found.table["image"]) == {*A_B, *more}
     assert found.others == ("B/y.ima",)
+
+
+def test_files_of_a_known_ending_are_not_looked_into(tmp_path, monkeypatch):
+    write(tmp_path, A_B)
+    write_bytes(tmp_path / "A/notes.txt", b"x")
+    asked = []
+    monkeypatch.setattr(listing, "_is_picture", asked.append)
+    monkeypatch.setattr(listing, "has_magic", asked.append)
+    assert folder_source(tmp_path).others == ("A/notes.txt",)
+    assert asked == []
 
 
 # Links
