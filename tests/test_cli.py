@@ -20,7 +20,7 @@ from bench.rundir import file_sha256, write_json
 from bench.settings import RunSettings
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("run", "audit", "report", "evaluate", "predict", "compare")
+COMMANDS = ("run", "audit", "manifest", "report", "evaluate", "predict", "compare")
 
 
 @pytest.fixture(autouse=True)
@@ -555,7 +555,7 @@ def entries(text):
 def test_every_flag_has_a_default_and_an_example(command, capsys):
     found = entries(help_of(capsys, command))
     found.pop("--help")
-    assert "--output" in found or command == "audit"
+    assert "--output" in found or command in ("audit", "manifest")
     for flag, text in found.items():
         assert "default:" in text, flag
         assert f"example: {flag}" in text, flag
@@ -583,7 +583,16 @@ def test_the_examples_in_the_help_can_be_given(place, images, capsys, monkeypatc
     seen = requests(monkeypatch)
     found = entries(help_of(capsys, "run"))
     examples = [re.search(r"example: (.*)\)$", text)[1] for flag, text in found.items() if flag != "--help"]
-    elsewhere = ("--data", "--resume", "--cache", "--output", "--patient-pattern", "--splits", "--group-by")
+    elsewhere = (
+        "--data",
+        "--resume",
+        "--cache",
+        "--output",
+        "--patient-pattern",
+        "--splits",
+        "--group-by",
+        "--image-root",
+    )
     flags = [example for example in examples if example.split()[0] not in elsewhere]
     for number, example in enumerate(flags):
         name = [] if example.startswith("--name") else ["--name", f"run{number}"]

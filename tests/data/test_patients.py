@@ -129,8 +129,13 @@ def test_words_for_nobody_join_nobody():
 
 
 def test_an_error_names_how_patients_were_told_apart():
-    with pytest.raises(ConfigError, match=r"^Too few; how patients were told apart: some rule\.$"), naming("some rule"):
-        raise ConfigError("Too few.")
+    with (
+        pytest.raises(ConfigError, match=r"^Few patients; how patients were told apart: some rule\.$"),
+        naming("some rule"),
+    ):
+        raise ConfigError("Few patients.")
+    with pytest.raises(ConfigError, match=r"^No class\.$"), naming("some rule"):
+        raise ConfigError("No class.")
 
 
 def test_the_wide_reading_joins_what_the_narrow_one_keeps_apart():
