@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.data.imageset import LeftOut
-from bench.data.listing import SPLIT_NAMES, fold_of, merge_labels, printable, split_of, words_of
+from bench.data.listing import SPLIT_NAMES, fold_of, folded, printable, split_of, words_of
 from bench.data.masks import is_images_name
 from bench.data.tree import File, Folder
 from bench.errors import ConfigError
@@ -150,13 +150,21 @@ def _outer(folder: Folder) -> Folder | None:
 
 def _leave_copies(folder: Folder, reading: Reading) -> None:
     """Leave out a folder that holds once more what lies beside it, as where an archive was unpacked twice."""
-    names = {_same(name) for name in folder.holding()}
+    names = {folded(name) for name in folder.holding()}
     for name, below in folder.holding().items():
         if split_of(name) is not None:
             continue
-        again = {_same(one) for one in below.holding()} & (names - {_same(name)})
-        if len(again) > 1 and len(again) >= len(names) - 1:
+        again = {folded(one) for one in below.holding()} & (names - {folded(name)})
+        if len(again) > 1 and len(again) >= len(names) - 1 and _repeats(below, folder):
             reading.beside.append(_with_count(folder.folders.pop(name)))
+
+
+def _repeats(below: Folder, folder: Folder) -> bool:
+    """Whether most images below one folder lie in another under the same names."""
+    skipped = len(folder.path) + 1 if folder.path else 0
+    there = {image.path[skipped:] for image in folder.every()}
+    again = [image.path[len(below.path) + 1 :] in there for image in below.every()]
+    return sum(again) > 0.5 * len(again)
 
 
 def _read_top(root: Path, top: Folder, reading: Reading) -> None:
@@ -206,11 +214,7 @@ def _class_names(folder: Folder) -> set[str]:
     holding = folder.holding()
     while len(holding) == 1 and (only := next(iter(holding.values()))).holding() and not only.images:
         holding = only.holding()
-    return {_same(name) for name in holding if not _names_a_patient(name)}
-
-
-def _same(name: str) -> str:
-    return merge_labels([name])[0][0].casefold()
+    return {folded(name) for name in holding if not _names_a_patient(name)}
 
 
 def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
@@ -262,7 +266,7 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
     for name, split in (splits | folds).items():
         folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
         while len(inside := folder.holding()) == 1 and _has_classes(only := next(iter(inside.values())), known):
-            if _same(only.name) in known or _names_a_patient(only.name):
+            if folded(only.name) in known or _names_a_patient(only.name):
                 break
             reading.pass_over(folder)
             folder = only
@@ -284,8 +288,8 @@ def _has_classes(folder: Folder, known: set[str]) -> bool:
     holding = folder.holding()
     if len(holding) == 1:
         name, only = next(iter(holding.items()))
-        nondescript = is_images_name(name) or split_of(name) or _same(name) in ("unknown", "unlabeled", "unlabelled")
-        return (_same(name) in known and not (nondescript and only.images)) or _has_classes(only, known)
+        nondescript = is_images_name(name) or split_of(name) or folded(name) in ("unknown", "unlabeled", "unlabelled")
+        return (folded(name) in known and not (nondescript and only.images)) or _has_classes(only, known)
     return bool(holding)
 
 
@@ -294,12 +298,13 @@ def _refuse_strangers(
 ) -> None:
     """Refuse a folder beside the splits that holds class folders as they do."""
     for name, folder in others.items():
-        if any(_same(name) in names for names in classes.values()):
+        if any(folded(name) in names for names in classes.values()):
             raise ConfigError(
                 f"{root / name} is called like a class folder of {_listed(splits)}, but lies beside them; move it into "
                 f"one of them, or out of {root}."
             )
-        shared = [one for one in folder.holding() if any(_same(one) in names for names in classes.values())]
+        same = _class_names(folder) & set().union(*classes.values())
+        shared = sorted({one for below in folder.walk() for one in below.folders if folded(one) in same})
         if shared:
             raise ConfigError(
                 f"{root / name} holds the class folder{'s' * (len(shared) > 1)} {_listed(shared)} as "
@@ -436,7 +441,7 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
     names = [name for name in holding if _names_a_patient(name) or (name.isdigit() and len(holding) > MANY)]
     if len(names) < 0.8 * len(holding):
         return False
-    inside = {_same(name) for folder in holding.values() for name in folder.holding()}
+    inside = {folded(name) for folder in holding.values() for name in folder.holding()}
     classes = {name for name in inside if not VISIT.fullmatch(name) and not _names_a_patient(name)}
     if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
         return True
@@ -453,6 +458,14 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
     """Refuse folders that each hold class folders, as sites and sets do; note where it is not sure what is a class."""
     if len(holding) > MANY and all(map(str.isdigit, holding)):
         reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
+    below = [one for folder in holding.values() for one in folder.holding().values()]
+    if below and all(_names_a_patient(one.name) for one in below):
+        depth = below[0].path.count("/")
+        note = (
+            f"The folders in the classes look like patients ({_listed(one.name for one in below)}) but were not taken "
+            f"for them; if they are, give --patient-pattern '^(?:[^/]+/){{{depth}}}([^/]+)/'."
+        )
+        reading.notes += [note] if note not in reading.notes else []
     inside = [_class_names(folder) for folder in holding.values()]
     if len(inside) < 2 or any(len(names) < 2 for names in inside):
         return

@@ -137,23 +137,24 @@ def merge_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     spellings: dict[str, Counter[str]] = defaultdict(Counter)
     for label, count in Counter(labels).items():
-        spellings[_folded(label)][label] += count
-    chosen = {folded: counts.most_common(1)[0][0].strip() for folded, counts in spellings.items()}
-    spelled = {label: chosen[folded] for folded, counts in spellings.items() for label in counts}
+        spellings[folded(label)][label] += count
+    chosen = {one: counts.most_common(1)[0][0].strip() for one, counts in spellings.items()}
+    spelled = {label: chosen[one] for one, counts in spellings.items() for label in counts}
     notes = [
         f"Labels {' and '.join(f'{_shown(spelling)} ({count})' for spelling, count in counts.items())} are one class, "
-        f"{_shown(chosen[folded])}: they differ only in case, blanks or Unicode form, or as 1 and 1.0 do."
-        for folded, counts in spellings.items()
+        f"{_shown(chosen[one])}: they differ only in case, blanks or Unicode form, or as 1 and 1.0 do."
+        for one, counts in spellings.items()
         if len(counts) > 1
     ]
     return [spelled[label] for label in labels], notes
 
 
-def _folded(label: str) -> str:
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
-    folded = " ".join(folded.strip("\ufeff\u200b").split())
-    number = _WHOLE_NUMBER.fullmatch(folded)
-    return number[1] if number else folded
+def folded(label: str) -> str:
+    """What is the same for all ways to write one class."""
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    text = " ".join(text.strip("\ufeff\u200b").split())
+    number = _WHOLE_NUMBER.fullmatch(text)
+    return number[1] if number else text
 
 
 def _shown(label: str) -> str:

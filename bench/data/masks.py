@@ -6,16 +6,7 @@ from bench.data.listing import fold_of, split_of, words_of
 from bench.data.tree import File, Folder
 
 WORDS = {
-    "mask",
-    "masks",
-    "seg",
-    "segs",
-    "segmentation",
-    "segmentations",
-    "gt",
-    "groundtruth",
-    "annotations",
-    "contours",
+    *("mask", "masks", "seg", "segs", "segmentation", "segmentations", "gt", "groundtruth", "annotations", "contours"),
 }
 IMAGE_WORDS = {"image", "images", "img", "imgs"}
 NEGATIONS = {"no", "non", "not", "with", "without"}

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from source_files import dicom, pixels, write, write_bytes
 
+from bench.data import listing
 from bench.data.folder import folder_source
 from bench.data.imageset import how_read
 from bench.data.layout import LAYOUTS
@@ -218,6 +219,11 @@ LAYOUTS_READ = [
         splits={"train": "train", "test": "test"},
         label=r"/(\w+)/",
     ),
+    Layout(
+        "grades with patients called by numbers as they are",
+        [f"{grade}/{n}/{grade}{n}.png" for grade in range(3) for n in range(3 + grade)],
+        label=r"^(\d)",
+    ),
     Layout("grades with sides", [f"{g}/{s}/1.png" for g in range(5) for s in ("left", "right")], label=r"^(\d)"),
 ]
 
@@ -255,9 +261,9 @@ def refused(root, names):
 # Splits that are not understood, or understood twice
 
 
-@pytest.mark.parametrize("name", ["Teil2", "extra", "external"])
-def test_what_holds_the_class_folders_of_a_split_but_is_none_is_refused(tmp_path, name):
-    message = refused(tmp_path, below("train", "test", name))
+@pytest.mark.parametrize(("name", "inner"), [("Teil2", ""), ("extra", ""), ("external", "/images")])
+def test_what_holds_the_class_folders_of_a_split_but_is_none_is_refused(tmp_path, name, inner):
+    message = refused(tmp_path, below("train", "test", name + inner))
     assert f"{tmp_path / name} holds the class folders A, B as test, train do" in message
     assert "call it train, val or test, or move it out" in message
 
@@ -330,6 +336,7 @@ def test_beside_two_labelled_splits_it_is_to_be_moved(tmp_path):
         (["set/images/1.png"], "set/labels.csv"),
         (["a. Training Set/1.png", "b. Testing Set/2.png"], "Groundtruths/b. Training Labels.csv"),
         (["ISIC_Training_Input/1.png"], "ISIC_Training_GroundTruth.csv"),
+        (["ISIC_Training_Input/1.png", "ISIC_Test_Input/2.png"], "ISIC_Training_GroundTruth.csv"),
     ],
 )
 def test_images_beside_a_table_are_refused_with_the_command_and_the_columns(tmp_path, files, table):
@@ -418,10 +425,24 @@ def test_patients_beside_a_table_are_refused_with_the_command(tmp_path):
     assert f"--data {tmp_path / 'train.csv'}" in message
 
 
+def test_with_and_without_a_mask_are_no_images_and_masks(tmp_path):
+    message = refused(tmp_path, below("x", "y", names=["mask/0.png", "no_mask/0.png"]))
+    assert "(mask, no_mask), so it is unclear" in message
+
+
 def test_classes_that_hold_the_same_folders_are_noted(tmp_path):
     found = folder_source(write(tmp_path, below("benign", "malignant", names=["40X/1.png", "100X/2.png"])))
     assert found.classes == ("benign", "malignant")
     assert any("benign, malignant were taken for the classes" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("top", ["", "train/", "outer/train/"])
+def test_folders_in_classes_that_look_like_patients_are_noted_with_the_pattern(tmp_path, top):
+    write(tmp_path, [f"{top}{label}/{n}/study/{k}.png" for label in "AB" for n in (1001, 1002) for k in range(2)])
+    found = folder_source(tmp_path)
+    assert found.patients_assumed
+    (pattern,) = re.findall("--patient-pattern '(.*)'", " ".join(found.notes))
+    assert set(folder_source(tmp_path, pattern).table["patient"]) == {"1001", "1002"}
 
 
 def test_patients_in_several_splits_are_one_patient(tmp_path):
@@ -501,6 +522,16 @@ def test_files_of_no_known_ending_are_looked_into(tmp_path):
     more = {"A/scan", "A/IM_0001.x", "A/1.2.3", "A/w.bin", "B/x.IMA"}
     assert set(found.table["image"]) == {*A_B, *more}
     assert found.others == ("B/y.ima",)
+
+
+def test_files_of_a_known_ending_are_not_looked_into(tmp_path, monkeypatch):
+    write(tmp_path, A_B)
+    write_bytes(tmp_path / "A/notes.txt", b"x")
+    asked = []
+    monkeypatch.setattr(listing, "_is_picture", asked.append)
+    monkeypatch.setattr(listing, "has_magic", asked.append)
+    assert folder_source(tmp_path).others == ("A/notes.txt",)
+    assert asked == []
 
 
 # Links
