@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from source_files import write
 
 from bench.data.patients import ASSUMED, RECOGNISED, find_patients, naming
+from bench.data.sources import folder_source
 from bench.errors import ConfigError
 
 
@@ -270,3 +272,10 @@ def test_everyone_has_a_patient(names):
         assert len(found.wide) == len(found.narrow) == len(names)
         assert all(found.wide)
         assert all(found.narrow)
+
+
+def test_folders_are_suggested_as_patients_once(tmp_path):
+    write(tmp_path, EXPORT)
+    (note,) = (note for note in folder_source(tmp_path).notes if "--patient-pattern" in note)
+    pattern = note.split("--patient-pattern '")[1].split("'")[0]
+    assert folder_source(tmp_path, pattern).table["patient"].nunique() == 20
