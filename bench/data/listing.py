@@ -270,6 +270,8 @@ def file_set(
                     "The DICOM PatientID is the same in all files, so it was not used to tell patients apart.",
                 ]
     patients = find_patients(names, patient_pattern, known or None, known_rule)
+    suggested = any("--patient-pattern" in note for note in notes)  # by who knows the layout, so not by names again
+    notes = [*notes, *(note for note in patients.notes if not (suggested and patients.assumed))]
     return ImageSet(
         source=source,
         path=str(path),
@@ -282,7 +284,7 @@ def file_set(
         patient_rule=patients.rule,
         patients_assumed=patients.assumed,
         others=tuple(others),
-        notes=(*notes, *patients.notes),
+        notes=tuple(notes),
         layout=layout,
         left_out=tuple(one for one in left_out if one.names),
     )

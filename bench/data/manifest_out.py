@@ -21,7 +21,7 @@ def root_of(source: ImageSet) -> Path:
             f"The images of {source.path} are no files of their own, so no manifest can name them; a folder or a table "
             "of files is needed."
         )
-    return source.reader.root.absolute()
+    return source.reader.root.resolve()
 
 
 def manifest_text(source: ImageSet) -> str:

@@ -171,11 +171,13 @@ def naming(rule: str) -> Iterator[None]:
     """What rests on how patients were told apart.
 
     Raises:
-        ConfigError: in place of one that was raised, with the rule added.
+        ConfigError: in place of one that speaks of patients, with the rule added.
     """
     try:
         yield
     except ConfigError as error:
+        if "patient" not in str(error):
+            raise
         raise ConfigError(f"{str(error).removesuffix('.')}; how patients were told apart: {rule}.") from None
 
 

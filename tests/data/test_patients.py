@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from source_files import write
 
 from bench.data.patients import ASSUMED, RECOGNISED, find_patients, naming
+from bench.data.sources import folder_source
 from bench.errors import ConfigError
 
 
@@ -129,8 +131,13 @@ def test_words_for_nobody_join_nobody():
 
 
 def test_an_error_names_how_patients_were_told_apart():
-    with pytest.raises(ConfigError, match=r"^Too few; how patients were told apart: some rule\.$"), naming("some rule"):
-        raise ConfigError("Too few.")
+    with (
+        pytest.raises(ConfigError, match=r"^Few patients; how patients were told apart: some rule\.$"),
+        naming("some rule"),
+    ):
+        raise ConfigError("Few patients.")
+    with pytest.raises(ConfigError, match=r"^No class\.$"), naming("some rule"):
+        raise ConfigError("No class.")
 
 
 def test_the_wide_reading_joins_what_the_narrow_one_keeps_apart():
@@ -265,3 +272,10 @@ def test_everyone_has_a_patient(names):
         assert len(found.wide) == len(found.narrow) == len(names)
         assert all(found.wide)
         assert all(found.narrow)
+
+
+def test_folders_are_suggested_as_patients_once(tmp_path):
+    write(tmp_path, EXPORT)
+    (note,) = (note for note in folder_source(tmp_path).notes if "--patient-pattern" in note)
+    pattern = note.split("--patient-pattern '")[1].split("'")[0]
+    assert folder_source(tmp_path, pattern).table["patient"].nunique() == 20
