@@ -141,7 +141,7 @@ class Run:
         new, folder = not self.request.resumed, self.run.path
         if new:
             check_output(self.run, self.request.settings.cache)
-        made = [one for one in (folder, *folder.parents) if not one.exists()]
+        made = [folder, *(one for one in folder.parents if not one.exists())]
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         try:

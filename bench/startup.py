@@ -54,7 +54,7 @@ def _own_modules_only() -> None:
     before = next((place for place, entry in enumerate(sys.path) if os.path.realpath(entry) == library), 0)
     sys.path[:before] = [entry for entry in sys.path[:before] if os.path.realpath(entry) not in hidden]
     given = os.environ.pop("PYTHONPATH", "").split(os.pathsep)
-    kept = [entry for entry in given if entry and os.path.realpath(entry) not in hidden]
+    kept = [os.path.abspath(entry) for entry in given if entry and os.path.realpath(entry) not in hidden]
     if not _found_in(home):  # it is not installed: workers need its folder too
         _refuse_stand_ins(home)
         sys.path.append(home)

@@ -148,6 +148,8 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
     if not address:  # else Ray writes a token into the home folder, which may be read-only
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     passed = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME", "PYTHONSAFEPATH", *FIXED)
+    if os.environ.get("KERAS_HOME"):
+        os.environ["KERAS_HOME"] = os.path.abspath(os.environ["KERAS_HOME"])  # noqa: PTH100  (links stay)
     environment = {name: os.environ[name] for name in passed if name in os.environ} | _WORKER_SETTINGS
     arguments: dict[str, Any] = (
         {} if address else {"num_cpus": cpu_cores(), "include_dashboard": False, "_temp_dir": session_folder()}

@@ -354,7 +354,10 @@ def test_what_a_killed_start_has_left_is_in_nobodys_way(
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert [path.name for path in (tmp_path / "reports" / "xray").iterdir()] == [LOCK]
-    assert held(start())
+    second = start()
+    assert held(second)
+    second.communicate(timeout=60)
+    assert not (tmp_path / "reports" / "xray").exists()
 
 
 # Names and places
