@@ -137,13 +137,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: if the file is no such table.
     """
-    table = pd.read_csv(  # every number as it was written: a configuration that is tried again must be the very same
-        path,
-        dtype=dict.fromkeys(TEXT_COLUMNS, str),
-        keep_default_na=False,
-        na_values=[""],
-        float_precision="round_trip",
-    )
+    table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""])
     missing = {"state", "reason", "epochs", "seconds", "config_batch_size"} - set(table.columns)
     if missing:
         raise ValueError(f"{path.name} lacks the column {sorted(missing)[0]}")

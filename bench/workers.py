@@ -285,9 +285,7 @@ class Deaths:
         kills = postmortem.oom_kills()
         killed = None if kills is None or self._kills is None else kills > self._kills
         kind, reason = postmortem.why(told, _logs(), killed)
-        if (
-            killed and kind == MEMORY
-        ):  # each kill is the end of one worker: several may die before the first is looked at
+        if killed and kind == MEMORY:  # several may have died before the first is looked at: a kill each
             self._kills = (self._kills or 0) + 1
         return kind, reason
 

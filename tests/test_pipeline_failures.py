@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,11 @@ def command(tmp_path: Path, toy_folder: Path, toy_table: None, monkeypatch: pyte
 
 
 def sicken(monkeypatch: pytest.MonkeyPatch, name: str, befall: Callable[[], None]) -> None:
-    """Have ``befall`` happen where a toy backbone is loaded for images, but not where its weights are looked at."""
+    """Have ``befall`` happen where a trial loads a toy backbone, and nowhere else."""
     sound = toys.build_toy
 
     def build(weights: str | None = None, input_shape: tuple[int, int, int] = (32, 32, 3)) -> Any:
-        if weights and input_shape[0] == toys.SIZE:
+        if any(frame.name == "train_trial" for frame in traceback.extract_stack()):
             befall()
         return sound(weights, input_shape)
 

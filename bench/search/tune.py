@@ -369,12 +369,13 @@ def run_search(
             watcher.note(f"the configuration of trial {record.trial} is tried again; it had failed: {record.reason}.")
         todo = search.forget(again) + interrupted + without(remaining(plan, log.records), interrupted)
         search.enqueue(longest_first(todo, task.backbones)[:wanted] if in_full else todo[:wanted], in_full)
+        had = len(log.records)
         stopped_by = _one_round(search, task, workers, scheduler, wanted, seconds_left, warm)
-        if search.fatal:
-            break
         again = to_try_again(log.records, before)
         if again and stopped_by != "time limit":
             stopped_by = ""
+        if search.fatal or len(log.records) == had:
+            stopped_by = stopped_by or "no trial came to an end"
     if not log.scored():
         raise SearchFailed(_why_nothing(log))
     return stopped_by
