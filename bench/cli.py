@@ -31,8 +31,8 @@ try:
     CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
 except RuntimeError:  # a user without a home folder, as containers have them: --cache has to be given
     CACHE = Path("~/.cache/medical-transfer-bench")
-RESUMABLE = ("budget", "repeats", "time_limit", "jobs", "no_test", "verify", "data", "cache", "weights")
-"""What may be said anew of a run that is there; the last three name other places of the same files."""
+RESUMABLE = ("budget", "repeats", "time_limit", "jobs", "no_test", "verify", "data", "image_root", "cache", "weights")
+"""What may be said anew of a run that is there; the last four name other places of the same files."""
 DATA_HELP = (
     "folder with train/, val/, test/ of class folders, or class folders alone; a table (.csv, .tsv, .txt) with"
     " path,label[,patient][,split][,fold]; an .npz in the MedMNIST layout; medmnist:NAME[@SIZE]; or demo"
@@ -133,6 +133,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     flag = _adder(evaluate)
     _evaluation_flags(flag, "what the run was begun with")
     flag("--data", "where the run's images lie by now", "--data chest_xray", "where they lay", metavar="DATA")
+    _root_flag(flag)
     flag("--weights", "where the run's folder of weights lies by now", "--weights weights", "where it lay")
     _cache_flag(flag, "the run's own")
     predict = _add_named(
@@ -503,8 +504,8 @@ def _add_run(commands: Any) -> None:
     _output_flag(group)
     flag(
         "--resume",
-        "go on with an interrupted run, or extend a finished one by a larger --budget; --data, --cache and --weights"
-        " name the new places of what has been moved",
+        "go on with an interrupted run, or extend a finished one by a larger --budget; --data, --image-root, --cache and"
+        " --weights name the new places of what has been moved",
         "--resume xray --budget 80",
         "start anew",
         metavar="NAME",

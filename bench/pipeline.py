@@ -238,7 +238,7 @@ class Run:
         given = self.request.settings.model_dump(mode="json")
 
         def note(content: dict[str, Any]) -> None:
-            content["settings"].update({name: given[name] for name in ("data", "cache", "weights")})
+            content["settings"].update({name: given[name] for name in ("data", "image_root", "cache", "weights")})
             if "data" in content:
                 content["data"]["path"] = self.request.source.path
 

@@ -17,7 +17,7 @@ from PIL import Image
 from bench import RULES, cli
 from bench.metrics import METRICS
 from bench.models.backbones import BACKBONES
-from bench.rundir import file_sha256, write_json
+from bench.rundir import RunDir, file_sha256, write_json
 from bench.settings import RunSettings
 
 ROOT = Path(__file__).parents[1]
@@ -578,7 +578,7 @@ def test_a_full_disk_is_a_sentence_and_status_1_and_other_faults_stay_visible(pl
     monkeypatch.undo()
     monkeypatch.chdir(place)
 
-    request = SimpleNamespace(run=SimpleNamespace(run=place / "run.json"))
+    request = SimpleNamespace(run=RunDir(place))
 
     def run_into(error):
         def execute(self):
