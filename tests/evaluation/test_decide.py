@@ -1,14 +1,18 @@
-"""The tables of predictions."""
+"""The tables of predictions, and what best_model.json says of how images are read."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bench.data.store import StoredImages
+from bench.data.window import Window
 from bench.evaluation.calibration import frozen_threshold
-from bench.evaluation.decide import predictions
-from bench.rundir import write_table
+from bench.evaluation.decide import Scene, decide, predictions
+from bench.metrics import get_metric
+from bench.rundir import RunDir, write_table
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -24,3 +28,25 @@ def test_the_frozen_threshold_calls_the_same_images_when_read_from_a_file(tmp_pa
     read = pd.read_csv(tmp_path / "predictions.csv")
     assert ((read["prob_B"] >= threshold).to_numpy() == (scores[:, 1] >= threshold)).all()
     assert (read["prob_B"] >= threshold)[labels].mean() >= 0.95
+
+
+@pytest.mark.parametrize("window", [Window(0, 3799, "set"), None])
+def test_the_card_tells_the_window_that_predict_goes_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: Window | None
+) -> None:
+    monkeypatch.setattr("bench.evaluation.decide.check_in_fresh_process", lambda *_: 0.0)
+    labels = np.arange(40) % 2
+    scores = np.column_stack([0.8 - 0.5 * labels, 0.2 + 0.5 * labels]).astype(np.float32)
+    table = pd.DataFrame({"image": [f"{row}.png" for row in range(40)], "label": np.array(["A", "B"])[labels]})
+    table = table.assign(patient_narrow=table["image"], split="val")
+    np.save(tmp_path / "images.npy", np.zeros((40, 8, 8, 1), np.uint8))
+    stored = {"vgg16": StoredImages(tmp_path / "images.npy", 8, 1, "data")}
+    scene = Scene(table, pd.DataFrame(), ("A", "B"), stored, get_metric("auc"), seed=0, draws=100, window=window)
+    run = RunDir(tmp_path / "xray")
+    run.path.mkdir()
+    run.best_model.write_bytes(b"a model")
+    winner = {"backbone": "vgg16", "repeat": 1, "state": "completed", "representative": True, "winner": True}
+    finalists = pd.DataFrame([winner | {"model": "best_model.h5", "sha256": "x", "metric_auc": 1.0}])
+    decide(scene, finalists, run, lambda *_: scores, {})
+    told = json.loads(run.best_model_card.read_text(encoding="utf-8"))["input"]["window"]
+    assert (Window(**told) if told else None) == window
