@@ -66,7 +66,7 @@ def test_a_search_that_an_unexpected_exception_thins_out_does_not_end_green(
     assert set(lost["failure"]) == {"error"} and set(lost["state"]) == {"failed"}
     for command_line in (["report", "sick"], ["run", "--resume", "sick"]):
         assert main(command_line) == 3, command_line
-        assert "ATTENTION: Toy2 lost" in capfd.readouterr().out
+        assert "attention: toy2 lost" in capfd.readouterr().out.lower()
         assert '<div class="banner grave" role="alert"><strong>Too many trials failed.' in (
             folder / "report.html"
         ).read_text(encoding="utf-8")
