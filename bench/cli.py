@@ -504,8 +504,8 @@ def _add_run(commands: Any) -> None:
     _output_flag(group)
     flag(
         "--resume",
-        "go on with an interrupted run, or extend a finished one by a larger --budget; --data, --image-root, --cache and"
-        " --weights name the new places of what has been moved",
+        "go on with an interrupted run, or extend a finished one by a larger --budget; --data, --image-root, --cache"
+        " and --weights name the new places of what has been moved",
         "--resume xray --budget 80",
         "start anew",
         metavar="NAME",
