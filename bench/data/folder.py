@@ -61,7 +61,7 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
             "size": [one.file.size for one in placed],
         }
     )
-    classes = check_classes(root, labels, "class folder")
+    classes = check_classes(root, labels, "class folder", masks)
     groups = folder_groups(root, table["image"].tolist(), group_by)
     _refuse_copies(root, table)
     followed = [f"Links to folders that were followed: {_first(tree.followed)}."] if tree.followed else []

@@ -118,6 +118,7 @@ def _single_bytes(path: Path, content: bytes) -> tuple[str, str]:
 def _separator(text: str, known: Callable[[str], bool]) -> tuple[str, str]:
     """The text from its header on, and what parts its cells, by the header: the data may hold any of the signs."""
     text = text.lstrip("\ufeff\r\n")
+    text = text if "\n" in text else text.replace("\r", "\n")  # as spreadsheets of the old Macintosh end lines
     first, _, rest = text.partition("\n")
     if first.lower().startswith("sep=") and len(first.rstrip("\r")) == 5:  # Excel's own word for it
         return rest, first[4]

@@ -42,6 +42,10 @@ def test_a_plain_file_needs_no_word(table):
     assert table(codecs.BOM_UTF8 + lines(ending="\r\n").encode()).notes == ()
 
 
+def test_ends_of_lines_of_the_old_macintosh(table):
+    assert table(lines(ending="\r")).rows == table(lines()).rows
+
+
 def test_blanks_between_cells(table):
     found = table("image label\n1.png A\n2.png B\n")
     assert found.rows == [["1.png", "A"], ["2.png", "B"]]
