@@ -23,14 +23,18 @@ FILLERS = {
     *("png", "jpg", "jpeg", "dicom", "dcm", "stage", "the", "s"),
 }
 """Words beside that of a split which say nothing more."""
+UNLABELLED = {"unlabeled", "unlabelled", "unannotated", "no label", "no labels"}
+"""Folders of images that nobody has labelled."""
 PATIENT = re.compile(
-    r"(?:(?:patient|pat|subject|subj|case|person|participant|volunteer|pid)s?[ _\-]*|sub[ _\-]+)[a-z]?\d+\w*",
+    r"TCGA-\w\w-\w{4}|(?:(?:patient|pat|subject|subj|case|person|participant|volunteer|pid)s?[ _\-]*|sub[ _\-]+)[a-z]?\d+\w*",
     re.IGNORECASE,
 )
 IDENTIFIER = re.compile(r"[a-z]{0,4}[ _\-]?\d{3,}(?:[ _\-]\w{1,8})?|[a-z]{2,6}-\w{2,4}-\w{4,6}", re.IGNORECASE)
 VISIT = re.compile(
     r"(?:study|series|visit|scan|session|ses|exam|day|date|time|slice|image|img|frame|view)s?[ _\-]*\d*", re.IGNORECASE
 )
+FINDINGS = {"positive", "negative", "benign", "malignant", "normal", "abnormal", "healthy", "diseased"}
+"""Words that say what an image shows, in the names of folders."""
 PART = re.compile(
     r"\d+ ?x|left|right|[lr]|ap|pa|lateral|frontal|cc|mlo|axial|coronal|sagittal|t1\w*|t2\w*|flair|dwi|adc|pre|post"
     r"|native|contrast|male|female",
@@ -119,6 +123,7 @@ def read_layout(root: Path, tree: Folder) -> Reading:
         ConfigError: if the folders have no meaning that is known, or two; it names what would be accepted.
     """
     reading, top = Reading(tables=_tables(tree)), tree
+    _leave_unlabelled(tree, reading)
     _leave_copies(tree, reading)
     while (below := _outer(top)) is not None:
         reading.pass_over(top)
@@ -148,6 +153,13 @@ def _outer(folder: Folder) -> Folder | None:
     return below
 
 
+def _leave_unlabelled(folder: Folder, reading: Reading) -> None:
+    """Leave out a folder that says of its images that nobody has labelled them."""
+    for name in folder.holding():
+        if folded(name) in UNLABELLED and len(folder.holding()) > 1:
+            reading.beside.append(_with_count(folder.folders.pop(name)))
+
+
 def _leave_copies(folder: Folder, reading: Reading) -> None:
     """Leave out a folder that holds once more what lies beside it, as where an archive was unpacked twice."""
     names = {folded(name) for name in folder.holding()}
@@ -169,6 +181,8 @@ def _repeats(below: Folder, folder: Folder) -> bool:
 
 def _read_top(root: Path, top: Folder, reading: Reading) -> None:
     holding = top.holding()
+    if not any(folder.holding() for folder in holding.values()):
+        _refuse_one_level_of_both(root, holding)
     splits = _splits(root, holding)
     if splits:
         _read_splits(root, top, splits, reading)
@@ -206,7 +220,9 @@ def _is_plain(name: str) -> bool:
 
 def _rest(name: str) -> frozenset[str]:
     """What a name says beside a split; an enumeration such as ``a.`` says nothing."""
-    return frozenset(words_of(re.sub(r"^\w{1,2}[.)] *", "", name)) - SPLIT_NAMES.keys() - FILLERS)
+    words = words_of(re.sub(r"^\w{1,2}[.)] *", "", name))
+    again = {split + word for split in SPLIT_NAMES for word in words}  # testA is test, a, and testa
+    return frozenset(words - SPLIT_NAMES.keys() - FILLERS - again)
 
 
 def _class_names(folder: Folder) -> set[str]:
@@ -288,7 +304,7 @@ def _has_classes(folder: Folder, known: set[str]) -> bool:
     holding = folder.holding()
     if len(holding) == 1:
         name, only = next(iter(holding.items()))
-        nondescript = is_images_name(name) or split_of(name) or folded(name) in ("unknown", "unlabeled", "unlabelled")
+        nondescript = is_images_name(name) or split_of(name) or folded(name) in {"unknown", *UNLABELLED}
         return (folded(name) in known and not (nondescript and only.images)) or _has_classes(only, known)
     return bool(holding)
 
@@ -458,11 +474,16 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
     """Refuse folders that each hold class folders, as sites and sets do; note where it is not sure what is a class."""
     if len(holding) > MANY and all(map(str.isdigit, holding)):
         reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
+    elif len(holding) > 2 and all(IDENTIFIER.fullmatch(name) for name in holding):
+        reading.notes.append(
+            f"The folders {_listed(holding)} were taken for classes; if they are patients, {MANIFEST}."
+        )
     below = [one for folder in holding.values() for one in folder.holding().values()]
+    _refuse_deeper_classes(root, holding)
     if below and all(_names_a_patient(one.name) for one in below):
         depth = below[0].path.count("/")
         note = (
-            f"The folders in the classes look like patients ({_listed(one.name for one in below)}) but were not taken "
+            f"The folders in the classes look like patients ({_listed({one.name: 0 for one in below})}) but were not taken "
             f"for them; if they are, give --patient-pattern '^(?:[^/]+/){{{depth}}}([^/]+)/'."
         )
         reading.notes += [note] if note not in reading.notes else []
@@ -487,15 +508,36 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
     reading.notes += [note] if note not in reading.notes else []
 
 
+def _refuse_deeper_classes(root: Path, holding: Mapping[str, Folder]) -> None:
+    """Refuse PART/PATIENT/study1_positive: what the inner folders of every outer one say is the class."""
+    found = [
+        {
+            word
+            for one in folder.folders.values()
+            for deep in one.walk()
+            if deep is not one
+            for word in words_of(deep.name)
+        }
+        for folder in holding.values()
+    ]
+    words = sorted(set.intersection(*found) & FINDINGS)
+    if len(holding) > 1 and len(words) > 1:
+        raise ConfigError(
+            f"{_listed(holding)} in {root} each hold folders called {' and '.join(words)}, so it is unclear which are "
+            f"the classes; lay them out as class/patient, or {MANIFEST}."
+        )
+
+
 def _refuse_one_level_of_both(root: Path, holding: Mapping[str, Folder]) -> None:
     """Refuse trainA, trainB, testA, testB: a folder for each pair of split and class."""
     named = {name: split for name in holding if (split := split_of(name))}
-    rests = {split: {_rest(name) for name in named if named[name] == split} for split in set(named.values())}
-    if len(named) == len(holding) > 2 and len(rests) > 1 and len(set().union(*rests.values())) > 1:
-        example = next(iter(named))
+    rests = {name: "-".join(sorted(word for word in _rest(name) if not word.isdigit())) for name in named}
+    told = {name: rest for name, rest in rests.items() if rest}
+    if len(named) == len(holding) > 2 and len(set(told.values())) > 1 and len({named[name] for name in told}) > 1:
+        example = next(iter(told))
         raise ConfigError(
             f"The folders in {root} tell split and class at once ({_listed(named)}); sort them into split/class, such "
-            f"as {named[example]}/{'-'.join(sorted(_rest(example))) or 'CLASS'}."
+            f"as {named[example]}/{told[example]}."
         )
 
 

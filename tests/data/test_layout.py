@@ -311,7 +311,36 @@ def test_two_folders_for_one_split_are_refused(tmp_path, names):
 def test_split_and_class_in_one_name_are_refused(tmp_path):
     message = refused(tmp_path, ["trainA/1.png", "trainB/2.png", "testA/3.png", "testB/4.png"])
     assert "tell split and class at once" in message
-    assert "train/a" in message or "test/a" in message
+    assert "such as test/a." in message
+    message = refused(tmp_path / "other", [f"{split}_{c}/1.png" for split in ("train", "test") for c in ("pos", "neg")])
+    assert "such as test/neg." in message
+
+
+def test_two_test_folders_of_images_alone_are_no_classes(tmp_path):
+    message = refused(tmp_path, ["train/1.png", "test_1/2.png", "test_2/3.png"])
+    assert "2 folders that are called like a test split" in message
+
+
+def test_unlabelled_images_beside_labelled_ones_are_left_out(tmp_path):
+    found = folder_source(write(tmp_path, [*below("labeled"), "unlabeled/5.png"]))
+    assert found.classes == ("A", "B")
+    assert [one.names for one in found.left_out] == [("unlabeled (1 image)",)]
+
+
+def test_parts_of_the_body_are_no_classes_where_studies_say_what_they_show(tmp_path):
+    studies = [f"patient{n}/study1_{said}/1.png" for n in range(3) for said in ("positive", "negative")]
+    message = refused(tmp_path, below("XR_HAND", "XR_WRIST", names=studies))
+    assert "each hold folders called negative and positive" in message
+
+
+def test_patients_of_tcga_are_no_classes(tmp_path):
+    message = refused(tmp_path, [f"TCGA-02-000{n}/series/{n}.png" for n in range(3)])
+    assert "look like patients, not classes" in message
+
+
+def test_few_folders_called_like_patients_are_classes_with_a_word(tmp_path):
+    found = folder_source(write(tmp_path, [f"P00{n}/{n}.png" for n in range(3)]))
+    assert any("if they are patients" in note for note in found.notes)
 
 
 def test_classes_of_which_one_is_parted_are_refused(tmp_path):
