@@ -26,7 +26,8 @@ FILLERS = {
 UNLABELLED = {"unlabeled", "unlabelled", "unannotated", "no label", "no labels"}
 """Folders of images that nobody has labelled."""
 PATIENT = re.compile(
-    r"TCGA-\w\w-\w{4}|(?:(?:patient|pat|subject|subj|case|person|participant|volunteer|pid)s?[ _\-]*|sub[ _\-]+)[a-z]?\d+\w*",
+    r"TCGA-\w\w-\w{4}|"
+    r"(?:(?:patient|pat|subject|subj|case|person|participant|volunteer|pid)s?[ _\-]*|sub[ _\-]+)[a-z]?\d+\w*",
     re.IGNORECASE,
 )
 IDENTIFIER = re.compile(r"[a-z]{0,4}[ _\-]?\d{3,}(?:[ _\-]\w{1,8})?|[a-z]{2,6}-\w{2,4}-\w{4,6}", re.IGNORECASE)
@@ -482,10 +483,8 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
     _refuse_deeper_classes(root, holding)
     if below and all(_names_a_patient(one.name) for one in below):
         depth = below[0].path.count("/")
-        note = (
-            f"The folders in the classes look like patients ({_listed({one.name: 0 for one in below})}) but were not taken "
-            f"for them; if they are, give --patient-pattern '^(?:[^/]+/){{{depth}}}([^/]+)/'."
-        )
+        names = _listed(dict.fromkeys(one.name for one in below))
+        note = f"The folders in the classes look like patients ({names}) but were not taken for them; if they are, give --patient-pattern '^(?:[^/]+/){{{depth}}}([^/]+)/'."
         reading.notes += [note] if note not in reading.notes else []
     inside = [_class_names(folder) for folder in holding.values()]
     if len(inside) < 2 or any(len(names) < 2 for names in inside):

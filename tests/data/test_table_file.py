@@ -107,3 +107,13 @@ def test_a_text_that_is_no_table(tmp_path):
     (tmp_path / "readme.txt").write_text("These are the images of our study.\nCite us.\n")
     with pytest.raises(ConfigError, match=r"readme.txt has no column path"):
         open_source(str(tmp_path / "readme.txt"), 0)
+
+
+def test_lines_in_quotes_as_a_whole(table):
+    with pytest.raises(ConfigError, match="Each line of .* stands in quotes as a whole"):
+        table('"path;label"\n"1.png;A"\n')
+
+
+def test_a_stray_zero_is_no_other_encoding(table):
+    with pytest.raises(ConfigError, match="is no text file"):
+        table("path,label\n1.png,A\0\n")
