@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.data.imageset import LeftOut
-from bench.data.listing import SPLIT_NAMES, fold_of, folded, printable, split_of, words_of
+from bench.data.listing import SPLIT_NAMES, fold_of, folded, listed, printable, split_of, words_of
 from bench.data.masks import is_images_name
 from bench.data.tree import File, Folder
 from bench.errors import ConfigError
@@ -259,7 +259,7 @@ def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
         same = [name for name in found if found[name] == split]
         if len(same) > 1:
             raise ConfigError(
-                f"{root} has {len(same)} folders that are called like a {split} split ({_listed(same)}), but one is "
+                f"{root} has {len(same)} folders that are called like a {split} split ({listed(same)}), but one is "
                 f"needed; move what is not wanted out of {root}, or {MANIFEST}."
             )
     return found
@@ -276,7 +276,7 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
     if unlabelled:
         raise _without_labels(root, reading.tables, splits, unlabelled, holding)
     if "train" not in splits.values() and not folds:
-        raise ConfigError(f"{root} has {_listed(splits)} but no train folder; --data takes {LAYOUTS}.")
+        raise ConfigError(f"{root} has {listed(splits)} but no train folder; --data takes {LAYOUTS}.")
     reading.pass_over(top)
     reading.beside += [_with_count(one) for name, one in others.items() if name not in folds]
     layouts = set()
@@ -292,7 +292,7 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
     kinds = {layout.removeprefix("fold/") for layout in layouts}
     if len(kinds) > 1 and "patient/class" in kinds:
         raise ConfigError(
-            f"The splits in {root} are laid out in different ways ({_listed(sorted(layouts))}); lay all out as "
+            f"The splits in {root} are laid out in different ways ({listed(sorted(layouts))}); lay all out as "
             f"split/class, or {MANIFEST}."
         )
     called = [f"{printable(name)} is {split}" for name, split in splits.items() if name.casefold() != split]
@@ -317,15 +317,15 @@ def _refuse_strangers(
     for name, folder in others.items():
         if any(folded(name) in names for names in classes.values()):
             raise ConfigError(
-                f"{root / name} is called like a class folder of {_listed(splits)}, but lies beside them; move it into "
+                f"{root / name} is called like a class folder of {listed(splits)}, but lies beside them; move it into "
                 f"one of them, or out of {root}."
             )
         same = _class_names(folder) & set().union(*classes.values())
         shared = sorted({one for below in folder.walk() for one in below.folders if folded(one) in same})
         if shared:
             raise ConfigError(
-                f"{root / name} holds the class folder{'s' * (len(shared) > 1)} {_listed(shared)} as "
-                f"{_listed(splits)} {'do' if len(splits) > 1 else 'does'}, but its name tells no split; call it train, "
+                f"{root / name} holds the class folder{'s' * (len(shared) > 1)} {listed(shared)} as "
+                f"{listed(splits)} {'do' if len(splits) > 1 else 'does'}, but its name tells no split; call it train, "
                 f"val or test, or move it out of {root}."
             )
 
@@ -339,16 +339,16 @@ def _without_labels(
     images = sum(1 for name in unlabelled for _ in holding[name].every())
     parent = holding[labelled[0]].path.rpartition("/")[0]
     place = root / parent if parent else root
-    go_on = f"--data {place / labelled[0]}" if len(labelled) == 1 else f"move {_listed(unlabelled)} out of {place}"
+    go_on = f"--data {place / labelled[0]}" if len(labelled) == 1 else f"move {listed(unlabelled)} out of {place}"
     return ConfigError(
-        f"The {images} images in {_listed(unlabelled)} of {place} lie in no class folder, so they have no label, and "
+        f"The {images} images in {listed(unlabelled)} of {place} lie in no class folder, so they have no label, and "
         f"nothing can be tested on them; sort them into class folders, or leave them out: {go_on}."
     )
 
 
 def _no_labels(root: Path, tables: list[str], folders: Iterable[str] = ()) -> ConfigError:
     """What to say where images have no label."""
-    named = _listed(folders)
+    named = listed(folders)
     place = f"{named} of {root}" if named else f"{root}"
     return ConfigError(
         f"The images in {place} lie in no class folder, so they have no label{_or_table(root, tables)}; --data takes "
@@ -398,26 +398,25 @@ def _parted(root: Path, holding: Mapping[str, Folder], named: Callable[[str], st
     if len(parted) > 1 and all(len(names) > 1 for names in contents):
         first = holding[parted[0]]
         raise ConfigError(
-            f"{_listed(parted)} in {root} each hold {_listed(first.holding())} with class folders "
-            f"({_listed(sorted(contents[0]))}, …); give one of them, by --data {root / first.path}, or {MANIFEST}."
+            f"{listed(parted)} in {root} each hold {listed(first.holding())} with class folders "
+            f"({listed(sorted(contents[0]))}, …); give one of them, by --data {root / first.path}, or {MANIFEST}."
         )
     if not parted or (len(found) < 2 and found != {"train"}) or len(holding) < 2:
         return False
     others = [label for label in holding if label not in parted]
     if others:
         raise ConfigError(
-            f"{root / holding[parted[0]].path} is parted into {_listed(inside[parted[0]])}, but {_listed(others)} "
+            f"{root / holding[parted[0]].path} is parted into {listed(inside[parted[0]])}, but {listed(others)} "
             f"{'is' if len(others) == 1 else 'are'} not; part every class alike, or {MANIFEST}."
         )
     for label in parted:
         if len({named(name) for name in inside[label]}) < len(inside[label]):
             raise ConfigError(
-                f"{root / holding[label].path} has two folders for one {kind} ({_listed(inside[label])}); one is "
-                "needed."
+                f"{root / holding[label].path} has two folders for one {kind} ({listed(inside[label])}); one is needed."
             )
     if kind == "split" and "train" not in found:
         raise ConfigError(
-            f"The classes in {root} are parted into {_listed(sorted(map(str, found)))} but have no train folder; "
+            f"The classes in {root} are parted into {listed(sorted(map(str, found)))} but have no train folder; "
             f"--data takes {LAYOUTS}."
         )
     return True
@@ -465,7 +464,7 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
     numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
     if numbered or all(PATIENT.fullmatch(name) for name in names):
         raise ConfigError(
-            f"The {len(holding)} folders in {root} look like patients, not classes ({_listed(names)}), and hold no "
+            f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold no "
             f"class folders{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
         )
     return False
@@ -476,15 +475,16 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
     if len(holding) > MANY and all(map(str.isdigit, holding)):
         reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
     elif len(holding) > 2 and all(IDENTIFIER.fullmatch(name) for name in holding):
-        reading.notes.append(
-            f"The folders {_listed(holding)} were taken for classes; if they are patients, {MANIFEST}."
-        )
+        reading.notes.append(f"The folders {listed(holding)} were taken for classes; if they are patients, {MANIFEST}.")
     below = [one for folder in holding.values() for one in folder.holding().values()]
     _refuse_deeper_classes(root, holding)
     if below and all(_names_a_patient(one.name) for one in below):
         depth = below[0].path.count("/")
-        names = _listed(dict.fromkeys(one.name for one in below))
-        note = f"The folders in the classes look like patients ({names}) but were not taken for them; if they are, give --patient-pattern '^(?:[^/]+/){{{depth}}}([^/]+)/'."
+        names = listed(dict.fromkeys(one.name for one in below))
+        note = (
+            f"The folders in the classes look like patients ({names}) but were not taken for them; if they are, give "
+            f"--patient-pattern '^(?:[^/]+/){{{depth}}}([^/]+)/'."
+        )
         reading.notes += [note] if note not in reading.notes else []
     inside = [_class_names(folder) for folder in holding.values()]
     if len(inside) < 2 or any(len(names) < 2 for names in inside):
@@ -492,16 +492,16 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
     if any(folder.images for folder in holding.values()):
         return
     every = set().union(*inside)
-    shared = _listed(sorted({name for folder in holding.values() for name in folder.holding()}))
+    shared = listed(sorted({name for folder in holding.values() for name in folder.holding()}))
     alike = all(names == inside[0] for names in inside) and not all(map(PART.fullmatch, every))
     if alike or all(words_of(name) & GROUPS for name in holding):
         raise ConfigError(
-            f"{_listed(holding)} in {root} each hold folders ({shared}), so it is unclear which are the classes; call "
+            f"{listed(holding)} in {root} each hold folders ({shared}), so it is unclear which are the classes; call "
             f"the outer folders train, val and test if they are splits, give one of them, by --data "
             f"{root / next(iter(holding.values())).path}, or {MANIFEST}."
         )
     note = (
-        f"{_listed(holding)} were taken for the classes, and what each holds ({shared}) for parts of it; if those are "
+        f"{listed(holding)} were taken for the classes, and what each holds ({shared}) for parts of it; if those are "
         f"the classes, {MANIFEST}."
     )
     reading.notes += [note] if note not in reading.notes else []
@@ -522,7 +522,7 @@ def _refuse_deeper_classes(root: Path, holding: Mapping[str, Folder]) -> None:
     words = sorted(set.intersection(*found) & FINDINGS)
     if len(holding) > 1 and len(words) > 1:
         raise ConfigError(
-            f"{_listed(holding)} in {root} each hold folders called {' and '.join(words)}, so it is unclear which are "
+            f"{listed(holding)} in {root} each hold folders called {' and '.join(words)}, so it is unclear which are "
             f"the classes; lay them out as class/patient, or {MANIFEST}."
         )
 
@@ -535,7 +535,7 @@ def _refuse_one_level_of_both(root: Path, holding: Mapping[str, Folder]) -> None
     if len(named) == len(holding) > 2 and len(set(told.values())) > 1 and len({named[name] for name in told}) > 1:
         example = next(iter(told))
         raise ConfigError(
-            f"The folders in {root} tell split and class at once ({_listed(named)}); sort them into split/class, such "
+            f"The folders in {root} tell split and class at once ({listed(named)}); sort them into split/class, such "
             f"as {named[example]}/{told[example]}."
         )
 
@@ -543,8 +543,3 @@ def _refuse_one_level_of_both(root: Path, holding: Mapping[str, Folder]) -> None
 def _with_count(folder: Folder) -> str:
     count = sum(1 for _ in folder.every())
     return f"{folder.path} ({count} image{'s' * (count != 1)})"
-
-
-def _listed(names: Iterable[str]) -> str:
-    listed = [printable(name) for name in names]
-    return ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")

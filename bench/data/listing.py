@@ -96,6 +96,12 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def listed(names: Iterable[str]) -> str:
+    """The first of the names, as a message has them."""
+    shown = [printable(name) for name in names]
+    return ", ".join(shown[:5]) + (", …" if len(shown) > 5 else "")
+
+
 def split_of(name: str) -> str | None:
     """The split that a folder or a cell called ``name`` stands for: train, val, test, or None.
 

@@ -110,7 +110,7 @@ def test_a_text_that_is_no_table(tmp_path):
 
 
 def test_lines_in_quotes_as_a_whole(table):
-    with pytest.raises(ConfigError, match="Each line of .* stands in quotes as a whole"):
+    with pytest.raises(ConfigError, match=r"Each line of .* stands in quotes as a whole"):
         table('"path;label"\n"1.png;A"\n')
 
 
