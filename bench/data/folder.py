@@ -9,7 +9,7 @@ import pandas as pd
 from bench.data.groups import folder_groups
 from bench.data.imageset import ImageSet, LeftOut
 from bench.data.layout import LAYOUTS, read_layout
-from bench.data.listing import EXTENSIONS, check_classes, file_set, merge_labels, printable, readable
+from bench.data.listing import EXTENSIONS, check_classes, file_set, listed, merge_labels, printable, readable
 from bench.data.masks import take_masks
 from bench.data.tree import Folder, walk
 from bench.errors import ConfigError
@@ -61,10 +61,10 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
             "size": [one.file.size for one in placed],
         }
     )
-    classes = check_classes(root, labels, "class folder")
+    classes = check_classes(root, labels, "class folder", masks)
     groups = folder_groups(root, table["image"].tolist(), group_by)
     _refuse_copies(root, table)
-    followed = [f"Links to folders that were followed: {_first(tree.followed)}."] if tree.followed else []
+    followed = [f"Links to folders that were followed: {listed(tree.followed)}."] if tree.followed else []
     return file_set(
         "folder",
         root,
@@ -139,7 +139,3 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return os.fsencode(path)
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:5])) + (", …" if len(names) > 5 else "")

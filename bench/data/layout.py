@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.data.imageset import LeftOut
-from bench.data.listing import SPLIT_NAMES, fold_of, folded, printable, split_of, words_of
+from bench.data.listing import SPLIT_NAMES, fold_of, folded, listed, printable, split_of, words_of
 from bench.data.masks import is_images_name
 from bench.data.tree import File, Folder
 from bench.errors import ConfigError
@@ -23,7 +23,10 @@ FILLERS = {
     *("png", "jpg", "jpeg", "dicom", "dcm", "stage", "the", "s"),
 }
 """Words beside that of a split which say nothing more."""
+UNLABELLED = {"unlabeled", "unlabelled", "unannotated", "no label", "no labels"}
+"""Folders of images that nobody has labelled."""
 PATIENT = re.compile(
+    r"TCGA-\w\w-\w{4}|"
     r"(?:(?:patient|pat|subject|subj|case|person|participant|volunteer|pid)s?[ _\-]*|sub[ _\-]+)[a-z]?\d+\w*",
     re.IGNORECASE,
 )
@@ -31,6 +34,8 @@ IDENTIFIER = re.compile(r"[a-z]{0,4}[ _\-]?\d{3,}(?:[ _\-]\w{1,8})?|[a-z]{2,6}-\
 VISIT = re.compile(
     r"(?:study|series|visit|scan|session|ses|exam|day|date|time|slice|image|img|frame|view)s?[ _\-]*\d*", re.IGNORECASE
 )
+FINDINGS = {"positive", "negative", "benign", "malignant", "normal", "abnormal", "healthy", "diseased"}
+"""Words that say what an image shows, in the names of folders."""
 PART = re.compile(
     r"\d+ ?x|left|right|[lr]|ap|pa|lateral|frontal|cc|mlo|axial|coronal|sagittal|t1\w*|t2\w*|flair|dwi|adc|pre|post"
     r"|native|contrast|male|female",
@@ -119,6 +124,7 @@ def read_layout(root: Path, tree: Folder) -> Reading:
         ConfigError: if the folders have no meaning that is known, or two; it names what would be accepted.
     """
     reading, top = Reading(tables=_tables(tree)), tree
+    _leave_unlabelled(tree, reading)
     _leave_copies(tree, reading)
     while (below := _outer(top)) is not None:
         reading.pass_over(top)
@@ -148,6 +154,13 @@ def _outer(folder: Folder) -> Folder | None:
     return below
 
 
+def _leave_unlabelled(folder: Folder, reading: Reading) -> None:
+    """Leave out a folder that says of its images that nobody has labelled them."""
+    for name in folder.holding():
+        if folded(name) in UNLABELLED and len(folder.holding()) > 1:
+            reading.beside.append(_with_count(folder.folders.pop(name)))
+
+
 def _leave_copies(folder: Folder, reading: Reading) -> None:
     """Leave out a folder that holds once more what lies beside it, as where an archive was unpacked twice."""
     names = {folded(name) for name in folder.holding()}
@@ -169,6 +182,8 @@ def _repeats(below: Folder, folder: Folder) -> bool:
 
 def _read_top(root: Path, top: Folder, reading: Reading) -> None:
     holding = top.holding()
+    if not any(folder.holding() for folder in holding.values()):
+        _refuse_one_level_of_both(root, holding)
     splits = _splits(root, holding)
     if splits:
         _read_splits(root, top, splits, reading)
@@ -206,7 +221,9 @@ def _is_plain(name: str) -> bool:
 
 def _rest(name: str) -> frozenset[str]:
     """What a name says beside a split; an enumeration such as ``a.`` says nothing."""
-    return frozenset(words_of(re.sub(r"^\w{1,2}[.)] *", "", name)) - SPLIT_NAMES.keys() - FILLERS)
+    words = words_of(re.sub(r"^\w{1,2}[.)] *", "", name))
+    again = {split + word for split in SPLIT_NAMES for word in words}  # testA is test, a, and testa
+    return frozenset(words - SPLIT_NAMES.keys() - FILLERS - again)
 
 
 def _class_names(folder: Folder) -> set[str]:
@@ -242,7 +259,7 @@ def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
         same = [name for name in found if found[name] == split]
         if len(same) > 1:
             raise ConfigError(
-                f"{root} has {len(same)} folders that are called like a {split} split ({_listed(same)}), but one is "
+                f"{root} has {len(same)} folders that are called like a {split} split ({listed(same)}), but one is "
                 f"needed; move what is not wanted out of {root}, or {MANIFEST}."
             )
     return found
@@ -259,7 +276,7 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
     if unlabelled:
         raise _without_labels(root, reading.tables, splits, unlabelled, holding)
     if "train" not in splits.values() and not folds:
-        raise ConfigError(f"{root} has {_listed(splits)} but no train folder; --data takes {LAYOUTS}.")
+        raise ConfigError(f"{root} has {listed(splits)} but no train folder; --data takes {LAYOUTS}.")
     reading.pass_over(top)
     reading.beside += [_with_count(one) for name, one in others.items() if name not in folds]
     layouts = set()
@@ -275,7 +292,7 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
     kinds = {layout.removeprefix("fold/") for layout in layouts}
     if len(kinds) > 1 and "patient/class" in kinds:
         raise ConfigError(
-            f"The splits in {root} are laid out in different ways ({_listed(sorted(layouts))}); lay all out as "
+            f"The splits in {root} are laid out in different ways ({listed(sorted(layouts))}); lay all out as "
             f"split/class, or {MANIFEST}."
         )
     called = [f"{printable(name)} is {split}" for name, split in splits.items() if name.casefold() != split]
@@ -288,7 +305,7 @@ def _has_classes(folder: Folder, known: set[str]) -> bool:
     holding = folder.holding()
     if len(holding) == 1:
         name, only = next(iter(holding.items()))
-        nondescript = is_images_name(name) or split_of(name) or folded(name) in ("unknown", "unlabeled", "unlabelled")
+        nondescript = is_images_name(name) or split_of(name) or folded(name) in {"unknown", *UNLABELLED}
         return (folded(name) in known and not (nondescript and only.images)) or _has_classes(only, known)
     return bool(holding)
 
@@ -300,15 +317,15 @@ def _refuse_strangers(
     for name, folder in others.items():
         if any(folded(name) in names for names in classes.values()):
             raise ConfigError(
-                f"{root / name} is called like a class folder of {_listed(splits)}, but lies beside them; move it into "
+                f"{root / name} is called like a class folder of {listed(splits)}, but lies beside them; move it into "
                 f"one of them, or out of {root}."
             )
         same = _class_names(folder) & set().union(*classes.values())
         shared = sorted({one for below in folder.walk() for one in below.folders if folded(one) in same})
         if shared:
             raise ConfigError(
-                f"{root / name} holds the class folder{'s' * (len(shared) > 1)} {_listed(shared)} as "
-                f"{_listed(splits)} {'do' if len(splits) > 1 else 'does'}, but its name tells no split; call it train, "
+                f"{root / name} holds the class folder{'s' * (len(shared) > 1)} {listed(shared)} as "
+                f"{listed(splits)} {'do' if len(splits) > 1 else 'does'}, but its name tells no split; call it train, "
                 f"val or test, or move it out of {root}."
             )
 
@@ -322,16 +339,16 @@ def _without_labels(
     images = sum(1 for name in unlabelled for _ in holding[name].every())
     parent = holding[labelled[0]].path.rpartition("/")[0]
     place = root / parent if parent else root
-    go_on = f"--data {place / labelled[0]}" if len(labelled) == 1 else f"move {_listed(unlabelled)} out of {place}"
+    go_on = f"--data {place / labelled[0]}" if len(labelled) == 1 else f"move {listed(unlabelled)} out of {place}"
     return ConfigError(
-        f"The {images} images in {_listed(unlabelled)} of {place} lie in no class folder, so they have no label, and "
+        f"The {images} images in {listed(unlabelled)} of {place} lie in no class folder, so they have no label, and "
         f"nothing can be tested on them; sort them into class folders, or leave them out: {go_on}."
     )
 
 
 def _no_labels(root: Path, tables: list[str], folders: Iterable[str] = ()) -> ConfigError:
     """What to say where images have no label."""
-    named = _listed(folders)
+    named = listed(folders)
     place = f"{named} of {root}" if named else f"{root}"
     return ConfigError(
         f"The images in {place} lie in no class folder, so they have no label{_or_table(root, tables)}; --data takes "
@@ -381,26 +398,25 @@ def _parted(root: Path, holding: Mapping[str, Folder], named: Callable[[str], st
     if len(parted) > 1 and all(len(names) > 1 for names in contents):
         first = holding[parted[0]]
         raise ConfigError(
-            f"{_listed(parted)} in {root} each hold {_listed(first.holding())} with class folders "
-            f"({_listed(sorted(contents[0]))}, …); give one of them, by --data {root / first.path}, or {MANIFEST}."
+            f"{listed(parted)} in {root} each hold {listed(first.holding())} with class folders "
+            f"({listed(sorted(contents[0]))}, …); give one of them, by --data {root / first.path}, or {MANIFEST}."
         )
     if not parted or (len(found) < 2 and found != {"train"}) or len(holding) < 2:
         return False
     others = [label for label in holding if label not in parted]
     if others:
         raise ConfigError(
-            f"{root / holding[parted[0]].path} is parted into {_listed(inside[parted[0]])}, but {_listed(others)} "
+            f"{root / holding[parted[0]].path} is parted into {listed(inside[parted[0]])}, but {listed(others)} "
             f"{'is' if len(others) == 1 else 'are'} not; part every class alike, or {MANIFEST}."
         )
     for label in parted:
         if len({named(name) for name in inside[label]}) < len(inside[label]):
             raise ConfigError(
-                f"{root / holding[label].path} has two folders for one {kind} ({_listed(inside[label])}); one is "
-                "needed."
+                f"{root / holding[label].path} has two folders for one {kind} ({listed(inside[label])}); one is needed."
             )
     if kind == "split" and "train" not in found:
         raise ConfigError(
-            f"The classes in {root} are parted into {_listed(sorted(map(str, found)))} but have no train folder; "
+            f"The classes in {root} are parted into {listed(sorted(map(str, found)))} but have no train folder; "
             f"--data takes {LAYOUTS}."
         )
     return True
@@ -448,7 +464,7 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
     numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
     if numbered or all(PATIENT.fullmatch(name) for name in names):
         raise ConfigError(
-            f"The {len(holding)} folders in {root} look like patients, not classes ({_listed(names)}), and hold no "
+            f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold no "
             f"class folders{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
         )
     return False
@@ -458,12 +474,16 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
     """Refuse folders that each hold class folders, as sites and sets do; note where it is not sure what is a class."""
     if len(holding) > MANY and all(map(str.isdigit, holding)):
         reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
+    elif len(holding) > 2 and all(IDENTIFIER.fullmatch(name) for name in holding):
+        reading.notes.append(f"The folders {listed(holding)} were taken for classes; if they are patients, {MANIFEST}.")
     below = [one for folder in holding.values() for one in folder.holding().values()]
+    _refuse_deeper_classes(root, holding)
     if below and all(_names_a_patient(one.name) for one in below):
         depth = below[0].path.count("/")
+        names = listed(dict.fromkeys(one.name for one in below))
         note = (
-            f"The folders in the classes look like patients ({_listed(one.name for one in below)}) but were not taken "
-            f"for them; if they are, give --patient-pattern '^(?:[^/]+/){{{depth}}}([^/]+)/'."
+            f"The folders in the classes look like patients ({names}) but were not taken for them; if they are, give "
+            f"--patient-pattern '^(?:[^/]+/){{{depth}}}([^/]+)/'."
         )
         reading.notes += [note] if note not in reading.notes else []
     inside = [_class_names(folder) for folder in holding.values()]
@@ -472,38 +492,54 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
     if any(folder.images for folder in holding.values()):
         return
     every = set().union(*inside)
-    shared = _listed(sorted({name for folder in holding.values() for name in folder.holding()}))
+    shared = listed(sorted({name for folder in holding.values() for name in folder.holding()}))
     alike = all(names == inside[0] for names in inside) and not all(map(PART.fullmatch, every))
     if alike or all(words_of(name) & GROUPS for name in holding):
         raise ConfigError(
-            f"{_listed(holding)} in {root} each hold folders ({shared}), so it is unclear which are the classes; call "
+            f"{listed(holding)} in {root} each hold folders ({shared}), so it is unclear which are the classes; call "
             f"the outer folders train, val and test if they are splits, give one of them, by --data "
             f"{root / next(iter(holding.values())).path}, or {MANIFEST}."
         )
     note = (
-        f"{_listed(holding)} were taken for the classes, and what each holds ({shared}) for parts of it; if those are "
+        f"{listed(holding)} were taken for the classes, and what each holds ({shared}) for parts of it; if those are "
         f"the classes, {MANIFEST}."
     )
     reading.notes += [note] if note not in reading.notes else []
 
 
+def _refuse_deeper_classes(root: Path, holding: Mapping[str, Folder]) -> None:
+    """Refuse PART/PATIENT/study1_positive: what the inner folders of every outer one say is the class."""
+    found = [
+        {
+            word
+            for one in folder.folders.values()
+            for deep in one.walk()
+            if deep is not one
+            for word in words_of(deep.name)
+        }
+        for folder in holding.values()
+    ]
+    words = sorted(set.intersection(*found) & FINDINGS)
+    if len(holding) > 1 and len(words) > 1:
+        raise ConfigError(
+            f"{listed(holding)} in {root} each hold folders called {' and '.join(words)}, so it is unclear which are "
+            f"the classes; lay them out as class/patient, or {MANIFEST}."
+        )
+
+
 def _refuse_one_level_of_both(root: Path, holding: Mapping[str, Folder]) -> None:
     """Refuse trainA, trainB, testA, testB: a folder for each pair of split and class."""
     named = {name: split for name in holding if (split := split_of(name))}
-    rests = {split: {_rest(name) for name in named if named[name] == split} for split in set(named.values())}
-    if len(named) == len(holding) > 2 and len(rests) > 1 and len(set().union(*rests.values())) > 1:
-        example = next(iter(named))
+    rests = {name: "-".join(sorted(word for word in _rest(name) if not word.isdigit())) for name in named}
+    told = {name: rest for name, rest in rests.items() if rest}
+    if len(named) == len(holding) > 2 and len(set(told.values())) > 1 and len({named[name] for name in told}) > 1:
+        example = next(iter(told))
         raise ConfigError(
-            f"The folders in {root} tell split and class at once ({_listed(named)}); sort them into split/class, such "
-            f"as {named[example]}/{'-'.join(sorted(_rest(example))) or 'CLASS'}."
+            f"The folders in {root} tell split and class at once ({listed(named)}); sort them into split/class, such "
+            f"as {named[example]}/{told[example]}."
         )
 
 
 def _with_count(folder: Folder) -> str:
     count = sum(1 for _ in folder.every())
     return f"{folder.path} ({count} image{'s' * (count != 1)})"
-
-
-def _listed(names: Iterable[str]) -> str:
-    listed = [printable(name) for name in names]
-    return ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")

@@ -96,6 +96,12 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def listed(names: Iterable[str]) -> str:
+    """The first of the names, as a message has them."""
+    shown = [printable(name) for name in names]
+    return ", ".join(shown[:5]) + (", …" if len(shown) > 5 else "")
+
+
 def split_of(name: str) -> str | None:
     """The split that a folder or a cell called ``name`` stands for: train, val, test, or None.
 
@@ -193,13 +199,14 @@ def stamp(stat: os.stat_result) -> str:
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
-def check_classes(where: str | Path, labels: Iterable[str], carrier: str) -> tuple[str, ...]:
+def check_classes(where: str | Path, labels: Iterable[str], carrier: str, masks: Sequence[str] = ()) -> tuple[str, ...]:
     """The class names in order.
 
     Args:
         where: the source, for the message.
         labels: class names, repeated as they may be.
         carrier: what carries a label there, such as ``class folder``.
+        masks: paths of what was taken for masks, for the message.
 
     Raises:
         ConfigError: if there are fewer than two, or a name lists several labels.
@@ -211,8 +218,9 @@ def check_classes(where: str | Path, labels: Iterable[str], carrier: str) -> tup
             f"{where} looks like multi-label data ({carrier} {several[0]!r}); each image must have exactly one label."
         )
     if len(classes) < 2:
+        taken = f" ({len(masks)} images, such as {printable(masks[0])}, were taken for masks)" if masks else ""
         raise ConfigError(
-            f"{where} holds one class only ({classes[0]}); at least two {carrier}s with images are needed."
+            f"{where} holds one class only ({classes[0]}){taken}; at least two {carrier}s with images are needed."
         )
     return classes
 

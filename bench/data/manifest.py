@@ -11,7 +11,7 @@ import pandas as pd
 from bench.data.columns import KNOWN, NOT_PATIENTS, is_known, near, normal
 from bench.data.groups import manifest_groups
 from bench.data.image_files import ImageFiles, check_root
-from bench.data.imageset import ImageSet
+from bench.data.imageset import ImageSet, LeftOut
 from bench.data.listing import check_classes, file_set, merge_labels
 from bench.data.manifest_columns import (
     ACCEPTED,
@@ -23,6 +23,7 @@ from bench.data.manifest_columns import (
     take_path,
     take_splits,
 )
+from bench.data.masks import masks_among
 from bench.data.patients import somebody
 from bench.data.table_file import read_table, some
 from bench.errors import ConfigError
@@ -50,7 +51,7 @@ def manifest_source(
     if image_root is not None:
         check_root(image_root)
     table = read_table(path, is_known)
-    if table.header and not table.rows:
+    if any(map(is_known, table.header)) and not table.rows:
         raise ConfigError(f"{path} has a header but no rows; one row per image is needed, with {ACCEPTED}.")
     columns, root = Columns(table, {}, list(table.notes)), image_root or path.parent
     images = ImageFiles(root)
@@ -62,6 +63,10 @@ def manifest_source(
     labels = take_labels(columns)
     refuse_lost(columns, located, root)
     rows = _one_row_an_image(columns, root, located.names, labels, splits)
+    masks = set(masks_among(located.names[row] for row in rows))
+    if {labels[row] for row in rows} > {labels[row] for row in rows if located.names[row] not in masks}:
+        masks = set()  # a class that is called so
+    rows = [row for row in rows if located.names[row] not in masks]
     names = [located.names[row] for row in rows]
     groups = manifest_groups(
         path, table.header, table.rows, located.names, group_by, [columns.name(role) for role in columns.taken]
@@ -87,6 +92,7 @@ def manifest_source(
         notes=[*columns.notes, *_unused(columns, group_by)],
         groups={name: [cells[row] for row in rows] for name, cells in groups.items()},
         layout=f"one row per image ({columns.described()})",
+        left_out=[LeftOut("mask", tuple(sorted(masks)))],
     )
     return _with_narrow(_with_warning(source, columns, patient_pattern), columns, rows)
 

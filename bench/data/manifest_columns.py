@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.data.columns import KNOWN, NOT_PATIENTS, candidates, near, normal
 from bench.data.image_files import ImageFiles, Located
 from bench.data.listing import EXTENSIONS, SPLIT_NAMES, split_of
-from bench.data.one_label import blank, from_one_hot, is_yes_or_no, one_hot_columns, refuse_several
+from bench.data.one_label import SHOWN, blank, from_one_hot, is_yes_or_no, one_hot_columns, refuse_several
 from bench.data.table_file import Table, some
 from bench.errors import ConfigError
 
@@ -230,7 +230,7 @@ def _no_column(table: Table, role: str) -> ConfigError:
     header, path = table.header, table.path
     if any(cell.lower().endswith(EXTENSIONS) for cell in header):
         return ConfigError(
-            f"The first line of {path} names an image, but it must name the columns: {ACCEPTED}; write path,label (and "
+            f"The first line of {path} names an image, but it must name the {ACCEPTED}; write path,label (and "
             "patient, split) above it."
         )
     found = ", ".join(name or "(no name)" for name in header) or "nothing"
@@ -239,7 +239,11 @@ def _no_column(table: Table, role: str) -> ConfigError:
     if role == "path" and not close:
         close = [header[place] for place in unknown if _looks_like_paths(table.column(place))]
     if role == "label" and not close:
-        close = [header[place] for place in unknown if header[place] and is_yes_or_no(table.column(place))]
+        close = [
+            header[place]
+            for place in unknown
+            if header[place] and not SHOWN.search(header[place]) and is_yes_or_no(table.column(place))
+        ]
     hint = f"; did you mean {close[0]}? Call it {role}" if close else f"; a manifest has {ACCEPTED}"
     return ConfigError(f"{path} has no column {role} (found: {found}){hint}.")
 

@@ -1,21 +1,27 @@
 """Masks beside the images that they belong to: found by their names, and by the image that each is a twin of."""
 
 import re
+from collections.abc import Iterable
 
 from bench.data.listing import fold_of, split_of, words_of
 from bench.data.tree import File, Folder
 
 WORDS = {
-    *("mask", "masks", "seg", "segs", "segmentation", "segmentations", "gt", "groundtruth", "annotations", "contours"),
+    *("mask", "masks", "seg", "segs", "segmentation", "segmentations", "gt", "groundtruth", "truth", "annotation"),
+    *("annotations", "contour", "contours", "label", "labels"),
 }
+CERTAIN = {"mask", "masks", "segmentation", "segmentations", "gt", "groundtruth", "truth"}
+"""Words in the names of folders that hold masks even where only one other folder stands beside them."""
 IMAGE_WORDS = {"image", "images", "img", "imgs"}
 NEGATIONS = {"no", "non", "not", "with", "without"}
+FUSED_NEGATIONS = {"nomask", "nonmask", "unmasked"}
 _ENDS = re.compile(
-    r"[ _.\-]+(?:masks?|seg|segmented|segmentations?|lesions?|gt|ground[ _\-]?truth|annotations?|contours?|labels?)"
-    r"(?:[ _\-]*\(?\d+\)?)?$",
-    re.IGNORECASE,
+    r"(?:[ _.\-]+(?:masks?|seg|segmented|segmentations?|lesions?|gt|ground[ _\-]?truth|annotations?|contours?|labels?"
+    r"|superpixels)|(?:masks?|segmentations?))(?:[ _\-]*\(?\d+\)?)?$"
 )
 """How the stem of a mask ends, after that of its image; several masks of one image are counted."""
+_WORD = re.compile(r"(?:^|(?<=[ _.\-]))(?:masks?|seg|segmentation|gt|label)(?![^\W\d_])[ _.\-]*")
+"""A word for a mask where that for an image may stand: mask_7 beside img_7 or 7, case7_mask beside case7_image."""
 
 
 def is_images_name(name: str) -> bool:
@@ -45,6 +51,18 @@ def take_masks(root: Folder) -> list[str]:
     return taken
 
 
+def masks_among(names: Iterable[str]) -> list[str]:
+    """Those of the paths that name masks, where the images that these belong to are named too."""
+    root = Folder("")
+    for name in names:
+        folder, path = root, ""
+        for part in name.split("/")[:-1]:
+            path = f"{path}/{part}" if folder is not root else part
+            folder = folder.folders.setdefault(part, Folder(path))
+        folder.images.append(File(name, 0, ""))
+    return take_masks(root)
+
+
 def _take_files(folder: Folder) -> list[str]:
     stems = {_stem(image) for image in folder.images}
     masks = {image for image in folder.images if _base(_stem(image), stems) is not None}
@@ -53,11 +71,20 @@ def _take_files(folder: Folder) -> list[str]:
 
 
 def _stem(image: File) -> str:
-    return image.path.rpartition("/")[2].rpartition(".")[0] or image.path.rpartition("/")[2]
+    """In one case, as systems differ in whether it counts."""
+    name = image.path.rpartition("/")[2].casefold()
+    return name.rpartition(".")[0] or name
 
 
 def _base(stem: str, stems: set[str]) -> str | None:
-    """The longest of ``stems`` that a mask's ``stem`` begins with, whole words; None for what is no mask of them."""
+    """The one of ``stems`` that a mask's ``stem`` belongs to: the longest that it begins with, whole words, or one
+    that has another word where it says mask; None for what is no mask of them."""
+    if match := _WORD.search(stem):
+        before, after = stem[: match.start()], stem[match.end() :]
+        swapped = (f"{before}{word}{mark}{after}" for word in sorted(IMAGE_WORDS) for mark in ("", "_", "-", " "))
+        for other in (before + after, *swapped):
+            if other in stems:
+                return other
     match = _ENDS.search(stem)
     if match is None:
         return None
@@ -71,8 +98,9 @@ def _base(stem: str, stems: set[str]) -> str | None:
 
 def _holds_masks(folder: Folder, parent: Folder, over_classes: bool) -> bool:
     """Whether ``folder``, whose name says so, holds masks; ``over_classes``: whether ``parent`` may hold classes."""
-    if any(words_of(name) & WORDS and words_of(name) & NEGATIONS for name in parent.folders):
-        return False
+    for words in map(words_of, parent.folders):
+        if words & FUSED_NEGATIONS or (words & WORDS and words & NEGATIONS):
+            return False
     beside = {name: one for name, one in parent.holding().items() if one is not folder}
     if any(words_of(name) & IMAGE_WORDS for name in beside):
         return True
@@ -90,7 +118,8 @@ def _holds_masks(folder: Folder, parent: Folder, over_classes: bool) -> bool:
         stem for one in around for other in around if one is not other for stem in one & other
     }
     several = sum(_twins(stems, one) > 0 for one in around) > 1
-    return several and _twins(stems, alone) >= 0.9
+    one_to_one = len(around) == 1 and bool(words_of(folder.name) & CERTAIN) and not folder.holding()
+    return (several or one_to_one) and _twins(stems, alone) >= 0.9
 
 
 def _twins(stems: set[str], images: set[str]) -> float:

@@ -1,6 +1,7 @@
 """One label an image: columns of ones and zeros become one, and what holds several labels is refused with a way out."""
 
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,10 @@ SURE = ("|", ";")
 """No class is called so: they part several labels."""
 LIKELY = (",", "/", "+", "&", " ")
 """They part several labels where each part is a label of its own elsewhere."""
+SHOWN = re.compile(
+    r"(?:^|[^a-z])(?:sex|gender|male|female|man|woman|smok\w*|ethnic\w*|hispanic|race)(?![a-z])", re.IGNORECASE
+)
+"""In the name of a column that says something about the patient and not of the image."""
 QUOTES = " []'\""
 """What may stand around the labels of a list."""
 
@@ -27,13 +32,13 @@ def blank(cell: str) -> bool:
 def one_hot_columns(table: Table, free: Sequence[int]) -> list[int]:
     """The places, among ``free`` ones, of columns of ones and zeros; none unless there are two.
 
-    Blank cells may stand among them, and -1 for what is uncertain.
+    Blank cells may stand among them, and -1 for what is uncertain. Columns that say who is shown are none of them.
     """
     found = []
     for place in free:
         cells = {cell.casefold() for cell in table.column(place)}
         said = {cell for cell in cells if cell not in NOT_GIVEN}
-        if table.header[place] and said and said <= YES | NO | UNSURE:
+        if table.header[place] and not SHOWN.search(table.header[place]) and said and said <= YES | NO | UNSURE:
             found.append(place)
     return found if len(found) > 1 else []
 

@@ -67,6 +67,8 @@ def read_table(path: Path, known: Callable[[str], bool]) -> Table:
     text, encoding = _decoded(path, content)
     table, separator = _separator(text, known)
     header, rows, lines = _cells(path, table, separator, text.count("\n") - table.count("\n"))
+    if len(header) == 1 and any(sign in header[0] for sign in SEPARATORS):
+        raise ConfigError(f"Each line of {path} stands in quotes as a whole, and so is one cell; take the quotes away.")
     notes = []
     if separator != "," or encoding not in ("utf-8", "utf-8-sig"):
         how = [f"cells parted by {SEPARATORS.get(separator, 'blanks')}"] if separator != "," else []
@@ -78,7 +80,7 @@ def read_table(path: Path, known: Callable[[str], bool]) -> Table:
 def _decoded(path: Path, content: bytes) -> tuple[str, str]:
     """The text, and the name of its encoding: by its mark, else UTF-8, UTF-16 by its zeros, or Windows's Latin."""
     encoding = next((name for mark, name in MARKS if content.startswith(mark)), "")
-    if not encoding and b"\0" in content[:1000]:
+    if not encoding and content[:1000].count(0) > len(content[:1000]) / 4:
         encoding = "utf-16-le" if content[1:1000:2].count(0) > content[:1000:2].count(0) else "utf-16-be"
     if encoding:
         try:
@@ -118,6 +120,7 @@ def _single_bytes(path: Path, content: bytes) -> tuple[str, str]:
 def _separator(text: str, known: Callable[[str], bool]) -> tuple[str, str]:
     """The text from its header on, and what parts its cells, by the header: the data may hold any of the signs."""
     text = text.lstrip("\ufeff\r\n")
+    text = text if "\n" in text else text.replace("\r", "\n")  # as spreadsheets of the old Macintosh end lines
     first, _, rest = text.partition("\n")
     if first.lower().startswith("sep=") and len(first.rstrip("\r")) == 5:  # Excel's own word for it
         return rest, first[4]

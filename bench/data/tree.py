@@ -120,7 +120,7 @@ def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
         elif is_folder:
             folder.folders[entry.name] = _walk(entry.path, below, tree, root)
         elif entry.is_symlink() and Path(entry.path).is_dir():
-            if _leads_on(entry, path, root):
+            if _leads_on(entry, path, root, tree.followed):
                 tree.followed.append(below)
                 folder.folders[entry.name] = _walk(entry.path, below, tree, root)
             else:
@@ -144,9 +144,11 @@ def _is_own(names: set[str]) -> bool:
     return any(mark in names and any(name.endswith(beside) for name in names) for mark, beside in OWN.items())
 
 
-def _leads_on(entry: "os.DirEntry[str]", parent: str, root: str) -> bool:
-    """Whether a link to a folder is followed."""
-    stands = not parent or ("/" not in parent and split_of(parent) is not None)
+def _leads_on(entry: "os.DirEntry[str]", parent: str, root: str, followed: list[str]) -> bool:
+    """Whether a link to a folder is followed; below a link, only from the outermost split, lest it lead in circles."""
+    below_a_link = any(f"{parent}/".startswith(f"{one}/") for one in followed)
+    is_split = split_of(parent.rpartition("/")[2]) is not None
+    stands = not parent or (is_split and ("/" not in parent or not below_a_link))
     target = os.path.realpath(entry.path)
     inside = os.path.commonpath([target, root]) in (target, root)  # the one holds the other
     return stands and not inside

@@ -211,7 +211,33 @@ LAYOUTS_READ = [
         ["test_positive/p001/1.png", "test_negative/p001/2.png"],
         label=r"^(\w+?)/",
     ),
+    *(
+        Layout(
+            f"masks called {mask}",
+            [name for label in "AB" for n in "12" for name in (f"{label}/{image % n}", f"{label}/{mask % n}")],
+            left_out={"mask": 4},
+            dropped=r"(?i)mask|superpixels",
+        )
+        for image, mask in (
+            ("%s.png", "%smask.png"),
+            ("IMG%s.png", "img%sMask.PNG"),
+            ("x%s.png", "mask_x%s.png"),
+            ("img_%s.png", "mask_%s.png"),
+            ("image%s.png", "mask%s.png"),
+            ("p%s_image.png", "p%s_mask.png"),
+            ("x%s.png", "x%s_superpixels.png"),
+        )
+    ),
+    Layout(
+        "images and labels below classes",
+        below("A", "B", names=["images/1.png", "labels/1.png"]),
+        "class/images",
+        label=r"^(\w)/",
+        left_out={"mask": 2},
+        dropped="labels/",
+    ),
     Layout("classes that only sound like masks", ["mask/1.png", "no_mask/1.png"], label=r"^(\w+)/"),
+    Layout("classes that only sound like masks, in one word", ["mask/1.png", "nomask/1.png"], label=r"^(\w+)/"),
     Layout(
         "classes that only sound like masks, in splits",
         below("train", "test", names=["with_mask/1.png", "without_mask/1.png", "mask/1.png"]),
@@ -285,7 +311,36 @@ def test_two_folders_for_one_split_are_refused(tmp_path, names):
 def test_split_and_class_in_one_name_are_refused(tmp_path):
     message = refused(tmp_path, ["trainA/1.png", "trainB/2.png", "testA/3.png", "testB/4.png"])
     assert "tell split and class at once" in message
-    assert "train/a" in message or "test/a" in message
+    assert "such as test/a." in message
+    message = refused(tmp_path / "other", [f"{split}_{c}/1.png" for split in ("train", "test") for c in ("pos", "neg")])
+    assert "such as test/neg." in message
+
+
+def test_two_test_folders_of_images_alone_are_no_classes(tmp_path):
+    message = refused(tmp_path, ["train/1.png", "test_1/2.png", "test_2/3.png"])
+    assert "2 folders that are called like a test split" in message
+
+
+def test_unlabelled_images_beside_labelled_ones_are_left_out(tmp_path):
+    found = folder_source(write(tmp_path, [*below("labeled"), "unlabeled/5.png"]))
+    assert found.classes == ("A", "B")
+    assert [one.names for one in found.left_out] == [("unlabeled (1 image)",)]
+
+
+def test_parts_of_the_body_are_no_classes_where_studies_say_what_they_show(tmp_path):
+    studies = [f"patient{n}/study1_{said}/1.png" for n in range(3) for said in ("positive", "negative")]
+    message = refused(tmp_path, below("XR_HAND", "XR_WRIST", names=studies))
+    assert "each hold folders called negative and positive" in message
+
+
+def test_patients_of_tcga_are_no_classes(tmp_path):
+    message = refused(tmp_path, [f"TCGA-02-000{n}/series/{n}.png" for n in range(3)])
+    assert "look like patients, not classes" in message
+
+
+def test_few_folders_called_like_patients_are_classes_with_a_word(tmp_path):
+    found = folder_source(write(tmp_path, [f"P00{n}/{n}.png" for n in range(3)]))
+    assert any("if they are patients" in note for note in found.notes)
 
 
 def test_classes_of_which_one_is_parted_are_refused(tmp_path):
@@ -425,6 +480,16 @@ def test_patients_beside_a_table_are_refused_with_the_command(tmp_path):
     assert f"--data {tmp_path / 'train.csv'}" in message
 
 
+@pytest.mark.parametrize("folders", [("images", "labels"), ("image", "label"), ("train/image", "train/label")])
+def test_images_and_their_labels_as_images_are_no_classes(tmp_path, folders):
+    assert "lie in no class folder" in refused(tmp_path, below(*folders, names=["1.png", "2.png"]))
+
+
+def test_images_and_their_masks_are_no_classes(tmp_path):
+    message = refused(tmp_path, below("CXR_png", "masks", names=["p1.png", "p2.png"]))
+    assert "one class only (CXR_png) (2 images, such as masks/p1.png, were taken for masks)" in message
+
+
 def test_with_and_without_a_mask_are_no_images_and_masks(tmp_path):
     message = refused(tmp_path, below("x", "y", names=["mask/0.png", "no_mask/0.png"]))
     assert "(mask, no_mask), so it is unclear" in message
@@ -535,6 +600,18 @@ def test_files_of_a_known_ending_are_not_looked_into(tmp_path, monkeypatch):
 
 
 # Links
+
+
+def test_links_are_followed_in_splits_below_an_outer_folder(tmp_path):
+    write(tmp_path / "kept", A_B)
+    write(tmp_path / "set/outer", below("test"))
+    (tmp_path / "set/outer/train").mkdir()
+    for label in "AB":
+        (tmp_path / "set/outer/train" / label).symlink_to(tmp_path / "kept" / label)
+    (tmp_path / "kept/A/train").mkdir()
+    (tmp_path / "kept/A/train/round").symlink_to(tmp_path / "kept")
+    found = folder_source(tmp_path / "set")
+    assert Counter(found.table["split"]) == {"train": 4, "test": 4}
 
 
 def test_links_that_stand_for_classes_and_splits_are_followed_and_said(tmp_path):

@@ -182,3 +182,19 @@ def test_splits_without_train(refusal):
 
 def test_one_class(refusal):
     assert "one class only (A)" in refusal("path,label", "1.png,A", "2.png,A")
+
+
+def test_masks_among_the_rows_are_left_out(manifest, tmp_path):
+    write(tmp_path, ["1_mask.png", "masks/2.png", "images/2.png"])
+    found = manifest("path,label", "1.png,a", "1_mask.png,a", "images/2.png,b", "masks/2.png,b")
+    assert found.table["image"].tolist() == ["1.png", "images/2.png"]
+    assert [(one.counted, one.names) for one in found.left_out] == [("2 masks", ("1_mask.png", "masks/2.png"))]
+
+
+def test_a_class_called_mask_is_one(manifest, tmp_path):
+    write(tmp_path, ["mask/1.png", "face/1.png"])
+    assert manifest("path,label", "mask/1.png,mask", "face/1.png,face").classes == ("face", "mask")
+
+
+def test_a_text_without_a_known_column_and_rows(refusal):
+    assert "no column path (found: <html></html>)" in refusal("<html></html>")

@@ -266,3 +266,9 @@ def test_folds_are_a_column(manifest, refusal):
     assert set(found.table["split"]) == {""}
     assert list(manifest("path,label,fold", "1.png,A,train", "2.png,B,test").table["split"]) == ["train", "test"]
     assert "holds folds and splits" in refusal("path,label,fold", "1.png,A,1", "2.png,B,test")
+
+
+def test_what_is_shown_of_patients_is_no_label(manifest, refusal):
+    found = manifest("image,MEL,NV,sex_male,smoker", "1,1,0,1,1", "2,0,1,1,0")
+    assert found.classes == ("MEL", "NV")
+    assert "did you mean malignant?" in refusal("image,male,malignant", "1,1,0", "2,0,1")

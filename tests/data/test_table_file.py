@@ -42,6 +42,10 @@ def test_a_plain_file_needs_no_word(table):
     assert table(codecs.BOM_UTF8 + lines(ending="\r\n").encode()).notes == ()
 
 
+def test_ends_of_lines_of_the_old_macintosh(table):
+    assert table(lines(ending="\r")).rows == table(lines()).rows
+
+
 def test_blanks_between_cells(table):
     found = table("image label\n1.png A\n2.png B\n")
     assert found.rows == [["1.png", "A"], ["2.png", "B"]]
@@ -103,3 +107,13 @@ def test_a_text_that_is_no_table(tmp_path):
     (tmp_path / "readme.txt").write_text("These are the images of our study.\nCite us.\n")
     with pytest.raises(ConfigError, match=r"readme.txt has no column path"):
         open_source(str(tmp_path / "readme.txt"), 0)
+
+
+def test_lines_in_quotes_as_a_whole(table):
+    with pytest.raises(ConfigError, match=r"Each line of .* stands in quotes as a whole"):
+        table('"path;label"\n"1.png;A"\n')
+
+
+def test_a_stray_zero_is_no_other_encoding(table):
+    with pytest.raises(ConfigError, match="is no text file"):
+        table("path,label\n1.png,A\0\n")
