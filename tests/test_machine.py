@@ -72,6 +72,23 @@ def test_closed_streams_end_nothing(tmp_path: Path, streams: str) -> None:
     assert (tmp_path / "kept").read_text() == "whole"
 
 
+def test_a_terminal_that_was_closed_ends_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; terminal, ours = os.openpty(); os.dup2(ours, 1); os.close(ours); os.close(terminal)\n"
+        "from bench.streams import forgiving_streams as f, lost; f(); print('told'); assert lost() == ''"
+    )
+    done = started("-c", code, cwd=tmp_path, script="")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_manifest_for_which_there_is_no_room_is_no_success(data: Path, tmp_path: Path) -> None:
+    done = started("manifest", str(data), cwd=tmp_path, streams="> /dev/full")
+    assert done.returncode == 1
+    assert done.stderr.endswith(b"error: standard output cannot be written: No space left on device.\n")
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two classes, one of which is not ASCII."""
