@@ -246,7 +246,8 @@ def test_ray_gets_a_folder_with_a_short_path(tmp_path: Path, monkeypatch: pytest
     short.mkdir()
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     try:
-        for given, folder in ((short, short), (long, Path("/tmp")), ("/no/such/place", Path("/tmp")), ("", "/tmp")):
+        over = f"/{'a' * 300}"  # of which the system does not even say whether it is there
+        for given, folder in ((short, short), (long, "/tmp"), (over, "/tmp"), ("/no/such/place", "/tmp"), ("", "/tmp")):
             monkeypatch.setenv("TMPDIR", str(given))
             found = workers.session_folder()
             assert found == str(Path(folder) / "ray")
@@ -271,6 +272,17 @@ def test_a_cluster_that_is_gone_is_one_sentence_at_once(monkeypatch: pytest.Monk
     with pytest.raises(ConfigError, match=rf"There is no Ray cluster at .*{gone}.*'ray start --head'"):
         workers.start(address="auto" if auto else gone)
     assert time.monotonic() - began < 30
+
+
+def test_ray_that_does_not_start_here_is_no_missing_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def refuse(**arguments: object) -> None:
+        raise ValueError("too little shared memory")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(ConfigError, match=r"^Ray cannot be started on this machine \(too little shared memory\)\.$"):
+        workers.start()
 
 
 def test_cores_are_those_that_the_scheduler_gives(monkeypatch: pytest.MonkeyPatch) -> None:
