@@ -14,8 +14,13 @@ def main(*given: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     from bench.cli import main
+    from bench.streams import lost
 
-    return main([*given, *sys.argv[1:]])
+    status = main([*given, *sys.argv[1:]])
+    if reason := lost():
+        print(f"error: standard output cannot be written: {reason}.", file=sys.stderr)
+        return status or 1
+    return status
 
 
 if __name__ == "__main__":

@@ -269,6 +269,7 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
         settings = RunSettings(**{**content["settings"], **changes, "output": run.path.parent, "name": run.name})
         text = run.space.read_text(encoding="utf-8")
         space = parse_space(content["space"]["name"], text, settings.backbones)
+        kind, budget = content["weights"]["kind"] if "weights" in changes else "", content["settings"]["budget"]
     except (KeyError, TypeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
@@ -279,16 +280,13 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
         raise ConfigError(
             f"The images of run {run.name!r} are no longer at {settings.data}; name their new place by --data."
         )
-    if "weights" in changes and content["weights"]["kind"] != "folder":
-        raise ConfigError(
-            f"Run {run.name!r} began with {content['weights']['kind']} weights, which --weights cannot change."
-        )
+    if "weights" in changes and kind != "folder":
+        raise ConfigError(f"Run {run.name!r} began with {kind} weights, which --weights cannot change.")
     if "cache" in changes:
         check_writable(settings.cache, "--cache")
-    if settings.budget < content["settings"]["budget"]:
+    if settings.budget < budget:
         raise ConfigError(
-            f"--budget {settings.budget} is smaller than the {content['settings']['budget']} of run {run.name!r}; "
-            "a resumed run can only grow."
+            f"--budget {settings.budget} is smaller than the {budget} of run {run.name!r}; a resumed run can only grow."
         )
     if settings.repeats < content["settings"].get("repeats", 1):
         raise ConfigError(

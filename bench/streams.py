@@ -1,6 +1,7 @@
 """Standard streams that end no program: closed ones are opened, no character is refused, a lost reader is no error."""
 
 import codecs
+import errno
 import io
 import os
 import sys
@@ -10,15 +11,33 @@ PLAIN = {"±": "+/-", "×": "x", "…": "...", "–": "-", "−": "-", "“": '"
 """How a stream that cannot show a character writes it; any other is escaped."""
 
 
+LEFT = (errno.EPIPE, errno.EIO)
+"""What a stream says whose reader has left: ``| head``, or a terminal that was closed."""
+
+
 class _Forgiving(io.FileIO):
-    """A stream whose reader may leave, as ``| head`` does."""
+    """A stream whose reader may leave.
+
+    Attributes:
+        lost: why something could not be written that somebody waits for, such as a full disk; empty if nothing was.
+    """
+
+    lost = ""
 
     def write(self, content: Any) -> int:
-        """Write ``content``, or drop it if nobody reads."""
+        """Write ``content``, or drop it if that cannot be: a run goes on without its words."""
         try:
             return super().write(content)
-        except BrokenPipeError:
+        except OSError as error:
+            self.lost = self.lost or ("" if error.errno in LEFT else error.strerror or str(error))
             return memoryview(content).nbytes
+
+
+def lost() -> str:
+    """Why standard output is not whole, though somebody reads it; empty if it is."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw.lost if isinstance(raw, _Forgiving) else ""
 
 
 def forgiving_streams() -> None:

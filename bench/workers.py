@@ -107,8 +107,9 @@ def session_folder() -> str:
     places = [os.environ.get("RAY_TMPDIR", ""), os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"]
     for place in filter(os.path.isabs, places):
         folder = Path(place) / "ray"
-        there = folder if folder.exists() else folder.parent
-        if len(os.fsencode(folder)) <= SESSION_LIMIT and there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        there = folder if os.path.exists(folder) else folder.parent  # noqa: PTH110  (Path's may be refused)
+        usable = os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)  # noqa: PTH112  (likewise)
+        if len(os.fsencode(folder)) <= SESSION_LIMIT and usable:
             return str(folder)
     raise ConfigError(
         f"Ray needs a folder for its sockets that can be written and whose path has at most {SESSION_LIMIT - 4} bytes; "
@@ -168,6 +169,8 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
                 **arguments,
             )
     except (ConnectionError, ValueError) as error:
+        if not address:
+            raise ConfigError(f"Ray cannot be started on this machine ({error}).") from error
         raise ConfigError(
             f"There is no Ray cluster at {address!r} ({error}); start one by 'ray start --head'."
         ) from error

@@ -415,6 +415,20 @@ def test_a_resumed_run_can_only_grow(place, images, refusal, monkeypatch):
         assert word in message
 
 
+@pytest.mark.parametrize("part", ["weights", "space", "settings"])
+def test_a_resumed_run_that_lost_a_part_of_its_record_is_damaged(place, images, refusal, monkeypatch, part):
+    requests(monkeypatch)
+    settings = RunSettings(data=str(images), name="xray", budget=20, output=place / "reports", cache=place / "cache")
+    make_run(place / "reports", "xray", settings=settings.model_dump(mode="json"), space={"name": "default"})
+    text = (ROOT / "search_spaces" / "default.yaml").read_text(encoding="utf-8")
+    (place / "reports" / "xray" / "space.yaml").write_text(text, encoding="utf-8")
+    record = place / "reports" / "xray" / "run.json"
+    content = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(json.dumps({name: value for name, value in content.items() if name != part}), encoding="utf-8")
+    flags = ["--weights", "random"] if part == "weights" else []
+    assert "is damaged" in refusal("run", "--resume", "xray", *flags)
+
+
 def test_a_resumed_run_takes_what_may_change_and_keeps_the_rest(place, images, monkeypatch):
     seen = requests(monkeypatch)
     settings = RunSettings(

@@ -72,6 +72,23 @@ def test_closed_streams_end_nothing(tmp_path: Path, streams: str) -> None:
     assert (tmp_path / "kept").read_text() == "whole"
 
 
+def test_a_terminal_that_was_closed_ends_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; terminal, ours = os.openpty(); os.dup2(ours, 1); os.close(ours); os.close(terminal)\n"
+        "from bench.streams import forgiving_streams as f, lost; f(); print('told'); assert lost() == ''"
+    )
+    done = started("-c", code, cwd=tmp_path, script="")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_manifest_for_which_there_is_no_room_is_no_success(data: Path, tmp_path: Path) -> None:
+    done = started("manifest", str(data), cwd=tmp_path, streams="> /dev/full")
+    assert done.returncode == 1
+    assert done.stderr.endswith(b"error: standard output cannot be written: No space left on device.\n")
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two classes, one of which is not ASCII."""
@@ -229,7 +246,8 @@ def test_ray_gets_a_folder_with_a_short_path(tmp_path: Path, monkeypatch: pytest
     short.mkdir()
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     try:
-        for given, folder in ((short, short), (long, Path("/tmp")), ("/no/such/place", Path("/tmp")), ("", "/tmp")):
+        over = f"/{'a' * 300}"  # of which the system does not even say whether it is there
+        for given, folder in ((short, short), (long, "/tmp"), (over, "/tmp"), ("/no/such/place", "/tmp"), ("", "/tmp")):
             monkeypatch.setenv("TMPDIR", str(given))
             found = workers.session_folder()
             assert found == str(Path(folder) / "ray")
@@ -254,6 +272,17 @@ def test_a_cluster_that_is_gone_is_one_sentence_at_once(monkeypatch: pytest.Monk
     with pytest.raises(ConfigError, match=rf"There is no Ray cluster at .*{gone}.*'ray start --head'"):
         workers.start(address="auto" if auto else gone)
     assert time.monotonic() - began < 30
+
+
+def test_ray_that_does_not_start_here_is_no_missing_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def refuse(**arguments: object) -> None:
+        raise ValueError("too little shared memory")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(ConfigError, match=r"^Ray cannot be started on this machine \(too little shared memory\)\.$"):
+        workers.start()
 
 
 def test_cores_are_those_that_the_scheduler_gives(monkeypatch: pytest.MonkeyPatch) -> None:

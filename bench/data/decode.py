@@ -23,6 +23,7 @@ from bench.data.window import Window
 
 Pixels = npt.NDArray[np.uint8]
 Resize = Literal["squash", "pad", "crop"]
+Tags = TiffImagePlugin.ImageFileDirectory_v2
 HASH_SIZE = 16
 """Side of the perceptual hash, in bits. Of 5,216 chest X-rays, recompressed (JPEG quality 60) or shrunk by a tenth,
 none moved by more than 10 of the 256 bits, and no two different images were closer than 38."""
@@ -42,6 +43,10 @@ PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 """Parts of a PNG file that say nothing of its pixels, and that Pillow refuses where they are long."""
 WHITE_IS_ZERO = 0
 """Photometric interpretation of a TIFF file whose great values are dark."""
+IN_PLANES = 2
+"""Planar configuration of a TIFF file whose channels lie one after another."""
+SIGNED = 2
+"""Sample format of a TIFF file whose integers have a sign."""
 BIG_ENDIAN = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 """Pillow's name of values as a big-endian TIFF file has them -> as the machine has them."""
 LEAST_OF_DEEP = 64
@@ -234,22 +239,24 @@ def _from_file(content: bytes, window: Window | None, alone: AbstractContextMana
     with Image.open(io.BytesIO(content)) as opened:
         check_size(*opened.size)
         mode, kind, frames, whole = opened.mode, opened.format or "", getattr(opened, "n_frames", 1), opened.size
+        tags = opened.tag_v2 if isinstance(opened, TiffImagePlugin.TiffImageFile) else Tags()
+        opened.tile = [_as_stored(tile, tags) for tile in opened.tile]
         stored = str(opened.tile[0].args) if opened.tile else ""
         stored_deep = ";16" in stored and "BGR;16" not in stored  # the latter: 16 bits a pixel, not a channel
-        negative = isinstance(opened, TiffImagePlugin.TiffImageFile) and opened.tag_v2.get(262) == WHITE_IS_ZERO
+        negative = tags.get(262) == WHITE_IS_ZERO
         orientation = opened.getexif().get(ExifTags.Base.Orientation)
         factor = _factor(whole)
         with alone if factor > 1 else nullcontext():
             if factor > 1 and kind == "JPEG":
                 opened.draft(opened.mode, (whole[0] // factor, whole[1] // factor))
-            opened.tile = [_in_native_order(tile) for tile in opened.tile]
             opened.load()  # turns TIFF, and drops its tag
             left = opened.getexif().get(ExifTags.Base.Orientation, 1)
             if stored_deep:
                 _check_upper_bits(opened)
             mode = opened.mode if opened.mode.startswith(("I", "F")) else mode
             transparent = opened.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in opened.info
-            image = _shrunk(opened, _factor(opened.size)) if factor > 1 else _flat(opened)
+            loaded = _with_sign(opened, tags.get(339, (1,))[0]) if tags else opened
+            image = _shrunk(loaded, _factor(loaded.size)) if factor > 1 else _flat(loaded)
     if left in TURNS:
         image, whole = image.transpose(TURNS[left]), whole[::-1] if left in SIDEWAYS else whole
     values = image.mode.startswith(("I", "F"))
@@ -263,11 +270,28 @@ def _from_file(content: bytes, window: Window | None, alone: AbstractContextMana
     return _as_grey(Decoded(image, mode, kind, rotated, deep, transparent, frames, whole, window))
 
 
-def _in_native_order(tile: ImageFile._Tile) -> ImageFile._Tile:
-    """The same, for libtiff gives values in the machine's order; Pillow minds that for some kinds only."""
-    if tile.codec_name != "libtiff" or not isinstance(tile.args, tuple) or tile.args[0] not in BIG_ENDIAN:
+def _as_stored(tile: ImageFile._Tile, tags: Tags) -> ImageFile._Tile:
+    """The same, told what Pillow overlooks in some kinds of TIFF files.
+
+    libtiff gives values in the machine's order; channels that lie one after another may have 16 bits too.
+    """
+    if not isinstance(tile.args, tuple):
         return tile
-    return tile._replace(args=(BIG_ENDIAN[tile.args[0]], *tile.args[1:]))
+    kind, *others = tile.args
+    if tile.codec_name == "libtiff":
+        kind = BIG_ENDIAN.get(kind, kind)
+    elif tags.get(284) == IN_PLANES and tags.get(258, (8,))[0] == 16 and len(kind) == 1:
+        kind += f";16{'B' if tags.prefix == b'MM' else 'L'}"
+    return tile._replace(args=(kind, *others))
+
+
+def _with_sign(image: Image.Image, sample_format: int) -> Image.Image:
+    """A TIFF image as it is, but where Pillow takes values with a sign for such without one, or the other way round."""
+    if image.mode == "L" and sample_format == SIGNED:
+        return image.point([value ^ 128 for value in range(256)])
+    if image.mode == "I" and sample_format != SIGNED and np.asarray(image).min() < 0:
+        return Image.fromarray(np.asarray(image).view(np.uint32).astype(np.float32))
+    return image
 
 
 def _flat(image: Image.Image) -> Image.Image:

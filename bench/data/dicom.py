@@ -1,5 +1,6 @@
 """DICOM images as 8-bit pixels, as their headers say. pydicom, an optional dependency, is only imported when needed."""
 
+import math
 import struct
 import warnings
 from collections.abc import Sequence
@@ -185,13 +186,49 @@ def _raise_frame_groups(file: "Dataset") -> None:
                             file.add(element)
 
 
+def _values(file: "Dataset", name: str) -> list[Any]:
+    """The values of an element; those that are empty are None.
+
+    Raises:
+        ValueError: if one is no number.
+    """
+    value = file[name].value if name in file else None
+    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    for one in values:
+        try:
+            known = one is None or not str(one).strip("\0 ") or math.isfinite(float(one))
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(f"the DICOM header's {name} is {str(one)!r}, which is no number")
+    return [None if one is None or not str(one).strip("\0 ") else one for one in values]
+
+
+def _first(file: "Dataset", name: str) -> Any:
+    """The first value of an element; None if there is none."""
+    return next(iter(_values(file, name)), None)
+
+
+def _keep_one_window(file: "Dataset") -> None:
+    """Of several windows, keep the first that has a center and a width."""
+    pairs = zip(_values(file, "WindowCenter"), _values(file, "WindowWidth"), strict=False)
+    for center, width in pairs:
+        if center is not None and width is not None and float(width) > 0:
+            file.WindowCenter, file.WindowWidth = center, width
+            return
+
+
 def _drop_empty(file: "Dataset") -> None:
-    """Take out what is there and says nothing; of several values the first stays."""
+    """Take out what is there and says nothing; of several values the first stays.
+
+    Raises:
+        ValueError: if what should be a number is none.
+    """
+    _keep_one_window(file)
     for name in NUMBERS:
         if name in file:
-            value = file[name].value
-            value = value[0] if isinstance(value, Sequence) and not isinstance(value, str) and value else value
-            if value is None or value in ("", []):
+            value = _first(file, name)
+            if value is None:
                 del file[name]
             else:
                 setattr(file, name, value)
@@ -233,6 +270,7 @@ def _stored(file: "Dataset") -> tuple[Array, Mask]:
         plugin = "pillow" if syntax == BASELINE else ""  # which tells that an image is cut off
         _refuse_cut_off(file)
     raw = pixel_array(file, index=0, correct_unused_bits=False, decoding_plugin=plugin)
+    raw = raw.astype(raw.dtype.newbyteorder("="), copy=False)  # `_declared` looks at bits
     outside = _padding(file, raw)
     stored = _declared(file, raw, outside)
     return stored, outside | _padding(file, stored)
@@ -318,9 +356,13 @@ def _grey(
     file: "Dataset", stored: Array, padding: Mask, bits: int, window: Window | None
 ) -> tuple[Pixels, Window | None, bool]:
     """Grey values as 8 bits, not yet inverted; the window they went through, and whether the header decided it."""
-    from pydicom.pixels.processing import apply_modality_lut
+    from pydicom.pixels.processing import apply_rescale
 
-    values = apply_modality_lut(stored, file)
+    if file.get("ModalityLUTSequence"):
+        item = file.ModalityLUTSequence[0]
+        values = _looked_up(_table(file, item.LUTDescriptor, item.LUTData), item.LUTDescriptor[1], stored)
+    else:
+        values = apply_rescale(stored, file)
     if window is not None:
         return window.apply(values), window, False
     if file.get("VOILUTSequence"):
@@ -358,20 +400,48 @@ def _through_window(center: float, width: float, function: str, values: Array) -
 
 
 def _through_lut(file: "Dataset", values: Array) -> Pixels:
-    from pydicom.pixels.processing import apply_voi
+    item = file.VOILUTSequence[0]
+    table = _table(file, item.LUTDescriptor, item.LUTData)
+    return Window(float(table.min()), float(table.max())).apply(_looked_up(table, item.LUTDescriptor[1], values))
 
-    table = file.VOILUTSequence[0]
-    entries, first, bits = table.LUTDescriptor
-    entries = entries or 1 << 16
-    if bits == 8:
-        table.LUTDescriptor = [table.LUTDescriptor[0], first, 16]  # pydicom counts entries in their own type
-    curve = apply_voi(np.arange(first, first + entries), file)
-    index = np.clip(np.rint(values).astype(np.int64) - first, 0, entries - 1)
-    return Window(float(curve.min()), float(curve.max())).apply(curve[index])
+
+def _table(file: "Dataset", descriptor: Sequence[int], data: Any) -> Array:
+    """The entries of a look-up table, of one byte each or of two, whatever number of bits is stated for them.
+
+    pydicom's own way takes no other number than 8 and 16, and counts the entries in their own type.
+
+    Args:
+        file: the header.
+        descriptor: number of entries (0 for 65,536), first value, bits.
+        data: the entries, or their bytes.
+
+    Raises:
+        ValueError: if there are fewer than stated.
+    """
+    entries = descriptor[0] or 1 << 16
+    if isinstance(data, bytes):
+        order = "<" if file.original_encoding[1] else ">"
+        table = np.frombuffer(data, "u1" if 0 <= len(data) - entries <= 1 else f"{order}u2")
+    else:
+        table = np.atleast_1d(np.asarray(data))
+    if len(table) < entries:
+        raise ValueError(f"a look-up table in the DICOM header has {len(table)} of its {entries} entries")
+    return table[:entries]
+
+
+def _looked_up(table: Array, first: int, values: Array) -> Array:
+    """The entry of each value; values beyond the table take its first or last one."""
+    return np.asarray(table[np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)])
 
 
 def _palette(file: "Dataset", stored: Array) -> Pixels:
     from pydicom.pixels.processing import apply_color_lut
 
-    colours = apply_color_lut(stored, file)[..., :3]
+    if "RedPaletteColorLookupTableData" in file:
+        names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
+        parts = [(file[f"{name}Descriptor"].value, file[f"{name}Data"].value) for name in names]
+        tables = [(_table(file, descriptor, data), descriptor[1]) for descriptor, data in parts]
+        colours = np.stack([_looked_up(table, first, stored) for table, first in tables], axis=-1)
+    else:
+        colours = apply_color_lut(stored, file)[..., :3]  # in segments
     return np.asarray((colours >> 8 if colours.max() > 255 else colours).astype(np.uint8))

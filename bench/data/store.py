@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from bench.data.imageset import ImageSet
 
-FORMAT = 4
+FORMAT = 5
 """Raised by whatever makes other pixels or facts of the same files."""
 ABANDONED_AFTER = 24 * 3600
 """Seconds after which a decoding counts as left behind by a crash."""

@@ -282,6 +282,43 @@ def test_values_of_tiff_in_either_order_compressed_or_not(dtype, kind, order, co
     assert np.array_equal(pixels_of(content)[..., 0], Window.own(values).apply(values))
 
 
+@pytest.mark.parametrize("order", ["<"])  # Pillow opens no big-endian ones
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("compression", [1, 8])
+def test_the_upper_half_of_32_bits_is_no_negative_value(photometric, compression, order):
+    values = np.linspace(0, 2**32 - 1, SIZE * SIZE).reshape(SIZE, SIZE)
+    rows = [row.astype(f"{order}u4").tobytes() for row in values]
+    found = pixels_of(tiff_of_grey((rows, SIZE), 32, order, photometric, compression, 1))[..., 0].astype(int)
+    assert np.abs((found if photometric else 255 - found) - Window.own(values).apply(values)).max() <= 1
+
+
+def test_signed_values_of_eight_bits_keep_their_order():
+    values = np.arange(-32, 32, dtype=np.int8).reshape(SIZE, SIZE)
+    content = tiff_of_grey(([row.tobytes() for row in values], SIZE), 8, "<", 1, 1, 2)
+    assert np.array_equal(pixels_of(content)[..., 0], values.astype(int) + 128)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_channels_of_sixteen_bits_one_after_another(order):
+    """Uncompressed, as ImageJ and MATLAB write them; they used to come out as noise."""
+    values = np.random.default_rng(0).integers(0, 2**16, (3, SIZE, SIZE), dtype=np.uint16)
+    data, at = values.astype(f"{order}u2").tobytes(), 8 + 2 + 12 * 10 + 4
+    start, part = at + 6 + 24, len(data) // 3
+    tags = [(256, 3, 1, SIZE), (257, 3, 1, SIZE), (258, 3, 3, at), (259, 3, 1, 1), (262, 3, 1, 2)]
+    tags += [(273, 4, 3, at + 6), (277, 3, 1, 3), (278, 3, 1, SIZE), (279, 4, 3, at + 18), (284, 3, 1, 2)]
+    folder = b"".join(
+        struct.pack(f"{order}HHI", *tag[:3])
+        + struct.pack(
+            f"{order}HH" if tag[1:3] == (3, 1) else f"{order}I", *((tag[3], 0) if tag[1:3] == (3, 1) else tag[3:])
+        )
+        for tag in tags
+    )
+    content = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 10) + folder + bytes(4)
+    content += struct.pack(f"{order}3H3I3I", 16, 16, 16, start, start + part, start + 2 * part, part, part, part)
+    assert np.array_equal(pixels_of(content + data), np.moveaxis(values >> 8, 0, -1))
+    assert facts(content + data).deep
+
+
 def test_white_is_zero_of_floating_point_and_by_pillow():
     values = np.linspace(0, 7, SIZE * SIZE, dtype="<f4").reshape(SIZE, SIZE)
     content = bytearray(encode(Image.fromarray(values), "TIFF"))

@@ -393,6 +393,70 @@ def test_what_stands_there_empty_counts_as_absent(elements):
     assert np.array_equal(np.asarray(decode(buffer.getvalue()).image), shown(RAMP, BitsStored=12))
 
 
+def test_the_first_window_that_says_something():
+    """The first of several values may be empty, or zero."""
+    window = to_8_bits(RAMP, 2500, 3500)
+    for center, width in ((["", "3000.5"], ["", "1001"]), (["0", "3000.5"], ["0", "1001"])):
+        assert np.array_equal(shown(RAMP, BitsStored=12, WindowCenter=center, WindowWidth=width), window)
+
+
+@pytest.mark.parametrize("name", ["WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"])
+@pytest.mark.parametrize("text", ["1,5", "NaN", "high"])
+def test_a_header_whose_number_is_none_is_named(name, text):
+    content = dicom(RAMP, BitsStored=12, **{name: "7777"}).replace(b"7777", text.ljust(4).encode())
+    assert f"the DICOM header's {name} is {text!r}, which is no number" in problem(content)
+
+
+@pytest.mark.parametrize(("bits", "high"), [(12, 11), (12, 15), (15, 14)])
+def test_big_endian_values_that_do_not_fill_their_words(bits, high):
+    values = (RAMP.astype(int) << (high + 1 - bits)).astype(">u2")
+    found = shown(RAMP, syntax=ExplicitVRBigEndian, PixelData=values.tobytes(), BitsStored=bits, HighBit=high)
+    assert np.array_equal(found, to_8_bits(RAMP, 0, RAMP.max()))
+
+
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_a_table_of_a_depth_between_bytes_and_words(name):
+    table = lut(4096, 0, 12, range(4095, -1, -1))
+    turned = 4095 - RAMP.astype(int)
+    low = 0 if name == "VOILUTSequence" else turned.min()
+    assert np.array_equal(shown(RAMP, BitsStored=12, **{name: table}), to_8_bits(turned, low, 4095))
+
+
+def test_a_table_of_bytes():
+    item = lut(256, 0, 8, [0])[0]
+    item.add_new("LUTData", "OW", bytes(range(255, -1, -1)))
+    assert np.array_equal(shown(pixels(1), VOILUTSequence=[item]), 255 - pixels(1))
+
+
+@pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_a_table_that_ends_early_is_refused(name):
+    words = lut(4096, 0, 16, range(1000))
+    assert "1000 of its 4096 entries" in problem(dicom(RAMP, BitsStored=12, **{name: words}))
+    words[0].add_new("LUTData", "OW", np.arange(3000, dtype="<u2").tobytes())
+    assert "3000 of its 4096 entries" in problem(dicom(RAMP, BitsStored=12, **{name: words}))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+def test_a_palette_of_many_colours_in_either_order(kind, order):
+    """4,096 entries, of one byte each too; and words of the file's own order."""
+    red = (np.arange(4096) * (255 if kind == "u1" else 65535) // 4095).astype(order + kind)
+    palette = {}
+    for colour, entries in (("Red", red), ("Green", red[::-1]), ("Blue", red)):
+        palette[f"{colour}PaletteColorLookupTableDescriptor"] = [4096, 0, 8 * red.itemsize]
+        palette[f"{colour}PaletteColorLookupTableData"] = entries.tobytes()
+    found = shown(
+        RAMP,
+        syntax=ExplicitVRBigEndian if order == ">" else ImplicitVRLittleEndian,
+        PhotometricInterpretation="PALETTE COLOR",
+        BitsStored=12,
+        PixelData=RAMP.astype(order + "u2").tobytes(),
+        **palette,
+    ).astype(int)
+    assert np.abs(found[..., 0] - to_8_bits(RAMP, 0, 4095)).max() <= 1
+    assert np.abs(found[..., 1] - (255 - to_8_bits(RAMP, 0, 4095))).max() <= 1
+
+
 def test_half_a_rescale_counts():
     values = RAMP[:4]
     window = {"BitsStored": 12, "WindowCenter": 0.5, "WindowWidth": 1001}
