@@ -517,10 +517,18 @@ class Trainer:
         optimizer.learning_rate = learning_rate
 
     def _standardisation(self, config: TrialConfig) -> Standard:
-        """Mean and variance of each pooled feature over the training images, clean and as the policy shows them."""
+        """Mean and variance of each pooled feature over the training images, clean and as the policy shows them.
+
+        Raises:
+            TrialFailed: if a feature is not finite.
+        """
         key = config.backbone, self.task.policies[config.augmentation]
         if key not in self._standards:
-            self._standards[key] = standardisation(self._pooled_views(config))
+            found = standardisation(self._pooled_views(config))
+            if not all(np.isfinite(part).all() for part in found):
+                title = self.task.backbones[config.backbone].title
+                raise TrialFailed(f"features of the training images under {title} are not finite")
+            self._standards[key] = found
         return self._standards[key]
 
     def _pooled_views(self, config: TrialConfig) -> list[Features]:

@@ -49,7 +49,7 @@ def _exploded(files: RunFiles) -> str:
     loss = files.epochs[["loss", "metric_log_loss"]].max(axis=1)
     far = files.epochs.assign(worst=loss, finalist=files.epochs["finalist"].astype(object))[loss > EXPLODED * guess]
     if files.trials is not None:
-        known = files.trials.set_index("trial")["config_backbone"]
+        known = files.trials.drop_duplicates("trial").set_index("trial")["config_backbone"]
         far["finalist"] = far["finalist"].where(far["finalist"].map(present), far["trial"].map(known))
     worst = far.groupby("finalist", sort=False)["worst"].max()
     if not len(worst):

@@ -226,7 +226,7 @@ def untested(files: RunFiles, so: str) -> str:
         return files.problems["evaluation.json"]
     if files.openings:
         told = opened_in_vain(files.openings)
-        return f"{told[0].upper()}{told[1:]}."
+        return f"{wording.capital(told)}."
     return f"The test split is still sealed: {so}."
 
 
