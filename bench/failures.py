@@ -25,6 +25,8 @@ LOST_BY_ACCIDENT = 0.05
 """Share of all trials that may fail for other reasons than memory and a loss that is not finite."""
 LOST_BY_BACKBONE = 1 / 3
 """Share of its own trials, whatever the reason, that a backbone may not reach and still be compared fairly."""
+EXPLODED = 10.0
+"""A loss after an epoch beyond so many times that of a constant guess is no failure, but is told."""
 
 _OF_THE_MACHINE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE),

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from bench.clock import Clock
 from bench.data.store import StoredImages
 from bench.errors import TrialFailed
+from bench.failures import EXPLODED
 from bench.features import Features, FrozenFeatures, StoredFeatures
 from bench.metrics import Metric, evaluate, get_metric
 from bench.models import assemble, linear_probe, small_cnn
@@ -33,8 +34,6 @@ BLOCK_BYTES = 16 * 2**20
 MOST_STEPS = 64
 """Batches are handed to the model in blocks of so many steps and bytes: a step on pooled features takes less time than
 calling it from Python."""
-EXPLODED = 10.0
-"""A loss after an epoch beyond so many times that of a constant guess is told to the user."""
 
 
 class Batches:
@@ -398,11 +397,11 @@ class Trainer:
     def _note_explosion(self, config: TrialConfig, record: EpochRecord) -> None:
         """Remember a loss that is many times a constant guess's: the backbone's scores may say little then."""
         guess = math.log(self.task.n_classes)
-        loss = max(record.loss, record.metrics["log_loss"])
+        loss, which = max((record.loss, "training"), (record.metrics["log_loss"], "validation"))
         about, title = f"loss {config.backbone}", self.task.backbones[config.backbone].title
         if loss > EXPLODED * guess and about not in self._explosions:
             self._explosions[about] = (
-                f"{title}: the loss was {loss:.3g} nats per image after {record.phase} epoch {record.epoch}, "
+                f"{title}: the {which} loss was {loss:.3g} nats per image after {record.phase} epoch {record.epoch}, "
                 f"{loss / guess:.0f} times that of a constant guess (learning rate {config.learning_rate:.2g}, "
                 f"augmentation {config.augmentation}); its scores may be too low."
             )
@@ -518,10 +517,18 @@ class Trainer:
         optimizer.learning_rate = learning_rate
 
     def _standardisation(self, config: TrialConfig) -> Standard:
-        """Mean and variance of each pooled feature over the training images, clean and as the policy shows them."""
+        """Mean and variance of each pooled feature over the training images, clean and as the policy shows them.
+
+        Raises:
+            TrialFailed: if a feature is not finite.
+        """
         key = config.backbone, self.task.policies[config.augmentation]
         if key not in self._standards:
-            self._standards[key] = standardisation(self._pooled_views(config))
+            found = standardisation(self._pooled_views(config))
+            if not all(np.isfinite(part).all() for part in found):
+                title = self.task.backbones[config.backbone].title
+                raise TrialFailed(f"features of the training images under {title} are not finite")
+            self._standards[key] = found
         return self._standards[key]
 
     def _pooled_views(self, config: TrialConfig) -> list[Features]:

@@ -22,6 +22,8 @@ SMALLEST_SPREAD = 0.01
 """No feature is divided by less than this share of the median deviation of the features that vary."""
 CONSTANT = 1e-5
 """A feature whose deviation is a smaller share of its largest value is constant: what varies is rounding."""
+LEAST_DEVIATION = 1e-15
+"""A feature that varies by less is constant too: the variance of one near 1e-19 is 0 in float32."""
 SILENT_VARIANCE = 1e30
 """Variance of a constant feature: divided by its root, whatever it says later has no weight."""
 CHUNK = 4096
@@ -38,11 +40,13 @@ class Rows(Protocol):
         """The values of ``rows``."""
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite in the result is for the caller to refuse
 def standardisation(views: Sequence[Rows]) -> Standard:
     """Mean and variance of each feature over all rows of all ``views``.
 
     The variance is that of the values, widened where the furthest value would lie beyond `FURTHEST` deviations or
-    where it is tiny beside the other features', and `SILENT_VARIANCE` where the feature is constant.
+    where it is tiny beside the other features', and `SILENT_VARIANCE` where the feature is constant. Where a value is
+    not finite, the mean is not either.
 
     Args:
         views: pooled features of the training images, clean and augmented, each of shape (n_images, n_features).
@@ -58,7 +62,7 @@ def standardisation(views: Sequence[Rows]) -> Standard:
     for values in _chunks(views):
         variance += ((values - mean) ** 2).sum(axis=0) / count
     spread = np.sqrt(variance)
-    varies = spread > CONSTANT * np.maximum(np.abs(low), np.abs(high))
+    varies = spread > np.maximum(CONSTANT * np.maximum(np.abs(low), np.abs(high)), LEAST_DEVIATION)
     floor = SMALLEST_SPREAD * float(np.median(spread[varies])) if varies.any() else 0.0
     reach = np.maximum(high - mean, mean - low) / FURTHEST
     widened = np.where(varies, np.maximum(np.maximum(spread, reach), floor) ** 2, SILENT_VARIANCE)

@@ -223,7 +223,9 @@ def explaining(page: Page) -> str:
         return ""
     cases = len(listed(about.get("items")))
     check = mapping(about.get("randomisation")).get("sentence")
-    return f"{str(about['method']).capitalize()} of {counted(cases, 'image')}.{f' {check}' if present(check) else ''}"
+    return (
+        f"{wording.capital(str(about['method']))} of {counted(cases, 'image')}.{f' {check}' if present(check) else ''}"
+    )
 
 
 def errors(page: Page) -> str:

@@ -1,7 +1,9 @@
 """What to beware of in a run: each caution is a check of the files that leaves one sentence where it applies."""
 
+import math
 from collections.abc import Callable, Sequence
 
+from bench.failures import EXPLODED
 from bench.report import results, tables, wording
 from bench.report.chosen import winner_model, winner_name
 from bench.report.files import RunFiles, listed, mapping
@@ -16,7 +18,7 @@ TINY = 100
 
 def cautions(files: RunFiles) -> list[str]:
     """The sentences that apply to this run, the most important first."""
-    first = (_failed, _unfinished, _close, _beaten, _small_cnn, _opened_again, _gap)
+    first = (_failed, _exploded, _unfinished, _close, _beaten, _small_cnn, _opened_again, _gap)
     then = (_tiny, _few_images, _few_trials, _uneven, _selection, _internal)
     return [*_said(first, files), *_lucky(files), *_refused(files), *audited(files), *_said(then, files)]
 
@@ -37,6 +39,26 @@ def _failed(files: RunFiles) -> str:
     if not failed:
         return ""
     return f"{counted(failed, 'trial')} failed and took no part in the comparison; the leaderboard gives the reasons."
+
+
+def _exploded(files: RunFiles) -> str:
+    """Backbones whose loss was many times that of a constant guess after an epoch of the search or of retraining."""
+    if files.epochs is None or len(files.classes) < 2:
+        return ""
+    guess = math.log(len(files.classes))
+    loss = files.epochs[["loss", "metric_log_loss"]].max(axis=1)
+    far = files.epochs.assign(worst=loss, finalist=files.epochs["finalist"].astype(object))[loss > EXPLODED * guess]
+    if files.trials is not None:
+        known = files.trials.drop_duplicates("trial").set_index("trial")["config_backbone"]
+        far["finalist"] = far["finalist"].where(far["finalist"].map(present), far["trial"].map(known))
+    worst = far.groupby("finalist", sort=False)["worst"].max()
+    if not len(worst):
+        return ""
+    told = joined(f"{backbone(str(name))} ({wording.plain(value / guess)} times)" for name, value in worst.items())
+    return (
+        f"After an epoch the training or validation loss was more than {EXPLODED:.0f} times that of a constant guess: "
+        f"{told}. The scores there may be too low."
+    )
 
 
 def _unfinished(files: RunFiles) -> str:
@@ -107,10 +129,9 @@ def _small_cnn(files: RunFiles) -> str:
     tied = [one for one in verdict(files).baselines if one.name == "small_cnn" and one.ties]
     if not tied:
         return ""
-    bounds = wording.signed_interval(tied[0].low, tied[0].high)
     return (
         f"That pretraining helps is not shown: {backbone(winner_name(files))} and a small CNN from scratch differ by "
-        f"{wording.signed(tied[0].difference)} ROC AUC on test, an interval ({bounds}) that includes 0."
+        f"{wording.signed(tied[0].difference)} ROC AUC on test, {tied[0].why_tied}."
     )
 
 

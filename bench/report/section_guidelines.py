@@ -10,6 +10,7 @@ from bench.report import (
     section_made,
     section_search,
     section_winner,
+    wording,
 )
 from bench.report.blocks import Block, Cell, Column, Paragraph, Section, Table
 from bench.report.guidelines import CLAIM, TRIPOD, Guideline, Item
@@ -80,6 +81,6 @@ def answered(page: Page, item: Item) -> str:
 def _row(item: Item, answer: str) -> list[Cell]:
     if not answer:
         return [Cell(item.number), Cell(item.topic), Cell("", below=OPEN), Cell("")]
-    left = f"{OPEN}: {item.left}".capitalize() if item.left else ""
+    left = wording.capital(f"{OPEN}: {item.left}") if item.left else ""
     link = Cell(SECTIONS[item.section], href=f"#{item.section}")
     return [Cell(item.number), Cell(item.topic), Cell(answer, below=left), link]

@@ -91,7 +91,7 @@ def winners(page: Compared) -> list[Block]:
     columns = [
         Column("label", "Run", numeric=False, below="state"),
         Column("winner", "Chosen", numeric=False, below="verdict"),
-        Column("over_seeds", f"{page.words}, mean ± SD over the seeds".capitalize(), below="of_seeds"),
+        Column("over_seeds", wording.capital(f"{page.words}, mean ± SD over the seeds"), below="of_seeds"),
         Column(
             "validation",
             f"Validation {metric_words(page.metric)} of the exported seed",

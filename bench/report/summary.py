@@ -111,14 +111,14 @@ def baseline_banners(found: Verdict) -> list[Banner]:
             f"In ROC AUC on the internal test, {chosen} is beaten beyond the interval of the difference: {better}. "
             "What the search chose is not worth its cost on these images."
         )
+        if unsure := [one for one in found.beaten_by if one.way == 0]:
+            named = joined(verdict.PHRASES.get(one.name, one.name) for one in unsure)
+            text += f" After Holm’s correction for all baselines, chance may still explain the lead of {named}."
         text += f" {AS_MADE}." if "metadata" in [one.name for one in found.beaten_by] else ""
         shown.append(Banner("A baseline beats the chosen model", text, grave=True))
     for one in found.tied_with:
-        bounds = wording.signed_interval(one.low, one.high)
-        text = (
-            f"{chosen} differs from it by {wording.signed(one.difference)} ROC AUC on the internal test, an interval "
-        )
-        text += f"({bounds}) that includes 0. "
+        text = f"{chosen} differs from it by {wording.signed(one.difference)} ROC AUC on the internal test, "
+        text += f"{one.why_tied}. "
         if one.name == "metadata":
             title = "Metadata alone cannot be told apart from the chosen model"
             text += f"{AS_MADE}."
@@ -226,7 +226,7 @@ def untested(files: RunFiles, so: str) -> str:
         return files.problems["evaluation.json"]
     if files.openings:
         told = opened_in_vain(files.openings)
-        return f"{told[0].upper()}{told[1:]}."
+        return f"{wording.capital(told)}."
     return f"The test split is still sealed: {so}."
 
 

@@ -1,7 +1,8 @@
 """Whether a run has a winner: one value, from which headline, banners, model card and console make their words.
 
 It rests on comparisons.csv: pairs of models on the same test images, by a paired bootstrap over patients. Which
-finalist won is said where the Holm-corrected verdicts say it; whether a baseline keeps up, by the interval alone.
+finalist won is said where the Holm-corrected verdicts say it; that a baseline is better, by its interval alone; that
+one keeps up, where either leaves it open, so that no headline is surer than the sentences below it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -69,8 +70,19 @@ class Rival:
 
     @property
     def ties(self) -> bool:
-        """Whether the interval of the difference includes 0."""
-        return self.low is not None and self.high is not None and self.low <= 0 <= self.high
+        """Whether the two cannot be told apart: by the corrected verdict, or because the interval includes 0."""
+        within = self.low is not None and self.high is not None and self.low <= 0 <= self.high
+        return within or (self.way == 0 and not self.beats)
+
+    @property
+    def why_tied(self) -> str:
+        """What of the difference leaves it open: ``an interval (−0.040 to +0.020) that includes 0``."""
+        if self.low is None or self.high is None:
+            return "the same in every bootstrap draw"
+        bounds = wording.signed_interval(self.low, self.high)
+        if self.low <= 0 <= self.high:
+            return f"an interval ({bounds}) that includes 0"
+        return f"an interval ({bounds}) that chance may explain among so many comparisons (Holm-corrected)"
 
     @property
     def gain(self) -> str:

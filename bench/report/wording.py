@@ -123,6 +123,11 @@ def interval(low: Any, high: Any) -> str:
     return "" if number(low) is None or number(high) is None else f"{score(low)}–{score(high)}"
 
 
+def capital(text: str) -> str:
+    """``text`` with a capital first letter and the others as they are: ROC AUC stays what it is."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def signed_interval(low: Any, high: Any) -> str:
     """An interval of differences: ``−0.010 to +0.020``; empty where a bound is missing."""
     return "" if number(low) is None or number(high) is None else f"{signed(low)} to {signed(high)}"

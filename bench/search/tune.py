@@ -367,7 +367,9 @@ def run_search(
         search.notes = notes
         for record in again:
             watcher.note(f"the configuration of trial {record.trial} is tried again; it had failed: {record.reason}.")
-        todo = search.forget(again) + interrupted + without(remaining(plan, log.records), interrupted)
+        known = {record.config.key for record in again}  # a retry that was interrupted waits among them already
+        interrupted = [one for one in interrupted if TrialConfig.from_mapping(one.values).key not in known]
+        todo = search.forget(again) + interrupted + without(remaining(plan, log.current), interrupted)
         search.enqueue(longest_first(todo, task.backbones)[:wanted] if in_full else todo[:wanted], in_full)
         had = len(log.records)
         stopped_by = _one_round(search, task, workers, scheduler, wanted, seconds_left, warm)

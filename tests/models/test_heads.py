@@ -12,6 +12,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from bench.errors import TrialFailed
+from bench.failures import NOT_FINITE, kind_of
 from bench.features import Features, StoredFeatures
 from bench.models.linear_probe import MOST_ROWS, linear_probe
 from bench.models.standardisation import FURTHEST, standardisation
@@ -151,3 +153,21 @@ def test_a_loss_far_beyond_a_constant_guesss_is_told(make_task: Callable[..., An
     (note,) = trainer.notes.values()
     assert "times that of a constant guess" in note
     assert "learning rate 1e+03, augmentation light" in note
+
+
+def test_features_that_are_not_finite_end_the_trial_by_that_reason(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(make_task(epochs=1))
+    values = np.zeros((N_TRAIN, N_FEATURES), np.float32)
+    values[3, 2] = np.inf
+    monkeypatch.setattr(trainer._features, "training_views", lambda *_: [StoredFeatures(values)])
+    with pytest.raises(TrialFailed, match=r"features of the training images under .* are not finite") as caught:
+        trainer.run(TrialConfig("toy", batch_size=8))
+    assert kind_of(caught.value) == NOT_FINITE
+
+
+def test_features_too_small_for_float32_are_constant() -> None:
+    values = (1e-25 * np.random.default_rng(0).normal(size=(20, 4))).astype(np.float32)
+    mean, variance = standardisation([StoredFeatures(values)])
+    assert np.isfinite((values - mean) / np.sqrt(variance)).all()

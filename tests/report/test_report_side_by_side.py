@@ -68,6 +68,7 @@ def sealed(run: RunDir) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_two_runs_on_the_same_data_compare(pair: tuple[RunDir, RunDir]) -> None:
     text = words_of(*pair)
+    assert "Validation ROC AUC, mean ± SD over the seeds" in text
     assert "xray and longer side by side" in text
     assert "These runs share their data, splits and rules: their scores compare." in text
     assert "do not compare" not in text and CHOOSING in text

@@ -10,7 +10,7 @@ from report_outline import Outline, outline
 from report_run import edit_json, write_run
 
 from bench.pipeline import Run
-from bench.report import model_card, summary
+from bench.report import cautions, model_card, summary
 from bench.report.files import read
 from bench.report.markdown import markdown
 from bench.report.page import Page
@@ -222,13 +222,36 @@ def test_a_baseline_that_keeps_up_is_said_in_red(
     "baselines",
     [
         {"small_cnn": (SAME, -0.01, 0.02)},  # ahead, but not beyond its interval
-        {"metadata": (SAME, 0.03, 0.02)},  # not told apart after Holm, yet its interval leaves out 0
         {"recipe": (SAME, -0.01, 0.02)},
     ],
 )
 def test_a_baseline_that_does_not_keep_up_is_not(run: RunDir, baselines: dict[str, tuple[str, float, float]]) -> None:
     compare(run, {}, **baselines)
     assert told(run) == ALONE and summary.banners(read(run)) == []
+
+
+def test_the_headline_is_no_surer_than_holms_correction(run: RunDir) -> None:
+    compare(run, {}, metadata=(SAME, 0.03, 0.02))
+    assert told(run) == "VGG16 is the best of the backbones, but metadata alone keeps up with it"
+    (banner,) = summary.banners(read(run))
+    assert banner.grave
+    assert "an interval (+0.010 to +0.050) that chance may explain among so many comparisons" in banner.text
+    compare(run, {}, small_cnn=(SAME, -0.05, 0.02))
+    (banner,) = summary.banners(read(run))
+    assert banner.title == "A baseline beats the chosen model"
+    assert "After Holm’s correction for all baselines, chance may still explain the lead of a small CNN" in banner.text
+    compare(run, {}, small_cnn=LOSES)
+    assert "Holm" not in summary.banners(read(run))[0].text
+
+
+def test_guessing_that_scores_the_same_in_every_draw_is_a_tie(run: RunDir) -> None:
+    compare(run, {}, majority=(SAME, 0.0, 0.0))
+    table = pd.read_csv(run.comparisons)
+    table.loc[table["b"] == "majority", ["low", "high"]] = None  # as draws that are all alike have no interval
+    table.to_csv(run.comparisons, index=False)
+    assert told(run) == "VGG16 is the best of the backbones, but answering the majority class keeps up with it"
+    (banner,) = summary.banners(read(run))
+    assert banner.grave and "on the internal test, the same in every bootstrap draw. " in banner.text
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -296,3 +319,18 @@ def test_a_winner_that_won_is_called_one(run: RunDir) -> None:
     compare(run, {A: SAME})
     text = " ".join(outline(run).text.split())
     assert "VGG16, chosen" in text and "“The winner” below means this choice, and no more than that." in text
+
+
+def test_a_loss_far_beyond_a_constant_guesss_is_something_to_beware_of(run: RunDir) -> None:
+    assert not any("constant guess" in one for one in cautions.cautions(read(run)))
+    epochs, trials = pd.read_csv(run.epochs), pd.read_csv(run.trials)
+    far = trials.loc[(trials["config_backbone"] == "inceptionv3") & (trials["epochs"] > 0), "trial"].iloc[0]
+    first = epochs.index[epochs["trial"] == far][0]
+    epochs.loc[first, "loss"] = 6.9  # ten times ln 2 is 6.93
+    epochs.to_csv(run.epochs, index=False)
+    assert not any("constant guess" in one for one in cautions.cautions(read(run)))
+    epochs.loc[first, "loss"] = 3500.0
+    epochs.loc[epochs.index[epochs["finalist"] == "vgg16"][0], "metric_log_loss"] = 13.87
+    epochs.to_csv(run.epochs, index=False)
+    (said,) = [one for one in cautions.cautions(read(run)) if "constant guess" in one]
+    assert "InceptionV3 (5,049 times) and VGG16 (20 times)" in said

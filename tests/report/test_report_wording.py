@@ -83,3 +83,8 @@ def test_a_backbone_looks_the_same_in_every_run() -> None:
     assert alone["resnet50"] == together["resnet50"]
     assert len({look.colour for look in together.values()}) == 3
     assert len({look.marker for look in together.values()}) == 3
+
+
+def test_a_capital_letter_leaves_the_others_alone() -> None:
+    assert wording.capital("open: its ROC AUC") == "Open: its ROC AUC"
+    assert wording.capital("") == ""

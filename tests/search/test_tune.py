@@ -1,7 +1,8 @@
 """The order of a search, and how an interrupted one is settled; the search itself is in test_pipeline.py."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -11,9 +12,10 @@ from optuna.trial import TrialState
 
 from bench.results import TrialLog, TrialRecord
 from bench.rundir import RunDir
-from bench.search.plan import Planned, longest_first, make_plan, once_more, remaining, to_try_again
+from bench.search import tune
+from bench.search.plan import Plan, Planned, longest_first, make_plan, once_more, remaining, to_try_again
 from bench.search.space import Space, parse_space
-from bench.search.tune import STUDY, RecordingSearch
+from bench.search.tune import STUDY, RecordingSearch, run_search
 from bench.trial import EpochRecord, TrialConfig
 
 
@@ -300,6 +302,48 @@ def test_a_configuration_that_is_tried_again_is_the_very_same_under_a_new_number
     ]
     assert [one.trial for one in log.current] == [1]
     assert once_more(log.records[0]).values["backbone"] == config["backbone"]
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_trial_that_is_tried_again_takes_one_place_of_the_plan(
+    tmp_path: Path, space: Space, backbones: list[Any], monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    (tmp_path / "other").mkdir()
+    lost = TrialConfig.from_mapping(recording(space, RunDir(tmp_path / "other")).suggest("any"))
+    run = RunDir(tmp_path)
+    log = TrialLog.load(run)
+    log.add(record(0, replace(lost, label_smoothing=0.01)), [])
+    log.add(replace(broken(1, lost, "machine"), origin="backbone"), [])
+    if interrupted:  # while it was tried again
+        search = recording(space, run)
+        search.enqueue(search.forget(to_try_again(log.records)))
+        search.suggest("interrupted")
+    else:
+        log.add(record(2, lost, "backbone"), [])
+    asked: list[Planned] = []
+
+    def one_round(search: RecordingSearch, *_: Any) -> str:
+        asked.extend(search._planned)
+        return "time limit"
+
+    monkeypatch.setattr(tune, "_one_round", one_round)
+    plan = Plan([Planned("backbone", {"backbone": lost.backbone})] * 3)
+    task = SimpleNamespace(metric="auc", epochs=3, seed=0, backbones={one.name: one for one in backbones})
+    run_search(
+        space=space,
+        task=task,  # type: ignore[arg-type]
+        workers=SimpleNamespace(jobs=1),  # type: ignore[arg-type]
+        run=run,
+        log=log,
+        plan=plan,
+        budget=20,
+        scheduler="none",
+        time_limit=None,
+        watcher=Silent(),
+    )
+    whole = [one for one in asked if "dropout" in one.values]
+    assert len(whole) == int(interrupted)
+    assert len(asked) == (3 if interrupted else 2), "three in the plan, one of which was tried"
 
 
 def test_without_being_told_to_nothing_that_failed_is_proposed_again(tmp_path: Path, toy_table: None) -> None:
