@@ -231,7 +231,7 @@ def test_without_a_home_folder_another_cache_is_asked_for(data: Path, tmp_path: 
         "importlib.reload(cli); sys.exit(cli.main(['audit', sys.argv[1]]))"
     )
     done = started("-c", code, str(data), cwd=tmp_path, script="")
-    assert done.returncode == 2
+    assert done.returncode == 2, done.stderr.decode()[-1500:]
     assert len(done.stderr.splitlines()) == 1, done.stderr.decode()
     assert done.stderr.startswith(b"error: ")
     assert b"--cache" in done.stderr
