@@ -226,7 +226,7 @@ def _add_manifest(commands: Any) -> None:
         help="write what is understood of a folder or a table as a table to be corrected by hand",
         description=textwrap.dedent(
             """\
-            Write one row an image, path,label,patient,split, as --data DATA is understood, to standard output. Paths
+            Write one row per image, path,label,patient,split, as --data DATA is understood, to standard output. Paths
             are relative to the folder, or to --image-root: correct the table, and give it as --data with that folder
             as --image-root."""
         ),
