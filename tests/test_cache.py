@@ -80,7 +80,7 @@ def test_a_full_disk_is_no_room_wherever_it_shows(tmp_path: Path, monkeypatch: p
 
     cache = FeatureCache(tmp_path, budget=2500)
 
-    def full(self: Path, text: str) -> int:
+    def full(self: Path, text: str, **options: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with cache.scratch(100) as folder:
