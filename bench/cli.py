@@ -22,10 +22,10 @@ from bench.errors import ConfigError, TrialFailed
 from bench.failures import MACHINE, kind_of, reason_of
 from bench.invocation import program, typed
 from bench.invocation import resume as resume_command
-from bench.metrics import METRICS
 from bench.models.backbones import BACKBONES
-from bench.rundir import RunDir
+from bench.run.folder import RunDir
 from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration, parse_folds, parse_window
+from bench.stats.metrics import METRICS
 
 try:
     CACHE = Path(platformdirs.user_cache_dir("medical-transfer-bench"))
@@ -548,8 +548,8 @@ def _flag_of(setting: str) -> str:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench import request
-    from bench.rundir import find_run
+    from bench.run import request
+    from bench.run.folder import find_run
 
     values = _given(options)
     if "resume" in options:
@@ -576,7 +576,7 @@ def _resumed(run: RunDir, values: dict[str, Any]) -> Any:
     Raises:
         ConfigError: if that is impossible.
     """
-    from bench import request
+    from bench.run import request
 
     if "data" in values:
         values["data"] = _located(values["data"])
@@ -590,14 +590,14 @@ def _located(data: str) -> str:
 
 
 def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench import pipeline, request
-    from bench.data.audit import audit, require_enough
+    from bench.data.audit.audit import audit, require_enough
     from bench.data.imageset import how_read
     from bench.data.patients import naming
     from bench.data.splits import require_learnable
     from bench.data.splits_file import take_over
-    from bench.rundir import write_json
-    from bench.screen import Screen
+    from bench.run import pipeline, request
+    from bench.run.console import Screen
+    from bench.run.folder import write_json
 
     values = _given(options)
     json_file = values.pop("json", None)
@@ -628,9 +628,9 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _manifest(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench.data.manifest_out import manifest_text, root_of
-    from bench.request import check_writable, open_settings
-    from bench.rundir import write_text
+    from bench.data.sources.manifest_out import manifest_text, root_of
+    from bench.run.folder import write_text
+    from bench.run.request import check_writable, open_settings
 
     values = _given(options)
     out = values.pop("out", None)
@@ -656,12 +656,13 @@ def _manifest(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> int:
-    from bench import pipeline, workers
+    from bench import cluster as workers
     from bench.data.sealing import Sealed
-    from bench.evaluation.firewall import TestSealed
-    from bench.finalists import NoFinalist
+    from bench.evaluation.test_access import TestSealed
+    from bench.finalists.select import NoFinalist
     from bench.models.export import ExportMismatch
-    from bench.screen import Screen
+    from bench.run import pipeline
+    from bench.run.console import Screen
     from bench.search.tune import SearchFailed
 
     run = pipeline.Run(request, Screen(), typed("run", *arguments))
@@ -696,16 +697,16 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
 
 
 def _report(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench.rundir import find_run
+    from bench.run.folder import find_run
 
     runs = [find_run(name, options.output) for name in options.name]
     if len(runs) > 1:
-        from bench.report.side_by_side import render_side_by_side
+        from bench.report.side_by_side.page import render_side_by_side
 
         print(f"Side by side: {render_side_by_side(runs, options.output)}")
     else:
-        from bench.report.files import read
         from bench.report.html import render
+        from bench.report.read.files import read
         from bench.report.summary import unfairness
 
         print(f"Report: {render(runs[0])}")
@@ -717,7 +718,7 @@ def _report(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _evaluate(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench.rundir import find_run
+    from bench.run.folder import find_run
 
     values = {key: value for key, value in _given(options).items() if key not in ("name", "output")}
     run = find_run(options.name, options.output)
@@ -729,9 +730,9 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     import numpy as np
 
-    from bench.data.window import Window
+    from bench.data.images.window import Window
     from bench.models.export import load_images, predict_file
-    from bench.rundir import file_sha256, find_run
+    from bench.run.folder import file_sha256, find_run
 
     run = find_run(options.name, options.output)
     finish = resume_command(run.name, run.path.parent)
@@ -835,8 +836,8 @@ def _add_compare(commands: Any) -> None:
 
 
 def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench.peers import asked, compare
-    from bench.screen import Screen
+    from bench.compare import asked, compare
+    from bench.run.console import Screen
 
     values = _given(options)
     if "limit" in values:
@@ -858,9 +859,9 @@ def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _limit(values: dict[str, Any]) -> int:
-    from bench.peers import limit, list_limit
-    from bench.peers.machine import CalibrationFailed
-    from bench.rundir import find_run
+    from bench.compare.lower_bound import limit, list_limit
+    from bench.compare.methods.machine import CalibrationFailed
+    from bench.run.folder import find_run
 
     others = sorted(set(values) - {"limit", "output", "cache"})
     if others:
@@ -883,8 +884,8 @@ def _limit(values: dict[str, Any]) -> int:
 
 
 def _fidelity(values: dict[str, Any]) -> int:
-    from bench import request
-    from bench.peers import fidelity
+    from bench.compare.fidelity import fidelity
+    from bench.run import request
 
     configurations = values.pop("fidelity")
     others = sorted(set(values) & {"methods", "seeds", "fixed_list", "target", "time_limit", "budget"})

@@ -36,16 +36,16 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_task(toy_folder: Path, toy_weights: Any, tmp_path: Path) -> Callable[..., Any]:
-    """``make_task(**changes)`` -> a `bench.task.Task` on the toy folder."""
+    """``make_task(**changes)`` -> a `bench.train.task.Task` on the toy folder."""
     import dataclasses
 
     from toys import SIZE, toy_backbone
 
-    from bench.data.sources import folder_source
+    from bench.data.images.store import store_images
+    from bench.data.sources.open_source import folder_source
     from bench.data.splits import labels_of, rows_of
-    from bench.data.store import store_images
     from bench.models.augmentation import Policy
-    from bench.task import Task
+    from bench.train.task import Task
 
     source = folder_source(toy_folder)
     stored = store_images(source, [SIZE], tmp_path / "store").sizes[SIZE]

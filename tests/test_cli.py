@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from bench import RULES, cli
-from bench.metrics import METRICS
 from bench.models.backbones import BACKBONES
-from bench.rundir import RunDir, file_sha256, write_json
+from bench.run.folder import RunDir, file_sha256, write_json
 from bench.settings import RunSettings
+from bench.stats.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("run", "audit", "report", "evaluate", "predict", "compare")
@@ -598,8 +598,8 @@ def test_a_full_disk_is_a_sentence_and_status_1_and_other_faults_stay_visible(pl
         def execute(self):
             raise error
 
-        monkeypatch.setattr("bench.pipeline.Run.__init__", lambda self, *arguments: None)
-        monkeypatch.setattr("bench.pipeline.Run.execute", execute)
+        monkeypatch.setattr("bench.run.pipeline.Run.__init__", lambda self, *arguments: None)
+        monkeypatch.setattr("bench.run.pipeline.Run.execute", execute)
         return cli._execute(request, [])
 
     assert run_into(OSError(28, "No space left on device", "trials.csv")) == 1

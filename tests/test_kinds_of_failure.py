@@ -54,7 +54,7 @@ def test_the_kind_of_an_exception_and_its_reason(error: BaseException, kind: str
 
 def test_a_training_whose_loss_leaves_the_finite_numbers_is_of_that_kind(make_task: Callable[..., Any]) -> None:
     """What the trainer really raises."""
-    from bench.training import Trainer
+    from bench.train.trainer import Trainer
 
     with pytest.raises(TrialFailed) as caught:
         Trainer(make_task()).run(

@@ -15,10 +15,11 @@ import pytest
 import toys
 from PIL import Image
 
-from bench import cli, device, workers
+from bench import cli, device
+from bench import cluster as workers
 from bench.errors import ConfigError
 from bench.invocation import program, resume, typed
-from bench.rundir import LOCK, RunDir
+from bench.run.folder import LOCK, RunDir
 from bench.search.tune import study_url
 
 ROOT = Path(__file__).parents[1]
@@ -405,9 +406,9 @@ def test_the_study_lies_in_the_run_folder_whatever_it_is_called(tmp_path: Path, 
 @pytest.fixture
 def begun(data: Path, tmp_path: Path) -> Callable[..., RunDir]:
     """``begun()`` makes a run whose data are known; ``begun(data=..., ...)`` takes it up again with changes."""
-    from bench import pipeline, request
     from bench.models.weights import Weights
-    from bench.screen import Screen
+    from bench.run import pipeline, request
+    from bench.run.console import Screen
     from bench.settings import make_settings
 
     def go(folder: Path = tmp_path / "reports" / "xray", **changes: Any) -> RunDir:
@@ -510,7 +511,7 @@ def test_predictions_are_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
 
     import keras
 
-    from bench.rundir import file_sha256, write_json
+    from bench.run.folder import file_sha256, write_json
 
     classes = ["mild, left", '<5 mm & "other"', "two\nlines"]
     run = RunDir(tmp_path / "reports" / "xray")

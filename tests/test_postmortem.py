@@ -126,7 +126,7 @@ def test_what_really_ends_workers_is_told(monkeypatch: pytest.MonkeyPatch, capfd
     """Ray's own messages, logs and exceptions, of the version that is installed."""
     from ray import cloudpickle
 
-    from bench import workers
+    from bench import cluster as workers
     from bench.errors import TrialFailed
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])

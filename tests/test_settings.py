@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.errors import ConfigError
-from bench.metrics import METRICS
 from bench.settings import RunSettings, make_settings, parse_bytes, parse_duration
+from bench.stats.metrics import METRICS
 
 
 def settings(**changes):

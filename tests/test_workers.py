@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import workers
+from bench import cluster as workers
+from bench.cluster import share_out
 from bench.errors import ConfigError
 from bench.trial import TrialConfig
-from bench.workers import share_out
 
 GIB = 2**30
 
@@ -81,7 +81,7 @@ def test_a_fold_gets_a_trainer_of_its_own(
 def test_an_earlier_tasks_models_are_gone_before_the_next_ones_are_made(
     make_task: Callable[..., Any], trainer_for: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench import training
+    from bench.train import trainer as training
 
     first = trainer_for(make_task(epochs=1))
     first.run(TrialConfig("toy", unfreeze_depth=1, finetune_factor=0.1, batch_size=8))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.data.readers import Content, FileReader, MemoryReader, Read, Reader
+from bench.data.images.readers import Content, FileReader, MemoryReader, Read, Reader
 
 __all__ = ["COLUMNS", "Content", "FileReader", "ImageSet", "LeftOut", "MemoryReader", "Read", "Reader", "how_read"]
 

@@ -283,7 +283,7 @@ def _place(name: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _without_splits(folder: str) -> str:
-    from bench.data.listing import split_of  # it knows this module
+    from bench.data.sources.listing import split_of  # it knows this module
 
     return "/".join(part for part in folder.split("/") if split_of(part) is None)
 

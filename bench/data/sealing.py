@@ -1,6 +1,6 @@
 """Images that nobody may look at yet: a seal on some rows of a stored set.
 
-The test split is under such a seal from the moment the splits are known; `bench.evaluation.firewall` alone holds the
+The test split is under such a seal from the moment the splits are known; `bench.evaluation.test_access` alone holds the
 set without it. A seal keeps mistakes out, not malice: the file itself is readable.
 """
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from bench.data.duplicates import Cluster, groups
+from bench.data.audit.duplicates import Cluster, groups
 from bench.errors import ConfigError
 
 SPLITS = ("train", "val", "test")

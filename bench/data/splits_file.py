@@ -6,7 +6,7 @@ import pandas as pd
 
 from bench.data.splits import SPLITS
 from bench.errors import ConfigError
-from bench.rundir import write_table
+from bench.run.folder import write_table
 
 NEEDED = ("image", "split")
 

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_curve
 
-from bench.evaluation.proportions import wilson
 from bench.evaluation.scoring import missing_classes
-from bench.metrics import Labels, Scores, brier, log_loss, one_vs_rest
+from bench.stats.metrics import Labels, Scores, brier, log_loss, one_vs_rest
+from bench.stats.proportions import wilson
 
 LARGEST_LOG_TEMPERATURE = 3.0
 BINS = 15

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.evaluation.enough import by_class, too_few
-from bench.evaluation.proportions import exact_mcnemar, holm
 from bench.evaluation.scoring import missing_classes
-from bench.evaluation.words import counted, listed, p_value, score, size
-from bench.metrics import Labels, Scores
-from bench.uncertainty import Resampled, resample
-from bench.weighted import WEIGHTED, Weights
+from bench.stats.bootstrap import Resampled, resample
+from bench.stats.enough import by_class, too_few
+from bench.stats.metrics import Labels, Scores
+from bench.stats.proportions import exact_mcnemar, holm
+from bench.stats.weighted import WEIGHTED, Weights
+from bench.stats.words import counted, listed, p_value, score, size
 
 COLUMNS = (
     *("family", "a", "b", "score_a", "score_b", "difference", "low", "high", "p", "p_holm"),
@@ -40,7 +40,7 @@ def comparisons(
     """Every pair of finalists, and the winner against every control: comparisons.csv.
 
     The AUC (macro one-vs-rest for several classes) is compared by a paired, patient-clustered bootstrap: all models
-    are scored in the same draws (`bench.uncertainty.Resampled.difference`). McNemar's test compares who is right at
+    are scored in the same draws (`bench.stats.bootstrap.Resampled.difference`). McNemar's test compares who is right at
     the most probable class, and takes images for independent. Each family, and each of the two tests, is
     Holm-corrected by itself; the verdict is the corrected bootstrap p below 1 - ``level``.
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import rotate
 
-from bench.data.decode import Pixels
+from bench.data.images.decode import Pixels
 
 Alter = Callable[[Pixels, float, int], Pixels]
 """``alter(images, level, seed)`` -> images of the same shape; the same seed does the same at every level."""

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.evaluation.enough import one_against_rest, too_few
-from bench.evaluation.words import without_nan
-from bench.metrics import Labels, Scores, one_vs_rest
-from bench.uncertainty import resample
-from bench.weighted import Weights, positives_above
+from bench.stats.bootstrap import resample
+from bench.stats.enough import one_against_rest, too_few
+from bench.stats.metrics import Labels, Scores, one_vs_rest
+from bench.stats.weighted import Weights, positives_above
+from bench.stats.words import without_nan
 
 COLUMNS = ("model", "class", "curve", "x", "y", "low", "high")
 GRID = np.arange(101) / 100

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.data.decode import Pixels
+from bench.data.images.decode import Pixels
+from bench.data.images.store import StoredImages
+from bench.data.images.window import Window
 from bench.data.splits import labels_of, rows_of, units_of
-from bench.data.store import StoredImages
-from bench.data.window import Window
 from bench.evaluation.calibration import apply_temperature, fit_temperature, frozen_threshold
-from bench.metrics import Metric
 from bench.models.export import TOLERANCE, ExportMismatch, as_json, check_in_fresh_process
-from bench.rundir import RunDir, file_sha256, write_json, write_table
+from bench.run.folder import RunDir, file_sha256, write_json, write_table
+from bench.stats.metrics import Metric
 
 CHECKED_IMAGES = 32
 
@@ -31,7 +31,7 @@ class Scene:
 
     Attributes:
         table: a row an image: ``image``, ``label`` (empty for test images), ``patient_narrow``, ``split``.
-        facts: a row an image, columns as in `bench.data.decode.Facts`.
+        facts: a row an image, columns as in `bench.data.images.decode.Facts`.
         classes: class names by index.
         images: backbone name -> the stored set at that backbone's size, rows as in ``table``, test images sealed.
         metric: the run's metric.

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.evaluation.enough import one_against_rest, too_few
-from bench.metrics import Labels, Scores, one_vs_rest
-from bench.uncertainty import resample
-from bench.weighted import Weights
+from bench.stats.bootstrap import resample
+from bench.stats.enough import one_against_rest, too_few
+from bench.stats.metrics import Labels, Scores, one_vs_rest
+from bench.stats.weighted import Weights
 
 COLUMNS = ("class", "threshold", "model", "treat_all", "treat_none", "low", "high", "gain", "gain_low", "gain_high")
 THRESHOLDS = np.arange(1, 100) / 100

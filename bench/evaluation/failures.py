@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.metrics import Labels, Scores
+from bench.stats.metrics import Labels, Scores
 
 COLUMNS = ("rank", "image", "label", "patient", "predicted", "confidence", "probability_of_label", "copies", "shown")
 

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench import controls as control_models
 from bench.data.groups import PREFIX
 from bench.data.splits import labels_of, units_of
 from bench.evaluation import in_worker, ledger
@@ -20,19 +19,20 @@ from bench.evaluation.comparisons import comparisons, sentences
 from bench.evaluation.curves import curves
 from bench.evaluation.decide import Decisions, Scene, predictions
 from bench.evaluation.decision import decision_curve
-from bench.evaluation.enough import by_class, too_few
 from bench.evaluation.failures import failures
-from bench.evaluation.firewall import OpenTest, SealedTest
 from bench.evaluation.operating_points import operating_points
 from bench.evaluation.retrained import gap, retrained
 from bench.evaluation.saliency import choose_cases
 from bench.evaluation.scoring import LEVEL, missing_classes, score_model, spread
 from bench.evaluation.subgroups import image_groups, subgroups
-from bench.metrics import brier_definition
+from bench.evaluation.test_access import OpenTest, SealedTest
+from bench.finalists import baselines as control_models
+from bench.finalists.seeds import model_files
 from bench.models.backbones import get_backbone
 from bench.models.export import as_json
-from bench.repeats import model_files
-from bench.rundir import RunDir, atomic_path, write_json, write_table
+from bench.run.folder import RunDir, atomic_path, write_json, write_table
+from bench.stats.enough import by_class, too_few
+from bench.stats.metrics import brier_definition
 
 Call = Callable[..., Any]
 """``call(function, *arguments)`` calls a function in a worker."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.data.store import StoredImages
+from bench.data.images.store import StoredImages
 from bench.evaluation import robustness as altered
 from bench.evaluation import saliency as maps
 from bench.models.export import load_model, predict_file, predict_images

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from bench.rundir import RunDir
+from bench.run.folder import RunDir
 
 LEDGER = "test-openings.jsonl"
 MOST_SAMPLED = 1000

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.decode import Pixels
+from bench.data.images.decode import Pixels
 from bench.models.export import load_model
 
 BATCH = 32

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.evaluation.enough import Parts, one_against_rest, too_few
-from bench.evaluation.proportions import wilson, wilson_by_patients
-from bench.evaluation.words import without_nan
-from bench.metrics import Labels, Scores
-from bench.uncertainty import Resampled, resample
-from bench.weighted import Weights
+from bench.stats.bootstrap import Resampled, resample
+from bench.stats.enough import Parts, one_against_rest, too_few
+from bench.stats.metrics import Labels, Scores
+from bench.stats.proportions import wilson, wilson_by_patients
+from bench.stats.weighted import Weights
+from bench.stats.words import without_nan
 
 POINTS_COLUMNS = (
     *("class", "point", "rule", "threshold", "measure", "hits", "of", "value"),

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import t
 
-from bench.evaluation.enough import WITHOUT_ALL_CLASSES, parts_of, too_few
-from bench.evaluation.words import counted, score, size, with_interval
-from bench.metrics import Labels, Metric, Scores
 from bench.models.backbones import get_backbone
-from bench.uncertainty import SAME, WIDEST, intervals, resample
-from bench.weighted import WEIGHTED, Weights
+from bench.stats.bootstrap import SAME, WIDEST, intervals, resample
+from bench.stats.enough import WITHOUT_ALL_CLASSES, parts_of, too_few
+from bench.stats.metrics import Labels, Metric, Scores
+from bench.stats.weighted import WEIGHTED, Weights
+from bench.stats.words import counted, score, size, with_interval
 
 UNBOUNDED = ("log_loss",)
 LUCKY, UNLUCKY = "the search was lucky here", "the search had rated it too low"

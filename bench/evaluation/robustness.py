@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.data.decode import Pixels
+from bench.data.images.decode import Pixels
 from bench.evaluation.corruptions import CORRUPTIONS
-from bench.evaluation.enough import by_class, too_few
 from bench.evaluation.scoring import missing_classes
-from bench.metrics import Labels, Scores
-from bench.uncertainty import Resampled, resample
-from bench.weighted import WEIGHTED, Weights
+from bench.stats.bootstrap import Resampled, resample
+from bench.stats.enough import by_class, too_few
+from bench.stats.metrics import Labels, Scores
+from bench.stats.weighted import WEIGHTED, Weights
 
 MOST_IMAGES = 256
 """Test images that are altered at most: each is predicted again for every level."""

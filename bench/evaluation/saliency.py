@@ -14,9 +14,9 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.stats import spearmanr
 
-from bench.data.decode import Pixels
+from bench.data.images.decode import Pixels
 from bench.evaluation.network import Network, shuffle_weights
-from bench.metrics import Labels, Scores
+from bench.stats.metrics import Labels, Scores
 
 FEWEST_POSITIONS = 4
 """Rows and columns that the last stage must have for a class activation map to tell places apart."""

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sk
 
-from bench.evaluation.enough import WITHOUT_ALL_CLASSES, by_class, one_against_rest, too_few
-from bench.metrics import METRICS, Labels, Scores
-from bench.uncertainty import Interval, intervals
+from bench.stats.bootstrap import Interval, intervals
+from bench.stats.enough import WITHOUT_ALL_CLASSES, by_class, one_against_rest, too_few
+from bench.stats.metrics import METRICS, Labels, Scores
 
 LEVEL = 0.95
 
@@ -27,7 +27,7 @@ def score_model(
     """What evaluation.json says of one model: metrics with intervals, confusion matrix, scores by class.
 
     A metric that the labels do not allow (a class is missing) is null, with its reason. There are no intervals of what
-    looks at classes of which there are too few patients (`bench.evaluation.enough`).
+    looks at classes of which there are too few patients (`bench.stats.enough`).
 
     Args:
         y_true: class indices, shape (n_images,).

@@ -8,13 +8,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.evaluation.bins import in_order, tertiles
-from bench.evaluation.enough import Parts, by_class, too_few
-from bench.evaluation.proportions import wilson
 from bench.evaluation.scoring import missing_classes
-from bench.evaluation.words import listed
-from bench.metrics import Labels, Scores
-from bench.uncertainty import resample
-from bench.weighted import WEIGHTED, Values, Weights
+from bench.stats.bootstrap import resample
+from bench.stats.enough import Parts, by_class, too_few
+from bench.stats.metrics import Labels, Scores
+from bench.stats.proportions import wilson
+from bench.stats.weighted import WEIGHTED, Values, Weights
+from bench.stats.words import listed
 
 MEASURES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
 COLUMNS = (

@@ -19,7 +19,7 @@ from keras import layers
 from bench.models.augmentation import Policy, make_layers
 from bench.models.backbones import Backbone, Preprocessing, boundary_cut, cut_layer
 from bench.models.standardisation import Standard
-from bench.models.stepping import SteppedModel
+from bench.train.loop import SteppedModel
 
 Model = Any
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.decode import DECODE_ERRORS, Resize, decode, fit
-from bench.data.window import Window
+from bench.data.images.decode import DECODE_ERRORS, Resize, decode, fit
+from bench.data.images.window import Window
 from bench.device import plain_keras
 from bench.errors import ConfigError
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone
-from bench.rundir import write_text
+from bench.run.folder import write_text
 from bench.seeds import stable_hash
 
 RANDOM_NOTE = "Random weights: no pretraining took place, so this is not transfer learning."

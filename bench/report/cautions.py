@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 
 from bench.failures import EXPLODED
-from bench.report import results, tables, wording
-from bench.report.chosen import winner_model, winner_name
-from bench.report.files import RunFiles, listed, mapping
+from bench.report import wording
 from bench.report.names import backbone, joined, metric_words, present
+from bench.report.read import results
+from bench.report.read.chosen import winner_model, winner_name
+from bench.report.read.files import RunFiles, listed, mapping
 from bench.report.summary import FEW_IMAGES, FEW_TRIALS, counts
+from bench.report.tables import base as tables
 from bench.report.verdict import verdict
 from bench.report.wording import counted
 

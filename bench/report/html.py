@@ -10,23 +10,39 @@ from bench.report import (
     cautions,
     model_card,
     palette,
-    section_comparison,
-    section_data,
-    section_failures,
-    section_guidelines,
-    section_made,
-    section_search,
-    section_time,
-    section_winner,
     summary,
     tiles,
     wording,
 )
 from bench.report.blocks import Missing, Section
-from bench.report.files import RunFiles, read
 from bench.report.page import Page
+from bench.report.read.files import RunFiles, read
+from bench.report.sections import (
+    comparison as section_comparison,
+)
+from bench.report.sections import (
+    data as section_data,
+)
+from bench.report.sections import (
+    failures as section_failures,
+)
+from bench.report.sections import (
+    guidelines as section_guidelines,
+)
+from bench.report.sections import (
+    made as section_made,
+)
+from bench.report.sections import (
+    search as section_search,
+)
+from bench.report.sections import (
+    time as section_time,
+)
+from bench.report.sections import (
+    winner as section_winner,
+)
 from bench.report.templating import filled
-from bench.rundir import RunDir, write_text
+from bench.run.folder import RunDir, write_text
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench.rundir import RunDir, write_text
+from bench.run.folder import RunDir, write_text
 from bench.trial import Running
 
 logger = logging.getLogger(__name__)

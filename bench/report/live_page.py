@@ -9,16 +9,19 @@ import pandas as pd
 
 from bench import __version__
 from bench.invocation import in_output, resume, typed
-from bench.metrics import Metric
-from bench.report import cautions, figures, palette, pictures, section_search, summary, tables, wording
+from bench.report import cautions, palette, pictures, summary, wording
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, parameter_columns, table
-from bench.report.files import RunFiles, read
+from bench.report.figures import base as figures
 from bench.report.names import backbone, joined, metric_words, state
+from bench.report.read.files import RunFiles, read
+from bench.report.sections import search as section_search
 from bench.report.summary import Banner
+from bench.report.tables import base as tables
 from bench.report.templating import filled
 from bench.report.tiles import Tile
 from bench.report.wording import counted, number
-from bench.rundir import RunDir
+from bench.run.folder import RunDir
+from bench.stats.metrics import Metric
 from bench.trial import Running
 
 logger = logging.getLogger(__name__)

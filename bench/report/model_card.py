@@ -6,15 +6,17 @@ is filled in; what only its author can know is named as such.
 
 from collections.abc import Sequence
 
-from bench.report import answers_data, answers_model, answers_tested, cautions, model_card_tables, summary, wording
+from bench.report import cautions, summary, wording
 from bench.report.blocks import Block, Missing, Paragraph, Points, Section, pairs
-from bench.report.chosen import winner_name
-from bench.report.files import mapping
 from bench.report.markdown import markdown
 from bench.report.names import backbone, joined
 from bench.report.page import Page
+from bench.report.read.chosen import winner_name
+from bench.report.read.files import mapping
+from bench.report.sections import answers_data, answers_model, answers_tested
+from bench.report.tables import model_card as model_card_tables
 from bench.report.verdict import headline, verdict
-from bench.rundir import write_text
+from bench.run.folder import write_text
 
 TITLE = "Model card"
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from bench.metrics import Metric
 from bench.report import pictures
 from bench.report.blocks import Block, Heading, Missing, Picture
-from bench.report.files import RunFiles
 from bench.report.palette import Looks
-from bench.rundir import RunDir
+from bench.report.read.files import RunFiles
+from bench.run.folder import RunDir
+from bench.stats.metrics import Metric
 
 logger = logging.getLogger(__name__)
 

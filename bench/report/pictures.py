@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bench.report.blocks import Missing, Picture
 from bench.report.palette import GRID, INK, MUTED, STYLE
-from bench.rundir import atomic_path
+from bench.run.folder import atomic_path
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,15 @@ from typing import Any
 import pandas as pd
 
 from bench.failures import End, unfair
-from bench.metrics import METRICS
-from bench.report import names, results, tables, verdict, wording
-from bench.report.chosen import over_seeds, winner_model, winner_name, winner_scores
-from bench.report.files import RunFiles, listed, mapping, opened_in_vain
+from bench.report import names, verdict, wording
 from bench.report.names import backbone, joined, metric_words, present
+from bench.report.read import results
+from bench.report.read.chosen import over_seeds, winner_model, winner_name, winner_scores
+from bench.report.read.files import RunFiles, listed, mapping, opened_in_vain
+from bench.report.tables import base as tables
 from bench.report.verdict import Verdict
 from bench.report.wording import counted
+from bench.stats.metrics import METRICS
 
 FEW_TRIALS = 8
 FEW_IMAGES = 50

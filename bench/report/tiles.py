@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from bench.report import wording
-from bench.report.chosen import over_seeds, winner_name, winner_scores
-from bench.report.files import RunFiles, mapping
 from bench.report.names import backbone, metric_words
+from bench.report.read.chosen import over_seeds, winner_name, winner_scores
+from bench.report.read.files import RunFiles, mapping
 from bench.report.summary import counts, interval
 from bench.report.wording import counted
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from bench.metrics import METRICS, Metric
 from bench.report import wording
-from bench.report.chosen import over_seeds, winner_name, winner_scores
-from bench.report.files import RunFiles, mapping
 from bench.report.names import CONTROLS, backbone, joined, metric_words
+from bench.report.read.chosen import over_seeds, winner_name, winner_scores
+from bench.report.read.files import RunFiles, mapping
+from bench.stats.metrics import METRICS, Metric
 
 VERDICTS = {"a better": 1, "b better": -1, "cannot be told apart": 0}
 """Verdict of comparisons.csv -> which way the pair goes; others mean that it was not compared."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.failures import TRIED_AGAIN
 from bench.models.backbones import Backbone
-from bench.results import TrialRecord
+from bench.run.results import TrialRecord
 from bench.search.space import Space
 
 MOST_TRIES = 2

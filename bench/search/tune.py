@@ -23,16 +23,16 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from bench.cluster import Deaths, Workers, train_trial
 from bench.failures import ERROR, MACHINE, MEMORY, NOT_FINITE
-from bench.metrics import get_metric
-from bench.results import TrialLog, TrialRecord
-from bench.rundir import RunDir
+from bench.run.folder import RunDir
+from bench.run.results import TrialLog, TrialRecord
 from bench.search.lanes import Lanes
 from bench.search.plan import Plan, Planned, longest_first, once_more, remaining, to_try_again, without
 from bench.search.space import Space
-from bench.task import Task
+from bench.stats.metrics import get_metric
+from bench.train.task import Task
 from bench.trial import EpochRecord, TrialConfig
-from bench.workers import Deaths, Workers, train_trial
 
 STUDY = "bench"
 GRACE_EPOCHS = 2

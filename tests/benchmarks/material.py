@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.store import StoredImages
+from bench.data.images.store import StoredImages
 from bench.models.augmentation import Policy
 from bench.models.backbones import TF, Backbone, Stage
 from bench.models.weights import resolve_weights
-from bench.task import Task
+from bench.train.task import Task
 
 NONE = Policy("none")
 DEPTHS = (0, 1, 2)

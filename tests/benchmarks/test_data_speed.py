@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from test_run_speed import ROOT, XRAYS, memory_of, peak_of
 
-from bench.data.sources import folder_source
-from bench.data.store import store_images
+from bench.data.images.store import store_images
+from bench.data.sources.open_source import folder_source
 
 N_IMAGES = 4548
 """As many as the reference set trains on."""
@@ -106,8 +106,8 @@ def test_audit(benchmark: Any, tmp_path: Path) -> None:
 DECODE = """
 import sys
 from pathlib import Path
-from bench.data.sources import folder_source
-from bench.data.store import store_images
+from bench.data.sources.open_source import folder_source
+from bench.data.images.store import store_images
 source = folder_source(Path(sys.argv[1]))
 print("go", flush=True)
 store_images(source, [64], Path(sys.argv[2]))

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.data import demo
-from bench.features import StoredFeatures
-from bench.training import Trainer, predict
+from bench.data.sources import demo
+from bench.train.features import StoredFeatures
+from bench.train.trainer import Trainer, predict
 from bench.trial import TrialConfig
 
 

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pytest
 from material import NONE, WIDE, make_task, noise_images
 
-from bench.features import FrozenFeatures
 from bench.models.augmentation import Augmenter, make_layers
 from bench.search.space import load_space
-from bench.training import Batches
+from bench.train.features import FrozenFeatures
+from bench.train.trainer import Batches
 
 READ, AUGMENT = 32, 64
 

@@ -12,7 +12,7 @@ import pytest
 from ratios import Seconds
 
 from bench.search.space import load_space
-from bench.uncertainty import intervals
+from bench.stats.bootstrap import intervals
 
 IMAGES, DRAWS = 652, 2000
 FIGURES = 10

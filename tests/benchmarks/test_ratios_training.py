@@ -19,11 +19,11 @@ from material import DEPTHS, NONE, everything, make_task
 from ratios import Seconds
 
 from bench.device import set_up
-from bench.features import FrozenFeatures
 from bench.models.backbones import BACKBONES, boundary_cut, cut_layer
 from bench.models.weights import load_backbone
-from bench.task import Task
-from bench.training import Trainer
+from bench.train.features import FrozenFeatures
+from bench.train.task import Task
+from bench.train.trainer import Trainer
 from bench.trial import TrialConfig
 
 BATCH, PREDICT = 32, 64

@@ -16,7 +16,7 @@ from bench.evaluation.comparisons import comparisons
 from bench.evaluation.curves import curves
 from bench.evaluation.decision import decision_curve
 from bench.evaluation.operating_points import operating_points
-from bench.uncertainty import intervals
+from bench.stats.bootstrap import intervals
 
 IMAGES, DRAWS = 652, 2000
 NAMES = ("auc", "pr_auc", "accuracy", "f1", "brier")

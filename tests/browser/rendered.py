@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from report_run import edit_json, write_run
 
-from bench.report import importance, pictures
+from bench.report import pictures
 from bench.report.blocks import Picture
 from bench.report.html import render
 from bench.report.live import SEARCHING, render_live
-from bench.report.side_by_side import render_side_by_side
-from bench.rundir import RunDir
+from bench.report.read import importance
+from bench.report.side_by_side.page import render_side_by_side
+from bench.run.folder import RunDir
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "</style></table>'><img src=x onerror=alert(2)>")
 """Class names that would do harm on a page that does not escape them."""

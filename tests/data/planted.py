@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.data.demo import draw
+from bench.data.sources.demo import draw
 
 SIZE = 96
 PER_CLASS = {"train": 24, "val": 4, "test": 10}

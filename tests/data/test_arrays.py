@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from source_files import pixels
 
-from bench.data import npz
-from bench.data.decode import decode
-from bench.data.sources import open_source
+from bench.data.images.decode import decode
+from bench.data.sources import npz
+from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
 
 IMAGES = pixels(0, (4, 6, 5))
@@ -94,7 +94,9 @@ def test_names_are_unique_and_sort_as_they_stand(opened):
 def test_opening_loads_no_images(opened, monkeypatch):
     seen = []
     load = npz.load
-    monkeypatch.setattr("bench.data.arrays.load", lambda archive, name: seen.append(name) or load(archive, name))
+    monkeypatch.setattr(
+        "bench.data.sources.arrays.load", lambda archive, name: seen.append(name) or load(archive, name)
+    )
     opened(val_images=IMAGES, val_labels=LABELS)
     assert seen == ["train_labels", "val_labels"]
 
@@ -123,7 +125,7 @@ def test_unpacked_arrays_leave_with_the_context(opened, tmp_path):
 
 
 def test_the_reader_is_light_to_import():
-    code = "import sys, bench.data.npz; sys.exit('pandas' in sys.modules or 'PIL' in sys.modules)"
+    code = "import sys, bench.data.sources.npz; sys.exit('pandas' in sys.modules or 'PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -165,7 +167,7 @@ def test_a_file_that_may_not_be_read(refusal, monkeypatch):
     def locked(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("bench.data.npz.zipfile.ZipFile", locked)
+    monkeypatch.setattr("bench.data.sources.npz.zipfile.ZipFile", locked)
     monkeypatch.setattr(np, "savez", lambda path, **_: path.touch())
     assert "cannot be read (Permission denied)" in refusal()
 

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 from planted import PER_CLASS, SIZE, encode, file_name, pictures, write, write_clean, write_planted
 
-from bench.data.audit import audit, draw_splits, require_enough
-from bench.data.decode import OTHER, Facts
-from bench.data.duplicates import Duplicates
-from bench.data.findings import PROBLEMS, SEVERITIES
+from bench.data.audit.audit import audit, draw_splits, require_enough
+from bench.data.audit.duplicates import Duplicates
+from bench.data.audit.findings import PROBLEMS, SEVERITIES
+from bench.data.images.decode import OTHER, Facts
+from bench.data.images.store import Stored, store_images
 from bench.data.imageset import ImageSet, MemoryReader
-from bench.data.sources import folder_source
+from bench.data.sources.open_source import folder_source
 from bench.data.splits import SPLITS
 from bench.data.splits_file import write_splits
-from bench.data.store import Stored, store_images
 from bench.errors import ConfigError
 from bench.settings import make_settings
 
@@ -392,7 +392,7 @@ def test_a_shortcut_that_may_be_chance_is_a_note(audited, monkeypatch):
         (None, "there are too few patients for an interval"),
     ):
         known = {"auc": 0.7, "low": low, "high": low and 0.8, **told}
-        monkeypatch.setattr("bench.data.audit.shortcut", lambda *_, known=known: known)
+        monkeypatch.setattr("bench.data.audit.audit.shortcut", lambda *_, known=known: known)
         found = kinds(audited(["A", "B"] * 60))["shortcut"]
         assert found["severity"] == "note"
         assert f"AUC 0.70{' [0.50, 0.80]' if low else ''}" in found["text"]

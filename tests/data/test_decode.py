@@ -13,9 +13,9 @@ from PIL import Image, ImageEnhance
 from PIL.JpegImagePlugin import JpegImageFile
 from planted import encode, exif, pictures
 
-from bench.data.decode import DECODE_ERRORS, FACTS, LARGE, Facts, decode, facts_of, fit, look, problem_of
-from bench.data.duplicates import NEAR_BITS
-from bench.data.window import Window
+from bench.data.audit.duplicates import NEAR_BITS
+from bench.data.images.decode import DECODE_ERRORS, FACTS, LARGE, Facts, decode, facts_of, fit, look, problem_of
+from bench.data.images.window import Window
 
 SIZE = 8
 CONSTANT_GREY = np.full((SIZE, SIZE), 9, np.uint8)
@@ -476,8 +476,8 @@ def test_another_tag_of_the_wrong_kind_costs_no_image():
 @pytest.fixture
 def small_is_large(monkeypatch):
     """Images of more than 256 pixels count as large, and strips are of a few rows."""
-    monkeypatch.setattr("bench.data.decode.LARGE", 256)
-    monkeypatch.setattr("bench.data.decode.STRIP", 256)
+    monkeypatch.setattr("bench.data.images.decode.LARGE", 256)
+    monkeypatch.setattr("bench.data.images.decode.STRIP", 256)
 
 
 def blocks(pixels, factor):
@@ -537,7 +537,7 @@ def test_a_large_image_that_is_turned(kind, orientation):
 
 
 def test_a_large_jpeg_is_read_at_a_lower_resolution(monkeypatch):
-    monkeypatch.setattr("bench.data.decode.LARGE", 64 * 64)
+    monkeypatch.setattr("bench.data.images.decode.LARGE", 64 * 64)
     loaded = []
     load = JpegImageFile.load
     monkeypatch.setattr(JpegImageFile, "load", lambda image: loaded.append(image.size) or load(image))
@@ -547,7 +547,7 @@ def test_a_large_jpeg_is_read_at_a_lower_resolution(monkeypatch):
 
 
 def test_more_pixels_than_are_read_are_refused_by_their_number(monkeypatch):
-    monkeypatch.setattr("bench.data.decode.MOST_PIXELS", 3_000_000)
+    monkeypatch.setattr("bench.data.images.decode.MOST_PIXELS", 3_000_000)
     for kind in ("PNG", "JPEG", "TIFF"):
         found = problem(encode(Image.new("L", (3000, 1001)), kind))
         assert found.problem == "unreadable"
@@ -807,7 +807,7 @@ def test_reasons_are_one_line():
 
 def test_whatever_is_the_matter_with_a_file_it_is_said_in_one_way(monkeypatch):
     """Pillow raises TypeError, struct.error and more at broken files; none may stop the other images."""
-    monkeypatch.setattr("bench.data.decode.MOST_PIXELS", 10**5)  # to be quick
+    monkeypatch.setattr("bench.data.images.decode.MOST_PIXELS", 10**5)  # to be quick
     rng = np.random.default_rng(0)
     image = Image.fromarray(colour_pixels(size=20))
     failed = 0

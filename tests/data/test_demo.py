@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bench.data import demo
-from bench.data.demo import CLASSES, SHOWN_AS_OTHER, DemoSet, draw
+from bench.data.sources import demo
+from bench.data.sources.demo import CLASSES, SHOWN_AS_OTHER, DemoSet, draw
 from bench.errors import ConfigError
 
 SEEDS = (0, 1, 2, 3)

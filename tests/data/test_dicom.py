@@ -14,12 +14,12 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLosslessSV1, RLELossless
 from source_files import dicom, pixels
 
-from bench.data import dicom as dicom_module
-from bench.data.decode import DECODE_ERRORS, OTHER, NotAnImage, decode, facts_of, problem_of
-from bench.data.dicom import read_dicom, read_patient_ids
-from bench.data.dicom_marks import HEAD, is_dicom_content
-from bench.data.listing import is_dicom
-from bench.data.window import Window
+from bench.data.images import dicom as dicom_module
+from bench.data.images.decode import DECODE_ERRORS, OTHER, NotAnImage, decode, facts_of, problem_of
+from bench.data.images.dicom import read_dicom, read_patient_ids
+from bench.data.images.dicom_marks import HEAD, is_dicom_content
+from bench.data.images.window import Window
+from bench.data.sources.listing import is_dicom
 
 RAMP = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)
 """12-bit values."""

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from planted import encode, pictures
 
-from bench.data import duplicates
-from bench.data.decode import Facts, decode, facts_of
-from bench.data.duplicates import (
+from bench.data.audit import duplicates
+from bench.data.audit.duplicates import (
     ALIKE_SHARE,
     FEW,
     MAJORITY_FROM,
@@ -25,6 +24,7 @@ from bench.data.duplicates import (
     groups,
     near_pairs,
 )
+from bench.data.images.decode import Facts, decode, facts_of
 
 
 def facts_from(contents):

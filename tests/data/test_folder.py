@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, features
 from source_files import dicom, pixels, png, write, write_bytes
 
-from bench.data import dicom as dicom_module
-from bench.data.decode import decode
-from bench.data.folder import LAYOUTS, folder_source
-from bench.data.listing import EXTENSIONS, PICTURES
+from bench.data.images import dicom as dicom_module
+from bench.data.images.decode import decode
+from bench.data.sources.folder import LAYOUTS, folder_source
+from bench.data.sources.listing import EXTENSIONS, PICTURES
 from bench.errors import ConfigError
 
 

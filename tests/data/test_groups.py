@@ -5,10 +5,10 @@ import pytest
 from source_files import pixels, write
 from toys import write_folder
 
-from bench.data.audit import audit
+from bench.data.audit.audit import audit
 from bench.data.groups import file_subtypes
-from bench.data.sources import open_source
-from bench.data.store import store_images
+from bench.data.images.store import store_images
+from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
 from bench.settings import RunSettings
 

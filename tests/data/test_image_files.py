@@ -6,9 +6,9 @@ import pytest
 from source_files import write
 
 from bench.cli import main
-from bench.data.sources import open_source
+from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
-from bench.request import open_settings
+from bench.run.request import open_settings
 from bench.settings import make_settings
 
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from source_files import dicom, pixels, write, write_bytes
 
-from bench.data import listing
-from bench.data.folder import folder_source
 from bench.data.imageset import how_read
-from bench.data.layout import LAYOUTS
+from bench.data.sources import listing
+from bench.data.sources.folder import folder_source
+from bench.data.sources.layout import LAYOUTS
 from bench.errors import ConfigError
 
 A_B = ["A/1.png", "A/2.png", "B/3.png", "B/4.png"]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from source_files import dicom, pixels, write, write_bytes
 
-from bench.data.listing import SPLIT_NAMES
-from bench.data.sources import open_source
+from bench.data.sources.listing import SPLIT_NAMES
+from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from source_files import write
 
-from bench.data.sources import open_source
+from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from source_files import write
 
 from bench.data.patients import ASSUMED, RECOGNISED, find_patients, naming
-from bench.data.sources import folder_source
+from bench.data.sources.open_source import folder_source
 from bench.errors import ConfigError
 
 

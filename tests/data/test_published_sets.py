@@ -7,7 +7,7 @@ import sys
 import pytest
 from source_files import dicom, pixels, write, write_bytes
 
-from bench.data.sources import open_source
+from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
 
 

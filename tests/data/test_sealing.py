@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.data.images.store import StoredImages
 from bench.data.sealing import Sealed, SealedPixels, seal_of
-from bench.data.store import StoredImages
 
 
 @pytest.fixture

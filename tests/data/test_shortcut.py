@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.data import shortcut as module
-from bench.data.shortcut import LIMIT, metadata, shortcut
+from bench.data.audit import shortcut as module
+from bench.data.audit.shortcut import LIMIT, metadata, shortcut
 
 FEATURES = {"width", "height", "aspect", "colour mode", "bytes per pixel"}
 
@@ -98,7 +98,7 @@ def test_a_perfect_score_warns_where_there_are_enough_patients(monkeypatch, n_im
     """All draws of patients agree on it, so that it has no interval."""
     labels = ["A", "B"] * (n_images // 2)
     y = np.arange(n_images) % 2
-    monkeypatch.setattr("bench.data.shortcut.out_of_fold", lambda features, y, folds: np.eye(2)[y].astype(float))
+    monkeypatch.setattr("bench.data.audit.shortcut.out_of_fold", lambda features, y, folds: np.eye(2)[y].astype(float))
     facts = facts_of(n_images, width=500 + 1000 * y)
     found = check(shortcut(facts, labels, range(n_images), 0))
     assert (found["auc"], found["low"], found["warns"]) == (1.0, None, warns)

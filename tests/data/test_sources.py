@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from source_files import dicom, pixels, png, served, write, write_bytes
 
-from bench.data import medmnist, sources
-from bench.data.decode import decode
-from bench.data.demo import draw
+from bench.data.images.decode import decode
 from bench.data.imageset import COLUMNS
-from bench.data.sources import demo_source, open_source
+from bench.data.sources import medmnist
+from bench.data.sources import open_source as sources
+from bench.data.sources.demo import draw
+from bench.data.sources.open_source import demo_source, open_source
 from bench.errors import ConfigError
 
 SPLITS = ("train", "val", "test")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.duplicates import Cluster
+from bench.data.audit.duplicates import Cluster
 from bench.data.splits import (
     SPLITS,
     TEST_SHARE,

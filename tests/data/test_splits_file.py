@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.data.duplicates import Cluster
+from bench.data.audit.duplicates import Cluster
 from bench.data.splits import assign_splits, subset
 from bench.data.splits_file import take_over, write_splits
 from bench.errors import ConfigError

@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 from planted import encode
 
-from bench.data import store
-from bench.data.decode import FACTS
-from bench.data.duplicates import find_duplicates
+from bench.data.audit.duplicates import find_duplicates
+from bench.data.images import store
+from bench.data.images.decode import FACTS
+from bench.data.images.store import FEW, common_window, is_stored, store_images, store_key
+from bench.data.images.window import Window
 from bench.data.imageset import ImageSet, MemoryReader
-from bench.data.sources import folder_source, open_source
-from bench.data.store import FEW, common_window, is_stored, store_images, store_key
-from bench.data.window import Window
+from bench.data.sources.open_source import folder_source, open_source
 
 SIZE = 8
 
@@ -412,8 +412,8 @@ def test_a_failure_at_the_end_leaves_only_what_is_whole(tmp_path, monkeypatch, i
 KILLED = """
 import sys, time
 from pathlib import Path
-from bench.data.sources import folder_source, open_source
-from bench.data.store import store_images
+from bench.data.sources.open_source import folder_source, open_source
+from bench.data.images.store import store_images
 
 def advance(count):
     print("step", flush=True)

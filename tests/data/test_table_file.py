@@ -5,9 +5,9 @@ import codecs
 import pytest
 from source_files import write
 
-from bench.data.columns import is_known
-from bench.data.sources import open_source
-from bench.data.table_file import read_table
+from bench.data.sources.columns import is_known
+from bench.data.sources.open_source import open_source
+from bench.data.sources.table_file import read_table
 from bench.errors import ConfigError
 
 LINES = ["path,label,note", "1.png,Ödem,a", "2.png,gesund,b"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.data.window import Window, of_set
+from bench.data.images.window import Window, of_set
 
 
 def test_what_is_asked_for_is_the_linear_function_of_the_standard():

@@ -18,8 +18,8 @@ from bench.evaluation.calibration import (
     threshold_for_sensitivity,
     youden_threshold,
 )
-from bench.evaluation.proportions import wilson
-from bench.metrics import auc, brier, log_loss
+from bench.stats.metrics import auc, brier, log_loss
+from bench.stats.proportions import wilson
 
 
 def calibrated(n=4000, n_classes=2, seed=0):

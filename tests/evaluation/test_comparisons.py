@@ -6,9 +6,9 @@ import pytest
 from cohorts import cohort
 
 from bench.evaluation.comparisons import COLUMNS, comparisons, sentences
-from bench.evaluation.proportions import holm
-from bench.metrics import auc
-from bench.uncertainty import paired_difference
+from bench.stats.bootstrap import paired_difference
+from bench.stats.metrics import auc
+from bench.stats.proportions import holm
 
 TITLES = {
     "vgg16": "VGG16",

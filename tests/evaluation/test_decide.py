@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.data.store import StoredImages
-from bench.data.window import Window
+from bench.data.images.store import StoredImages
+from bench.data.images.window import Window
 from bench.evaluation.calibration import frozen_threshold
 from bench.evaluation.decide import Scene, decide, predictions
-from bench.metrics import get_metric
-from bench.rundir import RunDir, write_table
+from bench.run.folder import RunDir, write_table
+from bench.stats.metrics import get_metric
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.data.images.store import StoredImages
 from bench.data.sealing import Sealed
-from bench.data.store import StoredImages
 from bench.evaluation import in_worker
 from bench.evaluation.decide import Decisions, Scene
 from bench.evaluation.final import open_test
-from bench.evaluation.firewall import SealedTest, TestSealed
-from bench.metrics import METRICS, evaluate, get_metric
-from bench.rundir import RunDir, file_sha256, write_json
+from bench.evaluation.test_access import SealedTest, TestSealed
+from bench.run.folder import RunDir, file_sha256, write_json
+from bench.stats.metrics import METRICS, evaluate, get_metric
 
 TABLES = ("comparisons", "operating_points", "prevalences", "decision_curve", "curves", "failures", "subgroups")
 FILES = (*(f"{name}.csv" for name in TABLES), "calibration.json", "failures.npz", "predictions_models.csv")

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.data.images.store import StoredImages
 from bench.data.sealing import Sealed
-from bench.data.store import StoredImages
 from bench.evaluation import ledger
-from bench.evaluation.firewall import SealedTest, TestSealed, split_fingerprint
-from bench.rundir import RunDir, file_sha256, write_json
+from bench.evaluation.test_access import SealedTest, TestSealed, split_fingerprint
+from bench.run.folder import RunDir, file_sha256, write_json
 
 SPLITS = ["train", "train", "val", "val", "test", "test", ""]
 

@@ -5,7 +5,7 @@ import pytest
 from cohorts import cohort
 
 from bench.evaluation.operating_points import POINTS_COLUMNS, PREVALENCE_COLUMNS, operating_points
-from bench.evaluation.proportions import wilson
+from bench.stats.proportions import wilson
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
 FROZEN = {"PNEUMONIA": (0.7, "Youden index on validation")}

@@ -6,8 +6,8 @@ import pytest
 from cohorts import cohort
 
 from bench.evaluation.retrained import gap, retrained
-from bench.metrics import get_metric
-from bench.uncertainty import intervals
+from bench.stats.bootstrap import intervals
+from bench.stats.metrics import get_metric
 
 AUC, LOSS = get_metric("auc"), get_metric("log_loss")
 LABELS, SCORES, PATIENTS = cohort(200)

@@ -9,7 +9,7 @@ import pytest
 
 from bench.evaluation.scoring import score_model as score_with_many_draws
 from bench.evaluation.scoring import spread
-from bench.metrics import METRICS, evaluate
+from bench.stats.metrics import METRICS, evaluate
 
 score_model = partial(score_with_many_draws, draws=200)
 

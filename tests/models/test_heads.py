@@ -14,10 +14,10 @@ from sklearn.preprocessing import StandardScaler
 
 from bench.errors import TrialFailed
 from bench.failures import NOT_FINITE, kind_of
-from bench.features import Features, StoredFeatures
 from bench.models.linear_probe import MOST_ROWS, linear_probe
 from bench.models.standardisation import FURTHEST, standardisation
-from bench.training import Trainer
+from bench.train.features import Features, StoredFeatures
+from bench.train.trainer import Trainer
 from bench.trial import TrialConfig
 
 N_TRAIN, N_FEATURES = 48, 16

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.features import FrozenFeatures
 from bench.models import assemble
 from bench.models.augmentation import Policy
 from bench.models.backbones import BACKBONES, Backbone
 from bench.models.weights import resolve_weights
-from bench.training import Trainer
+from bench.train.features import FrozenFeatures
+from bench.train.trainer import Trainer
 from bench.trial import N_STAGES, TrialConfig
 
 SIZE = 75

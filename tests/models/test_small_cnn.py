@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.features import StoredFeatures
-from bench.metrics import evaluate
 from bench.models import small_cnn
-from bench.training import Trainer, predict
+from bench.stats.metrics import evaluate
+from bench.train.features import StoredFeatures
+from bench.train.trainer import Trainer, predict
 
 
 @pytest.mark.parametrize(("size", "channels", "n_classes"), [(96, 3, 2), (96, 1, 3), (28, 1, 2), (33, 3, 4)])

@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from bench.report import importance, pictures
+from bench.report import pictures
 from bench.report.blocks import Paragraph
+from bench.report.read import importance
 
 
 @pytest.fixture

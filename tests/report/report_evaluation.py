@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn import metrics as sk
 
-from bench.metrics import METRICS, evaluate
-from bench.rundir import RunDir, write_json, write_table
+from bench.run.folder import RunDir, write_json, write_table
+from bench.stats.metrics import METRICS, evaluate
 
 Floats = npt.NDArray[np.float64]
 

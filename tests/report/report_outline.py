@@ -3,7 +3,7 @@
 from html.parser import HTMLParser
 
 from bench.report.html import render
-from bench.rundir import RunDir
+from bench.run.folder import RunDir
 
 
 class Outline(HTMLParser):

@@ -12,9 +12,9 @@ from report_audit import left_out_rows
 from report_evaluation import CONTROLS, TITLES, controls, repeats, softmax, write_tables
 from sklearn import metrics as sk
 
-from bench.metrics import METRICS, evaluate
-from bench.results import TrialRecord, activities
-from bench.rundir import RunDir, write_json, write_table
+from bench.run.folder import RunDir, write_json, write_table
+from bench.run.results import TrialRecord, activities
+from bench.stats.metrics import METRICS, evaluate
 
 BACKBONES = ("vgg16", "resnet50", "inceptionv3")
 CLASSES = ("NORMAL", "PNEUMONIA")

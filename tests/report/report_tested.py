@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.rundir import RunDir, write_json, write_table
+from bench.run.folder import RunDir, write_json, write_table
 
 SHA256 = "73" * 32
 

@@ -11,10 +11,14 @@ import pytest
 from report_outline import Outline, outline
 from report_run import CLASSES, edit_json, write_run
 
-from bench.report import figures_data, html, results, section_audit, tables_data
+from bench.report import html
 from bench.report.cautions import cautions
-from bench.report.files import AUDIT, read
-from bench.rundir import RunDir
+from bench.report.figures import data as figures_data
+from bench.report.read import results
+from bench.report.read.files import AUDIT, read
+from bench.report.sections import audit as section_audit
+from bench.report.tables import data as tables_data
+from bench.run.folder import RunDir
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c')
 EXPECTED = Path(__file__).parent / "expected"

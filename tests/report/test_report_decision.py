@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import pytest
 
-from bench.report.section_operating import _useful, spans
+from bench.report.sections.operating import _useful, spans
 
 STEPS = [round(0.1 * step, 1) for step in range(1, 10)]
 

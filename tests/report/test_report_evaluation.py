@@ -13,23 +13,21 @@ from matplotlib.figure import Figure
 from report_outline import outline
 from report_run import edit_json, write_run
 
-from bench.metrics import METRICS
-from bench.report import (
-    figures_comparison,
-    figures_failures,
-    pictures,
-    section_failures,
-    section_subgroups,
-    tables_models,
-)
-from bench.report.answers_model import card
+from bench.report import pictures
 from bench.report.blocks import Paragraph
-from bench.report.evaluated import Images
-from bench.report.files import read
+from bench.report.figures import comparison as figures_comparison
+from bench.report.figures import failures as figures_failures
 from bench.report.page import Page
-from bench.report.reading import whole_lines
-from bench.report.section_calibration import reliability
-from bench.rundir import RunDir, write_json
+from bench.report.read.evaluated import Images
+from bench.report.read.files import read
+from bench.report.read.reading import whole_lines
+from bench.report.sections import failures as section_failures
+from bench.report.sections import subgroups as section_subgroups
+from bench.report.sections.answers_model import card
+from bench.report.sections.calibration import reliability
+from bench.report.tables import models as tables_models
+from bench.run.folder import RunDir, write_json
+from bench.stats.metrics import METRICS
 
 TWO = ("NORMAL", "PNEUMONIA")
 THREE = ("NORMAL", "BACTERIA", "VIRUS")

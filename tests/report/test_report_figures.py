@@ -12,8 +12,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from report_run import write_run
 
-from bench.report import figures_calibration, figures_comparison, figures_operating, figures_results, tables_models
+from bench.report.figures import calibration as figures_calibration
+from bench.report.figures import comparison as figures_comparison
+from bench.report.figures import operating as figures_operating
+from bench.report.figures import results as figures_results
 from bench.report.palette import MUTED
+from bench.report.tables import models as tables_models
 
 
 def classes(number: int) -> list[str]:

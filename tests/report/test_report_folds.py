@@ -7,10 +7,10 @@ import pytest
 from report_outline import outline
 from report_run import write_run
 
-from bench.metrics import METRICS
-from bench.report import tables
-from bench.report.files import read
-from bench.rundir import RunDir
+from bench.report.read.files import read
+from bench.report.tables import base as tables
+from bench.run.folder import RunDir
+from bench.stats.metrics import METRICS
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

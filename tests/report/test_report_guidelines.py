@@ -9,14 +9,15 @@ import pytest
 from report_run import BACKBONES, CLASSES, edit_json, write_run
 from report_tested import SHA256, write_tested
 
-from bench.report import html, section_guidelines
+from bench.report import html
 from bench.report.blocks import Cell, Table
-from bench.report.files import read
-from bench.report.guidelines import CLAIM, TRIPOD, Guideline
 from bench.report.page import Page
 from bench.report.palette import looks
-from bench.report.section_guidelines import OPEN, SECTIONS, guidelines
-from bench.rundir import RunDir, write_json
+from bench.report.read.files import read
+from bench.report.sections import guidelines as section_guidelines
+from bench.report.sections.guideline_items import CLAIM, TRIPOD, Guideline
+from bench.report.sections.guidelines import OPEN, SECTIONS, guidelines
+from bench.run.folder import RunDir, write_json
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c')
 

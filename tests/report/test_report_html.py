@@ -16,13 +16,14 @@ from report_outline import Outline, outline
 from report_run import edit_json, write_run
 
 from bench.cli import main
-from bench.data.decode import fit
-from bench.metrics import METRICS
-from bench.report import figures, pictures
-from bench.report.files import read
+from bench.data.images.decode import fit
+from bench.report import pictures
+from bench.report.figures import base as figures
 from bench.report.html import render
 from bench.report.palette import looks
-from bench.rundir import RunDir
+from bench.report.read.files import read
+from bench.run.folder import RunDir
+from bench.stats.metrics import METRICS
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "$x$ </style> {{ 7*7 }}")
 

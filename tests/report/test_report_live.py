@@ -15,9 +15,9 @@ import pytest
 from report_outline import Outline
 from report_run import edit_json, write_run
 
-from bench.report import figures
+from bench.report.figures import base as figures
 from bench.report.live import LEAST_PAUSE, PAUSE_PER_SECOND, RETRAINING, SEARCHING, LiveReport, Pace, render_live
-from bench.rundir import RunDir
+from bench.run.folder import RunDir
 from bench.trial import Running, TrialConfig
 
 

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from report_run import CLASSES, edit_json, write_run
 from report_tested import SHA256, write_tested
 
-from bench.report import answers_tested, model_card, summary
+from bench.report import model_card, summary
 from bench.report.blocks import Cell, Code, Column, Heading, Missing, Paragraph, Points, Table
 from bench.report.cautions import cautions
-from bench.report.files import read
 from bench.report.markdown import escape, markdown
 from bench.report.page import Page
 from bench.report.palette import looks
-from bench.rundir import RunDir
+from bench.report.read.files import read
+from bench.report.sections import answers_tested
+from bench.run.folder import RunDir
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "x | `y` | *z* [l](http://e.org) $1$ ~s~ _u_")
 PARTS = [

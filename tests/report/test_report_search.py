@@ -14,12 +14,18 @@ from matplotlib.figure import Figure
 from report_outline import Outline, outline
 from report_run import edit_json, write_run
 
-from bench.metrics import METRICS
-from bench.report import figures_cost, figures_parameters, figures_training, html, importance, tables, tables_search
+from bench.report import html
 from bench.report.blocks import Paragraph
-from bench.report.files import read
+from bench.report.figures import cost as figures_cost
+from bench.report.figures import parameters as figures_parameters
+from bench.report.figures import training as figures_training
 from bench.report.palette import KNOWN, looks
-from bench.rundir import RunDir
+from bench.report.read import importance
+from bench.report.read.files import read
+from bench.report.tables import base as tables
+from bench.report.tables import search as tables_search
+from bench.run.folder import RunDir
+from bench.stats.metrics import METRICS
 
 AUC, LOG_LOSS = METRICS["auc"], METRICS["log_loss"]
 LOOKS = looks(["vgg16", "resnet50"])

@@ -13,16 +13,19 @@ from report_run import edit_json, write_run
 
 from bench import cli
 from bench.errors import ConfigError
-from bench.metrics import METRICS
-from bench.report import figures_side_by_side, pictures, sides, sides_tables
-from bench.report.chosen import over_seeds, winner_name, winner_scores
-from bench.report.files import read
+from bench.report import pictures
+from bench.report.figures import side_by_side as figures_side_by_side
 from bench.report.names import backbone
 from bench.report.palette import KNOWN
-from bench.report.side_by_side import CHOOSING, MOST_RUNS, render_side_by_side
-from bench.report.sides import Side
+from bench.report.read.chosen import over_seeds, winner_name, winner_scores
+from bench.report.read.files import read
+from bench.report.side_by_side import sides
+from bench.report.side_by_side.page import CHOOSING, MOST_RUNS, render_side_by_side
+from bench.report.side_by_side.sides import Side
+from bench.report.tables import side_by_side as sides_tables
 from bench.report.verdict import headline, verdict
-from bench.rundir import RunDir
+from bench.run.folder import RunDir
+from bench.stats.metrics import METRICS
 
 
 def side(run: RunDir) -> Side:

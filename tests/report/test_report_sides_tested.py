@@ -9,14 +9,14 @@ import pytest
 from report_outline import Outline
 from report_run import CLASSES, edit_json, write_run
 
-from bench.evaluation.proportions import holm
-from bench.metrics import auc
-from bench.report import sides
-from bench.report.files import read
-from bench.report.side_by_side import render_side_by_side
-from bench.report.sides_tested import Pair, _clusters, content, in_pairs
-from bench.rundir import RunDir
-from bench.uncertainty import paired_difference
+from bench.report.read.files import read
+from bench.report.side_by_side import sides
+from bench.report.side_by_side.page import render_side_by_side
+from bench.report.side_by_side.tested import Pair, _clusters, content, in_pairs
+from bench.run.folder import RunDir
+from bench.stats.bootstrap import paired_difference
+from bench.stats.metrics import auc
+from bench.stats.proportions import holm
 
 
 def write_predictions(run: RunDir, apart: float, seed: int, patients: int = 200) -> None:

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from report_run import CLASSES, write_run
 
-from bench.metrics import METRICS
-from bench.report import importance, results, tables
-from bench.report.files import RunFiles, read
+from bench.report.read import importance, results
+from bench.report.read.files import RunFiles, read
+from bench.report.tables import base as tables
+from bench.stats.metrics import METRICS
 
 AUC, LOG_LOSS = METRICS["auc"], METRICS["log_loss"]
 

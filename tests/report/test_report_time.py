@@ -9,12 +9,14 @@ import pytest
 from report_outline import outline
 from report_run import edit_json, write_run
 
-from bench.report import figures_time, section_time, tables_time
 from bench.report.blocks import Code, Missing, Paragraph, Table
-from bench.report.files import read
+from bench.report.figures import time as figures_time
 from bench.report.html import render
 from bench.report.page import Page
-from bench.rundir import RunDir, write_json
+from bench.report.read.files import read
+from bench.report.sections import time as section_time
+from bench.report.tables import time as tables_time
+from bench.run.folder import RunDir, write_json
 
 LIMIT: dict[str, Any] = {
     "seconds": 200.0,
@@ -169,7 +171,7 @@ def test_a_run_without_run_json(run: RunDir) -> None:
 
 
 def test_what_a_run_writes_accounts_for_all_its_time(run: RunDir) -> None:
-    """Activities as `bench.results.activities` has them, on the page before the report's own seconds are known too."""
+    """Activities (`bench.run.results.activities`), on the page before the report's own seconds are known too."""
     content = json.loads(run.run.read_text())
     stages = content["seconds"]
     table = tables_time.spent(content["activities"], stages).set_index("activity")["seconds"]

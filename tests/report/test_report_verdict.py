@@ -9,14 +9,14 @@ import pytest
 from report_outline import Outline, outline
 from report_run import edit_json, write_run
 
-from bench.pipeline import Run
 from bench.report import cautions, model_card, summary
-from bench.report.files import read
 from bench.report.markdown import markdown
 from bench.report.page import Page
-from bench.report.side_by_side import render_side_by_side
+from bench.report.read.files import read
+from bench.report.side_by_side.page import render_side_by_side
 from bench.report.verdict import Standing, headline, verdict
-from bench.rundir import RunDir
+from bench.run.folder import RunDir
+from bench.run.pipeline import Run
 
 SAME, FIRST, SECOND = "cannot be told apart", "a better", "b better"
 ALONE = "VGG16 won"

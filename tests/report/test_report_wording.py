@@ -5,9 +5,9 @@ import math
 import pandas as pd
 import pytest
 
-from bench.metrics import METRICS
 from bench.report import names, palette, wording
 from bench.report.summary import configuration
+from bench.stats.metrics import METRICS
 
 
 @pytest.mark.parametrize("show", [wording.count, wording.score, wording.percent, wording.rate, wording.seconds])

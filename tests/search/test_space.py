@@ -14,7 +14,7 @@ from bench.models.backbones import BACKBONES, get_backbone
 from bench.search.space import LIMITS, PARAMETERS, SHIPPED, load_space, parse_space
 from bench.trial import TrialConfig
 
-NAMES = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem != "compare24")  # a list, in tests/peers
+NAMES = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem != "compare24")  # a list, in tests/compare
 SMALL = """
 parameters:
   backbone: {choices: [vgg16, resnet50]}

@@ -10,8 +10,8 @@ import pytest
 import toys
 from optuna.trial import TrialState
 
-from bench.results import TrialLog, TrialRecord
-from bench.rundir import RunDir
+from bench.run.folder import RunDir
+from bench.run.results import TrialLog, TrialRecord
 from bench.search import tune
 from bench.search.plan import Plan, Planned, longest_first, make_plan, once_more, remaining, to_try_again
 from bench.search.space import Space, parse_space

@@ -1,0 +1,1 @@
+"""The cached way held against training through the whole network."""

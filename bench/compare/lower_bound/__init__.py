@@ -1,0 +1,1 @@
+"""The least time in which the same work could be done."""

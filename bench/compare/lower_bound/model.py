@@ -1,0 +1,201 @@
+"""One configuration trained by plain Keras, as its guide "Transfer learning & fine-tuning" goes: what the peers run.
+
+The model is the one that this suite trains. Nothing is cached but the decoded images: every epoch augments them anew
+and takes them through the whole network. Images are shuffled, batched, augmented in parallel and prefetched by
+tf.data, as its guide "Better performance with the tf.data API" advises.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from bench.compare.spec import Spec
+from bench.models import assemble
+from bench.models.augmentation import Policy, make_layers
+from bench.models.standardisation import Standard
+from bench.models.standardisation import standardisation as standardise
+from bench.models.weights import load_backbone
+from bench.seeds import stable_seed
+from bench.stats.metrics import evaluate
+from bench.train.features import StoredFeatures
+from bench.trial import TrialConfig
+
+PREDICT_BATCH = 128
+"""Mean and variance of each pooled feature over the training images."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of one backbone as tf.data wants them.
+
+    Attributes:
+        train: (image, target, weight), one by one, kept in memory.
+        n_train: number of training images.
+        val: validation images, in batches.
+        val_labels: class indices of ``val``.
+    """
+
+    train: Any
+    n_train: int
+    val: Any
+    val_labels: npt.NDArray[np.int64]
+
+    def batches(self, policy: Policy, batch_size: int, seed: int) -> Any:
+        """Shuffled, augmented, prefetched batches of one epoch after another."""
+        batches = self.train.shuffle(self.n_train, seed=seed).batch(batch_size)
+        layers = make_layers(policy, seed)
+
+        def augment(images: Any, targets: Any, weights: Any) -> Any:
+            values = tf.cast(images, tf.float32)
+            for layer in layers:
+                values = layer(values, training=True)
+            return values, targets, weights
+
+        return batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def load_data(spec: Spec, backbone: str) -> Data:
+    """The images of ``backbone``; each weighs in the loss as its class is rare."""
+    labels = spec.labels["train"]
+    counts = np.bincount(labels, minlength=spec.n_classes)
+    weights = (counts.sum() / (spec.n_classes * np.maximum(counts, 1))).astype(np.float32)
+    targets = np.eye(spec.n_classes, dtype=np.float32)[labels]
+    slices = (spec.pixels(backbone, "train"), targets, weights[labels])
+    train = tf.data.Dataset.from_tensor_slices(slices).cache()
+    val = tf.data.Dataset.from_tensor_slices(spec.pixels(backbone, "val")).batch(PREDICT_BATCH)
+    return Data(train, len(labels), val.cache().prefetch(tf.data.AUTOTUNE), spec.labels["val"])
+
+
+def standardisation(spec: Spec, backbone: str) -> Standard:
+    """Mean and variance of each pooled feature over the training images: the Normalization layer, adapted once."""
+    row, stored = spec.backbones[backbone], spec.images[backbone]
+    network = load_backbone(row, stored.size, spec.weights.files[backbone])
+    pooled = assemble.prefix_model(row, network, stored.size, stored.channels, [0])
+    values = pooled.predict(spec.pixels(backbone, "train"), batch_size=PREDICT_BATCH, verbose=0)
+    return standardise([StoredFeatures(values[0] if isinstance(values, list | tuple) else values)])
+
+
+def build(spec: Spec, config: TrialConfig, standard: Standard) -> Any:
+    """The compiled model of ``config`` with its backbone frozen, ready to train its head."""
+    row, stored = spec.backbones[config.backbone], spec.images[config.backbone]
+    seed = stable_seed("trial", spec.seed, config.key)
+    keras.utils.set_random_seed(seed)
+    network = load_backbone(row, stored.size, spec.weights.files[config.backbone])
+    model = assemble.full_model(
+        row, network, stored.size, stored.channels, spec.n_classes, standard, config.dropout, seed
+    )
+    assemble.freeze_prefix(row, network, 0)
+    compile_model(model, config, config.learning_rate)
+    return model
+
+
+def compile_model(model: Any, config: TrialConfig, learning_rate: float) -> None:
+    """Adam and cross-entropy. Without XLA on CPUs, where Keras would choose it: there it trains more slowly."""
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
+    xla = "auto" if tf.config.list_physical_devices("GPU") else False
+    model.compile(keras.optimizers.Adam(learning_rate), loss, jit_compile=xla)
+
+
+def unfreeze(spec: Spec, config: TrialConfig, model: Any) -> None:
+    """Make the last stages trainable, batch normalisation apart, and compile for the smaller rate."""
+    network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    assemble.freeze_prefix(spec.backbones[config.backbone], network, config.unfreeze_depth)
+    compile_model(model, config, config.learning_rate * float(config.finetune_factor or 1.0))
+
+
+class ValidationAuc(keras.callbacks.Callback):  # type: ignore[misc]
+    """After each epoch the exact ROC AUC of the validation images, as ``val_auc`` in the logs.
+
+    Keras's own AUC metric is an approximation by 200 thresholds. This takes one pass over the images, as
+    ``validation_data`` would.
+    """
+
+    def __init__(self, data: Data) -> None:
+        super().__init__()
+        self._data = data
+        self.scores: list[float] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Score the epoch.
+
+        Raises:
+            FloatingPointError: at the first loss or probability that is not finite.
+        """
+        probabilities = self.model.predict(self._data.val, verbose=0)
+        if not (math.isfinite(logs["loss"]) and np.isfinite(probabilities).all()):
+            raise FloatingPointError(f"loss or probabilities are not finite after epoch {epoch + 1}")
+        logs["val_auc"] = evaluate(self._data.val_labels, probabilities)["auc"]
+        self.scores.append(logs["val_auc"])
+
+
+def fit(
+    spec: Spec, config: TrialConfig, model: Any, data: Data, epochs: int, callbacks: Sequence[Any] = (), first: int = 0
+) -> list[float]:
+    """Train until ``epochs``, or until validation stops to improve; returns the AUC of each epoch.
+
+    With nothing in ``callbacks`` it is the warm-up of a head: the best weights are restored at the end.
+    """
+    validation = ValidationAuc(data)
+    stopping = keras.callbacks.EarlyStopping(
+        "val_auc", mode="max", patience=spec.patience, restore_best_weights=not callbacks
+    )
+    policy = spec.space.policies[config.augmentation]
+    batches = data.batches(policy, config.batch_size, stable_seed("order", spec.seed, config.key))
+    model.fit(
+        batches,
+        epochs=epochs,
+        initial_epoch=first,
+        shuffle=False,
+        verbose=0,
+        callbacks=[validation, stopping, *callbacks],
+    )
+    return validation.scores
+
+
+class Report(keras.callbacks.Callback):  # type: ignore[misc]
+    """Tells ``tell`` after each epoch: the best AUC so far, the number of epochs, and whether this was the last."""
+
+    def __init__(self, tell: Callable[[Mapping[str, Any]], None], epochs: int) -> None:
+        super().__init__()
+        self._tell = tell
+        self._epochs = epochs
+        self._best = 0.0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Tell."""
+        self._best = max(self._best, logs["val_auc"])
+        last = bool(self.model.stop_training) or epoch + 1 >= self._epochs
+        self._tell({"val_auc": self._best, "epoch": epoch + 1, "last": last})
+
+
+def train(
+    spec: Spec, config: TrialConfig, standard: Standard, tell: Callable[[Mapping[str, Any]], None]
+) -> list[float]:
+    """The head first, with the backbone frozen; then, with stages to unfreeze, these at the smaller rate.
+
+    Args:
+        spec: of the method.
+        config: what to train.
+        standard: of the backbone.
+        tell: called after each epoch of the phase that counts.
+
+    Returns:
+        the validation AUC of each epoch of the phase that counts.
+    """
+    data = load_data(spec, config.backbone)
+    model = build(spec, config, standard)
+    warm_up = 0
+    if config.unfreeze_depth > 0:
+        warm_up = len(fit(spec, config, model, data, spec.epochs))
+        unfreeze(spec, config, model)
+
+    def told(values: Mapping[str, Any]) -> None:
+        tell({**values, "epochs": warm_up + values["epoch"]})
+
+    return fit(spec, config, model, data, spec.epochs, [Report(told, spec.epochs)])

@@ -1,0 +1,1 @@
+"""The searches that the suite is compared with."""

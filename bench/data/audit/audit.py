@@ -1,0 +1,248 @@
+"""The audit: what there is to know about a set before anything is trained on it, and the splits that follow from it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.data.audit.duplicates import Duplicates, find_duplicates, groups
+from bench.data.audit.findings import Evidence, find, left_out_by_class
+from bench.data.audit.shortcut import shortcut
+from bench.data.images.decode import OTHER
+from bench.data.images.store import Stored
+from bench.data.imageset import ImageSet, how_read
+from bench.data.patients import naming
+from bench.data.splits import SplitReport, assign_splits, describe, report_given, subset, units
+from bench.data.splits_file import same_images, take_over
+from bench.errors import ConfigError
+from bench.invocation import typed
+from bench.settings import RunSettings
+
+FORMAT = 2
+QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A set with its splits, and what was found out about it.
+
+    Attributes:
+        table: as in `bench.data.imageset.ImageSet`, a row an image of the stored set, with ``split`` (empty for an
+            image that takes no part), ``reason``, ``group`` and ``unit``.
+        splits: what was decided about the splits.
+        audit: the content of audit.json.
+    """
+
+    table: pd.DataFrame
+    splits: SplitReport
+    audit: dict[str, Any]
+
+
+def draw_splits(
+    source: ImageSet,
+    settings: RunSettings,
+    excluded: Mapping[int, str] | None = None,
+    duplicates: Duplicates | None = None,
+    taken: Path | None = None,
+) -> tuple[pd.DataFrame, SplitReport]:
+    """The splits of ``source`` as ``settings`` want them; without facts, what they would be if nothing were found.
+
+    Args:
+        source: the images.
+        settings: of the run.
+        excluded: row number -> why an image takes no part.
+        duplicates: among the images.
+        taken: splits.csv of the run itself, when it is resumed.
+
+    Raises:
+        ConfigError: if splits cannot be drawn or taken over.
+    """
+    table, file = source.table, taken or settings.splits
+    reasons = dict(excluded or {})
+    if taken is not None and not same_images(taken, table):
+        raise ConfigError(
+            f"The images at {source.path} are not those of the run: some are gone, or new; start a new run, or name "
+            "the place of its images by --data."
+        )
+    if file is not None:
+        table, silent = take_over(file, table)
+        reasons = {**silent, **reasons}
+    with naming(source.patient_rule):
+        table, report = assign_splits(
+            table,
+            settings.seed,
+            excluded=reasons,
+            clusters=duplicates.clusters if duplicates else (),
+            test_share=settings.test_share,
+            val_share=settings.val_share,
+            fixed=file is not None,
+        )
+    if settings.max_images and taken is None:
+        table = subset(table, settings.max_images, settings.seed)
+    return table, report
+
+
+def audit(
+    source: ImageSet,
+    stored: Stored,
+    settings: RunSettings,
+    taken: Path | None = None,
+    strict: bool = True,
+) -> Audited:
+    """Look at a decoded set from all sides, and split it.
+
+    Args:
+        source: the images.
+        stored: their facts.
+        settings: of the run.
+        taken: splits.csv of the run itself, when it is resumed.
+        strict: whether to refuse a set for which no splits can be drawn; otherwise the audit goes on with the given
+            ones, and ``splits.refused`` says why.
+
+    Raises:
+        ConfigError: if no image could be decoded; if splits cannot be drawn and ``strict``.
+    """
+    facts = stored.facts
+    problems = facts.index[facts["problem"] != ""]
+    if len(problems) == len(facts):
+        raise ConfigError(
+            f"None of the {len(facts)} images in {source.path} can be decoded ({facts['reason'].iloc[0]})."
+        )
+    if settings.window and not (facts["window"] == "asked").any():
+        raise ConfigError(
+            f"--window {','.join(f'{part:g}' for part in settings.window)} applies to none of the images in "
+            f"{source.path}: it is for DICOM in grey and for grey of more than 8 bits; leave it out."
+        )
+    excluded = {int(row): f"{facts['problem'].iloc[row]}: {facts['reason'].iloc[row]}" for row in problems}
+    duplicates = find_duplicates(facts, stored.folder)
+    try:
+        table, report = draw_splits(source, settings, excluded, duplicates, taken)
+    except ConfigError as error:
+        if strict:
+            raise
+        table, report = undrawn(source, settings, excluded, duplicates)
+        report.refused = str(error)
+    working = facts.index[(facts["problem"] == "") & (table["split"] != "test")]
+    evidence = Evidence(
+        source=source,
+        facts=facts,
+        duplicates=duplicates,
+        given=report.given,
+        table=table,
+        splits=report,
+        shortcut=shortcut(
+            facts.loc[working],
+            table["label"].loc[working].tolist(),
+            table["group"].loc[working].tolist(),
+            settings.seed,
+        ),
+        keep_going=settings.keep_going,
+    )
+    return Audited(table, report, _content(evidence))
+
+
+def undrawn(
+    source: ImageSet, settings: RunSettings, excluded: Mapping[int, str], duplicates: Duplicates
+) -> tuple[pd.DataFrame, SplitReport]:
+    """The splits as they are given, where none can be drawn."""
+    table = source.table
+    if settings.splits is not None:
+        table, _ = take_over(settings.splits, table)
+    reason = pd.Series(dict(excluded), dtype=str).reindex(table.index, fill_value="")
+    joined = {"group": groups(table, duplicates.clusters), "unit": units(table, duplicates.clusters)}
+    table = table.assign(reason=reason, **joined)
+    return table.assign(split=table["split"].where(reason == "", "")), report_given(table.loc[reason == ""], table)
+
+
+def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
+    """Refuse to go on where too large a share of a class cannot be decoded.
+
+    Raises:
+        ConfigError: unless ``keep_going``.
+    """
+    lost = left_out_by_class(source.table, stored.facts)
+    if keep_going or not lost:
+        return
+    name, (count, total) = max(lost.items(), key=lambda item: item[1][0] / item[1][1])
+    rows = (~stored.facts["problem"].isin(["", OTHER])).to_numpy() & (source.table["label"] == name).to_numpy()
+    some = ", ".join(source.table["image"][rows].head(5))
+    raise ConfigError(
+        f"{count} of {total} images of class {name!r} ({100 * count / total:.1f} %) cannot be decoded, such as {some}; "
+        f"at most 1 % is accepted, unless you go on without them by --keep-going (`{typed('audit')}` lists all)."
+    )
+
+
+def _content(evidence: Evidence) -> dict[str, Any]:
+    """What audit.json holds."""
+    source, table, facts = evidence.source, evidence.table, evidence.facts
+    images = (facts["problem"] != OTHER).to_numpy()
+    used = table[table["split"] != ""]
+    given = table.assign(split=evidence.given)[evidence.given != ""]
+    return {
+        "format": FORMAT,
+        "source": source.source,
+        "path": source.path,
+        "classes": list(source.classes),
+        "images": int(images.sum()),
+        "layout": how_read(source),
+        "findings": [{**asdict(finding), "files": list(finding.files)} for finding in find(evidence)],
+        "left_out": [
+            {
+                "file": table["image"].iloc[row],
+                "label": table["label"].iloc[row],
+                "kind": facts["problem"].iloc[row],
+                "reason": facts["reason"].iloc[row],
+            }
+            for row in np.flatnonzero(~facts["problem"].isin(["", OTHER]))
+        ],
+        "patients": {
+            "rule": source.patient_rule,
+            "assumed": source.patients_assumed,
+            "wide": int(table["patient"][images].nunique()),
+            "narrow": int(table["patient_narrow"][images].nunique()),
+        },
+        "shared_patients": evidence.splits.shared_patients,
+        "duplicates": [
+            {
+                "kind": cluster.kind,
+                "distance": cluster.distance,
+                "labels_conflict": evidence.conflicting(cluster),
+                "across_splits": evidence.crossing(cluster),
+                "images": [
+                    {
+                        "file": table["image"].iloc[row],
+                        "label": table["label"].iloc[row],
+                        "split": evidence.split(row),
+                    }
+                    for row in cluster.rows
+                ],
+            }
+            for cluster in evidence.duplicates.clusters
+        ],
+        "moved": evidence.splits.moved,
+        "splits": {"given": describe(given), "used": describe(used)},
+        "by_class": {name: _distribution(facts[(table["label"] == name).to_numpy()]) for name in source.classes},
+        "shortcut": dict(evidence.shortcut),
+        "notes": [*source.notes, *evidence.splits.notes],
+    }
+
+
+def _distribution(facts: pd.DataFrame) -> dict[str, Any]:
+    """Five numbers of each measure, and how often each mode and format occurs, of one class."""
+    decoded = facts[facts["problem"] == ""]
+    about: dict[str, Any] = {"images": len(decoded)}
+    if len(decoded):
+        measures = {
+            "width": decoded["width"],
+            "height": decoded["height"],
+            "aspect": decoded["width"] / decoded["height"],
+            "bytes": decoded["bytes"],
+            "bytes_per_pixel": decoded["bytes"] / (decoded["width"] * decoded["height"]),
+        }
+        about |= {name: [round(float(v), 4) for v in values.quantile(QUARTILES)] for name, values in measures.items()}
+    for name in ("mode", "format"):
+        about[f"{name}s"] = {str(key): int(count) for key, count in decoded[name].value_counts().items()}
+    return about

@@ -1,0 +1,194 @@
+"""Images that are the same: by their pixels, or by a perceptual hash; found from the stored facts alone."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from bench.run.folder import atomic_path
+
+NEAR_BITS = 16
+"""Images whose perceptual hashes differ by at most so many of their 256 bits count as near duplicates; see
+`bench.data.images.decode.HASH_SIZE` for where this lies between recompressed images and different ones."""
+TILE = (512, 4096)
+"""Hashes that are compared at a time with so many others: 8 MB of results, and 17 times that if all are near."""
+KEPT = 1_000_000
+"""So many pairs are kept before they are joined to sets."""
+FEW = 50
+ALIKE_SHARE = 0.05
+"""A set of near duplicates of more than FEW images and this share of all says that the images are too alike for the
+hash to tell apart, not that they are copies of each other."""
+MAJORITY_FROM = 10
+"""So does a set of so many images and more than half of all."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Images that are copies of each other.
+
+    Attributes:
+        kind: ``exact`` (the same pixels) or ``near`` (perceptual hashes a few bits apart, directly or in steps).
+        rows: their row numbers, ascending.
+        distance: largest distance from the first of them, in bits of the perceptual hash.
+    """
+
+    kind: str
+    rows: tuple[int, ...]
+    distance: int = 0
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """All duplicates of a set.
+
+    Attributes:
+        clusters: the exact ones first; a near cluster may hold exact copies too.
+        alike: images in near clusters so large that they were set aside: the hash does not tell them apart.
+    """
+
+    clusters: tuple[Cluster, ...] = ()
+    alike: int = 0
+
+
+def find_duplicates(facts: pd.DataFrame, folder: Path | None = None) -> Duplicates:
+    """The duplicates among decoded images; constant images, which all look the same, are compared by pixels only.
+
+    Args:
+        facts: a row an image, columns as in `bench.data.images.decode.Facts`.
+        folder: where the pairs may be kept; they depend on nothing but the facts.
+    """
+    decoded = facts[facts["problem"] == ""]
+    exact = [
+        Cluster("exact", tuple(map(int, rows)))
+        for rows in decoded.groupby("pixels", sort=False).groups.values()
+        if len(rows) > 1
+    ]
+    varied = decoded[~decoded["constant"]]
+    pairs = _kept_pairs(varied, folder)
+    near, alike = [], 0
+    for rows in _components(len(facts), pairs):
+        if facts["pixels"].iloc[rows].nunique() == 1:
+            continue
+        if _too_many(len(rows), len(facts)):
+            alike += len(rows)
+            continue
+        bits = _bits(facts["look"].iloc[rows])
+        distance = int((bits != bits[0]).sum(axis=1).max())
+        near.append(Cluster("near", tuple(map(int, rows)), distance))
+    clusters = [*sorted(exact, key=lambda c: c.rows), *sorted(near, key=lambda c: c.rows)]
+    return Duplicates(tuple(clusters), alike)
+
+
+def _too_many(n_images: int, n_all: int) -> bool:
+    """Whether a near cluster is too large to be copies."""
+    return n_images > max(FEW, ALIKE_SHARE * n_all) or (n_images >= MAJORITY_FROM and 2 * n_images > n_all)
+
+
+def _kept_pairs(varied: pd.DataFrame, folder: Path | None) -> npt.NDArray[np.int64]:
+    """Pairs of row numbers that join the near duplicates, from ``folder`` if they are there already."""
+    file = folder / f"near-{NEAR_BITS}.npy" if folder else None
+    rows = varied.index.to_numpy()
+    kept = _read_pairs(file, rows) if file is not None and file.is_file() else None
+    if kept is not None:
+        return kept
+    pairs = np.asarray(rows[near_pairs(varied["look"].tolist())], dtype=np.int64)
+    if file is not None:
+        with atomic_path(file) as temporary:
+            np.save(temporary, pairs)
+    return pairs
+
+
+def _read_pairs(file: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+    """The pairs in ``file``; None if it is torn or holds anything but pairs of ``rows``."""
+    try:
+        with file.open("rb") as opened:
+            pairs = np.lib.format.read_array(opened, allow_pickle=False)
+    except Exception:  # NumPy raises whatever a broken file makes of itself: ValueError, EOFError, SyntaxError, …
+        return None
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind != "i" or not np.isin(pairs, rows).all():
+        return None
+    return np.asarray(pairs, dtype=np.int64)
+
+
+def near_pairs(looks: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Pairs of positions that join all images whose hashes are at most NEAR_BITS apart, directly or in steps.
+
+    Not every such pair, which would be millions where many images look alike: the first image of each set is paired
+    with every other of it. All hashes are compared (as products of matrices: half a second for 5,000 images, about a
+    minute for 100,000), a tile at a time, so that memory grows with the number of images only.
+
+    Args:
+        looks: hashes, hexadecimal, all of one length.
+
+    Returns:
+        shape (n_pairs, 2), fewer pairs than images; the first of each set is its lowest position.
+    """
+    if not looks:
+        return np.empty((0, 2), np.int64)
+    different, inverse = np.unique(np.asarray(looks), return_inverse=True)
+    signs = _bits(different).astype(np.float32)
+    signs *= 2
+    signs -= 1
+    n_hashes, width = signs.shape
+    height, length = TILE
+    component = np.arange(n_hashes)
+    found: list[npt.NDArray[np.int64]] = []
+    for top in range(0, n_hashes, height):
+        for left in range(top, n_hashes, length):
+            rows, columns = slice(top, top + height), slice(left, left + length)
+            near = signs[rows] @ signs[columns].T >= width - 2 * NEAR_BITS
+            near &= component[rows, None] != component[None, columns]  # the others are joined already
+            found.append(np.argwhere(near) + np.array([top, left]))
+            if sum(map(len, found)) > KEPT:
+                component, found = _joined(component, found), []
+    component = _joined(component, found)[inverse]
+    _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
+    later = np.flatnonzero(first[inverse] != np.arange(len(looks)))
+    return np.column_stack([first[inverse[later]], later]).astype(np.int64)
+
+
+def _joined(component: npt.NDArray[np.int64], pairs: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """The component of each hash after the further ``pairs``."""
+    a, b = component[np.concatenate(pairs)].T if pairs else np.empty((2, 0), np.int64)
+    graph = coo_array((np.ones(len(a), bool), (a, b)), shape=(len(component),) * 2)
+    _, joined = connected_components(graph, directed=False)
+    return np.asarray(joined[component], dtype=np.int64)
+
+
+def _bits(looks: Iterable[str]) -> npt.NDArray[np.uint8]:
+    """Hexadecimal hashes as bits, shape (n_hashes, n_bits)."""
+    return np.unpackbits(np.array([list(bytes.fromhex(look)) for look in looks], dtype=np.uint8), axis=1)
+
+
+def _components(n_images: int, pairs: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Row numbers of the images that pairs join, a set each."""
+    if not len(pairs):
+        return []
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n_images, n_images))
+    _, component = connected_components(graph, directed=False)
+    joined = np.unique(pairs)
+    order = joined[np.argsort(component[joined], kind="stable")]
+    return list(np.split(order, np.flatnonzero(np.diff(component[order])) + 1))
+
+
+def groups(table: pd.DataFrame, clusters: Iterable[Cluster]) -> pd.Series:
+    """What must stay on one side of a split: patients (read widely), joined where they share a duplicate.
+
+    Args:
+        table: column ``patient``; the index counts from 0.
+        clusters: duplicates, by row number.
+
+    Returns:
+        a number a row, equal within a group.
+    """
+    patient, names = pd.factorize(table["patient"])
+    pairs = [(patient[cluster.rows[0]], patient[row]) for cluster in clusters for row in cluster.rows[1:]]
+    ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(names), len(names)))
+    _, component = connected_components(graph, directed=False)
+    return pd.Series(component[patient], index=table.index, name="group")

@@ -1,0 +1,107 @@
+"""The shortcut control: how well the label can be told without looking at the picture.
+
+A model that learns from images of one hospital, scanner or compression a class can score well by recognising
+those. If width, height, colour mode and compression alone predict the label, a high score proves little.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
+
+from bench.stats.bootstrap import intervals
+from bench.stats.metrics import METRICS
+
+LIMIT = 0.6
+"""AUC above which the whole interval must lie for the audit to warn."""
+ENOUGH = 10
+"""Patients of each class from which on a perfect score, whose interval is not known as all draws agree, warns too."""
+FOLDS = 5
+MOST_IMAGES = 20_000
+"""More images are not needed for an interval of a percent, and would take long."""
+
+
+def metadata(facts: pd.DataFrame) -> pd.DataFrame:
+    """What is known of images without looking at them: a row an image, a column a feature, all numbers."""
+    pixels = (facts["width"] * facts["height"]).clip(lower=1)
+    return pd.DataFrame(
+        {
+            "width": facts["width"],
+            "height": facts["height"],
+            "aspect": facts["width"] / facts["height"].clip(lower=1),
+            "colour mode": pd.factorize(facts["mode"], sort=True)[0],
+            "bytes per pixel": facts["bytes"] / pixels,
+        }
+    ).astype(float)
+
+
+def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], seed: int) -> dict[str, Any]:
+    """How well metadata alone predict the label: AUC of boosted trees, cross-validated with groups kept whole.
+
+    Args:
+        facts: of the decoded images that are not in test, columns as in `bench.data.images.decode.Facts`.
+        labels: class of each.
+        groups: what must not be parted (patients and duplicates), for each.
+        seed: decides folds and bootstrap draws.
+
+    Returns:
+        ``auc`` (macro one-vs-rest for several classes), ``low`` and ``high`` (95 %, groups drawn again), ``features``
+        (each alone, by descending AUC), ``limit``, ``warns``, ``images``, ``patients``; or ``auc`` None and a
+        ``reason``.
+    """
+    kept = _some(np.asarray(groups), seed)
+    names, y = np.unique(np.asarray(labels, dtype=object)[kept].astype(str), return_inverse=True)
+    own = pd.factorize(np.asarray(groups)[kept])[0]
+    features = metadata(facts.iloc[kept])
+    about = {"limit": LIMIT, "images": len(kept), "patients": int(own.max(initial=-1)) + 1}
+    fewest = pd.Series(own).groupby(y).nunique().min() if len(names) > 1 else 0
+    if fewest < 2:
+        return {"auc": None, "reason": "each class needs at least two patients outside the test split", **about}
+    differing = [name for name in features if features[name].nunique() > 1]
+    alone = dict.fromkeys(features, 0.5)
+    if not differing:
+        found: dict[str, Any] = {"auc": 0.5, "low": 0.5, "high": 0.5}
+    else:
+        folds = _folds(y, own, min(FOLDS, int(fewest)), seed)
+        for name in differing:
+            alone[name] = METRICS["auc"].compute(y, out_of_fold(features[[name]], y, folds))
+        interval = intervals(y, out_of_fold(features[differing], y, folds), own, 1000, seed=seed, names=["auc"])["auc"]
+        found = {"auc": interval.value, "low": interval.low, "high": interval.high}
+    ordered = sorted(alone, key=lambda name: -alone[name])
+    return {
+        **found,
+        **about,
+        "warns": bool(found["auc"] > LIMIT and fewest >= ENOUGH if found["low"] is None else found["low"] > LIMIT),
+        "features": [{"name": name, "auc": alone[name]} for name in ordered],
+    }
+
+
+def _some(groups: npt.NDArray[Any], seed: int) -> npt.NDArray[np.int64]:
+    """Positions of all images, or of whole groups drawn until there are MOST_IMAGES."""
+    if len(groups) <= MOST_IMAGES:
+        return np.arange(len(groups))
+    codes = pd.factorize(groups)[0]
+    order = np.random.default_rng(seed).permutation(codes.max() + 1)
+    taken = np.cumsum(np.bincount(codes)[order]) <= MOST_IMAGES
+    return np.flatnonzero(np.isin(codes, order[taken]))
+
+
+def _folds(y: npt.NDArray[Any], groups: npt.NDArray[Any], k: int, seed: int) -> list[tuple[Any, Any]]:
+    splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
+    return [(train, test) for train, test in splitter.split(y, y, groups) if len(np.unique(y[train])) > y.max()]
+
+
+def out_of_fold(features: pd.DataFrame, y: npt.NDArray[Any], folds: list[tuple[Any, Any]]) -> npt.NDArray[np.float64]:
+    """Probabilities that models give for the images that they were not fitted on: shape (n_images, n_classes)."""
+    scores = np.full((len(y), y.max() + 1), 1 / (y.max() + 1))
+    with threadpool_limits(1):  # fits so small gain nothing from threads, and wait half a minute where cores are busy
+        for train, test in folds:
+            leaf = max(2, min(20, len(train) // 20))
+            model = HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=8, min_samples_leaf=leaf, random_state=0)
+            scores[test] = model.fit(features.to_numpy()[train], y[train]).predict_proba(features.to_numpy()[test])
+    return scores

@@ -1,0 +1,447 @@
+"""DICOM images as 8-bit pixels, as their headers say. pydicom, an optional dependency, is only imported when needed."""
+
+import math
+import struct
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from bench.data.images.decode import LARGE, Decoded, NotAnImage, Pixels, check_size
+from bench.data.images.dicom_marks import HEAD, is_dicom_content
+from bench.data.images.window import Window
+from bench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+ENDINGS = (".dcm", ".dicom")
+INSTALL = 'DICOM files need pydicom: pip install "medical-transfer-bench[dicom]".'
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+DECODERS = 'pip install "medical-transfer-bench[dicom]" brings pylibjpeg and its decoders.'
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+MOST_PIXELS = 100_000_000
+"""Larger images are refused: their values take eight bytes each while they are windowed."""
+NO_PICTURES = ("1.2.840.10008.5.1.4.1.1.481.2", "1.2.840.10008.5.1.4.1.1.66.4")
+"""What has rows and columns and is no image all the same: doses of radiation, and segmentations."""
+NO_IMAGES = ("AU", "DOC", "ECG", "KO", "PLAN", "PR", "REG", "RTPLAN", "RTRECORD", "RTSTRUCT", "SR")
+"""Modalities of files without pixels, where the class of the file does not tell."""
+FRAME_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
+"""Where a file of several frames says of each what others say at the top (PS3.3, C.7.6.16.2)."""
+NUMBERS = (
+    "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "PixelPaddingValue", "PixelPaddingRangeLimit",
+)  # fmt: skip
+RLE, BASELINE = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50"
+"""Transfer syntaxes: run lengths, and JPEG of 8 bits."""
+END_MARK = b"\xff\xd9"
+"""Of JPEG, JPEG-LS and JPEG 2000 alike."""
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+
+def require_pydicom() -> None:
+    """Refuse to go on without pydicom.
+
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    if find_spec("pydicom") is None:
+        raise ConfigError(INSTALL)
+
+
+def has_magic(path: Path) -> bool:
+    """Whether the file at ``path`` begins as DICOM files do, with or without their preamble."""
+    try:
+        with path.open("rb") as file:
+            return is_dicom_content(file.read(HEAD))
+    except OSError:
+        return False
+
+
+def read_patient_ids(paths: Sequence[Path]) -> list[str]:
+    """The PatientID in each file's header, empty where there is none or the file cannot be read."""
+    from pydicom import dcmread
+
+    def read(path: Path) -> str:
+        try:
+            file = dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"], force=True)
+            return str(file.get("PatientID") or "").strip()
+        except Exception:  # pydicom raises whatever a broken header makes of itself
+            return ""
+
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")
+        return list(pool.map(read, paths))
+
+
+def read_dicom(
+    content: bytes, window: Window | None = None, alone: AbstractContextManager[object] | None = None
+) -> Decoded:
+    """One image, or the first frame of several, as 8-bit grey or RGB.
+
+    Grey: stored values, through the modality transformation, through ``window`` or the first window or VOI LUT of the
+    header, whose whole output range becomes 0 to 255; without either from the image's own minimum to its maximum,
+    padding aside. 8-bit values that no transformation is stated for stay as they are. MONOCHROME1 is inverted, so that
+    high values are bright. What stands in the header empty counts as absent, and so does a window of no width.
+
+    Args:
+        content: the file.
+        window: in place of the header's, in values after the modality transformation.
+        alone: what is held while a large image is in memory.
+
+    Source: DICOM PS3.3, C.11.1 (modality LUT), C.11.2 (VOI LUT), C.7.6.3 (image pixel).
+
+    Raises:
+        NotAnImage: if it is a DICOM file of another kind, such as a report or a directory.
+        OSError, ValueError: if it holds no image that can be decoded, or pydicom is not installed.
+    """
+    try:
+        from pydicom import dcmread
+    except ImportError:
+        raise ValueError(INSTALL) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = dcmread(BytesIO(content), force=True)
+            if "Rows" not in file and "Rows" in dcmread(BytesIO(content), stop_before_pixels=True, force=True):
+                raise ValueError("truncated: the DICOM file ends within its pixels")
+            return _decoded(file, window, alone or nullcontext())
+    except (OSError, ValueError):
+        raise
+    except (EOFError, struct.error):
+        raise ValueError("truncated: the DICOM file ends within its header") from None
+    except Exception as error:  # pydicom raises whatever a broken file makes of itself: KeyError, TypeError, …
+        raise ValueError(f"DICOM that cannot be decoded ({type(error).__name__}: {error})") from error
+
+
+def _decoded(file: "Dataset", window: Window | None, alone: AbstractContextManager[object]) -> Decoded:
+    _refuse_other_kinds(file)
+    if "Rows" not in file:
+        raise ValueError("the DICOM file holds no image")
+    if not any(name in file for name in PIXELS):
+        raise ValueError("truncated: the DICOM file ends before its pixels")
+    check_size(int(file.Columns), int(file.Rows), MOST_PIXELS)
+    frames = int(file.get("NumberOfFrames") or 1)
+    _raise_frame_groups(file)
+    _drop_empty(file)
+    kind, bits = str(file.PhotometricInterpretation), int(file.get("BitsStored", 32))
+    by_header = False
+    with alone if file.Columns * file.Rows > LARGE else nullcontext():
+        stored, padding = _stored(file)
+        if kind in ("MONOCHROME1", "MONOCHROME2"):
+            pixels, window, by_header = _grey(file, stored, padding, bits, window)
+            if kind == "MONOCHROME1":
+                pixels = 255 - pixels
+            if bits > 8:
+                pixels[padding] = 0
+        elif kind == "PALETTE COLOR":
+            pixels, window = _palette(file, stored), None
+        elif kind in COLOURS:
+            pixels, window = (stored >> max(0, bits - 8)).astype(np.uint8), None
+        else:
+            raise ValueError(f"DICOM of photometric interpretation {kind} is not read")
+    return Decoded(
+        Image.fromarray(pixels),
+        f"DICOM {kind} {bits}-bit",
+        "DICOM",
+        deep=bits > 8,
+        frames=frames,
+        window=window,
+        by_header=by_header,
+    )
+
+
+def _refuse_other_kinds(file: "Dataset") -> None:
+    """Refuse what the standard keeps in DICOM files beside images: directories, reports, presentation states, plans.
+
+    Raises:
+        NotAnImage: naming the kind.
+    """
+    from pydicom.uid import UID
+
+    meta = getattr(file, "file_meta", None) or {}
+    uid = UID(str(file.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""))
+    pictured = "Rows" in file or any(name in file for name in PIXELS)
+    modality = str(file.get("Modality") or "")
+    if uid in NO_PICTURES or (not pictured and (modality in NO_IMAGES or (uid and "Image" not in uid.name))):
+        raise NotAnImage(f"a DICOM file that holds no image, but {uid.name or modality}")
+
+
+def _raise_frame_groups(file: "Dataset") -> None:
+    """Put to the top what a file says of its first frame, or of all frames, where the top does not say it."""
+    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        for group in (file.get(groups) or [])[:1]:
+            for name in FRAME_GROUPS:
+                for item in (group.get(name) or [])[:1]:
+                    for element in item:
+                        if element.keyword and element.keyword not in file:
+                            file.add(element)
+
+
+def _values(file: "Dataset", name: str) -> list[Any]:
+    """The values of an element; those that are empty are None.
+
+    Raises:
+        ValueError: if one is no number.
+    """
+    value = file[name].value if name in file else None
+    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    for one in values:
+        try:
+            known = one is None or not str(one).strip("\0 ") or math.isfinite(float(one))
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(f"the DICOM header's {name} is {str(one)!r}, which is no number")
+    return [None if one is None or not str(one).strip("\0 ") else one for one in values]
+
+
+def _first(file: "Dataset", name: str) -> Any:
+    """The first value of an element; None if there is none."""
+    return next(iter(_values(file, name)), None)
+
+
+def _keep_one_window(file: "Dataset") -> None:
+    """Of several windows, keep the first that has a center and a width."""
+    pairs = zip(_values(file, "WindowCenter"), _values(file, "WindowWidth"), strict=False)
+    for center, width in pairs:
+        if center is not None and width is not None and float(width) > 0:
+            file.WindowCenter, file.WindowWidth = center, width
+            return
+
+
+def _drop_empty(file: "Dataset") -> None:
+    """Take out what is there and says nothing; of several values the first stays.
+
+    Raises:
+        ValueError: if what should be a number is none.
+    """
+    _keep_one_window(file)
+    for name in NUMBERS:
+        if name in file:
+            value = _first(file, name)
+            if value is None:
+                del file[name]
+            else:
+                setattr(file, name, value)
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
+        items = [one for one in file.get(name) or [] if one.get("LUTDescriptor") and one.get("LUTData")]
+        if items:
+            setattr(file, name, items)
+        elif name in file:
+            del file[name]
+    if "RescaleSlope" in file or "RescaleIntercept" in file:
+        file.RescaleSlope = file.get("RescaleSlope") or 1
+        file.RescaleIntercept = file.get("RescaleIntercept") or 0
+
+
+def _stored(file: "Dataset") -> tuple[Array, Mask]:
+    """The stored values of the first frame, and which pixels are padding.
+
+    Returns:
+        values of shape (rows, columns) or (rows, columns, 3), decompressed, and a mask of the same shape.
+    """
+    from pydicom.pixels import get_decoder  # type: ignore[attr-defined]
+    from pydicom.pixels.utils import get_expected_length, pixel_array
+
+    syntax = _transfer_syntax(file)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise ValueError(f"the DICOM file's compression, {syntax.name}, is none that is read") from None
+    if not decoder.is_available:
+        raise ValueError(
+            f"the DICOM file's compression, {syntax.name}, is none that the installed packages decode: {DECODERS}"
+        )
+    if not syntax.is_compressed and "PixelData" in file:
+        there, needed = len(file.PixelData), get_expected_length(file)
+        if there < needed:
+            raise ValueError(f"truncated: the DICOM file holds {there} of the {needed} bytes of its pixels")
+    plugin = ""
+    if syntax.is_compressed and syntax != RLE:
+        plugin = "pillow" if syntax == BASELINE else ""  # which tells that an image is cut off
+        _refuse_cut_off(file)
+    raw = pixel_array(file, index=0, correct_unused_bits=False, decoding_plugin=plugin)
+    raw = raw.astype(raw.dtype.newbyteorder("="), copy=False)  # `_declared` looks at bits
+    outside = _padding(file, raw)
+    stored = _declared(file, raw, outside)
+    return stored, outside | _padding(file, stored)
+
+
+def _refuse_cut_off(file: "Dataset") -> None:
+    """Refuse a compressed first frame without its end mark, which decoders fill up with something.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    from pydicom.encaps import generate_frames
+
+    frame = next(generate_frames(file.PixelData, number_of_frames=int(file.get("NumberOfFrames") or 1)), b"")
+    if not frame.rstrip(b"\0\xff").endswith(END_MARK):
+        raise ValueError("truncated: the DICOM file's compressed image ends before its end mark")
+
+
+def _transfer_syntax(file: "Dataset") -> Any:
+    """How the values are written; told from the header's own notation where it is not stated.
+
+    Raises:
+        ValueError: if they are compressed, and it is not stated how.
+    """
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    stated = file.file_meta.get("TransferSyntaxUID")
+    if stated:
+        return stated
+    if "PixelData" in file and file["PixelData"].is_undefined_length:
+        raise ValueError("the DICOM file's values are compressed, and it does not state how (no transfer syntax)")
+    implicit, little = file.original_encoding
+    named = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    file.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else named
+    return file.file_meta.TransferSyntaxUID
+
+
+def _declared(file: "Dataset", raw: Array, outside: Mask) -> Array:
+    """The bits of ``raw`` that the header declares, BitsStored of them up to HighBit; overlays beside them go.
+
+    Where HighBit does not fit the values but BitsStored does, they stand at the lower end.
+
+    Args:
+        file: the header.
+        raw: values with all their bits.
+        outside: pixels that do not count, as they are padding.
+
+    Source: DICOM PS3.5, 8.1.1; PS3.3, C.9.2.1 (overlays in unused bits).
+
+    Raises:
+        ValueError: if other bits are used too: no one can say what of.
+    """
+    bits, allocated = int(file.get("BitsStored", 32)), 8 * raw.dtype.itemsize
+    if "PixelData" not in file or raw.dtype.kind not in "iu" or bits == allocated:
+        return raw
+    if not 0 < bits < allocated:
+        raise ValueError(f"the DICOM header states BitsStored {bits} of BitsAllocated {allocated}")
+    unsigned = np.dtype(f"u{raw.dtype.itemsize}")
+    own = ~np.array(sum(1 << position for position in _overlays(file) if position < allocated), dtype=unsigned)
+    plain, mask, sign = raw.view(unsigned) & own, np.array((1 << bits) - 1, dtype=unsigned), 1 << (bits - 1)
+    high = int(file.get("HighBit", bits - 1))
+    for shift in [high + 1 - bits, 0] if bits <= high + 1 <= allocated else [0]:
+        values = low = (plain >> shift) & mask
+        if raw.dtype.kind == "i":
+            values = ((low.astype(np.int64) ^ sign) - sign).astype(raw.dtype)
+        nothing_else = (low << shift == plain) | ((values.view(unsigned) << shift) & own == plain)
+        if nothing_else[~outside].all():
+            return np.asarray(values)
+    raise ValueError(
+        f"the DICOM file's values use bits that its header does not declare (BitsStored {bits}, HighBit {high}): "
+        "correct the header, for they may be values or anything else"
+    )
+
+
+def _overlays(file: "Dataset") -> list[int]:
+    """Bits of the values that overlays lie in, from 0."""
+    groups = range(0x6000, 0x6020, 2)
+    found = {int(file[group, 0x0102].value or 0) for group in groups if (group, 0x0102) in file}
+    return sorted(found - {0})  # 0: the overlay lies in an element of its own
+
+
+def _grey(
+    file: "Dataset", stored: Array, padding: Mask, bits: int, window: Window | None
+) -> tuple[Pixels, Window | None, bool]:
+    """Grey values as 8 bits, not yet inverted; the window they went through, and whether the header decided it."""
+    from pydicom.pixels.processing import apply_rescale
+
+    if file.get("ModalityLUTSequence"):
+        item = file.ModalityLUTSequence[0]
+        values = _looked_up(_table(file, item.LUTDescriptor, item.LUTData), item.LUTDescriptor[1], stored)
+    else:
+        values = apply_rescale(stored, file)
+    if window is not None:
+        return window.apply(values), window, False
+    if file.get("VOILUTSequence"):
+        return _through_lut(file, values), None, True
+    center, width = file.get("WindowCenter"), file.get("WindowWidth")
+    if center is not None and width is not None and float(width) > 0:
+        function = str(file.get("VOILUTFunction") or "")
+        return _through_window(float(center), float(width), function, values), None, True
+    if bits == 8 and stored.min() >= 0 and stored.max() <= 255 and np.array_equal(values, stored):
+        return stored.astype(np.uint8), None, False
+    shown = values[~padding]
+    window = Window.own(shown if shown.size else values)
+    return window.apply(values), window, False
+
+
+def _padding(file: "Dataset", values: Array) -> Mask:
+    """Which pixels are no part of the image (PS3.3, C.7.5.1.1.2), whatever sign the header writes their value with."""
+    value, limit = file.get("PixelPaddingValue"), file.get("PixelPaddingRangeLimit")
+    if value is None or values.dtype.kind not in "iu":
+        return np.zeros(values.shape, dtype=bool)
+    if limit is None:
+        return np.asarray((values.astype(np.int64) - int(value)) % (1 << 8 * values.dtype.itemsize) == 0)
+    low, high = sorted((int(value), int(limit)))
+    return np.asarray((values >= low) & (values <= high))
+
+
+def _through_window(center: float, width: float, function: str, values: Array) -> Pixels:
+    """Source: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
+    if function == "SIGMOID":
+        with np.errstate(over="ignore"):  # far away
+            return np.asarray((255 / (1 + np.exp(-4 * (values - center) / width))).round().astype(np.uint8))
+    if function == "LINEAR_EXACT" or width < 1:
+        return Window(center - width / 2, center + width / 2).apply(values)
+    return Window.asked(center, width).apply(values)
+
+
+def _through_lut(file: "Dataset", values: Array) -> Pixels:
+    item = file.VOILUTSequence[0]
+    table = _table(file, item.LUTDescriptor, item.LUTData)
+    return Window(float(table.min()), float(table.max())).apply(_looked_up(table, item.LUTDescriptor[1], values))
+
+
+def _table(file: "Dataset", descriptor: Sequence[int], data: Any) -> Array:
+    """The entries of a look-up table, of one byte each or of two, whatever number of bits is stated for them.
+
+    pydicom's own way takes no other number than 8 and 16, and counts the entries in their own type.
+
+    Args:
+        file: the header.
+        descriptor: number of entries (0 for 65,536), first value, bits.
+        data: the entries, or their bytes.
+
+    Raises:
+        ValueError: if there are fewer than stated.
+    """
+    entries = descriptor[0] or 1 << 16
+    if isinstance(data, bytes):
+        order = "<" if file.original_encoding[1] else ">"
+        table = np.frombuffer(data, "u1" if 0 <= len(data) - entries <= 1 else f"{order}u2")
+    else:
+        table = np.atleast_1d(np.asarray(data))
+    if len(table) < entries:
+        raise ValueError(f"a look-up table in the DICOM header has {len(table)} of its {entries} entries")
+    return table[:entries]
+
+
+def _looked_up(table: Array, first: int, values: Array) -> Array:
+    """The entry of each value; values beyond the table take its first or last one."""
+    return np.asarray(table[np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)])
+
+
+def _palette(file: "Dataset", stored: Array) -> Pixels:
+    from pydicom.pixels.processing import apply_color_lut
+
+    if "RedPaletteColorLookupTableData" in file:
+        names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
+        parts = [(file[f"{name}Descriptor"].value, file[f"{name}Data"].value) for name in names]
+        tables = [(_table(file, descriptor, data), descriptor[1]) for descriptor, data in parts]
+        colours = np.stack([_looked_up(table, first, stored) for table, first in tables], axis=-1)
+    else:
+        colours = apply_color_lut(stored, file)[..., :3]  # in segments
+    return np.asarray((colours >> 8 if colours.max() > 255 else colours).astype(np.uint8))

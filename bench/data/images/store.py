@@ -1,0 +1,467 @@
+"""Every image decoded once into memory-mapped uint8 arrays, one a size, beside what was found out on the way.
+
+A stored set lies in ``CACHE/store/KEY/``: ``facts.csv``, a row an image, and ``SIZE-RESIZE.npy`` of shape
+(n_images, size, size, channels). Each appears by one rename when it is whole, so what exists can be trusted. What
+other facts make void is replaced, never removed: another run may be about to open it. While arrays of earlier facts
+are being replaced there are no facts, and arrays without facts are all decoded again.
+"""
+
+import csv
+import hashlib
+import os
+import pickle
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from bench.data.images.decode import (
+    DECODE_ERRORS,
+    FACTS,
+    Facts,
+    Pixels,
+    Resize,
+    content_hash,
+    decode,
+    facts_of,
+    fit,
+    problem_of,
+)
+from bench.data.images.readers import Content, Read, Windowed
+from bench.data.images.window import Window
+from bench.data.sealing import SealedPixels, seal_of
+from bench.device import cpu_cores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.data.imageset import ImageSet
+
+FORMAT = 5
+"""Raised by whatever makes other pixels or facts of the same files."""
+ABANDONED_AFTER = 24 * 3600
+"""Seconds after which a decoding counts as left behind by a crash."""
+CHUNK = 64
+"""Images that a process decodes at a time."""
+FEW = 256
+"""So few images are decoded in this process: starting others takes longer."""
+PROBLEM = FACTS.index("problem")
+UNUSED = r"\d+ tasks (have been successfully executed|which were still being processed)"
+"""What joblib warns of when decoding is stopped."""
+Advance = Callable[[int], None]
+Form = tuple[int, Resize]
+"""Size in pixels, and how images become square."""
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """One size of a stored set; cheap to send to another process, which opens the array itself.
+
+    Attributes:
+        file: where the array lies.
+        size: height and width in pixels.
+        channels: 1 if every image is grey, else 3.
+        fingerprint: hash of names, labels, content and decoded pixels of all images, in order, and of how they
+            become square.
+        seal: which images may not be read, as `bench.data.sealing.seal_of` writes it; empty for none.
+    """
+
+    file: Path
+    size: int
+    channels: int
+    fingerprint: str
+    seal: str = ""
+
+    def open(self) -> Pixels:
+        """The images, uint8 array of shape (n_images, size, size, channels), memory-mapped read-only.
+
+        The pixels of an image that could not be decoded are zero. Where images are sealed, what comes back gives
+        rows by an integer array only, and refuses theirs with a `bench.data.sealing.Sealed`.
+        """
+        array: Pixels = np.load(self.file, mmap_mode="r")
+        return cast(Pixels, SealedPixels(array, self.seal)) if self.seal else array
+
+    def sealed(self, rows: "npt.NDArray[np.int64]") -> "StoredImages":
+        """The same set, with some of its images out of reach."""
+        return replace(self, seal=seal_of(rows))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A stored set.
+
+    Attributes:
+        folder: where it lies; what is derived from the facts alone may be kept there too.
+        facts: a row an image, columns as in `bench.data.images.decode.Facts`.
+        sizes: size in pixels -> the images at that size.
+        fingerprint: hash of names, labels, content and decoded pixels of all images, in order, and of how they
+            become square.
+        changed: how many files were found to have changed although size and time had not (``verify``).
+    """
+
+    folder: Path
+    facts: "pd.DataFrame"
+    sizes: Mapping[int, StoredImages]
+    fingerprint: str
+    changed: int = 0
+
+
+def store_key(images: "ImageSet", window: Window | None = None) -> str:
+    """Hash of what decides the stored set: names in order, each file's size and modification time, and the window."""
+    names = images.table["image"].tolist()
+    listing = "\n".join(f"{name}\t{stamp}" for name, stamp in zip(names, images.stamps, strict=True))
+    named = images.synthetic or images.source == "medmnist"
+    root = images.path if named else str(Path(images.path).resolve())
+    shown = f"\n{window.low} {window.high}" if window else ""
+    return hashlib.blake2b(f"{FORMAT}{shown}\n{root}\n{listing}".encode(), digest_size=12).hexdigest()
+
+
+def is_stored(
+    images: "ImageSet", sizes: Iterable[int], resize: Resize, cache: Path, window: Window | None = None
+) -> bool:
+    """Whether nothing would have to be decoded."""
+    folder = cache / "store" / store_key(images, window)
+    return all(_array(folder, (size, resize)).is_file() for size in sizes) and _known_facts(images, folder) is not None
+
+
+def store_images(
+    images: "ImageSet",
+    sizes: Iterable[int],
+    cache: Path,
+    advance: Advance = lambda count: None,
+    *,
+    resize: Resize = "squash",
+    window: Window | None = None,
+    verify: bool = False,
+    jobs: int | None = None,
+) -> Stored:
+    """The set at each of ``sizes``, and its facts; what is not stored yet is decoded in one pass over the files.
+
+    All that is stored is decoded again if a file that could not be read before can be read now.
+
+    Args:
+        images: the set.
+        sizes: heights (= widths) in pixels; none if only the facts are wanted.
+        cache: folder for stored sets.
+        advance: called with the number of images just decoded, or compared.
+        resize: how images become square.
+        window: what ``--window`` asks for, in place of each image's own, its header's or the set's.
+        verify: whether to read every file and see if it is still what was decoded; if not, all are decoded again.
+        jobs: decoding processes; by default one a core, and this process alone for a few images.
+    """
+
+    folder = cache / "store" / store_key(images, window)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sizes = sorted(set(sizes))
+    jobs = jobs or (1 if len(images.table) <= FEW else cpu_cores())
+    facts, changed = _known_facts(images, folder), 0
+    if verify and facts is not None:
+        changed = _count_changed(images, facts, folder, advance, jobs)
+        facts = None if changed else facts
+    files = {size: _array(folder, (size, resize)) for size in sizes}
+    missing: list[Form] = [(size, resize) for size, file in files.items() if facts is None or not file.is_file()]
+    if facts is None or missing:
+        facts = _decode_all(images, facts, missing, folder, advance, jobs, window)
+    fingerprint = _fingerprint(images, facts, resize)
+    stored = {}
+    for size, file in files.items():
+        channels = np.load(file, mmap_mode="r").shape[-1]
+        stored[size] = StoredImages(file, size, channels, fingerprint)
+    return Stored(folder, facts, stored, fingerprint, changed)
+
+
+def common_window(facts: "pd.DataFrame") -> Window | None:
+    """The window that was asked for, or that the whole set went through; None where there is none."""
+    through = facts[facts["window"].isin(["set", "asked"])]
+    if not len(through):
+        return None
+    low, high, rule = through.iloc[0][["low", "high", "window"]]
+    return Window(float(low), float(high), rule)
+
+
+def _array(folder: Path, form: Form) -> Path:
+    return folder / f"{form[0]}-{form[1]}.npy"
+
+
+def _forms_in(folder: Path) -> set[Form]:
+    """The forms that are stored."""
+    found = (
+        (file.stem.partition("-")[0], resize) for resize in get_args(Resize) for file in folder.glob(f"*-{resize}.npy")
+    )
+    return {(int(size), resize) for size, resize in found if size.isdecimal()}
+
+
+def _known_facts(images: "ImageSet", folder: Path) -> "pd.DataFrame | None":
+    """The stored facts, unless there are none, or a file that could not be read then can be read now."""
+    try:
+        facts = _read_facts(folder)
+    except FileNotFoundError:
+        return None
+    lost = np.flatnonzero(facts["problem"] == "no access").tolist()
+    return None if lost and _any_readable(images, lost, folder) else facts
+
+
+def _any_readable(images: "ImageSet", rows: Iterable[int], folder: Path) -> bool:
+    """Whether at least one of these images can be read; the first that can ends the search."""
+    with _scratch(folder) as scratch, images.reader.opened(scratch) as read:
+        for row in rows:
+            with suppress(*DECODE_ERRORS):
+                read(row)
+                return True
+    return False
+
+
+def _read_facts(folder: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    texts = {name: str for name in FACTS if Facts.__annotations__[name] is str}
+    return pd.read_csv(folder / "facts.csv", dtype=texts, keep_default_na=False)
+
+
+def _fingerprint(images: "ImageSet", facts: "pd.DataFrame", resize: Resize) -> str:
+    """Hash of all that decides what a network sees, which cached features are known by too."""
+    digest = hashlib.blake2b(resize.encode(), digest_size=16)
+    columns = (images.table["image"], images.table["label"], facts["content"], facts["pixels"])
+    for row in zip(*(column.tolist() for column in columns), strict=True):  # a list is iterated far faster
+        digest.update(("\t".join(row) + "\n").encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for what is in the making, gone at the end; what a crash has left is removed first."""
+    for left in folder.glob(".decoding-*"):
+        if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
+            shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".decoding-", dir=folder))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the decoding processes share.
+
+    Attributes:
+        reader: file that the pickled reader lies in.
+        forms: what is wanted.
+        scratch: folder of the arrays in the making.
+        header: bytes before the first image of each array.
+        with_facts: whether the facts are wanted.
+        window: in place of each image's own.
+    """
+
+    reader: Path
+    forms: tuple[Form, ...]
+    scratch: Path
+    header: Mapping[tuple[Form, int], int]
+    with_facts: bool
+    window: Window | None
+
+
+def _draft(scratch: Path, form: Form, channels: int) -> Path:
+    return scratch / f"{form[0]}-{form[1]}-{channels}.npy"
+
+
+def _decode_all(
+    images: "ImageSet",
+    known: "pd.DataFrame | None",
+    forms: Iterable[Form],
+    folder: Path,
+    advance: Advance,
+    jobs: int,
+    window: Window | None,
+) -> "pd.DataFrame":
+    """Decode every image once, in order; grey ones and coloured ones go to arrays of one and of three channels.
+
+    Args:
+        images: the set.
+        known: the facts that are stored; None if these are wanted too, and all that is stored is void.
+        forms: wanted forms; those that are void are made anew besides.
+        folder: where to.
+        advance: called with the number of images just decoded.
+        jobs: decoding processes.
+        window: as in `store_images`.
+
+    Returns:
+        the facts; other ones than those known if other images could be decoded than by these.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    forms = sorted({*forms, *(_forms_in(folder) if known is None else ())})
+    with _scratch(folder) as scratch:
+        problems, coloured = _to_drafts(images, known is None, forms, scratch, advance, jobs, window)
+        if known is None or problems == known["problem"].tolist():
+            channels = 3 if coloured.any() else 1
+            for form in forms:
+                if channels == 3:
+                    _fill_grey(scratch, form, ~coloured)
+            drafts = {_array(folder, form): _draft(scratch, form, channels) for form in forms}
+            if known is not None:
+                _publish(drafts)
+                return known
+            facts = _read_facts(scratch)
+            _publish_anew(drafts, scratch / "facts.csv", folder)
+            return facts
+    return _decode_all(images, None, forms, folder, advance, jobs, window)
+
+
+def _publish(drafts: Mapping[Path, Path]) -> None:
+    for file, draft in drafts.items():
+        draft.replace(file)
+
+
+def _publish_anew(drafts: Mapping[Path, Path], facts: Path, folder: Path) -> None:
+    """Put ``facts`` and arrays in the place of others; a crash between two leaves nothing that is wrong."""
+    void = {file: draft for file, draft in drafts.items() if file.is_file()}
+    if void:
+        (folder / "facts.csv").unlink(missing_ok=True)
+    for file in folder.glob("near-*.npy"):
+        file.unlink(missing_ok=True)
+    _publish(void)
+    facts.replace(folder / "facts.csv")
+    _publish({file: draft for file, draft in drafts.items() if file not in void})
+
+
+def _to_drafts(
+    images: "ImageSet",
+    with_facts: bool,
+    forms: Sequence[Form],
+    scratch: Path,
+    advance: Advance,
+    jobs: int,
+    window: Window | None,
+) -> tuple[list[str], npt.NDArray[np.bool_]]:
+    """Arrays and facts in ``scratch``; the problem of each image, and whether it is coloured."""
+    n_images = len(images.table)
+    header = {}
+    for form in forms:
+        size, _ = form
+        for channels in (1, 3):  # sparse files: an array that nothing is written to takes no space
+            shape = (n_images, size, size, channels)
+            with _draft(scratch, form, channels).open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                header[form, channels] = file.tell()
+                file.truncate(file.tell() + n_images * size * size * channels)
+    coloured = np.zeros(n_images, dtype=bool)
+    problems: list[str] = []
+    with images.reader.opened(scratch) as read, (scratch / "facts.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(FACTS)
+        window = window or (read.window if isinstance(read, Windowed) else None)
+        work = _Work(_pickled(read, scratch), tuple(forms), scratch, header, with_facts, window)
+        with _in_chunks(_decode_chunk, work, n_images, jobs) as chunks:
+            for facts, colours in chunks:
+                writer.writerows(facts)
+                coloured[len(problems) : len(problems) + len(colours)] = colours
+                problems += [fact[PROBLEM] for fact in facts]
+                advance(len(colours))
+    return problems, coloured
+
+
+def _pickled(read: Read, scratch: Path) -> Path:
+    """The reader in a file: names of many images are not sent with each chunk again."""
+    path = scratch / "reader.pickle"
+    path.write_bytes(pickle.dumps(read))
+    return path
+
+
+@lru_cache(maxsize=1)
+def _reader(path: Path) -> Read:
+    read: Read = pickle.loads(path.read_bytes())  # written by `_pickled`, a moment ago
+    return read
+
+
+@contextmanager
+def _in_chunks(function: Callable[..., Any], work: Any, n_images: int, jobs: int) -> Iterator[Iterator[Any]]:
+    """``function(work, rows)`` of each chunk of rows, in order, in processes of their own; these end with the block."""
+    import joblib
+
+    chunk = min(CHUNK, -(-n_images // (4 * jobs)))
+    chunks = [range(start, min(start + chunk, n_images)) for start in range(0, n_images, chunk)]
+    with joblib.parallel_config(backend="loky", idle_worker_timeout=30):
+        tasks = (joblib.delayed(function)(work, rows) for rows in chunks)
+        results = joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="4*n_jobs", batch_size=1)(tasks)
+        try:
+            yield results
+        finally:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", UNUSED, UserWarning)
+                results.close()
+
+
+def _decode_chunk(work: _Work, rows: range) -> tuple[list[tuple[Any, ...]], list[bool]]:
+    """In a decoding process: some images written to the arrays; their facts, and which are coloured."""
+    read = _reader(work.reader)
+    facts, coloured = [], []
+    files = {key: os.open(_draft(work.scratch, *key), os.O_WRONLY) for key in work.header}
+    try:
+        for row in rows:
+            known, pixels = _decode_one(read, row, work)
+            facts.append(astuple(known))
+            coloured.append(bool(pixels) and pixels[0].shape[-1] == 3)
+            for form, array in zip(work.forms, pixels, strict=bool(pixels)):
+                key = (form, array.shape[-1])
+                os.pwrite(files[key], np.ascontiguousarray(array).data, work.header[key] + row * array.size)
+    finally:
+        for file in files.values():
+            os.close(file)
+    return facts, coloured
+
+
+def _decode_one(read: Read, row: int, work: _Work) -> tuple[Facts, list[Pixels]]:
+    content: Content | None = None
+    try:
+        content = read(row)
+        decoded = decode(content, work.window, FileLock(work.scratch / "large.lock"))  # these take up to gigabytes
+        facts = facts_of(content, decoded) if work.with_facts else Facts()
+        return facts, [fit(decoded.image, *form) for form in work.forms]
+    except DECODE_ERRORS as error:
+        return problem_of(error, content), []
+
+
+def _fill_grey(scratch: Path, form: Form, grey: Any) -> None:
+    """Copy the grey images of a coloured set to its array of three channels."""
+    if not grey.any():
+        return
+    single = np.load(_draft(scratch, form, 1), mmap_mode="r")
+    three = np.load(_draft(scratch, form, 3), mmap_mode="r+")
+    for start in range(0, len(grey), 256):
+        rows = start + np.flatnonzero(grey[start : start + 256])
+        three[rows] = np.repeat(single[rows], 3, axis=-1)
+    three.flush()
+
+
+def _count_changed(images: "ImageSet", facts: "pd.DataFrame", folder: Path, advance: Advance, jobs: int) -> int:
+    """How many images are not what they were when they were decoded."""
+    changed, rows = 0, 0
+    with _scratch(folder) as scratch, images.reader.opened(scratch) as read:
+        known = facts["content"].tolist()
+        with _in_chunks(_hash_chunk, _pickled(read, scratch), len(facts), jobs) as chunks:
+            for hashes in chunks:
+                changed += sum(a != b for a, b in zip(hashes, known[rows : rows + len(hashes)], strict=True))
+                rows += len(hashes)
+                advance(len(hashes))
+    return changed
+
+
+def _hash_chunk(reader: Path, rows: range) -> list[str]:
+    """In a process: the content hashes of some images; that of a file that cannot be read is empty."""
+    read, hashes = _reader(reader), []
+    for row in rows:
+        try:
+            hashes.append(content_hash(read(row)))
+        except OSError:
+            hashes.append("")
+    return hashes

@@ -1,0 +1,162 @@
+"""An .npz file in the layout of MedMNIST: train_images and train_labels, the same for val and test if there are any."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.data.imageset import COLUMNS, ImageSet
+from bench.data.patients import ASSUMED
+from bench.data.sources.listing import check_classes, stamp
+from bench.data.sources.npz import EIGHT_BITS, NpzReader, header, load, open_npz
+from bench.errors import ConfigError
+
+SPLITS = ("train", "val", "test")
+LAYOUT = (
+    "an .npz file holds train_images and train_labels, and may hold val_images, val_labels, test_images, test_labels"
+)
+SHAPES = "(n, height, width), (n, height, width, 1) or (n, height, width, 3)"
+
+
+def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pattern: str | None = None) -> ImageSet:
+    """The images in the .npz file at ``path``, of which only the labels are loaded.
+
+    Args:
+        path: the file.
+        class_names: names of the labels 0, 1, …; the labels themselves where these do not fit.
+        patient_pattern: refused, as rows of arrays have no names.
+
+    Raises:
+        ConfigError: if the file is not laid out as it should be, or a pattern is given.
+    """
+    refuse_pattern(path, patient_pattern)
+    with open_npz(path) as archive:
+        splits = _splits_in(path, archive)
+        _check_kinds(path, archive, splits)
+        found = [_labels(path, archive, split) for split in splits]
+    labels = [one for one, _ in found]
+    columns = [columns for _, columns in found]
+    if len(set(columns)) > 1:
+        told = ", ".join(f"{split}_labels {count or 'one'}" for split, count in zip(splits, columns, strict=True))
+        raise ConfigError(f"The labels in {path} have different numbers of columns ({told}); one layout is needed.")
+    counts = tuple(len(part) for part in labels)
+    values = np.unique(np.concatenate(labels))
+    if class_names is None or not np.array_equal(values, np.arange(len(class_names))):
+        class_names = [str(value) for value in values]
+    named = dict(zip(values.tolist(), class_names, strict=True))
+    check_classes(path, class_names, "label")
+    digits = len(str(max(counts) - 1))
+    names = [f"{split}/{row:0{max(5, digits)}}" for split, n in zip(splits, counts, strict=True) for row in range(n)]
+    table = pd.DataFrame(
+        {
+            "image": names,
+            "label": [named[value] for part in labels for value in part.tolist()],
+            "patient": names,
+            "patient_narrow": names,
+            "split": np.repeat(splits, counts),
+            "fold": "",
+        }
+    )
+    file = stamp(path.stat())
+    return ImageSet(
+        source="npz",
+        path=str(path),
+        classes=tuple(class_names),
+        table=table[list(COLUMNS)],
+        stamps=tuple(f"{file}-{name}" for name in names),
+        reader=NpzReader(path, tuple(f"{split}_images" for split in splits), counts),
+        patient_rule=ASSUMED,
+        patients_assumed=True,
+        notes=(f"The labels are one-hot: of their {columns[0]} columns the one that holds 1 is the class.",)
+        if columns[0]
+        else (),
+    )
+
+
+def refuse_pattern(where: str | Path, patient_pattern: str | None) -> None:
+    """Refuse ``--patient-pattern``: a pattern cannot match rows of arrays.
+
+    Raises:
+        ConfigError: if one is given.
+    """
+    if patient_pattern is not None:
+        raise ConfigError(
+            f"--patient-pattern cannot be used with {where}: its images are rows of arrays and have no file names; "
+            "leave it out, or give the images as a folder or a .csv."
+        )
+
+
+def _splits_in(path: Path, archive: zipfile.ZipFile) -> list[str]:
+    """The splits that are there, train first."""
+    there = [name.removesuffix(".npy") for name in archive.namelist()]
+    splits = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & {*there}]
+    missing = [f"{split}_{kind}" for split in splits for kind in ("images", "labels") if f"{split}_{kind}" not in there]
+    if missing:
+        raise ConfigError(
+            f"{path} has no {' and no '.join(missing)} (found: {', '.join(there) or 'nothing'}); {LAYOUT}."
+        )
+    return splits
+
+
+def _check_kinds(path: Path, archive: zipfile.ZipFile, splits: Sequence[str]) -> None:
+    """Refuse images of 8 bits in one split and of more in another: no window serves both.
+
+    Raises:
+        ConfigError: naming the kinds.
+    """
+    kinds = {f"{split}_images": header(archive, f"{split}_images")[1] for split in splits}
+    if len({kind in EIGHT_BITS for kind in kinds.values()}) > 1:
+        told = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+        raise ConfigError(f"{path} holds images of different kinds ({told}); all must be uint8, or none.")
+
+
+def _labels(path: Path, archive: zipfile.ZipFile, split: str) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
+    """The labels of a split, shape (n_images,), after a look at the shapes of both arrays.
+
+    Returns:
+        the labels, and the number of their columns if they are one-hot, else 0.
+    """
+    shape, dtype = header(archive, f"{split}_images")
+    label_shape, label_dtype = header(archive, f"{split}_labels")
+    one_hot = len(label_shape) == 2 and label_shape[1] > 1
+    for name, kind, accepted in (
+        (f"{split}_images", dtype, "biuf"),
+        (f"{split}_labels", label_dtype, "biuf" if one_hot else "biu"),
+    ):
+        if kind.kind not in accepted:
+            needed = "numbers" if "f" in accepted else "integers"
+            raise ConfigError(f"{name} in {path} is an array of {kind}; {needed} are needed.")
+    if 0 in shape[1:] or not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))):
+        raise ConfigError(f"{split}_images in {path} has shape {shape}; {SHAPES} is needed.")
+    if len(label_shape) not in (1, 2) or 0 in label_shape[1:]:
+        raise ConfigError(f"{split}_labels in {path} has shape {label_shape}; (n,) or (n, 1) is needed.")
+    if shape[0] != label_shape[0]:
+        raise ConfigError(f"{path} holds {shape[0]} {split}_images but {label_shape[0]} {split}_labels.")
+    if split == "train" and not shape[0]:
+        raise ConfigError(f"train_images in {path} is empty; images to train on are needed.")
+    values = load(archive, f"{split}_labels")
+    if one_hot:
+        return _from_one_hot(path, split, values), label_shape[1]
+    return values.reshape(-1).astype(np.int64), 0
+
+
+def _from_one_hot(path: Path, split: str, values: np.ndarray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The column that holds 1, of each row.
+
+    Raises:
+        ConfigError: if a row holds anything but a single 1 among zeros.
+    """
+    ones = (values == 1).sum(axis=1)
+    if not ((values == 0) | (values == 1)).all():
+        raise ConfigError(
+            f"{split}_labels in {path} has shape {values.shape} and is not one-hot: it holds other numbers than 0 and "
+            "1; give one label an image, such as by labels.argmax(axis=1)."
+        )
+    if (ones != 1).any():
+        raise ConfigError(
+            f"{path} looks like multi-label data ({split}_labels has shape {values.shape}, and "
+            f"{int((ones != 1).sum())} of its rows hold several ones, or none); each image must have exactly one label."
+        )
+    return np.asarray(values.argmax(axis=1), dtype=np.int64)

@@ -1,0 +1,141 @@
+"""Folders of images called after their class."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.data.groups import folder_groups
+from bench.data.imageset import ImageSet, LeftOut
+from bench.data.sources.layout import LAYOUTS, read_layout
+from bench.data.sources.listing import EXTENSIONS, check_classes, file_set, listed, merge_labels, printable, readable
+from bench.data.sources.masks import take_masks
+from bench.data.sources.tree import Folder, walk
+from bench.errors import ConfigError
+
+__all__ = ["LAYOUTS", "folder_source"]
+
+
+def folder_source(root: Path, patient_pattern: str | None = None, group_by: Sequence[str] = ()) -> ImageSet:
+    """Images below ``root``, in one of the layouts that `bench.data.sources.layout` knows.
+
+    Args:
+        root: the folder.
+        patient_pattern: as in `bench.data.patients.find_patients`.
+        group_by: columns of subgroups; ``subtype`` alone, where file names give it, and then it is there unasked.
+
+    Raises:
+        ConfigError: if the folder is missing or cannot be read, if it holds no images or fewer than two classes, if
+            its layout is not understood, if an image's name is not UTF-8, or if there is no column of ``group_by``.
+    """
+    with readable(root):
+        return _folder_source(root, patient_pattern, group_by)
+
+
+def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[str]) -> ImageSet:
+    if not root.exists():
+        raise ConfigError(f"There is no folder {root}; --data takes {LAYOUTS}.")
+    if not root.is_dir():
+        raise ConfigError(f"{root} is a file; --data takes {LAYOUTS}.")
+    tree = walk(root)
+    if tree.root.own:
+        raise ConfigError(f"{root} was written by a run of this suite, and holds no data; --data takes {LAYOUTS}.")
+    links = [link for folder in tree.root.walk() for link in folder.links]
+    masks = take_masks(tree.root)
+    if next(tree.root.every(), None) is None:
+        raise ConfigError(
+            f"There are no images below {root} (looked for {', '.join(EXTENSIONS)}, and for such without ending); "
+            f"--data takes {LAYOUTS}."
+        )
+    reading = read_layout(root, tree.root)
+    placed = sorted(reading.placed, key=lambda one: one.file.path.split("/"))
+    _refuse_names([one.file.path for one in placed], root)
+    labels, merged = merge_labels([one.label for one in placed])
+    table = pd.DataFrame(
+        {
+            "image": [one.file.path for one in placed],
+            "label": labels,
+            "split": [one.split for one in placed],
+            "fold": [one.fold for one in placed],
+            "size": [one.file.size for one in placed],
+        }
+    )
+    classes = check_classes(root, labels, "class folder", masks)
+    groups = folder_groups(root, table["image"].tolist(), group_by)
+    _refuse_copies(root, table)
+    followed = [f"Links to folders that were followed: {listed(tree.followed)}."] if tree.followed else []
+    return file_set(
+        "folder",
+        root,
+        root,
+        table,
+        [one.file.stamp for one in placed],
+        classes=classes,
+        patient_pattern=patient_pattern,
+        known=[one.patient for one in placed],
+        known_rule="the folders that patients have (patient/class)",
+        others=[printable(name) for name in _others(reading.folders)],
+        notes=[*reading.notes, *merged, *followed],
+        groups=groups,
+        layout=reading.layout,
+        left_out=(
+            LeftOut("mask", tuple(map(printable, masks))),
+            *reading.left_out,
+            LeftOut(
+                "folder without images",
+                tuple(map(printable, _empty(tree.root))),
+                "folders without images",
+                folders=True,
+            ),
+            LeftOut("link to a folder", tuple(map(printable, links)), "links to folders", folders=True),
+            LeftOut("system folder", tuple(map(printable, tree.system)), folders=True),
+            LeftOut("run folder or cache", tuple(map(printable, tree.own)), "run folders or caches", folders=True),
+        ),
+    )
+
+
+def _others(folders: Sequence[Folder]) -> list[str]:
+    """Files among the images that are none, in order."""
+    found = [name for top in folders for folder in top.walk() for name in folder.others]
+    return sorted(found, key=lambda name: name.split("/"))
+
+
+def _empty(folder: Folder) -> list[str]:
+    """The outermost folders without images."""
+    holding = folder.holding()
+    return [
+        path for name, below in folder.folders.items() for path in (_empty(below) if name in holding else [below.path])
+    ]
+
+
+def _refuse_names(names: list[str], root: Path) -> None:
+    """Refuse names of images that tables, which are UTF-8, cannot hold."""
+    odd = [name for name in names if printable(name) != name]
+    if odd:
+        raise ConfigError(
+            f"{len(odd)} of the {len(names)} images in {root} have a name that is not UTF-8, such as {odd[0]!a}; "
+            "file and folder names in UTF-8 are accepted."
+        )
+
+
+def _refuse_copies(root: Path, table: pd.DataFrame) -> None:
+    """Refuse sets in which many an image lies in several class folders: that is how several labels are written."""
+    named = table.assign(name=[image.rsplit("/", 1)[-1] for image in table["image"].tolist()])
+    alike = named.groupby(["split", "name", "size"])
+    same = 0
+    for _, group in named[alike["label"].transform("nunique") > 1].groupby(["split", "name", "size"]):
+        same += len({_content(root / image) for image in group["image"]}) < len(group)
+    if same > 0.01 * len(table):
+        raise ConfigError(
+            f"{root} looks like multi-label data ({same} images lie in several class folders); "
+            "each image must have exactly one label."
+        )
+
+
+def _content(path: Path) -> bytes:
+    """What the file holds; its name where it cannot be read, which is for the audit to say."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return os.fsencode(path)

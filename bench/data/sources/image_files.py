@@ -1,0 +1,193 @@
+"""Where the images lie that a manifest names: as it says, or below its root under another folder or ending."""
+
+import filecmp
+import os
+import stat
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from bench.data.sources.listing import EXTENSIONS, printable, readable, split_of, stamp, words_of
+from bench.data.sources.masks import WORDS as MASKS
+from bench.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Located:
+    """The files that names lead to.
+
+    Attributes:
+        names: of the files, relative to the root or absolute; empty where there is none.
+        stamps: as `bench.data.sources.listing.stamp` makes them; empty where there is none.
+        ambiguous: name -> the files that it may mean.
+        searched: how many were found elsewhere, or under another ending, than the manifest says.
+        example: one of these: as the manifest has it, and where it was found.
+    """
+
+    names: tuple[str, ...]
+    stamps: tuple[str, ...]
+    ambiguous: dict[str, list[str]]
+    searched: int = 0
+    example: tuple[str, str] = ("", "")
+
+    @property
+    def found(self) -> int:
+        """How many names lead to a file."""
+        return sum(bool(name) for name in self.names)
+
+
+class ImageFiles:
+    """The files below a folder; it is gone through once, and only if a name does not lead to a file as it stands.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._by_name: dict[str, list[str]] | None = None
+        self._by_stem: dict[str, list[str]] = {}
+
+    def locate(self, cells: Sequence[str]) -> Located:
+        """The files that paths of a manifest lead to.
+
+        A path that leads to no file is looked for by its name, without or under another ending too, in every folder
+        below the root. What parts the paths of the manifest from each other, all but the folders common to them, must
+        be there, as many folders must be the same for all, and no split may become another; so no image of another
+        patient or split is taken for it.
+        """
+        wanted = [cell.replace("\\", "/") for cell in cells]
+        stamps = [self._stamp(name) for name in wanted]
+        lost = {name for name, one in zip(wanted, stamps, strict=True) if not one and name}
+        if not lost:
+            return Located(tuple(wanted), tuple(stamps), {})
+        common = _common_folders(wanted)
+        found, ambiguous = {}, {}
+        all_places = {name: self._places(name, common) for name in lost}
+        shared = {name: _shared(name, places[0]) for name, places in all_places.items() if places}
+        most = max(shared.values(), default=0)
+        for name, places in all_places.items():
+            if places and shared[name] < most:
+                continue
+            if len(places) == 1 or (places and self._all_alike(places)):
+                found[name] = places[0]
+            elif places:
+                ambiguous[name] = places
+        names = [name if one else found.get(name, "") for name, one in zip(wanted, stamps, strict=True)]
+        stamps = [one or (self._stamp(name) if name else "") for name, one in zip(names, stamps, strict=True)]
+        examples = [(name, found[name]) for name in wanted if name in found]
+        return Located(tuple(names), tuple(stamps), ambiguous, len(examples), examples[0] if examples else ("", ""))
+
+    def _stamp(self, name: str) -> str:
+        """Empty where there is no such file."""
+        try:
+            status = (self.root / name).stat()
+        except (OSError, ValueError):
+            return ""
+        return stamp(status) if name and stat.S_ISREG(status.st_mode) else ""
+
+    def _places(self, name: str, common: int) -> list[str]:
+        """The files that ``name`` may mean, those that fit best alone."""
+        by_name, by_stem = self._index()
+        file = _parts(name)[-1] if _parts(name) else ""
+        needed = len(_parts(name)) - 1 - common
+        stem, _, ending = file.rpartition(".")
+        has_ending = f".{ending}" in EXTENSIONS
+        for files in (by_name.get(file, []), by_stem.get(file, []), by_stem.get(stem, []) if has_ending else []):
+            shared = {place: _shared(name, place) for place in files}
+            fitting = [place for place in files if shared[place] >= needed and not _contradict(name, place)]
+            if fitting:
+                most = max(shared[place] for place in fitting)
+                return _preferred(name, [place for place in fitting if shared[place] == most])
+        return []
+
+    def _all_alike(self, places: Sequence[str]) -> bool:
+        """Whether files are copies of each other, as where an archive was unpacked twice."""
+        first, *others = (self.root / place for place in places)
+        with readable(self.root):
+            return all(filecmp.cmp(first, other, shallow=False) for other in others)
+
+    def _index(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """File name, and name without ending, -> files below the root, in order."""
+        if self._by_name is None:
+            names: dict[str, list[str]] = defaultdict(list)
+            stems: dict[str, list[str]] = defaultdict(list)
+            for folder, folders, files in os.walk(self.root):
+                folders[:] = sorted(one for one in folders if not one.startswith((".", "__", "@", "$")))
+                below = Path(folder).relative_to(self.root).as_posix()
+                for file in sorted(files):
+                    if file.startswith(".") or printable(file) != file or printable(below) != below:
+                        continue
+                    place = file if below == "." else f"{below}/{file}"
+                    name = _composed(file)
+                    names[name].append(place)
+                    if name.endswith(EXTENSIONS):
+                        stems[name.rpartition(".")[0]].append(place)
+            self._by_name, self._by_stem = dict(names), dict(stems)
+        return self._by_name, self._by_stem
+
+
+def _preferred(name: str, places: list[str]) -> list[str]:
+    """Of files that fit alike: those of the very same case, and those that are no masks."""
+    same = [
+        place
+        for place in places
+        if name.rpartition("/")[2] in (file := place.rpartition("/")[2], file.rpartition(".")[0])
+    ]
+    images = [place for place in same or places if not words_of(place.rpartition("/")[0]) & MASKS]
+    return images or same or places
+
+
+def check_root(root: Path) -> None:
+    """Refuse an ``--image-root`` that is no folder.
+
+    Raises:
+        ConfigError: if so.
+    """
+    with readable(root):
+        if not root.is_dir():
+            raise ConfigError(f"--image-root {root} is no folder; the folder that the paths start from is needed.")
+
+
+def _composed(name: str) -> str:
+    """A name in one Unicode form and case: systems differ in how they write an accent, and in whether case counts."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _parts(name: str) -> list[str]:
+    return [_composed(part) for part in name.split("/") if part not in ("", ".")]
+
+
+def _common_folders(names: Sequence[str]) -> int:
+    """How many of the first folders all paths share."""
+    folders = {tuple(_parts(name)[:-1]) for name in names if name}
+    shared = 0
+    for at_depth in zip(*folders, strict=False):
+        if len(set(at_depth)) > 1:
+            break
+        shared += 1
+    return shared
+
+
+def _contradict(name: str, other: str) -> bool:
+    """Whether two paths lie in folders of different splits."""
+    one, two = (_splits_in(path.rpartition("/")[0]) for path in (name, other))
+    return bool(one and two and one != two)
+
+
+@lru_cache(maxsize=1024)
+def _splits_in(folder: str) -> frozenset[str]:
+    return frozenset(split for part in folder.split("/") if (split := split_of(part)))
+
+
+def _shared(name: str, other: str) -> int:
+    """How many of their last folders two paths share."""
+    count = 0
+    for one, other_one in zip(reversed(_parts(name)[:-1]), reversed(_parts(other)[:-1]), strict=False):
+        if one != other_one:
+            break
+        count += 1
+    return count

@@ -1,0 +1,545 @@
+"""What the folders of a set of images stand for: splits, folds, patients, classes; what is unclear is refused."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.data.imageset import LeftOut
+from bench.data.sources.listing import SPLIT_NAMES, fold_of, folded, listed, printable, split_of, words_of
+from bench.data.sources.masks import is_images_name
+from bench.data.sources.tree import File, Folder
+from bench.errors import ConfigError
+
+LAYOUTS = (
+    "folders of images called after their class, directly or inside train/, val/ and test/ (README lists the layouts)"
+)
+MANIFEST = "name the images in a .csv with path,label[,patient][,split]"
+MANY = 10
+"""So many folders called by numbers are patients rather than classes."""
+FILLERS = {
+    *("set", "sets", "data", "dataset", "image", "images", "img", "imgs", "folder", "dir", "split", "samples", "files"),
+    *("png", "jpg", "jpeg", "dicom", "dcm", "stage", "the", "s"),
+}
+"""Words beside that of a split which say nothing more."""
+UNLABELLED = {"unlabeled", "unlabelled", "unannotated", "no label", "no labels"}
+"""Folders of images that nobody has labelled."""
+PATIENT = re.compile(
+    r"TCGA-\w\w-\w{4}|"
+    r"(?:(?:patient|pat|subject|subj|case|person|participant|volunteer|pid)s?[ _\-]*|sub[ _\-]+)[a-z]?\d+\w*",
+    re.IGNORECASE,
+)
+IDENTIFIER = re.compile(r"[a-z]{0,4}[ _\-]?\d{3,}(?:[ _\-]\w{1,8})?|[a-z]{2,6}-\w{2,4}-\w{4,6}", re.IGNORECASE)
+VISIT = re.compile(
+    r"(?:study|series|visit|scan|session|ses|exam|day|date|time|slice|image|img|frame|view)s?[ _\-]*\d*", re.IGNORECASE
+)
+FINDINGS = {"positive", "negative", "benign", "malignant", "normal", "abnormal", "healthy", "diseased"}
+"""Words that say what an image shows, in the names of folders."""
+PART = re.compile(
+    r"\d+ ?x|left|right|[lr]|ap|pa|lateral|frontal|cc|mlo|axial|coronal|sagittal|t1\w*|t2\w*|flair|dwi|adc|pre|post"
+    r"|native|contrast|male|female",
+    re.IGNORECASE,
+)
+"""Folders that a class may be parted into: magnifications, sides, views, sequences."""
+PILES = {*("images", "image", "img", "imgs", "part", "parts", "batch", "chunk", "folder", "subset", "archive")}
+"""Words in the names of folders over which images are dealt out, whatever they show."""
+GROUPS = {
+    *("set", "sets", "dataset", "datasets", "data", "original", "augmented", "raw", "processed", "preprocessed"),
+    *(
+        "resized",
+        "cropped",
+        "enhanced",
+        "site",
+        "center",
+        "centre",
+        "hospital",
+        "clinic",
+        "scanner",
+        "source",
+        "cohort",
+    ),
+}
+"""Words in the names of folders that hold a set of their own."""
+
+
+class Placed(NamedTuple):
+    """An image, and what the folders around it say of it; empty where they say nothing."""
+
+    file: File
+    label: str
+    split: str = ""
+    fold: str = ""
+    patient: str = ""
+
+
+@dataclass
+class Reading:
+    """How a folder was read.
+
+    Attributes:
+        placed: its images.
+        folders: those that they lie in or below.
+        layout: in a few words.
+        loose: paths of images beside class folders.
+        beside: paths of folders beside those that were read, with how many images they hold.
+        tables: paths of the tables that lie among the images.
+        notes: what the user should know, in sentences.
+    """
+
+    placed: list[Placed] = field(default_factory=list)
+    folders: list[Folder] = field(default_factory=list)
+    layout: str = "class"
+    loose: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def place(self, folder: Folder, label: str, **where: str) -> None:
+        """Take all images in and below ``folder`` as of one class; ``where`` as in `Placed`."""
+        self.folders.append(folder)
+        self.placed += [Placed(image, label, **where) for image in folder.every()]
+
+    def pass_over(self, folder: Folder) -> None:
+        """Leave out the images that lie in ``folder`` itself."""
+        self.loose += [image.path for image in folder.images]
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What lies where no class is, by kind."""
+        return (
+            LeftOut("loose image", tuple(map(printable, self.loose))),
+            LeftOut("other folder", tuple(map(printable, self.beside)), folders=True),
+        )
+
+
+def read_layout(root: Path, tree: Folder) -> Reading:
+    """What the folders below ``root`` say of the images in ``tree``.
+
+    Args:
+        root: the folder, for messages.
+        tree: what lies in it, without masks.
+
+    Raises:
+        ConfigError: if the folders have no meaning that is known, or two; it names what would be accepted.
+    """
+    reading, top = Reading(tables=_tables(tree)), tree
+    _leave_unlabelled(tree, reading)
+    _leave_copies(tree, reading)
+    while (below := _outer(top)) is not None:
+        reading.pass_over(top)
+        reading.beside += [_with_count(one) for one in top.holding().values() if one is not below]
+        top = below
+        _leave_copies(top, reading)
+    _read_top(root, top, reading)
+    if top is not tree:
+        reading.layout += f" below {printable(top.path)}"
+    return reading
+
+
+def _outer(folder: Folder) -> Folder | None:
+    """The one folder in ``folder`` that all is in, where it is no split, fold or class; or its folder of images."""
+    holding = folder.holding()
+    images = [one for name, one in holding.items() if is_images_name(name) and len(one.holding()) > 1]
+    if len(images) == 1 and not images[0].images:
+        return images[0]
+    below = next(iter(holding.values()), None)
+    if below is None or len(holding) > 1 or fold_of(below.name) or _is_plain(below.name):
+        return None
+    inside = below.holding()
+    if not inside or all(_names_a_patient(name) and one.images for name, one in inside.items()):
+        return None
+    if below.images and (len(inside) < 2 or 2 * len(below.images) > sum(1 for _ in below.every())):
+        return None  # a class, and more in it
+    return below
+
+
+def _leave_unlabelled(folder: Folder, reading: Reading) -> None:
+    """Leave out a folder that says of its images that nobody has labelled them."""
+    for name in folder.holding():
+        if folded(name) in UNLABELLED and len(folder.holding()) > 1:
+            reading.beside.append(_with_count(folder.folders.pop(name)))
+
+
+def _leave_copies(folder: Folder, reading: Reading) -> None:
+    """Leave out a folder that holds once more what lies beside it, as where an archive was unpacked twice."""
+    names = {folded(name) for name in folder.holding()}
+    for name, below in folder.holding().items():
+        if split_of(name) is not None:
+            continue
+        again = {folded(one) for one in below.holding()} & (names - {folded(name)})
+        if len(again) > 1 and len(again) >= len(names) - 1 and _repeats(below, folder):
+            reading.beside.append(_with_count(folder.folders.pop(name)))
+
+
+def _repeats(below: Folder, folder: Folder) -> bool:
+    """Whether most images below one folder lie in another under the same names."""
+    skipped = len(folder.path) + 1 if folder.path else 0
+    there = {image.path[skipped:] for image in folder.every()}
+    again = [image.path[len(below.path) + 1 :] in there for image in below.every()]
+    return sum(again) > 0.5 * len(again)
+
+
+def _read_top(root: Path, top: Folder, reading: Reading) -> None:
+    holding = top.holding()
+    if not any(folder.holding() for folder in holding.values()):
+        _refuse_one_level_of_both(root, holding)
+    splits = _splits(root, holding)
+    if splits:
+        _read_splits(root, top, splits, reading)
+        return
+    if _is_pile(holding) or (len(holding) == 1 and reading.tables and not next(iter(holding.values())).holding()):
+        raise _no_labels(root, reading.tables, holding)
+    for named, kind in ((split_of, "split"), (fold_of, "fold")):
+        if _parted(root, holding, named, kind):
+            reading.pass_over(top)
+            for label, folder in holding.items():
+                reading.pass_over(folder)
+                for name, part in folder.holding().items():
+                    reading.place(part, label, **{kind: named(name) or ""})
+            reading.layout = f"class/{kind}"
+            return
+    _refuse_one_level_of_both(root, holding)
+    reading.layout = _read_classes(root, top, reading, {})
+
+
+def _is_pile(holding: Mapping[str, Folder]) -> bool:
+    """Whether the folders hold images, and say nothing of them: images/, or part_1, part_2 …"""
+    if any(len(folder.holding()) > 1 or not all(map(is_images_name, folder.holding())) for folder in holding.values()):
+        return False
+    names = {frozenset(word for word in words_of(name) if not word.isdigit()) for name in holding}
+    return all(map(is_images_name, holding)) or (len(names) == 1 < len(holding) and bool(set().union(*names) & PILES))
+
+
+# Splits
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name says that a folder is a split, and nothing else."""
+    return split_of(name) is not None and all(word.isdigit() for word in _rest(name))
+
+
+def _rest(name: str) -> frozenset[str]:
+    """What a name says beside a split; an enumeration such as ``a.`` says nothing."""
+    words = words_of(re.sub(r"^\w{1,2}[.)] *", "", name))
+    again = {split + word for split in SPLIT_NAMES for word in words}  # testA is test, a, and testa
+    return frozenset(words - SPLIT_NAMES.keys() - FILLERS - again)
+
+
+def _class_names(folder: Folder) -> set[str]:
+    """The folders in ``folder`` that may be classes, under names that are the same in all splits."""
+    holding = folder.holding()
+    while len(holding) == 1 and (only := next(iter(holding.values()))).holding() and not only.images:
+        holding = only.holding()
+    return {folded(name) for name in holding if not _names_a_patient(name)}
+
+
+def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
+    """Folder name -> split, of the folders that are splits.
+
+    A folder called like a split is one if its name says nothing else, if it holds a class folder that another one
+    called like a split holds, or if one of another split is called alike but for that. So test_positive beside
+    test_negative is a class.
+
+    Raises:
+        ConfigError: if two are the same split.
+    """
+    named = {name: split for name in holding if (split := split_of(name)) and fold_of(name) is None}
+    classes = {name: _class_names(holding[name]) for name in named}
+    found = {
+        name: split
+        for name, split in named.items()
+        if _is_plain(name)
+        or any(classes[name] & classes[other] for other in named if other != name)
+        or any(_rest(name) == _rest(other) for other in named if named[other] != split)
+    }
+    if "test" not in found.values() and list(found.values()).count("val") == 2:  # as in train, val, eval
+        found |= {name: "test" for name in found if words_of(name) & {"eval", "evaluation"}}
+    for split in dict.fromkeys(found.values()):
+        same = [name for name in found if found[name] == split]
+        if len(same) > 1:
+            raise ConfigError(
+                f"{root} has {len(same)} folders that are called like a {split} split ({listed(same)}), but one is "
+                f"needed; move what is not wanted out of {root}, or {MANIFEST}."
+            )
+    return found
+
+
+def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Reading) -> None:
+    holding = top.holding()
+    classes = {name: _class_names(holding[name]) for name in splits}
+    known = set().union(*classes.values())
+    others = {name: folder for name, folder in holding.items() if name not in splits}
+    folds = {name: "train" for name in others if fold_of(name) is not None and "train" not in splits.values()}
+    _refuse_strangers(root, {name: one for name, one in others.items() if name not in folds}, splits, classes)
+    unlabelled = [name for name in splits if not _has_classes(holding[name], known)]
+    if unlabelled:
+        raise _without_labels(root, reading.tables, splits, unlabelled, holding)
+    if "train" not in splits.values() and not folds:
+        raise ConfigError(f"{root} has {listed(splits)} but no train folder; --data takes {LAYOUTS}.")
+    reading.pass_over(top)
+    reading.beside += [_with_count(one) for name, one in others.items() if name not in folds]
+    layouts = set()
+    for name, split in (splits | folds).items():
+        folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
+        while len(inside := folder.holding()) == 1 and _has_classes(only := next(iter(inside.values())), known):
+            if folded(only.name) in known or _names_a_patient(only.name):
+                break
+            reading.pass_over(folder)
+            folder = only
+        layout = _read_classes(root, folder, reading, where)
+        layouts.add(f"fold/{layout}" if name in folds else layout)
+    kinds = {layout.removeprefix("fold/") for layout in layouts}
+    if len(kinds) > 1 and "patient/class" in kinds:
+        raise ConfigError(
+            f"The splits in {root} are laid out in different ways ({listed(sorted(layouts))}); lay all out as "
+            f"split/class, or {MANIFEST}."
+        )
+    called = [f"{printable(name)} is {split}" for name, split in splits.items() if name.casefold() != split]
+    called += [f"{len(folds)} folds are train"] if folds else []
+    reading.layout = f"split/{max(layouts, key=len)}" + (f" ({', '.join(called)})" if called else "")
+
+
+def _has_classes(folder: Folder, known: set[str]) -> bool:
+    """Whether a split has class folders, and not images alone, be it in a folder of their own."""
+    holding = folder.holding()
+    if len(holding) == 1:
+        name, only = next(iter(holding.items()))
+        nondescript = is_images_name(name) or split_of(name) or folded(name) in {"unknown", *UNLABELLED}
+        return (folded(name) in known and not (nondescript and only.images)) or _has_classes(only, known)
+    return bool(holding)
+
+
+def _refuse_strangers(
+    root: Path, others: Mapping[str, Folder], splits: Mapping[str, str], classes: Mapping[str, set[str]]
+) -> None:
+    """Refuse a folder beside the splits that holds class folders as they do."""
+    for name, folder in others.items():
+        if any(folded(name) in names for names in classes.values()):
+            raise ConfigError(
+                f"{root / name} is called like a class folder of {listed(splits)}, but lies beside them; move it into "
+                f"one of them, or out of {root}."
+            )
+        same = _class_names(folder) & set().union(*classes.values())
+        shared = sorted({one for below in folder.walk() for one in below.folders if folded(one) in same})
+        if shared:
+            raise ConfigError(
+                f"{root / name} holds the class folder{'s' * (len(shared) > 1)} {listed(shared)} as "
+                f"{listed(splits)} {'do' if len(splits) > 1 else 'does'}, but its name tells no split; call it train, "
+                f"val or test, or move it out of {root}."
+            )
+
+
+def _without_labels(
+    root: Path, tables: list[str], splits: Mapping[str, str], unlabelled: list[str], holding: Mapping[str, Folder]
+) -> ConfigError:
+    labelled = [name for name in splits if name not in unlabelled]
+    if not labelled or "train" not in {splits[name] for name in labelled}:
+        return _no_labels(root, tables, unlabelled)
+    images = sum(1 for name in unlabelled for _ in holding[name].every())
+    parent = holding[labelled[0]].path.rpartition("/")[0]
+    place = root / parent if parent else root
+    go_on = f"--data {place / labelled[0]}" if len(labelled) == 1 else f"move {listed(unlabelled)} out of {place}"
+    return ConfigError(
+        f"The {images} images in {listed(unlabelled)} of {place} lie in no class folder, so they have no label, and "
+        f"nothing can be tested on them; sort them into class folders, or leave them out: {go_on}."
+    )
+
+
+def _no_labels(root: Path, tables: list[str], folders: Iterable[str] = ()) -> ConfigError:
+    """What to say where images have no label."""
+    named = listed(folders)
+    place = f"{named} of {root}" if named else f"{root}"
+    return ConfigError(
+        f"The images in {place} lie in no class folder, so they have no label{_or_table(root, tables)}; --data takes "
+        f"{LAYOUTS}; or {MANIFEST}."
+    )
+
+
+def _tables(tree: Folder) -> list[str]:
+    """The tables below a folder, the one that most likely has the labels first."""
+
+    def merit(name: str) -> tuple[bool, bool, int, int]:
+        words = words_of(name.rpartition("/")[2])
+        unlikely = bool(words & {"sample", "submission", "test", "testing"})
+        return unlikely, not words & {"train", "training", "label", "labels"}, name.count("/"), len(name)
+
+    found = [name for folder in tree.walk() for name in folder.others if name.lower().endswith((".csv", ".tsv"))]
+    return sorted(found, key=merit)
+
+
+def _or_table(root: Path, tables: list[str]) -> str:
+    """The command that takes a table which may have the labels, and its columns; nothing where there is none."""
+    if not tables:
+        return ""
+    path = root / tables[0]
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline(4096).strip()
+    columns = [cell.strip(" \"'") for cell in re.split(r"[,;\t]", header) if cell.strip()][:12]
+    return (
+        f" (they may be in {path.name}, which has the columns {', '.join(map(printable, columns))}: to take them from "
+        f"there, give --data {path})"
+    )
+
+
+# Classes
+
+
+def _parted(root: Path, holding: Mapping[str, Folder], named: Callable[[str], str | None], kind: str) -> bool:
+    """Whether the folders are classes, each parted into splits, or folds.
+
+    Raises:
+        ConfigError: if some are and others are not, or one has two folders for the same part.
+    """
+    inside = {label: folder.holding() for label, folder in holding.items()}
+    parted = [label for label, parts in inside.items() if parts and all(map(named, parts))]
+    found = {named(name) for label in parted for name in inside[label]}
+    contents = [_class_names(part) for label in parted for part in inside[label].values()]
+    if len(parted) > 1 and all(len(names) > 1 for names in contents):
+        first = holding[parted[0]]
+        raise ConfigError(
+            f"{listed(parted)} in {root} each hold {listed(first.holding())} with class folders "
+            f"({listed(sorted(contents[0]))}, …); give one of them, by --data {root / first.path}, or {MANIFEST}."
+        )
+    if not parted or (len(found) < 2 and found != {"train"}) or len(holding) < 2:
+        return False
+    others = [label for label in holding if label not in parted]
+    if others:
+        raise ConfigError(
+            f"{root / holding[parted[0]].path} is parted into {listed(inside[parted[0]])}, but {listed(others)} "
+            f"{'is' if len(others) == 1 else 'are'} not; part every class alike, or {MANIFEST}."
+        )
+    for label in parted:
+        if len({named(name) for name in inside[label]}) < len(inside[label]):
+            raise ConfigError(
+                f"{root / holding[label].path} has two folders for one {kind} ({listed(inside[label])}); one is needed."
+            )
+    if kind == "split" and "train" not in found:
+        raise ConfigError(
+            f"The classes in {root} are parted into {listed(sorted(map(str, found)))} but have no train folder; "
+            f"--data takes {LAYOUTS}."
+        )
+    return True
+
+
+def _read_classes(root: Path, top: Folder, reading: Reading, where: Mapping[str, str]) -> str:
+    """Place what lies in class folders, maybe below folds or patients, as of ``where``; returns the layout in words."""
+    holding = top.holding()
+    reading.pass_over(top)
+    folds = {name: fold for name in holding if (fold := fold_of(name)) is not None}
+    if folds and len(folds) == len(holding) > 1:
+        for name, fold in folds.items():
+            layout = _read_classes(root, holding[name], reading, {**where, "fold": fold})
+        return f"fold/{layout}"
+    if _are_patients(root, holding, reading.tables):
+        for patient, folder in holding.items():
+            reading.pass_over(folder)
+            for label, below in folder.holding().items():
+                reading.place(below, label, **where, patient=patient)
+        return "patient/class"
+    _look_into_classes(root, holding, reading)
+    for label, folder in holding.items():
+        reading.place(folder, label, **where)
+    inside = [name for folder in holding.values() for name in folder.holding()]
+    return "class/images" if inside and all(map(is_images_name, inside)) else "class"
+
+
+def _names_a_patient(name: str) -> bool:
+    return bool(PATIENT.fullmatch(name) or IDENTIFIER.fullmatch(name))
+
+
+def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) -> bool:
+    """Whether the folders are patients with class folders in them.
+
+    Raises:
+        ConfigError: if they look like patients and hold no class folders.
+    """
+    names = [name for name in holding if _names_a_patient(name) or (name.isdigit() and len(holding) > MANY)]
+    if len(names) < 0.8 * len(holding):
+        return False
+    inside = {folded(name) for folder in holding.values() for name in folder.holding()}
+    classes = {name for name in inside if not VISIT.fullmatch(name) and not _names_a_patient(name)}
+    if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
+        return True
+    numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
+    if numbered or all(PATIENT.fullmatch(name) for name in names):
+        raise ConfigError(
+            f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold no "
+            f"class folders{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
+        )
+    return False
+
+
+def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Reading) -> None:
+    """Refuse folders that each hold class folders, as sites and sets do; note where it is not sure what is a class."""
+    if len(holding) > MANY and all(map(str.isdigit, holding)):
+        reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
+    elif len(holding) > 2 and all(IDENTIFIER.fullmatch(name) for name in holding):
+        reading.notes.append(f"The folders {listed(holding)} were taken for classes; if they are patients, {MANIFEST}.")
+    below = [one for folder in holding.values() for one in folder.holding().values()]
+    _refuse_deeper_classes(root, holding)
+    if below and all(_names_a_patient(one.name) for one in below):
+        depth = below[0].path.count("/")
+        names = listed(dict.fromkeys(one.name for one in below))
+        note = (
+            f"The folders in the classes look like patients ({names}) but were not taken for them; if they are, give "
+            f"--patient-pattern '^(?:[^/]+/){{{depth}}}([^/]+)/'."
+        )
+        reading.notes += [note] if note not in reading.notes else []
+    inside = [_class_names(folder) for folder in holding.values()]
+    if len(inside) < 2 or any(len(names) < 2 for names in inside):
+        return
+    if any(folder.images for folder in holding.values()):
+        return
+    every = set().union(*inside)
+    shared = listed(sorted({name for folder in holding.values() for name in folder.holding()}))
+    alike = all(names == inside[0] for names in inside) and not all(map(PART.fullmatch, every))
+    if alike or all(words_of(name) & GROUPS for name in holding):
+        raise ConfigError(
+            f"{listed(holding)} in {root} each hold folders ({shared}), so it is unclear which are the classes; call "
+            f"the outer folders train, val and test if they are splits, give one of them, by --data "
+            f"{root / next(iter(holding.values())).path}, or {MANIFEST}."
+        )
+    note = (
+        f"{listed(holding)} were taken for the classes, and what each holds ({shared}) for parts of it; if those are "
+        f"the classes, {MANIFEST}."
+    )
+    reading.notes += [note] if note not in reading.notes else []
+
+
+def _refuse_deeper_classes(root: Path, holding: Mapping[str, Folder]) -> None:
+    """Refuse PART/PATIENT/study1_positive: what the inner folders of every outer one say is the class."""
+    found = [
+        {
+            word
+            for one in folder.folders.values()
+            for deep in one.walk()
+            if deep is not one
+            for word in words_of(deep.name)
+        }
+        for folder in holding.values()
+    ]
+    words = sorted(set.intersection(*found) & FINDINGS)
+    if len(holding) > 1 and len(words) > 1:
+        raise ConfigError(
+            f"{listed(holding)} in {root} each hold folders called {' and '.join(words)}, so it is unclear which are "
+            f"the classes; lay them out as class/patient, or {MANIFEST}."
+        )
+
+
+def _refuse_one_level_of_both(root: Path, holding: Mapping[str, Folder]) -> None:
+    """Refuse trainA, trainB, testA, testB: a folder for each pair of split and class."""
+    named = {name: split for name in holding if (split := split_of(name))}
+    rests = {name: "-".join(sorted(word for word in _rest(name) if not word.isdigit())) for name in named}
+    told = {name: rest for name, rest in rests.items() if rest}
+    if len(named) == len(holding) > 2 and len(set(told.values())) > 1 and len({named[name] for name in told}) > 1:
+        example = next(iter(told))
+        raise ConfigError(
+            f"The folders in {root} tell split and class at once ({listed(named)}); sort them into split/class, such "
+            f"as {named[example]}/{told[example]}."
+        )
+
+
+def _with_count(folder: Folder) -> str:
+    count = sum(1 for _ in folder.every())
+    return f"{folder.path} ({count} image{'s' * (count != 1)})"

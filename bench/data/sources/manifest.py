@@ -1,0 +1,204 @@
+"""A CSV file that names images, their labels and, if known, their patients, splits and folds."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from bench.data.groups import manifest_groups
+from bench.data.imageset import ImageSet, LeftOut
+from bench.data.patients import somebody
+from bench.data.sources.columns import KNOWN, NOT_PATIENTS, is_known, near, normal
+from bench.data.sources.image_files import ImageFiles, check_root
+from bench.data.sources.listing import check_classes, file_set, merge_labels
+from bench.data.sources.manifest_columns import (
+    ACCEPTED,
+    Columns,
+    refuse_lost,
+    take_first,
+    take_fold,
+    take_labels,
+    take_path,
+    take_splits,
+)
+from bench.data.sources.masks import masks_among
+from bench.data.sources.table_file import read_table, some
+from bench.errors import ConfigError
+
+
+def manifest_source(
+    path: Path,
+    patient_pattern: str | None = None,
+    group_by: Sequence[str] = (),
+    image_root: Path | None = None,
+) -> ImageSet:
+    """The images that the table in the file ``path`` names.
+
+    Every cell is text: label 0 is the class "0", patient 001 is "001". Other columns are ignored unless asked for.
+
+    Args:
+        path: the file.
+        patient_pattern: as in `bench.data.patients.find_patients`.
+        group_by: other columns that are kept, as ``group:COLUMN``.
+        image_root: the folder that its paths start from; None takes the file's own.
+
+    Raises:
+        ConfigError: if the file cannot be read, names no set of labelled images, or has no column of ``group_by``.
+    """
+    if image_root is not None:
+        check_root(image_root)
+    table = read_table(path, is_known)
+    if any(map(is_known, table.header)) and not table.rows:
+        raise ConfigError(f"{path} has a header but no rows; one row per image is needed, with {ACCEPTED}.")
+    columns, root = Columns(table, {}, list(table.notes)), image_root or path.parent
+    images = ImageFiles(root)
+    located = take_path(columns, images)
+    for role in ("patient", "patient_narrow"):
+        take_first(columns, role)
+    splits = take_splits(columns)
+    take_fold(columns)
+    labels = take_labels(columns)
+    refuse_lost(columns, located, root)
+    rows = _one_row_an_image(columns, root, located.names, labels, splits)
+    masks = set(masks_among(located.names[row] for row in rows))
+    if {labels[row] for row in rows} > {labels[row] for row in rows if located.names[row] not in masks}:
+        masks = set()  # a class that is called so
+    rows = [row for row in rows if located.names[row] not in masks]
+    names = [located.names[row] for row in rows]
+    groups = manifest_groups(
+        path, table.header, table.rows, located.names, group_by, [columns.name(role) for role in columns.taken]
+    )
+    _refuse_uneven_groups(columns, located.names, groups)
+    labels, merged = merge_labels([labels[row] for row in rows])
+    columns.notes += merged
+    known = _patients(columns, "patient")
+    columns.notes += _joined_patients(columns, known)
+    folds = merge_labels(columns.cells("fold"))[0]
+    frame = pd.DataFrame({"image": names, "label": labels})
+    frame["split"], frame["fold"] = [splits[row] for row in rows], [folds[row] for row in rows]
+    source = file_set(
+        "manifest",
+        path,
+        root,
+        frame,
+        [located.stamps[row] for row in rows],
+        classes=check_classes(path, labels, "label"),
+        patient_pattern=patient_pattern,
+        known=[known[row] for row in rows],
+        known_rule=_rule(columns),
+        notes=[*columns.notes, *_unused(columns, group_by)],
+        groups={name: [cells[row] for row in rows] for name, cells in groups.items()},
+        layout=f"one row per image ({columns.described()})",
+        left_out=[LeftOut("mask", tuple(sorted(masks)))],
+    )
+    return _with_narrow(_with_warning(source, columns, patient_pattern), columns, rows)
+
+
+def _one_row_an_image(
+    columns: Columns, root: Path, names: Sequence[str], labels: Sequence[str], splits: Sequence[str]
+) -> list[int]:
+    """The first row of each file; a file may stand in several rows that say the same of it, such as one a box."""
+    path, labels = columns.table.path, merge_labels(labels)[0]
+    folds, patients = columns.cells("fold"), _patients(columns, "patient")
+    files = [os.path.normpath(root / name) for name in names]
+    first: dict[str, int] = {}
+    said: dict[str, set[tuple[str, ...]]] = {}
+    for row, file in enumerate(files):
+        first.setdefault(file, row)
+        said.setdefault(file, set()).add((labels[row], splits[row], folds[row], patients[row]))
+    differ = [file for file, found in said.items() if len(found) > 1]
+    if differ:
+        several = [file for file in differ if len({label for label, *_ in said[file]}) > 1]
+        if several:
+            found = " and ".join(sorted({label for label, *_ in said[several[0]]})[:3])
+            raise ConfigError(
+                f"{path} is multi-label data: {len(several)} files have rows with different labels, such as "
+                f"{names[first[several[0]]]} ({found}); each image must have exactly one label, so leave the rows of "
+                "one label a file."
+            )
+        raise ConfigError(
+            f"{path} names {len(differ)} files more than once, with different patients, splits or folds: "
+            f"{some([names[first[file]] for file in differ])}; each image takes one row."
+        )
+    rows = list(first.values())
+    again = len(files) - len(rows)
+    if again:
+        repeated = sum(count > 1 for count in Counter(files).values())
+        columns.notes.append(
+            f"{repeated} files stand in several rows that say the same of them, as where each row is a box: {again} "
+            "rows were left out."
+        )
+    return rows
+
+
+def _refuse_uneven_groups(columns: Columns, names: Sequence[str], groups: dict[str, list[str]]) -> None:
+    for group, cells in groups.items():
+        pairs = set(zip(names, cells, strict=True))
+        if len(pairs) > len(set(names)):
+            raise ConfigError(
+                f"--group-by {group.partition(':')[2]!r} names a column of {columns.table.path} that differs between "
+                "the rows of one file; each image must have one value."
+            )
+
+
+def _patients(columns: Columns, role: str) -> list[str]:
+    """The patients as the file names them, one spelling each: 7.0 is 7 where both occur."""
+    return merge_labels([somebody(cell) for cell in columns.cells(role)])[0]
+
+
+def _joined_patients(columns: Columns, known: Sequence[str]) -> list[str]:
+    written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
+    other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
+    return [f"Patients who are written in two ways were joined: {some(other)}."] if other else []
+
+
+def _rule(columns: Columns) -> str:
+    if "patient" not in columns.taken:
+        return ""
+    name = columns.name("patient")
+    what = NOT_PATIENTS.get(normal(name))
+    return f"the {name} column of {columns.table.path.name}" + (f", which names {what}, not a patient" if what else "")
+
+
+def _with_warning(source: ImageSet, columns: Columns, pattern: str | None) -> ImageSet:
+    """Say which column might have told the patients, where none did."""
+    if pattern is not None:
+        return source
+    header = columns.table.header
+    if "patient" in columns.taken and source.patient_rule == _rule(columns):
+        what = NOT_PATIENTS.get(normal(columns.name("patient")))
+        return (
+            replace(source, patient_doubt=f"{columns.name('patient')} names {what}, not a patient") if what else source
+        )
+    close = near(header, "patient", [place for place in columns.free() if normal(header[place]) not in KNOWN])
+    if not close:
+        return source
+    return replace(
+        source,
+        patient_rule=f"{source.patient_rule}; column {close[0]} was not used",
+        patient_doubt=f"column {close[0]} looks like patients, and was not used",
+        notes=(
+            *source.notes,
+            f"Column {close[0]} was not used: did you mean patient? Call it so if it says who is shown.",
+        ),
+    )
+
+
+def _with_narrow(source: ImageSet, columns: Columns, rows: Sequence[int]) -> ImageSet:
+    """The narrow reading of patients, as a manifest that was written from a set has it."""
+    table = source.table
+    if "patient_narrow" in columns.taken and source.patient_rule == _rule(columns):
+        narrow = _patients(columns, "patient_narrow")
+        told = [narrow[row] or patient for row, patient in zip(rows, table["patient_narrow"], strict=True)]
+        table = table.assign(patient_narrow=told)
+    return replace(source, table=table)
+
+
+def _unused(columns: Columns, group_by: Sequence[str]) -> list[str]:
+    asked = {name.strip().casefold() for name in group_by}
+    names = [columns.table.header[place] for place in columns.free()]
+    left = [name for name in names if name and name.casefold() not in asked]
+    return [f"Columns that were not used: {some(left, 10)}."] if left else []

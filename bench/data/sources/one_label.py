@@ -1,0 +1,147 @@
+"""One label an image: columns of ones and zeros become one, and what holds several labels is refused with a way out."""
+
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from bench.data.sources.table_file import Table, some
+from bench.errors import ConfigError
+
+NOT_GIVEN = {"", "nan", "<na>", "na", "n/a", "#n/a", "nat", "null"}
+"""What stands where a cell is empty, in any case. ``none`` is a class in some sets, such as no finding."""
+YES, NO, UNSURE = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}, {"-1", "-1.0"}
+SURE = ("|", ";")
+"""No class is called so: they part several labels."""
+LIKELY = (",", "/", "+", "&", " ")
+"""They part several labels where each part is a label of its own elsewhere."""
+SHOWN = re.compile(
+    r"(?:^|[^a-z])(?:sex|gender|male|female|man|woman|smok\w*|ethnic\w*|hispanic|race)(?![a-z])", re.IGNORECASE
+)
+"""In the name of a column that says something about the patient and not of the image."""
+QUOTES = " []'\""
+"""What may stand around the labels of a list."""
+
+
+def blank(cell: str) -> bool:
+    """Whether a cell says nothing."""
+    return cell.casefold() in NOT_GIVEN
+
+
+def one_hot_columns(table: Table, free: Sequence[int]) -> list[int]:
+    """The places, among ``free`` ones, of columns of ones and zeros; none unless there are two.
+
+    Blank cells may stand among them, and -1 for what is uncertain. Columns that say who is shown are none of them.
+    """
+    found = []
+    for place in free:
+        cells = {cell.casefold() for cell in table.column(place)}
+        said = {cell for cell in cells if cell not in NOT_GIVEN}
+        if table.header[place] and not SHOWN.search(table.header[place]) and said and said <= YES | NO | UNSURE:
+            found.append(place)
+    return found if len(found) > 1 else []
+
+
+def is_yes_or_no(cells: Sequence[str]) -> bool:
+    """Whether a column says of each row whether something holds."""
+    return {cell.casefold() for cell in cells} <= YES | NO
+
+
+def from_one_hot(table: Table, places: Sequence[int]) -> list[str]:
+    """The label of each row: the name of the column that holds its one.
+
+    Raises:
+        ConfigError: if a row has several ones or none, or something is uncertain.
+    """
+    rows = [[row[place].casefold() for place in places] for row in table.rows]
+    names = [table.header[place] for place in places]
+    columns = f"the columns {some(names)}"
+    ones = [[name for name, cell in zip(names, row, strict=True) if cell in YES] for row in rows]
+    common = [name for name, _ in Counter(name for row in ones for name in row).most_common()]
+    example = next((name for name in common if not name.casefold().startswith(("no ", "no_", "normal"))), names[0])
+    unsure = sum(any(cell in UNSURE for cell in row) for row in rows)
+    if unsure:
+        raise ConfigError(
+            f"{table.path} is multi-label data with uncertain labels ({columns}; -1 in {unsure} of {len(rows)} rows): "
+            f"each image must have exactly one label, and someone must decide what uncertain means; "
+            f"{_of_column(table, example)}."
+        )
+    several = [row for row in ones if len(row) > 1]
+    none = sum(not row for row in ones)
+    if several:
+        raise ConfigError(
+            f"{table.path} is multi-label data: {len(several)} of its {len(rows)} rows have several ones in "
+            f"{columns}, such as {' and '.join(several[0][:3])}{f', and {none} have none' if none else ''}; "
+            f"each image must have exactly one label; {_of_column(table, example)}."
+        )
+    if none:
+        lines = [line for line, row in zip(table.lines, ones, strict=True) if not row]
+        raise ConfigError(
+            f"{none} of the {len(rows)} rows of {table.path} have no label: no one in {columns} "
+            f"(lines {some(lines)}); each row needs one."
+        )
+    return [row[0] for row in ones]
+
+
+def refuse_several(table: Table, place: int) -> None:
+    """Refuse a label column whose cells hold several labels.
+
+    Raises:
+        ConfigError: with a command that makes one label of them.
+    """
+    cells = table.column(place)
+    labels = set(cells)
+    for sign in (*SURE, *LIKELY):
+        parts = {label: [part.strip(QUOTES) for part in label.split(sign)] for label in labels if sign in label}
+        several = {
+            label: found for label, found in parts.items() if sign in SURE or _are_labels(found, labels) or _list(label)
+        }
+        if several:
+            _refuse(table, place, cells, sign, several)
+
+
+def _are_labels(parts: Sequence[str], labels: set[str]) -> bool:
+    return all(part in labels for part in parts) and len(set(parts)) > 1
+
+
+def _list(label: str) -> bool:
+    """Whether a label is written as a list of several, as in ['Mass', 'Nodule']."""
+    return label.startswith("[") and label.endswith("]")
+
+
+def _refuse(table: Table, place: int, cells: Sequence[str], sign: str, several: Mapping[str, Sequence[str]]) -> None:
+    rows = sum(cell in several for cell in cells)
+    parts = Counter(part for cell in cells for part in several.get(cell, ()) if part)
+    name, column = parts.most_common(1)[0][0], table.header[place]
+    quotes = "".join(one for one in QUOTES if any(one in cell for cell in several))
+    strip = f"strip({json.dumps(quotes)})" if quotes.strip() else "strip()"
+    test = f"{json.dumps(name)} in [p.{strip} for p in c.split({json.dumps(sign)})]"
+    code = f'{_read(table)}; t["label"] = [{json.dumps(name)} if {test} else "other" for c in t[{json.dumps(column)}]]'
+    raise ConfigError(
+        f"{table.path} is multi-label data: {rows} of its {len(cells)} rows have several labels in the column "
+        f"{column}, such as {next(cell for cell in cells if cell in several)!r}; each image must have "
+        f"exactly one label; to tell {name} from all others, for example, type {_command(table, code)} "
+        "and take one-label.csv."
+    )
+
+
+def _of_column(table: Table, name: str) -> str:
+    """What to type to make a label of a column of ones and zeros, leaving out the rows that say neither."""
+    column = json.dumps(name)
+    code = f"{_read(table)}; t = t[t[{column}].str.lower().isin({json.dumps(sorted(YES | NO))})]; "
+    code += f't["label"] = [{column} if c.lower() in {json.dumps(sorted(YES))} else {json.dumps(f"no {name}")} '
+    code += f"for c in t[{column}]]"
+    return f"to tell {name} from its absence, for example, type {_command(table, code)} and take one-label.csv"
+
+
+def _read(table: Table) -> str:
+    options = "dtype=str, keep_default_na=False"
+    options += f", sep={json.dumps(table.separator)}" if table.separator != "," else ""
+    options += f", encoding={json.dumps(table.encoding)}" if table.encoding != "utf-8" else ""
+    return f"import pandas as pd; t = pd.read_csv({json.dumps(str(table.path))}, {options})"
+
+
+def _command(table: Table, code: str) -> str:
+    target = json.dumps(str(table.path.with_name("one-label.csv")))
+    return f"`python -c {shlex.quote(f'{code}; t.to_csv({target}, index=False)')}`"

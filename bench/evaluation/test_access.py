@@ -1,0 +1,129 @@
+"""The wall around the test split: it is given out once, when every choice is written down, and that is recorded.
+
+Everything else works on the set under a seal (`bench.data.sealing`), in which test images cannot be read.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.data.groups import PREFIX
+from bench.data.images.store import StoredImages
+from bench.data.splits import rows_of
+from bench.evaluation import ledger
+from bench.run.folder import STAGES, RunDir, file_sha256
+
+
+class TestSealed(Exception):
+    """The test split was asked for before every choice was written down, or a second time."""
+
+    __test__ = False  # not a test, whatever pytest thinks of its name
+
+
+@dataclass(frozen=True)
+class OpenTest:
+    """The test split, opened.
+
+    Attributes:
+        rows: row numbers of its images, shape (n_images,).
+        table: their rows: ``image``, ``label``, ``patient_narrow`` and what else the table holds.
+        facts: their facts, columns as in `bench.data.images.decode.Facts`.
+        images: backbone name -> the stored set at that backbone's size, without a seal.
+        opening: this one, as it was written into the ledger.
+        openings: all on record, of this data and of others, this one included.
+    """
+
+    rows: npt.NDArray[np.int64]
+    table: pd.DataFrame
+    facts: pd.DataFrame
+    images: Mapping[str, StoredImages]
+    opening: ledger.Opening
+    openings: list[ledger.Opening]
+
+
+class SealedTest:
+    """The test split of a run, behind the wall.
+
+    Args:
+        table: a row an image of the whole set, with ``split``.
+        facts: a row an image of the whole set.
+        images: backbone name -> the stored set, without a seal.
+        run: the run folder; what `open` insists on must lie there.
+        cache: folder of the ledger.
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, facts: pd.DataFrame, images: Mapping[str, StoredImages], run: RunDir, cache: Path
+    ) -> None:
+        self._table = table
+        self._facts = facts
+        self._images = images
+        self._run = run
+        self._cache = cache
+        self._rows = rows_of(table, "test")
+        self._data = next(iter(images.values())).fingerprint if images else ""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def sealed_table(self) -> pd.DataFrame:
+        """The table as everybody else sees it: the test split without labels, and without groups, which tell them."""
+        hidden = self._table.copy()
+        telling = [name for name in hidden if name == "label" or str(name).startswith(PREFIX)]
+        hidden.loc[hidden.index[self._rows], telling] = ""
+        return hidden
+
+    def sealed_images(self) -> dict[str, StoredImages]:
+        """The stored sets as everybody else sees them."""
+        return {name: stored.sealed(self._rows) for name, stored in self._images.items()}
+
+    def open(self) -> OpenTest:
+        """The test split; written into the ledger before it is handed out.
+
+        Raises:
+            TestSealed: if a choice is still open, the choices are not about the files that are there, or the split
+                has been evaluated under them already.
+        """
+        run = self._run
+        for stage in STAGES[: STAGES.index("evaluation")]:
+            if not run.finished(stage):
+                raise TestSealed(f"the test split stays sealed: the stage {stage!r} of the run is not finished")
+        if not run.best_model_card.exists():
+            raise TestSealed("the test split stays sealed: best_model.json, where every choice is written, is missing")
+        card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
+        if not run.best_model.exists() or card.get("sha256") != file_sha256(run.best_model):
+            raise TestSealed("the test split stays sealed: best_model.json speaks of another best_model.h5")
+        if run.evaluation.exists():
+            raise TestSealed("the test split is open already: evaluation.json holds what came of it")
+        opening = ledger.Opening(
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            run=run.name,
+            data=self._data,
+            split=split_fingerprint(self._facts.iloc[self._rows]),
+            images=len(self),
+            decisions=file_sha256(run.best_model_card),
+            begun=str(run.read_run().get("created", "")),
+            sample=ledger.sample_of(self._facts["pixels"].iloc[self._rows].astype(str)),
+        )
+        ledger.add(self._cache, opening, run)
+        return OpenTest(
+            rows=self._rows,
+            table=self._table.iloc[self._rows],
+            facts=self._facts.iloc[self._rows],
+            images=self._images,
+            opening=opening,
+            openings=ledger.openings(self._cache, run),
+        )
+
+
+def split_fingerprint(facts: pd.DataFrame) -> str:
+    """Hash of a set of images by their pixels, whatever their names, labels and order."""
+    pixels = "\n".join(sorted(facts["pixels"].astype(str)))
+    return hashlib.blake2b(pixels.encode(), digest_size=16).hexdigest()

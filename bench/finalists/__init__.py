@@ -1,0 +1,1 @@
+"""The best trial of each backbone, retrained and held against baselines."""

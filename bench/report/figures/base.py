@@ -1,0 +1,199 @@
+"""Trials -> figures of the search: scores by order, learning rate, backbone, augmentation and depth; reads no files."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from bench.report import wording
+from bench.report.names import backbone, metric_words, parameter
+from bench.report.palette import GRID, INK, MUTED, Looks, backbone_handles, clipped, legend, new_figure, styled
+from bench.report.tables import base as tables
+from bench.stats.metrics import Metric
+
+STOPPED = Line2D([], [], linestyle="", marker="o", markersize=7, color=MUTED, fillstyle="none", label="stopped early")
+FAILED = Line2D([], [], linestyle="", marker="x", markersize=7, color=MUTED, label="failed")
+
+
+def score_label(metric: Metric) -> str:
+    """The axis title of a validation score, with the direction where lower is better."""
+    return f"Validation {metric_words(metric)}" + ("" if metric.higher_is_better else " (lower is better)")
+
+
+@styled
+def history(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
+    """Score of each trial in order, and the best so far; failed trials are crosses on the axis."""
+    figure, (ax,) = new_figure(8, 3.9)
+    scored = scored_trials(trials, metric)
+    points(ax, scored, "trial", metric, looks)
+    best = tables.running_best(trials, metric)
+    sns.lineplot(best, x="trial", y="best", drawstyle="steps-post", color=INK, linewidth=1.4, ax=ax)
+    failed = trials.loc[trials["state"] == "failed", "trial"]
+    ax.scatter(failed, [0.02] * len(failed), marker="x", color=MUTED, transform=ax.get_xaxis_transform(), clip_on=False)
+    ax.set(xlabel="Trial, in the order in which they were started", ylabel=score_label(metric))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    best_line = Line2D([], [], color=INK, linewidth=1.4, label="best so far")
+    legend(figure, [*backbone_handles(looks, names_of(trials)), best_line, *state_handles(trials)])
+    return figure
+
+
+@styled
+def learning_rate(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
+    """Learning rate, on a logarithmic axis, against score."""
+    figure, (ax,) = new_figure(8, 3.9)
+    scored = scored_trials(trials, metric)
+    ax.set_xscale("log")
+    points(ax, scored[scored["config_learning_rate"] > 0], "config_learning_rate", metric, looks)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.rate(value)))
+    ax.set(xlabel="Learning rate of the head (logarithmic)", ylabel=score_label(metric))
+    legend(figure, [*backbone_handles(looks, names_of(scored)), *state_handles(scored)])
+    return figure
+
+
+@styled
+def by_backbone(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
+    """Score of each trial by backbone, with the median of the completed ones."""
+    figure, (ax,) = new_figure(8, 3.7)
+    scored = scored_trials(trials, metric)
+    _strip(ax, scored, "config_backbone", [name for name in looks if name in names_of(scored)], metric, looks)
+    ax.set_xticks(ax.get_xticks(), [clipped(backbone(name)) for name in looks if name in names_of(scored)])
+    ax.set(xlabel="", ylabel=score_label(metric))
+    legend(figure, [_median_handle(), *state_handles(scored)])
+    return figure
+
+
+@styled
+def by_augmentation(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
+    """Score of each trial by augmentation policy, with the median of the completed ones."""
+    figure, (ax,) = new_figure(8, 3.7)
+    scored = scored_trials(trials, metric).dropna(subset=["config_augmentation"])
+    order = sorted(scored["config_augmentation"].unique(), key=lambda name: (name != "none", name))
+    _strip(ax, scored, "config_augmentation", order, metric, looks)
+    ax.set_xticks(ax.get_xticks(), [clipped(name, 80 // max(len(order), 1)) for name in order])
+    ax.set(xlabel="Augmentation policy", ylabel=score_label(metric))
+    legend(figure, [*backbone_handles(looks, names_of(scored)), _median_handle(), *state_handles(scored)])
+    return figure
+
+
+@styled
+def by_unfreeze_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
+    """Left, score of each trial by unfreeze depth; right, the best score by backbone and depth."""
+    figure, (left, right) = new_figure(9.6, 3.9, columns=2, width_ratios=[1.15, 1])
+    scored = scored_trials(trials, metric).dropna(subset=["config_unfreeze_depth"])
+    depths = sorted(int(depth) for depth in scored["config_unfreeze_depth"].unique())
+    _strip(left, scored, "config_unfreeze_depth", depths, metric, looks)
+    left.set_xticks(left.get_xticks(), [str(depth) for depth in depths])
+    left.set(xlabel="Unfrozen stages, from the output", ylabel=score_label(metric), title="Every trial")
+    best, number = tables.best_by_depth(trials, metric)
+    best = best.reindex([name for name in looks if name in best.index])
+    _heat_map(right, best, number.reindex_like(best), metric)
+    legend(figure, [*backbone_handles(looks, names_of(scored)), _median_handle(), *state_handles(scored)])
+    return figure
+
+
+@styled
+def importance(summary: pd.DataFrame) -> Figure:
+    """Bars of the parameters' shares of the scores' variance; whiskers span one standard deviation either way."""
+    figure, (ax,) = new_figure(8, 0.9 + 0.38 * len(summary))
+    labels = [parameter(str(name)) for name in summary["parameter"]]
+    sns.barplot(x=summary["mean"].to_numpy(), y=labels, color="#0072B2", saturation=1, width=0.62, ax=ax)
+    spread = summary["sd"].fillna(0)
+    below = spread.clip(upper=summary["mean"])  # no share is below zero
+    ax.errorbar(
+        summary["mean"], range(len(summary)), xerr=[below, spread], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3
+    )
+    ax.set(xlabel="Share of the variance of the scores (fANOVA; 1 is all of it)", ylabel="", xlim=(0, None))
+    ax.grid(False, axis="y")
+    return figure
+
+
+def scored_trials(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """The trials that have a score."""
+    return trials[tables.scores(trials, metric).notna()]
+
+
+def names_of(trials: pd.DataFrame) -> list[str]:
+    """The backbones that occur."""
+    return [str(name) for name in trials["config_backbone"].dropna().unique()]
+
+
+def state_handles(trials: pd.DataFrame) -> list[Line2D]:
+    """Legend entries of the states that occur besides completed."""
+    states = set(trials["state"])
+    return [handle for state, handle in (("pruned", STOPPED), ("failed", FAILED)) if state in states]
+
+
+def _median_handle() -> Line2D:
+    return Line2D([], [], color=INK, linewidth=1.8, label="median of completed trials")
+
+
+def points(ax: Axes, data: pd.DataFrame, x: str, metric: Metric, looks: Looks) -> None:
+    """A point a trial, coloured and shaped by backbone: filled if completed, hollow if stopped early."""
+    names = names_of(data)
+    options: dict[str, Any] = {
+        "x": x,
+        "y": tables.column(metric),
+        "hue": "config_backbone",
+        "style": "config_backbone",
+        "palette": {name: looks[name].colour for name in names},
+        "markers": {name: looks[name].marker for name in names},
+        "legend": False,
+        "s": 42,
+        "ax": ax,
+    }
+    stopped, completed = data[data["state"] == "pruned"], data[data["state"] == "completed"]
+    if len(stopped):
+        sns.scatterplot(stopped, **options, linewidth=1.1)
+        hollow = ax.collections[-1]
+        hollow.set_edgecolor(hollow.get_facecolor())
+        hollow.set_facecolor("none")
+    if len(completed):
+        sns.scatterplot(completed, **options, linewidth=0, alpha=0.85)
+
+
+def _strip(ax: Axes, data: pd.DataFrame, by: str, order: Sequence[Any], metric: Metric, looks: Looks) -> None:
+    """Points by category, spread sideways so that none hides another (the same way in every rendering)."""
+    score = tables.column(metric)
+    codes = data[by].map({value: position for position, value in enumerate(order)}).astype("float64")
+    turn = data.groupby(by)[score].rank(method="first")
+    spread = ((turn * 0.618034) % 1 - 0.5) * 0.5
+    points(ax, data.assign(position=codes + spread), "position", metric, looks)
+    medians = data[data["state"] == "completed"].groupby(by)[score].median()
+    for position, value in enumerate(order):
+        if value in medians.index:
+            ax.plot([position - 0.32, position + 0.32], [medians[value]] * 2, color=INK, linewidth=1.8)
+    ax.set_xticks(range(len(order)))
+    ax.set_xlim(-0.6, len(order) - 0.4)
+    ax.grid(False, axis="x")
+
+
+def _heat_map(ax: Axes, best: pd.DataFrame, numbers: pd.DataFrame, metric: Metric) -> None:
+    """Best score by backbone and depth; brighter is better, whichever way the metric points."""
+    texts = np.array(
+        [
+            [f"{wording.score(score)}\nn = {number:.0f}" for score, number in zip(*row, strict=True)]
+            for row in zip(best.to_numpy(), numbers.to_numpy(), strict=True)
+        ]
+    )
+    sns.heatmap(
+        best.astype("float64"),
+        annot=texts if texts.size else False,
+        fmt="",
+        cmap="cividis" if metric.higher_is_better else "cividis_r",
+        cbar=False,
+        linewidths=1.5,
+        linecolor=GRID,
+        annot_kws={"fontsize": 9},
+        ax=ax,
+    )
+    ax.set_yticks(ax.get_yticks(), [clipped(backbone(name), 14) for name in best.index], rotation=0)
+    ax.set(xlabel="Unfrozen stages, from the output", ylabel="", title="Best trial")
+    ax.grid(False)

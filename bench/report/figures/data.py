@@ -1,0 +1,101 @@
+"""Tables of the data -> figures: shares of the classes by split, and properties of the images by class."""
+
+import math
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from bench.report import wording
+from bench.report.palette import INK, KNOWN, MUTED, clipped, new_figure, styled
+from bench.report.tables.data import class_names
+
+COLOUR = KNOWN["vgg16"].colour
+MOST_CLASSES = 20
+"""Classes that a figure of the data has room for; the tables have all."""
+
+FEW_CLASSES = 8
+"""Classes up to which the panels of a figure stand below each other."""
+
+PROPERTIES = {
+    "width": "Width (pixels)",
+    "height": "Height (pixels)",
+    "aspect": "Aspect ratio (width / height)",
+    "bytes_per_pixel": "Bytes per pixel of the file",
+}
+
+
+def too_many(classes: int) -> str:
+    """A sentence for the caption where a figure cannot show all classes; else empty."""
+    return f" The first {MOST_CLASSES} of {classes} classes are drawn." if classes > MOST_CLASSES else ""
+
+
+@styled
+def class_shares(splits: pd.DataFrame) -> Figure:
+    """A panel a split: bars of the classes' shares, with the images counted.
+
+    Args:
+        splits: as ``tables_data.splits`` returns it.
+    """
+    names = class_names(splits)[:MOST_CLASSES]
+    figure, axes = _panels(len(splits), len(names), len(splits), sharex=True)
+    for ax, (_, row) in zip(axes, splits.iterrows(), strict=True):
+        shares = [100 * (wording.number(row[f"share {name}"]) or 0) for name in names]
+        sns.barplot(x=shares, y=list(range(len(names))), orient="h", color=COLOUR, saturation=1, width=0.62, ax=ax)
+        for position, (name, share) in enumerate(zip(names, shares, strict=True)):
+            words = wording.count(row[f"class {name}"])
+            place: Any = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+            ax.annotate(words, (share, position), fontsize=9, color=INK, **place)
+        ax.set(title=clipped(row["split"]), xlabel="Share of the split (%)", ylabel="")
+        ax.label_outer()
+        ax.grid(False)
+        _rows(ax, names)
+    axes[0].set_xlim(0, 1.2 * max(axes[0].get_xlim()[1], 1))
+    return figure
+
+
+@styled
+def properties(classes: pd.DataFrame, measures: list[str]) -> Figure:
+    """A panel a property of ``PROPERTIES``: for each class the middle half as a box, its median, and the range.
+
+    Args:
+        classes: as ``tables_data.by_class`` returns it.
+        measures: the properties that differ between images.
+    """
+    classes = classes.head(MOST_CLASSES)
+    figure, axes = _panels(len(measures), len(classes), 2)
+    for ax, measure in zip(axes, measures, strict=False):
+        for position, (_, row) in enumerate(classes.iterrows()):
+            _box(ax, position, row, measure)
+        ax.set(xlabel=PROPERTIES[measure])
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.plain(value)))
+        _rows(ax, [str(name) for name in classes["class"]])
+    for ax in axes[len(measures) :]:
+        ax.set_visible(False)
+    return figure
+
+
+def _panels(number: int, classes: int, abreast: int, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A panel below the other, as a telephone shows it best; ``abreast`` where many classes make that too long."""
+    columns = 1 if classes <= FEW_CLASSES else min(number, abreast)
+    rows = math.ceil(number / columns)
+    height = 0.3 + rows * (0.65 + 0.34 * classes)
+    return new_figure(4.8 if columns == 1 else 8, height, columns=columns, rows=rows, sharey=True, **options)
+
+
+def _box(ax: Axes, position: int, row: "pd.Series[float]", measure: str) -> None:
+    low, first, middle, third, high = (row[f"{measure}_{key}"] for key in ("min", "q1", "median", "q3", "max"))
+    ax.plot([low, high], [position] * 2, color=MUTED, linewidth=1.2)
+    ax.barh(position, third - first, left=first, height=0.5, color=COLOUR, alpha=0.55, linewidth=0)
+    ax.plot([middle] * 2, [position - 0.25, position + 0.25], color=INK, linewidth=2)
+
+
+def _rows(ax: Axes, names: list[str]) -> None:
+    """The classes from the top down."""
+    ax.set_yticks(range(len(names)), [clipped(name, 16) for name in names])
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.grid(False, axis="y")

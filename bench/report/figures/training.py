@@ -1,0 +1,140 @@
+"""Epochs -> learning curves of the trials and of the finalists; reads no files."""
+
+import math
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from bench.report.figures.base import names_of, score_label
+from bench.report.names import backbone
+from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, legend, new_figure, styled
+from bench.report.tables.base import column
+from bench.stats.metrics import Metric
+
+_STOPPED_HERE = Line2D([], [], linestyle="", marker="o", markersize=7, color=MUTED, fillstyle="none")
+_STOPPED_HERE.set_label("stopped at this rung")
+_CUTOFF = Line2D([], [], color=INK, linewidth=1.8, label="best third in the end")
+_START = Line2D([], [], linestyle="", marker="o", markersize=4, color=MUTED, label="fine-tuning begins")
+
+
+def trial_epochs(epochs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """The epochs of the search with ``state`` and ``config_backbone`` of their trial, without those of finalists."""
+    part = epochs[epochs["trial"].notna() & epochs["finalist"].isna()]
+    return part.merge(trials[["trial", "state", "config_backbone"]], on="trial", how="inner")
+
+
+def finalist_epochs(epochs: pd.DataFrame) -> pd.DataFrame:
+    """The epochs of the finalists with ``curve``, a number for each training.
+
+    The file names no seed: a new training of the same backbone begins where the epoch does not go up.
+    """
+    part = epochs[epochs["finalist"].notna()].copy()
+    restarts = part.groupby("finalist")["epoch"].diff() <= 0
+    part["curve"] = restarts.astype("int64").groupby(part["finalist"]).cumsum()
+    return part
+
+
+@styled
+def trial_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
+    """Validation score by epoch, a line a trial and a panel a backbone; trials that were stopped are faded.
+
+    Args:
+        epochs: as ``trial_epochs`` returns it.
+    """
+    names = [name for name in looks if name in set(epochs["config_backbone"])]
+    columns = min(len(names), 3)
+    rows = math.ceil(len(names) / columns)
+    figure, axes = new_figure(9.6, 0.5 + 2.9 * rows, columns=columns, rows=rows, sharex=True, sharey=True)
+    for ax, name in zip(axes, names, strict=False):
+        part = epochs[epochs["config_backbone"] == name]
+        for state, alpha, width in (("pruned", 0.35, 1.0), ("failed", 0.35, 1.0), ("completed", 0.9, 1.4)):
+            lines = part[part["state"] == state]
+            _lines(ax, lines, "trial", column(metric), looks[name].colour, alpha, width)
+            _fine_tuning(ax, lines, "trial", column(metric), looks[name].colour, alpha)
+        ax.set(title=clipped(backbone(name)), xlabel="Epoch", ylabel=score_label(metric))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.label_outer()
+    for ax in axes[len(names) :]:
+        ax.set_visible(False)
+    whole = Line2D([], [], color=MUTED, linewidth=1.4, label="completed")
+    faded = Line2D([], [], color=MUTED, linewidth=1.0, alpha=0.4, label="stopped early or failed")
+    legend(figure, [whole, faded, _START])
+    return figure
+
+
+@styled
+def rungs(arrived: pd.DataFrame, summary: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
+    """Score of each trial at every rung that it reached: hollow where it was stopped, a line where it went on.
+
+    Args:
+        arrived: as `bench.report.tables.search.arrivals` returns it.
+        summary: as `bench.report.tables.search.rungs` returns it.
+        metric: the metric that the search ranked by.
+        looks: how each backbone is drawn.
+    """
+    figure, (ax,) = new_figure(8, 3.9)
+    places = {rung: place for place, rung in enumerate(summary["rung"])}
+    turn = arrived.groupby("rung")["best"].rank(method="first")
+    shown = arrived.assign(x=arrived["rung"].map(places) + ((turn * 0.618034) % 1 - 0.5) * 0.5)
+    ways = [part[["x", "best"]].to_numpy() for _, part in shown.sort_values("rung").groupby("trial") if len(part) > 1]
+    ax.add_collection(LineCollection(ways, colors=MUTED, linewidths=0.7, alpha=0.3))
+    names = [name for name in looks if name in names_of(shown)]
+    for name in names:
+        look = looks[name]
+        part = shown[shown["config_backbone"] == name]
+        for hollow, points in ((True, part[part["stopped"]]), (False, part[~part["stopped"]])):
+            face = "none" if hollow else look.colour
+            ax.scatter(points["x"], points["best"], s=40, marker=look.marker, facecolors=face, edgecolors=look.colour)
+    for place, cutoff in zip(places.values(), summary["cutoff"], strict=True):
+        ax.plot([place - 0.34, place + 0.34], [cutoff, cutoff], color=INK, linewidth=1.8)
+    ticks = [
+        f"after epoch {row['rung']:.0f}\n{row['arrived']:.0f} arrived, {row['stopped']:.0f} stopped"
+        for _, row in summary.iterrows()
+    ]
+    ax.set_xticks(list(places.values()), ticks)
+    ax.set(xlim=(-0.6, len(places) - 0.4), xlabel="", ylabel=score_label(metric))
+    ax.grid(False, axis="x")
+    legend(figure, [*backbone_handles(looks, names), _STOPPED_HERE, _CUTOFF])
+    return figure
+
+
+@styled
+def finalist_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
+    """Training loss and validation score of the finalists by epoch, a line a seed.
+
+    Args:
+        epochs: as ``finalist_epochs`` returns it.
+    """
+    figure, axes = new_figure(9.6, 3.7, columns=2)
+    panels = (("loss", "Training loss (nats an image)"), (column(metric), score_label(metric)))
+    names = [name for name in looks if name in set(epochs["finalist"])]
+    for ax, (score, title) in zip(axes, panels, strict=True):
+        for name in names:
+            part = epochs[epochs["finalist"] == name]
+            _lines(ax, part, "curve", score, looks[name].colour, 0.85, 1.5)
+            _fine_tuning(ax, part, "curve", score, looks[name].colour, 0.9)
+        ax.set(xlabel="Epoch", ylabel=title)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(figure, [*backbone_handles(looks, names, line=True), _START])
+    return figure
+
+
+def _lines(ax: Axes, data: pd.DataFrame, unit: str, y: str, colour: str, alpha: float, width: float) -> None:
+    """A line a training; one of a single epoch, which has no line, is drawn as a dash."""
+    data = data.dropna(subset=[y])
+    if len(data):
+        options = {"x": "epoch", "y": y, "color": colour, "alpha": alpha, "ax": ax}
+        sns.lineplot(data, units=unit, estimator=None, linewidth=width, **options)
+        single = data[data.groupby(unit)["epoch"].transform("size") == 1]
+        sns.scatterplot(single, marker="_", legend=False, **options)
+
+
+def _fine_tuning(ax: Axes, data: pd.DataFrame, unit: str, y: str, colour: str, alpha: float) -> None:
+    """A dot at the first fine-tuned epoch of each training: what comes before is the head's warm-up."""
+    first = data[data["phase"] == "finetune"].drop_duplicates(unit)
+    ax.scatter(first["epoch"], first[y], s=14, color=colour, alpha=alpha, linewidth=0, zorder=3)

@@ -1,0 +1,96 @@
+"""The section that fills in what a run can of CLAIM 2024 and TRIPOD+AI, and leaves the rest to the author."""
+
+import logging
+from functools import partial
+
+from bench.report import wording
+from bench.report.blocks import Block, Cell, Column, Paragraph, Section, Table
+from bench.report.page import Page
+from bench.report.sections import (
+    comparison as section_comparison,
+)
+from bench.report.sections import (
+    data as section_data,
+)
+from bench.report.sections import (
+    failures as section_failures,
+)
+from bench.report.sections import (
+    made as section_made,
+)
+from bench.report.sections import (
+    search as section_search,
+)
+from bench.report.sections import (
+    winner as section_winner,
+)
+from bench.report.sections.guideline_items import CLAIM, TRIPOD, Guideline, Item
+
+logger = logging.getLogger(__name__)
+
+TITLE = "Reporting guidelines"
+
+OPEN = "author to complete"
+"""What stands, less boldly than an answer, where the run has none."""
+
+SECTIONS = {
+    "summary": "Summary",
+    "comparison": section_comparison.TITLE,
+    "search": section_search.TITLE,
+    "winner": section_winner.TITLE,
+    "failures": section_failures.TITLE,
+    "data": section_data.TITLE,
+    "made": section_made.TITLE,
+}
+"""Anchors of the sections that the items lead to, and what a link to them says."""
+
+COLUMNS = (
+    Column("item", "Item", numeric=False),
+    Column("topic", "Topic", numeric=False),
+    Column("answer", "What this run says", numeric=False),
+    Column("section", "More in", numeric=False),
+)
+
+
+def guidelines(page: Page) -> Section:
+    """Both guidelines, an item a row."""
+    blocks: list[Block] = [
+        Paragraph(
+            "What the files of this run answer is filled in, with its numbers; what no run can know is left to the "
+            "author. Topics are in the words of this report: read the guidelines themselves before you submit."
+        )
+    ]
+    for guideline in (CLAIM, TRIPOD):
+        blocks += page.part(guideline.name, partial(_filled, guideline))
+    return Section("guidelines", TITLE, blocks)
+
+
+def _filled(guideline: Guideline, page: Page) -> list[Block]:
+    told = [answered(page, item) for item in guideline.items]
+    count, total = sum(map(bool, told)), len(told)
+    lead = (
+        f"The run answers {count} of {total} items, some of them in part; {total - count} are left to the author. "
+        f"Source: {guideline.source}."
+    )
+    rows = [_row(item, answer) for item, answer in zip(guideline.items, told, strict=True)]
+    caption = f"{guideline.name}, item by item."
+    return [Paragraph(lead), Table(caption, COLUMNS, rows, folded=True)]
+
+
+def answered(page: Page, item: Item) -> str:
+    """What the run says to ``item``; empty where it says nothing, or where a damaged file defeats it."""
+    if item.answer is None:
+        return ""
+    try:
+        return item.answer(page)
+    except Exception:  # one damaged file must not cost the reader the rest
+        logger.warning("Item %s could not be answered.", item.number, exc_info=True)
+        return ""
+
+
+def _row(item: Item, answer: str) -> list[Cell]:
+    if not answer:
+        return [Cell(item.number), Cell(item.topic), Cell("", below=OPEN), Cell("")]
+    left = wording.capital(f"{OPEN}: {item.left}") if item.left else ""
+    link = Cell(SECTIONS[item.section], href=f"#{item.section}")
+    return [Cell(item.number), Cell(item.topic), Cell(answer, below=left), link]

@@ -1,0 +1,181 @@
+"""Several runs -> tables that set their results side by side, a row a run or a run's part; reads no files."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.report import names, summary, wording
+from bench.report.names import DASH, backbone
+from bench.report.read.chosen import winner_model, winner_name, winner_scores
+from bench.report.read.files import mapping
+from bench.report.side_by_side.sides import Frame, Side
+from bench.report.tables import base as tables
+from bench.report.tables import search as tables_search
+from bench.report.verdict import headline, verdict
+from bench.report.wording import number
+from bench.stats.metrics import Metric
+
+TESTED = ("auc", "accuracy")
+"""Metrics of the internal test that are shown."""
+
+_STAGES = {"start": "starting workers", "data": "", "search": "", "finalists": "", "evaluation": "", "report": "report"}
+"""The stages in their order; the names of those without one here are in ``names.STAGES``."""
+
+
+def state(side: Side) -> str:
+    """How far a run has come, in words."""
+    files = side.files
+    if files.evaluation is not None:
+        return "evaluated"
+    if files.outdated:
+        return "trained anew since it was evaluated"
+    if files.opened:
+        return "evaluated, but evaluation.json cannot be read"
+    if winner_name(files):
+        return "finished; no evaluation" if files.openings else "finished; test split sealed"
+    if files.trials is None or not len(files.trials):
+        return "unfinished: no trial has ended"
+    return "unfinished: no winner yet"
+
+
+def winners(sides: Sequence[Side], metric: Metric) -> Frame:
+    """A row a run: who won, and how well.
+
+    Returns:
+        ``label``, ``position`` (of the run), ``state``, ``verdict`` (in words; empty without a winner), ``winner``,
+        ``validation`` with ``validation_low`` and
+        ``validation_high`` (of the exported seed, by patients), ``seeds``, ``mean`` and ``sd`` (of the validation score
+        over the seeds), ``test_NAME`` with its bounds for each of `TESTED`, ``test_seeds`` (mean and standard deviation
+        of the test AUC over the seeds, in words), ``images``, ``patients`` and ``opened`` (times, all runs).
+    """
+    rows = []
+    for position, side in enumerate(sides):
+        files = side.files
+        told = mapping(files.evaluation)
+        seeds = _over_seeds(side, metric)
+        score = mapping(mapping(mapping(told.get("validation")).get("metrics")).get(metric.name))
+        value = score.get("value")
+        if value is None and files.metric.name == metric.name:
+            value = mapping(files.run.get("winner")).get("score")
+        repeats = mapping(winner_model(files).get("repeats"))
+        spread = [mapping(repeats.get(key)).get("auc") for key in ("mean", "sd")]
+        row: dict[str, Any] = {
+            "label": side.label,
+            "position": position,
+            "state": state(side),
+            "verdict": headline(verdict(files)),
+            "winner": backbone(winner_name(files)),
+            "validation": number(value),
+            "validation_low": number(score.get("low")),
+            "validation_high": number(score.get("high")),
+            **seeds,
+            "test_seeds": wording.with_spread(*spread),
+            "images": number(told.get("images")),
+            "patients": number(told.get("patients")),
+            "opened": number(mapping(told.get("ledger")).get("this_split")),
+        }
+        scores = winner_scores(files)
+        for name in TESTED:
+            value, low, high = map(number, scores.get(name, (None, None, None)))
+            row |= {f"test_{name}": value, f"test_{name}_low": low, f"test_{name}_high": high}
+        rows.append(row)
+    return Frame(rows)
+
+
+def _over_seeds(side: Side, metric: Metric) -> dict[str, Any]:
+    rows = side.files.finalists
+    if rows is None:
+        return {"seeds": 0, "mean": None, "sd": None}
+    won = rows[(rows["backbone"] == winner_name(side.files)) & (rows["state"] == "completed")]
+    scores = won[tables.column(metric)].dropna()
+    return {"seeds": len(scores), "mean": scores.mean(), "sd": scores.std()}
+
+
+def backbones(sides: Sequence[Side], metric: Metric) -> Frame:
+    """A row a backbone and run, backbones in the order in which the runs name them.
+
+    Returns:
+        ``backbone``, ``label``, ``trials``, ``best`` (of its trials), ``trial`` (which), ``seeds``, ``finalist`` (mean
+        and standard deviation over the seeds, in words), ``score`` (that mean), ``won`` (bool), and ``test_auc`` with
+        its bounds; a backbone that a run did not try has no row of it.
+    """
+    rows = []
+    order = list(dict.fromkeys(name for side in sides for name in side.files.backbones))
+    for name in order:
+        for side in sides:
+            row = _backbone(side, name, metric)
+            if row:
+                rows.append({"backbone": name, "label": side.label, **row})
+    return Frame(rows)
+
+
+def _backbone(side: Side, name: str, metric: Metric) -> dict[str, Any]:
+    files, row = side.files, dict[str, Any]()
+    if files.trials is not None:
+        tried = files.trials[files.trials["config_backbone"] == name]
+        best = tables.best_trials(tried, metric)
+        row["trials"] = len(tried)
+        row["best"] = best["score"].iloc[0] if len(best) else None
+        row["trial"] = best["trial"].iloc[0] if len(best) else None
+    if files.finalists is not None and len(part := files.finalists[files.finalists["backbone"] == name]):
+        scores = part.loc[part["state"] == "completed", tables.column(metric)].dropna()
+        row |= {"seeds": len(scores), "score": scores.mean(), "won": winner_name(files) == name}
+        row["finalist"] = wording.with_spread(scores.mean(), scores.std())
+    score = mapping(
+        mapping(mapping(mapping(mapping(files.evaluation).get("models")).get(name)).get("metrics")).get("auc")
+    )
+    if score:
+        row |= {"test_auc": score.get("value"), "test_auc_low": score.get("low"), "test_auc_high": score.get("high")}
+    return row if row.get("trials") or len(row) > 3 else {}
+
+
+def best_so_far(side: Side, metric: Metric, by_time: bool) -> Frame:
+    """Columns ``x`` and ``best``: the best score of a run by the number of its trials, or by seconds of search.
+
+    No rows where the run has no score, or does not say when its trials ended.
+    """
+    trials = side.files.trials
+    if trials is None or not len(trials):
+        return Frame({"x": [], "best": []})
+    if by_time:
+        return tables_search.over_time(trials, metric)[["ended", "best"]].rename(columns={"ended": "x"})
+    ordered = trials.sort_values("trial").assign(x=range(1, len(trials) + 1))
+    best = tables.running_best(trials, metric).merge(ordered[["trial", "x"]], on="trial")
+    return best[["x", "best"]]
+
+
+def searches(sides: Sequence[Side], metric: Metric) -> Frame:
+    """A row a run: ``label``, ``planned``, the counts by state, ``best``, ``trial`` (which), ``after`` (trials that had
+    ended in order up to it), ``reached`` (seconds of search until it had ended) and ``ended`` (why the search did).
+    """
+    rows = []
+    for side in sides:
+        files, row = side.files, {"label": side.label, **summary.counts(side.files)}
+        about = mapping(files.run.get("search"))
+        row["planned"] = number(about.get("planned")) or number(files.settings.get("budget"))
+        row["ended"] = str(about.get("stopped_by") or "")
+        for by_time, column in ((False, "after"), (True, "reached")):
+            best = best_so_far(side, metric, by_time)
+            if len(best):
+                row.setdefault("best", best["best"].iloc[-1])
+                reached = best.loc[best["best"] == row["best"], "x"]
+                row[column] = reached.iloc[0] if len(reached) else None
+        rows.append(row)
+    return Frame(rows)
+
+
+def time(sides: Sequence[Side]) -> Frame:
+    """A row a stage of the runs, then their sum, then trials an hour: ``what``, and ``run0``, ``run1`` … in words."""
+    spent = [mapping(side.files.run.get("seconds")) for side in sides]
+    rows = []
+    for stage in dict.fromkeys([*_STAGES, *(stage for one in spent for stage in one)]):
+        if any(stage in one for one in spent):
+            rows.append([names.STAGES.get(stage, _STAGES.get(stage, stage)), *(one.get(stage) for one in spent)])
+    rows.append(["together", *(sum(number(value) or 0 for value in one.values()) or None for one in spent)])
+    table = Frame(rows, columns=["what", *(f"run{position}" for position in range(len(sides)))], dtype="object")
+    table = table.map(lambda value: value if isinstance(value, str) else wording.seconds(value))
+    pace = ["trials an hour of search"]
+    for side, one in zip(sides, spent, strict=True):
+        seconds, ended = number(one.get("search")), sum(summary.counts(side.files).values())
+        pace.append(wording.short(3600 * ended / seconds) if seconds else DASH)
+    table.loc[len(table)] = pace
+    return table

@@ -1,0 +1,1 @@
+"""A run: its request, its folder, its record and its stages."""

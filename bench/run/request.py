@@ -1,0 +1,301 @@
+"""A request becomes something that can be carried out: everything that can be wrong with it is found here.
+
+No work is started and nothing is written.
+"""
+
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench import RULES
+from bench.cluster import Workers
+from bench.data.audit.audit import draw_splits
+from bench.data.imageset import ImageSet
+from bench.data.patients import naming
+from bench.data.sources.open_source import open_source
+from bench.data.splits import fold_names, folds
+from bench.errors import ConfigError
+from bench.models.backbones import Backbone, get_backbone
+from bench.models.small_cnn import EPOCHS
+from bench.models.weights import check_weights
+from bench.run.folder import LOCK, RunDir
+from bench.search.space import Space, load_space, parse_space
+from bench.settings import RunSettings
+from bench.train.features import boundary_bytes
+
+DEFAULT_EPOCHS = 8
+MODEL_BYTES = 120 * 10**6
+"""About what one exported model takes; a run writes one a finalist, default recipe and repeat, and one checkpoint."""
+SMALL_CNN_COST = 3.0
+"""Rough milliseconds of a training step of the small CNN an image at 96 pixels on two CPU cores."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run that can be carried out: checked settings, and what they name.
+
+    Attributes:
+        settings: of the run.
+        run: its folder.
+        space: what is searched.
+        backbones: rows of the backbones that the space offers.
+        source: all the images.
+        table: the splits as far as they can be known before anything is decoded, for checks and estimates.
+        taken: splits.csv of the run itself, when it is resumed.
+        sizes: backbone name -> image size in pixels.
+        epochs: at most so many a phase.
+        resumed: whether the run is there already.
+    """
+
+    settings: RunSettings
+    run: RunDir
+    space: Space
+    backbones: tuple[Backbone, ...]
+    source: ImageSet
+    table: pd.DataFrame
+    taken: Path | None
+    sizes: Mapping[str, int]
+    epochs: int
+    resumed: bool = False
+
+
+def prepare(
+    settings: RunSettings,
+    space: Space | None = None,
+    taken: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Request:
+    """Check everything about a request that can be checked before work starts.
+
+    Args:
+        settings: of the run.
+        space: what is searched; read from ``settings`` if None.
+        taken: splits.csv of the run itself, when it is resumed.
+        tell: told of a download.
+
+    Raises:
+        ConfigError: for the first thing that is wrong.
+    """
+    space = space or load_space(settings.space_name, settings.backbones)
+    backbones = tuple(get_backbone(name) for name in space.backbones)
+    wanted = settings.image_size or space.image_size
+    sizes = {backbone.name: wanted or backbone.native_size for backbone in backbones}
+    for backbone in backbones:
+        if sizes[backbone.name] < backbone.minimum_size:
+            raise ConfigError(
+                f"{backbone.title} needs images of at least {backbone.minimum_size} pixels, "
+                f"but --image-size is {sizes[backbone.name]}; enlarge it or leave {backbone.title} out by --backbones."
+            )
+    check_weights(settings.weights, backbones)
+    if not RunDir(settings.output / settings.name).run.exists():
+        check_outside(settings, "output", "cache")
+    source = open_settings(settings, tell)
+    table, _ = draw_splits(source, settings, taken=taken)
+    if settings.folds:
+        with naming(source.patient_rule):
+            folds(table, settings.folds, settings.seed)
+    return Request(
+        settings=settings,
+        run=RunDir(settings.output / settings.name),
+        space=space,
+        backbones=backbones,
+        source=source,
+        table=table,
+        taken=taken,
+        sizes=sizes,
+        epochs=settings.epochs or space.epochs or DEFAULT_EPOCHS,
+    )
+
+
+def open_settings(settings: RunSettings, tell: Callable[[str], None] = lambda line: None) -> ImageSet:
+    """The images that ``settings`` name.
+
+    Raises:
+        ConfigError: if there is nothing usable.
+    """
+    return open_source(
+        settings.data,
+        settings.seed,
+        patient_pattern=settings.patient_pattern,
+        cache=settings.cache,
+        tell=tell,
+        group_by=settings.group_by or (),
+        image_root=settings.image_root,
+    )
+
+
+def check_output(run: RunDir, cache: Path) -> None:
+    """Check that a new run folder can be made, and that the cache can be written.
+
+    Raises:
+        ConfigError: if the name is taken or the folder cannot be written.
+    """
+    if run.path.exists() and (not run.path.is_dir() or [path.name for path in run.path.iterdir()] != [LOCK]):
+        raise ConfigError(
+            f"There is a run {run.name!r} in {run.path.parent} already; choose another --name, "
+            f"or go on with it by --resume {run.name}."
+        )
+    check_writable(run.path.parent, "--output")
+    check_writable(cache, "--cache")
+
+
+def check_outside(settings: RunSettings, *names: str) -> None:
+    """Check that what is written does not go into the folder of images, where it would be taken for some of them.
+
+    Args:
+        settings: of the run.
+        names: which of its folders are written to: ``output``, ``cache``.
+
+    Raises:
+        ConfigError: for the first that lies inside ``--data``, links resolved.
+    """
+    data = Path(settings.data).resolve()
+    if settings.is_demo or not os.path.isdir(data):  # noqa: PTH112 (a Path raises where it may not look)
+        return
+    for name in names:
+        place: Path = getattr(settings, name)
+        if place.resolve().is_relative_to(data):
+            outside = data.parent / ("reports" if name == "output" else "cache")
+            raise ConfigError(
+                f"--{name} {place} lies inside --data {data}, where what is written would be taken for data; choose a "
+                f"folder outside, such as --{name} {shlex.quote(str(outside))}."
+            )
+
+
+def check_writable(folder: Path, flag: str) -> None:
+    """Check that files can be written to ``folder``, which need not exist yet.
+
+    Raises:
+        ConfigError: if not; names ``flag``.
+    """
+    if folder.parts[:1] == ("~",):
+        raise ConfigError(f"There is no home folder for {folder}; name another folder by {flag}.")
+    there = _existing(folder)
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)) or _kernels_own(there):
+        raise ConfigError(f"{flag} {folder} cannot be written: {there} is not a folder with permission to write.")
+
+
+def _kernels_own(path: Path) -> bool:
+    """Whether ``path`` lies where the system keeps no files, whatever permissions it shows."""
+    return path.resolve().is_relative_to("/proc") or path.resolve().is_relative_to("/sys")
+
+
+def needed_bytes(request: Request) -> tuple[int, int]:
+    """Bytes that a run may write: (into the cache, into the output folder)."""
+    counts = request.table["split"].value_counts()
+    n_images, n_train, n_val = len(request.table), int(counts.get("train", 0)), int(counts.get("val", 0))
+    views = sum(
+        1 if policy.identity else min(request.settings.views, request.epochs)
+        for policy in request.space.policies.values()
+    )
+    features = sum(
+        boundary_bytes(backbone, request.sizes[backbone.name], 3, depth) * (n_train * views + n_val)
+        for backbone in request.backbones
+        for depth in {0, *request.space.depths}
+    )
+    images = sum(n_images * size * size * 4 for size in set(request.sizes.values()))  # grey and coloured, at worst
+    weights = MODEL_BYTES * len(request.backbones)
+    models = (len(request.backbones) + 1) * request.settings.repeats + 1
+    return images + min(features, request.settings.cache_size) + weights, MODEL_BYTES * models
+
+
+def check_disk(request: Request) -> str:
+    """Check that the disks have room for what the run may write; returns that in words.
+
+    Raises:
+        ConfigError: if one has not.
+    """
+    cache, output = needed_bytes(request)
+    there = (path for name in ("store", "features") for path in (request.settings.cache / name).rglob("*.npy"))
+    cache = max(0, cache - sum(path.stat().st_size for path in there))
+    places = [(_existing(request.settings.cache), cache, "--cache"), (_existing(request.run.path), output, "--output")]
+    if places[0][0].stat().st_dev == places[1][0].stat().st_dev:
+        places = [(places[0][0], cache + output, "--cache")]
+    for folder, needed, flag in places:
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise ConfigError(
+                f"The run may write {_gigabytes(needed)} but only {_gigabytes(free)} are free in {folder}; "
+                f"choose another folder by {flag}, or take a smaller --cache-size, --image-size or --max-images."
+            )
+    return f"up to {_gigabytes(cache)} in {request.settings.cache}, {_gigabytes(output)} in {request.run.path}"
+
+
+def _existing(path: Path) -> Path:
+    folders = (path.absolute(), *path.absolute().parents)
+    return next(folder for folder in folders if os.path.exists(folder))  # noqa: PTH110  (Path's may be refused)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+
+
+def expected_seconds(request: Request, workers_found: Workers) -> float:
+    """A rough guess of a run's length from unit costs on two CPU cores; within a factor of two or three."""
+    counts = request.table["split"].value_counts()
+    n_train, n_val, n_test = (int(counts.get(split, 0)) for split in ("train", "val", "test"))
+    views = min(request.settings.views, request.epochs)
+    speed = max(workers_found.cpus / 2, 30.0 * workers_found.total_gpus)
+    total, finalists = 0.0, []
+    repeats, n_folds = request.settings.repeats, len(fold_names(request.table, request.settings.folds))
+    for backbone in request.backbones:
+        scale = (request.sizes[backbone.name] / 96) ** 2 / 1000 / speed
+        forward = scale * backbone.cost[0]
+        trials = request.settings.budget / len(request.backbones)
+        suffix = scale * backbone.suffix_cost(max(request.space.depths))
+        filled = min(trials, sum(1 if policy.identity else views for policy in request.space.policies.values()))
+        total += forward * (n_train * filled + n_val) + trials * request.epochs * n_train * suffix * 0.6
+        retraining = request.epochs * n_train * (forward + suffix)
+        total += (repeats + n_folds) * retraining + repeats * forward * n_test + trials * 3 + 30
+        small_cnn = max(EPOCHS, request.epochs) * n_train * scale * SMALL_CNN_COST
+        finalists.append(repeats * (retraining + forward * n_test + small_cnn))
+    return total + sum(finalists) / len(finalists)  # the controls of whichever wins
+
+
+def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
+    """The request of an earlier run, with what may change (budget, repeats, time limit, jobs, places …) changed.
+
+    Raises:
+        ConfigError: if run.json is unreadable, or its data are gone.
+    """
+    content = run.read_run()
+    try:
+        settings = RunSettings(**{**content["settings"], **changes, "output": run.path.parent, "name": run.name})
+        text = run.space.read_text(encoding="utf-8")
+        space = parse_space(content["space"]["name"], text, settings.backbones)
+        kind, budget = content["weights"]["kind"] if "weights" in changes else "", content["settings"]["budget"]
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"Run {run.name!r} cannot be taken up again: run.json or space.yaml is damaged ({reason})."
+        ) from error
+    moved = settings.data != "demo" and not settings.data.lower().startswith("medmnist:")
+    if moved and not Path(settings.data).exists() and "data" not in changes:
+        raise ConfigError(
+            f"The images of run {run.name!r} are no longer at {settings.data}; name their new place by --data."
+        )
+    if "weights" in changes and kind != "folder":
+        raise ConfigError(f"Run {run.name!r} began with {kind} weights, which --weights cannot change.")
+    if "cache" in changes:
+        check_writable(settings.cache, "--cache")
+    if settings.budget < budget:
+        raise ConfigError(
+            f"--budget {settings.budget} is smaller than the {budget} of run {run.name!r}; a resumed run can only grow."
+        )
+    if settings.repeats < content["settings"].get("repeats", 1):
+        raise ConfigError(
+            f"--repeats {settings.repeats} is smaller than the {content['settings']['repeats']} of run {run.name!r}; "
+            "a resumed run can only grow."
+        )
+    if content.get("rules") != RULES:
+        raise ConfigError(
+            f"Run {run.name!r} was begun under version {content.get('rules')} of the rules, this is version {RULES}; "
+            "start a new run."
+        )
+    return replace(prepare(settings, space, taken=run.splits if run.finished("data") else None), resumed=True)

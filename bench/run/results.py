@@ -1,0 +1,314 @@
+"""Trial records and their tables: trials.csv has a row a trial, epochs.csv a row an epoch.
+
+Parameters are prefixed ``config_`` and metrics ``metric_``, so they cannot collide. A record that could not have
+happened cannot be built, neither from a training run nor from a file.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.clock import ACTIVITIES, column
+from bench.errors import ConfigError
+from bench.failures import KINDS, End, kind_in
+from bench.run.folder import RunDir, write_table
+from bench.stats.metrics import METRICS, Metric
+from bench.trial import EpochRecord, TrialConfig
+
+STATES = ("completed", "pruned", "failed")
+ORIGINS = ("point", "recipe", "backbone", "sampled")
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """How one trial ended.
+
+    Attributes:
+        trial: its number, from 0.
+        state: ``completed``, ``pruned`` (stopped early) or ``failed``.
+        reason: why it was stopped or failed; empty when completed.
+        origin: where the configuration came from: a fixed ``point``, a default ``recipe``, a point that gives the
+            ``backbone`` alone, or ``sampled``.
+        config: what was trained.
+        metrics: validation metrics at the best epoch; None when failed.
+        best_epoch: that epoch's number; None when failed.
+        epochs: number of epochs trained.
+        seconds: that the trial took.
+        elapsed: seconds from the start of the search to the trial's end, pauses between resumed runs left out.
+        spent: seconds by activity (`bench.clock.ACTIVITIES`); what is left of ``seconds`` was spent between them.
+        failure: the kind of failure, one of `bench.failures.KINDS`, read from the reason where it is not given; empty
+            unless failed.
+    """
+
+    trial: int
+    state: str
+    reason: str
+    origin: str
+    config: TrialConfig
+    metrics: Mapping[str, float] | None
+    best_epoch: int | None
+    epochs: int
+    seconds: float
+    elapsed: float
+    spent: Mapping[str, float] = field(default_factory=dict)
+    failure: str = ""
+
+    def __post_init__(self) -> None:
+        failed = self.state == "failed"
+        if failed and not self.failure:
+            object.__setattr__(self, "failure", kind_in(self.reason))
+        metrics = self.metrics or {}
+        rules = {
+            f"state in {STATES}": self.state in STATES,
+            f"origin in {ORIGINS}": self.origin in ORIGINS,
+            "0 <= trial and 0 <= epochs": self.trial >= 0 and self.epochs >= 0,
+            "0 <= seconds and 0 <= elapsed, both finite": 0 <= self.seconds < math.inf and 0 <= self.elapsed < math.inf,
+            "a trial has a reason unless it was completed": (self.state == "completed") != bool(self.reason),
+            f"a failed trial has a kind of failure, one of {KINDS}, and no other has one": self.failure in KINDS
+            if failed
+            else not self.failure,
+            "a failed trial has no metrics and no best epoch": not failed
+            or (self.metrics is None and self.best_epoch is None),
+            "a trial that did not fail has a best epoch and every metric, all finite": failed
+            or (
+                self.best_epoch is not None
+                and set(metrics) == set(METRICS)
+                and all(math.isfinite(value) for value in metrics.values())
+            ),
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise ValueError(f"trial {self.trial}: {rule} must hold, but got {self}")
+
+    def row(self) -> dict[str, Any]:
+        """As a row of trials.csv."""
+        return {
+            "trial": self.trial,
+            "state": self.state,
+            "reason": self.reason,
+            "failure": self.failure,
+            "retried_as": None,
+            "origin": self.origin,
+            **{f"config_{name}": value for name, value in asdict(self.config).items()},
+            **{f"metric_{name}": (self.metrics or {}).get(name) for name in METRICS},
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            **{column(name): round(self.spent[name], 3) if name in self.spent else None for name in ACTIVITIES},
+            "seconds": round(self.seconds, 3),
+            "elapsed": round(self.elapsed, 3),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "TrialRecord":
+        """From a row of trials.csv.
+
+        Raises:
+            ValueError, KeyError, ConfigError: if the row is not a record that could have happened.
+        """
+        given: dict[str, Any] = {key: None if _missing(value) else value for key, value in row.items()}
+        failed = given["state"] == "failed"
+        metrics = {name: float(given[f"metric_{name}"]) for name in METRICS if given.get(f"metric_{name}") is not None}
+        return cls(
+            trial=int(given["trial"]),
+            state=given["state"],
+            reason=given["reason"] or "",
+            origin=given["origin"],
+            config=config_from_row(given),
+            metrics=None if failed else metrics,
+            best_epoch=None if given["best_epoch"] is None else int(given["best_epoch"]),
+            epochs=int(given["epochs"]),
+            seconds=float(given["seconds"]),
+            elapsed=float(given["elapsed"]),
+            spent={name: float(given[column(name)]) for name in ACTIVITIES if given.get(column(name)) is not None},
+            failure=given.get("failure") or "",
+        )
+
+
+TEXT_COLUMNS = ("backbone", "state", "reason", "failure", "origin", "model", "config_backbone", "config_augmentation")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of trials.csv or finalists.csv; empty cells are None, and names that look like numbers stay names.
+
+    Raises:
+        ValueError: if the file is no such table.
+    """
+    table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""])
+    missing = {"state", "reason", "epochs", "seconds", "config_batch_size"} - set(table.columns)
+    if missing:
+        raise ValueError(f"{path.name} lacks the column {sorted(missing)[0]}")
+    return _plain(table)
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(key): None if _missing(value) else value for key, value in row.items()} for row in table.to_dict("records")
+    ]
+
+
+def config_from_row(row: Mapping[str, Any]) -> TrialConfig:
+    """The configuration in the ``config_`` columns of a row."""
+    values = {key.removeprefix("config_"): value for key, value in row.items() if key.startswith("config_")}
+    for name in ("unfreeze_depth", "batch_size"):
+        values[name] = int(values[name])
+    for name in ("learning_rate", "finetune_factor", "dropout", "label_smoothing"):
+        values[name] = None if _missing(values[name]) else float(values[name])
+    return TrialConfig(**values)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+class TrialLog:
+    """All finished trials of a run, in memory and in trials.csv and epochs.csv; both whole after every trial."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self.records: list[TrialRecord] = []
+        self._epochs: list[dict[str, Any]] = []
+        self._finalist_epochs: list[dict[str, Any]] = []
+
+    @classmethod
+    def load(cls, run: RunDir) -> "TrialLog":
+        """The log of a run folder; empty where there is none yet.
+
+        Raises:
+            ConfigError: if trials.csv cannot be read.
+        """
+        log = cls(run)
+        if not run.trials.exists():
+            return log
+        file = run.trials
+        try:
+            log.records = [TrialRecord.from_row(row) for row in read_rows(file)]
+            known = {record.trial for record in log.records}
+            file = run.epochs
+            epochs = pd.read_csv(file, dtype={"finalist": str, "phase": str})
+            log._epochs = _plain(epochs[epochs["trial"].isin(known)])
+            log._finalist_epochs = _plain(epochs[epochs["trial"].isna()])
+        except (ValueError, KeyError, TypeError, OSError, ConfigError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"{file} cannot be read, so the run cannot be resumed: {reason}.") from error
+        return log
+
+    def add(self, record: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
+        """Note a finished trial; epochs.csv is written first, so a row in trials.csv means that all is there."""
+        self.records.append(record)
+        self._epochs += epoch_rows(epochs, trial=record.trial)
+        write_table(self._run.epochs, pd.DataFrame(self._epochs + self._finalist_epochs, columns=EPOCH_COLUMNS))
+        write_table(self._run.trials, self.table())
+
+    def table(self) -> pd.DataFrame:
+        """All records as a table, in the order of their numbers.
+
+        ``retried_as`` is the number of the trial that tried the configuration of a failed one again: such a row is
+        history, and counts no more.
+        """
+        retried = self._retried()
+        rows = [
+            record.row() | {"retried_as": retried.get(record.trial)}
+            for record in sorted(self.records, key=lambda record: record.trial)
+        ]
+        table = pd.DataFrame(rows)
+        for name in ("best_epoch", "retried_as") if len(table) else ():
+            table[name] = table[name].astype("Int64")
+        return table
+
+    def _retried(self) -> dict[int, int]:
+        """Number of a failed trial -> that of the next one with its configuration."""
+        found, later = {}, dict[str, int]()
+        for record in sorted(self.records, key=lambda record: -record.trial):
+            if record.state == "failed" and record.config.key in later:
+                found[record.trial] = later[record.config.key]
+            later[record.config.key] = record.trial
+        return found
+
+    @property
+    def current(self) -> list[TrialRecord]:
+        """All records in the order of their numbers, without the failed whose configuration was tried again."""
+        retried = self._retried()
+        return sorted((one for one in self.records if one.trial not in retried), key=lambda one: one.trial)
+
+    def ends(self) -> list[End]:
+        """How each of `current` ended."""
+        return [End(record.config.backbone, record.failure, record.reason) for record in self.current]
+
+    @property
+    def next_trial(self) -> int:
+        """The first number that is free."""
+        return max((record.trial for record in self.records), default=-1) + 1
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of search so far."""
+        return max((record.elapsed for record in self.records), default=0.0)
+
+    def scored(self) -> list[TrialRecord]:
+        """The records that have a score."""
+        return [record for record in self.records if record.metrics is not None]
+
+    def best(self, metric: Metric, backbone: str | None = None) -> TrialRecord | None:
+        """The best record by ``metric``, ties by log loss, then by number; stopped trials count with what they had."""
+        wanted = [record for record in self.scored() if backbone in (None, record.config.backbone)]
+        return min(wanted, key=lambda record: (*rank(metric, record.metrics or {}), record.trial), default=None)
+
+
+def activities(
+    records: Sequence[TrialRecord], seconds: Mapping[str, float], jobs: int, checkpoints: float = 0.0
+) -> dict[str, float]:
+    """Where a run's wall-clock time went: seconds by activity, which add up to the stages' own.
+
+    What several workers do at once counts as the share of it that one machine-second holds.
+
+    Args:
+        records: all trials.
+        seconds: wall-clock seconds by stage; ``start`` is what came before the data.
+        jobs: trials at a time.
+        checkpoints: seconds that the finalists' stage spent writing checkpoints.
+    """
+    spent = {name: sum(record.spent.get(name, 0.0) for record in records) / jobs for name in ACTIVITIES}
+    trials = sum(record.seconds for record in records) / jobs
+    search = seconds.get("search", 0.0)
+    between = max(0.0, trials - sum(spent.values()))
+    idle = max(0.0, search - trials)
+    found = {
+        **spent,
+        "start-up": spent["start-up"] + seconds.get("start", 0.0),
+        "decoding": seconds.get("data", 0.0),
+        "waiting": spent["waiting"] + idle,
+        "other": between,
+        "checkpoints": checkpoints,
+        "finalists": max(0.0, seconds.get("finalists", 0.0) - checkpoints),
+        "evaluation": seconds.get("evaluation", 0.0),
+    }
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+EPOCH_COLUMNS = ["trial", "finalist", "phase", "epoch", "loss", *(f"metric_{name}" for name in METRICS), "seconds"]
+
+
+def epoch_rows(epochs: Sequence[EpochRecord], trial: int | None = None, finalist: str = "") -> list[dict[str, Any]]:
+    """Rows of epochs.csv, of a trial or of a finalist."""
+    return [
+        {
+            "trial": trial,
+            "finalist": finalist,
+            "phase": record.phase,
+            "epoch": record.epoch,
+            "loss": record.loss,
+            **{f"metric_{name}": value for name, value in record.metrics.items()},
+            "seconds": round(record.seconds, 3),
+        }
+        for record in epochs
+    ]
+
+
+def rank(metric: Metric, metrics: Mapping[str, float]) -> tuple[float, float]:
+    """A sorting key under which the better set of metrics comes first: the score, ties by log loss."""
+    value = metrics[metric.name]
+    return (-value if metric.higher_is_better else value, metrics.get("log_loss", math.inf))

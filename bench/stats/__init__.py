@@ -1,0 +1,1 @@
+"""Statistics: scores, intervals, and how many images they need."""

@@ -1,0 +1,1 @@
+"""Training over cached features of frozen layers."""

@@ -1,0 +1,201 @@
+"""The folder of cached arrays: entries that are whole or absent, under a budget of bytes, shared by processes.
+
+An entry lies in ``CACHE/features/KEY/`` as ``values.npy`` beside ``meta.json``, and appears by one rename when both
+are whole. What an entry means is the business of `bench.train.features`.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Set
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+from filelock import FileLock
+
+ABANDONED_AFTER = 24 * 3600
+"""Seconds after which an entry in the making counts as left behind by a crash."""
+HEADER_BYTES = 128
+"""Of a .npy file, beside its values."""
+PROBE_BYTES = 64 * 2**20
+
+
+class NoRoom(Exception):
+    """An entry has no place: it does not fit the budget, or the disk is full; the message says which."""
+
+
+class FeatureCache:
+    """The folder of entries, held under a budget of bytes; the least recently used entries leave first.
+
+    Args:
+        folder: of the cache; entries go to its ``features/``.
+        budget: bytes that entries may take; 0 keeps none.
+    """
+
+    def __init__(self, folder: Path, budget: int) -> None:
+        self.folder = folder / "features"
+        self.budget = budget
+
+    def open(self, key: str) -> npt.NDArray[Any] | None:
+        """The values of entry ``key``, memory-mapped read-only, or None if there is no such entry."""
+        entry = self.folder / key
+        try:
+            os.utime(entry / "meta.json")
+            values: npt.NDArray[Any] = np.load(entry / "values.npy", mmap_mode="r")
+        except FileNotFoundError:
+            return None
+        return values
+
+    def has(self, key: str) -> bool:
+        """Whether entry ``key`` is there, whole."""
+        return (self.folder / key / "meta.json").is_file()
+
+    @contextlib.contextmanager
+    def scratch(self, size: int, keep: Set[str] = frozenset(), evict: bool = True) -> Iterator[Path]:
+        """A folder for an entry in the making, for which room is made first; removed if it was not published.
+
+        Args:
+            size: bytes that the values of the entry will take.
+            keep: keys of entries that must not leave for it.
+            evict: whether others may leave for it.
+
+        Raises:
+            NoRoom: if the budget has no room for it beside ``keep`` and what others are making, or the disk is full.
+        """
+        with no_room_on_a_full_disk(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with no_room_on_a_full_disk(self.folder), self.lock("budget"):
+            if not self._make_room(size + HEADER_BYTES, keep, evict):
+                budget = f"{self.budget / 1e9:.3g} GB (--cache-size)"
+                raise NoRoom(f"the cache's {budget} have no room for {size / 1e9:.3g} GB more")
+            folder = Path(tempfile.mkdtemp(prefix=".filling-", dir=self.folder))
+            (folder / "reserved").write_text(f"{size + HEADER_BYTES} {os.getpid()} {platform.node()}", encoding="utf-8")
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, made: Path, key: str, meta: Mapping[str, Any]) -> None:
+        """Turn the folder ``made``, which holds values.npy, into entry ``key``.
+
+        Raises:
+            NoRoom: if the disk is full.
+        """
+        with no_room_on_a_full_disk(self.folder):
+            (made / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        if not self.has(key):
+            _discard(self.folder / key)  # what a crash has left of an entry
+        with contextlib.suppress(OSError):  # another machine on a shared disk was faster: its entry is the same
+            made.rename(self.folder / key)
+            (self.folder / key / "reserved").unlink(missing_ok=True)
+
+    def lock(self, name: str) -> FileLock:
+        """A lock between processes."""
+        folder = self.folder / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock")
+
+    def bytes_per_second(self) -> float:
+        """About how fast this disk gives values back: how fast it takes them, for reading fresh ones shows memory.
+
+        Measured once a folder and kept beside the entries. 0 if the disk has no room even for that.
+        """
+        kept = self.folder / ".speed.json"
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return float(json.loads(kept.read_text(encoding="utf-8"))["bytes_per_second"])
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                block = np.random.default_rng(0).bytes(PROBE_BYTES)
+                started = time.perf_counter()
+                file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+                speed = PROBE_BYTES / (time.perf_counter() - started)
+            kept.write_text(json.dumps({"bytes_per_second": speed}), encoding="utf-8")
+        except OSError:
+            return 0.0
+        return speed
+
+    def _make_room(self, size: int, keep: Set[str], evict: bool) -> bool:
+        """Remove the least recently used entries, other than ``keep``, until ``size`` more bytes fit the budget.
+
+        A process that still reads a removed entry keeps its pages until it lets go of them. Nothing is removed where
+        even that would not do.
+        """
+        wanted, fixed = self.budget - size - self._in_the_making(), 0
+        found = []
+        for meta in self.folder.glob("[!.]*/meta.json"):
+            with contextlib.suppress(FileNotFoundError):
+                entry_bytes = (meta.parent / "values.npy").stat().st_size
+                fixed += entry_bytes if meta.parent.name in keep or not evict else 0
+                found.append((meta.stat().st_mtime, entry_bytes, meta.parent))
+        if fixed > wanted:
+            return False
+        total = sum(entry_bytes for _, entry_bytes, _ in found)
+        for _, entry_bytes, entry in sorted(found):
+            if total <= wanted:
+                break
+            if entry.name not in keep:
+                _discard(entry)
+                total -= entry_bytes
+        return True
+
+    def _in_the_making(self) -> int:
+        """Bytes reserved by entries that some process is making; what a crash has left is removed."""
+        total = 0
+        for left in self.folder.glob(".filling-*"):
+            size, abandoned = 0, False
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                abandoned = time.time() - left.stat().st_mtime > ABANDONED_AFTER
+                text, process, node = (left / "reserved").read_text(encoding="utf-8").split(" ", 2)
+                size = int(text)
+                abandoned |= node == platform.node() and not psutil.pid_exists(int(process))
+            if abandoned:
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                total += size
+        return total
+
+
+@contextlib.contextmanager
+def no_room_on_a_full_disk(folder: Path) -> Iterator[None]:
+    """Turns the errors of a full disk into NoRoom."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise NoRoom(f"the disk of {folder} is full") from error
+        raise
+
+
+def create(path: Path, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """A new memory-mapped .npy file, its bytes claimed from the disk at once.
+
+    Without that a full disk would end the process at the first write to a page that finds no block.
+
+    Raises:
+        NoRoom: if the disk is full.
+    """
+    with no_room_on_a_full_disk(path.parent.parent):
+        array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _discard(entry: Path) -> None:
+    """Remove an entry: out of sight by one rename first, so that a crash leaves nothing half removed in its place."""
+    away = entry.with_name(f".filling-discarded-{entry.name}-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        entry.rename(away)
+        shutil.rmtree(away, ignore_errors=True)

@@ -1,0 +1,334 @@
+"""The command: what is asked for, what is kept, and every method end to end on toys."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from toys import SPACE, write_folder
+
+from bench import cli
+from bench.cluster import Workers
+from bench.compare import asked, compare
+from bench.compare.methods import suite
+from bench.compare.methods.methods import METHODS, choose
+from bench.compare.methods.process import Ended, MethodRun
+from bench.compare.scene import complete_points
+from bench.compare.spec import COLUMNS
+from bench.errors import ConfigError
+from bench.run.console import Screen
+from bench.run.folder import write_json
+from bench.search.space import load_space, parse_space
+
+LIST = (
+    SPACE.split("points:")[0]
+    + """points:
+  - {backbone: toy, augmentation: none, unfreeze_depth: 0, learning_rate: 0.02, dropout: 0.0}
+  - {backbone: toy2, augmentation: light, unfreeze_depth: 1, learning_rate: 0.02, finetune_factor: 0.1, dropout: 0.0}
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Images, cache and spaces that the tests share."""
+    root = tmp_path_factory.mktemp("compare")
+    write_folder(root / "images", {"train": 40, "val": 50, "test": 4})
+    (root / "space.yaml").write_text(SPACE)
+    (root / "list.yaml").write_text(LIST)
+    return root
+
+
+def arguments(data, tmp_path, *further):
+    return [
+        "compare",
+        *("--data", str(data / "images"), "--weights", "random", "--image-size", "32", "--epochs", "2"),
+        *("--cache", str(data / "cache"), "--output", str(tmp_path), "--name", "toys"),
+        *further,
+    ]
+
+
+def plan(data, tmp_path, **values):
+    common = {"data": str(data / "images"), "weights": "random", "image_size": 32, "epochs": 2, "name": "toys"}
+    if "fixed_list" not in values:
+        common |= {"space": str(data / "space.yaml"), "budget": 2}
+    return asked.plan(**{**common, "cache": data / "cache", "output": tmp_path, **values})
+
+
+# What is asked for
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--methods", "sweet"], ["unknown method 'sweet'", "suite, suite-warm"]),
+        (["--methods", ","], ["names separated by commas"]),
+        (["--seeds", "0"], ["--seeds of at least 1"]),
+        (["--target", "1.5"], ["--target", "1.5"]),
+        (["--budget", "0"], ["--budget"]),
+        (["--jobs", "4000"], ["--jobs 4000", "cores"]),
+        (["--space", "nowhere"], ["'nowhere'"]),
+        (["--list", "--budget", "3"], ["--list", "--budget"]),
+        (["--list", "default"], ["'default' has no points"]),
+        (["--list", "--methods", "hyperband"], ["hyperband cannot train a fixed list"]),
+        (["--methods", "suite-warm"], ["suite-warm goes on from the cache", "seed 0"]),
+        (["--time-limit", "soon"], ["--time-limit"]),
+        (["--data", "/nowhere"], ["/nowhere"]),
+        (["--frobnicate"], ["--frobnicate"]),
+    ],
+)
+def test_bad_input_is_one_sentence_before_any_work(data, tmp_path, capsys, toy_table, flags, words):
+    given = arguments(data, tmp_path, *flags)
+    if "--space" not in flags and "--list" not in flags:
+        given += ["--space", str(data / "space.yaml")]
+    assert cli.main(given) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and told.count("\n") == 1
+    assert all(word in told for word in words), told
+    assert not list(tmp_path.iterdir())
+
+
+def test_methods_are_chosen_in_the_order_of_the_table():
+    assert [method.name for method in choose(["ray-tune", "suite"], False)] == ["suite", "ray-tune"]
+    assert [method.name for method in choose(None, False)] == list(METHODS)
+    assert not {"hyperband", "bayesian", "random", "suite-no-asha"} & {method.name for method in choose(None, True)}
+
+
+def test_the_shipped_list_is_the_24():
+    points = complete_points(load_space(cli.LIST))
+    assert len(points) == 24
+    by_depth = pd.DataFrame(points).groupby("unfreeze_depth")
+    assert by_depth.size().tolist() == [12, 6, 6]
+    assert set(by_depth.get_group(0)["learning_rate"]) == {1e-3, 3e-4}
+    for depth in (1, 2):
+        assert set(by_depth.get_group(depth)["learning_rate"]) == {1e-3}
+        assert set(by_depth.get_group(depth)["finetune_factor"]) == {0.1}
+    assert {(point["backbone"], point["augmentation"]) for point in points} == {
+        (backbone, policy) for backbone in ("vgg16", "resnet50", "inceptionv3") for policy in ("none", "light")
+    }
+    policies = load_space("default").policies
+    assert dict(load_space(cli.LIST).policies) == {name: policies[name] for name in ("none", "light")}
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ("[{backbone: vgg16}]", "lacks augmentation"),
+        (
+            "[{backbone: vgg16, augmentation: none, unfreeze_depth: 1, learning_rate: 0.001, dropout: 0}]",
+            "finetune_factor",
+        ),
+        ("[]", "no points"),
+    ],
+)
+def test_a_list_must_be_whole(points, words):
+    text = SPACE.split("points:")[0].replace("[toy, toy2]", "[vgg16]") + f"points: {points}"
+    with pytest.raises(ConfigError, match=words):
+        complete_points(parse_space("own", text))
+
+
+# What is kept
+
+
+@pytest.fixture
+def pretended(monkeypatch, knows_toys, toy_table):
+    """Methods that only pretend; returns what was carried out. The one called ``fails`` fails."""
+    done = []
+    failing = set()
+
+    def carry_out(run, spec, time_limit):
+        done.append((run.method.name, run.seed))
+        spec.cache.mkdir(parents=True, exist_ok=True)
+        row = [run.method.name, run.seed, 0, "completed", 2.0, 3.0, 0.9, 2, "", "toy", "none", 0, 0.01, "", 0.0, 0.0, 8]
+        pd.DataFrame([row], columns=list(COLUMNS)).to_csv(run.outcomes, index=False)
+        state = "failed" if run.method.name in failing else "finished"
+        ended = Ended(run.method.name, run.seed, state, 2.5, "Boom" if state == "failed" else "")
+        write_json(run.folder / "ended.json", {**vars(ended), "notes": []})
+        return ended
+
+    monkeypatch.setattr(MethodRun, "carry_out", carry_out)
+    return done, failing
+
+
+def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, pretended):
+    done, failing = pretended
+    failing.update(("suite-warm", "ray-tune"))
+    methods = ["suite", "suite-warm", "ray-tune"]
+    assert compare.carry_out(plan(data, tmp_path, methods=methods), Screen()) == 2
+    assert done == [("suite", 0), ("suite-warm", 0), ("ray-tune", 0)]
+    assert (tmp_path / "toys" / "space.yaml").read_text() == SPACE
+    done.clear(), failing.clear()
+    further = plan(data, tmp_path, methods=methods, seeds=2, target=0.9)
+    assert compare.carry_out(further, Screen()) == 0
+    assert done == [("suite-warm", 0), ("ray-tune", 0), ("suite", 1), ("suite-warm", 1), ("ray-tune", 1)]
+    rows = pd.read_csv(tmp_path / "toys" / "compare.csv")
+    assert list(zip(rows["method"], rows["seed"], strict=True)) == [
+        (method, seed) for method in ("suite", "suite-warm", "ray-tune") for seed in (0, 1)
+    ]
+    facts = json.loads((tmp_path / "toys" / "compare.json").read_text())
+    assert facts["target"] == 0.9
+    assert [run["state"] for run in facts["runs"]] == ["finished"] * 6
+    assert (tmp_path / "toys" / "compare.html").exists()
+    assert not list((tmp_path / "toys" / "runs").glob("*/cache")), "nothing goes on from them any more"
+
+
+def test_a_cache_is_kept_for_chosen_methods_alone(data, tmp_path, pretended):
+    compare.carry_out(plan(data, tmp_path, methods=["suite", "random"]), Screen())
+    assert not (tmp_path / "toys" / "runs" / "suite-0" / "cache").exists()
+    for methods in (["suite-warm"], ["suite", "suite-warm"]):
+        with pytest.raises(ConfigError, match="that of seed 0 was not kept"):
+            plan(data, tmp_path, methods=methods)
+    assert plan(data, tmp_path, methods=["suite", "suite-warm"], seed=1).seeds == (1,)
+
+
+@pytest.mark.parametrize(("limit", "again"), [(5.0, False), (10.0, False), (20.0, True), (None, True)])
+def test_what_the_time_limit_ended_runs_again_if_it_gets_more_time(data, tmp_path, pretended, limit, again):
+    done, _ = pretended
+    compare.carry_out(plan(data, tmp_path, methods=["random"]), Screen())
+    file = tmp_path / "toys" / "runs" / "random-0" / "ended.json"
+    write_json(file, {**json.loads(file.read_text()), "state": "time limit", "seconds": 10.2, "time_limit": 10.0})
+    done.clear()
+    compare.carry_out(plan(data, tmp_path, methods=["random"], time_limit=limit), Screen())
+    assert done == [("random", 0)] * again
+    (run,) = json.loads((tmp_path / "toys" / "compare.json").read_text())["runs"]
+    assert run["state"] == ("finished" if again else "time limit")
+
+
+def test_an_end_of_which_no_limit_is_known_had_its_own_time():
+    old = Ended("random", 0, "time limit", 10.2)
+    assert old.stands(10.0) and not old.stands(11.0) and not old.stands(None)
+
+
+@pytest.mark.parametrize(("name", "version"), [("__version__", "0.0.1"), ("packages", lambda: {"keras": "9.9"})])
+def test_another_version_of_anything_is_refused(data, tmp_path, pretended, monkeypatch, name, version):
+    compare.carry_out(plan(data, tmp_path, methods=["random"]), Screen())
+    monkeypatch.setattr(asked, name, version)
+    with pytest.raises(ConfigError, match=r"was begun with version .*; choose another --name\.$"):
+        plan(data, tmp_path, methods=["random"])
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"), [({"epochs": 3}, "--epochs"), ({"budget": 5}, "--budget"), ({"max_images": 60}, "--max-images")]
+)
+def test_what_decides_results_cannot_change_within_a_comparison(data, tmp_path, pretended, change, flag):
+    compare.carry_out(plan(data, tmp_path, methods=["random"]), Screen())
+    with pytest.raises(ConfigError, match=f"{flag} cannot change"):
+        plan(data, tmp_path, methods=["random"], **change)
+
+
+def test_a_folder_of_something_else_is_left_alone(data, tmp_path, toy_table):
+    (tmp_path / "toys").mkdir()
+    (tmp_path / "toys" / "run.json").write_text("{}")
+    with pytest.raises(ConfigError, match="holds no comparison"):
+        plan(data, tmp_path, methods=["random"])
+
+
+# End to end
+
+
+LEVERS = ("suite-no-cache", "suite-cold-workers", "suite-no-asha", "suite-float32")
+
+
+@pytest.mark.parametrize("method", ["suite", *LEVERS])
+def test_a_lever_is_an_argument_of_the_search(make_spec, outcomes, monkeypatch, method):
+    """A lever that never reached the search would make no difference, and look harmless."""
+    asked_for = {}
+    monkeypatch.setattr(suite.workers, "start", lambda jobs: Workers(1, 1, 0.0, 1, 0))
+    monkeypatch.setattr(suite.workers, "choose_precision", lambda found: "bfloat16")
+    monkeypatch.setattr(suite.workers, "release_alone", lambda: None)
+    monkeypatch.setattr("bench.search.tune.run_search", lambda **given: asked_for.update(given))
+    spec = make_spec(method=method, options=METHODS[method].options)
+    suite.run(spec, outcomes(spec))
+    assert (asked_for["task"].cache_bytes == 0) == (method == "suite-no-cache")
+    assert asked_for["warm"] == (method != "suite-cold-workers")
+    assert asked_for["scheduler"] == ("none" if method == "suite-no-asha" else "asha")
+    assert asked_for["task"].precision == ("float32" if method == "suite-float32" else "bfloat16")
+
+
+def run_command(data, tmp_path, *flags):
+    site = Path(__file__).parent / "site"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+    environment["TOY_PIDS"] = str(tmp_path / "pids.txt")
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments(data, tmp_path, *flags)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+
+
+@pytest.mark.end_to_end
+def test_a_list_gives_the_same_configurations_to_all(data, tmp_path):
+    done = run_command(
+        data, tmp_path, "--list", str(data / "list.yaml"), "--methods", "suite,suite-warm,ray-tune", "--seed", "4"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = pd.read_csv(tmp_path / "toys" / "compare.csv")
+    configs = [name for name in COLUMNS if name.startswith("config_")]
+    found = {
+        method: part[configs].sort_values("config_backbone").reset_index(drop=True)
+        for method, part in rows.groupby("method")
+    }
+    assert set(found) == {"suite", "suite-warm", "ray-tune"}
+    for table in found.values():
+        pd.testing.assert_frame_equal(table, found["suite"])
+    assert rows.groupby("config_backbone")["epochs"].unique().apply(list).to_dict() == {"toy": [2], "toy2": [4]}
+    assert set(rows["seed"]) == {4}
+    scores = rows.pivot(index="config_backbone", columns="method", values="auc")
+    assert scores["suite"].tolist() == pytest.approx(scores["suite-warm"].tolist(), abs=1e-6)
+    left = {path.name for path in (tmp_path / "toys" / "runs").glob("*/*")}
+    assert not left & {"scratch", "cache"}, "suite-warm was the last to need the cache"
+    assert "The same configurations" in (tmp_path / "toys" / "compare.html").read_text()
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("method", [*LEVERS, "ray-tune", "random"])
+def test_every_method_runs(data, tmp_path, method):
+    flags = ("--space", str(data / "space.yaml"), "--budget", "3", "--jobs", "1", "--methods", method)
+    done = run_command(data, tmp_path, *flags)
+    log = (tmp_path / "toys" / "runs" / f"{method}-0" / "log.txt").read_text()
+    assert done.returncode == 0, done.stdout + done.stderr + log
+    rows = pd.read_csv(tmp_path / "toys" / "compare.csv")
+    assert rows["trial"].tolist() == [0, 1, 2]
+    assert set(rows["state"]) <= {"completed", "pruned"}
+    assert rows["ended"].is_monotonic_increasing and (rows["ended"] > 0).all()
+    assert (rows["core_seconds"] > 1).all()
+    assert rows["auc"].between(0, 1).all()
+    (run,) = json.loads((tmp_path / "toys" / "compare.json").read_text())["runs"]
+    if method == "suite-no-asha":
+        assert set(rows["state"]) == {"completed"}
+    if method == "suite-float32":
+        assert "backbones computed in float32" in run["notes"]
+    if method in LEVERS:
+        processes = set((tmp_path / "pids.txt").read_text().split())
+        assert len(processes) == (3 if method == "suite-cold-workers" else 1), "one a trial, or one for all"
+    if method == "ray-tune":
+        assert any("1 trial at a time" in note for note in run["notes"])
+        assert 0.02 in set(rows["config_learning_rate"]), "the space's point is tried"
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("kept", [True, False])
+def test_without_its_cache_the_suite_leaves_no_features(make_spec, knows_toys, tmp_path, kept):
+    spec = make_spec(method="suite", jobs=1, epochs=1, options={"cache": kept})
+    file = spec.save(tmp_path / "run")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.compare.methods.suite", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(pd.read_csv(tmp_path / "run" / "outcomes.csv")) == 3
+    assert bool(list(spec.cache.glob("features/*/values.npy"))) == kept
+
+
+@pytest.mark.end_to_end
+def test_a_method_that_is_out_of_time_keeps_its_rows(data, tmp_path):
+    flags = ("--space", str(data / "space.yaml"), "--budget", "500", "--methods", "random", "--time-limit", "25s")
+    done = run_command(data, tmp_path, *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads((tmp_path / "toys" / "compare.json").read_text())
+    assert [run["state"] for run in facts["runs"]] == ["time limit"]
+    assert "was ended by the time limit" in (tmp_path / "toys" / "compare.html").read_text()

@@ -1,0 +1,221 @@
+"""The limit: what a run has to do, counted by hand, and how fast bare Keras does it."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.compare.lower_bound import calibrate, limit
+from bench.compare.lower_bound.calibrate import Rate, What
+from bench.compare.lower_bound.limit import Trained, least_seconds, needed, run_limit, work_of_list
+from bench.compare.methods import bare, machine
+from bench.errors import ConfigError
+from bench.models.augmentation import Policy
+from bench.run.folder import RunDir, write_json, write_table, write_text
+from bench.run.results import TrialLog, TrialRecord
+from bench.stats.metrics import METRICS
+from bench.trial import EpochRecord, TrialConfig
+
+POLICIES = {
+    "none": Policy("none"),
+    "off": Policy("off"),
+    "light": Policy("light", rotation=5),
+    "also": Policy("also", rotation=5),
+    "strong": Policy("strong", rotation=15),
+}
+
+
+def config(backbone: str = "vgg16", augmentation: str = "none", depth: int = 0, **more: Any) -> TrialConfig:
+    return TrialConfig.from_mapping(
+        {"backbone": backbone, "augmentation": augmentation, "unfreeze_depth": depth, **more}
+    )
+
+
+def test_work_counted_by_hand() -> None:
+    trained = [
+        Trained(config(), head=5),
+        Trained(config("vgg16", "light"), head=2),
+        Trained(config("vgg16", "also", 1), head=1, finetune=3),  # the same views as light, one more of them
+        Trained(config("vgg16", "strong", 2, batch_size=16), head=8, finetune=6),
+        Trained(config("resnet50", "off"), head=4),
+        Trained(config("inceptionv3", "strong"), head=0),  # failed before its first epoch
+    ]
+    assert needed(trained, n_train=100, n_val=10, views=4, policies=POLICIES) == {
+        What("resnet50", "forward"): 110,
+        What("resnet50", "training", 0, 32): 400,
+        What("resnet50", "validation", 0): 40,
+        What("vgg16", "forward"): 100 * (1 + 3 + 4) + 10,
+        What("vgg16", "training", 0, 16): 800,
+        What("vgg16", "training", 0, 32): 800,
+        What("vgg16", "validation", 0): 160,
+        What("vgg16", "training", 1, 32): 300,
+        What("vgg16", "validation", 1): 30,
+        What("vgg16", "training", 2, 16): 600,
+        What("vgg16", "validation", 2): 60,
+    }
+
+
+def test_the_clean_view_is_passed_even_where_only_augmented_ones_are_trained_on() -> None:
+    work = needed([Trained(config("vgg16", "light"), head=1)], 100, 10, views=4)
+    assert work[What("vgg16", "forward")] == 210
+
+
+def test_a_batch_is_not_larger_than_the_set() -> None:
+    assert What("vgg16", "training", 0, 20) in needed([Trained(config(), head=1)], 20, 10, views=4)
+
+
+def test_a_fixed_list_cold_and_warm() -> None:
+    configs = [config(), config("vgg16", "light", 1)]
+    cold = work_of_list(configs, 3, 100, 10, views=2)
+    assert cold == {
+        What("vgg16", "forward"): 310,
+        What("vgg16", "training", 0, 32): 600,
+        What("vgg16", "validation", 0): 60,
+        What("vgg16", "training", 1, 32): 300,
+        What("vgg16", "validation", 1): 30,
+    }
+    warm = work_of_list(configs, 3, 100, 10, views=2, warm=True)
+    assert warm == {what: images for what, images in cold.items() if what.kind != "forward"}
+
+
+def test_seconds_are_images_by_speed() -> None:
+    first, second = What("vgg16", "forward"), What("vgg16", "training", 1, 32)
+    assert least_seconds({first: 300, second: 50}, {first: 150.0, second: 20.0}) == 4.5
+
+
+def rate(images_per_second: float, batch: int = 32) -> Rate:
+    return Rate(images_per_second, "float32", batch, 2, 1, False, "2026-11-23T06:00:00+00:00", 0.1)
+
+
+SPACE = """
+parameters:
+  backbone: {choices: [vgg16]}
+  augmentation: {choices: [none, light]}
+  unfreeze_depth: {low: 0, high: 1}
+augmentations:
+  none: {}
+  light: {rotation: 5}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run of two trials: one completed at depth 1, one that failed in its second epoch."""
+    run = RunDir(tmp_path / "xray")
+    log = TrialLog(run)
+    metrics = dict.fromkeys(METRICS, 0.9)
+    epochs = [EpochRecord("head" if n <= 2 else "finetune", n, 0.5, metrics, 1.0) for n in range(1, 6)]
+    done = TrialRecord(0, "completed", "", "sampled", config("vgg16", "light", 1), metrics, 5, 5, 9.0, 9.0)
+    failed = TrialRecord(1, "failed", "the loss became nan", "sampled", config(), None, None, 1, 2.0, 11.0)
+    log.add(done, epochs)
+    log.add(failed, epochs[:1])
+    write_text(run.space, SPACE)
+    splits = ["train"] * 40 + ["val"] * 10 + ["test"] * 10 + [""] * 5
+    write_table(run.splits, pd.DataFrame({"image": range(len(splits)), "split": splits}))
+    settings = {"views": 4, "image_size": 32, "cache": str(tmp_path / "cache")}
+    content = {"settings": settings, "data": {"classes": ["a", "b"]}, "space": {"name": "mine"}}
+    write_json(run.run, {**content, "seconds": {"search": 30.0}, "hardware": {"cpus": 10_000}})
+    return run
+
+
+def test_the_limit_of_a_run(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def rates(parts: Any, sizes: Any, n_classes: int, cache: Path, tell: Any) -> Any:
+        asked.update(sizes=sizes, n_classes=n_classes, cache=cache)
+        return {what: rate(10.0 if what.kind == "forward" else 100.0) for what in parts}
+
+    monkeypatch.setattr(limit, "calibrate", rates)
+    told: list[str] = []
+    found = run_limit(run, told.append)
+    assert asked == {"sizes": {"vgg16": 32}, "n_classes": 2, "cache": run.path.parent / "cache"}
+    # 3 views of light and the clean one, then val; 2 + 1 epochs of the head, 3 of the suffix, each with validation
+    assert found["seconds"] == (40 * 4 + 10) / 10 + (40 * 6 + 10 * 6) / 100
+    assert found["measured"] == 30.0 and found["ratio"] == 1.5
+    assert [part["what"] for part in found["parts"]][:2] == [
+        "VGG16, frozen network",
+        "VGG16, head, training, batches of 32",
+    ]
+    assert sum(part["seconds"] for part in found["parts"]) == pytest.approx(found["seconds"])
+    assert "10000 CPU cores" in found["notes"][0] and told == found["notes"]
+    assert (run.path / "limit.json").exists()
+    run_limit(run, told.append, cache=run.path / "elsewhere")
+    assert asked["cache"] == run.path / "elsewhere"
+
+
+def test_a_run_without_trials_has_no_limit(run: RunDir) -> None:
+    run.trials.unlink()
+    with pytest.raises(ConfigError, match="no finished trial yet"):
+        run_limit(run, print)
+
+
+def test_trials_without_epochs_have_no_limit(run: RunDir) -> None:
+    epochs = pd.read_csv(run.epochs)
+    write_table(run.epochs, epochs[:0])
+    with pytest.raises(ConfigError, match="ended an epoch"):
+        run_limit(run, print)
+
+
+def test_a_damaged_run_says_what_is_needed(run: RunDir) -> None:
+    run.splits.unlink()
+    with pytest.raises(ConfigError, match=r"needs run.json, space.yaml and splits.csv"):
+        run_limit(run, print)
+
+
+def test_bare_keras_imports_nothing_of_the_suite() -> None:
+    tree = ast.parse(Path(bare.__file__).read_text(encoding="utf-8"))
+    names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    assert not any(name.startswith("bench") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "trained"), [("forward", "forward", 26), ("suffix", "training", 8), ("head", "training", 2)]
+)
+def test_bare_models(part: str, kind: str, trained: int) -> None:
+    order = {"part": part, "kind": kind, "application": "VGG16", "cut": "max_pooling:4", "size": 32}
+    order |= {"features": 512, "classes": 2, "precision": "float32", "xla": False, "batch": 4}
+    bench = bare.Bench()
+    assert bench.build(order) == {} == bench.ready(order)
+    (model,) = bench._models.values()
+    assert len(model.trainable_weights) == trained
+    assert bench.time({"seconds": 0})["images_per_second"] > 0
+
+
+def test_a_rate_is_measured_once_unless_the_machine_was_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through real processes, at the head alone."""
+    load = [10_000.0]
+    monkeypatch.setattr("os.getloadavg", lambda: (load[0], 0.0, 0.0))
+    monkeypatch.setattr(calibrate, "SECONDS", 0.01)
+    monkeypatch.setattr(calibrate, "QUICK_SECONDS", 0.01)
+    monkeypatch.setattr(calibrate, "start", lambda cores: [machine.Processes(2, 1)])
+    monkeypatch.setattr(calibrate, "ways", lambda: [{"precision": "float32", "xla": False}])
+    what = What("vgg16", "validation", 0)
+    told: list[str] = []
+    busy = calibrate.calibrate([what], {"vgg16": 32}, 2, tmp_path, told.append)
+    assert busy[what].load == 10_000 and "not idle" in told[0]
+    load[0] = 0.0
+    first = calibrate.calibrate([what], {"vgg16": 32}, 2, tmp_path, told.append)
+    assert first[what].load == 0, "what was measured on a busy machine is measured anew"
+    assert first[what].processes == 2 and first[what].images_per_second > 0
+    assert first[what].batch in calibrate.HEAD_BATCHES
+
+    def never(cores: int) -> Any:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(calibrate, "start", never)
+    assert calibrate.calibrate([what], {"vgg16": 32}, 2, tmp_path, told.append) == first
+    with pytest.raises(AssertionError, match="measured again"):
+        calibrate.calibrate([what], {"vgg16": 64}, 2, tmp_path, told.append)
+
+
+def test_an_order_that_fails_says_why() -> None:
+    processes = machine.Processes(1, 1)
+    try:
+        with pytest.raises(machine.CalibrationFailed, match="could not build NoSuchNet: AttributeError"):
+            order = {"part": "forward", "precision": "float32", "xla": False, "size": 32}
+            processes.ask(do="build", application="NoSuchNet", **order)
+    finally:
+        processes.close()

@@ -1,0 +1,74 @@
+"""The peers train the model that this suite trains."""
+
+import keras
+import numpy as np
+import pytest
+
+from bench.compare.lower_bound import model
+from bench.models.augmentation import Policy
+from bench.seeds import stable_seed
+from bench.train.trainer import Trainer
+from bench.trial import TrialConfig
+
+N_TRAIN = 48
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_the_same_learning_curve_as_this_suites_full_model(make_task, make_spec, depth, monkeypatch):
+    # with a batch of all images their order does not matter, so the curves must agree to rounding
+    config = TrialConfig("toy", "none", depth, 0.005, 0.5 if depth else None, 0.0, 0.1, N_TRAIN)
+    seed = stable_seed("trial", 0, config.key)
+    kernel = np.asarray(keras.initializers.GlorotUniform(seed=seed)((16, 2)))
+    start = [
+        kernel,
+        np.zeros(2, np.float32),
+    ]  # of both; the probe that this suite starts from would leave a flat curve
+    monkeypatch.setattr(Trainer, "_initial_head", lambda self, config: start)
+    trainer = Trainer(make_task(epochs=4, patience=4))
+    expected = [record.metrics["auc"] for record in trainer.retrain(config, seed).epochs]
+
+    spec = make_spec(epochs=4, patience=4)
+    data = model.load_data(spec, "toy")
+    built = model.build(spec, config, model.standardisation(spec, "toy"))
+    built.get_layer("probabilities").set_weights(start)
+    found = model.fit(spec, config, built, data, 4)
+    if depth:
+        model.unfreeze(spec, config, built)
+        found += model.fit(spec, config, built, data, 4, [keras.callbacks.Callback()])
+    assert found == pytest.approx(expected, abs=0.01)
+    assert len(set(np.round(found, 3))) > 2, "a flat curve would show nothing"
+
+
+def test_the_standardisation_is_this_suites(make_task, make_spec):
+    for own, suites in zip(
+        model.standardisation(make_spec(), "toy"),
+        Trainer(make_task())._standardisation(TrialConfig("toy")),
+        strict=True,
+    ):
+        assert own == pytest.approx(suites, rel=2e-3)
+
+
+def test_augmentation_is_drawn_anew_in_every_epoch_and_nothing_is_lost(make_spec):
+    data = model.load_data(make_spec(), "toy")
+    plain = data.batches(Policy("none"), 8, seed=1)
+    changed = data.batches(Policy("light", brightness=0.3), 8, seed=1)
+
+    def means(batches):
+        return np.sort(np.concatenate([np.asarray(images).mean(axis=(1, 2, 3)) for images, _, _ in batches]))
+
+    assert len(means(plain)) == N_TRAIN
+    assert np.array_equal(means(plain), means(plain))
+    assert not np.allclose(means(changed), means(changed))
+    weights = np.concatenate([np.asarray(weights) for _, _, weights in plain])
+    assert weights == pytest.approx(np.ones(N_TRAIN)), "both classes are as frequent"
+
+
+def test_training_tells_its_running_best(make_spec):
+    told = []
+    spec = make_spec()
+    config = TrialConfig("toy", "light", 1, 0.02, 0.1, 0.0, 0.0, 8)
+    scores = model.train(spec, config, model.standardisation(spec, "toy"), told.append)
+    assert [one["epoch"] for one in told] == [1, 2, 3]
+    assert [one["epochs"] for one in told] == [4, 5, 6], "the head's warm-up counts"
+    assert [one["last"] for one in told] == [False, False, True]
+    assert [one["val_auc"] for one in told] == list(np.maximum.accumulate(scores))

@@ -1,0 +1,67 @@
+"""A specification survives its folder; rows of outcomes are whole and possible."""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from bench.compare.clock import Clock
+from bench.compare.methods.process import end
+from bench.compare.spec import COLUMNS, Spec
+
+
+def test_a_specification_survives_its_folder(make_spec, tmp_path):
+    spec = make_spec(configurations=({"backbone": "toy"},), options={"cache": False})
+    loaded = Spec.load(spec.save(tmp_path / "spec"))
+    for name in ("rows", "labels"):
+        for split in ("train", "val"):
+            assert np.array_equal(getattr(loaded, name)[split], getattr(spec, name)[split])
+    assert replace(loaded, rows={}, labels={}) == replace(spec, rows={}, labels={})
+    assert loaded.space == spec.space
+    assert np.array_equal(loaded.pixels("toy", "val"), spec.pixels("toy", "val"))
+
+
+def test_rows_are_in_the_file_as_soon_as_a_trial_has_ended(make_spec, outcomes, tmp_path):
+    rows = outcomes(make_spec(method="ray-tune", seed=3))
+    assert list(pd.read_csv(tmp_path / "outcomes.csv")) == list(COLUMNS)
+    rows.add({"backbone": "toy", "unfreeze_depth": 1}, 0.75, 4, "pruned", "stopped\nby ASHA")
+    rows.add({"backbone": "toy2"}, None, 0, "failed", "no memory")
+    found = pd.read_csv(tmp_path / "outcomes.csv")
+    assert found["trial"].tolist() == [0, 1]
+    assert set(found["method"]) == {"ray-tune"} and set(found["seed"]) == {3}
+    assert found["auc"].iloc[0] == 0.75 and np.isnan(found["auc"].iloc[1])
+    assert found["config_finetune_factor"].iloc[0] == 0.1 and np.isnan(found["config_finetune_factor"].iloc[1])
+    assert found["reason"].tolist() == ["stopped by ASHA", "no memory"]
+    assert found["ended"].is_monotonic_increasing and (found["core_seconds"] > 0).all()
+
+
+@pytest.mark.parametrize(("auc", "state"), [(None, "completed"), (0.5, "failed"), (0.5, "stopped")])
+def test_impossible_rows_are_refused(make_spec, outcomes, auc, state):
+    with pytest.raises(ValueError, match="but got"):
+        outcomes(make_spec()).add({"backbone": "toy"}, auc, 1, state)
+
+
+def test_the_clock_counts_children_also_once_they_are_gone():
+    clock = Clock()
+    _, before = clock.read()
+    busy = "import time\nend = time.process_time() + 1.5\nwhile time.process_time() < end: pass\ntime.sleep(1)"
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    seconds, after = clock.read()
+    assert after - before > 1.2
+    assert seconds > 1.5
+
+
+def test_a_process_ends_with_all_that_it_has_started():
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    process = subprocess.Popen([sys.executable, "-c", child])
+    time.sleep(1)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    assert len(family) == 2
+    end(process.pid)
+    process.wait(5)
+    assert not any(member.is_running() for member in family)

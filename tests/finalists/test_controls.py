@@ -1,0 +1,243 @@
+"""Controls: what is recorded of each, what is skipped and why, and what is not trained again."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+from bench.errors import ConfigError, TrialFailed
+from bench.finalists.baselines import (
+    TITLES,
+    Material,
+    MetadataControl,
+    Training,
+    majority_scores,
+    read_controls,
+    train_controls,
+)
+from bench.finalists.untrained import NO_METADATA, NothingVaries
+from bench.run.folder import RunDir
+from bench.stats.metrics import METRICS, evaluate
+from bench.trial import EpochRecord, TrialConfig, TrialResult
+
+WINNER = TrialConfig("a", "light", 2, 2e-3, 0.1)
+RECIPE = TrialConfig("a", "light", 1, 1e-3, 0.01)
+AUC = METRICS["auc"]
+
+
+def made_up_facts(labels: npt.NDArray[np.int64], seed: int = 0, varied: bool = True) -> pd.DataFrame:
+    """Images of class 1 are larger and coloured, as far as they vary."""
+    rng = np.random.default_rng(seed)
+    size = 200 + (100 * labels + rng.integers(0, 120, len(labels)) if varied else 0)
+    mode = np.where(labels > 0, "RGB", "L") if varied else np.full(len(labels), "L")
+    return pd.DataFrame(
+        {"width": size, "height": 200, "mode": mode, "bytes": 40 * size}, index=range(7, 7 + len(labels))
+    )
+
+
+def result(auc: float) -> TrialResult:
+    scores = {**dict.fromkeys(METRICS, 0.5), "auc": auc}
+    return TrialResult(1, scores, (EpochRecord("head", 1, 0.5, scores, 1.0),), 2.0)
+
+
+class Work:
+    """A run folder, material of 80 + 40 images, and trainings that only look up what they give."""
+
+    def __init__(self, folder: Path, varied: bool = True) -> None:
+        self.run = RunDir(folder)
+        self.trained: list[tuple[Any, ...]] = []
+        self.ended: list[tuple[str, int, str]] = []
+        self.through: list[tuple[str, int]] = []
+        self.scores: dict[str, list[Any]] = {"recipe": [0.8, 0.85, 0.7, 0.6], "small_cnn": [0.7, 0.72, 0.74, 0.6]}
+        labels = {"train": np.arange(80) % 4 // 3, "val": np.arange(40) % 2}
+        facts = {split: made_up_facts(values, 1, varied) for split, values in labels.items()}
+        self.material = Material(labels, facts, 2, 1)
+
+    def _train(self, control: str, model: Path, about: tuple[Any, ...]) -> TrialResult:
+        self.trained.append(about)
+        found = self.scores[control][int(model.stem.rsplit("-", 1)[1]) - 1]
+        if isinstance(found, BaseException):
+            raise found
+        model.parent.mkdir(exist_ok=True)
+        model.write_text(f"{control} {about}")
+        return result(found)
+
+    def go(self, winner: TrialConfig = WINNER, recipe: TrialConfig = RECIPE, repeats: int = 2) -> pd.DataFrame:
+        return train_controls(
+            winner,
+            recipe,
+            run=self.run,
+            metric=AUC,
+            seed=0,
+            repeats=repeats,
+            material=self.material,
+            training=Training(
+                lambda config, seed, checkpoint, model: self._train("recipe", model, ("recipe", config, seed)),
+                lambda seed, backbone, policy, checkpoint, model: self._train(
+                    "small_cnn", model, ("small_cnn", backbone, policy, seed)
+                ),
+            ),
+            ended=lambda row: self.ended.append((row["control"], row["repeat"], row["state"])),
+            through=lambda rows: self.through.append((rows[0]["control"], len(rows))),
+        )
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    return Work(tmp_path)
+
+
+def test_every_control_is_recorded_as_a_finalist_is(work: Work) -> None:
+    table = work.go()
+    assert list(dict.fromkeys(table["control"])) == list(TITLES)
+    assert work.ended == [
+        *(("recipe", repeat, "completed") for repeat in (1, 2)),
+        *(("small_cnn", repeat, "completed") for repeat in (1, 2)),
+        ("majority", 1, "completed"),
+        ("metadata", 1, "completed"),
+    ]
+    assert work.through == [("recipe", 2), ("small_cnn", 2), ("majority", 1), ("metadata", 1)]
+    assert [about[:-1] for about in work.trained] == [("recipe", RECIPE)] * 2 + [("small_cnn", "a", "light")] * 2
+    assert len({about[-1] for about in work.trained}) == 4, "every training has a seed of its own"
+
+    read = read_controls(work.run)
+    assert read["representative"].tolist() == [False, True, False, True, True, True]
+    assert read["model"].tolist()[:4] == [
+        f"models/{name}.h5" for name in ("recipe-1", "recipe", "small_cnn-1", "small_cnn")
+    ]
+    assert read["model"].tolist()[4:] == ["", ""]
+    for row in read[read["model"] != ""].to_dict("records"):
+        assert (work.run.path / row["model"]).read_text().startswith(row["control"])
+    recipe, small = read.iloc[1], read.iloc[3]
+    assert recipe["config_learning_rate"] == 1e-3
+    assert pd.isna(small["config_learning_rate"])
+    assert small["parameters"] == 93_426
+    assert "93,426 parameters" in small["note"]
+    metrics = [column for column in read if column.startswith("metric_")]
+    assert np.isfinite(read[metrics].to_numpy(dtype=float)).all()
+    text = work.run.controls.read_text()
+    assert "nan" not in text.lower()
+
+
+def test_majority_gives_the_shares_of_the_training_labels(work: Work) -> None:
+    scores = majority_scores(work.material.labels["train"], 3, 5)
+    np.testing.assert_allclose(scores, np.tile([0.75, 0.25, 0.0], (5, 1)))
+    row = work.go().set_index("control").loc["majority"]
+    expected = evaluate(work.material.labels["val"], majority_scores(work.material.labels["train"], 2, 40))
+    assert {name: row[f"metric_{name}"] for name in METRICS} == pytest.approx(expected)
+    assert row["metric_auc"] == 0.5
+
+
+def test_metadata_alone_tell_the_classes_apart_where_they_do(work: Work) -> None:
+    labels = work.material.labels
+    model = MetadataControl.fit(work.material.facts["train"], labels["train"], 2)
+    scores = model.predict(work.material.facts["val"])
+    assert scores.shape == (40, 2)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
+    assert evaluate(labels["val"], scores)["auc"] > 0.95
+    assert work.go().set_index("control").loc["metadata", "metric_auc"] == pytest.approx(
+        evaluate(labels["val"], scores)["auc"]
+    )
+    # the same image gets the same scores, whatever stands beside it
+    few = work.material.facts["val"].iloc[3:5]
+    np.testing.assert_array_equal(model.predict(few), scores[3:5])
+    one_mode = work.material.facts["val"][work.material.facts["val"]["mode"] == "RGB"]
+    np.testing.assert_array_equal(model.predict(one_mode), scores[labels["val"] == 1])
+
+
+def test_a_colour_mode_that_training_did_not_know_and_a_class_it_lacked() -> None:
+    labels = np.tile([0, 2], 30)
+    model = MetadataControl.fit(made_up_facts(labels), labels, 3)
+    scores = model.predict(made_up_facts(labels[:6]).assign(mode="CMYK"))
+    assert np.isfinite(scores).all()
+    assert (scores[:, 1] == 0).all()
+
+
+def test_metadata_that_do_not_vary_are_skipped_with_the_reason(tmp_path: Path) -> None:
+    work = Work(tmp_path, varied=False)
+    row = work.go().set_index("control").loc["metadata"]
+    assert (row["state"], row["reason"]) == ("skipped", NO_METADATA)
+    assert pd.isna(row["metric_auc"])
+    with pytest.raises(NothingVaries):
+        MetadataControl.fit(work.material.facts["train"], work.material.labels["train"], 2)
+
+
+def test_the_recipe_is_not_trained_again_where_it_has_won(work: Work) -> None:
+    table = work.go(winner=RECIPE)
+    row = table[table["control"] == "recipe"]
+    assert row["state"].tolist() == ["skipped"]
+    assert "the winner's configuration is the default recipe" in row["note"].item()
+    assert [about[0] for about in work.trained] == ["small_cnn"] * 2
+
+
+def test_a_control_that_fails_is_recorded_and_the_others_go_on(work: Work) -> None:
+    work.scores["recipe"] = [TrialFailed("memory ran out"), 0.8]
+    work.scores["small_cnn"] = [ValueError("two\nlines")] * 2
+    table = work.go()
+    assert table["state"].tolist() == ["failed", "completed", "failed", "failed", "completed", "completed"]
+    assert table["reason"].tolist()[:4] == ["memory ran out", "", *["ValueError: two lines"] * 2]
+    assert table["representative"].tolist() == [False, True, False, False, True, True]
+    work.trained.clear()
+    work.scores["recipe"][0] = 0.9
+    table = work.go()  # what failed is tried again
+    assert [about[0] for about in work.trained] == ["recipe", "small_cnn", "small_cnn"]
+    assert table["representative"].tolist()[:2] == [True, False]
+    assert (work.run.models / "recipe.h5").read_text().startswith("recipe")
+    assert (work.run.models / "recipe-2.h5").exists()
+
+
+def test_a_request_that_is_wrong_ends_the_controls(work: Work) -> None:
+    work.scores["recipe"][0] = ConfigError("no such thing")
+    with pytest.raises(ConfigError):
+        work.go()
+
+
+def test_what_is_in_controls_csv_is_not_made_again(work: Work) -> None:
+    work.scores["small_cnn"][1] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        work.go()
+    assert len(read_controls(work.run)) == 3  # whole after each
+    work.scores["small_cnn"][1] = 0.72
+    work.trained.clear()
+    work.go()
+    assert len(work.trained) == 1
+    whole, ended = work.run.controls.read_bytes(), len(work.ended)
+    work.trained.clear()
+    work.go()
+    assert not work.trained
+    assert len(work.ended) == ended
+    assert work.run.controls.read_bytes() == whole
+    work.go(repeats=3)  # more only add
+    assert [about[0] for about in work.trained] == ["recipe", "small_cnn"]
+    (work.run.models / "small_cnn.h5").unlink()
+    work.trained.clear()
+    work.go(repeats=3)
+    assert [about[0] for about in work.trained] == ["small_cnn"]
+
+
+def test_another_winner_has_other_controls(work: Work) -> None:
+    work.go()
+    work.trained.clear()
+    work.go(winner=TrialConfig("b", "none", dropout=0.5), recipe=TrialConfig("b"))
+    assert [about[:-1] for about in work.trained] == [("recipe", TrialConfig("b"))] * 2 + [
+        ("small_cnn", "b", "none")
+    ] * 2
+    work.trained.clear()
+    work.go(winner=TrialConfig("b", "none"), recipe=TrialConfig("b", "none"))
+    assert not work.trained
+    assert not list(work.run.models.glob("recipe*.h5")), "files of a recipe that is no control any more"
+
+
+def test_a_damaged_table_is_made_anew(work: Work) -> None:
+    work.go()
+    work.run.controls.write_text("control,repeat\nrecipe,1\n")
+    work.trained.clear()
+    work.go()
+    assert len(work.trained) == 4
+
+
+def test_no_table_is_no_controls(tmp_path: Path) -> None:
+    assert len(read_controls(RunDir(tmp_path))) == 0

@@ -1,0 +1,612 @@
+"""Finalists and their folds: who wins, what is written after each, and what is not trained again."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import toys
+
+from bench.cli import main
+from bench.errors import ConfigError, TrialFailed
+from bench.finalists.folds import Folds, fold_task
+from bench.finalists.select import choose, read_finalists, retrain_finalists
+from bench.run.folder import RunDir, write_table
+from bench.run.results import TrialLog, TrialRecord
+from bench.stats.metrics import METRICS, Metric
+from bench.trial import EpochRecord, TrialConfig, TrialResult
+
+A, B = TrialConfig("a", dropout=0.1), TrialConfig("b", "light", 2, 1e-3, 0.1)
+AUC, LOG_LOSS = METRICS["auc"], METRICS["log_loss"]
+SIZE = {"images_train": 20, "images_val": 10, "patients_val": 7}
+Scores = Mapping[str, Sequence[Any]]
+
+
+def metrics(auc: float, log_loss: float = 0.5) -> dict[str, float]:
+    return {**dict.fromkeys(METRICS, 0.5), "auc": auc, "log_loss": log_loss}
+
+
+def result(scores: Mapping[str, float]) -> TrialResult:
+    return TrialResult(1, dict(scores), (EpochRecord("head", 1, 0.5, dict(scores), 1.0),), 2.0)
+
+
+class Work:
+    """A run folder with one trial of each backbone, and trainings that only look up what they give."""
+
+    def __init__(self, folder: Path, validation: Mapping[str, Any]) -> None:
+        self.run = RunDir(folder)
+        self.validation = validation
+        self.retrained: list[str] = []
+        self.seeds: list[int] = []
+        self.summaries: list[list[float]] = []
+        self.repeats = 1
+        self.trained: list[tuple[str, int]] = []
+        self.log = TrialLog(self.run)
+        for config in (A, B):
+            self.add(config, metrics(0.6))
+
+    def add(self, config: TrialConfig, scores: Mapping[str, float]) -> None:
+        number = self.log.next_trial
+        self.log.add(TrialRecord(number, "completed", "", "sampled", config, scores, 1, 1, 1.0, 1.0), [])
+
+    def retrain(self, config: TrialConfig, seed: int, checkpoint: Any, model: Any) -> TrialResult:
+        """``validation`` may hold a list for a backbone: what each repeat gives."""
+        self.retrained.append(config.backbone)
+        self.seeds.append(seed)
+        scores = self.validation[config.backbone]
+        if isinstance(scores, list):
+            scores = scores[int(model.stem.rsplit("-", 1)[1]) - 1]
+        if isinstance(scores, BaseException):
+            raise scores
+        model.parent.mkdir(exist_ok=True)
+        model.write_text(f"model of {config.backbone}" + (f", {model.stem}" if self.repeats > 1 else ""))
+        return result(scores)
+
+    def go(self, scores: Scores | None = None, metric: Metric = AUC, seed: int = 0, repeats: int = 1) -> pd.DataFrame:
+        """Retrain; ``scores`` are those of the folds, by backbone, an exception for a fold that fails."""
+        self.repeats = repeats
+
+        def train(config: TrialConfig, seed: int, fold: int) -> TrialResult:
+            assert scores is not None
+            found = scores[config.backbone][fold - 1]
+            if isinstance(found, BaseException):
+                raise found
+            self.trained.append((config.backbone, fold))
+            return result(found if isinstance(found, dict) else metrics(found))
+
+        chosen = choose(self.log, metric, ["a", "b"])
+        sizes = [SIZE] * len(scores["a"]) if scores else []
+        folds = Folds(sizes, train, ended=lambda rows: None) if scores else None
+        return retrain_finalists(
+            chosen,
+            run=self.run,
+            metric=metric,
+            seed=seed,
+            retrain=self.retrain,
+            started=lambda record: None,
+            ended=lambda row: None,
+            through=lambda rows: self.summaries.append([row["metric_auc"] for row in rows]),
+            repeats=repeats,
+            folds=folds,
+        )
+
+    def winner(self) -> str:
+        table = read_finalists(self.run)
+        (name,) = table.loc[table["winner"], "backbone"]
+        assert self.run.best_model.read_text() == f"model of {name}"
+        assert table["backbone"].iloc[0] == name
+        return str(name)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    """Backbone a is better on the validation split."""
+    return Work(tmp_path, {"a": metrics(0.9), "b": metrics(0.8)})
+
+
+def test_without_folds_the_validation_score_decides_and_nothing_tells_of_folds(work: Work) -> None:
+    table = work.go()
+    assert work.winner() == "a"
+    assert not work.run.folds.exists()
+    assert not [column for column in table if column.startswith("fold")]
+
+
+def test_the_best_mean_of_the_folds_wins(work: Work) -> None:
+    table = work.go({"a": [0.6, 0.7, 0.9], "b": [0.8, 0.75, 0.8]}).set_index("backbone")
+    assert work.winner() == "b"
+    assert table["folds"].to_dict() == {"a": 3, "b": 3}
+    assert table.loc["a", "fold_mean"] == pytest.approx(np.mean([0.6, 0.7, 0.9]))
+    assert table.loc["a", "fold_sd"] == pytest.approx(np.std([0.6, 0.7, 0.9], ddof=1))
+    assert table.loc["b", "metric_auc"] == 0.8  # of the retrained model, as ever
+
+    folds = pd.read_csv(work.run.folds)
+    assert folds[["backbone", "fold"]].to_numpy().tolist() == [[name, fold] for name in "ab" for fold in (1, 2, 3)]
+    assert folds["metric_auc"].tolist() == [0.6, 0.7, 0.9, 0.8, 0.75, 0.8]
+    assert folds["seed"].nunique() == 6
+    assert (folds[list(SIZE)] == list(SIZE.values())).all(axis=None)
+    assert folds["config_unfreeze_depth"].tolist() == [0, 0, 0, 2, 2, 2]
+
+
+def test_a_score_that_is_to_be_small(work: Work) -> None:
+    work.go({name: [metrics(0.5, loss)] * 2 for name, loss in (("a", 0.4), ("b", 0.3))}, metric=LOG_LOSS)
+    assert work.winner() == "b"
+
+
+def test_log_loss_decides_between_equal_means(work: Work) -> None:
+    work.go({"a": [metrics(0.5, 0.1), metrics(0.75, 0.7)], "b": [metrics(0.75, 0.3), metrics(0.5, 0.3)]})
+    assert work.winner() == "b"
+
+
+def test_a_failed_fold_is_recorded_and_the_others_go_on(work: Work) -> None:
+    work.go({"a": [0.95, TrialFailed("memory ran out"), ValueError("two\nlines")], "b": [0.7, 0.8, 0.9]})
+    folds = pd.read_csv(work.run.folds, keep_default_na=False)
+    assert folds["state"].tolist() == ["completed", "failed", "failed", *["completed"] * 3]
+    assert folds["reason"].tolist() == ["", "memory ran out", "ValueError: two lines", "", "", ""]
+    assert folds["metric_auc"].tolist()[1:3] == ["", ""]
+    assert folds["best_epoch"].tolist() == ["1", "", "", "1", "1", "1"]
+    table = read_finalists(work.run).set_index("backbone")
+    assert table["folds"].to_dict() == {"a": 1, "b": 3}
+    assert table["fold_mean"].to_dict() == {"a": 0.95, "b": pytest.approx(0.8)}
+    assert pd.isna(table.loc["a", "fold_sd"])
+
+
+def test_a_finalist_without_a_completed_fold_loses(work: Work) -> None:
+    broken = TrialFailed("the loss became nan")
+    work.go({"a": [broken, broken], "b": [0.3, 0.2]})
+    assert work.winner() == "b"
+    assert read_finalists(work.run).set_index("backbone")["folds"].to_dict() == {"b": 2, "a": 0}
+
+
+def test_the_validation_score_decides_if_no_fold_was_completed(work: Work) -> None:
+    broken = TrialFailed("the loss became nan")
+    table = work.go({"a": [broken, broken], "b": [broken, broken]})
+    assert work.winner() == "a"
+    assert table["folds"].tolist() == [0, 0]
+
+
+def test_a_finalist_that_cannot_be_retrained_has_no_folds_and_cannot_win(tmp_path: Path) -> None:
+    work = Work(tmp_path, {"a": TrialFailed("memory ran out"), "b": metrics(0.8)})
+    work.go({"a": [0.9, 0.9], "b": [0.7, 0.7]})
+    assert work.winner() == "b"
+    assert work.trained == [("b", 1), ("b", 2)]
+
+
+def test_a_request_that_is_wrong_ends_the_folds(work: Work) -> None:
+    with pytest.raises(ConfigError):
+        work.go({"a": [ConfigError("no such thing"), 0.5], "b": [0.5, 0.5]})
+
+
+def test_what_is_in_folds_csv_is_not_trained_again(work: Work) -> None:
+    scores: dict[str, list[Any]] = {"a": [0.6, TrialFailed("memory ran out"), 0.7], "b": [0.8, 0.9, 0.7]}
+    with pytest.raises(KeyboardInterrupt):
+        work.go({**scores, "b": [0.8, KeyboardInterrupt(), 0.7]})
+    assert len(pd.read_csv(work.run.folds)) == 4  # whole after each
+    work.trained.clear()
+    work.go(scores)
+    assert work.trained == [("b", 2), ("b", 3)]
+    assert work.retrained == ["a", "b"]
+    assert work.winner() == "b"
+    whole = work.run.folds.read_bytes()
+    work.trained.clear()
+    work.go(scores)
+    assert not work.trained
+    assert work.run.folds.read_bytes() == whole
+
+
+def test_folds_of_another_configuration_number_or_seed_do_not_count(work: Work) -> None:
+    scores = {"a": [0.6, 0.7], "b": [0.8, 0.9]}
+    work.go(scores)
+
+    def anew(**changes: Any) -> list[tuple[str, int]]:
+        work.trained.clear()
+        work.go(**{"scores": scores, **changes})
+        return work.trained
+
+    assert anew() == []
+    work.add(dataclasses.replace(A, dropout=0.4), metrics(0.7))  # a better trial: another finalist
+    assert anew() == [("a", 1), ("a", 2)]
+    assert pd.read_csv(work.run.folds)["config_dropout"].tolist() == [0.4, 0.4, 0.2, 0.2]
+    three = {name: [*values, 0.5] for name, values in scores.items()}
+    assert anew(scores=three) == [(name, fold) for name in "ab" for fold in (1, 2, 3)]
+    assert len(pd.read_csv(work.run.folds)) == 6
+    assert len(anew(scores=three, seed=1)) == 6
+
+
+def test_folds_of_a_backbone_that_left_are_removed(work: Work) -> None:
+    scores = {"a": [0.6, 0.7], "b": [0.8, 0.9]}
+    work.go(scores)
+    work.validation = {"a": metrics(0.9), "b": TrialFailed("memory ran out")}
+    work.run.best_model.unlink()  # so b has to be retrained
+    work.trained.clear()
+    work.go(scores)
+    assert work.winner() == "a"
+    assert pd.read_csv(work.run.folds)["backbone"].tolist() == ["a", "a"]
+    assert work.trained == []
+
+
+def test_a_damaged_table_of_folds_is_made_anew(work: Work) -> None:
+    work.go({"a": [0.6, 0.7], "b": [0.8, 0.9]})
+    work.run.folds.write_text("backbone,trial\na,1\n")
+    work.trained.clear()
+    work.go({"a": [0.6, 0.7], "b": [0.8, 0.9]})
+    assert len(work.trained) == 4
+
+
+def test_a_table_of_finalists_from_before_there_were_folds_goes_on(work: Work) -> None:
+    work.go()
+    work.go({"a": [0.6, 0.7], "b": [0.8, 0.9]})
+    assert work.retrained == ["a", "b"]
+    assert work.winner() == "b"  # and the files have changed places
+
+
+# Repeats
+
+
+def files(work: Work) -> dict[str, str]:
+    """File -> what is in it, of all models; the table says the same."""
+    found = {"best_model.h5": work.run.best_model.read_text()}
+    found |= {path.name: path.read_text() for path in work.run.models.glob("*.h5")}
+    table = read_finalists(work.run)
+    done = table[table["state"] == "completed"]
+    assert sorted(Path(name).name for name in done["model"]) == sorted(found)
+    for row in done.to_dict("records"):
+        assert found[Path(row["model"]).name] == f"model of {row['backbone']}, {row['backbone']}-{row['repeat']}"
+    return found
+
+
+@pytest.fixture
+def repeated(tmp_path: Path) -> Work:
+    """Backbone a has the best single repeat, backbone b the better mean."""
+    a, b = [metrics(0.7), metrics(0.95), metrics(0.6)], [metrics(0.8), metrics(0.79), metrics(0.82)]
+    return Work(tmp_path, {"a": a, "b": b})
+
+
+def test_the_best_mean_over_the_repeats_wins_and_its_best_repeat_is_exported(repeated: Work) -> None:
+    table = repeated.go(repeats=3)
+    assert table["backbone"].tolist() == ["b", "b", "b", "a", "a", "a"]
+    assert table["repeat"].tolist() == [1, 2, 3] * 2
+    assert table["winner"].tolist() == [False, False, True, False, False, False]
+    assert table["representative"].tolist() == [False, False, True, False, True, False]
+    assert set(files(repeated)) == {"best_model.h5", "b-1.h5", "b-2.h5", "a.h5", "a-1.h5", "a-3.h5"}
+    assert repeated.run.best_model.read_text() == "model of b, b-3"
+    pd.testing.assert_frame_equal(read_finalists(repeated.run), table, check_dtype=False)
+    assert repeated.summaries == [[0.7, 0.95, 0.6], [0.8, 0.79, 0.82]]
+
+
+def test_a_score_that_is_to_be_small_with_repeats(tmp_path: Path) -> None:
+    work = Work(tmp_path, {"a": [metrics(0.9, 0.5), metrics(0.9, 0.1)], "b": [metrics(0.9, 0.2), metrics(0.9, 0.3)]})
+    work.go(repeats=2, metric=LOG_LOSS)
+    assert work.run.best_model.read_text() == "model of b, b-1"
+
+
+def test_equal_means_go_by_log_loss_and_so_do_equal_repeats(tmp_path: Path) -> None:
+    a, b = [metrics(0.8, 0.5), metrics(0.8, 0.5)], [metrics(0.8, 0.6), metrics(0.8, 0.3)]
+    work = Work(tmp_path, {"a": a, "b": b})
+    work.go(repeats=2)
+    assert work.run.best_model.read_text() == "model of b, b-2"
+
+
+def test_every_repeat_has_a_seed_of_its_own_and_the_first_that_of_a_single_one(work: Work) -> None:
+    from bench.seeds import stable_seed
+
+    work.go(repeats=3)
+    assert len(set(work.seeds)) == 6
+    assert work.seeds[0] == stable_seed("finalist", 0, A.key)
+    assert read_finalists(work.run).set_index(["backbone", "repeat"])["seed"].to_dict() == {
+        (name, repeat): seed
+        for (name, repeat), seed in zip([(n, r) for n in "ab" for r in (1, 2, 3)], work.seeds, strict=True)
+    }
+
+
+def test_a_repeat_that_fails_says_why_and_the_mean_is_over_the_others(repeated: Work) -> None:
+    repeated.validation["a"][2] = TrialFailed("memory ran out")  # so a's mean is the better one
+    table = repeated.go(repeats=3)
+    assert table["winner"].tolist() == [False, True, False, False, False, False]
+    failed = table[table["state"] == "failed"].iloc[0]
+    assert (failed["backbone"], failed["repeat"], failed["reason"]) == ("a", 3, "memory ran out")
+    assert not failed["representative"]
+    assert failed["model"] == ""
+    assert set(files(repeated)) == {"best_model.h5", "a-1.h5", "b.h5", "b-1.h5", "b-2.h5"}
+    # it is tried again, and alone, and the files change places
+    repeated.validation["a"][2] = metrics(0.1)
+    repeated.retrained.clear()
+    repeated.go(repeats=3)
+    assert repeated.retrained == ["a"]
+    assert set(files(repeated)) == {"best_model.h5", "a.h5", "a-1.h5", "a-3.h5", "b-1.h5", "b-2.h5"}
+    assert repeated.run.best_model.read_text() == "model of b, b-3"
+
+
+def test_finished_repeats_are_not_trained_again_and_more_only_add(repeated: Work) -> None:
+    repeated.validation["b"][1] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        repeated.go(repeats=2)
+    assert read_finalists(repeated.run)[["backbone", "repeat"]].to_numpy().tolist() == [["a", 1], ["a", 2], ["b", 1]]
+    repeated.validation["b"][1] = metrics(0.79)
+    repeated.retrained.clear()
+    repeated.go(repeats=2)
+    assert repeated.retrained == ["b"]
+    assert repeated.run.best_model.read_text() == "model of a, a-2"  # 0.825 on average against 0.795
+    before = read_finalists(repeated.run).set_index(["backbone", "repeat"])["sha256"].to_dict()
+    repeated.retrained.clear()
+    repeated.go(repeats=3)
+    assert repeated.retrained == ["a", "b"]
+    assert repeated.run.best_model.read_text() == "model of b, b-3"
+    after = read_finalists(repeated.run).set_index(["backbone", "repeat"])["sha256"].to_dict()
+    assert {place: after[place] for place in before} == before
+    files(repeated)
+    repeated.retrained.clear()
+    whole = repeated.run.finalists.read_bytes()
+    repeated.go(repeats=3)
+    assert not repeated.retrained
+    assert repeated.run.finalists.read_bytes() == whole
+
+
+def test_a_crash_while_files_change_places_costs_no_training(repeated: Work) -> None:
+    repeated.go(repeats=3)
+    shutil.move(repeated.run.best_model, repeated.run.models / "b-3.h5")  # the table names the old places
+    shutil.move(repeated.run.models / "a.h5", repeated.run.models / "a-2.h5")
+    repeated.retrained.clear()
+    repeated.go(repeats=3)
+    assert not repeated.retrained
+    assert set(files(repeated)) == {"best_model.h5", "b-1.h5", "b-2.h5", "a.h5", "a-1.h5", "a-3.h5"}
+
+
+def test_a_file_that_is_gone_or_changed_is_trained_again(repeated: Work) -> None:
+    repeated.go(repeats=3)
+    (repeated.run.models / "a-1.h5").unlink()
+    (repeated.run.models / "b-2.h5").write_text("something else")
+    repeated.retrained.clear()
+    repeated.go(repeats=3)
+    assert repeated.retrained == ["a", "b"]
+    files(repeated)
+
+
+def test_another_configuration_replaces_all_repeats_and_leaves_no_stray_file(repeated: Work) -> None:
+    repeated.go(repeats=3)
+    repeated.add(dataclasses.replace(A, dropout=0.4), metrics(0.7))
+    repeated.retrained.clear()
+    repeated.validation["a"] = [metrics(0.99), metrics(0.98), metrics(0.97)]
+    repeated.go(repeats=2)
+    assert repeated.retrained == ["a", "a"]
+    assert set(files(repeated)) == {"best_model.h5", "a-2.h5", "b.h5", "b-1.h5", "b-2.h5"}
+    assert repeated.run.best_model.read_text() == "model of a, a-1"
+
+
+def test_the_curves_of_all_repeats_are_kept_and_those_of_earlier_finalists_are_not(repeated: Work) -> None:
+    def curves() -> list[list[Any]]:
+        epochs = pd.read_csv(repeated.run.epochs)
+        return epochs.loc[epochs["finalist"].notna(), ["finalist", "metric_auc"]].to_numpy().tolist()
+
+    repeated.go(repeats=2)
+    assert curves() == [["a", 0.7], ["a", 0.95], ["b", 0.8], ["b", 0.79]]
+    repeated.go(repeats=3)
+    assert sorted(curves()) == sorted([["a", 0.7], ["a", 0.95], ["b", 0.8], ["b", 0.79], ["a", 0.6], ["b", 0.82]])
+    repeated.log = TrialLog.load(repeated.run)  # as a resumed run does
+    repeated.add(dataclasses.replace(A, dropout=0.4), metrics(0.7))
+    assert len(curves()) == 6
+    repeated.validation["a"] = [metrics(0.5), metrics(0.51), metrics(0.52)]
+    repeated.go(repeats=3)
+    assert [curve for curve in curves() if curve[0] == "a"] == [["a", 0.5], ["a", 0.51], ["a", 0.52]]
+
+
+def test_folds_decide_between_repeated_finalists_and_are_trained_once(repeated: Work) -> None:
+    table = repeated.go({"a": [0.9, 0.9], "b": [0.6, 0.7]}, repeats=3)
+    assert repeated.trained == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+    assert repeated.run.best_model.read_text() == "model of a, a-2"
+    assert table.groupby("backbone")["fold_mean"].first().to_dict() == {"a": 0.9, "b": pytest.approx(0.65)}
+
+
+def test_a_table_from_before_there_were_repeats_is_read_and_goes_on(work: Work) -> None:
+    table = work.go()
+    old = table.drop(columns=["repeat", "representative"])
+    for row in table.to_dict("records"):
+        if not row["winner"]:
+            assert row["model"] == "models/b.h5"  # where it was then, too
+    write_table(work.run.finalists, old)
+    read = read_finalists(work.run)
+    assert read["repeat"].tolist() == [1, 1]
+    assert read["representative"].tolist() == [True, True]
+    work.retrained.clear()
+    work.go()
+    assert not work.retrained
+
+
+def test_the_task_of_a_fold_holds_train_and_val_and_never_test(make_task: Callable[..., Any]) -> None:
+    from bench.data.splits import folds
+
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"label": rng.choice(["A", "B"], 60), "split": rng.choice(["train", "val", "test", ""], 60)})
+    table["patient"] = np.arange(60) // 2
+    split_of = table.groupby("patient")["split"].first()
+    table["split"] = table["patient"].map(split_of)
+    classes = (table["label"] == "B").to_numpy(dtype=np.int64)
+    rows = {split: np.flatnonzero(table["split"] == split) for split in ("train", "val")}
+    task = make_task(rows=rows, labels={split: classes[chosen] for split, chosen in rows.items()})
+
+    assigned = folds(table, 3, seed=0).to_numpy()
+    own = sorted([*rows["train"], *rows["val"]])
+    held_out: list[int] = []
+    for number in (1, 2, 3):
+        found = fold_task(task, assigned, number)
+        train, val = found.rows["train"], found.rows["val"]
+        assert (table["split"].iloc[[*train, *val]].isin(["train", "val"])).all()
+        assert sorted([*train, *val]) == own
+        assert set(assigned[val]) == {number}
+        assert not set(table["patient"].iloc[train]) & set(table["patient"].iloc[val])
+        for split in ("train", "val"):
+            np.testing.assert_array_equal(found.labels[split], classes[found.rows[split]])
+            assert (np.diff(found.rows[split]) > 0).all()
+        assert dataclasses.replace(found, rows=rows, labels=task.labels, depths=task.depths) == task
+        held_out += [int(row) for row in val]
+    assert sorted(held_out) == own
+
+
+def test_of_a_patient_whom_given_folds_part_nothing_is_trained_on(make_task: Callable[..., Any]) -> None:
+    rows = {"train": np.arange(6), "val": np.arange(6, 8)}
+    task = make_task(rows=rows, labels={split: chosen % 2 for split, chosen in rows.items()})
+    assigned = np.array([1, 1, 1, 1, 2, 2, 2, 2, 0])
+    groups = np.array(["a", "b", "c", "d", "a", "e", "f", "g", "e"])  # the last is of test
+    found = fold_task(task, assigned, 2, groups)
+    assert found.rows["val"].tolist() == [4, 5, 6, 7]
+    assert found.rows["train"].tolist() == [1, 2, 3]
+    assert found.labels["train"].tolist() == [1, 0, 1]
+
+
+@pytest.mark.end_to_end
+def test_a_run_over_given_folds(
+    tmp_path: Path, toy_table: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toys.yaml").write_text(toys.SPACE)
+    rng = np.random.default_rng(0)
+    for fold in range(3):
+        for label in "ab":
+            (tmp_path / "data" / f"fold_{fold}" / label).mkdir(parents=True)
+            for number in range(14):
+                name = tmp_path / "data" / f"fold_{fold}" / label / f"{fold}{label}{number}.png"
+                toys.draw_image(rng, label == "b").save(name)
+    flags = ["--data", "data", "--space", "toys.yaml", "--weights", "random", "--epochs", "2", "--no-test"]
+    flags += ["--backbones", "toy", "--budget", "2", "--jobs", "1", "--cache", str(tmp_path / "cache")]
+    assert main(["run", *flags, "--name", "given", "--folds", "given", "--repeats", "1"]) == 0
+    run = RunDir(tmp_path / "reports" / "given")
+    folds, splits = pd.read_csv(run.folds), pd.read_csv(run.splits)
+    assert folds[["fold", "state"]].to_numpy().tolist() == [[1, "completed"], [2, "completed"], [3, "completed"]]
+    used = splits[splits["split"].isin(["train", "val"])]
+    sizes = used["image"].str.extract(r"^fold_(\d)/")[0].value_counts().sort_index()
+    assert folds["images_val"].tolist() == sizes.tolist()
+    assert folds["images_train"].tolist() == (len(used) - sizes).tolist()
+    assert run.read_run()["settings"]["folds"] == "given"
+    printed = capfd.readouterr().out
+    assert "layout: fold/class; 3 folds (--folds given validates over them), 2 classes" in printed
+    assert "Folds as given: 0, 1, 2 (numbered from 1)" in printed
+
+
+@pytest.mark.end_to_end
+def test_the_stage_trains_finalists_and_controls_and_says_so(
+    tmp_path: Path,
+    toy_folder: Path,
+    toy_table: None,
+    toy_weights: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The stage of a run in this process, on two trials that are made up."""
+    from bench import cluster as workers
+    from bench.finalists.baselines import read_controls
+    from bench.models import small_cnn
+    from bench.run import pipeline, request
+    from bench.run.console import Screen
+    from bench.settings import make_settings
+
+    monkeypatch.setattr(workers, "run_alone", lambda found, function, *arguments: function(*arguments))
+    monkeypatch.setattr(small_cnn, "EPOCHS", 2)
+    (tmp_path / "toys.yaml").write_text(toys.SPACE)
+    settings = make_settings(
+        data=str(toy_folder),
+        name="toy",
+        space=str(tmp_path / "toys.yaml"),
+        backbones=("toy",),
+        weights="random",
+        epochs=2,
+        repeats=2,
+        precision="float32",
+        class_weights=False,
+        output=tmp_path / "reports",
+        cache=tmp_path / "cache",
+    )
+
+    def begin(**changes: Any) -> pipeline.Run:
+        made = request.resume(RunDir(tmp_path / "reports" / "toy"), changes) if changes else request.prepare(settings)
+        run = pipeline.Run(made, Screen(), "python run_bench.py")
+        run._workers, run._weights = workers.Workers(1, 1, 0.0, 1, 0), toy_weights
+        run._examine()
+        return run
+
+    run = begin()
+    run._create()
+    run._data()
+    assert not run._task().class_weights
+    log = TrialLog(run.run)
+    for number, config in enumerate((TrialConfig("toy", "light", 1, 2e-2, 0.1, batch_size=8), TrialConfig("toy"))):
+        scores = metrics(0.9 - 0.1 * number)
+        log.add(TrialRecord(number, "completed", "", "sampled", config, scores, 1, 1, 1.0, 1.0), [])
+    run._finalists()
+
+    table, winner = read_finalists(run.run), run.run.read_run()["winner"]
+    assert table["state"].tolist() == ["completed"] * 2
+    assert table["seed"].nunique() == 2
+    assert winner["score"] == pytest.approx(table["metric_auc"].mean())
+    assert winner["sd"] == pytest.approx(table["metric_auc"].std())
+    assert winner["repeats"] == 2
+    found = read_controls(run.run)
+    assert found[["control", "state"]].to_numpy().tolist() == [
+        *[["recipe", "completed"]] * 2,
+        *[["small_cnn", "completed"]] * 2,
+        ["majority", "completed"],
+        ["metadata", "completed"],
+    ]
+    models = sorted(path.name for path in run.run.models.iterdir())
+    other = f"toy-{table.loc[~table['winner'], 'repeat'].item()}.h5"
+    assert other in models
+    assert {"recipe.h5", "small_cnn.h5"} < set(models)
+    assert len(models) == 5
+    said = capsys.readouterr().out
+    mean, deviation = table["metric_auc"].mean(), table["metric_auc"].std()
+    assert "retrained with 2 seeds with fresh augmentation" in said
+    assert f"    Toy, seed 1 of 2: ROC AUC {table['metric_auc'].iloc[0]:.4f}, " in said
+    assert f"  Toy: validation ROC AUC {mean:.4f} ± {deviation:.4f} over 2 seeds, 0.9000 in the search, " in said
+    assert "  Default recipe: validation ROC AUC " in said
+    assert "  Majority class: validation ROC AUC 0.5000, " in said
+
+    run._finalists()
+    assert capsys.readouterr().out == "", "a finished stage is passed over"
+    more = begin(repeats=3)
+    more._finalists()
+    again = read_finalists(run.run)
+    assert len(again) == 3
+    assert set(table["sha256"]) < set(again["sha256"])
+    assert set(found["sha256"]) < set(read_controls(run.run)["sha256"])
+    assert run.run.read_run()["settings"]["repeats"] == 3
+    assert run.run.finished("finalists")
+
+
+@pytest.mark.end_to_end
+def test_a_run_with_folds(
+    tmp_path: Path,
+    toy_folder: Path,
+    toy_table: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toys.yaml").write_text(toys.SPACE)
+    flags = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "2", "--no-test"]
+    flags += ["--backbones", "toy", "--budget", "2", "--jobs", "1", "--cache", str(tmp_path / "cache")]
+    flags += ["--name", "folds", "--folds", "2", "--repeats", "1"]
+    assert main(["run", *flags]) == 0
+    run = RunDir(tmp_path / "reports" / "folds")
+    folds = pd.read_csv(run.folds)
+    assert folds[["fold", "state"]].to_numpy().tolist() == [[1, "completed"], [2, "completed"]]
+    assert (folds["images_train"] + folds["images_val"] == 48 + 32).all()  # the 16 of test take no part
+    assert folds["images_val"].sum() == 48 + 32
+    mean, deviation = folds["metric_auc"].mean(), folds["metric_auc"].std()
+    (row,) = read_finalists(run).to_dict("records")
+    assert (row["fold_mean"], row["fold_sd"]) == pytest.approx((mean, deviation))
+    winner = run.read_run()["winner"]
+    assert (winner["fold_mean"], winner["fold_sd"], winner["folds"]) == pytest.approx((mean, deviation, 2))
+    assert (winner["score"], winner["sd"], winner["repeats"]) == (row["metric_auc"], None, 1)
+    assert f"toy over 2 folds: ROC AUC {mean:.4f} ± {deviation:.4f}" in capfd.readouterr().out
+
+    # interrupted after one fold: the other is trained, and gives what it gave
+    write_table(run.folds, folds.iloc[:1])
+    run.reopen("finalists")
+    assert main(["run", "--resume", "folds"]) == 0
+    again = pd.read_csv(run.folds)
+    pd.testing.assert_frame_equal(again.iloc[:1], folds.iloc[:1])
+    assert again["metric_log_loss"].tolist() == pytest.approx(folds["metric_log_loss"].tolist(), abs=1e-6)
+    assert read_finalists(run)["sha256"].tolist() == [row["sha256"]]
+    assert run.read_run()["winner"] == pytest.approx(winner, abs=1e-6)

@@ -1,0 +1,192 @@
+"""Files of a run folder: whole or not there; markers of stages; finding a run."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from bench.errors import ConfigError
+from bench.run.folder import STAGES, RunDir, atomic_path, find_run, write_json, write_table, write_text
+
+
+def files_in(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def make_run(folder, content=None):
+    write_json(folder / "run.json", {"name": folder.name} if content is None else content)
+    return RunDir(folder)
+
+
+# Atomic writes
+
+
+def test_an_error_inside_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half of the ne")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert files_in(tmp_path) == ["table.csv"]
+
+
+def test_an_interrupt_inside_a_first_write_leaves_no_file(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "new.json") as temporary:
+        temporary.write_text("{")
+        raise KeyboardInterrupt
+    assert files_in(tmp_path) == []
+
+
+def test_the_file_appears_only_when_the_block_ends(tmp_path):
+    path = tmp_path / "deep" / "model.h5"
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+        assert temporary.parent == path.parent, "a rename across disks would not be one step"
+        assert temporary.suffix == ".h5", "Keras goes by the ending"
+    assert path.read_text() == "whole"
+    assert files_in(tmp_path) == ["model.h5"]
+
+
+def test_written_files_can_be_read_by_others(tmp_path):
+    write_text(tmp_path / "report.html", "x")
+    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_json_refuses_numbers_that_json_does_not_know(tmp_path, value):
+    path = tmp_path / "run.json"
+    write_json(path, {"score": 0.5})
+    with pytest.raises(ValueError):
+        write_json(path, {"score": value})
+    assert json.loads(path.read_text()) == {"score": 0.5}
+    assert files_in(tmp_path) == ["run.json"]
+
+
+def test_json_keeps_text_as_it_is(tmp_path):
+    write_json(tmp_path / "run.json", {"note": "±7° Ärzte"})
+    text = (tmp_path / "run.json").read_text(encoding="utf-8")
+    assert "±7° Ärzte" in text
+    assert text.endswith("}\n")
+
+
+def test_a_table_has_no_index(tmp_path):
+    write_table(tmp_path / "t.csv", pd.DataFrame({"a": [1], "b": ["x"]}))
+    assert (tmp_path / "t.csv").read_text() == "a,b\n1,x\n"
+
+
+# run.json
+
+
+def test_update_run_changes_and_returns_the_content(tmp_path):
+    run = make_run(tmp_path / "xray", {"seconds": {}})
+    returned = run.update_run(lambda content: content["seconds"].update(data=1.5))
+    assert returned == run.read_run() == {"seconds": {"data": 1.5}}
+
+
+def test_a_folder_without_run_json_is_no_run(tmp_path):
+    with pytest.raises(ConfigError, match=r"no run\.json"):
+        RunDir(tmp_path).read_run()
+
+
+def test_a_broken_run_json_is_named(tmp_path):
+    (tmp_path / "run.json").write_text('{"name": ')
+    with pytest.raises(ConfigError, match=r"run\.json.*not valid JSON"):
+        RunDir(tmp_path).read_run()
+
+
+def test_every_file_lies_in_the_folder(tmp_path):
+    """The names that the design fixes; others read run folders by them."""
+    run = RunDir(tmp_path / "xray")
+    names = {
+        "report": "report.html",
+        "best_model": "best_model.h5",
+        "best_model_card": "best_model.json",
+        "trials": "trials.csv",
+        "epochs": "epochs.csv",
+        "finalists": "finalists.csv",
+        "predictions_test": "predictions_test.csv",
+        "splits": "splits.csv",
+        "audit": "audit.json",
+        "run": "run.json",
+        "evaluation": "evaluation.json",
+        "augmentation": "augmentation.npz",
+        "study": "study.db",
+        "checkpoints": "checkpoints",
+        "models": "models",
+        "figures": "figures",
+    }
+    assert {attribute: getattr(run, attribute) for attribute in names} == {
+        attribute: tmp_path / "xray" / name for attribute, name in names.items()
+    }
+    assert run.name == "xray"
+
+
+# Stage markers
+
+
+def test_a_stage_is_finished_once_it_is_marked(tmp_path):
+    run = RunDir(tmp_path)
+    assert not any(run.finished(stage) for stage in STAGES)
+    run.finish("search")
+    assert [stage for stage in STAGES if run.finished(stage)] == ["search"]
+    assert RunDir(tmp_path).finished("search"), "the marker is a file, not memory"
+
+
+def test_stages_stand_in_their_order():
+    assert STAGES == ("data", "search", "finalists", "evaluation")
+
+
+@pytest.mark.parametrize("index", range(len(STAGES)))
+def test_reopening_a_stage_takes_back_the_later_ones(tmp_path, index):
+    run = RunDir(tmp_path)
+    for stage in STAGES:
+        run.finish(stage)
+    run.reopen(STAGES[index])
+    assert tuple(stage for stage in STAGES if run.finished(stage)) == STAGES[:index]
+
+
+def test_reopening_what_was_never_finished_is_no_error(tmp_path):
+    run = RunDir(tmp_path)
+    run.finish("data")
+    run.reopen("search")
+    assert run.finished("data")
+
+
+@pytest.mark.parametrize("method", ["finish", "finished", "reopen"])
+def test_an_unknown_stage_is_an_error(tmp_path, method):
+    with pytest.raises(ValueError):
+        getattr(RunDir(tmp_path), method)("report")
+
+
+# Finding a run
+
+
+def test_a_run_is_found_by_name_and_by_path(tmp_path):
+    made = make_run(tmp_path / "reports" / "xray")
+    assert find_run("xray", tmp_path / "reports") == made
+    assert find_run(str(made.path), tmp_path / "elsewhere") == made
+
+
+def test_the_name_in_the_folder_comes_before_a_path(tmp_path, monkeypatch):
+    made = make_run(tmp_path / "reports" / "xray")
+    make_run(tmp_path / "xray")
+    monkeypatch.chdir(tmp_path)
+    assert find_run("xray", tmp_path / "reports") == made
+
+
+def test_a_missing_run_is_answered_with_those_there_are(tmp_path):
+    for name in ("beta", "alpha"):
+        make_run(tmp_path / name)
+    (tmp_path / "no_run").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        find_run("gamma", tmp_path)
+    assert "'gamma'" in str(caught.value)
+    assert "alpha, beta" in str(caught.value)
+    assert "no_run" not in str(caught.value)
+
+
+def test_where_there_is_no_run_the_message_says_so(tmp_path):
+    with pytest.raises(ConfigError, match="there is no run yet"):
+        find_run("gamma", tmp_path / "reports")

@@ -1,0 +1,102 @@
+"""How many patients an interval needs, of a split and of its classes."""
+
+import numpy as np
+import pytest
+
+from bench.evaluation.comparisons import comparisons
+from bench.evaluation.operating_points import operating_points
+from bench.evaluation.scoring import score_model
+from bench.stats.enough import by_class, one_against_rest, parts_of, too_few
+
+CLASSES = ["NORMAL", "PNEUMONIA"]
+
+
+def study(sick, healthy=100):
+    """Labels, fairly good scores and patients, one image each."""
+    rng = np.random.default_rng(0)
+    labels = np.array([1] * sick + [0] * healthy)
+    positive = np.clip(rng.normal(0.4 + 0.3 * labels, 0.15), 0.01, 0.99)
+    return labels, np.column_stack([1 - positive, positive]), np.arange(len(labels))
+
+
+@pytest.mark.parametrize(
+    "patients, parts, said",
+    [
+        (np.arange(10), None, ""),
+        (np.arange(9), None, "there are 9 patients, fewer than 10"),
+        (np.zeros(30), None, "there is 1 patient, fewer than 10"),
+        (np.arange(20), {"A": np.arange(20) < 10, "B": np.arange(20) >= 10}, ""),
+        (np.arange(20), {"A": np.arange(20) < 9}, "there are 9 patients of A, fewer than 10"),
+        (np.arange(40) // 2, {"A": np.arange(40) < 18}, "there are 9 patients of A, fewer than 10"),
+        (np.arange(9), {"A": np.arange(9) < 1}, "there are 9 patients, fewer than 10"),
+    ],
+)
+def test_patients_are_counted_in_each_part(patients, parts, said):
+    assert too_few(patients, parts) == said
+
+
+def test_parts():
+    labels = np.array([0, 1, 2, 1])
+    assert {name: part.tolist() for name, part in by_class(labels, "ABC").items()} == {
+        "A": [True, False, False, False],
+        "B": [False, True, False, True],
+        "C": [False, False, True, False],
+    }
+    assert list(one_against_rest(labels, 1, "ABC")) == ["B", "classes other than B"]
+    assert list(one_against_rest(labels % 2, 1, CLASSES)) == ["PNEUMONIA", "NORMAL"]
+    assert parts_of("accuracy", labels, "ABC") == {}
+    assert list(parts_of("auc", labels, "ABC")) == ["A", "B", "C"]
+
+
+def test_scores_that_look_at_a_rare_class_have_no_interval():
+    found = score_model(*study(3), CLASSES, 0, draws=100)
+    for name in ("auc", "pr_auc", "balanced_accuracy", "f1"):
+        assert found["metrics"][name]["value"] is not None
+        assert found["metrics"][name]["low"] is found["metrics"][name]["high"] is None, name
+    for name in ("accuracy", "log_loss", "brier"):
+        assert found["metrics"][name]["low"] < found["metrics"][name]["high"], name
+    assert found["per_class"]["PNEUMONIA"]["auc_low"] is None
+    enough = score_model(*study(10), CLASSES, 0, draws=100)
+    assert enough["metrics"]["auc"]["low"] < enough["metrics"]["auc"]["high"]
+
+
+def test_models_are_not_told_apart_by_one_patient():
+    """The two rank one sick patient differently, which says nothing of others."""
+    labels, scores, patients = study(1)
+    other = scores.copy()
+    other[0] = [0.99, 0.01]
+    how = {"winner": "a", "finalists": ["a", "b"], "controls": [], "titles": {"a": "A", "b": "B"}, "draws": 100}
+    row = comparisons({"a": scores, "b": other}, labels, patients, classes=CLASSES, **how).iloc[0]
+    assert abs(row["difference"]) > 0.5
+    assert row["low"] is row["p"] is row["p_holm"] is None
+    assert row["verdict"] == "not computed"
+    assert "there is 1 patient of PNEUMONIA, fewer than 10" in row["sentence"]
+
+
+@pytest.mark.parametrize("sick", [5, 20])
+def test_predictive_values_are_never_certain(sick):
+    """All sick patients are found: NPV is 1 in each draw, and Wilson's interval of sensitivity still says how sure."""
+    labels, _, patients = study(sick)
+    scores = np.column_stack([1 - labels * 0.9, labels * 0.9])
+    scores[-20:] = [0.1, 0.9]
+    points, rows = operating_points(labels, scores, patients, {"PNEUMONIA": (0.5, "a rule")}, CLASSES, draws=100)
+    known = points.set_index(["point", "measure"]).loc[("frozen", "sensitivity")]
+    assert (known["value"], known["low"]) == (1.0, None) or np.isnan(known["low"])
+    for row in rows.to_dict("records"):
+        assert row["npv"] == 1.0
+        assert row["npv_by"] == "wilson"
+        assert row["npv_low"] < row["npv_high"] == pytest.approx(1.0)
+        assert row["ppv_low"] < row["ppv"] < row["ppv_high"]
+        assert row["ppv_by"] == "wilson", "it depends on the same sensitivity"
+    half = rows[rows["prevalence"] == 0.5].iloc[0]
+    sensitivity, specificity = (
+        known["wilson_low"],
+        points.set_index(["point", "measure"]).loc[("frozen", "specificity"), "wilson_low"],
+    )
+    assert half["npv_low"] == pytest.approx(specificity / (specificity + 1 - sensitivity))
+    thrice = np.repeat(np.arange(len(labels)), 3)
+    _, copied = operating_points(
+        labels[thrice], scores[thrice], patients[thrice], {"PNEUMONIA": (0.5, "a rule")}, CLASSES, draws=100
+    )
+    ends = ["npv_low", "npv_high", "ppv_low", "ppv_high"]
+    assert np.allclose(copied[ends], rows[ends]), "more images of the same patients make nothing surer"

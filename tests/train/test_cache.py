@@ -1,0 +1,109 @@
+"""The folder of cached arrays: whole or absent, least recently used first, never over its budget."""
+
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.train.cache import FeatureCache, NoRoom, create
+
+
+def put(cache: FeatureCache, key: str, size: int, age: int = 0) -> None:
+    with cache.scratch(size) as folder:
+        create(folder / "values.npy", np.uint8, (size,))
+        cache.publish(folder, key, {})
+    os.utime(cache.folder / key / "meta.json", (1e9 - age, 1e9 - age))
+
+
+def test_the_least_recently_used_leaves_first(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, budget=3800)
+    for age, key in enumerate(["new", "middle", "old"]):
+        put(cache, key, 1000, age)
+    assert cache.open("old") is not None  # used just now
+    put(cache, "next", 1000)
+    assert {key for key in ("new", "middle", "old", "next") if cache.has(key)} == {"new", "old", "next"}
+
+
+def test_what_must_stay_stays_and_nothing_leaves_in_vain(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, budget=2500)
+    put(cache, "needed", 1000, age=9)
+    put(cache, "other", 1000)
+    with pytest.raises(NoRoom, match="--cache-size"), cache.scratch(2000, keep={"needed"}):
+        pass
+    assert cache.has("needed")
+    assert cache.has("other")
+    with cache.scratch(1200, keep={"needed"}):
+        assert cache.has("needed")
+        assert not cache.has("other")
+
+
+def test_entries_in_the_making_count(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, budget=2500)
+    with cache.scratch(1500), pytest.raises(NoRoom), FeatureCache(tmp_path, budget=2500).scratch(1500):
+        pass
+    with cache.scratch(1500):  # what has ended counts no more
+        pass
+
+
+def test_what_a_crash_has_left_is_removed(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, budget=2500)
+    left = cache.folder / ".filling-crash"
+    left.mkdir(parents=True)
+    (left / "reserved").write_text(f"2000 {2**22 + 1} {platform.node()}")  # no such process
+    with cache.scratch(1500):
+        assert not left.exists()
+
+
+def test_what_a_crash_has_left_without_a_word_leaves_after_a_day(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, budget=2500)
+    left = cache.folder / ".filling-discarded"
+    left.mkdir(parents=True)
+    with cache.scratch(1500):
+        assert left.exists()
+    os.utime(left, (1e9, 1e9))
+    with cache.scratch(1500):
+        assert not left.exists()
+
+
+def test_what_is_optional_makes_nobody_leave(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, budget=2500)
+    put(cache, "other", 1500)
+    with pytest.raises(NoRoom), cache.scratch(1500, evict=False):
+        pass
+    assert cache.has("other")
+
+
+def test_a_full_disk_is_no_room_wherever_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    cache = FeatureCache(tmp_path, budget=2500)
+
+    def full(self: Path, text: str, **options: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with cache.scratch(100) as folder:
+        monkeypatch.setattr(Path, "write_text", full)
+        with pytest.raises(NoRoom, match="full"):
+            cache.publish(folder, "key", {})
+    with pytest.raises(NoRoom, match="full"), cache.scratch(100):
+        pass
+
+
+def test_a_full_disk_is_seen_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    def full(file: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(NoRoom, match="full"):
+        create(tmp_path / "values.npy", np.float32, (10, 10))
+
+
+def test_the_speed_of_the_disk_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.train.cache.PROBE_BYTES", 2**16)
+    first = FeatureCache(tmp_path, 1).bytes_per_second()
+    assert first > 0
+    assert FeatureCache(tmp_path, 1).bytes_per_second() == first

@@ -1,0 +1,342 @@
+"""The frozen-prefix cache: right, computed once, whole or absent, and held under its budget."""
+
+import dataclasses
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.models.augmentation import Policy
+from bench.models.weights import load_backbone
+from bench.train import features as module
+from bench.train.cache import FeatureCache
+from bench.train.features import FrozenFeatures, boundary_bytes
+
+LIGHT = Policy("light", rotation=5, brightness=0.1)
+NONE = Policy("none")
+
+
+def frozen(task: Any, likely: tuple[int, ...] = (), **changes: Any) -> FrozenFeatures:
+    return FrozenFeatures(dataclasses.replace(task, depths=likely, **changes))
+
+
+def all_rows(features: Any) -> Any:
+    return features.take(np.arange(features.shape[0]))
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by one with every chunk of images that is drawn."""
+    drawn: list[int] = []
+    original = FrozenFeatures._drawn
+
+    def counted(self: FrozenFeatures, one: Any) -> Any:
+        for chunk in original(self, one):
+            drawn.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(FrozenFeatures, "_drawn", counted)
+    return drawn
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, 4, 5])
+def test_cached_features_are_the_networks_own(make_task: Callable[..., Any], depth: int) -> None:
+    import keras
+
+    from bench.models.assemble import preprocessing_layer
+    from bench.models.backbones import boundary_cut
+
+    task = make_task()
+    stored, backbone = task.images["toy"], task.backbones["toy"]
+    cached = all_rows(frozen(task).validation("toy", depth))
+    images = stored.open()[task.rows["val"]].astype("float32")
+    if depth == 5:
+        np.testing.assert_array_equal(cached, images)
+        return
+    network = load_backbone(backbone, stored.size, task.weights.files["toy"])
+    cut = boundary_cut(backbone, depth)
+    part = keras.Model(network.input, network.get_layer(cut).output)
+    whole = np.asarray(part(preprocessing_layer(backbone.preprocessing, stored.channels)(images), training=False))
+    whole = whole.mean(axis=(1, 2)) if depth == 0 else whole
+    np.testing.assert_allclose(cached, whole, rtol=2e-3, atol=1e-4 if depth else 1e-6)
+
+
+def test_nothing_is_computed_twice(make_task: Callable[..., Any], passes: list[int]) -> None:
+    task = make_task()
+    first = all_rows(frozen(task).training_views("toy", LIGHT, 1, 2)[1])
+    assert sum(passes) == 2 * len(task.rows["train"])
+    passes.clear()
+    again = frozen(task)  # another process
+    np.testing.assert_array_equal(all_rows(again.training_views("toy", LIGHT, 1, 2)[1]), first)
+    again.training_views("toy", LIGHT, 0, 2)  # came along with the pass
+    assert passes == []
+
+
+def test_one_pass_keeps_the_boundaries_that_others_may_ask_for(
+    make_task: Callable[..., Any], passes: list[int]
+) -> None:
+    features = frozen(make_task(), likely=(0, 1, 2))
+    features.validation("toy", 0)
+    drawn = len(passes)
+    features.validation("toy", 2)
+    assert len(passes) == drawn
+
+
+def test_views_differ_and_none_has_one(make_task: Callable[..., Any]) -> None:
+    features = frozen(make_task())
+    views = [all_rows(view) for view in features.training_views("toy", LIGHT, 5, 3)]
+    assert len(views) == 3
+    assert not np.array_equal(views[0], views[1])
+    assert not np.array_equal(views[1], views[2])
+    assert len(features.training_views("toy", NONE, 5, 3)) == 1
+
+
+def test_views_depend_on_the_seed_and_the_amounts_not_on_the_name(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    one = all_rows(frozen(task).training_views("toy", LIGHT, 5, 1)[0])
+    renamed = Policy("other", rotation=5, brightness=0.1)
+    np.testing.assert_array_equal(one, all_rows(frozen(task).training_views("toy", renamed, 5, 1)[0]))
+    assert not np.array_equal(one, all_rows(frozen(task, seed=1).training_views("toy", LIGHT, 5, 1)[0]))
+
+
+def test_other_weights_are_other_features(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    changed = dataclasses.replace(task.weights, sha256={"toy": "another"})
+    ours, theirs = frozen(task), frozen(dataclasses.replace(task, weights=changed))
+    one = ours.training_views("toy", NONE, 0, 1)
+    assert one
+    keys = {path.name for path in (task.cache / "features").glob("[!.]*")}
+    theirs.training_views("toy", NONE, 0, 1)
+    assert {path.name for path in (task.cache / "features").glob("[!.]*")} > keys
+
+
+def test_an_interrupted_pass_leaves_nothing_that_is_taken_for_whole(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    features = frozen(task)
+    monkeypatch.setattr(module, "CHUNK", 16)
+    original = FrozenFeatures._drawn
+
+    def interrupted(self: FrozenFeatures, one: Any) -> Any:
+        yield next(original(self, one))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FrozenFeatures, "_drawn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        features.validation("toy", 1)
+    assert [path for path in (task.cache / "features").iterdir() if path.name != ".locks"] == []
+    monkeypatch.setattr(FrozenFeatures, "_drawn", original)
+    assert features.validation("toy", 1).shape[0] == len(task.rows["val"])
+
+
+def test_concurrent_trials_share_the_work(make_task: Callable[..., Any], passes: list[int]) -> None:
+    task = make_task()
+    workers = [frozen(task), frozen(task)]
+    for worker in workers:
+        worker._prefix("toy", (0, 1))  # networks are built one after another: Keras is not thread-safe there
+    passes.clear()
+    threads = [threading.Thread(target=worker.training_views, args=("toy", LIGHT, 1, 3)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(passes) == 3 * len(task.rows["train"])
+
+
+def kept(task: Any) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in (task.cache / "features").glob("[!.]*/meta.json")]
+
+
+@pytest.mark.parametrize("depth", [0, 2, 5])
+@pytest.mark.parametrize("budget", [0, 3_000])
+def test_what_is_not_kept_is_computed_with_the_same_values(
+    make_task: Callable[..., Any], depth: int, budget: int
+) -> None:
+    task = make_task()
+    stored = [all_rows(view) for view in frozen(task).training_views("toy", LIGHT, depth, 2)]
+    small = make_task(cache=task.cache.with_name("small"), cache_bytes=budget)
+    features = frozen(small)
+    views = features.training_views("toy", LIGHT, depth, 2)
+    assert all(isinstance(view, module.ComputedFeatures) for view in views)
+    for one, computed in zip(stored, views, strict=True):
+        assert computed.shape == one.shape
+        np.testing.assert_allclose(all_rows(computed), one, rtol=2e-3, atol=1e-5)
+        some = np.array([40, 3, 3, 17])
+        np.testing.assert_allclose(computed.take(some), one[some], rtol=2e-3, atol=1e-5)
+    assert kept(small) == []
+    # who wants no cache need not be told; who has too small a one is told once
+    features.training_views("toy", LIGHT, depth, 2)
+    assert list(features.notes) == ([f"toy {depth}"] if budget else [])
+    assert all("--cache-size" in note and f"unfreeze depth {depth}" in note for note in features.notes.values())
+
+
+def test_what_is_computed_is_rounded_as_what_is_kept(make_task: Callable[..., Any]) -> None:
+    kept_ones, computed = (frozen(make_task(cache_bytes=size)).validation("toy", 2) for size in (10**9, 0))
+    values = all_rows(computed)
+    np.testing.assert_array_equal(values, values.astype(np.float16))
+    raw = all_rows(frozen(make_task(cache_bytes=0, cache_dtype="float32")).validation("toy", 2))
+    assert not np.array_equal(raw, raw.astype(np.float16))
+    assert np.mean(values == all_rows(kept_ones)) > 0.99  # but for the last bit of a few, where float32 sums differ
+
+
+def test_a_refusal_is_for_the_views_that_it_was_about(make_task: Callable[..., Any]) -> None:
+    one = frozen(make_task()).entry_bytes("toy", "train", 1)
+    features = frozen(make_task(cache_bytes=2 * (one + 128)))
+    assert isinstance(features.training_views("toy", LIGHT, 1, 3)[0], module.ComputedFeatures)
+    assert isinstance(features.training_views("toy", NONE, 1, 3)[0], module.StoredFeatures)
+    assert isinstance(features.validation("toy", 1), module.StoredFeatures)
+
+
+def test_a_map_that_is_open_may_leave_the_cache(make_task: Callable[..., Any]) -> None:
+    """Two workers whose views do not fit side by side both come to an end."""
+    one = frozen(make_task()).entry_bytes("toy", "train", 1)
+    task = make_task(cache_bytes=3 * (one + 128))
+    workers = {name: frozen(task) for name in ("toy", "toy2")}
+    for name, worker in workers.items():
+        worker._prefix(name, (0, 1))
+    found: dict[str, list[Any]] = {}
+
+    def fetch(name: str) -> None:
+        found[name] = workers[name].training_views(name, LIGHT, 1, 3)
+
+    threads = [threading.Thread(target=fetch, args=(name,), daemon=True) for name in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert sorted(found) == ["toy", "toy2"]
+    assert all(np.isfinite(all_rows(view)).all() for views in found.values() for view in views)
+
+
+def test_the_budget_is_kept_before_anything_is_written(make_task: Callable[..., Any], tmp_path: Path) -> None:
+    """Room is made first: at no time do entries and those in the making take more than the budget."""
+    one = frozen(make_task()).entry_bytes("toy", "train", 1)
+    task = make_task(cache=tmp_path / "tight", cache_bytes=2 * (one + 128) + 100)
+    most = 0
+    original = module.create
+
+    def watched(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
+        nonlocal most
+        made = original(path, dtype, shape)
+        most = max(most, sum(file.stat().st_size for file in (task.cache / "features").rglob("values.npy")))
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "create", watched)
+        for amount in (1, 2, 3):
+            views = frozen(task).training_views("toy", Policy("some", rotation=amount), 1, 2)
+            assert all(isinstance(view, module.StoredFeatures) for view in views)
+    assert one < most <= task.cache_bytes
+    assert [entry["amounts"] for entry in kept(task)] == [{"rotation": 3}] * 2  # the last used stayed
+
+
+def test_a_full_disk_means_computing(make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+    import os
+
+    def full(file: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    task = make_task()
+    expected = all_rows(frozen(task).training_views("toy", LIGHT, 1, 1)[0])
+    other = make_task(cache=task.cache.with_name("full"))
+    features = frozen(other)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    view = features.training_views("toy", LIGHT, 1, 1)[0]
+    np.testing.assert_allclose(all_rows(view), expected, rtol=2e-3, atol=1e-5)
+    assert kept(other) == []
+    assert "full" in features.notes["toy 1"]
+    assert list((other.cache / "features").glob(".filling-*")) == []
+
+
+def test_what_is_slower_to_read_than_to_compute_is_computed(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    monkeypatch.setattr(module, "IN_MEMORY", 0.0)  # as if memory were too small to hold the views
+    monkeypatch.setattr(FeatureCache, "bytes_per_second", lambda self: 1e12)
+    assert isinstance(frozen(task).validation("toy", 2), module.StoredFeatures)
+    monkeypatch.setattr(FeatureCache, "bytes_per_second", lambda self: 10.0)
+    slow = frozen(make_task(cache=task.cache.with_name("slow")))
+    assert isinstance(slow.validation("toy", 2), module.ComputedFeatures)
+    assert "ms an image on this disk" in slow.notes["toy 2"]
+    assert isinstance(slow.validation("toy", 0), module.StoredFeatures)  # pooled features are always worth it
+
+
+def test_precision_and_kind_of_number_are_part_of_the_key(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    frozen(task).validation("toy", 1)
+    count = len(kept(task))
+    for change in ({"precision": "bfloat16"}, {"cache_dtype": "float32"}):
+        frozen(task, **change).validation("toy", 1)
+        assert len(kept(task)) > count
+        count = len(kept(task))
+
+
+def test_bfloat16_features_are_near(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    full = all_rows(frozen(task).validation("toy", 0))
+    half = all_rows(frozen(task, precision="bfloat16").validation("toy", 0))
+    assert not np.array_equal(full, half)
+    assert np.abs(full - half).max() < 0.05 * full.std()
+
+
+def test_images_of_one_size_are_augmented_once_for_all_backbones(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    original = module.Augmenter.__call__
+
+    def counted(self: Any, images: Any) -> Any:
+        drawn.append(len(images))
+        return original(self, images)
+
+    monkeypatch.setattr(module.Augmenter, "__call__", counted)
+    features = frozen(make_task(), likely=(0, 1))
+    for backbone in ("toy", "toy2"):
+        features.training_views(backbone, LIGHT, 1, 2)
+    assert sum(drawn) == 2 * len(features._task.rows["train"])
+
+
+def test_what_leaves_the_range_of_float16_is_kept_as_float32(make_task: Callable[..., Any]) -> None:
+    features = frozen(make_task())
+    assert features._kept_dtype(1, np.array([1.0, 2.0])) == np.float16
+    assert features._kept_dtype(1, np.array([1.0, 1e5])) == np.float32
+    assert features._kept_dtype(1, np.array([1e-5, 0.0])) == np.float32
+    assert features._kept_dtype(0, np.array([1.0])) == np.float32
+    assert features._kept_dtype(5, np.array([1])) == np.uint8
+    assert frozen(make_task(cache_dtype="float32"))._kept_dtype(1, np.array([1.0, 2.0])) == np.float32
+
+
+def test_a_later_chunk_that_overflows_float16_widens_the_entry(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    expected = all_rows(frozen(task, cache_dtype="float32").training_views("toy", NONE, 1, 1)[0])
+    original, calls = module._through, []
+
+    def growing(prefix: Any, images: Any) -> Any:
+        calls.append(len(images))
+        return [values * (1e7 if len(calls) > 1 else 1) for values in original(prefix, images)]
+
+    monkeypatch.setattr(module, "CHUNK", 32)
+    monkeypatch.setattr(module, "_through", growing)
+    view = frozen(make_task(cache=task.cache.with_name("wide"))).training_views("toy", NONE, 1, 1)[0]
+    assert isinstance(view, module.StoredFeatures)
+    assert view.values.dtype == np.float32
+    np.testing.assert_allclose(all_rows(view)[:32], expected[:32], rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(all_rows(view)[32:], expected[32:] * 1e7, rtol=1e-3)
+
+
+def test_boundary_bytes_are_what_an_entry_takes(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    features = frozen(task)
+    for depth in range(6):
+        view = features.validation("toy", depth)
+        expected = boundary_bytes(task.backbones["toy"], 32, task.images["toy"].channels, depth)
+        assert view.values[0].nbytes == expected

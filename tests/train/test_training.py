@@ -1,0 +1,378 @@
+"""Trials and finalists: what is trained, what is reported, and what is left behind."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.errors import TrialFailed
+from bench.stats.metrics import evaluate
+from bench.train.features import StoredFeatures
+from bench.train.trainer import Batches, Trainer, out_of_memory_fails, predict
+from bench.trial import TrialConfig
+
+HEAD = TrialConfig("toy", learning_rate=1e-2, batch_size=8, dropout=0.3)
+DEEP = TrialConfig("toy", "light", 2, 1e-2, 0.1, dropout=0.3, batch_size=8)
+
+
+def scores(result: Any) -> list[float]:
+    return [record.metrics["log_loss"] for record in result.epochs]
+
+
+def test_batches_show_every_image_once_an_epoch_and_turn_the_views() -> None:
+    views = [StoredFeatures(np.full((10, 1), 100.0 * view) + np.arange(10)[:, None]) for view in range(3)]
+    own = np.linspace(1, 2, 10, dtype=np.float32)
+    batches = Batches(views, np.eye(10, dtype=np.float32), own, batch_size=4, seed=0)
+    orders = []
+    for epoch in range(4):
+        (block,) = batches.epoch(epoch)
+        assert block[0].shape == (3, 4, 1)  # one shape, so that nothing is traced anew
+        parts = list(zip(*block, strict=True))
+        shown = [(value[0], weight) for part in parts for value, weight in zip(part[0], part[2], strict=True) if weight]
+        assert sorted(value % 100 for value, _ in shown) == list(range(10))  # the last batch is not dropped
+        assert {value // 100 for value, _ in shown} == {epoch % 3}
+        for images, targets, _ in parts:
+            np.testing.assert_array_equal(targets.argmax(axis=1), images[:, 0] % 100)
+        orders.append([value % 100 for value, _ in shown])
+        # two images alone in a batch of four: their mean loss is that of a batch of two
+        last = parts[-1]
+        rows = (last[0][:2, 0] % 100).astype(int)
+        np.testing.assert_allclose(last[2], [*(own[rows] * 2), 0, 0], rtol=1e-6)
+    assert orders[0] != orders[1]
+    again = [part[0] for part in Batches(views, np.eye(10, dtype=np.float32), own, 4, seed=0).epoch(2)]
+    np.testing.assert_array_equal(np.concatenate(again), np.concatenate([p[0] for p in batches.epoch(2)]))
+
+
+def test_a_short_batch_is_filled_up_with_other_images() -> None:
+    """Batch normalisation in training mode sees them, so one image must not stand there many times."""
+    batches = Batches(
+        [StoredFeatures(np.arange(9.0)[:, None])], np.eye(9, dtype=np.float32), np.ones(9, np.float32), 8, 0
+    )
+    ((features, _, weights),) = batches.epoch(0)
+    assert (weights[1] > 0).sum() == 1
+    assert len(set(features[1].ravel())) == 8
+
+
+def test_fewer_images_than_a_batch() -> None:
+    batches = Batches([StoredFeatures(np.zeros((3, 2)))], np.eye(3, dtype=np.float32), np.ones(3, np.float32), 32, 0)
+    assert [part[0].shape for part in batches.epoch(0)] == [(1, 3, 2)]
+
+
+def test_blocks_have_one_shape_and_a_short_last_one_says_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.train import trainer as training
+
+    monkeypatch.setattr(training, "MOST_STEPS", 2)
+    view = StoredFeatures(np.arange(10, dtype=np.float32)[:, None])
+    blocks = list(Batches([view], np.eye(10, dtype=np.float32), np.ones(10, np.float32), 4, 0).epoch(0))
+    assert [block[0].shape for block in blocks] == [(2, 4, 1), (2, 4, 1)]
+    assert [int(block[2].any(axis=1).sum()) for block in blocks] == [2, 1]
+    shown = [value for block in blocks for value in block[0][block[2] > 0].ravel()]
+    assert sorted(shown) == list(range(10))
+
+
+def test_many_steps_in_one_call_are_the_steps_one_by_one() -> None:
+    """The loop in the traced function, padding included, against Keras's own train_on_batch and Adam."""
+    import keras
+
+    from bench.train.loop import FusedAdam, SteppedModel, train_steps
+
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(4, 8, 5)).astype(np.float32)
+    targets = np.eye(3, dtype=np.float32)[rng.integers(0, 3, (4, 8))]
+    weights = rng.uniform(0.5, 2, (4, 8)).astype(np.float32)
+    weights[2, 5:] = 0
+    losses, values = [], []
+    for model_class, optimizer in ((SteppedModel, FusedAdam), (keras.Model, keras.optimizers.Adam)):
+        keras.utils.set_random_seed(1)
+        features = keras.Input((5,))
+        model = model_class(features, keras.layers.Dense(3, activation="softmax")(features))
+        model.compile(optimizer(0.05), "categorical_crossentropy", jit_compile=False)
+        losses.append([train_steps(model, inputs, targets, weights, count) for count in (3, 4)])
+        values.append(model.get_weights())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    for fused, plain in zip(*values, strict=True):
+        np.testing.assert_allclose(fused, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_optimizers_of_the_same_weights_share_their_moments() -> None:
+    import keras
+
+    from bench.train.loop import FusedAdam, Moments
+
+    shallow, deep = keras.Variable(np.ones(3)), keras.Variable(np.ones((2, 4)))
+    moments = Moments()
+    first, second, alone = FusedAdam(moments=moments), FusedAdam(moments=moments), FusedAdam()
+    first.build([shallow])
+    second.build([deep, shallow])
+    alone.build([shallow])
+    shared = {id(variable) for variable in first.variables} & {id(variable) for variable in second.variables}
+    assert len(shared) == 2  # momentum and velocity; iterations and learning rate stay each optimizer's own
+    assert len(second.variables) == len(first.variables) + 2
+    assert not shared & {id(variable) for variable in alone.variables}
+    first.apply([np.full(3, 2.0, np.float32)])
+    assert second.variables[-1].numpy() == pytest.approx((1 - 0.999) * 4.0, rel=1e-4)
+    assert alone.variables[-1].numpy() == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("changes", [{"cache_dtype": "float32"}, {}], ids=["float32", "float16"])
+@pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
+def test_a_trial_gives_the_same_curve_without_the_cache(
+    make_task: Callable[..., Any], tmp_path: Path, changes: dict[str, str], config: TrialConfig
+) -> None:
+    cached = Trainer(make_task(**changes)).run(config)
+    computed = Trainer(make_task(cache_bytes=0, cache=tmp_path / "none", **changes)).run(config)
+    assert not (tmp_path / "none").exists()
+    for name in ("auc", "log_loss"):
+        ours, theirs = ([r.metrics[name] for r in result.epochs] for result in (cached, computed))
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_where_a_trials_time_went(make_task: Callable[..., Any]) -> None:
+    trainer = Trainer(make_task())
+    first, again = trainer.run(DEEP), trainer.run(DEEP)
+    for result in (first, again):
+        assert set(result.spent) >= {"filling", "tracing", "head training", "suffix training", "validation"}
+        assert sum(result.spent.values()) <= result.seconds + 0.05
+        assert min(result.spent.values()) >= 0
+    assert first.spent["tracing"] > 0
+    assert again.spent["tracing"] == 0  # the structure is known
+    assert again.spent["filling"] < first.spent["filling"]
+
+
+@pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
+def test_bfloat16_trains_and_leaves_a_float32_file(
+    make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig
+) -> None:
+    import keras
+
+    task = make_task(precision="bfloat16", epochs=4, patience=4)
+    trainer = Trainer(task)
+    full = Trainer(make_task(epochs=4, patience=4, cache=tmp_path / "other")).run(config)
+    assert trainer.run(config).metrics["auc"] == pytest.approx(full.metrics["auc"], abs=0.05)
+    result = trainer.retrain(config, 3, tmp_path / "best.weights.h5", tmp_path / "toy.h5")
+    model = keras.models.load_model(tmp_path / "toy.h5")
+    policies = {layer.dtype_policy.name for layer in model._flatten_layers() if layer.weights}
+    assert policies == {"float32"}
+    images = task.images["toy"].open()[task.rows["val"]].astype("float32")
+    found = evaluate(task.labels["val"], predict(model, StoredFeatures(images)))
+    assert found == pytest.approx(result.metrics, abs=1e-5)
+
+
+def test_a_trial_can_be_repeated_exactly_whatever_ran_before(make_task: Callable[..., Any], tmp_path: Path) -> None:
+    """Also where a trial has trained the network through which the next one's views pass."""
+    fresh = Trainer(make_task()).run(DEEP)
+    worn = Trainer(make_task(cache=tmp_path / "own"))
+    worn.run(TrialConfig("toy", "none", 2, 5e-2, 1.0, dropout=0.0, batch_size=4))
+    worn.run(HEAD)
+    assert scores(worn.run(DEEP)) == pytest.approx(scores(fresh), abs=1e-6)
+
+
+def test_learning_rate_dropout_and_smoothing_matter(make_task: Callable[..., Any]) -> None:
+    import dataclasses
+
+    trainer = Trainer(make_task())
+    base = scores(trainer.run(DEEP))
+    for change in ({"learning_rate": 2e-3}, {"dropout": 0.0}, {"label_smoothing": 0.2}, {"finetune_factor": 0.01}):
+        assert scores(trainer.run(dataclasses.replace(DEEP, **change))) != base
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_images(make_task: Callable[..., Any]) -> None:
+    task = make_task(epochs=1, labels={"train": np.tile([0, 1], 24), "val": make_task().labels["val"]})
+    still = TrialConfig("toy", learning_rate=1e-12, dropout=0.0, batch_size=7)  # 48 images: a last batch of 6
+    trainer = Trainer(task)
+    (record,) = trainer.run(still).epochs
+    features = trainer._features.training_views("toy", task.policies["none"], 0, 1)[0]
+    scores = predict(trainer._head("toy"), features)
+    assert record.loss == pytest.approx(evaluate(task.labels["train"], scores)["log_loss"], rel=1e-3)
+
+
+def test_training_learns_the_toy_classes(make_task: Callable[..., Any]) -> None:
+    result = Trainer(make_task(epochs=12, patience=12)).run(HEAD)
+    assert result.metrics["auc"] > 0.9
+
+
+def test_the_score_is_that_of_the_best_epoch_of_the_last_phase(make_task: Callable[..., Any]) -> None:
+    result = Trainer(make_task(epochs=4, patience=4)).run(DEEP)
+    assert [record.phase for record in result.epochs] == ["head"] * 4 + ["finetune"] * 4
+    assert [record.epoch for record in result.epochs] == list(range(1, 9))
+    finetuning = [record for record in result.epochs if record.phase == "finetune"]
+    assert result.metrics["auc"] == max(record.metrics["auc"] for record in finetuning)
+    assert result.best_epoch in [record.epoch for record in finetuning]
+
+
+def test_reports_are_running_bests_of_the_phase_that_counts(make_task: Callable[..., Any]) -> None:
+    reported: list[tuple[str, float]] = []
+    Trainer(make_task(epochs=4, patience=4)).run(
+        DEEP, lambda progress: reported.append((progress.epochs[-1].phase, progress.best.metrics["auc"]))
+    )
+    assert [phase for phase, _ in reported] == ["finetune"] * 4
+    values = [value for _, value in reported]
+    assert values == sorted(values)
+
+
+def test_a_phase_ends_when_patience_does(make_task: Callable[..., Any]) -> None:
+    frozen_rate = TrialConfig("toy", learning_rate=1e-7, batch_size=8)
+    result = Trainer(make_task(epochs=30, patience=2)).run(frozen_rate)
+    assert len(result.epochs) < 30
+    assert len(result.epochs) - result.best_epoch == 2
+
+
+def test_a_loss_that_is_not_finite_fails_with_its_reason_and_the_next_trial_is_well(
+    make_task: Callable[..., Any],
+) -> None:
+    trainer = Trainer(make_task())
+    reference = scores(trainer.run(DEEP))
+    with pytest.raises(TrialFailed, match=r"(loss became|not finite).*(epoch)"):
+        trainer.run(TrialConfig("toy", "none", 2, 1e38, 1.0, batch_size=8))
+    assert scores(trainer.run(DEEP)) == pytest.approx(reference, abs=1e-6)
+
+
+def test_running_out_of_memory_fails_one_trial() -> None:
+    with pytest.raises(TrialFailed, match="memory ran out"), out_of_memory_fails():
+        raise MemoryError
+    with pytest.raises(ValueError, match="other"), out_of_memory_fails():
+        raise ValueError("other")
+
+
+def test_frozen_stages_and_batch_statistics_stay_as_they_were(make_task: Callable[..., Any], tmp_path: Path) -> None:
+    import keras
+
+    task = make_task()
+    trainer = Trainer(task)
+    trainer.retrain(DEEP, 1, tmp_path / "best.weights.h5", tmp_path / "toy.h5")
+    trained = keras.models.load_model(tmp_path / "toy.h5").get_layer("toy_network")
+    original = trainer.task.backbones["toy"].build(weights=str(task.weights.files["toy"]))
+    for number in range(1, 6):
+        moved = not np.array_equal(
+            trained.get_layer(f"conv{number}").get_weights()[0], original.get_layer(f"conv{number}").get_weights()[0]
+        )
+        assert moved == (number > 3)  # depth 2: stages 4 and 5
+        for statistic in (2, 3):
+            np.testing.assert_array_equal(
+                trained.get_layer(f"bn{number}").get_weights()[statistic],
+                original.get_layer(f"bn{number}").get_weights()[statistic],
+            )
+
+
+@pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
+def test_a_finalist_is_saved_at_its_best_epoch(
+    make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig
+) -> None:
+    import keras
+
+    task = make_task(epochs=4, patience=4)
+    trainer = Trainer(task)
+    result = trainer.retrain(config, 3, tmp_path / "checkpoints" / "best.weights.h5", tmp_path / "models" / "toy.h5")
+    model = keras.models.load_model(tmp_path / "models" / "toy.h5")
+    images = task.images["toy"].open()[task.rows["val"]].astype("float32")
+    found = evaluate(task.labels["val"], predict(model, StoredFeatures(images)))
+    assert found == pytest.approx(result.metrics, abs=1e-5)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["toy.h5"]
+    standard = {"InputLayer", "Conv2D", "Functional", "GlobalAveragePooling2D", "Normalization", "Dropout", "Dense"}
+    assert {type(layer).__name__ for layer in model.layers} <= standard
+
+
+def test_a_finalist_starts_from_the_pretrained_weights_not_from_a_trials(
+    make_task: Callable[..., Any], tmp_path: Path
+) -> None:
+    files = (tmp_path / "a.weights.h5", tmp_path / "a.h5")
+    fresh = Trainer(make_task()).retrain(DEEP, 5, *files)
+    worn = Trainer(make_task())
+    worn.run(DEEP)
+    assert scores(worn.retrain(DEEP, 5, *files)) == pytest.approx(scores(fresh), abs=1e-6)
+
+
+def test_a_finalists_score_is_near_its_trials(make_task: Callable[..., Any], tmp_path: Path) -> None:
+    trainer = Trainer(make_task(epochs=8, patience=8))
+    config = TrialConfig("toy", "none", 1, 1e-2, 0.1, dropout=0.0, batch_size=8)
+    trial = trainer.run(config)
+    finalist = trainer.retrain(config, 0, tmp_path / "b.weights.h5", tmp_path / "b.h5")
+    assert finalist.metrics["auc"] == pytest.approx(trial.metrics["auc"], abs=0.1)
+
+
+def test_rare_classes_weigh_more(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    keep = np.concatenate([np.flatnonzero(task.labels["train"] == 0)[:4], np.flatnonzero(task.labels["train"] == 1)])
+    rows = {**task.rows, "train": task.rows["train"][keep]}
+    labels = {**task.labels, "train": task.labels["train"][keep]}
+    trainer = Trainer(make_task(rows=rows, labels=labels))
+    rare, common = trainer._class_weights
+    assert rare / common == pytest.approx(24 / 4)
+    assert float(trainer._class_weights[labels["train"]].mean()) == pytest.approx(1.0)
+
+
+def test_class_weights_can_be_switched_off(make_task: Callable[..., Any]) -> None:
+    """In trials and finalists alike; a worker keeps no trainer of the other kind."""
+    from bench.cluster import _same
+
+    task = make_task()
+    keep = np.concatenate([np.flatnonzero(task.labels["train"] == 0)[:4], np.flatnonzero(task.labels["train"] == 1)])
+    few = {name: {**getattr(task, name), "train": getattr(task, name)["train"][keep]} for name in ("rows", "labels")}
+    with_weights, without = make_task(**few), make_task(**few, class_weights=False)
+    assert not _same(with_weights, without)
+    assert _same(without, make_task(**few, class_weights=False))
+    trainer = Trainer(without)
+    np.testing.assert_array_equal(trainer._class_weights, [1, 1])
+    weighted = Trainer(with_weights)
+    for train in (lambda one: one.run(HEAD), lambda one: one.retrain(HEAD, 3), lambda one: one.retrain(DEEP, 3)):
+        assert scores(train(trainer)) != pytest.approx(scores(train(weighted)), abs=1e-4)
+
+
+def test_the_gallery_shows_the_original_and_every_policy(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    gallery = Trainer(task).augmentation_gallery("toy", ["none", "light"], columns=4)
+    assert gallery.shape == (2, 4, 32, 32, 1)
+    assert gallery.dtype == np.uint8
+    assert (gallery[0] == gallery[0, 0]).all()
+    assert not np.array_equal(gallery[1, 1], gallery[1, 2])
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_a_finalist_without_augmentation_repeats_its_trial(
+    make_task: Callable[..., Any], tmp_path: Path, depth: int
+) -> None:
+    """Cached prefix and suffix, or the full model: the same images in the same order give the same curve."""
+    from bench.seeds import stable_seed
+
+    config = TrialConfig("toy", "none", depth, 1e-2, 0.1 if depth else None, dropout=0.0, batch_size=8)
+    task = make_task()
+    trainer = Trainer(task)
+    trial = trainer.run(config)
+    seed = stable_seed("trial", task.seed, config.key)
+    finalist = trainer.retrain(config, seed, tmp_path / "c.weights.h5", tmp_path / "c.h5")
+    assert [record.phase for record in finalist.epochs] == [record.phase for record in trial.epochs]
+    assert scores(finalist) == pytest.approx(scores(trial), abs=5e-3)
+    assert [record.loss for record in finalist.epochs] == pytest.approx([r.loss for r in trial.epochs], abs=5e-3)
+
+
+@pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
+def test_a_fold_takes_a_finalists_path_and_saves_nothing(
+    make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig
+) -> None:
+    task = make_task()
+    finalist = Trainer(task).retrain(config, 4, tmp_path / "d.weights.h5", tmp_path / "d.h5")
+    (tmp_path / "d.h5").unlink()
+    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "cache")}
+    fold = Trainer(task).retrain(config, 4)
+    assert scores(fold) == pytest.approx(scores(finalist), abs=1e-6)
+    assert (fold.best_epoch, fold.metrics) == (finalist.best_epoch, pytest.approx(finalist.metrics, abs=1e-6))
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "cache")} == before
+
+
+def test_a_fold_computes_the_views_of_its_warm_up_and_nothing_more(make_task: Callable[..., Any]) -> None:
+    import json
+
+    from bench.finalists.folds import fold_task
+
+    task = make_task(views=4, epochs=2, patience=2)
+    assigned = np.resize([1, 1, 2, 2, 3, 3], 96)
+    one = fold_task(task, assigned, 2)
+    Trainer(one).retrain(DEEP, 4)
+    found = [json.loads(file.read_text()) for file in (task.cache / "features").glob("*/meta.json")]
+    assert {entry["depth"] for entry in found} == {0}  # the boundaries that a search would ask for are not kept
+    kinds = [(entry["split"], bool(entry["amounts"]), entry["view"]) for entry in found]
+    light = [("train", True, view) for view in range(2)]  # of four, for there are two epochs
+    assert sorted(kinds) == sorted([*light, ("train", False, 0), ("val", False, 0)])
