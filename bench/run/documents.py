@@ -1,0 +1,393 @@
+"""The other JSON documents of a run folder as typed values: audit, evaluation, calibration, saliency, lower bound, card.
+
+As for run.json, the report reads them leniently (`bench.run.record.read_leniently`).
+"""
+
+from typing import Any
+
+from pydantic import Field
+
+from bench.run.record import Number, OpeningRecord, Part, SplitRecord
+
+
+class FindingRecord(Part):
+    """One thing that an audit found; see `bench.data.audit.findings.Finding`."""
+
+    kind: str = ""
+    heading: str = ""
+    severity: str = ""
+    text: str = ""
+    count: int = 0
+    files: tuple[str, ...] = ()
+
+
+class Layout(Part):
+    """How a folder was read, in words, and the files that were not."""
+
+    text: str = ""
+    left_out: tuple[Any, ...] = ()
+
+
+class Excluded(Part):
+    """An image that was not used."""
+
+    file: str = ""
+    label: str = ""
+    kind: str = ""
+    reason: str = ""
+
+
+class PatientRule(Part):
+    """How patients are told from file names; ``narrow`` and ``wide`` count patient_id and split_group."""
+
+    rule: str = ""
+    assumed: bool = False
+    wide: int | None = None
+    narrow: int | None = None
+
+
+class SharedPatients(Part):
+    """Patients that two splits share, by pair such as ``train-val``."""
+
+    narrow: dict[str, int] = {}
+    wide: dict[str, int] = {}
+
+
+class Copy(Part):
+    """One image of a set of duplicates."""
+
+    file: str = ""
+    label: str = ""
+    split: str = ""
+
+
+class DuplicateSet(Part):
+    """Images that show the same; ``distance`` is in bits of the perceptual hash."""
+
+    kind: str = ""
+    distance: int | None = None
+    labels_conflict: bool = False
+    across_splits: bool = False
+    images: tuple[Copy, ...] = ()
+
+
+class AuditedSplits(Part):
+    """Splits as they were given, and as they are used."""
+
+    given: dict[str, SplitRecord] = {}
+    used: dict[str, SplitRecord] = {}
+
+
+class ClassDistribution(Part):
+    """Minimum, quartiles and maximum of measures of one class's images, and how often modes and formats occur."""
+
+    images: int = 0
+    width: tuple[Number | None, ...] = ()
+    height: tuple[Number | None, ...] = ()
+    aspect: tuple[Number | None, ...] = ()
+    bytes: tuple[Number | None, ...] = ()
+    bytes_per_pixel: tuple[Number | None, ...] = ()
+    modes: dict[str, int] = {}
+    formats: dict[str, int] = {}
+
+
+class MetadataFeature(Part):
+    """How well one piece of metadata predicts the label by itself."""
+
+    name: str = ""
+    auc: Number | None = None
+
+
+class ShortcutRecord(Part):
+    """How well metadata alone predict the label; ``reason`` says why that was not computed."""
+
+    auc: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    limit: Number | None = None
+    images: int | None = None
+    patients: int | None = None
+    warns: bool = False
+    reason: str = ""
+    features: tuple[MetadataFeature, ...] = ()
+
+
+class AuditRecord(Part):
+    """audit.json."""
+
+    format: int | None = None
+    source: str = ""
+    path: str = ""
+    classes: tuple[str, ...] = ()
+    images: int | None = None
+    layout: Layout | None = None
+    findings: tuple[FindingRecord, ...] = ()
+    left_out: tuple[Excluded, ...] = ()
+    patients: PatientRule = PatientRule()
+    shared_patients: SharedPatients = SharedPatients()
+    duplicates: tuple[DuplicateSet, ...] = ()
+    moved: tuple[dict[str, Any], ...] = ()
+    splits: AuditedSplits = AuditedSplits()
+    by_class: dict[str, ClassDistribution] = {}
+    shortcut: ShortcutRecord | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Estimate(Part):
+    """A value with its interval; ``reason`` says why there is none."""
+
+    value: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    reason: str = ""
+
+
+class Threshold(Part):
+    """A frozen operating point of one class, and the rule that chose it."""
+
+    label: str = Field("", alias="class")
+    value: Number | None = None
+    rule: str = ""
+
+
+class ClassScores(Part):
+    """Scores of one class; ``support`` counts its images."""
+
+    precision: Number | None = None
+    recall: Number | None = None
+    f1: Number | None = None
+    support: int | None = None
+    auc: Number | None = None
+    auc_low: Number | None = None
+    auc_high: Number | None = None
+
+
+class SeedSpread(Part):
+    """Mean and standard deviation of each metric over ``n`` seeds."""
+
+    n: int | None = None
+    mean: dict[str, Number | None] = {}
+    sd: dict[str, Number | None] = {}
+
+
+class ModelScores(Part):
+    """What the test split says of one finalist or baseline; ``confusion`` has the reference standard by row."""
+
+    kind: str = ""
+    title: str = ""
+    metrics: dict[str, Estimate] = {}
+    confusion: tuple[tuple[int, ...], ...] = ()
+    per_class: dict[str, ClassScores] = {}
+    averages: dict[str, dict[str, Number | None]] = {}
+    repeats: SeedSpread | None = None
+
+
+class BootstrapRecord(Part):
+    """How intervals were drawn."""
+
+    draws: int | None = None
+    level: Number = 0.95
+    unit: str = "patient"
+
+
+class ValidationScores(Part):
+    """What validation says of the winner."""
+
+    metrics: dict[str, Estimate] = {}
+    images: int | None = None
+    patients: int | None = None
+
+
+class Retrained(Part):
+    """A finalist's score in the search beside that of its retrainings."""
+
+    backbone: str = ""
+    trial_score: Number | None = None
+    mean: Number | None = None
+    sd: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    repeats: int | None = None
+    verdict: str = ""
+    flagged: bool = False
+    sentence: str = ""
+
+
+class Gap(Part):
+    """The winner's validation score beside its test score; ``difference`` is positive where validation was better."""
+
+    metric: str = ""
+    validation: Number | None = None
+    test: Number | None = None
+    difference: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    flagged: bool = False
+    sentence: str = ""
+
+
+class LedgerRecord(Part):
+    """How often the test images have been opened, by any run on record."""
+
+    this_split: int | None = None
+    this_data: int | None = None
+    overlapping: int | None = None
+    shared_images: int | None = None
+    openings: tuple[OpeningRecord, ...] = ()
+    sentence: str = ""
+
+
+class Refusal(Part):
+    """Something that was not computed, and why."""
+
+    what: str = ""
+    reason: str = ""
+
+
+class EvaluationRecord(Part):
+    """evaluation.json; ``files`` holds the SHA-256 of every evaluated model's file by NAME-REPEAT."""
+
+    opened: tuple[str, ...] = ()
+    images: int | None = None
+    patients: int | None = None
+    several_images_a_patient: bool | None = None
+    classes: tuple[str, ...] = ()
+    winner: str = ""
+    temperature: Number | None = None
+    threshold: Threshold | None = None
+    thresholds: tuple[Threshold, ...] = ()
+    definitions: dict[str, str] = {}
+    bootstrap: BootstrapRecord = BootstrapRecord()
+    files: dict[str, str] = {}
+    models: dict[str, ModelScores] = {}
+    validation: ValidationScores = ValidationScores()
+    retrained: tuple[Retrained, ...] = ()
+    gap: Gap | None = None
+    sentences: tuple[str, ...] = ()
+    ledger: LedgerRecord | None = None
+    refusals: tuple[Refusal, ...] = ()
+
+
+class Bin(Part):
+    """One bin of a reliability diagram."""
+
+    start: Number | None = Field(None, alias="from")
+    end: Number | None = Field(None, alias="to")
+    images: int | None = None
+    predicted: Number | None = None
+    observed: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+
+
+class CalibrationScores(Part):
+    """How well calibrated probabilities are; ``reliability`` holds bins by class."""
+
+    ece: Number | None = None
+    brier: Number | None = None
+    log_loss: Number | None = None
+    reliability: dict[str, tuple[Bin, ...]] = {}
+
+
+class FittedOn(Part):
+    """The split that a temperature was fitted on."""
+
+    split: str = ""
+    images: int | None = None
+
+
+class CalibrationRecord(Part):
+    """calibration.json: ``splits`` holds val and test, each ``before`` and ``after`` temperature scaling."""
+
+    temperature: Number | None = None
+    fitted_on: FittedOn = FittedOn()
+    bins: int | None = None
+    splits: dict[str, dict[str, CalibrationScores]] = {}
+
+
+class SaliencyCase(Part):
+    """One image of which a saliency map was made; ``correlation`` is with the map of the randomised network."""
+
+    image: str = ""
+    label: str = ""
+    predicted: str = ""
+    probability: Number | None = None
+    correct: bool | None = None
+    correlation: Number | None = None
+    copies: int | None = None
+
+
+class Randomisation(Part):
+    """What became of the maps when weights were randomised."""
+
+    mean_correlation: Number | None = None
+    sentence: str = ""
+
+
+class SaliencyRecord(Part):
+    """saliency.json."""
+
+    method: str = ""
+    why: str = ""
+    sentence: str = ""
+    randomisation: Randomisation | None = None
+    items: tuple[SaliencyCase, ...] = ()
+
+
+class LowerBoundPart(Part):
+    """The images that one kind of work had to process, and bare Keras's speed at it."""
+
+    what: str = ""
+    images: int | None = None
+    images_per_second: Number | None = None
+    seconds: Number | None = None
+    precision: str = ""
+    xla: bool | None = None
+    batch: int | None = None
+    processes: int | None = None
+    threads: int | None = None
+
+
+class LowerBoundRecord(Part):
+    """limit.json: the least seconds that the search could have taken, beside ``measured``."""
+
+    seconds: Number | None = None
+    parts: tuple[LowerBoundPart, ...] = ()
+    calibrated: dict[str, Any] = {}
+    measured: Number | None = None
+    ratio: Number | None = None
+    notes: tuple[str, ...] = ()
+
+
+class ModelInput(Part):
+    """What an exported model takes: images of ``height`` x ``width`` x ``channels`` with values in ``range``."""
+
+    height: int
+    width: int
+    channels: int
+    range: tuple[float, float] = (0, 255)
+    resize: str = "squash"
+    window: tuple[float, float] | None = None
+
+
+class ModelCard(Part):
+    """best_model.json; ``candidates`` holds the SHA-256 of each finalist's file, ``config`` the winner's settings."""
+
+    file: str = ""
+    sha256: str = ""
+    backbone: str = ""
+    repeat: int | None = None
+    classes: tuple[str, ...] = ()
+    input: ModelInput | None = None
+    config: dict[str, Any] = {}
+    validation: dict[str, Number] = {}
+    threshold: Threshold | None = None
+    thresholds: tuple[Threshold, ...] = ()
+    temperature: Number | None = None
+    checked: dict[str, Any] = {}
+    candidates: dict[str, str] = {}
+    run: str = ""
+    created: str = ""
+    suite_version: str = ""
+    data: dict[str, Any] = {}
+    weights: dict[str, Any] = {}

@@ -1,0 +1,251 @@
+"""`RunRecord`: run.json, everything that is known of a run apart from its tables.
+
+It is read in two ways. The pipeline reads strictly: a run whose record is damaged cannot go on. The report reads
+leniently: what cannot be read is dropped and named, and the rest is shown. Values are frozen; a stage returns what it
+found, and the pipeline writes ``record.model_copy(update=...)``.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from bench.errors import ConfigError
+from bench.settings import RunSettings
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Shown = Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else str(value))]
+"""A text that is only shown, such as a configured value of any type."""
+
+
+class Part(BaseModel):
+    """A part of a JSON document; unknown keys are ignored, so that a later version's document can be read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class ParameterRange(Part):
+    """What a search space offers for one hyperparameter: ``choices``, or an interval."""
+
+    choices: tuple[str | bool | int | float, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    when: dict[str, Any] = {}
+
+
+class SpaceRecord(Part):
+    """The search space; ``augmentations`` are policies by name, ``points`` configurations to be tried first."""
+
+    name: str = ""
+    parameters: dict[str, ParameterRange] = {}
+    augmentations: dict[str, dict[str, Any]] = {}
+    points: tuple[dict[str, Any], ...] = ()
+
+
+class WeightsRecord(Part):
+    """Pretrained weights: ``kind`` is imagenet, random or folder; ``sha256`` is of each backbone's file."""
+
+    kind: str = ""
+    note: str = ""
+    sha256: dict[str, str] = {}
+
+
+class Hardware(Part):
+    """The machine that a run ran on."""
+
+    cpus: int | None = None
+    memory_gib: Number | None = None
+    gpus: tuple[str, ...] = ()
+    machine: str = ""
+    system: str = ""
+    jobs: int = 1
+    threads: int | None = None
+
+
+class SplitRecord(Part):
+    """Size of one split; ``classes`` holds images by class."""
+
+    images: int = 0
+    patients: int = 0
+    classes: dict[str, int] = {}
+
+
+class DataRecord(Part):
+    """The images; ``channels`` is 1 or 3, ``splits`` are those that were used."""
+
+    source: str = ""
+    path: str = ""
+    fingerprint: str = ""
+    synthetic: bool = False
+    classes: tuple[str, ...] = ()
+    channels: int | None = None
+    splits: dict[str, SplitRecord] = {}
+    notes: tuple[str, ...] = ()
+
+
+class SearchRecord(Part):
+    """How a search ended; ``time_limit`` is in seconds, ``counts`` holds trials by state."""
+
+    planned: int | None = None
+    time_limit: Number | None = None
+    notes: tuple[str, ...] = ()
+    stopped_by: str = ""
+    counts: dict[str, int] = {}
+
+
+class WinnerRecord(Part):
+    """The finalist that won: mean and standard deviation of its validation score over seeds, and over folds."""
+
+    backbone: str
+    score: Number | None = None
+    sd: Number | None = None
+    repeats: int | None = None
+    metric: str = "auc"
+    trial: int | None = None
+    folds: int | None = None
+    fold_mean: Number | None = None
+    fold_sd: Number | None = None
+
+
+class OpeningRecord(Part):
+    """One opening of the test split, as `bench.evaluation.ledger.Opening` has it."""
+
+    time: str = ""
+    run: str = ""
+    data: str = ""
+    split: str = ""
+    images: int = 0
+    decisions: str = ""
+    begun: str = ""
+    sample: str = ""
+
+
+class TestRecord(Part):
+    """Every opening of the test split by this run; ``opened`` holds their times."""
+
+    __test__ = False  # no test of pytest's
+    opened: tuple[str, ...] = ()
+    openings: tuple[OpeningRecord, ...] = ()
+
+
+class RecordedSettings(RunSettings):
+    """`RunSettings` as run.json holds them: what is missing has its default."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str = ""
+    cache: Path = Path()
+
+
+class RunRecord(Part):
+    """run.json.
+
+    Attributes:
+        name: of the run.
+        suite_version: of the suite that began it.
+        rules: version of the rules that decide scores (`bench.RULES`).
+        command: as it was typed.
+        created: ISO 8601, UTC.
+        settings: what decided the run; ``epochs`` is resolved.
+        titles: of the backbones, by name.
+        space: the search space.
+        weights: the pretrained weights.
+        hardware: the machine.
+        packages: versions by package.
+        seconds: wall-clock seconds by stage.
+        data: the images; None before they are split.
+        precision: what backbones compute in while they are trained; None before that is known.
+        search: how the search ended; None before it did.
+        checkpoints: seconds spent writing checkpoints in the finalists' stage.
+        winner: the finalist that won; None before there is one.
+        test: openings of the test split.
+        activities: seconds by activity; they add up to the stages' own.
+    """
+
+    name: str = ""
+    suite_version: str = ""
+    rules: int | None = None
+    command: str = ""
+    created: str = ""
+    settings: RecordedSettings = RecordedSettings()
+    titles: dict[str, str] = {}
+    space: SpaceRecord = SpaceRecord()
+    weights: WeightsRecord = WeightsRecord()
+    hardware: Hardware = Hardware()
+    packages: dict[str, str] = {}
+    seconds: dict[str, Number] = {}
+    data: DataRecord | None = None
+    precision: str | None = None
+    search: SearchRecord | None = None
+    checkpoints: Number = 0.0
+    winner: WinnerRecord | None = None
+    test: TestRecord = TestRecord()
+    activities: dict[str, Number] = {}
+
+    def spend(self, stage: str, seconds: float) -> "RunRecord":
+        """This record with ``seconds`` more for ``stage``."""
+        spent = round(self.seconds.get(stage, 0.0) + seconds, 3)
+        return self.model_copy(update={"seconds": {**self.seconds, stage: spent}})
+
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+def read_strictly(kind: type[Document], path: Path) -> Document:
+    """The document in ``path``.
+
+    Raises:
+        ConfigError: if the file is not valid JSON, or not such a document; the message says where.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{path} cannot be read: {f'{where}: ' if where else 'it is not valid JSON: '}{first['msg']}."
+        ) from None
+
+
+def read_leniently(kind: type[Document], content: Any) -> tuple[Document, list[str]]:
+    """As much of ``content`` as is such a document, and the places of what is dropped, such as ``data.splits``.
+
+    A part without which the part around it means nothing takes that with it.
+
+    Raises:
+        ValueError: if ``content`` is no JSON object, or nothing of it can be read.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"it must hold a JSON object, but holds a {type(content).__name__}")
+    content, dropped = json.loads(json.dumps(content)), []
+    while True:
+        try:
+            return kind.model_validate(content), dropped
+        except ValidationError as error:
+            places = {_place(content, one["loc"]) for one in error.errors()} - {()}
+            if not places:
+                raise ValueError(str(error).splitlines()[0]) from None
+            for place in sorted(places, key=lambda place: [str(part) for part in place], reverse=True):
+                if not any(place[: len(other)] == other for other in places - {place}):
+                    _drop(content, place)
+                    dropped.append(".".join(map(str, place)))
+
+
+def _place(content: Any, loc: Sequence[int | str]) -> tuple[int | str, ...]:
+    """The longest beginning of ``loc`` that exists in ``content``: an alternative's name, say, is no place."""
+    place: tuple[int | str, ...] = ()
+    for part in loc:
+        there = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
+        if not there:
+            break
+        content, place = content[part], (*place, part)
+    return place
+
+
+def _drop(content: Any, place: Sequence[int | str]) -> None:
+    for part in place[:-1]:
+        content = content[part]
+    del content[place[-1]]

@@ -1,0 +1,401 @@
+"""Every CSV file of a run folder as one schema: its columns, their types, and which cells may be empty.
+
+Writer, reader and report use the same schema. A table is read strictly by the pipeline, which goes on from it, and
+leniently by the report, which shows what can be shown. A column that an older file lacks is added, empty.
+"""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.clock import ACTIVITIES, column
+from bench.run.folder import write_table
+from bench.stats.metrics import METRICS
+from bench.trial import TrialConfig
+
+
+class Type(StrEnum):
+    """What a column holds."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    INTEGER = "integer"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a CSV file.
+
+    Attributes:
+        name: in the file.
+        type: of its cells.
+        needed: a row without it means nothing; other cells may be empty.
+    """
+
+    name: str
+    type: Type = Type.NUMBER
+    needed: bool = False
+
+
+def text(*names: str) -> tuple[Column, ...]:
+    """Columns of text that may be empty."""
+    return tuple(Column(name, Type.TEXT) for name in names)
+
+
+def keys(*names: str) -> tuple[Column, ...]:
+    """Columns of text, without which a row means nothing."""
+    return tuple(Column(name, Type.TEXT, needed=True) for name in names)
+
+
+def numbers(*names: str) -> tuple[Column, ...]:
+    """Columns of numbers that may be empty."""
+    return tuple(Column(name) for name in names)
+
+
+def integers(*names: str) -> tuple[Column, ...]:
+    """Columns of whole numbers that may be empty."""
+    return tuple(Column(name, Type.INTEGER) for name in names)
+
+
+def flags(*names: str) -> tuple[Column, ...]:
+    """Columns of True and False; what is neither is False."""
+    return tuple(Column(name, Type.FLAG) for name in names)
+
+
+def estimates(*names: str) -> tuple[Column, ...]:
+    """For each name the value and the bounds of its interval."""
+    return numbers(*(f"{name}{end}" for name in names for end in ("", "_low", "_high")))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a lenient reading had to leave out: whether the last line was cut short, and how many rows mean nothing."""
+
+    last_line: bool = False
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A CSV file of a run folder.
+
+    Attributes:
+        file: its name.
+        columns: in their order; those that a file lacks are read as empty.
+        classes: prefixes of columns of numbers, one per class, such as ``prob_``, at the end of the table.
+        more: whether further columns of text may follow, which a data set's manifest named.
+    """
+
+    file: str
+    columns: tuple[Column, ...]
+    classes: tuple[str, ...] = ()
+    more: bool = False
+
+    def __post_init__(self) -> None:
+        names = self.names
+        if len(set(names)) != len(names):
+            raise ValueError(f"{self.file}: a column is named twice")
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its columns."""
+        return [column.name for column in self.columns]
+
+    def of_type(self, *types: Type) -> list[str]:
+        """The names of its columns of ``types``."""
+        return [column.name for column in self.columns if column.type in types]
+
+    def frame(self, rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
+        """``rows`` as a table with the columns of this schema, each of its type.
+
+        Raises:
+            ValueError: if a row has a column that the schema does not know.
+        """
+        table = rows.copy() if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+        unknown = [str(name) for name in table if not self._known(str(name))]
+        if unknown:
+            raise ValueError(f"{self.file} has no column {unknown[0]!r}")
+        table = table.reindex(columns=self._order(table))
+        for name in self.of_type(Type.INTEGER):
+            table[name] = table[name].astype("Float64").astype("Int64")
+        return table
+
+    def write(self, folder: Path, rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
+        """Write ``rows`` into ``folder`` in one step; returns the table that was written."""
+        table = self.frame(rows)
+        write_table(folder / self.file, table)
+        return table
+
+    def read(self, folder: Path) -> pd.DataFrame:
+        """The whole table: text that is missing is "", a number that is missing NaN (an integer's NA).
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if a needed column or cell is missing, or a cell is not of its column's type.
+        """
+        table = self._parsed((folder / self.file).read_bytes())
+        for column in self.columns:
+            if column.needed and (table[column.name].isna() | (table[column.name].astype(str) == "")).any():
+                raise ValueError(f"{self.file}: a row has no {column.name}")
+            if column.type is Type.INTEGER:
+                table[column.name] = pd.to_numeric(table[column.name]).astype("Float64").astype("Int64")
+            elif column.type is Type.NUMBER:
+                table[column.name] = pd.to_numeric(table[column.name]).astype("float64")
+        texts = self.of_type(Type.TEXT)
+        table[texts] = table[texts].fillna("")
+        return table
+
+    def read_leniently(self, folder: Path) -> tuple[pd.DataFrame, Cut]:
+        """What can be shown of the table: cells that are not of their column's type are NaN, numbers are floats.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it lacks a needed column.
+        """
+        content = (folder / self.file).read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]  # the suite ends every line, the last one too
+        table = self._parsed(whole)
+        texts = {*self.of_type(Type.TEXT, Type.FLAG), *self._rest(table)}
+        for name in table.columns:
+            if name not in texts:
+                values = pd.to_numeric(table[name], errors="coerce").astype("float64")
+                table[name] = values.where(np.isfinite(values))
+        complete = table[[column.name for column in self.columns if column.needed]].notna().all(axis=1)
+        cut = Cut(len(whole) < len(content), int((~complete).sum()))
+        return table[complete].reset_index(drop=True), cut
+
+    def _parsed(self, content: bytes) -> pd.DataFrame:
+        # text stays text: a class called 0 or nan is a name
+        as_text = dict.fromkeys(self.of_type(Type.TEXT, Type.FLAG), "str")
+        try:
+            header = pd.read_csv(io.BytesIO(content), nrows=0)
+        except UnicodeDecodeError as error:
+            raise ValueError("it is not UTF-8 text") from error
+        as_text |= dict.fromkeys(self._rest(header), "str")
+        table = pd.read_csv(io.BytesIO(content), dtype=as_text, keep_default_na=False, na_values=[""])
+        absent = [column.name for column in self.columns if column.needed and column.name not in table]
+        if absent:
+            raise ValueError(f"it lacks the column {absent[0]!r}")
+        table = table.reindex(columns=self._order(table))
+        for name in self.of_type(Type.FLAG):
+            table[name] = table[name].astype("str").str.lower().isin(["true", "1", "1.0"])
+        for name in self.of_type(Type.TEXT):
+            table[name] = table[name].astype("str")
+        return table
+
+    def _known(self, name: str) -> bool:
+        return self.more or name in self.names or name.startswith(self.classes)
+
+    def _rest(self, table: pd.DataFrame) -> list[str]:
+        """The columns of ``table`` that no schema can name beforehand and that hold text."""
+        return [str(name) for name in table if name not in self.names and not str(name).startswith(self.classes)]
+
+    def _order(self, table: pd.DataFrame) -> Sequence[str]:
+        more = [str(name) for name in table if str(name) not in self.names]
+        classes = [name for name in more if self.classes and name.startswith(self.classes)]
+        return [*self.names, *(name for name in more if name not in classes), *classes]
+
+
+CONFIG = tuple(
+    Column(f"config_{field.name}", Type.TEXT if field.name in ("backbone", "augmentation") else Type.NUMBER)
+    if field.name not in ("unfreeze_depth", "batch_size")
+    else Column(f"config_{field.name}", Type.INTEGER)
+    for field in fields(TrialConfig)
+)
+"""The columns of a configuration."""
+
+SCORES = numbers(*(f"metric_{name}" for name in METRICS))
+"""The columns of validation metrics."""
+
+HOW_IT_ENDED = (*integers("best_epoch", "epochs"), *numbers("seconds"))
+
+TRIALS = Schema(
+    "trials.csv",
+    (
+        Column("trial", Type.INTEGER, needed=True),
+        *keys("state"),
+        *text("reason", "failure"),
+        *integers("retried_as"),
+        *text("origin"),
+        *CONFIG,
+        *SCORES,
+        *integers("best_epoch", "epochs"),
+        *numbers(*(column(name) for name in ACTIVITIES)),
+        *numbers("seconds", "elapsed"),
+    ),
+)
+EPOCHS = Schema(
+    "epochs.csv",
+    (
+        *keys("kind", "name"),
+        *integers("repeat", "fold"),
+        *text("phase"),
+        Column("epoch", Type.INTEGER, needed=True),
+        *numbers("loss"),
+        *SCORES,
+        *numbers("seconds"),
+    ),
+)
+FINALISTS = Schema(
+    "finalists.csv",
+    (
+        *keys("backbone"),
+        *integers("repeat", "seed", "trial"),
+        *keys("state"),
+        *text("reason"),
+        *flags("winner", "representative"),
+        *CONFIG,
+        *numbers("trial_score"),
+        *SCORES,
+        *HOW_IT_ENDED,
+        *text("model", "sha256"),
+        *integers("folds"),
+        *numbers("fold_mean", "fold_sd"),
+    ),
+)
+BASELINES = Schema(
+    "baselines.csv",
+    (
+        *keys("baseline"),
+        *integers("repeat", "seed"),
+        *keys("state"),
+        *text("reason", "note"),
+        *flags("representative"),
+        *CONFIG,
+        *SCORES,
+        *integers("parameters"),
+        *HOW_IT_ENDED,
+        *text("model", "sha256"),
+    ),
+)
+FOLDS = Schema(
+    "folds.csv",
+    (
+        *keys("backbone"),
+        *integers("trial"),
+        Column("fold", Type.INTEGER, needed=True),
+        *keys("state"),
+        *text("reason"),
+        *integers("seed", "images_train", "images_val", "patients_val"),
+        *SCORES,
+        *HOW_IT_ENDED,
+        *CONFIG,
+    ),
+)
+SPLITS = Schema("splits.csv", (*keys("image", "label"), *text("patient", "patient_wide", "split", "reason")), more=True)
+PREDICTIONS_VAL = Schema("predictions_val.csv", (*keys("image", "label"), *text("patient")), ("prob_", "calibrated_"))
+PREDICTIONS_TEST = Schema(
+    "predictions_test.csv", (*keys("image", "label"), *text("patient", "pixels")), ("prob_", "calibrated_")
+)
+PREDICTIONS_MODELS = Schema(
+    "predictions_models.csv",
+    (*keys("model"), *integers("repeat"), *text("split"), *keys("image", "label"), *text("patient")),
+    ("prob_", "calibrated_"),
+)
+COMPARISONS = Schema(
+    "comparisons.csv",
+    (
+        *keys("family", "a", "b"),
+        *numbers("score_a", "score_b", "difference", "low", "high", "p", "p_holm"),
+        *integers("only_a_right", "only_b_right"),
+        *numbers("mcnemar_p", "mcnemar_p_holm"),
+        *text("verdict", "reason", "sentence"),
+    ),
+)
+OPERATING_POINTS = Schema(
+    "operating_points.csv",
+    (
+        *keys("class", "point"),
+        *text("rule"),
+        *numbers("threshold"),
+        *keys("measure"),
+        *integers("hits", "of"),
+        *numbers("value", "wilson_low", "wilson_high", "low", "high"),
+        *text("reason"),
+    ),
+)
+PREVALENCES = Schema(
+    "prevalences.csv",
+    (
+        *keys("class", "point"),
+        *numbers("threshold", "prevalence"),
+        *estimates("ppv"),
+        *text("ppv_by"),
+        *estimates("npv"),
+        *text("npv_by"),
+        *flags("observed"),
+    ),
+)
+DECISION_CURVE = Schema(
+    "decision_curve.csv",
+    (
+        *keys("class"),
+        *numbers("threshold", "model", "treat_all", "treat_none", "low", "high"),
+        *estimates("gain"),
+    ),
+)
+CURVES = Schema("curves.csv", (*keys("model", "class", "curve"), *numbers("x", "y", "low", "high")))
+SUBGROUPS = Schema(
+    "subgroups.csv",
+    (
+        *keys("group", "value"),
+        *integers("images", "patients"),
+        *flags("small"),
+        *estimates("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity"),
+        *text("reason"),
+    ),
+)
+FAILURES = Schema(
+    "failures.csv",
+    (
+        Column("rank", Type.INTEGER, needed=True),
+        *keys("image", "label"),
+        *text("patient"),
+        *keys("predicted"),
+        *numbers("confidence", "probability_of_label"),
+        *integers("copies"),
+        *flags("shown"),
+    ),
+)
+ROBUSTNESS = Schema(
+    "robustness.csv",
+    (
+        *keys("corruption"),
+        *numbers("level"),
+        *text("unit"),
+        *integers("images"),
+        *estimates("auc", "accuracy", "auc_change"),
+        *text("reason"),
+    ),
+)
+
+SCHEMAS: dict[str, Schema] = {
+    schema.file: schema
+    for schema in (
+        TRIALS,
+        EPOCHS,
+        FINALISTS,
+        BASELINES,
+        FOLDS,
+        SPLITS,
+        PREDICTIONS_VAL,
+        PREDICTIONS_TEST,
+        PREDICTIONS_MODELS,
+        COMPARISONS,
+        OPERATING_POINTS,
+        PREVALENCES,
+        DECISION_CURVE,
+        CURVES,
+        SUBGROUPS,
+        FAILURES,
+        ROBUSTNESS,
+    )
+}
+"""Every schema by its file."""
