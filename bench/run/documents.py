@@ -1,4 +1,4 @@
-"""The other JSON documents of a run folder as typed values: audit, evaluation, calibration, saliency, lower bound, card.
+"""The other JSON documents of a run folder as typed values: audit, evaluation, calibration, saliency, bound, card.
 
 As for run.json, the report reads them leniently (`bench.run.record.read_leniently`).
 """

@@ -220,7 +220,8 @@ def read_leniently(kind: type[Document], content: Any) -> tuple[Document, list[s
     """
     if not isinstance(content, dict):
         raise ValueError(f"it must hold a JSON object, but holds a {type(content).__name__}")
-    content, dropped = json.loads(json.dumps(content)), []
+    dropped: list[str] = []
+    content = json.loads(json.dumps(content))
     while True:
         try:
             return kind.model_validate(content), dropped

@@ -5,7 +5,7 @@ leniently by the report, which shows what can be shown. A column that an older f
 """
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -106,11 +106,11 @@ class Schema:
     @property
     def names(self) -> list[str]:
         """The names of its columns."""
-        return [column.name for column in self.columns]
+        return [one.name for one in self.columns]
 
     def of_type(self, *types: Type) -> list[str]:
         """The names of its columns of ``types``."""
-        return [column.name for column in self.columns if column.type in types]
+        return [one.name for one in self.columns if one.type in types]
 
     def frame(self, rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
         """``rows`` as a table with the columns of this schema, each of its type.
@@ -141,13 +141,13 @@ class Schema:
             ValueError: if a needed column or cell is missing, or a cell is not of its column's type.
         """
         table = self._parsed((folder / self.file).read_bytes())
-        for column in self.columns:
-            if column.needed and (table[column.name].isna() | (table[column.name].astype(str) == "")).any():
-                raise ValueError(f"{self.file}: a row has no {column.name}")
-            if column.type is Type.INTEGER:
-                table[column.name] = pd.to_numeric(table[column.name]).astype("Float64").astype("Int64")
-            elif column.type is Type.NUMBER:
-                table[column.name] = pd.to_numeric(table[column.name]).astype("float64")
+        for one in self.columns:
+            if one.needed and table[one.name].isna().any():
+                raise ValueError(f"{self.file}: a row has no {one.name}")
+            if one.type is Type.INTEGER:
+                table[one.name] = pd.to_numeric(table[one.name]).astype("Float64").astype("Int64")
+            elif one.type is Type.NUMBER:
+                table[one.name] = pd.to_numeric(table[one.name]).astype("float64")
         texts = self.of_type(Type.TEXT)
         table[texts] = table[texts].fillna("")
         return table
@@ -167,7 +167,7 @@ class Schema:
             if name not in texts:
                 values = pd.to_numeric(table[name], errors="coerce").astype("float64")
                 table[name] = values.where(np.isfinite(values))
-        complete = table[[column.name for column in self.columns if column.needed]].notna().all(axis=1)
+        complete = table[[one.name for one in self.columns if one.needed]].notna().all(axis=1)
         cut = Cut(len(whole) < len(content), int((~complete).sum()))
         return table[complete].reset_index(drop=True), cut
 
@@ -180,7 +180,7 @@ class Schema:
             raise ValueError("it is not UTF-8 text") from error
         as_text |= dict.fromkeys(self._rest(header), "str")
         table = pd.read_csv(io.BytesIO(content), dtype=as_text, keep_default_na=False, na_values=[""])
-        absent = [column.name for column in self.columns if column.needed and column.name not in table]
+        absent = [one.name for one in self.columns if one.needed and one.name not in table]
         if absent:
             raise ValueError(f"it lacks the column {absent[0]!r}")
         table = table.reindex(columns=self._order(table))
@@ -197,7 +197,7 @@ class Schema:
         """The columns of ``table`` that no schema can name beforehand and that hold text."""
         return [str(name) for name in table if name not in self.names and not str(name).startswith(self.classes)]
 
-    def _order(self, table: pd.DataFrame) -> Sequence[str]:
+    def _order(self, table: pd.DataFrame) -> list[str]:
         more = [str(name) for name in table if str(name) not in self.names]
         classes = [name for name in more if self.classes and name.startswith(self.classes)]
         return [*self.names, *(name for name in more if name not in classes), *classes]
