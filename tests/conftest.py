@@ -87,3 +87,14 @@ def toy_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(BACKBONES, "toy2", toys.toy_backbone("toy2"))
     yield
     cloudpickle.unregister_pickle_by_value(toys)
+
+
+SLOW = ("end_to_end", "backbones", "slow")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (``-n``), a file stays in one of them, and the slow files come first."""
+    slow = {item.path for item in items if any(item.get_closest_marker(name) for name in SLOW)}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=lambda item: item.path not in slow)

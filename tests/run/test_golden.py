@@ -1,0 +1,120 @@
+"""A run of today gives the scores, predictions and intervals of the run that is kept in golden/.
+
+The kept run was made by the version before the code was laid out anew (rules 5). Whatever changes a score on purpose
+raises `bench.RULES`, and the run is made again: ``BENCH_GOLDEN=write pytest tests/run/test_golden.py``. On the machine
+that made it, every number is the same to the last digit; other processors round differently, hence the tolerances.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import toys
+
+from bench.cli import main
+
+pytestmark = pytest.mark.end_to_end
+
+KEPT = Path(__file__).parent / "golden"
+TABLES = {
+    "splits.csv": (),
+    "trials.csv": ("seconds", "elapsed"),
+    "finalists.csv": ("seconds", "model", "sha256"),
+    "folds.csv": ("seconds",),
+    "predictions_val.csv": (),
+    "predictions_test.csv": (),
+    "predictions_models.csv": (),
+    "comparisons.csv": ("sentence",),
+    "operating_points.csv": (),
+    "prevalences.csv": (),
+    "decision_curve.csv": (),
+    "curves.csv": (),
+    "subgroups.csv": (),
+    "robustness.csv": (),
+}
+"""The tables that are compared, and beginnings of the columns that a second run cannot repeat."""
+
+EXACT = os.environ.get("BENCH_GOLDEN") == "exact"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run as the kept one was made."""
+    folder = tmp_path_factory.mktemp("golden")
+    (folder / "toys.yaml").write_text(toys.SPACE)
+    data = toys.write_folder(folder / "data", {"train": 24, "val": 24, "test": 60}, seed=4, per_patient=1)
+    rng = np.random.default_rng(5)
+    for path in sorted(data.glob("*/PNEUMONIA/*.png"))[::3]:  # a third look healthy, so that no model is perfect
+        toys.draw_image(rng, False).save(path)
+    with pytest.MonkeyPatch.context() as patch:
+        from ray import cloudpickle
+
+        from bench.models.backbones import BACKBONES
+
+        cloudpickle.register_pickle_by_value(toys)
+        patch.setitem(BACKBONES, "toy", toys.toy_backbone())
+        patch.setitem(BACKBONES, "toy2", toys.toy_backbone("toy2"))
+        patch.chdir(folder)
+        flags = "--weights random --jobs 1 --precision float32 --seed 3 --scheduler none --name golden --cache cache"
+        flags += " --budget 5 --epochs 2 --repeats 2 --folds 2 --bootstrap 200"
+        assert main(["run", "--data", str(data), "--space", "toys.yaml", *flags.split()]) == 0
+        cloudpickle.unregister_pickle_by_value(toys)
+    made = folder / "reports" / "golden"
+    if os.environ.get("BENCH_GOLDEN") == "write":
+        KEPT.mkdir(exist_ok=True)
+        for name in (*TABLES, "evaluation.json"):
+            shutil.copy(made / name, KEPT / name)
+    return made
+
+
+def same(found: Any, kept: Any, what: str) -> None:
+    """Numbers agree, to the last digit if that is asked for; everything else is equal."""
+    if isinstance(kept, dict):
+        assert set(kept) <= set(found), what
+        for name, value in kept.items():
+            same(found[name], value, f"{what}.{name}")
+    elif isinstance(kept, list):
+        assert len(found) == len(kept), what
+        for number, value in enumerate(kept):
+            same(found[number], value, f"{what}[{number}]")
+    elif isinstance(kept, float) and not EXACT:
+        assert found == pytest.approx(kept, abs=5e-3, rel=5e-3), what
+    else:
+        assert found == kept, what
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_the_kept_one(run: Path, name: str) -> None:
+    read = {"keep_default_na": False, "na_values": [""]}
+    found, kept = pd.read_csv(run / name, **read), pd.read_csv(KEPT / name, **read)
+    assert len(found) == len(kept)
+    compared = [column for column in kept if not column.startswith(TABLES[name] or ("\n",))]
+    assert set(compared) <= set(found)
+    for column in compared:
+        ours, theirs = found[column], kept[column]
+        if pd.api.types.is_float_dtype(theirs):
+            tolerance = 0.0 if EXACT else 5e-3
+            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance, err_msg=f"{name}: {column}")
+        else:
+            assert ours.fillna("").tolist() == theirs.fillna("").tolist(), f"{name}: {column}"
+
+
+def test_scores_and_intervals_are_the_kept_ones(run: Path) -> None:
+    found = json.loads((run / "evaluation.json").read_text())
+    kept = json.loads((KEPT / "evaluation.json").read_text())
+    assert len(kept["models"]) >= 5
+    for name, model in kept["models"].items():
+        for part in ("metrics", "confusion", "per_class", "averages", "repeats"):
+            same(found["models"][name][part], model[part], f"{name}.{part}")
+    for part in ("images", "patients", "classes", "winner", "temperature", "thresholds", "validation", "gap"):
+        same(
+            {key: value for key, value in found[part].items() if key != "sentence"} if part == "gap" else found[part],
+            {key: value for key, value in kept[part].items() if key != "sentence"} if part == "gap" else kept[part],
+            part,
+        )
+    assert any(model["metrics"]["auc"]["low"] is not None for model in kept["models"].values()), "intervals are kept"
