@@ -1,18 +1,25 @@
-"""Which image trains, which validates, which tests: patient-grouped, stratified, drawn from a seed."""
+"""Which image trains, which validates, which tests: patient-grouped, stratified, drawn from a seed; and splits.csv.
+
+Draws keep together what has one ``split_group`` (patients read widely), leaks are sought by ``patient_id`` (read
+narrowly); see `bench.data.patients`.
+"""
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from bench.data.audit.duplicates import Cluster, groups
 from bench.errors import ConfigError
+from bench.run.folder import write_table
 
 SPLITS = ("train", "val", "test")
 PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
@@ -23,6 +30,33 @@ MANY_GROUPS = 5_000
 WIDEST_HALF_WIDTH = 0.05
 """A validation split is too small to select by if, at an AUC of 0.95, its 95 % interval is wider than ±0.05:
 the differences a search has to see are smaller than that."""
+NEEDED = ("image", "split")
+"""Columns of a file that ``--splits`` takes over."""
+Moved = TypedDict("Moved", {"from": str, "images": int, "reason": str, "files": list[str]})
+"""Images that left a split, as audit.json holds them."""
+
+
+class SplitContent(TypedDict):
+    """What one split holds: images, patients, and images of each class."""
+
+    images: int
+    patients: int
+    classes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Images that are copies of each other.
+
+    Attributes:
+        kind: ``exact`` (the same pixels) or ``near`` (perceptual hashes a few bits apart, directly or in steps).
+        rows: their row numbers, ascending.
+        distance: largest distance from the first of them, in bits of the perceptual hash.
+    """
+
+    kind: str
+    rows: tuple[int, ...]
+    distance: int = 0
 
 
 @dataclass
@@ -31,8 +65,9 @@ class SplitReport:
 
     Attributes:
         notes: the decisions, in sentences.
-        shared_patients: reading (``narrow``, ``wide``) -> pair of given splits -> patients in both.
-        moved: what left a split: ``from``, ``images``, ``reason``, ``files``.
+        shared_patients: ``narrow`` (by patient_id) or ``wide`` (by split_group) -> pair of given splits -> patients in
+            both.
+        moved: what left a split.
         on_validation: what became of the validation split, in a sentence; also among the notes.
         merged: whether the given validation split was merged with train and drawn anew.
         refused: why splits cannot be drawn, if they cannot.
@@ -41,7 +76,7 @@ class SplitReport:
 
     notes: list[str] = field(default_factory=list)
     shared_patients: dict[str, dict[str, int]] = field(default_factory=dict)
-    moved: list[dict[str, Any]] = field(default_factory=list)
+    moved: list[Moved] = field(default_factory=list)
     on_validation: str = ""
     merged: bool = False
     refused: str = ""
@@ -90,11 +125,11 @@ def assign_splits(
 
     Given splits are kept, except that a validation split too small to select by is merged with train and drawn
     anew, and images of a patient who is also in a later split, or of which that holds a duplicate, leave the earlier
-    one (test is never touched). Draws are stratified, and keep patients (read widely) and duplicates together.
+    one (test is never touched). Draws are stratified, and keep split groups and duplicates together.
 
     Args:
-        table: columns ``image``, ``label``, ``patient``, ``patient_narrow``, ``split`` (empty where none is given); the
-            index counts from 0.
+        table: columns ``image``, ``label``, ``split_group``, ``patient_id``, ``split`` (empty where none is given);
+            the index counts from 0.
         seed: decides every draw.
         excluded: row number -> why the image takes no part.
         clusters: duplicates, by row number.
@@ -140,32 +175,44 @@ def assign_splits(
     return whole, report
 
 
-def units(table: pd.DataFrame, clusters: Sequence[Cluster]) -> pd.Series:
-    """What counts as one patient wherever patients are drawn or counted: the narrow reading, save that patients of whom
-    the very same image is there are one, called after the first of them.
+def groups(table: pd.DataFrame, clusters: Iterable[Cluster], identity: str = "split_group") -> pd.Series:
+    """What must stay on one side of a split: patients, joined where they share a duplicate.
 
     Args:
-        table: column ``patient_narrow``; the index counts from 0.
+        table: column ``identity``, which tells patients apart; the index counts from 0.
         clusters: duplicates, by row number.
+
+    Returns:
+        one number per row, equal within a group.
     """
-    narrow = table["patient_narrow"]
-    joined = groups(table.assign(patient=narrow), [one for one in clusters if one.kind == "exact"])
-    return narrow.groupby(joined).transform("first").rename("unit")
+    patient, names = pd.factorize(table[identity])
+    pairs = [(patient[cluster.rows[0]], patient[row]) for cluster in clusters for row in cluster.rows[1:]]
+    ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(names), len(names)))
+    _, component = connected_components(graph, directed=False)
+    return pd.Series(component[patient], index=table.index, name="group")
+
+
+def units(table: pd.DataFrame, clusters: Sequence[Cluster]) -> pd.Series:
+    """What counts as one patient wherever patients are drawn or counted: the patient_id, save that patients of whom
+    the very same image is there are one, called after the first of them; arguments as of `groups`."""
+    joined = groups(table, [one for one in clusters if one.kind == "exact"], "patient_id")
+    return table["patient_id"].groupby(joined).transform("first").rename("unit")
 
 
 def units_of(table: pd.DataFrame) -> pd.Series:
-    """The column that `units` made; patients read narrowly where nobody has looked for copies."""
-    return table["unit" if "unit" in table else "patient_narrow"]
+    """The column of `units`, or of patient_id where nobody has searched for copies."""
+    return table["unit" if "unit" in table else "patient_id"]
 
 
 def report_given(table: pd.DataFrame, whole: pd.DataFrame) -> SplitReport:
-    """A report that knows the splits as they are given, and nothing of decisions.
+    """A report that knows the splits as they are given, and no decisions.
 
     Args:
         table: the images that can take part.
         whole: all images.
     """
-    shared = {"narrow": shared_patients(table, "patient_narrow"), "wide": shared_patients(table, "patient")}
+    shared = {"narrow": shared_patients(table), "wide": shared_patients(table, "split_group")}
     return SplitReport(given=whole["split"].copy(), shared_patients=shared)
 
 
@@ -215,9 +262,9 @@ def _to_redraw(table: pd.DataFrame, val_share: float) -> bool:
     return too_small(val["label"]) and val_share * working > len(val)
 
 
-def shared_patients(table: pd.DataFrame, reading: str = "patient_narrow") -> dict[str, int]:
-    """Patients by a reading (a column) who are in two of the splits, counted by pair of splits."""
-    by_split = {split: set(table.loc[table["split"] == split, reading]) for split in SPLITS}
+def shared_patients(table: pd.DataFrame, identity: str = "patient_id") -> dict[str, int]:
+    """Patients, told apart by a column, who are in two of the splits, counted by pair of splits."""
+    by_split = {split: set(table.loc[table["split"] == split, identity]) for split in SPLITS}
     return {f"{a}-{b}": len(by_split[a] & by_split[b]) for a, b in PAIRS if by_split[a] and by_split[b]}
 
 
@@ -226,7 +273,7 @@ def _part(
 ) -> pd.DataFrame:
     """Drop from train (and val) the images of which test (or val) holds the patient or a duplicate."""
     checks = (
-        (table["patient_narrow"], "their patients are", "its patient is"),
+        (table["patient_id"], "their patients are", "its patient is"),
         (_copies(clusters, "exact"), "the same pixels are", "the same pixels are"),
         (_copies(clusters, "near"), "near duplicates of them are", "a near duplicate of it is"),
         (_joined(table, clusters), "copies of their patients' images are", "a copy of its patient's images is"),
@@ -248,11 +295,10 @@ def _part(
 
 
 def _joined(table: pd.DataFrame, clusters: Sequence[Cluster]) -> pd.Series:
-    """What is surely one patient: the narrow reading, joined where patients share a copy."""
-    named = table.assign(patient=table["patient_narrow"])
+    """What is surely one patient: patient_id, joined where patients share a copy."""
     rows = {row: position for position, row in enumerate(table.index)}
     inside = [Cluster(one.kind, tuple(rows[row] for row in one.rows if row in rows)) for one in clusters]
-    return groups(named, [one for one in inside if one.rows])
+    return groups(table, [one for one in inside if one.rows], "patient_id")
 
 
 def _copies(clusters: Sequence[Cluster], kind: str) -> pd.Series:
@@ -284,11 +330,7 @@ def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int
 
 
 def _fold(part: pd.DataFrame, share: float, seed: int, left: int) -> npt.NDArray[np.int64]:
-    """Positions of about ``share`` of the images: folds that hold every class and leave ``left`` groups of each.
-
-    Raises:
-        ConfigError: if there are no such folds.
-    """
+    """Positions of about ``share`` of the images: folds that hold every class and leave ``left`` groups of each."""
     for folds in range(_fewest_folds(share), 1, -1):
         together = max(1, round(share * folds))
         try:
@@ -343,16 +385,13 @@ def _serves(part: pd.DataFrame, fold: npt.NDArray[np.int64], left: int) -> bool:
 
 
 def require_learnable(table: pd.DataFrame, labels: pd.Series) -> None:
-    """Refuse a class of fewer than two patients, or one that only the test split shows: it could not be learnt.
+    """Refuse, by a ConfigError, a class of fewer than two patients, or one that only the test split shows.
 
     Args:
-        table: columns ``label``, ``split`` (as given) and ``group``, or ``patient``; the images that can take part.
+        table: columns ``label``, ``split`` (as given) and ``group``, or ``split_group``; the images that can take part.
         labels: of all images.
-
-    Raises:
-        ConfigError: naming the class.
     """
-    named = table["group" if "group" in table else "patient"]
+    named = _grouped(table)
     patients = named.groupby(table["label"]).nunique().reindex(sorted(set(labels)), fill_value=0)
     if patients.min() < 2:
         raise ConfigError(
@@ -366,6 +405,10 @@ def require_learnable(table: pd.DataFrame, labels: pd.Series) -> None:
             f"Class {unknown[0]!r} occurs in the test split only, so nothing can learn it; every class must occur in "
             "train."
         )
+
+
+def _grouped(table: pd.DataFrame) -> pd.Series:
+    return table["group" if "group" in table else "split_group"]
 
 
 def _require_classes(table: pd.DataFrame, classes: set[str]) -> None:
@@ -389,18 +432,18 @@ def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
     share = max_images / len(working)
     rng = np.random.default_rng(seed)
     kept: list[int] = []
-    classes = working.groupby("patient")["label"].agg(lambda labels: "\t".join(sorted(set(labels))))
-    strata = [working["split"], working["patient"].map(classes)]
+    classes = working.groupby("split_group")["label"].agg(lambda labels: "\t".join(sorted(set(labels))))
+    strata = [working["split"], working["split_group"].map(classes)]
     for _, part in working.groupby(strata, sort=True):
         wanted = round(share * len(part))
-        order = rng.permutation(part["patient"].unique())
-        sizes = part.groupby("patient").size().loc[order].cumsum()
+        order = rng.permutation(part["split_group"].unique())
+        sizes = part.groupby("split_group").size().loc[order].cumsum()
         patients = order[: int((sizes <= max(wanted, 1)).sum()) or 1]
-        kept += part.index[part["patient"].isin(patients)].tolist()
-    left_out = working.index.difference(kept)
+        kept += part.index[part["split_group"].isin(patients)].tolist()
+    excluded = working.index.difference(kept)
     chosen = table.copy()
-    chosen.loc[left_out, "split"] = ""
-    chosen.loc[left_out, "reason"] = f"not drawn by --max-images {max_images}"
+    chosen.loc[excluded, "split"] = ""
+    chosen.loc[excluded, "reason"] = f"not drawn by --max-images {max_images}"
     _require_classes(chosen, set(chosen["label"]))
     val = chosen[chosen["split"] == "val"]
     if val["label"].value_counts().min() < 2:
@@ -419,14 +462,14 @@ def labels_of(table: pd.DataFrame, rows: npt.NDArray[np.int64], classes: Sequenc
     return np.array([index[label] for label in table["label"].iloc[rows]], dtype=np.int64)
 
 
-def describe(table: pd.DataFrame) -> dict[str, Any]:
+def describe(table: pd.DataFrame) -> dict[str, SplitContent]:
     """Images, patients and classes by split, as run.json holds them."""
     return {
-        split: {
-            "images": len(part),
-            "patients": int(part["patient_narrow"].nunique()),
-            "classes": {str(label): int(count) for label, count in part["label"].value_counts().sort_index().items()},
-        }
+        split: SplitContent(
+            images=len(part),
+            patients=int(part["patient_id"].nunique()),
+            classes={str(label): int(count) for label, count in part["label"].value_counts().sort_index().items()},
+        )
         for split in SPLITS
         if len(part := table[table["split"] == split])
     }
@@ -467,8 +510,8 @@ def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
     class, so what is left to train on without it does too.
 
     Args:
-        table: columns ``label``, ``patient``, ``split``, maybe ``group`` (patients joined with their duplicates),
-            which then stands in for ``patient``, and maybe ``fold``.
+        table: columns ``label``, ``split_group``, ``split``, maybe ``group`` (split groups joined with their
+            duplicates), which then stands in for ``split_group``, and maybe ``fold``.
         k: number of folds, at least 2, or ``given``.
         seed: decides the draw.
 
@@ -479,7 +522,7 @@ def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
         return _given_folds(table)
     k = int(k)
     part = table[table["split"].isin(["train", "val"])]
-    groups = part["group" if "group" in part else "patient"]
+    groups = _grouped(part)
     patients = groups.groupby(part["label"]).nunique()
     fewest, scarcest = int(patients.min()), patients.idxmin()
     if fewest < k:
@@ -506,7 +549,7 @@ def _given_folds(table: pd.DataFrame) -> pd.Series:
     numbers = {name: number for number, name in enumerate(names, start=1)}
     working = table["split"].isin(["train", "val"])
     found = table["fold"].map(numbers).where(working, 0).astype(int)
-    groups = table["group" if "group" in table else "patient"]
+    groups = _grouped(table)
     classes = set(table.loc[working, "label"])
     for name, number in numbers.items():
         beside = working & ~groups.isin(groups[found == number])
@@ -521,3 +564,77 @@ def _given_folds(table: pd.DataFrame) -> pd.Series:
                     f"and to validate on; or draw folds by --folds {len(names)}."
                 )
     return found.rename("fold")
+
+
+# splits.csv
+
+
+def write_splits(path: Path, table: pd.DataFrame) -> None:
+    """Write one row per image: image, label, patient (patient_id), patient_wide (split_group), split, reason."""
+    renamed = table.rename(columns={"split_group": "patient_wide", "patient_id": "patient"})
+    write_table(path, renamed[["image", "label", "patient", "patient_wide", "split", "reason"]])
+
+
+def same_images(path: Path, table: pd.DataFrame) -> bool:
+    """Whether the file ``path``, which a run wrote, lists the images of ``table`` and no others."""
+    return set(_read(path)["image"]) == set(table["image"])
+
+
+def take_over(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
+    """The splits in the file ``path`` for the images of ``table``.
+
+    Args:
+        path: a CSV file with the columns ``image`` and ``split`` (train, val, test, or empty for an image that takes
+            no part), maybe ``label`` and ``reason``; other columns are ignored.
+        table: as in `bench.data.imageset.ImageSet`.
+
+    Returns:
+        the table with the file's splits, and row number -> reason of the images that take no part.
+
+    Raises:
+        ConfigError: if the file cannot be read, names images that are not there or other labels, or lacks a split.
+    """
+    rows = _read(path)
+    known = dict(zip(table["image"], table["label"], strict=True))
+    _refuse(path, "images that the data do not hold", rows.loc[~rows["image"].isin(known) & (rows["split"] != "")])
+    rows = rows[rows["image"].isin(known)]
+    if "label" in rows:
+        other = rows["image"].map(known) != rows["label"]
+        _refuse(path, "images under another label than the data", rows[other & (rows["split"] != "")])
+    missing = [split for split in SPLITS if split not in set(rows["split"])]
+    if missing:
+        raise ConfigError(f"--splits {path} puts no image into {missing[0]}; train, val and test are all needed.")
+    split_of = dict(zip(rows["image"], rows["split"], strict=True))
+    reasons = dict(zip(rows["image"], rows["reason"], strict=True)) if "reason" in rows else {}
+    table = table.assign(split=[split_of.get(name, "") for name in table["image"]])
+    silent = {
+        row: reasons.get(name) or f"takes no part by {path.name}"
+        for row, (name, split) in enumerate(zip(table["image"], table["split"], strict=True))
+        if not split
+    }
+    return table, silent
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"--splits {path} cannot be read as a CSV file: {reason}.") from None
+    absent = [name for name in NEEDED if name not in rows]
+    if absent:
+        raise ConfigError(
+            f"--splits {path} has no column {' and no column '.join(absent)} (it has {', '.join(rows.columns)}); "
+            "image and split are needed, as a run's splits.csv has them."
+        )
+    _refuse(path, "images twice", rows[rows["image"].duplicated()])
+    odd = sorted(set(rows["split"]) - {*SPLITS, ""})
+    if odd:
+        raise ConfigError(f"--splits {path} names the split {odd[0]!r}; train, val, test or nothing is accepted.")
+    return rows
+
+
+def _refuse(path: Path, what: str, rows: pd.DataFrame) -> None:
+    if len(rows):
+        some = ", ".join(rows["image"].head(5))
+        raise ConfigError(f"--splits {path} names {what} ({len(rows)}, such as {some}); it must fit the data.")

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from bench.data.sources.listing import EXTENSIONS, printable, readable, split_of, stamp, words_of
-from bench.data.sources.masks import WORDS as MASKS
+from bench.data.imageset import stamp
+from bench.data.names import printable, split_of, words_of
+from bench.data.sources.listing import EXTENSIONS, readable
+from bench.data.sources.tree import MASK_WORDS
 from bench.errors import ConfigError
 
 
@@ -137,16 +139,12 @@ def _preferred(name: str, places: list[str]) -> list[str]:
         for place in places
         if name.rpartition("/")[2] in (file := place.rpartition("/")[2], file.rpartition(".")[0])
     ]
-    images = [place for place in same or places if not words_of(place.rpartition("/")[0]) & MASKS]
+    images = [place for place in same or places if not words_of(place.rpartition("/")[0]) & MASK_WORDS]
     return images or same or places
 
 
 def check_root(root: Path) -> None:
-    """Refuse an ``--image-root`` that is no folder.
-
-    Raises:
-        ConfigError: if so.
-    """
+    """Refuse, by a ConfigError, an ``--image-root`` that is no folder."""
     with readable(root):
         if not root.is_dir():
             raise ConfigError(f"--image-root {root} is no folder; the folder that the paths start from is needed.")

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.data.imageset import LeftOut
-from bench.data.sources.listing import SPLIT_NAMES, fold_of, folded, listed, printable, split_of, words_of
-from bench.data.sources.masks import is_images_name
-from bench.data.sources.tree import File, Folder
+from bench.data.names import SPLIT_NAMES, fold_of, folded, listed, printable, split_of, words_of
+from bench.data.sources.tree import File, Folder, is_images_name
 from bench.errors import ConfigError
 
 LAYOUTS = (
@@ -103,14 +101,6 @@ class Reading:
     def pass_over(self, folder: Folder) -> None:
         """Leave out the images that lie in ``folder`` itself."""
         self.loose += [image.path for image in folder.images]
-
-    @property
-    def left_out(self) -> tuple[LeftOut, ...]:
-        """What lies where no class is, by kind."""
-        return (
-            LeftOut("loose image", tuple(map(printable, self.loose))),
-            LeftOut("other folder", tuple(map(printable, self.beside)), folders=True),
-        )
 
 
 def read_layout(root: Path, tree: Folder) -> Reading:

@@ -1,4 +1,4 @@
-"""One label an image: columns of ones and zeros become one, and what holds several labels is refused with a way out."""
+"""One label per image: columns of ones and zeros become one, and several labels are refused with a way out."""
 
 import json
 import re
@@ -6,7 +6,8 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.data.sources.table_file import Table, some
+from bench.data.names import listed
+from bench.data.sources.table_file import Table
 from bench.errors import ConfigError
 
 NOT_GIVEN = {"", "nan", "<na>", "na", "n/a", "#n/a", "nat", "null"}
@@ -49,14 +50,10 @@ def is_yes_or_no(cells: Sequence[str]) -> bool:
 
 
 def from_one_hot(table: Table, places: Sequence[int]) -> list[str]:
-    """The label of each row: the name of the column that holds its one.
-
-    Raises:
-        ConfigError: if a row has several ones or none, or something is uncertain.
-    """
+    """The label of each row: the name of the column that holds its one; anything but a single one is refused."""
     rows = [[row[place].casefold() for place in places] for row in table.rows]
     names = [table.header[place] for place in places]
-    columns = f"the columns {some(names)}"
+    columns = f"the columns {listed(names)}"
     ones = [[name for name, cell in zip(names, row, strict=True) if cell in YES] for row in rows]
     common = [name for name, _ in Counter(name for row in ones for name in row).most_common()]
     example = next((name for name in common if not name.casefold().startswith(("no ", "no_", "normal"))), names[0])
@@ -79,17 +76,13 @@ def from_one_hot(table: Table, places: Sequence[int]) -> list[str]:
         lines = [line for line, row in zip(table.lines, ones, strict=True) if not row]
         raise ConfigError(
             f"{none} of the {len(rows)} rows of {table.path} have no label: no one in {columns} "
-            f"(lines {some(lines)}); each row needs one."
+            f"(lines {listed(lines)}); each row needs one."
         )
     return [row[0] for row in ones]
 
 
 def refuse_several(table: Table, place: int) -> None:
-    """Refuse a label column whose cells hold several labels.
-
-    Raises:
-        ConfigError: with a command that makes one label of them.
-    """
+    """Refuse a label column whose cells hold several labels, with a command that makes one label of them."""
     cells = table.column(place)
     labels = set(cells)
     for sign in (*SURE, *LIKELY):

@@ -3,7 +3,7 @@
 import codecs
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,8 +159,3 @@ def _cells(path: Path, text: str, separator: str, lines_before: int) -> tuple[li
         line = lines_before + reader.line_num
         raise ConfigError(f"{path} cannot be read as a CSV file (line {line}): {error}.") from None
     return header, rows, lines
-
-
-def some(items: Sequence[object], most: int = 5) -> str:
-    """The first of ``items``, as a message names them."""
-    return ", ".join(str(item) for item in items[:most]) + (", …" if len(items) > most else "")
