@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 COLUMNS = ("image", "label", "split_group", "patient_id", "split", "fold")
 Content = bytes | npt.NDArray[np.generic]
 """An encoded image file, or pixels of shape (height, width), (height, width, 1) or (height, width, 3)."""
-Read = Callable[[int], Content]
-"""Row number -> the image; can be pickled."""
+Read = Callable[[int], Content]  # row number -> the image; can be pickled
 
 
 class Reader(Protocol):

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from bench.errors import ConfigError
@@ -35,6 +36,7 @@ def listed(items: Iterable[object], most: int = 5) -> str:
     return ", ".join(shown[:most]) + (", …" if len(shown) > most else "")
 
 
+@lru_cache(maxsize=1024)
 def split_of(name: str) -> str | None:
     """The split that a folder or a cell called ``name`` stands for: train, val, test, or None.
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 
 from bench.data.names import listed, split_of
 from bench.errors import ConfigError
@@ -156,7 +155,9 @@ def find_patients(
         ConfigError: if the pattern is no regular expression, has not one group, or matches nothing.
     """
     if pattern is not None:
-        found = _by_pattern(names, _compiled(pattern))
+        compiled = _compiled(pattern)
+        matches = (compiled.search(name if "/" in pattern else _file_name(name)) for name in names)
+        found = [somebody(match[1] or "") if match else "" for match in matches]
         if not any(found):
             raise ConfigError(
                 f"--patient-pattern '{pattern}' matches none of the {len(names)} names, such as {names[0]!r}; it is "
@@ -203,12 +204,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
             r"the patient; example: --patient-pattern '^(P\d+)_'."
         )
     return compiled
-
-
-def _by_pattern(names: Sequence[str], pattern: re.Pattern[str]) -> list[str]:
-    whole = "/" in pattern.pattern
-    matches = (pattern.search(name if whole else _file_name(name)) for name in names)
-    return [somebody(match[1] or "") if match else "" for match in matches]
 
 
 def _told(names: Sequence[str], found: Sequence[str], rule: str) -> Patients:
@@ -273,12 +268,7 @@ def _read(name: str, places: _Places) -> tuple[str, str] | None:
 
 def _place(name: str) -> str:
     """The folder of a file, the same for all splits."""
-    return _without_splits(name.rpartition("/")[0])
-
-
-@lru_cache(maxsize=1024)
-def _without_splits(folder: str) -> str:
-    return "/".join(part for part in folder.split("/") if split_of(part) is None)
+    return "/".join(part for part in name.split("/")[:-1] if split_of(part) is None)
 
 
 def _suggestion(names: Sequence[str]) -> tuple[str, ...]:

@@ -30,8 +30,7 @@ MANY_GROUPS = 5_000
 WIDEST_HALF_WIDTH = 0.05
 """A validation split is too small to select by if, at an AUC of 0.95, its 95 % interval is wider than ±0.05:
 the differences a search has to see are smaller than that."""
-NEEDED = ("image", "split")
-"""Columns of a file that ``--splits`` takes over."""
+Rows = npt.NDArray[np.int64]
 Moved = TypedDict("Moved", {"from": str, "images": int, "reason": str, "files": list[str]})
 """Images that left a split, as audit.json holds them."""
 
@@ -83,34 +82,6 @@ class SplitReport:
     given: pd.Series = field(default_factory=lambda: pd.Series(dtype=str))
 
 
-def auc_half_width(n_positive: int, n_negative: int, auc: float = REFERENCE_AUC) -> float:
-    """Half the width of the 95 % interval of an AUC.
-
-    Source: Hanley & McNeil, Radiology 143:29 (1982).
-    """
-    if min(n_positive, n_negative) == 0:
-        return math.inf
-    q1 = auc / (2 - auc)
-    q2 = 2 * auc**2 / (1 + auc)
-    variance = auc * (1 - auc) + (n_positive - 1) * (q1 - auc**2) + (n_negative - 1) * (q2 - auc**2)
-    return 1.96 * math.sqrt(variance / (n_positive * n_negative))
-
-
-def half_width(labels: pd.Series) -> float:
-    """The widest `auc_half_width` of a class of ``labels`` against the rest; the formula is not symmetric."""
-    counts = labels.value_counts()
-    return max(
-        auc_half_width(*pair)
-        for count in counts
-        for pair in ((count, len(labels) - count), (len(labels) - count, count))
-    )
-
-
-def too_small(labels: pd.Series) -> bool:
-    """Whether images with these labels are too few to select by."""
-    return half_width(labels) > WIDEST_HALF_WIDTH
-
-
 def assign_splits(
     table: pd.DataFrame,
     seed: int,
@@ -151,20 +122,18 @@ def assign_splits(
     require_learnable(table, whole["label"])
     table["split"] = table["split"].replace("", "train")
     val = table[table["split"] == "val"]
-    redraw = not fixed and _to_redraw(table, val_share)
-    if redraw:
+    report.merged = not fixed and _to_redraw(table, val_share)
+    if report.merged:
         table.loc[val.index, "split"] = "train"
     try:
         if not (table["split"] == "test").any():
-            report.notes.append(
-                f"No test split was given: {100 * test_share:.0f} % of the images were drawn for it, patients kept "
-                "together."
-            )
+            told = f"{100 * test_share:.0f} % of the images were drawn for it, patients kept together."
+            report.notes.append(f"No test split was given: {told}")
             table = _draw_test(table, test_share, seed)
-        report.on_validation, report.merged = _on_validation(val, table, redraw, val_share, fixed), redraw
+        report.on_validation = _on_validation(val, table, report.merged, val_share, fixed)
         report.notes += [report.on_validation] if report.on_validation else []
         table = _part(table, clusters, report, reasons)
-        if redraw or not len(val):
+        if report.merged or not len(val):
             table = _draw(table, "train", "val", val_share, seed)
         _require_classes(table, set(whole["label"]))
     except ConfigError as error:
@@ -175,15 +144,52 @@ def assign_splits(
     return whole, report
 
 
+def report_given(table: pd.DataFrame, whole: pd.DataFrame) -> SplitReport:
+    """A report of the given splits, without decisions; ``table`` is what of the ``whole`` can take part."""
+    shared = {"narrow": shared_patients(table), "wide": shared_patients(table, "split_group")}
+    return SplitReport(given=whole["split"].copy(), shared_patients=shared)
+
+
+def require_learnable(table: pd.DataFrame, labels: pd.Series) -> None:
+    """Refuse, by a ConfigError, a class of fewer than two patients, or one that only the test split shows.
+
+    Args:
+        table: columns ``label``, ``split`` (as given) and ``group``, or ``split_group``; the images that can take part.
+        labels: of all images.
+    """
+    patients = _grouped(table).groupby(table["label"]).nunique().reindex(sorted(set(labels)), fill_value=0)
+    if patients.min() < 2:
+        raise ConfigError(
+            f"Class {patients.idxmin()!r} has {('no patient', 'one patient only')[int(patients.min())]}; each class "
+            "needs at least two patients (images that are copies of each other count as one patient's)."
+        )
+    in_test = table["split"] == "test"
+    unknown = sorted(set(table.loc[in_test, "label"]) - set(table.loc[~in_test, "label"]))
+    if unknown:
+        raise ConfigError(
+            f"Class {unknown[0]!r} occurs in the test split only, so nothing can learn it; every class must occur in "
+            "train."
+        )
+
+
+def _require_classes(table: pd.DataFrame, classes: set[str]) -> None:
+    for split in ("train", "val"):
+        missing = sorted(classes - set(table.loc[table["split"] == split, "label"]))
+        if missing:
+            raise ConfigError(
+                f"The {split} split holds no image of class {missing[0]!r}; every class must occur in it."
+            )
+
+
+# What stays together
+
+
 def groups(table: pd.DataFrame, clusters: Iterable[Cluster], identity: str = "split_group") -> pd.Series:
-    """What must stay on one side of a split: patients, joined where they share a duplicate.
+    """What must stay on one side of a split: patients, joined where they share a duplicate; one number per row.
 
     Args:
         table: column ``identity``, which tells patients apart; the index counts from 0.
         clusters: duplicates, by row number.
-
-    Returns:
-        one number per row, equal within a group.
     """
     patient, names = pd.factorize(table[identity])
     pairs = [(patient[cluster.rows[0]], patient[row]) for cluster in clusters for row in cluster.rows[1:]]
@@ -194,8 +200,10 @@ def groups(table: pd.DataFrame, clusters: Iterable[Cluster], identity: str = "sp
 
 
 def units(table: pd.DataFrame, clusters: Sequence[Cluster]) -> pd.Series:
-    """What counts as one patient wherever patients are drawn or counted: the patient_id, save that patients of whom
-    the very same image is there are one, called after the first of them; arguments as of `groups`."""
+    """What counts as one patient wherever patients are drawn or counted; arguments as of `groups`.
+
+    That is the patient_id, save that patients of whom the very same image is there are one, called after the first.
+    """
     joined = groups(table, [one for one in clusters if one.kind == "exact"], "patient_id")
     return table["patient_id"].groupby(joined).transform("first").rename("unit")
 
@@ -205,78 +213,31 @@ def units_of(table: pd.DataFrame) -> pd.Series:
     return table["unit" if "unit" in table else "patient_id"]
 
 
-def report_given(table: pd.DataFrame, whole: pd.DataFrame) -> SplitReport:
-    """A report that knows the splits as they are given, and no decisions.
-
-    Args:
-        table: the images that can take part.
-        whole: all images.
-    """
-    shared = {"narrow": shared_patients(table), "wide": shared_patients(table, "split_group")}
-    return SplitReport(given=whole["split"].copy(), shared_patients=shared)
-
-
-def _draw_test(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """Move about ``share`` of the images from train to test; what is of one group with validation stays."""
-    val = table["split"] == "val"
-    beside = table["group"].isin(table.loc[val, "group"]) & ~val
-    table.loc[beside, "split"] = "beside"
-    table = _draw(table, "train", "test", share, seed, left=1 if val.any() else 2)
-    table["split"] = table["split"].replace("beside", "train")
-    return table
-
-
-def _on_validation(val: pd.DataFrame, table: pd.DataFrame, redraw: bool, val_share: float, fixed: bool) -> str:
-    """What happens to the given validation split ``val``, in a sentence; empty if it is simply kept."""
-    if not len(val):
-        return (
-            f"No validation split was given: {100 * val_share:.0f} % of the training images were drawn for it, "
-            "patients kept together."
-        )
-    complete = val["label"].nunique() == table["label"].nunique()
-    width = f"at an AUC of {REFERENCE_AUC} its 95 % interval would be ±{half_width(val['label']):.2f}"
-    if redraw:
-        return (
-            f"The given validation split of {len(val)} images is too small to select by "
-            f"({width if complete else 'it lacks a class'}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it "
-            f"was merged with train, and {100 * val_share:.0f} % were drawn anew, stratified and with patients kept "
-            "together."
-        )
-    if complete and too_small(val["label"]):
-        why = "as wanted" if fixed else f"for drawing {100 * val_share:.0f} % anew would give fewer"
-        return (
-            f"The validation split of {len(val)} images is small: {width}. It was kept, {why}; differences between "
-            "configurations are uncertain."
-        )
-    return ""
-
-
-def _to_redraw(table: pd.DataFrame, val_share: float) -> bool:
-    """Whether the given validation split lacks a class, or is too small and a drawn one would be larger."""
-    val = table[table["split"] == "val"]
-    if not len(val):
-        return False
-    if val["label"].nunique() < table["label"].nunique():
-        return True
-    working = int(table["split"].isin(["train", "val"]).sum())
-    return too_small(val["label"]) and val_share * working > len(val)
-
-
 def shared_patients(table: pd.DataFrame, identity: str = "patient_id") -> dict[str, int]:
     """Patients, told apart by a column, who are in two of the splits, counted by pair of splits."""
     by_split = {split: set(table.loc[table["split"] == split, identity]) for split in SPLITS}
     return {f"{a}-{b}": len(by_split[a] & by_split[b]) for a, b in PAIRS if by_split[a] and by_split[b]}
 
 
+def _grouped(table: pd.DataFrame) -> pd.Series:
+    return table["group" if "group" in table else "split_group"]
+
+
 def _part(
     table: pd.DataFrame, clusters: Sequence[Cluster], report: SplitReport, reasons: dict[int, str]
 ) -> pd.DataFrame:
     """Drop from train (and val) the images of which test (or val) holds the patient or a duplicate."""
+    position = {row: number for number, row in enumerate(table.index)}
+    inside = [Cluster(one.kind, tuple(position[row] for row in one.rows if row in position)) for one in clusters]
     checks = (
         (table["patient_id"], "their patients are", "its patient is"),
         (_copies(clusters, "exact"), "the same pixels are", "the same pixels are"),
         (_copies(clusters, "near"), "near duplicates of them are", "a near duplicate of it is"),
-        (_joined(table, clusters), "copies of their patients' images are", "a copy of its patient's images is"),
+        (
+            groups(table, [one for one in inside if one.rows], "patient_id"),
+            "copies of their patients' images are",
+            "a copy of its patient's images is",
+        ),
     )
     for earlier, later in (("train", "test"), ("val", "test"), ("train", "val")):
         for identities, they, it in checks:
@@ -294,13 +255,6 @@ def _part(
     return table
 
 
-def _joined(table: pd.DataFrame, clusters: Sequence[Cluster]) -> pd.Series:
-    """What is surely one patient: patient_id, joined where patients share a copy."""
-    rows = {row: position for position, row in enumerate(table.index)}
-    inside = [Cluster(one.kind, tuple(rows[row] for row in one.rows if row in rows)) for one in clusters]
-    return groups(table, [one for one in inside if one.rows], "patient_id")
-
-
 def _copies(clusters: Sequence[Cluster], kind: str) -> pd.Series:
     """Row number -> number of its cluster, of the images that are in one of a kind."""
     return pd.Series(
@@ -309,11 +263,80 @@ def _copies(clusters: Sequence[Cluster], kind: str) -> pd.Series:
     )
 
 
-def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int, left: int = 1) -> pd.DataFrame:
-    """Move about ``share`` of split ``source`` to ``target``, stratified, groups whole.
+# Validation splits that are too small
 
-    At least ``left`` groups of each class stay in ``source``.
-    """
+
+def auc_half_width(n_positive: int, n_negative: int, auc: float = REFERENCE_AUC) -> float:
+    """Half the width of the 95 % interval of an AUC; source: Hanley & McNeil, Radiology 143:29 (1982)."""
+    if min(n_positive, n_negative) == 0:
+        return math.inf
+    q1 = auc / (2 - auc)
+    q2 = 2 * auc**2 / (1 + auc)
+    variance = auc * (1 - auc) + (n_positive - 1) * (q1 - auc**2) + (n_negative - 1) * (q2 - auc**2)
+    return 1.96 * math.sqrt(variance / (n_positive * n_negative))
+
+
+def half_width(labels: pd.Series) -> float:
+    """The widest `auc_half_width` of a class of ``labels`` against the rest; the formula is not symmetric."""
+    pairs = [(count, len(labels) - count) for count in labels.value_counts()]
+    return max(auc_half_width(*ends) for pair in pairs for ends in (pair, pair[::-1]))
+
+
+def too_small(labels: pd.Series) -> bool:
+    """Whether images with these labels are too few to select by."""
+    return half_width(labels) > WIDEST_HALF_WIDTH
+
+
+def _to_redraw(table: pd.DataFrame, val_share: float) -> bool:
+    """Whether the given validation split lacks a class, or is too small and a drawn one would be larger."""
+    val = table[table["split"] == "val"]
+    if not len(val):
+        return False
+    if val["label"].nunique() < table["label"].nunique():
+        return True
+    working = int(table["split"].isin(["train", "val"]).sum())
+    return too_small(val["label"]) and val_share * working > len(val)
+
+
+def _on_validation(val: pd.DataFrame, table: pd.DataFrame, merged: bool, val_share: float, fixed: bool) -> str:
+    """What happens to the given validation split ``val``, in a sentence; empty if it is simply kept."""
+    share = f"{100 * val_share:.0f} %"
+    if not len(val):
+        return (
+            f"No validation split was given: {share} of the training images were drawn for it, patients kept together."
+        )
+    complete = val["label"].nunique() == table["label"].nunique()
+    width = f"at an AUC of {REFERENCE_AUC} its 95 % interval would be ±{half_width(val['label']):.2f}"
+    if merged:
+        return (
+            f"The given validation split of {len(val)} images is too small to select by "
+            f"({width if complete else 'it lacks a class'}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it "
+            f"was merged with train, and {share} were drawn anew, stratified and with patients kept together."
+        )
+    if complete and too_small(val["label"]):
+        why = "as wanted" if fixed else f"for drawing {share} anew would give fewer"
+        return (
+            f"The validation split of {len(val)} images is small: {width}. It was kept, {why}; differences between "
+            "configurations are uncertain."
+        )
+    return ""
+
+
+# Drawing
+
+
+def _draw_test(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Move about ``share`` of the images from train to test; what is of one group with validation stays."""
+    val = table["split"] == "val"
+    beside = table["group"].isin(table.loc[val, "group"]) & ~val
+    table.loc[beside, "split"] = "beside"
+    table = _draw(table, "train", "test", share, seed, left=1 if val.any() else 2)
+    table["split"] = table["split"].replace("beside", "train")
+    return table
+
+
+def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int, left: int = 1) -> pd.DataFrame:
+    """Move about ``share`` of a split to another, stratified, groups whole; ``left`` groups of each class stay."""
     rows = table.index[table["split"] == source]
     part = table.loc[rows]
     per_class = part.groupby("label")["group"].nunique()
@@ -325,13 +348,14 @@ def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int
             f"so no {target} split can be drawn; each class needs at least {1 + left} patients."
         )
     table = table.copy()
-    table.loc[rows[_fold(part, share, seed, left)], "split"] = target
+    table.loc[rows[_drawn(part, share, seed, left)], "split"] = target
     return table
 
 
-def _fold(part: pd.DataFrame, share: float, seed: int, left: int) -> npt.NDArray[np.int64]:
+def _drawn(part: pd.DataFrame, share: float, seed: int, left: int) -> Rows:
     """Positions of about ``share`` of the images: folds that hold every class and leave ``left`` groups of each."""
-    for folds in range(_fewest_folds(share), 1, -1):
+    fewest = next(k for k in range(round(1 / share), 101) if abs(round(share * k) / k - share) <= 0.01)
+    for folds in range(fewest, 1, -1):  # the fewest of which some are the share, to a hundredth
         together = max(1, round(share * folds))
         try:
             chosen = _grouped_folds(part["label"], part["group"], folds, seed)
@@ -347,14 +371,21 @@ def _fold(part: pd.DataFrame, share: float, seed: int, left: int) -> npt.NDArray
     )
 
 
-def _grouped_folds(labels: pd.Series, groups: pd.Series, k: int, seed: int) -> list[npt.NDArray[np.int64]]:
+def _serves(part: pd.DataFrame, fold: Rows, left: int) -> bool:
+    inside = np.zeros(len(part), dtype=bool)
+    inside[fold] = True
+    staying = part[~inside].groupby("label")["group"].nunique()
+    n_classes = part["label"].nunique()
+    complete = part.loc[inside, "label"].nunique() == n_classes == len(staying)
+    return bool(complete and staying.min() >= left)
+
+
+def _grouped_folds(labels: pd.Series, groups: pd.Series, k: int, seed: int) -> list[Rows]:
     """Positions of the images of each of ``k`` stratified folds, groups whole.
 
     scikit-learn balances the images of each fold group by group, in steps that take a second a thousand groups; of
-    very many groups, so many of each kind a fold come out as even.
-
-    Raises:
-        ValueError: if every class has fewer images than there are folds.
+    very many groups, so many of each kind a fold come out as even. A ValueError says that every class has fewer
+    images than there are folds.
     """
     number, first = np.unique(groups.to_numpy(), return_index=True)
     with warnings.catch_warnings():
@@ -365,59 +396,6 @@ def _grouped_folds(labels: pd.Series, groups: pd.Series, k: int, seed: int) -> l
         plain = StratifiedKFold(n_splits=k, shuffle=True, random_state=seed)
         kinds = labels.to_numpy()[first]
         return [np.flatnonzero(np.isin(groups.to_numpy(), number[chosen])) for _, chosen in plain.split(kinds, kinds)]
-
-
-def _fewest_folds(share: float) -> int:
-    """The fewest folds of which some are ``share`` of all, to a hundredth."""
-    return next(folds for folds in range(round(1 / share), 101) if abs(round(share * folds) / folds - share) <= 0.01)
-
-
-def _serves(part: pd.DataFrame, fold: npt.NDArray[np.int64], left: int) -> bool:
-    inside = np.zeros(len(part), dtype=bool)
-    inside[fold] = True
-    patients_left = part[~inside].groupby("label")["group"].nunique()
-    n_classes = part["label"].nunique()
-    return bool(
-        part.loc[inside, "label"].nunique() == n_classes
-        and len(patients_left) == n_classes
-        and patients_left.min() >= left
-    )
-
-
-def require_learnable(table: pd.DataFrame, labels: pd.Series) -> None:
-    """Refuse, by a ConfigError, a class of fewer than two patients, or one that only the test split shows.
-
-    Args:
-        table: columns ``label``, ``split`` (as given) and ``group``, or ``split_group``; the images that can take part.
-        labels: of all images.
-    """
-    named = _grouped(table)
-    patients = named.groupby(table["label"]).nunique().reindex(sorted(set(labels)), fill_value=0)
-    if patients.min() < 2:
-        raise ConfigError(
-            f"Class {patients.idxmin()!r} has {('no patient', 'one patient only')[int(patients.min())]}; each class "
-            "needs at least two patients (images that are copies of each other count as one patient's)."
-        )
-    known = set(table.loc[table["split"] != "test", "label"])
-    unknown = sorted(set(table.loc[table["split"] == "test", "label"]) - known)
-    if unknown:
-        raise ConfigError(
-            f"Class {unknown[0]!r} occurs in the test split only, so nothing can learn it; every class must occur in "
-            "train."
-        )
-
-
-def _grouped(table: pd.DataFrame) -> pd.Series:
-    return table["group" if "group" in table else "split_group"]
-
-
-def _require_classes(table: pd.DataFrame, classes: set[str]) -> None:
-    for split in ("train", "val"):
-        missing = sorted(classes - set(table.loc[table["split"] == split, "label"]))
-        if missing:
-            raise ConfigError(
-                f"The {split} split holds no image of class {missing[0]!r}; every class must occur in it."
-            )
 
 
 def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
@@ -440,23 +418,21 @@ def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
         sizes = part.groupby("split_group").size().loc[order].cumsum()
         patients = order[: int((sizes <= max(wanted, 1)).sum()) or 1]
         kept += part.index[part["split_group"].isin(patients)].tolist()
-    excluded = working.index.difference(kept)
-    chosen = table.copy()
+    chosen, excluded = table.copy(), working.index.difference(kept)
     chosen.loc[excluded, "split"] = ""
     chosen.loc[excluded, "reason"] = f"not drawn by --max-images {max_images}"
     _require_classes(chosen, set(chosen["label"]))
-    val = chosen[chosen["split"] == "val"]
-    if val["label"].value_counts().min() < 2:
+    if chosen.loc[chosen["split"] == "val", "label"].value_counts().min() < 2:
         raise ConfigError(f"--max-images {max_images} leaves a class with fewer than two validation images; take more.")
     return chosen
 
 
-def rows_of(table: pd.DataFrame, split: str) -> npt.NDArray[np.int64]:
+def rows_of(table: pd.DataFrame, split: str) -> Rows:
     """Row numbers of the images of ``split``."""
     return np.asarray(np.flatnonzero((table["split"] == split).to_numpy()), dtype=np.int64)
 
 
-def labels_of(table: pd.DataFrame, rows: npt.NDArray[np.int64], classes: Sequence[str]) -> npt.NDArray[np.int64]:
+def labels_of(table: pd.DataFrame, rows: Rows, classes: Sequence[str]) -> Rows:
     """Class indices of some rows."""
     index = {name: number for number, name in enumerate(classes)}
     return np.array([index[label] for label in table["label"].iloc[rows]], dtype=np.int64)
@@ -473,6 +449,9 @@ def describe(table: pd.DataFrame) -> dict[str, SplitContent]:
         for split in SPLITS
         if len(part := table[table["split"] == split])
     }
+
+
+# Folds
 
 
 def fold_names(table: pd.DataFrame, k: int | str) -> list[str]:
@@ -549,8 +528,7 @@ def _given_folds(table: pd.DataFrame) -> pd.Series:
     numbers = {name: number for number, name in enumerate(names, start=1)}
     working = table["split"].isin(["train", "val"])
     found = table["fold"].map(numbers).where(working, 0).astype(int)
-    groups = _grouped(table)
-    classes = set(table.loc[working, "label"])
+    groups, classes = _grouped(table), set(table.loc[working, "label"])
     for name, number in numbers.items():
         beside = working & ~groups.isin(groups[found == number])
         for rows, fault in (
@@ -596,23 +574,21 @@ def take_over(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, 
     """
     rows = _read(path)
     known = dict(zip(table["image"], table["label"], strict=True))
-    _refuse(path, "images that the data do not hold", rows.loc[~rows["image"].isin(known) & (rows["split"] != "")])
+    used = rows["split"] != ""
+    _refuse(path, "images that the data do not hold", rows.loc[~rows["image"].isin(known) & used])
     rows = rows[rows["image"].isin(known)]
     if "label" in rows:
         other = rows["image"].map(known) != rows["label"]
-        _refuse(path, "images under another label than the data", rows[other & (rows["split"] != "")])
+        _refuse(path, "images under another label than the data", rows[other & used[rows.index]])
     missing = [split for split in SPLITS if split not in set(rows["split"])]
     if missing:
         raise ConfigError(f"--splits {path} puts no image into {missing[0]}; train, val and test are all needed.")
-    split_of = dict(zip(rows["image"], rows["split"], strict=True))
-    reasons = dict(zip(rows["image"], rows["reason"], strict=True)) if "reason" in rows else {}
-    table = table.assign(split=[split_of.get(name, "") for name in table["image"]])
+    rows = rows.set_index("image").reindex(table["image"], fill_value="").reset_index()
+    reasons = rows["reason"] if "reason" in rows else pd.Series("", index=rows.index)
     silent = {
-        row: reasons.get(name) or f"takes no part by {path.name}"
-        for row, (name, split) in enumerate(zip(table["image"], table["split"], strict=True))
-        if not split
+        row: reasons[row] or f"takes no part by {path.name}" for row, split in enumerate(rows["split"]) if not split
     }
-    return table, silent
+    return table.assign(split=rows["split"].tolist()), silent
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -621,7 +597,7 @@ def _read(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"--splits {path} cannot be read as a CSV file: {reason}.") from None
-    absent = [name for name in NEEDED if name not in rows]
+    absent = [name for name in ("image", "split") if name not in rows]
     if absent:
         raise ConfigError(
             f"--splits {path} has no column {' and no column '.join(absent)} (it has {', '.join(rows.columns)}); "

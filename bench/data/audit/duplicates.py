@@ -18,14 +18,12 @@ NEAR_BITS = 16
 `bench.data.images.decode.HASH_SIZE` for where this lies between recompressed images and different ones."""
 TILE = (512, 4096)
 """Hashes that are compared at a time with so many others: 8 MB of results, and 17 times that if all are near."""
-KEPT = 1_000_000
-"""So many pairs are kept before they are joined to sets."""
+KEPT = 1_000_000  # so many pairs are kept before they are joined to sets
 FEW = 50
 ALIKE_SHARE = 0.05
 """A set of near duplicates of more than FEW images and this share of all says that the images are too alike for the
 hash to tell apart, not that they are copies of each other."""
-MAJORITY_FROM = 10
-"""So does a set of so many images and more than half of all."""
+MAJORITY_FROM = 10  # so does a set of so many images and more than half of all
 
 
 @dataclass(frozen=True)
@@ -60,19 +58,15 @@ def find_duplicates(facts: pd.DataFrame, folder: Path | None = None) -> Duplicat
     for rows in _components(len(facts), pairs):
         if facts["pixels"].iloc[rows].nunique() == 1:
             continue
-        if _too_many(len(rows), len(facts)):
-            alike += len(rows)
+        n, n_all = len(rows), len(facts)
+        if n > max(FEW, ALIKE_SHARE * n_all) or (n >= MAJORITY_FROM and 2 * n > n_all):  # too large to be copies
+            alike += n
             continue
         bits = _bits(facts["perceptual_hash"].iloc[rows])
         distance = int((bits != bits[0]).sum(axis=1).max())
         near.append(Cluster("near", tuple(map(int, rows)), distance))
     clusters = [*sorted(exact, key=lambda c: c.rows), *sorted(near, key=lambda c: c.rows)]
     return Duplicates(tuple(clusters), alike)
-
-
-def _too_many(n_images: int, n_all: int) -> bool:
-    """Whether a near cluster is too large to be copies."""
-    return n_images > max(FEW, ALIKE_SHARE * n_all) or (n_images >= MAJORITY_FROM and 2 * n_images > n_all)
 
 
 def _kept_pairs(varied: pd.DataFrame, folder: Path | None) -> npt.NDArray[np.int64]:

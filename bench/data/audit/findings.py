@@ -15,10 +15,8 @@ from bench.data.splits import REFERENCE_AUC, SPLITS, Cluster, SplitReport, half_
 
 Severity = Literal["stop", "warning", "note", "good"]
 SEVERITIES: tuple[Severity, ...] = ("stop", "warning", "note", "good")
-MOST_EXCLUDED = 0.01
-"""Share of a class's images that may be excluded before a run stops."""
-UNEVEN, VERY_UNEVEN = 1.5, 10.0
-"""Ratio of the largest to the smallest class that is mentioned, and that is warned of."""
+MOST_EXCLUDED = 0.01  # share of a class's images that may be excluded before a run stops
+UNEVEN, VERY_UNEVEN = 1.5, 10.0  # ratio of the largest to the smallest class that is mentioned, and that is warned of
 PROBLEMS = {
     "empty": ("Empty files", "without a byte"),
     "no image": ("Files that are no images", "called like an image that holds something else"),

@@ -17,13 +17,11 @@ from threadpoolctl import threadpool_limits
 from bench.stats.bootstrap import intervals
 from bench.stats.metrics import METRICS
 
-LIMIT = 0.6
-"""AUC above which the whole interval must lie for the audit to warn."""
+LIMIT = 0.6  # AUC above which the whole interval must lie for the audit to warn
 ENOUGH = 10
 """Patients of each class from which on a perfect score, whose interval is not known as all draws agree, warns too."""
 FOLDS = 5
-MOST_IMAGES = 20_000
-"""More images are not needed for an interval of a percent, and would take long."""
+MOST_IMAGES = 20_000  # more images are not needed for an interval of a percent, and would take long
 
 
 class Feature(TypedDict):

@@ -24,21 +24,18 @@ if TYPE_CHECKING:
 
 ENDINGS = (".dcm", ".dicom")
 INSTALL = 'DICOM files need pydicom: pip install "medical-transfer-bench[dicom]".'
-HEAD = 512
-"""Bytes that are enough to tell a DICOM file."""
+HEAD = 512  # bytes that are enough to tell a DICOM file
 FILE_GROUP = 0x0002
 FIRST_GROUPS = (FILE_GROUP, 0x0008)
 """Groups that a file without preamble begins with: the file's own header, or the data set at once."""
-LONGEST = 256
-"""Bytes of a value that stands among the first of a file."""
+LONGEST = 256  # bytes of a value that stands among the first of a file
 LONG = b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
 """Value representations whose length takes four bytes (PS3.5, 7.1.2)."""
 SHORT = b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DECODERS = 'pip install "medical-transfer-bench[dicom]" brings pylibjpeg and its decoders.'
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-MOST_PIXELS = 100_000_000
-"""Larger images are refused: their values take eight bytes each while they are windowed."""
+MOST_PIXELS = 100_000_000  # larger images are refused: their values take eight bytes each while they are windowed
 NO_PICTURES = ("1.2.840.10008.5.1.4.1.1.481.2", "1.2.840.10008.5.1.4.1.1.66.4")
 """What has rows and columns and is no image all the same: doses of radiation, and segmentations."""
 NO_IMAGES = ("AU", "DOC", "ECG", "KO", "PLAN", "PR", "REG", "RTPLAN", "RTRECORD", "RTSTRUCT", "SR")
@@ -48,10 +45,8 @@ FRAME_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 NUMBERS = (
     "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "PixelPaddingValue", "PixelPaddingRangeLimit",
 )  # fmt: skip
-RLE, BASELINE = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50"
-"""Transfer syntaxes: run lengths, and JPEG of 8 bits."""
-END_MARK = b"\xff\xd9"
-"""Of JPEG, JPEG-LS and JPEG 2000 alike."""
+RLE, BASELINE = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50"  # transfer syntaxes: run lengths, and JPEG of 8 bits
+END_MARK = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
@@ -237,18 +232,12 @@ def _values(file: "Dataset", name: str) -> list[Any]:
     return [None if one is None or not str(one).strip("\0 ") else one for one in values]
 
 
-def _keep_one_window(file: "Dataset") -> None:
-    """Of several windows, keep the first that has a center and a width."""
-    pairs = zip(_values(file, "WindowCenter"), _values(file, "WindowWidth"), strict=False)
-    for center, width in pairs:
+def _drop_empty(file: "Dataset") -> None:
+    """Take out what is there and says nothing; of several values, and windows that are whole, the first stays."""
+    for center, width in zip(_values(file, "WindowCenter"), _values(file, "WindowWidth"), strict=False):
         if center is not None and width is not None and float(width) > 0:
             file.WindowCenter, file.WindowWidth = center, width
-            return
-
-
-def _drop_empty(file: "Dataset") -> None:
-    """Take out what is there and says nothing; of several values the first stays."""
-    _keep_one_window(file)
+            break
     for name in NUMBERS:
         if name in file:
             value = next(iter(_values(file, name)), None)
@@ -334,7 +323,9 @@ def _declared(file: "Dataset", raw: Array, outside: Mask) -> Array:
     if not 0 < bits < allocated:
         raise ValueError(f"the DICOM header states BitsStored {bits} of BitsAllocated {allocated}")
     unsigned = np.dtype(f"u{raw.dtype.itemsize}")
-    own = ~np.array(sum(1 << position for position in _overlays(file) if position < allocated), dtype=unsigned)
+    found = [file[group, 0x0102].value for group in range(0x6000, 0x6020, 2) if (group, 0x0102) in file]
+    positions = {int(one or 0) for one in found} - {0}  # 0: the overlay lies in an element of its own
+    own = ~np.array(sum(1 << position for position in positions if position < allocated), dtype=unsigned)
     plain, mask, sign = raw.view(unsigned) & own, np.array((1 << bits) - 1, dtype=unsigned), 1 << (bits - 1)
     high = int(file.get("HighBit", bits - 1))
     for shift in [high + 1 - bits, 0] if bits <= high + 1 <= allocated else [0]:
@@ -348,13 +339,6 @@ def _declared(file: "Dataset", raw: Array, outside: Mask) -> Array:
         f"the DICOM file's values use bits that its header does not declare (BitsStored {bits}, HighBit {high}): "
         "correct the header, for they may be values or anything else"
     )
-
-
-def _overlays(file: "Dataset") -> list[int]:
-    """Bits of the values that overlays lie in, from 0."""
-    groups = range(0x6000, 0x6020, 2)
-    found = {int(file[group, 0x0102].value or 0) for group in groups if (group, 0x0102) in file}
-    return sorted(found - {0})  # 0: the overlay lies in an element of its own
 
 
 def _grey(

@@ -15,18 +15,14 @@ from bench.data.images.window import Window
 Tags = TiffImagePlugin.ImageFileDirectory_v2
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 TIFF_MAGIC = (b"II*\0", b"MM\0*")
-END_REGION = 64
-"""Bytes at the end of a file in which its end mark lies."""
+END_REGION = 64  # bytes at the end of a file in which its end mark lies
 PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 """Parts of a PNG file that say nothing of its pixels, and that Pillow refuses where they are long."""
 STRIPS, TILES = (273, 279), (324, 325)
 """Tags of a TIFF file: where its strips and its tiles begin, and how many bytes each has."""
-WHITE_IS_ZERO = 0
-"""Photometric interpretation of a TIFF file whose great values are dark."""
-IN_PLANES = 2
-"""Planar configuration of a TIFF file whose channels lie one after another."""
-SIGNED = 2
-"""Sample format of a TIFF file whose integers have a sign."""
+WHITE_IS_ZERO = 0  # photometric interpretation of a TIFF file whose great values are dark
+IN_PLANES = 2  # planar configuration of a TIFF file whose channels lie one after another
+SIGNED = 2  # sample format of a TIFF file whose integers have a sign
 BIG_ENDIAN = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 """Pillow's name of values as a big-endian TIFF file has them -> as the machine has them."""
 LEAST_OF_DEEP = 64

@@ -7,12 +7,10 @@ from PIL import Image
 
 from bench.data.images.window import Window
 
-MOST_PIXELS = 500_000_000
-"""Larger images are refused: 22,000 pixels squared, which take 2 GB of memory in colour."""
+MOST_PIXELS = 500_000_000  # larger images are refused: 22,000 pixels squared, which take 2 GB of memory in colour
 LARGE = 2**25
 """Images of more pixels are made smaller by a whole factor as soon as they are read; at 299 pixels none is seen."""
-STRIP = 2**22
-"""Pixels of a large image that are converted at a time."""
+STRIP = 2**22  # pixels of a large image that are converted at a time
 WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 
 

@@ -45,20 +45,15 @@ from bench.device import cpu_cores
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 6
-"""Raised by whatever makes other pixels or facts of the same files."""
-ABANDONED_AFTER = 24 * 3600
-"""Seconds after which a decoding counts as left behind by a crash."""
-CHUNK = 64
-"""Images that a process decodes at a time."""
-FEW = 256
-"""So few images are decoded in this process: starting others takes longer."""
+FORMAT = 6  # raised by whatever makes other pixels or facts of the same files
+ABANDONED_AFTER = 24 * 3600  # seconds after which a decoding counts as left behind by a crash
+CHUNK = 64  # images that a process decodes at a time
+FEW = 256  # so few images are decoded in this process: starting others takes longer
 PROBLEM = FACTS.index("problem")
 UNUSED = r"\d+ tasks (have been successfully executed|which were still being processed)"
 """What joblib warns of when decoding is stopped."""
 Advance = Callable[[int], None]
-Form = tuple[int, Resize]
-"""Size in pixels, and how images become square."""
+Form = tuple[int, Resize]  # size in pixels, and how images become square
 
 
 @dataclass(frozen=True)
@@ -194,10 +189,8 @@ def _draft(scratch: Path, form: Form, channels: int) -> Path:
 
 def _forms_in(folder: Path) -> set[Form]:
     """The forms that are stored."""
-    found = (
-        (file.stem.partition("-")[0], resize) for resize in get_args(Resize) for file in folder.glob(f"*-{resize}.npy")
-    )
-    return {(int(size), resize) for size, resize in found if size.isdecimal()}
+    found = [file.stem.split("-") for file in folder.glob("*-*.npy")]
+    return {(int(size), cast(Resize, how)) for size, how in found if size.isdecimal() and how in get_args(Resize)}
 
 
 def _known_facts(images: ImageSet, folder: Path) -> "pd.DataFrame | None":

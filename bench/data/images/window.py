@@ -11,12 +11,9 @@ Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.generic]
 Rule = Literal["own", "header", "set", "asked"]
 """What decided a window: the image's own range, its DICOM header, the range of the whole set, or ``--window``."""
-BLOCK = 64
-"""Images whose extremes are found at a time."""
-SAMPLE = 256
-"""Images of each array that percentiles are taken from."""
-TAILS = (0.1, 99.9)
-"""Percentiles between which nearly all values lie."""
+BLOCK = 64  # images whose extremes are found at a time
+SAMPLE = 256  # images of each array that percentiles are taken from
+TAILS = (0.1, 99.9)  # percentiles between which nearly all values lie
 NARROW = 0.25
 """Where nearly all values lie within this share of the range, the few others are outliers and do not decide it."""
 NOT_FINITE = "it holds values that are not finite"

@@ -31,8 +31,7 @@ SHAPES = "(n, height, width), (n, height, width, 1) or (n, height, width, 3)"
 CHUNK = 1 << 20
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
 """What reading an archive that is none, or is damaged, ends in."""
-EIGHT_BITS = (np.dtype(np.uint8), np.dtype(bool))
-"""Kinds of arrays that need no window."""
+EIGHT_BITS = (np.dtype(np.uint8), np.dtype(bool))  # kinds of arrays that need no window
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 

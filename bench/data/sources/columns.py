@@ -54,8 +54,7 @@ SAID_OF_PATIENTS = re.compile(
     r"age|sex|gender|weight|height|size|birth|race|ethni|position|orient|history|count|type|stat|class|group|diagnos"
 )
 """In the name of a column that holds something about a patient, not who it is."""
-ALIKE = 0.8
-"""`difflib`'s ratio from which on a name counts as a misspelt other one."""
+ALIKE = 0.8  # `difflib`'s ratio from which on a name counts as a misspelt other one
 PEOPLE = ("patient", "subject", "participant")
 
 
@@ -216,7 +215,11 @@ def take_labels(columns: Columns) -> list[str]:
         columns.taken |= {f"label {place}": place for place in one_hot}
         return labels
     _refuse_twice(table, places[0])
-    others = [place for place in places[1:] if not _same_classes(table, places[0], place)]
+    classes = table.column(places[0])
+    others = []
+    for place in places[1:]:  # that part the rows otherwise
+        pairs = set(zip(classes, table.column(place), strict=True))
+        others += [place] if not len(pairs) == len(set(classes)) == len(set(table.column(place))) else []
     if others and normal(table.header[places[0]]) != "label":
         names = ", ".join(table.header[place] for place in (places[0], *others))
         raise ConfigError(
@@ -230,12 +233,6 @@ def take_labels(columns: Columns) -> list[str]:
     if any(label.casefold() == "none" for label in labels):
         columns.notes.append("The label 'none' is taken as a class, such as that of no finding.")
     return labels
-
-
-def _same_classes(table: Table, place: int, other: int) -> bool:
-    """Whether two columns part the rows alike."""
-    pairs = set(zip(table.column(place), table.column(other), strict=True))
-    return len(pairs) == len(set(table.column(place))) == len(set(table.column(other)))
 
 
 def take_splits(columns: Columns) -> list[str]:
@@ -321,7 +318,8 @@ def _no_column(table: Table, role: str) -> ConfigError:
     unknown = [place for place, name in enumerate(header) if normal(name) not in KNOWN]
     close = near(header, role, unknown)
     if role == "path" and not close:
-        close = [header[place] for place in unknown if _looks_like_paths(table.column(place))]
+        ending = [[cell.lower().endswith(EXTENSIONS) for cell in table.column(place)] for place in unknown]
+        close = [header[place] for place, cells in zip(unknown, ending, strict=True) if 2 * sum(cells) > len(cells)]
     if role == "label" and not close:
         close = [
             header[place]
@@ -330,10 +328,6 @@ def _no_column(table: Table, role: str) -> ConfigError:
         ]
     hint = f"; did you mean {close[0]}? Call it {role}" if close else f"; a manifest has {ACCEPTED}"
     return ConfigError(f"{path} has no column {role} (found: {found}){hint}.")
-
-
-def _looks_like_paths(cells: Sequence[str]) -> bool:
-    return 2 * sum(cell.lower().endswith(EXTENSIONS) for cell in cells) > len(cells)
 
 
 def _refuse_twice(table: Table, place: int) -> None:
@@ -386,7 +380,8 @@ def take_groups(columns: Columns, names: Sequence[str], wanted: Sequence[str]) -
         ``group:COLUMN`` -> one text per row.
 
     Raises:
-        ConfigError: if there is no such column, it is there twice, is empty, or says something else.
+        ConfigError: if there is no such column, it is there twice, is empty, says something else, or differs between
+            the rows of one file.
     """
     table, own = columns.table, {columns.name(role).lower() for role in columns.taken}
     others = [name for name in table.header if name and name.lower() not in own]
@@ -409,15 +404,10 @@ def take_groups(columns: Columns, names: Sequence[str], wanted: Sequence[str]) -
         cells = table.column(places[0])
         if not any(cells):
             raise ConfigError(f"--group-by {name!r} names a column of {table.path} that is empty in every row.")
-        found[f"{PREFIX}{table.header[places[0]]}"] = cells
-    return found
-
-
-def refuse_uneven_groups(table: Table, names: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a column of subgroups that differs between the rows of one file."""
-    for group, cells in groups.items():
         if len(set(zip(names, cells, strict=True))) > len(set(names)):
             raise ConfigError(
-                f"--group-by {group.partition(':')[2]!r} names a column of {table.path} that differs between "
-                "the rows of one file; each image must have one value."
+                f"--group-by {table.header[places[0]]!r} names a column of {table.path} that differs between the rows "
+                "of one file; each image must have one value."
             )
+        found[f"{PREFIX}{table.header[places[0]]}"] = cells
+    return found

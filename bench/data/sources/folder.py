@@ -57,6 +57,7 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
     classes = check_classes(root, labels, "class folder", masks)
     groups = folder_groups(root, table["image"].tolist(), group_by)
     _refuse_copies(root, table)
+    others = [name for top in reading.folders for folder in top.walk() for name in folder.others]
     followed = [f"Links to folders that were followed: {listed(tree.followed)}."] if tree.followed else []
     excluded: tuple[tuple[str, list[str], str, bool], ...] = (
         ("mask", masks, "", False),
@@ -76,7 +77,7 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
         classes=classes,
         patients=[one.patient for one in placed],
         patient_rule="the folders that patients have (patient/class)",
-        others=[printable(name) for name in _others(reading.folders)],
+        others=[printable(name) for name in sorted(others, key=lambda name: name.split("/"))],
         notes=[*reading.notes, *merged, *followed],
         groups=groups,
         layout=reading.layout,
@@ -85,12 +86,6 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
         ],
     )
     return file_set(found, patient_pattern)
-
-
-def _others(folders: Sequence[Folder]) -> list[str]:
-    """Files among the images that are none, in order."""
-    found = [name for top in folders for folder in top.walk() for name in folder.others]
-    return sorted(found, key=lambda name: name.split("/"))
 
 
 def _empty(folder: Folder) -> list[str]:

@@ -7,7 +7,6 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from bench.data.imageset import stamp
@@ -100,7 +99,9 @@ class ImageFiles:
         has_ending = f".{ending}" in EXTENSIONS
         for files in (by_name.get(file, []), by_stem.get(file, []), by_stem.get(stem, []) if has_ending else []):
             shared = {place: _shared(name, place) for place in files}
-            fitting = [place for place in files if shared[place] >= needed and not _contradict(name, place)]
+            splits = _splits_in(name)
+            fitting = [place for place in files if shared[place] >= needed]
+            fitting = [place for place in fitting if not splits or _splits_in(place) in (set(), splits)]
             if fitting:
                 most = max(shared[place] for place in fitting)
                 return _preferred(name, [place for place in fitting if shared[place] == most])
@@ -170,15 +171,8 @@ def _common_folders(names: Sequence[str]) -> int:
     return shared
 
 
-def _contradict(name: str, other: str) -> bool:
-    """Whether two paths lie in folders of different splits."""
-    one, two = (_splits_in(path.rpartition("/")[0]) for path in (name, other))
-    return bool(one and two and one != two)
-
-
-@lru_cache(maxsize=1024)
-def _splits_in(folder: str) -> frozenset[str]:
-    return frozenset(split for part in folder.split("/") if (split := split_of(part)))
+def _splits_in(path: str) -> set[str]:
+    return {split for part in path.split("/")[:-1] if (split := split_of(part))}
 
 
 def _shared(name: str, other: str) -> int:

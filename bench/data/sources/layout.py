@@ -14,8 +14,7 @@ LAYOUTS = (
     "folders of images called after their class, directly or inside train/, val/ and test/ (README lists the layouts)"
 )
 MANIFEST = "name the images in a .csv with path,label[,patient][,split]"
-MANY = 10
-"""So many folders called by numbers are patients rather than classes."""
+MANY = 10  # so many folders called by numbers are patients rather than classes
 FILLERS = {
     *("set", "sets", "data", "dataset", "image", "images", "img", "imgs", "folder", "dir", "split", "samples", "files"),
     *("png", "jpg", "jpeg", "dicom", "dcm", "stage", "the", "s"),
@@ -114,7 +113,9 @@ def read_layout(root: Path, tree: Folder) -> Reading:
         ConfigError: if the folders have no meaning that is known, or two; it names what would be accepted.
     """
     reading, top = Reading(tables=_tables(tree)), tree
-    _leave_unlabelled(tree, reading)
+    for name in tree.holding():
+        if folded(name) in UNLABELLED and len(tree.holding()) > 1:
+            reading.beside.append(_with_count(tree.folders.pop(name)))
     _leave_copies(tree, reading)
     while (below := _outer(top)) is not None:
         reading.pass_over(top)
@@ -142,13 +143,6 @@ def _outer(folder: Folder) -> Folder | None:
     if below.images and (len(inside) < 2 or 2 * len(below.images) > sum(1 for _ in below.every())):
         return None  # a class, and more in it
     return below
-
-
-def _leave_unlabelled(folder: Folder, reading: Reading) -> None:
-    """Leave out a folder that says of its images that nobody has labelled them."""
-    for name in folder.holding():
-        if folded(name) in UNLABELLED and len(folder.holding()) > 1:
-            reading.beside.append(_with_count(folder.folders.pop(name)))
 
 
 def _leave_copies(folder: Folder, reading: Reading) -> None:

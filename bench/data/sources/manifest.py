@@ -61,12 +61,14 @@ def manifest_source(
         masks = set()  # a class that is called so
     rows = [row for row in rows if located.names[row] not in masks]
     groups = columns_of.take_groups(columns, located.names, group_by)
-    columns_of.refuse_uneven_groups(table, located.names, groups)
     labels, merged = merge_labels([labels[row] for row in rows])
     known, folds = _patients(columns, "patient"), merge_labels(columns.cells("fold"))[0]
     frame = pd.DataFrame({"image": [located.names[row] for row in rows], "label": labels})
     frame["split"], frame["fold"] = [splits[row] for row in rows], [folds[row] for row in rows]
-    columns.notes += [*merged, *_joined_patients(columns, known), *_unused(columns, group_by)]
+    written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
+    other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
+    joined = [f"Patients who are written in two ways were joined: {listed(other)}."] if other else []
+    columns.notes += [*merged, *joined, *_unused(columns, group_by)]
     found = Found(
         source="manifest",
         path=path,
@@ -124,12 +126,6 @@ def _one_row_per_image(
 def _patients(columns: Columns, role: str) -> list[str]:
     """The patients as the file names them, one spelling each: 7.0 is 7 where both occur."""
     return merge_labels([somebody(cell) for cell in columns.cells(role)])[0]
-
-
-def _joined_patients(columns: Columns, known: Sequence[str]) -> list[str]:
-    written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
-    other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
-    return [f"Patients who are written in two ways were joined: {listed(other)}."] if other else []
 
 
 def _rule(columns: Columns) -> str:

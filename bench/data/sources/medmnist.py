@@ -17,10 +17,8 @@ from bench.errors import ConfigError
 
 PREFIX = "medmnist:"
 BASE_URL = "https://zenodo.org/records/10519652/files"
-TIMEOUT = 30.0
-"""Seconds without an answer after which fetching is given up."""
-SIZES = (28, 64, 128, 224)
-"""Height and width of the images in pixels; a file each."""
+TIMEOUT = 30.0  # seconds without an answer after which fetching is given up
+SIZES = (28, 64, 128, 224)  # height and width of the images in pixels; a file each
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,13 @@ from bench.errors import ConfigError
 NOT_GIVEN = {"", "nan", "<na>", "na", "n/a", "#n/a", "nat", "null"}
 """What stands where a cell is empty, in any case. ``none`` is a class in some sets, such as no finding."""
 YES, NO, UNSURE = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}, {"-1", "-1.0"}
-SURE = ("|", ";")
-"""No class is called so: they part several labels."""
-LIKELY = (",", "/", "+", "&", " ")
-"""They part several labels where each part is a label of its own elsewhere."""
+SURE = ("|", ";")  # no class is called so: they part several labels
+LIKELY = (",", "/", "+", "&", " ")  # they part several labels where each part is a label of its own elsewhere
 SHOWN = re.compile(
     r"(?:^|[^a-z])(?:sex|gender|male|female|man|woman|smok\w*|ethnic\w*|hispanic|race)(?![a-z])", re.IGNORECASE
 )
 """In the name of a column that says something about the patient and not of the image."""
-QUOTES = " []'\""
-"""What may stand around the labels of a list."""
+QUOTES = " []'\""  # what may stand around the labels of a list
 
 
 def blank(cell: str) -> bool:
@@ -87,20 +84,14 @@ def refuse_several(table: Table, place: int) -> None:
     labels = set(cells)
     for sign in (*SURE, *LIKELY):
         parts = {label: [part.strip(QUOTES) for part in label.split(sign)] for label in labels if sign in label}
-        several = {
-            label: found for label, found in parts.items() if sign in SURE or _are_labels(found, labels) or _list(label)
-        }
+        several = {one: found for one, found in parts.items() if sign in SURE or _are_labels(one, found, labels)}
         if several:
             _refuse(table, place, cells, sign, several)
 
 
-def _are_labels(parts: Sequence[str], labels: set[str]) -> bool:
-    return all(part in labels for part in parts) and len(set(parts)) > 1
-
-
-def _list(label: str) -> bool:
-    """Whether a label is written as a list of several, as in ['Mass', 'Nodule']."""
-    return label.startswith("[") and label.endswith("]")
+def _are_labels(label: str, parts: Sequence[str], labels: set[str]) -> bool:
+    """Whether the parts are labels of their own, or written as a list of several, as in ['Mass', 'Nodule']."""
+    return (labels.issuperset(parts) and len(set(parts)) > 1) or (label.startswith("[") and label.endswith("]"))
 
 
 def _refuse(table: Table, place: int, cells: Sequence[str], sign: str, several: Mapping[str, Sequence[str]]) -> None:

@@ -21,8 +21,7 @@ MARKS = (  # UTF-32 before UTF-16, whose mark is the beginning of its own
 )
 CONTROLS = {chr(code) for code in range(32)} - set("\t\n\v\f\r\x1a")
 NOT_TEXT = "is no text file; save the table as CSV in UTF-8"
-MOST_CHARACTERS = 10**7
-"""In a cell: run-length encoded masks are long."""
+MOST_CHARACTERS = 10**7  # in a cell: run-length encoded masks are long
 
 
 @dataclass(frozen=True)

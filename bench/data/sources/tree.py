@@ -126,7 +126,9 @@ def walk(root: Path) -> Tree:
 def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
     with os.scandir(place) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
-    folder = Folder(path, own=_is_own({entry.name for entry in entries}))
+    names = {entry.name for entry in entries}
+    own = any(mark in names and any(name.endswith(beside) for name in names) for mark, beside in OWN.items())
+    folder = Folder(path, own=own)
     if folder.own:
         return folder
     for entry in entries:
@@ -150,17 +152,13 @@ def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
                 folder.images.append(File(below, status.st_size, stamp(status)))
             else:
                 folder.others.append(below)
-    own = [below for below in folder.folders.values() if below.own]
-    if own and path and not folder.images and len(own) == len(folder.folders):
+    owned = [below for below in folder.folders.values() if below.own]
+    if owned and path and not folder.images and len(owned) == len(folder.folders):
         folder.own = True
     else:
-        tree.own += [below.path for below in own]
+        tree.own += [below.path for below in owned]
         folder.folders = {name: below for name, below in folder.folders.items() if not below.own}
     return folder
-
-
-def _is_own(names: set[str]) -> bool:
-    return any(mark in names and any(name.endswith(beside) for name in names) for mark, beside in OWN.items())
 
 
 def _leads_on(entry: "os.DirEntry[str]", parent: str, root: str, followed: list[str]) -> bool:
