@@ -593,8 +593,7 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from bench.data.audit.audit import audit, require_enough
     from bench.data.imageset import how_read
     from bench.data.patients import naming
-    from bench.data.splits import require_learnable
-    from bench.data.splits_file import take_over
+    from bench.data.splits import require_learnable, take_over
     from bench.run import pipeline, request
     from bench.run.console import Screen
     from bench.run.folder import write_json
@@ -628,7 +627,7 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _manifest(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench.data.sources.manifest_out import manifest_text, root_of
+    from bench.data.sources.manifest import manifest_text, root_of
     from bench.run.folder import write_text
     from bench.run.request import check_writable, open_settings
 

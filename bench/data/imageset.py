@@ -1,19 +1,76 @@
-"""`ImageSet`: labelled images as a source hands them over, not yet decoded."""
+"""`ImageSet`: labelled images as a source hands them over, not yet decoded, and the readers that give their content.
 
+Light to import, for decoding runs in processes of its own.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypedDict, runtime_checkable
 
-import pandas as pd
+import numpy as np
+import numpy.typing as npt
 
-from bench.data.images.readers import Content, FileReader, MemoryReader, Read, Reader
+from bench.data.images.window import Window
 
-__all__ = ["COLUMNS", "Content", "FileReader", "ImageSet", "LeftOut", "MemoryReader", "Read", "Reader", "how_read"]
+if TYPE_CHECKING:
+    import pandas as pd
 
-COLUMNS = ("image", "label", "patient", "patient_narrow", "split", "fold")
+COLUMNS = ("image", "label", "split_group", "patient_id", "split", "fold")
+Content = bytes | npt.NDArray[np.generic]
+"""An encoded image file, or pixels of shape (height, width), (height, width, 1) or (height, width, 3)."""
+Read = Callable[[int], Content]  # row number -> the image; can be pickled
+
+
+class Reader(Protocol):
+    """How the content of a set's images is read."""
+
+    def opened(self, scratch: Path) -> AbstractContextManager[Read]:
+        """The images as long as the context lasts; ``scratch`` is an existing folder for what must be unpacked."""
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """Images read from arrays of more than 8 bits, which one window serves."""
+
+    window: Window | None
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class FileReader:
+    """Images that are files of their own."""
+
+    root: Path
+    names: tuple[str, ...]
+
+    def opened(self, scratch: Path) -> AbstractContextManager[Read]:
+        """Each file's bytes."""
+        return nullcontext(self)
+
+    def __call__(self, row: int) -> bytes:
+        """The bytes of file ``row``."""
+        return (self.root / self.names[row]).read_bytes()
+
+
+@dataclass(frozen=True)
+class MemoryReader:
+    """Images that are rows of an array: shape (n_images, height, width) or (n_images, height, width, 1 or 3)."""
+
+    images: npt.NDArray[np.generic]
+
+    def opened(self, scratch: Path) -> AbstractContextManager[Read]:
+        """Each row's pixels."""
+        return nullcontext(self)
+
+    def __call__(self, row: int) -> npt.NDArray[np.generic]:
+        """The pixels of ``row``."""
+        return np.asarray(self.images[row])
+
+
+@dataclass(frozen=True)
+class Excluded:
     """What a source found and did not take, of one kind.
 
     Attributes:
@@ -42,13 +99,13 @@ class ImageSet:
         source: the kind of source: ``folder``, ``manifest``, ``npz``, ``medmnist`` or ``demo``.
         path: where it was found, as the user gave it.
         classes: class names in the order of their indices.
-        table: a row an image: ``image`` (its unique name in the source), ``label`` (class name), ``patient`` (read
-            widely; splits keep these together), ``patient_narrow`` (leaks are looked for by this one), ``split``
-            (``train``, ``val``, ``test``, or empty where none is given), ``fold`` (as the source calls it, empty where
-            none is given), and maybe ``group:COLUMN`` (a text by which the evaluation looks at subgroups, empty where
-            none is given). The index counts from 0.
-        stamps: a text an image that changes when its file changes (size and modification time).
-        reader: how the images are had.
+        table: one row per image: ``image`` (its unique name in the source), ``label`` (class name), ``split_group``
+            (patients read widely; splits keep these together), ``patient_id`` (patients read narrowly; leaks are
+            found by this one), ``split`` (``train``, ``val``, ``test``, or empty where none is given), ``fold`` (as
+            the source calls it, or empty), and maybe ``group:COLUMN`` (a text by which the evaluation forms
+            subgroups, or empty). The index counts from 0.
+        stamps: one text per image that changes when its file changes (size and modification time).
+        reader: gives the images' content.
         patient_rule: how patients were told apart, in words.
         patients_assumed: whether each image is taken for its own patient for want of anything better.
         patient_doubt: why no patient being in two splits would say too much, although patients are told apart; empty
@@ -58,13 +115,13 @@ class ImageSet:
         synthetic: whether the images are drawn, not taken.
         notes: what the user should know about this source, in sentences.
         layout: how it was read, in a few words, such as ``split/class``; empty where there is one way only.
-        left_out: what else was found and not taken.
+        excluded: what else was found and not taken.
     """
 
     source: str
     path: str
     classes: tuple[str, ...]
-    table: pd.DataFrame
+    table: "pd.DataFrame"
     stamps: tuple[str, ...]
     reader: Reader
     patient_rule: str
@@ -74,34 +131,48 @@ class ImageSet:
     synthetic: bool = False
     notes: tuple[str, ...] = ()
     layout: str = ""
-    left_out: tuple[LeftOut, ...] = ()
+    excluded: tuple[Excluded, ...] = ()
 
 
-def how_read(source: ImageSet) -> dict[str, Any]:
-    """How ``source`` was read, for people and for audit.json.
+def stamp(stat: os.stat_result) -> str:
+    """A text that changes when the file does."""
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
 
-    Returns:
-        ``text`` (a line: layout, how many splits, folds, classes and known patients, how much was left out) and
-        ``left_out`` (of each kind ``kind``, ``text``, ``count`` and ``files``).
-    """
+
+class ExcludedFiles(TypedDict):
+    """One kind of what was not taken, as audit.json holds it."""
+
+    kind: str
+    text: str
+    count: int
+    files: list[str]
+
+
+class HowRead(TypedDict):
+    """How a source was read, as audit.json holds it: a line for people, and what was not taken."""
+
+    text: str
+    left_out: list[ExcludedFiles]
+
+
+def how_read(source: ImageSet) -> HowRead:
+    """How ``source`` was read: layout, how many splits, folds, classes and known patients, and what was not taken."""
     table = source.table
-    parts = [f"layout: {source.layout or source.source}"]
     counts = [(len(set(table[column]) - {""}), column) for column in ("split", "fold") if column in table]
     counts = [(count, noun) for count, noun in counts if count]
-    counts += [] if source.patients_assumed else [(table["patient_narrow"].nunique(), "patient")]
+    counts += [] if source.patients_assumed else [(table["patient_id"].nunique(), "patient")]
     counts += [(len(source.classes), "classe")]
     told = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
+    parts = [f"layout: {source.layout or source.source}"]
     parts.append(told.replace(" folds", " folds (--folds given validates over them)"))
-    left = [one for one in (*source.left_out, LeftOut("other file", source.others)) if one.names]
+    left = [one for one in (*source.excluded, Excluded("other file", source.others)) if one.names]
     files = sum(len(one.names) for one in left if not one.folders)
     if files:
         told = ", ".join(one.counted for one in left if not one.folders)
         parts.append(f"{files} file{'s' * (files != 1)} left out: {told}")
     folders = [one.counted for one in left if one.folders]
     parts += [f"left out: {', '.join(folders)}"] if folders else []
-    return {
-        "text": "; ".join(parts),
-        "left_out": [
-            {"kind": one.kind, "text": one.counted, "count": len(one.names), "files": list(one.names)} for one in left
-        ],
-    }
+    excluded = [
+        ExcludedFiles(kind=one.kind, text=one.counted, count=len(one.names), files=list(one.names)) for one in left
+    ]
+    return HowRead(text="; ".join(parts), left_out=excluded)

@@ -1,13 +1,21 @@
-"""Which images show the same patient: by what the source says, by a pattern, or by names that are known."""
+"""Which images show the same patient, and which subgroups they belong to: by what the source says, or by their names.
+
+Patients are told apart in two ways. ``patient_id`` joins only images that are surely one patient's, and is read when
+leaks are sought; ``split_group`` joins too much rather than too little, and is what splits keep together. Subgroups are
+for the evaluation alone: neither training nor the splits depend on them.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 
+from bench.data.names import listed, split_of
 from bench.errors import ConfigError
 
+PREFIX = "group:"
+"""Stands before the name of a subgroup's column in `bench.data.imageset.ImageSet.table`; empty cells are not given."""
+SUBTYPE = "subtype"
 ASSUMED = "each image is taken for its own patient (an assumption: nothing says otherwise)"
 RECOGNISED = 0.1
 """Share of the names that must bear a public set's own marks for its built-in reading to be used. The marks are
@@ -25,15 +33,15 @@ class Patients:
     """The patient of each image.
 
     Attributes:
-        wide: the reading by which splits keep images together; joins too much rather than too little.
-        narrow: the reading by which leaks are looked for; joins only what is surely one patient.
-        rule: the reading in words.
+        split_groups: by which splits keep images together.
+        ids: by which leaks are sought.
+        rule: how they were told apart, in words.
         assumed: whether each image, not just some, is its own patient for want of anything better.
         notes: what the user should know, in sentences.
     """
 
-    wide: tuple[str, ...]
-    narrow: tuple[str, ...]
+    split_groups: tuple[str, ...]
+    ids: tuple[str, ...]
     rule: str
     assumed: bool = False
     notes: tuple[str, ...] = ()
@@ -41,20 +49,20 @@ class Patients:
 
 @dataclass(frozen=True)
 class NameRule:
-    """How the patient is read from a file name, narrowly (series and number) and widely (number alone).
+    """How the patient is read from a file name.
 
     Attributes:
         pattern: of the file name.
-        narrow: template of the narrow reading.
-        wide: template of the wide reading.
+        patient_id: template, such as of series and number.
+        split_group: template, such as of the number alone.
         own: whether no other set calls its files so: the mark by which the set is known.
         beside: whether other sets call their files so too: read only in a folder that holds own marks, or lies beside
             one that does (the same folder of all splits being one), and joined within such a folder only.
     """
 
     pattern: re.Pattern[str]
-    narrow: str
-    wide: str
+    patient_id: str
+    split_group: str
     own: bool = True
     beside: bool = False
 
@@ -82,21 +90,23 @@ class PublicSet:
 
 PNEUMONIA = NameRule(
     re.compile(r"^person(?P<number>\d+)_(?P<series>bacteria|virus)_\d+"),
-    narrow=r"\g<series>-\g<number>",
-    wide=r"person-\g<number>",
+    patient_id=r"\g<series>-\g<number>",
+    split_group=r"person-\g<number>",
 )
 CHEST_XRAY = PublicSet(
     "the public chest X-ray file names (person…_bacteria or _virus, NORMAL2-IM-…)",
     (
         PNEUMONIA,
         NameRule(
-            re.compile(r"^NORMAL2-IM-(?P<number>\d+)-\d+"), narrow=r"NORMAL2-IM-\g<number>", wide=r"IM-\g<number>"
+            re.compile(r"^NORMAL2-IM-(?P<number>\d+)-\d+"),
+            patient_id=r"NORMAL2-IM-\g<number>",
+            split_group=r"IM-\g<number>",
         ),
         # OsiriX and Horos call every export so: alone, such a name tells nothing
         NameRule(
             re.compile(r"^IM-(?P<number>\d+)-\d+"),
-            narrow=r"IM-\g<number>",
-            wide=r"IM-\g<number>",
+            patient_id=r"IM-\g<number>",
+            split_group=r"IM-\g<number>",
             own=False,
             beside=True,
         ),
@@ -109,13 +119,13 @@ OCT = PublicSet(
     (
         NameRule(
             re.compile(r"^(?P<series>CNV|DME|DRUSEN)-(?P<number>\d{4,})-\d+\."),
-            narrow=r"\g<series>-\g<number>",
-            wide=r"oct-\g<number>",
+            patient_id=r"\g<series>-\g<number>",
+            split_group=r"oct-\g<number>",
         ),
         NameRule(
             re.compile(r"^NORMAL-(?P<number>\d{4,})-\d+\."),
-            narrow=r"NORMAL-\g<number>",
-            wide=r"oct-\g<number>",
+            patient_id=r"NORMAL-\g<number>",
+            split_group=r"oct-\g<number>",
             own=False,
         ),
     ),
@@ -145,7 +155,9 @@ def find_patients(
         ConfigError: if the pattern is no regular expression, has not one group, or matches nothing.
     """
     if pattern is not None:
-        found = _by_pattern(names, _compiled(pattern))
+        compiled = _compiled(pattern)
+        matches = (compiled.search(name if "/" in pattern else _file_name(name)) for name in names)
+        found = [somebody(match[1] or "") if match else "" for match in matches]
         if not any(found):
             raise ConfigError(
                 f"--patient-pattern '{pattern}' matches none of the {len(names)} names, such as {names[0]!r}; it is "
@@ -168,28 +180,13 @@ def somebody(patient: str) -> str:
 
 @contextmanager
 def naming(rule: str) -> Iterator[None]:
-    """What rests on how patients were told apart.
-
-    Raises:
-        ConfigError: in place of one that speaks of patients, with the rule added.
-    """
+    """What rests on how patients were told apart: a ConfigError that speaks of patients has the rule added."""
     try:
         yield
     except ConfigError as error:
         if "patient" not in str(error):
             raise
         raise ConfigError(f"{str(error).removesuffix('.')}; how patients were told apart: {rule}.") from None
-
-
-def is_chest_xray_set(names: Sequence[str]) -> bool:
-    """Whether at least a tenth of the names bear the marks of the public chest X-ray set."""
-    return CHEST_XRAY.is_in(names)
-
-
-def subtype_of(name: str) -> str:
-    """``bacteria`` or ``virus`` where a name of the public chest X-ray set says so, else nothing."""
-    match = PNEUMONIA.pattern.match(_file_name(name))
-    return match["series"] if match else ""
 
 
 def _file_name(name: str) -> str:
@@ -209,12 +206,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return compiled
 
 
-def _by_pattern(names: Sequence[str], pattern: re.Pattern[str]) -> list[str]:
-    whole = "/" in pattern.pattern
-    matches = (pattern.search(name if whole else _file_name(name)) for name in names)
-    return [somebody(match[1] or "") if match else "" for match in matches]
-
-
 def _told(names: Sequence[str], found: Sequence[str], rule: str) -> Patients:
     """Patients that are named for most images; an image without one is its own patient."""
     patients = tuple(patient or name for name, patient in zip(names, found, strict=True))
@@ -225,8 +216,8 @@ def _told(names: Sequence[str], found: Sequence[str], rule: str) -> Patients:
 def _silent(names: Sequence[str], rule: str) -> tuple[str, ...]:
     if not names:
         return ()
-    some = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    return (f"{len(names)} images have no patient by the rule “{rule}”; each is taken for its own patient: {some}.",)
+    told = f"{len(names)} images have no patient by the rule “{rule}”; each is taken for its own patient"
+    return (f"{told}: {listed(names)}.",)
 
 
 def _by_known_names(names: Sequence[str]) -> Patients | None:
@@ -236,11 +227,10 @@ def _by_known_names(names: Sequence[str]) -> Patients | None:
         return None
     places = _Places(sets, names)
     read = [_read(name, places) for name in names]
-    wide = tuple(one[0] if one else name for name, one in zip(names, read, strict=True))
-    narrow = tuple(one[1] if one else name for name, one in zip(names, read, strict=True))
     silent = [name for name, one in zip(names, read, strict=True) if not one]
-    in_words = f"built-in reading of {' and '.join(one.title for one in sets)}"
-    return Patients(wide, narrow, in_words, notes=_silent(silent, in_words))
+    split_groups, ids = zip(*(one or (name, name) for name, one in zip(names, read, strict=True)), strict=True)
+    rule = f"built-in reading of {' and '.join(one.title for one in sets)}"
+    return Patients(split_groups, ids, rule, notes=_silent(silent, rule))
 
 
 class _Places:
@@ -267,25 +257,18 @@ class _Places:
 
 
 def _read(name: str, places: _Places) -> tuple[str, str] | None:
-    """The wide and the narrow reading of a name; None if it cannot be read."""
+    """The split group and the patient's ID that a name tells; None if it cannot be read."""
     for rule in places.rules:
         match = rule.pattern.match(_file_name(name))
         if match and (not rule.beside or places.holds(_place(name))):
             where = f"{_place(name)}/" if rule.beside and _place(name) != places.chief else ""
-            return where + match.expand(rule.wide), where + match.expand(rule.narrow)
+            return where + match.expand(rule.split_group), where + match.expand(rule.patient_id)
     return None
 
 
 def _place(name: str) -> str:
     """The folder of a file, the same for all splits."""
-    return _without_splits(name.rpartition("/")[0])
-
-
-@lru_cache(maxsize=1024)
-def _without_splits(folder: str) -> str:
-    from bench.data.sources.listing import split_of  # it knows this module
-
-    return "/".join(part for part in folder.split("/") if split_of(part) is None)
+    return "/".join(part for part in name.split("/")[:-1] if split_of(part) is None)
 
 
 def _suggestion(names: Sequence[str]) -> tuple[str, ...]:
@@ -305,3 +288,51 @@ def _suggestion(names: Sequence[str]) -> tuple[str, ...]:
             "--patient-pattern '([^/]+)/[^/]+$'.",
         )
     return ()
+
+
+# Subgroups
+
+
+def file_subtypes(names: Sequence[str]) -> dict[str, list[str]]:
+    """``group:subtype`` -> ``bacteria``, ``virus`` or nothing, by the names of the public chest X-ray set; else empty.
+
+    Args:
+        names: of the images, as paths relative to the source.
+    """
+    if not CHEST_XRAY.is_in(names):
+        return {}
+    matches = [PNEUMONIA.pattern.match(_file_name(name)) for name in names]
+    found = [match["series"] if match else "" for match in matches]
+    return {f"{PREFIX}{SUBTYPE}": found} if any(found) else {}
+
+
+def folder_groups(where: object, names: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
+    """The columns of subgroups of a set that has file names and nothing else.
+
+    Args:
+        where: the source, for the message.
+        names: of the images.
+        wanted: the columns that ``--group-by`` names.
+
+    Raises:
+        ConfigError: if one is wanted that the names do not give.
+    """
+    known = file_subtypes(names)
+    unknown = [name for name in wanted if name.strip().lower() != SUBTYPE or not known]
+    if unknown:
+        accepted = (
+            f"its file names give {SUBTYPE} only"
+            if known
+            else "it has no columns, and its file names give no subtype; give the images as a .csv with that column"
+        )
+        raise ConfigError(f"--group-by {unknown[0]!r} cannot be used with {where}: {accepted}.")
+    return known
+
+
+def refuse_groups(where: object, wanted: Sequence[str]) -> None:
+    """Refuse, by a ConfigError, ``--group-by`` for a source that has neither columns nor file names."""
+    if wanted:
+        raise ConfigError(
+            f"--group-by {wanted[0]!r} cannot be used with {where}, which has no columns; leave it out, or give the "
+            "images as a .csv with that column."
+        )

@@ -1,18 +1,25 @@
-"""Which image trains, which validates, which tests: patient-grouped, stratified, drawn from a seed."""
+"""Which image trains, which validates, which tests: patient-grouped, stratified, drawn from a seed; and splits.csv.
+
+Draws keep together what has one ``split_group`` (patients read widely), leaks are sought by ``patient_id`` (read
+narrowly); see `bench.data.patients`.
+"""
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from bench.data.audit.duplicates import Cluster, groups
 from bench.errors import ConfigError
+from bench.run.folder import write_table
 
 SPLITS = ("train", "val", "test")
 PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
@@ -23,6 +30,32 @@ MANY_GROUPS = 5_000
 WIDEST_HALF_WIDTH = 0.05
 """A validation split is too small to select by if, at an AUC of 0.95, its 95 % interval is wider than ±0.05:
 the differences a search has to see are smaller than that."""
+Rows = npt.NDArray[np.int64]
+Moved = TypedDict("Moved", {"from": str, "images": int, "reason": str, "files": list[str]})
+"""Images that left a split, as audit.json holds them."""
+
+
+class SplitContent(TypedDict):
+    """What one split holds: images, patients, and images of each class."""
+
+    images: int
+    patients: int
+    classes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Images that are copies of each other.
+
+    Attributes:
+        kind: ``exact`` (the same pixels) or ``near`` (perceptual hashes a few bits apart, directly or in steps).
+        rows: their row numbers, ascending.
+        distance: largest distance from the first of them, in bits of the perceptual hash.
+    """
+
+    kind: str
+    rows: tuple[int, ...]
+    distance: int = 0
 
 
 @dataclass
@@ -31,8 +64,9 @@ class SplitReport:
 
     Attributes:
         notes: the decisions, in sentences.
-        shared_patients: reading (``narrow``, ``wide``) -> pair of given splits -> patients in both.
-        moved: what left a split: ``from``, ``images``, ``reason``, ``files``.
+        shared_patients: ``narrow`` (by patient_id) or ``wide`` (by split_group) -> pair of given splits -> patients in
+            both.
+        moved: what left a split.
         on_validation: what became of the validation split, in a sentence; also among the notes.
         merged: whether the given validation split was merged with train and drawn anew.
         refused: why splits cannot be drawn, if they cannot.
@@ -41,39 +75,11 @@ class SplitReport:
 
     notes: list[str] = field(default_factory=list)
     shared_patients: dict[str, dict[str, int]] = field(default_factory=dict)
-    moved: list[dict[str, Any]] = field(default_factory=list)
+    moved: list[Moved] = field(default_factory=list)
     on_validation: str = ""
     merged: bool = False
     refused: str = ""
     given: pd.Series = field(default_factory=lambda: pd.Series(dtype=str))
-
-
-def auc_half_width(n_positive: int, n_negative: int, auc: float = REFERENCE_AUC) -> float:
-    """Half the width of the 95 % interval of an AUC.
-
-    Source: Hanley & McNeil, Radiology 143:29 (1982).
-    """
-    if min(n_positive, n_negative) == 0:
-        return math.inf
-    q1 = auc / (2 - auc)
-    q2 = 2 * auc**2 / (1 + auc)
-    variance = auc * (1 - auc) + (n_positive - 1) * (q1 - auc**2) + (n_negative - 1) * (q2 - auc**2)
-    return 1.96 * math.sqrt(variance / (n_positive * n_negative))
-
-
-def half_width(labels: pd.Series) -> float:
-    """The widest `auc_half_width` of a class of ``labels`` against the rest; the formula is not symmetric."""
-    counts = labels.value_counts()
-    return max(
-        auc_half_width(*pair)
-        for count in counts
-        for pair in ((count, len(labels) - count), (len(labels) - count, count))
-    )
-
-
-def too_small(labels: pd.Series) -> bool:
-    """Whether images with these labels are too few to select by."""
-    return half_width(labels) > WIDEST_HALF_WIDTH
 
 
 def assign_splits(
@@ -90,11 +96,11 @@ def assign_splits(
 
     Given splits are kept, except that a validation split too small to select by is merged with train and drawn
     anew, and images of a patient who is also in a later split, or of which that holds a duplicate, leave the earlier
-    one (test is never touched). Draws are stratified, and keep patients (read widely) and duplicates together.
+    one (test is never touched). Draws are stratified, and keep split groups and duplicates together.
 
     Args:
-        table: columns ``image``, ``label``, ``patient``, ``patient_narrow``, ``split`` (empty where none is given); the
-            index counts from 0.
+        table: columns ``image``, ``label``, ``split_group``, ``patient_id``, ``split`` (empty where none is given);
+            the index counts from 0.
         seed: decides every draw.
         excluded: row number -> why the image takes no part.
         clusters: duplicates, by row number.
@@ -116,20 +122,18 @@ def assign_splits(
     require_learnable(table, whole["label"])
     table["split"] = table["split"].replace("", "train")
     val = table[table["split"] == "val"]
-    redraw = not fixed and _to_redraw(table, val_share)
-    if redraw:
+    report.merged = not fixed and _to_redraw(table, val_share)
+    if report.merged:
         table.loc[val.index, "split"] = "train"
     try:
         if not (table["split"] == "test").any():
-            report.notes.append(
-                f"No test split was given: {100 * test_share:.0f} % of the images were drawn for it, patients kept "
-                "together."
-            )
+            told = f"{100 * test_share:.0f} % of the images were drawn for it, patients kept together."
+            report.notes.append(f"No test split was given: {told}")
             table = _draw_test(table, test_share, seed)
-        report.on_validation, report.merged = _on_validation(val, table, redraw, val_share, fixed), redraw
+        report.on_validation = _on_validation(val, table, report.merged, val_share, fixed)
         report.notes += [report.on_validation] if report.on_validation else []
         table = _part(table, clusters, report, reasons)
-        if redraw or not len(val):
+        if report.merged or not len(val):
             table = _draw(table, "train", "val", val_share, seed)
         _require_classes(table, set(whole["label"]))
     except ConfigError as error:
@@ -140,96 +144,100 @@ def assign_splits(
     return whole, report
 
 
-def units(table: pd.DataFrame, clusters: Sequence[Cluster]) -> pd.Series:
-    """What counts as one patient wherever patients are drawn or counted: the narrow reading, save that patients of whom
-    the very same image is there are one, called after the first of them.
-
-    Args:
-        table: column ``patient_narrow``; the index counts from 0.
-        clusters: duplicates, by row number.
-    """
-    narrow = table["patient_narrow"]
-    joined = groups(table.assign(patient=narrow), [one for one in clusters if one.kind == "exact"])
-    return narrow.groupby(joined).transform("first").rename("unit")
-
-
-def units_of(table: pd.DataFrame) -> pd.Series:
-    """The column that `units` made; patients read narrowly where nobody has looked for copies."""
-    return table["unit" if "unit" in table else "patient_narrow"]
-
-
 def report_given(table: pd.DataFrame, whole: pd.DataFrame) -> SplitReport:
-    """A report that knows the splits as they are given, and nothing of decisions.
-
-    Args:
-        table: the images that can take part.
-        whole: all images.
-    """
-    shared = {"narrow": shared_patients(table, "patient_narrow"), "wide": shared_patients(table, "patient")}
+    """A report of the given splits, without decisions; ``table`` is what of the ``whole`` can take part."""
+    shared = {"narrow": shared_patients(table), "wide": shared_patients(table, "split_group")}
     return SplitReport(given=whole["split"].copy(), shared_patients=shared)
 
 
-def _draw_test(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """Move about ``share`` of the images from train to test; what is of one group with validation stays."""
-    val = table["split"] == "val"
-    beside = table["group"].isin(table.loc[val, "group"]) & ~val
-    table.loc[beside, "split"] = "beside"
-    table = _draw(table, "train", "test", share, seed, left=1 if val.any() else 2)
-    table["split"] = table["split"].replace("beside", "train")
-    return table
+def require_learnable(table: pd.DataFrame, labels: pd.Series) -> None:
+    """Refuse, by a ConfigError, a class of fewer than two patients, or one that only the test split shows.
 
-
-def _on_validation(val: pd.DataFrame, table: pd.DataFrame, redraw: bool, val_share: float, fixed: bool) -> str:
-    """What happens to the given validation split ``val``, in a sentence; empty if it is simply kept."""
-    if not len(val):
-        return (
-            f"No validation split was given: {100 * val_share:.0f} % of the training images were drawn for it, "
-            "patients kept together."
+    Args:
+        table: columns ``label``, ``split`` (as given) and ``group``, or ``split_group``; the images that can take part.
+        labels: of all images.
+    """
+    patients = _grouped(table).groupby(table["label"]).nunique().reindex(sorted(set(labels)), fill_value=0)
+    if patients.min() < 2:
+        raise ConfigError(
+            f"Class {patients.idxmin()!r} has {('no patient', 'one patient only')[int(patients.min())]}; each class "
+            "needs at least two patients (images that are copies of each other count as one patient's)."
         )
-    complete = val["label"].nunique() == table["label"].nunique()
-    width = f"at an AUC of {REFERENCE_AUC} its 95 % interval would be ±{half_width(val['label']):.2f}"
-    if redraw:
-        return (
-            f"The given validation split of {len(val)} images is too small to select by "
-            f"({width if complete else 'it lacks a class'}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it "
-            f"was merged with train, and {100 * val_share:.0f} % were drawn anew, stratified and with patients kept "
-            "together."
+    in_test = table["split"] == "test"
+    unknown = sorted(set(table.loc[in_test, "label"]) - set(table.loc[~in_test, "label"]))
+    if unknown:
+        raise ConfigError(
+            f"Class {unknown[0]!r} occurs in the test split only, so nothing can learn it; every class must occur in "
+            "train."
         )
-    if complete and too_small(val["label"]):
-        why = "as wanted" if fixed else f"for drawing {100 * val_share:.0f} % anew would give fewer"
-        return (
-            f"The validation split of {len(val)} images is small: {width}. It was kept, {why}; differences between "
-            "configurations are uncertain."
-        )
-    return ""
 
 
-def _to_redraw(table: pd.DataFrame, val_share: float) -> bool:
-    """Whether the given validation split lacks a class, or is too small and a drawn one would be larger."""
-    val = table[table["split"] == "val"]
-    if not len(val):
-        return False
-    if val["label"].nunique() < table["label"].nunique():
-        return True
-    working = int(table["split"].isin(["train", "val"]).sum())
-    return too_small(val["label"]) and val_share * working > len(val)
+def _require_classes(table: pd.DataFrame, classes: set[str]) -> None:
+    for split in ("train", "val"):
+        missing = sorted(classes - set(table.loc[table["split"] == split, "label"]))
+        if missing:
+            raise ConfigError(
+                f"The {split} split holds no image of class {missing[0]!r}; every class must occur in it."
+            )
 
 
-def shared_patients(table: pd.DataFrame, reading: str = "patient_narrow") -> dict[str, int]:
-    """Patients by a reading (a column) who are in two of the splits, counted by pair of splits."""
-    by_split = {split: set(table.loc[table["split"] == split, reading]) for split in SPLITS}
+# What stays together
+
+
+def groups(table: pd.DataFrame, clusters: Iterable[Cluster], identity: str = "split_group") -> pd.Series:
+    """What must stay on one side of a split: patients, joined where they share a duplicate; one number per row.
+
+    Args:
+        table: column ``identity``, which tells patients apart; the index counts from 0.
+        clusters: duplicates, by row number.
+    """
+    patient, names = pd.factorize(table[identity])
+    pairs = [(patient[cluster.rows[0]], patient[row]) for cluster in clusters for row in cluster.rows[1:]]
+    ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(names), len(names)))
+    _, component = connected_components(graph, directed=False)
+    return pd.Series(component[patient], index=table.index, name="group")
+
+
+def units(table: pd.DataFrame, clusters: Sequence[Cluster]) -> pd.Series:
+    """What counts as one patient wherever patients are drawn or counted; arguments as of `groups`.
+
+    That is the patient_id, save that patients of whom the very same image is there are one, called after the first.
+    """
+    joined = groups(table, [one for one in clusters if one.kind == "exact"], "patient_id")
+    return table["patient_id"].groupby(joined).transform("first").rename("unit")
+
+
+def units_of(table: pd.DataFrame) -> pd.Series:
+    """The column of `units`, or of patient_id where nobody has searched for copies."""
+    return table["unit" if "unit" in table else "patient_id"]
+
+
+def shared_patients(table: pd.DataFrame, identity: str = "patient_id") -> dict[str, int]:
+    """Patients, told apart by a column, who are in two of the splits, counted by pair of splits."""
+    by_split = {split: set(table.loc[table["split"] == split, identity]) for split in SPLITS}
     return {f"{a}-{b}": len(by_split[a] & by_split[b]) for a, b in PAIRS if by_split[a] and by_split[b]}
+
+
+def _grouped(table: pd.DataFrame) -> pd.Series:
+    return table["group" if "group" in table else "split_group"]
 
 
 def _part(
     table: pd.DataFrame, clusters: Sequence[Cluster], report: SplitReport, reasons: dict[int, str]
 ) -> pd.DataFrame:
     """Drop from train (and val) the images of which test (or val) holds the patient or a duplicate."""
+    position = {row: number for number, row in enumerate(table.index)}
+    inside = [Cluster(one.kind, tuple(position[row] for row in one.rows if row in position)) for one in clusters]
     checks = (
-        (table["patient_narrow"], "their patients are", "its patient is"),
+        (table["patient_id"], "their patients are", "its patient is"),
         (_copies(clusters, "exact"), "the same pixels are", "the same pixels are"),
         (_copies(clusters, "near"), "near duplicates of them are", "a near duplicate of it is"),
-        (_joined(table, clusters), "copies of their patients' images are", "a copy of its patient's images is"),
+        (
+            groups(table, [one for one in inside if one.rows], "patient_id"),
+            "copies of their patients' images are",
+            "a copy of its patient's images is",
+        ),
     )
     for earlier, later in (("train", "test"), ("val", "test"), ("train", "val")):
         for identities, they, it in checks:
@@ -247,14 +255,6 @@ def _part(
     return table
 
 
-def _joined(table: pd.DataFrame, clusters: Sequence[Cluster]) -> pd.Series:
-    """What is surely one patient: the narrow reading, joined where patients share a copy."""
-    named = table.assign(patient=table["patient_narrow"])
-    rows = {row: position for position, row in enumerate(table.index)}
-    inside = [Cluster(one.kind, tuple(rows[row] for row in one.rows if row in rows)) for one in clusters]
-    return groups(named, [one for one in inside if one.rows])
-
-
 def _copies(clusters: Sequence[Cluster], kind: str) -> pd.Series:
     """Row number -> number of its cluster, of the images that are in one of a kind."""
     return pd.Series(
@@ -263,11 +263,80 @@ def _copies(clusters: Sequence[Cluster], kind: str) -> pd.Series:
     )
 
 
-def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int, left: int = 1) -> pd.DataFrame:
-    """Move about ``share`` of split ``source`` to ``target``, stratified, groups whole.
+# Validation splits that are too small
 
-    At least ``left`` groups of each class stay in ``source``.
-    """
+
+def auc_half_width(n_positive: int, n_negative: int, auc: float = REFERENCE_AUC) -> float:
+    """Half the width of the 95 % interval of an AUC; source: Hanley & McNeil, Radiology 143:29 (1982)."""
+    if min(n_positive, n_negative) == 0:
+        return math.inf
+    q1 = auc / (2 - auc)
+    q2 = 2 * auc**2 / (1 + auc)
+    variance = auc * (1 - auc) + (n_positive - 1) * (q1 - auc**2) + (n_negative - 1) * (q2 - auc**2)
+    return 1.96 * math.sqrt(variance / (n_positive * n_negative))
+
+
+def half_width(labels: pd.Series) -> float:
+    """The widest `auc_half_width` of a class of ``labels`` against the rest; the formula is not symmetric."""
+    pairs = [(count, len(labels) - count) for count in labels.value_counts()]
+    return max(auc_half_width(*ends) for pair in pairs for ends in (pair, pair[::-1]))
+
+
+def too_small(labels: pd.Series) -> bool:
+    """Whether images with these labels are too few to select by."""
+    return half_width(labels) > WIDEST_HALF_WIDTH
+
+
+def _to_redraw(table: pd.DataFrame, val_share: float) -> bool:
+    """Whether the given validation split lacks a class, or is too small and a drawn one would be larger."""
+    val = table[table["split"] == "val"]
+    if not len(val):
+        return False
+    if val["label"].nunique() < table["label"].nunique():
+        return True
+    working = int(table["split"].isin(["train", "val"]).sum())
+    return too_small(val["label"]) and val_share * working > len(val)
+
+
+def _on_validation(val: pd.DataFrame, table: pd.DataFrame, merged: bool, val_share: float, fixed: bool) -> str:
+    """What happens to the given validation split ``val``, in a sentence; empty if it is simply kept."""
+    share = f"{100 * val_share:.0f} %"
+    if not len(val):
+        return (
+            f"No validation split was given: {share} of the training images were drawn for it, patients kept together."
+        )
+    complete = val["label"].nunique() == table["label"].nunique()
+    width = f"at an AUC of {REFERENCE_AUC} its 95 % interval would be ±{half_width(val['label']):.2f}"
+    if merged:
+        return (
+            f"The given validation split of {len(val)} images is too small to select by "
+            f"({width if complete else 'it lacks a class'}, and ±{WIDEST_HALF_WIDTH} is the widest accepted): it "
+            f"was merged with train, and {share} were drawn anew, stratified and with patients kept together."
+        )
+    if complete and too_small(val["label"]):
+        why = "as wanted" if fixed else f"for drawing {share} anew would give fewer"
+        return (
+            f"The validation split of {len(val)} images is small: {width}. It was kept, {why}; differences between "
+            "configurations are uncertain."
+        )
+    return ""
+
+
+# Drawing
+
+
+def _draw_test(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Move about ``share`` of the images from train to test; what is of one group with validation stays."""
+    val = table["split"] == "val"
+    beside = table["group"].isin(table.loc[val, "group"]) & ~val
+    table.loc[beside, "split"] = "beside"
+    table = _draw(table, "train", "test", share, seed, left=1 if val.any() else 2)
+    table["split"] = table["split"].replace("beside", "train")
+    return table
+
+
+def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int, left: int = 1) -> pd.DataFrame:
+    """Move about ``share`` of a split to another, stratified, groups whole; ``left`` groups of each class stay."""
     rows = table.index[table["split"] == source]
     part = table.loc[rows]
     per_class = part.groupby("label")["group"].nunique()
@@ -279,17 +348,14 @@ def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int
             f"so no {target} split can be drawn; each class needs at least {1 + left} patients."
         )
     table = table.copy()
-    table.loc[rows[_fold(part, share, seed, left)], "split"] = target
+    table.loc[rows[_drawn(part, share, seed, left)], "split"] = target
     return table
 
 
-def _fold(part: pd.DataFrame, share: float, seed: int, left: int) -> npt.NDArray[np.int64]:
-    """Positions of about ``share`` of the images: folds that hold every class and leave ``left`` groups of each.
-
-    Raises:
-        ConfigError: if there are no such folds.
-    """
-    for folds in range(_fewest_folds(share), 1, -1):
+def _drawn(part: pd.DataFrame, share: float, seed: int, left: int) -> Rows:
+    """Positions of about ``share`` of the images: folds that hold every class and leave ``left`` groups of each."""
+    fewest = next(k for k in range(round(1 / share), 101) if abs(round(share * k) / k - share) <= 0.01)
+    for folds in range(fewest, 1, -1):  # the fewest of which some are the share, to a hundredth
         together = max(1, round(share * folds))
         try:
             chosen = _grouped_folds(part["label"], part["group"], folds, seed)
@@ -305,14 +371,21 @@ def _fold(part: pd.DataFrame, share: float, seed: int, left: int) -> npt.NDArray
     )
 
 
-def _grouped_folds(labels: pd.Series, groups: pd.Series, k: int, seed: int) -> list[npt.NDArray[np.int64]]:
+def _serves(part: pd.DataFrame, fold: Rows, left: int) -> bool:
+    inside = np.zeros(len(part), dtype=bool)
+    inside[fold] = True
+    staying = part[~inside].groupby("label")["group"].nunique()
+    n_classes = part["label"].nunique()
+    complete = part.loc[inside, "label"].nunique() == n_classes == len(staying)
+    return bool(complete and staying.min() >= left)
+
+
+def _grouped_folds(labels: pd.Series, groups: pd.Series, k: int, seed: int) -> list[Rows]:
     """Positions of the images of each of ``k`` stratified folds, groups whole.
 
     scikit-learn balances the images of each fold group by group, in steps that take a second a thousand groups; of
-    very many groups, so many of each kind a fold come out as even.
-
-    Raises:
-        ValueError: if every class has fewer images than there are folds.
+    very many groups, so many of each kind a fold come out as even. A ValueError says that every class has fewer
+    images than there are folds.
     """
     number, first = np.unique(groups.to_numpy(), return_index=True)
     with warnings.catch_warnings():
@@ -323,58 +396,6 @@ def _grouped_folds(labels: pd.Series, groups: pd.Series, k: int, seed: int) -> l
         plain = StratifiedKFold(n_splits=k, shuffle=True, random_state=seed)
         kinds = labels.to_numpy()[first]
         return [np.flatnonzero(np.isin(groups.to_numpy(), number[chosen])) for _, chosen in plain.split(kinds, kinds)]
-
-
-def _fewest_folds(share: float) -> int:
-    """The fewest folds of which some are ``share`` of all, to a hundredth."""
-    return next(folds for folds in range(round(1 / share), 101) if abs(round(share * folds) / folds - share) <= 0.01)
-
-
-def _serves(part: pd.DataFrame, fold: npt.NDArray[np.int64], left: int) -> bool:
-    inside = np.zeros(len(part), dtype=bool)
-    inside[fold] = True
-    patients_left = part[~inside].groupby("label")["group"].nunique()
-    n_classes = part["label"].nunique()
-    return bool(
-        part.loc[inside, "label"].nunique() == n_classes
-        and len(patients_left) == n_classes
-        and patients_left.min() >= left
-    )
-
-
-def require_learnable(table: pd.DataFrame, labels: pd.Series) -> None:
-    """Refuse a class of fewer than two patients, or one that only the test split shows: it could not be learnt.
-
-    Args:
-        table: columns ``label``, ``split`` (as given) and ``group``, or ``patient``; the images that can take part.
-        labels: of all images.
-
-    Raises:
-        ConfigError: naming the class.
-    """
-    named = table["group" if "group" in table else "patient"]
-    patients = named.groupby(table["label"]).nunique().reindex(sorted(set(labels)), fill_value=0)
-    if patients.min() < 2:
-        raise ConfigError(
-            f"Class {patients.idxmin()!r} has {('no patient', 'one patient only')[int(patients.min())]}; each class "
-            "needs at least two patients (images that are copies of each other count as one patient's)."
-        )
-    known = set(table.loc[table["split"] != "test", "label"])
-    unknown = sorted(set(table.loc[table["split"] == "test", "label"]) - known)
-    if unknown:
-        raise ConfigError(
-            f"Class {unknown[0]!r} occurs in the test split only, so nothing can learn it; every class must occur in "
-            "train."
-        )
-
-
-def _require_classes(table: pd.DataFrame, classes: set[str]) -> None:
-    for split in ("train", "val"):
-        missing = sorted(classes - set(table.loc[table["split"] == split, "label"]))
-        if missing:
-            raise ConfigError(
-                f"The {split} split holds no image of class {missing[0]!r}; every class must occur in it."
-            )
 
 
 def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
@@ -389,47 +410,48 @@ def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
     share = max_images / len(working)
     rng = np.random.default_rng(seed)
     kept: list[int] = []
-    classes = working.groupby("patient")["label"].agg(lambda labels: "\t".join(sorted(set(labels))))
-    strata = [working["split"], working["patient"].map(classes)]
+    classes = working.groupby("split_group")["label"].agg(lambda labels: "\t".join(sorted(set(labels))))
+    strata = [working["split"], working["split_group"].map(classes)]
     for _, part in working.groupby(strata, sort=True):
         wanted = round(share * len(part))
-        order = rng.permutation(part["patient"].unique())
-        sizes = part.groupby("patient").size().loc[order].cumsum()
+        order = rng.permutation(part["split_group"].unique())
+        sizes = part.groupby("split_group").size().loc[order].cumsum()
         patients = order[: int((sizes <= max(wanted, 1)).sum()) or 1]
-        kept += part.index[part["patient"].isin(patients)].tolist()
-    left_out = working.index.difference(kept)
-    chosen = table.copy()
-    chosen.loc[left_out, "split"] = ""
-    chosen.loc[left_out, "reason"] = f"not drawn by --max-images {max_images}"
+        kept += part.index[part["split_group"].isin(patients)].tolist()
+    chosen, excluded = table.copy(), working.index.difference(kept)
+    chosen.loc[excluded, "split"] = ""
+    chosen.loc[excluded, "reason"] = f"not drawn by --max-images {max_images}"
     _require_classes(chosen, set(chosen["label"]))
-    val = chosen[chosen["split"] == "val"]
-    if val["label"].value_counts().min() < 2:
+    if chosen.loc[chosen["split"] == "val", "label"].value_counts().min() < 2:
         raise ConfigError(f"--max-images {max_images} leaves a class with fewer than two validation images; take more.")
     return chosen
 
 
-def rows_of(table: pd.DataFrame, split: str) -> npt.NDArray[np.int64]:
+def rows_of(table: pd.DataFrame, split: str) -> Rows:
     """Row numbers of the images of ``split``."""
     return np.asarray(np.flatnonzero((table["split"] == split).to_numpy()), dtype=np.int64)
 
 
-def labels_of(table: pd.DataFrame, rows: npt.NDArray[np.int64], classes: Sequence[str]) -> npt.NDArray[np.int64]:
+def labels_of(table: pd.DataFrame, rows: Rows, classes: Sequence[str]) -> Rows:
     """Class indices of some rows."""
     index = {name: number for number, name in enumerate(classes)}
     return np.array([index[label] for label in table["label"].iloc[rows]], dtype=np.int64)
 
 
-def describe(table: pd.DataFrame) -> dict[str, Any]:
+def describe(table: pd.DataFrame) -> dict[str, SplitContent]:
     """Images, patients and classes by split, as run.json holds them."""
     return {
-        split: {
-            "images": len(part),
-            "patients": int(part["patient_narrow"].nunique()),
-            "classes": {str(label): int(count) for label, count in part["label"].value_counts().sort_index().items()},
-        }
+        split: SplitContent(
+            images=len(part),
+            patients=int(part["patient_id"].nunique()),
+            classes={str(label): int(count) for label, count in part["label"].value_counts().sort_index().items()},
+        )
         for split in SPLITS
         if len(part := table[table["split"] == split])
     }
+
+
+# Folds
 
 
 def fold_names(table: pd.DataFrame, k: int | str) -> list[str]:
@@ -467,8 +489,8 @@ def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
     class, so what is left to train on without it does too.
 
     Args:
-        table: columns ``label``, ``patient``, ``split``, maybe ``group`` (patients joined with their duplicates),
-            which then stands in for ``patient``, and maybe ``fold``.
+        table: columns ``label``, ``split_group``, ``split``, maybe ``group`` (split groups joined with their
+            duplicates), which then stands in for ``split_group``, and maybe ``fold``.
         k: number of folds, at least 2, or ``given``.
         seed: decides the draw.
 
@@ -479,7 +501,7 @@ def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
         return _given_folds(table)
     k = int(k)
     part = table[table["split"].isin(["train", "val"])]
-    groups = part["group" if "group" in part else "patient"]
+    groups = _grouped(part)
     patients = groups.groupby(part["label"]).nunique()
     fewest, scarcest = int(patients.min()), patients.idxmin()
     if fewest < k:
@@ -506,8 +528,7 @@ def _given_folds(table: pd.DataFrame) -> pd.Series:
     numbers = {name: number for number, name in enumerate(names, start=1)}
     working = table["split"].isin(["train", "val"])
     found = table["fold"].map(numbers).where(working, 0).astype(int)
-    groups = table["group" if "group" in table else "patient"]
-    classes = set(table.loc[working, "label"])
+    groups, classes = _grouped(table), set(table.loc[working, "label"])
     for name, number in numbers.items():
         beside = working & ~groups.isin(groups[found == number])
         for rows, fault in (
@@ -521,3 +542,75 @@ def _given_folds(table: pd.DataFrame) -> pd.Series:
                     f"and to validate on; or draw folds by --folds {len(names)}."
                 )
     return found.rename("fold")
+
+
+# splits.csv
+
+
+def write_splits(path: Path, table: pd.DataFrame) -> None:
+    """Write one row per image: image, label, patient (patient_id), patient_wide (split_group), split, reason."""
+    renamed = table.rename(columns={"split_group": "patient_wide", "patient_id": "patient"})
+    write_table(path, renamed[["image", "label", "patient", "patient_wide", "split", "reason"]])
+
+
+def same_images(path: Path, table: pd.DataFrame) -> bool:
+    """Whether the file ``path``, which a run wrote, lists the images of ``table`` and no others."""
+    return set(_read(path)["image"]) == set(table["image"])
+
+
+def take_over(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
+    """The splits in the file ``path`` for the images of ``table``.
+
+    Args:
+        path: a CSV file with the columns ``image`` and ``split`` (train, val, test, or empty for an image that takes
+            no part), maybe ``label`` and ``reason``; other columns are ignored.
+        table: as in `bench.data.imageset.ImageSet`.
+
+    Returns:
+        the table with the file's splits, and row number -> reason of the images that take no part.
+
+    Raises:
+        ConfigError: if the file cannot be read, names images that are not there or other labels, or lacks a split.
+    """
+    rows = _read(path)
+    known = dict(zip(table["image"], table["label"], strict=True))
+    used = rows["split"] != ""
+    _refuse(path, "images that the data do not hold", rows.loc[~rows["image"].isin(known) & used])
+    rows = rows[rows["image"].isin(known)]
+    if "label" in rows:
+        other = rows["image"].map(known) != rows["label"]
+        _refuse(path, "images under another label than the data", rows[other & used[rows.index]])
+    missing = [split for split in SPLITS if split not in set(rows["split"])]
+    if missing:
+        raise ConfigError(f"--splits {path} puts no image into {missing[0]}; train, val and test are all needed.")
+    rows = rows.set_index("image").reindex(table["image"], fill_value="").reset_index()
+    reasons = rows["reason"] if "reason" in rows else pd.Series("", index=rows.index)
+    silent = {
+        row: reasons[row] or f"takes no part by {path.name}" for row, split in enumerate(rows["split"]) if not split
+    }
+    return table.assign(split=rows["split"].tolist()), silent
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"--splits {path} cannot be read as a CSV file: {reason}.") from None
+    absent = [name for name in ("image", "split") if name not in rows]
+    if absent:
+        raise ConfigError(
+            f"--splits {path} has no column {' and no column '.join(absent)} (it has {', '.join(rows.columns)}); "
+            "image and split are needed, as a run's splits.csv has them."
+        )
+    _refuse(path, "images twice", rows[rows["image"].duplicated()])
+    odd = sorted(set(rows["split"]) - {*SPLITS, ""})
+    if odd:
+        raise ConfigError(f"--splits {path} names the split {odd[0]!r}; train, val, test or nothing is accepted.")
+    return rows
+
+
+def _refuse(path: Path, what: str, rows: pd.DataFrame) -> None:
+    if len(rows):
+        some = ", ".join(rows["image"].head(5))
+        raise ConfigError(f"--splits {path} names {what} ({len(rows)}, such as {some}); it must fit the data.")

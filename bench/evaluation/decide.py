@@ -30,7 +30,7 @@ class Scene:
     """What the evaluation knows before the test split is opened.
 
     Attributes:
-        table: a row an image: ``image``, ``label`` (empty for test images), ``patient_narrow``, ``split``.
+        table: a row an image: ``image``, ``label`` (empty for test images), ``patient_id``, ``split``.
         facts: a row an image, columns as in `bench.data.images.decode.Facts`.
         classes: class names by index.
         images: backbone name -> the stored set at that backbone's size, rows as in ``table``, test images sealed.

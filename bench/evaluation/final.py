@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.data.groups import PREFIX
+from bench.data.patients import PREFIX
 from bench.data.splits import labels_of, units_of
 from bench.evaluation import in_worker, ledger
 from bench.evaluation.calibration import calibration

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.data.groups import PREFIX
 from bench.data.images.store import StoredImages
+from bench.data.patients import PREFIX
 from bench.data.splits import rows_of
 from bench.evaluation import ledger
 from bench.run.folder import STAGES, RunDir, file_sha256
@@ -33,7 +33,7 @@ class OpenTest:
 
     Attributes:
         rows: row numbers of its images, shape (n_images,).
-        table: their rows: ``image``, ``label``, ``patient_narrow`` and what else the table holds.
+        table: their rows: ``image``, ``label``, ``patient_id`` and what else the table holds.
         facts: their facts, columns as in `bench.data.images.decode.Facts`.
         images: backbone name -> the stored set at that backbone's size, without a seal.
         opening: this one, as it was written into the ledger.

@@ -27,8 +27,7 @@ from bench.data.images.store import Stored, StoredImages, common_window, is_stor
 from bench.data.images.window import Window
 from bench.data.imageset import ImageSet
 from bench.data.patients import naming
-from bench.data.splits import fold_names, folds, labels_of, rows_of
-from bench.data.splits_file import write_splits
+from bench.data.splits import fold_names, folds, labels_of, rows_of, write_splits
 from bench.errors import ConfigError
 from bench.evaluation import in_worker
 from bench.evaluation.decide import Scene, decide
@@ -613,7 +612,7 @@ class Run:
             {
                 "images_train": len(one.rows["train"]),
                 "images_val": len(one.rows["val"]),
-                "patients_val": int(self._table["patient_narrow"].iloc[one.rows["val"]].nunique()),
+                "patients_val": int(self._table["patient_id"].iloc[one.rows["val"]].nunique()),
             }
             for one in tasks
         ]
@@ -772,7 +771,7 @@ def _provenance(content: Mapping[str, Any]) -> dict[str, Any]:
 def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, screen: Screen) -> Stored:
     """The stored set, decoded under the user's eyes if it is not stored yet."""
     cache = settings.cache.absolute()
-    window = Window.asked(*settings.window) if settings.window else None
+    window = Window.centered(*settings.window) if settings.window else None
     if not settings.verify and is_stored(source, sizes, settings.resize, cache, window):
         return store_images(source, sizes, cache, resize=settings.resize, window=window)
     title = "Images compared" if settings.verify else "Images decoded"

@@ -10,7 +10,7 @@ import pytest
 from source_files import pixels
 
 from bench.data.images.decode import decode
-from bench.data.sources import npz
+from bench.data.sources import arrays
 from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
 
@@ -93,7 +93,7 @@ def test_names_are_unique_and_sort_as_they_stand(opened):
 
 def test_opening_loads_no_images(opened, monkeypatch):
     seen = []
-    load = npz.load
+    load = arrays.load
     monkeypatch.setattr(
         "bench.data.sources.arrays.load", lambda archive, name: seen.append(name) or load(archive, name)
     )
@@ -125,7 +125,7 @@ def test_unpacked_arrays_leave_with_the_context(opened, tmp_path):
 
 
 def test_the_reader_is_light_to_import():
-    code = "import sys, bench.data.sources.npz; sys.exit('pandas' in sys.modules or 'PIL' in sys.modules)"
+    code = "import sys, bench.data.sources.arrays; sys.exit('pandas' in sys.modules or 'PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -144,7 +144,7 @@ def test_one_window_serves_all_splits(opened, tmp_path):
 
 
 def test_arrays_of_eight_bits_are_not_looked_through(opened, tmp_path, monkeypatch):
-    monkeypatch.setattr(npz, "of_set", lambda arrays: pytest.fail("no") if arrays else None)
+    monkeypatch.setattr(arrays, "of_set", lambda arrays: pytest.fail("no") if arrays else None)
     with opened().reader.opened(tmp_path) as read:
         assert read.window is None
 
@@ -167,7 +167,7 @@ def test_a_file_that_may_not_be_read(refusal, monkeypatch):
     def locked(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("bench.data.sources.npz.zipfile.ZipFile", locked)
+    monkeypatch.setattr("bench.data.sources.arrays.zipfile.ZipFile", locked)
     monkeypatch.setattr(np, "savez", lambda path, **_: path.touch())
     assert "cannot be read (Permission denied)" in refusal()
 

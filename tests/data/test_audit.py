@@ -16,8 +16,7 @@ from bench.data.images.decode import OTHER, Facts
 from bench.data.images.store import Stored, store_images
 from bench.data.imageset import ImageSet, MemoryReader
 from bench.data.sources.open_source import folder_source
-from bench.data.splits import SPLITS
-from bench.data.splits_file import write_splits
+from bench.data.splits import SPLITS, write_splits
 from bench.errors import ConfigError
 from bench.settings import make_settings
 
@@ -138,7 +137,7 @@ def test_copies_across_train_and_test_leave_train_alone(faulty):
 def test_the_splits_as_used_are_free_of_crossings(faulty):
     used = faulty.table[faulty.table["split"] != ""]
     assert (used.groupby("group")["split"].nunique() == 1).all()
-    assert (used.groupby("patient_narrow")["split"].nunique() == 1).all()
+    assert (used.groupby("patient_id")["split"].nunique() == 1).all()
     split = used.set_index("image")["split"]
     for cluster in faulty.content["duplicates"]:
         assert len({split[image["file"]] for image in cluster["images"] if image["file"] in split}) == 1
@@ -146,7 +145,7 @@ def test_the_splits_as_used_are_free_of_crossings(faulty):
 
 def test_the_table_has_every_image(faulty, clean):
     for case in (faulty, clean):
-        columns = ["image", "label", "patient", "patient_narrow"]
+        columns = ["image", "label", "split_group", "patient_id"]
         pd.testing.assert_frame_equal(case.table[columns], case.source.table[columns])
         assert ((case.table["split"] == "") == (case.table["reason"] != "")).all()
 
@@ -277,13 +276,15 @@ def made_up(labels, splits=None, patients=None, narrow=None, problems=None, **fa
     n = len(labels)
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"image": [f"{row:03d}.png" for row in range(n)], "label": labels})
-    table["patient"] = patients or table["image"]
-    table["patient_narrow"] = narrow or table["patient"]
+    table["split_group"] = patients or table["image"]
+    table["patient_id"] = narrow or table["split_group"]
     table["split"] = splits or ""
     looks = [row.tobytes().hex() for row in rng.integers(0, 256, (n, 32), dtype=np.uint8)]
     rows = [
-        dataclasses.asdict(Facts(bytes=900, width=30, height=30, mode="L", format="PNG", pixels=str(row), look=look))
-        for row, look in enumerate(looks)
+        dataclasses.asdict(
+            Facts(bytes=900, width=30, height=30, mode="L", format="PNG", pixels=str(row), perceptual_hash=one)
+        )
+        for row, one in enumerate(looks)
     ]
     known = pd.DataFrame(rows).assign(**facts)
     for row, problem in (problems or {}).items():
@@ -503,7 +504,7 @@ def test_several_ways_of_storing(audited):
 
 
 def test_images_too_alike_to_compare(audited):
-    found = kinds(audited(["A", "B"] * 60, look=["ab" * 32] * 120))
+    found = kinds(audited(["A", "B"] * 60, perceptual_hash=["ab" * 32] * 120))
     assert found["alike"]["count"] == 120
     assert found["near"]["severity"] == "good"
 

@@ -14,7 +14,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from planted import encode, exif, pictures
 
 from bench.data.audit.duplicates import NEAR_BITS
-from bench.data.images.decode import DECODE_ERRORS, FACTS, LARGE, Facts, decode, facts_of, fit, look, problem_of
+from bench.data.images.decode import DECODE_ERRORS, FACTS, Facts, decode, facts_of, fit, perceptual_hash, problem_of
+from bench.data.images.pixels import LARGE
 from bench.data.images.window import Window
 
 SIZE = 8
@@ -333,7 +334,7 @@ def test_white_is_zero_of_floating_point_and_by_pillow():
 
 def test_a_window_of_white_is_zero_is_in_stored_values():
     values = np.linspace(0, 4000, SIZE * SIZE).round().astype(np.uint16).reshape(SIZE, SIZE)
-    window = Window.asked(1000.5, 1001)
+    window = Window.centered(1000.5, 1001)
     white, black = (decode(tiff_of_grey(packed(values, 16), 16, photometric=kind), window).image for kind in (0, 1))
     assert np.array_equal(np.asarray(black), window.apply(values))
     assert np.array_equal(np.asarray(white), 255 - window.apply(values))
@@ -345,7 +346,7 @@ def test_a_window_of_white_is_zero_is_in_stored_values():
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_a_window_for_grey_of_more_than_eight_bits(kind):
     values = np.linspace(0, 4000, SIZE * SIZE).round().astype(np.uint16).reshape(SIZE, SIZE)
-    content, window = encode(Image.fromarray(values), kind), Window.asked(1000.5, 1001)
+    content, window = encode(Image.fromarray(values), kind), Window.centered(1000.5, 1001)
     found = facts_of(content, decode(content, window))
     assert np.array_equal(np.asarray(decode(content, window).image), window.apply(values))
     assert (found.window, found.low, found.high) == ("asked", 500, 1500)
@@ -355,12 +356,12 @@ def test_a_window_for_grey_of_more_than_eight_bits(kind):
 def test_a_window_leaves_eight_bits_and_colour_as_they_are():
     for pixels in (grey_pixels(), colour_pixels()):
         content = encode(Image.fromarray(pixels))
-        decoded = decode(content, Window.asked(100, 5))
+        decoded = decode(content, Window.centered(100, 5))
         assert np.array_equal(np.asarray(decoded.image), pixels)
         assert facts_of(content, decoded).window == ""
     deep = png16(np.random.default_rng(0).integers(0, 2**16, (SIZE, SIZE, 3), dtype=np.uint16))
-    assert np.array_equal(np.asarray(decode(deep, Window.asked(100, 5)).image), np.asarray(decode(deep).image))
-    assert np.array_equal(np.asarray(decode(grey_pixels(), Window.asked(100, 5)).image), grey_pixels())
+    assert np.array_equal(np.asarray(decode(deep, Window.centered(100, 5)).image), np.asarray(decode(deep).image))
+    assert np.array_equal(np.asarray(decode(grey_pixels(), Window.centered(100, 5)).image), grey_pixels())
 
 
 # Bare pixels
@@ -476,8 +477,8 @@ def test_another_tag_of_the_wrong_kind_costs_no_image():
 @pytest.fixture
 def small_is_large(monkeypatch):
     """Images of more than 256 pixels count as large, and strips are of a few rows."""
-    monkeypatch.setattr("bench.data.images.decode.LARGE", 256)
-    monkeypatch.setattr("bench.data.images.decode.STRIP", 256)
+    monkeypatch.setattr("bench.data.images.pixels.LARGE", 256)
+    monkeypatch.setattr("bench.data.images.pixels.STRIP", 256)
 
 
 def blocks(pixels, factor):
@@ -537,7 +538,7 @@ def test_a_large_image_that_is_turned(kind, orientation):
 
 
 def test_a_large_jpeg_is_read_at_a_lower_resolution(monkeypatch):
-    monkeypatch.setattr("bench.data.images.decode.LARGE", 64 * 64)
+    monkeypatch.setattr("bench.data.images.pixels.LARGE", 64 * 64)
     loaded = []
     load = JpegImageFile.load
     monkeypatch.setattr(JpegImageFile, "load", lambda image: loaded.append(image.size) or load(image))
@@ -547,7 +548,7 @@ def test_a_large_jpeg_is_read_at_a_lower_resolution(monkeypatch):
 
 
 def test_more_pixels_than_are_read_are_refused_by_their_number(monkeypatch):
-    monkeypatch.setattr("bench.data.images.decode.MOST_PIXELS", 3_000_000)
+    monkeypatch.setattr("bench.data.images.pixels.MOST_PIXELS", 3_000_000)
     for kind in ("PNG", "JPEG", "TIFF"):
         found = problem(encode(Image.new("L", (3000, 1001)), kind))
         assert found.problem == "unreadable"
@@ -683,7 +684,7 @@ def test_facts_of_a_picture():
     assert found.grey
     assert not any([found.constant, found.rotated, found.deep, found.transparent])
     assert len(found.content) == len(found.pixels) == 32
-    assert len(found.look) == 64
+    assert len(found.perceptual_hash) == 64
     assert tuple(FACTS[:3]) == ("problem", "reason", "bytes")
 
 
@@ -807,7 +808,7 @@ def test_reasons_are_one_line():
 
 def test_whatever_is_the_matter_with_a_file_it_is_said_in_one_way(monkeypatch):
     """Pillow raises TypeError, struct.error and more at broken files; none may stop the other images."""
-    monkeypatch.setattr("bench.data.images.decode.MOST_PIXELS", 10**5)  # to be quick
+    monkeypatch.setattr("bench.data.images.pixels.MOST_PIXELS", 10**5)  # to be quick
     rng = np.random.default_rng(0)
     image = Image.fromarray(colour_pixels(size=20))
     failed = 0
@@ -839,7 +840,7 @@ def test_a_page_that_lacks_its_size_is_an_error_that_is_expected():
 
 
 def bits(image):
-    return np.unpackbits(np.frombuffer(bytes.fromhex(look(image)), np.uint8)).astype(int)
+    return np.unpackbits(np.frombuffer(bytes.fromhex(perceptual_hash(image)), np.uint8)).astype(int)
 
 
 def test_the_perceptual_hash_tells_copies_from_other_pictures():

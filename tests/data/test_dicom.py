@@ -15,9 +15,9 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGBaselin
 from source_files import dicom, pixels
 
 from bench.data.images import dicom as dicom_module
-from bench.data.images.decode import DECODE_ERRORS, OTHER, NotAnImage, decode, facts_of, problem_of
-from bench.data.images.dicom import read_dicom, read_patient_ids
-from bench.data.images.dicom_marks import HEAD, is_dicom_content
+from bench.data.images.decode import DECODE_ERRORS, OTHER, decode, facts_of, problem_of
+from bench.data.images.dicom import HEAD, is_dicom_content, read_dicom, read_patient_ids
+from bench.data.images.pixels import NotAnImage
 from bench.data.images.window import Window
 from bench.data.sources.listing import is_dicom
 
@@ -682,7 +682,7 @@ def test_half_an_image_in_a_whole_file_is_truncated(name):
 
 
 def test_a_window_that_is_asked_for_goes_before_the_header():
-    window = Window.asked(50.5, 101)
+    window = Window.centered(50.5, 101)
     elements = {"BitsStored": 12, "RescaleSlope": 1, "RescaleIntercept": -1024, "WindowCenter": 5, "WindowWidth": 3}
     content = dicom(RAMP, **elements)
     decoded = decode(content, window)
@@ -701,7 +701,7 @@ def test_what_decided_the_window_is_told():
     assert rule() == "own"
     assert rule(WindowCenter=500, WindowWidth=100) == "header"
     colour = dicom(pixels(1, (6, 5, 3)))
-    assert facts_of(colour, decode(colour, Window.asked(40, 400))).window == ""
+    assert facts_of(colour, decode(colour, Window.centered(40, 400))).window == ""
 
 
 # Size

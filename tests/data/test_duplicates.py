@@ -14,17 +14,9 @@ from PIL import Image
 from planted import encode, pictures
 
 from bench.data.audit import duplicates
-from bench.data.audit.duplicates import (
-    ALIKE_SHARE,
-    FEW,
-    MAJORITY_FROM,
-    NEAR_BITS,
-    Cluster,
-    find_duplicates,
-    groups,
-    near_pairs,
-)
+from bench.data.audit.duplicates import ALIKE_SHARE, FEW, MAJORITY_FROM, NEAR_BITS, find_duplicates, near_pairs
 from bench.data.images.decode import Facts, decode, facts_of
+from bench.data.splits import Cluster, groups
 
 
 def facts_from(contents):
@@ -45,7 +37,9 @@ def random_looks(n, seed=0):
 
 def looking(looks, **changes):
     """Facts of images with these perceptual hashes, all of different pixels."""
-    facts = pd.DataFrame([dataclasses.asdict(Facts(look=look, pixels=str(i))) for i, look in enumerate(looks)])
+    facts = pd.DataFrame(
+        [dataclasses.asdict(Facts(perceptual_hash=look, pixels=str(i))) for i, look in enumerate(looks)]
+    )
     return facts.assign(**changes)
 
 
@@ -268,7 +262,7 @@ def test_two_first_audits_at_the_same_time(tmp_path, monkeypatch):
 
 
 def table_of(patients):
-    return pd.DataFrame({"patient": list(patients)})
+    return pd.DataFrame({"split_group": list(patients)})
 
 
 def test_without_duplicates_a_group_is_a_patient():

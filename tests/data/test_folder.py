@@ -116,7 +116,7 @@ def test_endings_of_images_can_be_decoded(tmp_path, ending):
 def test_folders_beside_the_splits_are_left_out_and_named(tmp_path):
     found = folder_source(write(tmp_path, ["train/A/1.png", "train/B/2.png", "extra/3.png", "extra/more/4.png"]))
     assert list(found.table["image"]) == ["train/A/1.png", "train/B/2.png"]
-    assert [(one.kind, one.names) for one in found.left_out] == [("other folder", ("extra (2 images)",))]
+    assert [(one.kind, one.names) for one in found.excluded] == [("other folder", ("extra (2 images)",))]
 
 
 def test_a_folder_without_images_is_no_class(tmp_path):
@@ -182,7 +182,7 @@ def test_links_to_themselves_and_to_folders_are_named(tmp_path):
     (tmp_path / "A/to_b").symlink_to(tmp_path / "B")
     found = folder_source(tmp_path)
     assert found.others == ("A/self.png",)
-    assert [(one.counted, one.names) for one in found.left_out] == [("1 link to a folder", ("A/to_b",))]
+    assert [(one.counted, one.names) for one in found.excluded] == [("1 link to a folder", ("A/to_b",))]
 
 
 def test_links_to_images_are_images(tmp_path):
@@ -211,7 +211,7 @@ def dicoms(root, patients):
 
 def test_patients_come_from_dicom_headers(tmp_path):
     found = folder_source(dicoms(tmp_path, ["p1", "p1 ", "p2", ""]))
-    patients = dict(zip(found.table["image"], found.table["patient"], strict=True))
+    patients = dict(zip(found.table["image"], found.table["split_group"], strict=True))
     assert patients == {"A/0.dcm": "p1", "B/1.dcm": "p1", "A/2.dcm": "p2", "B/3.dcm": "B/3.dcm"}
     assert found.patient_rule == "DICOM PatientID"
     assert any("1 images have no patient" in note for note in found.notes)
@@ -220,13 +220,13 @@ def test_patients_come_from_dicom_headers(tmp_path):
 def test_a_patient_id_that_all_files_share_tells_nobody_apart(tmp_path):
     found = folder_source(dicoms(tmp_path, ["ANON"] * 4))
     assert found.patients_assumed
-    assert found.table["patient"].is_unique
+    assert found.table["split_group"].is_unique
     assert any("PatientID is the same in all files" in note for note in found.notes)
 
 
 def test_a_pattern_goes_before_dicom_headers(tmp_path):
     found = folder_source(dicoms(tmp_path, ["p1", "p2", "p3", "p4"]), r"(\d)\.dcm")
-    assert sorted(found.table["patient"]) == ["0", "1", "2", "3"]
+    assert sorted(found.table["split_group"]) == ["0", "1", "2", "3"]
     assert found.patient_rule.startswith("--patient-pattern")
 
 
@@ -358,7 +358,7 @@ def test_other_files_and_folders_whose_names_are_not_utf_8_are_named_by_escapes(
     odd_file(tmp_path, b"extra\xe9/1.png")
     found = folder_source(tmp_path)
     assert found.others == ("train/A/caf\\udce9.txt",)
-    assert [one.names for one in found.left_out] == [("extra\\udce9 (1 image)",)]
+    assert [one.names for one in found.excluded] == [("extra\\udce9 (1 image)",)]
 
 
 # What may not be read

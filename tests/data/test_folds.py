@@ -18,7 +18,7 @@ def make_table(counts: dict[str, int], seed: int = 0) -> pd.DataFrame:
         for number in range(2 * count):
             split = str(rng.choice(["train", "val"])) if number < count else ("test", "")[number % 2]
             rows += [(label, f"{label}{number}", split)] * int(rng.integers(1, 5))
-    table = pd.DataFrame(rows, columns=["label", "patient", "split"])
+    table = pd.DataFrame(rows, columns=["label", "split_group", "split"])
     return table.sample(frac=1, random_state=seed)  # whatever the order, and whatever the index
 
 
@@ -30,7 +30,7 @@ def test_folds_part_train_and_val_by_patients_and_classes(k: int) -> None:
     used = table["split"].isin(["train", "val"])
     assert (found[~used] == 0).all()
     assert set(found[used]) == set(range(1, k + 1))
-    assert (found[used].groupby(table["patient"]).nunique() == 1).all()
+    assert (found[used].groupby(table["split_group"]).nunique() == 1).all()
     shares = pd.crosstab(found[used], table["label"], normalize="index")
     whole = table.loc[used, "label"].value_counts(normalize=True)
     assert np.abs(shares - whole).to_numpy().max() < 0.1
@@ -44,10 +44,10 @@ def test_the_seed_decides() -> None:
 
 def test_groups_stand_in_for_patients() -> None:
     table = make_table({"A": 30, "B": 30})
-    table["group"] = "together-" + (table["patient"].str[1:].astype(int) // 3).astype(str)
+    table["group"] = "together-" + (table["split_group"].str[1:].astype(int) // 3).astype(str)
     found = folds(table, 3, seed=0)[table["split"].isin(["train", "val"])]
     assert (found.groupby(table["group"]).nunique() == 1).all()
-    assert (found.groupby(table["patient"]).nunique() == 1).all()
+    assert (found.groupby(table["split_group"]).nunique() == 1).all()
 
 
 @pytest.mark.parametrize(("fewest", "accepted"), [(4, "at most 4 folds are possible"), (1, "no folds are possible")])
@@ -64,7 +64,7 @@ def test_folds_that_lack_a_class_are_drawn_again() -> None:
     """Of one draw in two, the third fold here is left without a class."""
     patients = enumerate(["B", "B", "A", "A", "ABA"])
     rows = [(label, number, "train") for number, labels in patients for label in labels]
-    table = pd.DataFrame(rows, columns=["label", "patient", "split"])
+    table = pd.DataFrame(rows, columns=["label", "split_group", "split"])
     for seed in range(10):
         classes = table["label"].groupby(folds(table, 3, seed)).nunique()
         assert classes.to_dict() == {1: 2, 2: 2, 3: 2}
@@ -72,7 +72,7 @@ def test_folds_that_lack_a_class_are_drawn_again() -> None:
 
 def test_folds_that_no_draw_can_give_are_refused() -> None:
     """Each class has two patients, but every two classes share one, so two folds cannot part them all."""
-    table = pd.DataFrame({"label": list("ABACBC"), "patient": list("xxyyzz"), "split": "train"})
+    table = pd.DataFrame({"label": list("ABACBC"), "split_group": list("xxyyzz"), "split": "train"})
     with pytest.raises(ConfigError, match=r"No 2 folds could be drawn .* take fewer --folds"):
         folds(table, 2, seed=0)
 
@@ -85,7 +85,7 @@ def given_table(folds: str = "1234", patients: str = "each") -> pd.DataFrame:
         for label in "AB"
         for number in range(2)
     ]
-    return pd.DataFrame(rows, columns=["image", "label", "patient", "split", "fold"])
+    return pd.DataFrame(rows, columns=["image", "label", "split_group", "split", "fold"])
 
 
 def test_given_folds_are_taken_in_order_of_their_numbers() -> None:

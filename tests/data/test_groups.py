@@ -6,8 +6,8 @@ from source_files import pixels, write
 from toys import write_folder
 
 from bench.data.audit.audit import audit
-from bench.data.groups import file_subtypes
 from bench.data.images.store import store_images
+from bench.data.patients import file_subtypes
 from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
 from bench.settings import RunSettings

@@ -265,13 +265,13 @@ def test_layouts_are_read(tmp_path, case):
         fold = re.search(case.fold, name)[1] if case.fold and re.search(case.fold, name) else ""
         patient = re.search(case.patient, name)[1] if case.patient else name
         expected[name] = (re.search(case.label, name)[1], split, fold, patient, patient)
-    columns = ["label", "split", "fold", "patient", "patient_narrow"]
+    columns = ["label", "split", "fold", "split_group", "patient_id"]
     assert (
         dict(zip(found.table["image"], found.table[columns].itertuples(index=False, name=None), strict=True))
         == expected
     )
     assert found.layout == case.said
-    assert {one.kind: len(one.names) for one in found.left_out} == case.left_out
+    assert {one.kind: len(one.names) for one in found.excluded} == case.left_out
     assert found.patients_assumed == (not case.patient)
 
 
@@ -324,7 +324,7 @@ def test_two_test_folders_of_images_alone_are_no_classes(tmp_path):
 def test_unlabelled_images_beside_labelled_ones_are_left_out(tmp_path):
     found = folder_source(write(tmp_path, [*below("labeled"), "unlabeled/5.png"]))
     assert found.classes == ("A", "B")
-    assert [one.names for one in found.left_out] == [("unlabeled (1 image)",)]
+    assert [one.names for one in found.excluded] == [("unlabeled (1 image)",)]
 
 
 def test_parts_of_the_body_are_no_classes_where_studies_say_what_they_show(tmp_path):
@@ -507,12 +507,12 @@ def test_folders_in_classes_that_look_like_patients_are_noted_with_the_pattern(t
     found = folder_source(tmp_path)
     assert found.patients_assumed
     (pattern,) = re.findall("--patient-pattern '(.*)'", " ".join(found.notes))
-    assert set(folder_source(tmp_path, pattern).table["patient"]) == {"1001", "1002"}
+    assert set(folder_source(tmp_path, pattern).table["split_group"]) == {"1001", "1002"}
 
 
 def test_patients_in_several_splits_are_one_patient(tmp_path):
     found = folder_source(write(tmp_path, below("train/9001", "train/9002", "test/9001", "test/9003")))
-    assert found.table["patient"].nunique() == 3
+    assert found.table["split_group"].nunique() == 3
     assert "patient/class" in found.patient_rule
 
 
@@ -560,7 +560,7 @@ def test_runs_and_caches_of_this_suite_are_left_out(tmp_path):
     found = folder_source(tmp_path)
     assert list(found.table["image"]) == A_B
     assert found.classes == ("A", "B")
-    assert [(one.kind, one.names) for one in found.left_out] == [
+    assert [(one.kind, one.names) for one in found.excluded] == [
         ("run folder or cache", ("A/old", "cache", "reports")),
     ]
 
@@ -631,7 +631,7 @@ def test_links_back_into_the_data_are_not_followed_and_said(tmp_path):
     (tmp_path / "up").symlink_to(tmp_path.parent)
     found = folder_source(tmp_path)
     assert found.classes == ("A", "B")
-    assert [(one.counted, one.names) for one in found.left_out] == [("2 links to folders", ("C", "up"))]
+    assert [(one.counted, one.names) for one in found.excluded] == [("2 links to folders", ("C", "up"))]
 
 
 # Order

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from source_files import dicom, pixels, write, write_bytes
 
-from bench.data.sources.listing import SPLIT_NAMES
+from bench.data.names import SPLIT_NAMES
 from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
 
@@ -39,7 +39,7 @@ def refusal(manifest):
 def test_everything_is_text(manifest):
     found = manifest("path,label,patient", "1.png,0,001", "2.png,1,002", "3.png,2a,1e3")
     assert found.classes == ("0", "1", "2a")
-    assert list(found.table["patient"]) == ["001", "002", "1e3"]
+    assert list(found.table["split_group"]) == ["001", "002", "1e3"]
 
 
 def test_a_byte_order_mark_blanks_capitals_and_other_columns_do_no_harm(manifest):
@@ -78,16 +78,16 @@ def test_the_patient_column_goes_before_dicom_headers_and_after_a_pattern(manife
         write_bytes(tmp_path / f"{number}.dcm", dicom(pixels(number), PatientID=f"header-{number}"))
     rows = ("1.dcm,A,column-1", "2.dcm,B,column-2")
     found = manifest("path,label,patient", *rows)
-    assert list(found.table["patient"]) == ["column-1", "column-2"]
+    assert list(found.table["split_group"]) == ["column-1", "column-2"]
     assert found.patient_rule == "the patient column of set.csv"
-    assert list(manifest("path,label,patient", "1.dcm,A,", "2.dcm,B,").table["patient"]) == ["header-1", "header-2"]
+    assert list(manifest("path,label,patient", "1.dcm,A,", "2.dcm,B,").table["split_group"]) == ["header-1", "header-2"]
     found = manifest("path,label,patient", *rows, pattern=r"^(\d)\.")
-    assert list(found.table["patient"]) == ["1", "2"]
+    assert list(found.table["split_group"]) == ["1", "2"]
 
 
 def test_an_image_without_a_patient_is_its_own(manifest):
     found = manifest("path,label,patient", "1.png,A,p", "2.png,B,p", "3.png,B,")
-    assert list(found.table["patient"]) == ["p", "p", "3.png"]
+    assert list(found.table["split_group"]) == ["p", "p", "3.png"]
     assert any("1 images have no patient" in note and "3.png" in note for note in found.notes)
 
 
@@ -188,7 +188,7 @@ def test_masks_among_the_rows_are_left_out(manifest, tmp_path):
     write(tmp_path, ["1_mask.png", "masks/2.png", "images/2.png"])
     found = manifest("path,label", "1.png,a", "1_mask.png,a", "images/2.png,b", "masks/2.png,b")
     assert found.table["image"].tolist() == ["1.png", "images/2.png"]
-    assert [(one.counted, one.names) for one in found.left_out] == [("2 masks", ("1_mask.png", "masks/2.png"))]
+    assert [(one.counted, one.names) for one in found.excluded] == [("2 masks", ("1_mask.png", "masks/2.png"))]
 
 
 def test_a_class_called_mask_is_one(manifest, tmp_path):

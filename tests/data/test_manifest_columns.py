@@ -51,7 +51,7 @@ def test_synonyms(manifest, path, label, patient, split):
     found = manifest(f"{path},{label},{patient},{split}", "1.png,A,p,train", "2.png,B,q,Testing")
     assert list(found.table["image"]) == ["1.png", "2.png"]
     assert list(found.table["label"]) == ["A", "B"]
-    assert list(found.table["patient"]) == ["p", "q"]
+    assert list(found.table["split_group"]) == ["p", "q"]
     assert list(found.table["split"]) == ["train", "test"]
     for name, role in ((path, "path"), (label, "label"), (patient, "patient"), (split, "split")):
         assert name == role or name == role.upper() or f"Column {name} is taken as the {role}." in found.notes
@@ -61,7 +61,7 @@ def test_synonyms(manifest, path, label, patient, split):
 def test_the_plain_names_go_first_and_without_a_word(manifest):
     found = manifest("id,path,diagnosis,label,case,patient", "7,1.png,x,A,c,p", "8,2.png,y,B,d,q")
     assert found.classes == ("A", "B")
-    assert list(found.table["patient"]) == ["p", "q"]
+    assert list(found.table["split_group"]) == ["p", "q"]
     assert "Column patient is taken as the patient, not case." in found.notes
 
 
@@ -117,11 +117,11 @@ def test_what_was_taken_is_the_layout(manifest):
 
 def test_a_lesion_is_not_a_patient(manifest):
     found = manifest("path,label,lesion_id", "1.png,A,p", "2.png,B,p")
-    assert list(found.table["patient"]) == ["p", "p"]
+    assert list(found.table["split_group"]) == ["p", "p"]
     assert "not a patient" in found.patient_rule
     assert found.patient_doubt == "lesion_id names a lesion, not a patient"
     found = manifest("path,label,lesion_id,patient_id", "1.png,A,p,x", "2.png,B,p,y")
-    assert list(found.table["patient"]) == ["x", "y"]
+    assert list(found.table["split_group"]) == ["x", "y"]
     assert not found.patient_doubt
 
 
@@ -144,7 +144,7 @@ def test_what_is_said_of_patients_is_not_who_they_are(manifest):
 @pytest.mark.parametrize("word", ["", "nan", "NaN", "none", "None", "null", "NA", "n/a", "-", "unknown", "–", "-1"])
 def test_words_for_nobody_are_no_patient(manifest, word):
     found = manifest("path,label,patient", "1.png,A,p", f"2.png,B,{word}", f"3.png,B,{word}")
-    assert list(found.table["patient"]) == ["p", "2.png", "3.png"]
+    assert list(found.table["split_group"]) == ["p", "2.png", "3.png"]
     assert any(note.startswith("2 images have no patient") for note in found.notes)
 
 
@@ -156,7 +156,7 @@ def test_a_column_of_nobodies_tells_no_patients(manifest):
 
 def test_patients_written_in_two_ways_are_one(manifest):
     found = manifest("path,label,patient", "1.png,A,7", "2.png,B,7.0", "3.png,B,P1", "4.png,A,p1 ")
-    assert found.table["patient"].nunique() == 2
+    assert found.table["split_group"].nunique() == 2
     assert any("written in two ways were joined" in note for note in found.notes)
 
 

@@ -9,7 +9,7 @@ from source_files import dicom, pixels, write, write_bytes
 
 from bench.cli import main
 from bench.data.imageset import COLUMNS
-from bench.data.sources.manifest_out import manifest_text, root_of
+from bench.data.sources.manifest import manifest_text, root_of
 from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
 

@@ -13,8 +13,7 @@ import pytest
 from source_files import pixels, served
 
 from bench.data.sources import medmnist
-from bench.data.sources.medmnist import class_names
-from bench.data.sources.medmnist_catalogue import CATALOGUE, SIZES
+from bench.data.sources.medmnist import CATALOGUE, SIZES, class_names
 from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
 

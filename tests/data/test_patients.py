@@ -33,7 +33,7 @@ def refusal(names, pattern):
 )
 def test_patients_of_the_public_names(name, narrow, wide):
     found = find_patients([name])
-    assert (found.wide, found.narrow) == ((wide,), (narrow,))
+    assert (found.split_groups, found.ids) == ((wide,), (narrow,))
     assert "chest X-ray" in found.rule
     assert not found.assumed
     assert found.notes == ()
@@ -46,17 +46,17 @@ BESIDE = ["train/NORMAL/NORMAL2-IM-0999-0001.jpeg", "test/NORMAL/NORMAL2-IM-0998
 @pytest.mark.parametrize("folder", ["train/NORMAL/", "val/NORMAL/", "NORMAL/test_set/"])
 def test_the_public_names_without_a_mark_count_beside_those_with_one(folder, name):
     found = find_patients([*BESIDE, folder + name])
-    assert (found.narrow[-1], found.wide[-1]) == ("IM-0115", "IM-0115")
+    assert (found.ids[-1], found.split_groups[-1]) == ("IM-0115", "IM-0115")
 
 
 def test_the_public_names_without_a_mark_count_beside_the_other_class():
     found = find_patients(["train/P/person1_virus_1.jpeg", "train/N/IM-0001-0001.jpeg", "test/N/IM-0001-0002.jpeg"])
-    assert found.narrow == ("virus-1", "IM-0001", "IM-0001")
+    assert found.ids == ("virus-1", "IM-0001", "IM-0001")
 
 
 def test_leaks_of_the_public_set_are_seen_across_its_splits():
     found = find_patients([*BESIDE, "train/NORMAL/IM-0115-0001.jpeg", "test/NORMAL/IM-0115-0002.jpeg"])
-    assert found.narrow[2] == found.narrow[3] == "IM-0115"
+    assert found.ids[2] == found.ids[3] == "IM-0115"
 
 
 EXPORT = [f"{kind}/case{number:02}{kind[0]}/IM-{number % 4:04}-{image:04}.png"
@@ -67,7 +67,7 @@ def test_names_of_a_viewers_export_alone_tell_no_patient():
     for names in (EXPORT, ["IM-0115-0001.jpeg", "IM-0115-0002.jpeg"]):
         found = find_patients(names)
         assert found.assumed
-        assert found.wide == found.narrow == tuple(names)
+        assert found.split_groups == found.ids == tuple(names)
         assert found.rule == ASSUMED
     assert "IM-" not in find_patients(EXPORT).notes[0]
 
@@ -77,7 +77,7 @@ def test_the_pattern_that_is_suggested_for_folders_names_them_as_patients():
         (note,) = find_patients(names).notes
         assert "20 folders such as" in note
         pattern = note.split("--patient-pattern '")[1].split("'")[0]
-        assert len(set(find_patients(names, pattern).wide)) == 20
+        assert len(set(find_patients(names, pattern).split_groups)) == 20
     assert find_patients(["A/1.png", "B/2.png", "C/3.png"]).notes == ()
     assert find_patients(["train/A/1.png", "train/B/2.png", "test/A/3.png", "test/B/4.png"]).notes == ()
 
@@ -87,19 +87,19 @@ def test_an_export_beside_the_public_set_is_not_joined_with_it():
     names = [*public, "train/NORMAL/IM-0001-0001.jpeg", *EXPORT]
     found = find_patients(names)
     assert "public chest X-ray" in found.rule
-    assert found.narrow[len(public)] == "IM-0001"
-    assert found.narrow[len(public) + 1 :] == found.wide[len(public) + 1 :] == tuple(EXPORT)
+    assert found.ids[len(public)] == "IM-0001"
+    assert found.ids[len(public) + 1 :] == found.split_groups[len(public) + 1 :] == tuple(EXPORT)
     assert found.notes[0].startswith("40 images have no patient")
 
 
 def test_names_without_a_mark_are_never_joined_across_folders():
     names = [f"{site}/NORMAL/{name}-0001.jpeg" for site in ("a", "b") for name in ("NORMAL2-IM-0001", "IM-0002")]
     found = find_patients(names)
-    assert found.narrow[1] != found.narrow[3]
-    assert found.wide[1] != found.wide[3]
-    assert found.narrow[0] == found.narrow[2], "the mark is the same set's"
+    assert found.ids[1] != found.ids[3]
+    assert found.split_groups[1] != found.split_groups[3]
+    assert found.ids[0] == found.ids[2], "the mark is the same set's"
     names = [*BESIDE, "p1/IM-0001-0001.png", "p2/IM-0001-0001.png", "train/NORMAL/IM-0001-0001.jpeg"]
-    assert find_patients(names).narrow[2:] == ("p1/IM-0001", "p2/IM-0001", "IM-0001")
+    assert find_patients(names).ids[2:] == ("p1/IM-0001", "p2/IM-0001", "IM-0001")
 
 
 # OCT2017
@@ -110,8 +110,8 @@ def test_patients_of_the_public_oct_names():
     names += ["train/NORMAL/NORMAL-12494-1.jpeg", "val/NORMAL/NORMAL-12494-2.jpeg", "train/DRUSEN/DRUSEN-95633-1.jpeg"]
     found = find_patients(names)
     assert "OCT" in found.rule
-    assert len(set(found.narrow)) == 4
-    assert len(set(found.wide)) == 3
+    assert len(set(found.ids)) == 4
+    assert len(set(found.split_groups)) == 3
 
 
 def test_names_like_those_of_the_oct_set():
@@ -125,9 +125,13 @@ def test_names_like_those_of_the_oct_set():
 def test_words_for_nobody_join_nobody():
     names = [f"{number}.png" for number in range(6)]
     found = find_patients(names, None, ["p", "nan", "NaN", " unknown ", "Anonymous", "-"], "told")
-    assert found.wide == ("p", *names[1:])
+    assert found.split_groups == ("p", *names[1:])
     assert find_patients(names, None, ["nan", "None", "", "n/a", "null", "?"], "told").assumed
-    assert find_patients(["p1_a.png", "nan_a.png", "nan_b.png"], r"^(\w+)_").wide == ("p1", "nan_a.png", "nan_b.png")
+    assert find_patients(["p1_a.png", "nan_a.png", "nan_b.png"], r"^(\w+)_").split_groups == (
+        "p1",
+        "nan_a.png",
+        "nan_b.png",
+    )
 
 
 def test_an_error_names_how_patients_were_told_apart():
@@ -143,16 +147,16 @@ def test_an_error_names_how_patients_were_told_apart():
 def test_the_wide_reading_joins_what_the_narrow_one_keeps_apart():
     names = ["person3_bacteria_1.jpeg", "person3_virus_2.jpeg", "person3_virus_9.jpeg", "person33_virus_1.jpeg"]
     found = find_patients(names)
-    assert found.wide == ("person-3", "person-3", "person-3", "person-33")
-    assert found.narrow == ("bacteria-3", "virus-3", "virus-3", "virus-33")
+    assert found.split_groups == ("person-3", "person-3", "person-3", "person-33")
+    assert found.ids == ("bacteria-3", "virus-3", "virus-3", "virus-33")
 
 
 def test_counts_of_the_two_readings():
     names = [f"{series}IM-{number:04}-0001.jpeg" for series in ("", "NORMAL2-") for number in range(5)]
     names += [f"person{number}_{series}_1.jpeg" for series in ("bacteria", "virus") for number in range(7)]
     found = find_patients(names)
-    assert len(set(found.wide)) == 12
-    assert len(set(found.narrow)) == 24
+    assert len(set(found.split_groups)) == 12
+    assert len(set(found.ids)) == 24
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,7 @@ def test_counts_of_the_two_readings():
 )
 def test_names_that_only_resemble_them_carry_no_patient(name):
     found = find_patients([name])
-    assert found.wide == found.narrow == (name,)
+    assert found.split_groups == found.ids == (name,)
     assert found.assumed
     assert found.rule == ASSUMED
 
@@ -169,7 +173,7 @@ def test_names_that_only_resemble_them_carry_no_patient(name):
 def test_odd_names_do_not_part_the_set(n_images, odd):
     names = [f"person1_virus_{number}.jpeg" for number in range(n_images - odd)]
     found = find_patients([*names, *(f"scan{number}.jpeg" for number in range(odd))])
-    assert set(found.wide) == {"person-1", *(f"scan{number}.jpeg" for number in range(odd))}
+    assert set(found.split_groups) == {"person-1", *(f"scan{number}.jpeg" for number in range(odd))}
     assert not found.assumed
     assert len(found.notes) == 1
     assert found.notes[0].startswith(f"{odd} images have no patient")
@@ -181,7 +185,7 @@ def test_a_set_of_odd_names_is_another_set():
     names = [f"person1_virus_{number}.jpeg" for number in range(few)]
     names += [f"scan{number}.jpeg" for number in range(100 - few)]
     found = find_patients(names)
-    assert found.wide == found.narrow == tuple(names)
+    assert found.split_groups == found.ids == tuple(names)
     assert found.assumed
 
 
@@ -190,19 +194,19 @@ def test_a_set_of_odd_names_is_another_set():
 
 def test_a_pattern_is_searched_for_in_the_file_name():
     found = find_patients(["P1/P2_a.png", "P1/P2_b.png", "P1/P3_a.png"], r"(P\d)")
-    assert found.wide == found.narrow == ("P2", "P2", "P3")
+    assert found.split_groups == found.ids == ("P2", "P2", "P3")
     assert found.rule == r"--patient-pattern (P\d)"
     assert not found.assumed
 
 
 def test_a_pattern_with_a_slash_is_searched_for_in_the_path():
-    assert find_patients(["A/P1/x.png", "A/P2/x.png", "B/P1/x.png"], r"/(P\d)/").wide == ("P1", "P2", "P1")
+    assert find_patients(["A/P1/x.png", "A/P2/x.png", "B/P1/x.png"], r"/(P\d)/").split_groups == ("P1", "P2", "P1")
 
 
 def test_names_that_the_pattern_does_not_match_are_patients_of_their_own():
     names = ["P1_a.png", "P1_b.png", *(f"x{number}.png" for number in range(7))]
     found = find_patients(names, r"^(P\d)_")
-    assert found.wide == ("P1", "P1", *names[2:])
+    assert found.split_groups == ("P1", "P1", *names[2:])
     assert len(found.notes) == 1
     assert found.notes[0].startswith(r"7 images have no patient by the rule “--patient-pattern ^(P\d)_”")
     assert "x0.png, x1.png, x2.png, x3.png, x4.png, …" in found.notes[0]
@@ -210,11 +214,11 @@ def test_names_that_the_pattern_does_not_match_are_patients_of_their_own():
 
 
 def test_a_group_that_takes_no_part_or_is_empty_names_nobody():
-    assert find_patients(["P1.png", "Q.png", "P.png"], r"P(\d*)|Q").wide == ("1", "Q.png", "P.png")
+    assert find_patients(["P1.png", "Q.png", "P.png"], r"P(\d*)|Q").split_groups == ("1", "Q.png", "P.png")
 
 
 def test_a_group_that_does_not_count():
-    assert find_patients(["left-P1.png", "right-P1.png"], r"(?:left|right)-(P\d)").wide == ("P1", "P1")
+    assert find_patients(["left-P1.png", "right-P1.png"], r"(?:left|right)-(P\d)").split_groups == ("P1", "P1")
 
 
 def test_a_pattern_that_matches_nothing():
@@ -246,36 +250,36 @@ KNOWN = ["x", "y", "y"]
 
 
 def test_a_pattern_goes_before_what_the_source_says():
-    assert find_patients(PUBLIC, r"_(\d)\.", KNOWN, "told").wide == ("1", "2", "1")
+    assert find_patients(PUBLIC, r"_(\d)\.", KNOWN, "told").split_groups == ("1", "2", "1")
 
 
 def test_what_the_source_says_goes_before_the_public_names():
     found = find_patients(PUBLIC, None, KNOWN, "told")
-    assert (found.wide, found.rule) == (("x", "y", "y"), "told")
+    assert (found.split_groups, found.rule) == (("x", "y", "y"), "told")
 
 
 @pytest.mark.parametrize("known", [None, [], ["", "", ""]])
 def test_the_public_names_go_before_assumption(known):
     found = find_patients(PUBLIC, None, known, "told")
-    assert found.wide == ("person-1", "person-1", "person-2")
+    assert found.split_groups == ("person-1", "person-1", "person-2")
 
 
 def test_a_source_that_says_nothing_of_some():
     found = find_patients(PUBLIC, None, ["x", "", "x"], "told")
-    assert found.wide == ("x", PUBLIC[1], "x")
+    assert found.split_groups == ("x", PUBLIC[1], "x")
     assert found.notes[0].startswith("1 images have no patient by the rule “told”")
 
 
 @given(st.lists(st.from_regex(r"\A[a-c1-3_]{1,6}\.png\Z"), min_size=1, max_size=20, unique=True))
 def test_everyone_has_a_patient(names):
     for found in (find_patients(names), find_patients(names, "(.)")):
-        assert len(found.wide) == len(found.narrow) == len(names)
-        assert all(found.wide)
-        assert all(found.narrow)
+        assert len(found.split_groups) == len(found.ids) == len(names)
+        assert all(found.split_groups)
+        assert all(found.ids)
 
 
 def test_folders_are_suggested_as_patients_once(tmp_path):
     write(tmp_path, EXPORT)
     (note,) = (note for note in folder_source(tmp_path).notes if "--patient-pattern" in note)
     pattern = note.split("--patient-pattern '")[1].split("'")[0]
-    assert folder_source(tmp_path, pattern).table["patient"].nunique() == 20
+    assert folder_source(tmp_path, pattern).table["split_group"].nunique() == 20

@@ -47,7 +47,7 @@ HAM_0001466,ISIC_0031633,nv,histo,75.0,male,ear,rosendahl
     names = ["ISIC_0027419", "ISIC_0025030", "ISIC_0026769", "ISIC_0031633"]
     files = [f"HAM10000_images_part_{1 + place // 2}/{name}.jpg" for place, name in enumerate(names)]
     found = open_source(str(published("HAM10000_metadata.csv", text, files)), 0, group_by=("sex",))
-    assert columns(found, "image", "label", "patient", "split", "group:sex") == [
+    assert columns(found, "image", "label", "split_group", "split", "group:sex") == [
         (files[0], "bkl", "HAM_0000118", "", "male"),
         (files[1], "bkl", "HAM_0000118", "", "male"),
         (files[2], "bkl", "HAM_0002730", "", "male"),
@@ -85,7 +85,7 @@ ISIC_0052212,IP_2842074,female,50.0,lower extremity,melanoma,malignant,1
     with pytest.raises(ConfigError, match=r"several columns that may be the label \(target, diagnosis\)"):
         open_source(str(path), 0)
     path = published("train.csv", text.replace("target", "label"), [])
-    assert columns(open_source(str(path), 0), "label", "patient")[2] == ("1", "IP_2842074")
+    assert columns(open_source(str(path), 0), "label", "split_group")[2] == ("1", "IP_2842074")
 
 
 def test_rsna_pneumonia(published, tmp_path):
@@ -99,7 +99,7 @@ patientId,x,y,width,height,Target
     for seed, name in enumerate(("0004cfab-14fd", "00436515-870c", "00704310-78a8")):
         write_bytes(tmp_path / f"stage_2_train_images/{name}.dcm", dicom(pixels(seed), PatientID=name))
     found = open_source(str(published("stage_2_train_labels.csv", text, [])), 0)
-    assert columns(found, "image", "label", "patient") == [
+    assert columns(found, "image", "label", "split_group") == [
         ("stage_2_train_images/0004cfab-14fd.dcm", "0", "0004cfab-14fd"),
         ("stage_2_train_images/00436515-870c.dcm", "1", "00436515-870c"),
         ("stage_2_train_images/00704310-78a8.dcm", "1", "00704310-78a8"),
@@ -124,7 +124,7 @@ def test_nih_chest_x_ray_14_has_several_labels_an_image_and_a_way_out(published,
         open_source(str(path), 0)
     as_typed(refused)
     found = open_source(str(tmp_path / "one-label.csv"), 0)
-    assert columns(found, "image", "label", "patient") == [
+    assert columns(found, "image", "label", "split_group") == [
         (files[0], "Cardiomegaly", "00000001"),
         (files[1], "Cardiomegaly", "00000001"),
         (files[2], "Cardiomegaly", "00000001"),
@@ -150,7 +150,7 @@ def test_chexpert_has_uncertain_labels_and_a_way_out(published, tmp_path):
         open_source(str(path), 0)
     as_typed(refused)
     found = open_source(str(tmp_path / "one-label.csv"), 0, patient_pattern="/(patient[0-9]+)/")
-    assert columns(found, "image", "label", "patient") == [
+    assert columns(found, "image", "label", "split_group") == [
         ("train/patient00002/study2/view1_frontal.jpg", "Pleural Effusion", "patient00002"),
         ("train/patient00002/study1/view1_frontal.jpg", "Pleural Effusion", "patient00002"),
         ("train/patient00003/study1/view1_frontal.jpg", "no Pleural Effusion", "patient00003"),
@@ -192,7 +192,7 @@ def test_breakhis(tmp_path):
     write(tmp_path / "BreaKHis_v1/histology_slides/breast", BREAKHIS)
     found = open_source(str(tmp_path / "BreaKHis_v1/histology_slides/breast"), 0, patient_pattern=BREAKHIS_PATTERN)
     assert found.classes == ("benign", "malignant")
-    assert found.table["patient"].nunique() == 4
+    assert found.table["split_group"].nunique() == 4
     assert len(found.table) == len(BREAKHIS)
 
 
@@ -257,6 +257,6 @@ def test_oct2017(tmp_path):
     found = open_source(str(tmp_path), 0)
     assert found.classes == ("CNV", "DME", "DRUSEN", "NORMAL")
     assert found.table["split"].value_counts().to_dict() == {"train": 8, "val": 8, "test": 8}
-    assert found.table["patient"].nunique() == 2
-    assert found.table["patient_narrow"].nunique() == 8
+    assert found.table["split_group"].nunique() == 2
+    assert found.table["patient_id"].nunique() == 8
     assert "public OCT file names" in found.patient_rule

@@ -226,7 +226,7 @@ def test_classes_are_in_order_and_the_kind_and_path_are_told(case):
 def test_patients_are_the_sources_or_each_image_is_its_own(case):
     found = case.open()
     expected = [image.patient or name for name, image in case.images.items()]
-    assert list(found.table["patient"]) == list(found.table["patient_narrow"]) == expected
+    assert list(found.table["split_group"]) == list(found.table["patient_id"]) == expected
     known = any(image.patient for image in case.images.values())
     assert found.patients_assumed == (not known)
     assert ("assumption" in found.patient_rule) == (not known)
@@ -298,7 +298,7 @@ def test_the_demo_is_what_is_opened_by_default(small_demo, data):
 
 def test_a_pattern_applies_to_the_demo(small_demo):
     found = open_source("demo", 0, patient_pattern=r"phantom-(\d{3})")
-    assert found.table["patient"].nunique() == 5
+    assert found.table["split_group"].nunique() == 5
     with pytest.raises(ConfigError, match="matches none of the 48 names"):
         open_source("demo", 0, patient_pattern="^(P)_")
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.audit.duplicates import Cluster
 from bench.data.splits import (
     SPLITS,
     TEST_SHARE,
     VALIDATION_SHARE,
+    Cluster,
     assign_splits,
     auc_half_width,
     describe,
@@ -34,7 +34,7 @@ def make_table(patients):
         for number, (label, images, split) in enumerate(patients)
         for image in range(images)
     ]
-    return pd.DataFrame(rows, columns=["image", "label", "patient", "patient_narrow", "split"])
+    return pd.DataFrame(rows, columns=["image", "label", "split_group", "patient_id", "split"])
 
 
 def cohort(n=100, split="", labels=("A", "B"), images=1):
@@ -46,7 +46,7 @@ def used(table):
     return table[table["split"] != ""]
 
 
-def crossing(table, column="patient"):
+def crossing(table, column="split_group"):
     """Patients (or groups) who are in several splits."""
     return int((used(table).groupby(column)["split"].nunique() > 1).sum())
 
@@ -57,7 +57,7 @@ def names(table, split):
 
 def check_whole(found, table):
     """Every image is still there, in order, and has either a split or a reason to have none."""
-    columns = ["image", "label", "patient", "patient_narrow"]
+    columns = ["image", "label", "split_group", "patient_id"]
     pd.testing.assert_frame_equal(found[columns], table[columns])
     assert ((found["split"] == "") == (found["reason"] != "")).all()
     assert set(found["split"]) <= {*SPLITS, ""}
@@ -130,9 +130,9 @@ def test_the_given_table_is_left_as_it_was():
 def test_draws_keep_patients_of_the_wide_reading_together():
     """Two series of one number may be two children or one: drawn splits are safe either way."""
     table = make_table(cohort(60, images=2))
-    table["patient_narrow"] = table["image"]
+    table["patient_id"] = table["image"]
     drawn, report = assign_splits(table, 0)
-    assert crossing(drawn, "patient") == 0
+    assert crossing(drawn, "split_group") == 0
     assert report.moved == []
 
 
@@ -214,7 +214,7 @@ def test_given_splits_with_any_sharing_end_apart(seed):
     found, report = assign_splits(table, seed=0, clusters=clusters)
     check_whole(found, table)
     assert names(found, "test") == names(table, "test")
-    assert crossing(found, "patient_narrow") == 0
+    assert crossing(found, "patient_id") == 0
     for cluster in clusters:
         assert len(set(found["split"].iloc[list(cluster.rows)]) - {""}) <= 1
     dropped = set(found.loc[found["split"] == "", "image"])
@@ -283,9 +283,9 @@ def test_a_copy_that_takes_no_part_drives_nobody_out():
 
 def test_excluded_images_keep_their_reason_and_count_nowhere():
     table = make_table(given_splits())
-    patient = table.loc[row_of(table, "test"), ["patient", "patient_narrow"]].tolist()
+    patient = table.loc[row_of(table, "test"), ["split_group", "patient_id"]].tolist()
     shared = row_of(table, "train", 3)
-    table.loc[shared, ["patient", "patient_narrow"]] = patient
+    table.loc[shared, ["split_group", "patient_id"]] = patient
     excluded = {shared: "truncated: image file is truncated", row_of(table, "test", 5): "empty: the file is empty"}
     found, report = assign_splits(table, 0, excluded=excluded)
     check_whole(found, table)
@@ -456,7 +456,7 @@ def with_shared(pairs):
     for first, second in pairs:
         donor = table.index[table["split"] == first][0]
         heir = table.index[table["split"] == second][1]
-        table.loc[heir, ["patient", "patient_narrow"]] = table.loc[donor, "patient"]
+        table.loc[heir, ["split_group", "patient_id"]] = table.loc[donor, "split_group"]
     return table
 
 
@@ -466,7 +466,7 @@ def test_images_of_test_patients_leave_train_and_test_stays_whole():
     assert names(found, "test") == names(table, "test")
     check_whole(found, table)
     assert len(used(found)) == len(table) - 1
-    assert crossing(found, "patient_narrow") == 0
+    assert crossing(found, "patient_id") == 0
     (moved,) = report.moved
     assert (moved["from"], moved["images"]) == ("train", 1)
     assert set(moved["files"]) == names(table, "train") - names(found, "train")
@@ -480,14 +480,14 @@ def test_images_of_test_patients_leave_val_and_those_of_val_patients_leave_train
     table = with_shared([("test", "val"), ("val", "train")])
     found, report = assign_splits(table, 0)
     assert names(found, "test") == names(table, "test")
-    assert crossing(found, "patient_narrow") == 0
+    assert crossing(found, "patient_id") == 0
     assert {moved["from"]: moved["images"] for moved in report.moved} == {"val": 1, "train": 1}
 
 
 def test_leaks_are_looked_for_by_the_narrow_reading():
     """bacteria-1 in train and virus-1 in test are one patient widely and two narrowly: no false alarm."""
     table = make_table(given_splits())
-    table.loc[table.index[table["split"] == "test"][0], "patient"] = table["patient"].iloc[0]
+    table.loc[table.index[table["split"] == "test"][0], "split_group"] = table["split_group"].iloc[0]
     found, report = assign_splits(table, 0)
     assert report.moved == []
     assert len(used(found)) == len(table)
@@ -500,8 +500,8 @@ def test_leaks_are_looked_for_by_the_narrow_reading():
 def test_shared_patients_are_counted_by_pair():
     table = with_shared([("test", "train"), ("train", "val")])
     assert shared_patients(table) == {"train-val": 1, "train-test": 1, "val-test": 0}
-    table["patient"] = "all the same"
-    assert shared_patients(table, "patient") == {"train-val": 1, "train-test": 1, "val-test": 1}
+    table["split_group"] = "all the same"
+    assert shared_patients(table, "split_group") == {"train-val": 1, "train-test": 1, "val-test": 1}
     assert shared_patients(make_table(cohort())) == {}, "nothing is shared between splits that are not given"
 
 
@@ -518,7 +518,7 @@ def test_a_subset_keeps_test_whole_patients_whole_and_all_classes():
         assert names(chosen, split) < names(table, split)
     working = used(chosen).query("split != 'test'")
     assert 170 <= len(working) <= 200
-    assert set(working.groupby("patient").size()) == {3}
+    assert set(working.groupby("split_group").size()) == {3}
     for split in SPLITS:
         assert set(chosen.loc[chosen["split"] == split, "label"]) == {"A", "B"}
     before, after = ((part.query("split in ('train', 'val')")["split"] == "val").mean() for part in (table, chosen))
@@ -531,7 +531,7 @@ def test_a_subset_keeps_patients_of_two_classes_whole():
     table, _ = assign_splits(table, 0)
     working = subset(table, 40, 0).query("split in ('train', 'val')")
     assert 20 < len(working) <= 44
-    assert (working.groupby("patient").size() == 2).all()
+    assert (working.groupby("split_group").size() == 2).all()
 
 
 def test_a_subset_follows_its_seed():
@@ -579,18 +579,18 @@ def test_describe_counts_images_patients_and_classes():
 def test_a_small_given_validation_split_is_kept_where_a_drawn_one_would_be_smaller():
     rows = [("A", f"a{n}", "train") for n in range(30)] + [("B", f"b{n}", "train") for n in range(30)]
     rows += [("A", f"va{n}", "val") for n in range(12)] + [("B", f"vb{n}", "val") for n in range(12)]
-    table = pd.DataFrame(rows, columns=["label", "patient", "split"])
-    table["patient_narrow"], table["image"] = table["patient"], table["patient"] + ".png"
-    rest = pd.DataFrame({"label": ["A", "B"], "patient": ["t1", "t2"], "split": "test"})
-    rest["patient_narrow"], rest["image"] = rest["patient"], rest["patient"] + ".png"
+    table = pd.DataFrame(rows, columns=["label", "split_group", "split"])
+    table["patient_id"], table["image"] = table["split_group"], table["split_group"] + ".png"
+    rest = pd.DataFrame({"label": ["A", "B"], "split_group": ["t1", "t2"], "split": "test"})
+    rest["patient_id"], rest["image"] = rest["split_group"], rest["split_group"] + ".png"
     table = pd.concat([table, rest], ignore_index=True)
     found, report = assign_splits(table, seed=0)
-    assert found.loc[found["split"] == "val", "patient"].str.startswith("v").all()
+    assert found.loc[found["split"] == "val", "split_group"].str.startswith("v").all()
     assert (found["split"] == "val").sum() == 24
     assert any("It was kept" in note for note in report.notes)
     # with many more training images a drawn split would be larger: then it is drawn
-    more = pd.DataFrame({"label": ["A", "B"] * 200, "patient": [f"m{n}" for n in range(400)], "split": "train"})
-    more["patient_narrow"], more["image"] = more["patient"], more["patient"] + ".png"
+    more = pd.DataFrame({"label": ["A", "B"] * 200, "split_group": [f"m{n}" for n in range(400)], "split": "train"})
+    more["patient_id"], more["image"] = more["split_group"], more["split_group"] + ".png"
     found, report = assign_splits(pd.concat([table, more], ignore_index=True), seed=0)
     assert (found["split"] == "val").sum() > 24
     assert any("merged with train" in note for note in report.notes)
@@ -604,7 +604,7 @@ def test_a_test_split_drawn_beside_given_ones_shares_no_group(seed):
     """Patients who are in train and validation, by the wide reading alone, must not be parted by the draw."""
     rng = np.random.default_rng(seed)
     table = make_table([*cohort(120, "train", images=2), *cohort(70, "val", images=2)])
-    table["patient"] = "w" + pd.Series(rng.integers(0, 150, len(table))).astype(str) + table["label"]
+    table["split_group"] = "w" + pd.Series(rng.integers(0, 150, len(table))).astype(str) + table["label"]
     drawn, _ = assign_splits(table, seed)
     for other in ("train", "val"):
         assert not set(drawn.loc[drawn["split"] == "test", "group"]) & set(drawn.loc[drawn["split"] == other, "group"])
@@ -627,7 +627,7 @@ def test_a_copy_takes_its_patient_along():
     table = make_table(given_splits())
     donor, heir = (table.index[table["split"] == split][0] for split in ("train", "test"))
     sibling = table.index[table["split"] == "train"][1]
-    table.loc[sibling, ["patient", "patient_narrow"]] = table.loc[donor, ["patient", "patient_narrow"]].to_numpy()
+    table.loc[sibling, ["split_group", "patient_id"]] = table.loc[donor, ["split_group", "patient_id"]].to_numpy()
     drawn, _ = assign_splits(table, 0, clusters=[Cluster("exact", (int(donor), int(heir)))])
     assert drawn.loc[donor, "reason"] == "the same pixels are also in test"
     assert drawn.loc[sibling, "reason"] == "a copy of its patient's images is also in test"
@@ -637,7 +637,7 @@ def test_a_copy_takes_its_patient_along():
 def test_a_train_split_that_is_emptied_says_by_what():
     table = make_table(given_splits())
     train = table["split"] == "train"
-    table.loc[train, ["patient", "patient_narrow"]] = table.loc[table["split"] == "test", "patient"].iloc[0]
+    table.loc[train, ["split_group", "patient_id"]] = table.loc[table["split"] == "test", "split_group"].iloc[0]
     with pytest.raises(ConfigError, match=r"\(200 images left train: their patients are also in test\)"):
         assign_splits(table, 0)
 
@@ -650,7 +650,7 @@ def test_patients_who_share_the_very_same_image_are_one_where_patients_are_drawn
     clusters = [Cluster("exact", (1, 3)), Cluster("exact", (3, 5)), Cluster("near", (2, 6), 3)]
     found = units(table, clusters)
     assert found.tolist() == ["p0", "p0", "p1", "p0", "p0", "p0", "p4"]
-    assert units_of(table).tolist() == table["patient_narrow"].tolist()
+    assert units_of(table).tolist() == table["patient_id"].tolist()
 
 
 def test_splits_come_with_their_units_and_patients_stay_as_they_were():
@@ -658,5 +658,5 @@ def test_splits_come_with_their_units_and_patients_stay_as_they_were():
     copies = [Cluster("exact", (3, 9)), Cluster("near", (5, 11), 4)]
     found, _ = assign_splits(table, 0, clusters=copies)
     assert units_of(found).iloc[[3, 9, 5, 11]].tolist() == ["p3", "p3", "p5", "p11"]
-    assert found["patient_narrow"].tolist() == table["patient_narrow"].tolist()
+    assert found["patient_id"].tolist() == table["patient_id"].tolist()
     assert found["split"].iloc[3] == found["split"].iloc[9]

@@ -4,9 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.data.audit.duplicates import Cluster
-from bench.data.splits import assign_splits, subset
-from bench.data.splits_file import take_over, write_splits
+from bench.data.splits import Cluster, assign_splits, subset, take_over, write_splits
 from bench.errors import ConfigError
 
 
@@ -18,8 +16,8 @@ def table():
         {
             "image": [f"images/{row:03d}, a.png" for row in range(240)],
             "label": np.where(patients % 2, "A", "B"),
-            "patient": [f"p{patient // 2}" for patient in patients],
-            "patient_narrow": [f"{'AB'[patient % 2]}{patient // 2}" for patient in patients],
+            "split_group": [f"p{patient // 2}" for patient in patients],
+            "patient_id": [f"{'AB'[patient % 2]}{patient // 2}" for patient in patients],
             "split": "",
         }
     )
@@ -48,8 +46,8 @@ def test_the_file_has_a_row_an_image(tmp_path, table):
     rows = pd.read_csv(tmp_path / "splits.csv", keep_default_na=False)
     assert list(rows) == ["image", "label", "patient", "patient_wide", "split", "reason"]
     assert rows["image"].tolist() == table["image"].tolist()
-    assert rows["patient"].tolist() == table["patient_narrow"].tolist()
-    assert rows["patient_wide"].tolist() == table["patient"].tolist()
+    assert rows["patient"].tolist() == table["patient_id"].tolist()
+    assert rows["patient_wide"].tolist() == table["split_group"].tolist()
     assert rows.loc[3, ["split", "reason"]].tolist() == ["", "truncated: it ends, too early"]
 
 

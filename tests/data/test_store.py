@@ -71,7 +71,7 @@ def image_set(tmp_path):
     def make(contents, path="memory"):
         rows = range(len(contents))
         table = pd.DataFrame({"image": [f"{row}.png" for row in rows], "label": ["AB"[row % 2] for row in rows]})
-        table["patient"] = table["patient_narrow"] = table["image"]
+        table["split_group"] = table["patient_id"] = table["image"]
         table["split"] = ""
         reader = Noting(tuple(contents), tmp_path / "read.log")
         stamps = ("1",) * len(contents)
@@ -598,7 +598,7 @@ def test_a_window_makes_a_set_of_its_own(tmp_path, image_set):
     deep = [np.linspace(0, high, 64).reshape(SIZE, SIZE).astype(np.uint16) for high in (900, 1000, 2000, 3000)]
     images = image_set([encode(Image.fromarray(values)) for values in deep])
     plain = store_images(images, [SIZE], tmp_path)
-    window = Window.asked(500.5, 1001)
+    window = Window.centered(500.5, 1001)
     assert not is_stored(images, [SIZE], "squash", tmp_path, window)
     found = store_images(images, [SIZE], tmp_path, window=window)
     assert is_stored(images, [SIZE], "squash", tmp_path, window)

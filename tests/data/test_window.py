@@ -13,11 +13,11 @@ def test_what_is_asked_for_is_the_linear_function_of_the_standard():
     expected = ((values - (center - 0.5)) / (width - 1) + 0.5) * 255
     expected[values <= center - 0.5 - (width - 1) / 2] = 0
     expected[values > center - 0.5 + (width - 1) / 2] = 255
-    assert np.array_equal(Window.asked(center, width).apply(values), expected.round().astype(np.uint8))
+    assert np.array_equal(Window.centered(center, width).apply(values), expected.round().astype(np.uint8))
 
 
 def test_a_width_of_one_parts_black_from_white():
-    assert Window.asked(10, 1).apply(np.array([9.0, 9.5, 9.6, 10.0])).tolist() == [0, 0, 255, 255]
+    assert Window.centered(10, 1).apply(np.array([9.0, 9.5, 9.6, 10.0])).tolist() == [0, 0, 255, 255]
 
 
 def test_values_that_do_not_vary_are_black():

@@ -23,7 +23,7 @@ def test_the_frozen_threshold_calls_the_same_images_when_read_from_a_file(tmp_pa
     scores = np.column_stack([1 - positive, positive]).astype(np.float32)
     labels = rng.random(60) < positive
     threshold, _ = frozen_threshold(labels, scores[:, 1], 0.95)
-    part = pd.DataFrame({"image": "x.png", "label": "A", "patient_narrow": "p"}, index=range(60))
+    part = pd.DataFrame({"image": "x.png", "label": "A", "patient_id": "p"}, index=range(60))
     write_table(tmp_path / "predictions.csv", predictions(part, ["A", "B"], scores, 1.3))
     read = pd.read_csv(tmp_path / "predictions.csv")
     assert ((read["prob_B"] >= threshold).to_numpy() == (scores[:, 1] >= threshold)).all()
@@ -38,7 +38,7 @@ def test_the_card_tells_the_window_that_predict_goes_through(
     labels = np.arange(40) % 2
     scores = np.column_stack([0.8 - 0.5 * labels, 0.2 + 0.5 * labels]).astype(np.float32)
     table = pd.DataFrame({"image": [f"{row}.png" for row in range(40)], "label": np.array(["A", "B"])[labels]})
-    table = table.assign(patient_narrow=table["image"], split="val")
+    table = table.assign(patient_id=table["image"], split="val")
     np.save(tmp_path / "images.npy", np.zeros((40, 8, 8, 1), np.uint8))
     stored = {"vgg16": StoredImages(tmp_path / "images.npy", 8, 1, "data")}
     scene = Scene(table, pd.DataFrame(), ("A", "B"), stored, get_metric("auc"), seed=0, draws=100, window=window)

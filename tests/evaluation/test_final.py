@@ -44,15 +44,15 @@ class Study:
             {
                 "image": [f"{number}.png" for number in range(n)],
                 "label": [self.classes[label] for label in labels],
-                "patient_narrow": [f"p{number // self.images_a_patient}" for number in range(n)],
+                "patient_id": [f"p{number // self.images_a_patient}" for number in range(n)],
                 "split": splits,
                 "group:sex": ["f" if number % 3 else "" for number in range(n)],
             }
         )
         first = splits.index("test")
-        shared = self.table["patient_narrow"].iloc[first]
+        shared = self.table["patient_id"].iloc[first]
         joined = pd.RangeIndex(first, first + self.joined)
-        self.table["unit"] = self.table["patient_narrow"].where(~self.table.index.isin(joined), shared)
+        self.table["unit"] = self.table["patient_id"].where(~self.table.index.isin(joined), shared)
         self.facts = pd.DataFrame(
             {
                 "pixels": [f"{number:032x}" for number in range(n)],

@@ -23,7 +23,7 @@ def table() -> pd.DataFrame:
         {
             "image": [f"{number}.png" for number in range(7)],
             "label": ["A", "B"] * 3 + ["A"],
-            "patient_narrow": [f"p{number}" for number in range(7)],
+            "patient_id": [f"p{number}" for number in range(7)],
             "split": SPLITS,
             "group:subtype": ["", "virus"] * 3 + [""],
         }

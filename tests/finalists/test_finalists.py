@@ -420,9 +420,9 @@ def test_the_task_of_a_fold_holds_train_and_val_and_never_test(make_task: Callab
 
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"label": rng.choice(["A", "B"], 60), "split": rng.choice(["train", "val", "test", ""], 60)})
-    table["patient"] = np.arange(60) // 2
-    split_of = table.groupby("patient")["split"].first()
-    table["split"] = table["patient"].map(split_of)
+    table["split_group"] = np.arange(60) // 2
+    split_of = table.groupby("split_group")["split"].first()
+    table["split"] = table["split_group"].map(split_of)
     classes = (table["label"] == "B").to_numpy(dtype=np.int64)
     rows = {split: np.flatnonzero(table["split"] == split) for split in ("train", "val")}
     task = make_task(rows=rows, labels={split: classes[chosen] for split, chosen in rows.items()})
@@ -436,7 +436,7 @@ def test_the_task_of_a_fold_holds_train_and_val_and_never_test(make_task: Callab
         assert (table["split"].iloc[[*train, *val]].isin(["train", "val"])).all()
         assert sorted([*train, *val]) == own
         assert set(assigned[val]) == {number}
-        assert not set(table["patient"].iloc[train]) & set(table["patient"].iloc[val])
+        assert not set(table["split_group"].iloc[train]) & set(table["patient"].iloc[val])
         for split in ("train", "val"):
             np.testing.assert_array_equal(found.labels[split], classes[found.rows[split]])
             assert (np.diff(found.rows[split]) > 0).all()

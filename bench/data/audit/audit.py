@@ -3,20 +3,30 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-import numpy as np
 import pandas as pd
 
-from bench.data.audit.duplicates import Duplicates, find_duplicates, groups
-from bench.data.audit.findings import Evidence, find, left_out_by_class
-from bench.data.audit.shortcut import shortcut
+from bench.data.audit.duplicates import Duplicates, find_duplicates
+from bench.data.audit.findings import Evidence, excluded_by_class, find
+from bench.data.audit.shortcut import Shortcut, shortcut
 from bench.data.images.decode import OTHER
 from bench.data.images.store import Stored
-from bench.data.imageset import ImageSet, how_read
+from bench.data.imageset import HowRead, ImageSet, how_read
 from bench.data.patients import naming
-from bench.data.splits import SplitReport, assign_splits, describe, report_given, subset, units
-from bench.data.splits_file import same_images, take_over
+from bench.data.splits import (
+    Moved,
+    SplitContent,
+    SplitReport,
+    assign_splits,
+    describe,
+    groups,
+    report_given,
+    same_images,
+    subset,
+    take_over,
+    units,
+)
 from bench.errors import ConfigError
 from bench.invocation import typed
 from bench.settings import RunSettings
@@ -25,20 +35,50 @@ FORMAT = 2
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
+class PatientsContent(TypedDict):
+    """How patients were told apart, and how many there are by each of the two ways (`bench.data.patients`)."""
+
+    rule: str
+    assumed: bool
+    wide: int
+    narrow: int
+
+
+class AuditContent(TypedDict):
+    """The content of audit.json; the fields of its lists are named where they are made."""
+
+    format: int
+    source: str
+    path: str
+    classes: list[str]
+    images: int
+    layout: HowRead
+    findings: list[dict[str, Any]]
+    left_out: list[dict[str, str]]
+    patients: PatientsContent
+    shared_patients: dict[str, dict[str, int]]
+    duplicates: list[dict[str, Any]]
+    moved: list[Moved]
+    splits: dict[str, dict[str, SplitContent]]
+    by_class: dict[str, dict[str, Any]]
+    shortcut: Shortcut
+    notes: list[str]
+
+
 @dataclass(frozen=True)
 class Audited:
     """A set with its splits, and what was found out about it.
 
     Attributes:
-        table: as in `bench.data.imageset.ImageSet`, a row an image of the stored set, with ``split`` (empty for an
-            image that takes no part), ``reason``, ``group`` and ``unit``.
+        table: as in `bench.data.imageset.ImageSet`, with ``split`` (empty for an image that takes no part),
+            ``reason``, ``group`` and ``unit``.
         splits: what was decided about the splits.
         audit: the content of audit.json.
     """
 
     table: pd.DataFrame
     splits: SplitReport
-    audit: dict[str, Any]
+    audit: AuditContent
 
 
 def draw_splits(
@@ -92,7 +132,7 @@ def audit(
     taken: Path | None = None,
     strict: bool = True,
 ) -> Audited:
-    """Look at a decoded set from all sides, and split it.
+    """Audit a decoded set, and split it.
 
     Args:
         source: the images.
@@ -158,12 +198,8 @@ def undrawn(
 
 
 def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
-    """Refuse to go on where too large a share of a class cannot be decoded.
-
-    Raises:
-        ConfigError: unless ``keep_going``.
-    """
-    lost = left_out_by_class(source.table, stored.facts)
+    """Refuse, by a ConfigError, to go on where too much of a class cannot be decoded, unless ``keep_going``."""
+    lost = excluded_by_class(source.table, stored.facts)
     if keep_going or not lost:
         return
     name, (count, total) = max(lost.items(), key=lambda item: item[1][0] / item[1][1])
@@ -175,10 +211,11 @@ def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
     )
 
 
-def _content(evidence: Evidence) -> dict[str, Any]:
+def _content(evidence: Evidence) -> AuditContent:
     """What audit.json holds."""
     source, table, facts = evidence.source, evidence.table, evidence.facts
     images = (facts["problem"] != OTHER).to_numpy()
+    lost = table[["image", "label"]].join(facts[["problem", "reason"]])[~facts["problem"].isin(["", OTHER])]
     used = table[table["split"] != ""]
     given = table.assign(split=evidence.given)[evidence.given != ""]
     return {
@@ -190,19 +227,14 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "layout": how_read(source),
         "findings": [{**asdict(finding), "files": list(finding.files)} for finding in find(evidence)],
         "left_out": [
-            {
-                "file": table["image"].iloc[row],
-                "label": table["label"].iloc[row],
-                "kind": facts["problem"].iloc[row],
-                "reason": facts["reason"].iloc[row],
-            }
-            for row in np.flatnonzero(~facts["problem"].isin(["", OTHER]))
+            {"file": file, "label": label, "kind": kind, "reason": reason}
+            for _, file, label, kind, reason in lost[["image", "label", "problem", "reason"]].itertuples()
         ],
         "patients": {
             "rule": source.patient_rule,
             "assumed": source.patients_assumed,
-            "wide": int(table["patient"][images].nunique()),
-            "narrow": int(table["patient_narrow"][images].nunique()),
+            "wide": int(table["split_group"][images].nunique()),
+            "narrow": int(table["patient_id"][images].nunique()),
         },
         "shared_patients": evidence.splits.shared_patients,
         "duplicates": [
@@ -212,12 +244,8 @@ def _content(evidence: Evidence) -> dict[str, Any]:
                 "labels_conflict": evidence.conflicting(cluster),
                 "across_splits": evidence.crossing(cluster),
                 "images": [
-                    {
-                        "file": table["image"].iloc[row],
-                        "label": table["label"].iloc[row],
-                        "split": evidence.split(row),
-                    }
-                    for row in cluster.rows
+                    {"file": name, "label": label, "split": evidence.split(row)}
+                    for row, name, label in table.iloc[list(cluster.rows)][["image", "label"]].itertuples()
                 ],
             }
             for cluster in evidence.duplicates.clusters
@@ -225,7 +253,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "moved": evidence.splits.moved,
         "splits": {"given": describe(given), "used": describe(used)},
         "by_class": {name: _distribution(facts[(table["label"] == name).to_numpy()]) for name in source.classes},
-        "shortcut": dict(evidence.shortcut),
+        "shortcut": evidence.shortcut,
         "notes": [*source.notes, *evidence.splits.notes],
     }
 

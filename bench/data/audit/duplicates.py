@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from bench.data.splits import Cluster
 from bench.run.folder import atomic_path
 
 NEAR_BITS = 16
@@ -17,29 +18,12 @@ NEAR_BITS = 16
 `bench.data.images.decode.HASH_SIZE` for where this lies between recompressed images and different ones."""
 TILE = (512, 4096)
 """Hashes that are compared at a time with so many others: 8 MB of results, and 17 times that if all are near."""
-KEPT = 1_000_000
-"""So many pairs are kept before they are joined to sets."""
+KEPT = 1_000_000  # so many pairs are kept before they are joined to sets
 FEW = 50
 ALIKE_SHARE = 0.05
 """A set of near duplicates of more than FEW images and this share of all says that the images are too alike for the
 hash to tell apart, not that they are copies of each other."""
-MAJORITY_FROM = 10
-"""So does a set of so many images and more than half of all."""
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Images that are copies of each other.
-
-    Attributes:
-        kind: ``exact`` (the same pixels) or ``near`` (perceptual hashes a few bits apart, directly or in steps).
-        rows: their row numbers, ascending.
-        distance: largest distance from the first of them, in bits of the perceptual hash.
-    """
-
-    kind: str
-    rows: tuple[int, ...]
-    distance: int = 0
+MAJORITY_FROM = 10  # so does a set of so many images and more than half of all
 
 
 @dataclass(frozen=True)
@@ -59,7 +43,7 @@ def find_duplicates(facts: pd.DataFrame, folder: Path | None = None) -> Duplicat
     """The duplicates among decoded images; constant images, which all look the same, are compared by pixels only.
 
     Args:
-        facts: a row an image, columns as in `bench.data.images.decode.Facts`.
+        facts: one row per image, columns as in `bench.data.images.decode.Facts`.
         folder: where the pairs may be kept; they depend on nothing but the facts.
     """
     decoded = facts[facts["problem"] == ""]
@@ -74,19 +58,15 @@ def find_duplicates(facts: pd.DataFrame, folder: Path | None = None) -> Duplicat
     for rows in _components(len(facts), pairs):
         if facts["pixels"].iloc[rows].nunique() == 1:
             continue
-        if _too_many(len(rows), len(facts)):
-            alike += len(rows)
+        n, n_all = len(rows), len(facts)
+        if n > max(FEW, ALIKE_SHARE * n_all) or (n >= MAJORITY_FROM and 2 * n > n_all):  # too large to be copies
+            alike += n
             continue
-        bits = _bits(facts["look"].iloc[rows])
+        bits = _bits(facts["perceptual_hash"].iloc[rows])
         distance = int((bits != bits[0]).sum(axis=1).max())
         near.append(Cluster("near", tuple(map(int, rows)), distance))
     clusters = [*sorted(exact, key=lambda c: c.rows), *sorted(near, key=lambda c: c.rows)]
     return Duplicates(tuple(clusters), alike)
-
-
-def _too_many(n_images: int, n_all: int) -> bool:
-    """Whether a near cluster is too large to be copies."""
-    return n_images > max(FEW, ALIKE_SHARE * n_all) or (n_images >= MAJORITY_FROM and 2 * n_images > n_all)
 
 
 def _kept_pairs(varied: pd.DataFrame, folder: Path | None) -> npt.NDArray[np.int64]:
@@ -96,7 +76,7 @@ def _kept_pairs(varied: pd.DataFrame, folder: Path | None) -> npt.NDArray[np.int
     kept = _read_pairs(file, rows) if file is not None and file.is_file() else None
     if kept is not None:
         return kept
-    pairs = np.asarray(rows[near_pairs(varied["look"].tolist())], dtype=np.int64)
+    pairs = np.asarray(rows[near_pairs(varied["perceptual_hash"].tolist())], dtype=np.int64)
     if file is not None:
         with atomic_path(file) as temporary:
             np.save(temporary, pairs)
@@ -174,21 +154,3 @@ def _components(n_images: int, pairs: npt.NDArray[np.int64]) -> list[npt.NDArray
     joined = np.unique(pairs)
     order = joined[np.argsort(component[joined], kind="stable")]
     return list(np.split(order, np.flatnonzero(np.diff(component[order])) + 1))
-
-
-def groups(table: pd.DataFrame, clusters: Iterable[Cluster]) -> pd.Series:
-    """What must stay on one side of a split: patients (read widely), joined where they share a duplicate.
-
-    Args:
-        table: column ``patient``; the index counts from 0.
-        clusters: duplicates, by row number.
-
-    Returns:
-        a number a row, equal within a group.
-    """
-    patient, names = pd.factorize(table["patient"])
-    pairs = [(patient[cluster.rows[0]], patient[row]) for cluster in clusters for row in cluster.rows[1:]]
-    ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(names), len(names)))
-    _, component = connected_components(graph, directed=False)
-    return pd.Series(component[patient], index=table.index, name="group")

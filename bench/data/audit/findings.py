@@ -1,25 +1,22 @@
-"""What an audit finds, in words: each check of images, duplicates, patients and splits leaves one `Finding` or none."""
+"""What an audit finds, in words: each check of images, duplicates, patients and splits yields its `Finding`s."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
 import pandas as pd
 
-from bench.data.audit.duplicates import Cluster, Duplicates
+from bench.data.audit.duplicates import Duplicates
+from bench.data.audit.shortcut import Shortcut
 from bench.data.images.decode import OTHER
 from bench.data.imageset import ImageSet, how_read
-from bench.data.splits import REFERENCE_AUC, SPLITS, SplitReport, half_width, too_small
+from bench.data.splits import REFERENCE_AUC, SPLITS, Cluster, SplitReport, half_width, too_small
 
 Severity = Literal["stop", "warning", "note", "good"]
 SEVERITIES: tuple[Severity, ...] = ("stop", "warning", "note", "good")
-MOST_LEFT_OUT = 0.01
-"""Share of a class's images that may be left out before a run stops."""
-UNEVEN = 1.5
-VERY_UNEVEN = 10.0
-"""Ratio of the largest to the smallest class that is mentioned, and that is warned of."""
-
+MOST_EXCLUDED = 0.01  # share of a class's images that may be excluded before a run stops
+UNEVEN, VERY_UNEVEN = 1.5, 10.0  # ratio of the largest to the smallest class that is mentioned, and that is warned of
 PROBLEMS = {
     "empty": ("Empty files", "without a byte"),
     "no image": ("Files that are no images", "called like an image that holds something else"),
@@ -27,7 +24,10 @@ PROBLEMS = {
     "unreadable": ("Unreadable images", "that cannot be decoded"),
     "no access": ("Files without access", "that could not be read from the disk"),
 }
-PALETTE_MODES = ("P", "PA")
+COPIES = (
+    ("exact", "Exact duplicates", "the same pixels"),
+    ("near", "Near duplicates", "nearly the same look (recompressed, resized or slightly changed copies)"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Finding:
     Attributes:
         kind: a word for programs, such as ``truncated``.
         heading: a title.
-        severity: ``stop`` (a run does not start), ``warning``, ``note``, or ``good`` (looked for, not found).
+        severity: ``stop`` (a run does not start), ``warning``, ``note``, or ``good`` (searched for, not found).
         text: one or two sentences.
         count: how many images (or sets of images, or patients) it is about.
         files: their names.
@@ -53,7 +53,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the checks look at; rows of ``table`` and ``facts`` are the same images.
+    """What the checks rest on; rows of ``table`` and ``facts`` are the same images.
 
     Attributes:
         source: the images.
@@ -62,7 +62,7 @@ class Evidence:
         given: the split of each image as it was given, empty where none was.
         table: with the splits as they are used.
         splits: what was decided about them.
-        shortcut: as `bench.data.audit.shortcut.shortcut` gives it.
+        shortcut: how well metadata alone predict the label.
         keep_going: whether the user wants to go on without what cannot be decoded.
     """
 
@@ -72,7 +72,7 @@ class Evidence:
     given: pd.Series
     table: pd.DataFrame
     splits: SplitReport
-    shortcut: Mapping[str, Any]
+    shortcut: Shortcut
     keep_going: bool
 
     def names(self, rows: Iterable[Any]) -> tuple[str, ...]:
@@ -96,297 +96,108 @@ def find(evidence: Evidence) -> list[Finding]:
     """All findings, the most severe first."""
     checks = (
         _too_many, _refused, _shortcut, _patients, _duplicates, _conflicts, _assumed, _validation, _missing_labels,
-        _problems,
-        _constant, _source, _imbalance, _alike, _moved, _ways_of_storing, _others,
-        _layout,
+        _problems, _constant, _source, _imbalance, _alike, _moved, _ways_of_storing, _others, _layout,
     )  # fmt: skip
     found = [finding for check in checks for finding in check(evidence)]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def left_out_by_class(table: pd.DataFrame, facts: pd.DataFrame) -> dict[str, tuple[int, int]]:
+def excluded_by_class(table: pd.DataFrame, facts: pd.DataFrame) -> dict[str, tuple[int, int]]:
     """Class -> (images that could not be decoded, all its images), of the classes that lose too large a share."""
     images = (facts["problem"] != OTHER).to_numpy()
     lost = (facts["problem"] != "")[images].groupby(table["label"].to_numpy()[images]).agg(["sum", "size"])
     return {
         str(label): (int(row["sum"]), int(row["size"]))
         for label, row in lost.iterrows()
-        if row["sum"] > MOST_LEFT_OUT * row["size"]
+        if row["sum"] > MOST_EXCLUDED * row["size"]
     }
 
 
-def _refused(evidence: Evidence) -> list[Finding]:
-    reason = evidence.splits.refused
-    return [Finding("splits", "No splits can be drawn", "stop", reason)] if reason else []
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def _too_many(evidence: Evidence) -> list[Finding]:
-    lost = left_out_by_class(evidence.table, evidence.facts)
-    if not lost:
-        return []
-    told = ", ".join(f"{name} {n} of {total} ({100 * n / total:.1f} %)" for name, (n, total) in lost.items())
-    after = "The run goes on without them (--keep-going)." if evidence.keep_going else "A run needs --keep-going."
-    return [
-        Finding(
-            "too many left out",
-            "Too many images left out",
-            "warning" if evidence.keep_going else "stop",
-            f"More than {100 * MOST_LEFT_OUT:.0f} % of a class cannot be decoded: {told}. {after}",
-            sum(n for n, _ in lost.values()),
-        )
-    ]
+# Files and images
 
 
-def _problems(evidence: Evidence) -> list[Finding]:
+def _too_many(evidence: Evidence) -> Iterator[Finding]:
+    lost = excluded_by_class(evidence.table, evidence.facts)
+    if lost:
+        told = ", ".join(f"{name} {n} of {total} ({100 * n / total:.1f} %)" for name, (n, total) in lost.items())
+        after = "The run goes on without them (--keep-going)." if evidence.keep_going else "A run needs --keep-going."
+        text = f"More than {100 * MOST_EXCLUDED:.0f} % of a class cannot be decoded: {told}. {after}"
+        severity: Severity = "warning" if evidence.keep_going else "stop"
+        yield Finding("too many left out", "Too many images left out", severity, text, sum(n for n, _ in lost.values()))
+
+
+def _problems(evidence: Evidence) -> Iterator[Finding]:
     problems = evidence.facts["problem"]
-    found, others = [], evidence.names(problems == OTHER)
+    others = evidence.names(problems == OTHER)
     if problems.isin(["", OTHER]).all():
-        found.append(Finding("readable", "Files", "good", f"All {len(problems) - len(others)} images can be decoded."))
+        yield Finding("readable", "Files", "good", f"All {len(problems) - len(others)} images can be decoded.")
     if others:
         kinds = sorted(set(evidence.facts["reason"][problems == OTHER].str.rpartition("image, but ")[2]))
         text = f"{_count(len(others), 'DICOM file')} that {'holds' if len(others) == 1 else 'hold'} no image "
         text += f"({', '.join(kinds)}): left out, as other files are."
-        found.append(Finding("other file", "Other DICOM files", "note", text, len(others), others))
+        yield Finding("other file", "Other DICOM files", "note", text, len(others), others)
     for kind, (heading, what) in PROBLEMS.items():
-        files = evidence.names(problems == kind)
-        if files:
+        if files := evidence.names(problems == kind):
             text = f"{_count(len(files), 'file')} {what}: left out."
-            found.append(Finding(kind, heading, "warning", text, len(files), files))
-    return found
+            yield Finding(kind, heading, "warning", text, len(files), files)
 
 
-def _source(evidence: Evidence) -> list[Finding]:
-    notes = [*evidence.source.notes]
-    return [Finding("source", "The source", "note", " ".join(notes))] if notes else []
+def _constant(evidence: Evidence) -> Iterator[Finding]:
+    if files := evidence.names(evidence.facts["constant"].to_numpy(dtype=bool)):
+        text = f"{_count(len(files), 'image')} of one value only, with nothing to see: look, and remove mistakes."
+        yield Finding("constant", "Constant images", "warning", text, len(files), files)
 
 
-def _patients(evidence: Evidence) -> list[Finding]:
-    """Patients in two of the given splits, by both readings."""
-    shared = evidence.splits.shared_patients
-    narrow, wide = shared.get("narrow", {}), shared.get("wide", {})
-    if not narrow:
-        return []
-    heading = "Patients across splits"
-    if not any(narrow.values()):
-        if evidence.source.patients_assumed:
-            text = "Whether a patient is in two given splits cannot be judged: nothing says who is shown."
-            return [Finding("patients", heading, "note", text)]
-        more = f" (read widely, {_pairs(wide)} would be)" if any(wide.values()) else ""
-        doubts = _doubts(evidence)
-        if doubts:
-            text = f"As far as can be told, no patient is in two given splits{more}: {' and '.join(doubts)}."
-            return [Finding("patients", heading, "note", text)]
-        text = f"No patient is in two given splits{more} (rule: {evidence.source.patient_rule})."
-        return [Finding("patients", heading, "good", text)]
-    readings = "" if narrow == wide else f" Read widely (the safer reading for drawing splits): {_pairs(wide)}."
-    counted = (evidence.given != "").to_numpy() & (evidence.facts["problem"] == "").to_numpy()
-    where = evidence.given.where(counted).groupby(evidence.table["patient_narrow"].to_numpy()).transform("nunique")
-    files = evidence.names(counted & (where > 1).to_numpy())
-    text = f"Patients have images in two of the given splits: {_pairs(narrow)}.{readings} {_decided(evidence)}"
-    text = f"{text.strip()} Patients are told apart by this rule: {evidence.source.patient_rule}."
-    return [Finding("patients", heading, "warning", text, sum(narrow.values()), files)]
+def _source(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.source.notes:
+        yield Finding("source", "The source", "note", " ".join(evidence.source.notes))
 
 
-def _doubts(evidence: Evidence) -> list[str]:
-    """Why patients may be in two splits without anyone seeing it."""
-    nameless = int((evidence.table["patient_narrow"] == evidence.table["image"]).sum())
-    told = [f"of {_count(nameless, 'image')} nobody knows the patient"] if nameless else []
-    return told + ([evidence.source.patient_doubt] if evidence.source.patient_doubt else [])
+def _others(evidence: Evidence) -> Iterator[Finding]:
+    if files := evidence.source.others:
+        endings = ", ".join(sorted({PurePath(name).suffix or "no ending" for name in files}))
+        text = f"{_count(len(files), 'file')} among the images not called like an image ({endings}): left out."
+        severity: Severity = "warning" if len(files) > MOST_EXCLUDED * len(evidence.table) else "note"
+        yield Finding("others", "Other files", severity, text, len(files), files)
 
 
-def _decided(evidence: Evidence) -> str:
-    """What became of the images whose patients or copies crossed splits."""
-    moved = [
-        f"{entry['images']} left {entry['from']}" for entry in evidence.splits.moved if "patient" in entry["reason"]
-    ]
-    if moved:
-        return f"Their images: {', '.join(moved)}."
-    return "Validation is merged with train and drawn anew, so none crosses any more." if evidence.splits.merged else ""
+def _layout(evidence: Evidence) -> Iterator[Finding]:
+    """How the source was read, where it had more than the images."""
+    if excluded := evidence.source.excluded:
+        loose = sum(len(one.names) for one in excluded if one.kind == "loose image")
+        files = tuple(name for one in excluded for name in one.names)
+        text = how_read(evidence.source)["text"]
+        severity: Severity = "warning" if loose > MOST_EXCLUDED * len(evidence.table) else "note"
+        yield Finding("layout", "What was left out", severity, f"{text[0].upper()}{text[1:]}.", len(files), files)
 
 
-def _pairs(shared: Mapping[str, int]) -> str:
-    return ", ".join(f"{pair.replace('-', ' and ')} share {n}" for pair, n in shared.items() if n)
-
-
-def _assumed(evidence: Evidence) -> list[Finding]:
-    if not evidence.source.patients_assumed:
-        return []
-    text = (
-        "Nothing says which images show the same patient, so each counts as its own: an assumption. If patients have "
-        "several images, scores are too good; name patients by --patient-pattern or a patient column."
-    )
-    if doubt := evidence.source.patient_doubt:
-        text += f" {doubt[0].upper()}{doubt[1:]}."
-    return [Finding("assumed", "Patients are assumed", "warning", text, len(evidence.table))]
-
-
-def _duplicates(evidence: Evidence) -> list[Finding]:
-    found = []
-    for kind, heading, what in (
-        ("exact", "Exact duplicates", "the same pixels"),
-        ("near", "Near duplicates", "nearly the same look (recompressed, resized or slightly changed copies)"),
-    ):
-        clusters = [cluster for cluster in evidence.duplicates.clusters if cluster.kind == kind]
-        if not clusters:
-            found.append(Finding(kind, heading, "good", f"No two images have {what}."))
-            continue
-        crossing = [cluster for cluster in clusters if evidence.crossing(cluster)]
-        rows = [row for cluster in (crossing or clusters) for row in cluster.rows]
-        where = (
-            f"In several splits: {_sets(crossing)}; what crosses leaves the earlier split."
-            if crossing
-            else ("None lies in two splits.")
-        )
-        text = f"Images with {what}: {_sets(clusters)}. {where}"
-        found.append(
-            Finding(kind, heading, "warning" if crossing else "note", text, len(clusters), evidence.names(rows))
-        )
-    return found
-
-
-def _sets(clusters: Sequence[Cluster]) -> str:
-    images = sum(len(cluster.rows) for cluster in clusters)
-    return f"{_count(len(clusters), 'set')} of {images} images" + (" in all" if len(clusters) > 1 else "")
-
-
-def _conflicts(evidence: Evidence) -> list[Finding]:
-    clusters = [cluster for cluster in evidence.duplicates.clusters if evidence.conflicting(cluster)]
-    heading = "Copies under different labels"
-    if not clusters:
-        if not evidence.duplicates.clusters:
-            return []
-        return [Finding("conflicting labels", heading, "good", "All copies of an image carry the same label.")]
-    text = (
-        f"{_sets(clusters)} are copies of each other under different labels: at least one label of each set is wrong."
-    )
-    rows = [row for cluster in clusters for row in cluster.rows]
-    return [Finding("conflicting labels", heading, "warning", text, len(clusters), evidence.names(rows))]
-
-
-def _validation(evidence: Evidence) -> list[Finding]:
-    """What became of the given validation split, and whether the one that is used is large enough."""
-    note, given = evidence.splits.on_validation, (evidence.given == "val").any()
-    found = []
-    if note and not given:
-        found.append(Finding("validation", "Validation split", "note", note))
-    elif note:
-        heading = "Validation split too small" if evidence.splits.merged else "Small validation split"
-        found.append(Finding("validation", heading, "warning", note))
-    labels = evidence.table.loc[evidence.table["split"] == "val", "label"]
-    if labels.nunique() > 1 and too_small(labels) and (evidence.splits.merged or not given):
-        text = (
-            f"The validation split that was drawn, {len(labels)} images, is small: at an AUC of {REFERENCE_AUC} its "
-            f"95 % interval would be ±{half_width(labels):.2f}; differences between configurations are uncertain."
-        )
-        found.append(Finding("small validation", "Small validation split", "warning", text))
-    return found
-
-
-def _shortcut(evidence: Evidence) -> list[Finding]:
-    found, heading = evidence.shortcut, "Shortcut control"
-    if found.get("auc") is None:
-        return [Finding("shortcut", heading, "note", f"Not computed: {found.get('reason')}.")]
-    interval = "" if found["low"] is None else f" [{found['low']:.2f}, {found['high']:.2f}]"
-    score = f"AUC {found['auc']:.2f}{interval}, cross-validated by patient, test left out"
-    if not found["warns"] and found["auc"] > found["limit"]:
-        why = "there are too few patients for an interval"
-        if found["low"] is not None:
-            why = f"the interval reaches down to {found['low']:.2f}, not above {found['limit']}"
-        text = f"Metadata alone may tell the label, or not: {score}; {why}"
-        return [Finding("shortcut", heading, "note", f"{text}.")]
-    if not found["warns"]:
-        return [Finding("shortcut", heading, "good", f"Metadata alone do not tell the label ({score}).")]
-    telling = [feature for feature in found["features"] if feature["auc"] > found["limit"]] or found["features"][:1]
-    told = ", ".join(f"{feature['name']} (alone {feature['auc']:.2f})" for feature in telling)
-    text = f"The label can be told without looking at the picture: {told}. Metadata alone reach {score}; "
-    text += "a model may learn this instead of the disease."
-    if telling[0]["name"] == "bytes per pixel":
-        text += " Bytes per pixel depend partly on what is shown: sharp detail compresses worse than haze."
-    return [Finding("shortcut", heading, "warning", text, len(telling))]
-
-
-def _missing_labels(evidence: Evidence) -> list[Finding]:
-    found = []
-    for split in SPLITS:
-        labels = set(evidence.table.loc[evidence.given == split, "label"])
-        missing = [name for name in evidence.source.classes if name not in labels]
-        if labels and missing:
-            found.append(f"{split} holds no {', no '.join(missing)}")
-    if not found:
-        return []
-    text = f"Of the given splits, {'; '.join(found)}."
-    return [Finding("missing labels", "Labels missing from a split", "warning", text, len(found))]
-
-
-def _constant(evidence: Evidence) -> list[Finding]:
-    files = evidence.names(evidence.facts["constant"].to_numpy(dtype=bool))
-    if not files:
-        return []
-    text = f"{_count(len(files), 'image')} of one value only, with nothing to see: look, and remove mistakes."
-    return [Finding("constant", "Constant images", "warning", text, len(files), files)]
-
-
-def _imbalance(evidence: Evidence) -> list[Finding]:
-    ratios = {}
-    for split in SPLITS:
-        counts = evidence.table.loc[evidence.table["split"] == split, "label"].value_counts()
-        if len(counts) > 1:
-            ratios[split] = counts.iloc[0] / counts.iloc[-1]
-    worst = max(ratios.values(), default=1.0)
-    if worst < UNEVEN:
-        return []
-    told = ", ".join(f"{split} {ratio:.1f} to 1" for split, ratio in ratios.items())
-    weighed = "Training weighs classes unless --no-class-weights; accuracy alone flatters here."
-    text = f"Largest to smallest class: {told}. {weighed}"
-    severity: Severity = "warning" if worst > VERY_UNEVEN else "note"
-    return [Finding("imbalance", "Class imbalance", severity, text)]
-
-
-def _alike(evidence: Evidence) -> list[Finding]:
-    alike = evidence.duplicates.alike
-    if not alike:
-        return []
-    text = f"{alike} images are too alike for the perceptual hash; near duplicates among them are not sought."
-    return [Finding("alike", "Images that look alike", "note", text, alike)]
-
-
-def _ways_of_storing(evidence: Evidence) -> list[Finding]:
+def _ways_of_storing(evidence: Evidence) -> Iterator[Finding]:
     facts = evidence.facts[evidence.facts["problem"] == ""]
-    grey = facts["grey"].astype(bool)
+    grey, is_deep = facts["grey"].astype(bool), facts["deep"].astype(bool)
     mixed = grey if 0 < grey.sum() < len(grey) else grey & False
-    deep = _windows(facts[facts["deep"].astype(bool)])
-    own, shallow = (facts["window"] == "own").to_numpy(), (grey & ~facts["deep"].astype(bool)).to_numpy()
-    kinds = (
-        ("rotated", "Orientation tags", facts["rotated"], "with an orientation tag, turned upright"),
-        ("deep", "More than 8 bits a channel", facts["deep"], f"of more than 8 bits a channel: {deep}"),
-        ("transparent", "Transparent images", facts["transparent"], "with transparency, laid on black"),
-        (
-            "palette",
-            "Palette images",
-            facts["mode"].isin(PALETTE_MODES) & (facts["format"] != "GIF"),
-            "stored with a palette, converted",
-        ),
-        ("frames", "Files of several images", facts["frames"] > 1, "with others in the same file; the first is taken"),
-        (
-            "mixed colour",
-            "Grey and coloured images",
-            mixed,
-            f"in grey beside {int((~grey).sum())} in colour; all are stored with three channels",
-        ),
-        (
-            "mixed depth",
-            "Grey of 8 bits and of more",
-            facts["deep"].astype(bool) & (own & shallow.any()),
-            f"windowed from its own darkest value to its brightest beside {int(shallow.sum())} of 8 bits that stay as "
-            "they are: which is which must not tell the label (--window, or files of one kind)",
-        ),
+    own, shallow = (facts["window"] == "own").to_numpy(), (grey & ~is_deep).to_numpy()
+    palette = facts["mode"].isin(["P", "PA"]) & (facts["format"] != "GIF")
+    deep = f"of more than 8 bits a channel: {_windows(facts[is_deep])}"
+    beside = f"in grey beside {int((~grey).sum())} in colour; all are stored with three channels"
+    ranges = (
+        f"windowed from its own darkest value to its brightest beside {int(shallow.sum())} of 8 bits that stay as "
+        "they are: which is which must not tell the label (--window, or files of one kind)"
     )
-    found = []
-    for kind, heading, which, what in kinds:
-        files = evidence.names(facts.index[which.to_numpy(dtype=bool)])
-        if files:
-            found.append(Finding(kind, heading, "note", f"{_count(len(files), 'image')} {what}.", len(files), files))
-    return found
+    for kind, heading, which, what in (
+        ("rotated", "Orientation tags", facts["rotated"], "with an orientation tag, turned upright"),
+        ("deep", "More than 8 bits a channel", facts["deep"], deep),
+        ("transparent", "Transparent images", facts["transparent"], "with transparency, laid on black"),
+        ("palette", "Palette images", palette, "stored with a palette, converted"),
+        ("frames", "Files of several images", facts["frames"] > 1, "with others in the same file; the first is taken"),
+        ("mixed colour", "Grey and coloured images", mixed, beside),
+        ("mixed depth", "Grey of 8 bits and of more", is_deep & (own & shallow.any()), ranges),
+    ):
+        if files := evidence.names(facts.index[which.to_numpy(dtype=bool)]):
+            yield Finding(kind, heading, "note", f"{_count(len(files), 'image')} {what}.", len(files), files)
 
 
 def _windows(deep: pd.DataFrame) -> str:
@@ -403,42 +214,183 @@ def _windows(deep: pd.DataFrame) -> str:
     return "; ".join(f"{counts[rule]} {'windowed ' * bool(rule)}{how}" for rule, how in told.items() if rule in counts)
 
 
-def _moved(evidence: Evidence) -> list[Finding]:
-    """Each decision by which images left a split, with its files."""
-    return [
-        Finding(
-            "moved",
-            f"Left out of {entry['from']}",
-            "note",
-            f"{_count(entry['images'], 'image')} left {entry['from']} because {entry['reason']}.",
-            entry["images"],
-            tuple(entry["files"]),
-        )
-        for entry in evidence.splits.moved
+# Patients and copies
+
+
+def _patients(evidence: Evidence) -> Iterator[Finding]:
+    """Patients in two of the given splits, by patient_id (narrow) and by split_group (wide)."""
+    shared, source = evidence.splits.shared_patients, evidence.source
+    narrow, wide = shared.get("narrow", {}), shared.get("wide", {})
+    if not narrow:
+        return
+    heading = "Patients across splits"
+    if any(narrow.values()):
+        readings = "" if narrow == wide else f" Read widely (the safer reading for drawing splits): {_pairs(wide)}."
+        counted = (evidence.given != "").to_numpy() & (evidence.facts["problem"] == "").to_numpy()
+        where = evidence.given.where(counted).groupby(evidence.table["patient_id"].to_numpy()).transform("nunique")
+        files = evidence.names(counted & (where > 1).to_numpy())
+        text = f"Patients have images in two of the given splits: {_pairs(narrow)}.{readings} {_decided(evidence)}"
+        text = f"{text.strip()} Patients are told apart by this rule: {source.patient_rule}."
+        yield Finding("patients", heading, "warning", text, sum(narrow.values()), files)
+        return
+    more = f" (read widely, {_pairs(wide)} would be)" if any(wide.values()) else ""
+    nameless = int((evidence.table["patient_id"] == evidence.table["image"]).sum())
+    doubts = [f"of {_count(nameless, 'image')} nobody knows the patient"] if nameless else []
+    doubts += [source.patient_doubt] if source.patient_doubt else []
+    severity: Severity = "note" if source.patients_assumed or doubts else "good"
+    if source.patients_assumed:
+        text = "Whether a patient is in two given splits cannot be judged: nothing says who is shown."
+    elif doubts:
+        text = f"As far as can be told, no patient is in two given splits{more}: {' and '.join(doubts)}."
+    else:
+        text = f"No patient is in two given splits{more} (rule: {source.patient_rule})."
+    yield Finding("patients", heading, severity, text)
+
+
+def _pairs(shared: Mapping[str, int]) -> str:
+    return ", ".join(f"{pair.replace('-', ' and ')} share {n}" for pair, n in shared.items() if n)
+
+
+def _decided(evidence: Evidence) -> str:
+    """What became of the images whose patients or copies crossed splits."""
+    moved = [
+        f"{entry['images']} left {entry['from']}" for entry in evidence.splits.moved if "patient" in entry["reason"]
     ]
+    if moved:
+        return f"Their images: {', '.join(moved)}."
+    return "Validation is merged with train and drawn anew, so none crosses any more." if evidence.splits.merged else ""
 
 
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
+def _assumed(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.source.patients_assumed:
+        text = (
+            "Nothing says which images show the same patient, so each counts as its own: an assumption. If patients "
+            "have several images, scores are too good; name patients by --patient-pattern or a patient column."
+        )
+        if doubt := evidence.source.patient_doubt:
+            text += f" {doubt[0].upper()}{doubt[1:]}."
+        yield Finding("assumed", "Patients are assumed", "warning", text, len(evidence.table))
 
 
-def _others(evidence: Evidence) -> list[Finding]:
-    files = evidence.source.others
-    if not files:
-        return []
-    endings = sorted({PurePath(name).suffix or "no ending" for name in files})
-    text = f"{_count(len(files), 'file')} among the images not called like an image ({', '.join(endings)}): left out."
-    many = len(files) > MOST_LEFT_OUT * len(evidence.table)
-    return [Finding("others", "Other files", "warning" if many else "note", text, len(files), files)]
+def _duplicates(evidence: Evidence) -> Iterator[Finding]:
+    for kind, heading, what in COPIES:
+        clusters = [cluster for cluster in evidence.duplicates.clusters if cluster.kind == kind]
+        crossing = [cluster for cluster in clusters if evidence.crossing(cluster)]
+        if not clusters:
+            yield Finding(kind, heading, "good", f"No two images have {what}.")
+            continue
+        where = "None lies in two splits."
+        if crossing:
+            where = f"In several splits: {_sets(crossing)}; what crosses leaves the earlier split."
+        text = f"Images with {what}: {_sets(clusters)}. {where}"
+        files = evidence.names([row for cluster in (crossing or clusters) for row in cluster.rows])
+        yield Finding(kind, heading, "warning" if crossing else "note", text, len(clusters), files)
 
 
-def _layout(evidence: Evidence) -> list[Finding]:
-    """How the source was read, where it had more than the images."""
-    left_out = evidence.source.left_out
-    if not left_out:
-        return []
-    loose = sum(len(one.names) for one in left_out if one.kind == "loose image")
-    files = tuple(name for one in left_out for name in one.names)
-    text = how_read(evidence.source)["text"]
-    severity: Severity = "warning" if loose > MOST_LEFT_OUT * len(evidence.table) else "note"
-    return [Finding("layout", "What was left out", severity, f"{text[0].upper()}{text[1:]}.", len(files), files)]
+def _sets(clusters: Sequence[Cluster]) -> str:
+    images = sum(len(cluster.rows) for cluster in clusters)
+    return f"{_count(len(clusters), 'set')} of {images} images" + (" in all" if len(clusters) > 1 else "")
+
+
+def _conflicts(evidence: Evidence) -> Iterator[Finding]:
+    kind, heading, copies = "conflicting labels", "Copies under different labels", evidence.duplicates.clusters
+    clusters = [cluster for cluster in copies if evidence.conflicting(cluster)]
+    if clusters:
+        text = (
+            f"{_sets(clusters)} are copies of each other under different labels: at least one label of each set is "
+            "wrong."
+        )
+        files = evidence.names([row for cluster in clusters for row in cluster.rows])
+        yield Finding(kind, heading, "warning", text, len(clusters), files)
+    elif copies:
+        yield Finding(kind, heading, "good", "All copies of an image carry the same label.")
+
+
+def _alike(evidence: Evidence) -> Iterator[Finding]:
+    if alike := evidence.duplicates.alike:
+        text = f"{alike} images are too alike for the perceptual hash; near duplicates among them are not sought."
+        yield Finding("alike", "Images that look alike", "note", text, alike)
+
+
+# Splits and labels
+
+
+def _refused(evidence: Evidence) -> Iterator[Finding]:
+    if reason := evidence.splits.refused:
+        yield Finding("splits", "No splits can be drawn", "stop", reason)
+
+
+def _validation(evidence: Evidence) -> Iterator[Finding]:
+    """What became of the given validation split, and whether the one that is used is large enough."""
+    note, given, merged = evidence.splits.on_validation, (evidence.given == "val").any(), evidence.splits.merged
+    if note and not given:
+        yield Finding("validation", "Validation split", "note", note)
+    elif note:
+        heading = "Validation split too small" if merged else "Small validation split"
+        yield Finding("validation", heading, "warning", note)
+    labels = evidence.table.loc[evidence.table["split"] == "val", "label"]
+    if labels.nunique() > 1 and too_small(labels) and (merged or not given):
+        text = (
+            f"The validation split that was drawn, {len(labels)} images, is small: at an AUC of {REFERENCE_AUC} its "
+            f"95 % interval would be ±{half_width(labels):.2f}; differences between configurations are uncertain."
+        )
+        yield Finding("small validation", "Small validation split", "warning", text)
+
+
+def _moved(evidence: Evidence) -> Iterator[Finding]:
+    """Each decision by which images left a split, with its files."""
+    for entry in evidence.splits.moved:
+        text = f"{_count(entry['images'], 'image')} left {entry['from']} because {entry['reason']}."
+        files = tuple(entry["files"])
+        yield Finding("moved", f"Left out of {entry['from']}", "note", text, entry["images"], files)
+
+
+def _missing_labels(evidence: Evidence) -> Iterator[Finding]:
+    found = []
+    for split in SPLITS:
+        labels = set(evidence.table.loc[evidence.given == split, "label"])
+        missing = [name for name in evidence.source.classes if name not in labels]
+        if labels and missing:
+            found.append(f"{split} holds no {', no '.join(missing)}")
+    if found:
+        text = f"Of the given splits, {'; '.join(found)}."
+        yield Finding("missing labels", "Labels missing from a split", "warning", text, len(found))
+
+
+def _imbalance(evidence: Evidence) -> Iterator[Finding]:
+    ratios = {}
+    for split in SPLITS:
+        counts = evidence.table.loc[evidence.table["split"] == split, "label"].value_counts()
+        if len(counts) > 1:
+            ratios[split] = counts.iloc[0] / counts.iloc[-1]
+    most = max(ratios.values(), default=1.0)
+    if most >= UNEVEN:
+        told = ", ".join(f"{split} {ratio:.1f} to 1" for split, ratio in ratios.items())
+        weighed = "Training weighs classes unless --no-class-weights; accuracy alone flatters here."
+        text = f"Largest to smallest class: {told}. {weighed}"
+        yield Finding("imbalance", "Class imbalance", "warning" if most > VERY_UNEVEN else "note", text)
+
+
+def _shortcut(evidence: Evidence) -> Iterator[Finding]:
+    found, heading = evidence.shortcut, "Shortcut control"
+    auc, low = found["auc"], found.get("low")
+    if auc is None:
+        yield Finding("shortcut", heading, "note", f"Not computed: {found.get('reason')}.")
+        return
+    interval = "" if low is None else f" [{low:.2f}, {found['high']:.2f}]"
+    score = f"AUC {auc:.2f}{interval}, cross-validated by patient, test left out"
+    if found["warns"]:
+        telling = [feature for feature in found["features"] if feature["auc"] > found["limit"]] or found["features"][:1]
+        told = ", ".join(f"{feature['name']} (alone {feature['auc']:.2f})" for feature in telling)
+        text = f"The label can be told without looking at the picture: {told}. Metadata alone reach {score}; "
+        text += "a model may learn this instead of the disease."
+        if telling[0]["name"] == "bytes per pixel":
+            text += " Bytes per pixel depend partly on what is shown: sharp detail compresses worse than haze."
+        yield Finding("shortcut", heading, "warning", text, len(telling))
+    elif auc > found["limit"]:
+        why = "there are too few patients for an interval"
+        if low is not None:
+            why = f"the interval reaches down to {low:.2f}, not above {found['limit']}"
+        yield Finding("shortcut", heading, "note", f"Metadata alone may tell the label, or not: {score}; {why}.")
+    else:
+        yield Finding("shortcut", heading, "good", f"Metadata alone do not tell the label ({score}).")

@@ -1,11 +1,11 @@
-"""The shortcut control: how well the label can be told without looking at the picture.
+"""The shortcut baseline: how well metadata predict the label without the picture.
 
 A model that learns from images of one hospital, scanner or compression a class can score well by recognising
 those. If width, height, colour mode and compression alone predict the label, a high score proves little.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,45 @@ from threadpoolctl import threadpool_limits
 from bench.stats.bootstrap import intervals
 from bench.stats.metrics import METRICS
 
-LIMIT = 0.6
-"""AUC above which the whole interval must lie for the audit to warn."""
+LIMIT = 0.6  # AUC above which the whole interval must lie for the audit to warn
 ENOUGH = 10
 """Patients of each class from which on a perfect score, whose interval is not known as all draws agree, warns too."""
 FOLDS = 5
-MOST_IMAGES = 20_000
-"""More images are not needed for an interval of a percent, and would take long."""
+MOST_IMAGES = 20_000  # more images are not needed for an interval of a percent, and would take long
+
+
+class Feature(TypedDict):
+    """One feature and its AUC alone."""
+
+    name: str
+    auc: float
+
+
+class Shortcut(TypedDict, total=False):
+    """How well metadata predict the label, as audit.json holds it; where ``auc`` is None, ``reason`` says why.
+
+    Attributes:
+        auc: macro one-vs-rest for several classes.
+        low, high: of its 95 % interval, groups drawn again; None where there is none.
+        limit: AUC above which the whole interval must lie for the audit to warn.
+        images, patients: how many it was computed from.
+        warns: whether the audit warns.
+        features: each alone, by descending AUC.
+    """
+
+    auc: float | None
+    reason: str
+    low: float | None
+    high: float | None
+    limit: float
+    images: int
+    patients: int
+    warns: bool
+    features: list[Feature]
 
 
 def metadata(facts: pd.DataFrame) -> pd.DataFrame:
-    """What is known of images without looking at them: a row an image, a column a feature, all numbers."""
+    """What is known of images without seeing them: one row per image, one column per feature, all numbers."""
     pixels = (facts["width"] * facts["height"]).clip(lower=1)
     return pd.DataFrame(
         {
@@ -40,7 +68,7 @@ def metadata(facts: pd.DataFrame) -> pd.DataFrame:
     ).astype(float)
 
 
-def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], seed: int) -> dict[str, Any]:
+def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], seed: int) -> Shortcut:
     """How well metadata alone predict the label: AUC of boosted trees, cross-validated with groups kept whole.
 
     Args:
@@ -48,37 +76,35 @@ def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], 
         labels: class of each.
         groups: what must not be parted (patients and duplicates), for each.
         seed: decides folds and bootstrap draws.
-
-    Returns:
-        ``auc`` (macro one-vs-rest for several classes), ``low`` and ``high`` (95 %, groups drawn again), ``features``
-        (each alone, by descending AUC), ``limit``, ``warns``, ``images``, ``patients``; or ``auc`` None and a
-        ``reason``.
     """
     kept = _some(np.asarray(groups), seed)
     names, y = np.unique(np.asarray(labels, dtype=object)[kept].astype(str), return_inverse=True)
     own = pd.factorize(np.asarray(groups)[kept])[0]
     features = metadata(facts.iloc[kept])
-    about = {"limit": LIMIT, "images": len(kept), "patients": int(own.max(initial=-1)) + 1}
+    n_patients = int(own.max(initial=-1)) + 1
     fewest = pd.Series(own).groupby(y).nunique().min() if len(names) > 1 else 0
     if fewest < 2:
-        return {"auc": None, "reason": "each class needs at least two patients outside the test split", **about}
-    differing = [name for name in features if features[name].nunique() > 1]
-    alone = dict.fromkeys(features, 0.5)
-    if not differing:
-        found: dict[str, Any] = {"auc": 0.5, "low": 0.5, "high": 0.5}
-    else:
+        reason = "each class needs at least two patients outside the test split"
+        return Shortcut(auc=None, reason=reason, limit=LIMIT, images=len(kept), patients=n_patients)
+    differing = [name for name in map(str, features) if features[name].nunique() > 1]
+    alone: dict[str, float] = dict.fromkeys(map(str, features), 0.5)
+    auc, low, high = 0.5, 0.5, 0.5  # type: tuple[float, float | None, float | None]
+    if differing:
         folds = _folds(y, own, min(FOLDS, int(fewest)), seed)
         for name in differing:
             alone[name] = METRICS["auc"].compute(y, out_of_fold(features[[name]], y, folds))
         interval = intervals(y, out_of_fold(features[differing], y, folds), own, 1000, seed=seed, names=["auc"])["auc"]
-        found = {"auc": interval.value, "low": interval.low, "high": interval.high}
-    ordered = sorted(alone, key=lambda name: -alone[name])
-    return {
-        **found,
-        **about,
-        "warns": bool(found["auc"] > LIMIT and fewest >= ENOUGH if found["low"] is None else found["low"] > LIMIT),
-        "features": [{"name": name, "auc": alone[name]} for name in ordered],
-    }
+        auc, low, high = interval.value, interval.low, interval.high
+    return Shortcut(
+        auc=auc,
+        low=low,
+        high=high,
+        limit=LIMIT,
+        images=len(kept),
+        patients=n_patients,
+        warns=bool(auc > LIMIT and fewest >= ENOUGH if low is None else low > LIMIT),
+        features=[Feature(name=name, auc=alone[name]) for name in sorted(alone, key=lambda name: -alone[name])],
+    )
 
 
 def _some(groups: npt.NDArray[Any], seed: int) -> npt.NDArray[np.int64]:

@@ -9,15 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bench.data.images.decode import LARGE, Decoded, NotAnImage, Pixels, check_size
-from bench.data.images.dicom_marks import HEAD, is_dicom_content
-from bench.data.images.window import Window
+from bench.data.images.pixels import Decoded, NotAnImage, check_size, factor_of
+from bench.data.images.window import Pixels, Window
 from bench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,11 +24,18 @@ if TYPE_CHECKING:
 
 ENDINGS = (".dcm", ".dicom")
 INSTALL = 'DICOM files need pydicom: pip install "medical-transfer-bench[dicom]".'
+HEAD = 512  # bytes that are enough to tell a DICOM file
+FILE_GROUP = 0x0002
+FIRST_GROUPS = (FILE_GROUP, 0x0008)
+"""Groups that a file without preamble begins with: the file's own header, or the data set at once."""
+LONGEST = 256  # bytes of a value that stands among the first of a file
+LONG = b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
+"""Value representations whose length takes four bytes (PS3.5, 7.1.2)."""
+SHORT = b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DECODERS = 'pip install "medical-transfer-bench[dicom]" brings pylibjpeg and its decoders.'
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-MOST_PIXELS = 100_000_000
-"""Larger images are refused: their values take eight bytes each while they are windowed."""
+MOST_PIXELS = 100_000_000  # larger images are refused: their values take eight bytes each while they are windowed
 NO_PICTURES = ("1.2.840.10008.5.1.4.1.1.481.2", "1.2.840.10008.5.1.4.1.1.66.4")
 """What has rows and columns and is no image all the same: doses of radiation, and segmentations."""
 NO_IMAGES = ("AU", "DOC", "ECG", "KO", "PLAN", "PR", "REG", "RTPLAN", "RTRECORD", "RTSTRUCT", "SR")
@@ -39,20 +45,50 @@ FRAME_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence")
 NUMBERS = (
     "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "PixelPaddingValue", "PixelPaddingRangeLimit",
 )  # fmt: skip
-RLE, BASELINE = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50"
-"""Transfer syntaxes: run lengths, and JPEG of 8 bits."""
-END_MARK = b"\xff\xd9"
-"""Of JPEG, JPEG-LS and JPEG 2000 alike."""
+RLE, BASELINE = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50"  # transfer syntaxes: run lengths, and JPEG of 8 bits
+END_MARK = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 
-def require_pydicom() -> None:
-    """Refuse to go on without pydicom.
+def is_dicom_content(content: bytes) -> bool:
+    """Whether ``content``, or its first HEAD bytes, are those of a DICOM file.
 
-    Raises:
-        ConfigError: if it is not installed.
+    Files have ``DICM`` after 128 bytes; those without are told by their first two elements, which must be such as
+    the standard allows, in ascending order. Pictures of other kinds begin otherwise.
     """
+    if content[128:132] == b"DICM":
+        return True
+    first = _element(content, 0)
+    if first is None or first[0] >> 16 not in FIRST_GROUPS:
+        return False
+    second = _element(content, first[1])
+    return second is not None and second[0] > first[0] and second[0] >> 16 in FIRST_GROUPS
+
+
+def _element(content: bytes, at: int) -> tuple[int, int] | None:
+    """Tag of the data element at ``at``, and where the next one begins; None if there is none that makes sense."""
+    if at + 8 > len(content):
+        return None
+    order: Literal["big", "little"] = "big" if content[0] == 0 else "little"
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(content[start : start + size], order)
+
+    tag, kind = number(at, 2) << 16 | number(at + 2, 2), content[at + 4 : at + 6]
+    if kind in SHORT:
+        start, length = at + 8, number(at + 6, 2)
+    elif kind in LONG:
+        start, length = at + 12, number(at + 8, 4)
+    elif tag >> 16 == FILE_GROUP:  # always names its representations
+        return None
+    else:
+        start, length = at + 8, number(at + 4, 4)
+    return (tag, start + length) if length % 2 == 0 and length <= LONGEST else None
+
+
+def require_pydicom() -> None:
+    """Refuse, by a ConfigError, to go on where pydicom is not installed."""
     if find_spec("pydicom") is None:
         raise ConfigError(INSTALL)
 
@@ -134,7 +170,7 @@ def _decoded(file: "Dataset", window: Window | None, alone: AbstractContextManag
     _drop_empty(file)
     kind, bits = str(file.PhotometricInterpretation), int(file.get("BitsStored", 32))
     by_header = False
-    with alone if file.Columns * file.Rows > LARGE else nullcontext():
+    with alone if factor_of((file.Columns, file.Rows)) > 1 else nullcontext():
         stored, padding = _stored(file)
         if kind in ("MONOCHROME1", "MONOCHROME2"):
             pixels, window, by_header = _grey(file, stored, padding, bits, window)
@@ -160,11 +196,7 @@ def _decoded(file: "Dataset", window: Window | None, alone: AbstractContextManag
 
 
 def _refuse_other_kinds(file: "Dataset") -> None:
-    """Refuse what the standard keeps in DICOM files beside images: directories, reports, presentation states, plans.
-
-    Raises:
-        NotAnImage: naming the kind.
-    """
+    """Refuse, as NotAnImage, what DICOM files hold beside images: directories, reports, presentation states, plans."""
     from pydicom.uid import UID
 
     meta = getattr(file, "file_meta", None) or {}
@@ -187,11 +219,7 @@ def _raise_frame_groups(file: "Dataset") -> None:
 
 
 def _values(file: "Dataset", name: str) -> list[Any]:
-    """The values of an element; those that are empty are None.
-
-    Raises:
-        ValueError: if one is no number.
-    """
+    """The values of an element; those that are empty are None; ValueError if one is no number."""
     value = file[name].value if name in file else None
     values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     for one in values:
@@ -204,30 +232,15 @@ def _values(file: "Dataset", name: str) -> list[Any]:
     return [None if one is None or not str(one).strip("\0 ") else one for one in values]
 
 
-def _first(file: "Dataset", name: str) -> Any:
-    """The first value of an element; None if there is none."""
-    return next(iter(_values(file, name)), None)
-
-
-def _keep_one_window(file: "Dataset") -> None:
-    """Of several windows, keep the first that has a center and a width."""
-    pairs = zip(_values(file, "WindowCenter"), _values(file, "WindowWidth"), strict=False)
-    for center, width in pairs:
+def _drop_empty(file: "Dataset") -> None:
+    """Take out what is there and says nothing; of several values, and windows that are whole, the first stays."""
+    for center, width in zip(_values(file, "WindowCenter"), _values(file, "WindowWidth"), strict=False):
         if center is not None and width is not None and float(width) > 0:
             file.WindowCenter, file.WindowWidth = center, width
-            return
-
-
-def _drop_empty(file: "Dataset") -> None:
-    """Take out what is there and says nothing; of several values the first stays.
-
-    Raises:
-        ValueError: if what should be a number is none.
-    """
-    _keep_one_window(file)
+            break
     for name in NUMBERS:
         if name in file:
-            value = _first(file, name)
+            value = next(iter(_values(file, name)), None)
             if value is None:
                 del file[name]
             else:
@@ -244,11 +257,7 @@ def _drop_empty(file: "Dataset") -> None:
 
 
 def _stored(file: "Dataset") -> tuple[Array, Mask]:
-    """The stored values of the first frame, and which pixels are padding.
-
-    Returns:
-        values of shape (rows, columns) or (rows, columns, 3), decompressed, and a mask of the same shape.
-    """
+    """The first frame's values, of shape (rows, columns) or (rows, columns, 3), and a mask of the padding in them."""
     from pydicom.pixels import get_decoder  # type: ignore[attr-defined]
     from pydicom.pixels.utils import get_expected_length, pixel_array
 
@@ -277,11 +286,7 @@ def _stored(file: "Dataset") -> tuple[Array, Mask]:
 
 
 def _refuse_cut_off(file: "Dataset") -> None:
-    """Refuse a compressed first frame without its end mark, which decoders fill up with something.
-
-    Raises:
-        ValueError: if there is none.
-    """
+    """Refuse a compressed first frame without its end mark, which decoders fill up with something."""
     from pydicom.encaps import generate_frames
 
     frame = next(generate_frames(file.PixelData, number_of_frames=int(file.get("NumberOfFrames") or 1)), b"")
@@ -290,11 +295,7 @@ def _refuse_cut_off(file: "Dataset") -> None:
 
 
 def _transfer_syntax(file: "Dataset") -> Any:
-    """How the values are written; told from the header's own notation where it is not stated.
-
-    Raises:
-        ValueError: if they are compressed, and it is not stated how.
-    """
+    """How the values are written; told from the header's own notation where it is not stated."""
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     stated = file.file_meta.get("TransferSyntaxUID")
@@ -311,17 +312,10 @@ def _transfer_syntax(file: "Dataset") -> Any:
 def _declared(file: "Dataset", raw: Array, outside: Mask) -> Array:
     """The bits of ``raw`` that the header declares, BitsStored of them up to HighBit; overlays beside them go.
 
-    Where HighBit does not fit the values but BitsStored does, they stand at the lower end.
-
-    Args:
-        file: the header.
-        raw: values with all their bits.
-        outside: pixels that do not count, as they are padding.
+    Where HighBit does not fit the values but BitsStored does, they stand at the lower end. Pixels ``outside`` are
+    padding and do not count. If other bits are used too, no one can say what for, and the file is refused.
 
     Source: DICOM PS3.5, 8.1.1; PS3.3, C.9.2.1 (overlays in unused bits).
-
-    Raises:
-        ValueError: if other bits are used too: no one can say what of.
     """
     bits, allocated = int(file.get("BitsStored", 32)), 8 * raw.dtype.itemsize
     if "PixelData" not in file or raw.dtype.kind not in "iu" or bits == allocated:
@@ -329,7 +323,9 @@ def _declared(file: "Dataset", raw: Array, outside: Mask) -> Array:
     if not 0 < bits < allocated:
         raise ValueError(f"the DICOM header states BitsStored {bits} of BitsAllocated {allocated}")
     unsigned = np.dtype(f"u{raw.dtype.itemsize}")
-    own = ~np.array(sum(1 << position for position in _overlays(file) if position < allocated), dtype=unsigned)
+    found = [file[group, 0x0102].value for group in range(0x6000, 0x6020, 2) if (group, 0x0102) in file]
+    positions = {int(one or 0) for one in found} - {0}  # 0: the overlay lies in an element of its own
+    own = ~np.array(sum(1 << position for position in positions if position < allocated), dtype=unsigned)
     plain, mask, sign = raw.view(unsigned) & own, np.array((1 << bits) - 1, dtype=unsigned), 1 << (bits - 1)
     high = int(file.get("HighBit", bits - 1))
     for shift in [high + 1 - bits, 0] if bits <= high + 1 <= allocated else [0]:
@@ -345,13 +341,6 @@ def _declared(file: "Dataset", raw: Array, outside: Mask) -> Array:
     )
 
 
-def _overlays(file: "Dataset") -> list[int]:
-    """Bits of the values that overlays lie in, from 0."""
-    groups = range(0x6000, 0x6020, 2)
-    found = {int(file[group, 0x0102].value or 0) for group in groups if (group, 0x0102) in file}
-    return sorted(found - {0})  # 0: the overlay lies in an element of its own
-
-
 def _grey(
     file: "Dataset", stored: Array, padding: Mask, bits: int, window: Window | None
 ) -> tuple[Pixels, Window | None, bool]:
@@ -359,14 +348,14 @@ def _grey(
     from pydicom.pixels.processing import apply_rescale
 
     if file.get("ModalityLUTSequence"):
-        item = file.ModalityLUTSequence[0]
-        values = _looked_up(_table(file, item.LUTDescriptor, item.LUTData), item.LUTDescriptor[1], stored)
+        values = _looked_up(file, file.ModalityLUTSequence[0], stored)[1]
     else:
         values = apply_rescale(stored, file)
     if window is not None:
         return window.apply(values), window, False
     if file.get("VOILUTSequence"):
-        return _through_lut(file, values), None, True
+        table, looked_up = _looked_up(file, file.VOILUTSequence[0], values)
+        return Window(float(table.min()), float(table.max())).apply(looked_up), None, True
     center, width = file.get("WindowCenter"), file.get("WindowWidth")
     if center is not None and width is not None and float(width) > 0:
         function = str(file.get("VOILUTFunction") or "")
@@ -396,27 +385,14 @@ def _through_window(center: float, width: float, function: str, values: Array) -
             return np.asarray((255 / (1 + np.exp(-4 * (values - center) / width))).round().astype(np.uint8))
     if function == "LINEAR_EXACT" or width < 1:
         return Window(center - width / 2, center + width / 2).apply(values)
-    return Window.asked(center, width).apply(values)
-
-
-def _through_lut(file: "Dataset", values: Array) -> Pixels:
-    item = file.VOILUTSequence[0]
-    table = _table(file, item.LUTDescriptor, item.LUTData)
-    return Window(float(table.min()), float(table.max())).apply(_looked_up(table, item.LUTDescriptor[1], values))
+    return Window.centered(center, width).apply(values)
 
 
 def _table(file: "Dataset", descriptor: Sequence[int], data: Any) -> Array:
     """The entries of a look-up table, of one byte each or of two, whatever number of bits is stated for them.
 
     pydicom's own way takes no other number than 8 and 16, and counts the entries in their own type.
-
-    Args:
-        file: the header.
-        descriptor: number of entries (0 for 65,536), first value, bits.
-        data: the entries, or their bytes.
-
-    Raises:
-        ValueError: if there are fewer than stated.
+    ``descriptor`` is the number of entries (0 for 65,536), the first value, and bits; ``data`` entries or their bytes.
     """
     entries = descriptor[0] or 1 << 16
     if isinstance(data, bytes):
@@ -429,7 +405,13 @@ def _table(file: "Dataset", descriptor: Sequence[int], data: Any) -> Array:
     return table[:entries]
 
 
-def _looked_up(table: Array, first: int, values: Array) -> Array:
+def _looked_up(file: "Dataset", item: "Dataset", values: Array) -> tuple[Array, Array]:
+    """A table of the header, and the entry of each value in it."""
+    table = _table(file, item.LUTDescriptor, item.LUTData)
+    return table, _entries(table, item.LUTDescriptor[1], values)
+
+
+def _entries(table: Array, first: int, values: Array) -> Array:
     """The entry of each value; values beyond the table take its first or last one."""
     return np.asarray(table[np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)])
 
@@ -440,8 +422,7 @@ def _palette(file: "Dataset", stored: Array) -> Pixels:
     if "RedPaletteColorLookupTableData" in file:
         names = [f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue")]
         parts = [(file[f"{name}Descriptor"].value, file[f"{name}Data"].value) for name in names]
-        tables = [(_table(file, descriptor, data), descriptor[1]) for descriptor, data in parts]
-        colours = np.stack([_looked_up(table, first, stored) for table, first in tables], axis=-1)
+        colours = np.stack([_entries(_table(file, form, data), form[1], stored) for form, data in parts], axis=-1)
     else:
         colours = apply_color_lut(stored, file)[..., :3]  # in segments
     return np.asarray((colours >> 8 if colours.max() > 255 else colours).astype(np.uint8))

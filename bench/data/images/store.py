@@ -1,6 +1,6 @@
-"""Every image decoded once into memory-mapped uint8 arrays, one a size, beside what was found out on the way.
+"""Every image decoded once into memory-mapped uint8 arrays, one per size, beside what was found out on the way.
 
-A stored set lies in ``CACHE/store/KEY/``: ``facts.csv``, a row an image, and ``SIZE-RESIZE.npy`` of shape
+A stored set lies in ``CACHE/store/KEY/``: ``facts.csv``, one row per image, and ``SIZE-RESIZE.npy`` of shape
 (n_images, size, size, channels). Each appears by one rename when it is whole, so what exists can be trusted. What
 other facts make void is replaced, never removed: another run may be about to open it. While arrays of earlier facts
 are being replaced there are no facts, and arrays without facts are all decoded again.
@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
@@ -37,30 +37,23 @@ from bench.data.images.decode import (
     fit,
     problem_of,
 )
-from bench.data.images.readers import Content, Read, Windowed
 from bench.data.images.window import Window
+from bench.data.imageset import Content, ImageSet, Read, Windowed
 from bench.data.sealing import SealedPixels, seal_of
 from bench.device import cpu_cores
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.data.imageset import ImageSet
-
-FORMAT = 5
-"""Raised by whatever makes other pixels or facts of the same files."""
-ABANDONED_AFTER = 24 * 3600
-"""Seconds after which a decoding counts as left behind by a crash."""
-CHUNK = 64
-"""Images that a process decodes at a time."""
-FEW = 256
-"""So few images are decoded in this process: starting others takes longer."""
+FORMAT = 6  # raised by whatever makes other pixels or facts of the same files
+ABANDONED_AFTER = 24 * 3600  # seconds after which a decoding counts as left behind by a crash
+CHUNK = 64  # images that a process decodes at a time
+FEW = 256  # so few images are decoded in this process: starting others takes longer
 PROBLEM = FACTS.index("problem")
 UNUSED = r"\d+ tasks (have been successfully executed|which were still being processed)"
 """What joblib warns of when decoding is stopped."""
 Advance = Callable[[int], None]
-Form = tuple[int, Resize]
-"""Size in pixels, and how images become square."""
+Form = tuple[int, Resize]  # size in pixels, and how images become square
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ class StoredImages:
         array: Pixels = np.load(self.file, mmap_mode="r")
         return cast(Pixels, SealedPixels(array, self.seal)) if self.seal else array
 
-    def sealed(self, rows: "npt.NDArray[np.int64]") -> "StoredImages":
+    def sealed(self, rows: npt.NDArray[np.int64]) -> "StoredImages":
         """The same set, with some of its images out of reach."""
         return replace(self, seal=seal_of(rows))
 
@@ -102,10 +95,9 @@ class Stored:
 
     Attributes:
         folder: where it lies; what is derived from the facts alone may be kept there too.
-        facts: a row an image, columns as in `bench.data.images.decode.Facts`.
+        facts: one row per image, columns as in `bench.data.images.decode.Facts`.
         sizes: size in pixels -> the images at that size.
-        fingerprint: hash of names, labels, content and decoded pixels of all images, in order, and of how they
-            become square.
+        fingerprint: as in `StoredImages`.
         changed: how many files were found to have changed although size and time had not (``verify``).
     """
 
@@ -116,7 +108,7 @@ class Stored:
     changed: int = 0
 
 
-def store_key(images: "ImageSet", window: Window | None = None) -> str:
+def store_key(images: ImageSet, window: Window | None = None) -> str:
     """Hash of what decides the stored set: names in order, each file's size and modification time, and the window."""
     names = images.table["image"].tolist()
     listing = "\n".join(f"{name}\t{stamp}" for name, stamp in zip(names, images.stamps, strict=True))
@@ -127,7 +119,7 @@ def store_key(images: "ImageSet", window: Window | None = None) -> str:
 
 
 def is_stored(
-    images: "ImageSet", sizes: Iterable[int], resize: Resize, cache: Path, window: Window | None = None
+    images: ImageSet, sizes: Iterable[int], resize: Resize, cache: Path, window: Window | None = None
 ) -> bool:
     """Whether nothing would have to be decoded."""
     folder = cache / "store" / store_key(images, window)
@@ -135,7 +127,7 @@ def is_stored(
 
 
 def store_images(
-    images: "ImageSet",
+    images: ImageSet,
     sizes: Iterable[int],
     cache: Path,
     advance: Advance = lambda count: None,
@@ -155,33 +147,31 @@ def store_images(
         cache: folder for stored sets.
         advance: called with the number of images just decoded, or compared.
         resize: how images become square.
-        window: what ``--window`` asks for, in place of each image's own, its header's or the set's.
+        window: that of ``--window``, in place of each image's own, its header's or the set's.
         verify: whether to read every file and see if it is still what was decoded; if not, all are decoded again.
         jobs: decoding processes; by default one a core, and this process alone for a few images.
     """
-
     folder = cache / "store" / store_key(images, window)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    sizes = sorted(set(sizes))
-    jobs = jobs or (1 if len(images.table) <= FEW else cpu_cores())
+    decoding = _Decoding(images, folder, advance, jobs or (1 if len(images.table) <= FEW else cpu_cores()), window)
     facts, changed = _known_facts(images, folder), 0
     if verify and facts is not None:
-        changed = _count_changed(images, facts, folder, advance, jobs)
+        changed = decoding.count_changed(facts)
         facts = None if changed else facts
-    files = {size: _array(folder, (size, resize)) for size in sizes}
+    files = {size: _array(folder, (size, resize)) for size in sorted(set(sizes))}
     missing: list[Form] = [(size, resize) for size, file in files.items() if facts is None or not file.is_file()]
     if facts is None or missing:
-        facts = _decode_all(images, facts, missing, folder, advance, jobs, window)
+        facts = decoding.run(facts, missing)
     fingerprint = _fingerprint(images, facts, resize)
-    stored = {}
-    for size, file in files.items():
-        channels = np.load(file, mmap_mode="r").shape[-1]
-        stored[size] = StoredImages(file, size, channels, fingerprint)
+    stored = {
+        size: StoredImages(file, size, np.load(file, mmap_mode="r").shape[-1], fingerprint)
+        for size, file in files.items()
+    }
     return Stored(folder, facts, stored, fingerprint, changed)
 
 
 def common_window(facts: "pd.DataFrame") -> Window | None:
-    """The window that was asked for, or that the whole set went through; None where there is none."""
+    """The window of ``--window``, or that the whole set went through; None where there is none."""
     through = facts[facts["window"].isin(["set", "asked"])]
     if not len(through):
         return None
@@ -193,15 +183,17 @@ def _array(folder: Path, form: Form) -> Path:
     return folder / f"{form[0]}-{form[1]}.npy"
 
 
+def _draft(scratch: Path, form: Form, channels: int) -> Path:
+    return scratch / f"{form[0]}-{form[1]}-{channels}.npy"
+
+
 def _forms_in(folder: Path) -> set[Form]:
     """The forms that are stored."""
-    found = (
-        (file.stem.partition("-")[0], resize) for resize in get_args(Resize) for file in folder.glob(f"*-{resize}.npy")
-    )
-    return {(int(size), resize) for size, resize in found if size.isdecimal()}
+    found = [file.stem.split("-") for file in folder.glob("*-*.npy")]
+    return {(int(size), cast(Resize, how)) for size, how in found if size.isdecimal() and how in get_args(Resize)}
 
 
-def _known_facts(images: "ImageSet", folder: Path) -> "pd.DataFrame | None":
+def _known_facts(images: ImageSet, folder: Path) -> "pd.DataFrame | None":
     """The stored facts, unless there are none, or a file that could not be read then can be read now."""
     try:
         facts = _read_facts(folder)
@@ -211,7 +203,7 @@ def _known_facts(images: "ImageSet", folder: Path) -> "pd.DataFrame | None":
     return None if lost and _any_readable(images, lost, folder) else facts
 
 
-def _any_readable(images: "ImageSet", rows: Iterable[int], folder: Path) -> bool:
+def _any_readable(images: ImageSet, rows: Iterable[int], folder: Path) -> bool:
     """Whether at least one of these images can be read; the first that can ends the search."""
     with _scratch(folder) as scratch, images.reader.opened(scratch) as read:
         for row in rows:
@@ -228,7 +220,7 @@ def _read_facts(folder: Path) -> "pd.DataFrame":
     return pd.read_csv(folder / "facts.csv", dtype=texts, keep_default_na=False)
 
 
-def _fingerprint(images: "ImageSet", facts: "pd.DataFrame", resize: Resize) -> str:
+def _fingerprint(images: ImageSet, facts: "pd.DataFrame", resize: Resize) -> str:
     """Hash of all that decides what a network sees, which cached features are known by too."""
     digest = hashlib.blake2b(resize.encode(), digest_size=16)
     columns = (images.table["image"], images.table["label"], facts["content"], facts["pixels"])
@@ -239,7 +231,7 @@ def _fingerprint(images: "ImageSet", facts: "pd.DataFrame", resize: Resize) -> s
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for what is in the making, gone at the end; what a crash has left is removed first."""
+    """A folder for drafts, gone at the end; what a crash has left is removed first."""
     for left in folder.glob(".decoding-*"):
         if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
             shutil.rmtree(left, ignore_errors=True)
@@ -257,8 +249,8 @@ class _Work:
     Attributes:
         reader: file that the pickled reader lies in.
         forms: what is wanted.
-        scratch: folder of the arrays in the making.
-        header: bytes before the first image of each array.
+        scratch: folder of the drafts.
+        start: bytes before the first image of each draft, which is known by form and channels.
         with_facts: whether the facts are wanted.
         window: in place of each image's own.
     """
@@ -266,55 +258,86 @@ class _Work:
     reader: Path
     forms: tuple[Form, ...]
     scratch: Path
-    header: Mapping[tuple[Form, int], int]
+    start: Mapping[tuple[Form, int], int]
     with_facts: bool
     window: Window | None
 
 
-def _draft(scratch: Path, form: Form, channels: int) -> Path:
-    return scratch / f"{form[0]}-{form[1]}-{channels}.npy"
+@dataclass(frozen=True)
+class _Decoding:
+    """Decodes a set once, in order; attributes as the arguments of `store_images`."""
 
+    images: ImageSet
+    folder: Path
+    advance: Advance
+    jobs: int
+    window: Window | None
 
-def _decode_all(
-    images: "ImageSet",
-    known: "pd.DataFrame | None",
-    forms: Iterable[Form],
-    folder: Path,
-    advance: Advance,
-    jobs: int,
-    window: Window | None,
-) -> "pd.DataFrame":
-    """Decode every image once, in order; grey ones and coloured ones go to arrays of one and of three channels.
+    def run(self, known: "pd.DataFrame | None", wanted: Iterable[Form]) -> "pd.DataFrame":
+        """Decode every image; grey ones and coloured ones go to drafts of one and of three channels.
 
-    Args:
-        images: the set.
-        known: the facts that are stored; None if these are wanted too, and all that is stored is void.
-        forms: wanted forms; those that are void are made anew besides.
-        folder: where to.
-        advance: called with the number of images just decoded.
-        jobs: decoding processes.
-        window: as in `store_images`.
+        Args:
+            known: the facts that are stored; None if these are wanted too, and all that is stored is void.
+            wanted: forms; those that are void are decoded again besides.
 
-    Returns:
-        the facts; other ones than those known if other images could be decoded than by these.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    forms = sorted({*forms, *(_forms_in(folder) if known is None else ())})
-    with _scratch(folder) as scratch:
-        problems, coloured = _to_drafts(images, known is None, forms, scratch, advance, jobs, window)
-        if known is None or problems == known["problem"].tolist():
-            channels = 3 if coloured.any() else 1
-            for form in forms:
-                if channels == 3:
+        Returns:
+            the facts; other ones than those known if other images could be decoded than by these.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        forms = tuple(sorted({*wanted, *(_forms_in(self.folder) if known is None else ())}))
+        with _scratch(self.folder) as scratch:
+            problems, coloured = self._to_drafts(forms, scratch, with_facts=known is None)
+            if known is None or problems == known["problem"].tolist():
+                channels = 3 if coloured.any() else 1
+                for form in forms if channels == 3 else ():
                     _fill_grey(scratch, form, ~coloured)
-            drafts = {_array(folder, form): _draft(scratch, form, channels) for form in forms}
-            if known is not None:
-                _publish(drafts)
-                return known
-            facts = _read_facts(scratch)
-            _publish_anew(drafts, scratch / "facts.csv", folder)
-            return facts
-    return _decode_all(images, None, forms, folder, advance, jobs, window)
+                drafts = {_array(self.folder, form): _draft(scratch, form, channels) for form in forms}
+                if known is not None:
+                    _publish(drafts)
+                    return known
+                facts = _read_facts(scratch)
+                _publish_anew(drafts, scratch / "facts.csv", self.folder)
+                return facts
+        return self.run(None, forms)
+
+    def _to_drafts(
+        self, forms: tuple[Form, ...], scratch: Path, with_facts: bool
+    ) -> tuple[list[str], npt.NDArray[np.bool_]]:
+        """Arrays and facts in ``scratch``; the problem of each image, and whether it is coloured."""
+        n_images, start = len(self.images.table), {}
+        for form in forms:
+            for channels in (1, 3):  # sparse files: an array that nothing is written to takes no space
+                file, shape = _draft(scratch, form, channels), (n_images, form[0], form[0], channels)
+                start[form, channels] = np.lib.format.open_memmap(file, "w+", np.uint8, shape).offset
+        coloured = np.zeros(n_images, dtype=bool)
+        problems: list[str] = []
+        with (
+            self.images.reader.opened(scratch) as read,
+            (scratch / "facts.csv").open("w", newline="", encoding="utf-8") as table,
+        ):
+            writer = csv.writer(table)
+            writer.writerow(FACTS)
+            window = self.window or (read.window if isinstance(read, Windowed) else None)
+            work = _Work(_pickled(read, scratch), forms, scratch, start, with_facts, window)
+            with _in_chunks(_decode_chunk, work, n_images, self.jobs) as chunks:
+                for facts, colours in chunks:
+                    writer.writerows(facts)
+                    coloured[len(problems) : len(problems) + len(colours)] = colours
+                    problems += [fact[PROBLEM] for fact in facts]
+                    self.advance(len(colours))
+        return problems, coloured
+
+    def count_changed(self, facts: "pd.DataFrame") -> int:
+        """How many images are not what they were when they were decoded."""
+        changed, rows = 0, 0
+        with _scratch(self.folder) as scratch, self.images.reader.opened(scratch) as read:
+            known = facts["content"].tolist()
+            with _in_chunks(_hash_chunk, _pickled(read, scratch), len(facts), self.jobs) as chunks:
+                for hashes in chunks:
+                    changed += sum(a != b for a, b in zip(hashes, known[rows : rows + len(hashes)], strict=True))
+                    rows += len(hashes)
+                    self.advance(len(hashes))
+        return changed
 
 
 def _publish(drafts: Mapping[Path, Path]) -> None:
@@ -332,42 +355,6 @@ def _publish_anew(drafts: Mapping[Path, Path], facts: Path, folder: Path) -> Non
     _publish(void)
     facts.replace(folder / "facts.csv")
     _publish({file: draft for file, draft in drafts.items() if file not in void})
-
-
-def _to_drafts(
-    images: "ImageSet",
-    with_facts: bool,
-    forms: Sequence[Form],
-    scratch: Path,
-    advance: Advance,
-    jobs: int,
-    window: Window | None,
-) -> tuple[list[str], npt.NDArray[np.bool_]]:
-    """Arrays and facts in ``scratch``; the problem of each image, and whether it is coloured."""
-    n_images = len(images.table)
-    header = {}
-    for form in forms:
-        size, _ = form
-        for channels in (1, 3):  # sparse files: an array that nothing is written to takes no space
-            shape = (n_images, size, size, channels)
-            with _draft(scratch, form, channels).open("wb") as file:
-                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-                header[form, channels] = file.tell()
-                file.truncate(file.tell() + n_images * size * size * channels)
-    coloured = np.zeros(n_images, dtype=bool)
-    problems: list[str] = []
-    with images.reader.opened(scratch) as read, (scratch / "facts.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(FACTS)
-        window = window or (read.window if isinstance(read, Windowed) else None)
-        work = _Work(_pickled(read, scratch), tuple(forms), scratch, header, with_facts, window)
-        with _in_chunks(_decode_chunk, work, n_images, jobs) as chunks:
-            for facts, colours in chunks:
-                writer.writerows(facts)
-                coloured[len(problems) : len(problems) + len(colours)] = colours
-                problems += [fact[PROBLEM] for fact in facts]
-                advance(len(colours))
-    return problems, coloured
 
 
 def _pickled(read: Read, scratch: Path) -> Path:
@@ -405,7 +392,7 @@ def _decode_chunk(work: _Work, rows: range) -> tuple[list[tuple[Any, ...]], list
     """In a decoding process: some images written to the arrays; their facts, and which are coloured."""
     read = _reader(work.reader)
     facts, coloured = [], []
-    files = {key: os.open(_draft(work.scratch, *key), os.O_WRONLY) for key in work.header}
+    files = {key: os.open(_draft(work.scratch, *key), os.O_WRONLY) for key in work.start}
     try:
         for row in rows:
             known, pixels = _decode_one(read, row, work)
@@ -413,7 +400,7 @@ def _decode_chunk(work: _Work, rows: range) -> tuple[list[tuple[Any, ...]], list
             coloured.append(bool(pixels) and pixels[0].shape[-1] == 3)
             for form, array in zip(work.forms, pixels, strict=bool(pixels)):
                 key = (form, array.shape[-1])
-                os.pwrite(files[key], np.ascontiguousarray(array).data, work.header[key] + row * array.size)
+                os.pwrite(files[key], np.ascontiguousarray(array).data, work.start[key] + row * array.size)
     finally:
         for file in files.values():
             os.close(file)
@@ -441,19 +428,6 @@ def _fill_grey(scratch: Path, form: Form, grey: Any) -> None:
         rows = start + np.flatnonzero(grey[start : start + 256])
         three[rows] = np.repeat(single[rows], 3, axis=-1)
     three.flush()
-
-
-def _count_changed(images: "ImageSet", facts: "pd.DataFrame", folder: Path, advance: Advance, jobs: int) -> int:
-    """How many images are not what they were when they were decoded."""
-    changed, rows = 0, 0
-    with _scratch(folder) as scratch, images.reader.opened(scratch) as read:
-        known = facts["content"].tolist()
-        with _in_chunks(_hash_chunk, _pickled(read, scratch), len(facts), jobs) as chunks:
-            for hashes in chunks:
-                changed += sum(a != b for a, b in zip(hashes, known[rows : rows + len(hashes)], strict=True))
-                rows += len(hashes)
-                advance(len(hashes))
-    return changed
 
 
 def _hash_chunk(reader: Path, rows: range) -> list[str]:

@@ -1,23 +1,22 @@
 """How values of more than 8 bits become 8: which of them is black, and which is white. Light to import."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.generic]
 Rule = Literal["own", "header", "set", "asked"]
 """What decided a window: the image's own range, its DICOM header, the range of the whole set, or ``--window``."""
-BLOCK = 64
-"""Images that are looked at at a time."""
-SAMPLE = 256
-"""Images of each array that percentiles are taken from."""
-TAILS = (0.1, 99.9)
-"""Percentiles between which nearly all values lie."""
+BLOCK = 64  # images whose extremes are found at a time
+SAMPLE = 256  # images of each array that percentiles are taken from
+TAILS = (0.1, 99.9)  # percentiles between which nearly all values lie
 NARROW = 0.25
 """Where nearly all values lie within this share of the range, the few others are outliers and do not decide it."""
+NOT_FINITE = "it holds values that are not finite"
 
 
 @dataclass(frozen=True)
@@ -34,34 +33,23 @@ class Window:
     rule: Rule = "own"
 
     @classmethod
-    def asked(cls, center: float, width: float) -> "Window":
-        """The window that ``--window CENTER,WIDTH`` asks for; width at least 1.
-
-        Source: DICOM PS3.3, C.11.2.1.2.1 (the function LINEAR).
-        """
+    def centered(cls, center: float, width: float) -> "Window":
+        """The window of ``--window CENTER,WIDTH``, width at least 1; DICOM PS3.3, C.11.2.1.2.1 (function LINEAR)."""
         return cls(center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2, "asked")
 
     @classmethod
     def own(cls, values: Values) -> "Window":
-        """From the minimum of ``values`` to their maximum.
-
-        Raises:
-            ValueError: if a value is not finite.
-        """
+        """From the minimum of ``values`` to their maximum; ValueError if one is not finite."""
         low, high = float(values.min()), float(values.max())
         if not np.isfinite([low, high]).all():
-            raise ValueError("it holds values that are not finite")
+            raise ValueError(NOT_FINITE)
         return cls(low, high)
 
-    def apply(self, values: Values) -> npt.NDArray[np.uint8]:
-        """``values`` as 8 bits.
-
-        Raises:
-            ValueError: if a value is not finite.
-        """
+    def apply(self, values: Values) -> Pixels:
+        """``values`` as 8 bits; ValueError if one is not finite."""
         numbers = values.astype(np.float64)
         if not np.isfinite(numbers).all():
-            raise ValueError("it holds values that are not finite")
+            raise ValueError(NOT_FINITE)
         if self.high > self.low:
             scaled = (numbers - self.low) * (255.0 / (self.high - self.low))
         else:
@@ -81,7 +69,8 @@ def of_set(arrays: Sequence[Values]) -> Window | None:
     Returns:
         None where every value is an integer from 0 to 255, which needs no window, or none is finite.
     """
-    extremes = [ends for array in arrays for block in _blocks(array) if (ends := _finite_ends(block))]
+    blocks = (array[start : start + BLOCK] for array in arrays for start in range(0, len(array), BLOCK))
+    extremes = [ends for block in blocks if (ends := _finite_ends(block))]
     if not extremes:
         return None
     low, high = min(ends[0] for ends in extremes), max(ends[1] for ends in extremes)
@@ -93,10 +82,6 @@ def of_set(arrays: Sequence[Values]) -> Window | None:
     if 0 < tails[1] - tails[0] < NARROW * (high - low):
         low, high = float(tails[0]), float(tails[1])
     return Window(low, high, "set")
-
-
-def _blocks(array: Values) -> Iterator[Values]:
-    return (array[start : start + BLOCK] for start in range(0, len(array), BLOCK))
 
 
 def _finite_ends(block: Values) -> tuple[float, float] | None:

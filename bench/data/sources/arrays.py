@@ -1,16 +1,26 @@
-"""An .npz file in the layout of MedMNIST: train_images and train_labels, the same for val and test if there are any."""
+"""An .npz file in the layout of MedMNIST: train_images and train_labels, the same for val and test if there are any.
 
+Only the labels are loaded; images are read one at a time. Light to import, for decoding runs in processes of its own.
+"""
+
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 
-from bench.data.imageset import COLUMNS, ImageSet
+from bench.data.images.window import Window, of_set
+from bench.data.imageset import COLUMNS, ImageSet, stamp
+from bench.data.names import check_classes
 from bench.data.patients import ASSUMED
-from bench.data.sources.listing import check_classes, stamp
-from bench.data.sources.npz import EIGHT_BITS, NpzReader, header, load, open_npz
 from bench.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
@@ -18,6 +28,11 @@ LAYOUT = (
     "an .npz file holds train_images and train_labels, and may hold val_images, val_labels, test_images, test_labels"
 )
 SHAPES = "(n, height, width), (n, height, width, 1) or (n, height, width, 3)"
+CHUNK = 1 << 20
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
+"""What reading an archive that is none, or is damaged, ends in."""
+EIGHT_BITS = (np.dtype(np.uint8), np.dtype(bool))  # kinds of arrays that need no window
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pattern: str | None = None) -> ImageSet:
@@ -31,6 +46,8 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
     Raises:
         ConfigError: if the file is not laid out as it should be, or a pattern is given.
     """
+    import pandas as pd
+
     refuse_pattern(path, patient_pattern)
     with open_npz(path) as archive:
         splits = _splits_in(path, archive)
@@ -53,8 +70,8 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         {
             "image": names,
             "label": [named[value] for part in labels for value in part.tolist()],
-            "patient": names,
-            "patient_narrow": names,
+            "split_group": names,
+            "patient_id": names,
             "split": np.repeat(splits, counts),
             "fold": "",
         }
@@ -76,11 +93,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
 
 
 def refuse_pattern(where: str | Path, patient_pattern: str | None) -> None:
-    """Refuse ``--patient-pattern``: a pattern cannot match rows of arrays.
-
-    Raises:
-        ConfigError: if one is given.
-    """
+    """Refuse, by a ConfigError, ``--patient-pattern``: a pattern cannot match rows of arrays."""
     if patient_pattern is not None:
         raise ConfigError(
             f"--patient-pattern cannot be used with {where}: its images are rows of arrays and have no file names; "
@@ -101,11 +114,7 @@ def _splits_in(path: Path, archive: zipfile.ZipFile) -> list[str]:
 
 
 def _check_kinds(path: Path, archive: zipfile.ZipFile, splits: Sequence[str]) -> None:
-    """Refuse images of 8 bits in one split and of more in another: no window serves both.
-
-    Raises:
-        ConfigError: naming the kinds.
-    """
+    """Refuse images of 8 bits in one split and of more in another: no window serves both."""
     kinds = {f"{split}_images": header(archive, f"{split}_images")[1] for split in splits}
     if len({kind in EIGHT_BITS for kind in kinds.values()}) > 1:
         told = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
@@ -113,11 +122,7 @@ def _check_kinds(path: Path, archive: zipfile.ZipFile, splits: Sequence[str]) ->
 
 
 def _labels(path: Path, archive: zipfile.ZipFile, split: str) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
-    """The labels of a split, shape (n_images,), after a look at the shapes of both arrays.
-
-    Returns:
-        the labels, and the number of their columns if they are one-hot, else 0.
-    """
+    """The labels of a split, shape (n_images,), and the number of their columns if they are one-hot, else 0."""
     shape, dtype = header(archive, f"{split}_images")
     label_shape, label_dtype = header(archive, f"{split}_labels")
     one_hot = len(label_shape) == 2 and label_shape[1] > 1
@@ -143,11 +148,7 @@ def _labels(path: Path, archive: zipfile.ZipFile, split: str) -> tuple[np.ndarra
 
 
 def _from_one_hot(path: Path, split: str, values: np.ndarray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The column that holds 1, of each row.
-
-    Raises:
-        ConfigError: if a row holds anything but a single 1 among zeros.
-    """
+    """The column that holds 1, of each row; anything but a single 1 among zeros is refused."""
     ones = (values == 1).sum(axis=1)
     if not ((values == 0) | (values == 1)).all():
         raise ConfigError(
@@ -160,3 +161,109 @@ def _from_one_hot(path: Path, split: str, values: np.ndarray) -> np.ndarray[tupl
             f"{int((ones != 1).sum())} of its rows hold several ones, or none); each image must have exactly one label."
         )
     return np.asarray(values.argmax(axis=1), dtype=np.int64)
+
+
+# Reading
+
+
+@contextmanager
+def open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The file at ``path`` as the zip archive that it is.
+
+    Raises:
+        ConfigError: if it is none, cannot be read, or turns out to be damaged while it is open.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror or error}); all of --data must be readable."
+        ) from None
+    except DAMAGED as error:
+        raise ConfigError(f"{path} is no .npz file that can be read ({error}).") from None
+    try:
+        with archive:
+            yield archive
+    except DAMAGED as error:
+        raise ConfigError(f"{path} is no .npz file that can be read ({error}).") from None
+
+
+def header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and kind of array ``name``, read from its first bytes."""
+    with archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        if version not in HEADERS:
+            raise ValueError(f"{name} has version {version} of the .npy format")
+        shape, _, dtype = HEADERS[version](member)
+    return shape, dtype
+
+
+def load(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    """Array ``name``, whole."""
+    with archive.open(f"{name}.npy") as member:
+        return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
+
+
+@dataclass(frozen=True)
+class NpzReader:
+    """Images that are rows of arrays in an .npz file.
+
+    Attributes:
+        path: the file.
+        arrays: the arrays' names, in order.
+        counts: the number of images in each.
+    """
+
+    path: Path
+    arrays: tuple[str, ...]
+    counts: tuple[int, ...]
+
+    @contextmanager
+    def opened(self, scratch: Path) -> Iterator["Rows"]:
+        """The rows of the arrays one after another; they are unpacked into ``scratch`` for the time being.
+
+        Arrays of more than 8 bits are looked through once for the window of them all.
+
+        Raises:
+            ConfigError: if the file is damaged.
+        """
+        with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
+            deep = []
+            for name in self.arrays:
+                with (
+                    open_npz(self.path) as archive,
+                    archive.open(f"{name}.npy") as member,
+                    (Path(folder) / f"{name}.npy").open("wb") as file,
+                ):
+                    shutil.copyfileobj(member, file, CHUNK)
+                    deep += [name] if header(archive, name)[1] not in EIGHT_BITS else []
+            window = of_set([np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in deep])
+            yield Rows(Path(folder), self.arrays, self.counts, window)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of unpacked arrays; cheap to send to another process, which maps the files into memory itself.
+
+    Attributes:
+        folder: where the arrays lie as .npy files.
+        arrays, counts: as in `NpzReader`.
+        window: of all values; None if they are shown as they are.
+    """
+
+    folder: Path
+    arrays: tuple[str, ...]
+    counts: tuple[int, ...]
+    window: Window | None = None
+    _open: dict[int, npt.NDArray[Any]] = field(default_factory=dict, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[type["Rows"], tuple[Path, tuple[str, ...], tuple[int, ...], Window | None]]:
+        return Rows, (self.folder, self.arrays, self.counts, self.window)
+
+    def __call__(self, row: int) -> npt.NDArray[Any]:
+        """The pixels of ``row``: shape (height, width) or (height, width, 1 or 3)."""
+        ends = list(accumulate(self.counts))
+        part = next(part for part, end in enumerate(ends) if row < end)
+        if part not in self._open:
+            self._open[part] = np.load(self.folder / f"{self.arrays[part]}.npy", mmap_mode="r")
+        return np.array(self._open[part][row - ends[part] + self.counts[part]])

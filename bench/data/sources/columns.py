@@ -1,10 +1,23 @@
-"""Which column of a manifest says what: the names under which published sets have them, and what is near."""
+"""Which column of a manifest says what: the names that published sets use, what is near, what is refused."""
 
 import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from bench.data.names import SPLIT_NAMES, listed, split_of
+from bench.data.patients import PREFIX, SUBTYPE, file_subtypes
+from bench.data.sources.image_files import ImageFiles, Located
+from bench.data.sources.listing import EXTENSIONS
+from bench.data.sources.one_label import SHOWN, blank, from_one_hot, is_yes_or_no, one_hot_columns, refuse_several
+from bench.data.sources.table_file import Table
+from bench.errors import ConfigError
+
+ACCEPTED = "columns path,label[,patient][,split][,fold], or other names of them that published sets use"
+ALWAYS_SPLITS = ("split", "splits", "datasplit", "datasetsplit", "partition", "set", "subset")
+"""Columns of these names must hold names of splits; one called dataset or group may hold something else."""
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "path": (
         *("path", "file path", "image path", "img path", "image file path", "file", "filename", "image file"),
@@ -12,21 +25,9 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
         *("id code", "isic id", "dicom", "dicom path", "dicom id", "sop instance uid", "scan", "slide", "id"),
     ),
     "label": (
-        *(
-            "label",
-            "labels",
-            "label name",
-            "class",
-            "class name",
-            "class label",
-            "label id",
-            "class id",
-            "target",
-            "diagnosis",
-            "diagnostic",
-        ),
-        *("dx", "finding", "findings", "finding labels", "image label", "category", "pathology", "disease"),
-        *("condition", "ground truth", "gt", "grade", "level"),
+        *("label", "labels", "label name", "class", "class name", "class label", "label id", "class id", "target"),
+        *("diagnosis", "diagnostic", "dx", "finding", "findings", "finding labels", "image label", "category"),
+        *("pathology", "disease", "condition", "ground truth", "gt", "grade", "level"),
     ),
     "patient": (
         *("patient", "patient id", "patients", "patient code", "patient no", "patient nr", "patient number", "pid"),
@@ -53,8 +54,7 @@ SAID_OF_PATIENTS = re.compile(
     r"age|sex|gender|weight|height|size|birth|race|ethni|position|orient|history|count|type|stat|class|group|diagnos"
 )
 """In the name of a column that holds something about a patient, not who it is."""
-ALIKE = 0.8
-"""`difflib`'s ratio from which on a name counts as a misspelt other one."""
+ALIKE = 0.8  # `difflib`'s ratio from which on a name counts as a misspelt other one
 PEOPLE = ("patient", "subject", "participant")
 
 
@@ -99,3 +99,315 @@ def near(header: Sequence[str], role: str, among: Iterable[int]) -> list[str]:
         if has_word or likeness >= ALIKE:
             scored.append((has_word, likeness, header[place]))
     return [name for *_, name in sorted(scored, reverse=True)]
+
+
+@dataclass
+class Columns:
+    """What was taken from where.
+
+    Attributes:
+        table: of the file.
+        taken: what a column says -> its place.
+        notes: what the user should know, in sentences.
+    """
+
+    table: Table
+    taken: dict[str, int]
+    notes: list[str]
+
+    def name(self, role: str) -> str:
+        """What the file calls the column that says ``role``."""
+        return self.table.header[self.taken[role]]
+
+    def cells(self, role: str) -> list[str]:
+        """Its cells, empty ones where the file has no such column."""
+        if role not in self.taken:
+            return [""] * len(self.table.rows)
+        return ["" if blank(cell) else cell for cell in self.table.column(self.taken[role])]
+
+    def take(self, role: str, place: int) -> None:
+        """Take a column, and say so where it is called otherwise."""
+        self.taken[role] = place
+        if self.table.header[place].casefold() != role:
+            self.notes.append(f"Column {self.table.header[place]} is taken as the {role}.")
+
+    def described(self) -> str:
+        """Which column says what."""
+        told = {role.partition(" ")[0]: self.table.header[place] for role, place in self.taken.items()}
+        several = sum(role.startswith("label ") for role in self.taken)
+        told |= {"label": f"{several} columns of ones and zeros"} if several else {}
+        return ", ".join(role if name.casefold() == role else f"{role} from {name}" for role, name in told.items())
+
+    def free(self) -> list[int]:
+        """The places of the columns that have not been taken."""
+        return [place for place in range(len(self.table.header)) if place not in self.taken.values()]
+
+
+def take_path(columns: Columns, images: ImageFiles) -> Located:
+    """Take the column of paths: of several, the first one of those that lead to the most files."""
+    table = columns.table
+    places = _filled(table, "path")
+    if not places:
+        places = [  # one image a patient, called after him
+            place for place in _filled(table, "patient") if images.locate(_given(table, place)).found == len(table.rows)
+        ]
+    if not places:
+        raise _no_column(table, "path")
+    _refuse_twice(table, places[0])
+    tried = {place: images.locate(_given(table, place)) for place in places}
+    best = max(places, key=lambda place: tried[place].found)  # the first of equals
+    columns.take("path", best)
+    _refuse_blank(columns, "path")
+    passed = [table.header[place] for place in places if place != best]
+    if passed:
+        columns.notes[-1:] = [f"Column {table.header[best]} is taken as the path, not {', '.join(passed)}."]
+    found = tried[best]
+    if found.searched and found.found == len(found.names):
+        wanted, where = found.example
+        columns.notes.append(
+            f"{found.searched} of the {len(table.rows)} files were looked for by name below {images.root}, such as "
+            f"{wanted}, found as {where}."
+        )
+    return found
+
+
+def _given(table: Table, place: int) -> list[str]:
+    return ["" if blank(cell) else cell for cell in table.column(place)]
+
+
+def _filled(table: Table, role: str, among: Iterable[int] | None = None) -> list[int]:
+    """The columns that may say ``role`` and are not empty in every row."""
+    places = candidates(table.header, role)
+    return [place for place in places if any(_given(table, place)) and (among is None or place in among)]
+
+
+def take_first(columns: Columns, role: str) -> None:
+    """Take the first of the columns that may say ``role``, if there is one, and say which ones were passed over."""
+    table = columns.table
+    places = _filled(table, role)
+    if not places:
+        return
+    _refuse_twice(table, places[0])
+    columns.take(role, places[0])
+    others = [table.header[place] for place in places[1:]]
+    if others:
+        told = columns.table.header[places[0]]
+        columns.notes = [note for note in columns.notes if note != f"Column {told} is taken as the {role}."]
+        columns.notes.append(f"Column {told} is taken as the {role}, not {', '.join(others)}.")
+    if role == "patient" and (what := NOT_PATIENTS.get(normal(table.header[places[0]]))):
+        columns.notes.append(
+            f"{what.capitalize()} is not a patient: a patient who has several may still be in two splits."
+        )
+
+
+def take_labels(columns: Columns) -> list[str]:
+    """Take the column of labels, or the columns of ones and zeros."""
+    table = columns.table
+    free = columns.free()
+    places = _filled(table, "label", free)
+    if not places:
+        one_hot = one_hot_columns(table, free)
+        if not one_hot:
+            raise _no_column(table, "label")
+        labels = from_one_hot(table, one_hot)
+        names = ", ".join(table.header[place] for place in one_hot)
+        columns.notes.append(f"The columns of ones and zeros {names} are taken as the label.")
+        columns.taken |= {f"label {place}": place for place in one_hot}
+        return labels
+    _refuse_twice(table, places[0])
+    classes = table.column(places[0])
+    others = []
+    for place in places[1:]:  # that part the rows otherwise
+        pairs = set(zip(classes, table.column(place), strict=True))
+        others += [place] if not len(pairs) == len(set(classes)) == len(set(table.column(place))) else []
+    if others and normal(table.header[places[0]]) != "label":
+        names = ", ".join(table.header[place] for place in (places[0], *others))
+        raise ConfigError(
+            f"{table.path} has several columns that may be the label ({names}), and they differ; call the one that is "
+            "meant label."
+        )
+    columns.take("label", places[0])
+    _refuse_blank(columns, "label")
+    refuse_several(table, places[0])
+    labels = columns.cells("label")
+    if any(label.casefold() == "none" for label in labels):
+        columns.notes.append("The label 'none' is taken as a class, such as that of no finding.")
+    return labels
+
+
+def take_splits(columns: Columns) -> list[str]:
+    """Take the column of splits: the split of each row by its usual name, all empty where the file gives none."""
+    table, path, free = columns.table, columns.table.path, columns.free()
+    named, folds = _filled(table, "split", free), _filled(table, "fold", free)
+    readable = []
+    for place in (*named, *folds):
+        cells = {cell for cell in _given(table, place) if cell}
+        unknown = sorted(cell for cell in cells if split_of(cell) is None)
+        if not unknown:
+            readable.append(place)
+        elif place in folds and len(unknown) < len(cells):
+            raise ConfigError(
+                f"Column {table.header[place]} of {path} holds folds and splits ({listed(sorted(cells))}); give splits "
+                "a column of their own, called split."
+            )
+        elif place in named and (normal(table.header[place]) in ALWAYS_SPLITS or len(unknown) < len(cells)):
+            raise ConfigError(
+                f"{path} has splits of unknown names in the column {table.header[place]} ({listed(unknown)}); accepted "
+                f"are {', '.join(SPLIT_NAMES)}, and what is called after them, such as train_set; if the column holds "
+                "something else, rename it."
+            )
+        elif place in named:
+            columns.notes.append(
+                f"Column {table.header[place]} names no splits ({listed(sorted(cells))}), so it is not used."
+            )
+    if not readable:
+        _refuse_split_flags(columns)
+        return [""] * len(table.rows)
+    _refuse_twice(table, readable[0])
+    splits = [split_of(cell) or "" for cell in _given(table, readable[0])]
+    for other in readable[1:]:
+        if [split_of(cell) or "" for cell in _given(table, other)] != splits:
+            raise ConfigError(
+                f"{path} gives splits in two columns that differ, {table.header[readable[0]]} and "
+                f"{table.header[other]}; leave the one that is meant."
+            )
+    columns.take("split", readable[0])
+    if not all(splits):
+        raise ConfigError(
+            f"{splits.count('')} of the {len(splits)} rows of {path} have no split; give every row one, or none, and "
+            "they are drawn."
+        )
+    if "train" not in splits:
+        raise ConfigError(f"{path} has {' and '.join(sorted(set(splits)))} rows but no train rows, which are needed.")
+    return splits
+
+
+def _refuse_split_flags(columns: Columns) -> None:
+    """Refuse columns such as is_test of ones and zeros: splits that would go unseen."""
+    table = columns.table
+    flags = [
+        table.header[place]
+        for place in columns.free()
+        if split_of(table.header[place]) and is_yes_or_no(table.column(place))
+    ]
+    if flags:
+        raise ConfigError(
+            f"{table.path} says by {' and '.join(flags)} which rows are of a split; write that as train, val or test "
+            "into a column called split, or leave it out."
+        )
+
+
+def take_fold(columns: Columns) -> None:
+    """Take the column of folds, where it is not that of the splits."""
+    table = columns.table
+    places = _filled(table, "fold", columns.free())
+    if places and all(split_of(cell) is None for cell in _given(table, places[0]) if cell):
+        _refuse_twice(table, places[0])
+        columns.take("fold", places[0])
+
+
+def _no_column(table: Table, role: str) -> ConfigError:
+    """What to say where nothing names the images or their labels."""
+    header, path = table.header, table.path
+    if any(cell.lower().endswith(EXTENSIONS) for cell in header):
+        return ConfigError(
+            f"The first line of {path} names an image, but it must name the {ACCEPTED}; write path,label (and "
+            "patient, split) above it."
+        )
+    found = ", ".join(name or "(no name)" for name in header) or "nothing"
+    unknown = [place for place, name in enumerate(header) if normal(name) not in KNOWN]
+    close = near(header, role, unknown)
+    if role == "path" and not close:
+        ending = [[cell.lower().endswith(EXTENSIONS) for cell in table.column(place)] for place in unknown]
+        close = [header[place] for place, cells in zip(unknown, ending, strict=True) if 2 * sum(cells) > len(cells)]
+    if role == "label" and not close:
+        close = [
+            header[place]
+            for place in unknown
+            if header[place] and not SHOWN.search(header[place]) and is_yes_or_no(table.column(place))
+        ]
+    hint = f"; did you mean {close[0]}? Call it {role}" if close else f"; a manifest has {ACCEPTED}"
+    return ConfigError(f"{path} has no column {role} (found: {found}){hint}.")
+
+
+def _refuse_twice(table: Table, place: int) -> None:
+    same = [name for name in table.header if normal(name) == normal(table.header[place])]
+    if len(same) > 1:
+        raise ConfigError(
+            f"{table.path} has column {table.header[place]} twice ({' and '.join(same)}); each column needs a name of "
+            "its own."
+        )
+
+
+def _refuse_blank(columns: Columns, role: str) -> None:
+    table, cells = columns.table, columns.cells(role)
+    empty = [line for line, cell in zip(table.lines, cells, strict=True) if not cell]
+    if empty:
+        words = sorted({cell for cell in table.column(columns.taken[role]) if cell and blank(cell)})
+        told = f"; {' and '.join(map(repr, words))} counts as empty" if words else ""
+        raise ConfigError(
+            f"{len(empty)} rows of {table.path} have no {role} (lines {listed(empty)}){told}; each row needs one."
+        )
+
+
+def refuse_lost(columns: Columns, located: Located, root: Path) -> None:
+    """Refuse paths that lead to no file, or to one of several."""
+    path, cells = columns.table.path, columns.cells("path")
+    if located.ambiguous:
+        name, places = next(iter(located.ambiguous.items()))
+        raise ConfigError(
+            f"{len(located.ambiguous)} of the paths in {path} may mean several files, such as {name}: "
+            f"{listed(places)}; write whole paths, or name the folder that they start from by --image-root FOLDER."
+        )
+    missing = [cell for cell, name in zip(cells, located.names, strict=True) if not name]
+    if missing:
+        raise ConfigError(
+            f"{len(missing)} of the {len(cells)} paths in {path} lead to no file: {listed(missing)}; they were looked "
+            f"for in {root} and below it, as they stand and by their names; name the folder that they start from by "
+            "--image-root FOLDER."
+        )
+
+
+def take_groups(columns: Columns, names: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
+    """The columns of subgroups, called as the header calls them, whatever the capitals.
+
+    Args:
+        columns: what says something else already, such as the label.
+        names: of the images.
+        wanted: the columns that ``--group-by`` names.
+
+    Returns:
+        ``group:COLUMN`` -> one text per row.
+
+    Raises:
+        ConfigError: if there is no such column, it is there twice, is empty, says something else, or differs between
+            the rows of one file.
+    """
+    table, own = columns.table, {columns.name(role).lower() for role in columns.taken}
+    others = [name for name in table.header if name and name.lower() not in own]
+    accepted = f"accepted are {', '.join(others)}"
+    if not others:
+        accepted = f"it has no columns besides {', '.join(table.header)}"
+    found: dict[str, list[str]] = {}
+    for name in wanted:
+        key = name.strip().lower()
+        places = [place for place, one in enumerate(table.header) if one and one.lower() == key]
+        if key in own or len(places) > 1:
+            fault = "twice" if len(places) > 1 else "for another purpose"
+            raise ConfigError(f"--group-by {name!r} names a column that {table.path} has {fault}; {accepted}.")
+        if not places:
+            known = file_subtypes(names) if key == SUBTYPE else {}
+            if not known:
+                raise ConfigError(f"--group-by {name!r} names no column of {table.path}; {accepted}.")
+            found |= known
+            continue
+        cells = table.column(places[0])
+        if not any(cells):
+            raise ConfigError(f"--group-by {name!r} names a column of {table.path} that is empty in every row.")
+        if len(set(zip(names, cells, strict=True))) > len(set(names)):
+            raise ConfigError(
+                f"--group-by {table.header[places[0]]!r} names a column of {table.path} that differs between the rows "
+                "of one file; each image must have one value."
+            )
+        found[f"{PREFIX}{table.header[places[0]]}"] = cells
+    return found

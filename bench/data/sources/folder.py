@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.data.groups import folder_groups
-from bench.data.imageset import ImageSet, LeftOut
+from bench.data.imageset import Excluded, ImageSet
+from bench.data.names import check_classes, listed, merge_labels, printable
+from bench.data.patients import folder_groups
 from bench.data.sources.layout import LAYOUTS, read_layout
-from bench.data.sources.listing import EXTENSIONS, check_classes, file_set, listed, merge_labels, printable, readable
-from bench.data.sources.masks import take_masks
-from bench.data.sources.tree import Folder, walk
+from bench.data.sources.listing import EXTENSIONS, Found, file_set, readable
+from bench.data.sources.tree import Folder, take_masks, walk
 from bench.errors import ConfigError
 
 __all__ = ["LAYOUTS", "folder_source"]
@@ -23,7 +23,7 @@ def folder_source(root: Path, patient_pattern: str | None = None, group_by: Sequ
     Args:
         root: the folder.
         patient_pattern: as in `bench.data.patients.find_patients`.
-        group_by: columns of subgroups; ``subtype`` alone, where file names give it, and then it is there unasked.
+        group_by: columns of subgroups; ``subtype`` alone, which is always there where file names give it.
 
     Raises:
         ConfigError: if the folder is missing or cannot be read, if it holds no images or fewer than two classes, if
@@ -52,53 +52,40 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
     placed = sorted(reading.placed, key=lambda one: one.file.path.split("/"))
     _refuse_names([one.file.path for one in placed], root)
     labels, merged = merge_labels([one.label for one in placed])
-    table = pd.DataFrame(
-        {
-            "image": [one.file.path for one in placed],
-            "label": labels,
-            "split": [one.split for one in placed],
-            "fold": [one.fold for one in placed],
-            "size": [one.file.size for one in placed],
-        }
-    )
+    rows = [(one.file.path, one.split, one.fold, one.file.size) for one in placed]
+    table = pd.DataFrame(rows, columns=["image", "split", "fold", "size"]).assign(label=labels)
     classes = check_classes(root, labels, "class folder", masks)
     groups = folder_groups(root, table["image"].tolist(), group_by)
     _refuse_copies(root, table)
+    others = [name for top in reading.folders for folder in top.walk() for name in folder.others]
     followed = [f"Links to folders that were followed: {listed(tree.followed)}."] if tree.followed else []
-    return file_set(
-        "folder",
-        root,
-        root,
-        table,
-        [one.file.stamp for one in placed],
+    excluded: tuple[tuple[str, list[str], str, bool], ...] = (
+        ("mask", masks, "", False),
+        ("loose image", reading.loose, "", False),
+        ("other folder", reading.beside, "", True),
+        ("folder without images", _empty(tree.root), "folders without images", True),
+        ("link to a folder", links, "links to folders", True),
+        ("system folder", tree.system, "", True),
+        ("run folder or cache", tree.own, "run folders or caches", True),
+    )
+    found = Found(
+        source="folder",
+        path=root,
+        root=root,
+        table=table,
+        stamps=[one.file.stamp for one in placed],
         classes=classes,
-        patient_pattern=patient_pattern,
-        known=[one.patient for one in placed],
-        known_rule="the folders that patients have (patient/class)",
-        others=[printable(name) for name in _others(reading.folders)],
+        patients=[one.patient for one in placed],
+        patient_rule="the folders that patients have (patient/class)",
+        others=[printable(name) for name in sorted(others, key=lambda name: name.split("/"))],
         notes=[*reading.notes, *merged, *followed],
         groups=groups,
         layout=reading.layout,
-        left_out=(
-            LeftOut("mask", tuple(map(printable, masks))),
-            *reading.left_out,
-            LeftOut(
-                "folder without images",
-                tuple(map(printable, _empty(tree.root))),
-                "folders without images",
-                folders=True,
-            ),
-            LeftOut("link to a folder", tuple(map(printable, links)), "links to folders", folders=True),
-            LeftOut("system folder", tuple(map(printable, tree.system)), folders=True),
-            LeftOut("run folder or cache", tuple(map(printable, tree.own)), "run folders or caches", folders=True),
-        ),
+        excluded=[
+            Excluded(kind, tuple(map(printable, names)), plural, folders) for kind, names, plural, folders in excluded
+        ],
     )
-
-
-def _others(folders: Sequence[Folder]) -> list[str]:
-    """Files among the images that are none, in order."""
-    found = [name for top in folders for folder in top.walk() for name in folder.others]
-    return sorted(found, key=lambda name: name.split("/"))
+    return file_set(found, patient_pattern)
 
 
 def _empty(folder: Folder) -> list[str]:

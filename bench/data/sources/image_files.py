@@ -7,11 +7,12 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from bench.data.sources.listing import EXTENSIONS, printable, readable, split_of, stamp, words_of
-from bench.data.sources.masks import WORDS as MASKS
+from bench.data.imageset import stamp
+from bench.data.names import printable, split_of, words_of
+from bench.data.sources.listing import EXTENSIONS, readable
+from bench.data.sources.tree import MASK_WORDS
 from bench.errors import ConfigError
 
 
@@ -98,7 +99,9 @@ class ImageFiles:
         has_ending = f".{ending}" in EXTENSIONS
         for files in (by_name.get(file, []), by_stem.get(file, []), by_stem.get(stem, []) if has_ending else []):
             shared = {place: _shared(name, place) for place in files}
-            fitting = [place for place in files if shared[place] >= needed and not _contradict(name, place)]
+            splits = _splits_in(name)
+            fitting = [place for place in files if shared[place] >= needed]
+            fitting = [place for place in fitting if not splits or _splits_in(place) in (set(), splits)]
             if fitting:
                 most = max(shared[place] for place in fitting)
                 return _preferred(name, [place for place in fitting if shared[place] == most])
@@ -137,16 +140,12 @@ def _preferred(name: str, places: list[str]) -> list[str]:
         for place in places
         if name.rpartition("/")[2] in (file := place.rpartition("/")[2], file.rpartition(".")[0])
     ]
-    images = [place for place in same or places if not words_of(place.rpartition("/")[0]) & MASKS]
+    images = [place for place in same or places if not words_of(place.rpartition("/")[0]) & MASK_WORDS]
     return images or same or places
 
 
 def check_root(root: Path) -> None:
-    """Refuse an ``--image-root`` that is no folder.
-
-    Raises:
-        ConfigError: if so.
-    """
+    """Refuse, by a ConfigError, an ``--image-root`` that is no folder."""
     with readable(root):
         if not root.is_dir():
             raise ConfigError(f"--image-root {root} is no folder; the folder that the paths start from is needed.")
@@ -172,15 +171,8 @@ def _common_folders(names: Sequence[str]) -> int:
     return shared
 
 
-def _contradict(name: str, other: str) -> bool:
-    """Whether two paths lie in folders of different splits."""
-    one, two = (_splits_in(path.rpartition("/")[0]) for path in (name, other))
-    return bool(one and two and one != two)
-
-
-@lru_cache(maxsize=1024)
-def _splits_in(folder: str) -> frozenset[str]:
-    return frozenset(split for part in folder.split("/") if (split := split_of(part)))
+def _splits_in(path: str) -> set[str]:
+    return {split for part in path.split("/")[:-1] if (split := split_of(part))}
 
 
 def _shared(name: str, other: str) -> int:

@@ -6,18 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.data.imageset import LeftOut
-from bench.data.sources.listing import SPLIT_NAMES, fold_of, folded, listed, printable, split_of, words_of
-from bench.data.sources.masks import is_images_name
-from bench.data.sources.tree import File, Folder
+from bench.data.names import SPLIT_NAMES, fold_of, folded, listed, printable, split_of, words_of
+from bench.data.sources.tree import File, Folder, is_images_name
 from bench.errors import ConfigError
 
 LAYOUTS = (
     "folders of images called after their class, directly or inside train/, val/ and test/ (README lists the layouts)"
 )
 MANIFEST = "name the images in a .csv with path,label[,patient][,split]"
-MANY = 10
-"""So many folders called by numbers are patients rather than classes."""
+MANY = 10  # so many folders called by numbers are patients rather than classes
 FILLERS = {
     *("set", "sets", "data", "dataset", "image", "images", "img", "imgs", "folder", "dir", "split", "samples", "files"),
     *("png", "jpg", "jpeg", "dicom", "dcm", "stage", "the", "s"),
@@ -104,14 +101,6 @@ class Reading:
         """Leave out the images that lie in ``folder`` itself."""
         self.loose += [image.path for image in folder.images]
 
-    @property
-    def left_out(self) -> tuple[LeftOut, ...]:
-        """What lies where no class is, by kind."""
-        return (
-            LeftOut("loose image", tuple(map(printable, self.loose))),
-            LeftOut("other folder", tuple(map(printable, self.beside)), folders=True),
-        )
-
 
 def read_layout(root: Path, tree: Folder) -> Reading:
     """What the folders below ``root`` say of the images in ``tree``.
@@ -124,7 +113,9 @@ def read_layout(root: Path, tree: Folder) -> Reading:
         ConfigError: if the folders have no meaning that is known, or two; it names what would be accepted.
     """
     reading, top = Reading(tables=_tables(tree)), tree
-    _leave_unlabelled(tree, reading)
+    for name in tree.holding():
+        if folded(name) in UNLABELLED and len(tree.holding()) > 1:
+            reading.beside.append(_with_count(tree.folders.pop(name)))
     _leave_copies(tree, reading)
     while (below := _outer(top)) is not None:
         reading.pass_over(top)
@@ -152,13 +143,6 @@ def _outer(folder: Folder) -> Folder | None:
     if below.images and (len(inside) < 2 or 2 * len(below.images) > sum(1 for _ in below.every())):
         return None  # a class, and more in it
     return below
-
-
-def _leave_unlabelled(folder: Folder, reading: Reading) -> None:
-    """Leave out a folder that says of its images that nobody has labelled them."""
-    for name in folder.holding():
-        if folded(name) in UNLABELLED and len(folder.holding()) > 1:
-            reading.beside.append(_with_count(folder.folders.pop(name)))
 
 
 def _leave_copies(folder: Folder, reading: Reading) -> None:

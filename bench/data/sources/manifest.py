@@ -1,5 +1,7 @@
-"""A CSV file that names images, their labels and, if known, their patients, splits and folds."""
+"""A table file that names images, their labels and, if known, their patients, splits and folds; read, and written."""
 
+import csv
+import io
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -8,24 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.data.groups import manifest_groups
-from bench.data.imageset import ImageSet, LeftOut
-from bench.data.patients import somebody
-from bench.data.sources.columns import KNOWN, NOT_PATIENTS, is_known, near, normal
+from bench.data.imageset import Excluded, FileReader, ImageSet
+from bench.data.names import check_classes, listed, merge_labels
+from bench.data.patients import PREFIX, somebody
+from bench.data.sources import columns as columns_of
+from bench.data.sources.columns import ACCEPTED, KNOWN, NOT_PATIENTS, Columns, is_known, near, normal
 from bench.data.sources.image_files import ImageFiles, check_root
-from bench.data.sources.listing import check_classes, file_set, merge_labels
-from bench.data.sources.manifest_columns import (
-    ACCEPTED,
-    Columns,
-    refuse_lost,
-    take_first,
-    take_fold,
-    take_labels,
-    take_path,
-    take_splits,
-)
-from bench.data.sources.masks import masks_among
-from bench.data.sources.table_file import read_table, some
+from bench.data.sources.listing import Found, file_set
+from bench.data.sources.one_label import blank
+from bench.data.sources.table_file import read_table
+from bench.data.sources.tree import masks_among
 from bench.errors import ConfigError
 
 
@@ -54,50 +48,45 @@ def manifest_source(
     if any(map(is_known, table.header)) and not table.rows:
         raise ConfigError(f"{path} has a header but no rows; one row per image is needed, with {ACCEPTED}.")
     columns, root = Columns(table, {}, list(table.notes)), image_root or path.parent
-    images = ImageFiles(root)
-    located = take_path(columns, images)
+    located = columns_of.take_path(columns, ImageFiles(root))
     for role in ("patient", "patient_narrow"):
-        take_first(columns, role)
-    splits = take_splits(columns)
-    take_fold(columns)
-    labels = take_labels(columns)
-    refuse_lost(columns, located, root)
-    rows = _one_row_an_image(columns, root, located.names, labels, splits)
+        columns_of.take_first(columns, role)
+    splits = columns_of.take_splits(columns)
+    columns_of.take_fold(columns)
+    labels = columns_of.take_labels(columns)
+    columns_of.refuse_lost(columns, located, root)
+    rows = _one_row_per_image(columns, root, located.names, labels, splits)
     masks = set(masks_among(located.names[row] for row in rows))
     if {labels[row] for row in rows} > {labels[row] for row in rows if located.names[row] not in masks}:
         masks = set()  # a class that is called so
     rows = [row for row in rows if located.names[row] not in masks]
-    names = [located.names[row] for row in rows]
-    groups = manifest_groups(
-        path, table.header, table.rows, located.names, group_by, [columns.name(role) for role in columns.taken]
-    )
-    _refuse_uneven_groups(columns, located.names, groups)
+    groups = columns_of.take_groups(columns, located.names, group_by)
     labels, merged = merge_labels([labels[row] for row in rows])
-    columns.notes += merged
-    known = _patients(columns, "patient")
-    columns.notes += _joined_patients(columns, known)
-    folds = merge_labels(columns.cells("fold"))[0]
-    frame = pd.DataFrame({"image": names, "label": labels})
+    known, folds = _patients(columns, "patient"), merge_labels(columns.cells("fold"))[0]
+    frame = pd.DataFrame({"image": [located.names[row] for row in rows], "label": labels})
     frame["split"], frame["fold"] = [splits[row] for row in rows], [folds[row] for row in rows]
-    source = file_set(
-        "manifest",
-        path,
-        root,
-        frame,
-        [located.stamps[row] for row in rows],
+    written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
+    other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
+    joined = [f"Patients who are written in two ways were joined: {listed(other)}."] if other else []
+    columns.notes += [*merged, *joined, *_unused(columns, group_by)]
+    found = Found(
+        source="manifest",
+        path=path,
+        root=root,
+        table=frame,
+        stamps=[located.stamps[row] for row in rows],
         classes=check_classes(path, labels, "label"),
-        patient_pattern=patient_pattern,
-        known=[known[row] for row in rows],
-        known_rule=_rule(columns),
-        notes=[*columns.notes, *_unused(columns, group_by)],
+        patients=[known[row] for row in rows],
+        patient_rule=_rule(columns),
+        notes=columns.notes,
         groups={name: [cells[row] for row in rows] for name, cells in groups.items()},
         layout=f"one row per image ({columns.described()})",
-        left_out=[LeftOut("mask", tuple(sorted(masks)))],
+        excluded=[Excluded("mask", tuple(sorted(masks)))],
     )
-    return _with_narrow(_with_warning(source, columns, patient_pattern), columns, rows)
+    return _with_patient_id(_with_warning(file_set(found, patient_pattern), columns, patient_pattern), columns, rows)
 
 
-def _one_row_an_image(
+def _one_row_per_image(
     columns: Columns, root: Path, names: Sequence[str], labels: Sequence[str], splits: Sequence[str]
 ) -> list[int]:
     """The first row of each file; a file may stand in several rows that say the same of it, such as one a box."""
@@ -121,7 +110,7 @@ def _one_row_an_image(
             )
         raise ConfigError(
             f"{path} names {len(differ)} files more than once, with different patients, splits or folds: "
-            f"{some([names[first[file]] for file in differ])}; each image takes one row."
+            f"{listed([names[first[file]] for file in differ])}; each image takes one row."
         )
     rows = list(first.values())
     again = len(files) - len(rows)
@@ -134,25 +123,9 @@ def _one_row_an_image(
     return rows
 
 
-def _refuse_uneven_groups(columns: Columns, names: Sequence[str], groups: dict[str, list[str]]) -> None:
-    for group, cells in groups.items():
-        pairs = set(zip(names, cells, strict=True))
-        if len(pairs) > len(set(names)):
-            raise ConfigError(
-                f"--group-by {group.partition(':')[2]!r} names a column of {columns.table.path} that differs between "
-                "the rows of one file; each image must have one value."
-            )
-
-
 def _patients(columns: Columns, role: str) -> list[str]:
     """The patients as the file names them, one spelling each: 7.0 is 7 where both occur."""
     return merge_labels([somebody(cell) for cell in columns.cells(role)])[0]
-
-
-def _joined_patients(columns: Columns, known: Sequence[str]) -> list[str]:
-    written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
-    other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
-    return [f"Patients who are written in two ways were joined: {some(other)}."] if other else []
 
 
 def _rule(columns: Columns) -> str:
@@ -187,18 +160,58 @@ def _with_warning(source: ImageSet, columns: Columns, pattern: str | None) -> Im
     )
 
 
-def _with_narrow(source: ImageSet, columns: Columns, rows: Sequence[int]) -> ImageSet:
-    """The narrow reading of patients, as a manifest that was written from a set has it."""
+def _with_patient_id(source: ImageSet, columns: Columns, rows: Sequence[int]) -> ImageSet:
+    """The patients by which leaks are sought, as a manifest that was written from a set has them."""
     table = source.table
     if "patient_narrow" in columns.taken and source.patient_rule == _rule(columns):
-        narrow = _patients(columns, "patient_narrow")
-        told = [narrow[row] or patient for row, patient in zip(rows, table["patient_narrow"], strict=True)]
-        table = table.assign(patient_narrow=told)
+        ids = _patients(columns, "patient_narrow")
+        told = [ids[row] or patient for row, patient in zip(rows, table["patient_id"], strict=True)]
+        table = table.assign(patient_id=told)
     return replace(source, table=table)
 
 
 def _unused(columns: Columns, group_by: Sequence[str]) -> list[str]:
-    asked = {name.strip().casefold() for name in group_by}
+    wanted = {name.strip().casefold() for name in group_by}
     names = [columns.table.header[place] for place in columns.free()]
-    left = [name for name in names if name and name.casefold() not in asked]
-    return [f"Columns that were not used: {some(left, 10)}."] if left else []
+    left = [name for name in names if name and name.casefold() not in wanted]
+    return [f"Columns that were not used: {listed(left, 10)}."] if left else []
+
+
+def root_of(source: ImageSet) -> Path:
+    """The folder that the paths of its manifest start from; ConfigError if its images are not files of their own."""
+    if not isinstance(source.reader, FileReader):
+        raise ConfigError(
+            f"The images of {source.path} are no files of their own, so no manifest can name them; a folder or a table "
+            "of files is needed."
+        )
+    return source.reader.root.resolve()
+
+
+def manifest_text(source: ImageSet) -> str:
+    """One row per image: path, label, patient, split, and where given patient_narrow (patient_id), fold and groups.
+
+    Read with its root as ``--image-root``, it gives the same table. Where nobody knows the patient, the cell is empty.
+
+    Raises:
+        ConfigError: if its images are no files, or a class is called as an empty cell is written.
+    """
+    root_of(source)
+    table = source.table
+    odd = [label for label in source.classes if blank(label)]
+    if odd:
+        raise ConfigError(
+            f"{source.path} has a class called {odd[0]!r}, which counts as empty in a manifest; call it otherwise."
+        )
+    known, ids = (table[name].where(table[name] != table["image"], "") for name in ("split_group", "patient_id"))
+    columns = {"path": table["image"], "label": table["label"], "patient": known}
+    if (ids != known).any():
+        columns["patient_narrow"] = ids
+    columns["split"] = table["split"]
+    if (table["fold"] != "").any():
+        columns["fold"] = table["fold"]
+    columns |= {name.removeprefix(PREFIX): table[name] for name in map(str, table.columns) if name.startswith(PREFIX)}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()

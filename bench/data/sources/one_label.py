@@ -1,4 +1,4 @@
-"""One label an image: columns of ones and zeros become one, and what holds several labels is refused with a way out."""
+"""One label per image: columns of ones and zeros become one, and several labels are refused with a way out."""
 
 import json
 import re
@@ -6,22 +6,20 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.data.sources.table_file import Table, some
+from bench.data.names import listed
+from bench.data.sources.table_file import Table
 from bench.errors import ConfigError
 
 NOT_GIVEN = {"", "nan", "<na>", "na", "n/a", "#n/a", "nat", "null"}
 """What stands where a cell is empty, in any case. ``none`` is a class in some sets, such as no finding."""
 YES, NO, UNSURE = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}, {"-1", "-1.0"}
-SURE = ("|", ";")
-"""No class is called so: they part several labels."""
-LIKELY = (",", "/", "+", "&", " ")
-"""They part several labels where each part is a label of its own elsewhere."""
+SURE = ("|", ";")  # no class is called so: they part several labels
+LIKELY = (",", "/", "+", "&", " ")  # they part several labels where each part is a label of its own elsewhere
 SHOWN = re.compile(
     r"(?:^|[^a-z])(?:sex|gender|male|female|man|woman|smok\w*|ethnic\w*|hispanic|race)(?![a-z])", re.IGNORECASE
 )
 """In the name of a column that says something about the patient and not of the image."""
-QUOTES = " []'\""
-"""What may stand around the labels of a list."""
+QUOTES = " []'\""  # what may stand around the labels of a list
 
 
 def blank(cell: str) -> bool:
@@ -49,14 +47,10 @@ def is_yes_or_no(cells: Sequence[str]) -> bool:
 
 
 def from_one_hot(table: Table, places: Sequence[int]) -> list[str]:
-    """The label of each row: the name of the column that holds its one.
-
-    Raises:
-        ConfigError: if a row has several ones or none, or something is uncertain.
-    """
+    """The label of each row: the name of the column that holds its one; anything but a single one is refused."""
     rows = [[row[place].casefold() for place in places] for row in table.rows]
     names = [table.header[place] for place in places]
-    columns = f"the columns {some(names)}"
+    columns = f"the columns {listed(names)}"
     ones = [[name for name, cell in zip(names, row, strict=True) if cell in YES] for row in rows]
     common = [name for name, _ in Counter(name for row in ones for name in row).most_common()]
     example = next((name for name in common if not name.casefold().startswith(("no ", "no_", "normal"))), names[0])
@@ -79,35 +73,25 @@ def from_one_hot(table: Table, places: Sequence[int]) -> list[str]:
         lines = [line for line, row in zip(table.lines, ones, strict=True) if not row]
         raise ConfigError(
             f"{none} of the {len(rows)} rows of {table.path} have no label: no one in {columns} "
-            f"(lines {some(lines)}); each row needs one."
+            f"(lines {listed(lines)}); each row needs one."
         )
     return [row[0] for row in ones]
 
 
 def refuse_several(table: Table, place: int) -> None:
-    """Refuse a label column whose cells hold several labels.
-
-    Raises:
-        ConfigError: with a command that makes one label of them.
-    """
+    """Refuse a label column whose cells hold several labels, with a command that makes one label of them."""
     cells = table.column(place)
     labels = set(cells)
     for sign in (*SURE, *LIKELY):
         parts = {label: [part.strip(QUOTES) for part in label.split(sign)] for label in labels if sign in label}
-        several = {
-            label: found for label, found in parts.items() if sign in SURE or _are_labels(found, labels) or _list(label)
-        }
+        several = {one: found for one, found in parts.items() if sign in SURE or _are_labels(one, found, labels)}
         if several:
             _refuse(table, place, cells, sign, several)
 
 
-def _are_labels(parts: Sequence[str], labels: set[str]) -> bool:
-    return all(part in labels for part in parts) and len(set(parts)) > 1
-
-
-def _list(label: str) -> bool:
-    """Whether a label is written as a list of several, as in ['Mass', 'Nodule']."""
-    return label.startswith("[") and label.endswith("]")
+def _are_labels(label: str, parts: Sequence[str], labels: set[str]) -> bool:
+    """Whether the parts are labels of their own, or written as a list of several, as in ['Mass', 'Nodule']."""
+    return (labels.issuperset(parts) and len(set(parts)) > 1) or (label.startswith("[") and label.endswith("]"))
 
 
 def _refuse(table: Table, place: int, cells: Sequence[str], sign: str, several: Mapping[str, Sequence[str]]) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.data.groups import refuse_groups
 from bench.data.imageset import COLUMNS, ImageSet, MemoryReader
-from bench.data.patients import find_patients
+from bench.data.names import printable
+from bench.data.patients import find_patients, refuse_groups
 from bench.data.sources import demo
 from bench.data.sources.arrays import npz_source
 from bench.data.sources.folder import LAYOUTS, folder_source
-from bench.data.sources.listing import printable, readable
+from bench.data.sources.listing import readable
 from bench.data.sources.manifest import manifest_source
 from bench.data.sources.medmnist import PREFIX, class_names, medmnist_source
 from bench.data.sources.table_file import ENDINGS as TABLES
@@ -94,8 +94,8 @@ def demo_source(seed: int, patient_pattern: str | None = None) -> ImageSet:
         {
             "image": names,
             "label": drawn.labels,
-            "patient": patients.wide,
-            "patient_narrow": patients.narrow,
+            "split_group": patients.split_groups,
+            "patient_id": patients.ids,
             "split": drawn.splits,
             "fold": "",
         }

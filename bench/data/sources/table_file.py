@@ -3,7 +3,7 @@
 import codecs
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,7 @@ MARKS = (  # UTF-32 before UTF-16, whose mark is the beginning of its own
 )
 CONTROLS = {chr(code) for code in range(32)} - set("\t\n\v\f\r\x1a")
 NOT_TEXT = "is no text file; save the table as CSV in UTF-8"
-MOST_CHARACTERS = 10**7
-"""In a cell: run-length encoded masks are long."""
+MOST_CHARACTERS = 10**7  # in a cell: run-length encoded masks are long
 
 
 @dataclass(frozen=True)
@@ -159,8 +158,3 @@ def _cells(path: Path, text: str, separator: str, lines_before: int) -> tuple[li
         line = lines_before + reader.line_num
         raise ConfigError(f"{path} cannot be read as a CSV file (line {line}): {error}.") from None
     return header, rows, lines
-
-
-def some(items: Sequence[object], most: int = 5) -> str:
-    """The first of ``items``, as a message names them."""
-    return ", ".join(str(item) for item in items[:most]) + (", …" if len(items) > most else "")

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from bench.data.sources.listing import merge_labels, split_of
+from bench.data.names import merge_labels, split_of
 
 SPLITS = {
     "train": (

@@ -1,0 +1,108 @@
+"""One image as 8-bit grey or RGB: what every decoder returns, and how a very large image is kept within memory."""
+
+import math
+from dataclasses import dataclass, replace
+
+from PIL import Image
+
+from bench.data.images.window import Window
+
+MOST_PIXELS = 500_000_000  # larger images are refused: 22,000 pixels squared, which take 2 GB of memory in colour
+LARGE = 2**25
+"""Images of more pixels are made smaller by a whole factor as soon as they are read; at 299 pixels none is seen."""
+STRIP = 2**22  # pixels of a large image that are converted at a time
+WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
+
+
+class NotAnImage(ValueError):
+    """A file that is in order, of a kind that holds images, and holds none."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image as 8-bit pixels, and what it was before.
+
+    Attributes:
+        image: upright, mode ``L`` or ``RGB``.
+        mode, format, rotated, deep, transparent, frames: as in `bench.data.images.decode.Facts`.
+        size: width and height of the whole image, upright; None if those of ``image``.
+        window: through which its values went; None where they are shown as they are, or a header has its own way.
+        by_header: whether its DICOM header decided the window.
+    """
+
+    image: Image.Image
+    mode: str
+    format: str
+    rotated: bool = False
+    deep: bool = False
+    transparent: bool = False
+    frames: int = 1
+    size: tuple[int, int] | None = None
+    window: Window | None = None
+    by_header: bool = False
+
+    def as_grey(self) -> "Decoded":
+        """The same with one channel, if all of its channels are equal."""
+        if self.image.mode == "L":
+            return self
+        red, green, blue = self.image.split()
+        if red.tobytes() != green.tobytes() or red.tobytes() != blue.tobytes():
+            return self
+        return replace(self, image=red)
+
+    def smaller(self) -> "Decoded":
+        """The same, its image made smaller if it is large."""
+        factor = factor_of(self.image.size)
+        return self if factor == 1 else replace(self, image=shrunk(self.image, factor), size=self.image.size)
+
+
+def check_size(width: int, height: int, most: int | None = None) -> None:
+    """Refuse, by a ValueError, an image of more than ``most`` pixels (MOST_PIXELS by default)."""
+    most = MOST_PIXELS if most is None else most
+    if width * height > most:
+        raise ValueError(
+            f"it has {width} x {height} pixels, and at most {most // 10**6} million are read: make it smaller, or cut "
+            "it into tiles"
+        )
+
+
+def holds_values(image: Image.Image) -> bool:
+    """Whether a window is needed: 16 or 32 bits, or floating-point numbers."""
+    return image.mode.startswith(("I", "F"))
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """Whether it has an alpha channel or a transparent colour."""
+    return image.mode in WITH_ALPHA or "transparency" in image.info
+
+
+def factor_of(size: tuple[int, int]) -> int:
+    """The factor by which an image of this width and height is made smaller; 1 unless it is LARGE."""
+    return math.ceil(math.sqrt(size[0] * size[1] / LARGE)) if size[0] * size[1] > LARGE else 1
+
+
+def flat(image: Image.Image) -> Image.Image:
+    """The same in mode ``L`` or ``RGB``, transparency laid on black; as it is where it has more than 8 bits."""
+    if holds_values(image):
+        return image
+    if is_transparent(image):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    return image
+
+
+def shrunk(image: Image.Image, factor: int) -> Image.Image:
+    """As `flat` gives it, each square of ``factor`` pixels averaged; no second copy of all pixels is held."""
+    rows = factor * max(1, STRIP // (image.width * factor))
+    strips = []
+    for top in range(0, image.height, rows):
+        strip = flat(image.crop((0, top, image.width, min(image.height, top + rows))))
+        strip = strip.convert("F") if strip.mode.startswith("I") else strip  # Pillow averages no 16-bit values
+        strips.append(strip.reduce(factor) if factor > 1 else strip)
+    joined, top = Image.new(strips[0].mode, (strips[0].width, sum(strip.height for strip in strips))), 0
+    for strip in strips:
+        joined.paste(strip, (0, top))
+        top += strip.height
+    return joined
