@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench import postmortem
 from bench.device import FIXED, best_cpu_precision, best_precision, cpu_cores, memory_bytes, quiet, set_up
 from bench.errors import ConfigError, TrialFailed
@@ -201,24 +199,11 @@ def _trainer_for(task: Any, threads: int) -> Any:
     set_up(threads)
     from bench.train.trainer import Trainer
 
-    if _trainer is None or not _same(_trainer.task, task):
+    if _trainer is None or _trainer.task != task:
         _trainer = None
         gc.collect()  # Keras's models are full of cycles
         _trainer = Trainer(task)
     return _trainer
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two tasks of one run can share a trainer; folds differ in their rows and labels."""
-    plain = (
-        *("seed", "metric", "epochs", "patience", "views", "cache", "cache_bytes", "depths", "images"),
-        *("precision", "cache_dtype", "class_weights"),
-    )
-    return all(getattr(a, name) == getattr(b, name) for name in plain) and all(
-        np.array_equal(getattr(a, name)[split], getattr(b, name)[split])
-        for name in ("rows", "labels")
-        for split in ("train", "val")
-    )
 
 
 def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:

@@ -4,7 +4,7 @@ Knows YAML and Optuna's trial interface (``suggest_*``); no Ray, no Keras.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,9 @@ import yaml
 from bench.errors import ConfigError
 from bench.models.augmentation import Policy, make_policy
 from bench.models.backbones import BACKBONES, RECIPE, Backbone
-from bench.trial import N_STAGES
+from bench.search.parameters import PARAMETERS, Hyperparameter
 
 SHIPPED = Path(__file__).parents[2] / "search_spaces"
-INTEGERS = ("unfreeze_depth", "batch_size")
-NUMBERS = ("unfreeze_depth", "learning_rate", "finetune_factor", "dropout", "label_smoothing", "batch_size")
-PARAMETERS = ("backbone", "augmentation", *NUMBERS)
-LIMITS: dict[str, tuple[float, float]] = {
-    "unfreeze_depth": (0, N_STAGES),
-    "learning_rate": (1e-8, 1.0),
-    "finetune_factor": (1e-6, 10.0),
-    "dropout": (0.0, 0.95),
-    "label_smoothing": (0.0, 0.9),
-    "batch_size": (1, 4096),
-}
-"""What each number may be at most; a space chooses within."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,7 +35,7 @@ class Parameter:
     """One dimension of a space: either ``choices``, or ``low`` to ``high``, both included.
 
     Attributes:
-        name: one of `PARAMETERS`.
+        name: one of `bench.search.parameters.PARAMETERS`.
         choices: the values to choose from; None for a range.
         low, high: the ends of a range.
         log: sample the range evenly in the logarithm.
@@ -61,6 +49,11 @@ class Parameter:
     log: bool = False
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
+    @property
+    def row(self) -> Hyperparameter:
+        """Its row in the table of hyperparameters."""
+        return PARAMETERS[self.name]
+
     def active(self, chosen: Mapping[str, Any]) -> bool:
         """Whether the parameter exists beside the values ``chosen`` so far."""
         return all(chosen.get(name) in values for name, values in self.when.items())
@@ -69,15 +62,13 @@ class Parameter:
         """Ask an Optuna trial for a value."""
         if self.choices is not None:
             return trial.suggest_categorical(self.name, list(self.choices))
-        if self.name in INTEGERS:
+        if self.row.kind is int:
             return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def contains(self, value: Any) -> bool:
         """Whether the parameter can take ``value``."""
-        if self.name in NUMBERS and (
-            isinstance(value, bool) or not isinstance(value, int if self.name in INTEGERS else (int, float))
-        ):
+        if self.row.kind is not str and not _is_number(self.row, value):
             return False
         if self.choices is not None:
             return value in self.choices
@@ -153,7 +144,8 @@ class Space:
 
     def recipe(self, backbone: Backbone) -> dict[str, Any]:
         """The backbone's default recipe, each value moved to the nearest one that the space allows."""
-        wanted = {"backbone": backbone.name, **(backbone.recipe or RECIPE)}
+        defaults = {name: row.default for name, row in PARAMETERS.items()}
+        wanted = {**defaults, **(backbone.recipe or RECIPE), "backbone": backbone.name}
         chosen: dict[str, Any] = {}
         for parameter in self.parameters:
             if parameter.active(chosen):
@@ -225,7 +217,7 @@ def _whole_number(space: str, name: str, value: Any) -> int | None:
     return value
 
 
-def _refuse_unknown(space: str, kind: str, given: Mapping[Any, Any], known: Sequence[str]) -> None:
+def _refuse_unknown(space: str, kind: str, given: Mapping[Any, Any], known: Collection[str]) -> None:
     unknown = [str(key) for key in given if key not in known]
     if unknown:
         raise ConfigError(f"Space {space!r} has an unknown {kind} {unknown[0]!r}; known: {', '.join(known)}.")
@@ -254,16 +246,17 @@ def _parameter(space: str, name: str, entry: Any) -> Parameter:
         if len(set(map(str, choices))) < len(choices):
             raise ConfigError(f"{where}: choices must differ from each other, but got {choices!r}.")
         for choice in choices:
-            _check_number(where, name, choice)
+            _check_value(where, PARAMETERS[name], choice)
         if name == "backbone":
             _check_backbones(where, choices)
         return Parameter(name, choices=tuple(choices), when=when)
-    if name not in NUMBERS or "low" not in entry or "high" not in entry:
-        needed = "low: and high:, or choices: [...]" if name in NUMBERS else "choices: [...]"
+    numeric = PARAMETERS[name].limits is not None
+    if not numeric or "low" not in entry or "high" not in entry:
+        needed = "low: and high:, or choices: [...]" if numeric else "choices: [...]"
         raise ConfigError(f"{where}: {needed} must be given, but got {entry!r}.")
     low, high, log = entry["low"], entry["high"], entry.get("log", False)
     for value in (low, high):
-        _check_number(where, name, value)
+        _check_value(where, PARAMETERS[name], value)
     if low > high:
         raise ConfigError(f"{where}: low <= high must hold, but got low: {low}, high: {high}.")
     if not isinstance(log, bool) or (log and low <= 0):
@@ -273,15 +266,19 @@ def _parameter(space: str, name: str, entry: Any) -> Parameter:
     return Parameter(name, low=low, high=high, log=log, when=when)
 
 
-def _check_number(where: str, name: str, value: Any) -> None:
-    if name not in NUMBERS:
+def _is_number(row: Hyperparameter, value: Any) -> bool:
+    """Whether ``value`` is a number of the parameter's kind; YAML's true and false are none."""
+    return not isinstance(value, bool) and isinstance(value, int if row.kind is int else (int, float))
+
+
+def _check_value(where: str, row: Hyperparameter, value: Any) -> None:
+    if row.limits is None:
         if not isinstance(value, str):
             raise ConfigError(f"{where}: names are expected, but got {value!r}.")
         return
-    low, high = LIMITS[name]
-    wanted = int if name in INTEGERS else (int, float)
-    if isinstance(value, bool) or not isinstance(value, wanted) or not low <= value <= high:
-        kind = "a whole number" if name in INTEGERS else "a number"
+    low, high = row.limits
+    if not _is_number(row, value) or not low <= value <= high:
+        kind = "a whole number" if row.kind is int else "a number"
         raise ConfigError(f"{where}: {kind} from {low:g} to {high:g} is expected, but got {value!r}.")
 
 
@@ -306,12 +303,11 @@ def _with_defaults(space: str, parameters: list[Parameter], backbones: Sequence[
             )
         offered = tuple(name for name in offered if name in backbones)
     by_name["backbone"] = Parameter("backbone", choices=offered)
-    defaults: dict[str, tuple[Any, ...]] = {"augmentation": ("none",), "unfreeze_depth": (0,)}
-    for name in ("learning_rate", "dropout", "label_smoothing", "batch_size"):
-        defaults[name] = (RECIPE[name],)
-    for name, choices in defaults.items():
-        by_name.setdefault(name, Parameter(name, choices=choices))
-    return sorted(by_name.values(), key=lambda parameter: PARAMETERS.index(parameter.name))
+    for row in PARAMETERS.values():
+        if not row.when:  # what exists under a condition alone is not invented
+            by_name.setdefault(row.name, Parameter(row.name, choices=(row.default,)))
+    order = list(PARAMETERS)
+    return sorted(by_name.values(), key=lambda parameter: order.index(parameter.name))
 
 
 def _check_policies(space: str, parameters: list[Parameter], policies: Mapping[str, Policy]) -> None:

@@ -25,7 +25,6 @@ ABANDONED_AFTER = 24 * 3600
 """Seconds after which an entry in the making counts as left behind by a crash."""
 HEADER_BYTES = 128
 """Of a .npy file, beside its values."""
-PROBE_BYTES = 64 * 2**20
 
 
 class NoRoom(Exception):
@@ -102,28 +101,6 @@ class FeatureCache:
         folder = self.folder / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock")
-
-    def bytes_per_second(self) -> float:
-        """About how fast this disk gives values back: how fast it takes them, for reading fresh ones shows memory.
-
-        Measured once a folder and kept beside the entries. 0 if the disk has no room even for that.
-        """
-        kept = self.folder / ".speed.json"
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return float(json.loads(kept.read_text(encoding="utf-8"))["bytes_per_second"])
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder) as file:
-                block = np.random.default_rng(0).bytes(PROBE_BYTES)
-                started = time.perf_counter()
-                file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
-                speed = PROBE_BYTES / (time.perf_counter() - started)
-            kept.write_text(json.dumps({"bytes_per_second": speed}), encoding="utf-8")
-        except OSError:
-            return 0.0
-        return speed
 
     def _make_room(self, size: int, keep: Set[str], evict: bool) -> bool:
         """Remove the least recently used entries, other than ``keep``, until ``size`` more bytes fit the budget.

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from bench.errors import ConfigError
 from bench.models.augmentation import Policy
 from bench.models.backbones import BACKBONES, get_backbone
-from bench.search.space import LIMITS, PARAMETERS, SHIPPED, load_space, parse_space
+from bench.search.parameters import PARAMETERS
+from bench.search.space import SHIPPED, load_space, parse_space
 from bench.trial import TrialConfig
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem != "compare24")  # a list, in tests/compare
@@ -345,9 +346,9 @@ def test_what_is_wrong_is_named_with_what_is_accepted(text, words):
         assert word in message, message
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", [name for name, row in PARAMETERS.items() if row.limits])
 def test_limits_are_shown_and_themselves_accepted(name):
-    low, high = LIMITS[name]
+    low, high = PARAMETERS[name].limits
     extra = {} if name != "finetune_factor" else {"unfreeze_depth": {"choices": [1]}}
     space = parse_space("x", parameters(**{name: {"low": low, "high": high}}, **extra))
     assert (space[name].low, space[name].high) == (low, high)

@@ -10,7 +10,8 @@ import pytest
 from bench.errors import TrialFailed
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
-from bench.train.trainer import Batches, Trainer, out_of_memory_fails, predict
+from bench.train.loop import Batches, predict
+from bench.train.trainer import Trainer, out_of_memory_fails
 from bench.trial import TrialConfig
 
 HEAD = TrialConfig("toy", learning_rate=1e-2, batch_size=8, dropout=0.3)
@@ -61,9 +62,9 @@ def test_fewer_images_than_a_batch() -> None:
 
 
 def test_blocks_have_one_shape_and_a_short_last_one_says_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.train import trainer as training
+    from bench.train import loop
 
-    monkeypatch.setattr(training, "MOST_STEPS", 2)
+    monkeypatch.setattr(loop, "MOST_STEPS", 2)
     view = StoredFeatures(np.arange(10, dtype=np.float32)[:, None])
     blocks = list(Batches([view], np.eye(10, dtype=np.float32), np.ones(10, np.float32), 4, 0).epoch(0))
     assert [block[0].shape for block in blocks] == [(2, 4, 1), (2, 4, 1)]
@@ -76,7 +77,7 @@ def test_many_steps_in_one_call_are_the_steps_one_by_one() -> None:
     """The loop in the traced function, padding included, against Keras's own train_on_batch and Adam."""
     import keras
 
-    from bench.train.loop import FusedAdam, SteppedModel, train_steps
+    from bench.train.steps import FusedAdam, SteppedModel, train_steps
 
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(4, 8, 5)).astype(np.float32)
@@ -99,7 +100,7 @@ def test_many_steps_in_one_call_are_the_steps_one_by_one() -> None:
 def test_optimizers_of_the_same_weights_share_their_moments() -> None:
     import keras
 
-    from bench.train.loop import FusedAdam, Moments
+    from bench.train.steps import FusedAdam, Moments
 
     shallow, deep = keras.Variable(np.ones(3)), keras.Variable(np.ones((2, 4)))
     moments = Moments()
@@ -183,8 +184,8 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(make_task: Callable[..
     still = TrialConfig("toy", learning_rate=1e-12, dropout=0.0, batch_size=7)  # 48 images: a last batch of 6
     trainer = Trainer(task)
     (record,) = trainer.run(still).epochs
-    features = trainer._features.training_views("toy", task.policies["none"], 0, 1)[0]
-    scores = predict(trainer._head("toy"), features)
+    features = trainer.features.training_views("toy", task.policies["none"], 0, 1)[0]
+    scores = predict(trainer.networks.head("toy"), features)
     assert record.loss == pytest.approx(evaluate(task.labels["train"], scores)["log_loss"], rel=1e-3)
 
 
@@ -306,14 +307,12 @@ def test_rare_classes_weigh_more(make_task: Callable[..., Any]) -> None:
 
 def test_class_weights_can_be_switched_off(make_task: Callable[..., Any]) -> None:
     """In trials and finalists alike; a worker keeps no trainer of the other kind."""
-    from bench.cluster import _same
-
     task = make_task()
     keep = np.concatenate([np.flatnonzero(task.labels["train"] == 0)[:4], np.flatnonzero(task.labels["train"] == 1)])
     few = {name: {**getattr(task, name), "train": getattr(task, name)["train"][keep]} for name in ("rows", "labels")}
     with_weights, without = make_task(**few), make_task(**few, class_weights=False)
-    assert not _same(with_weights, without)
-    assert _same(without, make_task(**few, class_weights=False))
+    assert with_weights != without
+    assert without == make_task(**few, class_weights=False)
     trainer = Trainer(without)
     np.testing.assert_array_equal(trainer._class_weights, [1, 1])
     weighted = Trainer(with_weights)

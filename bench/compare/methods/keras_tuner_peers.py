@@ -15,7 +15,8 @@ from bench.compare.lower_bound import model
 from bench.compare.methods.method import main
 from bench.compare.spec import Outcomes, Spec
 from bench.models.standardisation import Standard
-from bench.search.space import INTEGERS, NUMBERS, Parameter, Space
+from bench.search.parameters import PARAMETERS
+from bench.search.space import Parameter, Space
 from bench.trial import TrialConfig
 
 OBJECTIVE = "val_auc"
@@ -115,14 +116,14 @@ def _ask(parameter: Parameter, hp: Any) -> Any:
     name, sampling = parameter.name, "log" if parameter.log else "linear"
     if parameter.choices is not None:
         return hp.Choice(name, [_typed(name, choice) for choice in parameter.choices])
-    if name in INTEGERS:
+    if parameter.row.kind is int:
         return hp.Int(name, int(parameter.low), int(parameter.high), sampling=sampling)
     return hp.Float(name, parameter.low, parameter.high, sampling=sampling)
 
 
 def _typed(name: str, value: Any) -> Any:
     """``value`` in the one type that KerasTuner wants of all choices."""
-    return int(value) if name in INTEGERS else float(value) if name in NUMBERS else value
+    return PARAMETERS[name].typed(value)
 
 
 if __name__ == "__main__":
