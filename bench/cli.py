@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import platformdirs
 
 from bench import __version__
+from bench.compare import command
 from bench.device import quiet
 from bench.errors import ConfigError, TrialFailed
 from bench.failures import MACHINE, kind_of, reason_of
@@ -762,141 +763,18 @@ def _predict(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     return 0
 
 
-LIST = "compare24"
-"""The shipped list: 3 backbones, policies none and light, depths 0 to 2."""
-
-
 def _add_compare(commands: Any) -> None:
-    parser = commands.add_parser(
-        "compare",
-        help="time this suite, and others' tools, on the same search",
-        description=textwrap.dedent(
-            """\
-            Run this suite, this suite with each of its levers switched off, plain Ray Tune and KerasTuner on the same
-            images, space and number of trials, one after the other, and leave a CSV and an HTML page in reports/NAME/.
-            Run again under the same name, it goes on where it stopped, and takes further methods and seeds in."""
-        ),
-        epilog=f"example: {typed('compare', '--data', 'path/to/chest_xray', '--budget', '24', '--name', 'speed')}",
-        formatter_class=_formatter,
-        allow_abbrev=False,
-    )
+    parser = command.add_parser(commands, formatter_class=_formatter, allow_abbrev=False)
     parser.set_defaults(action=_compare)
     flag = _adder(parser)
     flag("--data", DATA_HELP, "--data chest_xray", metavar="DATA")
-    flag("--budget", "number of trials of each method and seed", "--budget 24", type=int, metavar="N")
-    flag("--seeds", "number of seeds", "--seeds 3", "1", type=int, metavar="K")
-    flag("--seed", "the first seed; splits and subset are the same for all", "--seed 3", type=int, metavar="N")
-    flag("--space", "search space: a shipped one or a .yaml file", "--space wide", "as for run", metavar="NAME|FILE")
-    flag(
-        "--list",
-        "instead of a search, train the points of this space, without stopping any early",
-        "--list; --list own.yaml",
-        f"off; {LIST} if no file is given",
-        nargs="?",
-        const=LIST,
-        metavar="FILE",
-    )
-    flag(
-        "--methods",
-        "methods, separated by commas: suite, suite-warm (on the cache that suite leaves), suite-no-cache,"
-        " suite-cold-workers, suite-no-asha, suite-float32, ray-tune, hyperband, bayesian, random",
-        "--methods suite,ray-tune",
-        "all that can",
-        metavar="NAMES",
-    )
-    flag("--target", "validation AUC that methods are timed to", "--target 0.95", "0.97", type=float, metavar="AUC")
-    flag("--time-limit", "end a method after this time; its trials so far count", "--time-limit 2h", "no limit")
-    flag("--weights", "imagenet, random, or a folder of Keras's .h5 files", "--weights random", "imagenet")
-    flag("--epochs", "at most so many epochs a phase", "--epochs 4", "the space's, else 8", type=int, metavar="N")
-    flag("--image-size", "pixels for all backbones", "--image-size 96", "as for run", type=int, metavar="N")
-    flag("--max-images", "train and validate on a subset", "--max-images 1200", "all", type=int, metavar="N")
+    command.add_flags(flag)
     flag("--val-share", VAL_SHARE_HELP, "--val-share 0.2", type=float, metavar="SHARE")
-    flag("--jobs", "trials at a time, for methods that run several", "--jobs 1", "as for run", type=int, metavar="N")
-    flag(
-        "--limit",
-        "instead of comparing: measure on the idle machine how fast bare Keras could have done the search of this run,"
-        " or the list of this comparison, and compute the least time",
-        "--limit xray",
-        "off",
-        metavar="RUN",
-    )
-    flag(
-        "--fidelity",
-        "instead of comparing: draw N configurations, and hold their scores on cached features against those of full"
-        " models with fresh augmentation",
-        "--fidelity 20",
-        "off",
-        type=int,
-        metavar="N",
-    )
     _cache_flag(flag)
-    flag("--name", "name of the comparison and of its folder", "--name speed", "compare- and the data's name")
     _output_flag(parser)
 
 
 def _compare(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from bench.compare import asked, compare
-    from bench.run.console import Screen
-
     values = _given(options)
-    if "limit" in values:
-        return _limit(values)
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "data"
-    values = {"cache": CACHE, "name": f"compare-{stem}", **values, "data": _located(values.get("data", "demo"))}
-    if "methods" in values:
-        values["methods"] = [name.strip() for name in values["methods"].split(",") if name.strip()]
-    if "list" in values:
-        values["fixed_list"] = values.pop("list")
-    if "fidelity" in values:
-        return _fidelity(values)
-    comparison = asked.plan(**values)
-    try:
-        return 1 if compare.carry_out(comparison, Screen()) else 0
-    except KeyboardInterrupt:
-        print("\nInterrupted; what has finished is kept. Give the same command again to go on.", file=sys.stderr)
-        return 130
-
-
-def _limit(values: dict[str, Any]) -> int:
-    from bench.compare.lower_bound import limit, list_limit
-    from bench.compare.methods.machine import CalibrationFailed
-    from bench.run.folder import find_run
-
-    others = sorted(set(values) - {"limit", "output", "cache"})
-    if others:
-        raise ConfigError(
-            f"--limit measures for a run that is there; --{others[0].replace('_', '-')} does not go with it."
-        )
-    comparison = values["output"] / values["limit"]
-    cache = values.get("cache")
-    try:
-        if (comparison / "compare.json").is_file():
-            list_limit.run_list_limit(comparison, cache or CACHE.absolute())
-            print(list_limit.describe(comparison))
-        else:
-            run = find_run(values["limit"], values["output"])
-            print(limit.describe(limit.run_limit(run, cache=cache)))
-    except CalibrationFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _fidelity(values: dict[str, Any]) -> int:
-    from bench.compare.fidelity import fidelity
-    from bench.run import request
-
-    configurations = values.pop("fidelity")
-    others = sorted(set(values) & {"methods", "seeds", "fixed_list", "target", "time_limit", "budget"})
-    if others or configurations < 3:
-        problem = f"--{others[0].replace('_', '-')} does not go with it" if others else "at least 3 are needed"
-        raise ConfigError(f"--fidelity draws configurations and scores each in two ways; {problem}.")
-    settings = make_settings(**values)
-    folder = settings.output / settings.name
-    request.check_writable(folder.parent, "--output")
-    try:
-        print(fidelity.describe(fidelity.run_fidelity(request.prepare(settings, tell=print), folder, configurations)))
-    except TrialFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    located = {"data": _located(values["data"])} if "data" in values else {}
+    return command.run({**values, **located}, CACHE)

@@ -1,1 +1,1 @@
-"""The peers of this suite, written as their own documentation would have a user write them, and the comparison."""
+"""The comparison with other tools, the lower bound of the time, and cached against fresh training."""

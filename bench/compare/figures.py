@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from bench.compare import summary
-from bench.compare.methods.methods import METHODS
-from bench.report import wording
+from bench.compare import statistics
+from bench.compare.methods.table import METHODS
 from bench.report.palette import GRID, INK, MUTED, new_figure, styled
 
 LINES: dict[str, tuple[str, Any]] = {
@@ -32,7 +31,7 @@ def best_so_far(trials: pd.DataFrame, x: str, target: float) -> Figure:
     figure, (ax,) = new_figure(8, 4.2)
     handles, lowest = [], target
     for method, (colour, dashes) in LINES.items():
-        curve = summary.best_so_far(trials, method, x)
+        curve = statistics.best_so_far(trials, method, x)
         if not len(curve):
             continue
         ax.step(curve["x"], curve["best"], where="post", color=colour, linestyle=dashes, linewidth=1.8)
@@ -66,12 +65,12 @@ def levers(rows: pd.DataFrame) -> Figure:
     left.set(xlabel="Wall-clock without it / with it", title="Time", xlim=(0, None))
     left.set_yticks(places, [f"{name} off" for name in rows["off"]])
     left.invert_yaxis()
-    right.axvspan(-summary.MARGIN, summary.MARGIN, color=GRID, alpha=0.6, linewidth=0)
+    right.axvspan(-statistics.MARGIN, statistics.MARGIN, color=GRID, alpha=0.6, linewidth=0)
     right.axvline(0, color=MUTED, linewidth=1)
     below = gain - rows["difference_low"].fillna(rows["difference"]).to_numpy(float)
     above = rows["difference_high"].fillna(rows["difference"]).to_numpy(float) - gain
     right.errorbar(gain, places, xerr=[below.clip(0), above.clip(0)], fmt="o", color="#D55E00", capsize=3)
-    right.set(xlabel="Best AUC with it − without it", title=f"Score, and the margin of {summary.MARGIN}")
+    right.set(xlabel="Best AUC with it − without it", title=f"Score, and the margin of {statistics.MARGIN}")
     for ax in (left, right):
         ax.grid(False, axis="y")
     return figure
@@ -80,4 +79,4 @@ def levers(rows: pd.DataFrame) -> Figure:
 def _tick(seconds: float) -> str:
     """``30 s``, ``3 min``, ``1 h``."""
     unit, name = (3600, "h") if seconds >= 3600 else (60, "min") if seconds >= 60 else (1, "s")
-    return f"{seconds / unit:g}{wording.NBSP}{name}"
+    return f"{seconds / unit:g}\u00a0{name}"

@@ -1,4 +1,4 @@
-"""Toys for the comparison: specifications on the toy folder, and processes that know the toy backbones."""
+"""Toys for the comparison: experiments on the toy folder, and processes that know the toy backbones."""
 
 import os
 from collections.abc import Callable
@@ -17,48 +17,29 @@ def knows_toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make_spec(make_task: Callable[..., Any], toy_table: None, tmp_path: Path) -> Callable[..., Any]:
-    """``make_spec(**changes)`` -> a specification on the toy folder."""
+def make_experiment(make_task: Callable[..., Any], toy_table: None, tmp_path: Path) -> Callable[..., Any]:
+    """``make_experiment(method, **changes)`` -> an experiment on the toy folder; changes of its task among them."""
     import dataclasses
 
     from toys import SPACE
 
-    from bench.compare.spec import Spec
+    from bench.compare.methods.experiment import Experiment
+    from bench.compare.methods.table import METHODS
+    from bench.search.space import parse_space
 
-    task = make_task()
-
-    def make(**changes: Any) -> Spec:
+    def make(method: str = "random", options: dict[str, Any] | None = None, **changes: Any) -> Experiment:
+        row = METHODS[method] if options is None else dataclasses.replace(METHODS[method], options=options)
+        own = {"configurations": (), "budget": 3, "jobs": 0}
+        own |= {name: changes.pop(name) for name in own if name in changes}
         scratch = tmp_path / "scratch"
-        scratch.mkdir(exist_ok=True)
-        spec = Spec(
-            method="random",
-            seed=0,
-            images=task.images,
-            rows=task.rows,
-            labels=task.labels,
-            n_classes=2,
-            weights=task.weights,
-            space_name="toy",
-            space_text=SPACE,
-            configurations=(),
-            budget=3,
-            epochs=3,
-            patience=3,
-            views=2,
-            jobs=0,
-            cache=tmp_path / "cache",
-            cache_bytes=10**9,
-            scratch=scratch,
-        )
-        return dataclasses.replace(spec, **changes)
+        return Experiment(row, make_task(**changes), parse_space("toy", SPACE), scratch=scratch, **own)
 
     return make
 
 
 @pytest.fixture
 def outcomes(tmp_path: Path) -> Callable[[Any], Any]:
-    """``outcomes(spec)`` -> the rows that a method is to fill, in tmp_path/outcomes.csv."""
-    from bench.compare.clock import Clock
-    from bench.compare.spec import Outcomes
+    """``outcomes(experiment)`` -> the rows that a method is to fill, in tmp_path/outcomes.csv."""
+    from bench.compare.methods.experiment import Outcomes
 
-    return lambda spec: Outcomes(tmp_path / "outcomes.csv", spec, Clock())
+    return lambda experiment: Outcomes(tmp_path, experiment)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +13,12 @@ from toys import SPACE, write_folder
 
 from bench import cli
 from bench.cluster import Workers
-from bench.compare import asked, compare
+from bench.compare import command, comparison, plan
+from bench.compare.inputs import complete_points
 from bench.compare.methods import suite
-from bench.compare.methods.methods import METHODS, choose
+from bench.compare.methods.experiment import COLUMNS
 from bench.compare.methods.process import Ended, MethodRun
-from bench.compare.scene import complete_points
-from bench.compare.spec import COLUMNS
+from bench.compare.methods.table import METHODS, Method, choose
 from bench.errors import ConfigError
 from bench.run.console import Screen
 from bench.run.folder import write_json
@@ -51,11 +52,11 @@ def arguments(data, tmp_path, *further):
     ]
 
 
-def plan(data, tmp_path, **values):
+def make_plan(data, tmp_path, **values):
     common = {"data": str(data / "images"), "weights": "random", "image_size": 32, "epochs": 2, "name": "toys"}
     if "fixed_list" not in values:
         common |= {"space": str(data / "space.yaml"), "budget": 2}
-    return asked.plan(**{**common, "cache": data / "cache", "output": tmp_path, **values})
+    return plan.make_plan(**{**common, "cache": data / "cache", "output": tmp_path, **values})
 
 
 # What is asked for
@@ -98,7 +99,7 @@ def test_methods_are_chosen_in_the_order_of_the_table():
 
 
 def test_the_shipped_list_is_the_24():
-    points = complete_points(load_space(cli.LIST))
+    points = complete_points(load_space(command.LIST))
     assert len(points) == 24
     by_depth = pd.DataFrame(points).groupby("unfreeze_depth")
     assert by_depth.size().tolist() == [12, 6, 6]
@@ -110,7 +111,7 @@ def test_the_shipped_list_is_the_24():
         (backbone, policy) for backbone in ("vgg16", "resnet50", "inceptionv3") for policy in ("none", "light")
     }
     policies = load_space("default").policies
-    assert dict(load_space(cli.LIST).policies) == {name: policies[name] for name in ("none", "light")}
+    assert dict(load_space(command.LIST).policies) == {name: policies[name] for name in ("none", "light")}
 
 
 @pytest.mark.parametrize(
@@ -139,15 +140,13 @@ def pretended(monkeypatch, knows_toys, toy_table):
     done = []
     failing = set()
 
-    def carry_out(run, spec, time_limit):
+    def carry_out(run, experiment, time_limit):
         done.append((run.method.name, run.seed))
-        spec.cache.mkdir(parents=True, exist_ok=True)
+        experiment.task.cache.mkdir(parents=True, exist_ok=True)
         row = [run.method.name, run.seed, 0, "completed", 2.0, 3.0, 0.9, 2, "", "toy", "none", 0, 0.01, "", 0.0, 0.0, 8]
         pd.DataFrame([row], columns=list(COLUMNS)).to_csv(run.outcomes, index=False)
         state = "failed" if run.method.name in failing else "finished"
-        ended = Ended(run.method.name, run.seed, state, 2.5, "Boom" if state == "failed" else "")
-        write_json(run.folder / "ended.json", {**vars(ended), "notes": []})
-        return ended
+        return run.end(state, 2.5, "Boom" if state == "failed" else "")
 
     monkeypatch.setattr(MethodRun, "carry_out", carry_out)
     return done, failing
@@ -157,12 +156,12 @@ def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, pretended):
     done, failing = pretended
     failing.update(("suite-warm", "ray-tune"))
     methods = ["suite", "suite-warm", "ray-tune"]
-    assert compare.carry_out(plan(data, tmp_path, methods=methods), Screen()) == 2
+    assert comparison.carry_out(make_plan(data, tmp_path, methods=methods), Screen()) == 2
     assert done == [("suite", 0), ("suite-warm", 0), ("ray-tune", 0)]
     assert (tmp_path / "toys" / "space.yaml").read_text() == SPACE
     done.clear(), failing.clear()
-    further = plan(data, tmp_path, methods=methods, seeds=2, target=0.9)
-    assert compare.carry_out(further, Screen()) == 0
+    further = make_plan(data, tmp_path, methods=methods, seeds=2, target=0.9)
+    assert comparison.carry_out(further, Screen()) == 0
     assert done == [("suite-warm", 0), ("ray-tune", 0), ("suite", 1), ("suite-warm", 1), ("ray-tune", 1)]
     rows = pd.read_csv(tmp_path / "toys" / "compare.csv")
     assert list(zip(rows["method"], rows["seed"], strict=True)) == [
@@ -176,22 +175,22 @@ def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, pretended):
 
 
 def test_a_cache_is_kept_for_chosen_methods_alone(data, tmp_path, pretended):
-    compare.carry_out(plan(data, tmp_path, methods=["suite", "random"]), Screen())
+    comparison.carry_out(make_plan(data, tmp_path, methods=["suite", "random"]), Screen())
     assert not (tmp_path / "toys" / "runs" / "suite-0" / "cache").exists()
     for methods in (["suite-warm"], ["suite", "suite-warm"]):
         with pytest.raises(ConfigError, match="that of seed 0 was not kept"):
-            plan(data, tmp_path, methods=methods)
-    assert plan(data, tmp_path, methods=["suite", "suite-warm"], seed=1).seeds == (1,)
+            make_plan(data, tmp_path, methods=methods)
+    assert make_plan(data, tmp_path, methods=["suite", "suite-warm"], seed=1).seeds == (1,)
 
 
 @pytest.mark.parametrize(("limit", "again"), [(5.0, False), (10.0, False), (20.0, True), (None, True)])
 def test_what_the_time_limit_ended_runs_again_if_it_gets_more_time(data, tmp_path, pretended, limit, again):
     done, _ = pretended
-    compare.carry_out(plan(data, tmp_path, methods=["random"]), Screen())
+    comparison.carry_out(make_plan(data, tmp_path, methods=["random"]), Screen())
     file = tmp_path / "toys" / "runs" / "random-0" / "ended.json"
     write_json(file, {**json.loads(file.read_text()), "state": "time limit", "seconds": 10.2, "time_limit": 10.0})
     done.clear()
-    compare.carry_out(plan(data, tmp_path, methods=["random"], time_limit=limit), Screen())
+    comparison.carry_out(make_plan(data, tmp_path, methods=["random"], time_limit=limit), Screen())
     assert done == [("random", 0)] * again
     (run,) = json.loads((tmp_path / "toys" / "compare.json").read_text())["runs"]
     assert run["state"] == ("finished" if again else "time limit")
@@ -204,26 +203,26 @@ def test_an_end_of_which_no_limit_is_known_had_its_own_time():
 
 @pytest.mark.parametrize(("name", "version"), [("__version__", "0.0.1"), ("packages", lambda: {"keras": "9.9"})])
 def test_another_version_of_anything_is_refused(data, tmp_path, pretended, monkeypatch, name, version):
-    compare.carry_out(plan(data, tmp_path, methods=["random"]), Screen())
-    monkeypatch.setattr(asked, name, version)
+    comparison.carry_out(make_plan(data, tmp_path, methods=["random"]), Screen())
+    monkeypatch.setattr(plan, name, version)
     with pytest.raises(ConfigError, match=r"was begun with version .*; choose another --name\.$"):
-        plan(data, tmp_path, methods=["random"])
+        make_plan(data, tmp_path, methods=["random"])
 
 
 @pytest.mark.parametrize(
     ("change", "flag"), [({"epochs": 3}, "--epochs"), ({"budget": 5}, "--budget"), ({"max_images": 60}, "--max-images")]
 )
 def test_what_decides_results_cannot_change_within_a_comparison(data, tmp_path, pretended, change, flag):
-    compare.carry_out(plan(data, tmp_path, methods=["random"]), Screen())
+    comparison.carry_out(make_plan(data, tmp_path, methods=["random"]), Screen())
     with pytest.raises(ConfigError, match=f"{flag} cannot change"):
-        plan(data, tmp_path, methods=["random"], **change)
+        make_plan(data, tmp_path, methods=["random"], **change)
 
 
 def test_a_folder_of_something_else_is_left_alone(data, tmp_path, toy_table):
     (tmp_path / "toys").mkdir()
     (tmp_path / "toys" / "run.json").write_text("{}")
     with pytest.raises(ConfigError, match="holds no comparison"):
-        plan(data, tmp_path, methods=["random"])
+        make_plan(data, tmp_path, methods=["random"])
 
 
 # End to end
@@ -233,19 +232,19 @@ LEVERS = ("suite-no-cache", "suite-cold-workers", "suite-no-asha", "suite-float3
 
 
 @pytest.mark.parametrize("method", ["suite", *LEVERS])
-def test_a_lever_is_an_argument_of_the_search(make_spec, outcomes, monkeypatch, method):
+def test_a_lever_is_an_argument_of_the_search(make_experiment, outcomes, monkeypatch, method):
     """A lever that never reached the search would make no difference, and look harmless."""
-    asked_for = {}
+    searched = {}
     monkeypatch.setattr(suite.workers, "start", lambda jobs: Workers(1, 1, 0.0, 1, 0))
     monkeypatch.setattr(suite.workers, "choose_precision", lambda found: "bfloat16")
     monkeypatch.setattr(suite.workers, "release_alone", lambda: None)
-    monkeypatch.setattr("bench.search.tune.run_search", lambda **given: asked_for.update(given))
-    spec = make_spec(method=method, options=METHODS[method].options)
-    suite.run(spec, outcomes(spec))
-    assert (asked_for["task"].cache_bytes == 0) == (method == "suite-no-cache")
-    assert asked_for["warm"] == (method != "suite-cold-workers")
-    assert asked_for["scheduler"] == ("none" if method == "suite-no-asha" else "asha")
-    assert asked_for["task"].precision == ("float32" if method == "suite-float32" else "bfloat16")
+    monkeypatch.setattr("bench.search.tune.run_search", lambda **given: searched.update(given))
+    experiment = make_experiment(method)
+    suite.run(experiment, outcomes(experiment))
+    assert (searched["task"].cache_bytes == 0) == (method == "suite-no-cache")
+    assert searched["warm"] == (method != "suite-cold-workers")
+    assert searched["scheduler"] == ("none" if method == "suite-no-asha" else "asha")
+    assert searched["task"].precision == ("float32" if method == "suite-float32" else "bfloat16")
 
 
 def run_command(data, tmp_path, *flags):
@@ -285,27 +284,41 @@ def test_a_list_gives_the_same_configurations_to_all(data, tmp_path):
     assert "The same configurations" in (tmp_path / "toys" / "compare.html").read_text()
 
 
+@pytest.fixture(scope="module")
+def compared(data, tmp_path_factory):
+    """The folder of one comparison of six methods, and Ray session -> the workers of it that built a toy, in order."""
+    root = tmp_path_factory.mktemp("compared")
+    methods = ",".join([*LEVERS, "ray-tune", "random"])
+    done = run_command(
+        data, root, "--space", str(data / "space.yaml"), "--budget", "3", "--jobs", "1", "--methods", methods
+    )
+    logs = [log.read_text() for log in (root / "toys" / "runs").glob("*/log.txt")]
+    assert done.returncode == 0, "\n".join([done.stdout, done.stderr, *logs])
+    workers: dict[str, set[str]] = {}
+    for line in (root / "pids.txt").read_text().splitlines():
+        session, pid = line.split()
+        workers.setdefault(session, set()).add(pid)
+    return root / "toys", list(workers.values())
+
+
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("method", [*LEVERS, "ray-tune", "random"])
-def test_every_method_runs(data, tmp_path, method):
-    flags = ("--space", str(data / "space.yaml"), "--budget", "3", "--jobs", "1", "--methods", method)
-    done = run_command(data, tmp_path, *flags)
-    log = (tmp_path / "toys" / "runs" / f"{method}-0" / "log.txt").read_text()
-    assert done.returncode == 0, done.stdout + done.stderr + log
-    rows = pd.read_csv(tmp_path / "toys" / "compare.csv")
+def test_every_method_runs(compared, method):
+    folder, workers = compared
+    rows = pd.read_csv(folder / "compare.csv").query("method == @method")
     assert rows["trial"].tolist() == [0, 1, 2]
     assert set(rows["state"]) <= {"completed", "pruned"}
     assert rows["ended"].is_monotonic_increasing and (rows["ended"] > 0).all()
     assert (rows["core_seconds"] > 1).all()
     assert rows["auc"].between(0, 1).all()
-    (run,) = json.loads((tmp_path / "toys" / "compare.json").read_text())["runs"]
+    (run,) = (run for run in json.loads((folder / "compare.json").read_text())["runs"] if run["method"] == method)
     if method == "suite-no-asha":
         assert set(rows["state"]) == {"completed"}
     if method == "suite-float32":
         assert "backbones computed in float32" in run["notes"]
     if method in LEVERS:
-        processes = set((tmp_path / "pids.txt").read_text().split())
-        assert len(processes) == (3 if method == "suite-cold-workers" else 1), "one a trial, or one for all"
+        processes = workers[LEVERS.index(method)]
+        assert len(processes) == (3 if method == "suite-cold-workers" else 1), "one per trial, or one for all"
     if method == "ray-tune":
         assert any("1 trial at a time" in note for note in run["notes"])
         assert 0.02 in set(rows["config_learning_rate"]), "the space's point is tried"
@@ -313,22 +326,31 @@ def test_every_method_runs(data, tmp_path, method):
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("kept", [True, False])
-def test_without_its_cache_the_suite_leaves_no_features(make_spec, knows_toys, tmp_path, kept):
-    spec = make_spec(method="suite", jobs=1, epochs=1, options={"cache": kept})
-    file = spec.save(tmp_path / "run")
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.compare.methods.suite", str(file)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(pd.read_csv(tmp_path / "run" / "outcomes.csv")) == 3
-    assert bool(list(spec.cache.glob("features/*/values.npy"))) == kept
+def test_without_its_cache_the_suite_leaves_no_features(make_experiment, knows_toys, tmp_path, kept):
+    experiment = make_experiment("suite", jobs=1, epochs=1, budget=1, options={"cache": kept})
+    run = MethodRun(tmp_path / "run", experiment.method, 0)
+    run.begin_anew()
+    ended = run.carry_out(experiment, None)
+    assert ended.state == "finished", (run.folder / "log.txt").read_text()
+    assert len(run.rows()) == 1
+    assert bool(list(experiment.task.cache.glob("features/*/values.npy"))) == kept
 
 
-@pytest.mark.end_to_end
-def test_a_method_that_is_out_of_time_keeps_its_rows(data, tmp_path):
-    flags = ("--space", str(data / "space.yaml"), "--budget", "500", "--methods", "random", "--time-limit", "25s")
-    done = run_command(data, tmp_path, *flags)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_a_method_that_is_out_of_time_keeps_its_rows(data, tmp_path, toy_table, knows_toys, monkeypatch):
+    monkeypatch.setitem(METHODS, "sleeping", Method("sleeping", "Sleeping", "sleeping_method"))
+    flags = ("--space", str(data / "space.yaml"), "--methods", "sleeping", "--time-limit", "10s")
+    assert cli.main(arguments(data, tmp_path, *flags)) == 0
     facts = json.loads((tmp_path / "toys" / "compare.json").read_text())
-    assert [run["state"] for run in facts["runs"]] == ["time limit"]
+    assert [(run["state"], run["notes"]) for run in facts["runs"]] == [("time limit", ["about to sleep"])]
+    assert 10 <= facts["runs"][0]["seconds"] < 30
+    assert pd.read_csv(tmp_path / "toys" / "compare.csv")["auc"].tolist() == [0.75]
     assert "was ended by the time limit" in (tmp_path / "toys" / "compare.html").read_text()
+
+
+def test_a_method_that_fails_says_why(make_experiment, tmp_path):
+    experiment = make_experiment()
+    method = Method("missing", "Missing", "no_such_module")
+    run = MethodRun(tmp_path / "run", method, 0)
+    run.begin_anew()
+    ended = run.carry_out(replace(experiment, method=method), None)
+    assert (ended.state, ended.reason) == ("failed", "ModuleNotFoundError: No module named 'no_such_module'")

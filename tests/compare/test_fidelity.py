@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 from toys import SPACE
 
-from bench.compare.fidelity import both_ways, fidelity
+from bench.compare.fidelity import cached_vs_fresh
 from bench.compare.fidelity.agreement import agreement
 from bench.errors import ConfigError, TrialFailed
 from bench.search.space import parse_space
@@ -25,7 +25,7 @@ from bench.search.space import parse_space
 @pytest.mark.usefixtures("toy_table")
 def test_the_same_seed_draws_the_same_configurations() -> None:
     space = parse_space("toys", SPACE)
-    first, again, other = (fidelity.draw(space, 8, seed) for seed in (1, 1, 2))
+    first, again, other = (cached_vs_fresh.draw(space, 8, seed) for seed in (1, 1, 2))
     assert first == again != other
     assert len({config.key for config in first}) == 8
 
@@ -34,7 +34,7 @@ def test_a_space_that_is_too_small_says_so() -> None:
     text = "parameters:\n  backbone: {choices: [vgg16]}\n  learning_rate: {choices: [0.001, 0.002]}\n"
     text += "  unfreeze_depth: {choices: [0]}\n  dropout: {choices: [0.0]}\n"
     with pytest.raises(ConfigError, match="gave 2; ask for fewer"):
-        fidelity.draw(parse_space("small", text), 3, 0)
+        cached_vs_fresh.draw(parse_space("small", text), 3, 0)
 
 
 def test_agreement_by_hand() -> None:
@@ -87,7 +87,7 @@ def test_what_cannot_be_ranked() -> None:
 
 
 class FakeTrainer:
-    """A trainer that remembers what it was asked, and fails for toy2."""
+    """A trainer that remembers the seeds that it was given, and fails for toy2."""
 
     def __init__(self, task: Any) -> None:
         self.task = task
@@ -117,29 +117,29 @@ def fake_result(auc: float) -> Any:
 def test_a_row_of_the_table(make_task: Callable[..., Any]) -> None:
     from bench.seeds import stable_seed
 
-    configs = fidelity.draw(parse_space("toys", SPACE), 30, 0)
+    configs = cached_vs_fresh.draw(parse_space("toys", SPACE), 30, 0)
     trainer = FakeTrainer(make_task())
     good = next(one for one in configs if (one.backbone, one.augmentation) == ("toy", "none"))
-    row = both_ways.score(trainer, good)
+    row = cached_vs_fresh.score(trainer, good)
     assert (row["cached_auc"], row["fresh_auc"], row["state"]) == (0.9, 0.8, "completed")
     assert trainer.seeds == [stable_seed("trial", 0, good.key)], "the seed of the trial"
-    bad = both_ways.score(trainer, next(config for config in configs if config.backbone == "toy2"))
+    bad = cached_vs_fresh.score(trainer, next(config for config in configs if config.backbone == "toy2"))
     assert bad["state"] == "failed" and "nan" in bad["reason"] and "cached_auc" not in bad
     full = next(one for one in configs if (one.backbone, one.augmentation) == ("toy", "light"))
-    row = both_ways.score(trainer, full)
+    row = cached_vs_fresh.score(trainer, full)
     assert (row["state"], row["reason"]) == ("failed", "MemoryError: the card is full")
 
 
 @pytest.mark.usefixtures("toy_table")
 def test_a_study_goes_on_where_it_stopped(make_task: Callable[..., Any], tmp_path: Path) -> None:
     """Three toys through a real process, then a fourth; what was completed is not trained again, what failed is."""
-    configs = fidelity.draw(parse_space("toys", SPACE), 4, 0)
+    configs = cached_vs_fresh.draw(parse_space("toys", SPACE), 4, 0)
     task, folder, told = make_task(epochs=2), tmp_path / "study", list[str]()
-    both_ways.study(task, configs[:3], folder, "one", 1, told.append)
+    cached_vs_fresh.study(task, configs[:3], folder, "one", 1, told.append)
     first = pd.read_csv(folder / "fidelity.csv")
     failed = {"key": configs[3].key, "study": "one", "state": "failed", "reason": "no memory"}
     pd.concat([first, pd.DataFrame([failed])]).to_csv(folder / "fidelity.csv", index=False)
-    table = both_ways.study(task, configs, folder, "one", 1, told.append)
+    table = cached_vs_fresh.study(task, configs, folder, "one", 1, told.append)
     assert list(table["key"]) == [config.key for config in configs]
     assert set(table["state"]) == {"completed"}
     assert table["cached_auc"].between(0, 1).all() and table["fresh_auc"].between(0, 1).all()
@@ -147,19 +147,19 @@ def test_a_study_goes_on_where_it_stopped(make_task: Callable[..., Any], tmp_pat
     assert sum("cached" in line for line in told) == 4
     assert "3 configurations are scored already; 1 are left." in told
     with pytest.raises(ConfigError, match="choose another folder"):
-        both_ways.study(task, configs, folder, "another", 1, told.append)
+        cached_vs_fresh.study(task, configs, folder, "another", 1, told.append)
 
 
 STUDY = """
 import multiprocessing, os, sys, time, types
 from pathlib import Path
-from bench.compare import both_ways
+from bench.compare.fidelity import cached_vs_fresh
 
-both_ways.set_up = lambda threads: None
+cached_vs_fresh.set_up = lambda threads: None
 sys.modules["bench.train.trainer"] = types.SimpleNamespace(Trainer=lambda task: None)
 
 def train(file):
-    both_ways._begin(None, 1)
+    cached_vs_fresh._begin(None, 1)
     Path(file).write_text(str(os.getpid()))
     time.sleep(120)
 
@@ -206,7 +206,7 @@ def test_more_jobs_than_cores_are_refused_before_any_work(toy_folder: Path, tmp_
     names = {"data": str(toy_folder), "name": "fidelity", "space": str(space), "cache": tmp_path / "cache"}
     settings = make_settings(**names, weights="random", jobs=4000)
     with pytest.raises(ConfigError, match="--jobs 4000"):
-        fidelity.run_fidelity(prepare(settings), tmp_path / "study", 3)
+        cached_vs_fresh.run_fidelity(prepare(settings), tmp_path / "study", 3)
     assert not (tmp_path / "study").exists()
 
 
@@ -221,9 +221,9 @@ def test_a_whole_study_from_a_folder_of_images(toy_folder: Path, tmp_path: Path)
     names = {"data": str(toy_folder), "name": "fidelity", "space": str(space), "cache": tmp_path / "cache"}
     settings = make_settings(**names, weights="random", epochs=1, jobs=1)
     told: list[str] = []
-    found = fidelity.run_fidelity(prepare(settings), tmp_path / "study", 3, told.append)
+    found = cached_vs_fresh.run_fidelity(prepare(settings), tmp_path / "study", 3, told.append)
     assert found == json.loads((tmp_path / "study" / "fidelity.json").read_text())
     assert (found["drawn"], found["failed"], found["configurations"]) == (3, 0, 3)
     assert set(found["by"]) == {"auc"}
-    assert "over 3 configurations" in fidelity.describe(found) or found["spearman"] is None
+    assert "over 3 configurations" in cached_vs_fresh.describe(found) or found["spearman"] is None
     assert len(told) == 3

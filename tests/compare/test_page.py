@@ -3,7 +3,7 @@
 import json
 import re
 
-from test_summary import THREE
+from test_statistics import THREE
 
 from bench.compare import page
 

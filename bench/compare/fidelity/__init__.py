@@ -1,1 +1,1 @@
-"""The cached way held against training through the whole network."""
+"""Training on cached features held against training through the whole network with fresh augmentation."""

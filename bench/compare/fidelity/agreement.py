@@ -37,17 +37,16 @@ def agreement(
         raise ConfigError(f"At least 3 configurations must have both scores for a ranking, but {n} have.")
     rho = _spearman(first, second)
     chosen = np.random.default_rng(seed).integers(0, n, (DRAWS, n))
-    draws = [_spearman(first[rows], second[rows]) for rows in chosen]
-    known = [value for value in draws if value is not None]
+    draws = [value for rows in chosen if (value := _spearman(first[rows], second[rows])) is not None]
     sign = 1 if higher_is_better else -1
     winner, best = int(np.argmax(sign * first)), int(np.argmax(sign * second))
     differences = second - first
     return {
         "configurations": n,
         "spearman": rho,
-        "bootstrap": [float(value) for value in np.quantile(known, [0.025, 0.975])] if known else None,
+        "bootstrap": [float(value) for value in np.quantile(draws, [0.025, 0.975])] if draws else None,
         "fisher": _fisher(rho, n),
-        "kendall": _finite(stats.kendalltau(first, second).statistic) if rho is not None else None,
+        "kendall": float(stats.kendalltau(first, second).statistic) if rho is not None else None,
         "winner": winner,
         "winner_cached": float(first[winner]),
         "winner_fresh": float(second[winner]),
@@ -59,15 +58,11 @@ def agreement(
     }
 
 
-def _finite(value: Any) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
 def _spearman(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float | None:
     """Spearman's rho; None where one side is constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return _finite(stats.spearmanr(first, second).statistic)
+    return float(stats.spearmanr(first, second).statistic)
 
 
 def _fisher(rho: float | None, n: int) -> list[float] | None:

@@ -1,1 +1,1 @@
-"""The searches that the suite is compared with."""
+"""The searches that this suite is compared with, written as their own documentation would have a user write them."""

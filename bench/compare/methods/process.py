@@ -1,8 +1,10 @@
 """One method under one seed: a process of its own, watched until it ends or its time is up."""
 
+import importlib
 import json
+import multiprocessing
+import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -12,8 +14,9 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from bench.compare.methods.methods import Method
-from bench.compare.spec import COLUMNS, Spec
+from bench.compare.methods.experiment import COLUMNS, Experiment, Outcomes
+from bench.compare.methods.table import Method
+from bench.device import plain_keras, quiet
 from bench.run.folder import write_json
 from bench.run.results import TEXT_COLUMNS
 
@@ -73,6 +76,14 @@ class MethodRun:
         except FileNotFoundError:
             return None
 
+    def end(self, state: str, seconds: float = 0.0, reason: str = "", time_limit: float | None = None) -> Ended:
+        """Write how it ended."""
+        notes = self.folder / "notes.txt"
+        told = tuple(notes.read_text(encoding="utf-8").splitlines()) if notes.exists() else ()
+        ended = Ended(self.method.name, self.seed, state, round(seconds, 3), reason, told, time_limit)
+        write_json(self.folder / "ended.json", asdict(ended))
+        return ended
+
     def rows(self) -> pd.DataFrame:
         """Its rows; none if it has none."""
         if not self.outcomes.exists():
@@ -89,36 +100,37 @@ class MethodRun:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
 
-    def carry_out(self, spec: Spec, time_limit: float | None) -> Ended:
-        """Run the method; its rows are in ``outcomes`` whatever becomes of it, and its words in log.txt."""
-        file = spec.save(self.folder)
-        spec.scratch.mkdir(parents=True)
-        log = self.folder / "log.txt"
+    def carry_out(self, experiment: Experiment, time_limit: float | None) -> Ended:
+        """Run the method; its rows are in ``outcomes`` whatever becomes of it, and its output in log.txt."""
+        experiment.scratch.mkdir(parents=True)
         started = time.monotonic()
-        with log.open("w", encoding="utf-8") as told:
-            process = subprocess.Popen(
-                [sys.executable, "-m", f"bench.compare.methods.{self.method.module}", str(file)],
-                stdout=told,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C reaches the comparison, which ends the method in order
-            )
-            try:
-                status = process.wait(time_limit)
-            except subprocess.TimeoutExpired:
-                status = None
-            finally:
-                end(process.pid)
-                process.wait()
+        process = multiprocessing.get_context("spawn").Process(target=_run, args=(experiment, self.folder))
+        process.start()
+        assert process.pid is not None
+        try:
+            process.join(time_limit)
+            status = process.exitcode
+        finally:
+            end(process.pid)
+            process.join()
         seconds = time.monotonic() - started
-        shutil.rmtree(spec.scratch, ignore_errors=True)
+        shutil.rmtree(experiment.scratch, ignore_errors=True)
         state = "time limit" if status is None else "failed" if status else "finished"
-        reason = _last_line(log) if state == "failed" else ""
-        notes = self.folder / "notes.txt"
-        told_us = tuple(notes.read_text(encoding="utf-8").splitlines()) if notes.exists() else ()
-        ended = Ended(self.method.name, self.seed, state, round(seconds, 3), reason, told_us, time_limit)
-        write_json(self.folder / "ended.json", asdict(ended))
-        return ended
+        return self.end(state, seconds, _last_line(self.folder / "log.txt") if status else "", time_limit)
+
+
+def _run(experiment: Experiment, folder: Path) -> None:
+    """In the method's process: run it; what it prints goes into log.txt."""
+    os.setsid()  # Ctrl-C reaches the comparison, which ends the method in order
+    with (folder / "log.txt").open("w", encoding="utf-8") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    quiet()
+    outcomes = Outcomes(folder, experiment)
+    method = importlib.import_module(experiment.method.module)
+    if "keras" in sys.modules:
+        plain_keras()
+    method.run(experiment, outcomes)
 
 
 def end(pid: int, patience: float = 5.0) -> None:
@@ -140,5 +152,6 @@ def end(pid: int, patience: float = 5.0) -> None:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it ended without a word"
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it ended without output"

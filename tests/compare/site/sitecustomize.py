@@ -1,6 +1,6 @@
 """Puts the toy backbones into the table in every process that is started with this folder in PYTHONPATH.
 
-Where TOY_PIDS names a file, each of Ray's workers that builds a toy adds its process number to it.
+Where TOY_PIDS names a file, each of Ray's workers that builds a toy adds its Ray session and process number to it.
 """
 
 import os
@@ -19,8 +19,9 @@ from bench.models.backbones import BACKBONES
 def build_noted(**arguments: Any) -> Any:
     """`build_toy`, noted."""
     if "TOY_PIDS" in os.environ and "default_worker" in sys.argv[0]:
+        session = next(argument for argument in sys.argv if argument.startswith("--session-name="))
         with Path(os.environ["TOY_PIDS"]).open("a") as pids:
-            pids.write(f"{os.getpid()}\n")
+            pids.write(f"{session} {os.getpid()}\n")
     return build_toy(**arguments)
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from bench.compare.spec import Spec
 from bench.models import assemble
 from bench.models.augmentation import Policy, make_layers
 from bench.models.standardisation import Standard
@@ -24,10 +23,10 @@ from bench.models.weights import load_backbone
 from bench.seeds import stable_seed
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
+from bench.train.task import Task
 from bench.trial import TrialConfig
 
 PREDICT_BATCH = 128
-"""Mean and variance of each pooled feature over the training images."""
 
 
 @dataclass(frozen=True)
@@ -60,35 +59,40 @@ class Data:
         return batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def load_data(spec: Spec, backbone: str) -> Data:
+def pixels(task: Task, backbone: str, split: str) -> npt.NDArray[np.uint8]:
+    """The images of ``split``, uint8 array of shape (n_images, size, size, channels)."""
+    return np.asarray(task.images[backbone].open()[task.rows[split]])
+
+
+def load_data(task: Task, backbone: str) -> Data:
     """The images of ``backbone``; each weighs in the loss as its class is rare."""
-    labels = spec.labels["train"]
-    counts = np.bincount(labels, minlength=spec.n_classes)
-    weights = (counts.sum() / (spec.n_classes * np.maximum(counts, 1))).astype(np.float32)
-    targets = np.eye(spec.n_classes, dtype=np.float32)[labels]
-    slices = (spec.pixels(backbone, "train"), targets, weights[labels])
+    labels = task.labels["train"]
+    counts = np.bincount(labels, minlength=task.n_classes)
+    weights = (counts.sum() / (task.n_classes * np.maximum(counts, 1))).astype(np.float32)
+    targets = np.eye(task.n_classes, dtype=np.float32)[labels]
+    slices = (pixels(task, backbone, "train"), targets, weights[labels])
     train = tf.data.Dataset.from_tensor_slices(slices).cache()
-    val = tf.data.Dataset.from_tensor_slices(spec.pixels(backbone, "val")).batch(PREDICT_BATCH)
-    return Data(train, len(labels), val.cache().prefetch(tf.data.AUTOTUNE), spec.labels["val"])
+    val = tf.data.Dataset.from_tensor_slices(pixels(task, backbone, "val")).batch(PREDICT_BATCH)
+    return Data(train, len(labels), val.cache().prefetch(tf.data.AUTOTUNE), task.labels["val"])
 
 
-def standardisation(spec: Spec, backbone: str) -> Standard:
+def standardisation(task: Task, backbone: str) -> Standard:
     """Mean and variance of each pooled feature over the training images: the Normalization layer, adapted once."""
-    row, stored = spec.backbones[backbone], spec.images[backbone]
-    network = load_backbone(row, stored.size, spec.weights.files[backbone])
+    row, stored = task.backbones[backbone], task.images[backbone]
+    network = load_backbone(row, stored.size, task.weights.files[backbone])
     pooled = assemble.prefix_model(row, network, stored.size, stored.channels, [0])
-    values = pooled.predict(spec.pixels(backbone, "train"), batch_size=PREDICT_BATCH, verbose=0)
+    values = pooled.predict(pixels(task, backbone, "train"), batch_size=PREDICT_BATCH, verbose=0)
     return standardise([StoredFeatures(values[0] if isinstance(values, list | tuple) else values)])
 
 
-def build(spec: Spec, config: TrialConfig, standard: Standard) -> Any:
+def build(task: Task, config: TrialConfig, standard: Standard) -> Any:
     """The compiled model of ``config`` with its backbone frozen, ready to train its head."""
-    row, stored = spec.backbones[config.backbone], spec.images[config.backbone]
-    seed = stable_seed("trial", spec.seed, config.key)
+    row, stored = task.backbones[config.backbone], task.images[config.backbone]
+    seed = stable_seed("trial", task.seed, config.key)
     keras.utils.set_random_seed(seed)
-    network = load_backbone(row, stored.size, spec.weights.files[config.backbone])
+    network = load_backbone(row, stored.size, task.weights.files[config.backbone])
     model = assemble.full_model(
-        row, network, stored.size, stored.channels, spec.n_classes, standard, config.dropout, seed
+        row, network, stored.size, stored.channels, task.n_classes, standard, config.dropout, seed
     )
     assemble.freeze_prefix(row, network, 0)
     compile_model(model, config, config.learning_rate)
@@ -102,10 +106,10 @@ def compile_model(model: Any, config: TrialConfig, learning_rate: float) -> None
     model.compile(keras.optimizers.Adam(learning_rate), loss, jit_compile=xla)
 
 
-def unfreeze(spec: Spec, config: TrialConfig, model: Any) -> None:
+def unfreeze(task: Task, config: TrialConfig, model: Any) -> None:
     """Make the last stages trainable, batch normalisation apart, and compile for the smaller rate."""
     network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
-    assemble.freeze_prefix(spec.backbones[config.backbone], network, config.unfreeze_depth)
+    assemble.freeze_prefix(task.backbones[config.backbone], network, config.unfreeze_depth)
     compile_model(model, config, config.learning_rate * float(config.finetune_factor or 1.0))
 
 
@@ -135,7 +139,7 @@ class ValidationAuc(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def fit(
-    spec: Spec, config: TrialConfig, model: Any, data: Data, epochs: int, callbacks: Sequence[Any] = (), first: int = 0
+    task: Task, config: TrialConfig, model: Any, data: Data, epochs: int, callbacks: Sequence[Any] = (), first: int = 0
 ) -> list[float]:
     """Train until ``epochs``, or until validation stops to improve; returns the AUC of each epoch.
 
@@ -143,10 +147,10 @@ def fit(
     """
     validation = ValidationAuc(data)
     stopping = keras.callbacks.EarlyStopping(
-        "val_auc", mode="max", patience=spec.patience, restore_best_weights=not callbacks
+        "val_auc", mode="max", patience=task.patience, restore_best_weights=not callbacks
     )
-    policy = spec.space.policies[config.augmentation]
-    batches = data.batches(policy, config.batch_size, stable_seed("order", spec.seed, config.key))
+    policy = task.policies[config.augmentation]
+    batches = data.batches(policy, config.batch_size, stable_seed("order", task.seed, config.key))
     model.fit(
         batches,
         epochs=epochs,
@@ -175,12 +179,12 @@ class Report(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def train(
-    spec: Spec, config: TrialConfig, standard: Standard, tell: Callable[[Mapping[str, Any]], None]
+    task: Task, config: TrialConfig, standard: Standard, tell: Callable[[Mapping[str, Any]], None]
 ) -> list[float]:
     """The head first, with the backbone frozen; then, with stages to unfreeze, these at the smaller rate.
 
     Args:
-        spec: of the method.
+        task: what all trainings share.
         config: what to train.
         standard: of the backbone.
         tell: called after each epoch of the phase that counts.
@@ -188,14 +192,14 @@ def train(
     Returns:
         the validation AUC of each epoch of the phase that counts.
     """
-    data = load_data(spec, config.backbone)
-    model = build(spec, config, standard)
+    data = load_data(task, config.backbone)
+    model = build(task, config, standard)
     warm_up = 0
     if config.unfreeze_depth > 0:
-        warm_up = len(fit(spec, config, model, data, spec.epochs))
-        unfreeze(spec, config, model)
+        warm_up = len(fit(task, config, model, data, task.epochs))
+        unfreeze(task, config, model)
 
     def told(values: Mapping[str, Any]) -> None:
         tell({**values, "epochs": warm_up + values["epoch"]})
 
-    return fit(spec, config, model, data, spec.epochs, [Report(told, spec.epochs)])
+    return fit(task, config, model, data, task.epochs, [Report(told, task.epochs)])

@@ -5,8 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from bench.compare import summary
-from bench.compare.spec import COLUMNS
+from bench.compare import statistics
+from bench.compare.methods.experiment import COLUMNS
 
 
 def trials(*runs):
@@ -35,25 +35,25 @@ THREE = trials(
 
 
 def test_a_run_in_numbers():
-    row = summary.runs(THREE, 0.97).query("method == 'suite' and seed == 0").iloc[0]
+    row = statistics.runs(THREE, 0.97).query("method == 'suite' and seed == 0").iloc[0]
     assert (row["trials"], row["wall"], row["cores"], row["best"]) == (2, 20, 40, 0.98)
     assert (row["to_target"], row["cores_to_target"]) == (20, 40)
     assert (row["trials_an_hour"], row["epochs_a_trial"]) == (360, 3)
 
 
 def test_methods_stand_in_the_order_of_their_table():
-    assert list(summary.by_method(summary.runs(THREE, 0.97))["method"]) == ["suite", "suite-no-cache", "ray-tune"]
+    assert list(statistics.by_method(statistics.runs(THREE, 0.97))["method"]) == ["suite", "suite-no-cache", "ray-tune"]
 
 
 def test_ratios_are_paired_by_seed():
-    row = summary.by_method(summary.runs(THREE, 0.97)).set_index("method").loc["ray-tune"]
+    row = statistics.by_method(statistics.runs(THREE, 0.97)).set_index("method").loc["ray-tune"]
     assert (row["ratio_low"], row["ratio"], row["ratio_high"], row["pairs"]) == (2, 3, 4, 3)  # 80/40, 60/20, 100/25
     assert row["failed"] == 1
 
 
 def test_a_run_with_fewer_trials_gives_no_ratio():
     cut = THREE[~((THREE["method"] == "ray-tune") & (THREE["ended"] == 100))]
-    row = summary.by_method(summary.runs(cut, 0.97)).set_index("method").loc["ray-tune"]
+    row = statistics.by_method(statistics.runs(cut, 0.97)).set_index("method").loc["ray-tune"]
     assert (row["ratio_low"], row["ratio_high"], row["pairs"]) == (2, 3, 2)
 
 
@@ -62,70 +62,70 @@ def ends(*runs):
 
 
 def test_runs_that_failed_are_left_out_of_means():
-    found = summary.runs(THREE, 0.97, ends(("ray-tune", 1, "failed"), ("suite", 0, "finished")))
+    found = statistics.runs(THREE, 0.97, ends(("ray-tune", 1, "failed"), ("suite", 0, "finished")))
     assert found["method"].tolist() == ["suite"] * 3 + ["suite-no-cache"] * 3 + ["ray-tune"] * 2
-    row = summary.by_method(found).set_index("method").loc["ray-tune"]
+    row = statistics.by_method(found).set_index("method").loc["ray-tune"]
     assert (row["seeds"], row["wall"], row["pairs"]) == (2, 70, 2)  # 60 and 80
-    assert list(summary.of_whole_runs(THREE.head(0), ends(("suite", 0, "failed")))) == list(COLUMNS)
+    assert list(statistics.of_whole_runs(THREE.head(0), ends(("suite", 0, "failed")))) == list(COLUMNS)
 
 
 def test_trials_an_hour_are_those_that_did_not_fail_over_the_whole_time():
-    found = summary.runs(THREE, 0.97, ends(("suite", 0, "time limit"))).set_index(["method", "seed"])
+    found = statistics.runs(THREE, 0.97, ends(("suite", 0, "time limit"))).set_index(["method", "seed"])
     assert found.loc[("suite", 0), "wall"] == 90 and found.loc[("suite", 0), "trials_an_hour"] == 80
     assert found.loc[("ray-tune", 2), "trials_an_hour"] == 45  # one of two, in 80 s
     pruned = THREE.assign(state=THREE["state"].replace("completed", "pruned"))
-    assert summary.runs(pruned, 0.97).set_index(["method", "seed"]).loc[("suite", 0), "trials_an_hour"] == 360
+    assert statistics.runs(pruned, 0.97).set_index(["method", "seed"]).loc[("suite", 0), "trials_an_hour"] == 360
 
 
 def test_time_to_the_target_is_a_median_over_those_that_reached_it():
-    rows = summary.by_method(summary.runs(THREE, 0.97)).set_index("method")
+    rows = statistics.by_method(statistics.runs(THREE, 0.97)).set_index("method")
     assert (rows.loc["suite", "reached"], rows.loc["suite", "to_target"]) == (2, 15)  # 20 and 10
     assert (rows.loc["ray-tune", "reached"], rows.loc["ray-tune", "to_target"]) == (2, 70)  # 60 and 80
-    never = summary.by_method(summary.runs(THREE, 0.99)).set_index("method")
+    never = statistics.by_method(statistics.runs(THREE, 0.99)).set_index("method")
     assert never.loc["suite", "reached"] == 0 and math.isnan(never.loc["suite", "to_target"])
 
 
 def test_intervals():
-    low, high = summary.interval([0.96, 0.97, 0.98])  # mean 0.97, SD 0.01, t(2) = 4.3027
+    low, high = statistics.interval([0.96, 0.97, 0.98])  # mean 0.97, SD 0.01, t(2) = 4.3027
     assert (low, high) == pytest.approx((0.97 - 0.024841, 0.97 + 0.024841), abs=1e-6)
-    assert summary.interval([0.9, 0.8]) == (0.8, 0.9)
-    assert all(math.isnan(end) for end in summary.interval([0.9]))
+    assert statistics.interval([0.9, 0.8]) == (0.8, 0.9)
+    assert all(math.isnan(end) for end in statistics.interval([0.9]))
 
 
 def test_levers_with_their_margin():
-    row = summary.levers(summary.runs(THREE, 0.97)).iloc[0]
+    row = statistics.levers(statistics.runs(THREE, 0.97)).iloc[0]
     assert (row["off"], row["ratio"], row["ratio_low"], row["ratio_high"]) == ("feature cache", 2, 1.5, 3)
     assert row["difference"] == pytest.approx((0.002 + 0.001 - 0.001) / 3)
     assert row["verdict"] == "not inferior"
-    two = summary.levers(summary.runs(THREE[THREE["seed"] < 2], 0.97)).iloc[0]
+    two = statistics.levers(statistics.runs(THREE[THREE["seed"] < 2], 0.97)).iloc[0]
     assert two["verdict"] == "open", "two seeds show nothing"
     worse = THREE.assign(auc=THREE["auc"] + 0.05 * (THREE["method"] == "suite-no-cache"))
-    assert summary.levers(summary.runs(worse, 0.97)).iloc[0]["verdict"] == "inferior"
+    assert statistics.levers(statistics.runs(worse, 0.97)).iloc[0]["verdict"] == "inferior"
 
 
 def test_a_lever_is_judged_by_pairs_of_equal_work_alone():
     cut = THREE[~((THREE["method"] == "suite-no-cache") & (THREE["ended"] == 75))]
-    row = summary.levers(summary.runs(cut, 0.97)).iloc[0]
+    row = statistics.levers(statistics.runs(cut, 0.97)).iloc[0]
     assert (row["pairs"], row["verdict"]) == (2, "open")
     assert row["difference"] == pytest.approx((0.002 - 0.001) / 2), "seed 1 has a trial less"
     unscored = THREE["auc"].mask((THREE["method"] == "suite") & (THREE["seed"] == 0))
-    row = summary.levers(summary.runs(THREE.assign(auc=unscored), 0.97)).iloc[0]
+    row = statistics.levers(statistics.runs(THREE.assign(auc=unscored), 0.97)).iloc[0]
     assert row["pairs"] == 2 and row["difference"] == pytest.approx((0.001 - 0.001) / 2, abs=1e-12)
     none = THREE[(THREE["method"] != "suite-no-cache") | (THREE["trial"] == 0)]
-    row = summary.levers(summary.runs(none, 0.97)).iloc[0]
+    row = statistics.levers(statistics.runs(none, 0.97)).iloc[0]
     assert row["pairs"] == 0 and math.isnan(row["difference"]) and row["verdict"] == "open"
 
 
 def test_the_same_configurations_are_compared_pair_by_pair():
-    row = summary.same_configurations(THREE).set_index("method").loc["suite-no-cache"]
+    row = statistics.same_configurations(THREE).set_index("method").loc["suite-no-cache"]
     assert row["pairs"] == 6
     assert row["difference"] == pytest.approx((-0.002 - 0.001 + 0.001) / 6)
     assert row["largest"] == pytest.approx(0.002)
-    assert "ray-tune" not in set(summary.same_configurations(THREE)["method"]), "one of its trials failed"
+    assert "ray-tune" not in set(statistics.same_configurations(THREE)["method"]), "one of its trials failed"
 
 
 def test_best_so_far_over_seeds():
-    curve = summary.best_so_far(THREE, "suite", "ended")
+    curve = statistics.best_so_far(THREE, "suite", "ended")
     assert curve["x"].tolist() == [12, 20, 25, 40]  # from where every seed has a trial
     assert curve["best"].tolist() == [0.90, 0.98, 0.98, 0.98]
     assert curve["low"].tolist() == [0.90, 0.90, 0.90, 0.95]

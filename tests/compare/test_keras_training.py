@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from bench.compare.lower_bound import model
+from bench.compare.methods import keras_training
 from bench.models.augmentation import Policy
 from bench.seeds import stable_seed
 from bench.train.trainer import Trainer
@@ -14,7 +14,7 @@ N_TRAIN = 48
 
 
 @pytest.mark.parametrize("depth", [0, 2])
-def test_the_same_learning_curve_as_this_suites_full_model(make_task, make_spec, depth, monkeypatch):
+def test_the_same_learning_curve_as_this_suites_full_model(make_task, depth, monkeypatch):
     # with a batch of all images their order does not matter, so the curves must agree to rounding
     config = TrialConfig("toy", "none", depth, 0.005, 0.5 if depth else None, 0.0, 0.1, N_TRAIN)
     seed = stable_seed("trial", 0, config.key)
@@ -27,29 +27,29 @@ def test_the_same_learning_curve_as_this_suites_full_model(make_task, make_spec,
     trainer = Trainer(make_task(epochs=4, patience=4))
     expected = [record.metrics["auc"] for record in trainer.retrain(config, seed).epochs]
 
-    spec = make_spec(epochs=4, patience=4)
-    data = model.load_data(spec, "toy")
-    built = model.build(spec, config, model.standardisation(spec, "toy"))
+    task = make_task(epochs=4, patience=4)
+    data = keras_training.load_data(task, "toy")
+    built = keras_training.build(task, config, keras_training.standardisation(task, "toy"))
     built.get_layer("probabilities").set_weights(start)
-    found = model.fit(spec, config, built, data, 4)
+    found = keras_training.fit(task, config, built, data, 4)
     if depth:
-        model.unfreeze(spec, config, built)
-        found += model.fit(spec, config, built, data, 4, [keras.callbacks.Callback()])
+        keras_training.unfreeze(task, config, built)
+        found += keras_training.fit(task, config, built, data, 4, [keras.callbacks.Callback()])
     assert found == pytest.approx(expected, abs=0.01)
     assert len(set(np.round(found, 3))) > 2, "a flat curve would show nothing"
 
 
-def test_the_standardisation_is_this_suites(make_task, make_spec):
+def test_the_standardisation_is_this_suites(make_task):
     for own, suites in zip(
-        model.standardisation(make_spec(), "toy"),
+        keras_training.standardisation(make_task(), "toy"),
         Trainer(make_task())._standardisation(TrialConfig("toy")),
         strict=True,
     ):
         assert own == pytest.approx(suites, rel=2e-3)
 
 
-def test_augmentation_is_drawn_anew_in_every_epoch_and_nothing_is_lost(make_spec):
-    data = model.load_data(make_spec(), "toy")
+def test_augmentation_is_drawn_anew_in_every_epoch_and_nothing_is_lost(make_task):
+    data = keras_training.load_data(make_task(), "toy")
     plain = data.batches(Policy("none"), 8, seed=1)
     changed = data.batches(Policy("light", brightness=0.3), 8, seed=1)
 
@@ -63,11 +63,11 @@ def test_augmentation_is_drawn_anew_in_every_epoch_and_nothing_is_lost(make_spec
     assert weights == pytest.approx(np.ones(N_TRAIN)), "both classes are as frequent"
 
 
-def test_training_tells_its_running_best(make_spec):
+def test_training_tells_its_running_best(make_task):
     told = []
-    spec = make_spec()
+    task = make_task()
     config = TrialConfig("toy", "light", 1, 0.02, 0.1, 0.0, 0.0, 8)
-    scores = model.train(spec, config, model.standardisation(spec, "toy"), told.append)
+    scores = keras_training.train(task, config, keras_training.standardisation(task, "toy"), told.append)
     assert [one["epoch"] for one in told] == [1, 2, 3]
     assert [one["epochs"] for one in told] == [4, 5, 6], "the head's warm-up counts"
     assert [one["last"] for one in told] == [False, False, True]

@@ -4,11 +4,11 @@ import keras_tuner
 import pandas as pd
 import pytest
 
-from bench.compare.methods import keras_tuner_peers as peers
+from bench.compare.methods import kerastuner as peers
 
 
-def test_the_space_has_the_same_parameters_under_the_same_conditions(make_spec):
-    space = make_spec().space
+def test_the_space_has_the_same_parameters_under_the_same_conditions(make_experiment):
+    space = make_experiment().space
     hp = keras_tuner.HyperParameters()
     chosen = peers.configure(space, hp)
     assert chosen["unfreeze_depth"] == 0 and "finetune_factor" not in chosen
@@ -25,9 +25,9 @@ def test_the_space_has_the_same_parameters_under_the_same_conditions(make_spec):
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("tuner", ["hyperband", "bayesian", "random"])
-def test_it_runs_its_budget_and_every_trial_is_noted(make_spec, outcomes, tmp_path, tuner):
-    spec = make_spec(method=tuner, budget=4, options={"tuner": tuner})
-    peers.run(spec, outcomes(spec))
+def test_it_runs_its_budget_and_every_trial_is_noted(make_experiment, outcomes, tmp_path, tuner):
+    experiment = make_experiment(tuner, budget=4)
+    peers.run(experiment, outcomes(experiment))
     rows = pd.read_csv(tmp_path / "outcomes.csv")
     assert len(rows) == 4
     assert set(rows["state"]) == {"completed"}
@@ -43,7 +43,7 @@ def test_it_runs_its_budget_and_every_trial_is_noted(make_spec, outcomes, tmp_pa
         assert (rows["epochs"] <= 6).all()
 
 
-def test_a_trial_that_fails_is_noted_and_the_search_goes_on(make_spec, outcomes, tmp_path, monkeypatch):
+def test_a_trial_that_fails_is_noted_and_the_search_goes_on(make_experiment, outcomes, tmp_path, monkeypatch):
     fit, failures = peers.TwoPhases.fit, iter([MemoryError("memory ran out")])
 
     def fails_once(self, *arguments, **named):
@@ -52,8 +52,8 @@ def test_a_trial_that_fails_is_noted_and_the_search_goes_on(make_spec, outcomes,
         return fit(self, *arguments, **named)
 
     monkeypatch.setattr(peers.TwoPhases, "fit", fails_once)
-    spec = make_spec(budget=2, epochs=1, options={"tuner": "random"})
-    peers.run(spec, outcomes(spec))
+    experiment = make_experiment(budget=2, epochs=1)
+    peers.run(experiment, outcomes(experiment))
     rows = pd.read_csv(tmp_path / "outcomes.csv")
     assert rows["state"].tolist() == ["failed", "completed"]
     assert rows["reason"].iloc[0] == "MemoryError: memory ran out"

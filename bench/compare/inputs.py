@@ -1,4 +1,4 @@
-"""What all methods of a comparison share: images, splits, weights and space, made ready as a run's pipeline does."""
+"""What all methods of a comparison share: images, splits, weights and space, prepared as a run's pipeline does it."""
 
 import multiprocessing
 import os
@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.compare.methods.methods import Method
-from bench.compare.spec import Spec
 from bench.data.audit.audit import audit, require_enough
-from bench.data.images.store import StoredImages
 from bench.data.splits import labels_of, rows_of
 from bench.device import quiet
 from bench.errors import ConfigError
@@ -21,45 +18,17 @@ from bench.run.console import Screen
 from bench.run.pipeline import decode_all
 from bench.run.request import Request
 from bench.search.space import Space
+from bench.settings import RunSettings
+from bench.train.task import Task
 from bench.trial import TrialConfig
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One comparison's images and what is asked of every method."""
+class Inputs:
+    """``task``, on which every method trains, with the fingerprint of its images; the test split is sealed."""
 
-    request: Request
-    configurations: tuple[Mapping[str, Any], ...]
-    images: Mapping[str, StoredImages]
-    rows: Mapping[str, Any]
-    labels: Mapping[str, Any]
-    weights: Weights
+    task: Task
     fingerprint: str
-
-    def spec(self, method: Method, seed: int, scratch: Path, cache: Path) -> Spec:
-        """What ``method`` is given under ``seed``."""
-        request, settings = self.request, self.request.settings
-        return Spec(
-            method=method.name,
-            seed=seed,
-            images=self.images,
-            rows=self.rows,
-            labels=self.labels,
-            n_classes=len(request.source.classes),
-            weights=self.weights,
-            space_name=request.space.name,
-            space_text=request.space.text,
-            configurations=self.configurations,
-            budget=settings.budget,
-            epochs=request.epochs,
-            patience=request.epochs if self.configurations else settings.patience,
-            views=settings.views,
-            jobs=settings.jobs,
-            cache=cache.absolute(),
-            cache_bytes=settings.cache_size,
-            scratch=scratch.absolute(),
-            options=method.options,
-        )
 
 
 def complete_points(space: Space) -> tuple[Mapping[str, Any], ...]:
@@ -70,8 +39,7 @@ def complete_points(space: Space) -> tuple[Mapping[str, Any], ...]:
     """
     if not space.points:
         raise ConfigError(f"--list: space {space.name!r} has no points: to train.")
-    whole: list[Mapping[str, Any]] = []
-    seen = set()
+    complete: dict[str, Mapping[str, Any]] = {}
     for number, point in enumerate(space.points, start=1):
         chosen = dict(point)
         for parameter in (one for one in space.parameters if one.active(chosen) and one.name not in chosen):
@@ -81,14 +49,13 @@ def complete_points(space: Space) -> tuple[Mapping[str, Any], ...]:
                 )
             chosen[parameter.name] = parameter.choices[0]
         key = TrialConfig.from_mapping(chosen).key
-        if key in seen:
+        if key in complete:
             raise ConfigError(f"--list: all points must differ from each other, but point {number} is there twice.")
-        seen.add(key)
-        whole.append(chosen)
-    return tuple(whole)
+        complete[key] = chosen
+    return tuple(complete.values())
 
 
-def set_scene(request: Request, configurations: tuple[Mapping[str, Any], ...], screen: Screen) -> Scene:
+def prepare_inputs(request: Request, screen: Screen) -> Inputs:
     """Decode what is not stored yet, audit and split it, and find the weights.
 
     Raises:
@@ -100,31 +67,31 @@ def set_scene(request: Request, configurations: tuple[Mapping[str, Any], ...], s
     table = audit(source, stored, settings).table
     rows = {split: rows_of(table, split) for split in ("train", "val")}
     quiet()
-    # Keras stays out of this process, which has to sit still while the methods run
+    # Keras stays out of this process, which must use no CPU while the methods run
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        weights = pool.submit(
-            _find_weights,
-            settings.weights,
-            request.backbones,
-            settings.cache.absolute(),
-            settings.seed,
-            settings.is_demo,
-        ).result()
-    return Scene(
-        request=request,
-        configurations=configurations,
+        weights = pool.submit(_find_weights, settings, request.backbones).result()
+    task = Task(
         images={name: stored.sizes[size].sealed(rows_of(table, "test")) for name, size in request.sizes.items()},
         rows=rows,
         labels={split: labels_of(table, chosen, source.classes) for split, chosen in rows.items()},
+        n_classes=len(source.classes),
+        backbones={backbone.name: backbone for backbone in request.backbones},
         weights=weights,
-        fingerprint=stored.fingerprint,
+        policies=request.space.policies,
+        metric=settings.metric,
+        epochs=request.epochs,
+        patience=settings.patience,
+        views=settings.views,
+        seed=settings.seed,
+        cache=settings.cache.absolute(),
+        cache_bytes=settings.cache_size,
+        depths=request.space.depths,
     )
+    return Inputs(task, stored.fingerprint)
 
 
-def _find_weights(
-    wanted: str | None, backbones: Sequence[Backbone], cache: Path, seed: int, fall_back: bool
-) -> Weights:
-    """`resolve_weights` without the words that TensorFlow writes whatever it is told."""
+def _find_weights(settings: RunSettings, backbones: Sequence[Backbone]) -> Weights:
+    """`resolve_weights` without the output that TensorFlow writes whatever it is told."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-    return resolve_weights(wanted, backbones, cache, seed, fall_back)
+    return resolve_weights(settings.weights, backbones, settings.cache.absolute(), settings.seed, settings.is_demo)

@@ -6,31 +6,29 @@ one machine. Its Hyperband trains what it promotes on from that trial's checkpoi
 
 import contextlib
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import keras_tuner
 
-from bench.compare.lower_bound import model
-from bench.compare.methods.method import main
-from bench.compare.spec import Outcomes, Spec
-from bench.models.standardisation import Standard
+from bench.compare.methods import keras_training
+from bench.compare.methods.experiment import Experiment, Outcomes
 from bench.search.parameters import PARAMETERS
 from bench.search.space import Parameter, Space
+from bench.train.task import Task
 from bench.trial import TrialConfig
 
 OBJECTIVE = "val_auc"
 
 
-def run(spec: Spec, outcomes: Outcomes) -> None:
-    """Search, and note every trial."""
-    standards = {name: model.standardisation(spec, name) for name in spec.images}
-    hypermodel = TwoPhases(spec, standards)
-    tuner = make_tuner(spec, hypermodel)
+def run(experiment: Experiment, outcomes: Outcomes) -> None:
+    """Search, and write every trial's row."""
+    task, space = experiment.task, experiment.space
+    hypermodel = TwoPhases(task, space)
+    tuner = make_tuner(experiment, hypermodel)
     ended = tuner.on_trial_end
 
     def on_trial_end(trial: Any) -> None:
-        config = values_of(trial.hyperparameters, spec.space)
+        config = values_of(trial.hyperparameters, space)
         state = "completed" if trial.status == "COMPLETED" else "failed"
         auc = float(trial.metrics.get_best_value(OBJECTIVE)) if state == "completed" else None
         reason = "" if state == "completed" else str(trial.message or "").strip().splitlines()[-1]
@@ -38,58 +36,58 @@ def run(spec: Spec, outcomes: Outcomes) -> None:
         ended(trial)
 
     tuner.on_trial_end = on_trial_end
-    tuner.search(epochs=spec.epochs, verbose=0)
+    tuner.search(epochs=task.epochs, verbose=0)
 
 
-def make_tuner(spec: Spec, hypermodel: keras_tuner.HyperModel) -> Any:
-    """The tuner that the specification's option ``tuner`` names: hyperband, bayesian or random."""
+def make_tuner(experiment: Experiment, hypermodel: keras_tuner.HyperModel) -> Any:
+    """The tuner that the method's option ``tuner`` names: hyperband, bayesian or random."""
+    name, budget, task = experiment.method.options["tuner"], experiment.budget, experiment.task
     common: dict[str, Any] = {
         "objective": keras_tuner.Objective(OBJECTIVE, direction="max"),
-        "seed": spec.seed + 1,  # it takes 0 for none
-        "directory": os.fspath(spec.scratch),
-        "project_name": spec.options["tuner"],
+        "seed": task.seed + 1,  # it takes 0 for none
+        "directory": os.fspath(experiment.scratch),
+        "project_name": name,
         "overwrite": True,
     }
-    if spec.options["tuner"] == "bayesian":
-        return keras_tuner.BayesianOptimization(hypermodel, max_trials=spec.budget, **common)
-    if spec.options["tuner"] == "random":
-        return keras_tuner.RandomSearch(hypermodel, max_trials=spec.budget, **common)
-    tuner = keras_tuner.Hyperband(
-        hypermodel, max_epochs=spec.epochs, factor=3, hyperband_iterations=spec.budget, **common
-    )
-    tuner.oracle.max_trials = spec.budget  # Hyperband itself counts iterations; its oracle stops at this too
+    if name == "bayesian":
+        return keras_tuner.BayesianOptimization(hypermodel, max_trials=budget, **common)
+    if name == "random":
+        return keras_tuner.RandomSearch(hypermodel, max_trials=budget, **common)
+    tuner = keras_tuner.Hyperband(hypermodel, max_epochs=task.epochs, factor=3, hyperband_iterations=budget, **common)
+    tuner.oracle.max_trials = budget  # Hyperband itself counts iterations; its oracle stops at this too
     return tuner
 
 
 class TwoPhases(keras_tuner.HyperModel):  # type: ignore[misc]
     """The head first, with the backbone frozen; then, with stages to unfreeze, these at a smaller rate."""
 
-    def __init__(self, spec: Spec, standards: Mapping[str, Standard]) -> None:
+    def __init__(self, task: Task, space: Space) -> None:
         super().__init__()
-        self._spec = spec
-        self._standards = standards
-        self._data: dict[str, model.Data] = {}
+        self._task = task
+        self._space = space
+        self._standards = {name: keras_training.standardisation(task, name) for name in task.images}
+        self._data: dict[str, keras_training.Data] = {}
         self.epochs = 0
         """Of the trial that is running, all phases together."""
 
     def build(self, hp: Any) -> Any:
         """The compiled model of the configuration that ``hp`` holds."""
         self.epochs = 0
-        config = TrialConfig.from_mapping(configure(self._spec.space, hp))
-        return model.build(self._spec, config, self._standards[config.backbone])
+        config = TrialConfig.from_mapping(configure(self._space, hp))
+        return keras_training.build(self._task, config, self._standards[config.backbone])
 
     def fit(self, hp: Any, built: Any, epochs: int, initial_epoch: int = 0, **arguments: Any) -> dict[str, float]:
-        """Train for ``epochs`` a phase; what is taken up again, after ``initial_epoch``, has warmed its head up."""
-        spec, callbacks = self._spec, arguments["callbacks"]
-        config = TrialConfig.from_mapping(configure(spec.space, hp))
+        """Train for ``epochs`` per phase; what is taken up again, after ``initial_epoch``, has warmed its head up."""
+        task, callbacks = self._task, arguments["callbacks"]
+        config = TrialConfig.from_mapping(configure(self._space, hp))
         if config.backbone not in self._data:
-            self._data[config.backbone] = model.load_data(spec, config.backbone)
+            self._data[config.backbone] = keras_training.load_data(task, config.backbone)
         data = self._data[config.backbone]
         if config.unfreeze_depth > 0:
             if initial_epoch == 0:
-                self.epochs += len(model.fit(spec, config, built, data, epochs))
-            model.unfreeze(spec, config, built)
-        scores = model.fit(spec, config, built, data, epochs, callbacks, initial_epoch)
+                self.epochs += len(keras_training.fit(task, config, built, data, epochs))
+            keras_training.unfreeze(task, config, built)
+        scores = keras_training.fit(task, config, built, data, epochs, callbacks, initial_epoch)
         self.epochs += len(scores)
         return {OBJECTIVE: max(scores)}
 
@@ -124,7 +122,3 @@ def _ask(parameter: Parameter, hp: Any) -> Any:
 def _typed(name: str, value: Any) -> Any:
     """``value`` in the one type that KerasTuner wants of all choices."""
     return PARAMETERS[name].typed(value)
-
-
-if __name__ == "__main__":
-    main("bench.compare.methods.keras_tuner_peers")

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,31 +9,32 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from bench.compare.methods.methods import METHODS
-from bench.trial import TrialConfig
+from bench.compare.methods.experiment import CONFIG
+from bench.compare.methods.table import METHODS
 
 REFERENCE = "suite"
 MARGIN = 0.005
 """A lever is not inferior if it costs less validation AUC than this."""
 FEWEST_FOR_T = 3
 """With so many seeds or more an interval is Student's at 95 %; with fewer it is the range."""
-CONFIG = [f"config_{entry.name}" for entry in fields(TrialConfig)]
+Ends = Sequence[Mapping[str, Any]]
+"""How runs ended, from compare.json; those that are not in there ended by themselves."""
 
 
-def of_whole_runs(trials: pd.DataFrame, ends: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def of_whole_runs(trials: pd.DataFrame, ends: Ends) -> pd.DataFrame:
     """``trials`` without those of runs that failed: how far such a run came says nothing about its method.
 
     Args:
         trials: rows of compare.csv.
-        ends: how runs ended, from compare.json.
+        ends: how runs ended.
     """
     failed = {(end["method"], end["seed"]) for end in ends if end["state"] == "failed"}
     kept = [pair not in failed for pair in zip(trials["method"], trials["seed"], strict=True)]
     return trials[np.array(kept, dtype=bool)]
 
 
-def runs(trials: pd.DataFrame, target: float, ends: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
-    """A row a method and seed, in the order of the table of methods; runs that failed are left out.
+def runs(trials: pd.DataFrame, target: float, ends: Ends = ()) -> pd.DataFrame:
+    """One row per method and seed, in the order of the table of methods; runs that failed are left out.
 
     Columns: method, seed, trials, failed, wall (seconds until the last trial ended, or the time limit), cores
     (core-seconds until the last trial ended), best (AUC), to_target and cores_to_target (seconds until the first trial
@@ -43,41 +43,34 @@ def runs(trials: pd.DataFrame, target: float, ends: Sequence[Mapping[str, Any]] 
     Args:
         trials: rows of compare.csv.
         target: an AUC.
-        ends: how runs ended, from compare.json; those that are not in there ended by themselves.
+        ends: how runs ended.
     """
+    table = of_whole_runs(trials, ends)
+    reached = table["auc"] >= target
+    table = table.assign(
+        failed=table["state"] == "failed",
+        to_target=table["ended"].where(reached),
+        cores_to_target=table["core_seconds"].where(reached),
+    )
+    found = table.groupby(["method", "seed"], as_index=False).agg(
+        trials=("trial", "size"),
+        failed=("failed", "sum"),
+        wall=("ended", "max"),
+        cores=("core_seconds", "max"),
+        best=("auc", "max"),
+        to_target=("to_target", "min"),
+        cores_to_target=("cores_to_target", "min"),
+        epochs_a_trial=("epochs", "mean"),
+    )
     stopped = {(end["method"], end["seed"]): float(end["seconds"]) for end in ends if end["state"] == "time limit"}
-    rows = []
-    for (method, seed), part in of_whole_runs(trials, ends).groupby(["method", "seed"], sort=True):
-        reached = part[part["auc"] >= target]
-        wall = stopped.get((method, seed), float(part["ended"].max()))
-        failed = int((part["state"] == "failed").sum())
-        rows.append(
-            {
-                "method": method,
-                "seed": seed,
-                "trials": len(part),
-                "failed": failed,
-                "wall": wall,
-                "cores": float(part["core_seconds"].max()),
-                "best": float(part["auc"].max()),
-                "to_target": float(reached["ended"].min()) if len(reached) else math.nan,
-                "cores_to_target": float(reached["core_seconds"].min()) if len(reached) else math.nan,
-                "trials_an_hour": 3600 * (len(part) - failed) / wall,
-                "epochs_a_trial": float(part["epochs"].mean()),
-            }
-        )
-    table = pd.DataFrame(rows, columns=[*_RUN_COLUMNS])
+    pairs = zip(found["method"], found["seed"], found["wall"], strict=True)
+    found["wall"] = [stopped.get((method, seed), wall) for method, seed, wall in pairs]
+    found["trials_an_hour"] = 3600 * (found["trials"] - found["failed"]) / found["wall"]
     order = {name: position for position, name in enumerate(METHODS)}
-    return table.sort_values(["method", "seed"], key=lambda part: part.map(order).fillna(part), ignore_index=True)
+    return found.sort_values(["method", "seed"], key=lambda part: part.map(order).fillna(part), ignore_index=True)
 
 
-_RUN_COLUMNS = (
-    *("method", "seed", "trials", "failed", "wall", "cores", "best", "to_target", "cores_to_target"),
-    *("trials_an_hour", "epochs_a_trial"),
-)
-
-
-def interval(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[float, float]:
+def interval(values: npt.ArrayLike) -> tuple[float, float]:
     """Student's 95 % interval of the mean; of fewer than `FEWEST_FOR_T` values the range, of one (NaN, NaN)."""
     found = np.asarray(values, dtype=np.float64)
     found = found[np.isfinite(found)]
@@ -90,11 +83,11 @@ def interval(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[float, 
 
 
 def by_method(found: pd.DataFrame) -> pd.DataFrame:
-    """`runs` -> a row a method.
+    """`runs` -> one row per method.
 
     Columns: method, seeds, trials (of all seeds), failed; wall, cores, best, trials_an_hour and epochs_a_trial as
     means over seeds; best_low and best_high; reached (seeds that reached the target), to_target and cores_to_target
-    (medians over those); ratio, ratio_low, ratio_high and pairs as `ratios` gives them.
+    (medians over those); ratio, ratio_low, ratio_high and pairs: how many times as long as this suite it took.
     """
     rows = []
     for method, part in found.groupby("method", sort=False):
@@ -113,20 +106,14 @@ def by_method(found: pd.DataFrame) -> pd.DataFrame:
                 "reached": int(part["to_target"].notna().sum()),
                 "to_target": part["to_target"].median(),
                 "cores_to_target": part["cores_to_target"].median(),
-                **_spread(ratios(found, str(method)), "ratio"),
+                **_wall_ratio(_equal_work(_beside_suite(found, str(method)))),
             }
         )
     return pd.DataFrame(rows)
 
 
-def ratios(found: pd.DataFrame, method: str, name: str = "wall") -> npt.NDArray[np.float64]:
-    """How many times as long as this suite ``method`` took, a number a seed that `_pairs` has."""
-    both = _pairs(found, method)
-    return np.asarray(both[name] / both[f"{name}_suite"], dtype=np.float64)
-
-
 def levers(found: pd.DataFrame) -> pd.DataFrame:
-    """A row a lever that was switched off.
+    """One row per lever that was switched off.
 
     Columns: method, off (the lever), pairs (seeds that both ran with as many trials), ratio, ratio_low, ratio_high
     (wall-clock without it over with it); difference, difference_low, difference_high (best AUC with it minus without
@@ -135,22 +122,13 @@ def levers(found: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for method in (one for one in METHODS.values() if one.off):
-        if not len(_beside(found, method.name)):
+        both = _beside_suite(found, method.name)
+        if not len(both):
             continue
-        both = _pairs(found, method.name)
-        gains = np.asarray(both["best_suite"] - both["best"], dtype=np.float64)
-        low, high = interval(gains)
-        rows.append(
-            {
-                "method": method.name,
-                "off": method.off,
-                **_spread(ratios(found, method.name), "ratio"),
-                "difference": float(gains.mean()) if len(gains) else math.nan,
-                "difference_low": low,
-                "difference_high": high,
-                "verdict": _verdict(len(gains), low, high),
-            }
-        )
+        pairs = _equal_work(both)
+        gain = _difference(pairs["best_suite"] - pairs["best"])
+        verdict = _verdict(len(pairs), gain["difference_low"], gain["difference_high"])
+        rows.append({"method": method.name, "off": method.off, **_wall_ratio(pairs), **gain, "verdict": verdict})
     return pd.DataFrame(rows)
 
 
@@ -161,33 +139,22 @@ def _verdict(pairs: int, low: float, high: float) -> str:
 
 
 def same_configurations(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row a method that trained exactly this suite's configurations under the same seed, as with a fixed list.
+    """One row per method that trained exactly this suite's configurations under the same seed, as with a fixed list.
 
     Columns: method, pairs (of trials), difference (mean of its AUC minus this suite's), difference_low,
     difference_high (interval over the pairs), largest (largest absolute difference).
     """
     scored = trials[trials["auc"].notna()]
-    reference = scored[scored["method"] == REFERENCE]
+    suite = scored[scored["method"] == REFERENCE]
     rows = []
     for method in (name for name in METHODS if name != REFERENCE):
-        own = scored[scored["method"] == method]
-        own = own[own["seed"].isin(reference["seed"])]
-        theirs = reference[reference["seed"].isin(own["seed"])]
+        own = scored[(scored["method"] == method) & scored["seed"].isin(suite["seed"])]
+        theirs = suite[suite["seed"].isin(own["seed"])]
         both = own.merge(theirs, on=["seed", *CONFIG], suffixes=("", "_suite"))
-        if not len(both) or len(both) != len(theirs):
-            continue
-        differences = np.asarray(both["auc"] - both["auc_suite"], dtype=np.float64)
-        low, high = interval(differences)
-        rows.append(
-            {
-                "method": method,
-                "pairs": len(both),
-                "difference": float(differences.mean()),
-                "difference_low": low,
-                "difference_high": high,
-                "largest": float(np.abs(differences).max()),
-            }
-        )
+        if len(both) and len(both) == len(theirs):
+            differences = both["auc"] - both["auc_suite"]
+            largest = float(differences.abs().max())
+            rows.append({"method": method, "pairs": len(both), **_difference(differences), "largest": largest})
     return pd.DataFrame(rows)
 
 
@@ -204,22 +171,45 @@ def best_so_far(trials: pd.DataFrame, method: str, x: str) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def _beside(found: pd.DataFrame, method: str) -> pd.DataFrame:
+def over_lower_bound(trials: pd.DataFrame, facts: Mapping[str, Any], bound: Mapping[str, Any]) -> pd.DataFrame:
+    """One row per method and seed of a fixed list.
+
+    Columns: those of `runs`; bound (seconds: with a filled cache, or without); ratio (wall-clock over it, NaN unless
+    the whole list was trained); incomplete (how many of the list's trials were, where not all).
+
+    Args:
+        trials: rows of compare.csv.
+        facts: content of compare.json.
+        bound: content of limit.json.
+    """
+    walls, length = runs(trials, math.inf, facts["runs"]), int(facts["settings"]["budget"])
+    done = walls["trials"] - walls["failed"]
+    warm = [name in METHODS and bool(METHODS[name].goes_on_from) for name in walls["method"]]
+    walls["bound"] = [bound["warm" if filled else "cold"]["seconds"] for filled in warm]
+    walls["ratio"] = (walls["wall"] / walls["bound"]).where(done == length)
+    walls["incomplete"] = ["" if count == length else f"{count} of {length} trials" for count in done]
+    return walls
+
+
+def _beside_suite(found: pd.DataFrame, method: str) -> pd.DataFrame:
     """The runs of ``method`` beside this suite's of the same seed, whose columns end in ``_suite``."""
     own, suite = (found[found["method"] == name] for name in (method, REFERENCE))
     return own.merge(suite, on="seed", suffixes=("", "_suite"))
 
 
-def _pairs(found: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Those rows of `_beside` where both did the same amount of work, as many trials, and have a score."""
-    both = _beside(found, method)
+def _equal_work(both: pd.DataFrame) -> pd.DataFrame:
+    """Those rows where both did the same amount of work, as many trials, and have a score."""
     scored = both["best"].notna() & both["best_suite"].notna()
     return both[scored & (both["trials"] == both["trials_suite"])]
 
 
-def _spread(values: npt.NDArray[np.float64], name: str) -> dict[str, float]:
-    """Median and range of ``values``, and their number."""
-    if not len(values):
-        return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan, "pairs": 0}
-    middle, low, high = float(np.median(values)), float(values.min()), float(values.max())
-    return {name: middle, f"{name}_low": low, f"{name}_high": high, "pairs": len(values)}
+def _wall_ratio(pairs: pd.DataFrame) -> dict[str, float]:
+    """How many times as long as this suite it took: median and range over ``pairs``, and their number."""
+    ratios = pairs["wall"] / pairs["wall_suite"]
+    return {"ratio": ratios.median(), "ratio_low": ratios.min(), "ratio_high": ratios.max(), "pairs": len(ratios)}
+
+
+def _difference(differences: "pd.Series[float]") -> dict[str, float]:
+    """Mean of the differences of AUC, with its interval."""
+    low, high = interval(differences.to_numpy())
+    return {"difference": float(differences.mean()), "difference_low": low, "difference_high": high}

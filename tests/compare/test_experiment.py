@@ -1,5 +1,6 @@
-"""A specification survives its folder; rows of outcomes are whole and possible."""
+"""An experiment reaches another process; rows of outcomes are whole and possible; processes end as a family."""
 
+import pickle
 import subprocess
 import sys
 import time
@@ -10,24 +11,26 @@ import pandas as pd
 import psutil
 import pytest
 
-from bench.compare.clock import Clock
+from bench.compare.methods.experiment import COLUMNS, Clock
+from bench.compare.methods.keras_training import pixels
 from bench.compare.methods.process import end
-from bench.compare.spec import COLUMNS, Spec
 
 
-def test_a_specification_survives_its_folder(make_spec, tmp_path):
-    spec = make_spec(configurations=({"backbone": "toy"},), options={"cache": False})
-    loaded = Spec.load(spec.save(tmp_path / "spec"))
+def test_an_experiment_reaches_another_process(make_experiment):
+    experiment = make_experiment(configurations=({"backbone": "toy"},), options={"cache": False})
+    loaded = pickle.loads(pickle.dumps(experiment))
     for name in ("rows", "labels"):
         for split in ("train", "val"):
-            assert np.array_equal(getattr(loaded, name)[split], getattr(spec, name)[split])
-    assert replace(loaded, rows={}, labels={}) == replace(spec, rows={}, labels={})
-    assert loaded.space == spec.space
-    assert np.array_equal(loaded.pixels("toy", "val"), spec.pixels("toy", "val"))
+            assert np.array_equal(getattr(loaded.task, name)[split], getattr(experiment.task, name)[split])
+    empty = {"rows": {}, "labels": {}}
+    assert replace(loaded, task=replace(loaded.task, **empty)) == replace(
+        experiment, task=replace(experiment.task, **empty)
+    )
+    assert np.array_equal(pixels(loaded.task, "toy", "val"), pixels(experiment.task, "toy", "val"))
 
 
-def test_rows_are_in_the_file_as_soon_as_a_trial_has_ended(make_spec, outcomes, tmp_path):
-    rows = outcomes(make_spec(method="ray-tune", seed=3))
+def test_rows_are_in_the_file_as_soon_as_a_trial_has_ended(make_experiment, outcomes, tmp_path):
+    rows = outcomes(make_experiment(method="ray-tune", seed=3))
     assert list(pd.read_csv(tmp_path / "outcomes.csv")) == list(COLUMNS)
     rows.add({"backbone": "toy", "unfreeze_depth": 1}, 0.75, 4, "pruned", "stopped\nby ASHA")
     rows.add({"backbone": "toy2"}, None, 0, "failed", "no memory")
@@ -41,9 +44,9 @@ def test_rows_are_in_the_file_as_soon_as_a_trial_has_ended(make_spec, outcomes, 
 
 
 @pytest.mark.parametrize(("auc", "state"), [(None, "completed"), (0.5, "failed"), (0.5, "stopped")])
-def test_impossible_rows_are_refused(make_spec, outcomes, auc, state):
+def test_impossible_rows_are_refused(make_experiment, outcomes, auc, state):
     with pytest.raises(ValueError, match="but got"):
-        outcomes(make_spec()).add({"backbone": "toy"}, auc, 1, state)
+        outcomes(make_experiment()).add({"backbone": "toy"}, auc, 1, state)
 
 
 def test_the_clock_counts_children_also_once_they_are_gone():

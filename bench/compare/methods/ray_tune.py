@@ -16,9 +16,9 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from bench.cluster import Workers, session_folder, share_out
-from bench.compare.methods.method import main
-from bench.compare.spec import Outcomes, Spec
+from bench.compare.methods.experiment import Experiment, Outcomes
 from bench.device import cpu_cores
+from bench.train.task import Task
 from bench.trial import TrialConfig
 
 SETTINGS = {
@@ -30,32 +30,31 @@ SETTINGS = {
 """Against chatter; and a trial that fails reports no score."""
 
 
-def run(spec: Spec, outcomes: Outcomes) -> None:
-    """Search, or train the fixed list, and note every trial."""
-    workers = start(spec.jobs)
+def run(experiment: Experiment, outcomes: Outcomes) -> None:
+    """Search, or train the fixed list, and write every trial's row."""
+    task, space = experiment.task, experiment.space
+    workers = start(experiment.jobs)
     outcomes.note(workers.describe())
-    standards = standardise(spec)
-    trainable = tune.with_parameters(train_trial, spec=spec, standards=standards, threads=workers.threads)
-    search: dict[str, Any] = {"num_samples": spec.budget}
-    if not spec.configurations:
-        points = [dict(point) for point in spec.space.points]
+    trainable = tune.with_parameters(train_trial, task=task, standards=standardise(task), threads=workers.threads)
+    grid: dict[str, Any] | None = None
+    search: dict[str, Any] = {"num_samples": experiment.budget}
+    if experiment.configurations:
+        grid = {"given": tune.grid_search([dict(given) for given in experiment.configurations])}
+        search = {"num_samples": 1}
+    else:
+        points = [dict(point) for point in space.points]
         search["search_alg"] = OptunaSearch(
-            spec.space.suggest, points_to_evaluate=points or None, metric="val_auc", mode="max", seed=spec.seed
+            space.suggest, points_to_evaluate=points or None, metric="val_auc", mode="max", seed=task.seed
         )
         search["scheduler"] = ASHAScheduler(
-            time_attr="epoch", max_t=spec.epochs, grace_period=min(2, spec.epochs), reduction_factor=3
+            time_attr="epoch", max_t=task.epochs, grace_period=min(2, task.epochs), reduction_factor=3
         )
-    grid = {"given": tune.grid_search([dict(given) for given in spec.configurations])}
     tuner = tune.Tuner(
         tune.with_resources(trainable, workers.resources),
-        param_space=grid if spec.configurations else None,
-        tune_config=tune.TuneConfig(
-            metric="val_auc",
-            mode="max",
-            **({**search, "num_samples": 1} if spec.configurations else search),
-        ),
+        param_space=grid,
+        tune_config=tune.TuneConfig(metric="val_auc", mode="max", **search),
         run_config=tune.RunConfig(
-            name="search", storage_path=str(spec.scratch), verbose=0, callbacks=[Watcher(outcomes, spec.epochs)]
+            name="search", storage_path=str(experiment.scratch), verbose=0, callbacks=[Watcher(outcomes)]
         ),
     )
     try:
@@ -84,21 +83,21 @@ def start(jobs: int) -> Workers:
     return share_out(cpus, gpus, float("inf"), jobs or gpus or cpus)
 
 
-def standardise(spec: Spec) -> dict[str, Any]:
+def standardise(task: Task) -> dict[str, Any]:
     """The Normalization layer of each backbone, adapted once, before the search, with the whole machine."""
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
     adapt = ray.remote(num_cpus=int(ray.cluster_resources()["CPU"]), num_gpus=gpus, max_calls=1)(_standards)
-    standards: dict[str, Any] = ray.get(adapt.remote(spec))
+    standards: dict[str, Any] = ray.get(adapt.remote(task))
     return standards
 
 
-def _standards(spec: Spec) -> dict[str, Any]:
-    from bench.compare.lower_bound import model
+def _standards(task: Task) -> dict[str, Any]:
+    from bench.compare.methods.keras_training import standardisation
 
-    return {name: model.standardisation(spec, name) for name in spec.images}
+    return {name: standardisation(task, name) for name in task.images}
 
 
-def train_trial(values: Mapping[str, Any], spec: Spec, standards: Mapping[str, Any], threads: int) -> None:
+def train_trial(values: Mapping[str, Any], task: Task, standards: Mapping[str, Any], threads: int) -> None:
     """One trial, in a process of its own."""
     import tensorflow as tf
 
@@ -106,18 +105,17 @@ def train_trial(values: Mapping[str, Any], spec: Spec, standards: Mapping[str, A
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
-    from bench.compare.lower_bound import model
+    from bench.compare.methods.keras_training import train
 
     config = TrialConfig.from_mapping(values.get("given", values))
-    model.train(spec, config, standards[config.backbone], lambda result: tune.report(dict(result)))
+    train(task, config, standards[config.backbone], lambda result: tune.report(dict(result)))
 
 
 class Watcher(tune.Callback):  # type: ignore[misc]
-    """Notes every trial that ends, in the process that runs the search."""
+    """Writes the row of every trial that ends, in the process that runs the search."""
 
-    def __init__(self, outcomes: Outcomes, epochs: int) -> None:
+    def __init__(self, outcomes: Outcomes) -> None:
         self._outcomes = outcomes
-        self._epochs = epochs
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -138,7 +136,3 @@ class Watcher(tune.Callback):  # type: ignore[misc]
 def _config(trial: Any) -> Mapping[str, Any]:
     values: Mapping[str, Any] = trial.config.get("given", trial.config)
     return values
-
-
-if __name__ == "__main__":
-    main("bench.compare.methods.plain_ray")

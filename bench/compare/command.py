@@ -1,0 +1,157 @@
+"""The subcommand ``compare``: its flags and their texts, and what it does with them.
+
+What is heavy is imported when it is needed: a request that cannot be carried out should not have to wait for it.
+"""
+
+import re
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.errors import ConfigError, TrialFailed
+from bench.invocation import typed
+from bench.settings import make_settings
+
+LIST = "compare24"
+"""The shipped list: 3 backbones, policies none and light, depths 0 to 2."""
+
+
+def add_parser(commands: Any, **options: Any) -> Any:
+    """Add the subcommand's parser to argparse's ``commands``; ``options`` are those that all parsers share."""
+    return commands.add_parser(
+        "compare",
+        help="time this suite, and others' tools, on the same search",
+        description=textwrap.dedent(
+            """\
+            Run this suite, this suite with each of its levers switched off, plain Ray Tune and KerasTuner on the same
+            images, space and number of trials, one after the other, and leave a CSV and an HTML page in reports/NAME/.
+            Run again under the same name, it goes on where it stopped, and takes further methods and seeds in."""
+        ),
+        epilog=f"example: {typed('compare', '--data', 'path/to/chest_xray', '--budget', '24', '--name', 'speed')}",
+        **options,
+    )
+
+
+def add_flags(flag: Callable[..., None]) -> None:
+    """Add the flags that `run` knows beside those of data, cache and output: ``flag(name, text, example, default)``."""
+    flag("--budget", "number of trials of each method and seed", "--budget 24", type=int, metavar="N")
+    flag("--seeds", "number of seeds", "--seeds 3", "1", type=int, metavar="K")
+    flag("--seed", "the first seed; splits and subset are the same for all", "--seed 3", type=int, metavar="N")
+    flag("--space", "search space: a shipped one or a .yaml file", "--space wide", "as for run", metavar="NAME|FILE")
+    flag(
+        "--list",
+        "instead of a search, train the points of this space, without stopping any early",
+        "--list; --list own.yaml",
+        f"off; {LIST} if no file is given",
+        nargs="?",
+        const=LIST,
+        metavar="FILE",
+    )
+    flag(
+        "--methods",
+        "methods, separated by commas: suite, suite-warm (on the cache that suite leaves), suite-no-cache,"
+        " suite-cold-workers, suite-no-asha, suite-float32, ray-tune, hyperband, bayesian, random",
+        "--methods suite,ray-tune",
+        "all that can",
+        metavar="NAMES",
+    )
+    flag("--target", "validation AUC that methods are timed to", "--target 0.95", "0.97", type=float, metavar="AUC")
+    flag("--time-limit", "end a method after this time; its trials so far count", "--time-limit 2h", "no limit")
+    flag("--weights", "imagenet, random, or a folder of Keras's .h5 files", "--weights random", "imagenet")
+    flag("--epochs", "at most so many epochs a phase", "--epochs 4", "the space's, else 8", type=int, metavar="N")
+    flag("--image-size", "pixels for all backbones", "--image-size 96", "as for run", type=int, metavar="N")
+    flag("--max-images", "train and validate on a subset", "--max-images 1200", "all", type=int, metavar="N")
+    flag("--jobs", "trials at a time, for methods that run several", "--jobs 1", "as for run", type=int, metavar="N")
+    flag(
+        "--limit",
+        "instead of comparing: measure on the idle machine how fast bare Keras could have done the search of this run,"
+        " or the list of this comparison, and compute the least time",
+        "--limit xray",
+        "off",
+        metavar="RUN",
+    )
+    flag(
+        "--fidelity",
+        "instead of comparing: draw N configurations, and hold their scores on cached features against those of full"
+        " models with fresh augmentation",
+        "--fidelity 20",
+        "off",
+        type=int,
+        metavar="N",
+    )
+    flag("--name", "name of the comparison and of its folder", "--name speed", "compare- and the data's name")
+
+
+def run(values: dict[str, Any], cache: Path) -> int:
+    """Compare, or measure what ``--limit`` or ``--fidelity`` ask for; returns the exit status.
+
+    Args:
+        values: the flags that were given, by name; paths absolute.
+        cache: where decoded images and features lie unless ``values`` says otherwise.
+
+    Raises:
+        ConfigError: if the request is impossible.
+    """
+    try:
+        if "limit" in values:
+            return _lower_bound(values, cache)
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "data"
+        values = {"cache": cache, "name": f"compare-{stem}", "data": "demo", **values}
+        if "methods" in values:
+            values["methods"] = [name.strip() for name in values["methods"].split(",") if name.strip()]
+        if "list" in values:
+            values["fixed_list"] = values.pop("list")
+        return _fidelity(values) if "fidelity" in values else _compare(values)
+    except TrialFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _compare(values: dict[str, Any]) -> int:
+    from bench.compare.comparison import carry_out
+    from bench.compare.plan import make_plan
+    from bench.run.console import Screen
+
+    plan = make_plan(**values)
+    try:
+        return 1 if carry_out(plan, Screen()) else 0
+    except KeyboardInterrupt:
+        print("\nInterrupted; what has finished is kept. Give the same command again to go on.", file=sys.stderr)
+        return 130
+
+
+def _lower_bound(values: dict[str, Any], cache: Path) -> int:
+    from bench.compare.lower_bound import lower_bound
+    from bench.run.folder import find_run
+
+    others = sorted(set(values) - {"limit", "output", "cache"})
+    if others:
+        raise ConfigError(
+            f"--limit measures for a run that is there; --{others[0].replace('_', '-')} does not go with it."
+        )
+    comparison = values["output"] / values["limit"]
+    if (comparison / "compare.json").is_file():
+        lower_bound.lower_bound_of_list(comparison, values.get("cache") or cache.absolute())
+        print(lower_bound.describe_list(comparison))
+    else:
+        found = lower_bound.lower_bound_of_run(find_run(values["limit"], values["output"]), cache=values.get("cache"))
+        print(lower_bound.describe_run(found))
+    return 0
+
+
+def _fidelity(values: dict[str, Any]) -> int:
+    from bench.compare.fidelity.cached_vs_fresh import describe, run_fidelity
+    from bench.run import request
+
+    configurations = values.pop("fidelity")
+    others = sorted(set(values) & {"methods", "seeds", "fixed_list", "target", "time_limit", "budget"})
+    if others or configurations < 3:
+        problem = f"--{others[0].replace('_', '-')} does not go with it" if others else "at least 3 are needed"
+        raise ConfigError(f"--fidelity draws configurations and scores each in two ways; {problem}.")
+    settings = make_settings(**values)
+    folder = settings.output / settings.name
+    request.check_writable(folder.parent, "--output")
+    print(describe(run_fidelity(request.prepare(settings, tell=print), folder, configurations)))
+    return 0

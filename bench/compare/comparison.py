@@ -1,0 +1,153 @@
+"""Methods and seeds one after the other on one machine; compare.csv, compare.json and compare.html are left.
+
+A comparison that is run again under its name goes on where it stopped: what has finished is kept.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from bench import RULES, __version__
+from bench.compare import page
+from bench.compare.hardware import hardware
+from bench.compare.inputs import Inputs, prepare_inputs
+from bench.compare.methods.experiment import COLUMNS, Experiment
+from bench.compare.methods.process import Ended, MethodRun
+from bench.compare.methods.table import METHODS, Method
+from bench.compare.plan import Plan, packages
+from bench.errors import ConfigError
+from bench.run.console import Screen, duration
+from bench.run.folder import write_json, write_table, write_text
+
+SPACE_FILE = "space.yaml"
+"""In a comparison's folder: the text of the space that is searched, or whose points are trained."""
+
+
+def carry_out(plan: Plan, screen: Screen) -> int:
+    """Run what has not finished yet; returns the number of methods that failed.
+
+    Raises:
+        ConfigError: if the images cannot be used, weights cannot be had, or another process is at it.
+    """
+    with _alone(plan.folder):
+        inputs = prepare_inputs(plan.request, screen)
+        _begin(plan, inputs)
+        failed = 0
+        try:
+            for seed in plan.seeds:
+                for method in plan.methods:
+                    ended = _run_method(plan, inputs, method, seed, screen)
+                    failed += ended.state == "failed"
+                    collect(plan.folder)
+        finally:
+            collect(plan.folder)
+            written = page.render(plan.folder)
+        screen.line(f"Comparison: {written}")
+        return failed
+
+
+def _run_method(plan: Plan, inputs: Inputs, method: Method, seed: int, screen: Screen) -> Ended:
+    run = plan.run(method, seed)
+    ended = run.ended()
+    if ended is not None and ended.stands(plan.time_limit):
+        screen.line(f"{method.title}, seed {seed}: kept.")
+        return ended
+    screen.line(f"{method.title}, seed {seed} …")
+    run.begin_anew()
+    cache = plan.run(METHODS[method.goes_on_from], seed).cache if method.goes_on_from else run.cache
+    if method.goes_on_from and not cache.is_dir():
+        ended = run.end("failed", reason=f"{method.goes_on_from} left no cache under this seed")
+        screen.line(f"  failed: {ended.reason}")
+        return ended
+    ended = run.carry_out(
+        Experiment(
+            method=method,
+            task=replace(inputs.task, seed=seed, patience=plan.patience, cache=cache.absolute()),
+            space=plan.request.space,
+            configurations=plan.configurations,
+            budget=plan.request.settings.budget,
+            jobs=plan.request.settings.jobs,
+            scratch=(run.folder / "scratch").absolute(),
+        ),
+        plan.time_limit,
+    )
+    awaited = any(other.goes_on_from == method.name and plan.is_left(other, seed) for other in plan.methods)
+    if not awaited and ended.state != "failed":  # a cache that nobody will go on from only fills the disk
+        shutil.rmtree(cache, ignore_errors=True)
+    rows = run.rows()
+    best = f", best validation AUC {rows['auc'].max():.3f}" if rows["auc"].notna().any() else ""
+    screen.line(f"  {len(rows)} trials in {duration(ended.seconds)}{best}")
+    if ended.state != "finished":
+        screen.line(f"  {ended.state}: {ended.reason or 'its trials so far count'}")
+    return ended
+
+
+def collect(folder: Path) -> None:
+    """Write compare.csv from the rows of all methods that have ended, and how they ended into compare.json."""
+    names = [path.name.rpartition("-") for path in (folder / "runs").glob("*-*")]
+    order = list(METHODS)
+    known = sorted((order.index(name), int(seed)) for name, _, seed in names if name in METHODS)
+    tables, ends = [], []
+    for method, seed in ((METHODS[order[position]], seed) for position, seed in known):
+        run = MethodRun(folder / "runs" / f"{method.name}-{seed}", method, seed)
+        ended = run.ended()
+        if ended is not None:
+            ends.append(asdict(ended))
+            tables.append(run.rows().astype({"seed": "Int64", "trial": "Int64", "epochs": "Int64"}))
+    filled = [table for table in tables if len(table)]
+    table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(COLUMNS))
+    write_table(folder / "compare.csv", table)
+    write_json(folder / "compare.json", {**page.read_facts(folder), "runs": ends})
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise ConfigError(
+            f"Comparison {folder.name!r} is going on in another process; wait for it or end it."
+        ) from None
+
+
+def _begin(plan: Plan, inputs: Inputs) -> None:
+    """Write down what is compared, on what and with what, in compare.json."""
+    request, task, begun = plan.request, inputs.task, page.read_facts(plan.folder)
+    if begun and begun["data"]["fingerprint"] != inputs.fingerprint:
+        raise ConfigError(f"The images have changed since comparison {plan.folder.name!r} was begun; start a new one.")
+    if begun and begun["weights"]["sha256"] != task.weights.sha256:
+        raise ConfigError(
+            f"The weights are not those that comparison {plan.folder.name!r} began with; start a new one."
+        )
+    write_text(plan.folder / SPACE_FILE, request.space.text)
+    write_json(
+        plan.folder / "compare.json",
+        {
+            "name": plan.folder.name,
+            "created": begun.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
+            "suite_version": __version__,
+            "rules": RULES,
+            "settings": plan.decisive(),
+            "target": plan.target,
+            "data": {
+                "path": request.source.path,
+                "fingerprint": inputs.fingerprint,
+                "synthetic": request.source.synthetic,
+                "classes": list(request.source.classes),
+                **{split: len(rows) for split, rows in task.rows.items()},
+                "sizes": dict(request.sizes),
+            },
+            "weights": {"kind": task.weights.kind, "note": task.weights.note, "sha256": task.weights.sha256},
+            "hardware": hardware(),
+            "packages": packages(),
+            "runs": begun.get("runs", []),
+        },
+    )

@@ -1,0 +1,128 @@
+"""What a method is given and what it leaves: an `Experiment` goes in, one row per ended trial comes out."""
+
+import csv
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.compare.methods.table import Method
+from bench.search.space import Space
+from bench.train.task import Task
+from bench.trial import TrialConfig
+
+STATES = ("completed", "pruned", "failed")
+CONFIG = tuple(f"config_{entry.name}" for entry in fields(TrialConfig))
+COLUMNS = ("method", "seed", "trial", "state", "ended", "core_seconds", "auc", "epochs", "reason", *CONFIG)
+"""Of outcomes.csv, one row per trial: ``ended`` in seconds since the method's process started, ``core_seconds`` of CPU
+time until then, ``auc`` on validation, ``epochs`` of all phases."""
+SAMPLING_SECONDS = 0.5
+"""Between two samples of the processes' CPU times; of a process that ends, the time since its last sample is lost."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a method needs: images, labels, weights, space and number of trials are the same for every method.
+
+    Attributes:
+        method: row of the table of methods.
+        task: images, labels, weights and limits of training; its seed decides samples, initial heads, orders and
+            augmentation; views and feature cache are used by this suite only.
+        space: what is searched.
+        configurations: a fixed list to train instead of a search; empty for a search.
+        budget: number of trials.
+        jobs: trials at a time; 0 lets a method choose.
+        scratch: folder for temporary files.
+    """
+
+    method: Method
+    task: Task
+    space: Space
+    configurations: tuple[Mapping[str, Any], ...]
+    budget: int
+    jobs: int
+    scratch: Path
+
+
+class Clock:
+    """Seconds since this process was started, and core-seconds of it and its descendants, Ray's workers included.
+
+    `resource.getrusage` would miss what is still running, and children that Ray does not wait for; so a thread samples
+    the whole tree of processes twice a second and remembers what each has used, also once it is gone.
+    """
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._used: dict[tuple[int, float], float] = {}
+        self._lock = threading.Lock()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def read(self) -> tuple[float, float]:
+        """(seconds, core-seconds) since the process was started."""
+        with self._lock:
+            self._sample()
+            return time.time() - self._process.create_time(), sum(self._used.values())
+
+    def _watch(self) -> None:
+        while True:
+            with self._lock:
+                self._sample()
+            time.sleep(SAMPLING_SECONDS)
+
+    def _sample(self) -> None:
+        for process in [self._process, *self._process.children(recursive=True)]:
+            try:
+                times = process.cpu_times()
+                self._used[process.pid, process.create_time()] = times.user + times.system
+            except psutil.Error:  # it has just ended
+                continue
+
+
+class Outcomes:
+    """The rows of one method, written as soon as each trial has ended: a method that is killed keeps them.
+
+    Args:
+        folder: for outcomes.csv, which is begun anew, and notes.txt.
+        experiment: of the method.
+    """
+
+    def __init__(self, folder: Path, experiment: Experiment) -> None:
+        self._file, self._notes = folder / "outcomes.csv", folder / "notes.txt"
+        self._name, self._seed = experiment.method.name, experiment.task.seed
+        self._clock = Clock()
+        self._trial = 0
+        with self._file.open("w", newline="", encoding="utf-8") as table:
+            csv.writer(table).writerow(COLUMNS)
+
+    def note(self, text: str) -> None:
+        """Something that the reader of the comparison should know."""
+        with self._notes.open("a", encoding="utf-8") as notes:
+            notes.write(" ".join(text.split()) + "\n")
+
+    def add(self, config: Mapping[str, Any], auc: float | None, epochs: int, state: str, reason: str = "") -> None:
+        """Write the row of a trial that has just ended.
+
+        Args:
+            config: its parameters by name; those that it left out have their defaults.
+            auc: on validation, of its best epoch of the phase that counts; None if it failed.
+            epochs: of all its phases.
+            state: ``completed``, ``pruned`` or ``failed``.
+            reason: why it was stopped or failed.
+
+        Raises:
+            ValueError: for an unknown state, or a score that does not go with it.
+        """
+        if state not in STATES:
+            raise ValueError(f"state must be one of {', '.join(STATES)}, but got {state!r}")
+        if (auc is None) != (state == "failed"):
+            raise ValueError(f"a trial has a score unless it failed, but got {auc!r} of a {state} trial")
+        ended, core_seconds = self._clock.read()
+        row = [self._name, self._seed, self._trial, state, round(ended, 3), round(core_seconds, 2), auc, epochs]
+        values = asdict(TrialConfig.from_mapping(config)).values()
+        self._trial += 1
+        with self._file.open("a", newline="", encoding="utf-8") as table:
+            csv.writer(table).writerow([*row, " ".join(reason.split()), *values])

@@ -1,0 +1,176 @@
+"""The plan of a comparison: everything that can be wrong with it is found here, before any work."""
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import RULES, __version__
+from bench.compare.hardware import hardware
+from bench.compare.inputs import complete_points
+from bench.compare.methods.process import MethodRun
+from bench.compare.methods.table import METHODS, Method, choose
+from bench.compare.page import TARGET, read_facts
+from bench.device import cpu_cores
+from bench.errors import ConfigError
+from bench.run.pipeline import PACKAGES
+from bench.run.request import Request, check_disk, check_writable, prepare
+from bench.search.space import load_space
+from bench.settings import make_settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison that can be carried out.
+
+    Attributes:
+        request: images, space and budget, as of a run.
+        configurations: a fixed list to train; empty for searches.
+        methods: in their order.
+        seeds: in their order.
+        target: validation AUC.
+        time_limit: seconds for one method under one seed; None for no limit.
+    """
+
+    request: Request
+    configurations: tuple[Mapping[str, Any], ...]
+    methods: tuple[Method, ...]
+    seeds: tuple[int, ...]
+    target: float
+    time_limit: float | None
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is left."""
+        return self.request.run.path
+
+    @property
+    def patience(self) -> int:
+        """A phase ends after so many epochs without gain; no configuration of a list is stopped early."""
+        return self.request.epochs if self.configurations else self.request.settings.patience
+
+    def run(self, method: Method, seed: int) -> MethodRun:
+        """The folder of one method under one seed."""
+        return MethodRun(self.folder / "runs" / f"{method.name}-{seed}", method, seed)
+
+    def is_left(self, method: Method, seed: int) -> bool:
+        """Whether ``method`` has yet to be run under ``seed``, for the first time or again."""
+        ended = self.run(method, seed).ended()
+        return ended is None or not ended.stands(self.time_limit)
+
+    def decisive(self) -> dict[str, Any]:
+        """What must stay the same for results to stand side by side."""
+        settings, space = self.request.settings, self.request.space
+        names = ("data", "budget", "weights", "views", "max_images", "val_share", "resize", "jobs", "cache_size")
+        return {
+            **{name: getattr(settings, name) for name in names},
+            "epochs": self.request.epochs,
+            "patience": self.patience,
+            "image_size": dict(self.request.sizes),
+            "space": space.name,
+            "list": bool(self.configurations),
+            "space_sha256": hashlib.sha256(space.text.encode()).hexdigest(),
+        }
+
+
+def make_plan(
+    *,
+    methods: Sequence[str] | None = None,
+    seeds: int = 1,
+    seed: int = 0,
+    target: float = TARGET,
+    time_limit: float | None = None,
+    fixed_list: str | None = None,
+    **values: Any,
+) -> Plan:
+    """Check everything about a comparison that can be checked before work starts.
+
+    Splits, subset and random weights are the same for all seeds, those of seed 0.
+
+    Args:
+        methods: names; None takes all.
+        seeds: how many.
+        seed: the first.
+        target: validation AUC that the methods are timed to.
+        time_limit: seconds for one method under one seed.
+        fixed_list: a space file whose points are to be trained, instead of a search.
+        values: settings as of a run: data, budget, space, epochs and so on.
+
+    Raises:
+        ConfigError: for the first thing that is wrong.
+    """
+    if seeds < 1 or seed < 0:
+        raise ConfigError(f"--seeds of at least 1 and --seed of at least 0 are needed, but got {seeds} and {seed}.")
+    if not 0.5 < target < 1:
+        raise ConfigError(f"--target takes an AUC above 0.5 and below 1, but got {target}.")
+    for flag in ("space", "budget"):
+        if fixed_list is not None and flag in values:
+            raise ConfigError(f"--list brings its own {flag}, so --{flag} cannot be given with it.")
+    chosen = choose(methods, fixed_list is not None)
+    configurations: tuple[Mapping[str, Any], ...] = ()
+    if fixed_list is not None:
+        configurations = complete_points(load_space(fixed_list))
+        values |= {"space": fixed_list, "budget": len(configurations)}
+    settings, cpus = make_settings(**values), cpu_cores()
+    if settings.jobs > cpus:
+        raise ConfigError(f"--jobs {settings.jobs} is more than the {cpus} CPU cores here; 1 to {cpus} are accepted.")
+    plan = Plan(prepare(settings), configurations, chosen, tuple(range(seed, seed + seeds)), target, time_limit)
+    check_writable(plan.folder.parent, "--output")
+    check_writable(settings.cache, "--cache")
+    check_disk(plan.request)
+    _check_begun(plan)
+    _check_caches(plan)
+    return plan
+
+
+def _check_begun(plan: Plan) -> None:
+    """A comparison of that name that is there already must have been begun with the same everything."""
+    begun = read_facts(plan.folder)
+    if not begun:
+        if plan.folder.exists() and any(plan.folder.glob("[!.]*")):
+            raise ConfigError(f"{plan.folder} is there already and holds no comparison; choose another --name.")
+        return
+    name = repr(plan.folder.name)
+    if begun["rules"] != RULES:
+        raise ConfigError(
+            f"Comparison {name} was begun under version {begun['rules']} of the rules, this is version {RULES}; "
+            "choose another --name."
+        )
+    now = {"this suite": __version__, **packages()}
+    for package, version in {"this suite": begun["suite_version"], **begun["packages"]}.items():
+        if now.get(package) != version:
+            raise ConfigError(
+                f"Comparison {name} was begun with version {version} of {package}, this is {now.get(package)}; "
+                "choose another --name."
+            )
+    if begun["hardware"] != hardware():
+        raise ConfigError(
+            f"Comparison {name} was begun on another machine, and times compare on one alone; choose another --name."
+        )
+    for setting, value in plan.decisive().items():
+        if begun["settings"].get(setting) != value:
+            raise ConfigError(
+                f"--{setting.replace('_', '-')} cannot change within a comparison, but {name} was begun with "
+                f"{begun['settings'].get(setting)!r} and this is {value!r}; choose another --name."
+            )
+
+
+def _check_caches(plan: Plan) -> None:
+    """A method that goes on from another's cache needs that method first, and its cache kept."""
+    for method in (one for one in plan.methods if one.goes_on_from):
+        source = METHODS[method.goes_on_from]
+        needs = f"--methods: {method.name} goes on from the cache that {source.name} leaves, and"
+        for seed in plan.seeds:
+            if not plan.is_left(method, seed) or plan.run(source, seed).cache.is_dir():
+                continue
+            if not plan.is_left(source, seed):
+                raise ConfigError(f"{needs} that of seed {seed} was not kept; compare both under another --name.")
+            if source not in plan.methods:
+                raise ConfigError(f"{needs} there is none for seed {seed}; add {source.name}.")
+
+
+def packages() -> dict[str, str]:
+    """The versions of what decides scores and times."""
+    return {name: importlib.metadata.version(name) for name in (*PACKAGES, "keras-tuner")}

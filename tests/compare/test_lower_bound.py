@@ -1,0 +1,253 @@
+"""The lower bound: what a run has to do, counted by hand, and how fast bare Keras does it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.compare.lower_bound import bare_keras, calibrate, lower_bound, processes
+from bench.compare.lower_bound.bare_keras import Network, Way
+from bench.compare.lower_bound.calibrate import Rate
+from bench.compare.lower_bound.lower_bound import least_time, lower_bound_of_run
+from bench.compare.lower_bound.work import Data, Part, Trained, needed
+from bench.errors import ConfigError
+from bench.models.augmentation import Policy
+from bench.run.folder import RunDir, write_json, write_table, write_text
+from bench.run.results import TrialLog, TrialRecord
+from bench.stats.metrics import METRICS
+from bench.trial import EpochRecord, TrialConfig
+
+POLICIES = {
+    "none": Policy("none"),
+    "off": Policy("off"),
+    "light": Policy("light", rotation=5),
+    "also": Policy("also", rotation=5),
+    "strong": Policy("strong", rotation=15),
+}
+
+
+def config(backbone: str = "vgg16", augmentation: str = "none", depth: int = 0, **more: Any) -> TrialConfig:
+    return TrialConfig.from_mapping(
+        {"backbone": backbone, "augmentation": augmentation, "unfreeze_depth": depth, **more}
+    )
+
+
+def test_work_counted_by_hand() -> None:
+    trained = [
+        Trained(config(), head=5),
+        Trained(config("vgg16", "light"), head=2),
+        Trained(config("vgg16", "also", 1), head=1, finetune=3),  # the same views as light, one more of them
+        Trained(config("vgg16", "strong", 2, batch_size=16), head=8, finetune=6),
+        Trained(config("resnet50", "off"), head=4),
+        Trained(config("inceptionv3", "strong"), head=0),  # failed before its first epoch
+    ]
+    assert needed(trained, Data(n_train=100, n_val=10, views=4, policies=POLICIES)) == {
+        Part("resnet50", "forward"): 110,
+        Part("resnet50", "training", 0, 32): 400,
+        Part("resnet50", "validation", 0): 40,
+        Part("vgg16", "forward"): 100 * (1 + 3 + 4) + 10,
+        Part("vgg16", "training", 0, 16): 800,
+        Part("vgg16", "training", 0, 32): 800,
+        Part("vgg16", "validation", 0): 160,
+        Part("vgg16", "training", 1, 32): 300,
+        Part("vgg16", "validation", 1): 30,
+        Part("vgg16", "training", 2, 16): 600,
+        Part("vgg16", "validation", 2): 60,
+    }
+
+
+def test_the_clean_view_is_passed_even_where_only_augmented_ones_are_trained_on() -> None:
+    work = needed([Trained(config("vgg16", "light"), head=1)], Data(100, 10, 4, POLICIES))
+    assert work[Part("vgg16", "forward")] == 210
+
+
+def test_a_batch_is_not_larger_than_the_set() -> None:
+    assert Part("vgg16", "training", 0, 20) in needed([Trained(config(), head=1)], Data(20, 10, 4, POLICIES))
+
+
+def test_a_fixed_list_cold_and_warm() -> None:
+    trained = [Trained(config(), 3), Trained(config("vgg16", "light", 1), 3, 3)]
+    data = Data(100, 10, 2, POLICIES)
+    cold = needed(trained, data)
+    assert cold == {
+        Part("vgg16", "forward"): 310,
+        Part("vgg16", "training", 0, 32): 600,
+        Part("vgg16", "validation", 0): 60,
+        Part("vgg16", "training", 1, 32): 300,
+        Part("vgg16", "validation", 1): 30,
+    }
+    warm = needed(trained, data, warm=True)
+    assert warm == {part: images for part, images in cold.items() if part.kind != "forward"}
+
+
+def rate(images_per_second: float, batch: int = 32) -> Rate:
+    return Rate(images_per_second, "float32", batch, 2, 1, False, "2026-11-23T06:00:00+00:00", 0.1)
+
+
+def test_seconds_are_images_by_speed() -> None:
+    first, second = Part("vgg16", "forward"), Part("vgg16", "training", 1, 32)
+    assert least_time({first: 300, second: 50}, {first: rate(150.0), second: rate(20.0)})["seconds"] == 4.5
+
+
+SPACE = """
+parameters:
+  backbone: {choices: [vgg16]}
+  augmentation: {choices: [none, light]}
+  unfreeze_depth: {low: 0, high: 1}
+augmentations:
+  none: {}
+  light: {rotation: 5}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run of two trials: one completed at depth 1, one that failed in its second epoch."""
+    run = RunDir(tmp_path / "xray")
+    log = TrialLog(run)
+    metrics = dict.fromkeys(METRICS, 0.9)
+    epochs = [EpochRecord("head" if n <= 2 else "finetune", n, 0.5, metrics, 1.0) for n in range(1, 6)]
+    done = TrialRecord(0, "completed", "", "sampled", config("vgg16", "light", 1), metrics, 5, 5, 9.0, 9.0)
+    failed = TrialRecord(1, "failed", "the loss became nan", "sampled", config(), None, None, 1, 2.0, 11.0)
+    log.add(done, epochs)
+    log.add(failed, epochs[:1])
+    write_text(run.space, SPACE)
+    splits = ["train"] * 40 + ["val"] * 10 + ["test"] * 10 + [""] * 5
+    write_table(run.splits, pd.DataFrame({"image": range(len(splits)), "split": splits}))
+    settings = {"views": 4, "image_size": 32, "cache": str(tmp_path / "cache")}
+    content = {"settings": settings, "data": {"classes": ["a", "b"]}, "space": {"name": "mine"}}
+    write_json(run.run, {**content, "seconds": {"search": 30.0}, "hardware": {"cpus": 10_000}})
+    return run
+
+
+def test_the_lower_bound_of_a_run(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def rates(parts: Any, sizes: Any, n_classes: int, cache: Path, tell: Any) -> Any:
+        given.update(sizes=sizes, n_classes=n_classes, cache=cache)
+        return {part: rate(10.0 if part.kind == "forward" else 100.0) for part in parts}
+
+    monkeypatch.setattr(lower_bound, "calibrate", rates)
+    told: list[str] = []
+    found = lower_bound_of_run(run, told.append)
+    assert given == {"sizes": {"vgg16": 32}, "n_classes": 2, "cache": run.path.parent / "cache"}
+    # 3 views of light and the clean one, then val; 2 + 1 epochs of the head, 3 of the suffix, each with validation
+    assert found["seconds"] == (40 * 4 + 10) / 10 + (40 * 6 + 10 * 6) / 100
+    assert found["measured"] == 30.0 and found["ratio"] == 1.5
+    assert [part["what"] for part in found["parts"]][:2] == [
+        "VGG16, frozen network",
+        "VGG16, head, training, batches of 32",
+    ]
+    assert sum(part["seconds"] for part in found["parts"]) == pytest.approx(found["seconds"])
+    assert "10000 CPU cores" in found["notes"][0] and told == found["notes"]
+    assert (run.path / "limit.json").exists()
+    lower_bound_of_run(run, told.append, cache=run.path / "elsewhere")
+    assert given["cache"] == run.path / "elsewhere"
+
+
+def test_a_run_without_trials_has_no_lower_bound(run: RunDir) -> None:
+    run.trials.unlink()
+    with pytest.raises(ConfigError, match="no finished trial yet"):
+        lower_bound_of_run(run, print)
+
+
+def test_trials_without_epochs_have_no_lower_bound(run: RunDir) -> None:
+    epochs = pd.read_csv(run.epochs)
+    write_table(run.epochs, epochs[:0])
+    with pytest.raises(ConfigError, match="ended an epoch"):
+        lower_bound_of_run(run, print)
+
+
+def test_a_damaged_run_says_what_is_needed(run: RunDir) -> None:
+    run.splits.unlink()
+    with pytest.raises(ConfigError, match=r"needs run.json, space.yaml and splits.csv"):
+        lower_bound_of_run(run, print)
+
+
+def test_bare_keras_imports_nothing_of_the_suite() -> None:
+    tree = ast.parse(Path(bare_keras.__file__).read_text(encoding="utf-8"))
+    names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    assert not any(name.startswith("bench") for name in names)
+
+
+def build_vgg16(**arguments: Any) -> Any:
+    import keras
+
+    return keras.applications.VGG16(include_top=False, **arguments)
+
+
+def build_nothing(**arguments: Any) -> Any:
+    raise AttributeError("no such network")
+
+
+def network(part: str, build: Any = build_vgg16, backbone: str = "VGG16") -> Network:
+    return Network(part, backbone, build, cut="max_pooling:4", size=32, n_features=512, n_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("part", "training", "trained"), [("forward", False, 26), ("suffix", True, 8), ("head", True, 2)]
+)
+def test_bare_models(part: str, training: bool, trained: int) -> None:
+    bench, way = bare_keras.Bench(), Way("float32")
+    bench.build(network(part), way)
+    bench.prepare(network(part), way, training, batch=4)
+    assert len(bench.models[way].trainable_weights) == trained
+    assert bench.time(0) > 0
+
+
+@pytest.fixture(scope="module")
+def group() -> Iterator[processes.Processes]:
+    """Two real processes of bare Keras."""
+    found = processes.Processes(2, 1)
+    yield found
+    found.close()
+
+
+def test_a_rate_is_measured_once_unless_the_machine_was_busy(
+    group: processes.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through real processes, at the head alone."""
+    monkeypatch.setattr(group, "close", lambda: None)
+    load = [10_000.0]
+    monkeypatch.setattr("os.getloadavg", lambda: (load[0], 0.0, 0.0))
+    monkeypatch.setattr(calibrate, "SECONDS", 0.01)
+    monkeypatch.setattr(calibrate, "QUICK_SECONDS", 0.01)
+    monkeypatch.setattr(calibrate, "start", lambda cores: [group])
+    monkeypatch.setattr(calibrate, "ways", lambda: [Way("float32")])
+    part = Part("vgg16", "validation", 0)
+    told: list[str] = []
+    busy = calibrate.calibrate([part], {"vgg16": 32}, 2, tmp_path, told.append)
+    assert busy[part].load == 10_000 and "not idle" in told[0]
+    load[0] = 0.0
+    first = calibrate.calibrate([part], {"vgg16": 32}, 2, tmp_path, told.append)
+    assert first[part].load == 0, "what was measured on a busy machine is measured anew"
+    assert first[part].processes == 2 and first[part].images_per_second > 0
+    assert first[part].batch in calibrate.HEAD_BATCHES
+
+    def never(cores: int) -> Any:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(calibrate, "start", never)
+    assert calibrate.calibrate([part], {"vgg16": 32}, 2, tmp_path, told.append) == first
+    with pytest.raises(AssertionError, match="measured again"):
+        calibrate.calibrate([part], {"vgg16": 64}, 2, tmp_path, told.append)
+
+
+def test_what_cannot_be_built_says_why(group: processes.Processes) -> None:
+    group.clear()
+    with pytest.raises(processes.CalibrationFailed, match="could not build NoSuchNet: AttributeError"):
+        group.build(network("forward", build_nothing, "NoSuchNet"), Way("float32"))
+
+
+def test_a_process_that_was_killed_says_so() -> None:
+    killed = processes.Processes(1, 1)
+    killed._processes[0].kill()
+    try:
+        with pytest.raises(processes.CalibrationFailed, match="a process of bare Keras was killed by SIGKILL"):
+            killed.clear()
+    finally:
+        killed.close()
