@@ -7,7 +7,7 @@ from typing import Any
 DASH = "–"
 """Stands for a value that there is not."""
 NBSP = "\u00a0"
-"""Keeps a number and its unit on one line of a page; the console writes an ordinary space."""
+"""Keeps a number and its unit on one line of a page."""
 
 
 def present(value: Any) -> bool:
@@ -87,8 +87,8 @@ def size(value: Any) -> str:
 
 
 def disk(value: float) -> str:
-    """Bytes as disks and ``--cache-size`` count them, in powers of 1000: ``1.2 GB``, ``340 MB``."""
-    return f"{value / 1e9:.1f}{NBSP}GB" if value >= 1e8 else f"{value / 1e6:.0f}{NBSP}MB"
+    """Bytes as disks and ``--cache-size`` count them, in powers of 1000, for the console: ``1.2 GB``, ``340 MB``."""
+    return f"{value / 1e9:.1f} GB" if value >= 1e8 else f"{value / 1e6:.0f} MB"
 
 
 def rate(value: Any) -> str:
@@ -127,11 +127,11 @@ def seconds(value: Any) -> str:
 
 
 def duration(value: float) -> str:
-    """A duration as people say it, without false precision: ``45 s``, ``20 min``, ``1 h 05 min``."""
+    """A duration without false precision, for the console: ``45 s``, ``20 min``, ``1 h 05 min``."""
     if value < 90:
-        return f"{value:.0f}{NBSP}s"
+        return f"{value:.0f} s"
     hours, minutes = divmod(round(value / 60), 60)
-    return f"{60 * hours + minutes}{NBSP}min" if value < 5400 else f"{hours}{NBSP}h{NBSP}{minutes:02d}{NBSP}min"
+    return f"{60 * hours + minutes} min" if value < 5400 else f"{hours} h {minutes:02d} min"
 
 
 def interval(low: Any, high: Any) -> str:
