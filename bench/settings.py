@@ -1,104 +1,282 @@
-"""`RunSettings`: everything that decides a run, validated, frozen, written to run.json."""
+"""`RunSettings`: everything that decides a run, each setting explained once; its flag is made from its field."""
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+import platformdirs
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from bench.errors import ConfigError
 from bench.stats.metrics import METRICS
 
+REPORTS = Path("reports")
+
+
+def default_cache() -> Path:
+    """Where decoded images and features lie, unless another place is given."""
+    try:
+        return Path(platformdirs.user_cache_dir("medical-transfer-bench"))
+    except RuntimeError:  # a user without a home folder, as containers have them: --cache has to be given
+        return Path("~/.cache/medical-transfer-bench")
+
+
+# What flags give as text. A `ConfigError` passes through pydantic as it is.
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in ``90s``, ``30m``, ``2h``, ``1h30m`` or a plain number of seconds.
+
+    Raises:
+        ConfigError: for anything else, and for 0.
+    """
+    number = r"(\d{1,9}(?:\.\d+)?)"
+    match = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s)?|{number}", text.strip().lower())
+    hours, minutes, seconds, plain = match.groups() if match else (None, None, None, None)
+    total = 3600 * float(hours or 0) + 60 * float(minutes or 0) + float(seconds or plain or 0)
+    if total <= 0:
+        raise ConfigError(f"--time-limit takes a duration above 0 such as 90s, 30m, 2h or 1h30m, but got {text!r}.")
+    return total
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes in ``500M``, ``20G``, ``1T`` (powers of 1000), ``20GiB`` (powers of 1024) or a plain number.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    try:
+        return int(TypeAdapter(Annotated[ByteSize, Field(le=10**18)]).validate_python(text))
+    except (ValidationError, OverflowError):
+        raise ConfigError(
+            f"--cache-size takes a size such as 500M or 20G, or 0 to keep nothing, but got {text!r}."
+        ) from None
+
+
+def _parse_folds(text: str) -> int | str:
+    given = text.strip().lower()
+    if given != "given" and not re.fullmatch(r"-?\d{1,9}", given):
+        raise ConfigError(f"--folds takes a number of folds from 2 to 20, 0 for none, or given, but got {text!r}.")
+    return given if given == "given" else int(given)
+
+
+def _parse_window(text: str) -> tuple[float, float]:
+    try:
+        center, width = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--window takes CENTER,WIDTH such as 40,400 or -600,1500, but got {text!r}.") from None
+    return center, width
+
+
+def _names(flag: str, kind: str, example: str) -> Callable[[str], tuple[str, ...]]:
+    """A parser of names separated by commas."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in text.split(",") if name.strip())
+        if not names:
+            raise ConfigError(f"{flag} takes {kind} separated by commas, such as {example}.")
+        return names
+
+    return parse
+
+
+def _text(parse: Callable[[str], Any]) -> BeforeValidator:
+    """Text goes through ``parse``; a value that is none, as run.json has it, stays as it is."""
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+
+
+def is_path(data: str) -> bool:
+    """Whether ``data`` is a place on the disk, and not the name of a set."""
+    return data != "demo" and not data.lower().startswith("medmnist:")
+
+
+def _absolute_data(data: str) -> str:
+    return str(Path(data).absolute()) if is_path(data) else data
+
+
+def _absolute_weights(weights: str) -> str:
+    return weights if weights in ("imagenet", "random") else str(Path(weights).absolute())
+
+
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.05, le=0.5)]
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+Backbones = Annotated[tuple[str, ...], _text(_names("--backbones", "names", "vgg16,resnet50"))]
+Columns = Annotated[tuple[str, ...], _text(_names("--group-by", "names of columns", "sex,scanner"))]
+Folds = Annotated[Annotated[int, Field(ge=0, le=20)] | Literal["given"], _text(_parse_folds)]
+
+
+class Flag(TypedDict):
+    """What a field says of its flag, beside description and example."""
+
+    group: str
+    metavar: str
+    shown: str
+    resumable: bool
+
+
+def setting(
+    group: str, default: Any, metavar: str = "", example: str = "", *, shown: str = "", resumable: bool = False
+) -> Any:
+    """A field together with its flag; the docstring below it says what it decides.
+
+    Args:
+        group: heading under which ``--help`` lists the flag.
+        default: its value, a function that finds it, or ``...`` if it must be given.
+        metavar: stands for the value; may be left out for choices and switches.
+        example: a value as it would be typed; none for a switch.
+        shown: the default in words, where its value does not speak for itself.
+        resumable: whether it may be given anew when a run is resumed.
+    """
+    flag = Flag(group=group, metavar=metavar, shown=shown, resumable=resumable)
+    kind = {"default_factory": default} if callable(default) else {"default": default}
+    return Field(**kind, examples=[example], json_schema_extra=cast(dict[str, JsonValue], flag))
 
 
 class RunSettings(BaseModel):
     """The settings of one run; build it with `make_settings`, which explains what is wrong.
 
-    Attributes:
-        data: folder of images, table (.csv, .tsv, .txt), .npz, ``medmnist:NAME[@SIZE]``, or ``demo``.
-        name: of the run and its folder.
-        budget: number of trials.
-        epochs: at most so many epochs a phase; None takes the space's or 8.
-        seed: decides splits, samples, initial heads, orders and augmentations.
-        metric: validation score that decides.
-        space: name or file of the search space; None takes ``demo`` for demo data, else ``default``.
-        backbones: narrow the space to these; None takes all it offers.
-        image_size: pixels for all backbones; None takes the space's or each backbone's native size.
-        weights: ``imagenet``, ``random`` or a folder; None means imagenet (the demo may fall back to random).
-        scheduler: ``asha`` stops weak trials early, ``none`` trains all to the end.
-        patience: a phase ends after so many epochs without gain.
-        views: pre-drawn augmentations of the training images.
-        max_images: size of a subset of train and validation; None takes all.
-        patient_pattern: regular expression with one group that names the patient in an image's name.
-        image_root: folder that the paths of a table start from; None takes the table's own.
-        splits: a splits.csv whose splits are taken over; None keeps the given ones and draws what is missing.
-        test_share: share of the images drawn for a test split that is not given.
-        val_share: share of the other images drawn for a validation split that is not given, or too small.
-        folds: patient-grouped folds over which the finalists are validated; ``given`` takes those that the source
-            gives; 0 for none.
-        repeats: seeds that each finalist, and each control that is trained, is retrained with.
-        class_weights: whether the loss weighs classes by the training labels, rare ones more.
-        resize: how images become square: squashed, padded or cropped.
-        window: center and width of the values of DICOM and of grey of more than 8 bits that are shown; None takes the
-            header's, an image's own or the set's.
-        keep_going: go on although more than 1 % of a class cannot be decoded.
-        verify: read every file again to see whether it is still what was decoded.
-        time_limit: seconds after which the search stops; None for no limit.
-        jobs: trials at a time; 0 chooses.
-        no_test: leave the test split sealed.
-        bootstrap: draws of patients that intervals and comparisons rest on.
-        target_sensitivity: what the frozen operating point must reach on validation; None takes Youden's index.
-        group_by: columns of a manifest whose values name subgroups of the test split; None for no column.
-        output: folder of run folders.
-        cache: folder of decoded images and features.
-        cache_size: bytes the features may take; 0 keeps none.
-        precision: what backbones compute in while they are trained; ``auto`` takes bfloat16 where it is faster. Files
-            are exported, and finalists scored, in float32.
-        address: of a Ray cluster to join; None starts Ray on this machine.
+    Each field's docstring is the help of its flag, and their order that of ``--help``; ``{metrics}`` and ``{program}``
+    are filled in there.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    data: str = "demo"
-    name: str
-    budget: PositiveInt = 50
-    epochs: PositiveInt | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    metric: str = "auc"
-    space: str | None = None
-    backbones: tuple[str, ...] | None = None
-    image_size: PositiveInt | None = None
-    weights: str | None = None
-    scheduler: Literal["asha", "none"] = "asha"
-    patience: PositiveInt = 3
-    views: PositiveInt = 4
-    max_images: PositiveInt | None = None
-    patient_pattern: str | None = None
-    image_root: Path | None = None
-    splits: Path | None = None
-    test_share: Share = 0.2
-    val_share: Share = 0.15
-    folds: Annotated[int, Field(ge=0, le=20)] | Literal["given"] = 0
-    repeats: Annotated[int, Field(ge=1, le=100)] = 3
-    class_weights: bool = True
-    resize: Literal["squash", "pad", "crop"] = "squash"
-    window: tuple[float, float] | None = None
-    keep_going: bool = False
-    verify: bool = False
-    time_limit: Annotated[float, Field(gt=0)] | None = None
-    jobs: Annotated[int, Field(ge=0)] = 0
-    no_test: bool = False
-    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 2000
-    target_sensitivity: Annotated[float, Field(gt=0.5, lt=1)] | None = None
-    group_by: tuple[str, ...] | None = None
-    output: Path = Path("reports")
-    cache: Path
-    cache_size: Annotated[int, Field(ge=0)] = 20 * 10**9
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    address: str | None = None
+    data: Annotated[str, AfterValidator(_absolute_data)] = setting("data", "demo", "DATA", "chest_xray", resumable=True)
+    """folder with train/, val/, test/ of class folders, or class folders alone; a table (.csv, .tsv, .txt) with
+    path,label[,patient][,split][,fold]; an .npz in the MedMNIST layout; medmnist:NAME[@SIZE]; or demo"""
+    patient_pattern: str | None = setting(
+        "data",
+        None,
+        "REGEX",
+        r"'^(P\d+)_'",
+        shown="what the source says, else names of public sets with marks of their own, else each image its own",
+    )
+    """regular expression with one group that names the patient, searched for in the file name (in the path below the
+    data folder if it holds a /)"""
+    image_root: AbsolutePath | None = setting(
+        "data", None, "FOLDER", "/data/HAM10000", shown="the table's own folder", resumable=True
+    )
+    """folder that the paths of a table start from; images are looked for below it by name too"""
+    splits: AbsolutePath | None = setting(
+        "data", None, "FILE", "reports/xray/splits.csv", shown="the given splits; what is missing is drawn"
+    )
+    """take the splits of this table over: image,label,split, as a run's splits.csv has them"""
+    test_share: Share = setting("data", 0.2, "SHARE", "0.25")
+    """share of the images drawn for test where no test split is given"""
+    val_share: Share = setting("data", 0.15, "SHARE", "0.2")
+    """share of the other images drawn for validation where none is given, or one too small to select by"""
+    folds: Folds = setting("data", 0, "K|given", "5", shown="off")
+    """validate the finalists over so many patient-grouped folds of train and validation, or over those given by
+    folders fold_1, fold_2 … or a fold column"""
+    repeats: Annotated[int, Field(ge=1, le=100)] = setting("data", 3, "R", "5", resumable=True)
+    """train each finalist, the default recipe and the small CNN with so many seeds; the best mean wins"""
+    resize: Literal["squash", "pad", "crop"] = setting("data", "squash", example="pad")
+    """how images become square: squash ignores the aspect ratio, pad adds black, crop cuts the longer side"""
+    window: Annotated[tuple[float, float], _text(_parse_window)] | None = setting(
+        "data",
+        None,
+        "CENTER,WIDTH",
+        "40,400",
+        shown="what the DICOM header says; else each image's own range, of an .npz the range of all",
+    )
+    """show these values of DICOM in grey and of grey of more than 8 bits, as DICOM windows do"""
+    keep_going: bool = setting("data", False, shown="stop")
+    """go on although more than 1 % of a class cannot be decoded"""
+    verify: bool = setting("data", False, shown="trust size and time of change", resumable=True)
+    """read every file again to see whether it is still what was decoded"""
+    max_images: PositiveInt | None = setting("data", None, "N", "1200", shown="all")
+    """train and validate on a stratified subset of whole patients; test stays whole"""
+    image_size: PositiveInt | None = setting(
+        "data", None, "N", "96", shown="the space's, else each backbone's native size: 224, InceptionV3 299"
+    )
+    """height and width in pixels for all backbones; InceptionV3 needs at least 75"""
+
+    budget: PositiveInt = setting("search", 50, "N", "12", resumable=True)
+    """number of trials"""
+    space: str | None = setting("search", None, "NAME|FILE", "wide", shown="default, or demo for the demo data")
+    """search space: a shipped one (default, demo, wide) or a .yaml file"""
+    backbones: Backbones | None = setting("search", None, "NAMES", "vgg16,resnet50", shown="all that the space offers")
+    """narrow the space to these, separated by commas"""
+    weights: Annotated[str, AfterValidator(_absolute_weights)] | None = setting(
+        "search",
+        None,
+        "KIND|FOLDER",
+        "random",
+        shown="imagenet; the demo falls back to random where it cannot be had",
+        resumable=True,
+    )
+    """imagenet, random, or a folder of Keras's .h5 weight files"""
+    metric: str = setting("search", "auc", "NAME", "log_loss")
+    """validation score that decides: {metrics}"""
+    epochs: PositiveInt | None = setting("search", None, "N", "4", shown="the space's, else 8")
+    """at most so many epochs a phase (head, then fine-tuning)"""
+    patience: PositiveInt = setting("search", 3, "N", "5")
+    """a phase ends after so many epochs without gain"""
+    class_weights: bool = setting("search", True, shown="weights that balance the classes")
+    """train without class weights from the training labels"""
+    scheduler: Literal["asha", "none"] = setting("search", "asha", example="none")
+    """asha stops weak trials early (never before 2 epochs), none trains all to the end"""
+    views: PositiveInt = setting("search", 4, "N", "2")
+    """pre-drawn augmentations of the training images that the search trains on"""
+    time_limit: Annotated[float, Field(gt=0), _text(parse_duration)] | None = setting(
+        "search", None, "TIME", "2h", shown="no limit", resumable=True
+    )
+    """end the search after this time; finalists and evaluation come on top"""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = setting("search", 0, "N", "7")
+    """decides splits, samples, initial heads, orders and augmentations"""
+
+    jobs: Annotated[int, Field(ge=0)] = setting(
+        "machine", 0, "N", "1", shown="one a GPU, else one a CPU core up to 8, as memory allows", resumable=True
+    )
+    """trials at a time; with 1, a run can be repeated exactly"""
+    address: str | None = setting("machine", None, "ADDRESS", "auto", shown="this machine alone")
+    """Ray cluster to join, as `ray start --head` prints it; all its machines must share the disks of --data, --cache
+    and --output"""
+    cache: AbsolutePath = setting("machine", default_cache, "FOLDER", "/scratch/bench", resumable=True)
+    """folder for decoded images and cached features"""
+    cache_size: Annotated[int, Field(ge=0), _text(parse_bytes)] = setting(
+        "machine", 20 * 10**9, "SIZE", "50G", shown="20G"
+    )
+    """disk space that cached features may take; the least recently used leave first, and 0 keeps none"""
+    precision: Literal["auto", "float32", "bfloat16"] = setting(
+        "machine",
+        "auto",
+        example="float32",
+        shown="auto: bfloat16 where this machine computes faster in it, else float32",
+    )
+    """what backbones compute in while they are trained; models are scored at the end and exported in float32"""
+
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = setting("evaluation", 2000, "N", "10000")
+    """draws of patients that intervals and comparisons rest on, 100 to 100000"""
+    target_sensitivity: Annotated[float, Field(gt=0.5, lt=1)] | None = setting(
+        "evaluation", None, "SHARE", "0.95", shown="Youden's index decides"
+    )
+    """freeze the operating point that reaches this sensitivity on validation, above 0.5 and below 1"""
+    group_by: Columns | None = setting(
+        "evaluation", None, "COLUMNS", "sex,scanner", shown="image size, aspect ratio, and what file names tell"
+    )
+    """score the test images by these columns of a .csv too, separated by commas"""
+
+    name: str = setting("output", ..., "NAME", "xray", shown="the data's name and the time")
+    """name of the run and of its folder"""
+    output: Path = setting("output", REPORTS, "FOLDER", "/data/runs")
+    """folder of run folders"""
+    no_test: bool = setting("output", False, shown="it is opened once, at the end", resumable=True)
+    """leave the test split sealed; `{program} evaluate NAME` opens it later"""
 
     @field_validator("name")
     @classmethod
@@ -147,8 +325,19 @@ class RunSettings(BaseModel):
         return self.space or ("demo" if self.is_demo else "default")
 
 
+def about_flag(name: str) -> Flag:
+    """What the field ``name`` says of its flag."""
+    return cast(Flag, RunSettings.model_fields[name].json_schema_extra)
+
+
+def flag_of(name: str) -> str:
+    """The flag of the setting ``name``: a switch that is on by default is switched off."""
+    field = RunSettings.model_fields.get(name)
+    return f"--{'no-' if field is not None and field.default is True else ''}{name.replace('_', '-')}"
+
+
 def make_settings(**values: Any) -> RunSettings:
-    """Validated settings.
+    """Validated settings; what flags give as text is parsed.
 
     Raises:
         ConfigError: for the first impossible value: which flag, what arrived, what is accepted.
@@ -157,58 +346,10 @@ def make_settings(**values: Any) -> RunSettings:
         return RunSettings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        given = first["input"]
+        is_number = isinstance(given, str) and re.fullmatch(r"-?\d+(\.\d+)?|nan", given)
         reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{flag} {first['input']!r} is not possible: {reason[0].lower()}{reason[1:]}.") from None
-
-
-def parse_folds(text: str) -> int | str:
-    """The number of folds in ``text``, or ``given``.
-
-    Raises:
-        ConfigError: for anything else.
-    """
-    given = text.strip().lower()
-    if given != "given" and not re.fullmatch(r"-?\d{1,9}", given):
-        raise ConfigError(f"--folds takes a number of folds from 2 to 20, 0 for none, or given, but got {text!r}.")
-    return given if given == "given" else int(given)
-
-
-def parse_duration(text: str) -> float:
-    """Seconds in ``90s``, ``30m``, ``2h``, ``1h30m`` or a plain number of seconds.
-
-    Raises:
-        ConfigError: for anything else, and for 0.
-    """
-    number = r"(\d{1,9}(?:\.\d+)?)"
-    match = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s)?|{number}", text.strip().lower())
-    hours, minutes, seconds, plain = match.groups() if match else (None, None, None, None)
-    total = 3600 * float(hours or 0) + 60 * float(minutes or 0) + float(seconds or plain or 0)
-    if total <= 0:
-        raise ConfigError(f"--time-limit takes a duration above 0 such as 90s, 30m, 2h or 1h30m, but got {text!r}.")
-    return total
-
-
-def parse_window(text: str) -> tuple[float, float]:
-    """Center and width in ``40,400``.
-
-    Raises:
-        ConfigError: for anything but two numbers.
-    """
-    try:
-        center, width = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--window takes CENTER,WIDTH such as 40,400 or -600,1500, but got {text!r}.") from None
-    return center, width
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes in ``500M``, ``20G``, ``1T`` (powers of 1000) or a plain number.
-
-    Raises:
-        ConfigError: for anything else.
-    """
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
-    if not match:
-        raise ConfigError(f"--cache-size takes a size such as 500M or 20G, or 0 to keep nothing, but got {text!r}.")
-    return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
+        raise ConfigError(
+            f"{flag_of(str(first['loc'][0]))} {given if is_number else repr(given)} is not possible: "
+            f"{reason[0].lower()}{reason[1:]}."
+        ) from None

@@ -16,6 +16,7 @@ from PIL import Image
 
 from bench import RULES, cli
 from bench.models.backbones import BACKBONES
+from bench.run import command
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.settings import RunSettings
 from bench.stats.metrics import METRICS
@@ -29,10 +30,10 @@ def nothing_starts(monkeypatch):
     """A request that passes all checks ends here, so that a missing check cannot start Ray; signals are put back."""
     handler = signal.getsignal(signal.SIGTERM)
 
-    def reached(request, arguments, evaluate=False):
+    def reached(request, command_line, evaluate=False):
         raise AssertionError("the request was taken for possible")
 
-    monkeypatch.setattr(cli, "_execute", reached)
+    monkeypatch.setattr(command, "execute", reached)
     yield
     signal.signal(signal.SIGTERM, handler)
 
@@ -119,7 +120,6 @@ def test_commands(refusal):
     message = refusal("search")
     for name in COMMANDS:
         assert name in message
-    assert "COMMAND" in refusal()
     assert "NAME" in refusal("report")
     assert "IMAGE" in refusal("predict", "xray")
 
@@ -223,8 +223,8 @@ def test_what_is_written_may_not_lie_inside_the_data(place, images, refusal, fla
 
 def test_the_default_output_inside_the_data_is_refused(place, images, refusal, monkeypatch):
     monkeypatch.chdir(images)
-    for command in ("run", "compare"):
-        assert f"--output reports lies inside --data {images}" in refusal(command, "--data", ".", "--name", "x")
+    for name in ("run", "compare"):
+        assert f"--output reports lies inside --data {images}" in refusal(name, "--data", ".", "--name", "x")
 
 
 def test_links_into_the_data_are_seen_through(place, images, refusal):
@@ -291,7 +291,7 @@ def test_an_output_folder_that_is_a_file(place, images, refusal):
 
 def requests(monkeypatch):
     seen = []
-    monkeypatch.setattr(cli, "_execute", lambda request, arguments: seen.append(request) or 0)
+    monkeypatch.setattr(command, "execute", lambda request, command_line: seen.append(request) or 0)
     return seen
 
 
@@ -456,7 +456,9 @@ def test_evaluating_takes_how_the_test_split_is_looked_at(place, images, monkeyp
     text = (ROOT / "search_spaces" / "wide.yaml").read_text(encoding="utf-8")
     (place / "reports" / "xray" / "space.yaml").write_text(text, encoding="utf-8")
     seen = []
-    monkeypatch.setattr(cli, "_execute", lambda request, arguments, evaluate: seen.append((request, evaluate)) or 0)
+    monkeypatch.setattr(
+        command, "execute", lambda request, command_line, evaluate: seen.append((request, evaluate)) or 0
+    )
     assert cli.main(["evaluate", "xray", "--bootstrap", "400", "--target-sensitivity", "0.9"]) == 0
     ((request, evaluate),) = seen
     assert evaluate
@@ -505,11 +507,11 @@ def test_a_run_without_its_space_is_refused_in_a_sentence(place, refusal):
 # The other commands
 
 
-@pytest.mark.parametrize("command", [["report"], ["evaluate"], ["predict"]])
-def test_other_commands_of_an_unknown_run(place, refusal, command):
+@pytest.mark.parametrize("name", ["report", "evaluate", "predict"])
+def test_other_commands_of_an_unknown_run(place, refusal, name):
     make_run(place / "reports", "alpha")
-    images = ["scan.png"] if command == ["predict"] else []
-    message = refusal(*command, "gamma", *images)
+    images = ["scan.png"] if name == "predict" else []
+    message = refusal(name, "gamma", *images)
     assert "'gamma'" in message
     assert "alpha" in message
 
@@ -564,10 +566,10 @@ def test_an_unreadable_image_is_named(place, run_with_model, refusal):
 
 
 def test_an_interrupt_is_status_130(place, images, monkeypatch, capsys):
-    def interrupted(request, arguments):
+    def interrupted(request, command_line):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_execute", interrupted)
+    monkeypatch.setattr(command, "execute", interrupted)
     assert cli.main(["run", "--data", str(images)]) == 130
     assert "Interrupted" in capsys.readouterr().err
 
@@ -600,7 +602,7 @@ def test_a_full_disk_is_a_sentence_and_status_1_and_other_faults_stay_visible(pl
 
         monkeypatch.setattr("bench.run.pipeline.Run.__init__", lambda self, *arguments: None)
         monkeypatch.setattr("bench.run.pipeline.Run.execute", execute)
-        return cli._execute(request, [])
+        return command.execute(request, [])
 
     assert run_into(OSError(28, "No space left on device", "trials.csv")) == 1
     assert capsys.readouterr().err == "error: OSError: [Errno 28] No space left on device: 'trials.csv'\n"
@@ -609,19 +611,19 @@ def test_a_full_disk_is_a_sentence_and_status_1_and_other_faults_stay_visible(pl
 
 
 def test_the_help_tells_every_exit_status(capsys):
-    for command in ([], ["run"]):
+    for name in ([], ["run"]):
         with pytest.raises(SystemExit):
-            cli.main([*command, "--help"])
+            cli.main([*name, "--help"])
         said = " ".join(capsys.readouterr().out.split())
         assert all(f"{status} " in said for status in (0, 1, 2, 3, 130)) and "exit status" in said
         assert "3 done, but so many trials failed that the comparison is not fair" in said
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_flag_has_a_default_and_an_example(command, capsys):
-    found = entries(help_of(capsys, command))
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_flag_has_a_default_and_an_example(name, capsys):
+    found = entries(help_of(capsys, name))
     found.pop("--help")
-    assert "--output" in found or command == "audit"
+    assert "--output" in found or name == "audit"
     for flag, text in found.items():
         assert "default:" in text, flag
         assert f"example: {flag}" in text, flag
@@ -666,6 +668,13 @@ def test_the_overview_names_every_command(capsys):
         assert re.search(rf"^ +{name} ", text, re.MULTILINE)
 
 
+def test_without_arguments_the_help_is_printed(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == help_of(capsys)
+
+
 def test_version(capsys):
     from bench import __version__
 
@@ -681,9 +690,9 @@ def test_version(capsys):
 def loaded_by(arguments, folder):
     """The heavy packages that a fresh process has imported once main is through with these arguments."""
     program = (
-        "import sys\nfrom bench import cli\n"
+        "import sys\nfrom bench import cli\nfrom bench.run import command\n"
         "def stop(*arguments, **named):\n    raise SystemExit('the request was taken for possible')\n"
-        "cli._execute = stop\n"
+        "command.execute = stop\n"
         "try:\n    status = cli.main(sys.argv[1:])\nexcept SystemExit as end:\n    status = end.code\n"
         "heavy = {'tensorflow', 'keras', 'ray', 'torch', 'jax'} & set(sys.modules)\n"
         "print('STATUS', status, *sorted(heavy))\n"

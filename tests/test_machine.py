@@ -212,10 +212,10 @@ def test_a_report_under_any_plotting_backend_and_home(tmp_path: Path, monkeypatc
 
 
 def test_what_the_machine_forbids_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    def refused(options: Any, arguments: Any) -> int:
+    def refused(options: Any) -> int:
         raise PermissionError(13, "Permission denied", "/locked/report.html")
 
-    monkeypatch.setattr(cli, "_report", refused)
+    monkeypatch.setattr("bench.report.command.report", refused)
     assert cli.main(["report", "xray"]) == 1
     assert capsys.readouterr().err == "error: /locked/report.html: Permission denied.\n"
 
@@ -225,7 +225,7 @@ def test_what_the_machine_forbids_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 def test_without_a_home_folder_another_cache_is_asked_for(data: Path, tmp_path: Path, home: str | None) -> None:
     (tmp_path / "locked").mkdir(mode=0o700)
     code = (
-        "import os, sys; from bench import cli, pipeline; sys.stderr.flush()\n"  # before: Python may lie in root's home
+        "import os, sys; from bench import cli; from bench.run import pipeline; sys.stderr.flush()\n"  # before: Python may lie in root's home
         "os.setgid(12345); os.setuid(12345); importlib = __import__('importlib')\n"
         f"os.environ.pop('HOME', None); home = {str(tmp_path / home) if home else None!r}\n"
         "if home: os.environ['HOME'] = home\n"
@@ -314,7 +314,8 @@ def test_memory_is_what_the_control_group_allows(
 
 HOLDER = """
 import sys
-from bench import cli, workers
+from bench import cli
+from bench import cluster as workers
 from bench.errors import ConfigError
 
 def start(*given):
@@ -471,21 +472,21 @@ def test_weights_that_come_with_the_suite_cannot_be_changed(begun: Callable[...,
         begun(weights=str(tmp_path))
 
 
-@pytest.mark.parametrize("command", [["run", "--resume", "xray"], ["evaluate", "xray"]])
+@pytest.mark.parametrize("arguments", [["run", "--resume", "xray"], ["evaluate", "xray"]])
 def test_new_places_are_taken_where_a_run_is_taken_up(
-    begun: Callable[..., RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+    begun: Callable[..., RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     begun()
     (tmp_path / "scans").rename(tmp_path / "elsewhere")
     seen: list[Any] = []
 
-    def reached(request: Any, arguments: Any, evaluate: bool = False) -> int:
+    def reached(request: Any, command_line: Any, evaluate: bool = False) -> int:
         seen.append(request)
         return 0
 
-    monkeypatch.setattr(cli, "_execute", reached)
+    monkeypatch.setattr(command, "execute", reached)
     monkeypatch.chdir(tmp_path)
-    assert cli.main([*command, "--data", "elsewhere", "--cache", "new"]) == 0
+    assert cli.main([*arguments, "--data", "elsewhere", "--cache", "new"]) == 0
     assert seen[0].settings.data == str(tmp_path / "elsewhere")
     assert seen[0].settings.cache == tmp_path / "new"
 

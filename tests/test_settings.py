@@ -66,6 +66,7 @@ def test_durations_add_up(hours, minutes, seconds):
         ("1T", 10**12),
         ("1.5k", 1500),
         ("2 G", 2 * 10**9),
+        ("20GiB", 20 * 2**30),
     ],
 )
 def test_sizes(text, count):
@@ -74,7 +75,7 @@ def test_sizes(text, count):
     assert type(found) is int
 
 
-@pytest.mark.parametrize("text", ["", "-1G", "20GiB", "much", "G", "1e9", "nan"])
+@pytest.mark.parametrize("text", ["", "-1G", "much", "G", "1e9", "nan"])
 def test_what_is_no_size(text):
     with pytest.raises(ConfigError) as caught:
         parse_bytes(text)

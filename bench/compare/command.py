@@ -3,39 +3,36 @@
 What is heavy is imported when it is needed: a request that cannot be carried out should not have to wait for it.
 """
 
+import argparse
 import re
 import sys
-import textwrap
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError, TrialFailed
+from bench.flags import Commands, add_command, add_flag, add_setting, output_of
 from bench.invocation import typed
-from bench.settings import make_settings
+from bench.settings import default_cache, make_settings, parse_duration
 
 LIST = "compare24"
 """The shipped list: 3 backbones, policies none and light, depths 0 to 2."""
 
 
-def add_parser(commands: Any, **options: Any) -> Any:
-    """Add the subcommand's parser to argparse's ``commands``; ``options`` are those that all parsers share."""
-    return commands.add_parser(
+def add_parser(commands: Commands) -> None:
+    """``compare``."""
+    parser = add_command(
+        commands,
         "compare",
-        help="time this suite, and others' tools, on the same search",
-        description=textwrap.dedent(
-            """\
-            Run this suite, this suite with each of its levers switched off, plain Ray Tune and KerasTuner on the same
-            images, space and number of trials, one after the other, and leave a CSV and an HTML page in reports/NAME/.
-            Run again under the same name, it goes on where it stopped, and takes further methods and seeds in."""
-        ),
-        epilog=f"example: {typed('compare', '--data', 'path/to/chest_xray', '--budget', '24', '--name', 'speed')}",
-        **options,
+        run,
+        "time this suite, and others' tools, on the same search",
+        typed("compare", "--data", "path/to/chest_xray", "--budget", "24", "--name", "speed"),
+        "Run this suite, this suite with each of its levers switched off, plain Ray Tune and KerasTuner on the same"
+        " images, space and number of trials, one after the other, and leave a CSV and an HTML page in reports/NAME/."
+        " Run again under the same name, it goes on where it stopped, and takes further methods and seeds in.",
     )
-
-
-def add_flags(flag: Callable[..., None]) -> None:
-    """Add the flags that `run` knows beside those of data, cache and output: ``flag(name, text, example, default)``."""
+    flag = partial(add_flag, parser)
+    add_setting(parser, "data")
     flag("--budget", "number of trials of each method and seed", "--budget 24", type=int, metavar="N")
     flag("--seeds", "number of seeds", "--seeds 3", "1", type=int, metavar="K")
     flag("--seed", "the first seed; splits and subset are the same for all", "--seed 3", type=int, metavar="N")
@@ -63,6 +60,7 @@ def add_flags(flag: Callable[..., None]) -> None:
     flag("--epochs", "at most so many epochs a phase", "--epochs 4", "the space's, else 8", type=int, metavar="N")
     flag("--image-size", "pixels for all backbones", "--image-size 96", "as for run", type=int, metavar="N")
     flag("--max-images", "train and validate on a subset", "--max-images 1200", "all", type=int, metavar="N")
+    add_setting(parser, "val_share")
     flag("--jobs", "trials at a time, for methods that run several", "--jobs 1", "as for run", type=int, metavar="N")
     flag(
         "--limit",
@@ -81,24 +79,26 @@ def add_flags(flag: Callable[..., None]) -> None:
         type=int,
         metavar="N",
     )
+    add_setting(parser, "cache")
     flag("--name", "name of the comparison and of its folder", "--name speed", "compare- and the data's name")
+    add_setting(parser, "output")
 
 
-def run(values: dict[str, Any], cache: Path) -> int:
+def run(options: argparse.Namespace) -> int:
     """Compare, or measure what ``--limit`` or ``--fidelity`` ask for; returns the exit status.
-
-    Args:
-        values: the flags that were given, by name; paths absolute.
-        cache: where decoded images and features lie unless ``values`` says otherwise.
 
     Raises:
         ConfigError: if the request is impossible.
     """
+    values = {name: value for name, value in vars(options).items() if name not in ("run", "command_line")}
+    values["output"] = output_of(options)
+    if "time_limit" in values:
+        values["time_limit"] = parse_duration(values["time_limit"])
     try:
         if "limit" in values:
-            return _lower_bound(values, cache)
+            return _lower_bound(values)
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "data"
-        values = {"cache": cache, "name": f"compare-{stem}", "data": "demo", **values}
+        values = {"name": f"compare-{stem}", **values}
         if "methods" in values:
             values["methods"] = [name.strip() for name in values["methods"].split(",") if name.strip()]
         if "list" in values:
@@ -122,7 +122,7 @@ def _compare(values: dict[str, Any]) -> int:
         return 130
 
 
-def _lower_bound(values: dict[str, Any], cache: Path) -> int:
+def _lower_bound(values: dict[str, Any]) -> int:
     from bench.compare.lower_bound import lower_bound
     from bench.run.folder import find_run
 
@@ -132,11 +132,12 @@ def _lower_bound(values: dict[str, Any], cache: Path) -> int:
             f"--limit measures for a run that is there; --{others[0].replace('_', '-')} does not go with it."
         )
     comparison = values["output"] / values["limit"]
+    cache = Path(values["cache"]).absolute() if "cache" in values else None
     if (comparison / "compare.json").is_file():
-        lower_bound.lower_bound_of_list(comparison, values.get("cache") or cache.absolute())
+        lower_bound.lower_bound_of_list(comparison, cache or default_cache().absolute())
         print(lower_bound.describe_list(comparison))
     else:
-        found = lower_bound.lower_bound_of_run(find_run(values["limit"], values["output"]), cache=values.get("cache"))
+        found = lower_bound.lower_bound_of_run(find_run(values["limit"], values["output"]), cache=cache)
         print(lower_bound.describe_run(found))
     return 0
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from bench.numbers import DASH as DASH
+from bench.numbers import present as present
 from bench.stats.metrics import Metric
 
 BACKBONES = {"vgg16": "VGG16", "resnet50": "ResNet50", "inceptionv3": "InceptionV3"}
@@ -37,9 +39,6 @@ STAGES = {
     "evaluation": "evaluation on test",
 }
 
-DASH = "–"
-"""Stands for a value that there is not."""
-
 
 def backbone(name: Any) -> str:
     """The usual spelling of a backbone's or a control's name, or the name itself where the report knows none."""
@@ -62,11 +61,6 @@ def metric_words(metric: Metric) -> str:
 def parameter(name: str) -> str:
     """The title of a parameter of a trial."""
     return PARAMETERS.get(name, name.replace("_", " "))
-
-
-def present(value: Any) -> bool:
-    """Whether ``value`` is there: not None, not NaN, not an empty text."""
-    return value is not None and value == value and value != ""
 
 
 def joined(words: Iterable[str], last: str = "and") -> str:

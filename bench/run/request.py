@@ -1,4 +1,4 @@
-"""A request becomes something that can be carried out: everything that can be wrong with it is found here.
+"""Settings become a request that can be carried out: everything that can be wrong with it is found here.
 
 No work is started and nothing is written.
 """
@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from bench.errors import ConfigError
 from bench.models.backbones import Backbone, get_backbone
 from bench.models.small_cnn import EPOCHS
 from bench.models.weights import check_weights
+from bench.numbers import disk
 from bench.run.folder import LOCK, RunDir
 from bench.search.space import Space, load_space, parse_space
-from bench.settings import RunSettings
+from bench.settings import RunSettings, is_path
 from bench.train.features import boundary_bytes
 
 DEFAULT_EPOCHS = 8
@@ -42,33 +43,63 @@ class Request:
 
     Attributes:
         settings: of the run.
-        run: its folder.
         space: what is searched.
-        backbones: rows of the backbones that the space offers.
         source: all the images.
         table: the splits as far as they can be known before anything is decoded, for checks and estimates.
         taken: splits.csv of the run itself, when it is resumed.
-        sizes: backbone name -> image size in pixels.
-        epochs: at most so many a phase.
         resumed: whether the run is there already.
     """
 
     settings: RunSettings
-    run: RunDir
     space: Space
-    backbones: tuple[Backbone, ...]
     source: ImageSet
     table: pd.DataFrame
-    taken: Path | None
-    sizes: Mapping[str, int]
-    epochs: int
+    taken: Path | None = None
     resumed: bool = False
+
+    @property
+    def run(self) -> RunDir:
+        """Its folder."""
+        return RunDir(self.settings.output / self.settings.name)
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """Rows of the backbones that the space offers."""
+        return tuple(get_backbone(name) for name in self.space.backbones)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Backbone name -> image size in pixels."""
+        return image_sizes(self.settings, self.space)
+
+    @property
+    def epochs(self) -> int:
+        """At most so many a phase."""
+        return self.settings.epochs or self.space.epochs or DEFAULT_EPOCHS
+
+
+def image_sizes(settings: RunSettings, space: Space) -> dict[str, int]:
+    """Backbone name -> image size in pixels.
+
+    Raises:
+        ConfigError: if a backbone needs larger images.
+    """
+    sizes = {}
+    for backbone in map(get_backbone, space.backbones):
+        size = settings.image_size or space.image_size or backbone.native_size
+        if size < backbone.minimum_size:
+            raise ConfigError(
+                f"{backbone.title} needs images of at least {backbone.minimum_size} pixels, "
+                f"but --image-size is {size}; enlarge it or leave {backbone.title} out by --backbones."
+            )
+        sizes[backbone.name] = size
+    return sizes
 
 
 def prepare(
     settings: RunSettings,
     space: Space | None = None,
-    taken: Path | None = None,
+    resumed: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Request:
     """Check everything about a request that can be checked before work starts.
@@ -76,41 +107,25 @@ def prepare(
     Args:
         settings: of the run.
         space: what is searched; read from ``settings`` if None.
-        taken: splits.csv of the run itself, when it is resumed.
+        resumed: whether the run is there already.
         tell: told of a download.
 
     Raises:
         ConfigError: for the first thing that is wrong.
     """
     space = space or load_space(settings.space_name, settings.backbones)
-    backbones = tuple(get_backbone(name) for name in space.backbones)
-    wanted = settings.image_size or space.image_size
-    sizes = {backbone.name: wanted or backbone.native_size for backbone in backbones}
-    for backbone in backbones:
-        if sizes[backbone.name] < backbone.minimum_size:
-            raise ConfigError(
-                f"{backbone.title} needs images of at least {backbone.minimum_size} pixels, "
-                f"but --image-size is {sizes[backbone.name]}; enlarge it or leave {backbone.title} out by --backbones."
-            )
-    check_weights(settings.weights, backbones)
-    if not RunDir(settings.output / settings.name).run.exists():
+    image_sizes(settings, space)
+    check_weights(settings.weights, tuple(get_backbone(name) for name in space.backbones))
+    if not resumed:
         check_outside(settings, "output", "cache")
+    run = RunDir(settings.output / settings.name)
+    taken = run.splits if resumed and run.finished("data") else None
     source = open_settings(settings, tell)
     table, _ = draw_splits(source, settings, taken=taken)
     if settings.folds:
         with naming(source.patient_rule):
             folds(table, settings.folds, settings.seed)
-    return Request(
-        settings=settings,
-        run=RunDir(settings.output / settings.name),
-        space=space,
-        backbones=backbones,
-        source=source,
-        table=table,
-        taken=taken,
-        sizes=sizes,
-        epochs=settings.epochs or space.epochs or DEFAULT_EPOCHS,
-    )
+    return Request(settings, space, source, table, taken, resumed)
 
 
 def open_settings(settings: RunSettings, tell: Callable[[str], None] = lambda line: None) -> ImageSet:
@@ -221,19 +236,15 @@ def check_disk(request: Request) -> str:
         free = shutil.disk_usage(folder).free
         if needed > free:
             raise ConfigError(
-                f"The run may write {_gigabytes(needed)} but only {_gigabytes(free)} are free in {folder}; "
+                f"The run may write {disk(needed)} but only {disk(free)} are free in {folder}; "
                 f"choose another folder by {flag}, or take a smaller --cache-size, --image-size or --max-images."
             )
-    return f"up to {_gigabytes(cache)} in {request.settings.cache}, {_gigabytes(output)} in {request.run.path}"
+    return f"up to {disk(cache)} in {request.settings.cache}, {disk(output)} in {request.run.path}"
 
 
 def _existing(path: Path) -> Path:
     folders = (path.absolute(), *path.absolute().parents)
     return next(folder for folder in folders if os.path.exists(folder))  # noqa: PTH110  (Path's may be refused)
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
 
 
 def expected_seconds(request: Request, workers_found: Workers) -> float:
@@ -255,7 +266,7 @@ def expected_seconds(request: Request, workers_found: Workers) -> float:
         total += (repeats + n_folds) * retraining + repeats * forward * n_test + trials * 3 + 30
         small_cnn = max(EPOCHS, request.epochs) * n_train * scale * SMALL_CNN_COST
         finalists.append(repeats * (retraining + forward * n_test + small_cnn))
-    return total + sum(finalists) / len(finalists)  # the controls of whichever wins
+    return total + sum(finalists) / len(finalists)  # the baselines of whichever wins
 
 
 def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
@@ -269,14 +280,14 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
         settings = RunSettings(**{**content["settings"], **changes, "output": run.path.parent, "name": run.name})
         text = run.space.read_text(encoding="utf-8")
         space = parse_space(content["space"]["name"], text, settings.backbones)
-        kind, budget = content["weights"]["kind"] if "weights" in changes else "", content["settings"]["budget"]
+        kind = content["weights"]["kind"] if "weights" in changes else ""
+        before = {name: content["settings"][name] for name in ("budget", "repeats")}
     except (KeyError, TypeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"Run {run.name!r} cannot be taken up again: run.json or space.yaml is damaged ({reason})."
         ) from error
-    moved = settings.data != "demo" and not settings.data.lower().startswith("medmnist:")
-    if moved and not Path(settings.data).exists() and "data" not in changes:
+    if is_path(settings.data) and not Path(settings.data).exists() and "data" not in changes:
         raise ConfigError(
             f"The images of run {run.name!r} are no longer at {settings.data}; name their new place by --data."
         )
@@ -284,18 +295,15 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
         raise ConfigError(f"Run {run.name!r} began with {kind} weights, which --weights cannot change.")
     if "cache" in changes:
         check_writable(settings.cache, "--cache")
-    if settings.budget < budget:
-        raise ConfigError(
-            f"--budget {settings.budget} is smaller than the {budget} of run {run.name!r}; a resumed run can only grow."
-        )
-    if settings.repeats < content["settings"].get("repeats", 1):
-        raise ConfigError(
-            f"--repeats {settings.repeats} is smaller than the {content['settings']['repeats']} of run {run.name!r}; "
-            "a resumed run can only grow."
-        )
+    for name, number in before.items():
+        if getattr(settings, name) < number:
+            raise ConfigError(
+                f"--{name} {getattr(settings, name)} is smaller than the {number} of run {run.name!r}; a resumed run "
+                "can only grow."
+            )
     if content.get("rules") != RULES:
         raise ConfigError(
             f"Run {run.name!r} was begun under version {content.get('rules')} of the rules, this is version {RULES}; "
             "start a new run."
         )
-    return replace(prepare(settings, space, taken=run.splits if run.finished("data") else None), resumed=True)
+    return prepare(settings, space, resumed=True)

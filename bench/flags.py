@@ -1,0 +1,153 @@
+"""Flags made from the fields of `bench.settings.RunSettings`, and what every subcommand's parser has in common."""
+
+import argparse
+import difflib
+import os
+import re
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias, get_args
+
+from bench import settings
+from bench.errors import ConfigError
+from bench.invocation import program
+from bench.settings import REPORTS, about_flag, flag_of
+from bench.stats.metrics import METRICS
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+Target: TypeAlias = "argparse._ActionsContainer"
+WIDTH = 100
+UNFAIR = 3
+STATUSES = (
+    "exit status: 0 done; 1 failed; 2 the request is impossible, and nothing was begun; 3 done, but so many trials"
+    " failed that the comparison is not fair; 130 interrupted"
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose error is one sentence, with the nearest flag for a mistyped one."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments, allow_abbrev=False)
+        # else a value such as that of --window -600,1500 is taken for a flag
+        self._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message instead of printing usage and leaving."""
+        if message.startswith("unrecognized arguments:"):
+            given = message.split(":", 1)[1].split()[0]
+            flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+            close = difflib.get_close_matches(given.split("=")[0], flags, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"the flags there are: {', '.join(flags)}"
+            raise ConfigError(f"Unknown argument {given!r}; {hint}")
+        raise ConfigError(f"{message[0].upper()}{message[1:]}.")
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    example: str,
+    description: str = "",
+    note: str = "",
+) -> Parser:
+    """A parser for a subcommand that ``run`` carries out; ``run`` returns the exit status.
+
+    Args:
+        commands: of the program.
+        name: of the subcommand.
+        run: takes what was parsed; ``command_line`` in it holds the arguments as they were typed.
+        summary: a line for the overview.
+        example: as it would be typed.
+        description: paragraphs, one a line; the summary if empty.
+        note: what stands below the example.
+    """
+    told = description or f"{summary[0].upper()}{summary[1:]}."
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description="\n".join(textwrap.fill(line, WIDTH) for line in told.splitlines()),
+        epilog=f"example: {example}\n{textwrap.fill(note, WIDTH)}",
+        formatter_class=_formatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=WIDTH)
+
+
+def add_run_name(parser: Parser, several: bool = False) -> None:
+    """The run that a subcommand is about, and the folder in which it lies."""
+    nargs = "+" if several else None
+    parser.add_argument(
+        "name", metavar="NAME", nargs=nargs, help="name of the run, or path of its folder; example: xray"
+    )
+    add_setting(parser, "output")
+
+
+def add_flag(target: Target, flag: str, text: str, example: str, shown: object = None, **arguments: Any) -> None:
+    """A flag whose help names default and example; what is not given is not among the values.
+
+    Args:
+        target: a parser or a group of it.
+        flag: as it is typed.
+        text: what it decides.
+        example: as it would be typed, flag included.
+        shown: the default in words; None takes that of the setting of the same name.
+        arguments: of `argparse.ArgumentParser.add_argument`.
+    """
+    if shown is None:
+        field = settings.RunSettings.model_fields[flag.removeprefix("--").replace("-", "_")]
+        shown = str(field.get_default(call_default_factory=True)).replace(os.environ.get("HOME") or "~", "~")
+    told = f"{text} (default: {shown}; example: {example})".replace("%", "%%")
+    target.add_argument(flag, default=argparse.SUPPRESS, help=told, **arguments)
+
+
+def add_setting(
+    target: Target, name: str, text: str = "", example: str = "", shown: str = "", metavar: str = ""
+) -> None:
+    """The flag of one setting; texts that are given stand in for those of its field."""
+    field, about, flag = settings.RunSettings.model_fields[name], about_flag(name), flag_of(name)
+    if field.annotation is bool:
+        takes = {"action": "store_false" if field.default else "store_true"}
+    else:
+        takes = {"metavar": metavar or about["metavar"] or "|".join(get_args(field.annotation))}
+    typed = f"{flag} {example or (field.examples or [''])[0]}".strip()
+    add_flag(target, flag, text or describe(name), typed, shown or about["shown"] or None, dest=name, **takes)
+
+
+def add_settings(target: Target, names: str, shown: str = "") -> None:
+    """The flags of several settings, their names separated by spaces."""
+    for name in names.split():
+        add_setting(target, name, shown=shown)
+
+
+def add_all_settings(parser: Parser) -> dict[str, Target]:
+    """The flags of all settings under the headings of their groups; returns the groups by heading."""
+    groups: dict[str, Target] = {}
+    for name in settings.RunSettings.model_fields:
+        heading = about_flag(name)["group"]
+        if heading not in groups:
+            groups[heading] = parser.add_argument_group(heading)
+        add_setting(groups[heading], name)
+    return groups
+
+
+def describe(name: str) -> str:
+    """What the setting ``name`` decides."""
+    text = " ".join((settings.RunSettings.model_fields[name].description or "").split())
+    return text.format(metrics=", ".join(METRICS), program=program())
+
+
+def output_of(options: argparse.Namespace) -> Path:
+    """The folder of run folders."""
+    return Path(getattr(options, "output", REPORTS))
+
+
+def given(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings among what was given, as they were typed."""
+    return {name: value for name, value in vars(options).items() if name in settings.RunSettings.model_fields}

@@ -1,0 +1,65 @@
+"""The subcommand ``predict``: images classified with the model of a run."""
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+
+from bench.errors import ConfigError
+from bench.flags import Commands, add_command, add_run_name, output_of
+from bench.invocation import resume, typed
+from bench.run.folder import file_sha256, find_run
+
+
+def add_parser(commands: Commands) -> None:
+    """``predict``."""
+    parser = add_command(
+        commands,
+        "predict",
+        predict,
+        "classify images with the model of a run",
+        typed("predict", "xray", "scan1.jpeg", "scan2.jpeg"),
+    )
+    add_run_name(parser)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files; example: scan1.jpeg")
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Print one row per image with the probability of each class.
+
+    Raises:
+        ConfigError: if there is no whole model, or an image cannot be read.
+    """
+    import numpy as np
+
+    from bench.data.images.window import Window
+    from bench.models.export import load_images, predict_file
+
+    run = find_run(options.name, output_of(options))
+    finish = resume(run.name, run.path.parent)
+    if not run.best_model_card.exists():
+        raise ConfigError(f"Run {run.name!r} has no model yet; finish it by `{finish}`.")
+    card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
+    if not run.best_model.exists() or card["sha256"] != file_sha256(run.best_model):
+        raise ConfigError(
+            f"best_model.json of run {run.name!r} does not belong to the best_model.h5 beside it (the run was "
+            f"interrupted, or one of them was replaced); finish it by `{finish}`."
+        )
+    missing = [str(path) for path in options.images if not path.is_file()]
+    if missing:
+        raise ConfigError(f"There is no image file {missing[0]}.")
+    size, window = card["input"], card["input"].get("window")
+    images = load_images(
+        options.images,
+        size["height"],
+        size["channels"],
+        size.get("resize", "squash"),
+        Window(**window) if window else None,
+    )
+    probabilities = predict_file(run.best_model, images, np.arange(len(images)))
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    lines.writerow(["image", *card["classes"]])
+    for path, row in zip(options.images, probabilities, strict=True):
+        lines.writerow([path, *(f"{value:.4f}" for value in row)])
+    return 0

@@ -1,0 +1,163 @@
+"""The subcommands that carry out a run: ``run``, also with ``--resume``, and ``evaluate``."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import settings
+from bench.errors import ConfigError, TrialFailed
+from bench.failures import MACHINE, kind_of, reason_of
+from bench.flags import (
+    STATUSES,
+    UNFAIR,
+    Commands,
+    add_all_settings,
+    add_command,
+    add_flag,
+    add_run_name,
+    add_setting,
+    add_settings,
+    given,
+    output_of,
+)
+from bench.invocation import resume as resume_command
+from bench.invocation import typed
+from bench.run.folder import RunDir, find_run
+from bench.settings import about_flag, flag_of, make_settings
+
+if TYPE_CHECKING:
+    from bench.run.request import Request
+
+
+def add_run(commands: Commands) -> None:
+    """``run``, with a flag for every setting."""
+    parser = add_command(
+        commands,
+        "run",
+        run,
+        "search, retrain, evaluate and report",
+        typed("run", "--budget", "50", "--data", "path/to/chest_xray", "--name", "xray"),
+        "Compare pretrained CNNs on labelled images: search, retrain the best of each backbone, evaluate the winner"
+        " once on the test split, and leave an HTML report and a reusable .h5 model in reports/NAME/.\n"
+        "Without --data, the embedded demo data are used: synthetic phantoms that say nothing about medicine.",
+        STATUSES,
+    )
+    groups = add_all_settings(parser)
+    add_flag(
+        groups["output"],
+        "--resume",
+        "go on with an interrupted run, or extend a finished one by a larger --budget; --data, --image-root, --cache"
+        " and --weights name the new places of what has been moved",
+        "--resume xray --budget 80",
+        "start anew",
+        metavar="NAME",
+    )
+
+
+def add_evaluate(commands: Commands) -> None:
+    """``evaluate``: how the test split is to be scored, and where a run's files lie by now."""
+    parser = add_command(
+        commands,
+        "evaluate",
+        evaluate,
+        "open the test split of a run that left it sealed (--no-test)",
+        typed("evaluate", "xray"),
+    )
+    add_run_name(parser)
+    add_settings(parser, "bootstrap target_sensitivity group_by", shown="what the run was begun with")
+    add_setting(parser, "data", "where the run's images lie by now", shown="where they lay")
+    add_setting(parser, "image_root")
+    add_setting(
+        parser, "weights", "where the run's folder of weights lies by now", "weights", "where it lay", metavar="FOLDER"
+    )
+    add_setting(parser, "cache", shown="the run's own")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Begin a run, or take one up again.
+
+    Raises:
+        ConfigError: if that is impossible.
+    """
+    from bench.run.request import check_output, prepare
+
+    values = given(options)
+    if "resume" in options:
+        return execute(_resumed(options.resume, values, output_of(options)), options.command_line)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "run"
+    wanted = make_settings(**{"name": f"{stem}-{datetime.now():%Y%m%d-%H%M%S}", **values})
+    check_output(RunDir(wanted.output / wanted.name), wanted.cache)
+    return execute(prepare(wanted, tell=print), options.command_line)
+
+
+def _resumed(name: str, values: dict[str, Any], output: Path) -> "Request":
+    changed = {setting: value for setting, value in values.items() if setting != "output"}
+    resumable = [name for name in settings.RunSettings.model_fields if about_flag(name)["resumable"]]
+    fixed = sorted(set(changed) - set(resumable))
+    if fixed:
+        flags = ", ".join(map(flag_of, resumable))
+        raise ConfigError(f"{flag_of(fixed[0])} cannot be changed when a run is resumed; only {flags} can.")
+    return _taken_up(find_run(name, output), changed)
+
+
+def _taken_up(run: RunDir, changed: dict[str, Any]) -> "Request":
+    from bench.run.request import resume
+
+    make_settings(name=run.name, **changed)  # a mistyped value is no damaged run.json
+    return resume(run, changed)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Open the test split of a run.
+
+    Raises:
+        ConfigError: if that is impossible.
+    """
+    changed = {name: value for name, value in given(options).items() if name not in ("name", "output")}
+    return execute(_taken_up(find_run(options.name, output_of(options)), changed), options.command_line, evaluate=True)
+
+
+def execute(request: "Request", command_line: Sequence[str], evaluate: bool = False) -> int:
+    """Carry out a request; returns the exit status."""
+    from bench import cluster
+    from bench.data.sealing import Sealed
+    from bench.evaluation.test_access import TestSealed
+    from bench.finalists.select import NoFinalist
+    from bench.models.export import ExportMismatch
+    from bench.run import pipeline
+    from bench.run.console import Screen
+    from bench.search.tune import SearchFailed
+
+    run = pipeline.Run(request, Screen(), typed("run", *command_line))
+    again = resume_command(request.run.name, request.run.path.parent)
+    try:
+        if evaluate:
+            run.evaluate()
+        else:
+            run.execute()
+    except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed, TestSealed, Sealed) as error:
+        print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, SearchFailed):
+            print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if kind_of(error) != MACHINE:
+            raise
+        print(f"error: {reason_of(error)}", file=sys.stderr)
+        if request.run.run.exists():
+            print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        if request.run.run.exists():
+            kept = "finished trials are kept" if request.run.trials.exists() else "no trial was finished"
+            print(f"\nInterrupted; {kept}. Continue by: {again}", file=sys.stderr)
+        else:
+            print("\nInterrupted before anything was written.", file=sys.stderr)
+        return 130
+    finally:
+        cluster.stop()
+    return UNFAIR if run.warn() else 0
