@@ -16,7 +16,7 @@ from bench.evaluation.comparisons import comparisons, sentences
 from bench.evaluation.curves import curves
 from bench.evaluation.decision_curve import decision_curve
 from bench.evaluation.failures import failures
-from bench.evaluation.groups import image_groups
+from bench.evaluation.grouping import image_groups
 from bench.evaluation.inputs import Call, Decisions, EvaluationInputs, ScoredModel
 from bench.evaluation.models import score_models
 from bench.evaluation.operating_points import operating_points

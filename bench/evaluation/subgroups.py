@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.evaluation.groups import grouped, in_order
+from bench.evaluation.grouping import grouped, in_order
 from bench.evaluation.predictions import without_nan
 from bench.stats.bootstrap import Bootstrap, Interval
 from bench.stats.enough import Parts, by_class, too_few

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from bench.evaluation import subgroups as scored
-from bench.evaluation.groups import image_groups
+from bench.evaluation.grouping import image_groups
 from bench.evaluation.subgroups import COLUMNS
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.predictions import Predictions
