@@ -1,6 +1,5 @@
 """Fitted on validation predictions alone: a temperature and an operating point. And calibration, before and after."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +7,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_curve
 
-from bench.evaluation.scoring import missing_classes
-from bench.stats.metrics import Labels, Scores, brier, log_loss, one_vs_rest
+from bench.stats.metrics import Labels, Mask, Scores, brier, log_loss, one_vs_rest
+from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
 
 LARGEST_LOG_TEMPERATURE = 3.0
@@ -37,7 +36,7 @@ def fit_temperature(y_true: Labels, y_score: Scores) -> float:
     return float(np.exp(found.x))
 
 
-def youden_threshold(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> float:
+def youden_threshold(positive: Mask, scores: Scores) -> float:
     """The probability at and above which calling an image positive maximises sensitivity + specificity - 1.
 
     Source: Youden, Cancer 3:32 (1950).
@@ -47,9 +46,7 @@ def youden_threshold(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.flo
     return float(min(thresholds[best], 1.0))
 
 
-def threshold_for_sensitivity(
-    positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], target: float
-) -> float:
+def threshold_for_sensitivity(positive: Mask, scores: Scores, target: float) -> float:
     """The largest threshold at and above which at least a share ``target`` of the positive images are called so.
 
     Args:
@@ -62,9 +59,7 @@ def threshold_for_sensitivity(
     return float(min(found[int(np.argmax(reached))], 1.0))
 
 
-def frozen_threshold(
-    positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], target: float | None
-) -> tuple[float, str]:
+def frozen_threshold(positive: Mask, scores: Scores, target: float | None) -> tuple[float, str]:
     """The operating point that is fixed on validation, and in words the rule that fixed it.
 
     Args:
@@ -80,41 +75,32 @@ def frozen_threshold(
     return value, f"largest threshold with a sensitivity of at least {target:g} on validation"
 
 
-def expected_calibration_error(y_true: Labels, y_score: Scores, bins: int = BINS) -> float:
+def expected_calibration_error(y_true: Labels, y_score: Scores) -> float:
     """Mean distance, weighted by images, between the top probability and the share that is right, over its bins.
 
     It has no interval: each bin's distance is absolute, so that noise alone makes it larger, and resampled images
     are noisier than the images themselves. Bootstrap draws lie above the value, and an interval of them would too.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3; bins open below, closed above.
-
-    Args:
-        y_true: class indices, shape (n_images,).
-        y_score: probabilities, shape (n_images, n_classes).
-        bins: number of equal-width bins.
     """
     top = y_score.max(axis=1).astype(np.float64)
     right = (y_score.argmax(axis=1) == y_true).astype(np.float64)
-    index = np.clip(np.ceil(top * bins) - 1, 0, bins - 1).astype(np.int64)
-    distance = np.bincount(index, weights=right - top, minlength=bins)
+    distance = np.bincount(_bins_of(top), weights=right - top, minlength=BINS)
     return float(np.abs(distance).sum() / len(y_true))
 
 
-def reliability(
-    positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], bins: int = BINS
-) -> list[dict[str, Any]]:
+def reliability(positive: Mask, scores: Scores) -> list[dict[str, Any]]:
     """The bins of a reliability diagram that hold images, with Wilson's interval of what was observed.
 
     Args:
         positive: shape (n_images,).
         scores: probabilities of the positive class, shape (n_images,).
-        bins: number of equal-width bins.
 
     Returns:
         for each bin ``from``, ``to``, ``images``, ``predicted`` (mean), ``observed`` (share), ``low`` and ``high``.
     """
     doubled = np.asarray(scores, dtype=np.float64)
-    index = np.clip(np.ceil(doubled * bins) - 1, 0, bins - 1).astype(np.int64)
+    index = _bins_of(doubled)
     found = []
     for number in np.unique(index):
         inside = index == number
@@ -122,8 +108,8 @@ def reliability(
         low, high = wilson(hits, images)
         found.append(
             {
-                "from": float(number / bins),
-                "to": float((number + 1) / bins),
+                "from": float(number / BINS),
+                "to": float((number + 1) / BINS),
                 "images": images,
                 "predicted": float(doubled[inside].mean()),
                 "observed": hits / images,
@@ -134,45 +120,39 @@ def reliability(
     return found
 
 
-def calibration(
-    y_val: Labels,
-    val_scores: Scores,
-    y_test: Labels | None,
-    test_scores: Scores | None,
-    temperature: float,
-    classes: Sequence[str],
-) -> dict[str, Any]:
+def _bins_of(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Number of the equal-width bin of each probability, open below and closed above."""
+    return np.asarray(np.clip(np.ceil(probabilities * BINS) - 1, 0, BINS - 1), dtype=np.int64)
+
+
+def calibration(validation: Predictions, test: Predictions | None, temperature: float) -> dict[str, Any]:
     """The content of calibration.json: both splits, before and after temperature scaling.
 
     Args:
-        y_val: class indices of validation, shape (n_val,).
-        val_scores: its probabilities, shape (n_val, n_classes).
-        y_test: class indices of test, None if it was not opened.
-        test_scores: its probabilities.
-        temperature: as `fit_temperature` found it on validation.
-        classes: class names by index.
+        validation: the winner's predictions, on which the temperature was fitted.
+        test: those of the test split; None if it was not opened.
+        temperature: as `fit_temperature` found it.
 
     Returns:
         see DESIGN.md; a split without images is left out. ``reason`` is there if validation lacks a class.
     """
     content: dict[str, Any] = {
         "temperature": temperature,
-        "fitted_on": {"split": "val", "images": len(y_val)},
+        "fitted_on": {"split": "val", "images": len(validation)},
         "bins": BINS,
         "splits": {},
     }
-    for split, labels, scores in (("val", y_val, val_scores), ("test", y_test, test_scores)):
-        if labels is not None and scores is not None and len(labels):
-            content["splits"][split] = {
-                "before": _calibrated(labels, scores, classes),
-                "after": _calibrated(labels, apply_temperature(scores, temperature), classes),
-            }
-    if missing := missing_classes(y_val, classes):
+    for split, predictions in (("val", validation), ("test", test)):
+        if predictions is not None and len(predictions):
+            after = predictions.with_scores(apply_temperature(predictions.scores, temperature))
+            content["splits"][split] = {"before": _calibrated(predictions), "after": _calibrated(after)}
+    if missing := validation.missing_classes:
         content["reason"] = f"the temperature says little, since on validation {missing}"
     return content
 
 
-def _calibrated(labels: Labels, scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
+def _calibrated(predictions: Predictions) -> dict[str, Any]:
+    labels, scores, classes = predictions.labels, predictions.scores, predictions.classes
     return {
         "ece": expected_calibration_error(labels, scores),
         "brier": brier(labels, scores),

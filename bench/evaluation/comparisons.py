@@ -1,19 +1,16 @@
 """Pairs of models on the same test images: difference in AUC by patients, exact McNemar, both Holm-corrected."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from bench.evaluation.scoring import missing_classes
-from bench.stats.bootstrap import Resampled, resample
-from bench.stats.enough import by_class, too_few
-from bench.stats.metrics import Labels, Scores
+from bench.evaluation.inputs import ScoredModel
+from bench.evaluation.predictions import without_nan
+from bench.stats.bootstrap import Bootstrap, Resampled
+from bench.stats.metrics import Mask
 from bench.stats.proportions import exact_mcnemar, holm
-from bench.stats.weighted import WEIGHTED, Weights
 from bench.stats.words import counted, listed, p_value, score, size
 
 COLUMNS = (
@@ -23,58 +20,37 @@ COLUMNS = (
 A_BETTER, B_BETTER, SAME, NOT_COMPUTED = "a better", "b better", "cannot be told apart", "not computed"
 
 
-def comparisons(
-    scores: Mapping[str, Scores],
-    y_true: Labels,
-    patients: npt.NDArray[Any],
-    *,
-    winner: str,
-    finalists: Sequence[str],
-    controls: Sequence[str],
-    titles: Mapping[str, str],
-    classes: Sequence[str] | None = None,
-    draws: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Every pair of finalists, and the winner against every control: comparisons.csv.
+def comparisons(models: Mapping[str, ScoredModel], winner: str, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Every pair of finalists, and the winner against every baseline: comparisons.csv.
 
     The AUC (macro one-vs-rest for several classes) is compared by a paired, patient-clustered bootstrap: all models
     are scored in the same draws (`bench.stats.bootstrap.Resampled.difference`). McNemar's test compares who is right at
     the most probable class, and takes images for independent. Each family, and each of the two tests, is
-    Holm-corrected by itself; the verdict is the corrected bootstrap p below 1 - ``level``.
+    Holm-corrected by itself; the verdict is the corrected bootstrap p below 1 - level.
 
     Args:
-        scores: model -> probabilities, shape (n_images, n_classes); models without an entry are left out.
-        y_true: class indices, shape (n_images,).
-        patients: patient of each image, shape (n_images,).
+        models: name -> what it says of the same images.
         winner: name of the winning finalist; it stands first in its pairs.
-        finalists: their names, the winner among them.
-        controls: their names.
-        titles: name -> what sentences call it.
-        classes: class names, for the reason why something is missing; None numbers them.
-        draws: bootstrap draws.
-        level: of the intervals.
-        seed: decides the draws.
+        bootstrap: draws, level of the intervals, seed.
 
     Returns:
-        a row a pair, columns as in ``COLUMNS``; what cannot be computed is empty, with the reason.
+        one row per pair, columns as in ``COLUMNS``; what cannot be computed is empty, with the reason.
     """
-    others = [name for name in finalists if name in scores and name != winner]
+    others = [name for name, model in models.items() if model.kind == "finalist" and name != winner]
     pairs = [("finalists", a, b) for a, b in combinations([winner, *others], 2)]
-    pairs += [("controls", winner, name) for name in controls if name in scores]
-    if winner not in scores or not pairs or not len(y_true):
+    pairs += [("controls", winner, name) for name, model in models.items() if model.kind == "control"]
+    if winner not in models or not pairs or not len(models[winner].predictions):
         return pd.DataFrame(columns=COLUMNS)
-    names = list(dict.fromkeys(name for _, *pair in pairs for name in pair))
-    classes = classes or [f"class {index}" for index in range(scores[winner].shape[1])]
-    missing, few = missing_classes(y_true, classes), too_few(patients, by_class(y_true, classes))
-    enough = 0 if few else draws
-    found = None if missing else _auc_of_all([scores[name] for name in names], y_true, patients, enough, seed)
-    right = {name: scores[name].argmax(axis=1) == y_true for name in names}
+    predictions = {name: models[name].predictions for name in dict.fromkeys(name for _, *ab in pairs for name in ab)}
+    images = predictions[winner]
+    missing, few = images.missing_classes, images.few_of_a_class
+    scores = [one.scores for one in predictions.values()]
+    found = None if missing else bootstrap.unless(few).of_models("auc", images, scores)
+    places = {name: place for place, name in enumerate(predictions)}
     rows = [
         {"family": family, "a": a, "b": b}
-        | _by_auc(found, names.index(a), names.index(b), level, missing, few)
-        | _by_mcnemar(right[a], right[b])
+        | _by_auc(found, (places[a], places[b]), missing, few)
+        | _by_mcnemar(predictions[a].right, predictions[b].right)
         for family, a, b in pairs
     ]
     table = pd.DataFrame(rows).reindex(columns=COLUMNS).astype(object)
@@ -83,10 +59,11 @@ def comparisons(
         for p in ("p", "mcnemar_p"):
             values = [None if pd.isna(value) else value for value in table.loc[chosen, p]]
             table.loc[chosen, f"{p}_holm"] = pd.Series(holm(values), index=table.index[chosen], dtype=object)
-    table["verdict"] = [_verdict(row, 1 - level) for row in _records(table)]
-    ignores = len(np.unique(patients)) < len(y_true)
-    table["sentence"] = [_sentence(row, titles, ignores) for row in _records(table)]
-    return table.where(table.notna(), None)
+    table["verdict"] = [_verdict(row, 1 - bootstrap.level) for row in _records(table)]
+    titles = {name: model.title for name, model in models.items()}
+    several = images.n_patients < len(images)
+    table["sentence"] = [_sentence(row, titles, several) for row in _records(table)]
+    return without_nan(table)
 
 
 def sentences(table: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> list[str]:
@@ -105,9 +82,9 @@ def sentences(table: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> 
         for row in _records(finalists[finalists["a"] != winner]):
             if row["verdict"] in (A_BETTER, B_BETTER):
                 words.append(f"{_apart(row, titles)}.")
-    controls = table[table["family"] == "controls"]
-    words += [_tuning(row, titles) for row in _records(controls[controls["b"] == "recipe"])]
-    words += _against(controls[controls["b"] != "recipe"], titles, n_images)
+    baselines = table[table["family"] == "controls"]
+    words += [_tuning(row, titles) for row in _records(baselines[baselines["b"] == "recipe"])]
+    words += _against(baselines[baselines["b"] != "recipe"], titles, n_images)
     return words
 
 
@@ -149,27 +126,18 @@ def _tuning(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     return f"Tuning did harm on these images: the winner is {gained} below {recipe}."
 
 
-def _auc_of_all(
-    models: Sequence[Scores], y_true: Labels, patients: npt.NDArray[Any], draws: int, seed: int
-) -> Resampled:
-    def all_models(weights: Weights) -> npt.NDArray[np.float64]:
-        return np.column_stack([WEIGHTED["auc"](y_true, scores, weights) for scores in models])
-
-    return resample(all_models, patients, draws, seed)
-
-
-def _by_auc(found: Resampled | None, a: int, b: int, level: float, missing: str, few: str) -> dict[str, Any]:
+def _by_auc(found: Resampled | None, places: tuple[int, int], missing: str, few: str) -> dict[str, Any]:
     if found is None:
         return {"reason": f"ROC AUC cannot be computed: {missing}"}
-    difference = found.difference(a, b, level)
+    difference = found.difference(*places)
     reason = None
     if difference.p is None:
         reason = f"no interval: {few or 'a class is missing from more than half of the bootstrap draws'}"
     elif difference.low is None:
         reason = "no interval: the bootstrap draws all give the same difference"
     return {
-        "score_a": float(found.value[a]),
-        "score_b": float(found.value[b]),
+        "score_a": float(found.value[places[0]]),
+        "score_b": float(found.value[places[1]]),
         "difference": difference.value,
         "low": difference.low,
         "high": difference.high,
@@ -178,7 +146,7 @@ def _by_auc(found: Resampled | None, a: int, b: int, level: float, missing: str,
     }
 
 
-def _by_mcnemar(a_right: npt.NDArray[np.bool_], b_right: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def _by_mcnemar(a_right: Mask, b_right: Mask) -> dict[str, Any]:
     counts = exact_mcnemar(a_right, b_right)
     return {"only_a_right": counts.only_a, "only_b_right": counts.only_b, "mcnemar_p": counts.p}
 
@@ -191,7 +159,7 @@ def _verdict(row: Mapping[str, Any], error: float) -> str:
     return A_BETTER if row["difference"] > 0 else B_BETTER
 
 
-def _sentence(row: Mapping[str, Any], titles: Mapping[str, str], ignores: bool) -> str:
+def _sentence(row: Mapping[str, Any], titles: Mapping[str, str], several_per_patient: bool) -> str:
     a, b = titles[row["a"]], titles[row["b"]]
     if row["verdict"] == NOT_COMPUTED:
         known = "" if pd.isna(row["score_a"]) else f" (ROC AUC {score(row['score_a'])} and {score(row['score_b'])})"
@@ -202,7 +170,7 @@ def _sentence(row: Mapping[str, Any], titles: Mapping[str, str], ignores: bool) 
         first = f"{a} and {b} cannot be told apart (ROC AUC differs by {between}, {corrected})"
     else:
         first = f"{_apart(row, titles)} (ROC AUC, Holm-corrected {p_value(row['p_holm'])})"
-    caution = ", which takes images of one patient for independent" if ignores else ""
+    caution = ", which takes images of one patient for independent" if several_per_patient else ""
     return (
         f"{first}; only {a} is right on {counted(row['only_a_right'], 'image')}, only {b} on "
         f"{row['only_b_right']:,} (exact McNemar{caution}: {p_value(row['mcnemar_p_holm'])})."

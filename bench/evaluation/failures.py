@@ -1,13 +1,12 @@
 """The most confident errors of a model, worst first."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.stats.metrics import Labels, Scores
+from bench.stats.predictions import Predictions
 
 COLUMNS = ("rank", "image", "label", "patient", "predicted", "confidence", "probability_of_label", "copies", "shown")
 
@@ -17,7 +16,7 @@ class Failures:
     """Errors of a model, the most confident first.
 
     Attributes:
-        table: a row a listed error, columns as in ``COLUMNS``; ``confidence`` is the probability of the predicted
+        table: one row per listed error, columns as in ``COLUMNS``; ``confidence`` is the probability of the predicted
             class, and ``copies`` the number of errors on the very same image, of which one is shown.
         positions: of the images that are shown, among the images given, shape (n_shown,).
         ranks: of the images that are shown, from 1, shape (n_shown,).
@@ -28,31 +27,27 @@ class Failures:
     ranks: npt.NDArray[np.int64]
 
 
-def failures(
-    table: pd.DataFrame, y_true: Labels, y_score: Scores, classes: Sequence[str], most: int = 200, shown: int = 12
-) -> Failures:
+def failures(table: pd.DataFrame, predictions: Predictions, most: int = 200, shown: int = 12) -> Failures:
     """Images whose most probable class is not their label, by falling probability of that class, ties by name.
 
     Args:
-        table: columns ``image``, ``label``, ``patient``, and maybe ``pixels`` (equal for identical images), a row an
-            image.
-        y_true: class indices, shape (n_images,).
-        y_score: probabilities, shape (n_images, n_classes).
-        classes: class names by index.
+        table: columns ``image``, ``label``, ``patient``, and maybe ``pixels`` (equal for identical images), one row
+            per image.
+        predictions: of the same images.
         most: errors that are listed.
         shown: errors whose images are shown.
     """
-    predicted = y_score.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != y_true)
+    y_score, predicted = predictions.scores, predictions.predicted
+    wrong = np.flatnonzero(~predictions.right)
     names = table["image"].astype(str).to_numpy()
     order = np.lexsort((names[wrong], -y_score[wrong, predicted[wrong]]))
     listed = wrong[order][:most]
     ranks = np.arange(1, len(listed) + 1)
     errors = table.iloc[listed][["image", "label", "patient"]].reset_index(drop=True)
     errors.insert(0, "rank", ranks)
-    errors["predicted"] = [classes[index] for index in predicted[listed]]
+    errors["predicted"] = [predictions.classes[index] for index in predicted[listed]]
     errors["confidence"] = y_score[listed, predicted[listed]].astype(np.float64)
-    errors["probability_of_label"] = y_score[listed, y_true[listed]].astype(np.float64)
+    errors["probability_of_label"] = y_score[listed, predictions.labels[listed]].astype(np.float64)
     same = table["pixels" if "pixels" in table else "image"]
     errors["copies"] = same.map(same.iloc[wrong].value_counts()).iloc[listed].to_numpy(dtype=np.int64)
     chosen = np.flatnonzero(~same.iloc[listed].duplicated().to_numpy())[:shown]

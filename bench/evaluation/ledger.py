@@ -68,8 +68,8 @@ def openings(cache: Path, run: RunDir) -> list[Opening]:
     return sorted(found, key=lambda one: (one.time, one.run))
 
 
-def add(cache: Path, opening: Opening, run: RunDir) -> None:
-    """Write an opening down, in the ledger and in run.json, before anything is read."""
+def add(cache: Path, opening: Opening, run: RunDir) -> list[str]:
+    """Write an opening down, in the ledger and in run.json, before anything is read; times of all of this run."""
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{LEDGER}.lock"), (cache / LEDGER).open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(opening)) + "\n")
@@ -81,7 +81,7 @@ def add(cache: Path, opening: Opening, run: RunDir) -> None:
             "openings": [*before.get("openings", []), asdict(opening)],
         }
 
-    run.update_run(note)
+    return [one["time"] for one in run.update_run(note)["test"]["openings"]]
 
 
 def summary(known: list[Opening], present: Opening) -> dict[str, Any]:

@@ -7,12 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.stats.bootstrap import Resampled, resample
+from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.enough import Parts, one_against_rest, too_few
-from bench.stats.metrics import Labels, Scores
-from bench.stats.proportions import wilson, wilson_by_patients
-from bench.stats.weighted import Weights
-from bench.stats.words import without_nan
+from bench.stats.metrics import Mask, Weights
+from bench.stats.predictions import Predictions
+from bench.stats.proportions import Ends, wilson, wilson_by_patients
 
 POINTS_COLUMNS = (
     *("class", "point", "rule", "threshold", "measure", "hits", "of", "value"),
@@ -24,18 +23,10 @@ PREVALENCE_COLUMNS = (
 )
 MEASURES = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
-Ends = tuple[float, float] | tuple[None, None]
 
 
 def operating_points(
-    y_true: Labels,
-    y_score: Scores,
-    patients: npt.NDArray[Any],
-    thresholds: Mapping[str, tuple[float, str]],
-    classes: Sequence[str],
-    draws: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    predictions: Predictions, thresholds: Mapping[str, tuple[float, str]], bootstrap: Bootstrap
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """operating_points.csv and prevalences.csv.
 
@@ -43,47 +34,56 @@ def operating_points(
     estimated: so too in the row of the split's own prevalence.
 
     Args:
-        y_true: class indices, shape (n_images,).
-        y_score: probabilities, shape (n_images, n_classes).
-        patients: patient of each image, shape (n_images,).
+        predictions: of the test images.
         thresholds: class -> frozen threshold and its rule; an image is called so at and above it.
-        classes: class names by index.
-        draws: bootstrap draws; 0 gives Wilson's intervals alone.
-        level: of the intervals.
-        seed: decides the draws.
+        bootstrap: without draws there are Wilson's intervals alone.
 
     Returns:
-        a row a class, point and measure; and a row a class, point and prevalence. What cannot be computed is empty.
+        one row per class, point and measure; and one per class, point and prevalence. What cannot be computed is empty.
     """
     points: list[dict[str, Any]] = []
     prevalences: list[dict[str, Any]] = []
-    for name, (frozen, rule) in thresholds.items() if len(y_true) else ():
-        index = list(classes).index(name)
-        positive = np.asarray(y_true == index)
-        own = float(positive.mean())
-        asked = sorted({*PREVALENCES, own})
+    for name, (frozen, rule) in thresholds.items() if len(predictions) else ():
+        sides = one_against_rest(predictions.labels, predictions.classes.index(name), predictions.classes)
         for point, threshold, words in (("0.5", 0.5, "fixed beforehand"), ("frozen", frozen, rule)):
-            called = np.asarray(y_score[:, index] >= threshold)
-            counts = _counts(positive, called)
-
-            def measured(
-                weights: Weights, counts: npt.NDArray[np.float64] = counts, asked: Sequence[float] = asked
-            ) -> npt.NDArray[np.float64]:
-                return _measures(weights @ counts, asked)
-
-            found = resample(measured, patients, 0 if too_few(patients) else draws, seed)
-            few = _too_few(counts, patients, one_against_rest(y_true, index, classes))
+            called = np.asarray(predictions.scores[:, predictions.classes.index(name)] >= threshold)
+            measured, by_prevalence = _at_threshold(called, sides, predictions.patients, bootstrap)
             head = {"class": name, "point": point, "threshold": threshold}
-            rows = _point_rows(counts.sum(axis=0), found, level, name, few)
-            points += [{**head, "rule": words, **row} for row in rows]
-            right = called == positive
-            ends = [wilson_by_patients(right[side], patients[side], level) for side in (positive, ~positive)]
-            trusted = all(row["low"] is not None for row in rows[:2])
-            prevalences += [
-                {**head, **row, "observed": row["prevalence"] == own}
-                for row in _rows(found, asked, level, ends, trusted)
-            ]
+            points += [{**head, "rule": words, **row} for row in measured]
+            prevalences += [{**head, **row} for row in by_prevalence]
     return pd.DataFrame(points, columns=POINTS_COLUMNS), pd.DataFrame(prevalences, columns=PREVALENCE_COLUMNS)
+
+
+def _at_threshold(
+    called: Mask, sides: Parts, patients: npt.NDArray[Any], bootstrap: Bootstrap
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of both tables for one way to call images positive.
+
+    Args:
+        called: whether an image is called positive, shape (n_images,).
+        sides: the class, and then the others: name -> which images.
+        patients: patient of each image, shape (n_images,).
+        bootstrap: draws, level, seed.
+    """
+    name = next(iter(sides))
+    positive = sides[name]
+    own = float(positive.mean())
+    prevalences = sorted({*PREVALENCES, own})
+    counts = _counts(positive, called)
+
+    def measured(weights: Weights) -> npt.NDArray[np.float64]:
+        return _measures(weights @ counts, prevalences)
+
+    found = bootstrap.unless(too_few(patients)).resample(measured, patients)
+    points = _point_rows(counts.sum(axis=0), found, name, _too_few(counts, patients, sides))
+    right = called == positive
+    by_wilson = _by_wilson(
+        [wilson_by_patients(right[side], patients[side], bootstrap.level) for side in (positive, ~positive)],
+        prevalences,
+    )
+    trusted = all(row["low"] is not None for row in points[:2])
+    rows = _prevalence_rows(found, prevalences, by_wilson, trusted)
+    return points, [{**row, "observed": row["prevalence"] == own} for row in rows]
 
 
 def _too_few(counts: npt.NDArray[np.float64], patients: npt.NDArray[Any], sides: Parts) -> dict[str, str]:
@@ -100,7 +100,7 @@ def _too_few(counts: npt.NDArray[np.float64], patients: npt.NDArray[Any], sides:
     return {measure: too_few(patients, parts) for measure, parts in looked_at.items()}
 
 
-def _counts(positive: npt.NDArray[np.bool_], called: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def _counts(positive: Mask, called: Mask) -> npt.NDArray[np.float64]:
     """Which of true positive, false negative, false positive, true negative each image is: shape (n_images, 4)."""
     cells = [positive & called, positive & ~called, ~positive & called, ~positive & ~called]
     return np.column_stack(cells).astype(np.float64)
@@ -124,7 +124,7 @@ def _measures(counts: npt.NDArray[np.float64], prevalences: Sequence[float]) -> 
 
 
 def _point_rows(
-    counts: npt.NDArray[np.float64], found: Resampled, level: float, name: str, few: Mapping[str, str]
+    counts: npt.NDArray[np.float64], found: Resampled, name: str, few: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     tp, fn, fp, tn = (int(count) for count in counts)
     of_measure = {
@@ -137,8 +137,8 @@ def _point_rows(
     rows = []
     for column, measure in enumerate(MEASURES):
         hits, of, nothing = of_measure[measure]
-        wilson_low, wilson_high = wilson(hits, of, level)
-        low, high = found.ends(column, level)
+        wilson_low, wilson_high = wilson(hits, of, found.level)
+        low, high = found.ends(column)
         reason = None
         if not of:
             reason = nothing
@@ -166,27 +166,25 @@ def _point_rows(
     return rows
 
 
-def _rows(
-    found: Resampled, prevalences: Sequence[float], level: float, ends: Sequence[Ends], trusted: bool
+def _prevalence_rows(
+    found: Resampled, prevalences: Sequence[float], by_wilson: npt.NDArray[np.float64] | None, trusted: bool
 ) -> list[dict[str, Any]]:
     """PPV and NPV at each prevalence.
 
     Args:
         found: the measures in each draw.
         prevalences: of the positive class.
-        level: of the intervals.
-        ends: Wilson's by patients, of sensitivity and of specificity. Both predictive values rise with both, so that
-            the lower ends of the two give their lower ends: where the bootstrap has none (of 20 sick patients all are
-            found).
+        by_wilson: the measures at both ends of Wilson's intervals by patients of sensitivity and of specificity. Both
+            predictive values rise with both, so that the lower ends of the two give their lower ends: where the
+            bootstrap has none (of 20 sick patients all are found).
         trusted: whether the bootstrap knows the intervals of sensitivity and of specificity.
     """
-    values = without_nan(found.value)
-    by_wilson = _by_wilson(ends, prevalences)
+    values = found.known_values
     rows = []
     for number, prevalence in enumerate(prevalences):
         row: dict[str, Any] = {"prevalence": prevalence}
         for measure, start in (("ppv", len(MEASURES)), ("npv", len(MEASURES) + len(prevalences))):
-            low, high = found.ends(start + number, level) if trusted else (None, None)
+            low, high = found.ends(start + number) if trusted else (None, None)
             by = "patients"
             if low is None and values[start + number] is not None and by_wilson is not None:
                 (low, high), by = by_wilson[:, start + number].tolist(), "wilson"

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from bench.data.images.decode import Pixels
 from bench.evaluation.network import Network, shuffle_weights
-from bench.stats.metrics import Labels, Scores
+from bench.stats.predictions import Predictions
 
 FEWEST_POSITIONS = 4
 """Rows and columns that the last stage must have for a class activation map to tell places apart."""
@@ -37,24 +37,23 @@ Map = npt.NDArray[np.float64]
 
 
 def choose_cases(
-    y_true: Labels, y_score: Scores, each: int = 4, same: npt.NDArray[Any] | None = None
+    predictions: Predictions, each: int = 4, same: npt.NDArray[Any] | None = None
 ) -> npt.NDArray[np.int64]:
     """Positions of up to ``each`` correct and then up to ``each`` wrong cases, by turns from each class.
 
     Within a class the most confident come first, ties by position.
 
     Args:
-        y_true: class indices, shape (n_images,).
-        y_score: probabilities, shape (n_images, n_classes).
+        predictions: of the images.
         each: how many at most of either kind.
         same: equal for identical images, of which the surest one is taken; None if no two are.
     """
-    predicted, confidence = y_score.argmax(axis=1), y_score.max(axis=1)
+    confidence = predictions.scores.max(axis=1)
     chosen: list[int] = []
-    for kind in (predicted == y_true, predicted != y_true):
+    for kind in (predictions.right, ~predictions.right):
         turns = []
-        for index in range(y_score.shape[1]):
-            rows = np.flatnonzero(kind & (y_true == index))
+        for index in range(len(predictions.classes)):
+            rows = np.flatnonzero(kind & (predictions.labels == index))
             turns += [(turn, index, row) for turn, row in enumerate(rows[np.argsort(-confidence[rows], kind="stable")])]
         ordered = [int(row) for _, _, row in sorted(turns)]
         different = {row if same is None else same[row]: row for row in ordered[::-1]}
@@ -63,23 +62,15 @@ def choose_cases(
 
 
 def saliency(
-    model_file: Path,
-    images: Pixels,
-    y_score: Scores,
-    y_true: Labels,
-    names: Sequence[str],
-    classes: Sequence[str],
-    seed: int = 0,
+    model_file: Path, images: Pixels, predictions: Predictions, names: Sequence[str], seed: int = 0
 ) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     """Maps of the predicted class of some images, and how far they depend on what the network has learnt.
 
     Args:
         model_file: an exported .h5.
         images: uint8 array of shape (n_images, height, width, 1 or 3).
-        y_score: what the model predicts for them, shape (n_images, n_classes).
-        y_true: class indices, shape (n_images,).
+        predictions: what the model predicts for them.
         names: of the images.
-        classes: class names by index.
         seed: decides how weights are shuffled.
 
     Returns:
@@ -87,7 +78,7 @@ def saliency(
         latter two float32 of shape (n_images, height, width), each map scaled to 0 to 1 by itself.
     """
     network = Network.load(model_file)
-    targets = y_score.argmax(axis=1)
+    targets, classes = predictions.predicted, predictions.classes
     method, why = _method(network)
     draw = class_activation_maps if method == CAM else occlusion_maps
     maps = draw(network, images, targets) if len(images) else np.zeros((0, 1, 1))
@@ -104,10 +95,10 @@ def saliency(
         "items": [
             {
                 "image": names[index],
-                "label": classes[int(y_true[index])],
+                "label": classes[int(predictions.labels[index])],
                 "predicted": classes[int(targets[index])],
-                "probability": float(y_score[index, targets[index]]),
-                "correct": bool(targets[index] == y_true[index]),
+                "probability": float(predictions.scores[index, targets[index]]),
+                "correct": bool(predictions.right[index]),
                 "correlation": correlations[index],
             }
             for index in range(len(images))

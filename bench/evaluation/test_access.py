@@ -22,7 +22,7 @@ from bench.run.folder import STAGES, RunDir, file_sha256
 
 
 class TestSealed(Exception):
-    """The test split was asked for before every choice was written down, or a second time."""
+    """The test split was to be opened before every choice was written down, or a second time."""
 
     __test__ = False  # not a test, whatever pytest thinks of its name
 
@@ -38,6 +38,7 @@ class OpenTest:
         images: backbone name -> the stored set at that backbone's size, without a seal.
         opening: this one, as it was written into the ledger.
         openings: all on record, of this data and of others, this one included.
+        times: when this run opened the split, this time included.
     """
 
     rows: npt.NDArray[np.int64]
@@ -46,14 +47,15 @@ class OpenTest:
     images: Mapping[str, StoredImages]
     opening: ledger.Opening
     openings: list[ledger.Opening]
+    times: list[str]
 
 
 class SealedTest:
     """The test split of a run, behind the wall.
 
     Args:
-        table: a row an image of the whole set, with ``split``.
-        facts: a row an image of the whole set.
+        table: one row per image of the whole set, with ``split``.
+        facts: one row per image of the whole set.
         images: backbone name -> the stored set, without a seal.
         run: the run folder; what `open` insists on must lie there.
         cache: folder of the ledger.
@@ -112,7 +114,7 @@ class SealedTest:
             begun=str(run.read_run().get("created", "")),
             sample=ledger.sample_of(self._facts["pixels"].iloc[self._rows].astype(str)),
         )
-        ledger.add(self._cache, opening, run)
+        times = ledger.add(self._cache, opening, run)
         return OpenTest(
             rows=self._rows,
             table=self._table.iloc[self._rows],
@@ -120,6 +122,7 @@ class SealedTest:
             images=self._images,
             opening=opening,
             openings=ledger.openings(self._cache, run),
+            times=times,
         )
 
 

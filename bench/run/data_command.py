@@ -67,7 +67,7 @@ def audit(options: argparse.Namespace) -> int:
     from bench.data.imageset import how_read
     from bench.data.patients import naming
     from bench.data.splits import require_learnable
-    from bench.data.splits_file import take_over
+    from bench.data.splits import take_over
     from bench.run.console import Screen
     from bench.run.pipeline import decode_all
     from bench.run.request import check_outside, check_writable, open_settings
@@ -103,7 +103,7 @@ def manifest(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: if there is nothing usable, or the file is there already.
     """
-    from bench.data.sources.manifest_out import manifest_text, root_of
+    from bench.data.sources.manifest import manifest_text, root_of
     from bench.run.request import check_writable, open_settings
 
     settings, out = make_settings(**given(options), name="manifest"), getattr(options, "out", None)

@@ -29,9 +29,9 @@ from bench.data.imageset import ImageSet
 from bench.data.patients import naming
 from bench.data.splits import fold_names, folds, labels_of, rows_of, write_splits
 from bench.errors import ConfigError
-from bench.evaluation import in_worker
-from bench.evaluation.decide import Scene, decide
+from bench.evaluation.decide import decide
 from bench.evaluation.final import open_test
+from bench.evaluation.inputs import EvaluationInputs
 from bench.evaluation.test_access import SealedTest
 from bench.failures import unfair
 from bench.finalists import select as finalists
@@ -664,34 +664,29 @@ class Run:
             outdated.unlink(missing_ok=True)
         found, test = self._workers, self._test
         assert found is not None and test is not None
-        scene = Scene(
+        inputs = EvaluationInputs(
+            settings=settings,
             table=self._table,
             facts=self._facts,
             classes=self.request.source.classes,
             images=self._stored,
-            metric=self.metric,
-            seed=settings.seed,
-            draws=settings.bootstrap,
-            resize=settings.resize,
+            finalists=table,
+            baselines=read_controls(self.run),
             window=common_window(self._facts),
-            target_sensitivity=settings.target_sensitivity,
         )
 
         def call(function: Callable[..., Any], *arguments: Any) -> Any:
             return workers.run_alone(found, function, *arguments)
 
-        def predict(model: Path, stored: StoredImages, rows: Any) -> Any:
-            return call(in_worker.predict, model.absolute(), stored, rows)
-
         with self._stage("evaluation"):
             self._live.stage(live.EVALUATING)
-            decisions = decide(scene, table, self.run, predict, _provenance(self.run.read_run()))
+            decisions = decide(inputs, self.run, call, _provenance(self.run.read_run()))
             if sealed:
                 where = in_output(self.run.path.parent)
                 self.screen.line(f"The test split stays sealed; open it by: {typed('evaluate', self.run.name, *where)}")
                 return
             self.screen.line("Evaluation: every choice is written down; the test split is opened")
-            content = open_test(scene, test, table, read_controls(self.run), self.run, decisions, call)
+            content = open_test(inputs, decisions, test, self.run, call)
             if content["ledger"]["this_split"] > 1 or content["ledger"]["overlapping"]:
                 self.screen.line(f"  note: {content['ledger']['sentence']}")
             for refusal in content["refusals"]:

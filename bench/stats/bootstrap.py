@@ -1,31 +1,25 @@
 """Patient-clustered bootstrap intervals: whole patients are drawn again, because their images resemble each other.
 
-A draw is a weight an image (how often its patient was drawn), and every score is computed for many draws at once.
+A draw is a weight for each image (how often its patient was drawn), and every score is computed for many draws at once.
 The same seed gives the same draws, so that models scored on the same images are compared draw by draw.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, t
 
-from bench.stats.metrics import METRICS, Labels, Scores
-from bench.stats.weighted import WEIGHTED, Values, Weights
-
-__all__ = ["WEIGHTED", "Values", "Weights", "intervals", "paired_difference", "patient_weights", "resample"]
+from bench.stats.metrics import METRICS, Scores, Values, Weights
+from bench.stats.predictions import Predictions
+from bench.stats.proportions import Ends
 
 BLOCK = 100
 """Draws scored at a time: bounds the memory."""
 LEFT_OUT = 500
 """With more patients than this, so many groups of them are left out in turn, not each alone."""
-FEWEST_PATIENTS = 10
-"""With fewer, of a split or of a class, an interval by patients is too narrow to be trusted (few clusters: Cameron,
-Gelbach and Miller, Review of Economics and Statistics 90:414, 2008, and there it goes wrong well above ten), so none is
-given. With 100 patients of the other class, the intervals of an AUC of 0.87 held the truth in 88 % of simulated studies
-with 10 patients of a class, in 83 % with 4 and in 17 % with 1."""
 WIDEST = 0.05
 """Half an interval's width beyond which it cannot say that two scores agree: too much else would agree with it too."""
 SAME = 1e-12
@@ -47,18 +41,13 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Interval):
     """One score minus another on the same images.
 
     Attributes:
-        value: on the images as they are.
-        low, high: ends of the interval; None if too few draws could be scored, or all agree.
         p: two-sided, of no difference; None if too few draws could be scored.
     """
 
-    value: float
-    low: float | None
-    high: float | None
     p: float | None
 
 
@@ -71,14 +60,21 @@ class Resampled:
         draws: in each draw, shape (n_draws, n_statistics); NaN where a draw has none.
         left_out: without each patient (or group of patients) in turn, shape (n_groups, n_statistics).
         patients: how many there are.
+        level: coverage of the intervals.
     """
 
-    value: npt.NDArray[np.float64]
+    value: Values
     draws: npt.NDArray[np.float64]
     left_out: npt.NDArray[np.float64]
     patients: int
+    level: float = 0.95
 
-    def ends(self, column: int, level: float) -> tuple[float, float] | tuple[None, None]:
+    @property
+    def known_values(self) -> list[float | None]:
+        """`value` as plain numbers; None where there is none."""
+        return [float(value) if np.isfinite(value) else None for value in self.value]
+
+    def ends(self, column: int) -> Ends:
         """Ends of the interval of one statistic; both None if fewer than half of the draws have a value, or they agree.
 
         Draws that agree, as where nothing is ranked wrongly, do not make a score certain: they know no interval.
@@ -90,7 +86,7 @@ class Resampled:
         usable = _usable(self.draws[:, column])
         if usable is None or self.patients < 2 or not np.isfinite(self.value[column]):
             return None, None
-        wanted = t.ppf([(1 - level) / 2, (1 + level) / 2], self.patients - 1)
+        wanted = t.ppf([(1 - self.level) / 2, (1 + self.level) / 2], self.patients - 1)
         wanted *= np.sqrt(self.patients / (self.patients - 1))
         gap = usable - self.value[column]
         below = np.count_nonzero(gap < -SAME) + 0.5 * np.count_nonzero(np.abs(gap) <= SAME)
@@ -108,7 +104,7 @@ class Resampled:
             return None
         return float(np.std(usable, ddof=1) * np.sqrt(self.patients / (self.patients - 1)))
 
-    def difference(self, a: int, b: int, level: float) -> Difference:
+    def difference(self, a: int, b: int) -> Difference:
         """Statistic ``a`` minus statistic ``b``, draw by draw.
 
         Interval and p are those of a t test with the standard error of the draws, so they always agree (for two AUCs:
@@ -122,7 +118,7 @@ class Resampled:
             return Difference(value, None, None, None)
         if error <= SAME:  # the same in every draw
             return Difference(value, None, None, 1.0 if abs(value) <= SAME else 2 / (len(draws) + 1))
-        reach = float(t.ppf((1 + level) / 2, self.patients - 1)) * error
+        reach = float(t.ppf((1 + self.level) / 2, self.patients - 1)) * error
         return Difference(value, value - reach, value + reach, float(2 * t.sf(abs(value) / error, self.patients - 1)))
 
     def _acceleration(self, column: int) -> float:
@@ -131,6 +127,57 @@ class Resampled:
         influence = known.sum() / max(1, len(known)) - known
         spread = float(np.sum(influence**2))
         return float(np.sum(influence**3) / (6 * spread**1.5)) if spread > SAME**2 else 0.0
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are computed.
+
+    Attributes:
+        draws: number of bootstrap draws; with 0 there are no intervals.
+        level: coverage of the intervals.
+        seed: decides the draws.
+    """
+
+    draws: int = 2000
+    level: float = 0.95
+    seed: int = 0
+
+    def unless(self, reason: str) -> "Bootstrap":
+        """The same, but without draws if there is a ``reason`` against intervals."""
+        return replace(self, draws=0) if reason else self
+
+    def resample(
+        self, statistics: Callable[[Weights], npt.NDArray[np.float64]], patients: npt.NDArray[Any]
+    ) -> Resampled:
+        """Statistics on the images as they are, in each draw of patients, and without each patient in turn.
+
+        Args:
+            statistics: weights of shape (n_draws, n_images) -> values of shape (n_draws, n_statistics). Give those of
+                all models at once, and all share the draws.
+            patients: patient of each image, shape (n_images,).
+        """
+        plain = statistics(np.ones((1, len(patients))))
+        none = np.empty((0, plain.shape[1]))
+        n_patients = len(np.unique(patients))
+        left_out = [statistics(block) for block in _blocks_left_out(patients)] if self.draws and n_patients > 1 else []
+        drawn = [statistics(block) for block in _blocks_of_draws(patients, self.draws, self.seed)]
+        return Resampled(
+            plain[0], np.concatenate([none, *drawn]), np.concatenate([none, *left_out]), n_patients, self.level
+        )
+
+    def of_models(self, metric: str, predictions: Predictions, models: Iterable[Scores]) -> Resampled:
+        """A metric of several models in the same draws, one statistic per model.
+
+        Args:
+            metric: its name.
+            predictions: the images; their scores are not read.
+            models: probabilities of each model, shape (n_images, n_classes).
+        """
+        labels, scores, weighted = predictions.labels, list(models), METRICS[metric].weighted
+        return self.resample(
+            lambda weights: np.column_stack([weighted(labels, one, weights) for one in scores]), predictions.patients
+        )
 
 
 def patient_weights(patients: npt.NDArray[Any], draws: int, seed: int) -> npt.NDArray[np.int32]:
@@ -143,88 +190,25 @@ def patient_weights(patients: npt.NDArray[Any], draws: int, seed: int) -> npt.ND
     return np.concatenate([np.empty((0, len(patients)), np.int32), *blocks])
 
 
-def resample(
-    statistics: Callable[[Weights], npt.NDArray[np.float64]], patients: npt.NDArray[Any], draws: int, seed: int
-) -> Resampled:
-    """Statistics on the images as they are, in each draw of patients, and without each patient in turn.
-
-    Args:
-        statistics: weights of shape (n_draws, n_images) -> values of shape (n_draws, n_statistics). Give those of all
-            models at once, and all share the draws.
-        patients: patient of each image, shape (n_images,).
-        draws: number of bootstrap draws; with 0 there are no intervals.
-        seed: decides the draws.
-    """
-    plain = statistics(np.ones((1, len(patients))))
-    none = np.empty((0, plain.shape[1]))
-    n_patients = len(np.unique(patients))
-    left_out = [statistics(block) for block in _blocks_left_out(patients)] if draws and n_patients > 1 else []
-    drawn = [statistics(block) for block in _blocks_of_draws(patients, draws, seed)]
-    return Resampled(plain[0], np.concatenate([none, *drawn]), np.concatenate([none, *left_out]), n_patients)
-
-
 def intervals(
-    y_true: Labels,
-    y_score: Scores,
-    patients: npt.NDArray[Any],
-    draws: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-    names: Iterable[str] | None = None,
+    predictions: Predictions, bootstrap: Bootstrap, names: Iterable[str] | None = None
 ) -> dict[str, Interval]:
-    """Metrics with their patient-clustered bootstrap intervals (`Resampled.ends`).
-
-    Args:
-        y_true: class indices, shape (n_images,).
-        y_score: probabilities, shape (n_images, n_classes).
-        patients: patient of each image, shape (n_images,).
-        draws: number of bootstrap draws; 0 gives no intervals.
-        level: coverage of the intervals.
-        seed: decides the draws.
-        names: of the metrics that are wanted; None for all.
-    """
-    wanted = list(WEIGHTED if names is None else names)
-    found = resample(
-        lambda weights: np.column_stack([WEIGHTED[name](y_true, y_score, weights) for name in wanted]),
-        patients,
-        draws,
-        seed,
+    """Metrics, by name, with their patient-clustered bootstrap intervals (`Resampled.ends`); all without ``names``."""
+    labels, scores = predictions.labels, predictions.scores
+    wanted = [METRICS[name] for name in (METRICS if names is None else names)]
+    found = bootstrap.resample(
+        lambda weights: np.column_stack([metric.weighted(labels, scores, weights) for metric in wanted]),
+        predictions.patients,
     )
     return {
-        name: Interval(METRICS[name].compute(y_true, y_score), *found.ends(column, level))
-        for column, name in enumerate(wanted)
+        metric.name: Interval(metric.compute(labels, scores), *found.ends(column))
+        for column, metric in enumerate(wanted)
     }
 
 
-def paired_difference(
-    y_true: Labels,
-    score_a: Scores,
-    score_b: Scores,
-    patients: npt.NDArray[Any],
-    draws: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-    metric: str = "auc",
-) -> Difference:
-    """Metric of model a minus that of model b on the same images, by patients; see `Resampled.difference`.
-
-    Args:
-        y_true: class indices, shape (n_images,).
-        score_a, score_b: probabilities, shape (n_images, n_classes).
-        patients: patient of each image, shape (n_images,).
-        draws: number of bootstrap draws; 0 gives no interval.
-        level: coverage of the interval.
-        seed: decides the draws.
-        metric: its name.
-    """
-    compute = WEIGHTED[metric]
-    found = resample(
-        lambda weights: np.column_stack([compute(y_true, scores, weights) for scores in (score_a, score_b)]),
-        patients,
-        draws,
-        seed,
-    )
-    return found.difference(0, 1, level)
+def paired_difference(a: Predictions, b: Scores, bootstrap: Bootstrap, metric: str = "auc") -> Difference:
+    """Metric of model ``a`` minus that of a model with scores ``b`` on the same images; see `Resampled.difference`."""
+    return bootstrap.of_models(metric, a, [a.scores, b]).difference(0, 1)
 
 
 def _usable(values: Values) -> Values | None:

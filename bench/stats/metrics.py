@@ -1,7 +1,7 @@
-"""Scores of predicted probabilities: ``(y_true, y_score) -> numbers``, by NumPy and scikit-learn alone.
+"""Scores of predicted probabilities, each by scikit-learn and, for many bootstrap draws at once, under weights.
 
 Throughout, ``y_true`` is an integer array of shape (n_images,) holding class indices and ``y_score`` a float
-array of shape (n_images, n_classes) whose rows sum to 1.
+array of shape (n_images, n_classes) whose rows sum to 1. A metric is one row of `METRICS`.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,22 @@ from bench.errors import ConfigError
 
 Labels = npt.NDArray[np.integer[Any]]
 Scores = npt.NDArray[np.floating[Any]]
+Mask = npt.NDArray[np.bool_]
+"""Shape (n_images,)."""
+Weights = npt.NDArray[np.float64]
+"""Shape (n_draws, n_images): how often each image counts."""
+Values = npt.NDArray[np.float64]
+"""Shape (n_draws,); NaN where a draw cannot be scored (a class is missing from it)."""
+Weighted = Callable[[Labels, Scores, Weights], Values]
+EPSILON = float(np.finfo(np.float64).eps)
+BRIER_SUM = "mean (p − y)² summed over the classes; 0 best, 2 worst, as in Brier 1950"
 
 
 def _binarised(y_true: Labels, n_classes: int) -> npt.NDArray[np.int64]:
     return np.eye(n_classes, dtype=np.int64)[y_true]
 
 
-def _probabilities(y_score: Scores) -> Scores:
+def _probabilities(y_score: Scores) -> npt.NDArray[np.float64]:
     """Rows that sum to 1 in double precision: float32 softmax rows miss 1 by up to 1e-6."""
     scores = np.asarray(y_score, dtype=np.float64)
     return np.asarray(scores / scores.sum(axis=1, keepdims=True))
@@ -31,6 +40,9 @@ def _probabilities(y_score: Scores) -> Scores:
 def one_vs_rest(n_classes: int) -> list[int]:
     """Indices of the classes that get a curve or a threshold: the second of two, else each against the rest."""
     return [1] if n_classes == 2 else list(range(n_classes))
+
+
+# On the images as they are: y_true, y_score -> float
 
 
 def auc(y_true: Labels, y_score: Scores) -> float:
@@ -65,7 +77,7 @@ def f1(y_true: Labels, y_score: Scores) -> float:
 
 
 def log_loss(y_true: Labels, y_score: Scores) -> float:
-    """Cross-entropy of the labels under the predicted probabilities, in nats an image."""
+    """Cross-entropy of the labels under the predicted probabilities, in nats per image."""
     return float(sk.log_loss(y_true, _probabilities(y_score), labels=list(range(y_score.shape[1]))))
 
 
@@ -75,16 +87,12 @@ def brier(y_true: Labels, y_score: Scores) -> float:
     Of two classes that of the second alone, 1 worst; of several their sum over the classes, 2 worst, as in the original
     (Brier, Monthly Weather Review 78:1, 1950), which for two classes is twice the binary one.
     """
-    return float(np.mean(brier_by_image(y_true, y_score)))
+    return float(np.mean(_brier_by_image(y_true, y_score)))
 
 
-def brier_by_image(y_true: Labels, y_score: Scores) -> npt.NDArray[np.float64]:
-    """Squared distance of each image's probabilities from its label, shape (n_images,); see `brier`."""
+def _brier_by_image(y_true: Labels, y_score: Scores) -> npt.NDArray[np.float64]:
     squared = (_probabilities(y_score) - _binarised(y_true, y_score.shape[1])) ** 2
     return np.asarray(squared[:, 1] if y_score.shape[1] == 2 else squared.sum(axis=1))
-
-
-BRIER_SUM = "mean (p − y)² summed over the classes; 0 best, 2 worst, as in Brier 1950"
 
 
 def brier_definition(classes: Sequence[str]) -> str:
@@ -94,14 +102,117 @@ def brier_definition(classes: Sequence[str]) -> str:
     return f"mean (p − y)², p the probability of {classes[1]}; 0 best, 1 worst; Brier’s of 1950 is twice that"
 
 
+# Under weights: y_true, y_score, weights of shape (n_draws, n_images) -> shape (n_draws,)
+
+
+def positives_above(positive: Mask, scores: Any, weights: Weights) -> tuple[Weights, Weights]:
+    """Weight of the true and of the false positives at each distinct threshold, from the highest down.
+
+    Args:
+        positive: shape (n_images,).
+        scores: shape (n_images,); an image is called positive at and above a threshold.
+        weights: shape (n_draws, n_images).
+
+    Returns:
+        two arrays of shape (n_draws, n_thresholds).
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # the last of each run of equal scores
+    ordered, truth = weights[:, order], positive[order]
+    return np.cumsum(ordered * truth, axis=1)[:, ends], np.cumsum(ordered * ~truth, axis=1)[:, ends]
+
+
+def _macro(compute: Callable[[Weights, Weights], Values]) -> Weighted:
+    """Of true and false positives by threshold: of the second of two classes, else the mean over one-vs-rest."""
+
+    def weighted(y_true: Labels, y_score: Scores, weights: Weights) -> Values:
+        parts = [
+            compute(*positives_above(y_true == index, y_score[:, index], weights))
+            for index in one_vs_rest(y_score.shape[1])
+        ]
+        return parts[0] if len(parts) == 1 else np.asarray(np.mean(parts, axis=0))
+
+    return weighted
+
+
+def _roc_auc(true: Weights, false: Weights) -> Values:
+    start = np.zeros((len(true), 1))
+    area = np.trapezoid(np.hstack([start, true]), np.hstack([start, false]), axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(area / (true[:, -1] * false[:, -1]))
+
+
+def _average_precision(true: Weights, false: Weights) -> Values:
+    gained = np.diff(np.hstack([np.zeros((len(true), 1)), true]), axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(true + false > 0, true / (true + false), 0.0)
+        return np.asarray((gained * precision).sum(axis=1) / true[:, -1])
+
+
+def _mean(by_image: Callable[[Labels, Scores], npt.NDArray[Any]]) -> Weighted:
+    """Of one value per image."""
+
+    def weighted(y_true: Labels, y_score: Scores, weights: Weights) -> Values:
+        values = np.asarray(by_image(y_true, y_score), dtype=np.float64)  # no copy: its strides decide the last bit
+        return np.asarray(weights @ values / weights.sum(axis=1))
+
+    return weighted
+
+
+def _log_loss_by_image(y_true: Labels, y_score: Scores) -> npt.NDArray[np.float64]:
+    chosen = _probabilities(y_score)[np.arange(len(y_true)), y_true]
+    return np.asarray(-np.log(np.clip(chosen, EPSILON, 1.0)))
+
+
+def _of_confusion(compute: Callable[[npt.NDArray[np.float64]], Values]) -> Weighted:
+    """Of confusion matrices, shape (n_draws, n_classes, n_classes): rows reference, columns predicted."""
+
+    def weighted(y_true: Labels, y_score: Scores, weights: Weights) -> Values:
+        n = y_score.shape[1]
+        cell = np.asarray(y_true) * n + y_score.argmax(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(compute((weights @ np.eye(n * n)[cell]).reshape(-1, n, n)))
+
+    return weighted
+
+
+def _balanced_accuracy(y_true: Labels, y_score: Scores, weights: Weights) -> Values:
+    present = np.isin(np.arange(y_score.shape[1]), y_true)
+
+    def mean_recall(matrix: npt.NDArray[np.float64]) -> Values:
+        recall = np.diagonal(matrix, axis1=1, axis2=2) / matrix.sum(axis=2)
+        return np.asarray(recall[:, present].mean(axis=1))
+
+    return _of_confusion(mean_recall)(y_true, y_score, weights)
+
+
+def _f1(matrix: npt.NDArray[np.float64]) -> Values:
+    hits = np.diagonal(matrix, axis1=1, axis2=2)
+    total = matrix.sum(axis=1) + matrix.sum(axis=2)
+    return np.asarray(np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0).mean(axis=1))
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A score by name, and which way is better (never guessed from the name)."""
+    """A score by name, and which way is better (never guessed from the name).
+
+    Attributes:
+        name: of the column ``metric_NAME`` and of ``--metric``.
+        title: for people.
+        compute: on the images as they are.
+        weighted: the same for many draws at once, within 1e-9.
+        higher_is_better: which way is better.
+        needs_all_classes: whether it means nothing where a class is missing; if not, it takes all images together.
+        limits: number of classes -> the least and the largest value there can be.
+    """
 
     name: str
     title: str
     compute: Callable[[Labels, Scores], float]
+    weighted: Weighted
     higher_is_better: bool = True
+    needs_all_classes: bool = True
+    limits: Callable[[int], tuple[float, float]] = lambda n_classes: (0.0, 1.0)
 
     @property
     def mode(self) -> str:
@@ -112,17 +223,43 @@ class Metric:
         """Whether score ``a`` is strictly better than score ``b``."""
         return a > b if self.higher_is_better else a < b
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process finds its own row by the name, for functions made here cannot be pickled."""
+        return get_metric, (self.name,)
+
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("auc", "ROC AUC", auc),
-        Metric("pr_auc", "PR AUC", pr_auc),
-        Metric("accuracy", "Accuracy", accuracy),
-        Metric("balanced_accuracy", "Balanced accuracy", balanced_accuracy),
-        Metric("f1", "F1 (macro)", f1),
-        Metric("log_loss", "Log loss", log_loss, higher_is_better=False),
-        Metric("brier", "Brier score", brier, higher_is_better=False),
+        Metric("auc", "ROC AUC", auc, _macro(_roc_auc)),
+        Metric("pr_auc", "PR AUC", pr_auc, _macro(_average_precision)),
+        Metric(
+            name="accuracy",
+            title="Accuracy",
+            compute=accuracy,
+            weighted=_mean(lambda y_true, y_score: y_score.argmax(axis=1) == y_true),
+            needs_all_classes=False,
+        ),
+        Metric("balanced_accuracy", "Balanced accuracy", balanced_accuracy, _balanced_accuracy),
+        Metric("f1", "F1 (macro)", f1, _of_confusion(_f1)),
+        Metric(
+            name="log_loss",
+            title="Log loss",
+            compute=log_loss,
+            weighted=_mean(_log_loss_by_image),
+            higher_is_better=False,
+            needs_all_classes=False,
+            limits=lambda n_classes: (0.0, np.inf),
+        ),
+        Metric(
+            name="brier",
+            title="Brier score",
+            compute=brier,
+            weighted=_mean(_brier_by_image),
+            higher_is_better=False,
+            needs_all_classes=False,
+            limits=lambda n_classes: (0.0, 1.0 if n_classes == 2 else 2.0),
+        ),
     )
 }
 

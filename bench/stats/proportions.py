@@ -14,6 +14,40 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from bench.stats.metrics import Mask
+
+Ends = tuple[float, float] | tuple[None, None]
+"""Of an interval; both None where it is not known."""
+
+
+def wilson(hits: float, of: float, level: float = 0.95) -> Ends:
+    """Wilson's score interval of ``hits`` out of ``of``; both ends None out of nothing.
+
+    Source: Wilson, JASA 22:209 (1927).
+    """
+    if not of:
+        return None, None
+    low, high = proportion_confint(hits, of, alpha=1 - level, method="wilson")
+    return float(low), float(high)
+
+
+def wilson_by_patients(right: Mask, patients: npt.NDArray[Any], level: float = 0.95) -> Ends:
+    """Wilson's interval of a share of images, of as many as are left if all images of a patient are alike.
+
+    These are (sum of m)^2 / (sum of m^2), where m is the number of images of a patient (Kish, Survey Sampling, 1965).
+    With one image per patient it is `wilson`.
+
+    Args:
+        right: shape (n_images,).
+        patients: patient of each image, shape (n_images,).
+        level: coverage of the interval.
+    """
+    if not len(right):
+        return None, None
+    images = np.unique(patients, return_counts=True)[1]
+    left = float(images.sum() ** 2 / (images**2).sum())
+    return wilson(float(np.mean(right)) * left, left, level)
+
 
 @dataclass(frozen=True)
 class Discordance:
@@ -29,45 +63,10 @@ class Discordance:
     p: float
 
 
-def wilson(hits: float, of: float, level: float = 0.95) -> tuple[float, float] | tuple[None, None]:
-    """Wilson's score interval of ``hits`` out of ``of``; both ends None out of nothing.
-
-    Source: Wilson, JASA 22:209 (1927).
-    """
-    if not of:
-        return None, None
-    low, high = proportion_confint(hits, of, alpha=1 - level, method="wilson")
-    return float(low), float(high)
-
-
-def wilson_by_patients(
-    right: npt.NDArray[np.bool_], patients: npt.NDArray[Any], level: float = 0.95
-) -> tuple[float, float] | tuple[None, None]:
-    """Wilson's interval of a share of images, of as many as are left if all images of a patient are alike.
-
-    These are (sum of m)^2 / (sum of m^2), where m is the number of images of a patient (Kish, Survey Sampling, 1965).
-    With one image a patient it is `wilson`.
-
-    Args:
-        right: shape (n_images,).
-        patients: patient of each image, shape (n_images,).
-        level: coverage of the interval.
-    """
-    if not len(right):
-        return None, None
-    images = np.unique(patients, return_counts=True)[1]
-    left = float(images.sum() ** 2 / (images**2).sum())
-    return wilson(float(np.mean(right)) * left, left, level)
-
-
-def exact_mcnemar(a_right: npt.NDArray[np.bool_], b_right: npt.NDArray[np.bool_]) -> Discordance:
-    """McNemar's exact test of two models on the same images.
+def exact_mcnemar(a_right: Mask, b_right: Mask) -> Discordance:
+    """McNemar's exact test of two models on the same images, by whether each is right, shape (n_images,).
 
     Source: McNemar, Psychometrika 12:153 (1947); exact by the binomial distribution.
-
-    Args:
-        a_right: whether model a is right, shape (n_images,).
-        b_right: whether model b is right, shape (n_images,).
     """
     only_a, only_b = int(np.sum(a_right & ~b_right)), int(np.sum(~a_right & b_right))
     agreed = len(a_right) - only_a - only_b

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
 
 def score(value: float) -> str:
     """Three decimals, ``0.958``; a fourth where three would hide on which side of zero it lies, ``-0.0003``."""
@@ -37,8 +34,3 @@ def listed(names: Sequence[str], last: str = "and") -> str:
 def counted(count: int, noun: str) -> str:
     """``1 image``, ``652 images``."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
-def without_nan(values: npt.NDArray[np.float64]) -> list[float | None]:
-    """Plain numbers; None where there is none."""
-    return [float(value) if np.isfinite(value) else None for value in values]

@@ -12,7 +12,8 @@ import pytest
 from ratios import Seconds
 
 from bench.search.space import load_space
-from bench.stats.bootstrap import intervals
+from bench.stats.bootstrap import Bootstrap, intervals
+from bench.stats.predictions import Predictions
 
 IMAGES, DRAWS = 652, 2000
 FIGURES = 10
@@ -59,7 +60,7 @@ def test_metrics(pair: Callable[..., None], sizes: Any) -> None:
     labels, scores, patients = rng.integers(0, 2, IMAGES), rng.dirichlet([1, 1], IMAGES), np.arange(IMAGES) // 2
 
     def ours() -> None:
-        found = intervals(labels, scores, patients, draws=DRAWS)
+        found = intervals(Predictions(labels, scores, patients), Bootstrap(DRAWS))
         assert found["auc"].low is not None
 
     def plain() -> Seconds:

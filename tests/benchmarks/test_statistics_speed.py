@@ -14,9 +14,11 @@ from cohorts import cohort
 
 from bench.evaluation.comparisons import comparisons
 from bench.evaluation.curves import curves
-from bench.evaluation.decision import decision_curve
+from bench.evaluation.decision_curve import decision_curve
+from bench.evaluation.inputs import ScoredModel
 from bench.evaluation.operating_points import operating_points
-from bench.stats.bootstrap import intervals
+from bench.stats.bootstrap import Bootstrap, intervals
+from bench.stats.predictions import Predictions
 
 IMAGES, DRAWS = 652, 2000
 NAMES = ("auc", "pr_auc", "accuracy", "f1", "brier")
@@ -27,27 +29,24 @@ pytestmark = pytest.mark.parametrize("n_classes", [2, 3])
 
 
 def models(n_classes):
-    """Labels, patients, and probabilities of four models."""
+    """Predictions of four models for the same images."""
     labels, _, patients = cohort(IMAGES, n_classes)
-    return labels, patients, {name: cohort(IMAGES, n_classes, seed=seed)[1] for seed, name in enumerate(MODELS)}
+    return {
+        name: Predictions(labels, cohort(IMAGES, n_classes, seed=seed)[1], patients, CLASSES[n_classes])
+        for seed, name in enumerate(MODELS)
+    }
 
 
 @pytest.mark.benchmark(group="statistics")
 def test_intervals_and_comparisons(benchmark, n_classes):
-    labels, patients, scores = models(n_classes)
+    scored = {
+        name: ScoredModel(name, "control" if name == "recipe" else "finalist", {1: one}, 1)
+        for name, one in models(n_classes).items()
+    }
 
     def work():
-        found = [intervals(labels, one, patients, DRAWS, names=NAMES) for one in scores.values()]
-        return found, comparisons(
-            scores,
-            labels,
-            patients,
-            winner="vgg16",
-            finalists=MODELS[:3],
-            controls=MODELS[3:],
-            titles={name: name for name in MODELS},
-            draws=DRAWS,
-        )
+        found = [intervals(model.predictions, Bootstrap(DRAWS), NAMES) for model in scored.values()]
+        return found, comparisons(scored, "vgg16", Bootstrap(DRAWS))
 
     found, table = benchmark.pedantic(work, rounds=3)
     assert len(found) == len(MODELS)
@@ -56,14 +55,14 @@ def test_intervals_and_comparisons(benchmark, n_classes):
 
 @pytest.mark.benchmark(group="statistics")
 def test_tables_and_curves(benchmark, n_classes):
-    labels, patients, scores = models(n_classes)
-    classes, winner = CLASSES[n_classes], scores["vgg16"]
+    predictions, bootstrap = models(n_classes), Bootstrap(DRAWS)
+    winner, classes = predictions["vgg16"], CLASSES[n_classes]
     thresholds = dict.fromkeys(classes[1:] if n_classes == 2 else classes, (0.7, "rule"))
 
     def work():
-        points, _ = operating_points(labels, winner, patients, thresholds, classes, DRAWS)
-        worth = decision_curve(labels, winner, patients, classes, DRAWS)
-        return points, worth, curves({name: scores[name] for name in MODELS[:3]}, labels, patients, classes, DRAWS)
+        points, _ = operating_points(winner, thresholds, bootstrap)
+        worth = decision_curve(winner, bootstrap)
+        return points, worth, curves({name: predictions[name] for name in MODELS[:3]}, bootstrap)
 
     points, worth, drawn = benchmark.pedantic(work, rounds=3)
     assert len(points) == 10 * len(thresholds)

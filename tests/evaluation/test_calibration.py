@@ -19,6 +19,7 @@ from bench.evaluation.calibration import (
     youden_threshold,
 )
 from bench.stats.metrics import auc, brier, log_loss
+from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
 
 
@@ -207,7 +208,8 @@ def test_every_image_is_in_the_bin_of_its_probability(seed, n, steps):
 def test_both_splits_before_and_after():
     labels, scores = calibrated(500)
     sharp = apply_temperature(scores, 0.5)
-    content = calibration(labels[:200], sharp[:200], labels, sharp, 2.0, ["NORMAL", "PNEUMONIA"])
+    test = Predictions(labels, sharp, np.arange(500), ["NORMAL", "PNEUMONIA"])
+    content = calibration(test.part(slice(200)), test, 2.0)
     assert (content["temperature"], content["bins"]) == (2.0, 15)
     assert content["fitted_on"] == {"split": "val", "images": 200}
     assert list(content["splits"]) == ["val", "test"]
@@ -221,16 +223,15 @@ def test_both_splits_before_and_after():
 
 def test_several_classes_each_against_the_rest():
     labels, scores = calibrated(300, 3)
-    content = calibration(labels, scores, None, None, 1.0, ["a", "b", "c"])
+    content = calibration(Predictions(labels, scores, np.arange(300), ["a", "b", "c"]), None, 1.0)
     assert list(content["splits"]) == ["val"]
     assert list(content["splits"]["val"]["after"]["reliability"]) == ["a", "b", "c"]
 
 
 def test_a_class_that_validation_lacks_is_told():
     _, scores = calibrated(40)
-    content = calibration(
-        np.zeros(40, np.int64), scores, np.zeros(0, np.int64), scores[:0], 1.0, ["NORMAL", "PNEUMONIA"]
-    )
+    validation = Predictions(np.zeros(40, np.int64), scores, np.arange(40), ["NORMAL", "PNEUMONIA"])
+    content = calibration(validation, validation.part(slice(0)), 1.0)
     assert content["reason"] == "the temperature says little, since on validation the split holds no image of PNEUMONIA"
     assert list(content["splits"]) == ["val"]
     assert "nan" not in json.dumps(content, allow_nan=False).lower()

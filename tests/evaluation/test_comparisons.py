@@ -6,8 +6,10 @@ import pytest
 from cohorts import cohort
 
 from bench.evaluation.comparisons import COLUMNS, comparisons, sentences
-from bench.stats.bootstrap import paired_difference
+from bench.evaluation.inputs import ScoredModel
+from bench.stats.bootstrap import Bootstrap, paired_difference
 from bench.stats.metrics import auc
+from bench.stats.predictions import Predictions
 from bench.stats.proportions import holm
 
 TITLES = {
@@ -27,17 +29,19 @@ SCORES = {
 }
 
 
-def compared(scores=SCORES, labels=LABELS, patients=PATIENTS, winner="resnet50", **options):
-    return comparisons(
-        scores,
-        labels,
-        patients,
-        winner=winner,
-        finalists=["vgg16", "resnet50", "inceptionv3"],
-        controls=["recipe", "majority"],
-        titles=TITLES,
-        **{"draws": 300, "classes": ["NORMAL", "PNEUMONIA"]} | options,
-    )
+def compared(
+    scores=SCORES, labels=LABELS, patients=PATIENTS, winner="resnet50", classes=("NORMAL", "PNEUMONIA"), draws=300
+):
+    models = {
+        name: ScoredModel(
+            TITLES[name],
+            "control" if name in ("recipe", "majority") else "finalist",
+            {1: Predictions(labels, value, patients, classes)},
+            1,
+        )
+        for name, value in scores.items()
+    }
+    return comparisons(models, winner, Bootstrap(draws))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def test_a_row_is_what_the_two_models_give_alone(table):
     """The draws are shared by all, and yet those of each pair by itself."""
     for row in table.to_dict("records"):
         a, b = SCORES[row["a"]], SCORES[row["b"]]
-        alone = paired_difference(LABELS, a, b, PATIENTS, 300)
+        alone = paired_difference(Predictions(LABELS, a, PATIENTS), b, Bootstrap(300))
         assert row["score_a"] == pytest.approx(auc(LABELS, a), abs=1e-9)
         assert row["score_b"] == pytest.approx(auc(LABELS, b), abs=1e-9)
         assert (row["difference"], row["low"], row["high"], row["p"]) == (alone.value, alone.low, alone.high, alone.p)

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from bench.evaluation.curves import COLUMNS, curves
+from bench.stats.bootstrap import Bootstrap
+from bench.stats.predictions import Predictions
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
 
 
 def drawn(labels, scores, patients, draws=0):
-    table = curves({"vgg16": scores}, labels, patients, CLASSES, draws)
+    table = curves({"vgg16": Predictions(labels, scores, patients, CLASSES)}, Bootstrap(draws))
     return {name: part.reset_index(drop=True) for name, part in table.groupby("curve")}
 
 
@@ -74,7 +76,8 @@ def test_few_patients_of_a_class_have_no_band():
 
 def test_several_models_and_classes():
     labels, scores, patients = cohort(150, 3)
-    table = curves({"vgg16": scores, "resnet50": scores[:, ::-1]}, labels, patients, ["a", "b", "c"], draws=30)
+    one = Predictions(labels, scores, patients, ["a", "b", "c"])
+    table = curves({"vgg16": one, "resnet50": one.with_scores(scores[:, ::-1])}, Bootstrap(30))
     assert list(table.columns) == list(COLUMNS)
     sizes = table.groupby(["model", "class", "curve"]).size()
     assert len(sizes) == 12
@@ -83,6 +86,6 @@ def test_several_models_and_classes():
 
 def test_a_class_that_no_image_has_is_left_out():
     labels, scores, patients = cohort(60, 3)
-    table = curves({"vgg16": scores}, np.zeros_like(labels), patients, ["a", "b", "c"])
+    table = curves({"vgg16": Predictions(np.zeros_like(labels), scores, patients, ["a", "b", "c"])}, Bootstrap())
     assert list(table.columns) == list(COLUMNS)
     assert not len(table)

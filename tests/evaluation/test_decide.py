@@ -10,9 +10,11 @@ import pytest
 from bench.data.images.store import StoredImages
 from bench.data.images.window import Window
 from bench.evaluation.calibration import frozen_threshold
-from bench.evaluation.decide import Scene, decide, predictions
+from bench.evaluation.decide import decide
+from bench.evaluation.inputs import EvaluationInputs
+from bench.evaluation.predictions import predictions_table
 from bench.run.folder import RunDir, write_table
-from bench.stats.metrics import get_metric
+from bench.settings import make_settings
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -24,7 +26,7 @@ def test_the_frozen_threshold_calls_the_same_images_when_read_from_a_file(tmp_pa
     labels = rng.random(60) < positive
     threshold, _ = frozen_threshold(labels, scores[:, 1], 0.95)
     part = pd.DataFrame({"image": "x.png", "label": "A", "patient_id": "p"}, index=range(60))
-    write_table(tmp_path / "predictions.csv", predictions(part, ["A", "B"], scores, 1.3))
+    write_table(tmp_path / "predictions.csv", predictions_table(part, ["A", "B"], scores, 1.3))
     read = pd.read_csv(tmp_path / "predictions.csv")
     assert ((read["prob_B"] >= threshold).to_numpy() == (scores[:, 1] >= threshold)).all()
     assert (read["prob_B"] >= threshold)[labels].mean() >= 0.95
@@ -41,12 +43,14 @@ def test_the_card_tells_the_window_that_predict_goes_through(
     table = table.assign(patient_id=table["image"], split="val")
     np.save(tmp_path / "images.npy", np.zeros((40, 8, 8, 1), np.uint8))
     stored = {"vgg16": StoredImages(tmp_path / "images.npy", 8, 1, "data")}
-    scene = Scene(table, pd.DataFrame(), ("A", "B"), stored, get_metric("auc"), seed=0, draws=100, window=window)
     run = RunDir(tmp_path / "xray")
     run.path.mkdir()
     run.best_model.write_bytes(b"a model")
     winner = {"backbone": "vgg16", "repeat": 1, "state": "completed", "representative": True, "winner": True}
     finalists = pd.DataFrame([winner | {"model": "best_model.h5", "sha256": "x", "metric_auc": 1.0}])
-    decide(scene, finalists, run, lambda *_: scores, {})
+    settings = make_settings(name="xray", cache=tmp_path, bootstrap=100)
+    known = (table, pd.DataFrame(), ("A", "B"), stored)
+    inputs = EvaluationInputs(settings, *known, finalists=finalists, baselines=pd.DataFrame(), window=window)
+    decide(inputs, run, lambda *_: scores, {})
     told = json.loads(run.best_model_card.read_text(encoding="utf-8"))["input"]["window"]
     assert (Window(**told) if told else None) == window

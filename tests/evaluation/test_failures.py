@@ -4,9 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.evaluation.failures import COLUMNS, failures
+from bench.evaluation.failures import COLUMNS
+from bench.evaluation.failures import failures as failures_of
+from bench.stats.predictions import Predictions
 
 CLASSES = ("A", "B", "C")
+
+
+def failures(table, y_true, y_score, classes, **limits):
+    return failures_of(table, Predictions(y_true, y_score, table["patient"].to_numpy(), classes), **limits)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The opening as a whole, on made-up predictions: every file is there, no NaN, and what cannot be computed is said."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import pytest
 from bench.data.images.store import StoredImages
 from bench.data.sealing import Sealed
 from bench.evaluation import in_worker
-from bench.evaluation.decide import Decisions, Scene
 from bench.evaluation.final import open_test
+from bench.evaluation.inputs import Decisions, EvaluationInputs
 from bench.evaluation.test_access import SealedTest, TestSealed
 from bench.run.folder import RunDir, file_sha256, write_json
-from bench.stats.metrics import METRICS, evaluate, get_metric
+from bench.settings import make_settings
+from bench.stats.metrics import METRICS, evaluate
 
 TABLES = ("comparisons", "operating_points", "prevalences", "decision_curve", "curves", "failures", "subgroups")
 FILES = (*(f"{name}.csv" for name in TABLES), "calibration.json", "failures.npz", "predictions_models.csv")
@@ -31,7 +32,7 @@ class Study:
     images_a_patient: int = 2
     joined: int = 0
     folder: Path = Path()
-    asked: list[Any] = field(default_factory=list)
+    called: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         k = len(self.classes)
@@ -71,14 +72,22 @@ class Study:
         for stage in ("data", "search", "finalists"):
             self.run.finish(stage)
         self.sealed = SealedTest(self.table, self.facts, self.images, self.run, self.folder / "cache")
-        self.scene = Scene(
-            self.sealed.sealed_table(),
-            self.facts,
-            self.classes,
-            self.sealed.sealed_images(),
-            get_metric("auc"),
-            seed=0,
-            draws=200,
+        self.inputs = EvaluationInputs(
+            settings=make_settings(name="made-up", cache=self.folder, bootstrap=200),
+            table=self.sealed.sealed_table(),
+            facts=self.facts,
+            classes=self.classes,
+            images=self.sealed.sealed_images(),
+            finalists=pd.DataFrame(),
+            baselines=pd.DataFrame(
+                {
+                    "control": ["recipe", "majority", "metadata"],
+                    "repeat": 1,
+                    "state": ["skipped", "completed", "completed"],
+                    "representative": True,
+                    "model": "",
+                }
+            ),
         )
         self.logits = rng.normal(size=(n, k)) + 2 * np.eye(k)[labels]
 
@@ -87,15 +96,17 @@ class Study:
         return (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
 
     def call(self, function: Any, model: Path, stored: StoredImages, rows: Any, *rest: Any) -> Any:
-        self.asked.append(function)
+        self.called.append(function)
         assert stored.open()[rows].shape == (len(rows), 8, 8, 1), "what is opened can be read"
         if function is in_worker.predict:
             return self.predict(rows, sum(model.name.encode()))
         raise MemoryError("no room for\npictures")
 
     def open(self) -> dict[str, Any]:
-        val = self.scene.rows("val")
-        validation = {name: self.predict(val, sum(f"{name}.h5".encode())) for name in self.images}
+        val = self.inputs.rows("val")
+        validation = {
+            name: self.inputs.on_validation(self.predict(val, sum(f"{name}.h5".encode()))) for name in self.images
+        }
         thresholds = [
             {"class": name, "value": 0.4, "rule": "made up"}
             for name in (self.classes[1:] if len(self.classes) == 2 else self.classes)
@@ -108,7 +119,7 @@ class Study:
             "thresholds": thresholds,
         }
         write_json(self.run.best_model_card, card)
-        rows, labels = [], self.scene.labels(val)
+        rows, labels = [], self.inputs.labels(val)
         for name in self.images:
             for repeat in (1, 2):
                 file = f"models/{name}{'' if repeat == 1 else '-2'}.h5"
@@ -126,17 +137,9 @@ class Study:
                         **{f"metric_{metric}": value for metric, value in scores.items()},
                     }
                 )
-        controls = pd.DataFrame(
-            {
-                "control": ["recipe", "majority", "metadata"],
-                "repeat": 1,
-                "state": ["skipped", "completed", "completed"],
-                "representative": True,
-                "model": "",
-            }
-        )
         decisions = Decisions(card, validation)
-        return open_test(self.scene, self.sealed, pd.DataFrame(rows), controls, self.run, decisions, self.call)
+        inputs = replace(self.inputs, finalists=pd.DataFrame(rows))
+        return open_test(inputs, decisions, self.sealed, self.run, self.call)
 
 
 def assert_whole(study: Study, content: dict[str, Any]) -> None:
@@ -162,7 +165,7 @@ def test_all_is_computed_and_written(classes: tuple[str, ...], tmp_path: Path) -
     table = pd.read_csv(study.run.predictions_test)
     assert len(table) == 60
     assert list(table.columns[:4]) == ["image", "label", "patient", "pixels"]
-    assert table["pixels"].astype(str).tolist() == study.facts["pixels"].iloc[study.scene.rows("test")].tolist()
+    assert table["pixels"].astype(str).tolist() == study.facts["pixels"].iloc[study.inputs.rows("test")].tolist()
     text = study.run.subgroups.read_text()
     assert "sex" in text and "image size" in text
     assert set(content["models"]) == {"vgg16", "resnet50", "majority", "metadata"}
@@ -171,7 +174,7 @@ def test_all_is_computed_and_written(classes: tuple[str, ...], tmp_path: Path) -
     assert winner["repeats"]["n"] == 2 and winner["repeats"]["sd"]["auc"] > 0
     assert winner["metrics"] != content["models"]["resnet50"]["metrics"]
     assert content["models"]["majority"]["metrics"]["auc"]["value"] == 0.5
-    expected = study.predict(study.scene.rows("test"), sum(b"vgg16.h5"))
+    expected = study.predict(study.inputs.rows("test"), sum(b"vgg16.h5"))
     found = table[[f"prob_{name}" for name in classes]].to_numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert content["several_images_a_patient"] is True
@@ -238,10 +241,10 @@ def test_few_patients_of_validation_have_no_intervals_either(tmp_path: Path) -> 
 def test_it_is_opened_once_and_not_by_the_side_door(tmp_path: Path) -> None:
     study = Study(("A", "B"), [0, 1] * 30, folder=tmp_path)
     with pytest.raises(Sealed):
-        study.scene.images["vgg16"].open()[study.scene.rows("test")]
-    assert set(study.scene.table.loc[study.scene.rows("test"), "label"]) == {""}
+        study.inputs.images["vgg16"].open()[study.inputs.rows("test")]
+    assert set(study.inputs.table.loc[study.inputs.rows("test"), "label"]) == {""}
     study.open()
-    assert study.asked.count(in_worker.predict) == 4
+    assert study.called.count(in_worker.predict) == 4
     with pytest.raises(TestSealed, match="open already"):
         study.open()
     assert set(METRICS) == set(json.loads(study.run.evaluation.read_text())["models"]["vgg16"]["metrics"])

@@ -5,6 +5,8 @@ import pytest
 from cohorts import cohort
 
 from bench.evaluation.operating_points import POINTS_COLUMNS, PREVALENCE_COLUMNS, operating_points
+from bench.stats.bootstrap import Bootstrap
+from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
@@ -12,7 +14,7 @@ FROZEN = {"PNEUMONIA": (0.7, "Youden index on validation")}
 
 
 def points_of(labels, scores, patients, thresholds=FROZEN, classes=CLASSES, draws=300):
-    return operating_points(labels, scores, patients, thresholds, classes, draws)
+    return operating_points(Predictions(labels, scores, patients, classes), thresholds, Bootstrap(draws))
 
 
 def by_name(points, point="frozen"):

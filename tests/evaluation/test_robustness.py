@@ -4,10 +4,22 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from bench.evaluation import robustness as altered
 from bench.evaluation.corruptions import CORRUPTIONS, add_noise, brighten, recompress, turn
-from bench.evaluation.robustness import COLUMNS, choose_rows, robustness
+from bench.evaluation.robustness import COLUMNS
+from bench.stats.bootstrap import Bootstrap
+from bench.stats.predictions import Predictions
 
 CLASSES = ("A", "B")
+
+
+def robustness(images, labels, patients, predict, classes, draws=2000):
+    predictions = Predictions(labels, np.empty((len(labels), 2)), patients, classes)
+    return altered.robustness(images, predictions, predict, Bootstrap(draws))
+
+
+def choose_rows(labels, patients, most, seed=0):
+    return altered.choose_rows(Predictions(labels, np.empty((len(labels), 2)), patients), most, seed)
 
 
 def pictures(n_images=24, size=32, channels=1, seed=0):

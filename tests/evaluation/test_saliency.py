@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 from toys import SIZE, build_toy, toy_backbone
 
+from bench.evaluation import saliency as maps
 from bench.evaluation.network import Network, shuffle_weights
-from bench.evaluation.saliency import CAM, OCCLUSION, choose_cases, class_activation_maps, occlusion_maps, saliency
+from bench.evaluation.saliency import CAM, OCCLUSION, class_activation_maps, occlusion_maps
+from bench.stats.predictions import Predictions
 
 CLASSES = ("A", "B", "C")
+
+
+def saliency(model_file, images, scores, labels, names, classes, seed=0):
+    predictions = Predictions(labels, scores, np.arange(len(labels)), classes)
+    return maps.saliency(model_file, images, predictions, names, seed)
+
+
+def choose_cases(labels, scores, each=4, same=None):
+    return maps.choose_cases(Predictions(labels, scores, np.arange(len(labels))), each, same)
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,23 @@
 """What evaluation.json says of one model: the contract's keys, right numbers, reasons in place of NaN."""
 
 import json
-from functools import partial
 from unittest.mock import ANY
 
 import numpy as np
 import pytest
 
-from bench.evaluation.scoring import score_model as score_with_many_draws
-from bench.evaluation.scoring import spread
+from bench.evaluation import scoring
+from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import METRICS, evaluate
+from bench.stats.predictions import Predictions
 
-score_model = partial(score_with_many_draws, draws=200)
+
+def score_model(labels, scores, patients, classes, seed, draws=200):
+    return scoring.score_model(Predictions(labels, scores, patients, classes), Bootstrap(draws, seed=seed))
+
+
+def spread(labels, repeats, classes):
+    return scoring.spread([Predictions(labels, scores, np.arange(len(labels)), classes) for scores in repeats])
 
 
 def cohort(n=60, n_classes=2, seed=0):
@@ -133,7 +139,7 @@ def test_the_seed_decides_the_intervals_and_nothing_else():
 
 
 def test_no_draws_no_intervals():
-    found = score_with_many_draws(*cohort(), ["A", "B"], seed=0, draws=0)
+    found = score_model(*cohort(), ["A", "B"], seed=0, draws=0)
     json.dumps(found, allow_nan=False)
     for entry in found["metrics"].values():
         assert entry["value"] is not None

@@ -5,9 +5,17 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from bench.evaluation.subgroups import COLUMNS, image_groups, subgroups
+from bench.evaluation import subgroups as scored
+from bench.evaluation.grouping import image_groups
+from bench.evaluation.subgroups import COLUMNS
+from bench.stats.bootstrap import Bootstrap
+from bench.stats.predictions import Predictions
 
 CLASSES = ("NORMAL", "PNEUMONIA")
+
+
+def subgroups(labels, scores, patients, groups, classes, threshold=None, draws=2000):
+    return scored.subgroups(Predictions(labels, scores, patients, classes), groups, threshold, Bootstrap(draws))
 
 
 def study(n_images=160, n_classes=2, seed=0, per_patient=2):

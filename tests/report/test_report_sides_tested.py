@@ -14,8 +14,9 @@ from bench.report.side_by_side import sides
 from bench.report.side_by_side.page import render_side_by_side
 from bench.report.side_by_side.tested import Pair, _clusters, content, in_pairs
 from bench.run.folder import RunDir
-from bench.stats.bootstrap import paired_difference
+from bench.stats.bootstrap import Bootstrap, paired_difference
 from bench.stats.metrics import auc
+from bench.stats.predictions import Predictions
 from bench.stats.proportions import holm
 
 
@@ -67,7 +68,7 @@ def test_a_pair_is_the_paired_bootstrap_over_patients(runs: dict[str, RunDir]) -
     labels = (tables[0]["label"] == CLASSES[1]).to_numpy(np.int64)
     scores = [table[[f"prob_{name}" for name in CLASSES]].to_numpy() for table in tables]
     patients = pd.factorize(tables[0]["patient"])[0]
-    expected = paired_difference(labels, scores[0], scores[1], patients, 2000, 0.95, 0)
+    expected = paired_difference(Predictions(labels, scores[0], patients), scores[1], Bootstrap(2000, 0.95, 0))
     assert pair.difference is not None and pair.difference.value == pytest.approx(
         auc(labels, scores[0]) - auc(labels, scores[1])
     )

@@ -4,19 +4,24 @@ import numpy as np
 import pytest
 
 from bench.evaluation.comparisons import comparisons
+from bench.evaluation.inputs import ScoredModel
 from bench.evaluation.operating_points import operating_points
 from bench.evaluation.scoring import score_model
-from bench.stats.enough import by_class, one_against_rest, parts_of, too_few
+from bench.stats.bootstrap import Bootstrap
+from bench.stats.enough import by_class, one_against_rest, too_few
+from bench.stats.metrics import METRICS
+from bench.stats.predictions import Predictions
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
+BOOTSTRAP = Bootstrap(100)
 
 
 def study(sick, healthy=100):
-    """Labels, fairly good scores and patients, one image each."""
+    """Fairly good predictions of patients with one image each."""
     rng = np.random.default_rng(0)
     labels = np.array([1] * sick + [0] * healthy)
     positive = np.clip(rng.normal(0.4 + 0.3 * labels, 0.15), 0.01, 0.99)
-    return labels, np.column_stack([1 - positive, positive]), np.arange(len(labels))
+    return Predictions(labels, np.column_stack([1 - positive, positive]), np.arange(len(labels)), CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -44,29 +49,41 @@ def test_parts():
     }
     assert list(one_against_rest(labels, 1, "ABC")) == ["B", "classes other than B"]
     assert list(one_against_rest(labels % 2, 1, CLASSES)) == ["PNEUMONIA", "NORMAL"]
-    assert parts_of("accuracy", labels, "ABC") == {}
-    assert list(parts_of("auc", labels, "ABC")) == ["A", "B", "C"]
+
+
+def test_what_takes_all_images_together_needs_no_patients_of_each_class():
+    found = study(3)
+    assert found.few_for(METRICS["accuracy"]) == found.few == ""
+    assert found.few_for(METRICS["auc"]) == "there are 3 patients of PNEUMONIA, fewer than 10"
+    assert (
+        Predictions(found.labels, found.scores, found.patients)
+        .few_for(METRICS["f1"])
+        .endswith("of class 1, fewer than 10")
+    )
 
 
 def test_scores_that_look_at_a_rare_class_have_no_interval():
-    found = score_model(*study(3), CLASSES, 0, draws=100)
+    found = score_model(study(3), BOOTSTRAP)
     for name in ("auc", "pr_auc", "balanced_accuracy", "f1"):
         assert found["metrics"][name]["value"] is not None
         assert found["metrics"][name]["low"] is found["metrics"][name]["high"] is None, name
     for name in ("accuracy", "log_loss", "brier"):
         assert found["metrics"][name]["low"] < found["metrics"][name]["high"], name
     assert found["per_class"]["PNEUMONIA"]["auc_low"] is None
-    enough = score_model(*study(10), CLASSES, 0, draws=100)
+    enough = score_model(study(10), BOOTSTRAP)
     assert enough["metrics"]["auc"]["low"] < enough["metrics"]["auc"]["high"]
 
 
 def test_models_are_not_told_apart_by_one_patient():
     """The two rank one sick patient differently, which says nothing of others."""
-    labels, scores, patients = study(1)
-    other = scores.copy()
+    predictions = study(1)
+    other = predictions.scores.copy()
     other[0] = [0.99, 0.01]
-    how = {"winner": "a", "finalists": ["a", "b"], "controls": [], "titles": {"a": "A", "b": "B"}, "draws": 100}
-    row = comparisons({"a": scores, "b": other}, labels, patients, classes=CLASSES, **how).iloc[0]
+    models = {
+        name: ScoredModel(name.upper(), "finalist", {1: predictions.with_scores(scores)}, 1)
+        for name, scores in (("a", predictions.scores), ("b", other))
+    }
+    row = comparisons(models, "a", BOOTSTRAP).iloc[0]
     assert abs(row["difference"]) > 0.5
     assert row["low"] is row["p"] is row["p_holm"] is None
     assert row["verdict"] == "not computed"
@@ -76,10 +93,11 @@ def test_models_are_not_told_apart_by_one_patient():
 @pytest.mark.parametrize("sick", [5, 20])
 def test_predictive_values_are_never_certain(sick):
     """All sick patients are found: NPV is 1 in each draw, and Wilson's interval of sensitivity still says how sure."""
-    labels, _, patients = study(sick)
+    labels, patients = study(sick).labels, study(sick).patients
     scores = np.column_stack([1 - labels * 0.9, labels * 0.9])
     scores[-20:] = [0.1, 0.9]
-    points, rows = operating_points(labels, scores, patients, {"PNEUMONIA": (0.5, "a rule")}, CLASSES, draws=100)
+    predictions = Predictions(labels, scores, patients, CLASSES)
+    points, rows = operating_points(predictions, {"PNEUMONIA": (0.5, "a rule")}, BOOTSTRAP)
     known = points.set_index(["point", "measure"]).loc[("frozen", "sensitivity")]
     assert (known["value"], known["low"]) == (1.0, None) or np.isnan(known["low"])
     for row in rows.to_dict("records"):
@@ -95,8 +113,6 @@ def test_predictive_values_are_never_certain(sick):
     )
     assert half["npv_low"] == pytest.approx(specificity / (specificity + 1 - sensitivity))
     thrice = np.repeat(np.arange(len(labels)), 3)
-    _, copied = operating_points(
-        labels[thrice], scores[thrice], patients[thrice], {"PNEUMONIA": (0.5, "a rule")}, CLASSES, draws=100
-    )
+    _, copied = operating_points(predictions.part(thrice), {"PNEUMONIA": (0.5, "a rule")}, BOOTSTRAP)
     ends = ["npv_low", "npv_high", "ppv_low", "ppv_high"]
     assert np.allclose(copied[ends], rows[ends]), "more images of the same patients make nothing surer"

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap, norm
 
-from bench.stats.bootstrap import Resampled, intervals, paired_difference, patient_weights, resample
+from bench.stats import bootstrap as stats
+from bench.stats.bootstrap import Bootstrap, Resampled, patient_weights
 from bench.stats.metrics import METRICS, evaluate
+from bench.stats.predictions import Predictions
 
 
 def cohort(n=120, n_classes=2, seed=0):
@@ -19,6 +21,18 @@ def cohort(n=120, n_classes=2, seed=0):
     logits = rng.normal(size=(n, n_classes)) + 1.2 * np.eye(n_classes)[labels]
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return labels, scores, np.arange(n) // (2 * n_classes)
+
+
+def intervals(labels, scores, patients, names=None, **how):
+    return stats.intervals(Predictions(labels, scores, patients), Bootstrap(**how), names)
+
+
+def paired_difference(labels, a, b, patients, draws=2000, level=0.95, seed=0, metric="auc"):
+    return stats.paired_difference(Predictions(labels, a, patients), b, Bootstrap(draws, level, seed), metric)
+
+
+def resample(statistics, patients, draws, seed):
+    return Bootstrap(draws, seed=seed).resample(statistics, patients)
 
 
 # Draws
@@ -150,7 +164,7 @@ def test_a_skewed_statistic_has_the_bca_interval_of_scipy():
     how = {"n_resamples": 6000, "rng": np.random.default_rng(1), "method": "BCa"}
     expected = bootstrap((losses,), np.mean, **how).confidence_interval
     width = expected.high - expected.low
-    assert found.ends(0, 0.95) == pytest.approx((expected.low, expected.high), abs=0.06 * width)
+    assert found.ends(0) == pytest.approx((expected.low, expected.high), abs=0.06 * width)
     assert np.quantile(found.draws, 0.975) < expected.high - 0.15 * width
 
 
@@ -234,8 +248,18 @@ def test_a_difference_without_draws_has_neither_interval_nor_p():
 def test_ends_need_half_of_the_draws():
     values = np.append(np.full(60, np.nan), np.arange(40.0))[:, None]
     lacking = Resampled(np.array([20.0]), values, np.arange(10.0)[:, None], 10)
-    assert lacking.ends(0, 0.95) == (None, None)
+    assert lacking.ends(0) == (None, None)
     assert lacking.standard_error(0) is None
     enough = Resampled(np.array([20.0]), values[20:], np.arange(10.0)[:, None], 10)
-    low, high = enough.ends(0, 0.95)
+    low, high = enough.ends(0)
     assert 0 <= low < 20 < high <= 39
+
+
+def test_a_value_that_is_none_is_told():
+    none = np.empty((0, 3))
+    assert Resampled(np.array([0.5, np.nan, np.inf]), none, none, 10).known_values == [0.5, None, None]
+
+
+def test_a_reason_against_intervals_leaves_no_draws():
+    assert Bootstrap(300, seed=4).unless("there is 1 patient") == Bootstrap(0, seed=4)
+    assert Bootstrap(300, seed=4).unless("") == Bootstrap(300, seed=4)

@@ -1,4 +1,4 @@
-"""How often the 95 % intervals hold the truth: 1,000 simulated studies with clustered patients.
+"""How often the 95 % intervals cover the true value: simulated studies with clustered patients.
 
 Measured (1,000 studies each, 400 draws, one seed; the standard error of a coverage near 95 % is 0.7 points):
 
@@ -15,72 +15,89 @@ Two models that are alike are told apart, at p < 0.05, in 4.9 % of the studies o
 3.2 % at 0.993; by percentiles of the draws it would be 5.7 % and 7.0 %.
 
 Below about a hundred patients, and where hardly an image is ranked wrongly, the intervals are a little too narrow.
+
+Here 200 studies are simulated, and their share may be what the measured one gives but for one case in a thousand, by
+the binomial distribution. ``-m thorough`` simulates 1,000, with closer bounds.
 """
+
+from functools import cache
 
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import binom
 
-from bench.stats.bootstrap import intervals, paired_difference
+from bench.stats.bootstrap import Bootstrap, intervals, paired_difference
 from bench.stats.metrics import METRICS
+from bench.stats.predictions import Predictions
 
 NAMES = ("auc", "accuracy", "brier")
-STUDIES = 1000
-FEWER = 400
-"""Studies where the main figure is not at stake; those above were measured with 1,000."""
+BY_CHANCE = 0.001
+"""Probability that a share of so many studies lies outside its bounds."""
+pytestmark = pytest.mark.slow
+NUMBERS = pytest.mark.parametrize("studies", [200, pytest.param(1000, marks=pytest.mark.thorough)])
+
+
+def bounds(studies, lowest, highest):
+    """The shares of so many studies that true shares from ``lowest`` to ``highest`` give."""
+    low, high = binom.ppf([BY_CHANCE / 2, 1 - BY_CHANCE / 2], studies, [lowest, highest])
+    return low / studies, high / studies
 
 
 def study(rng, patients, distance=1.2):
-    """One to six images a patient, most of the patient's own class, with an effect that they share on their scores."""
+    """One to six images per patient, most of the patient's own class, sharing an effect on their scores."""
     owner = np.repeat(np.arange(patients), rng.integers(1, 7, patients))
     ill = rng.random(patients) < 0.6
     odd = rng.random(len(owner)) < 0.05
     labels = np.where(odd, ~ill[owner], ill[owner]).astype(np.int64)
     shared, own = rng.normal(0, 0.9, patients)[owner], rng.normal(0, 0.9, len(owner))
     positive = expit(1.5 * (distance * (2 * labels - 1) + shared + own))
-    return labels, np.column_stack([1 - positive, positive]), owner
+    return Predictions(labels, np.column_stack([1 - positive, positive]), owner)
 
 
-def coverage(patients, draws, distance=1.2, studies=STUDIES):
-    """Share of the studies whose interval holds the value of 400,000 simulated patients, by metric."""
-    labels, scores, _ = study(np.random.default_rng(1), 400_000, distance)
-    truth = {name: METRICS[name].compute(labels, scores) for name in NAMES}
-    held = dict.fromkeys(NAMES, 0)
+@cache
+def true_values(distance):
+    """The scores of 400,000 simulated patients, by metric."""
+    whole = study(np.random.default_rng(1), 400_000, distance)
+    return {name: METRICS[name].compute(whole.labels, whole.scores) for name in NAMES}
+
+
+@NUMBERS
+@pytest.mark.parametrize(
+    ("patients", "distance", "measured", "lowest"),
+    [(200, 1.2, 0.943, 0.93), (80, 1.2, 0.934, 0.92), (40, 1.2, 0.915, 0.90), (200, 2.4, 0.927, 0.915)],
+)
+def test_the_intervals_cover_the_true_value(patients, distance, measured, lowest, studies):
+    """Of few patients, or where scores are nearly perfect, a little less often."""
+    expected = true_values(distance)
+    covered = dict.fromkeys(NAMES, 0)
     for number in range(studies):
         drawn = study(np.random.default_rng(1000 + number), patients, distance)
-        found = intervals(*drawn, draws=draws, seed=number, names=NAMES)
+        found = intervals(drawn, Bootstrap(400, seed=number), NAMES)
         for name in NAMES:
-            held[name] += found[name].low <= truth[name] <= found[name].high
-    return {name: count / studies for name, count in held.items()}
-
-
-@pytest.mark.slow
-def test_the_intervals_cover_the_truth():
-    for name, share in coverage(patients=200, draws=400).items():
-        assert 0.93 <= share <= 0.97, (name, share)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("patients", "distance", "lowest"), [(80, 1.2, 0.92), (40, 1.2, 0.90), (200, 2.4, 0.915)])
-def test_few_patients_and_nearly_perfect_scores_cost_little(patients, distance, lowest):
-    for name, share in coverage(patients, 400, distance, FEWER).items():
-        assert lowest <= share <= 0.97, (name, share)
+            covered[name] += found[name].low <= expected[name] <= found[name].high
+    low, high = (lowest, 0.97) if studies == 1000 else bounds(studies, measured, 0.95)
+    for name, count in covered.items():
+        assert low <= count / studies <= high, name
 
 
 def two_readings(rng, patients, distance):
     """A study with two models of the same quality: readings of its images that differ by noise alone."""
-    labels, scores, owner = study(rng, patients, distance)
-    logits = np.log(scores[:, 1] / scores[:, 0])
+    predictions = study(rng, patients, distance)
+    logits = np.log(predictions.scores[:, 1] / predictions.scores[:, 0])
+    owner = predictions.patients
     noise = [rng.normal(0, 0.6, patients)[owner] + rng.normal(0, 0.6, len(owner)) for _ in range(2)]
-    return labels, *(np.column_stack([expit(-logits - one), expit(logits + one)]) for one in noise), owner
+    first, second = (np.column_stack([expit(-logits - one), expit(logits + one)]) for one in noise)
+    return predictions.with_scores(first), second
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("distance", "lowest"), [(1.2, 0.03), (2.4, 0.0)])
-def test_models_that_are_alike_are_seldom_told_apart(distance, lowest):
+@NUMBERS
+@pytest.mark.parametrize(("distance", "measured", "lowest"), [(1.2, 0.049, 0.03), (2.4, 0.032, 0.0)])
+def test_models_that_are_alike_are_seldom_told_apart(distance, measured, lowest, studies):
     """5 % of the studies are to mislead, and fewer do where hardly an image is ranked wrongly."""
     misled = 0
-    for number in range(FEWER):
-        drawn = two_readings(np.random.default_rng(1000 + number), 200, distance)
-        misled += paired_difference(*drawn, draws=400, seed=number).p < 0.05
-    assert lowest <= misled / FEWER <= 0.07
+    for number in range(studies):
+        first, second = two_readings(np.random.default_rng(1000 + number), 200, distance)
+        misled += paired_difference(first, second, Bootstrap(400, seed=number)).p < 0.05
+    low, high = (lowest, 0.07) if studies == 1000 else bounds(studies, measured, 0.05)
+    assert low <= misled / studies <= high

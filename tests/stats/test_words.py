@@ -1,6 +1,5 @@
 """Numbers as sentences write them."""
 
-import numpy as np
 import pytest
 
 from bench.stats import words
@@ -36,7 +35,3 @@ def test_lists_and_counts():
     assert [words.listed(list("abc")[:count]) for count in range(4)] == ["", "a", "a and b", "a, b and c"]
     assert words.listed(["a", "b"], "or") == "a or b"
     assert [words.counted(count, "image") for count in (0, 1, 1636)] == ["0 images", "1 image", "1,636 images"]
-
-
-def test_nan_becomes_nothing():
-    assert words.without_nan(np.array([0.5, np.nan, np.inf])) == [0.5, None, None]

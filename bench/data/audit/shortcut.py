@@ -14,8 +14,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
-from bench.stats.bootstrap import intervals
+from bench.stats.bootstrap import Bootstrap, intervals
 from bench.stats.metrics import METRICS
+from bench.stats.predictions import Predictions
 
 LIMIT = 0.6  # AUC above which the whole interval must lie for the audit to warn
 ENOUGH = 10
@@ -93,7 +94,8 @@ def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], 
         folds = _folds(y, own, min(FOLDS, int(fewest)), seed)
         for name in differing:
             alone[name] = METRICS["auc"].compute(y, out_of_fold(features[[name]], y, folds))
-        interval = intervals(y, out_of_fold(features[differing], y, folds), own, 1000, seed=seed, names=["auc"])["auc"]
+        predictions = Predictions(y, out_of_fold(features[differing], y, folds), own)
+        interval = intervals(predictions, Bootstrap(1000, seed=seed), ["auc"])["auc"]
         auc, low, high = interval.value, interval.low, interval.high
     return Shortcut(
         auc=auc,

@@ -21,7 +21,9 @@ from bench.report import wording
 from bench.report.names import joined, present
 from bench.report.read.files import RunFiles, listed, mapping
 from bench.report.wording import counted
-from bench.stats.bootstrap import FEWEST_PATIENTS, Difference, paired_difference
+from bench.stats.bootstrap import Bootstrap, Difference, paired_difference
+from bench.stats.enough import FEWEST_PATIENTS
+from bench.stats.predictions import Predictions
 
 Frame = pd.DataFrame
 LEVEL = 0.95
@@ -199,7 +201,8 @@ def _compared(pair: Pair, rows: Frame, first: RunFiles, second: RunFiles) -> Pai
     fewest = min(len(np.unique(patients[labels == place])) for place in range(len(classes)))
     draws = min(_draws(first), _draws(second)) if fewest >= FEWEST_PATIENTS else 0
     seed = round(wording.number(first.settings.get("seed")) or 0)
-    difference = paired_difference(labels, scores[0], scores[1], patients, draws, LEVEL, seed)
+    predictions = Predictions(labels, scores[0], patients)
+    difference = paired_difference(predictions, scores[1], Bootstrap(draws, LEVEL, seed))
     why = ""
     if difference.p is None:
         few = f"a class has {counted(fewest, 'patient')}, fewer than {FEWEST_PATIENTS}"

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 from cohorts import cohort
 
-from bench.evaluation.decision import COLUMNS, decision_curve
+from bench.evaluation.decision_curve import COLUMNS
+from bench.evaluation.decision_curve import decision_curve as curve_of
+from bench.stats.bootstrap import Bootstrap
+from bench.stats.predictions import Predictions
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
+
+
+def decision_curve(labels, scores, patients, classes, draws=2000):
+    return curve_of(Predictions(labels, scores, patients, classes), Bootstrap(draws))
 
 
 def test_net_benefit_by_hand():

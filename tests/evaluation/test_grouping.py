@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.evaluation.bins import in_order, tertiles
+from bench.evaluation.grouping import in_order, tertiles
 
 
 def test_three_groups_of_about_equal_size():

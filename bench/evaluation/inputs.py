@@ -1,0 +1,123 @@
+"""What the evaluation works on: data as known before the test split is opened, decisions, scored models."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.data.images.store import StoredImages
+from bench.data.images.window import Window
+from bench.data.splits import labels_of, rows_of, units_of
+from bench.settings import RunSettings
+from bench.stats.bootstrap import Bootstrap
+from bench.stats.metrics import Metric, Scores, get_metric
+from bench.stats.predictions import Predictions
+
+Call = Callable[..., Any]
+"""``call(function, *arguments)`` calls a function of `bench.evaluation.in_worker` in a worker."""
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """What the evaluation knows before the test split is opened.
+
+    Attributes:
+        settings: of the run.
+        table: one row per image: ``image``, ``label`` (empty for test images), ``patient_id``, ``split``.
+        facts: one row per image, columns as in `bench.data.images.decode.Facts`.
+        classes: class names by index.
+        images: backbone name -> the stored set at that backbone's size, rows as in ``table``, test images sealed.
+        finalists: finalists.csv with representatives and the winner marked.
+        baselines: controls.csv; may be empty.
+        window: what all images of more than 8 bits went through; None if each had its own, or there are none.
+    """
+
+    settings: RunSettings
+    table: pd.DataFrame
+    facts: pd.DataFrame
+    classes: Sequence[str]
+    images: Mapping[str, StoredImages]
+    finalists: pd.DataFrame
+    baselines: pd.DataFrame
+    window: Window | None = None
+
+    @property
+    def metric(self) -> Metric:
+        """The run's metric."""
+        return get_metric(self.settings.metric)
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """The run's draws and seed."""
+        return Bootstrap(self.settings.bootstrap, seed=self.settings.seed)
+
+    def rows(self, split: str) -> npt.NDArray[np.int64]:
+        """Row numbers of a split."""
+        return rows_of(self.table, split)
+
+    def labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Class indices of some rows, none of them in test."""
+        return labels_of(self.table, rows, self.classes)
+
+    def on_validation(self, scores: Scores) -> Predictions:
+        """A model's probabilities of the validation images; patients as `bench.data.splits.units` tells them apart."""
+        rows = self.rows("val")
+        return Predictions(self.labels(rows), scores, np.asarray(units_of(self.table).iloc[rows]), self.classes)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What was decided on validation.
+
+    Attributes:
+        card: the content of best_model.json.
+        validation: backbone -> what its representative's reloaded file predicts for the validation images.
+    """
+
+    card: Mapping[str, Any]
+    validation: Mapping[str, Predictions]
+
+    @property
+    def winner(self) -> str:
+        """Name of the winning backbone."""
+        return str(self.card["backbone"])
+
+    @property
+    def temperature(self) -> float:
+        """Of the winner."""
+        return float(self.card["temperature"])
+
+    @property
+    def threshold(self) -> float | None:
+        """Frozen threshold of the second of two classes; None if there are more."""
+        return self.card["threshold"]["value"] if self.card["threshold"] else None
+
+    @property
+    def thresholds(self) -> dict[str, tuple[float, str]]:
+        """Class -> frozen threshold and the rule that gave it."""
+        return {one["class"]: (one["value"], one["rule"]) for one in self.card["thresholds"]}
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """What one model, finalist or baseline, says of the test images.
+
+    Attributes:
+        title: for people.
+        kind: ``finalist`` or ``control``, as evaluation.json has it.
+        repeats: repeat -> predictions, all of the same images.
+        representative: the repeat that is compared.
+    """
+
+    title: str
+    kind: str
+    repeats: Mapping[int, Predictions]
+    representative: int
+
+    @property
+    def predictions(self) -> Predictions:
+        """Those of the representative."""
+        return self.repeats[self.representative]
