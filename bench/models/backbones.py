@@ -3,6 +3,7 @@
 A further backbone is one more row (see CONTRIBUTING.md).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -204,3 +205,13 @@ def boundary_cut(backbone: Backbone, unfreeze_depth: int) -> str | None:
         raise ConfigError(f"unfreeze_depth must lie in 0 to {N_STAGES}, but got {unfreeze_depth}.")
     frozen = N_STAGES - unfreeze_depth
     return backbone.stages[frozen - 1].cut if frozen else None
+
+
+def boundary_bytes(backbone: Backbone, size: int, channels: int, depth: int) -> int:
+    """About how many bytes one image takes at the boundary of ``depth``, as float16 maps or uint8 images."""
+    if depth == 0:
+        return 4 * backbone.n_features
+    if boundary_cut(backbone, depth) is None:
+        return size * size * channels
+    stage = backbone.stages[N_STAGES - depth - 1]
+    return 2 * math.ceil(size / stage.stride) ** 2 * stage.channels

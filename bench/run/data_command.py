@@ -66,8 +66,7 @@ def audit(options: argparse.Namespace) -> int:
     from bench.data.audit.audit import audit, require_enough
     from bench.data.imageset import how_read
     from bench.data.patients import naming
-    from bench.data.splits import require_learnable
-    from bench.data.splits import take_over
+    from bench.data.splits import require_learnable, take_over
     from bench.run.console import Screen
     from bench.run.pipeline import decode_all
     from bench.run.request import check_outside, check_writable, open_settings

@@ -21,14 +21,13 @@ from bench.data.patients import naming
 from bench.data.sources.open_source import open_source
 from bench.data.splits import fold_names, folds
 from bench.errors import ConfigError
-from bench.models.backbones import Backbone, get_backbone
+from bench.models.backbones import Backbone, boundary_bytes, get_backbone
 from bench.models.small_cnn import EPOCHS
 from bench.models.weights import check_weights
 from bench.numbers import disk
 from bench.run.folder import LOCK, RunDir
 from bench.search.space import Space, load_space, parse_space
 from bench.settings import RunSettings, is_path
-from bench.train.features import boundary_bytes
 
 DEFAULT_EPOCHS = 8
 MODEL_BYTES = 120 * 10**6

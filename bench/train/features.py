@@ -19,7 +19,7 @@ from filelock import Timeout
 
 from bench.clock import Clock
 from bench.models.augmentation import Augmenter, Policy
-from bench.models.backbones import Backbone, boundary_cut
+from bench.models.backbones import boundary_bytes, boundary_cut
 from bench.seeds import stable_hash, stable_seed
 from bench.train.cache import FeatureCache, NoRoom, create, no_room_on_a_full_disk
 from bench.train.networks import Networks
@@ -386,16 +386,6 @@ def _through(prefix: Any, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any
     found = prefix.predict_on_batch(filled)
     outputs = found if isinstance(found, list | tuple) else [found]  # Keras takes a list of one output apart
     return [np.asarray(values)[: len(images)] for values in outputs]
-
-
-def boundary_bytes(backbone: Backbone, size: int, channels: int, depth: int) -> int:
-    """About how many bytes one image takes at the boundary of ``depth``, as float16 maps or uint8 images."""
-    if depth == 0:
-        return 4 * backbone.n_features
-    if boundary_cut(backbone, depth) is None:
-        return size * size * channels
-    stage = backbone.stages[N_STAGES - depth - 1]
-    return 2 * math.ceil(size / stage.stride) ** 2 * stage.channels
 
 
 def _fits_float16(values: npt.NDArray[Any]) -> bool:

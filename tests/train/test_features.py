@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from bench.models.augmentation import Policy
+from bench.models.backbones import boundary_bytes
 from bench.models.weights import load_backbone
 from bench.train import features as module
-from bench.train.features import FrozenFeatures, boundary_bytes
+from bench.train.features import FrozenFeatures
 from bench.train.networks import Networks
 
 LIGHT = Policy("light", rotation=5, brightness=0.1)
