@@ -92,8 +92,10 @@ def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], 
     if differing:
         folds = _folds(y, own, min(FOLDS, int(fewest)), seed)
         for name in differing:
-            alone[name] = METRICS["auc"].compute(y, out_of_fold(features[[name]], y, folds))
-        interval = intervals(y, out_of_fold(features[differing], y, folds), own, 1000, seed=seed, names=["auc"])["auc"]
+            scores = out_of_fold(features[[name]], y, folds)
+            alone[name] = METRICS["auc"].compute(y, scores)
+        together = out_of_fold(features[differing], y, folds) if len(differing) > 1 else scores
+        interval = intervals(y, together, own, 1000, seed=seed, names=["auc"])["auc"]
         auc, low, high = interval.value, interval.low, interval.high
     return Shortcut(
         auc=auc,

@@ -53,8 +53,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         splits = _splits_in(path, archive)
         _check_kinds(path, archive, splits)
         found = [_labels(path, archive, split) for split in splits]
-    labels = [one for one, _ in found]
-    columns = [columns for _, columns in found]
+    labels, columns = zip(*found, strict=True)
     if len(set(columns)) > 1:
         told = ", ".join(f"{split}_labels {count or 'one'}" for split, count in zip(splits, columns, strict=True))
         raise ConfigError(f"The labels in {path} have different numbers of columns ({told}); one layout is needed.")
@@ -77,6 +76,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         }
     )
     file = stamp(path.stat())
+    notes = (f"The labels are one-hot: of their {columns[0]} columns the one that holds 1 is the class.",)
     return ImageSet(
         source="npz",
         path=str(path),
@@ -86,9 +86,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         reader=NpzReader(path, tuple(f"{split}_images" for split in splits), counts),
         patient_rule=ASSUMED,
         patients_assumed=True,
-        notes=(f"The labels are one-hot: of their {columns[0]} columns the one that holds 1 is the class.",)
-        if columns[0]
-        else (),
+        notes=notes if columns[0] else (),
     )
 
 
