@@ -126,11 +126,7 @@ def draw_splits(
 
 
 def audit(
-    source: ImageSet,
-    stored: Stored,
-    settings: RunSettings,
-    taken: Path | None = None,
-    strict: bool = True,
+    source: ImageSet, stored: Stored, settings: RunSettings, taken: Path | None = None, strict: bool = True
 ) -> Audited:
     """Audit a decoded set, and split it.
 

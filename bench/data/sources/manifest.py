@@ -24,10 +24,7 @@ from bench.errors import ConfigError
 
 
 def manifest_source(
-    path: Path,
-    patient_pattern: str | None = None,
-    group_by: Sequence[str] = (),
-    image_root: Path | None = None,
+    path: Path, patient_pattern: str | None = None, group_by: Sequence[str] = (), image_root: Path | None = None
 ) -> ImageSet:
     """The images that the table in the file ``path`` names.
 
