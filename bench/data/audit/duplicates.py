@@ -40,7 +40,7 @@ class Duplicates:
 
 
 def find_duplicates(facts: pd.DataFrame, folder: Path | None = None) -> Duplicates:
-    """The duplicates among decoded images; constant images, which all look the same, are compared by pixels only.
+    """The duplicates among decoded images; constant images, whose hashes are all the same, are compared by pixels only.
 
     Args:
         facts: one row per image, columns as in `bench.data.images.decode.Facts`.
@@ -95,7 +95,7 @@ def _read_pairs(file: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64
     return np.asarray(pairs, dtype=np.int64)
 
 
-def near_pairs(looks: Sequence[str]) -> npt.NDArray[np.int64]:
+def near_pairs(hashes: Sequence[str]) -> npt.NDArray[np.int64]:
     """Pairs of positions that join all images whose hashes are at most NEAR_BITS apart, directly or in steps.
 
     Not every such pair, which would be millions where many images look alike: the first image of each set is paired
@@ -103,14 +103,14 @@ def near_pairs(looks: Sequence[str]) -> npt.NDArray[np.int64]:
     minute for 100,000), a tile at a time, so that memory grows with the number of images only.
 
     Args:
-        looks: hashes, hexadecimal, all of one length.
+        hashes: hexadecimal, all of one length.
 
     Returns:
         shape (n_pairs, 2), fewer pairs than images; the first of each set is its lowest position.
     """
-    if not looks:
+    if not hashes:
         return np.empty((0, 2), np.int64)
-    different, inverse = np.unique(np.asarray(looks), return_inverse=True)
+    different, inverse = np.unique(np.asarray(hashes), return_inverse=True)
     signs = _bits(different).astype(np.float32)
     signs *= 2
     signs -= 1
@@ -128,7 +128,7 @@ def near_pairs(looks: Sequence[str]) -> npt.NDArray[np.int64]:
                 component, found = _joined(component, found), []
     component = _joined(component, found)[inverse]
     _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
-    later = np.flatnonzero(first[inverse] != np.arange(len(looks)))
+    later = np.flatnonzero(first[inverse] != np.arange(len(hashes)))
     return np.column_stack([first[inverse[later]], later]).astype(np.int64)
 
 
@@ -140,9 +140,9 @@ def _joined(component: npt.NDArray[np.int64], pairs: Sequence[npt.NDArray[np.int
     return np.asarray(joined[component], dtype=np.int64)
 
 
-def _bits(looks: Iterable[str]) -> npt.NDArray[np.uint8]:
+def _bits(hashes: Iterable[str]) -> npt.NDArray[np.uint8]:
     """Hexadecimal hashes as bits, shape (n_hashes, n_bits)."""
-    return np.unpackbits(np.array([list(bytes.fromhex(look)) for look in looks], dtype=np.uint8), axis=1)
+    return np.unpackbits(np.array([list(bytes.fromhex(one)) for one in hashes], dtype=np.uint8), axis=1)
 
 
 def _components(n_images: int, pairs: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:

@@ -22,7 +22,7 @@ class Located:
 
     Attributes:
         names: of the files, relative to the root or absolute; empty where there is none.
-        stamps: as `bench.data.sources.listing.stamp` makes them; empty where there is none.
+        stamps: as `bench.data.imageset.stamp` makes them; empty where there is none.
         ambiguous: name -> the files that it may mean.
         searched: how many were found elsewhere, or under another ending, than the manifest says.
         example: one of these: as the manifest has it, and where it was found.
@@ -41,7 +41,7 @@ class Located:
 
 
 class ImageFiles:
-    """The files below a folder; it is gone through once, and only if a name does not lead to a file as it stands.
+    """The files below a folder; it is walked once, and only if a name does not lead to a file as it stands.
 
     Args:
         root: the folder.

@@ -28,7 +28,7 @@ def manifest_source(
 ) -> ImageSet:
     """The images that the table in the file ``path`` names.
 
-    Every cell is text: label 0 is the class "0", patient 001 is "001". Other columns are ignored unless asked for.
+    Every cell is text: label 0 is the class "0", patient 001 is "001". Other columns are ignored but for ``group_by``.
 
     Args:
         path: the file.
