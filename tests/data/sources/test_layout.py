@@ -601,8 +601,7 @@ def test_files_of_a_known_ending_are_not_looked_into(tmp_path, monkeypatch):
     write(tmp_path, A_B)
     write_bytes(tmp_path / "A/notes.txt", b"x")
     asked = []
-    monkeypatch.setattr(listing, "_is_picture", asked.append)
-    monkeypatch.setattr(listing, "has_magic", asked.append)
+    monkeypatch.setattr(listing, "_head", asked.append)
     assert folder_source(tmp_path).others == ("A/notes.txt",)
     assert asked == []
 
