@@ -12,8 +12,8 @@ from itertools import takewhile
 from pathlib import Path
 
 from bench.data.imageset import stamp
-from bench.data.names import printable, split_of, words_of
-from bench.data.sources.listing import EXTENSIONS, readable
+from bench.data.names import printable, readable, split_of, words_of
+from bench.data.sources.listing import EXTENSIONS
 from bench.data.sources.tree import MASK_WORDS
 from bench.errors import ConfigError
 

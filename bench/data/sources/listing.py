@@ -1,8 +1,7 @@
 """What the sources that are files share: which files are images, which classes there are, and the set they become."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +9,7 @@ from typing import TYPE_CHECKING
 from bench.data.images.dicom import ENDINGS as DICOM_ENDINGS
 from bench.data.images.dicom import HEAD, is_dicom_content, read_patient_ids, require_pydicom
 from bench.data.imageset import COLUMNS, Excluded, FileReader, ImageSet
-from bench.data.names import printable
 from bench.data.patients import find_patients
-from bench.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,17 +27,6 @@ MAGIC = (
     *(b"P5\n", b"P6\n", b"P5 ", b"P6 "),
 )
 """What pictures begin with; WebP and BMP aside."""
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """What reads ``path``, and what lies below it: a ConfigError in place of `OSError`, such as missing permission."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename if isinstance(error.filename, str) else str(path)
-        why = error.strerror or error
-        raise ConfigError(f"{printable(where)} cannot be read ({why}); all of --data must be readable.") from None
 
 
 def looks_like_an_image(path: str) -> bool:

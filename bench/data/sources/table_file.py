@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.data.sources.listing import readable
+from bench.data.names import readable
 from bench.errors import ConfigError
 
 ENDINGS = (".csv", ".tsv", ".txt")
