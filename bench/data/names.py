@@ -1,9 +1,10 @@
-"""Names of folders, files and labels: which split or fold one stands for, and which are spellings of one class."""
+"""Names of folders, files and labels: what split, fold or class one stands for, and how messages write them."""
 
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +29,17 @@ _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 def printable(name: str) -> str:
     """``name`` with what is not UTF-8 in it written as escapes; unchanged where all of it is."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What reads ``path``, and what lies below it: a ConfigError in place of `OSError`, such as missing permission."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename if isinstance(error.filename, str) else str(path)
+        why = error.strerror or error
+        raise ConfigError(f"{printable(where)} cannot be read ({why}); all of --data must be readable.") from None
 
 
 def listed(items: Iterable[object], most: int = 5) -> str:

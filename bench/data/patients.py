@@ -89,27 +89,15 @@ class PublicSet:
 
 
 PNEUMONIA = NameRule(
-    re.compile(r"^person(?P<number>\d+)_(?P<series>bacteria|virus)_\d+"),
-    patient_id=r"\g<series>-\g<number>",
-    split_group=r"person-\g<number>",
+    re.compile(r"^person(?P<number>\d+)_(?P<series>bacteria|virus)_\d+"), r"\g<series>-\g<number>", r"person-\g<number>"
 )
 CHEST_XRAY = PublicSet(
     "the public chest X-ray file names (person…_bacteria or _virus, NORMAL2-IM-…)",
     (
         PNEUMONIA,
-        NameRule(
-            re.compile(r"^NORMAL2-IM-(?P<number>\d+)-\d+"),
-            patient_id=r"NORMAL2-IM-\g<number>",
-            split_group=r"IM-\g<number>",
-        ),
+        NameRule(re.compile(r"^NORMAL2-IM-(?P<number>\d+)-\d+"), r"NORMAL2-IM-\g<number>", r"IM-\g<number>"),
         # OsiriX and Horos call every export so: alone, such a name tells nothing
-        NameRule(
-            re.compile(r"^IM-(?P<number>\d+)-\d+"),
-            patient_id=r"IM-\g<number>",
-            split_group=r"IM-\g<number>",
-            own=False,
-            beside=True,
-        ),
+        NameRule(re.compile(r"^IM-(?P<number>\d+)-\d+"), r"IM-\g<number>", r"IM-\g<number>", own=False, beside=True),
     ),
 )
 """In the public paediatric chest X-ray set the series are numbered independently, so the number alone joins
@@ -119,15 +107,10 @@ OCT = PublicSet(
     (
         NameRule(
             re.compile(r"^(?P<series>CNV|DME|DRUSEN)-(?P<number>\d{4,})-\d+\."),
-            patient_id=r"\g<series>-\g<number>",
-            split_group=r"oct-\g<number>",
+            r"\g<series>-\g<number>",
+            r"oct-\g<number>",
         ),
-        NameRule(
-            re.compile(r"^NORMAL-(?P<number>\d{4,})-\d+\."),
-            patient_id=r"NORMAL-\g<number>",
-            split_group=r"oct-\g<number>",
-            own=False,
-        ),
+        NameRule(re.compile(r"^NORMAL-(?P<number>\d{4,})-\d+\."), r"NORMAL-\g<number>", r"oct-\g<number>", own=False),
     ),
 )
 """OCT2017, (disease)-(randomised patient)-(image): Kermany et al., Cell 172:1122 (2018)."""
@@ -163,10 +146,10 @@ def find_patients(
                 f"--patient-pattern '{pattern}' matches none of the {len(names)} names, such as {names[0]!r}; it is "
                 "searched for in the file name, or in the path below the data folder if it holds a '/'."
             )
-        return _told(names, found, f"--patient-pattern {pattern}")
+        return _told(names, [(one, one) if one else None for one in found], f"--patient-pattern {pattern}")
     named = [somebody(patient) for patient in known or ()]
     if any(named):
-        return _told(names, named, known_rule)
+        return _told(names, [(one, one) if one else None for one in named], known_rule)
     return _by_known_names(names) or Patients(
         tuple(names), tuple(names), ASSUMED, assumed=True, notes=_suggestion(names)
     )
@@ -206,18 +189,12 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return compiled
 
 
-def _told(names: Sequence[str], found: Sequence[str], rule: str) -> Patients:
-    """Patients that are named for most images; an image without one is its own patient."""
-    patients = tuple(patient or name for name, patient in zip(names, found, strict=True))
-    silent = [name for name, patient in zip(names, found, strict=True) if not patient]
-    return Patients(patients, patients, rule, notes=_silent(silent, rule))
-
-
-def _silent(names: Sequence[str], rule: str) -> tuple[str, ...]:
-    if not names:
-        return ()
-    told = f"{len(names)} images have no patient by the rule “{rule}”; each is taken for its own patient"
-    return (f"{told}: {listed(names)}.",)
+def _told(names: Sequence[str], found: Sequence[tuple[str, str] | None], rule: str) -> Patients:
+    """Patients of whom split_group and patient_id are told for most images; any other image is its own patient."""
+    silent = [name for name, one in zip(names, found, strict=True) if not one]
+    split_groups, ids = zip(*(one or (name, name) for name, one in zip(names, found, strict=True)), strict=True)
+    note = f"{len(silent)} images have no patient by the rule “{rule}”; each is taken for its own patient"
+    return Patients(split_groups, ids, rule, notes=(f"{note}: {listed(silent)}.",) if silent else ())
 
 
 def _by_known_names(names: Sequence[str]) -> Patients | None:
@@ -226,11 +203,7 @@ def _by_known_names(names: Sequence[str]) -> Patients | None:
     if not sets:
         return None
     places = _Places(sets, names)
-    read = [_read(name, places) for name in names]
-    silent = [name for name, one in zip(names, read, strict=True) if not one]
-    split_groups, ids = zip(*(one or (name, name) for name, one in zip(names, read, strict=True)), strict=True)
-    rule = f"built-in reading of {' and '.join(one.title for one in sets)}"
-    return Patients(split_groups, ids, rule, notes=_silent(silent, rule))
+    return _told(names, list(map(places.read, names)), f"built-in reading of {' and '.join(one.title for one in sets)}")
 
 
 class _Places:
@@ -255,15 +228,14 @@ class _Places:
         """Whether names without a mark are read in ``place``."""
         return place in self.marked or (bool(place) and place.rpartition("/")[0] in self.beside)
 
-
-def _read(name: str, places: _Places) -> tuple[str, str] | None:
-    """The split group and the patient's ID that a name tells; None if it cannot be read."""
-    for rule in places.rules:
-        match = rule.pattern.match(_file_name(name))
-        if match and (not rule.beside or places.holds(_place(name))):
-            where = f"{_place(name)}/" if rule.beside and _place(name) != places.chief else ""
-            return where + match.expand(rule.split_group), where + match.expand(rule.patient_id)
-    return None
+    def read(self, name: str) -> tuple[str, str] | None:
+        """The split_group and the patient_id that a name tells; None if it cannot be read."""
+        for rule in self.rules:
+            match = rule.pattern.match(_file_name(name))
+            if match and (not rule.beside or self.holds(_place(name))):
+                where = f"{_place(name)}/" if rule.beside and _place(name) != self.chief else ""
+                return where + match.expand(rule.split_group), where + match.expand(rule.patient_id)
+        return None
 
 
 def _place(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Images that nobody may look at yet: a seal on some rows of a stored set.
+"""Images that nothing may read yet: a seal on some rows of a stored set.
 
 The test split is under such a seal from the moment the splits are known; `bench.evaluation.test_access` alone holds the
 set without it. A seal keeps mistakes out, not malice: the file itself is readable.
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 class Sealed(Exception):
-    """Something asked for an image of the test split before it was opened."""
+    """An image of the test split was to be read before the split was opened."""
 
 
 def seal_of(rows: npt.NDArray[np.integer[Any]]) -> str:

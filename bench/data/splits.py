@@ -193,10 +193,14 @@ def groups(table: pd.DataFrame, clusters: Iterable[Cluster], identity: str = "sp
     """
     patient, names = pd.factorize(table[identity])
     pairs = [(patient[cluster.rows[0]], patient[row]) for cluster in clusters for row in cluster.rows[1:]]
-    ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    graph = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(names), len(names)))
-    _, component = connected_components(graph, directed=False)
+    component = components(len(names), np.array(pairs, dtype=np.int64).reshape(-1, 2))
     return pd.Series(component[patient], index=table.index, name="group")
+
+
+def components(n: int, pairs: Rows) -> Rows:
+    """The number of the connected component of each of ``n`` things that pairs, shape (n_pairs, 2), join."""
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
 def units(table: pd.DataFrame, clusters: Sequence[Cluster]) -> pd.Series:

@@ -270,7 +270,7 @@ def test_a_source_that_says_nothing_of_some():
     assert found.notes[0].startswith("1 images have no patient by the rule “told”")
 
 
-@given(st.lists(st.from_regex(r"\A[a-c1-3_]{1,6}\.png\Z"), min_size=1, max_size=20, unique=True))
+@given(st.lists(st.text("abc123_", min_size=1, max_size=6).map("{}.png".format), min_size=1, max_size=20, unique=True))
 def test_everyone_has_a_patient(names):
     for found in (find_patients(names), find_patients(names, "(.)")):
         assert len(found.split_groups) == len(found.ids) == len(names)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import pandas as pd
 
@@ -33,6 +33,8 @@ from bench.settings import RunSettings
 
 FORMAT = 2
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+Distribution = dict[str, int | list[float] | dict[str, int]]
+"""Of one class: ``images``, five numbers of each measure, and how often each mode and format occurs."""
 
 
 class PatientsContent(TypedDict):
@@ -45,7 +47,7 @@ class PatientsContent(TypedDict):
 
 
 class AuditContent(TypedDict):
-    """The content of audit.json; the fields of its lists are named where they are made."""
+    """The content of audit.json; the fields of the entries of its lists are named in `_content`."""
 
     format: int
     source: str
@@ -53,14 +55,14 @@ class AuditContent(TypedDict):
     classes: list[str]
     images: int
     layout: HowRead
-    findings: list[dict[str, Any]]
+    findings: list[dict[str, object]]
     left_out: list[dict[str, str]]
     patients: PatientsContent
     shared_patients: dict[str, dict[str, int]]
-    duplicates: list[dict[str, Any]]
+    duplicates: list[dict[str, object]]
     moved: list[Moved]
     splits: dict[str, dict[str, SplitContent]]
-    by_class: dict[str, dict[str, Any]]
+    by_class: dict[str, Distribution]
     shortcut: Shortcut
     notes: list[str]
 
@@ -126,11 +128,7 @@ def draw_splits(
 
 
 def audit(
-    source: ImageSet,
-    stored: Stored,
-    settings: RunSettings,
-    taken: Path | None = None,
-    strict: bool = True,
+    source: ImageSet, stored: Stored, settings: RunSettings, taken: Path | None = None, strict: bool = True
 ) -> Audited:
     """Audit a decoded set, and split it.
 
@@ -258,10 +256,10 @@ def _content(evidence: Evidence) -> AuditContent:
     }
 
 
-def _distribution(facts: pd.DataFrame) -> dict[str, Any]:
+def _distribution(facts: pd.DataFrame) -> Distribution:
     """Five numbers of each measure, and how often each mode and format occurs, of one class."""
     decoded = facts[facts["problem"] == ""]
-    about: dict[str, Any] = {"images": len(decoded)}
+    about: Distribution = {"images": len(decoded)}
     if len(decoded):
         measures = {
             "width": decoded["width"],

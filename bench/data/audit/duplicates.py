@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from bench.data.splits import Cluster
+from bench.data.splits import Cluster, components
 from bench.run.folder import atomic_path
 
 NEAR_BITS = 16
@@ -40,7 +38,7 @@ class Duplicates:
 
 
 def find_duplicates(facts: pd.DataFrame, folder: Path | None = None) -> Duplicates:
-    """The duplicates among decoded images; constant images, which all look the same, are compared by pixels only.
+    """The duplicates among decoded images; constant images, whose hashes are all the same, are compared by pixels only.
 
     Args:
         facts: one row per image, columns as in `bench.data.images.decode.Facts`.
@@ -55,7 +53,8 @@ def find_duplicates(facts: pd.DataFrame, folder: Path | None = None) -> Duplicat
     varied = decoded[~decoded["constant"]]
     pairs = _kept_pairs(varied, folder)
     near, alike = [], 0
-    for rows in _components(len(facts), pairs):
+    for first, others in pd.Series(pairs[:, 1]).groupby(pairs[:, 0]):
+        rows = [first, *others]
         if facts["pixels"].iloc[rows].nunique() == 1:
             continue
         n, n_all = len(rows), len(facts)
@@ -95,7 +94,7 @@ def _read_pairs(file: Path, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64
     return np.asarray(pairs, dtype=np.int64)
 
 
-def near_pairs(looks: Sequence[str]) -> npt.NDArray[np.int64]:
+def near_pairs(hashes: Sequence[str]) -> npt.NDArray[np.int64]:
     """Pairs of positions that join all images whose hashes are at most NEAR_BITS apart, directly or in steps.
 
     Not every such pair, which would be millions where many images look alike: the first image of each set is paired
@@ -103,14 +102,15 @@ def near_pairs(looks: Sequence[str]) -> npt.NDArray[np.int64]:
     minute for 100,000), a tile at a time, so that memory grows with the number of images only.
 
     Args:
-        looks: hashes, hexadecimal, all of one length.
+        hashes: hexadecimal, all of one length.
 
     Returns:
         shape (n_pairs, 2), fewer pairs than images; the first of each set is its lowest position.
     """
-    if not looks:
-        return np.empty((0, 2), np.int64)
-    different, inverse = np.unique(np.asarray(looks), return_inverse=True)
+    none = np.empty((0, 2), np.int64)
+    if not hashes:
+        return none
+    different, inverse = np.unique(np.asarray(hashes), return_inverse=True)
     signs = _bits(different).astype(np.float32)
     signs *= 2
     signs -= 1
@@ -125,32 +125,13 @@ def near_pairs(looks: Sequence[str]) -> npt.NDArray[np.int64]:
             near &= component[rows, None] != component[None, columns]  # the others are joined already
             found.append(np.argwhere(near) + np.array([top, left]))
             if sum(map(len, found)) > KEPT:
-                component, found = _joined(component, found), []
-    component = _joined(component, found)[inverse]
+                component, found = components(n_hashes, component[np.concatenate(found)])[component], []
+    component = components(n_hashes, component[np.concatenate([none, *found])])[component][inverse]
     _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
-    later = np.flatnonzero(first[inverse] != np.arange(len(looks)))
+    later = np.flatnonzero(first[inverse] != np.arange(len(hashes)))
     return np.column_stack([first[inverse[later]], later]).astype(np.int64)
 
 
-def _joined(component: npt.NDArray[np.int64], pairs: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """The component of each hash after the further ``pairs``."""
-    a, b = component[np.concatenate(pairs)].T if pairs else np.empty((2, 0), np.int64)
-    graph = coo_array((np.ones(len(a), bool), (a, b)), shape=(len(component),) * 2)
-    _, joined = connected_components(graph, directed=False)
-    return np.asarray(joined[component], dtype=np.int64)
-
-
-def _bits(looks: Iterable[str]) -> npt.NDArray[np.uint8]:
+def _bits(hashes: Iterable[str]) -> npt.NDArray[np.uint8]:
     """Hexadecimal hashes as bits, shape (n_hashes, n_bits)."""
-    return np.unpackbits(np.array([list(bytes.fromhex(look)) for look in looks], dtype=np.uint8), axis=1)
-
-
-def _components(n_images: int, pairs: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Row numbers of the images that pairs join, a set each."""
-    if not len(pairs):
-        return []
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n_images, n_images))
-    _, component = connected_components(graph, directed=False)
-    joined = np.unique(pairs)
-    order = joined[np.argsort(component[joined], kind="stable")]
-    return list(np.split(order, np.flatnonzero(np.diff(component[order])) + 1))
+    return np.unpackbits(np.array([list(bytes.fromhex(one)) for one in hashes], dtype=np.uint8), axis=1)

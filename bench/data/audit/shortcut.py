@@ -93,9 +93,10 @@ def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], 
     if differing:
         folds = _folds(y, own, min(FOLDS, int(fewest)), seed)
         for name in differing:
-            alone[name] = METRICS["auc"].compute(y, out_of_fold(features[[name]], y, folds))
-        predictions = Predictions(y, out_of_fold(features[differing], y, folds), own)
-        interval = intervals(predictions, Bootstrap(1000, seed=seed), ["auc"])["auc"]
+            scores = out_of_fold(features[[name]], y, folds)
+            alone[name] = METRICS["auc"].compute(y, scores)
+        together = out_of_fold(features[differing], y, folds) if len(differing) > 1 else scores
+        interval = intervals(Predictions(y, together, own), Bootstrap(1000, seed=seed), ["auc"])["auc"]
         auc, low, high = interval.value, interval.low, interval.high
     return Shortcut(
         auc=auc,

@@ -1,4 +1,4 @@
-"""One image: bytes or pixels in, 8-bit pixels and the facts that the audit is made of out.
+"""One image: bytes or pixels in, 8-bit pixels and the facts that the audit rests on out.
 
 Light to import (Pillow and NumPy; the rest when needed), for decoding runs in processes of its own.
 """

@@ -93,15 +93,6 @@ def require_pydicom() -> None:
         raise ConfigError(INSTALL)
 
 
-def has_magic(path: Path) -> bool:
-    """Whether the file at ``path`` begins as DICOM files do, with or without their preamble."""
-    try:
-        with path.open("rb") as file:
-            return is_dicom_content(file.read(HEAD))
-    except OSError:
-        return False
-
-
 def read_patient_ids(paths: Sequence[Path]) -> list[str]:
     """The PatientID in each file's header, empty where there is none or the file cannot be read."""
     from pydicom import dcmread

@@ -15,7 +15,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +50,7 @@ ABANDONED_AFTER = 24 * 3600  # seconds after which a decoding counts as left beh
 CHUNK = 64  # images that a process decodes at a time
 FEW = 256  # so few images are decoded in this process: starting others takes longer
 PROBLEM = FACTS.index("problem")
+CHANNELS = (1, 3)  # grey images and coloured ones are decoded into drafts of their own
 UNUSED = r"\d+ tasks (have been successfully executed|which were still being processed)"
 """What joblib warns of when decoding is stopped."""
 Advance = Callable[[int], None]
@@ -250,7 +251,6 @@ class _Work:
         reader: file that the pickled reader lies in.
         forms: what is wanted.
         scratch: folder of the drafts.
-        start: bytes before the first image of each draft, which is known by form and channels.
         with_facts: whether the facts are wanted.
         window: in place of each image's own.
     """
@@ -258,7 +258,6 @@ class _Work:
     reader: Path
     forms: tuple[Form, ...]
     scratch: Path
-    start: Mapping[tuple[Form, int], int]
     with_facts: bool
     window: Window | None
 
@@ -304,11 +303,11 @@ class _Decoding:
         self, forms: tuple[Form, ...], scratch: Path, with_facts: bool
     ) -> tuple[list[str], npt.NDArray[np.bool_]]:
         """Arrays and facts in ``scratch``; the problem of each image, and whether it is coloured."""
-        n_images, start = len(self.images.table), {}
+        n_images = len(self.images.table)
         for form in forms:
-            for channels in (1, 3):  # sparse files: an array that nothing is written to takes no space
-                file, shape = _draft(scratch, form, channels), (n_images, form[0], form[0], channels)
-                start[form, channels] = np.lib.format.open_memmap(file, "w+", np.uint8, shape).offset
+            for channels in CHANNELS:  # sparse files: an array that nothing is written to takes no space
+                shape = (n_images, form[0], form[0], channels)
+                np.lib.format.open_memmap(_draft(scratch, form, channels), "w+", np.uint8, shape)
         coloured = np.zeros(n_images, dtype=bool)
         problems: list[str] = []
         with (
@@ -318,7 +317,7 @@ class _Decoding:
             writer = csv.writer(table)
             writer.writerow(FACTS)
             window = self.window or (read.window if isinstance(read, Windowed) else None)
-            work = _Work(_pickled(read, scratch), forms, scratch, start, with_facts, window)
+            work = _Work(_pickled(read, scratch), forms, scratch, with_facts, window)
             with _in_chunks(_decode_chunk, work, n_images, self.jobs) as chunks:
                 for facts, colours in chunks:
                     writer.writerows(facts)
@@ -389,22 +388,31 @@ def _in_chunks(function: Callable[..., Any], work: Any, n_images: int, jobs: int
 
 
 def _decode_chunk(work: _Work, rows: range) -> tuple[list[tuple[Any, ...]], list[bool]]:
-    """In a decoding process: some images written to the arrays; their facts, and which are coloured."""
+    """In a decoding process: some images written to the drafts; their facts, and which are coloured."""
     read = _reader(work.reader)
     facts, coloured = [], []
-    files = {key: os.open(_draft(work.scratch, *key), os.O_WRONLY) for key in work.start}
-    try:
+    with ExitStack() as opened:
+        keys = [(form, channels) for form in work.forms for channels in CHANNELS]
+        write = {key: opened.enter_context(_writing(_draft(work.scratch, *key))) for key in keys}
         for row in rows:
             known, pixels = _decode_one(read, row, work)
             facts.append(astuple(known))
             coloured.append(bool(pixels) and pixels[0].shape[-1] == 3)
             for form, array in zip(work.forms, pixels, strict=bool(pixels)):
-                key = (form, array.shape[-1])
-                os.pwrite(files[key], np.ascontiguousarray(array).data, work.start[key] + row * array.size)
-    finally:
-        for file in files.values():
-            os.close(file)
+                write[form, array.shape[-1]](row, array)
     return facts, coloured
+
+
+@contextmanager
+def _writing(draft: Path) -> Iterator[Callable[[int, Pixels], int]]:
+    """Writes rows of a draft, as several processes may at a time.
+
+    A full disk is an error that says so; in a memory map it would end the process.
+    """
+    start = np.load(draft, mmap_mode="r").offset
+    with draft.open("r+b") as file:
+        number = file.fileno()
+        yield lambda row, pixels: os.pwrite(number, np.ascontiguousarray(pixels).data, start + row * pixels.size)
 
 
 def _decode_one(read: Read, row: int, work: _Work) -> tuple[Facts, list[Pixels]]:
@@ -418,16 +426,12 @@ def _decode_one(read: Read, row: int, work: _Work) -> tuple[Facts, list[Pixels]]
         return problem_of(error, content), []
 
 
-def _fill_grey(scratch: Path, form: Form, grey: Any) -> None:
+def _fill_grey(scratch: Path, form: Form, grey: npt.NDArray[np.bool_]) -> None:
     """Copy the grey images of a coloured set to its array of three channels."""
-    if not grey.any():
-        return
     single = np.load(_draft(scratch, form, 1), mmap_mode="r")
-    three = np.load(_draft(scratch, form, 3), mmap_mode="r+")
-    for start in range(0, len(grey), 256):
-        rows = start + np.flatnonzero(grey[start : start + 256])
-        three[rows] = np.repeat(single[rows], 3, axis=-1)
-    three.flush()
+    with _writing(_draft(scratch, form, 3)) as write:
+        for row in np.flatnonzero(grey).tolist():
+            write(row, np.repeat(single[row], 3, axis=-1))
 
 
 def _hash_chunk(reader: Path, rows: range) -> list[str]:

@@ -3,7 +3,6 @@
 Only the labels are loaded; images are read one at a time. Light to import, for decoding runs in processes of its own.
 """
 
-import shutil
 import tempfile
 import zipfile
 import zlib
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from bench.data.images.window import Window, of_set
 from bench.data.imageset import COLUMNS, ImageSet, stamp
-from bench.data.names import check_classes
+from bench.data.names import check_classes, readable
 from bench.data.patients import ASSUMED
 from bench.errors import ConfigError
 
@@ -28,7 +27,6 @@ LAYOUT = (
     "an .npz file holds train_images and train_labels, and may hold val_images, val_labels, test_images, test_labels"
 )
 SHAPES = "(n, height, width), (n, height, width, 1) or (n, height, width, 3)"
-CHUNK = 1 << 20
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
 """What reading an archive that is none, or is damaged, ends in."""
 EIGHT_BITS = (np.dtype(np.uint8), np.dtype(bool))  # kinds of arrays that need no window
@@ -53,8 +51,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         splits = _splits_in(path, archive)
         _check_kinds(path, archive, splits)
         found = [_labels(path, archive, split) for split in splits]
-    labels = [one for one, _ in found]
-    columns = [columns for _, columns in found]
+    labels, columns = zip(*found, strict=True)
     if len(set(columns)) > 1:
         told = ", ".join(f"{split}_labels {count or 'one'}" for split, count in zip(splits, columns, strict=True))
         raise ConfigError(f"The labels in {path} have different numbers of columns ({told}); one layout is needed.")
@@ -77,6 +74,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         }
     )
     file = stamp(path.stat())
+    notes = (f"The labels are one-hot: of their {columns[0]} columns the one that holds 1 is the class.",)
     return ImageSet(
         source="npz",
         path=str(path),
@@ -86,9 +84,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         reader=NpzReader(path, tuple(f"{split}_images" for split in splits), counts),
         patient_rule=ASSUMED,
         patients_assumed=True,
-        notes=(f"The labels are one-hot: of their {columns[0]} columns the one that holds 1 is the class.",)
-        if columns[0]
-        else (),
+        notes=notes if columns[0] else (),
     )
 
 
@@ -174,14 +170,8 @@ def open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
         ConfigError: if it is none, cannot be read, or turns out to be damaged while it is open.
     """
     try:
-        archive = zipfile.ZipFile(path)
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error.strerror or error}); all of --data must be readable."
-        ) from None
-    except DAMAGED as error:
-        raise ConfigError(f"{path} is no .npz file that can be read ({error}).") from None
-    try:
+        with readable(path):
+            archive = zipfile.ZipFile(path)
         with archive:
             yield archive
     except DAMAGED as error:
@@ -222,21 +212,15 @@ class NpzReader:
     def opened(self, scratch: Path) -> Iterator["Rows"]:
         """The rows of the arrays one after another; they are unpacked into ``scratch`` for the time being.
 
-        Arrays of more than 8 bits are looked through once for the window of them all.
+        Arrays of more than 8 bits are read once for the window of them all.
 
         Raises:
             ConfigError: if the file is damaged.
         """
         with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
-            deep = []
-            for name in self.arrays:
-                with (
-                    open_npz(self.path) as archive,
-                    archive.open(f"{name}.npy") as member,
-                    (Path(folder) / f"{name}.npy").open("wb") as file,
-                ):
-                    shutil.copyfileobj(member, file, CHUNK)
-                    deep += [name] if header(archive, name)[1] not in EIGHT_BITS else []
+            with open_npz(self.path) as archive:
+                archive.extractall(folder, [f"{name}.npy" for name in self.arrays])
+                deep = [name for name in self.arrays if header(archive, name)[1] not in EIGHT_BITS]
             window = of_set([np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in deep])
             yield Rows(Path(folder), self.arrays, self.counts, window)
 

@@ -125,11 +125,12 @@ class Columns:
             return [""] * len(self.table.rows)
         return ["" if blank(cell) else cell for cell in self.table.column(self.taken[role])]
 
-    def take(self, role: str, place: int) -> None:
-        """Take a column, and say so where it is called otherwise."""
+    def take(self, role: str, place: int, passed: Sequence[int] = ()) -> None:
+        """Take a column, and say so where it is called otherwise, or others were passed over."""
         self.taken[role] = place
-        if self.table.header[place].casefold() != role:
-            self.notes.append(f"Column {self.table.header[place]} is taken as the {role}.")
+        name, others = self.table.header[place], ", ".join(self.table.header[other] for other in passed)
+        if others or name.casefold() != role:
+            self.notes.append(f"Column {name} is taken as the {role}{f', not {others}' if others else ''}.")
 
     def described(self) -> str:
         """Which column says what."""
@@ -156,11 +157,8 @@ def take_path(columns: Columns, images: ImageFiles) -> Located:
     _refuse_twice(table, places[0])
     tried = {place: images.locate(_given(table, place)) for place in places}
     best = max(places, key=lambda place: tried[place].found)  # the first of equals
-    columns.take("path", best)
+    columns.take("path", best, [place for place in places if place != best])
     _refuse_blank(columns, "path")
-    passed = [table.header[place] for place in places if place != best]
-    if passed:
-        columns.notes[-1:] = [f"Column {table.header[best]} is taken as the path, not {', '.join(passed)}."]
     found = tried[best]
     if found.searched and found.found == len(found.names):
         wanted, where = found.example
@@ -188,12 +186,7 @@ def take_first(columns: Columns, role: str) -> None:
     if not places:
         return
     _refuse_twice(table, places[0])
-    columns.take(role, places[0])
-    others = [table.header[place] for place in places[1:]]
-    if others:
-        told = columns.table.header[places[0]]
-        columns.notes = [note for note in columns.notes if note != f"Column {told} is taken as the {role}."]
-        columns.notes.append(f"Column {told} is taken as the {role}, not {', '.join(others)}.")
+    columns.take(role, places[0], places[1:])
     if role == "patient" and (what := NOT_PATIENTS.get(normal(table.header[places[0]]))):
         columns.notes.append(
             f"{what.capitalize()} is not a patient: a patient who has several may still be in two splits."

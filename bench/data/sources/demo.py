@@ -47,7 +47,7 @@ Field = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class DemoSet:
-    """Drawn images with what is known of each; every sequence has one entry an image, in the same order.
+    """Drawn images with what is known of each; every sequence has one entry per image, in the same order.
 
     Attributes:
         images: uint8 array of shape (n_images, size, size), grey, 0 black to 255 white.
@@ -73,9 +73,7 @@ def draw(seed: int = 0, n_train: int = 240, n_val: int = 120, n_test: int = 120,
 
     Args:
         seed: decides every drawn quantity.
-        n_train: images in the training split.
-        n_val: images in the validation split.
-        n_test: images in the test split.
+        n_train, n_val, n_test: images in each split.
         size: side of an image in pixels.
 
     Raises:
@@ -92,23 +90,15 @@ def draw(seed: int = 0, n_train: int = 240, n_val: int = 120, n_test: int = 120,
         raise ConfigError(f"Demo images are drawn at {_MIN_SIZE} pixels or more, but got size={size}.")
 
     rng = np.random.default_rng(seed)
-    images: list[npt.NDArray[np.uint8]] = []
-    labels: list[str] = []
-    patients: list[str] = []
-    splits: list[str] = []
-    findings: list[str] = []
-    n_patients = 0
+    images, rows, n_patients = [], [], 0
     for split, n_images in counts.items():
-        for label, patient_findings in _roster(rng, n_images):
+        for label, findings in _roster(rng, n_images):
             n_patients += 1
             anatomy = Anatomy.of_new_patient(rng)
-            for finding in patient_findings:
+            for finding in findings:
                 images.append(_draw_image(rng, anatomy, finding, size))
-                labels.append(label)
-                patients.append(f"demo-{n_patients:04d}")
-                splits.append(split)
-                findings.append(finding)
-    return DemoSet(np.stack(images), labels, patients, splits, findings)
+                rows.append((label, f"demo-{n_patients:04d}", split, finding))
+    return DemoSet(np.stack(images), *map(list, zip(*rows, strict=True)))
 
 
 def _roster(rng: np.random.Generator, n_images: int) -> list[tuple[str, list[str]]]:

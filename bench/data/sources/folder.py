@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from bench.data.imageset import Excluded, ImageSet
-from bench.data.names import check_classes, listed, merge_labels, printable
+from bench.data.names import check_classes, listed, merge_labels, printable, readable
 from bench.data.patients import folder_groups
 from bench.data.sources.layout import LAYOUTS, read_layout
-from bench.data.sources.listing import EXTENSIONS, Found, file_set, readable
+from bench.data.sources.listing import EXTENSIONS, Found, file_set
 from bench.data.sources.tree import Folder, take_masks, walk
 from bench.errors import ConfigError
 

@@ -7,11 +7,13 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
 from bench.data.imageset import stamp
-from bench.data.names import printable, split_of, words_of
-from bench.data.sources.listing import EXTENSIONS, readable
+from bench.data.names import printable, readable, split_of, words_of
+from bench.data.sources.listing import EXTENSIONS
 from bench.data.sources.tree import MASK_WORDS
 from bench.errors import ConfigError
 
@@ -22,7 +24,7 @@ class Located:
 
     Attributes:
         names: of the files, relative to the root or absolute; empty where there is none.
-        stamps: as `bench.data.sources.listing.stamp` makes them; empty where there is none.
+        stamps: as `bench.data.imageset.stamp` makes them; empty where there is none.
         ambiguous: name -> the files that it may mean.
         searched: how many were found elsewhere, or under another ending, than the manifest says.
         example: one of these: as the manifest has it, and where it was found.
@@ -40,17 +42,11 @@ class Located:
         return sum(bool(name) for name in self.names)
 
 
+@dataclass
 class ImageFiles:
-    """The files below a folder; it is gone through once, and only if a name does not lead to a file as it stands.
+    """The files below the folder ``root``, walked once, and only if a name does not lead to a file as it stands."""
 
-    Args:
-        root: the folder.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._by_name: dict[str, list[str]] | None = None
-        self._by_stem: dict[str, list[str]] = {}
+    root: Path
 
     def locate(self, cells: Sequence[str]) -> Located:
         """The files that paths of a manifest lead to.
@@ -92,7 +88,7 @@ class ImageFiles:
 
     def _places(self, name: str, common: int) -> list[str]:
         """The files that ``name`` may mean, those that fit best alone."""
-        by_name, by_stem = self._index()
+        by_name, by_stem = self._index
         file = _parts(name)[-1] if _parts(name) else ""
         needed = len(_parts(name)) - 1 - common
         stem, _, ending = file.rpartition(".")
@@ -113,24 +109,23 @@ class ImageFiles:
         with readable(self.root):
             return all(filecmp.cmp(first, other, shallow=False) for other in others)
 
+    @cached_property
     def _index(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """File name, and name without ending, -> files below the root, in order."""
-        if self._by_name is None:
-            names: dict[str, list[str]] = defaultdict(list)
-            stems: dict[str, list[str]] = defaultdict(list)
-            for folder, folders, files in os.walk(self.root):
-                folders[:] = sorted(one for one in folders if not one.startswith((".", "__", "@", "$")))
-                below = Path(folder).relative_to(self.root).as_posix()
-                for file in sorted(files):
-                    if file.startswith(".") or printable(file) != file or printable(below) != below:
-                        continue
-                    place = file if below == "." else f"{below}/{file}"
-                    name = _composed(file)
-                    names[name].append(place)
-                    if name.endswith(EXTENSIONS):
-                        stems[name.rpartition(".")[0]].append(place)
-            self._by_name, self._by_stem = dict(names), dict(stems)
-        return self._by_name, self._by_stem
+        names: dict[str, list[str]] = defaultdict(list)
+        stems: dict[str, list[str]] = defaultdict(list)
+        for folder, folders, files in os.walk(self.root):
+            folders[:] = sorted(one for one in folders if not one.startswith((".", "__", "@", "$")))
+            below = Path(folder).relative_to(self.root).as_posix()
+            for file in sorted(files):
+                if file.startswith(".") or printable(file) != file or printable(below) != below:
+                    continue
+                place = file if below == "." else f"{below}/{file}"
+                name = _composed(file)
+                names[name].append(place)
+                if name.endswith(EXTENSIONS):
+                    stems[name.rpartition(".")[0]].append(place)
+        return names, stems
 
 
 def _preferred(name: str, places: list[str]) -> list[str]:
@@ -163,12 +158,7 @@ def _parts(name: str) -> list[str]:
 def _common_folders(names: Sequence[str]) -> int:
     """How many of the first folders all paths share."""
     folders = {tuple(_parts(name)[:-1]) for name in names if name}
-    shared = 0
-    for at_depth in zip(*folders, strict=False):
-        if len(set(at_depth)) > 1:
-            break
-        shared += 1
-    return shared
+    return sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False)))
 
 
 def _splits_in(path: str) -> set[str]:
@@ -177,9 +167,5 @@ def _splits_in(path: str) -> set[str]:
 
 def _shared(name: str, other: str) -> int:
     """How many of their last folders two paths share."""
-    count = 0
-    for one, other_one in zip(reversed(_parts(name)[:-1]), reversed(_parts(other)[:-1]), strict=False):
-        if one != other_one:
-            break
-        count += 1
-    return count
+    pairs = zip(reversed(_parts(name)[:-1]), reversed(_parts(other)[:-1]), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -43,19 +43,8 @@ PILES = {*("images", "image", "img", "imgs", "part", "parts", "batch", "chunk", 
 """Words in the names of folders over which images are dealt out, whatever they show."""
 GROUPS = {
     *("set", "sets", "dataset", "datasets", "data", "original", "augmented", "raw", "processed", "preprocessed"),
-    *(
-        "resized",
-        "cropped",
-        "enhanced",
-        "site",
-        "center",
-        "centre",
-        "hospital",
-        "clinic",
-        "scanner",
-        "source",
-        "cohort",
-    ),
+    *("resized", "cropped", "enhanced", "site", "center", "centre", "hospital", "clinic", "scanner", "source"),
+    "cohort",
 }
 """Words in the names of folders that hold a set of their own."""
 

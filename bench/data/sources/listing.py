@@ -1,18 +1,15 @@
 """What the sources that are files share: which files are images, which classes there are, and the set they become."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.images.dicom import ENDINGS as DICOM_ENDINGS
-from bench.data.images.dicom import has_magic, read_patient_ids, require_pydicom
+from bench.data.images.dicom import HEAD, is_dicom_content, read_patient_ids, require_pydicom
 from bench.data.imageset import COLUMNS, Excluded, FileReader, ImageSet
-from bench.data.names import printable
 from bench.data.patients import find_patients
-from bench.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,41 +29,34 @@ MAGIC = (
 """What pictures begin with; WebP and BMP aside."""
 
 
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """What reads ``path``, and what lies below it: a ConfigError in place of `OSError`, such as missing permission."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename if isinstance(error.filename, str) else str(path)
-        why = error.strerror or error
-        raise ConfigError(f"{printable(where)} cannot be read ({why}); all of --data must be readable.") from None
-
-
 def looks_like_an_image(path: str) -> bool:
     """Whether the file at ``path`` is called like an image or, where its ending says neither yes nor no, begins so."""
     ending = _ending(path)
-    return ending in EXTENSIONS or (ending not in OTHERS and (_is_picture(path) or has_magic(Path(path))))
+    if ending in EXTENSIONS or ending in OTHERS:
+        return ending in EXTENSIONS
+    head = _head(path)
+    return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or is_dicom_content(head)
 
 
 def is_dicom(root: Path, name: str) -> bool:
     """Whether image ``name`` below ``root`` is DICOM: by its ending, or by its content where that tells nothing."""
     ending = _ending(name)
-    return ending in DICOM_ENDINGS or (ending not in PICTURES and ending not in OTHERS and has_magic(root / name))
+    return ending in DICOM_ENDINGS or (
+        ending not in PICTURES and ending not in OTHERS and is_dicom_content(_head(root / name))
+    )
 
 
 def _ending(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 (a Path each takes ten times as long)
 
 
-def _is_picture(path: str) -> bool:
-    """Whether a file begins as pictures of the kinds that are read do, whatever it is called."""
+def _head(path: str | Path) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
     try:
         with Path(path).open("rb") as file:
-            head = file.read(12)
+            return file.read(HEAD)
     except OSError:
-        return False
-    return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+        return b""
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,11 @@ from bench.errors import ConfigError
 
 
 def manifest_source(
-    path: Path,
-    patient_pattern: str | None = None,
-    group_by: Sequence[str] = (),
-    image_root: Path | None = None,
+    path: Path, patient_pattern: str | None = None, group_by: Sequence[str] = (), image_root: Path | None = None
 ) -> ImageSet:
     """The images that the table in the file ``path`` names.
 
-    Every cell is text: label 0 is the class "0", patient 001 is "001". Other columns are ignored unless asked for.
+    Every cell is text: label 0 is the class "0", patient 001 is "001". Other columns are ignored but for ``group_by``.
 
     Args:
         path: the file.

@@ -10,12 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from bench.data.imageset import COLUMNS, ImageSet, MemoryReader
-from bench.data.names import printable
+from bench.data.names import printable, readable
 from bench.data.patients import find_patients, refuse_groups
 from bench.data.sources import demo
 from bench.data.sources.arrays import npz_source
 from bench.data.sources.folder import LAYOUTS, folder_source
-from bench.data.sources.listing import readable
 from bench.data.sources.manifest import manifest_source
 from bench.data.sources.medmnist import PREFIX, class_names, medmnist_source
 from bench.data.sources.table_file import ENDINGS as TABLES

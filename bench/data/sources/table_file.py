@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.data.sources.listing import readable
+from bench.data.names import readable
 from bench.errors import ConfigError
 
 ENDINGS = (".csv", ".tsv", ".txt")
@@ -20,7 +20,6 @@ MARKS = (  # UTF-32 before UTF-16, whose mark is the beginning of its own
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 CONTROLS = {chr(code) for code in range(32)} - set("\t\n\v\f\r\x1a")
-NOT_TEXT = "is no text file; save the table as CSV in UTF-8"
 MOST_CHARACTERS = 10**7  # in a cell: run-length encoded masks are long
 
 
@@ -81,21 +80,14 @@ def _decoded(path: Path, content: bytes) -> tuple[str, str]:
     encoding = next((name for mark, name in MARKS if content.startswith(mark)), "")
     if not encoding and content[:1000].count(0) > len(content[:1000]) / 4:
         encoding = "utf-16-le" if content[1:1000:2].count(0) > content[:1000:2].count(0) else "utf-16-be"
-    if encoding:
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            text = "\0"
-    else:
-        try:
-            text, encoding = content.decode("utf-8"), "utf-8"
-        except UnicodeDecodeError:
-            text, encoding = _single_bytes(path, content)
+    try:
+        text, encoding = content.decode(encoding or "utf-8"), encoding or "utf-8"
+    except UnicodeDecodeError:
+        text, encoding = ("\0", encoding) if encoding else _single_bytes(path, content)
     if CONTROLS.intersection(text):
-        hint = (
-            "; it begins as an Excel workbook does" if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")) else ""
-        )
-        raise ConfigError(f"{path} {NOT_TEXT}{hint}.")
+        is_excel = content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"))
+        hint = "; it begins as an Excel workbook does" if is_excel else ""
+        raise ConfigError(f"{path} is no text file; save the table as CSV in UTF-8{hint}.")
     return text, encoding
 
 
@@ -108,12 +100,10 @@ def _single_bytes(path: Path, content: bytes) -> tuple[str, str]:
             f"{path} is neither UTF-8 nor another encoding throughout ({broken} bytes of it are no UTF-8); save it in "
             "UTF-8."
         )
-    for encoding in ("cp1252", "latin-1"):
-        try:
-            return content.decode(encoding), encoding
-        except UnicodeDecodeError:
-            continue
-    raise ConfigError(f"{path} {NOT_TEXT}.")
+    try:
+        return content.decode("cp1252"), "cp1252"
+    except UnicodeDecodeError:
+        return content.decode("latin-1"), "latin-1"
 
 
 def _separator(text: str, known: Callable[[str], bool]) -> tuple[str, str]:

@@ -62,7 +62,7 @@ class Folder:
         images: what lies in it and looks like an image.
         others: paths of other files, and of links that lead nowhere.
         links: paths of links to folders that were not followed.
-        own: whether this suite has made it.
+        own: whether this suite has written it.
     """
 
     path: str
@@ -94,7 +94,7 @@ class Folder:
 
 @dataclass
 class Tree:
-    """A folder gone through.
+    """A folder that was walked.
 
     Attributes:
         root: the folder.

@@ -1,6 +1,7 @@
 """Images are decoded once, all sizes in one pass, and what lies in the cache is whole and still true."""
 
 import dataclasses
+import errno
 import gc
 import os
 import subprocess
@@ -126,6 +127,23 @@ def test_one_colour_image_and_all_have_three_channels(tmp_path, image_set, colou
     expected[coloured] = colour_pixels()
     assert np.array_equal(found.sizes[SIZE].open(), expected)
     assert found.facts["grey"].tolist() == [row != coloured for row in range(5)]
+
+
+@pytest.mark.parametrize("written", [0, 3])
+def test_a_full_disk_is_an_error_that_says_so_and_leaves_nothing(tmp_path, image_set, monkeypatch, written):
+    """While images are decoded, and while the grey ones of a coloured set are copied."""
+    write, calls = os.pwrite, []
+
+    def full(*arguments):
+        calls.append(arguments)
+        if len(calls) > written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space left"):
+        store_images(image_set([*greys(2), encode(Image.fromarray(colour_pixels()))]), [SIZE], tmp_path)
+    assert left_in(tmp_path) == []
 
 
 def test_bare_pixels_are_stored(tmp_path, image_set):

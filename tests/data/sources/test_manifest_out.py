@@ -9,6 +9,7 @@ from source_files import dicom, pixels, write, write_bytes
 
 from bench.cli import main
 from bench.data.imageset import COLUMNS
+from bench.data.sources.demo import draw
 from bench.data.sources.manifest import manifest_text, root_of
 from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
@@ -89,7 +90,8 @@ def test_a_table_with_its_own_image_root(tmp_path):
     assert rows[1]["path"].startswith("/")
 
 
-def test_what_no_manifest_can_name(tmp_path):
+def test_what_no_manifest_can_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.data.sources.demo.draw", lambda seed: draw(seed, 6, 6, 6, size=16))
     np.savez(tmp_path / "set.npz", train_images=np.stack([pixels(1), pixels(2)]), train_labels=np.array([0, 1]))
     for data in ("demo", str(tmp_path / "set.npz")):
         with pytest.raises(ConfigError, match="no files of their own"):
