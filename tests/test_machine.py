@@ -20,7 +20,7 @@ from bench import cluster as workers
 from bench.errors import ConfigError
 from bench.invocation import program, resume, typed
 from bench.run.folder import LOCK, RunDir
-from bench.search.tune import study_url
+from bench.search.searcher import study_url
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = "raise RuntimeError('this is not the module that was meant')\n"

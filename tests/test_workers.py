@@ -85,7 +85,7 @@ def test_an_earlier_tasks_models_are_gone_before_the_next_ones_are_made(
 
     first = trainer_for(make_task(epochs=1))
     first.run(TrialConfig("toy", unfreeze_depth=1, finetune_factor=0.1, batch_size=8))
-    held = [weakref.ref(one) for one in (first, first._heads["toy"], *first._suffixes.values())]
+    held = [weakref.ref(one) for one in (first, first.networks.head("toy"), *first.networks._suffixes.values())]
     assert len(held) == 3
     del first
     made = training.Trainer

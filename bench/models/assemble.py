@@ -5,7 +5,7 @@ runs in inference mode: with updating statistics frozen features would drift, an
 them. Calling the backbone with ``training=False`` is not enough, for the outer model's ``training=True`` overrides it
 (seen in Keras 3.15); its BatchNormalization layers are frozen instead, scale and shift included.
 
-Every layer and model made here has a name of its own: Ray runs each trial of a warm worker in another thread, Keras
+Every layer and model built here has a name of its own: Ray runs each trial of a warm worker in another thread, Keras
 counts automatic names by thread, and so an unnamed layer may be called as one of the network's is.
 """
 
@@ -19,7 +19,6 @@ from keras import layers
 from bench.models.augmentation import Policy, make_layers
 from bench.models.backbones import Backbone, Preprocessing, boundary_cut, cut_layer
 from bench.models.standardisation import Standard
-from bench.train.loop import SteppedModel
 
 Model = Any
 
@@ -72,7 +71,7 @@ def preprocessing_layer(preprocessing: Preprocessing, channels: int) -> Any:
     kernel = np.zeros((1, 1, channels, 3), np.float32)
     for output in range(3):
         wanted = 2 - output if preprocessing.bgr else output
-        kernel[0, 0, wanted if channels == 3 else 0, output] = preprocessing.scale
+        kernel[0, 0, wanted if channels == 3 else 0, output] = preprocessing.scales[output]
     layer = layers.Conv2D(3, 1, trainable=False, name="preprocessing", dtype="float32")
     layer.build((None, None, None, channels))
     layer.set_weights([kernel, np.asarray(preprocessing.offsets, np.float32)])
@@ -120,12 +119,12 @@ def suffix_model(backbone: Backbone, network: Model, size: int, channels: int, d
     if cut is None:
         images = keras.Input((size, size, channels), name="image")
         values = network(preprocessing_layer(backbone.preprocessing, channels)(images), training=False)
-        return SteppedModel(images, head(layers.GlobalAveragePooling2D(name="pool")(values)), name="suffix")
+        return keras.Model(images, head(layers.GlobalAveragePooling2D(name="pool")(values)), name="suffix")
     boundary = cut_layer(network, cut).output
     tail = keras.Model(boundary, network.output, name=f"{backbone.name}_tail")
     features = keras.Input(boundary.shape[1:], name="features")
     values = tail(features, training=False)
-    return SteppedModel(features, head(layers.GlobalAveragePooling2D(name="pool")(values)), name="suffix")
+    return keras.Model(features, head(layers.GlobalAveragePooling2D(name="pool")(values)), name="suffix")
 
 
 def trial_head(n_features: int, n_classes: int) -> Model:
@@ -133,9 +132,8 @@ def trial_head(n_features: int, n_classes: int) -> Model:
     features = keras.Input((n_features,), name="pooled")
     values = VariableStandardisation(name="standardise")(features)
     values = VariableDropout(name="dropout")(values)
-    return SteppedModel(
-        features, layers.Dense(n_classes, activation="softmax", name="probabilities")(values), name="head"
-    )
+    values = layers.Dense(n_classes, activation="softmax", name="probabilities")(values)
+    return keras.Model(features, values, name="head")
 
 
 def full_model(

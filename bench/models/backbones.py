@@ -5,24 +5,28 @@ A further backbone is one more row (see CONTRIBUTING.md).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bench.errors import ConfigError
-from bench.trial import N_STAGES
+from bench.search.parameters import N_STAGES
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How a backbone wants its pixels: ``x * scale + offset`` for each output channel, from RGB 0 to 255."""
 
-    scale: float
+    scales: tuple[float, float, float]
     offsets: tuple[float, float, float]
-    bgr: bool
+    bgr: bool = False
 
 
-CAFFE = Preprocessing(scale=1.0, offsets=(-103.939, -116.779, -123.68), bgr=True)
-TF = Preprocessing(scale=1.0 / 127.5, offsets=(-1.0, -1.0, -1.0), bgr=False)
-"""The two conventions of ``keras.applications.imagenet_utils.preprocess_input``."""
+CAFFE = Preprocessing((1.0, 1.0, 1.0), (-103.939, -116.779, -123.68), bgr=True)
+TF = Preprocessing((1 / 127.5, 1 / 127.5, 1 / 127.5), (-1.0, -1.0, -1.0))
+TORCH = Preprocessing(
+    (1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)), (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225)
+)
+"""The three conventions of ``keras.applications.imagenet_utils.preprocess_input``."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +52,20 @@ class Backbone:
     Attributes:
         name: as in a search space.
         title: as people write it.
-        build: ``build(weights=PATH or None, input_shape=(height, width, 3))`` -> Keras model ending in a map.
+        build: ``build(weights=PATH or None, input_shape=(height, width, 3))`` -> Keras model ending in a map; one of
+            Keras's own by ``partial(application, NAME)``.
         native_size: height and width in pixels the published weights were trained at.
         minimum_size: smallest height and width in pixels that the network takes.
         preprocessing: how its pixels are scaled; becomes a layer inside the model.
         stages: five, from the input to the output.
         weights_file: Keras's name for the ImageNet weights without classifier.
-        recipe: the default recipe, a configuration that a textbook would start with.
-        cost: rough milliseconds of (forward, full training step) an image at 96 pixels on two CPU cores.
+        recipe: the default recipe, a configuration that a textbook would start with; by default `RECIPE`.
+        cost: rough milliseconds of (forward, full training step) per image at 96 pixels on two CPU cores.
     """
 
     name: str
     title: str
-    build: Callable[..., Any]
+    build: Callable[..., Any] = field(compare=False)
     native_size: int
     minimum_size: int
     preprocessing: Preprocessing
@@ -75,26 +80,15 @@ class Backbone:
         return self.stages[-1].channels
 
     def suffix_cost(self, depth: int) -> float:
-        """Rough milliseconds of a training step an image at unfreeze depth ``depth``, measured as `cost` is."""
+        """Rough milliseconds of a training step per image at unfreeze depth ``depth``, measured as `cost` is."""
         return self.cost[1] * 0.05 * depth**2
 
 
-def _build_vgg16(**arguments: Any) -> Any:
+def application(name: str, **arguments: Any) -> Any:
+    """``keras.applications.NAME`` without its classifier."""
     from keras import applications
 
-    return applications.VGG16(include_top=False, **arguments)
-
-
-def _build_resnet50(**arguments: Any) -> Any:
-    from keras import applications
-
-    return applications.ResNet50(include_top=False, **arguments)
-
-
-def _build_inceptionv3(**arguments: Any) -> Any:
-    from keras import applications
-
-    return applications.InceptionV3(include_top=False, **arguments)
+    return getattr(applications, name)(include_top=False, **arguments)
 
 
 RECIPE: Mapping[str, Any] = {
@@ -114,7 +108,7 @@ BACKBONES: dict[str, Backbone] = {
         Backbone(
             name="vgg16",
             title="VGG16",
-            build=_build_vgg16,
+            build=partial(application, "VGG16"),
             native_size=224,
             minimum_size=32,
             preprocessing=CAFFE,
@@ -126,13 +120,12 @@ BACKBONES: dict[str, Backbone] = {
                 Stage("block5_pool", 32, 512),
             ),
             weights_file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            recipe=RECIPE,
             cost=(26.0, 86.0),
         ),
         Backbone(
             name="resnet50",
             title="ResNet50",
-            build=_build_resnet50,
+            build=partial(application, "ResNet50"),
             native_size=224,
             minimum_size=32,
             preprocessing=CAFFE,
@@ -144,13 +137,12 @@ BACKBONES: dict[str, Backbone] = {
                 Stage("conv5_block3_out", 32, 2048),
             ),
             weights_file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            recipe=RECIPE,
             cost=(10.0, 81.0),
         ),
         Backbone(
             name="inceptionv3",
             title="InceptionV3",
-            build=_build_inceptionv3,
+            build=partial(application, "InceptionV3"),
             native_size=299,
             minimum_size=75,
             preprocessing=TF,
@@ -162,11 +154,15 @@ BACKBONES: dict[str, Backbone] = {
                 Stage("mixed10", 32, 2048),
             ),
             weights_file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            recipe=RECIPE,
             cost=(6.0, 21.0),
         ),
     )
 }
+
+
+def titles() -> dict[str, str]:
+    """Name -> title of every backbone in the table."""
+    return {name: backbone.title for name, backbone in BACKBONES.items()}
 
 
 def get_backbone(name: str) -> Backbone:

@@ -1,14 +1,13 @@
 """The frozen-prefix cache: what the frozen layers make of every image, computed once and kept on disk.
 
 One entry is the output of one backbone's prefix, at one cut, for one view (a pre-drawn augmentation of a whole split).
-Several processes may ask at once: a lock a pass sees to it that nothing is computed twice, and a process that finds a
-pass taken works on the next view meanwhile. What cannot be kept is computed at every read, of the same views and with
-the same rounding.
+Several processes may need the same entries: a lock per pass ensures that nothing is computed twice, and a process that
+finds a pass taken works on the next view meanwhile. What cannot be kept is computed at every read, of the same views
+and with the same rounding.
 """
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 from filelock import Timeout
 
 from bench.clock import Clock
@@ -24,22 +22,20 @@ from bench.models.augmentation import Augmenter, Policy
 from bench.models.backbones import Backbone, boundary_cut
 from bench.seeds import stable_hash, stable_seed
 from bench.train.cache import FeatureCache, NoRoom, create, no_room_on_a_full_disk
-from bench.train.task import Task
+from bench.train.networks import Networks
 from bench.trial import N_STAGES
 
 FORMAT = 2
 CHUNK = 64
 """Images a pass works on at a time; part of the key, for augmentation draws by the chunk."""
 EAGER_BYTES = 256 * 2**20
-"""A pass also keeps the boundaries that other trials may ask for later, if they take no more than this."""
+"""A pass also keeps the boundaries that other trials may need later, if they take no more than this."""
 IMAGES = N_STAGES
 """The boundary at depth 5, where nothing is frozen: the (augmented) images themselves."""
 FLOAT16_LARGEST = 6.0e4
 FLOAT16_SMALL = 2.0**-10
 """A map is kept as float16 if no value exceeds the one and the median of the values other than 0 the other:
 below it float16 runs out of digits."""
-IN_MEMORY = 0.5
-"""Share of the free memory up to which views count as read from memory after their first epoch."""
 
 
 class Features(Protocol):
@@ -55,18 +51,24 @@ class Features(Protocol):
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """Features read from a memory map."""
+    """Features read from a memory map.
+
+    Attributes:
+        values: array of shape (n, ...).
+        own: row numbers of the images that these features are of; None for all.
+    """
 
     values: npt.NDArray[Any]
+    own: npt.NDArray[np.int64] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(n_images, ...)."""
-        return self.values.shape
+        return self.values.shape if self.own is None else (len(self.own), *self.values.shape[1:])
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """The values of ``rows`` as float32."""
-        return np.asarray(self.values[rows], dtype=np.float32)
+        return np.asarray(self.values[rows if self.own is None else self.own[rows]], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class ComputedFeatures:
 
 @dataclass(frozen=True)
 class Pass:
-    """One way of all images of a split through a backbone: what is computed together."""
+    """One pass of all images of a split through a backbone: what is computed together."""
 
     backbone: str
     split: str
@@ -118,8 +120,8 @@ class Pass:
 
 
 @dataclass
-class Making:
-    """An entry in the making: its folder, its map, and what removes the folder unless it was published."""
+class Draft:
+    """An entry that is being written: its folder, its map, and what removes the folder unless it was published."""
 
     folder: Path
     values: npt.NDArray[Any]
@@ -131,20 +133,18 @@ class Making:
 
 
 class FrozenFeatures:
-    """Features of one task's images, filled as they are asked for.
+    """Features of one task's images, computed when they are first needed.
 
     Args:
-        task: images, splits, backbones, weights, seed, cache and its budget, and the depths that trials may ask for.
-        clock: counts the seconds spent filling, tracing and waiting for other processes.
+        networks: gives the prefixes; its task says what the features are of and where they are kept, and its clock
+            counts the seconds spent filling, tracing and waiting for other processes.
     """
 
-    def __init__(self, task: Task, clock: Clock | None = None) -> None:
-        self._task = task
-        self._cache = FeatureCache(task.cache, task.cache_bytes)
-        self._clock = clock or Clock()
-        self._networks: dict[str, Any] = {}
-        self._prefixes: dict[tuple[str, tuple[int, ...]], Any] = {}
-        self._seconds_an_image: dict[tuple[str, int], float] = {}
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+        self._task = networks.task
+        self._clock = networks.clock
+        self._cache = FeatureCache(self._task.cache, self._task.cache_bytes)
         self._refused: dict[tuple[str, int, str, int], str] = {}
         self._wide: set[tuple[str, int]] = set()
         self._drawn_view: tuple[Pass | None, npt.NDArray[np.uint8]] = (None, np.empty(0, np.uint8))
@@ -159,13 +159,6 @@ class FrozenFeatures:
     def validation(self, backbone: str, depth: int) -> Features:
         """The validation images, unaugmented, at the boundary of ``depth``."""
         return self._views([Pass(backbone, "val", Policy("none"), 0)], depth)[0]
-
-    def network(self, backbone: str) -> Any:
-        """The backbone as a Keras model; whoever changes its weights must give them back before the next pass."""
-        if backbone not in self._networks:
-            with self._clock("start-up"):
-                self._networks[backbone] = self._task.load_network(backbone)
-        return self._networks[backbone]
 
     def entry_bytes(self, backbone: str, split: str, depth: int) -> int:
         """Bytes that one view takes at the boundary of ``depth``."""
@@ -183,50 +176,23 @@ class FrozenFeatures:
     def _views(self, passes: list[Pass], depth: int) -> list[Features]:
         if not self._cache.budget:
             return [self._computed(one, depth) for one in passes]
-        place = (passes[0].backbone, depth, passes[0].split, len(passes))
-        reason = self._refused.get(place) or self._why_not(passes, depth)
-        if reason:
-            self._refused[place] = reason  # for good; a disk that is full now may have room later
-        else:
+        backbone, split = passes[0].backbone, passes[0].split
+        place = (backbone, depth, split, len(passes))
+        size = len(passes) * self.entry_bytes(backbone, split, depth)
+        if place not in self._refused and size > self._cache.budget:
+            allowed = f"{self._cache.budget / 1e9:.3g} GB (--cache-size)"
+            self._refused[place] = f"they take {size / 1e9:.3g} GB and the cache may take {allowed}"
+        reason = self._refused.get(place)
+        if reason is None:
             try:
                 return self._stored(passes, depth)
             except NoRoom as error:
-                reason = str(error)
-        title = self._task.backbones[passes[0].backbone].title
-        self.notes[f"{place[0]} {depth}"] = (
-            f"{title} at unfreeze depth {depth}: features are computed at every epoch, not kept, for {reason}"
+                reason = str(error)  # not for good: a disk that is full now may have room later
+        self.notes[f"{backbone} {depth}"] = (
+            f"{self._task.backbones[backbone].title} at unfreeze depth {depth}: features are computed at every epoch, "
+            f"not kept, for {reason}"
         )
         return [self._computed(one, depth) for one in passes]
-
-    def _why_not(self, passes: list[Pass], depth: int) -> str:
-        """Why views cannot all be kept, or are better computed than read; empty if they are to be kept."""
-        backbone = passes[0].backbone
-        size = sum(self.entry_bytes(one.backbone, one.split, depth) for one in passes)
-        if size > self._cache.budget:
-            allowed = f"{self._cache.budget / 1e9:.3g} GB (--cache-size)"
-            return f"they take {size / 1e9:.3g} GB and the cache may take {allowed}"
-        if depth in (0, IMAGES) or size < IN_MEMORY * psutil.virtual_memory().available:
-            return ""
-        image_bytes = size / sum(len(self._task.rows[one.split]) for one in passes)
-        speed = self._cache.bytes_per_second()
-        if not speed or image_bytes / speed < (computing := self._seconds_computing(backbone, depth)):
-            return ""
-        return (
-            f"reading them would take {1000 * image_bytes / speed:.2g} ms an image on this disk, and computing them "
-            f"takes {1000 * computing:.2g}"
-        )
-
-    def _seconds_computing(self, backbone: str, depth: int) -> float:
-        """Seconds an image that the prefix up to ``depth`` takes, measured once."""
-        if (backbone, depth) not in self._seconds_an_image:
-            rows = np.resize(self._task.rows["train"], CHUNK)
-            images = np.asarray(self._task.images[backbone].open()[rows])
-            prefix = self._prefix(backbone, (depth,))
-            _through(prefix, images)
-            started = time.perf_counter()
-            _through(prefix, images)
-            self._seconds_an_image[backbone, depth] = (time.perf_counter() - started) / CHUNK
-        return self._seconds_an_image[backbone, depth]
 
     def _stored(self, passes: list[Pass], depth: int) -> list[Features]:
         """The maps of all passes, computing what is missing: first what no other process is at, then what is left.
@@ -244,7 +210,7 @@ class FrozenFeatures:
         return [StoredFeatures(opened[one]) for one in passes]
 
     def _open_or_fill(self, one: Pass, depth: int, keep: set[str], blocking: bool) -> npt.NDArray[Any] | None:
-        """The map of one pass; None if another process is making it, and ``blocking`` is not asked for."""
+        """The map of one pass; None if another process is computing it, unless ``blocking``."""
         values = self._cache.open(self._key(one, depth))
         if values is not None:
             return values
@@ -265,7 +231,7 @@ class FrozenFeatures:
         if depth == IMAGES:
             shape = (n_images, stored.size, stored.size, stored.channels)
             return ComputedFeatures(read, None, np.uint8, shape, self._clock)
-        prefix = self._prefix(one.backbone, (depth,))
+        prefix = self._networks.prefix(one.backbone, (depth,))
         with self._clock.first(("prefix", one.backbone, depth), "filling"):
             first = _through(prefix, next(self._drawn(one)))[0]
         return ComputedFeatures(read, prefix, self._kept_dtype(depth, first), (n_images, *first.shape[1:]), self._clock)
@@ -281,7 +247,7 @@ class FrozenFeatures:
         return lambda rows: self._held(one)[rows]
 
     def _held(self, one: Pass) -> npt.NDArray[np.uint8]:
-        """The images of the view that was asked for last."""
+        """The images of the view that was read last."""
         if self._drawn_view[0] != one:
             self.forget()  # gone before the next ones are drawn
             self._drawn_view = (one, np.concatenate(list(self._drawn(one))))
@@ -305,7 +271,7 @@ class FrozenFeatures:
         )
 
     def _extras(self, one: Pass, depth: int) -> tuple[int, ...]:
-        """The boundaries to keep from one pass beside ``depth``: what other trials may ask for, if it is small."""
+        """The boundaries to keep from one pass beside ``depth``: what other trials may need, if it is small."""
         if depth == IMAGES:
             return ()
         likely = {d for d in self._task.depths if d not in (0, IMAGES)}
@@ -320,67 +286,71 @@ class FrozenFeatures:
     def _fill_one(self, one: Pass, depth: int, keep: set[str]) -> None:
         """One pass; it emits ``depth`` and what else there is free room for.
 
+        All boundaries are filled side by side, for a pass costs nearly the same whichever it emits. Only ``depth`` may
+        drive other entries out of the cache; a further boundary that finds no room is dropped, and the pass goes on.
+        What a map is kept as is decided by its first chunk; where a later one leaves float16's range, the map so far
+        is copied to a wider one, for a second pass would cost far more.
+
         Raises:
             NoRoom: if there is no room for ``depth`` itself.
         """
-        if self._cache.has(self._key(one, depth)):
+        if self._cache.has(self._key(one, depth)):  # by another process, while this one waited for the lock
             return
-        boundaries = [b for b in (depth, *self._extras(one, depth)) if not self._cache.has(self._key(one, b))]
+        wanted = [each for each in (depth, *self._extras(one, depth)) if not self._cache.has(self._key(one, each))]
+        drafts: dict[int, Draft] = {}
         with contextlib.ExitStack() as stack:
-            made: dict[int, Making] = {}
             start = 0
-            for outputs in self._pass_through(one, tuple(sorted(boundaries))):
-                for boundary in boundaries if start == 0 else list(made):
+            for outputs in self._pass_through(one, tuple(sorted(wanted))):
+                for boundary in wanted if start == 0 else list(drafts):
+                    draft, values = drafts.get(boundary), outputs[boundary]
                     try:
-                        if start == 0:
-                            made[boundary] = self._begin(one, boundary, outputs[boundary], boundary == depth, keep)
-                            stack.callback(made[boundary].scratch.close)
-                        elif made[boundary].overflows(outputs[boundary]):
-                            self._widen(one, boundary, made, boundary == depth, keep)
-                            stack.callback(made[boundary].scratch.close)
+                        if draft is None:
+                            dtype, shape = self._kept_dtype(boundary, values), values.shape[1:]
+                            drafts[boundary] = self._draft(one, boundary, shape, dtype, boundary == depth, keep)
+                        elif draft.overflows(values):
+                            drafts[boundary] = self._widened(one, boundary, draft, boundary == depth, keep)
+                        else:
+                            continue
+                        stack.callback(drafts[boundary].scratch.close)
                     except NoRoom:
                         if boundary == depth:
                             raise
-                        if boundary in made:
-                            made.pop(boundary).scratch.close()
-                for boundary, entry in made.items():
+                        if draft is not None:
+                            drafts.pop(boundary).scratch.close()
+                for boundary, entry in drafts.items():
                     entry.values[start : start + len(outputs[boundary])] = outputs[boundary]
                 start += len(outputs[depth])
-            for boundary, entry in made.items():
+            for boundary, entry in drafts.items():
                 entry.values.flush()  # type: ignore[attr-defined]
                 meta = {"backbone": one.backbone, "split": one.split, "depth": boundary, **one.drawn}
                 with contextlib.nullcontext() if boundary == depth else contextlib.suppress(NoRoom):
                     self._cache.publish(entry.folder, self._key(one, boundary), meta)
 
-    def _begin(self, one: Pass, boundary: int, first: npt.NDArray[Any], needed: bool, keep: set[str]) -> "Making":
-        """An entry in the making; its first chunk decides what it is kept as."""
-        dtype = self._kept_dtype(boundary, first)
+    def _draft(
+        self, one: Pass, boundary: int, shape: tuple[int, ...], dtype: Any, needed: bool, keep: set[str]
+    ) -> Draft:
+        """An entry to be written, of ``shape`` per image; only what is ``needed`` drives others out."""
         if dtype == np.float32 and 0 < boundary < IMAGES:
             self._wide.add((one.backbone, boundary))
-        shape = (len(self._task.rows[one.split]), *first.shape[1:])
-        return self._make(shape, dtype, needed, keep)
-
-    def _make(self, shape: tuple[int, ...], dtype: Any, needed: bool, keep: set[str]) -> "Making":
+        shape = (len(self._task.rows[one.split]), *shape)
         with contextlib.ExitStack() as stack:
             size = math.prod(shape) * np.dtype(dtype).itemsize
             folder = stack.enter_context(self._cache.scratch(size, keep, evict=needed))
             values = create(folder / "values.npy", dtype, shape)
-            return Making(folder, values, stack.pop_all())
+            return Draft(folder, values, stack.pop_all())
 
-    def _widen(self, one: Pass, boundary: int, made: dict[int, "Making"], needed: bool, keep: set[str]) -> None:
-        """Put a float32 copy in the place of a float16 map whose next values would overflow."""
-        self._wide.add((one.backbone, boundary))
-        narrow = made[boundary]
-        wide = self._make(narrow.values.shape, np.float32, needed, keep)
+    def _widened(self, one: Pass, boundary: int, narrow: Draft, needed: bool, keep: set[str]) -> Draft:
+        """A float32 copy of a float16 map whose next values would overflow; the narrow one is removed."""
+        wide = self._draft(one, boundary, narrow.values.shape[1:], np.float32, needed, keep)
         for start in range(0, len(narrow.values), CHUNK):
             wide.values[start : start + CHUNK] = narrow.values[start : start + CHUNK]
-        made[boundary] = wide
         narrow.scratch.close()
+        return wide
 
     def _pass_through(self, one: Pass, boundaries: tuple[int, ...]) -> Iterator[dict[int, npt.NDArray[Any]]]:
         """The outputs at ``boundaries``, chunk by chunk."""
         frozen = tuple(depth for depth in boundaries if depth != IMAGES)
-        prefix = self._prefix(one.backbone, frozen) if frozen else None
+        prefix = self._networks.prefix(one.backbone, frozen) if frozen else None
         for images in self._drawn(one):
             outputs: dict[int, npt.NDArray[Any]] = {IMAGES: images} if IMAGES in boundaries else {}
             if prefix is not None:
@@ -407,15 +377,6 @@ class FrozenFeatures:
         rows = self._task.rows[one.split]
         for start in range(0, len(rows), CHUNK):
             yield augment(np.asarray(images[rows[start : start + CHUNK]]))
-
-    def _prefix(self, backbone: str, depths: tuple[int, ...]) -> Any:
-        from bench.models.assemble import prefix_model
-
-        if (backbone, depths) not in self._prefixes:
-            row, stored = self._task.backbones[backbone], self._task.images[backbone]
-            network = self.network(backbone)
-            self._prefixes[backbone, depths] = prefix_model(row, network, stored.size, stored.channels, depths)
-        return self._prefixes[backbone, depths]
 
 
 def _through(prefix: Any, images: npt.NDArray[np.uint8]) -> list[npt.NDArray[Any]]:

@@ -1,117 +1,290 @@
-"""Training steps at less cost: Adam in one pass over a weight, and many small steps in one traced call."""
+"""The loop over epochs: batches, validation, early stopping and checkpoints around the steps of `bench.train.steps`."""
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
-from bench.device import apply_adam
+from bench.clock import Clock
+from bench.errors import TrialFailed
+from bench.stats.metrics import Metric, evaluate
+from bench.train.features import Features
+from bench.train.steps import restart, train_steps
+from bench.trial import EpochRecord, TrialConfig, TrialResult
 
-
-def on_tensorflow() -> bool:
-    """Whether Keras runs on TensorFlow."""
-    return bool(keras.backend.backend() == "tensorflow")
-
-
-class Moments:
-    """The moments that Adam keeps of each weight, for optimizers that train the same weights in turn."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[int, str], tuple[Any, Any]] = {}
-
-    def get(self, weight: Any, name: str) -> Any | None:
-        """The moment ``name`` of ``weight``, if an optimizer has made it."""
-        return self._made.get((id(weight), name), (None, None))[1]
-
-    def keep(self, weight: Any, name: str, moment: Any) -> None:
-        """Keep ``moment`` for the others; ``weight`` is kept too, so that its id stays its own."""
-        self._made[id(weight), name] = (weight, moment)
+PREDICT_BATCH = 128
+BLOCK_BYTES = 16 * 2**20
+MOST_STEPS = 64
+"""Batches are handed to the model in blocks of so many steps and bytes: a step on pooled features takes less time than
+calling it from Python."""
 
 
-class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
-    """Keras's Adam, each weight updated by one operation where TensorFlow is the backend.
+@dataclass(frozen=True)
+class Fitting:
+    """One phase of one training: what is trained, and for how long.
 
-    Keras composes the update of some ten operations, each of which reads the weight from memory. The formula is the
-    same (Kingma & Ba 2015, section 2, with the bias correction in the learning rate); rounding may differ.
-
-    Args:
-        learning_rate: as in Keras.
-        moments: shared with other optimizers, each of which must start from zeros; None shares nothing.
+    Attributes:
+        config: what is trained.
+        phase: ``head``, ``finetune`` or (small CNN) ``scratch``.
+        seed: decides the order of the images.
+        epochs: at most so many.
+        patience: the phase ends after so many epochs without gain.
     """
 
-    def __init__(self, learning_rate: float = 0.001, moments: Moments | None = None) -> None:
-        super().__init__(learning_rate)
-        self._moments = moments
+    config: TrialConfig
+    phase: str
+    seed: int
+    epochs: int
+    patience: int
 
-    def add_variable_from_reference(self, reference_variable: Any, name: str, initializer: str = "zeros") -> Any:
-        """A moment of a weight: the one that another optimizer has made of it, if they share."""
-        shared = self._moments.get(reference_variable, name) if self._moments else None
-        if shared is not None:
-            self._track_variable(shared)
-            return shared
-        moment = super().add_variable_from_reference(reference_variable, name, initializer)
-        if self._moments:
-            self._moments.keep(reference_variable, name, moment)
-        return moment
+    @property
+    def learning_rate(self) -> float:
+        """Of Adam in this phase."""
+        factor = float(self.config.finetune_factor or 1.0) if self.phase == "finetune" else 1.0
+        return self.config.learning_rate * factor
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update ``variable``, a weight, by its ``gradient``."""
-        if not on_tensorflow() or keras.backend.standardize_dtype(variable.dtype) != "float32":
-            super().update_step(gradient, variable, learning_rate)
-            return
-        index = self._get_variable_index(variable)
-        slots = (_resource(self._momentums[index]), _resource(self._velocities[index]))
-        rates = (learning_rate, self.beta_1, self.beta_2, self.epsilon)
-        apply_adam(_resource(variable), slots, gradient, rates, self.iterations + 1)
+    @property
+    def activity(self) -> str:
+        """What its seconds are counted as."""
+        return "suffix training" if self.phase == "finetune" else "head training"
 
 
-def _resource(variable: Any) -> Any:
-    """The backend's variable behind a Keras one."""
-    return variable.value if isinstance(variable, keras.Variable) else variable
+class Batches:
+    """Shuffled batches of one epoch after another, in blocks of several; epoch e reads view e mod V.
 
-
-class SteppedModel(keras.Model):  # type: ignore[misc]
-    """A model that `train_steps` trains several steps a call; call, save and predict are those of keras.Model."""
-
-    def train_step(self, *arguments: Any) -> Any:
-        """Several steps on TensorFlow, whose variables may change within a loop; one step elsewhere."""
-        if not on_tensorflow():
-            return super().train_step(*arguments)
-        inputs, targets, weights, count = arguments[0]
-        step = super().train_step
-
-        def one(number: Any, total: Any) -> Any:
-            self.reset_metrics()
-            own = keras.ops.cast(keras.ops.count_nonzero(weights[number]), "float32")
-            logs = step((inputs[number], targets[number], weights[number]))
-            return total + own * keras.ops.cast(logs["loss"], "float32")
-
-        total = keras.ops.fori_loop(0, count, one, keras.ops.convert_to_tensor(0.0, "float32"))
-        return {"loss": total}
-
-
-def train_steps(model: Any, inputs: Any, targets: Any, weights: Any, count: int) -> float:
-    """Make ``count`` training steps; returns the sum of the losses of all images whose weight is not 0.
+    All batches have one shape, and all blocks too, for another would be traced anew: a last batch that is short is
+    filled up with other images of weight 0, and its own images weigh as much as in a batch of their number. Nothing
+    is dropped. A last block that is short says how many of its batches count.
 
     Args:
-        model: compiled; a `SteppedModel` makes all steps in one call.
-        inputs: array of shape (n_steps, batch, ...); only the first ``count`` batches are used. Calls of one
-            ``n_steps`` share one traced function.
-        targets: of shape (n_steps, batch, n_classes).
-        weights: of shape (n_steps, batch); images of weight 0 fill up a short batch.
-        count: number of steps.
+        views: the training features, one entry per view.
+        targets: float array of shape (n_images, n_classes), rows sum to 1.
+        weights: float array of shape (n_images,), the weight of each image in the loss.
+        batch_size: images per batch.
+        seed: decides the order.
     """
-    if isinstance(model, SteppedModel) and on_tensorflow():
-        model.make_train_function()
 
-        def steps() -> Iterator[Any]:
-            yield inputs, targets, weights, np.asarray(count, np.int32)
+    def __init__(
+        self,
+        views: Sequence[Features],
+        targets: npt.NDArray[np.float32],
+        weights: npt.NDArray[np.float32],
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self._views = views
+        self._targets = targets
+        self._weights = weights
+        self._batch_size = min(batch_size, len(targets))
+        self._seed = seed
+        batch_bytes = 4 * self._batch_size * math.prod(views[0].shape[1:])
+        steps = math.ceil(len(targets) / self._batch_size)
+        self._steps = max(1, min(MOST_STEPS, BLOCK_BYTES // batch_bytes, steps))
 
-        return float(model.train_function(steps())["loss"])
-    total = 0.0
-    for number in range(count):
-        own = int((weights[number] != 0).sum())
-        logs = model.train_on_batch(inputs[number], targets[number], sample_weight=weights[number], return_dict=True)
-        total += own * float(logs["loss"])
-    return total
+    def epoch(self, number: int) -> Iterator[tuple[npt.NDArray[np.float32], ...]]:
+        """(features, targets, weights) of each block of epoch ``number``, counted from 0.
+
+        Shapes are (n_steps, batch, ...); a short last block ends in batches whose weights are all 0.
+        """
+        size = self._batch_size
+        order = np.random.default_rng([self._seed, number]).permutation(len(self._targets))
+        view = self._views[number % len(self._views)]
+        for first in range(0, len(order), size * self._steps):
+            block = order[first : first + size * self._steps]
+            rows = np.full((self._steps, size), block[0])
+            weights = np.zeros((self._steps, size), np.float32)
+            for step, start in enumerate(range(0, len(block), size)):
+                own = np.sort(block[start : start + size])
+                # others, not one of its own many times: batch normalisation looks at all, whatever they weigh
+                rows[step] = np.concatenate([own, np.sort(order[: size - len(own)])])
+                weights[step, : len(own)] = self._weights[own] * (size / len(own))
+            count = math.ceil(len(block) / size)
+            features = view.take(rows[:count].ravel()).reshape(count, size, *view.shape[1:])
+            if count < self._steps:
+                unused = np.zeros((self._steps - count, *features.shape[1:]), np.float32)
+                features = np.concatenate([features, unused])
+            yield features, self._targets[rows], weights
+
+
+def predict(model: Any, features: Features) -> npt.NDArray[np.float32]:
+    """Class probabilities of all rows, float array of shape (n_images, n_classes)."""
+    n_images = features.shape[0]
+    batch = min(PREDICT_BATCH, n_images)
+    starts = range(0, n_images, batch)
+    # the last batch begins again at the first image instead of being shorter: another shape would be traced anew
+    parts = [np.asarray(model.predict_on_batch(features.take(np.arange(s, s + batch) % n_images))) for s in starts]
+    return np.concatenate(parts)[:n_images]
+
+
+def fit(model: Any, batches: Batches, fitting: Fitting, callbacks: Sequence[Any], clock: Clock) -> None:
+    """Train ``model`` as ``fitting`` says, with an optimizer as new, under Keras's callbacks.
+
+    Not ``model.fit``: its threads fetch the next epoch's first batches before the present one has ended, so an image
+    could be shown twice in an epoch and another not at all, differently from run to run.
+    """
+    restart(model, fitting.learning_rate)
+    called = keras.callbacks.CallbackList(list(callbacks), model=model)
+    model.stop_training = False
+    called.on_train_begin()
+    for epoch in range(fitting.epochs):
+        called.on_epoch_begin(epoch)
+        total, images = 0.0, 0
+        with clock(fitting.activity):
+            for features, targets, weights in batches.epoch(epoch):
+                count = int(weights.any(axis=1).sum())
+                with clock.first(("train", id(model), features.shape), fitting.activity):
+                    total += train_steps(model, features, targets, weights, count)
+                images += int(np.count_nonzero(weights))
+        called.on_epoch_end(epoch, {"loss": total / images})
+        if model.stop_training:
+            break
+    called.on_train_end()
+
+
+@dataclass
+class Progress:
+    """The epochs of one training so far, and its best.
+
+    Attributes:
+        metric: decides what is best.
+        clock: counts the seconds.
+        watch: called with each epoch.
+        report: called after each epoch of a phase that was begun with it.
+        phase: the one that is running.
+        epochs: of all phases.
+        best: of the running phase: only the last phase decides a trial's score.
+    """
+
+    metric: Metric
+    clock: Clock = field(default_factory=Clock)
+    watch: Callable[[EpochRecord], None] | None = None
+    report: "Callable[[Progress], None] | None" = None
+    phase: str = ""
+    epochs: list[EpochRecord] = field(default_factory=list)
+    best: EpochRecord | None = None
+
+    def __post_init__(self) -> None:
+        self._started = time.perf_counter()
+        self._before = self.clock.read()
+
+    def spent(self) -> dict[str, float]:
+        """Seconds by activity since the training began."""
+        now = self.clock.read()
+        return {activity: seconds - self._before.get(activity, 0.0) for activity, seconds in now.items()}
+
+    def begin(self, phase: str, report: "Callable[[Progress], None] | None" = None) -> None:
+        """Begin a phase; ``report`` is called after each of its epochs."""
+        self.phase, self.report, self.best = phase, report, None
+
+    def add(self, loss: float, metrics: dict[str, float], seconds: float) -> None:
+        """Note an epoch."""
+        record = EpochRecord(self.phase, len(self.epochs) + 1, loss, metrics, seconds)
+        self.epochs.append(record)
+        if self.watch:
+            self.watch(record)
+        name = self.metric.name
+        if self.best is None or self.metric.better(record.metrics[name], self.best.metrics[name]):
+            self.best = record
+        if self.report:
+            self.report(self)
+
+    def result(self) -> TrialResult:
+        """What the training reached."""
+        if self.best is None:
+            raise TrialFailed("no epoch was finished")
+        seconds = time.perf_counter() - self._started
+        return TrialResult(self.best.epoch, self.best.metrics, tuple(self.epochs), seconds, self.spent())
+
+
+class Validate(keras.callbacks.Callback):  # type: ignore[misc]
+    """After each epoch: scores the validation images, puts ``val_*`` into the logs, and notes the epoch.
+
+    It stands first among the callbacks, so that Keras's EarlyStopping and ModelCheckpoint see its scores.
+
+    Args:
+        features: of the validation images.
+        labels: their class indices.
+        progress: what grows.
+        scored: the model whose probabilities count; by default the one that is trained.
+    """
+
+    def __init__(
+        self, features: Features, labels: npt.NDArray[np.int64], progress: Progress, scored: Any | None = None
+    ) -> None:
+        super().__init__()
+        self._features = features
+        self._labels = labels
+        self._progress = progress
+        self._scored = scored
+        self._started = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Start the clock of the epoch."""
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Score the epoch.
+
+        Raises:
+            TrialFailed: at the first loss or probability that is not finite.
+        """
+        phase, clock = self._progress.phase, self._progress.clock
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise TrialFailed(f"the loss became {loss} in {phase} epoch {epoch + 1}")
+        model = self._scored or self.model
+        with clock.first(("predict", id(model)), "validation"):
+            scores = predict(model, self._features)
+        if not np.isfinite(scores).all():
+            raise TrialFailed(f"a predicted probability is not finite after {phase} epoch {epoch + 1}")
+        with clock("validation"):
+            metrics = evaluate(self._labels, scores)
+        logs.update({f"val_{name}": value for name, value in metrics.items()})
+        self._progress.add(loss, metrics, time.perf_counter() - self._started)
+
+
+def early_stopping(metric: Metric, patience: int, restore: bool = False) -> Any:
+    """Keras's EarlyStopping on a validation metric; ``restore`` gives the best epoch's weights back at the end."""
+    return keras.callbacks.EarlyStopping(
+        f"val_{metric.name}", mode=metric.mode, patience=patience, restore_best_weights=restore
+    )
+
+
+class CopyWeights(keras.callbacks.Callback):  # type: ignore[misc]
+    """After each epoch, gives the weights of one model to another of the same layers."""
+
+    def __init__(self, source: Any, target: Any) -> None:
+        super().__init__()
+        self._source = source
+        self._target = target
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Copy."""
+        self._target.set_weights(self._source.get_weights())
+
+
+class SaveBest(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
+    """Keras's ModelCheckpoint (best only, weights only) for a model inside the one that is being trained."""
+
+    def __init__(self, saved: Any, path: Path, metric: Metric, clock: Clock) -> None:
+        template = str(path).replace("{", "{{").replace("}", "}}")
+        super().__init__(
+            template, monitor=f"val_{metric.name}", mode=metric.mode, save_best_only=True, save_weights_only=True
+        )
+        self._saved = saved
+        self._clock = clock
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Save, if the epoch is the best so far."""
+        with self._clock("checkpoints"):
+            super().on_epoch_end(epoch, logs)
+
+    def set_model(self, model: Any) -> None:
+        """Watch ``saved`` whatever model the training loop belongs to."""
+        super().set_model(self._saved)

@@ -1,7 +1,8 @@
 """What every trial of a run shares; cheap to send to a worker, and free of Keras."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy.typing as npt
 from bench.data.images.store import StoredImages
 from bench.models.augmentation import Policy
 from bench.models.backbones import Backbone
-from bench.models.weights import Weights, load_backbone
+from bench.models.weights import Weights
+from bench.seeds import stable_hash
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """All that decides training beside the configuration; cheap to send to a worker.
 
@@ -27,7 +29,7 @@ class Task:
         weights: where their weights are.
         policies: augmentation policies by name.
         metric: name of the score that decides.
-        epochs: at most so many epochs a phase.
+        epochs: at most so many epochs per phase.
         patience: a phase ends after so many epochs without gain.
         views: pre-drawn augmentations of the training images.
         seed: of the run.
@@ -59,7 +61,24 @@ class Task:
     cache_dtype: str = "float16"
     class_weights: bool = True
 
-    def load_network(self, backbone: str, precision: str | None = None) -> Any:
-        """A backbone with its pretrained weights, as a Keras model that computes in ``precision``, else the task's."""
-        size, file = self.images[backbone].size, self.weights.files[backbone]
-        return load_backbone(self.backbones[backbone], size, file, precision or self.precision)
+    @cached_property
+    def key(self) -> str:
+        """Identity of the task, the same in every process: two tasks are equal if all their fields are."""
+        return stable_hash(_plain(self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Task) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON knows it, with arrays in full; fields that do not count for equality are left out."""
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value) if one.compare}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -8,7 +8,8 @@ import pytest
 
 from bench.data.sources import demo
 from bench.train.features import StoredFeatures
-from bench.train.trainer import Trainer, predict
+from bench.train.loop import predict
+from bench.train.trainer import Trainer
 from bench.trial import TrialConfig
 
 

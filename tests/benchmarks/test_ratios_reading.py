@@ -16,7 +16,8 @@ from material import NONE, WIDE, make_task, noise_images
 from bench.models.augmentation import Augmenter, make_layers
 from bench.search.space import load_space
 from bench.train.features import FrozenFeatures
-from bench.train.trainer import Batches
+from bench.train.loop import Batches
+from bench.train.networks import Networks
 
 READ, AUGMENT = 32, 64
 
@@ -44,7 +45,7 @@ def test_store_reading(pair: Callable[..., None], sizes: Any, tmp_path: Path) ->
 
 def test_map_reading(pair: Callable[..., None], sizes: Any, tmp_path: Path) -> None:
     task = make_task(tmp_path, WIDE, sizes.side, sizes.images, 4, depths=(1,))
-    (view,) = FrozenFeatures(task).training_views(WIDE.name, NONE, 1, 1)
+    (view,) = FrozenFeatures(Networks(task)).training_views(WIDE.name, NONE, 1, 1)
     maps = view.take(np.arange(sizes.images)).astype(np.float16)
     targets, weights = np.eye(2, dtype=np.float32)[task.labels["train"]], np.ones(sizes.images, np.float32)
     batches = Batches([view], targets, weights, READ, seed=0)

@@ -22,6 +22,7 @@ from bench.device import set_up
 from bench.models.backbones import BACKBONES, boundary_cut, cut_layer
 from bench.models.weights import load_backbone
 from bench.train.features import FrozenFeatures
+from bench.train.networks import Networks
 from bench.train.task import Task
 from bench.train.trainer import Trainer
 from bench.trial import TrialConfig
@@ -66,7 +67,7 @@ def bare_fit(task: Task, name: str, depth: int, body: Callable[[Any], Any], epoc
     """Pooled features behind ``body`` -> standardisation, dropout, softmax, trained by `fit` on the values of ours."""
     import tensorflow as tf
 
-    features = FrozenFeatures(task)
+    features = FrozenFeatures(Networks(task))
     (view,) = features.training_views(name, NONE, depth, 1)
     train, val = everything(view), everything(features.validation(name, depth))
     n_features = task.backbones[name].n_features
@@ -95,7 +96,7 @@ def our_epochs(task: Task, config: TrialConfig, phase: str) -> Callable[[], Seco
 
 
 def test_prefix_filling(pair: Callable[..., None], sizes: Any, task: Task, backbone_name: str) -> None:
-    network, features = bare_network(task, backbone_name), FrozenFeatures(task)
+    network, features = bare_network(task, backbone_name), FrozenFeatures(Networks(task))
     images = np.asarray(task.images[backbone_name].open()[task.rows["train"]], dtype=np.float32).repeat(3, axis=-1)
 
     def ours() -> None:

@@ -131,11 +131,11 @@ def test_a_head_reaches_what_logistic_regression_does_where_nine_in_ten_channels
     study = silent_study(N_TRAIN, len(task.labels["val"]), N_FEATURES, seed=3)
     trainer = Trainer(make_task(epochs=2, labels={"train": study.labels, "val": study.val_labels}))
     monkeypatch.setattr(
-        trainer._features,
+        trainer.features,
         "training_views",
         lambda backbone, policy, depth, n: study.views[:1] if policy.identity else study.views[1:],
     )
-    monkeypatch.setattr(trainer._features, "validation", lambda backbone, depth: study.val)
+    monkeypatch.setattr(trainer.features, "validation", lambda backbone, depth: study.val)
     result = trainer.run(TrialConfig("toy", augmentation, 0, 1e-3, batch_size=8))
     train = study.views[0].values
     peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train, study.labels)
@@ -161,7 +161,7 @@ def test_features_that_are_not_finite_end_the_trial_by_that_reason(
     trainer = Trainer(make_task(epochs=1))
     values = np.zeros((N_TRAIN, N_FEATURES), np.float32)
     values[3, 2] = np.inf
-    monkeypatch.setattr(trainer._features, "training_views", lambda *_: [StoredFeatures(values)])
+    monkeypatch.setattr(trainer.features, "training_views", lambda *_: [StoredFeatures(values)])
     with pytest.raises(TrialFailed, match=r"features of the training images under .* are not finite") as caught:
         trainer.run(TrialConfig("toy", batch_size=8))
     assert kind_of(caught.value) == NOT_FINITE

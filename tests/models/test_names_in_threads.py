@@ -12,6 +12,7 @@ from bench.models.augmentation import Policy
 from bench.models.backbones import BACKBONES, Backbone
 from bench.models.weights import resolve_weights
 from bench.train.features import FrozenFeatures
+from bench.train.networks import Networks
 from bench.train.trainer import Trainer
 from bench.trial import N_STAGES, TrialConfig
 
@@ -88,7 +89,7 @@ def test_trials_in_threads_of_their_own_over_a_cold_and_a_warm_cache(
     weights = resolve_weights("random", [row], tmp_path / "weights", seed=0)
     task = make_task(backbones={"toy": row}, weights=weights, depths=(), epochs=1)  # a prefix per depth
     if warm:
-        features = FrozenFeatures(task)
+        features = FrozenFeatures(Networks(task))
         for depth in (0, 2):
             features.training_views("toy", Policy("none"), depth, 1)
             features.validation("toy", depth)

@@ -10,7 +10,8 @@ import pytest
 from bench.models import small_cnn
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
-from bench.train.trainer import Trainer, predict
+from bench.train.loop import predict
+from bench.train.trainer import Trainer
 
 
 @pytest.mark.parametrize(("size", "channels", "n_classes"), [(96, 3, 2), (96, 1, 3), (28, 1, 2), (33, 3, 4)])

@@ -14,8 +14,9 @@ from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.search import tune
 from bench.search.plan import Plan, Planned, longest_first, make_plan, once_more, remaining, to_try_again
+from bench.search.searcher import STUDY, RecordingSearch, Rules
 from bench.search.space import Space, parse_space
-from bench.search.tune import STUDY, RecordingSearch, run_search
+from bench.search.tune import run_search
 from bench.trial import EpochRecord, TrialConfig
 
 
@@ -42,7 +43,7 @@ class Silent:
 
 
 def recording(space: Space, run: RunDir, seed: int = 0, jobs: int = 9) -> RecordingSearch:
-    return RecordingSearch(space, TrialLog.load(run), run, "auc", epochs=3, seed=seed, watcher=Silent(), jobs=jobs)
+    return RecordingSearch(Rules(space, "auc", epochs=3, seed=seed, jobs=jobs), TrialLog.load(run), run, Silent())
 
 
 def result(epoch: int, auc: float, **more: Any) -> dict[str, Any]:
@@ -104,8 +105,8 @@ def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None) -> 
     for number in range(3):
         config = search.suggest(f"t{number}")
         seen.append(config["dropout"])
-        search.on_trial_result(f"t{number}", result(1, 0.7))
-        search.on_trial_complete(f"t{number}", last(1, 0.7))
+        search.scored(f"t{number}", result(1, 0.7))
+        search.ended(f"t{number}", last(1, 0.7))
     assert sorted(seen) == [0.0, 0.1, 0.2]
     assert search.suggest("t3") == "FINISHED"
     assert "tiny" in search.stopped_because
@@ -116,13 +117,13 @@ def test_the_three_ends_of_a_trial(tmp_path: Path, space: Space) -> None:
     search = recording(space, run)
     for name in ("done", "weak", "broken", "dead"):
         search.suggest(name)
-    search.on_trial_result("done", result(1, 0.8))
-    search.on_trial_result("done", last(1, 0.8))
-    search.on_trial_complete("done", last(1, 0.8))
-    search.on_trial_result("weak", result(1, 0.5))
-    search.on_trial_complete("weak", result(2, 0.6))  # Ray does not report a result at which it stops a trial
-    search.on_trial_complete("broken", {"failed": "the loss became nan in head epoch 1", "finished": True})
-    search.on_trial_complete("dead", error=True)  # then Ray tells why
+    search.scored("done", result(1, 0.8))
+    search.scored("done", last(1, 0.8))
+    search.ended("done", last(1, 0.8))
+    search.scored("weak", result(1, 0.5))
+    search.ended("weak", result(2, 0.6))  # Ray does not report a result at which it stops a trial
+    search.ended("broken", {"failed": "the loss became nan in head epoch 1", "finished": True})
+    tune._ForRay(search, "auc", "max").on_trial_complete("dead", error=True)  # then Ray tells why
     search.died("dead", "The actor died unexpectedly before finishing this task. pid: 1")
     records = TrialLog.load(run).records
     assert [one.state for one in records] == ["completed", "pruned", "failed", "failed"]
@@ -145,7 +146,7 @@ def test_no_more_trials_run_than_there_are_jobs(tmp_path: Path, space: Space) ->
     assert search.suggest("a")
     assert search.suggest("b")
     assert search.suggest("c") is None
-    search.on_trial_complete("a", last(1, 0.7) | {"new_epochs": result(1, 0.7)["new_epochs"], "finished": None})
+    search.ended("a", last(1, 0.7) | {"new_epochs": result(1, 0.7)["new_epochs"], "finished": None})
     assert search.suggest("c")
 
 
@@ -153,7 +154,7 @@ def test_a_search_whose_first_trials_all_fail_is_given_up(tmp_path: Path, space:
     search = recording(space, RunDir(tmp_path))
     for name in ("a", "b", "c"):
         search.suggest(name)
-        search.on_trial_complete(name, {"failed": "no such layer", "finished": True})
+        search.ended(name, {"failed": "no such layer", "finished": True})
     assert search.fatal == "no such layer"
     assert search.suggest("d") == "FINISHED"
 
@@ -162,9 +163,9 @@ def test_where_a_trials_time_went_is_kept_and_notes_are_said_once(tmp_path: Path
     search = recording(space, RunDir(tmp_path))
     for name in ("a", "b"):
         search.suggest(name)
-        search.on_trial_result(name, result(1, 0.7))
-        search.on_trial_result(name, result(2, 0.7))
-        search.on_trial_complete(name, last(3, 0.7))
+        search.scored(name, result(1, 0.7))
+        search.scored(name, result(2, 0.7))
+        search.ended(name, last(3, 0.7))
     assert search.notes == {"toy 1": "the disk is full"}
     kept = TrialLog.load(RunDir(tmp_path)).records[0]
     assert kept.spent == {"filling": 1.5, "tracing": 0.25}
@@ -194,8 +195,8 @@ def test_a_fixed_list_runs_the_longest_first_and_a_worker_stays_with_its_backbon
             found = search.suggest(f"{worker}{turn}")
             ran[worker].append((found["backbone"], found["unfreeze_depth"]))
         for worker in ("a", "b"):
-            search.on_trial_result(f"{worker}{turn}", result(1, 0.7))
-            search.on_trial_complete(f"{worker}{turn}", last(2, 0.7))
+            search.scored(f"{worker}{turn}", result(1, 0.7))
+            search.ended(f"{worker}{turn}", last(2, 0.7))
     assert ran["a"] == [("toy", depth) for depth in (2, 2, 1, 1, 0, 0)]
     assert ran["b"] == [("toy2", depth) for depth in (2, 2, 1, 1, 0, 0)]
 
@@ -207,7 +208,7 @@ def test_what_is_planned_is_overtaken_by_a_few_at_most(tmp_path: Path, space: Sp
     order = []
     for number in range(len(names)):
         order.append(search.suggest(f"t{number}")["backbone"])
-        search.on_trial_complete(f"t{number}", {"failed": "no matter", "finished": True})
+        search.ended(f"t{number}", {"failed": "no matter", "finished": True})
         search.fatal = ""
     assert order == ["toy", "toy", "toy", "toy2", *["toy"] * 4]
 
@@ -220,7 +221,7 @@ def test_an_interrupted_search_is_settled(tmp_path: Path, space: Space) -> None:
     log = TrialLog.load(run)
     # the table was written, then the machine died before the study was told
     log.add(record(0, TrialConfig.from_mapping(told), "recipe", auc=0.9), [])
-    first._ot_study.enqueue_trial({"backbone": "toy2"})  # as if it had died just before this one was begun
+    first._study.enqueue_trial({"backbone": "toy2"})  # as if it had died just before this one was begun
 
     second = recording(space, run)
     interrupted = second.settle(log.records)
@@ -241,8 +242,8 @@ def test_the_same_seed_proposes_the_same(tmp_path: Path, space: Space) -> None:
         for number in range(14):
             found.append(search.suggest(f"t{number}"))
             score = 0.5 + 0.01 * number
-            search.on_trial_result(f"t{number}", result(1, score))
-            search.on_trial_complete(f"t{number}", last(1, score))
+            search.scored(f"t{number}", result(1, score))
+            search.ended(f"t{number}", last(1, score))
         return found
 
     assert proposals(tmp_path / "a", 3) == proposals(tmp_path / "b", 3)
@@ -293,8 +294,8 @@ def test_a_configuration_that_is_tried_again_is_the_very_same_under_a_new_number
     again = recording(space, run)
     again.enqueue(again.forget(to_try_again(log.records)))
     assert again.suggest("again") == config
-    again.on_trial_result("again", result(1, 0.8))
-    again.on_trial_complete("again", last(1, 0.8))
+    again.scored("again", result(1, 0.8))
+    again.ended("again", last(1, 0.8))
     log = TrialLog.load(run)
     assert [(one.trial, one.state, one.origin) for one in log.records] == [
         (0, "failed", "sampled"),

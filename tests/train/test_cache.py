@@ -100,10 +100,3 @@ def test_a_full_disk_is_seen_before_anything_is_written(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(NoRoom, match="full"):
         create(tmp_path / "values.npy", np.float32, (10, 10))
-
-
-def test_the_speed_of_the_disk_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.train.cache.PROBE_BYTES", 2**16)
-    first = FeatureCache(tmp_path, 1).bytes_per_second()
-    assert first > 0
-    assert FeatureCache(tmp_path, 1).bytes_per_second() == first

@@ -13,15 +13,15 @@ import pytest
 from bench.models.augmentation import Policy
 from bench.models.weights import load_backbone
 from bench.train import features as module
-from bench.train.cache import FeatureCache
 from bench.train.features import FrozenFeatures, boundary_bytes
+from bench.train.networks import Networks
 
 LIGHT = Policy("light", rotation=5, brightness=0.1)
 NONE = Policy("none")
 
 
 def frozen(task: Any, likely: tuple[int, ...] = (), **changes: Any) -> FrozenFeatures:
-    return FrozenFeatures(dataclasses.replace(task, depths=likely, **changes))
+    return FrozenFeatures(Networks(dataclasses.replace(task, depths=likely, **changes)))
 
 
 def all_rows(features: Any) -> Any:
@@ -138,7 +138,7 @@ def test_concurrent_trials_share_the_work(make_task: Callable[..., Any], passes:
     task = make_task()
     workers = [frozen(task), frozen(task)]
     for worker in workers:
-        worker._prefix("toy", (0, 1))  # networks are built one after another: Keras is not thread-safe there
+        worker._networks.prefix("toy", (0, 1))  # networks are built one after another: Keras is not thread-safe there
     passes.clear()
     threads = [threading.Thread(target=worker.training_views, args=("toy", LIGHT, 1, 3)) for worker in workers]
     for thread in threads:
@@ -198,7 +198,7 @@ def test_a_map_that_is_open_may_leave_the_cache(make_task: Callable[..., Any]) -
     task = make_task(cache_bytes=3 * (one + 128))
     workers = {name: frozen(task) for name in ("toy", "toy2")}
     for name, worker in workers.items():
-        worker._prefix(name, (0, 1))
+        worker._networks.prefix(name, (0, 1))
     found: dict[str, list[Any]] = {}
 
     def fetch(name: str) -> None:
@@ -252,20 +252,6 @@ def test_a_full_disk_means_computing(make_task: Callable[..., Any], monkeypatch:
     assert kept(other) == []
     assert "full" in features.notes["toy 1"]
     assert list((other.cache / "features").glob(".filling-*")) == []
-
-
-def test_what_is_slower_to_read_than_to_compute_is_computed(
-    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = make_task()
-    monkeypatch.setattr(module, "IN_MEMORY", 0.0)  # as if memory were too small to hold the views
-    monkeypatch.setattr(FeatureCache, "bytes_per_second", lambda self: 1e12)
-    assert isinstance(frozen(task).validation("toy", 2), module.StoredFeatures)
-    monkeypatch.setattr(FeatureCache, "bytes_per_second", lambda self: 10.0)
-    slow = frozen(make_task(cache=task.cache.with_name("slow")))
-    assert isinstance(slow.validation("toy", 2), module.ComputedFeatures)
-    assert "ms an image on this disk" in slow.notes["toy 2"]
-    assert isinstance(slow.validation("toy", 0), module.StoredFeatures)  # pooled features are always worth it
 
 
 def test_precision_and_kind_of_number_are_part_of_the_key(make_task: Callable[..., Any]) -> None:

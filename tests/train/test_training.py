@@ -10,11 +10,26 @@ import pytest
 from bench.errors import TrialFailed
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
-from bench.train.trainer import Batches, Trainer, out_of_memory_fails, predict
+from bench.train.loop import Batches, predict
+from bench.train.trainer import Trainer, out_of_memory_fails
 from bench.trial import TrialConfig
 
 HEAD = TrialConfig("toy", learning_rate=1e-2, batch_size=8, dropout=0.3)
 DEEP = TrialConfig("toy", "light", 2, 1e-2, 0.1, dropout=0.3, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def trainers() -> dict[str, Trainer]:
+    """What `four` keeps from test to test."""
+    return {}
+
+
+@pytest.fixture
+def four(trainers: dict[str, Trainer], make_task: Callable[..., Any]) -> Trainer:
+    """One trainer of four epochs per phase, for tests of what is trained; those of the cache need one of their own."""
+    if "four" not in trainers:
+        trainers["four"] = Trainer(make_task(epochs=4, patience=4))
+    return trainers["four"]
 
 
 def scores(result: Any) -> list[float]:
@@ -61,9 +76,9 @@ def test_fewer_images_than_a_batch() -> None:
 
 
 def test_blocks_have_one_shape_and_a_short_last_one_says_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.train import trainer as training
+    from bench.train import loop
 
-    monkeypatch.setattr(training, "MOST_STEPS", 2)
+    monkeypatch.setattr(loop, "MOST_STEPS", 2)
     view = StoredFeatures(np.arange(10, dtype=np.float32)[:, None])
     blocks = list(Batches([view], np.eye(10, dtype=np.float32), np.ones(10, np.float32), 4, 0).epoch(0))
     assert [block[0].shape for block in blocks] == [(2, 4, 1), (2, 4, 1)]
@@ -76,7 +91,7 @@ def test_many_steps_in_one_call_are_the_steps_one_by_one() -> None:
     """The loop in the traced function, padding included, against Keras's own train_on_batch and Adam."""
     import keras
 
-    from bench.train.loop import FusedAdam, SteppedModel, train_steps
+    from bench.train.steps import FusedAdam, SteppedModel, train_steps
 
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(4, 8, 5)).astype(np.float32)
@@ -99,7 +114,7 @@ def test_many_steps_in_one_call_are_the_steps_one_by_one() -> None:
 def test_optimizers_of_the_same_weights_share_their_moments() -> None:
     import keras
 
-    from bench.train.loop import FusedAdam, Moments
+    from bench.train.steps import FusedAdam, Moments
 
     shallow, deep = keras.Variable(np.ones(3)), keras.Variable(np.ones((2, 4)))
     moments = Moments()
@@ -169,13 +184,12 @@ def test_a_trial_can_be_repeated_exactly_whatever_ran_before(make_task: Callable
     assert scores(worn.run(DEEP)) == pytest.approx(scores(fresh), abs=1e-6)
 
 
-def test_learning_rate_dropout_and_smoothing_matter(make_task: Callable[..., Any]) -> None:
+def test_learning_rate_dropout_and_smoothing_matter(four: Trainer) -> None:
     import dataclasses
 
-    trainer = Trainer(make_task())
-    base = scores(trainer.run(DEEP))
+    base = scores(four.run(DEEP))
     for change in ({"learning_rate": 2e-3}, {"dropout": 0.0}, {"label_smoothing": 0.2}, {"finetune_factor": 0.01}):
-        assert scores(trainer.run(dataclasses.replace(DEEP, **change))) != base
+        assert scores(four.run(dataclasses.replace(DEEP, **change))) != base
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_images(make_task: Callable[..., Any]) -> None:
@@ -183,8 +197,8 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(make_task: Callable[..
     still = TrialConfig("toy", learning_rate=1e-12, dropout=0.0, batch_size=7)  # 48 images: a last batch of 6
     trainer = Trainer(task)
     (record,) = trainer.run(still).epochs
-    features = trainer._features.training_views("toy", task.policies["none"], 0, 1)[0]
-    scores = predict(trainer._head("toy"), features)
+    features = trainer.features.training_views("toy", task.policies["none"], 0, 1)[0]
+    scores = predict(trainer.networks.head("toy"), features)
     assert record.loss == pytest.approx(evaluate(task.labels["train"], scores)["log_loss"], rel=1e-3)
 
 
@@ -193,8 +207,8 @@ def test_training_learns_the_toy_classes(make_task: Callable[..., Any]) -> None:
     assert result.metrics["auc"] > 0.9
 
 
-def test_the_score_is_that_of_the_best_epoch_of_the_last_phase(make_task: Callable[..., Any]) -> None:
-    result = Trainer(make_task(epochs=4, patience=4)).run(DEEP)
+def test_the_score_is_that_of_the_best_epoch_of_the_last_phase(four: Trainer) -> None:
+    result = four.run(DEEP)
     assert [record.phase for record in result.epochs] == ["head"] * 4 + ["finetune"] * 4
     assert [record.epoch for record in result.epochs] == list(range(1, 9))
     finetuning = [record for record in result.epochs if record.phase == "finetune"]
@@ -202,11 +216,9 @@ def test_the_score_is_that_of_the_best_epoch_of_the_last_phase(make_task: Callab
     assert result.best_epoch in [record.epoch for record in finetuning]
 
 
-def test_reports_are_running_bests_of_the_phase_that_counts(make_task: Callable[..., Any]) -> None:
+def test_reports_are_running_bests_of_the_phase_that_counts(four: Trainer) -> None:
     reported: list[tuple[str, float]] = []
-    Trainer(make_task(epochs=4, patience=4)).run(
-        DEEP, lambda progress: reported.append((progress.epochs[-1].phase, progress.best.metrics["auc"]))
-    )
+    four.run(DEEP, lambda progress: reported.append((progress.epochs[-1].phase, progress.best.metrics["auc"])))
     assert [phase for phase, _ in reported] == ["finetune"] * 4
     values = [value for _, value in reported]
     assert values == sorted(values)
@@ -219,14 +231,11 @@ def test_a_phase_ends_when_patience_does(make_task: Callable[..., Any]) -> None:
     assert len(result.epochs) - result.best_epoch == 2
 
 
-def test_a_loss_that_is_not_finite_fails_with_its_reason_and_the_next_trial_is_well(
-    make_task: Callable[..., Any],
-) -> None:
-    trainer = Trainer(make_task())
-    reference = scores(trainer.run(DEEP))
+def test_a_loss_that_is_not_finite_fails_with_its_reason_and_the_next_trial_is_well(four: Trainer) -> None:
+    reference = scores(four.run(DEEP))
     with pytest.raises(TrialFailed, match=r"(loss became|not finite).*(epoch)"):
-        trainer.run(TrialConfig("toy", "none", 2, 1e38, 1.0, batch_size=8))
-    assert scores(trainer.run(DEEP)) == pytest.approx(reference, abs=1e-6)
+        four.run(TrialConfig("toy", "none", 2, 1e38, 1.0, batch_size=8))
+    assert scores(four.run(DEEP)) == pytest.approx(reference, abs=1e-6)
 
 
 def test_running_out_of_memory_fails_one_trial() -> None:
@@ -236,14 +245,13 @@ def test_running_out_of_memory_fails_one_trial() -> None:
         raise ValueError("other")
 
 
-def test_frozen_stages_and_batch_statistics_stay_as_they_were(make_task: Callable[..., Any], tmp_path: Path) -> None:
+def test_frozen_stages_and_batch_statistics_stay_as_they_were(four: Trainer, tmp_path: Path) -> None:
     import keras
 
-    task = make_task()
-    trainer = Trainer(task)
-    trainer.retrain(DEEP, 1, tmp_path / "best.weights.h5", tmp_path / "toy.h5")
+    task = four.task
+    four.retrain(DEEP, 1, tmp_path / "best.weights.h5", tmp_path / "toy.h5")
     trained = keras.models.load_model(tmp_path / "toy.h5").get_layer("toy_network")
-    original = trainer.task.backbones["toy"].build(weights=str(task.weights.files["toy"]))
+    original = task.backbones["toy"].build(weights=str(task.weights.files["toy"]))
     for number in range(1, 6):
         moved = not np.array_equal(
             trained.get_layer(f"conv{number}").get_weights()[0], original.get_layer(f"conv{number}").get_weights()[0]
@@ -257,14 +265,11 @@ def test_frozen_stages_and_batch_statistics_stay_as_they_were(make_task: Callabl
 
 
 @pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
-def test_a_finalist_is_saved_at_its_best_epoch(
-    make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig
-) -> None:
+def test_a_finalist_is_saved_at_its_best_epoch(four: Trainer, tmp_path: Path, config: TrialConfig) -> None:
     import keras
 
-    task = make_task(epochs=4, patience=4)
-    trainer = Trainer(task)
-    result = trainer.retrain(config, 3, tmp_path / "checkpoints" / "best.weights.h5", tmp_path / "models" / "toy.h5")
+    task = four.task
+    result = four.retrain(config, 3, tmp_path / "checkpoints" / "best.weights.h5", tmp_path / "models" / "toy.h5")
     model = keras.models.load_model(tmp_path / "models" / "toy.h5")
     images = task.images["toy"].open()[task.rows["val"]].astype("float32")
     found = evaluate(task.labels["val"], predict(model, StoredFeatures(images)))
@@ -306,14 +311,12 @@ def test_rare_classes_weigh_more(make_task: Callable[..., Any]) -> None:
 
 def test_class_weights_can_be_switched_off(make_task: Callable[..., Any]) -> None:
     """In trials and finalists alike; a worker keeps no trainer of the other kind."""
-    from bench.cluster import _same
-
     task = make_task()
     keep = np.concatenate([np.flatnonzero(task.labels["train"] == 0)[:4], np.flatnonzero(task.labels["train"] == 1)])
     few = {name: {**getattr(task, name), "train": getattr(task, name)["train"][keep]} for name in ("rows", "labels")}
     with_weights, without = make_task(**few), make_task(**few, class_weights=False)
-    assert not _same(with_weights, without)
-    assert _same(without, make_task(**few, class_weights=False))
+    assert with_weights != without
+    assert without == make_task(**few, class_weights=False)
     trainer = Trainer(without)
     np.testing.assert_array_equal(trainer._class_weights, [1, 1])
     weighted = Trainer(with_weights)

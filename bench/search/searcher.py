@@ -1,0 +1,294 @@
+"""What is tried next, by Optuna, and what became of it: trials.csv and the study are written here. No Ray.
+
+`bench.search.tune` hands Ray's questions and answers on to a `RecordingSearch`; a test asks it directly.
+"""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+import sqlalchemy
+from optuna.trial import TrialState
+
+from bench.cluster import Deaths
+from bench.run.folder import RunDir
+from bench.run.results import TrialLog, TrialRecord
+from bench.search.lanes import Lanes
+from bench.search.plan import Planned, once_more
+from bench.search.space import Space
+from bench.stats.metrics import get_metric
+from bench.trial import EpochRecord, TrialConfig
+
+STUDY = "bench"
+FINISHED = "FINISHED"
+"""In place of a configuration: there is none left."""
+TRIES = 200
+"""Samples drawn in a row that are all known already before the space counts as exhausted."""
+GIVE_UP_AFTER = 3
+"""If the first so many trials all fail, the fault is not theirs: the search stops."""
+WINDOW = 2
+"""Of the planned configurations, a worker chooses among the next so many times the number of workers."""
+
+
+def study_url(file: Path) -> str:
+    """The address of a study's SQLite file for Optuna, whatever characters the path holds."""
+    url = sqlalchemy.URL.create("sqlite", database=str(file.resolve())).render_as_string(hide_password=False)
+    return url.replace("{", "{{").replace("}", "}}")  # Optuna takes it for a template
+
+
+class Watcher(Protocol):
+    """What a display of the search is called with."""
+
+    def trial_started(self, trial: int, config: TrialConfig) -> None:
+        """A trial is about to run."""
+
+    def trial_scored(self, trial: int, score: float, epoch: int) -> None:
+        """A running trial has ended an epoch, of which ``epoch`` is the number; ``score`` is its best so far."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """A trial is in trials.csv."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know, said once."""
+
+
+@dataclass
+class _Live:
+    """A trial that is running."""
+
+    trial: int
+    proposal: optuna.Trial
+    config: TrialConfig
+    origin: str
+    started: float
+    iteration: int = 0
+    epochs: list[EpochRecord] = field(default_factory=list)
+    last: dict[str, Any] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a search goes by.
+
+    Attributes:
+        space: what is chosen from.
+        metric: name of the validation metric that is optimised.
+        epochs: at most so many per phase: a trial that has had them all is completed.
+        seed: of the run.
+        jobs: trials at a time.
+        before: how many records are of earlier searches; -1 for all that there are.
+    """
+
+    space: Space
+    metric: str
+    epochs: int
+    seed: int
+    jobs: int = 1
+    before: int = -1
+
+
+class RecordingSearch:
+    """Proposes no configuration twice and writes every ended trial to trials.csv.
+
+    The table is written before the study is, so a trial that the study has finished is in the table; one that the
+    study still thinks to run is settled by the table when the search is resumed. Trials are known by the names that
+    Ray gives them; their numbers, in the table and in the study's user attributes, are the suite's own.
+    """
+
+    def __init__(self, rules: Rules, log: TrialLog, run: RunDir, watcher: Watcher) -> None:
+        metric = get_metric(rules.metric)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # constant_liar: trials that run beside each other must not all sample the same good place. The seed moves
+            # with the records, for a resumed search would else draw again what the first part has drawn.
+            sampler = optuna.samplers.TPESampler(
+                multivariate=True, group=True, constant_liar=True, seed=rules.seed + len(log.records)
+            )
+        self._study = optuna.create_study(
+            storage=optuna.storages.RDBStorage(study_url(run.study)),
+            sampler=sampler,
+            pruner=optuna.pruners.NopPruner(),  # ASHA prunes, by Ray
+            study_name=STUDY,
+            direction="maximize" if metric.higher_is_better else "minimize",
+            load_if_exists=True,
+        )
+        self._rules = rules
+        self._metric = metric.name
+        self._table = log
+        self._watcher = watcher
+        self._offset = log.elapsed
+        self._started = time.monotonic()
+        self._next = log.next_trial
+        self._seen = {record.config.key for record in log.records}
+        self._before = len(log.records) if rules.before < 0 else rules.before
+        self._deaths = Deaths()
+        self._live: dict[str, _Live] = {}
+        self._planned: list[Planned] = []
+        self._window = WINDOW * rules.jobs
+        self._passed_over = 0
+        self._lanes = Lanes(rules.jobs)
+        self.notes: dict[str, str] = {}
+        self.stopped_because = ""
+        self.fatal = ""
+
+    def forget(self, records: Sequence[TrialRecord]) -> list[Planned]:
+        """Let the configurations of ``records`` be tried again; returns them, to be enqueued."""
+        self._seen -= {record.config.key for record in records}
+        return [once_more(record) for record in records]
+
+    def settle(self, records: Sequence[TrialRecord]) -> list[Planned]:
+        """Close what an interrupted run left open in the study; what was running then is to be tried again.
+
+        Returns:
+            the interrupted configurations, in the order of their numbers.
+        """
+        study = self._study
+        finished = {record.trial: record for record in records}
+        interrupted = []
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            record = finished.get(trial.user_attrs.get("trial", -1))
+            if record is not None:
+                self._tell(trial.number, record)
+                continue
+            study.tell(trial.number, state=TrialState.FAIL)
+            if trial.params and "trial" in trial.user_attrs:
+                interrupted.append(Planned(trial.user_attrs.get("origin", "sampled"), trial.params))
+        while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study.tell(study.ask(), state=TrialState.FAIL)
+        return interrupted
+
+    def enqueue(self, items: Sequence[Planned], any_order: bool = False) -> None:
+        """Have ``items`` tried first, in about their order: each worker goes on with what it is warm for.
+
+        Args:
+            items: what is to be tried.
+            any_order: whether their order means nothing; else the first waits for a few others at most.
+        """
+        self._planned = list(items)
+        if any_order:
+            self._window = max(1, len(self._planned))
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next configuration; None while all jobs are busy, `FINISHED` where none is left."""
+        if self.fatal:
+            return FINISHED
+        if len(self._live) >= self._rules.jobs:
+            return None
+        if self._planned:
+            item = self._next_planned()
+            self._study.enqueue_trial(dict(item.values), user_attrs={"origin": item.origin})
+        for _ in range(TRIES):
+            # Not through Optuna's distributions: parameters exist under conditions, so the space asks for each in turn
+            trial = self._study.ask()
+            config = TrialConfig.from_mapping(self._rules.space.suggest(trial))
+            if config.key not in self._seen:
+                break
+            self._study.tell(trial, state=TrialState.FAIL)  # a known one teaches the sampler nothing
+        else:
+            self.stopped_because = (
+                f"every configuration of the space {self._rules.space.name!r} that could be found was tried"
+            )
+            return FINISHED
+        self._seen.add(config.key)
+        origin = trial.user_attrs.get("origin", "sampled")
+        trial.set_user_attr("trial", self._next)
+        self._live[trial_id] = _Live(self._next, trial, config, origin, time.monotonic())
+        self._lanes.begin(trial_id, config)
+        self._watcher.trial_started(self._next, config)
+        self._next += 1
+        return asdict(config)
+
+    def _next_planned(self) -> Planned:
+        """The planned configuration that suits the next free worker; the first waits for a few others at most."""
+        index = self._lanes.choose([one.values for one in self._planned[: self._window]])
+        if self._passed_over >= self._window:
+            index = 0
+        self._passed_over = self._passed_over + 1 if index else 0
+        return self._planned.pop(index)
+
+    def scored(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Note the epochs that a running trial has reported."""
+        live = self._live.get(trial_id)
+        if live is None or self._metric not in result or result["training_iteration"] == live.iteration:
+            return
+        live.iteration = result["training_iteration"]
+        live.epochs += result["new_epochs"]
+        live.spent = dict(result["spent"])
+        for about, note in result["notes"]:
+            if about not in self.notes:
+                self.notes[about] = note
+                self._watcher.note(note)
+        if not result.get("finished"):
+            live.last = result
+            live.proposal.report(result[self._metric], result["epoch"])
+            self._watcher.trial_scored(live.trial, result[self._metric], len(live.epochs))
+
+    def ended(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Write an ended trial to the tables, then to the study; what died without a result is for `died`."""
+        self.scored(trial_id, result)  # Ray leaves out the result at which a trial is stopped
+        live = self._live.pop(trial_id, None)
+        if live is None:
+            return
+        self._lanes.end(trial_id)
+        if "failed" in result:
+            self._record(live, "failed", result["failed"], result.get("failure", ""))
+        elif result.get("finished") or result.get("epoch", 0) >= self._rules.epochs:
+            self._record(live, "completed", "")
+        elif self._metric in result:
+            self._record(live, "pruned", f"stopped by ASHA after epoch {result['epoch']}")
+        # else it was stopped before its first epoch, by the time limit: as if it had never run
+
+    def died(self, trial_id: str, message: str) -> None:
+        """Write a trial whose worker died to the tables, unless that is done.
+
+        Args:
+            trial_id: Ray's name of the trial.
+            message: Ray's; empty where there is none.
+        """
+        live = self._live.pop(trial_id, None)
+        if live is None:
+            return
+        self._lanes.end(trial_id)
+        failure, reason = self._deaths.why(message)
+        self._record(live, "failed", reason, failure)
+
+    def close(self, reason: str) -> None:
+        """Record what is still running as stopped early; what has no score yet was never run."""
+        for live in list(self._live.values()):
+            if live.last:
+                self._record(live, "pruned", reason)
+        self._live.clear()
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _record(self, live: _Live, state: str, reason: str, failure: str = "") -> None:
+        best = live.last if state != "failed" else {}
+        record = TrialRecord(
+            trial=live.trial,
+            state=state,
+            reason=reason,
+            origin=live.origin,
+            config=live.config,
+            metrics=dict(best["best_metrics"]) if best else None,
+            best_epoch=best.get("best_epoch"),
+            epochs=len(live.epochs),
+            seconds=time.monotonic() - live.started,
+            elapsed=self._offset + time.monotonic() - self._started,
+            spent=live.spent,
+            failure=failure,
+        )
+        self._table.add(record, live.epochs)
+        self._tell(live.proposal.number, record)
+        if not self._table.scored() and len(self._table.records) - self._before >= GIVE_UP_AFTER:
+            self.fatal = reason
+        self._watcher.trial_ended(record)
+
+    def _tell(self, number: int, record: TrialRecord) -> None:
+        states = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        value = record.metrics[self._metric] if record.metrics and record.state == "completed" else None
+        self._study.tell(number, value, state=states[record.state])
