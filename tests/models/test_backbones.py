@@ -1,21 +1,23 @@
 """The three real backbones: cuts, preprocessing, weights and export. Few tests, each worth its seconds."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from contributing import run_checks, with_diff
 
 from bench.errors import ConfigError
-from bench.models.backbones import BACKBONES, CAFFE, TF, boundary_cut, cut_layer, get_backbone
+from bench.models.backbones import BACKBONES, CAFFE, TF, TORCH, boundary_cut, cut_layer, get_backbone
 from bench.trial import N_STAGES
 
 SIZE = 96
-REAL = [BACKBONES[name] for name in ("vgg16", "resnet50", "inceptionv3")]
+REAL = list(BACKBONES.values())
 
 
 def test_an_unknown_backbone_is_told_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'vgg19'.*vgg16, resnet50, inceptionv3"):
+    with pytest.raises(ConfigError, match=rf"'vgg19'.*{', '.join(BACKBONES)}"):
         get_backbone("vgg19")
 
 
@@ -33,7 +35,7 @@ def test_depth_counts_stages_from_the_output() -> None:
         boundary_cut(vgg, 6)
 
 
-@pytest.mark.parametrize(("preprocessing", "mode"), [(CAFFE, "caffe"), (TF, "tf")])
+@pytest.mark.parametrize(("preprocessing", "mode"), [(CAFFE, "caffe"), (TF, "tf"), (TORCH, "torch")])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_preprocessing_layer_is_keras_own_preprocessing(preprocessing: Any, mode: str, channels: int) -> None:
     from keras.applications.imagenet_utils import preprocess_input
@@ -44,6 +46,19 @@ def test_the_preprocessing_layer_is_keras_own_preprocessing(preprocessing: Any, 
     expected = preprocess_input(np.repeat(images, 3 // channels, axis=-1).copy(), mode=mode)
     found = np.asarray(preprocessing_layer(preprocessing, channels)(images))
     np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("backbone", REAL, ids=lambda backbone: backbone.name)
+def test_a_backbone_is_preprocessed_as_its_own_module_says(backbone: Any) -> None:
+    from keras import applications
+
+    from bench.models.assemble import preprocessing_layer
+
+    (name,) = backbone.build.args
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 5, 3)).astype("float32")
+    expected = sys.modules[getattr(applications, name).__module__].preprocess_input(images.copy())
+    found = np.asarray(preprocessing_layer(backbone.preprocessing, 3)(images))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.backbones
@@ -97,3 +112,10 @@ def test_session_dependent_names_do_not_matter() -> None:
     assert cut_layer(first, "max_pooling:1").output.shape[1] > cut_layer(first, "max_pooling:2").output.shape[1]
     with pytest.raises(ValueError, match="no 'max_pooling:99'"):
         cut_layer(first, "max_pooling:99")
+
+
+@pytest.mark.backbones
+def test_the_row_in_contributing_is_a_whole_backbone(tmp_path: Path) -> None:
+    """DenseNet121 by the diff that CONTRIBUTING.md shows passes this file's own checks."""
+    copy = with_diff("A further backbone", tmp_path)
+    run_checks(copy, Path(__file__), "-k", "densenet121", least=2)
