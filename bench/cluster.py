@@ -115,10 +115,6 @@ def session_folder() -> str:
     )
 
 
-def _unsaid(*arguments: Any, **more: Any) -> None:
-    """Print nothing."""
-
-
 def _answers(address: str) -> None:
     """See whether anything listens at ``address``, or where RAY_ADDRESS says for ``auto``: Ray would wait two minutes.
 
@@ -173,7 +169,7 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
             f"There is no Ray cluster at {address!r} ({error}); start one by 'ray start --head'."
         ) from error
     # Ray prints guesses at why a worker died, memory first, whatever it was; the suite says what is known
-    ray._private.worker.print_to_stdstream = _unsaid
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     signal.signal(signal.SIGTERM, _terminate)  # Ray has just set its own, which ends without a word
     found = ray.cluster_resources()
     cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
@@ -194,7 +190,7 @@ _trainer: Any = None
 
 
 def _trainer_for(task: Any, threads: int) -> Any:
-    """This process's trainer; it stays while the task does, and another task's goes before a new one is made."""
+    """This process's trainer; it stays while the task does, and another task's goes before a new one is built."""
     global _trainer
     set_up(threads)
     from bench.train.trainer import Trainer
@@ -214,38 +210,28 @@ def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:
     from ray import tune
 
     config = TrialConfig.from_mapping(values)
-    started, before = time.perf_counter(), 0.0
-    sent = 0
-
-    def state(progress: Any) -> dict[str, Any]:
-        nonlocal sent
-        new, sent = progress.epochs[sent:], len(progress.epochs)
-        best = progress.best
-        phase = progress.epochs[-1].phase
-        return {
-            task.metric: best.metrics[task.metric],
-            "best_metrics": tuple(best.metrics.items()),  # Ray flattens dictionaries
-            "best_epoch": best.epoch,
-            "epoch": sum(record.phase == phase for record in progress.epochs),
-            "new_epochs": new,
-            "spent": tuple(spent(progress).items()),
-            "notes": tuple(_trainer.notes.items()),
-        }
-
-    def spent(progress: Any) -> dict[str, float]:
-        seconds: dict[str, float] = progress.spent()
-        return {**seconds, "start-up": seconds.get("start-up", 0.0) + before}
-
+    started, setting_up, sent = time.perf_counter(), 0.0, 0
     last: dict[str, Any] = {}
 
     def report(progress: Any) -> None:
-        nonlocal last
-        last = state(progress)
+        nonlocal last, sent
+        spent, best, latest = progress.spent(), progress.best, progress.epochs[-1]
+        spent["start-up"] = spent.get("start-up", 0.0) + setting_up
+        last = {
+            task.metric: best.metrics[task.metric],
+            "best_metrics": tuple(best.metrics.items()),  # Ray flattens dictionaries
+            "best_epoch": best.epoch,
+            "epoch": sum(record.phase == latest.phase for record in progress.epochs),
+            "new_epochs": progress.epochs[sent:],
+            "spent": tuple(spent.items()),
+            "notes": tuple(_trainer.notes.items()),
+        }
+        sent = len(progress.epochs)
         tune.report(last)
 
     try:
         trainer = _trainer_for(task, threads)
-        before = time.perf_counter() - started
+        setting_up = time.perf_counter() - started
         trainer.run(config, report)
         tune.report({**last, "new_epochs": [], "finished": True})
     except Exception as error:
@@ -253,26 +239,26 @@ def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:
 
 
 class Deaths:
-    """Tells why workers die; to be made while they are well, for the kernel only counts its kills."""
+    """Tells why workers die; to be created while they are well, for the kernel only counts its kills."""
 
     def __init__(self) -> None:
         self._kills = postmortem.oom_kills()
 
-    def why(self, told: str) -> tuple[str, str]:
-        """The kind of failure and the reason, of a worker whose end Ray has ``told`` of.
+    def why(self, message: str) -> tuple[str, str]:
+        """The kind of failure and the reason, of a worker whose end Ray has sent a ``message`` about.
 
-        The kernel and the logs are asked where they know: of this machine's workers.
+        The kernel and the logs know of this machine's workers alone.
         """
         import ray
 
-        its = re.search(r"\bip[:=]\s*([0-9a-fA-F.:]+)", told)
+        its = re.search(r"\bip[:=]\s*([0-9a-fA-F.:]+)", message)
         if its is not None and ray.is_initialized():
             own = ray.get_runtime_context().get_node_id()
             if its[1] not in [node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == own]:
-                return postmortem.why(told, None, None)
+                return postmortem.why(message, None, None)
         kills = postmortem.oom_kills()
         killed = None if kills is None or self._kills is None else kills > self._kills
-        kind, reason = postmortem.why(told, _logs(), killed)
+        kind, reason = postmortem.why(message, _logs(), killed)
         if killed and kind == MEMORY:  # several may have died before the first is looked at: a kill each
             self._kills = (self._kills or 0) + 1
         return kind, reason

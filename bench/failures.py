@@ -26,7 +26,7 @@ LOST_BY_ACCIDENT = 0.05
 LOST_BY_BACKBONE = 1 / 3
 """Share of its own trials, whatever the reason, that a backbone may not reach and still be compared fairly."""
 EXPLODED = 10.0
-"""A loss after an epoch beyond so many times that of a constant guess is no failure, but is told."""
+"""A loss after an epoch beyond so many times that of a constant guess is no failure, but is reported."""
 
 _OF_THE_MACHINE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE),
@@ -46,7 +46,7 @@ def kind_of(error: BaseException) -> str:
 def reason_of(error: BaseException) -> str:
     """The exception in one line: a `TrialFailed` in its own words, others under their names.
 
-    A full disk counts more than what was made of it: TensorFlow reports it as a resource that is exhausted.
+    A full disk counts more than what it was turned into: TensorFlow reports it as a resource that is exhausted.
     """
     error = next((one for one in _causes(error) if _own_kind(one) == MACHINE), error)
     first = next(iter(str(error).strip().splitlines()), "")

@@ -71,47 +71,47 @@ def by_status(status: int) -> str:
         return f"was killed by signal {-status}"
 
 
-def why(told: str, logs: Path | None, killed_for_memory: bool | None) -> tuple[str, str]:
+def why(message: str, logs: Path | None, killed_for_memory: bool | None) -> tuple[str, str]:
     """The kind of failure, one of `bench.failures.KINDS`, and the reason in words.
 
     Args:
-        told: the message of Ray's exception; empty where it dropped a trial without a word.
+        message: the message of Ray's exception; empty where it dropped a trial without a word.
         logs: folder of the logs of this machine's workers; None where there is none.
         killed_for_memory: whether the kernel has killed processes of this machine for want of memory since the worker
             was last well; None where it does not say.
     """
-    if _LOW_MEMORY.search(told):
+    if _LOW_MEMORY.search(message):
         return MEMORY, "Ray ended the worker process because the machine's memory was running out"
-    if _RAISED in told or _TRACEBACK in told:
-        last = _last_line(told)
-        return kind_in(last), f"the worker process {'could not start' if _RAISED in told else 'failed'}: {last}"
-    if _LOST.search(told):
-        return MACHINE, f"the machine of the worker process was lost: {_first_sentence(told)}"
-    log = _log(told, logs)
+    if _RAISED in message or _TRACEBACK in message:
+        last = _last_line(message)
+        return kind_in(last), f"the worker process {'could not start' if _RAISED in message else 'failed'}: {last}"
+    if _LOST.search(message):
+        return MACHINE, f"the machine of the worker process was lost: {_first_sentence(message)}"
+    log = _log(message, logs)
     crash = _CRASH.findall(log)
     if crash:
         return MACHINE, f"the worker process crashed by {crash[-1]}{_said(log)}"
-    if _TERMINATED in told:
+    if _TERMINATED in message:
         return MACHINE, "the worker process was terminated from outside (SIGTERM)"
-    code = _EXIT.search(told)
+    code = _EXIT.search(message)
     if code:
         return ERROR, f"the worker process exited with code {code[1]}{_said(log)}"
     if killed_for_memory:
         return MEMORY, "the kernel killed the worker process because memory had run out (SIGKILL; it counts oom_kill)"
     if _said(log):
         return ERROR, f"the worker process ended{_said(log)}"
-    if "unexpectedly exits with a connection error" in told or "died unexpectedly" in told:
+    if "unexpectedly exits with a connection error" in message or "died unexpectedly" in message:
         kernel = "does not say whether for" if killed_for_memory is None else "counts no kill for"
         return MACHINE, (
             "the worker process was killed (SIGKILL, or an end as abrupt) and left no word; "
             f"the kernel {kernel} want of memory"
         )
-    return MACHINE, f"the worker process ended: {_first_sentence(told) or 'Ray gave no reason'}"
+    return MACHINE, f"the worker process ended: {_first_sentence(message) or 'Ray gave no reason'}"
 
 
-def _log(told: str, logs: Path | None) -> str:
-    """The end of what the worker that ``told`` is about has written to its standard error."""
-    found = re.search(r"pid[:=]\s*(\d+)", told, re.I)
+def _log(message: str, logs: Path | None) -> str:
+    """The end of what the worker that the ``message`` is about has written to its standard error."""
+    found = re.search(r"pid[:=]\s*(\d+)", message, re.I)
     if found is None or logs is None:
         return ""
     for file in sorted(logs.glob(f"worker-*-{found[1]}.err")):
@@ -137,7 +137,7 @@ def _last_line(text: str) -> str:
     return (raised or lines or [""])[-1][:400]
 
 
-def _first_sentence(told: str) -> str:
+def _first_sentence(message: str) -> str:
     """The sentence of Ray's message that says what happened; what follows it is advice."""
-    lines = [line.strip() for line in told.splitlines() if line.strip() and not re.match(r"\s*[\w ]+: \S+$", line)]
+    lines = [line.strip() for line in message.splitlines() if line.strip() and not re.match(r"\s*[\w ]+: \S+$", line)]
     return re.split(r"(?<=[.!])\s", lines[-1] if lines else "", maxsplit=1)[0].rstrip(".")[:400]

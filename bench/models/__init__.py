@@ -1,1 +1,1 @@
-"""Backbones, weights, augmentation, and the models made of them."""
+"""Backbones, weights, augmentation, and the models built of them."""

@@ -5,7 +5,7 @@ runs in inference mode: with updating statistics frozen features would drift, an
 them. Calling the backbone with ``training=False`` is not enough, for the outer model's ``training=True`` overrides it
 (seen in Keras 3.15); its BatchNormalization layers are frozen instead, scale and shift included.
 
-Every layer and model made here has a name of its own: Ray runs each trial of a warm worker in another thread, Keras
+Every layer and model built here has a name of its own: Ray runs each trial of a warm worker in another thread, Keras
 counts automatic names by thread, and so an unnamed layer may be called as one of the network's is.
 """
 

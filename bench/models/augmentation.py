@@ -87,26 +87,26 @@ def make_layers(policy: Policy, seed: int) -> list[Any]:
     from keras import layers
 
     space: dict[str, Any] = {"fill_mode": "constant", "fill_value": 0.0}
-    made: list[Any] = []
+    found: list[Any] = []
     if policy.horizontal_flip or policy.vertical_flip:
         both = policy.horizontal_flip and policy.vertical_flip
         mode = "horizontal_and_vertical" if both else "horizontal" if policy.horizontal_flip else "vertical"
-        made.append(layers.RandomFlip(mode, seed=seed, name="flip"))
+        found.append(layers.RandomFlip(mode, seed=seed, name="flip"))
     if policy.rotation:
-        made.append(layers.RandomRotation(policy.rotation / 360.0, seed=seed + 1, name="rotate", **space))
+        found.append(layers.RandomRotation(policy.rotation / 360.0, seed=seed + 1, name="rotate", **space))
     if policy.shift:
-        made.append(layers.RandomTranslation(policy.shift, policy.shift, seed=seed + 2, name="shift", **space))
+        found.append(layers.RandomTranslation(policy.shift, policy.shift, seed=seed + 2, name="shift", **space))
     if policy.zoom:
-        made.append(layers.RandomZoom((-policy.zoom, policy.zoom), seed=seed + 3, name="zoom", **space))
+        found.append(layers.RandomZoom((-policy.zoom, policy.zoom), seed=seed + 3, name="zoom", **space))
     if policy.crop:
         half = policy.crop / 2
-        made.append(layers.RandomTranslation(half, half, seed=seed + 4, fill_mode="nearest", name="crop_place"))
-        made.append(layers.RandomZoom((-policy.crop, -policy.crop), seed=seed + 5, fill_mode="nearest", name="crop"))
+        found.append(layers.RandomTranslation(half, half, seed=seed + 4, fill_mode="nearest", name="crop_place"))
+        found.append(layers.RandomZoom((-policy.crop, -policy.crop), seed=seed + 5, fill_mode="nearest", name="crop"))
     if policy.brightness:
-        made.append(layers.RandomBrightness(policy.brightness, (0.0, 255.0), seed=seed + 6, name="brightness"))
+        found.append(layers.RandomBrightness(policy.brightness, (0.0, 255.0), seed=seed + 6, name="brightness"))
     if policy.contrast:
-        made.append(layers.RandomContrast(policy.contrast, (0.0, 255.0), seed=seed + 7, name="contrast"))
-    return made
+        found.append(layers.RandomContrast(policy.contrast, (0.0, 255.0), seed=seed + 7, name="contrast"))
+    return found
 
 
 class Augmenter:

@@ -1,4 +1,4 @@
-"""A small convolutional network from scratch: the control that says whether pretraining was worth it."""
+"""A small convolutional network from scratch: the baseline that says whether pretraining was worth it."""
 
 from typing import Any
 

@@ -3,6 +3,9 @@
 Ray does not say which worker will run a trial. But a worker that ends a trial is the one that takes the next, so a
 lane of trials, one after another, is a worker's. Where two become free at once they may change places: that costs
 time, and nothing else.
+
+What it gains, counted over the planned trials of 50 in the default space: 2 workers load 4 backbones and trace 7
+suffixes where they would load 6 and trace 11; 8 workers load 8 and trace 15 in place of 20 and 21. Each takes seconds.
 """
 
 from collections.abc import Mapping, Sequence

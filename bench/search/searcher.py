@@ -41,7 +41,7 @@ def study_url(file: Path) -> str:
 
 
 class Watcher(Protocol):
-    """What a display of the search is told."""
+    """What a display of the search is called with."""
 
     def trial_started(self, trial: int, config: TrialConfig) -> None:
         """A trial is about to run."""
@@ -61,6 +61,7 @@ class _Live:
     """A trial that is running."""
 
     trial: int
+    proposal: optuna.Trial
     config: TrialConfig
     origin: str
     started: float
@@ -94,7 +95,7 @@ class Rules:
 class RecordingSearch:
     """Proposes no configuration twice and writes every ended trial to trials.csv.
 
-    The table is written before the study is told, so a trial that the study has finished is in the table; one that the
+    The table is written before the study is, so a trial that the study has finished is in the table; one that the
     study still thinks to run is settled by the table when the search is resumed. Trials are known by the names that
     Ray gives them; their numbers, in the table and in the study's user attributes, are the suite's own.
     """
@@ -116,7 +117,6 @@ class RecordingSearch:
             direction="maximize" if metric.higher_is_better else "minimize",
             load_if_exists=True,
         )
-        self._asked: dict[str, optuna.Trial] = {}
         self._rules = rules
         self._metric = metric.name
         self._table = log
@@ -194,14 +194,13 @@ class RecordingSearch:
                 f"every configuration of the space {self._rules.space.name!r} that could be found was tried"
             )
             return FINISHED
-        self._asked[trial_id] = trial
         self._seen.add(config.key)
         origin = trial.user_attrs.get("origin", "sampled")
         trial.set_user_attr("trial", self._next)
-        self._live[trial_id] = _Live(self._next, config, origin, time.monotonic())
-        self._next += 1
+        self._live[trial_id] = _Live(self._next, trial, config, origin, time.monotonic())
         self._lanes.begin(trial_id, config)
-        self._watcher.trial_started(self._live[trial_id].trial, config)
+        self._watcher.trial_started(self._next, config)
+        self._next += 1
         return asdict(config)
 
     def _next_planned(self) -> Planned:
@@ -226,11 +225,11 @@ class RecordingSearch:
                 self._watcher.note(note)
         if not result.get("finished"):
             live.last = result
-            self._asked[trial_id].report(result[self._metric], result["epoch"])
+            live.proposal.report(result[self._metric], result["epoch"])
             self._watcher.trial_scored(live.trial, result[self._metric], len(live.epochs))
 
     def ended(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Write an ended trial to the tables, then tell the study; what died without a result is for `died`."""
+        """Write an ended trial to the tables, then to the study; what died without a result is for `died`."""
         self.scored(trial_id, result)  # Ray leaves out the result at which a trial is stopped
         live = self._live.pop(trial_id, None)
         if live is None:
@@ -244,18 +243,18 @@ class RecordingSearch:
             self._record(live, "pruned", f"stopped by ASHA after epoch {result['epoch']}")
         # else it was stopped before its first epoch, by the time limit: as if it had never run
 
-    def died(self, trial_id: str, told: str) -> None:
+    def died(self, trial_id: str, message: str) -> None:
         """Write a trial whose worker died to the tables, unless that is done.
 
         Args:
             trial_id: Ray's name of the trial.
-            told: Ray's message; empty where there is none.
+            message: Ray's; empty where there is none.
         """
         live = self._live.pop(trial_id, None)
         if live is None:
             return
         self._lanes.end(trial_id)
-        failure, reason = self._deaths.why(told)
+        failure, reason = self._deaths.why(message)
         self._record(live, "failed", reason, failure)
 
     def close(self, reason: str) -> None:
@@ -284,12 +283,7 @@ class RecordingSearch:
             failure=failure,
         )
         self._table.add(record, live.epochs)
-        number = next(
-            trial.number
-            for trial in reversed(self._study.get_trials(deepcopy=False))
-            if trial.user_attrs.get("trial") == live.trial
-        )
-        self._tell(number, record)
+        self._tell(live.proposal.number, record)
         if not self._table.scored() and len(self._table.records) - self._before >= GIVE_UP_AFTER:
             self.fatal = reason
         self._watcher.trial_ended(record)

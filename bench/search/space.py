@@ -106,7 +106,7 @@ class Space:
         policies: augmentation policies by name; only those that the space can choose.
         points: configurations tried first; what they leave out is sampled.
         image_size: size in pixels that the space suggests for all backbones, or None.
-        epochs: epochs a phase that the space suggests, or None.
+        epochs: epochs per phase that the space suggests, or None.
         text: the file's content.
     """
 
@@ -129,9 +129,7 @@ class Space:
     @property
     def depths(self) -> tuple[int, ...]:
         """The unfreeze depths that can be chosen."""
-        found = next((p for p in self.parameters if p.name == "unfreeze_depth"), None)
-        if found is None:
-            return (0,)
+        found = self["unfreeze_depth"]
         return tuple(found.choices) if found.choices is not None else tuple(range(int(found.low), int(found.high) + 1))
 
     def suggest(self, trial: Any) -> dict[str, Any]:
@@ -193,16 +191,20 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
     policies = {
         str(key): make_policy(str(key), value) for key, value in (content.get("augmentations") or {"none": {}}).items()
     }
-    parameters = [_parameter(name, key, value) for key, value in content["parameters"].items()]
-    parameters = _with_defaults(name, parameters, backbones)
-    _check_policies(name, parameters, policies)
+    given = {key: _parameter(name, key, value) for key, value in content["parameters"].items()}
+    parameters = _with_defaults(name, given, backbones)
+    offered, narrowed = parameters["augmentation"].choices or (), parameters["backbone"].choices or ()
+    for policy in offered:
+        if policy not in policies:
+            raise ConfigError(
+                f"Space {name!r} chooses an unknown augmentation policy {policy!r}; "
+                f"policies it defines: {', '.join(policies)}."
+            )
     _check_conditions(name, parameters)
-    offered = next(parameter for parameter in parameters if parameter.name == "augmentation").choices or ()
     points = [_point(name, parameters, point) for point in content.get("points") or []]
-    narrowed = next(parameter for parameter in parameters if parameter.name == "backbone").choices or ()
     return Space(
         name=name,
-        parameters=tuple(parameters),
+        parameters=tuple(parameters.values()),
         policies={key: policies[key] for key in offered},
         points=tuple(point for point in points if point.get("backbone") is None or point["backbone"] in narrowed),
         image_size=_whole_number(name, "image_size", content.get("image_size")),
@@ -232,11 +234,10 @@ def _parameter(space: str, name: str, entry: Any) -> Parameter:
     if not isinstance(entry, dict):
         raise ConfigError(f"{where}: give choices: [...], or low: and high:, but got {entry!r}.")
     _refuse_unknown(space, f"entry of {name}", entry, ("choices", "low", "high", "log", "when"))
-    when = {}
-    if not isinstance(entry.get("when") or {}, dict):
-        raise ConfigError(f"{where}: when: must be a mapping of parameters to values, but got {entry['when']!r}.")
-    for key, values in (entry.get("when") or {}).items():
-        when[str(key)] = tuple(values) if isinstance(values, list) else (values,)
+    conditions = entry.get("when") or {}
+    if not isinstance(conditions, dict):
+        raise ConfigError(f"{where}: when: must be a mapping of parameters to values, but got {conditions!r}.")
+    when = {str(key): tuple(one) if isinstance(one, list) else (one,) for key, one in conditions.items()}
     if "choices" in entry and {"low", "high", "log"} & set(entry):
         raise ConfigError(f"{where}: either choices:, or low: and high: must be given, but got {entry!r}.")
     if "choices" in entry:
@@ -288,10 +289,12 @@ def _check_backbones(where: str, names: Sequence[str]) -> None:
         raise ConfigError(f"{where}: unknown backbone {unknown[0]!r}; known backbones: {', '.join(BACKBONES)}.")
 
 
-def _with_defaults(space: str, parameters: list[Parameter], backbones: Sequence[str] | None) -> list[Parameter]:
-    """``backbone`` narrowed, and a single choice for whatever the file leaves out."""
-    by_name = {parameter.name: parameter for parameter in parameters}
-    offered = (by_name["backbone"].choices if "backbone" in by_name else None) or tuple(BACKBONES)
+def _with_defaults(space: str, given: Mapping[str, Parameter], backbones: Sequence[str] | None) -> dict[str, Parameter]:
+    """All parameters in the table's order: ``backbone`` narrowed, and a single choice for whatever the file leaves out.
+
+    What exists under a condition alone is not added.
+    """
+    offered = (given["backbone"].choices if "backbone" in given else None) or tuple(BACKBONES)
     if backbones is not None:
         _check_backbones("--backbones", backbones)
         if not backbones:
@@ -302,58 +305,43 @@ def _with_defaults(space: str, parameters: list[Parameter], backbones: Sequence[
                 f"Space {space!r} does not offer backbone {missing[0]!r}; it offers {', '.join(offered)}."
             )
         offered = tuple(name for name in offered if name in backbones)
-    by_name["backbone"] = Parameter("backbone", choices=offered)
-    for row in PARAMETERS.values():
-        if not row.when:  # what exists under a condition alone is not invented
-            by_name.setdefault(row.name, Parameter(row.name, choices=(row.default,)))
-    order = list(PARAMETERS)
-    return sorted(by_name.values(), key=lambda parameter: order.index(parameter.name))
+    known = {**given, "backbone": Parameter("backbone", choices=offered)}
+    defaults = {row.name: Parameter(row.name, choices=(row.default,)) for row in PARAMETERS.values() if not row.when}
+    return {name: known.get(name) or defaults[name] for name in PARAMETERS if name in known or name in defaults}
 
 
-def _check_policies(space: str, parameters: list[Parameter], policies: Mapping[str, Policy]) -> None:
-    for name in next(parameter for parameter in parameters if parameter.name == "augmentation").choices or ():
-        if name not in policies:
-            raise ConfigError(
-                f"Space {space!r} chooses an unknown augmentation policy {name!r}; "
-                f"policies it defines: {', '.join(policies)}."
-            )
-
-
-def _check_conditions(space: str, parameters: list[Parameter]) -> None:
-    names = [parameter.name for parameter in parameters]
-    for parameter in parameters:
+def _check_conditions(space: str, parameters: Mapping[str, Parameter]) -> None:
+    earlier: list[str] = []
+    for parameter in parameters.values():
+        where = f"Space {space!r}, parameter {parameter.name}"
         if parameter.when and parameter.name in ("backbone", "augmentation", "unfreeze_depth"):
             raise ConfigError(f"Space {space!r}: {parameter.name} must always be there, so it takes no when:.")
         for name, values in parameter.when.items():
-            earlier = names[: names.index(parameter.name)]
             if name not in earlier:
-                raise ConfigError(
-                    f"Space {space!r}, parameter {parameter.name}: "
-                    f"when: can depend on {', '.join(earlier) or 'nothing'}, but got {name!r}."
-                )
-            condition = parameters[names.index(name)]
+                raise ConfigError(f"{where}: when: can depend on {', '.join(earlier) or 'nothing'}, but got {name!r}.")
             # a backbone may have been left out by --backbones: then the condition is never met, and that is fine
-            possible = BACKBONES.__contains__ if name == "backbone" else condition.contains
+            possible = BACKBONES.__contains__ if name == "backbone" else parameters[name].contains
             impossible = [value for value in values if not possible(value)]
             if impossible:
-                raise ConfigError(
-                    f"Space {space!r}, parameter {parameter.name}: when: names {name} = {impossible[0]!r}, "
-                    f"which {name} cannot take."
-                )
+                raise ConfigError(f"{where}: when: names {name} = {impossible[0]!r}, which {name} cannot take.")
+        earlier.append(parameter.name)
 
 
-def _point(space: str, parameters: list[Parameter], point: Any) -> Mapping[str, Any]:
+def _point(space: str, parameters: Mapping[str, Parameter], point: Any) -> Mapping[str, Any]:
     if not isinstance(point, dict):
         raise ConfigError(f"Space {space!r}: each of points: must be a mapping of parameters, but got {point!r}.")
     _refuse_unknown(space, "parameter in points:", point, PARAMETERS)
-    by_name = {parameter.name: parameter for parameter in parameters}
     for name, value in point.items():
         if name == "backbone":
             _check_backbones(f"Space {space!r}, points:", [value])
-        elif name not in by_name or not by_name[name].contains(value):
+        elif name not in parameters or not parameters[name].contains(value):
             raise ConfigError(f"Space {space!r}, points: {name} = {value!r} lies outside the space.")
     chosen = dict(point)
     for name in point:
-        if name != "backbone" and any(key in point for key in by_name[name].when) and not by_name[name].active(chosen):
+        if (
+            name != "backbone"
+            and any(key in point for key in parameters[name].when)
+            and not parameters[name].active(chosen)
+        ):
             raise ConfigError(f"Space {space!r}, points: {name} does not exist under its condition when: in {point!r}.")
     return chosen

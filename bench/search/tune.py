@@ -65,7 +65,7 @@ def run_search(
         budget: number of trials, those in ``log`` included.
         scheduler: ``asha`` or ``none``.
         time_limit: seconds of search, earlier parts of a resumed run included; None for no limit.
-        watcher: told what happens.
+        watcher: called with what happens.
         warm: whether a worker serves one trial after another; else each trial gets a fresh process.
 
     Returns:

@@ -22,7 +22,7 @@ import psutil
 from filelock import FileLock
 
 ABANDONED_AFTER = 24 * 3600
-"""Seconds after which an entry in the making counts as left behind by a crash."""
+"""Seconds after which an unfinished entry counts as left behind by a crash."""
 HEADER_BYTES = 128
 """Of a .npy file, beside its values."""
 
@@ -59,7 +59,7 @@ class FeatureCache:
 
     @contextlib.contextmanager
     def scratch(self, size: int, keep: Set[str] = frozenset(), evict: bool = True) -> Iterator[Path]:
-        """A folder for an entry in the making, for which room is made first; removed if it was not published.
+        """A folder for an entry that is being written, for which room is made first; removed if it was not published.
 
         Args:
             size: bytes that the values of the entry will take.
@@ -67,7 +67,7 @@ class FeatureCache:
             evict: whether others may leave for it.
 
         Raises:
-            NoRoom: if the budget has no room for it beside ``keep`` and what others are making, or the disk is full.
+            NoRoom: if the budget has no room for it beside ``keep`` and what others are writing, or the disk is full.
         """
         with no_room_on_a_full_disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -82,18 +82,18 @@ class FeatureCache:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def publish(self, made: Path, key: str, meta: Mapping[str, Any]) -> None:
-        """Turn the folder ``made``, which holds values.npy, into entry ``key``.
+    def publish(self, draft: Path, key: str, meta: Mapping[str, Any]) -> None:
+        """Turn the folder ``draft``, which holds values.npy, into entry ``key``.
 
         Raises:
             NoRoom: if the disk is full.
         """
         with no_room_on_a_full_disk(self.folder):
-            (made / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+            (draft / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         if not self.has(key):
             _discard(self.folder / key)  # what a crash has left of an entry
         with contextlib.suppress(OSError):  # another machine on a shared disk was faster: its entry is the same
-            made.rename(self.folder / key)
+            draft.rename(self.folder / key)
             (self.folder / key / "reserved").unlink(missing_ok=True)
 
     def lock(self, name: str) -> FileLock:
@@ -108,7 +108,7 @@ class FeatureCache:
         A process that still reads a removed entry keeps its pages until it lets go of them. Nothing is removed where
         even that would not do.
         """
-        wanted, fixed = self.budget - size - self._in_the_making(), 0
+        wanted, fixed = self.budget - size - self._being_written(), 0
         found = []
         for meta in self.folder.glob("[!.]*/meta.json"):
             with contextlib.suppress(FileNotFoundError):
@@ -126,8 +126,8 @@ class FeatureCache:
                 total -= entry_bytes
         return True
 
-    def _in_the_making(self) -> int:
-        """Bytes reserved by entries that some process is making; what a crash has left is removed."""
+    def _being_written(self) -> int:
+        """Bytes reserved by entries that some process is writing; what a crash has left is removed."""
         total = 0
         for left in self.folder.glob(".filling-*"):
             size, abandoned = 0, False

@@ -63,10 +63,10 @@ class Batches:
     is dropped. A last block that is short says how many of its batches count.
 
     Args:
-        views: the training features, one entry a view.
+        views: the training features, one entry per view.
         targets: float array of shape (n_images, n_classes), rows sum to 1.
         weights: float array of shape (n_images,), the weight of each image in the loss.
-        batch_size: images a batch.
+        batch_size: images per batch.
         seed: decides the order.
     """
 
@@ -154,8 +154,8 @@ class Progress:
     Attributes:
         metric: decides what is best.
         clock: counts the seconds.
-        watch: told of each epoch.
-        report: told of the progress after each epoch of a phase that was begun with it.
+        watch: called with each epoch.
+        report: called after each epoch of a phase that was begun with it.
         phase: the one that is running.
         epochs: of all phases.
         best: of the running phase: only the last phase decides a trial's score.
@@ -179,7 +179,7 @@ class Progress:
         return {activity: seconds - self._before.get(activity, 0.0) for activity, seconds in now.items()}
 
     def begin(self, phase: str, report: "Callable[[Progress], None] | None" = None) -> None:
-        """Begin a phase, of whose epochs ``report`` is told."""
+        """Begin a phase; ``report`` is called after each of its epochs."""
         self.phase, self.report, self.best = phase, report, None
 
     def add(self, loss: float, metrics: dict[str, float], seconds: float) -> None:
@@ -203,7 +203,7 @@ class Progress:
 
 
 class Validate(keras.callbacks.Callback):  # type: ignore[misc]
-    """After each epoch: scores the validation images, puts ``val_*`` into the logs, and tells the progress.
+    """After each epoch: scores the validation images, puts ``val_*`` into the logs, and notes the epoch.
 
     It stands first among the callbacks, so that Keras's EarlyStopping and ModelCheckpoint see its scores.
 

@@ -18,15 +18,15 @@ class Moments:
     """The moments that Adam keeps of each weight, for optimizers that train the same weights in turn."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self._kept: dict[tuple[int, str], tuple[Any, Any]] = {}
 
     def get(self, weight: Any, name: str) -> Any | None:
-        """The moment ``name`` of ``weight``, if an optimizer has made it."""
-        return self._made.get((id(weight), name), (None, None))[1]
+        """The moment ``name`` of ``weight``, if an optimizer has created it."""
+        return self._kept.get((id(weight), name), (None, None))[1]
 
     def keep(self, weight: Any, name: str, moment: Any) -> None:
         """Keep ``moment`` for the others; ``weight`` is kept too, so that its id stays its own."""
-        self._made[id(weight), name] = (weight, moment)
+        self._kept[id(weight), name] = (weight, moment)
 
 
 class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
@@ -45,7 +45,7 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
         self._moments = moments
 
     def add_variable_from_reference(self, reference_variable: Any, name: str, initializer: str = "zeros") -> Any:
-        """A moment of a weight: the one that another optimizer has made of it, if they share."""
+        """A moment of a weight: another optimizer's, if they share."""
         shared = self._moments.get(reference_variable, name) if self._moments else None
         if shared is not None:
             self._track_variable(shared)

@@ -82,7 +82,7 @@ class Trainer:
     def retrain(
         self, config: TrialConfig, seed: int, checkpoint: Path | None = None, model_file: Path | None = None
     ) -> TrialResult:
-        """Train ``config`` through the full model with fresh augmentation in every epoch, and save it if asked to.
+        """Train ``config`` through the full model with fresh augmentation in every epoch; save it to a given file.
 
         With stages to unfreeze, the head is warmed up on cached features first: there the layers below are frozen
         as in the trial, and fresh augmentation begins with fine-tuning.
@@ -129,7 +129,7 @@ class Trainer:
         checkpoint: Path | None = None,
         model_file: Path | None = None,
     ) -> TrialResult:
-        """Train a small CNN from scratch on the same images as a backbone, and save it if asked to.
+        """Train a small CNN from scratch on the same images as a backbone; save it to a given file.
 
         It has the epochs and the patience that a network needs which knows nothing yet, a rate of 1e-3, and its
         batch normalisation in training mode; everything is float32.

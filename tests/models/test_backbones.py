@@ -118,4 +118,4 @@ def test_session_dependent_names_do_not_matter() -> None:
 def test_the_row_in_contributing_is_a_whole_backbone(tmp_path: Path) -> None:
     """DenseNet121 by the diff that CONTRIBUTING.md shows passes this file's own checks."""
     copy = with_diff("A further backbone", tmp_path)
-    run_checks(copy, Path(__file__), "-k", "densenet121", least=3)
+    run_checks(copy, Path(__file__), "-k", "densenet121", least=2)

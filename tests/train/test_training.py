@@ -18,6 +18,20 @@ HEAD = TrialConfig("toy", learning_rate=1e-2, batch_size=8, dropout=0.3)
 DEEP = TrialConfig("toy", "light", 2, 1e-2, 0.1, dropout=0.3, batch_size=8)
 
 
+@pytest.fixture(scope="module")
+def trainers() -> dict[str, Trainer]:
+    """What `four` keeps from test to test."""
+    return {}
+
+
+@pytest.fixture
+def four(trainers: dict[str, Trainer], make_task: Callable[..., Any]) -> Trainer:
+    """One trainer of four epochs per phase, for tests of what is trained; those of the cache need one of their own."""
+    if "four" not in trainers:
+        trainers["four"] = Trainer(make_task(epochs=4, patience=4))
+    return trainers["four"]
+
+
 def scores(result: Any) -> list[float]:
     return [record.metrics["log_loss"] for record in result.epochs]
 
@@ -170,13 +184,12 @@ def test_a_trial_can_be_repeated_exactly_whatever_ran_before(make_task: Callable
     assert scores(worn.run(DEEP)) == pytest.approx(scores(fresh), abs=1e-6)
 
 
-def test_learning_rate_dropout_and_smoothing_matter(make_task: Callable[..., Any]) -> None:
+def test_learning_rate_dropout_and_smoothing_matter(four: Trainer) -> None:
     import dataclasses
 
-    trainer = Trainer(make_task())
-    base = scores(trainer.run(DEEP))
+    base = scores(four.run(DEEP))
     for change in ({"learning_rate": 2e-3}, {"dropout": 0.0}, {"label_smoothing": 0.2}, {"finetune_factor": 0.01}):
-        assert scores(trainer.run(dataclasses.replace(DEEP, **change))) != base
+        assert scores(four.run(dataclasses.replace(DEEP, **change))) != base
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_images(make_task: Callable[..., Any]) -> None:
@@ -194,8 +207,8 @@ def test_training_learns_the_toy_classes(make_task: Callable[..., Any]) -> None:
     assert result.metrics["auc"] > 0.9
 
 
-def test_the_score_is_that_of_the_best_epoch_of_the_last_phase(make_task: Callable[..., Any]) -> None:
-    result = Trainer(make_task(epochs=4, patience=4)).run(DEEP)
+def test_the_score_is_that_of_the_best_epoch_of_the_last_phase(four: Trainer) -> None:
+    result = four.run(DEEP)
     assert [record.phase for record in result.epochs] == ["head"] * 4 + ["finetune"] * 4
     assert [record.epoch for record in result.epochs] == list(range(1, 9))
     finetuning = [record for record in result.epochs if record.phase == "finetune"]
@@ -203,11 +216,9 @@ def test_the_score_is_that_of_the_best_epoch_of_the_last_phase(make_task: Callab
     assert result.best_epoch in [record.epoch for record in finetuning]
 
 
-def test_reports_are_running_bests_of_the_phase_that_counts(make_task: Callable[..., Any]) -> None:
+def test_reports_are_running_bests_of_the_phase_that_counts(four: Trainer) -> None:
     reported: list[tuple[str, float]] = []
-    Trainer(make_task(epochs=4, patience=4)).run(
-        DEEP, lambda progress: reported.append((progress.epochs[-1].phase, progress.best.metrics["auc"]))
-    )
+    four.run(DEEP, lambda progress: reported.append((progress.epochs[-1].phase, progress.best.metrics["auc"])))
     assert [phase for phase, _ in reported] == ["finetune"] * 4
     values = [value for _, value in reported]
     assert values == sorted(values)
@@ -220,14 +231,11 @@ def test_a_phase_ends_when_patience_does(make_task: Callable[..., Any]) -> None:
     assert len(result.epochs) - result.best_epoch == 2
 
 
-def test_a_loss_that_is_not_finite_fails_with_its_reason_and_the_next_trial_is_well(
-    make_task: Callable[..., Any],
-) -> None:
-    trainer = Trainer(make_task())
-    reference = scores(trainer.run(DEEP))
+def test_a_loss_that_is_not_finite_fails_with_its_reason_and_the_next_trial_is_well(four: Trainer) -> None:
+    reference = scores(four.run(DEEP))
     with pytest.raises(TrialFailed, match=r"(loss became|not finite).*(epoch)"):
-        trainer.run(TrialConfig("toy", "none", 2, 1e38, 1.0, batch_size=8))
-    assert scores(trainer.run(DEEP)) == pytest.approx(reference, abs=1e-6)
+        four.run(TrialConfig("toy", "none", 2, 1e38, 1.0, batch_size=8))
+    assert scores(four.run(DEEP)) == pytest.approx(reference, abs=1e-6)
 
 
 def test_running_out_of_memory_fails_one_trial() -> None:
@@ -237,14 +245,13 @@ def test_running_out_of_memory_fails_one_trial() -> None:
         raise ValueError("other")
 
 
-def test_frozen_stages_and_batch_statistics_stay_as_they_were(make_task: Callable[..., Any], tmp_path: Path) -> None:
+def test_frozen_stages_and_batch_statistics_stay_as_they_were(four: Trainer, tmp_path: Path) -> None:
     import keras
 
-    task = make_task()
-    trainer = Trainer(task)
-    trainer.retrain(DEEP, 1, tmp_path / "best.weights.h5", tmp_path / "toy.h5")
+    task = four.task
+    four.retrain(DEEP, 1, tmp_path / "best.weights.h5", tmp_path / "toy.h5")
     trained = keras.models.load_model(tmp_path / "toy.h5").get_layer("toy_network")
-    original = trainer.task.backbones["toy"].build(weights=str(task.weights.files["toy"]))
+    original = task.backbones["toy"].build(weights=str(task.weights.files["toy"]))
     for number in range(1, 6):
         moved = not np.array_equal(
             trained.get_layer(f"conv{number}").get_weights()[0], original.get_layer(f"conv{number}").get_weights()[0]
@@ -258,14 +265,11 @@ def test_frozen_stages_and_batch_statistics_stay_as_they_were(make_task: Callabl
 
 
 @pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
-def test_a_finalist_is_saved_at_its_best_epoch(
-    make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig
-) -> None:
+def test_a_finalist_is_saved_at_its_best_epoch(four: Trainer, tmp_path: Path, config: TrialConfig) -> None:
     import keras
 
-    task = make_task(epochs=4, patience=4)
-    trainer = Trainer(task)
-    result = trainer.retrain(config, 3, tmp_path / "checkpoints" / "best.weights.h5", tmp_path / "models" / "toy.h5")
+    task = four.task
+    result = four.retrain(config, 3, tmp_path / "checkpoints" / "best.weights.h5", tmp_path / "models" / "toy.h5")
     model = keras.models.load_model(tmp_path / "models" / "toy.h5")
     images = task.images["toy"].open()[task.rows["val"]].astype("float32")
     found = evaluate(task.labels["val"], predict(model, StoredFeatures(images)))
