@@ -22,7 +22,7 @@ from bench import RULES
 from bench.cluster import share_out
 from bench.compare.fidelity.agreement import agreement
 from bench.compare.hardware import gpus
-from bench.compare.inputs import Inputs, prepare_inputs
+from bench.compare.inputs import prepare_inputs
 from bench.device import best_precision, cpu_cores, memory_bytes, set_up
 from bench.errors import ConfigError, TrialFailed
 from bench.run.console import Screen
@@ -75,7 +75,16 @@ def run_fidelity(
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         precision = pool.submit(best_precision).result() if settings.precision == "auto" else settings.precision
     task = replace(inputs.task, precision=precision)
-    about = _about(request, inputs, task)
+    about = {
+        "data": settings.data,
+        "fingerprint": inputs.fingerprint,
+        "images": {split: len(rows) for split, rows in task.rows.items()},
+        "sizes": dict(request.sizes),
+        "space": request.space.name,
+        "weights": task.weights.kind,
+        **{name: getattr(task, name) for name in ("seed", "metric", "epochs", "patience", "views", "precision")},
+        "rules": RULES,
+    }
     rows = {split: [int(row) for row in chosen] for split, chosen in task.rows.items()}
     name = stable_hash(about, request.space.text, task.weights.sha256, rows)
     table = study(task, configs, folder, name, min(jobs, configurations), tell)
@@ -89,20 +98,6 @@ def run_fidelity(
     found = {**about, "drawn": len(table), "failed": len(table) - len(scored), **compared[metric.name], "by": compared}
     write_json(folder / "fidelity.json", found)
     return found
-
-
-def _about(request: Request, inputs: Inputs, task: Task) -> dict[str, Any]:
-    """What decides the scores, as fidelity.json has it."""
-    return {
-        "data": request.settings.data,
-        "fingerprint": inputs.fingerprint,
-        "images": {split: len(rows) for split, rows in task.rows.items()},
-        "sizes": dict(request.sizes),
-        "space": request.space.name,
-        "weights": task.weights.kind,
-        **{name: getattr(task, name) for name in ("seed", "metric", "epochs", "patience", "views", "precision")},
-        "rules": RULES,
-    }
 
 
 def describe(found: Mapping[str, Any]) -> str:
