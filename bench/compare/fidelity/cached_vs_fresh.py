@@ -22,7 +22,7 @@ from bench import RULES
 from bench.cluster import share_out
 from bench.compare.fidelity.agreement import agreement
 from bench.compare.hardware import gpus
-from bench.compare.inputs import prepare_inputs
+from bench.compare.inputs import fingerprint, prepare_task
 from bench.device import best_precision, cpu_cores, memory_bytes, set_up
 from bench.errors import ConfigError, TrialFailed
 from bench.run.console import Screen
@@ -71,13 +71,13 @@ def run_fidelity(
     settings = request.settings
     jobs = share_out(cpu_cores(), 1 if gpus() else 0, memory_bytes(), settings.jobs).jobs
     configs = draw(request.space, configurations, settings.seed)
-    inputs = prepare_inputs(request, screen or Screen())
+    task = prepare_task(request, screen or Screen())
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         precision = pool.submit(best_precision).result() if settings.precision == "auto" else settings.precision
-    task = replace(inputs.task, precision=precision)
+    task = replace(task, precision=precision)
     about = {
         "data": settings.data,
-        "fingerprint": inputs.fingerprint,
+        "fingerprint": fingerprint(task),
         "images": {split: len(rows) for split, rows in task.rows.items()},
         "sizes": dict(request.sizes),
         "space": request.space.name,

@@ -160,22 +160,6 @@ def fit(
     return validation.scores
 
 
-class Report(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells ``tell`` after each epoch: the best AUC so far, the number of epochs, and whether this was the last."""
-
-    def __init__(self, tell: Callable[[Mapping[str, Any]], None], epochs: int) -> None:
-        super().__init__()
-        self._tell = tell
-        self._epochs = epochs
-        self._best = 0.0
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Tell."""
-        self._best = max(self._best, logs["val_auc"])
-        last = bool(self.model.stop_training) or epoch + 1 >= self._epochs
-        self._tell({"val_auc": self._best, "epoch": epoch + 1, "last": last})
-
-
 def train(
     task: Task, config: TrialConfig, standard: Standard, tell: Callable[[Mapping[str, Any]], None]
 ) -> list[float]:
@@ -185,19 +169,23 @@ def train(
         task: what all trainings share.
         config: what to train.
         standard: of the backbone.
-        tell: called after each epoch of the phase that counts.
+        tell: called after each epoch of the phase that counts: its number, that of all phases together, the best AUC
+            so far, and whether it was the last.
 
     Returns:
         the validation AUC of each epoch of the phase that counts.
     """
     data = load_data(task, config.backbone)
     model = build(task, config, standard)
-    warm_up = 0
+    best, warm_up = 0.0, 0
     if config.unfreeze_depth > 0:
         warm_up = len(fit(config, model, data, task.epochs))
         unfreeze(task, config, model)
 
-    def told(values: Mapping[str, Any]) -> None:
-        tell({**values, "epochs": warm_up + values["epoch"]})
+    def report(epoch: int, logs: Mapping[str, float]) -> None:
+        nonlocal best
+        best = max(best, logs["val_auc"])
+        last = bool(model.stop_training) or epoch + 1 >= task.epochs
+        tell({"val_auc": best, "epoch": epoch + 1, "epochs": warm_up + epoch + 1, "last": last})
 
-    return fit(config, model, data, task.epochs, [Report(told, task.epochs)])
+    return fit(config, model, data, task.epochs, [keras.callbacks.LambdaCallback(on_epoch_end=report)])
