@@ -43,11 +43,7 @@ _trainer: Any = None
 
 
 def run_fidelity(
-    request: Request,
-    folder: Path,
-    configurations: int,
-    tell: Callable[[str], None] = print,
-    screen: Screen | None = None,
+    request: Request, folder: Path, configurations: int, tell: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """Draw configurations, score each cached and fresh, and write fidelity.csv and fidelity.json into ``folder``.
 
@@ -59,7 +55,6 @@ def run_fidelity(
         folder: for the two files.
         configurations: how many are drawn.
         tell: told of each configuration.
-        screen: where decoding is shown.
 
     Returns:
         the content of fidelity.json: `agreement` of the scores that decide, with what was compared.
@@ -71,7 +66,7 @@ def run_fidelity(
     settings = request.settings
     jobs = share_out(cpu_cores(), 1 if gpus() else 0, memory_bytes(), settings.jobs).jobs
     configs = draw(request.space, configurations, settings.seed)
-    task = prepare_task(request, screen or Screen())
+    task = prepare_task(request, Screen())
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         precision = pool.submit(best_precision).result() if settings.precision == "auto" else settings.precision
     task = replace(task, precision=precision)
