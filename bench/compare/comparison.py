@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from bench import RULES, __version__
 from bench.compare import page
 from bench.compare.hardware import hardware
-from bench.compare.inputs import Inputs, prepare_inputs
+from bench.compare.inputs import fingerprint, prepare_task
 from bench.compare.methods.experiment import COLUMNS, Experiment
 from bench.compare.methods.process import Ended, MethodRun
 from bench.compare.methods.table import METHODS, Method
@@ -24,6 +24,7 @@ from bench.compare.plan import Plan, packages
 from bench.errors import ConfigError
 from bench.run.console import Screen, duration
 from bench.run.folder import write_json, write_table, write_text
+from bench.train.task import Task
 
 SPACE_FILE = "space.yaml"
 """In a comparison's folder: the text of the space that is searched, or whose points are trained."""
@@ -36,13 +37,13 @@ def carry_out(plan: Plan, screen: Screen) -> int:
         ConfigError: if the images cannot be used, weights cannot be had, or another process is at it.
     """
     with _alone(plan.folder):
-        inputs = prepare_inputs(plan.request, screen)
-        _begin(plan, inputs)
+        task = prepare_task(plan.request, screen)
+        _begin(plan, task)
         failed = 0
         try:
             for seed in plan.seeds:
                 for method in plan.methods:
-                    ended = _run_method(plan, inputs, method, seed, screen)
+                    ended = _run_method(plan, task, method, seed, screen)
                     failed += ended.state == "failed"
                     collect(plan.folder)
         finally:
@@ -52,7 +53,7 @@ def carry_out(plan: Plan, screen: Screen) -> int:
         return failed
 
 
-def _run_method(plan: Plan, inputs: Inputs, method: Method, seed: int, screen: Screen) -> Ended:
+def _run_method(plan: Plan, task: Task, method: Method, seed: int, screen: Screen) -> Ended:
     run = plan.run(method, seed)
     ended = run.ended()
     if ended is not None and ended.stands(plan.time_limit):
@@ -68,7 +69,7 @@ def _run_method(plan: Plan, inputs: Inputs, method: Method, seed: int, screen: S
     ended = run.carry_out(
         Experiment(
             method=method,
-            task=replace(inputs.task, seed=seed, patience=plan.patience, cache=cache.absolute()),
+            task=replace(task, seed=seed, patience=plan.patience, cache=cache.absolute()),
             space=plan.request.space,
             configurations=plan.configurations,
             budget=plan.request.settings.budget,
@@ -118,10 +119,10 @@ def _alone(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _begin(plan: Plan, inputs: Inputs) -> None:
+def _begin(plan: Plan, task: Task) -> None:
     """Write down what is compared, on what and with what, in compare.json."""
-    request, task, begun = plan.request, inputs.task, page.read_facts(plan.folder)
-    if begun and begun["data"]["fingerprint"] != inputs.fingerprint:
+    request, begun = plan.request, page.read_facts(plan.folder)
+    if begun and begun["data"]["fingerprint"] != fingerprint(task):
         raise ConfigError(f"The images have changed since comparison {plan.folder.name!r} was begun; start a new one.")
     if begun and begun["weights"]["sha256"] != task.weights.sha256:
         raise ConfigError(
@@ -139,7 +140,7 @@ def _begin(plan: Plan, inputs: Inputs) -> None:
             "target": plan.target,
             "data": {
                 "path": request.source.path,
-                "fingerprint": inputs.fingerprint,
+                "fingerprint": fingerprint(task),
                 "synthetic": request.source.synthetic,
                 "classes": list(request.source.classes),
                 **{split: len(rows) for split, rows in task.rows.items()},

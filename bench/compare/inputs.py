@@ -4,7 +4,6 @@ import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,6 @@ from bench.search.space import Space
 from bench.settings import RunSettings
 from bench.train.task import Task
 from bench.trial import TrialConfig
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """``task``, on which every method trains, with the fingerprint of its images; the test split is sealed."""
-
-    task: Task
-    fingerprint: str
 
 
 def complete_points(space: Space) -> tuple[Mapping[str, Any], ...]:
@@ -55,8 +46,8 @@ def complete_points(space: Space) -> tuple[Mapping[str, Any], ...]:
     return tuple(complete.values())
 
 
-def prepare_inputs(request: Request, screen: Screen) -> Inputs:
-    """Decode what is not stored yet, audit and split it, and find the weights.
+def prepare_task(request: Request, screen: Screen) -> Task:
+    """Decode what is not stored yet, audit and split it, and find the weights; test images are sealed.
 
     Raises:
         ConfigError: if the images cannot be used, or weights cannot be had.
@@ -70,7 +61,7 @@ def prepare_inputs(request: Request, screen: Screen) -> Inputs:
     # Keras stays out of this process, which must use no CPU while the methods run
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         weights = pool.submit(_find_weights, settings, request.backbones).result()
-    task = Task(
+    return Task(
         images={name: stored.sizes[size].sealed(rows_of(table, "test")) for name, size in request.sizes.items()},
         rows=rows,
         labels={split: labels_of(table, chosen, source.classes) for split, chosen in rows.items()},
@@ -87,7 +78,6 @@ def prepare_inputs(request: Request, screen: Screen) -> Inputs:
         cache_bytes=settings.cache_size,
         depths=request.space.depths,
     )
-    return Inputs(task, stored.fingerprint)
 
 
 def _find_weights(settings: RunSettings, backbones: Sequence[Backbone]) -> Weights:
@@ -95,3 +85,8 @@ def _find_weights(settings: RunSettings, backbones: Sequence[Backbone]) -> Weigh
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     return resolve_weights(settings.weights, backbones, settings.cache.absolute(), settings.seed, settings.is_demo)
+
+
+def fingerprint(task: Task) -> str:
+    """The hash of all images of ``task``, whatever their size."""
+    return next(iter(task.images.values())).fingerprint

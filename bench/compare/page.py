@@ -13,11 +13,11 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench.compare import figures, statistics
+from bench.compare.methods.experiment import read_rows
 from bench.compare.methods.table import title
 from bench.report import pictures, templating
 from bench.report import wording as numbers
 from bench.run.folder import write_text
-from bench.run.results import TEXT_COLUMNS
 
 TEMPLATES = Path(__file__).parent / "templates"
 LOWER_BOUND_FILE = "limit.json"
@@ -35,9 +35,8 @@ def read_lower_bound(folder: Path) -> dict[str, Any] | None:
 
 
 def read_trials(folder: Path) -> pd.DataFrame:
-    """The rows of compare.csv; empty cells are missing, and names that look like numbers stay names."""
-    names = ("method", *TEXT_COLUMNS)
-    return pd.read_csv(folder / "compare.csv", dtype=dict.fromkeys(names, str), keep_default_na=False, na_values=[""])
+    """The rows of compare.csv."""
+    return read_rows(folder / "compare.csv")
 
 
 def render(folder: Path) -> Path:

@@ -38,7 +38,7 @@ def runs(trials: pd.DataFrame, target: float, ends: Ends = ()) -> pd.DataFrame:
 
     Columns: method, seed, trials, failed, wall (seconds until the last trial ended, or the time limit), cores
     (core-seconds until the last trial ended), best (AUC), to_target and cores_to_target (seconds until the first trial
-    with an AUC of ``target``; NaN if none had it), trials_an_hour (without those that failed), epochs_a_trial.
+    with an AUC of ``target``; NaN if none had it), trials_per_hour (without those that failed), epochs_per_trial.
 
     Args:
         trials: rows of compare.csv.
@@ -60,12 +60,12 @@ def runs(trials: pd.DataFrame, target: float, ends: Ends = ()) -> pd.DataFrame:
         best=("auc", "max"),
         to_target=("to_target", "min"),
         cores_to_target=("cores_to_target", "min"),
-        epochs_a_trial=("epochs", "mean"),
+        epochs_per_trial=("epochs", "mean"),
     )
     stopped = {(end["method"], end["seed"]): float(end["seconds"]) for end in ends if end["state"] == "time limit"}
     pairs = zip(found["method"], found["seed"], found["wall"], strict=True)
     found["wall"] = [stopped.get((method, seed), wall) for method, seed, wall in pairs]
-    found["trials_an_hour"] = 3600 * (found["trials"] - found["failed"]) / found["wall"]
+    found["trials_per_hour"] = 3600 * (found["trials"] - found["failed"]) / found["wall"]
     order = {name: position for position, name in enumerate(METHODS)}
     return found.sort_values(["method", "seed"], key=lambda part: part.map(order).fillna(part), ignore_index=True)
 
@@ -85,7 +85,7 @@ def interval(values: npt.ArrayLike) -> tuple[float, float]:
 def by_method(found: pd.DataFrame) -> pd.DataFrame:
     """`runs` -> one row per method.
 
-    Columns: method, seeds, trials (of all seeds), failed; wall, cores, best, trials_an_hour and epochs_a_trial as
+    Columns: method, seeds, trials (of all seeds), failed; wall, cores, best, trials_per_hour and epochs_per_trial as
     means over seeds; best_low and best_high; reached (seeds that reached the target), to_target and cores_to_target
     (medians over those); ratio, ratio_low, ratio_high and pairs: how many times as long as this suite it took.
     """
@@ -98,7 +98,9 @@ def by_method(found: pd.DataFrame) -> pd.DataFrame:
                 "seeds": len(part),
                 "trials": int(part["trials"].sum()),
                 "failed": int(part["failed"].sum()),
-                **{name: part[name].mean() for name in ("wall", "cores", "best", "trials_an_hour", "epochs_a_trial")},
+                **{
+                    name: part[name].mean() for name in ("wall", "cores", "best", "trials_per_hour", "epochs_per_trial")
+                },
                 **{f"{name}_low": part[name].min() for name in ("wall", "cores")},
                 **{f"{name}_high": part[name].max() for name in ("wall", "cores")},
                 "best_low": low,

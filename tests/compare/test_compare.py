@@ -9,21 +9,23 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from toys import SPACE, write_folder
+from toys import SPACE, toy_backbone, write_folder
 
 from bench import cli
 from bench.cluster import Workers
 from bench.compare import command, comparison, plan
-from bench.compare.inputs import complete_points
+from bench.compare.inputs import complete_points, prepare_task
 from bench.compare.methods import suite
 from bench.compare.methods.experiment import COLUMNS
 from bench.compare.methods.process import Ended, MethodRun
 from bench.compare.methods.table import METHODS, Method, choose
 from bench.errors import ConfigError
+from bench.models.backbones import BACKBONES
 from bench.run.console import Screen
 from bench.run.folder import write_json
 from bench.search.space import load_space, parse_space
 
+SITE = Path(__file__).parent / "site"
 LIST = (
     SPACE.split("points:")[0]
     + """points:
@@ -134,8 +136,25 @@ def test_a_list_must_be_whole(points, words):
 # What is kept
 
 
+@pytest.fixture(scope="module")
+def prepared(data, tmp_path_factory):
+    """The task that comparisons of `data` share: it takes a process that loads Keras, so it is prepared once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(SITE), prepend=os.pathsep)
+        for name in ("toy", "toy2"):
+            patch.setitem(BACKBONES, name, toy_backbone(name))
+        request = make_plan(data, tmp_path_factory.mktemp("prepared"), methods=["random"]).request
+        return prepare_task(request, Screen())
+
+
 @pytest.fixture
-def pretended(monkeypatch, knows_toys, toy_table):
+def prepared_once(monkeypatch, prepared, knows_toys, toy_table):
+    """Comparisons take what is prepared already."""
+    monkeypatch.setattr(comparison, "prepare_task", lambda request, screen: prepared)
+
+
+@pytest.fixture
+def pretended(monkeypatch, prepared_once):
     """Methods that only pretend; returns what was carried out. The one called ``fails`` fails."""
     done = []
     failing = set()
@@ -248,8 +267,7 @@ def test_a_lever_is_an_argument_of_the_search(make_experiment, outcomes, monkeyp
 
 
 def run_command(data, tmp_path, *flags):
-    site = Path(__file__).parent / "site"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SITE), os.environ.get("PYTHONPATH", "")])}
     environment["TOY_PIDS"] = str(tmp_path / "pids.txt")
     return subprocess.run(
         [sys.executable, "-m", "bench", *arguments(data, tmp_path, *flags)],
@@ -336,7 +354,7 @@ def test_without_its_cache_the_suite_leaves_no_features(make_experiment, knows_t
     assert bool(list(experiment.task.cache.glob("features/*/values.npy"))) == kept
 
 
-def test_a_method_that_is_out_of_time_keeps_its_rows(data, tmp_path, toy_table, knows_toys, monkeypatch):
+def test_a_method_that_is_out_of_time_keeps_its_rows(data, tmp_path, prepared_once, monkeypatch):
     monkeypatch.setitem(METHODS, "sleeping", Method("sleeping", "Sleeping", "sleeping_method"))
     flags = ("--space", str(data / "space.yaml"), "--methods", "sleeping", "--time-limit", "10s")
     assert cli.main(arguments(data, tmp_path, *flags)) == 0

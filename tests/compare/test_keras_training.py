@@ -31,10 +31,10 @@ def test_the_same_learning_curve_as_this_suites_full_model(make_task, depth, mon
     data = keras_training.load_data(task, "toy")
     built = keras_training.build(task, config, keras_training.standardisation(task, "toy"))
     built.get_layer("probabilities").set_weights(start)
-    found = keras_training.fit(task, config, built, data, 4)
+    found = keras_training.fit(config, built, data, 4)
     if depth:
         keras_training.unfreeze(task, config, built)
-        found += keras_training.fit(task, config, built, data, 4, [keras.callbacks.Callback()])
+        found += keras_training.fit(config, built, data, 4, [keras.callbacks.Callback()])
     assert found == pytest.approx(expected, abs=0.01)
     assert len(set(np.round(found, 3))) > 2, "a flat curve would show nothing"
 

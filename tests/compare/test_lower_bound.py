@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.compare.lower_bound import bare_keras, calibrate, lower_bound, processes
+from bench.compare.lower_bound import bare_keras, calibrate, lower_bound
 from bench.compare.lower_bound.bare_keras import Network, Way
 from bench.compare.lower_bound.calibrate import Rate
 from bench.compare.lower_bound.lower_bound import least_time, lower_bound_of_run
@@ -200,15 +200,15 @@ def test_bare_models(part: str, training: bool, trained: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def group() -> Iterator[processes.Processes]:
+def group() -> Iterator[calibrate.Processes]:
     """Two real processes of bare Keras."""
-    found = processes.Processes(2, 1)
+    found = calibrate.Processes(2, 1)
     yield found
     found.close()
 
 
 def test_a_rate_is_measured_once_unless_the_machine_was_busy(
-    group: processes.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    group: calibrate.Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through real processes, at the head alone."""
     monkeypatch.setattr(group, "close", lambda: None)
@@ -237,17 +237,17 @@ def test_a_rate_is_measured_once_unless_the_machine_was_busy(
         calibrate.calibrate([part], {"vgg16": 64}, 2, tmp_path, told.append)
 
 
-def test_what_cannot_be_built_says_why(group: processes.Processes) -> None:
-    group.clear()
-    with pytest.raises(processes.CalibrationFailed, match="could not build NoSuchNet: AttributeError"):
-        group.build(network("forward", build_nothing, "NoSuchNet"), Way("float32"))
+def test_what_cannot_be_built_says_why(group: calibrate.Processes) -> None:
+    group.call("clear")
+    with pytest.raises(calibrate.CalibrationFailed, match="could not build NoSuchNet: AttributeError"):
+        group.call("build", network("forward", build_nothing, "NoSuchNet"), Way("float32"))
 
 
 def test_a_process_that_was_killed_says_so() -> None:
-    killed = processes.Processes(1, 1)
+    killed = calibrate.Processes(1, 1)
     killed._processes[0].kill()
     try:
-        with pytest.raises(processes.CalibrationFailed, match="a process of bare Keras was killed by SIGKILL"):
-            killed.clear()
+        with pytest.raises(calibrate.CalibrationFailed, match="a process of bare Keras was killed by SIGKILL"):
+            killed.call("clear")
     finally:
         killed.close()

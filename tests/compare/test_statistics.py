@@ -38,7 +38,7 @@ def test_a_run_in_numbers():
     row = statistics.runs(THREE, 0.97).query("method == 'suite' and seed == 0").iloc[0]
     assert (row["trials"], row["wall"], row["cores"], row["best"]) == (2, 20, 40, 0.98)
     assert (row["to_target"], row["cores_to_target"]) == (20, 40)
-    assert (row["trials_an_hour"], row["epochs_a_trial"]) == (360, 3)
+    assert (row["trials_per_hour"], row["epochs_per_trial"]) == (360, 3)
 
 
 def test_methods_stand_in_the_order_of_their_table():
@@ -69,12 +69,12 @@ def test_runs_that_failed_are_left_out_of_means():
     assert list(statistics.of_whole_runs(THREE.head(0), ends(("suite", 0, "failed")))) == list(COLUMNS)
 
 
-def test_trials_an_hour_are_those_that_did_not_fail_over_the_whole_time():
+def test_trials_per_hour_are_those_that_did_not_fail_over_the_whole_time():
     found = statistics.runs(THREE, 0.97, ends(("suite", 0, "time limit"))).set_index(["method", "seed"])
-    assert found.loc[("suite", 0), "wall"] == 90 and found.loc[("suite", 0), "trials_an_hour"] == 80
-    assert found.loc[("ray-tune", 2), "trials_an_hour"] == 45  # one of two, in 80 s
+    assert found.loc[("suite", 0), "wall"] == 90 and found.loc[("suite", 0), "trials_per_hour"] == 80
+    assert found.loc[("ray-tune", 2), "trials_per_hour"] == 45  # one of two, in 80 s
     pruned = THREE.assign(state=THREE["state"].replace("completed", "pruned"))
-    assert statistics.runs(pruned, 0.97).set_index(["method", "seed"]).loc[("suite", 0), "trials_an_hour"] == 360
+    assert statistics.runs(pruned, 0.97).set_index(["method", "seed"]).loc[("suite", 0), "trials_per_hour"] == 360
 
 
 def test_time_to_the_target_is_a_median_over_those_that_reached_it():

@@ -22,7 +22,7 @@ from bench import RULES
 from bench.cluster import share_out
 from bench.compare.fidelity.agreement import agreement
 from bench.compare.hardware import gpus
-from bench.compare.inputs import Inputs, prepare_inputs
+from bench.compare.inputs import fingerprint, prepare_task
 from bench.device import best_precision, cpu_cores, memory_bytes, set_up
 from bench.errors import ConfigError, TrialFailed
 from bench.run.console import Screen
@@ -43,11 +43,7 @@ _trainer: Any = None
 
 
 def run_fidelity(
-    request: Request,
-    folder: Path,
-    configurations: int,
-    tell: Callable[[str], None] = print,
-    screen: Screen | None = None,
+    request: Request, folder: Path, configurations: int, tell: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """Draw configurations, score each cached and fresh, and write fidelity.csv and fidelity.json into ``folder``.
 
@@ -59,7 +55,6 @@ def run_fidelity(
         folder: for the two files.
         configurations: how many are drawn.
         tell: told of each configuration.
-        screen: where decoding is shown.
 
     Returns:
         the content of fidelity.json: `agreement` of the scores that decide, with what was compared.
@@ -71,11 +66,20 @@ def run_fidelity(
     settings = request.settings
     jobs = share_out(cpu_cores(), 1 if gpus() else 0, memory_bytes(), settings.jobs).jobs
     configs = draw(request.space, configurations, settings.seed)
-    inputs = prepare_inputs(request, screen or Screen())
+    task = prepare_task(request, Screen())
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         precision = pool.submit(best_precision).result() if settings.precision == "auto" else settings.precision
-    task = replace(inputs.task, precision=precision)
-    about = _about(request, inputs, task)
+    task = replace(task, precision=precision)
+    about = {
+        "data": settings.data,
+        "fingerprint": fingerprint(task),
+        "images": {split: len(rows) for split, rows in task.rows.items()},
+        "sizes": dict(request.sizes),
+        "space": request.space.name,
+        "weights": task.weights.kind,
+        **{name: getattr(task, name) for name in ("seed", "metric", "epochs", "patience", "views", "precision")},
+        "rules": RULES,
+    }
     rows = {split: [int(row) for row in chosen] for split, chosen in task.rows.items()}
     name = stable_hash(about, request.space.text, task.weights.sha256, rows)
     table = study(task, configs, folder, name, min(jobs, configurations), tell)
@@ -89,20 +93,6 @@ def run_fidelity(
     found = {**about, "drawn": len(table), "failed": len(table) - len(scored), **compared[metric.name], "by": compared}
     write_json(folder / "fidelity.json", found)
     return found
-
-
-def _about(request: Request, inputs: Inputs, task: Task) -> dict[str, Any]:
-    """What decides the scores, as fidelity.json has it."""
-    return {
-        "data": request.settings.data,
-        "fingerprint": inputs.fingerprint,
-        "images": {split: len(rows) for split, rows in task.rows.items()},
-        "sizes": dict(request.sizes),
-        "space": request.space.name,
-        "weights": task.weights.kind,
-        **{name: getattr(task, name) for name in ("seed", "metric", "epochs", "patience", "views", "precision")},
-        "rules": RULES,
-    }
 
 
 def describe(found: Mapping[str, Any]) -> str:

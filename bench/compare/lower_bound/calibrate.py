@@ -7,6 +7,7 @@ timed briefly, the best of them three times for longer.
 
 import importlib.metadata
 import json
+import multiprocessing
 import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.compare.hardware import gpus, processor
+from bench.compare.lower_bound import bare_keras
 from bench.compare.lower_bound.bare_keras import Network, Way
-from bench.compare.lower_bound.processes import Processes, start, ways
 from bench.compare.lower_bound.work import Part
-from bench.device import cpu_cores
+from bench.device import best_cpu_precision, cpu_cores, memory_bytes
+from bench.errors import TrialFailed
 from bench.models.backbones import boundary_cut, get_backbone
+from bench.postmortem import by_status
 from bench.run.folder import write_json
 from bench.seeds import stable_hash
 
@@ -34,6 +37,67 @@ NEAR_BEST = 0.9
 """Another number of processes is timed for longer only if it briefly reached this share of the best."""
 BUSY = 0.5
 """A load average per core above which the machine counts as busy: what is measured then is not kept for good."""
+PROCESS_BYTES = 2.5 * 2**30
+"""Memory that a process of bare Keras is allowed for."""
+
+
+class CalibrationFailed(TrialFailed):
+    """A process of bare Keras ended or could not carry out its order; the message gives the reason."""
+
+
+class Processes:
+    """A group of processes; each GPU belongs to one."""
+
+    def __init__(self, count: int, threads: int, cards: Sequence[str] = ()) -> None:
+        self.count, self.threads = count, threads
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_NUM_INTRAOP_THREADS": str(threads)}
+        environment |= {"TF_NUM_INTEROP_THREADS": "1"} if threads == 1 else {}
+        context = multiprocessing.get_context("spawn")
+        self._pipes, self._processes = [], []
+        for number in range(count):
+            own, other = context.Pipe()
+            given = {**environment, "CUDA_VISIBLE_DEVICES": cards[number] if cards else ""}
+            process = context.Process(target=bare_keras.serve, args=(other, given), daemon=True)
+            process.start()
+            other.close()
+            self._pipes.append(own)
+            self._processes.append(process)
+
+    def call(self, name: str, *arguments: Any) -> list[Any]:
+        """Have all carry out the same method of `bare_keras.Bench`; returns their answers when all are done.
+
+        Raises:
+            CalibrationFailed: if one could not.
+        """
+        try:
+            for pipe in self._pipes:
+                pipe.send((name, arguments))
+            answers = [pipe.recv() for pipe in self._pipes]
+        except (EOFError, OSError) as error:
+            raise CalibrationFailed(self._ended()) from error
+        failed = next((error for _, error in answers if error), "")
+        if failed:
+            about = arguments[0].backbone if name in ("build", "prepare") else ""
+            raise CalibrationFailed(f"bare Keras could not {name} {about}: {failed}")
+        return [answer for answer, _ in answers]
+
+    def rate(self, seconds: float) -> float:
+        """Images per second of all together over at least ``seconds``."""
+        return float(sum(self.call("time", seconds)))
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join()
+
+    def _ended(self) -> str:
+        """How the first process ended that has."""
+        for process in self._processes:
+            process.join(0.5)
+        status = next((process.exitcode for process in self._processes if process.exitcode is not None), None)
+        return f"a process of bare Keras {by_status(status) if status is not None else 'closed its output'}"
 
 
 @dataclass(frozen=True)
@@ -121,16 +185,16 @@ def _measure(
     network = Network(first.network, row.title, row.build, cut, size, row.n_features, n_classes)
 
     def brief(group: Processes, part: Part, way: Way, batch: int) -> float:
-        group.prepare(network, way, part.kind == "training", batch)
+        group.call("prepare", network, way, part.kind == "training", batch)
         return group.rate(QUICK_SECONDS)
 
     for group in groups:
-        group.clear()
+        group.call("clear")
     best: dict[Part, tuple[float, Way, int]] = {}
     for way in ways():
         able = [part for part in parts if _can_help(way, part)]
         if able:
-            groups[0].build(network, way)
+            groups[0].call("build", network, way)
         for part in able:
             free = HEAD_BATCHES if part.network == "head" else BATCHES
             for batch in (part.batch,) if part.batch else free:
@@ -141,7 +205,7 @@ def _measure(
     for part, (quick, way, batch) in best.items():
         reached = []
         for group in groups:
-            group.build(network, way)
+            group.call("build", network, way)
             if brief(group, part, way, batch) >= NEAR_BEST * quick or group is groups[0]:
                 reached.append((statistics.median(group.rate(SECONDS) for _ in range(REPEATS)), group))
         rate, group = max(reached, key=lambda pair: pair[0])
@@ -150,3 +214,25 @@ def _measure(
             round(rate, 3), way.precision, batch, group.count, group.threads, way.xla, measured=now, load=load
         )
     return found
+
+
+def ways() -> list[Way]:
+    """Precisions and compilers that are worth a try here.
+
+    bfloat16 only where the hardware computes in it. XLA on GPUs and, for predictions, on CPUs without bfloat16: at 96
+    pixels on a CPU with it, XLA predicted no faster than bfloat16 with VGG16, ResNet50 and InceptionV3, trained more
+    slowly, and took up to 24 seconds to compile.
+    """
+    plain = [Way("float32"), Way("mixed_bfloat16")]
+    if gpus():
+        return [Way(way.precision, xla) for xla in (False, True) for way in plain]
+    return plain if best_cpu_precision() == "bfloat16" else [Way("float32"), Way("float32", xla=True)]
+
+
+def start(cores: int) -> list[Processes]:
+    """Start the groups of processes that are to be compared: one per GPU, else one per core, and one alone."""
+    cards = gpus()
+    if cards:
+        return [Processes(len(cards), max(1, cores // len(cards)), cards)]
+    count = max(1, min(cores, int(memory_bytes() / PROCESS_BYTES)))
+    return [Processes(count, max(1, cores // count)), *([Processes(1, cores)] if count > 1 else [])]

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 
 from bench.compare.methods.table import Method
+from bench.run.results import TEXT_COLUMNS
 from bench.search.space import Space
 from bench.train.task import Task
 from bench.trial import TrialConfig
@@ -46,6 +48,16 @@ class Experiment:
     budget: int
     jobs: int
     scratch: Path
+
+
+def read_rows(file: Path) -> pd.DataFrame:
+    """The rows of outcomes.csv or compare.csv; empty cells are missing, and names that look like numbers stay names."""
+    return pd.read_csv(
+        file,
+        dtype=dict.fromkeys(("method", *TEXT_COLUMNS), str),
+        keep_default_na=False,
+        na_values={name: [""] for name in COLUMNS if name not in ("reason", *TEXT_COLUMNS)},
+    )
 
 
 class Clock:

@@ -34,20 +34,18 @@ class Data:
     """The images of one backbone as tf.data wants them.
 
     Attributes:
+        task: whose images they are.
         train: (image, target, weight), one by one, kept in memory.
-        n_train: number of training images.
         val: validation images, in batches.
-        val_labels: class indices of ``val``.
     """
 
+    task: Task
     train: Any
-    n_train: int
     val: Any
-    val_labels: npt.NDArray[np.int64]
 
     def batches(self, policy: Policy, batch_size: int, seed: int) -> Any:
         """Shuffled, augmented, prefetched batches of one epoch after another."""
-        batches = self.train.shuffle(self.n_train, seed=seed).batch(batch_size)
+        batches = self.train.shuffle(len(self.task.labels["train"]), seed=seed).batch(batch_size)
         layers = make_layers(policy, seed)
 
         def augment(images: Any, targets: Any, weights: Any) -> Any:
@@ -73,7 +71,7 @@ def load_data(task: Task, backbone: str) -> Data:
     slices = (pixels(task, backbone, "train"), targets, weights[labels])
     train = tf.data.Dataset.from_tensor_slices(slices).cache()
     val = tf.data.Dataset.from_tensor_slices(pixels(task, backbone, "val")).batch(PREDICT_BATCH)
-    return Data(train, len(labels), val.cache().prefetch(tf.data.AUTOTUNE), task.labels["val"])
+    return Data(task, train, val.cache().prefetch(tf.data.AUTOTUNE))
 
 
 def standardisation(task: Task, backbone: str) -> Standard:
@@ -134,18 +132,18 @@ class ValidationAuc(keras.callbacks.Callback):  # type: ignore[misc]
         probabilities = self.model.predict(self._data.val, verbose=0)
         if not (math.isfinite(logs["loss"]) and np.isfinite(probabilities).all()):
             raise FloatingPointError(f"loss or probabilities are not finite after epoch {epoch + 1}")
-        logs["val_auc"] = evaluate(self._data.val_labels, probabilities)["auc"]
+        logs["val_auc"] = evaluate(self._data.task.labels["val"], probabilities)["auc"]
         self.scores.append(logs["val_auc"])
 
 
 def fit(
-    task: Task, config: TrialConfig, model: Any, data: Data, epochs: int, callbacks: Sequence[Any] = (), first: int = 0
+    config: TrialConfig, model: Any, data: Data, epochs: int, callbacks: Sequence[Any] = (), first: int = 0
 ) -> list[float]:
     """Train until ``epochs``, or until validation stops to improve; returns the AUC of each epoch.
 
     With nothing in ``callbacks`` it is the warm-up of a head: the best weights are restored at the end.
     """
-    validation = ValidationAuc(data)
+    task, validation = data.task, ValidationAuc(data)
     stopping = keras.callbacks.EarlyStopping(
         "val_auc", mode="max", patience=task.patience, restore_best_weights=not callbacks
     )
@@ -162,22 +160,6 @@ def fit(
     return validation.scores
 
 
-class Report(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells ``tell`` after each epoch: the best AUC so far, the number of epochs, and whether this was the last."""
-
-    def __init__(self, tell: Callable[[Mapping[str, Any]], None], epochs: int) -> None:
-        super().__init__()
-        self._tell = tell
-        self._epochs = epochs
-        self._best = 0.0
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Tell."""
-        self._best = max(self._best, logs["val_auc"])
-        last = bool(self.model.stop_training) or epoch + 1 >= self._epochs
-        self._tell({"val_auc": self._best, "epoch": epoch + 1, "last": last})
-
-
 def train(
     task: Task, config: TrialConfig, standard: Standard, tell: Callable[[Mapping[str, Any]], None]
 ) -> list[float]:
@@ -187,19 +169,23 @@ def train(
         task: what all trainings share.
         config: what to train.
         standard: of the backbone.
-        tell: called after each epoch of the phase that counts.
+        tell: called after each epoch of the phase that counts: its number, that of all phases together, the best AUC
+            so far, and whether it was the last.
 
     Returns:
         the validation AUC of each epoch of the phase that counts.
     """
     data = load_data(task, config.backbone)
     model = build(task, config, standard)
-    warm_up = 0
+    best, warm_up = 0.0, 0
     if config.unfreeze_depth > 0:
-        warm_up = len(fit(task, config, model, data, task.epochs))
+        warm_up = len(fit(config, model, data, task.epochs))
         unfreeze(task, config, model)
 
-    def told(values: Mapping[str, Any]) -> None:
-        tell({**values, "epochs": warm_up + values["epoch"]})
+    def report(epoch: int, logs: Mapping[str, float]) -> None:
+        nonlocal best
+        best = max(best, logs["val_auc"])
+        last = bool(model.stop_training) or epoch + 1 >= task.epochs
+        tell({"val_auc": best, "epoch": epoch + 1, "epochs": warm_up + epoch + 1, "last": last})
 
-    return fit(task, config, model, data, task.epochs, [Report(told, task.epochs)])
+    return fit(config, model, data, task.epochs, [keras.callbacks.LambdaCallback(on_epoch_end=report)])

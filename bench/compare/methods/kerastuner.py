@@ -85,9 +85,9 @@ class TwoPhases(keras_tuner.HyperModel):  # type: ignore[misc]
         data = self._data[config.backbone]
         if config.unfreeze_depth > 0:
             if initial_epoch == 0:
-                self.epochs += len(keras_training.fit(task, config, built, data, epochs))
+                self.epochs += len(keras_training.fit(config, built, data, epochs))
             keras_training.unfreeze(task, config, built)
-        scores = keras_training.fit(task, config, built, data, epochs, callbacks, initial_epoch)
+        scores = keras_training.fit(config, built, data, epochs, callbacks, initial_epoch)
         self.epochs += len(scores)
         return {OBJECTIVE: max(scores)}
 

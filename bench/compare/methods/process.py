@@ -14,11 +14,10 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from bench.compare.methods.experiment import COLUMNS, Experiment, Outcomes
+from bench.compare.methods.experiment import COLUMNS, Experiment, Outcomes, read_rows
 from bench.compare.methods.table import Method
 from bench.device import plain_keras, quiet
 from bench.run.folder import write_json
-from bench.run.results import TEXT_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -86,14 +85,7 @@ class MethodRun:
 
     def rows(self) -> pd.DataFrame:
         """Its rows; none if it has none."""
-        if not self.outcomes.exists():
-            return pd.DataFrame(columns=list(COLUMNS))
-        return pd.read_csv(
-            self.outcomes,
-            dtype=dict.fromkeys(("method", *TEXT_COLUMNS), str),
-            keep_default_na=False,
-            na_values={name: [""] for name in COLUMNS if name not in ("reason", *TEXT_COLUMNS)},
-        )
+        return read_rows(self.outcomes) if self.outcomes.exists() else pd.DataFrame(columns=list(COLUMNS))
 
     def begin_anew(self) -> None:
         """Forget what an interrupted run has left."""

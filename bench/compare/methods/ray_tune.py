@@ -18,6 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 from bench.cluster import Workers, session_folder, share_out
 from bench.compare.methods.experiment import Experiment, Outcomes
 from bench.device import cpu_cores
+from bench.models.standardisation import Standard
 from bench.train.task import Task
 from bench.trial import TrialConfig
 
@@ -83,21 +84,21 @@ def start(jobs: int) -> Workers:
     return share_out(cpus, gpus, float("inf"), jobs or gpus or cpus)
 
 
-def standardise(task: Task) -> dict[str, Any]:
+def standardise(task: Task) -> dict[str, Standard]:
     """The Normalization layer of each backbone, adapted once, before the search, with the whole machine."""
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
     adapt = ray.remote(num_cpus=int(ray.cluster_resources()["CPU"]), num_gpus=gpus, max_calls=1)(_standards)
-    standards: dict[str, Any] = ray.get(adapt.remote(task))
+    standards: dict[str, Standard] = ray.get(adapt.remote(task))
     return standards
 
 
-def _standards(task: Task) -> dict[str, Any]:
+def _standards(task: Task) -> dict[str, Standard]:
     from bench.compare.methods.keras_training import standardisation
 
     return {name: standardisation(task, name) for name in task.images}
 
 
-def train_trial(values: Mapping[str, Any], task: Task, standards: Mapping[str, Any], threads: int) -> None:
+def train_trial(values: Mapping[str, Any], task: Task, standards: Mapping[str, Standard], threads: int) -> None:
     """One trial, in a process of its own."""
     import tensorflow as tf
 
@@ -117,8 +118,8 @@ class Watcher(tune.Callback):  # type: ignore[misc]
     def __init__(self, outcomes: Outcomes) -> None:
         self._outcomes = outcomes
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
+    def __getstate__(self) -> dict[str, object]:
+        return {}  # Ray pickles its callbacks, and outcomes stay here
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """It came to its end, or ASHA stopped it."""
