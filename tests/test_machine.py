@@ -54,7 +54,7 @@ def started(
     ],
 )
 def test_what_a_stream_cannot_show_is_written_plainly(tmp_path: Path, encoding: str, written: bytes) -> None:
-    code = "from bench.streams import forgiving_streams as f; f(); print('0.95 ± 0.01 × 2… 機 \\udce4')"
+    code = "from bench.startup import forgiving_streams as f; f(); print('0.95 ± 0.01 × 2… 機 \\udce4')"
     done = started("-c", code, cwd=tmp_path, script="", PYTHONIOENCODING=encoding)
     assert (done.stdout, done.stderr, done.returncode) == (written, b"", 0)
 
@@ -63,7 +63,7 @@ def test_what_a_stream_cannot_show_is_written_plainly(tmp_path: Path, encoding: 
 def test_closed_streams_end_nothing(tmp_path: Path, streams: str) -> None:
     """... and no file of ours becomes a standard stream, into which any library may write."""
     code = (
-        "from bench.streams import forgiving_streams as f; f()\n"
+        "from bench.startup import forgiving_streams as f; f()\n"
         "import sys; kept = open('kept', 'w'); assert kept.fileno() > 2\n"
         "print('line\\n' * 100_000); print('told', file=sys.stderr); sys.stdin.read(); kept.write('whole')"
     )
@@ -76,7 +76,7 @@ def test_closed_streams_end_nothing(tmp_path: Path, streams: str) -> None:
 def test_a_terminal_that_was_closed_ends_nothing(tmp_path: Path) -> None:
     code = (
         "import os, sys; terminal, ours = os.openpty(); os.dup2(ours, 1); os.close(ours); os.close(terminal)\n"
-        "from bench.streams import forgiving_streams as f, lost; f(); print('told'); assert lost() == ''"
+        "from bench.startup import forgiving_streams as f, lost; f(); print('told'); assert lost() == ''"
     )
     done = started("-c", code, cwd=tmp_path, script="")
     assert (done.returncode, done.stderr) == (0, b"")
