@@ -225,7 +225,7 @@ def test_what_the_machine_forbids_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 def test_without_a_home_folder_another_cache_is_asked_for(data: Path, tmp_path: Path, home: str | None) -> None:
     (tmp_path / "locked").mkdir(mode=0o700)
     code = (
-        # before: Python may lie in root's home
+        # imported before: Python may lie in root's home
         "import os, sys; from bench import cli; from bench.run import pipeline; sys.stderr.flush()\n"
         "os.setgid(12345); os.setuid(12345); importlib = __import__('importlib')\n"
         f"os.environ.pop('HOME', None); home = {str(tmp_path / home) if home else None!r}\n"
