@@ -639,6 +639,7 @@ def test_every_setting_has_a_flag(capsys):
         "--no-class-weights",
         *("--" + name.replace("_", "-") for name in RunSettings.model_fields if name != "class_weights"),
     }
+    assert all(field.description for field in RunSettings.model_fields.values()), "each setting is explained"
 
 
 @pytest.mark.parametrize(
