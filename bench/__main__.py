@@ -3,7 +3,7 @@
 import sys
 
 from bench.errors import ConfigError
-from bench.startup import prepare
+from bench.startup import lost, prepare
 
 
 def main(*given: str) -> int:
@@ -14,7 +14,6 @@ def main(*given: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     from bench.cli import main
-    from bench.streams import lost
 
     status = main([*given, *sys.argv[1:]])
     if reason := lost():

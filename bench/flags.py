@@ -101,8 +101,7 @@ def add_flag(target: Target, flag: str, text: str, example: str, shown: object =
         arguments: of `argparse.ArgumentParser.add_argument`.
     """
     if shown is None:
-        field = settings.RunSettings.model_fields[flag.removeprefix("--").replace("-", "_")]
-        shown = str(field.get_default(call_default_factory=True)).replace(os.environ.get("HOME") or "~", "~")
+        shown = _default(flag.removeprefix("--").replace("-", "_"))
     told = f"{text} (default: {shown}; example: {example})".replace("%", "%%")
     target.add_argument(flag, default=argparse.SUPPRESS, help=told, **arguments)
 
@@ -117,7 +116,15 @@ def add_setting(
     else:
         takes = {"metavar": metavar or about["metavar"] or "|".join(get_args(field.annotation))}
     typed = f"{flag} {example or (field.examples or [''])[0]}".strip()
-    add_flag(target, flag, text or describe(name), typed, shown or about["shown"] or None, dest=name, **takes)
+    add_flag(target, flag, text or describe(name), typed, shown or about["shown"] or _default(name), dest=name, **takes)
+
+
+def _default(name: str) -> str:
+    """The default of a setting as it would be typed."""
+    value = settings.RunSettings.model_fields[name].get_default(call_default_factory=True)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value).replace(os.environ.get("HOME") or "~", "~")
 
 
 def add_settings(target: Target, names: str, shown: str = "") -> None:

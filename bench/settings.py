@@ -17,7 +17,6 @@ from pydantic import (
     JsonValue,
     TypeAdapter,
     ValidationError,
-    field_validator,
 )
 
 from bench.errors import ConfigError
@@ -111,12 +110,48 @@ def _absolute_weights(weights: str) -> str:
     return weights if weights in ("imagenet", "random") else str(Path(weights).absolute())
 
 
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError("at most 100 letters, digits, '.', '_' and '-' are accepted")
+    return name
+
+
+def _known_metric(metric: str) -> str:
+    if metric not in METRICS:
+        raise ValueError(f"known metrics: {', '.join(METRICS)}")
+    return metric
+
+
+def _several_folds(folds: int | str) -> int | str:
+    if folds == 1:
+        raise ValueError("at least 2 folds are needed, or 0 for none")
+    return folds
+
+
+def _distinct_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
+    plain = {name.strip().lower() for name in columns}
+    if "" in plain or not plain or len(plain) < len(columns):
+        raise ValueError("names of columns, each once, are accepted")
+    return columns
+
+
+def _wide_enough(window: tuple[float, float]) -> tuple[float, float]:
+    if not (math.isfinite(sum(window)) and window[1] >= 1):
+        raise ValueError("a finite center and a width of at least 1 are accepted, such as 40,400")
+    return window
+
+
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.05, le=0.5)]
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 Backbones = Annotated[tuple[str, ...], _text(_names("--backbones", "names", "vgg16,resnet50"))]
-Columns = Annotated[tuple[str, ...], _text(_names("--group-by", "names of columns", "sex,scanner"))]
-Folds = Annotated[Annotated[int, Field(ge=0, le=20)] | Literal["given"], _text(_parse_folds)]
+Columns = Annotated[
+    tuple[str, ...], _text(_names("--group-by", "names of columns", "sex,scanner")), AfterValidator(_distinct_columns)
+]
+Folds = Annotated[
+    Annotated[int, Field(ge=0, le=20)] | Literal["given"], _text(_parse_folds), AfterValidator(_several_folds)
+]
+Window = Annotated[tuple[float, float], _text(_parse_window), AfterValidator(_wide_enough)]
 
 
 class Flag(TypedDict):
@@ -186,7 +221,7 @@ class RunSettings(BaseModel):
     """train each finalist, the default recipe and the small CNN with so many seeds; the best mean wins"""
     resize: Literal["squash", "pad", "crop"] = setting("data", "squash", example="pad")
     """how images become square: squash ignores the aspect ratio, pad adds black, crop cuts the longer side"""
-    window: Annotated[tuple[float, float], _text(_parse_window)] | None = setting(
+    window: Window | None = setting(
         "data",
         None,
         "CENTER,WIDTH",
@@ -220,7 +255,7 @@ class RunSettings(BaseModel):
         resumable=True,
     )
     """imagenet, random, or a folder of Keras's .h5 weight files"""
-    metric: str = setting("search", "auc", "NAME", "log_loss")
+    metric: Annotated[str, AfterValidator(_known_metric)] = setting("search", "auc", "NAME", "log_loss")
     """validation score that decides: {metrics}"""
     epochs: PositiveInt | None = setting("search", None, "N", "4", shown="the space's, else 8")
     """at most so many epochs a phase (head, then fine-tuning)"""
@@ -271,48 +306,14 @@ class RunSettings(BaseModel):
     )
     """score the test images by these columns of a .csv too, separated by commas"""
 
-    name: str = setting("output", ..., "NAME", "xray", shown="the data's name and the time")
+    name: Annotated[str, AfterValidator(_plain_name)] = setting(
+        "output", ..., "NAME", "xray", shown="the data's name and the time"
+    )
     """name of the run and of its folder"""
     output: Path = setting("output", REPORTS, "FOLDER", "/data/runs")
     """folder of run folders"""
     no_test: bool = setting("output", False, shown="it is opened once, at the end", resumable=True)
     """leave the test split sealed; `{program} evaluate NAME` opens it later"""
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-            raise ValueError("at most 100 letters, digits, '.', '_' and '-' are accepted")
-        return name
-
-    @field_validator("metric")
-    @classmethod
-    def _known_metric(cls, metric: str) -> str:
-        if metric not in METRICS:
-            raise ValueError(f"known metrics: {', '.join(METRICS)}")
-        return metric
-
-    @field_validator("folds")
-    @classmethod
-    def _several_folds(cls, folds: int | str) -> int | str:
-        if folds == 1:
-            raise ValueError("at least 2 folds are needed, or 0 for none")
-        return folds
-
-    @field_validator("group_by")
-    @classmethod
-    def _distinct_columns(cls, group_by: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        plain = [name.strip().lower() for name in group_by or ()]
-        if group_by is not None and (not all(plain) or not plain or len(set(plain)) < len(plain)):
-            raise ValueError("names of columns, each once, are accepted")
-        return group_by
-
-    @field_validator("window")
-    @classmethod
-    def _wide_enough(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
-        if window is not None and not (math.isfinite(sum(window)) and window[1] >= 1):
-            raise ValueError("a finite center and a width of at least 1 are accepted, such as 40,400")
-        return window
 
     @property
     def is_demo(self) -> bool:

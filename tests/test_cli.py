@@ -9,16 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Annotated, Literal
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import Field
 
 from bench import RULES, cli
 from bench.models.backbones import BACKBONES
 from bench.run import command
 from bench.run.folder import RunDir, file_sha256, write_json
-from bench.settings import RunSettings
+from bench.settings import RunSettings, setting
 from bench.stats.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
@@ -637,6 +639,39 @@ def test_every_setting_has_a_flag(capsys):
         "--no-class-weights",
         *("--" + name.replace("_", "-") for name in RunSettings.model_fields if name != "class_weights"),
     }
+    assert all(field.description for field in RunSettings.model_fields.values()), "each setting is explained"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "typed", "told", "value", "refused"),
+    [
+        (Literal["adam", "sgd"], "adam", "--extra sgd", "adam|sgd", "sgd", ("rms", "'adam' or 'sgd'")),
+        (Annotated[float, Field(ge=0, lt=1)], 0.9, "--extra 0.5", "SHARE", 0.5, ("1.5", "less than 1")),
+        (bool, True, "--no-extra", "", False, None),
+        (bool, False, "--extra", "", True, None),
+    ],
+    ids=["choice", "number", "switched off", "switched on"],
+)
+def test_a_flag_is_one_field_of_the_settings(
+    place, images, refusal, capsys, monkeypatch, annotation, default, typed, told, value, refused
+):
+    flag, _, example = typed.partition(" ")
+
+    class Wider(RunSettings):
+        extra: annotation = setting("search", default, "" if "|" in told else told, example)
+        """rule by which weights change"""
+
+    monkeypatch.setattr("bench.settings.RunSettings", Wider)
+    seen, text = requests(monkeypatch), help_of(capsys, "run")
+    assert f"{flag} {told}".strip() in text.split("\nsearch:\n")[1].split("\nmachine:\n")[0], "under its heading"
+    shown = {True: "on", False: "off"}.get(default, default)
+    assert entries(text)[flag].endswith(f"rule by which weights change (default: {shown}; example: {typed})")
+    assert cli.main(["run", "--data", str(images), *typed.split()]) == 0
+    assert seen[0].settings.extra == value
+    assert f"did you mean {flag}?" in refusal("run", f"{flag}e", example or "1")
+    if refused is not None:
+        message = refusal("run", "--data", images, flag, refused[0])
+        assert message.startswith(f"{flag} ") and all(words in message for words in refused)
 
 
 def test_the_defaults_in_the_help_are_those_of_the_settings(capsys):
@@ -687,44 +722,29 @@ def test_version(capsys):
 # What is loaded
 
 
-def loaded_by(arguments, folder):
-    """The heavy packages that a fresh process has imported once main is through with these arguments."""
+def test_nothing_heavy_is_loaded_for_help_and_bad_input(place):
+    """One fresh process gets all of these in turn, so that what one of them loads shows behind it."""
+    cases = {"--help": 0, "run --help": 0, "run --budgt 3": 2, "run --budget 0": 2, "run --data nowhere": 2}
     program = (
         "import sys\nfrom bench import cli\nfrom bench.run import command\n"
         "def stop(*arguments, **named):\n    raise SystemExit('the request was taken for possible')\n"
         "command.execute = stop\n"
-        "try:\n    status = cli.main(sys.argv[1:])\nexcept SystemExit as end:\n    status = end.code\n"
-        "heavy = {'tensorflow', 'keras', 'ray', 'torch', 'jax'} & set(sys.modules)\n"
-        "print('STATUS', status, *sorted(heavy))\n"
+        "for line in sys.argv[1:]:\n"
+        "    try:\n        status = cli.main(line.split())\n"
+        "    except SystemExit as end:\n        status = end.code\n"
+        "    heavy = {'tensorflow', 'keras', 'ray', 'torch', 'jax'} & set(sys.modules)\n"
+        "    print('STATUS', status, *sorted(heavy))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        cwd=folder,
+        [sys.executable, "-c", program, *cases],
+        cwd=place,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
-    _, status, *heavy = done.stdout.splitlines()[-1].split()
-    return int(status), heavy
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status"), [(["run", "--help"], 0), (["run", "--budgt", "3"], 2)], ids=["help", "mistyped flag"]
-)
-def test_nothing_heavy_is_loaded(place, arguments, status):
-    assert loaded_by(arguments, place) == (status, [])
-
-
-def test_nothing_heavy_is_loaded_for_bad_input(place):
-    assert loaded_by(["run", "--data", "nowhere"], place) == (2, [])
-    assert loaded_by(["run", "--budget", "0"], place) == (2, [])
-
-
-def test_neither_tensorflow_nor_keras_is_loaded_for_bad_input(place):
-    status, heavy = loaded_by(["run", "--data", "nowhere"], place)
-    assert status == 2
-    assert not {"tensorflow", "keras"} & set(heavy)
+    told = [line for line in done.stdout.splitlines() if line.startswith("STATUS")]
+    assert told == [f"STATUS {status}" for status in cases.values()]
 
 
 @pytest.mark.parametrize(

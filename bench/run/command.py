@@ -139,16 +139,12 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
             run.evaluate()
         else:
             run.execute()
-    except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed, TestSealed, Sealed) as error:
-        print(f"error: {error}", file=sys.stderr)
-        if isinstance(error, SearchFailed):
-            print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if kind_of(error) != MACHINE:
+    except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed, TestSealed, Sealed, OSError) as error:
+        of_machine = isinstance(error, OSError)
+        if of_machine and kind_of(error) != MACHINE:
             raise
-        print(f"error: {reason_of(error)}", file=sys.stderr)
-        if request.run.run.exists():
+        print(f"error: {reason_of(error) if of_machine else error}", file=sys.stderr)
+        if isinstance(error, SearchFailed) or (of_machine and request.run.run.exists()):
             print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -5,16 +5,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from bench.numbers import duration as duration
+from bench.numbers import rate, score, short
 from bench.run.results import TrialRecord
 from bench.stats.metrics import Metric
 from bench.trial import Running, TrialConfig
@@ -27,20 +29,17 @@ SHOWN_FILES = 10
 
 def describe_config(config: TrialConfig) -> str:
     """A configuration in one line."""
-    finetune = f" × {config.finetune_factor:.2g}" if config.finetune_factor else ""
+    finetune = f" × {short(config.finetune_factor)}" if config.finetune_factor else ""
     return (
         f"{config.backbone}, augmentation {config.augmentation}, unfreeze depth {config.unfreeze_depth}, "
-        f"learning rate {config.learning_rate:.2g}{finetune}"
+        f"learning rate {rate(config.learning_rate)}{finetune}"
     )
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+def describe_split(part: Mapping[str, Any]) -> str:
+    """A split of an audit in one line: images, patients and classes."""
+    classes = ", ".join(f"{name} {count}" for name, count in part["classes"].items())
+    return f"{part['images']} images of {part['patients']} patients ({classes})"
 
 
 class Screen:
@@ -49,7 +48,7 @@ class Screen:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
 
-    def line(self, text: str) -> None:
+    def line(self, text: str = "") -> None:
         """One line of plain text."""
         self.console.print(Text(text))
 
@@ -62,7 +61,7 @@ class Screen:
 
     def summary(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Names and values in two columns."""
-        self.line("")
+        self.line()
         self.line(title)
         if not self.console.is_terminal:
             for name, value in rows:
@@ -83,23 +82,17 @@ class Screen:
             self.line(f"  {kind['text']}: {', '.join(kind['files'][:SHOWN_NAMES])}{more}")
 
     def findings(self, findings: Sequence[Mapping[str, Any]]) -> None:
-        """What an audit found, a line each; what was looked for and not found is left to the report.
-
-        What `layout` says is not said again.
-        """
+        """What an audit found, one line each; what it did not find, and what `layout` says, are left out."""
         for finding in findings:
             if finding["severity"] != "good" and finding["kind"] != "layout":
                 self.line(f"  {finding['severity']}: {finding['heading']}: {finding['text']}")
 
     def audit(self, audit: Mapping[str, Any]) -> None:
-        """A whole audit: findings under their headings with their first files, and the splits.
-
-        What `layout` says is not said again.
-        """
+        """A whole audit but for what `layout` says: findings under their headings with their first files, splits."""
         for finding in audit["findings"]:
             if finding["kind"] == "layout":
                 continue
-            self.line("")
+            self.line()
             self.console.print(Text.assemble((finding["heading"], "bold"), f" ({finding['severity']})"))
             self.line(f"  {finding['text']}")
             for name in finding["files"][:SHOWN_FILES]:
@@ -107,19 +100,11 @@ class Screen:
             if len(finding["files"]) > SHOWN_FILES:
                 self.line(f"    … and {len(finding['files']) - SHOWN_FILES} more (--json lists all)")
         for title, key in (("Splits as given", "given"), ("Splits as a run would use them", "used")):
-            rows = [
-                (
-                    split,
-                    f"{part['images']} images of {part['patients']} patients ("
-                    + ", ".join(f"{name} {count}" for name, count in part["classes"].items())
-                    + ")",
-                )
-                for split, part in audit["splits"][key].items()
-            ]
+            rows = [(split, describe_split(part)) for split, part in audit["splits"][key].items()]
             if rows:
                 self.summary(title, rows)
         patients = audit["patients"]
-        self.line("")
+        self.line()
         self.line(
             f"{audit['images']} images; patients: {patients['narrow']} read narrowly, {patients['wide']} widely "
             f"({patients['rule']})."
@@ -127,59 +112,49 @@ class Screen:
 
     @contextmanager
     def counting(self, title: str, total: int) -> Iterator["Counting"]:
-        """Progress of a stage that handles ``total`` things of one kind."""
-        counting = Counting(self, title, total)
+        """Progress of a stage that handles ``total`` things of one kind: a bar on a terminal, and a line at its end."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        hidden = not self.console.is_terminal
+        progress = Progress(*columns, console=self.console, transient=True, disable=hidden)
+        counting = Counting(progress, progress.add_task(title, total=total))
         try:
-            yield counting
+            with progress:
+                yield counting
         finally:
-            counting.close()
+            (task,) = progress.tasks
+            if task.completed:
+                self.line(f"{title}: {task.completed:.0f} in {duration(task.elapsed or 0.0)}")
 
     @contextmanager
     def search(
-        self, metric: Metric, total: int, records: Sequence[TrialRecord], ended: Callable[[], None] | None = None
+        self,
+        metric: Metric,
+        total: int,
+        records: Sequence[TrialRecord],
+        on_trial_end: Callable[[], None] = lambda: None,
     ) -> Iterator["SearchDisplay"]:
         """Progress of a search of ``total`` trials, of which ``records`` are done.
 
-        ``records`` are without those that were tried again; ``ended`` is called whenever another trial is in
+        ``records`` are without those that were tried again; ``on_trial_end`` is called whenever another trial is in
         trials.csv, and must return at once.
         """
-        display = SearchDisplay(self, metric, total, records, ended)
+        display = SearchDisplay(self, metric, total, records, on_trial_end)
         try:
             yield display
         finally:
             display.close()
 
 
+@dataclass(frozen=True)
 class Counting:
-    """A bar on a terminal; elsewhere a line when it is done."""
+    """Counts what is done on a progress bar."""
 
-    def __init__(self, screen: Screen, title: str, total: int) -> None:
-        self._screen = screen
-        self._title = title
-        self._count = 0
-        self._started = time.monotonic()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=screen.console,
-            transient=True,
-            disable=not screen.console.is_terminal,
-        )
-        self._task = self._progress.add_task(title, total=total)
-        self._progress.start()
+    progress: Progress
+    task: TaskID
 
     def advance(self, count: int = 1) -> None:
         """So many more are done."""
-        self._count += count
-        self._progress.advance(self._task, count)
-
-    def close(self) -> None:
-        """End the display."""
-        self._progress.stop()
-        if self._count:
-            self._screen.line(f"{self._title}: {self._count} in {duration(time.monotonic() - self._started)}")
+        self.progress.advance(self.task, count)
 
 
 class SearchDisplay:
@@ -191,10 +166,10 @@ class SearchDisplay:
         metric: Metric,
         total: int,
         records: Sequence[TrialRecord],
-        ended: Callable[[], None] | None = None,
+        on_trial_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._screen = screen
-        self._ended = ended
+        self._on_trial_end = on_trial_end
         self._metric = metric
         self._total = total
         self._records = list(records)
@@ -215,7 +190,7 @@ class SearchDisplay:
             self._running[trial] = replace(self._running[trial], score=score, epoch=epoch)
 
     def running(self) -> list[Running]:
-        """The trials that are running, in the order of their numbers; may be asked from any thread."""
+        """The trials that are running, in the order of their numbers; may be called from any thread."""
         return sorted(self._running.copy().values(), key=lambda one: one.trial)
 
     def trial_ended(self, record: TrialRecord) -> None:
@@ -225,8 +200,7 @@ class SearchDisplay:
         self._records = [one for one in self._records if one not in failed] + [record]
         if not self._screen.console.is_terminal:
             self._screen.line(self._one_line(record))
-        if self._ended is not None:
-            self._ended()
+        self._on_trial_end()
 
     def note(self, text: str) -> None:
         """Something that the user should know."""
@@ -238,47 +212,37 @@ class SearchDisplay:
             self._live.stop()
         self._screen.line(self._status())
 
+    def _score(self, record: TrialRecord) -> str:
+        return score((record.metrics or {}).get(self._metric.name))
+
     def _one_line(self, record: TrialRecord) -> str:
-        if record.metrics is None:
-            ended = f"failed: {record.reason}"
-        else:
-            ended = f"{self._metric.title} {record.metrics[self._metric.name]:.4f}"
-            ended += " (stopped early)" if record.state == "pruned" else ""
-        best, left = self._best(), self._left()
-        best_text = f"; best {best.metrics[self._metric.name]:.4f}" if best and best.metrics else ""
-        left_text = f"; about {duration(left)} left" if left is not None else ""
-        return (
-            f"[{len(self._records)}/{self._total}] trial {record.trial}: {describe_config(record.config)}: "
-            f"{ended}, {duration(record.seconds)}{best_text}{left_text}"
-        )
+        ended = f"failed: {record.reason}" if record.metrics is None else f"{self._metric.title} {self._score(record)}"
+        ended += " (stopped early)" if record.state == "pruned" else ""
+        parts = [f"{describe_config(record.config)}: {ended}, {duration(record.seconds)}"]
+        if best := self._best():
+            parts.append(f"best {self._score(best)}")
+        return f"[{len(self._records)}/{self._total}] trial {record.trial}: {'; '.join([*parts, *self._left()])}"
 
     def _best(self) -> TrialRecord | None:
         sign = -1.0 if self._metric.higher_is_better else 1.0
         scored = [record for record in self._records if record.metrics]
         return min(scored, key=lambda record: sign * (record.metrics or {})[self._metric.name], default=None)
 
-    def _left(self) -> float | None:
-        done = len(self._records) - self._before
-        if done < 2 or len(self._records) >= self._total:
-            return None
-        return (time.monotonic() - self._started) / done * (self._total - len(self._records))
+    def _left(self) -> list[str]:
+        """How long the rest will take, once two trials tell."""
+        done, rest = len(self._records) - self._before, self._total - len(self._records)
+        if done < 2 or rest <= 0:
+            return []
+        return [f"about {duration((time.monotonic() - self._started) / done * rest)} left"]
 
     def _status(self) -> str:
         states = Counter(record.state for record in self._records)
         parts = [f"{len(self._records)} of {self._total} trials done"]
-        if states["pruned"]:
-            parts.append(f"{states['pruned']} stopped early")
-        if states["failed"]:
-            parts.append(f"{states['failed']} failed")
-        best, left = self._best(), self._left()
-        if best and best.metrics:
-            parts.append(
-                f"best validation {self._metric.title} {best.metrics[self._metric.name]:.4f} "
-                f"({describe_config(best.config)})"
-            )
-        if left is not None:
-            parts.append(f"about {duration(left)} left")
-        return "; ".join(parts)
+        ends = (("pruned", "stopped early"), ("failed", "failed"))
+        parts += [f"{states[state]} {words}" for state, words in ends if states[state]]
+        if best := self._best():
+            parts.append(f"best validation {self._metric.title} {self._score(best)} ({describe_config(best.config)})")
+        return "; ".join([*parts, *self._left()])
 
     def _render(self) -> Group:
         bar = Progress(TextColumn("Search"), BarColumn(), MofNCompleteColumn(), console=self._screen.console)
@@ -287,6 +251,6 @@ class SearchDisplay:
         for one in self.running():
             so_far = "no epoch finished yet"
             if one.score is not None:
-                so_far = f"{self._metric.title} {one.score:.4f} so far, epoch {one.epoch}"
+                so_far = f"{self._metric.title} {score(one.score)} so far, epoch {one.epoch}"
             lines.append(Text(f"  running: trial {one.trial}: {describe_config(one.config)}: {so_far}", style="dim"))
         return Group(bar, *lines)
