@@ -97,7 +97,7 @@ def _prefixed(row: pd.Series, prefix: str) -> dict[str, Any]:
     return {str(key).removeprefix(prefix): value for key, value in row.items() if str(key).startswith(prefix)}
 
 
-def _thresholds(predictions: Predictions, target_sensitivity: float | None) -> list[dict[str, Any]]:
+def _thresholds(predictions: Predictions, target_sensitivity: float | None) -> list[dict[str, object]]:
     """The frozen threshold of the positive class or, of several classes, of each against the rest."""
     found = []
     for index in one_vs_rest(len(predictions.classes)):

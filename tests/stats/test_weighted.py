@@ -26,7 +26,7 @@ def predictions(draw):
 
 
 def cohort(n=120, n_classes=2, seed=0):
-    """Predictions that are better than chance, two images a patient."""
+    """Predictions that are better than chance, two images per patient."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % n_classes
     logits = rng.normal(size=(n, n_classes)) + 1.2 * np.eye(n_classes)[labels]
