@@ -73,8 +73,7 @@ def decide(inputs: EvaluationInputs, run: RunDir, call: Call, provenance: Mappin
         }
     )
     write_json(run.best_model_card, content)
-    table = predictions_table(inputs.table.iloc[rows], inputs.classes, predictions.scores, temperature)
-    write_table(run.predictions_val, table)
+    write_table(run.predictions_val, predictions_table(inputs.table["image"].iloc[rows], predictions, temperature))
     return Decisions(content, validation)
 
 

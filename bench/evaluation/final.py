@@ -142,12 +142,11 @@ def _too_few(predictions: Predictions) -> Refusals:
 def _write_predictions(
     inputs: EvaluationInputs, decisions: Decisions, test: OpenTest, models: Mapping[str, ScoredModel], run: RunDir
 ) -> None:
-    scores = models[decisions.winner].predictions.scores
-    winners = predictions_table(test.table, inputs.classes, scores, decisions.temperature)
+    winners = predictions_table(test.table["image"], models[decisions.winner].predictions, decisions.temperature)
     winners.insert(3, "pixels", test.facts["pixels"].astype(str).to_numpy())  # what `report A B` matches by
     write_table(run.predictions_test, winners)
-    val = inputs.table.iloc[inputs.rows("val")]
-    write_table(run.predictions_models, all_predictions(models, test.table, decisions.validation, val))
+    val = inputs.table["image"].iloc[inputs.rows("val")]
+    write_table(run.predictions_models, all_predictions(models, test.table["image"], decisions.validation, val))
 
 
 def _groups(test: OpenTest) -> dict[str, list[str]]:

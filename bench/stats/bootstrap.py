@@ -98,6 +98,11 @@ class Resampled:
         low, high = np.quantile(usable, ndtr(wanted))
         return (float(low), float(high)) if high - low > SAME else (None, None)
 
+    def bands(self) -> npt.NDArray[np.float64]:
+        """Lower and upper ends of all statistics, shape (2, n_statistics); NaN where there are none."""
+        ends = [self.ends(column) for column in range(len(self.value))]
+        return np.array(ends, dtype=np.float64).T
+
     def standard_error(self, column: int) -> float | None:
         """Standard deviation of one statistic over the draws, as of so many patients; None as in `ends`."""
         usable = _usable(self.draws[:, column])
