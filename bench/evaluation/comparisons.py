@@ -9,7 +9,6 @@ import pandas as pd
 from bench.evaluation.inputs import ScoredModel
 from bench.evaluation.predictions import without_nan
 from bench.stats.bootstrap import Bootstrap, Resampled
-from bench.stats.metrics import Mask
 from bench.stats.proportions import exact_mcnemar, holm
 from bench.stats.words import counted, listed, p_value, score, size
 
@@ -47,12 +46,12 @@ def comparisons(models: Mapping[str, ScoredModel], winner: str, bootstrap: Boots
     scores = [one.scores for one in predictions.values()]
     found = None if missing else bootstrap.unless(few).of_models("auc", images, scores)
     places = {name: place for place, name in enumerate(predictions)}
-    rows = [
-        {"family": family, "a": a, "b": b}
-        | _by_auc(found, (places[a], places[b]), missing, few)
-        | _by_mcnemar(predictions[a].right, predictions[b].right)
-        for family, a, b in pairs
-    ]
+    rows = []
+    for family, a, b in pairs:
+        counts = exact_mcnemar(predictions[a].right, predictions[b].right)
+        by_mcnemar = {"only_a_right": counts.only_a, "only_b_right": counts.only_b, "mcnemar_p": counts.p}
+        by_auc = _by_auc(found, (places[a], places[b]), missing, few)
+        rows.append({"family": family, "a": a, "b": b} | by_auc | by_mcnemar)
     table = pd.DataFrame(rows).reindex(columns=COLUMNS).astype(object)
     for family in table["family"].unique():
         chosen = table["family"] == family
@@ -144,11 +143,6 @@ def _by_auc(found: Resampled | None, places: tuple[int, int], missing: str, few:
         "p": difference.p,
         "reason": reason,
     }
-
-
-def _by_mcnemar(a_right: Mask, b_right: Mask) -> dict[str, Any]:
-    counts = exact_mcnemar(a_right, b_right)
-    return {"only_a_right": counts.only_a, "only_b_right": counts.only_b, "mcnemar_p": counts.p}
 
 
 def _verdict(row: Mapping[str, Any], error: float) -> str:

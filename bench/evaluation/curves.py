@@ -31,15 +31,15 @@ def curves(models: Mapping[str, Predictions], bootstrap: Bootstrap) -> pd.DataFr
             found = bootstrap.unless(one.few).resample(
                 partial(_both_curves, one.positive, one.scores), predictions.patients
             )
-            ends = [found.ends(place) for place in range(2 * len(GRID))]
+            low, high = found.bands()
             columns = {
                 "model": name,
                 "class": one.name,
                 "curve": np.repeat(["roc", "pr"], len(GRID)),
                 "x": np.tile(GRID, 2),
                 "y": found.known_values,
-                "low": [low for low, _ in ends],
-                "high": [high for _, high in ends],
+                "low": low,
+                "high": high,
             }
             tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)

@@ -73,8 +73,7 @@ def decide(inputs: EvaluationInputs, run: RunDir, call: Call, provenance: Mappin
         }
     )
     write_json(run.best_model_card, content)
-    table = predictions_table(inputs.table.iloc[rows], inputs.classes, predictions.scores, temperature)
-    write_table(run.predictions_val, table)
+    write_table(run.predictions_val, predictions_table(inputs.table["image"].iloc[rows], predictions, temperature))
     return Decisions(content, validation)
 
 
@@ -97,7 +96,7 @@ def _prefixed(row: pd.Series, prefix: str) -> dict[str, Any]:
     return {str(key).removeprefix(prefix): value for key, value in row.items() if str(key).startswith(prefix)}
 
 
-def _thresholds(predictions: Predictions, target_sensitivity: float | None) -> list[dict[str, Any]]:
+def _thresholds(predictions: Predictions, target_sensitivity: float | None) -> list[dict[str, object]]:
     """The frozen threshold of the positive class or, of several classes, of each against the rest."""
     found = []
     for index in one_vs_rest(len(predictions.classes)):

@@ -40,8 +40,7 @@ def decision_curve(calibrated: Predictions, bootstrap: Bootstrap) -> pd.DataFram
         everyone = np.where(positive, 1.0, -odds)
         worth = np.hstack([worth, worth - np.where(treat_all > 0, everyone, 0.0)])
         found = bootstrap.unless(one.few).resample(partial(_mean_worth, worth), calibrated.patients)
-        ends = [found.ends(column) for column in range(2 * len(THRESHOLDS))]
-        (low, high), (gain_low, gain_high) = (part.T for part in np.split(np.array(ends, np.float64), 2))
+        (low, high), (gain_low, gain_high) = np.split(found.bands(), 2, axis=1)
         columns = {
             "class": one.name,
             "threshold": THRESHOLDS,

@@ -59,25 +59,12 @@ def open_test(
     models = score_models(inputs, decisions.winner, test, run, call)
     winner = models[decisions.winner].predictions
     bootstrap = inputs.bootstrap.unless(winner.few)
-    refusals = _too_few(winner)
-
     _write_predictions(inputs, decisions, test, models, run)
+    _write_tables(models, decisions, test, run, bootstrap)
+    _write_failures(winner, test, decisions.winner, run)
     compared = comparisons(models, decisions.winner, bootstrap)
     write_table(run.comparisons, compared)
-    validation = decisions.validation[decisions.winner]
-    write_json(run.calibration, as_json(calibration(validation, winner, decisions.temperature)))
-    points, prevalences = operating_points(winner, decisions.thresholds, bootstrap)
-    write_table(run.operating_points, points)
-    write_table(run.prevalences, prevalences)
-    calibrated = winner.with_scores(apply_temperature(winner.scores, decisions.temperature))
-    write_table(run.decision_curve, decision_curve(calibrated, bootstrap))
-    finalists = {name: model.predictions for name, model in models.items() if model.kind == "finalist"}
-    write_table(run.curves, curves(finalists, bootstrap))
-    groups = _groups(test) | image_groups(test.facts)
-    write_table(run.subgroups, subgroups(winner, groups, decisions.threshold, bootstrap))
-    _write_failures(winner, test, decisions.winner, run)
-    refusals += _write_pictures(winner, test, decisions.winner, run, call, bootstrap)
-
+    refusals = _too_few(winner) + _write_pictures(winner, test, decisions.winner, run, call, bootstrap)
     content: dict[str, Any] = as_json(
         {
             "opened": test.times,
@@ -93,16 +80,7 @@ def open_test(
             "bootstrap": {"draws": bootstrap.draws, "level": bootstrap.level, "unit": "patient"},
             "files": model_files(inputs.finalists, inputs.baselines),
             "models": {name: _scores(model, bootstrap) for name, model in models.items()},
-            "validation": {
-                "metrics": score_model(validation, inputs.bootstrap)["metrics"],
-                "images": len(validation),
-                "patients": validation.n_patients,
-            },
-            "retrained": [
-                asdict(one)
-                for one in retrained(inputs.finalists, decisions.validation, inputs.metric, inputs.bootstrap)
-            ],
-            "gap": asdict(gap(validation, winner, inputs.metric, bootstrap)),
+            **_validation(inputs, decisions, winner, bootstrap),
             "sentences": sentences(compared, {name: model.title for name, model in models.items()}, len(winner)),
             "ledger": ledger.summary(test.openings, test.opening),
             "refusals": refusals,
@@ -110,6 +88,43 @@ def open_test(
     )
     write_json(run.evaluation, content)
     return content
+
+
+def _scores(model: ScoredModel, bootstrap: Bootstrap) -> dict[str, Any]:
+    scores = score_model(model.predictions, bootstrap)
+    return {"kind": model.kind, "title": model.title, **scores, "repeats": spread(list(model.repeats.values()))}
+
+
+def _validation(
+    inputs: EvaluationInputs, decisions: Decisions, test: Predictions, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """What validation said, and how the test split differs from it."""
+    validation, metric = decisions.validation[decisions.winner], inputs.metric
+    entries = retrained(inputs.finalists, decisions.validation, metric, inputs.bootstrap)
+    metrics = score_model(validation, inputs.bootstrap)["metrics"]
+    return {
+        "validation": {"metrics": metrics, "images": len(validation), "patients": validation.n_patients},
+        "retrained": [asdict(entry) for entry in entries],
+        "gap": asdict(gap(validation, test, metric, bootstrap)),
+    }
+
+
+def _write_tables(
+    models: Mapping[str, ScoredModel], decisions: Decisions, test: OpenTest, run: RunDir, bootstrap: Bootstrap
+) -> None:
+    """What is said of the winner alone: calibration, operating points, decision curve, subgroups; and all curves."""
+    winner, temperature = models[decisions.winner].predictions, decisions.temperature
+    found = calibration(decisions.validation[decisions.winner], winner, temperature)
+    write_json(run.calibration, as_json(found))
+    points, prevalences = operating_points(winner, decisions.thresholds, bootstrap)
+    write_table(run.operating_points, points)
+    write_table(run.prevalences, prevalences)
+    calibrated = winner.with_scores(apply_temperature(winner.scores, temperature))
+    write_table(run.decision_curve, decision_curve(calibrated, bootstrap))
+    groups = _groups(test) | image_groups(test.facts)
+    write_table(run.subgroups, subgroups(winner, groups, decisions.threshold, bootstrap))
+    finalists = {name: model.predictions for name, model in models.items() if model.kind == "finalist"}
+    write_table(run.curves, curves(finalists, bootstrap))
 
 
 def _too_few(predictions: Predictions) -> Refusals:
@@ -124,20 +139,14 @@ def _too_few(predictions: Predictions) -> Refusals:
     return [{"what": what, "reason": reason} for what, reason in found]
 
 
-def _scores(model: ScoredModel, bootstrap: Bootstrap) -> dict[str, Any]:
-    scores = score_model(model.predictions, bootstrap)
-    return {"kind": model.kind, "title": model.title, **scores, "repeats": spread(list(model.repeats.values()))}
-
-
 def _write_predictions(
     inputs: EvaluationInputs, decisions: Decisions, test: OpenTest, models: Mapping[str, ScoredModel], run: RunDir
 ) -> None:
-    scores = models[decisions.winner].predictions.scores
-    winners = predictions_table(test.table, inputs.classes, scores, decisions.temperature)
+    winners = predictions_table(test.table["image"], models[decisions.winner].predictions, decisions.temperature)
     winners.insert(3, "pixels", test.facts["pixels"].astype(str).to_numpy())  # what `report A B` matches by
     write_table(run.predictions_test, winners)
-    val = inputs.table.iloc[inputs.rows("val")]
-    write_table(run.predictions_models, all_predictions(models, test.table, decisions.validation, val))
+    val = inputs.table["image"].iloc[inputs.rows("val")]
+    write_table(run.predictions_models, all_predictions(models, test.table["image"], decisions.validation, val))
 
 
 def _groups(test: OpenTest) -> dict[str, list[str]]:

@@ -67,6 +67,11 @@ class EvaluationInputs:
         rows = self.rows("val")
         return Predictions(self.labels(rows), scores, np.asarray(units_of(self.table).iloc[rows]), self.classes)
 
+    def on_test(self, table: pd.DataFrame, scores: Scores) -> Predictions:
+        """A model's probabilities of the test images, whose rows of the ``table`` are known once it is opened."""
+        labels = labels_of(table.reset_index(drop=True), np.arange(len(table)), self.classes)
+        return Predictions(labels, scores, np.asarray(units_of(table)), self.classes)
+
 
 @dataclass(frozen=True)
 class Decisions:

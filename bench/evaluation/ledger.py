@@ -5,12 +5,13 @@ neither a new cache nor a moved run folder makes an opening unseen.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.run.folder import RunDir
 
@@ -19,8 +20,7 @@ MOST_SAMPLED = 1000
 _DIGITS = 12
 
 
-@dataclass(frozen=True)
-class Opening:
+class Opening(BaseModel):
     """One opening of a test split.
 
     Attributes:
@@ -34,6 +34,8 @@ class Opening:
         begun: when the run was created: another run of the same name is another run.
         sample: hashes of the images that two splits are compared by, as `sample_of` gives them.
     """
+
+    model_config = ConfigDict(frozen=True)
 
     time: str
     run: str
@@ -72,13 +74,13 @@ def add(cache: Path, opening: Opening, run: RunDir) -> list[str]:
     """Write an opening down, in the ledger and in run.json, before anything is read; times of all of this run."""
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{LEDGER}.lock"), (cache / LEDGER).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(opening)) + "\n")
+        file.write(json.dumps(opening.model_dump()) + "\n")
 
     def note(content: dict[str, Any]) -> None:
         before = content.get("test", {})
         content["test"] = {
             "opened": [*before.get("opened", []), opening.time],
-            "openings": [*before.get("openings", []), asdict(opening)],
+            "openings": [*before.get("openings", []), opening.model_dump()],
         }
 
     return [one["time"] for one in run.update_run(note)["test"]["openings"]]
@@ -95,15 +97,12 @@ def summary(known: list[Opening], present: Opening) -> dict[str, Any]:
     rest = [one for one in known if one.split != present.split]
     sharing = [one for one in rest if present.shared(one)]
     others = [one for one in rest if one.data == present.data and one not in sharing]
-    told = [asdict(one) for one in (*here, *sharing, *others)]
-    for one in told:
-        del one["sample"]
     return {
         "this_split": len(here),
         "this_data": sum(one.data == present.data for one in known),
         "overlapping": len(sharing),
         "shared_images": max((present.shared(one) for one in sharing), default=0),
-        "openings": told,
+        "openings": [one.model_dump(exclude={"sample"}) for one in (*here, *sharing, *others)],
         "sentence": " ".join(_sentences(here, sharing, others, present)),
     }
 
@@ -139,34 +138,18 @@ def _times(openings: list[Opening]) -> str:
 
 
 def _of_ledger(path: Path) -> Iterator[Opening]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     for line in lines:
-        try:
-            yield _opening(json.loads(line))
-        except (ValueError, TypeError, KeyError):  # a line that a crash cut short
-            continue
+        with suppress(ValidationError):  # a line that a crash cut short
+            yield Opening.model_validate_json(line)
 
 
 def _of_runs(run: RunDir) -> Iterator[Opening]:
     for path in sorted(run.path.parent.glob("*/run.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            entries = content.get("test", {}).get("openings", [])
+            entries = json.loads(path.read_text(encoding="utf-8")).get("test", {}).get("openings", [])
         except (OSError, ValueError, AttributeError):
             continue
         for entry in entries:
-            try:
-                yield _opening(entry)
-            except (TypeError, KeyError):
-                continue
-
-
-def _opening(entry: Mapping[str, Any]) -> Opening:
-    values = {
-        field.name: entry[field.name] if field.default is MISSING else entry.get(field.name, field.default)
-        for field in fields(Opening)
-    }
-    return Opening(**{field.name: field.type(values[field.name]) for field in fields(Opening)})  # type: ignore[operator]
+            with suppress(ValidationError):
+                yield Opening.model_validate(entry)

@@ -1,17 +1,14 @@
 """Every finalist and every baseline predicts the test images, each by the files that its trainings left."""
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from bench.data.splits import labels_of, units_of
 from bench.evaluation import in_worker
 from bench.evaluation.inputs import Call, EvaluationInputs, ScoredModel
 from bench.evaluation.test_access import OpenTest
 from bench.finalists.baselines import TITLES, MetadataControl, majority_scores
 from bench.models.backbones import get_backbone
 from bench.run.folder import RunDir
-from bench.stats.predictions import Predictions
+from bench.stats.metrics import Scores
 
 UNTRAINED = ("majority", "metadata")
 """Baselines that leave no file: they are fitted again on the training images, in no time."""
@@ -29,19 +26,13 @@ def score_models(
         run: the run folder.
         call: calls a function in a worker.
     """
-    labels = labels_of(test.table.reset_index(drop=True), np.arange(len(test.rows)), inputs.classes)
-    patients = np.asarray(units_of(test.table))
 
     def by_files(title: str, kind: str, rows: pd.DataFrame, backbone: str) -> ScoredModel:
-        repeats = {
-            int(row["repeat"]): Predictions(
-                labels,
-                call(in_worker.predict, (run.path / row["model"]).absolute(), test.images[backbone], test.rows),
-                patients,
-                inputs.classes,
-            )
-            for row in rows.to_dict("records")
-        }
+        repeats = {}
+        for row in rows.to_dict("records"):
+            model = (run.path / row["model"]).absolute()
+            scores = call(in_worker.predict, model, test.images[backbone], test.rows)
+            repeats[int(row["repeat"])] = inputs.on_test(test.table, scores)
         chosen = rows.loc[rows["representative"], "repeat"]
         return ScoredModel(title, kind, repeats, int(chosen.iloc[0]) if len(chosen) else min(repeats))
 
@@ -51,10 +42,8 @@ def score_models(
     }
     for name, rows in _completed(inputs.baselines, "control").items():
         if name in UNTRAINED:
-            scores = _untrained(name, inputs, test)
-            found[name] = ScoredModel(
-                TITLES[name], "control", {1: Predictions(labels, scores, patients, inputs.classes)}, 1
-            )
+            predictions = inputs.on_test(test.table, _untrained(name, inputs, test))
+            found[name] = ScoredModel(TITLES[name], "control", {1: predictions}, 1)
         else:
             found[name] = by_files(TITLES[name], "control", rows, winner)
     return found
@@ -67,7 +56,7 @@ def _completed(table: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
     return {str(key): rows for key, rows in table[table["state"] == "completed"].groupby(name, sort=False)}
 
 
-def _untrained(name: str, inputs: EvaluationInputs, test: OpenTest) -> npt.NDArray[np.float32]:
+def _untrained(name: str, inputs: EvaluationInputs, test: OpenTest) -> Scores:
     train = inputs.rows("train")
     labels, n_classes = inputs.labels(train), len(inputs.classes)
     if name == "majority":

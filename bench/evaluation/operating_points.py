@@ -1,6 +1,7 @@
 """Sensitivity, specificity, PPV and NPV at 0.5 and at the threshold that was frozen on validation."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,35 @@ PREVALENCE_COLUMNS = (
     *("class", "point", "threshold", "prevalence"),
     *("ppv", "ppv_low", "ppv_high", "ppv_by", "npv", "npv_low", "npv_high", "npv_by", "observed"),
 )
-MEASURES = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
+TP, FN, FP, TN = range(4)
+"""Columns of `_cells`: true positive, false negative, false positive, true negative."""
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A share of images: ``hits`` out of ``of``, both as cells of the table of reference and call.
+
+    Attributes:
+        hits, of: cells that are counted.
+        nothing: why there is no value where nothing is in ``of``.
+        whose: the images in ``of``, in words; empty for all.
+    """
+
+    hits: tuple[int, ...]
+    of: tuple[int, ...]
+    nothing: str = ""
+    whose: str = ""
+
+
+MEASURES = {
+    "sensitivity": Measure((TP,), (TP, FN), "the split holds no image of {name}", "{name}"),
+    "specificity": Measure((TN,), (TN, FP), "the split holds images of {name} alone", "{rest}"),
+    "ppv": Measure((TP,), (TP, FP), "no image is called {name}", "images called {name}"),
+    "npv": Measure((TN,), (TN, FN), "every image is called {name}", "images not called {name}"),
+    "accuracy": Measure((TP, TN), (TP, FN, FP, TN)),
+}
 
 
 def operating_points(
@@ -41,12 +69,13 @@ def operating_points(
     Returns:
         one row per class, point and measure; and one per class, point and prevalence. What cannot be computed is empty.
     """
-    points: list[dict[str, Any]] = []
-    prevalences: list[dict[str, Any]] = []
+    points: Rows = []
+    prevalences: Rows = []
     for name, (frozen, rule) in thresholds.items() if len(predictions) else ():
-        sides = one_against_rest(predictions.labels, predictions.classes.index(name), predictions.classes)
+        index = predictions.classes.index(name)
+        sides = one_against_rest(predictions.labels, index, predictions.classes)
         for point, threshold, words in (("0.5", 0.5, "fixed beforehand"), ("frozen", frozen, rule)):
-            called = np.asarray(predictions.scores[:, predictions.classes.index(name)] >= threshold)
+            called = np.asarray(predictions.scores[:, index] >= threshold)
             measured, by_prevalence = _at_threshold(called, sides, predictions.patients, bootstrap)
             head = {"class": name, "point": point, "threshold": threshold}
             points += [{**head, "rule": words, **row} for row in measured]
@@ -54,9 +83,7 @@ def operating_points(
     return pd.DataFrame(points, columns=POINTS_COLUMNS), pd.DataFrame(prevalences, columns=PREVALENCE_COLUMNS)
 
 
-def _at_threshold(
-    called: Mask, sides: Parts, patients: npt.NDArray[Any], bootstrap: Bootstrap
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _at_threshold(called: Mask, sides: Parts, patients: npt.NDArray[Any], bootstrap: Bootstrap) -> tuple[Rows, Rows]:
     """Rows of both tables for one way to call images positive.
 
     Args:
@@ -65,143 +92,97 @@ def _at_threshold(
         patients: patient of each image, shape (n_images,).
         bootstrap: draws, level, seed.
     """
-    name = next(iter(sides))
-    positive = sides[name]
+    positive = next(iter(sides.values()))
     own = float(positive.mean())
     prevalences = sorted({*PREVALENCES, own})
-    counts = _counts(positive, called)
+    cells = np.column_stack([positive & called, positive & ~called, ~positive & called, ~positive & ~called])
+    counts = cells.astype(np.float64)
 
     def measured(weights: Weights) -> npt.NDArray[np.float64]:
         return _measures(weights @ counts, prevalences)
 
     found = bootstrap.unless(too_few(patients)).resample(measured, patients)
-    points = _point_rows(counts.sum(axis=0), found, name, _too_few(counts, patients, sides))
+    points = _point_rows(cells, found, patients, list(sides))
     right = called == positive
-    by_wilson = _by_wilson(
-        [wilson_by_patients(right[side], patients[side], bootstrap.level) for side in (positive, ~positive)],
-        prevalences,
-    )
+    ends = [wilson_by_patients(right[side], patients[side], bootstrap.level) for side in (positive, ~positive)]
     trusted = all(row["low"] is not None for row in points[:2])
-    rows = _prevalence_rows(found, prevalences, by_wilson, trusted)
+    rows = _prevalence_rows(found, prevalences, ends, trusted)
     return points, [{**row, "observed": row["prevalence"] == own} for row in rows]
-
-
-def _too_few(counts: npt.NDArray[np.float64], patients: npt.NDArray[Any], sides: Parts) -> dict[str, str]:
-    """Measure -> why there are too few patients for an interval of it; empty if there are enough."""
-    tp, fn, fp, tn = (counts > 0).T
-    name, rest = sides
-    looked_at: dict[str, Parts] = {
-        "sensitivity": {name: sides[name]},
-        "specificity": {rest: sides[rest]},
-        "ppv": {f"images called {name}": tp | fp},
-        "npv": {f"images not called {name}": fn | tn},
-        "accuracy": {},
-    }
-    return {measure: too_few(patients, parts) for measure, parts in looked_at.items()}
-
-
-def _counts(positive: Mask, called: Mask) -> npt.NDArray[np.float64]:
-    """Which of true positive, false negative, false positive, true negative each image is: shape (n_images, 4)."""
-    cells = [positive & called, positive & ~called, ~positive & called, ~positive & ~called]
-    return np.column_stack(cells).astype(np.float64)
 
 
 def _measures(counts: npt.NDArray[np.float64], prevalences: Sequence[float]) -> npt.NDArray[np.float64]:
     """The five measures, then PPV and then NPV at each prevalence, NaN where nothing is divided by nothing.
 
     Args:
-        counts: shape (n_draws, 4).
+        counts: of the four cells, shape (n_draws, 4).
         prevalences: of the positive class.
     """
-    tp, fn, fp, tn = counts.T
-    asked = np.asarray(prevalences)
     with np.errstate(invalid="ignore", divide="ignore"):
-        sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
-        five = [sensitivity, specificity, tp / (tp + fp), tn / (tn + fn), (tp + tn) / counts.sum(axis=1)]
-        hit, miss = sensitivity[:, None] * asked, (1 - sensitivity)[:, None] * asked
-        alarm, cleared = (1 - specificity)[:, None] * (1 - asked), specificity[:, None] * (1 - asked)
-        return np.hstack([np.column_stack(five), hit / (hit + alarm), cleared / (cleared + miss)])
+        five = [counts[:, one.hits].sum(axis=1) / counts[:, one.of].sum(axis=1) for one in MEASURES.values()]
+    return np.column_stack([*five, _predictive_values(five[0], five[1], prevalences)])
 
 
-def _point_rows(
-    counts: npt.NDArray[np.float64], found: Resampled, name: str, few: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    tp, fn, fp, tn = (int(count) for count in counts)
-    of_measure = {
-        "sensitivity": (tp, tp + fn, f"the split holds no image of {name}"),
-        "specificity": (tn, tn + fp, f"the split holds images of {name} alone"),
-        "ppv": (tp, tp + fp, f"no image is called {name}"),
-        "npv": (tn, tn + fn, f"every image is called {name}"),
-        "accuracy": (tp + tn, tp + fn + fp + tn, ""),
-    }
+def _predictive_values(sensitivity: Any, specificity: Any, prevalences: Sequence[float]) -> npt.NDArray[np.float64]:
+    """PPV and then NPV at each prevalence, shape (n_draws, 2 * n_prevalences), by Bayes' rule."""
+    share = np.asarray(prevalences)
+    sensitivity, specificity = np.reshape(sensitivity, (-1, 1)), np.reshape(specificity, (-1, 1))
+    hit, miss = sensitivity * share, (1 - sensitivity) * share
+    alarm, cleared = (1 - specificity) * (1 - share), specificity * (1 - share)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.hstack([hit / (hit + alarm), cleared / (cleared + miss)])
+
+
+def _point_rows(cells: npt.NDArray[np.bool_], found: Resampled, patients: npt.NDArray[Any], sides: list[str]) -> Rows:
+    """One row per measure; ``cells`` is which of the four each image is, shape (n_images, 4)."""
+    name, rest = sides
     rows = []
-    for column, measure in enumerate(MEASURES):
-        hits, of, nothing = of_measure[measure]
-        wilson_low, wilson_high = wilson(hits, of, found.level)
+    for column, (measure, one) in enumerate(MEASURES.items()):
+        inside = np.asarray(cells[:, one.of].any(axis=1))
+        hits, of = int(cells[:, one.hits].sum()), int(inside.sum())
         low, high = found.ends(column)
         reason = None
         if not of:
-            reason = nothing
-        elif few[measure]:
+            reason = one.nothing.format(name=name)
+        elif few := too_few(patients, {one.whose.format(name=name, rest=rest): inside} if one.whose else None):
             low = high = None
-            reason = f"no interval by patients: {few[measure]}"
-        elif low is None or high is None:
-            known = np.isfinite(found.draws[:, column]).sum()
-            lacking = known < len(found.draws) / 2
-            why = "more than half of the bootstrap draws have no value" if lacking else "the bootstrap draws all agree"
-            reason = f"no interval by patients: {why if len(found.draws) else 'no bootstrap draws'}"
-        rows.append(
-            {
-                "measure": measure,
-                "hits": hits,
-                "of": of,
-                "value": hits / of if of else None,
-                "wilson_low": wilson_low,
-                "wilson_high": wilson_high,
-                "low": low,
-                "high": high,
-                "reason": reason,
-            }
-        )
+            reason = f"no interval by patients: {few}"
+        elif low is None:
+            reason = f"no interval by patients: {_why_none(found.draws[:, column])}"
+        ends = wilson(hits, of, found.level)
+        value = hits / of if of else None
+        rows.append(dict(zip(POINTS_COLUMNS[4:], (measure, hits, of, value, *ends, low, high, reason), strict=True)))
     return rows
 
 
-def _prevalence_rows(
-    found: Resampled, prevalences: Sequence[float], by_wilson: npt.NDArray[np.float64] | None, trusted: bool
-) -> list[dict[str, Any]]:
+def _why_none(draws: npt.NDArray[np.float64]) -> str:
+    if not len(draws):
+        return "no bootstrap draws"
+    lacking = np.isfinite(draws).sum() < len(draws) / 2
+    return "more than half of the bootstrap draws have no value" if lacking else "the bootstrap draws all agree"
+
+
+def _prevalence_rows(found: Resampled, prevalences: Sequence[float], ends: Sequence[Ends], trusted: bool) -> Rows:
     """PPV and NPV at each prevalence.
 
     Args:
         found: the measures in each draw.
         prevalences: of the positive class.
-        by_wilson: the measures at both ends of Wilson's intervals by patients of sensitivity and of specificity. Both
-            predictive values rise with both, so that the lower ends of the two give their lower ends: where the
-            bootstrap has none (of 20 sick patients all are found).
+        ends: Wilson's by patients, of sensitivity and of specificity. Both predictive values rise with both, so that
+            the lower ends of the two give their lower ends: where the bootstrap has none (of 20 sick patients all are
+            found).
         trusted: whether the bootstrap knows the intervals of sensitivity and of specificity.
     """
-    values = found.known_values
+    known = None not in (*ends[0], *ends[1])
+    by_wilson = _predictive_values(ends[0], ends[1], prevalences).T if known else None
     rows = []
     for number, prevalence in enumerate(prevalences):
         row: dict[str, Any] = {"prevalence": prevalence}
-        for measure, start in (("ppv", len(MEASURES)), ("npv", len(MEASURES) + len(prevalences))):
-            low, high = found.ends(start + number) if trusted else (None, None)
-            by = "patients"
-            if low is None and values[start + number] is not None and by_wilson is not None:
-                (low, high), by = by_wilson[:, start + number].tolist(), "wilson"
-            row |= {measure: values[start + number], f"{measure}_low": low, f"{measure}_high": high}
-            row[f"{measure}_by"] = by if low is not None else None
+        for measure, place in (("ppv", number), ("npv", number + len(prevalences))):
+            value = found.known_values[len(MEASURES) + place]
+            low, high = found.ends(len(MEASURES) + place) if trusted else (None, None)
+            by = None if low is None else "patients"
+            if low is None and value is not None and by_wilson is not None:
+                (low, high), by = by_wilson[place].tolist(), "wilson"
+            row |= {measure: value, f"{measure}_low": low, f"{measure}_high": high, f"{measure}_by": by}
         rows.append(row)
     return rows
-
-
-def _by_wilson(ends: Sequence[Ends], prevalences: Sequence[float]) -> npt.NDArray[np.float64] | None:
-    """The measures at the lower and at the upper ends of sensitivity and specificity; None where an end is not known.
-
-    Returns:
-        shape (2, n_measures), as `_measures` gives them; of use for PPV and NPV at the prevalences alone.
-    """
-    (sensitivity_low, sensitivity_high), (specificity_low, specificity_high) = ends
-    if sensitivity_low is None or sensitivity_high is None or specificity_low is None or specificity_high is None:
-        return None
-    pairs = [(sensitivity_low, specificity_low), (sensitivity_high, specificity_high)]
-    return _measures(np.array([[tp, 1 - tp, 1 - tn, tn] for tp, tn in pairs]), prevalences)

@@ -172,7 +172,18 @@ def _retrained(backbone: str, trial: float | None, values: list[float], ends: En
         said = f": {verdict}" if verdict else ", without an interval"
         sentence = f"{title} scored {metric.title} {score(trial)} in the search; {again}{said}."
     sd = stdev(values) if len(values) > 1 else None
-    return Retrained(backbone, trial, mean, sd, low, high, len(values), verdict, verdict == LUCKY, sentence)
+    return Retrained(
+        backbone=backbone,
+        trial_score=trial,
+        mean=mean,
+        sd=sd,
+        low=low,
+        high=high,
+        repeats=len(values),
+        verdict=verdict,
+        flagged=verdict == LUCKY,
+        sentence=sentence,
+    )
 
 
 def _verdict(trial: float | None, ends: Ends, metric: Metric) -> str:

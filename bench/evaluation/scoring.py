@@ -47,10 +47,14 @@ def score_model(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, Any
     }
 
 
-def _metrics(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]:
+Entry = dict[str, float | str | None]
+"""``value``, ``low`` and ``high``, and the ``reason`` of a value that there is not."""
+
+
+def _metrics(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, Entry]:
     reason, few = predictions.missing_classes, predictions.few_of_a_class
     found = intervals(predictions, bootstrap, _possible(predictions))
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, Entry] = {}
     for name, metric in METRICS.items():
         if name not in found:
             entries[name] = {"value": None, "low": None, "high": None, "reason": reason}

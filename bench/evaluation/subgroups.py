@@ -1,4 +1,4 @@
-"""How a model fares on parts of the test images: subgroups.csv."""
+"""Scores of a model on parts of the test images: subgroups.csv."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -149,9 +149,9 @@ class _Images:
         """What has no interval by patients, and why; a proportion on which all draws agree gets Wilson's."""
         patients, classes = self.predictions.patients, self.predictions.classes
         parts, proportions = by_class(self.predictions.labels, classes), self.proportions
-        looked_at: dict[str, Parts] = {"accuracy": {}}
+        depends_on: dict[str, Parts] = {"accuracy": {}}
         if len(classes) == 2:
-            looked_at |= {
+            depends_on |= {
                 "sensitivity": {classes[1]: parts[classes[1]]},
                 "specificity": {classes[0]: parts[classes[0]]},
             }
@@ -159,7 +159,7 @@ class _Images:
         agreed: dict[bool, list[str]] = {True: [], False: []}
         found = dict(scores)
         for name, score in scores.items():
-            if why := too_few(patients, looked_at.get(name, parts)):
+            if why := too_few(patients, depends_on.get(name, parts)):
                 found[name] = Interval(score.value, None, None)
                 few.setdefault(why, []).append(_title(name))
             elif score.low is None:

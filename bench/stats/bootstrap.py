@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
+from scipy.special import ndtr, ndtri, stdtrit
+from scipy.stats import t
 
 from bench.stats.metrics import METRICS, Scores, Values, Weights
 from bench.stats.predictions import Predictions
@@ -86,16 +87,21 @@ class Resampled:
         usable = _usable(self.draws[:, column])
         if usable is None or self.patients < 2 or not np.isfinite(self.value[column]):
             return None, None
-        wanted = t.ppf([(1 - self.level) / 2, (1 + self.level) / 2], self.patients - 1)
+        wanted = stdtrit(self.patients - 1, [(1 - self.level) / 2, (1 + self.level) / 2])  # t.ppf, ten times as fast
         wanted *= np.sqrt(self.patients / (self.patients - 1))
         gap = usable - self.value[column]
         below = np.count_nonzero(gap < -SAME) + 0.5 * np.count_nonzero(np.abs(gap) <= SAME)
-        bias = norm.ppf((below + 0.5) / (len(usable) + 1))
+        bias = ndtri((below + 0.5) / (len(usable) + 1))
         shrink = 1 - self._acceleration(column) * (bias + wanted)
         if (shrink > 0).all():
             wanted = bias + (bias + wanted) / shrink
-        low, high = np.quantile(usable, norm.cdf(wanted))
+        low, high = np.quantile(usable, ndtr(wanted))
         return (float(low), float(high)) if high - low > SAME else (None, None)
+
+    def bands(self) -> npt.NDArray[np.float64]:
+        """Lower and upper ends of all statistics, shape (2, n_statistics); NaN where there are none."""
+        ends = [self.ends(column) for column in range(len(self.value))]
+        return np.array(ends, dtype=np.float64).T
 
     def standard_error(self, column: int) -> float | None:
         """Standard deviation of one statistic over the draws, as of so many patients; None as in `ends`."""
@@ -178,16 +184,6 @@ class Bootstrap:
         return self.resample(
             lambda weights: np.column_stack([weighted(labels, one, weights) for one in scores]), predictions.patients
         )
-
-
-def patient_weights(patients: npt.NDArray[Any], draws: int, seed: int) -> npt.NDArray[np.int32]:
-    """How often each image occurs in each draw of as many patients as there are, with replacement.
-
-    Returns:
-        counts of shape (draws, n_images).
-    """
-    blocks = [block.astype(np.int32) for block in _blocks_of_draws(patients, draws, seed)]
-    return np.concatenate([np.empty((0, len(patients)), np.int32), *blocks])
 
 
 def intervals(

@@ -24,7 +24,7 @@ def too_few(patients: npt.NDArray[Any], parts: Parts | None = None) -> str:
 
     Args:
         patients: patient of each image, shape (n_images,).
-        parts: what the score looks at by itself, such as each class; None for the images as a whole.
+        parts: images that the score depends on by themselves, such as each class; None for the images as a whole.
     """
     everyone = len(np.unique(patients))
     if everyone < FEWEST_PATIENTS:
@@ -42,7 +42,7 @@ def _there_are(patients: int, whose: str) -> str:
 
 
 def by_class(y_true: Labels, classes: Sequence[str]) -> dict[str, Mask]:
-    """The parts of a score that looks at every class by itself."""
+    """The parts of a score that depends on every class by itself."""
     return {name: np.asarray(y_true == index) for index, name in enumerate(classes)}
 
 

@@ -22,6 +22,7 @@ Weights = npt.NDArray[np.float64]
 """Shape (n_draws, n_images): how often each image counts."""
 Values = npt.NDArray[np.float64]
 """Shape (n_draws,); NaN where a draw cannot be scored (a class is missing from it)."""
+Plain = Callable[[Labels, Scores], float]
 Weighted = Callable[[Labels, Scores, Weights], Values]
 EPSILON = float(np.finfo(np.float64).eps)
 BRIER_SUM = "mean (p − y)² summed over the classes; 0 best, 2 worst, as in Brier 1950"
@@ -45,29 +46,26 @@ def one_vs_rest(n_classes: int) -> list[int]:
 # On the images as they are: y_true, y_score -> float
 
 
-def auc(y_true: Labels, y_score: Scores) -> float:
-    """Area under the ROC curve; for several classes the macro average of one-vs-rest."""
-    if y_score.shape[1] == 2:
-        return float(sk.roc_auc_score(y_true == 1, y_score[:, 1]))
-    return float(sk.roc_auc_score(_binarised(y_true, y_score.shape[1]), y_score, average="macro"))
+def _ranked(score: Callable[..., Any]) -> Plain:
+    """Of the second of two classes; of several the macro average of one-vs-rest."""
+
+    def plain(y_true: Labels, y_score: Scores) -> float:
+        if y_score.shape[1] == 2:
+            return float(score(y_true == 1, y_score[:, 1]))
+        return float(score(_binarised(y_true, y_score.shape[1]), y_score, average="macro"))
+
+    return plain
 
 
-def pr_auc(y_true: Labels, y_score: Scores) -> float:
-    """Average precision of the second class; for several classes the macro average of one-vs-rest."""
-    if y_score.shape[1] == 2:
-        return float(sk.average_precision_score(y_true == 1, y_score[:, 1]))
-    targets = _binarised(y_true, y_score.shape[1])
-    return float(sk.average_precision_score(targets, y_score, average="macro"))
+def _of_calls(score: Callable[..., Any]) -> Plain:
+    """At the most probable class of each image."""
+    return lambda y_true, y_score: float(score(y_true, y_score.argmax(axis=1)))
 
 
-def accuracy(y_true: Labels, y_score: Scores) -> float:
-    """Share of images whose most probable class is their label."""
-    return float(sk.accuracy_score(y_true, y_score.argmax(axis=1)))
-
-
-def balanced_accuracy(y_true: Labels, y_score: Scores) -> float:
-    """Mean recall over the classes that occur."""
-    return float(sk.balanced_accuracy_score(y_true, y_score.argmax(axis=1)))
+auc = _ranked(sk.roc_auc_score)
+"""Area under the ROC curve; for several classes the macro average of one-vs-rest."""
+pr_auc = _ranked(sk.average_precision_score)
+"""Average precision of the second class; for several classes the macro average of one-vs-rest."""
 
 
 def f1(y_true: Labels, y_score: Scores) -> float:
@@ -208,7 +206,7 @@ class Metric:
 
     name: str
     title: str
-    compute: Callable[[Labels, Scores], float]
+    compute: Plain
     weighted: Weighted
     higher_is_better: bool = True
     needs_all_classes: bool = True
@@ -236,11 +234,11 @@ METRICS = {
         Metric(
             name="accuracy",
             title="Accuracy",
-            compute=accuracy,
+            compute=_of_calls(sk.accuracy_score),
             weighted=_mean(lambda y_true, y_score: y_score.argmax(axis=1) == y_true),
             needs_all_classes=False,
         ),
-        Metric("balanced_accuracy", "Balanced accuracy", balanced_accuracy, _balanced_accuracy),
+        Metric("balanced_accuracy", "Balanced accuracy", _of_calls(sk.balanced_accuracy_score), _balanced_accuracy),
         Metric("f1", "F1 (macro)", f1, _of_confusion(_f1)),
         Metric(
             name="log_loss",

@@ -92,7 +92,7 @@ class Predictions:
 
     @property
     def few_of_a_class(self) -> str:
-        """Why there are too few for what looks at each class by itself, such as the AUC; empty if there are enough."""
+        """Why there are too few for what depends on each class by itself, such as the AUC; empty if enough."""
         return too_few(self.patients, by_class(self.labels, self.classes))
 
     def few_for(self, metric: Metric) -> str:

@@ -15,6 +15,7 @@ from bench.evaluation.inputs import EvaluationInputs
 from bench.evaluation.predictions import predictions_table
 from bench.run.folder import RunDir, write_table
 from bench.settings import make_settings
+from bench.stats.predictions import Predictions
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -25,8 +26,9 @@ def test_the_frozen_threshold_calls_the_same_images_when_read_from_a_file(tmp_pa
     scores = np.column_stack([1 - positive, positive]).astype(np.float32)
     labels = rng.random(60) < positive
     threshold, _ = frozen_threshold(labels, scores[:, 1], 0.95)
-    part = pd.DataFrame({"image": "x.png", "label": "A", "patient_id": "p"}, index=range(60))
-    write_table(tmp_path / "predictions.csv", predictions_table(part, ["A", "B"], scores, 1.3))
+    names = pd.Series("x.png", index=range(60))
+    predictions = Predictions(labels.astype(int), scores, np.repeat("p", 60), ["A", "B"])
+    write_table(tmp_path / "predictions.csv", predictions_table(names, predictions, 1.3))
     read = pd.read_csv(tmp_path / "predictions.csv")
     assert ((read["prob_B"] >= threshold).to_numpy() == (scores[:, 1] >= threshold)).all()
     assert (read["prob_B"] >= threshold)[labels].mean() >= 0.95

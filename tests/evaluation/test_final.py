@@ -73,7 +73,7 @@ class Study:
             self.run.finish(stage)
         self.sealed = SealedTest(self.table, self.facts, self.images, self.run, self.folder / "cache")
         self.inputs = EvaluationInputs(
-            settings=make_settings(name="made-up", cache=self.folder, bootstrap=200),
+            settings=make_settings(name="made-up", cache=self.folder, bootstrap=100),
             table=self.sealed.sealed_table(),
             facts=self.facts,
             classes=self.classes,
@@ -238,26 +238,29 @@ def test_few_patients_of_validation_have_no_intervals_either(tmp_path: Path) -> 
     assert content["gap"]["low"] is None and not content["gap"]["flagged"]
 
 
-def test_it_is_opened_once_and_not_by_the_side_door(tmp_path: Path) -> None:
-    study = Study(("A", "B"), [0, 1] * 30, folder=tmp_path)
-    with pytest.raises(Sealed):
-        study.inputs.images["vgg16"].open()[study.inputs.rows("test")]
-    assert set(study.inputs.table.loc[study.inputs.rows("test"), "label"]) == {""}
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study of 40 patients that was opened."""
+    study = Study(("A", "B"), [0, 1] * 40, folder=tmp_path_factory.mktemp("opened"))
     study.open()
-    assert study.called.count(in_worker.predict) == 4
+    return study
+
+
+def test_it_is_opened_once_and_not_by_the_side_door(opened: Study) -> None:
+    with pytest.raises(Sealed):
+        opened.inputs.images["vgg16"].open()[opened.inputs.rows("test")]
+    assert set(opened.inputs.table.loc[opened.inputs.rows("test"), "label"]) == {""}
+    assert opened.called.count(in_worker.predict) == 4
     with pytest.raises(TestSealed, match="open already"):
-        study.open()
-    assert set(METRICS) == set(json.loads(study.run.evaluation.read_text())["models"]["vgg16"]["metrics"])
+        opened.open()
+    assert set(METRICS) == set(json.loads(opened.run.evaluation.read_text())["models"]["vgg16"]["metrics"])
 
 
-def test_patients_who_share_an_identical_image_are_drawn_as_one(tmp_path: Path) -> None:
+def test_patients_who_share_an_identical_image_are_drawn_as_one(opened: Study, tmp_path: Path) -> None:
     """Twelve images of six patients are joined by copies: evaluation, and the files that others draw from, say so."""
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "joined").mkdir()
-    plain = Study(("A", "B"), [0, 1] * 40, folder=tmp_path / "plain")
-    joined = Study(("A", "B"), [0, 1] * 40, folder=tmp_path / "joined", joined=12)
-    counts = [study.open()["patients"] for study in (plain, joined)]
-    assert counts == [40, 35]
+    joined = Study(("A", "B"), [0, 1] * 40, folder=tmp_path, joined=12)
+    assert json.loads(opened.run.evaluation.read_text())["patients"] == 40
+    assert joined.open()["patients"] == 35
     written = pd.read_csv(joined.run.predictions_test)
     assert written["patient"].nunique() == 35
     assert set(written["patient"].head(12)) == {joined.table["unit"].iloc[80]}

@@ -200,7 +200,7 @@ def test_a_sample_holds_the_smallest_hashes_so_that_large_splits_compare() -> No
     hashes = [f"{number:032x}" for number in np.random.default_rng(0).permutation(3 * ledger.MOST_SAMPLED)]
     spread = [f"{int(value, 16) * 2**80:032x}" for value in hashes]
     whole, half = (
-        ledger.Opening("", "", "", "", 0, "", sample=ledger.sample_of(part))
+        ledger.Opening(time="", run="", data="", split="", images=0, decisions="", sample=ledger.sample_of(part))
         for part in (spread, spread[: len(spread) // 2])
     )
     assert len(whole.sample) == len(half.sample) == 12 * ledger.MOST_SAMPLED

@@ -17,7 +17,7 @@ from sklearn.metrics import matthews_corrcoef
 
 import bench
 from bench.run.results import EPOCH_COLUMNS
-from bench.stats.bootstrap import Bootstrap, Resampled, intervals, patient_weights
+from bench.stats.bootstrap import Bootstrap, intervals
 from bench.stats.metrics import METRICS, evaluate
 from bench.stats.predictions import Predictions
 
@@ -36,9 +36,7 @@ for n_classes in (2, 3):
         rows = [np.repeat(np.arange(120), draw.astype(int)) for draw in weights]
         return np.array([[matthews_corrcoef(labels[part], scores[part].argmax(axis=1))] for part in rows])
 
-    resampled = plain(patient_weights(patients, 300, 7))
-    without_one = plain(np.array([patients != patient for patient in range(60)]))
-    expected = Resampled(np.array([value]), resampled, without_one, 60).ends(0)
+    expected = Bootstrap(300, seed=7).resample(plain, patients).ends(0)
     found = intervals(Predictions(labels, scores, patients), Bootstrap(300, seed=7), ["matthews"])["matthews"]
     assert (found.value, found.low, found.high) == pytest.approx((value, *expected), abs=1e-12)
     assert -1 <= found.low < value < found.high <= 1

@@ -52,7 +52,7 @@ def by_scikit_learn(labels, scores):
     }
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(predictions())
 def test_every_metric_agrees_with_scikit_learn(given_predictions):
     labels, scores = given_predictions

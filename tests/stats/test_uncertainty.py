@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap, norm
 
 from bench.stats import bootstrap as stats
-from bench.stats.bootstrap import Bootstrap, Resampled, patient_weights
+from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.metrics import METRICS, evaluate
 from bench.stats.predictions import Predictions
 
 
 def cohort(n=120, n_classes=2, seed=0):
-    """Predictions that are better than chance, two images a patient."""
+    """Predictions that are better than chance, two images per patient."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % n_classes
     logits = rng.normal(size=(n, n_classes)) + 1.2 * np.eye(n_classes)[labels]
@@ -33,6 +33,11 @@ def paired_difference(labels, a, b, patients, draws=2000, level=0.95, seed=0, me
 
 def resample(statistics, patients, draws, seed):
     return Bootstrap(draws, seed=seed).resample(statistics, patients)
+
+
+def patient_weights(patients, draws, seed):
+    """How often each image occurs in each draw, shape (draws, n_images)."""
+    return resample(lambda weights: weights, patients, draws, seed).draws
 
 
 # Draws

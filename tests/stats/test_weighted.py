@@ -26,7 +26,7 @@ def predictions(draw):
 
 
 def cohort(n=120, n_classes=2, seed=0):
-    """Predictions that are better than chance, two images a patient."""
+    """Predictions that are better than chance, two images per patient."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % n_classes
     logits = rng.normal(size=(n, n_classes)) + 1.2 * np.eye(n_classes)[labels]
@@ -34,7 +34,7 @@ def cohort(n=120, n_classes=2, seed=0):
     return labels, scores, np.arange(n) // (2 * n_classes)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(predictions())
 def test_unit_weights_give_the_plain_score(given_predictions):
     labels, scores = given_predictions
@@ -44,7 +44,7 @@ def test_unit_weights_give_the_plain_score(given_predictions):
         assert value == pytest.approx(expected[name], abs=1e-9), name
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(predictions(), st.integers(0, 2**32 - 1))
 def test_whole_weights_are_repeated_rows(given_predictions, seed):
     labels, scores = given_predictions
@@ -100,7 +100,7 @@ def by_scikit_learn(labels, scores, weights):
     }
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=60)
 @given(predictions(), st.integers(0, 2**32 - 1), st.booleans())
 def test_weighted_scores_are_those_of_scikit_learn(given_predictions, seed, whole):
     """Counts of a draw, or any positive weights; an image may count nothing, a class may not."""
