@@ -595,8 +595,9 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from bench.data.patients import naming
     from bench.data.splits import require_learnable
     from bench.data.splits_file import take_over
-    from bench.run import pipeline, request
+    from bench.run import request
     from bench.run.console import Screen
+    from bench.run.examine import decode_all
     from bench.run.folder import write_json
 
     values = _given(options)
@@ -615,7 +616,7 @@ def _audit(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         require_learnable(source.table, source.table["label"])
     if settings.splits is not None:
         take_over(settings.splits, source.table)
-    stored = pipeline.decode_all(source, [], settings, screen)
+    stored = decode_all(source, [], settings, screen)
     found = audit(source, stored, settings, strict=False)
     screen.audit(found.audit)
     if json_file is not None:
@@ -665,13 +666,13 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
     from bench.run.console import Screen
     from bench.search.tune import SearchFailed
 
-    run = pipeline.Run(request, Screen(), typed("run", *arguments))
+    screen = Screen()
     again = resume_command(request.run.name, request.run.path.parent)
     try:
         if evaluate:
-            run.evaluate()
+            pipeline.evaluate(request, screen)
         else:
-            run.execute()
+            pipeline.execute(request, screen, typed("run", *arguments))
     except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed, TestSealed, Sealed) as error:
         print(f"error: {error}", file=sys.stderr)
         if isinstance(error, SearchFailed):
@@ -693,7 +694,7 @@ def _execute(request: Any, arguments: Sequence[str], evaluate: bool = False) -> 
         return 130
     finally:
         workers.stop()
-    return UNFAIR if run.warn() else 0
+    return UNFAIR if pipeline.warn_if_unfair(request.run, screen) else 0
 
 
 def _report(options: argparse.Namespace, arguments: Sequence[str]) -> int:

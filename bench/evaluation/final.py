@@ -26,7 +26,7 @@ from bench.evaluation.saliency import choose_cases
 from bench.evaluation.scoring import LEVEL, missing_classes, score_model, spread
 from bench.evaluation.subgroups import image_groups, subgroups
 from bench.evaluation.test_access import OpenTest, SealedTest
-from bench.finalists import baselines as control_models
+from bench.finalists import baselines
 from bench.finalists.seeds import model_files
 from bench.models.backbones import get_backbone
 from bench.models.export import as_json
@@ -75,7 +75,7 @@ def open_test(
         scene: the data as they were known before.
         sealed: the test split.
         finalists: finalists.csv.
-        controls: controls.csv.
+        controls: baselines.csv.
         run: the run folder.
         decisions: what `bench.evaluation.decide.decide` returned.
         call: calls a function in a worker.
@@ -131,8 +131,8 @@ class _Evaluation:
         for name, rows in done.groupby("backbone", sort=False):
             found[str(name)] = self._trained(get_backbone(str(name)).title, "finalist", rows, str(name))
         done = self.controls[self.controls["state"] == "completed"] if len(self.controls) else self.controls
-        for name, rows in done.groupby("control", sort=False) if len(done) else ():
-            title = control_models.TITLES[str(name)]
+        for name, rows in done.groupby("baseline", sort=False) if len(done) else ():
+            title = baselines.TITLES[str(name)]
             if str(name) in ("majority", "metadata"):
                 found[str(name)] = Scored(title, "control", {1: self._untrained(str(name))}, 1)
             else:
@@ -153,10 +153,8 @@ class _Evaluation:
     def _untrained(self, control: str) -> npt.NDArray[np.float32]:
         train = self.scene.rows("train")
         labels = self.scene.labels(train)
-        if control == "majority":
-            return control_models.majority_scores(labels, len(self.classes), len(self.test.rows))
-        model = control_models.MetadataControl.fit(self.scene.facts.iloc[train], labels, len(self.classes))
-        return model.predict(self.test.facts)
+        predict = baselines.fit_untrained(control, self.scene.facts.iloc[train], labels, len(self.classes))
+        return predict(self.test.facts)
 
     def write(self) -> dict[str, Any]:
         """Compute and write everything, evaluation.json last."""

@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from bench.run.folder import RunDir
+from bench.run.record import OpeningRecord
 
 LEDGER = "test-openings.jsonl"
 MOST_SAMPLED = 1000
@@ -73,15 +74,7 @@ def add(cache: Path, opening: Opening, run: RunDir) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{LEDGER}.lock"), (cache / LEDGER).open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(opening)) + "\n")
-
-    def note(content: dict[str, Any]) -> None:
-        before = content.get("test", {})
-        content["test"] = {
-            "opened": [*before.get("opened", []), opening.time],
-            "openings": [*before.get("openings", []), asdict(opening)],
-        }
-
-    run.update_run(note)
+    run.add_opening(OpeningRecord(**asdict(opening)))
 
 
 def summary(known: list[Opening], present: Opening) -> dict[str, Any]:

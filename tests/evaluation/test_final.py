@@ -128,7 +128,7 @@ class Study:
                 )
         controls = pd.DataFrame(
             {
-                "control": ["recipe", "majority", "metadata"],
+                "baseline": ["recipe", "majority", "metadata"],
                 "repeat": 1,
                 "state": ["skipped", "completed", "completed"],
                 "representative": True,

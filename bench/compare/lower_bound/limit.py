@@ -7,7 +7,7 @@ trained. What has to be done is read from the run's files; how fast it can be do
     python -m bench compare --limit NAME
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from bench.errors import ConfigError
 from bench.models.augmentation import Policy
 from bench.models.backbones import get_backbone
 from bench.run.folder import RunDir, write_json
-from bench.run.results import TrialLog
+from bench.run.results import Curve, TrialLog
 from bench.search.space import parse_space
 from bench.trial import TrialConfig
 
@@ -141,16 +141,15 @@ def trained_of_run(run: RunDir) -> list[Trained]:
     Raises:
         ConfigError: if there are none, or their tables cannot be read.
     """
-    records = TrialLog.load(run).records
-    if not records:
+    log = TrialLog.load(run)
+    if not log.records:
         raise ConfigError(f"Run {run.name!r} has no finished trial yet, so it has no limit; finish it first.")
-    epochs = pd.read_csv(run.epochs)
-    counts = epochs.dropna(subset=["trial"]).groupby(["trial", "phase"]).size().to_dict()
+    phases = {
+        record.trial: Counter(epoch.phase for epoch in log.epochs.curves.get(Curve("trial", str(record.trial)), []))
+        for record in log.records
+    }
     return [
-        Trained(
-            record.config, int(counts.get((record.trial, "head"), 0)), int(counts.get((record.trial, "finetune"), 0))
-        )
-        for record in records
+        Trained(record.config, phases[record.trial]["head"], phases[record.trial]["finetune"]) for record in log.records
     ]
 
 
