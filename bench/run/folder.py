@@ -196,11 +196,11 @@ class RunDir:
         """Add to the seconds of a stage in run.json; returns the record."""
         return self.write(self.read().spend(stage, seconds))
 
-    def add_opening(self, opening: OpeningRecord) -> None:
-        """Add an opening of the test split to run.json."""
+    def add_opening(self, opening: OpeningRecord) -> RunRecord:
+        """Add an opening of the test split to run.json; returns the record."""
         before = self.read().test
         opened, openings = (*before.opened, opening.time), (*before.openings, opening)
-        self.update(test=TestRecord(opened=opened, openings=openings))
+        return self.update(test=TestRecord(opened=opened, openings=openings))
 
     def _marker(self, stage: str) -> Path:
         if stage not in STAGES:

@@ -84,14 +84,19 @@ def _typed(column: "pd.Series[Any]", kind: Type) -> "pd.Series[Any]":
     """``column`` with all of its cells of one type.
 
     Raises:
-        ValueError: if a number is none.
+        ValueError: if a number is none, or not whole where it must be.
     """
     if kind is Type.TEXT:
         return column.astype("str").fillna("")
     if kind is Type.FLAG:
         return column.fillna(value=False).astype(bool)
     numbers = pd.to_numeric(column)
-    return numbers.astype("Float64").astype("Int64") if kind is Type.INTEGER else numbers.astype("float64")
+    if kind is Type.NUMBER:
+        return numbers.astype("float64")
+    whole = numbers.dropna()
+    if (whole != whole.round()).any():
+        raise ValueError(f"{column.name} must hold whole numbers")
+    return numbers.astype("Float64").astype("Int64")
 
 
 @dataclass(frozen=True)

@@ -465,7 +465,11 @@ def test_of_a_patient_whom_given_folds_part_nothing_is_trained_on(make_task: Cal
 
 @pytest.mark.end_to_end
 def test_a_run_over_given_folds(
-    tmp_path: Path, toy_table: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    toy_table: None,
+    shared_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
@@ -595,6 +599,7 @@ def test_a_run_with_folds(
     tmp_path: Path,
     toy_folder: Path,
     toy_table: None,
+    shared_ray: None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -29,7 +29,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def command(tmp_path: Path, toy_folder: Path, toy_table: None, monkeypatch: pytest.MonkeyPatch) -> Any:
+def command(
+    tmp_path: Path, toy_folder: Path, toy_table: None, shared_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """``command("run", ...)`` in a folder of its own, on the toy folder and space."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
