@@ -1,17 +1,16 @@
 """Finalists over folds: each configuration is trained once per fold, its scores are in folds.csv."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.finalists.seeds import Repeats, Row, attempt, config_columns, earlier_rows, outcome, spread_of
+from bench.finalists.seeds import Repeats, Row, attempt, config_columns, earlier_rows, outcome
 from bench.run.results import Curve, TrialRecord
 from bench.run.tables import FOLDS
 from bench.seeds import stable_seed
-from bench.stats.metrics import Metric
 from bench.train.task import Task
 from bench.trial import TrialConfig, TrialResult
 
@@ -56,27 +55,6 @@ def fold_task(task: Task, assigned: npt.NDArray[np.int64], fold: int, groups: np
         labels={split: labels[part] for split, part in parts.items()},
         depths=(),  # no trial will ask for other boundaries of a fold
     )
-
-
-@dataclass(frozen=True)
-class FoldScore:
-    """The scores of one finalist over the folds that it has completed.
-
-    Attributes:
-        folds: how many there are.
-        fold_mean: None if there is none.
-        fold_sd: the sample's standard deviation; None if there are less than two.
-    """
-
-    folds: int
-    fold_mean: float | None
-    fold_sd: float | None
-
-
-def fold_score(rows: Iterable[Mapping[str, Any]], metric: Metric) -> FoldScore:
-    """How the scores of one finalist's rows of folds.csv are spread."""
-    found = spread_of(rows, metric)
-    return FoldScore(found.repeats, found.mean, found.sd)
 
 
 def validate(chosen: Sequence[TrialRecord], folds: Folds, how: Repeats) -> dict[str, list[Row]]:

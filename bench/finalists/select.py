@@ -6,13 +6,12 @@ the folds' mean score decides instead of the scores on the validation split, whi
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench.finalists.folds import Folds, fold_score, validate
+from bench.finalists.folds import Folds, validate
 from bench.finalists.seeds import (
     Repeats,
     Row,
@@ -30,7 +29,7 @@ from bench.run.folder import RunDir
 from bench.run.record import WinnerRecord
 from bench.run.results import TrialLog, TrialRecord, config_from_row, rank
 from bench.run.tables import FINALISTS, missing
-from bench.stats.metrics import METRICS, Metric
+from bench.stats.metrics import Metric
 from bench.trial import TrialConfig, TrialResult
 
 Retrain = Callable[[TrialConfig, int, Path, Path], TrialResult]
@@ -83,11 +82,10 @@ def retrain_finalists(
         validated = validate([one for one in chosen if one.config.backbone in finished], folds, how)
         for row in rows:
             scored = validated.get(row["backbone"], [])
-            row.update(asdict(fold_score(scored, how.metric)))
-            if row["folds"]:
-                over_folds[row["backbone"]] = {
-                    name: fold_score(scored, METRICS[name]).fold_mean or 0.0 for name in METRICS
-                }
+            found = spread_of(scored, how.metric)
+            row.update(folds=found.repeats, fold_mean=found.mean, fold_sd=found.sd)
+            if found.repeats:
+                over_folds[row["backbone"]] = mean_metrics(scored)
     winner = _settle(rows, [record.config.backbone for record in chosen], how.metric, over_folds)
     trainings.remove_strays()
     how.run.export(how.run.path / winner["model"])

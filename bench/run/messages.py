@@ -1,13 +1,13 @@
 """What the user is told while a run goes on, stage by stage; how it is shown is the screen's."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.cluster import Workers
 from bench.finalists.baselines import TITLES, TRAINED
-from bench.finalists.folds import Folds, fold_score
-from bench.finalists.seeds import Told, spread_of
+from bench.finalists.folds import Folds
+from bench.finalists.seeds import Spread, Told, Training, spread_of
 from bench.models.backbones import get_backbone
 from bench.models.weights import Weights
 from bench.run.console import Screen, describe_config, duration
@@ -48,61 +48,39 @@ def announce(
     screen.line("")
 
 
-class Training:
-    """Tells of trainings of finalists or baselines.
+def trainings(screen: Screen, metric: Metric, repeats: int) -> Told:
+    """Tells of trainings of finalists and baselines, each trained with ``repeats`` seeds."""
 
-    Args:
-        screen: where it is told.
-        metric: the run's.
-        repeats: seeds that each is trained with.
-        title: of a row.
-    """
+    def title_of(row: Mapping[str, Any]) -> str:
+        return TITLES[row["baseline"]] if "baseline" in row else get_backbone(row["backbone"]).title
 
-    def __init__(self, screen: Screen, metric: Metric, repeats: int, title: Callable[[Mapping[str, Any]], str]) -> None:
-        self._screen, self._metric, self._repeats, self._title = screen, metric, repeats, title
-
-    @classmethod
-    def of_finalists(cls, screen: Screen, metric: Metric, repeats: int) -> Told:
-        """For `bench.finalists.select.retrain_finalists`."""
-        own = cls(screen, metric, repeats, lambda row: get_backbone(row["backbone"]).title)
-
-        def on_start(training: Any) -> None:
+    def on_start(training: Training) -> None:
+        if training.config is not None and training.name not in TITLES:
             screen.line(f"  retraining {describe_config(training.config)}")
 
-        return Told(on_start, own.row, own.group)
-
-    @classmethod
-    def of_baselines(cls, screen: Screen, metric: Metric, repeats: int) -> Told:
-        """For `bench.finalists.baselines.train_baselines`."""
-        own = cls(screen, metric, repeats, lambda row: TITLES[row["baseline"]])
-        return Told(on_row=own.row, on_group_done=own.group)
-
-    def row(self, row: Mapping[str, Any]) -> None:
+    def on_row(row: Mapping[str, Any]) -> None:
         """A line on one training of several, or on what was not trained."""
-        title = self._title(row)
-        several = self._repeats > 1 and row.get("baseline") in (None, *TRAINED)
-        which = f"{title}, seed {row['repeat']} of {self._repeats}" if several else title
+        title, several = title_of(row), repeats > 1 and row.get("baseline") in (None, *TRAINED)
+        which = f"{title}, seed {row['repeat']} of {repeats}" if several else title
         if row["state"] == "skipped":
-            self._screen.line(f"  {title}: not trained, {row['reason']}")
+            screen.line(f"  {title}: not trained, {row['reason']}")
         elif row["state"] == "failed":
-            self._screen.line(f"  {which} failed: {row['reason']}")
+            screen.line(f"  {which} failed: {row['reason']}")
         elif several:
-            score = row[f"metric_{self._metric.name}"]
-            self._screen.line(f"    {which}: {self._metric.title} {score:.4f}, {duration(row['seconds'])}")
+            score = row[f"metric_{metric.name}"]
+            screen.line(f"    {which}: {metric.title} {score:.4f}, {duration(row['seconds'])}")
 
-    def group(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def on_group_done(rows: Sequence[Mapping[str, Any]]) -> None:
         """A line on all trainings of one finalist or baseline."""
-        found = spread_of(rows, self._metric)
-        if found.mean is None:
-            return
-        spread = f" ± {found.sd:.4f}" if found.sd is not None else ""
+        found = spread_of(rows, metric)
         seeds = f" over {found.repeats} seeds" if found.repeats > 1 else ""
         before = next((row["trial_score"] for row in rows if row.get("trial_score") is not None), None)
         search = f", {before:.4f} in the search" if before is not None else ""
-        self._screen.line(
-            f"  {self._title(rows[0])}: validation {self._metric.title} {found.mean:.4f}{spread}{seeds}{search}, "
-            f"{duration(sum(row['seconds'] for row in rows))}"
-        )
+        if found.mean is not None:
+            score = f"validation {metric.title} {_with_spread(found)}{seeds}{search}"
+            screen.line(f"  {title_of(rows[0])}: {score}, {duration(sum(row['seconds'] for row in rows))}")
+
+    return Told(on_start, on_row, on_group_done)
 
 
 def fold_lines(screen: Screen, metric: Metric, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -110,13 +88,14 @@ def fold_lines(screen: Screen, metric: Metric, rows: Sequence[Mapping[str, Any]]
     for row in rows:
         if row["state"] == "failed":
             screen.line(f"  {row['backbone']}, fold {row['fold']} failed: {row['reason']}")
-    found = fold_score(rows, metric)
-    if found.fold_mean is not None:
-        spread = f" ± {found.fold_sd:.4f}" if found.fold_sd is not None else ""
-        screen.line(
-            f"  {rows[0]['backbone']} over {found.folds} folds: {metric.title} "
-            f"{found.fold_mean:.4f}{spread}, {duration(sum(row['seconds'] for row in rows))}"
-        )
+    found = spread_of(rows, metric)
+    if found.mean is not None:
+        score = f"{metric.title} {_with_spread(found)}, {duration(sum(row['seconds'] for row in rows))}"
+        screen.line(f"  {rows[0]['backbone']} over {found.repeats} folds: {score}")
+
+
+def _with_spread(found: Spread) -> str:
+    return f"{found.mean:.4f}" + (f" ± {found.sd:.4f}" if found.sd is not None else "")
 
 
 def announce_finalists(screen: Screen, titles: Sequence[str], repeats: int, over_folds: Folds | None) -> None:

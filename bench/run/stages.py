@@ -205,7 +205,7 @@ def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
         messages.announce_finalists(stage.screen, titles, settings.repeats, over_folds)
         if not run.augmentation.exists():
             _draw_augmentations(stage, task)
-        told = messages.Training.of_finalists(stage.screen, metric, settings.repeats)
+        told = messages.trainings(stage.screen, metric, settings.repeats)
         table = retrain_finalists(chosen, how, trainers.retrain, over_folds, told)
         run.update(winner=winner_of(table, metric))
         return Models(table, _baselines(stage, task, how, trainers, table))
@@ -224,7 +224,7 @@ def _baselines(stage: Stage, task: Task, how: Repeats, trainers: Trainers, final
         n_classes=task.n_classes,
         channels=task.images[winner.backbone].channels,
     )
-    told = messages.Training.of_baselines(stage.screen, stage.metric, stage.settings.repeats)
+    told = messages.trainings(stage.screen, stage.metric, stage.settings.repeats)
     return train_baselines(Rivals(winner, recipe), how, material, trainers, told)
 
 
