@@ -16,6 +16,40 @@ quiet()
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
+_sharing = False
+"""Whether Ray has been started by a test that shares it."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that does not share Ray begins without it."""
+    global _sharing
+    if _sharing and "shared_ray" not in getattr(item, "fixturenames", ()):
+        from bench import cluster
+
+        cluster.stop()
+        _sharing = False
+
+
+@pytest.fixture
+def shared_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray, started once for all tests that ask for this, with the worker that has the machine to itself."""
+    import ray
+
+    from bench import cluster
+
+    begin = ray.init
+
+    def init(*arguments: Any, **more: Any) -> None:
+        global _sharing
+        if not ray.is_initialized():
+            begin(*arguments, **more)
+            _sharing = True
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(cluster, "stop", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def toy_weights(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Random weights of the two toy backbones."""

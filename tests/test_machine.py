@@ -407,6 +407,7 @@ def begun(data: Path, tmp_path: Path) -> Callable[..., RunDir]:
     from bench.models.weights import Weights
     from bench.run import pipeline, request
     from bench.run.console import Screen
+    from bench.run.examine import examine
     from bench.settings import make_settings
 
     def go(folder: Path = tmp_path / "reports" / "xray", **changes: Any) -> RunDir:
@@ -418,15 +419,13 @@ def begun(data: Path, tmp_path: Path) -> Callable[..., RunDir]:
             made = request.prepare(
                 make_settings(data=str(tmp_path / "scans"), name=folder.name, output=folder.parent, **values)
             )
-        run = pipeline.Run(made, Screen(), "")
-        run._workers, run._weights = workers.Workers(1, 1, 0.0, 1, 0), Weights("random", "", {}, {})
-        run._examine()
+        examined = examine(made, Screen(), made.run.read() if made.resumed else None)
         if made.resumed:
-            run._note_places()
+            pipeline.take_up(made)
         else:
-            run._create()
-        run._data()
-        return run.run
+            pipeline.create(made, workers.Workers(1, 1, 0.0, 1, 0), Weights("random", "", {}, {}), "")
+        pipeline.write_data(made, examined)
+        return made.run
 
     return go
 

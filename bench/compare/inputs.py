@@ -14,7 +14,7 @@ from bench.errors import ConfigError
 from bench.models.backbones import Backbone
 from bench.models.weights import Weights, resolve_weights
 from bench.run.console import Screen
-from bench.run.pipeline import decode_all
+from bench.run.examine import decode_all
 from bench.run.request import Request
 from bench.search.space import Space
 from bench.settings import RunSettings

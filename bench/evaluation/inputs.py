@@ -31,7 +31,7 @@ class EvaluationInputs:
         classes: class names by index.
         images: backbone name -> the stored set at that backbone's size, rows as in ``table``, test images sealed.
         finalists: finalists.csv with representatives and the winner marked.
-        baselines: controls.csv; may be empty.
+        baselines: baselines.csv; may be empty.
         window: what all images of more than 8 bits went through; None if each had its own, or there are none.
     """
 

@@ -14,6 +14,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.run.folder import RunDir
+from bench.run.record import OpeningRecord
 
 LEDGER = "test-openings.jsonl"
 MOST_SAMPLED = 1000
@@ -75,15 +76,8 @@ def add(cache: Path, opening: Opening, run: RunDir) -> list[str]:
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{LEDGER}.lock"), (cache / LEDGER).open("a", encoding="utf-8") as file:
         file.write(json.dumps(opening.model_dump()) + "\n")
-
-    def note(content: dict[str, Any]) -> None:
-        before = content.get("test", {})
-        content["test"] = {
-            "opened": [*before.get("opened", []), opening.time],
-            "openings": [*before.get("openings", []), opening.model_dump()],
-        }
-
-    return [one["time"] for one in run.update_run(note)["test"]["openings"]]
+    record = run.add_opening(OpeningRecord(**opening.model_dump()))
+    return [one.time for one in record.test.openings]
 
 
 def summary(known: list[Opening], present: Opening) -> dict[str, Any]:

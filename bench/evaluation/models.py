@@ -5,7 +5,7 @@ import pandas as pd
 from bench.evaluation import in_worker
 from bench.evaluation.inputs import Call, EvaluationInputs, ScoredModel
 from bench.evaluation.test_access import OpenTest
-from bench.finalists.baselines import TITLES, MetadataControl, majority_scores
+from bench.finalists.baselines import TITLES, fit_untrained
 from bench.models.backbones import get_backbone
 from bench.run.folder import RunDir
 from bench.stats.metrics import Scores
@@ -40,7 +40,7 @@ def score_models(
         name: by_files(get_backbone(name).title, "finalist", rows, name)
         for name, rows in _completed(inputs.finalists, "backbone").items()
     }
-    for name, rows in _completed(inputs.baselines, "control").items():
+    for name, rows in _completed(inputs.baselines, "baseline").items():
         if name in UNTRAINED:
             predictions = inputs.on_test(test.table, _untrained(name, inputs, test))
             found[name] = ScoredModel(TITLES[name], "control", {1: predictions}, 1)
@@ -58,7 +58,5 @@ def _completed(table: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
 
 def _untrained(name: str, inputs: EvaluationInputs, test: OpenTest) -> Scores:
     train = inputs.rows("train")
-    labels, n_classes = inputs.labels(train), len(inputs.classes)
-    if name == "majority":
-        return majority_scores(labels, n_classes, len(test.rows))
-    return MetadataControl.fit(inputs.facts.iloc[train], labels, n_classes).predict(test.facts)
+    predict = fit_untrained(name, inputs.facts.iloc[train], inputs.labels(train), len(inputs.classes))
+    return predict(test.facts)

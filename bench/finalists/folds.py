@@ -1,19 +1,16 @@
-"""Finalists over folds: each configuration trained once a fold, its scores in folds.csv."""
+"""Finalists over folds: each configuration is trained once per fold, its scores are in folds.csv."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from statistics import fmean, stdev
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from bench.finalists.seeds import attempt
-from bench.run.folder import RunDir, write_table
-from bench.run.results import TrialRecord, read_rows
+from bench.finalists.seeds import Repeats, Row, attempt, config_columns, earlier_rows, outcome
+from bench.run.results import Curve, TrialRecord
+from bench.run.tables import FOLDS
 from bench.seeds import stable_seed
-from bench.stats.metrics import METRICS, Metric
 from bench.train.task import Task
 from bench.trial import TrialConfig, TrialResult
 
@@ -25,12 +22,12 @@ class Folds:
     Attributes:
         sizes: of each fold in order, its ``images_train``, ``images_val`` and ``patients_val``.
         train: ``train(config, seed, fold)``, usually in a worker; folds count from 1.
-        ended: called with the rows of a finalist when it has been through all folds.
+        on_group_done: called with the rows of a finalist that was trained on all folds.
     """
 
     sizes: Sequence[Mapping[str, int]]
     train: Callable[[TrialConfig, int, int], TrialResult]
-    ended: Callable[[Sequence[Mapping[str, Any]]], None]
+    on_group_done: Callable[[Sequence[Mapping[str, Any]]], None]
 
 
 def fold_task(task: Task, assigned: npt.NDArray[np.int64], fold: int, groups: npt.NDArray[Any] | None = None) -> Task:
@@ -60,41 +57,29 @@ def fold_task(task: Task, assigned: npt.NDArray[np.int64], fold: int, groups: np
     )
 
 
-def fold_summary(rows: Iterable[Mapping[str, Any]], metric: Metric) -> dict[str, Any]:
-    """What finalists.csv says about the folds of one finalist: completed, mean, and the sample's standard deviation."""
-    scores = [float(row[f"metric_{metric.name}"]) for row in rows if row["state"] == "completed"]
-    return {
-        "folds": len(scores),
-        "fold_mean": fmean(scores) if scores else None,
-        "fold_sd": stdev(scores) if len(scores) > 1 else None,
-    }
-
-
-def validate(chosen: Sequence[TrialRecord], folds: Folds, run: RunDir, seed: int) -> dict[str, list[dict[str, Any]]]:
+def validate(chosen: Sequence[TrialRecord], folds: Folds, how: Repeats) -> dict[str, list[Row]]:
     """Train ``chosen`` on all folds but one, for each; folds.csv is whole after each, and not repeated where it fits.
 
     Args:
         chosen: the best trial of each backbone.
         folds: how they are trained.
-        run: the run folder.
-        seed: of the run.
+        how: the run, its seed and its epochs.
 
     Returns:
         Backbone -> its rows of folds.csv.
     """
     count = len(folds.sizes)
-    before = {row["seed"]: row for row in _read_folds(run)}
-    seeds = {  # (backbone, fold) -> seed; it tells rows of other configurations, folds or runs apart
-        (record.config.backbone, fold): stable_seed("fold", seed, count, fold, record.config.key)
+    seeds = {  # it tells rows of other configurations, folds or runs apart
+        (record.config.backbone, fold): stable_seed("fold", how.seed, count, fold, record.config.key)
         for record in chosen
         for fold in range(1, count + 1)
     }
-    rows = {place: before[fold_seed] for place, fold_seed in seeds.items() if fold_seed in before}
+    before = {row["seed"]: row for row in earlier_rows(FOLDS, how.run)}
+    rows = {place: before[seed] for place, seed in seeds.items() if seed in before}
+    how.epochs.keep("fold", {_curve(*place) for place in rows})
 
     def write() -> None:
-        table = pd.DataFrame([rows[place] for place in seeds if place in rows])
-        table["best_epoch"] = table["best_epoch"].astype("Int64")
-        write_table(run.folds, table)
+        FOLDS.write(how.run.path, [rows[place] for place in seeds if place in rows])
 
     if rows and len(rows) < len(before):
         write()
@@ -103,15 +88,21 @@ def validate(chosen: Sequence[TrialRecord], folds: Folds, run: RunDir, seed: int
         mine = [place for place in seeds if place[0] == record.config.backbone]
         for place in mine:
             if place not in rows:
-                rows[place] = _train_fold(record, place[1], seeds[place], folds)
+                rows[place] = _train_fold(record, place[1], seeds[place], folds, how)
                 write()
         done[record.config.backbone] = [rows[place] for place in mine]
-        folds.ended(done[record.config.backbone])
+        folds.on_group_done(done[record.config.backbone])
     return done
 
 
-def _train_fold(record: TrialRecord, fold: int, seed: int, folds: Folds) -> dict[str, Any]:
+def _curve(backbone: str, fold: int) -> Curve:
+    return Curve("fold", backbone, fold=fold)
+
+
+def _train_fold(record: TrialRecord, fold: int, seed: int, folds: Folds, how: Repeats) -> Row:
     result, reason = attempt(lambda: folds.train(record.config, seed, fold))
+    if result is not None:
+        how.epochs.add(_curve(record.config.backbone, fold), result.epochs)
     return {
         "backbone": record.config.backbone,
         "trial": record.trial,
@@ -120,18 +111,6 @@ def _train_fold(record: TrialRecord, fold: int, seed: int, folds: Folds) -> dict
         "reason": reason,
         "seed": seed,
         **folds.sizes[fold - 1],
-        **{f"metric_{name}": result.metrics[name] if result else None for name in METRICS},
-        "best_epoch": result.best_epoch if result else None,
-        "epochs": len(result.epochs) if result else 0,
-        "seconds": round(result.seconds, 3) if result else 0.0,
-        **{f"config_{key}": value for key, value in asdict(record.config).items()},
+        **outcome(result),
+        **config_columns(record.config),
     }
-
-
-def _read_folds(run: RunDir) -> list[dict[str, Any]]:
-    if not run.folds.exists():
-        return []
-    try:
-        return [{**row, "seed": int(row["seed"]), "reason": row["reason"] or ""} for row in read_rows(run.folds)]
-    except (ValueError, KeyError, TypeError):  # truncated: the folds are trained again
-        return []

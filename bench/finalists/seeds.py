@@ -1,9 +1,10 @@
-"""One thing trained with several seeds: what each training leaves, which stands for all, and where their files lie.
+"""One thing trained with several seeds: what each training leaves, and which of them represents the others.
 
-Shared by finalists and controls; what is trained, and why, is theirs to say.
+Shared by finalists and baselines; what is trained, and why, is theirs to say.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, TypeVar
@@ -12,13 +13,166 @@ import pandas as pd
 
 from bench.errors import ConfigError, TrialFailed
 from bench.run.folder import RunDir, file_sha256
-from bench.run.results import rank
+from bench.run.results import Curve, EpochLog, rank
+from bench.run.tables import Schema
 from bench.seeds import stable_seed
 from bench.stats.metrics import METRICS, Metric
-from bench.trial import TrialResult
+from bench.trial import TrialConfig, TrialResult
 
 Row = dict[str, Any]
 T = TypeVar("T", bound=Mapping[str, Any])
+
+
+@dataclass(frozen=True)
+class Training:
+    """One thing that is trained with several seeds.
+
+    Attributes:
+        name: of the backbone or baseline.
+        seed_of: repeat, from 1 -> seed; see `repeat_seed`.
+        train: ``train(seed, checkpoint, model_file)``, usually in a worker.
+        config: what is trained; None where it has no configuration.
+        about: further columns of its rows.
+    """
+
+    name: str
+    seed_of: Callable[[int], int]
+    train: Callable[[int, Path, Path], TrialResult]
+    config: TrialConfig | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Whom trainings are told to."""
+
+    on_start: Callable[[Training], None] = lambda training: None
+    """Called before the first training of each thing."""
+    on_row: Callable[[Row], None] = lambda row: None
+    """Called with each new row."""
+    on_group_done: Callable[[Sequence[Row]], None] = lambda rows: None
+    """Called with all rows of a thing that has been trained."""
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How things are trained with several seeds.
+
+    Attributes:
+        run: the run folder; models go to its ``models``.
+        metric: the run's.
+        seed: of the run.
+        repeats: seeds that each is trained with; rows of further ones are kept.
+        epochs: takes the curves.
+    """
+
+    run: RunDir
+    metric: Metric
+    seed: int
+    repeats: int
+    epochs: EpochLog
+
+
+class Trainings:
+    """finalists.csv or baselines.csv as it grows: whole after each training, and what is in it is not repeated.
+
+    Args:
+        kind: ``finalist`` or ``baseline``.
+        schema: of the table; its first column names what is trained.
+        how: how it is trained.
+        told: whom it is told to.
+        valid: whether a row of an earlier table still holds.
+    """
+
+    def __init__(self, kind: str, schema: Schema, how: Repeats, told: Told, valid: Callable[[Row], bool]) -> None:
+        self._kind, self._schema, self._how, self._told = kind, schema, how, told
+        self._key = schema.names[0]
+        self.rows = [row for row in earlier_rows(schema, how.run) if _holds(row, valid)]
+        how.epochs.keep(kind, {Curve(kind, row[self._key], row["repeat"]) for row in self.rows})
+
+    def of(self, name: str) -> list[Row]:
+        """The rows of one thing."""
+        return [row for row in self.rows if row[self._key] == name]
+
+    def add(self, row: Row) -> None:
+        """Note a training that has ended."""
+        self.rows.append(row)
+        self.write()
+        self._told.on_row(row)
+
+    def over_seeds(self, training: Training) -> None:
+        """Train one thing with every seed that is missing, and mark the row that represents them."""
+        wanted = range(1, self._how.repeats + 1)
+        left = sorted(set(wanted) - {row["repeat"] for row in self.of(training.name)})
+        if left:
+            self._told.on_start(training)
+        for repeat in left:
+            self.add(self._train(training, repeat))
+        self.close(training.name, bool(left))
+
+    def close(self, name: str, anything_new: bool) -> None:
+        """Mark the row that represents one thing, and tell of it if there is anything new."""
+        mark_representative(self.of(name), self._how.metric)
+        if anything_new:
+            self._told.on_group_done(self.of(name))
+
+    def write(self) -> pd.DataFrame:
+        """Write the table; returns it."""
+        return self._schema.write(self._how.run.path, self.rows)
+
+    def remove_strays(self) -> None:
+        """Remove the models of these things that belong to no row, left by an earlier choice."""
+        run = self._how.run
+        kept = {run.path / row["model"] for row in self.rows if row["model"]}
+        for name in {row[self._key] for row in self.rows}:
+            for path in run.models.glob(f"{name}-[0-9]*.h5"):
+                if path not in kept:
+                    path.unlink()
+
+    def _train(self, training: Training, repeat: int) -> Row:
+        run, seed = self._how.run, training.seed_of(repeat)
+        model = run.model_file(training.name, repeat)
+        checkpoint = run.checkpoints / f"{self._kind}-{training.name}.weights.h5"
+        result, reason = attempt(lambda: training.train(seed, checkpoint, model))
+        if result is not None:
+            self._how.epochs.add(Curve(self._kind, training.name, repeat), result.epochs)
+        return {
+            self._key: training.name,
+            "repeat": repeat,
+            "seed": seed,
+            "state": "completed" if result else "failed",
+            "reason": reason,
+            "representative": False,
+            **config_columns(training.config),
+            **training.about,
+            **outcome(result),
+            "model": model.relative_to(run.path).as_posix() if result else "",
+            "sha256": file_sha256(model) if result else "",
+        }
+
+
+def earlier_rows(schema: Schema, run: RunDir) -> list[Row]:
+    """The rows of a table that an earlier run has left; none where it is truncated: those are trained again."""
+    try:
+        return schema.records(run.path)
+    except (FileNotFoundError, ValueError, TypeError):
+        return []
+
+
+def _holds(row: Row, valid: Callable[[Row], bool]) -> bool:
+    try:
+        return valid(row)
+    except (ConfigError, ValueError, TypeError):  # the row is damaged
+        return False
+
+
+def has_model(name: str, row: Row, run: RunDir) -> bool:
+    """Whether the file of ``row``, a training of ``name``, is there, by its content."""
+    if row["repeat"] is None:
+        return False
+    path = run.model_file(name, row["repeat"])
+    there = row["model"] == path.relative_to(run.path).as_posix()
+    return there and path.is_file() and file_sha256(path) == row["sha256"]
 
 
 def repeat_seed(purpose: str, repeat: int, *parts: Any) -> int:
@@ -32,15 +186,15 @@ def repeat_seed(purpose: str, repeat: int, *parts: Any) -> int:
     return stable_seed(purpose, *parts) if repeat == 1 else stable_seed(purpose, *parts, repeat)
 
 
-def model_files(finalists: pd.DataFrame, controls: pd.DataFrame) -> dict[str, str]:
-    """``BACKBONE-REPEAT`` or ``CONTROL-REPEAT`` -> SHA-256 of its model file, of the trainings that left one.
+def model_files(finalists: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, str]:
+    """``BACKBONE-REPEAT`` or ``BASELINE-REPEAT`` -> SHA-256 of its model file, of the trainings that left one.
 
     Args:
         finalists: finalists.csv.
-        controls: controls.csv; may be empty.
+        baselines: baselines.csv; may be empty.
     """
     found: dict[str, str] = {}
-    for table, name in ((finalists, "backbone"), (controls, "control")):
+    for table, name in ((finalists, "backbone"), (baselines, "baseline")):
         for row in table.to_dict("records"):
             digest = row.get("sha256")
             if row["state"] == "completed" and isinstance(digest, str) and digest:
@@ -60,21 +214,22 @@ def attempt(train: Callable[[], TrialResult]) -> tuple[TrialResult | None, str]:
         return None, f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def outcome(result: TrialResult | None, model: Path, run: RunDir) -> Row:
-    """What a table says of how a training ended: its metrics, epochs and seconds, and the file it left.
+def config_columns(config: TrialConfig | None) -> Row:
+    """The columns of a configuration."""
+    return {f"config_{name}": value for name, value in asdict(config).items()} if config else {}
+
+
+def outcome(result: TrialResult | None) -> Row:
+    """What a table says of how a training ended: its metrics, epochs and seconds.
 
     Args:
         result: of the training; None if it failed.
-        model: the file that it has written.
-        run: the run folder.
     """
     return {
         **{f"metric_{name}": result.metrics[name] if result else None for name in METRICS},
         "best_epoch": result.best_epoch if result else None,
         "epochs": len(result.epochs) if result else 0,
         "seconds": round(result.seconds, 3) if result else 0.0,
-        "model": model.relative_to(run.path).as_posix() if result else "",
-        "sha256": file_sha256(model) if result else "",
     }
 
 
@@ -94,14 +249,25 @@ def mean_metrics(rows: Sequence[Row]) -> dict[str, float]:
     return {name: fmean(one[name] for one in each) for name in METRICS}
 
 
-def repeat_summary(rows: Iterable[Mapping[str, Any]], metric: Metric) -> Row:
-    """``repeats`` (completed), ``mean`` and the sample's standard deviation ``sd`` of the validation score."""
+@dataclass(frozen=True)
+class Spread:
+    """The validation score of completed trainings.
+
+    Attributes:
+        repeats: how many there are.
+        mean: None if there is none.
+        sd: the sample's standard deviation; None if there are less than two.
+    """
+
+    repeats: int
+    mean: float | None
+    sd: float | None
+
+
+def spread_of(rows: Iterable[Mapping[str, Any]], metric: Metric) -> Spread:
+    """How the validation scores of ``rows`` are spread."""
     scores = [float(row[f"metric_{metric.name}"]) for row in completed(rows)]
-    return {
-        "repeats": len(scores),
-        "mean": fmean(scores) if scores else None,
-        "sd": stdev(scores) if len(scores) > 1 else None,
-    }
+    return Spread(len(scores), fmean(scores) if scores else None, stdev(scores) if len(scores) > 1 else None)
 
 
 def mark_representative(rows: Sequence[Row], metric: Metric) -> Row | None:
@@ -110,57 +276,3 @@ def mark_representative(rows: Sequence[Row], metric: Metric) -> Row | None:
     for row in rows:
         row["representative"] = row is best
     return best
-
-
-def find_model(row: Row, run: RunDir, places: Sequence[Path]) -> bool:
-    """Whether the file of ``row`` is there, by its content; the row then says where.
-
-    A crash while files changed places may have left it in any of ``places`` instead of where the row says.
-    """
-    for path in (run.path / row["model"], *places):
-        if path.is_file() and file_sha256(path) == row["sha256"]:
-            row["model"] = path.relative_to(run.path).as_posix()
-            return True
-    return False
-
-
-def own_place(name: str, repeat: int, run: RunDir) -> Path:
-    """Where the file of one training lies unless it stands for all of them."""
-    return run.models / f"{name}-{repeat}.h5"
-
-
-def place_models(rows: Sequence[Row], run: RunDir, names: str, winner: Row | None = None) -> None:
-    """Put each file where it belongs: the winner's is best_model.h5, a representative's ``models/NAME.h5``.
-
-    All others are ``models/NAME-REPEAT.h5``. What lies under these names and belongs to no row, left by an earlier
-    choice, is removed.
-
-    Args:
-        rows: of the table; ``model`` is changed.
-        run: the run folder.
-        names: the column that names the thing trained.
-        winner: the row of ``rows`` whose file is exported.
-    """
-    wanted = {}
-    with_file = [row for row in rows if row["model"]]
-    for number, row in enumerate(with_file):
-        stands = run.models / f"{row[names]}.h5" if row["representative"] else own_place(row[names], row["repeat"], run)
-        wanted[number] = run.best_model if row is winner else stands
-    for number, row in enumerate(with_file):  # shared places are cleared before other files move in
-        if run.path / row["model"] != wanted[number]:
-            _move(row, own_place(row[names], row["repeat"], run), run)
-    for number, row in enumerate(with_file):
-        _move(row, wanted[number], run)
-    kept = {run.path / row["model"] for row in with_file}
-    for name in {row[names] for row in rows}:
-        for path in (run.models / f"{name}.h5", *run.models.glob(f"{name}-[0-9]*.h5")):
-            if path not in kept:
-                path.unlink(missing_ok=True)
-
-
-def _move(row: Row, wanted: Path, run: RunDir) -> None:
-    source = run.path / row["model"]
-    if source != wanted:
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        source.replace(wanted)
-        row["model"] = wanted.relative_to(run.path).as_posix()

@@ -132,13 +132,13 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
     from bench.run.console import Screen
     from bench.search.tune import SearchFailed
 
-    run = pipeline.Run(request, Screen(), typed("run", *command_line))
+    screen = Screen()
     again = resume_command(request.run.name, request.run.path.parent)
     try:
         if evaluate:
-            run.evaluate()
+            pipeline.evaluate(request, screen)
         else:
-            run.execute()
+            pipeline.execute(request, screen, typed("run", *command_line))
     except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed, TestSealed, Sealed, OSError) as error:
         of_machine = isinstance(error, OSError)
         if of_machine and kind_of(error) != MACHINE:
@@ -156,4 +156,4 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
         return 130
     finally:
         cluster.stop()
-    return UNFAIR if run.warn() else 0
+    return UNFAIR if pipeline.warn_if_unfair(request.run, screen) else 0

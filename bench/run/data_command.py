@@ -68,7 +68,7 @@ def audit(options: argparse.Namespace) -> int:
     from bench.data.patients import naming
     from bench.data.splits import require_learnable, take_over
     from bench.run.console import Screen
-    from bench.run.pipeline import decode_all
+    from bench.run.examine import decode_all
     from bench.run.request import check_outside, check_writable, open_settings
 
     settings, file = make_settings(**given(options), name="audit"), getattr(options, "json", None)

@@ -7,8 +7,9 @@ that a reader (or a crash) never meets half a file; a stage's marker is written 
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import ConfigError
+from bench.run.record import OpeningRecord, RunRecord, TestRecord, read_strictly
 
 STAGES = ("data", "search", "finalists", "evaluation")
-"""Stages that leave a marker, in order; the report is rendered anew whenever it is asked for."""
+"""Stages that leave a marker, in order; the report is rendered anew every time."""
 
 
 LOCK = ".lock"
@@ -64,11 +66,55 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+class File:
+    """A file or folder of a run folder; read from a `RunDir`, it is its path."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: "RunDir", owner: type["RunDir"]) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class RunDir:
-    """The folder ``reports/NAME`` of one run."""
+    """The folder ``reports/NAME`` of one run; what is in each table, `bench.run.tables` says."""
 
     path: Path
+
+    report = File("report.html")
+    best_model = File("best_model.h5")  # the winner's file under ``models``, as a hard link or a copy
+    best_model_card = File("best_model.json")  # its classes, input, threshold, temperature and provenance
+    run = File("run.json")  # see `bench.run.record`
+    space = File("space.yaml")  # the search-space file, as it was
+    audit = File("audit.json")
+    splits = File("splits.csv")
+    study = File("study.db")  # the Optuna study
+    trials = File("trials.csv")
+    epochs = File("epochs.csv")
+    augmentation = File("augmentation.npz")  # one image under every policy
+    checkpoints = File("checkpoints")  # weights of what is being retrained
+    models = File("models")  # every exported training; see `model_file`
+    finalists = File("finalists.csv")
+    baselines = File("baselines.csv")
+    folds = File("folds.csv")
+    predictions_val = File("predictions_val.csv")
+    evaluation = File("evaluation.json")  # scores on the test split; the rest are the tables and pictures beside it
+    predictions_test = File("predictions_test.csv")
+    predictions_models = File("predictions_models.csv")
+    comparisons = File("comparisons.csv")
+    calibration = File("calibration.json")
+    operating_points = File("operating_points.csv")
+    prevalences = File("prevalences.csv")
+    decision_curve = File("decision_curve.csv")
+    curves = File("curves.csv")
+    subgroups = File("subgroups.csv")
+    failures = File("failures.csv")
+    failures_images = File("failures.npz")
+    robustness = File("robustness.csv")
+    saliency = File("saliency.json")
+    saliency_images = File("saliency.npz")
+    figures = File("figures")
 
     @property
     def name(self) -> str:
@@ -76,211 +122,85 @@ class RunDir:
         return self.path.name
 
     @property
-    def report(self) -> Path:
-        """The report."""
-        return self.path / "report.html"
-
-    @property
-    def best_model(self) -> Path:
-        """The winner, as a Keras model."""
-        return self.path / "best_model.h5"
-
-    @property
-    def best_model_card(self) -> Path:
-        """Its classes, input, threshold, temperature and provenance."""
-        return self.path / "best_model.json"
-
-    @property
-    def trials(self) -> Path:
-        """A row a trial."""
-        return self.path / "trials.csv"
-
-    @property
-    def epochs(self) -> Path:
-        """A row an epoch of a trial or finalist."""
-        return self.path / "epochs.csv"
-
-    @property
-    def finalists(self) -> Path:
-        """A row a finalist and repeat."""
-        return self.path / "finalists.csv"
-
-    @property
-    def controls(self) -> Path:
-        """A row a control and repeat."""
-        return self.path / "controls.csv"
-
-    @property
-    def folds(self) -> Path:
-        """A row a finalist and fold."""
-        return self.path / "folds.csv"
-
-    @property
-    def predictions_test(self) -> Path:
-        """A row a test image: what the winner says."""
-        return self.path / "predictions_test.csv"
-
-    @property
-    def predictions_val(self) -> Path:
-        """A row a validation image: what the winner says."""
-        return self.path / "predictions_val.csv"
-
-    @property
-    def predictions_models(self) -> Path:
-        """A row a model, repeat and image: what every finalist and control says."""
-        return self.path / "predictions_models.csv"
-
-    @property
-    def comparisons(self) -> Path:
-        """A row a pair of models: their paired difference on test."""
-        return self.path / "comparisons.csv"
-
-    @property
-    def calibration(self) -> Path:
-        """Reliability of the winner's probabilities, before and after temperature scaling."""
-        return self.path / "calibration.json"
-
-    @property
-    def operating_points(self) -> Path:
-        """A row a class, operating point and measure."""
-        return self.path / "operating_points.csv"
-
-    @property
-    def prevalences(self) -> Path:
-        """A row a class, operating point and prevalence: PPV and NPV."""
-        return self.path / "prevalences.csv"
-
-    @property
-    def decision_curve(self) -> Path:
-        """A row a class and threshold: net benefit."""
-        return self.path / "decision_curve.csv"
-
-    @property
-    def curves(self) -> Path:
-        """ROC and precision-recall curves with their bands."""
-        return self.path / "curves.csv"
-
-    @property
-    def subgroups(self) -> Path:
-        """A row a subgroup of the test split."""
-        return self.path / "subgroups.csv"
-
-    @property
-    def failures(self) -> Path:
-        """A row an error, the most confident first."""
-        return self.path / "failures.csv"
-
-    @property
-    def failures_images(self) -> Path:
-        """Images of the errors that are shown."""
-        return self.path / "failures.npz"
-
-    @property
-    def robustness(self) -> Path:
-        """A row a way of altering images, and its level."""
-        return self.path / "robustness.csv"
-
-    @property
-    def saliency(self) -> Path:
-        """What the saliency maps are, and of which cases."""
-        return self.path / "saliency.json"
-
-    @property
-    def saliency_images(self) -> Path:
-        """The cases' images and maps."""
-        return self.path / "saliency.npz"
-
-    @property
-    def splits(self) -> Path:
-        """Which image went where."""
-        return self.path / "splits.csv"
-
-    @property
-    def audit(self) -> Path:
-        """What was found out about the images."""
-        return self.path / "audit.json"
-
-    @property
-    def run(self) -> Path:
-        """Settings, versions, hardware, seconds by stage."""
-        return self.path / "run.json"
-
-    @property
-    def space(self) -> Path:
-        """The search-space file, as it was."""
-        return self.path / "space.yaml"
-
-    @property
-    def evaluation(self) -> Path:
-        """Scores on the test split."""
-        return self.path / "evaluation.json"
-
-    @property
     def of_test(self) -> tuple[Path, ...]:
         """Every file that comes of the test split; evaluation.json, which vouches for the others, first."""
         return (
             self.evaluation,
-            self.predictions_test,
-            self.predictions_models,
-            self.comparisons,
-            self.calibration,
-            self.operating_points,
-            self.prevalences,
-            self.decision_curve,
-            self.curves,
-            self.subgroups,
-            self.failures,
-            self.failures_images,
-            self.robustness,
-            self.saliency,
-            self.saliency_images,
+            *(self.predictions_test, self.predictions_models, self.comparisons, self.calibration),
+            *(self.operating_points, self.prevalences, self.decision_curve, self.curves, self.subgroups),
+            *(self.failures, self.failures_images, self.robustness, self.saliency, self.saliency_images),
         )
 
-    @property
-    def augmentation(self) -> Path:
-        """One image under every policy."""
-        return self.path / "augmentation.npz"
+    def model_file(self, name: str, repeat: int) -> Path:
+        """Where the model of one training lies: written once, and never renamed.
 
-    @property
-    def study(self) -> Path:
-        """The Optuna study, an SQLite file."""
-        return self.path / "study.db"
+        Args:
+            name: of a backbone or baseline.
+            repeat: counted from 1.
+        """
+        return self.models / f"{name}-{repeat}.h5"
 
-    @property
-    def checkpoints(self) -> Path:
-        """Weights of what is being retrained."""
-        return self.path / "checkpoints"
-
-    @property
-    def models(self) -> Path:
-        """The finalists that were not exported, and the controls."""
-        return self.path / "models"
-
-    @property
-    def figures(self) -> Path:
-        """The figures of the report."""
-        return self.path / "figures"
+    def export(self, model: Path) -> None:
+        """Make ``model`` best_model.h5 in one step, as a hard link or, where the disk knows none, as a copy."""
+        best = self.best_model
+        if best.exists() and best.samefile(model):
+            return
+        with atomic_path(best) as temporary:
+            temporary.unlink()
+            try:
+                temporary.hardlink_to(model)
+            except OSError:
+                shutil.copyfile(model, temporary)
 
     def read_run(self) -> dict[str, Any]:
-        """The content of run.json.
+        """The content of run.json as it is, whatever it holds.
 
         Raises:
             ConfigError: if the folder holds no readable run.json.
         """
         try:
-            content: dict[str, Any] = json.loads(self.run.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(f"{self.path} is not a run folder: it holds no run.json.") from None
+            content: dict[str, Any] = json.loads(self._content())
         except json.JSONDecodeError as error:
             raise ConfigError(f"{self.run} cannot be read: it is not valid JSON ({error}).") from None
         return content
 
-    def update_run(self, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Apply ``change`` to the content of run.json, write it back and return it."""
-        content = self.read_run()
-        change(content)
-        write_json(self.run, content)
-        return content
+    def read(self) -> RunRecord:
+        """run.json.
+
+        Raises:
+            ConfigError: if the folder holds no run.json, or one that is damaged.
+        """
+        self._content()
+        return read_strictly(RunRecord, self.run)
+
+    def _content(self) -> str:
+        try:
+            return self.run.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ConfigError(f"{self.path} is not a run folder: it holds no run.json.") from None
+
+    def write(self, record: RunRecord) -> RunRecord:
+        """Write run.json in one step, without what is not known yet; returns ``record``."""
+        write_json(self.run, record.model_dump(mode="json", exclude_unset=True))
+        return record
+
+    def update(self, **found: Any) -> RunRecord:
+        """Add to run.json what was found, by the fields of `RunRecord`; returns the record."""
+        return self.write(self.read().model_copy(update=found))
+
+    def change_settings(self, **changes: Any) -> RunRecord:
+        """Change settings that run.json holds; returns the record."""
+        return self.update(settings=self.read().settings.model_copy(update=changes))
+
+    def spend(self, stage: str, seconds: float) -> RunRecord:
+        """Add to the seconds of a stage in run.json; returns the record."""
+        return self.write(self.read().spend(stage, seconds))
+
+    def add_opening(self, opening: OpeningRecord) -> RunRecord:
+        """Add an opening of the test split to run.json; returns the record."""
+        before = self.read().test
+        opened, openings = (*before.opened, opening.time), (*before.openings, opening)
+        return self.update(test=TestRecord(opened=opened, openings=openings))
 
     def _marker(self, stage: str) -> Path:
         if stage not in STAGES:

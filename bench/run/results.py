@@ -1,13 +1,11 @@
-"""Trial records and their tables: trials.csv has a row a trial, epochs.csv a row an epoch.
+"""Trial records and the two logs of a run: trials.csv has one row per trial, epochs.csv one row per epoch.
 
-Parameters are prefixed ``config_`` and metrics ``metric_``, so they cannot collide. A record that could not have
-happened cannot be built, neither from a training run nor from a file.
+A record that could not have happened cannot be built, neither from a training run nor from a file.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,7 +13,8 @@ import pandas as pd
 from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
 from bench.failures import KINDS, End, kind_in
-from bench.run.folder import RunDir, write_table
+from bench.run.folder import RunDir
+from bench.run.tables import EPOCHS, TRIALS, Type, missing
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import EpochRecord, TrialConfig
 
@@ -109,7 +108,7 @@ class TrialRecord:
         Raises:
             ValueError, KeyError, ConfigError: if the row is not a record that could have happened.
         """
-        given: dict[str, Any] = {key: None if _missing(value) else value for key, value in row.items()}
+        given: dict[str, Any] = {key: None if missing(value) else value for key, value in row.items()}
         failed = given["state"] == "failed"
         metrics = {name: float(given[f"metric_{name}"]) for name in METRICS if given.get(f"metric_{name}") is not None}
         return cls(
@@ -128,40 +127,95 @@ class TrialRecord:
         )
 
 
-TEXT_COLUMNS = ("backbone", "state", "reason", "failure", "origin", "model", "config_backbone", "config_augmentation")
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of trials.csv or finalists.csv; empty cells are None, and names that look like numbers stay names.
-
-    Raises:
-        ValueError: if the file is no such table.
-    """
-    table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""])
-    missing = {"state", "reason", "epochs", "seconds", "config_batch_size"} - set(table.columns)
-    if missing:
-        raise ValueError(f"{path.name} lacks the column {sorted(missing)[0]}")
-    return _plain(table)
-
-
-def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {str(key): None if _missing(value) else value for key, value in row.items()} for row in table.to_dict("records")
-    ]
+TEXT_COLUMNS = tuple(TRIALS.of_type(Type.TEXT))
+"""Columns of trials.csv that hold text, whatever it looks like."""
 
 
 def config_from_row(row: Mapping[str, Any]) -> TrialConfig:
-    """The configuration in the ``config_`` columns of a row."""
-    values = {key.removeprefix("config_"): value for key, value in row.items() if key.startswith("config_")}
-    for name in ("unfreeze_depth", "batch_size"):
-        values[name] = int(values[name])
-    for name in ("learning_rate", "finetune_factor", "dropout", "label_smoothing"):
-        values[name] = None if _missing(values[name]) else float(values[name])
-    return TrialConfig(**values)
+    """The configuration in the ``config_`` columns of a row; a hyperparameter without a column has its default.
+
+    Raises:
+        ValueError, TypeError, ConfigError: if it is no possible configuration.
+    """
+    values: dict[str, Any] = {
+        key.removeprefix("config_"): None if missing(value) else value
+        for key, value in row.items()
+        if key.startswith("config_")
+    }
+    return TrialConfig(**values) if "finetune_factor" in values else TrialConfig.from_mapping(values)
 
 
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+@dataclass(frozen=True)
+class Curve:
+    """Whose epochs they are.
+
+    Attributes:
+        kind: ``trial``, ``finalist``, ``baseline`` or ``fold``.
+        name: the number of a trial; else the name of a backbone or baseline.
+        repeat: of a finalist or baseline, from 1.
+        fold: of a finalist's validation over folds, from 1.
+    """
+
+    kind: str
+    name: str
+    repeat: int | None = None
+    fold: int | None = None
+
+
+CURVES = ("trial", "finalist", "baseline", "fold")
+"""The kinds of curves, in their order in epochs.csv."""
+
+
+class EpochLog:
+    """The epochs of every training of a run, in memory and in epochs.csv."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self.curves: dict[Curve, list[EpochRecord]] = {}
+
+    @classmethod
+    def load(cls, run: RunDir) -> "EpochLog":
+        """The log of a run folder.
+
+        Raises:
+            ValueError, OSError: if epochs.csv cannot be read.
+        """
+        log = cls(run)
+        for row in EPOCHS.records(run.path):
+            curve = Curve(row["kind"], row["name"], row["repeat"], row["fold"])
+            metrics = {name: row[f"metric_{name}"] for name in METRICS}
+            epoch = EpochRecord(row["phase"], row["epoch"], row["loss"], metrics, row["seconds"])
+            log.curves.setdefault(curve, []).append(epoch)
+        return log
+
+    def add(self, curve: Curve, epochs: Sequence[EpochRecord]) -> None:
+        """Note the epochs of a training in place of those of an earlier one, and write epochs.csv."""
+        self.curves.pop(curve, None)
+        self.curves[curve] = list(epochs)
+        self._write()
+
+    def keep(self, kind: str, wanted: Collection[Curve]) -> None:
+        """Forget the curves of ``kind`` that are not in ``wanted``: their trainings count no more."""
+        dropped = [curve for curve in self.curves if curve.kind == kind and curve not in wanted]
+        for curve in dropped:
+            del self.curves[curve]
+        if dropped:
+            self._write()
+
+    def _write(self) -> None:
+        rows = [
+            {
+                **asdict(curve),
+                "phase": epoch.phase,
+                "epoch": epoch.epoch,
+                "loss": epoch.loss,
+                **{f"metric_{name}": value for name, value in epoch.metrics.items()},
+                "seconds": round(epoch.seconds, 3),
+            }
+            for curve, epochs in sorted(self.curves.items(), key=lambda one: CURVES.index(one[0].kind))
+            for epoch in epochs
+        ]
+        EPOCHS.write(self._run.path, rows)
 
 
 class TrialLog:
@@ -170,38 +224,39 @@ class TrialLog:
     def __init__(self, run: RunDir) -> None:
         self._run = run
         self.records: list[TrialRecord] = []
-        self._epochs: list[dict[str, Any]] = []
-        self._finalist_epochs: list[dict[str, Any]] = []
+        self.epochs = EpochLog(run)
 
     @classmethod
     def load(cls, run: RunDir) -> "TrialLog":
         """The log of a run folder; empty where there is none yet.
 
         Raises:
-            ConfigError: if trials.csv cannot be read.
+            ConfigError: if trials.csv or epochs.csv cannot be read.
         """
         log = cls(run)
         if not run.trials.exists():
             return log
         file = run.trials
         try:
-            log.records = [TrialRecord.from_row(row) for row in read_rows(file)]
-            known = {record.trial for record in log.records}
+            table = TRIALS.read(run.path)
+            absent = [name for name in table if str(name).startswith("config_") and table[name].isna().all()]
+            rows = table.drop(columns=absent).to_dict("records")
+            log.records = [TrialRecord.from_row({str(key): value for key, value in row.items()}) for row in rows]
             file = run.epochs
-            epochs = pd.read_csv(file, dtype={"finalist": str, "phase": str})
-            log._epochs = _plain(epochs[epochs["trial"].isin(known)])
-            log._finalist_epochs = _plain(epochs[epochs["trial"].isna()])
+            log.epochs = EpochLog.load(run)
         except (ValueError, KeyError, TypeError, OSError, ConfigError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"{file} cannot be read, so the run cannot be resumed: {reason}.") from error
+        known = {str(record.trial) for record in log.records}
+        for curve in [one for one in log.epochs.curves if one.kind == "trial" and one.name not in known]:
+            del log.epochs.curves[curve]  # of a trial that a crash has ended before it was in trials.csv
         return log
 
     def add(self, record: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
         """Note a finished trial; epochs.csv is written first, so a row in trials.csv means that all is there."""
         self.records.append(record)
-        self._epochs += epoch_rows(epochs, trial=record.trial)
-        write_table(self._run.epochs, pd.DataFrame(self._epochs + self._finalist_epochs, columns=EPOCH_COLUMNS))
-        write_table(self._run.trials, self.table())
+        self.epochs.add(Curve("trial", str(record.trial)), epochs)
+        TRIALS.write(self._run.path, self.table())
 
     def table(self) -> pd.DataFrame:
         """All records as a table, in the order of their numbers.
@@ -210,14 +265,10 @@ class TrialLog:
         history, and counts no more.
         """
         retried = self._retried()
-        rows = [
+        return TRIALS.frame(
             record.row() | {"retried_as": retried.get(record.trial)}
             for record in sorted(self.records, key=lambda record: record.trial)
-        ]
-        table = pd.DataFrame(rows)
-        for name in ("best_epoch", "retried_as") if len(table) else ():
-            table[name] = table[name].astype("Int64")
-        return table
+        )
 
     def _retried(self) -> dict[int, int]:
         """Number of a failed trial -> that of the next one with its configuration."""
@@ -287,25 +338,6 @@ def activities(
         "evaluation": seconds.get("evaluation", 0.0),
     }
     return {name: round(value, 3) for name, value in found.items()}
-
-
-EPOCH_COLUMNS = ["trial", "finalist", "phase", "epoch", "loss", *(f"metric_{name}" for name in METRICS), "seconds"]
-
-
-def epoch_rows(epochs: Sequence[EpochRecord], trial: int | None = None, finalist: str = "") -> list[dict[str, Any]]:
-    """Rows of epochs.csv, of a trial or of a finalist."""
-    return [
-        {
-            "trial": trial,
-            "finalist": finalist,
-            "phase": record.phase,
-            "epoch": record.epoch,
-            "loss": record.loss,
-            **{f"metric_{name}": value for name, value in record.metrics.items()},
-            "seconds": round(record.seconds, 3),
-        }
-        for record in epochs
-    ]
 
 
 def rank(metric: Metric, metrics: Mapping[str, float]) -> tuple[float, float]:

@@ -5,6 +5,7 @@ leniently by the report, which shows what can be shown. A column that an older f
 """
 
 import io
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -74,6 +75,30 @@ def estimates(*names: str) -> tuple[Column, ...]:
     return numbers(*(f"{name}{end}" for name in names for end in ("", "_low", "_high")))
 
 
+def missing(value: Any) -> bool:
+    """Whether a cell is empty."""
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _typed(column: "pd.Series[Any]", kind: Type) -> "pd.Series[Any]":
+    """``column`` with all of its cells of one type.
+
+    Raises:
+        ValueError: if a number is none, or not whole where it must be.
+    """
+    if kind is Type.TEXT:
+        return column.astype("str").fillna("")
+    if kind is Type.FLAG:
+        return column.fillna(value=False).astype(bool)
+    numbers = pd.to_numeric(column)
+    if kind is Type.NUMBER:
+        return numbers.astype("float64")
+    whole = numbers.dropna()
+    if (whole != whole.round()).any():
+        raise ValueError(f"{column.name} must hold whole numbers")
+    return numbers.astype("Float64").astype("Int64")
+
+
 @dataclass(frozen=True)
 class Cut:
     """What a lenient reading had to leave out: whether the last line was cut short, and how many rows mean nothing."""
@@ -123,8 +148,8 @@ class Schema:
         if unknown:
             raise ValueError(f"{self.file} has no column {unknown[0]!r}")
         table = table.reindex(columns=self._order(table))
-        for name in self.of_type(Type.INTEGER):
-            table[name] = table[name].astype("Float64").astype("Int64")
+        for one in self.columns:
+            table[one.name] = _typed(table[one.name], one.type)
         return table
 
     def write(self, folder: Path, rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
@@ -138,19 +163,23 @@ class Schema:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if a needed column or cell is missing, or a cell is not of its column's type.
+            ValueError: if a needed column or cell is missing, a cell is not of its column's type, or the last line is
+                cut short: the suite ends every line.
         """
-        table = self._parsed((folder / self.file).read_bytes())
+        content = (folder / self.file).read_bytes()
+        if content and not content.endswith(b"\n"):
+            raise ValueError("its last line is cut short")
+        table = self._parsed(content)
         for one in self.columns:
             if one.needed and table[one.name].isna().any():
                 raise ValueError(f"{self.file}: a row has no {one.name}")
-            if one.type is Type.INTEGER:
-                table[one.name] = pd.to_numeric(table[one.name]).astype("Float64").astype("Int64")
-            elif one.type is Type.NUMBER:
-                table[one.name] = pd.to_numeric(table[one.name]).astype("float64")
-        texts = self.of_type(Type.TEXT)
-        table[texts] = table[texts].fillna("")
+            table[one.name] = _typed(table[one.name], one.type)
         return table
+
+    def records(self, folder: Path) -> list[dict[str, Any]]:
+        """The rows of the whole table, as `read` reads it; a number that is missing is None."""
+        rows = self.read(folder).to_dict("records")
+        return [{str(key): None if missing(value) else value for key, value in row.items()} for row in rows]
 
     def read_leniently(self, folder: Path) -> tuple[pd.DataFrame, Cut]:
         """What can be shown of the table: cells that are not of their column's type are NaN, numbers are floats.

@@ -81,7 +81,7 @@ class Study:
             finalists=pd.DataFrame(),
             baselines=pd.DataFrame(
                 {
-                    "control": ["recipe", "majority", "metadata"],
+                    "baseline": ["recipe", "majority", "metadata"],
                     "repeat": 1,
                     "state": ["skipped", "completed", "completed"],
                     "representative": True,

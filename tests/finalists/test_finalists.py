@@ -1,7 +1,6 @@
 """Finalists and their folds: who wins, what is written after each, and what is not trained again."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ import toys
 from bench.cli import main
 from bench.errors import ConfigError, TrialFailed
 from bench.finalists.folds import Folds, fold_task
+from bench.finalists.seeds import Repeats, Told
 from bench.finalists.select import choose, read_finalists, retrain_finalists
 from bench.run.folder import RunDir, write_table
 from bench.run.results import TrialLog, TrialRecord
+from bench.run.tables import EPOCHS
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import EpochRecord, TrialConfig, TrialResult
 
@@ -80,19 +81,10 @@ class Work:
 
         chosen = choose(self.log, metric, ["a", "b"])
         sizes = [SIZE] * len(scores["a"]) if scores else []
-        folds = Folds(sizes, train, ended=lambda rows: None) if scores else None
-        return retrain_finalists(
-            chosen,
-            run=self.run,
-            metric=metric,
-            seed=seed,
-            retrain=self.retrain,
-            started=lambda record: None,
-            ended=lambda row: None,
-            through=lambda rows: self.summaries.append([row["metric_auc"] for row in rows]),
-            repeats=repeats,
-            folds=folds,
-        )
+        folds = Folds(sizes, train, on_group_done=lambda rows: None) if scores else None
+        how = Repeats(self.run, metric, seed, repeats, self.log.epochs)
+        told = Told(on_group_done=lambda rows: self.summaries.append([row["metric_auc"] for row in rows]))
+        return retrain_finalists(chosen, how, self.retrain, folds, told)
 
     def winner(self) -> str:
         table = read_finalists(self.run)
@@ -112,7 +104,7 @@ def test_without_folds_the_validation_score_decides_and_nothing_tells_of_folds(w
     table = work.go()
     assert work.winner() == "a"
     assert not work.run.folds.exists()
-    assert not [column for column in table if column.startswith("fold")]
+    assert table[["folds", "fold_mean", "fold_sd"]].isna().all(axis=None)
 
 
 def test_the_best_mean_of_the_folds_wins(work: Work) -> None:
@@ -220,7 +212,7 @@ def test_folds_of_a_backbone_that_left_are_removed(work: Work) -> None:
     scores = {"a": [0.6, 0.7], "b": [0.8, 0.9]}
     work.go(scores)
     work.validation = {"a": metrics(0.9), "b": TrialFailed("memory ran out")}
-    work.run.best_model.unlink()  # so b has to be retrained
+    work.run.model_file("b", 1).unlink()  # so b has to be retrained
     work.trained.clear()
     work.go(scores)
     assert work.winner() == "a"
@@ -246,16 +238,17 @@ def test_a_table_of_finalists_from_before_there_were_folds_goes_on(work: Work) -
 # Repeats
 
 
-def files(work: Work) -> dict[str, str]:
-    """File -> what is in it, of all models; the table says the same."""
-    found = {"best_model.h5": work.run.best_model.read_text()}
-    found |= {path.name: path.read_text() for path in work.run.models.glob("*.h5")}
+def files(work: Work) -> set[str]:
+    """The files of all models; the table says the same, and each holds what its own training has left."""
+    found = {path.name: path.read_text() for path in work.run.models.glob("*.h5")}
     table = read_finalists(work.run)
     done = table[table["state"] == "completed"]
-    assert sorted(Path(name).name for name in done["model"]) == sorted(found)
+    assert {row["model"] for row in done.to_dict("records")} == {f"models/{name}" for name in found}
     for row in done.to_dict("records"):
+        assert Path(row["model"]).stem == f"{row['backbone']}-{row['repeat']}"
         assert found[Path(row["model"]).name] == f"model of {row['backbone']}, {row['backbone']}-{row['repeat']}"
-    return found
+        assert row["winner"] == (work.run.path / row["model"]).samefile(work.run.best_model)
+    return set(found)
 
 
 @pytest.fixture
@@ -271,7 +264,7 @@ def test_the_best_mean_over_the_repeats_wins_and_its_best_repeat_is_exported(rep
     assert table["repeat"].tolist() == [1, 2, 3] * 2
     assert table["winner"].tolist() == [False, False, True, False, False, False]
     assert table["representative"].tolist() == [False, False, True, False, True, False]
-    assert set(files(repeated)) == {"best_model.h5", "b-1.h5", "b-2.h5", "a.h5", "a-1.h5", "a-3.h5"}
+    assert files(repeated) == {f"{name}-{repeat}.h5" for name in "ab" for repeat in (1, 2, 3)}
     assert repeated.run.best_model.read_text() == "model of b, b-3"
     pd.testing.assert_frame_equal(read_finalists(repeated.run), table, check_dtype=False)
     assert repeated.summaries == [[0.7, 0.95, 0.6], [0.8, 0.79, 0.82]]
@@ -310,13 +303,13 @@ def test_a_repeat_that_fails_says_why_and_the_mean_is_over_the_others(repeated: 
     assert (failed["backbone"], failed["repeat"], failed["reason"]) == ("a", 3, "memory ran out")
     assert not failed["representative"]
     assert failed["model"] == ""
-    assert set(files(repeated)) == {"best_model.h5", "a-1.h5", "b.h5", "b-1.h5", "b-2.h5"}
-    # it is tried again, and alone, and the files change places
+    assert files(repeated) == {"a-1.h5", "a-2.h5", "b-1.h5", "b-2.h5", "b-3.h5"}
+    # it is tried again, and alone, and another one is exported
     repeated.validation["a"][2] = metrics(0.1)
     repeated.retrained.clear()
     repeated.go(repeats=3)
     assert repeated.retrained == ["a"]
-    assert set(files(repeated)) == {"best_model.h5", "a.h5", "a-1.h5", "a-3.h5", "b-1.h5", "b-2.h5"}
+    assert files(repeated) == {f"{name}-{repeat}.h5" for name in "ab" for repeat in (1, 2, 3)}
     assert repeated.run.best_model.read_text() == "model of b, b-3"
 
 
@@ -345,14 +338,16 @@ def test_finished_repeats_are_not_trained_again_and_more_only_add(repeated: Work
     assert repeated.run.finalists.read_bytes() == whole
 
 
-def test_a_crash_while_files_change_places_costs_no_training(repeated: Work) -> None:
+@pytest.mark.parametrize("lost", ["gone", "of another model"])
+def test_a_crash_before_the_winner_is_exported_costs_no_training(repeated: Work, lost: str) -> None:
     repeated.go(repeats=3)
-    shutil.move(repeated.run.best_model, repeated.run.models / "b-3.h5")  # the table names the old places
-    shutil.move(repeated.run.models / "a.h5", repeated.run.models / "a-2.h5")
+    repeated.run.best_model.unlink()
+    if lost != "gone":
+        repeated.run.best_model.write_text("model of a, a-2")
     repeated.retrained.clear()
     repeated.go(repeats=3)
     assert not repeated.retrained
-    assert set(files(repeated)) == {"best_model.h5", "b-1.h5", "b-2.h5", "a.h5", "a-1.h5", "a-3.h5"}
+    assert files(repeated) == {f"{name}-{repeat}.h5" for name in "ab" for repeat in (1, 2, 3)}
 
 
 def test_a_file_that_is_gone_or_changed_is_trained_again(repeated: Work) -> None:
@@ -372,25 +367,40 @@ def test_another_configuration_replaces_all_repeats_and_leaves_no_stray_file(rep
     repeated.validation["a"] = [metrics(0.99), metrics(0.98), metrics(0.97)]
     repeated.go(repeats=2)
     assert repeated.retrained == ["a", "a"]
-    assert set(files(repeated)) == {"best_model.h5", "a-2.h5", "b.h5", "b-1.h5", "b-2.h5"}
+    assert files(repeated) == {"a-1.h5", "a-2.h5", "b-1.h5", "b-2.h5", "b-3.h5"}
     assert repeated.run.best_model.read_text() == "model of a, a-1"
 
 
-def test_the_curves_of_all_repeats_are_kept_and_those_of_earlier_finalists_are_not(repeated: Work) -> None:
-    def curves() -> list[list[Any]]:
-        epochs = pd.read_csv(repeated.run.epochs)
-        return epochs.loc[epochs["finalist"].notna(), ["finalist", "metric_auc"]].to_numpy().tolist()
+def curves(work: Work, kind: str = "finalist") -> dict[tuple[str, int], list[float]]:
+    """(backbone, repeat or fold) -> scores by epoch, as epochs.csv has them."""
+    epochs = EPOCHS.read(work.run.path).query("kind == @kind")
+    which = "fold" if kind == "fold" else "repeat"
+    return {key: list(part["metric_auc"]) for key, part in epochs.groupby(["name", which])}
 
+
+def test_the_curves_of_all_repeats_are_kept_and_those_of_earlier_finalists_are_not(repeated: Work) -> None:
     repeated.go(repeats=2)
-    assert curves() == [["a", 0.7], ["a", 0.95], ["b", 0.8], ["b", 0.79]]
+    two = {("a", 1): [0.7], ("a", 2): [0.95], ("b", 1): [0.8], ("b", 2): [0.79]}
+    assert curves(repeated) == two
     repeated.go(repeats=3)
-    assert sorted(curves()) == sorted([["a", 0.7], ["a", 0.95], ["b", 0.8], ["b", 0.79], ["a", 0.6], ["b", 0.82]])
+    assert curves(repeated) == two | {("a", 3): [0.6], ("b", 3): [0.82]}
     repeated.log = TrialLog.load(repeated.run)  # as a resumed run does
     repeated.add(dataclasses.replace(A, dropout=0.4), metrics(0.7))
-    assert len(curves()) == 6
-    repeated.validation["a"] = [metrics(0.5), metrics(0.51), metrics(0.52)]
+    assert len(curves(repeated)) == 6
+    repeated.validation["a"] = [metrics(0.5), TrialFailed("memory ran out"), metrics(0.52)]
     repeated.go(repeats=3)
-    assert [curve for curve in curves() if curve[0] == "a"] == [["a", 0.5], ["a", 0.51], ["a", 0.52]]
+    assert {key: curve for key, curve in curves(repeated).items() if key[0] == "a"} == {
+        ("a", 1): [0.5],
+        ("a", 3): [0.52],
+    }
+
+
+def test_the_curves_of_folds_are_kept_by_fold(work: Work) -> None:
+    work.go({"a": [0.6, 0.7], "b": [0.8, TrialFailed("memory ran out")]})
+    assert curves(work, "fold") == {("a", 1): [0.6], ("a", 2): [0.7], ("b", 1): [0.8]}
+    work.add(dataclasses.replace(A, dropout=0.4), metrics(0.7))
+    work.go({"a": [0.65, 0.75], "b": [0.8, 0.9]})
+    assert curves(work, "fold") == {("a", 1): [0.65], ("a", 2): [0.75], ("b", 1): [0.8]}
 
 
 def test_folds_decide_between_repeated_finalists_and_are_trained_once(repeated: Work) -> None:
@@ -403,9 +413,6 @@ def test_folds_decide_between_repeated_finalists_and_are_trained_once(repeated: 
 def test_a_table_from_before_there_were_repeats_is_read_and_goes_on(work: Work) -> None:
     table = work.go()
     old = table.drop(columns=["repeat", "representative"])
-    for row in table.to_dict("records"):
-        if not row["winner"]:
-            assert row["model"] == "models/b.h5"  # where it was then, too
     write_table(work.run.finalists, old)
     read = read_finalists(work.run)
     assert read["repeat"].tolist() == [1, 1]
@@ -458,7 +465,11 @@ def test_of_a_patient_whom_given_folds_part_nothing_is_trained_on(make_task: Cal
 
 @pytest.mark.end_to_end
 def test_a_run_over_given_folds(
-    tmp_path: Path, toy_table: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    toy_table: None,
+    shared_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
@@ -486,7 +497,7 @@ def test_a_run_over_given_folds(
 
 
 @pytest.mark.end_to_end
-def test_the_stage_trains_finalists_and_controls_and_says_so(
+def test_the_stage_trains_finalists_and_baselines_and_says_so(
     tmp_path: Path,
     toy_folder: Path,
     toy_table: None,
@@ -496,11 +507,14 @@ def test_the_stage_trains_finalists_and_controls_and_says_so(
 ) -> None:
     """The stage of a run in this process, on two trials that are made up."""
     from bench import cluster as workers
-    from bench.finalists.baselines import read_controls
+    from bench.finalists.baselines import read_baselines
     from bench.models import small_cnn
-    from bench.run import pipeline, request
+    from bench.report.live import LiveReport
+    from bench.run import pipeline, request, stages
     from bench.run.console import Screen
+    from bench.run.examine import examine, make_task
     from bench.settings import make_settings
+    from bench.train.task import Task
 
     monkeypatch.setattr(workers, "run_alone", lambda found, function, *arguments: function(*arguments))
     monkeypatch.setattr(small_cnn, "EPOCHS", 2)
@@ -519,41 +533,45 @@ def test_the_stage_trains_finalists_and_controls_and_says_so(
         cache=tmp_path / "cache",
     )
 
-    def begin(**changes: Any) -> pipeline.Run:
-        made = request.resume(RunDir(tmp_path / "reports" / "toy"), changes) if changes else request.prepare(settings)
-        run = pipeline.Run(made, Screen(), "python run_bench.py")
-        run._workers, run._weights = workers.Workers(1, 1, 0.0, 1, 0), toy_weights
-        run._examine()
-        return run
+    found = workers.Workers(1, 1, 0.0, 1, 0)
 
-    run = begin()
-    run._create()
-    run._data()
-    assert not run._task().class_weights
-    log = TrialLog(run.run)
+    def begin(**changes: Any) -> tuple[stages.Stage, Task]:
+        run = RunDir(tmp_path / "reports" / "toy")
+        made = request.resume(run, changes) if changes else request.prepare(settings)
+        examined = examine(made, Screen(), run.read() if changes else None)
+        begun = run.read() if changes else pipeline.create(made, found, toy_weights, "python run_bench.py")
+        pipeline.write_data(made, examined)
+        stage = stages.Stage(made, Screen(), LiveReport(run), found, examined, begun)
+        return stage, make_task(made, examined, toy_weights, "float32")
+
+    stage, task = begin()
+    run = stage.run
+    assert not task.class_weights
+    log = TrialLog(run)
     for number, config in enumerate((TrialConfig("toy", "light", 1, 2e-2, 0.1, batch_size=8), TrialConfig("toy"))):
         scores = metrics(0.9 - 0.1 * number)
         log.add(TrialRecord(number, "completed", "", "sampled", config, scores, 1, 1, 1.0, 1.0), [])
-    run._finalists()
+    models = stages.finalists(stage, task, log)
 
-    table, winner = read_finalists(run.run), run.run.read_run()["winner"]
+    table, winner = read_finalists(run), run.read_run()["winner"]
+    pd.testing.assert_frame_equal(models.finalists, table)
+    pd.testing.assert_frame_equal(models.baselines, read_baselines(run))
     assert table["state"].tolist() == ["completed"] * 2
     assert table["seed"].nunique() == 2
     assert winner["score"] == pytest.approx(table["metric_auc"].mean())
     assert winner["sd"] == pytest.approx(table["metric_auc"].std())
     assert winner["repeats"] == 2
-    found = read_controls(run.run)
-    assert found[["control", "state"]].to_numpy().tolist() == [
+    found_baselines = read_baselines(run)
+    assert found_baselines[["baseline", "state"]].to_numpy().tolist() == [
         *[["recipe", "completed"]] * 2,
         *[["small_cnn", "completed"]] * 2,
         ["majority", "completed"],
         ["metadata", "completed"],
     ]
-    models = sorted(path.name for path in run.run.models.iterdir())
-    other = f"toy-{table.loc[~table['winner'], 'repeat'].item()}.h5"
-    assert other in models
-    assert {"recipe.h5", "small_cnn.h5"} < set(models)
-    assert len(models) == 5
+    assert {path.name for path in run.models.iterdir()} == {
+        f"{name}-{repeat}.h5" for name in ("toy", "recipe", "small_cnn") for repeat in (1, 2)
+    }
+    assert run.best_model.samefile(run.path / table.loc[table["winner"], "model"].item())
     said = capsys.readouterr().out
     mean, deviation = table["metric_auc"].mean(), table["metric_auc"].std()
     assert "retrained with 2 seeds with fresh augmentation" in said
@@ -562,16 +580,18 @@ def test_the_stage_trains_finalists_and_controls_and_says_so(
     assert "  Default recipe: validation ROC AUC " in said
     assert "  Majority class: validation ROC AUC 0.5000, " in said
 
-    run._finalists()
+    assert "Baselines: default recipe, small CNN from scratch, majority class, metadata only" in said
+
+    stages.finalists(stage, task, log)
     assert capsys.readouterr().out == "", "a finished stage is passed over"
-    more = begin(repeats=3)
-    more._finalists()
-    again = read_finalists(run.run)
+    more, task = begin(repeats=3)
+    stages.finalists(more, task, TrialLog.load(run))
+    again = read_finalists(run)
     assert len(again) == 3
     assert set(table["sha256"]) < set(again["sha256"])
-    assert set(found["sha256"]) < set(read_controls(run.run)["sha256"])
-    assert run.run.read_run()["settings"]["repeats"] == 3
-    assert run.run.finished("finalists")
+    assert set(found_baselines["sha256"]) < set(read_baselines(run)["sha256"])
+    assert run.read_run()["settings"]["repeats"] == 3
+    assert run.finished("finalists")
 
 
 @pytest.mark.end_to_end
@@ -579,6 +599,7 @@ def test_a_run_with_folds(
     tmp_path: Path,
     toy_folder: Path,
     toy_table: None,
+    shared_ray: None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:

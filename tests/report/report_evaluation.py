@@ -34,7 +34,7 @@ def repeats(random: np.random.Generator, truth: Any, scores: Floats, n: int) -> 
 
 
 def controls(random: np.random.Generator, run: RunDir, finalists: pd.DataFrame, winner: str) -> None:
-    """controls.csv: two that are trained with three seeds, two that are not."""
+    """baselines.csv: two that are trained with three seeds, two that are not."""
     won = finalists[finalists["backbone"] == winner].iloc[0]
     config = {key: won[key] for key in finalists.columns if key.startswith("config_")}
     rows = []
@@ -42,7 +42,7 @@ def controls(random: np.random.Generator, run: RunDir, finalists: pd.DataFrame, 
         for repeat in range(1, 4 if name in ("recipe", "small_cnn") else 2):
             auc = 0.5 + 0.24 * apart + 0.004 * float(random.normal())
             metrics = dict.fromkeys(METRICS, auc) | {"log_loss": 1 - auc, "brier": 0.8 * (1 - auc)}
-            row: dict[str, Any] = {"control": name, "repeat": repeat, "seed": repeat, "state": "completed"}
+            row: dict[str, Any] = {"baseline": name, "repeat": repeat, "seed": repeat, "state": "completed"}
             row |= {
                 "reason": None,
                 "note": "93k parameters" if name == "small_cnn" else "",
@@ -51,7 +51,7 @@ def controls(random: np.random.Generator, run: RunDir, finalists: pd.DataFrame, 
             row |= {key: value if name == "recipe" else None for key, value in config.items()}
             row |= {f"metric_{key}": value for key, value in metrics.items()}
             rows.append({**row, "parameters": 1000, "best_epoch": 5, "epochs": 12, "seconds": 31.0})
-    write_table(run.path / "controls.csv", pd.DataFrame(rows))
+    write_table(run.baselines, pd.DataFrame(rows))
 
 
 def comparisons(models: dict[str, Floats], truth: Any, winner: str, finalists: list[str]) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def write_tables(
     finalists: list[str],
     classes: tuple[str, ...],
 ) -> None:
-    """Every file of an evaluation but evaluation.json, predictions_test.csv and controls.csv."""
+    """Every file of an evaluation but evaluation.json, predictions_test.csv and baselines.csv."""
     scores = models[winner]
     shown = {label: index for index, label in enumerate(classes) if index or len(classes) > 2}
     write_table(run.path / "comparisons.csv", comparisons(models, truth, winner, finalists))

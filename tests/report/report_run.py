@@ -142,7 +142,7 @@ def _search(random: np.random.Generator, trials: int, backbones: tuple[str, ...]
             best = max((entry for entry in curve), key=lambda entry: entry["metric_auc"])
             row |= {key: value for key, value in best.items() if key.startswith("metric_")}
             row |= {"best_epoch": best["epoch"], "epochs": len(curve), "seconds": 3.1 * len(curve)}
-            epochs += [{"trial": trial, "finalist": None, **entry} for entry in curve]
+            epochs += [{"kind": "trial", "name": str(trial), **entry} for entry in curve]
         elapsed += row["seconds"] / 2
         rows.append({**row, "elapsed": elapsed})
     return pd.DataFrame(rows), pd.DataFrame(epochs)
@@ -161,7 +161,7 @@ def _finalists(
         for seed in range(seeds):
             curve = _curve(random, best["metric_auc"] - 0.002, 12, int(best["config_unfreeze_depth"]))
             top = max(curve, key=lambda entry: entry["metric_auc"])
-            epochs += [{"trial": None, "finalist": backbone, **entry} for entry in curve]
+            epochs += [{"kind": "finalist", "name": backbone, "repeat": seed + 1, **entry} for entry in curve]
             values = {key: value for key, value in top.items() if key.startswith("metric_")}
             row = {
                 "backbone": backbone,
@@ -391,7 +391,7 @@ def _run_json(
                 "backbone": {"choices": list(backbones)},
                 "learning_rate": {"low": 3e-4, "high": 3e-3, "log": True},
                 "finetune_factor": {"low": 0.01, "high": 0.3, "log": True, "when": {"unfreeze_depth": [1, 2]}},
-                "dropout": [0.0, 0.2, 0.5],
+                "dropout": {"choices": [0.0, 0.2, 0.5]},
             },
             "augmentations": POLICIES,
         },

@@ -33,7 +33,7 @@ TWO = ("NORMAL", "PNEUMONIA")
 THREE = ("NORMAL", "BACTERIA", "VIRUS")
 FILES = ("comparisons.csv", "operating_points.csv", "prevalences.csv", "decision_curve.csv", "curves.csv")
 FILES += ("calibration.json", "subgroups.csv", "failures.csv", "failures.npz", "robustness.csv", "saliency.json")
-FILES += ("saliency.npz", "controls.csv")
+FILES += ("saliency.npz", "baselines.csv")
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_numbers_are_those_of_the_files(run: RunDir) -> None:
     finalists, evaluation = pd.read_csv(run.finalists), json.loads(run.evaluation.read_text(encoding="utf-8"))
     won = finalists[finalists["backbone"] == evaluation["winner"]]["metric_auc"]
     assert f"ROC AUC of {won.mean():.3f} ± {won.std():.3f}" in text
-    recipe = pd.read_csv(run.path / "controls.csv").query("control == 'recipe'")["metric_auc"]
+    recipe = pd.read_csv(run.path / "baselines.csv").query("baseline == 'recipe'")["metric_auc"]
     assert f"reaches a validation ROC AUC of {recipe.mean():.3f} ± {recipe.std():.3f}" in text
     point = (
         pd.read_csv(run.path / "operating_points.csv").query("measure == 'sensitivity' and point == 'frozen'").iloc[0]
@@ -169,7 +169,7 @@ def test_what_a_reader_must_beware_of_is_in_the_summary(run: RunDir) -> None:
 def test_a_file_that_is_missing_is_told_and_the_rest_is_there(run: RunDir, name: str) -> None:
     (run.path / name).unlink()
     text = words(run)
-    why = "no control has been trained" if name == "controls.csv" else "the evaluation did not write it"
+    why = "no control has been trained" if name == "baselines.csv" else "the evaluation did not write it"
     assert f"{name} is missing: {why}" in text
     assert "could not be written" not in text
     assert len(re.findall(r"\S+ is missing: ", text)) == 1
@@ -304,7 +304,7 @@ def test_an_empty_test_split_is_told_without_numbers(run: RunDir) -> None:
         model |= {"metrics": dict.fromkeys(METRICS, empty), "confusion": [[0, 0], [0, 0]], "per_class": {}}
         model |= {"averages": {}, "repeats": {"n": 3, "mean": {}, "sd": {}}}
     edit_json(run.evaluation, **(evaluation | {"images": 0, "patients": 0, "sentences": []}))
-    for name in (name for name in FILES if name.endswith(".csv") and name != "controls.csv"):
+    for name in (name for name in FILES if name.endswith(".csv") and name != "baselines.csv"):
         pd.read_csv(run.path / name).head(0).to_csv(run.path / name, index=False)
     text = words(run)
     for said in (
@@ -567,11 +567,11 @@ def test_controls_stand_below_the_finalists_in_their_order() -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_winner_that_is_the_default_recipe_was_not_worth_tuning(run: RunDir) -> None:
-    controls = pd.read_csv(run.path / "controls.csv")
-    skipped = controls["control"] == "recipe"
+    controls = pd.read_csv(run.path / "baselines.csv")
+    skipped = controls["baseline"] == "recipe"
     controls.loc[skipped, [name for name in controls if name.startswith("metric_")]] = None
     controls["state"] = controls["state"].mask(skipped, "skipped")
-    controls.to_csv(run.path / "controls.csv", index=False)
+    controls.to_csv(run.path / "baselines.csv", index=False)
     pairs = pd.read_csv(run.path / "comparisons.csv")
     pairs[pairs["b"] != "recipe"].to_csv(run.path / "comparisons.csv", index=False)
     assert "The search found none better." in words(run)

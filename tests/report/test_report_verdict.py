@@ -15,8 +15,8 @@ from bench.report.page import Page
 from bench.report.read.files import read
 from bench.report.side_by_side.page import render_side_by_side
 from bench.report.verdict import Standing, headline, verdict
+from bench.run import messages
 from bench.run.folder import RunDir
-from bench.run.pipeline import Run
 
 SAME, FIRST, SECOND = "cannot be told apart", "a better", "b better"
 ALONE = "VGG16 won"
@@ -276,10 +276,9 @@ def test_where_nobody_won_a_baseline_is_told_all_the_same(run: RunDir) -> None:
 
 
 class Lines:
-    """Takes the place of the screen, and of the run that it belongs to."""
+    """Takes the place of the screen."""
 
-    def __init__(self, run: RunDir) -> None:
-        self.run, self.screen, self.metric = run, self, read(run).metric
+    def __init__(self) -> None:
         self.said: list[str] = []
 
     def line(self, text: str) -> None:
@@ -303,8 +302,8 @@ def test_every_place_says_the_same(run: RunDir, verdicts: dict[tuple[str, str], 
     other = RunDir(Path(shutil.copytree(run.path, tmp_path / "other")))
     beside = Outline(render_side_by_side([run, other], tmp_path).read_text(encoding="utf-8")).text
     assert f"xray: {said}." in " ".join(beside.split())
-    lines = Lines(run)
-    Run._headline(lines)  # type: ignore[arg-type]
+    lines = Lines()
+    messages.headline(lines, run)  # type: ignore[arg-type]
     assert f"{said}." in lines.said
     assert any(line.startswith("ATTENTION: A baseline beats the chosen model.") for line in lines.said)
     everything = " ".join([page.text, card, beside, *lines.said])
@@ -325,12 +324,12 @@ def test_a_loss_far_beyond_a_constant_guesss_is_something_to_beware_of(run: RunD
     assert not any("constant guess" in one for one in cautions.cautions(read(run)))
     epochs, trials = pd.read_csv(run.epochs), pd.read_csv(run.trials)
     far = trials.loc[(trials["config_backbone"] == "inceptionv3") & (trials["epochs"] > 0), "trial"].iloc[0]
-    first = epochs.index[epochs["trial"] == far][0]
+    first = epochs.index[(epochs["kind"] == "trial") & (epochs["name"] == str(int(far)))][0]
     epochs.loc[first, "loss"] = 6.9  # ten times ln 2 is 6.93
     epochs.to_csv(run.epochs, index=False)
     assert not any("constant guess" in one for one in cautions.cautions(read(run)))
     epochs.loc[first, "loss"] = 3500.0
-    epochs.loc[epochs.index[epochs["finalist"] == "vgg16"][0], "metric_log_loss"] = 13.87
+    epochs.loc[epochs.index[epochs["name"] == "vgg16"][0], "metric_log_loss"] = 13.87
     epochs.to_csv(run.epochs, index=False)
     (said,) = [one for one in cautions.cautions(read(run)) if "constant guess" in one]
     assert "InceptionV3 (5,049 times) and VGG16 (20 times)" in said

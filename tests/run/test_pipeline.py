@@ -29,7 +29,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def command(tmp_path: Path, toy_folder: Path, toy_table: None, monkeypatch: pytest.MonkeyPatch) -> Any:
+def command(
+    tmp_path: Path, toy_folder: Path, toy_table: None, shared_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """``command("run", ...)`` in a folder of its own, on the toy folder and space."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
@@ -67,7 +69,7 @@ def test_a_run_from_end_to_end(command: Any, tmp_path: Path, capfd: pytest.Captu
     assert table["state"].isin(["completed", "pruned"]).all()
     epochs = pd.read_csv(folder / "epochs.csv")
     for row in table.itertuples():
-        mine = epochs[epochs["trial"] == row.trial]
+        mine = epochs[(epochs["kind"] == "trial") & (epochs["name"] == str(row.trial))]
         phase = "finetune" if row.config_unfreeze_depth else "head"
         assert row.metric_auc == pytest.approx(mine.loc[mine["phase"] == phase, "metric_auc"].max())
     assert list((folder / "checkpoints").iterdir()) == []
@@ -105,17 +107,17 @@ def test_a_run_from_end_to_end(command: Any, tmp_path: Path, capfd: pytest.Captu
     assert any("8 patients" in refusal["reason"] for refusal in evaluation["refusals"])
     assert evaluation["ledger"]["this_split"] == 1
 
-    # finalists over seeds, controls beside them, and all that is said of the winner, in files
+    # finalists over seeds, baselines beside them, and all that is said of the winner, in files
     finalists = pd.read_csv(folder / "finalists.csv")
     assert all(sorted(rows["repeat"]) == [1, 2] for _, rows in finalists.groupby("backbone"))
     means = finalists.groupby("backbone")["metric_auc"].mean()
     assert means[evaluation["winner"]] == means.max()
     own = finalists[finalists["backbone"] == evaluation["winner"]]
     assert own.loc[own["winner"], "metric_auc"].item() == own["metric_auc"].max()
-    controls = pd.read_csv(folder / "controls.csv")
-    assert set(controls["control"]) == {"recipe", "small_cnn", "majority", "metadata"}
+    baselines = pd.read_csv(folder / "baselines.csv")
+    assert set(baselines["baseline"]) == {"recipe", "small_cnn", "majority", "metadata"}
     assert set(evaluation["models"]) == set(finalists["backbone"]) | set(
-        controls.query("state == 'completed'")["control"]
+        baselines.query("state == 'completed'")["baseline"]
     )
     assert evaluation["models"]["majority"]["metrics"]["auc"]["value"] == 0.5
     every = pd.read_csv(folder / "predictions_models.csv")
@@ -145,7 +147,7 @@ def test_a_run_from_end_to_end(command: Any, tmp_path: Path, capfd: pytest.Captu
     pd.testing.assert_frame_equal(longer.iloc[:6], table, check_dtype=False)
     assert not longer[[column for column in longer if column.startswith("config_")]].duplicated().any()
     assert len(json.loads((folder / "run.json").read_text())["test"]["opened"]) == 1  # it was sealed again
-    hashes = model_files(pd.read_csv(folder / "finalists.csv"), pd.read_csv(folder / "controls.csv"))
+    hashes = model_files(pd.read_csv(folder / "finalists.csv"), pd.read_csv(folder / "baselines.csv"))
     left = [path.name for path in RunDir(folder).of_test if path.exists()]
     if "evaluation.json" in left:  # only if the models are the very ones that were scored
         assert json.loads((folder / "evaluation.json").read_text())["files"] == hashes

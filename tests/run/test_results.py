@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.errors import ConfigError
-from bench.run import results
+from bench.run import tables
 from bench.run.folder import RunDir
-from bench.run.results import EPOCH_COLUMNS, TrialLog, TrialRecord, rank
+from bench.run.results import Curve, EpochLog, TrialLog, TrialRecord, rank
+from bench.run.tables import EPOCHS
 from bench.stats.metrics import METRICS
 from bench.trial import EpochRecord, TrialConfig
 
@@ -222,11 +223,12 @@ def test_what_is_added_is_loaded_and_goes_on(tmp_path):
     loaded.add(record(2), [epoch(1)])
     assert list(pd.read_csv(run.trials)["trial"]) == [0, 1, 2], "rows stand in the order of their numbers"
     epochs = pd.read_csv(run.epochs)
-    assert list(epochs.columns) == EPOCH_COLUMNS
-    assert list(epochs["trial"]) == [1, 1, 2]
+    assert list(epochs.columns) == EPOCHS.names
+    assert list(epochs["kind"]) == ["trial"] * 3
+    assert list(epochs["name"]) == [1, 1, 2]
     assert list(epochs["phase"]) == ["head", "finetune", "head"]
     assert list(epochs["loss"]) == [0.5, 0.25, 0.5]
-    assert epochs["finalist"].isna().all()
+    assert epochs[["repeat", "fold"]].isna().all(axis=None)
 
 
 def test_best_epoch_is_written_as_a_whole_number(tmp_path):
@@ -241,8 +243,8 @@ def test_best_epoch_is_written_as_a_whole_number(tmp_path):
 def test_epochs_are_written_before_the_trial(tmp_path, monkeypatch):
     """So a row in trials.csv means that all of the trial is there."""
     written = []
-    write = results.write_table
-    monkeypatch.setattr(results, "write_table", lambda path, table: (written.append(path.name), write(path, table)))
+    write = tables.write_table
+    monkeypatch.setattr(tables, "write_table", lambda path, table: (written.append(path.name), write(path, table)))
     TrialLog(RunDir(tmp_path)).add(record(), [epoch()])
     assert written == ["epochs.csv", "trials.csv"]
 
@@ -252,21 +254,62 @@ def test_epochs_of_a_trial_that_was_not_finished_are_dropped(tmp_path, monkeypat
     run = RunDir(tmp_path)
     log = TrialLog(run)
     log.add(record(0), [epoch(1)])
-    write = results.write_table
+    write = tables.write_table
 
     def crash(path: Path, table: pd.DataFrame) -> None:
         if path.name == "trials.csv":
             raise OSError("disk full")
         write(path, table)
 
-    monkeypatch.setattr(results, "write_table", crash)
+    monkeypatch.setattr(tables, "write_table", crash)
     with pytest.raises(OSError):
         log.add(record(1), [epoch(1), epoch(2)])
     monkeypatch.undo()
     loaded = TrialLog.load(run)
     assert [made.trial for made in loaded.records] == [0]
     loaded.add(record(1), [epoch(1)])
-    assert list(pd.read_csv(run.epochs)["trial"]) == [0, 1]
+    assert list(pd.read_csv(run.epochs)["name"]) == [0, 1]
+
+
+def test_curves_are_known_by_whose_they_are(tmp_path):
+    run = RunDir(tmp_path)
+    log = TrialLog(run)
+    log.epochs.add(Curve("finalist", "7", repeat=2), [epoch(loss=0.2)])
+    log.epochs.add(Curve("fold", "7", fold=1), [epoch(loss=0.4)])
+    log.epochs.add(Curve("finalist", "7", repeat=1), [epoch(loss=0.1)])
+    log.add(record(7), [epoch(1), epoch(2)])
+    loaded = TrialLog.load(run).epochs
+    assert loaded.curves == log.epochs.curves
+    assert [curve.kind for curve in loaded.curves] == ["trial", "finalist", "finalist", "fold"]
+    loaded.add(Curve("finalist", "7", repeat=2), [epoch(loss=0.3)])
+    loaded.keep("finalist", {Curve("finalist", "7", repeat=2)})
+    again = EpochLog.load(run).curves
+    assert {(one.kind, one.repeat): [epoch.loss for epoch in epochs] for one, epochs in again.items()} == {
+        ("trial", None): [0.5, 0.5],
+        ("finalist", 2): [0.3],
+        ("fold", None): [0.4],
+    }
+
+
+def test_a_hyperparameter_that_an_older_table_lacks_has_its_default(tmp_path):
+    run = RunDir(tmp_path)
+    log = TrialLog(run)
+    log.add(record(0, config=TrialConfig("vgg16", "light", 2, 1e-3, 0.3)), [])
+    log.add(record(1, config=TrialConfig("vgg16")), [])
+    table = pd.read_csv(run.trials)
+    table.drop(columns=["config_label_smoothing", "config_batch_size"]).to_csv(run.trials, index=False)
+    assert TrialLog.load(run).records == log.records
+    table.assign(config_dropout=[0.2, None]).to_csv(run.trials, index=False)
+    with pytest.raises(ConfigError, match=r"trials\.csv cannot be read"):  # an empty cell is no missing column
+        TrialLog.load(run)
+
+
+def test_a_hyperparameter_that_is_not_known_here_is_refused(tmp_path):
+    run = RunDir(tmp_path)
+    TrialLog(run).add(record(), [])
+    pd.read_csv(run.trials).assign(config_momentum=0.9).to_csv(run.trials, index=False)
+    with pytest.raises(ConfigError, match=r"trials\.csv cannot be read.*momentum"):
+        TrialLog.load(run)
 
 
 def written_table(run):

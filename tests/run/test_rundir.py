@@ -1,12 +1,15 @@
 """Files of a run folder: whole or not there; markers of stages; finding a run."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bench.errors import ConfigError
 from bench.run.folder import STAGES, RunDir, atomic_path, find_run, write_json, write_table, write_text
+from bench.run.record import OpeningRecord
+from bench.run.tables import SCHEMAS
 
 
 def files_in(folder):
@@ -79,21 +82,54 @@ def test_a_table_has_no_index(tmp_path):
 # run.json
 
 
-def test_update_run_changes_and_returns_the_content(tmp_path):
+def test_update_changes_and_returns_the_record_and_adds_nothing_else(tmp_path):
     run = make_run(tmp_path / "xray", {"seconds": {}})
-    returned = run.update_run(lambda content: content["seconds"].update(data=1.5))
-    assert returned == run.read_run() == {"seconds": {"data": 1.5}}
+    returned = run.update(precision="float32")
+    assert returned == run.read()
+    assert run.read_run() == {"seconds": {}, "precision": "float32"}
+    run.spend("data", 1.25)
+    run.spend("data", 1.25)
+    assert run.read_run()["seconds"] == {"data": 2.5}
+    run.change_settings(budget=7)
+    assert run.read_run()["settings"] == {"budget": 7}
+    assert run.read().settings.bootstrap == 2000
+
+
+def test_openings_are_added_to_those_before(tmp_path):
+    run = make_run(tmp_path / "xray")
+    for time in ("2026-01-01", "2026-01-02"):
+        run.add_opening(OpeningRecord(time=time, run="xray"))
+    assert run.read_run()["test"]["opened"] == ["2026-01-01", "2026-01-02"]
+    assert [one.time for one in run.read().test.openings] == ["2026-01-01", "2026-01-02"]
+
+
+def test_the_exported_model_is_the_very_file_of_its_training(tmp_path, monkeypatch):
+    run = RunDir(tmp_path)
+    run.models.mkdir()
+    first, second = run.model_file("a", 1), run.model_file("b", 2)
+    assert (first.name, second.name) == ("a-1.h5", "b-2.h5")
+    first.write_text("first")
+    second.write_text("second")
+    for model in (first, first, second):
+        run.export(model)
+        assert run.best_model.samefile(model)
+    monkeypatch.setattr(Path, "hardlink_to", lambda self, other: (_ for _ in ()).throw(OSError("no links here")))
+    run.export(first)
+    assert run.best_model.read_text() == "first" and not run.best_model.samefile(first)
+    assert files_in(tmp_path) == ["a-1.h5", "b-2.h5", "best_model.h5"]
 
 
 def test_a_folder_without_run_json_is_no_run(tmp_path):
-    with pytest.raises(ConfigError, match=r"no run\.json"):
-        RunDir(tmp_path).read_run()
+    for method in (RunDir(tmp_path).read_run, RunDir(tmp_path).read):
+        with pytest.raises(ConfigError, match=r"no run\.json"):
+            method()
 
 
-def test_a_broken_run_json_is_named(tmp_path):
+@pytest.mark.parametrize("method", ["read_run", "read"])
+def test_a_broken_run_json_is_named(tmp_path, method):
     (tmp_path / "run.json").write_text('{"name": ')
     with pytest.raises(ConfigError, match=r"run\.json.*not valid JSON"):
-        RunDir(tmp_path).read_run()
+        getattr(RunDir(tmp_path), method)()
 
 
 def test_every_file_lies_in_the_folder(tmp_path):
@@ -121,6 +157,8 @@ def test_every_file_lies_in_the_folder(tmp_path):
         attribute: tmp_path / "xray" / name for attribute, name in names.items()
     }
     assert run.name == "xray"
+    for file in SCHEMAS:
+        assert getattr(run, file.removesuffix(".csv")) == run.path / file, "a schema's file has its name here too"
 
 
 # Stage markers

@@ -6,6 +6,7 @@ What has to be done is read from the files that were left; how fast it can be do
     python -m bench compare --limit NAME
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ from bench.compare.page import LOWER_BOUND_FILE, read_facts, read_lower_bound, r
 from bench.errors import ConfigError
 from bench.models.backbones import get_backbone
 from bench.run.folder import RunDir, write_json
-from bench.run.results import TrialLog
+from bench.run.results import Curve, TrialLog
 from bench.search.space import parse_space
 from bench.trial import TrialConfig
 
@@ -50,13 +51,14 @@ def trained_in_run(run: RunDir) -> list[Trained]:
     Raises:
         ConfigError: if there are none, or their tables cannot be read.
     """
-    records = TrialLog.load(run).records
-    if not records:
+    log = TrialLog.load(run)
+    if not log.records:
         raise ConfigError(f"Run {run.name!r} has no finished trial yet, so it has no limit; finish it first.")
-    epochs = pd.read_csv(run.epochs)
-    counts = epochs.dropna(subset=["trial"]).groupby(["trial", "phase"]).size().to_dict()
-    phases = ("head", "finetune")
-    return [Trained(one.config, *(int(counts.get((one.trial, phase), 0)) for phase in phases)) for one in records]
+    trained = []
+    for record in log.records:
+        phases = Counter(epoch.phase for epoch in log.epochs.curves.get(Curve("trial", str(record.trial)), []))
+        trained.append(Trained(record.config, phases["head"], phases["finetune"]))
+    return trained
 
 
 def lower_bound_of_run(run: RunDir, tell: Callable[[str], None] = print, cache: Path | None = None) -> dict[str, Any]:

@@ -119,9 +119,10 @@ def _why(name: str, evaluation: dict[str, Any] | None) -> str:
 
 
 def _controls(run: RunDir, problems: Problems) -> pd.DataFrame | None:
-    names = ["control", "state", "note", "config_backbone", "config_augmentation", "model", "sha256"]
+    names = ["baseline", "state", "note", "config_backbone", "config_augmentation", "model", "sha256"]
     why = "no control has been trained"
-    return whole_lines(run.path / "controls.csv", problems, ["control", "state"], why, names, ["representative"])
+    table = whole_lines(run.baselines, problems, ["baseline", "state"], why, names, ["representative"])
+    return None if table is None else table.rename(columns={"baseline": "control"})
 
 
 def _images(

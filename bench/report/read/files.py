@@ -263,10 +263,14 @@ def _trials(path: Path, files: RunFiles) -> pd.DataFrame | None:
 
 
 def _epochs(path: Path, files: RunFiles) -> pd.DataFrame | None:
-    table = csv_table(path, files.problems, ["trial", "finalist", "epoch"], "no epoch has finished yet")
+    """The epochs of trials (with ``trial``) and of finalists (with ``finalist``), seeds one after the other."""
+    table = csv_table(path, files.problems, ["kind", "name", "epoch"], "no epoch has finished yet", ["kind", "name"])
     if table is None:
         return None
-    return numbers(_with_columns(table, [*SCORES, "phase", "loss"]), ["finalist", "phase"])
+    table = table[table["kind"].isin(["trial", "finalist"])].reset_index(drop=True)
+    of_trial = table["kind"] == "trial"
+    table = table.assign(trial=table["name"].where(of_trial), finalist=table["name"].mask(of_trial))
+    return numbers(_with_columns(table, [*SCORES, "phase", "loss"]), ["finalist", "phase", "kind", "name"])
 
 
 def _finalists(path: Path, files: RunFiles) -> pd.DataFrame | None:

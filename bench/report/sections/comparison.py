@@ -25,7 +25,7 @@ def comparison(page: Page) -> Section:
         return Section("comparison", TITLE, blocks or [Missing("finalists.csv holds no finalist.")])
     finalists = tables.finalists(files.finalists, files.evaluation, page.metric)
     rows = tables_models.on_validation(finalists, files.evaluated.controls, files.evaluation, page.metric)
-    blocks += [_lead(page, finalists), *page.problems("controls.csv"), _on_validation(rows, page)]
+    blocks += [_lead(page, finalists), *page.problems("baselines.csv"), _on_validation(rows, page)]
     blocks += [*_failed(rows), *_folds(page, finalists), _configurations(page, rows)]
     blocks += page.part("How faithful the search was", _faithful)
     blocks += page.part("Was tuning worth it?", lambda page: section_tested.tuning(page, rows))

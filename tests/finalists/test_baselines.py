@@ -1,4 +1,4 @@
-"""Controls: what is recorded of each, what is skipped and why, and what is not trained again."""
+"""Baselines: what is recorded of each, what is skipped and why, and what is not trained again."""
 
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,19 @@ import pytest
 
 from bench.errors import ConfigError, TrialFailed
 from bench.finalists.baselines import (
+    NO_METADATA,
     TITLES,
     Material,
-    MetadataControl,
-    Training,
-    majority_scores,
-    read_controls,
-    train_controls,
+    NothingVaries,
+    Rivals,
+    Trainers,
+    fit_untrained,
+    read_baselines,
+    train_baselines,
 )
-from bench.finalists.untrained import NO_METADATA, NothingVaries
+from bench.finalists.seeds import Repeats, Told
 from bench.run.folder import RunDir
+from bench.run.results import Curve, EpochLog
 from bench.stats.metrics import METRICS, evaluate
 from bench.trial import EpochRecord, TrialConfig, TrialResult
 
@@ -48,6 +51,7 @@ class Work:
 
     def __init__(self, folder: Path, varied: bool = True) -> None:
         self.run = RunDir(folder)
+        self.epochs = EpochLog(self.run)
         self.trained: list[tuple[Any, ...]] = []
         self.ended: list[tuple[str, int, str]] = []
         self.through: list[tuple[str, int]] = []
@@ -66,23 +70,18 @@ class Work:
         return result(found)
 
     def go(self, winner: TrialConfig = WINNER, recipe: TrialConfig = RECIPE, repeats: int = 2) -> pd.DataFrame:
-        return train_controls(
-            winner,
-            recipe,
-            run=self.run,
-            metric=AUC,
-            seed=0,
-            repeats=repeats,
-            material=self.material,
-            training=Training(
-                lambda config, seed, checkpoint, model: self._train("recipe", model, ("recipe", config, seed)),
-                lambda seed, backbone, policy, checkpoint, model: self._train(
-                    "small_cnn", model, ("small_cnn", backbone, policy, seed)
-                ),
+        trainers = Trainers(
+            lambda config, seed, checkpoint, model: self._train("recipe", model, ("recipe", config, seed)),
+            lambda seed, backbone, policy, checkpoint, model: self._train(
+                "small_cnn", model, ("small_cnn", backbone, policy, seed)
             ),
-            ended=lambda row: self.ended.append((row["control"], row["repeat"], row["state"])),
-            through=lambda rows: self.through.append((rows[0]["control"], len(rows))),
         )
+        told = Told(
+            on_row=lambda row: self.ended.append((row["baseline"], row["repeat"], row["state"])),
+            on_group_done=lambda rows: self.through.append((rows[0]["baseline"], len(rows))),
+        )
+        how = Repeats(self.run, AUC, 0, repeats, self.epochs)
+        return train_baselines(Rivals(winner, recipe), how, self.material, trainers, told)
 
 
 @pytest.fixture
@@ -90,9 +89,9 @@ def work(tmp_path: Path) -> Work:
     return Work(tmp_path)
 
 
-def test_every_control_is_recorded_as_a_finalist_is(work: Work) -> None:
+def test_every_baseline_is_recorded_as_a_finalist_is(work: Work) -> None:
     table = work.go()
-    assert list(dict.fromkeys(table["control"])) == list(TITLES)
+    assert list(dict.fromkeys(table["baseline"])) == list(TITLES)
     assert work.ended == [
         *(("recipe", repeat, "completed") for repeat in (1, 2)),
         *(("small_cnn", repeat, "completed") for repeat in (1, 2)),
@@ -103,14 +102,12 @@ def test_every_control_is_recorded_as_a_finalist_is(work: Work) -> None:
     assert [about[:-1] for about in work.trained] == [("recipe", RECIPE)] * 2 + [("small_cnn", "a", "light")] * 2
     assert len({about[-1] for about in work.trained}) == 4, "every training has a seed of its own"
 
-    read = read_controls(work.run)
+    read = read_baselines(work.run)
     assert read["representative"].tolist() == [False, True, False, True, True, True]
-    assert read["model"].tolist()[:4] == [
-        f"models/{name}.h5" for name in ("recipe-1", "recipe", "small_cnn-1", "small_cnn")
-    ]
+    assert read["model"].tolist()[:4] == [f"models/{name}-{repeat}.h5" for name in TITLES for repeat in (1, 2)][:4]
     assert read["model"].tolist()[4:] == ["", ""]
     for row in read[read["model"] != ""].to_dict("records"):
-        assert (work.run.path / row["model"]).read_text().startswith(row["control"])
+        assert (work.run.path / row["model"]).read_text().startswith(row["baseline"])
     recipe, small = read.iloc[1], read.iloc[3]
     assert recipe["config_learning_rate"] == 1e-3
     assert pd.isna(small["config_learning_rate"])
@@ -118,62 +115,64 @@ def test_every_control_is_recorded_as_a_finalist_is(work: Work) -> None:
     assert "93,426 parameters" in small["note"]
     metrics = [column for column in read if column.startswith("metric_")]
     assert np.isfinite(read[metrics].to_numpy(dtype=float)).all()
-    text = work.run.controls.read_text()
+    text = work.run.baselines.read_text()
     assert "nan" not in text.lower()
+    assert list(work.epochs.curves) == [Curve("baseline", name, repeat) for name in TITLES for repeat in (1, 2)][:4]
 
 
 def test_majority_gives_the_shares_of_the_training_labels(work: Work) -> None:
-    scores = majority_scores(work.material.labels["train"], 3, 5)
+    labels, facts = work.material.labels["train"], work.material.facts
+    scores = fit_untrained("majority", facts["train"], labels, 3)(facts["val"].iloc[:5])
     np.testing.assert_allclose(scores, np.tile([0.75, 0.25, 0.0], (5, 1)))
-    row = work.go().set_index("control").loc["majority"]
-    expected = evaluate(work.material.labels["val"], majority_scores(work.material.labels["train"], 2, 40))
+    row = work.go().set_index("baseline").loc["majority"]
+    predict = fit_untrained("majority", facts["train"], labels, 2)
+    expected = evaluate(work.material.labels["val"], predict(facts["val"]))
     assert {name: row[f"metric_{name}"] for name in METRICS} == pytest.approx(expected)
     assert row["metric_auc"] == 0.5
 
 
 def test_metadata_alone_tell_the_classes_apart_where_they_do(work: Work) -> None:
     labels = work.material.labels
-    model = MetadataControl.fit(work.material.facts["train"], labels["train"], 2)
-    scores = model.predict(work.material.facts["val"])
+    predict = fit_untrained("metadata", work.material.facts["train"], labels["train"], 2)
+    scores = predict(work.material.facts["val"])
     assert scores.shape == (40, 2)
     np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
     assert evaluate(labels["val"], scores)["auc"] > 0.95
-    assert work.go().set_index("control").loc["metadata", "metric_auc"] == pytest.approx(
+    assert work.go().set_index("baseline").loc["metadata", "metric_auc"] == pytest.approx(
         evaluate(labels["val"], scores)["auc"]
     )
     # the same image gets the same scores, whatever stands beside it
     few = work.material.facts["val"].iloc[3:5]
-    np.testing.assert_array_equal(model.predict(few), scores[3:5])
+    np.testing.assert_array_equal(predict(few), scores[3:5])
     one_mode = work.material.facts["val"][work.material.facts["val"]["mode"] == "RGB"]
-    np.testing.assert_array_equal(model.predict(one_mode), scores[labels["val"] == 1])
+    np.testing.assert_array_equal(predict(one_mode), scores[labels["val"] == 1])
 
 
 def test_a_colour_mode_that_training_did_not_know_and_a_class_it_lacked() -> None:
     labels = np.tile([0, 2], 30)
-    model = MetadataControl.fit(made_up_facts(labels), labels, 3)
-    scores = model.predict(made_up_facts(labels[:6]).assign(mode="CMYK"))
+    scores = fit_untrained("metadata", made_up_facts(labels), labels, 3)(made_up_facts(labels[:6]).assign(mode="CMYK"))
     assert np.isfinite(scores).all()
     assert (scores[:, 1] == 0).all()
 
 
 def test_metadata_that_do_not_vary_are_skipped_with_the_reason(tmp_path: Path) -> None:
     work = Work(tmp_path, varied=False)
-    row = work.go().set_index("control").loc["metadata"]
+    row = work.go().set_index("baseline").loc["metadata"]
     assert (row["state"], row["reason"]) == ("skipped", NO_METADATA)
     assert pd.isna(row["metric_auc"])
     with pytest.raises(NothingVaries):
-        MetadataControl.fit(work.material.facts["train"], work.material.labels["train"], 2)
+        fit_untrained("metadata", work.material.facts["train"], work.material.labels["train"], 2)
 
 
 def test_the_recipe_is_not_trained_again_where_it_has_won(work: Work) -> None:
     table = work.go(winner=RECIPE)
-    row = table[table["control"] == "recipe"]
+    row = table[table["baseline"] == "recipe"]
     assert row["state"].tolist() == ["skipped"]
     assert "the winner's configuration is the default recipe" in row["note"].item()
     assert [about[0] for about in work.trained] == ["small_cnn"] * 2
 
 
-def test_a_control_that_fails_is_recorded_and_the_others_go_on(work: Work) -> None:
+def test_a_baseline_that_fails_is_recorded_and_the_others_go_on(work: Work) -> None:
     work.scores["recipe"] = [TrialFailed("memory ran out"), 0.8]
     work.scores["small_cnn"] = [ValueError("two\nlines")] * 2
     table = work.go()
@@ -185,40 +184,40 @@ def test_a_control_that_fails_is_recorded_and_the_others_go_on(work: Work) -> No
     table = work.go()  # what failed is tried again
     assert [about[0] for about in work.trained] == ["recipe", "small_cnn", "small_cnn"]
     assert table["representative"].tolist()[:2] == [True, False]
-    assert (work.run.models / "recipe.h5").read_text().startswith("recipe")
+    assert (work.run.models / "recipe-1.h5").read_text().startswith("recipe")
     assert (work.run.models / "recipe-2.h5").exists()
 
 
-def test_a_request_that_is_wrong_ends_the_controls(work: Work) -> None:
+def test_a_request_that_is_wrong_ends_the_baselines(work: Work) -> None:
     work.scores["recipe"][0] = ConfigError("no such thing")
     with pytest.raises(ConfigError):
         work.go()
 
 
-def test_what_is_in_controls_csv_is_not_made_again(work: Work) -> None:
+def test_what_is_in_baselines_csv_is_not_made_again(work: Work) -> None:
     work.scores["small_cnn"][1] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         work.go()
-    assert len(read_controls(work.run)) == 3  # whole after each
+    assert len(read_baselines(work.run)) == 3  # whole after each
     work.scores["small_cnn"][1] = 0.72
     work.trained.clear()
     work.go()
     assert len(work.trained) == 1
-    whole, ended = work.run.controls.read_bytes(), len(work.ended)
+    whole, ended = work.run.baselines.read_bytes(), len(work.ended)
     work.trained.clear()
     work.go()
     assert not work.trained
     assert len(work.ended) == ended
-    assert work.run.controls.read_bytes() == whole
+    assert work.run.baselines.read_bytes() == whole
     work.go(repeats=3)  # more only add
     assert [about[0] for about in work.trained] == ["recipe", "small_cnn"]
-    (work.run.models / "small_cnn.h5").unlink()
+    (work.run.models / "small_cnn-2.h5").unlink()
     work.trained.clear()
     work.go(repeats=3)
     assert [about[0] for about in work.trained] == ["small_cnn"]
 
 
-def test_another_winner_has_other_controls(work: Work) -> None:
+def test_another_winner_has_other_baselines(work: Work) -> None:
     work.go()
     work.trained.clear()
     work.go(winner=TrialConfig("b", "none", dropout=0.5), recipe=TrialConfig("b"))
@@ -228,16 +227,16 @@ def test_another_winner_has_other_controls(work: Work) -> None:
     work.trained.clear()
     work.go(winner=TrialConfig("b", "none"), recipe=TrialConfig("b", "none"))
     assert not work.trained
-    assert not list(work.run.models.glob("recipe*.h5")), "files of a recipe that is no control any more"
+    assert not list(work.run.models.glob("recipe*.h5")), "files of a recipe that is no baseline any more"
 
 
 def test_a_damaged_table_is_made_anew(work: Work) -> None:
     work.go()
-    work.run.controls.write_text("control,repeat\nrecipe,1\n")
+    work.run.baselines.write_text("baseline,repeat\nrecipe,1\n")
     work.trained.clear()
     work.go()
     assert len(work.trained) == 4
 
 
-def test_no_table_is_no_controls(tmp_path: Path) -> None:
-    assert len(read_controls(RunDir(tmp_path))) == 0
+def test_no_table_is_no_baselines(tmp_path: Path) -> None:
+    assert len(read_baselines(RunDir(tmp_path))) == 0

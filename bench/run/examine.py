@@ -1,0 +1,127 @@
+"""The data stage: decode what is not stored yet, audit the images, split them, and put the test split behind its wall.
+
+No worker is needed for this, and nothing is written to the run folder before the audit is through.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.data.audit.audit import Audited, audit, require_enough
+from bench.data.images.store import Stored, StoredImages, is_stored, store_images
+from bench.data.images.window import Window
+from bench.data.imageset import ImageSet
+from bench.data.patients import naming
+from bench.data.splits import folds, labels_of, rows_of
+from bench.errors import ConfigError
+from bench.evaluation.test_access import SealedTest
+from bench.models.weights import Weights
+from bench.run.console import Screen
+from bench.run.record import DataRecord, RunRecord, SplitRecord
+from bench.run.request import Request
+from bench.settings import RunSettings
+from bench.train.task import Task
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The images of a run, decoded, audited and split.
+
+    Attributes:
+        audited: what the audit found, and all splits.
+        facts: one row per image, columns as in `bench.data.images.decode.Facts`.
+        table: one row per image with its split, as all but the evaluation see it: test images without labels.
+        images: backbone name -> the stored set at that backbone's size, test images sealed.
+        test: the test split, out of reach until everything is decided.
+        seconds: that this took.
+    """
+
+    audited: Audited
+    facts: pd.DataFrame
+    table: pd.DataFrame
+    images: Mapping[str, StoredImages]
+    test: SealedTest
+    seconds: float
+
+    def record(self, source: ImageSet) -> DataRecord:
+        """What run.json says of the images."""
+        stored, audit = next(iter(self.images.values())), self.audited.audit
+        return DataRecord(
+            source=source.source,
+            path=source.path,
+            fingerprint=stored.fingerprint,
+            synthetic=source.synthetic,
+            classes=tuple(source.classes),
+            channels=stored.channels,
+            splits={name: SplitRecord.model_validate(part) for name, part in audit["splits"]["used"].items()},
+            notes=tuple(audit["notes"]),
+        )
+
+
+def examine(request: Request, screen: Screen, begun: RunRecord | None) -> Examined:
+    """Decode, audit and split the images of a run; ``begun`` is its record if it is resumed.
+
+    Raises:
+        ConfigError: if the images cannot be used, or are not those that the run began with.
+    """
+    settings, started = request.settings, time.perf_counter()
+    stored = decode_all(request.source, sorted(set(request.sizes.values())), settings, screen)
+    if begun is not None and begun.data is not None and begun.data.fingerprint != stored.fingerprint:
+        raise ConfigError(
+            f"The images at {request.source.path} are not those of run {request.run.name!r}: they have changed, or "
+            "are others; start a new run, or name the place of its images by --data."
+        )
+    require_enough(request.source, stored, settings.keep_going)
+    audited = audit(request.source, stored, settings, request.taken)
+    images = {name: stored.sizes[size] for name, size in request.sizes.items()}
+    test = SealedTest(audited.table, stored.facts, images, request.run, settings.cache.absolute())
+    table = test.sealed_table()
+    if settings.folds:
+        with naming(request.source.patient_rule):
+            folds(table, settings.folds, settings.seed)
+    return Examined(audited, stored.facts, table, test.sealed_images(), test, time.perf_counter() - started)
+
+
+def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, screen: Screen) -> Stored:
+    """The stored set, decoded with a progress bar if it is not stored yet."""
+    cache = settings.cache.absolute()
+    window = Window.centered(*settings.window) if settings.window else None
+    if not settings.verify and is_stored(source, sizes, settings.resize, cache, window):
+        return store_images(source, sizes, cache, resize=settings.resize, window=window)
+    title = "Images compared" if settings.verify else "Images decoded"
+    with screen.counting(title, len(source.table)) as counting:
+        how: dict[str, Any] = {"resize": settings.resize, "window": window, "verify": settings.verify}
+        stored = store_images(source, sizes, cache, counting.advance, **how)
+    if stored.changed:
+        screen.line(
+            f"  note: {stored.changed} files had changed although size and time had not; all were decoded again."
+        )
+    return stored
+
+
+def make_task(request: Request, examined: Examined, weights: Weights, precision: str) -> Task:
+    """What training needs to know; the test split's rows are not in it."""
+    settings = request.settings
+    rows = {split: rows_of(examined.table, split) for split in ("train", "val")}
+    return Task(
+        images=examined.images,
+        rows=rows,
+        labels={split: labels_of(examined.table, chosen, request.source.classes) for split, chosen in rows.items()},
+        n_classes=len(request.source.classes),
+        backbones={backbone.name: backbone for backbone in request.backbones},
+        weights=weights,
+        policies=request.space.policies,
+        metric=settings.metric,
+        epochs=request.epochs,
+        patience=settings.patience,
+        views=settings.views,
+        seed=settings.seed,
+        cache=settings.cache.absolute(),
+        cache_bytes=settings.cache_size,
+        depths=request.space.depths,
+        precision=precision,
+        class_weights=settings.class_weights,
+    )

@@ -1,0 +1,138 @@
+"""What the user is told while a run goes on, stage by stage; how it is shown is the screen's."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.cluster import Workers
+from bench.finalists.baselines import TITLES, TRAINED
+from bench.finalists.folds import Folds
+from bench.finalists.seeds import Spread, Told, Training, spread_of
+from bench.models.backbones import get_backbone
+from bench.models.weights import Weights
+from bench.run.console import Screen, describe_config, duration
+from bench.run.folder import RunDir
+from bench.run.request import Request, expected_seconds
+from bench.stats.metrics import Metric, get_metric
+
+
+def announce(
+    screen: Screen, request: Request, workers: Workers, weights: Weights, audit: Mapping[str, Any], disk: str
+) -> None:
+    """What is about to be done, and what the audit found."""
+    settings = request.settings
+    splits = "; ".join(
+        f"{split} {part['images']} images of {part['patients']} patients ("
+        + ", ".join(f"{name} {count}" for name, count in part["classes"].items())
+        + ")"
+        for split, part in audit["splits"]["used"].items()
+    )
+    guess = expected_seconds(request, workers)
+    sizes = ", ".join(f"{backbone.title} {request.sizes[backbone.name]} px" for backbone in request.backbones)
+    screen.summary(
+        f"Run {request.run.name}: {settings.budget} trials",
+        [
+            ("data", f"{request.source.path}; patients: {request.source.patient_rule}"),
+            ("splits", splits),
+            ("machine", workers.describe()),
+            ("space", f"{request.space.name}: {', '.join(p.name for p in request.space.parameters)}"),
+            ("backbones", f"{sizes}; {weights.kind} weights"),
+            ("objective", f"validation {get_metric(settings.metric).title}, at most {request.epochs} epochs a phase"),
+            ("expected", f"very roughly {duration(guess / 2)} to {duration(guess * 2)}; disk: {disk}"),
+        ],
+    )
+    screen.layout(audit["layout"])
+    screen.findings(audit["findings"])
+    if weights.kind == "random":
+        screen.warning(weights.note)
+    screen.line("")
+
+
+def trainings(screen: Screen, metric: Metric, repeats: int) -> Told:
+    """Tells of trainings of finalists and baselines, each trained with ``repeats`` seeds."""
+
+    def title_of(row: Mapping[str, Any]) -> str:
+        return TITLES[row["baseline"]] if "baseline" in row else get_backbone(row["backbone"]).title
+
+    def on_start(training: Training) -> None:
+        if training.config is not None and training.name not in TITLES:
+            screen.line(f"  retraining {describe_config(training.config)}")
+
+    def on_row(row: Mapping[str, Any]) -> None:
+        """A line on one training of several, or on what was not trained."""
+        title, several = title_of(row), repeats > 1 and row.get("baseline") in (None, *TRAINED)
+        which = f"{title}, seed {row['repeat']} of {repeats}" if several else title
+        if row["state"] == "skipped":
+            screen.line(f"  {title}: not trained, {row['reason']}")
+        elif row["state"] == "failed":
+            screen.line(f"  {which} failed: {row['reason']}")
+        elif several:
+            score = row[f"metric_{metric.name}"]
+            screen.line(f"    {which}: {metric.title} {score:.4f}, {duration(row['seconds'])}")
+
+    def on_group_done(rows: Sequence[Mapping[str, Any]]) -> None:
+        """A line on all trainings of one finalist or baseline."""
+        found = spread_of(rows, metric)
+        seeds = f" over {found.repeats} seeds" if found.repeats > 1 else ""
+        before = next((row["trial_score"] for row in rows if row.get("trial_score") is not None), None)
+        search = f", {before:.4f} in the search" if before is not None else ""
+        if found.mean is not None:
+            score = f"validation {metric.title} {_with_spread(found)}{seeds}{search}"
+            screen.line(f"  {title_of(rows[0])}: {score}, {duration(sum(row['seconds'] for row in rows))}")
+
+    return Told(on_start, on_row, on_group_done)
+
+
+def fold_lines(screen: Screen, metric: Metric, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Lines on one finalist that was trained on all folds."""
+    for row in rows:
+        if row["state"] == "failed":
+            screen.line(f"  {row['backbone']}, fold {row['fold']} failed: {row['reason']}")
+    found = spread_of(rows, metric)
+    if found.mean is not None:
+        score = f"{metric.title} {_with_spread(found)}, {duration(sum(row['seconds'] for row in rows))}"
+        screen.line(f"  {rows[0]['backbone']} over {found.repeats} folds: {score}")
+
+
+def _with_spread(found: Spread) -> str:
+    return f"{found.mean:.4f}" + (f" ± {found.sd:.4f}" if found.sd is not None else "")
+
+
+def announce_finalists(screen: Screen, titles: Sequence[str], repeats: int, over_folds: Folds | None) -> None:
+    """What is about to be retrained."""
+    seeds = f" with {repeats} seeds" if repeats > 1 else ""
+    then = f", then over {len(over_folds.sizes)} folds of train and validation" if over_folds else ""
+    screen.line(
+        f"Finalists: the best configuration of {', '.join(titles)}, retrained{seeds} with fresh augmentation{then}"
+    )
+
+
+def headline(screen: Screen, run: RunDir) -> None:
+    """The last lines: the verdict, as the report has it, and the scores of the model that was chosen."""
+    from bench.report import summary
+    from bench.report.read import files
+
+    record, found = run.read(), files.read(run)
+    winner = record.winner
+    assert winner is not None
+    text = f"{get_backbone(winner.backbone).title}: validation {get_metric(winner.metric).title} {winner.score:.4f}"
+    if run.evaluation.exists():
+        evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
+        scores = evaluation["models"][winner.backbone]["metrics"]
+        for name in ("auc", "accuracy"):
+            score = scores[name]
+            if score["value"] is not None:
+                low_high = f" [{score['low']:.3f}, {score['high']:.3f}]" if score["low"] is not None else ""
+                text += f", internal test {get_metric(name).title} {score['value']:.3f}{low_high}"
+    screen.line("")
+    screen.line(f"{summary.headline(found)}.")
+    screen.line(f"{text}.")
+    for banner in summary.banners(found):
+        if banner.grave:
+            screen.warning(f"{banner.title}. {banner.text}")
+    if record.data is not None and record.data.synthetic:
+        screen.line("The images are synthetic: these scores say nothing about medicine.")
+    if record.weights.kind == "random":
+        screen.line("Random weights: this is not transfer learning.")
+    screen.line(f"Report: {run.report}")
+    screen.line(f"Model:  {run.best_model}")

@@ -1,0 +1,358 @@
+"""The stages of a run after its data: search, finalists, evaluation, report; each a function.
+
+A finished stage is passed over, so this is also how a run is resumed. A stage takes back the markers of what it makes
+outdated before it changes anything, and its own marker is written after its files: whatever a crash leaves behind is
+done again or is whole.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench import cluster
+from bench.data.images.store import common_window
+from bench.data.splits import fold_names, folds
+from bench.evaluation.decide import decide
+from bench.evaluation.final import open_test
+from bench.evaluation.inputs import EvaluationInputs
+from bench.failures import unfair
+from bench.finalists.baselines import TITLES, Material, Rivals, Trainers, read_baselines, train_baselines
+from bench.finalists.folds import Folds, fold_task
+from bench.finalists.seeds import Repeats, model_files
+from bench.finalists.select import choose, read_finalists, retrain_finalists, winner_of
+from bench.invocation import in_output, typed
+from bench.models.backbones import get_backbone
+from bench.report import live
+from bench.run import messages
+from bench.run.console import Screen
+from bench.run.examine import Examined
+from bench.run.folder import RunDir, atomic_path
+from bench.run.record import RunRecord, SearchRecord
+from bench.run.request import Request
+from bench.run.results import TrialLog, activities, config_from_row
+from bench.settings import RunSettings
+from bench.stats.metrics import Metric, get_metric
+from bench.train.task import Task
+from bench.trial import TrialConfig
+
+GALLERY_COLUMNS = 6
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What every stage works with.
+
+    Attributes:
+        request: what is to be done.
+        screen: where the user is told.
+        live: the report while the run goes on.
+        workers: where training is done.
+        examined: the images.
+        begun: run.json as it was before any stage.
+    """
+
+    request: Request
+    screen: Screen
+    live: live.LiveReport
+    workers: cluster.Workers
+    examined: Examined
+    begun: RunRecord
+
+    @property
+    def run(self) -> RunDir:
+        """The run folder."""
+        return self.request.run
+
+    @property
+    def settings(self) -> RunSettings:
+        """Of the run."""
+        return self.request.settings
+
+    @property
+    def metric(self) -> Metric:
+        """Of the run."""
+        return get_metric(self.settings.metric)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function in the worker that has the machine to itself."""
+        return cluster.run_alone(self.workers, function, *arguments)
+
+
+@contextmanager
+def timed(run: RunDir, stage: str) -> Iterator[None]:
+    """Time a stage, and mark it as finished when its files are whole."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:  # what an interrupted stage took counts too
+        run.spend(stage, time.perf_counter() - started)
+    run.finish(stage)
+
+
+def search(stage: Stage, task: Task) -> TrialLog:
+    """Run the trials that are still to be run; returns all of them."""
+    from bench.search.plan import make_plan, to_try_again
+    from bench.search.tune import run_search
+
+    run, settings, log = stage.run, stage.settings, TrialLog.load(stage.run)
+    before, done, again = stage.begun.search, len(log.current), len(to_try_again(log.records))
+    if run.finished("search") and not again and not _raised(settings, before):
+        stage.screen.line(f"Search: {done} trials are finished already.")
+        return log
+    if done > again:
+        stage.screen.line(f"Search: {done - again} finished trials are kept; going on to {settings.budget}.")
+    # first, so that an interrupted extension goes on to its own budget
+    run.change_settings(budget=settings.budget, time_limit=settings.time_limit)
+    run.unfinish("search")
+    plan = make_plan(stage.request.space, stage.request.backbones, settings.budget)
+    for note in plan.notes:
+        stage.screen.line(f"  note: {note}")
+    cluster.release_alone()
+    with timed(run, "search"):
+        stage.live.stage(live.SEARCHING)
+        with stage.screen.search(stage.metric, settings.budget, log.current, stage.live.renew) as watcher:
+            stage.live.watch(watcher.running)
+            stopped_by = run_search(
+                space=stage.request.space,
+                task=task,
+                workers=stage.workers,
+                run=run,
+                log=log,
+                plan=plan,
+                budget=settings.budget,
+                scheduler=settings.scheduler,
+                time_limit=settings.time_limit,
+                watcher=watcher,
+            )
+        if stopped_by != "budget":
+            stage.screen.line(f"  note: the search ended before its budget: {stopped_by}.")
+        states = [record.state for record in log.current]
+        found = SearchRecord(
+            planned=settings.budget,
+            time_limit=settings.time_limit,
+            notes=tuple(plan.notes),
+            stopped_by=stopped_by,
+            counts={state: states.count(state) for state in ("completed", "pruned", "failed")},
+        )
+        counted = before.counts if before else {}
+        if len(log.scored()) > counted.get("completed", 0) + counted.get("pruned", 0):
+            run.unfinish("finalists")  # first: once run.json counts the new trials, nothing else tells of them
+        run.update(search=found)
+    warn_if_unfair(log, stage.screen)
+    return log
+
+
+def _raised(settings: RunSettings, search: SearchRecord | None) -> bool:
+    """Whether the settings allow more than the finished ``search`` had."""
+    if search is None or search.planned is None:
+        return True
+    longer = search.stopped_by == "time limit" and (settings.time_limit or math.inf) > (search.time_limit or math.inf)
+    return settings.budget > search.planned or longer
+
+
+def warn_if_unfair(log: TrialLog, screen: Screen) -> bool:
+    """Say loudly that so many trials failed that the comparison is not fair; returns whether that is so."""
+    found = unfair(log.ends(), lambda name: get_backbone(name).title)
+    for sentence in found:
+        screen.warning(sentence)
+    return bool(found)
+
+
+@dataclass(frozen=True)
+class Models:
+    """What is evaluated: finalists.csv and baselines.csv."""
+
+    finalists: pd.DataFrame
+    baselines: pd.DataFrame
+
+    @classmethod
+    def read(cls, run: RunDir) -> "Models":
+        """Those of a run folder."""
+        return cls(read_finalists(run), read_baselines(run))
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of every model file, by its name."""
+        return model_files(self.finalists, self.baselines)
+
+
+def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
+    """Retrain the best trial of each backbone, and what the winner is to be held against."""
+    run, settings, metric = stage.run, stage.settings, stage.metric
+    if run.finished("finalists") and settings.repeats <= stage.begun.settings.repeats:
+        return Models.read(run)
+    run.unfinish("finalists")
+    run.change_settings(repeats=settings.repeats)  # first, so that an interrupted extension goes on to its own number
+    chosen = choose(log, metric, [backbone.name for backbone in stage.request.backbones])
+    how = Repeats(run, metric, settings.seed, settings.repeats, log.epochs)
+    trainers = Trainers(
+        retrain=partial(_train, stage, task, cluster.retrain),
+        train_small_cnn=partial(_train, stage, task, cluster.train_small_cnn),
+    )
+    with timed(run, "finalists"):
+        stage.live.stage(live.RETRAINING)
+        over_folds = _folds(stage, task)
+        titles = [get_backbone(record.config.backbone).title for record in chosen]
+        messages.announce_finalists(stage.screen, titles, settings.repeats, over_folds)
+        if not run.augmentation.exists():
+            _draw_augmentations(stage, task)
+        told = messages.trainings(stage.screen, metric, settings.repeats)
+        table = retrain_finalists(chosen, how, trainers.retrain, over_folds, told)
+        run.update(winner=winner_of(table, metric))
+        return Models(table, _baselines(stage, task, how, trainers, table))
+
+
+def _baselines(stage: Stage, task: Task, how: Repeats, trainers: Trainers, finalists: pd.DataFrame) -> pd.DataFrame:
+    """Train what the winner is to be held against, as the finalists were."""
+    stage.live.stage(live.CONTROLLING)
+    stage.screen.line(f"Baselines: {', '.join(title[0].lower() + title[1:] for title in TITLES.values())}")
+    won = {str(key): value for key, value in finalists[finalists["winner"]].iloc[0].items()}
+    winner = config_from_row(won)
+    recipe = TrialConfig.from_mapping(stage.request.space.recipe(get_backbone(winner.backbone)))
+    material = Material(
+        labels=task.labels,
+        facts={split: stage.examined.facts.iloc[rows] for split, rows in task.rows.items()},
+        n_classes=task.n_classes,
+        channels=task.images[winner.backbone].channels,
+    )
+    told = messages.trainings(stage.screen, stage.metric, stage.settings.repeats)
+    return train_baselines(Rivals(winner, recipe), how, material, trainers, told)
+
+
+def _train(stage: Stage, task: Task, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Train a finalist or baseline in the worker, and note what its checkpoints took."""
+    places = [one.absolute() if isinstance(one, Path) else one for one in arguments]
+    result = stage.call(function, task, *places)
+    spent = stage.run.read().checkpoints + result.spent.get("checkpoints", 0.0)
+    stage.run.update(checkpoints=round(spent, 3))
+    return result
+
+
+def _folds(stage: Stage, task: Task) -> Folds | None:
+    """How the finalists are validated over folds; None if they are not.
+
+    Raises:
+        ConfigError: if a class has too few patients.
+    """
+    settings, table, screen = stage.settings, stage.examined.table, stage.screen
+    if not settings.folds:
+        return None
+    names = fold_names(table, settings.folds)
+    assigned = folds(table, settings.folds, settings.seed).to_numpy()
+    groups = table["group"].to_numpy()
+    tasks = [fold_task(task, assigned, fold, groups) for fold in range(1, len(names) + 1)]
+    if settings.folds == "given":
+        screen.line(f"Folds as given: {', '.join(names)} (numbered from 1)")
+    parted = [sum(map(len, task.rows.values())) - sum(map(len, one.rows.values())) for one in tasks]
+    if any(parted):
+        screen.line(
+            f"  note: the given folds part patients or copies; {min(parted)} to {max(parted)} images a fold are "
+            "not trained on, as the fold that is validated on has others of their group."
+        )
+    sizes = [
+        {
+            "images_train": len(one.rows["train"]),
+            "images_val": len(one.rows["val"]),
+            "patients_val": int(table["patient_id"].iloc[one.rows["val"]].nunique()),
+        }
+        for one in tasks
+    ]
+
+    def train(config: TrialConfig, seed: int, fold: int) -> Any:
+        return stage.call(cluster.retrain, tasks[fold - 1], config, seed)
+
+    def on_group_done(rows: Sequence[Mapping[str, Any]]) -> None:
+        messages.fold_lines(screen, stage.metric, rows)
+
+    return Folds(sizes, train, on_group_done)
+
+
+def _draw_augmentations(stage: Stage, task: Task) -> None:
+    """One image under every policy, for the report."""
+    names = list(stage.request.space.policies)
+    backbone = stage.request.backbones[0].name
+    images = stage.call(cluster.gallery, task, backbone, names, GALLERY_COLUMNS)
+    with atomic_path(stage.run.augmentation) as temporary:
+        np.savez_compressed(temporary, policies=np.array(names), images=images)
+
+
+def evaluated(run: RunDir, models: Models, sealed: bool) -> bool:
+    """Whether the evaluation was made of the models that are there; of the test split too, unless ``sealed``."""
+    if not run.finished("evaluation") or not run.best_model_card.exists():
+        return False
+    card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
+    table = models.finalists
+    if card["sha256"] != table.loc[table["winner"], "sha256"].iloc[0]:
+        return False
+    if not run.evaluation.exists():
+        return sealed
+    evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    return bool(evaluation["files"] == models.files)
+
+
+def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
+    """Fix every choice on validation and, unless it is to stay ``sealed``, open the test split."""
+    run, screen = stage.run, stage.screen
+    if evaluated(run, models, sealed):
+        return
+    run.unfinish("evaluation")
+    for outdated in run.of_test:
+        outdated.unlink(missing_ok=True)
+    examined = stage.examined
+    inputs = EvaluationInputs(
+        settings=stage.settings,
+        table=examined.table,
+        facts=examined.facts,
+        classes=stage.request.source.classes,
+        images=examined.images,
+        finalists=models.finalists,
+        baselines=models.baselines,
+        window=common_window(examined.facts),
+    )
+    with timed(run, "evaluation"):
+        stage.live.stage(live.EVALUATING)
+        decisions = decide(inputs, run, stage.call, _provenance(run.read()))
+        if sealed:
+            where = in_output(run.path.parent)
+            screen.line(f"The test split stays sealed; open it by: {typed('evaluate', run.name, *where)}")
+            return
+        screen.line("Evaluation: every choice is written down; the test split is opened")
+        content = open_test(inputs, decisions, examined.test, run, stage.call)
+        if content["ledger"]["this_split"] > 1 or content["ledger"]["overlapping"]:
+            screen.line(f"  note: {content['ledger']['sentence']}")
+        for refusal in content["refusals"]:
+            screen.line(f"  note: not computed: {refusal['what']}: {refusal['reason']}.")
+        for sentence in content["sentences"]:
+            screen.line(f"  {sentence}")
+
+
+def _provenance(record: RunRecord) -> dict[str, Any]:
+    assert record.data is not None
+    return {
+        "run": record.name,
+        "created": record.created,
+        "suite_version": record.suite_version,
+        "data": record.data.model_dump(include={"source", "fingerprint", "synthetic"}),
+        "weights": record.weights.model_dump(include={"kind", "note"}),
+    }
+
+
+def report(run: RunDir, log: TrialLog) -> None:
+    """Write the report."""
+    from bench.report.html import render
+
+    started = time.perf_counter()
+    record = run.read()
+    where = activities(log.records, record.seconds, record.hardware.jobs, record.checkpoints)
+    run.update(activities=where)
+    render(run)
+    run.update(seconds={**record.seconds, "report": round(time.perf_counter() - started, 3)})

@@ -1,0 +1,134 @@
+"""run.json as `RunRecord`: strictly for the pipeline, leniently for the report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import ConfigError
+from bench.run.folder import RunDir, write_json
+from bench.run.record import (
+    ParameterRange,
+    RecordedSettings,
+    RunRecord,
+    SpaceRecord,
+    WinnerRecord,
+    read_leniently,
+    read_strictly,
+)
+from bench.search.space import load_space
+from bench.settings import make_settings
+
+CONTENT: dict[str, Any] = {
+    "name": "xray",
+    "rules": 5,
+    "settings": {"data": "demo", "budget": 7, "time_limit": None, "window": [40.0, 400.0], "cache": "cache"},
+    "space": {
+        "name": "demo",
+        "parameters": {"dropout": {"choices": [0, 0.5, True, "a"]}, "rate": {"low": 1, "high": 2}},
+    },
+    "seconds": {"search": 12.5},
+    "data": {"source": "demo", "splits": {"train": {"images": 3, "classes": {"nan": 1}}}},
+    "winner": {"backbone": "vgg16", "score": 0.9, "sd": None},
+    "of a later version": {"anything": 1},
+}
+NAMES = st.text(min_size=1, max_size=8)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def test_what_is_read_is_written_without_what_is_not_known(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    write_json(run.run, CONTENT)
+    record = run.read()
+    assert record.settings.bootstrap == 2000 and record.test.openings == () and record.precision is None
+    assert record.space.parameters["dropout"].choices == (0, 0.5, True, "a")
+    assert [type(value) for value in record.space.parameters["dropout"].choices] == [int, float, bool, str]
+    run.write(record)
+    assert run.read_run() == {name: part for name, part in CONTENT.items() if name != "of a later version"}
+    assert run.read() == record
+
+
+def test_a_record_can_only_be_copied() -> None:
+    record = RunRecord.model_validate(CONTENT)
+    with pytest.raises(ValueError, match="frozen"):
+        record.name = "other"  # type: ignore[misc]
+    more = record.spend("search", 0.25).spend("report", 1.0)
+    assert (record.seconds, more.seconds) == ({"search": 12.5}, {"search": 12.75, "report": 1.0})
+
+
+def test_settings_and_spaces_are_recorded_whole(tmp_path: Path) -> None:
+    run, settings = RunDir(tmp_path), make_settings(name="xray", cache=tmp_path / "cache", group_by=("sex",))
+    space = load_space("default")
+    parameters = {one.name: ParameterRange.model_validate(one.describe()) for one in space.parameters}
+    run.write(
+        RunRecord(
+            settings=RecordedSettings(**settings.model_dump()), space=SpaceRecord(name="s", parameters=parameters)
+        )
+    )
+    content = run.read_run()
+    assert content["settings"] == settings.model_dump(mode="json")
+    assert content["space"]["parameters"] == {one.name: one.describe() for one in space.parameters}
+
+
+@given(
+    seconds=st.dictionaries(NAMES, FINITE),
+    titles=st.dictionaries(NAMES, st.text(max_size=8)),
+    command=st.text(max_size=20),
+    winner=st.builds(WinnerRecord, backbone=NAMES, score=st.none() | FINITE, trial=st.none() | st.integers(0, 99)),
+)
+def test_any_record_survives(tmp_path_factory: Any, **parts: Any) -> None:
+    run = RunDir(tmp_path_factory.mktemp("run"))
+    record = run.write(RunRecord(**parts))
+    assert run.read() == record
+    assert read_leniently(RunRecord, run.read_run()) == (record, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"seconds": {"search": "long"}}, "seconds.search"),
+        ({"seconds": []}, "seconds"),
+        ({"winner": {"score": 0.9}}, "winner.backbone"),
+        ({"settings": {"budget": 0}}, "settings.budget"),
+        ({"data": {"splits": {"train": 3}}}, "data.splits.train"),
+        ({"test": {"openings": [1]}}, "test.openings.0"),
+    ],
+)
+def test_a_damaged_part_is_named_strictly_and_dropped_leniently(
+    tmp_path: Path, change: dict[str, Any], place: str
+) -> None:
+    run, content = RunDir(tmp_path), CONTENT | change
+    write_json(run.run, content)
+    with pytest.raises(ConfigError, match=rf"run\.json cannot be read: {place}: "):
+        run.read()
+    before = json.dumps(content)
+    record, dropped = read_leniently(RunRecord, content)
+    assert json.dumps(content) == before
+    (only,) = dropped
+    assert place.startswith(only)
+    assert (record.name, record.rules) == ("xray", 5)
+
+
+def test_a_winner_without_a_name_takes_the_whole_part_with_it() -> None:
+    record, dropped = read_leniently(RunRecord, CONTENT | {"winner": {"score": 0.9}})
+    assert record.winner is None and dropped == ["winner"]
+    record, dropped = read_leniently(RunRecord, CONTENT | {"winner": {"backbone": "vgg16", "score": "high"}})
+    assert record.winner == WinnerRecord(backbone="vgg16") and dropped == ["winner.score"]
+
+
+@pytest.mark.parametrize("content", [[], "text", None, 3])
+def test_what_is_no_object_is_refused(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(ValueError, match="it must hold a JSON object"):
+        read_leniently(RunRecord, content)
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"run\.json cannot be read"):
+        read_strictly(RunRecord, tmp_path / "run.json")
+
+
+def test_a_number_that_is_none_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        RunDir(tmp_path).write(RunRecord(seconds={}).model_copy(update={"seconds": {"search": float("nan")}}))
+    assert not list(tmp_path.iterdir())
