@@ -443,7 +443,7 @@ def test_the_task_of_a_fold_holds_train_and_val_and_never_test(make_task: Callab
         assert (table["split"].iloc[[*train, *val]].isin(["train", "val"])).all()
         assert sorted([*train, *val]) == own
         assert set(assigned[val]) == {number}
-        assert not set(table["split_group"].iloc[train]) & set(table["patient"].iloc[val])
+        assert not set(table["split_group"].iloc[train]) & set(table["split_group"].iloc[val])
         for split in ("train", "val"):
             np.testing.assert_array_equal(found.labels[split], classes[found.rows[split]])
             assert (np.diff(found.rows[split]) > 0).all()
