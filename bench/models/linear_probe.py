@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bench.models.standardisation import Rows, Standard
+from bench.models.standardisation import Features, Standard
 
 Head = list[npt.NDArray[np.float32]]
 """Kernel (n_features, n_classes) and bias (n_classes,) of a dense softmax layer."""
@@ -26,7 +26,7 @@ ITERATIONS = 200
 
 
 def linear_probe(
-    views: Sequence[Rows], labels: npt.NDArray[np.int64], weights: npt.NDArray[np.float32], standard: Standard
+    views: Sequence[Features], labels: npt.NDArray[np.int64], weights: npt.NDArray[np.float32], standard: Standard
 ) -> Head:
     """A dense softmax layer fitted to standardised features by L2-penalised multinomial logistic regression.
 

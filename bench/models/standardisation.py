@@ -29,19 +29,19 @@ SILENT_VARIANCE = 1e30
 CHUNK = 4096
 
 
-class Rows(Protocol):
-    """What is standardised: rows of pooled features."""
+class Features(Protocol):
+    """What standardisation, probe and training loop read: an array of which rows are taken, wherever it lies."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n_images, n_features)."""
+        """(n_images, ...)."""
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """The values of ``rows``."""
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite in the result is for the caller to refuse
-def standardisation(views: Sequence[Rows]) -> Standard:
+def standardisation(views: Sequence[Features]) -> Standard:
     """Mean and variance of each feature over all rows of all ``views``.
 
     The variance is that of the values, widened where the furthest value would lie beyond `FURTHEST` deviations or
@@ -69,7 +69,7 @@ def standardisation(views: Sequence[Rows]) -> Standard:
     return mean.astype(np.float32), widened.astype(np.float32)
 
 
-def _chunks(views: Sequence[Rows]) -> Iterator[npt.NDArray[Any]]:
+def _chunks(views: Sequence[Features]) -> Iterator[npt.NDArray[Any]]:
     for view in views:
         for start in range(0, view.shape[0], CHUNK):
             yield view.take(np.arange(start, min(start + CHUNK, view.shape[0]))).astype(np.float64)

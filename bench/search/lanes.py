@@ -15,11 +15,10 @@ from bench.trial import TrialConfig
 
 
 class Lanes:
-    """What each of ``count`` workers has run so far."""
+    """What each of ``count`` workers has loaded and traced so far: (backbone,) and (backbone, depth)."""
 
     def __init__(self, count: int) -> None:
-        self._backbones: list[set[str]] = [set() for _ in range(count)]
-        self._structures: list[set[tuple[str, int]]] = [set() for _ in range(count)]
+        self._known: list[set[tuple[Any, ...]]] = [set() for _ in range(count)]
         self._free = list(range(count))
         self._of: dict[str, int] = {}
 
@@ -30,23 +29,21 @@ class Lanes:
         has; the first among equals.
         """
         lane = self._free[0] if self._free else 0
-        others = set().union(*(known for place, known in enumerate(self._backbones) if place != lane))
+        own = self._known[lane]
+        others = set().union(*(known for place, known in enumerate(self._known) if place != lane))
 
-        def fit(index: int) -> tuple[bool, bool, bool]:
-            backbone = candidates[index].get("backbone")
-            depth = candidates[index].get("unfreeze_depth")
-            traced = bool(depth) and (backbone, depth) in self._structures[lane]
-            return traced, backbone in self._backbones[lane], backbone not in others
+        def fit(index: int) -> tuple[bool, bool, bool, int]:
+            backbone, depth = candidates[index].get("backbone"), candidates[index].get("unfreeze_depth")
+            traced = bool(depth) and (backbone, depth) in own
+            return traced, (backbone,) in own, (backbone,) not in others, -index
 
-        return max(range(len(candidates)), key=lambda index: (*fit(index), -index))
+        return max(range(len(candidates)), key=fit)
 
     def begin(self, trial: str, config: TrialConfig) -> None:
         """The next free worker begins ``trial``."""
-        if not self._free:
-            return
-        lane = self._of[trial] = self._free.pop(0)
-        self._backbones[lane].add(config.backbone)
-        self._structures[lane].add((config.backbone, config.unfreeze_depth))
+        if self._free:
+            lane = self._of[trial] = self._free.pop(0)
+            self._known[lane] |= {(config.backbone,), (config.backbone, config.unfreeze_depth)}
 
     def end(self, trial: str) -> None:
         """The worker of ``trial`` is free."""

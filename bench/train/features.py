@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from filelock import Timeout
 from bench.clock import Clock
 from bench.models.augmentation import Augmenter, Policy
 from bench.models.backbones import boundary_bytes, boundary_cut
+from bench.models.standardisation import Features
 from bench.seeds import stable_hash, stable_seed
 from bench.train.cache import FeatureCache, NoRoom, create, no_room_on_a_full_disk
 from bench.train.networks import Networks
@@ -36,17 +37,6 @@ FLOAT16_LARGEST = 6.0e4
 FLOAT16_SMALL = 2.0**-10
 """A map is kept as float16 if no value exceeds the one and the median of the values other than 0 the other:
 below it float16 runs out of digits."""
-
-
-class Features(Protocol):
-    """What a training loop reads: rows of one view."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n_images, ...)."""
-
-    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """The values of ``rows`` as float32."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +82,10 @@ class ComputedFeatures:
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """The values of ``rows``, rounded as a stored view would give them (a value beyond float16 widens them)."""
         with self.clock("filling"):
-            return self._computed(rows)
-
-    def _computed(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        if self.prefix is None:
-            return np.asarray(self.images(rows), dtype=np.float32)
-        chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
-        parts = [_through(self.prefix, self.images(chunk))[0] for chunk in chunks]
-        values = np.concatenate(parts)
+            if self.prefix is None:
+                return np.asarray(self.images(rows), dtype=np.float32)
+            chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+            values = np.concatenate([_through(self.prefix, self.images(chunk))[0] for chunk in chunks])
         overflows = self.dtype == np.float16 and np.abs(values).max() > FLOAT16_LARGEST
         return values if overflows else values.astype(self.dtype).astype(np.float32)
 

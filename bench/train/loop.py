@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from bench.clock import Clock
 from bench.errors import TrialFailed
+from bench.models.standardisation import Features
 from bench.stats.metrics import Metric, evaluate
-from bench.train.features import Features
 from bench.train.steps import restart, train_steps
 from bench.trial import EpochRecord, TrialConfig, TrialResult
 
@@ -256,17 +256,9 @@ def early_stopping(metric: Metric, patience: int, restore: bool = False) -> Any:
     )
 
 
-class CopyWeights(keras.callbacks.Callback):  # type: ignore[misc]
-    """After each epoch, gives the weights of one model to another of the same layers."""
-
-    def __init__(self, source: Any, target: Any) -> None:
-        super().__init__()
-        self._source = source
-        self._target = target
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Copy."""
-        self._target.set_weights(self._source.get_weights())
+def copying_weights(source: Any, target: Any) -> Any:
+    """After each epoch, gives the weights of ``source`` to ``target``, a model of the same layers."""
+    return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: target.set_weights(source.get_weights()))
 
 
 class SaveBest(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]

@@ -18,11 +18,11 @@ from bench.errors import TrialFailed
 from bench.failures import EXPLODED
 from bench.models import assemble, linear_probe, small_cnn
 from bench.models.augmentation import Augmenter, Policy
-from bench.models.standardisation import Standard, standardisation
+from bench.models.standardisation import Features, Standard, standardisation
 from bench.seeds import stable_seed
 from bench.stats.metrics import get_metric
-from bench.train.features import Features, FrozenFeatures, StoredFeatures
-from bench.train.loop import Batches, CopyWeights, Fitting, Progress, SaveBest, Validate, early_stopping, fit
+from bench.train.features import FrozenFeatures, StoredFeatures
+from bench.train.loop import Batches, Fitting, Progress, SaveBest, Validate, copying_weights, early_stopping, fit
 from bench.train.networks import Networks, compiled
 from bench.train.task import Task
 from bench.trial import EpochRecord, TrialConfig, TrialResult
@@ -114,7 +114,7 @@ class Trainer:
             trained = compiled(assemble.augmented(full.model, task.policies[config.augmentation], seed))
             progress.begin("finetune" if depth else "head")
             fitting = Fitting(config, progress.phase, seed, task.epochs, task.patience)
-            before = [] if scored is full else [CopyWeights(full.model, scored.model)]
+            before = [] if scored is full else [copying_weights(full.model, scored.model)]
             self._train_on_images(trained, scored.model, fitting, progress, checkpoint, before)
             if model_file is not None and checkpoint is not None:
                 scored.network.trainable = True

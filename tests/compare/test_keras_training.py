@@ -23,7 +23,7 @@ def test_the_same_learning_curve_as_this_suites_full_model(make_task, depth, mon
         kernel,
         np.zeros(2, np.float32),
     ]  # of both; the probe that this suite starts from would leave a flat curve
-    monkeypatch.setattr(Trainer, "_initial_head", lambda self, config: start)
+    monkeypatch.setattr("bench.models.linear_probe.linear_probe", lambda *_: start)
     trainer = Trainer(make_task(epochs=4, patience=4))
     expected = [record.metrics["auc"] for record in trainer.retrain(config, seed).epochs]
 
@@ -42,7 +42,7 @@ def test_the_same_learning_curve_as_this_suites_full_model(make_task, depth, mon
 def test_the_standardisation_is_this_suites(make_task):
     for own, suites in zip(
         keras_training.standardisation(make_task(), "toy"),
-        Trainer(make_task())._standardisation(TrialConfig("toy")),
+        Trainer(make_task())._start(TrialConfig("toy")).standard,
         strict=True,
     ):
         assert own == pytest.approx(suites, rel=2e-3)

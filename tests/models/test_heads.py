@@ -15,8 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from bench.errors import TrialFailed
 from bench.failures import NOT_FINITE, kind_of
 from bench.models.linear_probe import MOST_ROWS, linear_probe
-from bench.models.standardisation import FURTHEST, standardisation
-from bench.train.features import Features, StoredFeatures
+from bench.models.standardisation import FURTHEST, Features, standardisation
+from bench.train.features import StoredFeatures
 from bench.train.trainer import Trainer
 from bench.trial import TrialConfig
 
