@@ -145,7 +145,7 @@ def test_a_sealed_test_split_is_said_to_be_sealed(tmp_path: Path) -> None:
 
 
 FILES = ("run.json", "trials.csv", "epochs.csv", "finalists.csv", "evaluation.json", "predictions_test.csv")
-FILES += ("splits.csv", "audit.json", "augmentation.npz", "controls.csv", "comparisons.csv", "operating_points.csv")
+FILES += ("splits.csv", "audit.json", "augmentation.npz", "baselines.csv", "comparisons.csv", "operating_points.csv")
 FILES += ("prevalences.csv", "decision_curve.csv", "curves.csv", "calibration.json", "subgroups.csv", "failures.csv")
 FILES += ("failures.npz", "robustness.csv", "saliency.json", "saliency.npz")
 

@@ -15,7 +15,7 @@ MOST = 12
 
 def saliency(page: Page) -> list[Block]:
     """What the maps are, the maps, and what the randomised weights say of them."""
-    content, images = page.files.evaluated.saliency, page.files.evaluated.saliency_images
+    content, images = mapping(page.files.evaluated.saliency) or None, page.files.evaluated.saliency_images
     blocks: list[Block] = [*page.problems("saliency.json")]
     if content is None:
         return blocks
