@@ -203,10 +203,8 @@ def _scale(values: "pd.Series[Any]", row: Hyperparameter) -> _Scale:
         low, high = scaled.min(), scaled.max()
         places = (scaled - low) / (high - low or 1)
         ends = ((0.0, low), (1.0, high)) if high > low else ((0.0, low),)
-        ticks = [
-            (place, (numbers.rate if logarithmic else show)(10**value if logarithmic else value))
-            for place, value in ends
-        ]
+        shown = numbers.rate if logarithmic else show
+        ticks = [(place, shown(10**value if logarithmic else value)) for place, value in ends]
     if places.isna().any():
         ticks.append((_NONE_AT, "none"))
     return _Scale(row.title, places.astype("float64").fillna(_NONE_AT).to_numpy(), ticks)

@@ -58,7 +58,10 @@ def _activities(page: Page) -> list[Block]:
 
 
 def _limit(page: Page) -> list[Block]:
-    limit, command = mapping(page.files.limit) or None, typed("compare", "--limit", page.run.name)
+    limit, command = (
+        None if page.files.limit is None else mapping(page.files.limit),
+        typed("compare", "--limit", page.run.name),
+    )
     again = Code("To measure, on the idle machine, how fast the same work could be done at best", command)
     if limit is None:
         return [*page.problems("limit.json"), again]
