@@ -13,7 +13,7 @@ from bench.numbers import counted
 from bench.report import cautions, names, summary
 from bench.report.names import joined, metric_words
 from bench.report.page import Page
-from bench.report.plain import paragraphs, plain
+from bench.report.plain import Sentences
 from bench.report.read import results
 from bench.report.read.chosen import winner_model, winner_name, winner_scores
 from bench.report.read.files import RunFiles
@@ -45,7 +45,7 @@ def measure(name: Any) -> str:
     return MEASURES.get(str(name), str(name))
 
 
-class Answers:
+class Answers(Sentences):
     """The sentences that a run has, by name of the macro; empty where its files do not say.
 
     Attributes:
@@ -55,35 +55,22 @@ class Answers:
     def __init__(self, page: Page) -> None:
         self.facts = Facts(page)
         files = page.files
-        self._macros = (
-            plain()
-            .get_template("answers.txt.j2")
-            .make_module(
-                {
-                    "facts": self.facts,
-                    "files": files,
-                    "record": files.record,
-                    "settings": files.record.settings,
-                    "tested": files.tested,
-                    "found": files.evaluated,
-                    "card": self.facts.card,
-                    "winner": names.backbone(winner_name(files)) if winner_name(files) else "",
-                    "metric": metric_words(files.metric),
-                    "typed": typed,
-                    "OPEN": OPEN,
-                    "RESIZED": RESIZED,
-                    "MOST_CLASSES": MOST_CLASSES,
-                }
-            )
+        super().__init__(
+            "answers.txt.j2",
+            facts=self.facts,
+            files=files,
+            record=files.record,
+            settings=files.record.settings,
+            tested=files.tested,
+            found=files.evaluated,
+            card=self.facts.card,
+            winner=names.backbone(winner_name(files)) if winner_name(files) else "",
+            metric=metric_words(files.metric),
+            typed=typed,
+            OPEN=OPEN,
+            RESIZED=RESIZED,
+            MOST_CLASSES=MOST_CLASSES,
         )
-
-    def __call__(self, name: str) -> str:
-        """What ``name`` says, in one line."""
-        return " ".join(self.each(name))
-
-    def each(self, name: str) -> list[str]:
-        """The paragraphs of what ``name`` says."""
-        return paragraphs(str(getattr(self._macros, name)()))
 
 
 @dataclass(frozen=True)

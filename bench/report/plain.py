@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.runtime import LoopContext
@@ -10,7 +11,30 @@ from bench import numbers
 from bench.report import names
 from bench.report.templating import TEMPLATES
 
-_SHOWN = ("text", "count", "counted", "score", "signed", "percent", "level", "ratio", "short", "capital", "moment")
+_NUMBERS = ("text", "number", "count", "counted", "score", "signed", "percent", "level", "ratio", "short")
+_WORDS = ("seconds", "capital", "moment")
+
+
+class Sentences:
+    """The macros of a template of plain text, called by name.
+
+    Args:
+        template: its name.
+        context: what all macros see.
+    """
+
+    def __init__(self, template: str, **context: Any) -> None:
+        self._macros = plain().get_template(template).make_module(context)
+
+    def __call__(self, name: str, *values: Any) -> str:
+        """What the macro ``name`` says of ``values``, in one line."""
+        return " ".join(self.each(name, *values))
+
+    def each(self, name: str, *values: Any) -> list[str]:
+        """The paragraphs of what it says, each in one line; no-break spaces stay."""
+        text = str(getattr(self._macros, name)(*values))
+        parts = (re.sub(r"[ \n]+", " ", part).strip() for part in re.split(r"\n\s*\n", text))
+        return [part for part in parts if part]
 
 
 @cache
@@ -23,8 +47,9 @@ def plain() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {name: getattr(numbers, name) for name in _SHOWN}
-    environment.filters |= {name: getattr(names, name) for name in ("backbone", "joined", "parameter")}
+    environment.filters |= {name: getattr(numbers, name) for name in (*_NUMBERS, *_WORDS)}
+    environment.filters |= {name: getattr(names, name) for name in ("backbone", "joined", "metric_words", "parameter")}
+    environment.globals |= {name: getattr(numbers, name) for name in ("interval", "with_interval", "with_spread")}
     environment.globals["comma"] = comma
     return environment
 
@@ -32,9 +57,3 @@ def plain() -> Environment:
 def comma(loop: LoopContext) -> str:
     """What stands before an item of a list in prose: ``a, b and c``."""
     return "" if loop.first else " and " if loop.last else ", "
-
-
-def paragraphs(text: str) -> list[str]:
-    """The paragraphs of ``text``, each in one line; no-break spaces stay."""
-    parts = (re.sub(r"[ \n]+", " ", part).strip() for part in re.split(r"\n\s*\n", text))
-    return [part for part in parts if part]
