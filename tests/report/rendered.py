@@ -1,7 +1,8 @@
-"""The reports that the browser opens: whole, hostile, unfinished and damaged."""
+"""The reports that the tests of the page and of the browser share: whole, hostile, unfinished and damaged."""
 
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -41,6 +42,12 @@ class Reports:
                     _draw_nothing(patch)
                 self._made[name] = RENDER[name](self._folder)
         return self._made[name]
+
+
+@cache
+def shared(factory: pytest.TempPathFactory) -> Reports:
+    """The same pages for every folder of tests."""
+    return Reports(factory.mktemp("reports"))
 
 
 def _draw_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -122,7 +129,7 @@ DRAWN = ("whole", "hostile", "live", "side by side")
 """The pages with their pictures."""
 
 RENDER: dict[str, Callable[[Path], Path]] = {
-    "whole": lambda folder: render(write_run(folder / "whole")),
+    "whole": lambda folder: render(write_run(folder / "whole" / "xray")),
     "hostile": lambda folder: render(_hostile(folder / "a<b>&c")),
     "several classes": lambda folder: render(_several(folder / "several")),
     "beaten": lambda folder: render(_beaten(folder / "beaten")),
