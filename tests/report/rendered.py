@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -44,10 +43,14 @@ class Reports:
         return self._made[name]
 
 
-@cache
+_SHARED: list[Reports] = []
+
+
 def shared(factory: pytest.TempPathFactory) -> Reports:
     """The same pages for every folder of tests."""
-    return Reports(factory.mktemp("reports"))
+    if not _SHARED:
+        _SHARED.append(Reports(factory.mktemp("reports")))
+    return _SHARED[0]
 
 
 def _draw_nothing(patch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def _pair(a: str, first: RunFiles, b: str, second: RunFiles) -> Pair:
 
 
 def _matched(a: str, first: RunFiles, b: str, second: RunFiles) -> Frame:
-    """A row a test image, with ``label``, and the columns of either run ending in ``_a`` and ``_b``.
+    """One row per test image, with ``label``, and the columns of either run ending in ``_a`` and ``_b``.
 
     Raises:
         ValueError: if the two do not have the same test images under the same labels; the message is a part of a
