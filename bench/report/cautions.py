@@ -48,12 +48,12 @@ def _exploded(files: RunFiles) -> str:
     if files.epochs is None or len(files.classes) < 2:
         return ""
     guess = math.log(len(files.classes))
-    loss = files.epochs[["loss", "metric_log_loss"]].max(axis=1)
-    far = files.epochs.assign(worst=loss, finalist=files.epochs["finalist"].astype(object))[loss > EXPLODED * guess]
+    epochs = files.epochs[files.epochs["kind"].isin(["trial", "finalist"])]
+    far = epochs.assign(worst=epochs[["loss", "metric_log_loss"]].max(axis=1))
     if files.trials is not None:
-        known = files.trials.drop_duplicates("trial").set_index("trial")["config_backbone"]
-        far["finalist"] = far["finalist"].where(far["finalist"].map(present), far["trial"].map(known))
-    worst = far.groupby("finalist", sort=False)["worst"].max()
+        known = dict(zip(files.trials["trial"].map("{:.0f}".format), files.trials["config_backbone"], strict=True))
+        far["name"] = far["name"].map(known).where(far["kind"] == "trial", far["name"])
+    worst = far[far["worst"] > EXPLODED * guess].groupby("name", sort=False)["worst"].max()
     if not len(worst):
         return ""
     told = joined(f"{backbone(str(name))} ({wording.plain(value / guess)} times)" for name, value in worst.items())
@@ -100,11 +100,11 @@ def _beaten(files: RunFiles) -> str:
 
     Those that a banner names already are left out.
     """
-    models, metric = mapping((files.evaluation or {}).get("models")), files.metric
+    models, metric = mapping(mapping(files.evaluation).get("models")), files.metric
     scores = {
         name: wording.number(mapping(mapping(mapping(model).get("metrics")).get(metric.name)).get("value"))
         for name, model in models.items()
-        if name == winner_name(files) or mapping(model).get("kind") == "control"
+        if name == winner_name(files) or mapping(model).get("kind") != "finalist"
     }
     won = scores.pop(winner_name(files), None)
     scores.pop("recipe", None)  # the winner's own backbone; whether tuning paid is said elsewhere
@@ -138,31 +138,31 @@ def _small_cnn(files: RunFiles) -> str:
 
 
 def _opened_again(files: RunFiles) -> str:
-    ledger = mapping((files.evaluation or {}).get("ledger"))
+    ledger = mapping(mapping(files.evaluation).get("ledger"))
     times, others = (wording.number(ledger.get(name)) or 0 for name in ("this_split", "overlapping"))
     if present(ledger.get("sentence")):
         return str(ledger["sentence"]) if times > 1 or others else ""
-    opened = (files.evaluation or {}).get("opened")
-    if not isinstance(opened, list) or len(opened) < 2:
+    opened = files.tested.opened
+    if len(opened) < 2:
         return ""
     return f"The test split was opened {len(opened)} times; a choice made after seeing it makes its numbers too good."
 
 
 def _gap(files: RunFiles) -> str:
     """A gap between validation and test that chance does not explain."""
-    gap = mapping((files.evaluation or {}).get("gap"))
+    gap = mapping(mapping(files.evaluation).get("gap"))
     return str(gap["sentence"]) if gap.get("flagged") is True and present(gap.get("sentence")) else ""
 
 
 def _lucky(files: RunFiles) -> list[str]:
     """A sentence for each finalist whose trial's score lies beyond what retraining found."""
-    entries = [mapping(entry) for entry in listed((files.evaluation or {}).get("retrained"))]
+    entries = [mapping(entry) for entry in listed(mapping(files.evaluation).get("retrained"))]
     return [str(one["sentence"]) for one in entries if one.get("flagged") is True and present(one.get("sentence"))]
 
 
 def _refused(files: RunFiles) -> list[str]:
     """What could not be computed on test, and why."""
-    entries = [mapping(entry) for entry in listed((files.evaluation or {}).get("refusals"))]
+    entries = [mapping(entry) for entry in listed(mapping(files.evaluation).get("refusals"))]
     return [
         f"Not computed: {one['what']}, because {wording.text(one.get('reason')).rstrip('.')}."
         for one in entries
@@ -171,7 +171,7 @@ def _refused(files: RunFiles) -> list[str]:
 
 
 def _tiny(files: RunFiles) -> str:
-    images = wording.number((files.evaluation or {}).get("images"))
+    images = wording.number(mapping(files.evaluation).get("images"))
     if images is None or images >= TINY:
         return ""
     if not images:
@@ -184,7 +184,7 @@ def _tiny(files: RunFiles) -> str:
 
 def _few_images(files: RunFiles) -> str:
     model = winner_model(files)
-    if not model.get("confusion"):
+    if model is None or not model.confusion:
         return ""
     totals = results.confusion(model, files.classes)[0].sum(axis=1)
     few = [f"{label} ({total:.0f})" for label, total in totals.items() if total < FEW_IMAGES]

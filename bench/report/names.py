@@ -5,32 +5,22 @@ from typing import Any
 
 from bench.numbers import DASH as DASH
 from bench.numbers import present as present
+from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import Metric
 
-BACKBONES = {"vgg16": "VGG16", "resnet50": "ResNet50", "inceptionv3": "InceptionV3"}
+TITLES: dict[str, str] = {}
+"""Titles of backbones by name, as the run.json of every run that was read gives them."""
 
-CONTROLS = {
+BASELINES = {
     "recipe": "Default recipe",
     "small_cnn": "Small CNN from scratch",
     "majority": "Majority class",
     "metadata": "Metadata only",
 }
-"""The controls in the order in which the report lists them."""
+"""The baselines in the order in which the report lists them."""
 
 STATES = {"completed": "completed", "pruned": "stopped early", "failed": "failed"}
 """The three ends of a trial; a file that says anything else was not written whole."""
-
-PARAMETERS = {
-    "backbone": "Backbone",
-    "augmentation": "Augmentation",
-    "unfreeze_depth": "Unfreeze depth",
-    "learning_rate": "Learning rate",
-    "finetune_factor": "Fine-tuning factor",
-    "dropout": "Dropout",
-    "label_smoothing": "Label smoothing",
-    "batch_size": "Batch size",
-}
-"""The parameters of a trial in the order in which the report lists them."""
 
 STAGES = {
     "data": "reading and splitting the data",
@@ -41,8 +31,8 @@ STAGES = {
 
 
 def backbone(name: Any) -> str:
-    """The usual spelling of a backbone's or a control's name, or the name itself where the report knows none."""
-    return (BACKBONES | CONTROLS).get(str(name), str(name)) if present(name) else DASH
+    """The title of a backbone or a baseline, or the name itself where no run gave one."""
+    return (TITLES | BASELINES).get(str(name), str(name)) if present(name) else DASH
 
 
 def state(name: Any) -> str:
@@ -60,7 +50,7 @@ def metric_words(metric: Metric) -> str:
 
 def parameter(name: str) -> str:
     """The title of a parameter of a trial."""
-    return PARAMETERS.get(name, name.replace("_", " "))
+    return PARAMETERS[name].title if name in PARAMETERS else name.replace("_", " ")
 
 
 def joined(words: Iterable[str], last: str = "and") -> str:

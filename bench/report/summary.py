@@ -14,6 +14,7 @@ from bench.report.read.files import RunFiles, listed, mapping, opened_in_vain
 from bench.report.tables import base as tables
 from bench.report.verdict import Verdict
 from bench.report.wording import counted
+from bench.run.documents import ModelScores
 from bench.stats.metrics import METRICS
 
 FEW_TRIALS = 8
@@ -201,7 +202,7 @@ def _outcome(files: RunFiles) -> str:
 
 def _comparisons(files: RunFiles) -> str:
     """Which models can be told apart on test, in the evaluation's own words."""
-    sentences = listed((files.evaluation or {}).get("sentences"))
+    sentences = listed(mapping(files.evaluation).get("sentences"))
     return " ".join(str(sentence) for sentence in sentences if present(sentence))
 
 
@@ -238,7 +239,7 @@ def _test(files: RunFiles) -> str:
     scores, model = winner_scores(files), winner_model(files)
     if not scores:
         return "evaluation.json holds no results of the winner."
-    images, patients = files.evaluation.get("images"), files.evaluation.get("patients")
+    images, patients = files.tested.images, files.tested.patients
     known = wording.number(patients) and not results.patients_assumed(files.audit)
     who = counted(images, "image") + (f" of {counted(patients, 'patient')}" if known else "")
     reached = joined(
@@ -256,9 +257,9 @@ def _test(files: RunFiles) -> str:
         return sentence
 
 
-def _seeds_on_test(model: dict[str, Any]) -> str:
+def _seeds_on_test(model: ModelScores | None) -> str:
     """How far the seed moves the winner's test AUC, where several were trained."""
-    repeats = mapping(model.get("repeats"))
+    repeats = mapping(mapping(model).get("repeats"))
     mean, deviation = (mapping(repeats.get(key)).get("auc") for key in ("mean", "sd"))
     if wording.number(mean) is None or wording.number(deviation) is None:
         return ""

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from bench.report import wording
-from bench.report.names import CONTROLS, backbone, joined, metric_words
+from bench.report.names import BASELINES, backbone, joined, metric_words
 from bench.report.read.chosen import over_seeds, winner_name, winner_scores
 from bench.report.read.files import RunFiles, mapping
 from bench.stats.metrics import METRICS, Metric
@@ -153,7 +153,7 @@ def verdict(files: RunFiles) -> Verdict:
     found = {one.name: one for row in pairs if row["family"] == "finalists" and (one := _rival(row, chosen))}
     rivals = tuple(found.get(name, Rival(name)) for name in dict.fromkeys([*found, *others]))
     controls = [one for row in pairs if row["family"] == "controls" and (one := _rival(row, chosen))]
-    order = {name: place for place, name in enumerate(CONTROLS)}
+    order = {name: place for place, name in enumerate(BASELINES)}
     metric, score = _on_test(files)
     return Verdict(
         _standing(rivals),

@@ -1,8 +1,10 @@
 """A made-up run folder for the tests of the report: every file of the contract, with numbers that look real."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,14 @@ from report_audit import left_out_rows
 from report_evaluation import CONTROLS, TITLES, controls, repeats, softmax, write_tables
 from sklearn import metrics as sk
 
-from bench.run.folder import RunDir, write_json, write_table
+from bench.failures import NOT_FINITE
+from bench.run import tables
+from bench.run.folder import RunDir, write_json
 from bench.run.results import TrialRecord, activities
 from bench.stats.metrics import METRICS, evaluate
 
 BACKBONES = ("vgg16", "resnet50", "inceptionv3")
+BACKBONE_TITLES = {"vgg16": "VGG16", "resnet50": "ResNet50", "inceptionv3": "InceptionV3"}
 CLASSES = ("NORMAL", "PNEUMONIA")
 POLICIES: dict[str, dict[str, float]] = {
     "none": {},
@@ -29,7 +34,20 @@ SPENT = {"filling": 0.2, "tracing": 0.15, "head training": 0.1, "suffix training
 """Shares of a trial's seconds; a tenth is left."""
 
 
-def write_run(
+_WRITTEN: dict[tuple[object, ...], TemporaryDirectory[str]] = {}
+"""Run folders that were written already, by name and options: writing one takes as long as a test."""
+
+
+def write_run(path: Path, **options: Any) -> RunDir:
+    """A finished run at ``path``, with the options of `_write_run`; take files away for an unfinished one."""
+    key = (path.name, *sorted(options.items()))
+    if key not in _WRITTEN:
+        _WRITTEN[key] = TemporaryDirectory()
+        _write_run(Path(_WRITTEN[key].name) / path.name, **options)
+    return RunDir(Path(shutil.copytree(Path(_WRITTEN[key].name) / path.name, path, dirs_exist_ok=True)))
+
+
+def _write_run(
     path: Path,
     *,
     trials: int = 50,
@@ -40,39 +58,34 @@ def write_run(
     synthetic: bool = False,
     weights: str = "imagenet",
     image_side: int = 96,
-    audit: int = 2,
     folds: int = 0,
     evaluated: bool = True,
 ) -> RunDir:
     """A finished run at ``path``; take files away for an unfinished one.
 
-    ``audit`` is the format of audit.json; in that of 1, the first, it was not written down. Without ``evaluated`` the
-    evaluation is that of an earlier version, which knew no controls and left no files beside evaluation.json.
+    Without ``evaluated`` the evaluation knows no baselines and left no files beside evaluation.json.
     """
     random = np.random.default_rng(7)
     run = RunDir(path)
     table, epochs = _search(random, trials, backbones)
     finalists, more = _finalists(random, table, backbones, metric, seeds)
-    write_table(run.trials, table)
-    write_table(run.epochs, pd.concat([epochs, more], ignore_index=True))
+    tables.TRIALS.write(path, table)
+    tables.EPOCHS.write(path, pd.concat([epochs, more], ignore_index=True))
     if folds:
         rows = _folds(finalists, folds)
-        write_table(run.folds, rows)
+        tables.FOLDS.write(path, rows)
         finalists = _by_folds(finalists, rows, metric)
-    if not evaluated:
-        finalists = finalists.drop(columns=["repeat", "representative"])
-    write_table(run.finalists, finalists)
+    tables.FINALISTS.write(path, finalists)
     splits = _splits(random, classes)
-    if audit > 1:
-        splits = splits.assign(patient_wide=splits["patient"], reason="")
-        splits = pd.concat([splits, left_out_rows(classes)], ignore_index=True)
-    write_table(run.splits, splits)
+    splits = splits.assign(patient_wide=splits["patient"], reason="")
+    splits = pd.concat([splits, left_out_rows(classes)], ignore_index=True)
+    tables.SPLITS.write(path, splits)
     winner = str(finalists.loc[finalists["winner"], "backbone"].iloc[0])
     about = _run_json(path.name, table, finalists, splits, backbones, classes, metric, synthetic, weights)
-    about["settings"] |= {"folds": folds} if audit > 1 else {}
+    about["settings"] |= {"folds": folds}
     write_json(run.run, about)
     _evaluation(random, run, splits, classes, winner, backbones, finalists if evaluated else None, metric)
-    write_json(run.audit, audit_of(about["data"]["splits"], classes) if audit > 1 else _audit())
+    write_json(run.audit, audit_of(about["data"]["splits"], classes))
     _gallery(random, run, image_side)
     run.best_model.write_bytes(b"not a model")
     return run
@@ -132,6 +145,7 @@ def _search(random: np.random.Generator, trials: int, backbones: tuple[str, ...]
         config = _config(random, backbones[trial % len(backbones)])
         state = "failed" if trial % 17 == 11 else "pruned" if trial % 7 in (3, 5) else "completed"
         row: dict[str, Any] = {"trial": trial, "state": state, "reason": None, "origin": "sampled", **config}
+        row["failure"] = NOT_FINITE if state == "failed" else None
         row["origin"] = {0: "recipe", 1: "backbone", 2: "point"}.get(trial, "sampled")
         if state == "failed":
             row["reason"] = "the loss was not finite in epoch 1"
@@ -249,7 +263,7 @@ def _evaluation(
         for kind in ("prob", "calibrated")
         for index, name in enumerate(classes)
     }
-    write_table(run.predictions_test, test[["image", "label", "patient"]].assign(**columns))
+    tables.PREDICTIONS_TEST.write(run.path, test[["image", "label", "patient"]].assign(**columns))
     threshold = (
         {"class": classes[1], "value": 0.43, "rule": "Youden index on validation"} if len(classes) == 2 else None
     )
@@ -267,7 +281,7 @@ def _evaluation(
     if finalists is not None:
         for name, model in models.items():
             seeds = 1 if name in ("majority", "metadata") else 3
-            model |= {"kind": "control" if name in CONTROLS else "finalist", "title": TITLES.get(name, name)}
+            model |= {"kind": "baseline" if name in CONTROLS else "finalist", "title": TITLES.get(name, name)}
             model |= {"repeats": repeats(random, truth, scores[name], seeds)}
         content |= _more(test, models[winner], finalists, winner, metric)
         controls(random, run, finalists, winner)
@@ -364,6 +378,7 @@ def _run_json(
         "rules": 1,
         "command": f"python run_bench.py --data ../chest_xray --budget {len(trials)} --name {name}",
         "created": "2026-11-23T06:00:00+00:00",
+        "titles": {name: BACKBONE_TITLES.get(name, name) for name in backbones},
         "settings": {
             "data": "../chest_xray",
             "budget": len(trials),
@@ -430,16 +445,6 @@ def _records(trials: pd.DataFrame) -> list[TrialRecord]:
         record = TrialRecord.from_row({**row, "reason": reason})
         records.append(replace(record, spent={name: share * record.seconds for name, share in SPENT.items()}))
     return records
-
-
-def _audit() -> dict[str, Any]:
-    return {
-        "images": 5216,
-        "left_out": [{"file": "train/NORMAL/broken.jpeg", "reason": "it cannot be decoded"}],
-        "patients": {"wide": 1636, "narrow": 1900, "rule": "built-in chest X-ray names"},
-        "shared_patients": {"train-val": 10, "train-test": 0, "val-test": 0},
-        "moved": [{"from": "train", "images": 3, "reason": "their patient has images in test"}],
-    }
 
 
 def _gallery(random: np.random.Generator, run: RunDir, side: int) -> None:

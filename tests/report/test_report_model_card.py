@@ -12,13 +12,13 @@ from report_run import CLASSES, edit_json, write_run
 from report_tested import SHA256, write_tested
 
 from bench.report import model_card, summary
+from bench.report.answers import Answers
 from bench.report.blocks import Cell, Code, Column, Heading, Missing, Paragraph, Points, Table
 from bench.report.cautions import cautions
 from bench.report.markdown import escape, markdown
 from bench.report.page import Page
 from bench.report.palette import looks
 from bench.report.read.files import read
-from bench.report.sections import answers_tested
 from bench.run.folder import RunDir
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "x | `y` | *z* [l](http://e.org) $1$ ~s~ _u_")
@@ -74,7 +74,7 @@ def test_card_and_guidelines_show_the_interval_that_leads(spare: RunDir, several
     lower = points.loc[points["measure"] == "sensitivity", low].iloc[0]
     bounds = f"({lower:.3f}–{lower + 0.1:.3f})"
     assert kind in card_text(spare) and bounds in card_text(spare)
-    told = answers_tested.diagnostic(page_of(spare))
+    told = Answers(page_of(spare))("diagnostic")
     assert kind in told and bounds in told
 
 
@@ -118,8 +118,8 @@ def test_details_come_from_the_files(tested: RunDir) -> None:
 
 def test_metrics_have_intervals_and_say_what_they_count(tested: RunDir) -> None:
     text = card_text(tested)
-    score = read(tested).evaluation["models"]["resnet50"]["metrics"]["auc"]  # type: ignore[index]
-    assert f"| ROC AUC | {score['value']:.3f} ({score['low']:.3f}–{score['high']:.3f}) |" in text
+    score = read(tested).tested.models["resnet50"].metrics["auc"]
+    assert f"| ROC AUC | {score.value:.3f} ({score.low:.3f}–{score.high:.3f}) |" in text
     assert "| PNEUMONIA | 0.431 | sensitivity | 401 of 441 | 0.909 (0.860–0.960) |" in text, "intervals by patients"
     assert "| PNEUMONIA | 0.431 | specificity | 150 of 183 | 0.820 (0.870–0.950) |" in text, "else Wilson's"
     assert "| PNEUMONIA | 0.431 | PPV | 0 of 0 | – |" in text

@@ -1,5 +1,6 @@
 """Who won is said where the comparison says it, the same in every place, and a baseline that keeps up in red."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from bench.report.page import Page
 from bench.report.read.files import read
 from bench.report.side_by_side.page import render_side_by_side
 from bench.report.verdict import Standing, headline, verdict
-from bench.run import messages
 from bench.run.folder import RunDir
+from bench.run.pipeline import Run
 
 SAME, FIRST, SECOND = "cannot be told apart", "a better", "b better"
 ALONE = "VGG16 won"
@@ -133,10 +134,10 @@ def test_a_finalist_that_the_comparison_left_out_is_not_beaten(run: RunDir) -> N
 
 def test_one_backbone_has_its_score(tmp_path: Path) -> None:
     run = write_run(tmp_path / "one", trials=6, backbones=("vgg16",), image_side=16)
-    score = (read(run).evaluation or {})["models"]["vgg16"]["metrics"]["auc"]
-    value = f"{score['value']:.3f} ({score['low']:.3f}–{score['high']:.3f})"
+    score = read(run).tested.models["vgg16"].metrics["auc"]
+    value = f"{score.value:.3f} ({score.low:.3f}–{score.high:.3f})"
     assert told(run) == f"VGG16 reached ROC AUC {value} on the internal test"
-    content = read(run).evaluation or {}
+    content = json.loads(run.evaluation.read_text(encoding="utf-8"))
     content["models"]["vgg16"]["metrics"]["auc"] = {"value": None, "reason": "no image of A"}
     edit_json(run.evaluation, **content)
     accuracy = content["models"]["vgg16"]["metrics"]["accuracy"]["value"]
@@ -276,9 +277,10 @@ def test_where_nobody_won_a_baseline_is_told_all_the_same(run: RunDir) -> None:
 
 
 class Lines:
-    """Takes the place of the screen."""
+    """Takes the place of the screen, and of the run that it belongs to."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: RunDir) -> None:
+        self.run, self.screen, self.metric = run, self, read(run).metric
         self.said: list[str] = []
 
     def line(self, text: str) -> None:
@@ -302,8 +304,8 @@ def test_every_place_says_the_same(run: RunDir, verdicts: dict[tuple[str, str], 
     other = RunDir(Path(shutil.copytree(run.path, tmp_path / "other")))
     beside = Outline(render_side_by_side([run, other], tmp_path).read_text(encoding="utf-8")).text
     assert f"xray: {said}." in " ".join(beside.split())
-    lines = Lines()
-    messages.headline(lines, run)  # type: ignore[arg-type]
+    lines = Lines(run)
+    Run._headline(lines)  # type: ignore[arg-type]
     assert f"{said}." in lines.said
     assert any(line.startswith("ATTENTION: A baseline beats the chosen model.") for line in lines.said)
     everything = " ".join([page.text, card, beside, *lines.said])
@@ -322,9 +324,9 @@ def test_a_winner_that_won_is_called_one(run: RunDir) -> None:
 
 def test_a_loss_far_beyond_a_constant_guesss_is_something_to_beware_of(run: RunDir) -> None:
     assert not any("constant guess" in one for one in cautions.cautions(read(run)))
-    epochs, trials = pd.read_csv(run.epochs), pd.read_csv(run.trials)
+    epochs, trials = pd.read_csv(run.epochs, dtype={"name": str}), pd.read_csv(run.trials)
     far = trials.loc[(trials["config_backbone"] == "inceptionv3") & (trials["epochs"] > 0), "trial"].iloc[0]
-    first = epochs.index[(epochs["kind"] == "trial") & (epochs["name"] == str(int(far)))][0]
+    first = epochs.index[(epochs["kind"] == "trial") & (epochs["name"] == str(far))][0]
     epochs.loc[first, "loss"] = 6.9  # ten times ln 2 is 6.93
     epochs.to_csv(run.epochs, index=False)
     assert not any("constant guess" in one for one in cautions.cautions(read(run)))
@@ -333,3 +335,6 @@ def test_a_loss_far_beyond_a_constant_guesss_is_something_to_beware_of(run: RunD
     epochs.to_csv(run.epochs, index=False)
     (said,) = [one for one in cautions.cautions(read(run)) if "constant guess" in one]
     assert "InceptionV3 (5,049 times) and VGG16 (20 times)" in said
+    epochs.loc[[first, epochs.index[epochs["name"] == "vgg16"][0]], "kind"] = ["baseline", "fold"]
+    epochs.to_csv(run.epochs, index=False)
+    assert not any("constant guess" in one for one in cautions.cautions(read(run))), "nor of folds"

@@ -26,6 +26,7 @@ from bench.report.page import Page
 from bench.report.read.files import listed, mapping
 from bench.report.tables import data as tables_data
 from bench.report.wording import counted
+from bench.run.documents import AuditRecord
 
 SEVERITIES = {"stop": "Serious", "warning": "Warning", "note": "Note", "good": "Good"}
 """What the page calls them, the gravest first."""
@@ -73,7 +74,7 @@ def no_part(page: Page, audit: dict[str, Any]) -> list[Block]:
     rows = tables_data.no_part(splits) if splits is not None else pd.DataFrame()
     source = "splits.csv"
     if not len(rows):
-        rows, source = tables_data.left_out(left_out), "audit.json"
+        rows, source = tables_data.left_out(page.files.audit.left_out if page.files.audit else ()), "audit.json"
     if not len(rows):
         return []
     columns = [
@@ -87,9 +88,9 @@ def no_part(page: Page, audit: dict[str, Any]) -> list[Block]:
     return [*blocks, *listing(files, "image that could not be used", "images that could not be used")]
 
 
-def duplicates(audit: dict[str, Any]) -> list[Block]:
+def duplicates(audit: AuditRecord) -> list[Block]:
     """The groups of images that are the same, or look it; nothing where there are none, which a finding says."""
-    groups = tables_data.duplicates(listed(audit.get("duplicates")))
+    groups = tables_data.duplicates(audit.duplicates)
     if not len(groups):
         return []
     exact = int((groups["kind"] == "exact").sum())
@@ -213,7 +214,7 @@ def _meaning(about: dict[str, Any]) -> list[str]:
 
 def classes(page: Page, audit: dict[str, Any]) -> list[Block]:
     """Size, kind and format of the images by class."""
-    rows = tables_data.by_class(mapping(audit.get("by_class")))
+    rows = tables_data.by_class(page.files.audit.by_class if page.files.audit else {})
     if not len(rows):
         return []
     blocks: list[Block] = [Heading("Images by class")]

@@ -33,7 +33,8 @@ def reliability(content: dict[str, Any], split: str = "test") -> pd.DataFrame:
 
 def calibration(page: Page) -> list[Block]:
     """The temperature, ECE, Brier score and log loss before and after, and the reliability diagram on test."""
-    content = page.files.evaluated.calibration
+    known = page.files.evaluated.calibration
+    content = None if known is None else mapping(known)
     blocks: list[Block] = [*page.problems("calibration.json")]
     if content is None:
         return blocks

@@ -24,7 +24,7 @@ def comparison(page: Page) -> Section:
     if files.finalists is None or not len(files.finalists):
         return Section("comparison", TITLE, blocks or [Missing("finalists.csv holds no finalist.")])
     finalists = tables.finalists(files.finalists, files.evaluation, page.metric)
-    rows = tables_models.on_validation(finalists, files.evaluated.controls, files.evaluation, page.metric)
+    rows = tables_models.on_validation(finalists, files.baselines, files.evaluation, page.metric)
     blocks += [_lead(page, finalists), *page.problems("baselines.csv"), _on_validation(rows, page)]
     blocks += [*_failed(rows), *_folds(page, finalists), _configurations(page, rows)]
     blocks += page.part("How faithful the search was", _faithful)
@@ -162,7 +162,7 @@ def _folds(page: Page, finalists: pd.DataFrame) -> list[Block]:
 def _curves(page: Page) -> list[Block]:
     if page.files.epochs is None:
         return [*page.problems("epochs.csv")]
-    epochs = figures_training.finalist_epochs(page.files.epochs)
+    epochs = page.files.epochs[page.files.epochs["kind"] == "finalist"]
     if not len(epochs):
         return [Missing("epochs.csv holds no epoch of a finalist, so there are no curves to show.")]
     return [
@@ -170,7 +170,7 @@ def _curves(page: Page) -> list[Block]:
             "finalist_curves",
             lambda: figures_training.finalist_curves(epochs, page.metric, page.looks),
             f"Two panels by epoch: training loss, and validation {metric_words(page.metric)}; a line a seed, coloured "
-            f"by backbone: {joined(map(backbone, dict.fromkeys(epochs['finalist'])))}.",
+            f"by backbone: {joined(map(backbone, dict.fromkeys(epochs['name'])))}.",
             "Learning curves of the finalists. A loss that falls while validation gets worse is overfitting. Epochs "
             "before the dot train the head alone.",
         )

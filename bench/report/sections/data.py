@@ -11,20 +11,20 @@ from bench.report.figures import results as figures_results
 from bench.report.names import joined, present
 from bench.report.page import Page
 from bench.report.read import results
-from bench.report.read.files import has_format, listed, mapping
+from bench.report.read.files import listed, mapping
 from bench.report.sections import audit as section_audit
-from bench.report.sections.data_old import audit_blocks
 from bench.report.tables import data as tables_data
 from bench.report.wording import counted
+from bench.run.documents import AuditRecord
 
 TITLE = "The data"
 
 
 def data(page: Page) -> Section:
     """The images: source, splits, the audit and what augmentation makes of them."""
-    audit = page.files.audit
+    audit = mapping(page.files.audit)
     blocks: list[Block] = [*page.problems("run.json")]
-    blocks += _with_audit(page, audit) if audit and has_format(audit) else _without_audit(page, said=bool(blocks))
+    blocks += _with_audit(page, audit) if audit else _without_audit(page, said=bool(blocks))
     blocks += [Heading("What augmentation does"), *_gallery(page)]
     return Section("data", TITLE, blocks)
 
@@ -41,7 +41,7 @@ def _with_audit(page: Page, audit: dict[str, Any]) -> list[Block]:
         *_splits(page, audit, notes),
         *section_audit.findings(audit, notes),
         *section_audit.no_part(page, audit),
-        *section_audit.duplicates(audit),
+        *section_audit.duplicates(page.files.audit or AuditRecord()),
         *section_audit.patients(audit),
         *_crossing(page),
         *section_audit.shortcut(audit),
@@ -50,11 +50,11 @@ def _with_audit(page: Page, audit: dict[str, Any]) -> list[Block]:
 
 
 def _without_audit(page: Page, said: bool) -> list[Block]:
-    """The same where the audit is missing, or of an older run; ``said``: why run.json is missing is said already."""
-    about, audit = page.files.data, page.files.audit
+    """The same where the audit is missing; ``said``: why run.json is missing is said already."""
+    about = page.files.data
     blocks: list[Block] = []
     if about:
-        splits = tables_data.splits(mapping(about.get("splits")))
+        splits = tables_data.splits(page.files.about_data.splits)
         caption = "Images and patients by split, and images by class."
         empty = Missing("run.json holds no numbers of images by split.")
         blocks += [_source(about, page.files.classes), _split_table(splits, caption) if len(splits) else empty]
@@ -63,7 +63,7 @@ def _without_audit(page: Page, said: bool) -> list[Block]:
     elif not said:
         blocks.append(Missing("run.json does not describe the data yet: the data stage has not finished."))
     blocks += [Heading("Audit"), *_crossing(page), *page.problems("audit.json")]
-    return blocks if audit is None else [*blocks, *audit_blocks(audit)]
+    return blocks
 
 
 def _source(about: dict[str, Any], classes: list[str]) -> Paragraph:
@@ -76,9 +76,8 @@ def _source(about: dict[str, Any], classes: list[str]) -> Paragraph:
 
 def _splits(page: Page, audit: dict[str, Any], notes: list[str]) -> list[Block]:
     """The splits as used and, where they differ, as given, with what was decided."""
-    parts = mapping(audit.get("splits"))
-    given = mapping(parts.get("given"))
-    used = mapping(parts.get("used")) or mapping(page.files.data.get("splits"))
+    parts = (page.files.audit or AuditRecord()).splits
+    given, used = parts.given, parts.used or page.files.about_data.splits
     blocks: list[Block] = []
     if used:
         caption = "The splits as used, images by class with their share. Imbalance: the largest class to the smallest."

@@ -11,7 +11,6 @@ from bench.report.names import joined, present
 from bench.report.page import Page
 from bench.report.read import results
 from bench.report.read.chosen import winner_model, winner_scores
-from bench.report.read.evaluated import EARLIER
 from bench.report.read.files import mapping
 from bench.report.sections import robustness as section_robustness
 from bench.report.sections import saliency as section_saliency
@@ -42,7 +41,7 @@ def gap(page: Page) -> list[Block]:
     evaluation = mapping(page.files.evaluation)
     about, validation = mapping(evaluation.get("gap")), mapping(mapping(evaluation.get("validation")).get("metrics"))
     if not about and not validation:
-        return [Missing(f"The gap between validation and test is not known: {EARLIER}.")]
+        return [Missing("The gap between validation and test is not known: evaluation.json does not say it.")]
     blocks: list[Block] = []
     if present(about.get("sentence")):
         blocks.append(Paragraph(str(about["sentence"])))

@@ -32,9 +32,9 @@ def made(page: Page) -> Section:
 
 def _openings(page: Page) -> list[Block]:
     """What the ledger knows of this test split; nothing while it is sealed."""
-    evaluation = page.files.evaluation
-    if evaluation is None:
+    if page.files.evaluation is None:
         return []
+    evaluation = mapping(page.files.evaluation)
     ledger = mapping(evaluation.get("ledger"))
     if not ledger:
         times = wording.counted(len(listed(evaluation.get("opened"))), "time")

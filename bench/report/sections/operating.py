@@ -11,7 +11,6 @@ from bench.report.names import joined, present
 from bench.report.page import Page
 from bench.report.read.files import mapping
 from bench.report.read.results import patients_assumed
-from bench.report.sections.answers_tested import several_images
 
 MEASURES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
 MEASURES |= {"accuracy": "Accuracy"}
@@ -34,7 +33,7 @@ def points(page: Page) -> list[Block]:
         return blocks or [Missing("operating_points.csv holds no operating point.")]
     rows = _told(rows)
     blocks.append(_rules(rows))
-    lead, other = ("clustered", "wilson") if several_images(page) else ("wilson", "clustered")
+    lead, other = ("clustered", "wilson") if page.files.tested.several_images_a_patient else ("wilson", "clustered")
     if len(rows["class"].unique()) > 1:
         blocks += [_pivot(rows, lead, _level(page)), _all(page, rows, lead, other, folded=True)]
     else:
@@ -82,7 +81,7 @@ def _rules(rows: pd.DataFrame) -> Paragraph:
 
 def _all(page: Page, rows: pd.DataFrame, lead: str, other: str, folded: bool = False) -> Table:
     """Every measure with both intervals, the one to be believed first."""
-    level, several = _level(page), several_images(page)
+    level, several = _level(page), page.files.tested.several_images_a_patient is True
     titles = {
         "clustered": f"{level} interval by patients",
         "wilson": f"{level} Wilson interval{' (ignores that images share patients)' if several else ''}",

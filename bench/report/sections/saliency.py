@@ -15,7 +15,8 @@ MOST = 12
 
 def saliency(page: Page) -> list[Block]:
     """What the maps are, the maps, and what the randomised weights say of them."""
-    content, images = page.files.evaluated.saliency, page.files.evaluated.saliency_images
+    known = page.files.evaluated.saliency
+    content, images = None if known is None else mapping(known), page.files.evaluated.saliency_images
     blocks: list[Block] = [*page.problems("saliency.json")]
     if content is None:
         return blocks

@@ -215,7 +215,7 @@ def _importance(page: Page, trials: pd.DataFrame) -> Block:
 def _curves(page: Page, trials: pd.DataFrame) -> list[Block]:
     if page.files.epochs is None:
         return [*page.problems("epochs.csv")]
-    epochs = figures_training.trial_epochs(page.files.epochs, trials).dropna(subset=[tables.column(page.metric)])
+    epochs = tables_search.epochs_of_trials(page.files.epochs, trials).dropna(subset=[tables.column(page.metric)])
     if not len(epochs):
         return [Missing("epochs.csv holds no scored epoch of a trial, so there are no learning curves to show.")]
     shown = counted(epochs["trial"].nunique(), "trial")

@@ -9,7 +9,7 @@ from bench.report.blocks import Block, Column, Finding, Findings, Missing, Parag
 from bench.report.figures import subgroups as figures_subgroups
 from bench.report.names import joined
 from bench.report.page import Page
-from bench.report.read.chosen import winner_model
+from bench.report.read.chosen import winner_scores
 from bench.report.read.files import mapping
 
 FEW = 30
@@ -112,4 +112,4 @@ def _overall(page: Page, name: str) -> float | None:
         frozen = points[(points["point"] == "frozen") & (points["measure"] == name)]
         if len(frozen):
             return wording.number(frozen["value"].iloc[0])
-    return wording.number(mapping(mapping(winner_model(page.files).get("metrics")).get(name)).get("value"))
+    return wording.number(winner_scores(page.files).get(name, (None,))[0])

@@ -48,8 +48,8 @@ def tuning(page: Page, rows: pd.DataFrame) -> list[Block]:
         told += [f"On test: {sentence}" for sentence in pair["sentence"].dropna()]
     if told:
         return [Paragraph(" ".join(told))]
-    controls = page.files.evaluated.controls
-    if controls is not None and (controls["state"][controls["control"] == "recipe"] == "skipped").any():
+    controls = page.files.baselines
+    if controls is not None and (controls["state"][controls["baseline"] == "recipe"] == "skipped").any():
         name = backbone(winner)
         return [Paragraph(f"No: what was chosen is {name}'s default recipe. The search found none better.")]
     return [Missing("The default recipe has no score to compare with.")]
@@ -59,8 +59,8 @@ def tested(page: Page, finalists: list[str]) -> list[Block]:
     """Every metric on test, controls below the finalists, what was not computed, and a figure of the main two."""
     if page.files.evaluation is None:
         return [*page.problems("evaluation.json")]
-    evaluation = page.files.evaluation
-    scores = tables_models.on_test(evaluation, finalists)
+    evaluation = mapping(page.files.evaluation)
+    scores = tables_models.on_test(page.files.evaluation, finalists)
     if not len(scores):
         return [Missing("evaluation.json holds no results of any model.")]
     order = [str(name) for name in scores["backbone"]]
@@ -71,7 +71,7 @@ def tested(page: Page, finalists: list[str]) -> list[Block]:
         _test_table(page, scores, evaluation, level),
         *_not_computed(evaluation),
         *_intervals(page, scores, level),
-        *_spread(evaluation, order),
+        *_spread(page, evaluation, order),
         *_by_class(page, evaluation, order, level),
     ]
 
@@ -155,8 +155,8 @@ def _intervals(page: Page, scores: pd.DataFrame, level: str) -> list[Block]:
     ]
 
 
-def _spread(evaluation: dict[str, Any], order: list[str]) -> list[Block]:
-    rows = tables_models.seed_spread(evaluation, order)
+def _spread(page: Page, evaluation: dict[str, Any], order: list[str]) -> list[Block]:
+    rows = tables_models.seed_spread(page.files.tested, order)
     if not len(rows):
         return []
     rows = rows.assign(model=[_title(evaluation, str(name)) for name in rows["backbone"]])
@@ -173,7 +173,7 @@ def _by_class(page: Page, evaluation: dict[str, Any], order: list[str], level: s
     classes = page.files.classes
     if len(classes) < 3:
         return []
-    rows = tables_models.by_class(evaluation, order, classes)
+    rows = tables_models.by_class(page.files.tested, order, classes)
     rows = rows.assign(model=[_title(evaluation, name) for name in order])
     columns = [Column("model", "Model", numeric=False)] + [
         Column(f"auc {place}", label, wording.score, low=f"auc {place} low", high=f"auc {place} high")
@@ -199,13 +199,13 @@ def pairs(page: Page) -> list[Block]:
     blocks: list[Block] = [*page.problems("comparisons.csv")]
     if files.evaluated.comparisons is None:
         return blocks
-    sentences = [str(one) for one in listed(files.evaluation.get("sentences")) if present(one)]
+    sentences = [str(one) for one in files.evaluation.sentences if present(one)]
     blocks += [Points(sentences)] if sentences else []
     found = {family: tables_models.pairs(files.evaluated.comparisons, family) for family in FAMILIES}
     every = pd.concat(found.values(), ignore_index=True)
     meant = every[every["b"] != UNDRAWN]
     drawn = meant.dropna(subset=["difference", "low", "high"]).reset_index(drop=True)
-    level = wording.level(mapping(files.evaluation.get("bootstrap")).get("level"))
+    level = wording.level(files.evaluation.bootstrap.level)
     if len(drawn):
         told = "; ".join(
             f"{row['pair']} {wording.signed(row['difference'])} ({row['bounds']})" for _, row in drawn.iterrows()
@@ -224,7 +224,7 @@ def pairs(page: Page) -> list[Block]:
         blocks.append(
             page.picture("comparisons", lambda: draw(drawn), f"Differences in test ROC AUC: {told}.", caption)
         )
-    several = files.evaluation.get("several_images_a_patient") is True
+    several = files.evaluation.several_images_a_patient is True
     blocks += [_pair_table(rows, FAMILIES[family], several, level) for family, rows in found.items() if len(rows)]
     return blocks if len(blocks) else [Missing("comparisons.csv holds no comparison: there was nothing to compare.")]
 

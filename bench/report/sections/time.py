@@ -10,6 +10,7 @@ from bench.report.names import joined
 from bench.report.page import Page
 from bench.report.read.files import listed, mapping
 from bench.report.tables import time as tables_time
+from bench.run.documents import LowerBoundRecord
 
 TITLE = "Where the time went"
 
@@ -30,7 +31,7 @@ def _activities(page: Page) -> list[Block]:
                 "were timed."
             )
         ]
-    spent = tables_time.spent(run["activities"], run.get("seconds"))
+    spent = tables_time.spent(page.files.record.activities, page.files.record.seconds)
     if not spent["seconds"].sum() > 0:
         return [Missing("The activities in run.json hold no time.")]
     longest = spent.nlargest(3, "seconds")
@@ -57,7 +58,10 @@ def _activities(page: Page) -> list[Block]:
 
 
 def _limit(page: Page) -> list[Block]:
-    limit, command = page.files.limit, typed("compare", "--limit", page.run.name)
+    limit, command = (
+        None if page.files.limit is None else mapping(page.files.limit),
+        typed("compare", "--limit", page.run.name),
+    )
     again = Code("To measure, on the idle machine, how fast the same work could be done at best", command)
     if limit is None:
         return [*page.problems("limit.json"), again]
@@ -76,7 +80,7 @@ def _limit(page: Page) -> list[Block]:
             Paragraph("A search that finds features of an earlier run in the cache can fall below its limit.")
         )
     blocks += [Paragraph(str(note)) for note in listed(limit.get("notes"))]
-    blocks += _parts(limit)
+    blocks += _parts(page.files.limit or LowerBoundRecord(), limit)
     if _outdated(page, limit):
         blocks += [Paragraph("The search has gone on since the limit was computed."), again]
     return blocks
@@ -98,8 +102,8 @@ def _ratio(limit: dict[str, Any]) -> str:
     )
 
 
-def _parts(limit: dict[str, Any]) -> list[Table]:
-    parts = tables_time.limit_parts(limit)
+def _parts(record: LowerBoundRecord, limit: dict[str, Any]) -> list[Table]:
+    parts = tables_time.limit_parts(record)
     if not len(parts):
         return []
     about = mapping(limit.get("calibrated"))

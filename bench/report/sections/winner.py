@@ -1,7 +1,5 @@
 """The section on the chosen model on test: confusion, curves, classification report, then parts of other modules."""
 
-from typing import Any
-
 import pandas as pd
 
 from bench.report import wording
@@ -16,6 +14,7 @@ from bench.report.sections import calibration as section_calibration
 from bench.report.sections import operating as section_operating
 from bench.report.sections.tested import refusals
 from bench.report.wording import counted
+from bench.run.documents import ModelScores
 
 TITLE = "The chosen model on the internal test"
 
@@ -36,7 +35,7 @@ def winner(page: Page) -> Section:
     return Section("winner", TITLE, blocks)
 
 
-def _report(page: Page, model: dict[str, Any]) -> Table:
+def _report(page: Page, model: ModelScores) -> Table:
     report = results.classification_report(model, page.files.classes)
     columns = [
         Column("label", "Class", numeric=False),
@@ -53,7 +52,7 @@ def _report(page: Page, model: dict[str, Any]) -> Table:
     return table(report, caption, columns)
 
 
-def _recalls(page: Page, model: dict[str, Any]) -> list[Block]:
+def _recalls(page: Page, model: ModelScores) -> list[Block]:
     classes = page.files.classes
     try:
         counts, rates = results.confusion(model, classes)
@@ -84,7 +83,7 @@ def _threshold(page: Page) -> list[Block]:
     return [Paragraph(" ".join(told))] if told else []
 
 
-def _confusion(page: Page, model: dict[str, Any]) -> Block:
+def _confusion(page: Page, model: ModelScores) -> Block:
     try:
         counts, rates = results.confusion(model, page.files.classes)
     except ValueError as error:
@@ -104,7 +103,7 @@ def _confusion(page: Page, model: dict[str, Any]) -> Block:
     )
 
 
-def _curves(page: Page, model: dict[str, Any]) -> list[Block]:
+def _curves(page: Page, model: ModelScores) -> list[Block]:
     files = page.files
     if files.predictions is None:
         return [*page.problems("predictions_test.csv")]

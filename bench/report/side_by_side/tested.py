@@ -17,10 +17,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from statsmodels.stats.multitest import multipletests
 
-from bench.report import wording
-from bench.report.names import joined, present
-from bench.report.read.files import RunFiles, listed, mapping
-from bench.report.wording import counted
+from bench import numbers
+from bench.numbers import counted, present
+from bench.report.names import joined
+from bench.report.read.files import RunFiles
 from bench.stats.bootstrap import Bootstrap, Difference, paired_difference
 from bench.stats.enough import FEWEST_PATIENTS
 from bench.stats.predictions import Predictions
@@ -63,25 +63,12 @@ class Pair:
         on = f"on the same {counted(self.images, 'test image')}"
         if self.p_holm is None:
             return f"Whether {self.a} and {self.b} differ {on} cannot be told: {self.why}."
-        found = self.difference if self.difference.value >= 0 else _turned(self.difference)
-        bounds = (
-            "" if found.low is None or found.high is None else f" ({wording.signed_interval(found.low, found.high)})"
-        )
-        size = f"{wording.score(found.value)}{bounds}"
-        corrected = f"Holm-corrected p {_probability(self.p_holm)}"
+        size = numbers.magnitude(self.difference.value, self.difference.low, self.difference.high)
+        corrected = f"Holm-corrected {numbers.p_value(self.p_holm)}"
         if self.better:
             worse = self.b if self.better == self.a else self.a
             return f"{self.better} is better than {worse} {on}, by {size} ROC AUC ({corrected})."
         return f"{self.a} and {self.b} cannot be told apart {on}: ROC AUC differs by {size} ({corrected})."
-
-
-def _turned(found: Difference) -> Difference:
-    low, high = (None if end is None else -end for end in (found.high, found.low))
-    return Difference(-found.value, low, high, found.p)
-
-
-def _probability(p: float) -> str:
-    return wording.probability(p) if p < 0.001 else f"= {p:.2g}"
 
 
 def content(files: RunFiles) -> str:
@@ -95,7 +82,7 @@ def content(files: RunFiles) -> str:
 
 def _by_content(files: RunFiles) -> Frame | None:
     rows = files.predictions
-    return rows if rows is not None and "pixels" in rows and rows["pixels"].notna().all() else None
+    return rows if rows is not None and rows["pixels"].notna().all() else None
 
 
 def in_pairs(named: Sequence[tuple[str, RunFiles]]) -> list[Pair]:
@@ -122,7 +109,7 @@ def _pair(a: str, first: RunFiles, b: str, second: RunFiles) -> Pair:
 
 
 def _matched(a: str, first: RunFiles, b: str, second: RunFiles) -> Frame:
-    """A row a test image, with ``label``, and the columns of either run ending in ``_a`` and ``_b``.
+    """One row per test image, with ``label``, and the columns of either run ending in ``_a`` and ``_b``.
 
     Raises:
         ValueError: if the two do not have the same test images under the same labels; the message is a part of a
@@ -131,7 +118,7 @@ def _matched(a: str, first: RunFiles, b: str, second: RunFiles) -> Frame:
     for label, files in ((a, first), (b, second)):
         if files.predictions is None or files.evaluation is None:
             raise ValueError(f"{label} has no results on it")
-    rules = [files.run.get("rules") for files in (first, second)]
+    rules = [files.record.rules for files in (first, second)]
     if not all(map(present, rules)):
         raise ValueError("not both say under which version of the rules they were made")
     if rules[0] != rules[1]:
@@ -158,7 +145,7 @@ def _identity(first: RunFiles, second: RunFiles) -> str:
     """
     if _by_content(first) is not None and _by_content(second) is not None:
         return "pixels"
-    for known in (lambda files: files.data.get("fingerprint"), _opened):
+    for known in (lambda files: files.about_data.fingerprint, _opened):
         values = [known(files) for files in (first, second)]
         if all(map(present, values)) and values[0] == values[1]:
             return "image"
@@ -167,10 +154,10 @@ def _identity(first: RunFiles, second: RunFiles) -> str:
     )
 
 
-def _opened(files: RunFiles) -> Any:
+def _opened(files: RunFiles) -> str:
     """Fingerprint of the test images by their pixels, as the last opening noted it."""
-    openings = listed(mapping(files.run.get("test")).get("openings"))
-    return mapping(openings[-1]).get("split") if openings else None
+    openings = files.record.test.openings
+    return openings[-1].split if openings else ""
 
 
 def _numbered(rows: Frame | None, by: list[str]) -> Frame:
@@ -199,19 +186,14 @@ def _compared(pair: Pair, rows: Frame, first: RunFiles, second: RunFiles) -> Pai
         raise ValueError(f"ROC AUC needs images of every class, and there is none of {missing[0]}")
     patients = _clusters(rows)
     fewest = min(len(np.unique(patients[labels == place])) for place in range(len(classes)))
-    draws = min(_draws(first), _draws(second)) if fewest >= FEWEST_PATIENTS else 0
-    seed = round(wording.number(first.settings.get("seed")) or 0)
+    draws = min(files.tested.bootstrap.draws or 0 for files in (first, second)) if fewest >= FEWEST_PATIENTS else 0
     predictions = Predictions(labels, scores[0], patients)
-    difference = paired_difference(predictions, scores[1], Bootstrap(draws, LEVEL, seed))
+    difference = paired_difference(predictions, scores[1], Bootstrap(draws, LEVEL, first.record.settings.seed))
     why = ""
     if difference.p is None:
         few = f"a class has {counted(fewest, 'patient')}, fewer than {FEWEST_PATIENTS}"
         why = few if fewest < FEWEST_PATIENTS else "there are no bootstrap draws in which it can be computed"
     return replace(pair, difference=difference, why=why)
-
-
-def _draws(files: RunFiles) -> int:
-    return round(wording.number(mapping(mapping(files.evaluation).get("bootstrap")).get("draws")) or 0)
 
 
 def _clusters(rows: Frame) -> npt.NDArray[np.int64]:

@@ -1,17 +1,19 @@
-"""Several runs -> tables that set their results side by side, a row a run or a run's part; reads no files."""
+"""Several runs -> tables that set their results side by side, one row per run or part of a run; reads no files."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from bench.report import names, summary, wording
-from bench.report.names import DASH, backbone
-from bench.report.read.chosen import winner_model, winner_name, winner_scores
-from bench.report.read.files import mapping
+from bench import numbers
+from bench.numbers import DASH
+from bench.report import names, summary
+from bench.report.names import backbone
+from bench.report.read.chosen import over_seeds, winner_model, winner_name
 from bench.report.side_by_side.sides import Frame, Side
 from bench.report.tables import base as tables
 from bench.report.tables import search as tables_search
+from bench.report.tables.base import bounded
 from bench.report.verdict import headline, verdict
-from bench.report.wording import number
+from bench.run.documents import Estimate, ModelScores, SeedSpread
 from bench.stats.metrics import Metric
 
 TESTED = ("auc", "accuracy")
@@ -38,60 +40,44 @@ def state(side: Side) -> str:
 
 
 def winners(sides: Sequence[Side], metric: Metric) -> Frame:
-    """A row a run: who won, and how well.
+    """One row per run: who won, and how well.
 
     Returns:
         ``label``, ``position`` (of the run), ``state``, ``verdict`` (in words; empty without a winner), ``winner``,
-        ``validation`` with ``validation_low`` and
-        ``validation_high`` (of the exported seed, by patients), ``seeds``, ``mean`` and ``sd`` (of the validation score
-        over the seeds), ``test_NAME`` with its bounds for each of `TESTED`, ``test_seeds`` (mean and standard deviation
-        of the test AUC over the seeds, in words), ``images``, ``patients`` and ``opened`` (times, all runs).
+        ``validation`` with its bounds (of the exported seed, by patients), ``seeds``, ``mean`` and ``sd`` (of the
+        validation score over the seeds), ``test_NAME`` with its bounds for each of `TESTED`, ``test_seeds`` (mean and
+        standard deviation of the test AUC over the seeds, in words), ``images``, ``patients`` and ``opened`` (times, by
+        all runs).
     """
     rows = []
     for position, side in enumerate(sides):
         files = side.files
-        told = mapping(files.evaluation)
-        seeds = _over_seeds(side, metric)
-        score = mapping(mapping(mapping(told.get("validation")).get("metrics")).get(metric.name))
-        value = score.get("value")
-        if value is None and files.metric.name == metric.name:
-            value = mapping(files.run.get("winner")).get("score")
-        repeats = mapping(winner_model(files).get("repeats"))
-        spread = [mapping(repeats.get(key)).get("auc") for key in ("mean", "sd")]
+        told, model = files.tested, winner_model(files) or ModelScores()
+        seeds, repeats = over_seeds(files, metric), model.repeats or SeedSpread()
+        score = told.validation.metrics.get(metric.name, Estimate())
+        if score.value is None and files.metric.name == metric.name and files.record.winner:
+            score = score.model_copy(update={"value": files.record.winner.score})
         row: dict[str, Any] = {
             "label": side.label,
             "position": position,
             "state": state(side),
             "verdict": headline(verdict(files)),
             "winner": backbone(winner_name(files)),
-            "validation": number(value),
-            "validation_low": number(score.get("low")),
-            "validation_high": number(score.get("high")),
-            **seeds,
-            "test_seeds": wording.with_spread(*spread),
-            "images": number(told.get("images")),
-            "patients": number(told.get("patients")),
-            "opened": number(mapping(told.get("ledger")).get("this_split")),
+            **bounded("validation", score),
+            **{"seeds": seeds["n"], "mean": seeds["mean"], "sd": seeds["sd"]},
+            "test_seeds": numbers.with_spread(repeats.mean.get("auc"), repeats.sd.get("auc")),
+            "images": told.images,
+            "patients": told.patients,
+            "opened": told.ledger.this_split if told.ledger else None,
         }
-        scores = winner_scores(files)
         for name in TESTED:
-            value, low, high = map(number, scores.get(name, (None, None, None)))
-            row |= {f"test_{name}": value, f"test_{name}_low": low, f"test_{name}_high": high}
+            row |= bounded(f"test_{name}", model.metrics.get(name, Estimate()))
         rows.append(row)
     return Frame(rows)
 
 
-def _over_seeds(side: Side, metric: Metric) -> dict[str, Any]:
-    rows = side.files.finalists
-    if rows is None:
-        return {"seeds": 0, "mean": None, "sd": None}
-    won = rows[(rows["backbone"] == winner_name(side.files)) & (rows["state"] == "completed")]
-    scores = won[tables.column(metric)].dropna()
-    return {"seeds": len(scores), "mean": scores.mean(), "sd": scores.std()}
-
-
 def backbones(sides: Sequence[Side], metric: Metric) -> Frame:
-    """A row a backbone and run, backbones in the order in which the runs name them.
+    """One row per backbone and run, backbones in the order in which the runs name them.
 
     Returns:
         ``backbone``, ``label``, ``trials``, ``best`` (of its trials), ``trial`` (which), ``seeds``, ``finalist`` (mean
@@ -119,12 +105,9 @@ def _backbone(side: Side, name: str, metric: Metric) -> dict[str, Any]:
     if files.finalists is not None and len(part := files.finalists[files.finalists["backbone"] == name]):
         scores = part.loc[part["state"] == "completed", tables.column(metric)].dropna()
         row |= {"seeds": len(scores), "score": scores.mean(), "won": winner_name(files) == name}
-        row["finalist"] = wording.with_spread(scores.mean(), scores.std())
-    score = mapping(
-        mapping(mapping(mapping(mapping(files.evaluation).get("models")).get(name)).get("metrics")).get("auc")
-    )
-    if score:
-        row |= {"test_auc": score.get("value"), "test_auc_low": score.get("low"), "test_auc_high": score.get("high")}
+        row["finalist"] = numbers.with_spread(scores.mean(), scores.std())
+    score = files.tested.models.get(name, ModelScores()).metrics.get("auc")
+    row |= bounded("test_auc", score) if score else {}
     return row if row.get("trials") or len(row) > 3 else {}
 
 
@@ -144,15 +127,16 @@ def best_so_far(side: Side, metric: Metric, by_time: bool) -> Frame:
 
 
 def searches(sides: Sequence[Side], metric: Metric) -> Frame:
-    """A row a run: ``label``, ``planned``, the counts by state, ``best``, ``trial`` (which), ``after`` (trials that had
-    ended in order up to it), ``reached`` (seconds of search until it had ended) and ``ended`` (why the search did).
+    """One row per run: ``label``, ``planned``, the counts by state, ``best``, ``after`` (trials that had ended in order
+    up to it), ``reached`` (seconds of search until it had ended) and ``ended`` (why the search did).
     """
     rows = []
     for side in sides:
         files, row = side.files, {"label": side.label, **summary.counts(side.files)}
-        about = mapping(files.run.get("search"))
-        row["planned"] = number(about.get("planned")) or number(files.settings.get("budget"))
-        row["ended"] = str(about.get("stopped_by") or "")
+        about, settings = files.record.search, files.record.settings
+        budget = settings.budget if "budget" in settings.model_fields_set else None
+        row["planned"] = about.planned if about and about.planned else budget
+        row["ended"] = about.stopped_by if about else ""
         for by_time, column in ((False, "after"), (True, "reached")):
             best = best_so_far(side, metric, by_time)
             if len(best):
@@ -164,18 +148,18 @@ def searches(sides: Sequence[Side], metric: Metric) -> Frame:
 
 
 def time(sides: Sequence[Side]) -> Frame:
-    """A row a stage of the runs, then their sum, then trials an hour: ``what``, and ``run0``, ``run1`` … in words."""
-    spent = [mapping(side.files.run.get("seconds")) for side in sides]
+    """One row per stage, then their sum, then trials per hour: ``what``, and ``run0``, ``run1`` … in words."""
+    spent = [side.files.record.seconds for side in sides]
     rows = []
     for stage in dict.fromkeys([*_STAGES, *(stage for one in spent for stage in one)]):
         if any(stage in one for one in spent):
             rows.append([names.STAGES.get(stage, _STAGES.get(stage, stage)), *(one.get(stage) for one in spent)])
-    rows.append(["together", *(sum(number(value) or 0 for value in one.values()) or None for one in spent)])
+    rows.append(["together", *(sum(one.values()) or None for one in spent)])
     table = Frame(rows, columns=["what", *(f"run{position}" for position in range(len(sides)))], dtype="object")
-    table = table.map(lambda value: value if isinstance(value, str) else wording.seconds(value))
-    pace = ["trials an hour of search"]
+    table = table.map(lambda value: value if isinstance(value, str) else numbers.seconds(value))
+    pace = ["trials per hour of search"]
     for side, one in zip(sides, spent, strict=True):
-        seconds, ended = number(one.get("search")), sum(summary.counts(side.files).values())
-        pace.append(wording.short(3600 * ended / seconds) if seconds else DASH)
+        seconds, ended = one.get("search"), sum(summary.counts(side.files).values())
+        pace.append(numbers.short(3600 * ended / seconds) if seconds else DASH)
     table.loc[len(table)] = pace
     return table
