@@ -1,10 +1,11 @@
 """What a section of the page is made of: paragraphs, lists, tables, pictures and code, ready for the template."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pandas as pd
+from markupsafe import Markup
 
 from bench.report import wording
 from bench.report.names import parameter
@@ -27,6 +28,14 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class Html:
+    """What a template made."""
+
+    kind: ClassVar[str] = "html"
+    html: Markup
+
+
+@dataclass(frozen=True)
 class Heading:
     """A heading below the section's own."""
 
@@ -40,35 +49,6 @@ class Points:
 
     kind: ClassVar[str] = "points"
     items: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A long list, such as file names, folded away under ``summary``; ``rest`` says where to find what it omits."""
-
-    kind: ClassVar[str] = "listing"
-    summary: str
-    items: Sequence[str]
-    rest: str = ""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was found; ``severity`` says in a word how grave it is, ``level`` how it is coloured."""
-
-    severity: str
-    level: str
-    heading: str
-    text: str
-    files: Listing | None = None
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What was found, the gravest first."""
-
-    kind: ClassVar[str] = "findings"
-    items: Sequence[Finding]
 
 
 @dataclass(frozen=True)
@@ -154,8 +134,12 @@ class Table:
     sortable: bool = False
     folded: bool = False
 
+    def captioned(self, caption: str) -> "Table":
+        """This table with ``caption``, where a template gives it."""
+        return replace(self, caption=caption)
 
-Block = Paragraph | Missing | Heading | Points | Listing | Findings | Code | Picture | Table
+
+Block = Html | Paragraph | Missing | Heading | Points | Code | Picture | Table
 
 
 @dataclass(frozen=True)
@@ -183,16 +167,6 @@ def pairs(values: dict[str, Any], caption: str, key: str, value: str, **options:
 
 MOST_LISTED = 50
 """Files, or rows, that the page lists of one kind; the file that they come from has them all."""
-
-
-def listing(files: Sequence[Any], singular: str = "file", plural: str = "") -> list[Listing]:
-    """The first of ``files``, a part of audit.json, folded away; nothing where there are none."""
-    if not files:
-        return []
-    summary = wording.counted(len(files), singular, plural)
-    rest = f"These are the first {MOST_LISTED} of {wording.count(len(files))}; audit.json lists all."
-    shown = [wording.text(name) for name in files[:MOST_LISTED]]
-    return [Listing(summary, shown, rest if len(files) > MOST_LISTED else "")]
 
 
 def parameter_columns() -> list[Column]:
