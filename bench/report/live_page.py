@@ -15,10 +15,9 @@ from bench.report.figures import base as figures
 from bench.report.names import backbone, joined, metric_words, state
 from bench.report.read.files import RunFiles, read
 from bench.report.sections import search as section_search
-from bench.report.summary import Banner
+from bench.report.summary import Banner, Tile
 from bench.report.tables import base as tables
 from bench.report.templating import filled
-from bench.report.tiles import Tile
 from bench.report.wording import counted, number
 from bench.run.folder import RunDir
 from bench.stats.metrics import Metric
@@ -69,8 +68,8 @@ def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: S
         story=_story(files),
         cautions=_audited(files),
         sections=sections,
-        suite=wording.text(files.run.get("suite_version") or __version__),
-        rules=wording.text(files.run.get("rules")),
+        suite=files.record.suite_version or __version__,
+        rules=wording.text(files.record.rules),
     )
 
 
@@ -113,8 +112,8 @@ def _ended(files: RunFiles) -> int:
 
 def _budget(files: RunFiles) -> int | None:
     """The number of trials that the run may have; None where run.json does not say, or more have ended."""
-    budget = number(files.settings.get("budget"))
-    return round(budget) if budget is not None and budget >= _ended(files) else None
+    settings = files.record.settings
+    return settings.budget if "budget" in settings.model_fields_set and settings.budget >= _ended(files) else None
 
 
 def _finished(files: RunFiles) -> str:
@@ -156,7 +155,7 @@ def _tiles(files: RunFiles, going_on: bool) -> list[Tile]:
         first = best.iloc[0]
         detail = f"validation {metric_words(metric)}: {backbone(first['config_backbone'])}, trial {first['trial']:.0f}"
         shown.append(Tile("Best so far", wording.score(first["score"]), detail))
-    elapsed = number(files.trials["elapsed"].max()) if "elapsed" in files.trials else None
+    elapsed = number(files.trials["elapsed"].max())
     if elapsed:
         shown.append(Tile("Time of the search", wording.seconds(elapsed), "to the end of the last trial"))
         left = (_budget(files) or 0) - _ended(files)

@@ -12,7 +12,6 @@ from bench.report.markdown import markdown
 from bench.report.names import backbone, joined
 from bench.report.page import Page
 from bench.report.read.chosen import winner_name
-from bench.report.read.files import mapping
 from bench.report.sections import answers_data, answers_model, answers_tested
 from bench.report.tables import model_card as model_card_tables
 from bench.report.verdict import headline, verdict
@@ -52,10 +51,10 @@ def card(page: Page) -> list[Block]:
 
 
 def _details(page: Page) -> Sequence[Block]:
-    about, run = answers_model.card(page), page.files.run
+    about, record = answers_model.card(page), page.files.record
     told = {
         "Verdict of the run": headline(verdict(page.files)),
-        "File": str(about.get("file") or page.run.best_model.name),
+        "File": (about.file if about else "") or page.run.best_model.name,
         "SHA-256 of the file": answers_model.model_hash(page)
         or "not given: best_model.json is missing or does not say",
         "Backbone": backbone(winner_name(page.files)),
@@ -66,9 +65,9 @@ def _details(page: Page) -> Sequence[Block]:
         "Output": answers_tested.output(page),
         "Calibration": _temperature(page),
         "Chosen by": answers_model.selection(page),
-        "Version": f"run {page.run.name}, suite {wording.text(run.get('suite_version'))}, rules "
-        f"{wording.text(run.get('rules'))}",
-        "Date": wording.moment(run.get("created")),
+        "Version": f"run {page.run.name}, suite {wording.text(record.suite_version)}, rules "
+        f"{wording.text(record.rules)}",
+        "Date": wording.moment(record.created),
         "Software": answers_model.software(page),
         "Authors, contact, licence, citation": OPEN.lower(),
     }
@@ -77,13 +76,12 @@ def _details(page: Page) -> Sequence[Block]:
 
 
 def _weights_hash(page: Page) -> str:
-    hashes = mapping(mapping(page.files.run.get("weights")).get("sha256"))
-    return str(hashes.get(winner_name(page.files)) or "")
+    return page.files.record.weights.sha256.get(winner_name(page.files), "")
 
 
 def _temperature(page: Page) -> str:
-    known = wording.number(answers_model.card(page).get("temperature"))
-    known = known if known is not None else wording.number(mapping(page.files.evaluation).get("temperature"))
+    about = answers_model.card(page)
+    known = about.temperature if about and about.temperature is not None else page.files.tested.temperature
     if known is None:
         return ""
     return (

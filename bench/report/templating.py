@@ -24,7 +24,19 @@ logger = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-NUMBERS = ("text", "number", "count", "counted", "score", "signed", "percent", "level", "ratio", "rate", "short")
+NUMBERS: tuple[str, ...] = (
+    "text",
+    "number",
+    "count",
+    "counted",
+    "score",
+    "signed",
+    "percent",
+    "level",
+    "ratio",
+    "rate",
+    "short",
+)
 NUMBERS += ("plain", "seconds", "capital", "with_spread", "spread", "moment", "probability")
 
 _PROSE = re.compile(r"<(p|li)\b([^>]*)>(.*?)</\1>", re.DOTALL)

@@ -141,7 +141,7 @@ def verdict(files: RunFiles) -> Verdict:
         validation = (_on_validation(files), None, None)
         return Verdict(Standing.VALIDATION, chosen, files.metric, validation, rivals, why=_untested(files))
     table = files.evaluated.comparisons
-    pairs: list[Mapping[Any, Any]] = [] if table is None else table.to_dict("records")
+    pairs = [] if table is None else table.to_dict("records")
     within = [row for row in pairs if row["family"] == "finalists"]
     found = {one.name: one for row in within if (one := _rival(row, chosen))}
     rivals = tuple(found.get(name, Rival(name)) for name in dict.fromkeys([*found, *others]))

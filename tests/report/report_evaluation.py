@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn import metrics as sk
 
-from bench.run.folder import RunDir, write_json, write_table
+from bench.run import tables
+from bench.run.folder import RunDir, write_json
 from bench.stats.metrics import METRICS, evaluate
 
 Floats = npt.NDArray[np.float64]
@@ -34,7 +35,7 @@ def repeats(random: np.random.Generator, truth: Any, scores: Floats, n: int) -> 
 
 
 def controls(random: np.random.Generator, run: RunDir, finalists: pd.DataFrame, winner: str) -> None:
-    """controls.csv: two that are trained with three seeds, two that are not."""
+    """baselines.csv: two that are trained with three seeds, two that are not."""
     won = finalists[finalists["backbone"] == winner].iloc[0]
     config = {key: won[key] for key in finalists.columns if key.startswith("config_")}
     rows = []
@@ -42,7 +43,7 @@ def controls(random: np.random.Generator, run: RunDir, finalists: pd.DataFrame, 
         for repeat in range(1, 4 if name in ("recipe", "small_cnn") else 2):
             auc = 0.5 + 0.24 * apart + 0.004 * float(random.normal())
             metrics = dict.fromkeys(METRICS, auc) | {"log_loss": 1 - auc, "brier": 0.8 * (1 - auc)}
-            row: dict[str, Any] = {"control": name, "repeat": repeat, "seed": repeat, "state": "completed"}
+            row: dict[str, Any] = {"baseline": name, "repeat": repeat, "seed": repeat, "state": "completed"}
             row |= {
                 "reason": None,
                 "note": "93k parameters" if name == "small_cnn" else "",
@@ -51,7 +52,7 @@ def controls(random: np.random.Generator, run: RunDir, finalists: pd.DataFrame, 
             row |= {key: value if name == "recipe" else None for key, value in config.items()}
             row |= {f"metric_{key}": value for key, value in metrics.items()}
             rows.append({**row, "parameters": 1000, "best_epoch": 5, "epochs": 12, "seconds": 31.0})
-    write_table(run.path / "controls.csv", pd.DataFrame(rows))
+    tables.BASELINES.write(run.path, rows)
 
 
 def comparisons(models: dict[str, Floats], truth: Any, winner: str, finalists: list[str]) -> pd.DataFrame:
@@ -84,10 +85,10 @@ def write_tables(
     finalists: list[str],
     classes: tuple[str, ...],
 ) -> None:
-    """Every file of an evaluation but evaluation.json, predictions_test.csv and controls.csv."""
+    """Every file of an evaluation but evaluation.json, predictions_test.csv and baselines.csv."""
     scores = models[winner]
     shown = {label: index for index, label in enumerate(classes) if index or len(classes) > 2}
-    write_table(run.path / "comparisons.csv", comparisons(models, truth, winner, finalists))
+    tables.COMPARISONS.write(run.path, comparisons(models, truth, winner, finalists))
     points: list[dict[str, Any]] = []
     rates: list[dict[str, Any]] = []
     decisions: list[dict[str, Any]] = []
@@ -100,16 +101,14 @@ def write_tables(
         decisions += _decisions(label, positive, probability)
         for name in finalists:
             curves += _curves(name, label, positive, models[name][:, index])
-    write_table(run.path / "operating_points.csv", pd.DataFrame(points))
-    write_table(run.path / "prevalences.csv", pd.DataFrame(rates))
-    write_table(run.path / "decision_curve.csv", pd.DataFrame(decisions))
-    write_table(run.path / "curves.csv", pd.DataFrame(curves))
+    tables.OPERATING_POINTS.write(run.path, points)
+    tables.PREVALENCES.write(run.path, rates)
+    tables.DECISION_CURVE.write(run.path, decisions)
+    tables.CURVES.write(run.path, curves)
     write_json(run.path / "calibration.json", _calibration(truth, scores, shown))
-    write_table(run.path / "subgroups.csv", pd.DataFrame(_subgroups(random, len(classes))))
+    tables.SUBGROUPS.write(run.path, _subgroups(random, len(classes)))
     _failures(random, run, test.reset_index(drop=True), truth, scores, classes)
-    write_table(
-        run.path / "robustness.csv", pd.DataFrame(_robustness(METRICS["auc"].compute(truth, scores), len(test)))
-    )
+    tables.ROBUSTNESS.write(run.path, _robustness(METRICS["auc"].compute(truth, scores), len(test)))
     _saliency(random, run, classes)
 
 
@@ -225,7 +224,7 @@ def _failures(
     table["confidence"] = scores[wrong].max(axis=1)
     table["probability_of_label"] = scores[wrong, truth[wrong]]
     table["shown"] = table["rank"] <= 12
-    write_table(run.path / "failures.csv", table)
+    tables.FAILURES.write(run.path, table)
     number = int(table["shown"].sum())
     np.savez_compressed(run.path / "failures.npz", images=_phantoms(random, number), ranks=np.arange(1, number + 1))
 

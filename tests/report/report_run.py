@@ -12,11 +12,14 @@ from report_audit import left_out_rows
 from report_evaluation import CONTROLS, TITLES, controls, repeats, softmax, write_tables
 from sklearn import metrics as sk
 
-from bench.run.folder import RunDir, write_json, write_table
+from bench.failures import NOT_FINITE
+from bench.run import tables
+from bench.run.folder import RunDir, write_json
 from bench.run.results import TrialRecord, activities
 from bench.stats.metrics import METRICS, evaluate
 
 BACKBONES = ("vgg16", "resnet50", "inceptionv3")
+BACKBONE_TITLES = {"vgg16": "VGG16", "resnet50": "ResNet50", "inceptionv3": "InceptionV3"}
 CLASSES = ("NORMAL", "PNEUMONIA")
 POLICIES: dict[str, dict[str, float]] = {
     "none": {},
@@ -40,39 +43,34 @@ def write_run(
     synthetic: bool = False,
     weights: str = "imagenet",
     image_side: int = 96,
-    audit: int = 2,
     folds: int = 0,
     evaluated: bool = True,
 ) -> RunDir:
     """A finished run at ``path``; take files away for an unfinished one.
 
-    ``audit`` is the format of audit.json; in that of 1, the first, it was not written down. Without ``evaluated`` the
-    evaluation is that of an earlier version, which knew no controls and left no files beside evaluation.json.
+    Without ``evaluated`` the evaluation knows no baselines and left no files beside evaluation.json.
     """
     random = np.random.default_rng(7)
     run = RunDir(path)
     table, epochs = _search(random, trials, backbones)
     finalists, more = _finalists(random, table, backbones, metric, seeds)
-    write_table(run.trials, table)
-    write_table(run.epochs, pd.concat([epochs, more], ignore_index=True))
+    tables.TRIALS.write(path, table)
+    tables.EPOCHS.write(path, pd.concat([epochs, more], ignore_index=True))
     if folds:
         rows = _folds(finalists, folds)
-        write_table(run.folds, rows)
+        tables.FOLDS.write(path, rows)
         finalists = _by_folds(finalists, rows, metric)
-    if not evaluated:
-        finalists = finalists.drop(columns=["repeat", "representative"])
-    write_table(run.finalists, finalists)
+    tables.FINALISTS.write(path, finalists)
     splits = _splits(random, classes)
-    if audit > 1:
-        splits = splits.assign(patient_wide=splits["patient"], reason="")
-        splits = pd.concat([splits, left_out_rows(classes)], ignore_index=True)
-    write_table(run.splits, splits)
+    splits = splits.assign(patient_wide=splits["patient"], reason="")
+    splits = pd.concat([splits, left_out_rows(classes)], ignore_index=True)
+    tables.SPLITS.write(path, splits)
     winner = str(finalists.loc[finalists["winner"], "backbone"].iloc[0])
     about = _run_json(path.name, table, finalists, splits, backbones, classes, metric, synthetic, weights)
-    about["settings"] |= {"folds": folds} if audit > 1 else {}
+    about["settings"] |= {"folds": folds}
     write_json(run.run, about)
     _evaluation(random, run, splits, classes, winner, backbones, finalists if evaluated else None, metric)
-    write_json(run.audit, audit_of(about["data"]["splits"], classes) if audit > 1 else _audit())
+    write_json(run.audit, audit_of(about["data"]["splits"], classes))
     _gallery(random, run, image_side)
     run.best_model.write_bytes(b"not a model")
     return run
@@ -132,6 +130,7 @@ def _search(random: np.random.Generator, trials: int, backbones: tuple[str, ...]
         config = _config(random, backbones[trial % len(backbones)])
         state = "failed" if trial % 17 == 11 else "pruned" if trial % 7 in (3, 5) else "completed"
         row: dict[str, Any] = {"trial": trial, "state": state, "reason": None, "origin": "sampled", **config}
+        row["failure"] = NOT_FINITE if state == "failed" else None
         row["origin"] = {0: "recipe", 1: "backbone", 2: "point"}.get(trial, "sampled")
         if state == "failed":
             row["reason"] = "the loss was not finite in epoch 1"
@@ -142,7 +141,7 @@ def _search(random: np.random.Generator, trials: int, backbones: tuple[str, ...]
             best = max((entry for entry in curve), key=lambda entry: entry["metric_auc"])
             row |= {key: value for key, value in best.items() if key.startswith("metric_")}
             row |= {"best_epoch": best["epoch"], "epochs": len(curve), "seconds": 3.1 * len(curve)}
-            epochs += [{"trial": trial, "finalist": None, **entry} for entry in curve]
+            epochs += [{"kind": "trial", "name": str(trial), **entry} for entry in curve]
         elapsed += row["seconds"] / 2
         rows.append({**row, "elapsed": elapsed})
     return pd.DataFrame(rows), pd.DataFrame(epochs)
@@ -161,7 +160,7 @@ def _finalists(
         for seed in range(seeds):
             curve = _curve(random, best["metric_auc"] - 0.002, 12, int(best["config_unfreeze_depth"]))
             top = max(curve, key=lambda entry: entry["metric_auc"])
-            epochs += [{"trial": None, "finalist": backbone, **entry} for entry in curve]
+            epochs += [{"kind": "finalist", "name": backbone, "repeat": seed + 1, **entry} for entry in curve]
             values = {key: value for key, value in top.items() if key.startswith("metric_")}
             row = {
                 "backbone": backbone,
@@ -249,7 +248,7 @@ def _evaluation(
         for kind in ("prob", "calibrated")
         for index, name in enumerate(classes)
     }
-    write_table(run.predictions_test, test[["image", "label", "patient"]].assign(**columns))
+    tables.PREDICTIONS_TEST.write(run.path, test[["image", "label", "patient"]].assign(**columns))
     threshold = (
         {"class": classes[1], "value": 0.43, "rule": "Youden index on validation"} if len(classes) == 2 else None
     )
@@ -267,7 +266,7 @@ def _evaluation(
     if finalists is not None:
         for name, model in models.items():
             seeds = 1 if name in ("majority", "metadata") else 3
-            model |= {"kind": "control" if name in CONTROLS else "finalist", "title": TITLES.get(name, name)}
+            model |= {"kind": "baseline" if name in CONTROLS else "finalist", "title": TITLES.get(name, name)}
             model |= {"repeats": repeats(random, truth, scores[name], seeds)}
         content |= _more(test, models[winner], finalists, winner, metric)
         controls(random, run, finalists, winner)
@@ -364,6 +363,7 @@ def _run_json(
         "rules": 1,
         "command": f"python run_bench.py --data ../chest_xray --budget {len(trials)} --name {name}",
         "created": "2026-11-23T06:00:00+00:00",
+        "titles": {name: BACKBONE_TITLES.get(name, name) for name in backbones},
         "settings": {
             "data": "../chest_xray",
             "budget": len(trials),
@@ -391,7 +391,7 @@ def _run_json(
                 "backbone": {"choices": list(backbones)},
                 "learning_rate": {"low": 3e-4, "high": 3e-3, "log": True},
                 "finetune_factor": {"low": 0.01, "high": 0.3, "log": True, "when": {"unfreeze_depth": [1, 2]}},
-                "dropout": [0.0, 0.2, 0.5],
+                "dropout": {"choices": [0.0, 0.2, 0.5]},
             },
             "augmentations": POLICIES,
         },
@@ -430,16 +430,6 @@ def _records(trials: pd.DataFrame) -> list[TrialRecord]:
         record = TrialRecord.from_row({**row, "reason": reason})
         records.append(replace(record, spent={name: share * record.seconds for name, share in SPENT.items()}))
     return records
-
-
-def _audit() -> dict[str, Any]:
-    return {
-        "images": 5216,
-        "left_out": [{"file": "train/NORMAL/broken.jpeg", "reason": "it cannot be decoded"}],
-        "patients": {"wide": 1636, "narrow": 1900, "rule": "built-in chest X-ray names"},
-        "shared_patients": {"train-val": 10, "train-test": 0, "val-test": 0},
-        "moved": [{"from": "train", "images": 3, "reason": "their patient has images in test"}],
-    }
 
 
 def _gallery(random: np.random.Generator, run: RunDir, side: int) -> None:

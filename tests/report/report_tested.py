@@ -4,7 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.run.folder import RunDir, write_json, write_table
+from bench.run import tables
+from bench.run.folder import RunDir, write_json
 
 SHA256 = "73" * 32
 
@@ -35,19 +36,19 @@ def write_tested(run: RunDir, classes: tuple[str, ...]) -> None:
         points | {"measure": "ppv", "hits": 0, "of": 0, "value": None, "reason": "nothing was called positive"},
         points | {"point": "0.5", "measure": "sensitivity", "hits": 400, "of": 441, "value": 0.907} | bounds,
     ]
-    write_table(path / "operating_points.csv", pd.DataFrame(rows))
+    tables.OPERATING_POINTS.write(path, rows)
     groups = [
         {"group": "sex", "value": "female", "images": 300, "patients": 150, "small": False, "auc": 0.97},
         {"group": "sex", "value": "male", "images": 20, "patients": 9, "small": True, "auc": None},
     ]
     more = {"auc_low": 0.95, "auc_high": 0.99, "balanced_accuracy": 0.9}
-    write_table(path / "subgroups.csv", pd.DataFrame([group | more for group in groups]))
+    tables.SUBGROUPS.write(path, [group | more for group in groups])
     robust = [
         {"corruption": "none", "level": 0, "unit": "", "images": 624, "auc": 0.97, "accuracy": 0.9},
         {"corruption": "noise", "level": 8, "unit": "grey levels SD", "images": 624, "auc": 0.95, "accuracy": 0.88},
         {"corruption": "rotation", "level": 10, "unit": "degrees", "images": 624, "auc": 0.9, "accuracy": 0.8},
     ]
-    write_table(path / "robustness.csv", pd.DataFrame(robust).assign(auc_change=[None, -0.02, -0.07]))
+    tables.ROBUSTNESS.write(path, pd.DataFrame(robust).assign(auc_change=[None, -0.02, -0.07]))
     write_json(
         path / "calibration.json",
         {
@@ -57,11 +58,11 @@ def write_tested(run: RunDir, classes: tuple[str, ...]) -> None:
         },
     )
     failure = {"rank": 1, "image": "test/1.png", "label": classes[0], "predicted": positive, "confidence": 0.97}
-    write_table(path / "failures.csv", pd.DataFrame([failure | {"patient": "p", "shown": True}]))
+    tables.FAILURES.write(path, [failure | {"patient": "p", "shown": True}])
     check = {"mean_correlation": 0.1, "sentence": "With random weights the maps look otherwise (correlation 0.10)."}
     write_json(
         path / "saliency.json",
         {"method": "class activation map", "randomisation": check, "items": [{"image": "test/1.png"}] * 8},
     )
     pair = {"family": "finalists", "a": "resnet50", "b": "vgg16", "difference": 0.01, "verdict": "cannot be told apart"}
-    write_table(path / "comparisons.csv", pd.DataFrame([pair]))
+    tables.COMPARISONS.write(path, [pair])

@@ -15,13 +15,20 @@ from bench.report import html
 from bench.report.cautions import cautions
 from bench.report.figures import data as figures_data
 from bench.report.read import results
-from bench.report.read.files import AUDIT, read
-from bench.report.sections import audit as section_audit
+from bench.report.read.files import read
+from bench.report.sections.data import modes
 from bench.report.tables import data as tables_data
+from bench.run.documents import ClassDistribution, DuplicateSet
 from bench.run.folder import RunDir
+from bench.run.record import SplitRecord
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c')
-EXPECTED = Path(__file__).parent / "expected"
+OTHERS = ("text", 7, [3], ["<i>"], {"a": 1}, {"narrow": [], "used": 3, "NORMAL": [1]})
+"""Values of the wrong type for parts of audit.json."""
+FIT: dict[str, tuple[object, ...]] = {name: (["<i>"],) for name in ("classes", "notes")}
+FIT |= dict.fromkeys(("patients", "shared_patients", "splits"), ({"a": 1},)) | {"shortcut": OTHERS[4:]}
+FIT |= dict.fromkeys(("findings", "left_out", "duplicates", "moved", "by_class"), ())
+"""Those that do no harm to a part all the same."""
 
 
 @pytest.fixture(autouse=True)
@@ -262,20 +269,28 @@ def test_images_of_one_size_are_a_sentence_and_no_figure(run: RunDir) -> None:
     assert not any("median width" in alt for alt in alts), "what does not vary is not drawn"
 
 
+def distribution(**measures: list[float]) -> ClassDistribution:
+    return ClassDistribution.model_validate(measures)
+
+
+def split(**classes: int) -> SplitRecord:
+    return SplitRecord(classes=classes)
+
+
 def test_what_varies_between_classes_varies() -> None:
-    table = tables_data.by_class({name: {"width": five(side, side)} for name, side in (("a", 10), ("b", 20))})
+    table = tables_data.by_class({name: distribution(width=five(side, side)) for name, side in (("a", 10), ("b", 20))})
     assert tables_data.varying(table, ["width", "height"]) == ["width"]
     assert tables_data.one_size(table) is None
 
 
 def test_figures_show_the_numbers() -> None:
-    classes = tables_data.by_class({"a": {"width": [1, 2, 3, 5, 9]}, "$b$": {"width": five(4, 6)}})
+    classes = tables_data.by_class({"a": distribution(width=[1, 2, 3, 5, 9]), "$b$": distribution(width=five(4, 6))})
     (ax,) = figures_data.properties(classes, ["width"]).axes
     box = ax.patches[0]
     assert (box.get_x(), box.get_x() + box.get_width()) == (2, 5)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "$b$"]
     assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first class is on top"
-    splits = tables_data.splits({"train": {"classes": {"a": 1, "b": 3}}, "val": {"classes": {"a": 2, "b": 2}}})
+    splits = tables_data.splits({"train": split(a=1, b=3), "val": split(a=2, b=2)})
     panels = figures_data.class_shares(splits).axes
     assert [ax.get_title(loc="left") for ax in panels] == ["train", "val"]
     assert [bar.get_width() for bar in panels[0].patches] == [25, 75]
@@ -284,9 +299,9 @@ def test_figures_show_the_numbers() -> None:
 
 def test_many_classes_stand_abreast_and_are_cut() -> None:
     names = [f"class {number}" for number in range(30)]
-    splits = tables_data.splits({"train": {"classes": dict.fromkeys(names, 3)}})
+    splits = tables_data.splits({"train": split(**dict.fromkeys(names, 3))})
     assert len(figures_data.class_shares(splits).axes[0].patches) == figures_data.MOST_CLASSES
-    classes = tables_data.by_class({name: {"width": five(1, 2), "height": five(2, 3)} for name in names})
+    classes = tables_data.by_class({name: distribution(width=five(1, 2), height=five(2, 3)) for name in names})
     left, right = (ax.get_position() for ax in figures_data.properties(classes, ["width", "height"]).axes)
     assert left.y0 == pytest.approx(right.y0)
     assert figures_data.too_many(30) == " The first 20 of 30 classes are drawn."
@@ -312,22 +327,14 @@ def test_cautions_are_the_warnings_of_the_audit_in_its_words(run: RunDir) -> Non
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_an_audit_without_a_format_renders_as_before(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "xray", trials=12, image_side=16, audit=1)
-    assert data_section(run) + "\n" == (EXPECTED / "data_section_without_format.html").read_text(encoding="utf-8")
-
-
-@pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("name", AUDIT)
-@pytest.mark.parametrize("value", ["text", 7, [3], ["<i>"], {"a": 1}, {"narrow": [], "used": 3, "NORMAL": [1]}])
+@pytest.mark.parametrize("name", FIT)
+@pytest.mark.parametrize("value", OTHERS)
 def test_a_part_of_another_type_costs_itself_alone(run: RunDir, name: str, value: object) -> None:
     edit_json(run.audit, **{name: value})
     text = outline(run).text
     assert "could not be written" not in text
     assert "What augmentation does" in text
-    of_texts = name in ("classes", "notes")
-    broken = not isinstance(value, AUDIT[name]) or (isinstance(value, list) and not of_texts)
-    assert ("audit.json has parts that cannot be read and are left out" in text) == broken
+    assert ("audit.json has parts that cannot be read and are left out" in text) == (value not in FIT[name])
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -388,10 +395,10 @@ def test_hostile_names_in_the_audit_are_harmless(tmp_path: Path, monkeypatch: py
 
 
 def test_modes_are_explained() -> None:
-    assert section_audit._modes({"L": 3, "I;16": 1}) == "grey\u00a0(L)\u00a03\nI;16\u00a01"
+    assert modes({"L": 3, "I;16": 1}) == "grey\u00a0(L)\u00a03\nI;16\u00a01"
 
 
 def test_the_gravest_duplicates_come_first() -> None:
     flags = ((False, False), (False, True), (True, False), (True, True))
-    table = tables_data.duplicates([{"labels_conflict": a, "across_splits": b} for a, b in flags])
+    table = tables_data.duplicates([DuplicateSet(labels_conflict=a, across_splits=b) for a, b in flags])
     assert list(zip(table["conflict"], table["crossing"], strict=True)) == list(reversed(flags))

@@ -18,22 +18,23 @@ from bench.report.blocks import Paragraph
 from bench.report.figures import comparison as figures_comparison
 from bench.report.figures import failures as figures_failures
 from bench.report.page import Page
-from bench.report.read.evaluated import Images
-from bench.report.read.files import read
-from bench.report.read.reading import whole_lines
+from bench.report.read import reading
+from bench.report.read.files import Images, read
 from bench.report.sections import failures as section_failures
 from bench.report.sections import subgroups as section_subgroups
 from bench.report.sections.answers_model import card
-from bench.report.sections.calibration import reliability
+from bench.report.sections.winner import reliability
 from bench.report.tables import models as tables_models
+from bench.run.documents import CalibrationRecord, EvaluationRecord, ModelScores
 from bench.run.folder import RunDir, write_json
+from bench.run.tables import Schema, flags, keys, numbers
 from bench.stats.metrics import METRICS
 
 TWO = ("NORMAL", "PNEUMONIA")
 THREE = ("NORMAL", "BACTERIA", "VIRUS")
 FILES = ("comparisons.csv", "operating_points.csv", "prevalences.csv", "decision_curve.csv", "curves.csv")
 FILES += ("calibration.json", "subgroups.csv", "failures.csv", "failures.npz", "robustness.csv", "saliency.json")
-FILES += ("saliency.npz", "controls.csv")
+FILES += ("saliency.npz", "baselines.csv")
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_numbers_are_those_of_the_files(run: RunDir) -> None:
     finalists, evaluation = pd.read_csv(run.finalists), json.loads(run.evaluation.read_text(encoding="utf-8"))
     won = finalists[finalists["backbone"] == evaluation["winner"]]["metric_auc"]
     assert f"ROC AUC of {won.mean():.3f} ± {won.std():.3f}" in text
-    recipe = pd.read_csv(run.path / "controls.csv").query("control == 'recipe'")["metric_auc"]
+    recipe = pd.read_csv(run.path / "baselines.csv").query("baseline == 'recipe'")["metric_auc"]
     assert f"reaches a validation ROC AUC of {recipe.mean():.3f} ± {recipe.std():.3f}" in text
     point = (
         pd.read_csv(run.path / "operating_points.csv").query("measure == 'sensitivity' and point == 'frozen'").iloc[0]
@@ -169,7 +170,7 @@ def test_what_a_reader_must_beware_of_is_in_the_summary(run: RunDir) -> None:
 def test_a_file_that_is_missing_is_told_and_the_rest_is_there(run: RunDir, name: str) -> None:
     (run.path / name).unlink()
     text = words(run)
-    why = "no control has been trained" if name == "controls.csv" else "the evaluation did not write it"
+    why = "no baseline has been trained" if name == "baselines.csv" else "the evaluation did not write it"
     assert f"{name} is missing: {why}" in text
     assert "could not be written" not in text
     assert len(re.findall(r"\S+ is missing: ", text)) == 1
@@ -196,11 +197,10 @@ def test_what_the_evaluation_refused_is_the_reason_for_its_file(run: RunDir) -> 
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_run_of_an_earlier_version_keeps_what_it_had(tmp_path: Path) -> None:
+def test_an_evaluation_that_left_no_files_is_shown_all_the_same(tmp_path: Path) -> None:
     run = write_run(tmp_path / "xray", trials=12, image_side=16, evaluated=False)
     text = words(run)
-    earlier = "this run was evaluated by an earlier version of the suite, which did not write it"
-    assert text.count(earlier) == 11
+    assert text.count("the evaluation did not write it, or it was moved") == 10
     assert "This run opened it 1 time. Openings by other runs are not known" in text
     assert "could not be" not in text.replace("could not be used", "")
     for said in ("Confusion matrix", "ROC curve", "Classification report", "temperature of 1.31"):
@@ -304,7 +304,7 @@ def test_an_empty_test_split_is_told_without_numbers(run: RunDir) -> None:
         model |= {"metrics": dict.fromkeys(METRICS, empty), "confusion": [[0, 0], [0, 0]], "per_class": {}}
         model |= {"averages": {}, "repeats": {"n": 3, "mean": {}, "sd": {}}}
     edit_json(run.evaluation, **(evaluation | {"images": 0, "patients": 0, "sentences": []}))
-    for name in (name for name in FILES if name.endswith(".csv") and name != "controls.csv"):
+    for name in (name for name in FILES if name.endswith(".csv") and name != "baselines.csv"):
         pd.read_csv(run.path / name).head(0).to_csv(run.path / name, index=False)
     text = words(run)
     for said in (
@@ -340,7 +340,7 @@ def test_in_the_figure_groups_and_all_images_are_counted_alike(run: RunDir) -> N
     assert section_subgroups._overall(page, "accuracy") == pytest.approx(frozen["accuracy"])
     assert section_subgroups._overall(page, "sensitivity") == pytest.approx(frozen["sensitivity"])
     model = json.loads(run.evaluation.read_text(encoding="utf-8"))["models"]
-    auc = model[page.files.evaluation["winner"]]["metrics"]["auc"]["value"]  # type: ignore[index]
+    auc = model[page.files.tested.winner]["metrics"]["auc"]["value"]
     assert section_subgroups._overall(page, "auc") == pytest.approx(auc)
 
 
@@ -521,9 +521,10 @@ def test_images_that_do_not_fit_are_left_out(run: RunDir) -> None:
 
 
 def test_names_of_classes_stay_text(tmp_path: Path) -> None:
+    schema = Schema("points.csv", (*keys("class"), *numbers("value"), *flags("small", "shown")))
     (tmp_path / "points.csv").write_text("class,value,small\n0,1.5,True\nNA,inf,\n1,x,fal", encoding="utf-8")
     problems: dict[str, str] = {}
-    table = whole_lines(tmp_path / "points.csv", problems, ["class"], "", ["class"], ["small", "shown"])
+    table = reading.table(schema, tmp_path, problems, "")
     assert table is not None and list(table["class"]) == ["0", "NA"], "the last line is not whole"
     assert list(table["small"]) == [True, False] and not table["shown"].any()
     assert table["value"].iloc[0] == 1.5 and pd.isna(table["value"].iloc[1])
@@ -551,27 +552,27 @@ def test_whether_tuning_was_worth_it_is_left_to_the_internal_test(run: RunDir) -
 def test_bins_without_images_are_no_points() -> None:
     one = {"from": 0, "to": 0.1, "images": 4, "predicted": 0.05, "observed": 0.25, "low": 0.0, "high": 0.6}
     empty = {"from": 0.1, "to": 0.2, "images": 0, "predicted": None, "observed": None, "low": None, "high": None}
-    content = {"splits": {"test": {"after": {"reliability": {"B": [one, empty]}}, "before": None}}}
-    bins = reliability(content)
+    content = {"splits": {"test": {"after": {"reliability": {"B": [one, empty]}}}}}
+    bins = reliability(CalibrationRecord.model_validate(content))
     assert list(bins["step"]) == ["after"] and bins["observed"].iloc[0] == 0.25
 
 
-def test_controls_stand_below_the_finalists_in_their_order() -> None:
-    models = {name: {"kind": "control"} for name in ("metadata", "recipe")}
-    evaluation = {"models": models | {"vgg16": {"kind": "finalist"}, "resnet50": {"kind": "finalist"}}}
+def test_baselines_stand_below_the_finalists_in_their_order() -> None:
+    kinds = {"metadata": "baseline", "recipe": "baseline", "vgg16": "finalist", "resnet50": "finalist"}
+    evaluation = EvaluationRecord(models={name: ModelScores(kind=kind) for name, kind in kinds.items()})
     table = tables_models.on_test(evaluation, ["resnet50", "vgg16"])
     assert list(table["backbone"]) == ["resnet50", "vgg16", "recipe", "metadata"]
     table = tables_models.on_test(evaluation, ["resnet50"])
-    assert list(table["backbone"])[1] == "vgg16", "a finalist that finalists.csv lost is no control"
+    assert list(table["backbone"])[1] == "vgg16", "a finalist that finalists.csv lost is no baseline"
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_winner_that_is_the_default_recipe_was_not_worth_tuning(run: RunDir) -> None:
-    controls = pd.read_csv(run.path / "controls.csv")
-    skipped = controls["control"] == "recipe"
+    controls = pd.read_csv(run.path / "baselines.csv")
+    skipped = controls["baseline"] == "recipe"
     controls.loc[skipped, [name for name in controls if name.startswith("metric_")]] = None
     controls["state"] = controls["state"].mask(skipped, "skipped")
-    controls.to_csv(run.path / "controls.csv", index=False)
+    controls.to_csv(run.path / "baselines.csv", index=False)
     pairs = pd.read_csv(run.path / "comparisons.csv")
     pairs[pairs["b"] != "recipe"].to_csv(run.path / "comparisons.csv", index=False)
     assert "The search found none better." in words(run)
@@ -579,7 +580,7 @@ def test_a_winner_that_is_the_default_recipe_was_not_worth_tuning(run: RunDir) -
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_control_that_does_as_well_as_the_winner_is_a_caution(run: RunDir) -> None:
-    said = "A control that should lose did not"
+    said = "A baseline that should lose did not"
     assert said not in words(run)
     content = json.loads(run.evaluation.read_text(encoding="utf-8"))
     won = content["models"][content["winner"]]["metrics"]["auc"]["value"]

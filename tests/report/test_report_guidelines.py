@@ -208,7 +208,7 @@ def test_a_damaged_file_is_logged_and_left_to_the_author(
     def broken(page: Page) -> str:
         raise KeyError("no such column")
 
-    item = section_guidelines.Item("9", "Preprocessing", broken, "made")
+    item = section_guidelines.Item("9", "Preprocessing", broken, "provenance")
     assert section_guidelines.answered(page_of(tested), item) == ""
     assert "Item 9 could not be answered." in caplog.text
 

@@ -145,7 +145,7 @@ def test_a_sealed_test_split_is_said_to_be_sealed(tmp_path: Path) -> None:
 
 
 FILES = ("run.json", "trials.csv", "epochs.csv", "finalists.csv", "evaluation.json", "predictions_test.csv")
-FILES += ("splits.csv", "audit.json", "augmentation.npz", "controls.csv", "comparisons.csv", "operating_points.csv")
+FILES += ("splits.csv", "audit.json", "augmentation.npz", "baselines.csv", "comparisons.csv", "operating_points.csv")
 FILES += ("prevalences.csv", "decision_curve.csv", "curves.csv", "calibration.json", "subgroups.csv", "failures.csv")
 FILES += ("failures.npz", "robustness.csv", "saliency.json", "saliency.npz")
 
@@ -162,7 +162,7 @@ def test_a_damaged_file_costs_its_own_part_alone(finished: RunDir, tmp_path: Pat
     broken.write_bytes({"truncated": whole[: len(whole) // 2], "binary": b"\xff\x00\x9f" * 50}[damage])
     text = outline(RunDir(tmp_path)).text
     assert "could not be written" not in text, "no section and no summary fell over"
-    assert "How it was made" in text
+    assert "Provenance" in text
     assert name == "trials.csv" or "Leaderboard" in text
     if damage != "truncated" or name.endswith((".json", ".npz")):
         assert f"{name} could not be read" in text

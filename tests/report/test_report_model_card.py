@@ -118,8 +118,8 @@ def test_details_come_from_the_files(tested: RunDir) -> None:
 
 def test_metrics_have_intervals_and_say_what_they_count(tested: RunDir) -> None:
     text = card_text(tested)
-    score = read(tested).evaluation["models"]["resnet50"]["metrics"]["auc"]  # type: ignore[index]
-    assert f"| ROC AUC | {score['value']:.3f} ({score['low']:.3f}–{score['high']:.3f}) |" in text
+    score = read(tested).tested.models["resnet50"].metrics["auc"]
+    assert f"| ROC AUC | {score.value:.3f} ({score.low:.3f}–{score.high:.3f}) |" in text
     assert "| PNEUMONIA | 0.431 | sensitivity | 401 of 441 | 0.909 (0.860–0.960) |" in text, "intervals by patients"
     assert "| PNEUMONIA | 0.431 | specificity | 150 of 183 | 0.820 (0.870–0.950) |" in text, "else Wilson's"
     assert "| PNEUMONIA | 0.431 | PPV | 0 of 0 | – |" in text

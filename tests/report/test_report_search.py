@@ -56,12 +56,12 @@ def trials(**changes: Any) -> pd.DataFrame:
 def epochs(**by_trial: tuple[str, list[float]]) -> pd.DataFrame:
     """Rows of epochs.csv: ``t4=("hff", [...])`` is a trial whose first epoch trains the head alone."""
     rows = [
-        {"trial": float(name[1:]), "finalist": None, "phase": {"h": "head", "f": "finetune"}[phase], "epoch": number}
+        {"kind": "trial", "name": name[1:], "phase": {"h": "head", "f": "finetune"}[phase], "epoch": number}
         | {"metric_auc": score, "loss": 0.5}
         for name, (phases, scores) in by_trial.items()
         for number, (phase, score) in enumerate(zip(phases, scores, strict=True), start=1)
     ]
-    finalist = {"trial": np.nan, "finalist": "vgg16", "phase": "head", "epoch": 1, "metric_auc": 0.99, "loss": 0.1}
+    finalist = {"kind": "finalist", "name": "vgg16", "phase": "head", "epoch": 1, "metric_auc": 0.99, "loss": 0.1}
     return pd.DataFrame([*rows, finalist])
 
 
@@ -74,7 +74,7 @@ def test_the_best_over_time_follows_the_ends_of_the_trials_not_their_numbers() -
 
 
 def test_a_table_without_elapsed_has_no_history_by_time() -> None:
-    assert not len(tables_search.over_time(trials().drop(columns="elapsed"), AUC))
+    assert not len(tables_search.over_time(trials().assign(elapsed=np.nan), AUC))
 
 
 def test_the_pareto_front_holds_what_nothing_beats_in_score_and_cost() -> None:

@@ -1,5 +1,6 @@
 """Runs side by side: what differs is said loudly, damaged runs cost no more than themselves, nothing is executed."""
 
+import json
 import re
 import shutil
 from itertools import pairwise
@@ -148,7 +149,7 @@ def test_settings_that_differ_come_first_and_names_and_folders_are_none(pair: tu
 def test_the_winners_and_their_intervals_are_those_of_the_files(pair: tuple[RunDir, RunDir]) -> None:
     found = sides_tables.winners([side(run) for run in pair], METRICS["auc"])
     for position, run in enumerate(pair):
-        evaluation = read(run).evaluation or {}
+        evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
         told = evaluation["models"][evaluation["winner"]]["metrics"]["auc"]
         row = found.iloc[position]
         assert (row["test_auc"], row["test_auc_low"], row["test_auc_high"]) == (

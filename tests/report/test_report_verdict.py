@@ -1,5 +1,6 @@
 """Who won is said where the comparison says it, the same in every place, and a baseline that keeps up in red."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,10 @@ def test_a_finalist_that_the_comparison_left_out_is_not_beaten(run: RunDir) -> N
 
 def test_one_backbone_has_its_score(tmp_path: Path) -> None:
     run = write_run(tmp_path / "one", trials=6, backbones=("vgg16",), image_side=16)
-    score = (read(run).evaluation or {})["models"]["vgg16"]["metrics"]["auc"]
-    value = f"{score['value']:.3f} ({score['low']:.3f}–{score['high']:.3f})"
+    score = read(run).tested.models["vgg16"].metrics["auc"]
+    value = f"{score.value:.3f} ({score.low:.3f}–{score.high:.3f})"
     assert told(run) == f"VGG16 reached ROC AUC {value} on the internal test"
-    content = read(run).evaluation or {}
+    content = json.loads(run.evaluation.read_text(encoding="utf-8"))
     content["models"]["vgg16"]["metrics"]["auc"] = {"value": None, "reason": "no image of A"}
     edit_json(run.evaluation, **content)
     accuracy = content["models"]["vgg16"]["metrics"]["accuracy"]["value"]
@@ -323,14 +324,14 @@ def test_a_winner_that_won_is_called_one(run: RunDir) -> None:
 
 def test_a_loss_far_beyond_a_constant_guesss_is_something_to_beware_of(run: RunDir) -> None:
     assert not any("constant guess" in one for one in cautions.cautions(read(run)))
-    epochs, trials = pd.read_csv(run.epochs), pd.read_csv(run.trials)
+    epochs, trials = pd.read_csv(run.epochs, dtype={"name": str}), pd.read_csv(run.trials)
     far = trials.loc[(trials["config_backbone"] == "inceptionv3") & (trials["epochs"] > 0), "trial"].iloc[0]
-    first = epochs.index[epochs["trial"] == far][0]
+    first = epochs.index[(epochs["kind"] == "trial") & (epochs["name"] == str(far))][0]
     epochs.loc[first, "loss"] = 6.9  # ten times ln 2 is 6.93
     epochs.to_csv(run.epochs, index=False)
     assert not any("constant guess" in one for one in cautions.cautions(read(run)))
     epochs.loc[first, "loss"] = 3500.0
-    epochs.loc[epochs.index[epochs["finalist"] == "vgg16"][0], "metric_log_loss"] = 13.87
+    epochs.loc[epochs.index[epochs["name"] == "vgg16"][0], "metric_log_loss"] = 13.87
     epochs.to_csv(run.epochs, index=False)
     (said,) = [one for one in cautions.cautions(read(run)) if "constant guess" in one]
     assert "InceptionV3 (5,049 times) and VGG16 (20 times)" in said

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bench.report import wording
 from bench.report.palette import MUTED, clipped, new_figure, styled
-from bench.report.read.evaluated import Images
+from bench.report.read.files import Images
 
 MOST_COLUMNS = 4
 RIGHT, WRONG = "#0072B2", "#D55E00"

@@ -22,29 +22,12 @@ _CUTOFF = Line2D([], [], color=INK, linewidth=1.8, label="best third in the end"
 _START = Line2D([], [], linestyle="", marker="o", markersize=4, color=MUTED, label="fine-tuning begins")
 
 
-def trial_epochs(epochs: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """The epochs of the search with ``state`` and ``config_backbone`` of their trial, without those of finalists."""
-    part = epochs[epochs["trial"].notna() & epochs["finalist"].isna()]
-    return part.merge(trials[["trial", "state", "config_backbone"]], on="trial", how="inner")
-
-
-def finalist_epochs(epochs: pd.DataFrame) -> pd.DataFrame:
-    """The epochs of the finalists with ``curve``, a number for each training.
-
-    The file names no seed: a new training of the same backbone begins where the epoch does not go up.
-    """
-    part = epochs[epochs["finalist"].notna()].copy()
-    restarts = part.groupby("finalist")["epoch"].diff() <= 0
-    part["curve"] = restarts.astype("int64").groupby(part["finalist"]).cumsum()
-    return part
-
-
 @styled
 def trial_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
-    """Validation score by epoch, a line a trial and a panel a backbone; trials that were stopped are faded.
+    """Validation score by epoch, one line per trial and one panel per backbone; trials that were stopped are faded.
 
     Args:
-        epochs: as ``trial_epochs`` returns it.
+        epochs: as `bench.report.tables.search.epochs_of_trials` returns it.
     """
     names = [name for name in looks if name in set(epochs["config_backbone"])]
     columns = min(len(names), 3)
@@ -105,19 +88,19 @@ def rungs(arrived: pd.DataFrame, summary: pd.DataFrame, metric: Metric, looks: L
 
 @styled
 def finalist_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
-    """Training loss and validation score of the finalists by epoch, a line a seed.
+    """Training loss and validation score of the finalists by epoch, one line per seed.
 
     Args:
-        epochs: as ``finalist_epochs`` returns it.
+        epochs: those of finalists in epochs.csv.
     """
     figure, axes = new_figure(9.6, 3.7, columns=2)
     panels = (("loss", "Training loss (nats an image)"), (column(metric), score_label(metric)))
-    names = [name for name in looks if name in set(epochs["finalist"])]
+    names = [name for name in looks if name in set(epochs["name"])]
     for ax, (score, title) in zip(axes, panels, strict=True):
         for name in names:
-            part = epochs[epochs["finalist"] == name]
-            _lines(ax, part, "curve", score, looks[name].colour, 0.85, 1.5)
-            _fine_tuning(ax, part, "curve", score, looks[name].colour, 0.9)
+            part = epochs[epochs["name"] == name]
+            _lines(ax, part, "repeat", score, looks[name].colour, 0.85, 1.5)
+            _fine_tuning(ax, part, "repeat", score, looks[name].colour, 0.9)
         ax.set(xlabel="Epoch", ylabel=title)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(figure, [*backbone_handles(looks, names, line=True), _START])

@@ -2,28 +2,31 @@
 
 from typing import Any
 
-from bench.report.read.files import RunFiles, mapping
-from bench.report.tables import base as tables
+from bench.report.read.files import RunFiles
+from bench.run.documents import ModelScores
 
 
 def winner_name(files: RunFiles) -> str:
     """The winning backbone's name; empty while there is no winner."""
-    named = (files.evaluation or {}).get("winner") or mapping(files.run.get("winner")).get("backbone")
-    if not named and files.finalists is not None:
-        won = files.finalists.loc[files.finalists["winner"], "backbone"]
-        named = won.iloc[0] if len(won) else ""
-    return str(named or "")
+    if files.tested.winner or files.record.winner:
+        return files.tested.winner or files.record.winner.backbone  # type: ignore[union-attr]
+    won = [] if files.finalists is None else files.finalists.loc[files.finalists["winner"], "backbone"].tolist()
+    return str(won[0]) if won else ""
 
 
-def winner_model(files: RunFiles) -> dict[str, Any]:
-    """The winner's part of evaluation.json; empty where there is none."""
-    return mapping(mapping((files.evaluation or {}).get("models")).get(winner_name(files)))
+def winner_model(files: RunFiles) -> ModelScores | None:
+    """The winner's part of evaluation.json; None where there is none."""
+    return files.tested.models.get(winner_name(files))
 
 
-def winner_scores(files: RunFiles) -> dict[str, tuple[Any, Any, Any]]:
+Bounded = tuple[float | None, float | None, float | None]
+"""A value with the bounds of its interval."""
+
+
+def winner_scores(files: RunFiles) -> dict[str, Bounded]:
     """Value, low and high of each metric of the winner on test."""
-    values = {name: mapping(value) for name, value in mapping(winner_model(files).get("metrics")).items()}
-    return {name: (value.get("value"), value.get("low"), value.get("high")) for name, value in values.items()}
+    model = winner_model(files)
+    return {name: (one.value, one.low, one.high) for name, one in model.metrics.items()} if model else {}
 
 
 def over_seeds(files: RunFiles) -> dict[str, Any]:
@@ -32,5 +35,5 @@ def over_seeds(files: RunFiles) -> dict[str, Any]:
     if rows is None:
         return {"n": 0, "mean": None, "sd": None}
     won = rows[(rows["backbone"] == winner_name(files)) & (rows["state"] == "completed")]
-    scores = won[tables.column(files.metric)].dropna()
+    scores = won[f"metric_{files.metric.name}"].dropna()
     return {"n": len(scores), "mean": scores.mean(), "sd": scores.std()}

@@ -1,21 +1,29 @@
-"""Reading one file of a run folder: whole, or one sentence in ``problems`` on what is wrong with it."""
+"""Reading one file of a run folder as far as it can be read, and one sentence in ``problems`` on what is wrong."""
 
-import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import BaseModel
+
+from bench.report.names import joined
+from bench.report.wording import counted
+from bench.run.record import read_leniently
+from bench.run.tables import Schema
 
 Problems = dict[str, str]
 """File name -> the sentence on why it is not there, or not whole."""
 
-NAMES = ("image", "label", "pixels", "patient", "patient_wide", "split", "reason")
-"""Columns that are never taken for numbers or NaN."""
+MOST_DROPPED = 6
+"""Dropped parts of a document that are named."""
+
+Content = TypeVar("Content")
+Document = TypeVar("Document", bound=BaseModel)
 
 
 def first_line(error: Exception) -> str:
@@ -33,91 +41,71 @@ def unreadable(path: Path, problems: Problems, error: Exception) -> None:
     problems[path.name] = f"{path.name} could not be read and is left out: {first_line(error)}."
 
 
-def json_object(path: Path, problems: Problems, why: str) -> dict[str, Any] | None:
-    """The object in a JSON file; None, with ``why`` in ``problems``, where there is none."""
+def _guarded(path: Path, problems: Problems, why: str, read: Callable[[], Content]) -> Content | None:
+    """What ``read`` returns; None, with the reason in ``problems``, where the file is missing or cannot be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"it must hold a JSON object, but holds a {type(content).__name__}")
+        return read()
+    except FileNotFoundError:
+        missing(path, problems, why)
+    except (OSError, ValueError, KeyError, EOFError, RecursionError, zipfile.BadZipFile) as error:
+        unreadable(path, problems, error)
+    return None
+
+
+def document(kind: type[Document], path: Path, problems: Problems, why: str = "") -> Document | None:
+    """A JSON file without the parts that cannot be read, which are named; None, with ``why``, where there is none."""
+
+    def read() -> Document:
+        text = path.read_text(encoding="utf-8")
+        content, dropped = read_leniently(kind, json.loads(text, object_hook=_given, parse_constant=lambda _: None))
+        if dropped:
+            more = [f"{len(dropped) - MOST_DROPPED} more"] if len(dropped) > MOST_DROPPED else []
+            named = joined([*dropped[:MOST_DROPPED], *more])
+            problems[path.name] = f"{path.name} has parts that cannot be read and are left out: {named}."
         return content
-    except FileNotFoundError:
-        missing(path, problems, why)
-    except (OSError, ValueError, RecursionError) as error:
-        unreadable(path, problems, error)
-    return None
+
+    return _guarded(path, problems, why, read)
 
 
-def csv_table(
-    path: Path, problems: Problems, needed: Sequence[str], why: str, names: Sequence[str] = NAMES
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` without those that are null or NaN, which is as good as missing."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def table(
+    schema: Schema, folder: Path, problems: Problems, why: str, states: Collection[str] = ()
 ) -> pd.DataFrame | None:
-    """A CSV file with at least the columns ``needed``; those in ``names`` are never taken for numbers or NaN."""
-    try:
-        return _parsed(path.read_bytes(), needed, names)
-    except FileNotFoundError:
-        missing(path, problems, why)
-    except (OSError, ValueError) as error:
-        unreadable(path, problems, error)
-    return None
-
-
-def whole_lines(
-    path: Path, problems: Problems, needed: Sequence[str], why: str, names: Sequence[str], flags: Sequence[str] = ()
-) -> pd.DataFrame | None:
-    """As ``csv_table``, but with numbers in all other columns, and without a last line that was cut short.
+    """A CSV file with every column of its schema, without the rows that mean nothing, which are counted.
 
     Args:
-        path: the file; the suite ends each line of it with a line feed, the last one too.
+        schema: of the file.
+        folder: that it lies in.
         problems: takes the sentence on what is wrong.
-        needed: columns without which the table says nothing.
         why: why the file may not be there.
-        names: columns of text.
-        flags: columns of True and False; what is neither is False.
+        states: what the column ``state`` may hold; a row with another state means nothing.
     """
-    texts = [*NAMES, *names, *flags]
-    try:
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        table = _parsed(whole, needed, texts)
-    except FileNotFoundError:
-        missing(path, problems, why)
-        return None
-    except (OSError, ValueError) as error:
-        unreadable(path, problems, error)
-        return None
-    if len(whole) < len(content):
-        problems[path.name] = f"{path.name} was cut short: its last line is not whole and is left out."
-    for name in flags:
-        told = table[name] if name in table else pd.Series(index=table.index, dtype="str")
-        table[name] = told.astype("str").str.lower().isin(["true", "1", "1.0"])
-    return numbers(table, texts)
+    path = folder / schema.file
 
+    def read() -> pd.DataFrame:
+        rows, cut = schema.read_leniently(folder)
+        known = rows["state"].isin(list(states)) if states else pd.Series(True, index=rows.index)
+        left_out = cut.rows + int((~known).sum())
+        said = [f"{path.name} was cut short: its last line is not whole and is left out."] if cut.last_line else []
+        if left_out:
+            unread = counted(left_out, "row")
+            said.append(f"{path.name} holds {unread} that cannot be read; they are left out of what follows.")
+        if said:
+            problems[path.name] = " ".join(said)
+        return rows[known].reset_index(drop=True)
 
-def _parsed(content: bytes, needed: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
-    kept = dict.fromkeys(names, "str")
-    table = pd.read_csv(io.BytesIO(content), dtype=kept, keep_default_na=False, na_values=[""])
-    absent = [name for name in needed if name not in table]
-    if absent:
-        raise ValueError(f"it lacks the column {absent[0]!r}")
-    return table
-
-
-def numbers(table: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
-    """``table`` with every column but ``texts`` as finite numbers; what is none becomes NaN."""
-    table = table.copy()
-    for name in table.columns:
-        if name not in texts:
-            values = pd.to_numeric(table[name], errors="coerce").astype("float64")
-            table[name] = values.where(np.isfinite(values))
-    return table
+    return _guarded(path, problems, why, read)
 
 
 def arrays(path: Path, problems: Problems, needed: Sequence[str], why: str) -> dict[str, npt.NDArray[Any]] | None:
     """The arrays ``needed`` of an .npz file; nothing in it is unpickled."""
-    try:
+
+    def read() -> dict[str, npt.NDArray[Any]]:
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in needed}
-    except FileNotFoundError:
-        missing(path, problems, why)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        unreadable(path, problems, error)
-    return None
+
+    return _guarded(path, problems, why, read)

@@ -7,13 +7,12 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn import metrics as sk
 
-from bench.report.read.files import mapping
-from bench.report.wording import number
+from bench.run.documents import AuditRecord, ClassScores, ModelScores
 
 Frame = pd.DataFrame
 
 
-def confusion(model: dict[str, Any], classes: list[str]) -> tuple[Frame, Frame]:
+def confusion(model: ModelScores | None, classes: list[str]) -> tuple[Frame, Frame]:
     """Counts and rates of the confusion matrix: rows the reference standard, columns the predicted class.
 
     Rates are shares of a row, so that each row sums to 1; a class without images has NaN.
@@ -21,7 +20,7 @@ def confusion(model: dict[str, Any], classes: list[str]) -> tuple[Frame, Frame]:
     Raises:
         ValueError: if the matrix is not square or does not fit ``classes``.
     """
-    values = np.asarray(model.get("confusion"), dtype="float64")
+    values = np.asarray(model.confusion if model else (), dtype="float64")
     if values.shape != (len(classes), len(classes)):
         raise ValueError(f"a confusion matrix of {len(classes)} classes is needed, but its shape is {values.shape}")
     counts = Frame(values, index=classes, columns=classes)
@@ -29,29 +28,23 @@ def confusion(model: dict[str, Any], classes: list[str]) -> tuple[Frame, Frame]:
     return counts, counts.div(totals.where(totals > 0), axis=0)
 
 
-def classification_report(model: dict[str, Any], classes: list[str]) -> Frame:
-    """A row a class, then the averages, with ``auc_low`` and ``auc_high`` where they are known.
+def classification_report(model: ModelScores, classes: list[str]) -> Frame:
+    """One row per class, then the averages, with ``auc_low`` and ``auc_high`` where they are known.
 
     The other columns are ``label``, ``precision``, ``recall``, ``f1``, ``auc`` and ``support`` (images).
     """
-    per_class, averages = model.get("per_class") or {}, model.get("averages") or {}
-    names = ("precision", "recall", "f1", "auc", "auc_low", "auc_high", "support")
-    rows: list[dict[str, Any]] = []
-    for label in classes:
-        scores = per_class.get(label) or {}
-        rows.append({"label": label, **{name: number(scores.get(name)) for name in names}})
+    rows: list[dict[str, Any]] = [
+        {"label": label, **model.per_class.get(label, ClassScores()).model_dump()} for label in classes
+    ]
     total = sum(row["support"] or 0 for row in rows)
-    for kind, values in averages.items():
-        means = {name: number(values.get(name)) for name in names}
-        if kind == "macro":
-            area = (model.get("metrics") or {}).get("auc") or {}
-            means |= {"auc": number(area.get("value"))}
-            means |= {f"auc_{bound}": number(area.get(bound)) for bound in ("low", "high")}
-        rows.append({"label": f"Average ({kind})", **means, "support": total or None})
-    return Frame(rows, columns=["label", *names])
+    for kind, means in model.averages.items():
+        area = model.metrics.get("auc") if kind == "macro" else None
+        areas = {"auc": area.value, "auc_low": area.low, "auc_high": area.high} if area else {}
+        rows.append({"label": f"Average ({kind})", **means, **areas, "support": total or None})
+    return Frame(rows, columns=["label", *ClassScores.model_fields])
 
 
-def majority(model: dict[str, Any], classes: list[str]) -> tuple[str, float]:
+def majority(model: ModelScores | None, classes: list[str]) -> tuple[str, float]:
     """The commonest class of the test images and its share: what always answering it would score as accuracy.
 
     Raises:
@@ -115,9 +108,9 @@ def _one_vs_rest(predictions: Frame, classes: list[str]) -> list[tuple[str, npt.
     return found
 
 
-def patients_assumed(audit: object) -> bool:
+def patients_assumed(audit: AuditRecord | None) -> bool:
     """Whether each image was taken for its own patient for want of a name, so that patients cannot be counted."""
-    return mapping(mapping(audit).get("patients")).get("assumed") is True
+    return audit is not None and audit.patients.assumed
 
 
 def shared_patients(splits: Frame, patient: str = "patient") -> int:
@@ -129,7 +122,7 @@ def shared_patients(splits: Frame, patient: str = "patient") -> int:
     return int((known.groupby(patient)["split"].nunique() > 1).sum())
 
 
-def operating_point(model: dict[str, Any], classes: list[str]) -> tuple[float, float] | None:
+def operating_point(model: ModelScores, classes: list[str]) -> tuple[float, float] | None:
     """False and true positive rate of the second of two classes in the confusion matrix; None for more classes."""
     if len(classes) != 2:
         return None

@@ -3,15 +3,15 @@
 The guideline tables and the model card are made from these, from `answers_model` and from `answers_tested`.
 """
 
-from typing import Any
+from collections.abc import Mapping
 
 from bench.report import wording
-from bench.report.names import joined, present
+from bench.report.names import joined
 from bench.report.page import Page
 from bench.report.read import results
-from bench.report.read.files import listed, mapping
 from bench.report.tables import data as tables_data
 from bench.report.wording import counted
+from bench.run.record import SplitRecord
 
 MOST_CLASSES = 12
 """Classes that a sentence names, or a table of the model card has columns for."""
@@ -24,40 +24,35 @@ def class_names(page: Page) -> str:
     return joined([*known[:MOST_CLASSES], *more])
 
 
-def used(page: Page) -> dict[str, Any]:
+def used(page: Page) -> Mapping[str, SplitRecord]:
     """Images, patients and classes by split as the run used them, from audit.json or run.json."""
-    return mapping(mapping(mapping(page.files.audit).get("splits")).get("used")) or mapping(
-        page.files.data.get("splits")
-    )
+    audited = page.files.audit.splits.used if page.files.audit else {}
+    return audited or page.files.about_data.splits
 
 
 def source(page: Page) -> str:
     """Where the images come from; of a path only its last part, for the rest is nobody's business."""
-    about = page.files.data
-    if not present(about.get("source")):
+    about = page.files.about_data
+    if not about.source:
         return ""
-    folder = str(about.get("path") or "").replace("\\", "/").rstrip("/").rpartition("/")[2]
+    folder = about.path.replace("\\", "/").rstrip("/").rpartition("/")[2]
     where = f" “{folder}”" if folder else ""
-    print_of = f"; fingerprint {about['fingerprint']}" if present(about.get("fingerprint")) else ""
-    synthetic = ", drawn by a program" if about.get("synthetic") is True else ""
-    return f"Source: {wording.text(about['source'])}{where}{synthetic}{print_of}."
+    fingerprint = f"; fingerprint {about.fingerprint}" if about.fingerprint else ""
+    synthetic = ", drawn by a program" if about.synthetic else ""
+    return f"Source: {about.source}{where}{synthetic}{fingerprint}."
 
 
 def flow(page: Page) -> str:
     """How many images were examined, and how many take part."""
-    audit, splits = mapping(page.files.audit), page.files.splits
-    examined = wording.number(audit.get("images"))
-    if examined is None:
+    audit, splits = page.files.audit, page.files.splits
+    if audit is None or audit.images is None:
         return ""
-    told = f"{counted(examined, 'image')} examined, {wording.count(len(listed(audit.get('left_out'))))} unreadable"
+    told = f"{counted(audit.images, 'image')} examined, {wording.count(len(audit.left_out))} unreadable"
     if splits is None:
         return f"{told}."
     taken = splits.dropna(subset=["split"])
-    who = (
-        f" of {counted(taken['patient'].nunique(), 'patient')}"
-        if "patient" in taken and not results.patients_assumed(page.files.audit)
-        else ""
-    )
+    known = taken["patient"].notna().any() and not audit.patients.assumed
+    who = f" of {counted(taken['patient'].nunique(), 'patient')}" if known else ""
     return f"{told}; {counted(len(taken), 'image')}{who} take part."
 
 
@@ -76,19 +71,19 @@ def excluded(page: Page) -> str:
 
 def subset(page: Page) -> str:
     """Whether a part of the images was drawn."""
-    if not page.files.settings:
+    settings = page.files.record.settings
+    if not settings.model_fields_set:
         return ""
-    most = wording.number(page.files.settings.get("max_images"))
-    if most is None:
+    if settings.max_images is None:
         return "No subset was drawn: every usable image takes part."
-    return f"Training and validation were cut to {counted(most, 'image')}; the test split was not."
+    return f"Training and validation were cut to {counted(settings.max_images, 'image')}; the test split was not."
 
 
 def missing_values(page: Page) -> str:
     """What was done with images that could not be read."""
     if page.files.audit is None:
         return ""
-    unreadable = len(listed(page.files.audit.get("left_out")))
+    unreadable = len(page.files.audit.left_out)
     if not unreadable:
         return "Nothing is imputed: every image could be decoded."
     return f"Nothing is imputed; {counted(unreadable, 'image')} did not decode and were left out."
@@ -100,56 +95,47 @@ def assignment(page: Page) -> str:
     shares = _sizes(parts)
     if not shares:
         return ""
-    if page.files.audit is None or not has_splits(page):
+    if page.files.audit is None or not page.files.audit.splits.model_fields_set:
         return f"By split: {shares}."
-    given = mapping(mapping(page.files.audit.get("splits")).get("given"))
-    seed = wording.number(page.files.settings.get("seed"))
-    drawn = f"drawn by patient{f' with seed {seed:.0f}' if seed is not None else ''}"
+    given, settings = page.files.audit.splits.given, page.files.record.settings
+    drawn = f"drawn by patient{f' with seed {settings.seed}' if 'seed' in settings.model_fields_set else ''}"
     changed = f"given, but changed before use, what was missing {drawn}"
     how = drawn if not given else "as they were given" if given == parts else changed
     return f"By split: {shares}; {how}."
 
 
-def has_splits(page: Page) -> bool:
-    """Whether audit.json tells of the splits as given, as that of the first runs does not."""
-    return bool(mapping(mapping(page.files.audit).get("splits")))
-
-
-def _sizes(parts: dict[str, Any]) -> str:
-    counts = {name: wording.number(mapping(part).get("images")) for name, part in parts.items()}
-    total = sum(count or 0 for count in counts.values())
+def _sizes(parts: Mapping[str, SplitRecord]) -> str:
+    total = sum(part.images for part in parts.values())
     return joined(
-        f"{name} {counted(count, 'image')} ({wording.percent(count / total)})"
-        for name, count in counts.items()
-        if count is not None and total
+        f"{name} {counted(part.images, 'image')} ({wording.percent(part.images / total)})"
+        for name, part in parts.items()
+        if total
     )
 
 
 def disjoint(page: Page) -> str:
     """On what level the splits are disjoint, as counted in splits.csv."""
     splits = page.files.splits
-    if splits is None or "patient" not in splits or splits["patient"].isna().all():
+    if splits is None or splits["patient"].isna().all():
         return ""
     shared, everyone = results.shared_patients(splits), splits.dropna(subset=["split"])["patient"].nunique()
     crossing = counted(shared, "patient is", "patients are") if shared else "no patient is"
     told = f"By patient: of {wording.count(everyone)}, {crossing} in more than one split"
-    about = mapping(mapping(page.files.audit).get("patients"))
-    if results.patients_assumed(page.files.audit) and not shared:
+    audit = page.files.audit
+    if results.patients_assumed(audit) and not shared:
         return "It cannot be judged: nothing names the patients, and each image was taken for a patient of its own."
-    return f"{told} (rule: {about['rule']})." if present(about.get("rule")) else f"{told}."
+    return f"{told} (rule: {audit.patients.rule})." if audit and audit.patients.rule else f"{told}."
 
 
 def numbers(page: Page) -> str:
     """Images and patients of each split, with its classes."""
     told = []
     for name, part in used(page).items():
-        about = mapping(part)
-        by_class = mapping(about.get("classes"))
-        by_class = by_class if len(by_class) <= MOST_CLASSES else {}
+        by_class = part.classes if len(part.classes) <= MOST_CLASSES else {}
         classes = joined(f"{label} {wording.count(count)}" for label, count in by_class.items())
-        known = wording.number(about.get("patients")) and not results.patients_assumed(page.files.audit)
-        who = f" of {counted(about['patients'], 'patient')}" if known else ""
-        told.append(f"{name}: {counted(about.get('images'), 'image')}{who}{f' ({classes})' if classes else ''}")
+        known = part.patients and not results.patients_assumed(page.files.audit)
+        who = f" of {counted(part.patients, 'patient')}" if known else ""
+        told.append(f"{name}: {counted(part.images, 'image')}{who}{f' ({classes})' if classes else ''}")
     return f"{'; '.join(told)}." if told else ""
 
 

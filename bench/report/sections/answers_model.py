@@ -1,31 +1,28 @@
 """What a run says of its search and its model, in one sentence each; empty where its files do not say."""
 
-from typing import Any
-
 from bench.report import summary, wording
-from bench.report.names import backbone, joined, metric_words, parameter, present
+from bench.report.names import backbone, joined, metric_words, parameter
 from bench.report.page import Page
 from bench.report.read.chosen import winner_name
-from bench.report.read.files import mapping
-from bench.report.read.reading import json_object
+from bench.report.read.reading import document
 from bench.report.sections.answers_data import used
 from bench.report.tables import data as tables_data
 from bench.report.wording import counted
+from bench.run.documents import ModelCard
 
 _RESIZED = {"squash": "squashed", "pad": "padded", "crop": "cropped"}
 
 
-def card(page: Page) -> dict[str, Any]:
-    """The content of best_model.json; empty where it is missing, cannot be read or is of a model before this winner."""
-    content = json_object(page.run.best_model_card, {}, "") or {}
-    won = _winner_hash(page)
-    return {} if won and content.get("sha256", won) != won else content
+def card(page: Page) -> ModelCard | None:
+    """The content of best_model.json; None where it is missing, cannot be read or is of a model before this winner."""
+    content, won = document(ModelCard, page.run.best_model_card, {}), _winner_hash(page)
+    return None if content and won and content.sha256 not in ("", won) else content
 
 
 def _winner_hash(page: Page) -> str:
     """SHA-256 of the winner's file as finalists.csv has it; empty where it does not say."""
     finalists = page.files.finalists
-    if finalists is None or "sha256" not in finalists:
+    if finalists is None:
         return ""
     return next(map(str, finalists.loc[finalists["winner"], "sha256"].dropna()), "")
 
@@ -50,15 +47,15 @@ def goal(page: Page) -> str:
 
 def preprocessing(page: Page) -> str:
     """How an image becomes what the model takes."""
-    about = mapping(card(page).get("input"))
-    side = wording.number(about.get("height")) or wording.number(page.files.settings.get("image_size"))
-    how = _RESIZED.get(str(about.get("resize") or page.files.settings.get("resize")))
-    if side is None or how is None:
+    about, settings = card(page), page.files.record.settings
+    size = about.input if about else None
+    side = size.height if size else settings.image_size
+    if side is None or not (size or "resize" in settings.model_fields_set):
         return ""
-    channels = str(about.get("channels") or page.files.data.get("channels"))
-    kind = {"1": ", in grey", "3": ", in colour"}.get(channels, "")
+    how = _RESIZED[size.resize if size else settings.resize]
+    kind = {1: ", in grey", 3: ", in colour"}.get(size.channels if size else page.files.about_data.channels or 0, "")
     return (
-        f"Images are {how} to {side:.0f} × {side:.0f} pixels{kind}, values 0 to 255; the network’s own preprocessing "
+        f"Images are {how} to {side} × {side} pixels{kind}, values 0 to 255; the network’s own preprocessing "
         "is inside the model."
     )
 
@@ -69,10 +66,11 @@ def imbalance(page: Page) -> str:
     train = rows[rows["split"] == "train"] if len(rows) else rows
     if not len(train) or wording.number(train["imbalance"].iloc[0]) is None:
         return ""
-    weighted = page.files.settings.get("class_weights") is not False
+    weighted = page.files.record.settings.class_weights
     how = "the loss weighs classes by their inverse frequency" if weighted else "the loss does not weigh classes"
-    temperature = wording.number(card(page).get("temperature"))
-    after = "" if temperature is None else f"; calibrated on validation (temperature {wording.short(temperature)})"
+    about = card(page)
+    known = about is not None and about.temperature is not None
+    after = f"; calibrated on validation (temperature {wording.short(about.temperature)})" if about and known else ""
     return f"Largest to smallest class in training {wording.ratio(train['imbalance'].iloc[0])}; {how}{after}."
 
 
@@ -88,46 +86,41 @@ def architecture(page: Page) -> str:
     how = summary.winner_configuration(files)
     if not winner or not how:
         return ""
-    size = mapping(about.get("input"))
-    shape = (
-        f" Input {size['height']} × {size['width']} × {size['channels']}."
-        if all(wording.number(size.get(key)) for key in ("height", "width", "channels"))
-        else ""
-    )
+    size = about.input if about else None
+    shape = f" Input {size.height} × {size.width} × {size.channels}." if size else ""
     head = "global average pooling, standardisation, dropout and a dense softmax"
     return f"{backbone(winner)}, {head} over {counted(len(files.classes), 'class', 'classes')}; {how}.{shape}"
 
 
 def software(page: Page) -> str:
     """The versions that matter most."""
-    packages = mapping(page.files.run.get("packages"))
+    packages = page.files.record.packages
     wanted = ("python", "tensorflow", "keras", "ray", "optuna", "scikit-learn")
-    told = [f"{name} {packages[name]}" for name in wanted if present(packages.get(name))]
-    version = page.files.run.get("suite_version")
-    suite = [f"medical-transfer-bench {version}"] if present(version) else []
+    told = [f"{name} {packages[name]}" for name in wanted if packages.get(name)]
+    version = page.files.record.suite_version
+    suite = [f"medical-transfer-bench {version}"] if version else []
     return f"{', '.join([*suite, *told])}." if told else ""
 
 
 def weights(page: Page) -> str:
     """What the backbones started from."""
-    about = mapping(page.files.run.get("weights"))
-    if not present(about.get("kind")):
+    about, settings = page.files.record.weights, page.files.record.settings
+    if not about.kind:
         return ""
-    note = str(about.get("note") or "").split(" (")[0].rstrip(".")
+    note = about.note.split(" (")[0].rstrip(".")
     kind = {"imagenet": "ImageNet weights", "random": "Random weights", "folder": "Weights from a folder"}
-    first = kind.get(str(about["kind"]), str(about["kind"]))
-    seed = wording.number(page.files.settings.get("seed"))
-    heads = "" if seed is None else f"; new layers are drawn from seed {seed:.0f}"
+    first = kind.get(about.kind, about.kind)
+    heads = f"; new layers are drawn from seed {settings.seed}" if "seed" in settings.model_fields_set else ""
     return f"{note if note.startswith(first) else f'{first} ({note})' if note else first}{heads}."
 
 
 def training(page: Page) -> str:
     """How the candidates were trained and searched for."""
-    trials, space = page.files.trials, mapping(mapping(page.files.run.get("space")).get("parameters"))
+    trials, space = page.files.trials, page.files.record.space.parameters
     if trials is None or not len(trials):
         return ""
     found = summary.counts(page.files)
-    epochs = wording.number(page.files.settings.get("epochs"))
+    epochs = page.files.record.settings.epochs
     most = "" if epochs is None else f", at most {counted(epochs, 'epoch')} a phase"
     varied = joined(parameter(name).lower() for name in space)
     return (
@@ -167,8 +160,8 @@ def ensemble(page: Page) -> str:
 
 def model_hash(page: Page) -> str:
     """The SHA-256 of the exported model as the files give it; empty where none does."""
-    told = card(page).get("sha256")
-    return str(told) if present(told) else _winner_hash(page)
+    about = card(page)
+    return (about.sha256 if about else "") or _winner_hash(page)
 
 
 def availability(page: Page) -> str:
@@ -179,8 +172,7 @@ def availability(page: Page) -> str:
 
 def reproduction(page: Page) -> str:
     """That the run can be repeated."""
-    command = page.files.run.get("command")
-    version = wording.text(page.files.run.get("suite_version"))
-    if not present(command):
+    version = wording.text(page.files.record.suite_version)
+    if not page.files.record.command:
         return ""
     return f"medical-transfer-bench {version}; the exact command, settings, search space and seeds are in this report."

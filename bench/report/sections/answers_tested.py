@@ -6,13 +6,14 @@ import pandas as pd
 
 from bench.invocation import typed
 from bench.report import cautions, summary, wording
-from bench.report.names import backbone, joined, metric_words, present
+from bench.report.names import backbone, joined, metric_words
 from bench.report.page import Page
 from bench.report.read import results
 from bench.report.read.chosen import winner_model, winner_name, winner_scores
-from bench.report.read.files import listed, mapping
 from bench.report.sections import answers_data, answers_model
 from bench.report.wording import counted
+from bench.run.documents import CalibrationScores
+from bench.run.record import SplitRecord
 from bench.stats.metrics import METRICS
 
 MEASURES = {"ppv": "PPV", "npv": "NPV"}
@@ -27,12 +28,11 @@ POINTS = {"frozen": "frozen on validation", "0.5": "0.5"}
 
 def size(page: Page) -> str:
     """How many images and patients the test split holds."""
-    about = mapping(answers_data.used(page).get("test"))
-    evaluation = mapping(page.files.evaluation)
-    images = wording.number(evaluation.get("images")) or wording.number(about.get("images"))
-    if images is None:
+    about = answers_data.used(page).get("test", SplitRecord())
+    images = page.files.tested.images or about.images
+    if not images and not about.model_fields_set:
         return ""
-    patients = wording.number(evaluation.get("patients")) or wording.number(about.get("patients"))
+    patients = page.files.tested.patients or about.patients
     known = patients and not results.patients_assumed(page.files.audit)
     who = f" of {counted(patients, 'patient')}" if known else ""
     return f"The test split holds {counted(images, 'image')}{who}."
@@ -40,12 +40,10 @@ def size(page: Page) -> str:
 
 def interval_kind(page: Page) -> str:
     """How intervals and comparisons were made."""
-    about = mapping(mapping(page.files.evaluation).get("bootstrap"))
-    draws = wording.number(about.get("draws"))
-    if not draws:
+    about = page.files.tested.bootstrap
+    if not about.draws:
         return ""
-    unit = f"{about['unit']}s" if present(about.get("unit")) else "images"
-    told = f"{wording.level(about.get('level'))} intervals by bootstrap, {wording.count(draws)} draws of {unit}"
+    told = f"{wording.level(about.level)} intervals by bootstrap, {wording.count(about.draws)} draws of {about.unit}s"
     pairs = page.files.evaluated.comparisons
     if pairs is None or not len(pairs):
         return f"{told}."
@@ -73,7 +71,7 @@ def performance(page: Page) -> str:
     ]
     if not told:
         return ""
-    images = wording.number(mapping(page.files.evaluation).get("images"))
+    images = page.files.tested.images
     where = "" if images is None else f" on {counted(images, 'image')}"
     return f"Internal test{where}, {backbone(winner_name(page.files))}: {joined(told)}."
 
@@ -88,12 +86,11 @@ def with_subgroups(page: Page) -> str:
 
 def internal(page: Page) -> str:
     """That there was an internal test, and how often the split was opened."""
-    evaluation = mapping(page.files.evaluation)
     if not winner_scores(page.files):
         return ""
-    opened, ledger = len(listed(evaluation.get("opened"))), mapping(evaluation.get("ledger"))
+    opened, ledger = len(page.files.tested.opened), page.files.tested.ledger
     times = "once" if opened == 1 else f"{opened} times"
-    told = ledger.get("sentence") or (f"This run opened it {times}." if opened else "")
+    told = (ledger.sentence if ledger else "") or (f"This run opened it {times}." if opened else "")
     return f"{size(page)} {told}".strip()
 
 
@@ -121,7 +118,7 @@ def kind_of_bounds(page: Page) -> str:
 
 def several_images(page: Page) -> bool:
     """Whether some patient has more than one test image, so that images are not independent."""
-    return mapping(page.files.evaluation).get("several_images_a_patient") is True
+    return page.files.tested.several_images_a_patient is True
 
 
 def frozen_points(page: Page) -> pd.DataFrame:
@@ -146,8 +143,7 @@ def diagnostic(page: Page) -> str:
             if wording.number(row["value"]) is not None
         ]
         if values:
-            threshold = part["threshold"].iloc[0] if "threshold" in part else None
-            told.append(f"{label} at {wording.score(threshold)}: {joined(values)}")
+            told.append(f"{label} at {wording.score(part['threshold'].iloc[0])}: {joined(values)}")
     left_out = len(by_class) - MOST_CLASSES
     more = f"; {counted(left_out, 'more class', 'more classes')} in operating_points.csv" if left_out > 0 else ""
     return f"{'; '.join(told)} ({kind_of_bounds(page)}){more}." if told else ""
@@ -155,16 +151,14 @@ def diagnostic(page: Page) -> str:
 
 def output(page: Page) -> str:
     """What the model puts out, and how its threshold was found."""
-    evaluation, about = mapping(page.files.evaluation), answers_model.card(page)
-    thresholds = listed(evaluation.get("thresholds")) or listed(about.get("thresholds"))
-    thresholds = thresholds or [evaluation.get("threshold") or about.get("threshold")]
-    known = [entry for entry in map(mapping, thresholds) if wording.number(entry.get("value")) is not None]
-    if not page.files.classes or not (about or evaluation):
+    sources = [one for one in (page.files.evaluation, answers_model.card(page)) if one is not None]
+    if not page.files.classes or not sources:
         return ""
+    several = next((one.thresholds for one in sources if one.thresholds), ())
+    known = [one for one in several or [one.threshold for one in sources] if one and one.value is not None]
     told = [
-        f"{entry.get('class')} {wording.score(entry['value'])}"
-        + (f" ({entry['rule']})" if present(entry.get("rule")) else "")
-        for entry in known[:4]
+        f"{one.label} {wording.score(one.value)}{f' ({one.rule})' if one.rule else ''}"
+        for one in known[: 4 if several else 1]
     ]
     chosen = f"; threshold of {joined(told)}" if told else ""
     return f"Probabilities of {answers_data.class_names(page)}, and the most probable class{chosen}."
@@ -172,16 +166,16 @@ def output(page: Page) -> str:
 
 def calibration(page: Page) -> str:
     """What temperature scaling changed on test."""
-    content = mapping(page.files.evaluated.calibration)
-    parts = mapping(mapping(content.get("splits")).get("test"))
-    before, after = mapping(parts.get("before")).get("ece"), mapping(parts.get("after")).get("ece")
-    temperature = wording.number(content.get("temperature"))
-    if temperature is None or wording.number(before) is None or wording.number(after) is None:
+    content = page.files.evaluated.calibration
+    if content is None or content.temperature is None:
         return ""
-    bins = wording.number(content.get("bins"))
-    width = f" ({counted(bins, 'bin')})" if bins else ""
+    steps = content.splits.get("test", {})
+    before, after = (steps.get(step, CalibrationScores()).ece for step in ("before", "after"))
+    if before is None or after is None:
+        return ""
+    width = f" ({counted(content.bins, 'bin')})" if content.bins else ""
     return (
-        f"Temperature {wording.short(temperature)}, fitted on validation; expected calibration error on test "
+        f"Temperature {wording.short(content.temperature)}, fitted on validation; expected calibration error on test "
         f"{wording.score(before)} before, {wording.score(after)} after{width}."
     )
 
@@ -204,13 +198,13 @@ def computing(page: Page) -> str:
 def robustness(page: Page) -> str:
     """How far altered images changed the winner's score."""
     table = page.files.evaluated.robustness
-    if table is None or "auc_change" not in table:
+    if table is None:
         return ""
     altered = table[(table["corruption"] != "none") & table["auc_change"].notna()]
     if not len(altered):
         return ""
     worst = altered.sort_values("auc_change", kind="stable").iloc[0]
-    unit = f" ({wording.short(worst['level'])} {wording.text(worst.get('unit'))})"
+    unit = f" ({wording.short(worst['level'])} {wording.text(worst['unit'])})"
     kinds = counted(altered["corruption"].nunique(), "kind")
     return (
         f"{kinds} of altered images, {counted(len(altered), 'level')} in all; the worst change of ROC AUC is "
@@ -220,14 +214,11 @@ def robustness(page: Page) -> str:
 
 def explaining(page: Page) -> str:
     """Which maps were made, and whether they passed the check."""
-    about = mapping(page.files.evaluated.saliency)
-    if not present(about.get("method")):
+    about = page.files.evaluated.saliency
+    if about is None or not about.method:
         return ""
-    cases = len(listed(about.get("items")))
-    check = mapping(about.get("randomisation")).get("sentence")
-    return (
-        f"{wording.capital(str(about['method']))} of {counted(cases, 'image')}.{f' {check}' if present(check) else ''}"
-    )
+    check = about.randomisation.sentence if about.randomisation else ""
+    return f"{wording.capital(about.method)} of {counted(len(about.items), 'image')}. {check}".rstrip()
 
 
 def errors(page: Page) -> str:

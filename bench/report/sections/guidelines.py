@@ -16,7 +16,7 @@ from bench.report.sections import (
     failures as section_failures,
 )
 from bench.report.sections import (
-    made as section_made,
+    provenance as section_made,
 )
 from bench.report.sections import (
     search as section_search,
@@ -40,7 +40,7 @@ SECTIONS = {
     "winner": section_winner.TITLE,
     "failures": section_failures.TITLE,
     "data": section_data.TITLE,
-    "made": section_made.TITLE,
+    "provenance": section_made.TITLE,
 }
 """Anchors of the sections that the items lead to, and what a link to them says."""
 

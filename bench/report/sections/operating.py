@@ -1,6 +1,6 @@
 """The winner at its operating points: what they give here, at other prevalences, and whether they are worth using."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -146,31 +146,43 @@ EQUAL = 1e-9
 """Net benefits closer than this are equal."""
 
 
-def useful(rows: pd.DataFrame) -> dict[str, list[str]]:
-    """In which ranges of the threshold the model or a simple rule is worth most, and the classes of which that holds.
+class Ranges(NamedTuple):
+    """Ranges of the threshold, in words: where the model, or which simple rule, is worth most; empty where nowhere."""
+
+    model: str
+    sure: str
+    everyone: str
+    nobody: str
+    equal: str
+    known: bool
+    """Whether there is an interval, beyond which the model is better where it says ``sure``."""
+
+
+def useful(rows: pd.DataFrame) -> str:
+    """In which ranges of the threshold the model or a simple rule is worth most, one sentence for classes alike.
 
     Args:
         rows: as in decision_curve.csv.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[Ranges, list[str]] = {}
     for label, part in rows.groupby("class", sort=False):
         found.setdefault(_ranges(part.sort_values("threshold")), []).append(str(label))
-    return found
+    return sentence("decision.txt.j2", found=found)
 
 
-def _ranges(part: pd.DataFrame) -> str:
+def _ranges(part: pd.DataFrame) -> Ranges:
     everyone = part["treat_all"].fillna(0.0)
     gain = part["model"] - everyone.clip(lower=0)
-    thresholds, worse = part["threshold"].tolist(), gain < -EQUAL
-    return sentence(
-        "decision.txt.j2",
-        better=spans(thresholds, (gain > EQUAL).tolist()),
-        sure=spans(thresholds, (part["gain_low"] > 0).tolist()),
-        known=part["gain_low"].notna().any(),
-        everyone=spans(thresholds, (worse & (everyone > 0)).tolist()),
-        nobody=spans(thresholds, (worse & (everyone <= 0)).tolist()),
-        equal=spans(thresholds, (gain.abs() <= EQUAL).tolist()),
+    worse = gain < -EQUAL
+    inside = (
+        gain > EQUAL,
+        part["gain_low"] > 0,
+        worse & (everyone > 0),
+        worse & (everyone <= 0),
+        gain.abs() <= EQUAL,
     )
+    told = [spans(part["threshold"].tolist(), where.tolist()) for where in inside]
+    return Ranges(*told, known=bool(part["gain_low"].notna().any()))
 
 
 def spans(thresholds: list[float], inside: list[bool]) -> str:

@@ -2,7 +2,7 @@
 
 from bench.report import cautions
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Points, table
-from bench.report.names import joined, present
+from bench.report.names import joined
 from bench.report.side_by_side import sides
 from bench.report.side_by_side.sections import Compared
 from bench.report.tables import side_by_side as sides_tables
@@ -45,9 +45,9 @@ def settings(page: Compared) -> list[Block]:
     if len(same):
         blocks.append(table(same, "Settings, versions and hardware that are the same.", columns, folded=True))
     blocks += [
-        Code(f"The command that made {side.label}", str(side.files.run["command"]))
+        Code(f"The command that made {side.label}", side.files.record.command)
         for side in page.sides
-        if present(side.files.run.get("command"))
+        if side.files.record.command
     ]
     return blocks
 

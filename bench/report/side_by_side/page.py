@@ -22,10 +22,9 @@ from bench.report.side_by_side import sections as sections
 from bench.report.side_by_side import tested as sides_tested
 from bench.report.side_by_side.sections import Compared
 from bench.report.side_by_side.sides import Side, facts, shared_metric
-from bench.report.summary import Banner
+from bench.report.summary import Banner, Tile
 from bench.report.tables import side_by_side as sides_tables
 from bench.report.templating import filled
-from bench.report.tiles import Tile
 from bench.run.folder import RunDir, write_text
 
 logger = logging.getLogger(__name__)

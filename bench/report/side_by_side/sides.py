@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.report import wording
 from bench.report.names import DASH, joined, present
-from bench.report.read.files import RunFiles, mapping
+from bench.report.read.files import RunFiles
 from bench.report.side_by_side import tested as sides_tested
 from bench.run.folder import RunDir
 from bench.stats.metrics import METRICS, Metric
@@ -62,12 +62,11 @@ def facts(sides: Sequence[Side]) -> list[Fact]:
     files = [side.files for side in sides]
     tested = [sides_tested.content(one) for one in files]
     known = all(tested)
+    data_for = "validation" if known else "all"
     images = tested if known else [_images(one.splits, "test") for one in files]
     return [
-        fact("Rules version", "all", [one.run.get("rules") for one in files]),
-        fact(
-            "Fingerprint of the data", "validation" if known else "all", [one.data.get("fingerprint") for one in files]
-        ),
+        fact("Rules version", "all", [one.record.rules for one in files]),
+        fact("Fingerprint of the data", data_for, [one.about_data.fingerprint for one in files]),
         fact("Classes", "all", [", ".join(one.classes) for one in files]),
         fact("Training images", "validation", [_images(one.splits, "train") for one in files]),
         fact("Validation images", "validation", [_images(one.splits, "val") for one in files]),
@@ -114,24 +113,26 @@ def shared_metric(sides: Sequence[Side]) -> tuple[Metric, str]:
     return METRICS["auc"], f"The searches did not rank by the same metric: {told}. They are shown by ROC AUC here."
 
 
-_NOT_SETTINGS = ("name", "output", "cache")
+_NOT_SETTINGS = {"name", "output", "cache"}
 """Settings that differ between any two runs, or say only where files lie."""
 
 
 def settings(side: Side) -> dict[str, str]:
     """Everything that decided a run and may differ between two, by its title, in words."""
-    run = side.files.run
-    values = {key: value for key, value in side.files.settings.items() if key not in _NOT_SETTINGS}
-    space, weights, hardware = (mapping(run.get(name)) for name in ("space", "weights", "hardware"))
+    record = side.files.record
+    values, space, hardware = (
+        part.model_dump(mode="json", exclude_unset=True, exclude=_NOT_SETTINGS if part is record.settings else None)
+        for part in (record.settings, record.space, record.hardware)
+    )
     about = {
         **{key.replace("_", " "): shown(value) for key, value in values.items()},
         "search space": shown(space.get("name")),
-        **{f"space: {key}".replace("_", " "): shown(value) for key, value in mapping(space.get("parameters")).items()},
+        **{f"space: {key}".replace("_", " "): shown(value) for key, value in space.get("parameters", {}).items()},
         "augmentation policies": shown(space.get("augmentations")),
-        "weights used": shown(weights.get("kind")),
-        "precision used": shown(run.get("precision")),
-        "suite version": shown(run.get("suite_version")),
-        **{f"package {key}": shown(value) for key, value in mapping(run.get("packages")).items()},
+        "weights used": shown(record.weights.kind),
+        "precision used": shown(record.precision),
+        "suite version": shown(record.suite_version),
+        **{f"package {key}": shown(value) for key, value in record.packages.items()},
         **{f"machine: {key}".replace("_", " "): shown(value) for key, value in hardware.items()},
     }
     return {key: value for key, value in about.items() if value != DASH}

@@ -19,7 +19,7 @@ from statsmodels.stats.multitest import multipletests
 
 from bench.report import wording
 from bench.report.names import joined, present
-from bench.report.read.files import RunFiles, listed, mapping
+from bench.report.read.files import RunFiles
 from bench.report.wording import counted
 from bench.stats.bootstrap import FEWEST_PATIENTS, Difference, paired_difference
 
@@ -93,7 +93,7 @@ def content(files: RunFiles) -> str:
 
 def _by_content(files: RunFiles) -> Frame | None:
     rows = files.predictions
-    return rows if rows is not None and "pixels" in rows and rows["pixels"].notna().all() else None
+    return rows if rows is not None and rows["pixels"].notna().all() else None
 
 
 def in_pairs(named: Sequence[tuple[str, RunFiles]]) -> list[Pair]:
@@ -129,7 +129,7 @@ def _matched(a: str, first: RunFiles, b: str, second: RunFiles) -> Frame:
     for label, files in ((a, first), (b, second)):
         if files.predictions is None or files.evaluation is None:
             raise ValueError(f"{label} has no results on it")
-    rules = [files.run.get("rules") for files in (first, second)]
+    rules = [files.record.rules for files in (first, second)]
     if not all(map(present, rules)):
         raise ValueError("not both say under which version of the rules they were made")
     if rules[0] != rules[1]:
@@ -156,7 +156,7 @@ def _identity(first: RunFiles, second: RunFiles) -> str:
     """
     if _by_content(first) is not None and _by_content(second) is not None:
         return "pixels"
-    for known in (lambda files: files.data.get("fingerprint"), _opened):
+    for known in (lambda files: files.about_data.fingerprint, _opened):
         values = [known(files) for files in (first, second)]
         if all(map(present, values)) and values[0] == values[1]:
             return "image"
@@ -165,10 +165,10 @@ def _identity(first: RunFiles, second: RunFiles) -> str:
     )
 
 
-def _opened(files: RunFiles) -> Any:
+def _opened(files: RunFiles) -> str:
     """Fingerprint of the test images by their pixels, as the last opening noted it."""
-    openings = listed(mapping(files.run.get("test")).get("openings"))
-    return mapping(openings[-1]).get("split") if openings else None
+    openings = files.record.test.openings
+    return openings[-1].split if openings else ""
 
 
 def _numbered(rows: Frame | None, by: list[str]) -> Frame:
@@ -197,18 +197,14 @@ def _compared(pair: Pair, rows: Frame, first: RunFiles, second: RunFiles) -> Pai
         raise ValueError(f"ROC AUC needs images of every class, and there is none of {missing[0]}")
     patients = _clusters(rows)
     fewest = min(len(np.unique(patients[labels == place])) for place in range(len(classes)))
-    draws = min(_draws(first), _draws(second)) if fewest >= FEWEST_PATIENTS else 0
-    seed = round(wording.number(first.settings.get("seed")) or 0)
+    draws = min(files.tested.bootstrap.draws or 0 for files in (first, second)) if fewest >= FEWEST_PATIENTS else 0
+    seed = first.record.settings.seed
     difference = paired_difference(labels, scores[0], scores[1], patients, draws, LEVEL, seed)
     why = ""
     if difference.p is None:
         few = f"a class has {counted(fewest, 'patient')}, fewer than {FEWEST_PATIENTS}"
         why = few if fewest < FEWEST_PATIENTS else "there are no bootstrap draws in which it can be computed"
     return replace(pair, difference=difference, why=why)
-
-
-def _draws(files: RunFiles) -> int:
-    return round(wording.number(mapping(mapping(files.evaluation).get("bootstrap")).get("draws")) or 0)
 
 
 def _clusters(rows: Frame) -> npt.NDArray[np.int64]:

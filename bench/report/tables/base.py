@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.run.documents import EvaluationRecord
 from bench.stats.metrics import Metric
 
 Frame = pd.DataFrame
@@ -25,10 +26,10 @@ def scores(trials: Frame, metric: Metric) -> "pd.Series[float]":
 
 
 def summarise(trials: Frame, metric: Metric, by: list[str]) -> Frame:
-    """A row a group of trials, best group first.
+    """One row per group of trials, best group first.
 
     Args:
-        trials: a row a trial, as in trials.csv.
+        trials: one row per trial, as in trials.csv.
         metric: the metric that the search ranked by; it knows which way is better.
         by: columns whose values make a group.
 
@@ -61,23 +62,23 @@ def summarise(trials: Frame, metric: Metric, by: list[str]) -> Frame:
 
 
 def by_backbone(trials: Frame, metric: Metric) -> Frame:
-    """A row a backbone, best first; columns as in ``summarise``."""
+    """One row per backbone, best first; columns as in ``summarise``."""
     return summarise(trials, metric, ["config_backbone"]).reset_index(drop=True)
 
 
 def by_augmentation(trials: Frame, metric: Metric) -> Frame:
-    """A row an augmentation policy, best first; columns as in ``summarise``."""
+    """One row per augmentation policy, best first; columns as in ``summarise``."""
     return summarise(trials, metric, ["config_augmentation"]).reset_index(drop=True)
 
 
 def by_unfreeze_depth(trials: Frame, metric: Metric) -> Frame:
-    """A row an unfreeze depth, in order of depth; columns as in ``summarise``."""
+    """One row per unfreeze depth, in order of depth; columns as in ``summarise``."""
     summary = summarise(trials, metric, ["config_unfreeze_depth"])
     return summary.sort_values("config_unfreeze_depth").reset_index(drop=True)
 
 
 def by_combination(trials: Frame, metric: Metric) -> Frame:
-    """A row a backbone x augmentation x unfreeze depth that was tried, best first; columns as in ``summarise``."""
+    """One row per backbone x augmentation x unfreeze depth that was tried, best first; columns as in ``summarise``."""
     by = ["config_backbone", "config_augmentation", "config_unfreeze_depth"]
     return summarise(trials, metric, by).reset_index(drop=True)
 
@@ -109,7 +110,7 @@ def running_best(trials: Frame, metric: Metric) -> Frame:
 
 
 def best_by_depth(trials: Frame, metric: Metric) -> tuple[Frame, Frame]:
-    """The best score and the number of trials that have one, each a row a backbone and a column a depth."""
+    """The best score and the number of trials that have one, one row per backbone and one column per depth."""
     scored = trials[scores(trials, metric).notna() & trials["config_unfreeze_depth"].notna()]
     by = ["config_backbone", "config_unfreeze_depth"]
     summary = summarise(scored, metric, by).astype({"config_unfreeze_depth": "int64"})
@@ -117,13 +118,13 @@ def best_by_depth(trials: Frame, metric: Metric) -> tuple[Frame, Frame]:
     return summary.pivot(**shape, values="best"), summary.pivot(**shape, values="trials").fillna(0)
 
 
-def finalists(rows: Frame, evaluation: dict[str, Any] | None, metric: Metric) -> Frame:
-    """A row a finalist, the winning order first: its trial's score beside its retrained score, then test metrics.
+def finalists(rows: Frame, evaluation: EvaluationRecord | None, metric: Metric) -> Frame:
+    """One row per finalist, the winning order first: its trial's score beside its retrained score, then test metrics.
 
     The order is that by the mean over the folds, where there were folds, else that by the retrained score.
 
     Args:
-        rows: a row a backbone and seed, as in finalists.csv.
+        rows: one row per backbone and seed, as in finalists.csv.
         evaluation: the content of evaluation.json, or None while the test split is sealed.
         metric: the metric that the search ranked by.
 
@@ -155,7 +156,7 @@ def finalists(rows: Frame, evaluation: dict[str, Any] | None, metric: Metric) ->
                 "highest": completed[name].max() if len(completed) > 1 else None,
                 "change": score - trial_score,
                 "seconds": part["seconds"].sum(),
-                **{key: part[key].max() if key in part else None for key in ("folds", "fold_mean", "fold_sd")},
+                **{key: part[key].max() for key in ("folds", "fold_mean", "fold_sd")},
             }
         )
     table = Frame(summary)
@@ -182,15 +183,13 @@ def _keys(table: Frame, names: list[str]) -> list[tuple[str, ...]]:
     return [tuple(f"{value:.9g}" if isinstance(value, float) else str(value) for value in row) for row in rows]
 
 
-def scores_on_test(evaluation: dict[str, Any]) -> Frame:
-    """A row a model of evaluation.json: ``model``, then ``test_NAME``, ``test_NAME_low``, ``test_NAME_high``."""
+def scores_on_test(evaluation: EvaluationRecord) -> Frame:
+    """One row per model of evaluation.json: ``model``, then ``test_NAME``, ``test_NAME_low``, ``test_NAME_high``."""
     rows = []
-    for model, content in (evaluation.get("models") or {}).items():
+    for model, content in evaluation.models.items():
         row: dict[str, Any] = {"model": model}
-        for name, metric in (content.get("metrics") or {}).items():
-            value = metric if isinstance(metric, dict) else {"value": metric}
-            row |= {f"test_{name}": value.get("value")}
-            row |= {f"test_{name}_{bound}": value.get(bound) for bound in ("low", "high")}
+        for name, one in content.metrics.items():
+            row |= {f"test_{name}": one.value, f"test_{name}_low": one.low, f"test_{name}_high": one.high}
         rows.append(row)
     table = Frame(rows if rows else {"model": []})
     return table.astype({name: "float64" for name in table.columns if name != "model"})

@@ -1,13 +1,13 @@
 """audit.json and splits.csv -> DataFrames of the data: splits, images that take no part, duplicates, classes."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from bench.report.names import DASH, joined
-from bench.report.read.files import listed, mapping
-from bench.report.wording import number, text
+from bench.report.wording import text
+from bench.run.documents import ClassDistribution, DuplicateSet, Excluded
+from bench.run.record import SplitRecord
 
 Frame = pd.DataFrame
 
@@ -18,20 +18,19 @@ MOST_FILES = 6
 NO_REASON = "no reason is given"
 
 
-def splits(parts: dict[str, Any]) -> Frame:
-    """A row a split: ``split``, ``images``, ``patients``, ``class NAME`` and ``share NAME`` (of the split's images).
+def splits(parts: Mapping[str, SplitRecord]) -> Frame:
+    """One row per split: ``split``, ``images``, ``patients``, ``class NAME`` and ``share NAME`` (of its images).
 
     ``imbalance`` is the largest class over the smallest, None where one has no image.
     """
-    contents = {split: mapping(part) for split, part in parts.items()}
-    classes = list(dict.fromkeys(name for part in contents.values() for name in mapping(part.get("classes"))))
+    classes = list(dict.fromkeys(name for part in parts.values() for name in part.classes))
     rows = []
-    for split, part in contents.items():
-        counts = {name: number(mapping(part.get("classes")).get(name)) for name in classes}
-        known = [count or 0.0 for count in counts.values()]
+    for split, part in parts.items():
+        counts = {name: part.classes.get(name) for name in classes}
+        known = [count or 0 for count in counts.values()]
         total = sum(known)
         rows.append(
-            {"split": split, "images": number(part.get("images")), "patients": number(part.get("patients"))}
+            {"split": split, "images": part.images, "patients": part.patients}
             | {f"class {name}": count for name, count in counts.items()}
             | {f"share {name}": (count or 0) / total if total else None for name, count in counts.items()}
             | {"imbalance": max(known) / min(known) if known and min(known) > 0 else None}
@@ -44,20 +43,19 @@ def class_names(table: Frame) -> list[str]:
     return [str(name).removeprefix("class ") for name in table.columns if str(name).startswith("class ")]
 
 
-def by_class(summaries: dict[str, Any]) -> Frame:
-    """A row a class: ``class``, ``images``, each of ``MEASURES`` with each of ``FIVE``, ``modes`` and ``formats``.
+def by_class(summaries: Mapping[str, ClassDistribution]) -> Frame:
+    """One row per class: ``class``, ``images``, each of ``MEASURES`` with each of ``FIVE``, ``modes`` and ``formats``.
 
     The columns are called ``width_median`` and so on; a summary that is not whole is NaN.
     """
     rows = []
-    for name, content in summaries.items():
-        about = mapping(content)
-        row: dict[str, Any] = {"class": name, "images": number(about.get("images"))}
+    for name, about in summaries.items():
+        row: dict[str, object] = {"class": name, "images": about.images}
         for measure in MEASURES:
-            values = [number(value) for value in listed(about.get(measure))]
+            values = getattr(about, measure)
             whole = len(values) == len(FIVE) and None not in values
             row |= {f"{measure}_{key}": values[place] if whole else None for place, key in enumerate(FIVE)}
-        rows.append(row | {"modes": mapping(about.get("modes")), "formats": mapping(about.get("formats"))})
+        rows.append(row | {"modes": about.modes, "formats": about.formats})
     numbers = [f"{measure}_{key}" for measure in MEASURES for key in FIVE]
     table = Frame(rows, columns=["class", "images", *numbers, "modes", "formats"])
     return table.astype(dict.fromkeys(numbers, "float64"))
@@ -77,12 +75,12 @@ def one_size(table: Frame) -> tuple[float, float] | None:
 
 
 def no_part(table: Frame) -> Frame:
-    """A row a reason for which images of splits.csv are in no split: ``reason``, ``images`` and ``class NAME``.
+    """One row per reason for which images of splits.csv are in no split: ``reason``, ``images`` and ``class NAME``.
 
-    What stands behind a colon tells of one image, and is not looked at. Empty where every image takes part.
+    What stands behind a colon tells of one image, and is ignored. Empty where every image takes part.
     """
     out = table[table["split"].isna()]
-    if not len(out) or "reason" not in out:
+    if not len(out):
         return Frame(columns=["reason", "images"])
     reason = out["reason"].fillna(NO_REASON).astype("str").str.split(": ").str[0]
     counts = pd.crosstab(reason, out["label"].astype("str"))
@@ -92,35 +90,33 @@ def no_part(table: Frame) -> Frame:
     return shown.rename_axis(index="reason", columns=None).reset_index()
 
 
-def left_out(entries: Sequence[dict[str, Any]]) -> Frame:
+def left_out(entries: Sequence[Excluded]) -> Frame:
     """The same of what the audit could not decode, by kind of problem."""
-    table = Frame({"split": None, "label": entry.get("label"), "reason": entry.get("kind")} for entry in entries)
-    return no_part(table.fillna({"label": DASH})) if len(table) else Frame(columns=["reason", "images"])
+    rows = [{"split": None, "label": one.label or DASH, "reason": one.kind or None} for one in entries]
+    return no_part(Frame(rows, columns=["split", "label", "reason"]))
 
 
-def duplicates(groups: Sequence[dict[str, Any]]) -> Frame:
-    """A row a group of duplicates, the gravest first.
+def duplicates(groups: Sequence[DuplicateSet]) -> Frame:
+    """One row per group of duplicates, the most severe first.
 
     Returns:
-        ``kind``, ``conflict`` and ``crossing`` (bool), ``images`` (count), ``files`` (a line each, up to MOST_FILES),
+        ``kind``, ``conflict`` and ``crossing`` (bool), ``images`` (count), ``files`` (one per line, up to MOST_FILES),
         ``labels``, ``splits``.
     """
     rows = []
     for group in groups:
-        images = [mapping(image) for image in listed(group.get("images"))]
-        labels = dict.fromkeys(text(image.get("label")) for image in images)
-        places = dict.fromkeys(text(image.get("split")) for image in images)
-        conflict, crossing = group.get("labels_conflict") is True, group.get("across_splits") is True
-        files = [text(image.get("file")) for image in images]
+        labels = dict.fromkeys(text(image.label) for image in group.images)
+        places = dict.fromkeys(text(image.split) for image in group.images)
+        conflict, crossing = group.labels_conflict, group.across_splits
+        files = [text(image.file) for image in group.images]
         more = [f"and {len(files) - MOST_FILES} more"] if len(files) > MOST_FILES else []
-        distance = number(group.get("distance"))
-        apart = f", {distance:.0f} bits apart" if distance else ""
+        apart = f", {group.distance} bits apart" if group.distance else ""
         rows.append(
             {
-                "kind": f"{text(group.get('kind'))}{apart}",
+                "kind": f"{text(group.kind)}{apart}",
                 "conflict": conflict,
                 "crossing": crossing,
-                "images": len(images),
+                "images": len(files),
                 "files": "\n".join([*files[:MOST_FILES], *more]),
                 "labels": f"{'Conflict: ' if conflict else ''}{joined(labels)}",
                 "splits": f"{'Crosses: ' if crossing else ''}{joined(places)}",

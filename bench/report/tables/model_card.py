@@ -9,10 +9,10 @@ from bench.report.blocks import Block, Column, Missing, Paragraph, Table, table
 from bench.report.names import joined, metric_words
 from bench.report.page import Page
 from bench.report.read.chosen import winner_scores
-from bench.report.read.files import mapping
 from bench.report.sections import answers_data, answers_tested
 from bench.report.sections import subgroups as section_subgroups
 from bench.report.tables import data as tables_data
+from bench.run.documents import Estimate
 from bench.stats.metrics import METRICS
 
 MOST_GROUPS = 30
@@ -51,13 +51,13 @@ def metrics(page: Page) -> Sequence[Block]:
 
 
 def _scores(page: Page) -> Table:
-    validation = mapping(mapping(mapping(page.files.evaluation).get("validation")).get("metrics"))
+    validation = page.files.tested.validation.metrics
     rows = []
     for name, (value, low, high) in winner_scores(page.files).items():
         if name in METRICS:
-            other = mapping(validation.get(name))
+            other = validation.get(name, Estimate())
             row = {"metric": METRICS[name].title, "test": value, "test_low": low, "test_high": high}
-            rows.append(row | {"val": other.get("value"), "val_low": other.get("low"), "val_high": other.get("high")})
+            rows.append(row | {"val": other.value, "val_low": other.low, "val_high": other.high})
     data = pd.DataFrame(rows, columns=["metric", "test", "test_low", "test_high", "val", "val_low", "val_high"])
     columns = [
         Column("metric", "Metric", numeric=False),
@@ -66,7 +66,7 @@ def _scores(page: Page) -> Table:
     if data["val"].notna().any():
         columns.append(Column("val", "Validation", wording.score, low="val_low", high="val_high"))
     lower = joined(metric_words(METRICS[name]) for name in METRICS if not METRICS[name].higher_is_better)
-    level = wording.level(mapping(mapping(page.files.evaluation).get("bootstrap")).get("level"))
+    level = wording.level(page.files.tested.bootstrap.level)
     caption = f"The winner’s scores with {level} intervals. Of {lower}, lower is better."
     return table(data, f"{caption} Brier score: {page.files.brier}.", columns)
 
@@ -76,12 +76,11 @@ def _points(page: Page) -> list[Table]:
     if not len(points):
         return []
     bounds = [answers_tested.bounds(page, row) for _, row in points.iterrows()]
-    counted = points.reindex(columns=[*points.columns, *({"hits", "of", "threshold"} - set(points.columns))])
-    data = counted.assign(
+    data = points.assign(
         measure=[answers_tested.measure(name) for name in points["measure"]],
         counts=[
             f"{wording.count(hits)} of {wording.count(of)}"
-            for hits, of in zip(counted["hits"], counted["of"], strict=True)
+            for hits, of in zip(points["hits"], points["of"], strict=True)
         ],
         below=[low for low, _ in bounds],
         above=[high for _, high in bounds],
@@ -105,9 +104,9 @@ def _groups(page: Page) -> list[Table]:
         return []
     data = groups.assign(
         which=groups["group"] + ": " + groups["value"],
-        few=["below 30 images" if small else "" for small in groups.get("small", [False] * len(groups))],
+        few=["below 30 images" if small else "" for small in groups["small"]],
     )
-    shown = [name for name in GROUP_MEASURES if name in data and data[name].notna().any()]
+    shown = [name for name in GROUP_MEASURES if data[name].notna().any()]
     columns = [
         Column("which", "Subgroup", numeric=False, below="few"),
         Column("images", "Images", wording.count),
@@ -115,7 +114,7 @@ def _groups(page: Page) -> list[Table]:
             Column(name, section_subgroups.TITLES[name], wording.score, low=f"{name}_low", high=f"{name}_high")
             for name in shown
         ),
-        *([Column("reason", "Note", numeric=False)] if "reason" in data and data["reason"].notna().any() else []),
+        *([Column("reason", "Note", numeric=False)] if data["reason"].notna().any() else []),
     ]
     caption = f"Subgroups of the internal test.{section_subgroups.counting(page, shown)}{_first(len(data))}"
     return [table(data.head(MOST_GROUPS), caption, columns)]

@@ -21,9 +21,9 @@ def over_time(trials: Frame, metric: Metric) -> Frame:
 
     Returns:
         The columns of ``trials`` and ``began`` and ``ended`` (seconds since the search began, pauses between resumed
-        runs left out) and ``best``. No rows where trials.csv does not hold ``elapsed``, as none did in the first runs.
+        runs left out) and ``best``. No rows where trials.csv does not hold ``elapsed``.
     """
-    ended = trials["elapsed"] if "elapsed" in trials else pd.Series(np.nan, index=trials.index)
+    ended = trials["elapsed"]
     table = trials.assign(ended=ended, began=(ended - trials["seconds"].fillna(0)).clip(lower=0))
     table = table[scores(trials, metric).notna() & table["ended"].notna()].sort_values(["ended", "trial"])
     found = table[column(metric)]
@@ -53,6 +53,13 @@ def milestones(epochs: int) -> list[int]:
     return [least * REDUCTION_FACTOR**power for power in range(count)]
 
 
+def epochs_of_trials(epochs: Frame, trials: Frame) -> Frame:
+    """The epochs of the search, with ``trial``, ``state``, ``reason`` and some of the configuration of their trial."""
+    about = trials[["trial", "state", "reason", "config_backbone", "config_unfreeze_depth"]]
+    part = epochs[epochs["kind"] == "trial"]
+    return part.assign(trial=pd.to_numeric(part["name"], errors="coerce")).merge(about, on="trial", how="inner")
+
+
 def deciding_epochs(epochs: Frame, trials: Frame, metric: Metric) -> Frame:
     """The epochs of the search that decide a trial's score: those of fine-tuning, or of the head where it is all.
 
@@ -62,11 +69,10 @@ def deciding_epochs(epochs: Frame, trials: Frame, metric: Metric) -> Frame:
         metric: the metric that the search ranked by.
 
     Returns:
-        A row an epoch: ``trial``, ``turn`` (its number within its phase, from 1), ``best`` (the trial's best so far,
+        One row per epoch: ``trial``, ``turn`` (its number within its phase, from 1), ``best`` (the trial's best so far,
         which is what it reports), ``state``, ``reason``, ``config_backbone`` and ``config_unfreeze_depth``.
     """
-    about = trials[["trial", "state", "reason", "config_backbone", "config_unfreeze_depth"]]
-    part = epochs[epochs["trial"].notna() & epochs["finalist"].isna()].merge(about, on="trial", how="inner")
+    part = epochs_of_trials(epochs, trials)
     other = np.where(part["config_unfreeze_depth"] > 0, "head", "finetune")
     part = part[(part["phase"] != other) & part[column(metric)].notna()].sort_values(["trial", "epoch"])
     grouped = part.groupby("trial")
@@ -76,7 +82,7 @@ def deciding_epochs(epochs: Frame, trials: Frame, metric: Metric) -> Frame:
 
 
 def arrivals(deciding: Frame, epochs: int | None) -> Frame:
-    """A row a trial and rung that it reached: ``deciding_epochs`` at the rungs, with ``rung`` and ``stopped`` there.
+    """One row per trial and rung that it reached: ``deciding_epochs`` with ``rung`` and ``stopped``.
 
     Args:
         deciding: as `deciding_epochs` returns it.
@@ -91,7 +97,7 @@ def arrivals(deciding: Frame, epochs: int | None) -> Frame:
 
 
 def rungs(arrived: Frame, metric: Metric) -> Frame:
-    """A row a rung of ``arrivals``: ``rung``, ``arrived``, ``stopped``, ``share`` (stopped of arrived), ``cutoff``.
+    """One row per rung of ``arrivals``: ``rung``, ``arrived``, ``stopped``, ``share`` (stopped of arrived), ``cutoff``.
 
     The cutoff is the one at the end of the search, the score that the best third of those who arrived have. It was
     lower in the beginning: ASHA waits for nobody, and compares a trial with those that came before it alone.

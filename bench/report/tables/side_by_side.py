@@ -6,12 +6,11 @@ from typing import Any
 from bench.report import names, summary, wording
 from bench.report.names import DASH, backbone
 from bench.report.read.chosen import winner_model, winner_name, winner_scores
-from bench.report.read.files import mapping
 from bench.report.side_by_side.sides import Frame, Side
 from bench.report.tables import base as tables
 from bench.report.tables import search as tables_search
 from bench.report.verdict import headline, verdict
-from bench.report.wording import number
+from bench.run.documents import Estimate, ModelScores, SeedSpread
 from bench.stats.metrics import Metric
 
 TESTED = ("auc", "accuracy")
@@ -50,32 +49,31 @@ def winners(sides: Sequence[Side], metric: Metric) -> Frame:
     rows = []
     for position, side in enumerate(sides):
         files = side.files
-        told = mapping(files.evaluation)
+        told, model = files.tested, winner_model(files) or ModelScores()
         seeds = _over_seeds(side, metric)
-        score = mapping(mapping(mapping(told.get("validation")).get("metrics")).get(metric.name))
-        value = score.get("value")
-        if value is None and files.metric.name == metric.name:
-            value = mapping(files.run.get("winner")).get("score")
-        repeats = mapping(winner_model(files).get("repeats"))
-        spread = [mapping(repeats.get(key)).get("auc") for key in ("mean", "sd")]
+        score = told.validation.metrics.get(metric.name, Estimate())
+        value = score.value
+        if value is None and files.metric.name == metric.name and files.record.winner:
+            value = files.record.winner.score
+        repeats = model.repeats or SeedSpread()
         row: dict[str, Any] = {
             "label": side.label,
             "position": position,
             "state": state(side),
             "verdict": headline(verdict(files)),
             "winner": backbone(winner_name(files)),
-            "validation": number(value),
-            "validation_low": number(score.get("low")),
-            "validation_high": number(score.get("high")),
+            "validation": value,
+            "validation_low": score.low,
+            "validation_high": score.high,
             **seeds,
-            "test_seeds": wording.with_spread(*spread),
-            "images": number(told.get("images")),
-            "patients": number(told.get("patients")),
-            "opened": number(mapping(told.get("ledger")).get("this_split")),
+            "test_seeds": wording.with_spread(repeats.mean.get("auc"), repeats.sd.get("auc")),
+            "images": told.images,
+            "patients": told.patients,
+            "opened": told.ledger.this_split if told.ledger else None,
         }
         scores = winner_scores(files)
         for name in TESTED:
-            value, low, high = map(number, scores.get(name, (None, None, None)))
+            value, low, high = scores.get(name, (None, None, None))
             row |= {f"test_{name}": value, f"test_{name}_low": low, f"test_{name}_high": high}
         rows.append(row)
     return Frame(rows)
@@ -120,11 +118,9 @@ def _backbone(side: Side, name: str, metric: Metric) -> dict[str, Any]:
         scores = part.loc[part["state"] == "completed", tables.column(metric)].dropna()
         row |= {"seeds": len(scores), "score": scores.mean(), "won": winner_name(files) == name}
         row["finalist"] = wording.with_spread(scores.mean(), scores.std())
-    score = mapping(
-        mapping(mapping(mapping(mapping(files.evaluation).get("models")).get(name)).get("metrics")).get("auc")
-    )
+    score = files.tested.models.get(name, ModelScores()).metrics.get("auc")
     if score:
-        row |= {"test_auc": score.get("value"), "test_auc_low": score.get("low"), "test_auc_high": score.get("high")}
+        row |= {"test_auc": score.value, "test_auc_low": score.low, "test_auc_high": score.high}
     return row if row.get("trials") or len(row) > 3 else {}
 
 
@@ -150,9 +146,10 @@ def searches(sides: Sequence[Side], metric: Metric) -> Frame:
     rows = []
     for side in sides:
         files, row = side.files, {"label": side.label, **summary.counts(side.files)}
-        about = mapping(files.run.get("search"))
-        row["planned"] = number(about.get("planned")) or number(files.settings.get("budget"))
-        row["ended"] = str(about.get("stopped_by") or "")
+        about, settings = files.record.search, files.record.settings
+        budget = settings.budget if "budget" in settings.model_fields_set else None
+        row["planned"] = about.planned if about and about.planned else budget
+        row["ended"] = about.stopped_by if about else ""
         for by_time, column in ((False, "after"), (True, "reached")):
             best = best_so_far(side, metric, by_time)
             if len(best):
@@ -165,17 +162,17 @@ def searches(sides: Sequence[Side], metric: Metric) -> Frame:
 
 def time(sides: Sequence[Side]) -> Frame:
     """A row a stage of the runs, then their sum, then trials an hour: ``what``, and ``run0``, ``run1`` … in words."""
-    spent = [mapping(side.files.run.get("seconds")) for side in sides]
+    spent = [side.files.record.seconds for side in sides]
     rows = []
     for stage in dict.fromkeys([*_STAGES, *(stage for one in spent for stage in one)]):
         if any(stage in one for one in spent):
             rows.append([names.STAGES.get(stage, _STAGES.get(stage, stage)), *(one.get(stage) for one in spent)])
-    rows.append(["together", *(sum(number(value) or 0 for value in one.values()) or None for one in spent)])
+    rows.append(["together", *(sum(one.values()) or None for one in spent)])
     table = Frame(rows, columns=["what", *(f"run{position}" for position in range(len(sides)))], dtype="object")
     table = table.map(lambda value: value if isinstance(value, str) else wording.seconds(value))
     pace = ["trials an hour of search"]
     for side, one in zip(sides, spent, strict=True):
-        seconds, ended = number(one.get("search")), sum(summary.counts(side.files).values())
+        seconds, ended = one.get("search"), sum(summary.counts(side.files).values())
         pace.append(wording.short(3600 * ended / seconds) if seconds else DASH)
     table.loc[len(table)] = pace
     return table

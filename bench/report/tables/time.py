@@ -1,12 +1,10 @@
 """Seconds by activity, and limit.json -> tables of where the time went; reads no files."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
-from bench.report.read.files import listed, mapping
-from bench.report.wording import number
+from bench.run.documents import LowerBoundPart, LowerBoundRecord
 
 ACTIVITIES = {
     "start-up": "starting Ray and the workers",
@@ -30,15 +28,15 @@ SMALLEST_REST = 0.01
 """What no activity accounts for is shown if it is at least this share of the run."""
 
 
-def spent(activities: Any, stages: Any) -> pd.DataFrame:
+def spent(activities: Mapping[str, float], stages: Mapping[str, float]) -> pd.DataFrame:
     """Where the time went: ``activity`` in words, ``seconds``, and its ``share`` of all, in the order of a run.
 
     Args:
-        activities: activity -> wall-clock seconds, from run.json; what is no number is left out.
+        activities: activity -> wall-clock seconds, from run.json.
         stages: stage -> wall-clock seconds, from run.json; what they took beyond the activities becomes a row. The
             report's own are in there alone, for they are known only when it is written.
     """
-    known, took = _numbers(activities), _numbers(stages)
+    known, took = ({name: one for name, one in part.items() if one >= 0} for part in (activities, stages))
     if sum(known.values()) > 0 and "report" in took:
         known["report"] = took["report"]
     order = [*(name for name in ACTIVITIES if name in known), *(name for name in known if name not in ACTIVITIES)]
@@ -51,21 +49,13 @@ def spent(activities: Any, stages: Any) -> pd.DataFrame:
     return table.assign(share=table["seconds"] / total if total > 0 else float("nan"))
 
 
-def _numbers(values: Any) -> dict[str, float]:
-    found = {str(name): number(value) for name, value in mapping(values).items()}
-    return {name: value for name, value in found.items() if value is not None and value >= 0}
-
-
-LIMIT_COLUMNS = ("what", "images", "images_per_second", "seconds", "precision", "batch", "processes", "threads")
-
-
-def limit_parts(limit: Mapping[str, Any]) -> pd.DataFrame:
-    """The parts of limit.json, a row each, with their ``share`` of the least time; the longest come first."""
-    rows = [part for part in listed(limit.get("parts")) if isinstance(part, dict) and number(part.get("seconds"))]
-    table = pd.DataFrame(rows, columns=list(LIMIT_COLUMNS))
-    table["seconds"] = pd.to_numeric(table["seconds"], errors="coerce")
-    table["precision"] = [
-        str(name).removeprefix("mixed_") if isinstance(name, str) else name for name in table["precision"]
+def limit_parts(limit: LowerBoundRecord) -> pd.DataFrame:
+    """The parts of limit.json, one per row, with their ``share`` of the least time; the longest come first."""
+    rows = [
+        {**part.model_dump(), "precision": part.precision.removeprefix("mixed_")}
+        for part in limit.parts
+        if part.seconds
     ]
+    table = pd.DataFrame(rows, columns=list(LowerBoundPart.model_fields))
     table = table.sort_values("seconds", ascending=False, ignore_index=True)
     return table.assign(share=table["seconds"] / table["seconds"].sum())
