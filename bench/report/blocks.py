@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import pandas as pd
 from markupsafe import Markup
 
-from bench.report import wording
-from bench.report.names import parameter
+from bench import numbers
+from bench.search.parameters import PARAMETERS
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Column:
 
     name: str
     title: str
-    show: Callable[[Any], str] = wording.text
+    show: Callable[[Any], str] = numbers.text
     numeric: bool = True
     low: str = ""
     high: str = ""
@@ -116,7 +116,7 @@ class Column:
         """The cell of ``row``."""
         value = row.get(self.name)
         if self.low:
-            return Cell(self.show(value), _sort(value), wording.interval(row.get(self.low), row.get(self.high)))
+            return Cell(self.show(value), _sort(value), numbers.interval(row.get(self.low), row.get(self.high)))
         below = str(row.get(self.below) or "") if self.below else ""
         return Cell(self.show(value), _sort(value) if self.numeric else "", below)
 
@@ -172,16 +172,12 @@ MOST_LISTED = 50
 def parameter_columns() -> list[Column]:
     """The columns of a configuration, all but its backbone."""
     return [
-        Column("config_augmentation", parameter("augmentation"), numeric=False),
-        Column("config_unfreeze_depth", parameter("unfreeze_depth"), wording.count),
-        Column("config_learning_rate", parameter("learning_rate"), wording.rate),
-        Column("config_finetune_factor", parameter("finetune_factor"), wording.short),
-        Column("config_dropout", parameter("dropout"), wording.short),
-        Column("config_label_smoothing", parameter("label_smoothing"), wording.short),
-        Column("config_batch_size", parameter("batch_size"), wording.count),
+        Column(one.column, one.title, getattr(numbers, one.written), numeric=one.written != "text")
+        for one in PARAMETERS.values()
+        if one.name != "backbone"
     ]
 
 
 def _sort(value: Any) -> str:
-    amount = wording.number(value)
+    amount = numbers.number(value)
     return "" if amount is None else repr(amount)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import __version__
-from bench.report import cautions, model_card, palette, summary, wording
+from bench import __version__, numbers
+from bench.report import cautions, model_card, palette, summary
 from bench.report.blocks import Missing, Section
 from bench.report.page import Page
 from bench.report.read.files import RunFiles, read
@@ -46,9 +46,9 @@ def render(run: RunDir) -> Path:
         tiles=_guarded(summary.tiles, files, []),
         cautions=_guarded(cautions.cautions, files, []),
         sections=[_section(page, *section) for section in _SECTIONS],
-        created=wording.moment(files.record.created),
-        suite=wording.text(files.record.suite_version or __version__),
-        rules=wording.text(files.record.rules),
+        created=numbers.moment(files.record.created),
+        suite=numbers.text(files.record.suite_version or __version__),
+        rules=numbers.text(files.record.rules),
     )
     write_text(run.report, html)
     return run.report

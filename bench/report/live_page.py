@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from bench import __version__
+from bench import __version__, numbers
 from bench.invocation import in_output, resume, typed
-from bench.report import cautions, palette, pictures, summary, wording
+from bench.numbers import counted, number
+from bench.report import cautions, palette, pictures, summary
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, parameter_columns, table
 from bench.report.figures import base as figures
 from bench.report.names import backbone, joined, metric_words, state
@@ -18,7 +19,6 @@ from bench.report.sections import search as section_search
 from bench.report.summary import Banner, Tile
 from bench.report.tables import base as tables
 from bench.report.templating import filled
-from bench.report.wording import counted, number
 from bench.run.folder import RunDir
 from bench.stats.metrics import Metric
 from bench.trial import Running
@@ -61,7 +61,7 @@ def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: S
         "live.html.j2",
         name=run.name,
         headline=f"{'Going on' if going_on else 'Stopped'}: {_finished(files)}",
-        as_of=wording.moment(datetime.now(UTC).isoformat()),
+        as_of=numbers.moment(datetime.now(UTC).isoformat()),
         renewed_every=RENEWED_EVERY if going_on else None,
         banners=[_news(files, note, going_on), *_banners(files)],
         tiles=_tiles(files, going_on),
@@ -69,7 +69,7 @@ def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: S
         cautions=_audited(files),
         sections=sections,
         suite=files.record.suite_version or __version__,
-        rules=wording.text(files.record.rules),
+        rules=numbers.text(files.record.rules),
     )
 
 
@@ -88,10 +88,10 @@ def _running(files: RunFiles, running: Sequence[Running]) -> list[Block]:
         for one in running
     )
     columns = [
-        Column("trial", "Trial", wording.count),
+        Column("trial", "Trial", numbers.count),
         Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("epoch", "Last epoch", wording.count),
-        Column("score", f"{files.metric.title} so far", wording.score),
+        Column("epoch", "Last epoch", numbers.count),
+        Column("score", f"{files.metric.title} so far", numbers.score),
         *parameter_columns(),
     ]
     return [table(rows, "Trials that were running at the heartbeat.", columns)]
@@ -154,13 +154,13 @@ def _tiles(files: RunFiles, going_on: bool) -> list[Tile]:
     if len(best):
         first = best.iloc[0]
         detail = f"validation {metric_words(metric)}: {backbone(first['config_backbone'])}, trial {first['trial']:.0f}"
-        shown.append(Tile("Best so far", wording.score(first["score"]), detail))
+        shown.append(Tile("Best so far", numbers.score(first["score"]), detail))
     elapsed = number(files.trials["elapsed"].max())
     if elapsed:
-        shown.append(Tile("Time of the search", wording.seconds(elapsed), "to the end of the last trial"))
+        shown.append(Tile("Time of the search", numbers.seconds(elapsed), "to the end of the last trial"))
         left = (_budget(files) or 0) - _ended(files)
         if going_on and left > 0 and _ended(files) > 1:
-            guess = wording.seconds(elapsed / _ended(files) * left)
+            guess = numbers.seconds(elapsed / _ended(files) * left)
             shown.append(Tile("Left of the search", guess, "roughly, if trials take as long as so far"))
     return shown
 
@@ -173,7 +173,7 @@ def _story(files: RunFiles) -> list[str]:
     if not len(best):
         return [f"No trial has a validation {words} yet."]
     told = joined(
-        f"{backbone(row['config_backbone'])} {wording.score(row['score'])} (trial {row['trial']:.0f})"
+        f"{backbone(row['config_backbone'])} {numbers.score(row['score'])} (trial {row['trial']:.0f})"
         for _, row in best.iterrows()
     )
     story = [f"Best validation {words} so far by backbone: {told}."]
@@ -210,8 +210,8 @@ def _best(trials: pd.DataFrame, metric: Metric) -> list[Block]:
     best = tables.best_trials(trials, metric)
     columns = [
         Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("score", metric.title, wording.score),
-        Column("trial", "Trial", wording.count),
+        Column("score", metric.title, numbers.score),
+        Column("trial", "Trial", numbers.count),
         Column("state", "Ended", state, numeric=False),
         *parameter_columns(),
     ]
@@ -223,7 +223,7 @@ def _history(files: RunFiles, trials: pd.DataFrame) -> list[Block]:
     scored = tables.scores(trials, metric).dropna()
     if not len(scored):
         return []
-    best = wording.score(scored.max() if metric.higher_is_better else scored.min())
+    best = numbers.score(scored.max() if metric.higher_is_better else scored.min())
     alt = f"Validation {metric_words(metric)} of {counted(len(scored), 'trial')} in order; the best so far is {best}."
     caption = "Optimisation history so far. Each point is a trial; the line is the best one until then."
     try:

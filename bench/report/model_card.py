@@ -6,7 +6,8 @@ is filled in; what only its author can know is named as such.
 
 from collections.abc import Sequence
 
-from bench.report import cautions, summary, wording
+from bench import numbers
+from bench.report import cautions, summary
 from bench.report.blocks import Block, Missing, Paragraph, Points, Section, pairs
 from bench.report.markdown import markdown
 from bench.report.names import backbone, joined
@@ -65,9 +66,9 @@ def _details(page: Page) -> Sequence[Block]:
         "Output": answers_tested.output(page),
         "Calibration": _temperature(page),
         "Chosen by": answers_model.selection(page),
-        "Version": f"run {page.run.name}, suite {wording.text(record.suite_version)}, rules "
-        f"{wording.text(record.rules)}",
-        "Date": wording.moment(record.created),
+        "Version": f"run {page.run.name}, suite {numbers.text(record.suite_version)}, rules "
+        f"{numbers.text(record.rules)}",
+        "Date": numbers.moment(record.created),
         "Software": answers_model.software(page),
         "Authors, contact, licence, citation": OPEN.lower(),
     }
@@ -85,7 +86,7 @@ def _temperature(page: Page) -> str:
     if known is None:
         return ""
     return (
-        f"Logits divided by {wording.short(known)} (temperature scaling, fitted on validation); the file itself gives "
+        f"Logits divided by {numbers.short(known)} (temperature scaling, fitted on validation); the file itself gives "
         "probabilities before calibration."
     )
 

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from bench.numbers import DASH as DASH
+from bench.numbers import present as present
+from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import Metric
 
 BACKBONES = {"vgg16": "VGG16", "resnet50": "ResNet50", "inceptionv3": "InceptionV3"}
@@ -18,27 +21,12 @@ CONTROLS = {
 STATES = {"completed": "completed", "pruned": "stopped early", "failed": "failed"}
 """The three ends of a trial; a file that says anything else was not written whole."""
 
-PARAMETERS = {
-    "backbone": "Backbone",
-    "augmentation": "Augmentation",
-    "unfreeze_depth": "Unfreeze depth",
-    "learning_rate": "Learning rate",
-    "finetune_factor": "Fine-tuning factor",
-    "dropout": "Dropout",
-    "label_smoothing": "Label smoothing",
-    "batch_size": "Batch size",
-}
-"""The parameters of a trial in the order in which the report lists them."""
-
 STAGES = {
     "data": "reading and splitting the data",
     "search": "search",
     "finalists": "retraining the finalists",
     "evaluation": "evaluation on test",
 }
-
-DASH = "–"
-"""Stands for a value that there is not."""
 
 
 def backbone(name: Any) -> str:
@@ -61,12 +49,7 @@ def metric_words(metric: Metric) -> str:
 
 def parameter(name: str) -> str:
     """The title of a parameter of a trial."""
-    return PARAMETERS.get(name, name.replace("_", " "))
-
-
-def present(value: Any) -> bool:
-    """Whether ``value`` is there: not None, not NaN, not an empty text."""
-    return value is not None and value == value and value != ""
+    return PARAMETERS[name].title if name in PARAMETERS else name.replace("_", " ")
 
 
 def joined(words: Iterable[str], last: str = "and") -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.report import pictures, templating, wording
+from bench import numbers
+from bench.report import pictures, templating
 from bench.report.blocks import Block, Heading, Html, Missing, Picture, Section
 from bench.report.palette import Looks
 from bench.report.read.files import RunFiles
@@ -54,7 +55,7 @@ class Page:
     @property
     def level(self) -> str:
         """The level of the intervals on test, in words."""
-        return wording.level(self.files.tested.bootstrap.level)
+        return numbers.level(self.files.tested.bootstrap.level)
 
     @property
     def threshold(self) -> float | None:

@@ -8,14 +8,16 @@ from typing import Any
 
 import pandas as pd
 
+from bench import numbers
 from bench.failures import End, unfair
-from bench.report import names, verdict, wording
+from bench.report import names, verdict
 from bench.report.names import backbone
 from bench.report.read import results
 from bench.report.read.chosen import over_seeds, winner_model, winner_name, winner_scores
 from bench.report.read.files import RunFiles, opened_in_vain
 from bench.report.tables import base as tables
-from bench.report.templating import paragraphs, sentence
+from bench.report.templating import paragraphs
+from bench.search.parameters import N_STAGES, PARAMETERS
 from bench.stats.metrics import METRICS
 
 
@@ -46,11 +48,23 @@ def headline(files: RunFiles) -> str:
     return "No trial has finished yet"
 
 
+DEPTHS = {0: "every backbone stage frozen", 1: "the last stage unfrozen", N_STAGES: "all five stages unfrozen"}
+"""Unfreeze depths in words; the others are numbers."""
+
+
 def configuration(row: "pd.Series[Any]") -> str:
-    """A configuration in words, from the ``config_*`` columns of ``row``."""
-    given = {name: row.get(f"config_{name}") for name in names.PARAMETERS}
-    known = {name: value if name == "augmentation" else wording.number(value) for name, value in given.items()}
-    return sentence("configuration.txt.j2", **known)
+    """A configuration in words, but its backbone, from the ``config_*`` columns of ``row``."""
+    told = []
+    for one in PARAMETERS.values():
+        value: Any = row.get(one.column)
+        if one.name == "backbone" or not numbers.present(value):
+            continue
+        if one.name == "unfreeze_depth":
+            depth = round(float(value))
+            told.append(DEPTHS.get(depth, f"the last {depth} stages unfrozen"))
+        else:
+            told.append(one.phrase.format(getattr(numbers, one.written)(value)))
+    return ", ".join(told)
 
 
 def winner_configuration(files: RunFiles) -> str:
@@ -83,7 +97,7 @@ def unfairness(files: RunFiles) -> list[str]:
     if files.trials is None:
         return []
     kinds = files.trials["failure"].where(files.trials["state"] == "failed", "")
-    ends = map(End, files.trials["config_backbone"], kinds, files.trials["reason"].map(wording.text))
+    ends = map(End, files.trials["config_backbone"], kinds, files.trials["reason"].map(numbers.text))
     return unfair(list(ends), backbone)
 
 
@@ -163,14 +177,14 @@ def untested(files: RunFiles, so: str) -> str:
     if files.opened:
         return files.problems["evaluation.json"]
     if files.openings:
-        return f"{wording.capital(opened_in_vain(files.openings))}."
+        return f"{numbers.capital(opened_in_vain(files.openings))}."
     return f"The test split is still sealed: {so}."
 
 
 def interval(files: RunFiles, name: str) -> str:
     """The interval of one of the winner's metrics on test: ``95 % interval 0.950–0.980``."""
-    bounds = wording.interval(*winner_scores(files)[name][1:])
-    return f"{wording.level(files.tested.bootstrap.level)} interval {bounds}" if bounds else "no interval"
+    bounds = numbers.interval(*winner_scores(files)[name][1:])
+    return f"{numbers.level(files.tested.bootstrap.level)} interval {bounds}" if bounds else "no interval"
 
 
 def counts(files: RunFiles) -> dict[str, int]:

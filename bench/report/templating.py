@@ -1,15 +1,17 @@
 """Templates -> pages and sentences: what comes from the data is escaped, and a name that is not given is an error.
 
 The prose of the report lives in ``templates/``: ``*.html.j2`` become HTML, ``*.txt.j2`` paragraphs of plain text, which
-the console and Markdown use too. Numbers and names are written by filters, which are the functions of `wording` and
-`names`; tables, pictures and lists by the macros of ``macros.html.j2``.
+the console and Markdown use too. Numbers and names are written by filters, which are the functions of `bench.numbers`
+and of `names`; tables, pictures and lists by the macros of ``macros.html.j2``.
 """
 
 import logging
 import re
 from collections.abc import Callable
 from functools import cache
+from inspect import isfunction
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -18,26 +20,12 @@ from jinja2.nodes import EvalContext
 from jinja2.runtime import LoopContext
 from markupsafe import Markup
 
-from bench.report import names, wording
+from bench import numbers
+from bench.report import names
 
 logger = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-NUMBERS: tuple[str, ...] = (
-    "text",
-    "number",
-    "count",
-    "counted",
-    "score",
-    "signed",
-    "percent",
-    "level",
-    "ratio",
-    "rate",
-    "short",
-)
-NUMBERS += ("plain", "seconds", "capital", "with_spread", "spread", "moment", "probability")
 
 _PROSE = re.compile(r"<(p|li)\b([^>]*)>(.*?)</\1>", re.DOTALL)
 
@@ -102,6 +90,12 @@ def _in_one_line(context: EvalContext, value: Any) -> Any:
     return re.sub(r"[ \t]*\n\s*", " ", value) if isinstance(value, str) and not context.autoescape else value
 
 
+def _functions(module: ModuleType) -> dict[str, Callable[..., str]]:
+    """The public functions of ``module``."""
+    known = vars(module).items()
+    return {name: one for name, one in known if isfunction(one) and one.__module__ == module.__name__}
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -113,12 +107,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.do"],
     )
-    environment.filters |= {name: getattr(wording, name) for name in NUMBERS}
-    environment.filters |= {name: getattr(names, name) for name in ("backbone", "joined", "metric_words", "parameter")}
-    environment.filters |= {"line": one_line, "records": _records}
-    environment.tests["present"] = names.present
-    environment.globals |= {"part": part, "comma": comma}
-    environment.globals |= {name: getattr(wording, name) for name in ("interval", "signed_interval", "with_interval")}
+    environment.filters |= _functions(numbers) | _functions(names) | {"line": one_line, "records": _records}
+    environment.tests["present"] = numbers.present
+    environment.globals |= _functions(numbers) | {"part": part, "comma": comma}
     macros = environment.get_template("macros.html.j2").module
     environment.globals |= {name: macro for name, macro in vars(macros).items() if not name.startswith("_")}
     return environment

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from bench.numbers import number
 from bench.report.names import CONTROLS
 from bench.report.read.chosen import over_seeds, winner_name, winner_scores
 from bench.report.read.files import RunFiles
 from bench.report.templating import sentence
-from bench.report.wording import number
 from bench.stats.metrics import METRICS, Metric
 
 VERDICTS = {"a better": 1, "b better": -1, "cannot be told apart": 0}

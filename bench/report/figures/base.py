@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from bench.report import wording
+from bench import numbers
 from bench.report.names import backbone, metric_words, parameter
 from bench.report.palette import GRID, INK, MUTED, Looks, backbone_handles, clipped, legend, new_figure, styled
 from bench.report.tables import base as tables
@@ -52,7 +52,7 @@ def learning_rate(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     points(ax, scored[scored["config_learning_rate"] > 0], "config_learning_rate", metric, looks)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.rate(value)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.rate(value)))
     ax.set(xlabel="Learning rate of the head (logarithmic)", ylabel=score_label(metric))
     legend(figure, [*backbone_handles(looks, names_of(scored)), *state_handles(scored)])
     return figure
@@ -175,12 +175,12 @@ def _strip(ax: Axes, data: pd.DataFrame, by: str, order: Sequence[Any], metric: 
     ax.grid(False, axis="x")
 
 
-def _heat_map(ax: Axes, best: pd.DataFrame, numbers: pd.DataFrame, metric: Metric) -> None:
+def _heat_map(ax: Axes, best: pd.DataFrame, amounts: pd.DataFrame, metric: Metric) -> None:
     """Best score by backbone and depth; brighter is better, whichever way the metric points."""
     texts = np.array(
         [
-            [f"{wording.score(score)}\nn = {number:.0f}" for score, number in zip(*row, strict=True)]
-            for row in zip(best.to_numpy(), numbers.to_numpy(), strict=True)
+            [f"{numbers.score(score)}\nn = {number:.0f}" for score, number in zip(*row, strict=True)]
+            for row in zip(best.to_numpy(), amounts.to_numpy(), strict=True)
         ]
     )
     sns.heatmap(

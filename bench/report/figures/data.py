@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bench.report import wording
+from bench import numbers
 from bench.report.palette import INK, KNOWN, MUTED, clipped, new_figure, styled
 from bench.report.tables.data import class_names
 
@@ -43,10 +43,10 @@ def class_shares(splits: pd.DataFrame) -> Figure:
     names = class_names(splits)[:MOST_CLASSES]
     figure, axes = _panels(len(splits), len(names), len(splits), sharex=True)
     for ax, (_, row) in zip(axes, splits.iterrows(), strict=True):
-        shares = [100 * (wording.number(row[f"share {name}"]) or 0) for name in names]
+        shares = [100 * (numbers.number(row[f"share {name}"]) or 0) for name in names]
         sns.barplot(x=shares, y=list(range(len(names))), orient="h", color=COLOUR, saturation=1, width=0.62, ax=ax)
         for position, (name, share) in enumerate(zip(names, shares, strict=True)):
-            words = wording.count(row[f"class {name}"])
+            words = numbers.count(row[f"class {name}"])
             place: Any = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
             ax.annotate(words, (share, position), fontsize=9, color=INK, **place)
         ax.set(title=clipped(row["split"]), xlabel="Share of the split (%)", ylabel="")
@@ -72,7 +72,7 @@ def properties(classes: pd.DataFrame, measures: list[str]) -> Figure:
             _box(ax, position, row, measure)
         ax.set(xlabel=PROPERTIES[measure])
         ax.xaxis.set_major_locator(MaxNLocator(5))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.plain(value)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain(value)))
         _rows(ax, [str(name) for name in classes["class"]])
     for ax in axes[len(measures) :]:
         ax.set_visible(False)

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.report import wording
+from bench import numbers
 from bench.report.palette import MUTED, clipped, new_figure, styled
 from bench.report.read.files import Images
 
@@ -33,7 +33,7 @@ def errors(images: npt.NDArray[np.uint8], rows: pd.DataFrame) -> Figure:
         _picture(ax, image)
         label = f"{clipped(row['label'], 18)}{_times(row.get('copies'))}"
         title = f"{row['rank']:.0f}. {label}\n→ {clipped(row['predicted'], 14)} "
-        ax.set_title(title + wording.score(row["confidence"]), loc="left", fontweight="normal", fontsize=9)
+        ax.set_title(title + numbers.score(row["confidence"]), loc="left", fontweight="normal", fontsize=9)
     for ax in axes[len(images) :]:
         ax.set_visible(False)
     return figure
@@ -60,10 +60,10 @@ def saliency(images: Images, items: Sequence[dict[str, Any]]) -> Figure:
         _map(with_random, images.randomised[place])
         right = item.get("correct") is True
         label, predicted = (
-            clipped(wording.text(item.get("label")), 15),
-            clipped(wording.text(item.get("predicted")), 15),
+            clipped(numbers.text(item.get("label")), 15),
+            clipped(numbers.text(item.get("predicted")), 15),
         )
-        words = f"{label}{_times(item.get('copies'))}\n→ {predicted} {wording.score(item.get('probability'))}"
+        words = f"{label}{_times(item.get('copies'))}\n→ {predicted} {numbers.score(item.get('probability'))}"
         colour = RIGHT if right else WRONG
         plain.set_title(words, loc="left", fontsize=8.5, fontweight="normal")
         with_map.set_title("map", loc="left", fontsize=8.5, fontweight="normal")
@@ -76,7 +76,7 @@ def saliency(images: Images, items: Sequence[dict[str, Any]]) -> Figure:
 
 def _times(copies: Any) -> str:
     """The number of identical images, where it is more than one."""
-    number = wording.number(copies) or 1
+    number = numbers.number(copies) or 1
     return f" ×{number:.0f}" if number > 1 else ""
 
 

@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from bench.report import wording
+from bench import numbers
 from bench.report.figures.base import names_of, score_label, scored_trials
-from bench.report.names import PARAMETERS, backbone, metric_words, parameter
+from bench.report.names import backbone, metric_words
 from bench.report.palette import GRID, INK, MUTED, Looks, backbone_handles, clipped, legend, new_figure, styled
 from bench.report.tables.base import column
 from bench.report.tables.search import chosen
+from bench.search.parameters import PARAMETERS, Hyperparameter
 from bench.stats.metrics import Metric
 
 LEAST_LINES = 3
@@ -31,8 +32,6 @@ _BEST: dict[str, Any] = {"marker": "o", "markersize": 13, "color": INK, "fillsty
 _WORST_SHOWN = 0.15
 """Scores below this quantile share the colour map's last colour: one bad trial must not wash out the others."""
 
-_LOGARITHMIC = ("learning_rate", "finetune_factor")
-_CHOICES = ("backbone", "augmentation", "batch_size", "unfreeze_depth")
 _NONE_AT = -0.14
 """Where the lines of trials pass that lack a parameter, below its axis."""
 
@@ -85,7 +84,7 @@ def _panel(ax: Axes, part: pd.DataFrame, name: str, metric: Metric, looks: Looks
     ticks = [step * 10.0**power for power in range(-9, 2) for step in (1, 3) if low < step * 10.0**power < high]
     ax.xaxis.set_major_locator(FixedLocator(ticks or [best["config_learning_rate"]]))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.rate(value).replace(".0e", "e")))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.rate(value).replace(".0e", "e")))
     ax.yaxis.set_major_locator(FixedLocator(range(7)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
     ax.set(title=clipped(backbone(name)), xlabel="Learning rate (logarithmic)", ylabel="Unfrozen stages")
@@ -129,7 +128,8 @@ def parallel(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     best = chosen(scored, metric)
     if len(scored) < LEAST_LINES:
         raise ValueError(f"it needs at least {LEAST_LINES} trials with a score, but got {len(scored)}")
-    scales = [_scale(scored, name) for name in PARAMETERS if scored[f"config_{name}"].nunique(dropna=False) > 1]
+    varied = [row for row in PARAMETERS.values() if scored[row.column].nunique(dropna=False) > 1]
+    scales = [_scale(scored[row.column], row) for row in varied]
     scales.append(_score_scale(scored[column(metric)], metric))
     figure, (ax,) = new_figure(max(6.0, 1.5 + 1.05 * len(scales)), 4.3)
     lines = np.stack([scale.places for scale in scales], axis=1)
@@ -190,35 +190,32 @@ def _best_handles(looks: Looks, best: pd.DataFrame) -> list[Line2D]:
     return handles
 
 
-def _scale(scored: pd.DataFrame, name: str) -> _Scale:
-    """The axis of the parameter ``name``."""
-    values = scored[f"config_{name}"]
-    if name in _CHOICES:
+def _scale(values: "pd.Series[Any]", row: Hyperparameter) -> _Scale:
+    """The axis of a parameter: a place for each of few values, else from the least to the greatest."""
+    logarithmic, show = row.scale == "log", backbone if row.name == "backbone" else getattr(numbers, row.written)
+    if row.kind is not float:
         options = sorted(values.dropna().unique(), key=lambda value: (value != "none", value))
         heights = {value: place / max(len(options) - 1, 1) for place, value in enumerate(options)}
-        show = backbone if name == "backbone" else _choice
         ticks = [(height, clipped(show(value), 11)) for value, height in heights.items()]
         places = values.map(heights)
     else:
-        numbers = np.log10(values.where(values > 0)) if name in _LOGARITHMIC else values
-        low, high = numbers.min(), numbers.max()
-        places = (numbers - low) / (high - low or 1)
-        shown = wording.rate if name in _LOGARITHMIC else wording.short
+        scaled = np.log10(values.where(values > 0)) if logarithmic else values
+        low, high = scaled.min(), scaled.max()
+        places = (scaled - low) / (high - low or 1)
         ends = ((0.0, low), (1.0, high)) if high > low else ((0.0, low),)
-        ticks = [(place, shown(10**value if name in _LOGARITHMIC else value)) for place, value in ends]
+        ticks = [
+            (place, (numbers.rate if logarithmic else show)(10**value if logarithmic else value))
+            for place, value in ends
+        ]
     if places.isna().any():
         ticks.append((_NONE_AT, "none"))
-    return _Scale(parameter(name), places.astype("float64").fillna(_NONE_AT).to_numpy(), ticks)
-
-
-def _choice(value: Any) -> str:
-    return str(value) if isinstance(value, str) else wording.count(value)
+    return _Scale(row.title, places.astype("float64").fillna(_NONE_AT).to_numpy(), ticks)
 
 
 def _score_scale(score: "pd.Series[float]", metric: Metric) -> _Scale:
     worst, best = (score.min(), score.max()) if metric.higher_is_better else (score.max(), score.min())
     places = ((score - worst) / (best - worst or 1)).to_numpy()
-    ticks = [(place, wording.score(worst + place * (best - worst))) for place in (0, 0.25, 0.5, 0.75, 1)]
+    ticks = [(place, numbers.score(worst + place * (best - worst))) for place in (0, 0.25, 0.5, 0.75, 1)]
     return _Scale(f"Validation {metric_words(metric)}", places, ticks)
 
 

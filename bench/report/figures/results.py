@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.report import wording
+from bench import numbers
 from bench.report.palette import INK, MUTED, clipped, new_figure, styled
 from bench.report.read.files import Gallery
 
@@ -70,14 +70,14 @@ def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, bands: pd.DataFram
     for position, label in enumerate(roc["label"].drop_duplicates()):
         look = line(position)
         one, other = roc[roc["label"] == label], precision_recall[precision_recall["label"] == label]
-        name = f"{clipped(label)}, AUC {wording.score(one['auc'].iloc[0])}"
+        name = f"{clipped(label)}, AUC {numbers.score(one['auc'].iloc[0])}"
         left.plot(one["fpr"], one["tpr"], **look, linewidth=2, label=name)
-        name = f"{clipped(label)}, area {wording.score(other['area'].iloc[0])}"
+        name = f"{clipped(label)}, area {numbers.score(other['area'].iloc[0])}"
         right.plot(other["recall"], other["precision"], **look, linewidth=2, label=name)
         if not several:
             share = float(other["share"].iloc[0])
             right.axhline(
-                share, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"guessing, {wording.score(share)}"
+                share, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"guessing, {numbers.score(share)}"
             )
         for ax, curve in ((left, "roc"), (right, "pr")):
             band = bands[(bands["class"] == label) & (bands["curve"] == curve)].dropna(subset=["x", "low", "high"])

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.report import wording
+from bench import numbers
 from bench.report.palette import MUTED, clipped, legend, new_figure, styled
 
 COLOUR = "#0072B2"
@@ -33,13 +33,13 @@ def forest(rows: pd.DataFrame, metrics: Mapping[str, str], overall: Mapping[str,
             ax.plot([row[f"{name}_low"], row[f"{name}_high"]], [position] * 2, color=COLOUR, linewidth=2)
             face = "white" if row["small"] else COLOUR
             ax.plot([row[name]], [position], color=COLOUR, marker="o", markersize=7, markerfacecolor=face)
-        known = wording.number(overall.get(name))
+        known = numbers.number(overall.get(name))
         if known is not None:
             ax.axvline(known, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         for start in starts:
             ax.axhline(start - 0.5, color=MUTED, linewidth=0.6)
         names = [
-            f"{clipped(': '.join(pair), 30)} ({wording.count(images)})"
+            f"{clipped(': '.join(pair), 30)} ({numbers.count(images)})"
             for *pair, images in zip(rows["group"], rows["value"].fillna(""), rows["images"], strict=True)
         ]
         ax.set_yticks(range(len(rows)), names)
@@ -71,7 +71,7 @@ def robustness(rows: pd.DataFrame, titles: Mapping[str, str], clean: Mapping[str
             edges = (band["level"], band[f"{name}_low"], band[f"{name}_high"])
             ax.fill_between(*edges, color=colour, alpha=0.15, linewidth=0)
             ax.plot(part["level"], part[name], color=colour, marker=marker, markersize=5, linewidth=1.6)
-            known = wording.number(clean.get(name))
+            known = numbers.number(clean.get(name))
             if known is not None:
                 ax.axhline(known, color=colour, linewidth=1, linestyle=(0, (4, 3)), alpha=0.8)
         unit = str(part["unit"].dropna().iloc[0]) if part["unit"].notna().any() else "level"

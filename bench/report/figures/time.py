@@ -4,7 +4,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from bench.report import wording
+from bench import numbers
 from bench.report.palette import INK, clipped, new_figure, styled
 
 LONGEST_LABEL = 48
@@ -24,7 +24,7 @@ def activities(spent: pd.DataFrame) -> Figure:
     sns.barplot(x=lengths, y=labels, color="#0072B2", saturation=1, width=0.62, ax=ax)
     for position, (length, share) in enumerate(zip(lengths, spent["share"], strict=True)):
         ax.annotate(
-            wording.percent(share), (length, position), (4, 0), textcoords="offset points", va="center", color=INK
+            numbers.percent(share), (length, position), (4, 0), textcoords="offset points", va="center", color=INK
         )
     ax.set(xlabel=f"Wall-clock time ({unit})", ylabel="", xlim=(0, 1.12 * max(lengths.max(), 1e-9)))
     ax.grid(False, axis="y")

@@ -8,9 +8,9 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
 
-from bench.report.names import PARAMETERS
+from bench.numbers import counted
 from bench.report.tables.base import column
-from bench.report.wording import counted
+from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import Metric
 
 LEAST_TRIALS = 8
@@ -18,10 +18,6 @@ LEAST_TRIALS = 8
 DRAWS = 10
 TREES = 32
 """Ten small forests say more of how sure the shares are than one large one, in the same time."""
-
-_LOGARITHMIC = ("learning_rate", "finetune_factor")
-_NAMES = ("backbone", "augmentation", "batch_size")
-"""Searched as choices; a forest may treat a batch size so too, as there are few."""
 
 
 def why_not(trials: pd.DataFrame, metric: Metric) -> str:
@@ -106,14 +102,14 @@ def _shares(drawn: list[FrozenTrial], metric: Metric, seed: int) -> dict[str, fl
 
 
 def _values(series: pd.Series, name: str) -> list[Any]:
-    if name in _NAMES:
+    if PARAMETERS[name].scale == "category":
         return [str(value) for value in series]
-    if name in _LOGARITHMIC:
+    if PARAMETERS[name].scale == "log":
         return [float(value) for value in np.log10(series.to_numpy(dtype="float64"))]
     return [float(value) for value in series]
 
 
 def _distribution(values: list[Any], name: str) -> BaseDistribution:
-    if name in _NAMES:
+    if PARAMETERS[name].scale == "category":
         return CategoricalDistribution(sorted(set(values)))
     return FloatDistribution(min(values), max(values))

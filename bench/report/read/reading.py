@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel
 
+from bench.numbers import counted
 from bench.report.names import joined
-from bench.report.wording import counted
 from bench.run.record import read_leniently
 from bench.run.tables import Schema
 

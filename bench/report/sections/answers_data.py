@@ -5,12 +5,12 @@ The guideline tables and the model card are made from these, from `answers_model
 
 from collections.abc import Mapping
 
-from bench.report import wording
+from bench import numbers
+from bench.numbers import counted
 from bench.report.names import joined
 from bench.report.page import Page
 from bench.report.read import results
 from bench.report.tables import data as tables_data
-from bench.report.wording import counted
 from bench.run.record import SplitRecord
 
 MOST_CLASSES = 12
@@ -47,7 +47,7 @@ def flow(page: Page) -> str:
     audit, splits = page.files.audit, page.files.splits
     if audit is None or audit.images is None:
         return ""
-    told = f"{counted(audit.images, 'image')} examined, {wording.count(len(audit.left_out))} unreadable"
+    told = f"{counted(audit.images, 'image')} examined, {numbers.count(len(audit.left_out))} unreadable"
     if splits is None:
         return f"{told}."
     taken = splits.dropna(subset=["split"])
@@ -64,7 +64,7 @@ def excluded(page: Page) -> str:
     rows = tables_data.no_part(splits)
     if not len(rows):
         return "Every image that was found takes part."
-    reasons = [f"{row['reason']} ({wording.count(row['images'])})" for _, row in rows.head(4).iterrows()]
+    reasons = [f"{row['reason']} ({numbers.count(row['images'])})" for _, row in rows.head(4).iterrows()]
     more = f"; {counted(len(rows) - 4, 'more reason')}" if len(rows) > 4 else ""
     return f"{counted(rows['images'].sum(), 'image')} left out: {'; '.join(reasons)}{more}."
 
@@ -107,7 +107,7 @@ def assignment(page: Page) -> str:
 def _sizes(parts: Mapping[str, SplitRecord]) -> str:
     total = sum(part.images for part in parts.values())
     return joined(
-        f"{name} {counted(part.images, 'image')} ({wording.percent(part.images / total)})"
+        f"{name} {counted(part.images, 'image')} ({numbers.percent(part.images / total)})"
         for name, part in parts.items()
         if total
     )
@@ -120,19 +120,19 @@ def disjoint(page: Page) -> str:
         return ""
     shared, everyone = results.shared_patients(splits), splits.dropna(subset=["split"])["patient"].nunique()
     crossing = counted(shared, "patient is", "patients are") if shared else "no patient is"
-    told = f"By patient: of {wording.count(everyone)}, {crossing} in more than one split"
+    told = f"By patient: of {numbers.count(everyone)}, {crossing} in more than one split"
     audit = page.files.audit
     if results.patients_assumed(audit) and not shared:
         return "It cannot be judged: nothing names the patients, and each image was taken for a patient of its own."
     return f"{told} (rule: {audit.patients.rule})." if audit and audit.patients.rule else f"{told}."
 
 
-def numbers(page: Page) -> str:
+def sizes(page: Page) -> str:
     """Images and patients of each split, with its classes."""
     told = []
     for name, part in used(page).items():
         by_class = part.classes if len(part.classes) <= MOST_CLASSES else {}
-        classes = joined(f"{label} {wording.count(count)}" for label, count in by_class.items())
+        classes = joined(f"{label} {numbers.count(count)}" for label, count in by_class.items())
         known = part.patients and not results.patients_assumed(page.files.audit)
         who = f" of {counted(part.patients, 'patient')}" if known else ""
         told.append(f"{name}: {counted(part.images, 'image')}{who}{f' ({classes})' if classes else ''}")
@@ -146,7 +146,7 @@ def shares(page: Page) -> str:
     if len(rows) < 2 or not names:
         return ""
     told = [
-        f"{label} " + joined(f"{row['split']} {wording.percent(row[f'share {label}'])}" for _, row in rows.iterrows())
+        f"{label} " + joined(f"{row['split']} {numbers.percent(row[f'share {label}'])}" for _, row in rows.iterrows())
         for label in (names[1:] if len(names) == 2 else names[:4])
     ]
     return f"All splits come from one data set. Shares of their images: {'; '.join(told)}."

@@ -1,13 +1,14 @@
 """What a run says of its search and its model, in one sentence each; empty where its files do not say."""
 
-from bench.report import summary, wording
+from bench import numbers
+from bench.numbers import counted
+from bench.report import summary
 from bench.report.names import backbone, joined, metric_words, parameter
 from bench.report.page import Page
 from bench.report.read.chosen import winner_name
 from bench.report.read.reading import document
 from bench.report.sections.answers_data import used
 from bench.report.tables import data as tables_data
-from bench.report.wording import counted
 from bench.run.documents import ModelCard
 
 _RESIZED = {"squash": "squashed", "pad": "padded", "crop": "cropped"}
@@ -64,14 +65,14 @@ def imbalance(page: Page) -> str:
     """What was done about classes of unequal size."""
     rows = tables_data.splits(used(page))
     train = rows[rows["split"] == "train"] if len(rows) else rows
-    if not len(train) or wording.number(train["imbalance"].iloc[0]) is None:
+    if not len(train) or numbers.number(train["imbalance"].iloc[0]) is None:
         return ""
     weighted = page.files.record.settings.class_weights
     how = "the loss weighs classes by their inverse frequency" if weighted else "the loss does not weigh classes"
     about = card(page)
     known = about is not None and about.temperature is not None
-    after = f"; calibrated on validation (temperature {wording.short(about.temperature)})" if about and known else ""
-    return f"Largest to smallest class in training {wording.ratio(train['imbalance'].iloc[0])}; {how}{after}."
+    after = f"; calibrated on validation (temperature {numbers.short(about.temperature)})" if about and known else ""
+    return f"Largest to smallest class in training {numbers.ratio(train['imbalance'].iloc[0])}; {how}{after}."
 
 
 def predictors(page: Page) -> str:
@@ -172,7 +173,7 @@ def availability(page: Page) -> str:
 
 def reproduction(page: Page) -> str:
     """That the run can be repeated."""
-    version = wording.text(page.files.record.suite_version)
+    version = numbers.text(page.files.record.suite_version)
     if not page.files.record.command:
         return ""
     return f"medical-transfer-bench {version}; the exact command, settings, search space and seeds are in this report."

@@ -4,14 +4,15 @@ from typing import Any
 
 import pandas as pd
 
+from bench import numbers
 from bench.invocation import typed
-from bench.report import cautions, summary, wording
+from bench.numbers import counted
+from bench.report import cautions, summary
 from bench.report.names import backbone, joined, metric_words
 from bench.report.page import Page
 from bench.report.read import results
 from bench.report.read.chosen import winner_model, winner_name, winner_scores
 from bench.report.sections import answers_data, answers_model
-from bench.report.wording import counted
 from bench.run.documents import CalibrationScores
 from bench.run.record import SplitRecord
 from bench.stats.metrics import METRICS
@@ -43,7 +44,7 @@ def interval_kind(page: Page) -> str:
     about = page.files.tested.bootstrap
     if not about.draws:
         return ""
-    told = f"{wording.level(about.level)} intervals by bootstrap, {wording.count(about.draws)} draws of {about.unit}s"
+    told = f"{numbers.level(about.level)} intervals by bootstrap, {numbers.count(about.draws)} draws of {about.unit}s"
     pairs = page.files.evaluated.comparisons
     if pairs is None or not len(pairs):
         return f"{told}."
@@ -65,9 +66,9 @@ def measures(page: Page) -> str:
 def performance(page: Page) -> str:
     """The winner's scores on test with their intervals."""
     told = [
-        f"{metric_words(METRICS[name])} {wording.with_interval(*values)}"
+        f"{metric_words(METRICS[name])} {numbers.with_interval(*values)}"
         for name, values in winner_scores(page.files).items()
-        if name in METRICS and wording.number(values[0]) is not None
+        if name in METRICS and numbers.number(values[0]) is not None
     ]
     if not told:
         return ""
@@ -106,7 +107,7 @@ def bounds(page: Page, row: "pd.Series[Any]") -> tuple[Any, Any]:
     """
     pairs = [(row.get("low"), row.get("high")), (row.get("wilson_low"), row.get("wilson_high"))]
     leading = pairs if several_images(page) else pairs[::-1]
-    known = [pair for pair in leading if all(wording.number(bound) is not None for bound in pair)]
+    known = [pair for pair in leading if all(numbers.number(bound) is not None for bound in pair)]
     return known[0] if known else (None, None)
 
 
@@ -138,12 +139,12 @@ def diagnostic(page: Page) -> str:
     told, by_class = [], list(points.groupby("class", sort=False))
     for label, part in by_class[:MOST_CLASSES]:
         values = [
-            f"{measure(row['measure'])} {wording.with_interval(row['value'], *bounds(page, row))}"
+            f"{measure(row['measure'])} {numbers.with_interval(row['value'], *bounds(page, row))}"
             for _, row in part[part["measure"].isin(["sensitivity", "specificity"])].iterrows()
-            if wording.number(row["value"]) is not None
+            if numbers.number(row["value"]) is not None
         ]
         if values:
-            told.append(f"{label} at {wording.score(part['threshold'].iloc[0])}: {joined(values)}")
+            told.append(f"{label} at {numbers.score(part['threshold'].iloc[0])}: {joined(values)}")
     left_out = len(by_class) - MOST_CLASSES
     more = f"; {counted(left_out, 'more class', 'more classes')} in operating_points.csv" if left_out > 0 else ""
     return f"{'; '.join(told)} ({kind_of_bounds(page)}){more}." if told else ""
@@ -157,7 +158,7 @@ def output(page: Page) -> str:
     several = next((one.thresholds for one in sources if one.thresholds), ())
     known = [one for one in several or [one.threshold for one in sources] if one and one.value is not None]
     told = [
-        f"{one.label} {wording.score(one.value)}{f' ({one.rule})' if one.rule else ''}"
+        f"{one.label} {numbers.score(one.value)}{f' ({one.rule})' if one.rule else ''}"
         for one in known[: 4 if several else 1]
     ]
     chosen = f"; threshold of {joined(told)}" if told else ""
@@ -175,8 +176,8 @@ def calibration(page: Page) -> str:
         return ""
     width = f" ({counted(content.bins, 'bin')})" if content.bins else ""
     return (
-        f"Temperature {wording.short(content.temperature)}, fitted on validation; expected calibration error on test "
-        f"{wording.score(before)} before, {wording.score(after)} after{width}."
+        f"Temperature {numbers.short(content.temperature)}, fitted on validation; expected calibration error on test "
+        f"{numbers.score(before)} before, {numbers.score(after)} after{width}."
     )
 
 
@@ -204,11 +205,11 @@ def robustness(page: Page) -> str:
     if not len(altered):
         return ""
     worst = altered.sort_values("auc_change", kind="stable").iloc[0]
-    unit = f" ({wording.short(worst['level'])} {wording.text(worst['unit'])})"
+    unit = f" ({numbers.short(worst['level'])} {numbers.text(worst['unit'])})"
     kinds = counted(altered["corruption"].nunique(), "kind")
     return (
         f"{kinds} of altered images, {counted(len(altered), 'level')} in all; the worst change of ROC AUC is "
-        f"{wording.signed(worst['auc_change'])}, for {worst['corruption']}{unit}."
+        f"{numbers.signed(worst['auc_change'])}, for {worst['corruption']}{unit}."
     )
 
 
@@ -218,7 +219,7 @@ def explaining(page: Page) -> str:
     if about is None or not about.method:
         return ""
     check = about.randomisation.sentence if about.randomisation else ""
-    return f"{wording.capital(about.method)} of {counted(len(about.items), 'image')}. {check}".rstrip()
+    return f"{numbers.capital(about.method)} of {counted(len(about.items), 'image')}. {check}".rstrip()
 
 
 def errors(page: Page) -> str:
@@ -234,9 +235,9 @@ def errors(page: Page) -> str:
     if not len(failures):
         return f"None of {counted(total, 'test image')} was classified wrongly."
     first = failures.sort_values("rank").iloc[0]
-    label, predicted = wording.text(first["label"]), wording.text(first["predicted"])
-    most = f"{label} taken for {predicted} at {wording.percent(first['confidence'])}"
-    return f"{wording.count(wrong)} of {counted(total, 'test image')} wrong; first in failures.csv: {most}."
+    label, predicted = numbers.text(first["label"]), numbers.text(first["predicted"])
+    most = f"{label} taken for {predicted} at {numbers.percent(first['confidence'])}"
+    return f"{numbers.count(wrong)} of {counted(total, 'test image')} wrong; first in failures.csv: {most}."
 
 
 def limits(page: Page) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import wording
+from bench import numbers
 from bench.report.blocks import Column, Section, Table, parameter_columns, table
 from bench.report.figures import comparison as figures_comparison
 from bench.report.figures import training as figures_training
@@ -70,22 +70,22 @@ def _on_validation(page: Page, rows: pd.DataFrame) -> Table:
     title = page.metric.title
     folds, judged = rows["fold_mean"].notna().any(), _judged(rows)
     spreads = {
-        name: [wording.with_spread(*pair) for pair in zip(rows[mean], rows[deviation], strict=True)]
+        name: [numbers.with_spread(*pair) for pair in zip(rows[mean], rows[deviation], strict=True)]
         for name, mean, deviation in (("over_seeds", "score", "sd"), ("over_folds", "fold_mean", "fold_sd"))
     }
-    bounds = [wording.interval(low, high) for low, high in zip(rows["low"], rows["high"], strict=True)]
+    bounds = [numbers.interval(low, high) for low, high in zip(rows["low"], rows["high"], strict=True)]
     shown = rows.assign(**spreads, bounds=bounds, more=rows["verdict"].fillna("") if judged else "")
     columns = [
         Column("model", "Model", numeric=False, below="note"),
-        Column("trial_score", f"{title} in the search", wording.score),
+        Column("trial_score", f"{title} in the search", numbers.score),
         Column("over_seeds", f"{title} retrained, mean ± SD over the seeds"),
         *([Column("bounds", "Its interval, by patients")] if judged else []),
         *([Column("over_folds", f"{title} over the folds, mean ± SD")] if folds else []),
-        *([Column("folds", "Folds", wording.count)] if folds else []),
-        Column("change", "Change", wording.signed, below="more"),
-        Column("seeds", "Seeds", wording.count),
-        Column("trial", "From trial", wording.count),
-        Column("seconds", "Time", wording.seconds),
+        *([Column("folds", "Folds", numbers.count)] if folds else []),
+        Column("change", "Change", numbers.signed, below="more"),
+        Column("seeds", "Seeds", numbers.count),
+        Column("trial", "From trial", numbers.count),
+        Column("seconds", "Time", numbers.seconds),
     ]
     return table(shown, "", columns, marked=_winners(rows))
 
@@ -106,14 +106,14 @@ def _folds(page: Page, finalists: pd.DataFrame) -> dict[str, Any]:
     metrics = [METRICS[name] for name in dict.fromkeys([page.metric.name, "auc", "accuracy"])]
     columns = [
         Column("model", "Finalist", numeric=False),
-        Column("fold", "Fold", wording.count),
-        *(Column(tables.column(metric), metric.title, wording.score) for metric in metrics),
-        Column("images_train", "Training images", wording.count),
-        Column("images_val", "Validation images", wording.count),
-        Column("patients_val", "Validation patients", wording.count),
-        Column("best_epoch", "Best epoch", wording.count),
-        Column("epochs", "Epochs", wording.count),
-        Column("seconds", "Time", wording.seconds),
+        Column("fold", "Fold", numbers.count),
+        *(Column(tables.column(metric), metric.title, numbers.score) for metric in metrics),
+        Column("images_train", "Training images", numbers.count),
+        Column("images_val", "Validation images", numbers.count),
+        Column("patients_val", "Validation patients", numbers.count),
+        Column("best_epoch", "Best epoch", numbers.count),
+        Column("epochs", "Epochs", numbers.count),
+        Column("seconds", "Time", numbers.seconds),
         Column("ended", "State", numeric=False),
         Column("reason", "Reason", numeric=False),
     ]
@@ -148,15 +148,15 @@ def _tested(page: Page, finalists: list[str], mark: str) -> dict[str, Any]:
     drawn = [name for name in dict.fromkeys([page.metric.name, "auc", "accuracy"]) if f"test_{name}_low" in scores][:2]
     model = Column("model", "Model", numeric=False)
     columns = [model] + [
-        Column(f"test_{name}", metric.title, wording.score, low=f"test_{name}_low", high=f"test_{name}_high")
+        Column(f"test_{name}", metric.title, numbers.score, low=f"test_{name}_low", high=f"test_{name}_high")
         for name, metric in METRICS.items()
     ]
     spread = tables_models.seed_spread(evaluation, order)
-    by_seed = [model, Column("seeds", "Seeds", wording.count)]
-    by_seed += [Column(name, metric.title, wording.score, below=f"{name} sd") for name, metric in METRICS.items()]
+    by_seed = [model, Column("seeds", "Seeds", numbers.count)]
+    by_seed += [Column(name, metric.title, numbers.score, below=f"{name} sd") for name, metric in METRICS.items()]
     classes = page.files.classes
     by_class = [model] + [
-        Column(f"auc {place}", label, wording.score, low=f"auc {place} low", high=f"auc {place} high")
+        Column(f"auc {place}", label, numbers.score, low=f"auc {place} low", high=f"auc {place} high")
         for place, label in enumerate(classes)
     ]
     each = tables_models.by_class(evaluation, order, classes) if len(classes) > 2 else None
@@ -223,10 +223,10 @@ def _pair_table(page: Page, rows: pd.DataFrame) -> Table:
     ignoring = " (ignores that images share patients)" if page.several_images else ""
     columns = [
         Column("pair", "Pair", numeric=False),
-        Column("difference", f"Difference in ROC AUC, {page.level} interval", wording.signed, below="bounds"),
-        Column("p_holm", "p, Holm-corrected", wording.probability),
+        Column("difference", f"Difference in ROC AUC, {page.level} interval", numbers.signed, below="bounds"),
+        Column("p_holm", "p, Holm-corrected", numbers.probability),
         Column("discordant", "Images that only one gets right"),
-        Column("mcnemar_p_holm", f"p of McNemar, Holm-corrected{ignoring}", wording.probability),
+        Column("mcnemar_p_holm", f"p of McNemar, Holm-corrected{ignoring}", numbers.probability),
         Column("verdict", "Verdict", numeric=False),
     ]
     return table(rows, "", columns)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import wording
+from bench import numbers
 from bench.report.blocks import MOST_LISTED, Column, Section, Table, table
 from bench.report.figures import data as figures_data
 from bench.report.figures import results as figures_results
@@ -66,14 +66,14 @@ def data(page: Page) -> Section:
 def _split_table(splits: pd.DataFrame, shares: bool) -> Table:
     """One row per split; with ``shares``, each class's share of it and the imbalance too."""
     classes = tables_data.class_names(splits)
-    told = {f"told {name}": splits[f"share {name}"].map(wording.percent) for name in classes}
+    told = {f"told {name}": splits[f"share {name}"].map(numbers.percent) for name in classes}
     columns = [
         Column("split", "Split", numeric=False),
-        Column("images", "Images", wording.count),
-        Column("patients", "Patients", wording.count),
-        *(Column(f"class {name}", name, wording.count, below=f"told {name}" if shares else "") for name in classes),
+        Column("images", "Images", numbers.count),
+        Column("patients", "Patients", numbers.count),
+        *(Column(f"class {name}", name, numbers.count, below=f"told {name}" if shares else "") for name in classes),
     ]
-    columns += [Column("imbalance", "Imbalance", wording.ratio)] if shares else []
+    columns += [Column("imbalance", "Imbalance", numbers.ratio)] if shares else []
     return table(splits.assign(**told), "", columns)
 
 
@@ -111,11 +111,11 @@ def _repeats(finding: FindingRecord, notes: list[str]) -> bool:
 def _finding(finding: FindingRecord) -> dict[str, Any]:
     """A finding in the audit's own words; ``level`` says how it is coloured."""
     return {
-        "severity": SEVERITIES.get(finding.severity) or wording.text(finding.severity),
+        "severity": SEVERITIES.get(finding.severity) or numbers.text(finding.severity),
         "level": finding.severity if finding.severity in SEVERITIES else "note",
-        "heading": wording.text(finding.heading),
+        "heading": numbers.text(finding.heading),
         "count": finding.count if finding.files else 0,
-        "text": wording.text(finding.text),
+        "text": numbers.text(finding.text),
         "files": finding.files,
     }
 
@@ -128,10 +128,10 @@ def _excluded(page: Page, audit: AuditRecord) -> dict[str, Any]:
         rows, source = tables_data.left_out(audit.left_out), "audit.json"
     columns = [
         Column("reason", "Reason", numeric=False),
-        Column("images", "Images", wording.count),
-        *(Column(f"class {name}", name, wording.count) for name in tables_data.class_names(rows)),
+        Column("images", "Images", numbers.count),
+        *(Column(f"class {name}", name, numbers.count) for name in tables_data.class_names(rows)),
     ]
-    files = [f"{wording.text(one.file)}: {wording.text(one.reason)}" for one in audit.left_out]
+    files = [f"{numbers.text(one.file)}: {numbers.text(one.reason)}" for one in audit.left_out]
     return {"rows": rows, "source": source, "table": table(rows.head(MOST_LISTED), "", columns), "files": files}
 
 
@@ -142,7 +142,7 @@ def _duplicates(audit: AuditRecord) -> dict[str, Any]:
         Column("kind", "Kind", numeric=False),
         Column("labels", "Labels", numeric=False),
         Column("splits", "Splits", numeric=False),
-        Column("images", "Images", wording.count),
+        Column("images", "Images", numbers.count),
         Column("files", "Files", numeric=False),
     ]
     return {"groups": groups, "table": table(groups.head(MOST_LISTED), "", columns, folded=len(groups) > 5)}
@@ -155,9 +155,9 @@ def _shared(audit: AuditRecord) -> Table | None:
     rows = [{"pair": pair.replace("-", " and "), "narrow": narrow.get(pair), "wide": wide.get(pair)} for pair in pairs]
     columns = [Column("pair", "Splits", numeric=False)]
     if narrow == wide:
-        columns.append(Column("narrow", "Patients", wording.count))
+        columns.append(Column("narrow", "Patients", numbers.count))
     else:
-        columns += [Column("narrow", "Read narrowly", wording.count), Column("wide", "Read widely", wording.count)]
+        columns += [Column("narrow", "Read narrowly", numbers.count), Column("wide", "Read widely", numbers.count)]
     caption = "Patients with images in two of the splits as they were given."
     return table(pd.DataFrame(rows, dtype="object"), caption, columns) if rows else None
 
@@ -166,8 +166,8 @@ def _features(audit: AuditRecord) -> Table | None:
     """How well each piece of metadata tells the classes apart on its own."""
     if audit.shortcut is None or not audit.shortcut.features:
         return None
-    rows = [{"name": wording.text(one.name), "auc": one.auc} for one in audit.shortcut.features]
-    columns = [Column("name", "Feature", numeric=False), Column("auc", "ROC AUC", wording.score)]
+    rows = [{"name": numbers.text(one.name), "auc": one.auc} for one in audit.shortcut.features]
+    columns = [Column("name", "Feature", numeric=False), Column("auc", "ROC AUC", numbers.score)]
     return table(pd.DataFrame(rows), "Each feature on its own.", columns)
 
 
@@ -189,10 +189,10 @@ def _images(page: Page, audit: AuditRecord) -> dict[str, Any]:
 
 def _class_table(rows: pd.DataFrame) -> Table:
     shows = {
-        "width": ("Width (pixels)", wording.count),
-        "height": ("Height (pixels)", wording.count),
-        "aspect": ("Aspect ratio", wording.short),
-        "bytes": ("File size", wording.size),
+        "width": ("Width (pixels)", numbers.count),
+        "height": ("Height (pixels)", numbers.count),
+        "aspect": ("Aspect ratio", numbers.short),
+        "bytes": ("File size", numbers.size),
     }
     quartiles = {
         f"{name}_middle": [
@@ -203,7 +203,7 @@ def _class_table(rows: pd.DataFrame) -> Table:
     }
     columns = [
         Column("class", "Class", numeric=False),
-        Column("images", "Images", wording.count),
+        Column("images", "Images", numbers.count),
         *(Column(f"{key}_median", title, show, below=f"{key}_middle") for key, (title, show) in shows.items()),
         Column("modes", "Colour modes", modes, numeric=False),
         Column("formats", "Formats", _numbers, numeric=False),
@@ -217,5 +217,5 @@ def modes(counts: Mapping[str, int]) -> str:
 
 
 def _numbers(counts: Mapping[str, int]) -> str:
-    told = [f"{name} {wording.count(number)}".replace(" ", wording.NBSP) for name, number in counts.items()]
-    return "\n".join(told) or wording.text(None)
+    told = [f"{name} {numbers.count(number)}".replace(" ", numbers.NBSP) for name, number in counts.items()]
+    return "\n".join(told) or numbers.text(None)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import wording
+from bench import numbers
 from bench.report.blocks import Column, Section, table
 from bench.report.figures import failures as figures_failures
 from bench.report.page import Page
@@ -49,9 +49,9 @@ def _gap(page: Page) -> dict[str, Any]:
         rows.append(row)
     columns = [
         Column("metric", "Metric", numeric=False),
-        Column("val", "Validation", wording.score, low="val_low", high="val_high"),
-        Column("test", "Internal test", wording.score, low="test_low", high="test_high"),
-        Column("gap", "Validation − test", wording.signed),
+        Column("val", "Validation", numbers.score, low="val_low", high="val_high"),
+        Column("test", "Internal test", numbers.score, low="test_low", high="test_high"),
+        Column("gap", "Validation − test", numbers.signed),
     ]
     known = any(row.get("val") is not None for row in rows)
     return {"validation": validation, "table": table(pd.DataFrame(rows), "", columns) if known else None}
@@ -65,13 +65,13 @@ def _errors(page: Page) -> dict[str, Any]:
     rows = rows.sort_values("rank", kind="stable").reset_index(drop=True)
     kinds = _kinds(page, rows)
     columns = [
-        Column("rank", "Rank", wording.count),
+        Column("rank", "Rank", numbers.count),
         Column("image", "Image", numeric=False),
         Column("patient", "Patient", numeric=False),
         Column("label", "Reference standard", numeric=False),
         Column("predicted", "Predicted", numeric=False),
-        Column("confidence", "Probability of that", wording.score),
-        Column("probability_of_label", "Of the reference", wording.score),
+        Column("confidence", "Probability of that", numbers.score),
+        Column("probability_of_label", "Of the reference", numbers.score),
     ]
     return {
         "rows": rows,

@@ -3,7 +3,7 @@
 import logging
 from functools import partial
 
-from bench.report import wording
+from bench import numbers
 from bench.report.blocks import Block, Cell, Column, Paragraph, Section, Table
 from bench.report.page import Page
 from bench.report.sections import (
@@ -91,6 +91,6 @@ def answered(page: Page, item: Item) -> str:
 def _row(item: Item, answer: str) -> list[Cell]:
     if not answer:
         return [Cell(item.number), Cell(item.topic), Cell("", below=OPEN), Cell("")]
-    left = wording.capital(f"{OPEN}: {item.left}") if item.left else ""
+    left = numbers.capital(f"{OPEN}: {item.left}") if item.left else ""
     link = Cell(SECTIONS[item.section], href=f"#{item.section}")
     return [Cell(item.number), Cell(item.topic), Cell(answer, below=left), link]

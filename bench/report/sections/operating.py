@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.report import wording
+from bench import numbers
 from bench.report.blocks import Column, Table, table
 from bench.report.figures import operating as figures_operating
 from bench.report.names import joined, present
@@ -19,7 +19,7 @@ MEASURES |= {"accuracy": "Accuracy"}
 def _with_points(rows: pd.DataFrame) -> pd.DataFrame:
     """``rows`` with the column ``operating``, an operating point in words: ``0.5``, ``frozen, 0.430``."""
     named = [
-        f"frozen, {wording.score(threshold)}" if point == "frozen" else wording.text(point)
+        f"frozen, {numbers.score(threshold)}" if point == "frozen" else numbers.text(point)
         for point, threshold in zip(rows["point"], rows["threshold"], strict=True)
     ]
     return rows.assign(operating=named)
@@ -36,13 +36,13 @@ def points(page: Page) -> dict[str, Any]:
     if rows is None or not len(rows):
         return {"rows": rows}
     rows = _with_points(rows).assign(
-        title=[MEASURES.get(str(name), wording.text(name)) for name in rows["measure"]],
+        title=[MEASURES.get(str(name), numbers.text(name)) for name in rows["measure"]],
         counted=[
-            "" if wording.number(of) is None else f"{wording.count(hits)} / {wording.count(of)}"
+            "" if numbers.number(of) is None else f"{numbers.count(hits)} / {numbers.count(of)}"
             for hits, of in zip(rows["hits"], rows["of"], strict=True)
         ],
-        clustered=[wording.interval(*pair) for pair in zip(rows["low"], rows["high"], strict=True)],
-        wilson=[wording.interval(*pair) for pair in zip(rows["wilson_low"], rows["wilson_high"], strict=True)],
+        clustered=[numbers.interval(*pair) for pair in zip(rows["low"], rows["high"], strict=True)],
+        wilson=[numbers.interval(*pair) for pair in zip(rows["wilson_low"], rows["wilson_high"], strict=True)],
     )
     lead = "clustered" if page.several_images else "wilson"
     several = rows["class"].nunique() > 1
@@ -73,7 +73,7 @@ def _every_measure(page: Page, rows: pd.DataFrame, lead: str, folded: bool) -> T
         Column("operating", "Operating point", numeric=False),
         Column("title", "Measure", numeric=False),
         Column("counted", "Images"),
-        Column("value", f"Value, {titles[lead]}", wording.score, below=lead),
+        Column("value", f"Value, {titles[lead]}", numbers.score, below=lead),
         Column(other, titles[other]),
     ]
     marked = [place for place, point in enumerate(rows["point"]) if point == "frozen"]
@@ -89,7 +89,7 @@ def _by_class(rows: pd.DataFrame, lead: str) -> Table:
             row |= {str(one["measure"]): one["value"], f"{one['measure']} bounds": one[lead]}
         kept.append(row)
     columns = [Column("class", "Class", numeric=False), Column("operating", "Operating point", numeric=False)]
-    columns += [Column(name, title, wording.score, below=f"{name} bounds") for name, title in MEASURES.items()]
+    columns += [Column(name, title, numbers.score, below=f"{name} bounds") for name, title in MEASURES.items()]
     return table(pd.DataFrame(kept), "", columns)
 
 
@@ -117,9 +117,9 @@ def prevalences(page: Page) -> dict[str, Any]:
     columns = [
         *_class_column(rows),
         Column("operating", "Operating point", numeric=False),
-        Column("prevalence", "Prevalence", wording.percent),
-        Column("ppv", "PPV", wording.score, low="ppv_low", high="ppv_high"),
-        Column("npv", "NPV", wording.score, low="npv_low", high="npv_high"),
+        Column("prevalence", "Prevalence", numbers.percent),
+        Column("ppv", "PPV", numbers.score, low="ppv_low", high="ppv_high"),
+        Column("npv", "NPV", numbers.score, low="npv_low", high="npv_high"),
     ]
     marked = [place for place, observed in enumerate(rows["observed"]) if observed]
     return {
@@ -147,7 +147,10 @@ EQUAL = 1e-9
 
 
 class Ranges(NamedTuple):
-    """Ranges of the threshold, in words: where the model, or which simple rule, is worth most; empty where nowhere."""
+    """Ranges of the threshold, in words: where the model, or which simple rule, is worth most; empty where nowhere.
+
+    The model is better beyond its interval where it says ``sure``; ``known`` says whether there is an interval.
+    """
 
     model: str
     sure: str
@@ -155,7 +158,6 @@ class Ranges(NamedTuple):
     nobody: str
     equal: str
     known: bool
-    """Whether there is an interval, beyond which the model is better where it says ``sure``."""
 
 
 def useful(rows: pd.DataFrame) -> str:
@@ -174,15 +176,18 @@ def _ranges(part: pd.DataFrame) -> Ranges:
     everyone = part["treat_all"].fillna(0.0)
     gain = part["model"] - everyone.clip(lower=0)
     worse = gain < -EQUAL
-    inside = (
-        gain > EQUAL,
-        part["gain_low"] > 0,
-        worse & (everyone > 0),
-        worse & (everyone <= 0),
-        gain.abs() <= EQUAL,
+
+    def told(inside: "pd.Series[bool]") -> str:
+        return spans(part["threshold"].tolist(), inside.tolist())
+
+    return Ranges(
+        model=told(gain > EQUAL),
+        sure=told(part["gain_low"] > 0),
+        everyone=told(worse & (everyone > 0)),
+        nobody=told(worse & (everyone <= 0)),
+        equal=told(gain.abs() <= EQUAL),
+        known=bool(part["gain_low"].notna().any()),
     )
-    told = [spans(part["threshold"].tolist(), where.tolist()) for where in inside]
-    return Ranges(*told, known=bool(part["gain_low"].notna().any()))
 
 
 def spans(thresholds: list[float], inside: list[bool]) -> str:
@@ -201,7 +206,7 @@ def spans(thresholds: list[float], inside: list[bool]) -> str:
     last = len(thresholds) - 1
     told = []
     for start, end in found:
-        low, high = wording.short(thresholds[start]), wording.short(thresholds[end])
+        low, high = numbers.short(thresholds[start]), numbers.short(thresholds[end])
         if (start, end) == (0, last):
             told.append("at every threshold")
         elif start == end:

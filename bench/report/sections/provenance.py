@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from bench import numbers
 from bench.invocation import typed
-from bench.report import names, wording
+from bench.report import names
 from bench.report.blocks import Column, Section, Table, pairs, table
 from bench.report.names import backbone
 from bench.report.page import Page
@@ -41,9 +42,9 @@ def _openings(page: Page) -> Table | None:
         return None
     rows = pd.DataFrame([one.model_dump() for one in ledger.openings], dtype="object")
     columns = [
-        Column("time", "Opened", wording.moment, numeric=False),
+        Column("time", "Opened", numbers.moment, numeric=False),
         Column("run", "By the run", numeric=False),
-        Column("images", "Images", wording.count),
+        Column("images", "Images", numbers.count),
         Column("split", "Fingerprint of the test images", _brief, numeric=False),
         Column("decisions", "SHA-256 of best_model.json then", _brief, numeric=False),
     ]
@@ -52,7 +53,7 @@ def _openings(page: Page) -> Table | None:
 
 def _brief(value: Any) -> str:
     """The start of a fingerprint, enough to tell it from others."""
-    words = wording.text(value)
+    words = numbers.text(value)
     return words if len(words) <= 16 else f"{words[:16]}…"
 
 
@@ -70,7 +71,7 @@ def _plain(value: Any) -> str:
         return ", ".join(map(_plain, value)) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{key} {_plain(part)}" for key, part in value.items()) or "none"
-    return wording.text(value)
+    return numbers.text(value)
 
 
 def _range(parameter: ParameterRange) -> str:
@@ -100,7 +101,7 @@ def _weights(record: RunRecord) -> Table | None:
 
 def _circumstances(record: RunRecord) -> list[Table]:
     """Time by stage, hardware and versions of packages."""
-    spent = {names.STAGES.get(key, key): wording.seconds(value) for key, value in record.seconds.items()}
+    spent = {names.STAGES.get(key, key): numbers.seconds(value) for key, value in record.seconds.items()}
     about = record.hardware.model_dump(mode="json", exclude_unset=True)
     hardware = {key.replace("_", " "): _plain(value) for key, value in about.items()}
     shown = [pairs(spent, "Time by stage.", "Stage", "Time")] if spent else []

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import names, wording
+from bench import numbers
+from bench.report import names
 from bench.report.blocks import Column, Section, Table, parameter_columns, table
 from bench.report.figures import base as figures
 from bench.report.figures import cost as figures_cost
@@ -47,15 +48,15 @@ def summaries(trials: pd.DataFrame, metric: Metric) -> Sequence[Table]:
     columns = [
         Column("config_backbone", "Backbone", backbone, numeric=False),
         Column("config_augmentation", "Augmentation", numeric=False),
-        Column("config_unfreeze_depth", "Unfreeze depth", wording.count),
-        Column("trials", "Trials", wording.count),
-        Column("completed", "Completed", wording.count),
-        Column("stopped_early", "Stopped early", wording.count, below="share"),
-        Column("failed", "Failed", wording.count),
-        Column("best", f"Best {metric_words(metric)}", wording.score),
-        Column("mean", f"Mean {metric_words(metric)}", wording.score),
-        Column("sd", "SD", wording.score),
-        Column("seconds", "Time", wording.seconds, below="each"),
+        Column("config_unfreeze_depth", "Unfreeze depth", numbers.count),
+        Column("trials", "Trials", numbers.count),
+        Column("completed", "Completed", numbers.count),
+        Column("stopped_early", "Stopped early", numbers.count, below="share"),
+        Column("failed", "Failed", numbers.count),
+        Column("best", f"Best {metric_words(metric)}", numbers.score),
+        Column("mean", f"Mean {metric_words(metric)}", numbers.score),
+        Column("sd", "SD", numbers.score),
+        Column("seconds", "Time", numbers.seconds, below="each"),
     ]
     by_all = "Trials by backbone, augmentation and unfreeze depth, best first."
     by_backbone, by_depth = tables.by_backbone(trials, metric), tables.by_unfreeze_depth(trials, metric)
@@ -70,9 +71,9 @@ def summaries(trials: pd.DataFrame, metric: Metric) -> Sequence[Table]:
 
 def _shared(summary: pd.DataFrame) -> pd.DataFrame:
     """``summary`` with the share of its trials that were stopped early, and the time that one took."""
-    share = [wording.percent(value) if value > 0 else "" for value in summary["share_stopped"]]
+    share = [numbers.percent(value) if value > 0 else "" for value in summary["share_stopped"]]
     each = [
-        f"{wording.seconds(seconds)} each" if count > 1 and wording.number(seconds) is not None else ""
+        f"{numbers.seconds(seconds)} each" if count > 1 and numbers.number(seconds) is not None else ""
         for seconds, count in zip(summary["seconds_each"], summary["trials"], strict=True)
     ]
     return summary.assign(share=share, each=each)
@@ -83,15 +84,15 @@ def leaderboard(trials: pd.DataFrame, metric: Metric) -> Table:
     board = tables.leaderboard(trials, metric)
     others = [METRICS[name] for name in ("auc", "accuracy", "log_loss") if name != metric.name]
     columns = [
-        Column("rank", "Rank", wording.count),
-        Column("trial", "Trial", wording.count),
+        Column("rank", "Rank", numbers.count),
+        Column("trial", "Trial", numbers.count),
         Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("score", metric.title, wording.score),
-        *(Column(tables.column(other), other.title, wording.score) for other in others),
+        Column("score", metric.title, numbers.score),
+        *(Column(tables.column(other), other.title, numbers.score) for other in others),
         Column("state", "Ended", names.state, numeric=False),
         *parameter_columns(),
-        Column("epochs", "Epochs", wording.count),
-        Column("seconds", "Time", wording.seconds),
+        Column("epochs", "Epochs", numbers.count),
+        Column("seconds", "Time", numbers.seconds),
         Column("origin", "Origin", numeric=False),
         Column("reason", "Reason", numeric=False),
     ]
@@ -121,7 +122,7 @@ def _course(page: Page) -> dict[str, Any]:
 
 def _rungs(page: Page) -> dict[str, Any]:
     """What the scheduler stopped and where: ``rungs`` is None where that cannot be told, or was not its task."""
-    scheduler, most = page.files.settings.get("scheduler"), wording.number(page.files.settings.get("epochs"))
+    scheduler, most = page.files.settings.get("scheduler"), numbers.number(page.files.settings.get("epochs"))
     if page.files.epochs is None or scheduler not in (None, "asha"):
         return {"rungs": None}
     deciding = tables_search.deciding_epochs(page.files.epochs, page.trials, page.metric)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import wording
+from bench import numbers
 from bench.report.blocks import Column, table
 from bench.report.figures import subgroups as figures_subgroups
 from bench.report.names import joined, present
@@ -38,9 +38,9 @@ def subgroups(page: Page) -> dict[str, Any]:
     columns = [
         Column("group", "Group", numeric=False),
         Column("value", "Value", numeric=False, below="warning"),
-        Column("images", "Images", wording.count),
-        Column("patients", "Patients", wording.count),
-        *(Column(name, TITLES[name], wording.score, low=f"{name}_low", high=f"{name}_high") for name in shown),
+        Column("images", "Images", numbers.count),
+        Column("patients", "Patients", numbers.count),
+        *(Column(name, TITLES[name], numbers.score, low=f"{name}_low", high=f"{name}_high") for name in shown),
         *([Column("reason", "Note", numeric=False)] if rows["reason"].notna().any() else []),
     ]
     found = {"rows": rows, "table": table(rows, "", columns), "few": FEW, "counting": counting(page, shown)}
@@ -62,7 +62,7 @@ def _forest(page: Page, rows: pd.DataFrame, shown: list[str]) -> dict[str, Any]:
     titles, overall = {name: TITLES[name] for name in drawn}, {name: _overall(page, name) for name in drawn}
     return {
         "drawn": page.drawing("subgroups", figures_subgroups.forest, rows, titles, overall),
-        "lowest": lowest.assign(score=[wording.with_interval(*lowest[[f"{first}{end}" for end in ENDS]].iloc[0])]),
+        "lowest": lowest.assign(score=[numbers.with_interval(*lowest[[f"{first}{end}" for end in ENDS]].iloc[0])]),
         "titles": list(titles.values()),
         "counting_drawn": counting(page, drawn),
     }
@@ -82,8 +82,8 @@ def _overall(page: Page, name: str) -> float | None:
     if points is not None and len(page.files.classes) == 2:
         frozen = points[(points["point"] == "frozen") & (points["measure"] == name)]
         if len(frozen):
-            return wording.number(frozen["value"].iloc[0])
-    return wording.number(winner_scores(page.files).get(name, (None,))[0])
+            return numbers.number(frozen["value"].iloc[0])
+    return numbers.number(winner_scores(page.files).get(name, (None,))[0])
 
 
 def robustness(page: Page) -> dict[str, Any]:
@@ -98,16 +98,16 @@ def robustness(page: Page) -> dict[str, Any]:
         title=[ALTERATIONS.get(str(name), str(name)) for name in rows["corruption"]],
         below=rows["unit"].fillna(""),
         change=[
-            wording.signed_interval(*pair) for pair in zip(rows["auc_change_low"], rows["auc_change_high"], strict=True)
+            numbers.signed_interval(*pair) for pair in zip(rows["auc_change_low"], rows["auc_change_high"], strict=True)
         ],
     )
     columns = [
         Column("title", "Alteration", numeric=False),
-        Column("level", "Level", wording.short, below="below"),
-        Column("images", "Images", wording.count),
-        Column("auc", "ROC AUC", wording.score, low="auc_low", high="auc_high"),
-        Column("accuracy", "Accuracy", wording.score, low="accuracy_low", high="accuracy_high"),
-        Column("auc_change", "Change in ROC AUC", wording.signed, below="change"),
+        Column("level", "Level", numbers.short, below="below"),
+        Column("images", "Images", numbers.count),
+        Column("auc", "ROC AUC", numbers.score, low="auc_low", high="auc_high"),
+        Column("accuracy", "Accuracy", numbers.score, low="accuracy_low", high="accuracy_high"),
+        Column("auc_change", "Change in ROC AUC", numbers.signed, below="change"),
     ]
     changed = rows[(rows["corruption"] != "none") & rows["auc_change"].notna()].sort_values("auc_change")
     beyond = rows[(rows["corruption"] != "none") & rows["auc_change"].notna() & (rows["auc_change_high"] < 0)]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from bench import numbers
 from bench.invocation import typed
-from bench.report import wording
 from bench.report.blocks import Column, Section, Table, table
 from bench.report.figures import time as figures_time
 from bench.report.page import Page
@@ -22,8 +22,8 @@ def time(page: Page) -> Section:
         spent = tables_time.spent(record.activities, record.seconds)
         columns = [
             Column("activity", "Activity", numeric=False),
-            Column("seconds", "Time", wording.seconds),
-            Column("share", "Share", wording.percent),
+            Column("seconds", "Time", numbers.seconds),
+            Column("share", "Share", numbers.percent),
         ]
         values |= {"total": spent["seconds"].sum(), "longest": spent.nlargest(3, "seconds")}
         values |= {"activities": table(spent, "Wall-clock time by activity.", columns)}
@@ -41,13 +41,13 @@ def _parts(limit: LowerBoundRecord) -> Table | None:
     parts = tables_time.limit_parts(limit)
     columns = [
         Column("what", "Part", numeric=False),
-        Column("images", "Images", wording.count),
-        Column("images_per_second", "Images/s", wording.plain),
-        Column("seconds", "Time", wording.seconds),
-        Column("share", "Share", wording.percent),
+        Column("images", "Images", numbers.count),
+        Column("images_per_second", "Images/s", numbers.plain),
+        Column("seconds", "Time", numbers.seconds),
+        Column("share", "Share", numbers.percent),
         Column("precision", "Precision", numeric=False),
-        Column("batch", "Batch", wording.count),
-        Column("processes", "Processes", wording.count),
-        Column("threads", "Threads each", wording.count),
+        Column("batch", "Batch", numbers.count),
+        Column("processes", "Processes", numbers.count),
+        Column("threads", "Threads each", numbers.count),
     ]
     return table(parts, "", columns, sortable=True, folded=True) if len(parts) else None

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import wording
+from bench import numbers
 from bench.report.blocks import Column, Section, Table, table
 from bench.report.figures import calibration as figures_calibration
 from bench.report.figures import results as figures_results
@@ -52,11 +52,11 @@ def _confusion(page: Page, model: ModelScores) -> dict[str, Any]:
 def _report(page: Page, model: ModelScores) -> Table:
     columns = [
         Column("label", "Class", numeric=False),
-        Column("precision", "Precision", wording.score),
-        Column("recall", "Recall", wording.score),
-        Column("f1", "F1", wording.score),
-        Column("auc", "ROC AUC (one-vs-rest)", wording.score, low="auc_low", high="auc_high"),
-        Column("support", "Images", wording.count),
+        Column("precision", "Precision", numbers.score),
+        Column("recall", "Recall", numbers.score),
+        Column("f1", "F1", numbers.score),
+        Column("auc", "ROC AUC (one-vs-rest)", numbers.score, low="auc_low", high="auc_high"),
+        Column("support", "Images", numbers.count),
     ]
     return table(results.classification_report(model, page.files.classes), "", columns)
 
@@ -99,9 +99,9 @@ def _calibration(page: Page) -> dict[str, Any]:
     columns = [
         Column("split", "Split", numeric=False),
         Column("step", "Temperature scaling", numeric=False),
-        Column("ece", f"ECE ({content.bins} bins)" if content.bins else "ECE", wording.score),
-        Column("brier", "Brier score", wording.score),
-        Column("log_loss", "Log loss", wording.score),
+        Column("ece", f"ECE ({content.bins} bins)" if content.bins else "ECE", numbers.score),
+        Column("brier", "Brier score", numbers.score),
+        Column("log_loss", "Log loss", numbers.score),
     ]
     bins = reliability(content)
     after = bins[bins["step"] == "after"]

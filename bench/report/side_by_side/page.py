@@ -11,11 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench import __version__
+from bench import __version__, numbers
 from bench.errors import ConfigError
-from bench.report import summary, wording
+from bench.numbers import DASH
+from bench.report import summary
 from bench.report.blocks import Block, Missing, Section
-from bench.report.names import DASH, joined
+from bench.report.names import joined
 from bench.report.read.files import read
 from bench.report.side_by_side import made as made
 from bench.report.side_by_side import sections as sections
@@ -134,13 +135,13 @@ def _tile(page: Compared, side: Side) -> Tile:
     """What a run reached: its winner's test AUC, else its best validation score so far."""
     try:
         row = sides_tables.winners([side], page.metric).iloc[0]
-        if wording.number(row["test_auc"]) is not None:
-            bounds = wording.interval(row["test_auc_low"], row["test_auc_high"]) or "no interval"
-            return Tile(side.label, wording.score(row["test_auc"]), f"test ROC AUC of {row['winner']}, {bounds}")
+        if numbers.number(row["test_auc"]) is not None:
+            bounds = numbers.interval(row["test_auc_low"], row["test_auc_high"]) or "no interval"
+            return Tile(side.label, numbers.score(row["test_auc"]), f"test ROC AUC of {row['winner']}, {bounds}")
         best = sides_tables.best_so_far(side, page.metric, by_time=False)
         if len(best):
             return Tile(
-                side.label, wording.score(best["best"].iloc[-1]), f"best {page.words} in the search; {row['state']}"
+                side.label, numbers.score(best["best"].iloc[-1]), f"best {page.words} in the search; {row['state']}"
             )
         return Tile(side.label, DASH, str(row["state"]))
     except Exception:  # a damaged run must not cost the reader the others
@@ -161,7 +162,7 @@ def _story(page: Compared) -> list[str]:
 def _told(row: "pd.Series[Any]") -> str:
     if not row["verdict"]:
         return str(row["state"])
-    test = wording.with_interval(row["test_auc"], row["test_auc_low"], row["test_auc_high"])
-    reached = f"test ROC AUC {test}" if wording.number(row["test_auc"]) is not None else row["state"]
-    validation = wording.with_spread(row["mean"], row["sd"])
+    test = numbers.with_interval(row["test_auc"], row["test_auc_low"], row["test_auc_high"])
+    reached = f"test ROC AUC {test}" if numbers.number(row["test_auc"]) is not None else row["state"]
+    validation = numbers.with_spread(row["mean"], row["sd"])
     return f"{row['verdict']}. {row['winner']}: validation {validation}, {reached}"

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.report import pictures, wording
+from bench import numbers
+from bench.numbers import counted
+from bench.report import pictures
 from bench.report.blocks import Block, Column, Heading, Missing, Paragraph, Points, table
 from bench.report.figures import side_by_side as figures_side_by_side
 from bench.report.names import backbone, joined, metric_words
@@ -14,7 +16,6 @@ from bench.report.side_by_side import sides
 from bench.report.side_by_side.sides import Fact, Side
 from bench.report.side_by_side.tested import Pair
 from bench.report.tables import side_by_side as sides_tables
-from bench.report.wording import counted
 from bench.stats.metrics import METRICS, Metric
 
 
@@ -87,18 +88,18 @@ def comparable(page: Compared) -> list[Block]:
 def winners(page: Compared) -> list[Block]:
     """What each run chose, on validation and on the internal test, and in pairs on the same images."""
     rows = sides_tables.winners(page.sides, page.metric)
-    rows["over_seeds"] = [wording.with_spread(*pair) for pair in zip(rows["mean"], rows["sd"], strict=True)]
+    rows["over_seeds"] = [numbers.with_spread(*pair) for pair in zip(rows["mean"], rows["sd"], strict=True)]
     rows["of_seeds"] = [counted(seeds, "seed") if seeds else "" for seeds in rows["seeds"]]
     rows["of_patients"] = [counted(patients, "patient") if patients > 0 else "" for patients in rows["patients"]]
     blocks: list[Block] = [Paragraph(page.ranked)] if page.ranked else []
     columns = [
         Column("label", "Run", numeric=False, below="state"),
         Column("winner", "Chosen", numeric=False, below="verdict"),
-        Column("over_seeds", wording.capital(f"{page.words}, mean ± SD over the seeds"), below="of_seeds"),
+        Column("over_seeds", numbers.capital(f"{page.words}, mean ± SD over the seeds"), below="of_seeds"),
         Column(
             "validation",
             f"Validation {metric_words(page.metric)} of the exported seed",
-            wording.score,
+            numbers.score,
             low="validation_low",
             high="validation_high",
         ),
@@ -106,15 +107,15 @@ def winners(page: Compared) -> list[Block]:
             Column(
                 f"test_{name}",
                 f"Test {metric_words(METRICS[name])}",
-                wording.score,
+                numbers.score,
                 low=f"test_{name}_low",
                 high=f"test_{name}_high",
             )
             for name in sides_tables.TESTED
         ),
         Column("test_seeds", "Test ROC AUC, mean ± SD over the seeds"),
-        Column("images", "Test images", wording.count, below="of_patients"),
-        Column("opened", "Test split opened", wording.count),
+        Column("images", "Test images", numbers.count, below="of_patients"),
+        Column("opened", "Test split opened", numbers.count),
     ]
     caption = (
         "What validation chose in each run, and what the run can say of it. Below a score, its interval over the "
@@ -125,7 +126,7 @@ def winners(page: Compared) -> list[Block]:
     if not len(tested):
         return [*blocks, Missing("No run has scores on the internal test, so there is nothing to draw.")]
     told = joined(
-        f"{row['label']} {wording.with_interval(row['test_auc'], row['test_auc_low'], row['test_auc_high'])}"
+        f"{row['label']} {numbers.with_interval(row['test_auc'], row['test_auc_low'], row['test_auc_high'])}"
         for _, row in tested.iterrows()
     )
     caveat = sides.verdict(page.facts, "test", "Test scores")
@@ -152,7 +153,7 @@ def _pairs(page: Compared) -> list[Block]:
             "pair": f"{one.a} − {one.b}",
             "images": one.images,
             "difference": one.difference.value,
-            "bounds": wording.signed_interval(one.difference.low, one.difference.high),
+            "bounds": numbers.signed_interval(one.difference.low, one.difference.high),
             "p_holm": one.p_holm,
             "verdict": f"{one.better} is better" if one.better else one.why or "cannot be told apart",
         }
@@ -164,9 +165,9 @@ def _pairs(page: Compared) -> list[Block]:
         return said
     columns = [
         Column("pair", "Pair", numeric=False),
-        Column("images", "Test images", wording.count),
-        Column("difference", "Difference in ROC AUC, 95 % interval", wording.signed, below="bounds"),
-        Column("p_holm", "p, Holm-corrected", wording.probability),
+        Column("images", "Test images", numbers.count),
+        Column("difference", "Difference in ROC AUC, 95 % interval", numbers.signed, below="bounds"),
+        Column("p_holm", "p, Holm-corrected", numbers.probability),
         Column("verdict", "Verdict", numeric=False),
     ]
     caption = (
@@ -190,12 +191,12 @@ def backbones(page: Compared) -> list[Block]:
     columns = [
         Column("model", "Backbone", numeric=False),
         Column("run", "Run", numeric=False),
-        Column("trials", "Trials", wording.count),
-        Column("best", f"{words} of the best trial", wording.score),
-        Column("trial", "Which", wording.count),
+        Column("trials", "Trials", numbers.count),
+        Column("best", f"{words} of the best trial", numbers.score),
+        Column("trial", "Which", numbers.count),
         Column("finalist", f"{words} retrained, mean ± SD"),
-        Column("seeds", "Seeds", wording.count),
-        Column("test_auc", "Test ROC AUC", wording.score, low="test_auc_low", high="test_auc_high"),
+        Column("seeds", "Seeds", numbers.count),
+        Column("test_auc", "Test ROC AUC", numbers.score, low="test_auc_low", high="test_auc_high"),
     ]
     direction = "" if page.metric.higher_is_better else " (lower is better)"
     caption = (
@@ -211,13 +212,13 @@ def searches(page: Compared) -> list[Block]:
     rows = sides_tables.searches(page.sides, page.metric)
     columns = [
         Column("label", "Run", numeric=False),
-        Column("planned", "Budget", wording.count),
-        Column("completed", "Completed", wording.count),
-        Column("pruned", "Stopped early", wording.count),
-        Column("failed", "Failed", wording.count),
-        Column("best", f"Best {page.words}", wording.score),
-        Column("after", "Found by trial", wording.count),
-        Column("reached", "After", wording.seconds),
+        Column("planned", "Budget", numbers.count),
+        Column("completed", "Completed", numbers.count),
+        Column("pruned", "Stopped early", numbers.count),
+        Column("failed", "Failed", numbers.count),
+        Column("best", f"Best {page.words}", numbers.score),
+        Column("after", "Found by trial", numbers.count),
+        Column("reached", "After", numbers.seconds),
         Column("ended", "Ended by", numeric=False),
     ]
     caption = "The searches. Found by trial: how many trials, in order, the best one took."
@@ -232,7 +233,7 @@ def _history(page: Compared, by_time: bool) -> Block:
     if not best:
         return Missing(f"No run says how its best score went by {what}.")
     left_out = [label for label in page.labels if label not in best]
-    told = joined(f"{label} {wording.score(rows['best'].iloc[-1])}" for label, rows in best.items())
+    told = joined(f"{label} {numbers.score(rows['best'].iloc[-1])}" for label, rows in best.items())
     without = f" Not drawn, for want of scores or of times: {joined(left_out)}." if left_out else ""
     caveat = sides.verdict(page.facts, "validation", "Validation scores")
     return pictures.picture(

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import wording
-from bench.report.names import DASH, joined, present
+from bench import numbers
+from bench.numbers import DASH, present
+from bench.report.names import joined
 from bench.report.read.files import RunFiles
 from bench.report.side_by_side import tested as sides_tested
 from bench.run.folder import RunDir
@@ -80,7 +81,7 @@ def _images(splits: Frame | None, split: str) -> str:
         return ""
     rows = splits.loc[splits["split"] == split, ["image", "label"]].astype("str")
     names = "\n".join(sorted("\t".join(row) for row in rows.itertuples(index=False)))
-    return f"{wording.counted(len(rows), 'image')}, {hashlib.sha256(names.encode()).hexdigest()[:8]}"
+    return f"{numbers.counted(len(rows), 'image')}, {hashlib.sha256(names.encode()).hexdigest()[:8]}"
 
 
 def apart(found: Sequence[Fact], needed_by: str) -> list[Fact]:
@@ -146,7 +147,7 @@ def shown(value: Any) -> str:
         return ", ".join(map(shown, value)) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{key} {shown(part)}" for key, part in value.items()) or "none"
-    return wording.text(value)
+    return numbers.text(value)
 
 
 def settings_table(sides: Sequence[Side], differing: bool) -> Frame:

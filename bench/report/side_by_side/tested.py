@@ -17,10 +17,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from statsmodels.stats.multitest import multipletests
 
-from bench.report import wording
-from bench.report.names import joined, present
+from bench import numbers
+from bench.numbers import counted, present
+from bench.report.names import joined
 from bench.report.read.files import RunFiles
-from bench.report.wording import counted
 from bench.stats.bootstrap import FEWEST_PATIENTS, Difference, paired_difference
 
 Frame = pd.DataFrame
@@ -63,9 +63,9 @@ class Pair:
             return f"Whether {self.a} and {self.b} differ {on} cannot be told: {self.why}."
         found = self.difference if self.difference.value >= 0 else _turned(self.difference)
         bounds = (
-            "" if found.low is None or found.high is None else f" ({wording.signed_interval(found.low, found.high)})"
+            "" if found.low is None or found.high is None else f" ({numbers.signed_interval(found.low, found.high)})"
         )
-        size = f"{wording.score(found.value)}{bounds}"
+        size = f"{numbers.score(found.value)}{bounds}"
         corrected = f"Holm-corrected p {_probability(self.p_holm)}"
         if self.better:
             worse = self.b if self.better == self.a else self.a
@@ -79,7 +79,7 @@ def _turned(found: Difference) -> Difference:
 
 
 def _probability(p: float) -> str:
-    return wording.probability(p) if p < 0.001 else f"= {p:.2g}"
+    return numbers.probability(p) if p < 0.001 else f"= {p:.2g}"
 
 
 def content(files: RunFiles) -> str:

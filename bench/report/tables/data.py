@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bench.report.names import DASH, joined
-from bench.report.wording import text
+from bench.numbers import DASH, text
+from bench.report.names import joined
 from bench.run.documents import ClassDistribution, DuplicateSet, Excluded
 from bench.run.record import SplitRecord
 
@@ -56,9 +56,9 @@ def by_class(summaries: Mapping[str, ClassDistribution]) -> Frame:
             whole = len(values) == len(FIVE) and None not in values
             row |= {f"{measure}_{key}": values[place] if whole else None for place, key in enumerate(FIVE)}
         rows.append(row | {"modes": about.modes, "formats": about.formats})
-    numbers = [f"{measure}_{key}" for measure in MEASURES for key in FIVE]
-    table = Frame(rows, columns=["class", "images", *numbers, "modes", "formats"])
-    return table.astype(dict.fromkeys(numbers, "float64"))
+    quartiles = [f"{measure}_{key}" for measure in MEASURES for key in FIVE]
+    table = Frame(rows, columns=["class", "images", *quartiles, "modes", "formats"])
+    return table.astype(dict.fromkeys(quartiles, "float64"))
 
 
 def varying(table: Frame, measures: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bench.report import wording
+from bench import numbers
 from bench.report.blocks import Block, Column, Missing, Paragraph, Table, table
 from bench.report.names import joined, metric_words
 from bench.report.page import Page
@@ -29,13 +29,13 @@ def splits(page: Page) -> list[Table]:
         return []
     columns = [
         Column("split", "Split", numeric=False),
-        Column("images", "Images", wording.count),
-        Column("patients", "Patients", wording.count),
+        Column("images", "Images", numbers.count),
+        Column("patients", "Patients", numbers.count),
     ]
     classes = tables_data.class_names(rows)
     if len(classes) > answers_data.MOST_CLASSES:
         return [table(rows, f"Images and patients by split, {len(classes)} classes in all.", columns)]
-    columns += [Column(f"class {name}", name, wording.count) for name in classes]
+    columns += [Column(f"class {name}", name, numbers.count) for name in classes]
     return [table(rows, "Images and patients by split, and images by class.", columns)]
 
 
@@ -61,12 +61,12 @@ def _scores(page: Page) -> Table:
     data = pd.DataFrame(rows, columns=["metric", "test", "test_low", "test_high", "val", "val_low", "val_high"])
     columns = [
         Column("metric", "Metric", numeric=False),
-        Column("test", "Internal test", wording.score, low="test_low", high="test_high"),
+        Column("test", "Internal test", numbers.score, low="test_low", high="test_high"),
     ]
     if data["val"].notna().any():
-        columns.append(Column("val", "Validation", wording.score, low="val_low", high="val_high"))
+        columns.append(Column("val", "Validation", numbers.score, low="val_low", high="val_high"))
     lower = joined(metric_words(METRICS[name]) for name in METRICS if not METRICS[name].higher_is_better)
-    level = wording.level(page.files.tested.bootstrap.level)
+    level = numbers.level(page.files.tested.bootstrap.level)
     caption = f"The winner’s scores with {level} intervals. Of {lower}, lower is better."
     return table(data, f"{caption} Brier score: {page.files.brier}.", columns)
 
@@ -79,7 +79,7 @@ def _points(page: Page) -> list[Table]:
     data = points.assign(
         measure=[answers_tested.measure(name) for name in points["measure"]],
         counts=[
-            f"{wording.count(hits)} of {wording.count(of)}"
+            f"{numbers.count(hits)} of {numbers.count(of)}"
             for hits, of in zip(points["hits"], points["of"], strict=True)
         ],
         below=[low for low, _ in bounds],
@@ -87,10 +87,10 @@ def _points(page: Page) -> list[Table]:
     )
     columns = [
         Column("class", "Class", numeric=False),
-        Column("threshold", "Threshold", wording.score),
+        Column("threshold", "Threshold", numbers.score),
         Column("measure", "Measure", numeric=False),
         Column("counts", "Images", numeric=False),
-        Column("value", "Value", wording.score, low="below", high="above"),
+        Column("value", "Value", numbers.score, low="below", high="above"),
     ]
     point = answers_tested.POINTS.get(str(points["point"].iloc[0]), str(points["point"].iloc[0]))
     kind = answers_tested.kind_of_bounds(page)
@@ -109,9 +109,9 @@ def _groups(page: Page) -> list[Table]:
     shown = [name for name in GROUP_MEASURES if data[name].notna().any()]
     columns = [
         Column("which", "Subgroup", numeric=False, below="few"),
-        Column("images", "Images", wording.count),
+        Column("images", "Images", numbers.count),
         *(
-            Column(name, section_subgroups.TITLES[name], wording.score, low=f"{name}_low", high=f"{name}_high")
+            Column(name, section_subgroups.TITLES[name], numbers.score, low=f"{name}_low", high=f"{name}_high")
             for name in shown
         ),
         *([Column("reason", "Note", numeric=False)] if data["reason"].notna().any() else []),

@@ -4,8 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import wording
-from bench.report.names import CONTROLS, backbone, present
+from bench import numbers
+from bench.numbers import present
+from bench.report.names import CONTROLS, backbone
 from bench.report.tables import base as tables
 from bench.run.documents import ClassScores, EvaluationRecord, ModelScores, Retrained
 from bench.stats.bootstrap import WIDEST
@@ -103,7 +104,7 @@ def seed_spread(evaluation: EvaluationRecord, order: list[str]) -> Frame:
         row: dict[str, Any] = {"backbone": name, "seeds": repeats.n}
         for metric in METRICS:
             row[metric], deviation = repeats.mean.get(metric), repeats.sd.get(metric)
-            row[f"{metric} sd"] = "" if deviation is None else f"± {wording.spread(deviation)}"
+            row[f"{metric} sd"] = "" if deviation is None else f"± {numbers.spread(deviation)}"
         rows.append(row)
     return Frame(rows)
 
@@ -136,9 +137,9 @@ def pairs(comparisons: Frame, family: str) -> Frame:
     ]
     return part.assign(
         pair=[f"{backbone(a)} − {backbone(b)}" for a, b in zip(part["a"], part["b"], strict=True)],
-        bounds=[wording.signed_interval(low, high) for low, high in zip(part["low"], part["high"], strict=True)],
+        bounds=[numbers.signed_interval(low, high) for low, high in zip(part["low"], part["high"], strict=True)],
         discordant=[
-            f"{wording.count(a)} / {wording.count(b)}"
+            f"{numbers.count(a)} / {numbers.count(b)}"
             for a, b in zip(part["only_a_right"], part["only_b_right"], strict=True)
         ],
         verdict=said,
@@ -148,5 +149,5 @@ def pairs(comparisons: Frame, family: str) -> Frame:
 
 def _verdict(verdict: Any, a: Any, b: Any, reason: Any) -> str:
     better = {"a": a, "b": b}.get(BETTER.get(str(verdict), ""))
-    words = wording.text(verdict) if better is None else f"{backbone(better)} is better"
+    words = numbers.text(verdict) if better is None else f"{backbone(better)} is better"
     return f"{words}: {reason}" if present(reason) else words

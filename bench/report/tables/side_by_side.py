@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.report import names, summary, wording
-from bench.report.names import DASH, backbone
+from bench import numbers
+from bench.numbers import DASH
+from bench.report import names, summary
+from bench.report.names import backbone
 from bench.report.read.chosen import winner_model, winner_name, winner_scores
 from bench.report.side_by_side.sides import Frame, Side
 from bench.report.tables import base as tables
@@ -66,7 +68,7 @@ def winners(sides: Sequence[Side], metric: Metric) -> Frame:
             "validation_low": score.low,
             "validation_high": score.high,
             **seeds,
-            "test_seeds": wording.with_spread(repeats.mean.get("auc"), repeats.sd.get("auc")),
+            "test_seeds": numbers.with_spread(repeats.mean.get("auc"), repeats.sd.get("auc")),
             "images": told.images,
             "patients": told.patients,
             "opened": told.ledger.this_split if told.ledger else None,
@@ -117,7 +119,7 @@ def _backbone(side: Side, name: str, metric: Metric) -> dict[str, Any]:
     if files.finalists is not None and len(part := files.finalists[files.finalists["backbone"] == name]):
         scores = part.loc[part["state"] == "completed", tables.column(metric)].dropna()
         row |= {"seeds": len(scores), "score": scores.mean(), "won": winner_name(files) == name}
-        row["finalist"] = wording.with_spread(scores.mean(), scores.std())
+        row["finalist"] = numbers.with_spread(scores.mean(), scores.std())
     score = files.tested.models.get(name, ModelScores()).metrics.get("auc")
     if score:
         row |= {"test_auc": score.value, "test_auc_low": score.low, "test_auc_high": score.high}
@@ -169,10 +171,10 @@ def time(sides: Sequence[Side]) -> Frame:
             rows.append([names.STAGES.get(stage, _STAGES.get(stage, stage)), *(one.get(stage) for one in spent)])
     rows.append(["together", *(sum(one.values()) or None for one in spent)])
     table = Frame(rows, columns=["what", *(f"run{position}" for position in range(len(sides)))], dtype="object")
-    table = table.map(lambda value: value if isinstance(value, str) else wording.seconds(value))
+    table = table.map(lambda value: value if isinstance(value, str) else numbers.seconds(value))
     pace = ["trials an hour of search"]
     for side, one in zip(sides, spent, strict=True):
         seconds, ended = one.get("search"), sum(summary.counts(side.files).values())
-        pace.append(wording.short(3600 * ended / seconds) if seconds else DASH)
+        pace.append(numbers.short(3600 * ended / seconds) if seconds else DASH)
     table.loc[len(table)] = pace
     return table
