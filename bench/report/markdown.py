@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from bench.report.blocks import Block, Heading, Missing, Paragraph, Points, Table
+from bench.report.blocks import Block, Cell, Column, Heading, Missing, Paragraph, Points, Table
+from bench.report.templating import environment
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKUP = re.compile(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
@@ -29,31 +30,19 @@ def markdown(title: str, blocks: Sequence[Block]) -> str:
     Raises:
         TypeError: for a block other than a heading, a paragraph, a list or a table.
     """
-    return "\n\n".join([f"# {escape(title)}", *map(_block, blocks)]) + "\n"
+    for block in blocks:
+        if not isinstance(block, Heading | Paragraph | Missing | Points | Table):
+            raise TypeError(f"headings, paragraphs, lists and tables can be written, but got {type(block).__name__}")
+    found = environment("model_card.md.j2")
+    found.filters |= {"md": _written, "rule": _rule}
+    return found.get_template("model_card.md.j2").render(title=title, blocks=blocks)
 
 
-def _block(block: Block) -> str:
-    match block:
-        case Heading():
-            return f"## {escape(block.text)}"
-        case Paragraph():
-            return escape(block.text)
-        case Missing():
-            return f"*{escape(block.text)}*"
-        case Points():
-            return "\n".join(f"- {escape(item)}" for item in block.items)
-        case Table():
-            return _table(block)
-    raise TypeError(f"headings, paragraphs, lists and tables can be written, but got {type(block).__name__}")
+def _written(value: str | Cell) -> str:
+    if isinstance(value, Cell):
+        value = f"{value.text} ({value.below})" if value.below else value.text
+    return escape(value)
 
 
-def _table(table: Table) -> str:
-    head = [column.title for column in table.columns]
-    rule = ["---:" if column.numeric else "---" for column in table.columns]
-    rows = [[f"{cell.text} ({cell.below})" if cell.below else cell.text for cell in row] for row in table.rows]
-    lines = [_line(head), f"| {' | '.join(rule)} |", *map(_line, rows)]
-    return "\n".join([escape(table.caption), "", *lines])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(escape, cells))} |"
+def _rule(column: Column) -> str:
+    return "---:" if column.numeric else "---"

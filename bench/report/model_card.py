@@ -4,26 +4,37 @@ After Mitchell et al., Model Cards for Model Reporting, FAT* 2019, arXiv 1810.03
 is filled in; what only its author can know is named as such.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import pandas as pd
 
 from bench import numbers
 from bench.report import cautions, summary
-from bench.report.blocks import Block, Missing, Paragraph, Points, Section, pairs
+from bench.report.answers import MOST_CLASSES, OPEN, Answers, measure
+from bench.report.blocks import Block, Column, Missing, Paragraph, Points, Section, Table, pairs, table
 from bench.report.markdown import markdown
-from bench.report.names import backbone, joined
+from bench.report.names import backbone, joined, metric_words
 from bench.report.page import Page
-from bench.report.read.chosen import winner_name
-from bench.report.sections import answers_data, answers_model, answers_tested
-from bench.report.tables import model_card as model_card_tables
+from bench.report.read.chosen import winner_name, winner_scores
+from bench.report.sections import subgroups as section_subgroups
+from bench.report.tables import data as tables_data
 from bench.report.verdict import headline, verdict
+from bench.run.documents import Estimate
 from bench.run.folder import write_text
+from bench.stats.metrics import METRICS
 
 TITLE = "Model card"
 
 FILE = "model_card.md"
 
-OPEN = "Author to complete"
-"""Stands before what no run can know."""
+MOST_GROUPS = 30
+"""Subgroups, or rows of operating points, that the card lists; the section of the report has them all."""
+
+GROUP_MEASURES = ("auc", "balanced_accuracy", "sensitivity", "specificity")
+"""Scores of subgroups in the card. Where a class is missing, one of the last two is all that can be said."""
+
+POINTS = {"frozen": "frozen on validation"}
+"""Operating points in words."""
 
 
 def model_card(page: Page) -> Section:
@@ -39,114 +50,47 @@ def card(page: Page) -> list[Block]:
     """The content of the card: headings, paragraphs, lists and tables."""
     if not winner_name(page.files):
         return [Missing("There is no model to describe yet: the finalists have not been retrained.")]
-    parts = (
-        ("Model details", _details),
-        ("Intended use", _intended),
-        ("Out-of-scope use", _out_of_scope),
-        ("Training and evaluation data", _data),
-        ("Metrics", model_card_tables.metrics),
-        ("Ethical considerations", _ethics),
-        ("Caveats", _caveats),
-    )
-    return [block for title, build in parts for block in page.part(title, build)]
+    answers = Answers(page)
+    parts: dict[str, Callable[[Page], Sequence[Block]]] = {
+        "Model details": lambda page: [_details(page, answers)],
+        "Intended use": lambda page: [Points(answers.each("intended"))],
+        "Out-of-scope use": lambda page: [Points([*answers.each("out_of_scope"), *_grave(page)])],
+        "Training and evaluation data": lambda page: [*_splits(answers), Points(answers.each("data"))],
+        "Metrics": lambda page: _metrics(page, answers),
+        "Ethical considerations": lambda page: [Points(answers.each("ethics"))],
+        "Caveats": _caveats,
+    }
+    return [block for title, build in parts.items() for block in page.part(title, build)]
 
 
-def _details(page: Page) -> Sequence[Block]:
-    about, record = answers_model.card(page), page.files.record
+def _details(page: Page, answers: Answers) -> Table:
+    about, record, winner = answers.facts.card, page.files.record, winner_name(page.files)
     told = {
         "Verdict of the run": headline(verdict(page.files)),
         "File": (about.file if about else "") or page.run.best_model.name,
-        "SHA-256 of the file": answers_model.model_hash(page)
-        or "not given: best_model.json is missing or does not say",
-        "Backbone": backbone(winner_name(page.files)),
-        "Architecture": answers_model.architecture(page),
-        "Starting weights": answers_model.weights(page),
-        "SHA-256 of the starting weights": _weights_hash(page),
-        "Input": answers_model.preprocessing(page),
-        "Output": answers_tested.output(page),
-        "Calibration": _temperature(page),
-        "Chosen by": answers_model.selection(page),
+        "SHA-256 of the file": answers.facts.model_hash or "not given: best_model.json is missing or does not say",
+        "Backbone": backbone(winner),
+        "Architecture": answers("architecture"),
+        "Starting weights": answers("weights"),
+        "SHA-256 of the starting weights": record.weights.sha256.get(winner, ""),
+        "Input": answers("preprocessing"),
+        "Output": answers("output"),
+        "Calibration": answers("temperature"),
+        "Chosen by": answers("selection"),
         "Version": f"run {page.run.name}, suite {numbers.text(record.suite_version)}, rules "
         f"{numbers.text(record.rules)}",
         "Date": numbers.moment(record.created),
-        "Software": answers_model.software(page),
+        "Software": answers("software"),
         "Authors, contact, licence, citation": OPEN.lower(),
     }
     known = {name: value for name, value in told.items() if value}
-    return [pairs(known, "The model and where it comes from.", "Property", "Value")]
+    return pairs(known, "The model and where it comes from.", "Property", "Value")
 
 
-def _weights_hash(page: Page) -> str:
-    return page.files.record.weights.sha256.get(winner_name(page.files), "")
-
-
-def _temperature(page: Page) -> str:
-    about = answers_model.card(page)
-    known = about.temperature if about and about.temperature is not None else page.files.tested.temperature
-    if known is None:
-        return ""
-    return (
-        f"Logits divided by {numbers.short(known)} (temperature scaling, fitted on validation); the file itself gives "
-        "probabilities before calibration."
-    )
-
-
-def _intended(page: Page) -> Sequence[Block]:
-    classes = answers_data.class_names(page) or "the classes"
-    return [
-        Points(
-            [
-                f"Research: to see how well a fine-tuned network tells apart {classes} in images like those of this "
-                "run, and as a baseline or a starting point for further work.",
-                "Users: people who train and assess image classifiers, and who read the caveats below.",
-                f"{OPEN}: clinical purpose, patients, place in the care pathway, and who acts on the output.",
-            ]
-        )
-    ]
-
-
-def _out_of_scope(page: Page) -> Sequence[Block]:
-    classes = answers_data.class_names(page) or "the classes"
-    points = [
-        "Diagnosis, triage or any decision about a patient: the model is no medical device and was never assessed as "
-        "one.",
-        "Images from another hospital, device or group of people, until it has been tested on them.",
-        f"Images that show none of {classes}: the model always answers with one of them.",
-    ]
+def _grave(page: Page) -> list[str]:
+    """What the top of the page says of a run that is no transfer learning, or not of real images."""
     grave = ("Synthetic images", "This is not transfer learning")
-    points += [banner.text for banner in summary.banners(page.files) if banner.title in grave]
-    return [Points(points)]
-
-
-def _data(page: Page) -> Sequence[Block]:
-    said = (
-        answers_data.source,
-        answers_data.flow,
-        answers_data.excluded,
-        answers_data.assignment,
-        answers_data.disjoint,
-        answers_data.shares,
-    )
-    points = [sentence for tell in said if (sentence := tell(page))]
-    points.append(
-        f"{OPEN}: where, when and from whom the images come, how the reference standard was obtained, licence."
-    )
-    return [*model_card_tables.splits(page), Points(points)]
-
-
-def _ethics(page: Page) -> Sequence[Block]:
-    groups = page.files.evaluated.subgroups
-    looked = joined(dict.fromkeys(groups["group"])) if groups is not None and len(groups) else ""
-    points = [
-        f"Subgroups that were looked at: {looked}. Others may fare worse unseen."
-        if looked
-        else "No subgroup was looked at: that the model serves all groups alike is not shown.",
-        "report.html, splits.csv and the tables of predictions show images of the data, or name them and their "
-        "patients as the source does: look through them before you pass the folder on. best_model.h5 holds weights "
-        "alone.",
-        f"{OPEN}: ethical approval, consent, de-identification, and who might be harmed by a wrong answer.",
-    ]
-    return [Points(points)]
+    return [banner.text for banner in summary.banners(page.files) if banner.title in grave]
 
 
 def _caveats(page: Page) -> Sequence[Block]:
@@ -156,3 +100,101 @@ def _caveats(page: Page) -> Sequence[Block]:
     told += cautions.cautions(files)
     told += [] if files.evaluation else [summary.untested(files, "nothing here says how the model does on it")]
     return [Points(list(dict.fromkeys(told)))]
+
+
+def _splits(answers: Answers) -> list[Table]:
+    """One row per split; nothing where the files hold no numbers."""
+    rows = tables_data.splits(answers.facts.used)
+    if not len(rows):
+        return []
+    columns = [
+        Column("split", "Split", numeric=False),
+        Column("images", "Images", numbers.count),
+        Column("patients", "Patients", numbers.count),
+    ]
+    classes = tables_data.class_names(rows)
+    if len(classes) > MOST_CLASSES:
+        return [table(rows, f"Images and patients by split, {len(classes)} classes in all.", columns)]
+    columns += [Column(f"class {name}", name, numbers.count) for name in classes]
+    return [table(rows, "Images and patients by split, and images by class.", columns)]
+
+
+def _metrics(page: Page, answers: Answers) -> Sequence[Block]:
+    """The winner's scores on test and validation, its operating points and its subgroups."""
+    chosen = f"The search ranked by validation {metric_words(page.metric)}."
+    if not winner_scores(page.files):
+        why = page.problems("evaluation.json") or [Missing("evaluation.json holds no results of the winner.")]
+        return [Paragraph(chosen), *why]
+    lead = Paragraph(f"{chosen} {answers('uncertainty')}".rstrip())
+    return [lead, _scores(page), *_points(answers), *_groups(page)]
+
+
+def _scores(page: Page) -> Table:
+    tested, rows = page.files.tested, []
+    for name, (value, low, high) in winner_scores(page.files).items():
+        if name in METRICS:
+            other = tested.validation.metrics.get(name, Estimate())
+            row = {"metric": METRICS[name].title, "test": value, "test_low": low, "test_high": high}
+            rows.append(row | {"val": other.value, "val_low": other.low, "val_high": other.high})
+    data = pd.DataFrame(rows, columns=["metric", "test", "test_low", "test_high", "val", "val_low", "val_high"])
+    columns = [
+        Column("metric", "Metric", numeric=False),
+        Column("test", "Internal test", numbers.score, low="test_low", high="test_high"),
+    ]
+    if data["val"].notna().any():
+        columns.append(Column("val", "Validation", numbers.score, low="val_low", high="val_high"))
+    lower = joined(metric_words(METRICS[name]) for name in METRICS if not METRICS[name].higher_is_better)
+    level = numbers.level(tested.bootstrap.level)
+    caption = f"The winner’s scores with {level} intervals. Of {lower}, lower is better."
+    return table(data, f"{caption} Brier score: {page.files.brier}.", columns)
+
+
+def _points(answers: Answers) -> list[Table]:
+    points = answers.facts.frozen_points
+    if not len(points):
+        return []
+    bounds = [answers.facts.bounds(row) for _, row in points.iterrows()]
+    counts = zip(points["hits"], points["of"], strict=True)
+    data = points.assign(
+        measure=points["measure"].map(measure),
+        counts=[f"{numbers.count(hits)} of {numbers.count(of)}" for hits, of in counts],
+        below=[low for low, _ in bounds],
+        above=[high for _, high in bounds],
+    )
+    columns = [
+        Column("class", "Class", numeric=False),
+        Column("threshold", "Threshold", numbers.score),
+        Column("measure", "Measure", numeric=False),
+        Column("counts", "Images", numeric=False),
+        Column("value", "Value", numbers.score, low="below", high="above"),
+    ]
+    point = str(points["point"].iloc[0])
+    caption = f"Operating points on the internal test; threshold {POINTS.get(point, point)}"
+    caption = f"{caption}; {answers.facts.kind_of_bounds}.{_first(len(data))}"
+    return [table(data.head(MOST_GROUPS), caption, columns)]
+
+
+def _groups(page: Page) -> list[Table]:
+    groups = page.files.evaluated.subgroups
+    if groups is None or not len(groups):
+        return []
+    data = groups.assign(
+        which=groups["group"] + ": " + groups["value"],
+        few=["below 30 images" if small else "" for small in groups["small"]],
+    )
+    shown = [name for name in GROUP_MEASURES if data[name].notna().any()]
+    columns = [
+        Column("which", "Subgroup", numeric=False, below="few"),
+        Column("images", "Images", numbers.count),
+        *(
+            Column(name, section_subgroups.TITLES[name], numbers.score, low=f"{name}_low", high=f"{name}_high")
+            for name in shown
+        ),
+        *([Column("reason", "Note", numeric=False)] if data["reason"].notna().any() else []),
+    ]
+    caption = f"Subgroups of the internal test.{section_subgroups.counting(page, shown)}{_first(len(data))}"
+    return [table(data.head(MOST_GROUPS), caption, columns)]
+
+
+def _first(rows: int) -> str:
+    return f" The first {MOST_GROUPS} of {rows} rows; the report has all." if rows > MOST_GROUPS else ""

@@ -8,7 +8,8 @@ from bench.numbers import present as present
 from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import Metric
 
-BACKBONES = {"vgg16": "VGG16", "resnet50": "ResNet50", "inceptionv3": "InceptionV3"}
+TITLES: dict[str, str] = {}
+"""Titles of backbones by name, as the run.json of every run that was read gives them."""
 
 CONTROLS = {
     "recipe": "Default recipe",
@@ -16,7 +17,7 @@ CONTROLS = {
     "majority": "Majority class",
     "metadata": "Metadata only",
 }
-"""The controls in the order in which the report lists them."""
+"""The baselines in the order in which the report lists them."""
 
 STATES = {"completed": "completed", "pruned": "stopped early", "failed": "failed"}
 """The three ends of a trial; a file that says anything else was not written whole."""
@@ -30,8 +31,8 @@ STAGES = {
 
 
 def backbone(name: Any) -> str:
-    """The usual spelling of a backbone's or a control's name, or the name itself where the report knows none."""
-    return (BACKBONES | CONTROLS).get(str(name), str(name)) if present(name) else DASH
+    """The title of a backbone or a baseline, or the name itself where no run gave one."""
+    return (TITLES | CONTROLS).get(str(name), str(name)) if present(name) else DASH
 
 
 def state(name: Any) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,6 +72,9 @@ OTHERS = (Look("#CC79A7", "D"), Look("#E69F00", "P"), Look("#56B4E9", "X"), Look
 
 Looks = dict[str, Look]
 
+DASHED: Any = (0, (4, 3))
+"""The line of what is only compared with."""
+
 
 def looks(backbones: Sequence[str]) -> Looks:
     """A look for each backbone: the same for the three known ones in every run, by order for any other."""
@@ -85,6 +90,33 @@ def new_figure(
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, [ax for row in axes for ax in row]
+
+
+def hide_after(axes: Sequence[Axes], number: int) -> None:
+    """Hide the axes after the first ``number``, which have nothing to show."""
+    for ax in axes[number:]:
+        ax.set_visible(False)
+
+
+def rows_down(ax: Axes, labels: Sequence[str]) -> None:
+    """One row per label, from the top down."""
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.grid(False, axis="y")
+
+
+def bar(ax: Axes, place: int, row: "pd.Series[Any]", name: str, look: Look, **point: Any) -> None:
+    """The value ``name`` of ``row`` with its interval, in the row at ``place``."""
+    ax.plot([row[f"{name}_low"], row[f"{name}_high"]], [place] * 2, color=look.colour, linewidth=2.4)
+    ax.plot([row[name]], [place], color=look.colour, marker=look.marker, **{"markersize": 8} | point)
+
+
+def image(ax: Axes, pixels: npt.NDArray[np.uint8]) -> None:
+    """An image of shape (height, width, 1 or 3) without ticks."""
+    single = pixels.shape[-1] == 1
+    ax.imshow(pixels[..., 0] if single else pixels, cmap="gray" if single else None, vmin=0, vmax=255)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
 
 
 def backbone_handles(looks: Looks, names: Sequence[str], line: bool = False) -> list[Line2D]:

@@ -1,8 +1,8 @@
 """Templates -> pages and sentences: what comes from the data is escaped, and a name that is not given is an error.
 
 The prose of the report lives in ``templates/``: ``*.html.j2`` become HTML, ``*.txt.j2`` paragraphs of plain text, which
-the console and Markdown use too. Numbers and names are written by filters, which are the functions of `bench.numbers`
-and of `names`; tables, pictures and lists by the macros of ``macros.html.j2``.
+the console and Markdown use too, and are escaped where they are shown. Numbers and names are written by filters, which
+are the functions of `bench.numbers` and of `names`; tables, pictures and lists by the macros of ``macros.html.j2``.
 """
 
 import logging
@@ -15,8 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_eval_context
-from jinja2.nodes import EvalContext
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.runtime import LoopContext
 from markupsafe import Markup
 
@@ -36,7 +35,7 @@ def filled(template: str, **context: Any) -> str:
     Raises:
         jinja2.UndefinedError: if the template asks for a name that ``context`` lacks.
     """
-    return _environment().get_template(template).render(**context)
+    return environment(template).get_template(template).render(**context)
 
 
 def section(template: str, **context: Any) -> Markup:
@@ -47,16 +46,40 @@ def section(template: str, **context: Any) -> Markup:
 
 def paragraphs(template: str, **context: Any) -> list[str]:
     """The paragraphs of a template of plain text, each in one line."""
-    return [one_line(part) for part in re.split(r"\n\s*\n", filled(template, **context)) if part.strip()]
+    return _split(filled(template, **context))
 
 
 def sentence(template: str, **context: Any) -> str:
-    """The only paragraph of a template of plain text; empty where it says nothing."""
+    """The paragraphs of a template of plain text as one; empty where it says nothing."""
     return " ".join(paragraphs(template, **context))
 
 
+class Sentences:
+    """The macros of a template of plain text, called by name.
+
+    Args:
+        template: its name.
+        context: what all macros see.
+    """
+
+    def __init__(self, template: str, **context: Any) -> None:
+        self._macros = environment(template).get_template(template).make_module(context)
+
+    def __call__(self, name: str, *values: Any) -> str:
+        """What the macro ``name`` says of ``values``, in one line."""
+        return " ".join(self.each(name, *values))
+
+    def each(self, name: str, *values: Any) -> list[str]:
+        """The paragraphs of what it says, each in one line."""
+        return _split(str(getattr(self._macros, name)(*values)))
+
+
+def _split(text: str) -> list[str]:
+    return [one_line(part) for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
 def one_line(text: str) -> str:
-    """``text`` without its line breaks, as plain text where it was markup."""
+    """``text`` without its line breaks, as plain text where it was markup; no-break spaces stay."""
     plain = text.unescape() if isinstance(text, Markup) else text
     return re.sub(r"[ \n\t]+", " ", plain).strip()
 
@@ -80,14 +103,29 @@ def comma(loop: LoopContext) -> str:
     return "" if loop.first else " and " if loop.last else ", "
 
 
-def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    return table.to_dict("records")
+def environment(template: str) -> Environment:
+    """That of templates which end as ``template`` does: ``.html.j2``, ``.txt.j2`` or ``.md.j2``."""
+    return _environment(template.split(".")[-2])
 
 
-@pass_eval_context
-def _in_one_line(context: EvalContext, value: Any) -> Any:
-    """Line breaks in what comes from the data end no paragraph of plain text."""
-    return re.sub(r"[ \t]*\n\s*", " ", value) if isinstance(value, str) and not context.autoescape else value
+@cache
+def _environment(kind: str) -> Environment:
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=kind == "html",
+        finalize=_in_one_line if kind == "txt" else None,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=kind == "md",
+    )
+    found.filters |= _functions(numbers) | _functions(names) | {"line": one_line, "records": _records}
+    found.tests["present"] = numbers.present
+    found.globals |= _functions(numbers) | {"part": part, "comma": comma}
+    if kind == "html":
+        macros = vars(found.get_template("macros.html.j2").module)
+        found.globals |= {name: macro for name, macro in macros.items() if not name.startswith("_")}
+    return found
 
 
 def _functions(module: ModuleType) -> dict[str, Callable[..., str]]:
@@ -96,20 +134,10 @@ def _functions(module: ModuleType) -> dict[str, Callable[..., str]]:
     return {name: one for name, one in known if isfunction(one) and one.__module__ == module.__name__}
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=lambda name: name is None or not name.endswith(".txt.j2"),
-        finalize=_in_one_line,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.do"],
-    )
-    environment.filters |= _functions(numbers) | _functions(names) | {"line": one_line, "records": _records}
-    environment.tests["present"] = numbers.present
-    environment.globals |= _functions(numbers) | {"part": part, "comma": comma}
-    macros = environment.get_template("macros.html.j2").module
-    environment.globals |= {name: macro for name, macro in vars(macros).items() if not name.startswith("_")}
-    return environment
+def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.to_dict("records")
+
+
+def _in_one_line(value: Any) -> Any:
+    """Line breaks in what comes from the data end no paragraph of plain text."""
+    return re.sub(r"[ \t]*\n\s*", " ", value) if isinstance(value, str) else value

@@ -14,6 +14,7 @@ from report_outline import outline
 from report_run import edit_json, write_run
 
 from bench.report import pictures
+from bench.report.answers import Facts
 from bench.report.blocks import Paragraph
 from bench.report.figures import comparison as figures_comparison
 from bench.report.figures import failures as figures_failures
@@ -22,10 +23,9 @@ from bench.report.read import reading
 from bench.report.read.files import Images, read
 from bench.report.sections import failures as section_failures
 from bench.report.sections import subgroups as section_subgroups
-from bench.report.sections.answers_model import card
 from bench.report.sections.winner import reliability
 from bench.report.tables import models as tables_models
-from bench.run.documents import CalibrationRecord, EvaluationRecord, ModelScores
+from bench.run.documents import CalibrationRecord, EvaluationRecord, ModelCard, ModelScores
 from bench.run.folder import RunDir, write_json
 from bench.run.tables import Schema, flags, keys, numbers
 from bench.stats.metrics import METRICS
@@ -245,13 +245,13 @@ def test_an_evaluation_of_earlier_finalists_is_left_out(run: RunDir) -> None:
     edit_json(run.evaluation, files=hashes)
     write_json(run.best_model_card, {"sha256": won})
     assert all(said in words(run) for said in OF_TEST)
-    assert card(Page(run, read(run), {})) == {"sha256": won}
+    assert Facts(Page(run, read(run), {})).card == ModelCard(sha256=won)
     name = next(name for name, value in hashes.items() if value == won)
     edit_json(run.evaluation, files=hashes | {name: "f" * 64})
     write_json(run.best_model_card, {"sha256": "f" * 64})
     text = words(run)
     assert not any(said in text for said in (*OF_TEST, "sealed"))
-    assert card(Page(run, read(run), {})) == {}, "it tells of an earlier model"
+    assert Facts(Page(run, read(run), {})).card is None, "it tells of an earlier model"
     assert "The test split was evaluated before the finalists were trained anew" in text
     assert "--resume" in text
 

@@ -18,6 +18,7 @@ from bench.report.figures import operating as figures_operating
 from bench.report.figures import results as figures_results
 from bench.report.palette import MUTED
 from bench.report.tables import models as tables_models
+from bench.run.tables import COMPARISONS
 
 
 def classes(number: int) -> list[str]:
@@ -67,7 +68,7 @@ def test_the_first_classes_are_drawn_without_dashes() -> None:
 def test_pairs_are_coloured_by_their_verdict_and_not_by_their_interval() -> None:
     verdicts = ["a better", "b better", "cannot be told apart", "not computed"]
     rows = pd.DataFrame({"family": "finalists", "a": "vgg16", "b": "resnet50", "verdict": verdicts})
-    rows = rows.assign(difference=0.02, low=0.001, high=0.04, reason=[None, None, None, "too few"])
+    rows = COMPARISONS.frame(rows.assign(difference=0.02, low=0.001, high=0.04, reason=[None, None, None, "too few"]))
     (ax,) = figures_comparison.differences(tables_models.pairs(rows, "finalists")).axes
     bars = [line.get_color() for line in ax.lines if np.allclose(line.get_xdata(), [0.001, 0.04])]
     blue = figures_comparison.TOLD_APART

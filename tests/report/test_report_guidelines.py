@@ -10,13 +10,13 @@ from report_run import BACKBONES, CLASSES, edit_json, write_run
 from report_tested import SHA256, write_tested
 
 from bench.report import html
+from bench.report.answers import Answers, Facts
 from bench.report.blocks import Cell, Table
 from bench.report.page import Page
 from bench.report.palette import looks
 from bench.report.read.files import read
 from bench.report.sections import guidelines as section_guidelines
-from bench.report.sections.guideline_items import CLAIM, TRIPOD, Guideline
-from bench.report.sections.guidelines import OPEN, SECTIONS, guidelines
+from bench.report.sections.guidelines import CLAIM, OPEN, SECTIONS, TRIPOD, Guideline, guidelines
 from bench.run.folder import RunDir, write_json
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c')
@@ -59,22 +59,22 @@ def test_the_items_are_those_of_the_guidelines_in_order() -> None:
 
 
 def test_what_no_run_can_know_has_no_answer() -> None:
-    unknown = {item.number for item in TRIPOD.items if item.answer is None}
+    unknown = {item.number for item in TRIPOD.items if not item.answer}
     assert {"3a", "3b", "3c", "14", "17", "18a", "18b", "18c", "18d", "19"} <= unknown
-    assert {"5", "11", "14", "18", "33", "34", "44"} <= {item.number for item in CLAIM.items if item.answer is None}
+    assert {"5", "11", "14", "18", "33", "34", "44"} <= {item.number for item in CLAIM.items if not item.answer}
 
 
 def test_every_answer_leads_to_a_section_that_there_is() -> None:
     anchors = {"summary", *(anchor for anchor, *_ in html._SECTIONS)}
     for guideline in (CLAIM, TRIPOD):
         for item in guideline.items:
-            assert bool(item.section) == (item.answer is not None), item.number
+            assert bool(item.section) == bool(item.answer), item.number
             assert not item.section or (item.section in anchors and item.section in SECTIONS), item.number
 
 
 @pytest.mark.parametrize("guideline", [CLAIM, TRIPOD], ids=lambda guideline: guideline.name)
 def test_a_run_with_every_file_answers_all_that_a_run_can(tested: RunDir, guideline: Guideline) -> None:
-    possible = {item.number for item in guideline.items if item.answer is not None}
+    possible = {item.number for item in guideline.items if item.answer}
     assert set(answers(tested, guideline)) == possible
 
 
@@ -139,10 +139,10 @@ def test_an_item_counts_only_where_its_file_is_there(
 ) -> None:
     run = copy_of(tested, tmp_path)
     (run.path / file).unlink()
-    page = page_of(run)
+    told = Answers(page_of(run))
     for guideline, gone in ((CLAIM, claim), (TRIPOD, tripod)):
-        possible = [item for item in guideline.items if item.answer is not None]
-        assert {item.number for item in possible if not section_guidelines.answered(page, item)} == gone
+        possible = [item for item in guideline.items if item.answer]
+        assert {item.number for item in possible if not section_guidelines.answered(told, item)} == gone
 
 
 def test_an_empty_folder_answers_nothing(tmp_path: Path) -> None:
@@ -205,12 +205,13 @@ def test_in_the_page_names_are_escaped_and_links_are_links(tmp_path: Path, monke
 def test_a_damaged_file_is_logged_and_left_to_the_author(
     tested: RunDir, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(page: Page) -> str:
+    def broken(facts: Facts) -> str:
         raise KeyError("no such column")
 
-    item = section_guidelines.Item("9", "Preprocessing", broken, "provenance")
-    assert section_guidelines.answered(page_of(tested), item) == ""
-    assert "Item 9 could not be answered." in caplog.text
+    monkeypatch.setattr(Facts, "class_names", property(broken))
+    item = section_guidelines.Item("8a", "Outcome", "outcome", "data")
+    assert section_guidelines.answered(Answers(page_of(tested)), item) == ""
+    assert "Item 8a could not be answered." in caplog.text
 
 
 def test_the_backbones_are_those_of_the_run(tested: RunDir) -> None:

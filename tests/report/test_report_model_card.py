@@ -12,13 +12,13 @@ from report_run import CLASSES, edit_json, write_run
 from report_tested import SHA256, write_tested
 
 from bench.report import model_card, summary
+from bench.report.answers import Answers
 from bench.report.blocks import Cell, Code, Column, Heading, Missing, Paragraph, Points, Table
 from bench.report.cautions import cautions
 from bench.report.markdown import escape, markdown
 from bench.report.page import Page
 from bench.report.palette import looks
 from bench.report.read.files import read
-from bench.report.sections import answers_tested
 from bench.run.folder import RunDir
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "x | `y` | *z* [l](http://e.org) $1$ ~s~ _u_")
@@ -74,7 +74,7 @@ def test_card_and_guidelines_show_the_interval_that_leads(spare: RunDir, several
     lower = points.loc[points["measure"] == "sensitivity", low].iloc[0]
     bounds = f"({lower:.3f}–{lower + 0.1:.3f})"
     assert kind in card_text(spare) and bounds in card_text(spare)
-    told = answers_tested.diagnostic(page_of(spare))
+    told = Answers(page_of(spare))("diagnostic")
     assert kind in told and bounds in told
 
 

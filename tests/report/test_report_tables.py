@@ -8,6 +8,7 @@ from report_run import CLASSES, write_run
 from bench.report.read import importance, results
 from bench.report.read.files import RunFiles, read
 from bench.report.tables import base as tables
+from bench.run.documents import ClassScores, Estimate, EvaluationRecord, ModelScores
 from bench.stats.metrics import METRICS
 
 AUC, LOG_LOSS = METRICS["auc"], METRICS["log_loss"]
@@ -87,8 +88,9 @@ def test_finalists_average_over_seeds_and_carry_test_intervals() -> None:
             "metric_auc": [0.94, 0.98, 0.95, np.nan],
             "seconds": [10.0, 12.0, 8.0, 1.0],
         }
-    )
-    evaluation = {"models": {"vgg16": {"metrics": {"auc": {"value": 0.9, "low": 0.8, "high": 0.95}, "f1": None}}}}
+    ).assign(folds=None, fold_mean=None, fold_sd=None)
+    auc = Estimate(value=0.9, low=0.8, high=0.95)
+    evaluation = EvaluationRecord(models={"vgg16": ModelScores(metrics={"auc": auc, "f1": Estimate()})})
     table = tables.finalists(rows, evaluation, AUC).set_index("backbone")
     vgg, resnet = table.loc["vgg16"], table.loc["resnet50"]
     assert (vgg["score"], vgg["lowest"], vgg["highest"], vgg["seeds"]) == (pytest.approx(0.96), 0.94, 0.98, 2)
@@ -101,7 +103,7 @@ def test_finalists_average_over_seeds_and_carry_test_intervals() -> None:
 
 
 def test_confusion_rates_are_shares_of_the_reference_standard() -> None:
-    model = {"confusion": [[8, 2], [0, 0]]}
+    model = ModelScores(confusion=((8, 2), (0, 0)))
     counts, rates = results.confusion(model, list(CLASSES))
     assert counts.loc["NORMAL", "PNEUMONIA"] == 2
     assert list(rates.loc["NORMAL"]) == [0.8, 0.2]
@@ -112,16 +114,16 @@ def test_confusion_rates_are_shares_of_the_reference_standard() -> None:
 
 
 def test_operating_point_and_majority() -> None:
-    model = {"confusion": [[90, 10], [30, 270]]}
+    model = ModelScores(confusion=((90, 10), (30, 270)))
     assert results.operating_point(model, list(CLASSES)) == (0.1, 0.9)
     assert results.majority(model, list(CLASSES)) == ("PNEUMONIA", 0.75)
 
 
 def test_classification_report_has_a_row_a_class_and_the_averages() -> None:
-    model = {
-        "per_class": {"NORMAL": {"precision": 0.5, "recall": 1.0, "f1": 0.67, "support": 3, "auc": 0.9}},
-        "averages": {"macro": {"precision": 0.4, "recall": 0.6, "f1": 0.5}},
-    }
+    model = ModelScores(
+        per_class={"NORMAL": ClassScores(precision=0.5, recall=1.0, f1=0.67, support=3, auc=0.9)},
+        averages={"macro": {"precision": 0.4, "recall": 0.6, "f1": 0.5}},
+    )
     report = results.classification_report(model, list(CLASSES)).set_index("label")
     assert list(report.index) == ["NORMAL", "PNEUMONIA", "Average (macro)"]
     assert report.loc["NORMAL", "precision"] == 0.5

@@ -17,7 +17,9 @@ from bench.report.page import Page
 from bench.report.read.files import read
 from bench.report.sections import time as section_time
 from bench.report.tables import time as tables_time
+from bench.run.documents import LowerBoundRecord
 from bench.run.folder import RunDir, write_json
+from bench.run.record import RunRecord, read_leniently
 
 LIMIT: dict[str, Any] = {
     "seconds": 200.0,
@@ -79,17 +81,20 @@ def test_shares_add_up_and_what_is_left_is_shown() -> None:
 
 @pytest.mark.parametrize("stages", [None, {}, {"search": 30.1}, {"search": "long"}, {"search": 20}])
 def test_nothing_is_left_where_the_stages_say_no_more(stages: Any) -> None:
-    table = tables_time.spent({"start-up": 30, "waiting": "nan", "filling": None, "tracing": -1}, stages)
+    activities = {"start-up": 30, "waiting": "nan", "filling": "x", "tracing": -1}
+    record, _ = read_leniently(RunRecord, {"activities": activities, "seconds": stages})
+    table = tables_time.spent(record.activities, record.seconds)
     assert list(table["seconds"]) == [30], "what is no time is left out"
 
 
 def test_no_activities_no_rows() -> None:
-    assert not len(tables_time.spent(None, {"search": 3}))
-    assert not len(tables_time.spent(["start-up"], None))
+    assert not len(tables_time.spent({}, {"search": 3}))
+    assert not len(tables_time.spent({}, {}))
 
 
 def test_the_longest_part_comes_first() -> None:
-    parts = tables_time.limit_parts({"parts": [*LIMIT["parts"], "broken", {"what": "nothing", "seconds": None}]})
+    content = {"parts": [*LIMIT["parts"], "broken", {"what": "nothing", "seconds": None}]}
+    parts = tables_time.limit_parts(read_leniently(LowerBoundRecord, content)[0])
     assert list(parts["seconds"]) == [150, 50]
     assert list(parts["share"]) == [0.75, 0.25]
     assert list(parts["precision"]) == ["float32", "bfloat16"]
@@ -168,7 +173,10 @@ def test_runs_from_before_activities_were_timed(run: RunDir) -> None:
 @pytest.mark.parametrize("activities", [[], "long", {}, {"filling": "long"}, {"filling": 0}])
 def test_damaged_activities_are_said(run: RunDir, activities: Any) -> None:
     edit_json(run.run, activities=activities)
-    assert "The activities in run.json hold no time." in outline(run).text
+    text = outline(run).text
+    whole = activities in ({}, {"filling": 0})
+    assert ("The activities in run.json hold no time." in text) == whole
+    assert ("run.json has parts that cannot be read and are left out: activities" in text) != whole
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -6,14 +6,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.report.figures.results import line
-from bench.report.palette import MUTED, clipped, legend, new_figure, styled
+from bench.report.palette import DASHED, MUTED, clipped, legend, new_figure, styled
 
 PANELS = {"before": "Before temperature scaling", "after": "After temperature scaling"}
 
 
 @styled
 def reliability(bins: pd.DataFrame) -> Figure:
-    """The share of images of the class by predicted probability, before and after; a colour and dashes a class.
+    """The share of images of the class by predicted probability, before and after; one colour and dashes per class.
 
     Args:
         bins: as ``section_calibration.reliability`` returns it.
@@ -23,7 +23,7 @@ def reliability(bins: pd.DataFrame) -> Figure:
     looks = {label: line(place) for place, label in enumerate(labels)}
     largest = bins["images"].max()
     for ax, (step, title) in zip(axes, PANELS.items(), strict=True):
-        ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
         for label, part in bins[bins["step"] == step].groupby("class", sort=False):
             part, colour = part.sort_values("predicted"), looks[label]["color"]
             ax.plot(part["predicted"], part["observed"], **looks[label], linewidth=1.2, alpha=0.7)
@@ -34,7 +34,7 @@ def reliability(bins: pd.DataFrame) -> Figure:
         ax.set(title=title, xlabel="Predicted probability (mean of the bin)", ylabel="Share of the class")
         ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         ax.label_outer()
-    diagonal = Line2D([], [], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as it should be")
+    diagonal = Line2D([], [], color=MUTED, linewidth=1, linestyle=DASHED, label="as it should be")
     handles = [Line2D([], [], **looks[name], linewidth=1.8, label=clipped(name)) for name in labels]
     legend(figure, [*handles, diagonal])
     return figure

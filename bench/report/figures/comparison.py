@@ -1,4 +1,4 @@
-"""Finalists and controls on test -> figures; reads no files."""
+"""Finalists and baselines on test -> figures; reads no files."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.report.names import backbone, metric_words
-from bench.report.palette import INK, MUTED, Look, Looks, clipped, legend, new_figure, styled
+from bench.report.palette import DASHED, INK, MUTED, Look, Looks, bar, clipped, legend, new_figure, rows_down, styled
 from bench.stats.metrics import METRICS
 
-CONTROL = Look(MUTED, "o")
+BASELINE = Look(MUTED, "o")
 MOST_PAIRS = 40
 TOLD_APART = "#0072B2"
 HOW_TO_READ = (
@@ -22,7 +22,7 @@ HOW_TO_READ = (
 
 @styled
 def intervals(models: pd.DataFrame, metrics: Sequence[str], looks: Looks) -> Figure:
-    """A panel a metric: each model's value on test with its interval; controls are grey.
+    """One panel per metric: each model's value on test with its interval; baselines are grey.
 
     Args:
         models: columns ``backbone`` and, for each metric, ``test_NAME`` with its bounds.
@@ -32,16 +32,11 @@ def intervals(models: pd.DataFrame, metrics: Sequence[str], looks: Looks) -> Fig
     figure, axes = new_figure(9.6, 1.1 + 0.42 * len(models), columns=len(metrics), sharey=True)
     for ax, name in zip(axes, metrics, strict=True):
         for position, (_, row) in enumerate(models.iterrows()):
-            look = looks.get(str(row["backbone"]), CONTROL)
-            ax.plot(
-                [row[f"test_{name}_low"], row[f"test_{name}_high"]], [position] * 2, color=look.colour, linewidth=2.4
-            )
-            ax.plot([row[f"test_{name}"]], [position], color=look.colour, marker=look.marker, markersize=8)
+            look = looks.get(str(row["backbone"]), BASELINE)
+            bar(ax, position, row, f"test_{name}", look)
         ax.set(xlabel=f"Test {metric_words(METRICS[name])}")
-        ax.set_ylim(len(models) - 0.4, -0.6)
-        ax.set_yticks(range(len(models)), [clipped(backbone(name)) for name in models["backbone"]])
         ax.margins(x=0.08)
-        ax.grid(False, axis="y")
+        rows_down(ax, [clipped(backbone(name)) for name in models["backbone"]])
     return figure
 
 
@@ -54,14 +49,13 @@ def differences(pairs: pd.DataFrame) -> Figure:
     """
     pairs = pairs.head(MOST_PAIRS)
     figure, (ax,) = new_figure(7.2, 0.9 + 0.36 * len(pairs))
-    ax.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    ax.axvline(0, color=MUTED, linewidth=1, linestyle=DASHED)
     for position, (_, row) in enumerate(pairs.iterrows()):
         colour = TOLD_APART if row["told_apart"] else MUTED
         ax.plot([row["low"], row["high"]], [position] * 2, color=colour, linewidth=2.4)
         ax.plot([row["difference"]], [position], color=INK, marker="o", markersize=6)
-    ax.set_yticks(range(len(pairs)), [clipped(pair, 38) for pair in pairs["pair"]])
-    ax.set(xlabel="Difference in test ROC AUC (right: the first is better)", ylim=(len(pairs) - 0.4, -0.6))
-    ax.grid(False, axis="y")
+    ax.set(xlabel="Difference in test ROC AUC (right: the first is better)")
+    rows_down(ax, [clipped(pair, 38) for pair in pairs["pair"]])
     titles = {TOLD_APART: "told apart after Holm’s correction", MUTED: "not told apart"}
     legend(figure, [Line2D([], [], color=colour, linewidth=2.4, label=title) for colour, title in titles.items()])
     return figure

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench import numbers
-from bench.report.palette import INK, KNOWN, MUTED, clipped, new_figure, styled
+from bench.report.palette import INK, KNOWN, MUTED, clipped, hide_after, new_figure, rows_down, styled
 from bench.report.tables.data import class_names
 
 COLOUR = KNOWN["vgg16"].colour
@@ -35,7 +35,7 @@ def too_many(classes: int) -> str:
 
 @styled
 def class_shares(splits: pd.DataFrame) -> Figure:
-    """A panel a split: bars of the classes' shares, with the images counted.
+    """One panel per split: bars of the classes' shares, with the images counted.
 
     Args:
         splits: as ``tables_data.splits`` returns it.
@@ -52,14 +52,14 @@ def class_shares(splits: pd.DataFrame) -> Figure:
         ax.set(title=clipped(row["split"]), xlabel="Share of the split (%)", ylabel="")
         ax.label_outer()
         ax.grid(False)
-        _rows(ax, names)
+        rows_down(ax, [clipped(name, 16) for name in names])
     axes[0].set_xlim(0, 1.2 * max(axes[0].get_xlim()[1], 1))
     return figure
 
 
 @styled
 def properties(classes: pd.DataFrame, measures: list[str]) -> Figure:
-    """A panel a property of ``PROPERTIES``: for each class the middle half as a box, its median, and the range.
+    """One panel per property of ``PROPERTIES``: for each class the middle half as a box, its median, and the range.
 
     Args:
         classes: as ``tables_data.by_class`` returns it.
@@ -73,9 +73,8 @@ def properties(classes: pd.DataFrame, measures: list[str]) -> Figure:
         ax.set(xlabel=PROPERTIES[measure])
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain(value)))
-        _rows(ax, [str(name) for name in classes["class"]])
-    for ax in axes[len(measures) :]:
-        ax.set_visible(False)
+        rows_down(ax, [clipped(name, 16) for name in classes["class"]])
+    hide_after(axes, len(measures))
     return figure
 
 
@@ -92,10 +91,3 @@ def _box(ax: Axes, position: int, row: "pd.Series[float]", measure: str) -> None
     ax.plot([low, high], [position] * 2, color=MUTED, linewidth=1.2)
     ax.barh(position, third - first, left=first, height=0.5, color=COLOUR, alpha=0.55, linewidth=0)
     ax.plot([middle] * 2, [position - 0.25, position + 0.25], color=INK, linewidth=2)
-
-
-def _rows(ax: Axes, names: list[str]) -> None:
-    """The classes from the top down."""
-    ax.set_yticks(range(len(names)), [clipped(name, 16) for name in names])
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.grid(False, axis="y")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench import numbers
-from bench.report.palette import MUTED, clipped, new_figure, styled
+from bench.report.palette import MUTED, clipped, hide_after, image, new_figure, styled
 from bench.report.read.files import Images
 
 MOST_COLUMNS = 4
@@ -24,18 +24,17 @@ def errors(images: npt.NDArray[np.uint8], rows: pd.DataFrame) -> Figure:
 
     Args:
         images: shape (n, height, width, 1 or 3).
-        rows: a row an image: ``rank``, ``label``, ``predicted``, ``confidence``, maybe ``copies``.
+        rows: one row per image: ``rank``, ``label``, ``predicted``, ``confidence``, maybe ``copies``.
     """
     columns = min(len(images), MOST_COLUMNS)
     height = math.ceil(len(images) / columns)
     figure, axes = new_figure(max(1.95 * columns, 2.4), 2.35 * height, columns, height)
-    for ax, image, (_, row) in zip(axes, images, rows.iterrows(), strict=False):
-        _picture(ax, image)
+    for ax, pixels, (_, row) in zip(axes, images, rows.iterrows(), strict=False):
+        _picture(ax, pixels)
         label = f"{clipped(row['label'], 18)}{_times(row.get('copies'))}"
         title = f"{row['rank']:.0f}. {label}\n→ {clipped(row['predicted'], 14)} "
         ax.set_title(title + numbers.score(row["confidence"]), loc="left", fontweight="normal", fontsize=9)
-    for ax in axes[len(images) :]:
-        ax.set_visible(False)
+    hide_after(axes, len(images))
     return figure
 
 
@@ -45,7 +44,7 @@ def saliency(images: Images, items: Sequence[dict[str, Any]]) -> Figure:
 
     Args:
         images: with maps and randomised maps.
-        items: a case each: ``label``, ``predicted``, ``probability``, ``correct``, maybe ``copies``.
+        items: one per case: ``label``, ``predicted``, ``probability``, ``correct``, maybe ``copies``.
     """
     if images.maps is None or images.randomised is None:
         raise ValueError("saliency needs maps and randomised maps, but got images alone")
@@ -69,8 +68,7 @@ def saliency(images: Images, items: Sequence[dict[str, Any]]) -> Figure:
         with_map.set_title("map", loc="left", fontsize=8.5, fontweight="normal")
         with_random.set_title("randomised", loc="left", fontsize=8.5, fontweight="normal")
         plain.set_xlabel("right" if right else "wrong", color=colour, fontsize=9, fontweight="bold", loc="left")
-    for ax in axes[3 * len(items) :]:
-        ax.set_visible(False)
+    hide_after(axes, 3 * len(items))
     return figure
 
 
@@ -80,11 +78,8 @@ def _times(copies: Any) -> str:
     return f" ×{number:.0f}" if number > 1 else ""
 
 
-def _picture(ax: Axes, image: npt.NDArray[np.uint8]) -> None:
-    single = image.shape[-1] == 1
-    ax.imshow(image[..., 0] if single else image, cmap="gray" if single else None, vmin=0, vmax=255)
-    ax.set(xticks=[], yticks=[])
-    ax.grid(False)
+def _picture(ax: Axes, pixels: npt.NDArray[np.uint8]) -> None:
+    image(ax, pixels)
     for spine in ax.spines.values():
         spine.set_color(MUTED)
         spine.set_visible(True)

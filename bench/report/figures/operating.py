@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from bench.report.palette import INK, MUTED, clipped, legend, new_figure, styled
+from bench.report.palette import INK, MUTED, clipped, hide_after, legend, new_figure, styled
 
 MODEL = "#0072B2"
 VALUES = {"ppv": ("PPV", "#0072B2"), "npv": ("NPV", "#D55E00")}
@@ -27,14 +27,13 @@ def subset(rows: pd.DataFrame, source: str) -> str:
 
 
 def _panels(rows: pd.DataFrame, source: str) -> tuple[Figure, list[tuple[Axes, str]]]:
-    """A panel a class, up to three abreast; where some classes have none, a line at the foot says so."""
+    """One panel per class, up to three abreast; where some classes have none, a line at the foot says so."""
     labels = [str(name) for name in rows["class"].drop_duplicates()][:MOST_CLASSES]
     columns = min(len(labels), 3)
     height = math.ceil(len(labels) / columns)
     width = {1: 6.6, 2: 8.4}.get(columns, 9.6)
     figure, axes = new_figure(width, 0.5 + 3.2 * height, columns, height, sharex=True, sharey=True)
-    for ax in axes[len(labels) :]:
-        ax.set_visible(False)
+    hide_after(axes, len(labels))
     if left_out := subset(rows, source):
         figure.supxlabel(left_out, x=0.01, ha="left", fontsize=9, color=MUTED)
     return figure, list(zip(axes, labels, strict=False))
@@ -51,7 +50,7 @@ def _label_outer(panels: list[tuple[Axes, str]], below: str, beside: str) -> Non
 
 @styled
 def prevalences(rows: pd.DataFrame) -> Figure:
-    """PPV and NPV by prevalence, a panel a class; the frozen operating point is solid, 0.5 dashed.
+    """PPV and NPV by prevalence, one panel per class; the frozen operating point is solid, 0.5 dashed.
 
     Args:
         rows: as in prevalences.csv.
@@ -87,7 +86,7 @@ def prevalences(rows: pd.DataFrame) -> Figure:
 
 @styled
 def decision(rows: pd.DataFrame) -> Figure:
-    """Net benefit by threshold of the model with its band, of acting on everyone and on nobody; a panel a class.
+    """Net benefit by threshold of the model with its band, of acting on everyone and on nobody; one panel per class.
 
     Args:
         rows: as in decision_curve.csv.

@@ -17,7 +17,18 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from bench import numbers
 from bench.report.figures.base import names_of, score_label, scored_trials
 from bench.report.names import backbone, metric_words
-from bench.report.palette import GRID, INK, MUTED, Looks, backbone_handles, clipped, legend, new_figure, styled
+from bench.report.palette import (
+    GRID,
+    INK,
+    MUTED,
+    Looks,
+    backbone_handles,
+    clipped,
+    hide_after,
+    legend,
+    new_figure,
+    styled,
+)
 from bench.report.tables.base import column
 from bench.report.tables.search import chosen
 from bench.search.parameters import PARAMETERS, Hyperparameter
@@ -38,7 +49,7 @@ _NONE_AT = -0.14
 
 @styled
 def rate_by_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
-    """Learning rate x unfreeze depth, a panel a backbone, coloured by score; trials stopped early small and faded."""
+    """Learning rate x unfreeze depth, one panel per backbone, coloured by score; trials stopped early are faded."""
     scored = scored_trials(trials, metric).dropna(subset=["config_unfreeze_depth"])
     scored = scored[scored["config_learning_rate"] > 0]
     names = [name for name in looks if name in names_of(scored)]
@@ -51,8 +62,7 @@ def rate_by_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     for ax, name in zip(axes, names, strict=False):
         _panel(ax, scored[scored["config_backbone"] == name], name, metric, looks, colours)
         ax.label_outer()
-    for ax in axes[len(names) :]:
-        ax.set_visible(False)
+    hide_after(axes, len(names))
     bar = figure.colorbar(colours, ax=axes, label=score_label(metric), aspect=24, pad=0.015, extend=_extended(metric))
     bar.outline.set_visible(False)
     ring = Line2D([], [], linestyle="", label="best of the backbone", **_BEST)
@@ -203,10 +213,8 @@ def _scale(values: "pd.Series[Any]", row: Hyperparameter) -> _Scale:
         low, high = scaled.min(), scaled.max()
         places = (scaled - low) / (high - low or 1)
         ends = ((0.0, low), (1.0, high)) if high > low else ((0.0, low),)
-        ticks = [
-            (place, (numbers.rate if logarithmic else show)(10**value if logarithmic else value))
-            for place, value in ends
-        ]
+        shown = numbers.rate if logarithmic else show
+        ticks = [(place, shown(10**value if logarithmic else value)) for place, value in ends]
     if places.isna().any():
         ticks.append((_NONE_AT, "none"))
     return _Scale(row.title, places.astype("float64").fillna(_NONE_AT).to_numpy(), ticks)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench import numbers
-from bench.report.palette import INK, MUTED, clipped, new_figure, styled
+from bench.report.palette import DASHED, INK, MUTED, clipped, image, new_figure, styled
 from bench.report.read.files import Gallery
 
 CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
@@ -56,7 +56,7 @@ def _matrix(ax: Axes, values: pd.DataFrame, rates: pd.DataFrame, form: str, titl
 
 @styled
 def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, bands: pd.DataFrame, points: Points = ()) -> Figure:
-    """ROC curves and curves of precision by recall, one a class, with their bands.
+    """ROC curves and curves of precision by recall, one per class, with their bands.
 
     Args:
         roc: columns ``label``, ``fpr``, ``tpr``, ``auc``.
@@ -65,7 +65,7 @@ def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, bands: pd.DataFram
         points: false and true positive rates to be marked on the ROC curve.
     """
     figure, (left, right) = new_figure(9.6, 5.1, columns=2)
-    left.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="chance, 0.500")
+    left.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED, label="chance, 0.500")
     several = roc["label"].nunique() > 1
     for position, label in enumerate(roc["label"].drop_duplicates()):
         look = line(position)
@@ -76,9 +76,7 @@ def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, bands: pd.DataFram
         right.plot(other["recall"], other["precision"], **look, linewidth=2, label=name)
         if not several:
             share = float(other["share"].iloc[0])
-            right.axhline(
-                share, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"guessing, {numbers.score(share)}"
-            )
+            right.axhline(share, color=MUTED, linewidth=1, linestyle=DASHED, label=f"guessing, {numbers.score(share)}")
         for ax, curve in ((left, "roc"), (right, "pr")):
             band = bands[(bands["class"] == label) & (bands["curve"] == curve)].dropna(subset=["x", "low", "high"])
             ax.fill_between(band["x"], band["low"], band["high"], color=look["color"], alpha=0.16, linewidth=0)
@@ -95,18 +93,14 @@ def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, bands: pd.DataFram
 
 @styled
 def gallery(images: Gallery, most_rows: int = 8, most_columns: int = 6) -> Figure:
-    """Augmented images: a row a policy, the first column the original."""
+    """Augmented images: one row per policy, the first column the original."""
     policies = images.policies[:most_rows]
     columns = min(images.images.shape[1], most_columns)
     figure, axes = new_figure(1.45 * columns + 0.4, 1.4 * len(policies) + 0.3, columns=columns, rows=len(policies))
     for position, ax in enumerate(axes):
         row, draw = divmod(position, columns)
-        picture = images.images[row, draw]
-        single = picture.shape[-1] == 1
-        ax.imshow(picture[..., 0] if single else picture, cmap="gray" if single else None, vmin=0, vmax=255)
-        ax.set(xticks=[], yticks=[])
-        for spine in ax.spines.values():
-            spine.set_visible(False)
+        image(ax, images.images[row, draw])
+        ax.spines[:].set_visible(False)
         if row == 0:
             ax.set_title("original" if draw == 0 else f"draw {draw}", loc="center", fontweight="normal", fontsize=9.5)
         if draw == 0:

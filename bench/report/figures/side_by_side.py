@@ -1,4 +1,4 @@
-"""Several runs -> figures that set them side by side; a colour and a line a run; reads no files."""
+"""Several runs -> figures that set them side by side; one colour and line per run; reads no files."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from bench.report.figures.base import score_label
 from bench.report.figures.cost import unit_of
 from bench.report.names import metric_words
-from bench.report.palette import OTHERS, Look, clipped, legend, new_figure, styled
+from bench.report.palette import OTHERS, Look, bar, clipped, legend, new_figure, rows_down, styled
 from bench.stats.metrics import Metric
 
 _LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
@@ -55,10 +55,10 @@ def history(best: Mapping[str, pd.DataFrame], labels: Sequence[str], metric: Met
 
 @styled
 def winners(rows: pd.DataFrame, metrics: Sequence[Metric]) -> Figure:
-    """A panel a metric: the winner of each run on the internal test, with its interval.
+    """One panel per metric: the winner of each run on the internal test, with its interval.
 
     Args:
-        rows: a row a run, with its ``label`` and ``position``, and ``test_NAME`` with its bounds by metric.
+        rows: one row per run, with its ``label`` and ``position``, and ``test_NAME`` with its bounds by metric.
         metrics: the metrics.
     """
     figure, axes = new_figure(9.6, 1.1 + 0.45 * len(rows), columns=len(metrics), sharey=True)
@@ -66,10 +66,8 @@ def winners(rows: pd.DataFrame, metrics: Sequence[Metric]) -> Figure:
         name = f"test_{metric.name}"
         for place, (_, row) in enumerate(rows.iterrows()):
             look, _ = run_look(int(row["position"]))
-            ax.plot([row[f"{name}_low"], row[f"{name}_high"]], [place] * 2, color=look.colour, linewidth=2.4)
-            ax.plot([row[name]], [place], color=look.colour, marker=look.marker, markersize=8)
-        ax.set(xlabel=f"Test {metric_words(metric)}", ylim=(len(rows) - 0.4, -0.6))
-        ax.set_yticks(range(len(rows)), [clipped(label, 28) for label in rows["label"]])
+            bar(ax, place, row, name, look)
+        ax.set(xlabel=f"Test {metric_words(metric)}")
         ax.margins(x=0.08)
-        ax.grid(False, axis="y")
+        rows_down(ax, [clipped(label, 28) for label in rows["label"]])
     return figure

@@ -9,16 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench import numbers
-from bench.report.palette import MUTED, clipped, legend, new_figure, styled
+from bench.report.palette import DASHED, MUTED, Look, bar, clipped, hide_after, legend, new_figure, rows_down, styled
 
-COLOUR = "#0072B2"
+GROUP = Look("#0072B2", "o")
 SCORES = {"auc": ("ROC AUC", "#0072B2", "o"), "accuracy": ("Accuracy", "#D55E00", "s")}
 MOST_GROUPS = 40
 
 
 @styled
 def forest(rows: pd.DataFrame, metrics: Mapping[str, str], overall: Mapping[str, Any]) -> Figure:
-    """A panel a metric: each group's value with its interval; hollow where the group is small.
+    """One panel per metric: each group's value with its interval; hollow where the group is small.
 
     Args:
         rows: as in subgroups.csv.
@@ -30,28 +30,25 @@ def forest(rows: pd.DataFrame, metrics: Mapping[str, str], overall: Mapping[str,
     starts = rows.index[rows["group"].ne(rows["group"].shift())][1:]
     for ax, (name, title) in zip(axes, metrics.items(), strict=True):
         for position, (_, row) in enumerate(rows.iterrows()):
-            ax.plot([row[f"{name}_low"], row[f"{name}_high"]], [position] * 2, color=COLOUR, linewidth=2)
-            face = "white" if row["small"] else COLOUR
-            ax.plot([row[name]], [position], color=COLOUR, marker="o", markersize=7, markerfacecolor=face)
+            bar(ax, position, row, name, GROUP, markersize=7, markerfacecolor="white" if row["small"] else GROUP.colour)
         known = numbers.number(overall.get(name))
         if known is not None:
-            ax.axvline(known, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+            ax.axvline(known, color=MUTED, linewidth=1, linestyle=DASHED, zorder=0)
         for start in starts:
             ax.axhline(start - 0.5, color=MUTED, linewidth=0.6)
         names = [
             f"{clipped(': '.join(pair), 30)} ({numbers.count(images)})"
             for *pair, images in zip(rows["group"], rows["value"].fillna(""), rows["images"], strict=True)
         ]
-        ax.set_yticks(range(len(rows)), names)
-        ax.set(xlabel=title, ylim=(len(rows) - 0.4, -0.6))
+        ax.set(xlabel=title)
         ax.margins(x=0.06)
-        ax.grid(False, axis="y")
+        rows_down(ax, names)
     return figure
 
 
 @styled
 def robustness(rows: pd.DataFrame, titles: Mapping[str, str], clean: Mapping[str, Any]) -> Figure:
-    """A panel an alteration: AUC and accuracy by its level with their bands; dashed, the values on clean images.
+    """One panel per alteration: AUC and accuracy by its level with their bands; dashed, the values on clean images.
 
     Args:
         rows: as in robustness.csv, without the row of clean images.
@@ -73,14 +70,13 @@ def robustness(rows: pd.DataFrame, titles: Mapping[str, str], clean: Mapping[str
             ax.plot(part["level"], part[name], color=colour, marker=marker, markersize=5, linewidth=1.6)
             known = numbers.number(clean.get(name))
             if known is not None:
-                ax.axhline(known, color=colour, linewidth=1, linestyle=(0, (4, 3)), alpha=0.8)
+                ax.axhline(known, color=colour, linewidth=1, linestyle=DASHED, alpha=0.8)
         unit = str(part["unit"].dropna().iloc[0]) if part["unit"].notna().any() else "level"
         ax.set(title=titles.get(kind, clipped(kind)), xlabel=unit, ylabel="Score")
-    for ax in axes[len(kinds) :]:
-        ax.set_visible(False)
+    hide_after(axes, len(kinds))
     handles = [
         Line2D([], [], color=colour, marker=marker, linewidth=1.6, label=title)
         for title, colour, marker in SCORES.values()
     ]
-    legend(figure, [*handles, Line2D([], [], color=MUTED, linestyle=(0, (4, 3)), label="on clean images")])
+    legend(figure, [*handles, Line2D([], [], color=MUTED, linestyle=DASHED, label="on clean images")])
     return figure

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.report.figures.base import names_of, score_label
 from bench.report.names import backbone
-from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, legend, new_figure, styled
+from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, hide_after, legend, new_figure, styled
 from bench.report.tables.base import column
 from bench.stats.metrics import Metric
 
@@ -42,8 +42,7 @@ def trial_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
         ax.set(title=clipped(backbone(name)), xlabel="Epoch", ylabel=score_label(metric))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.label_outer()
-    for ax in axes[len(names) :]:
-        ax.set_visible(False)
+    hide_after(axes, len(names))
     whole = Line2D([], [], color=MUTED, linewidth=1.4, label="completed")
     faded = Line2D([], [], color=MUTED, linewidth=1.0, alpha=0.4, label="stopped early or failed")
     legend(figure, [whole, faded, _START])
@@ -108,7 +107,7 @@ def finalist_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figur
 
 
 def _lines(ax: Axes, data: pd.DataFrame, unit: str, y: str, colour: str, alpha: float, width: float) -> None:
-    """A line a training; one of a single epoch, which has no line, is drawn as a dash."""
+    """One line per training; one of a single epoch, which has no line, is drawn as a dash."""
     data = data.dropna(subset=[y])
     if len(data):
         options = {"x": "epoch", "y": y, "color": colour, "alpha": alpha, "ax": ax}

@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from bench.invocation import typed
-from bench.report.names import STATES
+from bench.report import names
 from bench.report.read.reading import Problems, arrays, document, missing, table, unreadable
 from bench.run import tables
 from bench.run.documents import AuditRecord, CalibrationRecord, EvaluationRecord, LowerBoundRecord, SaliencyRecord
@@ -153,10 +153,10 @@ class RunFiles:
     def backbones(self) -> list[str]:
         """Every backbone that the run knows of: those of its settings or of its space, then those in the tables."""
         space = self.record.space.parameters.get("backbone")
-        names = [str(name) for name in self.record.settings.backbones or (space.choices if space else ())]
+        known = [str(name) for name in self.record.settings.backbones or (space.choices if space else ())]
         for rows, column in ((self.trials, "config_backbone"), (self.finalists, "backbone")):
-            names += [] if rows is None else sorted(rows[column].dropna().unique())
-        return list(dict.fromkeys(names))
+            known += [] if rows is None else sorted(rows[column].dropna().unique())
+        return list(dict.fromkeys(known))
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def listed(value: Any) -> list[Any]:
 def read(run: RunDir) -> RunFiles:
     """Every file of ``run`` that can be read, and a sentence for each that cannot."""
     problems: Problems = {}
-    states = list(STATES)
+    states = list(names.STATES)
     trials = table(tables.TRIALS, run.path, problems, "no trial has finished yet", states)
     again = pd.Series(dtype="bool") if trials is None else trials["retried_as"].notna()
     limit = run.path / "limit.json"
@@ -203,6 +203,7 @@ def _record(run: RunDir, problems: Problems) -> RunRecord:
     if record is None:
         rest = problems["run.json"].replace(" and is left out", ", so settings and data are unknown")
         problems["run.json"] = rest.replace("is missing:", "could not be read, so settings and data are unknown:")
+    names.TITLES.update(record.titles if record else {})
     return record or RunRecord()
 
 

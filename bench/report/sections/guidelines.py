@@ -1,30 +1,17 @@
 """The section that fills in what a run can of CLAIM 2024 and TRIPOD+AI, and leaves the rest to the author."""
 
 import logging
+from dataclasses import dataclass
 from functools import partial
 
+import yaml
+
 from bench import numbers
+from bench.report.answers import Answers
 from bench.report.blocks import Block, Cell, Column, Paragraph, Section, Table
 from bench.report.page import Page
-from bench.report.sections import (
-    comparison as section_comparison,
-)
-from bench.report.sections import (
-    data as section_data,
-)
-from bench.report.sections import (
-    failures as section_failures,
-)
-from bench.report.sections import (
-    provenance as section_made,
-)
-from bench.report.sections import (
-    search as section_search,
-)
-from bench.report.sections import (
-    winner as section_winner,
-)
-from bench.report.sections.guideline_items import CLAIM, TRIPOD, Guideline, Item
+from bench.report.sections import comparison, data, failures, provenance, search, winner
+from bench.report.templating import TEMPLATES
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +22,12 @@ OPEN = "author to complete"
 
 SECTIONS = {
     "summary": "Summary",
-    "comparison": section_comparison.TITLE,
-    "search": section_search.TITLE,
-    "winner": section_winner.TITLE,
-    "failures": section_failures.TITLE,
-    "data": section_data.TITLE,
-    "provenance": section_made.TITLE,
+    "comparison": comparison.TITLE,
+    "search": search.TITLE,
+    "winner": winner.TITLE,
+    "failures": failures.TITLE,
+    "data": data.TITLE,
+    "provenance": provenance.TITLE,
 }
 """Anchors of the sections that the items lead to, and what a link to them says."""
 
@@ -52,8 +39,34 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class Item:
+    """One item of a guideline; its fields are explained in ``templates/guidelines.yaml``."""
+
+    number: str
+    topic: str
+    answer: str = ""
+    section: str = ""
+    left: str = ""
+
+
+@dataclass(frozen=True)
+class Guideline:
+    """A guideline with its source and its items in order."""
+
+    name: str
+    source: str
+    items: tuple[Item, ...]
+
+
+CLAIM, TRIPOD = (
+    Guideline(one["name"], one["source"], tuple(Item(**item) for item in one["items"]))
+    for one in yaml.safe_load((TEMPLATES / "guidelines.yaml").read_text(encoding="utf-8"))
+)
+
+
 def guidelines(page: Page) -> Section:
-    """Both guidelines, an item a row."""
+    """Both guidelines, one item per row."""
     blocks: list[Block] = [
         Paragraph(
             "What the files of this run answer is filled in, with its numbers; what no run can know is left to the "
@@ -66,7 +79,8 @@ def guidelines(page: Page) -> Section:
 
 
 def _filled(guideline: Guideline, page: Page) -> list[Block]:
-    told = [answered(page, item) for item in guideline.items]
+    answers = Answers(page)
+    told = [answered(answers, item) for item in guideline.items]
     count, total = sum(map(bool, told)), len(told)
     lead = (
         f"The run answers {count} of {total} items, some of them in part; {total - count} are left to the author. "
@@ -77,12 +91,12 @@ def _filled(guideline: Guideline, page: Page) -> list[Block]:
     return [Paragraph(lead), Table(caption, COLUMNS, rows, folded=True)]
 
 
-def answered(page: Page, item: Item) -> str:
+def answered(answers: Answers, item: Item) -> str:
     """What the run says to ``item``; empty where it says nothing, or where a damaged file defeats it."""
-    if item.answer is None:
+    if not item.answer:
         return ""
     try:
-        return item.answer(page)
+        return answers(item.answer)
     except Exception:  # one damaged file must not cost the reader the rest
         logger.warning("Item %s could not be answered.", item.number, exc_info=True)
         return ""

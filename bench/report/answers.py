@@ -1,0 +1,357 @@
+"""What a run answers to reporting guidelines and in its model card: the values behind ``templates/answers.txt.j2``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from bench import numbers
+from bench.invocation import typed
+from bench.numbers import counted
+from bench.report import cautions, names, summary
+from bench.report.names import joined, metric_words
+from bench.report.page import Page
+from bench.report.read import results
+from bench.report.read.chosen import winner_model, winner_name, winner_scores
+from bench.report.read.files import RunFiles
+from bench.report.read.reading import document
+from bench.report.tables import data as tables_data
+from bench.report.templating import Sentences
+from bench.run.documents import CalibrationScores, ModelCard, Threshold
+from bench.run.record import SplitRecord
+from bench.stats.metrics import METRICS
+
+OPEN = "Author to complete"
+"""Stands before what no run can know."""
+
+MOST_CLASSES = 12
+"""Classes that a sentence names, or a table of the model card has columns for."""
+MOST_OPERATED = 4
+"""Classes whose thresholds, sensitivity and specificity a sentence gives."""
+
+RESIZED = {"squash": "squashed", "pad": "padded", "crop": "cropped"}
+WEIGHTS = {"imagenet": "ImageNet weights", "random": "Random weights", "folder": "Weights from a folder"}
+PACKAGES = ("python", "tensorflow", "keras", "ray", "optuna", "scikit-learn")
+"""The packages whose versions matter most."""
+
+MEASURES = {"ppv": "PPV", "npv": "NPV"}
+"""Measures of an operating point that are not called as they are written."""
+
+
+def measure(name: Any) -> str:
+    """A measure of an operating point in words."""
+    return MEASURES.get(str(name), str(name))
+
+
+class Answers(Sentences):
+    """The sentences that a run has, by name of the macro; empty where its files do not say.
+
+    Attributes:
+        facts: what the sentences are made from.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.facts = Facts(page)
+        files = page.files
+        super().__init__(
+            "answers.txt.j2",
+            facts=self.facts,
+            files=files,
+            record=files.record,
+            settings=files.record.settings,
+            tested=files.tested,
+            found=files.evaluated,
+            card=self.facts.card,
+            winner=names.backbone(winner_name(files)) if winner_name(files) else "",
+            metric=metric_words(files.metric),
+            typed=typed,
+            OPEN=OPEN,
+            RESIZED=RESIZED,
+            MOST_CLASSES=MOST_CLASSES,
+        )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What no file of the run says directly."""
+
+    page: Page
+
+    @property
+    def _files(self) -> RunFiles:
+        return self.page.files
+
+    @cached_property
+    def card(self) -> ModelCard | None:
+        """best_model.json; None where it is missing, cannot be read or is of a model before this winner."""
+        content, won = document(ModelCard, self.page.run.best_model_card, {}), self._winner_hash
+        return None if content and won and content.sha256 not in ("", won) else content
+
+    @property
+    def _winner_hash(self) -> str:
+        rows = self._files.finalists
+        return "" if rows is None else next(map(str, rows.loc[rows["winner"], "sha256"].dropna()), "")
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of the exported model as the files give it; empty where none does."""
+        return (self.card.sha256 if self.card else "") or self._winner_hash
+
+    # the data
+
+    @property
+    def class_names(self) -> str:
+        """The classes in prose, the first of them where there are many; empty where the files name none."""
+        known = self._files.classes
+        more = [f"{len(known) - MOST_CLASSES} more"] if len(known) > MOST_CLASSES else []
+        return joined([*known[:MOST_CLASSES], *more])
+
+    @property
+    def used(self) -> Mapping[str, SplitRecord]:
+        """Images, patients and classes by split as the run used them, from audit.json or run.json."""
+        audited = self._files.audit.splits.used if self._files.audit else {}
+        return audited or self._files.about_data.splits
+
+    @property
+    def assumed(self) -> bool:
+        """Whether each image was taken for its own patient."""
+        return results.patients_assumed(self._files.audit)
+
+    @property
+    def folder(self) -> str:
+        """The last part of the path of the images: the rest does not travel with the model."""
+        return self._files.about_data.path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+    @property
+    def taken(self) -> pd.DataFrame:
+        """The rows of splits.csv that are in a split."""
+        splits = self._files.splits
+        return pd.DataFrame({"patient": []}) if splits is None else splits.dropna(subset=["split"])
+
+    @property
+    def named_patients(self) -> int:
+        """How many patients splits.csv names."""
+        return int(self.taken["patient"].nunique())
+
+    @property
+    def patients(self) -> int:
+        """The same, 0 where they are no patients but images."""
+        return 0 if self.assumed else self.named_patients
+
+    @property
+    def shared_patients(self) -> int:
+        """How many patients have images in several splits."""
+        return 0 if self._files.splits is None else results.shared_patients(self._files.splits)
+
+    @property
+    def no_part(self) -> list[dict[Any, Any]]:
+        """Reasons for which images take no part, with their ``images``."""
+        splits = self._files.splits
+        return [] if splits is None else tables_data.no_part(splits).to_dict("records")
+
+    @property
+    def shares_of_splits(self) -> list[str]:
+        """Each split with its images and its share of all."""
+        total = sum(part.images for part in self.used.values())
+        return [
+            f"{name} {counted(part.images, 'image')} ({numbers.percent(part.images / total)})"
+            for name, part in self.used.items()
+            if total
+        ]
+
+    @property
+    def shares_of_classes(self) -> list[str]:
+        """Each class with its share of each split."""
+        rows = tables_data.splits(self.used)
+        known = tables_data.class_names(rows) if len(rows) > 1 else []
+        return [
+            f"{label} "
+            + joined(f"{row['split']} {numbers.percent(row[f'share {label}'])}" for _, row in rows.iterrows())
+            for label in (known[1:] if len(known) == 2 else known[:4])
+        ]
+
+    @property
+    def imbalance(self) -> float | None:
+        """The largest class of the training images over the smallest."""
+        rows = tables_data.splits({"train": self.used["train"]} if "train" in self.used else {})
+        return numbers.number(rows["imbalance"].iloc[0]) if len(rows) else None
+
+    # the search and its winner
+
+    @property
+    def trials(self) -> int:
+        """How many trials there are."""
+        return 0 if self._files.trials is None else len(self._files.trials)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials by state."""
+        return summary.counts(self._files)
+
+    @property
+    def question(self) -> str:
+        """The question of the run."""
+        return summary.story(self._files)[0] if self._files.trials is not None else ""
+
+    @property
+    def configuration(self) -> str:
+        """The winner's configuration in words."""
+        return summary.winner_configuration(self._files)
+
+    @property
+    def folds(self) -> float | None:
+        """Over how many folds the finalists were compared; None where they were not."""
+        rows = self._files.finalists
+        return rows["folds"].max() if rows is not None and rows["fold_mean"].notna().any() else None
+
+    @property
+    def seeds(self) -> int:
+        """Over how many seeds."""
+        rows = self._files.finalists
+        return 1 if rows is None else int(rows[rows["state"] == "completed"].groupby("backbone").size().max() or 1)
+
+    @property
+    def packages(self) -> list[str]:
+        """The versions that matter most."""
+        versions = self._files.record.packages
+        return [f"{name} {versions[name]}" for name in PACKAGES if versions.get(name)]
+
+    @property
+    def weights(self) -> str:
+        """What the backbones started from."""
+        about = self._files.record.weights
+        note, kind = about.note.split(" (")[0].rstrip("."), WEIGHTS.get(about.kind, about.kind)
+        return note if note.startswith(kind) else f"{kind} ({note})" if note else kind
+
+    # the internal test
+
+    @property
+    def test(self) -> SplitRecord:
+        """The test split as evaluated, else as drawn."""
+        drawn, tested = self.used.get("test", SplitRecord()), self._files.tested
+        return drawn.model_copy(
+            update={"images": tested.images or drawn.images, "patients": tested.patients or drawn.patients}
+        )
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether the winner has scores on test."""
+        return bool(winner_scores(self._files))
+
+    @property
+    def scores(self) -> list[str]:
+        """The winner's scores on test with their intervals."""
+        return [
+            f"{metric_words(METRICS[name])} {numbers.with_interval(*values)}"
+            for name, values in winner_scores(self._files).items()
+            if name in METRICS and values[0] is not None
+        ]
+
+    @property
+    def measures(self) -> list[str]:
+        """What was measured on test."""
+        found = self._files.evaluated
+        more = {
+            "operating points": found.points,
+            "expected calibration error": found.calibration,
+            "net benefit": found.decision,
+        }
+        told = [metric_words(METRICS[name]) for name in winner_scores(self._files) if name in METRICS]
+        return [*told, *(name for name, table in more.items() if table is not None)] if self.has_scores else []
+
+    @property
+    def groups(self) -> list[str]:
+        """By what subgroups were formed."""
+        groups = self._files.evaluated.subgroups
+        return [] if groups is None else list(dict.fromkeys(groups["group"]))
+
+    @property
+    def several_images(self) -> bool:
+        """Whether some patient has more than one test image, so that images are not independent."""
+        return self._files.tested.several_images_a_patient is True
+
+    def bounds(self, row: "pd.Series[Any]") -> tuple[Any, Any]:
+        """The interval of a row of operating_points.csv that leads, as in its own section; else the other.
+
+        That by patients leads where a patient has several images, Wilson's where images are independent.
+        """
+        pairs = [(row["low"], row["high"]), (row["wilson_low"], row["wilson_high"])]
+        leading = pairs if self.several_images else pairs[::-1]
+        known = [pair for pair in leading if all(numbers.number(bound) is not None for bound in pair)]
+        return known[0] if known else (None, None)
+
+    @property
+    def kind_of_bounds(self) -> str:
+        """Which intervals `bounds` gives, in words."""
+        by_patients = "intervals by patients, Wilson’s where there is none"
+        return by_patients if self.several_images else "Wilson’s intervals"
+
+    @property
+    def frozen_points(self) -> pd.DataFrame:
+        """The rows of operating_points.csv at the threshold that was fixed beforehand; else those at 0.5."""
+        points = self._files.evaluated.points
+        if points is None:
+            return pd.DataFrame()
+        frozen = points[points["point"] == "frozen"]
+        return frozen if len(frozen) else points[points["point"] == "0.5"]
+
+    @property
+    def diagnostic(self) -> tuple[list[str], int]:
+        """Sensitivity and specificity at the frozen threshold, class by class, and how many classes are not told."""
+        points = self.frozen_points
+        by_class = list(points.groupby("class", sort=False)) if len(points) else []
+        told = []
+        for label, part in by_class[:MOST_OPERATED]:
+            rates = part[part["measure"].isin(["sensitivity", "specificity"]) & part["value"].notna()]
+            values = [
+                f"{measure(row['measure'])} {numbers.with_interval(row['value'], *self.bounds(row))}"
+                for _, row in rates.iterrows()
+            ]
+            if values:
+                told.append(f"{label} at {numbers.score(part['threshold'].iloc[0])}: {joined(values)}")
+        return told, len(by_class) - MOST_OPERATED
+
+    @property
+    def thresholds(self) -> Sequence[Threshold]:
+        """The frozen thresholds, from evaluation.json, else from best_model.json."""
+        sources = [one for one in (self._files.evaluation, self.card) if one is not None]
+        several = next((one.thresholds for one in sources if one.thresholds), ())
+        single = [one.threshold for one in sources if one.threshold][:1]
+        return [one for one in several or single if one.value is not None][:MOST_OPERATED]
+
+    @property
+    def ece(self) -> tuple[float, float] | None:
+        """Expected calibration error on test before and after temperature scaling."""
+        content = self._files.evaluated.calibration
+        steps = content.splits.get("test", {}) if content else {}
+        before, after = (steps.get(step, CalibrationScores()).ece for step in ("before", "after"))
+        return None if before is None or after is None else (before, after)
+
+    @property
+    def altered(self) -> pd.DataFrame | None:
+        """The rows of robustness.csv on altered images, the worst first."""
+        table = self._files.evaluated.robustness
+        if table is None:
+            return None
+        known = table[(table["corruption"] != "none") & table["auc_change"].notna()]
+        return known.sort_values("auc_change", kind="stable")
+
+    @property
+    def errors(self) -> tuple[int, int] | None:
+        """How many test images the winner got wrong, and of how many; None where that is not known."""
+        try:
+            matrix = results.confusion(winner_model(self._files), self._files.classes)[0].to_numpy()
+        except ValueError:
+            return None
+        wrong, total = int(matrix.sum() - matrix.trace()), int(matrix.sum())
+        return None if self._files.evaluated.failures is None else (wrong, total)
+
+    @property
+    def limits(self) -> tuple[list[str], int]:
+        """The titles of the banners, and how many cautions the report gives besides."""
+        if self._files.trials is None:
+            return [], 0
+        banners = [banner.title.lower() for banner in summary.banners(self._files)]
+        return banners, len(cautions.cautions(self._files))
