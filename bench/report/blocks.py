@@ -159,7 +159,7 @@ def table(data: pd.DataFrame, caption: str, columns: Sequence[Column], **options
 
 
 def pairs(values: dict[str, Any], caption: str, key: str, value: str, **options: Any) -> Table:
-    """A table of two columns: a row a key of ``values``."""
+    """A table of two columns: one row per key of ``values``."""
     data = pd.DataFrame({"key": list(values), "value": [str(shown) for shown in values.values()]}, dtype="object")
     columns = [Column("key", key, numeric=False), Column("value", value, numeric=False)]
     return table(data, caption, columns, **options)

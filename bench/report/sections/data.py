@@ -157,7 +157,7 @@ def _shared(audit: AuditRecord) -> Table | None:
     if narrow == wide:
         columns.append(Column("narrow", "Patients", numbers.count))
     else:
-        columns += [Column("narrow", "Read narrowly", numbers.count), Column("wide", "Read widely", numbers.count)]
+        columns += [Column("narrow", "By patient ID", numbers.count), Column("wide", "By split group", numbers.count)]
     caption = "Patients with images in two of the splits as they were given."
     return table(pd.DataFrame(rows, dtype="object"), caption, columns) if rows else None
 
