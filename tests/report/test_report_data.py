@@ -172,8 +172,9 @@ def test_the_wide_reading_of_splits_is_told_where_it_finds_more(run: RunDir) -> 
     splits = pd.read_csv(run.splits)
     splits.loc[splits.index[[0, 4000]], "patient_wide"] = "IM-1"
     splits.to_csv(run.splits, index=False)
-    assert "No patient has images in more than one split, as counted in splits.csv. By split group, 1 patient would." in (
-        words(run)
+    assert (
+        "No patient has images in more than one split, as counted in splits.csv. By split group, 1 patient would."
+        in (words(run))
     )
 
 

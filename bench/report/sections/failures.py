@@ -133,5 +133,5 @@ def _saliency(page: Page) -> dict[str, Any]:
         "images": images if whole else None,
         "shown": shown,
         "copies": any((item.copies or 1) > 1 for item in shown),
-        "drawing": page.drawing("saliency", figures_failures.saliency, images, shown),
+        "drawing": page.drawing("saliency", figures_failures.saliency, images, [one.model_dump() for one in shown]),
     }
