@@ -174,7 +174,7 @@ def test_the_wide_reading_of_splits_is_told_where_it_finds_more(run: RunDir) -> 
     splits.to_csv(run.splits, index=False)
     assert (
         "No patient has images in more than one split, as counted in splits.csv. By split group, 1 patient would."
-        in (words(run))
+        in words(run)
     )
 
 
