@@ -25,19 +25,19 @@ LEAST_PAUSE = 60.0
 """Seconds from the end of one rendering of the trials to the start of the next, at least."""
 
 HEARTBEAT = 60.0
-"""Seconds after which the page is written again though no trial has ended: what is dear of it is taken over."""
+"""Seconds after which the page is written again though no trial has ended: what takes long to make is kept."""
 
 PAUSE_PER_SECOND = 50.0
 """Seconds of pause for each second that the last rendering took: so all of them take less than 2 % of the time."""
 
 SEARCHING = "It is searching."
 RETRAINING = "Its search is over; the best configuration of each backbone is being retrained."
-CONTROLLING = "The controls, which should lose, are being trained."
+CONTROLLING = "The baselines, which should lose, are being trained."
 EVALUATING = "Every choice is made; the finalists are being evaluated."
 
 
 class Renderer:
-    """Writes report.html of a run that has not finished, and keeps what was dear to make for the next heartbeat."""
+    """Writes report.html of a run that has not finished, and keeps what took long to make for the next heartbeat."""
 
     def __init__(self) -> None:
         self._kept: Any = None

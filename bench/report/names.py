@@ -11,7 +11,7 @@ from bench.stats.metrics import Metric
 TITLES: dict[str, str] = {}
 """Titles of backbones by name, as the run.json of every run that was read gives them."""
 
-CONTROLS = {
+BASELINES = {
     "recipe": "Default recipe",
     "small_cnn": "Small CNN from scratch",
     "majority": "Majority class",
@@ -32,7 +32,7 @@ STAGES = {
 
 def backbone(name: Any) -> str:
     """The title of a backbone or a baseline, or the name itself where no run gave one."""
-    return (TITLES | CONTROLS).get(str(name), str(name)) if present(name) else DASH
+    return (TITLES | BASELINES).get(str(name), str(name)) if present(name) else DASH
 
 
 def state(name: Any) -> str:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from bench.numbers import number
-from bench.report.names import CONTROLS
+from bench.report.names import BASELINES
 from bench.report.read.chosen import over_seeds, winner_name, winner_scores
 from bench.report.read.files import RunFiles
 from bench.report.templating import sentence
@@ -146,7 +146,7 @@ def verdict(files: RunFiles) -> Verdict:
     found = {one.name: one for row in within if (one := _rival(row, chosen))}
     rivals = tuple(found.get(name, Rival(name)) for name in dict.fromkeys([*found, *others]))
     baselines = [one for row in pairs if row["family"] != "finalists" and (one := _rival(row, chosen))]
-    order = {name: place for place, name in enumerate(CONTROLS)}
+    order = {name: place for place, name in enumerate(BASELINES)}
     metric, score = _on_test(files)
     return Verdict(
         _standing(rivals),

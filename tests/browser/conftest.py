@@ -21,9 +21,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 @pytest.fixture(scope="session")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> "Reports":
     """The pages by name, each rendered once."""
-    from rendered import Reports
+    from rendered import shared
 
-    return Reports(tmp_path_factory.mktemp("reports"))
+    return shared(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from rendered import Reports, shared
 from report_run import BACKBONE_TITLES
 
 from bench.report import names, pictures
@@ -13,6 +14,12 @@ from bench.report.read import importance
 def titles(monkeypatch: pytest.MonkeyPatch) -> None:
     """The titles of backbones are known without a run, and those of one test in no other."""
     monkeypatch.setattr(names, "TITLES", dict(BACKBONE_TITLES))
+
+
+@pytest.fixture(scope="session")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
+    """The pages by name, each rendered once, also for the browser's tests."""
+    return shared(tmp_path_factory)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 from PIL import Image
+from rendered import Reports
 from report_outline import Outline, outline
 from report_run import edit_json, write_run
 
@@ -19,7 +20,6 @@ from bench.cli import main
 from bench.data.images.decode import fit
 from bench.report import pictures
 from bench.report.figures import base as figures
-from bench.report.html import render
 from bench.report.palette import looks
 from bench.report.read.files import read
 from bench.run.folder import RunDir
@@ -29,12 +29,8 @@ HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "$x$ </style> {{ 7*7 }}")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    run = write_run(tmp_path_factory.mktemp("finished") / "xray")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "PAPER_DPI", 40)  # the .png files are not in the page
-        render(run)
-    return run
+def finished(reports: Reports) -> RunDir:
+    return RunDir(reports["whole"].parent)
 
 
 def test_a_finished_run_renders_whole(finished: RunDir) -> None:

@@ -75,7 +75,7 @@ def test_a_pair_is_the_paired_bootstrap_over_patients(runs: dict[str, RunDir]) -
     assert pair.images == len(labels) and pair.better == "good" and pair.p_holm is not None and pair.p_holm < 0.001
     assert pair.sentence == (
         f"good is better than poor on the same {len(labels)} test images, by {pair.difference.value:.3f} "
-        f"(+{pair.difference.low:.3f} to +{pair.difference.high:.3f}) ROC AUC (Holm-corrected p <\u00a00.001)."
+        f"({pair.difference.low:.3f}–{pair.difference.high:.3f}) ROC AUC (Holm-corrected p <\u00a00.001)."
     )
     (turned,) = pairs(runs["poor"], runs["good"])
     assert turned.better == "good" and turned.sentence.startswith("good is better than poor on the same")

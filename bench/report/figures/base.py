@@ -136,7 +136,7 @@ def _median_handle() -> Line2D:
 
 
 def points(ax: Axes, data: pd.DataFrame, x: str, metric: Metric, looks: Looks) -> None:
-    """A point a trial, coloured and shaped by backbone: filled if completed, hollow if stopped early."""
+    """One point per trial, coloured and shaped by backbone: filled if completed, hollow if stopped early."""
     names = names_of(data)
     options: dict[str, Any] = {
         "x": x,

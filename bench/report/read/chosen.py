@@ -4,6 +4,7 @@ from typing import Any
 
 from bench.report.read.files import RunFiles
 from bench.run.documents import ModelScores
+from bench.stats.metrics import Metric
 
 
 def winner_name(files: RunFiles) -> str:
@@ -29,11 +30,14 @@ def winner_scores(files: RunFiles) -> dict[str, Bounded]:
     return {name: (one.value, one.low, one.high) for name, one in model.metrics.items()} if model else {}
 
 
-def over_seeds(files: RunFiles) -> dict[str, Any]:
-    """The winner's validation score over its seeds: ``n``, ``mean`` and ``sd`` (NaN for a single one)."""
+def over_seeds(files: RunFiles, metric: Metric | None = None) -> dict[str, Any]:
+    """The winner's validation score by ``metric`` (that of the search) over its seeds: ``n``, ``mean`` and ``sd``.
+
+    The standard deviation is NaN for a single seed.
+    """
     rows = files.finalists
     if rows is None:
         return {"n": 0, "mean": None, "sd": None}
     won = rows[(rows["backbone"] == winner_name(files)) & (rows["state"] == "completed")]
-    scores = won[f"metric_{files.metric.name}"].dropna()
+    scores = won[f"metric_{(metric or files.metric).name}"].dropna()
     return {"n": len(scores), "mean": scores.mean(), "sd": scores.std()}

@@ -199,10 +199,9 @@ def read(run: RunDir) -> RunFiles:
 
 
 def _record(run: RunDir, problems: Problems) -> RunRecord:
-    record = document(RunRecord, run.run, problems, "this is not a run folder")
+    record = document(RunRecord, run.run, problems, "this is no run folder")
     if record is None:
-        rest = problems["run.json"].replace(" and is left out", ", so settings and data are unknown")
-        problems["run.json"] = rest.replace("is missing:", "could not be read, so settings and data are unknown:")
+        problems["run.json"] = f"{problems['run.json'].rstrip('.')}; settings and data are unknown."
     names.TITLES.update(record.titles if record else {})
     return record or RunRecord()
 

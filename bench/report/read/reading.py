@@ -57,7 +57,9 @@ def document(kind: type[Document], path: Path, problems: Problems, why: str = ""
 
     def read() -> Document:
         text = path.read_text(encoding="utf-8")
-        content, dropped = read_leniently(kind, json.loads(text, object_hook=_given, parse_constant=lambda _: None))
+        content, dropped = read_leniently(kind, json.loads(text, parse_constant=lambda _: None))
+        if dropped:  # null and NaN are as good as missing, and need not be told
+            _, dropped = read_leniently(kind, json.loads(text, parse_constant=lambda _: None, object_hook=_given))
         if dropped:
             more = [f"{len(dropped) - MOST_DROPPED} more"] if len(dropped) > MOST_DROPPED else []
             named = joined([*dropped[:MOST_DROPPED], *more])
@@ -68,7 +70,7 @@ def document(kind: type[Document], path: Path, problems: Problems, why: str = ""
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """``values`` without those that are null or NaN, which is as good as missing."""
+    """``values`` without those that are null."""
     return {key: value for key, value in values.items() if value is not None}
 
 

@@ -58,11 +58,9 @@ def _brief(value: Any) -> str:
 
 
 def _settings(record: RunRecord) -> Table | None:
-    if not record.settings.model_fields_set:
-        return None
-    settings = record.settings.model_dump(mode="json", exclude={"name", "cache"} - record.settings.model_fields_set)
+    settings = record.settings.model_dump(mode="json", exclude_unset=True)
     shown = {key.replace("_", " "): _plain(value) for key, value in settings.items()}
-    return pairs(shown, "Settings of the run, its seed among them.", "Setting", "Value")
+    return pairs(shown, "Settings of the run, its seed among them.", "Setting", "Value") if shown else None
 
 
 def _plain(value: Any) -> str:

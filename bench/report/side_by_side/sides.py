@@ -151,7 +151,7 @@ def shown(value: Any) -> str:
 
 
 def settings_table(sides: Sequence[Side], differing: bool) -> Frame:
-    """A row a setting that differs between the runs, or that does not: ``setting``, and ``run0``, ``run1`` and so on.
+    """One row per setting that differs between the runs, or that does not: ``setting``, and ``run0``, ``run1`` …
 
     Runs without a readable run.json have a dash, and do not count as different.
     """

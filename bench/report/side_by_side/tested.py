@@ -61,25 +61,12 @@ class Pair:
         on = f"on the same {counted(self.images, 'test image')}"
         if self.p_holm is None:
             return f"Whether {self.a} and {self.b} differ {on} cannot be told: {self.why}."
-        found = self.difference if self.difference.value >= 0 else _turned(self.difference)
-        bounds = (
-            "" if found.low is None or found.high is None else f" ({numbers.signed_interval(found.low, found.high)})"
-        )
-        size = f"{numbers.score(found.value)}{bounds}"
-        corrected = f"Holm-corrected p {_probability(self.p_holm)}"
+        size = numbers.magnitude(self.difference.value, self.difference.low, self.difference.high)
+        corrected = f"Holm-corrected {numbers.p_value(self.p_holm)}"
         if self.better:
             worse = self.b if self.better == self.a else self.a
             return f"{self.better} is better than {worse} {on}, by {size} ROC AUC ({corrected})."
         return f"{self.a} and {self.b} cannot be told apart {on}: ROC AUC differs by {size} ({corrected})."
-
-
-def _turned(found: Difference) -> Difference:
-    low, high = (None if end is None else -end for end in (found.high, found.low))
-    return Difference(-found.value, low, high, found.p)
-
-
-def _probability(p: float) -> str:
-    return numbers.probability(p) if p < 0.001 else f"= {p:.2g}"
 
 
 def content(files: RunFiles) -> str:
@@ -120,7 +107,7 @@ def _pair(a: str, first: RunFiles, b: str, second: RunFiles) -> Pair:
 
 
 def _matched(a: str, first: RunFiles, b: str, second: RunFiles) -> Frame:
-    """A row a test image, with ``label``, and the columns of either run ending in ``_a`` and ``_b``.
+    """One row per test image, with ``label``, and the columns of either run ending in ``_a`` and ``_b``.
 
     Raises:
         ValueError: if the two do not have the same test images under the same labels; the message is a part of a

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.run.documents import EvaluationRecord
+from bench.run.documents import Estimate, EvaluationRecord
 from bench.stats.metrics import Metric
 
 Frame = pd.DataFrame
@@ -183,13 +183,18 @@ def _keys(table: Frame, names: list[str]) -> list[tuple[str, ...]]:
     return [tuple(f"{value:.9g}" if isinstance(value, float) else str(value) for value in row) for row in rows]
 
 
+def bounded(name: str, one: Estimate) -> dict[str, float | None]:
+    """An estimate as the columns ``name``, ``name_low`` and ``name_high``."""
+    return {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+
+
 def scores_on_test(evaluation: EvaluationRecord) -> Frame:
     """One row per model of evaluation.json: ``model``, then ``test_NAME``, ``test_NAME_low``, ``test_NAME_high``."""
     rows = []
     for model, content in evaluation.models.items():
         row: dict[str, Any] = {"model": model}
         for name, one in content.metrics.items():
-            row |= {f"test_{name}": one.value, f"test_{name}_low": one.low, f"test_{name}_high": one.high}
+            row |= bounded(f"test_{name}", one)
         rows.append(row)
     table = Frame(rows if rows else {"model": []})
     return table.astype({name: "float64" for name in table.columns if name != "model"})

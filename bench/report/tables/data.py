@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bench.numbers import DASH, text
+from bench.numbers import DASH, number, text
 from bench.report.names import joined
 from bench.run.documents import ClassDistribution, DuplicateSet, Excluded
 from bench.run.record import SplitRecord
@@ -26,11 +26,11 @@ def splits(parts: Mapping[str, SplitRecord]) -> Frame:
     classes = list(dict.fromkeys(name for part in parts.values() for name in part.classes))
     rows = []
     for split, part in parts.items():
-        counts = {name: part.classes.get(name) for name in classes}
+        counts = {name: number(part.classes.get(name)) for name in classes}
         known = [count or 0 for count in counts.values()]
         total = sum(known)
         rows.append(
-            {"split": split, "images": part.images, "patients": part.patients}
+            {"split": split, "images": number(part.images), "patients": number(part.patients)}
             | {f"class {name}": count for name, count in counts.items()}
             | {f"share {name}": (count or 0) / total if total else None for name, count in counts.items()}
             | {"imbalance": max(known) / min(known) if known and min(known) > 0 else None}

@@ -6,7 +6,7 @@ import pandas as pd
 
 from bench import numbers
 from bench.numbers import present
-from bench.report.names import CONTROLS, backbone
+from bench.report.names import BASELINES, backbone
 from bench.report.tables import base as tables
 from bench.run.documents import ClassScores, EvaluationRecord, ModelScores, Retrained
 from bench.stats.bootstrap import WIDEST
@@ -58,7 +58,7 @@ def _within(one: Retrained) -> str:
 
 def _baselines(baselines: Frame, metric: Metric) -> list[dict[str, Any]]:
     name, rows = tables.column(metric), []
-    order = {baseline: place for place, baseline in enumerate(CONTROLS)}
+    order = {baseline: place for place, baseline in enumerate(BASELINES)}
     for baseline, part in sorted(baselines.groupby("baseline"), key=lambda one: order.get(str(one[0]), len(order))):
         completed = part[part["state"] == "completed"]
         score = completed[name]
@@ -88,7 +88,7 @@ def on_test(evaluation: EvaluationRecord, finalists: list[str]) -> Frame:
     """
     table = tables.scores_on_test(evaluation).rename(columns={"model": "backbone"})
     kinds = [evaluation.models[str(name)].kind not in ("", "finalist") for name in table["backbone"]]
-    order = {name: place for place, name in enumerate([*finalists, *CONTROLS])}
+    order = {name: place for place, name in enumerate([*finalists, *BASELINES])}
     place = table["backbone"].map(order).fillna(len(order))
     table = table.assign(baseline=kinds, place=place).sort_values(["baseline", "place"], kind="stable")
     return table.drop(columns="place").reset_index(drop=True)

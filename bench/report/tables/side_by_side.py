@@ -1,4 +1,4 @@
-"""Several runs -> tables that set their results side by side, a row a run or a run's part; reads no files."""
+"""Several runs -> tables that set their results side by side, one row per run or part of a run; reads no files."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +7,11 @@ from bench import numbers
 from bench.numbers import DASH
 from bench.report import names, summary
 from bench.report.names import backbone
-from bench.report.read.chosen import winner_model, winner_name, winner_scores
+from bench.report.read.chosen import over_seeds, winner_model, winner_name
 from bench.report.side_by_side.sides import Frame, Side
 from bench.report.tables import base as tables
 from bench.report.tables import search as tables_search
+from bench.report.tables.base import bounded
 from bench.report.verdict import headline, verdict
 from bench.run.documents import Estimate, ModelScores, SeedSpread
 from bench.stats.metrics import Metric
@@ -39,59 +40,44 @@ def state(side: Side) -> str:
 
 
 def winners(sides: Sequence[Side], metric: Metric) -> Frame:
-    """A row a run: who won, and how well.
+    """One row per run: who won, and how well.
 
     Returns:
         ``label``, ``position`` (of the run), ``state``, ``verdict`` (in words; empty without a winner), ``winner``,
-        ``validation`` with ``validation_low`` and
-        ``validation_high`` (of the exported seed, by patients), ``seeds``, ``mean`` and ``sd`` (of the validation score
-        over the seeds), ``test_NAME`` with its bounds for each of `TESTED`, ``test_seeds`` (mean and standard deviation
-        of the test AUC over the seeds, in words), ``images``, ``patients`` and ``opened`` (times, all runs).
+        ``validation`` with its bounds (of the exported seed, by patients), ``seeds``, ``mean`` and ``sd`` (of the
+        validation score over the seeds), ``test_NAME`` with its bounds for each of `TESTED`, ``test_seeds`` (mean and
+        standard deviation of the test AUC over the seeds, in words), ``images``, ``patients`` and ``opened`` (times, by
+        all runs).
     """
     rows = []
     for position, side in enumerate(sides):
         files = side.files
         told, model = files.tested, winner_model(files) or ModelScores()
-        seeds = _over_seeds(side, metric)
+        seeds, repeats = over_seeds(files, metric), model.repeats or SeedSpread()
         score = told.validation.metrics.get(metric.name, Estimate())
-        value = score.value
-        if value is None and files.metric.name == metric.name and files.record.winner:
-            value = files.record.winner.score
-        repeats = model.repeats or SeedSpread()
+        if score.value is None and files.metric.name == metric.name and files.record.winner:
+            score = score.model_copy(update={"value": files.record.winner.score})
         row: dict[str, Any] = {
             "label": side.label,
             "position": position,
             "state": state(side),
             "verdict": headline(verdict(files)),
             "winner": backbone(winner_name(files)),
-            "validation": value,
-            "validation_low": score.low,
-            "validation_high": score.high,
-            **seeds,
+            **bounded("validation", score),
+            **{"seeds": seeds["n"], "mean": seeds["mean"], "sd": seeds["sd"]},
             "test_seeds": numbers.with_spread(repeats.mean.get("auc"), repeats.sd.get("auc")),
             "images": told.images,
             "patients": told.patients,
             "opened": told.ledger.this_split if told.ledger else None,
         }
-        scores = winner_scores(files)
         for name in TESTED:
-            value, low, high = scores.get(name, (None, None, None))
-            row |= {f"test_{name}": value, f"test_{name}_low": low, f"test_{name}_high": high}
+            row |= bounded(f"test_{name}", model.metrics.get(name, Estimate()))
         rows.append(row)
     return Frame(rows)
 
 
-def _over_seeds(side: Side, metric: Metric) -> dict[str, Any]:
-    rows = side.files.finalists
-    if rows is None:
-        return {"seeds": 0, "mean": None, "sd": None}
-    won = rows[(rows["backbone"] == winner_name(side.files)) & (rows["state"] == "completed")]
-    scores = won[tables.column(metric)].dropna()
-    return {"seeds": len(scores), "mean": scores.mean(), "sd": scores.std()}
-
-
 def backbones(sides: Sequence[Side], metric: Metric) -> Frame:
-    """A row a backbone and run, backbones in the order in which the runs name them.
+    """One row per backbone and run, backbones in the order in which the runs name them.
 
     Returns:
         ``backbone``, ``label``, ``trials``, ``best`` (of its trials), ``trial`` (which), ``seeds``, ``finalist`` (mean
@@ -121,8 +107,7 @@ def _backbone(side: Side, name: str, metric: Metric) -> dict[str, Any]:
         row |= {"seeds": len(scores), "score": scores.mean(), "won": winner_name(files) == name}
         row["finalist"] = numbers.with_spread(scores.mean(), scores.std())
     score = files.tested.models.get(name, ModelScores()).metrics.get("auc")
-    if score:
-        row |= {"test_auc": score.value, "test_auc_low": score.low, "test_auc_high": score.high}
+    row |= bounded("test_auc", score) if score else {}
     return row if row.get("trials") or len(row) > 3 else {}
 
 
@@ -142,8 +127,8 @@ def best_so_far(side: Side, metric: Metric, by_time: bool) -> Frame:
 
 
 def searches(sides: Sequence[Side], metric: Metric) -> Frame:
-    """A row a run: ``label``, ``planned``, the counts by state, ``best``, ``trial`` (which), ``after`` (trials that had
-    ended in order up to it), ``reached`` (seconds of search until it had ended) and ``ended`` (why the search did).
+    """One row per run: ``label``, ``planned``, the counts by state, ``best``, ``after`` (trials that had ended in order
+    up to it), ``reached`` (seconds of search until it had ended) and ``ended`` (why the search did).
     """
     rows = []
     for side in sides:
@@ -163,7 +148,7 @@ def searches(sides: Sequence[Side], metric: Metric) -> Frame:
 
 
 def time(sides: Sequence[Side]) -> Frame:
-    """A row a stage of the runs, then their sum, then trials an hour: ``what``, and ``run0``, ``run1`` … in words."""
+    """One row per stage, then their sum, then trials per hour: ``what``, and ``run0``, ``run1`` … in words."""
     spent = [side.files.record.seconds for side in sides]
     rows = []
     for stage in dict.fromkeys([*_STAGES, *(stage for one in spent for stage in one)]):

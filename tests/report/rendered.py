@@ -1,4 +1,4 @@
-"""The reports that the browser opens: whole, hostile, unfinished and damaged."""
+"""The reports that the tests of the page and of the browser share: whole, hostile, unfinished and damaged."""
 
 import shutil
 from collections.abc import Callable
@@ -41,6 +41,16 @@ class Reports:
                     _draw_nothing(patch)
                 self._made[name] = RENDER[name](self._folder)
         return self._made[name]
+
+
+_SHARED: list[Reports] = []
+
+
+def shared(factory: pytest.TempPathFactory) -> Reports:
+    """The same pages for every folder of tests."""
+    if not _SHARED:
+        _SHARED.append(Reports(factory.mktemp("reports")))
+    return _SHARED[0]
 
 
 def _draw_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -122,7 +132,7 @@ DRAWN = ("whole", "hostile", "live", "side by side")
 """The pages with their pictures."""
 
 RENDER: dict[str, Callable[[Path], Path]] = {
-    "whole": lambda folder: render(write_run(folder / "whole")),
+    "whole": lambda folder: render(write_run(folder / "whole" / "xray")),
     "hostile": lambda folder: render(_hostile(folder / "a<b>&c")),
     "several classes": lambda folder: render(_several(folder / "several")),
     "beaten": lambda folder: render(_beaten(folder / "beaten")),
