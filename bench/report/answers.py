@@ -13,12 +13,12 @@ from bench.numbers import counted
 from bench.report import cautions, names, summary
 from bench.report.names import joined, metric_words
 from bench.report.page import Page
-from bench.report.plain import Sentences
 from bench.report.read import results
 from bench.report.read.chosen import winner_model, winner_name, winner_scores
 from bench.report.read.files import RunFiles
 from bench.report.read.reading import document
 from bench.report.tables import data as tables_data
+from bench.report.templating import Sentences
 from bench.run.documents import CalibrationScores, ModelCard, Threshold
 from bench.run.record import SplitRecord
 from bench.stats.metrics import METRICS

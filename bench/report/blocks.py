@@ -1,13 +1,14 @@
 """What a section of the page is made of: paragraphs, lists, tables, pictures and code, ready for the template."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pandas as pd
+from markupsafe import Markup
 
-from bench.report import wording
-from bench.report.names import parameter
+from bench import numbers
+from bench.search.parameters import PARAMETERS
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class Html:
+    """What a template made."""
+
+    kind: ClassVar[str] = "html"
+    html: Markup
+
+
+@dataclass(frozen=True)
 class Heading:
     """A heading below the section's own."""
 
@@ -40,35 +49,6 @@ class Points:
 
     kind: ClassVar[str] = "points"
     items: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A long list, such as file names, folded away under ``summary``; ``rest`` says where to find what it omits."""
-
-    kind: ClassVar[str] = "listing"
-    summary: str
-    items: Sequence[str]
-    rest: str = ""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was found; ``severity`` says in a word how grave it is, ``level`` how it is coloured."""
-
-    severity: str
-    level: str
-    heading: str
-    text: str
-    files: Listing | None = None
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What was found, the gravest first."""
-
-    kind: ClassVar[str] = "findings"
-    items: Sequence[Finding]
 
 
 @dataclass(frozen=True)
@@ -121,7 +101,7 @@ class Column:
 
     name: str
     title: str
-    show: Callable[[Any], str] = wording.text
+    show: Callable[[Any], str] = numbers.text
     numeric: bool = True
     low: str = ""
     high: str = ""
@@ -136,7 +116,7 @@ class Column:
         """The cell of ``row``."""
         value = row.get(self.name)
         if self.low:
-            return Cell(self.show(value), _sort(value), wording.interval(row.get(self.low), row.get(self.high)))
+            return Cell(self.show(value), _sort(value), numbers.interval(row.get(self.low), row.get(self.high)))
         below = str(row.get(self.below) or "") if self.below else ""
         return Cell(self.show(value), _sort(value) if self.numeric else "", below)
 
@@ -154,8 +134,12 @@ class Table:
     sortable: bool = False
     folded: bool = False
 
+    def captioned(self, caption: str) -> "Table":
+        """This table with ``caption``, where a template gives it."""
+        return replace(self, caption=caption)
 
-Block = Paragraph | Missing | Heading | Points | Listing | Findings | Code | Picture | Table
+
+Block = Html | Paragraph | Missing | Heading | Points | Code | Picture | Table
 
 
 @dataclass(frozen=True)
@@ -175,7 +159,7 @@ def table(data: pd.DataFrame, caption: str, columns: Sequence[Column], **options
 
 
 def pairs(values: dict[str, Any], caption: str, key: str, value: str, **options: Any) -> Table:
-    """A table of two columns: a row a key of ``values``."""
+    """A table of two columns: one row per key of ``values``."""
     data = pd.DataFrame({"key": list(values), "value": [str(shown) for shown in values.values()]}, dtype="object")
     columns = [Column("key", key, numeric=False), Column("value", value, numeric=False)]
     return table(data, caption, columns, **options)
@@ -185,29 +169,15 @@ MOST_LISTED = 50
 """Files, or rows, that the page lists of one kind; the file that they come from has them all."""
 
 
-def listing(files: Sequence[Any], singular: str = "file", plural: str = "") -> list[Listing]:
-    """The first of ``files``, a part of audit.json, folded away; nothing where there are none."""
-    if not files:
-        return []
-    summary = wording.counted(len(files), singular, plural)
-    rest = f"These are the first {MOST_LISTED} of {wording.count(len(files))}; audit.json lists all."
-    shown = [wording.text(name) for name in files[:MOST_LISTED]]
-    return [Listing(summary, shown, rest if len(files) > MOST_LISTED else "")]
-
-
 def parameter_columns() -> list[Column]:
     """The columns of a configuration, all but its backbone."""
     return [
-        Column("config_augmentation", parameter("augmentation"), numeric=False),
-        Column("config_unfreeze_depth", parameter("unfreeze_depth"), wording.count),
-        Column("config_learning_rate", parameter("learning_rate"), wording.rate),
-        Column("config_finetune_factor", parameter("finetune_factor"), wording.short),
-        Column("config_dropout", parameter("dropout"), wording.short),
-        Column("config_label_smoothing", parameter("label_smoothing"), wording.short),
-        Column("config_batch_size", parameter("batch_size"), wording.count),
+        Column(one.column, one.title, getattr(numbers, one.written), numeric=one.written != "text")
+        for one in PARAMETERS.values()
+        if one.name != "backbone"
     ]
 
 
 def _sort(value: Any) -> str:
-    amount = wording.number(value)
+    amount = numbers.number(value)
     return "" if amount is None else repr(amount)

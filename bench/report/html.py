@@ -1,60 +1,30 @@
-"""Tables and figures -> report.html, one self-contained page that asks nothing of any network."""
+"""Tables and figures -> report.html, one self-contained page that needs no network."""
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import __version__
-from bench.report import (
-    cautions,
-    model_card,
-    palette,
-    summary,
-    tiles,
-    wording,
-)
+from bench import __version__, numbers
+from bench.report import cautions, model_card, palette, summary
 from bench.report.blocks import Missing, Section
 from bench.report.page import Page
 from bench.report.read.files import RunFiles, read
-from bench.report.sections import (
-    comparison as section_comparison,
-)
-from bench.report.sections import (
-    data as section_data,
-)
-from bench.report.sections import (
-    failures as section_failures,
-)
-from bench.report.sections import (
-    guidelines as section_guidelines,
-)
-from bench.report.sections import (
-    made as section_made,
-)
-from bench.report.sections import (
-    search as section_search,
-)
-from bench.report.sections import (
-    time as section_time,
-)
-from bench.report.sections import (
-    winner as section_winner,
-)
+from bench.report.sections import comparison, data, failures, guidelines, provenance, search, time, winner
 from bench.report.templating import filled
 from bench.run.folder import RunDir, write_text
 
 logger = logging.getLogger(__name__)
 
 _SECTIONS: tuple[tuple[str, str, Callable[[Page], Section]], ...] = (
-    ("comparison", section_comparison.TITLE, section_comparison.comparison),
-    ("search", section_search.TITLE, section_search.search),
-    ("winner", section_winner.TITLE, section_winner.winner),
-    ("failures", section_failures.TITLE, section_failures.fails),
-    ("data", section_data.TITLE, section_data.data),
-    ("time", section_time.TITLE, section_time.time),
-    ("made", section_made.TITLE, section_made.made),
-    ("guidelines", section_guidelines.TITLE, section_guidelines.guidelines),
+    ("comparison", comparison.TITLE, comparison.comparison),
+    ("search", search.TITLE, search.search),
+    ("winner", winner.TITLE, winner.winner),
+    ("failures", failures.TITLE, failures.failures),
+    ("data", data.TITLE, data.data),
+    ("time", time.TITLE, time.time),
+    ("provenance", provenance.TITLE, provenance.provenance),
+    ("guidelines", guidelines.TITLE, guidelines.guidelines),
     ("model-card", model_card.TITLE, model_card.model_card),
 )
 
@@ -66,26 +36,22 @@ def render(run: RunDir) -> Path:
     """
     files = read(run)
     page = Page(run, files, palette.looks(files.backbones))
-    write_text(run.report, filled("report.html.j2", **_context(page)))
+    unread = "The summary could not be written: the files of the run do not fit together."
+    html = filled(
+        "report.html.j2",
+        name=run.name,
+        headline=_guarded(summary.headline, files, "The run could not be summarised"),
+        banners=_guarded(summary.banners, files, []),
+        story=_guarded(summary.story, files, [unread]),
+        tiles=_guarded(summary.tiles, files, []),
+        cautions=_guarded(cautions.cautions, files, []),
+        sections=[_section(page, *section) for section in _SECTIONS],
+        created=numbers.moment(files.record.created),
+        suite=numbers.text(files.record.suite_version or __version__),
+        rules=numbers.text(files.record.rules),
+    )
+    write_text(run.report, html)
     return run.report
-
-
-def _context(page: Page) -> dict[str, Any]:
-    files = page.files
-    return {
-        "name": page.run.name,
-        "headline": _guarded(summary.headline, files, "The run could not be summarised"),
-        "banners": _guarded(summary.banners, files, []),
-        "story": _guarded(
-            summary.story, files, ["The summary could not be written: the files of the run do not fit together."]
-        ),
-        "tiles": _guarded(tiles.tiles, files, []),
-        "cautions": _guarded(cautions.cautions, files, []),
-        "sections": [_section(page, *section) for section in _SECTIONS],
-        "created": wording.moment(files.run.get("created")),
-        "suite": wording.text(files.run.get("suite_version") or __version__),
-        "rules": wording.text(files.run.get("rules")),
-    }
 
 
 def _guarded(build: Callable[[RunFiles], Any], files: RunFiles, instead: Any) -> Any:

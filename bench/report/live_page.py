@@ -14,13 +14,11 @@ from bench.report import cautions, palette, pictures, summary
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, parameter_columns, table
 from bench.report.figures import base as figures
 from bench.report.names import backbone, metric_words, state
-from bench.report.plain import Sentences
 from bench.report.read.files import RunFiles, read
 from bench.report.sections import search as section_search
-from bench.report.summary import Banner
+from bench.report.summary import Banner, Tile
 from bench.report.tables import base as tables
-from bench.report.templating import filled
-from bench.report.tiles import Tile
+from bench.report.templating import Sentences, filled
 from bench.run.folder import RunDir
 from bench.trial import Running
 

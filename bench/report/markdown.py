@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from bench.report.blocks import Block, Cell, Column, Heading, Missing, Paragraph, Points, Table
-from bench.report.plain import plain
+from bench.report.templating import environment
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKUP = re.compile(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
@@ -33,9 +33,9 @@ def markdown(title: str, blocks: Sequence[Block]) -> str:
     for block in blocks:
         if not isinstance(block, Heading | Paragraph | Missing | Points | Table):
             raise TypeError(f"headings, paragraphs, lists and tables can be written, but got {type(block).__name__}")
-    environment = plain()
-    environment.filters |= {"md": _written, "rule": _rule}
-    return environment.get_template("model_card.md.j2").render(title=title, blocks=blocks)
+    found = environment("model_card.md.j2")
+    found.filters |= {"md": _written, "rule": _rule}
+    return found.get_template("model_card.md.j2").render(title=title, blocks=blocks)
 
 
 def _written(value: str | Cell) -> str:

@@ -1,12 +1,32 @@
-"""Templates -> pages: everything that comes from the data is escaped, and a name that is not given is an error."""
+"""Templates -> pages and sentences: what comes from the data is escaped, and a name that is not given is an error.
 
+The prose of the report lives in ``templates/``: ``*.html.j2`` become HTML, ``*.txt.j2`` paragraphs of plain text, which
+the console and Markdown use too, and are escaped where they are shown. Numbers and names are written by filters, which
+are the functions of `bench.numbers` and of `names`; tables, pictures and lists by the macros of ``macros.html.j2``.
+"""
+
+import logging
+import re
+from collections.abc import Callable
 from functools import cache
+from inspect import isfunction
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.runtime import LoopContext
+from markupsafe import Markup
+
+from bench import numbers
+from bench.report import names
+
+logger = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+_PROSE = re.compile(r"<(p|li)\b([^>]*)>(.*?)</\1>", re.DOTALL)
 
 
 def filled(template: str, **context: Any) -> str:
@@ -15,15 +35,109 @@ def filled(template: str, **context: Any) -> str:
     Raises:
         jinja2.UndefinedError: if the template asks for a name that ``context`` lacks.
     """
-    return _environment().get_template(template).render(**context)
+    return environment(template).get_template(template).render(**context)
+
+
+def section(template: str, **context: Any) -> Markup:
+    """A part of a page; a paragraph or list item that takes several lines of the template becomes one line."""
+    html = filled(f"sections/{template}.html.j2", **context)
+    return Markup(_PROSE.sub(lambda found: f"<{found[1]}{found[2]}>{one_line(found[3])}</{found[1]}>", html))
+
+
+def paragraphs(template: str, **context: Any) -> list[str]:
+    """The paragraphs of a template of plain text, each in one line."""
+    return _split(filled(template, **context))
+
+
+def sentence(template: str, **context: Any) -> str:
+    """The paragraphs of a template of plain text as one; empty where it says nothing."""
+    return " ".join(paragraphs(template, **context))
+
+
+class Sentences:
+    """The macros of a template of plain text, called by name.
+
+    Args:
+        template: its name.
+        context: what all macros see.
+    """
+
+    def __init__(self, template: str, **context: Any) -> None:
+        self._macros = environment(template).get_template(template).make_module(context)
+
+    def __call__(self, name: str, *values: Any) -> str:
+        """What the macro ``name`` says of ``values``, in one line."""
+        return " ".join(self.each(name, *values))
+
+    def each(self, name: str, *values: Any) -> list[str]:
+        """The paragraphs of what it says, each in one line."""
+        return _split(str(getattr(self._macros, name)(*values)))
+
+
+def _split(text: str) -> list[str]:
+    return [one_line(part) for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def one_line(text: str) -> str:
+    """``text`` without its line breaks, as plain text where it was markup; no-break spaces stay."""
+    plain = text.unescape() if isinstance(text, Markup) else text
+    return re.sub(r"[ \n\t]+", " ", plain).strip()
+
+
+def part(title: str, caller: Callable[[], Markup]) -> Markup:
+    """A heading and what a template puts below it, or one sentence with the reason where a damaged file defeats it.
+
+    Nothing, not even the heading, where it puts nothing.
+    """
+    try:
+        content = caller()
+    except Exception as error:  # one damaged file must not cost the reader the rest
+        logger.warning("The part %r could not be written.", title, exc_info=True)
+        said = '<p class="missing">This part could not be written: {}: {}</p>\n'
+        content = Markup(said).format(type(error).__name__, error)
+    return Markup("<h3>{}</h3>\n").format(title) + content if content.strip() else Markup("")
+
+
+def comma(loop: LoopContext) -> str:
+    """What stands before an item of a list in prose: ``a, b and c``."""
+    return "" if loop.first else " and " if loop.last else ", "
+
+
+def environment(template: str) -> Environment:
+    """That of templates which end as ``template`` does: ``.html.j2``, ``.txt.j2`` or ``.md.j2``."""
+    return _environment(template.split(".")[-2])
 
 
 @cache
-def _environment() -> Environment:
-    return Environment(
+def _environment(kind: str) -> Environment:
+    found = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=kind == "html",
+        finalize=_in_one_line if kind == "txt" else None,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=kind == "md",
     )
+    found.filters |= _functions(numbers) | _functions(names) | {"line": one_line, "records": _records}
+    found.tests["present"] = numbers.present
+    found.globals |= _functions(numbers) | {"part": part, "comma": comma}
+    if kind == "html":
+        macros = vars(found.get_template("macros.html.j2").module)
+        found.globals |= {name: macro for name, macro in macros.items() if not name.startswith("_")}
+    return found
+
+
+def _functions(module: ModuleType) -> dict[str, Callable[..., str]]:
+    """The public functions of ``module``."""
+    known = vars(module).items()
+    return {name: one for name, one in known if isfunction(one) and one.__module__ == module.__name__}
+
+
+def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.to_dict("records")
+
+
+def _in_one_line(value: Any) -> Any:
+    """Line breaks in what comes from the data end no paragraph of plain text."""
+    return re.sub(r"[ \t]*\n\s*", " ", value) if isinstance(value, str) else value

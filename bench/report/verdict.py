@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import pandas as pd
-
-from bench.report import wording
-from bench.report.names import BASELINES, backbone, joined, metric_words
+from bench.numbers import number
+from bench.report.names import BASELINES
 from bench.report.read.chosen import over_seeds, winner_name, winner_scores
-from bench.report.read.files import RunFiles, mapping
+from bench.report.read.files import RunFiles
+from bench.report.templating import sentence
 from bench.stats.metrics import METRICS, Metric
 
 VERDICTS = {"a better": 1, "b better": -1, "cannot be told apart": 0}
@@ -23,14 +22,6 @@ VERDICTS = {"a better": 1, "b better": -1, "cannot be told apart": 0}
 
 UNTRAINED = ("metadata", "majority")
 """Baselines that look at no image: not even a tie with one of them is a result."""
-
-PHRASES = {
-    "recipe": "the default recipe",
-    "small_cnn": "a small CNN from scratch",
-    "metadata": "metadata alone",
-    "majority": "answering the majority class",
-}
-"""The baselines inside a sentence."""
 
 
 class Standing(StrEnum):
@@ -69,29 +60,14 @@ class Rival:
         return self.high < 0 if self.high is not None else self.way == -1
 
     @property
+    def within(self) -> bool:
+        """Whether the interval includes 0."""
+        return self.low is not None and self.high is not None and self.low <= 0 <= self.high
+
+    @property
     def ties(self) -> bool:
         """Whether the two cannot be told apart: by the corrected verdict, or because the interval includes 0."""
-        within = self.low is not None and self.high is not None and self.low <= 0 <= self.high
-        return within or (self.way == 0 and not self.beats)
-
-    @property
-    def why_tied(self) -> str:
-        """What of the difference leaves it open: ``an interval (−0.040 to +0.020) that includes 0``."""
-        if self.low is None or self.high is None:
-            return "the same in every bootstrap draw"
-        bounds = wording.signed_interval(self.low, self.high)
-        if self.low <= 0 <= self.high:
-            return f"an interval ({bounds}) that includes 0"
-        return f"an interval ({bounds}) that chance may explain among so many comparisons (Holm-corrected)"
-
-    @property
-    def gain(self) -> str:
-        """By how much it is better than the chosen one, with its interval: ``0.078 (0.021 to 0.134)``."""
-        if self.difference is None:
-            return ""
-        low, high = (None if end is None else -end for end in (self.high, self.low))
-        bounds = "" if low is None or high is None else f" ({wording.score(low)} to {wording.score(high)})"
-        return f"{wording.score(-self.difference)}{bounds}"
+        return self.within or (self.way == 0 and not self.beats)
 
 
 @dataclass(frozen=True)
@@ -137,6 +113,22 @@ class Verdict:
         """Names of the rivals that go this ``way``."""
         return [one.name for one in self.rivals if one.way == way]
 
+    @property
+    def tied_apart(self) -> bool:
+        """Whether some of those that tie with the chosen one can be told apart from each other."""
+        tied = self.going(0)
+        return any((a, b) in self.apart for a in tied for b in tied)
+
+    @property
+    def worse_than_all(self) -> bool:
+        """Whether those that are worse than the chosen one are worse than all that tie with it, too."""
+        return all((a, b) in self.apart for a in self.going(0) for b in self.going(1))
+
+
+def headline(found: Verdict) -> str:
+    """The verdict in a line, without a full stop; empty while no finalist has been chosen."""
+    return sentence("headline.txt.j2", found=found)
+
 
 def verdict(files: RunFiles) -> Verdict:
     """The verdict on a run."""
@@ -149,10 +141,11 @@ def verdict(files: RunFiles) -> Verdict:
         validation = (_on_validation(files), None, None)
         return Verdict(Standing.VALIDATION, chosen, files.metric, validation, rivals, why=_untested(files))
     table = files.evaluated.comparisons
-    pairs: list[dict[str, Any]] = [] if table is None else [_named(row) for row in table.to_dict("records")]
-    found = {one.name: one for row in pairs if row["family"] == "finalists" and (one := _rival(row, chosen))}
+    pairs = [] if table is None else table.to_dict("records")
+    within = [row for row in pairs if row["family"] == "finalists"]
+    found = {one.name: one for row in within if (one := _rival(row, chosen))}
     rivals = tuple(found.get(name, Rival(name)) for name in dict.fromkeys([*found, *others]))
-    controls = [one for row in pairs if row["family"] == "controls" and (one := _rival(row, chosen))]
+    baselines = [one for row in pairs if row["family"] != "finalists" and (one := _rival(row, chosen))]
     order = {name: place for place, name in enumerate(BASELINES)}
     metric, score = _on_test(files)
     return Verdict(
@@ -161,39 +154,34 @@ def verdict(files: RunFiles) -> Verdict:
         metric,
         score,
         rivals,
-        tuple(sorted(controls, key=lambda one: order.get(one.name, len(order)))),
-        frozenset(_apart(pairs)),
+        tuple(sorted(baselines, key=lambda one: order.get(one.name, len(order)))),
+        frozenset(_apart(within)),
     )
-
-
-def _named(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(key): value for key, value in row.items()}
 
 
 def _others(files: RunFiles, chosen: str) -> list[str]:
     """The finalists that were trained to their end, but the chosen one, by their own order."""
     rows = files.finalists
     named = [] if rows is None else rows.loc[rows["state"] == "completed", "backbone"].tolist()
-    models = mapping(mapping(files.evaluation).get("models"))
-    named += [name for name, model in models.items() if mapping(model).get("kind", "finalist") == "finalist"]
+    named += [name for name, model in files.tested.models.items() if model.kind in ("", "finalist")]
     return [str(name) for name in dict.fromkeys(named) if name != chosen]
 
 
-def _rival(row: Mapping[str, Any], chosen: str) -> Rival | None:
+def _rival(row: Mapping[Any, Any], chosen: str) -> Rival | None:
     """The other model of a row of comparisons.csv that ``chosen`` is in."""
     if chosen not in (row["a"], row["b"]):
         return None
     sign, name = (1, row["b"]) if row["a"] == chosen else (-1, row["a"])
-    way = VERDICTS.get(str(row.get("verdict")))
-    value, low, high = (wording.number(row.get(end)) for end in ("difference", "low", "high"))
+    way = VERDICTS.get(str(row["verdict"]))
+    value, low, high = (number(row[end]) for end in ("difference", "low", "high"))
     if sign < 0:
         value, low, high = (None if end is None else -end for end in (value, high, low))
     return Rival(str(name), None if way is None else sign * way, value, low, high)
 
 
-def _apart(pairs: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+def _apart(pairs: Iterable[Mapping[Any, Any]]) -> Iterable[tuple[str, str]]:
     for row in pairs:
-        if row["family"] == "finalists" and (way := VERDICTS.get(str(row.get("verdict")))):
+        if way := VERDICTS.get(str(row["verdict"])):
             yield (row["a"], row["b"]) if way > 0 else (row["b"], row["a"])
 
 
@@ -210,21 +198,18 @@ def _standing(rivals: tuple[Rival, ...]) -> Standing:
 
 def _on_validation(files: RunFiles) -> float | None:
     """The score that chose: the mean over the folds, else that over the seeds."""
-    rows = files.finalists[files.finalists["winner"]] if files.finalists is not None else pd.DataFrame()
-    over_folds = wording.number(rows["fold_mean"].iloc[0]) if len(rows) else None
-    if over_folds is not None:
-        return over_folds
-    mean = wording.number(over_seeds(files)["mean"])
-    return mean if mean is not None else wording.number(mapping(files.run.get("winner")).get("score"))
+    won = [] if files.finalists is None else files.finalists.loc[files.finalists["winner"], "fold_mean"].tolist()
+    winner = files.record.winner
+    known = [number(value) for value in (*won[:1], over_seeds(files)["mean"], winner.score if winner else None)]
+    return next((value for value in known if value is not None), None)
 
 
 def _on_test(files: RunFiles) -> tuple[Metric, tuple[float | None, float | None, float | None]]:
     """The run's metric on the internal test; where it has no value there, ROC AUC or accuracy."""
     scores = winner_scores(files)
     for name in dict.fromkeys([files.metric.name, "auc", "accuracy"]):
-        value, low, high = map(wording.number, scores.get(name, (None, None, None)))
-        if value is not None:
-            return METRICS[name], (value, low, high)
+        if scores.get(name, (None,))[0] is not None:
+            return METRICS[name], scores[name]
     return files.metric, (None, None, None)
 
 
@@ -234,77 +219,3 @@ def _untested(files: RunFiles) -> str:
     if files.opened:
         return "evaluation.json cannot be read"
     return "the internal test was not finished" if files.openings else "the test split is sealed"
-
-
-def headline(found: Verdict) -> str:
-    """The verdict in a line, without a full stop; empty while no finalist has been chosen."""
-    chosen = backbone(found.chosen)
-    if found.standing is Standing.NOBODY:
-        return ""
-    if found.standing is Standing.VALIDATION:
-        value = "" if found.score[0] is None else f" {metric_words(found.metric)} {wording.score(found.score[0])}"
-        led = f"scored best on validation,{value}" if found.rivals else f"reached{value} on validation"
-        return f"{chosen} {led if value else 'was chosen by validation'}; {found.why}"
-    if found.won:
-        return f"{chosen} won"
-    said = {
-        Standing.SINGLE: _single,
-        Standing.WON: lambda found: f"{backbone(found.chosen)} is the best of the backbones",
-        Standing.TIED: _tied,
-        Standing.LOST: _lost,
-        Standing.UNCOMPARED: _uncompared,
-    }[found.standing](found)
-    keeping = [(one, "beats") for one in found.beaten_by] or [(one, "keeps up with") for one in found.tied_with]
-    if not keeping:
-        return said
-    first = found.standing in (Standing.WON, Standing.SINGLE)
-    told = joined(
-        f"{PHRASES.get(one.name, backbone(one.name))} {verb} {'it' if first else chosen}" for one, verb in keeping
-    )
-    return f"{said}, {'but' if first else 'and'} {told}"
-
-
-def _are(names: list[str]) -> str:
-    return f"{joined(names)} {'is' if len(names) == 1 else 'are'}"
-
-
-def _were(names: list[str]) -> str:
-    return "was" if len(names) == 1 else "were"
-
-
-def _titles(names: Iterable[str]) -> list[str]:
-    return [backbone(name) for name in names]
-
-
-def _single(found: Verdict) -> str:
-    chosen = backbone(found.chosen)
-    if found.score[0] is None:
-        return f"{chosen} was tested, but no score could be computed"
-    return f"{chosen} reached {metric_words(found.metric)} {wording.with_interval(*found.score)} on the internal test"
-
-
-def _tied(found: Verdict) -> str:
-    chosen, tied, worse, unknown = backbone(found.chosen), found.going(0), found.going(1), found.going(None)
-    if any((a, b) in found.apart for a in tied for b in tied):
-        parts = [f"{joined(_titles(tied))} cannot be told apart from {chosen}"]
-    else:
-        parts = [f"{joined([chosen, *_titles(tied)])} cannot be told apart"]
-    if worse:
-        than = "" if all((a, b) in found.apart for a in tied for b in worse) else f" than {chosen}"
-        parts.append(f"{_are(_titles(worse))} worse{than}")
-    if unknown:
-        parts.append(f"{joined(_titles(unknown))} {_were(unknown)} not compared")
-    return f"No clear winner: {'; '.join(parts)}"
-
-
-def _lost(found: Verdict) -> str:
-    return (
-        f"{backbone(found.chosen)} led on validation, but {_are(_titles(found.going(-1)))} better on the internal test"
-    )
-
-
-def _uncompared(found: Verdict) -> str:
-    worse = found.going(1)
-    names = joined(_titles([found.chosen, *found.going(None)]))
-    more = f"; {_are(_titles(worse))} worse than {backbone(found.chosen)}" if worse else ""
-    return f"No clear winner: {names} were not compared on the internal test{more}"

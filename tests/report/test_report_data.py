@@ -16,7 +16,7 @@ from bench.report.cautions import cautions
 from bench.report.figures import data as figures_data
 from bench.report.read import results
 from bench.report.read.files import read
-from bench.report.sections import audit as section_audit
+from bench.report.sections.data import modes
 from bench.report.tables import data as tables_data
 from bench.run.documents import ClassDistribution, DuplicateSet
 from bench.run.folder import RunDir
@@ -82,7 +82,7 @@ def test_every_part_of_the_audit_is_shown(run: RunDir) -> None:
         "2 images that could not be used train/NORMAL/out-0.jpeg: 12 bytes are missing",
         "1 group of exact duplicates and 1 group of near ones: 1 with conflicting labels, 1 across splits",
         "near, 3 bits apart Conflict: NORMAL and PNEUMONIA Crosses: train and test 2 train/NORMAL/copy.jpeg",
-        "Read narrowly, that makes 2,790 patients; read widely, 2,700. There are two readings because",
+        "By patient ID, that makes 2,790 patients; by split group, 2,700. There are two readings because",
         "train and test 0 192",
         "ROC AUC 0.712 (95 % interval 0.690–0.731), on 4,592 images of 2,296 patients outside test",
         "It does not prove that a network does so",
@@ -172,8 +172,9 @@ def test_the_wide_reading_of_splits_is_told_where_it_finds_more(run: RunDir) -> 
     splits = pd.read_csv(run.splits)
     splits.loc[splits.index[[0, 4000]], "patient_wide"] = "IM-1"
     splits.to_csv(run.splits, index=False)
-    assert "No patient has images in more than one split, as counted in splits.csv. Read widely, 1 patient would." in (
-        words(run)
+    assert (
+        "No patient has images in more than one split, as counted in splits.csv. By split group, 1 patient would."
+        in words(run)
     )
 
 
@@ -216,7 +217,7 @@ def test_assumed_patients_and_a_control_that_was_not_computed(run: RunDir) -> No
     assert "There are two readings" not in text
     assert "Whether a patient has images in more than one split cannot be judged" in text
     assert "No patient has images" not in text
-    assert "The shortcut control was not computed: each class needs two patients." in text
+    assert "The shortcut check was not computed: each class needs two patients." in text
     assert "Duplicates" not in text, "there are none, which a finding would say"
 
 
@@ -231,7 +232,7 @@ def test_two_readings_that_agree_are_shown_as_one(run: RunDir) -> None:
     text = words(run)
     assert "That makes 9 patients." in text
     assert "Splits Patients train and val 4 val and test 0" in text
-    assert "Read widely" not in text
+    assert "By split group" not in text
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -362,7 +363,7 @@ def test_nulls_and_missing_parts_are_no_complaint(run: RunDir) -> None:
     assert "cannot be read" not in text
     assert "audit.json names no findings." in text
     assert "audit.json does not say how patients were told apart." in text
-    assert "Shortcut control" not in text
+    assert "Shortcut check" not in text
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -395,7 +396,7 @@ def test_hostile_names_in_the_audit_are_harmless(tmp_path: Path, monkeypatch: py
 
 
 def test_modes_are_explained() -> None:
-    assert section_audit._modes({"L": 3, "I;16": 1}) == "grey\u00a0(L)\u00a03\nI;16\u00a01"
+    assert modes({"L": 3, "I;16": 1}) == "grey\u00a0(L)\u00a03\nI;16\u00a01"
 
 
 def test_the_gravest_duplicates_come_first() -> None:

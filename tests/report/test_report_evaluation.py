@@ -23,9 +23,9 @@ from bench.report.read import reading
 from bench.report.read.files import Images, read
 from bench.report.sections import failures as section_failures
 from bench.report.sections import subgroups as section_subgroups
-from bench.report.sections.calibration import reliability
+from bench.report.sections.winner import reliability
 from bench.report.tables import models as tables_models
-from bench.run.documents import EvaluationRecord, ModelCard, ModelScores
+from bench.run.documents import CalibrationRecord, EvaluationRecord, ModelCard, ModelScores
 from bench.run.folder import RunDir, write_json
 from bench.run.tables import Schema, flags, keys, numbers
 from bench.stats.metrics import METRICS
@@ -552,8 +552,8 @@ def test_whether_tuning_was_worth_it_is_left_to_the_internal_test(run: RunDir) -
 def test_bins_without_images_are_no_points() -> None:
     one = {"from": 0, "to": 0.1, "images": 4, "predicted": 0.05, "observed": 0.25, "low": 0.0, "high": 0.6}
     empty = {"from": 0.1, "to": 0.2, "images": 0, "predicted": None, "observed": None, "low": None, "high": None}
-    content = {"splits": {"test": {"after": {"reliability": {"B": [one, empty]}}, "before": None}}}
-    bins = reliability(content)
+    content = {"splits": {"test": {"after": {"reliability": {"B": [one, empty]}}}}}
+    bins = reliability(CalibrationRecord.model_validate(content))
     assert list(bins["step"]) == ["after"] and bins["observed"].iloc[0] == 0.25
 
 
@@ -580,7 +580,7 @@ def test_a_winner_that_is_the_default_recipe_was_not_worth_tuning(run: RunDir) -
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_control_that_does_as_well_as_the_winner_is_a_caution(run: RunDir) -> None:
-    said = "A control that should lose did not"
+    said = "A baseline that should lose did not"
     assert said not in words(run)
     content = json.loads(run.evaluation.read_text(encoding="utf-8"))
     won = content["models"][content["winner"]]["metrics"]["auc"]["value"]

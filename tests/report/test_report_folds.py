@@ -63,7 +63,7 @@ def test_without_folds_nothing_is_said_of_them(tmp_path: Path) -> None:
     run = write(tmp_path)
     files = read(run)
     assert files.folds is None and "folds.csv" not in files.problems
-    contents, sections = words(run).split("How it was made")[:2]
+    contents, sections = words(run).split("Provenance")[:2]
     text = contents + sections
     assert " fold " not in text and " folds" not in text
     assert "The finalist with the best validation ROC AUC was chosen" in text

@@ -159,7 +159,7 @@ def test_a_damaged_file_costs_its_own_part_alone(finished: RunDir, tmp_path: Pat
     broken.write_bytes({"truncated": whole[: len(whole) // 2], "binary": b"\xff\x00\x9f" * 50}[damage])
     text = outline(RunDir(tmp_path)).text
     assert "could not be written" not in text, "no section and no summary fell over"
-    assert "How it was made" in text
+    assert "Provenance" in text
     assert name == "trials.csv" or "Leaderboard" in text
     if damage != "truncated" or name.endswith((".json", ".npz")):
         assert f"{name} could not be read" in text

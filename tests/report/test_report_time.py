@@ -1,6 +1,7 @@
 """The section on time: where it went, and how near the search came to the limit."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from report_outline import outline
 from report_run import edit_json, write_run
 
-from bench.report.blocks import Code, Missing, Paragraph, Table
+from bench.report.blocks import Html
 from bench.report.figures import time as figures_time
 from bench.report.html import render
 from bench.report.page import Page
@@ -58,8 +59,11 @@ def run(tmp_path: Path) -> RunDir:
     return write_run(tmp_path / "xray", trials=9, image_side=16)
 
 
-def section(run: RunDir) -> Any:
-    return section_time.time(Page(run, read(run), {}))
+def section(run: RunDir) -> str:
+    """The HTML of the section."""
+    (block,) = section_time.time(Page(run, read(run), {})).blocks
+    assert isinstance(block, Html)
+    return block.html
 
 
 def test_shares_add_up_and_what_is_left_is_shown() -> None:
@@ -124,16 +128,20 @@ def test_the_limit_and_its_parts(run: RunDir) -> None:
     assert "Measured on A processor, 2 cores, 23 November 2026, 08:00 UTC." in text
     assert LIMIT["notes"][0] in text
     assert "compare --limit" not in text
-    (parts,) = [block for block in section(run).blocks if isinstance(block, Table) and block.folded]
-    assert [cell.text for cell in parts.rows[1]][:3] == ["VGG16, frozen network", "20,000", "400"]
+    parts = section(run).partition("<details>")[2]
+    assert re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", parts.split("<tr>")[3])[:3] == [
+        "VGG16, frozen network",
+        "20,000",
+        "400",
+    ]
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_limit_without_a_measured_time(run: RunDir) -> None:
     write_json(run.path / "limit.json", {**LIMIT, "measured": None, "ratio": None, "parts": []})
-    blocks = section(run).blocks
-    assert any(isinstance(block, Paragraph) and "limit of the search is" in block.text for block in blocks)
-    assert not any(isinstance(block, Table) and block.folded for block in blocks)
+    page = section(run)
+    assert re.search(r"<p>The limit of the search is", page)
+    assert "<details>" not in page
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -148,9 +156,9 @@ def test_a_search_that_went_on_outdates_its_limit(run: RunDir) -> None:
 @pytest.mark.parametrize("content", ["not json", "[]", "{}", '{"seconds": "soon"}', '{"seconds": 0}'])
 def test_a_damaged_limit_is_said(run: RunDir, content: str) -> None:
     (run.path / "limit.json").write_text(content)
-    blocks = section(run).blocks
-    assert any(isinstance(block, Missing) and "limit.json" in block.text for block in blocks)
-    assert any(isinstance(block, Code) for block in blocks)
+    page = section(run)
+    assert re.search(r'<p class="missing">[^<]*limit\.json', page)
+    assert "<pre" in page
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -175,7 +183,7 @@ def test_damaged_activities_are_said(run: RunDir, activities: Any) -> None:
 def test_a_run_without_run_json(run: RunDir) -> None:
     run.run.unlink()
     render(run)
-    assert section(run).blocks[0] == Missing(read(run).problems["run.json"])
+    assert section(run).lstrip().startswith(f'<p class="missing">{read(run).problems["run.json"]}</p>')
 
 
 def test_what_a_run_writes_accounts_for_all_its_time(run: RunDir) -> None:

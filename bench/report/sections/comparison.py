@@ -1,177 +1,232 @@
-"""The section that sets finalists and controls side by side: on validation, on test, and while they were trained."""
+"""The section that sets finalists and baselines side by side: on validation, on test, and while they were trained."""
+
+from typing import Any
 
 import pandas as pd
 
-from bench.report import wording
-from bench.report.blocks import Block, Column, Missing, Paragraph, Points, Section, Table, parameter_columns, table
+from bench import numbers
+from bench.report.blocks import Column, Section, Table, parameter_columns, table
+from bench.report.figures import comparison as figures_comparison
 from bench.report.figures import training as figures_training
-from bench.report.names import backbone, joined, metric_words, present, state
+from bench.report.names import backbone, state
 from bench.report.page import Page
-from bench.report.read.files import listed, mapping
-from bench.report.sections import tested as section_tested
+from bench.report.read.chosen import winner_name
 from bench.report.tables import base as tables
 from bench.report.tables import models as tables_models
-from bench.report.wording import counted
+from bench.report.verdict import verdict
+from bench.run.documents import EvaluationRecord
 from bench.stats.metrics import METRICS
 
 TITLE = "Backbones compared"
 
+UNDRAWN = "majority"
+"""The baseline that the figure of the pairs leaves out: it gives every image the same, so its AUC is 0.5 anyway."""
+
 
 def comparison(page: Page) -> Section:
-    """The finalists side by side, with the controls in the same tables."""
+    """The finalists side by side, with the baselines in the same tables."""
     files = page.files
-    blocks: list[Block] = [*page.problems("finalists.csv")]
     if files.finalists is None or not len(files.finalists):
-        return Section("comparison", TITLE, blocks or [Missing("finalists.csv holds no finalist.")])
+        return page.section("comparison", TITLE, finalists=None)
     finalists = tables.finalists(files.finalists, files.evaluation, page.metric)
     rows = tables_models.on_validation(finalists, files.baselines, files.evaluation, page.metric)
-    blocks += [_lead(page, finalists), *page.problems("baselines.csv"), _on_validation(rows, page)]
-    blocks += [*_failed(rows), *_folds(page, finalists), _configurations(page, rows)]
-    blocks += page.part("How faithful the search was", _faithful)
-    blocks += page.part("Was tuning worth it?", lambda page: section_tested.tuning(page, rows))
-    order = [str(name) for name in finalists["backbone"]]
-    blocks += page.part("On the internal test", lambda page: section_tested.tested(page, order))
-    blocks += page.part("Compared in pairs", section_tested.pairs)
-    blocks += page.part("Training of the finalists", _curves)
-    return Section("comparison", TITLE, blocks)
-
-
-def _lead(page: Page, rows: pd.DataFrame) -> Paragraph:
-    words = metric_words(page.metric)
-    if rows["fold_mean"].notna().any():
-        folds = counted(rows["folds"].max(), "fold")
-        chosen = f"The finalist with the best mean validation {words} over {folds} was chosen"
-    elif rows["seeds"].max() > 1:
-        chosen = (
-            f"{counted(rows['seeds'].max(), 'seed')} were tried, and the finalist with the best mean validation "
-            f"{words} was chosen"
-        )
-    else:
-        chosen = f"The finalist with the best validation {words} was chosen"
-    return Paragraph(
-        "The best configuration of each backbone was trained again from the start, with fresh augmentation in every "
-        f"epoch. {chosen}; the test split has no say in that."
-    )
-
-
-def _marked(page: Page, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[int]]:
-    """``rows`` with the column ``model``, which marks what validation chose, and the positions of that."""
-    mark = section_tested.mark(page.files)
+    mark = "winner" if verdict(files).won else "chosen"
     models = [
         f"{backbone(name)}, {mark}" if won else backbone(name)
         for name, won in zip(rows["backbone"], rows["winner"], strict=True)
     ]
-    return rows.assign(model=models), [position for position, won in enumerate(rows["winner"]) if won]
+    rows = rows.assign(model=models)
+    return page.section(
+        "comparison",
+        TITLE,
+        finalists=finalists,
+        by_name=rows.set_index("backbone").to_dict("index"),
+        winner=winner_name(files),
+        on_validation=_on_validation(page, rows),
+        judged=_judged(rows),
+        failed=rows[rows["failed"] > 0],
+        folds=_folds(page, finalists),
+        configurations=_configurations(rows),
+        tested=_tested,
+        mark=mark,
+        pairs=_pairs,
+        epochs=None if files.epochs is None else files.epochs[files.epochs["kind"] == "finalist"],
+        curves=figures_training.finalist_curves,
+        skipped=_recipe_skipped(page),
+        with_recipe=_with_recipe(page),
+    )
 
 
-def _on_validation(rows: pd.DataFrame, page: Page) -> Table:
-    shown, marked = _marked(page, rows)
-    metric, title = page.metric, page.metric.title
-    folds, judged = rows["fold_mean"].notna().any(), (rows["verdict"].fillna("") != "").any()
-    for name, mean, deviation in (("over_seeds", "score", "sd"), ("over_folds", "fold_mean", "fold_sd")):
-        shown[name] = [wording.with_spread(*pair) for pair in zip(rows[mean], rows[deviation], strict=True)]
-    shown["bounds"] = [wording.interval(low, high) for low, high in zip(rows["low"], rows["high"], strict=True)]
-    shown["more"] = rows["verdict"].fillna("") if judged else ""
+def _judged(rows: pd.DataFrame) -> bool:
+    """Whether trial scores are set beside the interval of the retrained ones."""
+    return bool((rows["verdict"].fillna("") != "").any())
+
+
+def _winners(rows: pd.DataFrame) -> list[int]:
+    return [position for position, won in enumerate(rows["winner"]) if won]
+
+
+def _on_validation(page: Page, rows: pd.DataFrame) -> Table:
+    title = page.metric.title
+    folds, judged = rows["fold_mean"].notna().any(), _judged(rows)
+    spreads = {
+        name: [numbers.with_spread(*pair) for pair in zip(rows[mean], rows[deviation], strict=True)]
+        for name, mean, deviation in (("over_seeds", "score", "sd"), ("over_folds", "fold_mean", "fold_sd"))
+    }
+    bounds = [numbers.interval(low, high) for low, high in zip(rows["low"], rows["high"], strict=True)]
+    shown = rows.assign(**spreads, bounds=bounds, more=rows["verdict"].fillna("") if judged else "")
     columns = [
         Column("model", "Model", numeric=False, below="note"),
-        Column("trial_score", f"{title} in the search", wording.score),
+        Column("trial_score", f"{title} in the search", numbers.score),
         Column("over_seeds", f"{title} retrained, mean ± SD over the seeds"),
         *([Column("bounds", "Its interval, by patients")] if judged else []),
         *([Column("over_folds", f"{title} over the folds, mean ± SD")] if folds else []),
-        *([Column("folds", "Folds", wording.count)] if folds else []),
-        Column("change", "Change", wording.signed, below="more"),
-        Column("seeds", "Seeds", wording.count),
-        Column("trial", "From trial", wording.count),
-        Column("seconds", "Time", wording.seconds),
+        *([Column("folds", "Folds", numbers.count)] if folds else []),
+        Column("change", "Change", numbers.signed, below="more"),
+        Column("seeds", "Seeds", numbers.count),
+        Column("trial", "From trial", numbers.count),
+        Column("seconds", "Time", numbers.seconds),
     ]
-    caption = (
-        f"Finalists on validation{'' if metric.higher_is_better else ' (lower is better)'}, and the controls, which "
-        "should lose. Retrained: the mean over the seeds ± its standard deviation, which is the luck of the seed; a "
-        "single seed has none. A score that gets worse when retrained may have been partly luck."
-    )
-    if judged:
-        level = wording.level(mapping(mapping(page.files.evaluation).get("bootstrap")).get("level"))
-        caption += (
-            f" The interval is another thing: how far the retrained score might move ({level}) with other patients. A "
-            "trial's score beyond it says that the search flattered."
-        )
-    if folds:
-        caption += (
-            " Over the folds: mean ± standard deviation of the validation scores. The folds share training images, so "
-            "the deviation is a spread, and no confidence interval."
-        )
-    return table(shown, caption, columns, marked=marked)
+    return table(shown, "", columns, marked=_winners(rows))
 
 
-def _faithful(page: Page) -> list[Block]:
-    """How faithful the search's scores were, a sentence a finalist."""
-    entries = listed(mapping(page.files.evaluation).get("retrained"))
-    said = [str(mapping(entry)["sentence"]) for entry in entries if present(mapping(entry).get("sentence"))]
-    return [Points(said)] if said else []
-
-
-def _configurations(page: Page, rows: pd.DataFrame) -> Table:
-    """Of the finalists, and of the control that has one: the default recipe."""
+def _configurations(rows: pd.DataFrame) -> Table:
+    """Of the finalists, and of the baseline that has one: the default recipe."""
     known = rows[rows["config_learning_rate"].notna() | rows["trial"].notna()].reset_index(drop=True)
-    shown, marked = _marked(page, known)
     columns = [Column("model", "Model", numeric=False), *parameter_columns()]
-    return table(shown, "Their configurations.", columns, marked=marked)
+    return table(known, "Their configurations.", columns, marked=_winners(known))
 
 
-def _failed(rows: pd.DataFrame) -> list[Missing]:
-    return [
-        Missing(
-            f"{counted(row['failed'], 'training')} of {backbone(row['backbone'])} failed: "
-            f"{row['reason'] or 'no reason was recorded'}."
-        )
-        for _, row in rows[rows["failed"] > 0].iterrows()
-    ]
-
-
-def _folds(page: Page, finalists: pd.DataFrame) -> list[Block]:
-    """Every fold of every finalist, folded away; nothing where the run asked for no folds."""
-    blocks: list[Block] = [*page.problems("folds.csv")]
-    if page.files.folds is None:
-        return blocks
-    rows = tables.fold_scores(page.files.folds, finalists)
-    if not len(rows):
-        return blocks
+def _folds(page: Page, finalists: pd.DataFrame) -> dict[str, Any]:
+    """Every fold of every finalist, folded away; empty where the run has no folds."""
+    rows = None if page.files.folds is None else tables.fold_scores(page.files.folds, finalists)
+    if rows is None or not len(rows):
+        return {}
     rows = rows.assign(model=rows["backbone"].map(backbone), ended=rows["state"].map(state))
     metrics = [METRICS[name] for name in dict.fromkeys([page.metric.name, "auc", "accuracy"])]
     columns = [
         Column("model", "Finalist", numeric=False),
-        Column("fold", "Fold", wording.count),
-        *(Column(tables.column(metric), metric.title, wording.score) for metric in metrics),
-        Column("images_train", "Training images", wording.count),
-        Column("images_val", "Validation images", wording.count),
-        Column("patients_val", "Validation patients", wording.count),
-        Column("best_epoch", "Best epoch", wording.count),
-        Column("epochs", "Epochs", wording.count),
-        Column("seconds", "Time", wording.seconds),
+        Column("fold", "Fold", numbers.count),
+        *(Column(tables.column(metric), metric.title, numbers.score) for metric in metrics),
+        Column("images_train", "Training images", numbers.count),
+        Column("images_val", "Validation images", numbers.count),
+        Column("patients_val", "Validation patients", numbers.count),
+        Column("best_epoch", "Best epoch", numbers.count),
+        Column("epochs", "Epochs", numbers.count),
+        Column("seconds", "Time", numbers.seconds),
         Column("ended", "State", numeric=False),
         Column("reason", "Reason", numeric=False),
     ]
-    failed = rows[rows["state"] == "failed"]
-    blocks += [
-        Missing(f"{counted(number, 'fold')} of {name} failed; the folds below give the reasons.")
-        for name, number in failed["model"].value_counts(sort=False).items()
-    ]
-    return [*blocks, table(rows, "The finalists on each fold.", columns, folded=True)]
+    failed = rows.loc[rows["state"] == "failed", "model"].value_counts(sort=False)
+    return {"failed": failed, "table": table(rows, "The finalists on each fold.", columns, folded=True)}
 
 
-def _curves(page: Page) -> list[Block]:
-    if page.files.epochs is None:
-        return [*page.problems("epochs.csv")]
-    epochs = page.files.epochs[page.files.epochs["kind"] == "finalist"]
-    if not len(epochs):
-        return [Missing("epochs.csv holds no epoch of a finalist, so there are no curves to show.")]
-    return [
-        page.picture(
-            "finalist_curves",
-            lambda: figures_training.finalist_curves(epochs, page.metric, page.looks),
-            f"Two panels by epoch: training loss, and validation {metric_words(page.metric)}; a line a seed, coloured "
-            f"by backbone: {joined(map(backbone, dict.fromkeys(epochs['name'])))}.",
-            "Learning curves of the finalists. A loss that falls while validation gets worse is overfitting. Epochs "
-            "before the dot train the head alone.",
-        )
+def _recipe_skipped(page: Page) -> bool:
+    """Whether the default recipe was not trained because it is what the search chose."""
+    rows = page.files.baselines
+    return rows is not None and bool((rows["state"][rows["baseline"] == "recipe"] == "skipped").any())
+
+
+def _with_recipe(page: Page) -> list[str]:
+    """How the winner and its default recipe compare on test, in the evaluation's own words."""
+    rows = page.files.evaluated.comparisons
+    if rows is None:
+        return []
+    return list(rows.loc[(rows["a"] == winner_name(page.files)) & (rows["b"] == "recipe"), "sentence"].dropna())
+
+
+def _tested(page: Page, finalists: list[str], mark: str) -> dict[str, Any]:
+    """Every metric on test, baselines below the finalists, what was not computed, and a figure of the main two."""
+    evaluation = page.files.tested
+    scores = tables_models.on_test(evaluation, finalists)
+    if not len(scores):
+        return {"scores": scores}
+    order = [str(name) for name in scores["backbone"]]
+    titles = {name: _title(evaluation, name) for name in order}
+    chosen = winner_name(page.files)
+    scores = scores.assign(model=[f"{titles[name]}, {mark}" if name == chosen else titles[name] for name in order])
+    drawn = [name for name in dict.fromkeys([page.metric.name, "auc", "accuracy"]) if f"test_{name}_low" in scores][:2]
+    model = Column("model", "Model", numeric=False)
+    columns = [model] + [
+        Column(f"test_{name}", metric.title, numbers.score, low=f"test_{name}_low", high=f"test_{name}_high")
+        for name, metric in METRICS.items()
     ]
+    spread = tables_models.seed_spread(evaluation, order)
+    by_seed = [model, Column("seeds", "Seeds", numbers.count)]
+    by_seed += [Column(name, metric.title, numbers.score, below=f"{name} sd") for name, metric in METRICS.items()]
+    classes = page.files.classes
+    by_class = [model] + [
+        Column(f"auc {place}", label, numbers.score, low=f"auc {place} low", high=f"auc {place} high")
+        for place, label in enumerate(classes)
+    ]
+    each = tables_models.by_class(evaluation, order, classes) if len(classes) > 2 else None
+    return {
+        "scores": scores,
+        "table": table(scores, "", columns, marked=[place for place, name in enumerate(order) if name == chosen]),
+        "not_computed": _not_computed(evaluation),
+        "drawn": METRICS[drawn[0]] if drawn else None,
+        "intervals": page.drawing("finalists_test", figures_comparison.intervals, scores, drawn, page.looks),
+        "spread": table(spread.assign(model=spread["backbone"].map(titles)), "", by_seed) if len(spread) else None,
+        "by_class": None if each is None else table(each.assign(model=list(titles.values())), "", by_class),
+    }
+
+
+def _title(evaluation: EvaluationRecord, name: str) -> str:
+    """What a model is called: by its own title, where the report knows no name for it."""
+    title, model = backbone(name), evaluation.models.get(name)
+    return model.title or name if title == name and model else title
+
+
+def _not_computed(evaluation: EvaluationRecord) -> list[tuple[list[str], list[str], str]]:
+    """Metrics of the test that have no value, the models of which that holds, and the reason."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for model, content in evaluation.models.items():
+        for name, one in content.metrics.items():
+            if one.reason:
+                title = METRICS[name].title if name in METRICS else name
+                by_title = found.setdefault(one.reason.rstrip("."), {})
+                by_title.setdefault(title, []).append(_title(evaluation, model))
+    said = []
+    for reason, by_title in found.items():
+        together: dict[tuple[str, ...], list[str]] = {}
+        for title, models in by_title.items():
+            together.setdefault(tuple(models), []).append(title)
+        for named, titles in together.items():
+            every = 1 < len(named) == len(evaluation.models)
+            said.append((titles, ["every model"] if every else list(named), reason))
+    return said
+
+
+def _pairs(page: Page) -> dict[str, Any]:
+    """What can be told apart: a figure of the differences and a table of both tests for each family."""
+    comparisons = page.files.evaluated.comparisons
+    if comparisons is None:
+        return {"every": None}
+    families = comparisons["family"].drop_duplicates().tolist()
+    found = {family: tables_models.pairs(comparisons, family) for family in families}
+    every = pd.concat(found.values(), ignore_index=True) if found else comparisons
+    meant = every[every["b"] != UNDRAWN]
+    drawn = meant.dropna(subset=["difference", "low", "high"]).reset_index(drop=True)
+    return {
+        "every": every,
+        "undrawn": UNDRAWN if len(meant) < len(every) else "",
+        "unknown": len(meant) - len(drawn),
+        "drawn": drawn,
+        "most": figures_comparison.MOST_PAIRS,
+        "how_to_read": figures_comparison.HOW_TO_READ,
+        "drawing": page.drawing("comparisons", figures_comparison.differences, drawn),
+        "tables": {family: _pair_table(page, rows) for family, rows in found.items()},
+    }
+
+
+def _pair_table(page: Page, rows: pd.DataFrame) -> Table:
+    ignoring = " (ignores that images share patients)" if page.several_images else ""
+    columns = [
+        Column("pair", "Pair", numeric=False),
+        Column("difference", f"Difference in ROC AUC, {page.level} interval", numbers.signed, below="bounds"),
+        Column("p_holm", "p, Holm-corrected", numbers.probability),
+        Column("discordant", "Images that only one gets right"),
+        Column("mcnemar_p_holm", f"p of McNemar, Holm-corrected{ignoring}", numbers.probability),
+        Column("verdict", "Verdict", numeric=False),
+    ]
+    return table(rows, "", columns)

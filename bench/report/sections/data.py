@@ -1,167 +1,221 @@
-"""The section on the data: where they come from, the splits, the audit and what augmentation makes of the images."""
+"""The section on the data: source, splits, what the audit found in the images, and what augmentation makes of them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from bench.report import names, wording
-from bench.report.blocks import Block, Column, Heading, Missing, Paragraph, Points, Section, Table, listing, table
+from bench import numbers
+from bench.report.blocks import MOST_LISTED, Column, Section, Table, table
 from bench.report.figures import data as figures_data
 from bench.report.figures import results as figures_results
-from bench.report.names import joined, present
 from bench.report.page import Page
 from bench.report.read import results
-from bench.report.read.files import listed, mapping
-from bench.report.sections import audit as section_audit
 from bench.report.tables import data as tables_data
-from bench.report.wording import counted
-from bench.run.documents import AuditRecord
+from bench.run.documents import AuditRecord, FindingRecord
 
 TITLE = "The data"
+
+SEVERITIES = {"stop": "Serious", "warning": "Warning", "note": "Note", "good": "Good"}
+"""What the page calls them, the most severe first."""
+
+MODES = {"L": "grey", "1": "black and white", "RGB": "colour", "RGBA": "colour, transparent", "P": "palette"}
+
+LIMIT = 0.6
+"""ROC AUC up to which metadata gives little away, where audit.json names no limit."""
+
+MOST_IN_WORDS = 6
+"""Classes that the text for those who do not see a figure names."""
 
 
 def data(page: Page) -> Section:
     """The images: source, splits, the audit and what augmentation makes of them."""
-    audit = mapping(page.files.audit)
-    blocks: list[Block] = [*page.problems("run.json")]
-    blocks += _with_audit(page, audit) if audit else _without_audit(page, said=bool(blocks))
-    blocks += [Heading("What augmentation does"), *_gallery(page)]
-    return Section("data", TITLE, blocks)
+    audit, about = page.files.audit, page.files.about_data
+    used = (audit.splits.used if audit else {}) or about.splits
+    shown = tables_data.splits(used)
+    notes = list(dict.fromkeys([*about.notes, *(audit.notes if audit else ())]))
+    values: dict[str, Any] = {
+        "about": about if about.model_fields_set or audit is None else audit,
+        "described": bool(about.model_fields_set or audit),
+        "classes": page.files.classes or (list(audit.classes) if audit else []),
+        "audit": audit,
+        "notes": notes,
+        "used": _split_table(shown, shares=audit is not None) if used else None,
+        "shares": _class_shares(page, shown),
+        "most_in_words": MOST_IN_WORDS,
+        "most_listed": MOST_LISTED,
+        "crossing": _crossing(page),
+        "gallery": page.files.gallery,
+        "augmentation": page.drawing("augmentation", figures_results.gallery, page.files.gallery),
+    }
+    if audit is not None:
+        values |= {
+            "given": _split_table(tables_data.splits(audit.splits.given), shares=True),
+            "unchanged": audit.splits.given == used,
+            "findings": [_finding(one) for one in audit.findings if not _repeats(one, notes)],
+            "excluded": _excluded,
+            "duplicates": _duplicates,
+            "shared": _shared(audit),
+            "limit": LIMIT if audit.shortcut is None or audit.shortcut.limit is None else audit.shortcut.limit,
+            "features": _features(audit),
+            "images": _images,
+        }
+    return page.section("data", TITLE, **values)
 
 
-def _with_audit(page: Page, audit: dict[str, Any]) -> list[Block]:
-    """All that comes before augmentation, where audit.json tells of the splits too."""
-    source = page.files.data or {key: audit.get(key) for key in ("source", "path")}
-    classes = page.files.classes or [str(name) for name in listed(audit.get("classes"))]
-    told = [str(note) for note in (*listed(page.files.data.get("notes")), *listed(audit.get("notes")))]
-    notes = list(dict.fromkeys(told))
-    return [
-        _source(source, classes),
-        *page.problems("audit.json"),
-        *_splits(page, audit, notes),
-        *section_audit.findings(audit, notes),
-        *section_audit.no_part(page, audit),
-        *section_audit.duplicates(page.files.audit or AuditRecord()),
-        *section_audit.patients(audit),
-        *_crossing(page),
-        *section_audit.shortcut(audit),
-        *section_audit.classes(page, audit),
-    ]
-
-
-def _without_audit(page: Page, said: bool) -> list[Block]:
-    """The same where the audit is missing; ``said``: why run.json is missing is said already."""
-    about = page.files.data
-    blocks: list[Block] = []
-    if about:
-        splits = tables_data.splits(page.files.about_data.splits)
-        caption = "Images and patients by split, and images by class."
-        empty = Missing("run.json holds no numbers of images by split.")
-        blocks += [_source(about, page.files.classes), _split_table(splits, caption) if len(splits) else empty]
-        notes = [str(note) for note in listed(about.get("notes"))]
-        blocks += [Points(notes)] if notes else []
-    elif not said:
-        blocks.append(Missing("run.json does not describe the data yet: the data stage has not finished."))
-    blocks += [Heading("Audit"), *_crossing(page), *page.problems("audit.json")]
-    return blocks
-
-
-def _source(about: dict[str, Any], classes: list[str]) -> Paragraph:
-    where = f" ({about['path']})" if present(about.get("path")) else ""
-    kind = {"1": " Images are greyscale.", "3": " Images are in colour."}.get(str(about.get("channels")), "")
-    fingerprint = f" Fingerprint: {wording.text(about['fingerprint'])}." if "fingerprint" in about else ""
-    told = f"Source: {wording.text(about.get('source'))}{where}. Classes: {joined(classes) or names.DASH}."
-    return Paragraph(f"{told}{kind}{fingerprint}")
-
-
-def _splits(page: Page, audit: dict[str, Any], notes: list[str]) -> list[Block]:
-    """The splits as used and, where they differ, as given, with what was decided."""
-    parts = (page.files.audit or AuditRecord()).splits
-    given, used = parts.given, parts.used or page.files.about_data.splits
-    blocks: list[Block] = []
-    if used:
-        caption = "The splits as used, images by class with their share. Imbalance: the largest class to the smallest."
-        shown = tables_data.splits(used)
-        blocks += [_split_table(shown, caption, shares=True), *_class_shares(page, shown)]
-    else:
-        blocks.append(Missing("Neither audit.json nor run.json holds numbers of images by split."))
-    if not given:
-        blocks.append(Paragraph("The source gives no splits: all were drawn."))
-    elif given == used:
-        blocks.append(Paragraph("These are the splits as they were given."))
-    else:
-        caption = "The splits as they were given, before what follows was decided."
-        blocks.append(_split_table(tables_data.splits(given), caption, shares=True))
-    blocks += [Points(notes)] if notes else []
-    for entry in listed(audit.get("moved")):
-        source, reason = wording.text(entry.get("from")), wording.text(entry.get("reason"))
-        told = f"left {source}: {reason}"
-        files = listing(listed(entry.get("files")), f"image {told}", f"images {told}")
-        blocks += files or [Paragraph(f"{counted(entry.get('images'), 'image')} {told}.")]
-    return blocks
-
-
-def _split_table(splits: pd.DataFrame, caption: str, shares: bool = False) -> Table:
-    """A row a split; with ``shares``, each class's share of it and the imbalance too."""
+def _split_table(splits: pd.DataFrame, shares: bool) -> Table:
+    """One row per split; with ``shares``, each class's share of it and the imbalance too."""
     classes = tables_data.class_names(splits)
-    told = {f"told {name}": splits[f"share {name}"].map(wording.percent) for name in classes}
+    told = {f"told {name}": splits[f"share {name}"].map(numbers.percent) for name in classes}
     columns = [
         Column("split", "Split", numeric=False),
-        Column("images", "Images", wording.count),
-        Column("patients", "Patients", wording.count),
-        *(Column(f"class {name}", name, wording.count, below=f"told {name}" if shares else "") for name in classes),
+        Column("images", "Images", numbers.count),
+        Column("patients", "Patients", numbers.count),
+        *(Column(f"class {name}", name, numbers.count, below=f"told {name}" if shares else "") for name in classes),
     ]
-    columns += [Column("imbalance", "Imbalance", wording.ratio)] if shares else []
-    return table(splits.assign(**told), caption, columns)
+    columns += [Column("imbalance", "Imbalance", numbers.ratio)] if shares else []
+    return table(splits.assign(**told), "", columns)
 
 
-def _class_shares(page: Page, splits: pd.DataFrame) -> list[Block]:
+def _class_shares(page: Page, splits: pd.DataFrame) -> dict[str, Any]:
     classes = tables_data.class_names(splits)
-    if not classes:
-        return []
-    told = "; ".join(
-        f"{row['split']}: " + joined(f"{name} {wording.percent(row[f'share {name}'])}" for name in classes[:6])
-        for _, row in splits.iterrows()
-    )
-    return [
-        page.picture(
-            "class_shares",
-            lambda: figures_data.class_shares(splits),
-            f"Bars of each class’s share of the images, a panel a split. {told}.",
-            "Classes by split, with their numbers of images. Where the shares differ between splits, accuracy and "
-            f"precision do so for that reason alone.{figures_data.too_many(len(classes))}",
-        )
-    ]
+    drawing = page.drawing("class_shares", figures_data.class_shares, splits)
+    too_many = figures_data.too_many(len(classes))
+    return {"classes": classes, "splits": splits, "drawing": drawing, "too_many": too_many} if classes else {}
 
 
-def _crossing(page: Page) -> list[Block]:
-    """Whether a patient has images in two splits, counted in splits.csv itself."""
+def _crossing(page: Page) -> dict[str, Any]:
+    """How many patients have images in two splits, counted in splits.csv itself; empty without that file."""
     splits = page.files.splits
     if splits is None:
-        return [*page.problems("splits.csv")]
-    if "patient" not in splits or splits["patient"].isna().all():
-        return [Missing("splits.csv names no patients, so it cannot be checked that none is in two splits.")]
-    shared = results.shared_patients(splits)
-    if results.patients_assumed(page.files.audit) and not shared:
-        told = "Whether a patient has images in more than one split cannot be judged: nothing names the patients."
-        return [Paragraph(told)]
-    who = counted(shared, "patient has", "patients have") if shared else "No patient has"
-    told = f"{who} images in more than one split, as counted in splits.csv."
-    wide = results.shared_patients(splits, "patient_wide") if "patient_wide" in splits else shared
-    more = f" Read widely, {counted(wide, 'patient would', 'patients would')}." if wide > shared else ""
-    return [Paragraph(told + more)]
+        return {}
+    if splits["patient"].isna().all():
+        return {"named": False}
+    narrow = results.shared_patients(splits)
+    return {
+        "named": True,
+        "assumed": results.patients_assumed(page.files.audit),
+        "narrow": narrow,
+        "wide": results.shared_patients(splits, "patient_wide"),
+    }
 
 
-def _gallery(page: Page) -> list[Block]:
-    images = page.files.gallery
-    if images is None:
-        return [*page.problems("augmentation.npz")]
-    return [
-        page.picture(
-            "augmentation",
-            lambda: figures_results.gallery(images),
-            f"Rows of the same image under the augmentation policies {joined(images.policies)}; the first column is "
-            "the original.",
-            "Augmentation policies. Look for anatomy that no patient has: such a policy teaches the wrong thing.",
-        )
+def _repeats(finding: FindingRecord, notes: list[str]) -> bool:
+    """Whether a finding warns of nothing and says no more than notes that the page has shown already."""
+    rest = finding.text
+    for note in notes:
+        rest = rest.replace(note, "")
+    return finding.severity == "note" and not rest.strip()
+
+
+def _finding(finding: FindingRecord) -> dict[str, Any]:
+    """A finding in the audit's own words; ``level`` says how it is coloured."""
+    return {
+        "severity": SEVERITIES.get(finding.severity) or numbers.text(finding.severity),
+        "level": finding.severity if finding.severity in SEVERITIES else "note",
+        "heading": numbers.text(finding.heading),
+        "count": finding.count if finding.files else 0,
+        "text": numbers.text(finding.text),
+        "files": finding.files,
+    }
+
+
+def _excluded(page: Page, audit: AuditRecord) -> dict[str, Any]:
+    """The images that take no part, by reason, and the file that they were counted in."""
+    splits, source = page.files.splits, "splits.csv"
+    rows = tables_data.no_part(splits) if splits is not None else pd.DataFrame()
+    if not len(rows):
+        rows, source = tables_data.left_out(audit.left_out), "audit.json"
+    columns = [
+        Column("reason", "Reason", numeric=False),
+        Column("images", "Images", numbers.count),
+        *(Column(f"class {name}", name, numbers.count) for name in tables_data.class_names(rows)),
     ]
+    files = [f"{numbers.text(one.file)}: {numbers.text(one.reason)}" for one in audit.left_out]
+    return {"rows": rows, "source": source, "table": table(rows.head(MOST_LISTED), "", columns), "files": files}
+
+
+def _duplicates(audit: AuditRecord) -> dict[str, Any]:
+    """The groups of images that are the same, or look the same."""
+    groups = tables_data.duplicates(audit.duplicates)
+    columns = [
+        Column("kind", "Kind", numeric=False),
+        Column("labels", "Labels", numeric=False),
+        Column("splits", "Splits", numeric=False),
+        Column("images", "Images", numbers.count),
+        Column("files", "Files", numeric=False),
+    ]
+    return {"groups": groups, "table": table(groups.head(MOST_LISTED), "", columns, folded=len(groups) > 5)}
+
+
+def _shared(audit: AuditRecord) -> Table | None:
+    """Patients that two of the given splits share, by both readings; None where there is no pair of splits."""
+    narrow, wide = audit.shared_patients.narrow, audit.shared_patients.wide
+    pairs = dict.fromkeys([*narrow, *wide])
+    rows = [{"pair": pair.replace("-", " and "), "narrow": narrow.get(pair), "wide": wide.get(pair)} for pair in pairs]
+    columns = [Column("pair", "Splits", numeric=False)]
+    if narrow == wide:
+        columns.append(Column("narrow", "Patients", numbers.count))
+    else:
+        columns += [Column("narrow", "By patient ID", numbers.count), Column("wide", "By split group", numbers.count)]
+    caption = "Patients with images in two of the splits as they were given."
+    return table(pd.DataFrame(rows, dtype="object"), caption, columns) if rows else None
+
+
+def _features(audit: AuditRecord) -> Table | None:
+    """How well each piece of metadata tells the classes apart on its own."""
+    if audit.shortcut is None or not audit.shortcut.features:
+        return None
+    rows = [{"name": numbers.text(one.name), "auc": one.auc} for one in audit.shortcut.features]
+    columns = [Column("name", "Feature", numeric=False), Column("auc", "ROC AUC", numbers.score)]
+    return table(pd.DataFrame(rows), "Each feature on its own.", columns)
+
+
+def _images(page: Page, audit: AuditRecord) -> dict[str, Any]:
+    """Size, kind and format of the images by class, and a figure of the properties that vary."""
+    rows = tables_data.by_class(audit.by_class)
+    if not len(rows):
+        return {"rows": rows}
+    measures = tables_data.varying(rows, list(figures_data.PROPERTIES))
+    return {
+        "rows": rows,
+        "size": tables_data.one_size(rows),
+        "table": _class_table(rows),
+        "measures": {name: figures_data.PROPERTIES[name].split(" (")[0].lower() for name in measures},
+        "drawing": page.drawing("image_properties", figures_data.properties, rows, measures),
+        "too_many": figures_data.too_many(len(rows)),
+    }
+
+
+def _class_table(rows: pd.DataFrame) -> Table:
+    shows = {
+        "width": ("Width (pixels)", numbers.count),
+        "height": ("Height (pixels)", numbers.count),
+        "aspect": ("Aspect ratio", numbers.short),
+        "bytes": ("File size", numbers.size),
+    }
+    quartiles = {
+        f"{name}_middle": [
+            "" if pd.isna(low) else f"[{show(low)}, {show(high)}]"
+            for low, high in zip(rows[f"{name}_q1"], rows[f"{name}_q3"], strict=True)
+        ]
+        for name, (_, show) in shows.items()
+    }
+    columns = [
+        Column("class", "Class", numeric=False),
+        Column("images", "Images", numbers.count),
+        *(Column(f"{key}_median", title, show, below=f"{key}_middle") for key, (title, show) in shows.items()),
+        Column("modes", "Colour modes", modes, numeric=False),
+        Column("formats", "Formats", _numbers, numeric=False),
+    ]
+    return table(rows.assign(**quartiles), "", columns)
+
+
+def modes(counts: Mapping[str, int]) -> str:
+    """Colour modes in words with their numbers of images, one per line."""
+    return _numbers({f"{MODES[mode]} ({mode})" if mode in MODES else mode: number for mode, number in counts.items()})
+
+
+def _numbers(counts: Mapping[str, int]) -> str:
+    told = [f"{name} {numbers.count(number)}".replace(" ", numbers.NBSP) for name, number in counts.items()]
+    return "\n".join(told) or numbers.text(None)

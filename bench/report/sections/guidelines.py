@@ -10,7 +10,7 @@ from bench import numbers
 from bench.report.answers import Answers
 from bench.report.blocks import Block, Cell, Column, Paragraph, Section, Table
 from bench.report.page import Page
-from bench.report.sections import comparison, data, failures, made, search, winner
+from bench.report.sections import comparison, data, failures, provenance, search, winner
 from bench.report.templating import TEMPLATES
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ SECTIONS = {
     "winner": winner.TITLE,
     "failures": failures.TITLE,
     "data": data.TITLE,
-    "made": made.TITLE,
+    "provenance": provenance.TITLE,
 }
 """Anchors of the sections that the items lead to, and what a link to them says."""
 

@@ -1,17 +1,23 @@
-"""The section on the search: its pictures, what the trials show by everything that was varied, and every trial."""
+"""The section on the search: how it went, what was varied, what it cost, and every trial."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from bench.report import names, wording
-from bench.report.blocks import Block, Column, Heading, Missing, Paragraph, Section, Table, parameter_columns, table
+from bench import numbers
+from bench.report import names
+from bench.report.blocks import Column, Section, Table, parameter_columns, table
+from bench.report.figures import base as figures
+from bench.report.figures import cost as figures_cost
+from bench.report.figures import parameters as figures_parameters
+from bench.report.figures import training as figures_training
 from bench.report.names import backbone, metric_words
 from bench.report.page import Page
+from bench.report.read import importance
 from bench.report.read.files import mapping
-from bench.report.sections import search_pictures as section_search_pictures
 from bench.report.tables import base as tables
-from bench.report.wording import counted
+from bench.report.tables import search as tables_search
 from bench.stats.metrics import METRICS, Metric
 
 TITLE = "The search"
@@ -20,65 +26,57 @@ TITLE = "The search"
 def search(page: Page) -> Section:
     """Figures, tables and the leaderboard of the trials."""
     trials, metric = page.files.trials, page.metric
-    blocks: list[Block] = [*page.problems("trials.csv")]
-    blocks += [Paragraph(str(note)) for note in mapping(page.files.run.get("search")).get("notes") or []]
-    if page.files.retried:
-        again = counted(page.files.retried, "failed trial was", "failed trials were")
-        blocks.append(Paragraph(f"{again} tried again: the last attempt counts, and trials.csv keeps them all."))
-    if trials is None or not len(trials):
-        return Section("search", TITLE, blocks or [Missing("trials.csv holds no finished trial yet.")])
-    blocks.append(
-        Paragraph(
-            f"Scores are validation {metric_words(metric)} at each trial's best epoch. A trial stopped early counts "
-            "with the score that it had by then; means are of completed trials alone."
-        )
-    )
-    if not tables.scores(trials, metric).notna().any():
-        blocks.append(Missing(f"No trial has a validation {metric_words(metric)} yet, so there is nothing to draw."))
-    else:
-        blocks += page.part("How it went", lambda page: section_search_pictures.course(page, trials))
-        blocks += page.part("What was varied", lambda page: section_search_pictures.varied(page, trials))
-        blocks += page.part("What it cost", lambda page: section_search_pictures.cost(page, trials))
-    blocks += [Heading("In numbers"), *summaries(trials, metric), Heading("Leaderboard"), leaderboard(trials, metric)]
-    return Section("search", TITLE, blocks)
+    values: dict[str, Any] = {"notes": mapping(page.files.run.get("search")).get("notes") or [], "trials": trials}
+    if trials is not None and len(trials):
+        values |= {
+            "scored": tables.scores(trials, metric).notna().any(),
+            "by_backbone": tables.by_backbone(trials, metric),
+            "by_augmentation": tables.by_augmentation(trials, metric),
+            "by_depth": tables.by_unfreeze_depth(trials, metric),
+            "course": _course,
+            "varied": _varied,
+            "cost": _cost,
+            "importance": _importance,
+            "summaries": summaries(trials, metric),
+            "leaderboard": leaderboard(trials, metric),
+        }
+    return page.section("search", TITLE, **values)
 
 
-def summaries(trials: pd.DataFrame, metric: Metric) -> list[Block]:
+def summaries(trials: pd.DataFrame, metric: Metric) -> Sequence[Table]:
     """Trials by backbone, by augmentation, by unfreeze depth and by all three, a table each."""
     columns = [
         Column("config_backbone", "Backbone", backbone, numeric=False),
         Column("config_augmentation", "Augmentation", numeric=False),
-        Column("config_unfreeze_depth", "Unfreeze depth", wording.count),
-        Column("trials", "Trials", wording.count),
-        Column("completed", "Completed", wording.count),
-        Column("stopped_early", "Stopped early", wording.count, below="share"),
-        Column("failed", "Failed", wording.count),
-        Column("best", f"Best {metric_words(metric)}", wording.score),
-        Column("mean", f"Mean {metric_words(metric)}", wording.score),
-        Column("sd", "SD", wording.score),
-        Column("seconds", "Time", wording.seconds, below="each"),
+        Column("config_unfreeze_depth", "Unfreeze depth", numbers.count),
+        Column("trials", "Trials", numbers.count),
+        Column("completed", "Completed", numbers.count),
+        Column("stopped_early", "Stopped early", numbers.count, below="share"),
+        Column("failed", "Failed", numbers.count),
+        Column("best", f"Best {metric_words(metric)}", numbers.score),
+        Column("mean", f"Mean {metric_words(metric)}", numbers.score),
+        Column("sd", "SD", numbers.score),
+        Column("seconds", "Time", numbers.seconds, below="each"),
     ]
-    combination = "Trials by backbone, augmentation and unfreeze depth, best first."
+    by_all = "Trials by backbone, augmentation and unfreeze depth, best first."
+    by_backbone, by_depth = tables.by_backbone(trials, metric), tables.by_unfreeze_depth(trials, metric)
+    by_augmentation, by_three = tables.by_augmentation(trials, metric), tables.by_combination(trials, metric)
     return [
-        _summary(
-            tables.by_backbone(trials, metric), "Trials by backbone, best first. SD: standard deviation.", columns
-        ),
-        _summary(tables.by_augmentation(trials, metric), "Trials by augmentation policy, best first.", columns),
-        _summary(
-            tables.by_unfreeze_depth(trials, metric), "Trials by unfreeze depth; 0 trains the head alone.", columns
-        ),
-        _summary(tables.by_combination(trials, metric), combination, columns, sortable=True),
+        table(_shared(by_backbone), "Trials by backbone, best first. SD: standard deviation.", columns),
+        table(_shared(by_augmentation), "Trials by augmentation policy, best first.", columns),
+        table(_shared(by_depth), "Trials by unfreeze depth; 0 trains the head alone.", columns),
+        table(_shared(by_three), by_all, columns, sortable=True),
     ]
 
 
-def _summary(summary: pd.DataFrame, caption: str, columns: list[Column], **options: Any) -> Table:
-    """The table with the share of its trials that were stopped early, and the time that one took."""
-    share = [wording.percent(value) if value > 0 else "" for value in summary["share_stopped"]]
+def _shared(summary: pd.DataFrame) -> pd.DataFrame:
+    """``summary`` with the share of its trials that were stopped early, and the time that one took."""
+    share = [numbers.percent(value) if value > 0 else "" for value in summary["share_stopped"]]
     each = [
-        f"{wording.seconds(seconds)} each" if count > 1 and wording.number(seconds) is not None else ""
+        f"{numbers.seconds(seconds)} each" if count > 1 and numbers.number(seconds) is not None else ""
         for seconds, count in zip(summary["seconds_each"], summary["trials"], strict=True)
     ]
-    return table(summary.assign(share=share, each=each), caption, columns, **options)
+    return summary.assign(share=share, each=each)
 
 
 def leaderboard(trials: pd.DataFrame, metric: Metric) -> Table:
@@ -86,18 +84,90 @@ def leaderboard(trials: pd.DataFrame, metric: Metric) -> Table:
     board = tables.leaderboard(trials, metric)
     others = [METRICS[name] for name in ("auc", "accuracy", "log_loss") if name != metric.name]
     columns = [
-        Column("rank", "Rank", wording.count),
-        Column("trial", "Trial", wording.count),
+        Column("rank", "Rank", numbers.count),
+        Column("trial", "Trial", numbers.count),
         Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("score", metric.title, wording.score),
-        *(Column(tables.column(other), other.title, wording.score) for other in others),
+        Column("score", metric.title, numbers.score),
+        *(Column(tables.column(other), other.title, numbers.score) for other in others),
         Column("state", "Ended", names.state, numeric=False),
         *parameter_columns(),
-        Column("epochs", "Epochs", wording.count),
-        Column("seconds", "Time", wording.seconds),
+        Column("epochs", "Epochs", numbers.count),
+        Column("seconds", "Time", numbers.seconds),
         Column("origin", "Origin", numeric=False),
         Column("reason", "Reason", numeric=False),
     ]
     best = [position for position, rank in enumerate(board["rank"]) if rank == 1]
-    caption = "Every trial, ranked; ties by log loss."
-    return table(board, caption, columns, marked=best, sortable=True)
+    return table(board, "Every trial, ranked; ties by log loss.", columns, marked=best, sortable=True)
+
+
+def _course(page: Page) -> dict[str, Any]:
+    """The scores in order and over time, the learning curves, and what ASHA stopped."""
+    trials, shape = page.trials, (page.metric, page.looks)
+    ended = tables_search.over_time(trials, page.metric)
+    best = ended["best"].iloc[-1] if len(ended) else None
+    epochs = page.files.epochs
+    if epochs is not None:
+        epochs = tables_search.epochs_of_trials(epochs, trials).dropna(subset=[tables.column(page.metric)])
+    return {
+        "history": page.drawing("history", figures.history, trials, *shape),
+        "ended": ended,
+        "best": best,
+        "reached": ended.loc[ended["best"] == best, "ended"].min(),
+        "by_time": page.drawing("history_by_time", figures_cost.history_by_time, trials, *shape),
+        "epochs": epochs,
+        "curves": page.drawing("trial_curves", figures_training.trial_curves, epochs, *shape),
+        **_rungs(page),
+    }
+
+
+def _rungs(page: Page) -> dict[str, Any]:
+    """What the scheduler stopped and where: ``rungs`` is None where that cannot be told, or was not its task."""
+    scheduler, most = page.files.settings.get("scheduler"), numbers.number(page.files.settings.get("epochs"))
+    if page.files.epochs is None or scheduler not in (None, "asha"):
+        return {"rungs": None}
+    deciding = tables_search.deciding_epochs(page.files.epochs, page.trials, page.metric)
+    arrived = tables_search.arrivals(deciding, int(most) if most and most >= 1 else None)
+    summary = tables_search.rungs(arrived, page.metric)
+    return {
+        "rungs": summary if summary["stopped"].any() or scheduler == "asha" else None,
+        "stopped": summary["stopped"].any(),
+        "by_rung": page.drawing("rungs", figures_training.rungs, arrived, summary, page.metric, page.looks),
+    }
+
+
+def _varied(page: Page) -> dict[str, Any]:
+    """Scores by each parameter and by several."""
+    trials, shape = page.trials, (page.metric, page.looks)
+    return {
+        "leaders": tables.best_trials(trials, page.metric),
+        "by_backbone": page.drawing("score_by_backbone", figures.by_backbone, trials, *shape),
+        "by_augmentation": page.drawing("score_by_augmentation", figures.by_augmentation, trials, *shape),
+        "by_unfreeze_depth": page.drawing("score_by_unfreeze_depth", figures.by_unfreeze_depth, trials, *shape),
+        "learning_rate": page.drawing("learning_rate", figures.learning_rate, trials, *shape),
+        "rate_by_depth": page.drawing("learning_rate_by_depth", figures_parameters.rate_by_depth, trials, *shape),
+        "scored": tables.scores(trials, page.metric).notna().sum(),
+        "least": figures_parameters.LEAST_LINES,
+        "coloured": len(tables_search.chosen(trials, page.metric)),
+        "parallel": page.drawing("parallel_coordinates", figures_parameters.parallel, trials, *shape),
+    }
+
+
+def _importance(page: Page) -> dict[str, Any]:
+    """How much each hyperparameter decided the score, or ``why`` that is not known."""
+    if why := importance.why_not(page.trials, page.metric):
+        return {"why": why}
+    try:
+        summary = importance.importance(page.trials, page.metric)
+    except Exception as error:  # a forest may meet data that nobody thought of
+        return {"why": f"Hyperparameter importance could not be computed: {type(error).__name__}: {error}"}
+    drawing = page.drawing("importance", figures.importance, summary)
+    return {"why": "", "summary": summary, "draws": importance.DRAWS, "drawing": drawing}
+
+
+def _cost(page: Page) -> dict[str, Any]:
+    """Score against what a trial took."""
+    return {
+        "known": (page.trials["seconds"] > 0).any(),
+        "front": tables_search.pareto(page.trials, page.metric),
+        "drawing": page.drawing("score_by_cost", figures_cost.cost, page.trials, page.metric, page.looks),
+    }

@@ -1,16 +1,17 @@
-"""The winner by groups of images: sizes, subtypes and columns of the manifest, each with its interval."""
+"""The winner by groups of images, and on images that were recompressed, made noisy, brighter or darker, or turned."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
-from bench.report import wording
-from bench.report.blocks import Block, Column, Finding, Findings, Missing, Paragraph, table
+from bench import numbers
+from bench.report.blocks import Column, table
 from bench.report.figures import subgroups as figures_subgroups
-from bench.report.names import joined
+from bench.report.names import joined, present
 from bench.report.page import Page
 from bench.report.read.chosen import winner_scores
-from bench.report.read.files import mapping
+from bench.report.templating import sentence
 
 FEW = 30
 """Images below which a group is too small to be judged by."""
@@ -18,91 +19,61 @@ FEW = 30
 TITLES = {"auc": "ROC AUC", "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy"}
 TITLES |= {"sensitivity": "Sensitivity", "specificity": "Specificity"}
 
+ALTERATIONS = {
+    "none": "Clean images",
+    "recompression": "Recompression",
+    "noise": "Noise",
+    "brightness": "Brightness",
+    "rotation": "Rotation",
+}
 
-def subgroups(page: Page) -> list[Block]:
-    """What is too small to judge, a figure of the intervals, and a table of all groups."""
-    blocks: list[Block] = [*page.problems("subgroups.csv")]
+
+def subgroups(page: Page) -> dict[str, Any]:
+    """A figure of the intervals, and a table of all groups."""
     rows = page.files.evaluated.subgroups
-    if rows is None:
-        return blocks
-    if not len(rows):
-        return [*blocks, Missing("subgroups.csv holds no group: neither the images nor the manifest gave one.")]
-    more = ["patients", "reason", *(f"{name}{end}" for name in TITLES for end in ("", "_low", "_high"))]
-    rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *more])))
-    rows = rows.assign(warning=["fewer than 30 images" if small else "" for small in rows["small"]])
+    if rows is None or not len(rows):
+        return {"rows": rows}
+    rows = rows.assign(warning=[f"fewer than {FEW} images" if small else "" for small in rows["small"]])
     shown = [name for name in TITLES if rows[name].notna().any()]
-    blocks += [Paragraph(_lead(rows)), *_small(rows), *_figure(page, rows, shown)]
     columns = [
         Column("group", "Group", numeric=False),
         Column("value", "Value", numeric=False, below="warning"),
-        Column("images", "Images", wording.count),
-        Column("patients", "Patients", wording.count),
-        *(Column(name, TITLES[name], wording.score, low=f"{name}_low", high=f"{name}_high") for name in shown),
+        Column("images", "Images", numbers.count),
+        Column("patients", "Patients", numbers.count),
+        *(Column(name, TITLES[name], numbers.score, low=f"{name}_low", high=f"{name}_high") for name in shown),
         *([Column("reason", "Note", numeric=False)] if rows["reason"].notna().any() else []),
     ]
-    level = wording.level(mapping(mapping(page.files.evaluation).get("bootstrap")).get("level"))
-    caption = f"The winner by subgroup on the internal test, with {level} intervals by patients."
-    return [*blocks, table(rows, f"{caption}{counting(page, shown)}", columns)]
+    found = {"rows": rows, "table": table(rows, "", columns), "few": FEW, "counting": counting(page, shown)}
+    return found | _forest(page, rows, shown)
+
+
+ENDS = ("", "_low", "_high")
+
+
+def _forest(page: Page, rows: pd.DataFrame, shown: list[str]) -> dict[str, Any]:
+    """The figure, and the group of the lowest score."""
+    two = rows["sensitivity"].notna().any()
+    wanted = ("auc", "sensitivity", "specificity") if two else ("auc", "balanced_accuracy", "accuracy")
+    drawn = [name for name in wanted if name in shown]
+    if not drawn:
+        return {"drawn": None}
+    first = drawn[0]
+    lowest = rows.dropna(subset=[first]).sort_values(first).head(1)
+    titles, overall = {name: TITLES[name] for name in drawn}, {name: _overall(page, name) for name in drawn}
+    return {
+        "drawn": page.drawing("subgroups", figures_subgroups.forest, rows, titles, overall),
+        "lowest": lowest.assign(score=[numbers.with_interval(*lowest[[f"{first}{end}" for end in ENDS]].iloc[0])]),
+        "titles": list(titles.values()),
+        "counting_drawn": counting(page, drawn),
+    }
 
 
 def counting(page: Page, measures: Iterable[str]) -> str:
     """By which rule images were called for ``measures`` of subgroups, and where all test images go by another."""
     words = joined(TITLES[name].lower() for name in measures if name != "auc")
-    threshold = wording.number(mapping(mapping(page.files.evaluation).get("threshold")).get("value"))
-    if not words:
-        return ""
-    if len(page.files.classes) != 2 or threshold is None:
-        return f" Counted by the most probable class, as for all test images: {words}."
-    at = f" Counted at the frozen threshold ({wording.score(threshold)}): {words}."
-    if "accuracy" not in words:
-        return at
-    return (
-        f"{at} The accuracy and balanced accuracy of all test images count the most probable class instead, so do not "
-        "compare them with these."
-    )
-
-
-def _lead(rows: pd.DataFrame) -> str:
-    groups = joined(str(name) for name in rows["group"].drop_duplicates() if name != "all")
-    if not groups:
-        return "The images form no groups: all have one size and shape, and nothing else is known of them."
-    return (
-        f"Groups by {groups}. No group was chosen by its result, and none was tested against another: with so many "
-        "looks, some group will look worse by luck alone. What a group suggests needs data of its own."
-    )
-
-
-def _small(rows: pd.DataFrame) -> list[Block]:
-    few = rows[rows["small"]]
-    if not len(few):
-        return []
-    told = joined(f"{row['group']} {row['value']} ({wording.count(row['images'])})" for _, row in few.iterrows())
-    text = f"Fewer than {FEW} images, too few to judge by: {told}."
-    return [Findings([Finding("Warning", "warning", "Small groups", text)])]
-
-
-def _figure(page: Page, rows: pd.DataFrame, shown: list[str]) -> list[Block]:
-    two = rows["sensitivity"].notna().any()
-    wanted = ("auc", "sensitivity", "specificity") if two else ("auc", "balanced_accuracy", "accuracy")
-    drawn = [name for name in wanted if name in shown]
-    if not drawn:
-        return []
-    known = rows.dropna(subset=[drawn[0]])
-    told = ""
-    if len(known):
-        worst = known.sort_values(drawn[0]).iloc[0]
-        value = wording.with_interval(*(worst[f"{drawn[0]}{end}"] for end in ("", "_low", "_high")))
-        told = f" Lowest {TITLES[drawn[0]]}: {worst['group']} {worst['value']}, {value}."
-    overall = {name: _overall(page, name) for name in drawn}
-    return [
-        page.picture(
-            "subgroups",
-            lambda: figures_subgroups.forest(rows, {name: TITLES[name] for name in drawn}, overall),
-            f"Each subgroup's {joined(TITLES[name] for name in drawn)} with its interval.{told}",
-            f"Subgroups. Hollow: fewer than {FEW} images. The dashed line is the value on all test images."
-            f"{counting(page, drawn)}",
-        )
-    ]
+    threshold = page.threshold if len(page.files.classes) == 2 else None
+    said = sentence("counting.txt.j2", measures=words, threshold=threshold)
+    return f" {said}" if said else ""
 
 
 def _overall(page: Page, name: str) -> float | None:
@@ -111,5 +82,42 @@ def _overall(page: Page, name: str) -> float | None:
     if points is not None and len(page.files.classes) == 2:
         frozen = points[(points["point"] == "frozen") & (points["measure"] == name)]
         if len(frozen):
-            return wording.number(frozen["value"].iloc[0])
-    return wording.number(winner_scores(page.files).get(name, (None,))[0])
+            return numbers.number(frozen["value"].iloc[0])
+    return numbers.number(winner_scores(page.files).get(name, (None,))[0])
+
+
+def robustness(page: Page) -> dict[str, Any]:
+    """What each alteration costs: curves, a table, and the costliest."""
+    rows = page.files.evaluated.robustness
+    if rows is None:
+        return {"rows": rows}
+    altered = rows[rows["corruption"] != "none"].reset_index(drop=True)
+    clean = rows[rows["corruption"] == "none"]
+    values = {name: clean[name].iloc[0] if len(clean) else None for name in ("auc", "accuracy")}
+    rows = rows.assign(
+        title=[ALTERATIONS.get(str(name), str(name)) for name in rows["corruption"]],
+        below=rows["unit"].fillna(""),
+        change=[
+            numbers.signed_interval(*pair) for pair in zip(rows["auc_change_low"], rows["auc_change_high"], strict=True)
+        ],
+    )
+    columns = [
+        Column("title", "Alteration", numeric=False),
+        Column("level", "Level", numbers.short, below="below"),
+        Column("images", "Images", numbers.count),
+        Column("auc", "ROC AUC", numbers.score, low="auc_low", high="auc_high"),
+        Column("accuracy", "Accuracy", numbers.score, low="accuracy_low", high="accuracy_high"),
+        Column("auc_change", "Change in ROC AUC", numbers.signed, below="change"),
+    ]
+    changed = rows[(rows["corruption"] != "none") & rows["auc_change"].notna()].sort_values("auc_change")
+    beyond = rows[(rows["corruption"] != "none") & rows["auc_change"].notna() & (rows["auc_change_high"] < 0)]
+    return {
+        "rows": altered,
+        "most": rows["images"].max(),
+        "reasons": dict.fromkeys(str(one).rstrip(".") for one in rows["reason"] if present(one)),
+        "costliest": next(iter(changed.to_dict("records")), None),
+        "lowers": len(changed) and round(float(changed["auc_change"].iloc[0]), 3) < 0,
+        "beyond": [str(name).lower() for name in beyond["title"].drop_duplicates()],
+        "drawing": page.drawing("robustness", figures_subgroups.robustness, altered, ALTERATIONS, values),
+        "table": table(rows, "", columns),
+    }

@@ -1,139 +1,80 @@
-"""The section on the chosen model on test: confusion, curves, classification report, then parts of other modules."""
+"""The section on the chosen model on test: confusion, curves, operating points, decision curve, calibration."""
+
+from typing import Any
 
 import pandas as pd
 
-from bench.report import wording
-from bench.report.blocks import Block, Column, Missing, Paragraph, Section, Table, table
+from bench import numbers
+from bench.report.blocks import Column, Section, Table, table
+from bench.report.figures import calibration as figures_calibration
 from bench.report.figures import results as figures_results
-from bench.report.names import backbone, joined
 from bench.report.page import Page
 from bench.report.read import results
 from bench.report.read.chosen import winner_model, winner_name
-from bench.report.read.files import mapping
-from bench.report.sections import calibration as section_calibration
 from bench.report.sections import operating as section_operating
-from bench.report.sections.tested import refusals
-from bench.report.wording import counted
-from bench.run.documents import ModelScores
+from bench.run.documents import Bin, CalibrationRecord, CalibrationScores, ModelScores
 
 TITLE = "The chosen model on the internal test"
+
+SPLITS = {"val": "validation", "test": "internal test"}
+STEPS = ("before", "after")
+HARDLY = 0.05
+"""A temperature this near to 1 says nothing of how sure the model is."""
+BIN = tuple(Bin.model_fields)
 
 
 def winner(page: Page) -> Section:
     """What the winner did with the test images."""
-    files, model = page.files, winner_model(page.files)
-    if not model:
-        why = page.problems("evaluation.json") or [Missing("evaluation.json holds no results of the winner.")]
-        return Section("winner", TITLE, why)
-    blocks: list[Block] = [*refusals(mapping(files.evaluation)), *_recalls(page, model)]
-    blocks += [*_threshold(page), _confusion(page, model), *_curves(page, model)]
-    blocks.append(_report(page, model))
-    blocks += page.part("Operating points", section_operating.points)
-    blocks += page.part("At other prevalences", section_operating.prevalences)
-    blocks += page.part("Decision curve", section_operating.decision)
-    blocks += page.part("Calibration", section_calibration.calibration)
-    return Section("winner", TITLE, blocks)
+    model = winner_model(page.files)
+    values: dict[str, Any] = {"model": model, "winner": winner_name(page.files)}
+    if model is not None:
+        values |= _confusion(page, model) | {"report": _report(page, model), "curves": _curves}
+        values |= {"points": section_operating.points, "prevalences": section_operating.prevalences}
+        values |= {"decision": section_operating.decision, "calibration": _calibration}
+    return page.section("winner", TITLE, **values)
 
 
-def _report(page: Page, model: ModelScores) -> Table:
-    report = results.classification_report(model, page.files.classes)
-    columns = [
-        Column("label", "Class", numeric=False),
-        Column("precision", "Precision", wording.score),
-        Column("recall", "Recall", wording.score),
-        Column("f1", "F1", wording.score),
-        Column("auc", "ROC AUC (one-vs-rest)", wording.score, low="auc_low", high="auc_high"),
-        Column("support", "Images", wording.count),
-    ]
-    caption = (
-        "Classification report, counted under the most probable class. Precision depends on how common a class is: "
-        "where it is rarer, precision falls."
-    )
-    return table(report, caption, columns)
-
-
-def _recalls(page: Page, model: ModelScores) -> list[Block]:
-    classes = page.files.classes
-    try:
-        counts, rates = results.confusion(model, classes)
-    except ValueError:
-        return []
-    told = joined(
-        f"{wording.count(counts.loc[label, label])} of {counted(counts.loc[label].sum(), 'image')} of {label} "
-        f"({wording.percent(rates.loc[label, label])})"
-        for label in classes
-    )
-    return [Paragraph(f"By the reference standard, {backbone(winner_name(page.files))} recognised {told}.")]
-
-
-def _threshold(page: Page) -> list[Block]:
-    """How images were counted, what is kept with the model, and the temperature where no other part tells it."""
-    evaluation = mapping(page.files.evaluation)
-    threshold, temperature = mapping(evaluation.get("threshold")), wording.number(evaluation.get("temperature"))
-    told = []
-    if wording.number(threshold.get("value")) is not None:
-        rule = f" ({threshold['rule']})" if threshold.get("rule") else ""
-        value = wording.score(threshold["value"])
-        told.append(
-            f"The confusion matrix counts each image under its most probable class. A threshold of {value} for "
-            f"{wording.text(threshold.get('class'))}{rule} is kept with the model for other uses."
-        )
-    if temperature is not None and page.files.evaluated.calibration is None:
-        told.append(f"Calibration divides the logits by a temperature of {wording.short(temperature)}.")
-    return [Paragraph(" ".join(told))] if told else []
-
-
-def _confusion(page: Page, model: ModelScores) -> Block:
+def _confusion(page: Page, model: ModelScores) -> dict[str, Any]:
+    """The confusion matrix, or how it does not fit the classes."""
     try:
         counts, rates = results.confusion(model, page.files.classes)
     except ValueError as error:
-        return Missing(f"The confusion matrix is left out: {error}.")
-    wrong = [
-        f"{wording.count(counts.loc[row, column])} of {row} taken for {column}"
-        for row in counts.index
-        for column in counts.columns
-        if row != column and counts.loc[row, column]
+        return {"counts": None, "misfit": error}
+    pairs = [(row, column) for row in counts.index for column in counts.columns]
+    return {
+        "counts": counts,
+        "rates": rates,
+        "wrong": [(row, column) for row, column in pairs if row != column and counts.loc[row, column]],
+        "confusion": page.drawing("confusion", figures_results.confusion, counts, rates),
+    }
+
+
+def _report(page: Page, model: ModelScores) -> Table:
+    columns = [
+        Column("label", "Class", numeric=False),
+        Column("precision", "Precision", numbers.score),
+        Column("recall", "Recall", numbers.score),
+        Column("f1", "F1", numbers.score),
+        Column("auc", "ROC AUC (one-vs-rest)", numbers.score, low="auc_low", high="auc_high"),
+        Column("support", "Images", numbers.count),
     ]
-    return page.picture(
-        "confusion",
-        lambda: figures_results.confusion(counts, rates),
-        f"Confusion matrix. Errors: {joined(wrong[:12])}." if wrong else "Confusion matrix without a single error.",
-        "Confusion matrix. Rows are the reference standard, columns the predicted class; the darker, the larger the "
-        "share of the row.",
-    )
+    return table(results.classification_report(model, page.files.classes), "", columns)
 
 
-def _curves(page: Page, model: ModelScores) -> list[Block]:
-    files = page.files
-    if files.predictions is None:
-        return [*page.problems("predictions_test.csv")]
+def _curves(page: Page) -> dict[str, Any]:
+    """ROC curve, and precision by recall, or how the predictions do not fit the classes; empty without predictions."""
+    files, model = page.files, winner_model(page.files)
+    if files.predictions is None or model is None:
+        return {}
     try:
         roc = results.roc(files.predictions, files.classes)
         by_recall = results.precision_recall(files.predictions, files.classes)
     except ValueError as error:
-        return [Missing(f"The ROC curve is left out: {error}.")]
-    areas = roc.drop_duplicates("label")
-    told = joined(f"{row['label']} {wording.score(row['auc'])}" for _, row in areas.iterrows())
-    precise = by_recall.drop_duplicates("label")
-    told_too = joined(f"{row['label']} {wording.score(row['area'])}" for _, row in precise.iterrows())
+        return {"misfit": error}
     point = results.operating_point(model, files.classes)
-    points = [("as in the confusion matrix", *point)] if point else []
-    bands = _bands(page)
-    several = " Each curve is one class against all others." if len(files.classes) > 2 else ""
-    level = wording.level(mapping(mapping(files.evaluation).get("bootstrap")).get("level"))
-    shaded = (
-        f" Shaded: the {level} interval at each place of the horizontal axis, by bootstrap draws of patients."
-        if len(bands)
-        else ""
-    )
-    figure = page.picture(
-        "roc",
-        lambda: figures_results.curves(roc, by_recall, bands, points),
-        f"Left, ROC curve of the winner on the internal test; area under the curve: {told}. Right, precision by "
-        f"recall; area: {told_too}.",
-        f"ROC curve, and precision by recall, on the internal test.{several}{shaded}",
-    )
-    return [figure, *page.problems("curves.csv")]
+    points, bands = [("as in the confusion matrix", *point)] if point else [], _bands(page)
+    drawing = page.drawing("roc", figures_results.curves, roc, by_recall, bands, points)
+    return {"misfit": "", "roc": roc, "by_recall": by_recall, "bands": bands, "drawing": drawing}
 
 
 def _bands(page: Page) -> pd.DataFrame:
@@ -142,5 +83,46 @@ def _bands(page: Page) -> pd.DataFrame:
     columns = ["class", "curve", "x", "low", "high"]
     if found is None:
         return pd.DataFrame(columns=columns).astype(dict.fromkeys(("x", "low", "high"), "float64"))
-    found = found[found["model"] == winner_name(page.files)].reindex(columns=columns)
-    return found.dropna(subset=["x", "low", "high"])
+    return found[found["model"] == winner_name(page.files)][columns].dropna(subset=["x", "low", "high"])
+
+
+def _calibration(page: Page) -> dict[str, Any]:
+    """The temperature, ECE, Brier score and log loss before and after, and the reliability diagram on test."""
+    content = page.files.evaluated.calibration
+    if content is None:
+        return {"content": None}
+    rows = [
+        {"split": title, "step": step, **content.splits.get(split, {}).get(step, CalibrationScores()).model_dump()}
+        for split, title in SPLITS.items()
+        for step in STEPS
+    ]
+    columns = [
+        Column("split", "Split", numeric=False),
+        Column("step", "Temperature scaling", numeric=False),
+        Column("ece", f"ECE ({content.bins} bins)" if content.bins else "ECE", numbers.score),
+        Column("brier", "Brier score", numbers.score),
+        Column("log_loss", "Log loss", numbers.score),
+    ]
+    bins = reliability(content)
+    after = bins[bins["step"] == "after"]
+    return {
+        "content": content,
+        "splits": SPLITS,
+        "hardly": HARDLY,
+        "table": table(pd.DataFrame(rows), "", columns),
+        "bins": bins,
+        "farthest": after.loc[(after["observed"] - after["predicted"]).abs().nlargest(1).index],
+        "drawing": page.drawing("reliability", figures_calibration.reliability, bins),
+    }
+
+
+def reliability(content: CalibrationRecord, split: str = "test") -> pd.DataFrame:
+    """One row per bin: ``step`` (before, after), ``class`` and each of ``BIN``; bins without an image are left out."""
+    rows = [
+        {"step": step, "class": label, **one.model_dump()}
+        for step in STEPS
+        for label, bins in content.splits.get(split, {}).get(step, CalibrationScores()).reliability.items()
+        for one in bins
+        if one.images and one.predicted is not None and one.observed is not None
+    ]
+    return pd.DataFrame(rows, columns=["step", "class", *BIN]).astype(dict.fromkeys(BIN, "float64"))

@@ -19,15 +19,13 @@ from bench.report import cautions, pictures, summary
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Points, Section, table
 from bench.report.figures import side_by_side as figures_side_by_side
 from bench.report.names import backbone, joined, metric_words
-from bench.report.plain import Sentences
 from bench.report.read.files import read
 from bench.report.side_by_side import sides
 from bench.report.side_by_side.sides import Fact, Frame, Side
 from bench.report.side_by_side.tested import Pair, in_pairs
-from bench.report.summary import Banner
+from bench.report.summary import Banner, Tile
 from bench.report.tables import side_by_side as sides_tables
-from bench.report.templating import filled
-from bench.report.tiles import Tile
+from bench.report.templating import Sentences, filled
 from bench.run.folder import RunDir, write_text
 from bench.stats.metrics import METRICS, Metric
 
