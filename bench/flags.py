@@ -51,7 +51,6 @@ def add_command(
     summary: str,
     example: str,
     description: str = "",
-    note: str = "",
 ) -> Parser:
     """A parser for a subcommand that ``run`` carries out; ``run`` returns the exit status.
 
@@ -62,14 +61,13 @@ def add_command(
         summary: a line for the overview.
         example: as it would be typed.
         description: paragraphs, one a line; the summary if empty.
-        note: what stands below the example.
     """
     told = description or f"{summary[0].upper()}{summary[1:]}."
     parser = commands.add_parser(
         name,
         help=summary,
         description="\n".join(textwrap.fill(line, WIDTH) for line in told.splitlines()),
-        epilog=f"example: {example}\n{textwrap.fill(note, WIDTH)}",
+        epilog=f"example: {example}",
         formatter_class=_formatter,
     )
     parser.set_defaults(run=run)

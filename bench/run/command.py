@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from bench.failures import MACHINE, kind_of, reason_of
 from bench.flags import (
     STATUSES,
     UNFAIR,
+    WIDTH,
     Commands,
     add_all_settings,
     add_command,
@@ -44,8 +46,8 @@ def add_run(commands: Commands) -> None:
         "Compare pretrained CNNs on labelled images: search, retrain the best of each backbone, evaluate the winner"
         " once on the test split, and leave an HTML report and a reusable .h5 model in reports/NAME/.\n"
         "Without --data, the embedded demo data are used: synthetic phantoms that say nothing about medicine.",
-        STATUSES,
     )
+    parser.epilog = f"{parser.epilog}\n{textwrap.fill(STATUSES, WIDTH)}"
     groups = add_all_settings(parser)
     add_flag(
         groups["output"],
