@@ -4,13 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench import numbers
 from bench.cluster import Workers
 from bench.finalists.baselines import TITLES, TRAINED
 from bench.finalists.folds import Folds
-from bench.finalists.seeds import Spread, Told, Training, spread_of
+from bench.finalists.seeds import Told, Training, spread_of
 from bench.models.backbones import get_backbone
 from bench.models.weights import Weights
-from bench.run.console import Screen, describe_config, duration
+from bench.run.console import Screen, describe_config
 from bench.run.folder import RunDir
 from bench.run.request import Request, expected_seconds
 from bench.stats.metrics import Metric, get_metric
@@ -38,7 +39,7 @@ def announce(
             ("space", f"{request.space.name}: {', '.join(p.name for p in request.space.parameters)}"),
             ("backbones", f"{sizes}; {weights.kind} weights"),
             ("objective", f"validation {get_metric(settings.metric).title}, at most {request.epochs} epochs a phase"),
-            ("expected", f"very roughly {duration(guess / 2)} to {duration(guess * 2)}; disk: {disk}"),
+            ("expected", f"very roughly {numbers.duration(guess / 2)} to {numbers.duration(guess * 2)}; disk: {disk}"),
         ],
     )
     screen.layout(audit["layout"])
@@ -68,17 +69,17 @@ def trainings(screen: Screen, metric: Metric, repeats: int) -> Told:
             screen.line(f"  {which} failed: {row['reason']}")
         elif several:
             score = row[f"metric_{metric.name}"]
-            screen.line(f"    {which}: {metric.title} {score:.4f}, {duration(row['seconds'])}")
+            screen.line(f"    {which}: {metric.title} {numbers.score(score)}, {numbers.duration(row['seconds'])}")
 
     def on_group_done(rows: Sequence[Mapping[str, Any]]) -> None:
         """A line on all trainings of one finalist or baseline."""
         found = spread_of(rows, metric)
         seeds = f" over {found.repeats} seeds" if found.repeats > 1 else ""
         before = next((row["trial_score"] for row in rows if row.get("trial_score") is not None), None)
-        search = f", {before:.4f} in the search" if before is not None else ""
+        search = f", {numbers.score(before)} in the search" if before is not None else ""
         if found.mean is not None:
-            score = f"validation {metric.title} {_with_spread(found)}{seeds}{search}"
-            screen.line(f"  {title_of(rows[0])}: {score}, {duration(sum(row['seconds'] for row in rows))}")
+            score = f"validation {metric.title} {numbers.with_spread(found.mean, found.sd)}{seeds}{search}"
+            screen.line(f"  {title_of(rows[0])}: {score}, {numbers.duration(sum(row['seconds'] for row in rows))}")
 
     return Told(on_start, on_row, on_group_done)
 
@@ -90,12 +91,9 @@ def fold_lines(screen: Screen, metric: Metric, rows: Sequence[Mapping[str, Any]]
             screen.line(f"  {row['backbone']}, fold {row['fold']} failed: {row['reason']}")
     found = spread_of(rows, metric)
     if found.mean is not None:
-        score = f"{metric.title} {_with_spread(found)}, {duration(sum(row['seconds'] for row in rows))}"
+        seconds = numbers.duration(sum(row["seconds"] for row in rows))
+        score = f"{metric.title} {numbers.with_spread(found.mean, found.sd)}, {seconds}"
         screen.line(f"  {rows[0]['backbone']} over {found.repeats} folds: {score}")
-
-
-def _with_spread(found: Spread) -> str:
-    return f"{found.mean:.4f}" + (f" ± {found.sd:.4f}" if found.sd is not None else "")
 
 
 def announce_finalists(screen: Screen, titles: Sequence[str], repeats: int, over_folds: Folds | None) -> None:
@@ -115,15 +113,16 @@ def headline(screen: Screen, run: RunDir) -> None:
     record, found = run.read(), files.read(run)
     winner = record.winner
     assert winner is not None
-    text = f"{get_backbone(winner.backbone).title}: validation {get_metric(winner.metric).title} {winner.score:.4f}"
+    title, metric = get_backbone(winner.backbone).title, get_metric(winner.metric).title
+    text = f"{title}: validation {metric} {numbers.score(winner.score)}"
     if run.evaluation.exists():
         evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
         scores = evaluation["models"][winner.backbone]["metrics"]
         for name in ("auc", "accuracy"):
             score = scores[name]
             if score["value"] is not None:
-                low_high = f" [{score['low']:.3f}, {score['high']:.3f}]" if score["low"] is not None else ""
-                text += f", internal test {get_metric(name).title} {score['value']:.3f}{low_high}"
+                shown = numbers.with_interval(score["value"], score["low"], score["high"])
+                text += f", internal test {get_metric(name).title} {shown}"
     screen.line("")
     screen.line(f"{summary.headline(found)}.")
     screen.line(f"{text}.")

@@ -16,8 +16,8 @@ from bench.report.page import Page
 from bench.report.read.files import read
 from bench.report.side_by_side.page import render_side_by_side
 from bench.report.verdict import Standing, headline, verdict
+from bench.run import messages
 from bench.run.folder import RunDir
-from bench.run.pipeline import Run
 
 SAME, FIRST, SECOND = "cannot be told apart", "a better", "b better"
 ALONE = "VGG16 won"
@@ -277,10 +277,9 @@ def test_where_nobody_won_a_baseline_is_told_all_the_same(run: RunDir) -> None:
 
 
 class Lines:
-    """Takes the place of the screen, and of the run that it belongs to."""
+    """Takes the place of the screen."""
 
-    def __init__(self, run: RunDir) -> None:
-        self.run, self.screen, self.metric = run, self, read(run).metric
+    def __init__(self) -> None:
         self.said: list[str] = []
 
     def line(self, text: str) -> None:
@@ -304,8 +303,8 @@ def test_every_place_says_the_same(run: RunDir, verdicts: dict[tuple[str, str], 
     other = RunDir(Path(shutil.copytree(run.path, tmp_path / "other")))
     beside = Outline(render_side_by_side([run, other], tmp_path).read_text(encoding="utf-8")).text
     assert f"xray: {said}." in " ".join(beside.split())
-    lines = Lines(run)
-    Run._headline(lines)  # type: ignore[arg-type]
+    lines = Lines()
+    messages.headline(lines, run)  # type: ignore[arg-type]
     assert f"{said}." in lines.said
     assert any(line.startswith("ATTENTION: A baseline beats the chosen model.") for line in lines.said)
     everything = " ".join([page.text, card, beside, *lines.said])
