@@ -79,7 +79,12 @@ def open_test(
             "definitions": {"brier": brier_definition(inputs.classes)},
             "bootstrap": {"draws": bootstrap.draws, "level": bootstrap.level, "unit": "patient"},
             "files": model_files(inputs.finalists, inputs.baselines),
-            "models": {name: _scores(model, bootstrap) for name, model in models.items()},
+            "models": {
+                name: {"kind": model.kind, "title": model.title}
+                | score_model(model.predictions, bootstrap)
+                | {"repeats": spread(list(model.repeats.values()))}
+                for name, model in models.items()
+            },
             **_validation(inputs, decisions, winner, bootstrap),
             "sentences": sentences(compared, {name: model.title for name, model in models.items()}, len(winner)),
             "ledger": ledger.summary(test.openings, test.opening),
@@ -88,11 +93,6 @@ def open_test(
     )
     write_json(run.evaluation, content)
     return content
-
-
-def _scores(model: ScoredModel, bootstrap: Bootstrap) -> dict[str, Any]:
-    scores = score_model(model.predictions, bootstrap)
-    return {"kind": model.kind, "title": model.title, **scores, "repeats": spread(list(model.repeats.values()))}
 
 
 def _validation(
