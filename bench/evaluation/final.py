@@ -4,7 +4,6 @@ Training never receives its row numbers; what was decided before lies in best_mo
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -104,8 +103,8 @@ def _validation(
     metrics = score_model(validation, inputs.bootstrap)["metrics"]
     return {
         "validation": {"metrics": metrics, "images": len(validation), "patients": validation.n_patients},
-        "retrained": [asdict(entry) for entry in entries],
-        "gap": asdict(gap(validation, test, metric, bootstrap)),
+        "retrained": [entry.model_dump() for entry in entries],
+        "gap": gap(validation, test, metric, bootstrap).model_dump(),
     }
 
 

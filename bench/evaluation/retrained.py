@@ -1,7 +1,7 @@
 """How faithful the search was, and how far the test split lies from validation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import t
 
 from bench.models.backbones import get_backbone
+from bench.run.documents import Gap, Retrained
 from bench.stats.bootstrap import SAME, WIDEST, Bootstrap, intervals
 from bench.stats.metrics import Metric
 from bench.stats.predictions import Predictions
@@ -17,55 +18,6 @@ from bench.stats.words import counted, score, size, with_interval
 
 LUCKY, UNLUCKY = "the search was lucky here", "the search had rated it too low"
 FAITHFUL, TOO_FEW = "the search was faithful here", "too few validation patients to tell"
-
-
-@dataclass(frozen=True)
-class Retrained:
-    """Trial score beside retrained scores of a finalist: an entry of ``retrained`` in evaluation.json.
-
-    Attributes:
-        backbone: its name.
-        trial_score: of its best trial; None if it is not known.
-        mean, sd: of its trainings; the deviation of one is None.
-        low, high: interval of the mean; None if there is none.
-        repeats: how many trainings there are.
-        verdict: on the search; empty where the trial's score or the interval is not known.
-        flagged: whether the trial's score was better than retraining supports.
-        sentence: all this in words.
-    """
-
-    backbone: str
-    trial_score: float | None
-    mean: float
-    sd: float | None
-    low: float | None
-    high: float | None
-    repeats: int
-    verdict: str
-    flagged: bool
-    sentence: str
-
-
-@dataclass(frozen=True)
-class Gap:
-    """The winner's validation score less its test score: ``gap`` in evaluation.json.
-
-    Attributes:
-        metric: name of the run's.
-        validation, test: scores; None where a class is missing.
-        difference, low, high: validation less test, with its interval; None if not known.
-        flagged: whether the test split is the harder one beyond chance.
-        sentence: all this in words.
-    """
-
-    metric: str
-    validation: float | None
-    test: float | None
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
-    flagged: bool = False
-    sentence: str = ""
 
 
 def retrained(
@@ -106,7 +58,7 @@ def gap(validation: Predictions, test: Predictions, metric: Metric, bootstrap: B
             f"How far validation and the internal test lie apart cannot be said: {lacking} has no {metric.title}, "
             "because a class is missing from it."
         )
-        return Gap(metric.name, before, after, sentence=sentence)
+        return Gap(metric=metric.name, validation=before, test=after, sentence=sentence)
     difference, low, high = before - after, None, None
     bootstrap = bootstrap.unless(validation.few_for(metric) or test.few_for(metric))
     errors = [
@@ -123,7 +75,16 @@ def gap(validation: Predictions, test: Predictions, metric: Metric, bootstrap: B
         f"On validation the winner scored {metric.title} {score(before)}, on the internal test {score(after)}: "
         f"{size(difference, low, high)} {way}{_expect(low, high, flagged)}"
     )
-    return Gap(metric.name, before, after, difference, low, high, flagged, sentence)
+    return Gap(
+        metric=metric.name,
+        validation=before,
+        test=after,
+        difference=difference,
+        low=low,
+        high=high,
+        flagged=flagged,
+        sentence=sentence,
+    )
 
 
 def _value(split: Predictions, metric: Metric) -> float | None:

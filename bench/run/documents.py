@@ -302,6 +302,7 @@ class CalibrationRecord(Part):
     temperature: Number | None = None
     fitted_on: FittedOn = FittedOn()
     bins: int | None = None
+    reason: str = ""
     splits: dict[str, dict[str, CalibrationScores]] = {}
 
 
@@ -367,7 +368,7 @@ class ModelInput(Part):
     channels: int
     range: tuple[float, float] = (0, 255)
     resize: str = "squash"
-    window: tuple[float, float] | None = None
+    window: dict[str, Any] | None = None
 
 
 class ModelCard(Part):

@@ -16,13 +16,13 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 import bench
-from bench.run.results import EPOCH_COLUMNS
+from bench.run.tables import EPOCHS
 from bench.stats.bootstrap import Bootstrap, intervals
 from bench.stats.metrics import METRICS, evaluate
 from bench.stats.predictions import Predictions
 
 assert bench.__file__.startswith({copy!r})
-assert "metric_matthews" in EPOCH_COLUMNS
+assert "metric_matthews" in EPOCHS.names
 for n_classes in (2, 3):
     rng = np.random.default_rng(n_classes)
     patients = np.arange(120) // 2
