@@ -1,6 +1,7 @@
 """How numbers are written, for report, console and messages; a value that is missing or not finite becomes a dash."""
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -172,9 +173,11 @@ def with_interval(value: Any, low: Any, high: Any) -> str:
 
 def magnitude(value: float, low: float | None, high: float | None) -> str:
     """A difference without its sign, its interval turned round with it: ``0.030 (0.010–0.050)``."""
-    if value >= 0 or low is None or high is None:
-        return with_interval(abs(value), low, high)
-    return with_interval(-value, -high, -low)
+    if low is None or high is None:
+        return spread(abs(value))
+    if value < 0:
+        value, low, high = -value, -high, -low
+    return f"{spread(value)} ({spread(low)}{' to ' if min(low, high) < 0 else '–'}{spread(high)})"
 
 
 def with_spread(mean: Any, deviation: Any) -> str:
@@ -185,7 +188,7 @@ def with_spread(mean: Any, deviation: Any) -> str:
 def spread(value: Any) -> str:
     """A small score, difference or deviation: three decimals, a fourth where three would show none: ``0.0002``."""
     amount = number(value)
-    return score(value, 4 if amount is not None and 0 < abs(amount) < 0.0005 else 3)
+    return score(value, 4 if amount is not None and 0.00005 <= abs(amount) < 0.0005 else 3)
 
 
 def moment(value: Any) -> str:
@@ -197,3 +200,9 @@ def moment(value: Any) -> str:
     if stamp.tzinfo is not None:
         stamp = stamp.astimezone(UTC)
     return f"{stamp.day} {stamp:%B %Y, %H:%M} UTC"
+
+
+def joined(words: Iterable[str], last: str = "and") -> str:
+    """The words as a list in prose: ``a, b and c``."""
+    items = list(words)
+    return "".join(items) if len(items) < 2 else f"{', '.join(items[:-1])} {last} {items[-1]}"

@@ -8,9 +8,9 @@ import pandas as pd
 
 from bench.evaluation.inputs import ScoredModel
 from bench.evaluation.predictions import without_nan
+from bench.numbers import counted, joined, magnitude, p_value, spread
 from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.proportions import exact_mcnemar, holm
-from bench.stats.words import counted, listed, p_value, score, size
 
 COLUMNS = (
     *("family", "a", "b", "score_a", "score_b", "difference", "low", "high", "p", "p_holm"),
@@ -94,11 +94,11 @@ def _against(rows: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> li
     same = [titles[row["b"]] for row in records if row["verdict"] == SAME]
     if same:
         parts.append(
-            f"{listed([titles[records[0]['a']], *same])} cannot be told apart on these {counted(n_images, 'image')}"
+            f"{joined([titles[records[0]['a']], *same])} cannot be told apart on these {counted(n_images, 'image')}"
         )
     parts += [
         f"{titles[row['b']]} is {'worse' if row['verdict'] == A_BETTER else 'better'} by "
-        f"{size(row['difference'], row['low'], row['high'])}"
+        f"{magnitude(row['difference'], row['low'], row['high'])}"
         for row in records
         if row["verdict"] in (A_BETTER, B_BETTER)
     ]
@@ -106,7 +106,7 @@ def _against(rows: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> li
         parts[0] = f"Beside {titles[records[0]['a']]}, on these {counted(n_images, 'image')}, {parts[0]}"
     left = [titles[row["b"]] for row in records if row["verdict"] == NOT_COMPUTED]
     if left:
-        parts.append(f"{titles[records[0]['a']]} was not compared with {listed(left, 'or')}: {records[0]['reason']}")
+        parts.append(f"{titles[records[0]['a']]} was not compared with {joined(left, 'or')}: {records[0]['reason']}")
     return ["; ".join(parts) + "."] if parts else []
 
 
@@ -115,7 +115,7 @@ def _tuning(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     recipe = f"the default recipe of {titles[row['a']]}"
     if row["verdict"] == NOT_COMPUTED:
         return f"Whether tuning was worth it cannot be said: {row['reason']}."
-    gained = f"{size(row['difference'], row['low'], row['high'])} ROC AUC"
+    gained = f"{magnitude(row['difference'], row['low'], row['high'])} ROC AUC"
     if row["verdict"] == SAME:
         sign = "above" if row["difference"] >= 0 else "below"
         chance = f"which chance may explain (Holm-corrected {p_value(row['p_holm'])})"
@@ -156,10 +156,10 @@ def _verdict(row: Mapping[str, Any], error: float) -> str:
 def _sentence(row: Mapping[str, Any], titles: Mapping[str, str], several_per_patient: bool) -> str:
     a, b = titles[row["a"]], titles[row["b"]]
     if row["verdict"] == NOT_COMPUTED:
-        known = "" if pd.isna(row["score_a"]) else f" (ROC AUC {score(row['score_a'])} and {score(row['score_b'])})"
+        known = "" if pd.isna(row["score_a"]) else f" (ROC AUC {spread(row['score_a'])} and {spread(row['score_b'])})"
         first = f"{a} and {b}{known} cannot be compared by ROC AUC, {row['reason']}"
     elif row["verdict"] == SAME:
-        between = size(row["difference"], row["low"], row["high"])
+        between = magnitude(row["difference"], row["low"], row["high"])
         corrected = f"Holm-corrected {p_value(row['p_holm'])}"
         first = f"{a} and {b} cannot be told apart (ROC AUC differs by {between}, {corrected})"
     else:
@@ -173,7 +173,7 @@ def _sentence(row: Mapping[str, Any], titles: Mapping[str, str], several_per_pat
 
 def _apart(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     better = "better" if row["verdict"] == A_BETTER else "worse"
-    by = size(row["difference"], row["low"], row["high"])
+    by = magnitude(row["difference"], row["low"], row["high"])
     return f"{titles[row['a']]} is {better} than {titles[row['b']]} by {by}"
 
 

@@ -9,12 +9,12 @@ import pandas as pd
 from scipy.stats import t
 
 from bench.models.backbones import get_backbone
+from bench.numbers import counted, magnitude, spread, with_interval
 from bench.run.documents import Gap, Retrained
 from bench.stats.bootstrap import SAME, WIDEST, Bootstrap, intervals
 from bench.stats.metrics import Metric
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import Ends
-from bench.stats.words import counted, score, size, with_interval
 
 LUCKY, UNLUCKY = "the search was lucky here", "the search had rated it too low"
 FAITHFUL, TOO_FEW = "the search was faithful here", "too few validation patients to tell"
@@ -72,8 +72,8 @@ def gap(validation: Predictions, test: Predictions, metric: Metric, bootstrap: B
     flagged = low is not None and high is not None and bool(low > 0 if metric.higher_is_better else high < 0)
     way = "less" if difference >= 0 else "more"
     sentence = (
-        f"On validation the winner scored {metric.title} {score(before)}, on the internal test {score(after)}: "
-        f"{size(difference, low, high)} {way}{_expect(low, high, flagged)}"
+        f"On validation the winner scored {metric.title} {spread(before)}, on the internal test {spread(after)}: "
+        f"{magnitude(difference, low, high)} {way}{_expect(low, high, flagged)}"
     )
     return Gap(
         metric=metric.name,
@@ -131,7 +131,7 @@ def _retrained(backbone: str, trial: float | None, values: list[float], ends: En
         sentence = f"{title} has no score of the search to compare with; {again}."
     else:
         said = f": {verdict}" if verdict else ", without an interval"
-        sentence = f"{title} scored {metric.title} {score(trial)} in the search; {again}{said}."
+        sentence = f"{title} scored {metric.title} {spread(trial)} in the search; {again}{said}."
     sd = stdev(values) if len(values) > 1 else None
     return Retrained(
         backbone=backbone,

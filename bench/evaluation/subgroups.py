@@ -10,12 +10,12 @@ import pandas as pd
 
 from bench.evaluation.grouping import grouped, in_order
 from bench.evaluation.predictions import without_nan
+from bench.numbers import joined
 from bench.stats.bootstrap import Bootstrap, Interval
 from bench.stats.enough import Parts, by_class, too_few
 from bench.stats.metrics import METRICS, Mask, Values, Weights
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
-from bench.stats.words import listed
 
 MEASURES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
 COLUMNS = (
@@ -169,11 +169,11 @@ class _Images:
                     counting = len(np.unique(patients[proportions[name]]))
                     ends = wilson(int(score.value) * counting, counting, self.bootstrap.level)
                     found[name] = Interval(score.value, *ends)
-        reasons = [f"no interval of {listed(names)}: {why}" for why, names in few.items()]
+        reasons = [f"no interval of {joined(names)}: {why}" for why, names in few.items()]
         if agreed[True]:
-            reasons.append(f"all draws agree on {listed(agreed[True])}: Wilson's interval over patients")
+            reasons.append(f"all draws agree on {joined(agreed[True])}: Wilson's interval over patients")
         if agreed[False]:
-            reasons.append(f"all draws agree on {listed(agreed[False])}: no interval")
+            reasons.append(f"all draws agree on {joined(agreed[False])}: no interval")
         return found, reasons
 
 

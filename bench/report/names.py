@@ -1,9 +1,9 @@
 """What the report calls things: backbones, parameters, states and columns, in words for a reader."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from bench.numbers import DASH as DASH
+from bench.numbers import joined as joined
 from bench.numbers import present as present
 from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import Metric
@@ -51,11 +51,3 @@ def metric_words(metric: Metric) -> str:
 def parameter(name: str) -> str:
     """The title of a parameter of a trial."""
     return PARAMETERS[name].title if name in PARAMETERS else name.replace("_", " ")
-
-
-def joined(words: Iterable[str], last: str = "and") -> str:
-    """The words as a list in prose: ``a, b and c``."""
-    items = list(words)
-    if len(items) < 2:
-        return "".join(items)
-    return f"{', '.join(items[:-1])} {last} {items[-1]}"

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.numbers import counted
 from bench.stats.metrics import Labels, Mask
-from bench.stats.words import counted
 
 FEWEST_PATIENTS = 10
 """With fewer, of a split or of a class, an interval by patients is too narrow to be trusted (few clusters: Cameron,

@@ -96,7 +96,7 @@ def test_the_sentences_say_what_the_table_says(table):
     row = table.iloc[1]
     assert told[0] == (
         "ResNet50 and VGG16 cannot be told apart on these 400 images; InceptionV3 is worse by "
-        f"{row['difference']:.3f} [{row['low']:.3f}, {row['high']:.3f}]."
+        f"{row['difference']:.3f} ({row['low']:.3f}–{row['high']:.3f})."
     )
     assert told[1].startswith("VGG16 is better than InceptionV3 by 0.")
     assert told[2].startswith("Tuning was not shown to be worth it: the winner is 0.0")

@@ -133,7 +133,7 @@ def test_a_gap_is_named():
     assert found.flagged is True
     assert found.sentence == (
         f"On validation the winner scored ROC AUC {OWN:.3f}, on the internal test {found.test:.3f}: "
-        f"{found.difference:.3f} [{found.low:.3f}, {found.high:.3f}] less; expect what the internal test says."
+        f"{found.difference:.3f} ({found.low:.3f}–{found.high:.3f}) less; expect what the internal test says."
     )
 
 
