@@ -1,6 +1,6 @@
 """The section on the data: source, splits, what the audit found in the images, and what augmentation makes of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ from bench.report.page import Page
 from bench.report.read import results
 from bench.report.tables import data as tables_data
 from bench.run.documents import AuditRecord, FindingRecord
+from bench.run.record import DataRecord
 
 TITLE = "The data"
 
@@ -35,7 +36,7 @@ def data(page: Page) -> Section:
     shown = tables_data.splits(used)
     notes = list(dict.fromkeys([*about.notes, *(audit.notes if audit else ())]))
     values: dict[str, Any] = {
-        "about": about if about.model_fields_set or audit is None else audit,
+        "about": about if about.model_fields_set or audit is None else DataRecord(source=audit.source, path=audit.path),
         "described": bool(about.model_fields_set or audit),
         "classes": page.files.classes or (list(audit.classes) if audit else []),
         "audit": audit,
@@ -52,6 +53,7 @@ def data(page: Page) -> Section:
         values |= {
             "given": _split_table(tables_data.splits(audit.splits.given), shares=True),
             "unchanged": audit.splits.given == used,
+            "moved": [{**entry, "files": _files(entry)} for entry in audit.moved],
             "findings": [_finding(one) for one in audit.findings if not _repeats(one, notes)],
             "excluded": _excluded,
             "duplicates": _duplicates,
@@ -106,6 +108,12 @@ def _repeats(finding: FindingRecord, notes: list[str]) -> bool:
     for note in notes:
         rest = rest.replace(note, "")
     return finding.severity == "note" and not rest.strip()
+
+
+def _files(entry: Mapping[str, Any]) -> Sequence[Any]:
+    """The files of a part of audit.json whose form is not checked."""
+    found = entry.get("files")
+    return found if isinstance(found, list | tuple) else ()
 
 
 def _finding(finding: FindingRecord) -> dict[str, Any]:
