@@ -100,7 +100,7 @@ def test_the_sentences_say_what_the_table_says(table):
     )
     assert told[1].startswith("VGG16 is better than InceptionV3 by 0.")
     assert told[2].startswith("Tuning was not shown to be worth it: the winner is 0.0")
-    assert told[2].endswith(f"(Holm-corrected p = {table.iloc[3]['p_holm']:.2g}).")
+    assert told[2].endswith(f"(Holm-corrected p = {table.iloc[3]['p_holm']:.3f}).")
     assert told[3].startswith("Beside ResNet50, on these 400 images, Majority class is worse by 0.")
     assert len(told) == 4
 
