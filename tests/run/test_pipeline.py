@@ -37,7 +37,7 @@ def command(
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
 
     def call(name: str, *flags: str) -> int:
-        fixed = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "3"]
+        fixed = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "2"]
         fixed += ["--repeats", "1", "--cache", str(tmp_path / "cache")]
         return main([name, *(fixed if name == "run" and "--resume" not in flags else []), *flags])
 
