@@ -56,7 +56,7 @@ def _exploded(files: RunFiles) -> dict[str, float]:
     if files.epochs is None or len(files.classes) < 2:
         return {}
     guess = math.log(len(files.classes))
-    epochs = files.epochs[files.epochs["kind"] != "baseline"]
+    epochs = files.epochs[files.epochs["kind"].isin(["trial", "finalist"])]
     far = epochs.assign(worst=epochs[["loss", "metric_log_loss"]].max(axis=1))
     if files.trials is not None:
         known = dict(zip(files.trials["trial"].map("{:.0f}".format), files.trials["config_backbone"], strict=True))

@@ -55,7 +55,7 @@ def test_the_order_is_that_by_the_folds() -> None:
     )
     auc = METRICS["auc"]
     assert list(tables.finalists(rows, None, auc)["backbone"]) == ["b", "a", "c"], "no fold completed: last"
-    without = rows.drop(columns=["folds", "fold_mean", "fold_sd"])
+    without = rows.assign(folds=None, fold_mean=None, fold_sd=None)
     assert list(tables.finalists(without, None, auc)["backbone"]) == ["a", "c", "b"]
 
 
@@ -101,7 +101,10 @@ def test_damaged_folds_cost_themselves_alone(tmp_path: Path, content: bytes) -> 
 
 def test_half_a_row_of_folds_is_counted(tmp_path: Path) -> None:
     run = write(tmp_path, folds=3)
-    run.folds.write_text(run.folds.read_text(encoding="utf-8") + "vgg16,3,4,comp", encoding="utf-8")
+    whole = run.folds.read_text(encoding="utf-8")
+    run.folds.write_text(whole + "vgg16,3,4,comp", encoding="utf-8")
+    assert read(run).problems["folds.csv"].startswith("folds.csv was cut short")
+    run.folds.write_text(whole + "vgg16,3,4,comp\n", encoding="utf-8")
     text = words(run)
     assert "folds.csv holds 1 row that cannot be read" in text
     assert "The finalists on each fold. (9 rows)" in text

@@ -18,6 +18,7 @@ from report_run import edit_json, write_run
 
 from bench.cli import main
 from bench.data.images.decode import fit
+from bench.failures import ERROR
 from bench.report import pictures
 from bench.report.figures import base as figures
 from bench.report.palette import looks
@@ -169,6 +170,8 @@ def test_half_a_row_is_left_out_and_counted(tmp_path: Path) -> None:
     run = write_run(tmp_path / "xray", trials=12, image_side=16)
     rows = run.trials.read_text(encoding="utf-8").splitlines()
     run.trials.write_text("\n".join([*rows[:-1], "11,compl"]), encoding="utf-8")
+    assert "trials.csv was cut short: its last line is not whole and is left out." in outline(run).text
+    run.trials.write_text("\n".join([*rows[:-1], "11,compl", ""]), encoding="utf-8")
     assert "trials.csv holds 1 row that cannot be read" in outline(run).text
 
 
@@ -191,7 +194,7 @@ def test_too_many_failed_trials_raise_a_red_banner(tmp_path: Path, capsys: pytes
     assert "Too many trials failed" not in outline(run).text
     assert main(["report", str(run.path)]) == 0
     trials = pd.read_csv(run.trials)
-    trials.loc[[0, 3], "state"], trials.loc[[0, 3], "reason"] = "failed", "ValueError: <b>twice</b>"
+    trials.loc[[0, 3], ["state", "failure", "reason"]] = ["failed", ERROR, "ValueError: <b>twice</b>"]
     trials.to_csv(run.trials, index=False)
     seen = outline(run)
     assert "Too many trials failed. 2 of 12 trials (17%) failed for other reasons" in seen.text

@@ -209,7 +209,7 @@ def test_time_is_added_up(pair: tuple[RunDir, RunDir]) -> None:
     edit_json(pair[1].run, seconds={"search": 3600.0, "finalists": 60.0})
     table = sides_tables.time([side(run) for run in pair]).set_index("what")
     assert table.loc["together", "run1"].replace("\u00a0", " ") == "1 h 01 min"
-    assert table.loc["trials an hour of search", "run1"] == "18"
+    assert table.loc["trials per hour of search", "run1"] == "18"
     assert table.loc["evaluation on test", "run1"] == "–"
 
 

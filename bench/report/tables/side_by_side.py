@@ -157,7 +157,7 @@ def time(sides: Sequence[Side]) -> Frame:
     rows.append(["together", *(sum(one.values()) or None for one in spent)])
     table = Frame(rows, columns=["what", *(f"run{position}" for position in range(len(sides)))], dtype="object")
     table = table.map(lambda value: value if isinstance(value, str) else numbers.seconds(value))
-    pace = ["trials an hour of search"]
+    pace = ["trials per hour of search"]
     for side, one in zip(sides, spent, strict=True):
         seconds, ended = one.get("search"), sum(summary.counts(side.files).values())
         pace.append(numbers.short(3600 * ended / seconds) if seconds else DASH)
