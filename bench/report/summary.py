@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench import numbers
-from bench.failures import End, unfair
+from bench.failures import KINDS, End, kind_in, unfair
 from bench.report import names, verdict
 from bench.report.names import backbone
 from bench.report.read import results
@@ -96,8 +96,9 @@ def unfairness(files: RunFiles) -> list[str]:
     """Sentences on failed trials that leave the comparison unfair; none if it is fair."""
     if files.trials is None:
         return []
-    kinds = files.trials["failure"].where(files.trials["state"] == "failed", "")
-    ends = map(End, files.trials["config_backbone"], kinds, files.trials["reason"].map(numbers.text))
+    trials, reasons = files.trials, files.trials["reason"].map(numbers.text)
+    kinds = trials["failure"].where(trials["failure"].isin(KINDS), reasons.map(kind_in))
+    ends = map(End, trials["config_backbone"], kinds.where(trials["state"] == "failed", ""), reasons)
     return unfair(list(ends), backbone)
 
 
