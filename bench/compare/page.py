@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from bench import numbers
 from bench.compare import figures, statistics
 from bench.compare.methods.experiment import read_rows
 from bench.compare.methods.table import title
 from bench.report import pictures, templating
-from bench.report import wording as numbers
 from bench.run.folder import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"

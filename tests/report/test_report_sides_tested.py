@@ -97,7 +97,7 @@ def test_images_are_matched_by_content_whatever_their_names_and_order(runs: dict
     table = pd.read_csv(runs["poor"].predictions_test, dtype={"pixels": str})
     table["image"] = [f"moved/{number}.jpeg" for number in range(len(table))]
     table.sample(frac=1, random_state=3).to_csv(runs["poor"].predictions_test, index=False)
-    edit_json(runs["poor"].run, data={**read(runs["poor"]).data, "fingerprint": "another"})
+    edit_json(runs["poor"].run, data={**runs["poor"].read_run()["data"], "fingerprint": "another"})
     (after,) = pairs(runs["good"], runs["poor"])
     assert before.difference is not None and after.difference is not None
     assert after.difference.value == pytest.approx(before.difference.value)
@@ -148,7 +148,7 @@ def test_what_cannot_be_compared_says_why(runs: dict[str, RunDir], spoil: str, w
         table.loc[:1, "label"] = [CLASSES[1 - CLASSES.index(label)] for label in table.loc[:1, "label"]]
     elif spoil == "unknown":
         table = table.drop(columns="pixels")
-        edit_json(run.run, data={**read(run).data, "fingerprint": "another"})
+        edit_json(run.run, data={**run.read_run()["data"], "fingerprint": "another"})
     elif spoil == "probability":
         table = table.drop(columns="prob_NORMAL")
     table.to_csv(run.predictions_test, index=False)
@@ -174,7 +174,9 @@ def test_runs_of_an_earlier_version_are_matched_by_names_within_the_same_data(ru
     assert ends[0] == pytest.approx(ends[1], abs=0.005), "other draws of the same patients"
     for name in ("good", "poor"):  # other data, but the seal was broken on the same pixels
         edit_json(
-            runs[name].run, data={**read(runs[name]).data, "fingerprint": name}, test={"openings": [{"split": "ab"}]}
+            runs[name].run,
+            data={**runs[name].read_run()["data"], "fingerprint": name},
+            test={"openings": [{"split": "ab"}]},
         )
     (by_opening,) = pairs(runs["good"], runs["poor"])
     assert by_opening.difference == by_name.difference
@@ -198,7 +200,7 @@ def test_holms_correction_is_over_all_pairs(runs: dict[str, RunDir]) -> None:
 def test_the_page_compares_tests_whatever_the_models_were_trained_on(runs: dict[str, RunDir]) -> None:
     splits = pd.read_csv(runs["poor"].splits)
     splits.drop(index=splits.index[splits["split"] == "train"][:30]).to_csv(runs["poor"].splits, index=False)
-    edit_json(runs["poor"].run, data={**read(runs["poor"]).data, "fingerprint": "another"})
+    edit_json(runs["poor"].run, data={**runs["poor"].read_run()["data"], "fingerprint": "another"})
     given = [runs["good"], runs["poor"]]
     found = {
         fact.title: (fact.needed_by, fact.same)

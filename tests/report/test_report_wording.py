@@ -5,12 +5,13 @@ import math
 import pandas as pd
 import pytest
 
-from bench.report import names, palette, wording
+from bench import numbers
+from bench.report import names, palette
 from bench.report.summary import configuration
 from bench.stats.metrics import METRICS
 
 
-@pytest.mark.parametrize("show", [wording.count, wording.score, wording.percent, wording.rate, wording.seconds])
+@pytest.mark.parametrize("show", [numbers.count, numbers.score, numbers.percent, numbers.rate, numbers.seconds])
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, "", "many", pd.NA])
 def test_what_is_not_there_is_a_dash(show: object, value: object) -> None:
     assert callable(show)
@@ -18,21 +19,21 @@ def test_what_is_not_there_is_a_dash(show: object, value: object) -> None:
 
 
 def test_numbers() -> None:
-    assert wording.count(5216) == "5,216"
-    assert wording.score(0.98149) == "0.981"
-    assert wording.percent(0.9423) == "94.2\u00a0%"
-    assert wording.rate(0.0003) == "3.0e-4"
-    assert (wording.signed(0.0123), wording.signed(-0.0029), wording.signed(0.0001)) == ("+0.012", "−0.003", "0.000")
-    assert wording.counted(1, "trial") == "1 trial"
-    assert wording.counted(1200, "trial") == "1,200 trials"
-    assert wording.with_interval(0.97, 0.95, 0.98) == "0.970 (0.950–0.980)"
-    assert wording.with_interval(0.97, None, 0.98) == "0.970"
-    assert wording.with_spread(0.97, 0.0061) == "0.970 ± 0.006"
-    assert wording.with_spread(0.99, 0.00021) == "0.990 ± 0.0002"
-    assert wording.with_spread(0.99, 0.0) == "0.990 ± 0.000"
-    assert wording.with_spread(0.97, None) == "0.970", "one fold has no deviation"
-    assert wording.ratio(2.857) == "2.9\u00a0:\u00a01"
-    assert (wording.plain(1640), wording.plain(0.1234), wording.plain(None)) == ("1,640", "0.123", names.DASH)
+    assert numbers.count(5216) == "5,216"
+    assert numbers.score(0.98149) == "0.981"
+    assert numbers.percent(0.9423) == "94.2\u00a0%"
+    assert numbers.rate(0.0003) == "3.0e-4"
+    assert (numbers.signed(0.0123), numbers.signed(-0.0029), numbers.signed(0.0001)) == ("+0.012", "−0.003", "0.000")
+    assert numbers.counted(1, "trial") == "1 trial"
+    assert numbers.counted(1200, "trial") == "1,200 trials"
+    assert numbers.with_interval(0.97, 0.95, 0.98) == "0.970 (0.950–0.980)"
+    assert numbers.with_interval(0.97, None, 0.98) == "0.970"
+    assert numbers.with_spread(0.97, 0.0061) == "0.970 ± 0.006"
+    assert numbers.with_spread(0.99, 0.00021) == "0.990 ± 0.0002"
+    assert numbers.with_spread(0.99, 0.0) == "0.990 ± 0.000"
+    assert numbers.with_spread(0.97, None) == "0.970", "one fold has no deviation"
+    assert numbers.ratio(2.857) == "2.9\u00a0:\u00a01"
+    assert (numbers.plain(1640), numbers.plain(0.1234), numbers.plain(None)) == ("1,640", "0.123", names.DASH)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_numbers() -> None:
     [(312, "312 B"), (1023.7, "1.0 KiB"), (49_664, "48.5 KiB"), (532_480, "520 KiB"), (2_200_000, "2.1 MiB")],
 )
 def test_sizes(size: float, words: str) -> None:
-    assert wording.size(size).replace("\u00a0", " ") == words
+    assert numbers.size(size).replace("\u00a0", " ") == words
 
 
 @pytest.mark.parametrize(
@@ -55,12 +56,12 @@ def test_sizes(size: float, words: str) -> None:
     ],
 )
 def test_seconds(seconds: float, words: str) -> None:
-    assert wording.seconds(seconds).replace("\u00a0", " ") == words
+    assert numbers.seconds(seconds).replace("\u00a0", " ") == words
 
 
 def test_moments_are_given_in_utc() -> None:
-    assert wording.moment("2026-11-23T06:00:00+01:00") == "23 November 2026, 05:00 UTC"
-    assert wording.moment("yesterday") == "yesterday"
+    assert numbers.moment("2026-11-23T06:00:00+01:00") == "23 November 2026, 05:00 UTC"
+    assert numbers.moment("yesterday") == "yesterday"
 
 
 def test_metric_titles_inside_a_sentence() -> None:
@@ -86,5 +87,5 @@ def test_a_backbone_looks_the_same_in_every_run() -> None:
 
 
 def test_a_capital_letter_leaves_the_others_alone() -> None:
-    assert wording.capital("open: its ROC AUC") == "Open: its ROC AUC"
-    assert wording.capital("") == ""
+    assert numbers.capital("open: its ROC AUC") == "Open: its ROC AUC"
+    assert numbers.capital("") == ""

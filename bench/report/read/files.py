@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel
 
 from bench.invocation import typed
 from bench.report import names
@@ -103,21 +101,6 @@ class RunFiles:
     problems: Problems = field(default_factory=dict)
 
     @property
-    def run(self) -> dict[str, Any]:
-        """Deprecated: ``record`` as a dict of what it says."""
-        return self.record.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Deprecated: ``record.settings`` as a dict of what it says."""
-        return self.record.settings.model_dump(mode="json", exclude_unset=True)
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Deprecated: ``about_data`` as a dict of what it says."""
-        return self.about_data.model_dump(mode="json", exclude_unset=True)
-
-    @property
     def about_data(self) -> DataRecord:
         """What run.json says about the images; empty where it does not."""
         return self.record.data or DataRecord()
@@ -157,18 +140,6 @@ class RunFiles:
         for rows, column in ((self.trials, "config_backbone"), (self.finalists, "backbone")):
             known += [] if rows is None else sorted(rows[column].dropna().unique())
         return list(dict.fromkeys(known))
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Deprecated: ``value`` as a dict, empty if it is none."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(by_alias=True, exclude_unset=True)
-    return value if isinstance(value, dict) else {}
-
-
-def listed(value: Any) -> list[Any]:
-    """Deprecated: ``value`` if it is a list, else an empty one."""
-    return list(value) if isinstance(value, list | tuple) else []
 
 
 def read(run: RunDir) -> RunFiles:

@@ -15,7 +15,6 @@ from bench.report.figures import training as figures_training
 from bench.report.names import backbone, metric_words
 from bench.report.page import Page
 from bench.report.read import importance
-from bench.report.read.files import mapping
 from bench.report.tables import base as tables
 from bench.report.tables import search as tables_search
 from bench.stats.metrics import METRICS, Metric
@@ -26,7 +25,8 @@ TITLE = "The search"
 def search(page: Page) -> Section:
     """Figures, tables and the leaderboard of the trials."""
     trials, metric = page.files.trials, page.metric
-    values: dict[str, Any] = {"notes": mapping(page.files.run.get("search")).get("notes") or [], "trials": trials}
+    ended = page.files.record.search
+    values: dict[str, Any] = {"notes": ended.notes if ended else (), "trials": trials}
     if trials is not None and len(trials):
         values |= {
             "scored": tables.scores(trials, metric).notna().any(),
@@ -122,14 +122,14 @@ def _course(page: Page) -> dict[str, Any]:
 
 def _rungs(page: Page) -> dict[str, Any]:
     """What the scheduler stopped and where: ``rungs`` is None where that cannot be told, or was not its task."""
-    scheduler, most = page.files.settings.get("scheduler"), numbers.number(page.files.settings.get("epochs"))
-    if page.files.epochs is None or scheduler not in (None, "asha"):
+    settings = page.files.record.settings
+    if page.files.epochs is None or settings.scheduler != "asha":
         return {"rungs": None}
     deciding = tables_search.deciding_epochs(page.files.epochs, page.trials, page.metric)
-    arrived = tables_search.arrivals(deciding, int(most) if most and most >= 1 else None)
+    arrived = tables_search.arrivals(deciding, settings.epochs)
     summary = tables_search.rungs(arrived, page.metric)
     return {
-        "rungs": summary if summary["stopped"].any() or scheduler == "asha" else None,
+        "rungs": summary,
         "stopped": summary["stopped"].any(),
         "by_rung": page.drawing("rungs", figures_training.rungs, arrived, summary, page.metric, page.looks),
     }

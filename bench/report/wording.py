@@ -1,3 +1,0 @@
-"""Numbers as the report writes them: those of `bench.numbers`."""
-
-from bench.numbers import *  # noqa: F403
