@@ -160,7 +160,7 @@ class RunDir:
         """
         try:
             content: dict[str, Any] = json.loads(self._content())
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # also of what is no UTF-8
             raise ConfigError(f"{self.run} cannot be read: it is not valid JSON ({error}).") from None
         return content
 
@@ -173,9 +173,9 @@ class RunDir:
         self._content()
         return read_strictly(RunRecord, self.run)
 
-    def _content(self) -> str:
+    def _content(self) -> bytes:
         try:
-            return self.run.read_text(encoding="utf-8")
+            return self.run.read_bytes()
         except FileNotFoundError:
             raise ConfigError(f"{self.path} is not a run folder: it holds no run.json.") from None
 

@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from bench.errors import ConfigError
 from bench.settings import RunSettings
@@ -139,6 +147,15 @@ class RecordedSettings(RunSettings):
     name: str = ""
     cache: Path = Path()
 
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _refused_by_place(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        """What is wrong with a flag's text is here wrong with the file, whose place pydantic names."""
+        try:
+            return read(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
 
 class RunRecord(Part):
     """run.json.
@@ -205,8 +222,9 @@ def read_strictly(kind: type[Document], path: Path) -> Document:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
+        reason = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise ConfigError(
-            f"{path} cannot be read: {f'{where}: ' if where else 'it is not valid JSON: '}{first['msg']}."
+            f"{path} cannot be read: {f'{where}: ' if where else 'it is not valid JSON: '}{reason}."
         ) from None
 
 

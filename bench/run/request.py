@@ -280,8 +280,8 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
         text = run.space.read_text(encoding="utf-8")
         space = parse_space(content["space"]["name"], text, settings.backbones)
         kind = content["weights"]["kind"] if "weights" in changes else ""
-        before = {name: content["settings"][name] for name in ("budget", "repeats")}
-    except (KeyError, TypeError, ValueError, OSError) as error:
+        before = {name: int(content["settings"][name]) for name in ("budget", "repeats")}
+    except (ConfigError, KeyError, TypeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"Run {run.name!r} cannot be taken up again: run.json or space.yaml is damaged ({reason})."

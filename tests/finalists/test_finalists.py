@@ -15,6 +15,7 @@ from bench.errors import ConfigError, TrialFailed
 from bench.finalists.folds import Folds, fold_task
 from bench.finalists.seeds import Repeats, Told
 from bench.finalists.select import choose, read_finalists, retrain_finalists
+from bench.numbers import score, with_spread
 from bench.run.folder import RunDir, write_table
 from bench.run.results import TrialLog, TrialRecord
 from bench.run.tables import EPOCHS
@@ -575,10 +576,10 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     said = capsys.readouterr().out
     mean, deviation = table["metric_auc"].mean(), table["metric_auc"].std()
     assert "retrained with 2 seeds with fresh augmentation" in said
-    assert f"    Toy, seed 1 of 2: ROC AUC {table['metric_auc'].iloc[0]:.4f}, " in said
-    assert f"  Toy: validation ROC AUC {mean:.4f} ± {deviation:.4f} over 2 seeds, 0.9000 in the search, " in said
+    assert f"    Toy, seed 1 of 2: ROC AUC {score(table['metric_auc'].iloc[0])}, " in said
+    assert f"  Toy: validation ROC AUC {with_spread(mean, deviation)} over 2 seeds, 0.900 in the search, " in said
     assert "  Default recipe: validation ROC AUC " in said
-    assert "  Majority class: validation ROC AUC 0.5000, " in said
+    assert "  Majority class: validation ROC AUC 0.500, " in said
 
     assert "Baselines: default recipe, small CNN from scratch, majority class, metadata only" in said
 

@@ -93,6 +93,8 @@ def test_any_record_survives(tmp_path_factory: Any, **parts: Any) -> None:
         ({"seconds": []}, "seconds"),
         ({"winner": {"score": 0.9}}, "winner.backbone"),
         ({"settings": {"budget": 0}}, "settings.budget"),
+        ({"settings": {"time_limit": "soon"}}, "settings.time_limit"),
+        ({"settings": {"folds": "some"}}, "settings.folds"),
         ({"data": {"splits": {"train": 3}}}, "data.splits.train"),
         ({"test": {"openings": [1]}}, "test.openings.0"),
     ],

@@ -125,9 +125,10 @@ def test_a_folder_without_run_json_is_no_run(tmp_path):
             method()
 
 
+@pytest.mark.parametrize("content", [b'{"name": ', b'{"name": "\xff"}'])
 @pytest.mark.parametrize("method", ["read_run", "read"])
-def test_a_broken_run_json_is_named(tmp_path, method):
-    (tmp_path / "run.json").write_text('{"name": ')
+def test_a_broken_run_json_is_named(tmp_path, method, content):
+    (tmp_path / "run.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"run\.json.*not valid JSON"):
         getattr(RunDir(tmp_path), method)()
 
