@@ -127,8 +127,6 @@ SLOW = ("end_to_end", "backbones", "slow")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (``-n``), a file stays in one of them, and the slow files come first."""
+    """The slow files come first, so that with several processes (``-n``) none of them waits for one at the end."""
     slow = {item.path for item in items if any(item.get_closest_marker(name) for name in SLOW)}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
     items.sort(key=lambda item: item.path not in slow)
