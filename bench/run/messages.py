@@ -1,6 +1,5 @@
 """What the user is told while a run goes on, stage by stage; how it is shown is the screen's."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -115,14 +114,12 @@ def headline(screen: Screen, run: RunDir) -> None:
     assert winner is not None
     title, metric = get_backbone(winner.backbone).title, get_metric(winner.metric).title
     text = f"{title}: validation {metric} {numbers.score(winner.score)}"
-    if run.evaluation.exists():
-        evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
-        scores = evaluation["models"][winner.backbone]["metrics"]
-        for name in ("auc", "accuracy"):
-            score = scores[name]
-            if score["value"] is not None:
-                shown = numbers.with_interval(score["value"], score["low"], score["high"])
-                text += f", internal test {get_metric(name).title} {shown}"
+    tested = found.tested.models.get(winner.backbone)
+    for name in ("auc", "accuracy"):
+        score = tested.metrics.get(name) if tested else None
+        if score is not None and score.value is not None:
+            shown = numbers.with_interval(score.value, score.low, score.high)
+            text += f", internal test {get_metric(name).title} {shown}"
     screen.line("")
     screen.line(f"{summary.headline(found)}.")
     screen.line(f"{text}.")

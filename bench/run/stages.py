@@ -5,7 +5,6 @@ outdated before it changes anything, and its own marker is written after its fil
 done again or is whole.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ import pandas as pd
 from bench import cluster
 from bench.data.images.store import common_window
 from bench.data.splits import fold_names, folds
+from bench.errors import ConfigError
 from bench.evaluation.decide import decide
 from bench.evaluation.final import open_test
 from bench.evaluation.inputs import EvaluationInputs
@@ -34,9 +34,10 @@ from bench.models.backbones import get_backbone
 from bench.report import live
 from bench.run import messages
 from bench.run.console import Screen
+from bench.run.documents import EvaluationRecord, ModelCard
 from bench.run.examine import Examined
 from bench.run.folder import RunDir, atomic_path
-from bench.run.record import RunRecord, SearchRecord
+from bench.run.record import RunRecord, SearchRecord, read_strictly
 from bench.run.request import Request
 from bench.run.results import TrialLog, activities, config_from_row
 from bench.settings import RunSettings
@@ -176,8 +177,19 @@ class Models:
 
     @classmethod
     def read(cls, run: RunDir) -> "Models":
-        """Those of a run folder."""
-        return cls(read_finalists(run), read_baselines(run))
+        """Those of a run folder.
+
+        Raises:
+            ConfigError: if a table is not there, or cannot be read.
+        """
+        file = run.finalists
+        try:
+            finalists = read_finalists(run)
+            file = run.baselines
+            return cls(finalists, read_baselines(run))
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"{file} cannot be read, so its models cannot be evaluated: {reason}.") from error
 
     @property
     def files(self) -> dict[str, str]:
@@ -286,17 +298,19 @@ def _draw_augmentations(stage: Stage, task: Task) -> None:
 
 
 def evaluated(run: RunDir, models: Models, sealed: bool) -> bool:
-    """Whether the evaluation was made of the models that are there; of the test split too, unless ``sealed``."""
+    """Whether the evaluation is of the models that are there; of the test split too, unless ``sealed``.
+
+    Raises:
+        ConfigError: if what an evaluation has left cannot be read.
+    """
     if not run.finished("evaluation") or not run.best_model_card.exists():
         return False
-    card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
-    table = models.finalists
-    if card["sha256"] != table.loc[table["winner"], "sha256"].iloc[0]:
+    card, table = read_strictly(ModelCard, run.best_model_card), models.finalists
+    if card.sha256 != table.loc[table["winner"], "sha256"].iloc[0]:
         return False
     if not run.evaluation.exists():
         return sealed
-    evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
-    return bool(evaluation["files"] == models.files)
+    return read_strictly(EvaluationRecord, run.evaluation).files == models.files
 
 
 def evaluate(stage: Stage, models: Models, sealed: bool) -> None:

@@ -621,7 +621,7 @@ def test_a_run_with_folds(
     winner = run.read_run()["winner"]
     assert (winner["fold_mean"], winner["fold_sd"], winner["folds"]) == pytest.approx((mean, deviation, 2))
     assert (winner["score"], winner["sd"], winner["repeats"]) == (row["metric_auc"], None, 1)
-    assert f"toy over 2 folds: ROC AUC {mean:.4f} ± {deviation:.4f}" in capfd.readouterr().out
+    assert f"toy over 2 folds: ROC AUC {with_spread(mean, deviation)}" in capfd.readouterr().out
 
     # interrupted after one fold: the other is trained, and gives what it gave
     write_table(run.folds, folds.iloc[:1])
