@@ -39,7 +39,7 @@ from bench.run.examine import Examined
 from bench.run.folder import RunDir, atomic_path
 from bench.run.record import RunRecord, SearchRecord, read_strictly
 from bench.run.request import Request
-from bench.run.results import TrialLog, activities, config_from_row
+from bench.run.results import TrialLog, activities
 from bench.settings import RunSettings
 from bench.stats.metrics import Metric, get_metric
 from bench.train.task import Task
@@ -228,7 +228,7 @@ def _baselines(stage: Stage, task: Task, how: Repeats, trainers: Trainers, final
     stage.live.stage(live.CONTROLLING)
     stage.screen.line(f"Baselines: {', '.join(title[0].lower() + title[1:] for title in TITLES.values())}")
     won = {str(key): value for key, value in finalists[finalists["winner"]].iloc[0].items()}
-    winner = config_from_row(won)
+    winner = TrialConfig.from_row(won)
     recipe = TrialConfig.from_mapping(stage.request.space.recipe(get_backbone(winner.backbone)))
     material = Material(
         labels=task.labels,
