@@ -180,7 +180,7 @@ def _untrained(name: str, material: Material) -> Row:
         return _row(name, "failed", reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
     note = {
         "majority": "the classes' shares of the training images, for every image",
-        "metadata": "width, height, aspect ratio, colour mode and bytes a pixel",
+        "metadata": "width, height, aspect ratio, colour mode and bytes per pixel",
     }
     return _row(name, "completed", note=note[name], **metrics, seconds=round(time.perf_counter() - started, 3))
 

@@ -10,7 +10,7 @@ from bench.finalists.folds import Folds
 from bench.finalists.seeds import Told, Training, spread_of
 from bench.models.backbones import get_backbone
 from bench.models.weights import Weights
-from bench.run.console import Screen, describe_config
+from bench.run.console import Screen, describe_config, describe_split
 from bench.run.folder import RunDir
 from bench.run.request import Request, expected_seconds
 from bench.stats.metrics import Metric, get_metric
@@ -21,12 +21,7 @@ def announce(
 ) -> None:
     """What is about to be done, and what the audit found."""
     settings = request.settings
-    splits = "; ".join(
-        f"{split} {part['images']} images of {part['patients']} patients ("
-        + ", ".join(f"{name} {count}" for name, count in part["classes"].items())
-        + ")"
-        for split, part in audit["splits"]["used"].items()
-    )
+    splits = "; ".join(f"{split} {describe_split(part)}" for split, part in audit["splits"]["used"].items())
     guess = expected_seconds(request, workers)
     sizes = ", ".join(f"{backbone.title} {request.sizes[backbone.name]} px" for backbone in request.backbones)
     screen.summary(
@@ -37,7 +32,7 @@ def announce(
             ("machine", workers.describe()),
             ("space", f"{request.space.name}: {', '.join(p.name for p in request.space.parameters)}"),
             ("backbones", f"{sizes}; {weights.kind} weights"),
-            ("objective", f"validation {get_metric(settings.metric).title}, at most {request.epochs} epochs a phase"),
+            ("objective", f"validation {get_metric(settings.metric).title}, at most {request.epochs} epochs per phase"),
             ("expected", f"very roughly {numbers.duration(guess / 2)} to {numbers.duration(guess * 2)}; disk: {disk}"),
         ],
     )

@@ -170,6 +170,8 @@ class EpochLog:
         for row in EPOCHS.records(run.path):
             curve = Curve(row["kind"], row["name"], row["repeat"], row["fold"])
             metrics = {name: row[f"metric_{name}"] for name in METRICS}
+            if row["seconds"] is None:
+                raise ValueError(f"an epoch of {curve.name} has no seconds")
             epoch = EpochRecord(row["phase"], row["epoch"], row["loss"], metrics, row["seconds"])
             log.curves.setdefault(curve, []).append(epoch)
         return log

@@ -191,6 +191,10 @@ class Models:
             reason = " ".join(str(error).split())
             raise ConfigError(f"{file} cannot be read, so its models cannot be evaluated: {reason}.") from error
 
+    def winner(self, run: RunDir) -> Path:
+        """The file of the training that is exported."""
+        return run.path / str(self.finalists.loc[self.finalists["winner"], "model"].iloc[0])
+
     @property
     def files(self) -> dict[str, str]:
         """SHA-256 of every model file, by its name."""
@@ -225,7 +229,7 @@ def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
 
 def _baselines(stage: Stage, task: Task, how: Repeats, trainers: Trainers, finalists: pd.DataFrame) -> pd.DataFrame:
     """Train what the winner is to be held against, as the finalists were."""
-    stage.live.stage(live.CONTROLLING)
+    stage.live.stage(live.TRAINING_BASELINES)
     stage.screen.line(f"Baselines: {', '.join(title[0].lower() + title[1:] for title in TITLES.values())}")
     won = {str(key): value for key, value in finalists[finalists["winner"]].iloc[0].items()}
     winner = TrialConfig.from_row(won)
@@ -267,7 +271,7 @@ def _folds(stage: Stage, task: Task) -> Folds | None:
     parted = [sum(map(len, task.rows.values())) - sum(map(len, one.rows.values())) for one in tasks]
     if any(parted):
         screen.line(
-            f"  note: the given folds part patients or copies; {min(parted)} to {max(parted)} images a fold are "
+            f"  note: the given folds part patients or copies; {min(parted)} to {max(parted)} images per fold are "
             "not trained on, as the fold that is validated on has others of their group."
         )
     sizes = [
@@ -315,7 +319,9 @@ def evaluated(run: RunDir, models: Models, sealed: bool) -> bool:
 
 def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
     """Fix every choice on validation and, unless it is to stay ``sealed``, open the test split."""
-    run, screen = stage.run, stage.screen
+    run, screen, winner = stage.run, stage.screen, models.winner(stage.run)
+    if not run.best_model.exists() and winner.exists():  # it was removed since
+        run.export(winner)
     if evaluated(run, models, sealed):
         return
     run.unfinish("evaluation")
