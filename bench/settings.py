@@ -258,7 +258,7 @@ class RunSettings(BaseModel):
     metric: Annotated[str, AfterValidator(_known_metric)] = setting("search", "auc", "NAME", "log_loss")
     """validation score that decides: {metrics}"""
     epochs: PositiveInt | None = setting("search", None, "N", "4", shown="the space's, else 8")
-    """at most so many epochs a phase (head, then fine-tuning)"""
+    """at most so many epochs per phase (head, then fine-tuning)"""
     patience: PositiveInt = setting("search", 3, "N", "5")
     """a phase ends after so many epochs without gain"""
     class_weights: bool = setting("search", True, shown="weights that balance the classes")

@@ -549,6 +549,12 @@ def test_a_card_of_another_model_is_refused(place, run_with_model, refusal):
     assert "--resume xray" in message
 
 
+@pytest.mark.parametrize("content", ['{"sha256": ', '{"sha256": 3}', "[]", '{"input": {"height": 32}}'])
+def test_a_damaged_card_is_refused_by_name(place, run_with_model, refusal, content):
+    (run_with_model / "best_model.json").write_text(content)
+    assert "best_model.json cannot be read" in refusal("predict", "xray", "scan.png")
+
+
 def test_predicting_goes_through_the_window_of_the_run(place, run_with_model, monkeypatch, capsys):
     card = json.loads((run_with_model / "best_model.json").read_text())
     card["input"]["window"] = {"low": 0.0, "high": 1000.0, "rule": "asked"}

@@ -9,13 +9,11 @@ import pandas as pd
 from bench.evaluation.inputs import ScoredModel
 from bench.evaluation.predictions import without_nan
 from bench.numbers import counted, joined, magnitude, p_value, spread
+from bench.run.tables import COMPARISONS
 from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.proportions import exact_mcnemar, holm
 
-COLUMNS = (
-    *("family", "a", "b", "score_a", "score_b", "difference", "low", "high", "p", "p_holm"),
-    *("only_a_right", "only_b_right", "mcnemar_p", "mcnemar_p_holm", "verdict", "reason", "sentence"),
-)
+COLUMNS = tuple(COMPARISONS.names)
 A_BETTER, B_BETTER, SAME, NOT_COMPUTED = "a better", "b better", "cannot be told apart", "not computed"
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.run.tables import CURVES
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.curves import GRID, on_grid
 from bench.stats.metrics import Mask, Scores, Weights, positives_above
 from bench.stats.predictions import Predictions
 
-COLUMNS = ("model", "class", "curve", "x", "y", "low", "high")
+COLUMNS = tuple(CURVES.names)
 
 
 def curves(models: Mapping[str, Predictions], bootstrap: Bootstrap) -> pd.DataFrame:

@@ -12,7 +12,8 @@ from bench.evaluation.calibration import fit_temperature, frozen_threshold
 from bench.evaluation.inputs import Call, Decisions, EvaluationInputs
 from bench.evaluation.predictions import predictions_table
 from bench.models.export import TOLERANCE, ExportMismatch, as_json, check_in_fresh_process
-from bench.run.folder import RunDir, file_sha256, write_json, write_table
+from bench.run.folder import RunDir, file_sha256, write_json
+from bench.run.tables import PREDICTIONS_VAL
 from bench.stats.metrics import one_vs_rest
 from bench.stats.predictions import Predictions
 
@@ -73,7 +74,7 @@ def decide(inputs: EvaluationInputs, run: RunDir, call: Call, provenance: Mappin
         }
     )
     write_json(run.best_model_card, content)
-    write_table(run.predictions_val, predictions_table(inputs.table["image"].iloc[rows], predictions, temperature))
+    PREDICTIONS_VAL.write(run.path, predictions_table(inputs.table["image"].iloc[rows], predictions, temperature))
     return Decisions(content, validation)
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.run.tables import DECISION_CURVE
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import Weights
 from bench.stats.predictions import Predictions
 
-COLUMNS = ("class", "threshold", "model", "treat_all", "treat_none", "low", "high", "gain", "gain_low", "gain_high")
+COLUMNS = tuple(DECISION_CURVE.names)
 THRESHOLDS = np.arange(1, 100) / 100
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.run.tables import FAILURES
 from bench.stats.predictions import Predictions
 
-COLUMNS = ("rank", "image", "label", "patient", "predicted", "confidence", "probability_of_label", "copies", "shown")
+COLUMNS = tuple(FAILURES.names)
 
 
 @dataclass(frozen=True)

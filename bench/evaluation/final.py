@@ -27,7 +27,8 @@ from bench.evaluation.subgroups import subgroups
 from bench.evaluation.test_access import OpenTest, SealedTest
 from bench.finalists.seeds import model_files
 from bench.models.export import as_json
-from bench.run.folder import RunDir, atomic_path, write_json, write_table
+from bench.run import tables
+from bench.run.folder import RunDir, atomic_path, write_json
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import brier_definition
 from bench.stats.predictions import Predictions
@@ -62,7 +63,7 @@ def open_test(
     _write_tables(models, decisions, test, run, bootstrap)
     _write_failures(winner, test, decisions.winner, run)
     compared = comparisons(models, decisions.winner, bootstrap)
-    write_table(run.comparisons, compared)
+    tables.COMPARISONS.write(run.path, compared)
     refusals = _too_few(winner) + _write_pictures(winner, test, decisions.winner, run, call, bootstrap)
     content: dict[str, Any] = as_json(
         {
@@ -116,14 +117,14 @@ def _write_tables(
     found = calibration(decisions.validation[decisions.winner], winner, temperature)
     write_json(run.calibration, as_json(found))
     points, prevalences = operating_points(winner, decisions.thresholds, bootstrap)
-    write_table(run.operating_points, points)
-    write_table(run.prevalences, prevalences)
+    tables.OPERATING_POINTS.write(run.path, points)
+    tables.PREVALENCES.write(run.path, prevalences)
     calibrated = winner.with_scores(apply_temperature(winner.scores, temperature))
-    write_table(run.decision_curve, decision_curve(calibrated, bootstrap))
+    tables.DECISION_CURVE.write(run.path, decision_curve(calibrated, bootstrap))
     groups = _groups(test) | image_groups(test.facts)
-    write_table(run.subgroups, subgroups(winner, groups, decisions.threshold, bootstrap))
+    tables.SUBGROUPS.write(run.path, subgroups(winner, groups, decisions.threshold, bootstrap))
     finalists = {name: model.predictions for name, model in models.items() if model.kind == "finalist"}
-    write_table(run.curves, curves(finalists, bootstrap))
+    tables.CURVES.write(run.path, curves(finalists, bootstrap))
 
 
 def _too_few(predictions: Predictions) -> Refusals:
@@ -143,9 +144,9 @@ def _write_predictions(
 ) -> None:
     winners = predictions_table(test.table["image"], models[decisions.winner].predictions, decisions.temperature)
     winners.insert(3, "pixels", test.facts["pixels"].astype(str).to_numpy())  # what `report A B` matches by
-    write_table(run.predictions_test, winners)
+    tables.PREDICTIONS_TEST.write(run.path, winners)
     val = inputs.table["image"].iloc[inputs.rows("val")]
-    write_table(run.predictions_models, all_predictions(models, test.table["image"], decisions.validation, val))
+    tables.PREDICTIONS_MODELS.write(run.path, all_predictions(models, test.table["image"], decisions.validation, val))
 
 
 def _groups(test: OpenTest) -> dict[str, list[str]]:
@@ -158,7 +159,7 @@ def _write_failures(predictions: Predictions, test: OpenTest, backbone: str, run
     """failures.csv, and failures.npz with the images that are shown."""
     table = test.table.assign(patient=predictions.patients, pixels=test.facts["pixels"].to_numpy())
     errors = failures(table.reset_index(drop=True), predictions)
-    write_table(run.failures, errors.table)
+    tables.FAILURES.write(run.path, errors.table)
     stored = test.images[backbone].open()
     with atomic_path(run.failures_images) as temporary:
         np.savez_compressed(temporary, images=stored[test.rows[errors.positions]], ranks=errors.ranks)
@@ -172,7 +173,7 @@ def _write_pictures(
         outdated.unlink(missing_ok=True)
     model, stored, refusals = run.best_model.absolute(), test.images[backbone], []
     try:
-        write_table(run.robustness, call(in_worker.robustness, model, stored, test.rows, predictions, bootstrap))
+        tables.ROBUSTNESS.write(run.path, call(in_worker.robustness, model, stored, test.rows, predictions, bootstrap))
     except Exception as error:
         refusals.append({"what": "robustness under altered images", "reason": _reason(error)})
     try:

@@ -8,20 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.run import tables
 from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.enough import Parts, one_against_rest, too_few
 from bench.stats.metrics import Mask, Weights
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import Ends, wilson, wilson_by_patients
 
-POINTS_COLUMNS = (
-    *("class", "point", "rule", "threshold", "measure", "hits", "of", "value"),
-    *("wilson_low", "wilson_high", "low", "high", "reason"),
-)
-PREVALENCE_COLUMNS = (
-    *("class", "point", "threshold", "prevalence"),
-    *("ppv", "ppv_low", "ppv_high", "ppv_by", "npv", "npv_low", "npv_high", "npv_by", "observed"),
-)
+POINTS_COLUMNS = tuple(tables.OPERATING_POINTS.names)
+PREVALENCE_COLUMNS = tuple(tables.PREVALENCES.names)
 PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 TP, FN, FP, TN = range(4)
 """Columns of `_cells`: true positive, false negative, false positive, true negative."""

@@ -11,17 +11,14 @@ import pandas as pd
 from bench.data.images.decode import Pixels
 from bench.evaluation.corruptions import CORRUPTIONS
 from bench.evaluation.predictions import without_nan
+from bench.run.tables import ROBUSTNESS
 from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.metrics import Scores
 from bench.stats.predictions import Predictions
 
 MOST_IMAGES = 256
 """Test images that are altered at most: each is predicted again for every level."""
-COLUMNS = (
-    *("corruption", "level", "unit", "images"),
-    *(f"{measure}{end}" for measure in ("auc", "accuracy", "auc_change") for end in ("", "_low", "_high")),
-    "reason",
-)
+COLUMNS = tuple(ROBUSTNESS.names)
 
 
 def choose_rows(predictions: Predictions, most: int = MOST_IMAGES, seed: int = 0) -> npt.NDArray[np.int64]:

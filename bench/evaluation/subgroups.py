@@ -11,6 +11,7 @@ import pandas as pd
 from bench.evaluation.grouping import grouped, in_order
 from bench.evaluation.predictions import without_nan
 from bench.numbers import joined
+from bench.run.tables import SUBGROUPS
 from bench.stats.bootstrap import Bootstrap, Interval
 from bench.stats.enough import Parts, by_class, too_few
 from bench.stats.metrics import METRICS, Mask, Values, Weights
@@ -18,11 +19,7 @@ from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
 
 MEASURES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
-COLUMNS = (
-    *("group", "value", "images", "patients", "small"),
-    *(f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")),
-    "reason",
-)
+COLUMNS = tuple(SUBGROUPS.names)
 SMALL = 30
 """Images below which a subgroup is marked as small."""
 NOT_GIVEN = "(not given)"

@@ -4,7 +4,6 @@ Everything else works on the set under a seal (`bench.data.sealing`), in which t
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,9 @@ from bench.data.images.store import StoredImages
 from bench.data.patients import PREFIX
 from bench.data.splits import rows_of
 from bench.evaluation import ledger
+from bench.run.documents import ModelCard
 from bench.run.folder import STAGES, RunDir, file_sha256
+from bench.run.record import read_strictly
 
 
 class TestSealed(Exception):
@@ -99,8 +100,8 @@ class SealedTest:
                 raise TestSealed(f"the test split stays sealed: the stage {stage!r} of the run is not finished")
         if not run.best_model_card.exists():
             raise TestSealed("the test split stays sealed: best_model.json, where every choice is written, is missing")
-        card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
-        if not run.best_model.exists() or card.get("sha256") != file_sha256(run.best_model):
+        card = read_strictly(ModelCard, run.best_model_card)
+        if not run.best_model.exists() or card.sha256 != file_sha256(run.best_model):
             raise TestSealed("the test split stays sealed: best_model.json speaks of another best_model.h5")
         if run.evaluation.exists():
             raise TestSealed("the test split is open already: evaluation.json holds what came of it")
@@ -111,7 +112,7 @@ class SealedTest:
             split=split_fingerprint(self._facts.iloc[self._rows]),
             images=len(self),
             decisions=file_sha256(run.best_model_card),
-            begun=str(run.read_run().get("created", "")),
+            begun=run.read().created,
             sample=ledger.sample_of(self._facts["pixels"].iloc[self._rows].astype(str)),
         )
         times = ledger.add(self._cache, opening, run)

@@ -24,7 +24,6 @@ from bench.data.audit import shortcut
 from bench.finalists.seeds import Repeats, Row, Told, Training, Trainings, has_model, repeat_seed
 from bench.models.small_cnn import count_parameters
 from bench.run.folder import RunDir
-from bench.run.results import config_from_row
 from bench.run.tables import BASELINES
 from bench.stats.metrics import evaluate
 from bench.trial import TrialConfig, TrialResult
@@ -181,7 +180,7 @@ def _untrained(name: str, material: Material) -> Row:
         return _row(name, "failed", reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
     note = {
         "majority": "the classes' shares of the training images, for every image",
-        "metadata": "width, height, aspect ratio, colour mode and bytes a pixel",
+        "metadata": "width, height, aspect ratio, colour mode and bytes per pixel",
     }
     return _row(name, "completed", note=note[name], **metrics, seconds=round(time.perf_counter() - started, 3))
 
@@ -261,6 +260,6 @@ def _still_valid(row: Row, rivals: Rivals, how: Repeats) -> bool:
         return False
     if state == "skipped" or name not in TRAINED:
         return name in TITLES
-    if name == "recipe" and config_from_row(row) != rivals.recipe:
+    if name == "recipe" and TrialConfig.from_row(row) != rivals.recipe:
         return False
     return has_model(name, row, how.run)

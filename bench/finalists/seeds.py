@@ -4,7 +4,7 @@ Shared by finalists and baselines; what is trained, and why, is theirs to say.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, TypeVar
@@ -216,7 +216,7 @@ def attempt(train: Callable[[], TrialResult]) -> tuple[TrialResult | None, str]:
 
 def config_columns(config: TrialConfig | None) -> Row:
     """The columns of a configuration."""
-    return {f"config_{name}": value for name, value in asdict(config).items()} if config else {}
+    return config.columns() if config else {}
 
 
 def outcome(result: TrialResult | None) -> Row:

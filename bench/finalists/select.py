@@ -27,7 +27,7 @@ from bench.finalists.seeds import (
 )
 from bench.run.folder import RunDir
 from bench.run.record import WinnerRecord
-from bench.run.results import TrialLog, TrialRecord, config_from_row, rank
+from bench.run.results import TrialLog, TrialRecord, rank
 from bench.run.tables import FINALISTS, missing
 from bench.stats.metrics import Metric
 from bench.trial import TrialConfig, TrialResult
@@ -162,8 +162,8 @@ def read_finalists(run: RunDir) -> pd.DataFrame:
 def _still_valid(row: Row, chosen: Sequence[TrialRecord], how: Repeats) -> bool:
     """Whether a retrained finalist is still the one to retrain, and its model still there, by its content."""
     row["repeat"] = row["repeat"] or 1  # from before there were repeats
-    if row["state"] != "completed" or not any(record.config == config_from_row(row) for record in chosen):
+    if row["state"] != "completed" or not any(record.config == TrialConfig.from_row(row) for record in chosen):
         return False
-    if row["seed"] != repeat_seed("finalist", row["repeat"], how.seed, config_from_row(row).key):
+    if row["seed"] != repeat_seed("finalist", row["repeat"], how.seed, TrialConfig.from_row(row).key):
         return False
     return has_model(row["backbone"], row, how.run)

@@ -2,14 +2,15 @@
 
 import argparse
 import csv
-import json
 import sys
 from pathlib import Path
 
 from bench.errors import ConfigError
 from bench.flags import Commands, add_command, add_run_name, output_of
 from bench.invocation import resume, typed
+from bench.run.documents import ModelCard
 from bench.run.folder import file_sha256, find_run
+from bench.run.record import read_strictly
 
 
 def add_parser(commands: Commands) -> None:
@@ -40,8 +41,8 @@ def predict(options: argparse.Namespace) -> int:
     finish = resume(run.name, run.path.parent)
     if not run.best_model_card.exists():
         raise ConfigError(f"Run {run.name!r} has no model yet; finish it by `{finish}`.")
-    card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
-    if not run.best_model.exists() or card["sha256"] != file_sha256(run.best_model):
+    card = read_strictly(ModelCard, run.best_model_card)
+    if card.input is None or not run.best_model.exists() or card.sha256 != file_sha256(run.best_model):
         raise ConfigError(
             f"best_model.json of run {run.name!r} does not belong to the best_model.h5 beside it (the run was "
             f"interrupted, or one of them was replaced); finish it by `{finish}`."
@@ -49,17 +50,12 @@ def predict(options: argparse.Namespace) -> int:
     missing = [str(path) for path in options.images if not path.is_file()]
     if missing:
         raise ConfigError(f"There is no image file {missing[0]}.")
-    size, window = card["input"], card["input"].get("window")
-    images = load_images(
-        options.images,
-        size["height"],
-        size["channels"],
-        size.get("resize", "squash"),
-        Window(**window) if window else None,
-    )
+    size, channels, resize = card.input.height, card.input.channels, card.input.resize
+    window = Window(**card.input.window) if card.input.window else None
+    images = load_images(options.images, size, channels, resize, window)
     probabilities = predict_file(run.best_model, images, np.arange(len(images)))
     lines = csv.writer(sys.stdout, lineterminator="\n")
-    lines.writerow(["image", *card["classes"]])
+    lines.writerow(["image", *card.classes])
     for path, row in zip(options.images, probabilities, strict=True):
         lines.writerow([path, *(f"{value:.4f}" for value in row)])
     return 0

@@ -32,7 +32,7 @@ PAUSE_PER_SECOND = 50.0
 
 SEARCHING = "It is searching."
 RETRAINING = "Its search is over; the best configuration of each backbone is being retrained."
-CONTROLLING = "The baselines, which should lose, are being trained."
+TRAINING_BASELINES = "The baselines, which should lose, are being trained."
 EVALUATING = "Every choice is made; the finalists are being evaluated."
 
 

@@ -3,7 +3,7 @@
 As for run.json, the report reads them leniently (`bench.run.record.read_leniently`).
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -367,7 +367,7 @@ class ModelInput(Part):
     width: int
     channels: int
     range: tuple[float, float] = (0, 255)
-    resize: str = "squash"
+    resize: Literal["squash", "pad", "crop"] = "squash"
     window: dict[str, Any] | None = None
 
 

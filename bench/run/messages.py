@@ -1,6 +1,5 @@
 """What the user is told while a run goes on, stage by stage; how it is shown is the screen's."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from bench.finalists.folds import Folds
 from bench.finalists.seeds import Told, Training, spread_of
 from bench.models.backbones import get_backbone
 from bench.models.weights import Weights
-from bench.run.console import Screen, describe_config
+from bench.run.console import Screen, describe_config, describe_split
 from bench.run.folder import RunDir
 from bench.run.request import Request, expected_seconds
 from bench.stats.metrics import Metric, get_metric
@@ -22,12 +21,7 @@ def announce(
 ) -> None:
     """What is about to be done, and what the audit found."""
     settings = request.settings
-    splits = "; ".join(
-        f"{split} {part['images']} images of {part['patients']} patients ("
-        + ", ".join(f"{name} {count}" for name, count in part["classes"].items())
-        + ")"
-        for split, part in audit["splits"]["used"].items()
-    )
+    splits = "; ".join(f"{split} {describe_split(part)}" for split, part in audit["splits"]["used"].items())
     guess = expected_seconds(request, workers)
     sizes = ", ".join(f"{backbone.title} {request.sizes[backbone.name]} px" for backbone in request.backbones)
     screen.summary(
@@ -38,7 +32,7 @@ def announce(
             ("machine", workers.describe()),
             ("space", f"{request.space.name}: {', '.join(p.name for p in request.space.parameters)}"),
             ("backbones", f"{sizes}; {weights.kind} weights"),
-            ("objective", f"validation {get_metric(settings.metric).title}, at most {request.epochs} epochs a phase"),
+            ("objective", f"validation {get_metric(settings.metric).title}, at most {request.epochs} epochs per phase"),
             ("expected", f"very roughly {numbers.duration(guess / 2)} to {numbers.duration(guess * 2)}; disk: {disk}"),
         ],
     )
@@ -115,14 +109,12 @@ def headline(screen: Screen, run: RunDir) -> None:
     assert winner is not None
     title, metric = get_backbone(winner.backbone).title, get_metric(winner.metric).title
     text = f"{title}: validation {metric} {numbers.score(winner.score)}"
-    if run.evaluation.exists():
-        evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
-        scores = evaluation["models"][winner.backbone]["metrics"]
-        for name in ("auc", "accuracy"):
-            score = scores[name]
-            if score["value"] is not None:
-                shown = numbers.with_interval(score["value"], score["low"], score["high"])
-                text += f", internal test {get_metric(name).title} {shown}"
+    tested = found.tested.models.get(winner.backbone)
+    for name in ("auc", "accuracy"):
+        score = tested.metrics.get(name) if tested else None
+        if score is not None and score.value is not None:
+            shown = numbers.with_interval(score.value, score.low, score.high)
+            text += f", internal test {get_metric(name).title} {shown}"
     screen.line("")
     screen.line(f"{summary.headline(found)}.")
     screen.line(f"{text}.")

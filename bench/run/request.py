@@ -31,9 +31,9 @@ from bench.settings import RunSettings, is_path
 
 DEFAULT_EPOCHS = 8
 MODEL_BYTES = 120 * 10**6
-"""About what one exported model takes; a run writes one a finalist, default recipe and repeat, and one checkpoint."""
+"""About what one exported model takes; a run writes one per seed of a finalist and of the recipe, and a checkpoint."""
 SMALL_CNN_COST = 3.0
-"""Rough milliseconds of a training step of the small CNN an image at 96 pixels on two CPU cores."""
+"""Rough milliseconds of a training step of the small CNN per image at 96 pixels on two CPU cores."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Request:
 
     @property
     def epochs(self) -> int:
-        """At most so many a phase."""
+        """At most so many per phase."""
         return self.settings.epochs or self.space.epochs or DEFAULT_EPOCHS
 
 

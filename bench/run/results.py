@@ -92,7 +92,7 @@ class TrialRecord:
             "failure": self.failure,
             "retried_as": None,
             "origin": self.origin,
-            **{f"config_{name}": value for name, value in asdict(self.config).items()},
+            **self.config.columns(),
             **{f"metric_{name}": (self.metrics or {}).get(name) for name in METRICS},
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
@@ -116,7 +116,7 @@ class TrialRecord:
             state=given["state"],
             reason=given["reason"] or "",
             origin=given["origin"],
-            config=config_from_row(given),
+            config=TrialConfig.from_row(given),
             metrics=None if failed else metrics,
             best_epoch=None if given["best_epoch"] is None else int(given["best_epoch"]),
             epochs=int(given["epochs"]),
@@ -129,20 +129,6 @@ class TrialRecord:
 
 TEXT_COLUMNS = tuple(TRIALS.of_type(Type.TEXT))
 """Columns of trials.csv that hold text, whatever it looks like."""
-
-
-def config_from_row(row: Mapping[str, Any]) -> TrialConfig:
-    """The configuration in the ``config_`` columns of a row; a hyperparameter without a column has its default.
-
-    Raises:
-        ValueError, TypeError, ConfigError: if it is no possible configuration.
-    """
-    values: dict[str, Any] = {
-        key.removeprefix("config_"): None if missing(value) else value
-        for key, value in row.items()
-        if key.startswith("config_")
-    }
-    return TrialConfig(**values) if "finetune_factor" in values else TrialConfig.from_mapping(values)
 
 
 @dataclass(frozen=True)
@@ -184,6 +170,8 @@ class EpochLog:
         for row in EPOCHS.records(run.path):
             curve = Curve(row["kind"], row["name"], row["repeat"], row["fold"])
             metrics = {name: row[f"metric_{name}"] for name in METRICS}
+            if row["seconds"] is None:
+                raise ValueError(f"an epoch of {curve.name} has no seconds")
             epoch = EpochRecord(row["phase"], row["epoch"], row["loss"], metrics, row["seconds"])
             log.curves.setdefault(curve, []).append(epoch)
         return log

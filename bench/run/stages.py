@@ -5,7 +5,6 @@ outdated before it changes anything, and its own marker is written after its fil
 done again or is whole.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ import pandas as pd
 from bench import cluster
 from bench.data.images.store import common_window
 from bench.data.splits import fold_names, folds
+from bench.errors import ConfigError
 from bench.evaluation.decide import decide
 from bench.evaluation.final import open_test
 from bench.evaluation.inputs import EvaluationInputs
@@ -34,11 +34,12 @@ from bench.models.backbones import get_backbone
 from bench.report import live
 from bench.run import messages
 from bench.run.console import Screen
+from bench.run.documents import EvaluationRecord, ModelCard
 from bench.run.examine import Examined
 from bench.run.folder import RunDir, atomic_path
-from bench.run.record import RunRecord, SearchRecord
+from bench.run.record import RunRecord, SearchRecord, read_strictly
 from bench.run.request import Request
-from bench.run.results import TrialLog, activities, config_from_row
+from bench.run.results import TrialLog, activities
 from bench.settings import RunSettings
 from bench.stats.metrics import Metric, get_metric
 from bench.train.task import Task
@@ -176,8 +177,23 @@ class Models:
 
     @classmethod
     def read(cls, run: RunDir) -> "Models":
-        """Those of a run folder."""
-        return cls(read_finalists(run), read_baselines(run))
+        """Those of a run folder.
+
+        Raises:
+            ConfigError: if a table is not there, or cannot be read.
+        """
+        file = run.finalists
+        try:
+            finalists = read_finalists(run)
+            file = run.baselines
+            return cls(finalists, read_baselines(run))
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"{file} cannot be read, so its models cannot be evaluated: {reason}.") from error
+
+    def winner(self, run: RunDir) -> Path:
+        """The file of the training that is exported."""
+        return run.path / str(self.finalists.loc[self.finalists["winner"], "model"].iloc[0])
 
     @property
     def files(self) -> dict[str, str]:
@@ -213,10 +229,10 @@ def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
 
 def _baselines(stage: Stage, task: Task, how: Repeats, trainers: Trainers, finalists: pd.DataFrame) -> pd.DataFrame:
     """Train what the winner is to be held against, as the finalists were."""
-    stage.live.stage(live.CONTROLLING)
+    stage.live.stage(live.TRAINING_BASELINES)
     stage.screen.line(f"Baselines: {', '.join(title[0].lower() + title[1:] for title in TITLES.values())}")
     won = {str(key): value for key, value in finalists[finalists["winner"]].iloc[0].items()}
-    winner = config_from_row(won)
+    winner = TrialConfig.from_row(won)
     recipe = TrialConfig.from_mapping(stage.request.space.recipe(get_backbone(winner.backbone)))
     material = Material(
         labels=task.labels,
@@ -255,7 +271,7 @@ def _folds(stage: Stage, task: Task) -> Folds | None:
     parted = [sum(map(len, task.rows.values())) - sum(map(len, one.rows.values())) for one in tasks]
     if any(parted):
         screen.line(
-            f"  note: the given folds part patients or copies; {min(parted)} to {max(parted)} images a fold are "
+            f"  note: the given folds part patients or copies; {min(parted)} to {max(parted)} images per fold are "
             "not trained on, as the fold that is validated on has others of their group."
         )
     sizes = [
@@ -286,22 +302,26 @@ def _draw_augmentations(stage: Stage, task: Task) -> None:
 
 
 def evaluated(run: RunDir, models: Models, sealed: bool) -> bool:
-    """Whether the evaluation was made of the models that are there; of the test split too, unless ``sealed``."""
+    """Whether the evaluation is of the models that are there; of the test split too, unless ``sealed``.
+
+    Raises:
+        ConfigError: if what an evaluation has left cannot be read.
+    """
     if not run.finished("evaluation") or not run.best_model_card.exists():
         return False
-    card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
-    table = models.finalists
-    if card["sha256"] != table.loc[table["winner"], "sha256"].iloc[0]:
+    card, table = read_strictly(ModelCard, run.best_model_card), models.finalists
+    if card.sha256 != table.loc[table["winner"], "sha256"].iloc[0]:
         return False
     if not run.evaluation.exists():
         return sealed
-    evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
-    return bool(evaluation["files"] == models.files)
+    return read_strictly(EvaluationRecord, run.evaluation).files == models.files
 
 
 def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
     """Fix every choice on validation and, unless it is to stay ``sealed``, open the test split."""
-    run, screen = stage.run, stage.screen
+    run, screen, winner = stage.run, stage.screen, models.winner(stage.run)
+    if not run.best_model.exists() and winner.exists():  # it was removed since
+        run.export(winner)
     if evaluated(run, models, sealed):
         return
     run.unfinish("evaluation")

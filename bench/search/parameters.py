@@ -161,17 +161,20 @@ class TrialConfig:
     def from_row(cls, row: Mapping[str, Any]) -> "TrialConfig":
         """From a table's row; a column that is missing, as in a table of an earlier version, gives the default.
 
+        An empty cell, which may be read as NaN, is no default: it is a value that must be there.
+
         Raises:
-            KeyError: if a column that has no default is missing.
-            ConfigError: for an impossible value.
+            TypeError: if a value is missing, or a column is of no parameter.
+            ValueError, ConfigError: for an impossible value.
         """
-        given = {}
+        given: dict[str, Any] = {
+            column.removeprefix(COLUMN): None if value is None or value != value else value
+            for column, value in row.items()
+            if column.startswith(COLUMN)
+        }
         for one in PARAMETERS.values():
-            value = row.get(one.column)
-            if value is not None and value == value:  # an empty cell may be read as NaN
-                given[one.name] = value
-            elif one.default is None:
-                raise KeyError(one.column)
+            if one.when and one.name not in given and given.get(one.when):
+                given[one.name] = one.default
         return cls(**given)
 
     def columns(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from bench.failures import EXPLODED
 from bench.models import assemble, linear_probe, small_cnn
 from bench.models.augmentation import Augmenter, Policy
 from bench.models.standardisation import Features, Standard, standardisation
+from bench.run.folder import atomic_path
 from bench.seeds import stable_seed
 from bench.stats.metrics import get_metric
 from bench.train.features import FrozenFeatures, StoredFeatures
@@ -255,11 +256,9 @@ class Trainer:
 
 
 def _save(model: Any, file: Path) -> None:
-    """Write ``model`` to an .h5 file in one step."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.stem}.h5")
-    model.save(temporary, include_optimizer=False)
-    temporary.replace(file)
+    """Write ``model`` to an .h5 file in one step: an earlier one that best_model.h5 is a link to stays as it is."""
+    with atomic_path(file) as temporary:
+        model.save(temporary, include_optimizer=False)
 
 
 class out_of_memory_fails:  # noqa: N801 (a context manager reads as a phrase)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bench.finalists.folds import Folds, fold_task
 from bench.finalists.seeds import Repeats, Told
 from bench.finalists.select import choose, read_finalists, retrain_finalists
 from bench.numbers import score, with_spread
+from bench.run import stages
 from bench.run.folder import RunDir, write_table
 from bench.run.results import TrialLog, TrialRecord
 from bench.run.tables import EPOCHS
@@ -411,6 +413,24 @@ def test_folds_decide_between_repeated_finalists_and_are_trained_once(repeated: 
     assert table.groupby("backbone")["fold_mean"].first().to_dict() == {"a": 0.9, "b": pytest.approx(0.65)}
 
 
+def test_an_exported_model_that_was_removed_is_there_again(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    work.go()
+    models = stages.Models.read(work.run)
+    work.run.best_model.unlink()
+    monkeypatch.setattr(stages, "evaluated", lambda run, models, sealed: True)
+    stages.evaluate(SimpleNamespace(run=work.run, screen=None), models, sealed=False)  # type: ignore[arg-type]
+    assert work.run.best_model.samefile(work.run.model_file("a", 1))
+
+
+@pytest.mark.parametrize("name", ["finalists.csv", "baselines.csv"])
+@pytest.mark.parametrize("content", ["", "backbone,state\na,completed", "a,b\n1,2\n"])
+def test_damaged_models_cannot_be_evaluated(work: Work, name: str, content: str) -> None:
+    work.go()
+    (work.run.path / name).write_text(content)
+    with pytest.raises(ConfigError, match=f"{name} cannot be read"):
+        stages.Models.read(work.run)
+
+
 def test_a_table_from_before_there_were_repeats_is_read_and_goes_on(work: Work) -> None:
     table = work.go()
     old = table.drop(columns=["repeat", "representative"])
@@ -511,7 +531,7 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     from bench.finalists.baselines import read_baselines
     from bench.models import small_cnn
     from bench.report.live import LiveReport
-    from bench.run import pipeline, request, stages
+    from bench.run import pipeline, request
     from bench.run.console import Screen
     from bench.run.examine import examine, make_task
     from bench.settings import make_settings
@@ -621,7 +641,7 @@ def test_a_run_with_folds(
     winner = run.read_run()["winner"]
     assert (winner["fold_mean"], winner["fold_sd"], winner["folds"]) == pytest.approx((mean, deviation, 2))
     assert (winner["score"], winner["sd"], winner["repeats"]) == (row["metric_auc"], None, 1)
-    assert f"toy over 2 folds: ROC AUC {mean:.4f} ± {deviation:.4f}" in capfd.readouterr().out
+    assert f"toy over 2 folds: ROC AUC {with_spread(mean, deviation)}" in capfd.readouterr().out
 
     # interrupted after one fold: the other is trained, and gives what it gave
     write_table(run.folds, folds.iloc[:1])

@@ -42,8 +42,15 @@ def test_a_configuration_comes_back_from_a_tables_row(config: TrialConfig) -> No
     assert TrialConfig.from_row(row | {"trial": 3}) == config
     read = {name: float("nan") if value is None else value for name, value in row.items()}  # as pandas reads it
     assert TrialConfig.from_row(read) == config
-    with pytest.raises(KeyError, match="config_backbone"):
+    older = {name: value for name, value in row.items() if name not in ("config_dropout", "config_finetune_factor")}
+    factor = 0.1 if config.unfreeze_depth else None
+    assert TrialConfig.from_row(older) == dataclasses.replace(config, dropout=0.2, finetune_factor=factor)
+    with pytest.raises(TypeError):  # an empty cell is no missing column
+        TrialConfig.from_row(row | {"config_dropout": None})
+    with pytest.raises(TypeError, match="backbone"):
         TrialConfig.from_row({name: value for name, value in row.items() if name != "config_backbone"})
+    with pytest.raises(TypeError, match="momentum"):
+        TrialConfig.from_row(row | {"config_momentum": 0.9})
     with pytest.raises(ConfigError, match="0 <= dropout < 1"):
         TrialConfig.from_row(row | {"config_dropout": 2})
 

@@ -11,7 +11,7 @@ from bench.errors import TrialFailed
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
 from bench.train.loop import Batches, predict
-from bench.train.trainer import Trainer, out_of_memory_fails
+from bench.train.trainer import Trainer, _save, out_of_memory_fails
 from bench.trial import TrialConfig
 
 HEAD = TrialConfig("toy", learning_rate=1e-2, batch_size=8, dropout=0.3)
@@ -379,3 +379,28 @@ def test_a_fold_computes_the_views_of_its_warm_up_and_nothing_more(make_task: Ca
     kinds = [(entry["split"], bool(entry["amounts"]), entry["view"]) for entry in found]
     light = [("train", True, view) for view in range(2)]  # of four, for there are two epochs
     assert sorted(kinds) == sorted([*light, ("train", False, 0), ("val", False, 0)])
+
+
+class Saved:
+    """Stands in for a Keras model; with an ``error``, the disk is full in the middle of the file."""
+
+    def __init__(self, content: str, error: OSError | None = None) -> None:
+        self.content, self.error = content, error
+
+    def save(self, path: Path, **_: Any) -> None:
+        path.write_text(self.content)
+        if self.error is not None:
+            raise self.error
+
+
+def test_a_model_that_is_trained_again_leaves_the_exported_one_alone(tmp_path: Path) -> None:
+    """best_model.h5 is a hard link to the file of its training."""
+    model, best = tmp_path / "models" / "toy-1.h5", tmp_path / "best_model.h5"
+    _save(Saved("first"), model)
+    best.hardlink_to(model)
+    _save(Saved("second"), model)
+    assert (best.read_text(), model.read_text()) == ("first", "second")
+    with pytest.raises(OSError, match="no space"):
+        _save(Saved("half", OSError(28, "no space")), model)
+    assert model.read_text() == "second"
+    assert [path.name for path in model.parent.iterdir()] == ["toy-1.h5"], "and no half a file stays behind"
