@@ -75,7 +75,8 @@ def _tiff_ends_early(content: bytes) -> bool:
         except Warning:
             return True
         warnings.simplefilter("ignore")
-        parts = {tag: np.ravel(tags.get(tag, ())).tolist() for tag in (*STRIPS, *TILES)}
+        found = {tag: np.ravel(np.array(tags.get(tag, ()))) for tag in (*STRIPS, *TILES)}
+    parts = {tag: values.tolist() if values.dtype.kind in "iuf" else [] for tag, values in found.items()}  # no texts
     ends = (end for at, n in (STRIPS, TILES) for end in map(sum, zip(parts[at], parts[n], strict=False)))
     return any(end > len(content) for end in ends)
 

@@ -795,6 +795,19 @@ def test_a_whole_tiff_of_an_unknown_kind_is_no_truncated_one():
     assert problem(bytes(content)).problem == "no image"
 
 
+@pytest.mark.parametrize("kind", range(14))
+@pytest.mark.parametrize("tag", [273, 279])
+def test_a_tiff_whose_strips_are_told_in_another_type_is_decoded_or_has_a_problem(tag, kind):
+    content = bytearray(encode(Image.fromarray(grey_pixels()), "TIFF", compression="tiff_lzw"))
+    entries = [struct.pack("<HHI", tag, usual, 1) for usual in (3, 4)]
+    at = max(content.find(entry) for entry in entries)
+    struct.pack_into("<H", content, at + 2, kind)
+    try:
+        decode(bytes(content))
+    except DECODE_ERRORS as error:
+        assert problem_of(error, bytes(content)).problem in ("truncated", "unreadable", "no image")
+
+
 def test_a_broken_file_is_unreadable():
     content = bytearray(encode(pictures()[0]))
     content[60:80] = bytes(20)
