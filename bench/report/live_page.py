@@ -12,7 +12,7 @@ from bench import __version__, numbers
 from bench.invocation import in_output, resume, typed
 from bench.report import cautions, palette, pictures, summary
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, parameter_columns, table
-from bench.report.figures import base as figures
+from bench.report.figures import search as figures_search
 from bench.report.names import backbone, metric_words, state
 from bench.report.read.files import RunFiles, read
 from bench.report.sections import search as section_search
@@ -187,7 +187,7 @@ def _history(files: RunFiles, trials: pd.DataFrame, say: Sentences) -> list[Bloc
         return []
     best = scored.max() if files.metric.higher_is_better else scored.min()
     try:
-        drawn = figures.history(trials, files.metric, palette.looks(files.backbones))
+        drawn = figures_search.history(trials, files.metric, palette.looks(files.backbones))
         return [pictures.inline(drawn, say("history_alt", len(scored), best), say("history"))]
     except Exception as error:  # the tables say the same
         logger.debug("The history could not be drawn.", exc_info=True)

@@ -15,7 +15,7 @@ import pytest
 from report_outline import Outline
 from report_run import edit_json, write_run
 
-from bench.report.figures import base as figures
+from bench.report.figures import search as figures_search
 from bench.report.live import LEAST_PAUSE, PAUSE_PER_SECOND, RETRAINING, SEARCHING, LiveReport, Pace, render_live
 from bench.run.folder import RunDir
 from bench.trial import Running, TrialConfig
@@ -304,7 +304,7 @@ def test_a_figure_that_cannot_be_drawn_costs_no_more_than_itself(
     def broken(*arguments: object) -> None:
         raise ValueError("no ink")
 
-    monkeypatch.setattr(figures, "history", broken)
+    monkeypatch.setattr(figures_search, "history", broken)
     text = Outline(render_live(searching, SEARCHING).read_text(encoding="utf-8")).text
     assert "The history could not be drawn: ValueError: no ink" in text and "Leaderboard so far" in text
 

@@ -15,7 +15,7 @@ from report_run import edit_json, write_run
 from bench import cli
 from bench.errors import ConfigError
 from bench.report import pictures
-from bench.report.figures import side_by_side as figures_side_by_side
+from bench.report.figures import comparison as figures_comparison
 from bench.report.names import backbone
 from bench.report.palette import KNOWN
 from bench.report.read.chosen import over_seeds, winner_name, winner_scores
@@ -292,7 +292,7 @@ def test_the_page_is_whole_and_accessible_and_asks_nothing_of_a_network(
 
 
 def test_no_run_looks_like_a_backbone_or_like_another_run() -> None:
-    found = [figures_side_by_side.run_look(position) for position in range(MOST_RUNS)]
+    found = [figures_comparison.run_look(position) for position in range(MOST_RUNS)]
     assert len(set(found)) == MOST_RUNS
     assert not {look.colour for look, _ in found} & {look.colour for look in KNOWN.values()}
 

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench import numbers
-from bench.report.figures.base import names_of, score_label, scored_trials
+from bench.report.figures.search import names_of, score_label, scored_trials
 from bench.report.names import backbone, metric_words
 from bench.report.palette import (
     GRID,

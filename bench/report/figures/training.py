@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from bench.report.figures.base import names_of, score_label
+from bench.report.figures.search import names_of, score_label
 from bench.report.names import backbone
 from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, hide_after, legend, new_figure, styled
 from bench.report.tables.base import column

@@ -8,7 +8,6 @@ import pandas as pd
 from bench import numbers
 from bench.report.blocks import MOST_LISTED, Column, Section, Table, table
 from bench.report.figures import data as figures_data
-from bench.report.figures import results as figures_results
 from bench.report.page import Page
 from bench.report.read import results
 from bench.report.tables import data as tables_data
@@ -47,7 +46,7 @@ def data(page: Page) -> Section:
         "most_listed": MOST_LISTED,
         "crossing": _crossing(page),
         "gallery": page.files.gallery,
-        "augmentation": page.drawing("augmentation", figures_results.gallery, page.files.gallery),
+        "augmentation": page.drawing("augmentation", figures_data.gallery, page.files.gallery),
     }
     if audit is not None:
         values |= {

@@ -6,7 +6,7 @@ import pandas as pd
 
 from bench import numbers
 from bench.report.blocks import Column, Table, table
-from bench.report.figures import operating as figures_operating
+from bench.report.figures import winner as figures_winner
 from bench.report.names import joined, present
 from bench.report.page import Page
 from bench.report.read.results import patients_assumed
@@ -127,7 +127,7 @@ def prevalences(page: Page) -> dict[str, Any]:
         "here": rows[rows["observed"]].drop_duplicates("class"),
         "known": rows[["ppv", "npv"]].notna().to_numpy().any(),
         "ends": first.iloc[[0, -1]],
-        "drawing": page.drawing("prevalences", figures_operating.prevalences, rows),
+        "drawing": page.drawing("prevalences", figures_winner.prevalences, rows),
         "table": table(rows, "", columns, marked=marked, folded=len(rows) > 12),
     }
 
@@ -138,7 +138,7 @@ def decision(page: Page) -> dict[str, Any]:
     if rows is None or not len(rows):
         return {"rows": rows}
     rows = rows.dropna(subset=["threshold", "model"])
-    drawing = page.drawing("decision_curve", figures_operating.decision, rows)
+    drawing = page.drawing("decision_curve", figures_winner.decision, rows)
     return {"rows": rows, "useful": useful(rows), "drawing": drawing}
 
 

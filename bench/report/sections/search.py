@@ -8,9 +8,8 @@ import pandas as pd
 from bench import numbers
 from bench.report import names
 from bench.report.blocks import Column, Section, Table, parameter_columns, table
-from bench.report.figures import base as figures
-from bench.report.figures import cost as figures_cost
 from bench.report.figures import parameters as figures_parameters
+from bench.report.figures import search as figures_search
 from bench.report.figures import training as figures_training
 from bench.report.names import backbone, metric_words
 from bench.report.page import Page
@@ -109,11 +108,11 @@ def _course(page: Page) -> dict[str, Any]:
     if epochs is not None:
         epochs = tables_search.epochs_of_trials(epochs, trials).dropna(subset=[tables.column(page.metric)])
     return {
-        "history": page.drawing("history", figures.history, trials, *shape),
+        "history": page.drawing("history", figures_search.history, trials, *shape),
         "ended": ended,
         "best": best,
         "reached": ended.loc[ended["best"] == best, "ended"].min(),
-        "by_time": page.drawing("history_by_time", figures_cost.history_by_time, trials, *shape),
+        "by_time": page.drawing("history_by_time", figures_search.history_by_time, trials, *shape),
         "epochs": epochs,
         "curves": page.drawing("trial_curves", figures_training.trial_curves, epochs, *shape),
         **_rungs(page),
@@ -140,10 +139,10 @@ def _varied(page: Page) -> dict[str, Any]:
     trials, shape = page.trials, (page.metric, page.looks)
     return {
         "leaders": tables.best_trials(trials, page.metric),
-        "by_backbone": page.drawing("score_by_backbone", figures.by_backbone, trials, *shape),
-        "by_augmentation": page.drawing("score_by_augmentation", figures.by_augmentation, trials, *shape),
-        "by_unfreeze_depth": page.drawing("score_by_unfreeze_depth", figures.by_unfreeze_depth, trials, *shape),
-        "learning_rate": page.drawing("learning_rate", figures.learning_rate, trials, *shape),
+        "by_backbone": page.drawing("score_by_backbone", figures_search.by_backbone, trials, *shape),
+        "by_augmentation": page.drawing("score_by_augmentation", figures_search.by_augmentation, trials, *shape),
+        "by_unfreeze_depth": page.drawing("score_by_unfreeze_depth", figures_search.by_unfreeze_depth, trials, *shape),
+        "learning_rate": page.drawing("learning_rate", figures_search.learning_rate, trials, *shape),
         "rate_by_depth": page.drawing("learning_rate_by_depth", figures_parameters.rate_by_depth, trials, *shape),
         "scored": tables.scores(trials, page.metric).notna().sum(),
         "least": figures_parameters.LEAST_LINES,
@@ -160,7 +159,7 @@ def _importance(page: Page) -> dict[str, Any]:
         summary = importance.importance(page.trials, page.metric)
     except Exception as error:  # a forest may meet data that nobody thought of
         return {"why": f"Hyperparameter importance could not be computed: {type(error).__name__}: {error}"}
-    drawing = page.drawing("importance", figures.importance, summary)
+    drawing = page.drawing("importance", figures_search.importance, summary)
     return {"why": "", "summary": summary, "draws": importance.DRAWS, "drawing": drawing}
 
 
@@ -169,5 +168,5 @@ def _cost(page: Page) -> dict[str, Any]:
     return {
         "known": (page.trials["seconds"] > 0).any(),
         "front": tables_search.pareto(page.trials, page.metric),
-        "drawing": page.drawing("score_by_cost", figures_cost.cost, page.trials, page.metric, page.looks),
+        "drawing": page.drawing("score_by_cost", figures_search.cost, page.trials, page.metric, page.looks),
     }

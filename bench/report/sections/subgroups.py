@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench import numbers
 from bench.report.blocks import Column, table
-from bench.report.figures import subgroups as figures_subgroups
+from bench.report.figures import failures as figures_failures
 from bench.report.names import joined, present
 from bench.report.page import Page
 from bench.report.read.chosen import winner_scores
@@ -61,7 +61,7 @@ def _forest(page: Page, rows: pd.DataFrame, shown: list[str]) -> dict[str, Any]:
     lowest = rows.dropna(subset=[first]).sort_values(first).head(1)
     titles, overall = {name: TITLES[name] for name in drawn}, {name: _overall(page, name) for name in drawn}
     return {
-        "drawn": page.drawing("subgroups", figures_subgroups.forest, rows, titles, overall),
+        "drawn": page.drawing("subgroups", figures_failures.forest, rows, titles, overall),
         "lowest": lowest.assign(score=[numbers.with_interval(*lowest[[f"{first}{end}" for end in ENDS]].iloc[0])]),
         "titles": list(titles.values()),
         "counting_drawn": counting(page, drawn),
@@ -118,6 +118,6 @@ def robustness(page: Page) -> dict[str, Any]:
         "costliest": next(iter(changed.to_dict("records")), None),
         "lowers": len(changed) and round(float(changed["auc_change"].iloc[0]), 3) < 0,
         "beyond": [str(name).lower() for name in beyond["title"].drop_duplicates()],
-        "drawing": page.drawing("robustness", figures_subgroups.robustness, altered, ALTERATIONS, values),
+        "drawing": page.drawing("robustness", figures_failures.robustness, altered, ALTERATIONS, values),
         "table": table(rows, "", columns),
     }

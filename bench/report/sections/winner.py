@@ -6,8 +6,7 @@ import pandas as pd
 
 from bench import numbers
 from bench.report.blocks import Column, Section, Table, table
-from bench.report.figures import calibration as figures_calibration
-from bench.report.figures import results as figures_results
+from bench.report.figures import winner as figures_winner
 from bench.report.page import Page
 from bench.report.read import results
 from bench.report.read.chosen import winner_model, winner_name
@@ -45,7 +44,7 @@ def _confusion(page: Page, model: ModelScores) -> dict[str, Any]:
         "counts": counts,
         "rates": rates,
         "wrong": [(row, column) for row, column in pairs if row != column and counts.loc[row, column]],
-        "confusion": page.drawing("confusion", figures_results.confusion, counts, rates),
+        "confusion": page.drawing("confusion", figures_winner.confusion, counts, rates),
     }
 
 
@@ -73,7 +72,7 @@ def _curves(page: Page) -> dict[str, Any]:
         return {"misfit": error}
     point = results.operating_point(model, files.classes)
     points, bands = [("as in the confusion matrix", *point)] if point else [], _bands(page)
-    drawing = page.drawing("roc", figures_results.curves, roc, by_recall, bands, points)
+    drawing = page.drawing("roc", figures_winner.curves, roc, by_recall, bands, points)
     return {"misfit": "", "roc": roc, "by_recall": by_recall, "bands": bands, "drawing": drawing}
 
 
@@ -112,7 +111,7 @@ def _calibration(page: Page) -> dict[str, Any]:
         "table": table(pd.DataFrame(rows), "", columns),
         "bins": bins,
         "farthest": after.loc[(after["observed"] - after["predicted"]).abs().nlargest(1).index],
-        "drawing": page.drawing("reliability", figures_calibration.reliability, bins),
+        "drawing": page.drawing("reliability", figures_winner.reliability, bins),
     }
 
 

@@ -17,7 +17,7 @@ from bench.errors import ConfigError
 from bench.numbers import DASH, counted
 from bench.report import cautions, pictures, summary
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Points, Section, table
-from bench.report.figures import side_by_side as figures_side_by_side
+from bench.report.figures import comparison as figures_comparison
 from bench.report.names import backbone, joined, metric_words
 from bench.report.read.files import read
 from bench.report.side_by_side import sides
@@ -254,7 +254,7 @@ def _winners(page: Compared) -> list[Block]:
     drawn = pictures.picture(
         page.figures,
         "winners",
-        lambda: figures_side_by_side.winners(tested, metrics),
+        lambda: figures_comparison.winners(tested, metrics),
         SAY("winners_alt", tested.to_dict("records")),
         SAY("winners_figure", page.caveat("test")),
     )
@@ -341,7 +341,7 @@ def _history(page: Compared, by_time: bool) -> Block:
     return pictures.picture(
         page.figures,
         "history_by_time" if by_time else "history",
-        lambda: figures_side_by_side.history(best, page.labels, page.metric, by_time),
+        lambda: figures_comparison.histories(best, page.labels, page.metric, by_time),
         SAY("history_alt", page.words, what, reached),
         SAY("history", what, page.caveat("validation"), left_out),
     )
