@@ -8,7 +8,7 @@ from bench.report.read import results
 from bench.report.read.chosen import winner_model, winner_name
 from bench.report.read.files import RunFiles
 from bench.report.summary import counts
-from bench.report.tables import base as tables
+from bench.report.tables import models as tables_models
 from bench.report.templating import paragraphs
 from bench.report.verdict import verdict
 
@@ -72,7 +72,7 @@ def _near(files: RunFiles) -> list[str]:
     """
     if files.finalists is None or files.evaluation is None or files.evaluated.comparisons is not None:
         return []
-    table = tables.finalists(files.finalists, files.evaluation, files.metric)
+    table = tables_models.finalists(files.finalists, files.evaluation, files.metric)
     low, high = (f"test_{files.metric.name}_{end}" for end in ("low", "high"))
     if low not in table:
         return []

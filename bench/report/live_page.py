@@ -17,7 +17,7 @@ from bench.report.names import backbone, metric_words, state
 from bench.report.read.files import RunFiles, read
 from bench.report.sections import search as section_search
 from bench.report.summary import Banner, Tile
-from bench.report.tables import base as tables
+from bench.report.tables import search as tables_search
 from bench.report.templating import Sentences, filled
 from bench.run.folder import RunDir
 from bench.trial import Running
@@ -90,7 +90,7 @@ def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: S
 
 
 def _sentences(files: RunFiles, trials: Trials | None = None) -> Sentences:
-    best = None if files.trials is None else tables.best_trials(files.trials, files.metric)
+    best = None if files.trials is None else tables_search.best_trials(files.trials, files.metric)
     return Sentences(
         "live.txt.j2",
         files=files,
@@ -140,7 +140,7 @@ def _tiles(trials: Trials, say: Sentences, going_on: bool) -> list[Tile]:
     shown = [Tile("Trials ended", say("finished").rsplit(" ", 1)[0], ends)]
     if files.trials is None:
         return shown
-    for _, first in tables.best_trials(files.trials, metric).head(1).iterrows():
+    for _, first in tables_search.best_trials(files.trials, metric).head(1).iterrows():
         detail = f"validation {metric_words(metric)}: {backbone(first['config_backbone'])}, trial {first['trial']:.0f}"
         shown.append(Tile("Best so far", numbers.score(first["score"]), detail))
     elapsed = numbers.number(files.trials["elapsed"].max())
@@ -170,7 +170,7 @@ def _search(files: RunFiles) -> list[Block]:
 
 
 def _best(files: RunFiles, trials: pd.DataFrame) -> list[Block]:
-    best = tables.best_trials(trials, files.metric)
+    best = tables_search.best_trials(trials, files.metric)
     columns = [
         Column("config_backbone", "Backbone", backbone, numeric=False),
         Column("score", files.metric.title, numbers.score),
@@ -182,7 +182,7 @@ def _best(files: RunFiles, trials: pd.DataFrame) -> list[Block]:
 
 
 def _history(files: RunFiles, trials: pd.DataFrame, say: Sentences) -> list[Block]:
-    scored = tables.scores(trials, files.metric).dropna()
+    scored = tables_search.scores(trials, files.metric).dropna()
     if not len(scored):
         return []
     best = scored.max() if files.metric.higher_is_better else scored.min()

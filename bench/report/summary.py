@@ -15,7 +15,7 @@ from bench.report.names import backbone
 from bench.report.read import results
 from bench.report.read.chosen import over_seeds, winner_model, winner_name, winner_scores
 from bench.report.read.files import RunFiles, opened_in_vain
-from bench.report.tables import base as tables
+from bench.report.tables import search as tables_search
 from bench.report.templating import paragraphs
 from bench.search.parameters import N_STAGES, PARAMETERS
 from bench.stats.metrics import METRICS
@@ -104,7 +104,7 @@ def unfairness(files: RunFiles) -> list[str]:
 
 def story(files: RunFiles) -> list[str]:
     """The question of the run and what came out, a paragraph each."""
-    best = pd.DataFrame() if files.trials is None else tables.best_trials(files.trials, files.metric)
+    best = pd.DataFrame() if files.trials is None else tables_search.best_trials(files.trials, files.metric)
     found, winner = verdict.verdict(files), files.record.winner
     return paragraphs(
         "story.txt.j2",

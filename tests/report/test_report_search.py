@@ -22,7 +22,6 @@ from bench.report.figures import training as figures_training
 from bench.report.palette import KNOWN, looks
 from bench.report.read import importance
 from bench.report.read.files import read
-from bench.report.tables import base as tables
 from bench.report.tables import search as tables_search
 from bench.run.folder import RunDir
 from bench.stats.metrics import METRICS
@@ -131,7 +130,7 @@ def test_the_best_trials_are_a_fifth_and_follow_the_metric() -> None:
 
 
 def test_summaries_say_what_share_was_stopped_and_what_one_trial_cost() -> None:
-    row = tables.by_backbone(trials(), AUC).set_index("config_backbone").loc["resnet50"]
+    row = tables_search.by_backbone(trials(), AUC).set_index("config_backbone").loc["resnet50"]
     assert (row["share_stopped"], row["seconds_each"], row["seconds"]) == (0.5, 32.5, 65.0)
 
 

@@ -7,7 +7,8 @@ from report_run import CLASSES, write_run
 
 from bench.report.read import importance, results
 from bench.report.read.files import RunFiles, read
-from bench.report.tables import base as tables
+from bench.report.tables import models as tables_models
+from bench.report.tables import search as tables_search
 from bench.run.documents import ClassScores, Estimate, EvaluationRecord, ModelScores
 from bench.stats.metrics import METRICS
 
@@ -31,7 +32,7 @@ def trials() -> pd.DataFrame:
 
 
 def test_counts_and_scores_by_backbone() -> None:
-    summary = tables.by_backbone(trials(), AUC).set_index("config_backbone")
+    summary = tables_search.by_backbone(trials(), AUC).set_index("config_backbone")
     vgg, resnet = summary.loc["vgg16"], summary.loc["resnet50"]
     assert (vgg["trials"], vgg["completed"], vgg["stopped_early"], vgg["failed"]) == (3, 2, 1, 0)
     assert (resnet["trials"], resnet["completed"], resnet["stopped_early"], resnet["failed"]) == (3, 2, 0, 1)
@@ -42,35 +43,35 @@ def test_counts_and_scores_by_backbone() -> None:
 
 
 def test_best_follows_the_direction_of_the_metric() -> None:
-    by_auc = tables.by_augmentation(trials(), AUC)
-    by_loss = tables.by_augmentation(trials(), LOG_LOSS)
+    by_auc = tables_search.by_augmentation(trials(), AUC)
+    by_loss = tables_search.by_augmentation(trials(), LOG_LOSS)
     assert list(by_auc["config_augmentation"]) == ["none", "light"]
     assert list(by_loss["config_augmentation"]) == ["light", "none"]
     assert list(by_loss["best"]) == [0.20, 0.25]
 
 
 def test_depths_stand_in_order_and_combinations_add_up() -> None:
-    assert list(tables.by_unfreeze_depth(trials(), AUC)["config_unfreeze_depth"]) == [0, 1]
-    combinations = tables.by_combination(trials(), AUC)
+    assert list(tables_search.by_unfreeze_depth(trials(), AUC)["config_unfreeze_depth"]) == [0, 1]
+    combinations = tables_search.by_combination(trials(), AUC)
     assert combinations["trials"].sum() == 6
     assert len(combinations) == 5
 
 
 def test_leaderboard_breaks_ties_by_log_loss_and_ranks_no_failure() -> None:
-    board = tables.leaderboard(trials(), AUC)
+    board = tables_search.leaderboard(trials(), AUC)
     assert list(board["trial"]) == [3, 0, 5, 1, 2, 4]
     assert list(board["rank"].iloc[:5]) == [1, 2, 3, 4, 5]
     assert pd.isna(board["rank"].iloc[5])
-    assert list(tables.leaderboard(trials(), LOG_LOSS)["trial"]) == [1, 3, 0, 5, 2, 4]
+    assert list(tables_search.leaderboard(trials(), LOG_LOSS)["trial"]) == [1, 3, 0, 5, 2, 4]
 
 
 def test_running_best_goes_up_for_auc_and_down_for_log_loss() -> None:
-    assert list(tables.running_best(trials(), AUC)["best"]) == [0.95] * 5
-    assert list(tables.running_best(trials(), LOG_LOSS)["best"]) == [0.30, 0.20, 0.20, 0.20, 0.20]
+    assert list(tables_search.running_best(trials(), AUC)["best"]) == [0.95] * 5
+    assert list(tables_search.running_best(trials(), LOG_LOSS)["best"]) == [0.30, 0.20, 0.20, 0.20, 0.20]
 
 
 def test_best_by_depth_leaves_untried_cells_empty() -> None:
-    best, number = tables.best_by_depth(trials(), AUC)
+    best, number = tables_search.best_by_depth(trials(), AUC)
     assert best.loc["vgg16", 0] == 0.95
     assert number.loc["vgg16", 0] == 2
     assert pd.isna(best.loc["resnet50", 0]), "its only trial at depth 0 failed"
@@ -91,7 +92,7 @@ def test_finalists_average_over_seeds_and_carry_test_intervals() -> None:
     ).assign(folds=None, fold_mean=None, fold_sd=None)
     auc = Estimate(value=0.9, low=0.8, high=0.95)
     evaluation = EvaluationRecord(models={"vgg16": ModelScores(metrics={"auc": auc, "f1": Estimate()})})
-    table = tables.finalists(rows, evaluation, AUC).set_index("backbone")
+    table = tables_models.finalists(rows, evaluation, AUC).set_index("backbone")
     vgg, resnet = table.loc["vgg16"], table.loc["resnet50"]
     assert (vgg["score"], vgg["lowest"], vgg["highest"], vgg["seeds"]) == (pytest.approx(0.96), 0.94, 0.98, 2)
     assert vgg["change"] == pytest.approx(0.01)

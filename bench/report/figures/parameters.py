@@ -29,8 +29,7 @@ from bench.report.palette import (
     new_figure,
     styled,
 )
-from bench.report.tables.base import column
-from bench.report.tables.search import chosen
+from bench.report.tables.search import chosen, column
 from bench.search.parameters import PARAMETERS, Hyperparameter
 from bench.stats.metrics import Metric
 

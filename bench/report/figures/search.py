@@ -15,9 +15,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from bench import numbers
 from bench.report.names import backbone, metric_words, parameter
 from bench.report.palette import GRID, INK, MUTED, Looks, backbone_handles, clipped, legend, new_figure, styled
-from bench.report.tables import base as tables
 from bench.report.tables import search as tables_search
-from bench.report.tables.base import column
+from bench.report.tables.search import column
 from bench.stats.metrics import Metric
 
 STOPPED = Line2D([], [], linestyle="", marker="o", markersize=7, color=MUTED, fillstyle="none", label="stopped early")
@@ -35,7 +34,7 @@ def history(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     figure, (ax,) = new_figure(8, 3.9)
     scored = scored_trials(trials, metric)
     points(ax, scored, "trial", metric, looks)
-    best = tables.running_best(trials, metric)
+    best = tables_search.running_best(trials, metric)
     sns.lineplot(best, x="trial", y="best", drawstyle="steps-post", color=INK, linewidth=1.4, ax=ax)
     failed = trials.loc[trials["state"] == "failed", "trial"]
     ax.scatter(failed, [0.02] * len(failed), marker="x", color=MUTED, transform=ax.get_xaxis_transform(), clip_on=False)
@@ -95,7 +94,7 @@ def by_unfreeze_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Fig
     _strip(left, scored, "config_unfreeze_depth", depths, metric, looks)
     left.set_xticks(left.get_xticks(), [str(depth) for depth in depths])
     left.set(xlabel="Unfrozen stages, from the output", ylabel=score_label(metric), title="Every trial")
-    best, number = tables.best_by_depth(trials, metric)
+    best, number = tables_search.best_by_depth(trials, metric)
     best = best.reindex([name for name in looks if name in best.index])
     _heat_map(right, best, number.reindex_like(best), metric)
     legend(figure, [*backbone_handles(looks, names_of(scored)), _median_handle(), *state_handles(scored)])
@@ -120,7 +119,7 @@ def importance(summary: pd.DataFrame) -> Figure:
 
 def scored_trials(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """The trials that have a score."""
-    return trials[tables.scores(trials, metric).notna()]
+    return trials[tables_search.scores(trials, metric).notna()]
 
 
 def names_of(trials: pd.DataFrame) -> list[str]:
@@ -143,7 +142,7 @@ def points(ax: Axes, data: pd.DataFrame, x: str, metric: Metric, looks: Looks) -
     names = names_of(data)
     options: dict[str, Any] = {
         "x": x,
-        "y": tables.column(metric),
+        "y": tables_search.column(metric),
         "hue": "config_backbone",
         "style": "config_backbone",
         "palette": {name: looks[name].colour for name in names},
@@ -164,7 +163,7 @@ def points(ax: Axes, data: pd.DataFrame, x: str, metric: Metric, looks: Looks) -
 
 def _strip(ax: Axes, data: pd.DataFrame, by: str, order: Sequence[Any], metric: Metric, looks: Looks) -> None:
     """Points by category, spread sideways so that none hides another (the same way in every rendering)."""
-    score = tables.column(metric)
+    score = tables_search.column(metric)
     codes = data[by].map({value: position for position, value in enumerate(order)}).astype("float64")
     turn = data.groupby(by)[score].rank(method="first")
     spread = ((turn * 0.618034) % 1 - 0.5) * 0.5

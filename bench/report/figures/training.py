@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.report.figures.search import names_of, score_label
 from bench.report.names import backbone
 from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, hide_after, legend, new_figure, styled
-from bench.report.tables.base import column
+from bench.report.tables.search import column
 from bench.stats.metrics import Metric
 
 _STOPPED_HERE = Line2D([], [], linestyle="", marker="o", markersize=7, color=MUTED, fillstyle="none")

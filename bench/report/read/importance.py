@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial
 
 from bench.numbers import counted
-from bench.report.tables.base import column
+from bench.report.tables.search import column
 from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import Metric
 

@@ -11,8 +11,8 @@ from bench.report.figures import training as figures_training
 from bench.report.names import backbone, state
 from bench.report.page import Page
 from bench.report.read.chosen import winner_name
-from bench.report.tables import base as tables
 from bench.report.tables import models as tables_models
+from bench.report.tables import search as tables_search
 from bench.report.verdict import verdict
 from bench.run.documents import EvaluationRecord
 from bench.stats.metrics import METRICS
@@ -28,7 +28,7 @@ def comparison(page: Page) -> Section:
     files = page.files
     if files.finalists is None or not len(files.finalists):
         return page.section("comparison", TITLE, finalists=None)
-    finalists = tables.finalists(files.finalists, files.evaluation, page.metric)
+    finalists = tables_models.finalists(files.finalists, files.evaluation, page.metric)
     rows = tables_models.on_validation(finalists, files.baselines, files.evaluation, page.metric)
     mark = "winner" if verdict(files).won else "chosen"
     models = [
@@ -99,7 +99,7 @@ def _configurations(rows: pd.DataFrame) -> Table:
 
 def _folds(page: Page, finalists: pd.DataFrame) -> dict[str, Any]:
     """Every fold of every finalist, folded away; empty where the run has no folds."""
-    rows = None if page.files.folds is None else tables.fold_scores(page.files.folds, finalists)
+    rows = None if page.files.folds is None else tables_models.fold_scores(page.files.folds, finalists)
     if rows is None or not len(rows):
         return {}
     rows = rows.assign(model=rows["backbone"].map(backbone), ended=rows["state"].map(state))
@@ -107,7 +107,7 @@ def _folds(page: Page, finalists: pd.DataFrame) -> dict[str, Any]:
     columns = [
         Column("model", "Finalist", numeric=False),
         Column("fold", "Fold", numbers.count),
-        *(Column(tables.column(metric), metric.title, numbers.score) for metric in metrics),
+        *(Column(tables_search.column(metric), metric.title, numbers.score) for metric in metrics),
         Column("images_train", "Training images", numbers.count),
         Column("images_val", "Validation images", numbers.count),
         Column("patients_val", "Validation patients", numbers.count),

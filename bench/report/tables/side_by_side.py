@@ -9,9 +9,8 @@ from bench.report import names, summary
 from bench.report.names import backbone
 from bench.report.read.chosen import over_seeds, winner_model, winner_name
 from bench.report.side_by_side.sides import Frame, Side
-from bench.report.tables import base as tables
 from bench.report.tables import search as tables_search
-from bench.report.tables.base import bounded
+from bench.report.tables.models import bounded
 from bench.report.verdict import headline, verdict
 from bench.run.documents import Estimate, ModelScores, SeedSpread
 from bench.stats.metrics import Metric
@@ -98,12 +97,12 @@ def _backbone(side: Side, name: str, metric: Metric) -> dict[str, Any]:
     files, row = side.files, dict[str, Any]()
     if files.trials is not None:
         tried = files.trials[files.trials["config_backbone"] == name]
-        best = tables.best_trials(tried, metric)
+        best = tables_search.best_trials(tried, metric)
         row["trials"] = len(tried)
         row["best"] = best["score"].iloc[0] if len(best) else None
         row["trial"] = best["trial"].iloc[0] if len(best) else None
     if files.finalists is not None and len(part := files.finalists[files.finalists["backbone"] == name]):
-        scores = part.loc[part["state"] == "completed", tables.column(metric)].dropna()
+        scores = part.loc[part["state"] == "completed", tables_search.column(metric)].dropna()
         row |= {"seeds": len(scores), "score": scores.mean(), "won": winner_name(files) == name}
         row["finalist"] = numbers.with_spread(scores.mean(), scores.std())
     score = files.tested.models.get(name, ModelScores()).metrics.get("auc")
@@ -122,7 +121,7 @@ def best_so_far(side: Side, metric: Metric, by_time: bool) -> Frame:
     if by_time:
         return tables_search.over_time(trials, metric)[["ended", "best"]].rename(columns={"ended": "x"})
     ordered = trials.sort_values("trial").assign(x=range(1, len(trials) + 1))
-    best = tables.running_best(trials, metric).merge(ordered[["trial", "x"]], on="trial")
+    best = tables_search.running_best(trials, metric).merge(ordered[["trial", "x"]], on="trial")
     return best[["x", "best"]]
 
 
