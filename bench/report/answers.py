@@ -13,11 +13,10 @@ from bench.numbers import counted
 from bench.report import cautions, names, summary
 from bench.report.names import joined, metric_words
 from bench.report.page import Page
-from bench.report.read import results
-from bench.report.read.chosen import winner_model, winner_name, winner_scores
 from bench.report.read.files import RunFiles
 from bench.report.read.reading import document
 from bench.report.tables import data as tables_data
+from bench.report.tables import winner as tables_winner
 from bench.report.templating import Sentences
 from bench.run.documents import CalibrationScores, ModelCard, Threshold
 from bench.run.record import SplitRecord
@@ -64,7 +63,7 @@ class Answers(Sentences):
             tested=files.tested,
             found=files.evaluated,
             card=self.facts.card,
-            winner=names.backbone(winner_name(files)) if winner_name(files) else "",
+            winner=names.backbone(files.chosen) if files.chosen else "",
             metric=metric_words(files.metric),
             typed=typed,
             OPEN=OPEN,
@@ -117,7 +116,7 @@ class Facts:
     @property
     def assumed(self) -> bool:
         """Whether each image was taken for its own patient."""
-        return results.patients_assumed(self._files.audit)
+        return self._files.patients_assumed
 
     @property
     def folder(self) -> str:
@@ -143,7 +142,7 @@ class Facts:
     @property
     def shared_patients(self) -> int:
         """How many patients have images in several splits."""
-        return 0 if self._files.splits is None else results.shared_patients(self._files.splits)
+        return tables_data.shared_patients(self._files.splits)
 
     @property
     def no_part(self) -> list[dict[Any, Any]]:
@@ -238,14 +237,14 @@ class Facts:
     @property
     def has_scores(self) -> bool:
         """Whether the winner has scores on test."""
-        return bool(winner_scores(self._files))
+        return bool(self._files.chosen_scores)
 
     @property
     def scores(self) -> list[str]:
         """The winner's scores on test with their intervals."""
         return [
             f"{metric_words(METRICS[name])} {numbers.with_interval(*values)}"
-            for name, values in winner_scores(self._files).items()
+            for name, values in self._files.chosen_scores.items()
             if name in METRICS and values[0] is not None
         ]
 
@@ -258,7 +257,7 @@ class Facts:
             "expected calibration error": found.calibration,
             "net benefit": found.decision,
         }
-        told = [metric_words(METRICS[name]) for name in winner_scores(self._files) if name in METRICS]
+        told = [metric_words(METRICS[name]) for name in self._files.chosen_scores if name in METRICS]
         return [*told, *(name for name, table in more.items() if table is not None)] if self.has_scores else []
 
     @property
@@ -342,7 +341,7 @@ class Facts:
     def errors(self) -> tuple[int, int] | None:
         """How many test images the winner got wrong, and of how many; None where that is not known."""
         try:
-            matrix = results.confusion(winner_model(self._files), self._files.classes)[0].to_numpy()
+            matrix = tables_winner.confusion(self._files.chosen_model, self._files.classes)[0].to_numpy()
         except ValueError:
             return None
         wrong, total = int(matrix.sum() - matrix.trace()), int(matrix.sum())

@@ -15,7 +15,6 @@ from bench.report.blocks import Block, Column, Missing, Paragraph, Points, Secti
 from bench.report.markdown import markdown
 from bench.report.names import backbone, joined, metric_words
 from bench.report.page import Page
-from bench.report.read.chosen import winner_name, winner_scores
 from bench.report.sections import subgroups as section_subgroups
 from bench.report.tables import data as tables_data
 from bench.report.verdict import headline, verdict
@@ -40,7 +39,7 @@ POINTS = {"frozen": "frozen on validation"}
 def model_card(page: Page) -> Section:
     """The card as a section; model_card.md is written beside the report, with the same content."""
     blocks = card(page)
-    title = f"{TITLE}: {backbone(winner_name(page.files))} of {page.run.name}"
+    title = f"{TITLE}: {backbone(page.files.chosen)} of {page.run.name}"
     write_text(page.run.path / FILE, markdown(title, blocks))
     lead = Paragraph(f"The same card lies beside this page as {FILE}, to go with the model wherever it goes.")
     return Section("model-card", TITLE, [lead, *blocks])
@@ -48,7 +47,7 @@ def model_card(page: Page) -> Section:
 
 def card(page: Page) -> list[Block]:
     """The content of the card: headings, paragraphs, lists and tables."""
-    if not winner_name(page.files):
+    if not page.files.chosen:
         return [Missing("There is no model to describe yet: the finalists have not been retrained.")]
     answers = Answers(page)
     parts: dict[str, Callable[[Page], Sequence[Block]]] = {
@@ -64,7 +63,7 @@ def card(page: Page) -> list[Block]:
 
 
 def _details(page: Page, answers: Answers) -> Table:
-    about, record, winner = answers.facts.card, page.files.record, winner_name(page.files)
+    about, record, winner = answers.facts.card, page.files.record, page.files.chosen
     told = {
         "Verdict of the run": headline(verdict(page.files)),
         "File": (about.file if about else "") or page.run.best_model.name,
@@ -122,7 +121,7 @@ def _splits(answers: Answers) -> list[Table]:
 def _metrics(page: Page, answers: Answers) -> Sequence[Block]:
     """The winner's scores on test and validation, its operating points and its subgroups."""
     chosen = f"The search ranked by validation {metric_words(page.metric)}."
-    if not winner_scores(page.files):
+    if not page.files.chosen_scores:
         why = page.problems("evaluation.json") or [Missing("evaluation.json holds no results of the winner.")]
         return [Paragraph(chosen), *why]
     lead = Paragraph(f"{chosen} {answers('uncertainty')}".rstrip())
@@ -131,7 +130,7 @@ def _metrics(page: Page, answers: Answers) -> Sequence[Block]:
 
 def _scores(page: Page) -> Table:
     tested, rows = page.files.tested, []
-    for name, (value, low, high) in winner_scores(page.files).items():
+    for name, (value, low, high) in page.files.chosen_scores.items():
         if name in METRICS:
             other = tested.validation.metrics.get(name, Estimate())
             row = {"metric": METRICS[name].title, "test": value, "test_low": low, "test_high": high}

@@ -18,7 +18,6 @@ from bench.report import pictures
 from bench.report.figures import comparison as figures_comparison
 from bench.report.names import backbone
 from bench.report.palette import KNOWN
-from bench.report.read.chosen import over_seeds, winner_name, winner_scores
 from bench.report.read.files import read
 from bench.report.side_by_side import sides
 from bench.report.side_by_side.page import CHOOSING, MOST_RUNS, render_side_by_side
@@ -77,9 +76,9 @@ def test_two_runs_on_the_same_data_compare(pair: tuple[RunDir, RunDir]) -> None:
     assert "These runs share their data, splits and rules: their scores compare." in text
     assert "do not compare" not in text and CHOOSING in text
     for label, files in zip(("xray", "longer"), map(read, pair), strict=True):
-        mean, deviation = over_seeds(files)["mean"], over_seeds(files)["sd"]
-        test = "test ROC AUC {} ({}–{})".format(*(f"{value:.3f}" for value in winner_scores(files)["auc"]))
-        said = f"{backbone(winner_name(files))}: validation {mean:.3f} ± {deviation:.3f}, {test}."
+        mean, deviation = files.over_seeds().mean, files.over_seeds().sd
+        test = "test ROC AUC {} ({}–{})".format(*(f"{value:.3f}" for value in files.chosen_scores["auc"]))
+        said = f"{backbone(files.chosen)}: validation {mean:.3f} ± {deviation:.3f}, {test}."
         assert f"{label}: {headline(verdict(files))}. {said}" in text, "the numbers of each run's own report"
     assert "xray and longer cannot be told apart on the same 624 test images: ROC AUC differs by" in text
     assert not re.search(r"\bnan\b|\bNone\b|undefined", text)

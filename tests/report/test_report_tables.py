@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from report_run import CLASSES, write_run
 
-from bench.report.read import importance, results
+from bench.report.read import importance
 from bench.report.read.files import RunFiles, read
+from bench.report.tables import data as tables_data
 from bench.report.tables import models as tables_models
 from bench.report.tables import search as tables_search
+from bench.report.tables import winner as tables_winner
 from bench.run.documents import ClassScores, Estimate, EvaluationRecord, ModelScores
 from bench.stats.metrics import METRICS
 
@@ -105,19 +107,19 @@ def test_finalists_average_over_seeds_and_carry_test_intervals() -> None:
 
 def test_confusion_rates_are_shares_of_the_reference_standard() -> None:
     model = ModelScores(confusion=((8, 2), (0, 0)))
-    counts, rates = results.confusion(model, list(CLASSES))
+    counts, rates = tables_winner.confusion(model, list(CLASSES))
     assert counts.loc["NORMAL", "PNEUMONIA"] == 2
     assert list(rates.loc["NORMAL"]) == [0.8, 0.2]
     assert rates.loc["PNEUMONIA"].isna().all()
-    assert results.operating_point(model, list(CLASSES)) is None
+    assert tables_winner.operating_point(model, list(CLASSES)) is None
     with pytest.raises(ValueError, match="3 classes"):
-        results.confusion(model, ["a", "b", "c"])
+        tables_winner.confusion(model, ["a", "b", "c"])
 
 
 def test_operating_point_and_majority() -> None:
     model = ModelScores(confusion=((90, 10), (30, 270)))
-    assert results.operating_point(model, list(CLASSES)) == (0.1, 0.9)
-    assert results.majority(model, list(CLASSES)) == ("PNEUMONIA", 0.75)
+    assert tables_winner.operating_point(model, list(CLASSES)) == (0.1, 0.9)
+    assert tables_winner.majority(model, list(CLASSES)) == ("PNEUMONIA", 0.75)
 
 
 def test_classification_report_has_a_row_a_class_and_the_averages() -> None:
@@ -125,7 +127,7 @@ def test_classification_report_has_a_row_a_class_and_the_averages() -> None:
         per_class={"NORMAL": ClassScores(precision=0.5, recall=1.0, f1=0.67, support=3, auc=0.9)},
         averages={"macro": {"precision": 0.4, "recall": 0.6, "f1": 0.5}},
     )
-    report = results.classification_report(model, list(CLASSES)).set_index("label")
+    report = tables_winner.classification_report(model, list(CLASSES)).set_index("label")
     assert list(report.index) == ["NORMAL", "PNEUMONIA", "Average (macro)"]
     assert report.loc["NORMAL", "precision"] == 0.5
     assert pd.isna(report.loc["PNEUMONIA", "recall"])
@@ -136,16 +138,17 @@ def test_roc_has_one_curve_for_two_classes_and_one_each_for_more() -> None:
     two = pd.DataFrame({"label": ["a", "a", "b", "b"], "prob_a": [0.9, 0.4, 0.5, 0.1]}).assign(
         prob_b=lambda table: 1 - table["prob_a"]
     )
-    curve = results.roc(two, ["a", "b"])
+    curve = tables_winner.curves(two, ["a", "b"])[0]
     assert set(curve["label"]) == {"b"}
     assert curve["auc"].iloc[0] == 0.75
     three = pd.DataFrame({"label": ["a", "b", "a"], "prob_a": [1, 0, 1], "prob_b": [0, 1, 0], "prob_c": [0, 0, 0]})
-    assert set(results.roc(three, ["a", "b", "c"])["label"]) == {"a", "b"}, "no image has class c: it has no curve"
+    several = tables_winner.curves(three, ["a", "b", "c"])[0]
+    assert set(several["label"]) == {"a", "b"}, "no image has class c: it has no curve"
 
 
 def test_patients_across_splits_are_counted() -> None:
     splits = pd.DataFrame({"patient": ["1", "1", "2", None, None], "split": ["train", "test", "val", "train", "test"]})
-    assert results.shared_patients(splits) == 1
+    assert tables_data.shared_patients(splits) == 1
 
 
 @pytest.fixture(scope="module")

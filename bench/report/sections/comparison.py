@@ -10,7 +10,6 @@ from bench.report.figures import comparison as figures_comparison
 from bench.report.figures import training as figures_training
 from bench.report.names import backbone, state
 from bench.report.page import Page
-from bench.report.read.chosen import winner_name
 from bench.report.tables import models as tables_models
 from bench.report.tables import search as tables_search
 from bench.report.verdict import verdict
@@ -41,7 +40,7 @@ def comparison(page: Page) -> Section:
         TITLE,
         finalists=finalists,
         by_name=rows.set_index("backbone").to_dict("index"),
-        winner=winner_name(files),
+        winner=files.chosen,
         on_validation=_on_validation(page, rows),
         judged=_judged(rows),
         failed=rows[rows["failed"] > 0],
@@ -132,7 +131,7 @@ def _with_recipe(page: Page) -> list[str]:
     rows = page.files.evaluated.comparisons
     if rows is None:
         return []
-    return list(rows.loc[(rows["a"] == winner_name(page.files)) & (rows["b"] == "recipe"), "sentence"].dropna())
+    return list(rows.loc[(rows["a"] == page.files.chosen) & (rows["b"] == "recipe"), "sentence"].dropna())
 
 
 def _tested(page: Page, finalists: list[str], mark: str) -> dict[str, Any]:
@@ -143,7 +142,7 @@ def _tested(page: Page, finalists: list[str], mark: str) -> dict[str, Any]:
         return {"scores": scores}
     order = [str(name) for name in scores["backbone"]]
     titles = {name: _title(evaluation, name) for name in order}
-    chosen = winner_name(page.files)
+    chosen = page.files.chosen
     scores = scores.assign(model=[f"{titles[name]}, {mark}" if name == chosen else titles[name] for name in order])
     drawn = [name for name in dict.fromkeys([page.metric.name, "auc", "accuracy"]) if f"test_{name}_low" in scores][:2]
     model = Column("model", "Model", numeric=False)

@@ -9,7 +9,6 @@ from bench import numbers
 from bench.report.blocks import MOST_LISTED, Column, Section, Table, table
 from bench.report.figures import data as figures_data
 from bench.report.page import Page
-from bench.report.read import results
 from bench.report.tables import data as tables_data
 from bench.run.documents import AuditRecord, FindingRecord
 from bench.run.record import DataRecord
@@ -92,12 +91,12 @@ def _crossing(page: Page) -> dict[str, Any]:
         return {}
     if splits["patient"].isna().all():
         return {"named": False}
-    narrow = results.shared_patients(splits)
+    narrow = tables_data.shared_patients(splits)
     return {
         "named": True,
-        "assumed": results.patients_assumed(page.files.audit),
+        "assumed": page.files.patients_assumed,
         "narrow": narrow,
-        "wide": results.shared_patients(splits, "patient_wide"),
+        "wide": tables_data.shared_patients(splits, "patient_wide"),
     }
 
 

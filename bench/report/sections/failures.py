@@ -8,9 +8,8 @@ from bench import numbers
 from bench.report.blocks import Column, Section, table
 from bench.report.figures import failures as figures_failures
 from bench.report.page import Page
-from bench.report.read import results
-from bench.report.read.chosen import winner_model, winner_scores
 from bench.report.sections import subgroups as section_subgroups
+from bench.report.tables import winner as tables_winner
 from bench.stats.metrics import METRICS
 
 TITLE = "Where it fails"
@@ -38,7 +37,7 @@ def failures(page: Page) -> Section:
 def _gap(page: Page) -> dict[str, Any]:
     """What validation promised and what the test split kept: by metric, where validation's scores are known."""
     assert page.files.evaluation is not None
-    validation, test = page.files.evaluation.validation.metrics, winner_scores(page.files)
+    validation, test = page.files.evaluation.validation.metrics, page.files.chosen_scores
     rows = []
     for name, metric in METRICS.items():
         one, (value, low, high) = validation.get(name), test.get(name, (None, None, None))
@@ -94,7 +93,7 @@ def _kinds(page: Page, rows: pd.DataFrame) -> pd.DataFrame:
     """
     kinds = rows.groupby(["label", "predicted"]).size().rename("number").reset_index()
     try:
-        counts = results.confusion(winner_model(page.files), page.files.classes)[0]
+        counts = tables_winner.confusion(page.files.chosen_model, page.files.classes)[0]
     except ValueError:
         counts = pd.DataFrame()
     found = [

@@ -9,7 +9,6 @@ from bench.report.blocks import Column, Table, table
 from bench.report.figures import winner as figures_winner
 from bench.report.names import joined, present
 from bench.report.page import Page
-from bench.report.read.results import patients_assumed
 from bench.report.templating import sentence
 
 MEASURES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
@@ -55,7 +54,7 @@ def points(page: Page) -> dict[str, Any]:
         "by_class": _by_class(rows, lead) if several else None,
         "lead": lead,
         "all": _every_measure(page, rows, lead, folded=several),
-        "assumed": patients_assumed(page.files.audit),
+        "assumed": page.files.patients_assumed,
         "reasons": _reasons(rows),
     }
 

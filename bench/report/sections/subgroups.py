@@ -10,7 +10,6 @@ from bench.report.blocks import Column, table
 from bench.report.figures import failures as figures_failures
 from bench.report.names import joined, present
 from bench.report.page import Page
-from bench.report.read.chosen import winner_scores
 from bench.report.templating import sentence
 
 FEW = 30
@@ -83,7 +82,7 @@ def _overall(page: Page, name: str) -> float | None:
         frozen = points[(points["point"] == "frozen") & (points["measure"] == name)]
         if len(frozen):
             return numbers.number(frozen["value"].iloc[0])
-    return numbers.number(winner_scores(page.files).get(name, (None,))[0])
+    return numbers.number(page.files.chosen_scores.get(name, (None,))[0])
 
 
 def robustness(page: Page) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from bench import numbers
 from bench.report.blocks import Column, Section, Table, table
 from bench.report.figures import winner as figures_winner
 from bench.report.page import Page
-from bench.report.read import results
-from bench.report.read.chosen import winner_model, winner_name
 from bench.report.sections import operating as section_operating
+from bench.report.tables import winner as tables_winner
 from bench.run.documents import Bin, CalibrationRecord, CalibrationScores, ModelScores
 
 TITLE = "The chosen model on the internal test"
@@ -24,8 +23,8 @@ BIN = tuple(Bin.model_fields)
 
 def winner(page: Page) -> Section:
     """What the winner did with the test images."""
-    model = winner_model(page.files)
-    values: dict[str, Any] = {"model": model, "winner": winner_name(page.files)}
+    model = page.files.chosen_model
+    values: dict[str, Any] = {"model": model, "winner": page.files.chosen}
     if model is not None:
         values |= _confusion(page, model) | {"report": _report(page, model), "curves": _curves}
         values |= {"points": section_operating.points, "prevalences": section_operating.prevalences}
@@ -36,7 +35,7 @@ def winner(page: Page) -> Section:
 def _confusion(page: Page, model: ModelScores) -> dict[str, Any]:
     """The confusion matrix, or how it does not fit the classes."""
     try:
-        counts, rates = results.confusion(model, page.files.classes)
+        counts, rates = tables_winner.confusion(model, page.files.classes)
     except ValueError as error:
         return {"counts": None, "misfit": error}
     pairs = [(row, column) for row in counts.index for column in counts.columns]
@@ -57,20 +56,19 @@ def _report(page: Page, model: ModelScores) -> Table:
         Column("auc", "ROC AUC (one-vs-rest)", numbers.score, low="auc_low", high="auc_high"),
         Column("support", "Images", numbers.count),
     ]
-    return table(results.classification_report(model, page.files.classes), "", columns)
+    return table(tables_winner.classification_report(model, page.files.classes), "", columns)
 
 
 def _curves(page: Page) -> dict[str, Any]:
     """ROC curve, and precision by recall, or how the predictions do not fit the classes; empty without predictions."""
-    files, model = page.files, winner_model(page.files)
+    files, model = page.files, page.files.chosen_model
     if files.predictions is None or model is None:
         return {}
     try:
-        roc = results.roc(files.predictions, files.classes)
-        by_recall = results.precision_recall(files.predictions, files.classes)
+        roc, by_recall = tables_winner.curves(files.predictions, files.classes)
     except ValueError as error:
         return {"misfit": error}
-    point = results.operating_point(model, files.classes)
+    point = tables_winner.operating_point(model, files.classes)
     points, bands = [("as in the confusion matrix", *point)] if point else [], _bands(page)
     drawing = page.drawing("roc", figures_winner.curves, roc, by_recall, bands, points)
     return {"misfit": "", "roc": roc, "by_recall": by_recall, "bands": bands, "drawing": drawing}
@@ -82,7 +80,7 @@ def _bands(page: Page) -> pd.DataFrame:
     columns = ["class", "curve", "x", "low", "high"]
     if found is None:
         return pd.DataFrame(columns=columns).astype(dict.fromkeys(("x", "low", "high"), "float64"))
-    return found[found["model"] == winner_name(page.files)][columns].dropna(subset=["x", "low", "high"])
+    return found[found["model"] == page.files.chosen][columns].dropna(subset=["x", "low", "high"])
 
 
 def _calibration(page: Page) -> dict[str, Any]:

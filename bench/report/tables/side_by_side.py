@@ -7,7 +7,6 @@ from bench import numbers
 from bench.numbers import DASH
 from bench.report import names, summary
 from bench.report.names import backbone
-from bench.report.read.chosen import over_seeds, winner_model, winner_name
 from bench.report.side_by_side.sides import Frame, Side
 from bench.report.tables import search as tables_search
 from bench.report.tables.models import bounded
@@ -31,7 +30,7 @@ def state(side: Side) -> str:
         return "trained anew since it was evaluated"
     if files.opened:
         return "evaluated, but evaluation.json cannot be read"
-    if winner_name(files):
+    if files.chosen:
         return "finished; no evaluation" if files.openings else "finished; test split sealed"
     if files.trials is None or not len(files.trials):
         return "unfinished: no trial has ended"
@@ -51,8 +50,8 @@ def winners(sides: Sequence[Side], metric: Metric) -> Frame:
     rows = []
     for position, side in enumerate(sides):
         files = side.files
-        told, model = files.tested, winner_model(files) or ModelScores()
-        seeds, repeats = over_seeds(files, metric), model.repeats or SeedSpread()
+        told, model = files.tested, files.chosen_model or ModelScores()
+        seeds, repeats = files.over_seeds(metric), model.repeats or SeedSpread()
         score = told.validation.metrics.get(metric.name, Estimate())
         if score.value is None and files.metric.name == metric.name and files.record.winner:
             score = score.model_copy(update={"value": files.record.winner.score})
@@ -61,9 +60,9 @@ def winners(sides: Sequence[Side], metric: Metric) -> Frame:
             "position": position,
             "state": state(side),
             "verdict": headline(verdict(files)),
-            "winner": backbone(winner_name(files)),
+            "winner": backbone(files.chosen),
             **bounded("validation", score),
-            **{"seeds": seeds["n"], "mean": seeds["mean"], "sd": seeds["sd"]},
+            **{"seeds": seeds.n, "mean": seeds.mean, "sd": seeds.sd},
             "test_seeds": numbers.with_spread(repeats.mean.get("auc"), repeats.sd.get("auc")),
             "images": told.images,
             "patients": told.patients,
@@ -103,7 +102,7 @@ def _backbone(side: Side, name: str, metric: Metric) -> dict[str, Any]:
         row["trial"] = best["trial"].iloc[0] if len(best) else None
     if files.finalists is not None and len(part := files.finalists[files.finalists["backbone"] == name]):
         scores = part.loc[part["state"] == "completed", tables_search.column(metric)].dropna()
-        row |= {"seeds": len(scores), "score": scores.mean(), "won": winner_name(files) == name}
+        row |= {"seeds": len(scores), "score": scores.mean(), "won": files.chosen == name}
         row["finalist"] = numbers.with_spread(scores.mean(), scores.std())
     score = files.tested.models.get(name, ModelScores()).metrics.get("auc")
     row |= bounded("test_auc", score) if score else {}
