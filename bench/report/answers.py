@@ -27,6 +27,7 @@ OPEN = "Author to complete"
 
 MOST_CLASSES = 12
 """Classes that a sentence names, or a table of the model card has columns for."""
+
 MOST_OPERATED = 4
 """Classes whose thresholds, sensitivity and specificity a sentence gives."""
 

@@ -4,6 +4,7 @@ After Mitchell et al., Model Cards for Model Reporting, FAT* 2019, arXiv 1810.03
 is filled in; what only its author can know is named as such.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -11,12 +12,12 @@ import pandas as pd
 from bench import numbers
 from bench.report import cautions, summary
 from bench.report.answers import MOST_CLASSES, OPEN, Answers, measure
-from bench.report.blocks import Block, Column, Missing, Paragraph, Points, Section, Table, pairs, table
-from bench.report.markdown import markdown
+from bench.report.blocks import Block, Cell, Column, Heading, Missing, Paragraph, Points, Section, Table, pairs, table
 from bench.report.names import backbone, joined, metric_words
 from bench.report.page import Page
-from bench.report.sections import subgroups as section_subgroups
+from bench.report.sections import failures as section_failures
 from bench.report.tables import data as tables_data
+from bench.report.templating import environment
 from bench.report.verdict import headline, verdict
 from bench.run.documents import Estimate
 from bench.run.folder import write_text
@@ -34,6 +35,10 @@ GROUP_MEASURES = ("auc", "balanced_accuracy", "sensitivity", "specificity")
 
 POINTS = {"frozen": "frozen on validation"}
 """Operating points in words."""
+
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_MARKUP = re.compile(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+_OPENING = re.compile(r"(#+|[-+=]+|\d+[.)])(?=\s|$)")
 
 
 def model_card(page: Page) -> Section:
@@ -186,14 +191,51 @@ def _groups(page: Page) -> list[Table]:
         Column("which", "Subgroup", numeric=False, below="few"),
         Column("images", "Images", numbers.count),
         *(
-            Column(name, section_subgroups.TITLES[name], numbers.score, low=f"{name}_low", high=f"{name}_high")
+            Column(name, section_failures.TITLES[name], numbers.score, low=f"{name}_low", high=f"{name}_high")
             for name in shown
         ),
         *([Column("reason", "Note", numeric=False)] if data["reason"].notna().any() else []),
     ]
-    caption = f"Subgroups of the internal test.{section_subgroups.counting(page, shown)}{_first(len(data))}"
+    caption = f"Subgroups of the internal test.{section_failures.counting(page, shown)}{_first(len(data))}"
     return [table(data.head(MOST_GROUPS), caption, columns)]
 
 
 def _first(rows: int) -> str:
     return f" The first {MOST_GROUPS} of {rows} rows; the report has all." if rows > MOST_GROUPS else ""
+
+
+def escape(text: str) -> str:
+    """``text`` in one line that Markdown shows as it stands, in a paragraph as in a table.
+
+    HTML becomes entities; what would be emphasis, code, a link, mathematics or a new cell gets a backslash, and so does
+    what would open a heading or a list.
+    """
+    line = " ".join(text.replace("\0", " ").split())
+    if opening := _OPENING.match(line):
+        line = f"{line[: opening.end() - 1]}\0{line[opening.end() - 1 :]}"
+    line = re.sub("[&<>]", lambda found: _ENTITIES[found[0]], line)
+    return _MARKUP.sub(r"\\\1", line).replace("\0", "\\")
+
+
+def markdown(title: str, blocks: Sequence[Block]) -> str:
+    """A document with ``title`` above ``blocks``.
+
+    Raises:
+        TypeError: for a block other than a heading, a paragraph, a list or a table.
+    """
+    for block in blocks:
+        if not isinstance(block, Heading | Paragraph | Missing | Points | Table):
+            raise TypeError(f"headings, paragraphs, lists and tables can be written, but got {type(block).__name__}")
+    found = environment("model_card.md.j2")
+    found.filters |= {"md": _written, "rule": _rule}
+    return found.get_template("model_card.md.j2").render(title=title, blocks=blocks)
+
+
+def _written(value: str | Cell) -> str:
+    if isinstance(value, Cell):
+        value = f"{value.text} ({value.below})" if value.below else value.text
+    return escape(value)
+
+
+def _rule(column: Column) -> str:
+    return "---:" if column.numeric else "---"

@@ -12,8 +12,8 @@ from bench.report import pictures
 from bench.report.blocks import Picture
 from bench.report.html import render
 from bench.report.live import SEARCHING, render_live
-from bench.report.read import importance
 from bench.report.side_by_side.page import render_side_by_side
+from bench.report.tables import importance
 from bench.run.folder import RunDir
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "</style></table>'><img src=x onerror=alert(2)>")

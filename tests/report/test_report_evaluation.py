@@ -22,7 +22,6 @@ from bench.report.page import Page
 from bench.report.read import reading
 from bench.report.read.files import Images, read
 from bench.report.sections import failures as section_failures
-from bench.report.sections import subgroups as section_subgroups
 from bench.report.sections.winner import reliability
 from bench.report.tables import models as tables_models
 from bench.run.documents import CalibrationRecord, EvaluationRecord, ModelCard, ModelScores
@@ -337,11 +336,11 @@ def test_in_the_figure_groups_and_all_images_are_counted_alike(run: RunDir) -> N
     points = pd.read_csv(run.path / "operating_points.csv")
     frozen = points[points["point"] == "frozen"].set_index("measure")["value"]
     page = Page(run, read(run), {})
-    assert section_subgroups._overall(page, "accuracy") == pytest.approx(frozen["accuracy"])
-    assert section_subgroups._overall(page, "sensitivity") == pytest.approx(frozen["sensitivity"])
+    assert section_failures._overall(page, "accuracy") == pytest.approx(frozen["accuracy"])
+    assert section_failures._overall(page, "sensitivity") == pytest.approx(frozen["sensitivity"])
     model = json.loads(run.evaluation.read_text(encoding="utf-8"))["models"]
     auc = model[page.files.tested.winner]["metrics"]["auc"]["value"]
-    assert section_subgroups._overall(page, "auc") == pytest.approx(auc)
+    assert section_failures._overall(page, "auc") == pytest.approx(auc)
 
 
 @pytest.mark.usefixtures("undrawn")

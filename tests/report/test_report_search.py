@@ -20,8 +20,8 @@ from bench.report.figures import parameters as figures_parameters
 from bench.report.figures import search as figures_search
 from bench.report.figures import training as figures_training
 from bench.report.palette import KNOWN, looks
-from bench.report.read import importance
 from bench.report.read.files import read
+from bench.report.tables import importance
 from bench.report.tables import search as tables_search
 from bench.run.folder import RunDir
 from bench.stats.metrics import METRICS

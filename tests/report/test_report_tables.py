@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from report_run import CLASSES, write_run
 
-from bench.report.read import importance
 from bench.report.read.files import RunFiles, read
 from bench.report.tables import data as tables_data
+from bench.report.tables import importance
 from bench.report.tables import models as tables_models
 from bench.report.tables import search as tables_search
 from bench.report.tables import winner as tables_winner

@@ -34,6 +34,8 @@ HOW_TO_READ = (
 )
 """What must be said of the figure of the differences."""
 
+_LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
+
 
 @styled
 def intervals(models: pd.DataFrame, metrics: Sequence[str], looks: Looks) -> Figure:
@@ -74,9 +76,6 @@ def differences(pairs: pd.DataFrame) -> Figure:
     titles = {TOLD_APART: "told apart after Holm’s correction", MUTED: "not told apart"}
     legend(figure, [Line2D([], [], color=colour, linewidth=2.4, label=title) for colour, title in titles.items()])
     return figure
-
-
-_LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 
 
 def run_look(position: int) -> tuple[Look, Literal["-", "--", ":"]]:

@@ -29,6 +29,9 @@ from bench.report.read.files import Images
 
 MOST_COLUMNS = 4
 RIGHT, WRONG = "#0072B2", "#D55E00"
+GROUP = Look("#0072B2", "o")
+SCORES = {"auc": ("ROC AUC", "#0072B2", "o"), "accuracy": ("Accuracy", "#D55E00", "s")}
+MOST_GROUPS = 40
 
 
 @styled
@@ -103,11 +106,6 @@ def _map(ax: Axes, heat: npt.NDArray[np.float32]) -> None:
     """A map over the image below it: the stronger, the more it covers."""
     heat = np.clip(np.nan_to_num(np.asarray(heat, dtype="float64")), 0, 1)
     ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.15 + 0.6 * heat)
-
-
-GROUP = Look("#0072B2", "o")
-SCORES = {"auc": ("ROC AUC", "#0072B2", "o"), "accuracy": ("Accuracy", "#D55E00", "s")}
-MOST_GROUPS = 40
 
 
 @styled

@@ -21,6 +21,12 @@ from bench.stats.metrics import Metric
 
 STOPPED = Line2D([], [], linestyle="", marker="o", markersize=7, color=MUTED, fillstyle="none", label="stopped early")
 FAILED = Line2D([], [], linestyle="", marker="x", markersize=7, color=MUTED, label="failed")
+MOST_LABELS = 8
+"""Trials of the Pareto front that are named in the figure."""
+
+_SPAN = Line2D([], [], color=MUTED, linewidth=1.2, alpha=0.6, label="while it ran")
+_BEST = Line2D([], [], color=INK, linewidth=1.4, label="best so far")
+_FRONT = Line2D([], [], color=INK, linewidth=1.4, label="Pareto front")
 
 
 def score_label(metric: Metric) -> str:
@@ -199,14 +205,6 @@ def _heat_map(ax: Axes, best: pd.DataFrame, amounts: pd.DataFrame, metric: Metri
     ax.set_yticks(ax.get_yticks(), [clipped(backbone(name), 14) for name in best.index], rotation=0)
     ax.set(xlabel="Unfrozen stages, from the output", ylabel="", title="Best trial")
     ax.grid(False)
-
-
-MOST_LABELS = 8
-"""Trials of the Pareto front that are named in the figure."""
-
-_SPAN = Line2D([], [], color=MUTED, linewidth=1.2, alpha=0.6, label="while it ran")
-_BEST = Line2D([], [], color=INK, linewidth=1.4, label="best so far")
-_FRONT = Line2D([], [], color=INK, linewidth=1.4, label="Pareto front")
 
 
 def unit_of(seconds: float) -> tuple[float, str]:

@@ -23,6 +23,15 @@ Points = Sequence[tuple[str, float, float]]
 MOST_WRITTEN = 12
 """Classes up to which the cells of a confusion matrix carry their numbers."""
 
+PANELS = {"before": "Before temperature scaling", "after": "After temperature scaling"}
+MODEL = "#0072B2"
+VALUES = {"ppv": ("PPV", "#0072B2"), "npv": ("NPV", "#D55E00")}
+POINT_DASHES: dict[str, Any] = {"frozen": "-", "0.5": (0, (4, 2))}
+MOST_CLASSES = 9
+TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+WIDE = 20
+"""Prevalences whose largest is this many times the smallest are shown on a logarithmic axis."""
+
 
 def line(position: int) -> dict[str, Any]:
     """Colour and dashes of the class at ``position``: classes that share a colour differ in their dashes."""
@@ -94,9 +103,6 @@ def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, bands: pd.DataFram
     return figure
 
 
-PANELS = {"before": "Before temperature scaling", "after": "After temperature scaling"}
-
-
 @styled
 def reliability(bins: pd.DataFrame) -> Figure:
     """The share of images of the class by predicted probability, before and after; one colour and dashes per class.
@@ -124,15 +130,6 @@ def reliability(bins: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], **looks[name], linewidth=1.8, label=clipped(name)) for name in labels]
     legend(figure, [*handles, diagonal])
     return figure
-
-
-MODEL = "#0072B2"
-VALUES = {"ppv": ("PPV", "#0072B2"), "npv": ("NPV", "#D55E00")}
-POINT_DASHES: dict[str, Any] = {"frozen": "-", "0.5": (0, (4, 2))}
-MOST_CLASSES = 9
-TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-WIDE = 20
-"""Prevalences whose largest is this many times the smallest are shown on a logarithmic axis."""
 
 
 def subset(rows: pd.DataFrame, source: str) -> str:

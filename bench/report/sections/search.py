@@ -13,7 +13,7 @@ from bench.report.figures import search as figures_search
 from bench.report.figures import training as figures_training
 from bench.report.names import backbone, metric_words
 from bench.report.page import Page
-from bench.report.read import importance
+from bench.report.tables import importance
 from bench.report.tables import search as tables_search
 from bench.stats.metrics import METRICS, Metric
 

@@ -18,6 +18,7 @@ SPLITS = {"val": "validation", "test": "internal test"}
 STEPS = ("before", "after")
 HARDLY = 0.05
 """A temperature this near to 1 says nothing of how sure the model is."""
+
 BIN = tuple(Bin.model_fields)
 
 

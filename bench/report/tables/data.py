@@ -15,6 +15,7 @@ FIVE = ("min", "q1", "median", "q3", "max")
 MEASURES = ("width", "height", "aspect", "bytes", "bytes_per_pixel")
 MOST_FILES = 6
 """Files of one group of duplicates that the page names."""
+
 NO_REASON = "no reason is given"
 
 

@@ -15,6 +15,7 @@ from bench.stats.metrics import Metric
 
 LEAST_TRIALS = 8
 """With fewer completed trials the forest has nothing to learn from and its answer is noise."""
+
 DRAWS = 10
 TREES = 32
 """Ten small forests say more of how sure the shares are than one large one, in the same time."""
