@@ -1,14 +1,13 @@
 """What to beware of in a run: each caution is a check of the files, and a sentence where it applies."""
 
 import math
-from typing import Any
 
 from bench.failures import EXPLODED
 from bench.report.read.files import RunFiles
 from bench.report.summary import counts
 from bench.report.tables import models as tables_models
 from bench.report.tables import winner as tables_winner
-from bench.report.templating import paragraphs
+from bench.report.templating import Values, paragraphs
 from bench.report.verdict import verdict
 
 FEW_TRIALS = 8
@@ -82,7 +81,7 @@ def _near(files: RunFiles) -> list[str]:
     return list(others.loc[(others[high] >= won[low].iloc[0]) & (others[low] <= won[high].iloc[0]), "backbone"])
 
 
-def _beaten(files: RunFiles) -> dict[str, Any]:
+def _beaten(files: RunFiles) -> Values:
     """Baselines that should lose and did not: on test they score at least as well as the winner.
 
     The default recipe is the winner's own backbone, and whether tuning paid is said elsewhere; those that a banner

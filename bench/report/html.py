@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import __version__, numbers
 from bench.report import cautions, model_card, palette, summary
-from bench.report.blocks import Missing, Section
+from bench.report.blocks import Section, guarded
 from bench.report.page import Page
 from bench.report.read.files import RunFiles, read
 from bench.report.sections import comparison, data, failures, guidelines, provenance, search, time, winner
@@ -45,7 +46,7 @@ def render(run: RunDir) -> Path:
         story=_guarded(summary.story, files, [unread]),
         tiles=_guarded(summary.tiles, files, []),
         cautions=_guarded(cautions.cautions, files, []),
-        sections=[_section(page, *section) for section in _SECTIONS],
+        sections=[guarded(anchor, title, partial(build, page)) for anchor, title, build in _SECTIONS],
         created=numbers.moment(files.record.created),
         suite=numbers.text(files.record.suite_version or __version__),
         rules=numbers.text(files.record.rules),
@@ -61,12 +62,3 @@ def _guarded(build: Callable[[RunFiles], Any], files: RunFiles, instead: Any) ->
     except Exception:  # one damaged file must not cost the reader the rest
         logger.warning("A part of the summary could not be written.", exc_info=True)
         return instead
-
-
-def _section(page: Page, anchor: str, title: str, build: Callable[[Page], Section]) -> Section:
-    """The section, or one sentence with the reason where a damaged file defeats it."""
-    try:
-        return build(page)
-    except Exception as error:  # one damaged file must not cost the reader the rest
-        logger.warning("The section %r could not be written.", anchor, exc_info=True)
-        return Section(anchor, title, [Missing(f"This section could not be written: {type(error).__name__}: {error}")])

@@ -18,7 +18,7 @@ from bench.report.tables import search as tables_search
 from bench.report.tables import winner as tables_winner
 from bench.report.templating import paragraphs
 from bench.search.parameters import N_STAGES, PARAMETERS
-from bench.stats.metrics import METRICS
+from bench.stats.metrics import METRICS, Metric
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,15 @@ class Banner:
     title: str
     text: str
     grave: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A metric's value with its interval in words."""
+
+    metric: Metric
+    value: float
+    interval: str
 
 
 @dataclass(frozen=True)
@@ -139,13 +148,11 @@ def _over_folds(files: RunFiles) -> dict[Any, Any]:
     return {} if rows["fold_mean"].isna().all() else rows.to_dict("records")[0]
 
 
-def _scores(files: RunFiles) -> list[dict[str, Any]]:
+def _scores(files: RunFiles) -> list[Scored]:
     """The winner's ROC AUC and accuracy on test, as far as they are known, each with its interval in words."""
     scores = {name: value for name, (value, _, _) in files.chosen_scores.items() if value is not None}
     return [
-        {"metric": METRICS[name], "value": scores[name], "interval": interval(files, name)}
-        for name in ("auc", "accuracy")
-        if name in scores
+        Scored(METRICS[name], scores[name], interval(files, name)) for name in ("auc", "accuracy") if name in scores
     ]
 
 

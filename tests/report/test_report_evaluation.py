@@ -24,7 +24,7 @@ from bench.report.read.files import Images, read
 from bench.report.sections import failures as section_failures
 from bench.report.sections.winner import reliability
 from bench.report.tables import models as tables_models
-from bench.run.documents import CalibrationRecord, EvaluationRecord, ModelCard, ModelScores
+from bench.run.documents import CalibrationRecord, EvaluationRecord, ModelCard, ModelScores, SaliencyCase
 from bench.run.folder import RunDir, write_json
 from bench.run.tables import Schema, flags, keys, numbers
 from bench.stats.metrics import METRICS
@@ -388,7 +388,7 @@ def test_a_picture_of_an_error_carries_its_number() -> None:
     titles = [ax.get_title(loc="left").splitlines()[0] for ax in figure.axes]
     assert titles == ["1. A ×3", "1. A"]
     maps = Images(np.zeros((2, 4, 4, 1), np.uint8), maps=np.zeros((2, 4, 4)), randomised=np.zeros((2, 4, 4)))
-    items = [{"label": "A", "predicted": "B", "probability": 0.9, "correct": False, "copies": n} for n in (4, 1)]
+    items = [SaliencyCase(label="A", predicted="B", probability=0.9, correct=False, copies=n) for n in (4, 1)]
     titles = [ax.get_title(loc="left").splitlines()[0] for ax in figures_failures.saliency(maps, items).axes[::3]]
     assert titles == ["A ×4", "A"]
 

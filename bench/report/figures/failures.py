@@ -26,6 +26,7 @@ from bench.report.palette import (
     styled,
 )
 from bench.report.read.files import Images
+from bench.run.documents import SaliencyCase
 
 MOST_COLUMNS = 4
 RIGHT, WRONG = "#0072B2", "#D55E00"
@@ -55,12 +56,12 @@ def errors(images: npt.NDArray[np.uint8], rows: pd.DataFrame) -> Figure:
 
 
 @styled
-def saliency(images: Images, items: Sequence[dict[str, Any]]) -> Figure:
+def saliency(images: Images, items: Sequence[SaliencyCase]) -> Figure:
     """Of each case the image, its map, and the map of randomised weights; two cases abreast.
 
     Args:
         images: with maps and randomised maps.
-        items: one per case: ``label``, ``predicted``, ``probability``, ``correct``, maybe ``copies``.
+        items: one per case.
     """
     if images.maps is None or images.randomised is None:
         raise ValueError("saliency needs maps and randomised maps, but got images alone")
@@ -73,12 +74,9 @@ def saliency(images: Images, items: Sequence[dict[str, Any]]) -> Figure:
             _picture(ax, images.images[place])
         _map(with_map, images.maps[place])
         _map(with_random, images.randomised[place])
-        right = item.get("correct") is True
-        label, predicted = (
-            clipped(numbers.text(item.get("label")), 15),
-            clipped(numbers.text(item.get("predicted")), 15),
-        )
-        words = f"{label}{_times(item.get('copies'))}\n→ {predicted} {numbers.score(item.get('probability'))}"
+        right = item.correct is True
+        label, predicted = (clipped(numbers.text(name), 15) for name in (item.label, item.predicted))
+        words = f"{label}{_times(item.copies)}\n→ {predicted} {numbers.score(item.probability)}"
         colour = RIGHT if right else WRONG
         plain.set_title(words, loc="left", fontsize=8.5, fontweight="normal")
         with_map.set_title("map", loc="left", fontsize=8.5, fontweight="normal")

@@ -1,7 +1,5 @@
 """The section that sets finalists and baselines side by side: on validation, on test, and while they were trained."""
 
-from typing import Any
-
 import pandas as pd
 
 from bench import numbers
@@ -12,6 +10,7 @@ from bench.report.names import backbone, state
 from bench.report.page import Page
 from bench.report.tables import models as tables_models
 from bench.report.tables import search as tables_search
+from bench.report.templating import Values
 from bench.report.verdict import verdict
 from bench.run.documents import EvaluationRecord
 from bench.stats.metrics import METRICS
@@ -96,7 +95,7 @@ def _configurations(rows: pd.DataFrame) -> Table:
     return table(known, "Their configurations.", columns, marked=_winners(known))
 
 
-def _folds(page: Page, finalists: pd.DataFrame) -> dict[str, Any]:
+def _folds(page: Page, finalists: pd.DataFrame) -> Values:
     """Every fold of every finalist, folded away; empty where the run has no folds."""
     rows = None if page.files.folds is None else tables_models.fold_scores(page.files.folds, finalists)
     if rows is None or not len(rows):
@@ -134,7 +133,7 @@ def _with_recipe(page: Page) -> list[str]:
     return list(rows.loc[(rows["a"] == page.files.chosen) & (rows["b"] == "recipe"), "sentence"].dropna())
 
 
-def _tested(page: Page, finalists: list[str], mark: str) -> dict[str, Any]:
+def _tested(page: Page, finalists: list[str], mark: str) -> Values:
     """Every metric on test, baselines below the finalists, what was not computed, and a figure of the main two."""
     evaluation = page.files.tested
     scores = tables_models.on_test(evaluation, finalists)
@@ -196,7 +195,7 @@ def _not_computed(evaluation: EvaluationRecord) -> list[tuple[list[str], list[st
     return said
 
 
-def _pairs(page: Page) -> dict[str, Any]:
+def _pairs(page: Page) -> Values:
     """What can be told apart: a figure of the differences and a table of both tests for each family."""
     comparisons = page.files.evaluated.comparisons
     if comparisons is None:

@@ -1,7 +1,6 @@
 """The section on where the winner fails: the gap to validation, the surest errors, subgroups, altered images, maps."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
@@ -11,7 +10,7 @@ from bench.report.figures import failures as figures_failures
 from bench.report.names import joined, present
 from bench.report.page import Page
 from bench.report.tables import winner as tables_winner
-from bench.report.templating import sentence
+from bench.report.templating import Values, sentence
 from bench.stats.metrics import METRICS
 
 TITLE = "Where it fails"
@@ -49,7 +48,7 @@ def failures(page: Page) -> Section:
     )
 
 
-def _gap(page: Page) -> dict[str, Any]:
+def _gap(page: Page) -> Values:
     """What validation promised and what the test split kept: by metric, where validation's scores are known."""
     assert page.files.evaluation is not None
     validation, test = page.files.evaluation.validation.metrics, page.files.chosen_scores
@@ -71,7 +70,7 @@ def _gap(page: Page) -> dict[str, Any]:
     return {"validation": validation, "table": table(pd.DataFrame(rows), "", columns) if known else None}
 
 
-def _errors(page: Page) -> dict[str, Any]:
+def _errors(page: Page) -> Values:
     """The images of which the winner was surest and wrong: pictures, then a table."""
     rows = page.files.evaluated.failures
     if rows is None or not len(rows):
@@ -123,7 +122,7 @@ def _kinds(page: Page, rows: pd.DataFrame) -> pd.DataFrame:
     return kinds.sort_values("number", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def _gallery(page: Page, rows: pd.DataFrame) -> dict[str, Any]:
+def _gallery(page: Page, rows: pd.DataFrame) -> Values:
     """``shown``: the errors of which there is a picture; None where failures.npz is missing."""
     images = page.files.evaluated.failure_images
     if images is None:
@@ -135,7 +134,7 @@ def _gallery(page: Page, rows: pd.DataFrame) -> dict[str, Any]:
     return {"shown": shown, "copies": (shown["copies"] > 1).any(), "pictures": drawing}
 
 
-def _saliency(page: Page) -> dict[str, Any]:
+def _saliency(page: Page) -> Values:
     """Saliency maps of right and wrong cases, with those by randomised weights beside them."""
     content, images = page.files.evaluated.saliency, page.files.evaluated.saliency_images
     if content is None:
@@ -147,11 +146,11 @@ def _saliency(page: Page) -> dict[str, Any]:
         "images": images if whole else None,
         "shown": shown,
         "copies": any((item.copies or 1) > 1 for item in shown),
-        "drawing": page.drawing("saliency", figures_failures.saliency, images, [one.model_dump() for one in shown]),
+        "drawing": page.drawing("saliency", figures_failures.saliency, images, shown),
     }
 
 
-def subgroups(page: Page) -> dict[str, Any]:
+def subgroups(page: Page) -> Values:
     """A figure of the intervals, and a table of all groups."""
     rows = page.files.evaluated.subgroups
     if rows is None or not len(rows):
@@ -170,7 +169,7 @@ def subgroups(page: Page) -> dict[str, Any]:
     return found | _forest(page, rows, shown)
 
 
-def _forest(page: Page, rows: pd.DataFrame, shown: list[str]) -> dict[str, Any]:
+def _forest(page: Page, rows: pd.DataFrame, shown: list[str]) -> Values:
     """The figure, and the group of the lowest score."""
     two = rows["sensitivity"].notna().any()
     wanted = ("auc", "sensitivity", "specificity") if two else ("auc", "balanced_accuracy", "accuracy")
@@ -206,7 +205,7 @@ def _overall(page: Page, name: str) -> float | None:
     return numbers.number(page.files.chosen_scores.get(name, (None,))[0])
 
 
-def robustness(page: Page) -> dict[str, Any]:
+def robustness(page: Page) -> Values:
     """What each alteration costs: curves, a table, and the costliest."""
     rows = page.files.evaluated.robustness
     if rows is None:

@@ -9,7 +9,7 @@ from bench.report.blocks import Column, Table, table
 from bench.report.figures import winner as figures_winner
 from bench.report.names import joined, present
 from bench.report.page import Page
-from bench.report.templating import sentence
+from bench.report.templating import Values, sentence
 
 MEASURES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
 MEASURES |= {"accuracy": "Accuracy"}
@@ -29,7 +29,7 @@ def _class_column(rows: pd.DataFrame) -> list[Column]:
     return [Column("class", "Class", numeric=False)] if rows["class"].nunique() > 1 else []
 
 
-def points(page: Page) -> dict[str, Any]:
+def points(page: Page) -> Values:
     """Sensitivity, specificity, PPV, NPV and accuracy at 0.5 and at the frozen threshold."""
     rows = page.files.evaluated.points
     if rows is None or not len(rows):
@@ -105,7 +105,7 @@ def _reasons(rows: pd.DataFrame) -> list[tuple[str, list[str], str]]:
     return said
 
 
-def prevalences(page: Page) -> dict[str, Any]:
+def prevalences(page: Page) -> Values:
     """PPV and NPV where the class is rarer or commoner than here."""
     rows = page.files.evaluated.prevalences
     if rows is None or not len(rows):
@@ -131,7 +131,7 @@ def prevalences(page: Page) -> dict[str, Any]:
     }
 
 
-def decision(page: Page) -> dict[str, Any]:
+def decision(page: Page) -> Values:
     """Net benefit by the threshold at which one would act."""
     rows = page.files.evaluated.decision
     if rows is None or not len(rows):

@@ -1,7 +1,6 @@
 """The section on the search: how it went, what was varied, what it cost, and every trial."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -15,6 +14,7 @@ from bench.report.names import backbone, metric_words
 from bench.report.page import Page
 from bench.report.tables import importance
 from bench.report.tables import search as tables_search
+from bench.report.templating import Values
 from bench.stats.metrics import METRICS, Metric
 
 TITLE = "The search"
@@ -24,7 +24,7 @@ def search(page: Page) -> Section:
     """Figures, tables and the leaderboard of the trials."""
     trials, metric = page.files.trials, page.metric
     ended = page.files.record.search
-    values: dict[str, Any] = {"notes": ended.notes if ended else (), "trials": trials}
+    values: Values = {"notes": ended.notes if ended else (), "trials": trials}
     if trials is not None and len(trials):
         values |= {
             "scored": tables_search.scores(trials, metric).notna().any(),
@@ -99,7 +99,7 @@ def leaderboard(trials: pd.DataFrame, metric: Metric) -> Table:
     return table(board, "Every trial, ranked; ties by log loss.", columns, marked=best, sortable=True)
 
 
-def _course(page: Page) -> dict[str, Any]:
+def _course(page: Page) -> Values:
     """The scores in order and over time, the learning curves, and what ASHA stopped."""
     trials, shape = page.trials, (page.metric, page.looks)
     ended = tables_search.over_time(trials, page.metric)
@@ -119,7 +119,7 @@ def _course(page: Page) -> dict[str, Any]:
     }
 
 
-def _rungs(page: Page) -> dict[str, Any]:
+def _rungs(page: Page) -> Values:
     """What the scheduler stopped and where: ``rungs`` is None where that cannot be told, or was not its task."""
     settings = page.files.record.settings
     if page.files.epochs is None or settings.scheduler != "asha":
@@ -134,7 +134,7 @@ def _rungs(page: Page) -> dict[str, Any]:
     }
 
 
-def _varied(page: Page) -> dict[str, Any]:
+def _varied(page: Page) -> Values:
     """Scores by each parameter and by several."""
     trials, shape = page.trials, (page.metric, page.looks)
     return {
@@ -151,7 +151,7 @@ def _varied(page: Page) -> dict[str, Any]:
     }
 
 
-def _importance(page: Page) -> dict[str, Any]:
+def _importance(page: Page) -> Values:
     """How much each hyperparameter decided the score, or ``why`` that is not known."""
     if why := importance.why_not(page.trials, page.metric):
         return {"why": why}
@@ -163,7 +163,7 @@ def _importance(page: Page) -> dict[str, Any]:
     return {"why": "", "summary": summary, "draws": importance.DRAWS, "drawing": drawing}
 
 
-def _cost(page: Page) -> dict[str, Any]:
+def _cost(page: Page) -> Values:
     """Score against what a trial took."""
     return {
         "known": (page.trials["seconds"] > 0).any(),

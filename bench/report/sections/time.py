@@ -1,7 +1,6 @@
 """The section on time: where the run's went, and how near its search came to what the machine could do at best."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -12,6 +11,7 @@ from bench.invocation import typed
 from bench.report.blocks import Column, Section, Table, table
 from bench.report.page import Page
 from bench.report.palette import INK, clipped, new_figure, styled
+from bench.report.templating import Values
 from bench.run.documents import LowerBoundPart, LowerBoundRecord
 
 TITLE = "Where the time went"
@@ -97,7 +97,7 @@ def activities(spent: pd.DataFrame) -> Figure:
 def time(page: Page) -> Section:
     """Seconds by activity, and the limit with its parts, or the command that computes it."""
     record, limit = page.files.record, page.files.limit
-    values: dict[str, Any] = {"timed": "activities" in record.model_fields_set, "limit": limit}
+    values: Values = {"timed": "activities" in record.model_fields_set, "limit": limit}
     values |= {"command": typed("compare", "--limit", page.run.name)}
     if values["timed"]:
         rows = spent(record.activities, record.seconds)

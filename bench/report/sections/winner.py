@@ -1,7 +1,5 @@
 """The section on the chosen model on test: confusion, curves, operating points, decision curve, calibration."""
 
-from typing import Any
-
 import pandas as pd
 
 from bench import numbers
@@ -10,6 +8,7 @@ from bench.report.figures import winner as figures_winner
 from bench.report.page import Page
 from bench.report.sections import operating as section_operating
 from bench.report.tables import winner as tables_winner
+from bench.report.templating import Values
 from bench.run.documents import Bin, CalibrationRecord, CalibrationScores, ModelScores
 
 TITLE = "The chosen model on the internal test"
@@ -25,7 +24,7 @@ BIN = tuple(Bin.model_fields)
 def winner(page: Page) -> Section:
     """What the winner did with the test images."""
     model = page.files.chosen_model
-    values: dict[str, Any] = {"model": model, "winner": page.files.chosen}
+    values: Values = {"model": model, "winner": page.files.chosen}
     if model is not None:
         values |= _confusion(page, model) | {"report": _report(page, model), "curves": _curves}
         values |= {"points": section_operating.points, "prevalences": section_operating.prevalences}
@@ -33,7 +32,7 @@ def winner(page: Page) -> Section:
     return page.section("winner", TITLE, **values)
 
 
-def _confusion(page: Page, model: ModelScores) -> dict[str, Any]:
+def _confusion(page: Page, model: ModelScores) -> Values:
     """The confusion matrix, or how it does not fit the classes."""
     try:
         counts, rates = tables_winner.confusion(model, page.files.classes)
@@ -60,7 +59,7 @@ def _report(page: Page, model: ModelScores) -> Table:
     return table(tables_winner.classification_report(model, page.files.classes), "", columns)
 
 
-def _curves(page: Page) -> dict[str, Any]:
+def _curves(page: Page) -> Values:
     """ROC curve, and precision by recall, or how the predictions do not fit the classes; empty without predictions."""
     files, model = page.files, page.files.chosen_model
     if files.predictions is None or model is None:
@@ -84,7 +83,7 @@ def _bands(page: Page) -> pd.DataFrame:
     return found[found["model"] == page.files.chosen][columns].dropna(subset=["x", "low", "high"])
 
 
-def _calibration(page: Page) -> dict[str, Any]:
+def _calibration(page: Page) -> Values:
     """The temperature, ECE, Brier score and log loss before and after, and the reliability diagram on test."""
     content = page.files.evaluated.calibration
     if content is None:

@@ -16,7 +16,7 @@ from bench import __version__, numbers
 from bench.errors import ConfigError
 from bench.numbers import DASH, counted
 from bench.report import cautions, pictures, summary
-from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Points, Section, table
+from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Points, Section, guarded, table
 from bench.report.figures import comparison as figures_comparison
 from bench.report.names import backbone, joined, metric_words
 from bench.report.read.files import read
@@ -156,11 +156,7 @@ def _html(page: Compared) -> str:
 
 
 def _section(page: Compared, anchor: str, title: str, build: Callable[[Compared], Sequence[Block]]) -> Section:
-    try:
-        return Section(anchor, title, build(page))
-    except Exception as error:  # one damaged run must not cost the reader the rest
-        logger.warning("The section %r could not be written.", anchor, exc_info=True)
-        return Section(anchor, title, [Missing(f"This section could not be written: {type(error).__name__}: {error}")])
+    return guarded(anchor, title, lambda: Section(anchor, title, build(page)))
 
 
 @contextmanager

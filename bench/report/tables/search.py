@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
 from bench.stats.metrics import Metric
 
 Frame = pd.DataFrame
@@ -118,10 +119,6 @@ def best_by_depth(trials: Frame, metric: Metric) -> tuple[Frame, Frame]:
     shape: dict[str, Any] = {"index": by[0], "columns": by[1]}
     return summary.pivot(**shape, values="best"), summary.pivot(**shape, values="trials").fillna(0)
 
-
-GRACE_EPOCHS = 2
-REDUCTION_FACTOR = 3
-"""ASHA's settings in every run so far (Li et al., MLSys 2020): of the trials that reach a rung, a third goes on."""
 
 _BY_OTHERS = ("stopped", "stopped by the time limit")
 """Reasons of trials that no scheduler stopped."""
