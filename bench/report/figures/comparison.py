@@ -46,14 +46,22 @@ def intervals(models: pd.DataFrame, metrics: Sequence[str], looks: Looks) -> Fig
         metrics: names of the metrics.
         looks: of the backbones.
     """
-    figure, axes = new_figure(9.6, 1.1 + 0.42 * len(models), columns=len(metrics), sharey=True)
-    for ax, name in zip(axes, metrics, strict=True):
-        for position, (_, row) in enumerate(models.iterrows()):
-            look = looks.get(str(row["backbone"]), BASELINE)
-            bar(ax, position, row, f"test_{name}", look)
-        ax.set(xlabel=f"Test {metric_words(METRICS[name])}")
+    shown = [looks.get(str(name), BASELINE) for name in models["backbone"]]
+    labels = [clipped(backbone(name)) for name in models["backbone"]]
+    return _on_test(models, [METRICS[name] for name in metrics], shown, labels, 1.1 + 0.42 * len(models))
+
+
+def _on_test(
+    rows: pd.DataFrame, metrics: Sequence[Metric], looks: Sequence[Look], labels: Sequence[str], height: float
+) -> Figure:
+    """One panel per metric: the value of each row on test with its interval, under its label."""
+    figure, axes = new_figure(9.6, height, columns=len(metrics), sharey=True)
+    for ax, metric in zip(axes, metrics, strict=True):
+        for place, ((_, row), look) in enumerate(zip(rows.iterrows(), looks, strict=True)):
+            bar(ax, place, row, f"test_{metric.name}", look)
+        ax.set(xlabel=f"Test {metric_words(metric)}")
         ax.margins(x=0.08)
-        rows_down(ax, [clipped(backbone(name)) for name in models["backbone"]])
+        rows_down(ax, labels)
     return figure
 
 
@@ -123,13 +131,6 @@ def winners(rows: pd.DataFrame, metrics: Sequence[Metric]) -> Figure:
         rows: one row per run, with its ``label`` and ``position``, and ``test_NAME`` with its bounds by metric.
         metrics: the metrics.
     """
-    figure, axes = new_figure(9.6, 1.1 + 0.45 * len(rows), columns=len(metrics), sharey=True)
-    for ax, metric in zip(axes, metrics, strict=True):
-        name = f"test_{metric.name}"
-        for place, (_, row) in enumerate(rows.iterrows()):
-            look, _ = run_look(int(row["position"]))
-            bar(ax, place, row, name, look)
-        ax.set(xlabel=f"Test {metric_words(metric)}")
-        ax.margins(x=0.08)
-        rows_down(ax, [clipped(label, 28) for label in rows["label"]])
-    return figure
+    shown = [run_look(int(position))[0] for position in rows["position"]]
+    labels = [clipped(label, 28) for label in rows["label"]]
+    return _on_test(rows, metrics, shown, labels, 1.1 + 0.45 * len(rows))

@@ -135,28 +135,17 @@ def settings(side: Side) -> dict[str, str]:
         for part in (record.settings, record.space, record.hardware)
     )
     about = {
-        **{key.replace("_", " "): shown(value) for key, value in values.items()},
-        "search space": shown(space.get("name")),
-        **{f"space: {key}".replace("_", " "): shown(value) for key, value in space.get("parameters", {}).items()},
-        "augmentation policies": shown(space.get("augmentations")),
-        "weights used": shown(record.weights.kind),
-        "precision used": shown(record.precision),
-        "suite version": shown(record.suite_version),
-        **{f"package {key}": shown(value) for key, value in record.packages.items()},
-        **{f"machine: {key}".replace("_", " "): shown(value) for key, value in hardware.items()},
+        **names.settings(values),
+        "search space": names.setting(space.get("name")),
+        **names.settings(space.get("parameters", {}), "space: "),
+        "augmentation policies": names.setting(space.get("augmentations")),
+        "weights used": names.setting(record.weights.kind),
+        "precision used": names.setting(record.precision),
+        "suite version": names.setting(record.suite_version),
+        **{f"package {key}": names.setting(value) for key, value in record.packages.items()},
+        **names.settings(hardware, "machine: "),
     }
     return {key: value for key, value in about.items() if value != DASH}
-
-
-def shown(value: Any) -> str:
-    """A setting in words: lists in one line, nothing as a dash."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(shown, value)) or "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {shown(part)}" for key, part in value.items()) or "none"
-    return numbers.text(value)
 
 
 def settings_table(sides: Sequence[Side], differing: bool) -> Frame:
