@@ -66,6 +66,7 @@ class Answers(Sentences):
             card=self.facts.card,
             winner=names.backbone(files.chosen) if files.chosen else "",
             metric=metric_words(files.metric),
+            summary=summary,
             typed=typed,
             OPEN=OPEN,
             RESIZED=RESIZED,
@@ -115,11 +116,6 @@ class Facts:
         return audited or self._files.about_data.splits
 
     @property
-    def assumed(self) -> bool:
-        """Whether each image was taken for its own patient."""
-        return self._files.patients_assumed
-
-    @property
     def folder(self) -> str:
         """The last part of the path of the images: the rest does not travel with the model."""
         return self._files.about_data.path.replace("\\", "/").rstrip("/").rpartition("/")[2]
@@ -138,7 +134,7 @@ class Facts:
     @property
     def patients(self) -> int:
         """The same, 0 where they are no patients but images."""
-        return 0 if self.assumed else self.named_patients
+        return 0 if self._files.patients_assumed else self.named_patients
 
     @property
     def shared_patients(self) -> int:
@@ -186,19 +182,9 @@ class Facts:
         return 0 if self._files.trials is None else len(self._files.trials)
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Trials by state."""
-        return summary.counts(self._files)
-
-    @property
     def question(self) -> str:
         """The question of the run."""
         return summary.story(self._files)[0] if self._files.trials is not None else ""
-
-    @property
-    def configuration(self) -> str:
-        """The winner's configuration in words."""
-        return summary.winner_configuration(self._files)
 
     @property
     def folds(self) -> float | None:
@@ -236,11 +222,6 @@ class Facts:
         )
 
     @property
-    def has_scores(self) -> bool:
-        """Whether the winner has scores on test."""
-        return bool(self._files.chosen_scores)
-
-    @property
     def scores(self) -> list[str]:
         """The winner's scores on test with their intervals."""
         return [
@@ -259,7 +240,9 @@ class Facts:
             "net benefit": found.decision,
         }
         told = [metric_words(METRICS[name]) for name in self._files.chosen_scores if name in METRICS]
-        return [*told, *(name for name, table in more.items() if table is not None)] if self.has_scores else []
+        return (
+            [*told, *(name for name, table in more.items() if table is not None)] if self._files.chosen_scores else []
+        )
 
     @property
     def groups(self) -> list[str]:
@@ -267,18 +250,13 @@ class Facts:
         groups = self._files.evaluated.subgroups
         return [] if groups is None else list(dict.fromkeys(groups["group"]))
 
-    @property
-    def several_images(self) -> bool:
-        """Whether some patient has more than one test image, so that images are not independent."""
-        return self._files.tested.several_images_a_patient is True
-
     def bounds(self, row: "pd.Series[Any]") -> tuple[Any, Any]:
         """The interval of a row of operating_points.csv that leads, as in its own section; else the other.
 
         That by patients leads where a patient has several images, Wilson's where images are independent.
         """
         pairs = [(row["low"], row["high"]), (row["wilson_low"], row["wilson_high"])]
-        leading = pairs if self.several_images else pairs[::-1]
+        leading = pairs if self.page.several_images else pairs[::-1]
         known = [pair for pair in leading if all(numbers.number(bound) is not None for bound in pair)]
         return known[0] if known else (None, None)
 
@@ -286,7 +264,7 @@ class Facts:
     def kind_of_bounds(self) -> str:
         """Which intervals `bounds` gives, in words."""
         by_patients = "intervals by patients, Wilson’s where there is none"
-        return by_patients if self.several_images else "Wilson’s intervals"
+        return by_patients if self.page.several_images else "Wilson’s intervals"
 
     @property
     def frozen_points(self) -> pd.DataFrame:

@@ -1,10 +1,9 @@
 """The page of a run that has not finished: what its trials show so far, from history and tables alone."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import pandas as pd
 
@@ -26,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 RENEWED_EVERY = 60
 """Seconds after which the page loads itself anew."""
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -79,10 +76,10 @@ def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: S
         headline=f"{'Going on' if going_on else 'Stopped'}: {say('finished')}",
         as_of=numbers.moment(datetime.now(UTC).isoformat()),
         renewed_every=RENEWED_EVERY if going_on else None,
-        banners=[news, *_guarded(summary.banners, files)],
+        banners=[news, *summary.guarded(summary.banners, files, [], logging.DEBUG)],
         tiles=_tiles(trials, say, going_on),
         story=say.each("story"),
-        cautions=_guarded(cautions.audited, files),
+        cautions=summary.guarded(cautions.audited, files, [], logging.DEBUG),
         sections=sections,
         suite=files.record.suite_version or __version__,
         rules=numbers.text(files.record.rules),
@@ -99,15 +96,6 @@ def _sentences(files: RunFiles, trials: Trials | None = None) -> Sentences:
         budget=trials.budget if trials else None,
         leaders=[] if best is None else best.to_dict("records"),
     )
-
-
-def _guarded(build: Callable[[RunFiles], list[Value]], files: RunFiles) -> list[Value]:
-    """What ``build`` makes of the files; nothing where a damaged one defeats it, which must not cost the rest."""
-    try:
-        return build(files)
-    except Exception:
-        logger.debug("A part of the page could not be written.", exc_info=True)
-        return []
 
 
 def _running(files: RunFiles, running: Sequence[Running]) -> list[Block]:

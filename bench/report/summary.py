@@ -3,6 +3,8 @@
 The words are in templates of the same names. The console prints `headline`, `banners` and `unfairness` too.
 """
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,8 @@ from bench.report.tables import winner as tables_winner
 from bench.report.templating import paragraphs
 from bench.search.parameters import N_STAGES, PARAMETERS
 from bench.stats.metrics import METRICS, Metric
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,15 @@ class Tile:
     label: str
     value: str
     detail: str = ""
+
+
+def guarded(build: Callable[[RunFiles], Any], files: RunFiles, instead: Any, level: int = logging.WARNING) -> Any:
+    """What ``build`` makes of the files, or ``instead`` where a damaged file defeats it, which is logged."""
+    try:
+        return build(files)
+    except Exception:  # one damaged file must not cost the reader the rest
+        logger.log(level, "A part of the page could not be written.", exc_info=True)
+        return instead
 
 
 def headline(files: RunFiles) -> str:

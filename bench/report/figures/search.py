@@ -1,6 +1,6 @@
 """Trials -> figures of the search: scores by order, time, cost and by each parameter; reads no files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,11 +56,8 @@ def learning_rate(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Learning rate, on a logarithmic axis, against score."""
     figure, (ax,) = new_figure(8, 3.9)
     scored = scored_trials(trials, metric)
-    ax.set_xscale("log")
+    _logarithmic(ax, numbers.rate)
     points(ax, scored[scored["config_learning_rate"] > 0], "config_learning_rate", metric, looks)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.rate(value)))
     ax.set(xlabel="Learning rate of the head (logarithmic)", ylabel=score_label(metric))
     legend(figure, [*backbone_handles(looks, names_of(scored)), *state_handles(scored)])
     return figure
@@ -246,7 +243,8 @@ def cost(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     front = tables_search.pareto(scored, metric)
     figure, (ax,) = new_figure(8, 4.2)
     if scored["seconds"].max() > 8 * scored["seconds"].min():
-        _logarithmic(ax)
+        _logarithmic(ax, "{:g}".format)
+        ax.yaxis.set_major_locator(MaxNLocator(6))
         unit = f"{unit}, logarithmic"
     points(ax, scored, "seconds", metric, looks)
     if len(front):
@@ -269,9 +267,8 @@ def cost(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     return figure
 
 
-def _logarithmic(ax: Axes) -> None:
+def _logarithmic(ax: Axes, show: Callable[[float], str]) -> None:
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_major_locator(MaxNLocator(6))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
