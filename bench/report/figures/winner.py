@@ -108,7 +108,7 @@ def reliability(bins: pd.DataFrame) -> Figure:
     """The share of images of the class by predicted probability, before and after; one colour and dashes per class.
 
     Args:
-        bins: as ``section_calibration.reliability`` returns it.
+        bins: as `bench.report.sections.winner.reliability` returns it.
     """
     labels = list(bins["class"].drop_duplicates())
     figure, axes = new_figure(9.2, 5.4 + 0.045 * len(labels), columns=2, sharey=True)
