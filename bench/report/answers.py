@@ -13,11 +13,10 @@ from bench.numbers import counted
 from bench.report import cautions, names, summary
 from bench.report.names import joined, metric_words
 from bench.report.page import Page
-from bench.report.read import results
-from bench.report.read.chosen import winner_model, winner_name, winner_scores
 from bench.report.read.files import RunFiles
 from bench.report.read.reading import document
 from bench.report.tables import data as tables_data
+from bench.report.tables import winner as tables_winner
 from bench.report.templating import Sentences
 from bench.run.documents import CalibrationScores, ModelCard, Threshold
 from bench.run.record import SplitRecord
@@ -28,6 +27,7 @@ OPEN = "Author to complete"
 
 MOST_CLASSES = 12
 """Classes that a sentence names, or a table of the model card has columns for."""
+
 MOST_OPERATED = 4
 """Classes whose thresholds, sensitivity and specificity a sentence gives."""
 
@@ -64,8 +64,9 @@ class Answers(Sentences):
             tested=files.tested,
             found=files.evaluated,
             card=self.facts.card,
-            winner=names.backbone(winner_name(files)) if winner_name(files) else "",
+            winner=names.backbone(files.chosen) if files.chosen else "",
             metric=metric_words(files.metric),
+            summary=summary,
             typed=typed,
             OPEN=OPEN,
             RESIZED=RESIZED,
@@ -115,11 +116,6 @@ class Facts:
         return audited or self._files.about_data.splits
 
     @property
-    def assumed(self) -> bool:
-        """Whether each image was taken for its own patient."""
-        return results.patients_assumed(self._files.audit)
-
-    @property
     def folder(self) -> str:
         """The last part of the path of the images: the rest does not travel with the model."""
         return self._files.about_data.path.replace("\\", "/").rstrip("/").rpartition("/")[2]
@@ -138,12 +134,12 @@ class Facts:
     @property
     def patients(self) -> int:
         """The same, 0 where they are no patients but images."""
-        return 0 if self.assumed else self.named_patients
+        return 0 if self._files.patients_assumed else self.named_patients
 
     @property
     def shared_patients(self) -> int:
         """How many patients have images in several splits."""
-        return 0 if self._files.splits is None else results.shared_patients(self._files.splits)
+        return tables_data.shared_patients(self._files.splits)
 
     @property
     def no_part(self) -> list[dict[Any, Any]]:
@@ -186,19 +182,9 @@ class Facts:
         return 0 if self._files.trials is None else len(self._files.trials)
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Trials by state."""
-        return summary.counts(self._files)
-
-    @property
     def question(self) -> str:
         """The question of the run."""
         return summary.story(self._files)[0] if self._files.trials is not None else ""
-
-    @property
-    def configuration(self) -> str:
-        """The winner's configuration in words."""
-        return summary.winner_configuration(self._files)
 
     @property
     def folds(self) -> float | None:
@@ -236,16 +222,11 @@ class Facts:
         )
 
     @property
-    def has_scores(self) -> bool:
-        """Whether the winner has scores on test."""
-        return bool(winner_scores(self._files))
-
-    @property
     def scores(self) -> list[str]:
         """The winner's scores on test with their intervals."""
         return [
             f"{metric_words(METRICS[name])} {numbers.with_interval(*values)}"
-            for name, values in winner_scores(self._files).items()
+            for name, values in self._files.chosen_scores.items()
             if name in METRICS and values[0] is not None
         ]
 
@@ -258,8 +239,10 @@ class Facts:
             "expected calibration error": found.calibration,
             "net benefit": found.decision,
         }
-        told = [metric_words(METRICS[name]) for name in winner_scores(self._files) if name in METRICS]
-        return [*told, *(name for name, table in more.items() if table is not None)] if self.has_scores else []
+        told = [metric_words(METRICS[name]) for name in self._files.chosen_scores if name in METRICS]
+        return (
+            [*told, *(name for name, table in more.items() if table is not None)] if self._files.chosen_scores else []
+        )
 
     @property
     def groups(self) -> list[str]:
@@ -267,18 +250,13 @@ class Facts:
         groups = self._files.evaluated.subgroups
         return [] if groups is None else list(dict.fromkeys(groups["group"]))
 
-    @property
-    def several_images(self) -> bool:
-        """Whether some patient has more than one test image, so that images are not independent."""
-        return self._files.tested.several_images_a_patient is True
-
     def bounds(self, row: "pd.Series[Any]") -> tuple[Any, Any]:
         """The interval of a row of operating_points.csv that leads, as in its own section; else the other.
 
         That by patients leads where a patient has several images, Wilson's where images are independent.
         """
         pairs = [(row["low"], row["high"]), (row["wilson_low"], row["wilson_high"])]
-        leading = pairs if self.several_images else pairs[::-1]
+        leading = pairs if self.page.several_images else pairs[::-1]
         known = [pair for pair in leading if all(numbers.number(bound) is not None for bound in pair)]
         return known[0] if known else (None, None)
 
@@ -286,7 +264,7 @@ class Facts:
     def kind_of_bounds(self) -> str:
         """Which intervals `bounds` gives, in words."""
         by_patients = "intervals by patients, Wilson’s where there is none"
-        return by_patients if self.several_images else "Wilson’s intervals"
+        return by_patients if self.page.several_images else "Wilson’s intervals"
 
     @property
     def frozen_points(self) -> pd.DataFrame:
@@ -342,7 +320,7 @@ class Facts:
     def errors(self) -> tuple[int, int] | None:
         """How many test images the winner got wrong, and of how many; None where that is not known."""
         try:
-            matrix = results.confusion(winner_model(self._files), self._files.classes)[0].to_numpy()
+            matrix = tables_winner.confusion(self._files.chosen_model, self._files.classes)[0].to_numpy()
         except ValueError:
             return None
         wrong, total = int(matrix.sum() - matrix.trace()), int(matrix.sum())

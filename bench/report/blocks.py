@@ -1,5 +1,6 @@
 """What a section of the page is made of: paragraphs, lists, tables, pictures and code, ready for the template."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -9,6 +10,8 @@ from markupsafe import Markup
 
 from bench import numbers
 from bench.search.parameters import PARAMETERS
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,15 @@ class Section:
     anchor: str
     title: str
     blocks: Sequence[Block]
+
+
+def guarded(anchor: str, title: str, build: Callable[[], Section]) -> Section:
+    """The section that ``build`` returns, or one sentence with the reason where a damaged file defeats it."""
+    try:
+        return build()
+    except Exception as error:  # one damaged file must not cost the reader the rest
+        logger.warning("The section %r could not be written.", anchor, exc_info=True)
+        return Section(anchor, title, [Missing(f"This section could not be written: {type(error).__name__}: {error}")])
 
 
 def table(data: pd.DataFrame, caption: str, columns: Sequence[Column], **options: Any) -> Table:

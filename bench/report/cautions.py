@@ -1,15 +1,13 @@
 """What to beware of in a run: each caution is a check of the files, and a sentence where it applies."""
 
 import math
-from typing import Any
 
 from bench.failures import EXPLODED
-from bench.report.read import results
-from bench.report.read.chosen import winner_model, winner_name
 from bench.report.read.files import RunFiles
 from bench.report.summary import counts
-from bench.report.tables import base as tables
-from bench.report.templating import paragraphs
+from bench.report.tables import models as tables_models
+from bench.report.tables import winner as tables_winner
+from bench.report.templating import Values, paragraphs
 from bench.report.verdict import verdict
 
 FEW_TRIALS = 8
@@ -28,7 +26,7 @@ def cautions(files: RunFiles) -> list[str]:
         files=files,
         tested=files.tested,
         metric=files.metric,
-        winner=winner_name(files),
+        winner=files.chosen,
         counts=counts(files),
         exploded=_exploded(files),
         limit=EXPLODED,
@@ -72,7 +70,7 @@ def _near(files: RunFiles) -> list[str]:
     """
     if files.finalists is None or files.evaluation is None or files.evaluated.comparisons is not None:
         return []
-    table = tables.finalists(files.finalists, files.evaluation, files.metric)
+    table = tables_models.finalists(files.finalists, files.evaluation, files.metric)
     low, high = (f"test_{files.metric.name}_{end}" for end in ("low", "high"))
     if low not in table:
         return []
@@ -83,7 +81,7 @@ def _near(files: RunFiles) -> list[str]:
     return list(others.loc[(others[high] >= won[low].iloc[0]) & (others[low] <= won[high].iloc[0]), "backbone"])
 
 
-def _beaten(files: RunFiles) -> dict[str, Any]:
+def _beaten(files: RunFiles) -> Values:
     """Baselines that should lose and did not: on test they score at least as well as the winner.
 
     The default recipe is the winner's own backbone, and whether tuning paid is said elsewhere; those that a banner
@@ -92,9 +90,9 @@ def _beaten(files: RunFiles) -> dict[str, Any]:
     scores = {
         name: (model.title or name, model.metrics[files.metric.name].value)
         for name, model in files.tested.models.items()
-        if files.metric.name in model.metrics and (name == winner_name(files) or model.kind not in ("", "finalist"))
+        if files.metric.name in model.metrics and (name == files.chosen or model.kind not in ("", "finalist"))
     }
-    _, won = scores.pop(winner_name(files), ("", None))
+    _, won = scores.pop(files.chosen, ("", None))
     found = verdict(files)
     said = {"recipe", *(one.name for one in (*found.beaten_by, *found.tied_with))}
     better = [
@@ -107,10 +105,10 @@ def _beaten(files: RunFiles) -> dict[str, Any]:
 
 def _few_images(files: RunFiles) -> list[tuple[str, float]]:
     """Classes with few test images, and how many these are."""
-    model = winner_model(files)
+    model = files.chosen_model
     if model is None or not model.confusion:
         return []
-    totals = results.confusion(model, files.classes)[0].sum(axis=1)
+    totals = tables_winner.confusion(model, files.classes)[0].sum(axis=1)
     return [(str(label), total) for label, total in totals.items() if total < FEW_IMAGES]
 
 

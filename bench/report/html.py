@@ -1,20 +1,17 @@
 """Tables and figures -> report.html, one self-contained page that needs no network."""
 
-import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench import __version__, numbers
 from bench.report import cautions, model_card, palette, summary
-from bench.report.blocks import Missing, Section
+from bench.report.blocks import Section, guarded
 from bench.report.page import Page
-from bench.report.read.files import RunFiles, read
+from bench.report.read.files import read
 from bench.report.sections import comparison, data, failures, guidelines, provenance, search, time, winner
 from bench.report.templating import filled
 from bench.run.folder import RunDir, write_text
-
-logger = logging.getLogger(__name__)
 
 _SECTIONS: tuple[tuple[str, str, Callable[[Page], Section]], ...] = (
     ("comparison", comparison.TITLE, comparison.comparison),
@@ -40,33 +37,15 @@ def render(run: RunDir) -> Path:
     html = filled(
         "report.html.j2",
         name=run.name,
-        headline=_guarded(summary.headline, files, "The run could not be summarised"),
-        banners=_guarded(summary.banners, files, []),
-        story=_guarded(summary.story, files, [unread]),
-        tiles=_guarded(summary.tiles, files, []),
-        cautions=_guarded(cautions.cautions, files, []),
-        sections=[_section(page, *section) for section in _SECTIONS],
+        headline=summary.guarded(summary.headline, files, "The run could not be summarised"),
+        banners=summary.guarded(summary.banners, files, []),
+        story=summary.guarded(summary.story, files, [unread]),
+        tiles=summary.guarded(summary.tiles, files, []),
+        cautions=summary.guarded(cautions.cautions, files, []),
+        sections=[guarded(anchor, title, partial(build, page)) for anchor, title, build in _SECTIONS],
         created=numbers.moment(files.record.created),
         suite=numbers.text(files.record.suite_version or __version__),
         rules=numbers.text(files.record.rules),
     )
     write_text(run.report, html)
     return run.report
-
-
-def _guarded(build: Callable[[RunFiles], Any], files: RunFiles, instead: Any) -> Any:
-    """What ``build`` makes of the files, or ``instead`` where a damaged file defeats it."""
-    try:
-        return build(files)
-    except Exception:  # one damaged file must not cost the reader the rest
-        logger.warning("A part of the summary could not be written.", exc_info=True)
-        return instead
-
-
-def _section(page: Page, anchor: str, title: str, build: Callable[[Page], Section]) -> Section:
-    """The section, or one sentence with the reason where a damaged file defeats it."""
-    try:
-        return build(page)
-    except Exception as error:  # one damaged file must not cost the reader the rest
-        logger.warning("The section %r could not be written.", anchor, exc_info=True)
-        return Section(anchor, title, [Missing(f"This section could not be written: {type(error).__name__}: {error}")])

@@ -68,11 +68,6 @@ class Renderer:
         return run.report
 
 
-def render_live(run: RunDir, note: str, going_on: bool = True, running: Sequence[Running] = ()) -> Path:
-    """Write the page once; see `Renderer`."""
-    return Renderer()(run, note, going_on, running)
-
-
 class Pace:
     """When the next rendering is due: at once at first, then after a pause that grows with what the last one took.
 

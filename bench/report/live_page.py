@@ -1,10 +1,9 @@
 """The page of a run that has not finished: what its trials show so far, from history and tables alone."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import pandas as pd
 
@@ -12,12 +11,12 @@ from bench import __version__, numbers
 from bench.invocation import in_output, resume, typed
 from bench.report import cautions, palette, pictures, summary
 from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, parameter_columns, table
-from bench.report.figures import base as figures
+from bench.report.figures import search as figures_search
 from bench.report.names import backbone, metric_words, state
 from bench.report.read.files import RunFiles, read
 from bench.report.sections import search as section_search
 from bench.report.summary import Banner, Tile
-from bench.report.tables import base as tables
+from bench.report.tables import search as tables_search
 from bench.report.templating import Sentences, filled
 from bench.run.folder import RunDir
 from bench.trial import Running
@@ -26,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 RENEWED_EVERY = 60
 """Seconds after which the page loads itself anew."""
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -79,10 +76,10 @@ def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: S
         headline=f"{'Going on' if going_on else 'Stopped'}: {say('finished')}",
         as_of=numbers.moment(datetime.now(UTC).isoformat()),
         renewed_every=RENEWED_EVERY if going_on else None,
-        banners=[news, *_guarded(summary.banners, files)],
+        banners=[news, *summary.guarded(summary.banners, files, [], logging.DEBUG)],
         tiles=_tiles(trials, say, going_on),
         story=say.each("story"),
-        cautions=_guarded(cautions.audited, files),
+        cautions=summary.guarded(cautions.audited, files, [], logging.DEBUG),
         sections=sections,
         suite=files.record.suite_version or __version__,
         rules=numbers.text(files.record.rules),
@@ -90,7 +87,7 @@ def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: S
 
 
 def _sentences(files: RunFiles, trials: Trials | None = None) -> Sentences:
-    best = None if files.trials is None else tables.best_trials(files.trials, files.metric)
+    best = None if files.trials is None else tables_search.best_trials(files.trials, files.metric)
     return Sentences(
         "live.txt.j2",
         files=files,
@@ -99,15 +96,6 @@ def _sentences(files: RunFiles, trials: Trials | None = None) -> Sentences:
         budget=trials.budget if trials else None,
         leaders=[] if best is None else best.to_dict("records"),
     )
-
-
-def _guarded(build: Callable[[RunFiles], list[Value]], files: RunFiles) -> list[Value]:
-    """What ``build`` makes of the files; nothing where a damaged one defeats it, which must not cost the rest."""
-    try:
-        return build(files)
-    except Exception:
-        logger.debug("A part of the page could not be written.", exc_info=True)
-        return []
 
 
 def _running(files: RunFiles, running: Sequence[Running]) -> list[Block]:
@@ -140,7 +128,7 @@ def _tiles(trials: Trials, say: Sentences, going_on: bool) -> list[Tile]:
     shown = [Tile("Trials ended", say("finished").rsplit(" ", 1)[0], ends)]
     if files.trials is None:
         return shown
-    for _, first in tables.best_trials(files.trials, metric).head(1).iterrows():
+    for _, first in tables_search.best_trials(files.trials, metric).head(1).iterrows():
         detail = f"validation {metric_words(metric)}: {backbone(first['config_backbone'])}, trial {first['trial']:.0f}"
         shown.append(Tile("Best so far", numbers.score(first["score"]), detail))
     elapsed = numbers.number(files.trials["elapsed"].max())
@@ -170,7 +158,7 @@ def _search(files: RunFiles) -> list[Block]:
 
 
 def _best(files: RunFiles, trials: pd.DataFrame) -> list[Block]:
-    best = tables.best_trials(trials, files.metric)
+    best = tables_search.best_trials(trials, files.metric)
     columns = [
         Column("config_backbone", "Backbone", backbone, numeric=False),
         Column("score", files.metric.title, numbers.score),
@@ -182,12 +170,12 @@ def _best(files: RunFiles, trials: pd.DataFrame) -> list[Block]:
 
 
 def _history(files: RunFiles, trials: pd.DataFrame, say: Sentences) -> list[Block]:
-    scored = tables.scores(trials, files.metric).dropna()
+    scored = tables_search.scores(trials, files.metric).dropna()
     if not len(scored):
         return []
     best = scored.max() if files.metric.higher_is_better else scored.min()
     try:
-        drawn = figures.history(trials, files.metric, palette.looks(files.backbones))
+        drawn = figures_search.history(trials, files.metric, palette.looks(files.backbones))
         return [pictures.inline(drawn, say("history_alt", len(scored), best), say("history"))]
     except Exception as error:  # the tables say the same
         logger.debug("The history could not be drawn.", exc_info=True)

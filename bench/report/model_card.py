@@ -4,6 +4,7 @@ After Mitchell et al., Model Cards for Model Reporting, FAT* 2019, arXiv 1810.03
 is filled in; what only its author can know is named as such.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -11,13 +12,12 @@ import pandas as pd
 from bench import numbers
 from bench.report import cautions, summary
 from bench.report.answers import MOST_CLASSES, OPEN, Answers, measure
-from bench.report.blocks import Block, Column, Missing, Paragraph, Points, Section, Table, pairs, table
-from bench.report.markdown import markdown
+from bench.report.blocks import Block, Cell, Column, Heading, Missing, Paragraph, Points, Section, Table, pairs, table
 from bench.report.names import backbone, joined, metric_words
 from bench.report.page import Page
-from bench.report.read.chosen import winner_name, winner_scores
-from bench.report.sections import subgroups as section_subgroups
+from bench.report.sections import failures as section_failures
 from bench.report.tables import data as tables_data
+from bench.report.templating import environment
 from bench.report.verdict import headline, verdict
 from bench.run.documents import Estimate
 from bench.run.folder import write_text
@@ -36,11 +36,15 @@ GROUP_MEASURES = ("auc", "balanced_accuracy", "sensitivity", "specificity")
 POINTS = {"frozen": "frozen on validation"}
 """Operating points in words."""
 
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_MARKUP = re.compile(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+_OPENING = re.compile(r"(#+|[-+=]+|\d+[.)])(?=\s|$)")
+
 
 def model_card(page: Page) -> Section:
     """The card as a section; model_card.md is written beside the report, with the same content."""
     blocks = card(page)
-    title = f"{TITLE}: {backbone(winner_name(page.files))} of {page.run.name}"
+    title = f"{TITLE}: {backbone(page.files.chosen)} of {page.run.name}"
     write_text(page.run.path / FILE, markdown(title, blocks))
     lead = Paragraph(f"The same card lies beside this page as {FILE}, to go with the model wherever it goes.")
     return Section("model-card", TITLE, [lead, *blocks])
@@ -48,7 +52,7 @@ def model_card(page: Page) -> Section:
 
 def card(page: Page) -> list[Block]:
     """The content of the card: headings, paragraphs, lists and tables."""
-    if not winner_name(page.files):
+    if not page.files.chosen:
         return [Missing("There is no model to describe yet: the finalists have not been retrained.")]
     answers = Answers(page)
     parts: dict[str, Callable[[Page], Sequence[Block]]] = {
@@ -64,7 +68,7 @@ def card(page: Page) -> list[Block]:
 
 
 def _details(page: Page, answers: Answers) -> Table:
-    about, record, winner = answers.facts.card, page.files.record, winner_name(page.files)
+    about, record, winner = answers.facts.card, page.files.record, page.files.chosen
     told = {
         "Verdict of the run": headline(verdict(page.files)),
         "File": (about.file if about else "") or page.run.best_model.name,
@@ -122,7 +126,7 @@ def _splits(answers: Answers) -> list[Table]:
 def _metrics(page: Page, answers: Answers) -> Sequence[Block]:
     """The winner's scores on test and validation, its operating points and its subgroups."""
     chosen = f"The search ranked by validation {metric_words(page.metric)}."
-    if not winner_scores(page.files):
+    if not page.files.chosen_scores:
         why = page.problems("evaluation.json") or [Missing("evaluation.json holds no results of the winner.")]
         return [Paragraph(chosen), *why]
     lead = Paragraph(f"{chosen} {answers('uncertainty')}".rstrip())
@@ -131,7 +135,7 @@ def _metrics(page: Page, answers: Answers) -> Sequence[Block]:
 
 def _scores(page: Page) -> Table:
     tested, rows = page.files.tested, []
-    for name, (value, low, high) in winner_scores(page.files).items():
+    for name, (value, low, high) in page.files.chosen_scores.items():
         if name in METRICS:
             other = tested.validation.metrics.get(name, Estimate())
             row = {"metric": METRICS[name].title, "test": value, "test_low": low, "test_high": high}
@@ -187,14 +191,51 @@ def _groups(page: Page) -> list[Table]:
         Column("which", "Subgroup", numeric=False, below="few"),
         Column("images", "Images", numbers.count),
         *(
-            Column(name, section_subgroups.TITLES[name], numbers.score, low=f"{name}_low", high=f"{name}_high")
+            Column(name, section_failures.TITLES[name], numbers.score, low=f"{name}_low", high=f"{name}_high")
             for name in shown
         ),
         *([Column("reason", "Note", numeric=False)] if data["reason"].notna().any() else []),
     ]
-    caption = f"Subgroups of the internal test.{section_subgroups.counting(page, shown)}{_first(len(data))}"
+    caption = f"Subgroups of the internal test.{section_failures.counting(page, shown)}{_first(len(data))}"
     return [table(data.head(MOST_GROUPS), caption, columns)]
 
 
 def _first(rows: int) -> str:
     return f" The first {MOST_GROUPS} of {rows} rows; the report has all." if rows > MOST_GROUPS else ""
+
+
+def escape(text: str) -> str:
+    """``text`` in one line that Markdown shows as it stands, in a paragraph as in a table.
+
+    HTML becomes entities; what would be emphasis, code, a link, mathematics or a new cell gets a backslash, and so does
+    what would open a heading or a list.
+    """
+    line = " ".join(text.replace("\0", " ").split())
+    if opening := _OPENING.match(line):
+        line = f"{line[: opening.end() - 1]}\0{line[opening.end() - 1 :]}"
+    line = re.sub("[&<>]", lambda found: _ENTITIES[found[0]], line)
+    return _MARKUP.sub(r"\\\1", line).replace("\0", "\\")
+
+
+def markdown(title: str, blocks: Sequence[Block]) -> str:
+    """A document with ``title`` above ``blocks``.
+
+    Raises:
+        TypeError: for a block other than a heading, a paragraph, a list or a table.
+    """
+    for block in blocks:
+        if not isinstance(block, Heading | Paragraph | Missing | Points | Table):
+            raise TypeError(f"headings, paragraphs, lists and tables can be written, but got {type(block).__name__}")
+    found = environment("model_card.md.j2")
+    found.filters |= {"md": _written, "rule": _rule}
+    return found.get_template("model_card.md.j2").render(title=title, blocks=blocks)
+
+
+def _written(value: str | Cell) -> str:
+    if isinstance(value, Cell):
+        value = f"{value.text} ({value.below})" if value.below else value.text
+    return escape(value)
+
+
+def _rule(column: Column) -> str:
+    return "---:" if column.numeric else "---"

@@ -1,10 +1,12 @@
 """What the report calls things: backbones, parameters, states and columns, in words for a reader."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from bench.numbers import DASH as DASH
 from bench.numbers import joined as joined
 from bench.numbers import present as present
+from bench.numbers import text
 from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import Metric
 
@@ -51,3 +53,19 @@ def metric_words(metric: Metric) -> str:
 def parameter(name: str) -> str:
     """The title of a parameter of a trial."""
     return PARAMETERS[name].title if name in PARAMETERS else name.replace("_", " ")
+
+
+def setting(value: Any) -> str:
+    """A setting in words: lists in one line, nothing as a dash."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {setting(part)}" for key, part in value.items()) or "none"
+    return text(value)
+
+
+def settings(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """Settings in words by their titles, each of which begins with ``before``."""
+    return {f"{before}{key}".replace("_", " "): setting(value) for key, value in values.items()}

@@ -81,10 +81,6 @@ class Page:
         html = templating.section(anchor, page=self, files=self.files, metric=self.metric, **values)
         return Section(anchor, title, [Html(html)])
 
-    def picture(self, name: str, draw: Callable[[], Figure], alt: str, caption: str) -> Picture | Missing:
-        """A figure for the page, kept in the run's figures/ too."""
-        return pictures.picture(self.run.figures, name, draw, alt, caption)
-
     def problems(self, *named: str) -> list[Missing]:
         """A sentence for each of the files ``named`` that is missing or not whole."""
         return [Missing(self.files.problems[name]) for name in named if name in self.files.problems]

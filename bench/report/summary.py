@@ -3,6 +3,8 @@
 The words are in templates of the same names. The console prints `headline`, `banners` and `unfairness` too.
 """
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +14,15 @@ from bench import numbers
 from bench.failures import KINDS, End, kind_in, unfair
 from bench.report import names, verdict
 from bench.report.names import backbone
-from bench.report.read import results
-from bench.report.read.chosen import over_seeds, winner_model, winner_name, winner_scores
-from bench.report.read.files import RunFiles, opened_in_vain
-from bench.report.tables import base as tables
+from bench.report.read.files import OverSeeds, RunFiles, opened_in_vain
+from bench.report.tables import data as tables_data
+from bench.report.tables import search as tables_search
+from bench.report.tables import winner as tables_winner
 from bench.report.templating import paragraphs
 from bench.search.parameters import N_STAGES, PARAMETERS
-from bench.stats.metrics import METRICS
+from bench.stats.metrics import METRICS, Metric
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,30 @@ class Banner:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """A metric's value with its interval in words."""
+
+    metric: Metric
+    value: float
+    interval: str
+
+
+@dataclass(frozen=True)
 class Tile:
     """A number of the headline with what it is and what stands beside it."""
 
     label: str
     value: str
     detail: str = ""
+
+
+def guarded(build: Callable[[RunFiles], Any], files: RunFiles, instead: Any, level: int = logging.WARNING) -> Any:
+    """What ``build`` makes of the files, or ``instead`` where a damaged file defeats it, which is logged."""
+    try:
+        return build(files)
+    except Exception:  # one damaged file must not cost the reader the rest
+        logger.log(level, "A part of the page could not be written.", exc_info=True)
+        return instead
 
 
 def headline(files: RunFiles) -> str:
@@ -71,7 +93,7 @@ def winner_configuration(files: RunFiles) -> str:
     """The winner's configuration in words; empty where the files do not say."""
     if files.finalists is None:
         return ""
-    rows = files.finalists[files.finalists["backbone"] == winner_name(files)].sort_values("winner", ascending=False)
+    rows = files.finalists[files.finalists["backbone"] == files.chosen].sort_values("winner", ascending=False)
     return configuration(rows.iloc[0]) if len(rows) else ""
 
 
@@ -83,7 +105,7 @@ def banners(files: RunFiles) -> list[Banner]:
         found=verdict.verdict(files),
         random=files.record.weights.kind == "random" or files.record.settings.weights == "random",
         synthetic=files.about_data.synthetic or files.about_data.source == "demo",
-        shared=0 if files.splits is None else results.shared_patients(files.splits),
+        shared=tables_data.shared_patients(files.splits),
     )
     found = []
     for one in said:
@@ -104,26 +126,26 @@ def unfairness(files: RunFiles) -> list[str]:
 
 def story(files: RunFiles) -> list[str]:
     """The question of the run and what came out, a paragraph each."""
-    best = pd.DataFrame() if files.trials is None else tables.best_trials(files.trials, files.metric)
+    best = pd.DataFrame() if files.trials is None else tables_search.best_trials(files.trials, files.metric)
     found, winner = verdict.verdict(files), files.record.winner
     return paragraphs(
         "story.txt.j2",
         files=files,
         metric=files.metric,
         images=sum(split.images for split in files.about_data.splits.values()),
-        winner=winner_name(files),
+        winner=files.chosen,
         how=winner_configuration(files),
         found=found,
         headline=verdict.headline(found),
         score=winner.score if winner else None,
-        seeds=over_seeds(files),
+        seeds=files.over_seeds(),
         folds=_over_folds(files),
         best=next(iter(best.to_dict("records")), None),
         best_configuration=configuration(best.iloc[0]) if len(best) else "",
         untested=untested(files, "no number on this page comes from it"),
-        patients=None if results.patients_assumed(files.audit) else files.tested.patients,
+        patients=None if files.patients_assumed else files.tested.patients,
         scores=_scores(files),
-        tested=bool(winner_scores(files)),
+        tested=bool(files.chosen_scores),
         planned=files.record.search.planned if files.record.search else None,
         repeats=_repeats(files),
         majority=_majority(files),
@@ -139,29 +161,26 @@ def _over_folds(files: RunFiles) -> dict[Any, Any]:
     return {} if rows["fold_mean"].isna().all() else rows.to_dict("records")[0]
 
 
-def _scores(files: RunFiles) -> list[dict[str, Any]]:
+def _scores(files: RunFiles) -> list[Scored]:
     """The winner's ROC AUC and accuracy on test, as far as they are known, each with its interval in words."""
-    scores = {name: value for name, (value, _, _) in winner_scores(files).items() if value is not None}
+    scores = {name: value for name, (value, _, _) in files.chosen_scores.items() if value is not None}
     return [
-        {"metric": METRICS[name], "value": scores[name], "interval": interval(files, name)}
-        for name in ("auc", "accuracy")
-        if name in scores
+        Scored(METRICS[name], scores[name], interval(files, name)) for name in ("auc", "accuracy") if name in scores
     ]
 
 
-def _repeats(files: RunFiles) -> dict[str, Any]:
-    """How far the seed moves the winner's test AUC: ``n``, ``mean`` and ``sd``; empty where one seed was trained."""
-    model = winner_model(files)
-    if model is None or model.repeats is None:
-        return {}
-    mean, deviation = (part.get("auc") for part in (model.repeats.mean, model.repeats.sd))
-    return {} if mean is None or deviation is None else {"n": model.repeats.n, "mean": mean, "sd": deviation}
+def _repeats(files: RunFiles) -> OverSeeds | None:
+    """How far the seed moves the winner's test AUC; None where one seed was trained."""
+    spread = files.chosen_model.repeats if files.chosen_model else None
+    if spread is None or spread.mean.get("auc") is None or spread.sd.get("auc") is None:
+        return None
+    return OverSeeds(spread.n or 0, spread.mean["auc"], spread.sd["auc"])
 
 
 def _majority(files: RunFiles) -> tuple[str, float] | None:
     """The commonest class of the test images and its share."""
     try:
-        return results.majority(winner_model(files), files.classes)
+        return tables_winner.majority(files.chosen_model, files.classes)
     except ValueError:
         return None
 
@@ -184,7 +203,7 @@ def untested(files: RunFiles, so: str) -> str:
 
 def interval(files: RunFiles, name: str) -> str:
     """The interval of one of the winner's metrics on test: ``95 % interval 0.950–0.980``."""
-    bounds = numbers.interval(*winner_scores(files)[name][1:])
+    bounds = numbers.interval(*files.chosen_scores[name][1:])
     return f"{numbers.level(files.tested.bootstrap.level)} interval {bounds}" if bounds else "no interval"
 
 
@@ -205,8 +224,8 @@ def tiles(files: RunFiles) -> list[Tile]:
         files=files,
         metric=files.metric,
         scores=_scores(files),
-        chosen=winner_name(files),
-        seeds=over_seeds(files),
+        chosen=files.chosen,
+        seeds=files.over_seeds(),
         score=winner.score if winner else None,
         times=ledger.this_split if ledger else None,
         counts=counts(files),

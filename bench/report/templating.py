@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+Values = dict[str, Any]
+"""The context of a template, or a part of it: what the template uses, by name."""
+
 _PROSE = re.compile(r"<(p|li)\b([^>]*)>(.*?)</\1>", re.DOTALL)
 
 

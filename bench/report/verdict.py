@@ -12,7 +12,6 @@ from typing import Any
 
 from bench.numbers import number
 from bench.report.names import BASELINES
-from bench.report.read.chosen import over_seeds, winner_name, winner_scores
 from bench.report.read.files import RunFiles
 from bench.report.templating import sentence
 from bench.stats.metrics import METRICS, Metric
@@ -132,7 +131,7 @@ def headline(found: Verdict) -> str:
 
 def verdict(files: RunFiles) -> Verdict:
     """The verdict on a run."""
-    chosen = winner_name(files)
+    chosen = files.chosen
     if not chosen:
         return Verdict(Standing.NOBODY)
     others = _others(files, chosen)
@@ -200,13 +199,13 @@ def _on_validation(files: RunFiles) -> float | None:
     """The score that chose: the mean over the folds, else that over the seeds."""
     won = [] if files.finalists is None else files.finalists.loc[files.finalists["winner"], "fold_mean"].tolist()
     winner = files.record.winner
-    known = [number(value) for value in (*won[:1], over_seeds(files)["mean"], winner.score if winner else None)]
+    known = [number(value) for value in (*won[:1], files.over_seeds().mean, winner.score if winner else None)]
     return next((value for value in known if value is not None), None)
 
 
 def _on_test(files: RunFiles) -> tuple[Metric, tuple[float | None, float | None, float | None]]:
     """The run's metric on the internal test; where it has no value there, ROC AUC or accuracy."""
-    scores = winner_scores(files)
+    scores = files.chosen_scores
     for name in dict.fromkeys([files.metric.name, "auc", "accuracy"]):
         if scores.get(name, (None,))[0] is not None:
             return METRICS[name], scores[name]

@@ -15,6 +15,9 @@ N_STAGES = 5
 """Every backbone is five stages; unfreeze depths run from 0 (head alone) to 5 (everything)."""
 COLUMN = "config_"
 """Before a parameter's name in the columns of tables."""
+GRACE_EPOCHS = 2
+REDUCTION_FACTOR = 3
+"""ASHA (Li et al., MLSys 2020): of the trials that reach a rung, a third goes on."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from bench.cluster import Workers, train_trial
 from bench.failures import ERROR, MACHINE, MEMORY, NOT_FINITE
 from bench.run.folder import RunDir
 from bench.run.results import TrialLog
+from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
 from bench.search.plan import Plan, longest_first, remaining, to_try_again, without
 from bench.search.searcher import FINISHED, RecordingSearch, Rules, Watcher
 from bench.search.space import Space
@@ -28,9 +29,6 @@ from bench.stats.metrics import get_metric
 from bench.train.task import Task
 from bench.trial import TrialConfig
 
-GRACE_EPOCHS = 2
-REDUCTION_FACTOR = 3
-"""ASHA (Li et al., MLSys 2020): of the trials that reach a rung, a third goes on."""
 ROUND = 40
 """Trials that a worker serves before a fresh one takes its place, whatever a long-lived process may have piled up."""
 

@@ -7,7 +7,7 @@ from report_run import BACKBONE_TITLES
 
 from bench.report import names, pictures
 from bench.report.blocks import Paragraph
-from bench.report.read import importance
+from bench.report.tables import importance
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from report_run import edit_json, write_run
 from bench.report import pictures
 from bench.report.blocks import Picture
 from bench.report.html import render
-from bench.report.live import SEARCHING, render_live
-from bench.report.read import importance
+from bench.report.live import SEARCHING, Renderer
 from bench.report.side_by_side.page import render_side_by_side
+from bench.report.tables import importance
 from bench.run.folder import RunDir
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "</style></table>'><img src=x onerror=alert(2)>")
@@ -139,6 +139,6 @@ RENDER: dict[str, Callable[[Path], Path]] = {
     "unfinished": lambda folder: render(_unfinished(folder / "unfinished")),
     "damaged": lambda folder: render(_damaged(folder / "damaged")),
     "empty": lambda folder: render(_empty(folder / "empty")),
-    "live": lambda folder: render_live(_unfinished(folder / "live"), SEARCHING),
+    "live": lambda folder: Renderer()(_unfinished(folder / "live"), SEARCHING),
     "side by side": lambda folder: _side_by_side(folder / "several runs"),
 }

@@ -14,7 +14,6 @@ from report_run import CLASSES, edit_json, write_run
 from bench.report import html
 from bench.report.cautions import cautions
 from bench.report.figures import data as figures_data
-from bench.report.read import results
 from bench.report.read.files import read
 from bench.report.sections.data import modes
 from bench.report.tables import data as tables_data
@@ -186,8 +185,8 @@ def test_shared_patients_by_either_reading() -> None:
             "split": ["train", "test", "val", None],
         }
     )
-    assert results.shared_patients(splits) == 0
-    assert results.shared_patients(splits, "patient_wide") == 1
+    assert tables_data.shared_patients(splits) == 0
+    assert tables_data.shared_patients(splits, "patient_wide") == 1
 
 
 def test_reasons_are_counted_without_what_tells_of_one_image() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import pytest
 
-from bench.report.sections.operating import spans, useful
+from bench.report.sections.winner import spans, useful
 
 STEPS = [round(0.1 * step, 1) for step in range(1, 10)]
 

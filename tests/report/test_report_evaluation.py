@@ -22,10 +22,9 @@ from bench.report.page import Page
 from bench.report.read import reading
 from bench.report.read.files import Images, read
 from bench.report.sections import failures as section_failures
-from bench.report.sections import subgroups as section_subgroups
 from bench.report.sections.winner import reliability
 from bench.report.tables import models as tables_models
-from bench.run.documents import CalibrationRecord, EvaluationRecord, ModelCard, ModelScores
+from bench.run.documents import CalibrationRecord, EvaluationRecord, ModelCard, ModelScores, SaliencyCase
 from bench.run.folder import RunDir, write_json
 from bench.run.tables import Schema, flags, keys, numbers
 from bench.stats.metrics import METRICS
@@ -337,11 +336,11 @@ def test_in_the_figure_groups_and_all_images_are_counted_alike(run: RunDir) -> N
     points = pd.read_csv(run.path / "operating_points.csv")
     frozen = points[points["point"] == "frozen"].set_index("measure")["value"]
     page = Page(run, read(run), {})
-    assert section_subgroups._overall(page, "accuracy") == pytest.approx(frozen["accuracy"])
-    assert section_subgroups._overall(page, "sensitivity") == pytest.approx(frozen["sensitivity"])
+    assert section_failures._overall(page, "accuracy") == pytest.approx(frozen["accuracy"])
+    assert section_failures._overall(page, "sensitivity") == pytest.approx(frozen["sensitivity"])
     model = json.loads(run.evaluation.read_text(encoding="utf-8"))["models"]
     auc = model[page.files.tested.winner]["metrics"]["auc"]["value"]
-    assert section_subgroups._overall(page, "auc") == pytest.approx(auc)
+    assert section_failures._overall(page, "auc") == pytest.approx(auc)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -389,7 +388,7 @@ def test_a_picture_of_an_error_carries_its_number() -> None:
     titles = [ax.get_title(loc="left").splitlines()[0] for ax in figure.axes]
     assert titles == ["1. A ×3", "1. A"]
     maps = Images(np.zeros((2, 4, 4, 1), np.uint8), maps=np.zeros((2, 4, 4)), randomised=np.zeros((2, 4, 4)))
-    items = [{"label": "A", "predicted": "B", "probability": 0.9, "correct": False, "copies": n} for n in (4, 1)]
+    items = [SaliencyCase(label="A", predicted="B", probability=0.9, correct=False, copies=n) for n in (4, 1)]
     titles = [ax.get_title(loc="left").splitlines()[0] for ax in figures_failures.saliency(maps, items).axes[::3]]
     assert titles == ["A ×4", "A"]
 

@@ -12,10 +12,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from report_run import write_run
 
-from bench.report.figures import calibration as figures_calibration
 from bench.report.figures import comparison as figures_comparison
-from bench.report.figures import operating as figures_operating
-from bench.report.figures import results as figures_results
+from bench.report.figures import winner as figures_winner
 from bench.report.palette import MUTED
 from bench.report.tables import models as tables_models
 from bench.run.tables import COMPARISONS
@@ -29,12 +27,12 @@ def prevalences(number: int) -> Figure:
     rows = pd.DataFrame({"class": classes(number), "point": "frozen", "observed": False})
     values = ("ppv", "ppv_low", "ppv_high", "npv", "npv_low", "npv_high")
     rows = rows.assign(prevalence=0.1, **dict.fromkeys(values, 0.5))
-    return figures_operating.prevalences(rows)
+    return figures_winner.prevalences(rows)
 
 
 def decision(number: int) -> Figure:
     rows = pd.DataFrame({"class": classes(number), "threshold": 0.1})
-    return figures_operating.decision(rows.assign(model=0.2, treat_all=0.1, low=0.1, high=0.3))
+    return figures_winner.decision(rows.assign(model=0.2, treat_all=0.1, low=0.1, high=0.3))
 
 
 @pytest.mark.parametrize(("draw", "source"), [(prevalences, "prevalences.csv"), (decision, "decision_curve.csv")])
@@ -56,13 +54,13 @@ def test_no_two_of_many_classes_look_alike() -> None:
     bins = pd.DataFrame({"class": classes(15), "images": 4.0, "predicted": 0.2, "observed": 0.3})
     bins = bins.assign(low=0.1, high=0.5).merge(pd.DataFrame({"step": ["before", "after"]}), how="cross")
     bands = pd.DataFrame(columns=["class", "curve", "x", "low", "high"], dtype="float64")
-    for figure in (figures_results.curves(roc, by_recall, bands), figures_calibration.reliability(bins)):
+    for figure in (figures_winner.curves(roc, by_recall, bands), figures_winner.reliability(bins)):
         for ax in figure.axes:
             assert len(looks(ax)) == len(set(looks(ax))) == 15
 
 
 def test_the_first_classes_are_drawn_without_dashes() -> None:
-    assert {figures_results.line(place)["linestyle"] for place in range(8)} == {"-"}
+    assert {figures_winner.line(place)["linestyle"] for place in range(8)} == {"-"}
 
 
 def test_pairs_are_coloured_by_their_verdict_and_not_by_their_interval() -> None:

@@ -8,7 +8,7 @@ from report_outline import outline
 from report_run import write_run
 
 from bench.report.read.files import read
-from bench.report.tables import base as tables
+from bench.report.tables import models as tables_models
 from bench.run.folder import RunDir
 from bench.stats.metrics import METRICS
 
@@ -54,9 +54,9 @@ def test_the_order_is_that_by_the_folds() -> None:
         }
     )
     auc = METRICS["auc"]
-    assert list(tables.finalists(rows, None, auc)["backbone"]) == ["b", "a", "c"], "no fold completed: last"
+    assert list(tables_models.finalists(rows, None, auc)["backbone"]) == ["b", "a", "c"], "no fold completed: last"
     without = rows.assign(folds=None, fold_mean=None, fold_sd=None)
-    assert list(tables.finalists(without, None, auc)["backbone"]) == ["a", "c", "b"]
+    assert list(tables_models.finalists(without, None, auc)["backbone"]) == ["a", "c", "b"]
 
 
 def test_without_folds_nothing_is_said_of_them(tmp_path: Path) -> None:

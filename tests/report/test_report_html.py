@@ -20,7 +20,7 @@ from bench.cli import main
 from bench.data.images.decode import fit
 from bench.failures import ERROR
 from bench.report import pictures
-from bench.report.figures import base as figures
+from bench.report.figures import search as figures_search
 from bench.report.palette import looks
 from bench.report.read.files import read
 from bench.run.folder import RunDir
@@ -87,7 +87,7 @@ def test_a_figure_drawn_again_is_the_same(tmp_path: Path) -> None:
     assert trials is not None
     known = looks(["vgg16", "resnet50", "inceptionv3"])
     for name in ("first", "second"):
-        pictures.picture(tmp_path, name, lambda: figures.by_backbone(trials, METRICS["auc"], known), "", "")
+        pictures.picture(tmp_path, name, lambda: figures_search.by_backbone(trials, METRICS["auc"], known), "", "")
     assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
     assert matplotlib.rcParams["text.parse_math"], "matplotlib's own settings are back"
     assert not pyplot.get_fignums(), "nothing stays open"

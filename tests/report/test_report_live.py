@@ -15,8 +15,8 @@ import pytest
 from report_outline import Outline
 from report_run import edit_json, write_run
 
-from bench.report.figures import base as figures
-from bench.report.live import LEAST_PAUSE, PAUSE_PER_SECOND, RETRAINING, SEARCHING, LiveReport, Pace, render_live
+from bench.report.figures import search as figures_search
+from bench.report.live import LEAST_PAUSE, PAUSE_PER_SECOND, RETRAINING, SEARCHING, LiveReport, Pace, Renderer
 from bench.run.folder import RunDir
 from bench.trial import Running, TrialConfig
 
@@ -257,7 +257,7 @@ def test_closing_waits_for_a_rendering_that_has_begun(searching: RunDir) -> None
 
 
 def test_the_page_says_that_the_run_is_going_on_and_how_far(searching: RunDir) -> None:
-    page = render_live(searching, SEARCHING).read_text(encoding="utf-8")
+    page = Renderer()(searching, SEARCHING).read_text(encoding="utf-8")
     seen = Outline(page)
     text = " ".join(seen.text.split())
     best = pd.read_csv(searching.trials).nlargest(1, "metric_auc").iloc[0]
@@ -274,12 +274,12 @@ def test_the_page_says_that_the_run_is_going_on_and_how_far(searching: RunDir) -
 
 
 def test_the_page_loads_itself_anew_until_the_run_has_stopped(searching: RunDir) -> None:
-    live = Outline(render_live(searching, SEARCHING).read_text(encoding="utf-8"))
+    live = Outline(Renderer()(searching, SEARCHING).read_text(encoding="utf-8"))
     metas = {meta.get("http-equiv"): meta["content"] for meta in live.named("meta") if "http-equiv" in meta}
     assert metas["refresh"] == "60"
     assert metas["Content-Security-Policy"] and metas["Content-Security-Policy"].startswith("default-src 'none'")
     assert "location.reload()" in searching.report.read_text(encoding="utf-8")
-    stopped = render_live(searching, "The run was interrupted.", going_on=False).read_text(encoding="utf-8")
+    stopped = Renderer()(searching, "The run was interrupted.", going_on=False).read_text(encoding="utf-8")
     assert 'http-equiv="refresh"' not in stopped and "reload" not in stopped
     assert "This run has stopped before its end. The run was interrupted. 12 of the 50 trials" in Outline(stopped).text
 
@@ -288,14 +288,14 @@ def test_the_page_of_a_run_without_any_score(searching: RunDir) -> None:
     trials = pd.read_csv(searching.trials)
     failed = trials[trials["state"] == "failed"].head(1)
     failed.to_csv(searching.trials, index=False)
-    text = " ".join(Outline(render_live(searching, SEARCHING).read_text(encoding="utf-8")).text.split())
+    text = " ".join(Outline(Renderer()(searching, SEARCHING).read_text(encoding="utf-8")).text.split())
     assert "Going on: 1 of 50 trials" in text and "1 of the 50 trials in its budget has ended." in text
     assert "No trial has a validation ROC AUC yet." in text and "the loss was not finite in epoch 1" in text
 
 
 def test_an_extended_run_says_where_its_earlier_results_are(written: Path, tmp_path: Path) -> None:
     run = RunDir(shutil.copytree(written, tmp_path / "xray"))
-    assert "is in evaluation.json until it is evaluated" in Outline(render_live(run, SEARCHING).read_text()).text
+    assert "is in evaluation.json until it is evaluated" in Outline(Renderer()(run, SEARCHING).read_text()).text
 
 
 def test_a_figure_that_cannot_be_drawn_costs_no_more_than_itself(
@@ -304,15 +304,15 @@ def test_a_figure_that_cannot_be_drawn_costs_no_more_than_itself(
     def broken(*arguments: object) -> None:
         raise ValueError("no ink")
 
-    monkeypatch.setattr(figures, "history", broken)
-    text = Outline(render_live(searching, SEARCHING).read_text(encoding="utf-8")).text
+    monkeypatch.setattr(figures_search, "history", broken)
+    text = Outline(Renderer()(searching, SEARCHING).read_text(encoding="utf-8")).text
     assert "The history could not be drawn: ValueError: no ink" in text and "Leaderboard so far" in text
 
 
 def test_a_page_that_cannot_be_written_leaves_the_last_one_whole(
     searching: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = render_live(searching, SEARCHING).read_text(encoding="utf-8")
+    before = Renderer()(searching, SEARCHING).read_text(encoding="utf-8")
 
     def full(self: Path, *arguments: object, **options: object) -> int:
         raise OSError("no space left on device")
@@ -320,7 +320,7 @@ def test_a_page_that_cannot_be_written_leaves_the_last_one_whole(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
         with pytest.raises(OSError, match="no space"):
-            render_live(searching, RETRAINING)
+            Renderer()(searching, RETRAINING)
     assert searching.report.read_text(encoding="utf-8") == before
     assert [path.name for path in searching.path.glob(".report-*")] == []
 
@@ -330,7 +330,7 @@ def test_hostile_names_are_harmless(searching: RunDir) -> None:
     trials["config_augmentation"] = '"><svg onload=alert(1)>'
     trials["reason"] = "</td><script>alert(2)</script>"
     trials.to_csv(searching.trials, index=False)
-    seen = Outline(render_live(searching, "<script>alert(3)</script>").read_text(encoding="utf-8"))
+    seen = Outline(Renderer()(searching, "<script>alert(3)</script>").read_text(encoding="utf-8"))
     assert len(seen.named("script")) == 1 and not seen.named("svg")
     assert '"><svg onload=alert(1)>' in seen.text and "<script>alert(3)</script>" in seen.text
 
@@ -377,13 +377,13 @@ def test_the_page_tells_its_heartbeat_what_runs_and_what_the_audit_warns_of(sear
     ]
     edit_json(searching.audit, findings=findings)
     running = [Running(12, TrialConfig("vgg16"), 0.875, 3), Running(13, TrialConfig("resnet50"))]
-    seen = Outline(render_live(searching, SEARCHING, running=running).read_text(encoding="utf-8"))
+    seen = Outline(Renderer()(searching, SEARCHING, running=running).read_text(encoding="utf-8"))
     text = " ".join(seen.text.split())
     assert re.search(r"Heartbeat \d+ \w+ \d{4}, \d\d:\d\d UTC", text)
     assert re.search(r"12 VGG16 3 0\.875", text) and re.search(r"13 ResNet50 – –", text)
     assert "The label can be told by size." in text and "Sizes differ." not in text
-    assert "No trial is running" in Outline(render_live(searching, RETRAINING).read_text(encoding="utf-8")).text
-    stopped = Outline(render_live(searching, "It stopped.", going_on=False).read_text(encoding="utf-8")).text
+    assert "No trial is running" in Outline(Renderer()(searching, RETRAINING).read_text(encoding="utf-8")).text
+    stopped = Outline(Renderer()(searching, "It stopped.", going_on=False).read_text(encoding="utf-8")).text
     assert "Running now" not in stopped and "Heartbeat" not in stopped
 
 

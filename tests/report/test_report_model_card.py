@@ -15,7 +15,7 @@ from bench.report import model_card, summary
 from bench.report.answers import Answers
 from bench.report.blocks import Cell, Code, Column, Heading, Missing, Paragraph, Points, Table
 from bench.report.cautions import cautions
-from bench.report.markdown import escape, markdown
+from bench.report.model_card import escape, markdown
 from bench.report.page import Page
 from bench.report.palette import looks
 from bench.report.read.files import read

@@ -16,13 +16,12 @@ from report_run import edit_json, write_run
 
 from bench.report import html
 from bench.report.blocks import Paragraph
-from bench.report.figures import cost as figures_cost
 from bench.report.figures import parameters as figures_parameters
+from bench.report.figures import search as figures_search
 from bench.report.figures import training as figures_training
 from bench.report.palette import KNOWN, looks
-from bench.report.read import importance
 from bench.report.read.files import read
-from bench.report.tables import base as tables
+from bench.report.tables import importance
 from bench.report.tables import search as tables_search
 from bench.run.folder import RunDir
 from bench.stats.metrics import METRICS
@@ -89,7 +88,6 @@ def test_the_pareto_front_holds_what_nothing_beats_in_score_and_cost() -> None:
 def test_milestones_are_those_of_ray(most: int) -> None:
     schedulers = pytest.importorskip("ray.tune.schedulers.async_hyperband")
     tune = pytest.importorskip("bench.search.tune")
-    assert (tune.GRACE_EPOCHS, tune.REDUCTION_FACTOR) == (tables_search.GRACE_EPOCHS, tables_search.REDUCTION_FACTOR)
     bracket = schedulers._Bracket(
         min_t=min(tune.GRACE_EPOCHS, most), max_t=most + 1, reduction_factor=tune.REDUCTION_FACTOR, s=0
     )
@@ -131,7 +129,7 @@ def test_the_best_trials_are_a_fifth_and_follow_the_metric() -> None:
 
 
 def test_summaries_say_what_share_was_stopped_and_what_one_trial_cost() -> None:
-    row = tables.by_backbone(trials(), AUC).set_index("config_backbone").loc["resnet50"]
+    row = tables_search.by_backbone(trials(), AUC).set_index("config_backbone").loc["resnet50"]
     assert (row["share_stopped"], row["seconds_each"], row["seconds"]) == (0.5, 32.5, 65.0)
 
 
@@ -165,18 +163,18 @@ def texts(figure: Figure) -> str:
 
 
 def test_times_are_in_the_unit_that_suits_them() -> None:
-    assert "since the search began (s)" in texts(figures_cost.history_by_time(trials(), AUC, LOOKS))
+    assert "since the search began (s)" in texts(figures_search.history_by_time(trials(), AUC, LOOKS))
     slow = trials(elapsed=[1200.0, 300.0, 3000.0, 360.0, 3960.0])
-    assert "since the search began (min)" in texts(figures_cost.history_by_time(slow, AUC, LOOKS))
-    assert figures_cost.unit_of(7200) == (3600, "h")
+    assert "since the search began (min)" in texts(figures_search.history_by_time(slow, AUC, LOOKS))
+    assert figures_search.unit_of(7200) == (3600, "h")
 
 
 def test_the_cost_figure_names_the_front_and_is_logarithmic_where_costs_differ_much() -> None:
-    words = texts(figures_cost.cost(trials(), AUC, LOOKS))
+    words = texts(figures_search.cost(trials(), AUC, LOOKS))
     assert "(s, logarithmic)" in words and "stopped early" in words
     assert re.search(r"(^| )0 \| 4 \|", words), "trials 0 and 4"
     alike = trials(seconds=[20.0, 19.0, 30.0, 18.0, 60.0])
-    assert "logarithmic" not in texts(figures_cost.cost(alike, AUC, LOOKS))
+    assert "logarithmic" not in texts(figures_search.cost(alike, AUC, LOOKS))
 
 
 def test_the_best_lines_have_their_backbone_s_colour_and_frozen_trials_no_factor() -> None:
@@ -285,8 +283,8 @@ def test_no_legend_is_cut_off(whole: RunDir, metric: Any) -> None:
     known = looks(files.backbones)
     arrived = tables_search.arrivals(tables_search.deciding_epochs(files.epochs, files.trials, metric), 10)
     for figure in (
-        figures_cost.history_by_time(files.trials, metric, known),
-        figures_cost.cost(files.trials, metric, known),
+        figures_search.history_by_time(files.trials, metric, known),
+        figures_search.cost(files.trials, metric, known),
         figures_parameters.rate_by_depth(files.trials, metric, known),
         figures_parameters.parallel(files.trials, metric, known),
         figures_training.rungs(arrived, tables_search.rungs(arrived, metric), metric, known),

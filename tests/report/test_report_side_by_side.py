@@ -15,15 +15,13 @@ from report_run import edit_json, write_run
 from bench import cli
 from bench.errors import ConfigError
 from bench.report import pictures
-from bench.report.figures import side_by_side as figures_side_by_side
+from bench.report.figures import comparison as figures_comparison
 from bench.report.names import backbone
 from bench.report.palette import KNOWN
-from bench.report.read.chosen import over_seeds, winner_name, winner_scores
 from bench.report.read.files import read
 from bench.report.side_by_side import sides
 from bench.report.side_by_side.page import CHOOSING, MOST_RUNS, render_side_by_side
 from bench.report.side_by_side.sides import Side
-from bench.report.tables import side_by_side as sides_tables
 from bench.report.verdict import headline, verdict
 from bench.run.folder import RunDir
 from bench.stats.metrics import METRICS
@@ -77,9 +75,9 @@ def test_two_runs_on_the_same_data_compare(pair: tuple[RunDir, RunDir]) -> None:
     assert "These runs share their data, splits and rules: their scores compare." in text
     assert "do not compare" not in text and CHOOSING in text
     for label, files in zip(("xray", "longer"), map(read, pair), strict=True):
-        mean, deviation = over_seeds(files)["mean"], over_seeds(files)["sd"]
-        test = "test ROC AUC {} ({}–{})".format(*(f"{value:.3f}" for value in winner_scores(files)["auc"]))
-        said = f"{backbone(winner_name(files))}: validation {mean:.3f} ± {deviation:.3f}, {test}."
+        mean, deviation = files.over_seeds().mean, files.over_seeds().sd
+        test = "test ROC AUC {} ({}–{})".format(*(f"{value:.3f}" for value in files.chosen_scores["auc"]))
+        said = f"{backbone(files.chosen)}: validation {mean:.3f} ± {deviation:.3f}, {test}."
         assert f"{label}: {headline(verdict(files))}. {said}" in text, "the numbers of each run's own report"
     assert "xray and longer cannot be told apart on the same 624 test images: ROC AUC differs by" in text
     assert not re.search(r"\bnan\b|\bNone\b|undefined", text)
@@ -147,7 +145,7 @@ def test_settings_that_differ_come_first_and_names_and_folders_are_none(pair: tu
 
 
 def test_the_winners_and_their_intervals_are_those_of_the_files(pair: tuple[RunDir, RunDir]) -> None:
-    found = sides_tables.winners([side(run) for run in pair], METRICS["auc"])
+    found = sides.winners([side(run) for run in pair], METRICS["auc"])
     for position, run in enumerate(pair):
         evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
         told = evaluation["models"][evaluation["winner"]]["metrics"]["auc"]
@@ -164,7 +162,7 @@ def test_the_winners_and_their_intervals_are_those_of_the_files(pair: tuple[RunD
 
 
 def test_by_backbone_the_best_trial_and_the_finalist(pair: tuple[RunDir, RunDir]) -> None:
-    found = sides_tables.backbones([side(run) for run in pair], METRICS["auc"]).set_index(["backbone", "label"])
+    found = sides.backbones([side(run) for run in pair], METRICS["auc"]).set_index(["backbone", "label"])
     trials = pd.read_csv(pair[1].trials)
     for name in ("vgg16", "resnet50", "inceptionv3"):
         tried = trials[trials["config_backbone"] == name]
@@ -177,7 +175,7 @@ def test_by_backbone_the_best_trial_and_the_finalist(pair: tuple[RunDir, RunDir]
 def test_a_backbone_that_one_run_left_out_has_no_row_of_it(tmp_path: Path) -> None:
     first = write_run(tmp_path / "all", trials=12, image_side=16)
     second = write_run(tmp_path / "two", trials=12, backbones=("vgg16", "my_net"), image_side=16)
-    found = sides_tables.backbones([side(first), side(second)], METRICS["auc"])
+    found = sides.backbones([side(first), side(second)], METRICS["auc"])
     rows = set(zip(found["backbone"], found["label"], strict=True))
     assert ("my_net", "two") in rows and ("my_net", "all") not in rows and ("resnet50", "two") not in rows
 
@@ -185,12 +183,12 @@ def test_a_backbone_that_one_run_left_out_has_no_row_of_it(tmp_path: Path) -> No
 def test_the_search_history_is_the_running_best(pair: tuple[RunDir, RunDir]) -> None:
     one = side(pair[0])
     trials = pd.read_csv(pair[0].trials)
-    by_trial = sides_tables.best_so_far(one, METRICS["auc"], by_time=False)
-    by_time = sides_tables.best_so_far(one, METRICS["auc"], by_time=True)
+    by_trial = sides.best_so_far(one, METRICS["auc"], by_time=False)
+    by_time = sides.best_so_far(one, METRICS["auc"], by_time=True)
     assert by_trial["best"].is_monotonic_increasing and by_trial["best"].iloc[-1] == trials["metric_auc"].max()
     assert by_trial["x"].max() <= len(trials) and by_trial["x"].min() == 1
     assert by_time["x"].max() <= trials["elapsed"].max() and by_time["best"].iloc[-1] == trials["metric_auc"].max()
-    row = sides_tables.searches([one], METRICS["auc"]).iloc[0]
+    row = sides.searches([one], METRICS["auc"]).iloc[0]
     best = trials["metric_auc"].idxmax()
     assert row["after"] == best + 1 and row["reached"] == pytest.approx(trials.loc[best, "elapsed"])
 
@@ -200,14 +198,14 @@ def test_the_best_score_is_that_of_the_report_although_its_time_is_not_known(pai
     best = trials["metric_auc"].idxmax()
     trials.loc[best, "elapsed"] = None
     trials.to_csv(pair[0].trials, index=False)
-    row = sides_tables.searches([side(pair[0])], METRICS["auc"]).iloc[0]
+    row = sides.searches([side(pair[0])], METRICS["auc"]).iloc[0]
     assert row["best"] == trials["metric_auc"].max() and row["after"] == best + 1
     assert pd.isna(row["reached"])
 
 
 def test_time_is_added_up(pair: tuple[RunDir, RunDir]) -> None:
     edit_json(pair[1].run, seconds={"search": 3600.0, "finalists": 60.0})
-    table = sides_tables.time([side(run) for run in pair]).set_index("what")
+    table = sides.time([side(run) for run in pair]).set_index("what")
     assert table.loc["together", "run1"].replace("\u00a0", " ") == "1 h 01 min"
     assert table.loc["trials per hour of search", "run1"] == "18"
     assert table.loc["evaluation on test", "run1"] == "–"
@@ -292,7 +290,7 @@ def test_the_page_is_whole_and_accessible_and_asks_nothing_of_a_network(
 
 
 def test_no_run_looks_like_a_backbone_or_like_another_run() -> None:
-    found = [figures_side_by_side.run_look(position) for position in range(MOST_RUNS)]
+    found = [figures_comparison.run_look(position) for position in range(MOST_RUNS)]
     assert len(set(found)) == MOST_RUNS
     assert not {look.colour for look, _ in found} & {look.colour for look in KNOWN.values()}
 

@@ -5,9 +5,12 @@ import pandas as pd
 import pytest
 from report_run import CLASSES, write_run
 
-from bench.report.read import importance, results
 from bench.report.read.files import RunFiles, read
-from bench.report.tables import base as tables
+from bench.report.tables import data as tables_data
+from bench.report.tables import importance
+from bench.report.tables import models as tables_models
+from bench.report.tables import search as tables_search
+from bench.report.tables import winner as tables_winner
 from bench.run.documents import ClassScores, Estimate, EvaluationRecord, ModelScores
 from bench.stats.metrics import METRICS
 
@@ -31,7 +34,7 @@ def trials() -> pd.DataFrame:
 
 
 def test_counts_and_scores_by_backbone() -> None:
-    summary = tables.by_backbone(trials(), AUC).set_index("config_backbone")
+    summary = tables_search.by_backbone(trials(), AUC).set_index("config_backbone")
     vgg, resnet = summary.loc["vgg16"], summary.loc["resnet50"]
     assert (vgg["trials"], vgg["completed"], vgg["stopped_early"], vgg["failed"]) == (3, 2, 1, 0)
     assert (resnet["trials"], resnet["completed"], resnet["stopped_early"], resnet["failed"]) == (3, 2, 0, 1)
@@ -42,35 +45,35 @@ def test_counts_and_scores_by_backbone() -> None:
 
 
 def test_best_follows_the_direction_of_the_metric() -> None:
-    by_auc = tables.by_augmentation(trials(), AUC)
-    by_loss = tables.by_augmentation(trials(), LOG_LOSS)
+    by_auc = tables_search.by_augmentation(trials(), AUC)
+    by_loss = tables_search.by_augmentation(trials(), LOG_LOSS)
     assert list(by_auc["config_augmentation"]) == ["none", "light"]
     assert list(by_loss["config_augmentation"]) == ["light", "none"]
     assert list(by_loss["best"]) == [0.20, 0.25]
 
 
 def test_depths_stand_in_order_and_combinations_add_up() -> None:
-    assert list(tables.by_unfreeze_depth(trials(), AUC)["config_unfreeze_depth"]) == [0, 1]
-    combinations = tables.by_combination(trials(), AUC)
+    assert list(tables_search.by_unfreeze_depth(trials(), AUC)["config_unfreeze_depth"]) == [0, 1]
+    combinations = tables_search.by_combination(trials(), AUC)
     assert combinations["trials"].sum() == 6
     assert len(combinations) == 5
 
 
 def test_leaderboard_breaks_ties_by_log_loss_and_ranks_no_failure() -> None:
-    board = tables.leaderboard(trials(), AUC)
+    board = tables_search.leaderboard(trials(), AUC)
     assert list(board["trial"]) == [3, 0, 5, 1, 2, 4]
     assert list(board["rank"].iloc[:5]) == [1, 2, 3, 4, 5]
     assert pd.isna(board["rank"].iloc[5])
-    assert list(tables.leaderboard(trials(), LOG_LOSS)["trial"]) == [1, 3, 0, 5, 2, 4]
+    assert list(tables_search.leaderboard(trials(), LOG_LOSS)["trial"]) == [1, 3, 0, 5, 2, 4]
 
 
 def test_running_best_goes_up_for_auc_and_down_for_log_loss() -> None:
-    assert list(tables.running_best(trials(), AUC)["best"]) == [0.95] * 5
-    assert list(tables.running_best(trials(), LOG_LOSS)["best"]) == [0.30, 0.20, 0.20, 0.20, 0.20]
+    assert list(tables_search.running_best(trials(), AUC)["best"]) == [0.95] * 5
+    assert list(tables_search.running_best(trials(), LOG_LOSS)["best"]) == [0.30, 0.20, 0.20, 0.20, 0.20]
 
 
 def test_best_by_depth_leaves_untried_cells_empty() -> None:
-    best, number = tables.best_by_depth(trials(), AUC)
+    best, number = tables_search.best_by_depth(trials(), AUC)
     assert best.loc["vgg16", 0] == 0.95
     assert number.loc["vgg16", 0] == 2
     assert pd.isna(best.loc["resnet50", 0]), "its only trial at depth 0 failed"
@@ -91,7 +94,7 @@ def test_finalists_average_over_seeds_and_carry_test_intervals() -> None:
     ).assign(folds=None, fold_mean=None, fold_sd=None)
     auc = Estimate(value=0.9, low=0.8, high=0.95)
     evaluation = EvaluationRecord(models={"vgg16": ModelScores(metrics={"auc": auc, "f1": Estimate()})})
-    table = tables.finalists(rows, evaluation, AUC).set_index("backbone")
+    table = tables_models.finalists(rows, evaluation, AUC).set_index("backbone")
     vgg, resnet = table.loc["vgg16"], table.loc["resnet50"]
     assert (vgg["score"], vgg["lowest"], vgg["highest"], vgg["seeds"]) == (pytest.approx(0.96), 0.94, 0.98, 2)
     assert vgg["change"] == pytest.approx(0.01)
@@ -104,19 +107,19 @@ def test_finalists_average_over_seeds_and_carry_test_intervals() -> None:
 
 def test_confusion_rates_are_shares_of_the_reference_standard() -> None:
     model = ModelScores(confusion=((8, 2), (0, 0)))
-    counts, rates = results.confusion(model, list(CLASSES))
+    counts, rates = tables_winner.confusion(model, list(CLASSES))
     assert counts.loc["NORMAL", "PNEUMONIA"] == 2
     assert list(rates.loc["NORMAL"]) == [0.8, 0.2]
     assert rates.loc["PNEUMONIA"].isna().all()
-    assert results.operating_point(model, list(CLASSES)) is None
+    assert tables_winner.operating_point(model, list(CLASSES)) is None
     with pytest.raises(ValueError, match="3 classes"):
-        results.confusion(model, ["a", "b", "c"])
+        tables_winner.confusion(model, ["a", "b", "c"])
 
 
 def test_operating_point_and_majority() -> None:
     model = ModelScores(confusion=((90, 10), (30, 270)))
-    assert results.operating_point(model, list(CLASSES)) == (0.1, 0.9)
-    assert results.majority(model, list(CLASSES)) == ("PNEUMONIA", 0.75)
+    assert tables_winner.operating_point(model, list(CLASSES)) == (0.1, 0.9)
+    assert tables_winner.majority(model, list(CLASSES)) == ("PNEUMONIA", 0.75)
 
 
 def test_classification_report_has_a_row_a_class_and_the_averages() -> None:
@@ -124,7 +127,7 @@ def test_classification_report_has_a_row_a_class_and_the_averages() -> None:
         per_class={"NORMAL": ClassScores(precision=0.5, recall=1.0, f1=0.67, support=3, auc=0.9)},
         averages={"macro": {"precision": 0.4, "recall": 0.6, "f1": 0.5}},
     )
-    report = results.classification_report(model, list(CLASSES)).set_index("label")
+    report = tables_winner.classification_report(model, list(CLASSES)).set_index("label")
     assert list(report.index) == ["NORMAL", "PNEUMONIA", "Average (macro)"]
     assert report.loc["NORMAL", "precision"] == 0.5
     assert pd.isna(report.loc["PNEUMONIA", "recall"])
@@ -135,16 +138,17 @@ def test_roc_has_one_curve_for_two_classes_and_one_each_for_more() -> None:
     two = pd.DataFrame({"label": ["a", "a", "b", "b"], "prob_a": [0.9, 0.4, 0.5, 0.1]}).assign(
         prob_b=lambda table: 1 - table["prob_a"]
     )
-    curve = results.roc(two, ["a", "b"])
+    curve = tables_winner.curves(two, ["a", "b"])[0]
     assert set(curve["label"]) == {"b"}
     assert curve["auc"].iloc[0] == 0.75
     three = pd.DataFrame({"label": ["a", "b", "a"], "prob_a": [1, 0, 1], "prob_b": [0, 1, 0], "prob_c": [0, 0, 0]})
-    assert set(results.roc(three, ["a", "b", "c"])["label"]) == {"a", "b"}, "no image has class c: it has no curve"
+    several = tables_winner.curves(three, ["a", "b", "c"])[0]
+    assert set(several["label"]) == {"a", "b"}, "no image has class c: it has no curve"
 
 
 def test_patients_across_splits_are_counted() -> None:
     splits = pd.DataFrame({"patient": ["1", "1", "2", None, None], "split": ["train", "test", "val", "train", "test"]})
-    assert results.shared_patients(splits) == 1
+    assert tables_data.shared_patients(splits) == 1
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,10 @@ from report_outline import outline
 from report_run import edit_json, write_run
 
 from bench.report.blocks import Html
-from bench.report.figures import time as figures_time
 from bench.report.html import render
 from bench.report.page import Page
 from bench.report.read.files import read
 from bench.report.sections import time as section_time
-from bench.report.tables import time as tables_time
 from bench.run.documents import LowerBoundRecord
 from bench.run.folder import RunDir, write_json
 from bench.run.record import RunRecord, read_leniently
@@ -67,13 +65,13 @@ def section(run: RunDir) -> str:
 
 
 def test_shares_add_up_and_what_is_left_is_shown() -> None:
-    table = tables_time.spent({"validation": 10, "start-up": 30, "napping": 10}, {"search": 80.0, "report": 20.0})
+    table = section_time.spent({"validation": 10, "start-up": 30, "napping": 10}, {"search": 80.0, "report": 20.0})
     assert list(table["activity"]) == [
         "starting Ray and the workers",
         "scoring the validation images",
         "writing the report",
         "napping",
-        tables_time.REST,
+        section_time.REST,
     ]
     assert list(table["seconds"]) == [30, 10, 20, 10, 30]
     assert list(table["share"]) == [0.3, 0.1, 0.2, 0.1, 0.3]
@@ -83,18 +81,18 @@ def test_shares_add_up_and_what_is_left_is_shown() -> None:
 def test_nothing_is_left_where_the_stages_say_no_more(stages: Any) -> None:
     activities = {"start-up": 30, "waiting": "nan", "filling": "x", "tracing": -1}
     record, _ = read_leniently(RunRecord, {"activities": activities, "seconds": stages})
-    table = tables_time.spent(record.activities, record.seconds)
+    table = section_time.spent(record.activities, record.seconds)
     assert list(table["seconds"]) == [30], "what is no time is left out"
 
 
 def test_no_activities_no_rows() -> None:
-    assert not len(tables_time.spent({}, {"search": 3}))
-    assert not len(tables_time.spent({}, {}))
+    assert not len(section_time.spent({}, {"search": 3}))
+    assert not len(section_time.spent({}, {}))
 
 
 def test_the_longest_part_comes_first() -> None:
     content = {"parts": [*LIMIT["parts"], "broken", {"what": "nothing", "seconds": None}]}
-    parts = tables_time.limit_parts(read_leniently(LowerBoundRecord, content)[0])
+    parts = section_time.limit_parts(read_leniently(LowerBoundRecord, content)[0])
     assert list(parts["seconds"]) == [150, 50]
     assert list(parts["share"]) == [0.75, 0.25]
     assert list(parts["precision"]) == ["float32", "bfloat16"]
@@ -103,7 +101,7 @@ def test_the_longest_part_comes_first() -> None:
 @pytest.mark.parametrize(("longest", "label"), [(599.0, "Wall-clock time (s)"), (600.0, "Wall-clock time (min)")])
 def test_a_bar_an_activity(longest: float, label: str) -> None:
     table = pd.DataFrame({"activity": ["a", "b" * 90], "seconds": [longest, 0.0], "share": [1.0, 0.0]})
-    (ax,) = figures_time.activities(table).axes
+    (ax,) = section_time.activities(table).axes
     assert len(ax.patches) == 2 and ax.get_xlabel() == label
     assert [text.get_text() for text in ax.texts] == ["100.0\u00a0%", "0.0\u00a0%"]
 
@@ -190,8 +188,8 @@ def test_what_a_run_writes_accounts_for_all_its_time(run: RunDir) -> None:
     """Activities (`bench.run.results.activities`), on the page before the report's own seconds are known too."""
     content = json.loads(run.run.read_text())
     stages = content["seconds"]
-    table = tables_time.spent(content["activities"], stages).set_index("activity")["seconds"]
-    assert set(table.index) == set(tables_time.ACTIVITIES.values()), "each has a name in words, and nothing is left"
+    table = section_time.spent(content["activities"], stages).set_index("activity")["seconds"]
+    assert set(table.index) == set(section_time.ACTIVITIES.values()), "each has a name in words, and nothing is left"
     assert table.sum() == pytest.approx(sum(stages.values()), abs=0.01)
     trials = stages["search"] - 11
     assert table["within trials, between these"] == pytest.approx(0.1 * trials, abs=0.01)
@@ -199,5 +197,5 @@ def test_what_a_run_writes_accounts_for_all_its_time(run: RunDir) -> None:
     assert table["workers waiting for a trial or for each other"] == pytest.approx(11, abs=0.01)
     assert table["writing the report"] == 3
     del stages["report"]
-    first = tables_time.spent(content["activities"], stages)
-    assert not {"writing the report", tables_time.REST} & set(first["activity"])
+    first = section_time.spent(content["activities"], stages)
+    assert not {"writing the report", section_time.REST} & set(first["activity"])

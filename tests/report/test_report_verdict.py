@@ -11,7 +11,7 @@ from report_outline import Outline, outline
 from report_run import edit_json, write_run
 
 from bench.report import cautions, model_card, summary
-from bench.report.markdown import markdown
+from bench.report.model_card import markdown
 from bench.report.page import Page
 from bench.report.read.files import read
 from bench.report.side_by_side.page import render_side_by_side

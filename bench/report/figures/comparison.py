@@ -1,14 +1,29 @@
-"""Finalists and baselines on test -> figures; reads no files."""
+"""Models on test, and several runs, set side by side -> figures; reads no files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.report.figures.search import score_label, unit_of
 from bench.report.names import backbone, metric_words
-from bench.report.palette import DASHED, INK, MUTED, Look, Looks, bar, clipped, legend, new_figure, rows_down, styled
-from bench.stats.metrics import METRICS
+from bench.report.palette import (
+    DASHED,
+    INK,
+    MUTED,
+    OTHERS,
+    Look,
+    Looks,
+    bar,
+    clipped,
+    legend,
+    new_figure,
+    rows_down,
+    styled,
+)
+from bench.stats.metrics import METRICS, Metric
 
 BASELINE = Look(MUTED, "o")
 MOST_PAIRS = 40
@@ -18,6 +33,8 @@ HOW_TO_READ = (
     "corrected: one may leave out 0 although its pair cannot be told apart."
 )
 """What must be said of the figure of the differences."""
+
+_LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 
 
 @styled
@@ -29,14 +46,22 @@ def intervals(models: pd.DataFrame, metrics: Sequence[str], looks: Looks) -> Fig
         metrics: names of the metrics.
         looks: of the backbones.
     """
-    figure, axes = new_figure(9.6, 1.1 + 0.42 * len(models), columns=len(metrics), sharey=True)
-    for ax, name in zip(axes, metrics, strict=True):
-        for position, (_, row) in enumerate(models.iterrows()):
-            look = looks.get(str(row["backbone"]), BASELINE)
-            bar(ax, position, row, f"test_{name}", look)
-        ax.set(xlabel=f"Test {metric_words(METRICS[name])}")
+    shown = [looks.get(str(name), BASELINE) for name in models["backbone"]]
+    labels = [clipped(backbone(name)) for name in models["backbone"]]
+    return _on_test(models, [METRICS[name] for name in metrics], shown, labels, 1.1 + 0.42 * len(models))
+
+
+def _on_test(
+    rows: pd.DataFrame, metrics: Sequence[Metric], looks: Sequence[Look], labels: Sequence[str], height: float
+) -> Figure:
+    """One panel per metric: the value of each row on test with its interval, under its label."""
+    figure, axes = new_figure(9.6, height, columns=len(metrics), sharey=True)
+    for ax, metric in zip(axes, metrics, strict=True):
+        for place, ((_, row), look) in enumerate(zip(rows.iterrows(), looks, strict=True)):
+            bar(ax, place, row, f"test_{metric.name}", look)
+        ax.set(xlabel=f"Test {metric_words(metric)}")
         ax.margins(x=0.08)
-        rows_down(ax, [clipped(backbone(name)) for name in models["backbone"]])
+        rows_down(ax, labels)
     return figure
 
 
@@ -59,3 +84,53 @@ def differences(pairs: pd.DataFrame) -> Figure:
     titles = {TOLD_APART: "told apart after Holm’s correction", MUTED: "not told apart"}
     legend(figure, [Line2D([], [], color=colour, linewidth=2.4, label=title) for colour, title in titles.items()])
     return figure
+
+
+def run_look(position: int) -> tuple[Look, Literal["-", "--", ":"]]:
+    """Look and line style of the run at ``position``; never those of a backbone that the suite knows."""
+    return OTHERS[position % len(OTHERS)], _LINES[position // len(OTHERS) % len(_LINES)]
+
+
+@styled
+def histories(best: Mapping[str, pd.DataFrame], labels: Sequence[str], metric: Metric, by_time: bool) -> Figure:
+    """The best score so far of each run, by trial or by time; a point marks where the run stands.
+
+    Args:
+        best: label of a run -> columns ``x`` (trials, or seconds) and ``best``; runs that are not there are not drawn.
+        labels: of all runs, in order.
+        metric: what the scores are.
+        by_time: whether ``x`` is seconds since the search began, else trials.
+    """
+    figure, (ax,) = new_figure(8, 3.9)
+    most = max(float(table["x"].max()) for table in best.values())
+    length, unit = unit_of(most) if by_time else (1, "")
+    handles = []
+    for position, label in enumerate(labels):
+        if label not in best:
+            continue
+        look, line = run_look(position)
+        x, y = best[label]["x"] / length, best[label]["best"]
+        width = 2 + min(len(labels) - 1 - position, 3)  # runs that extend one another coincide: the first shows beneath
+        ax.plot(x, y, drawstyle="steps-post", color=look.colour, linestyle=line, linewidth=width)
+        ax.plot(x.iloc[-1:], y.iloc[-1:], color=look.colour, marker=look.marker, markersize=8, linestyle="")
+        handles.append(Line2D([], [], color=look.colour, linestyle=line, marker=look.marker, label=clipped(label, 40)))
+    ax.set(
+        xlabel=f"Wall-clock time of the search ({unit})" if by_time else "Trials",
+        ylabel=f"{score_label(metric)}, best so far",
+    )
+    ax.set_xlim(0, None)
+    legend(figure, handles)
+    return figure
+
+
+@styled
+def winners(rows: pd.DataFrame, metrics: Sequence[Metric]) -> Figure:
+    """One panel per metric: the winner of each run on the internal test, with its interval.
+
+    Args:
+        rows: one row per run, with its ``label`` and ``position``, and ``test_NAME`` with its bounds by metric.
+        metrics: the metrics.
+    """
+    shown = [run_look(int(position))[0] for position in rows["position"]]
+    labels = [clipped(label, 28) for label in rows["label"]]
+    return _on_test(rows, metrics, shown, labels, 1.1 + 0.45 * len(rows))

@@ -1,4 +1,4 @@
-"""Tables of the data -> figures: shares of the classes by split, and properties of the images by class."""
+"""The data -> figures: shares of the classes by split, properties of the images by class, augmented images."""
 
 import math
 from typing import Any
@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench import numbers
-from bench.report.palette import INK, KNOWN, MUTED, clipped, hide_after, new_figure, rows_down, styled
+from bench.report.palette import INK, KNOWN, MUTED, clipped, hide_after, image, new_figure, rows_down, styled
+from bench.report.read.files import Gallery
 from bench.report.tables.data import class_names
 
 COLOUR = KNOWN["vgg16"].colour
@@ -91,3 +92,20 @@ def _box(ax: Axes, position: int, row: "pd.Series[float]", measure: str) -> None
     ax.plot([low, high], [position] * 2, color=MUTED, linewidth=1.2)
     ax.barh(position, third - first, left=first, height=0.5, color=COLOUR, alpha=0.55, linewidth=0)
     ax.plot([middle] * 2, [position - 0.25, position + 0.25], color=INK, linewidth=2)
+
+
+@styled
+def gallery(images: Gallery, most_rows: int = 8, most_columns: int = 6) -> Figure:
+    """Augmented images: one row per policy, the first column the original."""
+    policies = images.policies[:most_rows]
+    columns = min(images.images.shape[1], most_columns)
+    figure, axes = new_figure(1.45 * columns + 0.4, 1.4 * len(policies) + 0.3, columns=columns, rows=len(policies))
+    for position, ax in enumerate(axes):
+        row, draw = divmod(position, columns)
+        image(ax, images.images[row, draw])
+        ax.spines[:].set_visible(False)
+        if row == 0:
+            ax.set_title("original" if draw == 0 else f"draw {draw}", loc="center", fontweight="normal", fontsize=9.5)
+        if draw == 0:
+            ax.set_ylabel(clipped(policies[row], 16), fontsize=9.5)
+    return figure

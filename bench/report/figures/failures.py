@@ -1,7 +1,7 @@
-"""Images of errors, and saliency maps -> figures; reads no files."""
+"""Images of errors, saliency maps, subgroups, and scores on altered images -> figures; reads no files."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +9,30 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bench import numbers
-from bench.report.palette import MUTED, clipped, hide_after, image, new_figure, styled
+from bench.report.palette import (
+    DASHED,
+    MUTED,
+    Look,
+    bar,
+    clipped,
+    hide_after,
+    image,
+    legend,
+    new_figure,
+    rows_down,
+    styled,
+)
 from bench.report.read.files import Images
+from bench.run.documents import SaliencyCase
 
 MOST_COLUMNS = 4
 RIGHT, WRONG = "#0072B2", "#D55E00"
+GROUP = Look("#0072B2", "o")
+SCORES = {"auc": ("ROC AUC", "#0072B2", "o"), "accuracy": ("Accuracy", "#D55E00", "s")}
+MOST_GROUPS = 40
 
 
 @styled
@@ -39,12 +56,12 @@ def errors(images: npt.NDArray[np.uint8], rows: pd.DataFrame) -> Figure:
 
 
 @styled
-def saliency(images: Images, items: Sequence[dict[str, Any]]) -> Figure:
+def saliency(images: Images, items: Sequence[SaliencyCase]) -> Figure:
     """Of each case the image, its map, and the map of randomised weights; two cases abreast.
 
     Args:
         images: with maps and randomised maps.
-        items: one per case: ``label``, ``predicted``, ``probability``, ``correct``, maybe ``copies``.
+        items: one per case.
     """
     if images.maps is None or images.randomised is None:
         raise ValueError("saliency needs maps and randomised maps, but got images alone")
@@ -57,12 +74,9 @@ def saliency(images: Images, items: Sequence[dict[str, Any]]) -> Figure:
             _picture(ax, images.images[place])
         _map(with_map, images.maps[place])
         _map(with_random, images.randomised[place])
-        right = item.get("correct") is True
-        label, predicted = (
-            clipped(numbers.text(item.get("label")), 15),
-            clipped(numbers.text(item.get("predicted")), 15),
-        )
-        words = f"{label}{_times(item.get('copies'))}\n→ {predicted} {numbers.score(item.get('probability'))}"
+        right = item.correct is True
+        label, predicted = (clipped(numbers.text(name), 15) for name in (item.label, item.predicted))
+        words = f"{label}{_times(item.copies)}\n→ {predicted} {numbers.score(item.probability)}"
         colour = RIGHT if right else WRONG
         plain.set_title(words, loc="left", fontsize=8.5, fontweight="normal")
         with_map.set_title("map", loc="left", fontsize=8.5, fontweight="normal")
@@ -90,3 +104,69 @@ def _map(ax: Axes, heat: npt.NDArray[np.float32]) -> None:
     """A map over the image below it: the stronger, the more it covers."""
     heat = np.clip(np.nan_to_num(np.asarray(heat, dtype="float64")), 0, 1)
     ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.15 + 0.6 * heat)
+
+
+@styled
+def forest(rows: pd.DataFrame, metrics: Mapping[str, str], overall: Mapping[str, Any]) -> Figure:
+    """One panel per metric: each group's value with its interval; hollow where the group is small.
+
+    Args:
+        rows: as in subgroups.csv.
+        metrics: name -> title of the metrics.
+        overall: name -> value on all images, where it is known.
+    """
+    rows = rows.head(MOST_GROUPS).reset_index(drop=True)
+    figure, axes = new_figure(9.6, 1.0 + 0.33 * len(rows), columns=len(metrics), sharey=True)
+    starts = rows.index[rows["group"].ne(rows["group"].shift())][1:]
+    for ax, (name, title) in zip(axes, metrics.items(), strict=True):
+        for position, (_, row) in enumerate(rows.iterrows()):
+            bar(ax, position, row, name, GROUP, markersize=7, markerfacecolor="white" if row["small"] else GROUP.colour)
+        known = numbers.number(overall.get(name))
+        if known is not None:
+            ax.axvline(known, color=MUTED, linewidth=1, linestyle=DASHED, zorder=0)
+        for start in starts:
+            ax.axhline(start - 0.5, color=MUTED, linewidth=0.6)
+        names = [
+            f"{clipped(': '.join(pair), 30)} ({numbers.count(images)})"
+            for *pair, images in zip(rows["group"], rows["value"].fillna(""), rows["images"], strict=True)
+        ]
+        ax.set(xlabel=title)
+        ax.margins(x=0.06)
+        rows_down(ax, names)
+    return figure
+
+
+@styled
+def robustness(rows: pd.DataFrame, titles: Mapping[str, str], clean: Mapping[str, Any]) -> Figure:
+    """One panel per alteration: AUC and accuracy by its level with their bands; dashed, the values on clean images.
+
+    Args:
+        rows: as in robustness.csv, without the row of clean images.
+        titles: alteration -> its title.
+        clean: ``auc`` and ``accuracy`` of clean images, where they are known.
+    """
+    kinds = list(rows["corruption"].drop_duplicates())
+    columns = min(len(kinds), 2)
+    height = math.ceil(len(kinds) / columns)
+    figure, axes = new_figure(
+        4.6 * columns + (1.4 if columns == 1 else 0), 0.4 + 2.7 * height, columns, height, sharey=True
+    )
+    for ax, kind in zip(axes, kinds, strict=False):
+        part = rows[rows["corruption"] == kind].sort_values("level")
+        for name, (_, colour, marker) in SCORES.items():
+            band = part.dropna(subset=[f"{name}_low", f"{name}_high"])
+            edges = (band["level"], band[f"{name}_low"], band[f"{name}_high"])
+            ax.fill_between(*edges, color=colour, alpha=0.15, linewidth=0)
+            ax.plot(part["level"], part[name], color=colour, marker=marker, markersize=5, linewidth=1.6)
+            known = numbers.number(clean.get(name))
+            if known is not None:
+                ax.axhline(known, color=colour, linewidth=1, linestyle=DASHED, alpha=0.8)
+        unit = str(part["unit"].dropna().iloc[0]) if part["unit"].notna().any() else "level"
+        ax.set(title=titles.get(kind, clipped(kind)), xlabel=unit, ylabel="Score")
+    hide_after(axes, len(kinds))
+    handles = [
+        Line2D([], [], color=colour, marker=marker, linewidth=1.6, label=title)
+        for title, colour, marker in SCORES.values()
+    ]
+    legend(figure, [*handles, Line2D([], [], color=MUTED, linestyle=DASHED, label="on clean images")])
+    return figure

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench import numbers
-from bench.report.figures.base import names_of, score_label, scored_trials
+from bench.report.figures.search import names_of, score_label, scored_trials
 from bench.report.names import backbone, metric_words
 from bench.report.palette import (
     GRID,
@@ -29,8 +29,7 @@ from bench.report.palette import (
     new_figure,
     styled,
 )
-from bench.report.tables.base import column
-from bench.report.tables.search import chosen
+from bench.report.tables.search import chosen, column
 from bench.search.parameters import PARAMETERS, Hyperparameter
 from bench.stats.metrics import Metric
 

@@ -1,6 +1,7 @@
 """Epochs -> learning curves of the trials and of the finalists; reads no files."""
 
 import math
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -10,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from bench.report.figures.base import names_of, score_label
+from bench.report.figures.search import names_of, score_label
 from bench.report.names import backbone
 from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, hide_after, legend, new_figure, styled
-from bench.report.tables.base import column
+from bench.report.tables.search import column
 from bench.stats.metrics import Metric
 
 _STOPPED_HERE = Line2D([], [], linestyle="", marker="o", markersize=7, color=MUTED, fillstyle="none")
@@ -37,8 +38,9 @@ def trial_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
         part = epochs[epochs["config_backbone"] == name]
         for state, alpha, width in (("pruned", 0.35, 1.0), ("failed", 0.35, 1.0), ("completed", 0.9, 1.4)):
             lines = part[part["state"] == state]
-            _lines(ax, lines, "trial", column(metric), looks[name].colour, alpha, width)
-            _fine_tuning(ax, lines, "trial", column(metric), looks[name].colour, alpha)
+            style = {"color": looks[name].colour, "alpha": alpha}
+            _lines(ax, lines, "trial", column(metric), linewidth=width, **style)
+            _fine_tuning(ax, lines, "trial", column(metric), **style)
         ax.set(title=clipped(backbone(name)), xlabel="Epoch", ylabel=score_label(metric))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.label_outer()
@@ -98,25 +100,25 @@ def finalist_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figur
     for ax, (score, title) in zip(axes, panels, strict=True):
         for name in names:
             part = epochs[epochs["name"] == name]
-            _lines(ax, part, "repeat", score, looks[name].colour, 0.85, 1.5)
-            _fine_tuning(ax, part, "repeat", score, looks[name].colour, 0.9)
+            _lines(ax, part, "repeat", score, color=looks[name].colour, alpha=0.85, linewidth=1.5)
+            _fine_tuning(ax, part, "repeat", score, color=looks[name].colour, alpha=0.9)
         ax.set(xlabel="Epoch", ylabel=title)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(figure, [*backbone_handles(looks, names, line=True), _START])
     return figure
 
 
-def _lines(ax: Axes, data: pd.DataFrame, unit: str, y: str, colour: str, alpha: float, width: float) -> None:
+def _lines(ax: Axes, data: pd.DataFrame, unit: str, y: str, linewidth: float, **style: Any) -> None:
     """One line per training; one of a single epoch, which has no line, is drawn as a dash."""
     data = data.dropna(subset=[y])
     if len(data):
-        options = {"x": "epoch", "y": y, "color": colour, "alpha": alpha, "ax": ax}
-        sns.lineplot(data, units=unit, estimator=None, linewidth=width, **options)
+        options = {"x": "epoch", "y": y, "ax": ax, **style}
+        sns.lineplot(data, units=unit, estimator=None, linewidth=linewidth, **options)
         single = data[data.groupby(unit)["epoch"].transform("size") == 1]
         sns.scatterplot(single, marker="_", legend=False, **options)
 
 
-def _fine_tuning(ax: Axes, data: pd.DataFrame, unit: str, y: str, colour: str, alpha: float) -> None:
+def _fine_tuning(ax: Axes, data: pd.DataFrame, unit: str, y: str, **style: Any) -> None:
     """A dot at the first fine-tuned epoch of each training: what comes before is the head's warm-up."""
     first = data[data["phase"] == "finetune"].drop_duplicates(unit)
-    ax.scatter(first["epoch"], first[y], s=14, color=colour, alpha=alpha, linewidth=0, zorder=3)
+    ax.scatter(first["epoch"], first[y], s=14, linewidth=0, zorder=3, **style)

@@ -11,12 +11,32 @@ from bench.invocation import typed
 from bench.report import names
 from bench.report.read.reading import Problems, arrays, document, missing, table, unreadable
 from bench.run import tables
-from bench.run.documents import AuditRecord, CalibrationRecord, EvaluationRecord, LowerBoundRecord, SaliencyRecord
+from bench.run.documents import (
+    AuditRecord,
+    CalibrationRecord,
+    EvaluationRecord,
+    LowerBoundRecord,
+    ModelScores,
+    SaliencyRecord,
+)
 from bench.run.folder import STAGES, RunDir
 from bench.run.record import DataRecord, RunRecord
 from bench.stats.metrics import BRIER_SUM, METRICS, Metric
 
 UNTESTED = "it is written when the test split is opened under the present models"
+
+
+Bounded = tuple[float | None, float | None, float | None]
+"""A value with the bounds of its interval."""
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """Scores of one model over ``n`` seeds; the standard deviation is NaN for a single seed."""
+
+    n: int = 0
+    mean: float | None = None
+    sd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +151,40 @@ class RunFiles:
         settings, winner = self.record.settings, self.record.winner
         named = settings.metric if winner is None or "metric" in settings.model_fields_set else winner.metric
         return METRICS.get(named, METRICS["auc"])
+
+    @property
+    def chosen(self) -> str:
+        """Name of the backbone that validation chose, the winner; empty while there is none."""
+        if self.tested.winner or self.record.winner:
+            return self.tested.winner or self.record.winner.backbone  # type: ignore[union-attr]
+        rows = self.finalists
+        won = [] if rows is None else rows.loc[rows["winner"], "backbone"].tolist()
+        return str(won[0]) if won else ""
+
+    @property
+    def chosen_model(self) -> ModelScores | None:
+        """The winner's part of evaluation.json; None where there is none."""
+        return self.tested.models.get(self.chosen)
+
+    @property
+    def chosen_scores(self) -> dict[str, Bounded]:
+        """Value, low and high of each metric of the winner on test."""
+        model = self.chosen_model
+        return {name: (one.value, one.low, one.high) for name, one in model.metrics.items()} if model else {}
+
+    def over_seeds(self, metric: Metric | None = None) -> OverSeeds:
+        """The winner's validation score by ``metric`` (that of the search) over its seeds."""
+        rows = self.finalists
+        if rows is None:
+            return OverSeeds()
+        won = rows[(rows["backbone"] == self.chosen) & (rows["state"] == "completed")]
+        scores = won[f"metric_{(metric or self.metric).name}"].dropna()
+        return OverSeeds(len(scores), scores.mean(), scores.std())
+
+    @property
+    def patients_assumed(self) -> bool:
+        """Whether each image was taken for its own patient for want of a name, so that patients cannot be counted."""
+        return self.audit is not None and self.audit.patients.assumed
 
     @property
     def backbones(self) -> list[str]:

@@ -1,7 +1,5 @@
 """The section that sets finalists and baselines side by side: on validation, on test, and while they were trained."""
 
-from typing import Any
-
 import pandas as pd
 
 from bench import numbers
@@ -10,9 +8,9 @@ from bench.report.figures import comparison as figures_comparison
 from bench.report.figures import training as figures_training
 from bench.report.names import backbone, state
 from bench.report.page import Page
-from bench.report.read.chosen import winner_name
-from bench.report.tables import base as tables
 from bench.report.tables import models as tables_models
+from bench.report.tables import search as tables_search
+from bench.report.templating import Values
 from bench.report.verdict import verdict
 from bench.run.documents import EvaluationRecord
 from bench.stats.metrics import METRICS
@@ -28,7 +26,7 @@ def comparison(page: Page) -> Section:
     files = page.files
     if files.finalists is None or not len(files.finalists):
         return page.section("comparison", TITLE, finalists=None)
-    finalists = tables.finalists(files.finalists, files.evaluation, page.metric)
+    finalists = tables_models.finalists(files.finalists, files.evaluation, page.metric)
     rows = tables_models.on_validation(finalists, files.baselines, files.evaluation, page.metric)
     mark = "winner" if verdict(files).won else "chosen"
     models = [
@@ -41,7 +39,7 @@ def comparison(page: Page) -> Section:
         TITLE,
         finalists=finalists,
         by_name=rows.set_index("backbone").to_dict("index"),
-        winner=winner_name(files),
+        winner=files.chosen,
         on_validation=_on_validation(page, rows),
         judged=_judged(rows),
         failed=rows[rows["failed"] > 0],
@@ -97,9 +95,9 @@ def _configurations(rows: pd.DataFrame) -> Table:
     return table(known, "Their configurations.", columns, marked=_winners(known))
 
 
-def _folds(page: Page, finalists: pd.DataFrame) -> dict[str, Any]:
+def _folds(page: Page, finalists: pd.DataFrame) -> Values:
     """Every fold of every finalist, folded away; empty where the run has no folds."""
-    rows = None if page.files.folds is None else tables.fold_scores(page.files.folds, finalists)
+    rows = None if page.files.folds is None else tables_models.fold_scores(page.files.folds, finalists)
     if rows is None or not len(rows):
         return {}
     rows = rows.assign(model=rows["backbone"].map(backbone), ended=rows["state"].map(state))
@@ -107,7 +105,7 @@ def _folds(page: Page, finalists: pd.DataFrame) -> dict[str, Any]:
     columns = [
         Column("model", "Finalist", numeric=False),
         Column("fold", "Fold", numbers.count),
-        *(Column(tables.column(metric), metric.title, numbers.score) for metric in metrics),
+        *(Column(tables_search.column(metric), metric.title, numbers.score) for metric in metrics),
         Column("images_train", "Training images", numbers.count),
         Column("images_val", "Validation images", numbers.count),
         Column("patients_val", "Validation patients", numbers.count),
@@ -132,10 +130,10 @@ def _with_recipe(page: Page) -> list[str]:
     rows = page.files.evaluated.comparisons
     if rows is None:
         return []
-    return list(rows.loc[(rows["a"] == winner_name(page.files)) & (rows["b"] == "recipe"), "sentence"].dropna())
+    return list(rows.loc[(rows["a"] == page.files.chosen) & (rows["b"] == "recipe"), "sentence"].dropna())
 
 
-def _tested(page: Page, finalists: list[str], mark: str) -> dict[str, Any]:
+def _tested(page: Page, finalists: list[str], mark: str) -> Values:
     """Every metric on test, baselines below the finalists, what was not computed, and a figure of the main two."""
     evaluation = page.files.tested
     scores = tables_models.on_test(evaluation, finalists)
@@ -143,7 +141,7 @@ def _tested(page: Page, finalists: list[str], mark: str) -> dict[str, Any]:
         return {"scores": scores}
     order = [str(name) for name in scores["backbone"]]
     titles = {name: _title(evaluation, name) for name in order}
-    chosen = winner_name(page.files)
+    chosen = page.files.chosen
     scores = scores.assign(model=[f"{titles[name]}, {mark}" if name == chosen else titles[name] for name in order])
     drawn = [name for name in dict.fromkeys([page.metric.name, "auc", "accuracy"]) if f"test_{name}_low" in scores][:2]
     model = Column("model", "Model", numeric=False)
@@ -197,7 +195,7 @@ def _not_computed(evaluation: EvaluationRecord) -> list[tuple[list[str], list[st
     return said
 
 
-def _pairs(page: Page) -> dict[str, Any]:
+def _pairs(page: Page) -> Values:
     """What can be told apart: a figure of the differences and a table of both tests for each family."""
     comparisons = page.files.evaluated.comparisons
     if comparisons is None:

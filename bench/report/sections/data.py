@@ -8,10 +8,9 @@ import pandas as pd
 from bench import numbers
 from bench.report.blocks import MOST_LISTED, Column, Section, Table, table
 from bench.report.figures import data as figures_data
-from bench.report.figures import results as figures_results
 from bench.report.page import Page
-from bench.report.read import results
 from bench.report.tables import data as tables_data
+from bench.report.templating import Values
 from bench.run.documents import AuditRecord, FindingRecord
 from bench.run.record import DataRecord
 
@@ -35,7 +34,7 @@ def data(page: Page) -> Section:
     used = (audit.splits.used if audit else {}) or about.splits
     shown = tables_data.splits(used)
     notes = list(dict.fromkeys([*about.notes, *(audit.notes if audit else ())]))
-    values: dict[str, Any] = {
+    values: Values = {
         "about": about if about.model_fields_set or audit is None else DataRecord(source=audit.source, path=audit.path),
         "described": bool(about.model_fields_set or audit),
         "classes": page.files.classes or (list(audit.classes) if audit else []),
@@ -47,7 +46,7 @@ def data(page: Page) -> Section:
         "most_listed": MOST_LISTED,
         "crossing": _crossing(page),
         "gallery": page.files.gallery,
-        "augmentation": page.drawing("augmentation", figures_results.gallery, page.files.gallery),
+        "augmentation": page.drawing("augmentation", figures_data.gallery, page.files.gallery),
     }
     if audit is not None:
         values |= {
@@ -79,26 +78,26 @@ def _split_table(splits: pd.DataFrame, shares: bool) -> Table:
     return table(splits.assign(**told), "", columns)
 
 
-def _class_shares(page: Page, splits: pd.DataFrame) -> dict[str, Any]:
+def _class_shares(page: Page, splits: pd.DataFrame) -> Values:
     classes = tables_data.class_names(splits)
     drawing = page.drawing("class_shares", figures_data.class_shares, splits)
     too_many = figures_data.too_many(len(classes))
     return {"classes": classes, "splits": splits, "drawing": drawing, "too_many": too_many} if classes else {}
 
 
-def _crossing(page: Page) -> dict[str, Any]:
+def _crossing(page: Page) -> Values:
     """How many patients have images in two splits, counted in splits.csv itself; empty without that file."""
     splits = page.files.splits
     if splits is None:
         return {}
     if splits["patient"].isna().all():
         return {"named": False}
-    narrow = results.shared_patients(splits)
+    narrow = tables_data.shared_patients(splits)
     return {
         "named": True,
-        "assumed": results.patients_assumed(page.files.audit),
+        "assumed": page.files.patients_assumed,
         "narrow": narrow,
-        "wide": results.shared_patients(splits, "patient_wide"),
+        "wide": tables_data.shared_patients(splits, "patient_wide"),
     }
 
 
@@ -116,7 +115,7 @@ def _files(entry: Mapping[str, Any]) -> Sequence[Any]:
     return found if isinstance(found, list | tuple) else ()
 
 
-def _finding(finding: FindingRecord) -> dict[str, Any]:
+def _finding(finding: FindingRecord) -> Values:
     """A finding in the audit's own words; ``level`` says how it is coloured."""
     return {
         "severity": SEVERITIES.get(finding.severity) or numbers.text(finding.severity),
@@ -128,7 +127,7 @@ def _finding(finding: FindingRecord) -> dict[str, Any]:
     }
 
 
-def _excluded(page: Page, audit: AuditRecord) -> dict[str, Any]:
+def _excluded(page: Page, audit: AuditRecord) -> Values:
     """The images that take no part, by reason, and the file that they were counted in."""
     splits, source = page.files.splits, "splits.csv"
     rows = tables_data.no_part(splits) if splits is not None else pd.DataFrame()
@@ -143,7 +142,7 @@ def _excluded(page: Page, audit: AuditRecord) -> dict[str, Any]:
     return {"rows": rows, "source": source, "table": table(rows.head(MOST_LISTED), "", columns), "files": files}
 
 
-def _duplicates(audit: AuditRecord) -> dict[str, Any]:
+def _duplicates(audit: AuditRecord) -> Values:
     """The groups of images that are the same, or look the same."""
     groups = tables_data.duplicates(audit.duplicates)
     columns = [
@@ -179,7 +178,7 @@ def _features(audit: AuditRecord) -> Table | None:
     return table(pd.DataFrame(rows), "Each feature on its own.", columns)
 
 
-def _images(page: Page, audit: AuditRecord) -> dict[str, Any]:
+def _images(page: Page, audit: AuditRecord) -> Values:
     """Size, kind and format of the images by class, and a figure of the properties that vary."""
     rows = tables_data.by_class(audit.by_class)
     if not len(rows):

@@ -59,19 +59,8 @@ def _brief(value: Any) -> str:
 
 def _settings(record: RunRecord) -> Table | None:
     settings = record.settings.model_dump(mode="json", exclude_unset=True)
-    shown = {key.replace("_", " "): _plain(value) for key, value in settings.items()}
+    shown = names.settings(settings)
     return pairs(shown, "Settings of the run, its seed among them.", "Setting", "Value") if shown else None
-
-
-def _plain(value: Any) -> str:
-    """A setting as text: lists in one line, nothing as a dash."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value)) or "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(part)}" for key, part in value.items()) or "none"
-    return numbers.text(value)
 
 
 def _range(parameter: ParameterRange) -> str:
@@ -80,15 +69,17 @@ def _range(parameter: ParameterRange) -> str:
         scale = ", logarithmic" if parameter.log else ""
         told = f"{parameter.low:g} to {parameter.high:g}{scale}"
     else:
-        told = _plain(parameter.choices)
-    when = [f"{key.replace('_', ' ')} is {_plain(value)}" for key, value in parameter.when.items()]
+        told = names.setting(parameter.choices)
+    when = [f"{key.replace('_', ' ')} is {names.setting(value)}" for key, value in parameter.when.items()]
     return f"{told}, where {names.joined(when)}" if when else told
 
 
 def _space(record: RunRecord) -> list[Table]:
     """What the search could vary, and the augmentation policies."""
     parameters = {names.parameter(key): _range(value) for key, value in record.space.parameters.items()}
-    policies = {key: _plain(value) if value else "no change" for key, value in record.space.augmentations.items()}
+    policies = {
+        key: names.setting(value) if value else "no change" for key, value in record.space.augmentations.items()
+    }
     shown = [pairs(parameters, "What the search could vary.", "Parameter", "Values")] if parameters else []
     return shown + ([pairs(policies, "Augmentation policies.", "Policy", "Ranges")] if policies else [])
 
@@ -103,7 +94,7 @@ def _circumstances(record: RunRecord) -> list[Table]:
     """Time by stage, hardware and versions of packages."""
     spent = {names.STAGES.get(key, key): numbers.seconds(value) for key, value in record.seconds.items()}
     about = record.hardware.model_dump(mode="json", exclude_unset=True)
-    hardware = {key.replace("_", " "): _plain(value) for key, value in about.items()}
+    hardware = names.settings(about)
     shown = [pairs(spent, "Time by stage.", "Stage", "Time")] if spent else []
     shown += [pairs(hardware, "Hardware.", "Part", "Value")] if hardware else []
     return shown + (

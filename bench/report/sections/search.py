@@ -1,22 +1,20 @@
 """The section on the search: how it went, what was varied, what it cost, and every trial."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from bench import numbers
 from bench.report import names
 from bench.report.blocks import Column, Section, Table, parameter_columns, table
-from bench.report.figures import base as figures
-from bench.report.figures import cost as figures_cost
 from bench.report.figures import parameters as figures_parameters
+from bench.report.figures import search as figures_search
 from bench.report.figures import training as figures_training
 from bench.report.names import backbone, metric_words
 from bench.report.page import Page
-from bench.report.read import importance
-from bench.report.tables import base as tables
+from bench.report.tables import importance
 from bench.report.tables import search as tables_search
+from bench.report.templating import Values
 from bench.stats.metrics import METRICS, Metric
 
 TITLE = "The search"
@@ -26,13 +24,13 @@ def search(page: Page) -> Section:
     """Figures, tables and the leaderboard of the trials."""
     trials, metric = page.files.trials, page.metric
     ended = page.files.record.search
-    values: dict[str, Any] = {"notes": ended.notes if ended else (), "trials": trials}
+    values: Values = {"notes": ended.notes if ended else (), "trials": trials}
     if trials is not None and len(trials):
         values |= {
-            "scored": tables.scores(trials, metric).notna().any(),
-            "by_backbone": tables.by_backbone(trials, metric),
-            "by_augmentation": tables.by_augmentation(trials, metric),
-            "by_depth": tables.by_unfreeze_depth(trials, metric),
+            "scored": tables_search.scores(trials, metric).notna().any(),
+            "by_backbone": tables_search.by_backbone(trials, metric),
+            "by_augmentation": tables_search.by_augmentation(trials, metric),
+            "by_depth": tables_search.by_unfreeze_depth(trials, metric),
             "course": _course,
             "varied": _varied,
             "cost": _cost,
@@ -58,14 +56,15 @@ def summaries(trials: pd.DataFrame, metric: Metric) -> Sequence[Table]:
         Column("sd", "SD", numbers.score),
         Column("seconds", "Time", numbers.seconds, below="each"),
     ]
-    by_all = "Trials by backbone, augmentation and unfreeze depth, best first."
-    by_backbone, by_depth = tables.by_backbone(trials, metric), tables.by_unfreeze_depth(trials, metric)
-    by_augmentation, by_three = tables.by_augmentation(trials, metric), tables.by_combination(trials, metric)
+    found = {
+        "Trials by backbone, best first. SD: standard deviation.": tables_search.by_backbone,
+        "Trials by augmentation policy, best first.": tables_search.by_augmentation,
+        "Trials by unfreeze depth; 0 trains the head alone.": tables_search.by_unfreeze_depth,
+        "Trials by backbone, augmentation and unfreeze depth, best first.": tables_search.by_combination,
+    }
     return [
-        table(_shared(by_backbone), "Trials by backbone, best first. SD: standard deviation.", columns),
-        table(_shared(by_augmentation), "Trials by augmentation policy, best first.", columns),
-        table(_shared(by_depth), "Trials by unfreeze depth; 0 trains the head alone.", columns),
-        table(_shared(by_three), by_all, columns, sortable=True),
+        table(_shared(by(trials, metric)), caption, columns, sortable=by is tables_search.by_combination)
+        for caption, by in found.items()
     ]
 
 
@@ -81,14 +80,14 @@ def _shared(summary: pd.DataFrame) -> pd.DataFrame:
 
 def leaderboard(trials: pd.DataFrame, metric: Metric) -> Table:
     """Every trial, best first."""
-    board = tables.leaderboard(trials, metric)
+    board = tables_search.leaderboard(trials, metric)
     others = [METRICS[name] for name in ("auc", "accuracy", "log_loss") if name != metric.name]
     columns = [
         Column("rank", "Rank", numbers.count),
         Column("trial", "Trial", numbers.count),
         Column("config_backbone", "Backbone", backbone, numeric=False),
         Column("score", metric.title, numbers.score),
-        *(Column(tables.column(other), other.title, numbers.score) for other in others),
+        *(Column(tables_search.column(other), other.title, numbers.score) for other in others),
         Column("state", "Ended", names.state, numeric=False),
         *parameter_columns(),
         Column("epochs", "Epochs", numbers.count),
@@ -100,27 +99,27 @@ def leaderboard(trials: pd.DataFrame, metric: Metric) -> Table:
     return table(board, "Every trial, ranked; ties by log loss.", columns, marked=best, sortable=True)
 
 
-def _course(page: Page) -> dict[str, Any]:
+def _course(page: Page) -> Values:
     """The scores in order and over time, the learning curves, and what ASHA stopped."""
     trials, shape = page.trials, (page.metric, page.looks)
     ended = tables_search.over_time(trials, page.metric)
     best = ended["best"].iloc[-1] if len(ended) else None
     epochs = page.files.epochs
     if epochs is not None:
-        epochs = tables_search.epochs_of_trials(epochs, trials).dropna(subset=[tables.column(page.metric)])
+        epochs = tables_search.epochs_of_trials(epochs, trials).dropna(subset=[tables_search.column(page.metric)])
     return {
-        "history": page.drawing("history", figures.history, trials, *shape),
+        "history": page.drawing("history", figures_search.history, trials, *shape),
         "ended": ended,
         "best": best,
         "reached": ended.loc[ended["best"] == best, "ended"].min(),
-        "by_time": page.drawing("history_by_time", figures_cost.history_by_time, trials, *shape),
+        "by_time": page.drawing("history_by_time", figures_search.history_by_time, trials, *shape),
         "epochs": epochs,
         "curves": page.drawing("trial_curves", figures_training.trial_curves, epochs, *shape),
         **_rungs(page),
     }
 
 
-def _rungs(page: Page) -> dict[str, Any]:
+def _rungs(page: Page) -> Values:
     """What the scheduler stopped and where: ``rungs`` is None where that cannot be told, or was not its task."""
     settings = page.files.record.settings
     if page.files.epochs is None or settings.scheduler != "asha":
@@ -135,24 +134,24 @@ def _rungs(page: Page) -> dict[str, Any]:
     }
 
 
-def _varied(page: Page) -> dict[str, Any]:
+def _varied(page: Page) -> Values:
     """Scores by each parameter and by several."""
     trials, shape = page.trials, (page.metric, page.looks)
     return {
-        "leaders": tables.best_trials(trials, page.metric),
-        "by_backbone": page.drawing("score_by_backbone", figures.by_backbone, trials, *shape),
-        "by_augmentation": page.drawing("score_by_augmentation", figures.by_augmentation, trials, *shape),
-        "by_unfreeze_depth": page.drawing("score_by_unfreeze_depth", figures.by_unfreeze_depth, trials, *shape),
-        "learning_rate": page.drawing("learning_rate", figures.learning_rate, trials, *shape),
+        "leaders": tables_search.best_trials(trials, page.metric),
+        "by_backbone": page.drawing("score_by_backbone", figures_search.by_backbone, trials, *shape),
+        "by_augmentation": page.drawing("score_by_augmentation", figures_search.by_augmentation, trials, *shape),
+        "by_unfreeze_depth": page.drawing("score_by_unfreeze_depth", figures_search.by_unfreeze_depth, trials, *shape),
+        "learning_rate": page.drawing("learning_rate", figures_search.learning_rate, trials, *shape),
         "rate_by_depth": page.drawing("learning_rate_by_depth", figures_parameters.rate_by_depth, trials, *shape),
-        "scored": tables.scores(trials, page.metric).notna().sum(),
+        "scored": tables_search.scores(trials, page.metric).notna().sum(),
         "least": figures_parameters.LEAST_LINES,
         "coloured": len(tables_search.chosen(trials, page.metric)),
         "parallel": page.drawing("parallel_coordinates", figures_parameters.parallel, trials, *shape),
     }
 
 
-def _importance(page: Page) -> dict[str, Any]:
+def _importance(page: Page) -> Values:
     """How much each hyperparameter decided the score, or ``why`` that is not known."""
     if why := importance.why_not(page.trials, page.metric):
         return {"why": why}
@@ -160,14 +159,14 @@ def _importance(page: Page) -> dict[str, Any]:
         summary = importance.importance(page.trials, page.metric)
     except Exception as error:  # a forest may meet data that nobody thought of
         return {"why": f"Hyperparameter importance could not be computed: {type(error).__name__}: {error}"}
-    drawing = page.drawing("importance", figures.importance, summary)
+    drawing = page.drawing("importance", figures_search.importance, summary)
     return {"why": "", "summary": summary, "draws": importance.DRAWS, "drawing": drawing}
 
 
-def _cost(page: Page) -> dict[str, Any]:
+def _cost(page: Page) -> Values:
     """Score against what a trial took."""
     return {
         "known": (page.trials["seconds"] > 0).any(),
         "front": tables_search.pareto(page.trials, page.metric),
-        "drawing": page.drawing("score_by_cost", figures_cost.cost, page.trials, page.metric, page.looks),
+        "drawing": page.drawing("score_by_cost", figures_search.cost, page.trials, page.metric, page.looks),
     }

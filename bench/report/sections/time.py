@@ -1,33 +1,114 @@
 """The section on time: where the run's went, and how near its search came to what the machine could do at best."""
 
-from typing import Any
+from collections.abc import Mapping
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
 
 from bench import numbers
 from bench.invocation import typed
 from bench.report.blocks import Column, Section, Table, table
-from bench.report.figures import time as figures_time
 from bench.report.page import Page
-from bench.report.tables import time as tables_time
-from bench.run.documents import LowerBoundRecord
+from bench.report.palette import INK, clipped, new_figure, styled
+from bench.report.templating import Values
+from bench.run.documents import LowerBoundPart, LowerBoundRecord
 
 TITLE = "Where the time went"
+
+LONGEST_LABEL = 48
+
+ACTIVITIES = {
+    "start-up": "starting Ray and the workers",
+    "decoding": "decoding and auditing the images",
+    "filling": "passing images through frozen networks",
+    "tracing": "building models and tracing their steps",
+    "head training": "training heads",
+    "suffix training": "training unfrozen stages",
+    "validation": "scoring the validation images",
+    "other": "within trials, between these",
+    "checkpoints": "writing checkpoints",
+    "waiting": "workers waiting for a trial or for each other",
+    "finalists": "retraining the finalists",
+    "evaluation": "evaluation",
+    "report": "writing the report",
+}
+"""The activities of a run in their order, in words."""
+
+REST = "outside of these"
+SMALLEST_REST = 0.01
+"""What no activity accounts for is shown if it is at least this share of the run."""
+
+
+def spent(activities: Mapping[str, float], stages: Mapping[str, float]) -> pd.DataFrame:
+    """Where the time went: ``activity`` in words, ``seconds``, and its ``share`` of all, in the order of a run.
+
+    Args:
+        activities: activity -> wall-clock seconds, from run.json.
+        stages: stage -> wall-clock seconds, from run.json; what they took beyond the activities becomes a row. The
+            report's own are in there alone, for they are known only when it is written.
+    """
+    known, took = ({name: one for name, one in part.items() if one >= 0} for part in (activities, stages))
+    if sum(known.values()) > 0 and "report" in took:
+        known["report"] = took["report"]
+    order = [*(name for name in ACTIVITIES if name in known), *(name for name in known if name not in ACTIVITIES)]
+    seconds = {ACTIVITIES.get(name, name): known[name] for name in order}
+    rest = sum(took.values()) - sum(seconds.values())
+    if sum(seconds.values()) > 0 and rest >= SMALLEST_REST * sum(took.values()) > 0:
+        seconds[REST] = rest
+    table = pd.DataFrame({"activity": list(seconds), "seconds": list(seconds.values())})
+    total = table["seconds"].sum()
+    return table.assign(share=table["seconds"] / total if total > 0 else float("nan"))
+
+
+def limit_parts(limit: LowerBoundRecord) -> pd.DataFrame:
+    """The parts of limit.json, one per row, with their ``share`` of the least time; the longest come first."""
+    rows = [
+        {**part.model_dump(), "precision": part.precision.removeprefix("mixed_")}
+        for part in limit.parts
+        if part.seconds
+    ]
+    table = pd.DataFrame(rows, columns=list(LowerBoundPart.model_fields))
+    table = table.sort_values("seconds", ascending=False, ignore_index=True)
+    return table.assign(share=table["seconds"] / table["seconds"].sum())
+
+
+@styled
+def activities(spent: pd.DataFrame) -> Figure:
+    """Bars of seconds by activity, in the order of a run, each with its share of all.
+
+    Args:
+        spent: as `spent` returns it.
+    """
+    figure, (ax,) = new_figure(8, 0.9 + 0.34 * len(spent))
+    scale, unit = (60, "min") if spent["seconds"].max() >= 600 else (1, "s")
+    lengths = (spent["seconds"] / scale).to_numpy()
+    labels = [clipped(name, LONGEST_LABEL) for name in spent["activity"]]
+    sns.barplot(x=lengths, y=labels, color="#0072B2", saturation=1, width=0.62, ax=ax)
+    for position, (length, share) in enumerate(zip(lengths, spent["share"], strict=True)):
+        ax.annotate(
+            numbers.percent(share), (length, position), (4, 0), textcoords="offset points", va="center", color=INK
+        )
+    ax.set(xlabel=f"Wall-clock time ({unit})", ylabel="", xlim=(0, 1.12 * max(lengths.max(), 1e-9)))
+    ax.grid(False, axis="y")
+    return figure
 
 
 def time(page: Page) -> Section:
     """Seconds by activity, and the limit with its parts, or the command that computes it."""
     record, limit = page.files.record, page.files.limit
-    values: dict[str, Any] = {"timed": "activities" in record.model_fields_set, "limit": limit}
+    values: Values = {"timed": "activities" in record.model_fields_set, "limit": limit}
     values |= {"command": typed("compare", "--limit", page.run.name)}
     if values["timed"]:
-        spent = tables_time.spent(record.activities, record.seconds)
+        rows = spent(record.activities, record.seconds)
         columns = [
             Column("activity", "Activity", numeric=False),
             Column("seconds", "Time", numbers.seconds),
             Column("share", "Share", numbers.percent),
         ]
-        values |= {"total": spent["seconds"].sum(), "longest": spent.nlargest(3, "seconds")}
-        values |= {"activities": table(spent, "Wall-clock time by activity.", columns)}
-        values |= {"drawing": page.drawing("time", figures_time.activities, spent)}
+        values |= {"total": rows["seconds"].sum(), "longest": rows.nlargest(3, "seconds")}
+        values |= {"activities": table(rows, "Wall-clock time by activity.", columns)}
+        values |= {"drawing": page.drawing("time", activities, rows)}
     if limit is not None and (limit.seconds or 0) > 0:
         now = record.seconds.get("search")
         outdated = now is not None and now > (limit.measured or now)
@@ -38,7 +119,7 @@ def time(page: Page) -> Section:
 
 
 def _parts(limit: LowerBoundRecord) -> Table | None:
-    parts = tables_time.limit_parts(limit)
+    parts = limit_parts(limit)
     columns = [
         Column("what", "Part", numeric=False),
         Column("images", "Images", numbers.count),

@@ -16,15 +16,14 @@ from bench import __version__, numbers
 from bench.errors import ConfigError
 from bench.numbers import DASH, counted
 from bench.report import cautions, pictures, summary
-from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Points, Section, table
-from bench.report.figures import side_by_side as figures_side_by_side
+from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Points, Section, guarded, table
+from bench.report.figures import comparison as figures_comparison
 from bench.report.names import backbone, joined, metric_words
 from bench.report.read.files import read
 from bench.report.side_by_side import sides
 from bench.report.side_by_side.sides import Fact, Frame, Side
 from bench.report.side_by_side.tested import Pair, in_pairs
 from bench.report.summary import Banner, Tile
-from bench.report.tables import side_by_side as sides_tables
 from bench.report.templating import Sentences, filled
 from bench.run.folder import RunDir, write_text
 from bench.stats.metrics import METRICS, Metric
@@ -84,7 +83,7 @@ class Compared:
 
     def caveat(self, split: str) -> str:
         """Why ``validation`` or ``test`` scores do not compare, or may not; empty where they do."""
-        return sides.verdict(self.facts, split, f"{split.capitalize()} scores")
+        return sides.comparability(self.facts, split, f"{split.capitalize()} scores")
 
     @property
     def caveats(self) -> list[str]:
@@ -157,11 +156,7 @@ def _html(page: Compared) -> str:
 
 
 def _section(page: Compared, anchor: str, title: str, build: Callable[[Compared], Sequence[Block]]) -> Section:
-    try:
-        return Section(anchor, title, build(page))
-    except Exception as error:  # one damaged run must not cost the reader the rest
-        logger.warning("The section %r could not be written.", anchor, exc_info=True)
-        return Section(anchor, title, [Missing(f"This section could not be written: {type(error).__name__}: {error}")])
+    return guarded(anchor, title, lambda: Section(anchor, title, build(page)))
 
 
 @contextmanager
@@ -192,11 +187,11 @@ def _banners(page: Compared) -> list[Banner]:
 def _tile(page: Compared, side: Side) -> Tile:
     """What a run reached: its winner's test AUC, else its best validation score so far."""
     with _logged(f"What {side.label} reached"):
-        row = sides_tables.winners([side], page.metric).iloc[0]
+        row = sides.winners([side], page.metric).iloc[0]
         if numbers.number(row["test_auc"]) is not None:
             bounds = numbers.interval(row["test_auc_low"], row["test_auc_high"]) or "no interval"
             return Tile(side.label, numbers.score(row["test_auc"]), f"test ROC AUC of {row['winner']}, {bounds}")
-        best = sides_tables.best_so_far(side, page.metric, by_time=False)["best"]
+        best = sides.best_so_far(side, page.metric, by_time=False)["best"]
         if len(best):
             return Tile(side.label, numbers.score(best.iloc[-1]), f"best {page.words} in the search; {row['state']}")
         return Tile(side.label, DASH, str(row["state"]))
@@ -205,7 +200,7 @@ def _tile(page: Compared, side: Side) -> Tile:
 
 def _story(page: Compared) -> list[str]:
     with _logged("The summary"):
-        rows = sides_tables.winners(page.sides, page.metric)
+        rows = sides.winners(page.sides, page.metric)
         return [*(SAY("line", row) for _, row in rows.iterrows()), " ".join(pair.sentence for pair in page.pairs)]
     return ["The summary could not be written: the files of a run do not fit together."]
 
@@ -231,11 +226,11 @@ def _comparable(page: Compared) -> list[Block]:
 
 def _winners(page: Compared) -> list[Block]:
     """What each run chose, on validation and on the internal test, and in pairs on the same images."""
-    rows = sides_tables.winners(page.sides, page.metric)
+    rows = sides.winners(page.sides, page.metric)
     rows["over_seeds"] = [numbers.with_spread(*pair) for pair in zip(rows["mean"], rows["sd"], strict=True)]
     rows["of_seeds"] = [counted(seeds, "seed") if seeds else "" for seeds in rows["seeds"]]
     rows["of_patients"] = [counted(patients, "patient") if patients > 0 else "" for patients in rows["patients"]]
-    metrics = [METRICS[name] for name in sides_tables.TESTED]
+    metrics = [METRICS[name] for name in sides.TESTED]
     columns = [
         Column("label", "Run", numeric=False, below="state"),
         Column("winner", "Chosen", numeric=False, below="verdict"),
@@ -254,7 +249,7 @@ def _winners(page: Compared) -> list[Block]:
     drawn = pictures.picture(
         page.figures,
         "winners",
-        lambda: figures_side_by_side.winners(tested, metrics),
+        lambda: figures_comparison.winners(tested, metrics),
         SAY("winners_alt", tested.to_dict("records")),
         SAY("winners_figure", page.caveat("test")),
     )
@@ -292,7 +287,7 @@ def _pairs(page: Compared) -> list[Block]:
 
 def _backbones(page: Compared) -> list[Block]:
     """The best trial and the finalist of each backbone in each run."""
-    rows = sides_tables.backbones(page.sides, page.metric)
+    rows = sides.backbones(page.sides, page.metric)
     if not len(rows):
         return [Missing("No run has a trial yet.")]
     won = [one is True for one in rows["won"]] if "won" in rows else [False] * len(rows)
@@ -326,12 +321,12 @@ def _searches(page: Compared) -> list[Block]:
         Column("reached", "After", numbers.seconds),
         Column("ended", "Ended by", numeric=False),
     ]
-    shown = table(sides_tables.searches(page.sides, page.metric), SAY("searches"), columns)
+    shown = table(sides.searches(page.sides, page.metric), SAY("searches"), columns)
     return [_history(page, by_time=False), _history(page, by_time=True), shown]
 
 
 def _history(page: Compared, by_time: bool) -> Block:
-    found = {side.label: sides_tables.best_so_far(side, page.metric, by_time) for side in page.sides}
+    found = {side.label: sides.best_so_far(side, page.metric, by_time) for side in page.sides}
     best = {label: rows for label, rows in found.items() if len(rows)}
     what = "time" if by_time else "trials"
     if not best:
@@ -341,7 +336,7 @@ def _history(page: Compared, by_time: bool) -> Block:
     return pictures.picture(
         page.figures,
         "history_by_time" if by_time else "history",
-        lambda: figures_side_by_side.history(best, page.labels, page.metric, by_time),
+        lambda: figures_comparison.histories(best, page.labels, page.metric, by_time),
         SAY("history_alt", page.words, what, reached),
         SAY("history", what, page.caveat("validation"), left_out),
     )
@@ -353,7 +348,7 @@ def _time(page: Compared) -> list[Block]:
     names = sides.settings_table(page.sides, differing=True)["setting"]
     machine = [str(name).removeprefix("machine: ") for name in names if str(name).startswith("machine: ")]
     said: list[Block] = [Missing(SAY("machines", machine))] if machine else []
-    return [*said, table(sides_tables.time(page.sides), SAY("time"), columns)]
+    return [*said, table(sides.time(page.sides), SAY("time"), columns)]
 
 
 def _settings(page: Compared) -> list[Block]:

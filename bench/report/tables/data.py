@@ -15,6 +15,7 @@ FIVE = ("min", "q1", "median", "q3", "max")
 MEASURES = ("width", "height", "aspect", "bytes", "bytes_per_pixel")
 MOST_FILES = 6
 """Files of one group of duplicates that the page names."""
+
 NO_REASON = "no reason is given"
 
 
@@ -124,3 +125,14 @@ def duplicates(groups: Sequence[DuplicateSet]) -> Frame:
         )
     table = Frame(rows, columns=["kind", "conflict", "crossing", "images", "files", "labels", "splits"])
     return table.sort_values(["conflict", "crossing"], ascending=False, kind="stable").reset_index(drop=True)
+
+
+def shared_patients(splits: Frame | None, patient: str = "patient") -> int:
+    """How many patients have images in more than one split; 0 is how it should be.
+
+    Images without a split take no part. ``patient`` is the column that names the patients.
+    """
+    if splits is None:
+        return 0
+    known = splits.dropna(subset=[patient, "split"])
+    return int((known.groupby(patient)["split"].nunique() > 1).sum())

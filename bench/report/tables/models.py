@@ -7,14 +7,101 @@ import pandas as pd
 from bench import numbers
 from bench.numbers import present
 from bench.report.names import BASELINES, backbone
-from bench.report.tables import base as tables
-from bench.run.documents import ClassScores, EvaluationRecord, ModelScores, Retrained
+from bench.report.tables.search import column
+from bench.run.documents import ClassScores, Estimate, EvaluationRecord, ModelScores, Retrained
 from bench.stats.bootstrap import WIDEST
 from bench.stats.metrics import METRICS, Metric
 
 Frame = pd.DataFrame
 BETTER = {"a better": "a", "b better": "b"}
 """Verdict of comparisons.csv -> the column of the model that is better; other verdicts name none."""
+
+
+def finalists(rows: Frame, evaluation: EvaluationRecord | None, metric: Metric) -> Frame:
+    """One row per finalist, the winning order first: its trial's score beside its retrained score, then test metrics.
+
+    The order is that by the mean over the folds, where there were folds, else that by the retrained score.
+
+    Args:
+        rows: one row per backbone and seed, as in finalists.csv.
+        evaluation: the content of evaluation.json, or None while the test split is sealed.
+        metric: the metric that the search ranked by.
+
+    Returns:
+        ``backbone``, ``winner``, the ``config_*`` columns, ``trial``, ``trial_score``, ``seeds`` and ``failed``
+        (counts), ``score`` (mean over the completed seeds), ``sd``, ``lowest`` and ``highest`` (of several),
+        ``change`` (score minus trial score), ``seconds`` (sum), ``folds`` (completed), ``fold_mean`` and ``fold_sd``,
+        and for every metric of evaluation.json ``test_NAME``, ``test_NAME_low``, ``test_NAME_high``.
+    """
+    summary = []
+    for name, part in rows.groupby("backbone", sort=True):
+        told, first, scores = _over_seeds(part, metric)
+        summary.append(
+            {"backbone": name, "winner": bool(part["winner"].any()), "trial": first["trial"]}
+            | told
+            | {
+                "trial_score": first["trial_score"],
+                "lowest": scores.min() if len(scores) > 1 else None,
+                "highest": scores.max() if len(scores) > 1 else None,
+                "change": told["score"] - first["trial_score"],
+                **{key: part[key].max() for key in ("folds", "fold_mean", "fold_sd")},
+            }
+        )
+    table = Frame(summary)
+    if not len(table):
+        return table
+    by = "fold_mean" if table["fold_mean"].notna().any() else "score"
+    table = table.sort_values(by, ascending=not metric.higher_is_better, na_position="last", kind="stable")
+    if evaluation is not None:
+        table = table.merge(scores_on_test(evaluation).rename(columns={"model": "backbone"}), on="backbone", how="left")
+    return table.reset_index(drop=True)
+
+
+def _over_seeds(part: Frame, metric: Metric) -> tuple[dict[str, Any], "pd.Series[Any]", "pd.Series[float]"]:
+    """What the trainings of one model have in common, the row that stands for them, and the completed scores."""
+    completed = part[part["state"] == "completed"]
+    first, scores = (completed if len(completed) else part).iloc[0], completed[column(metric)]
+    told = {
+        "score": scores.mean(),
+        "sd": scores.std() if len(scores) > 1 else None,
+        "seeds": len(completed),
+        "failed": int((part["state"] == "failed").sum()),
+        "reason": " · ".join(part["reason"].dropna().unique()),
+        "seconds": part["seconds"].sum(),
+        **{key: first[key] for key in part.columns if str(key).startswith("config_")},
+    }
+    return told, first, scores
+
+
+def fold_scores(folds: Frame, finalists: Frame) -> Frame:
+    """The rows of folds.csv whose configuration is that of a finalist; those of an earlier choice are left out."""
+    config = [name for name in finalists.columns if str(name).startswith("config_")]
+    current = set(_keys(finalists, ["backbone", *config]))
+    kept = [key in current for key in _keys(folds, ["backbone", *config])]
+    return folds[kept].sort_values(["backbone", "fold"], kind="stable").reset_index(drop=True)
+
+
+def _keys(table: Frame, names: list[str]) -> list[tuple[str, ...]]:
+    """The values of ``names`` in each row as texts, numbers to nine digits, so that rows can be compared."""
+    rows = table.reindex(columns=names).itertuples(index=False, name=None)
+    return [tuple(f"{value:.9g}" if isinstance(value, float) else str(value) for value in row) for row in rows]
+
+
+def bounded(name: str, one: Estimate) -> dict[str, float | None]:
+    """An estimate as the columns ``name``, ``name_low`` and ``name_high``."""
+    return {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+
+
+def scores_on_test(evaluation: EvaluationRecord) -> Frame:
+    """One row per model of evaluation.json: ``model``, then ``test_NAME``, ``test_NAME_low``, ``test_NAME_high``."""
+    rows = []
+    for model, content in evaluation.models.items():
+        row: dict[str, Any] = {"model": model}
+        for name, one in content.metrics.items():
+            row |= bounded(f"test_{name}", one)
+        rows.append(row)
+    table = Frame(rows if rows else {"model": []})
+    return table.astype({name: "float64" for name in table.columns if name != "model"})
 
 
 def on_validation(
@@ -57,26 +144,12 @@ def _within(one: Retrained) -> str:
 
 
 def _baselines(baselines: Frame, metric: Metric) -> list[dict[str, Any]]:
-    name, rows = tables.column(metric), []
+    rows = []
     order = {baseline: place for place, baseline in enumerate(BASELINES)}
     for baseline, part in sorted(baselines.groupby("baseline"), key=lambda one: order.get(str(one[0]), len(order))):
-        completed = part[part["state"] == "completed"]
-        score = completed[name]
-        first = (completed if len(completed) else part).iloc[0]
-        rows.append(
-            {
-                "backbone": baseline,
-                "winner": False,
-                "score": score.mean(),
-                "sd": score.std() if len(score) > 1 else None,
-                "seeds": len(completed),
-                "failed": int((part["state"] == "failed").sum()),
-                "reason": " · ".join(part["reason"].dropna().unique()),
-                "note": first["note"] if present(first["note"]) else "",
-                "seconds": part["seconds"].sum(),
-                **{key: first[key] for key in part.columns if str(key).startswith("config_")},
-            }
-        )
+        told, first, _ = _over_seeds(part, metric)
+        note = first["note"] if present(first["note"]) else ""
+        rows.append({"backbone": baseline, "winner": False, "note": note, **told})
     return rows
 
 
@@ -86,7 +159,7 @@ def on_test(evaluation: EvaluationRecord, finalists: list[str]) -> Frame:
     Returns:
         ``backbone`` (or the baseline's name), ``baseline`` (bool), and ``test_NAME`` with its bounds by metric.
     """
-    table = tables.scores_on_test(evaluation).rename(columns={"model": "backbone"})
+    table = scores_on_test(evaluation).rename(columns={"model": "backbone"})
     kinds = [evaluation.models[str(name)].kind not in ("", "finalist") for name in table["backbone"]]
     order = {name: place for place, name in enumerate([*finalists, *BASELINES])}
     place = table["backbone"].map(order).fillna(len(order))

@@ -1,16 +1,124 @@
-"""Trials and their epochs -> tables of how a search went: over time, against cost, and at ASHA's rungs."""
+"""Trials and their epochs -> tables of a search: by what was varied, over time, against cost, and at ASHA's rungs.
+
+Scores are validation scores at a trial's best epoch, in columns ``metric_*``. The best of a group is the best of every
+trial that has a score, as in the search itself: a trial stopped early counts with what it had. Means are of completed
+trials alone, as the others did not train as long.
+"""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.report.tables.base import Frame, column, scores
+from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
 from bench.stats.metrics import Metric
 
-GRACE_EPOCHS = 2
-REDUCTION_FACTOR = 3
-"""ASHA's settings in every run so far (Li et al., MLSys 2020): of the trials that reach a rung, a third goes on."""
+Frame = pd.DataFrame
+
+
+def column(metric: Metric) -> str:
+    """The column that holds ``metric``."""
+    return f"metric_{metric.name}"
+
+
+def scores(trials: Frame, metric: Metric) -> "pd.Series[float]":
+    """The score of each trial; NaN where it failed."""
+    return trials[column(metric)].where(trials["state"] != "failed")
+
+
+def summarise(trials: Frame, metric: Metric, by: list[str]) -> Frame:
+    """One row per group of trials, best group first.
+
+    Args:
+        trials: one row per trial, as in trials.csv.
+        metric: the metric that the search ranked by; it knows which way is better.
+        by: columns whose values make a group.
+
+    Returns:
+        The columns ``by`` and ``trials``, ``completed``, ``stopped_early``, ``failed`` (counts), ``share_stopped`` (of
+        all its trials), ``best``, ``mean`` and ``sd`` (of the completed trials; NaN where there are too few),
+        ``seconds`` (their sum) and ``seconds_each`` (their mean).
+    """
+    table = trials.assign(
+        completed=trials["state"] == "completed",
+        stopped_early=trials["state"] == "pruned",
+        failed=trials["state"] == "failed",
+        score=scores(trials, metric),
+        whole=scores(trials, metric).where(trials["state"] == "completed"),
+    )
+    groups = table.groupby(by, dropna=False, sort=True)
+    summary = groups.agg(
+        trials=("state", "size"),
+        completed=("completed", "sum"),
+        stopped_early=("stopped_early", "sum"),
+        failed=("failed", "sum"),
+        best=("score", "max" if metric.higher_is_better else "min"),
+        mean=("whole", "mean"),
+        sd=("whole", "std"),
+        share_stopped=("stopped_early", "mean"),
+        seconds=("seconds", "sum"),
+        seconds_each=("seconds", "mean"),
+    ).reset_index()
+    return summary.sort_values("best", ascending=not metric.higher_is_better, na_position="last", kind="stable")
+
+
+def by_backbone(trials: Frame, metric: Metric) -> Frame:
+    """One row per backbone, best first; columns as in ``summarise``."""
+    return summarise(trials, metric, ["config_backbone"]).reset_index(drop=True)
+
+
+def by_augmentation(trials: Frame, metric: Metric) -> Frame:
+    """One row per augmentation policy, best first; columns as in ``summarise``."""
+    return summarise(trials, metric, ["config_augmentation"]).reset_index(drop=True)
+
+
+def by_unfreeze_depth(trials: Frame, metric: Metric) -> Frame:
+    """One row per unfreeze depth, in order of depth; columns as in ``summarise``."""
+    summary = summarise(trials, metric, ["config_unfreeze_depth"])
+    return summary.sort_values("config_unfreeze_depth").reset_index(drop=True)
+
+
+def by_combination(trials: Frame, metric: Metric) -> Frame:
+    """One row per backbone x augmentation x unfreeze depth that was tried, best first; columns as in ``summarise``."""
+    by = ["config_backbone", "config_augmentation", "config_unfreeze_depth"]
+    return summarise(trials, metric, by).reset_index(drop=True)
+
+
+def leaderboard(trials: Frame, metric: Metric) -> Frame:
+    """Every trial, best first, with ``score`` and ``rank``; those without a score come last and have no rank.
+
+    Ranked by ``metric``, ties by log loss, then by number.
+    """
+    table = trials.assign(score=scores(trials, metric))
+    order = {"score": not metric.higher_is_better, "metric_log_loss": True, "trial": True}
+    table = table.sort_values(list(order), ascending=list(order.values()), na_position="last").reset_index(drop=True)
+    ranks = pd.Series(range(1, len(table) + 1), index=table.index, dtype="float64")
+    return table.assign(rank=ranks.where(table["score"].notna()))
+
+
+def best_trials(trials: Frame, metric: Metric) -> Frame:
+    """The best trial of each backbone, best first."""
+    board = leaderboard(trials, metric)
+    return board[board["rank"].notna()].drop_duplicates("config_backbone").reset_index(drop=True)
+
+
+def running_best(trials: Frame, metric: Metric) -> Frame:
+    """Columns ``trial``, ``score`` and ``best``: the best score of the trials up to each, in order of their numbers."""
+    ordered = trials.sort_values("trial")
+    score = scores(ordered, metric)
+    best = score.cummax() if metric.higher_is_better else score.cummin()
+    return Frame({"trial": ordered["trial"], "score": score, "best": best}).dropna().reset_index(drop=True)
+
+
+def best_by_depth(trials: Frame, metric: Metric) -> tuple[Frame, Frame]:
+    """The best score and the number of trials that have one, one row per backbone and one column per depth."""
+    scored = trials[scores(trials, metric).notna() & trials["config_unfreeze_depth"].notna()]
+    by = ["config_backbone", "config_unfreeze_depth"]
+    summary = summarise(scored, metric, by).astype({"config_unfreeze_depth": "int64"})
+    shape: dict[str, Any] = {"index": by[0], "columns": by[1]}
+    return summary.pivot(**shape, values="best"), summary.pivot(**shape, values="trials").fillna(0)
+
 
 _BY_OTHERS = ("stopped", "stopped by the time limit")
 """Reasons of trials that no scheduler stopped."""

@@ -1,12 +1,13 @@
-"""Trials -> figures of the search: scores by order, learning rate, backbone, augmentation and depth; reads no files."""
+"""Trials -> figures of the search: scores by order, time, cost and by each parameter; reads no files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -14,11 +15,18 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from bench import numbers
 from bench.report.names import backbone, metric_words, parameter
 from bench.report.palette import GRID, INK, MUTED, Looks, backbone_handles, clipped, legend, new_figure, styled
-from bench.report.tables import base as tables
+from bench.report.tables import search as tables_search
+from bench.report.tables.search import column
 from bench.stats.metrics import Metric
 
 STOPPED = Line2D([], [], linestyle="", marker="o", markersize=7, color=MUTED, fillstyle="none", label="stopped early")
 FAILED = Line2D([], [], linestyle="", marker="x", markersize=7, color=MUTED, label="failed")
+MOST_LABELS = 8
+"""Trials of the Pareto front that are named in the figure."""
+
+_SPAN = Line2D([], [], color=MUTED, linewidth=1.2, alpha=0.6, label="while it ran")
+_BEST = Line2D([], [], color=INK, linewidth=1.4, label="best so far")
+_FRONT = Line2D([], [], color=INK, linewidth=1.4, label="Pareto front")
 
 
 def score_label(metric: Metric) -> str:
@@ -32,7 +40,7 @@ def history(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     figure, (ax,) = new_figure(8, 3.9)
     scored = scored_trials(trials, metric)
     points(ax, scored, "trial", metric, looks)
-    best = tables.running_best(trials, metric)
+    best = tables_search.running_best(trials, metric)
     sns.lineplot(best, x="trial", y="best", drawstyle="steps-post", color=INK, linewidth=1.4, ax=ax)
     failed = trials.loc[trials["state"] == "failed", "trial"]
     ax.scatter(failed, [0.02] * len(failed), marker="x", color=MUTED, transform=ax.get_xaxis_transform(), clip_on=False)
@@ -48,11 +56,8 @@ def learning_rate(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Learning rate, on a logarithmic axis, against score."""
     figure, (ax,) = new_figure(8, 3.9)
     scored = scored_trials(trials, metric)
-    ax.set_xscale("log")
+    _logarithmic(ax, numbers.rate)
     points(ax, scored[scored["config_learning_rate"] > 0], "config_learning_rate", metric, looks)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.rate(value)))
     ax.set(xlabel="Learning rate of the head (logarithmic)", ylabel=score_label(metric))
     legend(figure, [*backbone_handles(looks, names_of(scored)), *state_handles(scored)])
     return figure
@@ -92,7 +97,7 @@ def by_unfreeze_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Fig
     _strip(left, scored, "config_unfreeze_depth", depths, metric, looks)
     left.set_xticks(left.get_xticks(), [str(depth) for depth in depths])
     left.set(xlabel="Unfrozen stages, from the output", ylabel=score_label(metric), title="Every trial")
-    best, number = tables.best_by_depth(trials, metric)
+    best, number = tables_search.best_by_depth(trials, metric)
     best = best.reindex([name for name in looks if name in best.index])
     _heat_map(right, best, number.reindex_like(best), metric)
     legend(figure, [*backbone_handles(looks, names_of(scored)), _median_handle(), *state_handles(scored)])
@@ -117,7 +122,7 @@ def importance(summary: pd.DataFrame) -> Figure:
 
 def scored_trials(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """The trials that have a score."""
-    return trials[tables.scores(trials, metric).notna()]
+    return trials[tables_search.scores(trials, metric).notna()]
 
 
 def names_of(trials: pd.DataFrame) -> list[str]:
@@ -140,7 +145,7 @@ def points(ax: Axes, data: pd.DataFrame, x: str, metric: Metric, looks: Looks) -
     names = names_of(data)
     options: dict[str, Any] = {
         "x": x,
-        "y": tables.column(metric),
+        "y": tables_search.column(metric),
         "hue": "config_backbone",
         "style": "config_backbone",
         "palette": {name: looks[name].colour for name in names},
@@ -161,7 +166,7 @@ def points(ax: Axes, data: pd.DataFrame, x: str, metric: Metric, looks: Looks) -
 
 def _strip(ax: Axes, data: pd.DataFrame, by: str, order: Sequence[Any], metric: Metric, looks: Looks) -> None:
     """Points by category, spread sideways so that none hides another (the same way in every rendering)."""
-    score = tables.column(metric)
+    score = tables_search.column(metric)
     codes = data[by].map({value: position for position, value in enumerate(order)}).astype("float64")
     turn = data.groupby(by)[score].rank(method="first")
     spread = ((turn * 0.618034) % 1 - 0.5) * 0.5
@@ -197,3 +202,73 @@ def _heat_map(ax: Axes, best: pd.DataFrame, amounts: pd.DataFrame, metric: Metri
     ax.set_yticks(ax.get_yticks(), [clipped(backbone(name), 14) for name in best.index], rotation=0)
     ax.set(xlabel="Unfrozen stages, from the output", ylabel="", title="Best trial")
     ax.grid(False)
+
+
+def unit_of(seconds: float) -> tuple[float, str]:
+    """The unit in which durations of up to ``seconds`` are shown, as its length in seconds and its symbol."""
+    return (3600, "h") if seconds >= 7200 else (60, "min") if seconds >= 600 else (1, "s")
+
+
+@styled
+def history_by_time(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
+    """Score of each trial at the time it ended, a line while it ran, and the best so far.
+
+    Args:
+        trials: as in trials.csv; those without ``elapsed`` are left out.
+        metric: the metric that the search ranked by.
+        looks: how each backbone is drawn.
+    """
+    ordered = tables_search.over_time(trials, metric)
+    length, unit = unit_of(ordered["ended"].max())
+    ordered = ordered.assign(began=ordered["began"] / length, ended=ordered["ended"] / length)
+    figure, (ax,) = new_figure(8, 3.9)
+    score = column(metric)
+    spans = [[(row["began"], row[score]), (row["ended"], row[score])] for _, row in ordered.iterrows()]
+    colours = [looks[str(name)].colour for name in ordered["config_backbone"]]
+    ax.add_collection(LineCollection(spans, colors=colours, linewidths=1.2, alpha=0.35))
+    points(ax, ordered, "ended", metric, looks)
+    sns.lineplot(ordered, x="ended", y="best", drawstyle="steps-post", color=INK, linewidth=1.4, ax=ax)
+    ax.set(xlabel=f"Wall-clock time since the search began ({unit})", ylabel=score_label(metric), xlim=(0, None))
+    legend(figure, [*backbone_handles(looks, names_of(ordered)), _BEST, _SPAN, *state_handles(ordered)])
+    return figure
+
+
+@styled
+def cost(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
+    """Score against what a trial took, and the front of the trials that none was both better and cheaper than."""
+    scored = scored_trials(trials, metric)
+    scored = scored[scored["seconds"] > 0]
+    length, unit = unit_of(scored["seconds"].max())
+    scored = scored.assign(seconds=scored["seconds"] / length)
+    front = tables_search.pareto(scored, metric)
+    figure, (ax,) = new_figure(8, 4.2)
+    if scored["seconds"].max() > 8 * scored["seconds"].min():
+        _logarithmic(ax, "{:g}".format)
+        ax.yaxis.set_major_locator(MaxNLocator(6))
+        unit = f"{unit}, logarithmic"
+    points(ax, scored, "seconds", metric, looks)
+    if len(front):
+        ax.plot(front["seconds"], front["score"], drawstyle="steps-post", color=INK, linewidth=1.4, zorder=1)
+    for _, row in front.tail(MOST_LABELS).iterrows():
+        above = 1 if metric.higher_is_better else -1
+        ax.annotate(
+            f"{row['trial']:.0f}",
+            (row["seconds"], row["score"]),
+            (-4, 5 * above),
+            textcoords="offset points",
+            ha="right",
+            va="bottom" if above > 0 else "top",
+            fontsize=8.5,
+            color=INK,
+        )
+    ax.margins(x=0.06, y=0.1)
+    ax.set(xlabel=f"Wall-clock time of the trial ({unit})", ylabel=score_label(metric))
+    legend(figure, [*backbone_handles(looks, names_of(scored)), _FRONT, *state_handles(scored)])
+    return figure
+
+
+def _logarithmic(ax: Axes, show: Callable[[float], str]) -> None:
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))

@@ -9,12 +9,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial
 
 from bench.numbers import counted
-from bench.report.tables.base import column
+from bench.report.tables.search import column
 from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import Metric
 
 LEAST_TRIALS = 8
 """With fewer completed trials the forest has nothing to learn from and its answer is noise."""
+
 DRAWS = 10
 TREES = 32
 """Ten small forests say more of how sure the shares are than one large one, in the same time."""

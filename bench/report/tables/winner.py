@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from sklearn import metrics as sk
 
-from bench.run.documents import AuditRecord, ClassScores, ModelScores
+from bench.run.documents import ClassScores, ModelScores
+from bench.stats.curves import precision_recall, roc
 
 Frame = pd.DataFrame
 
@@ -56,70 +55,34 @@ def majority(model: ModelScores | None, classes: list[str]) -> tuple[str, float]
     return str(counts.idxmax()), float(counts.max() / counts.sum())
 
 
-def roc(predictions: Frame, classes: list[str]) -> Frame:
-    """Points of the ROC curves: ``label``, ``fpr``, ``tpr`` and ``auc``, one-vs-rest for several classes.
+def curves(predictions: Frame, classes: list[str]) -> tuple[Frame, Frame]:
+    """Points of the ROC curves, and of the curves of precision by recall, one-vs-rest for several classes.
 
     With two classes there is one curve, that of the second; the other's is its mirror image. A class that no image
     has, or that all have, has no curve.
 
+    Returns:
+        ``label``, ``fpr``, ``tpr`` and ``auc``; then ``label``, ``recall``, ``precision``, ``area`` (average precision)
+        and ``share`` (of the class among the images, which is the precision of guessing).
+
     Raises:
         ValueError: if a probability column is missing, or no class has a curve.
     """
-    curves = []
-    for label, target, scores in _one_vs_rest(predictions, classes):
-        fpr, tpr, _ = sk.roc_curve(target, scores)
-        curves.append(Frame({"label": label, "fpr": fpr, "tpr": tpr, "auc": sk.auc(fpr, tpr)}))
-    return pd.concat(curves, ignore_index=True)
-
-
-def precision_recall(predictions: Frame, classes: list[str]) -> Frame:
-    """Points of the curves of precision by recall, of the same classes as in ``roc``.
-
-    Returns:
-        ``label``, ``recall``, ``precision``, ``area`` (average precision) and ``share`` (of the class among the images,
-        which is the precision of guessing).
-
-    Raises:
-        ValueError: as in ``roc``.
-    """
-    curves = []
-    for label, target, scores in _one_vs_rest(predictions, classes):
-        precision, recall, _ = sk.precision_recall_curve(target, scores)
-        about = {"label": label, "area": sk.average_precision_score(target, scores), "share": float(target.mean())}
-        curves.append(Frame({"recall": recall, "precision": precision}).assign(**about))
-    return pd.concat(curves, ignore_index=True)
-
-
-Floats = npt.NDArray[np.float64]
-
-
-def _one_vs_rest(predictions: Frame, classes: list[str]) -> list[tuple[str, npt.NDArray[np.bool_], Floats]]:
-    """Of each class that has a curve: its name, which images are of it, and their probabilities of it."""
-    found = []
+    found, by_recall = [], []
     for label in classes[1:] if len(classes) == 2 else classes:
         if f"prob_{label}" not in predictions:
             raise ValueError(f"predictions_test.csv lacks the column 'prob_{label}'")
         rows = predictions[["label", f"prob_{label}"]].dropna()
         target = (rows["label"] == label).to_numpy(dtype="bool")
         if 0 < target.sum() < len(target):
-            found.append((label, target, rows[f"prob_{label}"].to_numpy(dtype="float64")))
+            scores = rows[f"prob_{label}"].to_numpy(dtype="float64")
+            one, other = roc(target, scores), precision_recall(target, scores)
+            found.append(Frame({"label": label, "fpr": one.x, "tpr": one.y, "auc": one.area}))
+            points = {"label": label, "recall": other.x, "precision": other.y, "area": other.area}
+            by_recall.append(Frame(points | {"share": float(target.mean())}))
     if not found:
         raise ValueError("no class has both images of its own and images of others")
-    return found
-
-
-def patients_assumed(audit: AuditRecord | None) -> bool:
-    """Whether each image was taken for its own patient for want of a name, so that patients cannot be counted."""
-    return audit is not None and audit.patients.assumed
-
-
-def shared_patients(splits: Frame, patient: str = "patient") -> int:
-    """How many patients have images in more than one split; 0 is how it should be.
-
-    Images without a split take no part. ``patient`` is the column that names the patients.
-    """
-    known = splits.dropna(subset=[patient, "split"])
-    return int((known.groupby(patient)["split"].nunique() > 1).sum())
+    return pd.concat(found, ignore_index=True), pd.concat(by_recall, ignore_index=True)
 
 
 def operating_point(model: ModelScores, classes: list[str]) -> tuple[float, float] | None:
