@@ -58,6 +58,8 @@ def parse_bytes(text: str) -> int:
         ConfigError: for anything else.
     """
     try:
+        if not re.fullmatch(r"\s*\d+(\.\d+)?\s*[A-Za-z]*\s*", text):  # pydantic takes 20,5G for 20
+            raise OverflowError
         return int(TypeAdapter(Annotated[ByteSize, Field(le=10**18)]).validate_python(text))
     except (ValidationError, OverflowError):
         raise ConfigError(

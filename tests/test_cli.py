@@ -759,6 +759,7 @@ def test_nothing_heavy_is_loaded_for_help_and_bad_input(place):
         (["--limit", "nothing"], "There is no run 'nothing'"),
         (["--fidelity", "2"], "at least 3 are needed"),
         (["--fidelity", "20", "--methods", "suite"], "--methods does not go with it"),
+        (["--fidelity", "20", "--list"], "--list does not go with it"),
         (["--fidelity", "20", "--data", "nowhere"], "nowhere"),
     ],
 )

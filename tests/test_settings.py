@@ -75,7 +75,7 @@ def test_sizes(text, count):
     assert type(found) is int
 
 
-@pytest.mark.parametrize("text", ["", "-1G", "much", "G", "1e9", "nan"])
+@pytest.mark.parametrize("text", ["", "-1G", "much", "G", "1e9", "nan", "20,5G", "1.5.2", "2G 1"])
 def test_what_is_no_size(text):
     with pytest.raises(ConfigError) as caught:
         parse_bytes(text)

@@ -149,7 +149,8 @@ def _fidelity(values: dict[str, Any]) -> int:
     configurations = values.pop("fidelity")
     others = sorted(set(values) & {"methods", "seeds", "fixed_list", "target", "time_limit", "budget"})
     if others or configurations < 3:
-        problem = f"--{others[0].replace('_', '-')} does not go with it" if others else "at least 3 are needed"
+        flag = others[0].removeprefix("fixed_").replace("_", "-") if others else ""
+        problem = f"--{flag} does not go with it" if others else "at least 3 are needed"
         raise ConfigError(f"--fidelity draws configurations and scores each in two ways; {problem}.")
     settings = make_settings(**values)
     folder = settings.output / settings.name
