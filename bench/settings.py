@@ -260,7 +260,7 @@ class RunSettings(BaseModel):
     metric: Annotated[str, AfterValidator(_known_metric)] = setting("search", "auc", "NAME", "log_loss")
     """validation score that decides: {metrics}"""
     epochs: PositiveInt | None = setting("search", None, "N", "4", shown="the space's, else 8")
-    """at most so many epochs a phase (head, then fine-tuning)"""
+    """at most so many epochs per phase (head, then fine-tuning)"""
     patience: PositiveInt = setting("search", 3, "N", "5")
     """a phase ends after so many epochs without gain"""
     class_weights: bool = setting("search", True, shown="weights that balance the classes")
@@ -277,7 +277,7 @@ class RunSettings(BaseModel):
     """decides splits, samples, initial heads, orders and augmentations"""
 
     jobs: Annotated[int, Field(ge=0)] = setting(
-        "machine", 0, "N", "1", shown="one a GPU, else one a CPU core up to 8, as memory allows", resumable=True
+        "machine", 0, "N", "1", shown="one per GPU, else one per CPU core up to 8, as memory allows", resumable=True
     )
     """trials at a time; with 1, a run can be repeated exactly"""
     address: str | None = setting("machine", None, "ADDRESS", "auto", shown="this machine alone")

@@ -57,7 +57,7 @@ def add_parser(commands: Commands) -> None:
     flag("--target", "validation AUC that methods are timed to", "--target 0.95", "0.97", type=float, metavar="AUC")
     flag("--time-limit", "end a method after this time; its trials so far count", "--time-limit 2h", "no limit")
     flag("--weights", "imagenet, random, or a folder of Keras's .h5 files", "--weights random", "imagenet")
-    flag("--epochs", "at most so many epochs a phase", "--epochs 4", "the space's, else 8", type=int, metavar="N")
+    flag("--epochs", "at most so many epochs per phase", "--epochs 4", "the space's, else 8", type=int, metavar="N")
     flag("--image-size", "pixels for all backbones", "--image-size 96", "as for run", type=int, metavar="N")
     flag("--max-images", "train and validate on a subset", "--max-images 1200", "all", type=int, metavar="N")
     add_setting(parser, "val_share")

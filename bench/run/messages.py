@@ -38,7 +38,7 @@ def announce(
             ("machine", workers.describe()),
             ("space", f"{request.space.name}: {', '.join(p.name for p in request.space.parameters)}"),
             ("backbones", f"{sizes}; {weights.kind} weights"),
-            ("objective", f"validation {get_metric(settings.metric).title}, at most {request.epochs} epochs a phase"),
+            ("objective", f"validation {get_metric(settings.metric).title}, at most {request.epochs} epochs per phase"),
             ("expected", f"very roughly {numbers.duration(guess / 2)} to {numbers.duration(guess * 2)}; disk: {disk}"),
         ],
     )

@@ -73,7 +73,7 @@ class Request:
 
     @property
     def epochs(self) -> int:
-        """At most so many a phase."""
+        """At most so many per phase."""
         return self.settings.epochs or self.space.epochs or DEFAULT_EPOCHS
 
 

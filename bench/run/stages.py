@@ -255,7 +255,7 @@ def _folds(stage: Stage, task: Task) -> Folds | None:
     parted = [sum(map(len, task.rows.values())) - sum(map(len, one.rows.values())) for one in tasks]
     if any(parted):
         screen.line(
-            f"  note: the given folds part patients or copies; {min(parted)} to {max(parted)} images a fold are "
+            f"  note: the given folds part patients or copies; {min(parted)} to {max(parted)} images per fold are "
             "not trained on, as the fold that is validated on has others of their group."
         )
     sizes = [
