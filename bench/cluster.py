@@ -72,7 +72,7 @@ class Workers:
 
 
 def share_out(cpus: int, gpus: int, memory: float, jobs: int = 0) -> Workers:
-    """How many trials run at once: one a GPU, else one a CPU core as far as memory goes, up to 8.
+    """How many trials run at once: one per GPU, else one per CPU core as far as memory goes, up to 8.
 
     Two processes of one thread each train about as fast as one of two threads, and wait less for each other.
 

@@ -277,7 +277,7 @@ class RunSettings(BaseModel):
     """decides splits, samples, initial heads, orders and augmentations"""
 
     jobs: Annotated[int, Field(ge=0)] = setting(
-        "machine", 0, "N", "1", shown="one a GPU, else one a CPU core up to 8, as memory allows", resumable=True
+        "machine", 0, "N", "1", shown="one per GPU, else one per CPU core up to 8, as memory allows", resumable=True
     )
     """trials at a time; with 1, a run can be repeated exactly"""
     address: str | None = setting("machine", None, "ADDRESS", "auto", shown="this machine alone")

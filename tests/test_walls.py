@@ -26,7 +26,7 @@ def test_ray_stays_behind_its_wall() -> None:
     assert outside == {"bench/search/tune.py", "bench/cluster.py"}
 
 
-def test_keras_tuner_stays_in_peers() -> None:
+def test_keras_tuner_stays_in_the_comparison() -> None:
     assert all(file.startswith("bench/compare/") for file in imported("keras_tuner"))
 
 

@@ -100,10 +100,10 @@ class ImageSet:
         path: where it was found, as the user gave it.
         classes: class names in the order of their indices.
         table: one row per image: ``image`` (its unique name in the source), ``label`` (class name), ``split_group``
-            (patients read widely; splits keep these together), ``patient_id`` (patients read narrowly; leaks are
-            found by this one), ``split`` (``train``, ``val``, ``test``, or empty where none is given), ``fold`` (as
-            the source calls it, or empty), and maybe ``group:COLUMN`` (a text by which the evaluation forms
-            subgroups, or empty). The index counts from 0.
+            (patients joined rather too often; splits keep these together), ``patient_id`` (joined only where it is
+            sure; leaks are found by this one), ``split`` (``train``, ``val``, ``test``, or empty where none is given),
+            ``fold`` (as the source calls it, or empty), and maybe ``group:COLUMN`` (a text by which the evaluation
+            forms subgroups, or empty). The index counts from 0.
         stamps: one text per image that changes when its file changes (size and modification time).
         reader: gives the images' content.
         patient_rule: how patients were told apart, in words.

@@ -1,7 +1,6 @@
 """Which image trains, which validates, which tests: patient-grouped, stratified, drawn from a seed; and splits.csv.
 
-Draws keep together what has one ``split_group`` (patients read widely), leaks are sought by ``patient_id`` (read
-narrowly); see `bench.data.patients`.
+Draws keep together what has one ``split_group``, leaks are sought by ``patient_id``; see `bench.data.patients`.
 """
 
 import math

@@ -48,7 +48,7 @@ class Opening(BaseModel):
     sample: str = ""
 
     def shared(self, other: "Opening") -> int:
-        """How many images both splits hold, at least: exact up to `MOST_SAMPLED` images a split."""
+        """How many images both splits hold, at least: exact up to `MOST_SAMPLED` images per split."""
         return len(_images(self.sample) & _images(other.sample))
 
 

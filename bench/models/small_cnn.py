@@ -6,7 +6,7 @@ CHANNELS = (16, 32, 48, 64, 80)
 """Of the five convolutions, each 3x3; 93,714 parameters for colour images of two classes."""
 DROPOUT = 0.2
 MOMENTUM = 0.9
-"""Of the moving statistics: with 40 steps an epoch Keras's 0.99 would lag an epoch and a half behind the weights."""
+"""Of the moving statistics: with 40 steps per epoch Keras's 0.99 would lag an epoch and a half behind the weights."""
 EPOCHS = 20
 PATIENCE = 5
 LEARNING_RATE = 1e-3

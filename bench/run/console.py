@@ -106,8 +106,8 @@ class Screen:
         patients = audit["patients"]
         self.line()
         self.line(
-            f"{audit['images']} images; patients: {patients['narrow']} read narrowly, {patients['wide']} widely "
-            f"({patients['rule']})."
+            f"{audit['images']} images; patients: {patients['narrow']} by the narrow reading, {patients['wide']} "
+            f"by the wide one ({patients['rule']})."
         )
 
     @contextmanager

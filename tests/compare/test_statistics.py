@@ -10,7 +10,7 @@ from bench.compare.methods.experiment import COLUMNS
 
 
 def trials(*runs):
-    """``(method, seed, [(ended, auc), …])`` -> rows; two core-seconds a second, three epochs a trial."""
+    """``(method, seed, [(ended, auc), …])`` -> rows; two core-seconds a second, three epochs per trial."""
     rows = []
     for method, seed, ends in runs:
         for number, (ended, auc) in enumerate(ends):

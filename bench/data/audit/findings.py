@@ -181,7 +181,7 @@ def _ways_of_storing(evidence: Evidence) -> Iterator[Finding]:
     mixed = grey if 0 < grey.sum() < len(grey) else grey & False
     own, shallow = (facts["window"] == "own").to_numpy(), (grey & ~is_deep).to_numpy()
     palette = facts["mode"].isin(["P", "PA"]) & (facts["format"] != "GIF")
-    deep = f"of more than 8 bits a channel: {_windows(facts[is_deep])}"
+    deep = f"of more than 8 bits per channel: {_windows(facts[is_deep])}"
     beside = f"in grey beside {int((~grey).sum())} in colour; all are stored with three channels"
     ranges = (
         f"windowed from its own darkest value to its brightest beside {int(shallow.sum())} of 8 bits that stay as "
@@ -189,7 +189,7 @@ def _ways_of_storing(evidence: Evidence) -> Iterator[Finding]:
     )
     for kind, heading, which, what in (
         ("rotated", "Orientation tags", facts["rotated"], "with an orientation tag, turned upright"),
-        ("deep", "More than 8 bits a channel", facts["deep"], deep),
+        ("deep", "More than 8 bits per channel", facts["deep"], deep),
         ("transparent", "Transparent images", facts["transparent"], "with transparency, laid on black"),
         ("palette", "Palette images", palette, "stored with a palette, converted"),
         ("frames", "Files of several images", facts["frames"] > 1, "with others in the same file; the first is taken"),
@@ -201,7 +201,7 @@ def _ways_of_storing(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _windows(deep: pd.DataFrame) -> str:
-    """How images of more than 8 bits a channel became 8, by what decided it."""
+    """How images of more than 8 bits per channel became 8, by what decided it."""
     ranges = [f"{low:g} to {high:g}" for low, high in zip(deep["low"], deep["high"], strict=True)]
     told = {
         "own": "from its own minimum to its maximum",
@@ -225,7 +225,7 @@ def _patients(evidence: Evidence) -> Iterator[Finding]:
         return
     heading = "Patients across splits"
     if any(narrow.values()):
-        readings = "" if narrow == wide else f" Read widely (the safer reading for drawing splits): {_pairs(wide)}."
+        readings = "" if narrow == wide else f" By the wide reading, by which splits are drawn: {_pairs(wide)}."
         counted = (evidence.given != "").to_numpy() & (evidence.facts["problem"] == "").to_numpy()
         where = evidence.given.where(counted).groupby(evidence.table["patient_id"].to_numpy()).transform("nunique")
         files = evidence.names(counted & (where > 1).to_numpy())
@@ -233,7 +233,7 @@ def _patients(evidence: Evidence) -> Iterator[Finding]:
         text = f"{text.strip()} Patients are told apart by this rule: {source.patient_rule}."
         yield Finding("patients", heading, "warning", text, sum(narrow.values()), files)
         return
-    more = f" (read widely, {_pairs(wide)} would be)" if any(wide.values()) else ""
+    more = f" (by the wide reading, {_pairs(wide)} would be)" if any(wide.values()) else ""
     nameless = int((evidence.table["patient_id"] == evidence.table["image"]).sum())
     doubts = [f"of {_count(nameless, 'image')} nobody knows the patient"] if nameless else []
     doubts += [source.patient_doubt] if source.patient_doubt else []

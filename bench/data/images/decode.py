@@ -45,7 +45,7 @@ class Facts:
         grey: whether all channels are equal in every pixel.
         constant: whether all pixels are equal.
         rotated: whether the orientation tag turned it.
-        deep: whether it has more than 8 bits a channel.
+        deep: whether it has more than 8 bits per channel.
         transparent: whether it has an alpha channel or a transparent colour.
         frames: number of images in the file; the first is taken.
         window: what decided which value is black and which is white (`bench.data.images.window.Rule`); empty where the
@@ -86,7 +86,7 @@ def decode(
     """One image as 8-bit grey or RGB.
 
     The orientation tag is applied. Grey images of more than 8 bits are windowed from their own minimum to their
-    own maximum, or as their DICOM header says; of 16 bits a channel in colour, or in grey with transparency, the
+    own maximum, or as their DICOM header says; of 16 bits per channel in colour, or in grey with transparency, the
     upper 8 are kept. Of bare pixels, integers from 0 to 255 stay as they are, and all else is windowed. Transparency
     is laid on black. Colour whose channels are all equal becomes grey. Images of more than LARGE pixels come out
     smaller by a whole factor, each of their pixels the mean of a square.
@@ -99,7 +99,7 @@ def decode(
     Raises:
         NotAnImage: if it is a file in order that holds no image.
         OSError, ValueError, SyntaxError: if it is no image that can be read, has more than MOST_PIXELS, or is one of
-            16 bits a channel of which the upper 8 hold next to nothing.
+            16 bits per channel of which the upper 8 hold next to nothing.
     """
     alone = alone or nullcontext()
     if not isinstance(content, bytes):

@@ -26,7 +26,7 @@ SIGNED = 2  # sample format of a TIFF file whose integers have a sign
 BIG_ENDIAN = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 """Pillow's name of values as a big-endian TIFF file has them -> as the machine has them."""
 LEAST_OF_DEEP = 64
-"""Colour of 16 bits a channel whose upper 8 bits never reach this is of fewer bits, and loses too many."""
+"""Colour of 16 bits per channel whose upper 8 bits never reach this is of fewer bits, and loses too many."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -119,7 +119,7 @@ def _decoded(content: bytes, window: Window | None, alone: AbstractContextManage
         tags = opened.tag_v2 if isinstance(opened, TiffImagePlugin.TiffImageFile) else Tags()
         opened.tile = [_as_stored(tile, tags) for tile in opened.tile]
         stored = str(opened.tile[0].args) if opened.tile else ""
-        stored_deep = ";16" in stored and "BGR;16" not in stored  # the latter: 16 bits a pixel, not a channel
+        stored_deep = ";16" in stored and "BGR;16" not in stored  # the latter: 16 bits per pixel, not a channel
         negative = tags.get(262) == WHITE_IS_ZERO
         orientation = opened.getexif().get(ExifTags.Base.Orientation)
         factor = factor_of(whole)
@@ -178,6 +178,6 @@ def _check_upper_bits(image: Image.Image) -> None:
     extrema = np.reshape(image.getextrema(), (-1, 2))
     if extrema[: 3 if image.mode.startswith("RGB") else 1, 1].max() < LEAST_OF_DEEP:
         raise ValueError(
-            "16 bits a channel in colour whose values fill only the lower bits: "
-            "convert it to 8 bits a channel, or to grey of 16 bits without transparency"
+            "16 bits per channel in colour whose values fill only the lower bits: "
+            "convert it to 8 bits per channel, or to grey of 16 bits without transparency"
         )

@@ -150,7 +150,7 @@ def store_images(
         resize: how images become square.
         window: that of ``--window``, in place of each image's own, its header's or the set's.
         verify: whether to read every file and see if it is still what was decoded; if not, all are decoded again.
-        jobs: decoding processes; by default one a core, and this process alone for a few images.
+        jobs: decoding processes; by default one per core, and this process alone for a few images.
     """
     folder = cache / "store" / store_key(images, window)
     folder.parent.mkdir(parents=True, exist_ok=True)

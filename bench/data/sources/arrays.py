@@ -149,7 +149,7 @@ def _from_one_hot(path: Path, split: str, values: np.ndarray) -> np.ndarray[tupl
     if not ((values == 0) | (values == 1)).all():
         raise ConfigError(
             f"{split}_labels in {path} has shape {values.shape} and is not one-hot: it holds other numbers than 0 and "
-            "1; give one label an image, such as by labels.argmax(axis=1)."
+            "1; give one label per image, such as by labels.argmax(axis=1)."
         )
     if (ones != 1).any():
         raise ConfigError(

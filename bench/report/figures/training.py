@@ -95,7 +95,7 @@ def finalist_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figur
         epochs: those of finalists in epochs.csv.
     """
     figure, axes = new_figure(9.6, 3.7, columns=2)
-    panels = (("loss", "Training loss (nats an image)"), (column(metric), score_label(metric)))
+    panels = (("loss", "Training loss (nats per image)"), (column(metric), score_label(metric)))
     names = [name for name in looks if name in set(epochs["name"])]
     for ax, (score, title) in zip(axes, panels, strict=True):
         for name in names:

@@ -366,7 +366,7 @@ def test_what_became_of_more_than_eight_bits_is_told_by_its_rule(audited):
     labels, rows = ["A", "B"] * 60, np.arange(120)
     found = kinds(audited(labels, deep=True, window="set", high=996.0))
     assert found["deep"]["text"] == (
-        "120 images of more than 8 bits a channel: 120 windowed from 0 to 996, one range for the whole set."
+        "120 images of more than 8 bits per channel: 120 windowed from 0 to 996, one range for the whole set."
     )
     windows = np.where(rows < 100, "own", np.where(rows < 110, "header", ""))
     mixed = kinds(audited(labels, deep=rows < 118, window=windows))

@@ -39,7 +39,7 @@ def facts(content):
 
 
 def png16(values):
-    """A PNG of 16 bits a channel, which Pillow does not write; ``values``: uint16, (height, width, 2, 3 or 4)."""
+    """A PNG of 16 bits per channel, which Pillow does not write; ``values``: uint16, (height, width, 2, 3 or 4)."""
     height, width, channels = values.shape
     kind = {2: 4, 3: 2, 4: 6}[channels]
     lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
@@ -51,7 +51,7 @@ def png16(values):
 
 
 def tiff16(values):
-    """A TIFF of 16 bits a channel, in colour, uncompressed."""
+    """A TIFF of 16 bits per channel, in colour, uncompressed."""
     height, width, _ = values.shape
     data = values.astype("<u2").tobytes()
     entries = 10
@@ -78,7 +78,7 @@ def tiff_of_grey(values, bits, order="<", photometric=0, compression=1, kind=1):
 
 
 def bmp565(width, height):
-    """A BMP of 16 bits a pixel: 5, 6 and 5 bits a channel."""
+    """A BMP of 16 bits per pixel: 5, 6 and 5 bits per channel."""
     data = np.arange(width * height, dtype="<u2").tobytes()
     masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 3, len(data), 0, 0, 0, 0)
@@ -220,7 +220,7 @@ def test_colour_of_twelve_bits_in_sixteen_is_refused_not_cut(write, highest):
     values = np.random.default_rng(0).integers(0, highest + 1, (SIZE, SIZE, 3), dtype=np.uint16)
     found = problem(write(values))
     assert found.problem == "unreadable"
-    assert found.reason.startswith("16 bits a channel in colour whose values fill only the lower bits: convert it")
+    assert found.reason.startswith("16 bits per channel in colour whose values fill only the lower bits: convert it")
     values[0, 0, 1] = 64 * 257
     assert facts(write(values)).deep, "one channel that reaches higher is enough"
 
