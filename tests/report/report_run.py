@@ -395,7 +395,7 @@ def _run_json(
             "max_images": None,
             "no_test": False,
             "patient_pattern": r"^(P\d+)_",
-            "splits": "../earlier/splits.csv",
+            "splits": "/earlier/splits.csv",
             "resize": "pad",
             "test_share": 0.2,
             "val_share": 0.15,

@@ -271,7 +271,7 @@ def test_importing_the_report_loads_no_training_library() -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_every_setting_is_listed(tmp_path: Path) -> None:
     text = outline(write_run(tmp_path / "xray", trials=12, folds=3, image_side=16)).text
-    listed = (r"patient pattern ^(P\d+)_", "splits ../earlier/splits.csv", "resize pad", "folds 3")
+    listed = (r"patient pattern ^(P\d+)_", "splits /earlier/splits.csv", "resize pad", "folds 3")
     for words in (*listed, "test share 0.2", "val share 0.15"):
         assert words in " ".join(text.split()), words
 
