@@ -176,7 +176,7 @@ LOSES = (SECOND, -0.078, 0.057)
             {"small_cnn": LOSES},
             "VGG16 is the best of the backbones, but a small CNN from scratch beats it",
             "A baseline beats the chosen model",
-            "a small CNN from scratch by 0.078 (0.021 to 0.135)",
+            "a small CNN from scratch by 0.078 (0.021–0.135)",
         ),
         (
             {"recipe": LOSES},
