@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.audit.audit import audit, require_enough
-from bench.data.splits import labels_of, rows_of
+from bench.data.splits import rows_of
 from bench.device import quiet
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone
 from bench.models.weights import Weights, resolve_weights
 from bench.run.console import Screen
-from bench.run.examine import decode_all
+from bench.run.examine import decode_all, make_task
 from bench.run.request import Request
 from bench.search.space import Space
 from bench.settings import RunSettings
@@ -56,28 +56,12 @@ def prepare_task(request: Request, screen: Screen) -> Task:
     stored = decode_all(source, sorted(set(request.sizes.values())), settings, screen)
     require_enough(source, stored, settings.keep_going)
     table = audit(source, stored, settings).table
-    rows = {split: rows_of(table, split) for split in ("train", "val")}
     quiet()
     # Keras stays out of this process, which must use no CPU while the methods run
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         weights = pool.submit(_find_weights, settings, request.backbones).result()
-    return Task(
-        images={name: stored.sizes[size].sealed(rows_of(table, "test")) for name, size in request.sizes.items()},
-        rows=rows,
-        labels={split: labels_of(table, chosen, source.classes) for split, chosen in rows.items()},
-        n_classes=len(source.classes),
-        backbones={backbone.name: backbone for backbone in request.backbones},
-        weights=weights,
-        policies=request.space.policies,
-        metric=settings.metric,
-        epochs=request.epochs,
-        patience=settings.patience,
-        views=settings.views,
-        seed=settings.seed,
-        cache=settings.cache.absolute(),
-        cache_bytes=settings.cache_size,
-        depths=request.space.depths,
-    )
+    images = {name: stored.sizes[size].sealed(rows_of(table, "test")) for name, size in request.sizes.items()}
+    return make_task(request, table, images, weights, "float32")
 
 
 def _find_weights(settings: RunSettings, backbones: Sequence[Backbone]) -> Weights:

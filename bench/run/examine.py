@@ -102,14 +102,24 @@ def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, sc
     return stored
 
 
-def make_task(request: Request, examined: Examined, weights: Weights, precision: str) -> Task:
-    """What training needs to know; the test split's rows are not in it."""
+def make_task(
+    request: Request, table: pd.DataFrame, images: Mapping[str, StoredImages], weights: Weights, precision: str
+) -> Task:
+    """What training needs to know; the test split's rows are not in it.
+
+    Args:
+        request: what is to be done.
+        table: one row per image with its split.
+        images: backbone name -> the stored set at that backbone's size, test images sealed.
+        weights: the pretrained weights.
+        precision: what backbones compute in.
+    """
     settings = request.settings
-    rows = {split: rows_of(examined.table, split) for split in ("train", "val")}
+    rows = {split: rows_of(table, split) for split in ("train", "val")}
     return Task(
-        images=examined.images,
+        images=images,
         rows=rows,
-        labels={split: labels_of(examined.table, chosen, request.source.classes) for split, chosen in rows.items()},
+        labels={split: labels_of(table, chosen, request.source.classes) for split, chosen in rows.items()},
         n_classes=len(request.source.classes),
         backbones={backbone.name: backbone for backbone in request.backbones},
         weights=weights,

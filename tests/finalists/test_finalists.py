@@ -563,7 +563,7 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
         begun = run.read() if changes else pipeline.create(made, found, toy_weights, "python run_bench.py")
         pipeline.write_data(made, examined)
         stage = stages.Stage(made, Screen(), LiveReport(run), found, examined, begun)
-        return stage, make_task(made, examined, toy_weights, "float32")
+        return stage, make_task(made, examined.table, examined.images, toy_weights, "float32")
 
     stage, task = begin()
     run = stage.run
