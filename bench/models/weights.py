@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.checksums import checksum
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone
 from bench.run.folder import write_text
@@ -138,12 +139,14 @@ def _checked(
 
 
 def _hash(backbone: Backbone, file: Path, cache: Path) -> str:
-    """Hash of the weights in ``file`` once they have been loaded; remembered until the file changes."""
-    found = file.stat()
-    known = cache / "weights" / f"{stable_hash(backbone.name, str(file), found.st_size, found.st_mtime_ns)}.sha256"
-    if not known.is_file():
+    """Hash of the weights in ``file`` once they have been loaded; remembered for this content of the file."""
+    known = cache / "weights" / f"{stable_hash(backbone.name, checksum(file))}.sha256"
+    if not known.is_file() or known.stat().st_size != HASH_DIGITS:  # the second after a power cut
         write_text(known, weights_hash(load_backbone(backbone, _smallest(backbone), file)))
     return known.read_text(encoding="utf-8")
+
+
+HASH_DIGITS = 2 * hashlib.sha256().digest_size
 
 
 def _smallest(backbone: Backbone) -> int:

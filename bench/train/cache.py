@@ -1,7 +1,8 @@
 """The folder of cached arrays: entries that are whole or absent, under a budget of bytes, shared by processes.
 
-An entry lies in ``CACHE/features/KEY/`` as ``values.npy`` beside ``meta.json``, and appears by one rename when both
-are whole. What an entry means is the business of `bench.train.features`.
+An entry lies in ``CACHE/features/KEY/`` as ``values.npy`` beside its checksum and ``meta.json``, and appears by one
+rename when all are whole. Nothing is forced to the disk: what a power cut or a failing disk has made of an entry does
+not have its checksum any more, and is computed again. What an entry means is the business of `bench.train.features`.
 """
 
 import contextlib
@@ -20,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 from filelock import FileLock
+
+from bench import checksums
 
 ABANDONED_AFTER = 24 * 3600
 """Seconds after which an unfinished entry counts as left behind by a crash."""
@@ -42,16 +45,26 @@ class FeatureCache:
     def __init__(self, folder: Path, budget: int) -> None:
         self.folder = folder / "features"
         self.budget = budget
+        self.damaged = 0
+        """Entries that were found damaged, and removed."""
 
     def open(self, key: str) -> npt.NDArray[Any] | None:
-        """The values of entry ``key``, memory-mapped read-only, or None if there is no such entry."""
+        """The values of entry ``key``, memory-mapped read-only, or None if there is no such entry.
+
+        One whose values are not those that were written is removed, as if it had never been there.
+        """
         entry = self.folder / key
         try:
             os.utime(entry / "meta.json")
-            values: npt.NDArray[Any] = np.load(entry / "values.npy", mmap_mode="r")
+            if checksums.intact(entry / "values.npy"):
+                values: npt.NDArray[Any] = np.load(entry / "values.npy", mmap_mode="r")
+                return values
         except FileNotFoundError:
             return None
-        return values
+        if self.has(key):  # else it has just left, as the least recently used
+            _discard(entry)
+            self.damaged += 1
+        return None
 
     def has(self, key: str) -> bool:
         """Whether entry ``key`` is there, whole."""
@@ -89,6 +102,7 @@ class FeatureCache:
             NoRoom: if the disk is full.
         """
         with no_room_on_a_full_disk(self.folder):
+            checksums.keep(draft / "values.npy")
             (draft / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         if not self.has(key):
             _discard(self.folder / key)  # what a crash has left of an entry

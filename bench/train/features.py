@@ -26,7 +26,7 @@ from bench.train.cache import FeatureCache, NoRoom, create, no_room_on_a_full_di
 from bench.train.networks import Networks
 from bench.trial import N_STAGES
 
-FORMAT = 2
+FORMAT = 3
 CHUNK = 64
 """Images a pass works on at a time; part of the key, for augmentation draws by the chunk."""
 EAGER_BYTES = 256 * 2**20
@@ -200,6 +200,11 @@ class FrozenFeatures:
         values = self._cache.open(self._key(one, depth))
         if values is not None:
             return values
+        if self._cache.damaged:
+            self.notes["damaged"] = (
+                f"a cached array below {self._cache.folder} was not what had been written, and is computed again; "
+                "the disk may be failing, or have lost power"
+            )
         with no_room_on_a_full_disk(self._cache.folder), contextlib.ExitStack() as stack:
             lock = self._cache.lock(stable_hash(self._key(one, IMAGES), one.backbone))
             try:

@@ -1,6 +1,7 @@
 """Where weights come from, and what is said when they cannot be had."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,19 @@ def test_a_changed_file_has_another_hash(tmp_path: Path) -> None:
         model = build_toy()
         model.set_weights([scale * np.ones_like(value) for value in model.get_weights()])
         model.save_weights(tmp_path / toy.weights_file)
+        os.utime(tmp_path / toy.weights_file, (1e9, 1e9))  # as a tool leaves it that keeps times
         hashes.add(resolve_weights(str(tmp_path), [toy], tmp_path / "cache", seed=0).sha256["toy"])
     assert len(hashes) == 2
+
+
+@pytest.mark.parametrize("content", ["", "0" * 63])
+def test_a_remembered_hash_that_is_damaged_is_computed_again(tmp_path: Path, content: str) -> None:
+    toy = toy_backbone()
+    build_toy().save_weights(tmp_path / toy.weights_file)
+    first = resolve_weights(str(tmp_path), [toy], tmp_path / "cache", seed=0).sha256["toy"]
+    (known,) = (tmp_path / "cache" / "weights").glob("*.sha256")
+    known.write_text(content)
+    assert resolve_weights(str(tmp_path), [toy], tmp_path / "cache", seed=0).sha256["toy"] == first
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from bench.train.cache import FeatureCache, NoRoom, create
 
 def put(cache: FeatureCache, key: str, size: int, age: int = 0) -> None:
     with cache.scratch(size) as folder:
-        create(folder / "values.npy", np.uint8, (size,))
+        create(folder / "values.npy", np.uint8, (size,))[:] = 7
         cache.publish(folder, key, {})
     os.utime(cache.folder / key / "meta.json", (1e9 - age, 1e9 - age))
 
@@ -84,6 +84,7 @@ def test_a_full_disk_is_no_room_wherever_it_shows(tmp_path: Path, monkeypatch: p
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with cache.scratch(100) as folder:
+        create(folder / "values.npy", np.uint8, (100,))
         monkeypatch.setattr(Path, "write_text", full)
         with pytest.raises(NoRoom, match="full"):
             cache.publish(folder, "key", {})
@@ -100,3 +101,36 @@ def test_a_full_disk_is_seen_before_anything_is_written(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(NoRoom, match="full"):
         create(tmp_path / "values.npy", np.float32, (10, 10))
+
+
+DAMAGES = {
+    "half is zero": lambda content: content[: len(content) // 2].ljust(len(content), b"\0"),
+    "cut short": lambda content: content[:-100],
+    "empty": lambda content: b"",
+    "one bit": lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["values.npy", "values.npy.xxh128"])
+def test_what_is_not_as_it_was_written_is_not_opened_and_leaves(tmp_path: Path, file: str, damage: str) -> None:
+    cache = FeatureCache(tmp_path, budget=10_000)
+    put(cache, "sound", 1000)
+    put(cache, "entry", 1000)
+    assert cache.open("entry") is not None
+    path = cache.folder / "entry" / file
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    assert cache.open("entry") is None
+    assert not cache.has("entry")
+    assert cache.damaged == 1
+    assert cache.open("entry") is None and cache.damaged == 1, "it is simply not there any more"
+    assert cache.open("sound") is not None
+
+
+def test_an_entry_without_a_checksum_is_not_trusted(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, budget=10_000)
+    put(cache, "entry", 1000)
+    (cache.folder / "entry" / "values.npy.xxh128").unlink()
+    assert cache.open("entry") is None
+    put(cache, "entry", 1000)
+    assert cache.open("entry") is not None

@@ -77,6 +77,23 @@ def test_nothing_is_computed_twice(make_task: Callable[..., Any], passes: list[i
     assert passes == []
 
 
+def test_damaged_features_are_computed_again_and_told(make_task: Callable[..., Any], passes: list[int]) -> None:
+    """Rows lie in the order of classes, so that zeros in the second half would tell the label."""
+    task = make_task()
+    first = all_rows(frozen(task).training_views("toy", LIGHT, 1, 2)[1])
+    for path in task.cache.glob("features/*/values.npy"):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
+    passes.clear()
+    again = frozen(task)
+    np.testing.assert_array_equal(all_rows(again.training_views("toy", LIGHT, 1, 2)[1]), first)
+    assert sum(passes) == 2 * len(task.rows["train"])
+    assert "was not what had been written, and is computed again" in again.notes["damaged"]
+    sound = frozen(task)
+    np.testing.assert_array_equal(all_rows(sound.training_views("toy", LIGHT, 1, 2)[1]), first)
+    assert sound.notes == {}
+
+
 def test_one_pass_keeps_the_boundaries_that_others_may_ask_for(
     make_task: Callable[..., Any], passes: list[int]
 ) -> None:
