@@ -99,6 +99,11 @@ def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, sc
         screen.line(
             f"  note: {stored.changed} files had changed although size and time had not; all were decoded again."
         )
+    if stored.damaged:
+        screen.line(
+            f"  note: {' and '.join(stored.damaged)} in {stored.folder} were not what had been written, and the images "
+            "were decoded again; the disk may be failing, or have lost power."
+        )
     return stored
 
 

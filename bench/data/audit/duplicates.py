@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench import checksums
 from bench.data.splits import Cluster, components
 from bench.run.folder import atomic_path
 
@@ -72,13 +73,14 @@ def _kept_pairs(varied: pd.DataFrame, folder: Path | None) -> npt.NDArray[np.int
     """Pairs of row numbers that join the near duplicates, from ``folder`` if they are there already."""
     file = folder / f"near-{NEAR_BITS}.npy" if folder else None
     rows = varied.index.to_numpy()
-    kept = _read_pairs(file, rows) if file is not None and file.is_file() else None
+    kept = _read_pairs(file, rows) if file is not None and checksums.intact(file) else None
     if kept is not None:
         return kept
     pairs = np.asarray(rows[near_pairs(varied["perceptual_hash"].tolist())], dtype=np.int64)
     if file is not None:
         with atomic_path(file) as temporary:
             np.save(temporary, pairs)
+            checksums.keep(file, of=temporary)
     return pairs
 
 

@@ -1,8 +1,9 @@
 """Every image decoded once into memory-mapped uint8 arrays, one per size, beside what was found out on the way.
 
 A stored set lies in ``CACHE/store/KEY/``: ``facts.csv``, one row per image, and ``SIZE-RESIZE.npy`` of shape
-(n_images, size, size, channels). Each appears by one rename when it is whole, so what exists can be trusted. What
-other facts make void is replaced, never removed: another run may be about to open it. While arrays of earlier facts
+(n_images, size, size, channels). Each appears by one rename when it is whole, after its checksum: what exists and has
+its checksum can be trusted, and anything else is decoded again, a file of which a power cut has left half. What other
+facts make void is replaced, never removed: another run may be about to open it. While arrays of earlier facts
 are being replaced there are no facts, and arrays without facts are all decoded again.
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from bench import checksums
 from bench.data.images.decode import (
     DECODE_ERRORS,
     FACTS,
@@ -45,7 +47,7 @@ from bench.device import cpu_cores
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 6  # raised by whatever makes other pixels or facts of the same files
+FORMAT = 7  # raised by whatever makes other pixels or facts of the same files
 ABANDONED_AFTER = 24 * 3600  # seconds after which a decoding counts as left behind by a crash
 CHUNK = 64  # images that a process decodes at a time
 FEW = 256  # so few images are decoded in this process: starting others takes longer
@@ -100,6 +102,7 @@ class Stored:
         sizes: size in pixels -> the images at that size.
         fingerprint: as in `StoredImages`.
         changed: how many files were found to have changed although size and time had not (``verify``).
+        damaged: the stored files that were found not to be what had been written, and were made again.
     """
 
     folder: Path
@@ -107,6 +110,7 @@ class Stored:
     sizes: Mapping[int, StoredImages]
     fingerprint: str
     changed: int = 0
+    damaged: tuple[str, ...] = ()
 
 
 def store_key(images: ImageSet, window: Window | None = None) -> str:
@@ -124,7 +128,10 @@ def is_stored(
 ) -> bool:
     """Whether nothing would have to be decoded."""
     folder = cache / "store" / store_key(images, window)
-    return all(_array(folder, (size, resize)).is_file() for size in sizes) and _known_facts(images, folder) is not None
+    return (
+        all(checksums.intact(_array(folder, (size, resize))) for size in sizes)
+        and _known_facts(images, folder) is not None
+    )
 
 
 def store_images(
@@ -155,12 +162,16 @@ def store_images(
     folder = cache / "store" / store_key(images, window)
     folder.parent.mkdir(parents=True, exist_ok=True)
     decoding = _Decoding(images, folder, advance, jobs or (1 if len(images.table) <= FEW else cpu_cores()), window)
+    files = {size: _array(folder, (size, resize)) for size in sorted(set(sizes))}
+    there = [file for file in (folder / "facts.csv", *files.values()) if file.is_file()]
+    damaged = tuple(file.name for file in there if not checksums.intact(file))
     facts, changed = _known_facts(images, folder), 0
     if verify and facts is not None:
         changed = decoding.count_changed(facts)
         facts = None if changed else facts
-    files = {size: _array(folder, (size, resize)) for size in sorted(set(sizes))}
-    missing: list[Form] = [(size, resize) for size, file in files.items() if facts is None or not file.is_file()]
+    missing: list[Form] = [
+        (size, resize) for size, file in files.items() if facts is None or not checksums.intact(file)
+    ]
     if facts is None or missing:
         facts = decoding.run(facts, missing)
     fingerprint = _fingerprint(images, facts, resize)
@@ -168,7 +179,7 @@ def store_images(
         size: StoredImages(file, size, np.load(file, mmap_mode="r").shape[-1], fingerprint)
         for size, file in files.items()
     }
-    return Stored(folder, facts, stored, fingerprint, changed)
+    return Stored(folder, facts, stored, fingerprint, changed, damaged)
 
 
 def common_window(facts: "pd.DataFrame") -> Window | None:
@@ -196,10 +207,9 @@ def _forms_in(folder: Path) -> set[Form]:
 
 def _known_facts(images: ImageSet, folder: Path) -> "pd.DataFrame | None":
     """The stored facts, unless there are none, or a file that could not be read then can be read now."""
-    try:
-        facts = _read_facts(folder)
-    except FileNotFoundError:
+    if not checksums.intact(folder / "facts.csv"):
         return None
+    facts = _read_facts(folder)
     lost = np.flatnonzero(facts["problem"] == "no access").tolist()
     return None if lost and _any_readable(images, lost, folder) else facts
 
@@ -341,6 +351,7 @@ class _Decoding:
 
 def _publish(drafts: Mapping[Path, Path]) -> None:
     for file, draft in drafts.items():
+        checksums.keep(file, of=draft)
         draft.replace(file)
 
 
@@ -352,7 +363,7 @@ def _publish_anew(drafts: Mapping[Path, Path], facts: Path, folder: Path) -> Non
     for file in folder.glob("near-*.npy"):
         file.unlink(missing_ok=True)
     _publish(void)
-    facts.replace(folder / "facts.csv")
+    _publish({folder / "facts.csv": facts})
     _publish({file: draft for file, draft in drafts.items() if file not in void})
 
 

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from planted import encode
 
+from bench import checksums
 from bench.data.audit.duplicates import find_duplicates
 from bench.data.images import store
 from bench.data.images.decode import FACTS
@@ -90,8 +91,8 @@ def write_folder(root, seeds):
 
 
 def left_in(cache):
-    """Everything below the cache's folder of stored sets, but for the sets' own folders."""
-    return sorted(path.name for path in (cache / "store").glob("*/*"))
+    """Everything below the cache's folder of stored sets, but for the sets' own folders and checksums."""
+    return sorted(path.name for path in (cache / "store").glob("*/*") if path.suffix != checksums.SUFFIX)
 
 
 # The stored set
@@ -376,6 +377,42 @@ def test_a_file_that_was_lost_between_two_sizes_is_noticed(tmp_path, image_set):
     assert other.fingerprint == later.fingerprint
 
 
+DAMAGES = {
+    "half is zero": lambda content: content[: len(content) // 2].ljust(len(content), b"\0"),
+    "cut short": lambda content: content[: len(content) // 3],
+    "empty": lambda content: b"",
+    "one bit": lambda content: content[:-2] + bytes([content[-2] ^ 1]) + content[-1:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["8-squash.npy", "facts.csv", "8-squash.npy.xxh128", "facts.csv.xxh128"])
+def test_what_is_not_as_it_was_written_is_decoded_again_and_told(tmp_path, image_set, name, damage):
+    images = image_set(greys())
+    first = store_images(images, [SIZE, 16], tmp_path)
+    kept, read = first.sizes[SIZE].open().copy(), images.reader.rows()
+    path = first.folder / name
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    assert not is_stored(image_set(greys()), [SIZE], "squash", tmp_path)
+    found = store_images(images, [SIZE, 16], tmp_path)
+    assert images.reader.rows() == read, "decoded again, once"
+    assert found.damaged == (name.removesuffix(checksums.SUFFIX),)
+    assert found.fingerprint == first.fingerprint
+    assert np.array_equal(found.sizes[SIZE].open(), kept)
+    assert store_images(images, [SIZE, 16], tmp_path).damaged == ()
+    assert images.reader.rows() == [], "and not again"
+
+
+def test_stored_files_without_checksums_are_not_trusted(tmp_path, image_set):
+    images = image_set(greys())
+    folder = store_images(images, [SIZE], tmp_path).folder
+    read = images.reader.rows()
+    for path in folder.glob(f"*{checksums.SUFFIX}"):
+        path.unlink()
+    assert store_images(images, [SIZE], tmp_path).damaged == ("facts.csv", "8-squash.npy")
+    assert images.reader.rows() == read
+
+
 # Whole or not there
 
 
@@ -584,6 +621,12 @@ def test_pairs_of_duplicates_are_kept_until_the_facts_change(tmp_path):
     images = folder_source(data)
     stored = store_images(images, [], tmp_path / "cache")
     assert find_duplicates(stored.facts, stored.folder).clusters == ()
+    (kept,) = stored.folder.glob("near-*.npy")
+    content = kept.read_bytes()
+    kept.write_bytes(content[:-1] + b"\1" if len(content) > 128 else content + b"\1")
+    assert not checksums.intact(kept)
+    find_duplicates(stored.facts, stored.folder)
+    assert checksums.intact(kept) and kept.read_bytes() == content, "damaged pairs are found again"
     swap(data / "B" / "1.bmp", bmp(2))
     again = store_images(images, [], tmp_path / "cache", verify=True)
     rows = [images.table["image"].tolist().index(name) for name in ("A/2.bmp", "B/1.bmp")]
