@@ -1,6 +1,6 @@
 """Sensitivity, specificity, PPV and NPV at 0.5 and at the threshold that was frozen on validation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.run import tables
+from bench.run.documents import Threshold
 from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.enough import Parts, one_against_rest, too_few
 from bench.stats.metrics import Mask, Weights
@@ -49,7 +50,7 @@ MEASURES = {
 
 
 def operating_points(
-    predictions: Predictions, thresholds: Mapping[str, tuple[float, str]], bootstrap: Bootstrap
+    predictions: Predictions, thresholds: Sequence[Threshold], bootstrap: Bootstrap
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """operating_points.csv and prevalences.csv.
 
@@ -58,7 +59,7 @@ def operating_points(
 
     Args:
         predictions: of the test images.
-        thresholds: class -> frozen threshold and its rule; an image is called so at and above it.
+        thresholds: frozen ones by class; an image is called so at and above it.
         bootstrap: without draws there are Wilson's intervals alone.
 
     Returns:
@@ -66,13 +67,13 @@ def operating_points(
     """
     points: Rows = []
     prevalences: Rows = []
-    for name, (frozen, rule) in thresholds.items() if len(predictions) else ():
-        index = predictions.classes.index(name)
+    for frozen in thresholds if len(predictions) else ():
+        index = predictions.classes.index(frozen.label)
         sides = one_against_rest(predictions.labels, index, predictions.classes)
-        for point, threshold, words in (("0.5", 0.5, "fixed beforehand"), ("frozen", frozen, rule)):
+        for point, threshold, words in (("0.5", 0.5, "fixed beforehand"), ("frozen", frozen.value, frozen.rule)):
             called = np.asarray(predictions.scores[:, index] >= threshold)
             measured, by_prevalence = _at_threshold(called, sides, predictions.patients, bootstrap)
-            head = {"class": name, "point": point, "threshold": threshold}
+            head = {"class": frozen.label, "point": point, "threshold": threshold}
             points += [{**head, "rule": words, **row} for row in measured]
             prevalences += [{**head, **row} for row in by_prevalence]
     return pd.DataFrame(points, columns=POINTS_COLUMNS), pd.DataFrame(prevalences, columns=PREVALENCE_COLUMNS)

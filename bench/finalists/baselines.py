@@ -21,10 +21,10 @@ from sklearn.preprocessing import OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
 from bench.data.audit import shortcut
-from bench.finalists.seeds import Repeats, Row, Told, Training, Trainings, has_model, repeat_seed
+from bench.finalists.seeds import Repeats, Told, Training, Trainings, has_model, repeat_seed
 from bench.models.small_cnn import count_parameters
 from bench.run.folder import RunDir
-from bench.run.tables import BASELINES
+from bench.run.tables import BASELINES, Row
 from bench.stats.metrics import evaluate
 from bench.trial import TrialConfig, TrialResult
 

@@ -7,20 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
 from bench.errors import ConfigError, TrialFailed
 from bench.run.folder import RunDir, file_sha256
 from bench.run.results import Curve, EpochLog, rank
-from bench.run.tables import Schema
+from bench.run.tables import Row, Schema, records
 from bench.seeds import stable_seed
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import TrialConfig, TrialResult
-
-Row = dict[str, Any]
-T = TypeVar("T", bound=Mapping[str, Any])
 
 
 @dataclass(frozen=True)
@@ -195,10 +192,9 @@ def model_files(finalists: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, s
     """
     found: dict[str, str] = {}
     for table, name in ((finalists, "backbone"), (baselines, "baseline")):
-        for row in table.to_dict("records"):
-            digest = row.get("sha256")
-            if row["state"] == "completed" and isinstance(digest, str) and digest:
-                found[f"{row[name]}-{int(row['repeat'])}"] = digest
+        for row in records(table):
+            if row["state"] == "completed" and row.get("sha256"):
+                found[f"{row[name]}-{row['repeat']}"] = row["sha256"]
     return found
 
 
@@ -233,12 +229,12 @@ def outcome(result: TrialResult | None) -> Row:
     }
 
 
-def completed(rows: Iterable[T]) -> list[T]:
+def completed(rows: Iterable[Row]) -> list[Row]:
     """Those of ``rows`` whose training was completed."""
     return [row for row in rows if row["state"] == "completed"]
 
 
-def metrics_of(row: Mapping[str, Any]) -> dict[str, float]:
+def metrics_of(row: Row) -> dict[str, float]:
     """The validation metrics of a completed row, by name."""
     return {name: float(row[f"metric_{name}"]) for name in METRICS}
 
@@ -264,7 +260,7 @@ class Spread:
     sd: float | None
 
 
-def spread_of(rows: Iterable[Mapping[str, Any]], metric: Metric) -> Spread:
+def spread_of(rows: Iterable[Row], metric: Metric) -> Spread:
     """How the validation scores of ``rows`` are spread."""
     scores = [float(row[f"metric_{metric.name}"]) for row in completed(rows)]
     return Spread(len(scores), fmean(scores) if scores else None, stdev(scores) if len(scores) > 1 else None)

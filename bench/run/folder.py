@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import ConfigError
-from bench.run.record import OpeningRecord, RunRecord, TestRecord, read_strictly
+from bench.run.record import OpeningRecord, Part, RunRecord, TestRecord, read_strictly
 
 STAGES = ("data", "search", "finalists", "evaluation")
 """Stages that leave a marker, in order; the report is rendered anew every time."""
@@ -50,8 +50,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON in one step; NaN and infinity are refused with a ValueError."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write ``value``, or what is known of a document, as indented JSON in one step.
+
+    Raises:
+        ValueError: for NaN and infinity.
+    """
+    content = value.content() if isinstance(value, Part) else value
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -181,7 +186,7 @@ class RunDir:
 
     def write(self, record: RunRecord) -> RunRecord:
         """Write run.json in one step, without what is not known yet; returns ``record``."""
-        write_json(self.run, record.model_dump(mode="json", exclude_unset=True))
+        write_json(self.run, record)
         return record
 
     def update(self, **found: Any) -> RunRecord:

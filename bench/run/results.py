@@ -14,7 +14,7 @@ from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
 from bench.failures import KINDS, End, kind_in
 from bench.run.folder import RunDir
-from bench.run.tables import EPOCHS, TRIALS, Type, missing
+from bench.run.tables import EPOCHS, TRIALS, Row, Type, missing, records
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import EpochRecord, TrialConfig
 
@@ -83,7 +83,7 @@ class TrialRecord:
             if not holds:
                 raise ValueError(f"trial {self.trial}: {rule} must hold, but got {self}")
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Row:
         """As a row of trials.csv."""
         return {
             "trial": self.trial,
@@ -102,7 +102,7 @@ class TrialRecord:
         }
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "TrialRecord":
+    def from_row(cls, row: Row) -> "TrialRecord":
         """From a row of trials.csv.
 
         Raises:
@@ -228,8 +228,7 @@ class TrialLog:
         try:
             table = TRIALS.read(run.path)
             absent = [name for name in table if str(name).startswith("config_") and table[name].isna().all()]
-            rows = table.drop(columns=absent).to_dict("records")
-            log.records = [TrialRecord.from_row({str(key): value for key, value in row.items()}) for row in rows]
+            log.records = [TrialRecord.from_row(row) for row in records(table.drop(columns=absent))]
             file = run.epochs
             log.epochs = EpochLog.load(run)
         except (ValueError, KeyError, TypeError, OSError, ConfigError) as error:

@@ -7,7 +7,7 @@ done again or is whole.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +40,7 @@ from bench.run.folder import RunDir, atomic_path
 from bench.run.record import RunRecord, SearchRecord, read_strictly
 from bench.run.request import Request
 from bench.run.results import TrialLog, activities
+from bench.run.tables import Row, records
 from bench.settings import RunSettings
 from bench.stats.metrics import Metric, get_metric
 from bench.train.task import Task
@@ -231,8 +232,7 @@ def _baselines(stage: Stage, task: Task, how: Repeats, trainers: Trainers, final
     """Train what the winner is to be held against, as the finalists were."""
     stage.live.stage(live.TRAINING_BASELINES)
     stage.screen.line(f"Baselines: {', '.join(title[0].lower() + title[1:] for title in TITLES.values())}")
-    won = {str(key): value for key, value in finalists[finalists["winner"]].iloc[0].items()}
-    winner = TrialConfig.from_row(won)
+    winner = TrialConfig.from_row(next(row for row in records(finalists) if row["winner"]))
     recipe = TrialConfig.from_mapping(stage.request.space.recipe(get_backbone(winner.backbone)))
     material = Material(
         labels=task.labels,
@@ -286,7 +286,7 @@ def _folds(stage: Stage, task: Task) -> Folds | None:
     def train(config: TrialConfig, seed: int, fold: int) -> Any:
         return stage.call(cluster.retrain, tasks[fold - 1], config, seed)
 
-    def on_group_done(rows: Sequence[Mapping[str, Any]]) -> None:
+    def on_group_done(rows: Sequence[Row]) -> None:
         messages.fold_lines(screen, stage.metric, rows)
 
     return Folds(sizes, train, on_group_done)
@@ -346,24 +346,25 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
             screen.line(f"The test split stays sealed; open it by: {typed('evaluate', run.name, *where)}")
             return
         screen.line("Evaluation: every choice is written down; the test split is opened")
-        content = open_test(inputs, decisions, examined.test, run, stage.call)
-        if content["ledger"]["this_split"] > 1 or content["ledger"]["overlapping"]:
-            screen.line(f"  note: {content['ledger']['sentence']}")
-        for refusal in content["refusals"]:
-            screen.line(f"  note: not computed: {refusal['what']}: {refusal['reason']}.")
-        for sentence in content["sentences"]:
+        found = open_test(inputs, decisions, examined.test, run, stage.call)
+        ledger = found.ledger
+        if ledger and ((ledger.this_split or 0) > 1 or ledger.overlapping):
+            screen.line(f"  note: {ledger.sentence}")
+        for refusal in found.refusals:
+            screen.line(f"  note: not computed: {refusal.what}: {refusal.reason}.")
+        for sentence in found.sentences:
             screen.line(f"  {sentence}")
 
 
-def _provenance(record: RunRecord) -> dict[str, Any]:
+def _provenance(record: RunRecord) -> ModelCard:
     assert record.data is not None
-    return {
-        "run": record.name,
-        "created": record.created,
-        "suite_version": record.suite_version,
-        "data": record.data.model_dump(include={"source", "fingerprint", "synthetic"}),
-        "weights": record.weights.model_dump(include={"kind", "note"}),
-    }
+    return ModelCard(
+        run=record.name,
+        created=record.created,
+        suite_version=record.suite_version,
+        data=record.data.model_dump(include={"source", "fingerprint", "synthetic"}),
+        weights=record.weights.model_dump(include={"kind", "note"}),
+    )
 
 
 def report(run: RunDir, log: TrialLog) -> None:

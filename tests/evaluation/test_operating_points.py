@@ -5,12 +5,13 @@ import pytest
 from cohorts import cohort
 
 from bench.evaluation.operating_points import POINTS_COLUMNS, PREVALENCE_COLUMNS, operating_points
+from bench.run.documents import Threshold
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
-FROZEN = {"PNEUMONIA": (0.7, "Youden index on validation")}
+FROZEN = [Threshold(label="PNEUMONIA", value=0.7, rule="Youden index on validation")]
 
 
 def points_of(labels, scores, patients, thresholds=FROZEN, classes=CLASSES, draws=300):
@@ -68,7 +69,7 @@ def test_copies_of_images_widen_the_interval_by_patients_alone():
 
 def test_bayes_by_hand_and_the_splits_own_prevalence():
     labels, scores, patients = cohort(600, 3)
-    points, prevalences = points_of(labels, scores, patients, {"b": (0.4, "rule")}, ["a", "b", "c"])
+    points, prevalences = points_of(labels, scores, patients, [Threshold(label="b", value=0.4)], ["a", "b", "c"])
     found = by_name(points)
     sensitivity, specificity = found["sensitivity"]["value"], found["specificity"]["value"]
     rows = prevalences[prevalences["point"] == "frozen"].to_dict("records")
