@@ -1,7 +1,6 @@
 """What the user is told while a run goes on, stage by stage; how it is shown is the screen's."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from bench import numbers
 from bench.cluster import Workers
@@ -11,6 +10,7 @@ from bench.finalists.seeds import Told, Training, spread_of
 from bench.models.backbones import get_backbone
 from bench.models.weights import Weights
 from bench.run.console import Screen, describe_config, describe_split
+from bench.run.documents import AuditRecord
 from bench.run.folder import RunDir
 from bench.run.request import Request, expected_seconds
 from bench.run.tables import Row
@@ -18,11 +18,11 @@ from bench.stats.metrics import Metric, get_metric
 
 
 def announce(
-    screen: Screen, request: Request, workers: Workers, weights: Weights, audit: Mapping[str, Any], disk: str
+    screen: Screen, request: Request, workers: Workers, weights: Weights, audit: AuditRecord, disk: str
 ) -> None:
     """What is about to be done, and what the audit found."""
     settings = request.settings
-    splits = "; ".join(f"{split} {describe_split(part)}" for split, part in audit["splits"]["used"].items())
+    splits = "; ".join(f"{split} {describe_split(part)}" for split, part in audit.splits.used.items())
     guess = expected_seconds(request, workers)
     sizes = ", ".join(f"{backbone.title} {request.sizes[backbone.name]} px" for backbone in request.backbones)
     screen.summary(
@@ -37,8 +37,9 @@ def announce(
             ("expected", f"very roughly {numbers.duration(guess / 2)} to {numbers.duration(guess * 2)}; disk: {disk}"),
         ],
     )
-    screen.layout(audit["layout"])
-    screen.findings(audit["findings"])
+    if audit.layout:
+        screen.layout(audit.layout)
+    screen.findings(audit.findings)
     if weights.kind == "random":
         screen.warning(weights.note)
     screen.line("")

@@ -54,7 +54,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         starting = time.perf_counter() - started
         begun = take_up(request) if begun else create(request, workers, weights, command)
         run.spend("start", starting)
-        messages.announce(screen, request, workers, weights, examined.audited.audit, disk)
+        messages.announce(screen, request, workers, weights, examined.audit, disk)
         live = stack.enter_context(LiveReport(run))
         write_data(request, examined)
         precision = _precision(request, workers, begun)
