@@ -340,13 +340,25 @@ class LowerBoundPart(Part):
 
     what: str = ""
     images: int | None = None
-    images_per_second: Number | None = None
     seconds: Number | None = None
+    images_per_second: Number | None = None
     precision: str = ""
-    xla: bool | None = None
     batch: int | None = None
     processes: int | None = None
     threads: int | None = None
+    xla: bool | None = None
+
+
+class CalibratedOn(Part):
+    """The machine on which bare Keras's speed was measured: its first ``date``, and the highest ``load`` average."""
+
+    processor: str = ""
+    cores: int = 1
+    gpus: int = 0
+    keras: str = ""
+    tensorflow: str = ""
+    date: str = ""
+    load: Number | None = None
 
 
 class LowerBoundRecord(Part):
@@ -354,7 +366,7 @@ class LowerBoundRecord(Part):
 
     seconds: Number | None = None
     parts: tuple[LowerBoundPart, ...] = ()
-    calibrated: dict[str, Any] = {}
+    calibrated: CalibratedOn = CalibratedOn()
     measured: Number | None = None
     ratio: Number | None = None
     notes: tuple[str, ...] = ()

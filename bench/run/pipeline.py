@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 
-import psutil
 from filelock import FileLock, Timeout
 
 from bench import RULES, __version__, cluster
@@ -216,15 +215,11 @@ def _precision(request: Request, workers: Workers, begun: RunRecord) -> str:
 
 
 def _hardware(workers: Workers) -> Hardware:
-    return Hardware(
-        cpus=workers.cpus,
-        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
-        gpus=(f"{workers.total_gpus} GPU(s)",) if workers.total_gpus else (),
-        machine=platform.machine(),
-        system=f"{platform.system()} {platform.release()}",
-        jobs=workers.jobs,
-        threads=workers.threads,
-    )
+    """What trials share: this machine or, with --address, its cluster, whose GPUs are only counted."""
+    found = cluster.hardware()
+    gpus = found.gpus if len(found.gpus) == workers.total_gpus else (f"{workers.total_gpus} GPU(s)",)
+    shared = {"cpus": workers.cpus, "jobs": workers.jobs, "threads": workers.threads}
+    return found.model_copy(update={**shared, "gpus": gpus if workers.total_gpus else ()})
 
 
 def _versions() -> dict[str, str]:

@@ -34,6 +34,10 @@ WINDOW = 2
 """Of the planned configurations, a worker chooses among the next so many times the number of workers."""
 
 
+Report = dict[str, Any]
+"""What `bench.cluster.train_trial` reports, with what Ray adds."""
+
+
 def study_url(file: Path) -> str:
     """The address of a study's SQLite file for Optuna, whatever characters the path holds."""
     url = sqlalchemy.URL.create("sqlite", database=str(file.resolve())).render_as_string(hide_password=False)
@@ -211,7 +215,7 @@ class RecordingSearch:
         self._passed_over = self._passed_over + 1 if index else 0
         return self._planned.pop(index)
 
-    def scored(self, trial_id: str, result: dict[str, Any]) -> None:
+    def scored(self, trial_id: str, result: Report) -> None:
         """Note the epochs that a running trial has reported."""
         live = self._live.get(trial_id)
         if live is None or self._metric not in result or result["training_iteration"] == live.iteration:
@@ -228,7 +232,7 @@ class RecordingSearch:
             live.proposal.report(result[self._metric], result["epoch"])
             self._watcher.trial_scored(live.trial, result[self._metric], len(live.epochs))
 
-    def ended(self, trial_id: str, result: dict[str, Any]) -> None:
+    def ended(self, trial_id: str, result: Report) -> None:
         """Write an ended trial to the tables, then to the study; what died without a result is for `died`."""
         self.scored(trial_id, result)  # Ray leaves out the result at which a trial is stopped
         live = self._live.pop(trial_id, None)

@@ -23,7 +23,7 @@ from bench.run.folder import RunDir
 from bench.run.results import TrialLog
 from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
 from bench.search.plan import Plan, longest_first, remaining, to_try_again, without
-from bench.search.searcher import FINISHED, RecordingSearch, Rules, Watcher
+from bench.search.searcher import FINISHED, RecordingSearch, Report, Rules, Watcher
 from bench.search.space import Space
 from bench.stats.metrics import get_metric
 from bench.train.task import Task
@@ -179,7 +179,7 @@ class _ForRay(Searcher):  # type: ignore[misc]
         super().__init__(metric=metric, mode=mode)
         self._search = search
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Nothing: Ray pickles a searcher at the start, and it is never read back here."""
         return {}
 
@@ -192,11 +192,11 @@ class _ForRay(Searcher):  # type: ignore[misc]
         found = self._search.suggest(trial_id)
         return Searcher.FINISHED if found == FINISHED else found
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def on_trial_result(self, trial_id: str, result: Report) -> None:
         """A running trial has reported."""
         self._search.scored(trial_id, result)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
         """A trial has ended; of one that died without a result `_Orphans` tells."""
         if not error:
             self._search.ended(trial_id, result or {})
@@ -208,7 +208,7 @@ class _Orphans(tune.Callback):  # type: ignore[misc]
     def __init__(self, search: RecordingSearch) -> None:
         self._search = search
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -109,7 +109,7 @@ def test_the_shipped_list_is_the_24():
     for depth in (1, 2):
         assert set(by_depth.get_group(depth)["learning_rate"]) == {1e-3}
         assert set(by_depth.get_group(depth)["finetune_factor"]) == {0.1}
-    assert {(point["backbone"], point["augmentation"]) for point in points} == {
+    assert {(point.backbone, point.augmentation) for point in points} == {
         (backbone, policy) for backbone in ("vgg16", "resnet50", "inceptionv3") for policy in ("none", "light")
     }
     policies = load_space("default").policies

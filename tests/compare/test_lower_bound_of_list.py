@@ -77,8 +77,8 @@ def test_the_lower_bound_of_the_shipped_list(folder: Path, tmp_path: Path, monke
     assert by_kind["resnet50", "training", 1] == by_kind["resnet50", "training", 2] == 2 * 4000
     assert by_kind["inceptionv3", "validation", 2] == 2 * 4 * 250
     total = 3 * (5250 + 32000 + 16000 + 8 * 1000 + 4 * 1000)
-    assert found["cold"]["seconds"] == pytest.approx(total / 100)
-    assert found["warm"]["seconds"] == pytest.approx((total - 3 * 5250) / 100)
+    assert found.cold.seconds == pytest.approx(total / 100)
+    assert found.warm.seconds == pytest.approx((total - 3 * 5250) / 100)
     (folder / "space.yaml").unlink()
     with pytest.raises(ConfigError, match=r"space.yaml.* is missing"):
         lower_bound.lower_bound_of_list(folder, tmp_path / "cache")

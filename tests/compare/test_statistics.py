@@ -7,6 +7,7 @@ import pytest
 
 from bench.compare import statistics
 from bench.compare.methods.experiment import COLUMNS
+from bench.compare.record import Ended
 
 
 def trials(*runs):
@@ -58,7 +59,7 @@ def test_a_run_with_fewer_trials_gives_no_ratio():
 
 
 def ends(*runs):
-    return [{"method": method, "seed": seed, "state": state, "seconds": 90.0} for method, seed, state in runs]
+    return [Ended(method=method, seed=seed, state=state, seconds=90.0) for method, seed, state in runs]
 
 
 def test_runs_that_failed_are_left_out_of_means():

@@ -3,10 +3,8 @@
 import csv
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import psutil
@@ -44,7 +42,7 @@ class Experiment:
     method: Method
     task: Task
     space: Space
-    configurations: tuple[Mapping[str, Any], ...]
+    configurations: tuple[TrialConfig, ...]
     budget: int
     jobs: int
     scratch: Path
@@ -115,11 +113,11 @@ class Outcomes:
         with self._notes.open("a", encoding="utf-8") as notes:
             notes.write(" ".join(text.split()) + "\n")
 
-    def add(self, config: Mapping[str, Any], auc: float | None, epochs: int, state: str, reason: str = "") -> None:
+    def add(self, config: TrialConfig, auc: float | None, epochs: int, state: str, reason: str = "") -> None:
         """Write the row of a trial that has just ended.
 
         Args:
-            config: its parameters by name; those that it left out have their defaults.
+            config: what was trained.
             auc: on validation, of its best epoch of the phase that counts; None if it failed.
             epochs: of all its phases.
             state: ``completed``, ``pruned`` or ``failed``.
@@ -134,7 +132,6 @@ class Outcomes:
             raise ValueError(f"a trial has a score unless it failed, but got {auc!r} of a {state} trial")
         ended, core_seconds = self._clock.read()
         row = [self._name, self._seed, self._trial, state, round(ended, 3), round(core_seconds, 2), auc, epochs]
-        values = asdict(TrialConfig.from_mapping(config)).values()
         self._trial += 1
         with self._file.open("a", newline="", encoding="utf-8") as table:
-            csv.writer(table).writerow([*row, " ".join(reason.split()), *values])
+            csv.writer(table).writerow([*row, " ".join(reason.split()), *astuple(config)])

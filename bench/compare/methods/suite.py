@@ -64,4 +64,4 @@ class Watcher:
     def trial_ended(self, record: TrialRecord) -> None:
         """Its row."""
         auc = record.metrics["auc"] if record.metrics else None
-        self._outcomes.add(vars(record.config), auc, record.epochs, record.state, record.reason)
+        self._outcomes.add(record.config, auc, record.epochs, record.state, record.reason)
