@@ -61,6 +61,7 @@ class Workers:
         gpus: GPUs of each (0 without GPUs).
         cpus: of the machine or cluster.
         total_gpus: of the machine or cluster.
+        warm: whether a worker serves one trial after another; else each trial gets a fresh process.
     """
 
     jobs: int
@@ -68,6 +69,7 @@ class Workers:
     gpus: float
     cpus: int
     total_gpus: int
+    warm: bool = True
 
     @property
     def resources(self) -> dict[str, float]:

@@ -57,7 +57,6 @@ def open_test(
     bootstrap = inputs.bootstrap.unless(winner.few)
     _write_predictions(inputs, decisions, test, models, run)
     _write_tables(models, decisions, test, run, bootstrap)
-    _write_failures(winner, test, decisions.winner, run)
     compared = comparisons(models, decisions.winner, bootstrap)
     tables.COMPARISONS.write(run.path, compared)
     refusals = _too_few(winner) + _write_pictures(winner, test, decisions.winner, run, call, bootstrap)
@@ -99,8 +98,9 @@ def _validation(predictions: Predictions, bootstrap: Bootstrap) -> ValidationSco
 def _write_tables(
     models: Mapping[str, ScoredModel], decisions: Decisions, test: OpenTest, run: RunDir, bootstrap: Bootstrap
 ) -> None:
-    """What is said of the winner alone: calibration, operating points, decision curve, subgroups; and all curves."""
+    """What is said of the winner alone, from its failures to its subgroups; and all curves."""
     winner, temperature = models[decisions.winner].predictions, decisions.temperature
+    _write_failures(winner, test, decisions.winner, run)
     write_json(run.calibration, calibration(decisions.validation[decisions.winner], winner, temperature))
     points, prevalences = operating_points(winner, decisions.thresholds, bootstrap)
     tables.OPERATING_POINTS.write(run.path, points)

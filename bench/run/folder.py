@@ -216,11 +216,6 @@ class RunDir:
         """Mark ``stage`` as finished; to be called after all of its files are written."""
         write_text(self._marker(stage), "")
 
-    def reopen(self, stage: str) -> None:
-        """Take back the markers of ``stage`` and of every later stage."""
-        for later in STAGES[STAGES.index(stage) :]:
-            self._marker(later).unlink(missing_ok=True)
-
     def unfinish(self, stage: str) -> None:
         """Take back the marker of ``stage`` alone."""
         self._marker(stage).unlink(missing_ok=True)

@@ -210,7 +210,7 @@ class TrialLog:
     """All finished trials of a run, in memory and in trials.csv and epochs.csv; both whole after every trial."""
 
     def __init__(self, run: RunDir) -> None:
-        self._run = run
+        self.run = run
         self.records: list[TrialRecord] = []
         self.epochs = EpochLog(run)
 
@@ -243,7 +243,7 @@ class TrialLog:
         """Note a finished trial; epochs.csv is written first, so a row in trials.csv means that all is there."""
         self.records.append(record)
         self.epochs.add(Curve("trial", str(record.trial)), epochs)
-        TRIALS.write(self._run.path, self.table())
+        TRIALS.write(self.run.path, self.table())
 
     def table(self) -> pd.DataFrame:
         """All records as a table, in the order of their numbers.

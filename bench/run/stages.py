@@ -39,7 +39,7 @@ from bench.run.examine import Examined
 from bench.run.folder import RunDir, atomic_path
 from bench.run.record import RunRecord, SearchRecord, read_strictly
 from bench.run.request import Request
-from bench.run.results import TrialLog, activities
+from bench.run.results import STATES, TrialLog, activities
 from bench.run.tables import Row, records
 from bench.settings import RunSettings
 from bench.stats.metrics import Metric, get_metric
@@ -123,34 +123,26 @@ def search(stage: Stage, task: Task) -> TrialLog:
         stage.live.stage(live.SEARCHING)
         with stage.screen.search(stage.metric, settings.budget, log.current, stage.live.renew) as watcher:
             stage.live.watch(watcher.running)
-            stopped_by = run_search(
-                space=stage.request.space,
-                task=task,
-                workers=stage.workers,
-                run=run,
-                log=log,
-                plan=plan,
-                budget=settings.budget,
-                scheduler=settings.scheduler,
-                time_limit=settings.time_limit,
-                watcher=watcher,
-            )
+            stopped_by = run_search(plan, task, stage.workers, settings, log, watcher)
         if stopped_by != "budget":
             stage.screen.line(f"  note: the search ended before its budget: {stopped_by}.")
-        states = [record.state for record in log.current]
-        found = SearchRecord(
-            planned=settings.budget,
-            time_limit=settings.time_limit,
-            notes=tuple(plan.notes),
-            stopped_by=stopped_by,
-            counts={state: states.count(state) for state in ("completed", "pruned", "failed")},
-        )
         counted = before.counts if before else {}
         if len(log.scored()) > counted.get("completed", 0) + counted.get("pruned", 0):
             run.unfinish("finalists")  # first: once run.json counts the new trials, nothing else tells of them
-        run.update(search=found)
+        run.update(search=_search_record(settings, plan.notes, stopped_by, log))
     warn_if_unfair(log, stage.screen)
     return log
+
+
+def _search_record(settings: RunSettings, notes: Sequence[str], stopped_by: str, log: TrialLog) -> SearchRecord:
+    states = [record.state for record in log.current]
+    return SearchRecord(
+        planned=settings.budget,
+        time_limit=settings.time_limit,
+        notes=tuple(notes),
+        stopped_by=stopped_by,
+        counts={state: states.count(state) for state in STATES},
+    )
 
 
 def _raised(settings: RunSettings, search: SearchRecord | None) -> bool:

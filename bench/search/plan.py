@@ -25,8 +25,9 @@ class Planned:
 
 @dataclass
 class Plan:
-    """What is tried in a fixed order, and what the budget had no room for, in sentences."""
+    """What is searched, what of it is tried in a fixed order, and what the budget had no room for, in sentences."""
 
+    space: Space
     items: list[Planned] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     complete: bool = False
@@ -41,7 +42,7 @@ def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
         backbones: rows of the backbones that the space offers.
         budget: number of trials.
     """
-    plan = Plan()
+    plan = Plan(space)
     points = [Planned("point", point) for point in space.points]
     recipes = []
     for backbone in backbones:

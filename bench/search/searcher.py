@@ -15,7 +15,6 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from bench.cluster import Deaths
-from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.search.lanes import Lanes
 from bench.search.plan import Planned, once_more
@@ -104,7 +103,7 @@ class RecordingSearch:
     Ray gives them; their numbers, in the table and in the study's user attributes, are the suite's own.
     """
 
-    def __init__(self, rules: Rules, log: TrialLog, run: RunDir, watcher: Watcher) -> None:
+    def __init__(self, rules: Rules, log: TrialLog, watcher: Watcher) -> None:
         metric = get_metric(rules.metric)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -114,7 +113,7 @@ class RecordingSearch:
                 multivariate=True, group=True, constant_liar=True, seed=rules.seed + len(log.records)
             )
         self._study = optuna.create_study(
-            storage=optuna.storages.RDBStorage(study_url(run.study)),
+            storage=optuna.storages.RDBStorage(study_url(log.run.study)),
             sampler=sampler,
             pruner=optuna.pruners.NopPruner(),  # ASHA prunes, by Ray
             study_name=STUDY,

@@ -253,17 +253,18 @@ LEVERS = ("suite-no-cache", "suite-cold-workers", "suite-no-asha", "suite-float3
 @pytest.mark.parametrize("method", ["suite", *LEVERS])
 def test_a_lever_is_an_argument_of_the_search(make_experiment, outcomes, monkeypatch, method):
     """A lever that never reached the search would make no difference, and look harmless."""
-    searched = {}
+    searched = []
     monkeypatch.setattr(suite.workers, "start", lambda jobs: Workers(1, 1, 0.0, 1, 0))
     monkeypatch.setattr(suite.workers, "choose_precision", lambda found: "bfloat16")
     monkeypatch.setattr(suite.workers, "release_alone", lambda: None)
-    monkeypatch.setattr("bench.search.tune.run_search", lambda **given: searched.update(given))
+    monkeypatch.setattr("bench.search.tune.run_search", lambda *given: searched.extend(given))
     experiment = make_experiment(method)
     suite.run(experiment, outcomes(experiment))
-    assert (searched["task"].cache_bytes == 0) == (method == "suite-no-cache")
-    assert searched["warm"] == (method != "suite-cold-workers")
-    assert searched["scheduler"] == ("none" if method == "suite-no-asha" else "asha")
-    assert searched["task"].precision == ("float32" if method == "suite-float32" else "bfloat16")
+    _, task, workers, settings, *_ = searched
+    assert (task.cache_bytes == 0) == (method == "suite-no-cache")
+    assert workers.warm == (method != "suite-cold-workers")
+    assert settings.scheduler == ("none" if method == "suite-no-asha" else "asha")
+    assert task.precision == ("float32" if method == "suite-float32" else "bfloat16")
 
 
 def run_command(data, tmp_path, *flags):
