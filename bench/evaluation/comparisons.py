@@ -6,13 +6,11 @@ from itertools import combinations
 import pandas as pd
 
 from bench.evaluation.inputs import ScoredModel
-from bench.evaluation.predictions import without_nan
 from bench.numbers import counted, joined, magnitude, p_value, spread
 from bench.run.tables import COMPARISONS, Row, records
 from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.proportions import exact_mcnemar, holm
 
-COLUMNS = tuple(COMPARISONS.names)
 A_BETTER, B_BETTER, SAME, NOT_COMPUTED = "a better", "b better", "cannot be told apart", "not computed"
 
 
@@ -30,13 +28,13 @@ def comparisons(models: Mapping[str, ScoredModel], winner: str, bootstrap: Boots
         bootstrap: draws, level of the intervals, seed.
 
     Returns:
-        one row per pair, columns as in ``COLUMNS``; what cannot be computed is empty, with the reason.
+        one row per pair; what cannot be computed is empty, with the reason.
     """
     others = [name for name, model in models.items() if model.kind == "finalist" and name != winner]
     pairs = [("finalists", a, b) for a, b in combinations([winner, *others], 2)]
     pairs += [("controls", winner, name) for name, model in models.items() if model.kind == "control"]
     if winner not in models or not pairs or not len(models[winner].predictions):
-        return pd.DataFrame(columns=COLUMNS)
+        return COMPARISONS.frame([])
     predictions = {name: models[name].predictions for name in dict.fromkeys(name for _, *ab in pairs for name in ab)}
     images = predictions[winner]
     missing, few = images.missing_classes, images.few_of_a_class
@@ -49,17 +47,17 @@ def comparisons(models: Mapping[str, ScoredModel], winner: str, bootstrap: Boots
         by_mcnemar = {"only_a_right": counts.only_a, "only_b_right": counts.only_b, "mcnemar_p": counts.p}
         by_auc = _by_auc(found, (places[a], places[b]), missing, few)
         rows.append({"family": family, "a": a, "b": b} | by_auc | by_mcnemar)
-    table = pd.DataFrame(rows).reindex(columns=COLUMNS).astype(object)
+    table = COMPARISONS.frame(rows)
     for family in table["family"].unique():
         chosen = table["family"] == family
         for p in ("p", "mcnemar_p"):
             values = [None if pd.isna(value) else value for value in table.loc[chosen, p]]
-            table.loc[chosen, f"{p}_holm"] = pd.Series(holm(values), index=table.index[chosen], dtype=object)
+            table.loc[chosen, f"{p}_holm"] = pd.Series(holm(values), index=table.index[chosen], dtype="float64")
     table["verdict"] = [_verdict(row, 1 - bootstrap.level) for row in records(table)]
     titles = {name: model.title for name, model in models.items()}
     several = images.n_patients < len(images)
     table["sentence"] = [_sentence(row, titles, several) for row in records(table)]
-    return without_nan(table)
+    return table
 
 
 def sentences(table: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> list[str]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from cohorts import cohort
 
-from bench.evaluation.operating_points import POINTS_COLUMNS, PREVALENCE_COLUMNS, operating_points
+from bench.evaluation.operating_points import operating_points
 from bench.run.documents import Threshold
+from bench.run.tables import OPERATING_POINTS, PREVALENCES
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
@@ -42,13 +43,13 @@ def test_counts_by_hand():
 
 def test_both_points_with_both_intervals():
     points, prevalences = points_of(*cohort())
-    assert list(points.columns) == list(POINTS_COLUMNS)
-    assert list(prevalences.columns) == list(PREVALENCE_COLUMNS)
+    assert list(points.columns) == OPERATING_POINTS.names
+    assert list(prevalences.columns) == PREVALENCES.names
     assert list(zip(points["point"], points["threshold"], points["rule"], strict=True))[::5] == [
         ("0.5", 0.5, "fixed beforehand"),
         ("frozen", 0.7, "Youden index on validation"),
     ]
-    assert points["reason"].isna().all()
+    assert (points["reason"] == "").all()
     assert ((points["low"] < points["value"]) & (points["value"] < points["high"])).all()
     assert ((points["wilson_low"] < points["value"]) & (points["value"] < points["wilson_high"])).all()
 

@@ -86,7 +86,7 @@ def test_models_are_not_told_apart_by_one_patient():
     }
     row = comparisons(models, "a", BOOTSTRAP).iloc[0]
     assert abs(row["difference"]) > 0.5
-    assert row["low"] is row["p"] is row["p_holm"] is None
+    assert row[["low", "p", "p_holm"]].isna().all()
     assert row["verdict"] == "not computed"
     assert "there is 1 patient of PNEUMONIA, fewer than 10" in row["sentence"]
 
