@@ -17,14 +17,14 @@ from bench import RULES, __version__
 from bench.cluster import hardware
 from bench.compare import page
 from bench.compare.inputs import fingerprint, prepare_task
-from bench.compare.methods.experiment import COLUMNS, Experiment
+from bench.compare.methods.experiment import COMPARED, Experiment
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS, Method
 from bench.compare.plan import Plan, packages
 from bench.compare.record import ComparedData, ComparisonRecord, Ended, read_comparison
 from bench.errors import ConfigError
 from bench.run.console import Screen, duration
-from bench.run.folder import write_table, write_text
+from bench.run.folder import write_text
 from bench.run.record import WeightsRecord
 from bench.train.task import Task
 
@@ -103,10 +103,9 @@ def collect(folder: Path) -> None:
         ended = run.ended()
         if ended is not None:
             ends.append(ended)
-            tables.append(run.rows().astype({"seed": "Int64", "trial": "Int64", "epochs": "Int64"}))
+            tables.append(run.rows())
     filled = [table for table in tables if len(table)]
-    table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(COLUMNS))
-    write_table(folder / "compare.csv", table)
+    COMPARED.write(folder, pd.concat(filled, ignore_index=True) if filled else [])
     record = read_comparison(folder) or ComparisonRecord()
     record.model_copy(update={"runs": tuple(ends)}).write(folder)
 

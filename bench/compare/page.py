@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench import numbers
 from bench.compare import figures, statistics
-from bench.compare.methods.experiment import read_rows
+from bench.compare.methods.experiment import COMPARED, read_rows
 from bench.compare.methods.table import title
 from bench.compare.record import LOWER_BOUND_FILE, TARGET, ListBound, read, read_comparison
 from bench.report import pictures, templating
@@ -25,7 +25,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def read_trials(folder: Path) -> pd.DataFrame:
     """The rows of compare.csv."""
-    return read_rows(folder / "compare.csv")
+    return read_rows(COMPARED, folder)
 
 
 def render(folder: Path) -> Path:

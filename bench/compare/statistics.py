@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from bench.compare.methods.experiment import CONFIG
 from bench.compare.methods.table import METHODS
 from bench.compare.record import ComparisonRecord, Ended, ListBound
+from bench.run.tables import CONFIG
 
 REFERENCE = "suite"
 MARGIN = 0.005
@@ -152,7 +152,7 @@ def same_configurations(trials: pd.DataFrame) -> pd.DataFrame:
     for method in (name for name in METHODS if name != REFERENCE):
         own = scored[(scored["method"] == method) & scored["seed"].isin(suite["seed"])]
         theirs = suite[suite["seed"].isin(own["seed"])]
-        both = own.merge(theirs, on=["seed", *CONFIG], suffixes=("", "_suite"))
+        both = own.merge(theirs, on=["seed", *(column.name for column in CONFIG)], suffixes=("", "_suite"))
         if len(both) and len(both) == len(theirs):
             differences = both["auc"] - both["auc_suite"]
             largest = float(differences.abs().max())

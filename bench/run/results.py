@@ -14,7 +14,7 @@ from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
 from bench.failures import KINDS, End, kind_in
 from bench.run.folder import RunDir
-from bench.run.tables import EPOCHS, TRIALS, Row, Type, missing, records
+from bench.run.tables import EPOCHS, TRIALS, Row, missing, records
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import EpochRecord, TrialConfig
 
@@ -125,10 +125,6 @@ class TrialRecord:
             spent={name: float(given[column(name)]) for name in ACTIVITIES if given.get(column(name)) is not None},
             failure=given.get("failure") or "",
         )
-
-
-TEXT_COLUMNS = tuple(TRIALS.of_type(Type.TEXT))
-"""Columns of trials.csv that hold text, whatever it looks like."""
 
 
 @dataclass(frozen=True)

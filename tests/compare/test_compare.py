@@ -16,7 +16,7 @@ from bench.cluster import Workers
 from bench.compare import command, comparison, plan
 from bench.compare.inputs import complete_points, prepare_task
 from bench.compare.methods import suite
-from bench.compare.methods.experiment import COLUMNS
+from bench.compare.methods.experiment import OUTCOMES
 from bench.compare.methods.process import Ended, MethodRun
 from bench.compare.methods.table import METHODS, Method, choose
 from bench.errors import ConfigError
@@ -163,7 +163,7 @@ def pretended(monkeypatch, prepared_once):
         done.append((run.method.name, run.seed))
         experiment.task.cache.mkdir(parents=True, exist_ok=True)
         row = [run.method.name, run.seed, 0, "completed", 2.0, 3.0, 0.9, 2, "", "toy", "none", 0, 0.01, "", 0.0, 0.0, 8]
-        pd.DataFrame([row], columns=list(COLUMNS)).to_csv(run.outcomes, index=False)
+        pd.DataFrame([row], columns=OUTCOMES.names).to_csv(run.folder / OUTCOMES.file, index=False)
         state = "failed" if run.method.name in failing else "finished"
         return run.end(state, 2.5, "Boom" if state == "failed" else "")
 
@@ -286,7 +286,7 @@ def test_a_list_gives_the_same_configurations_to_all(data, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rows = pd.read_csv(tmp_path / "toys" / "compare.csv")
-    configs = [name for name in COLUMNS if name.startswith("config_")]
+    configs = [name for name in OUTCOMES.names if name.startswith("config_")]
     found = {
         method: part[configs].sort_values("config_backbone").reset_index(drop=True)
         for method, part in rows.groupby("method")

@@ -11,7 +11,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from bench.compare.methods.experiment import COLUMNS, Clock
+from bench.compare.methods.experiment import OUTCOMES, Clock
 from bench.compare.methods.keras_training import pixels
 from bench.compare.methods.process import end
 from bench.trial import TrialConfig
@@ -32,7 +32,7 @@ def test_an_experiment_reaches_another_process(make_experiment):
 
 def test_rows_are_in_the_file_as_soon_as_a_trial_has_ended(make_experiment, outcomes, tmp_path):
     rows = outcomes(make_experiment(method="ray-tune", seed=3))
-    assert list(pd.read_csv(tmp_path / "outcomes.csv")) == list(COLUMNS)
+    assert list(pd.read_csv(tmp_path / "outcomes.csv")) == OUTCOMES.names
     rows.add(TrialConfig.from_mapping({"backbone": "toy", "unfreeze_depth": 1}), 0.75, 4, "pruned", "stopped\nby ASHA")
     rows.add(TrialConfig("toy2"), None, 0, "failed", "no memory")
     found = pd.read_csv(tmp_path / "outcomes.csv")

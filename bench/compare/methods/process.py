@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from bench.compare.methods.experiment import COLUMNS, Experiment, Outcomes, read_rows
+from bench.compare.methods.experiment import OUTCOMES, Experiment, Outcomes, read_rows
 from bench.compare.methods.table import Method
 from bench.compare.record import Ended, read
 from bench.device import plain_keras, quiet
@@ -32,11 +32,6 @@ class MethodRun:
     def cache(self) -> Path:
         """Its feature cache, kept for a method that goes on from it."""
         return self.folder / "cache"
-
-    @property
-    def outcomes(self) -> Path:
-        """Its rows."""
-        return self.folder / "outcomes.csv"
 
     def ended(self) -> Ended | None:
         """How it ended; None if it has not."""
@@ -60,7 +55,7 @@ class MethodRun:
 
     def rows(self) -> pd.DataFrame:
         """Its rows; none if it has none."""
-        return read_rows(self.outcomes) if self.outcomes.exists() else pd.DataFrame(columns=list(COLUMNS))
+        return read_rows(OUTCOMES, self.folder)
 
     def begin_anew(self) -> None:
         """Forget what an interrupted run has left."""
@@ -68,7 +63,7 @@ class MethodRun:
         self.folder.mkdir(parents=True)
 
     def carry_out(self, experiment: Experiment, time_limit: float | None) -> Ended:
-        """Run the method; its rows are in ``outcomes`` whatever becomes of it, and its output in log.txt."""
+        """Run the method; its rows are kept whatever becomes of it, and its output in log.txt."""
         experiment.scratch.mkdir(parents=True)
         started = time.monotonic()
         process = multiprocessing.get_context("spawn").Process(target=_run, args=(experiment, self.folder))
