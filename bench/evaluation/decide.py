@@ -7,11 +7,10 @@ from bench.evaluation import in_worker
 from bench.evaluation.calibration import fit_temperature, frozen_threshold
 from bench.evaluation.inputs import Call, Decisions, EvaluationInputs
 from bench.evaluation.predictions import predictions_table
-from bench.finalists.seeds import metrics_of
 from bench.models.export import TOLERANCE, ExportMismatch, check_in_fresh_process
 from bench.run.documents import ModelCard, ModelInput, Threshold
 from bench.run.folder import RunDir, file_sha256, write_json
-from bench.run.tables import PREDICTIONS_VAL, Row, records
+from bench.run.tables import PREDICTIONS_VAL, Row, records, scores_in
 from bench.stats.metrics import one_vs_rest
 from bench.stats.predictions import Predictions
 from bench.trial import TrialConfig
@@ -75,7 +74,7 @@ def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunD
             window=asdict(inputs.window) if inputs.window else None,
         ),
         config=asdict(TrialConfig.from_row(winner)),
-        validation=metrics_of(winner),
+        validation=scores_in(winner),
         threshold=decisions.threshold,
         thresholds=decisions.thresholds,
         temperature=decisions.temperature,

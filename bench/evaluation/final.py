@@ -24,6 +24,7 @@ from bench.evaluation.saliency import choose_cases
 from bench.evaluation.scoring import score_model, spread
 from bench.evaluation.subgroups import subgroups
 from bench.evaluation.test_access import OpenTest, SealedTest
+from bench.failures import told
 from bench.finalists.seeds import model_files
 from bench.run import tables
 from bench.run.documents import BootstrapRecord, EvaluationRecord, ModelScores, Refusal, ValidationScores
@@ -162,7 +163,7 @@ def _write_pictures(
     try:
         tables.ROBUSTNESS.write(run.path, call(in_worker.robustness, model, stored, test.rows, predictions, bootstrap))
     except Exception as error:
-        refusals.append(_refusal("robustness under altered images", error))
+        refusals.append(Refusal(what="robustness under altered images", reason=told(error)))
     try:
         pixels = test.facts["pixels"].to_numpy()
         cases = choose_cases(predictions, same=pixels)
@@ -178,9 +179,5 @@ def _write_pictures(
             np.savez_compressed(temporary, **arrays)
         write_json(run.saliency, found.model_copy(update={"items": tuple(items)}))
     except Exception as error:
-        refusals.append(_refusal("saliency maps", error))
+        refusals.append(Refusal(what="saliency maps", reason=told(error)))
     return refusals
-
-
-def _refusal(what: str, error: Exception) -> Refusal:
-    return Refusal(what=what, reason=f"{type(error).__name__}: {' '.join(str(error).split())}")

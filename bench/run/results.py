@@ -14,7 +14,7 @@ from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
 from bench.failures import KINDS, End, kind_in
 from bench.run.folder import RunDir
-from bench.run.tables import EPOCHS, TRIALS, Row, missing, records
+from bench.run.tables import EPOCHS, TRIALS, Row, missing, records, score_columns
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import EpochRecord, TrialConfig
 
@@ -93,7 +93,7 @@ class TrialRecord:
             "retried_as": None,
             "origin": self.origin,
             **self.config.columns(),
-            **{f"metric_{name}": (self.metrics or {}).get(name) for name in METRICS},
+            **score_columns(self.metrics),
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             **{column(name): round(self.spent[name], 3) if name in self.spent else None for name in ACTIVITIES},
@@ -193,7 +193,7 @@ class EpochLog:
                 "phase": epoch.phase,
                 "epoch": epoch.epoch,
                 "loss": epoch.loss,
-                **{f"metric_{name}": value for name, value in epoch.metrics.items()},
+                **score_columns(epoch.metrics),
                 "seconds": round(epoch.seconds, 3),
             }
             for curve, epochs in sorted(self.curves.items(), key=lambda one: CURVES.index(one[0].kind))

@@ -6,7 +6,7 @@ leniently by the report, which shows what can be shown. A column that an older f
 
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -251,6 +251,17 @@ CONFIG = tuple(
 
 SCORES = numbers(*(f"metric_{name}" for name in METRICS))
 """The columns of validation metrics."""
+
+
+def score_columns(metrics: Mapping[str, float] | None) -> Row:
+    """Validation metrics as cells of a row; empty where there are none."""
+    return {f"metric_{name}": (metrics or {}).get(name) for name in METRICS}
+
+
+def scores_in(row: Row) -> dict[str, float]:
+    """The validation metrics of a row that has a score, by name."""
+    return {name: float(row[f"metric_{name}"]) for name in METRICS}
+
 
 HOW_IT_ENDED = (*integers("best_epoch", "epochs"), *numbers("seconds"))
 

@@ -24,6 +24,7 @@ from bench.compare.fidelity.agreement import Agreement, agreement
 from bench.compare.inputs import fingerprint, prepare_task
 from bench.device import best_precision, cpu_cores, gpus, memory_bytes, set_up
 from bench.errors import ConfigError, TrialFailed
+from bench.failures import reason_of
 from bench.run.console import Screen
 from bench.run.folder import write_json, write_table
 from bench.run.record import Part
@@ -250,11 +251,8 @@ def score(trainer: Any, config: TrialConfig) -> Row:
     seed = stable_seed("trial", trainer.task.seed, config.key)
     try:
         results = {"cached": trainer.run(config), "fresh": trainer.retrain(config, seed)}
-    except TrialFailed as error:
-        return {**row, "state": "failed", "reason": str(error)}
     except Exception as error:  # as in a search, one configuration must not end the others
-        first = (str(error).strip().splitlines() or [""])[0]
-        return {**row, "state": "failed", "reason": f"{type(error).__name__}: {first}"}
+        return {**row, "state": "failed", "reason": reason_of(error)}
     for name, result in results.items():
         row |= {f"{name}_{metric}": value for metric, value in result.metrics.items()}
         row |= {f"{name}_epochs": len(result.epochs), f"{name}_seconds": round(result.seconds, 3)}
