@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import FileSystemLoader
 
 from bench import numbers
 from bench.compare import figures, statistics
@@ -18,7 +18,7 @@ from bench.compare.methods.table import title
 from bench.compare.record import LOWER_BOUND_FILE, TARGET, ListBound, read, read_comparison
 from bench.report import pictures, templating
 from bench.run.folder import write_text
-from bench.run.tables import Row
+from bench.run.tables import Row, records
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -48,31 +48,21 @@ def render(folder: Path) -> Path:
         "target": target,
         "n_methods": runs["method"].nunique(),
         "n_seeds": runs["seed"].nunique(),
-        "methods": _records(statistics.by_method(runs)),
-        "same": _records(statistics.same_configurations(trials)),
-        "levers": _records(levers),
-        "over_lower_bound": _records(statistics.over_lower_bound(trials, facts, bound)) if facts and bound else [],
+        "methods": records(statistics.by_method(runs)),
+        "same": records(statistics.same_configurations(trials)),
+        "levers": records(levers),
+        "over_lower_bound": records(statistics.over_lower_bound(trials, facts, bound)) if facts and bound else [],
+        "title": title,
+        "times": _times,
+        "between": _between,
         "picture": lambda name, alt, caption: pictures.picture(folder / "figures", name, draw[name], alt, caption),
         "margin": statistics.MARGIN,
         "fewest_for_t": statistics.FEWEST_FOR_T,
     }
-    page = folder / "compare.html"
-    write_text(page, _environment().get_template("compare.html.j2").render(**context))
+    page, loader = folder / "compare.html", FileSystemLoader([TEMPLATES, templating.TEMPLATES])
+    environment = templating.environment("compare.html.j2").overlay(loader=loader)
+    write_text(page, environment.get_template("compare.html.j2").render(**context))
     return page
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader([TEMPLATES, templating.TEMPLATES]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    formats = (numbers.count, numbers.counted, numbers.moment, numbers.score, numbers.seconds, numbers.short)
-    for show in (*formats, numbers.signed, numbers.text, _times, _between, title):
-        environment.globals[show.__name__.lstrip("_")] = show
-    return environment
 
 
 def _between(row: Row, name: str, show: Callable[[Any], str]) -> str:
@@ -84,7 +74,3 @@ def _between(row: Row, name: str, show: Callable[[Any], str]) -> str:
 def _times(value: Any) -> str:
     """``× 2.50``: how many times as long."""
     return numbers.text(value) if numbers.number(value) is None else f"× {value:.2f}"
-
-
-def _records(table: pd.DataFrame) -> list[Any]:
-    return table.to_dict("records")
