@@ -216,7 +216,7 @@ def test_what_the_time_limit_ended_runs_again_if_it_gets_more_time(data, tmp_pat
 
 
 def test_an_end_of_which_no_limit_is_known_had_its_own_time():
-    old = Ended("random", 0, "time limit", 10.2)
+    old = Ended(method="random", seed=0, state="time limit", seconds=10.2)
     assert old.stands(10.0) and not old.stands(11.0) and not old.stands(None)
 
 
