@@ -4,14 +4,11 @@ A comparison that is run again under its name goes on where it stopped: what has
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from bench import RULES, __version__
 from bench.cluster import hardware
@@ -24,7 +21,7 @@ from bench.compare.plan import Plan, packages
 from bench.compare.record import ComparedData, ComparisonRecord, Ended, read_comparison
 from bench.errors import ConfigError
 from bench.run.console import Screen, duration
-from bench.run.folder import write_text
+from bench.run.folder import held, write_text
 from bench.run.record import WeightsRecord
 from bench.train.task import Task
 
@@ -38,7 +35,8 @@ def carry_out(plan: Plan, screen: Screen) -> int:
     Raises:
         ConfigError: if the images cannot be used, weights cannot be had, or another process is at it.
     """
-    with _alone(plan.folder):
+    name = plan.folder.name
+    with held(plan.folder, f"Comparison {name!r} is going on in another process; wait for it or end it."):
         task = prepare_task(plan.request, screen)
         _begin(plan, task)
         failed = 0
@@ -108,18 +106,6 @@ def collect(folder: Path) -> None:
     COMPARED.write(folder, pd.concat(filled, ignore_index=True) if filled else [])
     record = read_comparison(folder) or ComparisonRecord()
     record.model_copy(update={"runs": tuple(ends)}).write(folder)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise ConfigError(
-            f"Comparison {folder.name!r} is going on in another process; wait for it or end it."
-        ) from None
 
 
 def _begin(plan: Plan, task: Task) -> None:

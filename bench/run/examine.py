@@ -98,9 +98,9 @@ def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, sc
     if not settings.verify and is_stored(source, sizes, settings.resize, cache, window):
         return store_images(source, sizes, cache, resize=settings.resize, window=window)
     title = "Images compared" if settings.verify else "Images decoded"
-    with screen.counting(title, len(source.table)) as counting:
+    with screen.counting(title, len(source.table)) as advance:
         how: dict[str, Any] = {"resize": settings.resize, "window": window, "verify": settings.verify}
-        stored = store_images(source, sizes, cache, counting.advance, **how)
+        stored = store_images(source, sizes, cache, advance, **how)
     if stored.changed:
         screen.line(
             f"  note: {stored.changed} files had changed although size and time had not; all were decoded again."

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from bench.errors import ConfigError
 from bench.run.record import OpeningRecord, Part, RunRecord, TestRecord, read_strictly
@@ -41,6 +42,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(folder: Path, busy: str) -> Iterator[None]:
+    """Hold ``folder``, which is made, so that no second process writes to it.
+
+    Raises:
+        ConfigError: in the words ``busy``, if another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / LOCK).acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(busy) from None
+    with lock:
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

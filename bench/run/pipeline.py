@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 
-from filelock import FileLock, Timeout
-
 from bench import RULES, __version__, cluster
 from bench.cluster import Workers
 from bench.data.splits import write_splits
@@ -22,7 +20,7 @@ from bench.report.live import LiveReport
 from bench.run import messages, stages
 from bench.run.console import Screen
 from bench.run.examine import Examined, examine, make_task
-from bench.run.folder import LOCK, RunDir, write_json, write_text
+from bench.run.folder import LOCK, RunDir, held, write_json, write_text
 from bench.run.record import Hardware, ParameterRange, RecordedSettings, RunRecord, SpaceRecord, WeightsRecord
 from bench.run.request import Request, check_disk, check_output
 from bench.run.results import TrialLog
@@ -113,24 +111,18 @@ def _alone(request: Request) -> Iterator[None]:
     if new:
         check_output(run, request.settings.cache)
     created = [folder, *(one for one in folder.parents if not one.exists())]
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        other = ", or choose another --name" if new else ""
-        raise ConfigError(f"Run {run.name!r} is going on in another process; wait for it or end it{other}.") from None
-    try:
-        if new:
-            check_output(run, request.settings.cache)  # another process may have made it meanwhile
-        yield
-    finally:
-        if not run.run.exists():
-            (folder / LOCK).unlink(missing_ok=True)
-            for one in created:
-                with suppress(OSError):  # something else lies there by now
-                    one.rmdir()
-        lock.release()
+    other = ", or choose another --name" if new else ""
+    with held(folder, f"Run {run.name!r} is going on in another process; wait for it or end it{other}."):
+        try:
+            if new:
+                check_output(run, request.settings.cache)  # another process may have made it meanwhile
+            yield
+        finally:
+            if not run.run.exists():
+                (folder / LOCK).unlink(missing_ok=True)
+                for one in created:
+                    with suppress(OSError):  # something else lies there by now
+                        one.rmdir()
 
 
 def find_weights(request: Request, workers: Workers, begun: RunRecord | None) -> Weights:

@@ -8,7 +8,7 @@ done again or is whole.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from bench.invocation import in_output, typed
 from bench.models.backbones import get_backbone
 from bench.report import live
 from bench.run import messages
-from bench.run.console import Screen
+from bench.run.console import Screen, SearchDisplay
 from bench.run.documents import EvaluationRecord, ModelCard
 from bench.run.examine import Examined
 from bench.run.folder import RunDir, atomic_path
@@ -121,7 +121,8 @@ def search(stage: Stage, task: Task) -> TrialLog:
     cluster.release_alone()
     with timed(run, "search"):
         stage.live.stage(live.SEARCHING)
-        with stage.screen.search(stage.metric, settings.budget, log.current, stage.live.renew) as watcher:
+        display = SearchDisplay(stage.screen, stage.metric, settings.budget, log, stage.live.renew)
+        with closing(display) as watcher:
             stage.live.watch(watcher.running)
             stopped_by = run_search(plan, task, stage.workers, settings, log, watcher)
         if stopped_by != "budget":
