@@ -10,6 +10,7 @@ import contextlib
 import gc
 import math
 import os
+import platform
 import re
 import secrets
 import signal
@@ -23,9 +24,20 @@ from pathlib import Path
 from typing import Any
 
 from bench import postmortem
-from bench.device import FIXED, best_cpu_precision, best_precision, cpu_cores, memory_bytes, quiet, set_up
+from bench.device import (
+    FIXED,
+    best_cpu_precision,
+    best_precision,
+    cpu_cores,
+    listed_gpus,
+    memory_bytes,
+    quiet,
+    set_up,
+)
 from bench.errors import ConfigError, TrialFailed
 from bench.failures import MEMORY, kind_of, reason_of
+from bench.run.record import Hardware
+from bench.search.parameters import Value
 from bench.trial import TrialConfig
 
 _WORKER_SETTINGS = {
@@ -49,6 +61,7 @@ class Workers:
         gpus: GPUs of each (0 without GPUs).
         cpus: of the machine or cluster.
         total_gpus: of the machine or cluster.
+        warm: whether a worker serves one trial after another; else each trial gets a fresh process.
     """
 
     jobs: int
@@ -56,6 +69,7 @@ class Workers:
     gpus: float
     cpus: int
     total_gpus: int
+    warm: bool = True
 
     @property
     def resources(self) -> dict[str, float]:
@@ -90,6 +104,17 @@ def share_out(cpus: int, gpus: int, memory: float, jobs: int = 0) -> Workers:
     chosen = jobs or gpus or max(1, min(cpus, 8, int(memory / MEMORY_PER_JOB)))
     chosen = max(1, min(chosen, cpus))
     return Workers(chosen, max(1, cpus // chosen), min(1.0, gpus / chosen) if gpus else 0.0, cpus, gpus)
+
+
+def hardware() -> Hardware:
+    """This machine, as run.json and compare.json have it."""
+    return Hardware(
+        cpus=cpu_cores(),
+        memory_gib=round(memory_bytes() / 2**30, 1),
+        gpus=listed_gpus(),
+        machine=platform.machine(),
+        system=f"{platform.system()} {platform.release()}",
+    )
 
 
 def _terminate(number: int, frame: Any) -> None:
@@ -202,7 +227,7 @@ def _trainer_for(task: Any, threads: int) -> Any:
     return _trainer
 
 
-def train_trial(values: dict[str, Any], task: Any, threads: int) -> None:
+def train_trial(values: dict[str, Value], task: Any, threads: int) -> None:
     """One trial inside a Ray Tune worker: reports its running best after each epoch, and at last that it is done.
 
     A failure is reported with its reason instead of raised: raising would end the warm process.

@@ -3,6 +3,9 @@
 import contextlib
 import logging
 import os
+import platform
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,36 @@ def memory_bytes() -> int:
     return total
 
 
+def processor() -> str:
+    """The CPU's model name, else its architecture."""
+    return _cpu_info("model name") or platform.machine()
+
+
+def _cpu_info(name: str) -> str:
+    """What Linux says of the first CPU under ``name``; empty where it says nothing."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
+def gpus() -> list[str]:
+    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name.strip() not in ("", "-1")]
+    return [line.removeprefix("GPU ").partition(":")[0] for line in listed_gpus()]
+
+
+def listed_gpus() -> tuple[str, ...]:
+    """``GPU 0: NVIDIA H200`` for each GPU of the machine."""
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return tuple(line.split(" (UUID")[0] for line in listed.splitlines() if line.startswith("GPU"))
+
+
 def set_up(threads: int | None) -> None:
     """Limit this process to ``threads`` CPU threads and let GPU memory grow as needed; call before the first model.
 
@@ -103,12 +136,7 @@ def best_cpu_precision() -> str:
 
     Measured in docs/performance.md: with AMX every backbone gains.
     """
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return "float32"
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
-    return "bfloat16" if BFLOAT16_UNITS in flags else "float32"
+    return "bfloat16" if BFLOAT16_UNITS in _cpu_info("flags").split() else "float32"
 
 
 def apply_adam(

@@ -53,6 +53,11 @@ def reason_of(error: BaseException) -> str:
     return first if first and type(error).__name__ == "TrialFailed" else f"{type(error).__name__}: {first}"
 
 
+def told(error: BaseException) -> str:
+    """All that the exception says in one line, under its name."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def kind_in(reason: str) -> str:
     """The kind of a failure of which only the sentence is left, as in tables of earlier versions."""
     if _FULL.search(reason) or _NO_WORKER.search(reason):

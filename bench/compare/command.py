@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError, TrialFailed
-from bench.flags import Commands, add_command, add_flag, add_setting, output_of
+from bench.flags import Commands, Parser, add_command, add_flag, add_setting, output_of
 from bench.invocation import typed
 from bench.settings import default_cache, make_settings, parse_duration
 
@@ -31,11 +31,23 @@ def add_parser(commands: Commands) -> None:
         " images, space and number of trials, one after the other, and leave a CSV and an HTML page in reports/NAME/."
         " Run again under the same name, it goes on where it stopped, and takes further methods and seeds in.",
     )
-    flag = partial(add_flag, parser)
+    _add_search(parser)
+    _add_training(parser)
+    _add_instead(parser)
+    add_setting(parser, "cache")
+    add_flag(
+        parser, "--name", "name of the comparison and of its folder", "--name speed", "compare- and the data's name"
+    )
+    add_setting(parser, "output")
+
+
+def _add_search(parser: Parser) -> None:
+    """What is searched, by which methods, how often and how long."""
+    flag, number = partial(add_flag, parser), partial(add_flag, parser, type=int, metavar="N")
     add_setting(parser, "data")
-    flag("--budget", "number of trials of each method and seed", "--budget 24", type=int, metavar="N")
-    flag("--seeds", "number of seeds", "--seeds 3", "1", type=int, metavar="K")
-    flag("--seed", "the first seed; splits and subset are the same for all", "--seed 3", type=int, metavar="N")
+    number("--budget", "number of trials of each method and seed", "--budget 24")
+    add_flag(parser, "--seeds", "number of seeds", "--seeds 3", "1", type=int, metavar="K")
+    number("--seed", "the first seed; splits and subset are the same for all", "--seed 3")
     flag("--space", "search space: a shipped one or a .yaml file", "--space wide", "as for run", metavar="NAME|FILE")
     flag(
         "--list",
@@ -56,13 +68,24 @@ def add_parser(commands: Commands) -> None:
     )
     flag("--target", "validation AUC that methods are timed to", "--target 0.95", "0.97", type=float, metavar="AUC")
     flag("--time-limit", "end a method after this time; its trials so far count", "--time-limit 2h", "no limit")
-    flag("--weights", "imagenet, random, or a folder of Keras's .h5 files", "--weights random", "imagenet")
-    flag("--epochs", "at most so many epochs per phase", "--epochs 4", "the space's, else 8", type=int, metavar="N")
-    flag("--image-size", "pixels for all backbones", "--image-size 96", "as for run", type=int, metavar="N")
-    flag("--max-images", "train and validate on a subset", "--max-images 1200", "all", type=int, metavar="N")
+
+
+def _add_training(parser: Parser) -> None:
+    """How every configuration is trained, and on what."""
+    number = partial(add_flag, parser, type=int, metavar="N")
+    weights = "imagenet, random, or a folder of Keras's .h5 files"
+    add_flag(parser, "--weights", weights, "--weights random", "imagenet")
+    number("--epochs", "at most so many epochs per phase", "--epochs 4", "the space's, else 8")
+    number("--image-size", "pixels for all backbones", "--image-size 96", "as for run")
+    number("--max-images", "train and validate on a subset", "--max-images 1200", "all")
     add_setting(parser, "val_share")
-    flag("--jobs", "trials at a time, for methods that run several", "--jobs 1", "as for run", type=int, metavar="N")
-    flag(
+    number("--jobs", "trials at a time, for methods that run several", "--jobs 1", "as for run")
+
+
+def _add_instead(parser: Parser) -> None:
+    """What is done instead of a comparison."""
+    add_flag(
+        parser,
         "--limit",
         "instead of comparing: measure on the idle machine how fast bare Keras could have done the search of this run,"
         " or the list of this comparison, and compute the least time",
@@ -70,7 +93,8 @@ def add_parser(commands: Commands) -> None:
         "off",
         metavar="RUN",
     )
-    flag(
+    add_flag(
+        parser,
         "--fidelity",
         "instead of comparing: draw N configurations, and hold their scores on cached features against those of full"
         " models with fresh augmentation",
@@ -79,9 +103,6 @@ def add_parser(commands: Commands) -> None:
         type=int,
         metavar="N",
     )
-    add_setting(parser, "cache")
-    flag("--name", "name of the comparison and of its folder", "--name speed", "compare- and the data's name")
-    add_setting(parser, "output")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -96,20 +117,20 @@ def run(options: argparse.Namespace) -> int:
         values["time_limit"] = parse_duration(values["time_limit"])
     try:
         if "limit" in values:
-            return _lower_bound(values)
+            return _lower_bound(**values)
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "data"
         values = {"name": f"compare-{stem}", **values}
         if "methods" in values:
             values["methods"] = [name.strip() for name in values["methods"].split(",") if name.strip()]
         if "list" in values:
             values["fixed_list"] = values.pop("list")
-        return _fidelity(values) if "fidelity" in values else _compare(values)
+        return _fidelity(**values) if "fidelity" in values else _compare(**values)
     except TrialFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _compare(values: dict[str, Any]) -> int:
+def _compare(**values: Any) -> int:
     from bench.compare.comparison import carry_out
     from bench.compare.plan import make_plan
     from bench.run.console import Screen
@@ -122,7 +143,7 @@ def _compare(values: dict[str, Any]) -> int:
         return 130
 
 
-def _lower_bound(values: dict[str, Any]) -> int:
+def _lower_bound(**values: Any) -> int:
     from bench.compare.lower_bound import lower_bound
     from bench.run.folder import find_run
 
@@ -142,7 +163,7 @@ def _lower_bound(values: dict[str, Any]) -> int:
     return 0
 
 
-def _fidelity(values: dict[str, Any]) -> int:
+def _fidelity(**values: Any) -> int:
     from bench.compare.fidelity.cached_vs_fresh import describe, run_fidelity
     from bench.run import request
 

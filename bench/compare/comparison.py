@@ -4,26 +4,25 @@ A comparison that is run again under its name goes on where it stopped: what has
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from bench import RULES, __version__
+from bench.cluster import hardware
 from bench.compare import page
-from bench.compare.hardware import hardware
 from bench.compare.inputs import fingerprint, prepare_task
-from bench.compare.methods.experiment import COLUMNS, Experiment
-from bench.compare.methods.process import Ended, MethodRun
+from bench.compare.methods.experiment import COMPARED, Experiment
+from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS, Method
 from bench.compare.plan import Plan, packages
+from bench.compare.record import ComparedData, ComparisonRecord, Ended, read_comparison
 from bench.errors import ConfigError
 from bench.run.console import Screen, duration
-from bench.run.folder import write_json, write_table, write_text
+from bench.run.folder import held, write_text
+from bench.run.record import WeightsRecord
 from bench.train.task import Task
 
 SPACE_FILE = "space.yaml"
@@ -36,7 +35,8 @@ def carry_out(plan: Plan, screen: Screen) -> int:
     Raises:
         ConfigError: if the images cannot be used, weights cannot be had, or another process is at it.
     """
-    with _alone(plan.folder):
+    name = plan.folder.name
+    with held(plan.folder, f"Comparison {name!r} is going on in another process; wait for it or end it."):
         task = prepare_task(plan.request, screen)
         _begin(plan, task)
         failed = 0
@@ -94,61 +94,48 @@ def collect(folder: Path) -> None:
     names = [path.name.rpartition("-") for path in (folder / "runs").glob("*-*")]
     order = list(METHODS)
     known = sorted((order.index(name), int(seed)) for name, _, seed in names if name in METHODS)
-    tables, ends = [], []
+    tables: list[pd.DataFrame] = []
+    ends: list[Ended] = []
     for method, seed in ((METHODS[order[position]], seed) for position, seed in known):
         run = MethodRun(folder / "runs" / f"{method.name}-{seed}", method, seed)
         ended = run.ended()
         if ended is not None:
-            ends.append(asdict(ended))
-            tables.append(run.rows().astype({"seed": "Int64", "trial": "Int64", "epochs": "Int64"}))
+            ends.append(ended)
+            tables.append(run.rows())
     filled = [table for table in tables if len(table)]
-    table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(COLUMNS))
-    write_table(folder / "compare.csv", table)
-    write_json(folder / "compare.json", {**page.read_facts(folder), "runs": ends})
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise ConfigError(
-            f"Comparison {folder.name!r} is going on in another process; wait for it or end it."
-        ) from None
+    COMPARED.write(folder, pd.concat(filled, ignore_index=True) if filled else [])
+    record = read_comparison(folder) or ComparisonRecord()
+    record.model_copy(update={"runs": tuple(ends)}).write(folder)
 
 
 def _begin(plan: Plan, task: Task) -> None:
     """Write down what is compared, on what and with what, in compare.json."""
-    request, begun = plan.request, page.read_facts(plan.folder)
-    if begun and begun["data"]["fingerprint"] != fingerprint(task):
+    request, begun = plan.request, read_comparison(plan.folder)
+    if begun and begun.data.fingerprint != fingerprint(task):
         raise ConfigError(f"The images have changed since comparison {plan.folder.name!r} was begun; start a new one.")
-    if begun and begun["weights"]["sha256"] != task.weights.sha256:
+    if begun and begun.weights.sha256 != task.weights.sha256:
         raise ConfigError(
             f"The weights are not those that comparison {plan.folder.name!r} began with; start a new one."
         )
     write_text(plan.folder / SPACE_FILE, request.space.text)
-    write_json(
-        plan.folder / "compare.json",
-        {
-            "name": plan.folder.name,
-            "created": begun.get("created", datetime.now(UTC).isoformat(timespec="seconds")),
-            "suite_version": __version__,
-            "rules": RULES,
-            "settings": plan.decisive(),
-            "target": plan.target,
-            "data": {
-                "path": request.source.path,
-                "fingerprint": fingerprint(task),
-                "synthetic": request.source.synthetic,
-                "classes": list(request.source.classes),
-                **{split: len(rows) for split, rows in task.rows.items()},
-                "sizes": dict(request.sizes),
-            },
-            "weights": {"kind": task.weights.kind, "note": task.weights.note, "sha256": task.weights.sha256},
-            "hardware": hardware(),
-            "packages": packages(),
-            "runs": begun.get("runs", []),
-        },
-    )
+    ComparisonRecord(
+        name=plan.folder.name,
+        created=begun.created if begun else datetime.now(UTC).isoformat(timespec="seconds"),
+        suite_version=__version__,
+        rules=RULES,
+        settings=plan.decisive(),
+        target=plan.target,
+        data=ComparedData(
+            path=request.source.path,
+            fingerprint=fingerprint(task),
+            synthetic=request.source.synthetic,
+            classes=tuple(request.source.classes),
+            train=len(task.rows["train"]),
+            val=len(task.rows["val"]),
+            sizes=dict(request.sizes),
+        ),
+        weights=WeightsRecord(kind=task.weights.kind, note=task.weights.note, sha256=dict(task.weights.sha256)),
+        hardware=hardware(),
+        packages=packages(),
+        runs=begun.runs if begun else (),
+    ).write(plan.folder)

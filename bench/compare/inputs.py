@@ -2,10 +2,9 @@
 
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from bench.data.audit.audit import audit, require_enough
 from bench.data.splits import rows_of
@@ -22,7 +21,7 @@ from bench.train.task import Task
 from bench.trial import TrialConfig
 
 
-def complete_points(space: Space) -> tuple[Mapping[str, Any], ...]:
+def complete_points(space: Space) -> tuple[TrialConfig, ...]:
     """The points of ``space`` as a fixed list of configurations; what has a single choice need not be given.
 
     Raises:
@@ -30,7 +29,7 @@ def complete_points(space: Space) -> tuple[Mapping[str, Any], ...]:
     """
     if not space.points:
         raise ConfigError(f"--list: space {space.name!r} has no points: to train.")
-    complete: dict[str, Mapping[str, Any]] = {}
+    complete: dict[str, TrialConfig] = {}
     for number, point in enumerate(space.points, start=1):
         chosen = dict(point)
         for parameter in (one for one in space.parameters if one.active(chosen) and one.name not in chosen):
@@ -39,10 +38,10 @@ def complete_points(space: Space) -> tuple[Mapping[str, Any], ...]:
                     f"--list: every point must be a whole configuration, but point {number} lacks {parameter.name}."
                 )
             chosen[parameter.name] = parameter.choices[0]
-        key = TrialConfig.from_mapping(chosen).key
-        if key in complete:
+        config = TrialConfig.from_mapping(chosen)
+        if config.key in complete:
             raise ConfigError(f"--list: all points must differ from each other, but point {number} is there twice.")
-        complete[key] = chosen
+        complete[config.key] = config
     return tuple(complete.values())
 
 

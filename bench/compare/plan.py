@@ -2,23 +2,24 @@
 
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import RULES, __version__
-from bench.compare.hardware import hardware
+from bench.cluster import hardware
 from bench.compare.inputs import complete_points
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS, Method, choose
-from bench.compare.page import TARGET, read_facts
+from bench.compare.record import TARGET, Decisive, read_comparison
 from bench.device import cpu_cores
 from bench.errors import ConfigError
 from bench.run.pipeline import PACKAGES
 from bench.run.request import Request, check_disk, check_writable, prepare
 from bench.search.space import load_space
 from bench.settings import make_settings
+from bench.trial import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Plan:
     """
 
     request: Request
-    configurations: tuple[Mapping[str, Any], ...]
+    configurations: tuple[TrialConfig, ...]
     methods: tuple[Method, ...]
     seeds: tuple[int, ...]
     target: float
@@ -60,19 +61,19 @@ class Plan:
         ended = self.run(method, seed).ended()
         return ended is None or not ended.stands(self.time_limit)
 
-    def decisive(self) -> dict[str, Any]:
+    def decisive(self) -> Decisive:
         """What must stay the same for results to stand side by side."""
         settings, space = self.request.settings, self.request.space
         names = ("data", "budget", "weights", "views", "max_images", "val_share", "resize", "jobs", "cache_size")
-        return {
+        return Decisive(
             **{name: getattr(settings, name) for name in names},
-            "epochs": self.request.epochs,
-            "patience": self.patience,
-            "image_size": dict(self.request.sizes),
-            "space": space.name,
-            "list": bool(self.configurations),
-            "space_sha256": hashlib.sha256(space.text.encode()).hexdigest(),
-        }
+            epochs=self.request.epochs,
+            patience=self.patience,
+            image_size=dict(self.request.sizes),
+            space=space.name,
+            list=bool(self.configurations),
+            space_sha256=hashlib.sha256(space.text.encode()).hexdigest(),
+        )
 
 
 def make_plan(
@@ -109,7 +110,7 @@ def make_plan(
         if fixed_list is not None and flag in values:
             raise ConfigError(f"--list brings its own {flag}, so --{flag} cannot be given with it.")
     chosen = choose(methods, fixed_list is not None)
-    configurations: tuple[Mapping[str, Any], ...] = ()
+    configurations: tuple[TrialConfig, ...] = ()
     if fixed_list is not None:
         configurations = complete_points(load_space(fixed_list))
         values |= {"space": fixed_list, "budget": len(configurations)}
@@ -127,33 +128,34 @@ def make_plan(
 
 def _check_begun(plan: Plan) -> None:
     """A comparison of that name that is there already must have been begun with the same everything."""
-    begun = read_facts(plan.folder)
-    if not begun:
+    begun = read_comparison(plan.folder)
+    if begun is None:
         if plan.folder.exists() and any(plan.folder.glob("[!.]*")):
             raise ConfigError(f"{plan.folder} is there already and holds no comparison; choose another --name.")
         return
     name = repr(plan.folder.name)
-    if begun["rules"] != RULES:
+    if begun.rules != RULES:
         raise ConfigError(
-            f"Comparison {name} was begun under version {begun['rules']} of the rules, this is version {RULES}; "
+            f"Comparison {name} was begun under version {begun.rules} of the rules, this is version {RULES}; "
             "choose another --name."
         )
     now = {"this suite": __version__, **packages()}
-    for package, version in {"this suite": begun["suite_version"], **begun["packages"]}.items():
+    for package, version in {"this suite": begun.suite_version, **begun.packages}.items():
         if now.get(package) != version:
             raise ConfigError(
                 f"Comparison {name} was begun with version {version} of {package}, this is {now.get(package)}; "
                 "choose another --name."
             )
-    if begun["hardware"] != hardware():
+    if begun.hardware != hardware():
         raise ConfigError(
             f"Comparison {name} was begun on another machine, and times compare on one alone; choose another --name."
         )
-    for setting, value in plan.decisive().items():
-        if begun["settings"].get(setting) != value:
+    before = dict(begun.settings)
+    for setting, value in plan.decisive():
+        if before[setting] != value:
             raise ConfigError(
                 f"--{setting.replace('_', '-')} cannot change within a comparison, but {name} was begun with "
-                f"{begun['settings'].get(setting)!r} and this is {value!r}; choose another --name."
+                f"{before[setting]!r} and this is {value!r}; choose another --name."
             )
 
 

@@ -1,23 +1,23 @@
 """Rows of compare.csv -> the numbers of the page; reads no files, draws nothing."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from bench.compare.methods.experiment import CONFIG
 from bench.compare.methods.table import METHODS
+from bench.compare.record import ComparisonRecord, Ended, ListBound
+from bench.run.tables import CONFIG
 
 REFERENCE = "suite"
 MARGIN = 0.005
 """A lever is not inferior if it costs less validation AUC than this."""
 FEWEST_FOR_T = 3
 """With so many seeds or more an interval is Student's at 95 %; with fewer it is the range."""
-Ends = Sequence[Mapping[str, Any]]
+Ends = Sequence[Ended]
 """How runs ended, from compare.json; those that are not in there ended by themselves."""
 
 
@@ -28,7 +28,7 @@ def of_whole_runs(trials: pd.DataFrame, ends: Ends) -> pd.DataFrame:
         trials: rows of compare.csv.
         ends: how runs ended.
     """
-    failed = {(end["method"], end["seed"]) for end in ends if end["state"] == "failed"}
+    failed = {(end.method, end.seed) for end in ends if end.state == "failed"}
     kept = [pair not in failed for pair in zip(trials["method"], trials["seed"], strict=True)]
     return trials[np.array(kept, dtype=bool)]
 
@@ -62,7 +62,7 @@ def runs(trials: pd.DataFrame, target: float, ends: Ends = ()) -> pd.DataFrame:
         cores_to_target=("cores_to_target", "min"),
         epochs_per_trial=("epochs", "mean"),
     )
-    stopped = {(end["method"], end["seed"]): float(end["seconds"]) for end in ends if end["state"] == "time limit"}
+    stopped = {(end.method, end.seed): end.seconds for end in ends if end.state == "time limit"}
     pairs = zip(found["method"], found["seed"], found["wall"], strict=True)
     found["wall"] = [stopped.get((method, seed), wall) for method, seed, wall in pairs]
     found["trials_per_hour"] = 3600 * (found["trials"] - found["failed"]) / found["wall"]
@@ -152,7 +152,7 @@ def same_configurations(trials: pd.DataFrame) -> pd.DataFrame:
     for method in (name for name in METHODS if name != REFERENCE):
         own = scored[(scored["method"] == method) & scored["seed"].isin(suite["seed"])]
         theirs = suite[suite["seed"].isin(own["seed"])]
-        both = own.merge(theirs, on=["seed", *CONFIG], suffixes=("", "_suite"))
+        both = own.merge(theirs, on=["seed", *(column.name for column in CONFIG)], suffixes=("", "_suite"))
         if len(both) and len(both) == len(theirs):
             differences = both["auc"] - both["auc_suite"]
             largest = float(differences.abs().max())
@@ -173,7 +173,7 @@ def best_so_far(trials: pd.DataFrame, method: str, x: str) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def over_lower_bound(trials: pd.DataFrame, facts: Mapping[str, Any], bound: Mapping[str, Any]) -> pd.DataFrame:
+def over_lower_bound(trials: pd.DataFrame, facts: ComparisonRecord, bound: ListBound) -> pd.DataFrame:
     """One row per method and seed of a fixed list.
 
     Columns: those of `runs`; bound (seconds: with a filled cache, or without); ratio (wall-clock over it, NaN unless
@@ -181,13 +181,13 @@ def over_lower_bound(trials: pd.DataFrame, facts: Mapping[str, Any], bound: Mapp
 
     Args:
         trials: rows of compare.csv.
-        facts: content of compare.json.
-        bound: content of limit.json.
+        facts: the comparison.
+        bound: the least time of its list.
     """
-    walls, length = runs(trials, math.inf, facts["runs"]), int(facts["settings"]["budget"])
+    walls, length = runs(trials, math.inf, facts.runs), facts.settings.budget
     done = walls["trials"] - walls["failed"]
     warm = [name in METHODS and bool(METHODS[name].goes_on_from) for name in walls["method"]]
-    walls["bound"] = [bound["warm" if filled else "cold"]["seconds"] for filled in warm]
+    walls["bound"] = [(bound.warm if filled else bound.cold).seconds for filled in warm]
     walls["ratio"] = (walls["wall"] / walls["bound"]).where(done == length)
     walls["incomplete"] = ["" if count == length else f"{count} of {length} trials" for count in done]
     return walls

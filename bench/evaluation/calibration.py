@@ -1,12 +1,11 @@
 """Fitted on validation predictions alone: a temperature and an operating point. And calibration, before and after."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_curve
 
+from bench.run.documents import Bin, CalibrationRecord, CalibrationScores, FittedOn
 from bench.stats.metrics import Labels, Mask, Scores, brier, log_loss, one_vs_rest
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
@@ -89,15 +88,12 @@ def expected_calibration_error(y_true: Labels, y_score: Scores) -> float:
     return float(np.abs(distance).sum() / len(y_true))
 
 
-def reliability(positive: Mask, scores: Scores) -> list[dict[str, Any]]:
+def reliability(positive: Mask, scores: Scores) -> list[Bin]:
     """The bins of a reliability diagram that hold images, with Wilson's interval of what was observed.
 
     Args:
         positive: shape (n_images,).
         scores: probabilities of the positive class, shape (n_images,).
-
-    Returns:
-        for each bin ``from``, ``to``, ``images``, ``predicted`` (mean), ``observed`` (share), ``low`` and ``high``.
     """
     doubled = np.asarray(scores, dtype=np.float64)
     index = _bins_of(doubled)
@@ -107,15 +103,15 @@ def reliability(positive: Mask, scores: Scores) -> list[dict[str, Any]]:
         images, hits = int(inside.sum()), int(positive[inside].sum())
         low, high = wilson(hits, images)
         found.append(
-            {
-                "from": float(number / BINS),
-                "to": float((number + 1) / BINS),
-                "images": images,
-                "predicted": float(doubled[inside].mean()),
-                "observed": hits / images,
-                "low": low,
-                "high": high,
-            }
+            Bin(
+                start=number / BINS,
+                end=(number + 1) / BINS,
+                images=images,
+                predicted=doubled[inside].mean(),
+                observed=hits / images,
+                low=low,
+                high=high,
+            )
         )
     return found
 
@@ -125,7 +121,7 @@ def _bins_of(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.asarray(np.clip(np.ceil(probabilities * BINS) - 1, 0, BINS - 1), dtype=np.int64)
 
 
-def calibration(validation: Predictions, test: Predictions | None, temperature: float) -> dict[str, Any]:
+def calibration(validation: Predictions, test: Predictions | None, temperature: float) -> CalibrationRecord:
     """The content of calibration.json: both splits, before and after temperature scaling.
 
     Args:
@@ -134,30 +130,26 @@ def calibration(validation: Predictions, test: Predictions | None, temperature: 
         temperature: as `fit_temperature` found it.
 
     Returns:
-        see DESIGN.md; a split without images is left out. ``reason`` is there if validation lacks a class.
+        a split without images is left out; ``reason`` is there if validation lacks a class.
     """
-    content: dict[str, Any] = {
-        "temperature": temperature,
-        "fitted_on": {"split": "val", "images": len(validation)},
-        "bins": BINS,
-        "splits": {},
-    }
+    splits = {}
     for split, predictions in (("val", validation), ("test", test)):
         if predictions is not None and len(predictions):
             after = predictions.with_scores(apply_temperature(predictions.scores, temperature))
-            content["splits"][split] = {"before": _calibrated(predictions), "after": _calibrated(after)}
+            splits[split] = {"before": _calibrated(predictions), "after": _calibrated(after)}
+    fitted_on = FittedOn(split="val", images=len(validation))
+    found = CalibrationRecord(temperature=temperature, fitted_on=fitted_on, bins=BINS, splits=splits)
     if missing := validation.missing_classes:
-        content["reason"] = f"the temperature says little, since on validation {missing}"
-    return content
+        return found.model_copy(update={"reason": f"the temperature says little, since on validation {missing}"})
+    return found
 
 
-def _calibrated(predictions: Predictions) -> dict[str, Any]:
+def _calibrated(predictions: Predictions) -> CalibrationScores:
     labels, scores, classes = predictions.labels, predictions.scores, predictions.classes
-    return {
-        "ece": expected_calibration_error(labels, scores),
-        "brier": brier(labels, scores),
-        "log_loss": log_loss(labels, scores),
-        "reliability": {
-            classes[index]: reliability(labels == index, scores[:, index]) for index in one_vs_rest(len(classes))
-        },
-    }
+    bins = {classes[index]: reliability(labels == index, scores[:, index]) for index in one_vs_rest(len(classes))}
+    return CalibrationScores(
+        ece=expected_calibration_error(labels, scores),
+        brier=brier(labels, scores),
+        log_loss=log_loss(labels, scores),
+        reliability={name: tuple(found) for name, found in bins.items()},
+    )

@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
 
 import pandas as pd
 
 from bench.evaluation.inputs import ScoredModel
-from bench.evaluation.predictions import without_nan
 from bench.numbers import counted, joined, magnitude, p_value, spread
-from bench.run.tables import COMPARISONS
+from bench.run.tables import COMPARISONS, Row, records
 from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.proportions import exact_mcnemar, holm
 
-COLUMNS = tuple(COMPARISONS.names)
 A_BETTER, B_BETTER, SAME, NOT_COMPUTED = "a better", "b better", "cannot be told apart", "not computed"
 
 
@@ -31,13 +28,13 @@ def comparisons(models: Mapping[str, ScoredModel], winner: str, bootstrap: Boots
         bootstrap: draws, level of the intervals, seed.
 
     Returns:
-        one row per pair, columns as in ``COLUMNS``; what cannot be computed is empty, with the reason.
+        one row per pair; what cannot be computed is empty, with the reason.
     """
     others = [name for name, model in models.items() if model.kind == "finalist" and name != winner]
     pairs = [("finalists", a, b) for a, b in combinations([winner, *others], 2)]
     pairs += [("controls", winner, name) for name, model in models.items() if model.kind == "control"]
     if winner not in models or not pairs or not len(models[winner].predictions):
-        return pd.DataFrame(columns=COLUMNS)
+        return COMPARISONS.frame([])
     predictions = {name: models[name].predictions for name in dict.fromkeys(name for _, *ab in pairs for name in ab)}
     images = predictions[winner]
     missing, few = images.missing_classes, images.few_of_a_class
@@ -50,17 +47,17 @@ def comparisons(models: Mapping[str, ScoredModel], winner: str, bootstrap: Boots
         by_mcnemar = {"only_a_right": counts.only_a, "only_b_right": counts.only_b, "mcnemar_p": counts.p}
         by_auc = _by_auc(found, (places[a], places[b]), missing, few)
         rows.append({"family": family, "a": a, "b": b} | by_auc | by_mcnemar)
-    table = pd.DataFrame(rows).reindex(columns=COLUMNS).astype(object)
+    table = COMPARISONS.frame(rows)
     for family in table["family"].unique():
         chosen = table["family"] == family
         for p in ("p", "mcnemar_p"):
             values = [None if pd.isna(value) else value for value in table.loc[chosen, p]]
-            table.loc[chosen, f"{p}_holm"] = pd.Series(holm(values), index=table.index[chosen], dtype=object)
-    table["verdict"] = [_verdict(row, 1 - bootstrap.level) for row in _records(table)]
+            table.loc[chosen, f"{p}_holm"] = pd.Series(holm(values), index=table.index[chosen], dtype="float64")
+    table["verdict"] = [_verdict(row, 1 - bootstrap.level) for row in records(table)]
     titles = {name: model.title for name, model in models.items()}
     several = images.n_patients < len(images)
-    table["sentence"] = [_sentence(row, titles, several) for row in _records(table)]
-    return without_nan(table)
+    table["sentence"] = [_sentence(row, titles, several) for row in records(table)]
+    return table
 
 
 def sentences(table: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> list[str]:
@@ -76,39 +73,38 @@ def sentences(table: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> 
     if len(finalists):
         winner = finalists.iloc[0]["a"]
         words += _against(finalists[finalists["a"] == winner], titles, n_images)
-        for row in _records(finalists[finalists["a"] != winner]):
+        for row in records(finalists[finalists["a"] != winner]):
             if row["verdict"] in (A_BETTER, B_BETTER):
                 words.append(f"{_apart(row, titles)}.")
     baselines = table[table["family"] == "controls"]
-    words += [_tuning(row, titles) for row in _records(baselines[baselines["b"] == "recipe"])]
+    words += [_tuning(row, titles) for row in records(baselines[baselines["b"] == "recipe"])]
     words += _against(baselines[baselines["b"] != "recipe"], titles, n_images)
     return words
 
 
 def _against(rows: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> list[str]:
     """One sentence of the model ``a`` that all rows share and the models that it is compared with."""
-    parts = []
-    records = _records(rows)
-    same = [titles[row["b"]] for row in records if row["verdict"] == SAME]
+    parts, pairs = [], records(rows)
+    same = [titles[row["b"]] for row in pairs if row["verdict"] == SAME]
     if same:
         parts.append(
-            f"{joined([titles[records[0]['a']], *same])} cannot be told apart on these {counted(n_images, 'image')}"
+            f"{joined([titles[pairs[0]['a']], *same])} cannot be told apart on these {counted(n_images, 'image')}"
         )
     parts += [
         f"{titles[row['b']]} is {'worse' if row['verdict'] == A_BETTER else 'better'} by "
         f"{magnitude(row['difference'], row['low'], row['high'])}"
-        for row in records
+        for row in pairs
         if row["verdict"] in (A_BETTER, B_BETTER)
     ]
     if parts and not same:
-        parts[0] = f"Beside {titles[records[0]['a']]}, on these {counted(n_images, 'image')}, {parts[0]}"
-    left = [titles[row["b"]] for row in records if row["verdict"] == NOT_COMPUTED]
+        parts[0] = f"Beside {titles[pairs[0]['a']]}, on these {counted(n_images, 'image')}, {parts[0]}"
+    left = [titles[row["b"]] for row in pairs if row["verdict"] == NOT_COMPUTED]
     if left:
-        parts.append(f"{titles[records[0]['a']]} was not compared with {joined(left, 'or')}: {records[0]['reason']}")
+        parts.append(f"{titles[pairs[0]['a']]} was not compared with {joined(left, 'or')}: {pairs[0]['reason']}")
     return ["; ".join(parts) + "."] if parts else []
 
 
-def _tuning(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+def _tuning(row: Row, titles: Mapping[str, str]) -> str:
     """Whether the search was worth it: the winner beside its own default recipe."""
     recipe = f"the default recipe of {titles[row['a']]}"
     if row["verdict"] == NOT_COMPUTED:
@@ -123,7 +119,7 @@ def _tuning(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     return f"Tuning did harm on these images: the winner is {gained} below {recipe}."
 
 
-def _by_auc(found: Resampled | None, places: tuple[int, int], missing: str, few: str) -> dict[str, Any]:
+def _by_auc(found: Resampled | None, places: tuple[int, int], missing: str, few: str) -> Row:
     if found is None:
         return {"reason": f"ROC AUC cannot be computed: {missing}"}
     difference = found.difference(*places)
@@ -143,18 +139,18 @@ def _by_auc(found: Resampled | None, places: tuple[int, int], missing: str, few:
     }
 
 
-def _verdict(row: Mapping[str, Any], error: float) -> str:
-    if row["p_holm"] is None or pd.isna(row["p_holm"]):
+def _verdict(row: Row, error: float) -> str:
+    if row["p_holm"] is None:
         return NOT_COMPUTED
     if row["p_holm"] >= error:
         return SAME
     return A_BETTER if row["difference"] > 0 else B_BETTER
 
 
-def _sentence(row: Mapping[str, Any], titles: Mapping[str, str], several_per_patient: bool) -> str:
+def _sentence(row: Row, titles: Mapping[str, str], several_per_patient: bool) -> str:
     a, b = titles[row["a"]], titles[row["b"]]
     if row["verdict"] == NOT_COMPUTED:
-        known = "" if pd.isna(row["score_a"]) else f" (ROC AUC {spread(row['score_a'])} and {spread(row['score_b'])})"
+        known = "" if row["score_a"] is None else f" (ROC AUC {spread(row['score_a'])} and {spread(row['score_b'])})"
         first = f"{a} and {b}{known} cannot be compared by ROC AUC, {row['reason']}"
     elif row["verdict"] == SAME:
         between = magnitude(row["difference"], row["low"], row["high"])
@@ -169,11 +165,7 @@ def _sentence(row: Mapping[str, Any], titles: Mapping[str, str], several_per_pat
     )
 
 
-def _apart(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+def _apart(row: Row, titles: Mapping[str, str]) -> str:
     better = "better" if row["verdict"] == A_BETTER else "worse"
     by = magnitude(row["difference"], row["low"], row["high"])
     return f"{titles[row['a']]} is {better} than {titles[row['b']]} by {by}"
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

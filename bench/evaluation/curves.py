@@ -13,8 +13,6 @@ from bench.stats.curves import GRID, on_grid
 from bench.stats.metrics import Mask, Scores, Weights, positives_above
 from bench.stats.predictions import Predictions
 
-COLUMNS = tuple(CURVES.names)
-
 
 def curves(models: Mapping[str, Predictions], bootstrap: Bootstrap) -> pd.DataFrame:
     """curves.csv: sensitivity over 1 - specificity (``roc``) and precision over recall (``pr``) at 101 places.
@@ -43,7 +41,7 @@ def curves(models: Mapping[str, Predictions], bootstrap: Bootstrap) -> pd.DataFr
                 "high": high,
             }
             tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+    return CURVES.frame(pd.concat(tables, ignore_index=True) if tables else [])
 
 
 def _both_curves(positive: Mask, scores: Scores, weights: Weights) -> npt.NDArray[np.float64]:

@@ -1,26 +1,24 @@
 """Every choice that the test split must not influence, made on validation and written down: best_model.json."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
-
-import pandas as pd
 
 from bench.data.images.decode import Pixels
 from bench.evaluation import in_worker
 from bench.evaluation.calibration import fit_temperature, frozen_threshold
 from bench.evaluation.inputs import Call, Decisions, EvaluationInputs
 from bench.evaluation.predictions import predictions_table
-from bench.models.export import TOLERANCE, ExportMismatch, as_json, check_in_fresh_process
+from bench.models.export import TOLERANCE, ExportMismatch, check_in_fresh_process
+from bench.run.documents import ModelCard, ModelInput, Threshold
 from bench.run.folder import RunDir, file_sha256, write_json
-from bench.run.tables import PREDICTIONS_VAL
+from bench.run.tables import PREDICTIONS_VAL, Row, records, scores_in
 from bench.stats.metrics import one_vs_rest
 from bench.stats.predictions import Predictions
+from bench.trial import TrialConfig
 
 CHECKED_IMAGES = 32
 
 
-def decide(inputs: EvaluationInputs, run: RunDir, call: Call, provenance: Mapping[str, Any]) -> Decisions:
+def decide(inputs: EvaluationInputs, run: RunDir, call: Call, provenance: ModelCard) -> Decisions:
     """Fix all that is fitted on validation predictions of the reloaded files, and write best_model.json.
 
     Args:
@@ -34,13 +32,13 @@ def decide(inputs: EvaluationInputs, run: RunDir, call: Call, provenance: Mappin
             disagrees.
     """
     finalists, rows = inputs.finalists, inputs.rows("val")
-    done = finalists[(finalists["state"] == "completed") & finalists["representative"]].to_dict("records")
+    done = records(finalists[(finalists["state"] == "completed") & finalists["representative"]])
     validation = {}
     for row in done:
-        name, model = str(row["backbone"]), (run.path / str(row["model"])).absolute()
+        name, model = row["backbone"], (run.path / row["model"]).absolute()
         validation[name] = inputs.on_validation(call(in_worker.predict, model, inputs.images[name], rows))
-    winner = finalists[finalists["winner"]].iloc[0]
-    name = str(winner["backbone"])
+    winner = next(row for row in done if row["winner"])
+    name = winner["backbone"]
     predictions, stored = validation[name], inputs.images[name]
     _check_score(winner, predictions, inputs, run)
     images: Pixels = stored.open()
@@ -48,44 +46,49 @@ def decide(inputs: EvaluationInputs, run: RunDir, call: Call, provenance: Mappin
     difference = check_in_fresh_process(run.best_model, images[rows[:CHECKED_IMAGES]], checked)
     temperature = fit_temperature(predictions.labels, predictions.scores)
     thresholds = _thresholds(predictions, inputs.settings.target_sensitivity)
-    content = as_json(
-        {
-            "file": run.best_model.name,
-            "sha256": file_sha256(run.best_model),
-            "backbone": name,
-            "repeat": int(winner["repeat"]),
-            "classes": list(inputs.classes),
-            "input": {
-                "height": stored.size,
-                "width": stored.size,
-                "channels": stored.channels,
-                "range": [0, 255],
-                "resize": inputs.settings.resize,
-                "window": asdict(inputs.window) if inputs.window else None,
-            },
-            "config": {key: None if pd.isna(value) else value for key, value in _prefixed(winner, "config_").items()},
-            "validation": _prefixed(winner, "metric_"),
-            "threshold": thresholds[0] if len(inputs.classes) == 2 else None,
-            "thresholds": thresholds,
-            "temperature": temperature,
-            "checked": {"images": len(checked), "largest_difference": difference},
-            "candidates": {str(row["backbone"]): row["sha256"] for row in done},
-            **provenance,
-        }
+    decisions = Decisions(name, temperature, thresholds, validation)
+    candidates = {row["backbone"]: row["sha256"] for row in done}
+    card = _card(winner, decisions, inputs, run).model_copy(
+        update={"checked": {"images": len(checked), "largest_difference": difference}, "candidates": candidates}
     )
-    write_json(run.best_model_card, content)
+    write_json(run.best_model_card, card.content() | provenance.content())
     PREDICTIONS_VAL.write(run.path, predictions_table(inputs.table["image"].iloc[rows], predictions, temperature))
-    return Decisions(content, validation)
+    return decisions
 
 
-def _check_score(winner: pd.Series, predictions: Predictions, inputs: EvaluationInputs, run: RunDir) -> None:
+def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunDir) -> ModelCard:
+    """What best_model.json says of the ``winner``, a row of finalists.csv, and of the `decisions` about it."""
+    stored = inputs.images[decisions.winner]
+    return ModelCard(
+        file=run.best_model.name,
+        sha256=file_sha256(run.best_model),
+        backbone=decisions.winner,
+        repeat=winner["repeat"],
+        classes=tuple(inputs.classes),
+        input=ModelInput(
+            height=stored.size,
+            width=stored.size,
+            channels=stored.channels,
+            range=(0, 255),
+            resize=inputs.settings.resize,
+            window=asdict(inputs.window) if inputs.window else None,
+        ),
+        config=asdict(TrialConfig.from_row(winner)),
+        validation=scores_in(winner),
+        threshold=decisions.threshold,
+        thresholds=decisions.thresholds,
+        temperature=decisions.temperature,
+    )
+
+
+def _check_score(winner: Row, predictions: Predictions, inputs: EvaluationInputs, run: RunDir) -> None:
     """The reloaded file must score what the trained model did.
 
     Raises:
         ExportMismatch: if it does not.
     """
     metric = inputs.metric
-    trained, reloaded = float(winner[f"metric_{metric.name}"]), metric.compute(predictions.labels, predictions.scores)
+    trained, reloaded = winner[f"metric_{metric.name}"], metric.compute(predictions.labels, predictions.scores)
     if not abs(trained - reloaded) <= 10 * TOLERANCE:
         raise ExportMismatch(
             f"{run.best_model} scores {metric.title} {reloaded:.4f} on validation, "
@@ -93,15 +96,11 @@ def _check_score(winner: pd.Series, predictions: Predictions, inputs: Evaluation
         )
 
 
-def _prefixed(row: pd.Series, prefix: str) -> dict[str, Any]:
-    return {str(key).removeprefix(prefix): value for key, value in row.items() if str(key).startswith(prefix)}
-
-
-def _thresholds(predictions: Predictions, target_sensitivity: float | None) -> list[dict[str, object]]:
+def _thresholds(predictions: Predictions, target_sensitivity: float | None) -> tuple[Threshold, ...]:
     """The frozen threshold of the positive class or, of several classes, of each against the rest."""
     found = []
     for index in one_vs_rest(len(predictions.classes)):
         one = predictions.against_rest(index)
         value, rule = frozen_threshold(one.positive, one.scores, target_sensitivity)
-        found.append({"class": one.name, "value": value, "rule": rule})
-    return found
+        found.append(Threshold(label=one.name, value=value, rule=rule))
+    return tuple(found)

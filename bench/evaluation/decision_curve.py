@@ -11,7 +11,6 @@ from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import Weights
 from bench.stats.predictions import Predictions
 
-COLUMNS = tuple(DECISION_CURVE.names)
 THRESHOLDS = np.arange(1, 100) / 100
 
 
@@ -26,7 +25,7 @@ def decision_curve(calibrated: Predictions, bootstrap: Bootstrap) -> pd.DataFram
         bootstrap: the bands hold at each threshold by itself.
 
     Returns:
-        one row per class and threshold, columns as in ``COLUMNS``; ``gain`` is the model's net benefit less that of
+        one row per class and threshold; ``gain`` is the model's net benefit less that of
         acting on everybody or on nobody, whichever is worth more on these images, in the same draws. A class that no
         image has, or every image, is left out.
     """
@@ -55,7 +54,7 @@ def decision_curve(calibrated: Predictions, bootstrap: Bootstrap) -> pd.DataFram
             "gain_high": gain_high,
         }
         tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+    return DECISION_CURVE.frame(pd.concat(tables, ignore_index=True) if tables else [])
 
 
 def _mean_worth(worth: npt.NDArray[np.float64], weights: Weights) -> npt.NDArray[np.float64]:

@@ -9,15 +9,13 @@ import pandas as pd
 from bench.run.tables import FAILURES
 from bench.stats.predictions import Predictions
 
-COLUMNS = tuple(FAILURES.names)
-
 
 @dataclass(frozen=True)
 class Failures:
     """Errors of a model, the most confident first.
 
     Attributes:
-        table: one row per listed error, columns as in ``COLUMNS``; ``confidence`` is the probability of the predicted
+        table: one row per listed error; ``confidence`` is the probability of the predicted
             class, and ``copies`` the number of errors on the very same image, of which one is shown.
         positions: of the images that are shown, among the images given, shape (n_shown,).
         ranks: of the images that are shown, from 1, shape (n_shown,).
@@ -53,4 +51,4 @@ def failures(table: pd.DataFrame, predictions: Predictions, most: int = 200, sho
     errors["copies"] = same.map(same.iloc[wrong].value_counts()).iloc[listed].to_numpy(dtype=np.int64)
     chosen = np.flatnonzero(~same.iloc[listed].duplicated().to_numpy())[:shown]
     errors["shown"] = np.isin(ranks, ranks[chosen])
-    return Failures(errors, listed[chosen], ranks[chosen])
+    return Failures(FAILURES.frame(errors), listed[chosen], ranks[chosen])

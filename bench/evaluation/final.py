@@ -4,7 +4,6 @@ Training never receives its row numbers; what was decided before lies in best_mo
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -25,21 +24,19 @@ from bench.evaluation.saliency import choose_cases
 from bench.evaluation.scoring import score_model, spread
 from bench.evaluation.subgroups import subgroups
 from bench.evaluation.test_access import OpenTest, SealedTest
+from bench.failures import told
 from bench.finalists.seeds import model_files
-from bench.models.export import as_json
 from bench.run import tables
+from bench.run.documents import BootstrapRecord, EvaluationRecord, ModelScores, Refusal, ValidationScores
 from bench.run.folder import RunDir, atomic_path, write_json
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import brier_definition
 from bench.stats.predictions import Predictions
 
-Refusals = list[dict[str, str]]
-"""``what`` was not computed, and the ``reason``."""
-
 
 def open_test(
     inputs: EvaluationInputs, decisions: Decisions, sealed: SealedTest, run: RunDir, call: Call
-) -> dict[str, Any]:
+) -> EvaluationRecord:
     """Open the test split, score every finalist and baseline on it, and write all files of the evaluation.
 
     Args:
@@ -50,7 +47,7 @@ def open_test(
         call: calls a function in a worker.
 
     Returns:
-        the content of evaluation.json, which is written last.
+        what evaluation.json, which is written last, says of it.
 
     Raises:
         TestSealed: if it may not be opened.
@@ -61,73 +58,64 @@ def open_test(
     bootstrap = inputs.bootstrap.unless(winner.few)
     _write_predictions(inputs, decisions, test, models, run)
     _write_tables(models, decisions, test, run, bootstrap)
-    _write_failures(winner, test, decisions.winner, run)
     compared = comparisons(models, decisions.winner, bootstrap)
     tables.COMPARISONS.write(run.path, compared)
     refusals = _too_few(winner) + _write_pictures(winner, test, decisions.winner, run, call, bootstrap)
-    content: dict[str, Any] = as_json(
-        {
-            "opened": test.times,
-            "images": len(winner),
-            "patients": winner.n_patients,
-            "several_images_a_patient": winner.n_patients < len(winner),
-            "classes": list(inputs.classes),
-            "winner": decisions.winner,
-            "temperature": decisions.temperature,
-            "threshold": decisions.card["threshold"],
-            "thresholds": decisions.card["thresholds"],
-            "definitions": {"brier": brier_definition(inputs.classes)},
-            "bootstrap": {"draws": bootstrap.draws, "level": bootstrap.level, "unit": "patient"},
-            "files": model_files(inputs.finalists, inputs.baselines),
-            "models": {
-                name: {"kind": model.kind, "title": model.title}
-                | score_model(model.predictions, bootstrap)
-                | {"repeats": spread(list(model.repeats.values()))}
-                for name, model in models.items()
-            },
-            **_validation(inputs, decisions, winner, bootstrap),
-            "sentences": sentences(compared, {name: model.title for name, model in models.items()}, len(winner)),
-            "ledger": ledger.summary(test.openings, test.opening),
-            "refusals": refusals,
-        }
+    found = EvaluationRecord(
+        opened=tuple(test.times),
+        images=len(winner),
+        patients=winner.n_patients,
+        several_images_a_patient=winner.n_patients < len(winner),
+        classes=tuple(inputs.classes),
+        winner=decisions.winner,
+        temperature=decisions.temperature,
+        threshold=decisions.threshold,
+        thresholds=decisions.thresholds,
+        definitions={"brier": brier_definition(inputs.classes)},
+        bootstrap=BootstrapRecord(draws=bootstrap.draws, level=bootstrap.level, unit="patient"),
+        files=model_files(inputs.finalists, inputs.baselines),
+        models={name: _scores(model, bootstrap) for name, model in models.items()},
+        validation=_validation(decisions.validation[decisions.winner], inputs.bootstrap),
+        retrained=tuple(retrained(inputs.finalists, decisions.validation, inputs.metric, inputs.bootstrap)),
+        gap=gap(decisions.validation[decisions.winner], winner, inputs.metric, bootstrap),
+        sentences=tuple(sentences(compared, {name: model.title for name, model in models.items()}, len(winner))),
+        ledger=ledger.summary(test.openings, test.opening),
+        refusals=tuple(refusals),
     )
-    write_json(run.evaluation, content)
-    return content
+    write_json(run.evaluation, found)
+    return found
 
 
-def _validation(
-    inputs: EvaluationInputs, decisions: Decisions, test: Predictions, bootstrap: Bootstrap
-) -> dict[str, Any]:
-    """What validation said, and how the test split differs from it."""
-    validation, metric = decisions.validation[decisions.winner], inputs.metric
-    entries = retrained(inputs.finalists, decisions.validation, metric, inputs.bootstrap)
-    metrics = score_model(validation, inputs.bootstrap)["metrics"]
-    return {
-        "validation": {"metrics": metrics, "images": len(validation), "patients": validation.n_patients},
-        "retrained": [entry.model_dump() for entry in entries],
-        "gap": gap(validation, test, metric, bootstrap).model_dump(),
-    }
+def _scores(model: ScoredModel, bootstrap: Bootstrap) -> ModelScores:
+    about = {"kind": model.kind, "title": model.title, "repeats": spread(list(model.repeats.values()))}
+    return score_model(model.predictions, bootstrap).model_copy(update=about)
+
+
+def _validation(predictions: Predictions, bootstrap: Bootstrap) -> ValidationScores:
+    metrics = score_model(predictions, bootstrap).metrics
+    return ValidationScores(metrics=metrics, images=len(predictions), patients=predictions.n_patients)
 
 
 def _write_tables(
     models: Mapping[str, ScoredModel], decisions: Decisions, test: OpenTest, run: RunDir, bootstrap: Bootstrap
 ) -> None:
-    """What is said of the winner alone: calibration, operating points, decision curve, subgroups; and all curves."""
+    """What is said of the winner alone, from its failures to its subgroups; and all curves."""
     winner, temperature = models[decisions.winner].predictions, decisions.temperature
-    found = calibration(decisions.validation[decisions.winner], winner, temperature)
-    write_json(run.calibration, as_json(found))
+    _write_failures(winner, test, decisions.winner, run)
+    write_json(run.calibration, calibration(decisions.validation[decisions.winner], winner, temperature))
     points, prevalences = operating_points(winner, decisions.thresholds, bootstrap)
     tables.OPERATING_POINTS.write(run.path, points)
     tables.PREVALENCES.write(run.path, prevalences)
     calibrated = winner.with_scores(apply_temperature(winner.scores, temperature))
     tables.DECISION_CURVE.write(run.path, decision_curve(calibrated, bootstrap))
     groups = _groups(test) | image_groups(test.facts)
-    tables.SUBGROUPS.write(run.path, subgroups(winner, groups, decisions.threshold, bootstrap))
+    threshold = decisions.threshold.value if decisions.threshold else None
+    tables.SUBGROUPS.write(run.path, subgroups(winner, groups, threshold, bootstrap))
     finalists = {name: model.predictions for name, model in models.items() if model.kind == "finalist"}
     tables.CURVES.write(run.path, curves(finalists, bootstrap))
 
 
-def _too_few(predictions: Predictions) -> Refusals:
+def _too_few(predictions: Predictions) -> list[Refusal]:
     """What cannot be computed for want of patients or of a class."""
     found = []
     if few := predictions.few:
@@ -136,7 +124,7 @@ def _too_few(predictions: Predictions) -> Refusals:
         found.append(("ROC AUC and what else compares classes", reason))
     elif not few and (few := predictions.few_of_a_class):
         found.append(("intervals and tests of what looks at each class by itself, such as ROC AUC", few))
-    return [{"what": what, "reason": reason} for what, reason in found]
+    return [Refusal(what=what, reason=reason) for what, reason in found]
 
 
 def _write_predictions(
@@ -167,7 +155,7 @@ def _write_failures(predictions: Predictions, test: OpenTest, backbone: str, run
 
 def _write_pictures(
     predictions: Predictions, test: OpenTest, backbone: str, run: RunDir, call: Call, bootstrap: Bootstrap
-) -> Refusals:
+) -> list[Refusal]:
     """Robustness and saliency, which need the model; what goes wrong in them costs nothing else, and is returned."""
     for outdated in (run.robustness, run.saliency, run.saliency_images):
         outdated.unlink(missing_ok=True)
@@ -175,7 +163,7 @@ def _write_pictures(
     try:
         tables.ROBUSTNESS.write(run.path, call(in_worker.robustness, model, stored, test.rows, predictions, bootstrap))
     except Exception as error:
-        refusals.append({"what": "robustness under altered images", "reason": _reason(error)})
+        refusals.append(Refusal(what="robustness under altered images", reason=told(error)))
     try:
         pixels = test.facts["pixels"].to_numpy()
         cases = choose_cases(predictions, same=pixels)
@@ -183,15 +171,13 @@ def _write_pictures(
         found, arrays = call(
             in_worker.saliency, model, stored, test.rows[cases], predictions.part(cases), names, bootstrap.seed
         )
-        for item, case in zip(found["items"], cases, strict=True):
-            item["copies"] = int((pixels == pixels[case]).sum())
+        items = [
+            item.model_copy(update={"copies": int((pixels == pixels[case]).sum())})
+            for item, case in zip(found.items, cases, strict=True)
+        ]
         with atomic_path(run.saliency_images) as temporary:
             np.savez_compressed(temporary, **arrays)
-        write_json(run.saliency, as_json(found))
+        write_json(run.saliency, found.model_copy(update={"items": tuple(items)}))
     except Exception as error:
-        refusals.append({"what": "saliency maps", "reason": _reason(error)})
+        refusals.append(Refusal(what="saliency maps", reason=told(error)))
     return refusals
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -11,6 +11,7 @@ import pandas as pd
 from bench.data.images.store import StoredImages
 from bench.data.images.window import Window
 from bench.data.splits import labels_of, rows_of, units_of
+from bench.run.documents import Threshold
 from bench.settings import RunSettings
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import Metric, Scores, get_metric
@@ -78,32 +79,21 @@ class Decisions:
     """What was decided on validation.
 
     Attributes:
-        card: the content of best_model.json.
+        winner: name of the winning backbone.
+        temperature: of the winner.
+        thresholds: frozen, of the second of two classes or of each of several.
         validation: backbone -> what its representative's reloaded file predicts for the validation images.
     """
 
-    card: Mapping[str, Any]
+    winner: str
+    temperature: float
+    thresholds: tuple[Threshold, ...]
     validation: Mapping[str, Predictions]
 
     @property
-    def winner(self) -> str:
-        """Name of the winning backbone."""
-        return str(self.card["backbone"])
-
-    @property
-    def temperature(self) -> float:
-        """Of the winner."""
-        return float(self.card["temperature"])
-
-    @property
-    def threshold(self) -> float | None:
-        """Frozen threshold of the second of two classes; None if there are more."""
-        return self.card["threshold"]["value"] if self.card["threshold"] else None
-
-    @property
-    def thresholds(self) -> dict[str, tuple[float, str]]:
-        """Class -> frozen threshold and the rule that gave it."""
-        return {one["class"]: (one["value"], one["rule"]) for one in self.card["thresholds"]}
+    def threshold(self) -> Threshold | None:
+        """That of two classes; None if there are more."""
+        return self.thresholds[0] if len(self.thresholds) == 1 else None
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from bench.run.documents import LedgerRecord
 from bench.run.folder import RunDir
 from bench.run.record import OpeningRecord
 
@@ -21,22 +21,8 @@ MOST_SAMPLED = 1000
 _DIGITS = 12
 
 
-class Opening(BaseModel):
-    """One opening of a test split.
-
-    Attributes:
-        time: ISO time, UTC.
-        run: name of the run.
-        data: fingerprint of the whole set, names and labels included.
-        split: fingerprint of the test images alone, by their pixels: other names, labels or training images do not
-            make it another split.
-        images: how many there are.
-        decisions: SHA-256 of best_model.json as it stood, where every choice is written down.
-        begun: when the run was created: another run of the same name is another run.
-        sample: hashes of the images that two splits are compared by, as `sample_of` gives them.
-    """
-
-    model_config = ConfigDict(frozen=True)
+class Opening(OpeningRecord):
+    """An opening of which everything is known that earlier ones are compared by."""
 
     time: str
     run: str
@@ -44,8 +30,6 @@ class Opening(BaseModel):
     split: str
     images: int
     decisions: str
-    begun: str = ""
-    sample: str = ""
 
     def shared(self, other: "Opening") -> int:
         """How many images both splits hold, at least: exact up to `MOST_SAMPLED` images per split."""
@@ -76,11 +60,11 @@ def add(cache: Path, opening: Opening, run: RunDir) -> list[str]:
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{LEDGER}.lock"), (cache / LEDGER).open("a", encoding="utf-8") as file:
         file.write(json.dumps(opening.model_dump()) + "\n")
-    record = run.add_opening(OpeningRecord(**opening.model_dump()))
+    record = run.add_opening(opening)
     return [one.time for one in record.test.openings]
 
 
-def summary(known: list[Opening], present: Opening) -> dict[str, Any]:
+def summary(known: list[Opening], present: Opening) -> LedgerRecord:
     """What evaluation.json says of the ledger: counts, the openings that concern these images, and a sentence.
 
     Args:
@@ -91,14 +75,15 @@ def summary(known: list[Opening], present: Opening) -> dict[str, Any]:
     rest = [one for one in known if one.split != present.split]
     sharing = [one for one in rest if present.shared(one)]
     others = [one for one in rest if one.data == present.data and one not in sharing]
-    return {
-        "this_split": len(here),
-        "this_data": sum(one.data == present.data for one in known),
-        "overlapping": len(sharing),
-        "shared_images": max((present.shared(one) for one in sharing), default=0),
-        "openings": [one.model_dump(exclude={"sample"}) for one in (*here, *sharing, *others)],
-        "sentence": " ".join(_sentences(here, sharing, others, present)),
-    }
+    concern = (one.model_dump(exclude={"sample"}) for one in (*here, *sharing, *others))
+    return LedgerRecord(
+        this_split=len(here),
+        this_data=sum(one.data == present.data for one in known),
+        overlapping=len(sharing),
+        shared_images=max((present.shared(one) for one in sharing), default=0),
+        openings=tuple(OpeningRecord(**one) for one in concern),
+        sentence=" ".join(_sentences(here, sharing, others, present)),
+    )
 
 
 def _sentences(here: list[Opening], sharing: list[Opening], others: list[Opening], present: Opening) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Sensitivity, specificity, PPV and NPV at 0.5 and at the threshold that was frozen on validation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,18 +9,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.run import tables
+from bench.run.documents import Threshold
+from bench.run.tables import OPERATING_POINTS, Row
 from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.enough import Parts, one_against_rest, too_few
 from bench.stats.metrics import Mask, Weights
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import Ends, wilson, wilson_by_patients
 
-POINTS_COLUMNS = tuple(tables.OPERATING_POINTS.names)
-PREVALENCE_COLUMNS = tuple(tables.PREVALENCES.names)
 PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 TP, FN, FP, TN = range(4)
 """Columns of `_cells`: true positive, false negative, false positive, true negative."""
-Rows = list[dict[str, Any]]
+Rows = list[Row]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ MEASURES = {
 
 
 def operating_points(
-    predictions: Predictions, thresholds: Mapping[str, tuple[float, str]], bootstrap: Bootstrap
+    predictions: Predictions, thresholds: Sequence[Threshold], bootstrap: Bootstrap
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """operating_points.csv and prevalences.csv.
 
@@ -58,7 +58,7 @@ def operating_points(
 
     Args:
         predictions: of the test images.
-        thresholds: class -> frozen threshold and its rule; an image is called so at and above it.
+        thresholds: frozen ones by class; an image is called so at and above it.
         bootstrap: without draws there are Wilson's intervals alone.
 
     Returns:
@@ -66,16 +66,16 @@ def operating_points(
     """
     points: Rows = []
     prevalences: Rows = []
-    for name, (frozen, rule) in thresholds.items() if len(predictions) else ():
-        index = predictions.classes.index(name)
+    for frozen in thresholds if len(predictions) else ():
+        index = predictions.classes.index(frozen.label)
         sides = one_against_rest(predictions.labels, index, predictions.classes)
-        for point, threshold, words in (("0.5", 0.5, "fixed beforehand"), ("frozen", frozen, rule)):
+        for point, threshold, words in (("0.5", 0.5, "fixed beforehand"), ("frozen", frozen.value, frozen.rule)):
             called = np.asarray(predictions.scores[:, index] >= threshold)
             measured, by_prevalence = _at_threshold(called, sides, predictions.patients, bootstrap)
-            head = {"class": name, "point": point, "threshold": threshold}
+            head = {"class": frozen.label, "point": point, "threshold": threshold}
             points += [{**head, "rule": words, **row} for row in measured]
             prevalences += [{**head, **row} for row in by_prevalence]
-    return pd.DataFrame(points, columns=POINTS_COLUMNS), pd.DataFrame(prevalences, columns=PREVALENCE_COLUMNS)
+    return OPERATING_POINTS.frame(points), tables.PREVALENCES.frame(prevalences)
 
 
 def _at_threshold(called: Mask, sides: Parts, patients: npt.NDArray[Any], bootstrap: Bootstrap) -> tuple[Rows, Rows]:
@@ -145,7 +145,8 @@ def _point_rows(cells: npt.NDArray[np.bool_], found: Resampled, patients: npt.ND
             reason = f"no interval by patients: {_why_none(found.draws[:, column])}"
         ends = wilson(hits, of, found.level)
         value = hits / of if of else None
-        rows.append(dict(zip(POINTS_COLUMNS[4:], (measure, hits, of, value, *ends, low, high, reason), strict=True)))
+        row = (measure, hits, of, value, *ends, low, high, reason)
+        rows.append(dict(zip(OPERATING_POINTS.names[4:], row, strict=True)))
     return rows
 
 
@@ -171,7 +172,7 @@ def _prevalence_rows(found: Resampled, prevalences: Sequence[float], ends: Seque
     by_wilson = _predictive_values(ends[0], ends[1], prevalences).T if known else None
     rows = []
     for number, prevalence in enumerate(prevalences):
-        row: dict[str, Any] = {"prevalence": prevalence}
+        row: Row = {"prevalence": prevalence}
         for measure, place in (("ppv", number), ("npv", number + len(prevalences))):
             value = found.known_values[len(MEASURES) + place]
             low, high = found.ends(len(MEASURES) + place) if trusted else (None, None)

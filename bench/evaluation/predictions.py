@@ -54,9 +54,3 @@ def all_predictions(
     table = pd.concat(tables, ignore_index=True)
     first = ["model", "repeat", "split"]
     return table[first + [name for name in table if name not in first]]
-
-
-def without_nan(table: pd.DataFrame) -> pd.DataFrame:
-    """The same with None in place of NaN; every column holds objects."""
-    objects = table.astype(object)
-    return objects.where(objects.notna(), None)

@@ -58,7 +58,16 @@ def gap(validation: Predictions, test: Predictions, metric: Metric, bootstrap: B
             f"How far validation and the internal test lie apart cannot be said: {lacking} has no {metric.title}, "
             "because a class is missing from it."
         )
-        return Gap(metric=metric.name, validation=before, test=after, sentence=sentence)
+        return Gap(
+            metric=metric.name,
+            validation=before,
+            test=after,
+            difference=None,
+            low=None,
+            high=None,
+            flagged=False,
+            sentence=sentence,
+        )
     difference, low, high = before - after, None, None
     bootstrap = bootstrap.unless(validation.few_for(metric) or test.few_for(metric))
     errors = [

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,15 +9,13 @@ import pandas as pd
 
 from bench.data.images.decode import Pixels
 from bench.evaluation.corruptions import CORRUPTIONS
-from bench.evaluation.predictions import without_nan
-from bench.run.tables import ROBUSTNESS
+from bench.run.tables import ROBUSTNESS, Row
 from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.metrics import Scores
 from bench.stats.predictions import Predictions
 
 MOST_IMAGES = 256
 """Test images that are altered at most: each is predicted again for every level."""
-COLUMNS = tuple(ROBUSTNESS.names)
 
 
 def choose_rows(predictions: Predictions, most: int = MOST_IMAGES, seed: int = 0) -> npt.NDArray[np.int64]:
@@ -71,12 +68,12 @@ def robustness(
         bootstrap: its seed decides the noise and the way images are turned, too.
 
     Returns:
-        one row per level, columns as in ``COLUMNS``, the images as they are (``none``) first; what cannot be computed
+        one row per level, the images as they are (``none``) first; what cannot be computed
         is empty, with the reason. No rows without images.
     """
     if not len(images):
-        return pd.DataFrame(columns=list(COLUMNS))
-    rows: list[dict[str, Any]] = [{"corruption": "none", "level": None, "unit": None}]
+        return ROBUSTNESS.frame([])
+    rows: list[Row] = [{"corruption": "none", "level": None, "unit": None}]
     scores = [predict(images)]
     for corruption in CORRUPTIONS:
         for amount in corruption.levels:
@@ -98,7 +95,7 @@ def robustness(
         if by_auc is not None and place:
             change = by_auc.difference(place, 0)
             row |= {"auc_change": change.value, "auc_change_low": change.low, "auc_change_high": change.high}
-    return without_nan(pd.DataFrame(rows, columns=list(COLUMNS)))
+    return ROBUSTNESS.frame(rows)
 
 
 def _with_ends(name: str, found: Resampled, place: int) -> dict[str, float | None]:

@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 
 from bench.data.images.decode import Pixels
 from bench.evaluation.network import Network, shuffle_weights
+from bench.run.documents import Randomisation, SaliencyCase, SaliencyRecord
 from bench.stats.predictions import Predictions
 
 FEWEST_POSITIONS = 4
@@ -63,7 +64,7 @@ def choose_cases(
 
 def saliency(
     model_file: Path, images: Pixels, predictions: Predictions, names: Sequence[str], seed: int = 0
-) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+) -> tuple[SaliencyRecord, dict[str, npt.NDArray[Any]]]:
     """Maps of the predicted class of some images, and how far they depend on what the network has learnt.
 
     Args:
@@ -87,23 +88,23 @@ def saliency(
     correlations = [_correlation(one, other) for one, other in zip(maps, randomised, strict=True)]
     known = [value for value in correlations if value is not None]
     mean = float(np.mean(known)) if known else None
-    content = {
-        "method": method,
-        "why": f"{why} {CHOSEN}",
-        "sentence": CAUTION,
-        "randomisation": {"mean_correlation": mean, "sentence": _on_randomisation(mean, len(known), shuffled)},
-        "items": [
-            {
-                "image": names[index],
-                "label": classes[int(predictions.labels[index])],
-                "predicted": classes[int(targets[index])],
-                "probability": float(predictions.scores[index, targets[index]]),
-                "correct": bool(predictions.right[index]),
-                "correlation": correlations[index],
-            }
+    content = SaliencyRecord(
+        method=method,
+        why=f"{why} {CHOSEN}",
+        sentence=CAUTION,
+        randomisation=Randomisation(mean_correlation=mean, sentence=_on_randomisation(mean, len(known), shuffled)),
+        items=tuple(
+            SaliencyCase(
+                image=names[index],
+                label=classes[predictions.labels[index]],
+                predicted=classes[targets[index]],
+                probability=float(predictions.scores[index, targets[index]]),
+                correct=bool(predictions.right[index]),
+                correlation=correlations[index],
+            )
             for index in range(len(images))
-        ],
-    }
+        ),
+    )
     return content, {
         "images": np.asarray(images),
         "maps": _shown(maps, images),

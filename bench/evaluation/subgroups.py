@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from bench.evaluation.grouping import grouped, in_order
-from bench.evaluation.predictions import without_nan
 from bench.numbers import joined
-from bench.run.tables import SUBGROUPS
+from bench.run.tables import SUBGROUPS, Row
 from bench.stats.bootstrap import Bootstrap, Interval
 from bench.stats.enough import Parts, by_class, too_few
 from bench.stats.metrics import METRICS, Mask, Values, Weights
@@ -19,7 +17,6 @@ from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
 
 MEASURES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
-COLUMNS = tuple(SUBGROUPS.names)
 SMALL = 30
 """Images below which a subgroup is marked as small."""
 NOT_GIVEN = "(not given)"
@@ -44,7 +41,7 @@ def subgroups(
         bootstrap: draws, level, seed.
 
     Returns:
-        one row per subgroup, columns as in ``COLUMNS``; what cannot be computed is empty.
+        one row per subgroup; what cannot be computed is empty.
     """
     called = predictions.predicted
     if threshold is not None and len(predictions.classes) == 2:
@@ -59,7 +56,7 @@ def subgroups(
         for value in in_order(values.tolist()):
             row = images.row(values == value, against_others=parts_one_class and bool(value))
             rows.append({"group": name, "value": value or NOT_GIVEN, **row})
-    return without_nan(pd.DataFrame(rows, columns=list(COLUMNS)))
+    return SUBGROUPS.frame(rows)
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class _Images:
     def part(self, inside: Mask) -> "_Images":
         return replace(self, predictions=self.predictions.part(inside), called=self.called[inside])
 
-    def row(self, inside: Mask, against_others: bool) -> dict[str, Any]:
+    def row(self, inside: Mask, against_others: bool) -> Row:
         """One subgroup; ``against_others`` allows an AUC against images of the other class that are not in it."""
         part = self.part(inside)
         predictions, classes = part.predictions, self.predictions.classes

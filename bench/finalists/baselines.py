@@ -21,10 +21,11 @@ from sklearn.preprocessing import OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
 from bench.data.audit import shortcut
-from bench.finalists.seeds import Repeats, Row, Told, Training, Trainings, has_model, repeat_seed
+from bench.failures import told
+from bench.finalists.seeds import Repeats, Told, Training, Trainings, has_model, repeat_seed
 from bench.models.small_cnn import count_parameters
 from bench.run.folder import RunDir
-from bench.run.tables import BASELINES
+from bench.run.tables import BASELINES, Row, score_columns
 from bench.stats.metrics import evaluate
 from bench.trial import TrialConfig, TrialResult
 
@@ -173,11 +174,11 @@ def _untrained(name: str, material: Material) -> Row:
         scores = fit_untrained(name, material.facts["train"], labels["train"], material.n_classes)(
             material.facts["val"]
         )
-        metrics = {f"metric_{metric}": value for metric, value in evaluate(labels["val"], scores).items()}
+        metrics = score_columns(evaluate(labels["val"], scores))
     except NothingVaries as error:
         return _row(name, "skipped", reason=str(error))
     except Exception as error:
-        return _row(name, "failed", reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return _row(name, "failed", reason=told(error))
     note = {
         "majority": "the classes' shares of the training images, for every image",
         "metadata": "width, height, aspect ratio, colour mode and bytes per pixel",

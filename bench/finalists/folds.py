@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.finalists.seeds import Repeats, Row, attempt, config_columns, earlier_rows, outcome
+from bench.finalists.seeds import Repeats, attempt, config_columns, earlier_rows, outcome
 from bench.run.results import Curve, TrialRecord
-from bench.run.tables import FOLDS
+from bench.run.tables import FOLDS, Row
 from bench.seeds import stable_seed
 from bench.train.task import Task
 from bench.trial import TrialConfig, TrialResult
@@ -27,7 +27,7 @@ class Folds:
 
     sizes: Sequence[Mapping[str, int]]
     train: Callable[[TrialConfig, int, int], TrialResult]
-    on_group_done: Callable[[Sequence[Mapping[str, Any]]], None]
+    on_group_done: Callable[[Sequence[Row]], None]
 
 
 def fold_task(task: Task, assigned: npt.NDArray[np.int64], fold: int, groups: npt.NDArray[Any] | None = None) -> Task:

@@ -7,20 +7,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
 from bench.errors import ConfigError, TrialFailed
+from bench.failures import told
 from bench.run.folder import RunDir, file_sha256
 from bench.run.results import Curve, EpochLog, rank
-from bench.run.tables import Schema
+from bench.run.tables import Row, Schema, records, score_columns, scores_in
 from bench.seeds import stable_seed
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import TrialConfig, TrialResult
-
-Row = dict[str, Any]
-T = TypeVar("T", bound=Mapping[str, Any])
 
 
 @dataclass(frozen=True)
@@ -195,10 +193,9 @@ def model_files(finalists: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, s
     """
     found: dict[str, str] = {}
     for table, name in ((finalists, "backbone"), (baselines, "baseline")):
-        for row in table.to_dict("records"):
-            digest = row.get("sha256")
-            if row["state"] == "completed" and isinstance(digest, str) and digest:
-                found[f"{row[name]}-{int(row['repeat'])}"] = digest
+        for row in records(table):
+            if row["state"] == "completed" and row.get("sha256"):
+                found[f"{row[name]}-{row['repeat']}"] = row["sha256"]
     return found
 
 
@@ -211,7 +208,7 @@ def attempt(train: Callable[[], TrialResult]) -> tuple[TrialResult | None, str]:
     except TrialFailed as error:
         return None, str(error)
     except Exception as error:
-        return None, f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return None, told(error)
 
 
 def config_columns(config: TrialConfig | None) -> Row:
@@ -226,26 +223,21 @@ def outcome(result: TrialResult | None) -> Row:
         result: of the training; None if it failed.
     """
     return {
-        **{f"metric_{name}": result.metrics[name] if result else None for name in METRICS},
+        **score_columns(result.metrics if result else None),
         "best_epoch": result.best_epoch if result else None,
         "epochs": len(result.epochs) if result else 0,
         "seconds": round(result.seconds, 3) if result else 0.0,
     }
 
 
-def completed(rows: Iterable[T]) -> list[T]:
+def completed(rows: Iterable[Row]) -> list[Row]:
     """Those of ``rows`` whose training was completed."""
     return [row for row in rows if row["state"] == "completed"]
 
 
-def metrics_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """The validation metrics of a completed row, by name."""
-    return {name: float(row[f"metric_{name}"]) for name in METRICS}
-
-
 def mean_metrics(rows: Sequence[Row]) -> dict[str, float]:
     """Each validation metric's mean over the completed of ``rows``, of which there must be one."""
-    each = [metrics_of(row) for row in completed(rows)]
+    each = [scores_in(row) for row in completed(rows)]
     return {name: fmean(one[name] for one in each) for name in METRICS}
 
 
@@ -264,7 +256,7 @@ class Spread:
     sd: float | None
 
 
-def spread_of(rows: Iterable[Mapping[str, Any]], metric: Metric) -> Spread:
+def spread_of(rows: Iterable[Row], metric: Metric) -> Spread:
     """How the validation scores of ``rows`` are spread."""
     scores = [float(row[f"metric_{metric.name}"]) for row in completed(rows)]
     return Spread(len(scores), fmean(scores) if scores else None, stdev(scores) if len(scores) > 1 else None)
@@ -272,7 +264,7 @@ def spread_of(rows: Iterable[Mapping[str, Any]], metric: Metric) -> Spread:
 
 def mark_representative(rows: Sequence[Row], metric: Metric) -> Row | None:
     """Mark the completed row with the best validation score, ties by log loss, then by repeat; returns it."""
-    best = min(completed(rows), key=lambda row: (*rank(metric, metrics_of(row)), row["repeat"]), default=None)
+    best = min(completed(rows), key=lambda row: (*rank(metric, scores_in(row)), row["repeat"]), default=None)
     for row in rows:
         row["representative"] = row is best
     return best

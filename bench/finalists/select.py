@@ -7,14 +7,12 @@ the folds' mean score decides instead of the scores on the validation split, whi
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from bench.finalists.folds import Folds, validate
 from bench.finalists.seeds import (
     Repeats,
-    Row,
     Told,
     Training,
     Trainings,
@@ -28,7 +26,7 @@ from bench.finalists.seeds import (
 from bench.run.folder import RunDir
 from bench.run.record import WinnerRecord
 from bench.run.results import TrialLog, TrialRecord, rank
-from bench.run.tables import FINALISTS, missing
+from bench.run.tables import FINALISTS, Row, records
 from bench.stats.metrics import Metric
 from bench.trial import TrialConfig, TrialResult
 
@@ -127,9 +125,7 @@ def _settle(rows: list[Row], backbones: Sequence[str], metric: Metric, over_fold
 
 def winner_of(table: pd.DataFrame, metric: Metric) -> WinnerRecord:
     """Which finalist won, and by what; over folds, too, where finalists.csv, the ``table``, has them."""
-    rows: list[dict[str, Any]] = [
-        {str(key): None if missing(value) else value for key, value in row.items()} for _, row in table.iterrows()
-    ]
+    rows = records(table)
     winner = next(row for row in rows if row["winner"])
     spread = spread_of([row for row in rows if row["backbone"] == winner["backbone"]], metric)
     folds = {name: winner[name] for name in ("folds", "fold_mean", "fold_sd")}

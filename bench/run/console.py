@@ -3,21 +3,23 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from bench.numbers import duration as duration
 from bench.numbers import rate, score, short
-from bench.run.results import TrialRecord
+from bench.run.documents import AuditRecord, FindingRecord, Layout
+from bench.run.record import SplitRecord
+from bench.run.results import TrialLog, TrialRecord
 from bench.stats.metrics import Metric
 from bench.trial import Running, TrialConfig
 
@@ -36,14 +38,14 @@ def describe_config(config: TrialConfig) -> str:
     )
 
 
-def describe_split(part: Mapping[str, Any]) -> str:
+def describe_split(part: SplitRecord) -> str:
     """A split of an audit in one line: images, patients and classes."""
-    classes = ", ".join(f"{name} {count}" for name, count in part["classes"].items())
-    return f"{part['images']} images of {part['patients']} patients ({classes})"
+    classes = ", ".join(f"{name} {count}" for name, count in part.classes.items())
+    return f"{part.images} images of {part.patients} patients ({classes})"
 
 
 class Screen:
-    """The screen of one run; `search` gives the watcher that `bench.search.tune` tells of its trials."""
+    """The screen of one run."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
@@ -74,106 +76,76 @@ class Screen:
             table.add_row(f"  {name}", Text(value))
         self.console.print(table)
 
-    def layout(self, layout: Mapping[str, Any]) -> None:
+    def layout(self, layout: Layout) -> None:
         """How a source was read, and the first names of each kind of what was left out."""
-        self.line(layout["text"])
-        for kind in layout["left_out"]:
+        self.line(layout.text)
+        for kind in layout.left_out:
             more = f", … and {kind['count'] - SHOWN_NAMES} more" if kind["count"] > SHOWN_NAMES else ""
             self.line(f"  {kind['text']}: {', '.join(kind['files'][:SHOWN_NAMES])}{more}")
 
-    def findings(self, findings: Sequence[Mapping[str, Any]]) -> None:
+    def findings(self, findings: Sequence[FindingRecord]) -> None:
         """What an audit found, one line each; what it did not find, and what `layout` says, are left out."""
         for finding in findings:
-            if finding["severity"] != "good" and finding["kind"] != "layout":
-                self.line(f"  {finding['severity']}: {finding['heading']}: {finding['text']}")
+            if finding.severity != "good" and finding.kind != "layout":
+                self.line(f"  {finding.severity}: {finding.heading}: {finding.text}")
 
-    def audit(self, audit: Mapping[str, Any]) -> None:
+    def audit(self, audit: AuditRecord) -> None:
         """A whole audit but for what `layout` says: findings under their headings with their first files, splits."""
-        for finding in audit["findings"]:
-            if finding["kind"] == "layout":
-                continue
+        for finding in (one for one in audit.findings if one.kind != "layout"):
             self.line()
-            self.console.print(Text.assemble((finding["heading"], "bold"), f" ({finding['severity']})"))
-            self.line(f"  {finding['text']}")
-            for name in finding["files"][:SHOWN_FILES]:
+            self.console.print(Text.assemble((finding.heading, "bold"), f" ({finding.severity})"))
+            self.line(f"  {finding.text}")
+            for name in finding.files[:SHOWN_FILES]:
                 self.line(f"    {name}")
-            if len(finding["files"]) > SHOWN_FILES:
-                self.line(f"    … and {len(finding['files']) - SHOWN_FILES} more (--json lists all)")
-        for title, key in (("Splits as given", "given"), ("Splits as a run would use them", "used")):
-            rows = [(split, describe_split(part)) for split, part in audit["splits"][key].items()]
-            if rows:
-                self.summary(title, rows)
-        patients = audit["patients"]
+            if len(finding.files) > SHOWN_FILES:
+                self.line(f"    … and {len(finding.files) - SHOWN_FILES} more (--json lists all)")
+        splits, patients = audit.splits, audit.patients
+        for title, parts in (("Splits as given", splits.given), ("Splits as a run would use them", splits.used)):
+            if parts:
+                self.summary(title, [(split, describe_split(part)) for split, part in parts.items()])
         self.line()
         self.line(
-            f"{audit['images']} images; patients: {patients['narrow']} by the narrow reading, {patients['wide']} "
-            f"by the wide one ({patients['rule']})."
+            f"{audit.images} images; patients: {patients.narrow} by the narrow reading, {patients.wide} "
+            f"by the wide one ({patients.rule})."
         )
 
     @contextmanager
-    def counting(self, title: str, total: int) -> Iterator["Counting"]:
-        """Progress of a stage that handles ``total`` things of one kind: a bar on a terminal, and a line at its end."""
+    def counting(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Progress of a stage that handles ``total`` things of one kind: a bar on a terminal, and a line at its end.
+
+        Yields:
+            a function that is told how many more are done.
+        """
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         hidden = not self.console.is_terminal
         progress = Progress(*columns, console=self.console, transient=True, disable=hidden)
-        counting = Counting(progress, progress.add_task(title, total=total))
+        advance = partial(progress.advance, progress.add_task(title, total=total))
         try:
             with progress:
-                yield counting
+                yield advance
         finally:
             (task,) = progress.tasks
             if task.completed:
                 self.line(f"{title}: {task.completed:.0f} in {duration(task.elapsed or 0.0)}")
 
-    @contextmanager
-    def search(
-        self,
-        metric: Metric,
-        total: int,
-        records: Sequence[TrialRecord],
-        on_trial_end: Callable[[], None] = lambda: None,
-    ) -> Iterator["SearchDisplay"]:
-        """Progress of a search of ``total`` trials, of which ``records`` are done.
-
-        ``records`` are without those that were tried again; ``on_trial_end`` is called whenever another trial is in
-        trials.csv, and must return at once.
-        """
-        display = SearchDisplay(self, metric, total, records, on_trial_end)
-        try:
-            yield display
-        finally:
-            display.close()
-
-
-@dataclass(frozen=True)
-class Counting:
-    """Counts what is done on a progress bar."""
-
-    progress: Progress
-    task: TaskID
-
-    def advance(self, count: int = 1) -> None:
-        """So many more are done."""
-        self.progress.advance(self.task, count)
-
 
 class SearchDisplay:
-    """Done, running, stopped early, failed, best so far and time left."""
+    """Done, running, stopped early, failed, best so far and time left; `bench.search.tune` tells it of its trials.
+
+    Args:
+        screen: where it is shown.
+        metric: of the run.
+        total: trials of the search.
+        log: the trials that are done; grows.
+        on_trial_end: called whenever another trial is in trials.csv; must return at once.
+    """
 
     def __init__(
-        self,
-        screen: Screen,
-        metric: Metric,
-        total: int,
-        records: Sequence[TrialRecord],
-        on_trial_end: Callable[[], None] = lambda: None,
+        self, screen: Screen, metric: Metric, total: int, log: TrialLog, on_trial_end: Callable[[], None]
     ) -> None:
-        self._screen = screen
+        self._screen, self._metric, self._total, self._log = screen, metric, total, log
         self._on_trial_end = on_trial_end
-        self._metric = metric
-        self._total = total
-        self._records = list(records)
-        self._before = len(records)
+        self._before = len(log.current)
         self._running: dict[int, Running] = {}
         self._started = time.monotonic()
         self._live = Live(get_renderable=self._render, console=screen.console, refresh_per_second=2, transient=True)
@@ -196,8 +168,6 @@ class SearchDisplay:
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial is in trials.csv."""
         self._running.pop(record.trial, None)
-        failed = [one for one in self._records if one.state == "failed" and one.config.key == record.config.key]
-        self._records = [one for one in self._records if one not in failed] + [record]
         if not self._screen.console.is_terminal:
             self._screen.line(self._one_line(record))
         self._on_trial_end()
@@ -219,34 +189,29 @@ class SearchDisplay:
         ended = f"failed: {record.reason}" if record.metrics is None else f"{self._metric.title} {self._score(record)}"
         ended += " (stopped early)" if record.state == "pruned" else ""
         parts = [f"{describe_config(record.config)}: {ended}, {duration(record.seconds)}"]
-        if best := self._best():
+        if best := self._log.best(self._metric):
             parts.append(f"best {self._score(best)}")
-        return f"[{len(self._records)}/{self._total}] trial {record.trial}: {'; '.join([*parts, *self._left()])}"
-
-    def _best(self) -> TrialRecord | None:
-        sign = -1.0 if self._metric.higher_is_better else 1.0
-        scored = [record for record in self._records if record.metrics]
-        return min(scored, key=lambda record: sign * (record.metrics or {})[self._metric.name], default=None)
+        return f"[{len(self._log.current)}/{self._total}] trial {record.trial}: {'; '.join([*parts, *self._left()])}"
 
     def _left(self) -> list[str]:
         """How long the rest will take, once two trials tell."""
-        done, rest = len(self._records) - self._before, self._total - len(self._records)
+        done, rest = len(self._log.current) - self._before, self._total - len(self._log.current)
         if done < 2 or rest <= 0:
             return []
         return [f"about {duration((time.monotonic() - self._started) / done * rest)} left"]
 
     def _status(self) -> str:
-        states = Counter(record.state for record in self._records)
-        parts = [f"{len(self._records)} of {self._total} trials done"]
+        states = Counter(record.state for record in self._log.current)
+        parts = [f"{len(self._log.current)} of {self._total} trials done"]
         ends = (("pruned", "stopped early"), ("failed", "failed"))
         parts += [f"{states[state]} {words}" for state, words in ends if states[state]]
-        if best := self._best():
+        if best := self._log.best(self._metric):
             parts.append(f"best validation {self._metric.title} {self._score(best)} ({describe_config(best.config)})")
         return "; ".join([*parts, *self._left()])
 
     def _render(self) -> Group:
         bar = Progress(TextColumn("Search"), BarColumn(), MofNCompleteColumn(), console=self._screen.console)
-        bar.add_task("", total=self._total, completed=len(self._records))
+        bar.add_task("", total=self._total, completed=len(self._log.current))
         lines = [Text(f"{duration(time.monotonic() - self._started)} elapsed; {self._status()}")]
         for one in self.running():
             so_far = "no epoch finished yet"

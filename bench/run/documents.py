@@ -1,6 +1,6 @@
 """The other JSON documents of a run folder as typed values: audit, evaluation, calibration, saliency, bound, card.
 
-As for run.json, the report reads them leniently (`bench.run.record.read_leniently`).
+What is not set is not written. As for run.json, the report reads them leniently (`bench.run.record.read_leniently`).
 """
 
 from typing import Any, Literal
@@ -145,8 +145,8 @@ class Estimate(Part):
 class Threshold(Part):
     """A frozen operating point of one class, and the rule that chose it."""
 
-    label: str = Field("", alias="class")
-    value: Number | None = None
+    label: str = Field(validation_alias="class", serialization_alias="class")
+    value: Number
     rule: str = ""
 
 
@@ -271,8 +271,8 @@ class EvaluationRecord(Part):
 class Bin(Part):
     """One bin of a reliability diagram."""
 
-    start: Number | None = Field(None, alias="from")
-    end: Number | None = Field(None, alias="to")
+    start: Number | None = Field(None, validation_alias="from", serialization_alias="from")
+    end: Number | None = Field(None, validation_alias="to", serialization_alias="to")
     images: int | None = None
     predicted: Number | None = None
     observed: Number | None = None
@@ -302,8 +302,8 @@ class CalibrationRecord(Part):
     temperature: Number | None = None
     fitted_on: FittedOn = FittedOn()
     bins: int | None = None
-    reason: str = ""
     splits: dict[str, dict[str, CalibrationScores]] = {}
+    reason: str = ""
 
 
 class SaliencyCase(Part):
@@ -340,13 +340,25 @@ class LowerBoundPart(Part):
 
     what: str = ""
     images: int | None = None
-    images_per_second: Number | None = None
     seconds: Number | None = None
+    images_per_second: Number | None = None
     precision: str = ""
-    xla: bool | None = None
     batch: int | None = None
     processes: int | None = None
     threads: int | None = None
+    xla: bool | None = None
+
+
+class CalibratedOn(Part):
+    """The machine on which bare Keras's speed was measured: its first ``date``, and the highest ``load`` average."""
+
+    processor: str = ""
+    cores: int = 1
+    gpus: int = 0
+    keras: str = ""
+    tensorflow: str = ""
+    date: str = ""
+    load: Number | None = None
 
 
 class LowerBoundRecord(Part):
@@ -354,7 +366,7 @@ class LowerBoundRecord(Part):
 
     seconds: Number | None = None
     parts: tuple[LowerBoundPart, ...] = ()
-    calibrated: dict[str, Any] = {}
+    calibrated: CalibratedOn = CalibratedOn()
     measured: Number | None = None
     ratio: Number | None = None
     notes: tuple[str, ...] = ()
@@ -366,7 +378,7 @@ class ModelInput(Part):
     height: int
     width: int
     channels: int
-    range: tuple[float, float] = (0, 255)
+    range: tuple[int, int] = (0, 255)
     resize: Literal["squash", "pad", "crop"] = "squash"
     window: dict[str, Any] | None = None
 

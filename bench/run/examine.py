@@ -20,7 +20,8 @@ from bench.errors import ConfigError
 from bench.evaluation.test_access import SealedTest
 from bench.models.weights import Weights
 from bench.run.console import Screen
-from bench.run.record import DataRecord, RunRecord, SplitRecord
+from bench.run.documents import AuditRecord
+from bench.run.record import DataRecord, RunRecord
 from bench.run.request import Request
 from bench.settings import RunSettings
 from bench.train.task import Task
@@ -46,9 +47,14 @@ class Examined:
     test: SealedTest
     seconds: float
 
+    @property
+    def audit(self) -> AuditRecord:
+        """What the audit found."""
+        return AuditRecord.model_validate(self.audited.audit)
+
     def record(self, source: ImageSet) -> DataRecord:
         """What run.json says of the images."""
-        stored, audit = next(iter(self.images.values())), self.audited.audit
+        stored = next(iter(self.images.values()))
         return DataRecord(
             source=source.source,
             path=source.path,
@@ -56,8 +62,8 @@ class Examined:
             synthetic=source.synthetic,
             classes=tuple(source.classes),
             channels=stored.channels,
-            splits={name: SplitRecord.model_validate(part) for name, part in audit["splits"]["used"].items()},
-            notes=tuple(audit["notes"]),
+            splits=self.audit.splits.used,
+            notes=self.audit.notes,
         )
 
 
@@ -92,9 +98,9 @@ def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, sc
     if not settings.verify and is_stored(source, sizes, settings.resize, cache, window):
         return store_images(source, sizes, cache, resize=settings.resize, window=window)
     title = "Images compared" if settings.verify else "Images decoded"
-    with screen.counting(title, len(source.table)) as counting:
+    with screen.counting(title, len(source.table)) as advance:
         how: dict[str, Any] = {"resize": settings.resize, "window": window, "verify": settings.verify}
-        stored = store_images(source, sizes, cache, counting.advance, **how)
+        stored = store_images(source, sizes, cache, advance, **how)
     if stored.changed:
         screen.line(
             f"  note: {stored.changed} files had changed although size and time had not; all were decoded again."

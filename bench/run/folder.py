@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from bench.errors import ConfigError
-from bench.run.record import OpeningRecord, RunRecord, TestRecord, read_strictly
+from bench.run.record import OpeningRecord, Part, RunRecord, TestRecord, read_strictly
 
 STAGES = ("data", "search", "finalists", "evaluation")
 """Stages that leave a marker, in order; the report is rendered anew every time."""
@@ -43,6 +44,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def held(folder: Path, busy: str) -> Iterator[None]:
+    """Hold ``folder``, which is made, so that no second process writes to it.
+
+    Raises:
+        ConfigError: in the words ``busy``, if another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / LOCK).acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(busy) from None
+    with lock:
+        yield
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` in one step."""
     with atomic_path(path) as temporary:
@@ -50,8 +67,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON in one step; NaN and infinity are refused with a ValueError."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write ``value``, or what is known of a document, as indented JSON in one step.
+
+    Raises:
+        ValueError: for NaN and infinity.
+    """
+    content = value.content() if isinstance(value, Part) else value
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -181,7 +203,7 @@ class RunDir:
 
     def write(self, record: RunRecord) -> RunRecord:
         """Write run.json in one step, without what is not known yet; returns ``record``."""
-        write_json(self.run, record.model_dump(mode="json", exclude_unset=True))
+        write_json(self.run, record)
         return record
 
     def update(self, **found: Any) -> RunRecord:
@@ -210,11 +232,6 @@ class RunDir:
     def finish(self, stage: str) -> None:
         """Mark ``stage`` as finished; to be called after all of its files are written."""
         write_text(self._marker(stage), "")
-
-    def reopen(self, stage: str) -> None:
-        """Take back the markers of ``stage`` and of every later stage."""
-        for later in STAGES[STAGES.index(stage) :]:
-            self._marker(later).unlink(missing_ok=True)
 
     def unfinish(self, stage: str) -> None:
         """Take back the marker of ``stage`` alone."""

@@ -1,7 +1,6 @@
 """What the user is told while a run goes on, stage by stage; how it is shown is the screen's."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from bench import numbers
 from bench.cluster import Workers
@@ -11,17 +10,19 @@ from bench.finalists.seeds import Told, Training, spread_of
 from bench.models.backbones import get_backbone
 from bench.models.weights import Weights
 from bench.run.console import Screen, describe_config, describe_split
+from bench.run.documents import AuditRecord
 from bench.run.folder import RunDir
 from bench.run.request import Request, expected_seconds
+from bench.run.tables import Row
 from bench.stats.metrics import Metric, get_metric
 
 
 def announce(
-    screen: Screen, request: Request, workers: Workers, weights: Weights, audit: Mapping[str, Any], disk: str
+    screen: Screen, request: Request, workers: Workers, weights: Weights, audit: AuditRecord, disk: str
 ) -> None:
     """What is about to be done, and what the audit found."""
     settings = request.settings
-    splits = "; ".join(f"{split} {describe_split(part)}" for split, part in audit["splits"]["used"].items())
+    splits = "; ".join(f"{split} {describe_split(part)}" for split, part in audit.splits.used.items())
     guess = expected_seconds(request, workers)
     sizes = ", ".join(f"{backbone.title} {request.sizes[backbone.name]} px" for backbone in request.backbones)
     screen.summary(
@@ -36,8 +37,9 @@ def announce(
             ("expected", f"very roughly {numbers.duration(guess / 2)} to {numbers.duration(guess * 2)}; disk: {disk}"),
         ],
     )
-    screen.layout(audit["layout"])
-    screen.findings(audit["findings"])
+    if audit.layout:
+        screen.layout(audit.layout)
+    screen.findings(audit.findings)
     if weights.kind == "random":
         screen.warning(weights.note)
     screen.line("")
@@ -46,14 +48,14 @@ def announce(
 def trainings(screen: Screen, metric: Metric, repeats: int) -> Told:
     """Tells of trainings of finalists and baselines, each trained with ``repeats`` seeds."""
 
-    def title_of(row: Mapping[str, Any]) -> str:
+    def title_of(row: Row) -> str:
         return TITLES[row["baseline"]] if "baseline" in row else get_backbone(row["backbone"]).title
 
     def on_start(training: Training) -> None:
         if training.config is not None and training.name not in TITLES:
             screen.line(f"  retraining {describe_config(training.config)}")
 
-    def on_row(row: Mapping[str, Any]) -> None:
+    def on_row(row: Row) -> None:
         """A line on one training of several, or on what was not trained."""
         title, several = title_of(row), repeats > 1 and row.get("baseline") in (None, *TRAINED)
         which = f"{title}, seed {row['repeat']} of {repeats}" if several else title
@@ -65,7 +67,7 @@ def trainings(screen: Screen, metric: Metric, repeats: int) -> Told:
             score = row[f"metric_{metric.name}"]
             screen.line(f"    {which}: {metric.title} {numbers.score(score)}, {numbers.duration(row['seconds'])}")
 
-    def on_group_done(rows: Sequence[Mapping[str, Any]]) -> None:
+    def on_group_done(rows: Sequence[Row]) -> None:
         """A line on all trainings of one finalist or baseline."""
         found = spread_of(rows, metric)
         seeds = f" over {found.repeats} seeds" if found.repeats > 1 else ""
@@ -78,7 +80,7 @@ def trainings(screen: Screen, metric: Metric, repeats: int) -> Told:
     return Told(on_start, on_row, on_group_done)
 
 
-def fold_lines(screen: Screen, metric: Metric, rows: Sequence[Mapping[str, Any]]) -> None:
+def fold_lines(screen: Screen, metric: Metric, rows: Sequence[Row]) -> None:
     """Lines on one finalist that was trained on all folds."""
     for row in rows:
         if row["state"] == "failed":

@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 
-import psutil
-from filelock import FileLock, Timeout
-
 from bench import RULES, __version__, cluster
 from bench.cluster import Workers
 from bench.data.splits import write_splits
@@ -23,7 +20,7 @@ from bench.report.live import LiveReport
 from bench.run import messages, stages
 from bench.run.console import Screen
 from bench.run.examine import Examined, examine, make_task
-from bench.run.folder import LOCK, RunDir, write_json, write_text
+from bench.run.folder import LOCK, RunDir, held, write_json, write_text
 from bench.run.record import Hardware, ParameterRange, RecordedSettings, RunRecord, SpaceRecord, WeightsRecord
 from bench.run.request import Request, check_disk, check_output
 from bench.run.results import TrialLog
@@ -54,7 +51,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         starting = time.perf_counter() - started
         begun = take_up(request) if begun else create(request, workers, weights, command)
         run.spend("start", starting)
-        messages.announce(screen, request, workers, weights, examined.audited.audit, disk)
+        messages.announce(screen, request, workers, weights, examined.audit, disk)
         live = stack.enter_context(LiveReport(run))
         write_data(request, examined)
         precision = _precision(request, workers, begun)
@@ -114,24 +111,18 @@ def _alone(request: Request) -> Iterator[None]:
     if new:
         check_output(run, request.settings.cache)
     created = [folder, *(one for one in folder.parents if not one.exists())]
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        other = ", or choose another --name" if new else ""
-        raise ConfigError(f"Run {run.name!r} is going on in another process; wait for it or end it{other}.") from None
-    try:
-        if new:
-            check_output(run, request.settings.cache)  # another process may have made it meanwhile
-        yield
-    finally:
-        if not run.run.exists():
-            (folder / LOCK).unlink(missing_ok=True)
-            for one in created:
-                with suppress(OSError):  # something else lies there by now
-                    one.rmdir()
-        lock.release()
+    other = ", or choose another --name" if new else ""
+    with held(folder, f"Run {run.name!r} is going on in another process; wait for it or end it{other}."):
+        try:
+            if new:
+                check_output(run, request.settings.cache)  # another process may have made it meanwhile
+            yield
+        finally:
+            if not run.run.exists():
+                (folder / LOCK).unlink(missing_ok=True)
+                for one in created:
+                    with suppress(OSError):  # something else lies there by now
+                        one.rmdir()
 
 
 def find_weights(request: Request, workers: Workers, begun: RunRecord | None) -> Weights:
@@ -216,15 +207,11 @@ def _precision(request: Request, workers: Workers, begun: RunRecord) -> str:
 
 
 def _hardware(workers: Workers) -> Hardware:
-    return Hardware(
-        cpus=workers.cpus,
-        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
-        gpus=(f"{workers.total_gpus} GPU(s)",) if workers.total_gpus else (),
-        machine=platform.machine(),
-        system=f"{platform.system()} {platform.release()}",
-        jobs=workers.jobs,
-        threads=workers.threads,
-    )
+    """What trials share: this machine or, with --address, its cluster, whose GPUs are only counted."""
+    found = cluster.hardware()
+    gpus = found.gpus if len(found.gpus) == workers.total_gpus else (f"{workers.total_gpus} GPU(s)",)
+    shared = {"cpus": workers.cpus, "jobs": workers.jobs, "threads": workers.threads}
+    return found.model_copy(update={**shared, "gpus": gpus if workers.total_gpus else ()})
 
 
 def _versions() -> dict[str, str]:

@@ -33,6 +33,10 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
+    def content(self) -> Any:
+        """What of it is known, as JSON's own values."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
 
 class ParameterRange(Part):
     """What a search space offers for one hyperparameter: ``choices``, or an interval."""
@@ -119,7 +123,19 @@ class WinnerRecord(Part):
 
 
 class OpeningRecord(Part):
-    """One opening of the test split, as `bench.evaluation.ledger.Opening` has it."""
+    """One opening of a test split.
+
+    Attributes:
+        time: ISO time, UTC.
+        run: name of the run.
+        data: fingerprint of the whole set, names and labels included.
+        split: fingerprint of the test images alone, by their pixels: other names, labels or training images do not
+            make it another split.
+        images: how many there are.
+        decisions: SHA-256 of best_model.json as it stood, where every choice is written down.
+        begun: when the run was created: another run of the same name is another run.
+        sample: hashes of the images that two splits are compared by (`bench.evaluation.ledger.sample_of`).
+    """
 
     time: str = ""
     run: str = ""

@@ -14,7 +14,7 @@ from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
 from bench.failures import KINDS, End, kind_in
 from bench.run.folder import RunDir
-from bench.run.tables import EPOCHS, TRIALS, Type, missing
+from bench.run.tables import EPOCHS, TRIALS, Row, missing, records, score_columns
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import EpochRecord, TrialConfig
 
@@ -83,7 +83,7 @@ class TrialRecord:
             if not holds:
                 raise ValueError(f"trial {self.trial}: {rule} must hold, but got {self}")
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Row:
         """As a row of trials.csv."""
         return {
             "trial": self.trial,
@@ -93,7 +93,7 @@ class TrialRecord:
             "retried_as": None,
             "origin": self.origin,
             **self.config.columns(),
-            **{f"metric_{name}": (self.metrics or {}).get(name) for name in METRICS},
+            **score_columns(self.metrics),
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             **{column(name): round(self.spent[name], 3) if name in self.spent else None for name in ACTIVITIES},
@@ -102,7 +102,7 @@ class TrialRecord:
         }
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "TrialRecord":
+    def from_row(cls, row: Row) -> "TrialRecord":
         """From a row of trials.csv.
 
         Raises:
@@ -125,10 +125,6 @@ class TrialRecord:
             spent={name: float(given[column(name)]) for name in ACTIVITIES if given.get(column(name)) is not None},
             failure=given.get("failure") or "",
         )
-
-
-TEXT_COLUMNS = tuple(TRIALS.of_type(Type.TEXT))
-"""Columns of trials.csv that hold text, whatever it looks like."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +193,7 @@ class EpochLog:
                 "phase": epoch.phase,
                 "epoch": epoch.epoch,
                 "loss": epoch.loss,
-                **{f"metric_{name}": value for name, value in epoch.metrics.items()},
+                **score_columns(epoch.metrics),
                 "seconds": round(epoch.seconds, 3),
             }
             for curve, epochs in sorted(self.curves.items(), key=lambda one: CURVES.index(one[0].kind))
@@ -210,7 +206,7 @@ class TrialLog:
     """All finished trials of a run, in memory and in trials.csv and epochs.csv; both whole after every trial."""
 
     def __init__(self, run: RunDir) -> None:
-        self._run = run
+        self.run = run
         self.records: list[TrialRecord] = []
         self.epochs = EpochLog(run)
 
@@ -228,8 +224,7 @@ class TrialLog:
         try:
             table = TRIALS.read(run.path)
             absent = [name for name in table if str(name).startswith("config_") and table[name].isna().all()]
-            rows = table.drop(columns=absent).to_dict("records")
-            log.records = [TrialRecord.from_row({str(key): value for key, value in row.items()}) for row in rows]
+            log.records = [TrialRecord.from_row(row) for row in records(table.drop(columns=absent))]
             file = run.epochs
             log.epochs = EpochLog.load(run)
         except (ValueError, KeyError, TypeError, OSError, ConfigError) as error:
@@ -244,7 +239,7 @@ class TrialLog:
         """Note a finished trial; epochs.csv is written first, so a row in trials.csv means that all is there."""
         self.records.append(record)
         self.epochs.add(Curve("trial", str(record.trial)), epochs)
-        TRIALS.write(self._run.path, self.table())
+        TRIALS.write(self.run.path, self.table())
 
     def table(self) -> pd.DataFrame:
         """All records as a table, in the order of their numbers.

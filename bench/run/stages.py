@@ -7,8 +7,8 @@ done again or is whole.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,13 +33,14 @@ from bench.invocation import in_output, typed
 from bench.models.backbones import get_backbone
 from bench.report import live
 from bench.run import messages
-from bench.run.console import Screen
+from bench.run.console import Screen, SearchDisplay
 from bench.run.documents import EvaluationRecord, ModelCard
 from bench.run.examine import Examined
 from bench.run.folder import RunDir, atomic_path
 from bench.run.record import RunRecord, SearchRecord, read_strictly
 from bench.run.request import Request
-from bench.run.results import TrialLog, activities
+from bench.run.results import STATES, TrialLog, activities
+from bench.run.tables import Row, records
 from bench.settings import RunSettings
 from bench.stats.metrics import Metric, get_metric
 from bench.train.task import Task
@@ -120,36 +121,29 @@ def search(stage: Stage, task: Task) -> TrialLog:
     cluster.release_alone()
     with timed(run, "search"):
         stage.live.stage(live.SEARCHING)
-        with stage.screen.search(stage.metric, settings.budget, log.current, stage.live.renew) as watcher:
+        display = SearchDisplay(stage.screen, stage.metric, settings.budget, log, stage.live.renew)
+        with closing(display) as watcher:
             stage.live.watch(watcher.running)
-            stopped_by = run_search(
-                space=stage.request.space,
-                task=task,
-                workers=stage.workers,
-                run=run,
-                log=log,
-                plan=plan,
-                budget=settings.budget,
-                scheduler=settings.scheduler,
-                time_limit=settings.time_limit,
-                watcher=watcher,
-            )
+            stopped_by = run_search(plan, task, stage.workers, settings, log, watcher)
         if stopped_by != "budget":
             stage.screen.line(f"  note: the search ended before its budget: {stopped_by}.")
-        states = [record.state for record in log.current]
-        found = SearchRecord(
-            planned=settings.budget,
-            time_limit=settings.time_limit,
-            notes=tuple(plan.notes),
-            stopped_by=stopped_by,
-            counts={state: states.count(state) for state in ("completed", "pruned", "failed")},
-        )
         counted = before.counts if before else {}
         if len(log.scored()) > counted.get("completed", 0) + counted.get("pruned", 0):
             run.unfinish("finalists")  # first: once run.json counts the new trials, nothing else tells of them
-        run.update(search=found)
+        run.update(search=_search_record(settings, plan.notes, stopped_by, log))
     warn_if_unfair(log, stage.screen)
     return log
+
+
+def _search_record(settings: RunSettings, notes: Sequence[str], stopped_by: str, log: TrialLog) -> SearchRecord:
+    states = [record.state for record in log.current]
+    return SearchRecord(
+        planned=settings.budget,
+        time_limit=settings.time_limit,
+        notes=tuple(notes),
+        stopped_by=stopped_by,
+        counts={state: states.count(state) for state in STATES},
+    )
 
 
 def _raised(settings: RunSettings, search: SearchRecord | None) -> bool:
@@ -231,8 +225,7 @@ def _baselines(stage: Stage, task: Task, how: Repeats, trainers: Trainers, final
     """Train what the winner is to be held against, as the finalists were."""
     stage.live.stage(live.TRAINING_BASELINES)
     stage.screen.line(f"Baselines: {', '.join(title[0].lower() + title[1:] for title in TITLES.values())}")
-    won = {str(key): value for key, value in finalists[finalists["winner"]].iloc[0].items()}
-    winner = TrialConfig.from_row(won)
+    winner = TrialConfig.from_row(next(row for row in records(finalists) if row["winner"]))
     recipe = TrialConfig.from_mapping(stage.request.space.recipe(get_backbone(winner.backbone)))
     material = Material(
         labels=task.labels,
@@ -286,7 +279,7 @@ def _folds(stage: Stage, task: Task) -> Folds | None:
     def train(config: TrialConfig, seed: int, fold: int) -> Any:
         return stage.call(cluster.retrain, tasks[fold - 1], config, seed)
 
-    def on_group_done(rows: Sequence[Mapping[str, Any]]) -> None:
+    def on_group_done(rows: Sequence[Row]) -> None:
         messages.fold_lines(screen, stage.metric, rows)
 
     return Folds(sizes, train, on_group_done)
@@ -346,24 +339,25 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
             screen.line(f"The test split stays sealed; open it by: {typed('evaluate', run.name, *where)}")
             return
         screen.line("Evaluation: every choice is written down; the test split is opened")
-        content = open_test(inputs, decisions, examined.test, run, stage.call)
-        if content["ledger"]["this_split"] > 1 or content["ledger"]["overlapping"]:
-            screen.line(f"  note: {content['ledger']['sentence']}")
-        for refusal in content["refusals"]:
-            screen.line(f"  note: not computed: {refusal['what']}: {refusal['reason']}.")
-        for sentence in content["sentences"]:
+        found = open_test(inputs, decisions, examined.test, run, stage.call)
+        ledger = found.ledger
+        if ledger and ((ledger.this_split or 0) > 1 or ledger.overlapping):
+            screen.line(f"  note: {ledger.sentence}")
+        for refusal in found.refusals:
+            screen.line(f"  note: not computed: {refusal.what}: {refusal.reason}.")
+        for sentence in found.sentences:
             screen.line(f"  {sentence}")
 
 
-def _provenance(record: RunRecord) -> dict[str, Any]:
+def _provenance(record: RunRecord) -> ModelCard:
     assert record.data is not None
-    return {
-        "run": record.name,
-        "created": record.created,
-        "suite_version": record.suite_version,
-        "data": record.data.model_dump(include={"source", "fingerprint", "synthetic"}),
-        "weights": record.weights.model_dump(include={"kind", "note"}),
-    }
+    return ModelCard(
+        run=record.name,
+        created=record.created,
+        suite_version=record.suite_version,
+        data=record.data.model_dump(include={"source", "fingerprint", "synthetic"}),
+        weights=record.weights.model_dump(include={"kind", "note"}),
+    )
 
 
 def report(run: RunDir, log: TrialLog) -> None:

@@ -20,6 +20,9 @@ from bench.run.folder import write_table
 from bench.stats.metrics import METRICS
 from bench.trial import TrialConfig
 
+Row = dict[str, Any]
+"""A row of a table, by column; what is missing is None."""
+
 
 class Type(StrEnum):
     """What a column holds."""
@@ -80,6 +83,13 @@ def missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
+def records(table: pd.DataFrame) -> list[Row]:
+    """The rows of ``table``."""
+    return [
+        {str(key): None if missing(value) else value for key, value in row.items()} for row in table.to_dict("records")
+    ]
+
+
 def _typed(column: "pd.Series[Any]", kind: Type) -> "pd.Series[Any]":
     """``column`` with all of its cells of one type.
 
@@ -137,7 +147,7 @@ class Schema:
         """The names of its columns of ``types``."""
         return [one.name for one in self.columns if one.type in types]
 
-    def frame(self, rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
+    def frame(self, rows: Iterable[Row] | pd.DataFrame) -> pd.DataFrame:
         """``rows`` as a table with the columns of this schema, each of its type.
 
         Raises:
@@ -152,7 +162,7 @@ class Schema:
             table[one.name] = _typed(table[one.name], one.type)
         return table
 
-    def write(self, folder: Path, rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
+    def write(self, folder: Path, rows: Iterable[Row] | pd.DataFrame) -> pd.DataFrame:
         """Write ``rows`` into ``folder`` in one step; returns the table that was written."""
         table = self.frame(rows)
         write_table(folder / self.file, table)
@@ -176,10 +186,9 @@ class Schema:
             table[one.name] = _typed(table[one.name], one.type)
         return table
 
-    def records(self, folder: Path) -> list[dict[str, Any]]:
+    def records(self, folder: Path) -> list[Row]:
         """The rows of the whole table, as `read` reads it; a number that is missing is None."""
-        rows = self.read(folder).to_dict("records")
-        return [{str(key): None if missing(value) else value for key, value in row.items()} for row in rows]
+        return records(self.read(folder))
 
     def read_leniently(self, folder: Path) -> tuple[pd.DataFrame, Cut]:
         """What can be shown of the table: cells that are not of their column's type are NaN, numbers are floats.
@@ -242,6 +251,17 @@ CONFIG = tuple(
 
 SCORES = numbers(*(f"metric_{name}" for name in METRICS))
 """The columns of validation metrics."""
+
+
+def score_columns(metrics: Mapping[str, float] | None) -> Row:
+    """Validation metrics as cells of a row; empty where there are none."""
+    return {f"metric_{name}": (metrics or {}).get(name) for name in METRICS}
+
+
+def scores_in(row: Row) -> dict[str, float]:
+    """The validation metrics of a row that has a score, by name."""
+    return {name: float(row[f"metric_{name}"]) for name in METRICS}
+
 
 HOW_IT_ENDED = (*integers("best_epoch", "epochs"), *numbers("seconds"))
 

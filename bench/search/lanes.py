@@ -9,8 +9,8 @@ suffixes where they would load 6 and trace 11; 8 workers load 8 and trace 15 in 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from bench.search.parameters import Value
 from bench.trial import TrialConfig
 
 
@@ -18,11 +18,11 @@ class Lanes:
     """What each of ``count`` workers has loaded and traced so far: (backbone,) and (backbone, depth)."""
 
     def __init__(self, count: int) -> None:
-        self._known: list[set[tuple[Any, ...]]] = [set() for _ in range(count)]
+        self._known: list[set[tuple[Value, ...]]] = [set() for _ in range(count)]
         self._free = list(range(count))
         self._of: dict[str, int] = {}
 
-    def choose(self, candidates: Sequence[Mapping[str, Any]]) -> int:
+    def choose(self, candidates: Sequence[Mapping[str, Value]]) -> int:
         """Index of the best of ``candidates`` (configurations, whole or in part) for the next free worker.
 
         Best is what the worker has traced already, then a backbone that it has loaded, then one that no other worker

@@ -6,11 +6,13 @@ A further hyperparameter is one more field of `TrialConfig` and the line of trai
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from bench.errors import ConfigError
 from bench.seeds import stable_hash
 
+Value: TypeAlias = "str | int | float | bool | None"
+"""What a hyperparameter can be, in a space file and in a configuration."""
 N_STAGES = 5
 """Every backbone is five stages; unfreeze depths run from 0 (head alone) to 5 (everything)."""
 COLUMN = "config_"
@@ -143,7 +145,7 @@ class TrialConfig:
                 raise ConfigError(f"{row.name} only when {row.when} > 0 must hold, but got {asdict(self)}.")
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> "TrialConfig":
+    def from_mapping(cls, values: Mapping[str, Value]) -> "TrialConfig":
         """From parameters by name; absent ones take their defaults, a conditional one only where it exists.
 
         Raises:
@@ -152,7 +154,7 @@ class TrialConfig:
         unknown = sorted(set(values) - set(PARAMETERS))
         if unknown:
             raise ConfigError(f"Unknown parameter {unknown[0]!r}; known parameters: {', '.join(PARAMETERS)}.")
-        given = dict(values)
+        given: dict[str, Any] = dict(values)
         for row in PARAMETERS.values():
             if row.when and given.get(row.when, PARAMETERS[row.when].default) == 0:
                 given[row.name] = None
@@ -161,7 +163,7 @@ class TrialConfig:
         return cls(**given)
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "TrialConfig":
+    def from_row(cls, row: Mapping[str, object]) -> "TrialConfig":
         """From a table's row; a column that is missing, as in a table of an earlier version, gives the default.
 
         An empty cell, which may be read as NaN, is no default: it is a value that must be there.
@@ -180,7 +182,7 @@ class TrialConfig:
                 given[one.name] = one.default
         return cls(**given)
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, Value]:
         """Its cells in a table's row, by column."""
         return {COLUMN + name: value for name, value in asdict(self).items()}
 

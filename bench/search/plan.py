@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from bench.failures import TRIED_AGAIN
 from bench.models.backbones import Backbone
 from bench.run.results import TrialRecord
+from bench.search.parameters import Value
 from bench.search.space import Space
 
 MOST_TRIES = 2
@@ -20,13 +20,14 @@ class Planned:
     """A configuration, whole or in part, to be tried before anything is sampled freely."""
 
     origin: str
-    values: Mapping[str, Any]
+    values: Mapping[str, Value]
 
 
 @dataclass
 class Plan:
-    """What is tried in a fixed order, and what the budget had no room for, in sentences."""
+    """What is searched, what of it is tried in a fixed order, and what the budget had no room for, in sentences."""
 
+    space: Space
     items: list[Planned] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     complete: bool = False
@@ -41,7 +42,7 @@ def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
         backbones: rows of the backbones that the space offers.
         budget: number of trials.
     """
-    plan = Plan()
+    plan = Plan(space)
     points = [Planned("point", point) for point in space.points]
     recipes = []
     for backbone in backbones:
@@ -77,8 +78,8 @@ def longest_first(items: Sequence[Planned], backbones: Mapping[str, Backbone]) -
     """``items`` by how long their training takes: so all workers come to their end at about one time."""
 
     def cost(item: Planned) -> float:
-        backbone = backbones.get(item.values.get("backbone", ""))
-        return backbone.suffix_cost(int(item.values.get("unfreeze_depth", 0))) if backbone else 0.0
+        backbone, depth = backbones.get(str(item.values.get("backbone"))), item.values.get("unfreeze_depth", 0)
+        return backbone.suffix_cost(depth) if backbone and isinstance(depth, int) else 0.0
 
     return sorted(items, key=cost, reverse=True)
 

@@ -15,7 +15,6 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from bench.cluster import Deaths
-from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.search.lanes import Lanes
 from bench.search.plan import Planned, once_more
@@ -32,6 +31,10 @@ GIVE_UP_AFTER = 3
 """If the first so many trials all fail, the fault is not theirs: the search stops."""
 WINDOW = 2
 """Of the planned configurations, a worker chooses among the next so many times the number of workers."""
+
+
+Report = dict[str, Any]
+"""What `bench.cluster.train_trial` reports, with what Ray adds."""
 
 
 def study_url(file: Path) -> str:
@@ -100,7 +103,7 @@ class RecordingSearch:
     Ray gives them; their numbers, in the table and in the study's user attributes, are the suite's own.
     """
 
-    def __init__(self, rules: Rules, log: TrialLog, run: RunDir, watcher: Watcher) -> None:
+    def __init__(self, rules: Rules, log: TrialLog, watcher: Watcher) -> None:
         metric = get_metric(rules.metric)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -110,7 +113,7 @@ class RecordingSearch:
                 multivariate=True, group=True, constant_liar=True, seed=rules.seed + len(log.records)
             )
         self._study = optuna.create_study(
-            storage=optuna.storages.RDBStorage(study_url(run.study)),
+            storage=optuna.storages.RDBStorage(study_url(log.run.study)),
             sampler=sampler,
             pruner=optuna.pruners.NopPruner(),  # ASHA prunes, by Ray
             study_name=STUDY,
@@ -211,7 +214,7 @@ class RecordingSearch:
         self._passed_over = self._passed_over + 1 if index else 0
         return self._planned.pop(index)
 
-    def scored(self, trial_id: str, result: dict[str, Any]) -> None:
+    def scored(self, trial_id: str, result: Report) -> None:
         """Note the epochs that a running trial has reported."""
         live = self._live.get(trial_id)
         if live is None or self._metric not in result or result["training_iteration"] == live.iteration:
@@ -228,7 +231,7 @@ class RecordingSearch:
             live.proposal.report(result[self._metric], result["epoch"])
             self._watcher.trial_scored(live.trial, result[self._metric], len(live.epochs))
 
-    def ended(self, trial_id: str, result: dict[str, Any]) -> None:
+    def ended(self, trial_id: str, result: Report) -> None:
         """Write an ended trial to the tables, then to the study; what died without a result is for `died`."""
         self.scored(trial_id, result)  # Ray leaves out the result at which a trial is stopped
         live = self._live.pop(trial_id, None)

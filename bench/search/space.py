@@ -14,7 +14,7 @@ import yaml
 from bench.errors import ConfigError
 from bench.models.augmentation import Policy, make_policy
 from bench.models.backbones import BACKBONES, RECIPE, Backbone
-from bench.search.parameters import PARAMETERS, Hyperparameter
+from bench.search.parameters import PARAMETERS, Hyperparameter, Value
 
 SHIPPED = Path(__file__).parents[2] / "search_spaces"
 
@@ -54,7 +54,7 @@ class Parameter:
         """Its row in the table of hyperparameters."""
         return PARAMETERS[self.name]
 
-    def active(self, chosen: Mapping[str, Any]) -> bool:
+    def active(self, chosen: Mapping[str, Value]) -> bool:
         """Whether the parameter exists beside the values ``chosen`` so far."""
         return all(chosen.get(name) in values for name, values in self.when.items())
 
@@ -84,9 +84,9 @@ class Parameter:
             return min(self.choices, key=lambda choice: abs(choice - value))
         return self.choices[0]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """As in the space file."""
-        shape: dict[str, Any] = (
+        shape: dict[str, object] = (
             {"choices": list(self.choices)} if self.choices is not None else {"low": self.low, "high": self.high}
         )
         if self.log:
@@ -113,7 +113,7 @@ class Space:
     name: str
     parameters: tuple[Parameter, ...]
     policies: Mapping[str, Policy]
-    points: tuple[Mapping[str, Any], ...]
+    points: tuple[Mapping[str, Value], ...]
     image_size: int | None
     epochs: int | None
     text: str
@@ -132,19 +132,19 @@ class Space:
         found = self["unfreeze_depth"]
         return tuple(found.choices) if found.choices is not None else tuple(range(int(found.low), int(found.high) + 1))
 
-    def suggest(self, trial: Any) -> dict[str, Any]:
+    def suggest(self, trial: Any) -> dict[str, Value]:
         """Ask an Optuna trial for a configuration (define-by-run)."""
-        chosen: dict[str, Any] = {}
+        chosen: dict[str, Value] = {}
         for parameter in self.parameters:
             if parameter.active(chosen):
                 chosen[parameter.name] = parameter.suggest(trial)
         return chosen
 
-    def recipe(self, backbone: Backbone) -> dict[str, Any]:
+    def recipe(self, backbone: Backbone) -> dict[str, Value]:
         """The backbone's default recipe, each value moved to the nearest one that the space allows."""
         defaults = {name: row.default for name, row in PARAMETERS.items()}
         wanted = {**defaults, **(backbone.recipe or RECIPE), "backbone": backbone.name}
-        chosen: dict[str, Any] = {}
+        chosen: dict[str, Value] = {}
         for parameter in self.parameters:
             if parameter.active(chosen):
                 chosen[parameter.name] = parameter.nearest(wanted[parameter.name])
@@ -327,7 +327,7 @@ def _check_conditions(space: str, parameters: Mapping[str, Parameter]) -> None:
         earlier.append(parameter.name)
 
 
-def _point(space: str, parameters: Mapping[str, Parameter], point: Any) -> Mapping[str, Any]:
+def _point(space: str, parameters: Mapping[str, Parameter], point: Any) -> Mapping[str, Value]:
     if not isinstance(point, dict):
         raise ConfigError(f"Space {space!r}: each of points: must be a mapping of parameters, but got {point!r}.")
     _refuse_unknown(space, "parameter in points:", point, PARAMETERS)

@@ -9,6 +9,7 @@ import math
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from ray.tune.search import Searcher
 
 from bench.cluster import Workers, train_trial
 from bench.failures import ERROR, MACHINE, MEMORY, NOT_FINITE
-from bench.run.folder import RunDir
-from bench.run.results import TrialLog
+from bench.run.results import TrialLog, TrialRecord
 from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
-from bench.search.plan import Plan, longest_first, remaining, to_try_again, without
-from bench.search.searcher import FINISHED, RecordingSearch, Rules, Watcher
-from bench.search.space import Space
+from bench.search.plan import Plan, Planned, longest_first, remaining, to_try_again, without
+from bench.search.searcher import FINISHED, RecordingSearch, Report, Rules, Watcher
+from bench.settings import RunSettings
 from bench.stats.metrics import get_metric
 from bench.train.task import Task
 from bench.trial import TrialConfig
@@ -37,34 +37,17 @@ class SearchFailed(Exception):
     """No trial of the search succeeded; the message gives the reason of the last, and what to do."""
 
 
-def run_search(
-    *,
-    space: Space,
-    task: Task,
-    workers: Workers,
-    run: RunDir,
-    log: TrialLog,
-    plan: Plan,
-    budget: int,
-    scheduler: str,
-    time_limit: float | None,
-    watcher: Watcher,
-    warm: bool = True,
-) -> str:
-    """Run trials until ``budget`` of them are in ``log``, or the time is up, or nothing is left to try.
+def run_search(plan: Plan, task: Task, workers: Workers, settings: RunSettings, log: TrialLog, watcher: Watcher) -> str:
+    """Run trials until the budget of them is in ``log``, or the time is up, or nothing is left to try.
 
     Args:
-        space: what is searched.
+        plan: what is searched, and what of it is tried first.
         task: what every trial shares.
         workers: where trials run.
-        run: the run folder.
+        settings: budget (trials in ``log`` included), scheduler and time limit (seconds, earlier parts of a resumed
+            run included).
         log: finished trials; grows.
-        plan: what is tried first.
-        budget: number of trials, those in ``log`` included.
-        scheduler: ``asha`` or ``none``.
-        time_limit: seconds of search, earlier parts of a resumed run included; None for no limit.
         watcher: called with what happens.
-        warm: whether a worker serves one trial after another; else each trial gets a fresh process.
 
     Returns:
         why the search ended: ``budget``, ``time limit``, or a sentence.
@@ -76,28 +59,25 @@ def run_search(
     for name in ("ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ.update(_RAY_SETTINGS)
-    stopped_by = ""
-    in_full = plan.complete and scheduler == "none" and time_limit is None  # then order decides about time alone
+    limit, stopped_by = settings.time_limit, ""
+    in_full = plan.complete and settings.scheduler == "none" and limit is None  # then order decides about time alone
     notes: dict[str, str] = {}
     before, again = len(log.records), to_try_again(log.records)
     while not stopped_by:
-        wanted = min(budget - (len(log.current) - len(again)), ROUND * workers.jobs)
-        seconds_left = math.inf if time_limit is None else time_limit - log.elapsed
+        wanted = min(settings.budget - (len(log.current) - len(again)), ROUND * workers.jobs)
+        seconds_left = math.inf if limit is None else limit - log.elapsed
         if wanted <= 0 or seconds_left <= 0:
             stopped_by = "budget" if wanted <= 0 else "time limit"
             break
-        rules = Rules(space, task.metric, task.epochs, task.seed, workers.jobs, before)
-        search = RecordingSearch(rules, log, run, watcher)
-        interrupted = search.settle(log.records)
+        rules = Rules(plan.space, task.metric, task.epochs, task.seed, workers.jobs, before)
+        search = RecordingSearch(rules, log, watcher)
         search.notes = notes
         for record in again:
             watcher.note(f"the configuration of trial {record.trial} is tried again; it had failed: {record.reason}.")
-        known = {record.config.key for record in again}  # a retry that was interrupted waits among them already
-        interrupted = [one for one in interrupted if TrialConfig.from_mapping(one.values).key not in known]
-        todo = search.forget(again) + interrupted + without(remaining(plan, log.current), interrupted)
+        todo = _todo(search, plan, log, again)
         search.enqueue(longest_first(todo, task.backbones)[:wanted] if in_full else todo[:wanted], in_full)
         had = len(log.records)
-        stopped_by = _one_round(search, task, workers, scheduler, wanted, seconds_left, warm)
+        stopped_by = _one_round(search, task, workers, settings.scheduler, wanted, seconds_left)
         again = to_try_again(log.records, before)
         if again and stopped_by != "time limit":
             stopped_by = ""
@@ -106,6 +86,14 @@ def run_search(
     if not log.scored():
         raise SearchFailed(_why_nothing(log))
     return stopped_by
+
+
+def _todo(search: RecordingSearch, plan: Plan, log: TrialLog, again: Sequence[TrialRecord]) -> list[Planned]:
+    """What is tried first: the failed trials that are tried ``again``, the interrupted, what is left of the plan."""
+    interrupted = search.settle(log.records)
+    known = {record.config.key for record in again}  # a retry that was interrupted waits among them already
+    interrupted = [one for one in interrupted if TrialConfig.from_mapping(one.values).key not in known]
+    return search.forget(again) + interrupted + without(remaining(plan, log.current), interrupted)
 
 
 _ADVICE = {
@@ -135,7 +123,6 @@ def _one_round(
     scheduler: str,
     wanted: int,
     seconds_left: float,
-    warm: bool,
 ) -> str:
     """Run ``wanted`` trials on fresh workers; returns why the whole search is to end, or nothing if it may go on."""
     metric = get_metric(task.metric)
@@ -157,7 +144,7 @@ def _one_round(
                 scheduler=asha if scheduler == "asha" else None,
                 num_samples=wanted,
                 time_budget_s=None if math.isinf(seconds_left) else seconds_left,
-                reuse_actors=warm,
+                reuse_actors=workers.warm,
             ),
             run_config=tune.RunConfig(
                 name="search",
@@ -179,7 +166,7 @@ class _ForRay(Searcher):  # type: ignore[misc]
         super().__init__(metric=metric, mode=mode)
         self._search = search
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Nothing: Ray pickles a searcher at the start, and it is never read back here."""
         return {}
 
@@ -192,11 +179,11 @@ class _ForRay(Searcher):  # type: ignore[misc]
         found = self._search.suggest(trial_id)
         return Searcher.FINISHED if found == FINISHED else found
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def on_trial_result(self, trial_id: str, result: Report) -> None:
         """A running trial has reported."""
         self._search.scored(trial_id, result)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
         """A trial has ended; of one that died without a result `_Orphans` tells."""
         if not error:
             self._search.ended(trial_id, result or {})
@@ -208,7 +195,7 @@ class _Orphans(tune.Callback):  # type: ignore[misc]
     def __init__(self, search: RecordingSearch) -> None:
         self._search = search
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

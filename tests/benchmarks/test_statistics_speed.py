@@ -17,6 +17,7 @@ from bench.evaluation.curves import curves
 from bench.evaluation.decision_curve import decision_curve
 from bench.evaluation.inputs import ScoredModel
 from bench.evaluation.operating_points import operating_points
+from bench.run.documents import Threshold
 from bench.stats.bootstrap import Bootstrap, intervals
 from bench.stats.predictions import Predictions
 
@@ -57,7 +58,7 @@ def test_intervals_and_comparisons(benchmark, n_classes):
 def test_tables_and_curves(benchmark, n_classes):
     predictions, bootstrap = models(n_classes), Bootstrap(DRAWS)
     winner, classes = predictions["vgg16"], CLASSES[n_classes]
-    thresholds = dict.fromkeys(classes[1:] if n_classes == 2 else classes, (0.7, "rule"))
+    thresholds = [Threshold(label=name, value=0.7) for name in (classes[1:] if n_classes == 2 else classes)]
 
     def work():
         points, _ = operating_points(winner, thresholds, bootstrap)

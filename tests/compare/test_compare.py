@@ -16,7 +16,7 @@ from bench.cluster import Workers
 from bench.compare import command, comparison, plan
 from bench.compare.inputs import complete_points, prepare_task
 from bench.compare.methods import suite
-from bench.compare.methods.experiment import COLUMNS
+from bench.compare.methods.experiment import OUTCOMES
 from bench.compare.methods.process import Ended, MethodRun
 from bench.compare.methods.table import METHODS, Method, choose
 from bench.errors import ConfigError
@@ -109,7 +109,7 @@ def test_the_shipped_list_is_the_24():
     for depth in (1, 2):
         assert set(by_depth.get_group(depth)["learning_rate"]) == {1e-3}
         assert set(by_depth.get_group(depth)["finetune_factor"]) == {0.1}
-    assert {(point["backbone"], point["augmentation"]) for point in points} == {
+    assert {(point.backbone, point.augmentation) for point in points} == {
         (backbone, policy) for backbone in ("vgg16", "resnet50", "inceptionv3") for policy in ("none", "light")
     }
     policies = load_space("default").policies
@@ -163,7 +163,7 @@ def pretended(monkeypatch, prepared_once):
         done.append((run.method.name, run.seed))
         experiment.task.cache.mkdir(parents=True, exist_ok=True)
         row = [run.method.name, run.seed, 0, "completed", 2.0, 3.0, 0.9, 2, "", "toy", "none", 0, 0.01, "", 0.0, 0.0, 8]
-        pd.DataFrame([row], columns=list(COLUMNS)).to_csv(run.outcomes, index=False)
+        pd.DataFrame([row], columns=OUTCOMES.names).to_csv(run.folder / OUTCOMES.file, index=False)
         state = "failed" if run.method.name in failing else "finished"
         return run.end(state, 2.5, "Boom" if state == "failed" else "")
 
@@ -216,7 +216,7 @@ def test_what_the_time_limit_ended_runs_again_if_it_gets_more_time(data, tmp_pat
 
 
 def test_an_end_of_which_no_limit_is_known_had_its_own_time():
-    old = Ended("random", 0, "time limit", 10.2)
+    old = Ended(method="random", seed=0, state="time limit", seconds=10.2)
     assert old.stands(10.0) and not old.stands(11.0) and not old.stands(None)
 
 
@@ -253,17 +253,18 @@ LEVERS = ("suite-no-cache", "suite-cold-workers", "suite-no-asha", "suite-float3
 @pytest.mark.parametrize("method", ["suite", *LEVERS])
 def test_a_lever_is_an_argument_of_the_search(make_experiment, outcomes, monkeypatch, method):
     """A lever that never reached the search would make no difference, and look harmless."""
-    searched = {}
+    searched = []
     monkeypatch.setattr(suite.workers, "start", lambda jobs: Workers(1, 1, 0.0, 1, 0))
     monkeypatch.setattr(suite.workers, "choose_precision", lambda found: "bfloat16")
     monkeypatch.setattr(suite.workers, "release_alone", lambda: None)
-    monkeypatch.setattr("bench.search.tune.run_search", lambda **given: searched.update(given))
+    monkeypatch.setattr("bench.search.tune.run_search", lambda *given: searched.extend(given))
     experiment = make_experiment(method)
     suite.run(experiment, outcomes(experiment))
-    assert (searched["task"].cache_bytes == 0) == (method == "suite-no-cache")
-    assert searched["warm"] == (method != "suite-cold-workers")
-    assert searched["scheduler"] == ("none" if method == "suite-no-asha" else "asha")
-    assert searched["task"].precision == ("float32" if method == "suite-float32" else "bfloat16")
+    _, task, workers, settings, *_ = searched
+    assert (task.cache_bytes == 0) == (method == "suite-no-cache")
+    assert workers.warm == (method != "suite-cold-workers")
+    assert settings.scheduler == ("none" if method == "suite-no-asha" else "asha")
+    assert task.precision == ("float32" if method == "suite-float32" else "bfloat16")
 
 
 def run_command(data, tmp_path, *flags):
@@ -285,7 +286,7 @@ def test_a_list_gives_the_same_configurations_to_all(data, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rows = pd.read_csv(tmp_path / "toys" / "compare.csv")
-    configs = [name for name in COLUMNS if name.startswith("config_")]
+    configs = [name for name in OUTCOMES.names if name.startswith("config_")]
     found = {
         method: part[configs].sort_values("config_backbone").reset_index(drop=True)
         for method, part in rows.groupby("method")

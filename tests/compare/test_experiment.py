@@ -11,13 +11,14 @@ import pandas as pd
 import psutil
 import pytest
 
-from bench.compare.methods.experiment import COLUMNS, Clock
+from bench.compare.methods.experiment import OUTCOMES, Clock
 from bench.compare.methods.keras_training import pixels
 from bench.compare.methods.process import end
+from bench.trial import TrialConfig
 
 
 def test_an_experiment_reaches_another_process(make_experiment):
-    experiment = make_experiment(configurations=({"backbone": "toy"},), options={"cache": False})
+    experiment = make_experiment(configurations=(TrialConfig("toy"),), options={"cache": False})
     loaded = pickle.loads(pickle.dumps(experiment))
     for name in ("rows", "labels"):
         for split in ("train", "val"):
@@ -31,9 +32,9 @@ def test_an_experiment_reaches_another_process(make_experiment):
 
 def test_rows_are_in_the_file_as_soon_as_a_trial_has_ended(make_experiment, outcomes, tmp_path):
     rows = outcomes(make_experiment(method="ray-tune", seed=3))
-    assert list(pd.read_csv(tmp_path / "outcomes.csv")) == list(COLUMNS)
-    rows.add({"backbone": "toy", "unfreeze_depth": 1}, 0.75, 4, "pruned", "stopped\nby ASHA")
-    rows.add({"backbone": "toy2"}, None, 0, "failed", "no memory")
+    assert list(pd.read_csv(tmp_path / "outcomes.csv")) == OUTCOMES.names
+    rows.add(TrialConfig.from_mapping({"backbone": "toy", "unfreeze_depth": 1}), 0.75, 4, "pruned", "stopped\nby ASHA")
+    rows.add(TrialConfig("toy2"), None, 0, "failed", "no memory")
     found = pd.read_csv(tmp_path / "outcomes.csv")
     assert found["trial"].tolist() == [0, 1]
     assert set(found["method"]) == {"ray-tune"} and set(found["seed"]) == {3}
@@ -46,7 +47,7 @@ def test_rows_are_in_the_file_as_soon_as_a_trial_has_ended(make_experiment, outc
 @pytest.mark.parametrize(("auc", "state"), [(None, "completed"), (0.5, "failed"), (0.5, "stopped")])
 def test_impossible_rows_are_refused(make_experiment, outcomes, auc, state):
     with pytest.raises(ValueError, match="but got"):
-        outcomes(make_experiment()).add({"backbone": "toy"}, auc, 1, state)
+        outcomes(make_experiment()).add(TrialConfig("toy"), auc, 1, state)
 
 
 def test_the_clock_counts_children_also_once_they_are_gone():

@@ -40,22 +40,22 @@ def test_a_space_that_is_too_small_says_so() -> None:
 def test_agreement_by_hand() -> None:
     cached, fresh = [0.90, 0.92, 0.94, 0.96, 0.98], [0.91, 0.92, 0.97, 0.95, 0.96]
     found = agreement(cached, fresh)
-    assert found["spearman"] == pytest.approx(1 - 6 * (1 + 1 + 4) / (5 * 24))  # ranks 1 2 5 3 4
-    assert found["kendall"] == pytest.approx((8 - 2) / 10)
+    assert found.spearman == pytest.approx(1 - 6 * (1 + 1 + 4) / (5 * 24))  # ranks 1 2 5 3 4
+    assert found.kendall == pytest.approx((8 - 2) / 10)
     half = 1.959964 * math.sqrt((1 + 0.7**2 / 2) / 2)
-    assert found["fisher"] == pytest.approx([math.tanh(math.atanh(0.7) - half), math.tanh(math.atanh(0.7) + half)])
-    assert (found["winner"], found["best"]) == (4, 2)
-    assert found["winner_difference"] == pytest.approx(-0.01)
-    assert found["mean_difference"] == pytest.approx(0.002)
-    low, high = found["bootstrap"]
-    assert -1 <= low < found["spearman"] < high <= 1
+    assert found.fisher == pytest.approx([math.tanh(math.atanh(0.7) - half), math.tanh(math.atanh(0.7) + half)])
+    assert (found.winner, found.best) == (4, 2)
+    assert found.winner_difference == pytest.approx(-0.01)
+    assert found.mean_difference == pytest.approx(0.002)
+    low, high = found.bootstrap
+    assert -1 <= low < found.spearman < high <= 1
     assert agreement(cached, fresh) == found, "the bootstrap has a seed"
 
 
 def test_where_lower_is_better_the_lowest_wins() -> None:
     found = agreement([0.3, 0.2, 0.4], [0.30, 0.25, 0.20], higher_is_better=False)
-    assert (found["winner"], found["best"]) == (1, 2)
-    assert found["winner_difference"] == pytest.approx(0.05)
+    assert (found.winner, found.best) == (1, 2)
+    assert found.winner_difference == pytest.approx(0.05)
 
 
 def test_both_intervals_cover_the_truth_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_both_intervals_cover_the_truth_as_often_as_they_say(monkeypatch: pytest
         pair = random.multivariate_normal([0, 0], [[1, r], [r, 1]], 20)
         found = agreement(pair[:, 0], pair[:, 1])
         for name in hits:
-            low, high = found[name]
+            low, high = getattr(found, name)
             hits[name] += low <= rho <= high
     for name, fewest in (("fisher", 0.95), ("bootstrap", 0.9)):
         assert stats.binom.cdf(hits[name], samples, fewest) > 0.001, f"{name} is too narrow: {hits[name]}"
@@ -80,8 +80,8 @@ def test_both_intervals_cover_the_truth_as_often_as_they_say(monkeypatch: pytest
 
 def test_what_cannot_be_ranked() -> None:
     found = agreement([1.0, 1.0, 1.0], [0.9, 0.8, 0.7])
-    assert found["spearman"] is found["kendall"] is found["fisher"] is found["bootstrap"] is None
-    assert agreement([1, 2, 3, 4], [1, 2, 3, 4])["fisher"] is None, "a perfect rank has no standard error"
+    assert found.spearman is found.kendall is found.fisher is found.bootstrap is None
+    assert agreement([1, 2, 3, 4], [1, 2, 3, 4]).fisher is None, "a perfect rank has no standard error"
     with pytest.raises(ConfigError, match="At least 3"):
         agreement([1, 2], [1, 2])
 
@@ -222,8 +222,8 @@ def test_a_whole_study_from_a_folder_of_images(toy_folder: Path, tmp_path: Path)
     settings = make_settings(**names, weights="random", epochs=1, jobs=1)
     told: list[str] = []
     found = cached_vs_fresh.run_fidelity(prepare(settings), tmp_path / "study", 3, told.append)
-    assert found == json.loads((tmp_path / "study" / "fidelity.json").read_text())
-    assert (found["drawn"], found["failed"], found["configurations"]) == (3, 0, 3)
-    assert set(found["by"]) == {"auc"}
-    assert "over 3 configurations" in cached_vs_fresh.describe(found) or found["spearman"] is None
+    assert found.content() == json.loads((tmp_path / "study" / "fidelity.json").read_text())
+    assert (found.drawn, found.failed, found.configurations) == (3, 0, 3)
+    assert set(found.by) == {"auc"}
+    assert "over 3 configurations" in cached_vs_fresh.describe(found) or found.spearman is None
     assert len(told) == 3

@@ -68,7 +68,7 @@ def test_training_tells_its_running_best(make_task):
     task = make_task()
     config = TrialConfig("toy", "light", 1, 0.02, 0.1, 0.0, 0.0, 8)
     scores = keras_training.train(task, config, keras_training.standardisation(task, "toy"), told.append)
-    assert [one["epoch"] for one in told] == [1, 2, 3]
-    assert [one["epochs"] for one in told] == [4, 5, 6], "the head's warm-up counts"
-    assert [one["last"] for one in told] == [False, False, True]
-    assert [one["val_auc"] for one in told] == list(np.maximum.accumulate(scores))
+    assert [one.epoch for one in told] == [1, 2, 3]
+    assert [one.epochs for one in told] == [4, 5, 6], "the head's warm-up counts"
+    assert [one.last for one in told] == [False, False, True]
+    assert [one.val_auc for one in told] == list(np.maximum.accumulate(scores))

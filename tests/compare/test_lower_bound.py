@@ -89,7 +89,7 @@ def rate(images_per_second: float, batch: int = 32) -> Rate:
 
 def test_seconds_are_images_by_speed() -> None:
     first, second = Part("vgg16", "forward"), Part("vgg16", "training", 1, 32)
-    assert least_time({first: 300, second: 50}, {first: rate(150.0), second: rate(20.0)})["seconds"] == 4.5
+    assert least_time({first: 300, second: 50}, {first: rate(150.0), second: rate(20.0)}).seconds == 4.5
 
 
 SPACE = """
@@ -116,7 +116,7 @@ def run(tmp_path: Path) -> RunDir:
     log.add(failed, epochs[:1])
     write_text(run.space, SPACE)
     splits = ["train"] * 40 + ["val"] * 10 + ["test"] * 10 + [""] * 5
-    write_table(run.splits, pd.DataFrame({"image": range(len(splits)), "split": splits}))
+    write_table(run.splits, pd.DataFrame({"image": range(len(splits)), "label": "a", "split": splits}))
     settings = {"views": 4, "image_size": 32, "cache": str(tmp_path / "cache")}
     content = {"settings": settings, "data": {"classes": ["a", "b"]}, "space": {"name": "mine"}}
     write_json(run.run, {**content, "seconds": {"search": 30.0}, "hardware": {"cpus": 10_000}})
@@ -135,14 +135,14 @@ def test_the_lower_bound_of_a_run(run: RunDir, monkeypatch: pytest.MonkeyPatch) 
     found = lower_bound_of_run(run, told.append)
     assert given == {"sizes": {"vgg16": 32}, "n_classes": 2, "cache": run.path.parent / "cache"}
     # 3 views of light and the clean one, then val; 2 + 1 epochs of the head, 3 of the suffix, each with validation
-    assert found["seconds"] == (40 * 4 + 10) / 10 + (40 * 6 + 10 * 6) / 100
-    assert found["measured"] == 30.0 and found["ratio"] == 1.5
-    assert [part["what"] for part in found["parts"]][:2] == [
+    assert found.seconds == (40 * 4 + 10) / 10 + (40 * 6 + 10 * 6) / 100
+    assert found.measured == 30.0 and found.ratio == 1.5
+    assert [part.what for part in found.parts][:2] == [
         "VGG16, frozen network",
         "VGG16, head, training, batches of 32",
     ]
-    assert sum(part["seconds"] for part in found["parts"]) == pytest.approx(found["seconds"])
-    assert "10000 CPU cores" in found["notes"][0] and told == found["notes"]
+    assert sum(part.seconds for part in found.parts) == pytest.approx(found.seconds)
+    assert "10000 CPU cores" in found.notes[0] and told == list(found.notes)
     assert (run.path / "limit.json").exists()
     lower_bound_of_run(run, told.append, cache=run.path / "elsewhere")
     assert given["cache"] == run.path / "elsewhere"

@@ -10,7 +10,7 @@ import pytest
 from bench.compare.lower_bound import lower_bound
 from bench.compare.lower_bound.calibrate import Rate
 from bench.compare.lower_bound.work import Part
-from bench.compare.methods.experiment import COLUMNS
+from bench.compare.methods.experiment import OUTCOMES
 from bench.compare.page import render
 from bench.errors import ConfigError
 from bench.run.folder import write_json
@@ -23,7 +23,7 @@ def rows(method: str, seconds: float, done: int = 24, failed: int = 0) -> list[d
     """Trials of ``method``, the last of which ended after ``seconds``."""
     return [
         {
-            **dict.fromkeys(COLUMNS),
+            **dict.fromkeys(OUTCOMES.names),
             "method": method,
             "seed": 0,
             "trial": number,
@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
     trials = rows("suite", 300) + rows("suite-warm", 200) + rows("ray-tune", 1500)
     trials += rows("suite-no-cache", 1990, done=20) + rows("suite-float32", 50, done=3)
     trials += rows("suite-cold-workers", 400, done=23, failed=1)
-    pd.DataFrame(trials, columns=list(COLUMNS)).to_csv(tmp_path / "compare.csv", index=False)
+    pd.DataFrame(trials, columns=OUTCOMES.names).to_csv(tmp_path / "compare.csv", index=False)
     return tmp_path
 
 
@@ -77,8 +77,8 @@ def test_the_lower_bound_of_the_shipped_list(folder: Path, tmp_path: Path, monke
     assert by_kind["resnet50", "training", 1] == by_kind["resnet50", "training", 2] == 2 * 4000
     assert by_kind["inceptionv3", "validation", 2] == 2 * 4 * 250
     total = 3 * (5250 + 32000 + 16000 + 8 * 1000 + 4 * 1000)
-    assert found["cold"]["seconds"] == pytest.approx(total / 100)
-    assert found["warm"]["seconds"] == pytest.approx((total - 3 * 5250) / 100)
+    assert found.cold.seconds == pytest.approx(total / 100)
+    assert found.warm.seconds == pytest.approx((total - 3 * 5250) / 100)
     (folder / "space.yaml").unlink()
     with pytest.raises(ConfigError, match=r"space.yaml.* is missing"):
         lower_bound.lower_bound_of_list(folder, tmp_path / "cache")

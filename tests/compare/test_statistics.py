@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from bench.compare import statistics
-from bench.compare.methods.experiment import COLUMNS
+from bench.compare.methods.experiment import OUTCOMES
+from bench.compare.record import Ended
 
 
 def trials(*runs):
@@ -17,7 +18,7 @@ def trials(*runs):
             state = "failed" if auc is None else "completed"
             config = ["toy", "none", 0, 0.01 * (number + 1), None, 0.0, 0.0, 8]
             rows.append([method, seed, number, state, ended, 2 * ended, auc, 3, "", *config])
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=OUTCOMES.names)
     return table.astype({"auc": "float64", "config_finetune_factor": "float64"})
 
 
@@ -58,7 +59,7 @@ def test_a_run_with_fewer_trials_gives_no_ratio():
 
 
 def ends(*runs):
-    return [{"method": method, "seed": seed, "state": state, "seconds": 90.0} for method, seed, state in runs]
+    return [Ended(method=method, seed=seed, state=state, seconds=90.0) for method, seed, state in runs]
 
 
 def test_runs_that_failed_are_left_out_of_means():
@@ -66,7 +67,7 @@ def test_runs_that_failed_are_left_out_of_means():
     assert found["method"].tolist() == ["suite"] * 3 + ["suite-no-cache"] * 3 + ["ray-tune"] * 2
     row = statistics.by_method(found).set_index("method").loc["ray-tune"]
     assert (row["seeds"], row["wall"], row["pairs"]) == (2, 70, 2)  # 60 and 80
-    assert list(statistics.of_whole_runs(THREE.head(0), ends(("suite", 0, "failed")))) == list(COLUMNS)
+    assert list(statistics.of_whole_runs(THREE.head(0), ends(("suite", 0, "failed")))) == OUTCOMES.names
 
 
 def test_trials_per_hour_are_those_that_did_not_fail_over_the_whole_time():

@@ -184,7 +184,7 @@ def test_ece_is_small_where_probabilities_are_true_and_resampling_raises_it():
 
 def test_reliability_bins_leave_out_what_is_empty():
     positive, scores = np.array([True, False, True, True]), np.array([0.95, 0.97, 0.01, 0.0])
-    low, high = reliability(positive, scores)
+    low, high = (one.content() for one in reliability(positive, scores))
     assert (low["from"], low["to"], low["images"]) == (0.0, pytest.approx(1 / BINS), 2)
     assert (low["predicted"], low["observed"]) == (pytest.approx(0.005), 1.0)
     assert (high["from"], high["to"]) == (pytest.approx(14 / 15), 1.0)
@@ -196,7 +196,7 @@ def test_reliability_bins_leave_out_what_is_empty():
 def test_every_image_is_in_the_bin_of_its_probability(seed, n, steps):
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, steps + 1, n) / steps
-    bins = reliability(rng.random(n) < 0.5, scores)
+    bins = [one.content() for one in reliability(rng.random(n) < 0.5, scores)]
     assert sum(one["images"] for one in bins) == n
     assert sum(one["images"] * one["predicted"] for one in bins) == pytest.approx(scores.sum())
     for one in bins:
@@ -209,7 +209,7 @@ def test_both_splits_before_and_after():
     labels, scores = calibrated(500)
     sharp = apply_temperature(scores, 0.5)
     test = Predictions(labels, sharp, np.arange(500), ["NORMAL", "PNEUMONIA"])
-    content = calibration(test.part(slice(200)), test, 2.0)
+    content = calibration(test.part(slice(200)), test, 2.0).content()
     assert (content["temperature"], content["bins"]) == (2.0, 15)
     assert content["fitted_on"] == {"split": "val", "images": 200}
     assert list(content["splits"]) == ["val", "test"]
@@ -223,7 +223,7 @@ def test_both_splits_before_and_after():
 
 def test_several_classes_each_against_the_rest():
     labels, scores = calibrated(300, 3)
-    content = calibration(Predictions(labels, scores, np.arange(300), ["a", "b", "c"]), None, 1.0)
+    content = calibration(Predictions(labels, scores, np.arange(300), ["a", "b", "c"]), None, 1.0).content()
     assert list(content["splits"]) == ["val"]
     assert list(content["splits"]["val"]["after"]["reliability"]) == ["a", "b", "c"]
 
@@ -231,7 +231,7 @@ def test_several_classes_each_against_the_rest():
 def test_a_class_that_validation_lacks_is_told():
     _, scores = calibrated(40)
     validation = Predictions(np.zeros(40, np.int64), scores, np.arange(40), ["NORMAL", "PNEUMONIA"])
-    content = calibration(validation, validation.part(slice(0)), 1.0)
+    content = calibration(validation, validation.part(slice(0)), 1.0).content()
     assert content["reason"] == "the temperature says little, since on validation the split holds no image of PNEUMONIA"
     assert list(content["splits"]) == ["val"]
     assert "nan" not in json.dumps(content, allow_nan=False).lower()

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from cohorts import cohort
 
-from bench.evaluation.comparisons import COLUMNS, comparisons, sentences
+from bench.evaluation.comparisons import comparisons, sentences
 from bench.evaluation.inputs import ScoredModel
+from bench.run.tables import COMPARISONS
 from bench.stats.bootstrap import Bootstrap, paired_difference
 from bench.stats.metrics import auc
 from bench.stats.predictions import Predictions
@@ -50,7 +51,7 @@ def table():
 
 
 def test_every_pair_of_finalists_and_the_winner_against_every_control(table):
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == COMPARISONS.names
     assert list(zip(table["family"], table["a"], table["b"], strict=True)) == [
         ("finalists", "resnet50", "vgg16"),
         ("finalists", "resnet50", "inceptionv3"),
@@ -169,7 +170,7 @@ def test_what_was_not_scored_is_left_out():
     table = compared({name: SCORES[name] for name in ("resnet50", "majority")})
     assert list(zip(table["a"], table["b"], strict=True)) == [("resnet50", "majority")]
     alone = compared({"resnet50": GOOD})
-    assert list(alone.columns) == list(COLUMNS)
+    assert list(alone.columns) == COMPARISONS.names
     assert not len(alone)
     assert sentences(alone, TITLES, 400) == []
     assert not len(compared({name: value[:0] for name, value in SCORES.items()}, LABELS[:0], PATIENTS[:0]))

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from bench.evaluation.curves import COLUMNS, curves
+from bench.evaluation.curves import curves
+from bench.run.tables import CURVES
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.predictions import Predictions
 
@@ -78,7 +79,7 @@ def test_several_models_and_classes():
     labels, scores, patients = cohort(150, 3)
     one = Predictions(labels, scores, patients, ["a", "b", "c"])
     table = curves({"vgg16": one, "resnet50": one.with_scores(scores[:, ::-1])}, Bootstrap(30))
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == CURVES.names
     sizes = table.groupby(["model", "class", "curve"]).size()
     assert len(sizes) == 12
     assert (sizes == 101).all()
@@ -87,5 +88,5 @@ def test_several_models_and_classes():
 def test_a_class_that_no_image_has_is_left_out():
     labels, scores, patients = cohort(60, 3)
     table = curves({"vgg16": Predictions(np.zeros_like(labels), scores, patients, ["a", "b", "c"])}, Bootstrap())
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == CURVES.names
     assert not len(table)

@@ -13,9 +13,12 @@ from bench.evaluation.calibration import frozen_threshold
 from bench.evaluation.decide import decide
 from bench.evaluation.inputs import EvaluationInputs
 from bench.evaluation.predictions import predictions_table
+from bench.run.documents import ModelCard
 from bench.run.folder import RunDir, write_table
 from bench.settings import make_settings
+from bench.stats.metrics import METRICS
 from bench.stats.predictions import Predictions
+from bench.trial import TrialConfig
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -49,10 +52,11 @@ def test_the_card_tells_the_window_that_predict_goes_through(
     run.path.mkdir()
     run.best_model.write_bytes(b"a model")
     winner = {"backbone": "vgg16", "repeat": 1, "state": "completed", "representative": True, "winner": True}
-    finalists = pd.DataFrame([winner | {"model": "best_model.h5", "sha256": "x", "metric_auc": 1.0}])
+    scored = {f"metric_{name}": 1.0 for name in METRICS} | TrialConfig("vgg16").columns()
+    finalists = pd.DataFrame([winner | scored | {"model": "best_model.h5", "sha256": "x"}])
     settings = make_settings(name="xray", cache=tmp_path, bootstrap=100)
     known = (table, pd.DataFrame(), ("A", "B"), stored)
     inputs = EvaluationInputs(settings, *known, finalists=finalists, baselines=pd.DataFrame(), window=window)
-    decide(inputs, run, lambda *_: scores, {})
+    decide(inputs, run, lambda *_: scores, ModelCard())
     told = json.loads(run.best_model_card.read_text(encoding="utf-8"))["input"]["window"]
     assert (Window(**told) if told else None) == window

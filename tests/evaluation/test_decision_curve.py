@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from cohorts import cohort
 
-from bench.evaluation.decision_curve import COLUMNS
 from bench.evaluation.decision_curve import decision_curve as curve_of
+from bench.run.tables import DECISION_CURVE
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.predictions import Predictions
 
@@ -20,7 +20,7 @@ def test_net_benefit_by_hand():
     """At 0.2: 2 true and 1 false positive of 4, odds 1/4. At 0.8: one true positive, and it is reached exactly."""
     positive = np.array([0.8, 0.3, 0.25, 0.1])
     table = decision_curve(np.array([1, 1, 0, 0]), np.column_stack([1 - positive, positive]), np.arange(4), CLASSES)
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == DECISION_CURVE.names
     assert list(table["threshold"]) == [round(0.01 * step, 2) for step in range(1, 100)]
     at = table.set_index("threshold")
     assert at.loc[0.2, "model"] == pytest.approx(2 / 4 - 1 / 4 * 0.25)
@@ -68,4 +68,4 @@ def test_a_class_that_no_image_has_is_left_out():
     labels, scores, patients = cohort(150, 3)
     table = decision_curve(np.where(labels == 2, 0, labels), scores, patients, ["a", "b", "c"], draws=50)
     assert list(table["class"].unique()) == ["a", "b"]
-    assert list(decision_curve(labels[:0], scores[:0], patients[:0], ["a", "b", "c"]).columns) == list(COLUMNS)
+    assert list(decision_curve(labels[:0], scores[:0], patients[:0], ["a", "b", "c"]).columns) == DECISION_CURVE.names

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.evaluation.failures import COLUMNS
 from bench.evaluation.failures import failures as failures_of
+from bench.run.tables import FAILURES
 from bench.stats.predictions import Predictions
 
 CLASSES = ("A", "B", "C")
@@ -26,7 +26,7 @@ Y_SCORE = np.array([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.9, 0.05, 0.05], [0.1, 0
 
 def test_the_most_confident_error_comes_first_and_ties_go_by_name(table):
     found = failures(table, Y_TRUE, Y_SCORE, CLASSES)
-    assert tuple(found.table) == COLUMNS
+    assert list(found.table) == FAILURES.names
     assert found.table["image"].tolist() == ["c", "b", "d"], "b and d are as confident: b before d by name"
     assert found.table["rank"].tolist() == [1, 2, 3]
     assert found.table["predicted"].tolist() == ["A", "C", "B"]
@@ -47,7 +47,7 @@ def test_a_flawless_model_has_none(table):
     found = failures(table, Y_TRUE, np.eye(3)[Y_TRUE], CLASSES)
     assert (len(found.table), found.positions.shape) == (0, (0,))
     assert np.zeros((5, 2, 2, 1))[found.positions].shape == (0, 2, 2, 1)
-    assert tuple(found.table) == COLUMNS
+    assert list(found.table) == FAILURES.names
 
 
 def test_the_order_of_images_does_not_matter(table):

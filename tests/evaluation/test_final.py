@@ -15,6 +15,7 @@ from bench.evaluation import in_worker
 from bench.evaluation.final import open_test
 from bench.evaluation.inputs import Decisions, EvaluationInputs
 from bench.evaluation.test_access import SealedTest, TestSealed
+from bench.run.documents import Threshold
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.settings import make_settings
 from bench.stats.metrics import METRICS, evaluate
@@ -107,18 +108,11 @@ class Study:
         validation = {
             name: self.inputs.on_validation(self.predict(val, sum(f"{name}.h5".encode()))) for name in self.images
         }
-        thresholds = [
-            {"class": name, "value": 0.4, "rule": "made up"}
+        thresholds = tuple(
+            Threshold(label=name, value=0.4, rule="made up")
             for name in (self.classes[1:] if len(self.classes) == 2 else self.classes)
-        ]
-        card = {
-            "sha256": file_sha256(self.run.best_model),
-            "backbone": "vgg16",
-            "temperature": 1.3,
-            "threshold": thresholds[0] if len(self.classes) == 2 else None,
-            "thresholds": thresholds,
-        }
-        write_json(self.run.best_model_card, card)
+        )
+        write_json(self.run.best_model_card, {"sha256": file_sha256(self.run.best_model)})
         rows, labels = [], self.inputs.labels(val)
         for name in self.images:
             for repeat in (1, 2):
@@ -137,9 +131,10 @@ class Study:
                         **{f"metric_{metric}": value for metric, value in scores.items()},
                     }
                 )
-        decisions = Decisions(card, validation)
+        decisions = Decisions("vgg16", 1.3, thresholds, validation)
         inputs = replace(self.inputs, finalists=pd.DataFrame(rows))
-        return open_test(inputs, decisions, self.sealed, self.run, self.call)
+        found: dict[str, Any] = open_test(inputs, decisions, self.sealed, self.run, self.call).content()
+        return found
 
 
 def assert_whole(study: Study, content: dict[str, Any]) -> None:

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from cohorts import cohort
 
-from bench.evaluation.operating_points import POINTS_COLUMNS, PREVALENCE_COLUMNS, operating_points
+from bench.evaluation.operating_points import operating_points
+from bench.run.documents import Threshold
+from bench.run.tables import OPERATING_POINTS, PREVALENCES
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
 
 CLASSES = ["NORMAL", "PNEUMONIA"]
-FROZEN = {"PNEUMONIA": (0.7, "Youden index on validation")}
+FROZEN = [Threshold(label="PNEUMONIA", value=0.7, rule="Youden index on validation")]
 
 
 def points_of(labels, scores, patients, thresholds=FROZEN, classes=CLASSES, draws=300):
@@ -41,13 +43,13 @@ def test_counts_by_hand():
 
 def test_both_points_with_both_intervals():
     points, prevalences = points_of(*cohort())
-    assert list(points.columns) == list(POINTS_COLUMNS)
-    assert list(prevalences.columns) == list(PREVALENCE_COLUMNS)
+    assert list(points.columns) == OPERATING_POINTS.names
+    assert list(prevalences.columns) == PREVALENCES.names
     assert list(zip(points["point"], points["threshold"], points["rule"], strict=True))[::5] == [
         ("0.5", 0.5, "fixed beforehand"),
         ("frozen", 0.7, "Youden index on validation"),
     ]
-    assert points["reason"].isna().all()
+    assert (points["reason"] == "").all()
     assert ((points["low"] < points["value"]) & (points["value"] < points["high"])).all()
     assert ((points["wilson_low"] < points["value"]) & (points["value"] < points["wilson_high"])).all()
 
@@ -68,7 +70,7 @@ def test_copies_of_images_widen_the_interval_by_patients_alone():
 
 def test_bayes_by_hand_and_the_splits_own_prevalence():
     labels, scores, patients = cohort(600, 3)
-    points, prevalences = points_of(labels, scores, patients, {"b": (0.4, "rule")}, ["a", "b", "c"])
+    points, prevalences = points_of(labels, scores, patients, [Threshold(label="b", value=0.4)], ["a", "b", "c"])
     found = by_name(points)
     sensitivity, specificity = found["sensitivity"]["value"], found["specificity"]["value"]
     rows = prevalences[prevalences["point"] == "frozen"].to_dict("records")

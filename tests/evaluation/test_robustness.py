@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from bench.evaluation import robustness as altered
 from bench.evaluation.corruptions import CORRUPTIONS, add_noise, brighten, recompress, turn
-from bench.evaluation.robustness import COLUMNS
+from bench.run.tables import ROBUSTNESS
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.predictions import Predictions
 
@@ -15,7 +15,8 @@ CLASSES = ("A", "B")
 
 def robustness(images, labels, patients, predict, classes, draws=2000):
     predictions = Predictions(labels, np.empty((len(labels), 2)), patients, classes)
-    return altered.robustness(images, predictions, predict, Bootstrap(draws))
+    table = altered.robustness(images, predictions, predict, Bootstrap(draws))
+    return table.astype(object).where(table.notna(), None)
 
 
 def choose_rows(labels, patients, most, seed=0):
@@ -92,10 +93,10 @@ def test_recompression_is_what_pillow_writes():
 def test_scores_and_paired_changes():
     images, labels, patients = pictures()
     table = robustness(images, labels, patients, predict, CLASSES, draws=200)
-    assert tuple(table) == COLUMNS
+    assert list(table) == ROBUSTNESS.names
     assert len(table) == 1 + sum(len(corruption.levels) for corruption in CORRUPTIONS)
     clean = table.iloc[0]
-    assert (clean["corruption"], clean["level"], clean["unit"], clean["auc_change"]) == ("none", None, None, None)
+    assert (clean["corruption"], clean["level"], clean["unit"], clean["auc_change"]) == ("none", None, "", None)
     assert clean["auc"] == pytest.approx(roc_auc_score(labels, predict(images)[:, 1]))
     assert set(table["images"]) == {24}
     for row in table.iloc[1:].to_dict("records"):

@@ -16,7 +16,8 @@ CLASSES = ("A", "B", "C")
 
 def saliency(model_file, images, scores, labels, names, classes, seed=0):
     predictions = Predictions(labels, scores, np.arange(len(labels)), classes)
-    return maps.saliency(model_file, images, predictions, names, seed)
+    content, arrays = maps.saliency(model_file, images, predictions, names, seed)
+    return content.content(), arrays
 
 
 def choose_cases(labels, scores, each=4, same=None):

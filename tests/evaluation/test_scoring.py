@@ -13,11 +13,13 @@ from bench.stats.predictions import Predictions
 
 
 def score_model(labels, scores, patients, classes, seed, draws=200):
-    return scoring.score_model(Predictions(labels, scores, patients, classes), Bootstrap(draws, seed=seed))
+    return scoring.score_model(Predictions(labels, scores, patients, classes), Bootstrap(draws, seed=seed)).content()
 
 
 def spread(labels, repeats, classes):
-    return scoring.spread([Predictions(labels, scores, np.arange(len(labels)), classes) for scores in repeats])
+    return scoring.spread(
+        [Predictions(labels, scores, np.arange(len(labels)), classes) for scores in repeats]
+    ).content()
 
 
 def cohort(n=60, n_classes=2, seed=0):

@@ -137,7 +137,7 @@ def test_openings_are_counted_across_runs(table: Any, facts: Any, images: Any, t
         decide(run)
         sealed = SealedTest(table, facts, images, run, tmp_path / "cache")
         opened = sealed.open()
-        found = ledger.summary(opened.openings, opened.opening)
+        found = ledger.summary(opened.openings, opened.opening).content()
         sentences.append(found["sentence"])
     assert sentences[0] == "These 2 test images were opened for the first time."
     assert "opened 2 times, by 2 runs" in sentences[1]
@@ -151,7 +151,7 @@ def test_another_split_of_the_same_data_is_told_apart(table: Any, facts: Any, im
         run = make_run(tmp_path / "reports" / name)
         decide(run)
         opened = SealedTest(splits, facts, images, run, tmp_path / "cache").open()
-        found = ledger.summary(opened.openings, opened.opening)
+        found = ledger.summary(opened.openings, opened.opening).content()
     assert (found["this_split"], found["overlapping"], found["shared_images"], found["this_data"]) == (1, 1, 1, 2)
     assert found["sentence"].startswith(
         "Just these 2 test images were opened for the first time, but test splits that hold up to 1 of them were "
@@ -170,7 +170,7 @@ def test_a_split_that_shares_images_is_known_whatever_else_has_changed(
         run = make_run(tmp_path / "reports" / name)
         decide(run)
         opened = SealedTest(splits, facts, stored, run, tmp_path / "cache").open()
-    found = ledger.summary(opened.openings, opened.opening)
+    found = ledger.summary(opened.openings, opened.opening).content()
     assert (found["this_split"], found["this_data"], found["shared_images"]) == (1, 1, 1)
     assert "test splits that hold up to 1 of them" in found["sentence"]
 
@@ -180,7 +180,7 @@ def test_splits_of_the_same_data_that_share_no_image(table: Any, facts: Any, ima
         run = make_run(tmp_path / "reports" / name)
         decide(run)
         opened = SealedTest(splits, facts, images, run, tmp_path / "cache").open()
-    found = ledger.summary(opened.openings, opened.opening)
+    found = ledger.summary(opened.openings, opened.opening).content()
     assert (found["overlapping"], found["this_data"]) == (0, 2)
     assert found["sentence"] == (
         "These 2 test images were opened for the first time. Other test splits of the same data were opened once."
@@ -193,7 +193,7 @@ def test_a_run_of_the_same_name_is_another_run(table: Any, facts: Any, images: A
         write_json(run.run, {"name": run.name, "created": created})
         decide(run)
         opened = SealedTest(table, facts, images, run, tmp_path / "cache").open()
-    assert "2 times, by 2 runs" in ledger.summary(opened.openings, opened.opening)["sentence"]
+    assert "2 times, by 2 runs" in ledger.summary(opened.openings, opened.opening).content()["sentence"]
 
 
 def test_a_sample_holds_the_smallest_hashes_so_that_large_splits_compare() -> None:

@@ -645,7 +645,7 @@ def test_a_run_with_folds(
 
     # interrupted after one fold: the other is trained, and gives what it gave
     write_table(run.folds, folds.iloc[:1])
-    run.reopen("finalists")
+    run.unfinish("finalists")
     assert main(["run", "--resume", "folds"]) == 0
     again = pd.read_csv(run.folds)
     pd.testing.assert_frame_equal(again.iloc[:1], folds.iloc[:1])

@@ -178,22 +178,22 @@ def test_stages_stand_in_their_order():
 
 
 @pytest.mark.parametrize("index", range(len(STAGES)))
-def test_reopening_a_stage_takes_back_the_later_ones(tmp_path, index):
+def test_a_marker_is_taken_back_alone(tmp_path, index):
     run = RunDir(tmp_path)
     for stage in STAGES:
         run.finish(stage)
-    run.reopen(STAGES[index])
-    assert tuple(stage for stage in STAGES if run.finished(stage)) == STAGES[:index]
+    run.unfinish(STAGES[index])
+    assert tuple(stage for stage in STAGES if run.finished(stage)) == STAGES[:index] + STAGES[index + 1 :]
 
 
-def test_reopening_what_was_never_finished_is_no_error(tmp_path):
+def test_taking_back_what_was_never_finished_is_no_error(tmp_path):
     run = RunDir(tmp_path)
     run.finish("data")
-    run.reopen("search")
+    run.unfinish("search")
     assert run.finished("data")
 
 
-@pytest.mark.parametrize("method", ["finish", "finished", "reopen"])
+@pytest.mark.parametrize("method", ["finish", "finished", "unfinish"])
 def test_an_unknown_stage_is_an_error(tmp_path, method):
     with pytest.raises(ValueError):
         getattr(RunDir(tmp_path), method)("report")

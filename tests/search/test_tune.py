@@ -10,6 +10,7 @@ import pytest
 import toys
 from optuna.trial import TrialState
 
+from bench.cluster import Workers
 from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.search import tune
@@ -17,6 +18,7 @@ from bench.search.plan import Plan, Planned, longest_first, make_plan, once_more
 from bench.search.searcher import STUDY, RecordingSearch, Rules
 from bench.search.space import Space, parse_space
 from bench.search.tune import run_search
+from bench.settings import make_settings
 from bench.trial import EpochRecord, TrialConfig
 
 
@@ -43,7 +45,7 @@ class Silent:
 
 
 def recording(space: Space, run: RunDir, seed: int = 0, jobs: int = 9) -> RecordingSearch:
-    return RecordingSearch(Rules(space, "auc", epochs=3, seed=seed, jobs=jobs), TrialLog.load(run), run, Silent())
+    return RecordingSearch(Rules(space, "auc", epochs=3, seed=seed, jobs=jobs), TrialLog.load(run), Silent())
 
 
 def result(epoch: int, auc: float, **more: Any) -> dict[str, Any]:
@@ -328,20 +330,10 @@ def test_a_trial_that_is_tried_again_takes_one_place_of_the_plan(
         return "time limit"
 
     monkeypatch.setattr(tune, "_one_round", one_round)
-    plan = Plan([Planned("backbone", {"backbone": lost.backbone})] * 3)
+    plan = Plan(space, [Planned("backbone", {"backbone": lost.backbone})] * 3)
     task = SimpleNamespace(metric="auc", epochs=3, seed=0, backbones={one.name: one for one in backbones})
-    run_search(
-        space=space,
-        task=task,  # type: ignore[arg-type]
-        workers=SimpleNamespace(jobs=1),  # type: ignore[arg-type]
-        run=run,
-        log=log,
-        plan=plan,
-        budget=20,
-        scheduler="none",
-        time_limit=None,
-        watcher=Silent(),
-    )
+    settings = make_settings(name="x", budget=20, scheduler="none", cache=tmp_path)
+    run_search(plan, task, Workers(1, 1, 0.0, 1, 0), settings, log, Silent())  # type: ignore[arg-type]
     whole = [one for one in asked if "dropout" in one.values]
     assert len(whole) == int(interrupted)
     assert len(asked) == (3 if interrupted else 2), "three in the plan, one of which was tried"

@@ -7,6 +7,7 @@ from bench.evaluation.comparisons import comparisons
 from bench.evaluation.inputs import ScoredModel
 from bench.evaluation.operating_points import operating_points
 from bench.evaluation.scoring import score_model
+from bench.run.documents import Threshold
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.enough import by_class, one_against_rest, too_few
 from bench.stats.metrics import METRICS
@@ -63,14 +64,14 @@ def test_what_takes_all_images_together_needs_no_patients_of_each_class():
 
 
 def test_scores_that_look_at_a_rare_class_have_no_interval():
-    found = score_model(study(3), BOOTSTRAP)
+    found = score_model(study(3), BOOTSTRAP).content()
     for name in ("auc", "pr_auc", "balanced_accuracy", "f1"):
         assert found["metrics"][name]["value"] is not None
         assert found["metrics"][name]["low"] is found["metrics"][name]["high"] is None, name
     for name in ("accuracy", "log_loss", "brier"):
         assert found["metrics"][name]["low"] < found["metrics"][name]["high"], name
     assert found["per_class"]["PNEUMONIA"]["auc_low"] is None
-    enough = score_model(study(10), BOOTSTRAP)
+    enough = score_model(study(10), BOOTSTRAP).content()
     assert enough["metrics"]["auc"]["low"] < enough["metrics"]["auc"]["high"]
 
 
@@ -85,7 +86,7 @@ def test_models_are_not_told_apart_by_one_patient():
     }
     row = comparisons(models, "a", BOOTSTRAP).iloc[0]
     assert abs(row["difference"]) > 0.5
-    assert row["low"] is row["p"] is row["p_holm"] is None
+    assert row[["low", "p", "p_holm"]].isna().all()
     assert row["verdict"] == "not computed"
     assert "there is 1 patient of PNEUMONIA, fewer than 10" in row["sentence"]
 
@@ -97,7 +98,7 @@ def test_predictive_values_are_never_certain(sick):
     scores = np.column_stack([1 - labels * 0.9, labels * 0.9])
     scores[-20:] = [0.1, 0.9]
     predictions = Predictions(labels, scores, patients, CLASSES)
-    points, rows = operating_points(predictions, {"PNEUMONIA": (0.5, "a rule")}, BOOTSTRAP)
+    points, rows = operating_points(predictions, [Threshold(label="PNEUMONIA", value=0.5, rule="a rule")], BOOTSTRAP)
     known = points.set_index(["point", "measure"]).loc[("frozen", "sensitivity")]
     assert (known["value"], known["low"]) == (1.0, None) or np.isnan(known["low"])
     for row in rows.to_dict("records"):
@@ -113,6 +114,8 @@ def test_predictive_values_are_never_certain(sick):
     )
     assert half["npv_low"] == pytest.approx(specificity / (specificity + 1 - sensitivity))
     thrice = np.repeat(np.arange(len(labels)), 3)
-    _, copied = operating_points(predictions.part(thrice), {"PNEUMONIA": (0.5, "a rule")}, BOOTSTRAP)
+    _, copied = operating_points(
+        predictions.part(thrice), [Threshold(label="PNEUMONIA", value=0.5, rule="a rule")], BOOTSTRAP
+    )
     ends = ["npv_low", "npv_high", "ppv_low", "ppv_high"]
     assert np.allclose(copied[ends], rows[ends]), "more images of the same patients make nothing surer"

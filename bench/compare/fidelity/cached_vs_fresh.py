@@ -9,10 +9,10 @@ and through the whole network with fresh augmentation in every epoch, from the s
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +20,57 @@ import pandas as pd
 
 from bench import RULES
 from bench.cluster import share_out
-from bench.compare.fidelity.agreement import agreement
-from bench.compare.hardware import gpus
+from bench.compare.fidelity.agreement import Agreement, agreement
 from bench.compare.inputs import fingerprint, prepare_task
-from bench.device import best_precision, cpu_cores, memory_bytes, set_up
+from bench.device import best_precision, cpu_cores, gpus, memory_bytes, set_up
 from bench.errors import ConfigError, TrialFailed
+from bench.failures import reason_of
 from bench.run.console import Screen
 from bench.run.folder import write_json, write_table
+from bench.run.record import Part
 from bench.run.request import Request
+from bench.run.tables import Row, records
 from bench.search.space import Space
 from bench.seeds import stable_hash, stable_seed
 from bench.stats.metrics import METRICS, get_metric
 from bench.train.task import Task
 from bench.trial import TrialConfig
 
-Row = dict[str, Any]
-"""Of fidelity.csv: key, study, state, reason, config_*, and cached_* and fresh_* metrics, epochs and seconds."""
 TRIES = 50
 """Samples drawn per wanted configuration before the space counts as too small."""
 
 _trainer: Any = None
 
 
+class Studied(Part):
+    """What fidelity.json says of what was compared: ``drawn`` configurations, of which some ``failed``."""
+
+    data: str
+    fingerprint: str
+    images: dict[str, int]
+    sizes: dict[str, int]
+    space: str
+    weights: str
+    seed: int
+    metric: str
+    epochs: int
+    patience: int
+    views: int
+    precision: str
+    rules: int
+    drawn: int = 0
+    failed: int = 0
+
+
+class FidelityRecord(Agreement, Studied):
+    """fidelity.json: the agreement of the scores that decide, and that of each metric."""
+
+    by: dict[str, Agreement]
+
+
 def run_fidelity(
     request: Request, folder: Path, configurations: int, tell: Callable[[str], None] = print
-) -> dict[str, Any]:
+) -> FidelityRecord:
     """Draw configurations, score each cached and fresh, and write fidelity.csv and fidelity.json into ``folder``.
 
     Interrupted and begun again with the same settings, it goes on where it stopped.
@@ -57,7 +83,7 @@ def run_fidelity(
         tell: told of each configuration.
 
     Returns:
-        the content of fidelity.json: `agreement` of the scores that decide, with what was compared.
+        the content of fidelity.json.
 
     Raises:
         ConfigError: if the request cannot be carried out, or ``folder`` belongs to another study.
@@ -70,18 +96,9 @@ def run_fidelity(
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         precision = pool.submit(best_precision).result() if settings.precision == "auto" else settings.precision
     task = replace(task, precision=precision)
-    about = {
-        "data": settings.data,
-        "fingerprint": fingerprint(task),
-        "images": {split: len(rows) for split, rows in task.rows.items()},
-        "sizes": dict(request.sizes),
-        "space": request.space.name,
-        "weights": task.weights.kind,
-        **{name: getattr(task, name) for name in ("seed", "metric", "epochs", "patience", "views", "precision")},
-        "rules": RULES,
-    }
+    about = _about(request, task)
     rows = {split: [int(row) for row in chosen] for split, chosen in task.rows.items()}
-    name = stable_hash(about, request.space.text, task.weights.sha256, rows)
+    name = stable_hash(about.content(), request.space.text, task.weights.sha256, rows)
     table = study(task, configs, folder, name, min(jobs, configurations), tell)
     scored, metric = table[table["state"] == "completed"].reset_index(drop=True), get_metric(settings.metric)
     if scored.empty:
@@ -90,20 +107,34 @@ def run_fidelity(
         one.name: agreement(scored[f"cached_{one.name}"], scored[f"fresh_{one.name}"], one.higher_is_better)
         for one in dict.fromkeys((metric, METRICS["auc"]))
     }
-    found = {**about, "drawn": len(table), "failed": len(table) - len(scored), **compared[metric.name], "by": compared}
+    counts = {"drawn": len(table), "failed": len(table) - len(scored)}
+    found = FidelityRecord(**{**dict(about), **counts, **dict(compared[metric.name]), "by": compared})
     write_json(folder / "fidelity.json", found)
     return found
 
 
-def describe(found: Mapping[str, Any]) -> str:
+def _about(request: Request, task: Task) -> Studied:
+    return Studied(
+        data=request.settings.data,
+        fingerprint=fingerprint(task),
+        images={split: len(rows) for split, rows in task.rows.items()},
+        sizes=dict(request.sizes),
+        space=request.space.name,
+        weights=task.weights.kind,
+        **{name: getattr(task, name) for name in ("seed", "metric", "epochs", "patience", "views", "precision")},
+        rules=RULES,
+    )
+
+
+def describe(found: FidelityRecord) -> str:
     """The result of `run_fidelity` in a sentence."""
-    if found["spearman"] is None:
+    if found.spearman is None or found.bootstrap is None:
         return "All scores are equal, so there is no ranking to compare."
-    low, high = found["bootstrap"]
+    low, high = found.bootstrap
     return (
-        f"Spearman's rho {found['spearman']:.3f} (95 % interval {low:.3f} to {high:.3f}) over "
-        f"{found['configurations']} configurations; the winner by cached scores is {found['winner_difference']:+.4f} "
-        f"{found['metric']} from the best by fresh ones."
+        f"Spearman's rho {found.spearman:.3f} (95 % interval {low:.3f} to {high:.3f}) over "
+        f"{found.configurations} configurations; the winner by cached scores is {found.winner_difference:+.4f} "
+        f"{found.metric} from the best by fresh ones."
     )
 
 
@@ -179,7 +210,7 @@ def _read(file: Path) -> list[Row]:
     if not file.exists():
         return []
     table = pd.read_csv(file, dtype={"key": str, "study": str, "reason": str}, keep_default_na=False, na_values=[""])
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    return records(table)
 
 
 def _sentence(row: Row, metric: str, number: int, total: int) -> str:
@@ -216,15 +247,12 @@ def _score(config: TrialConfig) -> Row:
 
 def score(trainer: Any, config: TrialConfig) -> Row:
     """A row of fidelity.csv: ``config`` trained on cached features and with fresh augmentation, from the same seed."""
-    row: Row = {"state": "completed", "reason": "", **{f"config_{key}": value for key, value in asdict(config).items()}}
+    row: Row = {"state": "completed", "reason": "", **config.columns()}
     seed = stable_seed("trial", trainer.task.seed, config.key)
     try:
         results = {"cached": trainer.run(config), "fresh": trainer.retrain(config, seed)}
-    except TrialFailed as error:
-        return {**row, "state": "failed", "reason": str(error)}
     except Exception as error:  # as in a search, one configuration must not end the others
-        first = (str(error).strip().splitlines() or [""])[0]
-        return {**row, "state": "failed", "reason": f"{type(error).__name__}: {first}"}
+        return {**row, "state": "failed", "reason": reason_of(error)}
     for name, result in results.items():
         row |= {f"{name}_{metric}": value for metric, value in result.metrics.items()}
         row |= {f"{name}_epochs": len(result.epochs), f"{name}_seconds": round(result.seconds, 3)}

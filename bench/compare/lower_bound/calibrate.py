@@ -5,7 +5,6 @@ has it; XLA where it may be faster; and, where the batch is not part of the conf
 timed briefly, the best of them three times for longer.
 """
 
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -14,17 +13,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.compare.hardware import gpus, processor
 from bench.compare.lower_bound import bare_keras
 from bench.compare.lower_bound.bare_keras import Network, Way
 from bench.compare.lower_bound.work import Part
-from bench.device import best_cpu_precision, cpu_cores, memory_bytes
+from bench.device import best_cpu_precision, cpu_cores, gpus, memory_bytes, processor
 from bench.errors import TrialFailed
 from bench.models.backbones import boundary_cut, get_backbone
 from bench.postmortem import by_status
+from bench.run.documents import CalibratedOn
 from bench.run.folder import write_json
 from bench.seeds import stable_hash
 
@@ -119,10 +119,15 @@ class Rate:
         return f"{self.precision}{', XLA' * self.xla}, batches of {self.batch}, {processes}{'s' * (self.threads > 1)}"
 
 
-def machine() -> dict[str, Any]:
+def machine() -> CalibratedOn:
     """What decides a rate beside the work: processor, cores, GPUs, and versions."""
-    versions = {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
-    return {"processor": processor(), "cores": cpu_cores(), "gpus": len(gpus()), **versions}
+    return CalibratedOn(
+        processor=processor(),
+        cores=cpu_cores(),
+        gpus=len(gpus()),
+        keras=version("keras"),
+        tensorflow=version("tensorflow"),
+    )
 
 
 def calibrate(
@@ -141,10 +146,10 @@ def calibrate(
         CalibrationFailed: if bare Keras cannot do a part.
     """
     here, found = machine(), {}
-    busy = BUSY * here["cores"]
+    busy = BUSY * here.cores
     missing: dict[tuple[str, str, int], dict[Part, Path]] = {}
     for part in dict.fromkeys(parts):
-        key = stable_hash(here, asdict(part), sizes[part.backbone], n_classes)
+        key = stable_hash(here.content(), asdict(part), sizes[part.backbone], n_classes)
         file = cache / "calibration" / f"{key}.json"
         kept = Rate(**json.loads(file.read_text(encoding="utf-8"))["rate"]) if file.exists() else None
         if kept is not None and kept.load <= busy:
@@ -157,13 +162,13 @@ def calibrate(
     if load > busy:
         tell(f"The machine is not idle (load {load:g}): what is measured now may be too slow, and is not used again.")
     with ExitStack() as stack:
-        groups = start(here["cores"])
+        groups = start(here.cores)
         for group in groups:
             stack.callback(group.close)
         for (backbone, _, _), files in missing.items():
             for part, rate in _measure(list(files), sizes[backbone], n_classes, groups, load).items():
                 tell(f"{part.title}: {rate.images_per_second:,.0f} images/s ({rate.describe()})")
-                about = {"machine": here, "what": asdict(part), "size": sizes[backbone], "classes": n_classes}
+                about = {"machine": here.content(), "what": asdict(part), "size": sizes[backbone], "classes": n_classes}
                 write_json(files[part], {**about, "rate": asdict(rate)})
                 found[part] = rate
     return found

@@ -3,25 +3,36 @@
 import csv
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import psutil
 
 from bench.compare.methods.table import Method
-from bench.run.results import TEXT_COLUMNS
+from bench.run.results import STATES
+from bench.run.tables import CONFIG, Column, Schema, Type, integers, keys, numbers, text
 from bench.search.space import Space
 from bench.train.task import Task
 from bench.trial import TrialConfig
 
-STATES = ("completed", "pruned", "failed")
-CONFIG = tuple(f"config_{entry.name}" for entry in fields(TrialConfig))
-COLUMNS = ("method", "seed", "trial", "state", "ended", "core_seconds", "auc", "epochs", "reason", *CONFIG)
-"""Of outcomes.csv, one row per trial: ``ended`` in seconds since the method's process started, ``core_seconds`` of CPU
-time until then, ``auc`` on validation, ``epochs`` of all phases."""
+OUTCOMES = Schema(
+    "outcomes.csv",
+    (
+        *keys("method"),
+        Column("seed", Type.INTEGER, needed=True),
+        Column("trial", Type.INTEGER, needed=True),
+        *keys("state"),
+        *numbers("ended", "core_seconds", "auc"),
+        *integers("epochs"),
+        *text("reason"),
+        *CONFIG,
+    ),
+)
+"""One row per trial: ``ended`` in seconds since the method's process started, ``core_seconds`` of CPU time until then,
+``auc`` on validation, ``epochs`` of all phases."""
+COMPARED = replace(OUTCOMES, file="compare.csv")
+"""The rows of all methods."""
 SAMPLING_SECONDS = 0.5
 """Between two samples of the processes' CPU times; of a process that ends, the time since its last sample is lost."""
 
@@ -44,20 +55,15 @@ class Experiment:
     method: Method
     task: Task
     space: Space
-    configurations: tuple[Mapping[str, Any], ...]
+    configurations: tuple[TrialConfig, ...]
     budget: int
     jobs: int
     scratch: Path
 
 
-def read_rows(file: Path) -> pd.DataFrame:
-    """The rows of outcomes.csv or compare.csv; empty cells are missing, and names that look like numbers stay names."""
-    return pd.read_csv(
-        file,
-        dtype=dict.fromkeys(("method", *TEXT_COLUMNS), str),
-        keep_default_na=False,
-        na_values={name: [""] for name in COLUMNS if name not in ("reason", *TEXT_COLUMNS)},
-    )
+def read_rows(schema: Schema, folder: Path) -> pd.DataFrame:
+    """The rows of ``schema`` in ``folder``, if any; what a method that was killed has left half is no row."""
+    return schema.frame(schema.read_leniently(folder)[0] if (folder / schema.file).exists() else [])
 
 
 class Clock:
@@ -103,23 +109,23 @@ class Outcomes:
     """
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
-        self._file, self._notes = folder / "outcomes.csv", folder / "notes.txt"
+        self._file, self._notes = folder / OUTCOMES.file, folder / "notes.txt"
         self._name, self._seed = experiment.method.name, experiment.task.seed
         self._clock = Clock()
         self._trial = 0
         with self._file.open("w", newline="", encoding="utf-8") as table:
-            csv.writer(table).writerow(COLUMNS)
+            csv.writer(table).writerow(OUTCOMES.names)
 
     def note(self, text: str) -> None:
         """Something that the reader of the comparison should know."""
         with self._notes.open("a", encoding="utf-8") as notes:
             notes.write(" ".join(text.split()) + "\n")
 
-    def add(self, config: Mapping[str, Any], auc: float | None, epochs: int, state: str, reason: str = "") -> None:
+    def add(self, config: TrialConfig, auc: float | None, epochs: int, state: str, reason: str = "") -> None:
         """Write the row of a trial that has just ended.
 
         Args:
-            config: its parameters by name; those that it left out have their defaults.
+            config: what was trained.
             auc: on validation, of its best epoch of the phase that counts; None if it failed.
             epochs: of all its phases.
             state: ``completed``, ``pruned`` or ``failed``.
@@ -134,7 +140,6 @@ class Outcomes:
             raise ValueError(f"a trial has a score unless it failed, but got {auc!r} of a {state} trial")
         ended, core_seconds = self._clock.read()
         row = [self._name, self._seed, self._trial, state, round(ended, 3), round(core_seconds, 2), auc, epochs]
-        values = asdict(TrialConfig.from_mapping(config)).values()
         self._trial += 1
         with self._file.open("a", newline="", encoding="utf-8") as table:
-            csv.writer(table).writerow([*row, " ".join(reason.split()), *values])
+            csv.writer(table).writerow([*row, " ".join(reason.split()), *astuple(config)])

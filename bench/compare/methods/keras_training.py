@@ -160,17 +160,31 @@ def fit(
     return validation.scores
 
 
-def train(
-    task: Task, config: TrialConfig, standard: Standard, tell: Callable[[Mapping[str, Any]], None]
-) -> list[float]:
+@dataclass(frozen=True)
+class Progress:
+    """How far the phase that counts has come.
+
+    Attributes:
+        val_auc: the best so far.
+        epoch: the phase's last.
+        epochs: of all phases together.
+        last: whether none follows.
+    """
+
+    val_auc: float
+    epoch: int
+    epochs: int
+    last: bool
+
+
+def train(task: Task, config: TrialConfig, standard: Standard, tell: Callable[[Progress], None]) -> list[float]:
     """The head first, with the backbone frozen; then, with stages to unfreeze, these at the smaller rate.
 
     Args:
         task: what all trainings share.
         config: what to train.
         standard: of the backbone.
-        tell: called after each epoch of the phase that counts: its number, that of all phases together, the best AUC
-            so far, and whether it was the last.
+        tell: called after each epoch of the phase that counts.
 
     Returns:
         the validation AUC of each epoch of the phase that counts.
@@ -186,6 +200,6 @@ def train(
         nonlocal best
         best = max(best, logs["val_auc"])
         last = bool(model.stop_training) or epoch + 1 >= task.epochs
-        tell({"val_auc": best, "epoch": epoch + 1, "epochs": warm_up + epoch + 1, "last": last})
+        tell(Progress(best, epoch + 1, warm_up + epoch + 1, last))
 
     return fit(config, model, data, task.epochs, [keras.callbacks.LambdaCallback(on_epoch_end=report)])

@@ -12,7 +12,7 @@ import keras_tuner
 
 from bench.compare.methods import keras_training
 from bench.compare.methods.experiment import Experiment, Outcomes
-from bench.search.parameters import PARAMETERS
+from bench.search.parameters import PARAMETERS, Value
 from bench.search.space import Parameter, Space
 from bench.train.task import Task
 from bench.trial import TrialConfig
@@ -28,7 +28,7 @@ def run(experiment: Experiment, outcomes: Outcomes) -> None:
     ended = tuner.on_trial_end
 
     def on_trial_end(trial: Any) -> None:
-        config = values_of(trial.hyperparameters, space)
+        config = TrialConfig.from_mapping(values_of(trial.hyperparameters, space))
         state = "completed" if trial.status == "COMPLETED" else "failed"
         auc = float(trial.metrics.get_best_value(OBJECTIVE)) if state == "completed" else None
         reason = "" if state == "completed" else str(trial.message or "").strip().splitlines()[-1]
@@ -92,9 +92,9 @@ class TwoPhases(keras_tuner.HyperModel):  # type: ignore[misc]
         return {OBJECTIVE: max(scores)}
 
 
-def configure(space: Space, hp: Any) -> dict[str, Any]:
+def configure(space: Space, hp: Any) -> dict[str, Value]:
     """Ask KerasTuner for a configuration: the parameters of ``space``, each under its conditions."""
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Value] = {}
     for parameter in space.parameters:
         with contextlib.ExitStack() as conditions:
             for name, values in parameter.when.items():
@@ -105,7 +105,7 @@ def configure(space: Space, hp: Any) -> dict[str, Any]:
     return chosen
 
 
-def values_of(hp: Any, space: Space) -> dict[str, Any]:
+def values_of(hp: Any, space: Space) -> dict[str, Value]:
     """The configuration that a trial of KerasTuner had, without what its tuner adds."""
     return {parameter.name: hp.get(parameter.name) for parameter in space.parameters if parameter.name in hp}
 

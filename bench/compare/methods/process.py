@@ -1,53 +1,23 @@
 """One method under one seed: a process of its own, watched until it ends or its time is up."""
 
 import importlib
-import json
 import multiprocessing
 import os
 import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import psutil
 
-from bench.compare.methods.experiment import COLUMNS, Experiment, Outcomes, read_rows
+from bench.compare.methods.experiment import OUTCOMES, Experiment, Outcomes, read_rows
 from bench.compare.methods.table import Method
+from bench.compare.record import Ended, read
 from bench.device import plain_keras, quiet
 from bench.run.folder import write_json
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a method ended.
-
-    Attributes:
-        method: its name.
-        seed: of its run.
-        state: ``finished``, ``time limit`` (its rows so far count) or ``failed``.
-        seconds: after how long.
-        reason: why it failed.
-        notes: what it wants the reader to know.
-        time_limit: seconds that it was given; None if it had no limit.
-    """
-
-    method: str
-    seed: int
-    state: str
-    seconds: float
-    reason: str = ""
-    notes: tuple[str, ...] = ()
-    time_limit: float | None = None
-
-    def stands(self, time_limit: float | None) -> bool:
-        """Whether it need not be run again under ``time_limit``: it did not fail, nor would it get more time."""
-        if self.state == "time limit":
-            given = self.seconds if self.time_limit is None else self.time_limit
-            return time_limit is not None and time_limit <= given
-        return self.state != "failed"
 
 
 @dataclass(frozen=True)
@@ -63,29 +33,29 @@ class MethodRun:
         """Its feature cache, kept for a method that goes on from it."""
         return self.folder / "cache"
 
-    @property
-    def outcomes(self) -> Path:
-        """Its rows."""
-        return self.folder / "outcomes.csv"
-
     def ended(self) -> Ended | None:
         """How it ended; None if it has not."""
-        try:
-            return Ended(**json.loads((self.folder / "ended.json").read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
+        return read(Ended, self.folder / "ended.json")
 
     def end(self, state: str, seconds: float = 0.0, reason: str = "", time_limit: float | None = None) -> Ended:
         """Write how it ended."""
         notes = self.folder / "notes.txt"
         told = tuple(notes.read_text(encoding="utf-8").splitlines()) if notes.exists() else ()
-        ended = Ended(self.method.name, self.seed, state, round(seconds, 3), reason, told, time_limit)
-        write_json(self.folder / "ended.json", asdict(ended))
+        ended = Ended(
+            method=self.method.name,
+            seed=self.seed,
+            state=state,
+            seconds=round(seconds, 3),
+            reason=reason,
+            notes=told,
+            time_limit=time_limit,
+        )
+        write_json(self.folder / "ended.json", ended)
         return ended
 
     def rows(self) -> pd.DataFrame:
         """Its rows; none if it has none."""
-        return read_rows(self.outcomes) if self.outcomes.exists() else pd.DataFrame(columns=list(COLUMNS))
+        return read_rows(OUTCOMES, self.folder)
 
     def begin_anew(self) -> None:
         """Forget what an interrupted run has left."""
@@ -93,7 +63,7 @@ class MethodRun:
         self.folder.mkdir(parents=True)
 
     def carry_out(self, experiment: Experiment, time_limit: float | None) -> Ended:
-        """Run the method; its rows are in ``outcomes`` whatever becomes of it, and its output in log.txt."""
+        """Run the method; its rows are kept whatever becomes of it, and its output in log.txt."""
         experiment.scratch.mkdir(parents=True)
         started = time.monotonic()
         process = multiprocessing.get_context("spawn").Process(target=_run, args=(experiment, self.folder))

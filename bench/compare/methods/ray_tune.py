@@ -8,6 +8,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import ray
@@ -40,7 +41,7 @@ def run(experiment: Experiment, outcomes: Outcomes) -> None:
     grid: dict[str, Any] | None = None
     search: dict[str, Any] = {"num_samples": experiment.budget}
     if experiment.configurations:
-        grid = {"given": tune.grid_search([dict(given) for given in experiment.configurations])}
+        grid = {"given": tune.grid_search([asdict(config) for config in experiment.configurations])}
         search = {"num_samples": 1}
     else:
         points = [dict(point) for point in space.points]
@@ -98,7 +99,7 @@ def _standards(task: Task) -> dict[str, Standard]:
     return {name: standardisation(task, name) for name in task.images}
 
 
-def train_trial(values: Mapping[str, Any], task: Task, standards: Mapping[str, Standard], threads: int) -> None:
+def train_trial(values: dict[str, object], task: Task, standards: Mapping[str, Standard], threads: int) -> None:
     """One trial, in a process of its own."""
     import tensorflow as tf
 
@@ -108,8 +109,8 @@ def train_trial(values: Mapping[str, Any], task: Task, standards: Mapping[str, S
         tf.config.experimental.set_memory_growth(gpu, True)
     from bench.compare.methods.keras_training import train
 
-    config = TrialConfig.from_mapping(values.get("given", values))
-    train(task, config, standards[config.backbone], lambda result: tune.report(dict(result)))
+    config = _config(values)
+    train(task, config, standards[config.backbone], lambda progress: tune.report(asdict(progress)))
 
 
 class Watcher(tune.Callback):  # type: ignore[misc]
@@ -126,14 +127,16 @@ class Watcher(tune.Callback):  # type: ignore[misc]
         result = trial.last_result
         reason = "" if result["last"] else f"stopped by ASHA after epoch {result['epoch']}"
         state = "pruned" if reason else "completed"
-        self._outcomes.add(_config(trial), result["val_auc"], result["epochs"], state, reason)
+        self._outcomes.add(_config(trial.config), result["val_auc"], result["epochs"], state, reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """It failed."""
         error = str(trial.get_error() or "the process ended without a result").strip().splitlines()[-1]
-        self._outcomes.add(_config(trial), None, int((trial.last_result or {}).get("epochs", 0)), "failed", error)
+        self._outcomes.add(
+            _config(trial.config), None, int((trial.last_result or {}).get("epochs", 0)), "failed", error
+        )
 
 
-def _config(trial: Any) -> Mapping[str, Any]:
-    values: Mapping[str, Any] = trial.config.get("given", trial.config)
-    return values
+def _config(values: Any) -> TrialConfig:
+    """What Ray has given to a trial: a configuration of the fixed list, or one that was sampled."""
+    return TrialConfig.from_mapping(values.get("given", values))

@@ -11,6 +11,7 @@ from bench.compare.methods.experiment import Experiment, Outcomes
 from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.search.plan import make_plan
+from bench.settings import make_settings
 from bench.trial import TrialConfig
 
 
@@ -29,17 +30,12 @@ def run(experiment: Experiment, outcomes: Outcomes) -> None:
     asha = options.get("asha", True) and not experiment.configurations
     try:
         run_search(
-            space=space,
-            task=replace(task, precision=precision, cache_bytes=cache_bytes),
-            workers=found,
-            run=folder,
-            log=TrialLog(folder),
-            plan=make_plan(space, list(task.backbones.values()), experiment.budget),
-            budget=experiment.budget,
-            scheduler="asha" if asha else "none",
-            time_limit=None,
-            watcher=Watcher(outcomes),
-            warm=options.get("warm", True),
+            make_plan(space, list(task.backbones.values()), experiment.budget),
+            replace(task, precision=precision, cache_bytes=cache_bytes),
+            replace(found, warm=options.get("warm", True)),
+            make_settings(name="search", budget=experiment.budget, scheduler="asha" if asha else "none"),
+            TrialLog(folder),
+            Watcher(outcomes),
         )
     finally:
         workers.stop()
@@ -64,4 +60,4 @@ class Watcher:
     def trial_ended(self, record: TrialRecord) -> None:
         """Its row."""
         auc = record.metrics["auc"] if record.metrics else None
-        self._outcomes.add(vars(record.config), auc, record.epochs, record.state, record.reason)
+        self._outcomes.add(record.config, auc, record.epochs, record.state, record.reason)
