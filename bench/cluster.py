@@ -34,7 +34,7 @@ from bench.device import (
     quiet,
     set_up,
 )
-from bench.errors import ConfigError, TrialFailed
+from bench.errors import ConfigError, WorkerDied
 from bench.failures import MEMORY, kind_of, reason_of
 from bench.run.record import Hardware
 from bench.search.parameters import Value
@@ -319,7 +319,7 @@ def run_alone(workers: Workers, function: Callable[..., Any], *arguments: Any) -
     The worker stays for the next call, so that TensorFlow starts once; `release_alone` lets it go.
 
     Raises:
-        whatever the function raises; TrialFailed if its process died.
+        whatever the function raises; WorkerDied if its process died.
     """
     import ray
 
@@ -335,7 +335,7 @@ def run_alone(workers: Workers, function: Callable[..., Any], *arguments: Any) -
         if isinstance(cause, Exception) and not isinstance(cause, ray.exceptions.RayError):
             raise cause from error  # what the function raised
         release_alone()
-        raise TrialFailed(deaths.why(f"{type(error).__name__}: {error}")[1]) from error
+        raise WorkerDied(*deaths.why(f"{type(error).__name__}: {error}")) from error
 
 
 def release_alone() -> None:

@@ -11,3 +11,11 @@ class ConfigError(Exception):
 
 class TrialFailed(Exception):
     """One trial came to nothing; the search records the reason and goes on."""
+
+
+class WorkerDied(TrialFailed):
+    """The process that a training ran in has ended; ``kind`` is that of `bench.failures`."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bench.errors import TrialFailed, WorkerDied
+
 MEMORY = "memory"
 """Main or GPU memory ran out, as the framework, the kernel or Ray says."""
 NOT_FINITE = "non-finite loss"
@@ -50,7 +52,7 @@ def reason_of(error: BaseException) -> str:
     """
     error = next((one for one in _causes(error) if _own_kind(one) == MACHINE), error)
     first = next(iter(str(error).strip().splitlines()), "")
-    return first if first and type(error).__name__ == "TrialFailed" else f"{type(error).__name__}: {first}"
+    return first if first and isinstance(error, TrialFailed) else f"{type(error).__name__}: {first}"
 
 
 def told(error: BaseException) -> str:
@@ -76,6 +78,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _own_kind(error: BaseException) -> str:
     text, name = str(error), type(error).__name__
+    if isinstance(error, WorkerDied):
+        return error.kind
     if (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE) or _FULL.search(text):
         return MACHINE
     if isinstance(error, OSError):
@@ -84,7 +88,7 @@ def _own_kind(error: BaseException) -> str:
         return MEMORY
     if name == "InternalError" and _NO_MEMORY.search(text):  # as CUDA reports it through TensorFlow
         return MEMORY
-    return NOT_FINITE if name == "TrialFailed" and _NOT_FINITE.search(text) else ""
+    return NOT_FINITE if isinstance(error, TrialFailed) and _NOT_FINITE.search(text) else ""
 
 
 @dataclass(frozen=True)

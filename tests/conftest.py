@@ -31,6 +31,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         _sharing = False
 
 
+@pytest.fixture(autouse=True)
+def not_to_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is forced to the disk, which takes longer than most tests; what does so is tried in test_rundir."""
+    from bench.run import folder
+
+    monkeypatch.setattr(folder, "to_disk", lambda path: None)
+
+
 @pytest.fixture
 def shared_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray, started once for all tests that ask for this, with the worker that has the machine to itself."""

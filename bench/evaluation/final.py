@@ -79,7 +79,7 @@ def open_test(
         retrained=tuple(retrained(inputs.finalists, decisions.validation, inputs.metric, inputs.bootstrap)),
         gap=gap(decisions.validation[decisions.winner], winner, inputs.metric, bootstrap),
         sentences=tuple(sentences(compared, {name: model.title for name, model in models.items()}, len(winner))),
-        ledger=ledger.summary(test.openings, test.opening),
+        ledger=ledger.summary(test.openings, test.opening, test.unreadable),
         refusals=tuple(refusals),
     )
     write_json(run.evaluation, found)

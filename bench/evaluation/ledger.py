@@ -1,14 +1,18 @@
 """The ledger of openings: every time that a test split was opened, in whichever run, is a line that stays.
 
 The lines lie in ``CACHE/test-openings.jsonl`` beside the stored sets, and each run keeps its own in run.json, so that
-neither a new cache nor a moved run folder makes an opening unseen.
+neither a new cache nor a moved run folder makes an opening unseen. Each line carries its checksum, is on the disk
+before an image is read, and begins on a line of its own whatever a crash has left before it.
 """
 
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import xxhash
 from filelock import FileLock
 from pydantic import ValidationError
 
@@ -19,6 +23,7 @@ from bench.run.record import OpeningRecord
 LEDGER = "test-openings.jsonl"
 MOST_SAMPLED = 1000
 _DIGITS = 12
+_BEGINNING = re.compile(r'(?=\{"time": )')
 
 
 class Opening(OpeningRecord):
@@ -30,6 +35,11 @@ class Opening(OpeningRecord):
     split: str
     images: int
     decisions: str
+
+    def same_as(self, other: "Opening") -> bool:
+        """Whether both are of one run, one split and the same decisions."""
+        names = ("run", "begun", "data", "split", "decisions")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def shared(self, other: "Opening") -> int:
         """How many images both splits hold, at least: exact up to `MOST_SAMPLED` images per split."""
@@ -51,25 +61,43 @@ def _images(sample: str) -> set[str]:
 
 def openings(cache: Path, run: RunDir) -> list[Opening]:
     """All openings on record: those of the ledger, and those that runs beside ``run`` remember; by time."""
-    found = {*_of_ledger(cache / LEDGER), *_of_runs(run)}
+    found = {*_of_ledger(cache / LEDGER)[0], *_of_runs(run)}
     return sorted(found, key=lambda one: (one.time, one.run))
+
+
+def unreadable(cache: Path) -> int:
+    """How many lines of the ledger are damaged; each may have been an opening."""
+    return _of_ledger(cache / LEDGER)[1]
 
 
 def add(cache: Path, opening: Opening, run: RunDir) -> list[str]:
     """Write an opening down, in the ledger and in run.json, before anything is read; times of all of this run."""
     cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f".{LEDGER}.lock"), (cache / LEDGER).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(opening.model_dump()) + "\n")
+    with FileLock(cache / f".{LEDGER}.lock"), (cache / LEDGER).open("a+b") as file:
+        torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+        file.write(b"\n" * torn + _line(opening).encode())
+        file.flush()
+        os.fsync(file.fileno())
     record = run.add_opening(opening)
     return [one.time for one in record.test.openings]
 
 
-def summary(known: list[Opening], present: Opening) -> LedgerRecord:
+def _line(opening: Opening) -> str:
+    entry = opening.model_dump()
+    return json.dumps({**entry, "checksum": _checksum(entry)}) + "\n"
+
+
+def _checksum(entry: dict[str, object]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(entry).encode())
+
+
+def summary(known: list[Opening], present: Opening, unreadable: int = 0) -> LedgerRecord:
     """What evaluation.json says of the ledger: counts, the openings that concern these images, and a sentence.
 
     Args:
         known: all openings on record, the present one included.
         present: the one that this evaluation is made of.
+        unreadable: lines of the ledger that are damaged.
     """
     here = [one for one in known if one.split == present.split]
     rest = [one for one in known if one.split != present.split]
@@ -82,7 +110,8 @@ def summary(known: list[Opening], present: Opening) -> LedgerRecord:
         overlapping=len(sharing),
         shared_images=max((present.shared(one) for one in sharing), default=0),
         openings=tuple(OpeningRecord(**one) for one in concern),
-        sentence=" ".join(_sentences(here, sharing, others, present)),
+        unreadable=unreadable,
+        sentence=" ".join([*_sentences(here, sharing, others, present), *_damage(unreadable)]),
     )
 
 
@@ -116,11 +145,28 @@ def _times(openings: list[Opening]) -> str:
     return "once" if len(openings) == 1 else f"{len(openings)} times"
 
 
-def _of_ledger(path: Path) -> Iterator[Opening]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for line in lines:
-        with suppress(ValidationError):  # a line that a crash cut short
-            yield Opening.model_validate_json(line)
+def _damage(lines: int) -> Iterator[str]:
+    if lines:
+        what = "One line of the ledger is" if lines == 1 else f"{lines} lines of the ledger are"
+        yield f"{what} damaged, and may have been of these images too."
+
+
+def _of_ledger(path: Path) -> tuple[list[Opening], int]:
+    """The openings of the ledger, and how many of its lines are damaged.
+
+    One that a crash has cut short may stand before another in the same line.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    found, damaged = [], 0
+    for part in filter(str.strip, _BEGINNING.split(text)):
+        try:
+            entry = json.loads(part)
+            sound = entry.pop("checksum", None) in (None, _checksum(entry))  # none in those of an earlier version
+            found += [Opening.model_validate(entry)] if sound else []
+            damaged += not sound
+        except (ValueError, AttributeError):
+            damaged += 1
+    return found, damaged
 
 
 def _of_runs(run: RunDir) -> Iterator[Opening]:

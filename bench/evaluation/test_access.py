@@ -40,6 +40,7 @@ class OpenTest:
         opening: this one, as it was written into the ledger.
         openings: all on record, of this data and of others, this one included.
         times: when this run opened the split, this time included.
+        unreadable: damaged lines of the ledger.
     """
 
     rows: npt.NDArray[np.int64]
@@ -49,6 +50,7 @@ class OpenTest:
     opening: ledger.Opening
     openings: list[ledger.Opening]
     times: list[str]
+    unreadable: int = 0
 
 
 class SealedTest:
@@ -115,7 +117,14 @@ class SealedTest:
             begun=run.read().created,
             sample=ledger.sample_of(self._facts["pixels"].iloc[self._rows].astype(str)),
         )
-        times = ledger.add(self._cache, opening, run)
+        before = ledger.openings(self._cache, run)
+        same = next((one for one in before if one.same_as(opening)), None)
+        if same is None:
+            times = ledger.add(self._cache, opening, run)
+        else:  # an evaluation that a crash has ended, of the same decisions: nobody has seen anything in between
+            opening, times = same, [one.time for one in run.read().test.openings]
+            if opening.time not in times:  # the crash came between the ledger and run.json
+                times = [one.time for one in run.add_opening(opening).test.openings]
         return OpenTest(
             rows=self._rows,
             table=self._table.iloc[self._rows],
@@ -124,6 +133,7 @@ class SealedTest:
             opening=opening,
             openings=ledger.openings(self._cache, run),
             times=times,
+            unreadable=ledger.unreadable(self._cache),
         )
 
 

@@ -100,7 +100,7 @@ def _curve(backbone: str, fold: int) -> Curve:
 
 
 def _train_fold(record: TrialRecord, fold: int, seed: int, folds: Folds, how: Repeats) -> Row:
-    result, reason = attempt(lambda: folds.train(record.config, seed, fold))
+    result, reason, _ = attempt(lambda: folds.train(record.config, seed, fold))
     if result is not None:
         how.epochs.add(_curve(record.config.backbone, fold), result.epochs)
     return {

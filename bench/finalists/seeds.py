@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import ConfigError, TrialFailed
-from bench.failures import told
+from bench.failures import TRIED_AGAIN, kind_of, told
 from bench.run.folder import RunDir, file_sha256
 from bench.run.results import Curve, EpochLog, rank
 from bench.run.tables import Row, Schema, records, score_columns, scores_in
@@ -86,6 +86,8 @@ class Trainings:
         self._kind, self._schema, self._how, self._told = kind, schema, how, told
         self._key = schema.names[0]
         self.rows = [row for row in earlier_rows(schema, how.run) if _holds(row, valid)]
+        self.lost: dict[str, str] = {}
+        """What the machine or its memory has kept from being trained -> the last reason."""
         how.epochs.keep(kind, {Curve(kind, row[self._key], row["repeat"]) for row in self.rows})
 
     def of(self, name: str) -> list[Row]:
@@ -131,7 +133,9 @@ class Trainings:
         run, seed = self._how.run, training.seed_of(repeat)
         model = run.model_file(training.name, repeat)
         checkpoint = run.checkpoints / f"{self._kind}-{training.name}.weights.h5"
-        result, reason = attempt(lambda: training.train(seed, checkpoint, model))
+        result, reason, failure = attempt(lambda: training.train(seed, checkpoint, model))
+        if failure in TRIED_AGAIN:
+            self.lost[training.name] = reason
         if result is not None:
             self._how.epochs.add(Curve(self._kind, training.name, repeat), result.epochs)
         return {
@@ -199,16 +203,17 @@ def model_files(finalists: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, s
     return found
 
 
-def attempt(train: Callable[[], TrialResult]) -> tuple[TrialResult | None, str]:
-    """What ``train`` returns, or why it failed: whatever ends one training, the others go on, as in the search."""
+def attempt(train: Callable[[], TrialResult]) -> tuple[TrialResult | None, str, str]:
+    """What ``train`` returns, or why it failed and the kind of failure (`bench.failures`).
+
+    Whatever ends one training, the others go on, as in the search.
+    """
     try:
-        return train(), ""
+        return train(), "", ""
     except ConfigError:
         raise
-    except TrialFailed as error:
-        return None, str(error)
     except Exception as error:
-        return None, told(error)
+        return None, str(error) if isinstance(error, TrialFailed) else told(error), kind_of(error)
 
 
 def config_columns(config: TrialConfig | None) -> Row:

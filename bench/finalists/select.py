@@ -36,7 +36,7 @@ Scores = Mapping[str, float]
 
 
 class NoFinalist(Exception):
-    """Not one finalist could be retrained."""
+    """Not one finalist could be retrained, or one was lost that might well have won."""
 
 
 def choose(log: TrialLog, metric: Metric, backbones: Sequence[str]) -> list[TrialRecord]:
@@ -64,7 +64,8 @@ def retrain_finalists(
         finalists.csv, the winner's rows first, with each backbone's representative and the exported row marked.
 
     Raises:
-        NoFinalist: if none could be retrained.
+        NoFinalist: if none could be retrained, or one could not for the machine or its memory: the others would win
+            without having met it.
     """
     trainings = Trainings("finalist", FINALISTS, how, told or Told(), lambda row: _still_valid(row, chosen, how))
     for record in chosen:
@@ -74,6 +75,12 @@ def retrain_finalists(
     if not finished:
         raise NoFinalist(
             f"No finalist could be retrained; the last: {rows[-1]['reason'] if rows else 'there was none'}"
+        )
+    lost = [f"{name} ({reason})" for name, reason in trainings.lost.items() if name not in finished]
+    if lost:
+        raise NoFinalist(
+            f"{' and '.join(lost)} could not be retrained, which is nothing that the configuration did; the test split "
+            "stays sealed, for the others would win unopposed. Leave a backbone out by a new run with --backbones"
         )
     over_folds: dict[str, Scores] = {}
     if folds:

@@ -79,11 +79,11 @@ def _embedded(figure: Figure, svg: str, alt: str, caption: str) -> Picture:
 
 def _save(figure: Figure, folder: Path, name: str) -> str:
     """Write the figure as .png (white) and .svg (transparent); return the SVG."""
-    with atomic_path(folder / f"{name}.svg") as path:
+    with atomic_path(folder / f"{name}.svg", durable=False) as path:
         figure.savefig(path, format="svg", metadata={"Date": None})
         svg = path.read_text(encoding="utf-8")
     figure.set_layout_engine("none")  # laid out once, for every format
-    with atomic_path(folder / f"{name}.png") as path:
+    with atomic_path(folder / f"{name}.png", durable=False) as path:
         figure.savefig(path, format="png", dpi=PAPER_DPI, facecolor="white")
     return svg
 

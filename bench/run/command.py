@@ -146,7 +146,7 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
         if of_machine and kind_of(error) != MACHINE:
             raise
         print(f"error: {reason_of(error) if of_machine else error}", file=sys.stderr)
-        if isinstance(error, SearchFailed) or (of_machine and request.run.run.exists()):
+        if isinstance(error, SearchFailed | NoFinalist) or (of_machine and request.run.run.exists()):
             print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

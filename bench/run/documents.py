@@ -233,6 +233,7 @@ class LedgerRecord(Part):
     this_data: int | None = None
     overlapping: int | None = None
     shared_images: int | None = None
+    unreadable: int = 0
     openings: tuple[OpeningRecord, ...] = ()
     sentence: str = ""
 

@@ -4,6 +4,7 @@ Nothing here knows what the files mean. Every file is written to a temporary nam
 that a reader (or a crash) never meets half a file; a stage's marker is written after all of its files.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from bench.checksums import checksum
 from bench.errors import ConfigError
 from bench.run.record import OpeningRecord, Part, RunRecord, TestRecord, read_strictly
 
@@ -30,8 +32,13 @@ LOCK = ".lock"
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends without an error."""
+def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it when the block ends without an error.
+
+    What was written is on the disk before it takes the place of ``path``: after a power cut the one or the other is
+    there, whole. Without that the rename may be kept and the content lost; what can be drawn again need not wait for
+    it (``durable``).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -39,7 +46,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
+        if durable:
+            to_disk(temporary)
         temporary.replace(path)
+        if durable:
+            to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -58,6 +69,18 @@ def held(folder: Path, busy: str) -> Iterator[None]:
         raise ConfigError(busy) from None
     with lock:
         yield
+
+
+def to_disk(path: Path) -> None:
+    """Force a file, or a folder's list of names, to the disk; some file systems know no such thing for folders."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
+    finally:
+        os.close(number)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -217,6 +240,26 @@ class RunDir:
     def spend(self, stage: str, seconds: float) -> RunRecord:
         """Add to the seconds of a stage in run.json; returns the record."""
         return self.write(self.read().spend(stage, seconds))
+
+    def pin(self, *files: Path) -> RunRecord:
+        """Write down the checksums of ``files``, which must stay as they are; returns the record."""
+        found = {path.name: checksum(path) for path in files}
+        return self.update(pinned={**self.read().pinned, **found})
+
+    def check_pinned(self) -> None:
+        """See whether the files that decide the run are still as it wrote them.
+
+        Raises:
+            ConfigError: if one is not.
+        """
+        pinned = self.read().pinned
+        for path in (self.space, self.splits, self.audit):
+            if path.name in pinned and not (path.is_file() and checksum(path) == pinned[path.name]):
+                what = "is not as the run wrote it" if path.is_file() else "is gone"
+                raise ConfigError(
+                    f"{path} {what}, so the run would go on with others than it began with; put the file back, or "
+                    "begin a new run (--splits takes a table of splits over, --space a search space)."
+                )
 
     def add_opening(self, opening: OpeningRecord) -> RunRecord:
         """Add an opening of the test split to run.json; returns the record."""

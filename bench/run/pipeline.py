@@ -44,6 +44,8 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         stack.enter_context(_alone(request))
         disk = check_disk(request)
         begun = run.read() if run.run.exists() else None
+        if begun is not None:
+            run.check_pinned()
         examined = examine(request, screen, begun)
         started = time.perf_counter()
         workers = cluster.start(settings.jobs, settings.address)
@@ -79,6 +81,7 @@ def evaluate(request: Request, screen: Screen) -> RunDir:
         raise ConfigError(f"The test split of run {run.name!r} is open already: see {run.evaluation}.")
     with _alone(request), LiveReport(run) as live:
         begun = run.read()
+        run.check_pinned()
         examined = examine(request, screen, begun)
         workers = cluster.start(settings.jobs, settings.address)
         find_weights(request, workers, begun)
@@ -193,6 +196,7 @@ def write_data(request: Request, examined: Examined) -> None:
         write_json(run.audit, examined.audited.audit)
         run.spend("data", examined.seconds)
         run.update(data=examined.record(request.source))
+        run.pin(run.space, run.splits, run.audit)
 
 
 def _precision(request: Request, workers: Workers, begun: RunRecord) -> str:

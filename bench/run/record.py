@@ -196,6 +196,7 @@ class RunRecord(Part):
         winner: the finalist that won; None before there is one.
         test: openings of the test split.
         activities: seconds by activity; they add up to the stages' own.
+        pinned: checksums of the files that decide the run, by name (`RunDir.pin`).
     """
 
     name: str = ""
@@ -217,6 +218,7 @@ class RunRecord(Part):
     winner: WinnerRecord | None = None
     test: TestRecord = TestRecord()
     activities: dict[str, Number] = {}
+    pinned: dict[str, str] = {}
 
     def spend(self, stage: str, seconds: float) -> "RunRecord":
         """This record with ``seconds`` more for ``stage``."""

@@ -20,7 +20,7 @@ import pandas as pd
 from bench import cluster
 from bench.data.images.store import common_window
 from bench.data.splits import fold_names, folds
-from bench.errors import ConfigError
+from bench.errors import ConfigError, WorkerDied
 from bench.evaluation.decide import decide
 from bench.evaluation.final import open_test
 from bench.evaluation.inputs import EvaluationInputs
@@ -240,10 +240,19 @@ def _baselines(stage: Stage, task: Task, how: Repeats, trainers: Trainers, final
 def _train(stage: Stage, task: Task, function: Callable[..., Any], *arguments: Any) -> Any:
     """Train a finalist or baseline in the worker, and note what its checkpoints took."""
     places = [one.absolute() if isinstance(one, Path) else one for one in arguments]
-    result = stage.call(function, task, *places)
+    result = _once_more(stage, function, task, *places)
     spent = stage.run.read().checkpoints + result.spent.get("checkpoints", 0.0)
     stage.run.update(checkpoints=round(spent, 3))
     return result
+
+
+def _once_more(stage: Stage, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Train in the worker, and once more if its process has died: that is hardly the training's doing."""
+    try:
+        return stage.call(function, *arguments)
+    except WorkerDied as died:
+        stage.screen.line(f"  note: {died}; what was being trained is trained once more.")
+        return stage.call(function, *arguments)
 
 
 def _folds(stage: Stage, task: Task) -> Folds | None:
@@ -277,7 +286,7 @@ def _folds(stage: Stage, task: Task) -> Folds | None:
     ]
 
     def train(config: TrialConfig, seed: int, fold: int) -> Any:
-        return stage.call(cluster.retrain, tasks[fold - 1], config, seed)
+        return _once_more(stage, cluster.retrain, tasks[fold - 1], config, seed)
 
     def on_group_done(rows: Sequence[Row]) -> None:
         messages.fold_lines(screen, stage.metric, rows)

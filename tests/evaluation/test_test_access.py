@@ -225,6 +225,56 @@ def test_a_line_cut_short_costs_no_other(table: Any, facts: Any, images: Any, ru
     assert len(ledger.openings(tmp_path / "cache", run)) == 1
 
 
+def test_a_torn_line_swallows_no_other_and_is_told(
+    table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path
+) -> None:
+    decide(run)
+    path = tmp_path / "cache" / ledger.LEDGER
+    path.parent.mkdir()
+    path.write_text('{"time": "2020-01-01", "run": "torn')
+    opened = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    run.run.write_text(json.dumps({"name": run.name}))  # the ledger alone remembers
+    assert ledger.openings(tmp_path / "cache", run) == [opened.opening]
+    content = path.read_text()
+    path.write_text(content.replace("\n", "", 1))  # as an earlier version wrote it: in one line with the torn one
+    assert ledger.openings(tmp_path / "cache", run) == [opened.opening]
+    assert opened.unreadable == ledger.unreadable(tmp_path / "cache") == 1
+    found = ledger.summary(opened.openings, opened.opening, opened.unreadable)
+    assert found.unreadable == 1
+    assert found.sentence.endswith("One line of the ledger is damaged, and may have been of these images too.")
+
+
+def test_a_changed_line_is_no_opening(table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path) -> None:
+    decide(run)
+    opened = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    path = tmp_path / "cache" / ledger.LEDGER
+    run.run.write_text(json.dumps({"name": run.name}))
+    path.write_text(path.read_text().replace(opened.opening.split, "f" * 32))
+    assert ledger.openings(tmp_path / "cache", run) == []
+    assert ledger.unreadable(tmp_path / "cache") == 1
+
+
+@pytest.mark.parametrize("lost", ["nothing", "run.json's opening", "the ledger"])
+def test_an_evaluation_that_a_crash_ended_is_repeated_in_the_same_opening(
+    table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path, lost: str
+) -> None:
+    decide(run)
+    first = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    if lost == "run.json's opening":
+        content = json.loads(run.run.read_text())
+        run.run.write_text(json.dumps({key: value for key, value in content.items() if key != "test"}))
+    elif lost == "the ledger":
+        (tmp_path / "cache" / ledger.LEDGER).unlink()
+    again = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    assert again.opening == first.opening
+    assert again.times == first.times == [first.opening.time]
+    assert ledger.openings(tmp_path / "cache", run) == [first.opening]
+    card = json.loads(run.best_model_card.read_text())
+    write_json(run.best_model_card, {**card, "temperature": 1.23})  # another decision
+    other = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    assert len(other.openings) == 2 and len(other.times) == 2
+
+
 def test_names_and_labels_do_not_make_another_test_split(facts: pd.DataFrame) -> None:
     shuffled = facts.iloc[::-1].assign(width=9)
     assert split_fingerprint(facts) == split_fingerprint(shuffled)

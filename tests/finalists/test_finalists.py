@@ -12,12 +12,14 @@ import pytest
 import toys
 
 from bench.cli import main
-from bench.errors import ConfigError, TrialFailed
+from bench.errors import ConfigError, TrialFailed, WorkerDied
+from bench.failures import MACHINE
 from bench.finalists.folds import Folds, fold_task
 from bench.finalists.seeds import Repeats, Told
-from bench.finalists.select import choose, read_finalists, retrain_finalists
+from bench.finalists.select import NoFinalist, choose, read_finalists, retrain_finalists
 from bench.numbers import score, with_spread
 from bench.run import stages
+from bench.run.console import Screen
 from bench.run.folder import RunDir, write_table
 from bench.run.results import TrialLog, TrialRecord
 from bench.run.tables import EPOCHS
@@ -168,6 +170,49 @@ def test_a_finalist_that_cannot_be_retrained_has_no_folds_and_cannot_win(tmp_pat
     work.go({"a": [0.9, 0.9], "b": [0.7, 0.7]})
     assert work.winner() == "b"
     assert work.trained == [("b", 1), ("b", 2)]
+
+
+@pytest.mark.parametrize("error", [WorkerDied(MACHINE, "the worker process was killed"), MemoryError("no room")])
+def test_nobody_wins_while_a_backbone_is_missing_through_a_crash(tmp_path: Path, error: Exception) -> None:
+    work = Work(tmp_path, {"a": error, "b": metrics(0.8)})
+    with pytest.raises(NoFinalist, match=r"^a \(.*\) could not be retrained, .*the test split stays sealed"):
+        work.go()
+    assert not work.run.best_model.exists()
+    kept = pd.read_csv(work.run.finalists)
+    assert kept[["backbone", "state"]].to_numpy().tolist() == [["a", "failed"], ["b", "completed"]]
+    work.validation["a"] = metrics(0.9)
+    work.retrained.clear()
+    work.go()
+    assert work.retrained == ["a"], "the resumed run tries it again, and it alone"
+    assert work.winner() == "a"
+
+
+def test_one_seed_of_several_that_a_crash_took_keeps_nobody_from_winning(tmp_path: Path) -> None:
+    died = WorkerDied(MACHINE, "the worker process was killed")
+    work = Work(tmp_path, {"a": [died, metrics(0.9)], "b": [metrics(0.8), metrics(0.8)]})
+    work.go(repeats=2)
+    assert work.run.best_model.read_text() == "model of a, a-2"
+
+
+def test_what_was_trained_when_its_worker_died_is_trained_once_more(capsys: pytest.CaptureFixture[str]) -> None:
+    tries: list[int] = []
+
+    def call(function: Callable[..., int], *arguments: int) -> int:
+        tries.append(len(tries))
+        if len(tries) in deaths:
+            raise WorkerDied(MACHINE, "the worker process was killed by SIGKILL")
+        return function(*arguments)
+
+    stage: Any = SimpleNamespace(call=call, screen=Screen())
+    deaths = {1}
+    assert stages._once_more(stage, abs, -3) == 3
+    assert "killed by SIGKILL; what was being trained is trained once more." in " ".join(
+        capsys.readouterr().out.split()
+    )
+    deaths = {3, 4}
+    with pytest.raises(WorkerDied):
+        stages._once_more(stage, abs, -3)
+    assert len(tries) == 4
 
 
 def test_a_request_that_is_wrong_ends_the_folds(work: Work) -> None:

@@ -1,13 +1,16 @@
 """Files of a run folder: whole or not there; markers of stages; finding a run."""
 
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bench.errors import ConfigError
-from bench.run.folder import STAGES, RunDir, atomic_path, find_run, write_json, write_table, write_text
+from bench.run import folder as module
+from bench.run.folder import STAGES, RunDir, atomic_path, find_run, to_disk, write_json, write_table, write_text
 from bench.run.record import OpeningRecord
 from bench.run.tables import SCHEMAS
 
@@ -50,6 +53,57 @@ def test_the_file_appears_only_when_the_block_ends(tmp_path):
         assert temporary.suffix == ".h5", "Keras goes by the ending"
     assert path.read_text() == "whole"
     assert files_in(tmp_path) == ["model.h5"]
+
+
+def test_what_was_written_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    path, done = tmp_path / "table.csv", []
+    replace = Path.replace
+    monkeypatch.setattr(module, "to_disk", lambda what: done.append((what.name, what.is_dir())))
+    monkeypatch.setattr(Path, "replace", lambda self, target: (done.append("rename"), replace(self, target))[1])
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert done == [(temporary.name, False), "rename", (tmp_path.name, True)]
+    done.clear()
+    with atomic_path(path, durable=False) as temporary:
+        temporary.write_text("drawn")
+    assert done == ["rename"]
+
+
+def test_files_and_folders_are_forced_to_the_disk(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("content")
+    forced = []
+    monkeypatch.setattr(os, "fsync", lambda number: forced.append(os.fstat(number).st_ino))
+    to_disk(tmp_path / "file")
+    to_disk(tmp_path)
+    assert forced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
+
+
+@pytest.mark.parametrize(("number", "name", "passes"), [(22, ".", True), (22, "file", False), (5, ".", False)])
+def test_a_file_system_that_cannot_force_folders_is_no_error(tmp_path, monkeypatch, number, name, passes):
+    (tmp_path / "file").write_text("content")
+
+    def refuse(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with nullcontext() if passes else pytest.raises(OSError):
+        to_disk(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["splits.csv", "space.yaml", "audit.json"])
+@pytest.mark.parametrize("change", ["is not as the run wrote it", "is gone"])
+def test_a_run_does_not_go_on_with_other_splits_than_it_began_with(tmp_path, name, change):
+    run = make_run(tmp_path / "one")
+    files = [run.path / each for each in ("splits.csv", "space.yaml", "audit.json")]
+    for path in files:
+        path.write_text(f"content of {path.name}")
+    run.check_pinned()
+    run.pin(*files)
+    run.check_pinned()
+    path = run.path / name
+    path.unlink() if change == "is gone" else path.write_text(path.read_text().replace("content", "kontent"))
+    with pytest.raises(ConfigError, match=f"{name} {change}, so the run would go on with others than it began with"):
+        run.check_pinned()
 
 
 def test_written_files_can_be_read_by_others(tmp_path):
