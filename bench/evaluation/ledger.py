@@ -65,12 +65,7 @@ def add(cache: Path, opening: Opening, run: RunDir) -> list[str]:
 
 
 def summary(known: list[Opening], present: Opening) -> LedgerRecord:
-    """What evaluation.json says of the ledger: counts, the openings that concern these images, and a sentence.
-
-    Args:
-        known: all openings on record, the present one included.
-        present: the one that this evaluation is made of.
-    """
+    """What evaluation.json says of the ledger: counts, the openings that concern these images, and a sentence."""
     here = [one for one in known if one.split == present.split]
     rest = [one for one in known if one.split != present.split]
     sharing = [one for one in rest if present.shared(one)]
