@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from bench.data.audit.audit import audit, require_enough
-from bench.data.splits import rows_of
 from bench.device import quiet
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone
 from bench.models.weights import Weights, resolve_weights
 from bench.run.console import Screen
-from bench.run.examine import decode_all, make_task
+from bench.run.examine import examine, make_task
 from bench.run.request import Request
 from bench.search.space import Space
 from bench.settings import RunSettings
@@ -51,16 +49,12 @@ def prepare_task(request: Request, screen: Screen) -> Task:
     Raises:
         ConfigError: if the images cannot be used, or weights cannot be had.
     """
-    settings, source = request.settings, request.source
-    stored = decode_all(source, sorted(set(request.sizes.values())), settings, screen)
-    require_enough(source, stored, settings.keep_going)
-    table = audit(source, stored, settings).table
+    examined = examine(request, screen, None)
     quiet()
     # Keras stays out of this process, which must use no CPU while the methods run
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        weights = pool.submit(_find_weights, settings, request.backbones).result()
-    images = {name: stored.sizes[size].sealed(rows_of(table, "test")) for name, size in request.sizes.items()}
-    return make_task(request, table, images, weights, "float32")
+        weights = pool.submit(_find_weights, request.settings, request.backbones).result()
+    return make_task(request, examined.table, examined.images, weights, "float32")
 
 
 def _find_weights(settings: RunSettings, backbones: Sequence[Backbone]) -> Weights:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import RULES, __version__
-from bench.cluster import hardware
+from bench.cluster import hardware, share_out
 from bench.compare.inputs import complete_points
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS, Method, choose
@@ -114,9 +114,8 @@ def make_plan(
     if fixed_list is not None:
         configurations = complete_points(load_space(fixed_list))
         values |= {"space": fixed_list, "budget": len(configurations)}
-    settings, cpus = make_settings(**values), cpu_cores()
-    if settings.jobs > cpus:
-        raise ConfigError(f"--jobs {settings.jobs} is more than the {cpus} CPU cores here; 1 to {cpus} are accepted.")
+    settings = make_settings(**values)
+    share_out(cpu_cores(), 0, 0.0, settings.jobs)  # refuses more jobs than there are cores
     plan = Plan(prepare(settings), configurations, chosen, tuple(range(seed, seed + seeds)), target, time_limit)
     check_writable(plan.folder.parent, "--output")
     check_writable(settings.cache, "--cache")

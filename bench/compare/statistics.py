@@ -22,12 +22,7 @@ Ends = Sequence[Ended]
 
 
 def of_whole_runs(trials: pd.DataFrame, ends: Ends) -> pd.DataFrame:
-    """``trials`` without those of runs that failed: how far such a run came says nothing about its method.
-
-    Args:
-        trials: rows of compare.csv.
-        ends: how runs ended.
-    """
+    """``trials`` without those of runs that failed: how far such a run came says nothing about its method."""
     failed = {(end.method, end.seed) for end in ends if end.state == "failed"}
     kept = [pair not in failed for pair in zip(trials["method"], trials["seed"], strict=True)]
     return trials[np.array(kept, dtype=bool)]
@@ -39,11 +34,6 @@ def runs(trials: pd.DataFrame, target: float, ends: Ends = ()) -> pd.DataFrame:
     Columns: method, seed, trials, failed, wall (seconds until the last trial ended, or the time limit), cores
     (core-seconds until the last trial ended), best (AUC), to_target and cores_to_target (seconds until the first trial
     with an AUC of ``target``; NaN if none had it), trials_per_hour (without those that failed), epochs_per_trial.
-
-    Args:
-        trials: rows of compare.csv.
-        target: an AUC.
-        ends: how runs ended.
     """
     table = of_whole_runs(trials, ends)
     reached = table["auc"] >= target
@@ -178,11 +168,6 @@ def over_lower_bound(trials: pd.DataFrame, facts: ComparisonRecord, bound: ListB
 
     Columns: those of `runs`; bound (seconds: with a filled cache, or without); ratio (wall-clock over it, NaN unless
     the whole list was trained); incomplete (how many of the list's trials were, where not all).
-
-    Args:
-        trials: rows of compare.csv.
-        facts: the comparison.
-        bound: the least time of its list.
     """
     walls, length = runs(trials, math.inf, facts.runs), facts.settings.budget
     done = walls["trials"] - walls["failed"]

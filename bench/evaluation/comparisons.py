@@ -61,13 +61,7 @@ def comparisons(models: Mapping[str, ScoredModel], winner: str, bootstrap: Boots
 
 
 def sentences(table: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> list[str]:
-    """The comparisons in words, the winner's first: 'A and B cannot be told apart on these 652 images; C is worse …'.
-
-    Args:
-        table: what `comparisons` returned.
-        titles: name -> what sentences call it.
-        n_images: test images.
-    """
+    """The comparisons in words, the winner's first: 'A and B cannot be told apart on these 652 images; C is …'."""
     words = []
     finalists = table[table["family"] == "finalists"]
     if len(finalists):

@@ -21,12 +21,6 @@ CHECKED_IMAGES = 32
 def decide(inputs: EvaluationInputs, run: RunDir, call: Call, provenance: ModelCard) -> Decisions:
     """Fix all that is fitted on validation predictions of the reloaded files, and write best_model.json.
 
-    Args:
-        inputs: the data, finalists.csv and settings.
-        run: the run folder; predictions_val.csv is written too.
-        call: calls a function in a worker.
-        provenance: what best_model.json says of the run.
-
     Raises:
         ExportMismatch: if the winner's reloaded file does not predict what the trained model did, or a fresh process
             disagrees.

@@ -39,13 +39,6 @@ def open_test(
 ) -> EvaluationRecord:
     """Open the test split, score every finalist and baseline on it, and write all files of the evaluation.
 
-    Args:
-        inputs: the data as they were known before, and the models.
-        decisions: what `bench.evaluation.decide.decide` returned.
-        sealed: the test split.
-        run: the run folder.
-        call: calls a function in a worker.
-
     Returns:
         what evaluation.json, which is written last, says of it.
 

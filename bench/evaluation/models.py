@@ -17,15 +17,7 @@ UNTRAINED = ("majority", "metadata")
 def score_models(
     inputs: EvaluationInputs, winner: str, test: OpenTest, run: RunDir, call: Call
 ) -> dict[str, ScoredModel]:
-    """What each model says of the test images, finalists first.
-
-    Args:
-        inputs: the data as they were known before.
-        winner: name of the winning backbone, whose images baselines take.
-        test: the test split, opened.
-        run: the run folder.
-        call: calls a function in a worker.
-    """
+    """What each model says of the test images, finalists first; baselines take the images of the ``winner``."""
 
     def by_files(title: str, kind: str, rows: pd.DataFrame, backbone: str) -> ScoredModel:
         repeats = {}

@@ -96,10 +96,6 @@ def shuffle_weights(model: Any, seed: int) -> tuple[int, int]:
 
     Values stay what they are, so that activations keep their size; only their places are drawn anew. In place.
 
-    Args:
-        model: is changed.
-        seed: decides the places.
-
     Returns:
         how many layers were shuffled, and how many have kernels.
     """

@@ -79,14 +79,7 @@ def operating_points(
 
 
 def _at_threshold(called: Mask, sides: Parts, patients: npt.NDArray[Any], bootstrap: Bootstrap) -> tuple[Rows, Rows]:
-    """Rows of both tables for one way to call images positive.
-
-    Args:
-        called: whether an image is called positive, shape (n_images,).
-        sides: the class, and then the others: name -> which images.
-        patients: patient of each image, shape (n_images,).
-        bootstrap: draws, level, seed.
-    """
+    """Rows of both tables for one way to call images positive."""
     positive = next(iter(sides.values()))
     own = float(positive.mean())
     prevalences = sorted({*PREVALENCES, own})
@@ -106,11 +99,9 @@ def _at_threshold(called: Mask, sides: Parts, patients: npt.NDArray[Any], bootst
 
 
 def _measures(counts: npt.NDArray[np.float64], prevalences: Sequence[float]) -> npt.NDArray[np.float64]:
-    """The five measures, then PPV and then NPV at each prevalence, NaN where nothing is divided by nothing.
+    """The five measures of ``counts`` of the four cells, shape (n_draws, 4), then PPV and then NPV at each prevalence.
 
-    Args:
-        counts: of the four cells, shape (n_draws, 4).
-        prevalences: of the positive class.
+    NaN where nothing is divided by nothing.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         five = [counts[:, one.hits].sum(axis=1) / counts[:, one.of].sum(axis=1) for one in MEASURES.values()]

@@ -15,11 +15,6 @@ def predictions_table(names: pd.Series, predictions: Predictions, temperature: f
 
     Probabilities are float64, whose text gives back the very values: a threshold that is one of them
     (`frozen_threshold`) calls the same images when they are read from a file.
-
-    Args:
-        names: of the images.
-        predictions: of the same images.
-        temperature: of the calibrated probabilities.
     """
     classes, scores = predictions.classes, predictions.scores
     labels = np.array(classes, dtype=object)[predictions.labels]

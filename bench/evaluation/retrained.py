@@ -52,38 +52,21 @@ def gap(validation: Predictions, test: Predictions, metric: Metric, bootstrap: B
     interval is a t interval by the patients of the smaller split.
     """
     before, after = _value(validation, metric), _value(test, metric)
+    difference, low, high, flagged = None, None, None, False
     if before is None or after is None:
         lacking = "validation" if before is None else "the internal test"
         sentence = (
             f"How far validation and the internal test lie apart cannot be said: {lacking} has no {metric.title}, "
             "because a class is missing from it."
         )
-        return Gap(
-            metric=metric.name,
-            validation=before,
-            test=after,
-            difference=None,
-            low=None,
-            high=None,
-            flagged=False,
-            sentence=sentence,
+    else:
+        difference = before - after
+        low, high = _ends_of_gap(validation, test, metric, bootstrap, difference)
+        flagged = low is not None and high is not None and bool(low > 0 if metric.higher_is_better else high < 0)
+        sentence = (
+            f"On validation the winner scored {metric.title} {spread(before)}, on the internal test {spread(after)}: "
+            f"{magnitude(difference, low, high)} {'less' if difference >= 0 else 'more'}{_expect(low, high, flagged)}"
         )
-    difference, low, high = before - after, None, None
-    bootstrap = bootstrap.unless(validation.few_for(metric) or test.few_for(metric))
-    errors = [
-        _standard_error(split, metric, replace(bootstrap, seed=bootstrap.seed + number))
-        for number, split in enumerate((validation, test))
-    ]
-    if errors[0] is not None and errors[1] is not None and max(errors[0], errors[1]) > SAME:
-        fewest = min(validation.n_patients, test.n_patients)
-        reach = float(t.ppf((1 + bootstrap.level) / 2, fewest - 1)) * float(np.hypot(errors[0], errors[1]))
-        low, high = difference - reach, difference + reach
-    flagged = low is not None and high is not None and bool(low > 0 if metric.higher_is_better else high < 0)
-    way = "less" if difference >= 0 else "more"
-    sentence = (
-        f"On validation the winner scored {metric.title} {spread(before)}, on the internal test {spread(after)}: "
-        f"{magnitude(difference, low, high)} {way}{_expect(low, high, flagged)}"
-    )
     return Gap(
         metric=metric.name,
         validation=before,
@@ -96,14 +79,25 @@ def gap(validation: Predictions, test: Predictions, metric: Metric, bootstrap: B
     )
 
 
+def _ends_of_gap(
+    validation: Predictions, test: Predictions, metric: Metric, bootstrap: Bootstrap, difference: float
+) -> Ends:
+    bootstrap = bootstrap.unless(validation.few_for(metric) or test.few_for(metric))
+    errors = [
+        replace(bootstrap, seed=bootstrap.seed + number).of_models(metric.name, split, [split.scores]).standard_error(0)
+        for number, split in enumerate((validation, test))
+    ]
+    if errors[0] is None or errors[1] is None or max(errors[0], errors[1]) <= SAME:
+        return None, None
+    fewest = min(validation.n_patients, test.n_patients)
+    reach = float(t.ppf((1 + bootstrap.level) / 2, fewest - 1)) * float(np.hypot(errors[0], errors[1]))
+    return difference - reach, difference + reach
+
+
 def _value(split: Predictions, metric: Metric) -> float | None:
     whole = len(split) > 0 and not split.missing_classes
     usable = whole or (len(split) > 0 and not metric.needs_all_classes)
     return metric.compute(split.labels, split.scores) if usable else None
-
-
-def _standard_error(split: Predictions, metric: Metric, bootstrap: Bootstrap) -> float | None:
-    return bootstrap.of_models(metric.name, split, [split.scores]).standard_error(0)
 
 
 def _expect(low: float | None, high: float | None, flagged: bool) -> str:

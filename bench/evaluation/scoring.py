@@ -82,8 +82,7 @@ def _auc_against_rest(predictions: Predictions, index: int, bootstrap: Bootstrap
 def spread(repeats: Sequence[Predictions]) -> SeedSpread:
     """Mean and standard deviation (of the sample) of each metric over trainings that differ by their seed.
 
-    Args:
-        repeats: each training's predictions of the same images; the deviation of one training is null.
+    The deviation of one training is None.
     """
     values = {
         name: [METRICS[name].compute(one.labels, one.scores) for one in repeats] for name in _possible(repeats[0])

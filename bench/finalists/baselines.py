@@ -111,13 +111,6 @@ def train_baselines(
     A baseline that fails is recorded with its reason. The default recipe is skipped where it has won, and metadata
     where none of them varies.
 
-    Args:
-        rivals: what the baselines are to be held against.
-        how: the run and its seeds.
-        material: labels and facts.
-        trainers: how networks are trained.
-        told: whom it is told to.
-
     Returns:
         baselines.csv with representatives marked.
     """

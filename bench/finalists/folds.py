@@ -60,11 +60,6 @@ def fold_task(task: Task, assigned: npt.NDArray[np.int64], fold: int, groups: np
 def validate(chosen: Sequence[TrialRecord], folds: Folds, how: Repeats) -> dict[str, list[Row]]:
     """Train ``chosen`` on all folds but one, for each; folds.csv is whole after each, and not repeated where it fits.
 
-    Args:
-        chosen: the best trial of each backbone.
-        folds: how they are trained.
-        how: the run, its seed and its epochs.
-
     Returns:
         Backbone -> its rows of folds.csv.
     """

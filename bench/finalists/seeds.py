@@ -189,12 +189,7 @@ def repeat_seed(purpose: str, repeat: int, *parts: Any) -> int:
 
 
 def model_files(finalists: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, str]:
-    """``BACKBONE-REPEAT`` or ``BASELINE-REPEAT`` -> SHA-256 of its model file, of the trainings that left one.
-
-    Args:
-        finalists: finalists.csv.
-        baselines: baselines.csv; may be empty.
-    """
+    """``BACKBONE-REPEAT`` or ``BASELINE-REPEAT`` -> SHA-256 of its model file, of the trainings that left one."""
     found: dict[str, str] = {}
     for table, name in ((finalists, "backbone"), (baselines, "baseline")):
         for row in records(table):
@@ -222,11 +217,7 @@ def config_columns(config: TrialConfig | None) -> Row:
 
 
 def outcome(result: TrialResult | None) -> Row:
-    """What a table says of how a training ended: its metrics, epochs and seconds.
-
-    Args:
-        result: of the training; None if it failed.
-    """
+    """What a table says of how a training ended: its metrics, epochs and seconds."""
     return {
         **score_columns(result.metrics if result else None),
         "best_epoch": result.best_epoch if result else None,

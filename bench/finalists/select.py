@@ -53,13 +53,6 @@ def retrain_finalists(
     The winner has the best mean validation score over its completed repeats or, with folds, the best mean score of
     the folds; ties go by mean log loss. Its best repeat becomes best_model.h5.
 
-    Args:
-        chosen: the best trial of each backbone.
-        how: the run and its seeds.
-        retrain: trains one of them once.
-        folds: how the retrained are then validated over folds, whose rows go to folds.csv.
-        told: whom it is told to.
-
     Returns:
         finalists.csv, the winner's rows first, with each backbone's representative and the exported row marked.
 

@@ -116,15 +116,7 @@ def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, sc
 def make_task(
     request: Request, table: pd.DataFrame, images: Mapping[str, StoredImages], weights: Weights, precision: str
 ) -> Task:
-    """What training needs to know; the test split's rows are not in it.
-
-    Args:
-        request: what is to be done.
-        table: one row per image with its split.
-        images: backbone name -> the stored set at that backbone's size, test images sealed.
-        weights: the pretrained weights.
-        precision: what backbones compute in.
-    """
+    """What training needs to know; the test split's rows are not in it."""
     settings = request.settings
     rows = {split: rows_of(table, split) for split in ("train", "val")}
     return Task(

@@ -31,11 +31,6 @@ PACKAGES = ("tensorflow", "keras", "ray", "optuna", "numpy", "pandas", "scikit-l
 def execute(request: Request, screen: Screen, command: str) -> RunDir:
     """Go through all stages and leave report and model; a finished stage is passed over.
 
-    Args:
-        request: what is to be done.
-        screen: where the user is told.
-        command: the command line, for the record.
-
     Raises:
         ConfigError: if weights cannot be had (before the run folder exists), or the data of a resumed run changed.
     """

@@ -85,18 +85,12 @@ class TrialRecord:
 
     def row(self) -> Row:
         """As a row of trials.csv."""
+        as_they_are = ("trial", "state", "reason", "failure", "origin", "best_epoch", "epochs")
         return {
-            "trial": self.trial,
-            "state": self.state,
-            "reason": self.reason,
-            "failure": self.failure,
-            "retried_as": None,
-            "origin": self.origin,
+            **{name: getattr(self, name) for name in as_they_are},
             **self.config.columns(),
             **score_columns(self.metrics),
-            "best_epoch": self.best_epoch,
-            "epochs": self.epochs,
-            **{column(name): round(self.spent[name], 3) if name in self.spent else None for name in ACTIVITIES},
+            **{column(name): round(self.spent[name], 3) for name in ACTIVITIES if name in self.spent},
             "seconds": round(self.seconds, 3),
             "elapsed": round(self.elapsed, 3),
         }

@@ -35,13 +35,7 @@ class Plan:
 
 
 def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
-    """The order of a search: the space's points, default recipes, then backbones alone up to a fifth each.
-
-    Args:
-        space: what is searched.
-        backbones: rows of the backbones that the space offers.
-        budget: number of trials.
-    """
+    """The order of a search: the space's points, default recipes, then backbones alone up to a fifth each."""
     plan = Plan(space)
     points = [Planned("point", point) for point in space.points]
     recipes = []

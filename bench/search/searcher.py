@@ -247,12 +247,7 @@ class RecordingSearch:
         # else it was stopped before its first epoch, by the time limit: as if it had never run
 
     def died(self, trial_id: str, message: str) -> None:
-        """Write a trial whose worker died to the tables, unless that is done.
-
-        Args:
-            trial_id: Ray's name of the trial.
-            message: Ray's; empty where there is none.
-        """
+        """Write a trial whose worker died to the tables, unless that is done."""
         live = self._live.pop(trial_id, None)
         if live is None:
             return

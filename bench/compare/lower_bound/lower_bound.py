@@ -105,11 +105,6 @@ def lower_bound_of_run(run: RunDir, tell: Callable[[str], None] = print, cache: 
 def lower_bound_of_list(folder: Path, cache: Path, tell: Callable[[str], None] = print) -> ListBound:
     """Compute the least time for the list of the comparison in ``folder``, cold and warm, and write limit.json.
 
-    Args:
-        folder: of a comparison with ``--list``.
-        cache: where calibrations are kept.
-        tell: told what is measured.
-
     Raises:
         ConfigError: if the comparison trained no fixed list, or does not hold it.
         CalibrationFailed: if bare Keras cannot do a part of the work.

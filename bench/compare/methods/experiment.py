@@ -101,12 +101,7 @@ class Clock:
 
 
 class Outcomes:
-    """The rows of one method, written as soon as each trial has ended: a method that is killed keeps them.
-
-    Args:
-        folder: for outcomes.csv, which is begun anew, and notes.txt.
-        experiment: of the method.
-    """
+    """The rows of one method, written as soon as each trial has ended: a method that is killed keeps them."""
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
         self._file, self._notes = folder / OUTCOMES.file, folder / "notes.txt"
