@@ -117,8 +117,19 @@ def hardware() -> Hardware:
     )
 
 
-def _terminate(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+def interrupted_by_signals() -> None:
+    """Have SIGTERM, and SIGHUP of a closed terminal, end a run as Ctrl-C does: what is finished is kept, and said so.
+
+    A signal that is ignored stays so: nohup wants the run to go on.
+    """
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def session_folder() -> str:
@@ -195,7 +206,7 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
         ) from error
     # Ray prints guesses at why a worker died, memory first, whatever it was; the suite says what is known
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
-    signal.signal(signal.SIGTERM, _terminate)  # Ray has just set its own, which ends without a word
+    interrupted_by_signals()  # Ray has just set its own, which ends without a word
     found = ray.cluster_resources()
     cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
     memory = float(found.get("memory", 0)) if address else float(memory_bytes())

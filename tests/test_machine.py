@@ -388,6 +388,33 @@ def test_what_a_killed_start_has_left_is_in_nobodys_way_and_of_two_at_the_same_m
     assert not (tmp_path / "reports" / "xray").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_run_as_ctrl_c_does(
+    start: Callable[[], "subprocess.Popen[str]"], tmp_path: Path, number: int
+) -> None:
+    """SIGHUP comes when a terminal is closed or a connection drops."""
+    process = start()
+    assert held(process)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "\nInterrupted before anything was written.\n")
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_signal_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nohup has it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        workers.interrupted_by_signals()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 # Names and places
 
 

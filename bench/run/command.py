@@ -136,6 +136,7 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
 
     screen = Screen()
     again = resume_command(request.run.name, request.run.path.parent)
+    cluster.interrupted_by_signals()
     try:
         if evaluate:
             pipeline.evaluate(request, screen)

@@ -37,6 +37,10 @@ Report = dict[str, Any]
 """What `bench.cluster.train_trial` reports, with what Ray adds."""
 
 
+BUSY_SECONDS = 300
+"""How long a study.db that another process holds is waited for: a backup or a viewer lets go of it some time."""
+
+
 def study_url(file: Path) -> str:
     """The address of a study's SQLite file for Optuna, whatever characters the path holds."""
     url = sqlalchemy.URL.create("sqlite", database=str(file.resolve())).render_as_string(hide_password=False)
@@ -113,7 +117,9 @@ class RecordingSearch:
                 multivariate=True, group=True, constant_liar=True, seed=rules.seed + len(log.records)
             )
         self._study = optuna.create_study(
-            storage=optuna.storages.RDBStorage(study_url(log.run.study)),
+            storage=optuna.storages.RDBStorage(
+                study_url(log.run.study), engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}}
+            ),
             sampler=sampler,
             pruner=optuna.pruners.NopPruner(),  # ASHA prunes, by Ray
             study_name=STUDY,

@@ -15,7 +15,7 @@ from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.search import tune
 from bench.search.plan import Plan, Planned, longest_first, make_plan, once_more, remaining, to_try_again
-from bench.search.searcher import STUDY, RecordingSearch, Rules
+from bench.search.searcher import BUSY_SECONDS, STUDY, RecordingSearch, Rules
 from bench.search.space import Space, parse_space
 from bench.search.tune import run_search
 from bench.settings import make_settings
@@ -213,6 +213,12 @@ def test_what_is_planned_is_overtaken_by_a_few_at_most(tmp_path: Path, space: Sp
         search.ended(f"t{number}", {"failed": "no matter", "finished": True})
         search.fatal = ""
     assert order == ["toy", "toy", "toy", "toy2", *["toy"] * 4]
+
+
+def test_a_study_that_another_process_holds_is_waited_for(tmp_path: Path, space: Space) -> None:
+    study: Any = recording(space, RunDir(tmp_path))._study
+    with study._storage._backend.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 1000 * BUSY_SECONDS
 
 
 def test_an_interrupted_search_is_settled(tmp_path: Path, space: Space) -> None:
