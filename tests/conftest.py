@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -37,6 +38,12 @@ def not_to_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.run import folder
 
     monkeypatch.setattr(folder, "to_disk", lambda path: None)
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def _no_waiting(connection: Any, record: Any) -> None:
+    """Nor does SQLite wait for the disk."""
+    connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 `bench.search.tune` hands Ray's questions and answers on to a `RecordingSearch`; a test asks it directly.
 """
 
+import contextlib
+import sqlite3
 import time
 import warnings
 from collections.abc import Sequence
@@ -45,6 +47,19 @@ def study_url(file: Path) -> str:
     """The address of a study's SQLite file for Optuna, whatever characters the path holds."""
     url = sqlalchemy.URL.create("sqlite", database=str(file.resolve())).render_as_string(hide_password=False)
     return url.replace("{", "{{").replace("}", "}}")  # Optuna takes it for a template
+
+
+def sound(file: Path) -> bool:
+    """Whether an SQLite file is whole, as far as SQLite can tell; one that is not there is."""
+    if not file.exists():
+        return True
+    try:
+        with contextlib.closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as connection:
+            return bool(connection.execute("PRAGMA quick_check").fetchone() == ("ok",))
+    except sqlite3.OperationalError:  # held, or out of reach
+        raise
+    except sqlite3.DatabaseError:
+        return False
 
 
 class Watcher(Protocol):
@@ -116,6 +131,9 @@ class RecordingSearch:
             sampler = optuna.samplers.TPESampler(
                 multivariate=True, group=True, constant_liar=True, seed=rules.seed + len(log.records)
             )
+        if not sound(log.run.study):
+            aside = log.run.study.replace(log.run.study.with_suffix(".damaged.db"))
+            watcher.note(f"study.db was damaged; it is now {aside.name}, and the study is made again from trials.csv")
         self._study = optuna.create_study(
             storage=optuna.storages.RDBStorage(
                 study_url(log.run.study), engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}}
@@ -153,6 +171,8 @@ class RecordingSearch:
     def settle(self, records: Sequence[TrialRecord]) -> list[Planned]:
         """Close what an interrupted run left open in the study; what was running then is to be tried again.
 
+        What a study lacks that was lost since is given back to it, for the sampler to learn from.
+
         Returns:
             the interrupted configurations, in the order of their numbers.
         """
@@ -169,7 +189,27 @@ class RecordingSearch:
                 interrupted.append(Planned(trial.user_attrs.get("origin", "sampled"), trial.params))
         while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             study.tell(study.ask(), state=TrialState.FAIL)
+        told = {trial.user_attrs.get("trial") for trial in study.get_trials(deepcopy=False)}
+        for record in records:
+            if record.trial not in told:
+                with contextlib.suppress(ValueError):  # its values are not of this space: nothing can be learnt
+                    study.add_trial(self._as_told(record))
         return interrupted
+
+    def _as_told(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
+        """The trial that the study would hold of a record."""
+        proposal = optuna.trial.FixedTrial(asdict(record.config))
+        self._rules.space.suggest(proposal)
+        state, value = self._end(record)
+        reported = {record.epochs: record.metrics[self._metric]} if record.metrics else {}
+        return optuna.trial.create_trial(
+            state=state,
+            value=value,
+            params=proposal.params,
+            distributions=proposal.distributions,
+            intermediate_values=reported,
+            user_attrs={"origin": record.origin, "trial": record.trial},
+        )
 
     def enqueue(self, items: Sequence[Planned], any_order: bool = False) -> None:
         """Have ``items`` tried first, in about their order: each worker goes on with what it is warm for.
@@ -293,6 +333,10 @@ class RecordingSearch:
         self._watcher.trial_ended(record)
 
     def _tell(self, number: int, record: TrialRecord) -> None:
+        state, value = self._end(record)
+        self._study.tell(number, value, state=state)
+
+    def _end(self, record: TrialRecord) -> tuple[TrialState, float | None]:
         states = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
         value = record.metrics[self._metric] if record.metrics and record.state == "completed" else None
-        self._study.tell(number, value, state=states[record.state])
+        return states[record.state], value

@@ -242,6 +242,46 @@ def test_an_interrupted_search_is_settled(tmp_path: Path, space: Space) -> None:
     assert TrialConfig.from_mapping(second.suggest("again")) == TrialConfig.from_mapping(running)
 
 
+@pytest.mark.parametrize("loss", ["gone", "empty", "cut short", "overwritten"])
+def test_a_study_that_was_lost_is_made_again_from_the_table(tmp_path: Path, space: Space, loss: str) -> None:
+    run = RunDir(tmp_path)
+    first = recording(space, run)
+    for number in range(6):
+        first.suggest(f"t{number}")
+        first.scored(f"t{number}", result(1, 0.5 + 0.05 * number))
+        first.ended(
+            f"t{number}", last(1, 0.5 + 0.05 * number) if number != 3 else {"failed": "no memory", "failure": "memory"}
+        )
+    log = TrialLog.load(run)
+
+    def told() -> list[Any]:
+        study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{run.study}")
+        return [
+            (trial.state, trial.value, trial.params, trial.distributions, trial.user_attrs["trial"], trial.last_step)
+            for trial in study.trials
+        ]
+
+    before, content = told(), run.study.read_bytes()
+    assert len(before) == len(log.records) == 6
+    del first
+    if loss == "gone":
+        run.study.unlink()
+    else:
+        half = content[: len(content) // 2]
+        run.study.write_bytes({"empty": b"", "cut short": half, "overwritten": half.ljust(len(content), b"\xff")}[loss])
+    said: list[str] = []
+    watcher = Silent()
+    watcher.note = said.append  # type: ignore[method-assign]
+    again = RecordingSearch(Rules(space, "auc", epochs=3, seed=0, jobs=9), log, watcher)
+    assert again.settle(log.records) == []
+    after = told()
+    assert [one[:3] + one[4:5] for one in after] == [one[:3] + one[4:5] for one in before]
+    assert [one[3] for one in after] == [one[3] for one in before], "distributions, without which nothing is learnt"
+    assert [one[5] for one in after if one[0] != TrialState.FAIL] == [1] * 5
+    assert bool(said) == (run.path / "study.damaged.db").exists() == (loss in ("cut short", "overwritten"))
+    assert again.settle(log.records) == [] and len(told()) == 6, "and once"
+
+
 def test_the_same_seed_proposes_the_same(tmp_path: Path, space: Space) -> None:
     def proposals(folder: Path, seed: int) -> list[dict[str, Any]]:
         folder.mkdir()
