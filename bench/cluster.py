@@ -36,6 +36,7 @@ from bench.device import (
 )
 from bench.errors import ConfigError, WorkerDied
 from bench.failures import MEMORY, kind_of, reason_of
+from bench.numbers import counted
 from bench.run.record import Hardware
 from bench.search.parameters import Value
 from bench.trial import TrialConfig
@@ -78,11 +79,9 @@ class Workers:
 
     def describe(self) -> str:
         """In words."""
-        gpus = f", {self.total_gpus} GPU{'s' * (self.total_gpus > 1)}" if self.total_gpus else ", no GPU"
-        at_a_time = (
-            f"{self.jobs} trial{'s' * (self.jobs > 1)} at a time, {self.threads} thread{'s' * (self.threads > 1)} each"
-        )
-        return f"{self.cpus} CPU core{'s' * (self.cpus > 1)}{gpus}; {at_a_time}"
+        gpus = counted(self.total_gpus, "GPU") if self.total_gpus else "no GPU"
+        at_a_time = f"{counted(self.jobs, 'trial')} at a time, {counted(self.threads, 'thread')} each"
+        return f"{counted(self.cpus, 'CPU core')}, {gpus}; {at_a_time}"
 
 
 def share_out(cpus: int, gpus: int, memory: float, jobs: int = 0) -> Workers:

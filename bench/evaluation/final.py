@@ -16,9 +16,8 @@ from bench.evaluation.decision_curve import decision_curve
 from bench.evaluation.failures import failures
 from bench.evaluation.grouping import image_groups
 from bench.evaluation.inputs import Call, Decisions, EvaluationInputs, ScoredModel
-from bench.evaluation.models import score_models
 from bench.evaluation.operating_points import operating_points
-from bench.evaluation.predictions import all_predictions, predictions_table
+from bench.evaluation.predictions import all_predictions, predictions_table, score_models
 from bench.evaluation.retrained import gap, retrained
 from bench.evaluation.saliency import choose_cases
 from bench.evaluation.scoring import score_model, spread

@@ -95,8 +95,7 @@ def _ends_of_gap(
 
 
 def _value(split: Predictions, metric: Metric) -> float | None:
-    whole = len(split) > 0 and not split.missing_classes
-    usable = whole or (len(split) > 0 and not metric.needs_all_classes)
+    usable = len(split) > 0 and not (metric.needs_all_classes and split.missing_classes)
     return metric.compute(split.labels, split.scores) if usable else None
 
 

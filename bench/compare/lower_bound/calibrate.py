@@ -23,6 +23,7 @@ from bench.compare.lower_bound.work import Part
 from bench.device import best_cpu_precision, cpu_cores, gpus, memory_bytes, processor
 from bench.errors import TrialFailed
 from bench.models.backbones import boundary_cut, get_backbone
+from bench.numbers import counted
 from bench.postmortem import by_status
 from bench.run.documents import CalibratedOn
 from bench.run.folder import write_json
@@ -115,8 +116,8 @@ class Rate:
 
     def describe(self) -> str:
         """How the rate was reached, in words."""
-        processes = f"{self.processes} process{'es' * (self.processes > 1)} of {self.threads} thread"
-        return f"{self.precision}{', XLA' * self.xla}, batches of {self.batch}, {processes}{'s' * (self.threads > 1)}"
+        processes = f"{counted(self.processes, 'process', 'processes')} of {counted(self.threads, 'thread')}"
+        return f"{self.precision}{', XLA' * self.xla}, batches of {self.batch}, {processes}"
 
 
 def machine() -> CalibratedOn:

@@ -22,7 +22,6 @@ from bench.errors import ConfigError
 from bench.models.backbones import get_backbone
 from bench.run.documents import LowerBoundPart, LowerBoundRecord
 from bench.run.folder import RunDir, write_json
-from bench.run.record import DataRecord
 from bench.run.results import Curve, TrialLog
 from bench.run.tables import SPLITS
 from bench.search.space import parse_space
@@ -79,7 +78,9 @@ def lower_bound_of_run(run: RunDir, tell: Callable[[str], None] = print, cache: 
         space = parse_space(record.space.name, run.space.read_text(encoding="utf-8"))
         splits = SPLITS.read(run.path)["split"].value_counts()
         data = Data(int(splits["train"]), int(splits["val"]), settings.views, space.policies)
-        n_classes = len((record.data or DataRecord()).classes)
+        if record.data is None:
+            raise ValueError("run.json tells of no images")
+        n_classes = len(record.data.classes)
     except (KeyError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
