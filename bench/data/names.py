@@ -5,8 +5,9 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 from bench.errors import ConfigError
 
@@ -29,6 +30,25 @@ _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 def printable(name: str) -> str:
     """``name`` with what is not UTF-8 in it written as escapes; unchanged where all of it is."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@lru_cache(maxsize=1)
+def _words() -> dict[str, Any]:
+    import yaml
+
+    content: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+@cache
+def word_list(name: str) -> frozenset[str]:
+    """The words that words.yaml lists under ``name``, in lower case."""
+    return frozenset(_words()[name])
+
+
+def word_lists(name: str) -> dict[str, list[str]]:
+    """The lists of words, by what they stand for, that words.yaml has under ``name``."""
+    return dict(_words()[name])
 
 
 @contextmanager

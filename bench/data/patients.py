@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from bench.data.names import listed, split_of
+from bench.data.names import listed, split_of, word_list
 from bench.errors import ConfigError
 
 PREFIX = "group:"
@@ -20,12 +20,6 @@ ASSUMED = "each image is taken for its own patient (an assumption: nothing says 
 RECOGNISED = 0.1
 """Share of the names that must bear a public set's own marks for its built-in reading to be used. The marks are
 specific: images of other kinds beside the set must not part its patients."""
-NOBODY = {
-    *("", "nan", "<na>", "na", "n/a", "#n/a", "nat", "none", "null", "nil", "unknown", "unk", "?", "."),
-    *("-", "--", "–", "—", "-1", "-1.0", "-9", "-99", "-999"),
-    *("missing", "not available", "anonymous", "anonymized", "anonymised", "anon"),
-}
-"""What stands, in any case, where a patient would stand whom nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +125,7 @@ def find_patients(
         names: unique names, as paths relative to the source.
         pattern: a regular expression with one group, searched for in the file name, or in the whole relative
             path where the pattern holds a ``/``.
-        known: what the source says; empty, or a word of ``NOBODY``, where it says nothing of an image.
+        known: what the source says; empty, or a word for nobody, where it says nothing of an image.
         known_rule: where ``known`` comes from, in words.
 
     Raises:
@@ -158,7 +152,7 @@ def find_patients(
 def somebody(patient: str) -> str:
     """``patient`` without blanks around it; empty where that is a word for nobody, such as nan."""
     patient = patient.strip()
-    return "" if patient.casefold() in NOBODY else patient
+    return "" if patient.casefold() in word_list("unknown patients") | word_list("empty cells") else patient
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from bench.data.names import SPLIT_NAMES, listed, split_of
+from bench.data.names import SPLIT_NAMES, listed, split_of, word_list, word_lists
 from bench.data.patients import PREFIX, SUBTYPE, file_subtypes
 from bench.data.sources.image_files import ImageFiles, Located
 from bench.data.sources.listing import EXTENSIONS
@@ -16,40 +17,6 @@ from bench.data.sources.table_file import Table
 from bench.errors import ConfigError
 
 ACCEPTED = "columns path,label[,patient][,split][,fold], or other names of them that published sets use"
-ALWAYS_SPLITS = ("split", "splits", "datasplit", "datasetsplit", "partition", "set", "subset")
-"""Columns of these names must hold names of splits; one called dataset or group may hold something else."""
-SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "path": (
-        *("path", "file path", "image path", "img path", "image file path", "file", "filename", "image file"),
-        *("image filename", "img file", "image", "image name", "img", "img name", "image index", "image id", "img id"),
-        *("id code", "isic id", "dicom", "dicom path", "dicom id", "sop instance uid", "scan", "slide", "id"),
-    ),
-    "label": (
-        *("label", "labels", "label name", "class", "class name", "class label", "label id", "class id", "target"),
-        *("diagnosis", "diagnostic", "dx", "finding", "findings", "finding labels", "image label", "category"),
-        *("pathology", "disease", "condition", "ground truth", "gt", "grade", "level"),
-    ),
-    "patient": (
-        *("patient", "patient id", "patients", "patient code", "patient no", "patient nr", "patient number", "pid"),
-        *("patient identifier", "patient uid", "patient key", "patient name", "pat id", "pt id", "subject"),
-        *("subject id", "subject code", "subject number", "participant", "participant id", "person", "person id"),
-        *("individual", "individual id", "mrn", "case", "case id", "case number", "case no", "lesion", "lesion id"),
-        *("study", "study id", "study uid", "study instance uid", "exam", "exam id", "accession", "accession number"),
-    ),
-    "split": (
-        *("split", "splits", "data split", "dataset split", "partition", "set", "subset", "dataset", "data set"),
-        *("phase", "usage", "mode", "group", "grp", "part"),
-    ),
-    "fold": ("fold", "folds", "fold id", "fold no", "fold number", "k fold", "cv fold"),
-    "patient_narrow": ("patient_narrow",),
-}
-"""What a column says -> the names it goes by, those to be preferred first. Compared as `normal` makes them."""
-NOT_PATIENTS = {
-    **dict.fromkeys(("lesion", "lesionid"), "a lesion"),
-    **dict.fromkeys(("study", "studyid", "studyuid", "studyinstanceuid", "exam", "examid"), "an examination"),
-    **dict.fromkeys(("accession", "accessionnumber"), "an examination"),
-}
-"""Names of columns that join images of one patient, though not all of them -> what they name instead."""
 SAID_OF_PATIENTS = re.compile(
     r"age|sex|gender|weight|height|size|birth|race|ethni|position|orient|history|count|type|stat|class|group|diagnos"
 )
@@ -63,22 +30,26 @@ def normal(name: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name)).casefold()
 
 
-ROLES: Mapping[str, tuple[str, ...]] = {
-    role: tuple(dict.fromkeys(map(normal, names))) for role, names in SYNONYMS.items()
-}
-"""As ``SYNONYMS``, normalised."""
-KNOWN = {name: role for role, names in ROLES.items() for name in names}
+@lru_cache(maxsize=1)
+def roles() -> dict[str, list[str]]:
+    """What a column says -> the names it goes by, as `normal` makes them, those to be preferred first."""
+    return {role: list(dict.fromkeys(map(normal, names))) for role, names in word_lists("columns").items()}
 
 
-def is_known(name: str) -> bool:
-    """Whether some column of a manifest goes by this name."""
-    return normal(name) in KNOWN
+def role_of(name: str) -> str:
+    """What a column of this name says; empty where that is not known."""
+    return next((role for role, names in roles().items() if normal(name) in names), "")
+
+
+def not_a_patient(name: str) -> str:
+    """What a column of this name tells apart in place of patients, such as ``a lesion``; empty for patients."""
+    return next((what for what, names in word_lists("not patients").items() if normal(name) in map(normal, names)), "")
 
 
 def candidates(header: Sequence[str], role: str) -> list[int]:
     """The places of the columns that may say ``role``, those to be preferred first."""
-    places = [place for place, name in enumerate(header) if KNOWN.get(normal(name)) == role]
-    return sorted(places, key=lambda place: ROLES[role].index(normal(header[place])))
+    places = [place for place, name in enumerate(header) if role_of(name) == role]
+    return sorted(places, key=lambda place: roles()[role].index(normal(header[place])))
 
 
 def near(header: Sequence[str], role: str, among: Iterable[int]) -> list[str]:
@@ -86,7 +57,7 @@ def near(header: Sequence[str], role: str, among: Iterable[int]) -> list[str]:
 
     That is a misspelt name, or a longer one with one of the names as a word in it (adjudicated_dr_grade).
     """
-    words = [name for name in ROLES[role] if len(name) > 2]
+    words = [name for name in roles()[role] if len(name) > 2]
     inside = PEOPLE if role == "patient" else tuple(words)
     scored = []
     for place in among:
@@ -187,7 +158,7 @@ def take_first(columns: Columns, role: str) -> None:
         return
     _refuse_twice(table, places[0])
     columns.take(role, places[0], places[1:])
-    if role == "patient" and (what := NOT_PATIENTS.get(normal(table.header[places[0]]))):
+    if role == "patient" and (what := not_a_patient(table.header[places[0]])):
         columns.notes.append(
             f"{what.capitalize()} is not a patient: a patient who has several may still be in two splits."
         )
@@ -243,7 +214,9 @@ def take_splits(columns: Columns) -> list[str]:
                 f"Column {table.header[place]} of {path} holds folds and splits ({listed(sorted(cells))}); give splits "
                 "a column of their own, called split."
             )
-        elif place in named and (normal(table.header[place]) in ALWAYS_SPLITS or len(unknown) < len(cells)):
+        elif place in named and (
+            normal(table.header[place]) in word_list("certain splits") or len(unknown) < len(cells)
+        ):
             raise ConfigError(
                 f"{path} has splits of unknown names in the column {table.header[place]} ({listed(unknown)}); accepted "
                 f"are {', '.join(SPLIT_NAMES)}, and what is called after them, such as train_set; if the column holds "
@@ -308,7 +281,7 @@ def _no_column(table: Table, role: str) -> ConfigError:
             "patient, split) above it."
         )
     found = ", ".join(name or "(no name)" for name in header) or "nothing"
-    unknown = [place for place, name in enumerate(header) if normal(name) not in KNOWN]
+    unknown = [place for place, name in enumerate(header) if not role_of(name)]
     close = near(header, role, unknown)
     if role == "path" and not close:
         ending = [[cell.lower().endswith(EXTENSIONS) for cell in table.column(place)] for place in unknown]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.data.imageset import Excluded, ImageSet
+from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels, printable, readable
 from bench.data.patients import folder_groups
 from bench.data.sources.layout import LAYOUTS, read_layout
-from bench.data.sources.listing import EXTENSIONS, Found, file_set
+from bench.data.sources.listing import EXTENSIONS, with_patients
 from bench.data.sources.tree import Folder, take_masks, walk
 from bench.errors import ConfigError
 
@@ -52,11 +52,18 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
     placed = sorted(reading.placed, key=lambda one: one.file.path.split("/"))
     _refuse_names([one.file.path for one in placed], root)
     labels, merged = merge_labels([one.label for one in placed])
-    rows = [(one.file.path, one.split, one.fold, one.file.size) for one in placed]
-    table = pd.DataFrame(rows, columns=["image", "split", "fold", "size"]).assign(label=labels)
     classes = check_classes(root, labels, "class folder", masks)
-    groups = folder_groups(root, table["image"].tolist(), group_by)
-    _refuse_copies(root, table)
+    table = pd.DataFrame(
+        {
+            "image": [one.file.path for one in placed],
+            "label": labels,
+            "patient_id": [one.patient for one in placed],
+            "split": [one.split for one in placed],
+            "fold": [one.fold for one in placed],
+        }
+    )
+    table = table.assign(**folder_groups(root, table["image"].tolist(), group_by))
+    _refuse_copies(root, table, [one.file.size for one in placed])
     others = [name for top in reading.folders for folder in top.walk() for name in folder.others]
     followed = [f"Links to folders that were followed: {listed(tree.followed)}."] if tree.followed else []
     excluded: tuple[tuple[str, list[str], str, bool], ...] = (
@@ -68,24 +75,24 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
         ("system folder", tree.system, "", True),
         ("run folder or cache", tree.own, "run folders or caches", True),
     )
-    found = Found(
+    draft = ImageSet(
         source="folder",
-        path=root,
-        root=root,
-        table=table,
-        stamps=[one.file.stamp for one in placed],
+        path=str(root),
         classes=classes,
-        patients=[one.patient for one in placed],
+        table=table,
+        stamps=tuple(one.file.stamp for one in placed),
+        reader=FileReader(root, tuple(table["image"])),
         patient_rule="the folders that patients have (patient/class)",
-        others=[printable(name) for name in sorted(others, key=lambda name: name.split("/"))],
-        notes=[*reading.notes, *merged, *followed],
-        groups=groups,
+        others=tuple(map(printable, sorted(others, key=lambda name: name.split("/")))),
+        notes=(*reading.notes, *merged, *followed),
         layout=reading.layout,
-        excluded=[
-            Excluded(kind, tuple(map(printable, names)), plural, folders) for kind, names, plural, folders in excluded
-        ],
+        excluded=tuple(
+            Excluded(kind, tuple(map(printable, names)), plural, folders)
+            for kind, names, plural, folders in excluded
+            if names
+        ),
     )
-    return file_set(found, patient_pattern)
+    return with_patients(draft, patient_pattern)
 
 
 def _empty(folder: Folder) -> list[str]:
@@ -106,9 +113,9 @@ def _refuse_names(names: list[str], root: Path) -> None:
         )
 
 
-def _refuse_copies(root: Path, table: pd.DataFrame) -> None:
+def _refuse_copies(root: Path, table: pd.DataFrame, sizes: Sequence[int]) -> None:
     """Refuse sets in which many an image lies in several class folders: that is how several labels are written."""
-    named = table.assign(name=[image.rsplit("/", 1)[-1] for image in table["image"].tolist()])
+    named = table.assign(name=[image.rsplit("/", 1)[-1] for image in table["image"].tolist()], size=sizes)
     alike = named.groupby(["split", "name", "size"])
     same = 0
     for _, group in named[alike["label"].transform("nunique") > 1].groupby(["split", "name", "size"]):

@@ -14,9 +14,9 @@ from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels
 from bench.data.patients import PREFIX, somebody
 from bench.data.sources import columns as columns_of
-from bench.data.sources.columns import ACCEPTED, KNOWN, NOT_PATIENTS, Columns, is_known, near, normal
+from bench.data.sources.columns import ACCEPTED, Columns, near, not_a_patient, role_of
 from bench.data.sources.image_files import ImageFiles, check_root
-from bench.data.sources.listing import Found, file_set
+from bench.data.sources.listing import with_patients
 from bench.data.sources.one_label import blank
 from bench.data.sources.table_file import read_table
 from bench.data.sources.tree import masks_among
@@ -41,10 +41,10 @@ def manifest_source(
     """
     if image_root is not None:
         check_root(image_root)
-    table = read_table(path, is_known)
-    if any(map(is_known, table.header)) and not table.rows:
+    cells = read_table(path, role_of)
+    if any(map(role_of, cells.header)) and not cells.rows:
         raise ConfigError(f"{path} has a header but no rows; one row per image is needed, with {ACCEPTED}.")
-    columns, root = Columns(table, {}, list(table.notes)), image_root or path.parent
+    columns, root = Columns(cells, {}, list(cells.notes)), image_root or path.parent
     located = columns_of.take_path(columns, ImageFiles(root))
     for role in ("patient", "patient_narrow"):
         columns_of.take_first(columns, role)
@@ -60,27 +60,27 @@ def manifest_source(
     groups = columns_of.take_groups(columns, located.names, group_by)
     labels, merged = merge_labels([labels[row] for row in rows])
     known, folds = _patients(columns, "patient"), merge_labels(columns.cells("fold"))[0]
-    frame = pd.DataFrame({"image": [located.names[row] for row in rows], "label": labels})
-    frame["split"], frame["fold"] = [splits[row] for row in rows], [folds[row] for row in rows]
+    said = pd.DataFrame({"image": located.names, "patient_id": known, "split": splits, "fold": folds, **groups})
+    table = said.iloc[rows].reset_index(drop=True).assign(label=labels)
     written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
     other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
     joined = [f"Patients who are written in two ways were joined: {listed(other)}."] if other else []
     columns.notes += [*merged, *joined, *_unused(columns, group_by)]
-    found = Found(
+    draft = ImageSet(
         source="manifest",
-        path=path,
-        root=root,
-        table=frame,
-        stamps=[located.stamps[row] for row in rows],
+        path=str(path),
         classes=check_classes(path, labels, "label"),
-        patients=[known[row] for row in rows],
+        table=table,
+        stamps=tuple(located.stamps[row] for row in rows),
+        reader=FileReader(root, tuple(table["image"])),
         patient_rule=_rule(columns),
-        notes=columns.notes,
-        groups={name: [cells[row] for row in rows] for name, cells in groups.items()},
+        notes=tuple(columns.notes),
         layout=f"one row per image ({columns.described()})",
-        excluded=[Excluded("mask", tuple(sorted(masks)))],
+        excluded=(Excluded("mask", tuple(sorted(masks))),) if masks else (),
     )
-    return _with_patient_id(_with_warning(file_set(found, patient_pattern), columns, patient_pattern), columns, rows)
+    return _with_patient_id(
+        _with_warning(with_patients(draft, patient_pattern), columns, patient_pattern), columns, rows
+    )
 
 
 def _one_row_per_image(
@@ -129,7 +129,7 @@ def _rule(columns: Columns) -> str:
     if "patient" not in columns.taken:
         return ""
     name = columns.name("patient")
-    what = NOT_PATIENTS.get(normal(name))
+    what = not_a_patient(name)
     return f"the {name} column of {columns.table.path.name}" + (f", which names {what}, not a patient" if what else "")
 
 
@@ -139,11 +139,11 @@ def _with_warning(source: ImageSet, columns: Columns, pattern: str | None) -> Im
         return source
     header = columns.table.header
     if "patient" in columns.taken and source.patient_rule == _rule(columns):
-        what = NOT_PATIENTS.get(normal(columns.name("patient")))
+        what = not_a_patient(columns.name("patient"))
         return (
             replace(source, patient_doubt=f"{columns.name('patient')} names {what}, not a patient") if what else source
         )
-    close = near(header, "patient", [place for place in columns.free() if normal(header[place]) not in KNOWN])
+    close = near(header, "patient", [place for place in columns.free() if not role_of(header[place])])
     if not close:
         return source
     return replace(

@@ -6,12 +6,10 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.data.names import listed
+from bench.data.names import listed, word_list
 from bench.data.sources.table_file import Table
 from bench.errors import ConfigError
 
-NOT_GIVEN = {"", "nan", "<na>", "na", "n/a", "#n/a", "nat", "null"}
-"""What stands where a cell is empty, in any case. ``none`` is a class in some sets, such as no finding."""
 YES, NO, UNSURE = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}, {"-1", "-1.0"}
 SURE = ("|", ";")  # no class is called so: they part several labels
 LIKELY = (",", "/", "+", "&", " ")  # they part several labels where each part is a label of its own elsewhere
@@ -24,7 +22,7 @@ QUOTES = " []'\""  # what may stand around the labels of a list
 
 def blank(cell: str) -> bool:
     """Whether a cell says nothing."""
-    return cell.casefold() in NOT_GIVEN
+    return cell.casefold() in word_list("empty cells")
 
 
 def one_hot_columns(table: Table, free: Sequence[int]) -> list[int]:
@@ -35,7 +33,7 @@ def one_hot_columns(table: Table, free: Sequence[int]) -> list[int]:
     found = []
     for place in free:
         cells = {cell.casefold() for cell in table.column(place)}
-        said = {cell for cell in cells if cell not in NOT_GIVEN}
+        said = {cell for cell in cells if not blank(cell)}
         if table.header[place] and not SHOWN.search(table.header[place]) and said and said <= YES | NO | UNSURE:
             found.append(place)
     return found if len(found) > 1 else []
