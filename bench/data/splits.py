@@ -19,6 +19,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from bench.errors import ConfigError
 from bench.run.folder import write_table
+from bench.run.record import SplitRecord
 
 SPLITS = ("train", "val", "test")
 PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
@@ -32,14 +33,6 @@ the differences a search has to see are smaller than that."""
 Rows = npt.NDArray[np.int64]
 Moved = TypedDict("Moved", {"from": str, "images": int, "reason": str, "files": list[str]})
 """Images that left a split, as audit.json holds them."""
-
-
-class SplitContent(TypedDict):
-    """What one split holds: images, patients, and images of each class."""
-
-    images: int
-    patients: int
-    classes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -441,10 +434,10 @@ def labels_of(table: pd.DataFrame, rows: Rows, classes: Sequence[str]) -> Rows:
     return np.array([index[label] for label in table["label"].iloc[rows]], dtype=np.int64)
 
 
-def describe(table: pd.DataFrame) -> dict[str, SplitContent]:
+def describe(table: pd.DataFrame) -> dict[str, SplitRecord]:
     """Images, patients and classes by split, as run.json holds them."""
     return {
-        split: SplitContent(
+        split: SplitRecord(
             images=len(part),
             patients=int(part["patient_id"].nunique()),
             classes={str(label): int(count) for label, count in part["label"].value_counts().sort_index().items()},

@@ -3,10 +3,9 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,6 +16,8 @@ from rich.text import Text
 
 from bench.numbers import duration as duration
 from bench.numbers import rate, score, short
+from bench.run.documents import AuditRecord, FindingRecord, Layout
+from bench.run.record import SplitRecord
 from bench.run.results import TrialRecord
 from bench.stats.metrics import Metric
 from bench.trial import Running, TrialConfig
@@ -36,10 +37,10 @@ def describe_config(config: TrialConfig) -> str:
     )
 
 
-def describe_split(part: Mapping[str, Any]) -> str:
+def describe_split(part: SplitRecord) -> str:
     """A split of an audit in one line: images, patients and classes."""
-    classes = ", ".join(f"{name} {count}" for name, count in part["classes"].items())
-    return f"{part['images']} images of {part['patients']} patients ({classes})"
+    classes = ", ".join(f"{name} {count}" for name, count in part.classes.items())
+    return f"{part.images} images of {part.patients} patients ({classes})"
 
 
 class Screen:
@@ -74,40 +75,41 @@ class Screen:
             table.add_row(f"  {name}", Text(value))
         self.console.print(table)
 
-    def layout(self, layout: Mapping[str, Any]) -> None:
+    def layout(self, layout: Layout) -> None:
         """How a source was read, and the first names of each kind of what was left out."""
-        self.line(layout["text"])
-        for kind in layout["left_out"]:
+        self.line(layout.text)
+        for kind in layout.left_out:
             more = f", … and {kind['count'] - SHOWN_NAMES} more" if kind["count"] > SHOWN_NAMES else ""
             self.line(f"  {kind['text']}: {', '.join(kind['files'][:SHOWN_NAMES])}{more}")
 
-    def findings(self, findings: Sequence[Mapping[str, Any]]) -> None:
+    def findings(self, findings: Sequence[FindingRecord]) -> None:
         """What an audit found, one line each; what it did not find, and what `layout` says, are left out."""
         for finding in findings:
-            if finding["severity"] != "good" and finding["kind"] != "layout":
-                self.line(f"  {finding['severity']}: {finding['heading']}: {finding['text']}")
+            if finding.severity != "good" and finding.kind != "layout":
+                self.line(f"  {finding.severity}: {finding.heading}: {finding.text}")
 
-    def audit(self, audit: Mapping[str, Any]) -> None:
+    def audit(self, audit: AuditRecord) -> None:
         """A whole audit but for what `layout` says: findings under their headings with their first files, splits."""
-        for finding in audit["findings"]:
-            if finding["kind"] == "layout":
+        for finding in audit.findings:
+            if finding.kind == "layout":
                 continue
             self.line()
-            self.console.print(Text.assemble((finding["heading"], "bold"), f" ({finding['severity']})"))
-            self.line(f"  {finding['text']}")
-            for name in finding["files"][:SHOWN_FILES]:
+            self.console.print(Text.assemble((finding.heading, "bold"), f" ({finding.severity})"))
+            self.line(f"  {finding.text}")
+            for name in finding.files[:SHOWN_FILES]:
                 self.line(f"    {name}")
-            if len(finding["files"]) > SHOWN_FILES:
-                self.line(f"    … and {len(finding['files']) - SHOWN_FILES} more (--json lists all)")
-        for title, key in (("Splits as given", "given"), ("Splits as a run would use them", "used")):
-            rows = [(split, describe_split(part)) for split, part in audit["splits"][key].items()]
+            if len(finding.files) > SHOWN_FILES:
+                self.line(f"    … and {len(finding.files) - SHOWN_FILES} more (--json lists all)")
+        used = audit.splits.used
+        for title, splits in (("Splits as given", audit.splits.given), ("Splits as a run would use them", used)):
+            rows = [(split, describe_split(part)) for split, part in splits.items()]
             if rows:
                 self.summary(title, rows)
-        patients = audit["patients"]
+        patients = audit.patients
         self.line()
         self.line(
-            f"{audit['images']} images; patients: {patients['narrow']} by the narrow reading, {patients['wide']} "
-            f"by the wide one ({patients['rule']})."
+            f"{audit.images} images; patients: {patients.narrow} by the narrow reading, {patients.wide} "
+            f"by the wide one ({patients.rule})."
         )
 
     @contextmanager

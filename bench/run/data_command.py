@@ -64,7 +64,7 @@ def audit(options: argparse.Namespace) -> int:
         ConfigError: where a run would stop.
     """
     from bench.data.audit.audit import audit, require_enough
-    from bench.data.imageset import how_read
+    from bench.data.audit.findings import how_read
     from bench.data.patients import naming
     from bench.data.splits import require_learnable, take_over
     from bench.run.console import Screen
@@ -88,7 +88,7 @@ def audit(options: argparse.Namespace) -> int:
     found = audit(source, stored, settings, strict=False)
     screen.audit(found.audit)
     if file is not None:
-        write_json(file, found.audit)
+        write_json(file, found.audit.model_dump(mode="json", exclude_unset=True))
         screen.line(f"Audit: {file}")
     if found.splits.refused:
         raise ConfigError(found.splits.refused)

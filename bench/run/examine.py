@@ -20,7 +20,7 @@ from bench.errors import ConfigError
 from bench.evaluation.test_access import SealedTest
 from bench.models.weights import Weights
 from bench.run.console import Screen
-from bench.run.record import DataRecord, RunRecord, SplitRecord
+from bench.run.record import DataRecord, RunRecord
 from bench.run.request import Request
 from bench.settings import RunSettings
 from bench.train.task import Task
@@ -56,8 +56,8 @@ class Examined:
             synthetic=source.synthetic,
             classes=tuple(source.classes),
             channels=stored.channels,
-            splits={name: SplitRecord.model_validate(part) for name, part in audit["splits"]["used"].items()},
-            notes=tuple(audit["notes"]),
+            splits=audit.splits.used,
+            notes=audit.notes,
         )
 
 

@@ -11,17 +11,18 @@ from bench.finalists.seeds import Told, Training, spread_of
 from bench.models.backbones import get_backbone
 from bench.models.weights import Weights
 from bench.run.console import Screen, describe_config, describe_split
+from bench.run.documents import AuditRecord, Layout
 from bench.run.folder import RunDir
 from bench.run.request import Request, expected_seconds
 from bench.stats.metrics import Metric, get_metric
 
 
 def announce(
-    screen: Screen, request: Request, workers: Workers, weights: Weights, audit: Mapping[str, Any], disk: str
+    screen: Screen, request: Request, workers: Workers, weights: Weights, audit: AuditRecord, disk: str
 ) -> None:
     """What is about to be done, and what the audit found."""
     settings = request.settings
-    splits = "; ".join(f"{split} {describe_split(part)}" for split, part in audit["splits"]["used"].items())
+    splits = "; ".join(f"{split} {describe_split(part)}" for split, part in audit.splits.used.items())
     guess = expected_seconds(request, workers)
     sizes = ", ".join(f"{backbone.title} {request.sizes[backbone.name]} px" for backbone in request.backbones)
     screen.summary(
@@ -36,8 +37,8 @@ def announce(
             ("expected", f"very roughly {numbers.duration(guess / 2)} to {numbers.duration(guess * 2)}; disk: {disk}"),
         ],
     )
-    screen.layout(audit["layout"])
-    screen.findings(audit["findings"])
+    screen.layout(audit.layout or Layout())
+    screen.findings(audit.findings)
     if weights.kind == "random":
         screen.warning(weights.note)
     screen.line("")
