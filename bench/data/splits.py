@@ -5,7 +5,8 @@ Draws keep together what has one ``split_group``, leaks are sought by ``patient_
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
@@ -117,7 +118,7 @@ def assign_splits(
     report.merged = not fixed and _to_redraw(table, val_share)
     if report.merged:
         table.loc[val.index, "split"] = "train"
-    try:
+    with _naming_moves(report):
         if not (table["split"] == "test").any():
             told = f"{100 * test_share:.0f} % of the images were drawn for it, patients kept together."
             report.notes.append(f"No test split was given: {told}")
@@ -128,12 +129,19 @@ def assign_splits(
         if report.merged or not len(val):
             table = _draw(table, "train", "val", val_share, seed)
         _require_classes(table, set(whole["label"]))
-    except ConfigError as error:
-        left = "; ".join(f"{entry['images']} images left {entry['from']}: {entry['reason']}" for entry in report.moved)
-        raise ConfigError(f"{str(error).removesuffix('.')} ({left}).") if left else error from None
     whole["split"] = table["split"].reindex(whole.index, fill_value="")
     whole["reason"] = pd.Series(reasons, dtype=str).reindex(whole.index, fill_value="")
     return whole, report
+
+
+@contextmanager
+def _naming_moves(report: SplitReport) -> Iterator[None]:
+    """A ConfigError is told together with the images that had left a split before it."""
+    try:
+        yield
+    except ConfigError as error:
+        left = "; ".join(f"{entry['images']} images left {entry['from']}: {entry['reason']}" for entry in report.moved)
+        raise ConfigError(f"{str(error).removesuffix('.')} ({left}).") if left else error from None
 
 
 def report_given(table: pd.DataFrame, whole: pd.DataFrame) -> SplitReport:

@@ -119,16 +119,8 @@ def audit(
         ConfigError: if no image could be decoded; if splits cannot be drawn and ``strict``.
     """
     facts = stored.facts
+    _require_use(source, facts, settings)
     problems = facts.index[facts["problem"] != ""]
-    if len(problems) == len(facts):
-        raise ConfigError(
-            f"None of the {len(facts)} images in {source.path} can be decoded ({facts['reason'].iloc[0]})."
-        )
-    if settings.window and not (facts["window"] == "asked").any():
-        raise ConfigError(
-            f"--window {','.join(f'{part:g}' for part in settings.window)} applies to none of the images in "
-            f"{source.path}: it is for DICOM in grey and for grey of more than 8 bits; leave it out."
-        )
     excluded = {int(row): f"{facts['problem'].iloc[row]}: {facts['reason'].iloc[row]}" for row in problems}
     duplicates = find_duplicates(facts, stored.folder)
     try:
@@ -155,6 +147,19 @@ def audit(
         keep_going=settings.keep_going,
     )
     return Audited(table, report, _content(evidence))
+
+
+def _require_use(source: ImageSet, facts: pd.DataFrame, settings: RunSettings) -> None:
+    """Refuse a set of which no image can be decoded, and a window that no image goes through."""
+    if (facts["problem"] != "").all():
+        raise ConfigError(
+            f"None of the {len(facts)} images in {source.path} can be decoded ({facts['reason'].iloc[0]})."
+        )
+    if settings.window and not (facts["window"] == "asked").any():
+        raise ConfigError(
+            f"--window {','.join(f'{part:g}' for part in settings.window)} applies to none of the images in "
+            f"{source.path}: it is for DICOM in grey and for grey of more than 8 bits; leave it out."
+        )
 
 
 def undrawn(

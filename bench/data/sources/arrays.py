@@ -56,11 +56,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         told = ", ".join(f"{split}_labels {count or 'one'}" for split, count in zip(splits, columns, strict=True))
         raise ConfigError(f"The labels in {path} have different numbers of columns ({told}); one layout is needed.")
     counts = tuple(len(part) for part in labels)
-    values = np.unique(np.concatenate(labels))
-    if class_names is None or not np.array_equal(values, np.arange(len(class_names))):
-        class_names = [str(value) for value in values]
-    named = dict(zip(values.tolist(), class_names, strict=True))
-    check_classes(path, class_names, "label")
+    named = _named(path, np.unique(np.concatenate(labels)), class_names)
     digits = len(str(max(counts) - 1))
     names = [f"{split}/{row:0{max(5, digits)}}" for split, n in zip(splits, counts, strict=True) for row in range(n)]
     table = pd.DataFrame(
@@ -78,7 +74,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
     return ImageSet(
         source="npz",
         path=str(path),
-        classes=tuple(class_names),
+        classes=tuple(named.values()),
         table=table[list(COLUMNS)],
         stamps=tuple(f"{file}-{name}" for name in names),
         reader=NpzReader(path, tuple(f"{split}_images" for split in splits), counts),
@@ -86,6 +82,14 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         patients_assumed=True,
         notes=notes if columns[0] else (),
     )
+
+
+def _named(path: Path, values: npt.NDArray[np.int64], class_names: Sequence[str] | None) -> dict[int, str]:
+    """Label -> class name, in order; the labels themselves where the names do not fit."""
+    if class_names is None or not np.array_equal(values, np.arange(len(class_names))):
+        class_names = [str(value) for value in values]
+    check_classes(path, class_names, "label")
+    return dict(zip(values.tolist(), class_names, strict=True))
 
 
 def refuse_pattern(where: str | Path, patient_pattern: str | None) -> None:

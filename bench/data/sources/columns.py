@@ -46,10 +46,16 @@ def not_a_patient(name: str) -> str:
     return next((what for what, names in word_lists("not patients").items() if normal(name) in map(normal, names)), "")
 
 
-def candidates(header: Sequence[str], role: str) -> list[int]:
-    """The places of the columns that may say ``role``, those to be preferred first."""
-    places = [place for place, name in enumerate(header) if role_of(name) == role]
-    return sorted(places, key=lambda place: roles()[role].index(normal(header[place])))
+def given(table: Table, place: int) -> list[str]:
+    """The cells of a column, empty where they say nothing."""
+    return ["" if blank(cell) else cell for cell in table.column(place)]
+
+
+def filled(table: Table, role: str, among: Iterable[int] | None = None) -> list[int]:
+    """The places, ``among`` some, of the columns that may say ``role`` and are not empty in every row, best first."""
+    places = range(len(table.header)) if among is None else among
+    found = [place for place in places if role_of(table.header[place]) == role and any(given(table, place))]
+    return sorted(found, key=lambda place: roles()[role].index(normal(table.header[place])))
 
 
 def near(header: Sequence[str], role: str, among: Iterable[int]) -> list[str]:
@@ -94,7 +100,7 @@ class Columns:
         """Its cells, empty ones where the file has no such column."""
         if role not in self.taken:
             return [""] * len(self.table.rows)
-        return ["" if blank(cell) else cell for cell in self.table.column(self.taken[role])]
+        return given(self.table, self.taken[role])
 
     def take(self, role: str, place: int, passed: Sequence[int] = ()) -> None:
         """Take a column, and say so where it is called otherwise, or others were passed over."""
@@ -118,15 +124,15 @@ class Columns:
 def take_path(columns: Columns, images: ImageFiles) -> Located:
     """Take the column of paths: of several, the first one of those that lead to the most files."""
     table = columns.table
-    places = _filled(table, "path")
+    places = filled(table, "path")
     if not places:
         places = [  # one image a patient, called after him
-            place for place in _filled(table, "patient") if images.locate(_given(table, place)).found == len(table.rows)
+            place for place in filled(table, "patient") if images.locate(given(table, place)).found == len(table.rows)
         ]
     if not places:
         raise _no_column(table, "path")
     _refuse_twice(table, places[0])
-    tried = {place: images.locate(_given(table, place)) for place in places}
+    tried = {place: images.locate(given(table, place)) for place in places}
     best = max(places, key=lambda place: tried[place].found)  # the first of equals
     columns.take("path", best, [place for place in places if place != best])
     _refuse_blank(columns, "path")
@@ -140,20 +146,10 @@ def take_path(columns: Columns, images: ImageFiles) -> Located:
     return found
 
 
-def _given(table: Table, place: int) -> list[str]:
-    return ["" if blank(cell) else cell for cell in table.column(place)]
-
-
-def _filled(table: Table, role: str, among: Iterable[int] | None = None) -> list[int]:
-    """The columns that may say ``role`` and are not empty in every row."""
-    places = candidates(table.header, role)
-    return [place for place in places if any(_given(table, place)) and (among is None or place in among)]
-
-
 def take_first(columns: Columns, role: str) -> None:
     """Take the first of the columns that may say ``role``, if there is one, and say which ones were passed over."""
     table = columns.table
-    places = _filled(table, role)
+    places = filled(table, role)
     if not places:
         return
     _refuse_twice(table, places[0])
@@ -168,7 +164,7 @@ def take_labels(columns: Columns) -> list[str]:
     """Take the column of labels, or the columns of ones and zeros."""
     table = columns.table
     free = columns.free()
-    places = _filled(table, "label", free)
+    places = filled(table, "label", free)
     if not places:
         one_hot = one_hot_columns(table, free)
         if not one_hot:
@@ -202,10 +198,10 @@ def take_labels(columns: Columns) -> list[str]:
 def take_splits(columns: Columns) -> list[str]:
     """Take the column of splits: the split of each row by its usual name, all empty where the file gives none."""
     table, path, free = columns.table, columns.table.path, columns.free()
-    named, folds = _filled(table, "split", free), _filled(table, "fold", free)
+    named, folds = filled(table, "split", free), filled(table, "fold", free)
     readable = []
     for place in (*named, *folds):
-        cells = {cell for cell in _given(table, place) if cell}
+        cells = {cell for cell in given(table, place) if cell}
         unknown = sorted(cell for cell in cells if split_of(cell) is None)
         if not unknown:
             readable.append(place)
@@ -230,9 +226,9 @@ def take_splits(columns: Columns) -> list[str]:
         _refuse_split_flags(columns)
         return [""] * len(table.rows)
     _refuse_twice(table, readable[0])
-    splits = [split_of(cell) or "" for cell in _given(table, readable[0])]
+    splits = [split_of(cell) or "" for cell in given(table, readable[0])]
     for other in readable[1:]:
-        if [split_of(cell) or "" for cell in _given(table, other)] != splits:
+        if [split_of(cell) or "" for cell in given(table, other)] != splits:
             raise ConfigError(
                 f"{path} gives splits in two columns that differ, {table.header[readable[0]]} and "
                 f"{table.header[other]}; leave the one that is meant."
@@ -266,8 +262,8 @@ def _refuse_split_flags(columns: Columns) -> None:
 def take_fold(columns: Columns) -> None:
     """Take the column of folds, where it is not that of the splits."""
     table = columns.table
-    places = _filled(table, "fold", columns.free())
-    if places and all(split_of(cell) is None for cell in _given(table, places[0]) if cell):
+    places = filled(table, "fold", columns.free())
+    if places and all(split_of(cell) is None for cell in given(table, places[0]) if cell):
         _refuse_twice(table, places[0])
         columns.take("fold", places[0])
 

@@ -9,9 +9,9 @@ import pandas as pd
 from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels, printable, readable
 from bench.data.patients import folder_groups
-from bench.data.sources.layout import LAYOUTS, read_layout
+from bench.data.sources.layout import LAYOUTS, Reading, read_layout
 from bench.data.sources.listing import EXTENSIONS, with_patients
-from bench.data.sources.tree import Folder, take_masks, walk
+from bench.data.sources.tree import Folder, Tree, take_masks, walk
 from bench.errors import ConfigError
 
 __all__ = ["LAYOUTS", "folder_source"]
@@ -53,20 +53,32 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
     _refuse_names([one.file.path for one in placed], root)
     labels, merged = merge_labels([one.label for one in placed])
     classes = check_classes(root, labels, "class folder", masks)
-    table = pd.DataFrame(
-        {
-            "image": [one.file.path for one in placed],
-            "label": labels,
-            "patient_id": [one.patient for one in placed],
-            "split": [one.split for one in placed],
-            "fold": [one.fold for one in placed],
-        }
-    )
-    table = table.assign(**folder_groups(root, table["image"].tolist(), group_by))
+    names = [one.file.path for one in placed]
+    said = [(one.patient, one.split, one.fold) for one in placed]
+    table = pd.DataFrame(said, columns=["patient_id", "split", "fold"])
+    table = table.assign(image=names, label=labels, **folder_groups(root, names, group_by))
     _refuse_copies(root, table, [one.file.size for one in placed])
     others = [name for top in reading.folders for folder in top.walk() for name in folder.others]
     followed = [f"Links to folders that were followed: {listed(tree.followed)}."] if tree.followed else []
-    excluded: tuple[tuple[str, list[str], str, bool], ...] = (
+    draft = ImageSet(
+        source="folder",
+        path=str(root),
+        classes=classes,
+        table=table,
+        stamps=tuple(one.file.stamp for one in placed),
+        reader=FileReader(root, tuple(names)),
+        patient_rule="the folders that patients have (patient/class)",
+        others=tuple(map(printable, sorted(others, key=lambda name: name.split("/")))),
+        notes=(*reading.notes, *merged, *followed),
+        layout=reading.layout,
+        excluded=_excluded(tree, reading, masks, links),
+    )
+    return with_patients(draft, patient_pattern)
+
+
+def _excluded(tree: Tree, reading: Reading, masks: list[str], links: list[str]) -> tuple[Excluded, ...]:
+    """What was found and not taken, kinds of which there is nothing left out."""
+    kinds: tuple[tuple[str, list[str], str, bool], ...] = (
         ("mask", masks, "", False),
         ("loose image", reading.loose, "", False),
         ("other folder", reading.beside, "", True),
@@ -75,24 +87,9 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
         ("system folder", tree.system, "", True),
         ("run folder or cache", tree.own, "run folders or caches", True),
     )
-    draft = ImageSet(
-        source="folder",
-        path=str(root),
-        classes=classes,
-        table=table,
-        stamps=tuple(one.file.stamp for one in placed),
-        reader=FileReader(root, tuple(table["image"])),
-        patient_rule="the folders that patients have (patient/class)",
-        others=tuple(map(printable, sorted(others, key=lambda name: name.split("/")))),
-        notes=(*reading.notes, *merged, *followed),
-        layout=reading.layout,
-        excluded=tuple(
-            Excluded(kind, tuple(map(printable, names)), plural, folders)
-            for kind, names, plural, folders in excluded
-            if names
-        ),
+    return tuple(
+        Excluded(kind, tuple(map(printable, names)), plural, folders) for kind, names, plural, folders in kinds if names
     )
-    return with_patients(draft, patient_pattern)
 
 
 def _empty(folder: Folder) -> list[str]:

@@ -53,10 +53,7 @@ def manifest_source(
     labels = columns_of.take_labels(columns)
     columns_of.refuse_lost(columns, located, root)
     rows = _one_row_per_image(columns, root, located.names, labels, splits)
-    masks = set(masks_among(located.names[row] for row in rows))
-    if {labels[row] for row in rows} > {labels[row] for row in rows if located.names[row] not in masks}:
-        masks = set()  # a class that is called so
-    rows = [row for row in rows if located.names[row] not in masks]
+    rows, masks = _without_masks(rows, located.names, labels)
     groups = columns_of.take_groups(columns, located.names, group_by)
     labels, merged = merge_labels([labels[row] for row in rows])
     known, folds = _patients(columns, "patient"), merge_labels(columns.cells("fold"))[0]
@@ -76,11 +73,20 @@ def manifest_source(
         patient_rule=_rule(columns),
         notes=tuple(columns.notes),
         layout=f"one row per image ({columns.described()})",
-        excluded=(Excluded("mask", tuple(sorted(masks))),) if masks else (),
+        excluded=(Excluded("mask", masks),) if masks else (),
     )
-    return _with_patient_id(
-        _with_warning(with_patients(draft, patient_pattern), columns, patient_pattern), columns, rows
-    )
+    return _with_doubts(with_patients(draft, patient_pattern), columns, rows, patient_pattern)
+
+
+def _without_masks(
+    rows: Sequence[int], names: Sequence[str], labels: Sequence[str]
+) -> tuple[list[int], tuple[str, ...]]:
+    """The rows that name no masks, and the masks in order; none where they are a class."""
+    masks = set(masks_among(names[row] for row in rows))
+    kept = [row for row in rows if names[row] not in masks]
+    if {labels[row] for row in rows} > {labels[row] for row in kept}:
+        return list(rows), ()
+    return kept, tuple(sorted(masks))
 
 
 def _one_row_per_image(
@@ -133,38 +139,27 @@ def _rule(columns: Columns) -> str:
     return f"the {name} column of {columns.table.path.name}" + (f", which names {what}, not a patient" if what else "")
 
 
-def _with_warning(source: ImageSet, columns: Columns, pattern: str | None) -> ImageSet:
-    """Say which column might have told the patients, where none did."""
-    if pattern is not None:
-        return source
-    header = columns.table.header
+def _with_doubts(source: ImageSet, columns: Columns, rows: Sequence[int], pattern: str | None) -> ImageSet:
+    """With the patients by which leaks are sought, and what speaks against how the patients were told apart."""
     if "patient" in columns.taken and source.patient_rule == _rule(columns):
-        what = not_a_patient(columns.name("patient"))
-        return (
-            replace(source, patient_doubt=f"{columns.name('patient')} names {what}, not a patient") if what else source
-        )
+        if "patient_narrow" in columns.taken:  # as a manifest that was written from a set has it
+            narrow, wide = _patients(columns, "patient_narrow"), source.table["patient_id"]
+            told = [narrow[row] or patient for row, patient in zip(rows, wide, strict=True)]
+            source = replace(source, table=source.table.assign(patient_id=told))
+        name = columns.name("patient")
+        what = not_a_patient(name)
+        return replace(source, patient_doubt=f"{name} names {what}, not a patient") if what else source
+    header = columns.table.header
     close = near(header, "patient", [place for place in columns.free() if not role_of(header[place])])
-    if not close:
+    if pattern is not None or not close:
         return source
+    note = f"Column {close[0]} was not used: did you mean patient? Call it so if it says who is shown."
     return replace(
         source,
         patient_rule=f"{source.patient_rule}; column {close[0]} was not used",
         patient_doubt=f"column {close[0]} looks like patients, and was not used",
-        notes=(
-            *source.notes,
-            f"Column {close[0]} was not used: did you mean patient? Call it so if it says who is shown.",
-        ),
+        notes=(*source.notes, note),
     )
-
-
-def _with_patient_id(source: ImageSet, columns: Columns, rows: Sequence[int]) -> ImageSet:
-    """The patients by which leaks are sought, as a manifest that was written from a set has them."""
-    table = source.table
-    if "patient_narrow" in columns.taken and source.patient_rule == _rule(columns):
-        ids = _patients(columns, "patient_narrow")
-        told = [ids[row] or patient for row, patient in zip(rows, table["patient_id"], strict=True)]
-        table = table.assign(patient_id=told)
-    return replace(source, table=table)
 
 
 def _unused(columns: Columns, group_by: Sequence[str]) -> list[str]:

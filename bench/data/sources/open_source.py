@@ -68,7 +68,10 @@ def open_source(
         return medmnist_source(data, cache, patient_pattern, tell)
     if printable(data) != data:
         raise ConfigError(f"The path {data!a} is not UTF-8; --data takes paths in UTF-8.")
-    path = Path(data)
+    return _open_path(Path(data), patient_pattern, group_by, image_root)
+
+
+def _open_path(path: Path, patient_pattern: str | None, group_by: Sequence[str], image_root: Path | None) -> ImageSet:
     with readable(path):
         is_folder, exists = path.is_dir(), path.exists()
     kind = "" if is_folder else path.suffix.lower()
