@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 from bench.errors import ConfigError
 
@@ -32,23 +31,19 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-@lru_cache(maxsize=1)
-def _words() -> dict[str, Any]:
+@cache
+def word_lists(section: str) -> dict[str, list[str]]:
+    """The lists of words, by what they stand for, in a section of words.yaml: ``columns`` or ``not patients``."""
     import yaml
 
-    content: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
-    return content
+    content = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
+    return {name: list(words) for name, words in content[section].items()}
 
 
 @cache
 def word_list(name: str) -> frozenset[str]:
-    """The words that words.yaml lists under ``name``, in lower case."""
-    return frozenset(_words()[name])
-
-
-def word_lists(name: str) -> dict[str, list[str]]:
-    """The lists of words, by what they stand for, that words.yaml has under ``name``."""
-    return dict(_words()[name])
+    """The words in one of the lists of words.yaml, in lower case."""
+    return frozenset(word_lists("lists")[name])
 
 
 @contextmanager

@@ -135,7 +135,6 @@ def audit(
         source=source,
         facts=facts,
         duplicates=duplicates,
-        given=report.given,
         table=table,
         splits=report,
         shortcut=shortcut(
@@ -195,7 +194,7 @@ def _content(evidence: Evidence) -> AuditRecord:
     images = (facts["problem"] != OTHER).to_numpy()
     lost = table[["image", "label"]].join(facts[["problem", "reason"]])[~facts["problem"].isin(["", OTHER])]
     used = table[table["split"] != ""]
-    given = table.assign(split=evidence.given)[evidence.given != ""]
+    given = table.assign(split=evidence.splits.given)[evidence.splits.given != ""]
     return AuditRecord(
         format=FORMAT,
         source=source.source,

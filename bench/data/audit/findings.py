@@ -35,9 +35,8 @@ class Evidence:
         source: the images.
         facts: columns as in `bench.data.images.decode.Facts`.
         duplicates: among them.
-        given: the split of each image as it was given, empty where none was.
         table: with the splits as they are used.
-        splits: what was decided about them.
+        splits: what was decided about them, and the splits as they were given.
         shortcut: how well metadata alone predict the label.
         keep_going: whether the user wants to go on without what cannot be decoded.
     """
@@ -45,7 +44,6 @@ class Evidence:
     source: ImageSet
     facts: pd.DataFrame
     duplicates: Duplicates
-    given: pd.Series
     table: pd.DataFrame
     splits: SplitReport
     shortcut: ShortcutRecord
@@ -65,7 +63,7 @@ class Evidence:
 
     def split(self, row: int) -> str:
         """The split of an image: as given, or as drawn where none was."""
-        return str(self.given.iloc[row] or self.table["split"].iloc[row])
+        return str(self.splits.given.iloc[row] or self.table["split"].iloc[row])
 
     def conflicting(self, cluster: Cluster) -> bool:
         """Whether copies carry different labels."""
@@ -246,8 +244,8 @@ def _patients(evidence: Evidence) -> Iterator[FindingRecord]:
         "merged": splits.merged,
     }
     if any(narrow.values()):
-        counted = (evidence.given != "").to_numpy() & (evidence.facts["problem"] == "").to_numpy()
-        where = evidence.given.where(counted).groupby(table["patient_id"].to_numpy()).transform("nunique")
+        counted = (evidence.splits.given != "").to_numpy() & (evidence.facts["problem"] == "").to_numpy()
+        where = evidence.splits.given.where(counted).groupby(table["patient_id"].to_numpy()).transform("nunique")
         files = evidence.names(counted & (where > 1).to_numpy())
         moved = [f"{entry['images']} left {entry['from']}" for entry in splits.moved if "patient" in entry["reason"]]
         yield _finding("patients", "warning", sum(narrow.values()), files, moved=moved, **values)
@@ -307,7 +305,7 @@ def _refused(evidence: Evidence) -> Iterator[FindingRecord]:
 
 def _validation(evidence: Evidence) -> Iterator[FindingRecord]:
     """What became of the given validation split, and whether the one that is used is large enough."""
-    note, given, merged = evidence.splits.on_validation, (evidence.given == "val").any(), evidence.splits.merged
+    note, given, merged = evidence.splits.on_validation, (evidence.splits.given == "val").any(), evidence.splits.merged
     if note:
         yield _finding("validation", "warning" if given else "note", note=note, given=given, merged=merged)
     labels = evidence.table.loc[evidence.table["split"] == "val", "label"]
@@ -330,7 +328,7 @@ def _moved(evidence: Evidence) -> Iterator[FindingRecord]:
 def _missing_labels(evidence: Evidence) -> Iterator[FindingRecord]:
     found = []
     for split in SPLITS:
-        labels = set(evidence.table.loc[evidence.given == split, "label"])
+        labels = set(evidence.table.loc[evidence.splits.given == split, "label"])
         missing = [name for name in evidence.source.classes if name not in labels]
         if labels and missing:
             found.append(f"{split} holds no {', no '.join(missing)}")

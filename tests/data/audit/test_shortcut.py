@@ -1,4 +1,4 @@
-"""The shortcut control: it sees what metadata tell of the label, and nothing where they tell nothing."""
+"""The metadata baseline: it sees what metadata tell of the label, and nothing where they tell nothing."""
 
 import json
 
