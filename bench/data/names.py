@@ -33,7 +33,7 @@ def printable(name: str) -> str:
 
 @cache
 def word_lists(section: str) -> dict[str, list[str]]:
-    """The lists of words, by what they stand for, in a section of words.yaml: ``columns`` or ``not patients``."""
+    """The lists of words, by what they stand for, in a section of words.yaml."""
     import yaml
 
     content = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
@@ -44,6 +44,12 @@ def word_lists(section: str) -> dict[str, list[str]]:
 def word_list(name: str) -> frozenset[str]:
     """The words in one of the lists of words.yaml, in lower case."""
     return frozenset(word_lists("lists")[name])
+
+
+@cache
+def pattern(name: str) -> re.Pattern[str]:
+    """What words.yaml lists under ``name`` in its patterns, as one regular expression that takes any case."""
+    return re.compile("|".join(word_lists("patterns")[name]), re.IGNORECASE)
 
 
 @contextmanager

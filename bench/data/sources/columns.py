@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from bench.data.names import SPLIT_NAMES, listed, split_of, word_list, word_lists
+from bench.data.names import SPLIT_NAMES, listed, pattern, split_of, word_list, word_lists
 from bench.data.patients import PREFIX, SUBTYPE, file_subtypes
 from bench.data.sources.image_files import ImageFiles, Located
 from bench.data.sources.listing import EXTENSIONS
-from bench.data.sources.one_label import SHOWN, blank, from_one_hot, is_yes_or_no, one_hot_columns, refuse_several
+from bench.data.sources.one_label import (
+    blank,
+    from_one_hot,
+    is_yes_or_no,
+    of_the_image,
+    one_hot_columns,
+    refuse_several,
+)
 from bench.data.sources.table_file import Table
 from bench.errors import ConfigError
 
 ACCEPTED = "columns path,label[,patient][,split][,fold], or other names of them that published sets use"
-SAID_OF_PATIENTS = re.compile(
-    r"age|sex|gender|weight|height|size|birth|race|ethni|position|orient|history|count|type|stat|class|group|diagnos"
-)
-"""In the name of a column that holds something about a patient, not who it is."""
 ALIKE = 0.8  # `difflib`'s ratio from which on a name counts as a misspelt other one
 PEOPLE = ("patient", "subject", "participant")
 
@@ -68,7 +71,7 @@ def near(header: Sequence[str], role: str, among: Iterable[int]) -> list[str]:
     scored = []
     for place in among:
         name = normal(header[place])
-        if not name or (role == "patient" and SAID_OF_PATIENTS.search(name)):
+        if not name or (role == "patient" and pattern("said of patients").search(name)):
             continue
         parts = {normal(part) for part in re.findall(r"[^\W_]+", header[place])}
         has_word = bool(parts & set(inside)) or any(name.startswith(word) for word in inside if role == "patient")
@@ -284,9 +287,7 @@ def _no_column(table: Table, role: str) -> ConfigError:
         close = [header[place] for place, cells in zip(unknown, ending, strict=True) if 2 * sum(cells) > len(cells)]
     if role == "label" and not close:
         close = [
-            header[place]
-            for place in unknown
-            if header[place] and not SHOWN.search(header[place]) and is_yes_or_no(table.column(place))
+            header[place] for place in unknown if of_the_image(header[place]) and is_yes_or_no(table.column(place))
         ]
     hint = f"; did you mean {close[0]}? Call it {role}" if close else f"; a manifest has {ACCEPTED}"
     return ConfigError(f"{path} has no column {role} (found: {found}){hint}.")

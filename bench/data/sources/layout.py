@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.data.names import SPLIT_NAMES, fold_of, folded, listed, printable, split_of, word_list, words_of
+from bench.data.names import SPLIT_NAMES, fold_of, folded, listed, pattern, printable, split_of, word_list, words_of
 from bench.data.sources.tree import File, Folder, is_images_name
 from bench.errors import ConfigError
 
@@ -15,21 +15,6 @@ LAYOUTS = (
 )
 MANIFEST = "name the images in a .csv with path,label[,patient][,split]"
 MANY = 10  # so many folders called by numbers are patients rather than classes
-PATIENT = re.compile(
-    r"TCGA-\w\w-\w{4}|"
-    r"(?:(?:patient|pat|subject|subj|case|person|participant|volunteer|pid)s?[ _\-]*|sub[ _\-]+)[a-z]?\d+\w*",
-    re.IGNORECASE,
-)
-IDENTIFIER = re.compile(r"[a-z]{0,4}[ _\-]?\d{3,}(?:[ _\-]\w{1,8})?|[a-z]{2,6}-\w{2,4}-\w{4,6}", re.IGNORECASE)
-VISIT = re.compile(
-    r"(?:study|series|visit|scan|session|ses|exam|day|date|time|slice|image|img|frame|view)s?[ _\-]*\d*", re.IGNORECASE
-)
-PART = re.compile(
-    r"\d+ ?x|left|right|[lr]|ap|pa|lateral|frontal|cc|mlo|axial|coronal|sagittal|t1\w*|t2\w*|flair|dwi|adc|pre|post"
-    r"|native|contrast|male|female",
-    re.IGNORECASE,
-)
-"""Folders that a class may be parted into: magnifications, sides, views, sequences."""
 
 
 class Placed(NamedTuple):
@@ -403,7 +388,7 @@ def _read_classes(root: Path, top: Folder, reading: Reading, where: Mapping[str,
 
 
 def _names_a_patient(name: str) -> bool:
-    return bool(PATIENT.fullmatch(name) or IDENTIFIER.fullmatch(name))
+    return bool(pattern("patient").fullmatch(name) or pattern("identifier").fullmatch(name))
 
 
 def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) -> bool:
@@ -416,11 +401,11 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
     if len(names) < 0.8 * len(holding):
         return False
     inside = {folded(name) for folder in holding.values() for name in folder.holding()}
-    classes = {name for name in inside if not VISIT.fullmatch(name) and not _names_a_patient(name)}
+    classes = {name for name in inside if not pattern("visit").fullmatch(name) and not _names_a_patient(name)}
     if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
         return True
     numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
-    if numbered or all(PATIENT.fullmatch(name) for name in names):
+    if numbered or all(pattern("patient").fullmatch(name) for name in names):
         raise ConfigError(
             f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold no "
             f"class folders{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
@@ -432,7 +417,7 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
     """Refuse folders that each hold class folders, as sites and sets do; note where it is not sure what is a class."""
     if len(holding) > MANY and all(map(str.isdigit, holding)):
         reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
-    elif len(holding) > 2 and all(IDENTIFIER.fullmatch(name) for name in holding):
+    elif len(holding) > 2 and all(pattern("identifier").fullmatch(name) for name in holding):
         reading.notes.append(f"The folders {listed(holding)} were taken for classes; if they are patients, {MANIFEST}.")
     below = [one for folder in holding.values() for one in folder.holding().values()]
     _refuse_deeper_classes(root, holding)
@@ -451,7 +436,7 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
         return
     every = set().union(*inside)
     shared = listed(sorted({name for folder in holding.values() for name in folder.holding()}))
-    alike = all(names == inside[0] for names in inside) and not all(map(PART.fullmatch, every))
+    alike = all(names == inside[0] for names in inside) and not all(map(pattern("part").fullmatch, every))
     if alike or all(words_of(name) & word_list("own sets") for name in holding):
         raise ConfigError(
             f"{listed(holding)} in {root} each hold folders ({shared}), so it is unclear which are the classes; call "

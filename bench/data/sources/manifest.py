@@ -1,7 +1,5 @@
 """A table file that names images, their labels and, if known, their patients, splits and folds; read, and written."""
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -202,8 +200,4 @@ def manifest_text(source: ImageSet) -> str:
     if (table["fold"] != "").any():
         columns["fold"] = table["fold"]
     columns |= {name.removeprefix(PREFIX): table[name] for name in map(str, table.columns) if name.startswith(PREFIX)}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")

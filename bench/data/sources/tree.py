@@ -193,7 +193,10 @@ def take_masks(root: Folder) -> list[str]:
             if words_of(name) & word_list("masks") and _holds_masks(below, folder, over_classes):
                 taken += [image.path for image in below.every()]
                 del folder.folders[name]
-        taken += _take_files(folder)
+        stems = {_stem(image) for image in folder.images}
+        masks = {image for image in folder.images if _base(_stem(image), stems) is not None}
+        folder.images = [image for image in folder.images if image not in masks]
+        taken += [image.path for image in sorted(masks)]
     return taken
 
 
@@ -207,13 +210,6 @@ def masks_among(names: Iterable[str]) -> list[str]:
             folder = folder.folders.setdefault(part, Folder(path))
         folder.images.append(File(name, 0, ""))
     return take_masks(root)
-
-
-def _take_files(folder: Folder) -> list[str]:
-    stems = {_stem(image) for image in folder.images}
-    masks = {image for image in folder.images if _base(_stem(image), stems) is not None}
-    folder.images = [image for image in folder.images if image not in masks]
-    return [image.path for image in sorted(masks)]
 
 
 def _stem(image: File) -> str:
