@@ -57,10 +57,7 @@ def manifest_source(
     known, folds = _patients(columns, "patient"), merge_labels(columns.cells("fold"))[0]
     said = pd.DataFrame({"image": located.names, "patient_id": known, "split": splits, "fold": folds, **groups})
     table = said.iloc[rows].reset_index(drop=True).assign(label=labels)
-    written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
-    other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
-    joined = [f"Patients who are written in two ways were joined: {listed(other)}."] if other else []
-    columns.notes += [*merged, *joined, *_unused(columns, group_by)]
+    columns.notes += [*merged, *_notes(columns, known, group_by)]
     draft = ImageSet(
         source="manifest",
         path=str(path),
@@ -160,11 +157,15 @@ def _with_doubts(source: ImageSet, columns: Columns, rows: Sequence[int], patter
     )
 
 
-def _unused(columns: Columns, group_by: Sequence[str]) -> list[str]:
+def _notes(columns: Columns, known: Sequence[str], group_by: Sequence[str]) -> list[str]:
+    """Patients who are written in two ways, and columns that were not used."""
+    written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
+    other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
+    notes = [f"Patients who are written in two ways were joined: {listed(other)}."] if other else []
     wanted = {name.strip().casefold() for name in group_by}
     names = [columns.table.header[place] for place in columns.free()]
     left = [name for name in names if name and name.casefold() not in wanted]
-    return [f"Columns that were not used: {listed(left, 10)}."] if left else []
+    return notes + ([f"Columns that were not used: {listed(left, 10)}."] if left else [])
 
 
 def root_of(source: ImageSet) -> Path:
