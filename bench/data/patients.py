@@ -123,7 +123,8 @@ def find_patients(
 def somebody(patient: str) -> str:
     """``patient`` without blanks around it; empty where that is a word for nobody, such as nan."""
     patient = patient.strip()
-    return "" if patient.casefold() in word_list("unknown patients") | word_list("empty cells") else patient
+    nobody = any(patient.casefold() in word_list(name) for name in ("empty cells", "unknown patients"))
+    return "" if nobody else patient
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from bench.data.images.store import Stored
 from bench.data.imageset import ImageSet
 from bench.data.patients import naming
 from bench.data.splits import (
+    Shares,
     SplitReport,
     assign_splits,
     describe,
@@ -93,9 +94,7 @@ def draw_splits(
             settings.seed,
             excluded=reasons,
             clusters=duplicates.clusters if duplicates else (),
-            test_share=settings.test_share,
-            val_share=settings.val_share,
-            fixed=file is not None,
+            shares=Shares(settings.test_share, settings.val_share, fixed=file is not None),
         )
     if settings.max_images and taken is None:
         table = subset(table, settings.max_images, settings.seed)
