@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -137,42 +137,3 @@ class ImageSet:
 def stamp(stat: os.stat_result) -> str:
     """A text that changes when the file does."""
     return f"{stat.st_size}-{stat.st_mtime_ns}"
-
-
-class ExcludedFiles(TypedDict):
-    """One kind of what was not taken, as audit.json holds it."""
-
-    kind: str
-    text: str
-    count: int
-    files: list[str]
-
-
-class HowRead(TypedDict):
-    """How a source was read, as audit.json holds it: a line for people, and what was not taken."""
-
-    text: str
-    left_out: list[ExcludedFiles]
-
-
-def how_read(source: ImageSet) -> HowRead:
-    """How ``source`` was read: layout, how many splits, folds, classes and known patients, and what was not taken."""
-    table = source.table
-    counts = [(len(set(table[column]) - {""}), column) for column in ("split", "fold") if column in table]
-    counts = [(count, noun) for count, noun in counts if count]
-    counts += [] if source.patients_assumed else [(table["patient_id"].nunique(), "patient")]
-    counts += [(len(source.classes), "classe")]
-    told = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
-    parts = [f"layout: {source.layout or source.source}"]
-    parts.append(told.replace(" folds", " folds (--folds given validates over them)"))
-    left = [one for one in (*source.excluded, Excluded("other file", source.others)) if one.names]
-    files = sum(len(one.names) for one in left if not one.folders)
-    if files:
-        told = ", ".join(one.counted for one in left if not one.folders)
-        parts.append(f"{files} file{'s' * (files != 1)} left out: {told}")
-    folders = [one.counted for one in left if one.folders]
-    parts += [f"left out: {', '.join(folders)}"] if folders else []
-    excluded = [
-        ExcludedFiles(kind=one.kind, text=one.counted, count=len(one.names), files=list(one.names)) for one in left
-    ]
-    return HowRead(text="; ".join(parts), left_out=excluded)

@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from bench.errors import ConfigError
@@ -29,6 +29,27 @@ _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 def printable(name: str) -> str:
     """``name`` with what is not UTF-8 in it written as escapes; unchanged where all of it is."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@cache
+def word_lists(section: str) -> dict[str, list[str]]:
+    """The lists of words, by what they stand for, in a section of words.yaml."""
+    import yaml
+
+    content = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
+    return {name: list(words) for name, words in content[section].items()}
+
+
+@cache
+def word_list(name: str) -> frozenset[str]:
+    """The words in one of the lists of words.yaml, in lower case."""
+    return frozenset(word_lists("lists")[name])
+
+
+@cache
+def pattern(name: str) -> re.Pattern[str]:
+    """What words.yaml lists under ``name`` in its patterns, as one regular expression that takes any case."""
+    return re.compile("|".join(word_lists("patterns")[name]), re.IGNORECASE)
 
 
 @contextmanager

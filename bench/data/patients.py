@@ -9,8 +9,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-from bench.data.names import listed, split_of
+import yaml
+from pydantic import TypeAdapter
+
+from bench.data.names import listed, split_of, word_list
 from bench.errors import ConfigError
 
 PREFIX = "group:"
@@ -20,12 +25,6 @@ ASSUMED = "each image is taken for its own patient (an assumption: nothing says 
 RECOGNISED = 0.1
 """Share of the names that must bear a public set's own marks for its built-in reading to be used. The marks are
 specific: images of other kinds beside the set must not part its patients."""
-NOBODY = {
-    *("", "nan", "<na>", "na", "n/a", "#n/a", "nat", "none", "null", "nil", "unknown", "unk", "?", "."),
-    *("-", "--", "–", "—", "-1", "-1.0", "-9", "-99", "-999"),
-    *("missing", "not available", "anonymous", "anonymized", "anonymised", "anon"),
-}
-"""What stands, in any case, where a patient would stand whom nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,7 @@ class Patients:
 
 @dataclass(frozen=True)
 class NameRule:
-    """How the patient is read from a file name.
-
-    Attributes:
-        pattern: of the file name.
-        patient_id: template, such as of series and number.
-        split_group: template, such as of the number alone.
-        own: whether no other set calls its files so: the mark by which the set is known.
-        beside: whether other sets call their files so too: read only in a folder that holds own marks, or lies beside
-            one that does (the same folder of all splits being one), and joined within such a folder only.
-    """
+    """How the patient is read from a file name; see public_sets.yaml."""
 
     pattern: re.Pattern[str]
     patient_id: str
@@ -69,12 +59,7 @@ class NameRule:
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A public set whose file names tell the patient.
-
-    Attributes:
-        title: the set, and the marks by which it is known.
-        rules: the first that fits a name is taken.
-    """
+    """A public set whose file names tell the patient; see public_sets.yaml."""
 
     title: str
     rules: tuple[NameRule, ...]
@@ -88,34 +73,14 @@ class PublicSet:
         return any(rule.own and rule.pattern.match(_file_name(name)) for rule in self.rules)
 
 
-PNEUMONIA = NameRule(
-    re.compile(r"^person(?P<number>\d+)_(?P<series>bacteria|virus)_\d+"), r"\g<series>-\g<number>", r"person-\g<number>"
-)
-CHEST_XRAY = PublicSet(
-    "the public chest X-ray file names (person…_bacteria or _virus, NORMAL2-IM-…)",
-    (
-        PNEUMONIA,
-        NameRule(re.compile(r"^NORMAL2-IM-(?P<number>\d+)-\d+"), r"NORMAL2-IM-\g<number>", r"IM-\g<number>"),
-        # OsiriX and Horos call every export so: alone, such a name tells nothing
-        NameRule(re.compile(r"^IM-(?P<number>\d+)-\d+"), r"IM-\g<number>", r"IM-\g<number>", own=False, beside=True),
-    ),
-)
-"""In the public paediatric chest X-ray set the series are numbered independently, so the number alone joins
-images of different children; that is safe for drawing splits and a false alarm when looking for leaks."""
-OCT = PublicSet(
-    "the public OCT file names (CNV-, DME-, DRUSEN-PATIENT-NUMBER)",
-    (
-        NameRule(
-            re.compile(r"^(?P<series>CNV|DME|DRUSEN)-(?P<number>\d{4,})-\d+\."),
-            r"\g<series>-\g<number>",
-            r"oct-\g<number>",
-        ),
-        NameRule(re.compile(r"^NORMAL-(?P<number>\d{4,})-\d+\."), r"NORMAL-\g<number>", r"oct-\g<number>", own=False),
-    ),
-)
-"""OCT2017, (disease)-(randomised patient)-(image): Kermany et al., Cell 172:1122 (2018)."""
-PUBLIC_SETS = (CHEST_XRAY, OCT)
 CALLED_PATIENT = re.compile(r"(?:^|/)((?:patient|subject|case|pat|subj|sub|pt)[-_ ]?\d+[^/]*)/", re.IGNORECASE)
+
+
+@cache
+def public_sets() -> dict[str, PublicSet]:
+    """Short name -> public set, as public_sets.yaml lists them."""
+    text = Path(__file__).with_name("public_sets.yaml").read_text(encoding="utf-8")
+    return TypeAdapter(dict[str, PublicSet]).validate_python(yaml.safe_load(text))
 
 
 def find_patients(
@@ -131,7 +96,7 @@ def find_patients(
         names: unique names, as paths relative to the source.
         pattern: a regular expression with one group, searched for in the file name, or in the whole relative
             path where the pattern holds a ``/``.
-        known: what the source says; empty, or a word of ``NOBODY``, where it says nothing of an image.
+        known: what the source says; empty, or a word for nobody, where it says nothing of an image.
         known_rule: where ``known`` comes from, in words.
 
     Raises:
@@ -158,7 +123,8 @@ def find_patients(
 def somebody(patient: str) -> str:
     """``patient`` without blanks around it; empty where that is a word for nobody, such as nan."""
     patient = patient.strip()
-    return "" if patient.casefold() in NOBODY else patient
+    nobody = any(patient.casefold() in word_list(name) for name in ("empty cells", "unknown patients"))
+    return "" if nobody else patient
 
 
 @contextmanager
@@ -199,43 +165,32 @@ def _told(names: Sequence[str], found: Sequence[tuple[str, str] | None], rule: s
 
 def _by_known_names(names: Sequence[str]) -> Patients | None:
     """The built-in reading of the names of public sets, None where no such set is recognised."""
-    sets = [one for one in PUBLIC_SETS if one.is_in(names)]
+    sets = [one for one in public_sets().values() if one.is_in(names)]
     if not sets:
         return None
-    places = _Places(sets, names)
-    return _told(names, list(map(places.read, names)), f"built-in reading of {' and '.join(one.title for one in sets)}")
+    rules = [rule for one in sets for rule in one.rules]
+    marked = {_place(name) for name in names if any(one.marks(name) for one in sets)}
+    around = {place.rpartition("/")[0] for place in marked if place}
 
-
-class _Places:
-    """The folders in which names without a mark are read, and how these are told apart.
-
-    Args:
-        sets: that were recognised.
-        names: of all images.
-    """
-
-    def __init__(self, sets: Sequence[PublicSet], names: Sequence[str]) -> None:
-        self.rules = [rule for one in sets for rule in one.rules]
-        self.marked = {_place(name) for name in names if any(one.marks(name) for one in sets)}
-        self.beside = {place.rpartition("/")[0] for place in self.marked if place}
-        unmarked = [rule.pattern for rule in self.rules if rule.beside]
-        found = {_place(name) for name in names if any(pattern.match(_file_name(name)) for pattern in unmarked)}
-        read = {place for place in found if self.holds(place)}
-        chief = (read & self.marked) or read
-        self.chief = min(chief) if len(chief) == 1 else None
-
-    def holds(self, place: str) -> bool:
+    def is_read(place: str) -> bool:
         """Whether names without a mark are read in ``place``."""
-        return place in self.marked or (bool(place) and place.rpartition("/")[0] in self.beside)
+        return place in marked or (bool(place) and place.rpartition("/")[0] in around)
 
-    def read(self, name: str) -> tuple[str, str] | None:
+    unmarked = [rule.pattern for rule in rules if rule.beside]
+    found = {_place(name) for name in names if any(pattern.match(_file_name(name)) for pattern in unmarked)}
+    read = {place for place in found if is_read(place)}
+    chief = (read & marked) or read
+
+    def told(name: str) -> tuple[str, str] | None:
         """The split_group and the patient_id that a name tells; None if it cannot be read."""
-        for rule in self.rules:
-            match = rule.pattern.match(_file_name(name))
-            if match and (not rule.beside or self.holds(_place(name))):
-                where = f"{_place(name)}/" if rule.beside and _place(name) != self.chief else ""
+        for rule in rules:
+            match, place = rule.pattern.match(_file_name(name)), _place(name)
+            if match and (not rule.beside or is_read(place)):
+                where = f"{place}/" if rule.beside and chief != {place} else ""
                 return where + match.expand(rule.split_group), where + match.expand(rule.patient_id)
         return None
+
+    return _told(names, list(map(told, names)), f"built-in reading of {' and '.join(one.title for one in sets)}")
 
 
 def _place(name: str) -> str:
@@ -271,9 +226,10 @@ def file_subtypes(names: Sequence[str]) -> dict[str, list[str]]:
     Args:
         names: of the images, as paths relative to the source.
     """
-    if not CHEST_XRAY.is_in(names):
+    chest_xray = public_sets()["chest x-ray"]
+    if not chest_xray.is_in(names):
         return {}
-    matches = [PNEUMONIA.pattern.match(_file_name(name)) for name in names]
+    matches = [chest_xray.rules[0].pattern.match(_file_name(name)) for name in names]
     found = [match["series"] if match else "" for match in matches]
     return {f"{PREFIX}{SUBTYPE}": found} if any(found) else {}
 

@@ -5,7 +5,8 @@ Draws keep together what has one ``split_group``, leaks are sought by ``patient_
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
@@ -19,11 +20,10 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from bench.errors import ConfigError
 from bench.run.folder import write_table
+from bench.run.record import SplitRecord
 
 SPLITS = ("train", "val", "test")
 PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
-VALIDATION_SHARE = 0.15
-TEST_SHARE = 0.20
 REFERENCE_AUC = 0.95
 MANY_GROUPS = 5_000
 WIDEST_HALF_WIDTH = 0.05
@@ -34,12 +34,22 @@ Moved = TypedDict("Moved", {"from": str, "images": int, "reason": str, "files": 
 """Images that left a split, as audit.json holds them."""
 
 
-class SplitContent(TypedDict):
-    """What one split holds: images, patients, and images of each class."""
+@dataclass(frozen=True)
+class Shares:
+    """How splits are drawn.
 
-    images: int
-    patients: int
-    classes: dict[str, int]
+    Attributes:
+        test: share of the images for a test split that is not given.
+        val: share of the others for a validation split that is not given, or too small.
+        fixed: keep a given validation split however small it is.
+    """
+
+    test: float = 0.20
+    val: float = 0.15
+    fixed: bool = False
+
+
+DEFAULT_SHARES = Shares()
 
 
 @dataclass(frozen=True)
@@ -87,9 +97,7 @@ def assign_splits(
     *,
     excluded: Mapping[int, str] | None = None,
     clusters: Sequence[Cluster] = (),
-    test_share: float = TEST_SHARE,
-    val_share: float = VALIDATION_SHARE,
-    fixed: bool = False,
+    shares: Shares = DEFAULT_SHARES,
 ) -> tuple[pd.DataFrame, SplitReport]:
     """The table with every image in ``train``, ``val`` or ``test``, or in none, and a report of what was decided.
 
@@ -103,9 +111,7 @@ def assign_splits(
         seed: decides every draw.
         excluded: row number -> why the image takes no part.
         clusters: duplicates, by row number.
-        test_share: share of the images for a test split that is not given.
-        val_share: share of the others for a validation split that is not given, or too small.
-        fixed: keep a given validation split however small it is.
+        shares: of what is drawn.
 
     Returns:
         the table with ``split`` filled, ``reason`` (why an image is in none; empty for the others), ``group`` (what
@@ -121,26 +127,33 @@ def assign_splits(
     require_learnable(table, whole["label"])
     table["split"] = table["split"].replace("", "train")
     val = table[table["split"] == "val"]
-    report.merged = not fixed and _to_redraw(table, val_share)
+    report.merged = _to_redraw(table, shares)
     if report.merged:
         table.loc[val.index, "split"] = "train"
-    try:
+    with _naming_moves(report):
         if not (table["split"] == "test").any():
-            told = f"{100 * test_share:.0f} % of the images were drawn for it, patients kept together."
+            told = f"{100 * shares.test:.0f} % of the images were drawn for it, patients kept together."
             report.notes.append(f"No test split was given: {told}")
-            table = _draw_test(table, test_share, seed)
-        report.on_validation = _on_validation(val, table, report.merged, val_share, fixed)
+            table = _draw_test(table, shares.test, seed)
+        report.on_validation = _on_validation(val, table, report.merged, shares)
         report.notes += [report.on_validation] if report.on_validation else []
         table = _part(table, clusters, report, reasons)
         if report.merged or not len(val):
-            table = _draw(table, "train", "val", val_share, seed)
+            table = _draw(table, "train", "val", shares.val, seed)
         _require_classes(table, set(whole["label"]))
-    except ConfigError as error:
-        left = "; ".join(f"{entry['images']} images left {entry['from']}: {entry['reason']}" for entry in report.moved)
-        raise ConfigError(f"{str(error).removesuffix('.')} ({left}).") if left else error from None
     whole["split"] = table["split"].reindex(whole.index, fill_value="")
     whole["reason"] = pd.Series(reasons, dtype=str).reindex(whole.index, fill_value="")
     return whole, report
+
+
+@contextmanager
+def _naming_moves(report: SplitReport) -> Iterator[None]:
+    """A ConfigError is told together with the images that had left a split before it."""
+    try:
+        yield
+    except ConfigError as error:
+        left = "; ".join(f"{entry['images']} images left {entry['from']}: {entry['reason']}" for entry in report.moved)
+        raise ConfigError(f"{str(error).removesuffix('.')} ({left}).") if left else error from None
 
 
 def report_given(table: pd.DataFrame, whole: pd.DataFrame) -> SplitReport:
@@ -290,20 +303,20 @@ def too_small(labels: pd.Series) -> bool:
     return half_width(labels) > WIDEST_HALF_WIDTH
 
 
-def _to_redraw(table: pd.DataFrame, val_share: float) -> bool:
+def _to_redraw(table: pd.DataFrame, shares: Shares) -> bool:
     """Whether the given validation split lacks a class, or is too small and a drawn one would be larger."""
     val = table[table["split"] == "val"]
-    if not len(val):
+    if not len(val) or shares.fixed:
         return False
     if val["label"].nunique() < table["label"].nunique():
         return True
     working = int(table["split"].isin(["train", "val"]).sum())
-    return too_small(val["label"]) and val_share * working > len(val)
+    return too_small(val["label"]) and shares.val * working > len(val)
 
 
-def _on_validation(val: pd.DataFrame, table: pd.DataFrame, merged: bool, val_share: float, fixed: bool) -> str:
+def _on_validation(val: pd.DataFrame, table: pd.DataFrame, merged: bool, shares: Shares) -> str:
     """What happens to the given validation split ``val``, in a sentence; empty if it is simply kept."""
-    share = f"{100 * val_share:.0f} %"
+    share = f"{100 * shares.val:.0f} %"
     if not len(val):
         return (
             f"No validation split was given: {share} of the training images were drawn for it, patients kept together."
@@ -317,7 +330,7 @@ def _on_validation(val: pd.DataFrame, table: pd.DataFrame, merged: bool, val_sha
             f"was merged with train, and {share} were drawn anew, stratified and with patients kept together."
         )
     if complete and too_small(val["label"]):
-        why = "as wanted" if fixed else f"for drawing {share} anew would give fewer"
+        why = "as wanted" if shares.fixed else f"for drawing {share} anew would give fewer"
         return (
             f"The validation split of {len(val)} images is small: {width}. It was kept, {why}; differences between "
             "configurations are uncertain."
@@ -441,10 +454,10 @@ def labels_of(table: pd.DataFrame, rows: Rows, classes: Sequence[str]) -> Rows:
     return np.array([index[label] for label in table["label"].iloc[rows]], dtype=np.int64)
 
 
-def describe(table: pd.DataFrame) -> dict[str, SplitContent]:
+def describe(table: pd.DataFrame) -> dict[str, SplitRecord]:
     """Images, patients and classes by split, as run.json holds them."""
     return {
-        split: SplitContent(
+        split: SplitRecord(
             images=len(part),
             patients=int(part["patient_id"].nunique()),
             classes={str(label): int(count) for label, count in part["label"].value_counts().sort_index().items()},

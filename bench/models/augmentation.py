@@ -53,14 +53,14 @@ class Policy:
         """Whether images pass unchanged."""
         return self == Policy(self.name)
 
-    def amounts(self) -> dict[str, Any]:
+    def amounts(self) -> dict[str, float | bool]:
         """What is switched on, as in the search-space file."""
         off = Policy(self.name)
         names = [field.name for field in fields(self) if field.name != "name"]
         return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(off, name)}
 
 
-def make_policy(name: str, amounts: Mapping[str, Any] | None) -> Policy:
+def make_policy(name: str, amounts: object) -> Policy:
     """The policy of one entry under ``augmentations:``.
 
     Raises:

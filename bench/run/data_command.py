@@ -64,11 +64,10 @@ def audit(options: argparse.Namespace) -> int:
         ConfigError: where a run would stop.
     """
     from bench.data.audit.audit import audit, require_enough
-    from bench.data.imageset import how_read
+    from bench.data.audit.findings import how_read
     from bench.data.patients import naming
     from bench.data.splits import require_learnable, take_over
     from bench.run.console import Screen
-    from bench.run.documents import AuditRecord, Layout
     from bench.run.examine import decode_all
     from bench.run.request import check_outside, check_writable, open_settings
 
@@ -80,16 +79,16 @@ def audit(options: argparse.Namespace) -> int:
             raise ConfigError(f"--json takes a file, but {file} is a folder.")
         check_writable(file.absolute().parent, "--json")
     screen, source = Screen(), open_settings(settings, print)
-    screen.layout(Layout.model_validate(how_read(source)))
+    screen.layout(how_read(source))
     with naming(source.patient_rule):
         require_learnable(source.table, source.table["label"])
     if settings.splits is not None:
         take_over(settings.splits, source.table)
     stored = decode_all(source, [], settings, screen)
     found = audit(source, stored, settings, strict=False)
-    screen.audit(AuditRecord.model_validate(found.audit))
+    screen.audit(found.audit)
     if file is not None:
-        write_json(file, found.audit)
+        write_json(file, found.audit.model_dump(mode="json", exclude_unset=True))
         screen.line(f"Audit: {file}")
     if found.splits.refused:
         raise ConfigError(found.splits.refused)

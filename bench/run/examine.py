@@ -20,7 +20,6 @@ from bench.errors import ConfigError
 from bench.evaluation.test_access import SealedTest
 from bench.models.weights import Weights
 from bench.run.console import Screen
-from bench.run.documents import AuditRecord
 from bench.run.record import DataRecord, RunRecord
 from bench.run.request import Request
 from bench.settings import RunSettings
@@ -47,14 +46,9 @@ class Examined:
     test: SealedTest
     seconds: float
 
-    @property
-    def audit(self) -> AuditRecord:
-        """What the audit found."""
-        return AuditRecord.model_validate(self.audited.audit)
-
     def record(self, source: ImageSet) -> DataRecord:
         """What run.json says of the images."""
-        stored = next(iter(self.images.values()))
+        stored, audit = next(iter(self.images.values())), self.audited.audit
         return DataRecord(
             source=source.source,
             path=source.path,
@@ -62,8 +56,8 @@ class Examined:
             synthetic=source.synthetic,
             classes=tuple(source.classes),
             channels=stored.channels,
-            splits=self.audit.splits.used,
-            notes=self.audit.notes,
+            splits=audit.splits.used,
+            notes=audit.notes,
         )
 
 

@@ -48,7 +48,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         starting = time.perf_counter() - started
         begun = take_up(request) if begun else create(request, workers, weights, command)
         run.spend("start", starting)
-        messages.announce(screen, request, workers, weights, examined.audit, disk)
+        messages.announce(screen, request, workers, weights, examined.audited.audit, disk)
         live = stack.enter_context(LiveReport(run))
         write_data(request, examined)
         precision = _precision(request, workers, begun)
@@ -188,7 +188,7 @@ def write_data(request: Request, examined: Examined) -> None:
         return
     with stages.timed(run, "data"):
         write_splits(run.splits, examined.audited.table)
-        write_json(run.audit, examined.audited.audit)
+        write_json(run.audit, examined.audited.audit.model_dump(mode="json", exclude_unset=True))
         run.spend("data", examined.seconds)
         run.update(data=examined.record(request.source))
         run.pin(run.space, run.splits, run.audit)

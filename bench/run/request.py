@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -268,7 +267,7 @@ def expected_seconds(request: Request, workers_found: Workers) -> float:
     return total + sum(finalists) / len(finalists)  # the baselines of whichever wins
 
 
-def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
+def resume(run: RunDir, changes: Mapping[str, object]) -> Request:
     """The request of an earlier run, with what may change (budget, repeats, time limit, jobs, places …) changed.
 
     Raises:
@@ -276,7 +275,9 @@ def resume(run: RunDir, changes: Mapping[str, Any]) -> Request:
     """
     content = run.read_run()
     try:
-        settings = RunSettings(**{**content["settings"], **changes, "output": run.path.parent, "name": run.name})
+        settings = RunSettings.model_validate(
+            {**content["settings"], **changes, "output": run.path.parent, "name": run.name}
+        )
         text = run.space.read_text(encoding="utf-8")
         space = parse_space(content["space"]["name"], text, settings.backbones)
         kind = content["weights"]["kind"] if "weights" in changes else ""

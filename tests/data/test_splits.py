@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from bench.data.splits import (
     SPLITS,
-    TEST_SHARE,
-    VALIDATION_SHARE,
     Cluster,
+    Shares,
     assign_splits,
     auc_half_width,
     describe,
@@ -25,6 +24,8 @@ from bench.data.splits import (
     units_of,
 )
 from bench.errors import ConfigError
+
+TEST_SHARE, VALIDATION_SHARE = Shares.test, Shares.val
 
 
 def make_table(patients):
@@ -165,7 +166,7 @@ def test_a_class_that_cannot_be_decoded_is_refused():
 @pytest.mark.parametrize(("test_share", "val_share"), [(0.1, 0.1), (0.3, 0.25), (0.4, 0.35), (0.5, 0.05)])
 def test_shares_are_as_they_are_asked_for(test_share, val_share):
     table = make_table(cohort(200))
-    drawn, report = assign_splits(table, 0, test_share=test_share, val_share=val_share)
+    drawn, report = assign_splits(table, 0, shares=Shares(test_share, val_share))
     sizes = drawn["split"].value_counts(normalize=True)
     assert sizes["test"] == pytest.approx(test_share, abs=0.02)
     assert sizes["val"] == pytest.approx(val_share * (1 - test_share), abs=0.02)
@@ -422,7 +423,7 @@ def test_images_without_a_split_train_where_others_have_one():
 @pytest.mark.parametrize("n_val", [8, 2])
 def test_a_fixed_validation_split_is_kept_however_small(n_val):
     table = make_table(given_splits(n_val=n_val))
-    found, report = assign_splits(table, 0, fixed=True)
+    found, report = assign_splits(table, 0, shares=Shares(fixed=True))
     assert found["split"].tolist() == table["split"].tolist()
     assert not report.merged
     assert "It was kept" in report.on_validation
@@ -432,13 +433,13 @@ def test_a_fixed_validation_split_is_kept_however_small(n_val):
 def test_a_fixed_validation_split_that_lacks_a_class_is_refused():
     table = make_table([*cohort(100, "train"), *cohort(100, "val", labels="A"), *cohort(60, "test")])
     with pytest.raises(ConfigError, match="The val split holds no image of class 'B'"):
-        assign_splits(table, 0, fixed=True)
+        assign_splits(table, 0, shares=Shares(fixed=True))
 
 
 def test_the_share_decides_whether_a_drawn_validation_split_is_larger():
     table = make_table(given_splits(n_train=100, n_val=20))
-    assert assign_splits(table, 0, val_share=0.3)[1].merged
-    assert not assign_splits(table, 0, val_share=0.1)[1].merged
+    assert assign_splits(table, 0, shares=Shares(val=0.3))[1].merged
+    assert not assign_splits(table, 0, shares=Shares(val=0.1))[1].merged
 
 
 def test_a_class_of_the_test_split_alone_is_refused():
@@ -570,7 +571,7 @@ def test_rows_and_labels_of_a_split():
 
 def test_describe_counts_images_patients_and_classes():
     table = make_table([("A", 2, "train"), ("B", 3, "train"), ("A", 1, "val")])
-    assert describe(table) == {
+    assert {split: part.model_dump() for split, part in describe(table).items()} == {
         "train": {"images": 5, "patients": 2, "classes": {"A": 2, "B": 3}},
         "val": {"images": 1, "patients": 1, "classes": {"A": 1}},
     }

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.data.splits import Cluster, assign_splits, subset, take_over, write_splits
+from bench.data.splits import Cluster, Shares, assign_splits, subset, take_over, write_splits
 from bench.errors import ConfigError
 
 
@@ -67,7 +67,7 @@ def test_a_run_s_splits_come_back_exactly(tmp_path, table, given, max_images):
 
     taken, silent = take_over(tmp_path / "splits.csv", table)
     second, later = assign_splits(
-        taken, 99, clusters=clusters, excluded={**silent, **excluded}, test_share=0.4, val_share=0.4, fixed=True
+        taken, 99, clusters=clusters, excluded={**silent, **excluded}, shares=Shares(0.4, 0.4, fixed=True)
     )
     pd.testing.assert_frame_equal(second, first)
     assert (later.moved, later.merged) == ([], False)

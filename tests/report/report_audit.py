@@ -58,7 +58,7 @@ def audit(used: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
             _finding("truncated", "Truncated files", "warning", "2 files end before the image does.", files[:2]),
             _finding(
                 "shortcut",
-                "Shortcut control",
+                "Metadata baseline",
                 "warning",
                 "The label can be told without looking at the picture: bytes per pixel (alone 0.70).",
                 count=1,

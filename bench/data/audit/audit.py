@@ -1,22 +1,20 @@
 """The audit: what there is to know about a set before anything is trained on it, and the splits that follow from it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import pandas as pd
 
 from bench.data.audit.duplicates import Duplicates, find_duplicates
-from bench.data.audit.findings import Evidence, excluded_by_class, find
-from bench.data.audit.shortcut import Shortcut, shortcut
+from bench.data.audit.findings import Evidence, excluded_by_class, find, how_read
+from bench.data.audit.shortcut import shortcut
 from bench.data.images.decode import OTHER
 from bench.data.images.store import Stored
-from bench.data.imageset import HowRead, ImageSet, how_read
+from bench.data.imageset import ImageSet
 from bench.data.patients import naming
 from bench.data.splits import (
-    Moved,
-    SplitContent,
+    Shares,
     SplitReport,
     assign_splits,
     describe,
@@ -29,42 +27,20 @@ from bench.data.splits import (
 )
 from bench.errors import ConfigError
 from bench.invocation import typed
+from bench.run.documents import (
+    AuditedSplits,
+    AuditRecord,
+    ClassDistribution,
+    Copy,
+    DuplicateSet,
+    Excluded,
+    PatientRule,
+    SharedPatients,
+)
 from bench.settings import RunSettings
 
 FORMAT = 2
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
-Distribution = dict[str, int | list[float] | dict[str, int]]
-"""Of one class: ``images``, five numbers of each measure, and how often each mode and format occurs."""
-
-
-class PatientsContent(TypedDict):
-    """How patients were told apart, and how many there are by each of the two ways (`bench.data.patients`)."""
-
-    rule: str
-    assumed: bool
-    wide: int
-    narrow: int
-
-
-class AuditContent(TypedDict):
-    """The content of audit.json; the fields of the entries of its lists are named in `_content`."""
-
-    format: int
-    source: str
-    path: str
-    classes: list[str]
-    images: int
-    layout: HowRead
-    findings: list[dict[str, object]]
-    left_out: list[dict[str, str]]
-    patients: PatientsContent
-    shared_patients: dict[str, dict[str, int]]
-    duplicates: list[dict[str, object]]
-    moved: list[Moved]
-    splits: dict[str, dict[str, SplitContent]]
-    by_class: dict[str, Distribution]
-    shortcut: Shortcut
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -80,7 +56,7 @@ class Audited:
 
     table: pd.DataFrame
     splits: SplitReport
-    audit: AuditContent
+    audit: AuditRecord
 
 
 def draw_splits(
@@ -118,9 +94,7 @@ def draw_splits(
             settings.seed,
             excluded=reasons,
             clusters=duplicates.clusters if duplicates else (),
-            test_share=settings.test_share,
-            val_share=settings.val_share,
-            fixed=file is not None,
+            shares=Shares(settings.test_share, settings.val_share, fixed=file is not None),
         )
     if settings.max_images and taken is None:
         table = subset(table, settings.max_images, settings.seed)
@@ -144,16 +118,8 @@ def audit(
         ConfigError: if no image could be decoded; if splits cannot be drawn and ``strict``.
     """
     facts = stored.facts
+    _require_use(source, facts, settings)
     problems = facts.index[facts["problem"] != ""]
-    if len(problems) == len(facts):
-        raise ConfigError(
-            f"None of the {len(facts)} images in {source.path} can be decoded ({facts['reason'].iloc[0]})."
-        )
-    if settings.window and not (facts["window"] == "asked").any():
-        raise ConfigError(
-            f"--window {','.join(f'{part:g}' for part in settings.window)} applies to none of the images in "
-            f"{source.path}: it is for DICOM in grey and for grey of more than 8 bits; leave it out."
-        )
     excluded = {int(row): f"{facts['problem'].iloc[row]}: {facts['reason'].iloc[row]}" for row in problems}
     duplicates = find_duplicates(facts, stored.folder)
     try:
@@ -168,7 +134,6 @@ def audit(
         source=source,
         facts=facts,
         duplicates=duplicates,
-        given=report.given,
         table=table,
         splits=report,
         shortcut=shortcut(
@@ -180,6 +145,19 @@ def audit(
         keep_going=settings.keep_going,
     )
     return Audited(table, report, _content(evidence))
+
+
+def _require_use(source: ImageSet, facts: pd.DataFrame, settings: RunSettings) -> None:
+    """Refuse a set of which no image can be decoded, and a window that no image goes through."""
+    if (facts["problem"] != "").all():
+        raise ConfigError(
+            f"None of the {len(facts)} images in {source.path} can be decoded ({facts['reason'].iloc[0]})."
+        )
+    if settings.window and not (facts["window"] == "asked").any():
+        raise ConfigError(
+            f"--window {','.join(f'{part:g}' for part in settings.window)} applies to none of the images in "
+            f"{source.path}: it is for DICOM in grey and for grey of more than 8 bits; leave it out."
+        )
 
 
 def undrawn(
@@ -209,57 +187,57 @@ def require_enough(source: ImageSet, stored: Stored, keep_going: bool) -> None:
     )
 
 
-def _content(evidence: Evidence) -> AuditContent:
+def _content(evidence: Evidence) -> AuditRecord:
     """What audit.json holds."""
     source, table, facts = evidence.source, evidence.table, evidence.facts
     images = (facts["problem"] != OTHER).to_numpy()
     lost = table[["image", "label"]].join(facts[["problem", "reason"]])[~facts["problem"].isin(["", OTHER])]
     used = table[table["split"] != ""]
-    given = table.assign(split=evidence.given)[evidence.given != ""]
-    return {
-        "format": FORMAT,
-        "source": source.source,
-        "path": source.path,
-        "classes": list(source.classes),
-        "images": int(images.sum()),
-        "layout": how_read(source),
-        "findings": [{**asdict(finding), "files": list(finding.files)} for finding in find(evidence)],
-        "left_out": [
-            {"file": file, "label": label, "kind": kind, "reason": reason}
+    given = table.assign(split=evidence.splits.given)[evidence.splits.given != ""]
+    return AuditRecord(
+        format=FORMAT,
+        source=source.source,
+        path=source.path,
+        classes=source.classes,
+        images=int(images.sum()),
+        layout=how_read(source),
+        findings=tuple(find(evidence)),
+        left_out=tuple(
+            Excluded(file=file, label=label, kind=kind, reason=reason)
             for _, file, label, kind, reason in lost[["image", "label", "problem", "reason"]].itertuples()
-        ],
-        "patients": {
-            "rule": source.patient_rule,
-            "assumed": source.patients_assumed,
-            "wide": int(table["split_group"][images].nunique()),
-            "narrow": int(table["patient_id"][images].nunique()),
-        },
-        "shared_patients": evidence.splits.shared_patients,
-        "duplicates": [
-            {
-                "kind": cluster.kind,
-                "distance": cluster.distance,
-                "labels_conflict": evidence.conflicting(cluster),
-                "across_splits": evidence.crossing(cluster),
-                "images": [
-                    {"file": name, "label": label, "split": evidence.split(row)}
+        ),
+        patients=PatientRule(
+            rule=source.patient_rule,
+            assumed=source.patients_assumed,
+            wide=int(table["split_group"][images].nunique()),
+            narrow=int(table["patient_id"][images].nunique()),
+        ),
+        shared_patients=SharedPatients(**evidence.splits.shared_patients),
+        duplicates=tuple(
+            DuplicateSet(
+                kind=cluster.kind,
+                distance=cluster.distance,
+                labels_conflict=evidence.conflicting(cluster),
+                across_splits=evidence.crossing(cluster),
+                images=tuple(
+                    Copy(file=name, label=label, split=evidence.split(row))
                     for row, name, label in table.iloc[list(cluster.rows)][["image", "label"]].itertuples()
-                ],
-            }
+                ),
+            )
             for cluster in evidence.duplicates.clusters
-        ],
-        "moved": evidence.splits.moved,
-        "splits": {"given": describe(given), "used": describe(used)},
-        "by_class": {name: _distribution(facts[(table["label"] == name).to_numpy()]) for name in source.classes},
-        "shortcut": evidence.shortcut,
-        "notes": [*source.notes, *evidence.splits.notes],
-    }
+        ),
+        moved=tuple(map(dict, evidence.splits.moved)),
+        splits=AuditedSplits(given=describe(given), used=describe(used)),
+        by_class={name: _distribution(facts[(table["label"] == name).to_numpy()]) for name in source.classes},
+        shortcut=evidence.shortcut,
+        notes=(*source.notes, *evidence.splits.notes),
+    )
 
 
-def _distribution(facts: pd.DataFrame) -> Distribution:
+def _distribution(facts: pd.DataFrame) -> ClassDistribution:
     """Five numbers of each measure, and how often each mode and format occurs, of one class."""
     decoded = facts[facts["problem"] == ""]
-    about: Distribution = {"images": len(decoded)}
+    about: dict[str, tuple[float, ...]] = {}
     if len(decoded):
         measures = {
             "width": decoded["width"],
@@ -268,7 +246,10 @@ def _distribution(facts: pd.DataFrame) -> Distribution:
             "bytes": decoded["bytes"],
             "bytes_per_pixel": decoded["bytes"] / (decoded["width"] * decoded["height"]),
         }
-        about |= {name: [round(float(v), 4) for v in values.quantile(QUARTILES)] for name, values in measures.items()}
-    for name in ("mode", "format"):
-        about[f"{name}s"] = {str(key): int(count) for key, count in decoded[name].value_counts().items()}
-    return about
+        about = {
+            name: tuple(round(float(v), 4) for v in values.quantile(QUARTILES)) for name, values in measures.items()
+        }
+    modes, formats = (
+        {str(key): int(count) for key, count in decoded[name].value_counts().items()} for name in ("mode", "format")
+    )
+    return ClassDistribution(images=len(decoded), **about, modes=modes, formats=formats)

@@ -5,7 +5,7 @@ those. If width, height, colour mode and compression alone predict the label, a 
 """
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
+from bench.run.documents import MetadataFeature, ShortcutRecord
 from bench.stats.bootstrap import Bootstrap, intervals
 from bench.stats.metrics import METRICS
 from bench.stats.predictions import Predictions
@@ -23,36 +24,6 @@ ENOUGH = 10
 """Patients of each class from which on a perfect score, whose interval is not known as all draws agree, warns too."""
 FOLDS = 5
 MOST_IMAGES = 20_000  # more images are not needed for an interval of a percent, and would take long
-
-
-class Feature(TypedDict):
-    """One feature and its AUC alone."""
-
-    name: str
-    auc: float
-
-
-class Shortcut(TypedDict, total=False):
-    """How well metadata predict the label, as audit.json holds it; where ``auc`` is None, ``reason`` says why.
-
-    Attributes:
-        auc: macro one-vs-rest for several classes.
-        low, high: of its 95 % interval, groups drawn again; None where there is none.
-        limit: AUC above which the whole interval must lie for the audit to warn.
-        images, patients: how many it was computed from.
-        warns: whether the audit warns.
-        features: each alone, by descending AUC.
-    """
-
-    auc: float | None
-    reason: str
-    low: float | None
-    high: float | None
-    limit: float
-    images: int
-    patients: int
-    warns: bool
-    features: list[Feature]
 
 
 def metadata(facts: pd.DataFrame) -> pd.DataFrame:
@@ -69,8 +40,11 @@ def metadata(facts: pd.DataFrame) -> pd.DataFrame:
     ).astype(float)
 
 
-def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], seed: int) -> Shortcut:
+def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], seed: int) -> ShortcutRecord:
     """How well metadata alone predict the label: AUC of boosted trees, cross-validated with groups kept whole.
+
+    The AUC is macro one-vs-rest for several classes, its 95 % interval from groups drawn again; ``low`` and ``high``
+    are None where there is none, and ``auc`` where it cannot be computed. Features alone come by descending AUC.
 
     Args:
         facts: of the decoded images that are not in test, columns as in `bench.data.images.decode.Facts`.
@@ -86,7 +60,7 @@ def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], 
     fewest = pd.Series(own).groupby(y).nunique().min() if len(names) > 1 else 0
     if fewest < 2:
         reason = "each class needs at least two patients outside the test split"
-        return Shortcut(auc=None, reason=reason, limit=LIMIT, images=len(kept), patients=n_patients)
+        return ShortcutRecord(auc=None, reason=reason, limit=LIMIT, images=len(kept), patients=n_patients)
     differing = [name for name in map(str, features) if features[name].nunique() > 1]
     alone: dict[str, float] = dict.fromkeys(map(str, features), 0.5)
     auc, low, high = 0.5, 0.5, 0.5  # type: tuple[float, float | None, float | None]
@@ -98,7 +72,8 @@ def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], 
         together = out_of_fold(features[differing], y, folds) if len(differing) > 1 else scores
         interval = intervals(Predictions(y, together, own), Bootstrap(1000, seed=seed), ["auc"])["auc"]
         auc, low, high = interval.value, interval.low, interval.high
-    return Shortcut(
+    ranked = sorted(alone, key=lambda name: -alone[name])
+    return ShortcutRecord(
         auc=auc,
         low=low,
         high=high,
@@ -106,7 +81,7 @@ def shortcut(facts: pd.DataFrame, labels: Sequence[str], groups: Sequence[Any], 
         images=len(kept),
         patients=n_patients,
         warns=bool(auc > LIMIT and fewest >= ENOUGH if low is None else low > LIMIT),
-        features=[Feature(name=name, auc=alone[name]) for name in sorted(alone, key=lambda name: -alone[name])],
+        features=tuple(MetadataFeature(name=name, auc=alone[name]) for name in ranked),
     )
 
 

@@ -5,7 +5,7 @@ Light to import (Pillow and NumPy; the rest when needed), for decoding runs in p
 
 import hashlib
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -14,70 +14,27 @@ from PIL import Image, UnidentifiedImageError
 
 from bench.data.images.dicom import is_dicom_content, read_dicom
 from bench.data.images.pictures import ends_early, read_picture
-from bench.data.images.pixels import Decoded, NotAnImage
+from bench.data.images.pixels import FACTS, HASH_SIZE, OTHER, Decoded, Facts, NotAnImage
 from bench.data.images.window import Pixels, Window
 from bench.data.imageset import Content
 
-__all__ = ["DECODE_ERRORS", "FACTS", "OTHER", "Facts", "Pixels", "Resize", "decode", "facts_of", "fit", "problem_of"]
+__all__ = [
+    "DECODE_ERRORS",
+    "FACTS",
+    "HASH_SIZE",
+    "OTHER",
+    "Facts",
+    "Pixels",
+    "Resize",
+    "decode",
+    "facts_of",
+    "fit",
+    "problem_of",
+]
 
 Resize = Literal["squash", "pad", "crop"]
-HASH_SIZE = 16
-"""Side of the perceptual hash, in bits. Of 5,216 chest X-rays, recompressed (JPEG quality 60) or shrunk by a tenth,
-none moved by more than 10 of the 256 bits, and no two different images were closer than 38."""
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, OverflowError, MemoryError)
 """What decoders raise at a file that they cannot make sense of."""
-OTHER = "other file"
-"""The problem of a file that is whole and no image at all, such as a DICOM report: nothing is lost without it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of one image after decoding it; the columns of the stored facts.
-
-    Attributes:
-        problem: ``empty``, ``no image``, ``truncated``, ``unreadable``, ``no access`` or ``other file``; empty if it
-            was decoded.
-        reason: the problem in the decoder's words.
-        bytes: size of the file, or of the pixels where there is no file.
-        width, height: in pixels, upright.
-        mode: colour mode as Pillow names it, such as ``L``, ``RGB``, ``RGBA``, ``P`` or ``I;16``.
-        format: such as ``JPEG``; ``array`` for bare pixels.
-        grey: whether all channels are equal in every pixel.
-        constant: whether all pixels are equal.
-        rotated: whether the orientation tag turned it.
-        deep: whether it has more than 8 bits per channel.
-        transparent: whether it has an alpha channel or a transparent colour.
-        frames: number of images in the file; the first is taken.
-        window: what decided which value is black and which is white (`bench.data.images.window.Rule`); empty where the
-            values are shown as they are.
-        low, high: the values that are black and white, where ``window`` is ``set`` or ``asked``.
-        content: hash of the file, hexadecimal.
-        pixels: hash of the decoded pixels, upright and 8-bit, hexadecimal.
-        perceptual_hash: pHash of HASH_SIZE squared bits, hexadecimal.
-    """
-
-    problem: str = ""
-    reason: str = ""
-    bytes: int = 0
-    width: int = 0
-    height: int = 0
-    mode: str = ""
-    format: str = ""
-    grey: bool = True
-    constant: bool = False
-    rotated: bool = False
-    deep: bool = False
-    transparent: bool = False
-    frames: int = 1
-    window: str = ""
-    low: float = 0.0
-    high: float = 0.0
-    content: str = ""
-    pixels: str = ""
-    perceptual_hash: str = ""
-
-
-FACTS = tuple(field.name for field in fields(Facts))
 
 
 def decode(
@@ -121,7 +78,7 @@ def _from_array(pixels: npt.NDArray[np.generic], window: Window | None) -> Decod
     window = None if pixels.dtype == np.uint8 else window or (Window.own(pixels) if beyond else None)
     image = Image.fromarray(window.apply(pixels) if window else np.asarray(pixels, dtype=np.uint8))
     mode = f"{image.mode};{pixels.dtype}" if window else image.mode
-    return Decoded(image, mode, "array", deep=window is not None, window=window)
+    return Decoded(image, Facts(mode=mode, format="array", deep=window is not None), window)
 
 
 def fit(image: Image.Image, size: int, resize: Resize) -> Pixels:
@@ -156,21 +113,17 @@ def facts_of(content: Content, decoded: Decoded) -> Facts:
     image, window = decoded.image, decoded.window
     width, height = decoded.size or image.size
     pixels = np.asarray(image)
-    return Facts(
+    shared = window if window and window.rule in ("set", "asked") else None
+    return replace(
+        decoded.facts,
         bytes=_size(content),
         width=width,
         height=height,
-        mode=decoded.mode,
-        format=decoded.format,
         grey=image.mode == "L",
         constant=all(low == high for low, high in np.reshape(image.getextrema(), (-1, 2)).tolist()),
-        rotated=decoded.rotated,
-        deep=decoded.deep,
-        transparent=decoded.transparent,
-        frames=decoded.frames,
-        window=window.rule if window else "header" if decoded.by_header else "",
-        low=window.low if window and window.rule != "own" else 0.0,
-        high=window.high if window and window.rule != "own" else 0.0,
+        window=window.rule if window else "",
+        low=shared.low if shared else 0.0,
+        high=shared.high if shared else 0.0,
         content=content_hash(content),
         pixels=_hash(f"{(height, width, *pixels.shape[2:])}", pixels),
         perceptual_hash=perceptual_hash(image),

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bench.data.images.pixels import Decoded, NotAnImage, check_size, factor_of
+from bench.data.images.pixels import Decoded, Facts, NotAnImage, check_size, factor_of
 from bench.data.images.window import Pixels, Window
 from bench.errors import ConfigError
 
@@ -160,11 +161,10 @@ def _decoded(file: "Dataset", window: Window | None, alone: AbstractContextManag
     _raise_frame_groups(file)
     _drop_empty(file)
     kind, bits = str(file.PhotometricInterpretation), int(file.get("BitsStored", 32))
-    by_header = False
     with alone if factor_of((file.Columns, file.Rows)) > 1 else nullcontext():
         stored, padding = _stored(file)
         if kind in ("MONOCHROME1", "MONOCHROME2"):
-            pixels, window, by_header = _grey(file, stored, padding, bits, window)
+            pixels, window = _grey(file, stored, padding, bits, window)
             if kind == "MONOCHROME1":
                 pixels = 255 - pixels
             if bits > 8:
@@ -175,15 +175,8 @@ def _decoded(file: "Dataset", window: Window | None, alone: AbstractContextManag
             pixels, window = (stored >> max(0, bits - 8)).astype(np.uint8), None
         else:
             raise ValueError(f"DICOM of photometric interpretation {kind} is not read")
-    return Decoded(
-        Image.fromarray(pixels),
-        f"DICOM {kind} {bits}-bit",
-        "DICOM",
-        deep=bits > 8,
-        frames=frames,
-        window=window,
-        by_header=by_header,
-    )
+    facts = Facts(mode=f"DICOM {kind} {bits}-bit", format="DICOM", deep=bits > 8, frames=frames)
+    return Decoded(Image.fromarray(pixels), facts, window)
 
 
 def _refuse_other_kinds(file: "Dataset") -> None:
@@ -334,8 +327,8 @@ def _declared(file: "Dataset", raw: Array, outside: Mask) -> Array:
 
 def _grey(
     file: "Dataset", stored: Array, padding: Mask, bits: int, window: Window | None
-) -> tuple[Pixels, Window | None, bool]:
-    """Grey values as 8 bits, not yet inverted; the window they went through, and whether the header decided it."""
+) -> tuple[Pixels, Window | None]:
+    """Grey values as 8 bits, not yet inverted, and the window that they went through."""
     from pydicom.pixels.processing import apply_rescale
 
     if file.get("ModalityLUTSequence"):
@@ -343,19 +336,20 @@ def _grey(
     else:
         values = apply_rescale(stored, file)
     if window is not None:
-        return window.apply(values), window, False
+        return window.apply(values), window
     if file.get("VOILUTSequence"):
         table, looked_up = _looked_up(file, file.VOILUTSequence[0], values)
-        return Window(float(table.min()), float(table.max())).apply(looked_up), None, True
+        window = Window(float(table.min()), float(table.max()), "header")
+        return window.apply(looked_up), window
     center, width = file.get("WindowCenter"), file.get("WindowWidth")
     if center is not None and width is not None and float(width) > 0:
         function = str(file.get("VOILUTFunction") or "")
-        return _through_window(float(center), float(width), function, values), None, True
+        return _through_window(float(center), float(width), function, values)
     if bits == 8 and stored.min() >= 0 and stored.max() <= 255 and np.array_equal(values, stored):
-        return stored.astype(np.uint8), None, False
+        return stored.astype(np.uint8), None
     shown = values[~padding]
     window = Window.own(shown if shown.size else values)
-    return window.apply(values), window, False
+    return window.apply(values), window
 
 
 def _padding(file: "Dataset", values: Array) -> Mask:
@@ -369,14 +363,15 @@ def _padding(file: "Dataset", values: Array) -> Mask:
     return np.asarray((values >= low) & (values <= high))
 
 
-def _through_window(center: float, width: float, function: str, values: Array) -> Pixels:
-    """Source: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
+def _through_window(center: float, width: float, function: str, values: Array) -> tuple[Pixels, Window]:
+    """Values as 8 bits, and the window of the header; source: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
+    window = Window(center - width / 2, center + width / 2, "header")
     if function == "SIGMOID":
         with np.errstate(over="ignore"):  # far away
-            return np.asarray((255 / (1 + np.exp(-4 * (values - center) / width))).round().astype(np.uint8))
-    if function == "LINEAR_EXACT" or width < 1:
-        return Window(center - width / 2, center + width / 2).apply(values)
-    return Window.centered(center, width).apply(values)
+            return (255 / (1 + np.exp(-4 * (values - center) / width))).round().astype(np.uint8), window
+    if function != "LINEAR_EXACT" and width >= 1:
+        window = replace(Window.centered(center, width), rule="header")
+    return window.apply(values), window
 
 
 def _table(file: "Dataset", descriptor: Sequence[int], data: Any) -> Array:

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
-from bench.data.images.pixels import Decoded, check_size, factor_of, flat, holds_values, is_transparent, shrunk
+from bench.data.images.pixels import Decoded, Facts, check_size, factor_of, flat, holds_values, is_transparent, shrunk
 from bench.data.images.window import Window
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
@@ -144,7 +144,8 @@ def _decoded(content: bytes, window: Window | None, alone: AbstractContextManage
         image = Image.fromarray(255 - pixels if negative else pixels)
     window = window if values else None
     deep, rotated = stored_deep or values, orientation in TURNS
-    return Decoded(image, mode, kind, rotated, deep, transparent, frames, whole, window)
+    facts = Facts(mode=mode, format=kind, rotated=rotated, deep=deep, transparent=transparent, frames=frames)
+    return Decoded(image, facts, window, whole)
 
 
 def _as_stored(tile: ImageFile._Tile, tags: Tags) -> ImageFile._Tile:

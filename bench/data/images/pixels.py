@@ -1,7 +1,7 @@
 """One image as 8-bit grey or RGB: what every decoder returns, and how a very large image is kept within memory."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from PIL import Image
 
@@ -12,10 +12,65 @@ LARGE = 2**25
 """Images of more pixels are made smaller by a whole factor as soon as they are read; at 299 pixels none is seen."""
 STRIP = 2**22  # pixels of a large image that are converted at a time
 WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
+HASH_SIZE = 16
+"""Side of the perceptual hash, in bits. Of 5,216 chest X-rays, recompressed (JPEG quality 60) or shrunk by a tenth,
+none moved by more than 10 of the 256 bits, and no two different images were closer than 38."""
+OTHER = "other file"
+"""The problem of a file that is whole and no image at all, such as a DICOM report: nothing is lost without it."""
 
 
 class NotAnImage(ValueError):
     """A file that is in order, of a kind that holds images, and holds none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one image after decoding it; the columns of the stored facts.
+
+    Attributes:
+        problem: ``empty``, ``no image``, ``truncated``, ``unreadable``, ``no access`` or ``other file``; empty if it
+            was decoded.
+        reason: the problem in the decoder's words.
+        bytes: size of the file, or of the pixels where there is no file.
+        width, height: in pixels, upright.
+        mode: colour mode as Pillow names it, such as ``L``, ``RGB``, ``RGBA``, ``P`` or ``I;16``.
+        format: such as ``JPEG``; ``array`` for bare pixels.
+        grey: whether all channels are equal in every pixel.
+        constant: whether all pixels are equal.
+        rotated: whether the orientation tag turned it.
+        deep: whether it has more than 8 bits per channel.
+        transparent: whether it has an alpha channel or a transparent colour.
+        frames: number of images in the file; the first is taken.
+        window: what decided which value is black and which is white (`bench.data.images.window.Rule`); empty where the
+            values are shown as they are.
+        low, high: the values that are black and white, where ``window`` is ``set`` or ``asked``.
+        content: hash of the file, hexadecimal.
+        pixels: hash of the decoded pixels, upright and 8-bit, hexadecimal.
+        perceptual_hash: pHash of HASH_SIZE squared bits, hexadecimal.
+    """
+
+    problem: str = ""
+    reason: str = ""
+    bytes: int = 0
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    format: str = ""
+    grey: bool = True
+    constant: bool = False
+    rotated: bool = False
+    deep: bool = False
+    transparent: bool = False
+    frames: int = 1
+    window: str = ""
+    low: float = 0.0
+    high: float = 0.0
+    content: str = ""
+    pixels: str = ""
+    perceptual_hash: str = ""
+
+
+FACTS = tuple(field.name for field in fields(Facts))
 
 
 @dataclass(frozen=True)
@@ -24,22 +79,15 @@ class Decoded:
 
     Attributes:
         image: upright, mode ``L`` or ``RGB``.
-        mode, format, rotated, deep, transparent, frames: as in `bench.data.images.decode.Facts`.
+        facts: what only the decoder knows: mode, format, rotated, deep, transparent, frames.
+        window: through which its values went; None where they are shown as they are.
         size: width and height of the whole image, upright; None if those of ``image``.
-        window: through which its values went; None where they are shown as they are, or a header has its own way.
-        by_header: whether its DICOM header decided the window.
     """
 
     image: Image.Image
-    mode: str
-    format: str
-    rotated: bool = False
-    deep: bool = False
-    transparent: bool = False
-    frames: int = 1
-    size: tuple[int, int] | None = None
+    facts: Facts
     window: Window | None = None
-    by_header: bool = False
+    size: tuple[int, int] | None = None
 
     def as_grey(self) -> "Decoded":
         """The same with one channel, if all of its channels are equal."""

@@ -255,15 +255,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class _Work:
-    """What the decoding processes share.
-
-    Attributes:
-        reader: file that the pickled reader lies in.
-        forms: what is wanted.
-        scratch: folder of the drafts.
-        with_facts: whether the facts are wanted.
-        window: in place of each image's own.
-    """
+    """What the decoding processes share: the file of the pickled reader, what is wanted, and the folder of drafts."""
 
     reader: Path
     forms: tuple[Form, ...]

@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.images.window import Window, of_set
-from bench.data.imageset import COLUMNS, ImageSet, stamp
+from bench.data.imageset import ImageSet, stamp
 from bench.data.names import check_classes, readable
-from bench.data.patients import ASSUMED
 from bench.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
@@ -46,6 +45,8 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
     """
     import pandas as pd
 
+    from bench.data.sources.listing import with_patients
+
     refuse_pattern(path, patient_pattern)
     with open_npz(path) as archive:
         splits = _splits_in(path, archive)
@@ -56,36 +57,39 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         told = ", ".join(f"{split}_labels {count or 'one'}" for split, count in zip(splits, columns, strict=True))
         raise ConfigError(f"The labels in {path} have different numbers of columns ({told}); one layout is needed.")
     counts = tuple(len(part) for part in labels)
-    values = np.unique(np.concatenate(labels))
-    if class_names is None or not np.array_equal(values, np.arange(len(class_names))):
-        class_names = [str(value) for value in values]
-    named = dict(zip(values.tolist(), class_names, strict=True))
-    check_classes(path, class_names, "label")
+    named = _named(path, np.unique(np.concatenate(labels)), class_names)
     digits = len(str(max(counts) - 1))
     names = [f"{split}/{row:0{max(5, digits)}}" for split, n in zip(splits, counts, strict=True) for row in range(n)]
     table = pd.DataFrame(
         {
             "image": names,
             "label": [named[value] for part in labels for value in part.tolist()],
-            "split_group": names,
-            "patient_id": names,
+            "patient_id": "",
             "split": np.repeat(splits, counts),
             "fold": "",
         }
     )
     file = stamp(path.stat())
     notes = (f"The labels are one-hot: of their {columns[0]} columns the one that holds 1 is the class.",)
-    return ImageSet(
+    draft = ImageSet(
         source="npz",
         path=str(path),
-        classes=tuple(class_names),
-        table=table[list(COLUMNS)],
+        classes=tuple(named.values()),
+        table=table,
         stamps=tuple(f"{file}-{name}" for name in names),
         reader=NpzReader(path, tuple(f"{split}_images" for split in splits), counts),
-        patient_rule=ASSUMED,
-        patients_assumed=True,
+        patient_rule="",
         notes=notes if columns[0] else (),
     )
+    return with_patients(draft, None)
+
+
+def _named(path: Path, values: npt.NDArray[np.int64], class_names: Sequence[str] | None) -> dict[int, str]:
+    """Label -> class name, in order; the labels themselves where the names do not fit."""
+    if class_names is None or not np.array_equal(values, np.arange(len(class_names))):
+        class_names = [str(value) for value in values]
+    check_classes(path, class_names, "label")
+    return dict(zip(values.tolist(), class_names, strict=True))
 
 
 def refuse_pattern(where: str | Path, patient_pattern: str | None) -> None:

@@ -3,57 +3,27 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from bench.data.names import SPLIT_NAMES, listed, split_of
+from bench.data.names import SPLIT_NAMES, listed, pattern, split_of, word_list, word_lists
 from bench.data.patients import PREFIX, SUBTYPE, file_subtypes
 from bench.data.sources.image_files import ImageFiles, Located
 from bench.data.sources.listing import EXTENSIONS
-from bench.data.sources.one_label import SHOWN, blank, from_one_hot, is_yes_or_no, one_hot_columns, refuse_several
+from bench.data.sources.one_label import (
+    blank,
+    from_one_hot,
+    is_yes_or_no,
+    of_the_image,
+    one_hot_columns,
+    refuse_several,
+)
 from bench.data.sources.table_file import Table
 from bench.errors import ConfigError
 
 ACCEPTED = "columns path,label[,patient][,split][,fold], or other names of them that published sets use"
-ALWAYS_SPLITS = ("split", "splits", "datasplit", "datasetsplit", "partition", "set", "subset")
-"""Columns of these names must hold names of splits; one called dataset or group may hold something else."""
-SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "path": (
-        *("path", "file path", "image path", "img path", "image file path", "file", "filename", "image file"),
-        *("image filename", "img file", "image", "image name", "img", "img name", "image index", "image id", "img id"),
-        *("id code", "isic id", "dicom", "dicom path", "dicom id", "sop instance uid", "scan", "slide", "id"),
-    ),
-    "label": (
-        *("label", "labels", "label name", "class", "class name", "class label", "label id", "class id", "target"),
-        *("diagnosis", "diagnostic", "dx", "finding", "findings", "finding labels", "image label", "category"),
-        *("pathology", "disease", "condition", "ground truth", "gt", "grade", "level"),
-    ),
-    "patient": (
-        *("patient", "patient id", "patients", "patient code", "patient no", "patient nr", "patient number", "pid"),
-        *("patient identifier", "patient uid", "patient key", "patient name", "pat id", "pt id", "subject"),
-        *("subject id", "subject code", "subject number", "participant", "participant id", "person", "person id"),
-        *("individual", "individual id", "mrn", "case", "case id", "case number", "case no", "lesion", "lesion id"),
-        *("study", "study id", "study uid", "study instance uid", "exam", "exam id", "accession", "accession number"),
-    ),
-    "split": (
-        *("split", "splits", "data split", "dataset split", "partition", "set", "subset", "dataset", "data set"),
-        *("phase", "usage", "mode", "group", "grp", "part"),
-    ),
-    "fold": ("fold", "folds", "fold id", "fold no", "fold number", "k fold", "cv fold"),
-    "patient_narrow": ("patient_narrow",),
-}
-"""What a column says -> the names it goes by, those to be preferred first. Compared as `normal` makes them."""
-NOT_PATIENTS = {
-    **dict.fromkeys(("lesion", "lesionid"), "a lesion"),
-    **dict.fromkeys(("study", "studyid", "studyuid", "studyinstanceuid", "exam", "examid"), "an examination"),
-    **dict.fromkeys(("accession", "accessionnumber"), "an examination"),
-}
-"""Names of columns that join images of one patient, though not all of them -> what they name instead."""
-SAID_OF_PATIENTS = re.compile(
-    r"age|sex|gender|weight|height|size|birth|race|ethni|position|orient|history|count|type|stat|class|group|diagnos"
-)
-"""In the name of a column that holds something about a patient, not who it is."""
 ALIKE = 0.8  # `difflib`'s ratio from which on a name counts as a misspelt other one
 PEOPLE = ("patient", "subject", "participant")
 
@@ -63,22 +33,32 @@ def normal(name: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name)).casefold()
 
 
-ROLES: Mapping[str, tuple[str, ...]] = {
-    role: tuple(dict.fromkeys(map(normal, names))) for role, names in SYNONYMS.items()
-}
-"""As ``SYNONYMS``, normalised."""
-KNOWN = {name: role for role, names in ROLES.items() for name in names}
+@lru_cache(maxsize=1)
+def roles() -> dict[str, list[str]]:
+    """What a column says -> the names it goes by, as `normal` makes them, those to be preferred first."""
+    return {role: list(dict.fromkeys(map(normal, names))) for role, names in word_lists("columns").items()}
 
 
-def is_known(name: str) -> bool:
-    """Whether some column of a manifest goes by this name."""
-    return normal(name) in KNOWN
+def role_of(name: str) -> str:
+    """What a column of this name says; empty where that is not known."""
+    return next((role for role, names in roles().items() if normal(name) in names), "")
 
 
-def candidates(header: Sequence[str], role: str) -> list[int]:
-    """The places of the columns that may say ``role``, those to be preferred first."""
-    places = [place for place, name in enumerate(header) if KNOWN.get(normal(name)) == role]
-    return sorted(places, key=lambda place: ROLES[role].index(normal(header[place])))
+def not_a_patient(name: str) -> str:
+    """What a column of this name tells apart in place of patients, such as ``a lesion``; empty for patients."""
+    return next((what for what, names in word_lists("not patients").items() if normal(name) in map(normal, names)), "")
+
+
+def given(table: Table, place: int) -> list[str]:
+    """The cells of a column, empty where they say nothing."""
+    return ["" if blank(cell) else cell for cell in table.column(place)]
+
+
+def filled(table: Table, role: str, among: Iterable[int] | None = None) -> list[int]:
+    """The places, ``among`` some, of the columns that may say ``role`` and are not empty in every row, best first."""
+    places = range(len(table.header)) if among is None else among
+    found = [place for place in places if role_of(table.header[place]) == role and any(given(table, place))]
+    return sorted(found, key=lambda place: roles()[role].index(normal(table.header[place])))
 
 
 def near(header: Sequence[str], role: str, among: Iterable[int]) -> list[str]:
@@ -86,12 +66,12 @@ def near(header: Sequence[str], role: str, among: Iterable[int]) -> list[str]:
 
     That is a misspelt name, or a longer one with one of the names as a word in it (adjudicated_dr_grade).
     """
-    words = [name for name in ROLES[role] if len(name) > 2]
+    words = [name for name in roles()[role] if len(name) > 2]
     inside = PEOPLE if role == "patient" else tuple(words)
     scored = []
     for place in among:
         name = normal(header[place])
-        if not name or (role == "patient" and SAID_OF_PATIENTS.search(name)):
+        if not name or (role == "patient" and pattern("said of patients").search(name)):
             continue
         parts = {normal(part) for part in re.findall(r"[^\W_]+", header[place])}
         has_word = bool(parts & set(inside)) or any(name.startswith(word) for word in inside if role == "patient")
@@ -123,7 +103,7 @@ class Columns:
         """Its cells, empty ones where the file has no such column."""
         if role not in self.taken:
             return [""] * len(self.table.rows)
-        return ["" if blank(cell) else cell for cell in self.table.column(self.taken[role])]
+        return given(self.table, self.taken[role])
 
     def take(self, role: str, place: int, passed: Sequence[int] = ()) -> None:
         """Take a column, and say so where it is called otherwise, or others were passed over."""
@@ -147,15 +127,15 @@ class Columns:
 def take_path(columns: Columns, images: ImageFiles) -> Located:
     """Take the column of paths: of several, the first one of those that lead to the most files."""
     table = columns.table
-    places = _filled(table, "path")
+    places = filled(table, "path")
     if not places:
         places = [  # one image a patient, called after him
-            place for place in _filled(table, "patient") if images.locate(_given(table, place)).found == len(table.rows)
+            place for place in filled(table, "patient") if images.locate(given(table, place)).found == len(table.rows)
         ]
     if not places:
         raise _no_column(table, "path")
     _refuse_twice(table, places[0])
-    tried = {place: images.locate(_given(table, place)) for place in places}
+    tried = {place: images.locate(given(table, place)) for place in places}
     best = max(places, key=lambda place: tried[place].found)  # the first of equals
     columns.take("path", best, [place for place in places if place != best])
     _refuse_blank(columns, "path")
@@ -169,25 +149,15 @@ def take_path(columns: Columns, images: ImageFiles) -> Located:
     return found
 
 
-def _given(table: Table, place: int) -> list[str]:
-    return ["" if blank(cell) else cell for cell in table.column(place)]
-
-
-def _filled(table: Table, role: str, among: Iterable[int] | None = None) -> list[int]:
-    """The columns that may say ``role`` and are not empty in every row."""
-    places = candidates(table.header, role)
-    return [place for place in places if any(_given(table, place)) and (among is None or place in among)]
-
-
 def take_first(columns: Columns, role: str) -> None:
     """Take the first of the columns that may say ``role``, if there is one, and say which ones were passed over."""
     table = columns.table
-    places = _filled(table, role)
+    places = filled(table, role)
     if not places:
         return
     _refuse_twice(table, places[0])
     columns.take(role, places[0], places[1:])
-    if role == "patient" and (what := NOT_PATIENTS.get(normal(table.header[places[0]]))):
+    if role == "patient" and (what := not_a_patient(table.header[places[0]])):
         columns.notes.append(
             f"{what.capitalize()} is not a patient: a patient who has several may still be in two splits."
         )
@@ -197,7 +167,7 @@ def take_labels(columns: Columns) -> list[str]:
     """Take the column of labels, or the columns of ones and zeros."""
     table = columns.table
     free = columns.free()
-    places = _filled(table, "label", free)
+    places = filled(table, "label", free)
     if not places:
         one_hot = one_hot_columns(table, free)
         if not one_hot:
@@ -231,10 +201,10 @@ def take_labels(columns: Columns) -> list[str]:
 def take_splits(columns: Columns) -> list[str]:
     """Take the column of splits: the split of each row by its usual name, all empty where the file gives none."""
     table, path, free = columns.table, columns.table.path, columns.free()
-    named, folds = _filled(table, "split", free), _filled(table, "fold", free)
+    named, folds = filled(table, "split", free), filled(table, "fold", free)
     readable = []
     for place in (*named, *folds):
-        cells = {cell for cell in _given(table, place) if cell}
+        cells = {cell for cell in given(table, place) if cell}
         unknown = sorted(cell for cell in cells if split_of(cell) is None)
         if not unknown:
             readable.append(place)
@@ -243,7 +213,9 @@ def take_splits(columns: Columns) -> list[str]:
                 f"Column {table.header[place]} of {path} holds folds and splits ({listed(sorted(cells))}); give splits "
                 "a column of their own, called split."
             )
-        elif place in named and (normal(table.header[place]) in ALWAYS_SPLITS or len(unknown) < len(cells)):
+        elif place in named and (
+            normal(table.header[place]) in word_list("certain splits") or len(unknown) < len(cells)
+        ):
             raise ConfigError(
                 f"{path} has splits of unknown names in the column {table.header[place]} ({listed(unknown)}); accepted "
                 f"are {', '.join(SPLIT_NAMES)}, and what is called after them, such as train_set; if the column holds "
@@ -257,9 +229,9 @@ def take_splits(columns: Columns) -> list[str]:
         _refuse_split_flags(columns)
         return [""] * len(table.rows)
     _refuse_twice(table, readable[0])
-    splits = [split_of(cell) or "" for cell in _given(table, readable[0])]
+    splits = [split_of(cell) or "" for cell in given(table, readable[0])]
     for other in readable[1:]:
-        if [split_of(cell) or "" for cell in _given(table, other)] != splits:
+        if [split_of(cell) or "" for cell in given(table, other)] != splits:
             raise ConfigError(
                 f"{path} gives splits in two columns that differ, {table.header[readable[0]]} and "
                 f"{table.header[other]}; leave the one that is meant."
@@ -293,8 +265,8 @@ def _refuse_split_flags(columns: Columns) -> None:
 def take_fold(columns: Columns) -> None:
     """Take the column of folds, where it is not that of the splits."""
     table = columns.table
-    places = _filled(table, "fold", columns.free())
-    if places and all(split_of(cell) is None for cell in _given(table, places[0]) if cell):
+    places = filled(table, "fold", columns.free())
+    if places and all(split_of(cell) is None for cell in given(table, places[0]) if cell):
         _refuse_twice(table, places[0])
         columns.take("fold", places[0])
 
@@ -308,16 +280,14 @@ def _no_column(table: Table, role: str) -> ConfigError:
             "patient, split) above it."
         )
     found = ", ".join(name or "(no name)" for name in header) or "nothing"
-    unknown = [place for place, name in enumerate(header) if normal(name) not in KNOWN]
+    unknown = [place for place, name in enumerate(header) if not role_of(name)]
     close = near(header, role, unknown)
     if role == "path" and not close:
         ending = [[cell.lower().endswith(EXTENSIONS) for cell in table.column(place)] for place in unknown]
         close = [header[place] for place, cells in zip(unknown, ending, strict=True) if 2 * sum(cells) > len(cells)]
     if role == "label" and not close:
         close = [
-            header[place]
-            for place in unknown
-            if header[place] and not SHOWN.search(header[place]) and is_yes_or_no(table.column(place))
+            header[place] for place in unknown if of_the_image(header[place]) and is_yes_or_no(table.column(place))
         ]
     hint = f"; did you mean {close[0]}? Call it {role}" if close else f"; a manifest has {ACCEPTED}"
     return ConfigError(f"{path} has no column {role} (found: {found}){hint}.")

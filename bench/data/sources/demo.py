@@ -41,7 +41,7 @@ _NORMAL_SHARE = 1 / 3
 _MAX_IMAGES_PER_PATIENT = 4
 _MIN_SIZE = 16
 
-Field = npt.NDArray[np.floating[Any]]
+Field = npt.NDArray[Any]
 """Float array of shape (size, size): a quantity at every pixel, of the order of 1; float32, for speed."""
 
 
@@ -94,7 +94,7 @@ def draw(seed: int = 0, n_train: int = 240, n_val: int = 120, n_test: int = 120,
     for split, n_images in counts.items():
         for label, findings in _roster(rng, n_images):
             n_patients += 1
-            anatomy = Anatomy.of_new_patient(rng)
+            anatomy = {name: rng.uniform(*ends) for name, ends in ANATOMY.items()}
             for finding in findings:
                 images.append(_draw_image(rng, anatomy, finding, size))
                 rows.append((label, f"demo-{n_patients:04d}", split, finding))
@@ -117,38 +117,22 @@ def _roster(rng: np.random.Generator, n_images: int) -> list[tuple[str, list[str
     return [roster[i] for i in rng.permutation(len(roster))]
 
 
-@dataclass(frozen=True)
-class Anatomy:
-    """What all images of a patient share. Lengths are in half image sides, x to the right and y downwards."""
-
-    lung_width: float
-    lung_height: float
-    lung_gap: float
-    diaphragm: float
-    heart_size: float
-    heart_tilt: float
-    rib_spacing: float
-    rib_slope: float
-    rib_density: float
-    torso_width: float
-    vessel_density: float
-
-    @classmethod
-    def of_new_patient(cls, rng: np.random.Generator) -> "Anatomy":
-        """A patient drawn at random; the class plays no part."""
-        return cls(
-            lung_width=rng.uniform(0.29, 0.36),
-            lung_height=rng.uniform(0.64, 0.78),
-            lung_gap=rng.uniform(0.40, 0.46),
-            diaphragm=rng.uniform(0.42, 0.62),
-            heart_size=rng.uniform(0.24, 0.40),
-            heart_tilt=rng.uniform(0.3, 0.9),
-            rib_spacing=rng.uniform(0.17, 0.22),
-            rib_slope=rng.uniform(0.15, 0.45),
-            rib_density=rng.uniform(0.06, 0.16),
-            torso_width=rng.uniform(0.92, 1.10),
-            vessel_density=rng.uniform(0.15, 0.25),
-        )
+ANATOMY = {
+    "lung_width": (0.29, 0.36),
+    "lung_height": (0.64, 0.78),
+    "lung_gap": (0.40, 0.46),
+    "diaphragm": (0.42, 0.62),
+    "heart_size": (0.24, 0.40),
+    "heart_tilt": (0.3, 0.9),
+    "rib_spacing": (0.17, 0.22),
+    "rib_slope": (0.15, 0.45),
+    "rib_density": (0.06, 0.16),
+    "torso_width": (0.92, 1.10),
+    "vessel_density": (0.15, 0.25),
+}
+"""What all images of a patient share -> the range that it is drawn from, whatever the class. Lengths are in half image
+sides, x to the right and y downwards."""
+Anatomy = dict[str, float]  # of one patient, keys as in ANATOMY
 
 
 def _draw_image(rng: np.random.Generator, anatomy: Anatomy, finding: str, size: int) -> npt.NDArray[np.uint8]:
@@ -158,7 +142,7 @@ def _draw_image(rng: np.random.Generator, anatomy: Anatomy, finding: str, size: 
     density = _torso(anatomy, x, y)
     density += _bones(anatomy, x, y)
     density -= rng.uniform(0.42, 0.62) * lungs
-    density += anatomy.vessel_density * lungs * _vessels(rng, x, y)
+    density += anatomy["vessel_density"] * lungs * _vessels(rng, x, y)
     density += _haze_or_opacities(rng, finding, lungs, x, y)
     density += _soft_tissue(rng, x, y)
     density += _clumps_outside(rng, lungs, x, y)
@@ -178,8 +162,7 @@ def _pose(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
 def _step(field: Field, width: float) -> Field:
     """A smooth step from 0 to 1 where the field crosses 0, ``width`` wide."""
     ramp = np.clip(field / width + 0.5, 0, 1)
-    step: Field = ramp * ramp * (3 - 2 * ramp)
-    return step
+    return ramp * ramp * (3 - 2 * ramp)
 
 
 def _blob(x: Field, y: Field, centre: tuple[float, float], radii: tuple[float, float], angle: float = 0.0) -> Field:
@@ -187,27 +170,25 @@ def _blob(x: Field, y: Field, centre: tuple[float, float], radii: tuple[float, f
     cos, sin = math.cos(angle), math.sin(angle)
     u, v = x - centre[0], y - centre[1]
     across, along = (cos * u + sin * v) / radii[0], (cos * v - sin * u) / radii[1]
-    bump: Field = np.exp(-0.5 * (across * across + along * along))
-    return bump
+    return np.exp(-0.5 * (across * across + along * along))
 
 
 def _lungs(anatomy: Anatomy, x: Field, y: Field) -> Field:
     """Aerated lung seen at every pixel, 0 to 1: two fields, rounded above, domed below, less the heart."""
-    apart = np.abs(x) - anatomy.lung_gap
-    above = np.clip(-(y + 0.15) / anatomy.lung_height, 0, 2)
-    half_width = anatomy.lung_width * np.sqrt(np.clip(1 - 1.3 * above * above, 0, 1))
-    apex = -0.15 - anatomy.lung_height / math.sqrt(1.3)
+    apart = np.abs(x) - anatomy["lung_gap"]
+    above = np.clip(-(y + 0.15) / anatomy["lung_height"], 0, 2)
+    half_width = anatomy["lung_width"] * np.sqrt(np.clip(1 - 1.3 * above * above, 0, 1))
+    apex = -0.15 - anatomy["lung_height"] / math.sqrt(1.3)
     fields = _step(half_width - np.abs(apart - 0.02 * y), 0.10) * _step(y - apex - 0.02, 0.08)
-    dome = anatomy.diaphragm + 0.9 * apart * apart - 0.06 * (x < 0)
-    lungs: Field = fields * _step(dome - y, 0.08) * (1 - 0.85 * _heart(anatomy, x, y))
-    return lungs
+    dome = anatomy["diaphragm"] + 0.9 * apart * apart - 0.06 * (x < 0)
+    return fields * _step(dome - y, 0.08) * (1 - 0.85 * _heart(anatomy, x, y))
 
 
 def _heart(anatomy: Anatomy, x: Field, y: Field) -> Field:
     """The heart's shadow, 0 to 1: a tilted ellipse that lies left of the midline, on the image's right."""
-    size = anatomy.heart_size
-    cos, sin = math.cos(anatomy.heart_tilt), math.sin(anatomy.heart_tilt)
-    u, v = x - (0.10 + 0.3 * (size - 0.24)), y - (anatomy.diaphragm - 0.72 * size)
+    size = anatomy["heart_size"]
+    cos, sin = math.cos(anatomy["heart_tilt"]), math.sin(anatomy["heart_tilt"])
+    u, v = x - (0.10 + 0.3 * (size - 0.24)), y - (anatomy["diaphragm"] - 0.72 * size)
     across, along = (cos * v - sin * u) / size, (cos * u + sin * v) / (1.25 * size)
     return _step(1 - np.sqrt(across * across + along * along), 0.2)
 
@@ -215,23 +196,22 @@ def _heart(anatomy: Anatomy, x: Field, y: Field) -> Field:
 def _torso(anatomy: Anatomy, x: Field, y: Field) -> Field:
     """Density of the body as if without air: soft tissue that ends at the sides, mediastinum, heart, abdomen."""
     shoulders = 0.25 * np.clip(-y - 0.55, 0, 1)
-    density: Field = 0.80 * _step(1.02 - np.abs(x) / anatomy.torso_width - shoulders, 0.16)
+    density: Field = 0.80 * _step(1.02 - np.abs(x) / anatomy["torso_width"] - shoulders, 0.16)
     density += 0.18 * np.exp(-((x / 0.16) ** 2))
     density += 0.12 * _heart(anatomy, x, y)
-    density += 0.14 * _step(y - anatomy.diaphragm - 0.05, 0.4)
+    density += 0.14 * _step(y - anatomy["diaphragm"] - 0.05, 0.4)
     return density
 
 
 def _bones(anatomy: Anatomy, x: Field, y: Field) -> Field:
     """Density of ribs, vertebrae and clavicles."""
     apart = np.abs(x)
-    wave = np.cos(2 * math.pi / anatomy.rib_spacing * (y + anatomy.rib_slope * apart - 0.75 * apart * apart))
-    cage = _step(anatomy.lung_gap + anatomy.lung_width + 0.06 - apart, 0.1) * _step(apart - 0.1, 0.1)
-    ribs = anatomy.rib_density * _step(wave - 0.35, 0.9) * cage * _step(0.85 - np.abs(y + 0.1), 0.2)
+    wave = np.cos(2 * math.pi / anatomy["rib_spacing"] * (y + anatomy["rib_slope"] * apart - 0.75 * apart * apart))
+    cage = _step(anatomy["lung_gap"] + anatomy["lung_width"] + 0.06 - apart, 0.1) * _step(apart - 0.1, 0.1)
+    ribs = anatomy["rib_density"] * _step(wave - 0.35, 0.9) * cage * _step(0.85 - np.abs(y + 0.1), 0.2)
     vertebrae = 0.06 * _step(0.11 - apart, 0.06) * (1 + 0.5 * np.cos(2 * math.pi / 0.17 * y))
     clavicles = 0.12 * _step(0.035 - np.abs(y + 0.62 + 0.18 * apart), 0.04) * _step(0.34 - np.abs(apart - 0.41), 0.1)
-    bones: Field = ribs + vertebrae + clavicles
-    return bones
+    return np.asarray(ribs + vertebrae + clavicles)
 
 
 def _vessels(rng: np.random.Generator, x: Field, y: Field) -> Field:
@@ -247,8 +227,7 @@ def _vessels(rng: np.random.Generator, x: Field, y: Field) -> Field:
     thickness = np.linspace(1, 0.3, n_steps) * stride * size
     lines = np.bincount((row * size + column).ravel(), thickness.ravel(), minlength=size * size)
     branches = ndimage.gaussian_filter(lines.reshape(size, size).astype(np.float32), 0.006 * size)
-    markings: Field = np.tanh(1.2 * branches) + 0.35 * _blob(np.abs(x), y, (0.17, -0.02), (0.06, 0.12))
-    return markings
+    return np.asarray(np.tanh(1.2 * branches) + 0.35 * _blob(np.abs(x), y, (0.17, -0.02), (0.06, 0.12)))
 
 
 def _haze_or_opacities(rng: np.random.Generator, finding: str, lungs: Field, x: Field, y: Field) -> Field:
@@ -263,8 +242,7 @@ def _haze_or_opacities(rng: np.random.Generator, finding: str, lungs: Field, x: 
         envelope += _blob(x, y, (float(x.flat[pixel]), float(y.flat[pixel])), radii, rng.uniform(0, math.pi))
     lump_size = rng.uniform(*LUMP_SIZES[finding])
     field = rng.uniform(0.30, 1.00) * np.minimum(envelope, 1) * _lumps(rng, len(x), lump_size) * lungs
-    finding_density: Field = field - lungs * (field.sum() / lungs.sum())
-    return finding_density
+    return np.asarray(field - lungs * (field.sum() / lungs.sum()))
 
 
 def _lumps(rng: np.random.Generator, size: int, lump_size: float) -> Field:
@@ -279,8 +257,7 @@ def _noise(rng: np.random.Generator, size: int, lump_size: float) -> Field:
     sigma = lump_size * size / 4
     decay = [np.exp(-2 * (math.pi * sigma * f) ** 2) for f in (fft.fftfreq(size), fft.rfftfreq(size))]
     smooth = fft.irfft2(fft.rfft2(white) * np.outer(*decay).astype(np.float32), s=white.shape)
-    standardised: Field = (smooth - smooth.mean()) / smooth.std()
-    return standardised
+    return np.asarray((smooth - smooth.mean()) / smooth.std())
 
 
 def _soft_tissue(rng: np.random.Generator, x: Field, y: Field) -> Field:
@@ -289,8 +266,7 @@ def _soft_tissue(rng: np.random.Generator, x: Field, y: Field) -> Field:
     place = (rng.uniform(-0.6, 0.6), rng.uniform(-0.5, 0.4))
     fold = _blob(x, y, place, (rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.5)), rng.uniform(0, math.pi))
     beam = rng.normal(0, 0.03) * x + rng.normal(0, 0.03) * y
-    shadows: Field = rng.uniform(0, 0.12) * breasts + rng.uniform(0, 0.12) * fold + beam
-    return shadows
+    return rng.uniform(0, 0.12) * breasts + rng.uniform(0, 0.12) * fold + beam
 
 
 def _clumps_outside(rng: np.random.Generator, lungs: Field, x: Field, y: Field) -> Field:
@@ -304,8 +280,7 @@ def _clumps_outside(rng: np.random.Generator, lungs: Field, x: Field, y: Field) 
         envelope += _blob(x, y, centre, (rng.uniform(0.08, 0.22), rng.uniform(0.08, 0.22)), rng.uniform(0, math.pi))
     strength = math.copysign(rng.uniform(0.05, 0.25), rng.uniform(-1, 1))
     lumps = _lumps(rng, len(x), rng.uniform(*LUMP_SIZES["OPACITY"]))
-    clumps: Field = strength * np.minimum(envelope, 1) * lumps * (1 - lungs)
-    return clumps
+    return np.asarray(strength * np.minimum(envelope, 1) * lumps * (1 - lungs))
 
 
 def _devices(rng: np.random.Generator, x: Field, y: Field) -> Field:

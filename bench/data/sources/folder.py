@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.data.imageset import Excluded, ImageSet
+from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels, printable, readable
 from bench.data.patients import folder_groups
-from bench.data.sources.layout import LAYOUTS, read_layout
-from bench.data.sources.listing import EXTENSIONS, Found, file_set
-from bench.data.sources.tree import Folder, take_masks, walk
+from bench.data.sources.layout import LAYOUTS, Reading, read_layout
+from bench.data.sources.listing import EXTENSIONS, with_patients
+from bench.data.sources.tree import Folder, Tree, take_masks, walk
 from bench.errors import ConfigError
 
 __all__ = ["LAYOUTS", "folder_source"]
@@ -52,14 +52,33 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
     placed = sorted(reading.placed, key=lambda one: one.file.path.split("/"))
     _refuse_names([one.file.path for one in placed], root)
     labels, merged = merge_labels([one.label for one in placed])
-    rows = [(one.file.path, one.split, one.fold, one.file.size) for one in placed]
-    table = pd.DataFrame(rows, columns=["image", "split", "fold", "size"]).assign(label=labels)
     classes = check_classes(root, labels, "class folder", masks)
-    groups = folder_groups(root, table["image"].tolist(), group_by)
-    _refuse_copies(root, table)
+    names = [one.file.path for one in placed]
+    said = [(one.patient, one.split, one.fold) for one in placed]
+    table = pd.DataFrame(said, columns=["patient_id", "split", "fold"])
+    table = table.assign(image=names, label=labels, **folder_groups(root, names, group_by))
+    _refuse_copies(root, table, [one.file.size for one in placed])
     others = [name for top in reading.folders for folder in top.walk() for name in folder.others]
     followed = [f"Links to folders that were followed: {listed(tree.followed)}."] if tree.followed else []
-    excluded: tuple[tuple[str, list[str], str, bool], ...] = (
+    draft = ImageSet(
+        source="folder",
+        path=str(root),
+        classes=classes,
+        table=table,
+        stamps=tuple(one.file.stamp for one in placed),
+        reader=FileReader(root, tuple(names)),
+        patient_rule="the folders that patients have (patient/class)",
+        others=tuple(map(printable, sorted(others, key=lambda name: name.split("/")))),
+        notes=(*reading.notes, *merged, *followed),
+        layout=reading.layout,
+        excluded=_excluded(tree, reading, masks, links),
+    )
+    return with_patients(draft, patient_pattern)
+
+
+def _excluded(tree: Tree, reading: Reading, masks: list[str], links: list[str]) -> tuple[Excluded, ...]:
+    """What was found and not taken, kinds of which there is nothing left out."""
+    kinds: tuple[tuple[str, list[str], str, bool], ...] = (
         ("mask", masks, "", False),
         ("loose image", reading.loose, "", False),
         ("other folder", reading.beside, "", True),
@@ -68,24 +87,9 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
         ("system folder", tree.system, "", True),
         ("run folder or cache", tree.own, "run folders or caches", True),
     )
-    found = Found(
-        source="folder",
-        path=root,
-        root=root,
-        table=table,
-        stamps=[one.file.stamp for one in placed],
-        classes=classes,
-        patients=[one.patient for one in placed],
-        patient_rule="the folders that patients have (patient/class)",
-        others=[printable(name) for name in sorted(others, key=lambda name: name.split("/"))],
-        notes=[*reading.notes, *merged, *followed],
-        groups=groups,
-        layout=reading.layout,
-        excluded=[
-            Excluded(kind, tuple(map(printable, names)), plural, folders) for kind, names, plural, folders in excluded
-        ],
+    return tuple(
+        Excluded(kind, tuple(map(printable, names)), plural, folders) for kind, names, plural, folders in kinds if names
     )
-    return file_set(found, patient_pattern)
 
 
 def _empty(folder: Folder) -> list[str]:
@@ -106,9 +110,9 @@ def _refuse_names(names: list[str], root: Path) -> None:
         )
 
 
-def _refuse_copies(root: Path, table: pd.DataFrame) -> None:
+def _refuse_copies(root: Path, table: pd.DataFrame, sizes: Sequence[int]) -> None:
     """Refuse sets in which many an image lies in several class folders: that is how several labels are written."""
-    named = table.assign(name=[image.rsplit("/", 1)[-1] for image in table["image"].tolist()])
+    named = table.assign(name=[image.rsplit("/", 1)[-1] for image in table["image"].tolist()], size=sizes)
     alike = named.groupby(["split", "name", "size"])
     same = 0
     for _, group in named[alike["label"].transform("nunique") > 1].groupby(["split", "name", "size"]):

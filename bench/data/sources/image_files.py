@@ -12,9 +12,8 @@ from itertools import takewhile
 from pathlib import Path
 
 from bench.data.imageset import stamp
-from bench.data.names import printable, readable, split_of, words_of
+from bench.data.names import printable, readable, split_of, word_list, words_of
 from bench.data.sources.listing import EXTENSIONS
-from bench.data.sources.tree import MASK_WORDS
 from bench.errors import ConfigError
 
 
@@ -135,7 +134,7 @@ def _preferred(name: str, places: list[str]) -> list[str]:
         for place in places
         if name.rpartition("/")[2] in (file := place.rpartition("/")[2], file.rpartition(".")[0])
     ]
-    images = [place for place in same or places if not words_of(place.rpartition("/")[0]) & MASK_WORDS]
+    images = [place for place in same or places if not words_of(place.rpartition("/")[0]) & word_list("masks")]
     return images or same or places
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.data.names import SPLIT_NAMES, fold_of, folded, listed, printable, split_of, words_of
+from bench.data.names import SPLIT_NAMES, fold_of, folded, listed, pattern, printable, split_of, word_list, words_of
 from bench.data.sources.tree import File, Folder, is_images_name
 from bench.errors import ConfigError
 
@@ -15,38 +15,6 @@ LAYOUTS = (
 )
 MANIFEST = "name the images in a .csv with path,label[,patient][,split]"
 MANY = 10  # so many folders called by numbers are patients rather than classes
-FILLERS = {
-    *("set", "sets", "data", "dataset", "image", "images", "img", "imgs", "folder", "dir", "split", "samples", "files"),
-    *("png", "jpg", "jpeg", "dicom", "dcm", "stage", "the", "s"),
-}
-"""Words beside that of a split which say nothing more."""
-UNLABELLED = {"unlabeled", "unlabelled", "unannotated", "no label", "no labels"}
-"""Folders of images that nobody has labelled."""
-PATIENT = re.compile(
-    r"TCGA-\w\w-\w{4}|"
-    r"(?:(?:patient|pat|subject|subj|case|person|participant|volunteer|pid)s?[ _\-]*|sub[ _\-]+)[a-z]?\d+\w*",
-    re.IGNORECASE,
-)
-IDENTIFIER = re.compile(r"[a-z]{0,4}[ _\-]?\d{3,}(?:[ _\-]\w{1,8})?|[a-z]{2,6}-\w{2,4}-\w{4,6}", re.IGNORECASE)
-VISIT = re.compile(
-    r"(?:study|series|visit|scan|session|ses|exam|day|date|time|slice|image|img|frame|view)s?[ _\-]*\d*", re.IGNORECASE
-)
-FINDINGS = {"positive", "negative", "benign", "malignant", "normal", "abnormal", "healthy", "diseased"}
-"""Words that say what an image shows, in the names of folders."""
-PART = re.compile(
-    r"\d+ ?x|left|right|[lr]|ap|pa|lateral|frontal|cc|mlo|axial|coronal|sagittal|t1\w*|t2\w*|flair|dwi|adc|pre|post"
-    r"|native|contrast|male|female",
-    re.IGNORECASE,
-)
-"""Folders that a class may be parted into: magnifications, sides, views, sequences."""
-PILES = {*("images", "image", "img", "imgs", "part", "parts", "batch", "chunk", "folder", "subset", "archive")}
-"""Words in the names of folders over which images are dealt out, whatever they show."""
-GROUPS = {
-    *("set", "sets", "dataset", "datasets", "data", "original", "augmented", "raw", "processed", "preprocessed"),
-    *("resized", "cropped", "enhanced", "site", "center", "centre", "hospital", "clinic", "scanner", "source"),
-    "cohort",
-}
-"""Words in the names of folders that hold a set of their own."""
 
 
 class Placed(NamedTuple):
@@ -103,7 +71,7 @@ def read_layout(root: Path, tree: Folder) -> Reading:
     """
     reading, top = Reading(tables=_tables(tree)), tree
     for name in tree.holding():
-        if folded(name) in UNLABELLED and len(tree.holding()) > 1:
+        if folded(name) in word_list("unlabelled") and len(tree.holding()) > 1:
             reading.beside.append(_with_count(tree.folders.pop(name)))
     _leave_copies(tree, reading)
     while (below := _outer(top)) is not None:
@@ -181,7 +149,9 @@ def _is_pile(holding: Mapping[str, Folder]) -> bool:
     if any(len(folder.holding()) > 1 or not all(map(is_images_name, folder.holding())) for folder in holding.values()):
         return False
     names = {frozenset(word for word in words_of(name) if not word.isdigit()) for name in holding}
-    return all(map(is_images_name, holding)) or (len(names) == 1 < len(holding) and bool(set().union(*names) & PILES))
+    return all(map(is_images_name, holding)) or (
+        len(names) == 1 < len(holding) and bool(set().union(*names) & word_list("piles"))
+    )
 
 
 # Splits
@@ -196,7 +166,7 @@ def _rest(name: str) -> frozenset[str]:
     """What a name says beside a split; an enumeration such as ``a.`` says nothing."""
     words = words_of(re.sub(r"^\w{1,2}[.)] *", "", name))
     again = {split + word for split in SPLIT_NAMES for word in words}  # testA is test, a, and testa
-    return frozenset(words - SPLIT_NAMES.keys() - FILLERS - again)
+    return frozenset(words - SPLIT_NAMES.keys() - word_list("fillers") - again)
 
 
 def _class_names(folder: Folder) -> set[str]:
@@ -278,7 +248,7 @@ def _has_classes(folder: Folder, known: set[str]) -> bool:
     holding = folder.holding()
     if len(holding) == 1:
         name, only = next(iter(holding.items()))
-        nondescript = is_images_name(name) or split_of(name) or folded(name) in {"unknown", *UNLABELLED}
+        nondescript = is_images_name(name) or split_of(name) or folded(name) in {"unknown", *word_list("unlabelled")}
         return (folded(name) in known and not (nondescript and only.images)) or _has_classes(only, known)
     return bool(holding)
 
@@ -418,7 +388,7 @@ def _read_classes(root: Path, top: Folder, reading: Reading, where: Mapping[str,
 
 
 def _names_a_patient(name: str) -> bool:
-    return bool(PATIENT.fullmatch(name) or IDENTIFIER.fullmatch(name))
+    return bool(pattern("patient").fullmatch(name) or pattern("identifier").fullmatch(name))
 
 
 def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) -> bool:
@@ -431,11 +401,11 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
     if len(names) < 0.8 * len(holding):
         return False
     inside = {folded(name) for folder in holding.values() for name in folder.holding()}
-    classes = {name for name in inside if not VISIT.fullmatch(name) and not _names_a_patient(name)}
+    classes = {name for name in inside if not pattern("visit").fullmatch(name) and not _names_a_patient(name)}
     if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
         return True
     numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
-    if numbered or all(PATIENT.fullmatch(name) for name in names):
+    if numbered or all(pattern("patient").fullmatch(name) for name in names):
         raise ConfigError(
             f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold no "
             f"class folders{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
@@ -447,7 +417,7 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
     """Refuse folders that each hold class folders, as sites and sets do; note where it is not sure what is a class."""
     if len(holding) > MANY and all(map(str.isdigit, holding)):
         reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
-    elif len(holding) > 2 and all(IDENTIFIER.fullmatch(name) for name in holding):
+    elif len(holding) > 2 and all(pattern("identifier").fullmatch(name) for name in holding):
         reading.notes.append(f"The folders {listed(holding)} were taken for classes; if they are patients, {MANIFEST}.")
     below = [one for folder in holding.values() for one in folder.holding().values()]
     _refuse_deeper_classes(root, holding)
@@ -466,8 +436,8 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
         return
     every = set().union(*inside)
     shared = listed(sorted({name for folder in holding.values() for name in folder.holding()}))
-    alike = all(names == inside[0] for names in inside) and not all(map(PART.fullmatch, every))
-    if alike or all(words_of(name) & GROUPS for name in holding):
+    alike = all(names == inside[0] for names in inside) and not all(map(pattern("part").fullmatch, every))
+    if alike or all(words_of(name) & word_list("own sets") for name in holding):
         raise ConfigError(
             f"{listed(holding)} in {root} each hold folders ({shared}), so it is unclear which are the classes; call "
             f"the outer folders train, val and test if they are splits, give one of them, by --data "
@@ -492,7 +462,7 @@ def _refuse_deeper_classes(root: Path, holding: Mapping[str, Folder]) -> None:
         }
         for folder in holding.values()
     ]
-    words = sorted(set.intersection(*found) & FINDINGS)
+    words = sorted(set.intersection(*found) & word_list("findings"))
     if len(holding) > 1 and len(words) > 1:
         raise ConfigError(
             f"{listed(holding)} in {root} each hold folders called {' and '.join(words)}, so it is unclear which are "

@@ -1,7 +1,5 @@
 """A table file that names images, their labels and, if known, their patients, splits and folds; read, and written."""
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -14,9 +12,9 @@ from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels
 from bench.data.patients import PREFIX, somebody
 from bench.data.sources import columns as columns_of
-from bench.data.sources.columns import ACCEPTED, KNOWN, NOT_PATIENTS, Columns, is_known, near, normal
+from bench.data.sources.columns import ACCEPTED, Columns, near, not_a_patient, role_of
 from bench.data.sources.image_files import ImageFiles, check_root
-from bench.data.sources.listing import Found, file_set
+from bench.data.sources.listing import with_patients
 from bench.data.sources.one_label import blank
 from bench.data.sources.table_file import read_table
 from bench.data.sources.tree import masks_among
@@ -41,10 +39,10 @@ def manifest_source(
     """
     if image_root is not None:
         check_root(image_root)
-    table = read_table(path, is_known)
-    if any(map(is_known, table.header)) and not table.rows:
+    cells = read_table(path, role_of)
+    if any(map(role_of, cells.header)) and not cells.rows:
         raise ConfigError(f"{path} has a header but no rows; one row per image is needed, with {ACCEPTED}.")
-    columns, root = Columns(table, {}, list(table.notes)), image_root or path.parent
+    columns, root = Columns(cells, {}, list(cells.notes)), image_root or path.parent
     located = columns_of.take_path(columns, ImageFiles(root))
     for role in ("patient", "patient_narrow"):
         columns_of.take_first(columns, role)
@@ -53,34 +51,37 @@ def manifest_source(
     labels = columns_of.take_labels(columns)
     columns_of.refuse_lost(columns, located, root)
     rows = _one_row_per_image(columns, root, located.names, labels, splits)
-    masks = set(masks_among(located.names[row] for row in rows))
-    if {labels[row] for row in rows} > {labels[row] for row in rows if located.names[row] not in masks}:
-        masks = set()  # a class that is called so
-    rows = [row for row in rows if located.names[row] not in masks]
+    rows, masks = _without_masks(rows, located.names, labels)
     groups = columns_of.take_groups(columns, located.names, group_by)
     labels, merged = merge_labels([labels[row] for row in rows])
     known, folds = _patients(columns, "patient"), merge_labels(columns.cells("fold"))[0]
-    frame = pd.DataFrame({"image": [located.names[row] for row in rows], "label": labels})
-    frame["split"], frame["fold"] = [splits[row] for row in rows], [folds[row] for row in rows]
-    written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
-    other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
-    joined = [f"Patients who are written in two ways were joined: {listed(other)}."] if other else []
-    columns.notes += [*merged, *joined, *_unused(columns, group_by)]
-    found = Found(
+    said = pd.DataFrame({"image": located.names, "patient_id": known, "split": splits, "fold": folds, **groups})
+    table = said.iloc[rows].reset_index(drop=True).assign(label=labels)
+    columns.notes += [*merged, *_notes(columns, known, group_by)]
+    draft = ImageSet(
         source="manifest",
-        path=path,
-        root=root,
-        table=frame,
-        stamps=[located.stamps[row] for row in rows],
+        path=str(path),
         classes=check_classes(path, labels, "label"),
-        patients=[known[row] for row in rows],
+        table=table,
+        stamps=tuple(located.stamps[row] for row in rows),
+        reader=FileReader(root, tuple(table["image"])),
         patient_rule=_rule(columns),
-        notes=columns.notes,
-        groups={name: [cells[row] for row in rows] for name, cells in groups.items()},
+        notes=tuple(columns.notes),
         layout=f"one row per image ({columns.described()})",
-        excluded=[Excluded("mask", tuple(sorted(masks)))],
+        excluded=(Excluded("mask", masks),) if masks else (),
     )
-    return _with_patient_id(_with_warning(file_set(found, patient_pattern), columns, patient_pattern), columns, rows)
+    return _with_doubts(with_patients(draft, patient_pattern), columns, rows, patient_pattern)
+
+
+def _without_masks(
+    rows: Sequence[int], names: Sequence[str], labels: Sequence[str]
+) -> tuple[list[int], tuple[str, ...]]:
+    """The rows that name no masks, and the masks in order; none where they are a class."""
+    masks = set(masks_among(names[row] for row in rows))
+    kept = [row for row in rows if names[row] not in masks]
+    if {labels[row] for row in rows} > {labels[row] for row in kept}:
+        return list(rows), ()
+    return kept, tuple(sorted(masks))
 
 
 def _one_row_per_image(
@@ -129,49 +130,42 @@ def _rule(columns: Columns) -> str:
     if "patient" not in columns.taken:
         return ""
     name = columns.name("patient")
-    what = NOT_PATIENTS.get(normal(name))
+    what = not_a_patient(name)
     return f"the {name} column of {columns.table.path.name}" + (f", which names {what}, not a patient" if what else "")
 
 
-def _with_warning(source: ImageSet, columns: Columns, pattern: str | None) -> ImageSet:
-    """Say which column might have told the patients, where none did."""
-    if pattern is not None:
-        return source
-    header = columns.table.header
+def _with_doubts(source: ImageSet, columns: Columns, rows: Sequence[int], pattern: str | None) -> ImageSet:
+    """With the patients by which leaks are sought, and what speaks against how the patients were told apart."""
     if "patient" in columns.taken and source.patient_rule == _rule(columns):
-        what = NOT_PATIENTS.get(normal(columns.name("patient")))
-        return (
-            replace(source, patient_doubt=f"{columns.name('patient')} names {what}, not a patient") if what else source
-        )
-    close = near(header, "patient", [place for place in columns.free() if normal(header[place]) not in KNOWN])
-    if not close:
+        if "patient_narrow" in columns.taken:  # as a manifest that was written from a set has it
+            narrow, wide = _patients(columns, "patient_narrow"), source.table["patient_id"]
+            told = [narrow[row] or patient for row, patient in zip(rows, wide, strict=True)]
+            source = replace(source, table=source.table.assign(patient_id=told))
+        name = columns.name("patient")
+        what = not_a_patient(name)
+        return replace(source, patient_doubt=f"{name} names {what}, not a patient") if what else source
+    header = columns.table.header
+    close = near(header, "patient", [place for place in columns.free() if not role_of(header[place])])
+    if pattern is not None or not close:
         return source
+    note = f"Column {close[0]} was not used: did you mean patient? Call it so if it says who is shown."
     return replace(
         source,
         patient_rule=f"{source.patient_rule}; column {close[0]} was not used",
         patient_doubt=f"column {close[0]} looks like patients, and was not used",
-        notes=(
-            *source.notes,
-            f"Column {close[0]} was not used: did you mean patient? Call it so if it says who is shown.",
-        ),
+        notes=(*source.notes, note),
     )
 
 
-def _with_patient_id(source: ImageSet, columns: Columns, rows: Sequence[int]) -> ImageSet:
-    """The patients by which leaks are sought, as a manifest that was written from a set has them."""
-    table = source.table
-    if "patient_narrow" in columns.taken and source.patient_rule == _rule(columns):
-        ids = _patients(columns, "patient_narrow")
-        told = [ids[row] or patient for row, patient in zip(rows, table["patient_id"], strict=True)]
-        table = table.assign(patient_id=told)
-    return replace(source, table=table)
-
-
-def _unused(columns: Columns, group_by: Sequence[str]) -> list[str]:
+def _notes(columns: Columns, known: Sequence[str], group_by: Sequence[str]) -> list[str]:
+    """Patients who are written in two ways, and columns that were not used."""
+    written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
+    other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
+    notes = [f"Patients who are written in two ways were joined: {listed(other)}."] if other else []
     wanted = {name.strip().casefold() for name in group_by}
     names = [columns.table.header[place] for place in columns.free()]
     left = [name for name in names if name and name.casefold() not in wanted]
-    return [f"Columns that were not used: {listed(left, 10)}."] if left else []
+    return notes + ([f"Columns that were not used: {listed(left, 10)}."] if left else [])
 
 
 def root_of(source: ImageSet) -> Path:
@@ -207,8 +201,4 @@ def manifest_text(source: ImageSet) -> str:
     if (table["fold"] != "").any():
         columns["fold"] = table["fold"]
     columns |= {name.removeprefix(PREFIX): table[name] for name in map(str, table.columns) if name.startswith(PREFIX)}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")

@@ -1,30 +1,28 @@
 """One label per image: columns of ones and zeros become one, and several labels are refused with a way out."""
 
 import json
-import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.data.names import listed
+from bench.data.names import listed, pattern, word_list
 from bench.data.sources.table_file import Table
 from bench.errors import ConfigError
 
-NOT_GIVEN = {"", "nan", "<na>", "na", "n/a", "#n/a", "nat", "null"}
-"""What stands where a cell is empty, in any case. ``none`` is a class in some sets, such as no finding."""
 YES, NO, UNSURE = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}, {"-1", "-1.0"}
 SURE = ("|", ";")  # no class is called so: they part several labels
 LIKELY = (",", "/", "+", "&", " ")  # they part several labels where each part is a label of its own elsewhere
-SHOWN = re.compile(
-    r"(?:^|[^a-z])(?:sex|gender|male|female|man|woman|smok\w*|ethnic\w*|hispanic|race)(?![a-z])", re.IGNORECASE
-)
-"""In the name of a column that says something about the patient and not of the image."""
 QUOTES = " []'\""  # what may stand around the labels of a list
 
 
 def blank(cell: str) -> bool:
     """Whether a cell says nothing."""
-    return cell.casefold() in NOT_GIVEN
+    return cell.casefold() in word_list("empty cells")
+
+
+def of_the_image(column: str) -> bool:
+    """Whether a column of this name may say something of the image, and not of who is shown."""
+    return bool(column) and not pattern("shown patient").search(column)
 
 
 def one_hot_columns(table: Table, free: Sequence[int]) -> list[int]:
@@ -35,8 +33,8 @@ def one_hot_columns(table: Table, free: Sequence[int]) -> list[int]:
     found = []
     for place in free:
         cells = {cell.casefold() for cell in table.column(place)}
-        said = {cell for cell in cells if cell not in NOT_GIVEN}
-        if table.header[place] and not SHOWN.search(table.header[place]) and said and said <= YES | NO | UNSURE:
+        said = {cell for cell in cells if not blank(cell)}
+        if of_the_image(table.header[place]) and said and said <= YES | NO | UNSURE:
             found.append(place)
     return found if len(found) > 1 else []
 

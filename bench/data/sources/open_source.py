@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.data.imageset import COLUMNS, ImageSet, MemoryReader
+from bench.data.imageset import ImageSet, MemoryReader
 from bench.data.names import printable, readable
-from bench.data.patients import find_patients, refuse_groups
+from bench.data.patients import refuse_groups
 from bench.data.sources import demo
 from bench.data.sources.arrays import npz_source
 from bench.data.sources.folder import LAYOUTS, folder_source
+from bench.data.sources.listing import with_patients
 from bench.data.sources.manifest import manifest_source
 from bench.data.sources.medmnist import PREFIX, class_names, medmnist_source
 from bench.data.sources.table_file import ENDINGS as TABLES
@@ -67,7 +68,10 @@ def open_source(
         return medmnist_source(data, cache, patient_pattern, tell)
     if printable(data) != data:
         raise ConfigError(f"The path {data!a} is not UTF-8; --data takes paths in UTF-8.")
-    path = Path(data)
+    return _open_path(Path(data), patient_pattern, group_by, image_root)
+
+
+def _open_path(path: Path, patient_pattern: str | None, group_by: Sequence[str], image_root: Path | None) -> ImageSet:
     with readable(path):
         is_folder, exists = path.is_dir(), path.exists()
     kind = "" if is_folder else path.suffix.lower()
@@ -88,30 +92,18 @@ def demo_source(seed: int, patient_pattern: str | None = None) -> ImageSet:
     """The embedded data set: synthetic chest phantoms."""
     drawn = demo.draw(seed=seed)
     names = [f"phantom-{row:04d}.png" for row in range(len(drawn.labels))]
-    patients = find_patients(names, patient_pattern, drawn.patients, "known: the images are drawn patient by patient")
-    table = pd.DataFrame(
-        {
-            "image": names,
-            "label": drawn.labels,
-            "split_group": patients.split_groups,
-            "patient_id": patients.ids,
-            "split": drawn.splits,
-            "fold": "",
-        }
-    )
     content = hashlib.blake2b(drawn.images.tobytes(), digest_size=16).hexdigest()
-    return ImageSet(
+    draft = ImageSet(
         source="demo",
         path="embedded demo data",
         classes=tuple(sorted(set(drawn.labels))),
-        table=table[list(COLUMNS)],
+        table=pd.DataFrame(
+            {"image": names, "label": drawn.labels, "patient_id": drawn.patients, "split": drawn.splits, "fold": ""}
+        ),
         stamps=(f"seed {seed}, {content}",) * len(names),
         reader=MemoryReader(drawn.images),
-        patient_rule=patients.rule,
-        patients_assumed=patients.assumed,
+        patient_rule="known: the images are drawn patient by patient",
         synthetic=True,
-        notes=(
-            "The demo data are synthetic phantoms drawn from a seed; scores on them say nothing about medicine.",
-            *patients.notes,
-        ),
+        notes=("The demo data are synthetic phantoms drawn from a seed; scores on them say nothing about medicine.",),
     )
+    return with_patients(draft, patient_pattern)

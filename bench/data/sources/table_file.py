@@ -50,7 +50,7 @@ class Table:
         return [row[place] for row in self.rows]
 
 
-def read_table(path: Path, known: Callable[[str], bool]) -> Table:
+def read_table(path: Path, known: Callable[[str], object]) -> Table:
     """The table in the file ``path``; encoding and separator are found out.
 
     Args:
@@ -106,7 +106,7 @@ def _single_bytes(path: Path, content: bytes) -> tuple[str, str]:
         return content.decode("latin-1"), "latin-1"
 
 
-def _separator(text: str, known: Callable[[str], bool]) -> tuple[str, str]:
+def _separator(text: str, known: Callable[[str], object]) -> tuple[str, str]:
     """The text from its header on, and what parts its cells, by the header: the data may hold any of the signs."""
     text = text.lstrip("\ufeff\r\n")
     text = text if "\n" in text else text.replace("\r", "\n")  # as spreadsheets of the old Macintosh end lines
@@ -116,7 +116,7 @@ def _separator(text: str, known: Callable[[str], bool]) -> tuple[str, str]:
 
     def told(separator: str) -> tuple[int, int]:
         cells = next(csv.reader([first], delimiter=separator), [])
-        return sum(known(cell.strip()) for cell in cells), len(cells)
+        return sum(bool(known(cell.strip())) for cell in cells), len(cells)
 
     best = max(SEPARATORS, key=told)
     if told(best)[1] < 2 and told(" ")[0] >= 2:

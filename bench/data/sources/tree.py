@@ -8,16 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.data.imageset import stamp
-from bench.data.names import fold_of, split_of, words_of
+from bench.data.names import fold_of, split_of, word_list, words_of
 from bench.data.sources.listing import looks_like_an_image
 
-SYSTEM = {
-    *("@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "recycler", "recycled", "found.000"),
-    *("system volume information", "lost+found", "__macosx", ".ipynb_checkpoints", ".trashes", "temporary items"),
-    *("network trash folder", "thevolumesettingsfolder"),
-}
-"""Folders of Windows, macOS, Linux, Synology, QNAP and Jupyter, in lower case."""
-SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "autorun.inf", "picasa.ini"}
 OWN = {
     "run.json": ("figures", "trials.csv", "splits.csv", "space.yaml", "study.db", "audit.json", "report.html"),
     "compare.json": ("compare.csv", "compare.html", "runs"),
@@ -26,15 +19,6 @@ OWN = {
 }
 """What the folders of runs and comparisons, and the parts of a cache, are known by: a file, and how one of those
 beside it ends."""
-MASK_WORDS = {
-    *("mask", "masks", "seg", "segs", "segmentation", "segmentations", "gt", "groundtruth", "truth", "annotation"),
-    *("annotations", "contour", "contours", "label", "labels"),
-}
-CERTAIN_MASK_WORDS = {"mask", "masks", "segmentation", "segmentations", "gt", "groundtruth", "truth"}
-"""Words in the names of folders that hold masks even where only one other folder stands beside them."""
-IMAGE_WORDS = {"image", "images", "img", "imgs"}
-NEGATIONS = {"no", "non", "not", "with", "without"}
-FUSED_NEGATIONS = {"nomask", "nonmask", "unmasked"}
 _MASK_ENDS = re.compile(
     r"(?:[ _.\-]+(?:masks?|seg|segmented|segmentations?|lesions?|gt|ground[ _\-]?truth|annotations?|contours?|labels?"
     r"|superpixels)|(?:masks?|segmentations?))(?:[ _\-]*\(?\d+\)?)?$"
@@ -134,7 +118,7 @@ def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
     for entry in entries:
         below = f"{path}/{entry.name}" if path else entry.name
         is_folder = entry.is_dir(follow_symlinks=False)
-        if entry.name.lower() in (SYSTEM if is_folder else SYSTEM_FILES):
+        if entry.name.lower() in word_list("system folders" if is_folder else "system files"):
             tree.system += [below] if is_folder else []
         elif entry.name.startswith((".", "__")):
             continue
@@ -187,7 +171,9 @@ def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
 def is_images_name(name: str) -> bool:
     """Whether a folder is called after its being full of images, which is no class."""
     words = words_of(name)
-    return bool(words & IMAGE_WORDS) and split_of(name) is None and len(words - IMAGE_WORDS - {"the", "all"}) == 0
+    return (
+        bool(words & word_list("images")) and split_of(name) is None and words <= word_list("images") | {"the", "all"}
+    )
 
 
 def take_masks(root: Folder) -> list[str]:
@@ -204,10 +190,13 @@ def take_masks(root: Folder) -> list[str]:
     for folder in root.walk():
         over_classes = folder in outer or split_of(folder.name) is not None or fold_of(folder.name) is not None
         for name, below in list(folder.folders.items()):
-            if words_of(name) & MASK_WORDS and _holds_masks(below, folder, over_classes):
+            if words_of(name) & word_list("masks") and _holds_masks(below, folder, over_classes):
                 taken += [image.path for image in below.every()]
                 del folder.folders[name]
-        taken += _take_files(folder)
+        stems = {_stem(image) for image in folder.images}
+        masks = {image for image in folder.images if _base(_stem(image), stems) is not None}
+        folder.images = [image for image in folder.images if image not in masks]
+        taken += [image.path for image in sorted(masks)]
     return taken
 
 
@@ -223,13 +212,6 @@ def masks_among(names: Iterable[str]) -> list[str]:
     return take_masks(root)
 
 
-def _take_files(folder: Folder) -> list[str]:
-    stems = {_stem(image) for image in folder.images}
-    masks = {image for image in folder.images if _base(_stem(image), stems) is not None}
-    folder.images = [image for image in folder.images if image not in masks]
-    return [image.path for image in sorted(masks)]
-
-
 def _stem(image: File) -> str:
     """In one case, as systems differ in whether it counts."""
     name = image.path.rpartition("/")[2].casefold()
@@ -241,7 +223,9 @@ def _base(stem: str, stems: set[str]) -> str | None:
     that has another word where it says mask; None for what is no mask of them."""
     if match := _MASK_WORD.search(stem):
         before, after = stem[: match.start()], stem[match.end() :]
-        swapped = (f"{before}{word}{mark}{after}" for word in sorted(IMAGE_WORDS) for mark in ("", "_", "-", " "))
+        swapped = (
+            f"{before}{word}{mark}{after}" for word in sorted(word_list("images")) for mark in ("", "_", "-", " ")
+        )
         for other in (before + after, *swapped):
             if other in stems:
                 return other
@@ -259,10 +243,10 @@ def _base(stem: str, stems: set[str]) -> str | None:
 def _holds_masks(folder: Folder, parent: Folder, over_classes: bool) -> bool:
     """Whether ``folder``, whose name says so, holds masks; ``over_classes``: whether ``parent`` may hold classes."""
     for words in map(words_of, parent.folders):
-        if words & FUSED_NEGATIONS or (words & MASK_WORDS and words & NEGATIONS):
+        if words & word_list("negated masks") or (words & word_list("masks") and words & word_list("negations")):
             return False
     beside = {name: one for name, one in parent.holding().items() if one is not folder}
-    if any(words_of(name) & IMAGE_WORDS for name in beside):
+    if any(words_of(name) & word_list("images") for name in beside):
         return True
     repeated = folder.folders.keys() & beside.keys()
     if repeated and len(repeated) >= min(2, len(beside)):
@@ -278,7 +262,7 @@ def _holds_masks(folder: Folder, parent: Folder, over_classes: bool) -> bool:
         stem for one in around for other in around if one is not other for stem in one & other
     }
     several = sum(_twins(stems, one) > 0 for one in around) > 1
-    one_to_one = len(around) == 1 and bool(words_of(folder.name) & CERTAIN_MASK_WORDS) and not folder.holding()
+    one_to_one = len(around) == 1 and bool(words_of(folder.name) & word_list("certain masks")) and not folder.holding()
     return (several or one_to_one) and _twins(stems, alone) >= 0.9
 
 

@@ -18,6 +18,7 @@ from bench.data.imageset import ImageSet, MemoryReader
 from bench.data.sources.open_source import folder_source
 from bench.data.splits import SPLITS, write_splits
 from bench.errors import ConfigError
+from bench.run.documents import ShortcutRecord
 from bench.settings import make_settings
 
 
@@ -43,11 +44,16 @@ def settings_of(**changes):
     return make_settings(name="run", cache="cache", **changes)
 
 
+def content_of(done):
+    """audit.json, as it is read again."""
+    return done.audit.model_dump(mode="json", exclude_unset=True)
+
+
 def examine(root, cache, planted=None, **changes):
     source = folder_source(root)
     stored = store_images(source, [], cache)
     done = audit(source, stored, settings_of(**changes))
-    return Case(source, stored, done.table, done.audit, planted or {})
+    return Case(source, stored, done.table, content_of(done), planted or {})
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +172,8 @@ def test_too_many_left_out_stop_a_run_unless_it_is_to_go_on(faulty, tmp_path):
     assert (found["kind"], found["severity"], found["count"]) == ("too many left out", "stop", 3)
     assert "NORMAL 2 of 45 (4.4 %)" in found["text"]
     assert "--keep-going" in found["text"]
-    going = audit(faulty.source, faulty.stored, settings_of(keep_going=True)).audit["findings"]
-    (found,) = (finding for finding in going if finding["kind"] == "too many left out")
+    going = audit(faulty.source, faulty.stored, settings_of(keep_going=True))
+    (found,) = (finding for finding in content_of(going)["findings"] if finding["kind"] == "too many left out")
     assert found["severity"] == "warning"
     with pytest.raises(ConfigError, match=r"2 of 45 images of class 'NORMAL' \(4.4 %\).*IM-0500.*--keep-going"):
         require_enough(faulty.source, faulty.stored, keep_going=False)
@@ -207,7 +213,7 @@ def test_what_a_clean_set_is_made_of(clean):
 
 def test_the_same_is_found_again(clean):
     again = audit(clean.source, clean.stored, settings_of())
-    assert again.audit == clean.content
+    assert content_of(again) == clean.content
     pd.testing.assert_frame_equal(again.table, clean.table)
 
 
@@ -300,14 +306,14 @@ def audited(tmp_path):
     def run(*args, settings=None, **kwargs):
         source, facts = made_up(*args, **kwargs)
         done = audit(source, Stored(tmp_path, facts, {}, "0"), settings or settings_of())
-        check_format(done.audit)
+        check_format(content_of(done))
         return done
 
     return run
 
 
 def kinds(done):
-    return {finding["kind"]: finding for finding in done.audit["findings"]}
+    return {finding["kind"]: finding for finding in content_of(done)["findings"]}
 
 
 def test_where_nothing_can_be_decoded_the_request_is_refused(tmp_path):
@@ -345,7 +351,7 @@ def test_dicom_of_other_kinds_is_told_and_costs_nothing(audited, tmp_path):
     stored = Stored(tmp_path, facts, {}, "0")
     require_enough(source, stored, keep_going=False)
     done = audit(source, stored, settings_of())
-    check_format(done.audit)
+    check_format(content_of(done))
     found = kinds(done)
     assert found["other file"]["severity"] == "note"
     assert found["other file"]["text"] == (
@@ -354,8 +360,8 @@ def test_dicom_of_other_kinds_is_told_and_costs_nothing(audited, tmp_path):
     assert len(found["other file"]["files"]) == 20
     assert found["readable"]["text"] == "All 100 images can be decoded."
     assert "too many left out" not in found
-    assert (done.audit["images"], done.audit["left_out"]) == (100, [])
-    assert done.audit["patients"]["narrow"] == done.audit["patients"]["wide"] == 100
+    assert (content_of(done)["images"], content_of(done)["left_out"]) == (100, [])
+    assert content_of(done)["patients"]["narrow"] == content_of(done)["patients"]["wide"] == 100
     assert done.table["reason"].iloc[0].startswith("other file: a DICOM file")
     facts.loc[40, "problem"] = "truncated"
     with pytest.raises(ConfigError, match=r"1 of 40 images of class 'A' \(2.5 %\) cannot be decoded, such as 040"):
@@ -393,7 +399,7 @@ def test_a_shortcut_that_may_be_chance_is_a_note(audited, monkeypatch):
         (None, "there are too few patients for an interval"),
     ):
         known = {"auc": 0.7, "low": low, "high": low and 0.8, **told}
-        monkeypatch.setattr("bench.data.audit.audit.shortcut", lambda *_, known=known: known)
+        monkeypatch.setattr("bench.data.audit.audit.shortcut", lambda *_, known=known: ShortcutRecord(**known))
         found = kinds(audited(["A", "B"] * 60))["shortcut"]
         assert found["severity"] == "note"
         assert f"AUC 0.70{' [0.50, 0.80]' if low else ''}" in found["text"]
@@ -406,11 +412,11 @@ def test_nothing_given_and_patients_assumed(audited):
     found = kinds(done)
     assert found["assumed"]["severity"] == "warning"
     assert "patients" not in found, "there are no given splits to look for patients in"
-    assert done.audit["splits"]["given"] == {}
-    assert done.audit["shared_patients"] == {"narrow": {}, "wide": {}}
-    assert set(done.audit["splits"]["used"]) == set(SPLITS)
+    assert content_of(done)["splits"]["given"] == {}
+    assert content_of(done)["shared_patients"] == {"narrow": {}, "wide": {}}
+    assert set(content_of(done)["splits"]["used"]) == set(SPLITS)
     assert found["shortcut"]["severity"] == "good"
-    assert done.audit["shortcut"]["auc"] == 0.5
+    assert content_of(done)["shortcut"]["auc"] == 0.5
 
 
 GIVEN = (["train"] * 4 + ["test"] * 2) * 20
@@ -488,7 +494,7 @@ def test_too_few_patients_for_the_shortcut(audited):
     patients = [f"a{row}" for row in range(60)] + ["b0", "b0", "b1", "b2", "b3", "b4"]
     splits = ["train"] * 30 + ["val"] * 10 + ["test"] * 20 + ["train", "val"] + ["test"] * 4
     done = audited(labels, splits, patients, narrow=[f"n{row}" for row in range(66)])
-    assert done.audit["shortcut"]["auc"] is None
+    assert content_of(done)["shortcut"]["auc"] is None
     found = kinds(done)["shortcut"]
     assert found["severity"] == "note"
     assert found["text"] == "Not computed: each class needs at least two patients outside the test split."
@@ -513,7 +519,7 @@ def test_notes_of_the_source_are_passed_on(tmp_path):
     source, facts = made_up(["A", "B"] * 60)
     source = dataclasses.replace(source, notes=("Two files were odd.",), others=("a.txt", "b.txt"))
     done = audit(source, Stored(tmp_path, facts, {}, "0"), settings_of())
-    assert done.audit["notes"][0] == "Two files were odd."
+    assert content_of(done)["notes"][0] == "Two files were odd."
     assert kinds(done)["source"]["text"] == "Two files were odd."
     assert kinds(done)["others"]["count"] == 2
 
@@ -594,13 +600,13 @@ def test_an_audit_tells_all_even_if_no_splits_can_be_drawn(tmp_path):
     with pytest.raises(ConfigError, match=r"24 images left train: their patients are also in test"):
         audit(source, stored, settings_of())
     done = audit(source, stored, settings_of(), strict=False)
-    first, *others = done.audit["findings"]
+    first, *others = content_of(done)["findings"]
     assert (first["kind"], first["severity"]) == ("splits", "stop")
     assert first["text"] == done.splits.refused
     shared = next(finding for finding in others if finding["kind"] == "patients")
     assert len(shared["files"]) == 48
-    assert done.audit["splits"]["given"]["train"]["images"] == 24
-    json.dumps(done.audit, allow_nan=False)
+    assert content_of(done)["splits"]["given"]["train"]["images"] == 24
+    json.dumps(content_of(done), allow_nan=False)
 
 
 def test_the_splits_of_a_file_are_those_that_count_as_given(clean, tmp_path):

@@ -1,4 +1,4 @@
-"""The shortcut control: it sees what metadata tell of the label, and nothing where they tell nothing."""
+"""The metadata baseline: it sees what metadata tell of the label, and nothing where they tell nothing."""
 
 import json
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bench.data.audit import shortcut as module
-from bench.data.audit.shortcut import LIMIT, metadata, shortcut
+from bench.data.audit.shortcut import LIMIT, metadata
 
 FEATURES = {"width", "height", "aspect", "colour mode", "bytes per pixel"}
 ONE_SIZE = {"width": 1000, "height": 800, "mode": "L"}
@@ -29,6 +29,11 @@ def facts_of(n, seed=0, **columns):
 
 def labels_of(n, seed=1, classes=("A", "B")):
     return np.random.default_rng(seed).choice(classes, n).tolist()
+
+
+def shortcut(*args, **options):
+    """As audit.json has it."""
+    return module.shortcut(*args, **options).model_dump(mode="json", exclude_unset=True)
 
 
 def check(found):

@@ -467,7 +467,7 @@ def test_another_tag_of_the_wrong_kind_costs_no_image():
     as_long, as_byte = (struct.pack(">HHII", 0x0100, kind, 1, 8) for kind in (4, 1))
     assert content.count(as_long) == 1
     found = decode(content.replace(as_long, as_byte))
-    assert found.rotated
+    assert found.facts.rotated
     assert found.image.size == (8, 4)
 
 

@@ -223,7 +223,8 @@ def test_equal_channels_become_grey():
 )
 def test_mode_format_and_depth(values, elements, mode, deep):
     decoded = read_dicom(dicom(values, **elements))
-    assert (decoded.mode, decoded.format, decoded.deep, decoded.frames) == (mode, "DICOM", deep, 1)
+    found = decoded.facts
+    assert (found.mode, found.format, found.deep, found.frames) == (mode, "DICOM", deep, 1)
     assert decoded.image.mode == ("RGB" if values.ndim == 3 else "L")
 
 
@@ -547,7 +548,7 @@ def test_of_several_frames_the_first_is_taken_and_said():
     content = dicom(pixels(1), NumberOfFrames=3, PixelData=frames.tobytes())
     decoded = decode(content)
     assert np.array_equal(np.asarray(decoded.image), pixels(1))
-    assert (decoded.frames, facts_of(content, decoded).frames) == (3, 3)
+    assert (decoded.facts.frames, facts_of(content, decoded).frames) == (3, 3)
 
 
 @pytest.mark.parametrize("where", ["PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"])

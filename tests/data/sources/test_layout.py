@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from source_files import dicom, pixels, write, write_bytes
 
-from bench.data.imageset import how_read
+from bench.data.audit.findings import how_read
 from bench.data.sources import listing
 from bench.data.sources.folder import folder_source
 from bench.data.sources.layout import LAYOUTS
@@ -543,7 +543,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path):
     write_bytes(tmp_path / "A/notes.txt", b"x")
     (tmp_path / "C").mkdir()
     (tmp_path / "A/to_b").symlink_to(tmp_path / "B")
-    read = how_read(folder_source(tmp_path))
+    read = how_read(folder_source(tmp_path)).model_dump(mode="json")
     assert read["text"] == (
         "layout: class; 2 classes; 3 files left out: 1 mask, 1 loose image, 1 other file; "
         "left out: 1 folder without images, 1 link to a folder, 1 system folder"

@@ -13,7 +13,7 @@ import pytest
 from source_files import pixels, served
 
 from bench.data.sources import medmnist
-from bench.data.sources.medmnist import CATALOGUE, SIZES, class_names
+from bench.data.sources.medmnist import SIZES, catalogue, class_names
 from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
 
@@ -31,9 +31,9 @@ def published(tmp_path, monkeypatch):
         sums[size] = hashlib.md5(path.read_bytes()).hexdigest()
     changed = [
         dataclasses.replace(entry, md5=(sums[28], sums[64], "", "")) if entry.name == "breastmnist" else entry
-        for entry in CATALOGUE
+        for entry in catalogue()
     ]
-    monkeypatch.setattr(medmnist, "CATALOGUE", tuple(changed))
+    monkeypatch.setattr(medmnist, "catalogue", lambda: tuple(changed))
     return folder
 
 
@@ -172,7 +172,7 @@ def test_a_cache_that_cannot_be_written(published, tmp_path, refusal):
 def test_unknown_names(refusal, name):
     message = refusal(f"medmnist:{name}")
     assert repr(name) in message
-    assert all(entry.name in message for entry in CATALOGUE)
+    assert all(entry.name in message for entry in catalogue())
 
 
 @pytest.mark.parametrize("size", ["", "32", "64x64"])
@@ -200,11 +200,11 @@ def test_a_pattern(published, tmp_path, monkeypatch):
 
 
 def test_the_catalogue_is_consistent():
-    assert len(CATALOGUE) == len({entry.name for entry in CATALOGUE}) == 12
-    sums = [md5 for entry in CATALOGUE for md5 in entry.md5]
+    assert len(catalogue()) == len({entry.name for entry in catalogue()}) == 12
+    sums = [md5 for entry in catalogue() for md5 in entry.md5]
     assert len(sums) == len(set(sums)) == 48
     assert all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in sums)
-    for entry in CATALOGUE:
+    for entry in catalogue():
         assert len(set(entry.classes)) == len(entry.classes) >= 2
         assert (entry.task == "binary-class") == (len(entry.classes) == 2)
         assert entry.channels in (1, 3)

@@ -148,8 +148,9 @@ def fetched(root, classes, request):
     patch = request.getfixturevalue("monkeypatch")
     patch.setenv("NO_PROXY", "*")
     digest = hashlib.md5(content).hexdigest()
-    entry = next(entry for entry in medmnist.CATALOGUE if entry.name == "pneumoniamnist")
-    patch.setattr(medmnist, "CATALOGUE", (dataclasses.replace(entry, classes=names, md5=("", digest, "", "")),))
+    entry = next(entry for entry in medmnist.catalogue() if entry.name == "pneumoniamnist")
+    changed = dataclasses.replace(entry, classes=names, md5=("", digest, "", ""))
+    patch.setattr(medmnist, "catalogue", lambda: (changed,))
     with served(root / "served") as (address, _):
         patch.setattr(medmnist, "BASE_URL", address)
         open_source("medmnist:pneumoniamnist@64", 0, cache=root / "cache")

@@ -5,7 +5,7 @@ import codecs
 import pytest
 from source_files import write
 
-from bench.data.sources.columns import is_known
+from bench.data.sources.columns import role_of
 from bench.data.sources.open_source import open_source
 from bench.data.sources.table_file import read_table
 from bench.errors import ConfigError
@@ -20,7 +20,7 @@ def table(tmp_path):
     def made(content, name="set.csv"):
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return read_table(path, is_known)
+        return read_table(path, role_of)
 
     return made
 
