@@ -23,8 +23,8 @@ from bench.compare.lower_bound.bare_keras import Network, Way
 from bench.compare.lower_bound.work import Part
 from bench.device import best_cpu_precision, cpu_cores, memory_bytes
 from bench.errors import TrialFailed
+from bench.failures import by_status
 from bench.models.backbones import boundary_cut, get_backbone
-from bench.postmortem import by_status
 from bench.run.folder import write_json
 from bench.seeds import stable_hash
 
