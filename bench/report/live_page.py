@@ -10,9 +10,9 @@ import pandas as pd
 from bench import __version__, numbers
 from bench.invocation import in_output, resume, typed
 from bench.report import cautions, palette, pictures, summary
-from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, parameter_columns, table
+from bench.report.blocks import Block, Code, Heading, Missing, Paragraph, Section, table
 from bench.report.figures import search as figures_search
-from bench.report.names import backbone, metric_words, state
+from bench.report.names import backbone, metric_words
 from bench.report.read.files import RunFiles, read
 from bench.report.sections import search as section_search
 from bench.report.summary import Banner, Tile
@@ -111,14 +111,7 @@ def _running(files: RunFiles, running: Sequence[Running]) -> list[Block]:
         }
         for one in running
     )
-    columns = [
-        Column("trial", "Trial", numbers.count),
-        Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("epoch", "Last epoch", numbers.count),
-        Column("score", f"{files.metric.title} so far", numbers.score),
-        *parameter_columns(),
-    ]
-    return [table(rows, "Trials that were running at the heartbeat.", columns)]
+    return [table("running", rows, "Trials that were running at the heartbeat.", metric=files.metric.title)]
 
 
 def _tiles(trials: Trials, say: Sentences, going_on: bool) -> list[Tile]:
@@ -159,14 +152,8 @@ def _search(files: RunFiles) -> list[Block]:
 
 def _best(files: RunFiles, trials: pd.DataFrame) -> list[Block]:
     best = tables_search.best_trials(trials, files.metric)
-    columns = [
-        Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("score", files.metric.title, numbers.score),
-        Column("trial", "Trial", numbers.count),
-        Column("state", "Ended", state, numeric=False),
-        *parameter_columns(),
-    ]
-    return [table(best, "The best trial of each backbone so far.", columns)] if len(best) else []
+    caption = "The best trial of each backbone so far."
+    return [table("best_so_far", best, caption, metric=files.metric.title)] if len(best) else []
 
 
 def _history(files: RunFiles, trials: pd.DataFrame, say: Sentences) -> list[Block]:

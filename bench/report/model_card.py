@@ -111,16 +111,12 @@ def _splits(answers: Answers) -> list[Table]:
     rows = tables_data.splits(answers.facts.used)
     if not len(rows):
         return []
-    columns = [
-        Column("split", "Split", numeric=False),
-        Column("images", "Images", numbers.count),
-        Column("patients", "Patients", numbers.count),
-    ]
     classes = tables_data.class_names(rows)
+    rows = rows.drop(columns="imbalance")
     if len(classes) > MOST_CLASSES:
-        return [table(rows, f"Images and patients by split, {len(classes)} classes in all.", columns)]
-    columns += [Column(f"class {name}", name, numbers.count) for name in classes]
-    return [table(rows, "Images and patients by split, and images by class.", columns)]
+        return [table("splits", rows, f"Images and patients by split, {len(classes)} classes in all.", classes={})]
+    caption = "Images and patients by split, and images by class."
+    return [table("splits", rows, caption, classes={f"class {name}": name for name in classes})]
 
 
 def _metrics(page: Page, answers: Answers) -> Sequence[Block]:
@@ -141,16 +137,10 @@ def _scores(page: Page) -> Table:
             row = {"metric": METRICS[name].title, "test": value, "test_low": low, "test_high": high}
             rows.append(row | {"val": other.value, "val_low": other.low, "val_high": other.high})
     data = pd.DataFrame(rows, columns=["metric", "test", "test_low", "test_high", "val", "val_low", "val_high"])
-    columns = [
-        Column("metric", "Metric", numeric=False),
-        Column("test", "Internal test", numbers.score, low="test_low", high="test_high"),
-    ]
-    if data["val"].notna().any():
-        columns.append(Column("val", "Validation", numbers.score, low="val_low", high="val_high"))
     lower = joined(metric_words(METRICS[name]) for name in METRICS if not METRICS[name].higher_is_better)
     level = numbers.level(tested.bootstrap.level)
     caption = f"The winner’s scores with {level} intervals. Of {lower}, lower is better."
-    return table(data, f"{caption} Brier score: {page.files.brier}.", columns)
+    return table("card_scores", data, f"{caption} Brier score: {page.files.brier}.")
 
 
 def _points(answers: Answers) -> list[Table]:
@@ -162,20 +152,13 @@ def _points(answers: Answers) -> list[Table]:
     data = points.assign(
         measure=points["measure"].map(measure),
         counts=[f"{numbers.count(hits)} of {numbers.count(of)}" for hits, of in counts],
-        below=[low for low, _ in bounds],
-        above=[high for _, high in bounds],
+        value_low=[low for low, _ in bounds],
+        value_high=[high for _, high in bounds],
     )
-    columns = [
-        Column("class", "Class", numeric=False),
-        Column("threshold", "Threshold", numbers.score),
-        Column("measure", "Measure", numeric=False),
-        Column("counts", "Images", numeric=False),
-        Column("value", "Value", numbers.score, low="below", high="above"),
-    ]
     point = str(points["point"].iloc[0])
     caption = f"Operating points on the internal test; threshold {POINTS.get(point, point)}"
     caption = f"{caption}; {answers.facts.kind_of_bounds}.{_first(len(data))}"
-    return [table(data.head(MOST_GROUPS), caption, columns)]
+    return [table("card_points", data.head(MOST_GROUPS), caption)]
 
 
 def _groups(page: Page) -> list[Table]:
@@ -187,17 +170,9 @@ def _groups(page: Page) -> list[Table]:
         few=["below 30 images" if small else "" for small in groups["small"]],
     )
     shown = [name for name in GROUP_MEASURES if data[name].notna().any()]
-    columns = [
-        Column("which", "Subgroup", numeric=False, below="few"),
-        Column("images", "Images", numbers.count),
-        *(
-            Column(name, section_failures.TITLES[name], numbers.score, low=f"{name}_low", high=f"{name}_high")
-            for name in shown
-        ),
-        *([Column("reason", "Note", numeric=False)] if data["reason"].notna().any() else []),
-    ]
     caption = f"Subgroups of the internal test.{section_failures.counting(page, shown)}{_first(len(data))}"
-    return [table(data.head(MOST_GROUPS), caption, columns)]
+    measures = {name: section_failures.TITLES[name] for name in shown}
+    return [table("card_subgroups", data.head(MOST_GROUPS), caption, measures=measures)]
 
 
 def _first(rows: int) -> str:

@@ -43,7 +43,16 @@ def filled(template: str, **context: Any) -> str:
 
 def section(template: str, **context: Any) -> Markup:
     """A part of a page; a paragraph or list item that takes several lines of the template becomes one line."""
-    html = filled(f"sections/{template}.html.j2", **context)
+    return _in_lines(filled(f"sections/{template}.html.j2", **context))
+
+
+def macro(template: str, name: str, *values: Any) -> Markup:
+    """The same, made by the macro ``name`` of the template."""
+    template = f"sections/{template}.html.j2"
+    return _in_lines(getattr(environment(template).get_template(template).module, name)(*values))
+
+
+def _in_lines(html: str) -> Markup:
     return Markup(_PROSE.sub(lambda found: f"<{found[1]}{found[2]}>{one_line(found[3])}</{found[1]}>", html))
 
 

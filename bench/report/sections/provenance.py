@@ -8,7 +8,7 @@ import pandas as pd
 from bench import numbers
 from bench.invocation import typed
 from bench.report import names
-from bench.report.blocks import Column, Section, Table, pairs, table
+from bench.report.blocks import Section, Table, pairs, table
 from bench.report.names import backbone
 from bench.report.page import Page
 from bench.run.record import ParameterRange, RunRecord
@@ -41,14 +41,8 @@ def _openings(page: Page) -> Table | None:
     if ledger is None or not ledger.openings:
         return None
     rows = pd.DataFrame([one.model_dump() for one in ledger.openings], dtype="object")
-    columns = [
-        Column("time", "Opened", numbers.moment, numeric=False),
-        Column("run", "By the run", numeric=False),
-        Column("images", "Images", numbers.count),
-        Column("split", "Fingerprint of the test images", _brief, numeric=False),
-        Column("decisions", "SHA-256 of best_model.json then", _brief, numeric=False),
-    ]
-    return table(rows, "", columns, folded=len(rows) > 6)
+    rows = rows.assign(split=rows["split"].map(_brief), decisions=rows["decisions"].map(_brief))
+    return table("openings", rows, folded=len(rows) > 6)
 
 
 def _brief(value: Any) -> str:

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench import numbers
-from bench.report import names
-from bench.report.blocks import Column, Section, Table, parameter_columns, table
+from bench.report.blocks import Section, Table, table
 from bench.report.figures import parameters as figures_parameters
 from bench.report.figures import search as figures_search
 from bench.report.figures import training as figures_training
-from bench.report.names import backbone, metric_words
+from bench.report.names import metric_words
 from bench.report.page import Page
 from bench.report.tables import importance
 from bench.report.tables import search as tables_search
@@ -43,19 +42,6 @@ def search(page: Page) -> Section:
 
 def summaries(trials: pd.DataFrame, metric: Metric) -> Sequence[Table]:
     """Trials by backbone, by augmentation, by unfreeze depth and by all three, a table each."""
-    columns = [
-        Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("config_augmentation", "Augmentation", numeric=False),
-        Column("config_unfreeze_depth", "Unfreeze depth", numbers.count),
-        Column("trials", "Trials", numbers.count),
-        Column("completed", "Completed", numbers.count),
-        Column("stopped_early", "Stopped early", numbers.count, below="share"),
-        Column("failed", "Failed", numbers.count),
-        Column("best", f"Best {metric_words(metric)}", numbers.score),
-        Column("mean", f"Mean {metric_words(metric)}", numbers.score),
-        Column("sd", "SD", numbers.score),
-        Column("seconds", "Time", numbers.seconds, below="each"),
-    ]
     found = {
         "Trials by backbone, best first. SD: standard deviation.": tables_search.by_backbone,
         "Trials by augmentation policy, best first.": tables_search.by_augmentation,
@@ -63,7 +49,13 @@ def summaries(trials: pd.DataFrame, metric: Metric) -> Sequence[Table]:
         "Trials by backbone, augmentation and unfreeze depth, best first.": tables_search.by_combination,
     }
     return [
-        table(_shared(by(trials, metric)), caption, columns, sortable=by is tables_search.by_combination)
+        table(
+            "summary",
+            _shared(by(trials, metric)),
+            caption,
+            sortable=by is tables_search.by_combination,
+            metric=metric_words(metric),
+        )
         for caption, by in found.items()
     ]
 
@@ -82,21 +74,10 @@ def leaderboard(trials: pd.DataFrame, metric: Metric) -> Table:
     """Every trial, best first."""
     board = tables_search.leaderboard(trials, metric)
     others = [METRICS[name] for name in ("auc", "accuracy", "log_loss") if name != metric.name]
-    columns = [
-        Column("rank", "Rank", numbers.count),
-        Column("trial", "Trial", numbers.count),
-        Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("score", metric.title, numbers.score),
-        *(Column(tables_search.column(other), other.title, numbers.score) for other in others),
-        Column("state", "Ended", names.state, numeric=False),
-        *parameter_columns(),
-        Column("epochs", "Epochs", numbers.count),
-        Column("seconds", "Time", numbers.seconds),
-        Column("origin", "Origin", numeric=False),
-        Column("reason", "Reason", numeric=False),
-    ]
+    metrics = {tables_search.column(other): other.title for other in others}
     best = [position for position, rank in enumerate(board["rank"]) if rank == 1]
-    return table(board, "Every trial, ranked; ties by log loss.", columns, marked=best, sortable=True)
+    caption = "Every trial, ranked; ties by log loss."
+    return table("leaderboard", board, caption, marked=best, sortable=True, metric=metric.title, metrics=metrics)
 
 
 def _course(page: Page) -> Values:

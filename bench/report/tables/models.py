@@ -190,7 +190,7 @@ def by_class(evaluation: EvaluationRecord, order: list[str], classes: list[str])
         row: dict[str, Any] = {"backbone": name}
         for place, label in enumerate(classes):
             one = scores.get(label, ClassScores())
-            row |= {f"auc {place}": one.auc, f"auc {place} low": one.auc_low, f"auc {place} high": one.auc_high}
+            row |= {f"auc {place}": one.auc, f"auc {place}_low": one.auc_low, f"auc {place}_high": one.auc_high}
         rows.append(row)
     return Frame(rows)
 
