@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench import numbers
 from bench.invocation import typed
-from bench.report import cautions, names, summary
+from bench.report import cautions, summary
 from bench.report.names import joined, metric_words
 from bench.report.page import Page
 from bench.report.read.files import Bounded, RunFiles
@@ -58,7 +58,7 @@ class Answers(Sentences):
             tested=files.tested,
             found=files.evaluated,
             card=self.facts.card,
-            winner=names.backbone(files.chosen) if files.chosen else "",
+            winner=files.title(files.chosen) if files.chosen else "",
             metric=metric_words(files.metric),
             trials=len(page.trials),
             summary=summary,

@@ -1,7 +1,6 @@
 """What a section of the page is made of: paragraphs, lists, tables, pictures and code, ready for the template."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar
@@ -12,10 +11,9 @@ from markupsafe import Markup
 
 from bench import numbers
 from bench.report import names
+from bench.report.guard import guarded
 from bench.report.templating import TEMPLATES
 from bench.search.parameters import PARAMETERS
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class Cell:
 LONG = 28
 """Letters from which on a column's title may break."""
 
-WORDS = ("text", "backbone", "state", "moment")
+WORDS = ("text", "state", "moment")
 """Ways to write a value that are no number."""
 
 
@@ -160,13 +158,13 @@ class Section:
     blocks: Sequence[Block]
 
 
-def guarded(anchor: str, title: str, build: Callable[[], Section]) -> Section:
+def section(anchor: str, title: str, build: Callable[[], Section]) -> Section:
     """The section that ``build`` returns, or one sentence with the reason where a damaged file defeats it."""
-    try:
-        return build()
-    except Exception as error:  # one damaged file must not cost the reader the rest
-        logger.warning("The section %r could not be written.", anchor, exc_info=True)
-        return Section(anchor, title, [Missing(f"This section could not be written: {type(error).__name__}: {error}")])
+
+    def missing(why: str) -> Section:
+        return Section(anchor, title, [Missing(f"This section could not be written: {why}")])
+
+    return guarded(build, missing, f"The section {anchor!r} could not be written.")
 
 
 def table(
@@ -174,7 +172,7 @@ def table(
     rows: pd.DataFrame,
     caption: str = "",
     *,
-    marked: Sequence[int] = (),
+    marked: Iterable[bool] = (),
     sortable: bool = False,
     folded: bool = False,
     **given: Any,
@@ -185,7 +183,8 @@ def table(
         name: of the table.
         rows: one row of the table each.
         caption: of the table, unless a template gives it.
-        marked, sortable, folded: as `Table` has them.
+        marked: of each row, whether it is to be set off.
+        sortable, folded: as `Table` has them.
         given: words that titles of columns need, and items of which each has a column.
     """
     columns = [
@@ -195,7 +194,8 @@ def table(
         if column.name in rows and not (about.get("optional") and rows[column.name].isna().all())
     ]
     cells = [[column.cell(row) for column in columns] for _, row in rows.iterrows()]
-    return Table(caption, columns, cells, marked, sortable, folded)
+    positions = [position for position, so in enumerate(marked) if so]
+    return Table(caption, columns, cells, positions, sortable, folded)
 
 
 @cache

@@ -7,19 +7,16 @@ is filled in; what only its author can know is named as such.
 import re
 from collections.abc import Callable, Sequence
 
-import pandas as pd
-
 from bench import numbers
 from bench.report import cautions, summary
 from bench.report.answers import MOST_CLASSES, OPEN, Answers, measure
 from bench.report.blocks import Block, Cell, Column, Heading, Missing, Paragraph, Points, Section, Table, pairs, table
-from bench.report.names import backbone, joined, metric_words
+from bench.report.names import joined, metric_words
 from bench.report.page import Page
 from bench.report.sections import failures as section_failures
 from bench.report.tables import data as tables_data
 from bench.report.templating import environment
 from bench.report.verdict import headline, verdict
-from bench.run.documents import Estimate
 from bench.run.folder import write_text
 from bench.stats.metrics import METRICS
 
@@ -44,7 +41,7 @@ _OPENING = re.compile(r"(#+|[-+=]+|\d+[.)])(?=\s|$)")
 def model_card(page: Page) -> Section:
     """The card as a section; model_card.md is written beside the report, with the same content."""
     blocks = card(page)
-    title = f"{TITLE}: {backbone(page.files.chosen)} of {page.run.name}"
+    title = f"{TITLE}: {page.files.title(page.files.chosen)} of {page.run.name}"
     write_text(page.run.path / FILE, markdown(title, blocks))
     lead = Paragraph(f"The same card lies beside this page as {FILE}, to go with the model wherever it goes.")
     return Section("model-card", TITLE, [lead, *blocks])
@@ -73,7 +70,7 @@ def _details(page: Page, answers: Answers) -> Table:
         "Verdict of the run": headline(verdict(page.files)),
         "File": (about.file if about else "") or page.run.best_model.name,
         "SHA-256 of the file": answers.facts.model_hash or "not given: best_model.json is missing or does not say",
-        "Backbone": backbone(winner),
+        "Backbone": page.files.title(winner),
         "Architecture": answers("architecture"),
         "Starting weights": answers("weights"),
         "SHA-256 of the starting weights": record.weights.sha256.get(winner, ""),
@@ -130,17 +127,11 @@ def _metrics(page: Page, answers: Answers) -> Sequence[Block]:
 
 
 def _scores(page: Page) -> Table:
-    tested, rows = page.files.tested, []
-    for name, (value, low, high) in page.files.chosen_scores.items():
-        if name in METRICS:
-            other = tested.validation.metrics.get(name, Estimate())
-            row = {"metric": METRICS[name].title, "test": value, "test_low": low, "test_high": high}
-            rows.append(row | {"val": other.value, "val_low": other.low, "val_high": other.high})
-    data = pd.DataFrame(rows, columns=["metric", "test", "test_low", "test_high", "val", "val_low", "val_high"])
+    rows = section_failures.scores(page)
+    known = rows[rows["name"].isin(page.files.chosen_scores)]
     lower = joined(metric_words(METRICS[name]) for name in METRICS if not METRICS[name].higher_is_better)
-    level = numbers.level(tested.bootstrap.level)
-    caption = f"The winner’s scores with {level} intervals. Of {lower}, lower is better."
-    return table("card_scores", data, f"{caption} Brier score: {page.files.brier}.")
+    caption = f"The winner’s scores with {page.level} intervals. Of {lower}, lower is better."
+    return table("card_scores", known, f"{caption} Brier score: {page.files.brier}.")
 
 
 def _points(answers: Answers) -> list[Table]:

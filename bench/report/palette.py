@@ -1,8 +1,8 @@
 """How every figure looks: one colour and marker per backbone, ink that a dark page can replace, empty figures."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.report.names import backbone
+from bench.report.names import model
 
 INK = "#1b2734"
 GRID = "#d8dfe6"
@@ -61,6 +61,7 @@ class Look:
 
     colour: str
     marker: str
+    title: str = ""
 
 
 KNOWN = {
@@ -77,11 +78,11 @@ DASHED: Any = (0, (4, 3))
 """The line of what is only compared with."""
 
 
-def looks(backbones: Sequence[str]) -> Looks:
+def looks(backbones: Sequence[str], titles: Mapping[str, str]) -> Looks:
     """A look for each backbone: the same for the three known ones in every run, by order for any other."""
     others = [name for name in backbones if name not in KNOWN]
     chosen = {name: OTHERS[position % len(OTHERS)] for position, name in enumerate(others)}
-    return {name: KNOWN.get(name) or chosen[name] for name in backbones}
+    return {name: replace(KNOWN.get(name) or chosen[name], title=model(name, titles)) for name in backbones}
 
 
 def new_figure(
@@ -151,7 +152,7 @@ def backbone_handles(looks: Looks, names: Sequence[str], line: bool = False) -> 
     handles = []
     for name, look in looks.items():
         style: dict[str, Any] = {"linewidth": 2} if line else {"marker": look.marker, "markersize": 7}
-        handles += [entry(backbone(name), color=look.colour, **style)] if name in names else []
+        handles += [entry(look.title, color=look.colour, **style)] if name in names else []
     return handles
 
 

@@ -80,7 +80,7 @@ def test_configurations_name_what_they_have() -> None:
 
 
 def test_a_backbone_looks_the_same_in_every_run() -> None:
-    alone, together = palette.looks(["resnet50"]), palette.looks(["my_net", "vgg16", "resnet50"])
+    alone, together = palette.looks(["resnet50"], {}), palette.looks(["my_net", "vgg16", "resnet50"], {})
     assert alone["resnet50"] == together["resnet50"]
     assert len({look.colour for look in together.values()}) == 3
     assert len({look.marker for look in together.values()}) == 3

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bench.report import palette
 from bench.report.figures.search import score_label, unit_of
-from bench.report.names import backbone, metric_words
+from bench.report.names import metric_words
 from bench.report.palette import DASHED, INK, MUTED, OTHERS, Look, Looks, clipped, entry, legend, new_figure, styled
 from bench.stats.metrics import METRICS, Metric
 
@@ -29,12 +29,12 @@ def intervals(models: pd.DataFrame, metrics: Sequence[str], looks: Looks) -> Fig
     """One panel per metric: each model's value on test with its interval; baselines are grey.
 
     Args:
-        models: columns ``backbone`` and, for each metric, ``test_NAME`` with its bounds.
+        models: columns ``backbone``, ``title`` and, for each metric, ``test_NAME`` with its bounds.
         metrics: names of the metrics.
         looks: of the backbones.
     """
     shown = [looks.get(str(name), BASELINE) for name in models["backbone"]]
-    labels = [clipped(backbone(name)) for name in models["backbone"]]
+    labels = [clipped(title) for title in models["title"]]
     return _on_test(models, [METRICS[name] for name in metrics], shown, labels, 1.1 + 0.42 * len(models))
 
 

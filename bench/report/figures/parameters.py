@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from bench import numbers
 from bench.report import palette
 from bench.report.figures.search import names_of, score_label, scored_trials
-from bench.report.names import backbone, metric_words
+from bench.report.names import metric_words
 from bench.report.palette import GRID, INK, MUTED, Looks, clipped, entry, legend, new_figure, panels, styled
 from bench.report.tables.search import chosen, column
 from bench.search.parameters import PARAMETERS, Hyperparameter
@@ -81,7 +81,7 @@ def _panel(ax: Axes, part: pd.DataFrame, name: str, metric: Metric, looks: Looks
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.rate(value).replace(".0e", "e")))
     ax.yaxis.set_major_locator(FixedLocator(range(7)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
-    ax.set(title=clipped(backbone(name)), xlabel="Learning rate (logarithmic)", ylabel="Unfrozen stages")
+    ax.set(title=clipped(looks[name].title), xlabel="Learning rate (logarithmic)", ylabel="Unfrozen stages")
 
 
 def _colours(score: "pd.Series[float]", metric: Metric) -> Any:
@@ -119,7 +119,7 @@ def parallel(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     if len(scored) < LEAST_LINES:
         raise ValueError(f"it needs at least {LEAST_LINES} trials with a score, but got {len(scored)}")
     varied = [row for row in PARAMETERS.values() if scored[row.column].nunique(dropna=False) > 1]
-    scales = [_scale(scored[row.column], row) for row in varied]
+    scales = [_scale(scored[row.column], row, looks) for row in varied]
     scales.append(_score_scale(scored[column(metric)], metric))
     figure, (ax,) = new_figure(max(6.0, 1.5 + 1.05 * len(scales)), 4.3)
     lines = np.stack([scale.places for scale in scales], axis=1)
@@ -180,9 +180,10 @@ def _best_handles(looks: Looks, best: pd.DataFrame) -> list[Line2D]:
     return handles
 
 
-def _scale(values: "pd.Series[Any]", row: Hyperparameter) -> _Scale:
+def _scale(values: "pd.Series[Any]", row: Hyperparameter, looks: Looks) -> _Scale:
     """The axis of a parameter: a place for each of few values, else from the least to the greatest."""
-    logarithmic, show = row.scale == "log", backbone if row.name == "backbone" else getattr(numbers, row.written)
+    logarithmic, titles = row.scale == "log", {name: look.title for name, look in looks.items()}
+    show = titles.__getitem__ if row.name == "backbone" else getattr(numbers, row.written)
     if row.kind is not float:
         options = sorted(values.dropna().unique(), key=lambda value: (value != "none", value))
         heights = {value: place / max(len(options) - 1, 1) for place, value in enumerate(options)}

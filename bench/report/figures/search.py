@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from bench import numbers
 from bench.report import palette
-from bench.report.names import backbone, metric_words, parameter
+from bench.report.names import metric_words, parameter
 from bench.report.palette import GRID, INK, MUTED, Looks, clipped, entry, new_figure, styled
 from bench.report.tables import search as tables_search
 from bench.report.tables.search import column
@@ -69,7 +69,7 @@ def by_backbone(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Score of each trial by backbone, with the median of the completed ones."""
     figure, (ax,) = new_figure(8, 3.7)
     scored = scored_trials(trials, metric)
-    titles = {name: clipped(backbone(name)) for name in looks if name in names_of(scored)}
+    titles = {name: clipped(looks[name].title) for name in looks if name in names_of(scored)}
     _strip(ax, scored, "config_backbone", titles, metric, looks)
     _legend(figure, scored, {}, _MEDIAN)
     return figure
@@ -98,7 +98,8 @@ def by_unfreeze_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Fig
     left.set(xlabel="Unfrozen stages, from the output", title="Every trial")
     best, number = tables_search.best_by_depth(trials, metric)
     best = best.reindex([name for name in looks if name in best.index])
-    _heat_map(right, best, number.reindex_like(best), metric)
+    titles = [clipped(looks[name].title, 14) for name in best.index]
+    _heat_map(right, best, number.reindex_like(best), titles, metric)
     _legend(figure, scored, looks, _MEDIAN)
     return figure
 
@@ -174,7 +175,7 @@ def _strip(ax: Axes, data: pd.DataFrame, by: str, titles: Mapping[Any, str], met
     ax.grid(False, axis="x")
 
 
-def _heat_map(ax: Axes, best: pd.DataFrame, amounts: pd.DataFrame, metric: Metric) -> None:
+def _heat_map(ax: Axes, best: pd.DataFrame, amounts: pd.DataFrame, titles: list[str], metric: Metric) -> None:
     """Best score by backbone and depth; brighter is better, whichever way the metric points."""
     texts = np.array(
         [
@@ -193,7 +194,7 @@ def _heat_map(ax: Axes, best: pd.DataFrame, amounts: pd.DataFrame, metric: Metri
         annot_kws={"fontsize": 9},
         ax=ax,
     )
-    ax.set_yticks(ax.get_yticks(), [clipped(backbone(name), 14) for name in best.index], rotation=0)
+    ax.set_yticks(ax.get_yticks(), titles, rotation=0)
     ax.set(xlabel="Unfrozen stages, from the output", ylabel="", title="Best trial")
     ax.grid(False)
 

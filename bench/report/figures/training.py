@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.report import palette
 from bench.report.figures.search import names_of, score_label
-from bench.report.names import backbone
 from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, entry, legend, new_figure, panels, styled
 from bench.report.tables.search import column
 from bench.stats.metrics import Metric
@@ -37,7 +36,7 @@ def trial_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
             style = {"color": looks[name].colour, "alpha": alpha}
             _lines(ax, lines, "trial", column(metric), linewidth=width, **style)
             _fine_tuning(ax, lines, "trial", column(metric), **style)
-        ax.set(title=clipped(backbone(name)), xlabel="Epoch", ylabel=score_label(metric))
+        ax.set(title=clipped(looks[name].title), xlabel="Epoch", ylabel=score_label(metric))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.label_outer()
     faded = entry("stopped early or failed", color=MUTED, linewidth=1.0, alpha=0.4)

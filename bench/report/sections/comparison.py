@@ -6,13 +6,13 @@ from bench import numbers
 from bench.report.blocks import Section, Table, table
 from bench.report.figures import comparison as figures_comparison
 from bench.report.figures import training as figures_training
-from bench.report.names import backbone, state
+from bench.report.names import state
 from bench.report.page import Page
+from bench.report.read.files import RunFiles
 from bench.report.tables import models as tables_models
 from bench.report.tables import search as tables_search
 from bench.report.templating import Values
 from bench.report.verdict import verdict
-from bench.run.documents import EvaluationRecord
 from bench.stats.metrics import METRICS
 
 TITLE = "Backbones compared"
@@ -30,7 +30,7 @@ def comparison(page: Page) -> Section:
     rows = tables_models.on_validation(finalists, files.baselines, files.evaluation, page.metric)
     mark = "winner" if verdict(files).won else "chosen"
     models = [
-        f"{backbone(name)}, {mark}" if won else backbone(name)
+        f"{files.title(name)}, {mark}" if won else files.title(name)
         for name, won in zip(rows["backbone"], rows["winner"], strict=True)
     ]
     rows = rows.assign(model=models)
@@ -60,10 +60,6 @@ def _judged(rows: pd.DataFrame) -> bool:
     return bool((rows["verdict"].fillna("") != "").any())
 
 
-def _winners(rows: pd.DataFrame) -> list[int]:
-    return [position for position, won in enumerate(rows["winner"]) if won]
-
-
 def _on_validation(page: Page, rows: pd.DataFrame) -> Table:
     over_seeds = [numbers.with_spread(*pair) for pair in zip(rows["score"], rows["sd"], strict=True)]
     shown = rows.assign(over_seeds=over_seeds, more="")
@@ -73,13 +69,13 @@ def _on_validation(page: Page, rows: pd.DataFrame) -> Table:
     if rows["fold_mean"].notna().any():
         over_folds = [numbers.with_spread(*pair) for pair in zip(rows["fold_mean"], rows["fold_sd"], strict=True)]
         shown = shown.assign(over_folds=over_folds)
-    return table("on_validation", shown, marked=_winners(rows), metric=page.metric.title)
+    return table("on_validation", shown, marked=rows["winner"], metric=page.metric.title)
 
 
 def _configurations(rows: pd.DataFrame) -> Table:
     """Of the finalists, and of the baseline that has one: the default recipe."""
     known = rows[rows["config_learning_rate"].notna() | rows["trial"].notna()].reset_index(drop=True)
-    return table("configurations", known, "Their configurations.", marked=_winners(known))
+    return table("configurations", known, "Their configurations.", marked=known["winner"])
 
 
 def _folds(page: Page, finalists: pd.DataFrame) -> Values:
@@ -87,7 +83,7 @@ def _folds(page: Page, finalists: pd.DataFrame) -> Values:
     rows = None if page.files.folds is None else tables_models.fold_scores(page.files.folds, finalists)
     if rows is None or not len(rows):
         return {}
-    rows = rows.assign(model=rows["backbone"].map(backbone), ended=rows["state"].map(state))
+    rows = rows.assign(model=rows["backbone"].map(page.files.title), ended=rows["state"].map(state))
     shown = [METRICS[name] for name in dict.fromkeys([page.metric.name, "auc", "accuracy"])]
     metrics = {tables_search.column(metric): metric.title for metric in shown}
     failed = rows.loc[rows["state"] == "failed", "model"].value_counts(sort=False)
@@ -116,11 +112,12 @@ def _tested(page: Page, finalists: list[str], mark: str) -> Values:
     if not len(scores):
         return {"scores": scores}
     order = [str(name) for name in scores["backbone"]]
-    titles = {name: _title(evaluation, name) for name in order}
+    titles = {name: _title(page.files, name) for name in order}
     chosen = page.files.chosen
-    scores = scores.assign(model=[f"{titles[name]}, {mark}" if name == chosen else titles[name] for name in order])
+    marks = [f"{titles[name]}, {mark}" if name == chosen else titles[name] for name in order]
+    scores = scores.assign(model=marks, title=[page.files.title(name) for name in order])
     drawn = [name for name in dict.fromkeys([page.metric.name, "auc", "accuracy"]) if f"test_{name}_low" in scores][:2]
-    marked = [place for place, name in enumerate(order) if name == chosen]
+    marked = [name == chosen for name in order]
     metrics, by_seed, by_class = {name: metric.title for name, metric in METRICS.items()}, None, None
     if len(spread := tables_models.seed_spread(evaluation, order)):
         by_seed = table("seed_spread", spread.assign(model=spread["backbone"].map(titles)), metrics=metrics)
@@ -130,7 +127,7 @@ def _tested(page: Page, finalists: list[str], mark: str) -> Values:
     return {
         "scores": scores,
         "table": table("on_test", scores, marked=marked, metrics={f"test_{name}": metrics[name] for name in metrics}),
-        "not_computed": _not_computed(evaluation),
+        "not_computed": _not_computed(page.files),
         "drawn": METRICS[drawn[0]] if drawn else None,
         "intervals": page.drawing("finalists_test", figures_comparison.intervals, scores, drawn, page.looks),
         "spread": by_seed,
@@ -138,28 +135,29 @@ def _tested(page: Page, finalists: list[str], mark: str) -> Values:
     }
 
 
-def _title(evaluation: EvaluationRecord, name: str) -> str:
+def _title(files: RunFiles, name: str) -> str:
     """What a model is called: by its own title, where the report knows no name for it."""
-    title, model = backbone(name), evaluation.models.get(name)
+    title, model = files.title(name), files.tested.models.get(name)
     return model.title or name if title == name and model else title
 
 
-def _not_computed(evaluation: EvaluationRecord) -> list[tuple[list[str], list[str], str]]:
+def _not_computed(files: RunFiles) -> list[tuple[list[str], list[str], str]]:
     """Metrics of the test that have no value, the models of which that holds, and the reason."""
     found: dict[str, dict[str, list[str]]] = {}
-    for model, content in evaluation.models.items():
+    models = files.tested.models
+    for model, content in models.items():
         for name, one in content.metrics.items():
             if one.reason:
                 title = METRICS[name].title if name in METRICS else name
                 by_title = found.setdefault(one.reason.rstrip("."), {})
-                by_title.setdefault(title, []).append(_title(evaluation, model))
+                by_title.setdefault(title, []).append(_title(files, model))
     said = []
     for reason, by_title in found.items():
         together: dict[tuple[str, ...], list[str]] = {}
-        for title, models in by_title.items():
-            together.setdefault(tuple(models), []).append(title)
+        for title, those in by_title.items():
+            together.setdefault(tuple(those), []).append(title)
         for named, titles in together.items():
-            every = 1 < len(named) == len(evaluation.models)
+            every = 1 < len(named) == len(models)
             said.append((titles, ["every model"] if every else list(named), reason))
     return said
 
@@ -170,7 +168,7 @@ def _pairs(page: Page) -> Values:
     if comparisons is None:
         return {"every": None}
     families = comparisons["family"].drop_duplicates().tolist()
-    found = {family: tables_models.pairs(comparisons, family) for family in families}
+    found = {family: tables_models.pairs(comparisons, family, page.files.title) for family in families}
     every = pd.concat(found.values(), ignore_index=True) if found else comparisons
     meant = every[every["b"] != UNDRAWN]
     drawn = meant.dropna(subset=["difference", "low", "high"]).reset_index(drop=True)

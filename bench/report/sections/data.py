@@ -53,7 +53,8 @@ def data(page: Page) -> Section:
             "given": _split_table(tables_data.splits(audit.splits.given), shares=True),
             "unchanged": audit.splits.given == used,
             "moved": [{**entry, "files": _files(entry)} for entry in audit.moved],
-            "findings": [_finding(one) for one in audit.findings if not _repeats(one, notes)],
+            "findings": [one for one in audit.findings if not _repeats(one, notes)],
+            "severities": SEVERITIES,
             "excluded": _excluded,
             "duplicates": _duplicates,
             "shared": _shared(audit),
@@ -109,18 +110,6 @@ def _files(entry: Mapping[str, Any]) -> Sequence[Any]:
     """The files of a part of audit.json whose form is not checked."""
     found = entry.get("files")
     return found if isinstance(found, list | tuple) else ()
-
-
-def _finding(finding: FindingRecord) -> Values:
-    """A finding in the audit's own words; ``level`` says how it is coloured."""
-    return {
-        "severity": SEVERITIES.get(finding.severity) or numbers.text(finding.severity),
-        "level": finding.severity if finding.severity in SEVERITIES else "note",
-        "heading": numbers.text(finding.heading),
-        "count": finding.count if finding.files else 0,
-        "text": numbers.text(finding.text),
-        "files": finding.files,
-    }
 
 
 def _excluded(page: Page, audit: AuditRecord) -> Values:

@@ -10,7 +10,9 @@ from bench.report.figures import failures as figures_failures
 from bench.report.names import joined, present
 from bench.report.page import Page
 from bench.report.tables import winner as tables_winner
+from bench.report.tables.models import bounded
 from bench.report.templating import Values, sentence
+from bench.run.documents import Estimate
 from bench.stats.metrics import METRICS
 
 TITLE = "Where it fails"
@@ -49,19 +51,21 @@ def failures(page: Page) -> Section:
 
 
 def _gap(page: Page) -> Values:
-    """What validation promised and what the test split kept: by metric, where validation's scores are known."""
-    assert page.files.evaluation is not None
-    validation, test = page.files.evaluation.validation.metrics, page.files.chosen_scores
-    rows = []
+    """What validation promised and what the test split kept, where validation's scores are known."""
+    rows = scores(page)
+    shown = table("scores", rows) if rows["val"].notna().any() else None
+    return {"validation": page.files.tested.validation.metrics, "table": shown}
+
+
+def scores(page: Page) -> pd.DataFrame:
+    """The winner's scores, one row per metric: ``name``, ``metric``, ``gap``, and ``val`` and ``test`` with bounds."""
+    validation, rows = page.files.tested.validation.metrics, []
     for name, metric in METRICS.items():
-        one, (value, low, high) = validation.get(name), test.get(name, (None, None, None))
-        row = {"metric": metric.title, "test": value, "test_low": low, "test_high": high}
-        if one is not None:
-            row |= {"val": one.value, "val_low": one.low, "val_high": one.high}
-            row["gap"] = None if one.value is None or value is None else one.value - value
-        rows.append(row)
-    known = any(row.get("val") is not None for row in rows)
-    return {"validation": validation, "table": table("scores", pd.DataFrame(rows)) if known else None}
+        one, (value, low, high) = validation.get(name, Estimate()), page.files.chosen_scores.get(name, (None,) * 3)
+        row = {"name": name, "metric": metric.title, "test": value, "test_low": low, "test_high": high}
+        gap = None if one.value is None or value is None else one.value - value
+        rows.append({**row, **bounded("val", one), "gap": gap})
+    return pd.DataFrame(rows)
 
 
 def _errors(page: Page) -> Values:
@@ -198,8 +202,8 @@ def robustness(page: Page) -> Values:
             numbers.signed_interval(*pair) for pair in zip(rows["auc_change_low"], rows["auc_change_high"], strict=True)
         ],
     )
-    changed = rows[(rows["corruption"] != "none") & rows["auc_change"].notna()].sort_values("auc_change")
-    beyond = rows[(rows["corruption"] != "none") & rows["auc_change"].notna() & (rows["auc_change_high"] < 0)]
+    changed = rows[(rows["corruption"] != "none") & rows["auc_change"].notna()]
+    beyond, changed = changed[changed["auc_change_high"] < 0], changed.sort_values("auc_change")
     return {
         "rows": altered,
         "most": rows["images"].max(),

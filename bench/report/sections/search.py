@@ -9,12 +9,14 @@ from bench.report.blocks import Section, Table, table
 from bench.report.figures import parameters as figures_parameters
 from bench.report.figures import search as figures_search
 from bench.report.figures import training as figures_training
+from bench.report.guard import guarded
 from bench.report.names import metric_words
 from bench.report.page import Page
+from bench.report.read.files import RunFiles
 from bench.report.tables import importance
 from bench.report.tables import search as tables_search
 from bench.report.templating import Values
-from bench.stats.metrics import METRICS, Metric
+from bench.stats.metrics import METRICS
 
 TITLE = "The search"
 
@@ -34,13 +36,13 @@ def search(page: Page) -> Section:
             "varied": _varied,
             "cost": _cost,
             "importance": _importance,
-            "summaries": summaries(trials, metric),
-            "leaderboard": leaderboard(trials, metric),
+            "summaries": summaries(page.files, trials),
+            "leaderboard": leaderboard(page.files, trials),
         }
     return page.section("search", TITLE, **values)
 
 
-def summaries(trials: pd.DataFrame, metric: Metric) -> Sequence[Table]:
+def summaries(files: RunFiles, trials: pd.DataFrame) -> Sequence[Table]:
     """Trials by backbone, by augmentation, by unfreeze depth and by all three, a table each."""
     found = {
         "Trials by backbone, best first. SD: standard deviation.": tables_search.by_backbone,
@@ -51,10 +53,10 @@ def summaries(trials: pd.DataFrame, metric: Metric) -> Sequence[Table]:
     return [
         table(
             "summary",
-            _shared(by(trials, metric)),
+            titled(files, _shared(by(trials, files.metric))),
             caption,
             sortable=by is tables_search.by_combination,
-            metric=metric_words(metric),
+            metric=metric_words(files.metric),
         )
         for caption, by in found.items()
     ]
@@ -70,12 +72,20 @@ def _shared(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.assign(share=share, each=each)
 
 
-def leaderboard(trials: pd.DataFrame, metric: Metric) -> Table:
+def titled(files: RunFiles, rows: pd.DataFrame) -> pd.DataFrame:
+    """``rows`` with the titles of their backbones, where they have any."""
+    if "config_backbone" not in rows:
+        return rows
+    return rows.assign(config_backbone=rows["config_backbone"].map(files.title))
+
+
+def leaderboard(files: RunFiles, trials: pd.DataFrame) -> Table:
     """Every trial, best first."""
-    board = tables_search.leaderboard(trials, metric)
+    metric = files.metric
+    board = titled(files, tables_search.leaderboard(trials, metric))
     others = [METRICS[name] for name in ("auc", "accuracy", "log_loss") if name != metric.name]
     metrics = {tables_search.column(other): other.title for other in others}
-    best = [position for position, rank in enumerate(board["rank"]) if rank == 1]
+    best = board["rank"] == 1
     caption = "Every trial, ranked; ties by log loss."
     return table("leaderboard", board, caption, marked=best, sortable=True, metric=metric.title, metrics=metrics)
 
@@ -136,10 +146,13 @@ def _importance(page: Page) -> Values:
     """How much each hyperparameter decided the score, or ``why`` that is not known."""
     if why := importance.why_not(page.trials, page.metric):
         return {"why": why}
-    try:
-        summary = importance.importance(page.trials, page.metric)
-    except Exception as error:  # a forest may meet data that nobody thought of
-        return {"why": f"Hyperparameter importance could not be computed: {type(error).__name__}: {error}"}
+    summary: pd.DataFrame | str = guarded(
+        lambda: importance.importance(page.trials, page.metric),
+        lambda why: f"Hyperparameter importance could not be computed: {why}",
+        "The importance of hyperparameters could not be computed.",
+    )
+    if isinstance(summary, str):
+        return {"why": summary}
     drawing = page.drawing("importance", figures_search.importance, summary)
     return {"why": "", "summary": summary, "draws": importance.DRAWS, "drawing": drawing}
 

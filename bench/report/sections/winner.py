@@ -1,5 +1,6 @@
 """The section on the chosen model on test: confusion, curves, operating points, decision curve, calibration."""
 
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -170,8 +171,8 @@ def _every_measure(page: Page, rows: pd.DataFrame, lead: str, folded: bool) -> T
         "wilson": f"{page.level} Wilson interval{ignoring}",
     }
     shown = _of_class(rows).assign(leading=rows[lead], other=rows[other])
-    marked = [place for place, point in enumerate(rows["point"]) if point == "frozen"]
-    return table("points", shown, marked=marked, folded=folded, lead=titles[lead], other=titles[other])
+    frozen = rows["point"] == "frozen"
+    return table("points", shown, marked=frozen, folded=folded, lead=titles[lead], other=titles[other])
 
 
 def _by_class(rows: pd.DataFrame, lead: str) -> Table:
@@ -206,14 +207,13 @@ def prevalences(page: Page) -> Values:
     rows = _with_points(rows)
     frozen = rows[rows["point"] == "frozen"] if (rows["point"] == "frozen").any() else rows
     first = frozen[frozen["class"] == frozen["class"].iloc[0]]
-    marked = [place for place, observed in enumerate(rows["observed"]) if observed]
     return {
         "rows": rows,
         "here": rows[rows["observed"]].drop_duplicates("class"),
         "known": rows[["ppv", "npv"]].notna().to_numpy().any(),
         "ends": first.iloc[[0, -1]],
         "drawing": page.drawing("prevalences", figures_winner.prevalences, rows),
-        "table": table("prevalences", _of_class(rows), marked=marked, folded=len(rows) > 12),
+        "table": table("prevalences", _of_class(rows), marked=rows["observed"], folded=len(rows) > 12),
     }
 
 
@@ -278,15 +278,12 @@ def spans(thresholds: list[float], inside: list[bool]) -> str:
         thresholds: in ascending order.
         inside: whether each is meant.
     """
-    found: list[tuple[int, int]] = []
-    for place, meant in enumerate(inside):
-        if meant and place and inside[place - 1]:
-            found[-1] = (found[-1][0], place)
-        elif meant:
-            found.append((place, place))
-    last = len(thresholds) - 1
-    told = []
-    for start, end in found:
+    told, last = [], len(thresholds) - 1
+    for meant, group in groupby(range(len(inside)), key=inside.__getitem__):
+        if not meant:
+            continue
+        places = list(group)
+        start, end = places[0], places[-1]
         low, high = numbers.short(thresholds[start]), numbers.short(thresholds[end])
         if (start, end) == (0, last):
             told.append("at every threshold")

@@ -1,10 +1,8 @@
 """Several runs -> one page that sets them side by side: what differs, what each chose, and whether they compare."""
 
-import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
@@ -18,28 +16,25 @@ from bench import __version__, numbers
 from bench.errors import ConfigError
 from bench.numbers import DASH, counted
 from bench.report import cautions, summary
-from bench.report.blocks import Html, Section, Table, guarded, table
+from bench.report.blocks import Html, Section, Table, section, table
 from bench.report.figures import comparison as figures_comparison
-from bench.report.names import backbone, joined, metric_words
+from bench.report.guard import guarded
+from bench.report.names import joined, metric_words
 from bench.report.page import Drawing
 from bench.report.read.files import read
 from bench.report.side_by_side import sides
 from bench.report.side_by_side.sides import Fact, Side
-from bench.report.side_by_side.tested import LEVEL, Pair, in_pairs
+from bench.report.side_by_side.tested import LEVEL, SAY, Pair, in_pairs
 from bench.report.summary import Banner, Tile
-from bench.report.templating import Sentences, Values, filled, macro
+from bench.report.templating import Values, filled, macro
 from bench.run.folder import RunDir, write_text
 from bench.stats.metrics import METRICS, Metric
-
-logger = logging.getLogger(__name__)
 
 MOST_RUNS = 8
 """Runs on one page: more columns than that cannot be read."""
 
 MOST_NAME = 150
 """Characters of the page's name that the runs' names may take."""
-
-SAY = Sentences("side_by_side.txt.j2")
 
 CHOOSING = SAY("choosing")
 
@@ -83,7 +78,7 @@ class Compared:
 
     def caveat(self, split: str) -> str:
         """Why ``validation`` or ``test`` scores do not compare, or may not; empty where they do."""
-        return sides.comparability(self.facts, split, f"{split.capitalize()} scores")
+        return sides.comparability(self.facts, split)
 
     @property
     def caveats(self) -> list[str]:
@@ -124,6 +119,9 @@ def render_side_by_side(runs: Sequence[RunDir], folder: Path) -> Path:
         labels = [str(run.path) for run in runs]
     name = _name([path.name for path in paths])
     found = [Side(label, run, read(run)) for label, run in zip(labels, runs, strict=True)]
+    titles = {key: title for side in found for key, title in side.files.titles.items()}
+    for side in found:
+        side.files.titles = titles
     write_text(folder / f"{name}.html", _html(Compared(found, folder / f"{name}-figures")))
     return folder / f"{name}.html"
 
@@ -161,19 +159,12 @@ def _html(page: Compared) -> str:
 
 
 def _section(page: Compared, anchor: str, title: str, build: Callable[[Compared], Values]) -> Section:
-    """The section that the macro of its name makes of what ``build`` returns."""
-    return guarded(
-        anchor, title, lambda: Section(anchor, title, [Html(macro("side_by_side", anchor, build(page), page))])
-    )
+    """The section that the macro ``anchor`` makes of what ``build`` returns."""
 
+    def built() -> Section:
+        return Section(anchor, title, [Html(macro("side_by_side", anchor, build(page), page))])
 
-@contextmanager
-def _logged(what: str) -> Iterator[None]:
-    """Around something that a damaged run may defeat: one damaged run must not cost the reader the others."""
-    try:
-        yield
-    except Exception:
-        logger.warning("%s could not be written.", what, exc_info=True)
+    return section(anchor, title, built)
 
 
 def _banners(page: Compared) -> list[Banner]:
@@ -187,14 +178,16 @@ def _banners(page: Compared) -> list[Banner]:
     if page.ranked:
         found.append(Banner("Not ranked by the same metric", page.ranked))
     for side in page.sides:
-        with _logged(f"The warnings of {side.label}"):
-            found += [replace(one, title=f"{side.label}: {one.title}") for one in summary.banners(side.files)]
+        log = f"The warnings of {side.label} could not be written."
+        for one in guarded(partial(summary.banners, side.files), lambda _: [], log):
+            found.append(replace(one, title=f"{side.label}: {one.title}"))
     return found
 
 
 def _tile(page: Compared, side: Side) -> Tile:
     """What a run reached: its winner's test AUC, else its best validation score so far."""
-    with _logged(f"What {side.label} reached"):
+
+    def reached() -> Tile:
         row = sides.winners([side], page.metric).iloc[0]
         if numbers.number(row["test_auc"]) is not None:
             bounds = numbers.interval(row["test_auc_low"], row["test_auc_high"]) or "no interval"
@@ -203,14 +196,18 @@ def _tile(page: Compared, side: Side) -> Tile:
         if len(best):
             return Tile(side.label, numbers.score(best.iloc[-1]), f"best {page.words} in the search; {row['state']}")
         return Tile(side.label, DASH, str(row["state"]))
-    return Tile(side.label, DASH, "its files do not fit together")
+
+    misfit = Tile(side.label, DASH, "its files do not fit together")
+    return guarded(reached, lambda _: misfit, f"What {side.label} reached could not be written.")
 
 
 def _story(page: Compared) -> list[str]:
-    with _logged("The summary"):
+    def told() -> list[str]:
         rows = sides.winners(page.sides, page.metric)
         return [*(SAY("line", row) for _, row in rows.iterrows()), " ".join(pair.sentence for pair in page.pairs)]
-    return ["The summary could not be written: the files of a run do not fit together."]
+
+    misfit = ["The summary could not be written: the files of a run do not fit together."]
+    return guarded(told, lambda _: misfit, "The summary could not be written.")
 
 
 def _comparable(page: Compared) -> Values:
@@ -221,7 +218,7 @@ def _comparable(page: Compared) -> Values:
         | {f"run{position}": value or sides.UNKNOWN for position, value in enumerate(fact.values)}
         for fact in page.facts
     ]
-    marked = [position for position, fact in enumerate(page.facts) if not fact.same]
+    marked = [not fact.same for fact in page.facts]
     return {"table": table("facts", pd.DataFrame(rows, dtype="object"), marked=marked, runs=page.runs)}
 
 
@@ -266,9 +263,8 @@ def _backbones(page: Compared) -> Values:
         return {"table": None}
     won = [one is True for one in rows["won"]] if "won" in rows else [False] * len(rows)
     runs = [f"{label}, chosen" if chosen else label for label, chosen in zip(rows["label"], won, strict=True)]
-    shown = rows.assign(run=runs, model=rows["backbone"].map(backbone))
-    marked = [place for place, chosen in enumerate(won) if chosen]
-    return {"table": table("backbones", shown, marked=marked, sortable=True, metric=page.metric.title)}
+    shown = rows.assign(run=runs)
+    return {"table": table("backbones", shown, marked=won, sortable=True, metric=page.metric.title)}
 
 
 def _searches(page: Compared) -> Values:
@@ -303,8 +299,6 @@ def _caveats(page: Compared) -> Values:
     """What each run's own report warns of; a text where a damaged run defeats that."""
     found: dict[str, list[str] | str] = {}
     for side in page.sides:
-        try:
-            found[side.label] = cautions.cautions(side.files)
-        except Exception as error:  # a damaged run must not cost the reader those of the others
-            found[side.label] = f"{type(error).__name__}: {error}"
+        log = f"The caveats of {side.label} could not be written."
+        found[side.label] = guarded(partial(cautions.cautions, side.files), lambda why: why, log)
     return {"found": found}
