@@ -190,35 +190,47 @@ def table(
     columns = [
         column
         for about in _columns_of_tables()[name]
-        for column in _columns(about, given)
-        if column.name in rows and not (about.get("optional") and rows[column.name].isna().all())
+        for column in about.columns(given)
+        if column.name in rows and not (about.optional and rows[column.name].isna().all())
     ]
     cells = [[column.cell(row) for column in columns] for _, row in rows.iterrows()]
     positions = [position for position, so in enumerate(marked) if so]
     return Table(caption, columns, cells, positions, sortable, folded)
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """A row of tables.yaml, which explains the fields, and the columns that it stands for."""
+
+    name: str = ""
+    title: str = ""
+    show: str = "text"
+    numeric: bool | None = None
+    below: str = ""
+    optional: bool = False
+    each: str = ""
+
+    def columns(self, given: Mapping[str, Any]) -> list[Column]:
+        """One column, or one per item of what is ``given``."""
+        if self.each == "parameters":
+            varied = (one for one in PARAMETERS.values() if one.name != "backbone")
+            return [_Columns(show=one.written).column(one.column, one.title) for one in varied]
+        if self.each:
+            return [self.column(name, title) for name, title in given[self.each].items()]
+        return [self.column(self.name, self.title.format(**given))]
+
+    def column(self, name: str, title: str) -> Column:
+        """The column of ``name`` and ``title``."""
+        bounded = self.show == "bounded"
+        written = numbers.score if bounded else getattr(numbers if hasattr(numbers, self.show) else names, self.show)
+        numeric = self.show not in WORDS if self.numeric is None else self.numeric
+        return Column(name, title, written, numeric, bounded, self.below.format(name=name, title=title))
+
+
 @cache
-def _columns_of_tables() -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = yaml.safe_load((TEMPLATES / "tables.yaml").read_text(encoding="utf-8"))
-    return found
-
-
-def _columns(about: dict[str, Any], given: dict[str, Any]) -> list[Column]:
-    """The columns that one row of tables.yaml stands for."""
-    if about.get("each") == "parameters":
-        varied = (one for one in PARAMETERS.values() if one.name != "backbone")
-        return [_column({"show": one.written}, one.column, one.title) for one in varied]
-    if "each" in about:
-        return [_column(about, name, title) for name, title in given[about["each"]].items()]
-    return [_column(about, about["name"], about["title"].format(**given))]
-
-
-def _column(about: dict[str, Any], name: str, title: str) -> Column:
-    show, bounded = about.get("show", "text"), about.get("show") == "bounded"
-    written = numbers.score if bounded else getattr(numbers if hasattr(numbers, show) else names, show)
-    below = about.get("below", "").format(name=name, title=title)
-    return Column(name, title, written, about.get("numeric", show not in WORDS), bounded, below)
+def _columns_of_tables() -> dict[str, list[_Columns]]:
+    found = yaml.safe_load((TEMPLATES / "tables.yaml").read_text(encoding="utf-8"))
+    return {name: [_Columns(**row) for row in rows] for name, rows in found.items()}
 
 
 def pairs(values: Mapping[str, Any], caption: str, key: str, value: str, folded: bool = False) -> Table:
