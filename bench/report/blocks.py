@@ -167,13 +167,16 @@ def section(anchor: str, title: str, build: Callable[[], Section]) -> Section:
     return guarded(build, missing, f"The section {anchor!r} could not be written.")
 
 
+SORTABLE = ("combinations", "leaderboard", "errors", "lower_bound", "backbones")
+"""Tables that a reader can sort by a column."""
+
+
 def table(
     name: str,
     rows: pd.DataFrame,
     caption: str = "",
     *,
     marked: Iterable[bool] = (),
-    sortable: bool = False,
     folded: bool = False,
     **given: Any,
 ) -> Table:
@@ -184,7 +187,7 @@ def table(
         rows: one row of the table each.
         caption: of the table, unless a template gives it.
         marked: of each row, whether it is to be set off.
-        sortable, folded: as `Table` has them.
+        folded: whether it is folded away.
         given: words that titles of columns need, and items of which each has a column.
     """
     columns = [
@@ -195,7 +198,7 @@ def table(
     ]
     cells = [[column.cell(row) for column in columns] for _, row in rows.iterrows()]
     positions = [position for position, so in enumerate(marked) if so]
-    return Table(caption, columns, cells, positions, sortable, folded)
+    return Table(caption, columns, cells, positions, name in SORTABLE, folded)
 
 
 @dataclass(frozen=True)

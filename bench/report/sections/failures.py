@@ -81,7 +81,7 @@ def _errors(page: Page) -> Values:
         "more_kinds": len(kinds) > MOST_KINDS,
         "total": int(kinds["number"].sum()),
         "most": MOST_ROWS,
-        "table": table("errors", rows.head(MOST_ROWS), sortable=True, folded=len(rows) > 12),
+        "table": table("errors", rows.head(MOST_ROWS), folded=len(rows) > 12),
         **_gallery(page, rows),
     }
 

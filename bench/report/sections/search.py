@@ -50,16 +50,11 @@ def summaries(files: RunFiles, trials: pd.DataFrame) -> Sequence[Table]:
         "Trials by unfreeze depth; 0 trains the head alone.": tables_search.by_unfreeze_depth,
         "Trials by backbone, augmentation and unfreeze depth, best first.": tables_search.by_combination,
     }
-    return [
-        table(
-            "summary",
-            titled(files, _shared(by(trials, files.metric))),
-            caption,
-            sortable=by is tables_search.by_combination,
-            metric=metric_words(files.metric),
-        )
-        for caption, by in found.items()
-    ]
+    shown = []
+    for caption, by in found.items():
+        rows, name = by(trials, files.metric), "combinations" if by is tables_search.by_combination else "summary"
+        shown.append(table(name, titled(files, _shared(rows)), caption, metric=metric_words(files.metric)))
+    return shown
 
 
 def _shared(summary: pd.DataFrame) -> pd.DataFrame:
@@ -87,7 +82,7 @@ def leaderboard(files: RunFiles, trials: pd.DataFrame) -> Table:
     metrics = {tables_search.column(other): other.title for other in others}
     best = board["rank"] == 1
     caption = "Every trial, ranked; ties by log loss."
-    return table("leaderboard", board, caption, marked=best, sortable=True, metric=metric.title, metrics=metrics)
+    return table("leaderboard", board, caption, marked=best, metric=metric.title, metrics=metrics)
 
 
 def _course(page: Page) -> Values:

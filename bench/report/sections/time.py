@@ -115,4 +115,4 @@ def time(page: Page) -> Section:
 
 def _parts(limit: LowerBoundRecord) -> Table | None:
     parts = limit_parts(limit)
-    return table("lower_bound", parts, sortable=True, folded=True) if len(parts) else None
+    return table("lower_bound", parts, folded=True) if len(parts) else None

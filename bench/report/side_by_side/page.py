@@ -264,7 +264,7 @@ def _backbones(page: Compared) -> Values:
     won = [one is True for one in rows["won"]] if "won" in rows else [False] * len(rows)
     runs = [f"{label}, chosen" if chosen else label for label, chosen in zip(rows["label"], won, strict=True)]
     shown = rows.assign(run=runs)
-    return {"table": table("backbones", shown, marked=won, sortable=True, metric=page.metric.title)}
+    return {"table": table("backbones", shown, marked=won, metric=page.metric.title)}
 
 
 def _searches(page: Compared) -> Values:
