@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bench import numbers
-from bench.report import names, palette
+from bench.report import blocks, names, palette
 from bench.report.summary import configuration
 from bench.stats.metrics import METRICS
 
@@ -89,3 +89,10 @@ def test_a_backbone_looks_the_same_in_every_run() -> None:
 def test_a_capital_letter_leaves_the_others_alone() -> None:
     assert numbers.capital("open: its ROC AUC") == "Open: its ROC AUC"
     assert numbers.capital("") == ""
+
+
+def test_every_column_of_a_table_names_a_way_to_write_that_there_is() -> None:
+    for name, rows in blocks._columns_of_tables().items():
+        for row in rows:
+            known = row.show == "bounded" or hasattr(numbers, row.show) or hasattr(names, row.show)
+            assert known and bool(row.name) != bool(row.each), (name, row)
