@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import postmortem
+from bench import failures
 from bench.device import (
     FIXED,
     best_cpu_precision,
@@ -277,7 +277,7 @@ class Deaths:
     """Tells why workers die; to be created while they are well, for the kernel only counts its kills."""
 
     def __init__(self) -> None:
-        self._kills = postmortem.oom_kills()
+        self._kills = failures.oom_kills()
 
     def why(self, message: str) -> tuple[str, str]:
         """The kind of failure and the reason, of a worker whose end Ray has sent a ``message`` about.
@@ -290,10 +290,10 @@ class Deaths:
         if its is not None and ray.is_initialized():
             own = ray.get_runtime_context().get_node_id()
             if its[1] not in [node["NodeManagerAddress"] for node in ray.nodes() if node["NodeID"] == own]:
-                return postmortem.why(message, None, None)
-        kills = postmortem.oom_kills()
+                return failures.why(message, None, None)
+        kills = failures.oom_kills()
         killed = None if kills is None or self._kills is None else kills > self._kills
-        kind, reason = postmortem.why(message, _logs(), killed)
+        kind, reason = failures.why(message, _logs(), killed)
         if killed and kind == MEMORY:  # several may have died before the first is looked at: a kill each
             self._kills = (self._kills or 0) + 1
         return kind, reason

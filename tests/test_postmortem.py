@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import postmortem
+from bench import failures
 from bench.failures import ERROR, MACHINE, MEMORY
 
 ABRUPT = (
@@ -83,7 +83,7 @@ NODE = "pid: 77\nThe actor died because its node has died. Node Id: 25b5. Worker
 def test_the_reason_of_an_end(tmp_path: Path, told: str, log: str, killed: bool | None, kind: str, said: str) -> None:
     (tmp_path / "worker-ab12-01000000-77.err").write_text(log)
     (tmp_path / "worker-ab12-01000000-78.err").write_text("*** SIGBUS received at time=1 ***")  # another worker's
-    found, reason = postmortem.why(told, tmp_path, killed)
+    found, reason = failures.why(told, tmp_path, killed)
     assert (found, said in reason) == (kind, True), reason
     assert "may have run out" not in reason and "\n" not in reason
     assert ("memory" in reason) == (kind == MEMORY or "want of memory" in reason)
@@ -93,7 +93,7 @@ def test_the_reason_of_an_end(tmp_path: Path, told: str, log: str, killed: bool 
     ("status", "said"), [(-9, "was killed by SIGKILL"), (3, "exited with code 3"), (-99, "was killed by signal 99")]
 )
 def test_the_end_of_a_process_of_our_own(status: int, said: str) -> None:
-    assert postmortem.by_status(status) == said
+    assert failures.by_status(status) == said
 
 
 @pytest.mark.parametrize(
@@ -110,15 +110,15 @@ def test_the_kernels_count_of_kills(
     (root / file).parent.mkdir(parents=True)
     (root / file).write_text(content)
     (tmp_path / "self").write_text(groups)
-    monkeypatch.setattr(postmortem, "CGROUPS", root)
-    monkeypatch.setattr(postmortem, "OWN_GROUPS", tmp_path / "self")
-    assert postmortem.oom_kills() == 3
+    monkeypatch.setattr(failures, "CGROUPS", root)
+    monkeypatch.setattr(failures, "OWN_GROUPS", tmp_path / "self")
+    assert failures.oom_kills() == 3
 
 
 def test_a_kernel_that_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CGROUPS", "OWN_GROUPS", "VMSTAT"):
-        monkeypatch.setattr(postmortem, name, tmp_path / "none")
-    assert postmortem.oom_kills() is None
+        monkeypatch.setattr(failures, name, tmp_path / "none")
+    assert failures.oom_kills() is None
 
 
 @pytest.mark.end_to_end

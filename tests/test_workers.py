@@ -44,7 +44,7 @@ def test_more_jobs_than_cores_are_refused() -> None:
 
 def test_each_kill_that_the_kernel_counts_explains_the_end_of_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = [5, 7, 7, 7]
-    monkeypatch.setattr(workers.postmortem, "oom_kills", lambda: counted.pop(0))
+    monkeypatch.setattr(workers.failures, "oom_kills", lambda: counted.pop(0))
     deaths, told = workers.Deaths(), "The actor died unexpectedly before finishing this task."
     assert [deaths.why(told)[0] for _ in range(3)] == ["memory", "memory", "machine"]
 

@@ -9,18 +9,17 @@ import pandas as pd
 
 from bench import numbers
 from bench.invocation import typed
-from bench.numbers import counted
-from bench.report import cautions, names, summary
+from bench.report import cautions, summary
 from bench.report.names import joined, metric_words
 from bench.report.page import Page
-from bench.report.read.files import RunFiles
+from bench.report.read.files import Bounded, RunFiles
 from bench.report.read.reading import document
 from bench.report.tables import data as tables_data
 from bench.report.tables import winner as tables_winner
 from bench.report.templating import Sentences
 from bench.run.documents import CalibrationScores, ModelCard, Threshold
 from bench.run.record import SplitRecord
-from bench.stats.metrics import METRICS
+from bench.stats.metrics import METRICS, Metric
 
 OPEN = "Author to complete"
 """Stands before what no run can know."""
@@ -30,11 +29,6 @@ MOST_CLASSES = 12
 
 MOST_OPERATED = 4
 """Classes whose thresholds, sensitivity and specificity a sentence gives."""
-
-RESIZED = {"squash": "squashed", "pad": "padded", "crop": "cropped"}
-WEIGHTS = {"imagenet": "ImageNet weights", "random": "Random weights", "folder": "Weights from a folder"}
-PACKAGES = ("python", "tensorflow", "keras", "ray", "optuna", "scikit-learn")
-"""The packages whose versions matter most."""
 
 MEASURES = {"ppv": "PPV", "npv": "NPV"}
 """Measures of an operating point that are not called as they are written."""
@@ -64,12 +58,13 @@ class Answers(Sentences):
             tested=files.tested,
             found=files.evaluated,
             card=self.facts.card,
-            winner=names.backbone(files.chosen) if files.chosen else "",
+            winner=files.title(files.chosen) if files.chosen else "",
             metric=metric_words(files.metric),
+            trials=len(page.trials),
             summary=summary,
+            tables=tables_data,
             typed=typed,
             OPEN=OPEN,
-            RESIZED=RESIZED,
             MOST_CLASSES=MOST_CLASSES,
         )
 
@@ -100,8 +95,6 @@ class Facts:
         """SHA-256 of the exported model as the files give it; empty where none does."""
         return (self.card.sha256 if self.card else "") or self._winner_hash
 
-    # the data
-
     @property
     def class_names(self) -> str:
         """The classes in prose, the first of them where there are many; empty where the files name none."""
@@ -116,11 +109,6 @@ class Facts:
         return audited or self._files.about_data.splits
 
     @property
-    def folder(self) -> str:
-        """The last part of the path of the images: the rest does not travel with the model."""
-        return self._files.about_data.path.replace("\\", "/").rstrip("/").rpartition("/")[2]
-
-    @property
     def taken(self) -> pd.DataFrame:
         """The rows of splits.csv that are in a split."""
         splits = self._files.splits
@@ -132,54 +120,10 @@ class Facts:
         return int(self.taken["patient"].nunique())
 
     @property
-    def patients(self) -> int:
-        """The same, 0 where they are no patients but images."""
-        return 0 if self._files.patients_assumed else self.named_patients
-
-    @property
-    def shared_patients(self) -> int:
-        """How many patients have images in several splits."""
-        return tables_data.shared_patients(self._files.splits)
-
-    @property
-    def no_part(self) -> list[dict[Any, Any]]:
-        """Reasons for which images take no part, with their ``images``."""
-        splits = self._files.splits
-        return [] if splits is None else tables_data.no_part(splits).to_dict("records")
-
-    @property
-    def shares_of_splits(self) -> list[str]:
-        """Each split with its images and its share of all."""
-        total = sum(part.images for part in self.used.values())
-        return [
-            f"{name} {counted(part.images, 'image')} ({numbers.percent(part.images / total)})"
-            for name, part in self.used.items()
-            if total
-        ]
-
-    @property
-    def shares_of_classes(self) -> list[str]:
-        """Each class with its share of each split."""
-        rows = tables_data.splits(self.used)
-        known = tables_data.class_names(rows) if len(rows) > 1 else []
-        return [
-            f"{label} "
-            + joined(f"{row['split']} {numbers.percent(row[f'share {label}'])}" for _, row in rows.iterrows())
-            for label in (known[1:] if len(known) == 2 else known[:4])
-        ]
-
-    @property
     def imbalance(self) -> float | None:
         """The largest class of the training images over the smallest."""
         rows = tables_data.splits({"train": self.used["train"]} if "train" in self.used else {})
         return numbers.number(rows["imbalance"].iloc[0]) if len(rows) else None
-
-    # the search and its winner
-
-    @property
-    def trials(self) -> int:
-        """How many trials there are."""
-        return 0 if self._files.trials is None else len(self._files.trials)
 
     @property
     def question(self) -> str:
@@ -199,21 +143,6 @@ class Facts:
         return 1 if rows is None else int(rows[rows["state"] == "completed"].groupby("backbone").size().max() or 1)
 
     @property
-    def packages(self) -> list[str]:
-        """The versions that matter most."""
-        versions = self._files.record.packages
-        return [f"{name} {versions[name]}" for name in PACKAGES if versions.get(name)]
-
-    @property
-    def weights(self) -> str:
-        """What the backbones started from."""
-        about = self._files.record.weights
-        note, kind = about.note.split(" (")[0].rstrip("."), WEIGHTS.get(about.kind, about.kind)
-        return note if note.startswith(kind) else f"{kind} ({note})" if note else kind
-
-    # the internal test
-
-    @property
     def test(self) -> SplitRecord:
         """The test split as evaluated, else as drawn."""
         drawn, tested = self.used.get("test", SplitRecord()), self._files.tested
@@ -222,27 +151,9 @@ class Facts:
         )
 
     @property
-    def scores(self) -> list[str]:
-        """The winner's scores on test with their intervals."""
-        return [
-            f"{metric_words(METRICS[name])} {numbers.with_interval(*values)}"
-            for name, values in self._files.chosen_scores.items()
-            if name in METRICS and values[0] is not None
-        ]
-
-    @property
-    def measures(self) -> list[str]:
-        """What was measured on test."""
-        found = self._files.evaluated
-        more = {
-            "operating points": found.points,
-            "expected calibration error": found.calibration,
-            "net benefit": found.decision,
-        }
-        told = [metric_words(METRICS[name]) for name in self._files.chosen_scores if name in METRICS]
-        return (
-            [*told, *(name for name, table in more.items() if table is not None)] if self._files.chosen_scores else []
-        )
+    def measured(self) -> dict[Metric, Bounded]:
+        """The winner's scores on test, each with its bounds, as far as they are metrics that the suite knows."""
+        return {METRICS[name]: values for name, values in self._files.chosen_scores.items() if name in METRICS}
 
     @property
     def groups(self) -> list[str]:

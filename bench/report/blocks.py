@@ -1,17 +1,19 @@
 """What a section of the page is made of: paragraphs, lists, tables, pictures and code, ready for the template."""
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 
 import pandas as pd
+import yaml
 from markupsafe import Markup
 
 from bench import numbers
+from bench.report import names
+from bench.report.guard import guarded
+from bench.report.templating import TEMPLATES
 from bench.search.parameters import PARAMETERS
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,21 +95,23 @@ class Cell:
 LONG = 28
 """Letters from which on a column's title may break."""
 
+WORDS = ("text", "state", "moment")
+"""Ways to write a value that are no number."""
+
 
 @dataclass(frozen=True)
 class Column:
     """A column of a table: where its value lies, its title, and how it is shown.
 
-    ``low`` and ``high`` name the columns of its interval, where it has one, and ``below`` that of any other text that
-    stands below it.
+    Below its value, a ``bounded`` one has the interval of the columns ``NAME_low`` and ``NAME_high``; else what the
+    column ``below`` holds, if it is given.
     """
 
     name: str
     title: str
     show: Callable[[Any], str] = numbers.text
     numeric: bool = True
-    low: str = ""
-    high: str = ""
+    bounded: bool = False
     below: str = ""
 
     @property
@@ -117,11 +121,11 @@ class Column:
 
     def cell(self, row: "pd.Series[Any]") -> Cell:
         """The cell of ``row``."""
-        value = row.get(self.name)
-        if self.low:
-            return Cell(self.show(value), _sort(value), numbers.interval(row.get(self.low), row.get(self.high)))
+        value, amount = row.get(self.name), numbers.number(row.get(self.name))
         below = str(row.get(self.below) or "") if self.below else ""
-        return Cell(self.show(value), _sort(value) if self.numeric else "", below)
+        if self.bounded:
+            below = numbers.interval(row.get(f"{self.name}_low"), row.get(f"{self.name}_high"))
+        return Cell(self.show(value), repr(amount) if self.numeric and amount is not None else "", below)
 
 
 @dataclass(frozen=True)
@@ -154,42 +158,89 @@ class Section:
     blocks: Sequence[Block]
 
 
-def guarded(anchor: str, title: str, build: Callable[[], Section]) -> Section:
+def section(anchor: str, title: str, build: Callable[[], Section]) -> Section:
     """The section that ``build`` returns, or one sentence with the reason where a damaged file defeats it."""
-    try:
-        return build()
-    except Exception as error:  # one damaged file must not cost the reader the rest
-        logger.warning("The section %r could not be written.", anchor, exc_info=True)
-        return Section(anchor, title, [Missing(f"This section could not be written: {type(error).__name__}: {error}")])
+
+    def missing(why: str) -> Section:
+        return Section(anchor, title, [Missing(f"This section could not be written: {why}")])
+
+    return guarded(build, missing, f"The section {anchor!r} could not be written.")
 
 
-def table(data: pd.DataFrame, caption: str, columns: Sequence[Column], **options: Any) -> Table:
-    """``data`` as a table with those of ``columns`` that it has."""
-    shown = [column for column in columns if column.name in data.columns]
-    rows = [[column.cell(row) for column in shown] for _, row in data.iterrows()]
-    return Table(caption, shown, rows, **options)
+SORTABLE = ("combinations", "leaderboard", "errors", "lower_bound", "backbones")
+"""Tables that a reader can sort by a column."""
 
 
-def pairs(values: dict[str, Any], caption: str, key: str, value: str, **options: Any) -> Table:
+def table(
+    name: str,
+    rows: pd.DataFrame,
+    caption: str = "",
+    *,
+    marked: Iterable[bool] = (),
+    folded: bool = False,
+    **given: Any,
+) -> Table:
+    """``rows`` as the table ``name`` of ``templates/tables.yaml``, with those of its columns that they have.
+
+    Args:
+        name: of the table.
+        rows: one row of the table each.
+        caption: of the table, unless a template gives it.
+        marked: of each row, whether it is to be set off.
+        folded: whether it is folded away.
+        given: words that titles of columns need, and items of which each has a column.
+    """
+    columns = [
+        column
+        for about in _columns_of_tables()[name]
+        for column in about.columns(given)
+        if column.name in rows and not (about.optional and rows[column.name].isna().all())
+    ]
+    cells = [[column.cell(row) for column in columns] for _, row in rows.iterrows()]
+    positions = [position for position, so in enumerate(marked) if so]
+    return Table(caption, columns, cells, positions, name in SORTABLE, folded)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """A row of tables.yaml, which explains the fields, and the columns that it stands for."""
+
+    name: str = ""
+    title: str = ""
+    show: str = "text"
+    numeric: bool | None = None
+    below: str = ""
+    optional: bool = False
+    each: str = ""
+
+    def columns(self, given: Mapping[str, Any]) -> list[Column]:
+        """One column, or one per item of what is ``given``."""
+        if self.each == "parameters":
+            varied = (one for one in PARAMETERS.values() if one.name != "backbone")
+            return [_Columns(show=one.written).column(one.column, one.title) for one in varied]
+        if self.each:
+            return [self.column(name, title) for name, title in given[self.each].items()]
+        return [self.column(self.name, self.title.format(**given))]
+
+    def column(self, name: str, title: str) -> Column:
+        """The column of ``name`` and ``title``."""
+        bounded = self.show == "bounded"
+        written = numbers.score if bounded else getattr(numbers if hasattr(numbers, self.show) else names, self.show)
+        numeric = self.show not in WORDS if self.numeric is None else self.numeric
+        return Column(name, title, written, numeric, bounded, self.below.format(name=name, title=title))
+
+
+@cache
+def _columns_of_tables() -> dict[str, list[_Columns]]:
+    found = yaml.safe_load((TEMPLATES / "tables.yaml").read_text(encoding="utf-8"))
+    return {name: [_Columns(**row) for row in rows] for name, rows in found.items()}
+
+
+def pairs(values: Mapping[str, Any], caption: str, key: str, value: str, folded: bool = False) -> Table:
     """A table of two columns: one row per key of ``values``."""
-    data = pd.DataFrame({"key": list(values), "value": [str(shown) for shown in values.values()]}, dtype="object")
-    columns = [Column("key", key, numeric=False), Column("value", value, numeric=False)]
-    return table(data, caption, columns, **options)
+    rows = pd.DataFrame({"key": list(values), "value": [str(shown) for shown in values.values()]}, dtype="object")
+    return table("pairs", rows, caption, folded=folded, key=key, value=value)
 
 
 MOST_LISTED = 50
 """Files, or rows, that the page lists of one kind; the file that they come from has them all."""
-
-
-def parameter_columns() -> list[Column]:
-    """The columns of a configuration, all but its backbone."""
-    return [
-        Column(one.column, one.title, getattr(numbers, one.written), numeric=one.written != "text")
-        for one in PARAMETERS.values()
-        if one.name != "backbone"
-    ]
-
-
-def _sort(value: Any) -> str:
-    amount = numbers.number(value)
-    return "" if amount is None else repr(amount)

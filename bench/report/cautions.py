@@ -23,6 +23,7 @@ def cautions(files: RunFiles) -> list[str]:
     search = files.record.search
     return paragraphs(
         "cautions.txt.j2",
+        titles=files.titles,
         files=files,
         tested=files.tested,
         metric=files.metric,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench import __version__, numbers
 from bench.report import cautions, model_card, palette, summary
-from bench.report.blocks import Section, guarded
+from bench.report.blocks import Section, section
 from bench.report.page import Page
 from bench.report.read.files import read
 from bench.report.sections import comparison, data, failures, guidelines, provenance, search, time, winner
@@ -32,17 +32,17 @@ def render(run: RunDir) -> Path:
     A run that is unfinished or damaged is rendered as far as its files go: what is missing is said where it is missed.
     """
     files = read(run)
-    page = Page(run, files, palette.looks(files.backbones))
+    page = Page(run, files, palette.looks(files.backbones, files.titles))
     unread = "The summary could not be written: the files of the run do not fit together."
     html = filled(
         "report.html.j2",
         name=run.name,
-        headline=summary.guarded(summary.headline, files, "The run could not be summarised"),
-        banners=summary.guarded(summary.banners, files, []),
-        story=summary.guarded(summary.story, files, [unread]),
-        tiles=summary.guarded(summary.tiles, files, []),
-        cautions=summary.guarded(cautions.cautions, files, []),
-        sections=[guarded(anchor, title, partial(build, page)) for anchor, title, build in _SECTIONS],
+        headline=summary.summarised(summary.headline, files, "The run could not be summarised"),
+        banners=summary.summarised(summary.banners, files, []),
+        story=summary.summarised(summary.story, files, [unread]),
+        tiles=summary.summarised(summary.tiles, files, []),
+        cautions=summary.summarised(cautions.cautions, files, []),
+        sections=[section(anchor, title, partial(build, page)) for anchor, title, build in _SECTIONS],
         created=numbers.moment(files.record.created),
         suite=numbers.text(files.record.suite_version or __version__),
         rules=numbers.text(files.record.rules),

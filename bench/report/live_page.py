@@ -10,18 +10,17 @@ import pandas as pd
 from bench import __version__, numbers
 from bench.invocation import in_output, resume, typed
 from bench.report import cautions, palette, pictures, summary
-from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Section, parameter_columns, table
+from bench.report.blocks import Block, Code, Heading, Missing, Paragraph, Section, table
 from bench.report.figures import search as figures_search
-from bench.report.names import backbone, metric_words, state
+from bench.report.guard import guarded
+from bench.report.names import metric_words
 from bench.report.read.files import RunFiles, read
 from bench.report.sections import search as section_search
-from bench.report.summary import Banner, Tile
+from bench.report.summary import Banner
 from bench.report.tables import search as tables_search
 from bench.report.templating import Sentences, filled
 from bench.run.folder import RunDir
 from bench.trial import Running
-
-logger = logging.getLogger(__name__)
 
 RENEWED_EVERY = 60
 """Seconds after which the page loads itself anew."""
@@ -44,6 +43,11 @@ class Trials:
     def ended(self) -> int:
         """How many trials have ended."""
         return 0 if self.files.trials is None else len(self.files.trials)
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds of the search up to the end of the last trial; None where trials.csv does not say."""
+        return None if self.files.trials is None else numbers.number(self.files.trials["elapsed"].max())
 
     @property
     def budget(self) -> int | None:
@@ -76,10 +80,10 @@ def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: S
         headline=f"{'Going on' if going_on else 'Stopped'}: {say('finished')}",
         as_of=numbers.moment(datetime.now(UTC).isoformat()),
         renewed_every=RENEWED_EVERY if going_on else None,
-        banners=[news, *summary.guarded(summary.banners, files, [], logging.DEBUG)],
-        tiles=_tiles(trials, say, going_on),
+        banners=[news, *summary.summarised(summary.banners, files, [], logging.DEBUG)],
+        tiles=summary.as_tiles(say.each("tiles", summary.counts(files), trials.elapsed, going_on)),
         story=say.each("story"),
-        cautions=summary.guarded(cautions.audited, files, [], logging.DEBUG),
+        cautions=summary.summarised(cautions.audited, files, [], logging.DEBUG),
         sections=sections,
         suite=files.record.suite_version or __version__,
         rules=numbers.text(files.record.rules),
@@ -91,6 +95,7 @@ def _sentences(files: RunFiles, trials: Trials | None = None) -> Sentences:
     return Sentences(
         "live.txt.j2",
         files=files,
+        titles=files.titles,
         metric=metric_words(files.metric),
         ended=trials.ended if trials else 0,
         budget=trials.budget if trials else None,
@@ -111,38 +116,12 @@ def _running(files: RunFiles, running: Sequence[Running]) -> list[Block]:
         }
         for one in running
     )
-    columns = [
-        Column("trial", "Trial", numbers.count),
-        Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("epoch", "Last epoch", numbers.count),
-        Column("score", f"{files.metric.title} so far", numbers.score),
-        *parameter_columns(),
-    ]
-    return [table(rows, "Trials that were running at the heartbeat.", columns)]
-
-
-def _tiles(trials: Trials, say: Sentences, going_on: bool) -> list[Tile]:
-    files, ended = trials.files, trials.ended
-    found, metric = summary.counts(files), files.metric
-    ends = f"{found['completed']} completed, {found['pruned']} stopped early, {found['failed']} failed"
-    shown = [Tile("Trials ended", say("finished").rsplit(" ", 1)[0], ends)]
-    if files.trials is None:
-        return shown
-    for _, first in tables_search.best_trials(files.trials, metric).head(1).iterrows():
-        detail = f"validation {metric_words(metric)}: {backbone(first['config_backbone'])}, trial {first['trial']:.0f}"
-        shown.append(Tile("Best so far", numbers.score(first["score"]), detail))
-    elapsed = numbers.number(files.trials["elapsed"].max())
-    if elapsed:
-        shown.append(Tile("Time of the search", numbers.seconds(elapsed), "to the end of the last trial"))
-        left = (trials.budget or 0) - ended
-        if going_on and left > 0 and ended > 1:
-            guess = numbers.seconds(elapsed / ended * left)
-            shown.append(Tile("Left of the search", guess, "roughly, if trials take as long as so far"))
-    return shown
+    caption = "Trials that were running at the heartbeat."
+    return [table("running", section_search.titled(files, rows), caption, metric=files.metric.title)]
 
 
 def _search(files: RunFiles) -> list[Block]:
-    trials, metric = files.trials, files.metric
+    trials = files.trials
     if trials is None or not len(trials):
         return [Missing(files.problems.get("trials.csv", "No trial has ended yet."))]
     say = _sentences(files)
@@ -151,22 +130,16 @@ def _search(files: RunFiles) -> list[Block]:
         *_history(files, trials, say),
         *_best(files, trials),
         Heading("By what was varied"),
-        *section_search.summaries(trials, metric),
+        *section_search.summaries(files, trials),
         Heading("Leaderboard so far"),
-        section_search.leaderboard(trials, metric),
+        section_search.leaderboard(files, trials),
     ]
 
 
 def _best(files: RunFiles, trials: pd.DataFrame) -> list[Block]:
-    best = tables_search.best_trials(trials, files.metric)
-    columns = [
-        Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("score", files.metric.title, numbers.score),
-        Column("trial", "Trial", numbers.count),
-        Column("state", "Ended", state, numeric=False),
-        *parameter_columns(),
-    ]
-    return [table(best, "The best trial of each backbone so far.", columns)] if len(best) else []
+    best = section_search.titled(files, tables_search.best_trials(trials, files.metric))
+    caption = "The best trial of each backbone so far."
+    return [table("best_so_far", best, caption, metric=files.metric.title)] if len(best) else []
 
 
 def _history(files: RunFiles, trials: pd.DataFrame, say: Sentences) -> list[Block]:
@@ -174,12 +147,15 @@ def _history(files: RunFiles, trials: pd.DataFrame, say: Sentences) -> list[Bloc
     if not len(scored):
         return []
     best = scored.max() if files.metric.higher_is_better else scored.min()
-    try:
-        drawn = figures_search.history(trials, files.metric, palette.looks(files.backbones))
-        return [pictures.inline(drawn, say("history_alt", len(scored), best), say("history"))]
-    except Exception as error:  # the tables say the same
-        logger.debug("The history could not be drawn.", exc_info=True)
-        return [Missing(f"The history could not be drawn: {type(error).__name__}: {error}")]
+
+    def drawn() -> Block:
+        figure = figures_search.history(trials, files.metric, palette.looks(files.backbones, files.titles))
+        return pictures.inline(figure, say("history_alt", len(scored), best), say("history"))
+
+    def missing(why: str) -> Block:
+        return Missing(f"The history could not be drawn: {why}")
+
+    return [guarded(drawn, missing, "The history could not be drawn; the tables say the same.", logging.DEBUG)]
 
 
 def _resume(run: RunDir) -> Section:

@@ -7,19 +7,16 @@ is filled in; what only its author can know is named as such.
 import re
 from collections.abc import Callable, Sequence
 
-import pandas as pd
-
 from bench import numbers
 from bench.report import cautions, summary
 from bench.report.answers import MOST_CLASSES, OPEN, Answers, measure
 from bench.report.blocks import Block, Cell, Column, Heading, Missing, Paragraph, Points, Section, Table, pairs, table
-from bench.report.names import backbone, joined, metric_words
+from bench.report.names import joined, metric_words
 from bench.report.page import Page
 from bench.report.sections import failures as section_failures
 from bench.report.tables import data as tables_data
 from bench.report.templating import environment
 from bench.report.verdict import headline, verdict
-from bench.run.documents import Estimate
 from bench.run.folder import write_text
 from bench.stats.metrics import METRICS
 
@@ -44,7 +41,7 @@ _OPENING = re.compile(r"(#+|[-+=]+|\d+[.)])(?=\s|$)")
 def model_card(page: Page) -> Section:
     """The card as a section; model_card.md is written beside the report, with the same content."""
     blocks = card(page)
-    title = f"{TITLE}: {backbone(page.files.chosen)} of {page.run.name}"
+    title = f"{TITLE}: {page.files.title(page.files.chosen)} of {page.run.name}"
     write_text(page.run.path / FILE, markdown(title, blocks))
     lead = Paragraph(f"The same card lies beside this page as {FILE}, to go with the model wherever it goes.")
     return Section("model-card", TITLE, [lead, *blocks])
@@ -73,7 +70,7 @@ def _details(page: Page, answers: Answers) -> Table:
         "Verdict of the run": headline(verdict(page.files)),
         "File": (about.file if about else "") or page.run.best_model.name,
         "SHA-256 of the file": answers.facts.model_hash or "not given: best_model.json is missing or does not say",
-        "Backbone": backbone(winner),
+        "Backbone": page.files.title(winner),
         "Architecture": answers("architecture"),
         "Starting weights": answers("weights"),
         "SHA-256 of the starting weights": record.weights.sha256.get(winner, ""),
@@ -111,16 +108,12 @@ def _splits(answers: Answers) -> list[Table]:
     rows = tables_data.splits(answers.facts.used)
     if not len(rows):
         return []
-    columns = [
-        Column("split", "Split", numeric=False),
-        Column("images", "Images", numbers.count),
-        Column("patients", "Patients", numbers.count),
-    ]
     classes = tables_data.class_names(rows)
+    rows = rows.drop(columns="imbalance")
     if len(classes) > MOST_CLASSES:
-        return [table(rows, f"Images and patients by split, {len(classes)} classes in all.", columns)]
-    columns += [Column(f"class {name}", name, numbers.count) for name in classes]
-    return [table(rows, "Images and patients by split, and images by class.", columns)]
+        return [table("splits", rows, f"Images and patients by split, {len(classes)} classes in all.", classes={})]
+    caption = "Images and patients by split, and images by class."
+    return [table("splits", rows, caption, classes={f"class {name}": name for name in classes})]
 
 
 def _metrics(page: Page, answers: Answers) -> Sequence[Block]:
@@ -134,23 +127,11 @@ def _metrics(page: Page, answers: Answers) -> Sequence[Block]:
 
 
 def _scores(page: Page) -> Table:
-    tested, rows = page.files.tested, []
-    for name, (value, low, high) in page.files.chosen_scores.items():
-        if name in METRICS:
-            other = tested.validation.metrics.get(name, Estimate())
-            row = {"metric": METRICS[name].title, "test": value, "test_low": low, "test_high": high}
-            rows.append(row | {"val": other.value, "val_low": other.low, "val_high": other.high})
-    data = pd.DataFrame(rows, columns=["metric", "test", "test_low", "test_high", "val", "val_low", "val_high"])
-    columns = [
-        Column("metric", "Metric", numeric=False),
-        Column("test", "Internal test", numbers.score, low="test_low", high="test_high"),
-    ]
-    if data["val"].notna().any():
-        columns.append(Column("val", "Validation", numbers.score, low="val_low", high="val_high"))
+    rows = section_failures.scores(page)
+    known = rows[rows["name"].isin(page.files.chosen_scores)]
     lower = joined(metric_words(METRICS[name]) for name in METRICS if not METRICS[name].higher_is_better)
-    level = numbers.level(tested.bootstrap.level)
-    caption = f"The winner’s scores with {level} intervals. Of {lower}, lower is better."
-    return table(data, f"{caption} Brier score: {page.files.brier}.", columns)
+    caption = f"The winner’s scores with {page.level} intervals. Of {lower}, lower is better."
+    return table("card_scores", known, f"{caption} Brier score: {page.files.brier}.")
 
 
 def _points(answers: Answers) -> list[Table]:
@@ -162,20 +143,13 @@ def _points(answers: Answers) -> list[Table]:
     data = points.assign(
         measure=points["measure"].map(measure),
         counts=[f"{numbers.count(hits)} of {numbers.count(of)}" for hits, of in counts],
-        below=[low for low, _ in bounds],
-        above=[high for _, high in bounds],
+        value_low=[low for low, _ in bounds],
+        value_high=[high for _, high in bounds],
     )
-    columns = [
-        Column("class", "Class", numeric=False),
-        Column("threshold", "Threshold", numbers.score),
-        Column("measure", "Measure", numeric=False),
-        Column("counts", "Images", numeric=False),
-        Column("value", "Value", numbers.score, low="below", high="above"),
-    ]
     point = str(points["point"].iloc[0])
     caption = f"Operating points on the internal test; threshold {POINTS.get(point, point)}"
     caption = f"{caption}; {answers.facts.kind_of_bounds}.{_first(len(data))}"
-    return [table(data.head(MOST_GROUPS), caption, columns)]
+    return [table("card_points", data.head(MOST_GROUPS), caption)]
 
 
 def _groups(page: Page) -> list[Table]:
@@ -187,17 +161,9 @@ def _groups(page: Page) -> list[Table]:
         few=["below 30 images" if small else "" for small in groups["small"]],
     )
     shown = [name for name in GROUP_MEASURES if data[name].notna().any()]
-    columns = [
-        Column("which", "Subgroup", numeric=False, below="few"),
-        Column("images", "Images", numbers.count),
-        *(
-            Column(name, section_failures.TITLES[name], numbers.score, low=f"{name}_low", high=f"{name}_high")
-            for name in shown
-        ),
-        *([Column("reason", "Note", numeric=False)] if data["reason"].notna().any() else []),
-    ]
     caption = f"Subgroups of the internal test.{section_failures.counting(page, shown)}{_first(len(data))}"
-    return [table(data.head(MOST_GROUPS), caption, columns)]
+    measures = {name: section_failures.TITLES[name] for name in shown}
+    return [table("card_subgroups", data.head(MOST_GROUPS), caption, measures=measures)]
 
 
 def _first(rows: int) -> str:

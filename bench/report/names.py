@@ -10,9 +10,6 @@ from bench.numbers import text
 from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import Metric
 
-TITLES: dict[str, str] = {}
-"""Titles of backbones by name, as the run.json of every run that was read gives them."""
-
 BASELINES = {
     "recipe": "Default recipe",
     "small_cnn": "Small CNN from scratch",
@@ -32,9 +29,9 @@ STAGES = {
 }
 
 
-def backbone(name: Any) -> str:
-    """The title of a backbone or a baseline, or the name itself where no run gave one."""
-    return (TITLES | BASELINES).get(str(name), str(name)) if present(name) else DASH
+def model(name: Any, titles: Mapping[str, str]) -> str:
+    """The title of a backbone, by ``titles`` of the run, or of a baseline; the name itself where it has none."""
+    return {**titles, **BASELINES}.get(str(name), str(name)) if present(name) else DASH
 
 
 def state(name: Any) -> str:

@@ -1,6 +1,5 @@
 """What every section of the page is made from: the run folder, what was read from it, and how backbones look."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +12,11 @@ from matplotlib.figure import Figure
 from bench import numbers
 from bench.report import pictures, templating
 from bench.report.blocks import Block, Heading, Html, Missing, Picture, Section
+from bench.report.guard import guarded
 from bench.report.palette import Looks
 from bench.report.read.files import RunFiles
 from bench.run.folder import RunDir
 from bench.stats.metrics import Metric
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,8 @@ class Page:
 
     def section(self, anchor: str, title: str, **values: Any) -> Section:
         """The section that its template, ``sections/ANCHOR.html.j2``, makes of ``values``."""
-        html = templating.section(anchor, page=self, files=self.files, metric=self.metric, **values)
-        return Section(anchor, title, [Html(html)])
+        given = {"page": self, "files": self.files, "titles": self.files.titles, "metric": self.metric}
+        return Section(anchor, title, [Html(templating.section(anchor, **given, **values))])
 
     def problems(self, *named: str) -> list[Missing]:
         """A sentence for each of the files ``named`` that is missing or not whole."""
@@ -90,9 +88,9 @@ class Page:
 
         Nothing, not even the heading, where it puts nothing.
         """
-        try:
-            blocks = build(self)
-        except Exception as error:  # one damaged file must not cost the reader the rest
-            logger.warning("The part %r could not be written.", title, exc_info=True)
-            blocks = [Missing(f"This part could not be written: {type(error).__name__}: {error}")]
+        blocks = guarded(
+            lambda: build(self),
+            lambda why: [Missing(f"This part could not be written: {why}")],
+            f"The part {title!r} could not be written.",
+        )
         return [Heading(title), *blocks] if blocks else []

@@ -1,7 +1,8 @@
 """How every figure looks: one colour and marker per backbone, ink that a dark page can replace, empty figures."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.report.names import backbone
+from bench.report.names import model
 
 INK = "#1b2734"
 GRID = "#d8dfe6"
@@ -60,6 +61,7 @@ class Look:
 
     colour: str
     marker: str
+    title: str = ""
 
 
 KNOWN = {
@@ -76,11 +78,11 @@ DASHED: Any = (0, (4, 3))
 """The line of what is only compared with."""
 
 
-def looks(backbones: Sequence[str]) -> Looks:
+def looks(backbones: Sequence[str], titles: Mapping[str, str]) -> Looks:
     """A look for each backbone: the same for the three known ones in every run, by order for any other."""
     others = [name for name in backbones if name not in KNOWN]
     chosen = {name: OTHERS[position % len(OTHERS)] for position, name in enumerate(others)}
-    return {name: KNOWN.get(name) or chosen[name] for name in backbones}
+    return {name: replace(KNOWN.get(name) or chosen[name], title=model(name, titles)) for name in backbones}
 
 
 def new_figure(
@@ -92,10 +94,36 @@ def new_figure(
     return figure, [ax for row in axes for ax in row]
 
 
-def hide_after(axes: Sequence[Axes], number: int) -> None:
-    """Hide the axes after the first ``number``, which have nothing to show."""
+def panels(
+    number: int, abreast: int, width: float, height: tuple[float, float], **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of ``number`` panels, as many side by side as are ``abreast`` at most, and their axes.
+
+    Its height in inches is the first of ``height`` and the second for each row of panels.
+    """
+    columns = min(number, abreast)
+    rows = math.ceil(number / columns)
+    figure, axes = new_figure(width, height[0] + height[1] * rows, columns, rows, **options)
     for ax in axes[number:]:
         ax.set_visible(False)
+    return figure, axes[:number]
+
+
+def entry(label: str, **style: Any) -> Line2D:
+    """An entry of a legend, drawn as a line or, with a ``marker``, as a point."""
+    return Line2D([], [], label=label, **({"linestyle": ""} if "marker" in style else {}) | style)
+
+
+def band(ax: Axes, rows: pd.DataFrame, x: str, bounds: tuple[str, str], colour: str, alpha: float) -> None:
+    """The area between the columns ``bounds`` of ``rows``, where both are known."""
+    known = rows.dropna(subset=list(bounds))
+    ax.fill_between(known[x], known[bounds[0]], known[bounds[1]], color=colour, alpha=alpha, linewidth=0)
+
+
+def apart(rows: pd.DataFrame, by: str, score: str) -> "pd.Series[float]":
+    """How far to move the points of each group ``by`` so that none hides another: the same way in every rendering."""
+    turn = rows.groupby(by)[score].rank(method="first")
+    return ((turn * 0.618034) % 1 - 0.5) * 0.5
 
 
 def rows_down(ax: Axes, labels: Sequence[str]) -> None:
@@ -121,14 +149,11 @@ def image(ax: Axes, pixels: npt.NDArray[np.uint8]) -> None:
 
 def backbone_handles(looks: Looks, names: Sequence[str], line: bool = False) -> list[Line2D]:
     """Legend entries of the backbones ``names``, as markers or as lines."""
-    style: dict[str, Any] = {"linestyle": "-", "linewidth": 2} if line else {"linestyle": "", "markersize": 7}
-    return [
-        Line2D(
-            [], [], color=looks[name].colour, marker=None if line else looks[name].marker, label=backbone(name), **style
-        )
-        for name in looks
-        if name in names
-    ]
+    handles = []
+    for name, look in looks.items():
+        style: dict[str, Any] = {"linewidth": 2} if line else {"marker": look.marker, "markersize": 7}
+        handles += [entry(look.title, color=look.colour, **style)] if name in names else []
+    return handles
 
 
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:

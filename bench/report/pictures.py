@@ -1,7 +1,6 @@
 """Figures -> files in figures/ and data URIs in the page; the page's copy follows light and dark."""
 
 import io
-import logging
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from bench.report.blocks import Missing, Picture
+from bench.report.guard import guarded
 from bench.report.palette import GRID, INK, MUTED, STYLE
 from bench.run.folder import atomic_path
-
-logger = logging.getLogger(__name__)
 
 MOST_SVG_BYTES = 400_000
 """A drawing larger than this goes into the page as pixels."""
@@ -46,14 +44,17 @@ def picture(folder: Path, name: str, draw: Callable[[], Figure], alt: str, capti
 
     A figure that cannot be drawn becomes one sentence with the reason: the rest of the page must not wait for it.
     """
-    try:
+
+    def drawn() -> Picture | Missing:
         figure = draw()
         with rc_context(STYLE):
             svg = _save(figure, folder, name)
         return _embedded(figure, svg, alt, caption)
-    except Exception as error:  # any figure may meet data that nobody thought of
-        logger.warning("The figure %r could not be drawn.", name, exc_info=True)
-        return Missing(f"The figure “{caption.split('.')[0]}” could not be drawn: {type(error).__name__}: {error}")
+
+    def missing(why: str) -> Picture | Missing:
+        return Missing(f"The figure “{caption.split('.')[0]}” could not be drawn: {why}")
+
+    return guarded(drawn, missing, f"The figure {name!r} could not be drawn.")
 
 
 def inline(figure: Figure, alt: str, caption: str) -> Picture:

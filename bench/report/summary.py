@@ -6,6 +6,7 @@ The words are in templates of the same names. The console prints `headline`, `ba
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,16 +14,14 @@ import pandas as pd
 from bench import numbers
 from bench.failures import KINDS, End, kind_in, unfair
 from bench.report import names, verdict
-from bench.report.names import backbone
-from bench.report.read.files import OverSeeds, RunFiles, opened_in_vain
+from bench.report.guard import guarded
+from bench.report.read.files import RunFiles, opened_in_vain
 from bench.report.tables import data as tables_data
 from bench.report.tables import search as tables_search
 from bench.report.tables import winner as tables_winner
 from bench.report.templating import paragraphs
 from bench.search.parameters import N_STAGES, PARAMETERS
 from bench.stats.metrics import METRICS, Metric
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,9 @@ class Tile:
     detail: str = ""
 
 
-def guarded(build: Callable[[RunFiles], Any], files: RunFiles, instead: Any, level: int = logging.WARNING) -> Any:
+def summarised(build: Callable[[RunFiles], Any], files: RunFiles, instead: Any, level: int = logging.WARNING) -> Any:
     """What ``build`` makes of the files, or ``instead`` where a damaged file defeats it, which is logged."""
-    try:
-        return build(files)
-    except Exception:  # one damaged file must not cost the reader the rest
-        logger.log(level, "A part of the page could not be written.", exc_info=True)
-        return instead
+    return guarded(partial(build, files), lambda _: instead, "A part of the page could not be written.", level)
 
 
 def headline(files: RunFiles) -> str:
@@ -101,6 +96,7 @@ def banners(files: RunFiles) -> list[Banner]:
     """Warnings that turn the meaning of every number on the page."""
     said = paragraphs(
         "banners.txt.j2",
+        titles=files.titles,
         lost=unfairness(files),
         found=verdict.verdict(files),
         random=files.record.weights.kind == "random" or files.record.settings.weights == "random",
@@ -121,7 +117,7 @@ def unfairness(files: RunFiles) -> list[str]:
     trials, reasons = files.trials, files.trials["reason"].map(numbers.text)
     kinds = trials["failure"].where(trials["failure"].isin(KINDS), reasons.map(kind_in))
     ends = map(End, trials["config_backbone"], kinds.where(trials["state"] == "failed", ""), reasons)
-    return unfair(list(ends), backbone)
+    return unfair(list(ends), files.title)
 
 
 def story(files: RunFiles) -> list[str]:
@@ -130,6 +126,7 @@ def story(files: RunFiles) -> list[str]:
     found, winner = verdict.verdict(files), files.record.winner
     return paragraphs(
         "story.txt.j2",
+        titles=files.titles,
         files=files,
         metric=files.metric,
         images=sum(split.images for split in files.about_data.splits.values()),
@@ -147,7 +144,6 @@ def story(files: RunFiles) -> list[str]:
         scores=_scores(files),
         tested=bool(files.chosen_scores),
         planned=files.record.search.planned if files.record.search else None,
-        repeats=_repeats(files),
         majority=_majority(files),
         counts=counts(files),
     )
@@ -167,14 +163,6 @@ def _scores(files: RunFiles) -> list[Scored]:
     return [
         Scored(METRICS[name], scores[name], interval(files, name)) for name in ("auc", "accuracy") if name in scores
     ]
-
-
-def _repeats(files: RunFiles) -> OverSeeds | None:
-    """How far the seed moves the winner's test AUC; None where one seed was trained."""
-    spread = files.chosen_model.repeats if files.chosen_model else None
-    if spread is None or spread.mean.get("auc") is None or spread.sd.get("auc") is None:
-        return None
-    return OverSeeds(spread.n or 0, spread.mean["auc"], spread.sd["auc"])
 
 
 def _majority(files: RunFiles) -> tuple[str, float] | None:
@@ -221,6 +209,7 @@ def tiles(files: RunFiles) -> list[Tile]:
     ledger, winner = files.tested.ledger, files.record.winner
     said = paragraphs(
         "tiles.txt.j2",
+        titles=files.titles,
         files=files,
         metric=files.metric,
         scores=_scores(files),
@@ -231,4 +220,9 @@ def tiles(files: RunFiles) -> list[Tile]:
         counts=counts(files),
         seconds=files.record.seconds,
     )
+    return as_tiles(said)
+
+
+def as_tiles(said: list[str]) -> list[Tile]:
+    """Paragraphs of a template, ``label | value | detail`` each, as tiles."""
     return [Tile(*one.split(" | ", 2)) for one in said]

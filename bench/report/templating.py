@@ -5,7 +5,6 @@ the console and Markdown use too, and are escaped where they are shown. Numbers 
 are the functions of `bench.numbers` and of `names`; tables, pictures and lists by the macros of ``macros.html.j2``.
 """
 
-import logging
 import re
 from collections.abc import Callable
 from functools import cache
@@ -15,14 +14,13 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from jinja2.runtime import LoopContext
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context, LoopContext
 from markupsafe import Markup
 
 from bench import numbers
 from bench.report import names
-
-logger = logging.getLogger(__name__)
+from bench.report.guard import guarded
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -43,7 +41,16 @@ def filled(template: str, **context: Any) -> str:
 
 def section(template: str, **context: Any) -> Markup:
     """A part of a page; a paragraph or list item that takes several lines of the template becomes one line."""
-    html = filled(f"sections/{template}.html.j2", **context)
+    return _in_lines(filled(f"sections/{template}.html.j2", **context))
+
+
+def macro(template: str, name: str, *values: Any) -> Markup:
+    """The same, made by the macro ``name`` of the template."""
+    template = f"sections/{template}.html.j2"
+    return _in_lines(getattr(environment(template).get_template(template).module, name)(*values))
+
+
+def _in_lines(html: str) -> Markup:
     return Markup(_PROSE.sub(lambda found: f"<{found[1]}{found[2]}>{one_line(found[3])}</{found[1]}>", html))
 
 
@@ -92,12 +99,8 @@ def part(title: str, caller: Callable[[], Markup]) -> Markup:
 
     Nothing, not even the heading, where it puts nothing.
     """
-    try:
-        content = caller()
-    except Exception as error:  # one damaged file must not cost the reader the rest
-        logger.warning("The part %r could not be written.", title, exc_info=True)
-        said = '<p class="missing">This part could not be written: {}: {}</p>\n'
-        content = Markup(said).format(type(error).__name__, error)
+    said = Markup('<p class="missing">This part could not be written: {}</p>\n')
+    content = guarded(caller, said.format, f"The part {title!r} could not be written.")
     return Markup("<h3>{}</h3>\n").format(title) + content if content.strip() else Markup("")
 
 
@@ -123,6 +126,7 @@ def _environment(kind: str) -> Environment:
         keep_trailing_newline=kind == "md",
     )
     found.filters |= _functions(numbers) | _functions(names) | {"line": one_line, "records": _records}
+    found.filters["backbone"] = _title
     found.tests["present"] = numbers.present
     found.globals |= _functions(numbers) | {"part": part, "comma": comma}
     if kind == "html":
@@ -135,6 +139,12 @@ def _functions(module: ModuleType) -> dict[str, Callable[..., str]]:
     """The public functions of ``module``."""
     known = vars(module).items()
     return {name: one for name, one in known if isfunction(one) and one.__module__ == module.__name__}
+
+
+@pass_context
+def _title(context: Context, name: Any) -> str:
+    """The title of a model, by the ``titles`` of its run that the template was given."""
+    return names.model(name, context["titles"])
 
 
 def _records(table: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -6,7 +6,7 @@ one keeps up, where either leaves it open, so that no headline is surer than the
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -82,6 +82,7 @@ class Verdict:
         baselines: those that it was compared with.
         apart: pairs of other finalists that can be told apart, the better one first.
         why: why there is no internal test; empty where there is one.
+        titles: of backbones, by name.
     """
 
     standing: Standing
@@ -92,6 +93,7 @@ class Verdict:
     baselines: tuple[Rival, ...] = ()
     apart: frozenset[tuple[str, str]] = frozenset()
     why: str = ""
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def won(self) -> bool:
@@ -126,7 +128,7 @@ class Verdict:
 
 def headline(found: Verdict) -> str:
     """The verdict in a line, without a full stop; empty while no finalist has been chosen."""
-    return sentence("headline.txt.j2", found=found)
+    return sentence("headline.txt.j2", found=found, titles=found.titles)
 
 
 def verdict(files: RunFiles) -> Verdict:
@@ -138,7 +140,8 @@ def verdict(files: RunFiles) -> Verdict:
     if files.evaluation is None:
         rivals = tuple(Rival(name) for name in others)
         validation = (_on_validation(files), None, None)
-        return Verdict(Standing.VALIDATION, chosen, files.metric, validation, rivals, why=_untested(files))
+        why = _untested(files)
+        return Verdict(Standing.VALIDATION, chosen, files.metric, validation, rivals, why=why, titles=files.titles)
     table = files.evaluated.comparisons
     pairs = [] if table is None else table.to_dict("records")
     within = [row for row in pairs if row["family"] == "finalists"]
@@ -155,6 +158,7 @@ def verdict(files: RunFiles) -> Verdict:
         rivals,
         tuple(sorted(baselines, key=lambda one: order.get(one.name, len(order)))),
         frozenset(_apart(within)),
+        titles=files.titles,
     )
 
 

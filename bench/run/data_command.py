@@ -88,7 +88,7 @@ def audit(options: argparse.Namespace) -> int:
     found = audit(source, stored, settings, strict=False)
     screen.audit(found.audit)
     if file is not None:
-        write_json(file, found.audit.model_dump(mode="json", exclude_unset=True))
+        write_json(file, found.audit)
         screen.line(f"Audit: {file}")
     if found.splits.refused:
         raise ConfigError(found.splits.refused)

@@ -188,7 +188,7 @@ def write_data(request: Request, examined: Examined) -> None:
         return
     with stages.timed(run, "data"):
         write_splits(run.splits, examined.audited.table)
-        write_json(run.audit, examined.audited.audit.model_dump(mode="json", exclude_unset=True))
+        write_json(run.audit, examined.audited.audit)
         run.spend("data", examined.seconds)
         run.update(data=examined.record(request.source))
         run.pin(run.space, run.splits, run.audit)

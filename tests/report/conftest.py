@@ -3,17 +3,10 @@
 import pandas as pd
 import pytest
 from rendered import Reports, shared
-from report_run import BACKBONE_TITLES
 
-from bench.report import names, pictures
+from bench.report import pictures
 from bench.report.blocks import Paragraph
 from bench.report.tables import importance
-
-
-@pytest.fixture(autouse=True)
-def titles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The titles of backbones are known without a run, and those of one test in no other."""
-    monkeypatch.setattr(names, "TITLES", dict(BACKBONE_TITLES))
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ def test_pairs_are_coloured_by_their_verdict_and_not_by_their_interval() -> None
     verdicts = ["a better", "b better", "cannot be told apart", "not computed"]
     rows = pd.DataFrame({"family": "finalists", "a": "vgg16", "b": "resnet50", "verdict": verdicts})
     rows = COMPARISONS.frame(rows.assign(difference=0.02, low=0.001, high=0.04, reason=[None, None, None, "too few"]))
-    (ax,) = figures_comparison.differences(tables_models.pairs(rows, "finalists")).axes
+    (ax,) = figures_comparison.differences(tables_models.pairs(rows, "finalists", str)).axes
     bars = [line.get_color() for line in ax.lines if np.allclose(line.get_xdata(), [0.001, 0.04])]
     blue = figures_comparison.TOLD_APART
     assert bars == [blue, blue, MUTED, MUTED]

@@ -24,7 +24,7 @@ HOSTILE = ("<script>alert(1)</script>", 'a"b&c')
 
 def page_of(run: RunDir) -> Page:
     files = read(run)
-    return Page(run, files, looks(files.backbones))
+    return Page(run, files, looks(files.backbones, files.titles))
 
 
 def rows_of(run: RunDir, guideline: Guideline) -> dict[str, list[Cell]]:

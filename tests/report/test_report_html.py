@@ -14,7 +14,7 @@ from matplotlib import pyplot
 from PIL import Image
 from rendered import Reports
 from report_outline import Outline, outline
-from report_run import edit_json, write_run
+from report_run import BACKBONE_TITLES, edit_json, write_run
 
 from bench.cli import main
 from bench.data.images.decode import fit
@@ -85,7 +85,7 @@ def test_figures_are_kept_for_papers(finished: RunDir) -> None:
 def test_a_figure_drawn_again_is_the_same(tmp_path: Path) -> None:
     trials = read(write_run(tmp_path / "xray", trials=12, image_side=16)).trials
     assert trials is not None
-    known = looks(["vgg16", "resnet50", "inceptionv3"])
+    known = looks(["vgg16", "resnet50", "inceptionv3"], BACKBONE_TITLES)
     for name in ("first", "second"):
         pictures.picture(tmp_path, name, lambda: figures_search.by_backbone(trials, METRICS["auc"], known), "", "")
     assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()

@@ -35,7 +35,7 @@ PARTS = [
 
 def page_of(run: RunDir) -> Page:
     files = read(run)
-    return Page(run, files, looks(files.backbones))
+    return Page(run, files, looks(files.backbones, files.titles))
 
 
 def card_text(run: RunDir) -> str:

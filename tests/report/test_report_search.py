@@ -12,7 +12,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from report_outline import Outline, outline
-from report_run import edit_json, write_run
+from report_run import BACKBONE_TITLES, edit_json, write_run
 
 from bench.report import html
 from bench.report.blocks import Paragraph
@@ -27,7 +27,7 @@ from bench.run.folder import RunDir
 from bench.stats.metrics import METRICS
 
 AUC, LOG_LOSS = METRICS["auc"], METRICS["log_loss"]
-LOOKS = looks(["vgg16", "resnet50"])
+LOOKS = looks(["vgg16", "resnet50"], BACKBONE_TITLES)
 
 
 def trials(**changes: Any) -> pd.DataFrame:
@@ -280,7 +280,7 @@ def test_every_picture_can_be_drawn(
 def test_no_legend_is_cut_off(whole: RunDir, metric: Any) -> None:
     files = read(whole)
     assert files.trials is not None and files.epochs is not None
-    known = looks(files.backbones)
+    known = looks(files.backbones, files.titles)
     arrived = tables_search.arrivals(tables_search.deciding_epochs(files.epochs, files.trials, metric), 10)
     for figure in (
         figures_search.history_by_time(files.trials, metric, known),

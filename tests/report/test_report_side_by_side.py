@@ -16,7 +16,6 @@ from bench import cli
 from bench.errors import ConfigError
 from bench.report import pictures
 from bench.report.figures import comparison as figures_comparison
-from bench.report.names import backbone
 from bench.report.palette import KNOWN
 from bench.report.read.files import read
 from bench.report.side_by_side import sides
@@ -77,7 +76,7 @@ def test_two_runs_on_the_same_data_compare(pair: tuple[RunDir, RunDir]) -> None:
     for label, files in zip(("xray", "longer"), map(read, pair), strict=True):
         mean, deviation = files.over_seeds().mean, files.over_seeds().sd
         test = "test ROC AUC {} ({}–{})".format(*(f"{value:.3f}" for value in files.chosen_scores["auc"]))
-        said = f"{backbone(files.chosen)}: validation {mean:.3f} ± {deviation:.3f}, {test}."
+        said = f"{files.title(files.chosen)}: validation {mean:.3f} ± {deviation:.3f}, {test}."
         assert f"{label}: {headline(verdict(files))}. {said}" in text, "the numbers of each run's own report"
     assert "xray and longer cannot be told apart on the same 624 test images: ROC AUC differs by" in text
     assert not re.search(r"\bnan\b|\bNone\b|undefined", text)

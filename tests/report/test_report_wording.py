@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bench import numbers
-from bench.report import names, palette
+from bench.report import blocks, names, palette
 from bench.report.summary import configuration
 from bench.stats.metrics import METRICS
 
@@ -80,7 +80,7 @@ def test_configurations_name_what_they_have() -> None:
 
 
 def test_a_backbone_looks_the_same_in_every_run() -> None:
-    alone, together = palette.looks(["resnet50"]), palette.looks(["my_net", "vgg16", "resnet50"])
+    alone, together = palette.looks(["resnet50"], {}), palette.looks(["my_net", "vgg16", "resnet50"], {})
     assert alone["resnet50"] == together["resnet50"]
     assert len({look.colour for look in together.values()}) == 3
     assert len({look.marker for look in together.values()}) == 3
@@ -89,3 +89,10 @@ def test_a_backbone_looks_the_same_in_every_run() -> None:
 def test_a_capital_letter_leaves_the_others_alone() -> None:
     assert numbers.capital("open: its ROC AUC") == "Open: its ROC AUC"
     assert numbers.capital("") == ""
+
+
+def test_every_column_of_a_table_names_a_way_to_write_that_there_is() -> None:
+    for name, rows in blocks._columns_of_tables().items():
+        for row in rows:
+            known = row.show == "bounded" or hasattr(numbers, row.show) or hasattr(names, row.show)
+            assert known and bool(row.name) != bool(row.each), (name, row)

@@ -22,9 +22,9 @@ from bench.compare.lower_bound.bare_keras import Network, Way
 from bench.compare.lower_bound.work import Part
 from bench.device import best_cpu_precision, cpu_cores, gpus, memory_bytes, processor
 from bench.errors import TrialFailed
+from bench.failures import by_status
 from bench.models.backbones import boundary_cut, get_backbone
 from bench.numbers import counted
-from bench.postmortem import by_status
 from bench.run.documents import CalibratedOn
 from bench.run.folder import write_json
 from bench.seeds import stable_hash

@@ -5,24 +5,11 @@ from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
+from bench.report import palette
 from bench.report.figures.search import score_label, unit_of
-from bench.report.names import backbone, metric_words
-from bench.report.palette import (
-    DASHED,
-    INK,
-    MUTED,
-    OTHERS,
-    Look,
-    Looks,
-    bar,
-    clipped,
-    legend,
-    new_figure,
-    rows_down,
-    styled,
-)
+from bench.report.names import metric_words
+from bench.report.palette import DASHED, INK, MUTED, OTHERS, Look, Looks, clipped, entry, legend, new_figure, styled
 from bench.stats.metrics import METRICS, Metric
 
 BASELINE = Look(MUTED, "o")
@@ -42,12 +29,12 @@ def intervals(models: pd.DataFrame, metrics: Sequence[str], looks: Looks) -> Fig
     """One panel per metric: each model's value on test with its interval; baselines are grey.
 
     Args:
-        models: columns ``backbone`` and, for each metric, ``test_NAME`` with its bounds.
+        models: columns ``backbone``, ``title`` and, for each metric, ``test_NAME`` with its bounds.
         metrics: names of the metrics.
         looks: of the backbones.
     """
     shown = [looks.get(str(name), BASELINE) for name in models["backbone"]]
-    labels = [clipped(backbone(name)) for name in models["backbone"]]
+    labels = [clipped(title) for title in models["title"]]
     return _on_test(models, [METRICS[name] for name in metrics], shown, labels, 1.1 + 0.42 * len(models))
 
 
@@ -58,10 +45,10 @@ def _on_test(
     figure, axes = new_figure(9.6, height, columns=len(metrics), sharey=True)
     for ax, metric in zip(axes, metrics, strict=True):
         for place, ((_, row), look) in enumerate(zip(rows.iterrows(), looks, strict=True)):
-            bar(ax, place, row, f"test_{metric.name}", look)
+            palette.bar(ax, place, row, f"test_{metric.name}", look)
         ax.set(xlabel=f"Test {metric_words(metric)}")
         ax.margins(x=0.08)
-        rows_down(ax, labels)
+        palette.rows_down(ax, labels)
     return figure
 
 
@@ -80,9 +67,9 @@ def differences(pairs: pd.DataFrame) -> Figure:
         ax.plot([row["low"], row["high"]], [position] * 2, color=colour, linewidth=2.4)
         ax.plot([row["difference"]], [position], color=INK, marker="o", markersize=6)
     ax.set(xlabel="Difference in test ROC AUC (right: the first is better)")
-    rows_down(ax, [clipped(pair, 38) for pair in pairs["pair"]])
+    palette.rows_down(ax, [clipped(pair, 38) for pair in pairs["pair"]])
     titles = {TOLD_APART: "told apart after Holm’s correction", MUTED: "not told apart"}
-    legend(figure, [Line2D([], [], color=colour, linewidth=2.4, label=title) for colour, title in titles.items()])
+    legend(figure, [entry(title, color=colour, linewidth=2.4) for colour, title in titles.items()])
     return figure
 
 
@@ -113,7 +100,7 @@ def histories(best: Mapping[str, pd.DataFrame], labels: Sequence[str], metric: M
         width = 2 + min(len(labels) - 1 - position, 3)  # runs that extend one another coincide: the first shows beneath
         ax.plot(x, y, drawstyle="steps-post", color=look.colour, linestyle=line, linewidth=width)
         ax.plot(x.iloc[-1:], y.iloc[-1:], color=look.colour, marker=look.marker, markersize=8, linestyle="")
-        handles.append(Line2D([], [], color=look.colour, linestyle=line, marker=look.marker, label=clipped(label, 40)))
+        handles.append(entry(clipped(label, 40), color=look.colour, linestyle=line, marker=look.marker))
     ax.set(
         xlabel=f"Wall-clock time of the search ({unit})" if by_time else "Trials",
         ylabel=f"{score_label(metric)}, best so far",

@@ -1,6 +1,5 @@
 """The data -> figures: shares of the classes by split, properties of the images by class, augmented images."""
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench import numbers
-from bench.report.palette import INK, KNOWN, MUTED, clipped, hide_after, image, new_figure, rows_down, styled
+from bench.report.palette import INK, KNOWN, MUTED, clipped, image, new_figure, panels, rows_down, styled
 from bench.report.read.files import Gallery
 from bench.report.tables.data import class_names
 
@@ -75,16 +74,13 @@ def properties(classes: pd.DataFrame, measures: list[str]) -> Figure:
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.plain(value)))
         rows_down(ax, [clipped(name, 16) for name in classes["class"]])
-    hide_after(axes, len(measures))
     return figure
 
 
 def _panels(number: int, classes: int, abreast: int, **options: Any) -> tuple[Figure, list[Axes]]:
     """A panel below the other, as a telephone shows it best; ``abreast`` where many classes make that too long."""
     columns = 1 if classes <= FEW_CLASSES else min(number, abreast)
-    rows = math.ceil(number / columns)
-    height = 0.3 + rows * (0.65 + 0.34 * classes)
-    return new_figure(4.8 if columns == 1 else 8, height, columns=columns, rows=rows, sharey=True, **options)
+    return panels(number, columns, 4.8 if columns == 1 else 8, (0.3, 0.65 + 0.34 * classes), sharey=True, **options)
 
 
 def _box(ax: Axes, position: int, row: "pd.Series[float]", measure: str) -> None:

@@ -1,6 +1,5 @@
 """Images of errors, saliency maps, subgroups, and scores on altered images -> figures; reads no files."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,22 +8,10 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from bench import numbers
-from bench.report.palette import (
-    DASHED,
-    MUTED,
-    Look,
-    bar,
-    clipped,
-    hide_after,
-    image,
-    legend,
-    new_figure,
-    rows_down,
-    styled,
-)
+from bench.report import palette
+from bench.report.palette import DASHED, MUTED, Look, clipped, entry, legend, new_figure, panels, styled
 from bench.report.read.files import Images
 from bench.run.documents import SaliencyCase
 
@@ -43,15 +30,13 @@ def errors(images: npt.NDArray[np.uint8], rows: pd.DataFrame) -> Figure:
         images: shape (n, height, width, 1 or 3).
         rows: one row per image: ``rank``, ``label``, ``predicted``, ``confidence``, maybe ``copies``.
     """
-    columns = min(len(images), MOST_COLUMNS)
-    height = math.ceil(len(images) / columns)
-    figure, axes = new_figure(max(1.95 * columns, 2.4), 2.35 * height, columns, height)
+    width = max(1.95 * min(len(images), MOST_COLUMNS), 2.4)
+    figure, axes = panels(len(images), MOST_COLUMNS, width, (0, 2.35))
     for ax, pixels, (_, row) in zip(axes, images, rows.iterrows(), strict=False):
         _picture(ax, pixels)
         label = f"{clipped(row['label'], 18)}{_times(row.get('copies'))}"
         title = f"{row['rank']:.0f}. {label}\n→ {clipped(row['predicted'], 14)} "
         ax.set_title(title + numbers.score(row["confidence"]), loc="left", fontweight="normal", fontsize=9)
-    hide_after(axes, len(images))
     return figure
 
 
@@ -65,9 +50,7 @@ def saliency(images: Images, items: Sequence[SaliencyCase]) -> Figure:
     """
     if images.maps is None or images.randomised is None:
         raise ValueError("saliency needs maps and randomised maps, but got images alone")
-    abreast = min(len(items), 2)
-    height = math.ceil(len(items) / abreast)
-    figure, axes = new_figure(4.9 * abreast, 2.05 * height + 0.2, 3 * abreast, height)
+    figure, axes = panels(3 * len(items), 6, 4.9 * min(len(items), 2), (0.2, 2.05))
     for place, item in enumerate(items):
         plain, with_map, with_random = axes[3 * place : 3 * place + 3]
         for ax in (plain, with_map, with_random):
@@ -77,12 +60,10 @@ def saliency(images: Images, items: Sequence[SaliencyCase]) -> Figure:
         right = item.correct is True
         label, predicted = (clipped(numbers.text(name), 15) for name in (item.label, item.predicted))
         words = f"{label}{_times(item.copies)}\n→ {predicted} {numbers.score(item.probability)}"
-        colour = RIGHT if right else WRONG
-        plain.set_title(words, loc="left", fontsize=8.5, fontweight="normal")
-        with_map.set_title("map", loc="left", fontsize=8.5, fontweight="normal")
-        with_random.set_title("randomised", loc="left", fontsize=8.5, fontweight="normal")
-        plain.set_xlabel("right" if right else "wrong", color=colour, fontsize=9, fontweight="bold", loc="left")
-    hide_after(axes, 3 * len(items))
+        for ax, title in ((plain, words), (with_map, "map"), (with_random, "randomised")):
+            ax.set_title(title, loc="left", fontsize=8.5, fontweight="normal")
+        word, colour = ("right", RIGHT) if right else ("wrong", WRONG)
+        plain.set_xlabel(word, color=colour, fontsize=9, fontweight="bold", loc="left")
     return figure
 
 
@@ -93,11 +74,8 @@ def _times(copies: Any) -> str:
 
 
 def _picture(ax: Axes, pixels: npt.NDArray[np.uint8]) -> None:
-    image(ax, pixels)
-    for spine in ax.spines.values():
-        spine.set_color(MUTED)
-        spine.set_visible(True)
-        spine.set_linewidth(0.5)
+    palette.image(ax, pixels)
+    ax.spines[:].set(color=MUTED, visible=True, linewidth=0.5)
 
 
 def _map(ax: Axes, heat: npt.NDArray[np.float32]) -> None:
@@ -120,7 +98,9 @@ def forest(rows: pd.DataFrame, metrics: Mapping[str, str], overall: Mapping[str,
     starts = rows.index[rows["group"].ne(rows["group"].shift())][1:]
     for ax, (name, title) in zip(axes, metrics.items(), strict=True):
         for position, (_, row) in enumerate(rows.iterrows()):
-            bar(ax, position, row, name, GROUP, markersize=7, markerfacecolor="white" if row["small"] else GROUP.colour)
+            palette.bar(
+                ax, position, row, name, GROUP, markersize=7, markerfacecolor="white" if row["small"] else GROUP.colour
+            )
         known = numbers.number(overall.get(name))
         if known is not None:
             ax.axvline(known, color=MUTED, linewidth=1, linestyle=DASHED, zorder=0)
@@ -132,7 +112,7 @@ def forest(rows: pd.DataFrame, metrics: Mapping[str, str], overall: Mapping[str,
         ]
         ax.set(xlabel=title)
         ax.margins(x=0.06)
-        rows_down(ax, names)
+        palette.rows_down(ax, names)
     return figure
 
 
@@ -146,27 +126,20 @@ def robustness(rows: pd.DataFrame, titles: Mapping[str, str], clean: Mapping[str
         clean: ``auc`` and ``accuracy`` of clean images, where they are known.
     """
     kinds = list(rows["corruption"].drop_duplicates())
-    columns = min(len(kinds), 2)
-    height = math.ceil(len(kinds) / columns)
-    figure, axes = new_figure(
-        4.6 * columns + (1.4 if columns == 1 else 0), 0.4 + 2.7 * height, columns, height, sharey=True
-    )
-    for ax, kind in zip(axes, kinds, strict=False):
+    figure, axes = panels(len(kinds), 2, 6.0 if len(kinds) == 1 else 9.2, (0.4, 2.7), sharey=True)
+    for ax, kind in zip(axes, kinds, strict=True):
         part = rows[rows["corruption"] == kind].sort_values("level")
         for name, (_, colour, marker) in SCORES.items():
-            band = part.dropna(subset=[f"{name}_low", f"{name}_high"])
-            edges = (band["level"], band[f"{name}_low"], band[f"{name}_high"])
-            ax.fill_between(*edges, color=colour, alpha=0.15, linewidth=0)
+            palette.band(ax, part, "level", (f"{name}_low", f"{name}_high"), colour, 0.15)
             ax.plot(part["level"], part[name], color=colour, marker=marker, markersize=5, linewidth=1.6)
             known = numbers.number(clean.get(name))
             if known is not None:
                 ax.axhline(known, color=colour, linewidth=1, linestyle=DASHED, alpha=0.8)
         unit = str(part["unit"].dropna().iloc[0]) if part["unit"].notna().any() else "level"
         ax.set(title=titles.get(kind, clipped(kind)), xlabel=unit, ylabel="Score")
-    hide_after(axes, len(kinds))
     handles = [
-        Line2D([], [], color=colour, marker=marker, linewidth=1.6, label=title)
+        entry(title, color=colour, marker=marker, linestyle="-", linewidth=1.6)
         for title, colour, marker in SCORES.values()
     ]
-    legend(figure, [*handles, Line2D([], [], color=MUTED, linestyle=DASHED, label="on clean images")])
+    legend(figure, [*handles, entry("on clean images", color=MUTED, linestyle=DASHED)])
     return figure

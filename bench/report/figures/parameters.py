@@ -1,6 +1,5 @@
 """Trials -> figures of several parameters at once: learning rate x unfreeze depth, and all of them; reads no files."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,20 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench import numbers
+from bench.report import palette
 from bench.report.figures.search import names_of, score_label, scored_trials
-from bench.report.names import backbone, metric_words
-from bench.report.palette import (
-    GRID,
-    INK,
-    MUTED,
-    Looks,
-    backbone_handles,
-    clipped,
-    hide_after,
-    legend,
-    new_figure,
-    styled,
-)
+from bench.report.names import metric_words
+from bench.report.palette import GRID, INK, MUTED, Looks, clipped, entry, legend, new_figure, panels, styled
 from bench.report.tables.search import chosen, column
 from bench.search.parameters import PARAMETERS, Hyperparameter
 from bench.stats.metrics import Metric
@@ -36,8 +25,8 @@ from bench.stats.metrics import Metric
 LEAST_LINES = 3
 """With fewer trials there is nothing to compare."""
 
-_COMPLETED = Line2D([], [], linestyle="", marker="o", markersize=8, color=MUTED, label="completed")
-_STOPPED = Line2D([], [], linestyle="", marker="o", markersize=5, color=MUTED, alpha=0.45, label="stopped early")
+_COMPLETED = entry("completed", marker="o", markersize=8, color=MUTED)
+_STOPPED = entry("stopped early", marker="o", markersize=5, color=MUTED, alpha=0.45)
 _BEST: dict[str, Any] = {"marker": "o", "markersize": 13, "color": INK, "fillstyle": "none", "markeredgewidth": 1.4}
 _WORST_SHOWN = 0.15
 """Scores below this quantile share the colour map's last colour: one bad trial must not wash out the others."""
@@ -54,26 +43,22 @@ def rate_by_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     names = [name for name in looks if name in names_of(scored)]
     if not names:
         raise ValueError("no trial has a score, a learning rate and an unfreeze depth")
-    columns = min(len(names), 3)
-    rows = math.ceil(len(names) / columns)
-    figure, axes = new_figure(9.6, 0.9 + 2.7 * rows, columns=columns, rows=rows, sharex=True, sharey=True)
+    figure, axes = panels(len(names), 3, 9.6, (0.9, 2.7), sharex=True, sharey=True)
     colours = _colours(scored[column(metric)], metric)
-    for ax, name in zip(axes, names, strict=False):
+    for ax, name in zip(axes, names, strict=True):
         _panel(ax, scored[scored["config_backbone"] == name], name, metric, looks, colours)
         ax.label_outer()
-    hide_after(axes, len(names))
-    bar = figure.colorbar(colours, ax=axes, label=score_label(metric), aspect=24, pad=0.015, extend=_extended(metric))
+    extended: Any = "min" if metric.higher_is_better else "max"
+    bar = figure.colorbar(colours, ax=figure.axes, label=score_label(metric), aspect=24, pad=0.015, extend=extended)
     bar.outline.set_visible(False)
-    ring = Line2D([], [], linestyle="", label="best of the backbone", **_BEST)
-    legend(figure, [_COMPLETED, _STOPPED, ring])
+    legend(figure, [_COMPLETED, _STOPPED, entry("best of the backbone", **_BEST)])
     return figure
 
 
 def _panel(ax: Axes, part: pd.DataFrame, name: str, metric: Metric, looks: Looks, colours: Any) -> None:
     """The trials of one backbone, moved up and down a little so that none hides another."""
     score = column(metric)
-    turn = part.groupby("config_unfreeze_depth")[score].rank(method="first")
-    part = part.assign(height=part["config_unfreeze_depth"] + ((turn * 0.618034) % 1 - 0.5) * 0.5)
+    part = part.assign(height=part["config_unfreeze_depth"] + palette.apart(part, "config_unfreeze_depth", score))
     ax.set_xscale("log")
     for state, size, alpha in (("pruned", 22, 0.45), ("completed", 62, 1.0)):
         shown = part[part["state"] == state]
@@ -96,7 +81,7 @@ def _panel(ax: Axes, part: pd.DataFrame, name: str, metric: Metric, looks: Looks
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.rate(value).replace(".0e", "e")))
     ax.yaxis.set_major_locator(FixedLocator(range(7)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
-    ax.set(title=clipped(backbone(name)), xlabel="Learning rate (logarithmic)", ylabel="Unfrozen stages")
+    ax.set(title=clipped(looks[name].title), xlabel="Learning rate (logarithmic)", ylabel="Unfrozen stages")
 
 
 def _colours(score: "pd.Series[float]", metric: Metric) -> Any:
@@ -112,10 +97,6 @@ def _colours(score: "pd.Series[float]", metric: Metric) -> Any:
     if low == high:
         low, high = low - 0.005, high + 0.005
     return ScalarMappable(Normalize(low, high), sns.color_palette(name, as_cmap=True).resampled(24))
-
-
-def _extended(metric: Metric) -> Any:
-    return "min" if metric.higher_is_better else "max"
 
 
 @dataclass(frozen=True)
@@ -138,7 +119,7 @@ def parallel(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     if len(scored) < LEAST_LINES:
         raise ValueError(f"it needs at least {LEAST_LINES} trials with a score, but got {len(scored)}")
     varied = [row for row in PARAMETERS.values() if scored[row.column].nunique(dropna=False) > 1]
-    scales = [_scale(scored[row.column], row) for row in varied]
+    scales = [_scale(scored[row.column], row, looks) for row in varied]
     scales.append(_score_scale(scored[column(metric)], metric))
     figure, (ax,) = new_figure(max(6.0, 1.5 + 1.05 * len(scales)), 4.3)
     lines = np.stack([scale.places for scale in scales], axis=1)
@@ -157,7 +138,7 @@ def parallel(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     ax.tick_params(axis="x", length=0)
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    others = Line2D([], [], color=MUTED, linewidth=1.0, alpha=0.5, label="the other trials")
+    others = entry("the other trials", color=MUTED, linewidth=1.0, alpha=0.5)
     legend(figure, [*_best_handles(looks, best), others])
     return figure
 
@@ -191,7 +172,7 @@ def _label(ax: Axes, position: int, scale: _Scale, side: int) -> None:
 
 def _best_handles(looks: Looks, best: pd.DataFrame) -> list[Line2D]:
     """Legend entries of the highlighted lines."""
-    handles = backbone_handles(looks, names_of(best))
+    handles = palette.backbone_handles(looks, names_of(best))
     for handle in handles:
         handle.set_linestyle("-")
         handle.set_markersize(5)
@@ -199,9 +180,10 @@ def _best_handles(looks: Looks, best: pd.DataFrame) -> list[Line2D]:
     return handles
 
 
-def _scale(values: "pd.Series[Any]", row: Hyperparameter) -> _Scale:
+def _scale(values: "pd.Series[Any]", row: Hyperparameter, looks: Looks) -> _Scale:
     """The axis of a parameter: a place for each of few values, else from the least to the greatest."""
-    logarithmic, show = row.scale == "log", backbone if row.name == "backbone" else getattr(numbers, row.written)
+    logarithmic, titles = row.scale == "log", {name: look.title for name, look in looks.items()}
+    show = titles.__getitem__ if row.name == "backbone" else getattr(numbers, row.written)
     if row.kind is not float:
         options = sorted(values.dropna().unique(), key=lambda value: (value != "none", value))
         heights = {value: place / max(len(options) - 1, 1) for place, value in enumerate(options)}

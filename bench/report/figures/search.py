@@ -1,6 +1,6 @@
 """Trials -> figures of the search: scores by order, time, cost and by each parameter; reads no files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,22 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bench import numbers
-from bench.report.names import backbone, metric_words, parameter
-from bench.report.palette import GRID, INK, MUTED, Looks, backbone_handles, clipped, legend, new_figure, styled
+from bench.report import palette
+from bench.report.names import metric_words, parameter
+from bench.report.palette import GRID, INK, MUTED, Looks, clipped, entry, new_figure, styled
 from bench.report.tables import search as tables_search
 from bench.report.tables.search import column
 from bench.stats.metrics import Metric
 
-STOPPED = Line2D([], [], linestyle="", marker="o", markersize=7, color=MUTED, fillstyle="none", label="stopped early")
-FAILED = Line2D([], [], linestyle="", marker="x", markersize=7, color=MUTED, label="failed")
+STOPPED = entry("stopped early", marker="o", markersize=7, color=MUTED, fillstyle="none")
+FAILED = entry("failed", marker="x", markersize=7, color=MUTED)
 MOST_LABELS = 8
 """Trials of the Pareto front that are named in the figure."""
 
-_SPAN = Line2D([], [], color=MUTED, linewidth=1.2, alpha=0.6, label="while it ran")
-_BEST = Line2D([], [], color=INK, linewidth=1.4, label="best so far")
-_FRONT = Line2D([], [], color=INK, linewidth=1.4, label="Pareto front")
+_SPAN = entry("while it ran", color=MUTED, linewidth=1.2, alpha=0.6)
+_BEST = entry("best so far", color=INK, linewidth=1.4)
+_FRONT = entry("Pareto front", color=INK, linewidth=1.4)
+_MEDIAN = entry("median of completed trials", color=INK, linewidth=1.8)
 
 
 def score_label(metric: Metric) -> str:
@@ -46,8 +48,7 @@ def history(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     ax.scatter(failed, [0.02] * len(failed), marker="x", color=MUTED, transform=ax.get_xaxis_transform(), clip_on=False)
     ax.set(xlabel="Trial, in the order in which they were started", ylabel=score_label(metric))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    best_line = Line2D([], [], color=INK, linewidth=1.4, label="best so far")
-    legend(figure, [*backbone_handles(looks, names_of(trials)), best_line, *state_handles(trials)])
+    _legend(figure, trials, looks, _BEST)
     return figure
 
 
@@ -59,7 +60,7 @@ def learning_rate(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     _logarithmic(ax, numbers.rate)
     points(ax, scored[scored["config_learning_rate"] > 0], "config_learning_rate", metric, looks)
     ax.set(xlabel="Learning rate of the head (logarithmic)", ylabel=score_label(metric))
-    legend(figure, [*backbone_handles(looks, names_of(scored)), *state_handles(scored)])
+    _legend(figure, scored, looks)
     return figure
 
 
@@ -68,10 +69,9 @@ def by_backbone(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Score of each trial by backbone, with the median of the completed ones."""
     figure, (ax,) = new_figure(8, 3.7)
     scored = scored_trials(trials, metric)
-    _strip(ax, scored, "config_backbone", [name for name in looks if name in names_of(scored)], metric, looks)
-    ax.set_xticks(ax.get_xticks(), [clipped(backbone(name)) for name in looks if name in names_of(scored)])
-    ax.set(xlabel="", ylabel=score_label(metric))
-    legend(figure, [_median_handle(), *state_handles(scored)])
+    titles = {name: clipped(looks[name].title) for name in looks if name in names_of(scored)}
+    _strip(ax, scored, "config_backbone", titles, metric, looks)
+    _legend(figure, scored, {}, _MEDIAN)
     return figure
 
 
@@ -81,10 +81,10 @@ def by_augmentation(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figur
     figure, (ax,) = new_figure(8, 3.7)
     scored = scored_trials(trials, metric).dropna(subset=["config_augmentation"])
     order = sorted(scored["config_augmentation"].unique(), key=lambda name: (name != "none", name))
-    _strip(ax, scored, "config_augmentation", order, metric, looks)
-    ax.set_xticks(ax.get_xticks(), [clipped(name, 80 // max(len(order), 1)) for name in order])
-    ax.set(xlabel="Augmentation policy", ylabel=score_label(metric))
-    legend(figure, [*backbone_handles(looks, names_of(scored)), _median_handle(), *state_handles(scored)])
+    titles = {name: clipped(name, 80 // max(len(order), 1)) for name in order}
+    _strip(ax, scored, "config_augmentation", titles, metric, looks)
+    ax.set(xlabel="Augmentation policy")
+    _legend(figure, scored, looks, _MEDIAN)
     return figure
 
 
@@ -94,13 +94,13 @@ def by_unfreeze_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Fig
     figure, (left, right) = new_figure(9.6, 3.9, columns=2, width_ratios=[1.15, 1])
     scored = scored_trials(trials, metric).dropna(subset=["config_unfreeze_depth"])
     depths = sorted(int(depth) for depth in scored["config_unfreeze_depth"].unique())
-    _strip(left, scored, "config_unfreeze_depth", depths, metric, looks)
-    left.set_xticks(left.get_xticks(), [str(depth) for depth in depths])
-    left.set(xlabel="Unfrozen stages, from the output", ylabel=score_label(metric), title="Every trial")
+    _strip(left, scored, "config_unfreeze_depth", {depth: str(depth) for depth in depths}, metric, looks)
+    left.set(xlabel="Unfrozen stages, from the output", title="Every trial")
     best, number = tables_search.best_by_depth(trials, metric)
     best = best.reindex([name for name in looks if name in best.index])
-    _heat_map(right, best, number.reindex_like(best), metric)
-    legend(figure, [*backbone_handles(looks, names_of(scored)), _median_handle(), *state_handles(scored)])
+    titles = [clipped(looks[name].title, 14) for name in best.index]
+    _heat_map(right, best, number.reindex_like(best), titles, metric)
+    _legend(figure, scored, looks, _MEDIAN)
     return figure
 
 
@@ -130,14 +130,11 @@ def names_of(trials: pd.DataFrame) -> list[str]:
     return [str(name) for name in trials["config_backbone"].dropna().unique()]
 
 
-def state_handles(trials: pd.DataFrame) -> list[Line2D]:
-    """Legend entries of the states that occur besides completed."""
+def _legend(figure: Figure, trials: pd.DataFrame, looks: Looks, *more: Line2D) -> None:
+    """The backbones that occur, ``more``, and the states that occur besides completed."""
     states = set(trials["state"])
-    return [handle for state, handle in (("pruned", STOPPED), ("failed", FAILED)) if state in states]
-
-
-def _median_handle() -> Line2D:
-    return Line2D([], [], color=INK, linewidth=1.8, label="median of completed trials")
+    ended = [handle for state, handle in (("pruned", STOPPED), ("failed", FAILED)) if state in states]
+    palette.legend(figure, [*palette.backbone_handles(looks, names_of(trials)), *more, *ended])
 
 
 def points(ax: Axes, data: pd.DataFrame, x: str, metric: Metric, looks: Looks) -> None:
@@ -145,7 +142,7 @@ def points(ax: Axes, data: pd.DataFrame, x: str, metric: Metric, looks: Looks) -
     names = names_of(data)
     options: dict[str, Any] = {
         "x": x,
-        "y": tables_search.column(metric),
+        "y": column(metric),
         "hue": "config_backbone",
         "style": "config_backbone",
         "palette": {name: looks[name].colour for name in names},
@@ -164,23 +161,21 @@ def points(ax: Axes, data: pd.DataFrame, x: str, metric: Metric, looks: Looks) -
         sns.scatterplot(completed, **options, linewidth=0, alpha=0.85)
 
 
-def _strip(ax: Axes, data: pd.DataFrame, by: str, order: Sequence[Any], metric: Metric, looks: Looks) -> None:
-    """Points by category, spread sideways so that none hides another (the same way in every rendering)."""
-    score = tables_search.column(metric)
-    codes = data[by].map({value: position for position, value in enumerate(order)}).astype("float64")
-    turn = data.groupby(by)[score].rank(method="first")
-    spread = ((turn * 0.618034) % 1 - 0.5) * 0.5
-    points(ax, data.assign(position=codes + spread), "position", metric, looks)
+def _strip(ax: Axes, data: pd.DataFrame, by: str, titles: Mapping[Any, str], metric: Metric, looks: Looks) -> None:
+    """Points by the categories ``titles``, spread sideways, and the medians of the completed trials."""
+    score = column(metric)
+    codes = data[by].map({value: position for position, value in enumerate(titles)}).astype("float64")
+    points(ax, data.assign(position=codes + palette.apart(data, by, score)), "position", metric, looks)
     medians = data[data["state"] == "completed"].groupby(by)[score].median()
-    for position, value in enumerate(order):
+    for position, value in enumerate(titles):
         if value in medians.index:
             ax.plot([position - 0.32, position + 0.32], [medians[value]] * 2, color=INK, linewidth=1.8)
-    ax.set_xticks(range(len(order)))
-    ax.set_xlim(-0.6, len(order) - 0.4)
+    ax.set_xticks(range(len(titles)), list(titles.values()))
+    ax.set(xlim=(-0.6, len(titles) - 0.4), xlabel="", ylabel=score_label(metric))
     ax.grid(False, axis="x")
 
 
-def _heat_map(ax: Axes, best: pd.DataFrame, amounts: pd.DataFrame, metric: Metric) -> None:
+def _heat_map(ax: Axes, best: pd.DataFrame, amounts: pd.DataFrame, titles: list[str], metric: Metric) -> None:
     """Best score by backbone and depth; brighter is better, whichever way the metric points."""
     texts = np.array(
         [
@@ -199,7 +194,7 @@ def _heat_map(ax: Axes, best: pd.DataFrame, amounts: pd.DataFrame, metric: Metri
         annot_kws={"fontsize": 9},
         ax=ax,
     )
-    ax.set_yticks(ax.get_yticks(), [clipped(backbone(name), 14) for name in best.index], rotation=0)
+    ax.set_yticks(ax.get_yticks(), titles, rotation=0)
     ax.set(xlabel="Unfrozen stages, from the output", ylabel="", title="Best trial")
     ax.grid(False)
 
@@ -229,7 +224,7 @@ def history_by_time(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figur
     points(ax, ordered, "ended", metric, looks)
     sns.lineplot(ordered, x="ended", y="best", drawstyle="steps-post", color=INK, linewidth=1.4, ax=ax)
     ax.set(xlabel=f"Wall-clock time since the search began ({unit})", ylabel=score_label(metric), xlim=(0, None))
-    legend(figure, [*backbone_handles(looks, names_of(ordered)), _BEST, _SPAN, *state_handles(ordered)])
+    _legend(figure, ordered, looks, _BEST, _SPAN)
     return figure
 
 
@@ -263,7 +258,7 @@ def cost(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
         )
     ax.margins(x=0.06, y=0.1)
     ax.set(xlabel=f"Wall-clock time of the trial ({unit})", ylabel=score_label(metric))
-    legend(figure, [*backbone_handles(looks, names_of(scored)), _FRONT, *state_handles(scored)])
+    _legend(figure, scored, looks, _FRONT)
     return figure
 
 

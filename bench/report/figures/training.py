@@ -1,6 +1,5 @@
 """Epochs -> learning curves of the trials and of the finalists; reads no files."""
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -8,19 +7,17 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from bench.report import palette
 from bench.report.figures.search import names_of, score_label
-from bench.report.names import backbone
-from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, hide_after, legend, new_figure, styled
+from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, entry, legend, new_figure, panels, styled
 from bench.report.tables.search import column
 from bench.stats.metrics import Metric
 
-_STOPPED_HERE = Line2D([], [], linestyle="", marker="o", markersize=7, color=MUTED, fillstyle="none")
-_STOPPED_HERE.set_label("stopped at this rung")
-_CUTOFF = Line2D([], [], color=INK, linewidth=1.8, label="best third in the end")
-_START = Line2D([], [], linestyle="", marker="o", markersize=4, color=MUTED, label="fine-tuning begins")
+_STOPPED_HERE = entry("stopped at this rung", marker="o", markersize=7, color=MUTED, fillstyle="none")
+_CUTOFF = entry("best third in the end", color=INK, linewidth=1.8)
+_START = entry("fine-tuning begins", marker="o", markersize=4, color=MUTED)
 
 
 @styled
@@ -31,23 +28,19 @@ def trial_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
         epochs: as `bench.report.tables.search.epochs_of_trials` returns it.
     """
     names = [name for name in looks if name in set(epochs["config_backbone"])]
-    columns = min(len(names), 3)
-    rows = math.ceil(len(names) / columns)
-    figure, axes = new_figure(9.6, 0.5 + 2.9 * rows, columns=columns, rows=rows, sharex=True, sharey=True)
-    for ax, name in zip(axes, names, strict=False):
+    figure, axes = panels(len(names), 3, 9.6, (0.5, 2.9), sharex=True, sharey=True)
+    for ax, name in zip(axes, names, strict=True):
         part = epochs[epochs["config_backbone"] == name]
         for state, alpha, width in (("pruned", 0.35, 1.0), ("failed", 0.35, 1.0), ("completed", 0.9, 1.4)):
             lines = part[part["state"] == state]
             style = {"color": looks[name].colour, "alpha": alpha}
             _lines(ax, lines, "trial", column(metric), linewidth=width, **style)
             _fine_tuning(ax, lines, "trial", column(metric), **style)
-        ax.set(title=clipped(backbone(name)), xlabel="Epoch", ylabel=score_label(metric))
+        ax.set(title=clipped(looks[name].title), xlabel="Epoch", ylabel=score_label(metric))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.label_outer()
-    hide_after(axes, len(names))
-    whole = Line2D([], [], color=MUTED, linewidth=1.4, label="completed")
-    faded = Line2D([], [], color=MUTED, linewidth=1.0, alpha=0.4, label="stopped early or failed")
-    legend(figure, [whole, faded, _START])
+    faded = entry("stopped early or failed", color=MUTED, linewidth=1.0, alpha=0.4)
+    legend(figure, [entry("completed", color=MUTED, linewidth=1.4), faded, _START])
     return figure
 
 
@@ -63,8 +56,7 @@ def rungs(arrived: pd.DataFrame, summary: pd.DataFrame, metric: Metric, looks: L
     """
     figure, (ax,) = new_figure(8, 3.9)
     places = {rung: place for place, rung in enumerate(summary["rung"])}
-    turn = arrived.groupby("rung")["best"].rank(method="first")
-    shown = arrived.assign(x=arrived["rung"].map(places) + ((turn * 0.618034) % 1 - 0.5) * 0.5)
+    shown = arrived.assign(x=arrived["rung"].map(places) + palette.apart(arrived, "rung", "best"))
     ways = [part[["x", "best"]].to_numpy() for _, part in shown.sort_values("rung").groupby("trial") if len(part) > 1]
     ax.add_collection(LineCollection(ways, colors=MUTED, linewidths=0.7, alpha=0.3))
     names = [name for name in looks if name in names_of(shown)]

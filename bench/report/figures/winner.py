@@ -1,6 +1,5 @@
 """The winner's results on test -> figures: confusion, curves, calibration, operating points; reads no files."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +8,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench import numbers
-from bench.report.palette import DASHED, INK, MUTED, clipped, hide_after, legend, new_figure, styled
+from bench.report.palette import DASHED, INK, MUTED, band, clipped, entry, legend, new_figure, panels, styled
 
 CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
 CLASS_DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
@@ -90,8 +88,8 @@ def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, bands: pd.DataFram
             share = float(other["share"].iloc[0])
             right.axhline(share, color=MUTED, linewidth=1, linestyle=DASHED, label=f"guessing, {numbers.score(share)}")
         for ax, curve in ((left, "roc"), (right, "pr")):
-            band = bands[(bands["class"] == label) & (bands["curve"] == curve)].dropna(subset=["x", "low", "high"])
-            ax.fill_between(band["x"], band["low"], band["high"], color=look["color"], alpha=0.16, linewidth=0)
+            own = bands[(bands["class"] == label) & (bands["curve"] == curve)].dropna(subset=["x"])
+            band(ax, own, "x", ("low", "high"), look["color"], 0.16)
     for (name, false_rate, true_rate), marker in zip(points, "oD", strict=False):
         left.plot(false_rate, true_rate, marker=marker, markersize=8, color=INK, linestyle="", label=name)
     left.set(xlabel="False positive rate (1 − specificity)", ylabel="True positive rate (sensitivity)", title="ROC")
@@ -126,9 +124,8 @@ def reliability(bins: pd.DataFrame) -> Figure:
         ax.set(title=title, xlabel="Predicted probability (mean of the bin)", ylabel="Share of the class")
         ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         ax.label_outer()
-    diagonal = Line2D([], [], color=MUTED, linewidth=1, linestyle=DASHED, label="as it should be")
-    handles = [Line2D([], [], **looks[name], linewidth=1.8, label=clipped(name)) for name in labels]
-    legend(figure, [*handles, diagonal])
+    diagonal = entry("as it should be", color=MUTED, linewidth=1, linestyle=DASHED)
+    legend(figure, [*(entry(clipped(name), **looks[name], linewidth=1.8) for name in labels), diagonal])
     return figure
 
 
@@ -141,14 +138,11 @@ def subset(rows: pd.DataFrame, source: str) -> str:
 def _panels(rows: pd.DataFrame, source: str) -> tuple[Figure, list[tuple[Axes, str]]]:
     """One panel per class, up to three abreast; where some classes have none, a line at the foot says so."""
     labels = [str(name) for name in rows["class"].drop_duplicates()][:MOST_CLASSES]
-    columns = min(len(labels), 3)
-    height = math.ceil(len(labels) / columns)
-    width = {1: 6.6, 2: 8.4}.get(columns, 9.6)
-    figure, axes = new_figure(width, 0.5 + 3.2 * height, columns, height, sharex=True, sharey=True)
-    hide_after(axes, len(labels))
+    width = {1: 6.6, 2: 8.4}.get(len(labels), 9.6)
+    figure, axes = panels(len(labels), 3, width, (0.5, 3.2), sharex=True, sharey=True)
     if left_out := subset(rows, source):
         figure.supxlabel(left_out, x=0.01, ha="left", fontsize=9, color=MUTED)
-    return figure, list(zip(axes, labels, strict=False))
+    return figure, list(zip(axes, labels, strict=True))
 
 
 def _label_outer(panels: list[tuple[Axes, str]], below: str, beside: str) -> None:
@@ -176,9 +170,7 @@ def prevalences(rows: pd.DataFrame) -> Figure:
             for name, (_, colour) in VALUES.items():
                 dashes = POINT_DASHES.get(str(point), ":")
                 ax.plot(lines["prevalence"], lines[name], color=colour, linestyle=dashes, linewidth=1.8)
-                band = lines.dropna(subset=[f"{name}_low", f"{name}_high"])
-                edges = (band["prevalence"], band[f"{name}_low"], band[f"{name}_high"])
-                ax.fill_between(*edges, color=colour, alpha=0.12, linewidth=0)
+                band(ax, lines, "prevalence", (f"{name}_low", f"{name}_high"), colour, 0.12)
         for observed in part.loc[part["observed"], "prevalence"].drop_duplicates():
             ax.axvline(observed, color=MUTED, linestyle=":", linewidth=1.2)
         if len(known) and known.max() / known.min() >= WIDE:
@@ -188,10 +180,10 @@ def prevalences(rows: pd.DataFrame) -> Figure:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
         ax.set(ylim=(-0.02, 1.02), title=clipped(label, 30))
     _label_outer(panels, "Prevalence", "Predictive value")
-    handles = [Line2D([], [], color=colour, linewidth=2, label=title) for title, colour in VALUES.values()]
+    handles = [entry(title, color=colour, linewidth=2) for title, colour in VALUES.values()]
     names = {"frozen": "frozen threshold", "0.5": "threshold 0.5"}
     present = [name for name in names if (rows["point"] == name).any()]
-    handles += [Line2D([], [], color=INK, linestyle=POINT_DASHES[name], label=names[name]) for name in present]
+    handles += [entry(names[name], color=INK, linestyle=POINT_DASHES[name]) for name in present]
     legend(figure, handles)
     return figure
 
@@ -207,18 +199,13 @@ def decision(rows: pd.DataFrame) -> Figure:
     top = float(rows[["model", "high", "treat_all"]].max().max())
     for ax, label in panels:
         part = rows[rows["class"] == label].sort_values("threshold")
-        band = part.dropna(subset=["low", "high"])
-        ax.fill_between(band["threshold"], band["low"], band["high"], color=MODEL, alpha=0.16, linewidth=0)
+        band(ax, part, "threshold", ("low", "high"), MODEL, 0.16)
         ax.plot(part["threshold"], part["model"], color=MODEL, linewidth=2)
         ax.plot(part["threshold"], part["treat_all"], color=MUTED, linewidth=1.5, linestyle=(0, (4, 2)))
         ax.axhline(0, color=INK, linewidth=1.2)
-        ax.set(title=clipped(label, 30))
-        ax.set(ylim=(-0.18 * top if top > 0 else -0.1, 1.08 * top if top > 0 else 0.1))
+        ax.set(title=clipped(label, 30), ylim=(-0.18 * top, 1.08 * top) if top > 0 else (-0.1, 0.1))
     _label_outer(panels, "Threshold probability", "Net benefit")
-    handles = [
-        Line2D([], [], color=MODEL, linewidth=2, label="the model"),
-        Line2D([], [], color=MUTED, linestyle=(0, (4, 2)), label="act on everyone"),
-        Line2D([], [], color=INK, linewidth=1.2, label="act on nobody"),
-    ]
-    legend(figure, handles)
+    everyone = entry("act on everyone", color=MUTED, linestyle=(0, (4, 2)))
+    nobody = entry("act on nobody", color=INK, linewidth=1.2)
+    legend(figure, [entry("the model", color=MODEL, linewidth=2), everyone, nobody])
     return figure

@@ -1,7 +1,8 @@
 """The files of a run folder as the report reads them: each as far as it is whole, or one sentence on why it is not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +93,7 @@ class RunFiles:
 
     Attributes:
         record: run.json; empty where it cannot be read.
+        titles: of backbones by name, as run.json gives them, or that of a run beside it.
         trials: one row per configuration: its last trial.
         retried: number of failed trials whose configuration was tried again; no part of ``trials``.
         folds: None where the run has none, which is no problem.
@@ -102,6 +104,7 @@ class RunFiles:
     """
 
     record: RunRecord = field(default_factory=RunRecord)
+    titles: Mapping[str, str] = field(default_factory=dict)
     trials: pd.DataFrame | None = None
     retried: int = 0
     epochs: pd.DataFrame | None = None
@@ -129,6 +132,10 @@ class RunFiles:
     def tested(self) -> EvaluationRecord:
         """``evaluation``, empty where there is none."""
         return self.evaluation or EvaluationRecord()
+
+    def title(self, name: Any) -> str:
+        """The title of a backbone or a baseline, or the name itself where it has none."""
+        return names.model(name, self.titles)
 
     @property
     def classes(self) -> list[str]:
@@ -219,6 +226,7 @@ def read(run: RunDir) -> RunFiles:
         unfinished=run.begun and not all(run.finished(stage) for stage in STAGES),
         problems=problems,
     )
+    files.titles = files.record.titles
     _read_evaluation(run, files)
     return files
 
@@ -227,7 +235,6 @@ def _record(run: RunDir, problems: Problems) -> RunRecord:
     record = document(RunRecord, run.run, problems, "this is no run folder")
     if record is None:
         problems["run.json"] = f"{problems['run.json'].rstrip('.')}; settings and data are unknown."
-    names.TITLES.update(record.titles if record else {})
     return record or RunRecord()
 
 

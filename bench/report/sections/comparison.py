@@ -3,16 +3,16 @@
 import pandas as pd
 
 from bench import numbers
-from bench.report.blocks import Column, Section, Table, parameter_columns, table
+from bench.report.blocks import Section, Table, table
 from bench.report.figures import comparison as figures_comparison
 from bench.report.figures import training as figures_training
-from bench.report.names import backbone, state
+from bench.report.names import state
 from bench.report.page import Page
+from bench.report.read.files import RunFiles
 from bench.report.tables import models as tables_models
 from bench.report.tables import search as tables_search
 from bench.report.templating import Values
 from bench.report.verdict import verdict
-from bench.run.documents import EvaluationRecord
 from bench.stats.metrics import METRICS
 
 TITLE = "Backbones compared"
@@ -30,7 +30,7 @@ def comparison(page: Page) -> Section:
     rows = tables_models.on_validation(finalists, files.baselines, files.evaluation, page.metric)
     mark = "winner" if verdict(files).won else "chosen"
     models = [
-        f"{backbone(name)}, {mark}" if won else backbone(name)
+        f"{files.title(name)}, {mark}" if won else files.title(name)
         for name, won in zip(rows["backbone"], rows["winner"], strict=True)
     ]
     rows = rows.assign(model=models)
@@ -60,39 +60,22 @@ def _judged(rows: pd.DataFrame) -> bool:
     return bool((rows["verdict"].fillna("") != "").any())
 
 
-def _winners(rows: pd.DataFrame) -> list[int]:
-    return [position for position, won in enumerate(rows["winner"]) if won]
-
-
 def _on_validation(page: Page, rows: pd.DataFrame) -> Table:
-    title = page.metric.title
-    folds, judged = rows["fold_mean"].notna().any(), _judged(rows)
-    spreads = {
-        name: [numbers.with_spread(*pair) for pair in zip(rows[mean], rows[deviation], strict=True)]
-        for name, mean, deviation in (("over_seeds", "score", "sd"), ("over_folds", "fold_mean", "fold_sd"))
-    }
-    bounds = [numbers.interval(low, high) for low, high in zip(rows["low"], rows["high"], strict=True)]
-    shown = rows.assign(**spreads, bounds=bounds, more=rows["verdict"].fillna("") if judged else "")
-    columns = [
-        Column("model", "Model", numeric=False, below="note"),
-        Column("trial_score", f"{title} in the search", numbers.score),
-        Column("over_seeds", f"{title} retrained, mean ± SD over the seeds"),
-        *([Column("bounds", "Its interval, by patients")] if judged else []),
-        *([Column("over_folds", f"{title} over the folds, mean ± SD")] if folds else []),
-        *([Column("folds", "Folds", numbers.count)] if folds else []),
-        Column("change", "Change", numbers.signed, below="more"),
-        Column("seeds", "Seeds", numbers.count),
-        Column("trial", "From trial", numbers.count),
-        Column("seconds", "Time", numbers.seconds),
-    ]
-    return table(shown, "", columns, marked=_winners(rows))
+    over_seeds = [numbers.with_spread(*pair) for pair in zip(rows["score"], rows["sd"], strict=True)]
+    shown = rows.assign(over_seeds=over_seeds, more="")
+    if _judged(rows):
+        bounds = [numbers.interval(*pair) for pair in zip(rows["low"], rows["high"], strict=True)]
+        shown = shown.assign(bounds=bounds, more=rows["verdict"].fillna(""))
+    if rows["fold_mean"].notna().any():
+        over_folds = [numbers.with_spread(*pair) for pair in zip(rows["fold_mean"], rows["fold_sd"], strict=True)]
+        shown = shown.assign(over_folds=over_folds)
+    return table("on_validation", shown, marked=rows["winner"], metric=page.metric.title)
 
 
 def _configurations(rows: pd.DataFrame) -> Table:
     """Of the finalists, and of the baseline that has one: the default recipe."""
     known = rows[rows["config_learning_rate"].notna() | rows["trial"].notna()].reset_index(drop=True)
-    columns = [Column("model", "Model", numeric=False), *parameter_columns()]
-    return table(known, "Their configurations.", columns, marked=_winners(known))
+    return table("configurations", known, "Their configurations.", marked=known["winner"])
 
 
 def _folds(page: Page, finalists: pd.DataFrame) -> Values:
@@ -100,23 +83,12 @@ def _folds(page: Page, finalists: pd.DataFrame) -> Values:
     rows = None if page.files.folds is None else tables_models.fold_scores(page.files.folds, finalists)
     if rows is None or not len(rows):
         return {}
-    rows = rows.assign(model=rows["backbone"].map(backbone), ended=rows["state"].map(state))
-    metrics = [METRICS[name] for name in dict.fromkeys([page.metric.name, "auc", "accuracy"])]
-    columns = [
-        Column("model", "Finalist", numeric=False),
-        Column("fold", "Fold", numbers.count),
-        *(Column(tables_search.column(metric), metric.title, numbers.score) for metric in metrics),
-        Column("images_train", "Training images", numbers.count),
-        Column("images_val", "Validation images", numbers.count),
-        Column("patients_val", "Validation patients", numbers.count),
-        Column("best_epoch", "Best epoch", numbers.count),
-        Column("epochs", "Epochs", numbers.count),
-        Column("seconds", "Time", numbers.seconds),
-        Column("ended", "State", numeric=False),
-        Column("reason", "Reason", numeric=False),
-    ]
+    rows = rows.assign(model=rows["backbone"].map(page.files.title), ended=rows["state"].map(state))
+    shown = [METRICS[name] for name in dict.fromkeys([page.metric.name, "auc", "accuracy"])]
+    metrics = {tables_search.column(metric): metric.title for metric in shown}
     failed = rows.loc[rows["state"] == "failed", "model"].value_counts(sort=False)
-    return {"failed": failed, "table": table(rows, "The finalists on each fold.", columns, folded=True)}
+    each = table("fold_scores", rows, "The finalists on each fold.", folded=True, metrics=metrics)
+    return {"failed": failed, "table": each}
 
 
 def _recipe_skipped(page: Page) -> bool:
@@ -140,57 +112,52 @@ def _tested(page: Page, finalists: list[str], mark: str) -> Values:
     if not len(scores):
         return {"scores": scores}
     order = [str(name) for name in scores["backbone"]]
-    titles = {name: _title(evaluation, name) for name in order}
+    titles = {name: _title(page.files, name) for name in order}
     chosen = page.files.chosen
-    scores = scores.assign(model=[f"{titles[name]}, {mark}" if name == chosen else titles[name] for name in order])
+    marks = [f"{titles[name]}, {mark}" if name == chosen else titles[name] for name in order]
+    scores = scores.assign(model=marks, title=[page.files.title(name) for name in order])
     drawn = [name for name in dict.fromkeys([page.metric.name, "auc", "accuracy"]) if f"test_{name}_low" in scores][:2]
-    model = Column("model", "Model", numeric=False)
-    columns = [model] + [
-        Column(f"test_{name}", metric.title, numbers.score, low=f"test_{name}_low", high=f"test_{name}_high")
-        for name, metric in METRICS.items()
-    ]
-    spread = tables_models.seed_spread(evaluation, order)
-    by_seed = [model, Column("seeds", "Seeds", numbers.count)]
-    by_seed += [Column(name, metric.title, numbers.score, below=f"{name} sd") for name, metric in METRICS.items()]
-    classes = page.files.classes
-    by_class = [model] + [
-        Column(f"auc {place}", label, numbers.score, low=f"auc {place} low", high=f"auc {place} high")
-        for place, label in enumerate(classes)
-    ]
-    each = tables_models.by_class(evaluation, order, classes) if len(classes) > 2 else None
+    marked = [name == chosen for name in order]
+    metrics, by_seed, by_class = {name: metric.title for name, metric in METRICS.items()}, None, None
+    if len(spread := tables_models.seed_spread(evaluation, order)):
+        by_seed = table("seed_spread", spread.assign(model=spread["backbone"].map(titles)), metrics=metrics)
+    if len(classes := page.files.classes) > 2:
+        each = tables_models.by_class(evaluation, order, classes).assign(model=list(titles.values()))
+        by_class = table("on_test", each, metrics={f"auc {place}": label for place, label in enumerate(classes)})
     return {
         "scores": scores,
-        "table": table(scores, "", columns, marked=[place for place, name in enumerate(order) if name == chosen]),
-        "not_computed": _not_computed(evaluation),
+        "table": table("on_test", scores, marked=marked, metrics={f"test_{name}": metrics[name] for name in metrics}),
+        "not_computed": _not_computed(page.files),
         "drawn": METRICS[drawn[0]] if drawn else None,
         "intervals": page.drawing("finalists_test", figures_comparison.intervals, scores, drawn, page.looks),
-        "spread": table(spread.assign(model=spread["backbone"].map(titles)), "", by_seed) if len(spread) else None,
-        "by_class": None if each is None else table(each.assign(model=list(titles.values())), "", by_class),
+        "spread": by_seed,
+        "by_class": by_class,
     }
 
 
-def _title(evaluation: EvaluationRecord, name: str) -> str:
+def _title(files: RunFiles, name: str) -> str:
     """What a model is called: by its own title, where the report knows no name for it."""
-    title, model = backbone(name), evaluation.models.get(name)
+    title, model = files.title(name), files.tested.models.get(name)
     return model.title or name if title == name and model else title
 
 
-def _not_computed(evaluation: EvaluationRecord) -> list[tuple[list[str], list[str], str]]:
+def _not_computed(files: RunFiles) -> list[tuple[list[str], list[str], str]]:
     """Metrics of the test that have no value, the models of which that holds, and the reason."""
     found: dict[str, dict[str, list[str]]] = {}
-    for model, content in evaluation.models.items():
+    models = files.tested.models
+    for model, content in models.items():
         for name, one in content.metrics.items():
             if one.reason:
                 title = METRICS[name].title if name in METRICS else name
                 by_title = found.setdefault(one.reason.rstrip("."), {})
-                by_title.setdefault(title, []).append(_title(evaluation, model))
+                by_title.setdefault(title, []).append(_title(files, model))
     said = []
     for reason, by_title in found.items():
         together: dict[tuple[str, ...], list[str]] = {}
-        for title, models in by_title.items():
-            together.setdefault(tuple(models), []).append(title)
+        for title, those in by_title.items():
+            together.setdefault(tuple(those), []).append(title)
         for named, titles in together.items():
-            every = 1 < len(named) == len(evaluation.models)
+            every = 1 < len(named) == len(models)
             said.append((titles, ["every model"] if every else list(named), reason))
     return said
 
@@ -201,7 +168,7 @@ def _pairs(page: Page) -> Values:
     if comparisons is None:
         return {"every": None}
     families = comparisons["family"].drop_duplicates().tolist()
-    found = {family: tables_models.pairs(comparisons, family) for family in families}
+    found = {family: tables_models.pairs(comparisons, family, page.files.title) for family in families}
     every = pd.concat(found.values(), ignore_index=True) if found else comparisons
     meant = every[every["b"] != UNDRAWN]
     drawn = meant.dropna(subset=["difference", "low", "high"]).reset_index(drop=True)
@@ -219,12 +186,4 @@ def _pairs(page: Page) -> Values:
 
 def _pair_table(page: Page, rows: pd.DataFrame) -> Table:
     ignoring = " (ignores that images share patients)" if page.several_images else ""
-    columns = [
-        Column("pair", "Pair", numeric=False),
-        Column("difference", f"Difference in ROC AUC, {page.level} interval", numbers.signed, below="bounds"),
-        Column("p_holm", "p, Holm-corrected", numbers.probability),
-        Column("discordant", "Images that only one gets right"),
-        Column("mcnemar_p_holm", f"p of McNemar, Holm-corrected{ignoring}", numbers.probability),
-        Column("verdict", "Verdict", numeric=False),
-    ]
-    return table(rows, "", columns)
+    return table("compared", rows, level=page.level, ignoring=ignoring)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench import numbers
-from bench.report.blocks import MOST_LISTED, Column, Section, Table, table
+from bench.report.blocks import MOST_LISTED, Section, Table, table
 from bench.report.figures import data as figures_data
 from bench.report.page import Page
 from bench.report.tables import data as tables_data
@@ -53,7 +53,8 @@ def data(page: Page) -> Section:
             "given": _split_table(tables_data.splits(audit.splits.given), shares=True),
             "unchanged": audit.splits.given == used,
             "moved": [{**entry, "files": _files(entry)} for entry in audit.moved],
-            "findings": [_finding(one) for one in audit.findings if not _repeats(one, notes)],
+            "findings": [one for one in audit.findings if not _repeats(one, notes)],
+            "severities": SEVERITIES,
             "excluded": _excluded,
             "duplicates": _duplicates,
             "shared": _shared(audit),
@@ -67,15 +68,11 @@ def data(page: Page) -> Section:
 def _split_table(splits: pd.DataFrame, shares: bool) -> Table:
     """One row per split; with ``shares``, each class's share of it and the imbalance too."""
     classes = tables_data.class_names(splits)
-    told = {f"told {name}": splits[f"share {name}"].map(numbers.percent) for name in classes}
-    columns = [
-        Column("split", "Split", numeric=False),
-        Column("images", "Images", numbers.count),
-        Column("patients", "Patients", numbers.count),
-        *(Column(f"class {name}", name, numbers.count, below=f"told {name}" if shares else "") for name in classes),
-    ]
-    columns += [Column("imbalance", "Imbalance", numbers.ratio)] if shares else []
-    return table(splits.assign(**told), "", columns)
+    if shares:
+        splits = splits.assign(**{f"told {name}": splits[f"share {name}"].map(numbers.percent) for name in classes})
+    else:
+        splits = splits.drop(columns="imbalance", errors="ignore")
+    return table("splits", splits, classes={f"class {name}": name for name in classes})
 
 
 def _class_shares(page: Page, splits: pd.DataFrame) -> Values:
@@ -115,58 +112,37 @@ def _files(entry: Mapping[str, Any]) -> Sequence[Any]:
     return found if isinstance(found, list | tuple) else ()
 
 
-def _finding(finding: FindingRecord) -> Values:
-    """A finding in the audit's own words; ``level`` says how it is coloured."""
-    return {
-        "severity": SEVERITIES.get(finding.severity) or numbers.text(finding.severity),
-        "level": finding.severity if finding.severity in SEVERITIES else "note",
-        "heading": numbers.text(finding.heading),
-        "count": finding.count if finding.files else 0,
-        "text": numbers.text(finding.text),
-        "files": finding.files,
-    }
-
-
 def _excluded(page: Page, audit: AuditRecord) -> Values:
     """The images that take no part, by reason, and the file that they were counted in."""
     splits, source = page.files.splits, "splits.csv"
     rows = tables_data.no_part(splits) if splits is not None else pd.DataFrame()
     if not len(rows):
         rows, source = tables_data.left_out(audit.left_out), "audit.json"
-    columns = [
-        Column("reason", "Reason", numeric=False),
-        Column("images", "Images", numbers.count),
-        *(Column(f"class {name}", name, numbers.count) for name in tables_data.class_names(rows)),
-    ]
+    classes = {f"class {name}": name for name in tables_data.class_names(rows)}
     files = [f"{numbers.text(one.file)}: {numbers.text(one.reason)}" for one in audit.left_out]
-    return {"rows": rows, "source": source, "table": table(rows.head(MOST_LISTED), "", columns), "files": files}
+    return {
+        "rows": rows,
+        "source": source,
+        "table": table("excluded", rows.head(MOST_LISTED), classes=classes),
+        "files": files,
+    }
 
 
 def _duplicates(audit: AuditRecord) -> Values:
     """The groups of images that are the same, or look the same."""
     groups = tables_data.duplicates(audit.duplicates)
-    columns = [
-        Column("kind", "Kind", numeric=False),
-        Column("labels", "Labels", numeric=False),
-        Column("splits", "Splits", numeric=False),
-        Column("images", "Images", numbers.count),
-        Column("files", "Files", numeric=False),
-    ]
-    return {"groups": groups, "table": table(groups.head(MOST_LISTED), "", columns, folded=len(groups) > 5)}
+    return {"groups": groups, "table": table("duplicates", groups.head(MOST_LISTED), folded=len(groups) > 5)}
 
 
 def _shared(audit: AuditRecord) -> Table | None:
     """Patients that two of the given splits share, by both readings; None where there is no pair of splits."""
     narrow, wide = audit.shared_patients.narrow, audit.shared_patients.wide
     pairs = dict.fromkeys([*narrow, *wide])
-    rows = [{"pair": pair.replace("-", " and "), "narrow": narrow.get(pair), "wide": wide.get(pair)} for pair in pairs]
-    columns = [Column("pair", "Splits", numeric=False)]
-    if narrow == wide:
-        columns.append(Column("narrow", "Patients", numbers.count))
-    else:
-        columns += [Column("narrow", "By patient ID", numbers.count), Column("wide", "By split group", numbers.count)]
+    counts = [[pair.replace("-", " and "), narrow.get(pair), wide.get(pair)] for pair in pairs]
+    rows = pd.DataFrame(counts, columns=["pair", "narrow", "wide"], dtype="object")
+    shown = rows[["pair", "narrow"]].rename(columns={"narrow": "both"}) if narrow == wide else rows
     caption = "Patients with images in two of the splits as they were given."
-    return table(pd.DataFrame(rows, dtype="object"), caption, columns) if rows else None
+    return table("shared_patients", shown, caption) if len(rows) else None
 
 
 def _features(audit: AuditRecord) -> Table | None:
@@ -174,8 +150,7 @@ def _features(audit: AuditRecord) -> Table | None:
     if audit.shortcut is None or not audit.shortcut.features:
         return None
     rows = [{"name": numbers.text(one.name), "auc": one.auc} for one in audit.shortcut.features]
-    columns = [Column("name", "Feature", numeric=False), Column("auc", "ROC AUC", numbers.score)]
-    return table(pd.DataFrame(rows), "Each feature on its own.", columns)
+    return table("features", pd.DataFrame(rows), "Each feature on its own.")
 
 
 def _images(page: Page, audit: AuditRecord) -> Values:
@@ -195,27 +170,16 @@ def _images(page: Page, audit: AuditRecord) -> Values:
 
 
 def _class_table(rows: pd.DataFrame) -> Table:
-    shows = {
-        "width": ("Width (pixels)", numbers.count),
-        "height": ("Height (pixels)", numbers.count),
-        "aspect": ("Aspect ratio", numbers.short),
-        "bytes": ("File size", numbers.size),
-    }
+    shows = {"width": numbers.count, "height": numbers.count, "aspect": numbers.short, "bytes": numbers.size}
     quartiles = {
         f"{name}_middle": [
             "" if pd.isna(low) else f"[{show(low)}, {show(high)}]"
             for low, high in zip(rows[f"{name}_q1"], rows[f"{name}_q3"], strict=True)
         ]
-        for name, (_, show) in shows.items()
+        for name, show in shows.items()
     }
-    columns = [
-        Column("class", "Class", numeric=False),
-        Column("images", "Images", numbers.count),
-        *(Column(f"{key}_median", title, show, below=f"{key}_middle") for key, (title, show) in shows.items()),
-        Column("modes", "Colour modes", modes, numeric=False),
-        Column("formats", "Formats", _numbers, numeric=False),
-    ]
-    return table(rows.assign(**quartiles), "", columns)
+    counts = {"modes": rows["modes"].map(modes), "formats": rows["formats"].map(_numbers)}
+    return table("images_by_class", rows.assign(**quartiles, **counts))
 
 
 def modes(counts: Mapping[str, int]) -> str:

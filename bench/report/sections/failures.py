@@ -5,12 +5,14 @@ from collections.abc import Iterable
 import pandas as pd
 
 from bench import numbers
-from bench.report.blocks import Column, Section, table
+from bench.report.blocks import Section, table
 from bench.report.figures import failures as figures_failures
 from bench.report.names import joined, present
 from bench.report.page import Page
 from bench.report.tables import winner as tables_winner
+from bench.report.tables.models import bounded
 from bench.report.templating import Values, sentence
+from bench.run.documents import Estimate
 from bench.stats.metrics import METRICS
 
 TITLE = "Where it fails"
@@ -49,25 +51,21 @@ def failures(page: Page) -> Section:
 
 
 def _gap(page: Page) -> Values:
-    """What validation promised and what the test split kept: by metric, where validation's scores are known."""
-    assert page.files.evaluation is not None
-    validation, test = page.files.evaluation.validation.metrics, page.files.chosen_scores
-    rows = []
+    """What validation promised and what the test split kept, where validation's scores are known."""
+    rows = scores(page)
+    shown = table("scores", rows) if rows["val"].notna().any() else None
+    return {"validation": page.files.tested.validation.metrics, "table": shown}
+
+
+def scores(page: Page) -> pd.DataFrame:
+    """The winner's scores, one row per metric: ``name``, ``metric``, ``gap``, and ``val`` and ``test`` with bounds."""
+    validation, rows = page.files.tested.validation.metrics, []
     for name, metric in METRICS.items():
-        one, (value, low, high) = validation.get(name), test.get(name, (None, None, None))
-        row = {"metric": metric.title, "test": value, "test_low": low, "test_high": high}
-        if one is not None:
-            row |= {"val": one.value, "val_low": one.low, "val_high": one.high}
-            row["gap"] = None if one.value is None or value is None else one.value - value
-        rows.append(row)
-    columns = [
-        Column("metric", "Metric", numeric=False),
-        Column("val", "Validation", numbers.score, low="val_low", high="val_high"),
-        Column("test", "Internal test", numbers.score, low="test_low", high="test_high"),
-        Column("gap", "Validation − test", numbers.signed),
-    ]
-    known = any(row.get("val") is not None for row in rows)
-    return {"validation": validation, "table": table(pd.DataFrame(rows), "", columns) if known else None}
+        one, (value, low, high) = validation.get(name, Estimate()), page.files.chosen_scores.get(name, (None,) * 3)
+        row = {"name": name, "metric": metric.title, "test": value, "test_low": low, "test_high": high}
+        gap = None if one.value is None or value is None else one.value - value
+        rows.append({**row, **bounded("val", one), "gap": gap})
+    return pd.DataFrame(rows)
 
 
 def _errors(page: Page) -> Values:
@@ -77,22 +75,13 @@ def _errors(page: Page) -> Values:
         return {"rows": rows}
     rows = rows.sort_values("rank", kind="stable").reset_index(drop=True)
     kinds = _kinds(page, rows)
-    columns = [
-        Column("rank", "Rank", numbers.count),
-        Column("image", "Image", numeric=False),
-        Column("patient", "Patient", numeric=False),
-        Column("label", "Reference standard", numeric=False),
-        Column("predicted", "Predicted", numeric=False),
-        Column("confidence", "Probability of that", numbers.score),
-        Column("probability_of_label", "Of the reference", numbers.score),
-    ]
     return {
         "rows": rows,
         "kinds": kinds.head(MOST_KINDS),
         "more_kinds": len(kinds) > MOST_KINDS,
         "total": int(kinds["number"].sum()),
         "most": MOST_ROWS,
-        "table": table(rows.head(MOST_ROWS), "", columns, sortable=True, folded=len(rows) > 12),
+        "table": table("errors", rows.head(MOST_ROWS), folded=len(rows) > 12),
         **_gallery(page, rows),
     }
 
@@ -157,15 +146,8 @@ def subgroups(page: Page) -> Values:
         return {"rows": rows}
     rows = rows.assign(warning=[f"fewer than {FEW} images" if small else "" for small in rows["small"]])
     shown = [name for name in TITLES if rows[name].notna().any()]
-    columns = [
-        Column("group", "Group", numeric=False),
-        Column("value", "Value", numeric=False, below="warning"),
-        Column("images", "Images", numbers.count),
-        Column("patients", "Patients", numbers.count),
-        *(Column(name, TITLES[name], numbers.score, low=f"{name}_low", high=f"{name}_high") for name in shown),
-        *([Column("reason", "Note", numeric=False)] if rows["reason"].notna().any() else []),
-    ]
-    found = {"rows": rows, "table": table(rows, "", columns), "few": FEW, "counting": counting(page, shown)}
+    listed = table("subgroups", rows, measures={name: TITLES[name] for name in shown})
+    found = {"rows": rows, "table": listed, "few": FEW, "counting": counting(page, shown)}
     return found | _forest(page, rows, shown)
 
 
@@ -220,16 +202,8 @@ def robustness(page: Page) -> Values:
             numbers.signed_interval(*pair) for pair in zip(rows["auc_change_low"], rows["auc_change_high"], strict=True)
         ],
     )
-    columns = [
-        Column("title", "Alteration", numeric=False),
-        Column("level", "Level", numbers.short, below="below"),
-        Column("images", "Images", numbers.count),
-        Column("auc", "ROC AUC", numbers.score, low="auc_low", high="auc_high"),
-        Column("accuracy", "Accuracy", numbers.score, low="accuracy_low", high="accuracy_high"),
-        Column("auc_change", "Change in ROC AUC", numbers.signed, below="change"),
-    ]
-    changed = rows[(rows["corruption"] != "none") & rows["auc_change"].notna()].sort_values("auc_change")
-    beyond = rows[(rows["corruption"] != "none") & rows["auc_change"].notna() & (rows["auc_change_high"] < 0)]
+    changed = rows[(rows["corruption"] != "none") & rows["auc_change"].notna()]
+    beyond, changed = changed[changed["auc_change_high"] < 0], changed.sort_values("auc_change")
     return {
         "rows": altered,
         "most": rows["images"].max(),
@@ -238,5 +212,5 @@ def robustness(page: Page) -> Values:
         "lowers": len(changed) and round(float(changed["auc_change"].iloc[0]), 3) < 0,
         "beyond": [str(name).lower() for name in beyond["title"].drop_duplicates()],
         "drawing": page.drawing("robustness", figures_failures.robustness, altered, ALTERATIONS, values),
-        "table": table(rows, "", columns),
+        "table": table("robustness", rows),
     }

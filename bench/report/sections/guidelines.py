@@ -1,6 +1,5 @@
 """The section that fills in what a run can of CLAIM 2024 and TRIPOD+AI, and leaves the rest to the author."""
 
-import logging
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,11 +8,10 @@ import yaml
 from bench import numbers
 from bench.report.answers import Answers
 from bench.report.blocks import Block, Cell, Column, Paragraph, Section, Table
+from bench.report.guard import guarded
 from bench.report.page import Page
 from bench.report.sections import comparison, data, failures, provenance, search, winner
 from bench.report.templating import TEMPLATES
-
-logger = logging.getLogger(__name__)
 
 TITLE = "Reporting guidelines"
 
@@ -95,11 +93,7 @@ def answered(answers: Answers, item: Item) -> str:
     """What the run says to ``item``; empty where it says nothing, or where a damaged file defeats it."""
     if not item.answer:
         return ""
-    try:
-        return answers(item.answer)
-    except Exception:  # one damaged file must not cost the reader the rest
-        logger.warning("Item %s could not be answered.", item.number, exc_info=True)
-        return ""
+    return guarded(lambda: answers(item.answer), lambda _: "", f"Item {item.number} could not be answered.")
 
 
 def _row(item: Item, answer: str) -> list[Cell]:

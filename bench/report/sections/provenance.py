@@ -8,8 +8,7 @@ import pandas as pd
 from bench import numbers
 from bench.invocation import typed
 from bench.report import names
-from bench.report.blocks import Column, Section, Table, pairs, table
-from bench.report.names import backbone
+from bench.report.blocks import Section, Table, pairs, table
 from bench.report.page import Page
 from bench.run.record import ParameterRange, RunRecord
 
@@ -25,7 +24,7 @@ def provenance(page: Page) -> Section:
         record=record,
         resume=typed("run", "--resume", page.run.name),
         exported=page.run.best_model.exists(),
-        reuse=_reuse(page),
+        classes=json.dumps(page.files.classes, ensure_ascii=False),
         predict=typed("predict"),
         openings=_openings,
         settings=_settings(record),
@@ -41,14 +40,8 @@ def _openings(page: Page) -> Table | None:
     if ledger is None or not ledger.openings:
         return None
     rows = pd.DataFrame([one.model_dump() for one in ledger.openings], dtype="object")
-    columns = [
-        Column("time", "Opened", numbers.moment, numeric=False),
-        Column("run", "By the run", numeric=False),
-        Column("images", "Images", numbers.count),
-        Column("split", "Fingerprint of the test images", _brief, numeric=False),
-        Column("decisions", "SHA-256 of best_model.json then", _brief, numeric=False),
-    ]
-    return table(rows, "", columns, folded=len(rows) > 6)
+    rows = rows.assign(split=rows["split"].map(_brief), decisions=rows["decisions"].map(_brief))
+    return table("openings", rows, folded=len(rows) > 6)
 
 
 def _brief(value: Any) -> str:
@@ -57,10 +50,9 @@ def _brief(value: Any) -> str:
     return words if len(words) <= 16 else f"{words[:16]}…"
 
 
-def _settings(record: RunRecord) -> Table | None:
-    settings = record.settings.model_dump(mode="json", exclude_unset=True)
-    shown = names.settings(settings)
-    return pairs(shown, "Settings of the run, its seed among them.", "Setting", "Value") if shown else None
+def _settings(record: RunRecord) -> Table:
+    shown = names.settings(record.settings.model_dump(mode="json", exclude_unset=True))
+    return pairs(shown, "Settings of the run, its seed among them.", "Setting", "Value")
 
 
 def _range(parameter: ParameterRange) -> str:
@@ -80,14 +72,16 @@ def _space(record: RunRecord) -> list[Table]:
     policies = {
         key: names.setting(value) if value else "no change" for key, value in record.space.augmentations.items()
     }
-    shown = [pairs(parameters, "What the search could vary.", "Parameter", "Values")] if parameters else []
-    return shown + ([pairs(policies, "Augmentation policies.", "Policy", "Ranges")] if policies else [])
+    return [
+        pairs(parameters, "What the search could vary.", "Parameter", "Values"),
+        pairs(policies, "Augmentation policies.", "Policy", "Ranges"),
+    ]
 
 
-def _weights(record: RunRecord) -> Table | None:
-    hashes = {backbone(name): value for name, value in record.weights.sha256.items()}
+def _weights(record: RunRecord) -> Table:
+    hashes = {names.model(name, record.titles): value for name, value in record.weights.sha256.items()}
     caption = "SHA-256 of the weights that training started from."
-    return pairs(hashes, caption, "Backbone", "SHA-256", folded=True) if hashes else None
+    return pairs(hashes, caption, "Backbone", "SHA-256", folded=True)
 
 
 def _circumstances(record: RunRecord) -> list[Table]:
@@ -95,33 +89,8 @@ def _circumstances(record: RunRecord) -> list[Table]:
     spent = {names.STAGES.get(key, key): numbers.seconds(value) for key, value in record.seconds.items()}
     about = record.hardware.model_dump(mode="json", exclude_unset=True)
     hardware = names.settings(about)
-    shown = [pairs(spent, "Time by stage.", "Stage", "Time")] if spent else []
-    shown += [pairs(hardware, "Hardware.", "Part", "Value")] if hardware else []
-    return shown + (
-        [pairs(record.packages, "Package versions.", "Package", "Version", folded=True)] if record.packages else []
-    )
-
-
-_READ = 'Image.open("image.png").convert("L" if channels == 1 else "RGB")'
-_SHAPES = {
-    "squash": ("Image", f"{_READ}.resize((width, height), 2)"),
-    "pad": ("Image, ImageOps", f"ImageOps.pad({_READ}, (width, height), 2, 0)"),
-    "crop": ("Image, ImageOps", f"ImageOps.fit({_READ}, (width, height), 2)"),
-}
-"""What to import, and how an image becomes what the model takes, by --resize."""
-
-
-def _reuse(page: Page) -> str:
-    """Python that predicts with the exported model."""
-    classes = json.dumps(page.files.classes, ensure_ascii=False)
-    kind, shaped = _SHAPES[page.files.record.settings.resize]
-    lines = [
-        "import keras, numpy as np",
-        f"from PIL import {kind}",
-        'model = keras.models.load_model("best_model.h5")',
-        "_, height, width, channels = model.input_shape",
-        f"image = {shaped}",
-        'probabilities = model.predict(np.asarray(image, dtype="float32").reshape(1, height, width, channels))[0]',
-        f"print(dict(zip({classes}, probabilities.tolist())))",
+    return [
+        pairs(spent, "Time by stage.", "Stage", "Time"),
+        pairs(hardware, "Hardware.", "Part", "Value"),
+        pairs(record.packages, "Package versions.", "Package", "Version", folded=True),
     ]
-    return "\n".join(lines)

@@ -5,17 +5,18 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench import numbers
-from bench.report import names
-from bench.report.blocks import Column, Section, Table, parameter_columns, table
+from bench.report.blocks import Section, Table, table
 from bench.report.figures import parameters as figures_parameters
 from bench.report.figures import search as figures_search
 from bench.report.figures import training as figures_training
-from bench.report.names import backbone, metric_words
+from bench.report.guard import guarded
+from bench.report.names import metric_words
 from bench.report.page import Page
+from bench.report.read.files import RunFiles
 from bench.report.tables import importance
 from bench.report.tables import search as tables_search
 from bench.report.templating import Values
-from bench.stats.metrics import METRICS, Metric
+from bench.stats.metrics import METRICS
 
 TITLE = "The search"
 
@@ -35,37 +36,25 @@ def search(page: Page) -> Section:
             "varied": _varied,
             "cost": _cost,
             "importance": _importance,
-            "summaries": summaries(trials, metric),
-            "leaderboard": leaderboard(trials, metric),
+            "summaries": summaries(page.files, trials),
+            "leaderboard": leaderboard(page.files, trials),
         }
     return page.section("search", TITLE, **values)
 
 
-def summaries(trials: pd.DataFrame, metric: Metric) -> Sequence[Table]:
+def summaries(files: RunFiles, trials: pd.DataFrame) -> Sequence[Table]:
     """Trials by backbone, by augmentation, by unfreeze depth and by all three, a table each."""
-    columns = [
-        Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("config_augmentation", "Augmentation", numeric=False),
-        Column("config_unfreeze_depth", "Unfreeze depth", numbers.count),
-        Column("trials", "Trials", numbers.count),
-        Column("completed", "Completed", numbers.count),
-        Column("stopped_early", "Stopped early", numbers.count, below="share"),
-        Column("failed", "Failed", numbers.count),
-        Column("best", f"Best {metric_words(metric)}", numbers.score),
-        Column("mean", f"Mean {metric_words(metric)}", numbers.score),
-        Column("sd", "SD", numbers.score),
-        Column("seconds", "Time", numbers.seconds, below="each"),
-    ]
     found = {
         "Trials by backbone, best first. SD: standard deviation.": tables_search.by_backbone,
         "Trials by augmentation policy, best first.": tables_search.by_augmentation,
         "Trials by unfreeze depth; 0 trains the head alone.": tables_search.by_unfreeze_depth,
         "Trials by backbone, augmentation and unfreeze depth, best first.": tables_search.by_combination,
     }
-    return [
-        table(_shared(by(trials, metric)), caption, columns, sortable=by is tables_search.by_combination)
-        for caption, by in found.items()
-    ]
+    shown = []
+    for caption, by in found.items():
+        rows, name = by(trials, files.metric), "combinations" if by is tables_search.by_combination else "summary"
+        shown.append(table(name, titled(files, _shared(rows)), caption, metric=metric_words(files.metric)))
+    return shown
 
 
 def _shared(summary: pd.DataFrame) -> pd.DataFrame:
@@ -78,25 +67,22 @@ def _shared(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.assign(share=share, each=each)
 
 
-def leaderboard(trials: pd.DataFrame, metric: Metric) -> Table:
+def titled(files: RunFiles, rows: pd.DataFrame) -> pd.DataFrame:
+    """``rows`` with the titles of their backbones, where they have any."""
+    if "config_backbone" not in rows:
+        return rows
+    return rows.assign(config_backbone=rows["config_backbone"].map(files.title))
+
+
+def leaderboard(files: RunFiles, trials: pd.DataFrame) -> Table:
     """Every trial, best first."""
-    board = tables_search.leaderboard(trials, metric)
+    metric = files.metric
+    board = titled(files, tables_search.leaderboard(trials, metric))
     others = [METRICS[name] for name in ("auc", "accuracy", "log_loss") if name != metric.name]
-    columns = [
-        Column("rank", "Rank", numbers.count),
-        Column("trial", "Trial", numbers.count),
-        Column("config_backbone", "Backbone", backbone, numeric=False),
-        Column("score", metric.title, numbers.score),
-        *(Column(tables_search.column(other), other.title, numbers.score) for other in others),
-        Column("state", "Ended", names.state, numeric=False),
-        *parameter_columns(),
-        Column("epochs", "Epochs", numbers.count),
-        Column("seconds", "Time", numbers.seconds),
-        Column("origin", "Origin", numeric=False),
-        Column("reason", "Reason", numeric=False),
-    ]
-    best = [position for position, rank in enumerate(board["rank"]) if rank == 1]
-    return table(board, "Every trial, ranked; ties by log loss.", columns, marked=best, sortable=True)
+    metrics = {tables_search.column(other): other.title for other in others}
+    best = board["rank"] == 1
+    caption = "Every trial, ranked; ties by log loss."
+    return table("leaderboard", board, caption, marked=best, metric=metric.title, metrics=metrics)
 
 
 def _course(page: Page) -> Values:
@@ -155,10 +141,13 @@ def _importance(page: Page) -> Values:
     """How much each hyperparameter decided the score, or ``why`` that is not known."""
     if why := importance.why_not(page.trials, page.metric):
         return {"why": why}
-    try:
-        summary = importance.importance(page.trials, page.metric)
-    except Exception as error:  # a forest may meet data that nobody thought of
-        return {"why": f"Hyperparameter importance could not be computed: {type(error).__name__}: {error}"}
+    summary: pd.DataFrame | str = guarded(
+        lambda: importance.importance(page.trials, page.metric),
+        lambda why: f"Hyperparameter importance could not be computed: {why}",
+        "The importance of hyperparameters could not be computed.",
+    )
+    if isinstance(summary, str):
+        return {"why": summary}
     drawing = page.drawing("importance", figures_search.importance, summary)
     return {"why": "", "summary": summary, "draws": importance.DRAWS, "drawing": drawing}
 

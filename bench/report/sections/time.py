@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bench import numbers
 from bench.invocation import typed
-from bench.report.blocks import Column, Section, Table, table
+from bench.report.blocks import Section, Table, table
 from bench.report.page import Page
 from bench.report.palette import INK, clipped, new_figure, styled
 from bench.report.templating import Values
@@ -101,13 +101,8 @@ def time(page: Page) -> Section:
     values |= {"command": typed("compare", "--limit", page.run.name)}
     if values["timed"]:
         rows = spent(record.activities, record.seconds)
-        columns = [
-            Column("activity", "Activity", numeric=False),
-            Column("seconds", "Time", numbers.seconds),
-            Column("share", "Share", numbers.percent),
-        ]
         values |= {"total": rows["seconds"].sum(), "longest": rows.nlargest(3, "seconds")}
-        values |= {"activities": table(rows, "Wall-clock time by activity.", columns)}
+        values |= {"activities": table("activities", rows, "Wall-clock time by activity.")}
         values |= {"drawing": page.drawing("time", activities, rows)}
     if limit is not None and (limit.seconds or 0) > 0:
         now = record.seconds.get("search")
@@ -120,15 +115,4 @@ def time(page: Page) -> Section:
 
 def _parts(limit: LowerBoundRecord) -> Table | None:
     parts = limit_parts(limit)
-    columns = [
-        Column("what", "Part", numeric=False),
-        Column("images", "Images", numbers.count),
-        Column("images_per_second", "Images/s", numbers.plain),
-        Column("seconds", "Time", numbers.seconds),
-        Column("share", "Share", numbers.percent),
-        Column("precision", "Precision", numeric=False),
-        Column("batch", "Batch", numbers.count),
-        Column("processes", "Processes", numbers.count),
-        Column("threads", "Threads each", numbers.count),
-    ]
-    return table(parts, "", columns, sortable=True, folded=True) if len(parts) else None
+    return table("lower_bound", parts, folded=True) if len(parts) else None

@@ -1,11 +1,12 @@
 """The section on the chosen model on test: confusion, curves, operating points, decision curve, calibration."""
 
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bench import numbers
-from bench.report.blocks import Column, Section, Table, table
+from bench.report.blocks import Section, Table, table
 from bench.report.figures import winner as figures_winner
 from bench.report.names import joined, present
 from bench.report.page import Page
@@ -54,15 +55,7 @@ def _confusion(page: Page, model: ModelScores) -> Values:
 
 
 def _report(page: Page, model: ModelScores) -> Table:
-    columns = [
-        Column("label", "Class", numeric=False),
-        Column("precision", "Precision", numbers.score),
-        Column("recall", "Recall", numbers.score),
-        Column("f1", "F1", numbers.score),
-        Column("auc", "ROC AUC (one-vs-rest)", numbers.score, low="auc_low", high="auc_high"),
-        Column("support", "Images", numbers.count),
-    ]
-    return table(tables_winner.classification_report(model, page.files.classes), "", columns)
+    return table("classes", tables_winner.classification_report(model, page.files.classes))
 
 
 def _curves(page: Page) -> Values:
@@ -99,20 +92,14 @@ def _calibration(page: Page) -> Values:
         for split, title in SPLITS.items()
         for step in STEPS
     ]
-    columns = [
-        Column("split", "Split", numeric=False),
-        Column("step", "Temperature scaling", numeric=False),
-        Column("ece", f"ECE ({content.bins} bins)" if content.bins else "ECE", numbers.score),
-        Column("brier", "Brier score", numbers.score),
-        Column("log_loss", "Log loss", numbers.score),
-    ]
+    bins_of_ece = f" ({content.bins} bins)" if content.bins else ""
     bins = reliability(content)
     after = bins[bins["step"] == "after"]
     return {
         "content": content,
         "splits": SPLITS,
         "hardly": HARDLY,
-        "table": table(pd.DataFrame(rows), "", columns),
+        "table": table("calibration", pd.DataFrame(rows), bins=bins_of_ece),
         "bins": bins,
         "farthest": after.loc[(after["observed"] - after["predicted"]).abs().nlargest(1).index],
         "drawing": page.drawing("reliability", figures_winner.reliability, bins),
@@ -140,9 +127,9 @@ def _with_points(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(operating=named)
 
 
-def _class_column(rows: pd.DataFrame) -> list[Column]:
-    """The column that names the class, where there are several."""
-    return [Column("class", "Class", numeric=False)] if rows["class"].nunique() > 1 else []
+def _of_class(rows: pd.DataFrame) -> pd.DataFrame:
+    """``rows`` without their class where there is but one."""
+    return rows if rows["class"].nunique() > 1 else rows.drop(columns="class")
 
 
 def points(page: Page) -> Values:
@@ -183,16 +170,9 @@ def _every_measure(page: Page, rows: pd.DataFrame, lead: str, folded: bool) -> T
         "clustered": f"{page.level} interval by patients",
         "wilson": f"{page.level} Wilson interval{ignoring}",
     }
-    columns = [
-        *_class_column(rows),
-        Column("operating", "Operating point", numeric=False),
-        Column("title", "Measure", numeric=False),
-        Column("counted", "Images"),
-        Column("value", f"Value, {titles[lead]}", numbers.score, below=lead),
-        Column(other, titles[other]),
-    ]
-    marked = [place for place, point in enumerate(rows["point"]) if point == "frozen"]
-    return table(rows, "", columns, marked=marked, folded=folded)
+    shown = _of_class(rows).assign(leading=rows[lead], other=rows[other])
+    frozen = rows["point"] == "frozen"
+    return table("points", shown, marked=frozen, folded=folded, lead=titles[lead], other=titles[other])
 
 
 def _by_class(rows: pd.DataFrame, lead: str) -> Table:
@@ -203,9 +183,7 @@ def _by_class(rows: pd.DataFrame, lead: str) -> Table:
         for one in part.to_dict("records"):
             row |= {str(one["measure"]): one["value"], f"{one['measure']} bounds": one[lead]}
         kept.append(row)
-    columns = [Column("class", "Class", numeric=False), Column("operating", "Operating point", numeric=False)]
-    columns += [Column(name, title, numbers.score, below=f"{name} bounds") for name, title in MEASURES.items()]
-    return table(pd.DataFrame(kept), "", columns)
+    return table("points_by_class", pd.DataFrame(kept), measures=MEASURES)
 
 
 def _reasons(rows: pd.DataFrame) -> list[tuple[str, list[str], str]]:
@@ -229,21 +207,13 @@ def prevalences(page: Page) -> Values:
     rows = _with_points(rows)
     frozen = rows[rows["point"] == "frozen"] if (rows["point"] == "frozen").any() else rows
     first = frozen[frozen["class"] == frozen["class"].iloc[0]]
-    columns = [
-        *_class_column(rows),
-        Column("operating", "Operating point", numeric=False),
-        Column("prevalence", "Prevalence", numbers.percent),
-        Column("ppv", "PPV", numbers.score, low="ppv_low", high="ppv_high"),
-        Column("npv", "NPV", numbers.score, low="npv_low", high="npv_high"),
-    ]
-    marked = [place for place, observed in enumerate(rows["observed"]) if observed]
     return {
         "rows": rows,
         "here": rows[rows["observed"]].drop_duplicates("class"),
         "known": rows[["ppv", "npv"]].notna().to_numpy().any(),
         "ends": first.iloc[[0, -1]],
         "drawing": page.drawing("prevalences", figures_winner.prevalences, rows),
-        "table": table(rows, "", columns, marked=marked, folded=len(rows) > 12),
+        "table": table("prevalences", _of_class(rows), marked=rows["observed"], folded=len(rows) > 12),
     }
 
 
@@ -308,15 +278,12 @@ def spans(thresholds: list[float], inside: list[bool]) -> str:
         thresholds: in ascending order.
         inside: whether each is meant.
     """
-    found: list[tuple[int, int]] = []
-    for place, meant in enumerate(inside):
-        if meant and place and inside[place - 1]:
-            found[-1] = (found[-1][0], place)
-        elif meant:
-            found.append((place, place))
-    last = len(thresholds) - 1
-    told = []
-    for start, end in found:
+    told, last = [], len(thresholds) - 1
+    for meant, group in groupby(range(len(inside)), key=inside.__getitem__):
+        if not meant:
+            continue
+        places = list(group)
+        start, end = places[0], places[-1]
         low, high = numbers.short(thresholds[start]), numbers.short(thresholds[end])
         if (start, end) == (0, last):
             told.append("at every threshold")

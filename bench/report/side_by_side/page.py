@@ -1,45 +1,40 @@
 """Several runs -> one page that sets them side by side: what differs, what each chose, and whether they compare."""
 
-import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from bench import __version__, numbers
 from bench.errors import ConfigError
 from bench.numbers import DASH, counted
-from bench.report import cautions, pictures, summary
-from bench.report.blocks import Block, Code, Column, Heading, Missing, Paragraph, Points, Section, guarded, table
+from bench.report import cautions, summary
+from bench.report.blocks import Html, Section, Table, section, table
 from bench.report.figures import comparison as figures_comparison
-from bench.report.names import backbone, joined, metric_words
+from bench.report.guard import guarded
+from bench.report.names import joined, metric_words
+from bench.report.page import Drawing
 from bench.report.read.files import read
 from bench.report.side_by_side import sides
-from bench.report.side_by_side.sides import Fact, Frame, Side
-from bench.report.side_by_side.tested import Pair, in_pairs
+from bench.report.side_by_side.sides import Fact, Side
+from bench.report.side_by_side.tested import LEVEL, SAY, Pair, in_pairs
 from bench.report.summary import Banner, Tile
-from bench.report.templating import Sentences, filled
+from bench.report.templating import Values, filled, macro
 from bench.run.folder import RunDir, write_text
 from bench.stats.metrics import METRICS, Metric
-
-logger = logging.getLogger(__name__)
 
 MOST_RUNS = 8
 """Runs on one page: more columns than that cannot be read."""
 
 MOST_NAME = 150
 """Characters of the page's name that the runs' names may take."""
-
-MATTER = ("run.json", "trials.csv", "finalists.csv", "splits.csv", "evaluation.json")
-"""Files whose absence is said among a run's caveats."""
-
-SAY = Sentences("side_by_side.txt.j2")
 
 CHOOSING = SAY("choosing")
 
@@ -83,16 +78,21 @@ class Compared:
 
     def caveat(self, split: str) -> str:
         """Why ``validation`` or ``test`` scores do not compare, or may not; empty where they do."""
-        return sides.comparability(self.facts, split, f"{split.capitalize()} scores")
+        return sides.comparability(self.facts, split)
 
     @property
     def caveats(self) -> list[str]:
         """The same of both."""
         return [sentence for split in ("validation", "test") if (sentence := self.caveat(split))]
 
-    def runs(self, numeric: bool = False) -> list[Column]:
-        """One column per run."""
-        return [Column(f"run{position}", label, numeric=numeric) for position, label in enumerate(self.labels)]
+    def drawing(self, name: str, draw: Callable[..., Figure], *data: Any) -> Drawing:
+        """The figure that ``draw`` makes of ``data``, for a template."""
+        return Drawing(self.figures, name, partial(draw, *data))
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """The columns of tables with one column per run, by what the run is called."""
+        return {f"run{position}": label for position, label in enumerate(self.labels)}
 
 
 def render_side_by_side(runs: Sequence[RunDir], folder: Path) -> Path:
@@ -119,6 +119,9 @@ def render_side_by_side(runs: Sequence[RunDir], folder: Path) -> Path:
         labels = [str(run.path) for run in runs]
     name = _name([path.name for path in paths])
     found = [Side(label, run, read(run)) for label, run in zip(labels, runs, strict=True)]
+    titles = {key: title for side in found for key, title in side.files.titles.items()}
+    for side in found:
+        side.files.titles = titles
     write_text(folder / f"{name}.html", _html(Compared(found, folder / f"{name}-figures")))
     return folder / f"{name}.html"
 
@@ -155,17 +158,13 @@ def _html(page: Compared) -> str:
     )
 
 
-def _section(page: Compared, anchor: str, title: str, build: Callable[[Compared], Sequence[Block]]) -> Section:
-    return guarded(anchor, title, lambda: Section(anchor, title, build(page)))
+def _section(page: Compared, anchor: str, title: str, build: Callable[[Compared], Values]) -> Section:
+    """The section that the macro ``anchor`` makes of what ``build`` returns."""
 
+    def built() -> Section:
+        return Section(anchor, title, [Html(macro("side_by_side", anchor, build(page), page))])
 
-@contextmanager
-def _logged(what: str) -> Iterator[None]:
-    """Around something that a damaged run may defeat: one damaged run must not cost the reader the others."""
-    try:
-        yield
-    except Exception:
-        logger.warning("%s could not be written.", what, exc_info=True)
+    return section(anchor, title, built)
 
 
 def _banners(page: Compared) -> list[Banner]:
@@ -179,14 +178,16 @@ def _banners(page: Compared) -> list[Banner]:
     if page.ranked:
         found.append(Banner("Not ranked by the same metric", page.ranked))
     for side in page.sides:
-        with _logged(f"The warnings of {side.label}"):
-            found += [replace(one, title=f"{side.label}: {one.title}") for one in summary.banners(side.files)]
+        log = f"The warnings of {side.label} could not be written."
+        for one in guarded(partial(summary.banners, side.files), lambda _: [], log):
+            found.append(replace(one, title=f"{side.label}: {one.title}"))
     return found
 
 
 def _tile(page: Compared, side: Side) -> Tile:
     """What a run reached: its winner's test AUC, else its best validation score so far."""
-    with _logged(f"What {side.label} reached"):
+
+    def reached() -> Tile:
         row = sides.winners([side], page.metric).iloc[0]
         if numbers.number(row["test_auc"]) is not None:
             bounds = numbers.interval(row["test_auc_low"], row["test_auc_high"]) or "no interval"
@@ -195,73 +196,51 @@ def _tile(page: Compared, side: Side) -> Tile:
         if len(best):
             return Tile(side.label, numbers.score(best.iloc[-1]), f"best {page.words} in the search; {row['state']}")
         return Tile(side.label, DASH, str(row["state"]))
-    return Tile(side.label, DASH, "its files do not fit together")
+
+    misfit = Tile(side.label, DASH, "its files do not fit together")
+    return guarded(reached, lambda _: misfit, f"What {side.label} reached could not be written.")
 
 
 def _story(page: Compared) -> list[str]:
-    with _logged("The summary"):
+    def told() -> list[str]:
         rows = sides.winners(page.sides, page.metric)
         return [*(SAY("line", row) for _, row in rows.iterrows()), " ".join(pair.sentence for pair in page.pairs)]
-    return ["The summary could not be written: the files of a run do not fit together."]
+
+    misfit = ["The summary could not be written: the files of a run do not fit together."]
+    return guarded(told, lambda _: misfit, "The summary could not be written.")
 
 
-def _comparable(page: Compared) -> list[Block]:
+def _comparable(page: Compared) -> Values:
     """What the runs must share, and whether they do."""
-    said = page.caveats or ["These runs share their data, splits and rules: their scores compare."]
     answer = {True: "yes", False: "no", None: sides.UNKNOWN}
     rows = [
         {"fact": fact.title, "same": answer[fact.same]}
         | {f"run{position}": value or sides.UNKNOWN for position, value in enumerate(fact.values)}
         for fact in page.facts
     ]
-    columns = [
-        Column("fact", "What must be the same", numeric=False),
-        Column("same", "Is it?", numeric=False),
-        *page.runs(),
-    ]
-    marked = [position for position, fact in enumerate(page.facts) if not fact.same]
-    shown = table(pd.DataFrame(rows, dtype="object"), SAY("comparable"), columns, marked=marked)
-    return [*map(Paragraph, said), shown]
+    marked = [not fact.same for fact in page.facts]
+    return {"table": table("facts", pd.DataFrame(rows, dtype="object"), marked=marked, runs=page.runs)}
 
 
-def _winners(page: Compared) -> list[Block]:
+def _winners(page: Compared) -> Values:
     """What each run chose, on validation and on the internal test, and in pairs on the same images."""
     rows = sides.winners(page.sides, page.metric)
     rows["over_seeds"] = [numbers.with_spread(*pair) for pair in zip(rows["mean"], rows["sd"], strict=True)]
     rows["of_seeds"] = [counted(seeds, "seed") if seeds else "" for seeds in rows["seeds"]]
     rows["of_patients"] = [counted(patients, "patient") if patients > 0 else "" for patients in rows["patients"]]
     metrics = [METRICS[name] for name in sides.TESTED]
-    columns = [
-        Column("label", "Run", numeric=False, below="state"),
-        Column("winner", "Chosen", numeric=False, below="verdict"),
-        Column("over_seeds", numbers.capital(f"{page.words}, mean ± SD over the seeds"), below="of_seeds"),
-        _bounded("validation", f"Validation {metric_words(page.metric)} of the exported seed"),
-        *(_bounded(f"test_{metric.name}", f"Test {metric_words(metric)}") for metric in metrics),
-        Column("test_seeds", "Test ROC AUC, mean ± SD over the seeds"),
-        Column("images", "Test images", numbers.count, below="of_patients"),
-        Column("opened", "Test split opened", numbers.count),
-    ]
-    blocks: list[Block] = [Paragraph(page.ranked)] if page.ranked else []
-    blocks.append(table(rows, SAY("winners"), columns))
+    of_test = {f"test_{metric.name}": f"Test {metric_words(metric)}" for metric in metrics}
     tested = rows[rows["test_auc"].notna()]
-    if not len(tested):
-        return [*blocks, Missing("No run has scores on the internal test, so there is nothing to draw.")]
-    drawn = pictures.picture(
-        page.figures,
-        "winners",
-        lambda: figures_comparison.winners(tested, metrics),
-        SAY("winners_alt", tested.to_dict("records")),
-        SAY("winners_figure", page.caveat("test")),
-    )
-    return [*blocks, drawn, *_pairs(page)]
+    return {
+        "table": table("winners", rows, metric=metric_words(page.metric), metrics=of_test),
+        "tested": tested.to_dict("records"),
+        "drawing": page.drawing("winners", figures_comparison.winners, tested, metrics),
+        "pairs": _pairs(page),
+    }
 
 
-def _bounded(name: str, title: str) -> Column:
-    return Column(name, title, numbers.score, low=f"{name}_low", high=f"{name}_high")
-
-
-def _pairs(page: Compared) -> list[Block]:
-    """The models in pairs on the images that they share."""
+def _pairs(page: Compared) -> Table | None:
+    """The models in pairs on the images that they share; None where no two can be compared."""
     rows = pd.DataFrame(
         {
             "pair": f"{one.a} − {one.b}",
@@ -274,114 +253,52 @@ def _pairs(page: Compared) -> list[Block]:
         for one in page.pairs
         if one.difference is not None
     )
-    columns = [
-        Column("pair", "Pair", numeric=False),
-        Column("images", "Test images", numbers.count),
-        Column("difference", "Difference in ROC AUC, 95 % interval", numbers.signed, below="bounds"),
-        Column("p_holm", "p, Holm-corrected", numbers.probability),
-        Column("verdict", "Verdict", numeric=False),
-    ]
-    said: list[Block] = [Heading("Compared in pairs"), Points([one.sentence for one in page.pairs])]
-    return [*said, table(rows, SAY("pairs"), columns)] if len(rows) else said
+    return table("compared", rows, level=numbers.level(LEVEL), ignoring="") if len(rows) else None
 
 
-def _backbones(page: Compared) -> list[Block]:
+def _backbones(page: Compared) -> Values:
     """The best trial and the finalist of each backbone in each run."""
     rows = sides.backbones(page.sides, page.metric)
     if not len(rows):
-        return [Missing("No run has a trial yet.")]
+        return {"table": None}
     won = [one is True for one in rows["won"]] if "won" in rows else [False] * len(rows)
     runs = [f"{label}, chosen" if chosen else label for label, chosen in zip(rows["label"], won, strict=True)]
-    words = page.metric.title
-    columns = [
-        Column("model", "Backbone", numeric=False),
-        Column("run", "Run", numeric=False),
-        Column("trials", "Trials", numbers.count),
-        Column("best", f"{words} of the best trial", numbers.score),
-        Column("trial", "Which", numbers.count),
-        Column("finalist", f"{words} retrained, mean ± SD"),
-        Column("seeds", "Seeds", numbers.count),
-        _bounded("test_auc", "Test ROC AUC"),
-    ]
-    shown = rows.assign(run=runs, model=rows["backbone"].map(backbone))
-    marked = [place for place, chosen in enumerate(won) if chosen]
-    return [table(shown, SAY("backbones", page.metric), columns, marked=marked, sortable=True)]
+    shown = rows.assign(run=runs)
+    return {"table": table("backbones", shown, marked=won, metric=page.metric.title)}
 
 
-def _searches(page: Compared) -> list[Block]:
+def _searches(page: Compared) -> Values:
     """How fast each search got how far."""
-    columns = [
-        Column("label", "Run", numeric=False),
-        Column("planned", "Budget", numbers.count),
-        Column("completed", "Completed", numbers.count),
-        Column("pruned", "Stopped early", numbers.count),
-        Column("failed", "Failed", numbers.count),
-        Column("best", f"Best {page.words}", numbers.score),
-        Column("after", "Found by trial", numbers.count),
-        Column("reached", "After", numbers.seconds),
-        Column("ended", "Ended by", numeric=False),
-    ]
-    shown = table(sides.searches(page.sides, page.metric), SAY("searches"), columns)
-    return [_history(page, by_time=False), _history(page, by_time=True), shown]
+    histories = {}
+    for what, by_time in (("trials", False), ("time", True)):
+        found = {side.label: sides.best_so_far(side, page.metric, by_time) for side in page.sides}
+        best = {label: rows for label, rows in found.items() if len(rows)}
+        name, draw = "history_by_time" if by_time else "history", figures_comparison.histories
+        histories[what] = {"best": best, "drawing": page.drawing(name, draw, best, page.labels, page.metric, by_time)}
+    rows = sides.searches(page.sides, page.metric)
+    return {"histories": histories, "table": table("searches", rows, metric=metric_words(page.metric))}
 
 
-def _history(page: Compared, by_time: bool) -> Block:
-    found = {side.label: sides.best_so_far(side, page.metric, by_time) for side in page.sides}
-    best = {label: rows for label, rows in found.items() if len(rows)}
-    what = "time" if by_time else "trials"
-    if not best:
-        return Missing(f"No run says how its best score went by {what}.")
-    left_out = [label for label in page.labels if label not in best]
-    reached = {label: rows["best"].iloc[-1] for label, rows in best.items()}
-    return pictures.picture(
-        page.figures,
-        "history_by_time" if by_time else "history",
-        lambda: figures_comparison.histories(best, page.labels, page.metric, by_time),
-        SAY("history_alt", page.words, what, reached),
-        SAY("history", what, page.caveat("validation"), left_out),
-    )
-
-
-def _time(page: Compared) -> list[Block]:
-    """Where the time of each went."""
-    columns = [Column("what", "Stage", numeric=False), *page.runs(numeric=True)]
+def _time(page: Compared) -> Values:
+    """Where the time of each went, and the parts of the machines that differ."""
     names = sides.settings_table(page.sides, differing=True)["setting"]
     machine = [str(name).removeprefix("machine: ") for name in names if str(name).startswith("machine: ")]
-    said: list[Block] = [Missing(SAY("machines", machine))] if machine else []
-    return [*said, table(sides.time(page.sides), SAY("time"), columns)]
+    return {"machine": machine, "table": table("stages", sides.time(page.sides), runs=page.runs)}
 
 
-def _settings(page: Compared) -> list[Block]:
-    """The settings that differ, those that do not, and the commands."""
-
-    def shown(rows: Frame, how: str, folded: bool = False) -> list[Block]:
-        columns = [Column("setting", "Setting", numeric=False), *page.runs()]
-        return (
-            [table(rows, f"Settings, versions and hardware that {how}.", columns, folded=folded)] if len(rows) else []
-        )
-
-    differing = shown(sides.settings_table(page.sides, differing=True), "differ")
-    return [
-        *(differing or [Paragraph("The runs have the same settings, versions and hardware.")]),
-        *shown(sides.settings_table(page.sides, differing=False), "are the same", folded=True),
-        *(
-            Code(f"The command that made {side.label}", side.files.record.command)
-            for side in page.sides
-            if side.files.record.command
-        ),
-    ]
+def _settings(page: Compared) -> Values:
+    """The settings that differ, and those that do not."""
+    differing, same = (sides.settings_table(page.sides, differing) for differing in (True, False))
+    return {
+        "differing": table("settings", differing, runs=page.runs),
+        "same": table("settings", same, folded=True, runs=page.runs),
+    }
 
 
-def _caveats(page: Compared) -> list[Block]:
-    """What each run's own report warns of."""
-    blocks: list[Block] = []
+def _caveats(page: Compared) -> Values:
+    """What each run's own report warns of; a text where a damaged run defeats that."""
+    found: dict[str, list[str] | str] = {}
     for side in page.sides:
-        blocks.append(Heading(side.label))
-        blocks += [Missing(side.files.problems[name]) for name in MATTER if name in side.files.problems]
-        try:
-            found = cautions.cautions(side.files)
-        except Exception as error:  # a damaged run must not cost the reader those of the others
-            blocks.append(Missing(f"Its caveats could not be written: {type(error).__name__}: {error}"))
-            continue
-        blocks.append(Points(found) if found else Paragraph("Nothing more than what the data and the design entail."))
-    return blocks
+        log = f"The caveats of {side.label} could not be written."
+        found[side.label] = guarded(partial(cautions.cautions, side.files), lambda why: why, log)
+    return {"found": found}

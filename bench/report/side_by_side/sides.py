@@ -1,6 +1,5 @@
 """Several runs -> what they share, what sets them apart, and tables of their results side by side; reads no files."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,6 @@ import pandas as pd
 from bench import numbers
 from bench.numbers import DASH, present
 from bench.report import names, summary
-from bench.report.names import backbone, joined
 from bench.report.read.files import RunFiles
 from bench.report.side_by_side import tested as sides_tested
 from bench.report.tables import search as tables_search
@@ -92,39 +90,20 @@ def _images(splits: Frame | None, split: str) -> str:
     """How many images are in ``split``, and a digest of which; empty where it is not known."""
     if splits is None:
         return ""
-    rows = splits.loc[splits["split"] == split, ["image", "label"]].astype("str")
-    names = "\n".join(sorted("\t".join(row) for row in rows.itertuples(index=False)))
-    return f"{numbers.counted(len(rows), 'image')}, {hashlib.sha256(names.encode()).hexdigest()[:8]}"
+    return sides_tested.digest(splits.loc[splits["split"] == split, ["image", "label"]].astype("str"))
 
 
-def apart(found: Sequence[Fact], needed_by: str) -> list[Fact]:
-    """Those that differ, or may differ, and without which the scores ``needed_by`` do not compare."""
-    return [fact for fact in found if fact.needed_by in ("all", needed_by) and not fact.same]
-
-
-def comparability(found: Sequence[Fact], needed_by: str, scores: str) -> str:
-    """Whether ``scores`` compare, as a sentence; empty where they do."""
-    differing = [fact for fact in found if fact in apart(found, needed_by) and fact.same is False]
-    unknown = [fact for fact in apart(found, needed_by) if fact.same is None]
-    if differing:
-        return f"{scores} do not compare: the runs differ in {joined(_lower(fact.title) for fact in differing)}."
-    if unknown:
-        untold = joined(_lower(fact.title) for fact in unknown)
-        return f"Whether {_lower(scores)} compare is not known: not every run says its {untold}."
-    return ""
-
-
-def _lower(words: str) -> str:
-    return words[:1].lower() + words[1:]
+def comparability(found: Sequence[Fact], split: str) -> str:
+    """Why ``validation`` or ``test`` scores do not compare, or may not, as a sentence; empty where they do."""
+    apart = [fact for fact in found if fact.needed_by in ("all", split) and not fact.same]
+    differing, unknown = ([fact.title for fact in apart if fact.same is same] for same in (False, None))
+    return sides_tested.SAY("comparability", split, differing, unknown)
 
 
 def shared_metric(sides: Sequence[Side]) -> tuple[Metric, str]:
     """The metric by which the searches are shown, and a sentence on it where they did not rank by the same."""
-    named = list(dict.fromkeys(side.files.metric.name for side in sides))
-    if len(named) == 1:
-        return METRICS[named[0]], ""
-    told = joined(f"{side.label} by {side.files.metric.title}" for side in sides)
-    return METRICS["auc"], f"The searches did not rank by the same metric: {told}. They are shown by ROC AUC here."
+    named = {side.files.metric.name for side in sides}
+    return (METRICS[named.pop()], "") if len(named) == 1 else (METRICS["auc"], sides_tested.SAY("ranked", sides))
 
 
 def settings(side: Side) -> dict[str, str]:
@@ -202,7 +181,7 @@ def winners(sides: Sequence[Side], metric: Metric) -> Frame:
             "position": position,
             "state": state(side),
             "verdict": headline(verdict(files)),
-            "winner": backbone(files.chosen),
+            "winner": files.title(files.chosen),
             **bounded("validation", score),
             **{"seeds": seeds.n, "mean": seeds.mean, "sd": seeds.sd},
             "test_seeds": numbers.with_spread(repeats.mean.get("auc"), repeats.sd.get("auc")),
@@ -230,7 +209,7 @@ def backbones(sides: Sequence[Side], metric: Metric) -> Frame:
         for side in sides:
             row = _backbone(side, name, metric)
             if row:
-                rows.append({"backbone": name, "label": side.label, **row})
+                rows.append({"backbone": name, "model": side.files.title(name), "label": side.label, **row})
     return Frame(rows)
 
 

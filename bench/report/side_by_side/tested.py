@@ -17,16 +17,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from statsmodels.stats.multitest import multipletests
 
-from bench import numbers
 from bench.numbers import counted, present
 from bench.report.names import joined
 from bench.report.read.files import RunFiles
+from bench.report.templating import Sentences
 from bench.stats.bootstrap import Bootstrap, Difference, paired_difference
 from bench.stats.enough import FEWEST_PATIENTS
 from bench.stats.predictions import Predictions
 
 Frame = pd.DataFrame
 LEVEL = 0.95
+SAY = Sentences("side_by_side.txt.j2")
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,7 @@ class Pair:
     @property
     def sentence(self) -> str:
         """What can be said of the two."""
-        if self.difference is None:
-            return f"{self.a} and {self.b} cannot be compared on the internal test: {self.why}."
-        on = f"on the same {counted(self.images, 'test image')}"
-        if self.p_holm is None:
-            return f"Whether {self.a} and {self.b} differ {on} cannot be told: {self.why}."
-        size = numbers.magnitude(self.difference.value, self.difference.low, self.difference.high)
-        corrected = f"Holm-corrected {numbers.p_value(self.p_holm)}"
-        if self.better:
-            worse = self.b if self.better == self.a else self.a
-            return f"{self.better} is better than {worse} {on}, by {size} ROC AUC ({corrected})."
-        return f"{self.a} and {self.b} cannot be told apart {on}: ROC AUC differs by {size} ({corrected})."
+        return SAY("pair", self)
 
 
 def content(files: RunFiles) -> str:
@@ -76,7 +67,12 @@ def content(files: RunFiles) -> str:
     rows = _by_content(files)
     if rows is None:
         return ""
-    told = "\n".join(sorted("\t".join(row) for row in rows[["pixels", "label"]].itertuples(index=False)))
+    return digest(rows[["pixels", "label"]])
+
+
+def digest(rows: Frame) -> str:
+    """How many images there are, one per row, and a digest of what the rows hold, whatever their order."""
+    told = "\n".join(sorted("\t".join(row) for row in rows.itertuples(index=False)))
     return f"{counted(len(rows), 'image')}, {hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 

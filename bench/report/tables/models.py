@@ -1,12 +1,13 @@
 """Finalists and baselines -> DataFrames that set them side by side; reads no files."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
 from bench import numbers
 from bench.numbers import present
-from bench.report.names import BASELINES, backbone
+from bench.report.names import BASELINES
 from bench.report.tables.search import column
 from bench.run.documents import ClassScores, Estimate, EvaluationRecord, ModelScores, Retrained
 from bench.stats.bootstrap import WIDEST
@@ -190,13 +191,13 @@ def by_class(evaluation: EvaluationRecord, order: list[str], classes: list[str])
         row: dict[str, Any] = {"backbone": name}
         for place, label in enumerate(classes):
             one = scores.get(label, ClassScores())
-            row |= {f"auc {place}": one.auc, f"auc {place} low": one.auc_low, f"auc {place} high": one.auc_high}
+            row |= {f"auc {place}": one.auc, f"auc {place}_low": one.auc_low, f"auc {place}_high": one.auc_high}
         rows.append(row)
     return Frame(rows)
 
 
-def pairs(comparisons: Frame, family: str) -> Frame:
-    """The rows of comparisons.csv of one ``family``, in words.
+def pairs(comparisons: Frame, family: str, title: Callable[[str], str]) -> Frame:
+    """The rows of comparisons.csv of one ``family``, in words, with the ``title`` of each model.
 
     Returns:
         ``pair``, ``difference``, ``bounds`` (its interval), ``p``, ``p_holm``, ``discordant`` (images that only the
@@ -205,11 +206,11 @@ def pairs(comparisons: Frame, family: str) -> Frame:
     """
     part = comparisons[comparisons["family"] == family].reset_index(drop=True)
     said = [
-        _verdict(row["verdict"], row["a"], row["b"], row["reason"])
+        _verdict(row["verdict"], title(row["a"]), title(row["b"]), row["reason"])
         for row in part[["verdict", "a", "b", "reason"]].to_dict("records")
     ]
     return part.assign(
-        pair=[f"{backbone(a)} − {backbone(b)}" for a, b in zip(part["a"], part["b"], strict=True)],
+        pair=[f"{title(a)} − {title(b)}" for a, b in zip(part["a"], part["b"], strict=True)],
         bounds=[numbers.signed_interval(low, high) for low, high in zip(part["low"], part["high"], strict=True)],
         discordant=[
             f"{numbers.count(a)} / {numbers.count(b)}"
@@ -222,5 +223,5 @@ def pairs(comparisons: Frame, family: str) -> Frame:
 
 def _verdict(verdict: Any, a: Any, b: Any, reason: Any) -> str:
     better = {"a": a, "b": b}.get(BETTER.get(str(verdict), ""))
-    words = numbers.text(verdict) if better is None else f"{backbone(better)} is better"
+    words = numbers.text(verdict) if better is None else f"{better} is better"
     return f"{words}: {reason}" if present(reason) else words
