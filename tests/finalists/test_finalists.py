@@ -489,6 +489,8 @@ def test_a_run_over_given_folds(
     tmp_path: Path,
     toy_table: None,
     shared_ray: None,
+    alone_here: None,
+    blank_figures: None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -523,6 +525,7 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     toy_folder: Path,
     toy_table: None,
     toy_weights: Any,
+    alone_here: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -537,7 +540,6 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     from bench.settings import make_settings
     from bench.train.task import Task
 
-    monkeypatch.setattr(workers, "run_alone", lambda found, function, *arguments: function(*arguments))
     monkeypatch.setattr(small_cnn, "EPOCHS", 2)
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
     settings = make_settings(
@@ -613,42 +615,3 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     assert set(found_baselines["sha256"]) < set(read_baselines(run)["sha256"])
     assert run.read_run()["settings"]["repeats"] == 3
     assert run.finished("finalists")
-
-
-@pytest.mark.end_to_end
-def test_a_run_with_folds(
-    tmp_path: Path,
-    toy_folder: Path,
-    toy_table: None,
-    shared_ray: None,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "toys.yaml").write_text(toys.SPACE)
-    flags = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "2", "--no-test"]
-    flags += ["--backbones", "toy", "--budget", "2", "--jobs", "1", "--cache", str(tmp_path / "cache")]
-    flags += ["--name", "folds", "--folds", "2", "--repeats", "1"]
-    assert main(["run", *flags]) == 0
-    run = RunDir(tmp_path / "reports" / "folds")
-    folds = pd.read_csv(run.folds)
-    assert folds[["fold", "state"]].to_numpy().tolist() == [[1, "completed"], [2, "completed"]]
-    assert (folds["images_train"] + folds["images_val"] == 48 + 32).all()  # the 16 of test take no part
-    assert folds["images_val"].sum() == 48 + 32
-    mean, deviation = folds["metric_auc"].mean(), folds["metric_auc"].std()
-    (row,) = read_finalists(run).to_dict("records")
-    assert (row["fold_mean"], row["fold_sd"]) == pytest.approx((mean, deviation))
-    winner = run.read_run()["winner"]
-    assert (winner["fold_mean"], winner["fold_sd"], winner["folds"]) == pytest.approx((mean, deviation, 2))
-    assert (winner["score"], winner["sd"], winner["repeats"]) == (row["metric_auc"], None, 1)
-    assert f"toy over 2 folds: ROC AUC {with_spread(mean, deviation)}" in capfd.readouterr().out
-
-    # interrupted after one fold: the other is trained, and gives what it gave
-    write_table(run.folds, folds.iloc[:1])
-    run.reopen("finalists")
-    assert main(["run", "--resume", "folds"]) == 0
-    again = pd.read_csv(run.folds)
-    pd.testing.assert_frame_equal(again.iloc[:1], folds.iloc[:1])
-    assert again["metric_log_loss"].tolist() == pytest.approx(folds["metric_log_loss"].tolist(), abs=1e-6)
-    assert read_finalists(run)["sha256"].tolist() == [row["sha256"]]
-    assert run.read_run()["winner"] == pytest.approx(winner, abs=1e-6)
