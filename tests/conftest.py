@@ -15,6 +15,7 @@ from bench.device import quiet
 
 quiet()
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15, workers starve beside another process of tests
 
 
 _sharing = False
@@ -63,6 +64,33 @@ def shared_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(cluster, "stop", lambda: None)
+
+
+@pytest.fixture
+def alone_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What gets a machine or a process to itself is called in this process, which has loaded TensorFlow already.
+
+    For runs that are about something else: `test_a_run_from_end_to_end` starts these processes, `test_postmortem`
+    tries how they end, and test_export what a fresh one finds.
+    """
+    from bench import cluster
+    from bench.evaluation import decide
+
+    monkeypatch.setattr(cluster, "run_alone", lambda workers, function, *arguments: function(*arguments))
+    monkeypatch.setattr(decide, "check_in_fresh_process", lambda *_: 0.0)
+    yield
+    cluster._trainer = None
+
+
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are put together but saved as blank ones: drawing them takes longer than a toy's whole search."""
+    from matplotlib.figure import Figure
+
+    from bench.report import pictures
+
+    save = pictures._save
+    monkeypatch.setattr(pictures, "_save", lambda figure, folder, name: save(Figure((1, 1)), folder, name))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,7 @@ def test_what_really_ends_workers_is_told(monkeypatch: pytest.MonkeyPatch, capfd
     from bench.errors import TrialFailed
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(workers, "_Alone", _Plain)
     found = workers.start(jobs=1)
     try:
         reasons = {}
@@ -162,6 +164,17 @@ def _raise_signal(number: int) -> None:
 
     os.kill(os.getpid(), number)
     time.sleep(20)
+
+
+class _Plain:
+    """A worker that loads no TensorFlow before it ends."""
+
+    def __init__(self, threads: int) -> None:
+        pass
+
+    def call(self, function: Callable[..., object], arguments: tuple[object, ...]) -> object:
+        """As `bench.cluster` has it."""
+        return function(*arguments)
 
 
 class _CannotStart:

@@ -248,6 +248,8 @@ def test_a_folder_of_something_else_is_left_alone(data, tmp_path, toy_table):
 
 
 LEVERS = ("suite-no-cache", "suite-cold-workers", "suite-no-asha", "suite-float32")
+RUN = ("suite-cold-workers", "suite-float32", "ray-tune", "random")
+"""The methods that run from end to end: levers that are arguments of the search alone are followed up to there."""
 
 
 @pytest.mark.parametrize("method", ["suite", *LEVERS])
@@ -305,11 +307,11 @@ def test_a_list_gives_the_same_configurations_to_all(data, tmp_path):
 
 @pytest.fixture(scope="module")
 def compared(data, tmp_path_factory):
-    """The folder of one comparison of six methods, and Ray session -> the workers of it that built a toy, in order."""
+    """The folder of one comparison of four methods, and Ray session -> the workers of it that built a toy, in order."""
     root = tmp_path_factory.mktemp("compared")
-    methods = ",".join([*LEVERS, "ray-tune", "random"])
+    methods = ",".join(RUN)
     done = run_command(
-        data, root, "--space", str(data / "space.yaml"), "--budget", "3", "--jobs", "1", "--methods", methods
+        data, root, "--space", str(data / "space.yaml"), "--budget", "2", "--jobs", "1", "--methods", methods
     )
     logs = [log.read_text() for log in (root / "toys" / "runs").glob("*/log.txt")]
     assert done.returncode == 0, "\n".join([done.stdout, done.stderr, *logs])
@@ -321,23 +323,21 @@ def compared(data, tmp_path_factory):
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("method", [*LEVERS, "ray-tune", "random"])
+@pytest.mark.parametrize("method", RUN)
 def test_every_method_runs(compared, method):
     folder, workers = compared
     rows = pd.read_csv(folder / "compare.csv").query("method == @method")
-    assert rows["trial"].tolist() == [0, 1, 2]
+    assert rows["trial"].tolist() == [0, 1]
     assert set(rows["state"]) <= {"completed", "pruned"}
     assert rows["ended"].is_monotonic_increasing and (rows["ended"] > 0).all()
     assert (rows["core_seconds"] > 1).all()
     assert rows["auc"].between(0, 1).all()
     (run,) = (run for run in json.loads((folder / "compare.json").read_text())["runs"] if run["method"] == method)
-    if method == "suite-no-asha":
-        assert set(rows["state"]) == {"completed"}
     if method == "suite-float32":
         assert "backbones computed in float32" in run["notes"]
     if method in LEVERS:
-        processes = workers[LEVERS.index(method)]
-        assert len(processes) == (3 if method == "suite-cold-workers" else 1), "one per trial, or one for all"
+        processes = workers[RUN.index(method)]
+        assert len(processes) == (2 if method == "suite-cold-workers" else 1), "one per trial, or one for all"
     if method == "ray-tune":
         assert any("1 trial at a time" in note for note in run["notes"])
         assert 0.02 in set(rows["config_learning_rate"]), "the space's point is tried"

@@ -534,6 +534,8 @@ def test_a_run_over_given_folds(
     tmp_path: Path,
     toy_table: None,
     shared_ray: None,
+    alone_here: None,
+    blank_figures: None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -568,6 +570,7 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     toy_folder: Path,
     toy_table: None,
     toy_weights: Any,
+    alone_here: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -582,7 +585,6 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     from bench.settings import make_settings
     from bench.train.task import Task
 
-    monkeypatch.setattr(workers, "run_alone", lambda found, function, *arguments: function(*arguments))
     monkeypatch.setattr(small_cnn, "EPOCHS", 2)
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
     settings = make_settings(
@@ -666,6 +668,8 @@ def test_a_run_with_folds(
     toy_folder: Path,
     toy_table: None,
     shared_ray: None,
+    alone_here: None,
+    blank_figures: None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -1,11 +1,13 @@
 """The reports that the tests of the page and of the browser share: whole, hostile, unfinished and damaged."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 from report_run import edit_json, write_run
 
 from bench.report import pictures
@@ -31,26 +33,25 @@ class Reports:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._made: dict[str, Path] = {}
 
     def __getitem__(self, name: str) -> Path:
-        if name not in self._made:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(pictures, "PAPER_DPI", 20)  # the .png files are not in the page
-                if name not in DRAWN:
-                    _draw_nothing(patch)
-                self._made[name] = RENDER[name](self._folder)
-        return self._made[name]
-
-
-_SHARED: list[Reports] = []
+        done = self._folder / f"{name}.done"
+        with FileLock(self._folder / f"{name}.lock"):
+            if not done.exists():
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(pictures, "PAPER_DPI", 20)  # the .png files are not in the page
+                    if name not in DRAWN:
+                        _draw_nothing(patch)
+                    done.write_text(str(RENDER[name](self._folder)), encoding="utf-8")
+        return Path(done.read_text(encoding="utf-8"))
 
 
 def shared(factory: pytest.TempPathFactory) -> Reports:
-    """The same pages for every folder of tests."""
-    if not _SHARED:
-        _SHARED.append(Reports(factory.mktemp("reports")))
-    return _SHARED[0]
+    """The same pages for every folder of tests, and for every process (``-n``)."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "rendered"
+    folder.mkdir(exist_ok=True)
+    return Reports(folder)
 
 
 def _draw_nothing(patch: pytest.MonkeyPatch) -> None:

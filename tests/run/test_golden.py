@@ -118,3 +118,22 @@ def test_scores_and_intervals_are_the_kept_ones(run: Path) -> None:
             part,
         )
     assert any(model["metrics"]["auc"]["low"] is not None for model in kept["models"].values()), "intervals are kept"
+
+
+def test_the_folds_hold_train_and_validation_and_nothing_of_test(run: Path) -> None:
+    folds, finalists = pd.read_csv(run / "folds.csv"), pd.read_csv(run / "finalists.csv")
+    used = pd.read_csv(run / "splits.csv", keep_default_na=False)["split"].isin(["train", "val"]).sum()
+    for backbone, own in folds.groupby("backbone"):
+        assert own[["fold", "state"]].to_numpy().tolist() == [[1, "completed"], [2, "completed"]]
+        assert (own["images_train"] + own["images_val"] == used).all()
+        assert own["images_val"].sum() == used
+        mean, deviation = own["metric_auc"].mean(), own["metric_auc"].std()
+        rows = finalists[finalists["backbone"] == backbone]
+        assert (rows["fold_mean"] == pytest.approx(mean)) and (rows["fold_sd"] == pytest.approx(deviation))
+
+
+def test_every_figure_of_a_real_run_is_drawn(run: Path) -> None:
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "could not be drawn" not in page
+    files = sorted((run / "figures").iterdir())
+    assert len(files) >= 40 and all(path.stat().st_size > 2000 for path in files)

@@ -19,7 +19,13 @@ pytestmark = pytest.mark.end_to_end
 
 @pytest.fixture
 def command(
-    tmp_path: Path, toy_folder: Path, toy_table: None, shared_ray: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    toy_folder: Path,
+    toy_table: None,
+    shared_ray: None,
+    alone_here: None,
+    blank_figures: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
     """``command("--budget", ...)`` in a folder of its own."""
     monkeypatch.chdir(tmp_path)
@@ -119,8 +125,8 @@ def test_a_run_of_which_nothing_succeeded_says_so_and_is_tried_again_when_it_is_
 
     sicken(monkeypatch, "toy", befall)
     folder = tmp_path / "reports" / "sick"
-    tries = 2 if kind == "machine" else 1
-    for attempt in (1, 2):
+    tries = attempts = 2 if kind == "machine" else 1
+    for attempt in range(1, attempts + 1):
         flags = ["--budget", "1", "--backbones", "toy"] if attempt == 1 else ["--resume", "sick"]
         assert command(*flags) == 1
         said = capfd.readouterr().err
@@ -132,6 +138,6 @@ def test_a_run_of_which_nothing_succeeded_says_so_and_is_tried_again_when_it_is_
     sick.unlink()
     assert command("--resume", "sick") == 0
     table = trials(folder)
-    assert table["state"].tolist() == ["failed"] * 2 * tries + ["completed"]
-    assert table["retried_as"].notna().sum() == 2 * tries
+    assert table["state"].tolist() == ["failed"] * attempts * tries + ["completed"]
+    assert table["retried_as"].notna().sum() == attempts * tries
     assert "1 of 1 trials done" in capfd.readouterr().out

@@ -61,14 +61,14 @@ def agreement(cached: npt.ArrayLike, fresh: npt.ArrayLike, higher_is_better: boo
         raise ConfigError(f"At least 3 configurations must have both scores for a ranking, but {n} have.")
     rho = _spearman(first, second)
     chosen = np.random.default_rng(seed).integers(0, n, (DRAWS, n))
-    draws = [value for rows in chosen if (value := _spearman(first[rows], second[rows])) is not None]
+    draws = _spearman_of_rows(first[chosen], second[chosen])
     sign = 1 if higher_is_better else -1
     winner, best = int(np.argmax(sign * first)), int(np.argmax(sign * second))
     differences = second - first
     return Agreement(
         configurations=n,
         spearman=rho,
-        bootstrap=tuple(np.quantile(draws, [0.025, 0.975]).tolist()) if draws else None,
+        bootstrap=tuple(np.quantile(draws, [0.025, 0.975]).tolist()) if len(draws) else None,
         fisher=_fisher(rho, n),
         kendall=float(stats.kendalltau(first, second).statistic) if rho is not None else None,
         winner=winner,
@@ -87,6 +87,13 @@ def _spearman(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> float | None
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(stats.spearmanr(first, second).statistic)
+
+
+def _spearman_of_rows(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Spearman's rho of each pair of rows; left out where one of them is constant."""
+    varies = (np.ptp(first, axis=1) > 0) & (np.ptp(second, axis=1) > 0)
+    x, y = (stats.zscore(stats.rankdata(values[varies], axis=1), axis=1) for values in (first, second))
+    return np.clip((x * y).mean(axis=1), -1.0, 1.0)
 
 
 def _fisher(rho: float | None, n: int) -> tuple[float, float] | None:
