@@ -93,7 +93,7 @@ def _spearman_of_rows(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.
     """Spearman's rho of each pair of rows; left out where one of them is constant."""
     varies = (np.ptp(first, axis=1) > 0) & (np.ptp(second, axis=1) > 0)
     x, y = (stats.zscore(stats.rankdata(values[varies], axis=1), axis=1) for values in (first, second))
-    return np.clip((x * y).mean(axis=1), -1.0, 1.0)
+    return np.asarray(np.clip((x * y).mean(axis=1), -1.0, 1.0))
 
 
 def _fisher(rho: float | None, n: int) -> tuple[float, float] | None:
