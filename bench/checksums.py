@@ -4,6 +4,7 @@ XXH3 of 128 bits (https://xxhash.com) reads a cached file faster than any disk g
 somebody who forges a file on purpose it is no protection.
 """
 
+import errno
 from functools import lru_cache
 from pathlib import Path
 
@@ -40,13 +41,19 @@ def keep(path: Path, of: Path | None = None) -> None:
 def intact(path: Path) -> bool:
     """Whether a file is there and has the checksum that lies beside it; compared once as long as the file stays.
 
+    One that the disk cannot read any more is not intact.
+
     Raises:
-        OSError: if the disk fails.
+        OSError: if it may not be read.
     """
     try:
         kept = beside(path).read_bytes()
         return _compared(path, kept, _identity(path))
     except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
         return False
 
 

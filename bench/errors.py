@@ -19,3 +19,6 @@ class WorkerDied(TrialFailed):
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[type["WorkerDied"], tuple[str, str]]:
+        return type(self), (self.kind, str(self))

@@ -1,5 +1,8 @@
 """Checksums find any damage, are compared once, and are those of the published algorithm."""
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,20 @@ def test_the_checksum_of_a_draft_is_that_of_the_file_whose_place_it_takes(tmp_pa
     checksums.keep(tmp_path / "file", of=draft)
     draft.rename(tmp_path / "file")
     assert checksums.intact(tmp_path / "file")
+
+
+def test_what_the_disk_cannot_read_is_not_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path := tmp_path / "file").write_bytes(b"content")
+    checksums.keep(path)
+
+    def failing(number: int) -> Callable[[Path], str]:
+        def read(path: Path) -> str:
+            raise OSError(number, os.strerror(number))
+
+        return read
+
+    monkeypatch.setattr(checksums, "checksum", failing(errno.EIO))
+    assert not checksums.intact(path)
+    monkeypatch.setattr(checksums, "checksum", failing(errno.EACCES))
+    with pytest.raises(PermissionError):
+        checksums.intact(path)

@@ -314,7 +314,10 @@ def test_memory_is_what_the_control_group_allows(
 
 
 HOLDER = """
+import signal
 import sys
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests
 from bench import cli
 from bench import cluster as workers
 from bench.errors import ConfigError

@@ -74,6 +74,7 @@ def open_test(
         ledger=ledger.summary(test.openings, test.opening, test.unreadable),
         refusals=tuple(refusals),
     )
+    run.opening_evaluated(test.opening)  # before anybody can see what came of it
     write_json(run.evaluation, found)
     return found
 

@@ -17,13 +17,14 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from bench.run.documents import LedgerRecord
-from bench.run.folder import RunDir
+from bench.run.folder import RunDir, to_disk
 from bench.run.record import OpeningRecord
 
 LEDGER = "test-openings.jsonl"
 MOST_SAMPLED = 1000
 _DIGITS = 12
-_BEGINNING = re.compile(r'(?=\{"time": )')
+_BEGINNING = re.compile(r'\n|(?=\{"time": )')
+"""Where a line begins, also after one that a crash has cut short."""
 
 
 class Opening(OpeningRecord):
@@ -71,15 +72,23 @@ def unreadable(cache: Path) -> int:
 
 
 def add(cache: Path, opening: Opening, run: RunDir) -> list[str]:
-    """Write an opening down, in the ledger and in run.json, before anything is read; times of all of this run."""
+    """Write an opening down where it is not yet, in the ledger and in run.json; times of all of this run."""
     cache.mkdir(parents=True, exist_ok=True)
+    if opening not in _of_ledger(cache / LEDGER)[0]:
+        _append(cache, opening)
+    record = run.read()
+    if opening.model_dump() not in [one.model_dump() for one in record.test.openings]:
+        record = run.add_opening(opening)
+    return [one.time for one in record.test.openings]
+
+
+def _append(cache: Path, opening: Opening) -> None:
     with FileLock(cache / f".{LEDGER}.lock"), (cache / LEDGER).open("a+b") as file:
         torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
         file.write(b"\n" * torn + _line(opening).encode())
         file.flush()
         os.fsync(file.fileno())
-    record = run.add_opening(opening)
-    return [one.time for one in record.test.openings]
+    to_disk(cache)
 
 
 def _line(opening: Opening) -> str:
@@ -164,7 +173,7 @@ def _of_ledger(path: Path) -> tuple[list[Opening], int]:
             sound = entry.pop("checksum", None) in (None, _checksum(entry))  # none in those of an earlier version
             found += [Opening.model_validate(entry)] if sound else []
             damaged += not sound
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, TypeError):
             damaged += 1
     return found, damaged
 
@@ -172,8 +181,8 @@ def _of_ledger(path: Path) -> tuple[list[Opening], int]:
 def _of_runs(run: RunDir) -> Iterator[Opening]:
     for path in sorted(run.path.parent.glob("*/run.json")):
         try:
-            entries = json.loads(path.read_text(encoding="utf-8")).get("test", {}).get("openings", [])
-        except (OSError, ValueError, AttributeError):
+            entries = list(json.loads(path.read_text(encoding="utf-8")).get("test", {}).get("openings", []))
+        except (OSError, ValueError, AttributeError, TypeError):
             continue
         for entry in entries:
             with suppress(ValidationError):

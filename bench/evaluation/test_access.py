@@ -119,12 +119,9 @@ class SealedTest:
         )
         before = ledger.openings(self._cache, run)
         same = next((one for one in before if one.same_as(opening)), None)
-        if same is None:
-            times = ledger.add(self._cache, opening, run)
-        else:  # an evaluation that a crash has ended, of the same decisions: nobody has seen anything in between
-            opening, times = same, [one.time for one in run.read().test.openings]
-            if opening.time not in times:  # the crash came between the ledger and run.json
-                times = [one.time for one in run.add_opening(opening).test.openings]
+        if same is not None and same.time not in run.read().test.evaluated:
+            opening = same  # a crash has ended that evaluation: nobody has seen what came of it
+        times = ledger.add(self._cache, opening, run)
         return OpenTest(
             rows=self._rows,
             table=self._table.iloc[self._rows],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.finalists.seeds import Repeats, attempt, config_columns, earlier_rows, outcome
+from bench.finalists.seeds import NoFinalist, Repeats, attempt, config_columns, earlier_rows, lost_to_crashes, outcome
 from bench.run.results import Curve, TrialRecord
 from bench.run.tables import FOLDS, Row
 from bench.seeds import stable_seed
@@ -62,6 +62,9 @@ def validate(chosen: Sequence[TrialRecord], folds: Folds, how: Repeats) -> dict[
 
     Returns:
         Backbone -> its rows of folds.csv.
+
+    Raises:
+        NoFinalist: when all are trained, if crashes took some: the means would not be over the same folds.
     """
     count = len(folds.sizes)
     seeds = {  # it tells rows of other configurations, folds or runs apart
@@ -78,15 +81,21 @@ def validate(chosen: Sequence[TrialRecord], folds: Folds, how: Repeats) -> dict[
 
     if rows and len(rows) < len(before):
         write()
-    done = {}
+    done, lost = {}, []
     for record in chosen:
         mine = [place for place in seeds if place[0] == record.config.backbone]
         for place in mine:
             if place not in rows:
-                rows[place] = _train_fold(record, place[1], seeds[place], folds, how)
+                row, crashed = _train_fold(record, place[1], seeds[place], folds, how)
+                if crashed:
+                    lost.append(f"{place[0]} on fold {place[1]} ({row['reason']})")
+                    continue
+                rows[place] = row
                 write()
-        done[record.config.backbone] = [rows[place] for place in mine]
+        done[record.config.backbone] = [rows[place] for place in mine if place in rows]
         folds.on_group_done(done[record.config.backbone])
+    if lost:
+        raise NoFinalist(lost_to_crashes(lost))
     return done
 
 
@@ -94,11 +103,11 @@ def _curve(backbone: str, fold: int) -> Curve:
     return Curve("fold", backbone, fold=fold)
 
 
-def _train_fold(record: TrialRecord, fold: int, seed: int, folds: Folds, how: Repeats) -> Row:
-    result, reason, _ = attempt(lambda: folds.train(record.config, seed, fold))
+def _train_fold(record: TrialRecord, fold: int, seed: int, folds: Folds, how: Repeats) -> tuple[Row, bool]:
+    result, reason, crashed = attempt(lambda: folds.train(record.config, seed, fold))
     if result is not None:
         how.epochs.add(_curve(record.config.backbone, fold), result.epochs)
-    return {
+    row = {
         "backbone": record.config.backbone,
         "trial": record.trial,
         "fold": fold,
@@ -109,3 +118,4 @@ def _train_fold(record: TrialRecord, fold: int, seed: int, folds: Folds, how: Re
         **outcome(result),
         **config_columns(record.config),
     }
+    return row, crashed

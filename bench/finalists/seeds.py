@@ -11,14 +11,26 @@ from typing import Any
 
 import pandas as pd
 
-from bench.errors import ConfigError, TrialFailed
-from bench.failures import TRIED_AGAIN, kind_of, told
+from bench.errors import ConfigError, TrialFailed, WorkerDied
+from bench.failures import MACHINE, kind_of, told
 from bench.run.folder import RunDir, file_sha256
 from bench.run.results import Curve, EpochLog, rank
 from bench.run.tables import Row, Schema, records, score_columns, scores_in
 from bench.seeds import stable_seed
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import TrialConfig, TrialResult
+
+
+class NoFinalist(Exception):
+    """Not one finalist could be retrained, or a crash has taken one that might well have won."""
+
+
+def lost_to_crashes(lost: Sequence[str]) -> str:
+    """The sentence on trainings that crashes have taken, so that nobody may win."""
+    return (
+        f"{' and '.join(lost)} could not be trained for a fault of the machine, and the others would win unopposed: "
+        "the test split stays sealed. A new run with --backbones can do without it"
+    )
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,7 @@ class Trainings:
         self._key = schema.names[0]
         self.rows = [row for row in earlier_rows(schema, how.run) if _holds(row, valid)]
         self.lost: dict[str, str] = {}
-        """What the machine or its memory has kept from being trained -> the last reason."""
+        """What a crash has kept from being trained -> the last reason."""
         how.epochs.keep(kind, {Curve(kind, row[self._key], row["repeat"]) for row in self.rows})
 
     def of(self, name: str) -> list[Row]:
@@ -133,8 +145,8 @@ class Trainings:
         run, seed = self._how.run, training.seed_of(repeat)
         model = run.model_file(training.name, repeat)
         checkpoint = run.checkpoints / f"{self._kind}-{training.name}.weights.h5"
-        result, reason, failure = attempt(lambda: training.train(seed, checkpoint, model))
-        if failure in TRIED_AGAIN:
+        result, reason, crashed = attempt(lambda: training.train(seed, checkpoint, model))
+        if crashed:
             self.lost[training.name] = reason
         if result is not None:
             self._how.epochs.add(Curve(self._kind, training.name, repeat), result.epochs)
@@ -198,17 +210,18 @@ def model_files(finalists: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, s
     return found
 
 
-def attempt(train: Callable[[], TrialResult]) -> tuple[TrialResult | None, str, str]:
-    """What ``train`` returns, or why it failed and the kind of failure (`bench.failures`).
+def attempt(train: Callable[[], TrialResult]) -> tuple[TrialResult | None, str, bool]:
+    """What ``train`` returns, or why it failed, and whether that was a crash: nothing that the configuration did.
 
     Whatever ends one training, the others go on, as in the search.
     """
     try:
-        return train(), "", ""
+        return train(), "", False
     except ConfigError:
         raise
     except Exception as error:
-        return None, str(error) if isinstance(error, TrialFailed) else told(error), kind_of(error)
+        crashed = isinstance(error, WorkerDied) or kind_of(error) == MACHINE
+        return None, str(error) if isinstance(error, TrialFailed) else told(error), crashed
 
 
 def config_columns(config: TrialConfig | None) -> Row:

@@ -12,12 +12,14 @@ import pandas as pd
 
 from bench.finalists.folds import Folds, validate
 from bench.finalists.seeds import (
+    NoFinalist,
     Repeats,
     Told,
     Training,
     Trainings,
     completed,
     has_model,
+    lost_to_crashes,
     mark_representative,
     mean_metrics,
     repeat_seed,
@@ -33,10 +35,6 @@ from bench.trial import TrialConfig, TrialResult
 Retrain = Callable[[TrialConfig, int, Path, Path], TrialResult]
 """``retrain(config, seed, checkpoint, model_file)``, usually in a worker."""
 Scores = Mapping[str, float]
-
-
-class NoFinalist(Exception):
-    """Not one finalist could be retrained, or one was lost that might well have won."""
 
 
 def choose(log: TrialLog, metric: Metric, backbones: Sequence[str]) -> list[TrialRecord]:
@@ -57,8 +55,7 @@ def retrain_finalists(
         finalists.csv, the winner's rows first, with each backbone's representative and the exported row marked.
 
     Raises:
-        NoFinalist: if none could be retrained, or one could not for the machine or its memory: the others would win
-            without having met it.
+        NoFinalist: if none could be retrained, or a crash has taken one: the others would win without having met it.
     """
     trainings = Trainings("finalist", FINALISTS, how, told or Told(), lambda row: _still_valid(row, chosen, how))
     for record in chosen:
@@ -71,10 +68,7 @@ def retrain_finalists(
         )
     lost = [f"{name} ({reason})" for name, reason in trainings.lost.items() if name not in finished]
     if lost:
-        raise NoFinalist(
-            f"{' and '.join(lost)} could not be retrained, which is nothing that the configuration did; the test split "
-            "stays sealed, for the others would win unopposed. Leave a backbone out by a new run with --backbones"
-        )
+        raise NoFinalist(lost_to_crashes(lost))
     over_folds: dict[str, Scores] = {}
     if folds:
         validated = validate([one for one in chosen if one.config.backbone in finished], folds, how)

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.checksums import checksum
+from bench import checksums
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone
 from bench.run.folder import write_text
 from bench.seeds import stable_hash
 
 RANDOM_NOTE = "Random weights: no pretraining took place, so this is not transfer learning."
+
+
+HASH_DIGITS = 2 * hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -140,13 +143,10 @@ def _checked(
 
 def _hash(backbone: Backbone, file: Path, cache: Path) -> str:
     """Hash of the weights in ``file`` once they have been loaded; remembered for this content of the file."""
-    known = cache / "weights" / f"{stable_hash(backbone.name, checksum(file))}.sha256"
+    known = cache / "weights" / f"{stable_hash(backbone.name, checksums.checksum(file))}.sha256"
     if not known.is_file() or known.stat().st_size != HASH_DIGITS:  # the second after a power cut
         write_text(known, weights_hash(load_backbone(backbone, _smallest(backbone), file)))
     return known.read_text(encoding="utf-8")
-
-
-HASH_DIGITS = 2 * hashlib.sha256().digest_size
 
 
 def _smallest(backbone: Backbone) -> int:
@@ -190,7 +190,7 @@ def _from_folder(folder: Path, backbones: Sequence[Backbone], cache: Path) -> We
 def _random(backbones: Sequence[Backbone], cache: Path, seed: int, note: str) -> Weights:
     def find(backbone: Backbone) -> Path:
         path = cache / "weights" / f"{backbone.name}-random-{seed}.weights.h5"
-        if not path.is_file():
+        if not checksums.intact(path):
             import keras
 
             keras.utils.set_random_seed(seed)
@@ -199,6 +199,7 @@ def _random(backbones: Sequence[Backbone], cache: Path, seed: int, note: str) ->
             with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
                 temporary = Path(scratch) / path.name
                 model.save_weights(temporary)
+                checksums.keep(path, of=temporary)
                 temporary.replace(path)
         return path
 

@@ -128,7 +128,7 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
     from bench import cluster
     from bench.data.sealing import Sealed
     from bench.evaluation.test_access import TestSealed
-    from bench.finalists.select import NoFinalist
+    from bench.finalists.seeds import NoFinalist
     from bench.models.export import ExportMismatch
     from bench.run import pipeline
     from bench.run.console import Screen

@@ -101,8 +101,8 @@ def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, sc
         )
     if stored.damaged:
         screen.line(
-            f"  note: {' and '.join(stored.damaged)} in {stored.folder} were not what had been written, and the images "
-            "were decoded again; the disk may be failing, or have lost power."
+            f"  note: damaged in {stored.folder}: {', '.join(stored.damaged)}; the images were decoded again. The disk "
+            "may be failing, or have lost power."
         )
     return stored
 

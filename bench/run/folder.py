@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from bench.checksums import checksum
 from bench.errors import ConfigError
-from bench.run.record import OpeningRecord, Part, RunRecord, TestRecord, read_strictly
+from bench.run.record import OpeningRecord, Part, RunRecord, read_strictly
 
 STAGES = ("data", "search", "finalists", "evaluation")
 """Stages that leave a marker, in order; the report is rendered anew every time."""
@@ -265,7 +265,12 @@ class RunDir:
         """Add an opening of the test split to run.json; returns the record."""
         before = self.read().test
         opened, openings = (*before.opened, opening.time), (*before.openings, opening)
-        return self.update(test=TestRecord(opened=opened, openings=openings))
+        return self.update(test=before.model_copy(update={"opened": opened, "openings": openings}))
+
+    def opening_evaluated(self, opening: OpeningRecord) -> RunRecord:
+        """Note in run.json that an opening has led to an evaluation, before this is written; returns the record."""
+        before = self.read().test
+        return self.update(test=before.model_copy(update={"evaluated": (*before.evaluated, opening.time)}))
 
     def _marker(self, stage: str) -> Path:
         if stage not in STAGES:

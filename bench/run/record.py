@@ -148,11 +148,18 @@ class OpeningRecord(Part):
 
 
 class TestRecord(Part):
-    """Every opening of the test split by this run; ``opened`` holds their times."""
+    """Every opening of the test split by this run.
+
+    Attributes:
+        opened: their times.
+        openings: what the ledger keeps of each.
+        evaluated: the times of those that led to an evaluation; others were ended by a crash.
+    """
 
     __test__ = False  # no test of pytest's
     opened: tuple[str, ...] = ()
     openings: tuple[OpeningRecord, ...] = ()
+    evaluated: tuple[str, ...] = ()
 
 
 class RecordedSettings(RunSettings):

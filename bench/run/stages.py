@@ -350,7 +350,7 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
         screen.line("Evaluation: every choice is written down; the test split is opened")
         found = open_test(inputs, decisions, examined.test, run, stage.call)
         ledger = found.ledger
-        if ledger and ((ledger.this_split or 0) > 1 or ledger.overlapping):
+        if ledger and ((ledger.this_split or 0) > 1 or ledger.overlapping or ledger.unreadable):
             screen.line(f"  note: {ledger.sentence}")
         for refusal in found.refusals:
             screen.line(f"  note: not computed: {refusal.what}: {refusal.reason}.")

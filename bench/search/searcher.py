@@ -17,7 +17,8 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from bench.cluster import Deaths
-from bench.run.results import TrialLog, TrialRecord
+from bench.errors import ConfigError
+from bench.run.results import Curve, TrialLog, TrialRecord
 from bench.search.lanes import Lanes
 from bench.search.plan import Planned, once_more
 from bench.search.space import Space
@@ -50,14 +51,18 @@ def study_url(file: Path) -> str:
 
 
 def sound(file: Path) -> bool:
-    """Whether an SQLite file is whole, as far as SQLite can tell; one that is not there is."""
+    """Whether an SQLite file is whole, as far as SQLite can tell; one that is not there is.
+
+    Raises:
+        ConfigError: if another process holds it for longer than `BUSY_SECONDS`, or it is out of reach.
+    """
     if not file.exists():
         return True
     try:
         with contextlib.closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as connection:
             return bool(connection.execute("PRAGMA quick_check").fetchone() == ("ok",))
-    except sqlite3.OperationalError:  # held, or out of reach
-        raise
+    except sqlite3.OperationalError as error:
+        raise ConfigError(f"{file} cannot be used ({error}); end what holds it, and resume the run.") from error
     except sqlite3.DatabaseError:
         return False
 
@@ -201,7 +206,9 @@ class RecordingSearch:
         proposal = optuna.trial.FixedTrial(asdict(record.config))
         self._rules.space.suggest(proposal)
         state, value = self._end(record)
-        reported = {record.epochs: record.metrics[self._metric]} if record.metrics else {}
+        curve = self._table.epochs.curves.get(Curve("trial", str(record.trial)))
+        step = curve[-1].epoch if curve else record.epochs  # it counts within the phase, as in a live trial
+        reported = {step: record.metrics[self._metric]} if record.metrics else {}
         return optuna.trial.create_trial(
             state=state,
             value=value,

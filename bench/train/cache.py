@@ -52,6 +52,9 @@ class FeatureCache:
         """The values of entry ``key``, memory-mapped read-only, or None if there is no such entry.
 
         One whose values are not those that were written is removed, as if it had never been there.
+
+        Raises:
+            NoRoom: if it cannot be removed.
         """
         entry = self.folder / key
         try:
@@ -64,6 +67,8 @@ class FeatureCache:
         if self.has(key):  # else it has just left, as the least recently used
             _discard(entry)
             self.damaged += 1
+            if self.has(key):
+                raise NoRoom(f"{entry} is damaged and cannot be removed")
         return None
 
     def has(self, key: str) -> bool:
@@ -186,7 +191,9 @@ def create(path: Path, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
 
 def _discard(entry: Path) -> None:
     """Remove an entry: out of sight by one rename first, so that a crash leaves nothing half removed in its place."""
-    away = entry.with_name(f".filling-discarded-{entry.name}-{os.getpid()}")
     with contextlib.suppress(OSError):
-        entry.rename(away)
-        shutil.rmtree(away, ignore_errors=True)
+        away = Path(tempfile.mkdtemp(prefix=".filling-discarded-", dir=entry.parent))
+        try:
+            entry.rename(away / entry.name)
+        finally:
+            shutil.rmtree(away, ignore_errors=True)

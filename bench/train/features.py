@@ -134,8 +134,7 @@ class FrozenFeatures:
         self._refused: dict[tuple[str, int, str, int], str] = {}
         self._wide: set[tuple[str, int]] = set()
         self._drawn_view: tuple[Pass | None, npt.NDArray[np.uint8]] = (None, np.empty(0, np.uint8))
-        self.notes: dict[str, str] = {}
-        """Why views are not kept: backbone and depth -> a sentence."""
+        self._not_kept: dict[str, str] = {}
 
     def training_views(self, backbone: str, policy: Policy, depth: int, n_views: int) -> list[Features]:
         """The first ``n_views`` views of the training images at the boundary of ``depth`` (one for ``none``)."""
@@ -154,6 +153,15 @@ class FrozenFeatures:
             2 if (backbone, depth) in self._wide or (self._task.cache_dtype == "float32" and 0 < depth < IMAGES) else 1
         )
         return values * wide * len(self._task.rows[split])
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """Sentences by what they are about: why views are not kept (backbone and depth), and that some were damaged."""
+        damage = (
+            f"a cached array below {self._cache.folder} was not what had been written, and is computed again; the disk "
+            "may be failing, or have lost power"
+        )
+        return {**self._not_kept, **({"damaged": damage} if self._cache.damaged else {})}
 
     def forget(self) -> None:
         """Let go of images that are held in memory for a trial that has ended."""
@@ -174,7 +182,7 @@ class FrozenFeatures:
                 return self._stored(passes, depth)
             except NoRoom as error:
                 reason = str(error)  # not for good: a disk that is full now may have room later
-        self.notes[f"{backbone} {depth}"] = (
+        self._not_kept[f"{backbone} {depth}"] = (
             f"{self._task.backbones[backbone].title} at unfreeze depth {depth}: features are computed at every epoch, "
             f"not kept, for {reason}"
         )
@@ -200,11 +208,6 @@ class FrozenFeatures:
         values = self._cache.open(self._key(one, depth))
         if values is not None:
             return values
-        if self._cache.damaged:
-            self.notes["damaged"] = (
-                f"a cached array below {self._cache.folder} was not what had been written, and is computed again; "
-                "the disk may be failing, or have lost power"
-            )
         with no_room_on_a_full_disk(self._cache.folder), contextlib.ExitStack() as stack:
             lock = self._cache.lock(stable_hash(self._key(one, IMAGES), one.backbone))
             try:

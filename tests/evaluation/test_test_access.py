@@ -1,7 +1,9 @@
 """The test split is out of reach until every choice is written down, and every opening stays on record."""
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from bench.data.images.store import StoredImages
 from bench.data.sealing import Sealed
-from bench.evaluation import ledger
+from bench.evaluation import ledger, test_access
 from bench.evaluation.test_access import SealedTest, TestSealed, split_fingerprint
 from bench.run.folder import RunDir, file_sha256, write_json
 
@@ -269,10 +271,43 @@ def test_an_evaluation_that_a_crash_ended_is_repeated_in_the_same_opening(
     assert again.opening == first.opening
     assert again.times == first.times == [first.opening.time]
     assert ledger.openings(tmp_path / "cache", run) == [first.opening]
+    assert ledger.openings(tmp_path / "cache", make_run(tmp_path / "elsewhere" / "two")) == [first.opening], (
+        "in the ledger"
+    )
     card = json.loads(run.best_model_card.read_text())
     write_json(run.best_model_card, {**card, "temperature": 1.23})  # another decision
     other = SealedTest(table, facts, images, run, tmp_path / "cache").open()
     assert len(other.openings) == 2 and len(other.times) == 2
+
+
+def test_an_opening_that_led_to_an_evaluation_is_not_used_again(
+    table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has seen the results, removes evaluation.json and evaluates anew has opened the split twice."""
+    decide(run)
+    first = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    run.opening_evaluated(first.opening)
+    later = datetime.fromisoformat(first.opening.time) + timedelta(minutes=1)
+    monkeypatch.setattr(test_access, "datetime", SimpleNamespace(now=lambda zone: later))
+    again = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    assert again.times == [first.opening.time, later.isoformat(timespec="seconds")]
+    assert len(again.openings) == 2
+    assert run.read().test.evaluated == (first.opening.time,)
+
+
+@pytest.mark.parametrize("damage", ["a tail of zeros", "a damaged beginning", "a list", "openings that are none"])
+def test_what_is_damaged_swallows_no_sound_line(
+    table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path, damage: str
+) -> None:
+    decide(run)
+    opened = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    path = tmp_path / "cache" / ledger.LEDGER
+    line = path.read_text()
+    after = {"a tail of zeros": "\0" * 300, "a damaged beginning": "\xff" + line[1:], "a list": '["time"]\n'}
+    path.write_text(line + after.get(damage, ""))
+    run.run.write_text(json.dumps({"name": run.name, "test": {"openings": None}}))
+    assert ledger.openings(tmp_path / "cache", run) == [opened.opening]
+    assert ledger.unreadable(tmp_path / "cache") == (damage in after)
 
 
 def test_names_and_labels_do_not_make_another_test_split(facts: pd.DataFrame) -> None:

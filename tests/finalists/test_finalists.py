@@ -1,6 +1,7 @@
 """Finalists and their folds: who wins, what is written after each, and what is not trained again."""
 
 import dataclasses
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,8 @@ from bench.cli import main
 from bench.errors import ConfigError, TrialFailed, WorkerDied
 from bench.failures import MACHINE
 from bench.finalists.folds import Folds, fold_task
-from bench.finalists.seeds import Repeats, Told
-from bench.finalists.select import NoFinalist, choose, read_finalists, retrain_finalists
+from bench.finalists.seeds import NoFinalist, Repeats, Told
+from bench.finalists.select import choose, read_finalists, retrain_finalists
 from bench.numbers import score, with_spread
 from bench.run import stages
 from bench.run.console import Screen
@@ -172,10 +173,12 @@ def test_a_finalist_that_cannot_be_retrained_has_no_folds_and_cannot_win(tmp_pat
     assert work.trained == [("b", 1), ("b", 2)]
 
 
-@pytest.mark.parametrize("error", [WorkerDied(MACHINE, "the worker process was killed"), MemoryError("no room")])
+@pytest.mark.parametrize(
+    "error", [WorkerDied(MACHINE, "the worker was killed"), OSError(28, "No space left on device")]
+)
 def test_nobody_wins_while_a_backbone_is_missing_through_a_crash(tmp_path: Path, error: Exception) -> None:
     work = Work(tmp_path, {"a": error, "b": metrics(0.8)})
-    with pytest.raises(NoFinalist, match=r"^a \(.*\) could not be retrained, .*the test split stays sealed"):
+    with pytest.raises(NoFinalist, match=r"^a \(.*\) could not be trained for a fault of the machine, .*stays sealed"):
         work.go()
     assert not work.run.best_model.exists()
     kept = pd.read_csv(work.run.finalists)
@@ -185,6 +188,23 @@ def test_nobody_wins_while_a_backbone_is_missing_through_a_crash(tmp_path: Path,
     work.go()
     assert work.retrained == ["a"], "the resumed run tries it again, and it alone"
     assert work.winner() == "a"
+
+
+def test_a_fold_that_a_crash_took_keeps_everybody_from_winning_and_is_trained_again(work: Work) -> None:
+    died = WorkerDied(MACHINE, "the worker process was killed")
+    with pytest.raises(NoFinalist, match=r"^a on fold 2 \(the worker process was killed\) could not be trained"):
+        work.go({"a": [0.9, died, 0.9], "b": [0.8, 0.75, 0.8]})
+    assert not work.run.best_model.exists()
+    assert pd.read_csv(work.run.folds)["backbone"].tolist() == ["a", "a", "b", "b", "b"]
+    work.trained.clear()
+    work.go({"a": [0.9, 0.8, 0.9], "b": [0.8, 0.75, 0.8]})
+    assert work.trained == [("a", 2)]
+    assert work.winner() == "a"
+
+
+def test_a_death_goes_to_another_process_and_back() -> None:
+    died = pickle.loads(pickle.dumps(WorkerDied(MACHINE, "the worker process was killed")))
+    assert (type(died), died.kind, str(died)) == (WorkerDied, MACHINE, "the worker process was killed")
 
 
 def test_one_seed_of_several_that_a_crash_took_keeps_nobody_from_winning(tmp_path: Path) -> None:

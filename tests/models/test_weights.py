@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toys import build_toy, toy_backbone
+from toys import SIZE, build_toy, toy_backbone
 
 from bench.errors import ConfigError
 from bench.models.backbones import BACKBONES
@@ -134,3 +134,12 @@ def test_keras_own_weight_files_load_under_keras_own_names(tmp_path: Path) -> No
         legacy_h5_format.save_weights_to_hdf5_group(file, model)
     weights = resolve_weights(str(tmp_path), [backbone], tmp_path / "cache", seed=0)
     assert weights.sha256["vgg16"] == weights_hash(model)
+
+
+def test_random_weights_that_a_power_cut_has_torn_are_drawn_again(tmp_path: Path) -> None:
+    first = resolve_weights("random", [toy_backbone()], tmp_path, seed=0)
+    file = first.files["toy"]
+    file.write_bytes(file.read_bytes()[:1000])
+    again = resolve_weights("random", [toy_backbone()], tmp_path, seed=0)
+    assert again.sha256 == first.sha256
+    load_backbone(toy_backbone(), SIZE, again.files["toy"])

@@ -1,5 +1,7 @@
 """The order of a search, and how an interrupted one is settled; the search itself is in test_pipeline.py."""
 
+import contextlib
+import sqlite3
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +13,10 @@ import toys
 from optuna.trial import TrialState
 
 from bench.cluster import Workers
+from bench.errors import ConfigError
 from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
-from bench.search import tune
+from bench.search import searcher, tune
 from bench.search.plan import Plan, Planned, longest_first, make_plan, once_more, remaining, to_try_again
 from bench.search.searcher import BUSY_SECONDS, STUDY, RecordingSearch, Rules
 from bench.search.space import Space, parse_space
@@ -219,6 +222,15 @@ def test_a_study_that_another_process_holds_is_waited_for(tmp_path: Path, space:
     study: Any = recording(space, RunDir(tmp_path))._study
     with study._storage._backend.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 1000 * BUSY_SECONDS
+
+
+def test_a_study_that_stays_held_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searcher, "BUSY_SECONDS", 0)
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as holder:
+        holder.execute("create table one (number)")
+        holder.execute("begin exclusive")
+        with pytest.raises(ConfigError, match=r"study\.db cannot be used \(database is locked\)"):
+            searcher.sound(tmp_path / "study.db")
 
 
 def test_an_interrupted_search_is_settled(tmp_path: Path, space: Space) -> None:

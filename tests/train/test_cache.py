@@ -134,3 +134,22 @@ def test_an_entry_without_a_checksum_is_not_trusted(tmp_path: Path) -> None:
     assert cache.open("entry") is None
     put(cache, "entry", 1000)
     assert cache.open("entry") is not None
+
+
+def test_a_damaged_entry_that_cannot_be_removed_is_no_endless_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = FeatureCache(tmp_path, budget=10_000)
+    put(cache, "entry", 1000)
+    path = cache.folder / "entry" / "values.npy"
+    path.write_bytes(b"")
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(NoRoom, match="is damaged and cannot be removed"):
+            cache.open("entry")
+    assert cache.open("entry") is None, "another user may do it"
+    assert list(cache.folder.glob(".filling-*")) == []

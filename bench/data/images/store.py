@@ -2,9 +2,9 @@
 
 A stored set lies in ``CACHE/store/KEY/``: ``facts.csv``, one row per image, and ``SIZE-RESIZE.npy`` of shape
 (n_images, size, size, channels). Each appears by one rename when it is whole, after its checksum: what exists and has
-its checksum can be trusted, and anything else is decoded again, a file of which a power cut has left half. What other
-facts make void is replaced, never removed: another run may be about to open it. While arrays of earlier facts
-are being replaced there are no facts, and arrays without facts are all decoded again.
+its checksum can be trusted, and anything else, such as a file of which a power cut has left half, is decoded again.
+What other facts make void is replaced, never removed: another run may be about to open it. While arrays of earlier
+facts are being replaced there are no facts, and arrays without facts are all decoded again.
 """
 
 import csv
@@ -207,9 +207,12 @@ def _forms_in(folder: Path) -> set[Form]:
 
 def _known_facts(images: ImageSet, folder: Path) -> "pd.DataFrame | None":
     """The stored facts, unless there are none, or a file that could not be read then can be read now."""
-    if not checksums.intact(folder / "facts.csv"):
+    try:
+        facts = _read_facts(folder) if checksums.intact(folder / "facts.csv") else None
+    except FileNotFoundError:  # another run is replacing it
+        facts = None
+    if facts is None:
         return None
-    facts = _read_facts(folder)
     lost = np.flatnonzero(facts["problem"] == "no access").tolist()
     return None if lost and _any_readable(images, lost, folder) else facts
 
