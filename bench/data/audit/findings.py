@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, StrictUndefined, Template
 
+from bench import numbers
 from bench.data.audit.duplicates import Duplicates
 from bench.data.images.decode import OTHER
 from bench.data.imageset import Excluded, ImageSet
@@ -100,7 +101,7 @@ def _templates() -> dict[str, tuple[Template, Template]]:
     """Kind -> heading and text, as findings.yaml has them."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=False)
     environment.filters["of"] = _counted
-    environment.globals["two"] = "{:.2f}".format
+    environment.globals |= {"score": numbers.score, "with_interval": numbers.with_interval}
     written = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     return {
         kind: (environment.from_string(one["heading"]), environment.from_string(one["text"]))

@@ -395,14 +395,14 @@ def test_a_window_that_serves_no_image_is_refused(audited):
 def test_a_shortcut_that_may_be_chance_is_a_note(audited, monkeypatch):
     told = {"limit": 0.6, "features": [{"name": "width", "auc": 0.7}], "images": 9, "patients": 9, "warns": False}
     for low, words in (
-        (0.5, "the interval reaches down to 0.50, not above 0.6"),
+        (0.5, "the interval reaches down to 0.500, not above 0.6"),
         (None, "there are too few patients for an interval"),
     ):
         known = {"auc": 0.7, "low": low, "high": low and 0.8, **told}
         monkeypatch.setattr("bench.data.audit.audit.shortcut", lambda *_, known=known: ShortcutRecord(**known))
         found = kinds(audited(["A", "B"] * 60))["shortcut"]
         assert found["severity"] == "note"
-        assert f"AUC 0.70{' [0.50, 0.80]' if low else ''}" in found["text"]
+        assert f"ROC AUC 0.700{' (0.500–0.800)' if low else ''}, " in found["text"]
         assert words in found["text"]
         assert "can be told without looking" not in found["text"]
 
