@@ -5,7 +5,6 @@ somebody who forges a file on purpose it is no protection.
 """
 
 import errno
-from functools import lru_cache
 from pathlib import Path
 
 import xxhash
@@ -35,20 +34,24 @@ def beside(path: Path) -> Path:
 
 def keep(path: Path, of: Path | None = None) -> None:
     """Write the checksum of ``path`` beside it; or that of its draft ``of``, before this takes its place."""
-    beside(path).write_text(checksum(of or path), encoding="ascii")
+    written = of or path
+    found = _read[_identity(written)] = checksum(written)
+    beside(path).write_text(found, encoding="ascii")
 
 
 def intact(path: Path) -> bool:
-    """Whether a file is there and has the checksum that lies beside it; compared once as long as the file stays.
+    """Whether a file is there and has the checksum that lies beside it; read once as long as the file stays.
 
-    One that the disk cannot read any more is not intact.
+    Not even once by the process that wrote it. What the disk cannot read any more is not intact.
 
     Raises:
         OSError: if it may not be read.
     """
     try:
-        kept = beside(path).read_bytes()
-        return _compared(path, kept, _identity(path))
+        kept, identity = beside(path).read_bytes(), _identity(path)
+        if identity not in _read:
+            _read[identity] = checksum(path)
+        return kept == _read[identity].encode("ascii")
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -57,11 +60,11 @@ def intact(path: Path) -> bool:
         return False
 
 
+_read: dict[tuple[int, ...], str] = {}
+"""The checksums of files that this process has read, by device, inode, size and time of change: a renamed file keeps
+these."""
+
+
 def _identity(path: Path) -> tuple[int, ...]:
     found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-@lru_cache(maxsize=4096)
-def _compared(path: Path, kept: bytes, identity: tuple[int, ...]) -> bool:
-    return checksum(path).encode("ascii") == kept

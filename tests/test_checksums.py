@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from toys import overwrite
 
 from bench import checksums
 
@@ -23,18 +24,24 @@ def test_a_file_longer_than_a_block_is_read_to_its_end(tmp_path: Path) -> None:
     assert checksums.checksum(path) == xxhash.xxh3_128_hexdigest(content)
     checksums.keep(path)
     assert checksums.intact(path)
-    path.write_bytes(content[:-1])
+    overwrite(path, content[:-1])
     assert not checksums.intact(path)
 
 
-def test_a_file_is_read_once_as_long_as_it_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (path := tmp_path / "file").write_bytes(b"content")
-    checksums.keep(path)
+def test_a_file_is_read_once_as_long_as_it_stays_and_not_by_who_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (draft := tmp_path / "draft").write_bytes(b"content")
+    checksums.keep(path := tmp_path / "file", of=draft)
+    draft.rename(path)
     read = []
     original = checksums.checksum
     monkeypatch.setattr(checksums, "checksum", lambda path: (read.append(path), original(path))[1])
-    assert checksums.intact(path) and checksums.intact(path)
-    assert len(read) == 1
+    assert checksums.intact(path) and read == []
+    checksums._read.clear()  # as in another process
+    assert checksums.intact(path) and checksums.intact(path) and read == [path]
+    overwrite(path, b"CONTENT")
+    assert not checksums.intact(path) and read == [path, path]
 
 
 @pytest.mark.parametrize("gone", ["the file", "its checksum"])
@@ -62,6 +69,7 @@ def test_what_the_disk_cannot_read_is_not_intact(tmp_path: Path, monkeypatch: py
 
         return read
 
+    checksums._read.clear()
     monkeypatch.setattr(checksums, "checksum", failing(errno.EIO))
     assert not checksums.intact(path)
     monkeypatch.setattr(checksums, "checksum", failing(errno.EACCES))

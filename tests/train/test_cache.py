@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toys import overwrite
 
 from bench.train.cache import FeatureCache, NoRoom, create
 
@@ -119,7 +120,7 @@ def test_what_is_not_as_it_was_written_is_not_opened_and_leaves(tmp_path: Path, 
     put(cache, "entry", 1000)
     assert cache.open("entry") is not None
     path = cache.folder / "entry" / file
-    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    overwrite(path, DAMAGES[damage](path.read_bytes()))
     assert cache.open("entry") is None
     assert not cache.has("entry")
     assert cache.damaged == 1

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toys import overwrite
 
 from bench.models.augmentation import Policy
 from bench.models.backbones import boundary_bytes
 from bench.models.weights import load_backbone
 from bench.train import features as module
+from bench.train.cache import NoRoom
 from bench.train.features import FrozenFeatures
 from bench.train.networks import Networks
 
@@ -83,7 +85,7 @@ def test_damaged_features_are_computed_again_and_told(make_task: Callable[..., A
     first = all_rows(frozen(task).training_views("toy", LIGHT, 1, 2)[1])
     for path in task.cache.glob("features/*/values.npy"):
         content = path.read_bytes()
-        path.write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
+        overwrite(path, content[: len(content) // 2].ljust(len(content), b"\0"))
     passes.clear()
     again = frozen(task)
     np.testing.assert_array_equal(all_rows(again.training_views("toy", LIGHT, 1, 2)[1]), first)
@@ -92,6 +94,21 @@ def test_damaged_features_are_computed_again_and_told(make_task: Callable[..., A
     sound = frozen(task)
     np.testing.assert_array_equal(all_rows(sound.training_views("toy", LIGHT, 1, 2)[1]), first)
     assert sound.notes == {}
+
+
+def test_images_that_are_damaged_and_cannot_be_removed_are_drawn(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(cache_bytes=10**9)
+    first = all_rows(frozen(task).training_views("toy", LIGHT, 5, 1)[0])
+
+    def refuse(self: Any, key: str) -> None:
+        raise NoRoom("the entry is damaged and cannot be removed")
+
+    monkeypatch.setattr("bench.train.cache.FeatureCache.open", refuse)
+    again = frozen(task)
+    np.testing.assert_array_equal(all_rows(again.training_views("toy", LIGHT, 5, 1)[0]), first)
+    assert "cannot be removed" in again.notes["toy 5"]
 
 
 def test_one_pass_keeps_the_boundaries_that_others_may_ask_for(

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from planted import encode
+from toys import overwrite
 
 from bench import checksums
 from bench.data.audit.duplicates import find_duplicates
@@ -392,7 +393,7 @@ def test_what_is_not_as_it_was_written_is_decoded_again_and_told(tmp_path, image
     first = store_images(images, [SIZE, 16], tmp_path)
     kept, read = first.sizes[SIZE].open().copy(), images.reader.rows()
     path = first.folder / name
-    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    overwrite(path, DAMAGES[damage](path.read_bytes()))
     assert not is_stored(image_set(greys()), [SIZE], "squash", tmp_path)
     found = store_images(images, [SIZE, 16], tmp_path)
     assert images.reader.rows() == read, "decoded again, once"
@@ -623,7 +624,7 @@ def test_pairs_of_duplicates_are_kept_until_the_facts_change(tmp_path):
     assert find_duplicates(stored.facts, stored.folder).clusters == ()
     (kept,) = stored.folder.glob("near-*.npy")
     content = kept.read_bytes()
-    kept.write_bytes(content[:-1] + b"\1" if len(content) > 128 else content + b"\1")
+    overwrite(kept, content[:-1] + b"\1" if len(content) > 128 else content + b"\1")
     assert not checksums.intact(kept)
     find_duplicates(stored.facts, stored.folder)
     assert checksums.intact(kept) and kept.read_bytes() == content, "damaged pairs are found again"
