@@ -235,10 +235,18 @@ class FrozenFeatures:
         if one.policy.identity:
             images, own = self._task.images[one.backbone].open(), self._task.rows[one.split]
             return lambda rows: np.asarray(images[own[rows]])
-        kept = self._cache.open(self._key(one, IMAGES)) if self._cache.budget else None
+        kept = self._kept_images(one)
         if kept is not None:
             return lambda rows: np.asarray(kept[rows])
         return lambda rows: self._held(one)[rows]
+
+    def _kept_images(self, one: Pass) -> npt.NDArray[np.uint8] | None:
+        """The augmented images of a view that lie in the cache; None if they do not."""
+        if one.policy.identity or not self._cache.budget:
+            return None
+        with contextlib.suppress(NoRoom):  # damaged, and not to be removed: they are drawn
+            return self._cache.open(self._key(one, IMAGES))
+        return None
 
     def _held(self, one: Pass) -> npt.NDArray[np.uint8]:
         """The images of the view that was read last."""
@@ -361,7 +369,7 @@ class FrozenFeatures:
 
     def _drawn(self, one: Pass) -> Iterator[npt.NDArray[np.uint8]]:
         """The view's images, chunk by chunk; the same whenever they are drawn."""
-        drawn = self._cache.open(self._key(one, IMAGES)) if self._cache.budget and not one.policy.identity else None
+        drawn = self._kept_images(one)
         if drawn is not None:  # for another backbone of the same size
             for start in range(0, len(drawn), CHUNK):
                 yield np.asarray(drawn[start : start + CHUNK])
