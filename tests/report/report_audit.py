@@ -60,7 +60,7 @@ def audit(used: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
                 "shortcut",
                 "Metadata baseline",
                 "warning",
-                "The label can be told without looking at the picture: bytes per pixel (alone 0.700).",
+                "The label can be predicted without looking at the picture: bytes per pixel (alone 0.700).",
                 count=1,
             ),
             _finding("near", "Near duplicates", "note", "30 sets of images (60 images) look alike.", files),

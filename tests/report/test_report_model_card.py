@@ -158,7 +158,7 @@ def test_caveats_are_those_of_the_summary(tmp_path: Path) -> None:
     said = [*(banner.text for banner in summary.banners(files)), *cautions(files)]
     assert len(said) >= 6
     assert all(escape(sentence).replace("\u00a0", " ") in caveats for sentence in said)
-    for words in ("random weights", "drawn by a program", "told without looking at the picture", "opened 2 times"):
+    for words in ("random weights", "drawn by a program", "predicted without looking at the picture", "opened 2 times"):
         assert words in caveats, words
     out = text.split("## Out-of-scope use")[1].split("##")[0]
     assert "random weights" in out and "drawn by a program" in out

@@ -404,7 +404,7 @@ def test_a_shortcut_that_may_be_chance_is_a_note(audited, monkeypatch):
         assert found["severity"] == "note"
         assert f"ROC AUC 0.700{' (0.500–0.800)' if low else ''}, " in found["text"]
         assert words in found["text"]
-        assert "can be told without looking" not in found["text"]
+        assert "can be predicted without looking" not in found["text"]
 
 
 def test_nothing_given_and_patients_assumed(audited):
