@@ -93,6 +93,11 @@ def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "_save", lambda figure, folder, name: save(Figure((1, 1)), folder, name))
 
 
+@pytest.fixture
+def briefly(toy_table: None, shared_ray: None, alone_here: None, blank_figures: None) -> None:
+    """Runs on toys without what takes the time and is tried by `test_a_run_from_end_to_end`."""
+
+
 @pytest.fixture(scope="session")
 def toy_weights(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Random weights of the two toy backbones."""

@@ -477,6 +477,23 @@ def test_a_run_goes_on_where_its_images_and_cache_have_been_moved(begun: Callabl
     assert begun(folder).path == folder
 
 
+@pytest.mark.parametrize("arguments", [["run", "--resume", "xray"], ["evaluate", "xray"]])
+def test_other_splits_are_refused_before_anything_is_done(
+    begun: Callable[..., RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, arguments: list[str]
+) -> None:
+    run = begun()
+    monkeypatch.chdir(tmp_path)
+    for stage in ("search", "finalists"):
+        run.finish(stage)
+    monkeypatch.setattr("bench.run.stages.Models.read", lambda run: None)
+    splits = run.splits.read_text(encoding="utf-8")
+    assert splits.count(",test,") > 1
+    run.splits.write_text(splits.replace(",test,", ",train,", 1), encoding="utf-8")
+    monkeypatch.setattr(workers, "start", lambda *given: pytest.fail("it went on"))
+    assert cli.main(arguments) == 2
+    assert "splits.csv is not as the run wrote it, so the run would go on with others" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("change", ["an image", "a name"])
 def test_other_images_are_refused(begun: Callable[..., RunDir], tmp_path: Path, change: str) -> None:
     run = begun()
@@ -554,6 +571,18 @@ def test_predictions_are_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert head == ["image", *classes]
     assert row[0] == "a,b.png"
     assert sum(map(float, row[1:])) == pytest.approx(1, abs=2e-4)
+
+
+def test_an_audit_says_what_of_the_cache_was_damaged(data: Path, tmp_path: Path, capsys: Any) -> None:
+    flags = ["audit", str(data), "--cache", str(tmp_path / "cache")]
+    assert cli.main(flags) == 0
+    assert "damaged" not in capsys.readouterr().out
+    (facts,) = (tmp_path / "cache").glob("store/*/facts.csv")
+    facts.write_bytes(b"")
+    assert cli.main(flags) == 0
+    assert f"note: damaged in {facts.parent}: facts.csv; the images were decoded again." in capsys.readouterr().out
+    assert cli.main(flags) == 0
+    assert "damaged" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,7 @@ def test_it_is_opened_once_and_not_by_the_side_door(opened: Study) -> None:
         opened.inputs.images["vgg16"].open()[opened.inputs.rows("test")]
     assert set(opened.inputs.table.loc[opened.inputs.rows("test"), "label"]) == {""}
     assert opened.called.count(in_worker.predict) == 4
+    assert opened.run.read().test.evaluated == opened.run.read().test.opened, "so that it is not used again"
     with pytest.raises(TestSealed, match="open already"):
         opened.open()
     assert set(METRICS) == set(json.loads(opened.run.evaluation.read_text())["models"]["vgg16"]["metrics"])

@@ -235,6 +235,24 @@ def test_what_was_trained_when_its_worker_died_is_trained_once_more(capsys: pyte
     assert len(tries) == 4
 
 
+def test_finalists_baselines_and_folds_are_trained_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Any] = []
+    monkeypatch.setattr(stages, "_once_more", lambda stage, function, *arguments: tried.append(function) or result({}))
+    run = SimpleNamespace(read=lambda: SimpleNamespace(checkpoints=0.0), update=lambda **found: None)
+    stages._train(SimpleNamespace(run=run), None, abs, 1)  # type: ignore[arg-type]
+    table = pd.DataFrame({"label": ["A", "B"] * 6, "split": "train", "split_group": range(12), "patient_id": range(12)})
+    stage: Any = SimpleNamespace(
+        settings=SimpleNamespace(folds=2, seed=0), examined=SimpleNamespace(table=table.assign(group=range(12)))
+    )
+    stage.screen = Screen()
+    monkeypatch.setattr(stages, "fold_task", lambda task, assigned, fold, groups: task)
+    task: Any = SimpleNamespace(rows={"train": np.arange(10), "val": np.arange(10, 12)})
+    over_folds = stages._folds(stage, task)
+    assert over_folds is not None
+    over_folds.train(A, 0, 1)
+    assert tried == [abs, stages.cluster.retrain]
+
+
 def test_a_request_that_is_wrong_ends_the_folds(work: Work) -> None:
     with pytest.raises(ConfigError):
         work.go({"a": [ConfigError("no such thing"), 0.5], "b": [0.5, 0.5]})
@@ -552,10 +570,7 @@ def test_of_a_patient_whom_given_folds_part_nothing_is_trained_on(make_task: Cal
 @pytest.mark.end_to_end
 def test_a_run_over_given_folds(
     tmp_path: Path,
-    toy_table: None,
-    shared_ray: None,
-    alone_here: None,
-    blank_figures: None,
+    briefly: None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -686,10 +701,7 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
 def test_a_run_with_folds(
     tmp_path: Path,
     toy_folder: Path,
-    toy_table: None,
-    shared_ray: None,
-    alone_here: None,
-    blank_figures: None,
+    briefly: None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -29,11 +29,6 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def briefly(alone_here: None, blank_figures: None) -> None:
-    """A run without what takes the time and is tried by the first test."""
-
-
-@pytest.fixture
 def command(
     tmp_path: Path, toy_folder: Path, toy_table: None, shared_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> Any:

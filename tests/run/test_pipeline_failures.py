@@ -18,15 +18,7 @@ pytestmark = pytest.mark.end_to_end
 
 
 @pytest.fixture
-def command(
-    tmp_path: Path,
-    toy_folder: Path,
-    toy_table: None,
-    shared_ray: None,
-    alone_here: None,
-    blank_figures: None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Any:
+def command(tmp_path: Path, toy_folder: Path, briefly: None, monkeypatch: pytest.MonkeyPatch) -> Any:
     """``command("--budget", ...)`` in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toys.yaml").write_text(toys.SPACE.split("points:")[0])
