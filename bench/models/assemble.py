@@ -146,11 +146,24 @@ def full_model(
     dropout: float,
     seed: int = 0,
 ) -> Model:
-    """Images of 0 to 255 -> class probabilities, by built-in layers only: what is exported."""
+    """Images of 0 to 255 -> class probabilities, by built-in layers only and as one flat graph: what is exported.
+
+    It has layers of its own, with the names and weights of those of ``network``; batch normalisation is frozen, and so
+    stays in inference mode.
+    """
     images = keras.Input((size, size, channels), name="image")
-    values = preprocessing_layer(backbone.preprocessing, channels)(images)
-    values = network(values, training=False)
-    values = layers.GlobalAveragePooling2D(name="pool")(values)
+    preprocessing = preprocessing_layer(backbone.preprocessing, channels)
+
+    def call(layer: Any, values: Any, *arguments: Any, **more: Any) -> Any:
+        return layer(preprocessing(values) if values is images else values, *arguments, **more)
+
+    trunk = keras.models.clone_model(network, images, call_function=call)
+    for layer in network.layers:
+        trunk.get_layer("image" if isinstance(layer, layers.InputLayer) else layer.name).set_weights(
+            layer.get_weights()
+        )
+    freeze_batch_normalisation(trunk)
+    values = layers.GlobalAveragePooling2D(name="pool")(trunk.output)
     standardise = layers.Normalization(name="standardise")
     standardise.build(values.shape)
     standardise.set_weights([*standard, np.asarray(0)])
@@ -171,13 +184,11 @@ def augmented(model: Model, policy: Policy, seed: int) -> Model:
     return keras.Model(images, model(values), name="augmented")
 
 
-def freeze_prefix(backbone: Backbone, network: Model, depth: int) -> None:
-    """Make exactly the last ``depth`` stages of ``network`` trainable, batch normalisation apart."""
+def freeze_prefix(backbone: Backbone, model: Model, depth: int) -> None:
+    """Make exactly the last ``depth`` stages of a `full_model` and its head trainable, batch normalisation apart."""
     cut = boundary_cut(backbone, depth)
-    network.trainable = depth > 0
-    freeze_batch_normalisation(network)
-    if cut is None or depth == 0:
-        return
-    frozen = keras.Model(network.input, cut_layer(network, cut).output, name="frozen")
-    for layer in frozen.layers:
-        layer.trainable = False
+    frozen = keras.Model(model.input, cut_layer(model, cut).output, name="frozen").layers if cut else []
+    names = {layer.name for layer in frozen} | {"preprocessing"}
+    for layer in model.layers:
+        layer.trainable = layer.name not in names
+    freeze_batch_normalisation(model)

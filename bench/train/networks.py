@@ -3,7 +3,7 @@
 They outlive the job that they were built for: building one and tracing its steps takes longer than many a job.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy.typing as npt
 
@@ -17,13 +17,6 @@ from bench.train.steps import FusedAdam, Moments, SteppedModel
 from bench.train.task import Task
 
 LOSS = "categorical_crossentropy"
-
-
-class Full(NamedTuple):
-    """A model from images to probabilities, and the backbone inside it."""
-
-    model: Any
-    network: Any
 
 
 class Networks:
@@ -85,7 +78,7 @@ class Networks:
 
     def full(
         self, config: TrialConfig, standard: Standard, head: Head, seed: int = 0, precision: str | None = None
-    ) -> Full:
+    ) -> Any:
         """A full model of its own (no other shares its weights), with the backbone as pretrained."""
         row, stored = self.task.backbones[config.backbone], self.task.images[config.backbone]
         network = self._load(config.backbone, precision or self.task.precision)
@@ -93,7 +86,7 @@ class Networks:
             row, network, stored.size, stored.channels, self.task.n_classes, standard, config.dropout, seed
         )
         model.get_layer("probabilities").set_weights(head)
-        return Full(model, network)
+        return model
 
     def _backbone(self, name: str) -> Any:
         if name not in self._backbones:

@@ -111,15 +111,14 @@ class Trainer:
             full = scored = build()
             if task.precision != "float32":  # what is scored and exported computes in float32, whatever trains it
                 scored = build("float32")
-            assemble.freeze_prefix(task.backbones[config.backbone], full.network, depth)
-            trained = compiled(assemble.augmented(full.model, task.policies[config.augmentation], seed))
+            assemble.freeze_prefix(task.backbones[config.backbone], full, depth)
+            trained = compiled(assemble.augmented(full, task.policies[config.augmentation], seed))
             progress.begin("finetune" if depth else "head")
             fitting = Fitting(config, progress.phase, seed, task.epochs, task.patience)
-            before = [] if scored is full else [copying_weights(full.model, scored.model)]
-            self._train_on_images(trained, scored.model, fitting, progress, checkpoint, before)
+            before = [] if scored is full else [copying_weights(full, scored)]
+            self._train_on_images(trained, scored, fitting, progress, checkpoint, before)
             if model_file is not None and checkpoint is not None:
-                scored.network.trainable = True
-                _save(scored.model, model_file)
+                _save(scored, model_file)
         return progress.result()
 
     def train_small_cnn(

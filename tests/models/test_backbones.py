@@ -91,12 +91,14 @@ def test_prefix_then_suffix_is_the_whole_network_and_the_file_predicts_the_same(
         if depth < 5:
             halved = given.astype(np.float16).astype(np.float32)
             np.testing.assert_allclose(suffix.predict_on_batch(halved), whole, atol=2e-2)
-    freeze_prefix(backbone, network, 1)
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    inside = cut_layer(model, str(boundary_cut(backbone, 1))).output
+    np.testing.assert_allclose(keras.Model(model.input, inside).predict_on_batch(images), outputs[1], atol=1e-5)
+    freeze_prefix(backbone, model, 1)
     trainable = {id(variable) for variable in model.trainable_variables}
-    frozen = keras.Model(network.input, cut_layer(network, boundary_cut(backbone, 1)).output)
+    frozen = keras.Model(model.input, inside)
     assert trainable
     assert not trainable & {id(variable) for variable in frozen.variables}
-    network.trainable = True
     model.save(tmp_path / "model.h5")
     again = keras.models.load_model(tmp_path / "model.h5")
     np.testing.assert_allclose(again.predict_on_batch(images), whole, atol=1e-6)

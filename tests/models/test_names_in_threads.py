@@ -73,7 +73,7 @@ def test_every_model_of_a_backbone_can_be_built_in_a_thread_of_its_own(backbone:
     full = in_a_thread(lambda: assemble.full_model(backbone, network, SIZE, 1, 2, standard, 0.1))
     behind = in_a_thread(lambda: assemble.augmented(full, EVERYTHING, seed=0))
     assert behind.output_shape == (None, 2)
-    in_a_thread(lambda: assemble.freeze_prefix(backbone, network, 2))
+    in_a_thread(lambda: assemble.freeze_prefix(backbone, full, 2))
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])

@@ -92,7 +92,7 @@ def build(task: Task, config: TrialConfig, standard: Standard) -> Any:
     model = assemble.full_model(
         row, network, stored.size, stored.channels, task.n_classes, standard, config.dropout, seed
     )
-    assemble.freeze_prefix(row, network, 0)
+    assemble.freeze_prefix(row, model, 0)
     compile_model(model, config, config.learning_rate)
     return model
 
@@ -106,8 +106,7 @@ def compile_model(model: Any, config: TrialConfig, learning_rate: float) -> None
 
 def unfreeze(task: Task, config: TrialConfig, model: Any) -> None:
     """Make the last stages trainable, batch normalisation apart, and compile for the smaller rate."""
-    network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
-    assemble.freeze_prefix(task.backbones[config.backbone], network, config.unfreeze_depth)
+    assemble.freeze_prefix(task.backbones[config.backbone], model, config.unfreeze_depth)
     compile_model(model, config, config.learning_rate * float(config.finetune_factor or 1.0))
 
 
