@@ -8,7 +8,6 @@ networks, weights, opened features and traced steps.
 
 import contextlib
 import gc
-import math
 import os
 import platform
 import re
@@ -18,8 +17,9 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +214,7 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
 
 def stop() -> None:
     """Leave Ray; what was started here ends."""
-    global _alone
-    _alone = None
+    _slots.clear()
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         ray.shutdown()
@@ -309,53 +308,169 @@ def _logs() -> Path | None:
         return None
 
 
-class _Alone:
-    """What runs inside the worker that has a machine to itself."""
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Something that a worker is to do.
+
+    Attributes:
+        name: for people.
+        call: what is called there, without arguments; it can be pickled.
+        group: jobs of one group share networks and traced steps, and so follow each other in a worker.
+        cost: the longest begin first; in units of its own.
+    """
+
+    name: str
+    call: Callable[[], Any]
+    group: str = ""
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Ended:
+    """How a job ended.
+
+    Attributes:
+        job: which.
+        result: what it returned.
+        error: what it raised, or WorkerDied if its process died, twice.
+        worker: number of the worker, from 0.
+        began: seconds since the epoch.
+        ended: likewise.
+    """
+
+    job: Job
+    result: Any
+    error: Exception | None
+    worker: int
+    began: float
+    ended: float
+
+
+class _Worker:
+    """What runs inside a worker."""
 
     def __init__(self, threads: int) -> None:
         set_up(threads)
 
-    def call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    def call(self, function: Callable[[], Any]) -> Any:
         """Call the function here."""
-        return function(*arguments)
+        return function()
 
 
-_alone: Any = None
+@dataclass
+class _Slot:
+    """A place for a worker, whose process is started when it is first needed and stays for the next job."""
+
+    number: int
+    actor: Any = None
+    group: str = ""
 
 
-def run_alone(workers: Workers, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call ``function(*arguments)`` in a worker that has a whole machine's cores (and one GPU, if there is one).
+_slots: list[_Slot] = []
 
-    The worker stays for the next call, so that TensorFlow starts once; `release_alone` lets it go.
 
-    Raises:
-        whatever the function raises; WorkerDied if its process died.
+def run_jobs(
+    workers: Workers, jobs: Iterable[Job], on_death: Callable[[str], None] = lambda why: None
+) -> Iterator[Ended]:
+    """Carry out ``jobs`` on all workers at once; gives each as it ends.
+
+    The longest begin first, and a worker goes on with the group that it is at. The workers stay for the next jobs, so
+    that TensorFlow starts, networks are built and steps are traced once; `release` lets them go. A job whose process
+    died is hardly to blame: it is tried once more when the others have ended, alone.
+
+    Args:
+        workers: how many there are, and what each may use.
+        jobs: in any order.
+        on_death: told why a process died whose job is tried once more.
     """
     import ray
 
-    global _alone
-    if _alone is None:
-        cpus = max(1, math.floor(min(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])))
-        _alone = ray.remote(num_cpus=cpus, num_gpus=1 if workers.total_gpus else 0)(_Alone).remote(cpus)
+    while len(_slots) < workers.jobs:
+        _slots.append(_Slot(len(_slots)))
+    waiting = sorted(jobs, key=lambda job: -job.cost)
+    again: list[Job] = []
+    tried: set[Job] = set()
+    running: dict[Any, tuple[_Slot, Job, float]] = {}
     deaths = Deaths()
-    try:
-        return ray.get(_alone.call.remote(function, arguments))
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, Exception) and not isinstance(cause, ray.exceptions.RayError):
-            raise cause from error  # what the function raised
-        release_alone()
-        raise WorkerDied(*deaths.why(f"{type(error).__name__}: {error}")) from error
+    while waiting or running or again:
+        busy = [slot for slot, _, _ in running.values()]
+        alone = not waiting
+        queue = again if alone else waiting
+        for slot in [slot for slot in _slots[: workers.jobs] if slot not in busy][: 1 if alone else None]:
+            if not queue or (alone and running):
+                break
+            job = _next(queue, slot, {other.group for other in busy})
+            queue.remove(job)
+            busy.append(slot)
+            running[_begin(slot, workers, job)] = slot, job, time.time()
+        done = ray.wait(list(running), num_returns=1)[0][0]
+        slot, job, began = running.pop(done)
+        result, error = None, None
+        try:
+            result = ray.get(done)
+        except ray.exceptions.RayError as raised:
+            error = _cause(raised)
+            if error is None:
+                died = WorkerDied(*deaths.why(f"{type(raised).__name__}: {raised}"))
+                _end(slot)
+                if job not in tried:
+                    on_death(str(died))
+                    tried.add(job)
+                    again.append(job)
+                    continue
+                error = died
+        yield Ended(job, result, error, slot.number, began, time.time())
 
 
-def release_alone() -> None:
-    """End the worker of `run_alone`, so that its cores are free for the search."""
+def _next(queue: Sequence[Job], slot: _Slot, elsewhere: Set[str]) -> Job:
+    """The longest job of the worker's own group; else of a group that no other is at; else of all."""
+    own = [job for job in queue if job.group == slot.group]
+    free = [job for job in queue if job.group not in elsewhere]
+    return (own or free or queue)[0]
+
+
+def _begin(slot: _Slot, workers: Workers, job: Job) -> Any:
     import ray
 
-    global _alone
-    if _alone is not None:
-        ray.kill(_alone)
-        _alone = None
+    slot.group = job.group
+    if slot.actor is None:
+        options = {"num_cpus": workers.threads, "num_gpus": workers.gpus}
+        slot.actor = ray.remote(**options)(_Worker).remote(workers.threads)
+    return slot.actor.call.remote(job.call)
+
+
+def _end(slot: _Slot) -> None:
+    import ray
+
+    if slot.actor is not None:
+        ray.kill(slot.actor)
+        slot.actor, slot.group = None, ""
+
+
+def _cause(error: Any) -> Exception | None:
+    """What a worker's function raised; None if its process died instead."""
+    import ray
+
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, Exception) and not isinstance(cause, ray.exceptions.RayError) else None
+
+
+def run_alone(workers: Workers, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``function(*arguments)`` in a worker, and wait for it.
+
+    Raises:
+        whatever the function raises; WorkerDied if its process died, twice.
+    """
+    (ended,) = run_jobs(workers, [Job(function.__name__, partial(function, *arguments))])
+    if ended.error is not None:
+        raise ended.error
+    return ended.result
+
+
+def release() -> None:
+    """End the workers of `run_jobs`, so that their cores are free for the search."""
+    for slot in _slots:
+        _end(slot)
 
 
 def choose_precision(workers: Workers, address: str | None = None) -> str:
@@ -365,23 +480,9 @@ def choose_precision(workers: Workers, address: str | None = None) -> str:
     return best_cpu_precision()
 
 
-def retrain(
-    task: Any, config: TrialConfig, seed: int, checkpoint: Path | None = None, model_file: Path | None = None
-) -> Any:
-    """In a worker: `Trainer.retrain` with this process's trainer."""
-    return _trainer_for(task, 0).retrain(config, seed, checkpoint, model_file)
-
-
-def train_small_cnn(
-    task: Any,
-    seed: int,
-    backbone: str,
-    augmentation: str,
-    checkpoint: Path | None = None,
-    model_file: Path | None = None,
-) -> Any:
-    """In a worker: `Trainer.train_small_cnn` with this process's trainer."""
-    return _trainer_for(task, 0).train_small_cnn(seed, backbone, augmentation, checkpoint, model_file)
+def train_job(task: Any, job: Any) -> Any:
+    """In a worker: `Trainer.train` with this process's trainer."""
+    return _trainer_for(task, 0).train(job)
 
 
 def gallery(task: Any, backbone: str, policies: list[str], columns: int) -> Any:

@@ -39,7 +39,7 @@ class TrialResult:
         metrics: validation metrics of that epoch, by name.
         epochs: all epochs, the head's warm-up included.
         seconds: wall-clock seconds from start to end.
-        spent: seconds by activity (`bench.clock.ACTIVITIES`, and ``checkpoints`` of a finalist).
+        spent: seconds by activity (`bench.clock.ACTIVITIES`, and ``export`` of a finalist).
     """
 
     best_epoch: int

@@ -73,10 +73,12 @@ def alone_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     For runs that are about something else: `test_a_run_from_end_to_end` starts these processes, `test_postmortem`
     tries how they end, and test_export what a fresh one finds.
     """
+    import toys
+
     from bench import cluster
     from bench.evaluation import decide
 
-    monkeypatch.setattr(cluster, "run_alone", lambda workers, function, *arguments: function(*arguments))
+    monkeypatch.setattr(cluster, "run_jobs", toys.jobs_here)
     monkeypatch.setattr(decide, "check_in_fresh_process", lambda *_: 0.0)
     yield
     cluster._trainer = None

@@ -6,7 +6,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from threadpoolctl import threadpool_limits
 
 from bench.data.audit import shortcut
 from bench.failures import told
-from bench.finalists.seeds import Repeats, Told, Training, Trainings, has_model, repeat_seed
+from bench.finalists.seeds import Repeats, Told, Train, Training, Trainings, has_model, repeat_seed
 from bench.models.small_cnn import count_parameters
 from bench.run.folder import RunDir
 from bench.run.tables import BASELINES, Row, score_columns
 from bench.stats.metrics import evaluate
-from bench.trial import TrialConfig, TrialResult
+from bench.train.job import TrainingJob, small_cnn_job
+from bench.trial import TrialConfig
 
 TITLES = {
     "recipe": "Default recipe",
@@ -67,19 +68,6 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Trainers:
-    """How networks are trained, usually in a worker.
-
-    Attributes:
-        retrain: ``retrain(config, seed, checkpoint, model_file)``, as for finalists.
-        train_small_cnn: ``train_small_cnn(seed, backbone, augmentation, checkpoint, model_file)``.
-    """
-
-    retrain: Callable[[TrialConfig, int, Path, Path], TrialResult]
-    train_small_cnn: Callable[[int, str, str, Path, Path], TrialResult]
-
-
-@dataclass(frozen=True)
 class Rivals:
     """What decides the baselines: the winner's configuration, and the default recipe of its backbone in the space.
 
@@ -104,7 +92,7 @@ class Rivals:
 
 
 def train_baselines(
-    rivals: Rivals, how: Repeats, material: Material, trainers: Trainers, told: Told | None = None
+    rivals: Rivals, how: Repeats, material: Material, train: Train, told: Told | None = None
 ) -> pd.DataFrame:
     """Train every baseline; baselines.csv is whole after each training, and what is in it is not repeated.
 
@@ -114,25 +102,26 @@ def train_baselines(
     Returns:
         baselines.csv with representatives marked.
     """
-    trainings = Trainings("baseline", BASELINES, how, told or Told(), lambda row: _still_valid(row, rivals, how))
-    for name in TITLES:
-        if name in TRAINED and not (name == "recipe" and rivals.recipe_won):
-            trainings.over_seeds(_training(name, rivals, how, material, trainers))
-            continue
+    order = list(TITLES)
+    trainings = Trainings("baseline", order, BASELINES, how, told or Told(), lambda row: _still_valid(row, rivals, how))
+    trained = [name for name in TRAINED if not (name == "recipe" and rivals.recipe_won)]
+    for name in order:
         anew = not trainings.of(name)
+        if name in trained:
+            continue
         if anew and name in TRAINED:
             seed = rivals.seed(name, 1, how.seed)
             trainings.add(_row(name, "skipped", seed=seed, reason=SAME_AS_WINNER, note=SAME_AS_WINNER))
         elif anew:
             trainings.add(_untrained(name, material))
         trainings.close(name, anew)
-    order = list(TITLES)
-    trainings.rows.sort(key=lambda row: (order.index(row["baseline"]), row["repeat"]))
+    for one, outcome in train(trainings.begin(_training(name, rivals, how, material) for name in trained)):
+        trainings.take(one.curve, outcome)
     trainings.remove_strays()
     return trainings.write()
 
 
-def _training(name: str, rivals: Rivals, how: Repeats, material: Material, trainers: Trainers) -> Training:
+def _training(name: str, rivals: Rivals, how: Repeats, material: Material) -> Training:
     """The default recipe or the small CNN."""
 
     def seed_of(repeat: int) -> int:
@@ -140,23 +129,19 @@ def _training(name: str, rivals: Rivals, how: Repeats, material: Material, train
         assert seed is not None
         return seed
 
+    def recipe(seed: int, repeat: int, model: Path) -> TrainingJob:
+        return TrainingJob(rivals.recipe, seed, how.views, repeat - 1, model_file=model)
+
+    def small_cnn(seed: int, repeat: int, model: Path) -> TrainingJob:
+        job = small_cnn_job(rivals.winner.backbone, rivals.winner.augmentation, seed, how.views, model)
+        return replace(job, first_view=repeat - 1)
+
     if name == "recipe":
-        return Training(
-            name,
-            seed_of,
-            lambda seed, checkpoint, model: trainers.retrain(rivals.recipe, seed, checkpoint, model),
-            rivals.recipe,
-            {"note": "the winning backbone as a textbook would start with it"},
-        )
-    images = (rivals.winner.backbone, rivals.winner.augmentation)
+        about = {"note": "the winning backbone as a textbook would start with it"}
+        return Training(name, seed_of, recipe, rivals.recipe, about)
     parameters = count_parameters(material.channels, material.n_classes)
     note = f"{parameters:,} parameters, augmentation {rivals.winner.augmentation}"
-    return Training(
-        name,
-        seed_of,
-        lambda seed, checkpoint, model: trainers.train_small_cnn(seed, *images, checkpoint, model),
-        about={"parameters": parameters, "note": note},
-    )
+    return Training(name, seed_of, small_cnn, about={"parameters": parameters, "note": note})
 
 
 def _untrained(name: str, material: Material) -> Row:

@@ -1,18 +1,31 @@
 """Finalists over folds: each configuration is trained once per fold, its scores are in folds.csv."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.finalists.seeds import NoFinalist, Repeats, attempt, config_columns, earlier_rows, lost_to_crashes, outcome
+from bench.finalists.seeds import (
+    NoFinalist,
+    Outcome,
+    Repeats,
+    Wanted,
+    config_columns,
+    earlier_rows,
+    judge,
+    lost_to_crashes,
+    reached,
+)
 from bench.run.results import Curve, TrialRecord
 from bench.run.tables import FOLDS, Row
 from bench.seeds import stable_seed
+from bench.train.job import TrainingJob
 from bench.train.task import Task
-from bench.trial import TrialConfig, TrialResult
+
+Rows = Mapping[str, npt.NDArray[np.int64]]
+"""``train`` and ``val`` -> row numbers."""
 
 
 @dataclass(frozen=True)
@@ -20,18 +33,20 @@ class Folds:
     """How finalists are validated over folds.
 
     Attributes:
-        sizes: of each fold in order, its ``images_train``, ``images_val`` and ``patients_val``.
-        train: ``train(config, seed, fold)``, usually in a worker; folds count from 1.
+        rows: of each fold in order.
+        sizes: of each fold, its ``images_train``, ``images_val`` and ``patients_val``.
+        views: views of its augmentation that a training turns through.
         on_group_done: called with the rows of a finalist that was trained on all folds.
     """
 
+    rows: Sequence[Rows]
     sizes: Sequence[Mapping[str, int]]
-    train: Callable[[TrialConfig, int, int], TrialResult]
+    views: int
     on_group_done: Callable[[Sequence[Row]], None]
 
 
-def fold_task(task: Task, assigned: npt.NDArray[np.int64], fold: int, groups: npt.NDArray[Any] | None = None) -> Task:
-    """``task`` with one fold of its train and val images to validate on, and the other folds to train on.
+def fold_rows(task: Task, assigned: npt.NDArray[np.int64], fold: int, groups: npt.NDArray[Any] | None = None) -> Rows:
+    """One fold of a task's train and val images to validate on, and the other folds to train on.
 
     No image beyond the task's own can come in, so none of the test split. Given folds may part a patient, or copies:
     of these nothing is trained on.
@@ -42,80 +57,94 @@ def fold_task(task: Task, assigned: npt.NDArray[np.int64], fold: int, groups: np
         fold: the fold to validate on, from 1.
         groups: of every image of the set, what must stay together; None where folds are whole in that.
     """
-    rows = np.concatenate([task.rows["train"], task.rows["val"]])
-    labels = np.concatenate([task.labels["train"], task.labels["val"]])
-    order = np.argsort(rows)
-    held_out = assigned[rows[order]] == fold
+    rows = np.sort(task.pool)
+    held_out = assigned[rows] == fold
     together = rows if groups is None else groups[rows]
-    of_fold = np.isin(together[order], together[order[held_out]])
-    parts = {"train": order[~of_fold], "val": order[held_out]}
-    return replace(
-        task,
-        rows={split: rows[part] for split, part in parts.items()},
-        labels={split: labels[part] for split, part in parts.items()},
-        depths=(),  # no trial will ask for other boundaries of a fold
-    )
+    of_fold = np.isin(together, together[held_out])
+    return {"train": rows[~of_fold], "val": rows[held_out]}
 
 
-def validate(chosen: Sequence[TrialRecord], folds: Folds, how: Repeats) -> dict[str, list[Row]]:
-    """Train ``chosen`` on all folds but one, for each; folds.csv is whole after each, and not repeated where it fits.
+class Validation:
+    """folds.csv as it grows: whole after each training, and what fits is not repeated."""
 
-    Returns:
-        Backbone -> its rows of folds.csv.
+    def __init__(self, chosen: Sequence[TrialRecord], folds: Folds, how: Repeats) -> None:
+        self._records = {record.config.backbone: record for record in chosen}
+        self._folds, self._how = folds, how
+        count = len(folds.sizes)
+        self._seeds = {  # it tells rows of other configurations, folds or runs apart
+            Curve("fold", record.config.backbone, fold=fold): stable_seed(
+                "fold", how.seed, count, fold, record.config.key
+            )
+            for record in chosen
+            for fold in range(1, count + 1)
+        }
+        before = {row["seed"]: row for row in earlier_rows(FOLDS, how.run)}
+        self._rows = {curve: before[seed] for curve, seed in self._seeds.items() if seed in before}
+        self._lost: dict[Curve, str] = {}
+        how.epochs.keep("fold", set(self._rows))
+        if self._rows and len(self._rows) < len(before):
+            self._write()
 
-    Raises:
-        NoFinalist: when all are trained, if crashes took some: the means would not be over the same folds.
-    """
-    count = len(folds.sizes)
-    seeds = {  # it tells rows of other configurations, folds or runs apart
-        (record.config.backbone, fold): stable_seed("fold", how.seed, count, fold, record.config.key)
-        for record in chosen
-        for fold in range(1, count + 1)
-    }
-    before = {row["seed"]: row for row in earlier_rows(FOLDS, how.run)}
-    rows = {place: before[seed] for place, seed in seeds.items() if seed in before}
-    how.epochs.keep("fold", {_curve(*place) for place in rows})
+    def begin(self) -> list[Wanted]:
+        """What is missing, and so is to be carried out and given to `take`."""
+        wanted = []
+        for curve, seed in self._seeds.items():
+            if curve not in self._rows:
+                assert curve.fold is not None
+                config = self._records[curve.name].config
+                rows, first = self._folds.rows[curve.fold - 1], curve.fold - 1
+                wanted.append(Wanted(curve, TrainingJob(config, seed, self._folds.views, first, rows)))
+        return wanted
 
-    def write() -> None:
-        FOLDS.write(how.run.path, [rows[place] for place in seeds if place in rows])
+    def take(self, curve: Curve, outcome: Outcome) -> None:
+        """Note how a training ended."""
+        result, reason, crashed = judge(outcome)
+        if crashed:
+            self._lost[curve] = reason
+            return
+        if result is not None:
+            self._how.epochs.add(curve, result.epochs)
+        record, fold = self._records[curve.name], curve.fold
+        assert fold is not None
+        self._rows[curve] = {
+            "backbone": curve.name,
+            "trial": record.trial,
+            "fold": fold,
+            "state": "completed" if result else "failed",
+            "reason": reason,
+            "seed": self._seeds[curve],
+            **self._folds.sizes[fold - 1],
+            **reached(result),
+            **config_columns(record.config),
+        }
+        self._write()
+        mine = self._of(curve.name)
+        if len(mine) == len(self._folds.sizes):
+            self._folds.on_group_done(mine)
 
-    if rows and len(rows) < len(before):
-        write()
-    done, lost = {}, []
-    for record in chosen:
-        mine = [place for place in seeds if place[0] == record.config.backbone]
-        for place in mine:
-            if place not in rows:
-                row, crashed = _train_fold(record, place[1], seeds[place], folds, how)
-                if crashed:
-                    lost.append(f"{place[0]} on fold {place[1]} ({row['reason']})")
-                    continue
-                rows[place] = row
-                write()
-        done[record.config.backbone] = [rows[place] for place in mine if place in rows]
-        folds.on_group_done(done[record.config.backbone])
-    if lost:
-        raise NoFinalist(lost_to_crashes(lost))
-    return done
+    def close(self, backbones: Sequence[str]) -> dict[str, list[Row]]:
+        """The rows of ``backbones``, when all are trained; those of others, which cannot win, are removed.
 
+        Raises:
+            NoFinalist: if crashes took some: the means would not be over the same folds.
+        """
+        lost = [
+            f"{curve.name} on fold {curve.fold} ({reason})"
+            for curve, reason in self._lost.items()
+            if curve.name in backbones
+        ]
+        gone = [curve for curve in self._rows if curve.name not in backbones]
+        for curve in gone:
+            del self._rows[curve]
+        if gone:
+            self._how.epochs.keep("fold", set(self._rows))
+            self._write()
+        if lost:
+            raise NoFinalist(lost_to_crashes(lost))
+        return {name: self._of(name) for name in backbones}
 
-def _curve(backbone: str, fold: int) -> Curve:
-    return Curve("fold", backbone, fold=fold)
+    def _of(self, name: str) -> list[Row]:
+        return [self._rows[curve] for curve in self._seeds if curve.name == name and curve in self._rows]
 
-
-def _train_fold(record: TrialRecord, fold: int, seed: int, folds: Folds, how: Repeats) -> tuple[Row, bool]:
-    result, reason, crashed = attempt(lambda: folds.train(record.config, seed, fold))
-    if result is not None:
-        how.epochs.add(_curve(record.config.backbone, fold), result.epochs)
-    row = {
-        "backbone": record.config.backbone,
-        "trial": record.trial,
-        "fold": fold,
-        "state": "completed" if result else "failed",
-        "reason": reason,
-        "seed": seed,
-        **folds.sizes[fold - 1],
-        **outcome(result),
-        **config_columns(record.config),
-    }
-    return row, crashed
+    def _write(self) -> None:
+        FOLDS.write(self._how.run.path, [self._rows[curve] for curve in self._seeds if curve in self._rows])

@@ -3,11 +3,11 @@
 Shared by finalists and baselines; what is trained, and why, is theirs to say.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -18,6 +18,7 @@ from bench.run.results import Curve, EpochLog, rank
 from bench.run.tables import Row, Schema, records, score_columns, scores_in
 from bench.seeds import stable_seed
 from bench.stats.metrics import METRICS, Metric
+from bench.train.job import TrainingJob
 from bench.trial import TrialConfig, TrialResult
 
 
@@ -40,16 +41,28 @@ class Training:
     Attributes:
         name: of the backbone or baseline.
         seed_of: repeat, from 1 -> seed; see `repeat_seed`.
-        train: ``train(seed, checkpoint, model_file)``, usually in a worker.
+        job_of: ``job_of(seed, repeat, model_file)`` -> what is to be carried out.
         config: what is trained; None where it has no configuration.
         about: further columns of its rows.
     """
 
     name: str
     seed_of: Callable[[int], int]
-    train: Callable[[int, Path, Path], TrialResult]
+    job_of: Callable[[int, int, Path], TrainingJob]
     config: TrialConfig | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Wanted(NamedTuple):
+    """A job, and whose curve it gives."""
+
+    curve: Curve
+    job: TrainingJob
+
+
+Outcome = TrialResult | Exception
+Train = Callable[[Sequence[Wanted]], Iterator[tuple[Wanted, Outcome]]]
+"""Carries out jobs in any order, many at a time; gives what each reached, or what ended it, as soon as it has ended."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,7 @@ class Repeats:
         metric: the run's.
         seed: of the run.
         repeats: seeds that each is trained with; rows of further ones are kept.
+        views: views of its augmentation that a training turns through; each seed begins with another.
         epochs: takes the curves.
     """
 
@@ -80,6 +94,7 @@ class Repeats:
     metric: Metric
     seed: int
     repeats: int
+    views: int
     epochs: EpochLog
 
 
@@ -88,15 +103,26 @@ class Trainings:
 
     Args:
         kind: ``finalist`` or ``baseline``.
+        order: names of all that is trained, in the order of the table.
         schema: of the table; its first column names what is trained.
         how: how it is trained.
         told: whom it is told to.
         valid: whether a row of an earlier table still holds.
     """
 
-    def __init__(self, kind: str, schema: Schema, how: Repeats, told: Told, valid: Callable[[Row], bool]) -> None:
-        self._kind, self._schema, self._how, self._told = kind, schema, how, told
+    def __init__(
+        self,
+        kind: str,
+        order: Sequence[str],
+        schema: Schema,
+        how: Repeats,
+        told: Told,
+        valid: Callable[[Row], bool],
+    ) -> None:
+        self._kind, self._order, self._schema, self._how, self._told = kind, order, schema, how, told
         self._key = schema.names[0]
+        self._running: dict[str, Training] = {}
+        self._left: dict[str, int] = {}
         self.rows = [row for row in earlier_rows(schema, how.run) if _holds(row, valid)]
         self.lost: dict[str, str] = {}
         """What a crash has kept from being trained -> the last reason."""
@@ -112,15 +138,29 @@ class Trainings:
         self.write()
         self._told.on_row(row)
 
-    def over_seeds(self, training: Training) -> None:
-        """Train one thing with every seed that is missing, and mark the row that represents them."""
-        wanted = range(1, self._how.repeats + 1)
-        left = sorted(set(wanted) - {row["repeat"] for row in self.of(training.name)})
-        if left:
-            self._told.on_start(training)
-        for repeat in left:
-            self.add(self._train(training, repeat))
-        self.close(training.name, bool(left))
+    def begin(self, trainings: Iterable[Training]) -> list[Wanted]:
+        """What is missing of some things, and so is to be carried out and given to `take`."""
+        wanted = []
+        for training in trainings:
+            done = {row["repeat"] for row in self.of(training.name)}
+            missing = [repeat for repeat in range(1, self._how.repeats + 1) if repeat not in done]
+            self._running[training.name], self._left[training.name] = training, len(missing)
+            if missing:
+                self._told.on_start(training)
+            else:
+                self.close(training.name, anything_new=False)
+            for repeat in missing:
+                model = self._how.run.model_file(training.name, repeat)
+                job = training.job_of(training.seed_of(repeat), repeat, model.absolute())
+                wanted.append(Wanted(Curve(self._kind, training.name, repeat), job))
+        return wanted
+
+    def take(self, curve: Curve, outcome: Outcome) -> None:
+        """Note how a training ended, and mark the row that represents its thing when all of that have ended."""
+        self.add(self._row(self._running[curve.name], curve, outcome))
+        self._left[curve.name] -= 1
+        if not self._left[curve.name]:
+            self.close(curve.name, anything_new=True)
 
     def close(self, name: str, anything_new: bool) -> None:
         """Mark the row that represents one thing, and tell of it if there is anything new."""
@@ -128,8 +168,10 @@ class Trainings:
         if anything_new:
             self._told.on_group_done(self.of(name))
 
-    def write(self) -> pd.DataFrame:
-        """Write the table; returns it."""
+    def write(self, order: Sequence[str] = ()) -> pd.DataFrame:
+        """Write the table, in another ``order`` of what is trained if one is given; returns it."""
+        names = list(order or self._order)
+        self.rows.sort(key=lambda row: (names.index(row[self._key]), row["repeat"]))
         return self._schema.write(self._how.run.path, self.rows)
 
     def remove_strays(self) -> None:
@@ -141,25 +183,25 @@ class Trainings:
                 if path not in kept:
                     path.unlink()
 
-    def _train(self, training: Training, repeat: int) -> Row:
-        run, seed = self._how.run, training.seed_of(repeat)
+    def _row(self, training: Training, curve: Curve, outcome: Outcome) -> Row:
+        run, repeat = self._how.run, curve.repeat
+        assert repeat is not None
         model = run.model_file(training.name, repeat)
-        checkpoint = run.checkpoints / f"{self._kind}-{training.name}.weights.h5"
-        result, reason, crashed = attempt(lambda: training.train(seed, checkpoint, model))
+        result, reason, crashed = judge(outcome)
         if crashed:
             self.lost[training.name] = reason
         if result is not None:
-            self._how.epochs.add(Curve(self._kind, training.name, repeat), result.epochs)
+            self._how.epochs.add(curve, result.epochs)
         return {
             self._key: training.name,
             "repeat": repeat,
-            "seed": seed,
+            "seed": training.seed_of(repeat),
             "state": "completed" if result else "failed",
             "reason": reason,
             "representative": False,
             **config_columns(training.config),
             **training.about,
-            **outcome(result),
+            **reached(result),
             "model": model.relative_to(run.path).as_posix() if result else "",
             "sha256": file_sha256(model) if result else "",
         }
@@ -210,18 +252,18 @@ def model_files(finalists: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, s
     return found
 
 
-def attempt(train: Callable[[], TrialResult]) -> tuple[TrialResult | None, str, bool]:
-    """What ``train`` returns, or why it failed, and whether that was a crash: nothing that the configuration did.
+def judge(outcome: Outcome) -> tuple[TrialResult | None, str, bool]:
+    """What a training reached, or why it failed, and whether that was a crash: nothing that the configuration did.
 
-    Whatever ends one training, the others go on, as in the search.
+    Raises:
+        ConfigError: if that ended it; whatever else ends one training, the others go on, as in the search.
     """
-    try:
-        return train(), "", False
-    except ConfigError:
-        raise
-    except Exception as error:
-        crashed = isinstance(error, WorkerDied) or kind_of(error) == MACHINE
-        return None, str(error) if isinstance(error, TrialFailed) else told(error), crashed
+    if isinstance(outcome, TrialResult):
+        return outcome, "", False
+    if isinstance(outcome, ConfigError):
+        raise outcome
+    crashed = isinstance(outcome, WorkerDied) or kind_of(outcome) == MACHINE
+    return None, str(outcome) if isinstance(outcome, TrialFailed) else told(outcome), crashed
 
 
 def config_columns(config: TrialConfig | None) -> Row:
@@ -229,7 +271,7 @@ def config_columns(config: TrialConfig | None) -> Row:
     return config.columns() if config else {}
 
 
-def outcome(result: TrialResult | None) -> Row:
+def reached(result: TrialResult | None) -> Row:
     """What a table says of how a training ended: its metrics, epochs and seconds."""
     return {
         **score_columns(result.metrics if result else None),

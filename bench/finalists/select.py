@@ -5,16 +5,17 @@ the folds' mean score decides instead of the scores on the validation split, whi
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from bench.finalists.folds import Folds, validate
+from bench.finalists.folds import Folds, Validation
 from bench.finalists.seeds import (
     NoFinalist,
     Repeats,
     Told,
+    Train,
     Training,
     Trainings,
     completed,
@@ -30,10 +31,9 @@ from bench.run.record import WinnerRecord
 from bench.run.results import TrialLog, TrialRecord, rank
 from bench.run.tables import FINALISTS, Row, records
 from bench.stats.metrics import Metric
-from bench.trial import TrialConfig, TrialResult
+from bench.train.job import TrainingJob
+from bench.trial import TrialConfig
 
-Retrain = Callable[[TrialConfig, int, Path, Path], TrialResult]
-"""``retrain(config, seed, checkpoint, model_file)``, usually in a worker."""
 Scores = Mapping[str, float]
 
 
@@ -44,12 +44,17 @@ def choose(log: TrialLog, metric: Metric, backbones: Sequence[str]) -> list[Tria
 
 
 def retrain_finalists(
-    chosen: Sequence[TrialRecord], how: Repeats, retrain: Retrain, folds: Folds | None = None, told: Told | None = None
+    chosen: Sequence[TrialRecord],
+    how: Repeats,
+    train: Train,
+    folds: Folds | None = None,
+    told: Told | None = None,
 ) -> pd.DataFrame:
-    """Retrain ``chosen`` one after another; finalists.csv is whole after each, and what is in it is not repeated.
+    """Retrain ``chosen``; finalists.csv is whole after each training, and what is in it is not repeated.
 
-    The winner has the best mean validation score over its completed repeats or, with folds, the best mean score of
-    the folds; ties go by mean log loss. Its best repeat becomes best_model.h5.
+    All seeds and folds of all backbones are wanted at once, for none waits for another. The winner has the best mean
+    validation score over its completed repeats or, with folds, the best mean score of the folds; ties go by mean log
+    loss. Its best repeat becomes best_model.h5.
 
     Returns:
         finalists.csv, the winner's rows first, with each backbone's representative and the exported row marked.
@@ -57,9 +62,15 @@ def retrain_finalists(
     Raises:
         NoFinalist: if none could be retrained, or a crash has taken one: the others would win without having met it.
     """
-    trainings = Trainings("finalist", FINALISTS, how, told or Told(), lambda row: _still_valid(row, chosen, how))
-    for record in chosen:
-        trainings.over_seeds(_training(record, how, retrain))
+    names = [record.config.backbone for record in chosen]
+    trainings = Trainings("finalist", names, FINALISTS, how, told or Told(), lambda row: _still_valid(row, chosen, how))
+    validation = Validation(chosen, folds, how) if folds else None
+    wanted = trainings.begin(_training(record, how) for record in chosen)
+    for one, outcome in train(wanted + (validation.begin() if validation else [])):
+        if validation and one.curve.fold is not None:
+            validation.take(one.curve, outcome)
+        else:
+            trainings.take(one.curve, outcome)
     rows = trainings.rows
     finished = {row["backbone"] for row in completed(rows)}
     if not finished:
@@ -70,34 +81,36 @@ def retrain_finalists(
     if lost:
         raise NoFinalist(lost_to_crashes(lost))
     over_folds: dict[str, Scores] = {}
-    if folds:
-        validated = validate([one for one in chosen if one.config.backbone in finished], folds, how)
+    if validation:
+        validated = validation.close([name for name in names if name in finished])
         for row in rows:
             scored = validated.get(row["backbone"], [])
             found = spread_of(scored, how.metric)
             row.update(folds=found.repeats, fold_mean=found.mean, fold_sd=found.sd)
             if found.repeats:
                 over_folds[row["backbone"]] = mean_metrics(scored)
-    winner = _settle(rows, [record.config.backbone for record in chosen], how.metric, over_folds)
+    order, winner = _settle(rows, names, how.metric, over_folds)
     trainings.remove_strays()
     how.run.export(how.run.path / winner["model"])
-    return trainings.write()
+    return trainings.write(order)
 
 
-def _training(record: TrialRecord, how: Repeats, retrain: Retrain) -> Training:
+def _training(record: TrialRecord, how: Repeats) -> Training:
     def seed_of(repeat: int) -> int:
         return repeat_seed("finalist", repeat, how.seed, record.config.key)
 
-    def train(seed: int, checkpoint: Path, model: Path) -> TrialResult:
-        return retrain(record.config, seed, checkpoint, model)
+    def job_of(seed: int, repeat: int, model: Path) -> TrainingJob:
+        return TrainingJob(record.config, seed, how.views, repeat - 1, model_file=model)
 
     score = (record.metrics or {}).get(how.metric.name)
     about = {"trial": record.trial, "winner": False, "trial_score": score}
-    return Training(record.config.backbone, seed_of, train, record.config, about)
+    return Training(record.config.backbone, seed_of, job_of, record.config, about)
 
 
-def _settle(rows: list[Row], backbones: Sequence[str], metric: Metric, over_folds: Mapping[str, Scores]) -> Row:
-    """Mark representatives and the winner, and put its backbone's rows first; returns the row that is exported."""
+def _settle(
+    rows: list[Row], backbones: Sequence[str], metric: Metric, over_folds: Mapping[str, Scores]
+) -> tuple[list[str], Row]:
+    """Mark representatives and the winner; returns the backbones, best first, and the row that is exported."""
     by_backbone = {name: [row for row in rows if row["backbone"] == name] for name in backbones}
     representatives = {name: mark_representative(own, metric) for name, own in by_backbone.items()}
 
@@ -109,12 +122,11 @@ def _settle(rows: list[Row], backbones: Sequence[str], metric: Metric, over_fold
         return (1, *rank(metric, mean_metrics(by_backbone[name])))
 
     order = sorted(backbones, key=place)
-    rows.sort(key=lambda row: (order.index(row["backbone"]), row["repeat"]))
     winner = representatives[order[0]]
     assert winner is not None
     for row in rows:
         row["winner"] = row is winner
-    return winner
+    return order, winner
 
 
 def winner_of(table: pd.DataFrame, metric: Metric) -> WinnerRecord:

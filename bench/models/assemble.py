@@ -16,7 +16,6 @@ import keras
 import numpy as np
 from keras import layers
 
-from bench.models.augmentation import Policy, make_layers
 from bench.models.backbones import Backbone, Preprocessing, boundary_cut, cut_layer
 from bench.models.standardisation import Standard
 
@@ -145,11 +144,12 @@ def full_model(
     standard: Standard,
     dropout: float,
     seed: int = 0,
+    precision: str | None = None,
 ) -> Model:
     """Images of 0 to 255 -> class probabilities, by built-in layers only and as one flat graph: what is exported.
 
     It has layers of its own, with the names and weights of those of ``network``; batch normalisation is frozen, and so
-    stays in inference mode.
+    stays in inference mode. They compute in ``precision``, or as those of ``network`` do.
     """
     images = keras.Input((size, size, channels), name="image")
     preprocessing = preprocessing_layer(backbone.preprocessing, channels)
@@ -157,7 +157,11 @@ def full_model(
     def call(layer: Any, values: Any, *arguments: Any, **more: Any) -> Any:
         return layer(preprocessing(values) if values is images else values, *arguments, **more)
 
-    trunk = keras.models.clone_model(network, images, call_function=call)
+    def cloned(layer: Any) -> Any:
+        config = layer.get_config()
+        return type(layer).from_config({**config, "dtype": precision or config["dtype"]})
+
+    trunk = keras.models.clone_model(network, images, clone_function=cloned, call_function=call)
     for layer in network.layers:
         trunk.get_layer("image" if isinstance(layer, layers.InputLayer) else layer.name).set_weights(
             layer.get_weights()
@@ -171,17 +175,6 @@ def full_model(
     values = layers.Dropout(dropout, seed=seed, name="dropout")(standardise(values))
     values = layers.Dense(n_classes, activation="softmax", name="probabilities")(values)
     return keras.Model(images, values, name=f"{backbone.name}_classifier")
-
-
-def augmented(model: Model, policy: Policy, seed: int) -> Model:
-    """``model`` behind the layers of ``policy``, which act in training only; for training, never for export."""
-    if policy.identity:
-        return model
-    images = keras.Input(model.input_shape[1:], name="image")
-    values = images
-    for layer in make_layers(policy, seed):
-        values = layer(values)
-    return keras.Model(images, model(values), name="augmented")
 
 
 def freeze_prefix(backbone: Backbone, model: Model, depth: int) -> None:

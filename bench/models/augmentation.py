@@ -1,11 +1,12 @@
 """Augmentation policies: the names and amounts of a search-space file become Keras layers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from bench.errors import ConfigError
 
@@ -109,20 +110,88 @@ def make_layers(policy: Policy, seed: int) -> list[Any]:
     return found
 
 
+DRAWN = (
+    "mirror",
+    "turn",
+    "rotation",
+    "shift_y",
+    "shift_x",
+    "zoom",
+    "crop_y",
+    "crop_x",
+    "brightness",
+    "contrast",
+)
+"""What is drawn for an image, each from -1 to 1 and whatever its policy switches on, so that one amount more does not
+change the draws of the others."""
+
+
 class Augmenter:
-    """Draws augmented copies of batches; the same seed and batches give the same copies."""
+    """Draws one augmented copy of each image, from a seed of its own: what stands beside it changes nothing.
+
+    The copies have the distribution of those of `make_layers`. All that moves pixels is one affine map, so that an
+    image is interpolated once, however much its policy switches on.
+
+    Args:
+        policy: what is switched on.
+        seed: of the view; with an image's content it decides the draw.
+    """
 
     def __init__(self, policy: Policy, seed: int) -> None:
-        self._layers = make_layers(policy, seed)
+        self._policy = policy
+        self._seed = seed
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Augmented copies of ``images``, both uint8 arrays of shape (n, height, width, channels)."""
-        if not self._layers:
+        policy = self._policy
+        if policy.identity:
             return images
-        values: Any = images.astype(np.float32)
-        for layer in self._layers:
-            values = layer(values, training=True)
+        drawn = dict(zip(DRAWN, self._draws(images), strict=True))
+        values = self._moved(images.astype(np.float32), drawn)
+        if policy.brightness:
+            values = np.clip(values + 255 * policy.brightness * _per_image(drawn["brightness"]), 0, 255)
+        if policy.contrast:
+            mean = values.mean(axis=(1, 2), keepdims=True)
+            values = (values - mean) * (1 + policy.contrast * _per_image(drawn["contrast"])) + mean
+        rounded: npt.NDArray[np.uint8] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        return rounded
+
+    def _draws(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Shape (len(DRAWN), n): of each image as its own content and the seed decide."""
+        generators = (
+            np.random.default_rng([self._seed, xxhash.xxh3_64_intdigest(image.tobytes())]) for image in images
+        )
+        return np.stack([one.uniform(-1, 1, len(DRAWN)) for one in generators], axis=1)
+
+    def _moved(self, values: Any, drawn: dict[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.float32]:
+        """The images after flip, rotation, shift, zoom and crop, what these uncover being black."""
+        policy, (height, width) = self._policy, values.shape[1:3]
+        if policy == replace(Policy(policy.name), brightness=policy.brightness, contrast=policy.contrast):
+            return values  # type: ignore[no-any-return]
+        # a pixel at (x, y) from the centre of the copy is the image's at linear @ (x, y) - moved
+        scale = (1 + policy.zoom * drawn["zoom"])[:, None, None]
+        angle = np.deg2rad(policy.rotation) * drawn["rotation"]
+        flips = [np.where(on & (drawn[name] < 0), -1.0, 1.0) for name, on in self._flips()]
+        cosine, sine = np.cos(angle), np.sin(angle)
+        rotated = np.stack([np.stack([cosine, -sine], axis=-1), np.stack([sine, cosine], axis=-1)], axis=1)
+        turned = np.stack(flips, axis=-1)[:, :, None] * rotated
+        size = np.array([width, height])
+        shift = policy.shift * size * np.stack([drawn["shift_x"], drawn["shift_y"]], axis=-1)
+        place = policy.crop / 2 * size * np.stack([drawn["crop_x"], drawn["crop_y"]], axis=-1)
+        linear = turned * scale * (1 - policy.crop)
+        moved = np.einsum("nij,nj->ni", turned, scale[:, :, 0] * place + shift)
+        centre = (size - 1) / 2
+        offset = centre - moved - linear @ centre
+        rows = np.concatenate([linear, offset[:, :, None]], axis=2).reshape(-1, 6)
+        transform = np.concatenate([rows, np.zeros((len(rows), 2))], axis=1).astype(np.float32)
         from keras import ops
 
-        rounded: npt.NDArray[np.uint8] = np.clip(np.rint(ops.convert_to_numpy(values)), 0, 255).astype(np.uint8)
-        return rounded
+        copies = ops.image.affine_transform(values, transform, "bilinear", "constant", 0.0, "channels_last")
+        return np.asarray(ops.convert_to_numpy(copies), np.float32)
+
+    def _flips(self) -> tuple[tuple[str, bool], tuple[str, bool]]:
+        return ("mirror", self._policy.horizontal_flip), ("turn", self._policy.vertical_flip)
+
+
+def _per_image(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    return values.astype(np.float32)[:, None, None, None]

@@ -12,6 +12,8 @@ PATIENCE = 5
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 32
 """How it is trained, by Adam: at least so many epochs and so much patience, for it starts from nothing."""
+COST = 3.0
+"""Rough milliseconds of a training step per image at 96 pixels on two CPU cores."""
 
 
 def small_cnn(size: int, channels: int, n_classes: int, seed: int) -> Any:

@@ -23,7 +23,7 @@ from bench.run.console import Screen
 from bench.run.record import DataRecord, RunRecord
 from bench.run.request import Request
 from bench.settings import RunSettings
-from bench.train.task import Task
+from bench.train.task import Precision, Task
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,6 @@ def make_task(
         cache=settings.cache.absolute(),
         cache_bytes=settings.cache_size,
         depths=request.space.depths,
-        precision=precision,
+        precision={one.name: Precision(precision, precision) for one in request.backbones},
         class_weights=settings.class_weights,
     )

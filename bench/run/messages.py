@@ -95,10 +95,8 @@ def fold_lines(screen: Screen, metric: Metric, rows: Sequence[Row]) -> None:
 def announce_finalists(screen: Screen, titles: Sequence[str], repeats: int, over_folds: Folds | None) -> None:
     """What is about to be retrained."""
     seeds = f" with {repeats} seeds" if repeats > 1 else ""
-    then = f", then over {len(over_folds.sizes)} folds of train and validation" if over_folds else ""
-    screen.line(
-        f"Finalists: the best configuration of {', '.join(titles)}, retrained{seeds} with fresh augmentation{then}"
-    )
+    then = f" and over {len(over_folds.sizes)} folds of train and validation" if over_folds else ""
+    screen.line(f"Finalists: the best configuration of {', '.join(titles)}, retrained{seeds}{then}")
 
 
 def headline(screen: Screen, run: RunDir) -> None:

@@ -180,6 +180,16 @@ class RecordedSettings(RunSettings):
             raise ValueError(str(error)) from None
 
 
+class Worked(Part):
+    """What one worker did: a ``job`` of a ``kind``, from ``began`` to ``ended``, in seconds since the epoch."""
+
+    worker: int
+    kind: str
+    job: str
+    began: Number
+    ended: Number
+
+
 class RunRecord(Part):
     """run.json.
 
@@ -199,10 +209,10 @@ class RunRecord(Part):
         data: the images; None before they are split.
         precision: what backbones compute in while they are trained; None before that is known.
         search: how the search ended; None before it did.
-        checkpoints: seconds spent writing checkpoints in the finalists' stage.
         winner: the finalist that won; None before there is one.
         test: openings of the test split.
         activities: seconds by activity; they add up to the stages' own.
+        timeline: what each worker did when, in the order in which it ended.
         pinned: checksums of the files that decide the run, by name (`RunDir.pin`).
     """
 
@@ -221,10 +231,10 @@ class RunRecord(Part):
     data: DataRecord | None = None
     precision: str | None = None
     search: SearchRecord | None = None
-    checkpoints: Number = 0.0
     winner: WinnerRecord | None = None
     test: TestRecord = TestRecord()
     activities: dict[str, Number] = {}
+    timeline: tuple[Worked, ...] = ()
     pinned: dict[str, str] = {}
 
     def spend(self, stage: str, seconds: float) -> "RunRecord":

@@ -286,9 +286,7 @@ class TrialLog:
         return min(wanted, key=lambda record: (*rank(metric, record.metrics or {}), record.trial), default=None)
 
 
-def activities(
-    records: Sequence[TrialRecord], seconds: Mapping[str, float], jobs: int, checkpoints: float = 0.0
-) -> dict[str, float]:
+def activities(records: Sequence[TrialRecord], seconds: Mapping[str, float], jobs: int) -> dict[str, float]:
     """Where a run's wall-clock time went: seconds by activity, which add up to the stages' own.
 
     What several workers do at once counts as the share of it that one machine-second holds.
@@ -297,7 +295,6 @@ def activities(
         records: all trials.
         seconds: wall-clock seconds by stage; ``start`` is what came before the data.
         jobs: trials at a time.
-        checkpoints: seconds that the finalists' stage spent writing checkpoints.
     """
     spent = {name: sum(record.spent.get(name, 0.0) for record in records) / jobs for name in ACTIVITIES}
     trials = sum(record.seconds for record in records) / jobs
@@ -310,8 +307,7 @@ def activities(
         "decoding": seconds.get("data", 0.0),
         "waiting": spent["waiting"] + idle,
         "other": between,
-        "checkpoints": checkpoints,
-        "finalists": max(0.0, seconds.get("finalists", 0.0) - checkpoints),
+        "finalists": seconds.get("finalists", 0.0),
         "evaluation": seconds.get("evaluation", 0.0),
     }
     return {name: round(value, 3) for name, value in found.items()}

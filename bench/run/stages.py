@@ -7,7 +7,7 @@ done again or is whole.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,14 +20,14 @@ import pandas as pd
 from bench import cluster
 from bench.data.images.store import common_window
 from bench.data.splits import fold_names, folds
-from bench.errors import ConfigError, WorkerDied
+from bench.errors import ConfigError
 from bench.evaluation.decide import decide
 from bench.evaluation.final import open_test
 from bench.evaluation.inputs import EvaluationInputs
 from bench.failures import unfair
-from bench.finalists.baselines import TITLES, Material, Rivals, Trainers, read_baselines, train_baselines
-from bench.finalists.folds import Folds, fold_task
-from bench.finalists.seeds import Repeats, model_files
+from bench.finalists.baselines import TITLES, Material, Rivals, read_baselines, train_baselines
+from bench.finalists.folds import Folds, fold_rows
+from bench.finalists.seeds import Outcome, Repeats, Train, Wanted, model_files
 from bench.finalists.select import choose, read_finalists, retrain_finalists, winner_of
 from bench.invocation import in_output, typed
 from bench.models.backbones import get_backbone
@@ -37,10 +37,10 @@ from bench.run.console import Screen, SearchDisplay
 from bench.run.documents import EvaluationRecord, ModelCard
 from bench.run.examine import Examined
 from bench.run.folder import RunDir, atomic_path
-from bench.run.record import RunRecord, SearchRecord, read_strictly
+from bench.run.record import RunRecord, SearchRecord, Worked, read_strictly
 from bench.run.request import Request
 from bench.run.results import STATES, TrialLog, activities
-from bench.run.tables import Row, records
+from bench.run.tables import records
 from bench.settings import RunSettings
 from bench.stats.metrics import Metric, get_metric
 from bench.train.task import Task
@@ -85,8 +85,20 @@ class Stage:
         return get_metric(self.settings.metric)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function in the worker that has the machine to itself."""
+        """Call a function in a worker, and wait for it."""
         return cluster.run_alone(self.workers, function, *arguments)
+
+    def carry_out(self, kind: str, jobs: Iterable[cluster.Job]) -> Iterator[cluster.Ended]:
+        """Carry out jobs on all workers at once; run.json's timeline tells when each worker was at which."""
+
+        def on_death(why: str) -> None:
+            self.screen.line(f"  note: {why}; what was being done is done once more.")
+
+        for ended in cluster.run_jobs(self.workers, jobs, on_death):
+            began, over = round(ended.began, 3), round(ended.ended, 3)
+            worked = Worked(worker=ended.worker, kind=kind, job=ended.job.name, began=began, ended=over)
+            self.run.update(timeline=(*self.run.read().timeline, worked))
+            yield ended
 
 
 @contextmanager
@@ -118,7 +130,7 @@ def search(stage: Stage, task: Task) -> TrialLog:
     plan = make_plan(stage.request.space, stage.request.backbones, settings.budget)
     for note in plan.notes:
         stage.screen.line(f"  note: {note}")
-    cluster.release_alone()
+    cluster.release()
     with timed(run, "search"):
         stage.live.stage(live.SEARCHING)
         display = SearchDisplay(stage.screen, stage.metric, settings.budget, log, stage.live.renew)
@@ -203,11 +215,8 @@ def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
     run.unfinish("finalists")
     run.change_settings(repeats=settings.repeats)  # first, so that an interrupted extension goes on to its own number
     chosen = choose(log, metric, [backbone.name for backbone in stage.request.backbones])
-    how = Repeats(run, metric, settings.seed, settings.repeats, log.epochs)
-    trainers = Trainers(
-        retrain=partial(_train, stage, task, cluster.retrain),
-        train_small_cnn=partial(_train, stage, task, cluster.train_small_cnn),
-    )
+    how = Repeats(run, metric, settings.seed, settings.repeats, task.epochs, log.epochs)
+    train = partial(_train, stage, task)
     with timed(run, "finalists"):
         stage.live.stage(live.RETRAINING)
         over_folds = _folds(stage, task)
@@ -216,12 +225,12 @@ def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
         if not run.augmentation.exists():
             _draw_augmentations(stage, task)
         told = messages.trainings(stage.screen, metric, settings.repeats)
-        table = retrain_finalists(chosen, how, trainers.retrain, over_folds, told)
+        table = retrain_finalists(chosen, how, train, over_folds, told)
         run.update(winner=winner_of(table, metric))
-        return Models(table, _baselines(stage, task, how, trainers, table))
+        return Models(table, _baselines(stage, task, how, train, table))
 
 
-def _baselines(stage: Stage, task: Task, how: Repeats, trainers: Trainers, finalists: pd.DataFrame) -> pd.DataFrame:
+def _baselines(stage: Stage, task: Task, how: Repeats, train: Train, finalists: pd.DataFrame) -> pd.DataFrame:
     """Train what the winner is to be held against, as the finalists were."""
     stage.live.stage(live.TRAINING_BASELINES)
     stage.screen.line(f"Baselines: {', '.join(title[0].lower() + title[1:] for title in TITLES.values())}")
@@ -234,25 +243,20 @@ def _baselines(stage: Stage, task: Task, how: Repeats, trainers: Trainers, final
         channels=task.images[winner.backbone].channels,
     )
     told = messages.trainings(stage.screen, stage.metric, stage.settings.repeats)
-    return train_baselines(Rivals(winner, recipe), how, material, trainers, told)
+    return train_baselines(Rivals(winner, recipe), how, material, train, told)
 
 
-def _train(stage: Stage, task: Task, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Train a finalist or baseline in the worker, and note what its checkpoints took."""
-    places = [one.absolute() if isinstance(one, Path) else one for one in arguments]
-    result = _once_more(stage, function, task, *places)
-    spent = stage.run.read().checkpoints + result.spent.get("checkpoints", 0.0)
-    stage.run.update(checkpoints=round(spent, 3))
-    return result
-
-
-def _once_more(stage: Stage, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Train in the worker, and once more if its process has died: that is hardly the training's doing."""
-    try:
-        return stage.call(function, *arguments)
-    except WorkerDied as died:
-        stage.screen.line(f"  note: {died}; what was being trained is trained once more.")
-        return stage.call(function, *arguments)
+def _train(stage: Stage, task: Task, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, Outcome]]:
+    """Carry out trainings of finalists, folds and baselines on all workers."""
+    jobs = {}
+    for one in wanted:
+        curve, backbone = one.curve, "small_cnn" if one.job.from_scratch else one.job.config.backbone
+        number = f"fold {curve.fold}" if curve.fold else f"seed {curve.repeat}"
+        call = partial(cluster.train_job, task, one.job)
+        job = cluster.Job(f"{curve.kind} {curve.name}, {number}", call, backbone, one.job.cost(task))
+        jobs[job] = one
+    for ended in stage.carry_out("training", jobs):
+        yield jobs[ended.job], ended.error or ended.result
 
 
 def _folds(stage: Stage, task: Task) -> Folds | None:
@@ -267,10 +271,10 @@ def _folds(stage: Stage, task: Task) -> Folds | None:
     names = fold_names(table, settings.folds)
     assigned = folds(table, settings.folds, settings.seed).to_numpy()
     groups = table["group"].to_numpy()
-    tasks = [fold_task(task, assigned, fold, groups) for fold in range(1, len(names) + 1)]
+    rows = [fold_rows(task, assigned, fold, groups) for fold in range(1, len(names) + 1)]
     if settings.folds == "given":
         screen.line(f"Folds as given: {', '.join(names)} (numbered from 1)")
-    parted = [sum(map(len, task.rows.values())) - sum(map(len, one.rows.values())) for one in tasks]
+    parted = [len(task.pool) - sum(map(len, one.values())) for one in rows]
     if any(parted):
         screen.line(
             f"  note: the given folds part patients or copies; {min(parted)} to {max(parted)} images per fold are "
@@ -278,20 +282,13 @@ def _folds(stage: Stage, task: Task) -> Folds | None:
         )
     sizes = [
         {
-            "images_train": len(one.rows["train"]),
-            "images_val": len(one.rows["val"]),
-            "patients_val": int(table["patient_id"].iloc[one.rows["val"]].nunique()),
+            "images_train": len(one["train"]),
+            "images_val": len(one["val"]),
+            "patients_val": int(table["patient_id"].iloc[one["val"]].nunique()),
         }
-        for one in tasks
+        for one in rows
     ]
-
-    def train(config: TrialConfig, seed: int, fold: int) -> Any:
-        return _once_more(stage, cluster.retrain, tasks[fold - 1], config, seed)
-
-    def on_group_done(rows: Sequence[Row]) -> None:
-        messages.fold_lines(screen, stage.metric, rows)
-
-    return Folds(sizes, train, on_group_done)
+    return Folds(rows, sizes, task.epochs, partial(messages.fold_lines, screen, stage.metric))
 
 
 def _draw_augmentations(stage: Stage, task: Task) -> None:
@@ -375,7 +372,7 @@ def report(run: RunDir, log: TrialLog) -> None:
 
     started = time.perf_counter()
     record = run.read()
-    where = activities(log.records, record.seconds, record.hardware.jobs, record.checkpoints)
+    where = activities(log.records, record.seconds, record.hardware.jobs)
     run.update(activities=where)
     render(run)
     run.update(seconds={**record.seconds, "report": round(time.perf_counter() - started, 3)})

@@ -1,15 +1,16 @@
 """The frozen-prefix cache: what the frozen layers make of every image, computed once and kept on disk.
 
-One entry is the output of one backbone's prefix, at one cut, for one view (a pre-drawn augmentation of a whole split).
-Several processes may need the same entries: a lock per pass ensures that nothing is computed twice, and a process that
-finds a pass taken works on the next view meanwhile. What cannot be kept is computed at every read, of the same views
-and with the same rounding.
+One entry is the output of one backbone's prefix, at one cut, for one view: a pre-drawn augmentation of the pool, which
+is all training and validation images. Splits and folds are rows of it, and test images are never in it. Several
+processes may need the same entries: a lock per pass ensures that nothing is computed twice, and a process that finds a
+pass taken works on the next view meanwhile. What cannot be kept is computed at every read, of the same views and with
+the same rounding.
 """
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from bench.train.cache import FeatureCache, NoRoom, create, no_room_on_a_full_di
 from bench.train.networks import Networks
 from bench.trial import N_STAGES
 
-FORMAT = 3
+FORMAT = 4
 CHUNK = 64
-"""Images a pass works on at a time; part of the key, for augmentation draws by the chunk."""
+"""Images a pass works on at a time."""
 EAGER_BYTES = 256 * 2**20
 """A pass also keeps the boundaries that other trials may need later, if they take no more than this."""
 IMAGES = N_STAGES
@@ -66,11 +67,12 @@ class ComputedFeatures:
     """Features of a view that is not kept: computed from the view's images at every read.
 
     Attributes:
-        images: gives the view's images of some rows, uint8 array of shape (n, height, width, channels).
+        images: gives the view's images of some places in the pool, uint8 array of shape (n, height, width, channels).
         prefix: images -> features; None where the images themselves are the features.
         dtype: what a stored view would be kept as.
         shape: (n_images, ...).
         clock: counts the seconds.
+        own: places in the pool of the images that these features are of.
     """
 
     images: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
@@ -78,31 +80,71 @@ class ComputedFeatures:
     dtype: Any
     shape: tuple[int, ...]
     clock: Clock
+    own: npt.NDArray[np.int64]
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """The values of ``rows``, rounded as a stored view would give them (a value beyond float16 widens them)."""
+        places = self.own[rows]
         with self.clock("filling"):
             if self.prefix is None:
-                return np.asarray(self.images(rows), dtype=np.float32)
-            chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+                return np.asarray(self.images(places), dtype=np.float32)
+            chunks = (places[start : start + CHUNK] for start in range(0, len(places), CHUNK))
             values = np.concatenate([_through(self.prefix, self.images(chunk))[0] for chunk in chunks])
         overflows = self.dtype == np.float16 and np.abs(values).max() > FLOAT16_LARGEST
         return values if overflows else values.astype(self.dtype).astype(np.float32)
 
 
+Stored = StoredFeatures | ComputedFeatures
+
+
 @dataclass(frozen=True)
 class Pass:
-    """One pass of all images of a split through a backbone: what is computed together."""
+    """One pass of images through a backbone: what is computed together.
+
+    Attributes:
+        backbone: its name.
+        policy: how the images are altered.
+        view: number of the view.
+        exact: of the task's validation images alone, in float32 and kept as such: what an exported model computes.
+    """
 
     backbone: str
-    split: str
     policy: Policy
-    view: int
+    view: int = 0
+    exact: bool = False
 
     @property
     def drawn(self) -> dict[str, Any]:
         """What decides the view: the amounts of the policy and its number, whatever the policy is called."""
         return {"amounts": self.policy.amounts(), "view": 0 if self.policy.identity else self.view}
+
+
+CLEAN = Policy("none")
+
+
+class Views(Sequence[Features]):
+    """Some images in one view after another; a view is computed, or opened, when it is first read.
+
+    Args:
+        opened: opens several views at once, in the order of their numbers here.
+        count: of the views.
+        ahead: so many are opened at once, sharing the work with whoever needs them too.
+    """
+
+    def __init__(self, opened: Callable[[range], list[Features]], count: int, ahead: int) -> None:
+        self._opened = opened
+        self._count = count
+        self._views = dict(enumerate(opened(range(min(ahead, count)))))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(self._count))]
+        if number not in self._views:
+            (self._views[number],) = self._opened(range(number, number + 1))
+        return self._views[number]
 
 
 @dataclass
@@ -131,28 +173,69 @@ class FrozenFeatures:
         self._task = networks.task
         self._clock = networks.clock
         self._cache = FeatureCache(self._task.cache, self._task.cache_bytes)
-        self._refused: dict[tuple[str, int, str, int], str] = {}
+        self._refused: dict[tuple[str, int, bool, int], str] = {}
         self._wide: set[tuple[str, int]] = set()
         self._drawn_view: tuple[Pass | None, npt.NDArray[np.uint8]] = (None, np.empty(0, np.uint8))
         self._not_kept: dict[str, str] = {}
 
-    def training_views(self, backbone: str, policy: Policy, depth: int, n_views: int) -> list[Features]:
-        """The first ``n_views`` views of the training images at the boundary of ``depth`` (one for ``none``)."""
-        count = 1 if policy.identity else n_views
-        return self._views([Pass(backbone, "train", policy, view) for view in range(count)], depth)
+    def training_views(
+        self,
+        backbone: str,
+        policy: Policy,
+        depth: int,
+        order: Sequence[int],
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> Views:
+        """The views of a policy at the boundary of ``depth``.
+
+        Args:
+            backbone: its name.
+            policy: how images are altered; under ``none`` there is one view, whatever the order.
+            depth: stages that are not frozen.
+            order: numbers of the views, as they will be read.
+            rows: row numbers of the images, all of the pool; None takes the training images.
+        """
+        passes = [Pass(backbone, policy, view) for view in (order[:1] if policy.identity else order)]
+        chosen = self._task.rows["train"] if rows is None else rows
+        return Views(
+            lambda some: self._of(self._views([passes[each] for each in some], depth), chosen),
+            len(passes),
+            self._task.views,
+        )
+
+    def clean(self, backbone: str, depth: int, rows: npt.NDArray[np.int64]) -> Features:
+        """Some images of the pool as they are, at the boundary of ``depth``."""
+        return self._of(self._views([Pass(backbone, CLEAN)], depth), rows)[0]
 
     def validation(self, backbone: str, depth: int) -> Features:
-        """The validation images, unaugmented, at the boundary of ``depth``."""
-        return self._views([Pass(backbone, "val", Policy("none"), 0)], depth)[0]
+        """The validation images, as trials are scored on them."""
+        return self.clean(backbone, depth, self._task.rows["val"])
 
-    def entry_bytes(self, backbone: str, split: str, depth: int) -> int:
-        """Bytes that one view takes at the boundary of ``depth``."""
+    def exact_validation(self, backbone: str, depth: int) -> Features:
+        """The validation images in float32, as an exported model computes them."""
+        same = depth == IMAGES or (depth == 0 and self._task.precision_of(backbone).prefix == "float32")
+        return self.validation(backbone, depth) if same else self._views([Pass(backbone, CLEAN, exact=True)], depth)[0]
+
+    def entry_bytes(self, backbone: str, depth: int, n_images: int | None = None) -> int:
+        """Bytes that one view takes at the boundary of ``depth``: of the pool, unless a number is given."""
         stored = self._task.images[backbone]
         values = boundary_bytes(self._task.backbones[backbone], stored.size, stored.channels, depth)
-        wide = (
-            2 if (backbone, depth) in self._wide or (self._task.cache_dtype == "float32" and 0 < depth < IMAGES) else 1
-        )
-        return values * wide * len(self._task.rows[split])
+        wide = (backbone, depth) in self._wide or (self._task.cache_dtype == "float32" and 0 < depth < IMAGES)
+        return values * (2 if wide else 1) * (len(self._task.pool) if n_images is None else n_images)
+
+    def _of(self, views: list[Stored], rows: npt.NDArray[np.int64]) -> list[Features]:
+        """``rows`` of views of the pool."""
+        places = self._task.places(rows)
+        return [
+            replace(view, own=places)
+            if isinstance(view, StoredFeatures)
+            else replace(view, own=places, shape=(len(places), *view.shape[1:]))
+            for view in views
+        ]
+
+    def _rows(self, one: Pass) -> npt.NDArray[np.int64]:
+        """Row numbers of the images of a pass, in its order."""
+        return self._task.rows["val"] if one.exact else self._task.pool
 
     @property
     def notes(self) -> dict[str, str]:
@@ -167,12 +250,12 @@ class FrozenFeatures:
         """Let go of images that are held in memory for a trial that has ended."""
         self._drawn_view = (None, np.empty(0, np.uint8))
 
-    def _views(self, passes: list[Pass], depth: int) -> list[Features]:
+    def _views(self, passes: list[Pass], depth: int) -> list[Stored]:
         if not self._cache.budget:
             return [self._computed(one, depth) for one in passes]
-        backbone, split = passes[0].backbone, passes[0].split
-        place = (backbone, depth, split, len(passes))
-        size = len(passes) * self.entry_bytes(backbone, split, depth)
+        backbone, exact = passes[0].backbone, passes[0].exact
+        place = (backbone, depth, exact, len(passes))
+        size = len(passes) * self.entry_bytes(backbone, depth, len(self._rows(passes[0])))
         if place not in self._refused and size > self._cache.budget:
             allowed = f"{self._cache.budget / 1e9:.3g} GB (--cache-size)"
             self._refused[place] = f"they take {size / 1e9:.3g} GB and the cache may take {allowed}"
@@ -188,7 +271,7 @@ class FrozenFeatures:
         )
         return [self._computed(one, depth) for one in passes]
 
-    def _stored(self, passes: list[Pass], depth: int) -> list[Features]:
+    def _stored(self, passes: list[Pass], depth: int) -> list[Stored]:
         """The maps of all passes, computing what is missing: first what no other process is at, then what is left.
 
         A map is opened as soon as it is there, and can then leave the cache without being lost.
@@ -219,21 +302,26 @@ class FrozenFeatures:
                 self._fill_one(one, depth, keep)
             return self._cache.open(self._key(one, depth))
 
-    def _computed(self, one: Pass, depth: int) -> Features:
-        n_images, stored = len(self._task.rows[one.split]), self._task.images[one.backbone]
+    def _computed(self, one: Pass, depth: int) -> ComputedFeatures:
+        every, stored = np.arange(len(self._rows(one))), self._task.images[one.backbone]
         read = self._reader(one)
         if depth == IMAGES:
-            shape = (n_images, stored.size, stored.size, stored.channels)
-            return ComputedFeatures(read, None, np.uint8, shape, self._clock)
-        prefix = self._networks.prefix(one.backbone, (depth,))
-        with self._clock.first(("prefix", one.backbone, depth), "filling"):
+            shape = (len(every), stored.size, stored.size, stored.channels)
+            return ComputedFeatures(read, None, np.uint8, shape, self._clock, every)
+        prefix = self._prefix(one, (depth,))
+        with self._clock.first(("prefix", one.backbone, depth, one.exact), "filling"):
             first = _through(prefix, next(self._drawn(one)))[0]
-        return ComputedFeatures(read, prefix, self._kept_dtype(depth, first), (n_images, *first.shape[1:]), self._clock)
+        dtype = self._kept_dtype(one, depth, first)
+        return ComputedFeatures(read, prefix, dtype, (len(every), *first.shape[1:]), self._clock, every)
+
+    def _prefix(self, one: Pass, depths: tuple[int, ...]) -> Any:
+        networks = self._networks
+        return networks.exact_prefix(one.backbone, depths) if one.exact else networks.prefix(one.backbone, depths)
 
     def _reader(self, one: Pass) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]:
         """Gives the images of some rows of a view: from the store, from the cache, or drawn once and held in memory."""
         if one.policy.identity:
-            images, own = self._task.images[one.backbone].open(), self._task.rows[one.split]
+            images, own = self._task.images[one.backbone].open(), self._rows(one)
             return lambda rows: np.asarray(images[own[rows]])
         kept = self._kept_images(one)
         if kept is not None:
@@ -259,29 +347,31 @@ class FrozenFeatures:
         task = self._task
         backbone, stored = task.backbones[one.backbone], task.images[one.backbone]
         frozen = depth != IMAGES
+        precision = "float32" if one.exact else task.precision_of(one.backbone).prefix
+        dtype = "float32" if one.exact else task.cache_dtype
         return stable_hash(
             FORMAT,
             stored.fingerprint,
-            stable_hash(task.rows[one.split].tolist()),
+            stable_hash(self._rows(one).tolist()),
             (stored.size, stored.channels),
             one.drawn,
-            None if one.policy.identity else (task.seed, CHUNK),
+            None if one.policy.identity else task.seed,
             (boundary_cut(backbone, depth), asdict(backbone.preprocessing), task.weights.sha256[one.backbone], depth)
             if frozen
             else None,
-            (task.precision, task.cache_dtype) if frozen else None,
+            (precision, dtype) if frozen else None,
         )
 
     def _extras(self, one: Pass, depth: int) -> tuple[int, ...]:
         """The boundaries to keep from one pass beside ``depth``: what other trials may need, if it is small."""
-        if depth == IMAGES:
+        if depth == IMAGES or one.exact:
             return ()
         likely = {d for d in self._task.depths if d not in (0, IMAGES)}
         stored = self._task.images[one.backbone]
         shared = sum(other == stored for other in self._task.images.values()) > 1
         if self._task.depths and shared and not one.policy.identity:
             likely.add(IMAGES)
-        if sum(self.entry_bytes(one.backbone, one.split, d) for d in likely) > EAGER_BYTES:
+        if sum(self.entry_bytes(one.backbone, d) for d in likely) > EAGER_BYTES:
             likely = set()
         return tuple(sorted(({0} | likely) - {depth}))
 
@@ -307,7 +397,7 @@ class FrozenFeatures:
                     draft, values = drafts.get(boundary), outputs[boundary]
                     try:
                         if draft is None:
-                            dtype, shape = self._kept_dtype(boundary, values), values.shape[1:]
+                            dtype, shape = self._kept_dtype(one, boundary, values), values.shape[1:]
                             drafts[boundary] = self._draft(one, boundary, shape, dtype, boundary == depth, keep)
                         elif draft.overflows(values):
                             drafts[boundary] = self._widened(one, boundary, draft, boundary == depth, keep)
@@ -324,7 +414,7 @@ class FrozenFeatures:
                 start += len(outputs[depth])
             for boundary, entry in drafts.items():
                 entry.values.flush()  # type: ignore[attr-defined]
-                meta = {"backbone": one.backbone, "split": one.split, "depth": boundary, **one.drawn}
+                meta = {"backbone": one.backbone, "exact": one.exact, "depth": boundary, **one.drawn}
                 with contextlib.nullcontext() if boundary == depth else contextlib.suppress(NoRoom):
                     self._cache.publish(entry.folder, self._key(one, boundary), meta)
 
@@ -332,9 +422,9 @@ class FrozenFeatures:
         self, one: Pass, boundary: int, shape: tuple[int, ...], dtype: Any, needed: bool, keep: set[str]
     ) -> Draft:
         """An entry to be written, of ``shape`` per image; only what is ``needed`` drives others out."""
-        if dtype == np.float32 and 0 < boundary < IMAGES:
+        if dtype == np.float32 and 0 < boundary < IMAGES and not one.exact:
             self._wide.add((one.backbone, boundary))
-        shape = (len(self._task.rows[one.split]), *shape)
+        shape = (len(self._rows(one)), *shape)
         with contextlib.ExitStack() as stack:
             size = math.prod(shape) * np.dtype(dtype).itemsize
             folder = stack.enter_context(self._cache.scratch(size, keep, evict=needed))
@@ -352,19 +442,19 @@ class FrozenFeatures:
     def _pass_through(self, one: Pass, boundaries: tuple[int, ...]) -> Iterator[dict[int, npt.NDArray[Any]]]:
         """The outputs at ``boundaries``, chunk by chunk."""
         frozen = tuple(depth for depth in boundaries if depth != IMAGES)
-        prefix = self._networks.prefix(one.backbone, frozen) if frozen else None
+        prefix = self._prefix(one, frozen) if frozen else None
         for images in self._drawn(one):
             outputs: dict[int, npt.NDArray[Any]] = {IMAGES: images} if IMAGES in boundaries else {}
             if prefix is not None:
-                with self._clock.first(("prefix", one.backbone, frozen), "filling"):
+                with self._clock.first(("prefix", one.backbone, frozen, one.exact), "filling"):
                     outputs.update(zip(frozen, _through(prefix, images), strict=True))
             yield outputs
 
-    def _kept_dtype(self, depth: int, values: npt.NDArray[Any]) -> type[np.generic]:
+    def _kept_dtype(self, one: Pass, depth: int, values: npt.NDArray[Any]) -> type[np.generic]:
         """Pooled features and what leaves float16's range stay float32."""
         if depth == IMAGES:
             return np.uint8
-        half = self._task.cache_dtype == "float16" and depth > 0 and _fits_float16(values)
+        half = self._task.cache_dtype == "float16" and not one.exact and depth > 0 and _fits_float16(values)
         return np.float16 if half else np.float32
 
     def _drawn(self, one: Pass) -> Iterator[npt.NDArray[np.uint8]]:
@@ -376,7 +466,7 @@ class FrozenFeatures:
             return
         augment = Augmenter(one.policy, stable_seed("view", self._task.seed, one.drawn))
         images = self._task.images[one.backbone].open()
-        rows = self._task.rows[one.split]
+        rows = self._rows(one)
         for start in range(0, len(rows), CHUNK):
             yield augment(np.asarray(images[rows[start : start + CHUNK]]))
 

@@ -1,10 +1,9 @@
-"""The loop over epochs: batches, validation, early stopping and checkpoints around the steps of `bench.train.steps`."""
+"""The loop over epochs: batches, validation, and early stopping around the steps of `bench.train.steps`."""
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -205,23 +204,19 @@ class Progress:
 class Validate(keras.callbacks.Callback):  # type: ignore[misc]
     """After each epoch: scores the validation images, puts ``val_*`` into the logs, and notes the epoch.
 
-    It stands first among the callbacks, so that Keras's EarlyStopping and ModelCheckpoint see its scores.
+    It stands first among the callbacks, so that Keras's EarlyStopping sees its scores.
 
     Args:
         features: of the validation images.
         labels: their class indices.
         progress: what grows.
-        scored: the model whose probabilities count; by default the one that is trained.
     """
 
-    def __init__(
-        self, features: Features, labels: npt.NDArray[np.int64], progress: Progress, scored: Any | None = None
-    ) -> None:
+    def __init__(self, features: Features, labels: npt.NDArray[np.int64], progress: Progress) -> None:
         super().__init__()
         self._features = features
         self._labels = labels
         self._progress = progress
-        self._scored = scored
         self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -238,9 +233,8 @@ class Validate(keras.callbacks.Callback):  # type: ignore[misc]
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             raise TrialFailed(f"the loss became {loss} in {phase} epoch {epoch + 1}")
-        model = self._scored or self.model
-        with clock.first(("predict", id(model)), "validation"):
-            scores = predict(model, self._features)
+        with clock.first(("predict", id(self.model)), "validation"):
+            scores = predict(self.model, self._features)
         if not np.isfinite(scores).all():
             raise TrialFailed(f"a predicted probability is not finite after {phase} epoch {epoch + 1}")
         with clock("validation"):
@@ -254,29 +248,3 @@ def early_stopping(metric: Metric, patience: int, restore: bool = False) -> Any:
     return keras.callbacks.EarlyStopping(
         f"val_{metric.name}", mode=metric.mode, patience=patience, restore_best_weights=restore
     )
-
-
-def copying_weights(source: Any, target: Any) -> Any:
-    """After each epoch, gives the weights of ``source`` to ``target``, a model of the same layers."""
-    return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: target.set_weights(source.get_weights()))
-
-
-class SaveBest(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
-    """Keras's ModelCheckpoint (best only, weights only) for a model inside the one that is being trained."""
-
-    def __init__(self, saved: Any, path: Path, metric: Metric, clock: Clock) -> None:
-        template = str(path).replace("{", "{{").replace("}", "}}")
-        super().__init__(
-            template, monitor=f"val_{metric.name}", mode=metric.mode, save_best_only=True, save_weights_only=True
-        )
-        self._saved = saved
-        self._clock = clock
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Save, if the epoch is the best so far."""
-        with self._clock("checkpoints"):
-            super().on_epoch_end(epoch, logs)
-
-    def set_model(self, model: Any) -> None:
-        """Watch ``saved`` whatever model the training loop belongs to."""
-        super().set_model(self._saved)

@@ -1,10 +1,10 @@
 """What every trial of a run shares; cheap to send to a worker, and free of Keras."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,20 @@ from bench.models.weights import Weights
 from bench.seeds import stable_hash
 
 
+class Precision(NamedTuple):
+    """What the two parts of a backbone compute in while it is trained: ``float32`` or ``bfloat16``."""
+
+    prefix: str = "float32"
+    suffix: str = "float32"
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """All that decides training beside the configuration; cheap to send to a worker.
 
     Attributes:
         images: backbone name -> the stored set at that backbone's size.
-        rows: ``train`` and ``val`` -> row numbers; the test split is not in here.
+        rows: ``train`` and ``val`` -> row numbers; the test split is not in here. Together they are the pool.
         labels: ``train`` and ``val`` -> class indices, in the order of ``rows``.
         n_classes: number of classes.
         backbones: by name.
@@ -36,8 +43,8 @@ class Task:
         cache: folder of the cache.
         cache_bytes: budget of the feature cache; 0 keeps nothing, features are computed at every read.
         depths: unfreeze depths that the space can ask for.
-        precision: what backbones compute in while they are trained, ``float32`` or ``bfloat16``; heads and weights
-            are float32 in either case.
+        precision: backbone name -> what its prefix and its suffix compute in; heads and weights are float32 in any
+            case, and so is all of a backbone that is not in it.
         cache_dtype: what maps are kept as, ``float16`` (where their values fit) or ``float32``.
         class_weights: whether the loss weighs classes by the training labels, rare ones more.
     """
@@ -57,9 +64,33 @@ class Task:
     cache: Path
     cache_bytes: int
     depths: tuple[int, ...] = ()
-    precision: str = "float32"
+    precision: Mapping[str, "Precision"] = field(default_factory=dict)
     cache_dtype: str = "float16"
     class_weights: bool = True
+
+    def precision_of(self, backbone: str) -> Precision:
+        """What the parts of a backbone compute in."""
+        return self.precision.get(backbone, Precision())
+
+    @cached_property
+    def pool(self) -> npt.NDArray[np.int64]:
+        """Row numbers of all training and validation images, in the order in which the cache holds them.
+
+        Shuffled, so that no part of a cached array is one class: what damages it must not tell the label.
+        """
+        return np.random.default_rng(0).permutation(np.sort(np.concatenate(list(self.rows.values()))))
+
+    def places(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where ``rows``, all of the pool, stand in it."""
+        order = np.argsort(self.pool)
+        return order[np.searchsorted(self.pool, rows, sorter=order)]
+
+    def labels_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Class indices of ``rows``, all of the pool."""
+        labels = np.empty(len(self.pool), np.int64)
+        for split, chosen in self.rows.items():
+            labels[self.places(chosen)] = self.labels[split]
+        return labels[self.places(rows)]
 
     @cached_property
     def key(self) -> str:

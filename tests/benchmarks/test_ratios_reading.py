@@ -45,7 +45,7 @@ def test_store_reading(pair: Callable[..., None], sizes: Any, tmp_path: Path) ->
 
 def test_map_reading(pair: Callable[..., None], sizes: Any, tmp_path: Path) -> None:
     task = make_task(tmp_path, WIDE, sizes.side, sizes.images, 4, depths=(1,))
-    (view,) = FrozenFeatures(Networks(task)).training_views(WIDE.name, NONE, 1, 1)
+    (view,) = FrozenFeatures(Networks(task)).training_views(WIDE.name, NONE, 1, range(1))
     maps = view.take(np.arange(sizes.images)).astype(np.float16)
     targets, weights = np.eye(2, dtype=np.float32)[task.labels["train"]], np.ones(sizes.images, np.float32)
     batches = Batches([view], targets, weights, READ, seed=0)

@@ -68,7 +68,7 @@ def bare_fit(task: Task, name: str, depth: int, body: Callable[[Any], Any], epoc
     import tensorflow as tf
 
     features = FrozenFeatures(Networks(task))
-    (view,) = features.training_views(name, NONE, depth, 1)
+    (view,) = features.training_views(name, NONE, depth, range(1))
     train, val = everything(view), everything(features.validation(name, depth))
     n_features = task.backbones[name].n_features
     inputs = keras.Input(train.shape[1:])
@@ -100,7 +100,7 @@ def test_prefix_filling(pair: Callable[..., None], sizes: Any, task: Task, backb
     images = np.asarray(task.images[backbone_name].open()[task.rows["train"]], dtype=np.float32).repeat(3, axis=-1)
 
     def ours() -> None:
-        assert features.training_views(backbone_name, NONE, 0, 1)[0].shape[0] == sizes.train
+        assert features.training_views(backbone_name, NONE, 0, range(1))[0].shape[0] == sizes.train
 
     def plain() -> None:
         assert len(network.predict(images, batch_size=PREDICT, verbose=0)) == sizes.train

@@ -1,5 +1,6 @@
 """Baselines: what is recorded of each, what is skipped and why, and what is not trained again."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,11 @@ from bench.finalists.baselines import (
     Material,
     NothingVaries,
     Rivals,
-    Trainers,
     fit_untrained,
     read_baselines,
     train_baselines,
 )
-from bench.finalists.seeds import Repeats, Told
+from bench.finalists.seeds import Repeats, Told, Wanted
 from bench.run.folder import RunDir
 from bench.run.results import Curve, EpochLog
 from bench.stats.metrics import METRICS, evaluate
@@ -70,18 +70,24 @@ class Work:
         return result(found)
 
     def go(self, winner: TrialConfig = WINNER, recipe: TrialConfig = RECIPE, repeats: int = 2) -> pd.DataFrame:
-        trainers = Trainers(
-            lambda config, seed, checkpoint, model: self._train("recipe", model, ("recipe", config, seed)),
-            lambda seed, backbone, policy, checkpoint, model: self._train(
-                "small_cnn", model, ("small_cnn", backbone, policy, seed)
-            ),
-        )
+        def train(wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, Any]]:
+            for one in wanted:
+                job, name = one.job, one.curve.name
+                assert job.from_scratch == (name == "small_cnn")
+                assert (job.views, job.first_view, job.rows) == (6, (one.curve.repeat or 0) - 1, None)
+                what = (job.config.backbone, job.config.augmentation) if job.from_scratch else (job.config,)
+                assert job.model_file is not None
+                try:
+                    yield one, self._train(name, job.model_file, (name, *what, job.seed))
+                except Exception as error:
+                    yield one, error
+
         told = Told(
             on_row=lambda row: self.ended.append((row["baseline"], row["repeat"], row["state"])),
             on_group_done=lambda rows: self.through.append((rows[0]["baseline"], len(rows))),
         )
-        how = Repeats(self.run, AUC, 0, repeats, self.epochs)
-        return train_baselines(Rivals(winner, recipe), how, self.material, trainers, told)
+        how = Repeats(self.run, AUC, 0, repeats, 6, self.epochs)
+        return train_baselines(Rivals(winner, recipe), how, self.material, train, told)
 
 
 @pytest.fixture
@@ -93,12 +99,12 @@ def test_every_baseline_is_recorded_as_a_finalist_is(work: Work) -> None:
     table = work.go()
     assert list(dict.fromkeys(table["baseline"])) == list(TITLES)
     assert work.ended == [
-        *(("recipe", repeat, "completed") for repeat in (1, 2)),
-        *(("small_cnn", repeat, "completed") for repeat in (1, 2)),
         ("majority", 1, "completed"),
         ("metadata", 1, "completed"),
+        *(("recipe", repeat, "completed") for repeat in (1, 2)),
+        *(("small_cnn", repeat, "completed") for repeat in (1, 2)),
     ]
-    assert work.through == [("recipe", 2), ("small_cnn", 2), ("majority", 1), ("metadata", 1)]
+    assert work.through == [("majority", 1), ("metadata", 1), ("recipe", 2), ("small_cnn", 2)]
     assert [about[:-1] for about in work.trained] == [("recipe", RECIPE)] * 2 + [("small_cnn", "a", "light")] * 2
     assert len({about[-1] for about in work.trained}) == 4, "every training has a seed of its own"
 
@@ -198,7 +204,7 @@ def test_what_is_in_baselines_csv_is_not_made_again(work: Work) -> None:
     work.scores["small_cnn"][1] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         work.go()
-    assert len(read_baselines(work.run)) == 3  # whole after each
+    assert len(read_baselines(work.run)) == 5  # whole after each
     work.scores["small_cnn"][1] = 0.72
     work.trained.clear()
     work.go()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +15,8 @@ import toys
 from bench.cli import main
 from bench.errors import ConfigError, TrialFailed, WorkerDied
 from bench.failures import MACHINE
-from bench.finalists.folds import Folds, fold_task
-from bench.finalists.seeds import NoFinalist, Repeats, Told
+from bench.finalists.folds import Folds, fold_rows
+from bench.finalists.seeds import NoFinalist, Repeats, Told, Wanted
 from bench.finalists.select import choose, read_finalists, retrain_finalists
 from bench.numbers import score, with_spread
 from bench.run import stages
@@ -31,6 +31,7 @@ A, B = TrialConfig("a", dropout=0.1), TrialConfig("b", "light", 2, 1e-3, 0.1)
 AUC, LOG_LOSS = METRICS["auc"], METRICS["log_loss"]
 SIZE = {"images_train": 20, "images_val": 10, "patients_val": 7}
 Scores = Mapping[str, Sequence[Any]]
+ROWS = [{"train": np.arange(fold), "val": np.arange(fold, 9)} for fold in range(3)]
 
 
 def metrics(auc: float, log_loss: float = 0.5) -> dict[str, float]:
@@ -60,7 +61,7 @@ class Work:
         number = self.log.next_trial
         self.log.add(TrialRecord(number, "completed", "", "sampled", config, scores, 1, 1, 1.0, 1.0), [])
 
-    def retrain(self, config: TrialConfig, seed: int, checkpoint: Any, model: Any) -> TrialResult:
+    def retrain(self, config: TrialConfig, seed: int, model: Any) -> TrialResult:
         """``validation`` may hold a list for a backbone: what each repeat gives."""
         self.retrained.append(config.backbone)
         self.seeds.append(seed)
@@ -77,20 +78,34 @@ class Work:
         """Retrain; ``scores`` are those of the folds, by backbone, an exception for a fold that fails."""
         self.repeats = repeats
 
-        def train(config: TrialConfig, seed: int, fold: int) -> TrialResult:
+        def train_fold(backbone: str, fold: int) -> TrialResult:
             assert scores is not None
-            found = scores[config.backbone][fold - 1]
+            found = scores[backbone][fold - 1]
             if isinstance(found, BaseException):
                 raise found
-            self.trained.append((config.backbone, fold))
+            self.trained.append((backbone, fold))
             return result(found if isinstance(found, dict) else metrics(found))
+
+        def train(wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, Any]]:
+            for one in wanted:
+                job, fold = one.job, one.curve.fold
+                begins = (fold or one.curve.repeat or 0) - 1
+                assert (job.views, job.first_view, job.from_scratch) == (6, begins, False)
+                try:
+                    if fold is not None:
+                        assert job.rows is ROWS[fold - 1] and job.model_file is None
+                        yield one, train_fold(job.config.backbone, fold)
+                    else:
+                        yield one, self.retrain(job.config, job.seed, job.model_file)
+                except Exception as error:
+                    yield one, error
 
         chosen = choose(self.log, metric, ["a", "b"])
         sizes = [SIZE] * len(scores["a"]) if scores else []
-        folds = Folds(sizes, train, on_group_done=lambda rows: None) if scores else None
-        how = Repeats(self.run, metric, seed, repeats, self.log.epochs)
+        folds = Folds(ROWS[: len(sizes)], sizes, 6, on_group_done=lambda rows: None) if scores else None
+        how = Repeats(self.run, metric, seed, repeats, 6, self.log.epochs)
         told = Told(on_group_done=lambda rows: self.summaries.append([row["metric_auc"] for row in rows]))
-        return retrain_finalists(chosen, how, self.retrain, folds, told)
+        return retrain_finalists(chosen, how, train, folds, told)
 
     def winner(self) -> str:
         table = read_finalists(self.run)
@@ -170,7 +185,7 @@ def test_a_finalist_that_cannot_be_retrained_has_no_folds_and_cannot_win(tmp_pat
     work = Work(tmp_path, {"a": TrialFailed("memory ran out"), "b": metrics(0.8)})
     work.go({"a": [0.9, 0.9], "b": [0.7, 0.7]})
     assert work.winner() == "b"
-    assert work.trained == [("b", 1), ("b", 2)]
+    assert pd.read_csv(work.run.folds)[["backbone", "fold"]].to_numpy().tolist() == [["b", 1], ["b", 2]]
 
 
 @pytest.mark.parametrize(
@@ -212,45 +227,6 @@ def test_one_seed_of_several_that_a_crash_took_keeps_nobody_from_winning(tmp_pat
     work = Work(tmp_path, {"a": [died, metrics(0.9)], "b": [metrics(0.8), metrics(0.8)]})
     work.go(repeats=2)
     assert work.run.best_model.read_text() == "model of a, a-2"
-
-
-def test_what_was_trained_when_its_worker_died_is_trained_once_more(capsys: pytest.CaptureFixture[str]) -> None:
-    tries: list[int] = []
-
-    def call(function: Callable[..., int], *arguments: int) -> int:
-        tries.append(len(tries))
-        if len(tries) in deaths:
-            raise WorkerDied(MACHINE, "the worker process was killed by SIGKILL")
-        return function(*arguments)
-
-    stage: Any = SimpleNamespace(call=call, screen=Screen())
-    deaths = {1}
-    assert stages._once_more(stage, abs, -3) == 3
-    assert "killed by SIGKILL; what was being trained is trained once more." in " ".join(
-        capsys.readouterr().out.split()
-    )
-    deaths = {3, 4}
-    with pytest.raises(WorkerDied):
-        stages._once_more(stage, abs, -3)
-    assert len(tries) == 4
-
-
-def test_finalists_baselines_and_folds_are_trained_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[Any] = []
-    monkeypatch.setattr(stages, "_once_more", lambda stage, function, *arguments: tried.append(function) or result({}))
-    run = SimpleNamespace(read=lambda: SimpleNamespace(checkpoints=0.0), update=lambda **found: None)
-    stages._train(SimpleNamespace(run=run), None, abs, 1)  # type: ignore[arg-type]
-    table = pd.DataFrame({"label": ["A", "B"] * 6, "split": "train", "split_group": range(12), "patient_id": range(12)})
-    stage: Any = SimpleNamespace(
-        settings=SimpleNamespace(folds=2, seed=0), examined=SimpleNamespace(table=table.assign(group=range(12)))
-    )
-    stage.screen = Screen()
-    monkeypatch.setattr(stages, "fold_task", lambda task, assigned, fold, groups: task)
-    task: Any = SimpleNamespace(rows={"train": np.arange(10), "val": np.arange(10, 12)})
-    over_folds = stages._folds(stage, task)
-    assert over_folds is not None
-    over_folds.train(A, 0, 1)
-    assert tried == [abs, stages.cluster.retrain]
 
 
 def test_a_request_that_is_wrong_ends_the_folds(work: Work) -> None:
@@ -526,7 +502,7 @@ def test_a_table_from_before_there_were_repeats_is_read_and_goes_on(work: Work) 
     assert not work.retrained
 
 
-def test_the_task_of_a_fold_holds_train_and_val_and_never_test(make_task: Callable[..., Any]) -> None:
+def test_a_fold_holds_train_and_val_and_never_test(make_task: Callable[..., Any]) -> None:
     from bench.data.splits import folds
 
     rng = np.random.default_rng(0)
@@ -542,16 +518,15 @@ def test_the_task_of_a_fold_holds_train_and_val_and_never_test(make_task: Callab
     own = sorted([*rows["train"], *rows["val"]])
     held_out: list[int] = []
     for number in (1, 2, 3):
-        found = fold_task(task, assigned, number)
-        train, val = found.rows["train"], found.rows["val"]
+        found = fold_rows(task, assigned, number)
+        train, val = found["train"], found["val"]
         assert (table["split"].iloc[[*train, *val]].isin(["train", "val"])).all()
         assert sorted([*train, *val]) == own
         assert set(assigned[val]) == {number}
         assert not set(table["split_group"].iloc[train]) & set(table["split_group"].iloc[val])
         for split in ("train", "val"):
-            np.testing.assert_array_equal(found.labels[split], classes[found.rows[split]])
-            assert (np.diff(found.rows[split]) > 0).all()
-        assert dataclasses.replace(found, rows=rows, labels=task.labels, depths=task.depths) == task
+            np.testing.assert_array_equal(task.labels_of(found[split]), classes[found[split]])
+            assert (np.diff(found[split]) > 0).all()
         held_out += [int(row) for row in val]
     assert sorted(held_out) == own
 
@@ -561,10 +536,9 @@ def test_of_a_patient_whom_given_folds_part_nothing_is_trained_on(make_task: Cal
     task = make_task(rows=rows, labels={split: chosen % 2 for split, chosen in rows.items()})
     assigned = np.array([1, 1, 1, 1, 2, 2, 2, 2, 0])
     groups = np.array(["a", "b", "c", "d", "a", "e", "f", "g", "e"])  # the last is of test
-    found = fold_task(task, assigned, 2, groups)
-    assert found.rows["val"].tolist() == [4, 5, 6, 7]
-    assert found.rows["train"].tolist() == [1, 2, 3]
-    assert found.labels["train"].tolist() == [1, 0, 1]
+    found = fold_rows(task, assigned, 2, groups)
+    assert found["val"].tolist() == [4, 5, 6, 7]
+    assert found["train"].tolist() == [1, 2, 3]
 
 
 @pytest.mark.end_to_end
@@ -615,7 +589,6 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     from bench.models import small_cnn
     from bench.report.live import LiveReport
     from bench.run import pipeline, request
-    from bench.run.console import Screen
     from bench.run.examine import examine, make_task
     from bench.settings import make_settings
     from bench.train.task import Task
@@ -677,7 +650,7 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     assert run.best_model.samefile(run.path / table.loc[table["winner"], "model"].item())
     said = capsys.readouterr().out
     mean, deviation = table["metric_auc"].mean(), table["metric_auc"].std()
-    assert "retrained with 2 seeds with fresh augmentation" in said
+    assert "retrained with 2 seeds" in said
     assert f"    Toy, seed 1 of 2: ROC AUC {score(table['metric_auc'].iloc[0])}, " in said
     assert f"  Toy: validation ROC AUC {with_spread(mean, deviation)} over 2 seeds, 0.900 in the search, " in said
     assert "  Default recipe: validation ROC AUC " in said

@@ -23,7 +23,9 @@ def images() -> np.ndarray:
     gradient = np.linspace(20, 230, 24, dtype=np.uint8)
     image = np.broadcast_to(gradient[None, :, None], (24, 24, 1)).copy()
     image[:6] = 255 - image[:6]
-    return np.repeat(image[None], 32, axis=0)
+    images = np.repeat(image[None], 32, axis=0)
+    images[:, 12, 12, 0] = np.arange(32)  # an image's draw is its own by its content
+    return images
 
 
 @pytest.mark.parametrize("name", AMOUNTS)
@@ -54,13 +56,14 @@ def test_flips_mirror_about_half_of_the_images(images: np.ndarray) -> None:
 
 
 def test_a_random_crop_enlarges_and_uncovers_nothing() -> None:
-    white = np.full((16, 32, 32, 1), 200, np.uint8)
+    white = np.full((16, 32, 32, 1), 200, np.uint8) + np.arange(16, dtype=np.uint8)[:, None, None, None]
     drawn = Augmenter(make_policy("crop", {"crop": 0.25}), seed=0)(white)
     assert drawn.min() >= 199
 
 
 def test_brightness_stays_within_its_amount(images: np.ndarray) -> None:
     middle = np.full((64, 8, 8, 1), 128, np.uint8)
+    middle[:, 4, 4, 0] = np.arange(64)
     drawn = Augmenter(make_policy("b", {"brightness": 0.1}), seed=0)(middle).astype(float)
     changes = drawn[:, 0, 0, 0] - 128
     assert np.abs(changes).max() <= 0.1 * 255 + 1
@@ -86,3 +89,44 @@ def test_impossible_policies_are_refused(amounts: object, message: str) -> None:
 def test_amounts_are_what_was_given() -> None:
     assert make_policy("all", AMOUNTS).amounts() == AMOUNTS
     assert Policy("none").amounts() == {}
+
+
+EVERYTHING = Policy("all", **AMOUNTS)
+
+
+def test_an_image_is_drawn_the_same_whatever_stands_beside_it(images: np.ndarray) -> None:
+    """So that batches, splits and subsets change nothing of what is cached."""
+    together = Augmenter(EVERYTHING, seed=5)(images)
+    for number in (0, 7, 31):
+        np.testing.assert_array_equal(Augmenter(EVERYTHING, seed=5)(images[number : number + 1])[0], together[number])
+    np.testing.assert_array_equal(Augmenter(EVERYTHING, seed=5)(images[::-1])[::-1], together)
+
+
+def test_one_amount_more_leaves_the_draws_of_the_others(images: np.ndarray) -> None:
+    less, more = Policy("less", brightness=0.2), Policy("more", brightness=0.2, horizontal_flip=True)
+    drawn = Augmenter(more, seed=5)(images)
+    plain = Augmenter(less, seed=5)(images)
+    assert all(
+        np.array_equal(one, other) or np.array_equal(one[:, ::-1], other)
+        for one, other in zip(plain, drawn, strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in AMOUNTS if name != "contrast"])
+def test_copies_are_distributed_as_those_of_keras_layers(name: str) -> None:
+    """Keras draws contrast once for a batch (3.15), so it alone is left out."""
+    from bench.models.augmentation import make_layers
+
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:48, :48]
+    picture = 100 * ((rows > 14) & (rows < 40) & (columns > 10) & (columns < 25)) + columns
+    batch = np.repeat(picture[None, :, :, None], 600, axis=0).astype(np.uint8)
+    batch += rng.integers(0, 3, batch.shape, dtype=np.uint8)
+    policy = Policy(name, **{name: AMOUNTS[name]})
+    ours = Augmenter(policy, seed=1)(batch).astype(np.float32)
+    theirs = batch.astype(np.float32)
+    for layer in make_layers(policy, seed=1):
+        theirs = np.asarray(layer(theirs, training=True))
+    for moment in (np.mean, np.std):
+        assert np.abs(moment(ours, axis=0) - moment(theirs, axis=0)).mean() < 2.5
+    assert ours.mean() == pytest.approx(theirs.mean(), rel=0.06)

@@ -133,9 +133,10 @@ def test_a_head_reaches_what_logistic_regression_does_where_nine_in_ten_channels
     monkeypatch.setattr(
         trainer.features,
         "training_views",
-        lambda backbone, policy, depth, n: study.views[:1] if policy.identity else study.views[1:],
+        lambda backbone, policy, depth, order, rows: study.views[:1] if policy.identity else study.views[1:],
     )
-    monkeypatch.setattr(trainer.features, "validation", lambda backbone, depth: study.val)
+    clean = {len(study.labels): study.views[0], len(study.val_labels): study.val}
+    monkeypatch.setattr(trainer.features, "clean", lambda backbone, depth, rows: clean[len(rows)])
     result = trainer.run(TrialConfig("toy", augmentation, 0, 1e-3, batch_size=8))
     train = study.views[0].values
     peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train, study.labels)
@@ -161,7 +162,12 @@ def test_features_that_are_not_finite_end_the_trial_by_that_reason(
     trainer = Trainer(make_task(epochs=1))
     values = np.zeros((N_TRAIN, N_FEATURES), np.float32)
     values[3, 2] = np.inf
-    monkeypatch.setattr(trainer.features, "training_views", lambda *_: [StoredFeatures(values)])
+    for name in ("training_views", "clean"):
+        monkeypatch.setattr(
+            trainer.features,
+            name,
+            lambda *_, name=name: StoredFeatures(values) if name == "clean" else [StoredFeatures(values)],
+        )
     with pytest.raises(TrialFailed, match=r"features of the training images under .* are not finite") as caught:
         trainer.run(TrialConfig("toy", batch_size=8))
     assert kind_of(caught.value) == NOT_FINITE

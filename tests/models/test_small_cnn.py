@@ -10,7 +10,9 @@ import pytest
 from bench.models import small_cnn
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
+from bench.train.job import small_cnn_job
 from bench.train.loop import predict
+from bench.train.task import Precision
 from bench.train.trainer import Trainer
 
 
@@ -40,13 +42,12 @@ def test_it_learns_the_toy_classes_and_is_saved_at_its_best_epoch(
 ) -> None:
     import keras
 
-    task = make_task(precision="bfloat16")
+    task = make_task(precision={"toy": Precision("bfloat16", "bfloat16")})
     file = tmp_path / "models" / "small_cnn-1.h5"
-    result = Trainer(task).train_small_cnn(4, "toy", "light", tmp_path / "checkpoints" / "c.weights.h5", file)
+    result = Trainer(task).train(small_cnn_job("toy", "light", 4, task.epochs, file))
     assert result.metrics["auc"] > 0.9
     assert len(result.epochs) > task.epochs  # it has more of them than a fine-tuned network
     assert result.metrics["auc"] == max(record.metrics["auc"] for record in result.epochs)
-    assert list((tmp_path / "checkpoints").iterdir()) == []
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
     model = keras.models.load_model(file)
@@ -65,7 +66,7 @@ def test_the_same_seed_gives_the_same_network_whatever_ran_before(
     monkeypatch.setattr(small_cnn, "EPOCHS", 1)
     task = make_task(epochs=2)
     trainer = Trainer(task)
-    first, again, other = (trainer.train_small_cnn(seed, "toy", "none") for seed in (1, 1, 2))
+    first, again, other = (trainer.train(small_cnn_job("toy", "none", seed, 2)) for seed in (1, 1, 2))
     losses = [[record.loss for record in result.epochs] for result in (first, again, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0][0] != pytest.approx(losses[2][0], rel=1e-4)

@@ -18,9 +18,11 @@ from bench.train import features as module
 from bench.train.cache import NoRoom
 from bench.train.features import FrozenFeatures
 from bench.train.networks import Networks
+from bench.train.task import Precision
 
 LIGHT = Policy("light", rotation=5, brightness=0.1)
 NONE = Policy("none")
+BFLOAT16 = {"toy": Precision("bfloat16", "bfloat16")}
 
 
 def frozen(task: Any, likely: tuple[int, ...] = (), **changes: Any) -> FrozenFeatures:
@@ -70,29 +72,28 @@ def test_cached_features_are_the_networks_own(make_task: Callable[..., Any], dep
 
 def test_nothing_is_computed_twice(make_task: Callable[..., Any], passes: list[int]) -> None:
     task = make_task()
-    first = all_rows(frozen(task).training_views("toy", LIGHT, 1, 2)[1])
-    assert sum(passes) == 2 * len(task.rows["train"])
+    first = all_rows(frozen(task).training_views("toy", LIGHT, 1, range(2))[1])
+    assert sum(passes) == 2 * len(task.pool)
     passes.clear()
     again = frozen(task)  # another process
-    np.testing.assert_array_equal(all_rows(again.training_views("toy", LIGHT, 1, 2)[1]), first)
-    again.training_views("toy", LIGHT, 0, 2)  # came along with the pass
+    np.testing.assert_array_equal(all_rows(again.training_views("toy", LIGHT, 1, range(2))[1]), first)
+    again.training_views("toy", LIGHT, 0, range(2))  # came along with the pass
     assert passes == []
 
 
 def test_damaged_features_are_computed_again_and_told(make_task: Callable[..., Any], passes: list[int]) -> None:
-    """Rows lie in the order of classes, so that zeros in the second half would tell the label."""
     task = make_task()
-    first = all_rows(frozen(task).training_views("toy", LIGHT, 1, 2)[1])
+    first = all_rows(frozen(task).training_views("toy", LIGHT, 1, range(2))[1])
     for path in task.cache.glob("features/*/values.npy"):
         content = path.read_bytes()
         overwrite(path, content[: len(content) // 2].ljust(len(content), b"\0"))
     passes.clear()
     again = frozen(task)
-    np.testing.assert_array_equal(all_rows(again.training_views("toy", LIGHT, 1, 2)[1]), first)
-    assert sum(passes) == 2 * len(task.rows["train"])
+    np.testing.assert_array_equal(all_rows(again.training_views("toy", LIGHT, 1, range(2))[1]), first)
+    assert sum(passes) == 2 * len(task.pool)
     assert "was not what had been written, and is computed again" in again.notes["damaged"]
     sound = frozen(task)
-    np.testing.assert_array_equal(all_rows(sound.training_views("toy", LIGHT, 1, 2)[1]), first)
+    np.testing.assert_array_equal(all_rows(sound.training_views("toy", LIGHT, 1, range(2))[1]), first)
     assert sound.notes == {}
 
 
@@ -100,14 +101,14 @@ def test_images_that_are_damaged_and_cannot_be_removed_are_drawn(
     make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = make_task(cache_bytes=10**9)
-    first = all_rows(frozen(task).training_views("toy", LIGHT, 5, 1)[0])
+    first = all_rows(frozen(task).training_views("toy", LIGHT, 5, range(1))[0])
 
     def refuse(self: Any, key: str) -> None:
         raise NoRoom("the entry is damaged and cannot be removed")
 
     monkeypatch.setattr("bench.train.cache.FeatureCache.open", refuse)
     again = frozen(task)
-    np.testing.assert_array_equal(all_rows(again.training_views("toy", LIGHT, 5, 1)[0]), first)
+    np.testing.assert_array_equal(all_rows(again.training_views("toy", LIGHT, 5, range(1))[0]), first)
     assert "cannot be removed" in again.notes["toy 5"]
 
 
@@ -123,29 +124,29 @@ def test_one_pass_keeps_the_boundaries_that_others_may_ask_for(
 
 def test_views_differ_and_none_has_one(make_task: Callable[..., Any]) -> None:
     features = frozen(make_task())
-    views = [all_rows(view) for view in features.training_views("toy", LIGHT, 5, 3)]
+    views = [all_rows(view) for view in features.training_views("toy", LIGHT, 5, range(3))]
     assert len(views) == 3
     assert not np.array_equal(views[0], views[1])
     assert not np.array_equal(views[1], views[2])
-    assert len(features.training_views("toy", NONE, 5, 3)) == 1
+    assert len(features.training_views("toy", NONE, 5, range(3))) == 1
 
 
 def test_views_depend_on_the_seed_and_the_amounts_not_on_the_name(make_task: Callable[..., Any]) -> None:
     task = make_task()
-    one = all_rows(frozen(task).training_views("toy", LIGHT, 5, 1)[0])
+    one = all_rows(frozen(task).training_views("toy", LIGHT, 5, range(1))[0])
     renamed = Policy("other", rotation=5, brightness=0.1)
-    np.testing.assert_array_equal(one, all_rows(frozen(task).training_views("toy", renamed, 5, 1)[0]))
-    assert not np.array_equal(one, all_rows(frozen(task, seed=1).training_views("toy", LIGHT, 5, 1)[0]))
+    np.testing.assert_array_equal(one, all_rows(frozen(task).training_views("toy", renamed, 5, range(1))[0]))
+    assert not np.array_equal(one, all_rows(frozen(task, seed=1).training_views("toy", LIGHT, 5, range(1))[0]))
 
 
 def test_other_weights_are_other_features(make_task: Callable[..., Any]) -> None:
     task = make_task()
     changed = dataclasses.replace(task.weights, sha256={"toy": "another"})
     ours, theirs = frozen(task), frozen(dataclasses.replace(task, weights=changed))
-    one = ours.training_views("toy", NONE, 0, 1)
+    one = ours.training_views("toy", NONE, 0, range(1))
     assert one
     keys = {path.name for path in (task.cache / "features").glob("[!.]*")}
-    theirs.training_views("toy", NONE, 0, 1)
+    theirs.training_views("toy", NONE, 0, range(1))
     assert {path.name for path in (task.cache / "features").glob("[!.]*")} > keys
 
 
@@ -170,17 +171,17 @@ def test_an_interrupted_pass_leaves_nothing_that_is_taken_for_whole(
 
 
 def test_concurrent_trials_share_the_work(make_task: Callable[..., Any], passes: list[int]) -> None:
-    task = make_task()
+    task = make_task(views=3)
     workers = [frozen(task), frozen(task)]
     for worker in workers:
         worker._networks.prefix("toy", (0, 1))  # networks are built one after another: Keras is not thread-safe there
     passes.clear()
-    threads = [threading.Thread(target=worker.training_views, args=("toy", LIGHT, 1, 3)) for worker in workers]
+    threads = [threading.Thread(target=worker.training_views, args=("toy", LIGHT, 1, range(3))) for worker in workers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(passes) == 3 * len(task.rows["train"])
+    assert sum(passes) == 3 * len(task.pool)
 
 
 def kept(task: Any) -> list[dict[str, Any]]:
@@ -193,10 +194,10 @@ def test_what_is_not_kept_is_computed_with_the_same_values(
     make_task: Callable[..., Any], depth: int, budget: int
 ) -> None:
     task = make_task()
-    stored = [all_rows(view) for view in frozen(task).training_views("toy", LIGHT, depth, 2)]
+    stored = [all_rows(view) for view in frozen(task).training_views("toy", LIGHT, depth, range(2))]
     small = make_task(cache=task.cache.with_name("small"), cache_bytes=budget)
     features = frozen(small)
-    views = features.training_views("toy", LIGHT, depth, 2)
+    views = features.training_views("toy", LIGHT, depth, range(2))
     assert all(isinstance(view, module.ComputedFeatures) for view in views)
     for one, computed in zip(stored, views, strict=True):
         assert computed.shape == one.shape
@@ -205,7 +206,7 @@ def test_what_is_not_kept_is_computed_with_the_same_values(
         np.testing.assert_allclose(computed.take(some), one[some], rtol=2e-3, atol=1e-5)
     assert kept(small) == []
     # who wants no cache need not be told; who has too small a one is told once
-    features.training_views("toy", LIGHT, depth, 2)
+    features.training_views("toy", LIGHT, depth, range(2))
     assert list(features.notes) == ([f"toy {depth}"] if budget else [])
     assert all("--cache-size" in note and f"unfreeze depth {depth}" in note for note in features.notes.values())
 
@@ -220,16 +221,16 @@ def test_what_is_computed_is_rounded_as_what_is_kept(make_task: Callable[..., An
 
 
 def test_a_refusal_is_for_the_views_that_it_was_about(make_task: Callable[..., Any]) -> None:
-    one = frozen(make_task()).entry_bytes("toy", "train", 1)
-    features = frozen(make_task(cache_bytes=2 * (one + 128)))
-    assert isinstance(features.training_views("toy", LIGHT, 1, 3)[0], module.ComputedFeatures)
-    assert isinstance(features.training_views("toy", NONE, 1, 3)[0], module.StoredFeatures)
+    one = frozen(make_task()).entry_bytes("toy", 1)
+    features = frozen(make_task(views=3, cache_bytes=2 * (one + 128)))
+    assert isinstance(features.training_views("toy", LIGHT, 1, range(3))[0], module.ComputedFeatures)
+    assert isinstance(features.training_views("toy", NONE, 1, range(3))[0], module.StoredFeatures)
     assert isinstance(features.validation("toy", 1), module.StoredFeatures)
 
 
 def test_a_map_that_is_open_may_leave_the_cache(make_task: Callable[..., Any]) -> None:
     """Two workers whose views do not fit side by side both come to an end."""
-    one = frozen(make_task()).entry_bytes("toy", "train", 1)
+    one = frozen(make_task()).entry_bytes("toy", 1)
     task = make_task(cache_bytes=3 * (one + 128))
     workers = {name: frozen(task) for name in ("toy", "toy2")}
     for name, worker in workers.items():
@@ -237,7 +238,7 @@ def test_a_map_that_is_open_may_leave_the_cache(make_task: Callable[..., Any]) -
     found: dict[str, list[Any]] = {}
 
     def fetch(name: str) -> None:
-        found[name] = workers[name].training_views(name, LIGHT, 1, 3)
+        found[name] = workers[name].training_views(name, LIGHT, 1, range(3))
 
     threads = [threading.Thread(target=fetch, args=(name,), daemon=True) for name in workers]
     for thread in threads:
@@ -250,7 +251,7 @@ def test_a_map_that_is_open_may_leave_the_cache(make_task: Callable[..., Any]) -
 
 def test_the_budget_is_kept_before_anything_is_written(make_task: Callable[..., Any], tmp_path: Path) -> None:
     """Room is made first: at no time do entries and those in the making take more than the budget."""
-    one = frozen(make_task()).entry_bytes("toy", "train", 1)
+    one = frozen(make_task()).entry_bytes("toy", 1)
     task = make_task(cache=tmp_path / "tight", cache_bytes=2 * (one + 128) + 100)
     most = 0
     original = module.create
@@ -264,7 +265,7 @@ def test_the_budget_is_kept_before_anything_is_written(make_task: Callable[..., 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "create", watched)
         for amount in (1, 2, 3):
-            views = frozen(task).training_views("toy", Policy("some", rotation=amount), 1, 2)
+            views = frozen(task).training_views("toy", Policy("some", rotation=amount), 1, range(2))
             assert all(isinstance(view, module.StoredFeatures) for view in views)
     assert one < most <= task.cache_bytes
     assert [entry["amounts"] for entry in kept(task)] == [{"rotation": 3}] * 2  # the last used stayed
@@ -278,11 +279,11 @@ def test_a_full_disk_means_computing(make_task: Callable[..., Any], monkeypatch:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     task = make_task()
-    expected = all_rows(frozen(task).training_views("toy", LIGHT, 1, 1)[0])
+    expected = all_rows(frozen(task).training_views("toy", LIGHT, 1, range(1))[0])
     other = make_task(cache=task.cache.with_name("full"))
     features = frozen(other)
     monkeypatch.setattr(os, "posix_fallocate", full)
-    view = features.training_views("toy", LIGHT, 1, 1)[0]
+    view = features.training_views("toy", LIGHT, 1, range(1))[0]
     np.testing.assert_allclose(all_rows(view), expected, rtol=2e-3, atol=1e-5)
     assert kept(other) == []
     assert "full" in features.notes["toy 1"]
@@ -293,7 +294,7 @@ def test_precision_and_kind_of_number_are_part_of_the_key(make_task: Callable[..
     task = make_task()
     frozen(task).validation("toy", 1)
     count = len(kept(task))
-    for change in ({"precision": "bfloat16"}, {"cache_dtype": "float32"}):
+    for change in ({"precision": BFLOAT16}, {"cache_dtype": "float32"}):
         frozen(task, **change).validation("toy", 1)
         assert len(kept(task)) > count
         count = len(kept(task))
@@ -302,7 +303,7 @@ def test_precision_and_kind_of_number_are_part_of_the_key(make_task: Callable[..
 def test_bfloat16_features_are_near(make_task: Callable[..., Any]) -> None:
     task = make_task()
     full = all_rows(frozen(task).validation("toy", 0))
-    half = all_rows(frozen(task, precision="bfloat16").validation("toy", 0))
+    half = all_rows(frozen(task, precision=BFLOAT16).validation("toy", 0))
     assert not np.array_equal(full, half)
     assert np.abs(full - half).max() < 0.05 * full.std()
 
@@ -320,25 +321,26 @@ def test_images_of_one_size_are_augmented_once_for_all_backbones(
     monkeypatch.setattr(module.Augmenter, "__call__", counted)
     features = frozen(make_task(), likely=(0, 1))
     for backbone in ("toy", "toy2"):
-        features.training_views(backbone, LIGHT, 1, 2)
-    assert sum(drawn) == 2 * len(features._task.rows["train"])
+        features.training_views(backbone, LIGHT, 1, range(2))
+    assert sum(drawn) == 2 * len(features._task.pool)
 
 
 def test_what_leaves_the_range_of_float16_is_kept_as_float32(make_task: Callable[..., Any]) -> None:
-    features = frozen(make_task())
-    assert features._kept_dtype(1, np.array([1.0, 2.0])) == np.float16
-    assert features._kept_dtype(1, np.array([1.0, 1e5])) == np.float32
-    assert features._kept_dtype(1, np.array([1e-5, 0.0])) == np.float32
-    assert features._kept_dtype(0, np.array([1.0])) == np.float32
-    assert features._kept_dtype(5, np.array([1])) == np.uint8
-    assert frozen(make_task(cache_dtype="float32"))._kept_dtype(1, np.array([1.0, 2.0])) == np.float32
+    features, one, exact = frozen(make_task()), module.Pass("toy", NONE), module.Pass("toy", NONE, exact=True)
+    assert features._kept_dtype(exact, 1, np.array([1.0, 2.0])) == np.float32
+    assert features._kept_dtype(one, 1, np.array([1.0, 2.0])) == np.float16
+    assert features._kept_dtype(one, 1, np.array([1.0, 1e5])) == np.float32
+    assert features._kept_dtype(one, 1, np.array([1e-5, 0.0])) == np.float32
+    assert features._kept_dtype(one, 0, np.array([1.0])) == np.float32
+    assert features._kept_dtype(one, 5, np.array([1])) == np.uint8
+    assert frozen(make_task(cache_dtype="float32"))._kept_dtype(one, 1, np.array([1.0, 2.0])) == np.float32
 
 
 def test_a_later_chunk_that_overflows_float16_widens_the_entry(
     make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = make_task()
-    expected = all_rows(frozen(task, cache_dtype="float32").training_views("toy", NONE, 1, 1)[0])
+    expected = all_rows(frozen(task, cache_dtype="float32").training_views("toy", NONE, 1, range(1))[0])
     original, calls = module._through, []
 
     def growing(prefix: Any, images: Any) -> Any:
@@ -347,11 +349,12 @@ def test_a_later_chunk_that_overflows_float16_widens_the_entry(
 
     monkeypatch.setattr(module, "CHUNK", 32)
     monkeypatch.setattr(module, "_through", growing)
-    view = frozen(make_task(cache=task.cache.with_name("wide"))).training_views("toy", NONE, 1, 1)[0]
+    view = frozen(make_task(cache=task.cache.with_name("wide"))).training_views("toy", NONE, 1, range(1))[0]
     assert isinstance(view, module.StoredFeatures)
     assert view.values.dtype == np.float32
-    np.testing.assert_allclose(all_rows(view)[:32], expected[:32], rtol=2e-3, atol=1e-5)
-    np.testing.assert_allclose(all_rows(view)[32:], expected[32:] * 1e7, rtol=1e-3)
+    places = task.places(task.rows["train"])  # in the pool, whose order is that of the chunks
+    np.testing.assert_allclose(all_rows(view)[places < 32], expected[places < 32], rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(all_rows(view)[places >= 32], expected[places >= 32] * 1e7, rtol=1e-3)
 
 
 def test_boundary_bytes_are_what_an_entry_takes(make_task: Callable[..., Any]) -> None:
@@ -361,3 +364,59 @@ def test_boundary_bytes_are_what_an_entry_takes(make_task: Callable[..., Any]) -
         view = features.validation("toy", depth)
         expected = boundary_bytes(task.backbones["toy"], 32, task.images["toy"].channels, depth)
         assert view.values[0].nbytes == expected
+
+
+def test_a_split_is_rows_of_the_pool(make_task: Callable[..., Any]) -> None:
+    """Whatever the splits are, of the same images: nothing is computed for others."""
+    task = make_task()
+    first = frozen(task).training_views("toy", LIGHT, 1, range(2))
+    count = len(kept(task))
+    turned = {"train": task.pool[:30], "val": task.pool[30:]}
+    labels = {split: task.labels_of(rows) for split, rows in turned.items()}
+    other = frozen(task, rows=turned, labels=labels)
+    np.testing.assert_array_equal(np.sort(other._task.pool), np.sort(task.pool))
+    views = other.training_views("toy", LIGHT, 1, range(2))
+    assert len(kept(task)) == count
+    for row in set(turned["train"].tolist()) & set(task.rows["train"].tolist()):
+        ours, theirs = (rows.tolist().index(row) for rows in (task.rows["train"], turned["train"]))
+        np.testing.assert_array_equal(first[1].take(np.array([ours])), views[1].take(np.array([theirs])))
+
+
+def test_no_test_image_is_in_any_entry(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    features = frozen(task, likely=(0, 1, 2))
+    features.training_views("toy", LIGHT, 2, range(2))
+    features.exact_validation("toy", 1)
+    shapes = {path: np.load(path, mmap_mode="r").shape[0] for path in task.cache.glob("features/*/values.npy")}
+    n_test = task.images["toy"].open().shape[0] - len(task.pool)
+    assert n_test > 0
+    assert set(shapes.values()) == {len(task.pool), len(task.rows["val"])}
+    assert set(task.pool.tolist()) == {row for rows in task.rows.values() for row in rows.tolist()}
+
+
+def test_labels_of_the_pool(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    for split, rows in task.rows.items():
+        np.testing.assert_array_equal(task.labels_of(rows), task.labels[split])
+        np.testing.assert_array_equal(task.pool[task.places(rows)], rows)
+    half = task.labels_of(task.pool[: len(task.pool) // 2])
+    assert 0.2 < half.mean() < 0.8, "no half of an entry is one class"
+
+
+def test_a_view_is_computed_when_it_is_read(make_task: Callable[..., Any]) -> None:
+    task = make_task(views=2)
+    views = frozen(task).training_views("toy", LIGHT, 0, [3, 4, 0, 1, 2])
+    drawn = lambda: sorted(entry["view"] for entry in kept(task))  # noqa: E731
+    assert (len(views), drawn()) == (5, [3, 4])
+    assert views[3].shape == (len(task.rows["train"]), 16)
+    assert drawn() == [1, 3, 4]
+    one = frozen(task).training_views("toy", LIGHT, 0, [1])[0]
+    np.testing.assert_array_equal(all_rows(views[3]), all_rows(one))
+
+
+def test_exact_features_are_float32_whatever_trials_compute_in(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    plain = all_rows(frozen(task, cache_dtype="float32").validation("toy", 2))
+    for changes in ({}, {"precision": BFLOAT16}):
+        exact = frozen(task, **changes).exact_validation("toy", 2)
+        np.testing.assert_allclose(all_rows(exact), plain, rtol=1e-5, atol=1e-6)

@@ -10,7 +10,9 @@ import pytest
 from bench.errors import TrialFailed
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
+from bench.train.job import TrainingJob
 from bench.train.loop import Batches, predict
+from bench.train.task import Precision
 from bench.train.trainer import Trainer, _save, out_of_memory_fails
 from bench.trial import TrialConfig
 
@@ -156,17 +158,18 @@ def test_where_a_trials_time_went(make_task: Callable[..., Any]) -> None:
     assert again.spent["filling"] < first.spent["filling"]
 
 
+@pytest.mark.parametrize("parts", [("bfloat16", "bfloat16"), ("bfloat16", "float32"), ("float32", "bfloat16")])
 @pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
 def test_bfloat16_trains_and_leaves_a_float32_file(
-    make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig
+    make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig, parts: tuple[str, str]
 ) -> None:
     import keras
 
-    task = make_task(precision="bfloat16", epochs=4, patience=4)
+    task = make_task(precision={"toy": Precision(*parts)}, epochs=4, patience=4)
     trainer = Trainer(task)
     full = Trainer(make_task(epochs=4, patience=4, cache=tmp_path / "other")).run(config)
     assert trainer.run(config).metrics["auc"] == pytest.approx(full.metrics["auc"], abs=0.05)
-    result = trainer.retrain(config, 3, tmp_path / "best.weights.h5", tmp_path / "toy.h5")
+    result = trainer.train(TrainingJob(config, 3, 4, model_file=tmp_path / "toy.h5"))
     model = keras.models.load_model(tmp_path / "toy.h5")
     policies = {layer.dtype_policy.name for layer in model._flatten_layers() if layer.weights}
     assert policies == {"float32"}
@@ -197,7 +200,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(make_task: Callable[..
     still = TrialConfig("toy", learning_rate=1e-12, dropout=0.0, batch_size=7)  # 48 images: a last batch of 6
     trainer = Trainer(task)
     (record,) = trainer.run(still).epochs
-    features = trainer.features.training_views("toy", task.policies["none"], 0, 1)[0]
+    features = trainer.features.clean("toy", 0, task.rows["train"])
     scores = predict(trainer.networks.head("toy"), features)
     assert record.loss == pytest.approx(evaluate(task.labels["train"], scores)["log_loss"], rel=1e-3)
 
@@ -249,7 +252,7 @@ def test_frozen_stages_and_batch_statistics_stay_as_they_were(four: Trainer, tmp
     import keras
 
     task = four.task
-    four.retrain(DEEP, 1, tmp_path / "best.weights.h5", tmp_path / "toy.h5")
+    four.train(TrainingJob(DEEP, 1, 4, model_file=tmp_path / "toy.h5"))
     trained = keras.models.load_model(tmp_path / "toy.h5")
     original = task.backbones["toy"].build(weights=str(task.weights.files["toy"]))
     for number in range(1, 6):
@@ -269,12 +272,11 @@ def test_a_finalist_is_saved_at_its_best_epoch(four: Trainer, tmp_path: Path, co
     import keras
 
     task = four.task
-    result = four.retrain(config, 3, tmp_path / "checkpoints" / "best.weights.h5", tmp_path / "models" / "toy.h5")
+    result = four.train(TrainingJob(config, 3, 4, model_file=tmp_path / "models" / "toy.h5"))
     model = keras.models.load_model(tmp_path / "models" / "toy.h5")
     images = task.images["toy"].open()[task.rows["val"]].astype("float32")
     found = evaluate(task.labels["val"], predict(model, StoredFeatures(images)))
     assert found == pytest.approx(result.metrics, abs=1e-5)
-    assert list((tmp_path / "checkpoints").iterdir()) == []
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["toy.h5"]
     standard = {
         "InputLayer",
@@ -292,18 +294,18 @@ def test_a_finalist_is_saved_at_its_best_epoch(four: Trainer, tmp_path: Path, co
 def test_a_finalist_starts_from_the_pretrained_weights_not_from_a_trials(
     make_task: Callable[..., Any], tmp_path: Path
 ) -> None:
-    files = (tmp_path / "a.weights.h5", tmp_path / "a.h5")
-    fresh = Trainer(make_task()).retrain(DEEP, 5, *files)
+    job = TrainingJob(DEEP, 5, 2, model_file=tmp_path / "a.h5")
+    fresh = Trainer(make_task()).train(job)
     worn = Trainer(make_task())
     worn.run(DEEP)
-    assert scores(worn.retrain(DEEP, 5, *files)) == pytest.approx(scores(fresh), abs=1e-6)
+    assert scores(worn.train(job)) == pytest.approx(scores(fresh), abs=1e-6)
 
 
 def test_a_finalists_score_is_near_its_trials(make_task: Callable[..., Any], tmp_path: Path) -> None:
     trainer = Trainer(make_task(epochs=8, patience=8))
     config = TrialConfig("toy", "none", 1, 1e-2, 0.1, dropout=0.0, batch_size=8)
     trial = trainer.run(config)
-    finalist = trainer.retrain(config, 0, tmp_path / "b.weights.h5", tmp_path / "b.h5")
+    finalist = trainer.train(TrainingJob(config, 0, 8, model_file=tmp_path / "b.h5"))
     assert finalist.metrics["auc"] == pytest.approx(trial.metrics["auc"], abs=0.1)
 
 
@@ -313,9 +315,11 @@ def test_rare_classes_weigh_more(make_task: Callable[..., Any]) -> None:
     rows = {**task.rows, "train": task.rows["train"][keep]}
     labels = {**task.labels, "train": task.labels["train"][keep]}
     trainer = Trainer(make_task(rows=rows, labels=labels))
-    rare, common = trainer._class_weights
+    train = trainer.images(TrainingJob(HEAD, 0, 1), "train")
+    rare, common = train.weights
     assert rare / common == pytest.approx(24 / 4)
-    assert float(trainer._class_weights[labels["train"]].mean()) == pytest.approx(1.0)
+    np.testing.assert_array_equal(train.labels, labels["train"])
+    assert float(train.weights[train.labels].mean()) == pytest.approx(1.0)
 
 
 def test_class_weights_can_be_switched_off(make_task: Callable[..., Any]) -> None:
@@ -327,9 +331,10 @@ def test_class_weights_can_be_switched_off(make_task: Callable[..., Any]) -> Non
     assert with_weights != without
     assert without == make_task(**few, class_weights=False)
     trainer = Trainer(without)
-    np.testing.assert_array_equal(trainer._class_weights, [1, 1])
+    np.testing.assert_array_equal(trainer.images(TrainingJob(HEAD, 0, 1), "train").weights, [1, 1])
     weighted = Trainer(with_weights)
-    for train in (lambda one: one.run(HEAD), lambda one: one.retrain(HEAD, 3), lambda one: one.retrain(DEEP, 3)):
+    jobs = (TrainingJob(HEAD, 3, 2), TrainingJob(DEEP, 3, 2))
+    for train in (lambda one: one.run(HEAD), *(lambda one, job=job: one.train(job) for job in jobs)):
         assert scores(train(trainer)) != pytest.approx(scores(train(weighted)), abs=1e-4)
 
 
@@ -343,51 +348,79 @@ def test_the_gallery_shows_the_original_and_every_policy(make_task: Callable[...
 
 
 @pytest.mark.parametrize("depth", [0, 2])
-def test_a_finalist_without_augmentation_repeats_its_trial(
-    make_task: Callable[..., Any], tmp_path: Path, depth: int
-) -> None:
+def test_the_whole_network_without_augmentation_repeats_a_trial(make_task: Callable[..., Any], depth: int) -> None:
     """Cached prefix and suffix, or the full model: the same images in the same order give the same curve."""
+    from bench.compare.fidelity.fresh import train_fresh
     from bench.seeds import stable_seed
 
     config = TrialConfig("toy", "none", depth, 1e-2, 0.1 if depth else None, dropout=0.0, batch_size=8)
     task = make_task()
     trainer = Trainer(task)
     trial = trainer.run(config)
-    seed = stable_seed("trial", task.seed, config.key)
-    finalist = trainer.retrain(config, seed, tmp_path / "c.weights.h5", tmp_path / "c.h5")
-    assert [record.phase for record in finalist.epochs] == [record.phase for record in trial.epochs]
-    assert scores(finalist) == pytest.approx(scores(trial), abs=5e-3)
-    assert [record.loss for record in finalist.epochs] == pytest.approx([r.loss for r in trial.epochs], abs=5e-3)
+    fresh = train_fresh(trainer, config, stable_seed("trial", task.seed, config.key))
+    assert [record.phase for record in fresh.epochs] == [record.phase for record in trial.epochs]
+    assert scores(fresh) == pytest.approx(scores(trial), abs=5e-3)
+    assert [record.loss for record in fresh.epochs] == pytest.approx([r.loss for r in trial.epochs], abs=5e-3)
 
 
 @pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
-def test_a_fold_takes_a_finalists_path_and_saves_nothing(
+def test_a_finalist_is_its_trial_but_for_its_fields(
     make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig
 ) -> None:
+    """A trial, a finalist and a fold of the same seed, views and rows have one curve; the exported file its scores."""
+    from bench.seeds import stable_seed
+
     task = make_task()
-    finalist = Trainer(task).retrain(config, 4, tmp_path / "d.weights.h5", tmp_path / "d.h5")
-    (tmp_path / "d.h5").unlink()
-    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "cache")}
-    fold = Trainer(task).retrain(config, 4)
-    assert scores(fold) == pytest.approx(scores(finalist), abs=1e-6)
-    assert (fold.best_epoch, fold.metrics) == (finalist.best_epoch, pytest.approx(finalist.metrics, abs=1e-6))
-    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "cache")} == before
+    seed = stable_seed("trial", task.seed, config.key)
+    trial = Trainer(task).run(config)
+    finalist = Trainer(task).train(TrainingJob(config, seed, 2, model_file=tmp_path / "d.h5"))
+    fold = Trainer(task).train(TrainingJob(config, seed, 2, rows=dict(task.rows)))
+    assert scores(finalist) == scores(trial) == scores(fold)
+    assert (finalist.best_epoch, finalist.metrics) == (trial.best_epoch, pytest.approx(trial.metrics, abs=2e-3))
+    assert [path.name for path in tmp_path.glob("*.h5")] == ["d.h5"]
 
 
-def test_a_fold_computes_the_views_of_its_warm_up_and_nothing_more(make_task: Callable[..., Any]) -> None:
-    import json
+def test_each_seed_begins_at_another_view(make_task: Callable[..., Any]) -> None:
+    assert [TrainingJob(DEEP, 0, 4, first).order for first in (0, 1, 6)] == [[0, 1, 2, 3], [1, 2, 3, 0], [2, 3, 0, 1]]
+    task = make_task()
+    curves = [scores(Trainer(task).train(TrainingJob(DEEP, 3, 2, first))) for first in (0, 1, 2)]
+    assert curves[0] == curves[2] != curves[1]
 
-    from bench.finalists.folds import fold_task
+
+def test_a_fold_is_trained_on_rows_of_what_the_trials_have_cached(make_task: Callable[..., Any]) -> None:
+    """Nothing is computed for it; its images are other rows of the same views, and it is scored on its own."""
+    from bench.finalists.folds import fold_rows
 
     task = make_task(views=4, epochs=2, patience=2)
-    assigned = np.resize([1, 1, 2, 2, 3, 3], 96)
-    one = fold_task(task, assigned, 2)
-    Trainer(one).retrain(DEEP, 4)
+    trainer = Trainer(task)
+    trainer.run(DEEP)
+    before = {path: path.stat().st_mtime_ns for path in (task.cache / "features").glob("*/values.npy")}
+    rows = fold_rows(task, np.resize([1, 1, 2, 2, 3, 3], 96), 2)
+    fold = trainer.train(TrainingJob(DEEP, 4, 2, rows=rows))
+    assert {path: path.stat().st_mtime_ns for path in (task.cache / "features").glob("*/values.npy")} == before
+    labels = np.concatenate([task.labels["train"], task.labels["val"]])
+    of_row = dict(zip(np.concatenate([task.rows["train"], task.rows["val"]]).tolist(), labels.tolist(), strict=True))
+    own = make_task(
+        views=4,
+        epochs=2,
+        patience=2,
+        rows=rows,
+        labels={split: np.array([of_row[row] for row in chosen.tolist()]) for split, chosen in rows.items()},
+        cache=task.cache.with_name("other"),
+    )
+    assert scores(fold) == pytest.approx(scores(Trainer(own).train(TrainingJob(DEEP, 4, 2))), abs=1e-4)
+
+
+def test_a_finalist_computes_no_more_views_than_it_has_epochs(make_task: Callable[..., Any]) -> None:
+    import json
+
+    task = make_task(views=2, epochs=5, patience=1)
+    result = Trainer(task).train(TrainingJob(TrialConfig("toy", "light", learning_rate=1e-7, batch_size=8), 4, 5, 3))
     found = [json.loads(file.read_text()) for file in (task.cache / "features").glob("*/meta.json")]
-    assert {entry["depth"] for entry in found} == {0}  # the boundaries that a search would ask for are not kept
-    kinds = [(entry["split"], bool(entry["amounts"]), entry["view"]) for entry in found]
-    light = [("train", True, view) for view in range(2)]  # of four, for there are two epochs
-    assert sorted(kinds) == sorted([*light, ("train", False, 0), ("val", False, 0)])
+    views = {entry["view"] for entry in found if entry["amounts"] and entry["depth"] == 0}
+    epochs = len(result.epochs)
+    assert epochs == 2, "patience ends it"
+    assert views == {0, 1, 3, 4}, "two that every job's head starts from, and two epochs' from the third on"
 
 
 class Saved:

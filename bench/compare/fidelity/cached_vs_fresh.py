@@ -33,7 +33,7 @@ from bench.run.tables import Row, records
 from bench.search.space import Space
 from bench.seeds import stable_hash, stable_seed
 from bench.stats.metrics import METRICS, get_metric
-from bench.train.task import Task
+from bench.train.task import Precision, Task
 from bench.trial import TrialConfig
 
 TRIES = 50
@@ -95,7 +95,7 @@ def run_fidelity(
     task = prepare_task(request, Screen())
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         precision = pool.submit(best_precision).result() if settings.precision == "auto" else settings.precision
-    task = replace(task, precision=precision)
+    task = replace(task, precision=dict.fromkeys(task.backbones, Precision(precision, precision)))
     about = _about(request, task)
     rows = {split: [int(row) for row in chosen] for split, chosen in task.rows.items()}
     name = stable_hash(about.content(), request.space.text, task.weights.sha256, rows)
@@ -247,10 +247,12 @@ def _score(config: TrialConfig) -> Row:
 
 def score(trainer: Any, config: TrialConfig) -> Row:
     """A row of fidelity.csv: ``config`` trained on cached features and with fresh augmentation, from the same seed."""
+    from bench.compare.fidelity.fresh import train_fresh
+
     row: Row = {"state": "completed", "reason": "", **config.columns()}
     seed = stable_seed("trial", trainer.task.seed, config.key)
     try:
-        results = {"cached": trainer.run(config), "fresh": trainer.retrain(config, seed)}
+        results = {"cached": trainer.run(config), "fresh": train_fresh(trainer, config, seed)}
     except Exception as error:  # as in a search, one configuration must not end the others
         return {**row, "state": "failed", "reason": reason_of(error)}
     for name, result in results.items():

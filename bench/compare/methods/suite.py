@@ -18,20 +18,23 @@ from bench.trial import TrialConfig
 def run(experiment: Experiment, outcomes: Outcomes) -> None:
     """Search, or train the fixed list, and write every trial's row."""
     from bench.search.tune import run_search
+    from bench.train.task import Precision
 
     task, space, options = experiment.task, experiment.space, experiment.method.options
     folder = RunDir(experiment.scratch / "run")
     folder.path.mkdir(parents=True)
     found = workers.start(experiment.jobs)
     precision = options.get("precision") or workers.choose_precision(found)
-    workers.release_alone()
+    workers.release()
     outcomes.note(f"backbones computed in {precision}")
     cache_bytes = task.cache_bytes if options.get("cache", True) else 0
     asha = options.get("asha", True) and not experiment.configurations
     try:
         run_search(
             make_plan(space, list(task.backbones.values()), experiment.budget),
-            replace(task, precision=precision, cache_bytes=cache_bytes),
+            replace(
+                task, precision=dict.fromkeys(task.backbones, Precision(precision, precision)), cache_bytes=cache_bytes
+            ),
             replace(found, warm=options.get("warm", True)),
             make_settings(name="search", budget=experiment.budget, scheduler="asha" if asha else "none"),
             TrialLog(folder),
