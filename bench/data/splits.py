@@ -18,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from bench import numbers
 from bench.errors import ConfigError
 from bench.run.folder import write_table
 from bench.run.record import SplitRecord
@@ -265,7 +266,7 @@ def _part(
             names = table.loc[crossing, "image"].tolist()
             reason = f"{they} also in {later}"
             report.moved.append({"from": earlier, "images": len(names), "reason": reason, "files": names})
-            report.notes.append(f"{len(names)} image{'s' * (len(names) > 1)} left {earlier} because {reason}.")
+            report.notes.append(f"{numbers.counted(len(names), 'image')} left {earlier} because {reason}.")
             reasons.update(dict.fromkeys(map(int, crossing), f"{it} also in {later}"))
             table = table.drop(index=crossing)
     return table

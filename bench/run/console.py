@@ -80,7 +80,7 @@ class Screen:
         """How a source was read, and the first names of each kind of what was left out."""
         self.line(layout.text)
         for kind in layout.left_out:
-            more = f", … and {kind['count'] - SHOWN_NAMES} more" if kind["count"] > SHOWN_NAMES else ""
+            more = f", … and {kind['count'] - SHOWN_NAMES:,} more" if kind["count"] > SHOWN_NAMES else ""
             self.line(f"  {kind['text']}: {', '.join(kind['files'][:SHOWN_NAMES])}{more}")
 
     def findings(self, findings: Sequence[FindingRecord]) -> None:
@@ -98,7 +98,7 @@ class Screen:
             for name in finding.files[:SHOWN_FILES]:
                 self.line(f"    {name}")
             if len(finding.files) > SHOWN_FILES:
-                self.line(f"    … and {len(finding.files) - SHOWN_FILES} more (--json lists all)")
+                self.line(f"    … and {len(finding.files) - SHOWN_FILES:,} more (--json lists all)")
         splits, patients = audit.splits, audit.patients
         for title, parts in (("Splits as given", splits.given), ("Splits as a run would use them", splits.used)):
             if parts:

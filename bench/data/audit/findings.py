@@ -99,8 +99,8 @@ def excluded_by_class(table: pd.DataFrame, facts: pd.DataFrame) -> dict[str, tup
 @cache
 def _templates() -> dict[str, tuple[Template, Template]]:
     """Kind -> heading and text, as findings.yaml has them."""
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=False)
-    environment.filters["of"] = _counted
+    environment = Environment(undefined=StrictUndefined)
+    environment.filters |= {"count": numbers.count, "of": numbers.counted}
     environment.globals |= {"score": numbers.score, "with_interval": numbers.with_interval}
     written = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     return {
@@ -118,24 +118,20 @@ def _finding(
     return FindingRecord(kind=kind, heading=heading, severity=severity, text=text, count=count, files=files)
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
 def how_read(source: ImageSet) -> Layout:
     """How ``source`` was read: layout, how many splits, folds, classes and known patients, and what was not taken."""
     table = source.table
     counts = [(len(set(table[column]) - {""}), column) for column in ("split", "fold") if column in table]
-    counts = [(count, noun) for count, noun in counts if count]
-    counts += [] if source.patients_assumed else [(table["patient_id"].nunique(), "patient")]
-    told = ", ".join(_counted(*one) for one in (*counts, (len(source.classes), "classe")))
+    told = [numbers.counted(count, noun) for count, noun in counts if count]
+    told += [] if source.patients_assumed else [numbers.counted(table["patient_id"].nunique(), "patient")]
+    told.append(numbers.counted(len(source.classes), "class", "classes"))
     parts = [f"layout: {source.layout or source.source}"]
-    parts.append(told.replace(" folds", " folds (--folds given validates over them)"))
+    parts.append(", ".join(told).replace(" folds", " folds (--folds given validates over them)"))
     left = [one for one in (*source.excluded, Excluded("other file", source.others)) if one.names]
     files = sum(len(one.names) for one in left if not one.folders)
     if files:
-        told = ", ".join(one.counted for one in left if not one.folders)
-        parts.append(f"{_counted(files, 'file')} left out: {told}")
+        of_kinds = ", ".join(one.counted for one in left if not one.folders)
+        parts.append(f"{numbers.counted(files, 'file')} left out: {of_kinds}")
     folders = [one.counted for one in left if one.folders]
     parts += [f"left out: {', '.join(folders)}"] if folders else []
     excluded = [
@@ -252,7 +248,7 @@ def _patients(evidence: Evidence) -> Iterator[FindingRecord]:
         yield _finding("patients", "warning", sum(narrow.values()), files, moved=moved, **values)
         return
     nameless = int((table["patient_id"] == table["image"]).sum())
-    doubts = [f"of {_counted(nameless, 'image')} nobody knows the patient"] if nameless else []
+    doubts = [f"of {numbers.counted(nameless, 'image')} nobody knows the patient"] if nameless else []
     doubts += [source.patient_doubt] if source.patient_doubt else []
     severity: Severity = "note" if source.patients_assumed or doubts else "good"
     yield _finding("patients", severity, assumed=source.patients_assumed, doubts=doubts, **values)
@@ -279,8 +275,8 @@ def _duplicates(evidence: Evidence) -> Iterator[FindingRecord]:
 
 def _sets(clusters: Sequence[Cluster]) -> str:
     """How many sets of how many images; empty for none."""
-    images = sum(len(cluster.rows) for cluster in clusters)
-    sets = f"{_counted(len(clusters), 'set')} of {images} images" + (" in all" if len(clusters) > 1 else "")
+    images = numbers.count(sum(len(cluster.rows) for cluster in clusters))
+    sets = f"{numbers.counted(len(clusters), 'set')} of {images} images{' in all' * (len(clusters) > 1)}"
     return sets if clusters else ""
 
 
