@@ -45,12 +45,9 @@ class Shares:
         fixed: keep a given validation split however small it is.
     """
 
-    test: float = 0.20
-    val: float = 0.15
+    test: float
+    val: float
     fixed: bool = False
-
-
-DEFAULT_SHARES = Shares()
 
 
 @dataclass(frozen=True)
@@ -96,9 +93,9 @@ def assign_splits(
     table: pd.DataFrame,
     seed: int,
     *,
+    shares: Shares,
     excluded: Mapping[int, str] | None = None,
     clusters: Sequence[Cluster] = (),
-    shares: Shares = DEFAULT_SHARES,
 ) -> tuple[pd.DataFrame, SplitReport]:
     """The table with every image in ``train``, ``val`` or ``test``, or in none, and a report of what was decided.
 
@@ -110,9 +107,9 @@ def assign_splits(
         table: columns ``image``, ``label``, ``split_group``, ``patient_id``, ``split`` (empty where none is given);
             the index counts from 0.
         seed: decides every draw.
+        shares: of what is drawn.
         excluded: row number -> why the image takes no part.
         clusters: duplicates, by row number.
-        shares: of what is drawn.
 
     Returns:
         the table with ``split`` filled, ``reason`` (why an image is in none; empty for the others), ``group`` (what
