@@ -79,9 +79,9 @@ class Screen:
     def layout(self, layout: Layout) -> None:
         """How a source was read, and the first names of each kind of what was left out."""
         self.line(layout.text)
-        for kind in layout.left_out:
-            more = f", … and {kind['count'] - SHOWN_NAMES:,} more" if kind["count"] > SHOWN_NAMES else ""
-            self.line(f"  {kind['text']}: {', '.join(kind['files'][:SHOWN_NAMES])}{more}")
+        for one in layout.left_out:
+            more = f", … and {one.count - SHOWN_NAMES:,} more" if one.count > SHOWN_NAMES else ""
+            self.line(f"  {one.text}: {', '.join(one.files[:SHOWN_NAMES])}{more}")
 
     def findings(self, findings: Sequence[FindingRecord]) -> None:
         """What an audit found, one line each; what it did not find, and what `layout` says, are left out."""

@@ -15,7 +15,7 @@ from bench.data.audit.duplicates import Duplicates
 from bench.data.images.decode import OTHER
 from bench.data.imageset import Excluded, ImageSet
 from bench.data.splits import REFERENCE_AUC, SPLITS, Cluster, SplitReport, half_width, too_small
-from bench.run.documents import FindingRecord, Layout, ShortcutRecord
+from bench.run.documents import FindingRecord, Layout, LeftOut, ShortcutRecord
 
 Severity = Literal["stop", "warning", "note", "good"]
 SEVERITIES: tuple[Severity, ...] = ("stop", "warning", "note", "good")
@@ -134,10 +134,8 @@ def how_read(source: ImageSet) -> Layout:
         parts.append(f"{numbers.counted(files, 'file')} left out: {of_kinds}")
     folders = [one.counted for one in left if one.folders]
     parts += [f"left out: {', '.join(folders)}"] if folders else []
-    excluded = [
-        {"kind": one.kind, "text": one.counted, "count": len(one.names), "files": list(one.names)} for one in left
-    ]
-    return Layout(text="; ".join(parts), left_out=tuple(excluded))
+    left_out = tuple(LeftOut(kind=one.kind, text=one.counted, count=len(one.names), files=one.names) for one in left)
+    return Layout(text="; ".join(parts), left_out=left_out)
 
 
 # Files and images
