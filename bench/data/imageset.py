@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from bench import numbers
 from bench.data.images.window import Window
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Excluded:
     @property
     def counted(self) -> str:
         """How many there are of the kind, such as ``3 masks``."""
-        return f"{len(self.names)} {self.kind if len(self.names) == 1 else self.plural or self.kind + 's'}"
+        return numbers.counted(len(self.names), self.kind, self.plural)
 
 
 @dataclass(frozen=True)

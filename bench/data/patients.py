@@ -229,7 +229,8 @@ def file_subtypes(names: Sequence[str]) -> dict[str, list[str]]:
     chest_xray = public_sets()["chest x-ray"]
     if not chest_xray.is_in(names):
         return {}
-    matches = [chest_xray.rules[0].pattern.match(_file_name(name)) for name in names]
+    pattern = next(rule.pattern for rule in chest_xray.rules if "series" in rule.pattern.groupindex)
+    matches = [pattern.match(_file_name(name)) for name in names]
     found = [match["series"] if match else "" for match in matches]
     return {f"{PREFIX}{SUBTYPE}": found} if any(found) else {}
 

@@ -18,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from bench import numbers
 from bench.errors import ConfigError
 from bench.run.folder import write_table
 from bench.run.record import SplitRecord
@@ -44,12 +45,9 @@ class Shares:
         fixed: keep a given validation split however small it is.
     """
 
-    test: float = 0.20
-    val: float = 0.15
+    test: float
+    val: float
     fixed: bool = False
-
-
-DEFAULT_SHARES = Shares()
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,9 @@ def assign_splits(
     table: pd.DataFrame,
     seed: int,
     *,
+    shares: Shares,
     excluded: Mapping[int, str] | None = None,
     clusters: Sequence[Cluster] = (),
-    shares: Shares = DEFAULT_SHARES,
 ) -> tuple[pd.DataFrame, SplitReport]:
     """The table with every image in ``train``, ``val`` or ``test``, or in none, and a report of what was decided.
 
@@ -109,9 +107,9 @@ def assign_splits(
         table: columns ``image``, ``label``, ``split_group``, ``patient_id``, ``split`` (empty where none is given);
             the index counts from 0.
         seed: decides every draw.
+        shares: of what is drawn.
         excluded: row number -> why the image takes no part.
         clusters: duplicates, by row number.
-        shares: of what is drawn.
 
     Returns:
         the table with ``split`` filled, ``reason`` (why an image is in none; empty for the others), ``group`` (what
@@ -265,7 +263,7 @@ def _part(
             names = table.loc[crossing, "image"].tolist()
             reason = f"{they} also in {later}"
             report.moved.append({"from": earlier, "images": len(names), "reason": reason, "files": names})
-            report.notes.append(f"{len(names)} image{'s' * (len(names) > 1)} left {earlier} because {reason}.")
+            report.notes.append(f"{numbers.counted(len(names), 'image')} left {earlier} because {reason}.")
             reasons.update(dict.fromkeys(map(int, crossing), f"{it} also in {later}"))
             table = table.drop(index=crossing)
     return table

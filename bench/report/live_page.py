@@ -112,7 +112,7 @@ def _running(files: RunFiles, running: Sequence[Running]) -> list[Block]:
             "trial": one.trial,
             "epoch": one.epoch or None,
             "score": one.score,
-            **{f"config_{name}": value for name, value in vars(one.config).items()},
+            **one.config.columns(),
         }
         for one in running
     )

@@ -79,9 +79,9 @@ class Screen:
     def layout(self, layout: Layout) -> None:
         """How a source was read, and the first names of each kind of what was left out."""
         self.line(layout.text)
-        for kind in layout.left_out:
-            more = f", … and {kind['count'] - SHOWN_NAMES} more" if kind["count"] > SHOWN_NAMES else ""
-            self.line(f"  {kind['text']}: {', '.join(kind['files'][:SHOWN_NAMES])}{more}")
+        for one in layout.left_out:
+            more = f", … and {one.count - SHOWN_NAMES:,} more" if one.count > SHOWN_NAMES else ""
+            self.line(f"  {one.text}: {', '.join(one.files[:SHOWN_NAMES])}{more}")
 
     def findings(self, findings: Sequence[FindingRecord]) -> None:
         """What an audit found, one line each; what it did not find, and what `layout` says, are left out."""
@@ -98,7 +98,7 @@ class Screen:
             for name in finding.files[:SHOWN_FILES]:
                 self.line(f"    {name}")
             if len(finding.files) > SHOWN_FILES:
-                self.line(f"    … and {len(finding.files) - SHOWN_FILES} more (--json lists all)")
+                self.line(f"    … and {len(finding.files) - SHOWN_FILES:,} more (--json lists all)")
         splits, patients = audit.splits, audit.patients
         for title, parts in (("Splits as given", splits.given), ("Splits as a run would use them", splits.used)):
             if parts:
@@ -180,7 +180,7 @@ class SearchDisplay:
         """End the display."""
         if self._live.is_started:
             self._live.stop()
-        self._screen.line(self._status())
+        self._screen.line(self._status(self._log.current))
 
     def _score(self, record: TrialRecord) -> str:
         return score((record.metrics or {}).get(self._metric.name))
@@ -191,28 +191,31 @@ class SearchDisplay:
         parts = [f"{describe_config(record.config)}: {ended}, {duration(record.seconds)}"]
         if best := self._log.best(self._metric):
             parts.append(f"best {self._score(best)}")
-        return f"[{len(self._log.current)}/{self._total}] trial {record.trial}: {'; '.join([*parts, *self._left()])}"
+        done = len(self._log.current)
+        return f"[{done}/{self._total}] trial {record.trial}: {'; '.join([*parts, *self._left(done)])}"
 
-    def _left(self) -> list[str]:
-        """How long the rest will take, once two trials tell."""
-        done, rest = len(self._log.current) - self._before, self._total - len(self._log.current)
-        if done < 2 or rest <= 0:
+    def _left(self, done: int) -> list[str]:
+        """How long the rest will take, ``done`` trials being done, once two of this search tell."""
+        since, rest = done - self._before, self._total - done
+        if since < 2 or rest <= 0:
             return []
-        return [f"about {duration((time.monotonic() - self._started) / done * rest)} left"]
+        return [f"about {duration((time.monotonic() - self._started) / since * rest)} left"]
 
-    def _status(self) -> str:
-        states = Counter(record.state for record in self._log.current)
-        parts = [f"{len(self._log.current)} of {self._total} trials done"]
+    def _status(self, current: Sequence[TrialRecord]) -> str:
+        """The trials that are done: how they ended, the best of them, and how long the others will take."""
+        states = Counter(record.state for record in current)
+        parts = [f"{len(current)} of {self._total} trials done"]
         ends = (("pruned", "stopped early"), ("failed", "failed"))
         parts += [f"{states[state]} {words}" for state, words in ends if states[state]]
         if best := self._log.best(self._metric):
             parts.append(f"best validation {self._metric.title} {self._score(best)} ({describe_config(best.config)})")
-        return "; ".join([*parts, *self._left()])
+        return "; ".join([*parts, *self._left(len(current))])
 
     def _render(self) -> Group:
+        current = self._log.current
         bar = Progress(TextColumn("Search"), BarColumn(), MofNCompleteColumn(), console=self._screen.console)
-        bar.add_task("", total=self._total, completed=len(self._log.current))
-        lines = [Text(f"{duration(time.monotonic() - self._started)} elapsed; {self._status()}")]
+        bar.add_task("", total=self._total, completed=len(current))
+        lines = [Text(f"{duration(time.monotonic() - self._started)} elapsed; {self._status(current)}")]
         for one in self.running():
             so_far = "no epoch finished yet"
             if one.score is not None:

@@ -21,11 +21,20 @@ class FindingRecord(Part):
     files: tuple[str, ...] = ()
 
 
+class LeftOut(Part):
+    """What a source found and did not take, of one ``kind``; ``text`` says how many, such as ``3 masks``."""
+
+    kind: str = ""
+    text: str = ""
+    count: int = 0
+    files: tuple[str, ...] = ()
+
+
 class Layout(Part):
     """How a folder was read, in words, and the files that were not."""
 
     text: str = ""
-    left_out: tuple[Any, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Excluded(Part):

@@ -102,7 +102,7 @@ def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, sc
     if stored.damaged:
         screen.line(
             f"  note: damaged in {stored.folder}: {', '.join(stored.damaged)}; the images were decoded again. The disk "
-            "may be failing, or have lost power."
+            "may be failing or have lost power, or a decoding was interrupted."
         )
     return stored
 

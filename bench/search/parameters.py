@@ -6,6 +6,7 @@ A further hyperparameter is one more field of `TrialConfig` and the line of trai
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
 from bench.errors import ConfigError
@@ -186,7 +187,7 @@ class TrialConfig:
         """Its cells in a table's row, by column."""
         return {COLUMN + name: value for name, value in asdict(self).items()}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Identity of the configuration: equal configurations have equal keys."""
         counted = {

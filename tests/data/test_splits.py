@@ -1,6 +1,8 @@
 """Splits: no patient or copy crosses, classes keep their shares, what is given is kept, and test is never touched."""
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.data import splits
 from bench.data.splits import (
     SPLITS,
     Cluster,
     Shares,
-    assign_splits,
     auc_half_width,
     describe,
     labels_of,
@@ -24,8 +26,12 @@ from bench.data.splits import (
     units_of,
 )
 from bench.errors import ConfigError
+from bench.settings import RunSettings
 
-TEST_SHARE, VALIDATION_SHARE = Shares.test, Shares.val
+TEST_SHARE, VALIDATION_SHARE = (RunSettings.model_fields[name].default for name in ("test_share", "val_share"))
+SHARES = Shares(TEST_SHARE, VALIDATION_SHARE)
+assign_splits = partial(splits.assign_splits, shares=SHARES)
+"""Draws by the shares of a run that names none."""
 
 
 def make_table(patients):
@@ -423,7 +429,7 @@ def test_images_without_a_split_train_where_others_have_one():
 @pytest.mark.parametrize("n_val", [8, 2])
 def test_a_fixed_validation_split_is_kept_however_small(n_val):
     table = make_table(given_splits(n_val=n_val))
-    found, report = assign_splits(table, 0, shares=Shares(fixed=True))
+    found, report = assign_splits(table, 0, shares=replace(SHARES, fixed=True))
     assert found["split"].tolist() == table["split"].tolist()
     assert not report.merged
     assert "It was kept" in report.on_validation
@@ -433,13 +439,13 @@ def test_a_fixed_validation_split_is_kept_however_small(n_val):
 def test_a_fixed_validation_split_that_lacks_a_class_is_refused():
     table = make_table([*cohort(100, "train"), *cohort(100, "val", labels="A"), *cohort(60, "test")])
     with pytest.raises(ConfigError, match="The val split holds no image of class 'B'"):
-        assign_splits(table, 0, shares=Shares(fixed=True))
+        assign_splits(table, 0, shares=replace(SHARES, fixed=True))
 
 
 def test_the_share_decides_whether_a_drawn_validation_split_is_larger():
     table = make_table(given_splits(n_train=100, n_val=20))
-    assert assign_splits(table, 0, shares=Shares(val=0.3))[1].merged
-    assert not assign_splits(table, 0, shares=Shares(val=0.1))[1].merged
+    assert assign_splits(table, 0, shares=replace(SHARES, val=0.3))[1].merged
+    assert not assign_splits(table, 0, shares=replace(SHARES, val=0.1))[1].merged
 
 
 def test_a_class_of_the_test_split_alone_is_refused():

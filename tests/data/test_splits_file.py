@@ -7,6 +7,8 @@ import pytest
 from bench.data.splits import Cluster, Shares, assign_splits, subset, take_over, write_splits
 from bench.errors import ConfigError
 
+SHARES = Shares(0.2, 0.15)
+
 
 @pytest.fixture
 def table():
@@ -41,7 +43,7 @@ def rows_like(table, **splits):
 
 
 def test_the_file_has_a_row_an_image(tmp_path, table):
-    found, _ = assign_splits(table, 0, excluded={3: "truncated: it ends, too early"})
+    found, _ = assign_splits(table, 0, shares=SHARES, excluded={3: "truncated: it ends, too early"})
     write_splits(tmp_path / "splits.csv", found)
     rows = pd.read_csv(tmp_path / "splits.csv", keep_default_na=False)
     assert list(rows) == ["image", "label", "patient", "patient_wide", "split", "reason"]
@@ -59,7 +61,7 @@ def test_a_run_s_splits_come_back_exactly(tmp_path, table, given, max_images):
     if given:
         table["split"] = np.random.default_rng(0).choice(["train", "val", "test"], len(table), p=[0.7, 0.1, 0.2])
     excluded = {7: "truncated: it ends", 50: "empty: the file is empty"}
-    first, report = assign_splits(table, 0, clusters=clusters, excluded=excluded)
+    first, report = assign_splits(table, 0, shares=SHARES, clusters=clusters, excluded=excluded)
     if max_images:
         first = subset(first, max_images, 0)
     assert bool(report.moved) == given
@@ -74,7 +76,7 @@ def test_a_run_s_splits_come_back_exactly(tmp_path, table, given, max_images):
 
 
 def test_images_are_found_by_name_whatever_the_order(tmp_path, table):
-    first, _ = assign_splits(table, 0)
+    first, _ = assign_splits(table, 0, shares=SHARES)
     write_splits(tmp_path / "splits.csv", first.sample(frac=1, random_state=0))
     taken, silent = take_over(tmp_path / "splits.csv", table)
     assert taken["split"].tolist() == first["split"].tolist()

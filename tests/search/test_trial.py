@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pickle
 
 import pytest
 from hypothesis import given
@@ -144,6 +145,21 @@ def test_a_whole_number_and_its_float_are_one_configuration():
     first, second = TrialConfig("vgg16", dropout=0), TrialConfig("vgg16", dropout=0.0)
     assert first == second
     assert first.key == second.key
+
+
+def test_a_key_that_is_kept_is_no_part_of_the_configuration():
+    fresh, read = dataclasses.replace(DEEP), dataclasses.replace(DEEP)
+    assert read.key is read.key, "computed once"
+    assert read == fresh
+    assert hash(read) == hash(fresh)
+    assert repr(read) == repr(fresh)
+    assert dataclasses.asdict(read) == dataclasses.asdict(fresh)
+    assert read.columns() == fresh.columns()
+    again = pickle.loads(pickle.dumps(read))
+    assert again == fresh
+    assert again.key == fresh.key
+    changed = dataclasses.replace(read, dropout=0.3)
+    assert changed.key == TrialConfig.from_mapping(dataclasses.asdict(changed)).key != read.key
 
 
 # Results

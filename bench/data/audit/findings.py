@@ -15,7 +15,7 @@ from bench.data.audit.duplicates import Duplicates
 from bench.data.images.decode import OTHER
 from bench.data.imageset import Excluded, ImageSet
 from bench.data.splits import REFERENCE_AUC, SPLITS, Cluster, SplitReport, half_width, too_small
-from bench.run.documents import FindingRecord, Layout, ShortcutRecord
+from bench.run.documents import FindingRecord, Layout, LeftOut, ShortcutRecord
 
 Severity = Literal["stop", "warning", "note", "good"]
 SEVERITIES: tuple[Severity, ...] = ("stop", "warning", "note", "good")
@@ -99,8 +99,8 @@ def excluded_by_class(table: pd.DataFrame, facts: pd.DataFrame) -> dict[str, tup
 @cache
 def _templates() -> dict[str, tuple[Template, Template]]:
     """Kind -> heading and text, as findings.yaml has them."""
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=False)
-    environment.filters["of"] = _counted
+    environment = Environment(undefined=StrictUndefined)
+    environment.filters |= {"count": numbers.count, "of": numbers.counted}
     environment.globals |= {"score": numbers.score, "with_interval": numbers.with_interval}
     written = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     return {
@@ -118,30 +118,24 @@ def _finding(
     return FindingRecord(kind=kind, heading=heading, severity=severity, text=text, count=count, files=files)
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
 def how_read(source: ImageSet) -> Layout:
     """How ``source`` was read: layout, how many splits, folds, classes and known patients, and what was not taken."""
     table = source.table
     counts = [(len(set(table[column]) - {""}), column) for column in ("split", "fold") if column in table]
-    counts = [(count, noun) for count, noun in counts if count]
-    counts += [] if source.patients_assumed else [(table["patient_id"].nunique(), "patient")]
-    told = ", ".join(_counted(*one) for one in (*counts, (len(source.classes), "classe")))
+    told = [numbers.counted(count, noun) for count, noun in counts if count]
+    told += [] if source.patients_assumed else [numbers.counted(table["patient_id"].nunique(), "patient")]
+    told.append(numbers.counted(len(source.classes), "class", "classes"))
     parts = [f"layout: {source.layout or source.source}"]
-    parts.append(told.replace(" folds", " folds (--folds given validates over them)"))
+    parts.append(", ".join(told).replace(" folds", " folds (--folds given validates over them)"))
     left = [one for one in (*source.excluded, Excluded("other file", source.others)) if one.names]
     files = sum(len(one.names) for one in left if not one.folders)
     if files:
-        told = ", ".join(one.counted for one in left if not one.folders)
-        parts.append(f"{_counted(files, 'file')} left out: {told}")
+        of_kinds = ", ".join(one.counted for one in left if not one.folders)
+        parts.append(f"{numbers.counted(files, 'file')} left out: {of_kinds}")
     folders = [one.counted for one in left if one.folders]
     parts += [f"left out: {', '.join(folders)}"] if folders else []
-    excluded = [
-        {"kind": one.kind, "text": one.counted, "count": len(one.names), "files": list(one.names)} for one in left
-    ]
-    return Layout(text="; ".join(parts), left_out=tuple(excluded))
+    left_out = tuple(LeftOut(kind=one.kind, text=one.counted, count=len(one.names), files=one.names) for one in left)
+    return Layout(text="; ".join(parts), left_out=left_out)
 
 
 # Files and images
@@ -252,7 +246,7 @@ def _patients(evidence: Evidence) -> Iterator[FindingRecord]:
         yield _finding("patients", "warning", sum(narrow.values()), files, moved=moved, **values)
         return
     nameless = int((table["patient_id"] == table["image"]).sum())
-    doubts = [f"of {_counted(nameless, 'image')} nobody knows the patient"] if nameless else []
+    doubts = [f"of {numbers.counted(nameless, 'image')} nobody knows the patient"] if nameless else []
     doubts += [source.patient_doubt] if source.patient_doubt else []
     severity: Severity = "note" if source.patients_assumed or doubts else "good"
     yield _finding("patients", severity, assumed=source.patients_assumed, doubts=doubts, **values)
@@ -279,8 +273,8 @@ def _duplicates(evidence: Evidence) -> Iterator[FindingRecord]:
 
 def _sets(clusters: Sequence[Cluster]) -> str:
     """How many sets of how many images; empty for none."""
-    images = sum(len(cluster.rows) for cluster in clusters)
-    sets = f"{_counted(len(clusters), 'set')} of {images} images" + (" in all" if len(clusters) > 1 else "")
+    images = numbers.count(sum(len(cluster.rows) for cluster in clusters))
+    sets = f"{numbers.counted(len(clusters), 'set')} of {images} images{' in all' * (len(clusters) > 1)}"
     return sets if clusters else ""
 
 

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from bench.data.names import SPLIT_NAMES, listed, pattern, split_of, word_list, word_lists
@@ -33,7 +33,7 @@ def normal(name: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name)).casefold()
 
 
-@lru_cache(maxsize=1)
+@cache
 def roles() -> dict[str, list[str]]:
     """What a column says -> the names it goes by, as `normal` makes them, those to be preferred first."""
     return {role: list(dict.fromkeys(map(normal, names))) for role, names in word_lists("columns").items()}

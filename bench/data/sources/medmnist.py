@@ -7,7 +7,7 @@ Scientific Data 10, 41 (2023). The data are under CC BY 4.0 except where an entr
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -51,7 +51,7 @@ class MedMnist:
         return f"{self.name}.npz" if size == SIZES[0] else f"{self.name}_{size}.npz"
 
 
-@lru_cache(maxsize=1)
+@cache
 def catalogue() -> tuple[MedMnist, ...]:
     """The sets there are, as medmnist.yaml lists them."""
     text = Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")

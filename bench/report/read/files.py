@@ -210,8 +210,10 @@ def read(run: RunDir) -> RunFiles:
     trials = table(tables.TRIALS, run.path, problems, "no trial has finished yet", states)
     again = pd.Series(dtype="bool") if trials is None else trials["retried_as"].notna()
     limit = run.path / "limit.json"
+    record = _record(run, problems)
     files = RunFiles(
-        record=_record(run, problems),
+        record=record,
+        titles=record.titles,
         trials=None if trials is None else trials[~again].reset_index(drop=True),
         retried=int(again.sum()),
         epochs=table(tables.EPOCHS, run.path, problems, "no epoch has finished yet"),
@@ -226,7 +228,6 @@ def read(run: RunDir) -> RunFiles:
         unfinished=run.begun and not all(run.finished(stage) for stage in STAGES),
         problems=problems,
     )
-    files.titles = files.record.titles
     _read_evaluation(run, files)
     return files
 
