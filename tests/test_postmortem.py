@@ -131,7 +131,7 @@ def test_what_really_ends_workers_is_told(monkeypatch: pytest.MonkeyPatch, capfd
     from bench.errors import TrialFailed
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(workers, "_Alone", _Plain)
+    monkeypatch.setattr(workers, "_Worker", _Plain)
     found = workers.start(jobs=1)
     try:
         reasons = {}
@@ -146,8 +146,8 @@ def test_what_really_ends_workers_is_told(monkeypatch: pytest.MonkeyPatch, capfd
             reasons[name] = str(caught.value)
         assert workers.run_alone(found, abs, -2) == 2, "and the next one lives"
         with pytest.raises(TrialFailed, match=r"could not start: ImportError: /home/ada/keras\.py is no Keras$"):
-            workers.release_alone()
-            monkeypatch.setattr(workers, "_Alone", _CannotStart)
+            workers.release()
+            monkeypatch.setattr(workers, "_Worker", _CannotStart)
             workers.run_alone(found, abs, -2)
     finally:
         workers.stop()
@@ -172,14 +172,14 @@ class _Plain:
     def __init__(self, threads: int) -> None:
         pass
 
-    def call(self, function: Callable[..., object], arguments: tuple[object, ...]) -> object:
+    def call(self, function: Callable[[], object]) -> object:
         """As `bench.cluster` has it."""
-        return function(*arguments)
+        return function()
 
 
 class _CannotStart:
     def __init__(self, threads: int) -> None:
         raise ImportError("/home/ada/keras.py is no Keras")
 
-    def call(self, function: object, arguments: object) -> None:
+    def call(self, function: object) -> None:
         """Never reached."""

@@ -4,14 +4,16 @@ import gc
 import pickle
 import weakref
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bench import cluster as workers
-from bench.cluster import share_out
-from bench.errors import ConfigError
+from bench.cluster import Ended, Job, Workers, share_out
+from bench.errors import ConfigError, WorkerDied
 from bench.trial import TrialConfig
 
 GIB = 2**30
@@ -102,3 +104,118 @@ def test_an_earlier_tasks_models_are_gone_before_the_next_ones_are_made(
     finally:
         gc.enable()
     assert alive == [None, None, None]
+
+
+class Died(Exception):
+    """Stands in for what Ray raises where a process has died."""
+
+
+class FakeRay:
+    """Ray on a clock that no second passes on: a call takes as long as its function says.
+
+    Attributes:
+        started: processes that were started.
+        calls: (begin, end, process) of each call.
+    """
+
+    def __init__(self) -> None:
+        self.exceptions = SimpleNamespace(RayError=(Died, RuntimeError))
+        self.started, self.killed, self.now = 0, 0, 0.0
+        self.calls: list[tuple[float, float, int]] = []
+        self._ends: dict[int, tuple[float, Any]] = {}
+
+    def remote(self, **options: Any) -> Any:
+        assert options == {"num_cpus": 1, "num_gpus": 0.0}
+        return lambda kind: SimpleNamespace(remote=self._start)
+
+    def _start(self, threads: int) -> Any:
+        self.started += 1
+        return SimpleNamespace(call=SimpleNamespace(remote=partial(self._call, self.started)))
+
+    def _call(self, process: int, function: Callable[[], tuple[float, Any]]) -> int:
+        seconds, result = function()
+        self.calls.append((self.now, self.now + seconds, process))
+        self._ends[len(self.calls)] = self.now + seconds, result
+        return len(self.calls)
+
+    def wait(self, running: list[int], num_returns: int) -> Any:
+        first = min(running, key=lambda one: self._ends[one][0])
+        self.now = self._ends[first][0]
+        return [first], []
+
+    def get(self, one: int) -> Any:
+        result = self._ends[one][1]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def kill(self, actor: Any) -> None:
+        self.killed += 1
+
+
+TWO = Workers(2, 1, 0.0, 2, 0)
+
+
+@pytest.fixture
+def fake_ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
+    import sys
+
+    fake = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setattr(workers, "_slots", [])
+    monkeypatch.setattr(workers.Deaths, "why", lambda self, message: ("machine", "it was killed"))
+    monkeypatch.setattr(workers, "_cause", lambda error: None if isinstance(error, Died) else error)
+    return fake
+
+
+def lasting(name: str, seconds: float, group: str = "", result: Any = None) -> Job:
+    return Job(name, lambda: (seconds, result or name), group, seconds)
+
+
+def test_the_longest_jobs_begin_first_and_both_workers_stay_busy(fake_ray: FakeRay) -> None:
+    jobs = [lasting(f"{seconds}", seconds) for seconds in (1, 2, 7, 3, 5, 2)]
+    ended = list(workers.run_jobs(TWO, jobs))
+    assert {one.result for one in ended} == {"1", "2", "7", "3", "5"}
+    assert [one.job.name for one in ended][:2] == ["5", "7"]
+    assert fake_ray.started == 2
+    assert fake_ray.now == 10.0, "the lower bound"
+    assert next(workers.run_jobs(TWO, [lasting("more", 1)])).result == "more"
+    assert fake_ray.started == 2, "and the workers stay"
+    workers.release()
+    assert fake_ray.killed == 2
+
+
+def test_a_worker_goes_on_with_the_networks_that_it_has(fake_ray: FakeRay) -> None:
+    jobs = [
+        lasting(f"{group}{number}", cost, group) for group, cost in (("a", 5), ("b", 4), ("c", 1)) for number in "123"
+    ]
+    ended = list(workers.run_jobs(TWO, jobs))
+    whose: dict[str, set[int]] = {}
+    for one in ended:
+        whose.setdefault(one.job.group, set()).add(one.worker)
+    assert whose["a"] == {0} and whose["b"] == {1}, "no network is built twice while there is other work"
+
+
+def test_a_job_whose_process_died_is_done_once_more_alone(fake_ray: FakeRay) -> None:
+    tries: list[float] = []
+
+    def dying() -> tuple[float, Any]:
+        tries.append(fake_ray.now)
+        return (1, Died("x")) if len(tries) == 1 else (2, "well")
+
+    said: list[str] = []
+    jobs = [Job("dying", dying, cost=9), lasting("long", 6), lasting("short", 1)]
+    ended = list(workers.run_jobs(TWO, jobs, said.append))
+    assert [(one.job.name, one.result) for one in ended] == [("short", "short"), ("long", "long"), ("dying", "well")]
+    assert said == ["it was killed"]
+    assert tries == [0.0, 6.0], "when all others have ended"
+    assert fake_ray.started == 3, "in a new process"
+
+
+def test_a_job_that_kills_its_process_twice_is_told_and_the_others_go_on(fake_ray: FakeRay) -> None:
+    jobs = [lasting("dying", 2, result=Died("x")), lasting("well", 1), lasting("wrong", 1, result=RuntimeError("no"))]
+    ended: dict[str, Ended] = {one.job.name: one for one in workers.run_jobs(TWO, jobs)}
+    assert isinstance(ended["dying"].error, WorkerDied)
+    assert str(ended["wrong"].error) == "no", "what a function raises is its own, and is not tried again"
+    assert ended["well"].error is None
+    assert len(fake_ray.calls) == 4

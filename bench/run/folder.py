@@ -138,7 +138,6 @@ class RunDir:
     trials = File("trials.csv")
     epochs = File("epochs.csv")
     augmentation = File("augmentation.npz")  # one image under every policy
-    checkpoints = File("checkpoints")  # weights of what is being retrained
     models = File("models")  # every exported training; see `model_file`
     finalists = File("finalists.csv")
     baselines = File("baselines.csv")

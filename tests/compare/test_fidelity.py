@@ -100,7 +100,7 @@ class FakeTrainer:
             raise MemoryError("the card is full\nand more")
         return fake_result(0.9)
 
-    def retrain(self, config: Any, seed: int) -> Any:
+    def fresh(self, config: Any, seed: int) -> Any:
         self.seeds.append(seed)
         return fake_result(0.8)
 
@@ -114,11 +114,13 @@ def fake_result(auc: float) -> Any:
 
 
 @pytest.mark.usefixtures("toy_table")
-def test_a_row_of_the_table(make_task: Callable[..., Any]) -> None:
+def test_a_row_of_the_table(make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.compare.fidelity import fresh
     from bench.seeds import stable_seed
 
     configs = cached_vs_fresh.draw(parse_space("toys", SPACE), 30, 0)
     trainer = FakeTrainer(make_task())
+    monkeypatch.setattr(fresh, "train_fresh", lambda trainer, config, seed: trainer.fresh(config, seed))
     good = next(one for one in configs if (one.backbone, one.augmentation) == ("toy", "none"))
     row = cached_vs_fresh.score(trainer, good)
     assert (row["cached_auc"], row["fresh_auc"], row["state"]) == (0.9, 0.8, "completed")

@@ -433,7 +433,7 @@ def _run_json(
         },
         "winner": {"backbone": str(won["backbone"]), "score": score, "metric": metric},
         "seconds": {**seconds, "report": 3.0},
-        "activities": activities(_records(trials), seconds, JOBS, checkpoints=1.5),
+        "activities": activities(_records(trials), seconds, JOBS),
     }
 
 

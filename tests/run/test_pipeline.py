@@ -74,7 +74,6 @@ def test_a_run_from_end_to_end(
         mine = epochs[(epochs["kind"] == "trial") & (epochs["name"] == str(row.trial))]
         phase = "finetune" if row.config_unfreeze_depth else "head"
         assert row.metric_auc == pytest.approx(mine.loc[mine["phase"] == phase, "metric_auc"].max())
-    assert list((folder / "checkpoints").iterdir()) == []
 
     # the test split is sealed
     assert not (folder / "evaluation.json").exists()

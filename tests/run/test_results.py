@@ -417,12 +417,12 @@ def test_where_the_time_went_adds_up() -> None:
     one = TrialRecord(0, "failed", "no memory", "sampled", config, None, None, 0, 20.0, 20.0, spent)
     two = TrialRecord(1, "failed", "no memory", "sampled", config, None, None, 0, 30.0, 30.0, {})
     seconds = {"start": 5.0, "data": 3.0, "search": 40.0, "finalists": 60.0, "evaluation": 7.0}
-    found = activities([one, two], seconds, jobs=2, checkpoints=1.0)
+    found = activities([one, two], seconds, jobs=2)
     assert found["start-up"] == 5.0 + 4.0 / 2
     assert found["filling"] == 5.0
     assert found["waiting"] == 40.0 - (20.0 + 30.0) / 2  # workers without a trial
     assert found["other"] == (4.0 + 30.0) / 2  # what the trials do not account for
-    assert found["finalists"] == 59.0
+    assert found["finalists"] == 60.0
     assert sum(found.values()) == pytest.approx(sum(seconds.values()))
 
 

@@ -204,7 +204,6 @@ def test_every_file_lies_in_the_folder(tmp_path):
         "evaluation": "evaluation.json",
         "augmentation": "augmentation.npz",
         "study": "study.db",
-        "checkpoints": "checkpoints",
         "models": "models",
         "figures": "figures",
     }

@@ -13,6 +13,7 @@ from bench.run.results import TrialLog, TrialRecord
 from bench.search.parameters import TrialConfig
 from bench.search.space import parse_space
 from bench.stats.metrics import METRICS
+from bench.train.job import TrainingJob
 from bench.train.trainer import Trainer
 
 PLAIN = TrialConfig("toy", "none", 1, 1e-2, 0.1, batch_size=8)
@@ -54,6 +55,7 @@ def test_it_changes_what_is_trained(make_task: Callable[..., Any], tmp_path: Pat
     assert losses(DECAYED) != pytest.approx(plain, abs=1e-3)
     assert losses(PLAIN) == pytest.approx(plain, abs=1e-6)
     retrained = [
-        [record.metrics["log_loss"] for record in trainer.retrain(config, 0).epochs] for config in (PLAIN, DECAYED)
+        [record.metrics["log_loss"] for record in trainer.train(TrainingJob(config, 0, 2)).epochs]
+        for config in (PLAIN, DECAYED)
     ]
     assert retrained[0] != pytest.approx(retrained[1], abs=1e-3)

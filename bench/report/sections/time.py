@@ -27,7 +27,6 @@ ACTIVITIES = {
     "suffix training": "training unfrozen stages",
     "validation": "scoring the validation images",
     "other": "within trials, between these",
-    "checkpoints": "writing checkpoints",
     "waiting": "workers waiting for a trial or for each other",
     "finalists": "retraining the finalists",
     "evaluation": "evaluation",
