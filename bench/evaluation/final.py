@@ -6,10 +6,12 @@ Training never receives its row numbers; what was decided before lies in best_mo
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.data.images.store import StoredImages
 from bench.data.patients import PREFIX
 from bench.evaluation import in_worker, ledger
 from bench.evaluation.calibration import apply_temperature, calibration
@@ -22,7 +24,7 @@ from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs, Scored
 from bench.evaluation.operating_points import operating_points
 from bench.evaluation.predictions import all_predictions, predictions_table, score_models
 from bench.evaluation.retrained import gap, retrained
-from bench.evaluation.robustness import ALTERATIONS, choose_rows, robustness
+from bench.evaluation.robustness import ALTERATIONS, NONE, choose_rows, robustness
 from bench.evaluation.saliency import choose_cases
 from bench.evaluation.scoring import score_model, spread
 from bench.evaluation.subgroups import subgroups
@@ -35,6 +37,10 @@ from bench.run.folder import RunDir, atomic_path, write_json
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import brier_definition
 from bench.stats.predictions import Predictions
+
+CHECKED_IMAGES = 32
+CLOSE = 0.05
+"""A faster precision may move a probability by this much at most."""
 
 
 def open_test(
@@ -178,7 +184,8 @@ class _Pictures:
         pixels = self.test.facts["pixels"].to_numpy()
         cases = choose_cases(self.predictions, same=pixels)
         names = self.test.table["image"].iloc[cases].tolist()
-        of_cases = (self.test.rows[cases], self.predictions.part(cases), names, self.bootstrap.seed, self.precision)
+        precision = self._trusted(model, stored, call_all)
+        of_cases = (self.test.rows[cases], self.predictions.part(cases), names, self.bootstrap.seed, precision)
         altered, maps = "robustness under altered images", "saliency maps"
         found = _all_or_each(
             [partial(in_worker.attempt, maps, in_worker.saliency, model, stored, *of_cases)]
@@ -187,17 +194,33 @@ class _Pictures:
                     in_worker.attempt,
                     altered,
                     *(in_worker.altered_scores, model, stored, self.test.rows[chosen]),
-                    *(alteration, self.bootstrap.seed, self.precision),
+                    *(alteration, self.bootstrap.seed, precision),
                 )
                 for alteration in (ALTERATIONS if len(chosen) else ())
             ],
             call_all,
         )
         refused = [
-            self._write(altered, lambda: self._write_robustness(chosen, found[1:], run), found[1:]),
+            self._write(altered, lambda: self._write_robustness(chosen, found[1:], precision, run), found[1:]),
             self._write(maps, lambda: self._write_saliency(cases, pixels, found[0], run), found[:1]),
         ]
         return [one for one in refused if one]
+
+    def _trusted(self, model: Path, stored: StoredImages, call_all: CallAll) -> str:
+        """The precision, if the first test images are scored in it as in float32; else float32.
+
+        Features that hardly differ between images are magnified by the standardisation, their rounding with them.
+        """
+        if self.precision == "float32":
+            return self.precision
+        few = slice(0, CHECKED_IMAGES)
+        arguments = (model, stored, self.test.rows[few], NONE, self.bootstrap.seed, self.precision)
+        try:
+            ((found,),) = call_all([partial(in_worker.altered_scores, *arguments)])
+        except Exception:
+            return "float32"
+        close = np.abs(found - self.predictions.scores[few]).max() <= CLOSE
+        return self.precision if close else "float32"
 
     @staticmethod
     def _write(what: str, write: Callable[[], None], found: Sequence[Any]) -> Refusal | None:
@@ -212,9 +235,9 @@ class _Pictures:
             return Refusal(what=what, reason=told(error))
         return None
 
-    def _write_robustness(self, chosen: Any, found: Sequence[Any], run: RunDir) -> None:
+    def _write_robustness(self, chosen: Any, found: Sequence[Any], precision: str, run: RunDir) -> None:
         scores = dict(zip(ALTERATIONS, found, strict=True)) if found else {}
-        table = robustness(scores, self.predictions.part(chosen), self.bootstrap, self.precision)
+        table = robustness(scores, self.predictions.part(chosen), self.bootstrap, precision)
         tables.ROBUSTNESS.write(run.path, table)
 
     def _write_saliency(self, cases: Any, pixels: Any, found: Any, run: RunDir) -> None:
