@@ -1,13 +1,16 @@
 """Every choice that the test split must not influence, made on validation and written down: best_model.json."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 from bench.data.images.decode import Pixels
 from bench.evaluation import in_worker
 from bench.evaluation.calibration import fit_temperature, frozen_threshold
-from bench.evaluation.inputs import Call, Decisions, EvaluationInputs
+from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs
 from bench.evaluation.predictions import predictions_table
-from bench.models.export import TOLERANCE, ExportMismatch, check_in_fresh_process
+from bench.models.backbones import get_backbone
+from bench.models.export import TOLERANCE, ExportMismatch, fresh_process
 from bench.run.documents import ModelCard, ModelInput, Threshold
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.run.tables import PREDICTIONS_VAL, Row, records, scores_in
@@ -18,7 +21,7 @@ from bench.trial import TrialConfig
 CHECKED_IMAGES = 32
 
 
-def decide(inputs: EvaluationInputs, run: RunDir, call: Call, provenance: ModelCard) -> Decisions:
+def decide(inputs: EvaluationInputs, run: RunDir, call_all: CallAll, provenance: ModelCard) -> Decisions:
     """Fix all that is fitted on validation predictions of the reloaded files, and write best_model.json.
 
     Raises:
@@ -27,17 +30,15 @@ def decide(inputs: EvaluationInputs, run: RunDir, call: Call, provenance: ModelC
     """
     finalists, rows = inputs.finalists, inputs.rows("val")
     done = records(finalists[(finalists["state"] == "completed") & finalists["representative"]])
-    validation = {}
-    for row in done:
-        name, model = row["backbone"], (run.path / row["model"]).absolute()
-        validation[name] = inputs.on_validation(call(in_worker.predict, model, inputs.images[name], rows))
     winner = next(row for row in done if row["winner"])
     name = winner["backbone"]
-    predictions, stored = validation[name], inputs.images[name]
-    _check_score(winner, predictions, inputs, run)
-    images: Pixels = stored.open()
-    checked = predictions.scores[:CHECKED_IMAGES]
-    difference = check_in_fresh_process(run.best_model, images[rows[:CHECKED_IMAGES]], checked)
+    images: Pixels = inputs.images[name].open()
+    with fresh_process(run.best_model, images[rows[:CHECKED_IMAGES]]) as compare:  # starts while others are scored
+        validation = _validation(done, inputs, run, call_all)
+        predictions = validation[name]
+        _check_score(winner, predictions, inputs, run)
+        checked = predictions.scores[:CHECKED_IMAGES]
+        difference = compare(checked)
     temperature = fit_temperature(predictions.labels, predictions.scores)
     thresholds = _thresholds(predictions, inputs.settings.target_sensitivity)
     decisions = Decisions(name, temperature, thresholds, validation)
@@ -48,6 +49,18 @@ def decide(inputs: EvaluationInputs, run: RunDir, call: Call, provenance: ModelC
     write_json(run.best_model_card, card.content() | provenance.content())
     PREDICTIONS_VAL.write(run.path, predictions_table(inputs.table["image"].iloc[rows], predictions, temperature))
     return decisions
+
+
+def _validation(
+    representatives: Sequence[Row], inputs: EvaluationInputs, run: RunDir, call_all: CallAll
+) -> dict[str, Predictions]:
+    """Backbone -> what its representative's file predicts for the validation images; one file each shares nothing."""
+    rows, names = inputs.rows("val"), [str(row["backbone"]) for row in representatives]
+    order = sorted(range(len(names)), key=lambda place: -get_backbone(names[place]).cost[0])  # longest first
+    models = [(run.path / row["model"]).absolute() for row in representatives]
+    scores = call_all([partial(in_worker.predict, models[place], inputs.images[names[place]], rows) for place in order])
+    found = {names[place]: inputs.on_validation(one) for place, one in zip(order, scores, strict=True)}
+    return {name: found[name] for name in names}
 
 
 def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunDir) -> ModelCard:

@@ -3,10 +3,15 @@
 Training never receives its row numbers; what was decided before lies in best_model.json and is not changed here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from bench.data.images.store import StoredImages
 from bench.data.patients import PREFIX
 from bench.evaluation import in_worker, ledger
 from bench.evaluation.calibration import apply_temperature, calibration
@@ -15,10 +20,11 @@ from bench.evaluation.curves import curves
 from bench.evaluation.decision_curve import decision_curve
 from bench.evaluation.failures import failures
 from bench.evaluation.grouping import image_groups
-from bench.evaluation.inputs import Call, Decisions, EvaluationInputs, ScoredModel
+from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs, ScoredModel
 from bench.evaluation.operating_points import operating_points
 from bench.evaluation.predictions import all_predictions, predictions_table, score_models
 from bench.evaluation.retrained import gap, retrained
+from bench.evaluation.robustness import ALTERATIONS, NONE, choose_rows, robustness
 from bench.evaluation.saliency import choose_cases
 from bench.evaluation.scoring import score_model, spread
 from bench.evaluation.subgroups import subgroups
@@ -32,9 +38,13 @@ from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import brier_definition
 from bench.stats.predictions import Predictions
 
+CHECKED_IMAGES = 32
+CLOSE = 0.05
+"""A faster precision may move a probability by this much at most."""
+
 
 def open_test(
-    inputs: EvaluationInputs, decisions: Decisions, sealed: SealedTest, run: RunDir, call: Call
+    inputs: EvaluationInputs, decisions: Decisions, sealed: SealedTest, run: RunDir, call_all: CallAll
 ) -> EvaluationRecord:
     """Open the test split, score every finalist and baseline on it, and write all files of the evaluation.
 
@@ -45,14 +55,15 @@ def open_test(
         TestSealed: if it may not be opened.
     """
     test = sealed.open()
-    models = score_models(inputs, decisions.winner, test, run, call)
+    models = score_models(inputs, decisions.winner, test, run, call_all)
     winner = models[decisions.winner].predictions
     bootstrap = inputs.bootstrap.unless(winner.few)
     _write_predictions(inputs, decisions, test, models, run)
     _write_tables(models, decisions, test, run, bootstrap)
     compared = comparisons(models, decisions.winner, bootstrap)
     tables.COMPARISONS.write(run.path, compared)
-    refusals = _too_few(winner) + _write_pictures(winner, test, decisions.winner, run, call, bootstrap)
+    pictures = _Pictures(winner, test, decisions.winner, bootstrap, inputs.precision.get(decisions.winner, "float32"))
+    refusals = _too_few(winner) + pictures.write(run, call_all)
     found = EvaluationRecord(
         opened=tuple(test.times),
         images=len(winner),
@@ -146,31 +157,110 @@ def _write_failures(predictions: Predictions, test: OpenTest, backbone: str, run
         np.savez_compressed(temporary, images=stored[test.rows[errors.positions]], ranks=errors.ranks)
 
 
-def _write_pictures(
-    predictions: Predictions, test: OpenTest, backbone: str, run: RunDir, call: Call, bootstrap: Bootstrap
-) -> list[Refusal]:
-    """Robustness and saliency, which need the model; what goes wrong in them costs nothing else, and is returned."""
-    for outdated in (run.robustness, run.saliency, run.saliency_images):
-        outdated.unlink(missing_ok=True)
-    model, stored, refusals = run.best_model.absolute(), test.images[backbone], []
-    try:
-        tables.ROBUSTNESS.write(run.path, call(in_worker.robustness, model, stored, test.rows, predictions, bootstrap))
-    except Exception as error:
-        refusals.append(Refusal(what="robustness under altered images", reason=told(error)))
-    try:
-        pixels = test.facts["pixels"].to_numpy()
-        cases = choose_cases(predictions, same=pixels)
-        names = test.table["image"].iloc[cases].tolist()
-        found, arrays = call(
-            in_worker.saliency, model, stored, test.rows[cases], predictions.part(cases), names, bootstrap.seed
+@dataclass(frozen=True)
+class _Pictures:
+    """Robustness and saliency, which need the winner itself and decide nothing.
+
+    Attributes:
+        predictions: of the winner, of the test images.
+        test: the test split, opened.
+        backbone: the winner.
+        bootstrap: draws and seed.
+        precision: what the winner is computed in here.
+    """
+
+    predictions: Predictions
+    test: OpenTest
+    backbone: str
+    bootstrap: Bootstrap
+    precision: str
+
+    def write(self, run: RunDir, call_all: CallAll) -> list[Refusal]:
+        """Compute both side by side; what goes wrong in one costs nothing else, and is returned."""
+        for outdated in (run.robustness, run.saliency, run.saliency_images):
+            outdated.unlink(missing_ok=True)
+        model, stored = run.best_model.absolute(), self.test.images[self.backbone]
+        chosen = choose_rows(self.predictions, seed=self.bootstrap.seed)
+        pixels = self.test.facts["pixels"].to_numpy()
+        cases = choose_cases(self.predictions, same=pixels)
+        names = self.test.table["image"].iloc[cases].tolist()
+        precision = self._trusted(model, stored, call_all)
+        of_cases = (self.test.rows[cases], self.predictions.part(cases), names, self.bootstrap.seed, precision)
+        altered, maps = "robustness under altered images", "saliency maps"
+        found = _all_or_each(
+            [partial(in_worker.attempt, maps, in_worker.saliency, model, stored, *of_cases)]
+            + [
+                partial(
+                    in_worker.attempt,
+                    altered,
+                    *(in_worker.altered_scores, model, stored, self.test.rows[chosen]),
+                    *(alteration, self.bootstrap.seed, precision),
+                )
+                for alteration in (ALTERATIONS if len(chosen) else ())
+            ],
+            call_all,
         )
+        refused = [
+            self._write(altered, lambda: self._write_robustness(chosen, found[1:], precision, run), found[1:]),
+            self._write(maps, lambda: self._write_saliency(cases, pixels, found[0], run), found[:1]),
+        ]
+        return [one for one in refused if one]
+
+    def _trusted(self, model: Path, stored: StoredImages, call_all: CallAll) -> str:
+        """The precision, if the first test images are scored in it as in float32; else float32.
+
+        Features that hardly differ between images are magnified by the standardisation, their rounding with them.
+        """
+        if self.precision == "float32":
+            return self.precision
+        few = slice(0, CHECKED_IMAGES)
+        arguments = (model, stored, self.test.rows[few], NONE, self.bootstrap.seed, self.precision)
+        try:
+            ((found,),) = call_all([partial(in_worker.altered_scores, *arguments)])
+        except Exception:
+            return "float32"
+        close = np.abs(found - self.predictions.scores[few]).max() <= CLOSE
+        return self.precision if close else "float32"
+
+    @staticmethod
+    def _write(what: str, write: Callable[[], None], found: Sequence[Any]) -> Refusal | None:
+        for one in found:
+            if isinstance(one, Exception):  # the worker itself has died
+                return Refusal(what=what, reason=told(one))
+            if isinstance(one, Refusal):
+                return one
+        try:
+            write()
+        except Exception as error:
+            return Refusal(what=what, reason=told(error))
+        return None
+
+    def _write_robustness(self, chosen: Any, found: Sequence[Any], precision: str, run: RunDir) -> None:
+        scores = dict(zip(ALTERATIONS, found, strict=True)) if found else {}
+        table = robustness(scores, self.predictions.part(chosen), self.bootstrap, precision)
+        tables.ROBUSTNESS.write(run.path, table)
+
+    def _write_saliency(self, cases: Any, pixels: Any, found: Any, run: RunDir) -> None:
+        content, arrays = found
         items = [
             item.model_copy(update={"copies": int((pixels == pixels[case]).sum())})
-            for item, case in zip(found.items, cases, strict=True)
+            for item, case in zip(content.items, cases, strict=True)
         ]
         with atomic_path(run.saliency_images) as temporary:
             np.savez_compressed(temporary, **arrays)
-        write_json(run.saliency, found.model_copy(update={"items": tuple(items)}))
+        write_json(run.saliency, content.model_copy(update={"items": tuple(items)}))
+
+
+def _all_or_each(calls: Sequence[Callable[[], Any]], call_all: CallAll) -> list[Any]:
+    """What ``calls`` return; if a worker dies of one of them, each by itself, and of that one the exception."""
+    try:
+        return call_all(calls)
+    except Exception:
+        return [_one(call, call_all) for call in calls]
+
+
+def _one(call: Callable[[], Any], call_all: CallAll) -> Any:
+    try:
+        return call_all([call])[0]
     except Exception as error:
-        refusals.append(Refusal(what="saliency maps", reason=told(error)))
-    return refusals
+        return error

@@ -1,18 +1,21 @@
 """What the evaluation needs a worker for: whatever needs the model itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from bench.data.images.store import StoredImages
 from bench.evaluation import robustness as altered
 from bench.evaluation import saliency as maps
-from bench.models.export import load_model, predict_file, predict_images
-from bench.stats.bootstrap import Bootstrap
+from bench.evaluation.shared_scores import ModelFile, score_files
+from bench.failures import told
+from bench.models.export import computing_in, load_model, predict_file, predict_images
+from bench.run.documents import Refusal
+from bench.stats.metrics import Scores
 from bench.stats.predictions import Predictions
 
 Rows = npt.NDArray[np.int64]
@@ -20,22 +23,46 @@ Rows = npt.NDArray[np.int64]
 
 
 def predict(model: Path, stored: StoredImages, rows: Rows) -> npt.NDArray[np.float32]:
-    """Class probabilities of some rows of a stored set."""
+    """Class probabilities of some rows of a stored set, by a file loaded as anybody would load it."""
     return predict_file(model, stored.open(), rows)
 
 
-def robustness(
-    model: Path, stored: StoredImages, rows: Rows, predictions: Predictions, bootstrap: Bootstrap
-) -> pd.DataFrame:
-    """robustness.csv of the model in a file, on some of the ``rows``, of which there are ``predictions``."""
-    chosen = altered.choose_rows(predictions, altered.MOST_IMAGES, bootstrap.seed)
-    network = load_model(model)
-    images = np.asarray(stored.open()[rows[chosen]])
-    return altered.robustness(images, predictions.part(chosen), lambda some: predict_images(network, some), bootstrap)
+def score(files: Sequence[ModelFile], stored: StoredImages, rows: Rows) -> dict[Path, Scores]:
+    """Class probabilities of some rows of a stored set by several files; see `bench.evaluation.shared_scores`."""
+    return score_files(files, stored.open(), rows)
+
+
+def attempt(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function(*arguments)``; if that fails, a `Refusal` to say so of ``what``: it must cost nothing else."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        return Refusal(what=what, reason=told(error))
+
+
+def altered_scores(
+    model: Path, stored: StoredImages, rows: Rows, alteration: str, seed: int, precision: str
+) -> list[Scores]:
+    """Class probabilities of some rows at each level of an alteration, computed in ``precision``."""
+    network = _fast(model, model.stat().st_mtime_ns, precision)
+    images = np.asarray(stored.open()[rows])
+    return [predict_images(network, some) for some in altered.alter(images, alteration, seed)]
+
+
+@lru_cache(maxsize=1)
+def _fast(model: Path, stamp: int, precision: str) -> Any:
+    """The model in a file, as it was at a time ``stamp``; one alteration after the other is scored by it."""
+    return computing_in(load_model(model), precision)
 
 
 def saliency(
-    model: Path, stored: StoredImages, rows: Rows, predictions: Predictions, names: Sequence[str], seed: int
+    model: Path,
+    stored: StoredImages,
+    rows: Rows,
+    predictions: Predictions,
+    names: Sequence[str],
+    seed: int,
+    precision: str,
 ) -> Any:
     """saliency.json and the arrays of saliency.npz, for some rows of a stored set; see `bench.evaluation.saliency`."""
-    return maps.saliency(model, np.asarray(stored.open()[rows]), predictions, names, seed)
+    return maps.saliency(model, np.asarray(stored.open()[rows]), predictions, names, seed, precision)

@@ -1,7 +1,7 @@
 """What the evaluation works on: data as known before the test split is opened, decisions, scored models."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,22 @@ from bench.data.images.store import StoredImages
 from bench.data.images.window import Window
 from bench.data.splits import labels_of, rows_of, units_of
 from bench.run.documents import Threshold
+from bench.run.record import RunRecord
 from bench.settings import RunSettings
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import Metric, Scores, get_metric
 from bench.stats.predictions import Predictions
 
-Call = Callable[..., Any]
-"""``call(function, *arguments)`` calls a function of `bench.evaluation.in_worker` in a worker."""
+CallAll = Callable[[Sequence[Callable[[], Any]]], list[Any]]
+"""``call_all(calls)`` runs partials of functions of `bench.evaluation.in_worker` in workers, side by side.
+
+What they return comes in their order; the first error is raised after all have ended.
+"""
+
+
+def prefix_precision(record: RunRecord, backbones: Iterable[str]) -> dict[str, str]:
+    """What the frozen layers of each backbone were computed in by a run: ``float32`` or ``bfloat16``."""
+    return dict.fromkeys(backbones, record.precision or "float32")
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,7 @@ class EvaluationInputs:
         finalists: finalists.csv with representatives and the winner marked.
         baselines: baselines.csv; may be empty.
         window: what all images of more than 8 bits went through; None if each had its own, or there are none.
+        precision: backbone name -> what looks at the winner without deciding anything is computed in.
     """
 
     settings: RunSettings
@@ -44,6 +54,7 @@ class EvaluationInputs:
     finalists: pd.DataFrame
     baselines: pd.DataFrame
     window: Window | None = None
+    precision: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:

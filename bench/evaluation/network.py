@@ -1,5 +1,6 @@
 """An exported file taken apart: the map before the pooling, the linear head after it, logits and log-odds."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.images.decode import Pixels
-from bench.models.export import load_model
+from bench.models.export import computing_in, in_one_shape, load_model
 
 BATCH = 32
 SMALLEST = 1e-7
@@ -32,9 +33,13 @@ class Network:
     @classmethod
     def load(cls, model_file: Path) -> "Network":
         """The model in an exported .h5."""
+        return cls.of(load_model(model_file))
+
+    @classmethod
+    def of(cls, model: Any) -> "Network":
+        """A model as it was exported, taken apart where that can be done."""
         import keras
 
-        model = load_model(model_file)
         by_name = {layer.name: layer for layer in model.layers}
         kinds = {
             POOL: keras.layers.GlobalAveragePooling2D,
@@ -49,6 +54,10 @@ class Network:
     def pooled(self) -> bool:
         """Whether the head is global average pooling, standardisation and one dense layer."""
         return self.trunk is not None
+
+    def in_precision(self, precision: str) -> "Network":
+        """The same network with its convolutions in ``precision``; itself where its head is of another kind."""
+        return Network.of(computing_in(self.model, precision)) if self.pooled and precision != "float32" else self
 
     @property
     def last_stage(self) -> tuple[int, int]:
@@ -70,7 +79,7 @@ class Network:
         """
         import keras
 
-        maps = np.concatenate([self._predict(self.trunk, part) for part in _batches(images)])
+        maps = _predict(self.trunk, images)
         positions = maps.reshape(-1, maps.shape[-1])
         standardised = keras.ops.convert_to_numpy(self.model.get_layer(STANDARDISE)(positions))
         kernel = self.model.get_layer(HEAD).get_weights()[0]
@@ -82,13 +91,8 @@ class Network:
         if self.pooled:
             logits = self.class_maps(images).mean(axis=(1, 2)) + self.bias
             return np.asarray(logits[:, target] - np.logaddexp.reduce(np.delete(logits, target, axis=1), axis=1))
-        parts = [self._predict(self.model, part)[:, target] for part in _batches(images)]
-        chosen = np.clip(np.concatenate(parts).astype(np.float64), SMALLEST, 1 - SMALLEST)
+        chosen = np.clip(_predict(self.model, images)[:, target].astype(np.float64), SMALLEST, 1 - SMALLEST)
         return np.asarray(np.log(chosen / (1 - chosen)))
-
-    @staticmethod
-    def _predict(model: Any, images: Pixels) -> npt.NDArray[np.float32]:
-        return np.asarray(model.predict_on_batch(np.asarray(images, dtype=np.float32)))
 
 
 def shuffle_weights(model: Any, seed: int) -> tuple[int, int]:
@@ -123,6 +127,8 @@ def _leaves(model: Any) -> list[Any]:
     return found
 
 
-def _batches(images: Pixels) -> list[Pixels]:
-    """Parts of at most ``BATCH`` images; at least one image is needed."""
-    return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+def _predict(model: Any, images: Pixels) -> npt.NDArray[np.float32]:
+    """What ``model`` makes of at least one image, in batches of one shape of at most ``BATCH``."""
+    size = math.ceil(len(images) / math.ceil(len(images) / BATCH))
+    starts = range(0, len(images), size)
+    return np.concatenate([in_one_shape(model, images[start : start + size], size)[0] for start in starts])

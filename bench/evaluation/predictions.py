@@ -4,17 +4,21 @@ Tables of predictions: predictions_val.csv, predictions_test.csv and predictions
 """
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from bench.evaluation import in_worker
 from bench.evaluation.calibration import apply_temperature
-from bench.evaluation.inputs import Call, EvaluationInputs, ScoredModel
+from bench.evaluation.inputs import CallAll, EvaluationInputs, ScoredModel
+from bench.evaluation.shared_scores import ModelFile
 from bench.evaluation.test_access import OpenTest
 from bench.finalists.baselines import TITLES, fit_untrained
 from bench.models.backbones import get_backbone
 from bench.run.folder import RunDir
+from bench.run.tables import Row, records
 from bench.stats.metrics import Scores
 from bench.stats.predictions import Predictions
 
@@ -23,21 +27,21 @@ UNTRAINED = ("majority", "metadata")
 
 
 def score_models(
-    inputs: EvaluationInputs, winner: str, test: OpenTest, run: RunDir, call: Call
+    inputs: EvaluationInputs, winner: str, test: OpenTest, run: RunDir, call_all: CallAll
 ) -> dict[str, ScoredModel]:
-    """What each model says of the test images, finalists first; baselines take the images of the ``winner``."""
+    """What each model says of the test images, finalists first; baselines take the images of the ``winner``.
 
-    def by_files(title: str, kind: str, rows: pd.DataFrame, backbone: str) -> ScoredModel:
-        repeats = {}
-        for row in rows.to_dict("records"):
-            model = (run.path / row["model"]).absolute()
-            scores = call(in_worker.predict, model, test.images[backbone], test.rows)
-            repeats[int(row["repeat"])] = inputs.on_test(test.table, scores)
+    The exported file is scored by itself, as anybody would load it; the others of a backbone share what they can.
+    """
+    scores = _score_files(inputs, winner, test, run, call_all)
+
+    def by_files(title: str, kind: str, rows: pd.DataFrame) -> ScoredModel:
+        repeats = {int(row["repeat"]): inputs.on_test(test.table, scores[_path(run, row)]) for row in records(rows)}
         chosen = rows.loc[rows["representative"], "repeat"]
         return ScoredModel(title, kind, repeats, int(chosen.iloc[0]) if len(chosen) else min(repeats))
 
     found = {
-        name: by_files(get_backbone(name).title, "finalist", rows, name)
+        name: by_files(get_backbone(name).title, "finalist", rows)
         for name, rows in _completed(inputs.finalists, "backbone").items()
     }
     for name, rows in _completed(inputs.baselines, "baseline").items():
@@ -45,15 +49,50 @@ def score_models(
             predictions = inputs.on_test(test.table, _untrained(name, inputs, test))
             found[name] = ScoredModel(TITLES[name], "control", {1: predictions}, 1)
         else:
-            found[name] = by_files(TITLES[name], "control", rows, winner)
+            found[name] = by_files(TITLES[name], "control", rows)
     return found
+
+
+def _score_files(
+    inputs: EvaluationInputs, winner: str, test: OpenTest, run: RunDir, call_all: CallAll
+) -> dict[Path, Scores]:
+    """Every file -> its class probabilities of the test images; one call per backbone, side by side."""
+    exported = _path(run, next(row for row in records(inputs.finalists) if row["winner"]))
+    groups: dict[str, list[ModelFile]] = {}
+    for row in records(_all_completed(inputs.finalists)):
+        name, path = str(row["backbone"]), _path(run, row)
+        if path != exported:
+            groups.setdefault(name, []).append(ModelFile.of_backbone(path, name, int(row["config_unfreeze_depth"])))
+    for row in records(_all_completed(inputs.baselines)):
+        path = _path(run, row)
+        if row["baseline"] == "recipe":
+            recipe = ModelFile.of_backbone(path, winner, int(row["config_unfreeze_depth"]))
+            groups.setdefault(winner, []).append(recipe)
+        elif row["baseline"] not in UNTRAINED:
+            groups.setdefault(str(row["baseline"]), []).append(ModelFile(path))
+    cost = {name: get_backbone(name).cost[0] * len(files) for name, files in groups.items() if name not in TITLES}
+    order = sorted(groups, key=lambda name: -cost.get(name, 0.0))  # longest first; the small CNN costs next to nothing
+    of_winner, *others = call_all(
+        [partial(in_worker.predict, exported, test.images[winner], test.rows)]
+        + [
+            partial(in_worker.score, groups[name], test.images[name if name in cost else winner], test.rows)
+            for name in order
+        ]
+    )
+    return {path: one for found in others for path, one in found.items()} | {exported: of_winner}
+
+
+def _path(run: RunDir, row: Row) -> Path:
+    return (run.path / str(row["model"])).absolute()
+
+
+def _all_completed(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["state"] == "completed"] if len(table) else table
 
 
 def _completed(table: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
     """Completed trainings by what was trained, in the order of the table."""
-    if not len(table):
-        return {}
-    return {str(key): rows for key, rows in table[table["state"] == "completed"].groupby(name, sort=False)}
+    return {str(key): rows for key, rows in _all_completed(table).groupby(name, sort=False)} if len(table) else {}
 
 
 def _untrained(name: str, inputs: EvaluationInputs, test: OpenTest) -> Scores:

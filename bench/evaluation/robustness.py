@@ -1,7 +1,7 @@
 """How a model's scores change as its images are altered: robustness.csv."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,11 @@ from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.metrics import Scores
 from bench.stats.predictions import Predictions
 
-MOST_IMAGES = 256
+MOST_IMAGES = 200
 """Test images that are altered at most: each is predicted again for every level."""
+NONE = "none"
+"""The alteration that leaves the images as they are."""
+ALTERATIONS = (NONE, *(corruption.name for corruption in CORRUPTIONS))
 
 
 def choose_rows(predictions: Predictions, most: int = MOST_IMAGES, seed: int = 0) -> npt.NDArray[np.int64]:
@@ -54,31 +57,45 @@ def choose_rows(predictions: Predictions, most: int = MOST_IMAGES, seed: int = 0
     return np.array(sorted(chosen), dtype=np.int64)
 
 
+def alter(images: Pixels, alteration: str, seed: int) -> Iterator[Pixels]:
+    """The images at each level of one of `ALTERATIONS`.
+
+    Args:
+        images: uint8 array of shape (n_images, height, width, 1 or 3), such as `choose_rows` chose.
+        alteration: its name.
+        seed: decides the noise and the way images are turned.
+    """
+    if alteration == NONE:
+        yield images
+        return
+    corruption = next(one for one in CORRUPTIONS if one.name == alteration)
+    for amount in corruption.levels:
+        yield corruption.alter(images, amount, seed)
+
+
 def robustness(
-    images: Pixels, predictions: Predictions, predict: Callable[[Pixels], Scores], bootstrap: Bootstrap
+    altered: Mapping[str, Sequence[Scores]], predictions: Predictions, bootstrap: Bootstrap, precision: str
 ) -> pd.DataFrame:
     """Scores on the images as they are and at every level of every corruption, with intervals by patients.
 
     The change in AUC against the images as they are is paired: both are scored in the same draws.
 
     Args:
-        images: uint8 array of shape (n_images, height, width, 1 or 3), such as `choose_rows` chose.
-        predictions: of these images; their scores are not read.
-        predict: images -> probabilities, shape (n_images, n_classes).
-        bootstrap: its seed decides the noise and the way images are turned, too.
+        altered: for each of `ALTERATIONS`, the class probabilities at each level, shape (n_images, n_classes).
+        predictions: of the images as they are; their scores are not read.
+        bootstrap: draws and seed.
+        precision: what all of the scores were computed in.
 
     Returns:
         one row per level, the images as they are (``none``) first; what cannot be computed
         is empty, with the reason. No rows without images.
     """
-    if not len(images):
+    if not len(predictions):
         return ROBUSTNESS.frame([])
-    rows: list[Row] = [{"corruption": "none", "level": None, "unit": None}]
-    scores = [predict(images)]
+    rows: list[Row] = [{"corruption": NONE, "level": None, "unit": None}]
     for corruption in CORRUPTIONS:
-        for amount in corruption.levels:
-            rows.append({"corruption": corruption.name, "level": amount, "unit": corruption.unit})
-            scores.append(predict(corruption.alter(images, amount, bootstrap.seed)))
+        rows += [{"corruption": corruption.name, "level": one, "unit": corruption.unit} for one in corruption.levels]
+    scores = [one for name in ALTERATIONS for one in altered[name]]
     missing, few, few_of_a_class = predictions.missing_classes, predictions.few, predictions.few_of_a_class
     reasons = [f"no ROC AUC: {missing}"] if missing else []
     if few:
@@ -88,7 +105,7 @@ def robustness(
     by_accuracy = bootstrap.unless(few).of_models("accuracy", predictions, scores)
     by_auc = None if missing else bootstrap.unless(few_of_a_class).of_models("auc", predictions, scores)
     for place, row in enumerate(rows):
-        row |= {"images": len(images), "reason": "; ".join(reasons) or None}
+        row |= {"images": len(predictions), "precision": precision, "reason": "; ".join(reasons) or None}
         row |= _with_ends("accuracy", by_accuracy, place)
         if by_auc is not None:
             row |= _with_ends("auc", by_auc, place)

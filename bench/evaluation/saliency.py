@@ -21,8 +21,9 @@ from bench.stats.predictions import Predictions
 
 FEWEST_POSITIONS = 4
 """Rows and columns that the last stage must have for a class activation map to tell places apart."""
-GRID = 8
-"""Rows and columns of an occlusion map."""
+GRID = 6
+"""Rows and columns of an occlusion map: half as many again as a class activation map must have. Each place is a pass
+through the network, and each image 74: every place and the image itself, then with shuffled weights again."""
 ALIKE = 0.5
 """Mean rank correlation from which on the maps of the shuffled network count as alike."""
 CAM, OCCLUSION = "class activation map", "occlusion map"
@@ -63,7 +64,12 @@ def choose_cases(
 
 
 def saliency(
-    model_file: Path, images: Pixels, predictions: Predictions, names: Sequence[str], seed: int = 0
+    model_file: Path,
+    images: Pixels,
+    predictions: Predictions,
+    names: Sequence[str],
+    seed: int = 0,
+    precision: str = "float32",
 ) -> tuple[SaliencyRecord, dict[str, npt.NDArray[Any]]]:
     """Maps of the predicted class of some images, and how far they depend on what the network has learnt.
 
@@ -73,6 +79,7 @@ def saliency(
         predictions: what the model predicts for them.
         names: of the images.
         seed: decides how weights are shuffled.
+        precision: what occlusion maps are computed in; class activation maps, which are exact, always in float32.
 
     Returns:
         the content of saliency.json, and the arrays of saliency.npz: ``images``, ``maps`` and ``randomised``, the
@@ -82,6 +89,7 @@ def saliency(
     targets, classes = predictions.predicted, predictions.classes
     method, why = _method(network)
     draw = class_activation_maps if method == CAM else occlusion_maps
+    network = network if method == CAM else network.in_precision(precision)
     maps = draw(network, images, targets) if len(images) else np.zeros((0, 1, 1))
     shuffled = shuffle_weights(network.model, seed)
     randomised = draw(network, images, targets) if len(images) else maps
@@ -128,13 +136,13 @@ def class_activation_maps(network: Network, images: Pixels, targets: npt.NDArray
 
 
 def occlusion_maps(network: Network, images: Pixels, targets: npt.NDArray[np.int64]) -> Map:
-    """How far the log-odds of the class of ``targets`` fall as a grey square covers each cell of an 8 x 8 grid.
+    """How far the log-odds of the class of ``targets`` fall as a grey square covers each cell of a 6 x 6 grid.
 
     The square is two cells wide, centred on the cell, and as bright as the image is on average. Log-odds rank places
     as the probability does, but do not saturate where that is close to 1.
 
     Returns:
-        shape (n_images, 8, 8).
+        shape (n_images, 6, 6).
     """
     height, width = images.shape[1:3]
     maps = np.zeros((len(images), GRID, GRID))

@@ -1,10 +1,12 @@
 """The exported model: best_model.h5, best_model.json beside it, and the check that a fresh process agrees."""
 
+import math
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ TOLERANCE = 1e-4
 """Largest accepted difference of a probability between two processes; a wrong layer shows as 1e-2 and more."""
 
 BATCH = 64
-"""Images predicted at a time."""
+"""Images predicted at a time, at most."""
+FLOAT32 = ("preprocessing", "pool", "standardise", "dropout", "probabilities")
+"""Layers of `bench.models.assemble.full_model` that compute in float32 whatever the others do."""
 
 _PLAIN_KERAS = """
 import sys
@@ -47,9 +51,7 @@ def predict_file(
     Returns:
         float array of shape (len(rows), n_classes), rows sum to 1.
     """
-    model = load_model(model_file)
-    parts = [predict_images(model, images[rows[start : start + BATCH]]) for start in range(0, len(rows), BATCH)]
-    return np.concatenate(parts)
+    return predict_rows(load_model(model_file), images, rows)
 
 
 def load_model(model_file: Path) -> Any:
@@ -59,41 +61,94 @@ def load_model(model_file: Path) -> Any:
 
 def predict_images(model: Any, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Class probabilities (n_images, n_classes) of uint8 images of shape (n_images, height, width, channels)."""
-    parts = [
-        np.asarray(model.predict_on_batch(np.asarray(images[start : start + BATCH], dtype=np.float32)))
-        for start in range(0, len(images), BATCH)
-    ]
+    return predict_rows(model, images, np.arange(len(images)))
+
+
+def predict_rows(model: Any, images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """The same for some rows of a stored set; there must be one at least."""
+    size = math.ceil(len(rows) / math.ceil(len(rows) / BATCH))
+    parts = [in_one_shape(model, images[rows[start : start + size]], size)[0] for start in range(0, len(rows), size)]
     return np.concatenate(parts)
 
 
-def check_in_fresh_process(model_file: Path, images: npt.NDArray[np.uint8], expected: npt.NDArray[np.float32]) -> float:
-    """Load ``model_file`` with plain Keras in a new process and compare its probabilities with ``expected``.
+def in_one_shape(model: Any, values: npt.NDArray[Any], size: int) -> list[npt.NDArray[np.float32]]:
+    """Each output of ``model`` for at most ``size`` values, filled up to that number: another would be traced anew."""
+    padded = np.concatenate([values, np.repeat(values[-1:], size - len(values), axis=0)])
+    found = model.predict_on_batch(np.asarray(padded, dtype=np.float32))
+    outputs = found if isinstance(found, list | tuple) else [found]
+    return [np.asarray(output, dtype=np.float32)[: len(values)] for output in outputs]
 
-    Returns:
-        the largest absolute difference.
+
+def computing_in(model: Any, precision: str) -> Any:
+    """``model`` itself in ``float32``; for ``bfloat16`` a copy whose convolutions compute in that.
+
+    Preprocessing, pooling and what follows it stay float32, and so do the weights.
+    """
+    if precision == "float32":
+        return model
+    import keras
+
+    def copy(layer: Any) -> Any:
+        if isinstance(layer, keras.Model):  # a nested backbone, as an earlier version exported it
+            return keras.models.clone_model(layer, clone_function=copy)
+        config = layer.get_config()
+        if layer.name not in FLOAT32:
+            config["dtype"] = f"mixed_{precision}"
+        return type(layer).from_config(config)
+
+    copied = keras.models.clone_model(model, clone_function=copy)
+    copied.set_weights(model.get_weights())
+    return copied
+
+
+@contextmanager
+def fresh_process(
+    model_file: Path, images: npt.NDArray[np.uint8]
+) -> Iterator[Callable[[npt.NDArray[np.float32]], float]]:
+    """A new process begins to load ``model_file`` with plain Keras and to predict ``images``.
+
+    What is yielded waits for it, compares its probabilities with those that it is given, and returns the largest
+    absolute difference; meanwhile other things can be done.
 
     Raises:
         ExportMismatch: if the file does not load there, or a probability differs by more than `TOLERANCE`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        given, got = Path(folder) / "images.npy", Path(folder) / "probabilities.npy"
+        given, got, said = (Path(folder) / name for name in ("images.npy", "probabilities.npy", "stderr.txt"))
         np.save(given, np.asarray(images, dtype=np.float32))
-        done = subprocess.run(
-            [sys.executable, "-c", _PLAIN_KERAS, str(model_file.resolve()), str(given), str(got)],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
-        )
-        if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ExportMismatch(f"{model_file} does not load with plain Keras in a fresh process: {last}")
-        difference = float(np.abs(np.load(got) - expected).max())
+        with said.open("w") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _PLAIN_KERAS, str(model_file.resolve()), str(given), str(got)],
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                cwd=folder,
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+            )
+
+        def compare(expected: npt.NDArray[np.float32]) -> float:
+            if process.wait() != 0:
+                last = (said.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
+                raise ExportMismatch(f"{model_file} does not load with plain Keras in a fresh process: {last}")
+            return largest_difference(
+                np.load(got), expected, f"{model_file} predicts other probabilities in a fresh process"
+            )
+
+        try:
+            yield compare
+        finally:
+            process.kill()
+            process.wait()
+
+
+def largest_difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], what: str) -> float:
+    """The largest absolute difference of two sets of probabilities.
+
+    Raises:
+        ExportMismatch: if it exceeds `TOLERANCE`; its message begins with ``what``.
+    """
+    difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:
-        raise ExportMismatch(
-            f"{model_file} predicts other probabilities in a fresh process: they differ by up to {difference:.2g}, "
-            f"and {TOLERANCE:g} is accepted."
-        )
+        raise ExportMismatch(f"{what}: they differ by up to {difference:.2g}, and {TOLERANCE:g} is accepted.")
     return difference
 
 

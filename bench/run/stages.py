@@ -23,7 +23,7 @@ from bench.data.splits import fold_names, folds
 from bench.errors import ConfigError
 from bench.evaluation.decide import decide
 from bench.evaluation.final import open_test
-from bench.evaluation.inputs import EvaluationInputs
+from bench.evaluation.inputs import EvaluationInputs, prefix_precision
 from bench.failures import unfair
 from bench.finalists.baselines import TITLES, Material, Rivals, read_baselines, train_baselines
 from bench.finalists.folds import Folds, fold_rows
@@ -99,6 +99,22 @@ class Stage:
             worked = Worked(worker=ended.worker, kind=kind, job=ended.job.name, began=began, ended=over)
             self.run.update(timeline=(*self.run.read().timeline, worked))
             yield ended
+
+    def call_all(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Call each of ``calls``, the longest first, in a worker; what they return comes in their order.
+
+        Raises:
+            the first error, after all have ended.
+        """
+        jobs = [
+            cluster.Job(getattr(one, "func", one).__name__, one, cost=float(len(calls) - place))
+            for place, one in enumerate(calls)
+        ]
+        ended = {one.job: one for one in self.carry_out("evaluation", jobs)}
+        errors = [one.error for one in ended.values() if one.error is not None]
+        if errors:
+            raise errors[0]
+        return [ended[job].result for job in jobs]
 
 
 @contextmanager
@@ -336,16 +352,17 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
         finalists=models.finalists,
         baselines=models.baselines,
         window=common_window(examined.facts),
+        precision=prefix_precision(run.read(), examined.images),
     )
     with timed(run, "evaluation"):
         stage.live.stage(live.EVALUATING)
-        decisions = decide(inputs, run, stage.call, _provenance(run.read()))
+        decisions = decide(inputs, run, stage.call_all, _provenance(run.read()))
         if sealed:
             where = in_output(run.path.parent)
             screen.line(f"The test split stays sealed; open it by: {typed('evaluate', run.name, *where)}")
             return
         screen.line("Evaluation: every choice is written down; the test split is opened")
-        found = open_test(inputs, decisions, examined.test, run, stage.call)
+        found = open_test(inputs, decisions, examined.test, run, stage.call_all)
         ledger = found.ledger
         if ledger and ((ledger.this_split or 0) > 1 or ledger.overlapping or ledger.unreadable):
             screen.line(f"  note: {ledger.sentence}")

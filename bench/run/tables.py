@@ -421,7 +421,7 @@ ROBUSTNESS = Schema(
         *text("unit"),
         *integers("images"),
         *estimates("auc", "accuracy", "auc_change"),
-        *text("reason"),
+        *text("precision", "reason"),
     ),
 )
 

@@ -1,6 +1,7 @@
 """The tables of predictions, and what best_model.json says of how images are read."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_the_frozen_threshold_calls_the_same_images_when_read_from_a_file(tmp_pa
 def test_the_card_tells_the_window_that_predict_goes_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: Window | None
 ) -> None:
-    monkeypatch.setattr("bench.evaluation.decide.check_in_fresh_process", lambda *_: 0.0)
+    monkeypatch.setattr("bench.evaluation.decide.fresh_process", lambda *_: nullcontext(lambda _: 0.0))
     labels = np.arange(40) % 2
     scores = np.column_stack([0.8 - 0.5 * labels, 0.2 + 0.5 * labels]).astype(np.float32)
     table = pd.DataFrame({"image": [f"{row}.png" for row in range(40)], "label": np.array(["A", "B"])[labels]})
@@ -57,6 +58,6 @@ def test_the_card_tells_the_window_that_predict_goes_through(
     settings = make_settings(name="xray", cache=tmp_path, bootstrap=100)
     known = (table, pd.DataFrame(), ("A", "B"), stored)
     inputs = EvaluationInputs(settings, *known, finalists=finalists, baselines=pd.DataFrame(), window=window)
-    decide(inputs, run, lambda *_: scores, ModelCard())
+    decide(inputs, run, lambda calls: [scores] * len(calls), ModelCard())
     told = json.loads(run.best_model_card.read_text(encoding="utf-8"))["input"]["window"]
     assert (Window(**told) if told else None) == window

@@ -1,6 +1,7 @@
 """The opening as a whole, on made-up predictions: every file is there, no NaN, and what cannot be computed is said."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -96,12 +97,28 @@ class Study:
         logits = self.logits[rows] + 0.3 * np.random.default_rng(noise).normal(size=(len(rows), len(self.classes)))
         return (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
 
-    def call(self, function: Any, model: Path, stored: StoredImages, rows: Any, *rest: Any) -> Any:
+    def call_all(self, calls: Sequence[Any]) -> list[Any]:
+        return [self.call(one.func, *one.args) for one in calls]
+
+    def call(self, function: Any, *arguments: Any) -> Any:
         self.called.append(function)
-        assert stored.open()[rows].shape == (len(rows), 8, 8, 1), "what is opened can be read"
+        if function is in_worker.attempt:
+
+            def fail(model: Path, stored: StoredImages, rows: Any, *rest: Any) -> None:
+                self.read(stored, rows)
+                raise MemoryError("no room for\npictures")
+
+            return in_worker.attempt(arguments[0], fail, *arguments[2:])
+        given, stored, rows = arguments
+        self.read(stored, rows)
         if function is in_worker.predict:
-            return self.predict(rows, sum(model.name.encode()))
-        raise MemoryError("no room for\npictures")
+            return self.predict(rows, sum(given.name.encode()))
+        assert function is in_worker.score
+        return {one.path: self.predict(rows, sum(one.path.name.encode())) for one in given}
+
+    @staticmethod
+    def read(stored: StoredImages, rows: Any) -> None:
+        assert stored.open()[rows].shape == (len(rows), 8, 8, 1), "what is opened can be read"
 
     def open(self) -> dict[str, Any]:
         val = self.inputs.rows("val")
@@ -126,6 +143,7 @@ class Study:
                         "representative": repeat == 1,
                         "winner": name == "vgg16" and repeat == 1,
                         "trial_score": 0.9,
+                        "config_unfreeze_depth": 1,
                         "model": file,
                         "sha256": f"{name}{repeat}",
                         **{f"metric_{metric}": value for metric, value in scores.items()},
@@ -133,7 +151,7 @@ class Study:
                 )
         decisions = Decisions("vgg16", 1.3, thresholds, validation)
         inputs = replace(self.inputs, finalists=pd.DataFrame(rows))
-        found: dict[str, Any] = open_test(inputs, decisions, self.sealed, self.run, self.call).content()
+        found: dict[str, Any] = open_test(inputs, decisions, self.sealed, self.run, self.call_all).content()
         return found
 
 
@@ -245,7 +263,8 @@ def test_it_is_opened_once_and_not_by_the_side_door(opened: Study) -> None:
     with pytest.raises(Sealed):
         opened.inputs.images["vgg16"].open()[opened.inputs.rows("test")]
     assert set(opened.inputs.table.loc[opened.inputs.rows("test"), "label"]) == {""}
-    assert opened.called.count(in_worker.predict) == 4
+    assert opened.called[0] is in_worker.predict, "the exported file, by itself"
+    assert opened.called.count(in_worker.predict) == 1 and opened.called.count(in_worker.score) == 2
     assert opened.run.read().test.evaluated == opened.run.read().test.opened, "so that it is not used again"
     with pytest.raises(TestSealed, match="open already"):
         opened.open()

@@ -15,7 +15,9 @@ CLASSES = ("A", "B")
 
 def robustness(images, labels, patients, predict, classes, draws=2000):
     predictions = Predictions(labels, np.empty((len(labels), 2)), patients, classes)
-    table = altered.robustness(images, predictions, predict, Bootstrap(draws))
+    scores = {name: [predict(some) for some in altered.alter(images, name, 0)] for name in altered.ALTERATIONS}
+    table = altered.robustness(scores, predictions, Bootstrap(draws), "bfloat16")
+    assert set(table["precision"]) <= {"bfloat16"}
     return table.astype(object).where(table.notna(), None)
 
 

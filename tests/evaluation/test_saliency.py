@@ -8,7 +8,7 @@ from toys import SIZE, build_toy, toy_backbone
 
 from bench.evaluation import saliency as maps
 from bench.evaluation.network import Network, shuffle_weights
-from bench.evaluation.saliency import CAM, OCCLUSION, class_activation_maps, occlusion_maps
+from bench.evaluation.saliency import CAM, GRID, OCCLUSION, class_activation_maps, occlusion_maps
 from bench.stats.predictions import Predictions
 
 CLASSES = ("A", "B", "C")
@@ -106,9 +106,9 @@ def test_occlusion_finds_what_the_model_looks_at():
     image = np.full((1, 32, 32, 1), 40, np.uint8)
     image[0, 24:, :8] = 240
     for_it, against = (occlusion_maps(Corner(), image, np.array([target]))[0] for target in (1, 0))
-    assert for_it.shape == (8, 8)
-    assert np.unravel_index(for_it.argmax(), (8, 8)) in ((6, 0), (6, 1), (7, 0), (7, 1))
-    assert (for_it[:5] == 0).all() and (for_it[:, 3:] == 0).all()
+    assert for_it.shape == (GRID, GRID)
+    assert np.unravel_index(for_it.argmax(), for_it.shape) in ((4, 0), (4, 1), (5, 0), (5, 1))
+    assert (for_it[:4] == 0).all() and (for_it[:, 2:] == 0).all()
     np.testing.assert_allclose(against, -for_it)
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toys import SIZE, build_toy, toy_backbone
 
-from bench.models.export import ExportMismatch, check_in_fresh_process, predict_images
+from bench.models.export import ExportMismatch, computing_in, fresh_process, predict_images, predict_rows
 
 
 def test_a_fresh_process_predicts_the_same_or_the_file_is_refused(tmp_path: Path) -> None:
@@ -16,9 +17,46 @@ def test_a_fresh_process_predicts_the_same_or_the_file_is_refused(tmp_path: Path
     model.save(file := tmp_path / "model.h5")
     images = np.random.default_rng(0).integers(0, 255, (3, 8, 8, 1)).astype(np.uint8)
     expected = predict_images(model, images)
-    assert check_in_fresh_process(file, images, expected) < 1e-6
-    with pytest.raises(ExportMismatch, match="predicts other probabilities in a fresh process: they differ by up to"):
-        check_in_fresh_process(file, images, expected[:, ::-1])
+    with fresh_process(file, images) as compare:
+        assert compare(expected) < 1e-6
+    with (
+        fresh_process(file, images) as compare,
+        pytest.raises(ExportMismatch, match="predicts other probabilities in a fresh process: they differ by up to"),
+    ):
+        compare(expected[:, ::-1])
     file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(ExportMismatch, match="does not load with plain Keras in a fresh process: "):
-        check_in_fresh_process(file, images, expected)
+    with (
+        fresh_process(file, images) as compare,
+        pytest.raises(ExportMismatch, match="does not load with plain Keras in a fresh process: "),
+    ):
+        compare(expected)
+
+
+def test_all_batches_are_of_one_shape_and_filled_up_without_a_trace() -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    seen: list[int] = []
+    predict = model.predict_on_batch
+    model.predict_on_batch = lambda values: seen.append(len(values)) or predict(values)
+    images = np.random.default_rng(0).integers(0, 255, (130, 8, 8, 1)).astype(np.uint8)
+    found = predict_rows(model, images, np.arange(129)[::-1])
+    assert seen == [43, 43, 43]
+    np.testing.assert_allclose(found[::-1], predict(images[:129].astype(np.float32)), rtol=1e-5)
+    seen.clear()
+    assert len(predict_images(model, images[:127])) == 127 and seen == [64, 64]
+
+
+def test_a_copy_in_bfloat16_predicts_nearly_the_same_with_its_head_in_float32() -> None:
+    from bench.models.assemble import full_model
+
+    network = build_toy()
+    standard = np.zeros(16, np.float32), np.ones(16, np.float32)
+    model = full_model(toy_backbone(), network, SIZE, 1, 2, standard, 0.0)
+    images = np.random.default_rng(0).integers(0, 255, (9, SIZE, SIZE, 1)).astype(np.uint8)
+    fast = computing_in(model, "bfloat16")
+    assert fast.get_layer("conv3").compute_dtype == "bfloat16"
+    assert {fast.get_layer(name).compute_dtype for name in ("preprocessing", "pool", "probabilities")} == {"float32"}
+    difference = np.abs(predict_images(fast, images) - predict_images(model, images)).max()
+    assert 0 < difference < 0.02
+    assert computing_in(model, "float32") is model

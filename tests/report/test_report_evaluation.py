@@ -487,9 +487,12 @@ def test_reasons_are_told_once_for_all_that_they_concern(run: RunDir) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_a_sample_of_altered_images_is_called_one(run: RunDir) -> None:
     assert "The test images were altered" in words(run)
-    change(run, "robustness.csv", images=256, reason="no intervals: 7 patients, fewer than 10")
+    assert "were computed in" not in words(run), "an earlier version's table does not say"
+    change(run, "robustness.csv", images=200, precision="bfloat16", reason="no intervals: 7 patients, fewer than 10")
     text = words(run)
-    assert "256 of the 624 test images, with whole patients, were altered" in text
+    told = "200 of the 624 test images, whole patients drawn with the classes in their proportions, were altered"
+    assert told in text
+    assert "All of these scores, those of the unaltered images too, were computed in bfloat16." in text
     assert text.count("No intervals: 7 patients, fewer than 10.") == 1
 
 

@@ -207,6 +207,7 @@ def robustness(page: Page) -> Values:
     return {
         "rows": altered,
         "most": rows["images"].max(),
+        "precision": next((str(one) for one in rows["precision"] if present(one)), "") if "precision" in rows else "",
         "reasons": dict.fromkeys(str(one).rstrip(".") for one in rows["reason"] if present(one)),
         "costliest": next(iter(changed.to_dict("records")), None),
         "lowers": len(changed) and round(float(changed["auc_change"].iloc[0]), 3) < 0,
