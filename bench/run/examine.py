@@ -107,9 +107,7 @@ def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, sc
     return stored
 
 
-def make_task(
-    request: Request, table: pd.DataFrame, images: Mapping[str, StoredImages], weights: Weights, precision: str
-) -> Task:
+def make_task(request: Request, table: pd.DataFrame, images: Mapping[str, StoredImages], weights: Weights) -> Task:
     """What training needs to know; the test split's rows are not in it."""
     settings = request.settings
     rows = {split: rows_of(table, split) for split in ("train", "val")}
@@ -129,6 +127,5 @@ def make_task(
         cache=settings.cache.absolute(),
         cache_bytes=settings.cache_size,
         depths=request.space.depths,
-        precision=precision,
         class_weights=settings.class_weights,
     )

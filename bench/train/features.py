@@ -269,7 +269,7 @@ class FrozenFeatures:
             (boundary_cut(backbone, depth), asdict(backbone.preprocessing), task.weights.sha256[one.backbone], depth)
             if frozen
             else None,
-            (task.precision, task.cache_dtype) if frozen else None,
+            (task.precision_of(one.backbone).prefix, task.cache_dtype) if frozen else None,
         )
 
     def _extras(self, one: Pass, depth: int) -> tuple[int, ...]:

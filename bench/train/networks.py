@@ -30,7 +30,7 @@ class Networks:
     def __init__(self, task: Task, clock: Clock | None = None) -> None:
         self.task = task
         self.clock = clock or Clock()
-        self._backbones: dict[str, Any] = {}
+        self._backbones: dict[tuple[str, str], Any] = {}
         self._pretrained: dict[str, list[npt.NDArray[Any]]] = {}
         self._changed: set[str] = set()
         self._prefixes: dict[tuple[str, tuple[int, ...]], Any] = {}
@@ -43,7 +43,7 @@ class Networks:
         if (name, depths) not in self._prefixes:
             row, stored = self.task.backbones[name], self.task.images[name]
             self._prefixes[name, depths] = assemble.prefix_model(
-                row, self._backbone(name), stored.size, stored.channels, depths
+                row, self._backbone(name, self.task.precision_of(name).prefix), stored.size, stored.channels, depths
             )
         return self._prefixes[name, depths]
 
@@ -56,7 +56,7 @@ class Networks:
 
     def suffix(self, name: str, depth: int) -> Any:
         """Boundary at ``depth`` (1 to 5) -> probabilities, compiled. Training it changes the backbone (`restore`)."""
-        network = self._backbone(name)
+        network = self._trained(name)
         if name not in self._pretrained:
             self._pretrained[name] = network.get_weights()
         self._changed.add(name)
@@ -72,7 +72,7 @@ class Networks:
         Called as a job begins, not as one ends: what ended because memory ran out must not need more of it.
         """
         if name in self._changed:
-            for variable, value in zip(self._backbone(name).weights, self._pretrained[name], strict=True):
+            for variable, value in zip(self._trained(name).weights, self._pretrained[name], strict=True):
                 variable.assign(value)
             self._changed.discard(name)
 
@@ -81,18 +81,22 @@ class Networks:
     ) -> Any:
         """A full model of its own (no other shares its weights), with the backbone as pretrained."""
         row, stored = self.task.backbones[config.backbone], self.task.images[config.backbone]
-        network = self._load(config.backbone, precision or self.task.precision)
+        network = self._load(config.backbone, precision or self.task.precision_of(config.backbone).suffix)
         model = assemble.full_model(
             row, network, stored.size, stored.channels, self.task.n_classes, standard, config.dropout, seed
         )
         model.get_layer("probabilities").set_weights(head)
         return model
 
-    def _backbone(self, name: str) -> Any:
-        if name not in self._backbones:
+    def _trained(self, name: str) -> Any:
+        """The network that suffixes share their layers with; also the prefix's where that computes in the same."""
+        return self._backbone(name, self.task.precision_of(name).suffix)
+
+    def _backbone(self, name: str, precision: str) -> Any:
+        if (name, precision) not in self._backbones:
             with self.clock("start-up"):
-                self._backbones[name] = self._load(name, self.task.precision)
-        return self._backbones[name]
+                self._backbones[name, precision] = self._load(name, precision)
+        return self._backbones[name, precision]
 
     def _load(self, name: str, precision: str) -> Any:
         size, file = self.task.images[name].size, self.task.weights.files[name]

@@ -1,10 +1,10 @@
 """What every trial of a run shares; cheap to send to a worker, and free of Keras."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,13 @@ from bench.models.augmentation import Policy
 from bench.models.backbones import Backbone
 from bench.models.weights import Weights
 from bench.seeds import stable_hash
+
+
+class Precision(NamedTuple):
+    """What a backbone's frozen prefix and its trained suffix compute in, each ``float32`` or ``bfloat16``."""
+
+    prefix: str = "float32"
+    suffix: str = "float32"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +43,8 @@ class Task:
         cache: folder of the cache.
         cache_bytes: budget of the feature cache; 0 keeps nothing, features are computed at every read.
         depths: unfreeze depths that the space can ask for.
-        precision: what backbones compute in while they are trained, ``float32`` or ``bfloat16``; heads and weights
-            are float32 in either case.
+        precision: backbone name -> what it computes in while it is trained, float32 where nothing is said; heads and
+            weights are float32 in either case.
         cache_dtype: what maps are kept as, ``float16`` (where their values fit) or ``float32``.
         class_weights: whether the loss weighs classes by the training labels, rare ones more.
     """
@@ -57,7 +64,7 @@ class Task:
     cache: Path
     cache_bytes: int
     depths: tuple[int, ...] = ()
-    precision: str = "float32"
+    precision: Mapping[str, Precision] = field(default_factory=dict)
     cache_dtype: str = "float16"
     class_weights: bool = True
 
@@ -65,6 +72,10 @@ class Task:
     def key(self) -> str:
         """Identity of the task, the same in every process: two tasks are equal if all their fields are."""
         return stable_hash(_plain(self))
+
+    def precision_of(self, backbone: str) -> Precision:
+        """What the prefix and the suffix of ``backbone`` compute in."""
+        return self.precision.get(backbone, Precision())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Task) and self.key == other.key

@@ -109,7 +109,9 @@ class Trainer:
                 head = self._start(config).head
             build = partial(self.networks.full, config, self._start(config).standard, head, seed)
             full = scored = build()
-            if task.precision != "float32":  # what is scored and exported computes in float32, whatever trains it
+            if (
+                task.precision_of(config.backbone).suffix != "float32"
+            ):  # what is scored and exported computes in float32, whatever trains it
                 scored = build("float32")
             assemble.freeze_prefix(task.backbones[config.backbone], full, depth)
             trained = compiled(assemble.augmented(full, task.policies[config.augmentation], seed))

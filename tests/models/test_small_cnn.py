@@ -11,6 +11,7 @@ from bench.models import small_cnn
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
 from bench.train.loop import predict
+from bench.train.task import Precision
 from bench.train.trainer import Trainer
 
 
@@ -40,7 +41,7 @@ def test_it_learns_the_toy_classes_and_is_saved_at_its_best_epoch(
 ) -> None:
     import keras
 
-    task = make_task(precision="bfloat16")
+    task = make_task(precision={"toy": Precision("bfloat16", "bfloat16")})
     file = tmp_path / "models" / "small_cnn-1.h5"
     result = Trainer(task).train_small_cnn(4, "toy", "light", tmp_path / "checkpoints" / "c.weights.h5", file)
     assert result.metrics["auc"] > 0.9

@@ -18,6 +18,7 @@ from bench.train import features as module
 from bench.train.cache import NoRoom
 from bench.train.features import FrozenFeatures
 from bench.train.networks import Networks
+from bench.train.task import Precision
 
 LIGHT = Policy("light", rotation=5, brightness=0.1)
 NONE = Policy("none")
@@ -293,7 +294,7 @@ def test_precision_and_kind_of_number_are_part_of_the_key(make_task: Callable[..
     task = make_task()
     frozen(task).validation("toy", 1)
     count = len(kept(task))
-    for change in ({"precision": "bfloat16"}, {"cache_dtype": "float32"}):
+    for change in ({"precision": {"toy": Precision("bfloat16")}}, {"cache_dtype": "float32"}):
         frozen(task, **change).validation("toy", 1)
         assert len(kept(task)) > count
         count = len(kept(task))
@@ -302,7 +303,7 @@ def test_precision_and_kind_of_number_are_part_of_the_key(make_task: Callable[..
 def test_bfloat16_features_are_near(make_task: Callable[..., Any]) -> None:
     task = make_task()
     full = all_rows(frozen(task).validation("toy", 0))
-    half = all_rows(frozen(task, precision="bfloat16").validation("toy", 0))
+    half = all_rows(frozen(task, precision={"toy": Precision("bfloat16")}).validation("toy", 0))
     assert not np.array_equal(full, half)
     assert np.abs(full - half).max() < 0.05 * full.std()
 

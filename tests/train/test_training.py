@@ -11,6 +11,7 @@ from bench.errors import TrialFailed
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
 from bench.train.loop import Batches, predict
+from bench.train.task import Precision
 from bench.train.trainer import Trainer, _save, out_of_memory_fails
 from bench.trial import TrialConfig
 
@@ -162,7 +163,7 @@ def test_bfloat16_trains_and_leaves_a_float32_file(
 ) -> None:
     import keras
 
-    task = make_task(precision="bfloat16", epochs=4, patience=4)
+    task = make_task(precision={"toy": Precision("bfloat16", "bfloat16")}, epochs=4, patience=4)
     trainer = Trainer(task)
     full = Trainer(make_task(epochs=4, patience=4, cache=tmp_path / "other")).run(config)
     assert trainer.run(config).metrics["auc"] == pytest.approx(full.metrics["auc"], abs=0.05)
