@@ -26,8 +26,6 @@ from typing import Any
 from bench import failures
 from bench.device import (
     FIXED,
-    best_cpu_precision,
-    best_precision,
     cpu_cores,
     listed_gpus,
     memory_bytes,
@@ -471,13 +469,6 @@ def release() -> None:
     """End the workers of `run_jobs`, so that their cores are free for the search."""
     for slot in _slots:
         _end(slot)
-
-
-def choose_precision(workers: Workers, address: str | None = None) -> str:
-    """What the workers' devices compute fastest in: ``float32`` or ``bfloat16``."""
-    if address or workers.total_gpus:
-        return str(run_alone(workers, best_precision))
-    return best_cpu_precision()
 
 
 def train_job(task: Any, job: Any) -> Any:

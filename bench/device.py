@@ -6,15 +6,13 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-BFLOAT16_UNITS = "amx_bf16"
-"""The CPU feature that makes bfloat16 pay: matrix units for it. Without them it is emulated, or hardly faster."""
-BFLOAT16_CAPABILITY = (8, 0)
-"""The first NVIDIA compute capability with tensor cores for bfloat16 (Ampere)."""
-
-
+BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
+"""CPU features that compute in bfloat16; without one it is emulated."""
 FIXED = {
     "KERAS_BACKEND": "tensorflow",
     "MPLBACKEND": "agg",  # figures go into files
@@ -120,23 +118,58 @@ def set_up(threads: int | None) -> None:
         return
 
 
-def best_precision() -> str:
-    """``bfloat16`` where this process's device has matrix units for it, else ``float32``."""
+def bfloat16_units() -> tuple[str, ...]:
+    """The features by which this machine's CPU computes in bfloat16; empty where it only emulates it."""
+    flags = _cpu_info("flags").split()
+    return tuple(name for name in BFLOAT16_FLAGS if name in flags)
+
+
+def identity() -> dict[str, Any]:
+    """What decides how fast a network computes here: processor, cores, number of GPUs, and versions."""
+    found = {"processor": processor(), "cores": cpu_cores(), "gpus": len(gpus())}
+    return {**found, **{name: version(name) for name in ("keras", "tensorflow")}}
+
+
+def graph_step(model: Any, inputs: Any, targets: Any | None = None) -> Callable[[], Any]:
+    """One pass of ``inputs`` through a Keras model or, with ``targets``, one training step, as a traced function.
+
+    For timing kernels: the graph is not rewritten, which would take longer than the steps, and the descent, of rate 0,
+    only passes over the weights as an optimizer does. The first call traces.
+
+    Args:
+        model: takes ``inputs``; ends in probabilities.
+        inputs: array of shape (n, ...).
+        targets: of shape (n, n_classes); None for a pass without training.
+    """
+    import tensorflow as tf
+    from keras import losses
+
+    variables = [variable.value for variable in model.trainable_variables]
+    values, wanted = tf.constant(inputs), None if targets is None else tf.constant(targets)
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def step() -> Any:
+        if wanted is None:
+            return tf.reduce_sum(model(values, training=False))
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(losses.categorical_crossentropy(wanted, model(values, training=True)))
+        for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+            tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=0.0, delta=gradient)
+        return loss
+
+    return lambda: step().numpy()  # waits for the device
+
+
+@contextlib.contextmanager
+def unoptimised_graphs() -> Iterator[None]:
+    """What is traced in the block is computed as it is written."""
     import tensorflow as tf
 
-    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-    if gpus:
-        capable = all(tuple(gpu.get("compute_capability") or (0, 0)) >= BFLOAT16_CAPABILITY for gpu in gpus)
-        return "bfloat16" if capable else "float32"
-    return best_cpu_precision()
-
-
-def best_cpu_precision() -> str:
-    """The same for this machine's CPU alone; loads no TensorFlow.
-
-    Measured in docs/performance.md: with AMX every backbone gains.
-    """
-    return "bfloat16" if BFLOAT16_UNITS in _cpu_info("flags").split() else "float32"
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 def apply_adam(

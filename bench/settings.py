@@ -293,7 +293,7 @@ class RunSettings(BaseModel):
         "machine",
         "auto",
         example="float32",
-        shown="auto: bfloat16 where this machine computes faster in it, else float32",
+        shown="auto: measured for each backbone, bfloat16 where this machine is faster in it",
     )
     """what backbones compute in while they are trained; models are scored at the end and exported in float32"""
 

@@ -54,7 +54,7 @@ def prepare_task(request: Request, screen: Screen) -> Task:
     # Keras stays out of this process, which must use no CPU while the methods run
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         weights = pool.submit(_find_weights, request.settings, request.backbones).result()
-    return make_task(request, examined.table, examined.images, weights, "float32")
+    return make_task(request, examined.table, examined.images, weights)
 
 
 def _find_weights(settings: RunSettings, backbones: Sequence[Backbone]) -> Weights:

@@ -27,7 +27,10 @@ What they return comes in their order; the first error is raised after all have 
 
 def prefix_precision(record: RunRecord, backbones: Iterable[str]) -> dict[str, str]:
     """What the frozen layers of each backbone were computed in by a run: ``float32`` or ``bfloat16``."""
-    return dict.fromkeys(backbones, record.precision or "float32")
+    chosen = record.precision
+    if isinstance(chosen, dict):
+        return {name: one.prefix for name, one in chosen.items()}
+    return dict.fromkeys(backbones, chosen or "float32")
 
 
 @dataclass(frozen=True)

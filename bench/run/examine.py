@@ -23,7 +23,7 @@ from bench.run.console import Screen
 from bench.run.record import DataRecord, RunRecord
 from bench.run.request import Request
 from bench.settings import RunSettings
-from bench.train.task import Precision, Task
+from bench.train.task import Task
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,12 @@ def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, sc
     if stored.damaged:
         screen.line(
             f"  note: damaged in {stored.folder}: {', '.join(stored.damaged)}; the images were decoded again. The disk "
-            "may be failing or have lost power, or a decoding was interrupted."
+            "may be failing, or have lost power."
         )
     return stored
 
 
-def make_task(
-    request: Request, table: pd.DataFrame, images: Mapping[str, StoredImages], weights: Weights, precision: str
-) -> Task:
+def make_task(request: Request, table: pd.DataFrame, images: Mapping[str, StoredImages], weights: Weights) -> Task:
     """What training needs to know; the test split's rows are not in it."""
     settings = request.settings
     rows = {split: rows_of(table, split) for split in ("train", "val")}
@@ -129,6 +127,5 @@ def make_task(
         cache=settings.cache.absolute(),
         cache_bytes=settings.cache_size,
         depths=request.space.depths,
-        precision={one.name: Precision(precision, precision) for one in request.backbones},
         class_weights=settings.class_weights,
     )

@@ -12,6 +12,7 @@ from bench.models.weights import Weights
 from bench.run.console import Screen, describe_config, describe_split
 from bench.run.documents import AuditRecord
 from bench.run.folder import RunDir
+from bench.run.record import RunRecord
 from bench.run.request import Request, expected_seconds
 from bench.run.tables import Row
 from bench.stats.metrics import Metric, get_metric
@@ -43,6 +44,11 @@ def announce(
     if weights.kind == "random":
         screen.warning(weights.note)
     screen.line("")
+
+
+def precision(screen: Screen, record: RunRecord) -> None:
+    """What each backbone computes in while it is trained, and how fast that was found to be."""
+    screen.line(f"Precision: {'; '.join(f'{title} {words}' for title, words in record.precisions().items())}")
 
 
 def trainings(screen: Screen, metric: Metric, repeats: int) -> Told:

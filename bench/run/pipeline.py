@@ -6,8 +6,9 @@ Everything that can be wrong with a request has been found by `bench.run.request
 import importlib.metadata
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from bench import RULES, __version__, cluster
@@ -24,6 +25,8 @@ from bench.run.folder import LOCK, RunDir, held, write_json, write_text
 from bench.run.record import Hardware, ParameterRange, RecordedSettings, RunRecord, SpaceRecord, WeightsRecord
 from bench.run.request import Request, check_disk, check_output
 from bench.run.results import TrialLog
+from bench.train.precision import by_backbone, fixed, measure
+from bench.train.task import Precision, Task
 
 PACKAGES = ("tensorflow", "keras", "ray", "optuna", "numpy", "pandas", "scikit-learn", "pillow")
 
@@ -51,8 +54,9 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         messages.announce(screen, request, workers, weights, examined.audited.audit, disk)
         live = stack.enter_context(LiveReport(run))
         write_data(request, examined)
-        precision = _precision(request, workers, begun)
-        task = make_task(request, examined.table, examined.images, weights, precision)
+        task = make_task(request, examined.table, examined.images, weights)
+        task = replace(task, precision=_precision(request, workers, begun, task))
+        messages.precision(screen, run.read())
         stage = stages.Stage(request, screen, live, workers, examined, begun)
         log = stages.search(stage, task)
         models = stages.finalists(stage, task, log)
@@ -194,15 +198,17 @@ def write_data(request: Request, examined: Examined) -> None:
         run.pin(run.space, run.splits, run.audit)
 
 
-def _precision(request: Request, workers: Workers, begun: RunRecord) -> str:
+def _precision(request: Request, workers: Workers, begun: RunRecord, task: Task) -> Mapping[str, Precision]:
     """What this run computes in; a resumed run keeps what it began with, for its scores must compare."""
-    if begun.precision is not None:
-        return begun.precision
-    settings = request.settings
-    automatic = settings.precision == "auto"
-    precision = cluster.choose_precision(workers, settings.address) if automatic else settings.precision
-    request.run.update(precision=precision)
-    return precision
+    found = begun.precision
+    chosen: str = request.settings.precision
+    if isinstance(found, str):  # as earlier versions wrote it
+        chosen, found = found, None
+    if found is None:
+        automatic = chosen == "auto"
+        found = cluster.run_alone(workers, measure, task) if automatic else fixed(task.backbones, chosen)
+        request.run.update(precision=found)
+    return by_backbone(found)
 
 
 def _hardware(workers: Workers) -> Hardware:

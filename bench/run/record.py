@@ -98,6 +98,41 @@ class DataRecord(Part):
     notes: tuple[str, ...] = ()
 
 
+def _brief(milliseconds: float) -> str:
+    return (
+        f"{milliseconds:.0f}"
+        if milliseconds >= 10
+        else f"{milliseconds:.1f}"
+        if milliseconds >= 1
+        else f"{milliseconds:.2g}"
+    )
+
+
+class PrecisionRecord(Part):
+    """What a backbone's frozen prefix and its trained suffix compute in, ``float32`` or ``bfloat16``.
+
+    ``measured`` holds milliseconds per image by part (``prefix``, ``suffix``) and precision; empty if the user chose.
+    """
+
+    prefix: str = "float32"
+    suffix: str = "float32"
+    measured: dict[str, dict[str, Number]] = {}
+
+    def describe(self) -> str:
+        """In words: ``bfloat16 (prefix 24 ms instead of 48 per image, suffix 18 instead of 31)``."""
+        same = self.prefix == self.suffix
+        words = self.prefix if same else f"prefix {self.prefix}, suffix {self.suffix}"
+        told: list[str] = []
+        for part, chosen in (("prefix", self.prefix), ("suffix", self.suffix)):
+            times = self.measured.get(part, {})
+            other = next((value for name, value in times.items() if name != chosen), None)
+            if chosen in times and other is not None:
+                first = not told
+                unit, per = (" ms", " per image") if first else ("", "")
+                told.append(f"{part} {_brief(times[chosen])}{unit} instead of {_brief(other)}{per}")
+        return f"{words} ({', '.join(told)})" if told else words
+
+
 class SearchRecord(Part):
     """How a search ended; ``time_limit`` is in seconds, ``counts`` holds trials by state."""
 
@@ -207,7 +242,8 @@ class RunRecord(Part):
         packages: versions by package.
         seconds: wall-clock seconds by stage.
         data: the images; None before they are split.
-        precision: what backbones compute in while they are trained; None before that is known.
+        precision: what backbones compute in while they are trained, by name; None before that is known. Earlier
+            versions wrote one name for all.
         search: how the search ended; None before it did.
         winner: the finalist that won; None before there is one.
         test: openings of the test split.
@@ -229,13 +265,19 @@ class RunRecord(Part):
     packages: dict[str, str] = {}
     seconds: dict[str, Number] = {}
     data: DataRecord | None = None
-    precision: str | None = None
+    precision: dict[str, PrecisionRecord] | str | None = None
     search: SearchRecord | None = None
     winner: WinnerRecord | None = None
     test: TestRecord = TestRecord()
     activities: dict[str, Number] = {}
     timeline: tuple[Worked, ...] = ()
     pinned: dict[str, str] = {}
+
+    def precisions(self) -> dict[str, str]:
+        """What each backbone computes in, in words by its title; empty before that is known."""
+        if isinstance(self.precision, str):
+            return dict.fromkeys(self.titles.values() or ["all backbones"], self.precision)
+        return {self.titles.get(name, name): one.describe() for name, one in (self.precision or {}).items()}
 
     def spend(self, stage: str, seconds: float) -> "RunRecord":
         """This record with ``seconds`` more for ``stage``."""

@@ -24,6 +24,8 @@ from bench.models.backbones import BACKBONES
 from bench.run.console import Screen
 from bench.run.folder import write_json
 from bench.search.space import load_space, parse_space
+from bench.train.precision import fixed
+from bench.train.task import Precision
 
 SITE = Path(__file__).parent / "site"
 LIST = (
@@ -257,7 +259,7 @@ def test_a_lever_is_an_argument_of_the_search(make_experiment, outcomes, monkeyp
     """A lever that never reached the search would make no difference, and look harmless."""
     searched = []
     monkeypatch.setattr(suite.workers, "start", lambda jobs: Workers(1, 1, 0.0, 1, 0))
-    monkeypatch.setattr(suite.workers, "choose_precision", lambda found: "bfloat16")
+    monkeypatch.setattr(suite.workers, "run_alone", lambda found, function, task: fixed(task.backbones, "bfloat16"))
     monkeypatch.setattr(suite.workers, "release_alone", lambda: None)
     monkeypatch.setattr("bench.search.tune.run_search", lambda *given: searched.extend(given))
     experiment = make_experiment(method)
@@ -266,7 +268,8 @@ def test_a_lever_is_an_argument_of_the_search(make_experiment, outcomes, monkeyp
     assert (task.cache_bytes == 0) == (method == "suite-no-cache")
     assert workers.warm == (method != "suite-cold-workers")
     assert settings.scheduler == ("none" if method == "suite-no-asha" else "asha")
-    assert task.precision == ("float32" if method == "suite-float32" else "bfloat16")
+    expected = "float32" if method == "suite-float32" else "bfloat16"
+    assert task.precision == {name: Precision(expected, expected) for name in ("toy", "toy2")}
 
 
 def run_command(data, tmp_path, *flags):

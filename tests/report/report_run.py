@@ -423,6 +423,17 @@ def _run_json(
             ],
         },
         "weights": {"kind": weights, "note": "Keras applications", "sha256": dict.fromkeys(backbones, "ab" * 32)},
+        "precision": {
+            name: {
+                "prefix": "bfloat16",
+                "suffix": "float32",
+                "measured": {
+                    "prefix": {"float32": 48.0, "bfloat16": 24.0},
+                    "suffix": {"float32": 4.0, "bfloat16": 4.1},
+                },
+            }
+            for name in backbones
+        },
         "hardware": {"cpus": 2, "memory_gib": 23.5, "gpus": [], "machine": "x86_64", "system": "Linux 6.1"},
         "packages": {"python": "3.11.7", "tensorflow": "2.21.0", "keras": "3.15.1", "ray": "2.50.0"},
         "search": {

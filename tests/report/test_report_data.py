@@ -15,6 +15,7 @@ from bench.report import html
 from bench.report.cautions import cautions
 from bench.report.figures import data as figures_data
 from bench.report.read.files import read
+from bench.report.sections import provenance
 from bench.report.sections.data import modes
 from bench.report.tables import data as tables_data
 from bench.run.documents import ClassDistribution, DuplicateSet
@@ -392,6 +393,13 @@ def test_hostile_names_in_the_audit_are_harmless(tmp_path: Path, monkeypatch: py
     assert seen.text.count(bad) >= 12
     for name in HOSTILE:
         assert name in seen.text
+
+
+def test_the_precision_of_each_backbone_is_told(run: RunDir) -> None:
+    told = "prefix bfloat16, suffix float32 (prefix 24 ms instead of 48 per image, suffix 4.0 instead of 4.1)"
+    record = read(run).record
+    assert record.precisions() == dict.fromkeys(record.titles.values(), told)
+    assert any(told in str(table) for table in provenance._circumstances(record))
 
 
 def test_modes_are_explained() -> None:

@@ -134,3 +134,24 @@ def test_a_number_that_is_none_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         RunDir(tmp_path).write(RunRecord(seconds={}).model_copy(update={"seconds": {"search": float("nan")}}))
     assert not list(tmp_path.iterdir())
+
+
+def test_precision_is_told_by_backbone_and_that_of_earlier_versions_is_read(tmp_path: Path) -> None:
+    times = {"prefix": {"float32": 48.2, "bfloat16": 24.1}, "suffix": {"float32": 9.0, "bfloat16": 8.9}}
+    found = {
+        "vgg16": {"prefix": "bfloat16", "suffix": "float32", "measured": times},
+        "toy": {"prefix": "float32", "suffix": "float32"},
+    }
+    run = RunDir(tmp_path)
+    write_json(run.run, CONTENT | {"precision": found, "titles": {"vgg16": "VGG16"}})
+    record = run.read()
+    run.write(record)
+    assert run.read_run()["precision"] == found
+    assert record.precisions() == {
+        "VGG16": "prefix bfloat16, suffix float32 (prefix 24 ms instead of 48 per image, suffix 9.0 instead of 8.9)",
+        "toy": "float32",
+    }
+    for before, words in (("bfloat16", {"VGG16": "bfloat16"}), (None, {})):
+        write_json(run.run, CONTENT | {"precision": before, "titles": {"vgg16": "VGG16"}})
+        assert run.read().precision == before
+        assert run.read().precisions() == words

@@ -22,7 +22,7 @@ from bench import RULES
 from bench.cluster import share_out
 from bench.compare.fidelity.agreement import Agreement, agreement
 from bench.compare.inputs import fingerprint, prepare_task
-from bench.device import best_precision, cpu_cores, gpus, memory_bytes, set_up
+from bench.device import cpu_cores, gpus, memory_bytes, set_up
 from bench.errors import ConfigError, TrialFailed
 from bench.failures import reason_of
 from bench.run.console import Screen
@@ -33,6 +33,7 @@ from bench.run.tables import Row, records
 from bench.search.space import Space
 from bench.seeds import stable_hash, stable_seed
 from bench.stats.metrics import METRICS, get_metric
+from bench.train.precision import by_backbone, fixed, measure
 from bench.train.task import Precision, Task
 from bench.trial import TrialConfig
 
@@ -56,7 +57,7 @@ class Studied(Part):
     epochs: int
     patience: int
     views: int
-    precision: str
+    precision: dict[str, dict[str, str]] | str
     rules: int
     drawn: int = 0
     failed: int = 0
@@ -93,9 +94,7 @@ def run_fidelity(
     jobs = share_out(cpu_cores(), 1 if gpus() else 0, memory_bytes(), settings.jobs).jobs
     configs = draw(request.space, configurations, settings.seed)
     task = prepare_task(request, Screen())
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        precision = pool.submit(best_precision).result() if settings.precision == "auto" else settings.precision
-    task = replace(task, precision=dict.fromkeys(task.backbones, Precision(precision, precision)))
+    task = replace(task, precision=_precision(settings.precision, task))
     about = _about(request, task)
     rows = {split: [int(row) for row in chosen] for split, chosen in task.rows.items()}
     name = stable_hash(about.content(), request.space.text, task.weights.sha256, rows)
@@ -113,6 +112,14 @@ def run_fidelity(
     return found
 
 
+def _precision(chosen: str, task: Task) -> dict[str, Precision]:
+    """What is computed in, as in a run; measured in a process of its own, for this one loads no TensorFlow."""
+    if chosen != "auto":
+        return by_backbone(fixed(task.backbones, chosen))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), set_up, (cpu_cores(),)) as pool:
+        return by_backbone(pool.submit(measure, task).result())
+
+
 def _about(request: Request, task: Task) -> Studied:
     return Studied(
         data=request.settings.data,
@@ -121,7 +128,8 @@ def _about(request: Request, task: Task) -> Studied:
         sizes=dict(request.sizes),
         space=request.space.name,
         weights=task.weights.kind,
-        **{name: getattr(task, name) for name in ("seed", "metric", "epochs", "patience", "views", "precision")},
+        **{name: getattr(task, name) for name in ("seed", "metric", "epochs", "patience", "views")},
+        precision={name: one._asdict() for name, one in task.precision.items()},
         rules=RULES,
     )
 

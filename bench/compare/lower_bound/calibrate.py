@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bench.compare.lower_bound import bare_keras
 from bench.compare.lower_bound.bare_keras import Network, Way
 from bench.compare.lower_bound.work import Part
-from bench.device import best_cpu_precision, cpu_cores, gpus, memory_bytes, processor
+from bench.device import bfloat16_units, gpus, identity, memory_bytes
 from bench.errors import TrialFailed
 from bench.failures import by_status
 from bench.models.backbones import boundary_cut, get_backbone
@@ -122,13 +121,7 @@ class Rate:
 
 def machine() -> CalibratedOn:
     """What decides a rate beside the work: processor, cores, GPUs, and versions."""
-    return CalibratedOn(
-        processor=processor(),
-        cores=cpu_cores(),
-        gpus=len(gpus()),
-        keras=version("keras"),
-        tensorflow=version("tensorflow"),
-    )
+    return CalibratedOn(**identity())
 
 
 def calibrate(
@@ -232,7 +225,7 @@ def ways() -> list[Way]:
     plain = [Way("float32"), Way("mixed_bfloat16")]
     if gpus():
         return [Way(way.precision, xla) for xla in (False, True) for way in plain]
-    return plain if best_cpu_precision() == "bfloat16" else [Way("float32"), Way("float32", xla=True)]
+    return plain if bfloat16_units() else [Way("float32"), Way("float32", xla=True)]
 
 
 def start(cores: int) -> list[Processes]:

@@ -12,29 +12,28 @@ from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.search.plan import make_plan
 from bench.settings import make_settings
+from bench.train.precision import by_backbone, describe, fixed, measure
 from bench.trial import TrialConfig
 
 
 def run(experiment: Experiment, outcomes: Outcomes) -> None:
     """Search, or train the fixed list, and write every trial's row."""
     from bench.search.tune import run_search
-    from bench.train.task import Precision
 
     task, space, options = experiment.task, experiment.space, experiment.method.options
     folder = RunDir(experiment.scratch / "run")
     folder.path.mkdir(parents=True)
     found = workers.start(experiment.jobs)
-    precision = options.get("precision") or workers.choose_precision(found)
+    chosen = options.get("precision")
+    precision = fixed(task.backbones, chosen) if chosen else workers.run_alone(found, measure, task)
     workers.release()
-    outcomes.note(f"backbones computed in {precision}")
+    outcomes.note(f"backbones computed in {describe(task.backbones, precision)}")
     cache_bytes = task.cache_bytes if options.get("cache", True) else 0
     asha = options.get("asha", True) and not experiment.configurations
     try:
         run_search(
             make_plan(space, list(task.backbones.values()), experiment.budget),
-            replace(
-                task, precision=dict.fromkeys(task.backbones, Precision(precision, precision)), cache_bytes=cache_bytes
-            ),
+            replace(task, precision=by_backbone(precision), cache_bytes=cache_bytes),
             replace(found, warm=options.get("warm", True)),
             make_settings(name="search", budget=experiment.budget, scheduler="asha" if asha else "none"),
             TrialLog(folder),

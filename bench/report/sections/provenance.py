@@ -13,6 +13,7 @@ from bench.report.page import Page
 from bench.run.record import ParameterRange, RunRecord
 
 TITLE = "Provenance"
+PRECISION = "What each backbone computed in while it was trained; models are scored and exported in float32."
 
 
 def provenance(page: Page) -> Section:
@@ -89,8 +90,10 @@ def _circumstances(record: RunRecord) -> list[Table]:
     spent = {names.STAGES.get(key, key): numbers.seconds(value) for key, value in record.seconds.items()}
     about = record.hardware.model_dump(mode="json", exclude_unset=True)
     hardware = names.settings(about)
+    computed = record.precisions()
     return [
         pairs(spent, "Time by stage.", "Stage", "Time"),
         pairs(hardware, "Hardware.", "Part", "Value"),
+        *([pairs(computed, PRECISION, "Backbone", "Precision")] if computed else []),
         pairs(record.packages, "Package versions.", "Package", "Version", folded=True),
     ]

@@ -16,6 +16,7 @@ from bench.report.tables.models import bounded
 from bench.report.verdict import headline, verdict
 from bench.run.documents import Estimate, ModelScores, SeedSpread
 from bench.run.folder import RunDir
+from bench.run.record import RunRecord
 from bench.stats.metrics import METRICS, Metric
 
 Frame = pd.DataFrame
@@ -119,12 +120,25 @@ def settings(side: Side) -> dict[str, str]:
         **names.settings(space.get("parameters", {}), "space: "),
         "augmentation policies": names.setting(space.get("augmentations")),
         "weights used": names.setting(record.weights.kind),
-        "precision used": names.setting(record.precision),
+        "precision used": _precision(record),
         "suite version": names.setting(record.suite_version),
         **{f"package {key}": names.setting(value) for key, value in record.packages.items()},
         **names.settings(hardware, "machine: "),
     }
     return {key: value for key, value in about.items() if value != DASH}
+
+
+def _precision(record: RunRecord) -> str:
+    """What the backbones compute in; milliseconds differ between any two measurements, and are left out."""
+    found = record.precision
+    return names.setting(
+        found
+        if found is None or isinstance(found, str)
+        else {
+            record.titles.get(name, name): one.model_copy(update={"measured": {}}).describe()
+            for name, one in found.items()
+        }
+    )
 
 
 def settings_table(sides: Sequence[Side], differing: bool) -> Frame:
