@@ -87,8 +87,8 @@ def _add_instead(parser: Parser) -> None:
     add_flag(
         parser,
         "--limit",
-        "instead of comparing: measure on the idle machine how fast bare Keras could have done the search of this run,"
-        " or the list of this comparison, and compute the least time",
+        "instead of comparing: measure on the idle machine how fast bare Keras could have done the work of this run,"
+        " or the list of this comparison, and compute the least time: of a run's search, of what follows, and of all",
         "--limit xray",
         "off",
         metavar="RUN",
