@@ -120,7 +120,8 @@ def time(page: Page) -> Section:
         values |= {"drawing": page.drawing("time", activities, rows)}
     if limit is not None and (limit.seconds or 0) > 0:
         values |= {"known": True, "outdated": _outdated(limit, page), "about": limit.calibrated}
-        values |= {"search_alone": limit.after is None and page.run.finished("finalists")}
+        followed = page.files.finalists is not None and not page.files.unfinished
+        values |= {"search_alone": limit.after is None and followed}
         values |= {"stretches": table("least_times", least_times(limit)), "parts": _parts(limit)}
     else:
         values |= {"known": False, "search_alone": False}
