@@ -61,9 +61,11 @@ def _add_search(parser: Parser) -> None:
     flag(
         "--methods",
         "methods, separated by commas: suite, suite-warm (on the cache that suite leaves), suite-no-cache,"
-        " suite-cold-workers, suite-no-asha, suite-float32, ray-tune, hyperband, bayesian, random",
+        " suite-cold-workers, suite-no-asha, suite-float32, ray-tune, hyperband, bayesian, random; and two that go the"
+        " whole way to evaluated models: suite-whole (run_bench.py from start to report), by-hand (Ray Tune, Keras,"
+        " scikit-learn)",
         "--methods suite,ray-tune",
-        "all that can",
+        "all but those two",
         metavar="NAMES",
     )
     flag("--target", "validation AUC that methods are timed to", "--target 0.95", "0.97", type=float, metavar="AUC")
@@ -87,8 +89,8 @@ def _add_instead(parser: Parser) -> None:
     add_flag(
         parser,
         "--limit",
-        "instead of comparing: measure on the idle machine how fast bare Keras could have done the search of this run,"
-        " or the list of this comparison, and compute the least time",
+        "instead of comparing: measure on the idle machine how fast bare Keras could have done the work of this run,"
+        " or the list of this comparison, and compute the least time: of a run's search, of what follows, and of all",
         "--limit xray",
         "off",
         metavar="RUN",

@@ -12,8 +12,8 @@ import pandas as pd
 
 from bench import RULES, __version__
 from bench.cluster import hardware
-from bench.compare import page
-from bench.compare.inputs import fingerprint, prepare_task
+from bench.compare import page, statistics
+from bench.compare.inputs import fingerprint, prepare_task, whole_way
 from bench.compare.methods.experiment import COMPARED, Experiment
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS, Method
@@ -49,6 +49,8 @@ def carry_out(plan: Plan, screen: Screen) -> int:
         finally:
             collect(plan.folder)
             written = page.render(plan.folder)
+        for sentence in statistics.whole_way_sentences((read_comparison(plan.folder) or ComparisonRecord()).runs):
+            screen.line(sentence)
         screen.line(f"Comparison: {written}")
         return failed
 
@@ -75,6 +77,7 @@ def _run_method(plan: Plan, task: Task, method: Method, seed: int, screen: Scree
             budget=plan.request.settings.budget,
             jobs=plan.request.settings.jobs,
             scratch=(run.folder / "scratch").absolute(),
+            whole=whole_way(plan.request, task, (plan.folder / SPACE_FILE).absolute()) if method.whole else None,
         ),
         plan.time_limit,
     )

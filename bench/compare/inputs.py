@@ -4,8 +4,12 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+from bench.compare.methods.experiment import WholeWay
+from bench.data.sealing import sealed_rows
+from bench.data.splits import labels_of
 from bench.device import quiet
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone
@@ -55,6 +59,29 @@ def prepare_task(request: Request, screen: Screen) -> Task:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         weights = pool.submit(_find_weights, request.settings, request.backbones).result()
     return make_task(request, examined.table, examined.images, weights)
+
+
+def whole_way(request: Request, task: Task, space: Path) -> WholeWay:
+    """What methods need that go the whole way, the test images among it: what they do with them is theirs to say.
+
+    Args:
+        request: of the comparison.
+        task: as `prepare_task` made it, its test images sealed.
+        space: file of the space that is searched.
+    """
+    settings, stored = request.settings, next(iter(task.images.values()))
+    rows = sealed_rows(stored.seal)
+    names = ("data", "budget", "epochs", "image_size", "max_images", "val_share", "resize", "weights", "views", "jobs")
+    flags = {name: getattr(settings, name) for name in (*names, "cache_size", "patience", "bootstrap")}
+    return WholeWay(
+        flags={**{name: value for name, value in flags.items() if value is not None}, "space": space},
+        cache=settings.cache.absolute(),
+        images={name: replace(images, seal="") for name, images in task.images.items()},
+        rows=rows,
+        labels=labels_of(request.source.table, rows, request.source.classes),
+        classes=tuple(request.source.classes),
+        repeats=settings.repeats,
+    )
 
 
 def _find_weights(settings: RunSettings, backbones: Sequence[Backbone]) -> Weights:

@@ -52,6 +52,7 @@ def render(folder: Path) -> Path:
         "same": records(statistics.same_configurations(trials)),
         "levers": records(levers),
         "over_lower_bound": records(statistics.over_lower_bound(trials, facts, bound)) if facts and bound else [],
+        "whole_way": records(statistics.whole_way(ends)),
         "title": title,
         "times": _times,
         "between": _between,

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from bench.compare.methods.table import METHODS
+from bench.compare.methods.table import METHODS, WHOLE_SUITE
 from bench.compare.record import ComparisonRecord, Ended, ListBound
 from bench.run.tables import CONFIG
 
@@ -176,6 +176,39 @@ def over_lower_bound(trials: pd.DataFrame, facts: ComparisonRecord, bound: ListB
     walls["ratio"] = (walls["wall"] / walls["bound"]).where(done == length)
     walls["incomplete"] = ["" if count == length else f"{count} of {length} trials" for count in done]
     return walls
+
+
+def whole_way(ends: Ends) -> pd.DataFrame:
+    """One row per finished run of a method that goes the whole way to evaluated models.
+
+    Columns: method, seed, search (seconds until its last trial ended), after (seconds from then on), seconds (to the
+    end), ratio (how many times as long as this suite under the same seed; NaN without that run).
+    """
+    done = [end for end in ends if end.state == "finished" and end.method in METHODS and METHODS[end.method].whole]
+    suite = {end.seed: end.seconds for end in done if end.method == WHOLE_SUITE}
+    rows = [
+        {
+            "method": end.method,
+            "seed": end.seed,
+            "search": math.nan if end.search is None else end.search,
+            "after": math.nan if end.search is None else end.seconds - end.search,
+            "seconds": end.seconds,
+            "ratio": end.seconds / suite.get(end.seed, math.nan),
+        }
+        for end in done
+    ]
+    return pd.DataFrame(rows, columns=["method", "seed", "search", "after", "seconds", "ratio"])
+
+
+def whole_way_sentences(ends: Ends) -> list[str]:
+    """How long the others took to the end, against this suite."""
+    table = whole_way(ends)
+    others = table[(table["method"] != WHOLE_SUITE) & table["ratio"].notna()]
+    return [
+        f"{METHODS[str(row['method'])].title}, seed {row['seed']}: {row['seconds']:.0f} s to the end, "
+        f"{row['ratio']:.2f} times as long as this suite."
+        for _, row in others.iterrows()
+    ]
 
 
 def _beside_suite(found: pd.DataFrame, method: str) -> pd.DataFrame:

@@ -23,6 +23,11 @@ def seal_of(rows: npt.NDArray[np.integer[Any]]) -> str:
     return np.packbits(bits).tobytes().hex()
 
 
+def sealed_rows(seal: str) -> npt.NDArray[np.int64]:
+    """The rows of a seal, in rising order."""
+    return np.flatnonzero(np.unpackbits(np.frombuffer(bytes.fromhex(seal), np.uint8))).astype(np.int64)
+
+
 class SealedPixels:
     """An array of images some of whose rows are out of reach.
 

@@ -371,14 +371,25 @@ class CalibratedOn(Part):
     load: Number | None = None
 
 
-class LowerBoundRecord(Part):
-    """limit.json: the least seconds that the search could have taken, beside ``measured``."""
+class LeastTime(Part):
+    """The least ``seconds`` that a part of a run could have taken, beside the ``measured`` ones, and their ratio."""
 
     seconds: Number | None = None
     parts: tuple[LowerBoundPart, ...] = ()
-    calibrated: CalibratedOn = CalibratedOn()
     measured: Number | None = None
     ratio: Number | None = None
+
+
+class LowerBoundRecord(LeastTime):
+    """limit.json: the least time of the search; ``after`` is that of what follows it, ``whole`` that of the whole run.
+
+    Both are None where the run has no finalists yet, and in files from before the lower bound covered them. What is
+    measured of the whole run includes its start, its data and the report.
+    """
+
+    after: LeastTime | None = None
+    whole: LeastTime | None = None
+    calibrated: CalibratedOn = CalibratedOn()
     notes: tuple[str, ...] = ()
 
 

@@ -79,6 +79,7 @@ def make_plan(data, tmp_path, **values):
         (["--list", "--budget", "3"], ["--list", "--budget"]),
         (["--list", "default"], ["'default' has no points"]),
         (["--list", "--methods", "hyperband"], ["hyperband cannot train a fixed list"]),
+        (["--list", "--methods", "by-hand"], ["by-hand cannot train a fixed list"]),
         (["--methods", "suite-warm"], ["suite-warm goes on from the cache", "seed 0"]),
         (["--time-limit", "soon"], ["--time-limit"]),
         (["--data", "/nowhere"], ["/nowhere"]),
@@ -98,7 +99,8 @@ def test_bad_input_is_one_sentence_before_any_work(data, tmp_path, capsys, toy_t
 
 def test_methods_are_chosen_in_the_order_of_the_table():
     assert [method.name for method in choose(["ray-tune", "suite"], False)] == ["suite", "ray-tune"]
-    assert [method.name for method in choose(None, False)] == list(METHODS)
+    assert [method.name for method in choose(["by-hand", "suite-whole"], False)] == ["suite-whole", "by-hand"]
+    assert [method.name for method in choose(None, False)] == [name for name in METHODS if not METHODS[name].whole]
     assert not {"hyperband", "bayesian", "random", "suite-no-asha"} & {method.name for method in choose(None, True)}
 
 

@@ -12,11 +12,14 @@ from bench.compare.lower_bound import bare_keras, calibrate, lower_bound
 from bench.compare.lower_bound.bare_keras import Network, Way
 from bench.compare.lower_bound.calibrate import Rate
 from bench.compare.lower_bound.lower_bound import least_time, lower_bound_of_run
-from bench.compare.lower_bound.work import Data, Part, Trained, needed
+from bench.compare.lower_bound.work import Data, Part, Scoring, Trained, added, needed, without
 from bench.errors import ConfigError
 from bench.models.augmentation import Policy
+from bench.run.documents import LowerBoundRecord
 from bench.run.folder import RunDir, write_json, write_table, write_text
-from bench.run.results import TrialLog, TrialRecord
+from bench.run.record import read_strictly
+from bench.run.results import Curve, TrialLog, TrialRecord
+from bench.run.tables import BASELINES, FINALISTS, FOLDS, ROBUSTNESS
 from bench.stats.metrics import METRICS
 from bench.trial import EpochRecord, TrialConfig
 
@@ -48,7 +51,7 @@ def test_work_counted_by_hand() -> None:
         Part("resnet50", "forward"): 110,
         Part("resnet50", "training", 0, 32): 400,
         Part("resnet50", "validation", 0): 40,
-        Part("vgg16", "forward"): 100 * (1 + 3 + 4) + 10,
+        Part("vgg16", "forward"): 110 * (1 + 3 + 4),
         Part("vgg16", "training", 0, 16): 800,
         Part("vgg16", "training", 0, 32): 800,
         Part("vgg16", "validation", 0): 160,
@@ -61,7 +64,7 @@ def test_work_counted_by_hand() -> None:
 
 def test_the_clean_view_is_passed_even_where_only_augmented_ones_are_trained_on() -> None:
     work = needed([Trained(config("vgg16", "light"), head=1)], Data(100, 10, 4, POLICIES))
-    assert work[Part("vgg16", "forward")] == 210
+    assert work[Part("vgg16", "forward")] == 220
 
 
 def test_a_batch_is_not_larger_than_the_set() -> None:
@@ -73,7 +76,7 @@ def test_a_fixed_list_cold_and_warm() -> None:
     data = Data(100, 10, 2, POLICIES)
     cold = needed(trained, data)
     assert cold == {
-        Part("vgg16", "forward"): 310,
+        Part("vgg16", "forward"): 330,
         Part("vgg16", "training", 0, 32): 600,
         Part("vgg16", "validation", 0): 60,
         Part("vgg16", "training", 1, 32): 300,
@@ -81,6 +84,42 @@ def test_a_fixed_list_cold_and_warm() -> None:
     }
     warm = needed(trained, data, warm=True)
     assert warm == {part: images for part, images in cold.items() if part.kind != "forward"}
+
+
+def test_a_retraining_begins_with_the_view_of_its_number() -> None:
+    data = Data(100, 10, 2, POLICIES)
+    trial = Trained(config("vgg16", "light"), head=2)
+    assert trial.used(data) == {0, 1}
+    second = Trained(config("vgg16", "light", 1), head=2, finetune=3, views=5, first_view=1)
+    assert second.used(data) == {1, 2, 3}, "each phase begins with it"
+    fifth = Trained(config("vgg16", "also"), head=2, views=5, first_view=4)
+    assert fifth.used(data) == {4, 0}
+    clean = Trained(config("vgg16"), head=5, views=5, first_view=1)
+    fold = Trained(config("vgg16"), head=1, views=5, images=(80, 30))
+    small = Trained(TrialConfig("small_cnn", "none", batch_size=32), head=7)
+    trials, whole = needed([trial], data), needed([trial, second, fifth, clean, fold, small], data)
+    assert whole[Part("vgg16", "forward")] == 110 * (1 + 5), "views 0 to 4, those of the search among them"
+    assert without(whole, trials) == {
+        Part("small_cnn", "training", 0, 32): 700,
+        Part("small_cnn", "validation"): 70,
+        Part("vgg16", "forward"): 330,
+        Part("vgg16", "training", 0, 32): 900 + 80,
+        Part("vgg16", "validation"): 90 + 30,
+        Part("vgg16", "training", 1, 32): 300,
+        Part("vgg16", "validation", 1): 30,
+    }
+    assert added(trials, without(whole, trials)) == whole
+
+
+def test_scoring_counted_by_hand() -> None:
+    models = [("vgg16", 2), ("vgg16", 2), ("vgg16", 1), ("resnet50", 0), ("small_cnn", 0), ("small_cnn", 0)]
+    assert Scoring(models, 50, "vgg16", 90).needed() == {
+        Part("resnet50", "forward"): 50,
+        Part("small_cnn", "validation"): 100,
+        # to the cut of depth 1 and on to the classes, then the other two suffixes, and the winner from end to end
+        Part("vgg16", "forward"): 50 + 90,
+        Part("vgg16", "validation", 2): 100,
+    }
 
 
 def rate(images_per_second: float, batch: int = 32) -> Rate:
@@ -134,9 +173,11 @@ def test_the_lower_bound_of_a_run(run: RunDir, monkeypatch: pytest.MonkeyPatch) 
     told: list[str] = []
     found = lower_bound_of_run(run, told.append)
     assert given == {"sizes": {"vgg16": 32}, "n_classes": 2, "cache": run.path.parent / "cache"}
-    # 3 views of light and the clean one, then val; 2 + 1 epochs of the head, 3 of the suffix, each with validation
-    assert found.seconds == (40 * 4 + 10) / 10 + (40 * 6 + 10 * 6) / 100
-    assert found.measured == 30.0 and found.ratio == 1.5
+    # 3 views of light and the clean one of the pool; 2 + 1 epochs of the head, 3 of the suffix, with validation
+    assert found.seconds == 50 * 4 / 10 + (40 * 6 + 10 * 6) / 100
+    assert found.measured == 30.0 and found.ratio == round(30 / 23, 4)
+    assert found.after is None and found.whole is None, "there are no finalists yet"
+    assert lower_bound.describe_run(found) == "Least time of the search: 23 s; it took 30 s, 1.30 times as long."
     assert [part.what for part in found.parts][:2] == [
         "VGG16, frozen network",
         "VGG16, head, training, batches of 32",
@@ -146,6 +187,92 @@ def test_the_lower_bound_of_a_run(run: RunDir, monkeypatch: pytest.MonkeyPatch) 
     assert (run.path / "limit.json").exists()
     lower_bound_of_run(run, told.append, cache=run.path / "elsewhere")
     assert given["cache"] == run.path / "elsewhere"
+
+
+@pytest.fixture
+def whole_run(run: RunDir) -> RunDir:
+    """`run`, and two seeds of its finalist, two folds, a small CNN, robustness and maps."""
+    log, config_ = TrialLog.load(run), config("vgg16", "light", 1)
+    metrics = dict.fromkeys(METRICS, 0.9)
+
+    def curve(phases: str) -> list[EpochRecord]:
+        names = {"h": "head", "f": "finetune", "s": "scratch"}
+        return [EpochRecord(names[phase], n, 0.5, metrics, 1.0) for n, phase in enumerate(phases, start=1)]
+
+    rows = []
+    for repeat in (1, 2):
+        log.epochs.add(Curve("finalist", "vgg16", repeat), curve("hhfff"))
+        about = {"backbone": "vgg16", "repeat": repeat, "state": "completed", "model": f"models/vgg16-{repeat}.h5"}
+        rows.append({**about, "winner": repeat == 2, **config_.columns()})
+    FINALISTS.write(run.path, rows)
+    folds = []
+    for fold in (1, 2):
+        log.epochs.add(Curve("fold", "vgg16", fold=fold), curve("hf"))
+        sizes = {"images_train": 25, "images_val": 25}
+        folds.append({"backbone": "vgg16", "fold": fold, "state": "completed", **sizes, **config_.columns()})
+    FOLDS.write(run.path, folds)
+    log.epochs.add(Curve("baseline", "small_cnn", 1), curve("ssss"))
+    trained = {"baseline": "small_cnn", "repeat": 1, "state": "completed", "model": "models/small_cnn-1.h5"}
+    others = [
+        {"baseline": name, "repeat": 1, "state": state}
+        for name, state in (("recipe", "skipped"), ("majority", "completed"))
+    ]
+    BASELINES.write(run.path, [*others, trained])
+    levels = [{"corruption": "none", "images": 8}, *({"corruption": "noise", "level": n, "images": 8} for n in (1, 2))]
+    ROBUSTNESS.write(run.path, levels)
+    write_json(run.saliency, {"method": "class activation map", "items": [{"image": "a"}, {"image": "b"}]})
+    write_json(run.evaluation, {})
+    for stage in ("search", "finalists", "evaluation"):
+        run.finish(stage)
+    content = run.read_run()
+    content["settings"]["epochs"] = 5
+    seconds = {"start": 1.0, "data": 2.0, "search": 46.0, "finalists": 40.0, "evaluation": 20.0, "report": 3.0}
+    write_json(run.run, {**content, "seconds": seconds})
+    return run
+
+
+def constant_rates(parts: Any, sizes: Any, *others: Any) -> dict[Part, Rate]:
+    assert sizes == {"vgg16": 32, "small_cnn": 32}
+    return {part: rate(10.0 if part.kind == "forward" else 100.0) for part in parts}
+
+
+def test_the_lower_bound_of_a_whole_run(whole_run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lower_bound, "calibrate", constant_rates)
+    found = lower_bound_of_run(whole_run, lambda text: None)
+    assert found.seconds == 23 and found.ratio == 2
+    assert found.after is not None and found.whole is not None
+    # view 3 of light for the second seed, which begins with view 1; 20 images scored by one pass and one suffix more,
+    # by the small CNN, and by the winner from end to end, altered twice by 8, and 2 maps twice
+    forward = 50 + 20 + 20 + 2 * 8 + 2 * 2
+    seeds, folds, small = 2 * 5 * (40 + 10), 2 * 2 * (25 + 25), 4 * (40 + 10)
+    after = forward / 10 + (seeds + folds + small + 20 + 20) / 100
+    assert found.after.seconds == pytest.approx(after)
+    assert found.after.measured == 60 and found.after.ratio == pytest.approx(60 / after, abs=1e-4)
+    assert found.whole.seconds == pytest.approx(23 + after) and found.whole.measured == 112
+    told = lower_bound.describe_run(found).splitlines()
+    assert [line.partition(":")[0] for line in told] == [
+        "Least time of the search",
+        "Least time of what follows it",
+        "Least time of the whole run",
+    ]
+    assert read_strictly(LowerBoundRecord, whole_run.path / "limit.json") == found
+
+
+def test_what_is_sealed_was_not_scored(whole_run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lower_bound, "calibrate", constant_rates)
+    opened = lower_bound_of_run(whole_run, lambda text: None)
+    for file in (whole_run.evaluation, whole_run.path / "robustness.csv", whole_run.saliency):
+        file.unlink()
+    sealed = lower_bound_of_run(whole_run, lambda text: None)
+    assert opened.after is not None and sealed.after is not None
+    fewer = (10 + 10 + 16 + 4) / 10 + (10 + 10) / 100
+    assert float(sealed.after.seconds or 0) == pytest.approx(float(opened.after.seconds or 0) - fewer)
+
+
+def test_a_damaged_table_of_what_follows_is_said(whole_run: RunDir) -> None:
+    (whole_run.path / "finalists.csv").write_text("backbone\n")
+    with pytest.raises(ConfigError, match=r"needs .*finalists\.csv"):
+        lower_bound_of_run(whole_run, print)
 
 
 def test_a_run_without_trials_has_no_lower_bound(run: RunDir) -> None:
@@ -186,6 +313,14 @@ def build_nothing(**arguments: Any) -> Any:
 
 def network(part: str, build: Any = build_vgg16, backbone: str = "VGG16") -> Network:
     return Network(part, backbone, build, cut="max_pooling:4", size=32, n_features=512, n_classes=2)
+
+
+def test_a_bare_small_cnn() -> None:
+    bench, way = bare_keras.Bench(), Way("float32")
+    found = calibrate._network(Part("small_cnn", "training", 0, 32), 32, 2)
+    bench.build(found, way)
+    bench.prepare(found, way, True, batch=4)
+    assert bench.time(0) > 0
 
 
 @pytest.mark.parametrize(

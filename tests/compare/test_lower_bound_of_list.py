@@ -69,16 +69,16 @@ def test_the_lower_bound_of_the_shipped_list(folder: Path, tmp_path: Path, monke
     monkeypatch.setattr(lower_bound, "calibrate", calibrated)
     monkeypatch.setattr(lower_bound, "render", lambda folder: folder)
     found = lower_bound.lower_bound_of_list(folder, tmp_path / "cache")
-    # a backbone: 4 views and the clean one of 1,000 images, and 250 to validate; 8 trials train their head for 4
+    # a backbone: 4 views and the clean one of 1,250 images, 250 of them to validate; 8 trials train their head for 4
     # epochs, 2 go on at depth 1 and 2 at depth 2
     by_kind = {(part.backbone, part.kind, part.depth): images for part, images in counted.items()}
-    assert by_kind["vgg16", "forward", 0] == 5250
+    assert by_kind["vgg16", "forward", 0] == 6250
     assert by_kind["vgg16", "training", 0] == 8 * 4000
     assert by_kind["resnet50", "training", 1] == by_kind["resnet50", "training", 2] == 2 * 4000
     assert by_kind["inceptionv3", "validation", 2] == 2 * 4 * 250
-    total = 3 * (5250 + 32000 + 16000 + 8 * 1000 + 4 * 1000)
+    total = 3 * (6250 + 32000 + 16000 + 8 * 1000 + 4 * 1000)
     assert found.cold.seconds == pytest.approx(total / 100)
-    assert found.warm.seconds == pytest.approx((total - 3 * 5250) / 100)
+    assert found.warm.seconds == pytest.approx((total - 3 * 6250) / 100)
     (folder / "space.yaml").unlink()
     with pytest.raises(ConfigError, match=r"space.yaml.* is missing"):
         lower_bound.lower_bound_of_list(folder, tmp_path / "cache")

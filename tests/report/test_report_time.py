@@ -123,15 +123,38 @@ def test_the_limit_and_its_parts(run: RunDir) -> None:
     write_json(run.path / "limit.json", LIMIT)
     text = outline(run).text.replace("\u00a0", " ")
     assert "The search took 5 min 00 s and its limit is 3 min 20 s: measured / limit is 1.50." in text
-    assert "Measured on A processor, 2 cores, 23 November 2026, 08:00 UTC." in text
+    assert "Parts of the limit of the search. Measured on A processor, 2 cores, 23 November 2026, 08:00 UTC." in text
     assert LIMIT["notes"][0] in text
-    assert "compare --limit" not in text
+    assert "The whole run took" not in text
+    assert "it covers the search alone." in text and "compare --limit xray" in text
     parts = section(run).partition("<details>")[2]
     assert re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", parts.split("<tr>")[3])[:3] == [
         "VGG16, frozen network",
         "20,000",
         "400",
     ]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_limit_of_the_whole_run(run: RunDir) -> None:
+    parts = [*LIMIT["parts"], {"what": "Small CNN, validation", "images": 900, "seconds": 1.0}]
+    seconds = json.loads(run.run.read_text())["seconds"]
+    followed = seconds["finalists"] + seconds["evaluation"]
+    after = {"seconds": followed / 2, "parts": parts[2:], "measured": followed, "ratio": 2.0}
+    whole = {"seconds": 220.0, "parts": parts, "measured": 330.0, "ratio": 1.5}
+    write_json(run.path / "limit.json", {**LIMIT, "after": after, "whole": whole})
+    seen = outline(run)
+    text = seen.text.replace("\u00a0", " ")
+    assert "The search took 5 min 00 s" in text
+    assert "The whole run took 5 min 30 s and its limit is 3 min 40 s: measured / limit is 1.50." in text
+    assert "What follows it took" in text and "measured / limit is 2.00." in text
+    assert "Parts of the limit of the whole run." in text and "Small CNN, validation" in section(run)
+    assert "compare --limit" not in text
+    table = section(run).partition("Measured time against the limit, by part of the run.")[2]
+    assert re.findall(r'<th scope="row">([^<]*)</th>', table)[:3] == ["the search", "what follows it", "the whole run"]
+    edit_json(run.run, seconds={**seconds, "evaluation": seconds["evaluation"] + 9})
+    text = outline(run).text
+    assert "The run has gone on since the limit was computed." in text and "compare --limit xray" in text
 
 
 @pytest.mark.usefixtures("undrawn")

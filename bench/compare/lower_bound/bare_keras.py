@@ -23,9 +23,11 @@ class Network:
     """What is built.
 
     Attributes:
-        part: ``forward`` (images to pooled features), ``head`` (those to classes) or ``suffix`` (map to classes).
+        part: ``forward`` (images to pooled features), ``head`` (those to classes), ``suffix`` (map to classes) or
+            ``small_cnn`` (images to classes).
         backbone: its title.
-        build: ``build(weights=None, input_shape=(height, width, 3))`` -> Keras model ending in a map.
+        build: ``build(weights=None, input_shape=(height, width, 3))`` -> Keras model ending in a map; of a small CNN
+            ``build(size, channels, n_classes, seed)`` -> the whole model.
         cut: layer where the suffix begins; ``max_pooling:N`` is the N-th MaxPooling2D layer, None the input.
         size: height and width of the images in pixels.
         n_features: length of the pooled feature vector.
@@ -108,6 +110,8 @@ def _model(network: Network, xla: bool) -> Any:
         model.compile(keras.optimizers.Adam(1e-5), "categorical_crossentropy", jit_compile=xla, **arguments)
         return model
 
+    if network.part == "small_cnn":
+        return compiled(network.build(network.size, 3, network.n_classes, 0))
     classes = layers.Dense(network.n_classes, activation="softmax", dtype="float32")
     if network.part == "head":
         inputs = keras.Input((network.n_features,))

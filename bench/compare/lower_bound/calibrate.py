@@ -18,10 +18,11 @@ from typing import Any
 
 from bench.compare.lower_bound import bare_keras
 from bench.compare.lower_bound.bare_keras import Network, Way
-from bench.compare.lower_bound.work import Part
+from bench.compare.lower_bound.work import SMALL_CNN, Part
 from bench.device import bfloat16_units, gpus, identity, memory_bytes
 from bench.errors import TrialFailed
 from bench.failures import by_status
+from bench.models import small_cnn
 from bench.models.backbones import boundary_cut, get_backbone
 from bench.numbers import counted
 from bench.run.documents import CalibratedOn
@@ -131,7 +132,7 @@ def calibrate(
 
     Args:
         parts: of the work.
-        sizes: backbone name -> height and width of its images in pixels.
+        sizes: backbone name, or `SMALL_CNN` -> height and width of its images in pixels.
         n_classes: number of classes.
         cache: folder in whose ``calibration/`` rates are kept, by machine, versions and part.
         tell: told what is measured.
@@ -169,19 +170,28 @@ def calibrate(
 
 
 def _can_help(way: Way, part: Part) -> bool:
-    """A head is too small for any but the plain way, and on CPUs XLA only predicts faster."""
+    """A head is too small for any but the plain way, a small CNN is float32, and on CPUs XLA only predicts faster."""
     if part.network == "head":
         return way == Way("float32")
+    if part.network == SMALL_CNN and way.precision != "float32":
+        return False
     return not way.xla or part.kind != "training" or bool(gpus())
+
+
+def _network(part: Part, size: int, n_classes: int) -> Network:
+    """What does ``part``."""
+    if part.network == SMALL_CNN:
+        return Network(SMALL_CNN, "Small CNN", small_cnn.small_cnn, None, size, small_cnn.CHANNELS[-1], n_classes)
+    row = get_backbone(part.backbone)
+    cut = boundary_cut(row, part.depth) if part.network == "suffix" else None
+    return Network(part.network, row.title, row.build, cut, size, row.n_features, n_classes)
 
 
 def _measure(
     parts: Sequence[Part], size: int, n_classes: int, groups: Sequence[Processes], load: float
 ) -> dict[Part, Rate]:
     """The rates of ``parts``, which one network does."""
-    first, row = parts[0], get_backbone(parts[0].backbone)
-    cut = boundary_cut(row, first.depth) if first.network == "suffix" else None
-    network = Network(first.network, row.title, row.build, cut, size, row.n_features, n_classes)
+    network = _network(parts[0], size, n_classes)
 
     def brief(group: Processes, part: Part, way: Way, batch: int) -> float:
         group.call("prepare", network, way, part.kind == "training", batch)

@@ -3,13 +3,18 @@
 import csv
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import psutil
 
 from bench.compare.methods.table import Method
+from bench.data.images.store import StoredImages
 from bench.run.results import STATES
 from bench.run.tables import CONFIG, Column, Schema, Type, integers, keys, numbers, text
 from bench.search.space import Space
@@ -38,6 +43,29 @@ SAMPLING_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
+class WholeWay:
+    """What a method needs that goes on from the search to evaluated models.
+
+    Attributes:
+        flags: of this suite's command, without their dashes -> their values.
+        cache: of the comparison; what is decoded already lies there.
+        images: backbone name -> the stored set at that backbone's size, without a seal.
+        rows: row numbers of the test images; a method predicts them after its choices.
+        labels: class indices of these.
+        classes: names.
+        repeats: seeds that the best of each backbone is trained with.
+    """
+
+    flags: Mapping[str, Any]
+    cache: Path
+    images: Mapping[str, StoredImages]
+    rows: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    repeats: int
+
+
+@dataclass(frozen=True)
 class Experiment:
     """All that a method needs: images, labels, weights, space and number of trials are the same for every method.
 
@@ -50,6 +78,7 @@ class Experiment:
         budget: number of trials.
         jobs: trials at a time; 0 lets a method choose.
         scratch: folder for temporary files.
+        whole: for methods that go the whole way.
     """
 
     method: Method
@@ -59,6 +88,7 @@ class Experiment:
     budget: int
     jobs: int
     scratch: Path
+    whole: WholeWay | None = None
 
 
 def read_rows(schema: Schema, folder: Path) -> pd.DataFrame:
@@ -104,6 +134,7 @@ class Outcomes:
     """The rows of one method, written as soon as each trial has ended: a method that is killed keeps them."""
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
+        self.folder = folder
         self._file, self._notes = folder / OUTCOMES.file, folder / "notes.txt"
         self._name, self._seed = experiment.method.name, experiment.task.seed
         self._clock = Clock()

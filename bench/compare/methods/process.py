@@ -46,12 +46,18 @@ class MethodRun:
             seed=self.seed,
             state=state,
             seconds=round(seconds, 3),
+            search=self._searched() if self.method.whole else None,
             reason=reason,
             notes=told,
             time_limit=time_limit,
         )
         write_json(self.folder / "ended.json", ended)
         return ended
+
+    def _searched(self) -> float | None:
+        """Seconds until the last trial ended; None if none did."""
+        ended = self.rows()["ended"]
+        return float(ended.max()) if ended.notna().any() else None
 
     def rows(self) -> pd.DataFrame:
         """Its rows; none if it has none."""

@@ -34,27 +34,33 @@ SETTINGS = {
 
 def run(experiment: Experiment, outcomes: Outcomes) -> None:
     """Search, or train the fixed list, and write every trial's row."""
+    search(experiment, outcomes)
+
+
+def search(experiment: Experiment, outcomes: Outcomes) -> dict[str, Standard]:
+    """As `run`; returns the Normalization layer of each backbone."""
     task, space = experiment.task, experiment.space
     workers = start(experiment.jobs)
     outcomes.note(workers.describe())
-    trainable = tune.with_parameters(train_trial, task=task, standards=standardise(task), threads=workers.threads)
+    standards = standardise(task)
+    trainable = tune.with_parameters(train_trial, task=task, standards=standards, threads=workers.threads)
     grid: dict[str, Any] | None = None
-    search: dict[str, Any] = {"num_samples": experiment.budget}
+    sampling: dict[str, Any] = {"num_samples": experiment.budget}
     if experiment.configurations:
         grid = {"given": tune.grid_search([asdict(config) for config in experiment.configurations])}
-        search = {"num_samples": 1}
+        sampling = {"num_samples": 1}
     else:
         points = [dict(point) for point in space.points]
-        search["search_alg"] = OptunaSearch(
+        sampling["search_alg"] = OptunaSearch(
             space.suggest, points_to_evaluate=points or None, metric="val_auc", mode="max", seed=task.seed
         )
-        search["scheduler"] = ASHAScheduler(
+        sampling["scheduler"] = ASHAScheduler(
             time_attr="epoch", max_t=task.epochs, grace_period=min(2, task.epochs), reduction_factor=3
         )
     tuner = tune.Tuner(
         tune.with_resources(trainable, workers.resources),
         param_space=grid,
-        tune_config=tune.TuneConfig(metric="val_auc", mode="max", **search),
+        tune_config=tune.TuneConfig(metric="val_auc", mode="max", **sampling),
         run_config=tune.RunConfig(
             name="search", storage_path=str(experiment.scratch), verbose=0, callbacks=[Watcher(outcomes)]
         ),
@@ -63,6 +69,7 @@ def run(experiment: Experiment, outcomes: Outcomes) -> None:
         tuner.fit()
     finally:
         ray.shutdown()
+    return standards
 
 
 def start(jobs: int) -> Workers:

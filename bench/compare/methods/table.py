@@ -19,6 +19,7 @@ class Method:
         trains_lists: whether it can train a fixed list of configurations instead of searching.
         off: the lever of this suite that is switched off; empty if none is.
         goes_on_from: the method whose feature cache it begins with; empty if it begins with none.
+        whole: whether it goes on from the search to evaluated models; such a method is carried out if it is named.
     """
 
     name: str
@@ -28,11 +29,13 @@ class Method:
     trains_lists: bool = True
     off: str = ""
     goes_on_from: str = ""
+    whole: bool = False
 
 
 SUITE = "bench.compare.methods.suite"
 RAY_TUNE = "bench.compare.methods.ray_tune"
 KERASTUNER = "bench.compare.methods.kerastuner"
+WHOLE_SUITE = "suite-whole"
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -48,12 +51,14 @@ METHODS: dict[str, Method] = {
         Method("hyperband", "KerasTuner Hyperband", KERASTUNER, {"tuner": "hyperband"}, trains_lists=False),
         Method("bayesian", "KerasTuner Bayesian", KERASTUNER, {"tuner": "bayesian"}, trains_lists=False),
         Method("random", "KerasTuner random search", KERASTUNER, {"tuner": "random"}, trains_lists=False),
+        Method(WHOLE_SUITE, "This suite, whole way", f"{SUITE}_whole", trains_lists=False, whole=True),
+        Method("by-hand", "By hand, whole way", "bench.compare.methods.by_hand", trains_lists=False, whole=True),
     )
 }
 
 
 def choose(names: Sequence[str] | None, fixed_list: bool) -> tuple[Method, ...]:
-    """The methods called ``names``, in the order of the table; None takes all that can.
+    """The methods called ``names``, in the order of the table; None takes all that can and that end with the search.
 
     Raises:
         ConfigError: for an unknown name, and for a method that cannot train a fixed list.
@@ -66,7 +71,8 @@ def choose(names: Sequence[str] | None, fixed_list: bool) -> tuple[Method, ...]:
             raise ConfigError(f"--methods: {name} cannot train a fixed list (--list); {', '.join(able)} can.")
     if names is not None and not names:
         raise ConfigError(f"--methods takes names separated by commas; known methods: {', '.join(METHODS)}.")
-    return tuple(METHODS[name] for name in METHODS if name in (able if names is None else names))
+    wanted = [name for name in able if not METHODS[name].whole] if names is None else names
+    return tuple(method for name, method in METHODS.items() if name in wanted)
 
 
 def title(method: str) -> str:

@@ -1,4 +1,4 @@
-"""The section on time: where the run's went, and how near its search came to what the machine could do at best."""
+"""The section on time: where the run's went, and how near it came to what the machine could do at best."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,8 @@ from bench.report.blocks import Section, Table, table
 from bench.report.page import Page
 from bench.report.palette import INK, clipped, new_figure, styled
 from bench.report.templating import Values
-from bench.run.documents import LowerBoundPart, LowerBoundRecord
+from bench.run.documents import LeastTime, LowerBoundPart, LowerBoundRecord
+from bench.run.folder import STAGES
 
 TITLE = "Where the time went"
 
@@ -34,6 +35,8 @@ ACTIVITIES = {
 }
 """The activities of a run in their order, in words."""
 
+AFTER = STAGES[STAGES.index("search") + 1 :]
+"""The stages that follow the search."""
 REST = "outside of these"
 SMALLEST_REST = 0.01
 """What no activity accounts for is shown if it is at least this share of the run."""
@@ -60,7 +63,18 @@ def spent(activities: Mapping[str, float], stages: Mapping[str, float]) -> pd.Da
     return table.assign(share=table["seconds"] / total if total > 0 else float("nan"))
 
 
-def limit_parts(limit: LowerBoundRecord) -> pd.DataFrame:
+def least_times(limit: LowerBoundRecord) -> pd.DataFrame:
+    """Measured and least seconds of the search, of what follows it and of the whole run, and their ratio."""
+    found = {"the search": limit, "what follows it": limit.after, "the whole run": limit.whole}
+    rows = [
+        {"stretch": name, "measured": least.measured, "seconds": least.seconds, "ratio": least.ratio}
+        for name, least in found.items()
+        if least is not None and least.seconds is not None
+    ]
+    return pd.DataFrame(rows, columns=["stretch", "measured", "seconds", "ratio"])
+
+
+def limit_parts(limit: LeastTime) -> pd.DataFrame:
     """The parts of limit.json, one per row, with their ``share`` of the least time; the longest come first."""
     rows = [
         {**part.model_dump(), "precision": part.precision.removeprefix("mixed_")}
@@ -104,14 +118,23 @@ def time(page: Page) -> Section:
         values |= {"activities": table("activities", rows, "Wall-clock time by activity.")}
         values |= {"drawing": page.drawing("time", activities, rows)}
     if limit is not None and (limit.seconds or 0) > 0:
-        now = record.seconds.get("search")
-        outdated = now is not None and now > (limit.measured or now)
-        values |= {"known": True, "outdated": outdated, "parts": _parts(limit), "about": limit.calibrated}
+        values |= {"known": True, "outdated": _outdated(limit, page), "about": limit.calibrated}
+        followed = page.files.finalists is not None and not page.files.unfinished
+        values |= {"search_alone": limit.after is None and followed}
+        values |= {"stretches": table("least_times", least_times(limit)), "parts": _parts(limit)}
     else:
-        values |= {"known": False}
+        values |= {"known": False, "search_alone": False}
     return page.section("time", TITLE, **values)
 
 
+def _outdated(limit: LowerBoundRecord, page: Page) -> bool:
+    """Whether the run has gone on since ``limit`` was computed."""
+    seconds = page.files.record.seconds
+    searched, followed = seconds.get("search", 0.0), sum(seconds.get(stage, 0.0) for stage in AFTER)
+    measured = limit.after.measured if limit.after else None
+    return searched > (limit.measured or searched) or followed > (measured or followed)
+
+
 def _parts(limit: LowerBoundRecord) -> Table | None:
-    parts = limit_parts(limit)
+    parts = limit_parts(limit.whole or limit)
     return table("lower_bound", parts, folded=True) if len(parts) else None
