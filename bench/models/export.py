@@ -98,6 +98,9 @@ def computing_in(model: Any, precision: str) -> Any:
 
     copied = keras.models.clone_model(model, clone_function=copy)
     copied.set_weights(model.get_weights())
+    for layer in copied.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with constants that it makes of its weights
     return copied
 
 

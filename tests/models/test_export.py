@@ -51,7 +51,7 @@ def test_a_copy_in_bfloat16_predicts_nearly_the_same_with_its_head_in_float32() 
     from bench.models.assemble import full_model
 
     network = build_toy()
-    standard = np.zeros(16, np.float32), np.ones(16, np.float32)
+    standard = np.linspace(0.1, 0.5, 16, dtype=np.float32), np.full(16, 0.04, np.float32)  # not what a new layer has
     model = full_model(toy_backbone(), network, SIZE, 1, 2, standard, 0.0)
     images = np.random.default_rng(0).integers(0, 255, (9, SIZE, SIZE, 1)).astype(np.uint8)
     fast = computing_in(model, "bfloat16")
