@@ -14,6 +14,7 @@ from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
 from bench.failures import KINDS, End, kind_in
 from bench.run.folder import RunDir
+from bench.run.record import Worked
 from bench.run.tables import EPOCHS, TRIALS, Row, missing, records, score_columns
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import EpochRecord, TrialConfig
@@ -197,11 +198,19 @@ class EpochLog:
 
 
 class TrialLog:
-    """All finished trials of a run, in memory and in trials.csv and epochs.csv; both whole after every trial."""
+    """All finished trials of a run, in memory and in trials.csv and epochs.csv; both whole after every trial.
+
+    Attributes:
+        run: the run folder.
+        records: all trials, in the order in which they ended.
+        worked: when workers were at trials since the log was loaded; run.json's timeline takes them when they are done.
+        epochs: of every training of the run.
+    """
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
         self.records: list[TrialRecord] = []
+        self.worked: list[Worked] = []
         self.epochs = EpochLog(run)
 
     @classmethod

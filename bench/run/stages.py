@@ -152,7 +152,10 @@ def search(stage: Stage, task: Task) -> TrialLog:
         display = SearchDisplay(stage.screen, stage.metric, settings.budget, log, stage.live.renew)
         with closing(display) as watcher:
             stage.live.watch(watcher.running)
-            stopped_by = run_search(plan, task, stage.workers, settings, log, watcher)
+            try:
+                stopped_by = run_search(plan, task, stage.workers, settings, log, watcher)
+            finally:  # once, however the search ends: run.json is not written anew for every trial
+                run.update(timeline=(*run.read().timeline, *log.worked))
         if stopped_by != "budget":
             stage.screen.line(f"  note: the search ended before its budget: {stopped_by}.")
         counted = before.counts if before else {}

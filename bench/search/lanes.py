@@ -8,7 +8,7 @@ What it gains, counted over the planned trials of 50 in the default space: 2 wor
 suffixes where they would load 6 and trace 11; 8 workers load 8 and trace 15 in place of 20 and 21. Each takes seconds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from bench.search.parameters import Value
 from bench.trial import TrialConfig
@@ -49,3 +49,37 @@ class Lanes:
         """The worker of ``trial`` is free."""
         if trial in self._of:
             self._free.append(self._of.pop(trial))
+
+
+class Places:
+    """In which of ``count`` places, numbered from 0, each trial runs: a process keeps its place, for the timeline.
+
+    A process is known once its trial reports. One that replaces another takes a place that no process holds, else one
+    at which no trial is running.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._of: dict[Hashable, int] = {}
+        self._running: dict[str, int] = {}
+
+    def at(self, trial: str, process: Hashable | None) -> int:
+        """The place of a running ``trial``, of which ``process`` has reported; None if none has."""
+        if trial not in self._running:
+            place = self._of.get(process) if process is not None else None
+            if place is None or place in self._running.values():
+                place = self._free()
+            self._running[trial] = place
+            if process is not None:
+                self._of[process] = place
+        return self._running[trial]
+
+    def end(self, trial: str, died: bool = False) -> None:
+        """The trial runs no longer; if its process ``died``, another will take its place."""
+        place = self._running.pop(trial, None)
+        if died:
+            self._of = {process: its for process, its in self._of.items() if its != place}
+
+    def _free(self) -> int:
+        busy, held = set(self._running.values()), set(self._of.values())
+        return min(range(self._count), key=lambda place: (place in busy, place in held, place))

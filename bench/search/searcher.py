@@ -18,8 +18,9 @@ from optuna.trial import TrialState
 
 from bench.cluster import Deaths
 from bench.errors import ConfigError
+from bench.run.record import Worked
 from bench.run.results import Curve, TrialLog, TrialRecord
-from bench.search.lanes import Lanes
+from bench.search.lanes import Lanes, Places
 from bench.search.plan import Planned, once_more
 from bench.search.space import Space
 from bench.stats.metrics import get_metric
@@ -85,13 +86,14 @@ class Watcher(Protocol):
 
 @dataclass
 class _Live:
-    """A trial that is running."""
+    """A trial that is running; ``began`` is in seconds since the epoch."""
 
     trial: int
     proposal: optuna.Trial
     config: TrialConfig
     origin: str
     started: float
+    began: float
     iteration: int = 0
     epochs: list[EpochRecord] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
@@ -164,6 +166,7 @@ class RecordingSearch:
         self._window = WINDOW * rules.jobs
         self._passed_over = 0
         self._lanes = Lanes(rules.jobs)
+        self._places = Places(rules.jobs)
         self.notes: dict[str, str] = {}
         self.stopped_because = ""
         self.fatal = ""
@@ -253,7 +256,7 @@ class RecordingSearch:
         self._seen.add(config.key)
         origin = trial.user_attrs.get("origin", "sampled")
         trial.set_user_attr("trial", self._next)
-        self._live[trial_id] = _Live(self._next, trial, config, origin, time.monotonic())
+        self._live[trial_id] = _Live(self._next, trial, config, origin, time.monotonic(), time.time())
         self._lanes.begin(trial_id, config)
         self._watcher.trial_started(self._next, config)
         self._next += 1
@@ -270,6 +273,8 @@ class RecordingSearch:
     def scored(self, trial_id: str, result: Report) -> None:
         """Note the epochs that a running trial has reported."""
         live = self._live.get(trial_id)
+        if live is not None and "pid" in result:
+            self._places.at(trial_id, (result.get("node_ip"), result["pid"]))
         if live is None or self._metric not in result or result["training_iteration"] == live.iteration:
             return
         live.iteration = result["training_iteration"]
@@ -290,7 +295,7 @@ class RecordingSearch:
         live = self._live.pop(trial_id, None)
         if live is None:
             return
-        self._lanes.end(trial_id)
+        self._leave(trial_id, live)
         if "failed" in result:
             self._record(live, "failed", result["failed"], result.get("failure", ""))
         elif result.get("finished") or result.get("epoch", 0) >= self._rules.epochs:
@@ -304,18 +309,28 @@ class RecordingSearch:
         live = self._live.pop(trial_id, None)
         if live is None:
             return
-        self._lanes.end(trial_id)
+        self._leave(trial_id, live, died=True)
         failure, reason = self._deaths.why(message)
         self._record(live, "failed", reason, failure)
 
     def close(self, reason: str) -> None:
         """Record what is still running as stopped early; what has no score yet was never run."""
-        for live in list(self._live.values()):
+        for trial_id, live in list(self._live.items()):
+            self._leave(trial_id, live)
             if live.last:
                 self._record(live, "pruned", reason)
         self._live.clear()
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _leave(self, trial_id: str, live: _Live, died: bool = False) -> None:
+        """Note that a worker has ended a trial, for the timeline."""
+        place = self._places.at(trial_id, None)
+        self._places.end(trial_id, died)
+        self._lanes.end(trial_id)
+        job = f"trial {live.trial}, {live.config.backbone}"
+        began, ended = round(live.began, 3), round(time.time(), 3)
+        self._table.worked.append(Worked(worker=place, kind="trial", job=job, began=began, ended=ended))
 
     def _record(self, live: _Live, state: str, reason: str, failure: str = "") -> None:
         best = live.last if state != "failed" else {}

@@ -17,6 +17,7 @@ from bench.errors import ConfigError
 from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.search import searcher, tune
+from bench.search.lanes import Places
 from bench.search.plan import Plan, Planned, longest_first, make_plan, once_more, remaining, to_try_again
 from bench.search.searcher import BUSY_SECONDS, STUDY, RecordingSearch, Rules
 from bench.search.space import Space, parse_space
@@ -101,6 +102,36 @@ def test_what_is_done_is_not_planned_again(space: Space, backbones: list[Any]) -
     assert len(left) == len(plan.items) - 2
     assert all(item.origin != "point" for item in left)
     assert sum(item.values.get("backbone") == "toy2" and item.origin == "backbone" for item in left) == 2
+
+
+def test_the_timeline_has_every_trial_at_the_place_of_its_process(tmp_path: Path, space: Space) -> None:
+    search = recording(space, RunDir(tmp_path), jobs=2)
+    log = search._table
+    for name, pid in (("a", 11), ("b", 12)):
+        search.suggest(name)
+        search.scored(name, result(1, 0.7, pid=pid, node_ip="10.0.0.1"))
+    search.ended("b", last(1, 0.7) | {"pid": 12, "node_ip": "10.0.0.1"})
+    search.suggest("c")
+    search.ended("a", last(1, 0.7) | {"pid": 11, "node_ip": "10.0.0.1"})
+    search.suggest("d")
+    for name, pid in (("d", 11), ("c", 12)):
+        search.scored(name, result(1, 0.7, pid=pid, node_ip="10.0.0.1"))
+    search.ended("d", last(1, 0.7) | {"pid": 11, "node_ip": "10.0.0.1"})
+    search.ended("c", last(1, 0.7) | {"pid": 12, "node_ip": "10.0.0.1"})
+    assert [one.worker for one in log.worked] == [1, 0, 0, 1]
+    assert [one.job.split(",")[0] for one in log.worked] == ["trial 1", "trial 0", "trial 3", "trial 2"]
+    assert all(one.kind == "trial" and one.began <= one.ended for one in log.worked)
+
+
+def test_a_process_that_replaces_another_takes_its_place() -> None:
+    places = Places(2)
+    assert [places.at("a", "p"), places.at("b", "q")] == [0, 1]
+    places.end("b", died=True)
+    places.end("a")
+    assert places.at("c", "r") == 1, "the place of the dead, though the other one is idle"
+    assert places.at("d", "p") == 0
+    places.end("c")
+    assert places.at("e", None) == 1, "a trial that never reported ran where no other did"
 
 
 def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None) -> None:
