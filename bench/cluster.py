@@ -314,6 +314,7 @@ class Job:
         name: for people.
         call: what is called there, without arguments; it can be pickled.
         group: jobs of one group share networks and traced steps, and so follow each other in a worker.
+        kind: of work, as run.json's timeline has it.
         cost: the longest begin first; in units of its own.
     """
 
@@ -321,6 +322,7 @@ class Job:
     call: Callable[[], Any]
     group: str = ""
     cost: float = 0.0
+    kind: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,7 +88,7 @@ class Stage:
         """Call a function in a worker, and wait for it."""
         return cluster.run_alone(self.workers, function, *arguments)
 
-    def carry_out(self, kind: str, jobs: Iterable[cluster.Job]) -> Iterator[cluster.Ended]:
+    def carry_out(self, jobs: Iterable[cluster.Job]) -> Iterator[cluster.Ended]:
         """Carry out jobs on all workers at once; run.json's timeline tells when each worker was at which."""
 
         def on_death(why: str) -> None:
@@ -96,7 +96,7 @@ class Stage:
 
         for ended in cluster.run_jobs(self.workers, jobs, on_death):
             began, over = round(ended.began, 3), round(ended.ended, 3)
-            worked = Worked(worker=ended.worker, kind=kind, job=ended.job.name, began=began, ended=over)
+            worked = Worked(worker=ended.worker, kind=ended.job.kind, job=ended.job.name, began=began, ended=over)
             self.run.update(timeline=(*self.run.read().timeline, worked))
             yield ended
 
@@ -107,10 +107,10 @@ class Stage:
             the first error, after all have ended.
         """
         jobs = [
-            cluster.Job(getattr(one, "func", one).__name__, one, cost=float(len(calls) - place))
+            cluster.Job(getattr(one, "func", one).__name__, one, cost=float(len(calls) - place), kind="evaluation")
             for place, one in enumerate(calls)
         ]
-        ended = {one.job: one for one in self.carry_out("evaluation", jobs)}
+        ended = {one.job: one for one in self.carry_out(jobs)}
         errors = [one.error for one in ended.values() if one.error is not None]
         if errors:
             raise errors[0]
@@ -272,9 +272,9 @@ def _train(stage: Stage, task: Task, wanted: Sequence[Wanted]) -> Iterator[tuple
         curve, backbone = one.curve, "small_cnn" if one.job.from_scratch else one.job.config.backbone
         number = f"fold {curve.fold}" if curve.fold else f"seed {curve.repeat}"
         call = partial(cluster.train_job, task, one.job)
-        job = cluster.Job(f"{curve.kind} {curve.name}, {number}", call, backbone, one.job.cost(task))
+        job = cluster.Job(f"{curve.kind} {curve.name}, {number}", call, backbone, one.job.cost(task), curve.kind)
         jobs[job] = one
-    for ended in stage.carry_out("training", jobs):
+    for ended in stage.carry_out(jobs):
         yield jobs[ended.job], ended.error or ended.result
 
 

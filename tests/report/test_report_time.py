@@ -222,3 +222,56 @@ def test_what_a_run_writes_accounts_for_all_its_time(run: RunDir) -> None:
     del stages["report"]
     first = section_time.spent(content["activities"], stages)
     assert not {"writing the report", section_time.REST} & set(first["activity"])
+
+
+def worked(*jobs: tuple[int, str, str, float, float]) -> list[dict[str, Any]]:
+    return [dict(zip(("worker", "kind", "job", "began", "ended"), job, strict=True)) for job in jobs]
+
+
+WORKED = worked(
+    (0, "trial", "trial 0, vgg16", 1000.0, 1030.0),
+    (1, "trial", "trial 1, resnet50", 1000.0, 1010.0),
+    (1, "trial", "trial 2, resnet50", 1010.0, 1040.0),
+    (0, "finalist", "finalist vgg16, seed 1", 90_000.0, 90_050.0),  # resumed the next day
+    (1, "baseline", "baseline small_cnn, seed 1", 90_000.0, 90_100.0),
+    (0, "something new", "of a later version", 90_100.0, 90_200.0),
+)
+
+
+def test_how_busy_the_workers_were_is_shown(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    edit_json(run.run, timeline=WORKED)
+    text = re.sub(r"<[^>]*>", " ", section(run)).replace("\xa0", " ")
+    assert "The workers" in text
+    for cells in (
+        ("Search  3  40 s  87.5 %  trial 0, vgg16  30 s",),
+        ("Finalists and baselines  2  1 min 40 s  75.0 %  baseline small_cnn, seed 1  1 min 40 s",),
+    ):
+        assert all(cell in text for cell in cells), cells
+    assert "a later version" not in text
+
+
+def test_a_run_without_a_timeline_shows_no_workers(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    assert "The workers" not in section(run)
+
+
+def test_a_night_between_two_jobs_is_no_part_of_the_timeline() -> None:
+    from bench.report.figures.timeline import gantt, timeline
+
+    record, dropped = read_leniently(RunRecord, {"timeline": WORKED})
+    assert not dropped
+    rows = timeline(record.timeline)
+    assert rows["ended"].max() == pytest.approx(40 + 60 + 100)
+    assert (rows["ended"] - rows["began"]).sum() == pytest.approx(30 + 10 + 30 + 50 + 100)
+    (ax,) = gantt(rows).axes
+    assert len(ax.collections) == len(rows.groupby(["worker", "kind"]))
+
+
+def test_bars_of_thousands_of_trials_are_drawn_as_pixels() -> None:
+    from bench.report.figures.timeline import gantt, timeline
+
+    jobs = worked(*((number % 2, "trial", f"trial {number}", number, number + 1.5) for number in range(5000)))
+    record, _ = read_leniently(RunRecord, {"timeline": jobs})
+    (ax,) = gantt(timeline(record.timeline)).axes
+    assert all(bars.get_rasterized() for bars in ax.collections)

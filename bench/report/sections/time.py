@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from bench import numbers
 from bench.invocation import typed
 from bench.report.blocks import Section, Table, table
+from bench.report.figures.timeline import busy, gantt, timeline
 from bench.report.page import Page
 from bench.report.palette import INK, clipped, new_figure, styled
 from bench.report.templating import Values
@@ -117,6 +118,12 @@ def time(page: Page) -> Section:
         values |= {"total": rows["seconds"].sum(), "longest": rows.nlargest(3, "seconds")}
         values |= {"activities": table("activities", rows, "Wall-clock time by activity.")}
         values |= {"drawing": page.drawing("time", activities, rows)}
+    jobs = timeline(record.timeline)
+    values |= {"jobs": len(jobs)}
+    if len(jobs):
+        shares = busy(jobs, record.hardware.jobs)
+        values |= {"shares": shares, "workers": table("workers", shares)}
+        values |= {"gantt": page.drawing("timeline", gantt, jobs)}
     if limit is not None and (limit.seconds or 0) > 0:
         values |= {"known": True, "outdated": _outdated(limit, page), "about": limit.calibrated}
         followed = page.files.finalists is not None and not page.files.unfinished
