@@ -352,9 +352,10 @@ class _Worker:
     def __init__(self, threads: int) -> None:
         set_up(threads)
 
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Call the function here."""
-        return function()
+    def call(self, function: Callable[[], Any]) -> tuple[Any, float, float]:
+        """Call the function here; returns what it returns, and when it began and ended."""
+        began = time.time()
+        return function(), began, time.time()
 
 
 @dataclass
@@ -391,8 +392,9 @@ def run_jobs(
     again: list[Job] = []
     tried: set[Job] = set()
     running: dict[Any, tuple[_Slot, Job, float]] = {}
+    over: list[Ended] = []
     deaths = Deaths()
-    while waiting or running or again:
+    while waiting or running or again or over:
         busy = [slot for slot, _, _ in running.values()]
         alone = not waiting
         queue = again if alone else waiting
@@ -403,11 +405,14 @@ def run_jobs(
             queue.remove(job)
             busy.append(slot)
             running[_begin(slot, workers, job)] = slot, job, time.time()
+        if over:  # told when its worker has begun the next job, for whoever is told takes time too
+            yield over.pop()
+            continue
         done = ray.wait(list(running), num_returns=1)[0][0]
         slot, job, began = running.pop(done)
-        result, error = None, None
+        result, error, ended = None, None, time.time()
         try:
-            result = ray.get(done)
+            result, began, ended = ray.get(done)
         except ray.exceptions.RayError as raised:
             error = _cause(raised)
             if error is None:
@@ -419,7 +424,7 @@ def run_jobs(
                     again.append(job)
                     continue
                 error = died
-        yield Ended(job, result, error, slot.number, began, time.time())
+        over.append(Ended(job, result, error, slot.number, began, ended))
 
 
 def _next(queue: Sequence[Job], slot: _Slot, elsewhere: Set[str]) -> Job:
@@ -455,7 +460,7 @@ def _cause(error: Any) -> Exception | None:
     return cause if isinstance(cause, Exception) and not isinstance(cause, ray.exceptions.RayError) else None
 
 
-def run_alone(workers: Workers, function: Callable[..., Any], *arguments: Any) -> Any:
+def call(workers: Workers, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call ``function(*arguments)`` in a worker, and wait for it.
 
     Raises:
@@ -476,6 +481,15 @@ def release() -> None:
 def train_job(task: Any, job: Any) -> Any:
     """In a worker: `Trainer.train` with this process's trainer."""
     return _trainer_for(task, 0).train(job)
+
+
+def without_trainer(call: Callable[[], Any]) -> Any:
+    """In a worker: ``call`` when the memory of its trainer is free: training is over."""
+    global _trainer
+    if _trainer is not None:
+        _trainer = None
+        gc.collect()
+    return call()
 
 
 def gallery(task: Any, backbone: str, policies: list[str], columns: int) -> Any:

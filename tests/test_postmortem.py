@@ -142,13 +142,13 @@ def test_what_really_ends_workers_is_told(monkeypatch: pytest.MonkeyPatch, capfd
             ("exit", os._exit, 3),
         ):
             with pytest.raises(TrialFailed) as caught:
-                workers.run_alone(found, function, int(argument))
+                workers.call(found, function, int(argument))
             reasons[name] = str(caught.value)
-        assert workers.run_alone(found, abs, -2) == 2, "and the next one lives"
+        assert workers.call(found, abs, -2) == 2, "and the next one lives"
         with pytest.raises(TrialFailed, match=r"could not start: ImportError: /home/ada/keras\.py is no Keras$"):
             workers.release()
             monkeypatch.setattr(workers, "_Worker", _CannotStart)
-            workers.run_alone(found, abs, -2)
+            workers.call(found, abs, -2)
     finally:
         workers.stop()
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
@@ -172,9 +172,9 @@ class _Plain:
     def __init__(self, threads: int) -> None:
         pass
 
-    def call(self, function: Callable[[], object]) -> object:
+    def call(self, function: Callable[[], object]) -> tuple[object, float, float]:
         """As `bench.cluster` has it."""
-        return function()
+        return function(), 0.0, 1.0
 
 
 class _CannotStart:

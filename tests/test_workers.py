@@ -144,10 +144,10 @@ class FakeRay:
         return [first], []
 
     def get(self, one: int) -> Any:
-        result = self._ends[one][1]
+        ended, result = self._ends[one]
         if isinstance(result, Exception):
             raise result
-        return result
+        return result, self.calls[one - 1][0], ended
 
     def kill(self, actor: Any) -> None:
         self.killed += 1

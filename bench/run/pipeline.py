@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from bench import RULES, __version__, cluster
 from bench.cluster import Workers
@@ -22,7 +23,15 @@ from bench.run import messages, stages
 from bench.run.console import Screen
 from bench.run.examine import Examined, examine, make_task
 from bench.run.folder import LOCK, RunDir, held, write_json, write_text
-from bench.run.record import Hardware, ParameterRange, RecordedSettings, RunRecord, SpaceRecord, WeightsRecord
+from bench.run.record import (
+    Hardware,
+    ParameterRange,
+    PrecisionRecord,
+    RecordedSettings,
+    RunRecord,
+    SpaceRecord,
+    WeightsRecord,
+)
 from bench.run.request import Request, check_disk, check_output
 from bench.run.results import TrialLog
 from bench.train.precision import by_backbone, fixed, measure
@@ -137,7 +146,7 @@ def find_weights(request: Request, workers: Workers, begun: RunRecord | None) ->
     if begun is not None and begun.weights.kind != "folder":
         wanted = begun.weights.kind
     cache = settings.cache.absolute()
-    weights: Weights = cluster.run_alone(
+    weights: Weights = cluster.call(
         workers, resolve_weights, wanted, request.backbones, cache, settings.seed, settings.is_demo
     )
     if begun is not None and begun.weights.sha256 != weights.sha256:
@@ -205,10 +214,25 @@ def _precision(request: Request, workers: Workers, begun: RunRecord, task: Task)
     if isinstance(found, str):  # as earlier versions wrote it
         chosen, found = found, None
     if found is None:
-        automatic = chosen == "auto"
-        found = cluster.run_alone(workers, measure, task) if automatic else fixed(task.backbones, chosen)
+        found = _measured(request.run, workers, task) if chosen == "auto" else fixed(task.backbones, chosen)
         request.run.update(precision=found)
     return by_backbone(found)
+
+
+def _measured(run: RunDir, workers: Workers, task: Task) -> dict[str, PrecisionRecord]:
+    """The precision that each backbone is fastest in, measured in all workers at once, as trials will run."""
+    started = time.perf_counter()
+    jobs = [
+        cluster.Job(f"precision of {name}", partial(measure, replace(task, backbones={name: row})), cost=row.cost[1])
+        for name, row in task.backbones.items()
+    ]
+    found: dict[str, PrecisionRecord] = {}
+    for ended in cluster.run_jobs(workers, jobs):
+        if ended.error is not None:
+            raise ended.error
+        found |= ended.result
+    run.spend("start", time.perf_counter() - started)
+    return {name: found[name] for name in task.backbones}
 
 
 def _hardware(workers: Workers) -> Hardware:

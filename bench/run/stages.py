@@ -86,7 +86,7 @@ class Stage:
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in a worker, and wait for it."""
-        return cluster.run_alone(self.workers, function, *arguments)
+        return cluster.call(self.workers, function, *arguments)
 
     def carry_out(self, jobs: Iterable[cluster.Job]) -> Iterator[cluster.Ended]:
         """Carry out jobs on all workers at once; run.json's timeline tells when each worker was at which."""
@@ -107,7 +107,7 @@ class Stage:
             the first error, after all have ended.
         """
         jobs = [
-            cluster.Job(getattr(one, "func", one).__name__, one, cost=float(len(calls) - place), kind="evaluation")
+            cluster.Job(_name(one), partial(cluster.without_trainer, one), cost=len(calls) - place, kind="evaluation")
             for place, one in enumerate(calls)
         ]
         ended = {one.job: one for one in self.carry_out(jobs)}
@@ -115,6 +115,15 @@ class Stage:
         if errors:
             raise errors[0]
         return [ended[job].result for job in jobs]
+
+
+def _name(call: Any) -> str:
+    """What a call of a function of `bench.evaluation.in_worker` is about, for the timeline."""
+    arguments = getattr(call, "args", ())
+    about = [one for one in arguments if isinstance(one, str)][:1] or [getattr(call, "func", call).__name__]
+    files = [one for one in arguments if isinstance(one, Path)]
+    files += [one.path for one in next((one for one in arguments if isinstance(one, list)), []) if hasattr(one, "path")]
+    return ", ".join([*about, *(file.stem for file in files[:1])])
 
 
 @contextmanager

@@ -135,6 +135,7 @@ class Views(Sequence[Features]):
         self._opened = opened
         self._count = count
         self._views = dict(enumerate(opened(range(min(ahead, count)))))
+        self._last: tuple[int, Features] | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -142,9 +143,13 @@ class Views(Sequence[Features]):
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):
             return [self[each] for each in range(*number.indices(self._count))]
-        if number not in self._views:
-            (self._views[number],) = self._opened(range(number, number + 1))
-        return self._views[number]
+        if number in self._views:
+            return self._views[number]
+        if self._last is None or self._last[0] != number:  # one further view at a time: an open one takes its place
+            self._last = None
+            (view,) = self._opened(range(number, number + 1))
+            self._last = number, view
+        return self._last[1]
 
 
 @dataclass
@@ -364,8 +369,8 @@ class FrozenFeatures:
 
     def _extras(self, one: Pass, depth: int) -> tuple[int, ...]:
         """The boundaries to keep from one pass beside ``depth``: what other trials may need, if it is small."""
-        if depth == IMAGES or one.exact:
-            return ()
+        if depth == IMAGES or one.exact or self._networks.trained(one.backbone):
+            return ()  # while stages are trained, what lies behind them is no prefix
         likely = {d for d in self._task.depths if d not in (0, IMAGES)}
         stored = self._task.images[one.backbone]
         shared = sum(other == stored for other in self._task.images.values()) > 1

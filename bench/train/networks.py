@@ -3,6 +3,7 @@
 They outlive the job that they were built for: building one and tracing its steps takes longer than many a job.
 """
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -38,6 +39,8 @@ class Exported:
         self.model = assemble.full_model(
             self._row, network, stored.size, stored.channels, task.n_classes, silent, 0.5, precision="float32"
         )
+        # not the head that is trained: that would hold on to every graph which it was ever part of
+        self._head = assemble.trial_head(self._row.n_features, task.n_classes)
         self._prefixes: dict[tuple[int, ...], Any] = {}
         self._suffixes: dict[int, Any] = {}
 
@@ -51,6 +54,7 @@ class Exported:
         standardise.finalize_state()
         self.model.get_layer("dropout").rate = config.dropout
         self.model.get_layer("probabilities").set_weights(head.get_layer("probabilities").get_weights())
+        self._head.set_weights(head.get_weights())
 
     def prefix(self, depths: tuple[int, ...]) -> Any:
         """Images -> the boundaries at ``depths`` (0 to 4), which must lie in front of what was trained last."""
@@ -59,14 +63,16 @@ class Exported:
             self._prefixes[depths] = keras.Model(self.model.input, outputs, name=f"{self.name}_exact_prefix")
         return self._prefixes[depths]
 
-    def suffix(self, depth: int, head: Any) -> Any:
-        """The boundary at ``depth`` (1 to 5) -> probabilities, with a ``head`` whose weights may change."""
+    def suffix(self, depth: int) -> Any:
+        """The boundary at ``depth`` (0 to 5) -> probabilities."""
+        if depth == 0:
+            return self._head
         if depth not in self._suffixes:
             cut = boundary_cut(self._row, depth)
             start = cut_layer(self.model, cut).output if cut else self.model.input
             tail = keras.Model(start, self._at(0), name=f"{self.name}_exact_tail")
             features = keras.Input(start.shape[1:], name="features")
-            self._suffixes[depth] = keras.Model(features, head(tail(features)), name="exact_suffix")
+            self._suffixes[depth] = keras.Model(features, self._head(tail(features)), name="exact_suffix")
         return self._suffixes[depth]
 
     def _at(self, depth: int) -> Any:
@@ -88,7 +94,7 @@ class Networks:
         self.clock = clock or Clock()
         self._backbones: dict[tuple[str, str], Any] = {}
         self._pretrained: dict[str, list[npt.NDArray[Any]]] = {}
-        self._changed: set[str] = set()
+        self._changed: dict[str, int] = {}
         self._prefixes: dict[tuple[str, tuple[int, ...]], Any] = {}
         self._heads: dict[str, Any] = {}
         self._suffixes: dict[tuple[str, int], Any] = {}
@@ -96,8 +102,19 @@ class Networks:
         self._exported: Exported | None = None
         self._small: dict[tuple[int, int], Any] = {}
 
+    def trained(self, name: str) -> int:
+        """How many stages of the network that images pass through are not as pretrained: those of the running job."""
+        parts = self.task.precision_of(name)
+        return self._changed.get(name, 0) if parts.prefix == parts.suffix else 0
+
     def prefix(self, name: str, depths: tuple[int, ...]) -> Any:
-        """Images -> the outputs of the frozen prefix at each of ``depths`` (0 to 4)."""
+        """Images -> the outputs of the frozen prefix at each of ``depths`` (0 to 4).
+
+        Raises:
+            RuntimeError: if a job is training layers in front of one of them: what came out would be its own.
+        """
+        if min(depths) < self.trained(name):
+            raise RuntimeError(f"{name}: depth {min(depths)} lies behind the {self.trained(name)} stages in training")
         if (name, depths) not in self._prefixes:
             row, stored = self.task.backbones[name], self.task.images[name]
             self._prefixes[name, depths] = assemble.prefix_model(
@@ -117,7 +134,7 @@ class Networks:
         network = self._network(name)
         if name not in self._pretrained:
             self._pretrained[name] = network.get_weights()
-        self._changed.add(name)
+        self._changed[name] = max(depth, self._changed.get(name, 0))
         if (name, depth) not in self._suffixes:
             row, stored = self.task.backbones[name], self.task.images[name]
             built = assemble.suffix_model(row, network, stored.size, stored.channels, depth, self.head(name))
@@ -132,12 +149,13 @@ class Networks:
         if name in self._changed:
             for variable, value in zip(self._network(name).weights, self._pretrained[name], strict=True):
                 variable.assign(value)
-            self._changed.discard(name)
+            del self._changed[name]
 
     def exported(self, name: str) -> Exported:
         """What is exported of a backbone. One at a time is kept: jobs of one backbone follow each other."""
         if self._exported is None or self._exported.name != name:
             self._exported = None
+            gc.collect()  # Keras's models are full of cycles
             self._exported = Exported(self.task, name, self._network(name))
         return self._exported
 
@@ -151,10 +169,9 @@ class Networks:
         Returns:
             images -> probabilities, of built-in layers only; and the boundary of the job's depth -> probabilities.
         """
-        name, depth = config.backbone, config.unfreeze_depth
-        exported, head = self.exported(name), self.head(name)
-        exported.take(self._network(name), head, standard, config)
-        return exported.model, exported.suffix(depth, head) if depth else head
+        exported = self.exported(config.backbone)
+        exported.take(self._network(config.backbone), self.head(config.backbone), standard, config)
+        return exported.model, exported.suffix(config.unfreeze_depth)
 
     def small_cnn(self, backbone: str, seed: int) -> tuple[Any, Any]:
         """A small CNN for the images of a backbone with new weights, twice: to be trained, and to be exported."""

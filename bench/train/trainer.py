@@ -110,7 +110,7 @@ class Trainer:
                 self.features.forget()
 
     def augmentation_gallery(self, backbone: str, policies: Sequence[str], columns: int) -> npt.NDArray[np.uint8]:
-        """One training image as it is and in the first views of each policy.
+        """One training image as it is, and examples of what each policy makes of it.
 
         Returns:
             shape (n_policies, columns, height, width, channels).

@@ -261,8 +261,8 @@ def test_a_lever_is_an_argument_of_the_search(make_experiment, outcomes, monkeyp
     """A lever that never reached the search would make no difference, and look harmless."""
     searched = []
     monkeypatch.setattr(suite.workers, "start", lambda jobs: Workers(1, 1, 0.0, 1, 0))
-    monkeypatch.setattr(suite.workers, "run_alone", lambda found, function, task: fixed(task.backbones, "bfloat16"))
-    monkeypatch.setattr(suite.workers, "release_alone", lambda: None)
+    monkeypatch.setattr(suite.workers, "call", lambda found, function, task: fixed(task.backbones, "bfloat16"))
+    monkeypatch.setattr(suite.workers, "release", lambda: None)
     monkeypatch.setattr("bench.search.tune.run_search", lambda *given: searched.extend(given))
     experiment = make_experiment(method)
     suite.run(experiment, outcomes(experiment))
@@ -339,10 +339,11 @@ def test_every_method_runs(compared, method):
     assert rows["auc"].between(0, 1).all()
     (run,) = (run for run in json.loads((folder / "compare.json").read_text())["runs"] if run["method"] == method)
     if method == "suite-float32":
-        assert "backbones computed in float32" in run["notes"]
+        assert "backbones computed in Toy float32; Toy2 float32" in run["notes"]
     if method in LEVERS:
         processes = workers[RUN.index(method)]
-        assert len(processes) == (2 if method == "suite-cold-workers" else 1), "one per trial, or one for all"
+        # cold ones: one that times both precisions, and one per trial; float32 times nothing, and one does all trials
+        assert len(processes) == (3 if method == "suite-cold-workers" else 1)
     if method == "ray-tune":
         assert any("1 trial at a time" in note for note in run["notes"])
         assert 0.02 in set(rows["config_learning_rate"]), "the space's point is tried"

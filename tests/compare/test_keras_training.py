@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 
+from bench.compare.fidelity.fresh import train_fresh
 from bench.compare.methods import keras_training
 from bench.models.augmentation import Policy
 from bench.seeds import stable_seed
+from bench.train.job import TrainingJob
 from bench.train.trainer import Trainer
 from bench.trial import TrialConfig
 
@@ -25,7 +27,7 @@ def test_the_same_learning_curve_as_this_suites_full_model(make_task, depth, mon
     ]  # of both; the probe that this suite starts from would leave a flat curve
     monkeypatch.setattr("bench.models.linear_probe.linear_probe", lambda *_: start)
     trainer = Trainer(make_task(epochs=4, patience=4))
-    expected = [record.metrics["auc"] for record in trainer.retrain(config, seed).epochs]
+    expected = [record.metrics["auc"] for record in train_fresh(trainer, config, seed).epochs]
 
     task = make_task(epochs=4, patience=4)
     data = keras_training.load_data(task, "toy")
@@ -40,9 +42,10 @@ def test_the_same_learning_curve_as_this_suites_full_model(make_task, depth, mon
 
 
 def test_the_standardisation_is_this_suites(make_task):
+    trainer, config = Trainer(make_task()), TrialConfig("toy")
     for own, suites in zip(
         keras_training.standardisation(make_task(), "toy"),
-        Trainer(make_task())._start(TrialConfig("toy")).standard,
+        trainer.start(config, trainer.images(TrainingJob(config, 0, 1), "train")).standard,
         strict=True,
     ):
         assert own == pytest.approx(suites, rel=2e-3)

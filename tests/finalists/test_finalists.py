@@ -558,7 +558,18 @@ def test_a_run_over_given_folds(
                 name = tmp_path / "data" / f"fold_{fold}" / label / f"{fold}{label}{number}.png"
                 toys.draw_image(rng, label == "b").save(name)
     flags = ["--data", "data", "--space", "toys.yaml", "--weights", "random", "--epochs", "2", "--no-test"]
-    flags += ["--backbones", "toy", "--budget", "2", "--jobs", "1", "--cache", str(tmp_path / "cache")]
+    flags += [
+        "--precision",
+        "float32",
+        "--backbones",
+        "toy",
+        "--budget",
+        "2",
+        "--jobs",
+        "1",
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
     assert main(["run", *flags, "--name", "given", "--folds", "given", "--repeats", "1"]) == 0
     run = RunDir(tmp_path / "reports" / "given")
     folds, splits = pd.read_csv(run.folds), pd.read_csv(run.splits)
@@ -618,7 +629,7 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
         begun = run.read() if changes else pipeline.create(made, found, toy_weights, "python run_bench.py")
         pipeline.write_data(made, examined)
         stage = stages.Stage(made, Screen(), LiveReport(run), found, examined, begun)
-        return stage, make_task(made, examined.table, examined.images, toy_weights, "float32")
+        return stage, make_task(made, examined.table, examined.images, toy_weights)
 
     stage, task = begin()
     run = stage.run
@@ -681,7 +692,18 @@ def test_a_run_with_folds(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
     flags = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "2", "--no-test"]
-    flags += ["--backbones", "toy", "--budget", "2", "--jobs", "1", "--cache", str(tmp_path / "cache")]
+    flags += [
+        "--precision",
+        "float32",
+        "--backbones",
+        "toy",
+        "--budget",
+        "2",
+        "--jobs",
+        "1",
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
     flags += ["--name", "folds", "--folds", "2", "--repeats", "1"]
     assert main(["run", *flags]) == 0
     run = RunDir(tmp_path / "reports" / "folds")

@@ -203,7 +203,19 @@ def test_a_run_on_a_faulty_folder(
 def test_one_trial_at_a_time_repeats_exactly(command: Any, briefly: None, tmp_path: Path) -> None:
     tables = []
     for name in ("a", "b"):
-        flags = ["--budget", "4", "--jobs", "1", "--seed", "3", "--no-test", "--cache", str(tmp_path / f"cache-{name}")]
+        flags = [
+            "--budget",
+            "4",
+            "--jobs",
+            "1",
+            "--seed",
+            "3",
+            "--no-test",
+            "--precision",
+            "float32",
+            "--cache",
+            str(tmp_path / f"cache-{name}"),
+        ]
         assert command("run", *flags, "--name", name) == 0
         table = trials(tmp_path / "reports" / name)
         times = [column for column in table if column.startswith("seconds")]
@@ -225,7 +237,18 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path, toy_folder: Path) -> N
     folder = tmp_path / "reports" / "killed"
     start = [sys.executable, str(script), "run"]
     flags = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "3", "--jobs", "1"]
-    flags += ["--budget", "5", "--name", "killed", "--repeats", "1", "--cache", str(tmp_path / "cache")]
+    flags += [
+        "--precision",
+        "float32",
+        "--budget",
+        "5",
+        "--name",
+        "killed",
+        "--repeats",
+        "1",
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
     with (tmp_path / "log").open("w") as log:
         first = subprocess.Popen([*start, *flags], cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 180

@@ -26,7 +26,19 @@ def command(tmp_path: Path, toy_folder: Path, briefly: None, monkeypatch: pytest
 
     def call(*flags: str) -> int:
         fixed = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "2"]
-        fixed += ["--repeats", "1", "--jobs", "1", "--no-test", "--cache", str(tmp_path / "cache"), "--name", "sick"]
+        fixed += [
+            "--precision",
+            "float32",
+            "--repeats",
+            "1",
+            "--jobs",
+            "1",
+            "--no-test",
+            "--cache",
+            str(tmp_path / "cache"),
+            "--name",
+            "sick",
+        ]
         return main(["run", *(fixed if "--resume" not in flags else []), *flags])
 
     return call

@@ -25,7 +25,7 @@ MEASURED = {"toy": PrecisionRecord(prefix="bfloat16", measured={"prefix": {"floa
 def test_a_run_computes_in_what_was_chosen_once(
     monkeypatch: pytest.MonkeyPatch, setting: str, begun: Any, expected: Precision, written: bool
 ) -> None:
-    monkeypatch.setattr(pipeline.cluster, "run_alone", lambda workers, function, task: MEASURED)
+    monkeypatch.setattr(pipeline.cluster, "call", lambda workers, function, task: MEASURED)
     kept: dict[str, Any] = {}
     request: Any = SimpleNamespace(
         settings=SimpleNamespace(precision=setting), run=SimpleNamespace(update=lambda **found: kept.update(found))

@@ -380,6 +380,45 @@ def test_a_finalist_is_its_trial_but_for_its_fields(
     assert [path.name for path in tmp_path.glob("*.h5")] == ["d.h5"]
 
 
+def test_views_that_are_drawn_while_stages_are_trained_are_the_pretrained_networks(
+    make_task: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The suffix in training is part of the network through which images pass: nothing behind the cut may be kept."""
+    from bench.train import trainer as module
+
+    patience = iter([1, 6])  # the head ends after two epochs, so that fine-tuning is first to read the later views
+    original = module.early_stopping
+    monkeypatch.setattr(module, "early_stopping", lambda metric, _, restore: original(metric, next(patience), restore))
+    task = make_task(epochs=6, patience=6, views=2, depths=(0, 1, 2, 3))
+    trainer, config = Trainer(task), TrialConfig("toy", "light", 2, 1e-2, 1.0, batch_size=8)
+    phases = [epoch.phase for epoch in trainer.train(TrainingJob(config, 1, 6)).epochs]
+    assert phases.count("head") < 6 == phases.count("finetune")
+    with pytest.raises(RuntimeError, match="behind the 2 stages in training"):
+        trainer.networks.prefix("toy", (1,))
+    light = task.policies["light"]
+    worn, fresh = Trainer(task), Trainer(make_task(epochs=6, views=2, depths=(0, 1, 2, 3), cache=tmp_path / "other"))
+    for depth in (0, 1, 2, 3):
+        for view in range(6):
+            ours, theirs = (
+                one.features.training_views("toy", light, depth, [view])[0].take(np.arange(48)) for one in (worn, fresh)
+            )
+            np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-5)
+
+
+def test_what_is_exported_of_one_backbone_goes_when_another_is(make_task: Callable[..., Any], tmp_path: Path) -> None:
+    import gc
+    import weakref
+
+    trainer = Trainer(make_task())
+    for name in ("toy", "toy2"):
+        config = TrialConfig(name, "none", 2, 1e-2, 0.1, batch_size=8)
+        trainer.train(TrainingJob(config, 1, 2, model_file=tmp_path / f"{name}.h5"))
+        if name == "toy":
+            layer = weakref.ref(trainer.networks.exported("toy").model.get_layer("conv3"))
+    gc.collect()
+    assert layer() is None
+
+
 def test_each_seed_begins_at_another_view(make_task: Callable[..., Any]) -> None:
     assert [TrainingJob(DEEP, 0, 4, first).order for first in (0, 1, 6)] == [[0, 1, 2, 3], [1, 2, 3, 0], [2, 3, 0, 1]]
     task = make_task()
