@@ -25,7 +25,7 @@ MEASURED = {"toy": PrecisionRecord(prefix="bfloat16", measured={"prefix": {"floa
 def test_a_run_computes_in_what_was_chosen_once(
     monkeypatch: pytest.MonkeyPatch, setting: str, begun: Any, expected: Precision, written: bool
 ) -> None:
-    monkeypatch.setattr(pipeline.cluster, "call", lambda workers, function, task: MEASURED)
+    monkeypatch.setattr(pipeline, "_measured", lambda run, workers, task: MEASURED)
     kept: dict[str, Any] = {}
     request: Any = SimpleNamespace(
         settings=SimpleNamespace(precision=setting), run=SimpleNamespace(update=lambda **found: kept.update(found))
@@ -36,3 +36,25 @@ def test_a_run_computes_in_what_was_chosen_once(
     assert bool(kept) == written
     if written:
         assert {name: (one.prefix, one.suffix) for name, one in kept["precision"].items()} == {"toy": expected}
+
+
+def test_all_backbones_are_measured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import toys
+
+    tasks: list[Any] = []
+
+    def measured(task: Any) -> dict[str, PrecisionRecord]:
+        tasks.append(task)
+        (name,) = task.backbones
+        return {name: PrecisionRecord(prefix="bfloat16" if name == "toy2" else "float32")}
+
+    monkeypatch.setattr(pipeline, "measure", measured)
+    monkeypatch.setattr(pipeline.cluster, "run_jobs", toys.jobs_here)
+    monkeypatch.setattr(pipeline, "replace", lambda task, backbones: SimpleNamespace(backbones=backbones))
+    spent: list[str] = []
+    run: Any = SimpleNamespace(spend=lambda stage, seconds: spent.append(stage))
+    task: Any = SimpleNamespace(backbones={name: toys.toy_backbone(name) for name in ("toy", "toy2")})
+    found = pipeline._measured(run, None, task)  # type: ignore[arg-type]
+    assert {name: one.prefix for name, one in found.items()} == {"toy": "float32", "toy2": "bfloat16"}
+    assert list(found) == ["toy", "toy2"] and len(tasks) == 2
+    assert spent == ["start"], "it counts in where the time went"
