@@ -67,7 +67,7 @@ def test_a_trainer_stays_while_the_task_does(make_task: Callable[..., Any], trai
 
 
 @pytest.mark.parametrize("changed", ["rows", "labels", "depths"])
-def test_a_fold_gets_a_trainer_of_its_own(
+def test_another_task_gets_a_trainer_of_its_own(
     make_task: Callable[..., Any], trainer_for: Callable[[Any], Any], changed: str
 ) -> None:
     task = make_task()

@@ -6,7 +6,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +133,8 @@ def _training(name: str, rivals: Rivals, how: Repeats, material: Material) -> Tr
         return TrainingJob(rivals.recipe, seed, how.views, repeat - 1, model_file=model)
 
     def small_cnn(seed: int, repeat: int, model: Path) -> TrainingJob:
-        job = small_cnn_job(rivals.winner.backbone, rivals.winner.augmentation, seed, how.views, model)
-        return replace(job, first_view=repeat - 1)
+        winner = rivals.winner
+        return small_cnn_job(winner.backbone, winner.augmentation, seed, how.views, repeat - 1, model)
 
     if name == "recipe":
         about = {"note": "the winning backbone as a textbook would start with it"}

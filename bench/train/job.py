@@ -45,14 +45,13 @@ class TrainingJob:
         images = len((self.rows or task.rows)["train"])
         if self.from_scratch:
             return images * small_cnn.EPOCHS * small_cnn.COST
-        return (
-            images * task.epochs * (0.1 + task.backbones[self.config.backbone].suffix_cost(self.config.unfreeze_depth))
-        )
+        step = task.backbones[self.config.backbone].suffix_cost(self.config.unfreeze_depth)
+        return images * task.epochs * (0.1 + step)
 
 
 def small_cnn_job(
-    backbone: str, augmentation: str, seed: int, views: int, model_file: Path | None = None
+    backbone: str, augmentation: str, seed: int, views: int, first_view: int = 0, model_file: Path | None = None
 ) -> TrainingJob:
     """A small CNN trained from scratch on the images of a backbone, under a policy."""
     config = TrialConfig(backbone, augmentation, learning_rate=small_cnn.LEARNING_RATE, batch_size=small_cnn.BATCH_SIZE)
-    return TrainingJob(config, seed, views, from_scratch=True, model_file=model_file)
+    return TrainingJob(config, seed, views, first_view, from_scratch=True, model_file=model_file)

@@ -80,17 +80,24 @@ class Task:
         """
         return np.random.default_rng(0).permutation(np.sort(np.concatenate(list(self.rows.values()))))
 
-    def places(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Where ``rows``, all of the pool, stand in it."""
-        order = np.argsort(self.pool)
-        return order[np.searchsorted(self.pool, rows, sorter=order)]
+    @cached_property
+    def _sorter(self) -> npt.NDArray[np.int64]:
+        return np.argsort(self.pool)
 
-    def labels_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Class indices of ``rows``, all of the pool."""
+    @cached_property
+    def _pool_labels(self) -> npt.NDArray[np.int64]:
         labels = np.empty(len(self.pool), np.int64)
         for split, chosen in self.rows.items():
             labels[self.places(chosen)] = self.labels[split]
-        return labels[self.places(rows)]
+        return labels
+
+    def places(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where ``rows``, all of the pool, stand in it."""
+        return self._sorter[np.searchsorted(self.pool, rows, sorter=self._sorter)]
+
+    def labels_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Class indices of ``rows``, all of the pool."""
+        return self._pool_labels[self.places(rows)]
 
     @cached_property
     def key(self) -> str:

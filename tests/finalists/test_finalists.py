@@ -31,6 +31,7 @@ A, B = TrialConfig("a", dropout=0.1), TrialConfig("b", "light", 2, 1e-3, 0.1)
 AUC, LOG_LOSS = METRICS["auc"], METRICS["log_loss"]
 SIZE = {"images_train": 20, "images_val": 10, "patients_val": 7}
 Scores = Mapping[str, Sequence[Any]]
+SMALL = "--precision float32 --backbones toy --budget 2 --jobs 1"
 ROWS = [{"train": np.arange(fold), "val": np.arange(fold, 9)} for fold in range(3)]
 
 
@@ -558,18 +559,7 @@ def test_a_run_over_given_folds(
                 name = tmp_path / "data" / f"fold_{fold}" / label / f"{fold}{label}{number}.png"
                 toys.draw_image(rng, label == "b").save(name)
     flags = ["--data", "data", "--space", "toys.yaml", "--weights", "random", "--epochs", "2", "--no-test"]
-    flags += [
-        "--precision",
-        "float32",
-        "--backbones",
-        "toy",
-        "--budget",
-        "2",
-        "--jobs",
-        "1",
-        "--cache",
-        str(tmp_path / "cache"),
-    ]
+    flags += [*SMALL.split(), "--cache", str(tmp_path / "cache")]
     assert main(["run", *flags, "--name", "given", "--folds", "given", "--repeats", "1"]) == 0
     run = RunDir(tmp_path / "reports" / "given")
     folds, splits = pd.read_csv(run.folds), pd.read_csv(run.splits)
@@ -692,18 +682,7 @@ def test_a_run_with_folds(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
     flags = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "2", "--no-test"]
-    flags += [
-        "--precision",
-        "float32",
-        "--backbones",
-        "toy",
-        "--budget",
-        "2",
-        "--jobs",
-        "1",
-        "--cache",
-        str(tmp_path / "cache"),
-    ]
+    flags += [*SMALL.split(), "--cache", str(tmp_path / "cache")]
     flags += ["--name", "folds", "--folds", "2", "--repeats", "1"]
     assert main(["run", *flags]) == 0
     run = RunDir(tmp_path / "reports" / "folds")

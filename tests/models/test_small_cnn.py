@@ -44,7 +44,7 @@ def test_it_learns_the_toy_classes_and_is_saved_at_its_best_epoch(
 
     task = make_task(precision={"toy": Precision("bfloat16", "bfloat16")})
     file = tmp_path / "models" / "small_cnn-1.h5"
-    result = Trainer(task).train(small_cnn_job("toy", "light", 4, task.epochs, file))
+    result = Trainer(task).train(small_cnn_job("toy", "light", 4, task.epochs, model_file=file))
     assert result.metrics["auc"] > 0.9
     assert len(result.epochs) > task.epochs  # it has more of them than a fine-tuned network
     assert result.metrics["auc"] == max(record.metrics["auc"] for record in result.epochs)
