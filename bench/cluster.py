@@ -2,8 +2,8 @@
 
 Ray is imported when it is needed: a request that cannot be carried out should not have to wait for it.
 
-A worker serves many trials in one process: its `Trainer` outlives the trial (``reuse_actors``), and with it the
-networks, weights, opened features and traced steps.
+A worker is a process that stays from the start of a run to its report. It serves trials and jobs one after another: its
+`Trainer` outlives them, and with it the networks, weights, opened features and traced steps.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,10 @@ from bench.run.record import Hardware
 from bench.search.parameters import Value
 from bench.trial import TrialConfig
 
-_WORKER_SETTINGS = {
-    # A stopped trial's thread may take seconds to unwind on a busy machine. Ray gives it 2, and then drops the next
-    # trial of that worker without telling the search.
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
-}
 SESSION_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.10")
 """Bytes that the path of Ray's folder may have: that of a socket ends at 107 on Linux."""
+MOST_TRIALS = 40
+"""Trials that a worker serves before a fresh one takes its place."""
 MEMORY_PER_JOB = 3.5 * 2**30
 """Bytes that a worker is allowed for; decides how many run at once."""
 
@@ -72,7 +69,7 @@ class Workers:
 
     @property
     def resources(self) -> dict[str, float]:
-        """What Ray is to reserve for one trial."""
+        """What Ray is to reserve for one of them."""
         return {"cpu": self.threads, "gpu": self.gpus} if self.gpus else {"cpu": self.threads}
 
     def describe(self) -> str:
@@ -178,7 +175,7 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
     passed = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME", "PYTHONSAFEPATH", *FIXED)
     if os.environ.get("KERAS_HOME"):
         os.environ["KERAS_HOME"] = os.path.abspath(os.environ["KERAS_HOME"])  # noqa: PTH100  (links stay)
-    environment = {name: os.environ[name] for name in passed if name in os.environ} | _WORKER_SETTINGS
+    environment = {name: os.environ[name] for name in passed if name in os.environ}
     arguments: dict[str, Any] = (
         {} if address else {"num_cpus": cpu_cores(), "include_dashboard": False, "_temp_dir": session_folder()}
     )
@@ -234,40 +231,33 @@ def _trainer_for(task: Any, threads: int) -> Any:
     return _trainer
 
 
-def train_trial(values: dict[str, Value], task: Any, threads: int) -> None:
-    """One trial inside a Ray Tune worker: reports its running best after each epoch, and at last that it is done.
+def train_trial(values: Mapping[str, Value], task: Any, threads: int) -> Generator[dict[str, Any], None, None]:
+    """One trial, in a worker: gives its running best after each epoch, and at last that it is finished.
 
-    A failure is reported with its reason instead of raised: raising would end the warm process.
+    A failure is given with its reason instead of raised.
     """
-    from ray import tune
-
-    config = TrialConfig.from_mapping(values)
-    started, setting_up, sent = time.perf_counter(), 0.0, 0
+    started, sent = time.perf_counter(), 0
     last: dict[str, Any] = {}
-
-    def report(progress: Any) -> None:
-        nonlocal last, sent
-        spent, best, latest = progress.spent(), progress.best, progress.epochs[-1]
-        spent["start-up"] = spent.get("start-up", 0.0) + setting_up
-        last = {
-            task.metric: best.metrics[task.metric],
-            "best_metrics": tuple(best.metrics.items()),  # Ray flattens dictionaries
-            "best_epoch": best.epoch,
-            "epoch": sum(record.phase == latest.phase for record in progress.epochs),
-            "new_epochs": progress.epochs[sent:],
-            "spent": tuple(spent.items()),
-            "notes": tuple(_trainer.notes.items()),
-        }
-        sent = len(progress.epochs)
-        tune.report(last)
-
     try:
         trainer = _trainer_for(task, threads)
         setting_up = time.perf_counter() - started
-        trainer.run(config, report)
-        tune.report({**last, "new_epochs": [], "finished": True})
+        for progress in trainer.epochs(trainer.trial(TrialConfig.from_mapping(values))):
+            spent, best, latest = progress.spent(), progress.best, progress.epochs[-1]
+            spent["start-up"] = spent.get("start-up", 0.0) + setting_up
+            last = {
+                task.metric: best.metrics[task.metric],
+                "best_metrics": tuple(best.metrics.items()),  # Ray flattens dictionaries
+                "best_epoch": best.epoch,
+                "epoch": sum(record.phase == latest.phase for record in progress.epochs),
+                "new_epochs": progress.epochs[sent:],
+                "spent": tuple(spent.items()),
+                "notes": tuple(trainer.notes.items()),
+            }
+            sent = len(progress.epochs)
+            yield last
+        yield {**last, "new_epochs": [], "finished": True}
     except Exception as error:
-        tune.report({"failed": reason_of(error), "failure": kind_of(error), "finished": True})
+        yield {"failed": reason_of(error), "failure": kind_of(error), "finished": True}
 
 
 class Deaths:
@@ -347,24 +337,56 @@ class Ended:
 
 
 class _Worker:
-    """What runs inside a worker."""
+    """What runs inside a worker: a job as a whole, or a trial epoch by epoch."""
 
     def __init__(self, threads: int) -> None:
         set_up(threads)
+        self._threads = threads
+        self._trial: Generator[dict[str, Any], None, None] | None = None
 
     def call(self, function: Callable[[], Any]) -> tuple[Any, float, float]:
         """Call the function here; returns what it returns, and when it began and ended."""
+        self.abandon()
         began = time.time()
         return function(), began, time.time()
+
+    def begin(self, values: Mapping[str, Value], task: Any) -> dict[str, Any]:
+        """Begin a trial: what it reports after its first epoch. One that was stopped before is abandoned."""
+        self.abandon()
+        self._trial = train_trial(values, task, self._threads)
+        return next(self._trial)
+
+    def epoch(self) -> dict[str, Any]:
+        """What the trial that was begun reports after its next epoch."""
+        assert self._trial is not None
+        return next(self._trial)
+
+    def abandon(self) -> None:
+        """Let go of the trial that was begun."""
+        if self._trial is not None:
+            self._trial.close()
+            self._trial = None
 
 
 @dataclass
 class _Slot:
-    """A place for a worker, whose process is started when it is first needed and stays for the next job."""
+    """A place for a worker, whose process is started when it is first needed and stays for the next job.
+
+    Attributes:
+        number: of the worker.
+        resources: that its process has reserved.
+        actor: its process; None while there is none.
+        name: by which Ray finds the process.
+        group: of the job that it had last.
+        trials: how many it has served.
+    """
 
     number: int
+    resources: dict[str, float] = field(default_factory=dict)
     actor: Any = None
+    name: str = ""
     group: str = ""
+    trials: int = 0
 
 
 _slots: list[_Slot] = []
@@ -386,8 +408,7 @@ def run_jobs(
     """
     import ray
 
-    while len(_slots) < workers.jobs:
-        _slots.append(_Slot(len(_slots)))
+    slots = _places(workers)
     waiting = sorted(jobs, key=lambda job: -job.cost)
     again: list[Job] = []
     tried: set[Job] = set()
@@ -398,7 +419,7 @@ def run_jobs(
         busy = [slot for slot, _, _ in running.values()]
         alone = not waiting
         queue = again if alone else waiting
-        for slot in [slot for slot in _slots[: workers.jobs] if slot not in busy][: 1 if alone else None]:
+        for slot in [slot for slot in slots if slot not in busy][: 1 if alone else None]:
             if not queue or (alone and running):
                 break
             job = _next(queue, slot, {other.group for other in busy})
@@ -434,14 +455,32 @@ def _next(queue: Sequence[Job], slot: _Slot, elsewhere: Set[str]) -> Job:
     return (own or free or queue)[0]
 
 
+def _places(workers: Workers) -> list[_Slot]:
+    """The places of all workers; where the machine was shared out in another way before, those processes end."""
+    while len(_slots) < workers.jobs:
+        _slots.append(_Slot(len(_slots)))
+    for slot in _slots:
+        if slot.resources != workers.resources or slot.number >= workers.jobs:
+            _end(slot)
+            slot.resources = workers.resources
+    return _slots[: workers.jobs]
+
+
 def _begin(slot: _Slot, workers: Workers, job: Job) -> Any:
+    actor = _actor(slot, workers)
+    slot.group = job.group
+    return actor.call.remote(job.call)
+
+
+def _actor(slot: _Slot, workers: Workers) -> Any:
+    """The process in a place, which is started if there is none."""
     import ray
 
-    slot.group = job.group
     if slot.actor is None:
-        options = {"num_cpus": workers.threads, "num_gpus": workers.gpus}
+        slot.name, slot.group, slot.trials = f"worker-{secrets.token_hex(8)}", "", 0
+        options = {"num_cpus": workers.threads, "num_gpus": workers.gpus, "name": slot.name}
         slot.actor = ray.remote(**options)(_Worker).remote(workers.threads)
-    return slot.actor.call.remote(job.call)
+    return slot.actor
 
 
 def _end(slot: _Slot) -> None:
@@ -449,7 +488,7 @@ def _end(slot: _Slot) -> None:
 
     if slot.actor is not None:
         ray.kill(slot.actor)
-        slot.actor, slot.group = None, ""
+        slot.actor = None
 
 
 def _cause(error: Any) -> Exception | None:
@@ -472,10 +511,52 @@ def call(workers: Workers, function: Callable[..., Any], *arguments: Any) -> Any
     return ended.result
 
 
-def release() -> None:
-    """End the workers of `run_jobs`, so that their cores are free for the search."""
-    for slot in _slots:
+def for_trial(workers: Workers, number: int, backbone: str) -> str:
+    """Have a worker ready for a trial; returns the name by which Ray finds it.
+
+    A fresh process takes its place after `MOST_TRIALS`, whatever a long-lived one may have piled up; or after each
+    trial, if workers are not to be ``warm``.
+    """
+    slot = _places(workers)[number]
+    if slot.trials >= (MOST_TRIALS if workers.warm else 1):
         _end(slot)
+    _actor(slot, workers)
+    slot.group = backbone
+    slot.trials += 1
+    return slot.name
+
+
+def end(numbers: Iterable[int]) -> None:
+    """End the processes of workers that have died, or are in the middle of what is no longer wanted."""
+    for number in numbers:
+        _end(_slots[number])
+
+
+def epochs_of(name: str, values: Mapping[str, Value], task: Any) -> Iterator[dict[str, Any]]:
+    """Train a trial in the worker of a ``name``; gives what it reports after each epoch. For Ray Tune's processes.
+
+    A trial whose worker dies reports ``died``, with Ray's message.
+
+    Args:
+        name: as `for_trial` gave it.
+        values: the configuration.
+        task: Ray's reference to what all trials share.
+    """
+    import ray
+
+    try:
+        worker = ray.get_actor(name)
+        report = ray.get(worker.begin.remote(values, task))
+        yield report
+        while "finished" not in report:
+            report = ray.get(worker.epoch.remote())
+            yield report
+    except (ray.exceptions.RayError, ValueError) as error:  # no such name: the worker has died already
+        cause = _cause(error)
+        if cause is not None:
+            yield {"failed": reason_of(cause), "failure": kind_of(cause), "finished": True}
+        else:
+            yield {"died": f"{type(error).__name__}: {error}", "finished": True}
 
 
 def train_job(task: Any, job: Any) -> Any:

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -125,6 +125,7 @@ class FakeRay:
         self._ends: dict[int, tuple[float, Any]] = {}
 
     def remote(self, **options: Any) -> Any:
+        assert options.pop("name").startswith("worker-")
         assert options == {"num_cpus": 1, "num_gpus": 0.0}
         return lambda kind: SimpleNamespace(remote=self._start)
 
@@ -181,8 +182,6 @@ def test_the_longest_jobs_begin_first_and_both_workers_stay_busy(fake_ray: FakeR
     assert fake_ray.now == 10.0, "the lower bound"
     assert next(workers.run_jobs(TWO, [lasting("more", 1)])).result == "more"
     assert fake_ray.started == 2, "and the workers stay"
-    workers.release()
-    assert fake_ray.killed == 2
 
 
 def test_a_worker_goes_on_with_the_networks_that_it_has(fake_ray: FakeRay) -> None:
@@ -219,3 +218,89 @@ def test_a_job_that_kills_its_process_twice_is_told_and_the_others_go_on(fake_ra
     assert str(ended["wrong"].error) == "no", "what a function raises is its own, and is not tried again"
     assert ended["well"].error is None
     assert len(fake_ray.calls) == 4
+
+
+def test_workers_of_another_shape_end_before_new_ones_begin(fake_ray: FakeRay) -> None:
+    assert next(workers.run_jobs(TWO, [lasting("a", 1)])).result == "a"
+    first = workers.for_trial(TWO, 1, "toy")
+    assert (fake_ray.started, fake_ray.killed) == (2, 0)
+    one = Workers(1, 1, 0.0, 1, 0)
+    assert workers.for_trial(one, 0, "toy") != first
+    assert (fake_ray.started, fake_ray.killed) == (2, 1), "the second is not needed; the first is as it should be"
+    workers.for_trial(Workers(1, 1, 0.0, 1, 0, warm=False), 0, "toy")
+    assert (fake_ray.started, fake_ray.killed) == (3, 2), "each trial has a process of its own"
+
+
+def test_a_worker_has_a_fresh_process_after_so_many_trials(fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "MOST_TRIALS", 2)
+    names = [workers.for_trial(TWO, 0, "toy") for _ in range(5)]
+    assert names[0] == names[1] != names[2] == names[3] != names[4]
+    assert (fake_ray.started, fake_ray.killed) == (3, 2)
+    workers.end([0])
+    assert workers.for_trial(TWO, 0, "toy") != names[4], "what has died is started anew"
+
+
+class Counting:
+    """Stands in for a trainer whose trials have three epochs; tells what it was asked for, and when it was let go."""
+
+    notes: ClassVar[dict[str, str]] = {}
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def trial(self, config: TrialConfig) -> str:
+        return config.backbone
+
+    def epochs(self, job: str) -> Any:
+        from bench.stats.metrics import get_metric
+        from bench.train.loop import Progress
+
+        progress = Progress(get_metric("auc"))
+        progress.begin("head")
+        try:
+            for number in range(3):
+                if job == "bad" and number == 1:
+                    raise RuntimeError("no such layer")
+                self.said.append(f"{job} {number + 1}")
+                progress.add(1.0, {"auc": 0.5 + number / 10}, 0.0)
+                yield progress
+        finally:
+            self.said.append(f"{job} over")
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Counting]:
+    """What runs inside a worker, and its trainer."""
+    trainer = Counting()
+    monkeypatch.setattr(workers, "set_up", lambda threads: None)
+    monkeypatch.setattr(workers, "_trainer_for", lambda task, threads: trainer)
+    return workers._Worker(1), trainer
+
+
+TASK = SimpleNamespace(metric="auc")
+
+
+def test_a_worker_trains_a_trial_epoch_by_epoch(worker: tuple[Any, Counting]) -> None:
+    own, trainer = worker
+    reports = [own.begin({"backbone": "toy"}, TASK), *(own.epoch() for _ in range(3))]
+    assert [one["auc"] for one in reports] == [0.5, 0.6, 0.7, 0.7]
+    assert [len(one["new_epochs"]) for one in reports] == [1, 1, 1, 0]
+    assert ["finished" in one for one in reports] == [False, False, False, True]
+    assert trainer.said == ["toy 1", "toy 2", "toy 3", "toy over"]
+
+
+def test_a_stopped_trial_is_let_go_before_the_next_trial_or_job(worker: tuple[Any, Counting]) -> None:
+    own, trainer = worker
+    own.begin({"backbone": "weak"}, TASK)
+    own.begin({"backbone": "next"}, TASK)
+    assert trainer.said == ["weak 1", "weak over", "next 1"], "no epoch more than was asked for"
+    own.call(lambda: trainer.said.append("job"))
+    assert trainer.said[-2:] == ["next over", "job"]
+
+
+def test_a_trial_that_raises_reports_why_and_the_worker_goes_on(worker: tuple[Any, Counting]) -> None:
+    own, _ = worker
+    own.begin({"backbone": "bad"}, TASK)
+    told = own.epoch()
+    assert told["finished"] and "no such layer" in told["failed"] and told["failure"] == "error"
+    assert own.begin({"backbone": "toy"}, TASK)["auc"] == 0.5

@@ -155,7 +155,6 @@ def search(stage: Stage, task: Task) -> TrialLog:
     plan = make_plan(stage.request.space, stage.request.backbones, settings.budget)
     for note in plan.notes:
         stage.screen.line(f"  note: {note}")
-    cluster.release()
     with timed(run, "search"):
         stage.live.stage(live.SEARCHING)
         display = SearchDisplay(stage.screen, stage.metric, settings.budget, log, stage.live.renew)

@@ -20,7 +20,7 @@ from bench.cluster import Deaths
 from bench.errors import ConfigError
 from bench.run.record import Worked
 from bench.run.results import Curve, TrialLog, TrialRecord
-from bench.search.lanes import Lanes, Places
+from bench.search.lanes import Lanes
 from bench.search.plan import Planned, once_more
 from bench.search.space import Space
 from bench.stats.metrics import get_metric
@@ -86,9 +86,10 @@ class Watcher(Protocol):
 
 @dataclass
 class _Live:
-    """A trial that is running; ``began`` is in seconds since the epoch."""
+    """A trial that is running, in which worker; ``began`` is in seconds since the epoch."""
 
     trial: int
+    worker: int
     proposal: optuna.Trial
     config: TrialConfig
     origin: str
@@ -166,7 +167,6 @@ class RecordingSearch:
         self._window = WINDOW * rules.jobs
         self._passed_over = 0
         self._lanes = Lanes(rules.jobs)
-        self._places = Places(rules.jobs)
         self.notes: dict[str, str] = {}
         self.stopped_because = ""
         self.fatal = ""
@@ -256,8 +256,8 @@ class RecordingSearch:
         self._seen.add(config.key)
         origin = trial.user_attrs.get("origin", "sampled")
         trial.set_user_attr("trial", self._next)
-        self._live[trial_id] = _Live(self._next, trial, config, origin, time.monotonic(), time.time())
-        self._lanes.begin(trial_id, config)
+        worker = self._lanes.begin(config)
+        self._live[trial_id] = _Live(self._next, worker, trial, config, origin, time.monotonic(), time.time())
         self._watcher.trial_started(self._next, config)
         self._next += 1
         return asdict(config)
@@ -270,11 +270,22 @@ class RecordingSearch:
         self._passed_over = self._passed_over + 1 if index else 0
         return self._planned.pop(index)
 
+    def is_running(self, trial_id: str) -> bool:
+        """Whether a trial is."""
+        return trial_id in self._live
+
+    def worker(self, trial_id: str) -> int:
+        """The number of the worker that a running trial was given."""
+        return self._live[trial_id].worker
+
+    @property
+    def busy(self) -> list[int]:
+        """The workers of running trials."""
+        return [live.worker for live in self._live.values()]
+
     def scored(self, trial_id: str, result: Report) -> None:
         """Note the epochs that a running trial has reported."""
         live = self._live.get(trial_id)
-        if live is not None and "pid" in result:
-            self._places.at(trial_id, (result.get("node_ip"), result["pid"]))
         if live is None or self._metric not in result or result["training_iteration"] == live.iteration:
             return
         live.iteration = result["training_iteration"]
@@ -295,7 +306,7 @@ class RecordingSearch:
         live = self._live.pop(trial_id, None)
         if live is None:
             return
-        self._leave(trial_id, live)
+        self._leave(live)
         if "failed" in result:
             self._record(live, "failed", result["failed"], result.get("failure", ""))
         elif result.get("finished") or result.get("epoch", 0) >= self._rules.epochs:
@@ -309,28 +320,26 @@ class RecordingSearch:
         live = self._live.pop(trial_id, None)
         if live is None:
             return
-        self._leave(trial_id, live, died=True)
+        self._leave(live, died=True)
         failure, reason = self._deaths.why(message)
         self._record(live, "failed", reason, failure)
 
     def close(self, reason: str) -> None:
         """Record what is still running as stopped early; what has no score yet was never run."""
-        for trial_id, live in list(self._live.items()):
-            self._leave(trial_id, live)
+        for live in self._live.values():
+            self._leave(live, died=True)
             if live.last:
                 self._record(live, "pruned", reason)
         self._live.clear()
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def _leave(self, trial_id: str, live: _Live, died: bool = False) -> None:
+    def _leave(self, live: _Live, died: bool = False) -> None:
         """Note that a worker has ended a trial, for the timeline."""
-        place = self._places.at(trial_id, None)
-        self._places.end(trial_id, died)
-        self._lanes.end(trial_id)
+        self._lanes.end(live.worker, died)
         job = f"trial {live.trial}, {live.config.backbone}"
         began, ended = round(live.began, 3), round(time.time(), 3)
-        self._table.worked.append(Worked(worker=place, kind="trial", job=job, began=began, ended=ended))
+        self._table.worked.append(Worked(worker=live.worker, kind="trial", job=job, began=began, ended=ended))
 
     def _record(self, live: _Live, state: str, reason: str, failure: str = "") -> None:
         best = live.last if state != "failed" else {}

@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import ray
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
-from bench.cluster import Workers, train_trial
+from bench import cluster
+from bench.cluster import Workers
 from bench.failures import ERROR, MACHINE, MEMORY, NOT_FINITE
 from bench.run.results import TrialLog, TrialRecord
 from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
 from bench.search.plan import Plan, Planned, longest_first, remaining, to_try_again, without
+from bench.search.proxy import RESOURCES, TrialProxy
 from bench.search.searcher import FINISHED, RecordingSearch, Report, Rules, Watcher
 from bench.settings import RunSettings
-from bench.stats.metrics import get_metric
+from bench.stats.metrics import Metric, get_metric
 from bench.train.task import Task
 from bench.trial import TrialConfig
-
-ROUND = 40
-"""Trials that a worker serves before a fresh one takes its place, whatever a long-lived process may have piled up."""
 
 
 class SearchFailed(Exception):
@@ -64,12 +64,13 @@ def run_search(plan: Plan, task: Task, workers: Workers, settings: RunSettings, 
     notes: dict[str, str] = {}
     before, again = len(log.records), to_try_again(log.records)
     while not stopped_by:
-        wanted = min(settings.budget - (len(log.current) - len(again)), ROUND * workers.jobs)
+        wanted = settings.budget - (len(log.current) - len(again))
         seconds_left = math.inf if limit is None else limit - log.elapsed
         if wanted <= 0 or seconds_left <= 0:
             stopped_by = "budget" if wanted <= 0 else "time limit"
             break
-        rules = Rules(plan.space, task.metric, task.epochs, task.seed, workers.jobs, before)
+        jobs = 1 if 0 < wanted == len(again) else workers.jobs  # what others may have ended is tried again alone
+        rules = Rules(plan.space, task.metric, task.epochs, task.seed, jobs, before)
         search = RecordingSearch(rules, log, watcher)
         search.notes = notes
         for record in again:
@@ -124,7 +125,7 @@ def _one_round(
     wanted: int,
     seconds_left: float,
 ) -> str:
-    """Run ``wanted`` trials on fresh workers; returns why the whole search is to end, or nothing if it may go on."""
+    """Run ``wanted`` trials; returns why the whole search is to end, or nothing if it may go on."""
     metric = get_metric(task.metric)
     asha = AsyncHyperBandScheduler(
         time_attr="epoch",
@@ -132,39 +133,43 @@ def _one_round(
         grace_period=min(GRACE_EPOCHS, task.epochs),
         reduction_factor=REDUCTION_FACTOR,
     )
-    trainable = tune.with_parameters(train_trial, task=task, threads=workers.threads)
+    trainable = tune.with_parameters(TrialProxy, task=[ray.put(task)])
+    for_ray = _ForRay(search, workers, metric)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-tune-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
-            tune.with_resources(trainable, workers.resources),
+            tune.with_resources(trainable, RESOURCES),
             tune_config=tune.TuneConfig(
                 metric=metric.name,
                 mode=metric.mode,
-                search_alg=_ForRay(search, metric.name, metric.mode),
+                search_alg=for_ray,
                 scheduler=asha if scheduler == "asha" else None,
                 num_samples=wanted,
                 time_budget_s=None if math.isinf(seconds_left) else seconds_left,
-                reuse_actors=workers.warm,
+                reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name="search",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[_Orphans(search)],
+                callbacks=[_Orphans(for_ray)],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         ).fit()
     out_of_time = time.monotonic() - started >= seconds_left
+    cluster.end(search.busy)  # in the middle of an epoch, which may take long
     search.close("stopped by the time limit" if out_of_time else "stopped")
     return "time limit" if out_of_time else search.stopped_because
 
 
 class _ForRay(Searcher):  # type: ignore[misc]
-    """Hands Ray's questions and results on to the search."""
+    """Hands Ray's questions and results on to the search, and the search's configurations to its workers."""
 
-    def __init__(self, search: RecordingSearch, metric: str, mode: str) -> None:
-        super().__init__(metric=metric, mode=mode)
+    def __init__(self, search: RecordingSearch, workers: Workers, metric: Metric) -> None:
+        super().__init__(metric=metric.name, mode=metric.mode)
         self._search = search
+        self._workers = workers
 
     def __getstate__(self) -> dict[str, object]:
         """Nothing: Ray pickles a searcher at the start, and it is never read back here."""
@@ -175,31 +180,41 @@ class _ForRay(Searcher):  # type: ignore[misc]
         Path(checkpoint_path).touch()
 
     def suggest(self, trial_id: str) -> Any:
-        """The next configuration."""
+        """The next configuration, and the worker that trains it."""
         found = self._search.suggest(trial_id)
-        return Searcher.FINISHED if found == FINISHED else found
+        if found is None or found == FINISHED:
+            return Searcher.FINISHED if found else None
+        return {**found, "worker": cluster.for_trial(self._workers, self._search.worker(trial_id), found["backbone"])}
 
     def on_trial_result(self, trial_id: str, result: Report) -> None:
         """A running trial has reported."""
         self._search.scored(trial_id, result)
 
     def on_trial_complete(self, trial_id: str, result: Report | None = None, error: bool = False) -> None:
-        """A trial has ended; of one that died without a result `_Orphans` tells."""
-        if not error:
+        """A trial has ended; of one whose proxy died `_Orphans` tells."""
+        if result and "died" in result:
+            self.died(trial_id, result["died"])
+        elif not error:
             self._search.ended(trial_id, result or {})
+
+    def died(self, trial_id: str, message: str) -> None:
+        """A trial has ended because a process died, its worker or its proxy; Ray's ``message`` tells of it."""
+        if self._search.is_running(trial_id):
+            cluster.end([self._search.worker(trial_id)])
+            self._search.died(trial_id, message)
 
 
 class _Orphans(tune.Callback):  # type: ignore[misc]
-    """Tells the search why workers died, and of trials that Ray dropped without a word when it could not reuse one."""
+    """Tells the search of proxies that died, and of trials that Ray dropped when it could not reuse one."""
 
-    def __init__(self, search: RecordingSearch) -> None:
+    def __init__(self, search: _ForRay) -> None:
         self._search = search
 
     def __getstate__(self) -> dict[str, object]:
         return {}
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Record a trial whose worker died."""
+        """Record a trial whose proxy died."""
         self._search.died(trial.trial_id, _told(trial))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,8 +121,10 @@ def predict(model: Any, features: Features) -> npt.NDArray[np.float32]:
     return np.concatenate(parts)[:n_images]
 
 
-def fit(model: Any, batches: Batches, fitting: Fitting, callbacks: Sequence[Any], clock: Clock) -> None:
-    """Train ``model`` as ``fitting`` says, with an optimizer as new, under Keras's callbacks.
+def fit(
+    model: Any, batches: Batches, fitting: Fitting, callbacks: Sequence[Any], clock: Clock
+) -> Generator[None, None, None]:
+    """Train ``model`` as ``fitting`` says, with an optimizer as new, under Keras's callbacks; pauses after each epoch.
 
     Not ``model.fit``: its threads fetch the next epoch's first batches before the present one has ended, so an image
     could be shown twice in an epoch and another not at all, differently from run to run.
@@ -141,6 +143,7 @@ def fit(model: Any, batches: Batches, fitting: Fitting, callbacks: Sequence[Any]
                     total += train_steps(model, features, targets, weights, count)
                 images += int(np.count_nonzero(weights))
         called.on_epoch_end(epoch, {"loss": total / images})
+        yield
         if model.stop_training:
             break
     called.on_train_end()
@@ -154,7 +157,6 @@ class Progress:
         metric: decides what is best.
         clock: counts the seconds.
         watch: called with each epoch.
-        report: called after each epoch of a phase that was begun with it.
         phase: the one that is running.
         epochs: of all phases.
         best: of the running phase: only the last phase decides a trial's score.
@@ -163,7 +165,6 @@ class Progress:
     metric: Metric
     clock: Clock = field(default_factory=Clock)
     watch: Callable[[EpochRecord], None] | None = None
-    report: "Callable[[Progress], None] | None" = None
     phase: str = ""
     epochs: list[EpochRecord] = field(default_factory=list)
     best: EpochRecord | None = None
@@ -177,9 +178,9 @@ class Progress:
         now = self.clock.read()
         return {activity: seconds - self._before.get(activity, 0.0) for activity, seconds in now.items()}
 
-    def begin(self, phase: str, report: "Callable[[Progress], None] | None" = None) -> None:
-        """Begin a phase; ``report`` is called after each of its epochs."""
-        self.phase, self.report, self.best = phase, report, None
+    def begin(self, phase: str) -> None:
+        """Begin a phase."""
+        self.phase, self.best = phase, None
 
     def add(self, loss: float, metrics: dict[str, float], seconds: float) -> None:
         """Note an epoch."""
@@ -190,8 +191,6 @@ class Progress:
         name = self.metric.name
         if self.best is None or self.metric.better(record.metrics[name], self.best.metrics[name]):
             self.best = record
-        if self.report:
-            self.report(self)
 
     def result(self) -> TrialResult:
         """What the training reached."""

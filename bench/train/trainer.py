@@ -4,7 +4,8 @@ No Ray here: workers call a `Trainer`, a test calls it directly.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -68,39 +69,57 @@ class Trainer:
         """What a user should know of the cache and of exploding losses: what it is about -> a sentence."""
         return {**self.features.notes, **self._explosions}
 
-    def run(self, config: TrialConfig, report: Callable[[Progress], None] | None = None) -> TrialResult:
+    def run(self, config: TrialConfig) -> TrialResult:
         """Carry out a trial of the search: ``config`` with the seed that is its own.
 
         Raises:
             TrialFailed: as `train`.
         """
+        return self.train(self.trial(config))
+
+    def trial(self, config: TrialConfig) -> TrainingJob:
+        """The job of a trial of the search."""
         seed = stable_seed("trial", self.task.seed, config.key)
-        return self.train(TrainingJob(config, seed, min(self.task.views, self.task.epochs)), report)
+        return TrainingJob(config, seed, min(self.task.views, self.task.epochs))
 
-    def train(self, job: TrainingJob, report: Callable[[Progress], None] | None = None) -> TrialResult:
+    def train(self, job: TrainingJob) -> TrialResult:
         """Carry out a job and return what it reached.
-
-        Args:
-            job: what is trained.
-            report: called after each epoch of the phase that counts.
 
         Raises:
             TrialFailed: if the loss leaves the finite numbers or memory runs out.
+        """
+        epochs = self.epochs(job)
+        while True:
+            try:
+                next(epochs)
+            except StopIteration as ended:
+                result: TrialResult = ended.value
+                return result
+
+    def epochs(self, job: TrainingJob) -> Generator[Progress, None, TrialResult]:
+        """Carry out a job, pausing after each epoch of the phase that counts; what is closed there ends early.
+
+        Raises:
+            TrialFailed: as `train`.
         """
         config, networks = job.config, self.networks
         progress = Progress(self._metric, self.clock, watch=partial(self._note_explosion, config))
         with out_of_memory_fails():
             try:
                 if job.from_scratch:
-                    progress.begin("scratch", report)
-                    self._train_from_scratch(job, progress)
+                    progress.begin("scratch")
+                    for _ in self._train_from_scratch(job, progress):
+                        yield progress
                     return progress.result()
                 networks.restore(config.backbone)
-                progress.begin("head", None if config.unfreeze_depth else report)
-                self.train_phase(job, 0, progress)
+                progress.begin("head")
+                phase = self.train_phase(job, 0, progress)
                 if config.unfreeze_depth:
-                    progress.begin("finetune", report)
-                    self.train_phase(job, config.unfreeze_depth, progress)
+                    exhaust(phase)
+                    progress.begin("finetune")
+                    phase = self.train_phase(job, config.unfreeze_depth, progress)
+                for _ in phase:
+                    yield progress
                 result = progress.result()
                 if job.model_file is None:
                     return result
@@ -132,8 +151,11 @@ class Trainer:
         weights = balanced if self.task.class_weights else np.ones(self.task.n_classes)
         return Images(rows, labels, weights.astype(np.float32))
 
-    def train_phase(self, job: TrainingJob, depth: int, progress: Progress) -> None:
-        """One phase on cached features: the head alone at ``depth`` 0, else the suffix; ends at its best epoch."""
+    def train_phase(self, job: TrainingJob, depth: int, progress: Progress) -> Generator[None, None, None]:
+        """One phase on cached features: the head alone at ``depth`` 0, else the suffix; ends at its best epoch.
+
+        Pauses after each epoch.
+        """
         networks, config, train = self.networks, job.config, self.images(job, "train")
         policy = self.task.policies[config.augmentation]
         views = self.features.training_views(config.backbone, policy, depth, job.order, train.rows)
@@ -143,24 +165,24 @@ class Trainer:
             head.get_layer("probabilities").set_weights(start.head)
         head.get_layer("standardise").reset(start.standard)
         head.get_layer("dropout").reset(config.dropout, job.seed)
-        self.fit(job, model, views, depth, progress, restore=not depth or job.model_file is not None)
+        yield from self.fit(job, model, views, depth, progress, restore=not depth or job.model_file is not None)
 
-    def _train_from_scratch(self, job: TrainingJob, progress: Progress) -> None:
+    def _train_from_scratch(self, job: TrainingJob, progress: Progress) -> Generator[None, None, None]:
         """Train a small CNN on the same images, as a network must be trained that knows nothing yet; in float32."""
         backbone, policy = job.config.backbone, self.task.policies[job.config.augmentation]
         model, exported = self.networks.small_cnn(backbone, job.seed)
         views = self.features.training_views(backbone, policy, IMAGES, job.order, self.images(job, "train").rows)
-        self.fit(job, model, views, IMAGES, progress, restore=True)
+        yield from self.fit(job, model, views, IMAGES, progress, restore=True)
         if job.model_file is not None:
             exported.set_weights(model.get_weights())
             _save(exported, job.model_file)
 
     def fit(
         self, job: TrainingJob, model: Any, views: Sequence[Features], depth: int, progress: Progress, restore: bool
-    ) -> None:
+    ) -> Generator[None, None, None]:
         """Train a compiled model of the boundary of ``depth``, an epoch on each of ``views`` in turn.
 
-        ``restore`` gives it the weights of its best epoch at the end.
+        Pauses after each epoch; ``restore`` gives it the weights of its best epoch at the end.
         """
         task, train, val = self.task, self.images(job, "train"), self.images(job, "val")
         epochs, patience = task.epochs, task.patience
@@ -173,7 +195,7 @@ class Trainer:
         targets = targets * (1 - smoothing) + smoothing / task.n_classes
         batches = Batches(views, targets, train.weights[train.labels], job.config.batch_size, job.seed)
         stop = early_stopping(self._metric, patience, restore)
-        fit(model, batches, fitting, [validate, stop], self.clock)
+        yield from fit(model, batches, fitting, [validate, stop], self.clock)
 
     def _export(self, job: TrainingJob, file: Path) -> dict[str, float]:
         """Write the model that was just trained, and score it on validation as that file computes."""
@@ -219,6 +241,11 @@ class Trainer:
                 f"{loss / guess:.0f} times that of a constant guess (learning rate {config.learning_rate:.2g}, "
                 f"augmentation {config.augmentation}); its scores may be too low."
             )
+
+
+def exhaust(steps: Iterable[None]) -> None:
+    """Go through all steps of something that pauses after each."""
+    deque(steps, maxlen=0)
 
 
 def _save(model: Any, file: Path) -> None:

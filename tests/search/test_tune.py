@@ -17,12 +17,12 @@ from bench.errors import ConfigError
 from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.search import searcher, tune
-from bench.search.lanes import Places
 from bench.search.plan import Plan, Planned, longest_first, make_plan, once_more, remaining, to_try_again
 from bench.search.searcher import BUSY_SECONDS, STUDY, RecordingSearch, Rules
 from bench.search.space import Space, parse_space
 from bench.search.tune import run_search
 from bench.settings import make_settings
+from bench.stats.metrics import get_metric
 from bench.trial import EpochRecord, TrialConfig
 
 
@@ -104,34 +104,21 @@ def test_what_is_done_is_not_planned_again(space: Space, backbones: list[Any]) -
     assert sum(item.values.get("backbone") == "toy2" and item.origin == "backbone" for item in left) == 2
 
 
-def test_the_timeline_has_every_trial_at_the_place_of_its_process(tmp_path: Path, space: Space) -> None:
+def test_the_timeline_has_every_trial_at_its_worker(tmp_path: Path, space: Space) -> None:
     search = recording(space, RunDir(tmp_path), jobs=2)
     log = search._table
-    for name, pid in (("a", 11), ("b", 12)):
-        search.suggest(name)
-        search.scored(name, result(1, 0.7, pid=pid, node_ip="10.0.0.1"))
-    search.ended("b", last(1, 0.7) | {"pid": 12, "node_ip": "10.0.0.1"})
+    search.suggest("a"), search.suggest("b")
+    assert (search.worker("a"), search.worker("b"), search.busy) == (0, 1, [0, 1])
+    search.scored("b", result(1, 0.7))
+    search.ended("b", last(1, 0.7))
     search.suggest("c")
-    search.ended("a", last(1, 0.7) | {"pid": 11, "node_ip": "10.0.0.1"})
+    search.died("a", "")
+    assert not search.is_running("a")
     search.suggest("d")
-    for name, pid in (("d", 11), ("c", 12)):
-        search.scored(name, result(1, 0.7, pid=pid, node_ip="10.0.0.1"))
-    search.ended("d", last(1, 0.7) | {"pid": 11, "node_ip": "10.0.0.1"})
-    search.ended("c", last(1, 0.7) | {"pid": 12, "node_ip": "10.0.0.1"})
-    assert [one.worker for one in log.worked] == [1, 0, 0, 1]
-    assert [one.job.split(",")[0] for one in log.worked] == ["trial 1", "trial 0", "trial 3", "trial 2"]
+    search.close("stopped by the time limit")
+    assert [one.worker for one in log.worked] == [1, 0, 1, 0]
+    assert [one.job.split(",")[0] for one in log.worked] == ["trial 1", "trial 0", "trial 2", "trial 3"]
     assert all(one.kind == "trial" and one.began <= one.ended for one in log.worked)
-
-
-def test_a_process_that_replaces_another_takes_its_place() -> None:
-    places = Places(2)
-    assert [places.at("a", "p"), places.at("b", "q")] == [0, 1]
-    places.end("b", died=True)
-    places.end("a")
-    assert places.at("c", "r") == 1, "the place of the dead, though the other one is idle"
-    assert places.at("d", "p") == 0
-    places.end("c")
-    assert places.at("e", None) == 1, "a trial that never reported ran where no other did"
 
 
 def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None) -> None:
@@ -159,7 +146,8 @@ def test_the_three_ends_of_a_trial(tmp_path: Path, space: Space) -> None:
     search.scored("weak", result(1, 0.5))
     search.ended("weak", result(2, 0.6))  # Ray does not report a result at which it stops a trial
     search.ended("broken", {"failed": "the loss became nan in head epoch 1", "finished": True})
-    tune._ForRay(search, "auc", "max").on_trial_complete("dead", error=True)  # then Ray tells why
+    told = tune._ForRay(search, Workers(1, 1, 0.0, 1, 0), get_metric("auc"))
+    told.on_trial_complete("dead", error=True)  # then Ray tells why
     search.died("dead", "The actor died unexpectedly before finishing this task. pid: 1")
     records = TrialLog.load(run).records
     assert [one.state for one in records] == ["completed", "pruned", "failed", "failed"]

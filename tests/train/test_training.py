@@ -221,7 +221,8 @@ def test_the_score_is_that_of_the_best_epoch_of_the_last_phase(four: Trainer) ->
 
 def test_reports_are_running_bests_of_the_phase_that_counts(four: Trainer) -> None:
     reported: list[tuple[str, float]] = []
-    four.run(DEEP, lambda progress: reported.append((progress.epochs[-1].phase, progress.best.metrics["auc"])))
+    for progress in four.epochs(four.trial(DEEP)):
+        reported.append((progress.epochs[-1].phase, progress.best.metrics["auc"]))
     assert [phase for phase, _ in reported] == ["finetune"] * 4
     values = [value for _, value in reported]
     assert values == sorted(values)

@@ -15,7 +15,7 @@ from bench.train.features import IMAGES
 from bench.train.job import TrainingJob
 from bench.train.loop import Progress
 from bench.train.networks import compiled
-from bench.train.trainer import out_of_memory_fails
+from bench.train.trainer import exhaust, out_of_memory_fails
 from bench.trial import TrialConfig, TrialResult
 
 
@@ -71,7 +71,7 @@ def train_fresh(trainer: Any, config: TrialConfig, seed: int) -> TrialResult:
         head = start.head
         if depth:
             progress.begin("head")
-            trainer.train_phase(job, 0, progress)
+            exhaust(trainer.train_phase(job, 0, progress))
             head = networks.head(name).get_layer("probabilities").get_weights()
         row, stored = task.backbones[name], task.images[name]
         network = networks.load(name, task.precision_of(name).suffix)
@@ -84,5 +84,5 @@ def train_fresh(trainer: Any, config: TrialConfig, seed: int) -> TrialResult:
         epochs = [
             FreshImages(stored, train.rows, policy, stable_seed("fresh", seed, epoch)) for epoch in range(task.epochs)
         ]
-        trainer.fit(job, compiled(model), epochs, IMAGES, progress, restore=False)
+        exhaust(trainer.fit(job, compiled(model), epochs, IMAGES, progress, restore=False))
     return progress.result()

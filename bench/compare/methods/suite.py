@@ -26,7 +26,6 @@ def run(experiment: Experiment, outcomes: Outcomes) -> None:
     found = workers.start(experiment.jobs)
     chosen = options.get("precision")
     precision = fixed(task.backbones, chosen) if chosen else workers.call(found, measure, task)
-    workers.release()
     outcomes.note(f"backbones computed in {describe(task.backbones, precision)}")
     cache_bytes = task.cache_bytes if options.get("cache", True) else 0
     asha = options.get("asha", True) and not experiment.configurations
