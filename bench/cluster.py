@@ -455,6 +455,12 @@ def _next(queue: Sequence[Job], slot: _Slot, elsewhere: Set[str]) -> Job:
     return (own or free or queue)[0]
 
 
+def warm_up(workers: Workers) -> None:
+    """Have all workers load TensorFlow, without waiting for them."""
+    for slot in _places(workers):
+        _actor(slot, workers)
+
+
 def _places(workers: Workers) -> list[_Slot]:
     """The places of all workers; where the machine was shared out in another way before, those processes end."""
     while len(_slots) < workers.jobs:

@@ -4,7 +4,7 @@ No worker is needed for this, and nothing is written to the run folder before th
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ from bench.run.record import DataRecord, RunRecord
 from bench.run.request import Request
 from bench.settings import RunSettings
 from bench.train.task import Task
+
+LONG = 3.0
+"""Seconds after which it is worth while to begin other things beside the decoding."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,18 @@ class Examined:
         )
 
 
-def examine(request: Request, screen: Screen, begun: RunRecord | None) -> Examined:
+def examine(
+    request: Request, screen: Screen, begun: RunRecord | None, meanwhile: Callable[[], object] = lambda: None
+) -> Examined:
     """Decode, audit and split the images of a run; ``begun`` is its record if it is resumed.
+
+    ``meanwhile`` is called again and again once decoding has taken `LONG` seconds.
 
     Raises:
         ConfigError: if the images cannot be used, or are not those that the run began with.
     """
     settings, started = request.settings, time.perf_counter()
-    stored = decode_all(request.source, sorted(set(request.sizes.values())), settings, screen)
+    stored = decode_all(request.source, sorted(set(request.sizes.values())), settings, screen, meanwhile)
     if begun is not None and begun.data is not None and begun.data.fingerprint != stored.fingerprint:
         raise ConfigError(
             f"The images at {request.source.path} are not those of run {request.run.name!r}: they have changed, or "
@@ -85,8 +92,14 @@ def examine(request: Request, screen: Screen, begun: RunRecord | None) -> Examin
     return Examined(audited, stored.facts, table, test.sealed_images(), test, time.perf_counter() - started)
 
 
-def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, screen: Screen) -> Stored:
-    """The stored set, decoded with a progress bar if it is not stored yet."""
+def decode_all(
+    source: ImageSet,
+    sizes: Sequence[int],
+    settings: RunSettings,
+    screen: Screen,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Stored:
+    """The stored set, decoded with a progress bar if it is not stored yet; ``meanwhile`` as in `examine`."""
     cache = settings.cache.absolute()
     window = Window.centered(*settings.window) if settings.window else None
     if not settings.verify and is_stored(source, sizes, settings.resize, cache, window):
@@ -94,7 +107,14 @@ def decode_all(source: ImageSet, sizes: Sequence[int], settings: RunSettings, sc
     title = "Images compared" if settings.verify else "Images decoded"
     with screen.counting(title, len(source.table)) as advance:
         how: dict[str, Any] = {"resize": settings.resize, "window": window, "verify": settings.verify}
-        stored = store_images(source, sizes, cache, advance, **how)
+        started = time.perf_counter()
+
+        def advanced(count: int) -> None:
+            advance(count)
+            if time.perf_counter() - started > LONG:
+                meanwhile()
+
+        stored = store_images(source, sizes, cache, advanced, **how)
     if stored.changed:
         screen.line(
             f"  note: {stored.changed} files had changed although size and time had not; all were decoded again."

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 
 from bench import RULES, __version__, cluster
 from bench.cluster import Workers
@@ -53,9 +53,10 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         begun = run.read() if run.run.exists() else None
         if begun is not None:
             run.check_pinned()
-        examined = examine(request, screen, begun)
+        start = cache(partial(_start, request))
+        examined = examine(request, screen, begun, meanwhile=start)
         started = time.perf_counter()
-        workers = cluster.start(settings.jobs, settings.address)
+        workers = start()
         weights = find_weights(request, workers, begun)
         starting = time.perf_counter() - started
         begun = take_up(request) if begun else create(request, workers, weights, command)
@@ -134,6 +135,13 @@ def _alone(request: Request) -> Iterator[None]:
                 for one in created:
                     with suppress(OSError):  # something else lies there by now
                         one.rmdir()
+
+
+def _start(request: Request) -> Workers:
+    """Start Ray and all workers, which load TensorFlow while other things are done."""
+    workers = cluster.start(request.settings.jobs, request.settings.address)
+    cluster.warm_up(workers)
+    return workers
 
 
 def find_weights(request: Request, workers: Workers, begun: RunRecord | None) -> Weights:
