@@ -1,0 +1,280 @@
+"""A campaign: undisturbed runs to compare with, then one fault after another, and what came of each."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import toys
+
+from faults.child import Fault, run
+
+SPACE = (
+    toys.SPACE.split("points:")[0]
+    + """points:
+  - {backbone: toy, augmentation: light, unfreeze_depth: 0, learning_rate: 0.02, dropout: 0.0, batch_size: 8}
+  - {backbone: toy2, augmentation: none, unfreeze_depth: 0, learning_rate: 0.05, dropout: 0.3, batch_size: 8}
+  - {backbone: toy, augmentation: none, unfreeze_depth: 1, learning_rate: 0.02, finetune_factor: 0.1, dropout: 0.0,
+     batch_size: 8}
+"""
+)
+BUDGET = 3
+RUN, FOLDER = "run", Path("reports/run")
+BEGIN = [
+    *("run", "--data", "data", "--space", "toys.yaml", "--weights", "random", "--budget", str(BUDGET)),
+    *("--epochs", "2", "--repeats", "1", "--jobs", "1", "--precision", "float32", "--image-size", "32"),
+    *("--bootstrap", "100", "--cache", "cache", "--name", RUN),
+]
+RESUME = ["run", "--resume", RUN]
+NOT_COMPARED = ("seconds", "elapsed", "trial", "retried_as", "sha256")
+"""Columns, by how they begin, that may differ between two runs of the same: what a trial's number is, for one."""
+TABLES = (
+    *("trials.csv", "finalists.csv", "baselines.csv", "splits.csv", "predictions_val.csv", "predictions_test.csv"),
+    *("predictions_models.csv", "comparisons.csv", "operating_points.csv", "decision_curve.csv", "subgroups.csv"),
+)
+ATTEMPTS = 4
+"""Commands after which a run must have come to its end."""
+SECONDS = 180
+"""After which a command counts as stuck."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit status, -9 if it was killed; and what it said."""
+
+    status: int
+    said: str
+
+    @property
+    def wrong(self) -> str:
+        """What no command may do, whatever has happened; empty if it did not."""
+        if "Traceback (most recent call last)" in self.said:
+            return f"a traceback: {self.said[-1500:]}"
+        if self.status not in (0, -9) and "error: " not in self.said:
+            return f"exit status {self.status} without a word: {self.said[-800:]}"
+        return ""
+
+
+class Place:
+    """A working folder with data, cache and reports."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run = folder / FOLDER
+
+    def command(self, arguments: list[str], fault: Fault = Fault(), count: Path | None = None) -> Ended:  # noqa: B008
+        """Carry out a command here, in a process of its own."""
+        log = self.folder / "said.txt"
+        log.unlink(missing_ok=True)
+        process = _processes().Process(target=run, args=(arguments, self.folder, log, fault, count))
+        process.start()
+        process.join(SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            return Ended(124, f"stuck for {SECONDS} s: {log.read_text()[-800:]}")
+        return Ended(process.exitcode or 0, log.read_text() if log.exists() else "")
+
+    def go_on(self) -> Ended:
+        """Go on with the run, or begin it where nothing was begun."""
+        return self.command(RESUME if (self.run / "run.json").exists() else BEGIN)
+
+    def copy(self, name: str) -> "Place":
+        """A copy beside this one, whose files have the same times."""
+        other = Place(self.folder.parent / name)
+        shutil.rmtree(other.folder, ignore_errors=True)
+        shutil.copytree(self.folder, other.folder, symlinks=True)
+        return other
+
+
+def _processes() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    tests, root = str(Path(__file__).parents[1]), str(Path(__file__).parents[2])
+    os.environ["PYTHONPATH"] = os.pathsep.join([tests, root])  # Python 3.11 looks nowhere else for what it preloads
+    context.set_forkserver_preload(["faults.child"])
+    return context
+
+
+def scores(place: Place) -> dict[str, list[dict[str, Any]]]:
+    """All that the tables of a run say of what was measured: table -> rows."""
+    found = {}
+    for name in TABLES:
+        table = pd.read_csv(place.run / name, keep_default_na=False)
+        if name == "trials.csv":
+            table = table[table["state"] != "failed"]
+        table = table[[column for column in table if not column.startswith(NOT_COMPARED)]]
+        rows = table.astype(str).to_dict("records")
+        found[name] = sorted(rows, key=str)
+    return found
+
+
+def difference(place: Place, expected: dict[str, list[dict[str, Any]]]) -> str:
+    """The first table of a run that is not as ``expected``; empty if there is none."""
+    try:
+        found = scores(place)
+    except (OSError, ValueError, KeyError) as error:
+        return f"a table cannot be read: {error}"
+    for name, rows in expected.items():
+        if found[name] != rows:
+            other = next((pair for pair in zip(found[name], rows, strict=False) if pair[0] != pair[1]), None)
+            return f"{name} has {len(found[name])} rows for {len(rows)}; the first that differs: {other}"
+    for file in ("report.html", "best_model.h5", "best_model.json"):
+        if not (place.run / file).stat().st_size:
+            return f"{file} is empty"
+    return ""
+
+
+class Campaign:
+    """Faults in runs on toys.
+
+    Args:
+        folder: a folder for all of it.
+        seed: decides the faults.
+    """
+
+    def __init__(self, folder: Path, seed: int = 0) -> None:
+        self.folder = folder
+        self._chance = random.Random(seed)
+        self.empty = Place(folder / "empty")
+        toys.write_folder(self.empty.folder / "data", {"train": 12, "val": 10, "test": 8})
+        (self.empty.folder / "toys.yaml").write_text(SPACE)
+        self.whole = self.empty.copy("whole")
+        count = folder / "count"
+        ended = self.whole.command(BEGIN, count=count)
+        if ended.status != 0:
+            raise RuntimeError(f"the undisturbed run ended with status {ended.status}: {ended.said}")
+        self.operations = int(count.read_text())
+        self.expected = scores(self.whole)
+
+    def kills(self, number: int, power: bool = False) -> Iterator[str]:
+        """Kill the driver at ``number`` operations of its files, spread over the whole run; gives what is wrong, or ''.
+
+        Args:
+            number: how many kills.
+            power: whether the power is cut, too.
+        """
+        for turn in range(number):
+            first = 1 + (turn * self.operations + self._chance.randrange(self.operations)) // number
+            fault = Fault(
+                min(first, self.operations), self._chance.random() < 0.5, power, self._chance.randrange(2**32)
+            )
+            place = self.empty.copy("power" if power else "killed")
+            ended = place.command(BEGIN, fault)
+            wrong = "" if ended.status == -9 else f"it was not killed: {ended}"
+            before = _finished(place)
+            if not wrong and self._chance.random() < 0.3:  # once more, while it is taken up
+                place.command(
+                    RESUME if (place.run / "run.json").exists() else BEGIN,
+                    replace(fault, operation=1 + self._chance.randrange(40)),
+                )
+                before |= _finished(place)
+            yield _about(fault, wrong or self._comes_to_its_end(place, before))
+
+    def _comes_to_its_end(self, place: Place, before: set[str]) -> str:
+        ended = place.go_on()
+        if ended.wrong or ended.status:
+            return ended.wrong or f"it cannot be resumed: {ended.said[-800:]}"
+        lost = before - _finished(place)
+        if lost:
+            return f"finished trials are lost: {lost}"
+        left = [path for path in place.run.rglob(".*-*") if path.is_file()]
+        if left:
+            return f"files are left behind: {left[:3]}"
+        return difference(place, self.expected)
+
+    def corruptions(self, number: int) -> Iterator[str]:
+        """Damage one file after another of a run and its cache, and take the run up; gives what is wrong, or ''.
+
+        What the run was still to read must be found out: the run refuses to go on, in a sentence, or comes to the same
+        scores.
+        """
+        half = self.empty.copy("half")
+        half.command(BEGIN, Fault(self.operations * 2 // 3))
+        for turn in range(number):
+            source = (self.whole, half)[turn % 2]
+            place = source.copy("damaged")
+            files = sorted(
+                path for path in (*place.run.rglob("*"), *(place.folder / "cache").rglob("*")) if _counts(path)
+            )
+            file = self._chance.choice(files)
+            what, damage = self._chance.choice(DAMAGES)
+            content = file.read_bytes()
+            file.write_bytes(damage(content, self._chance))
+            about = f"{what} of {file.relative_to(place.folder)} ({'whole' if source is self.whole else 'half'})"
+            yield _about(about, self._holds(place))
+
+    def _holds(self, place: Place) -> str:
+        """What is wrong with a run over damaged files, each command that its user may give; empty if nothing is."""
+        for command in (RESUME, ["report", RUN], ["run", *BEGIN[1:-1], "again"]):
+            ended = place.command(command)
+            if ended.wrong:
+                return f"{' '.join(command[:2])}: {ended.wrong}"
+            if ended.status == 0 and command is RESUME and (wrong := difference(place, self.expected)):
+                return f"green, and {wrong}"
+        again = Place(place.folder)
+        again.run = place.folder / "reports/again"
+        return (
+            difference(again, self.expected) if ended.status == 0 else f"another run cannot be had: {ended.said[-500:]}"
+        )
+
+
+Damage = Callable[[bytes, random.Random], bytes]
+DAMAGES: tuple[tuple[str, Damage], ...] = (
+    ("a flipped bit", lambda content, chance: _flipped(content, chance)),
+    ("the end", lambda content, chance: content[: chance.randrange(len(content) + 1)]),
+    ("all", lambda content, chance: b""),
+    ("zeros in place of half", lambda content, chance: content[: len(content) // 2] + bytes(-(-len(content) // 2))),
+    ("zeros in place of all", lambda content, chance: bytes(len(content))),
+)
+
+
+def _flipped(content: bytes, chance: random.Random) -> bytes:
+    if not content:
+        return b"?"
+    place = chance.randrange(len(content))
+    return content[:place] + bytes([content[place] ^ (1 << chance.randrange(8))]) + content[place + 1 :]
+
+
+DRAWN = ("report.html", "figures", "model_card.md")
+"""What is drawn anew by every report."""
+
+
+def _counts(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".lock") and not set(path.parts) & set(DRAWN)
+
+
+def _finished(place: Place) -> set[str]:
+    """The configurations of trials that are in trials.csv with a score."""
+    try:
+        table = pd.read_csv(place.run / "trials.csv", keep_default_na=False)
+    except (OSError, ValueError):
+        return set()
+    configured = [name for name in table if name.startswith("config_")]
+    return {str(row) for row in table[configured].astype(str).to_dict("records")}
+
+
+def _about(what: object, wrong: str) -> str:
+    return f"{what}: {wrong}" if wrong else ""
+
+
+def main(kills: int, corruptions: int, power_cuts: int, seed: int) -> int:
+    """Carry out a campaign and tell of it; returns how many faults came to a bad end."""
+    bad = 0
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        campaign = Campaign(Path(folder), seed)
+        print(f"An undisturbed run leaves its files in {campaign.operations} operations.", flush=True)
+        for title, number, faults in (
+            ("kills", kills, campaign.kills(kills)),
+            ("power cuts", power_cuts, campaign.kills(power_cuts, power=True)),
+            ("corruptions", corruptions, campaign.corruptions(corruptions)),
+        ):
+            wrong = [one for one in faults if one and print(f"WRONG: {one}", flush=True) is None]
+            print(f"{number} {title}, of which {len(wrong)} came to a bad end", flush=True)
+            bad += len(wrong)
+    return bad

@@ -1,0 +1,45 @@
+"""Some faults of each kind, at places spread over a run on toys; `python -m tests.faults` tries hundreds."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from faults.campaign import BEGIN, RESUME, Campaign, difference
+from faults.child import Fault
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
+    """A campaign whose undisturbed run has been made."""
+    return Campaign(tmp_path_factory.mktemp("faults"), seed=7)
+
+
+def test_a_killed_run_comes_to_the_same_end(campaign: Campaign) -> None:
+    assert [wrong for wrong in campaign.kills(3) if wrong] == []
+
+
+def test_a_run_that_lost_power_comes_to_the_same_end(campaign: Campaign) -> None:
+    assert [wrong for wrong in campaign.kills(3, power=True) if wrong] == []
+
+
+def test_damaged_files_are_found_out(campaign: Campaign) -> None:
+    assert [wrong for wrong in campaign.corruptions(4) if wrong] == []
+
+
+def test_the_campaign_can_tell(campaign: Campaign) -> None:
+    """What is lost, changed or said wrongly is told: a check that never fails checks nothing."""
+    place = campaign.whole.copy("told")
+    table = place.run / "predictions_test.csv"
+    text = table.read_text()
+    table.write_text(text.replace("0.", "0.5", 1))
+    assert "predictions_test.csv" in difference(place, campaign.expected)
+    table.write_text("\n".join(text.splitlines()[:-1]) + "\n")
+    assert "predictions_test.csv has 15 rows for 16" in difference(place, campaign.expected)
+    table.unlink()
+    assert "cannot be read" in difference(place, campaign.expected)
+    killed = campaign.empty.copy("told").command(BEGIN, Fault(20))
+    assert killed.status == -9
+    refused = campaign.empty.copy("told").command(RESUME)
+    assert refused.status not in (0, -9) and refused.said.startswith("error: ") and not refused.wrong
