@@ -1,4 +1,4 @@
-"""Kills, corruptions and power cuts: ``python -m tests.faults --kills 200 --corruptions 200 --power-cuts 50 --seed 0``."""
+"""Kills, corruptions and power cuts in runs on toys: ``python -m tests.faults --kills 200 --corruptions 200``."""
 
 import argparse
 import sys
