@@ -105,6 +105,35 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False)
 
 
+def append_rows(path: Path, table: pd.DataFrame) -> None:
+    """Append the rows of ``table`` to a CSV file that has its columns, and force them to the disk.
+
+    An end of the machine may leave a part of the last line; an error, such as a full disk, leaves the file as it was.
+    """
+    before = path.stat().st_size
+    try:
+        with path.open("ab") as file:
+            file.write(table.to_csv(index=False, header=False).encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        os.truncate(path, before)
+        raise
+
+
+def drop_torn_line(path: Path) -> bool:
+    """Take away what an interrupted `append_rows` may have left behind the last whole row; whether there was any."""
+    content = path.read_bytes()
+    whole = content.rstrip(b"\0")  # where a power cut kept the length and lost the content
+    while whole and (not whole.endswith(b"\n") or whole.count(b'"') % 2):  # a cell may hold lines, in quotes
+        whole = whole[: whole.rfind(b"\n", 0, -1) + 1]
+    torn = 0 < len(whole) < len(content)
+    if torn:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(whole)
+    return torn
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
@@ -245,20 +274,38 @@ class RunDir:
         found = {path.name: checksum(path) for path in files}
         return self.update(pinned={**self.read().pinned, **found})
 
-    def check_pinned(self) -> None:
-        """See whether the files that decide the run are still as it wrote them.
+    def check_pinned(self) -> list[str]:
+        """See whether the files of finished stages are still as the run wrote them.
+
+        Returns:
+            the files of the evaluation that are not: it counts as unfinished then, for it can be made again.
 
         Raises:
-            ConfigError: if one is not.
+            ConfigError: if another is not.
         """
         pinned = self.read().pinned
-        for path in (self.space, self.splits, self.audit):
-            if path.name in pinned and not (path.is_file() and checksum(path) == pinned[path.name]):
+        known = dict.fromkeys(path for stage in STAGES for path in self.files_of(stage) if path.name in pinned)
+        damaged = [path for path in known if not (path.is_file() and checksum(path) == pinned[path.name])]
+        again = [path for path in damaged if path in self.files_of("evaluation")]
+        for path in damaged:
+            if path not in again:
                 what = "is not as the run wrote it" if path.is_file() else "is gone"
                 raise ConfigError(
                     f"{path} {what}, so the run would go on with others than it began with; put the file back, or "
                     "begin a new run (--splits takes a table of splits over, --space a search space)."
                 )
+        if again:
+            self.unfinish("evaluation")
+        return [path.name for path in again]
+
+    def files_of(self, stage: str) -> tuple[Path, ...]:
+        """What a stage leaves and a later one, or the report, goes by; models have their checksums in the tables."""
+        return {
+            "data": (self.space, self.splits, self.audit),
+            "search": (self.trials, self.epochs),
+            "finalists": (self.finalists, self.baselines, self.folds, self.epochs),
+            "evaluation": (*self.of_test, self.predictions_val, self.best_model_card),
+        }[stage]
 
     def add_opening(self, opening: OpeningRecord) -> RunRecord:
         """Add an opening of the test split to run.json; returns the record."""
@@ -277,12 +324,18 @@ class RunDir:
         return self.path / ".stages" / stage
 
     def finish(self, stage: str) -> None:
-        """Mark ``stage`` as finished; to be called after all of its files are written."""
-        write_text(self._marker(stage), "")
+        """Mark ``stage`` as finished, and pin its files; to be called after all of them are written."""
+        marker = self._marker(stage)
+        if self.run.exists():
+            self.pin(*(path for path in self.files_of(stage) if path.exists()))
+        write_text(marker, "")
 
     def unfinish(self, stage: str) -> None:
-        """Take back the marker of ``stage`` alone."""
+        """Take back the marker of ``stage`` alone; its files may change again."""
         self._marker(stage).unlink(missing_ok=True)
+        changing = {path.name for path in self.files_of(stage)}
+        if self.run.exists() and changing & set(pinned := self.read().pinned):
+            self.update(pinned={name: found for name, found in pinned.items() if name not in changing})
 
     @property
     def begun(self) -> bool:

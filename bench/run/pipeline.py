@@ -52,7 +52,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         disk = check_disk(request)
         begun = run.read() if run.run.exists() else None
         if begun is not None:
-            run.check_pinned()
+            _check(run, screen)
         start = cache(partial(_start, request))
         examined = examine(request, screen, begun, meanwhile=start)
         started = time.perf_counter()
@@ -90,7 +90,7 @@ def evaluate(request: Request, screen: Screen) -> RunDir:
         raise ConfigError(f"The test split of run {run.name!r} is open already: see {run.evaluation}.")
     with _alone(request), LiveReport(run) as live:
         begun = run.read()
-        run.check_pinned()
+        _check(run, screen)
         examined = examine(request, screen, begun)
         workers = cluster.start(settings.jobs, settings.address)
         find_weights(request, workers, begun)
@@ -142,6 +142,17 @@ def _start(request: Request) -> Workers:
     workers = cluster.start(request.settings.jobs, request.settings.address)
     cluster.warm_up(workers)
     return workers
+
+
+def _check(run: RunDir, screen: Screen) -> None:
+    """See whether the files of a run that is taken up are as it wrote them.
+
+    Raises:
+        ConfigError: if one is not that cannot be made again.
+    """
+    damaged = run.check_pinned()
+    if damaged:
+        screen.line(f"  note: not as the run wrote them: {', '.join(damaged)}; the evaluation is made again.")
 
 
 def find_weights(request: Request, workers: Workers, begun: RunRecord | None) -> Weights:
@@ -212,7 +223,6 @@ def write_data(request: Request, examined: Examined) -> None:
         write_json(run.audit, examined.audited.audit)
         run.spend("data", examined.seconds)
         run.update(data=examined.record(request.source))
-        run.pin(run.space, run.splits, run.audit)
 
 
 def _precision(request: Request, workers: Workers, begun: RunRecord, task: Task) -> Mapping[str, Precision]:

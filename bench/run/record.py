@@ -249,7 +249,7 @@ class RunRecord(Part):
         test: openings of the test split.
         activities: seconds by activity; they add up to the stages' own.
         timeline: what each worker did when, in the order in which it ended.
-        pinned: checksums of the files that decide the run, by name (`RunDir.pin`).
+        pinned: checksums of the files of finished stages, by name (`RunDir.pin`).
     """
 
     name: str = ""

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
 from bench.failures import KINDS, End, kind_in
-from bench.run.folder import RunDir
+from bench.run.folder import RunDir, drop_torn_line
 from bench.run.record import Worked
 from bench.run.tables import EPOCHS, TRIALS, Row, missing, records, score_columns
 from bench.stats.metrics import METRICS, Metric
@@ -144,10 +144,14 @@ CURVES = ("trial", "finalist", "baseline", "fold")
 
 
 class EpochLog:
-    """The epochs of every training of a run, in memory and in epochs.csv."""
+    """The epochs of every training of a run, in memory and in epochs.csv.
+
+    The file is written whole at first, and then grows by what is new: a run may have thousands of trials.
+    """
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
+        self._written = False
         self.curves: dict[Curve, list[EpochRecord]] = {}
 
     @classmethod
@@ -168,10 +172,13 @@ class EpochLog:
         return log
 
     def add(self, curve: Curve, epochs: Sequence[EpochRecord]) -> None:
-        """Note the epochs of a training in place of those of an earlier one, and write epochs.csv."""
-        self.curves.pop(curve, None)
+        """Note the epochs of a training in place of those of an earlier one, in epochs.csv too."""
+        known = self.curves.pop(curve, None) is not None
         self.curves[curve] = list(epochs)
-        self._write()
+        if known or not self._written:
+            self.write()
+        else:
+            EPOCHS.append(self._run.path, _epoch_rows(curve, epochs))
 
     def keep(self, kind: str, wanted: Collection[Curve]) -> None:
         """Forget the curves of ``kind`` that are not in ``wanted``: their trainings count no more."""
@@ -179,26 +186,33 @@ class EpochLog:
         for curve in dropped:
             del self.curves[curve]
         if dropped:
-            self._write()
+            self.write()
 
-    def _write(self) -> None:
-        rows = [
-            {
-                **asdict(curve),
-                "phase": epoch.phase,
-                "epoch": epoch.epoch,
-                "loss": epoch.loss,
-                **score_columns(epoch.metrics),
-                "seconds": round(epoch.seconds, 3),
-            }
-            for curve, epochs in sorted(self.curves.items(), key=lambda one: CURVES.index(one[0].kind))
-            for epoch in epochs
-        ]
-        EPOCHS.write(self._run.path, rows)
+    def write(self) -> None:
+        """Write epochs.csv anew, trials first."""
+        curves = sorted(self.curves.items(), key=lambda one: CURVES.index(one[0].kind))
+        EPOCHS.write(self._run.path, [row for curve, epochs in curves for row in _epoch_rows(curve, epochs)])
+        self._written = True
+
+
+def _epoch_rows(curve: Curve, epochs: Sequence[EpochRecord]) -> list[Row]:
+    return [
+        {
+            **asdict(curve),
+            "phase": epoch.phase,
+            "epoch": epoch.epoch,
+            "loss": epoch.loss,
+            **score_columns(epoch.metrics),
+            "seconds": round(epoch.seconds, 3),
+        }
+        for epoch in epochs
+    ]
 
 
 class TrialLog:
-    """All finished trials of a run, in memory and in trials.csv and epochs.csv; both whole after every trial.
+    """All finished trials of a run, in memory and in trials.csv and epochs.csv; both are on the disk after every trial.
+
+    trials.csv, too, grows by a row per trial, in the order in which they ended; `write` puts it in order.
 
     Attributes:
         run: the run folder.
@@ -212,10 +226,12 @@ class TrialLog:
         self.records: list[TrialRecord] = []
         self.worked: list[Worked] = []
         self.epochs = EpochLog(run)
+        self._written = False
+        self._failed: set[str] = set()
 
     @classmethod
     def load(cls, run: RunDir) -> "TrialLog":
-        """The log of a run folder; empty where there is none yet.
+        """The log of a run folder; empty where there is none yet. A row that was being written is taken away.
 
         Raises:
             ConfigError: if trials.csv or epochs.csv cannot be read.
@@ -225,6 +241,8 @@ class TrialLog:
             return log
         file = run.trials
         try:
+            for grown in (run.trials, run.epochs):
+                drop_torn_line(grown)
             table = TRIALS.read(run.path)
             absent = [name for name in table if str(name).startswith("config_") and table[name].isna().all()]
             log.records = [TrialRecord.from_row(row) for row in records(table.drop(columns=absent))]
@@ -242,7 +260,18 @@ class TrialLog:
         """Note a finished trial; epochs.csv is written first, so a row in trials.csv means that all is there."""
         self.records.append(record)
         self.epochs.add(Curve("trial", str(record.trial)), epochs)
+        if not self._written or record.config.key in self._failed:  # whose row tells by then that it was tried again
+            self.write()
+        else:
+            TRIALS.append(self.run.path, [record.row()])
+        if record.state == "failed":
+            self._failed.add(record.config.key)
+
+    def write(self) -> None:
+        """Write trials.csv anew, in the order of the trials' numbers."""
         TRIALS.write(self.run.path, self.table())
+        self._written = True
+        self._failed = {record.config.key for record in self.records if record.state == "failed"}
 
     def table(self) -> pd.DataFrame:
         """All records as a table, in the order of their numbers.

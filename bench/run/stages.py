@@ -162,7 +162,9 @@ def search(stage: Stage, task: Task) -> TrialLog:
             stage.live.watch(watcher.running)
             try:
                 stopped_by = run_search(plan, task, stage.workers, settings, log, watcher)
-            finally:  # once, however the search ends: run.json is not written anew for every trial
+            finally:  # once, however the search ends: no file is written anew for every trial
+                if log.records:
+                    log.write()
                 run.update(timeline=(*run.read().timeline, *log.worked))
         if stopped_by != "budget":
             stage.screen.line(f"  note: the search ended before its budget: {stopped_by}.")

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.clock import ACTIVITIES, column
-from bench.run.folder import write_table
+from bench.run.folder import append_rows, write_table
 from bench.stats.metrics import METRICS
 from bench.trial import TrialConfig
 
@@ -167,6 +167,10 @@ class Schema:
         table = self.frame(rows)
         write_table(folder / self.file, table)
         return table
+
+    def append(self, folder: Path, rows: Iterable[Row]) -> None:
+        """Append ``rows`` to the file in ``folder``, which `write` has written with these columns."""
+        append_rows(folder / self.file, self.frame(rows))
 
     def read(self, folder: Path) -> pd.DataFrame:
         """The whole table: text that is missing is "", a number that is missing NaN (an integer's NA).

@@ -4,10 +4,11 @@
 """
 
 import contextlib
+import math
 import sqlite3
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -183,9 +184,13 @@ class RecordingSearch:
 
         Returns:
             the interrupted configurations, in the order of their numbers.
+
+        Raises:
+            ConfigError: if the two tell of other scores for a trial.
         """
         study = self._study
         finished = {record.trial: record for record in records}
+        self._compare(finished)
         interrupted = []
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             record = finished.get(trial.user_attrs.get("trial", -1))
@@ -203,6 +208,23 @@ class RecordingSearch:
                 with contextlib.suppress(ValueError):  # its values are not of this space: nothing can be learnt
                     study.add_trial(self._as_told(record))
         return interrupted
+
+    def _compare(self, finished: Mapping[int, TrialRecord]) -> None:
+        """See whether the study has the scores that trials.csv has: until a search ends, nothing else vouches for them.
+
+        Raises:
+            ConfigError: if it has others.
+        """
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            record = finished.get(trial.user_attrs.get("trial", -1))
+            if record is None or record.state != "completed" or record.metrics is None:
+                continue
+            kept, told = record.metrics[self._metric], trial.value
+            if told is None or not math.isclose(kept, told, rel_tol=1e-9):
+                raise ConfigError(
+                    f"trials.csv says {self._metric} {kept} for trial {record.trial}, study.db {told}: one of them is "
+                    "damaged. Remove study.db if trials.csv is right (it is made again); else put trials.csv back."
+                )
 
     def _as_told(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
         """The trial that the study would hold of a record."""

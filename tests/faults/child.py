@@ -6,6 +6,7 @@ The processes are forked from one that has loaded TensorFlow, so that a run take
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sys
 import traceback
@@ -189,6 +190,9 @@ class Disk:
     def _lose(self, chance: random.Random) -> None:
         for target, old in self._renamed.items():
             if chance.random() < 0.5:
+                continue
+            if target.is_dir():  # a folder that was put in place as a whole
+                shutil.rmtree(target)
                 continue
             target.unlink(missing_ok=True)
             if old is not None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -254,14 +255,14 @@ def test_epochs_of_a_trial_that_was_not_finished_are_dropped(tmp_path, monkeypat
     run = RunDir(tmp_path)
     log = TrialLog(run)
     log.add(record(0), [epoch(1)])
-    write = tables.write_table
+    append = tables.append_rows
 
     def crash(path: Path, table: pd.DataFrame) -> None:
         if path.name == "trials.csv":
             raise OSError("disk full")
-        write(path, table)
+        append(path, table)
 
-    monkeypatch.setattr(tables, "write_table", crash)
+    monkeypatch.setattr(tables, "append_rows", crash)
     with pytest.raises(OSError):
         log.add(record(1), [epoch(1), epoch(2)])
     monkeypatch.undo()
@@ -278,6 +279,8 @@ def test_curves_are_known_by_whose_they_are(tmp_path):
     log.epochs.add(Curve("fold", "7", fold=1), [epoch(loss=0.4)])
     log.epochs.add(Curve("finalist", "7", repeat=1), [epoch(loss=0.1)])
     log.add(record(7), [epoch(1), epoch(2)])
+    assert TrialLog.load(run).epochs.curves == log.epochs.curves
+    log.epochs.write()
     loaded = TrialLog.load(run).epochs
     assert loaded.curves == log.epochs.curves
     assert [curve.kind for curve in loaded.curves] == ["trial", "finalist", "finalist", "fold"]
@@ -321,14 +324,49 @@ def written_table(run):
     return whole, whole.index("\n") + 1, whole.index("\n2,") + 1
 
 
-def test_a_table_cut_inside_a_row_is_refused_by_name(tmp_path):
+@pytest.mark.parametrize("zeros", [0, 100])
+def test_a_row_that_was_being_written_is_taken_away(tmp_path, zeros):
     """Wherever the cut lies, up to the last number (12 of 12.5 could have happened)."""
     run = RunDir(tmp_path)
     whole, _, last_row = written_table(run)
-    for end in range(last_row + 1, whole.rindex(",") + 1):
-        run.trials.write_text(whole[:end])
-        with pytest.raises(ConfigError, match=r"trials\.csv cannot be read"):
-            TrialLog.load(run)
+    for end in range(last_row + 1, len(whole)):
+        run.trials.write_text(whole[:end] + "\0" * zeros)
+        assert [made.trial for made in TrialLog.load(run).records] == [0, 1]
+        assert run.trials.read_text() == whole[:last_row]
+
+
+def test_a_row_that_cannot_be_written_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    run = RunDir(tmp_path)
+    log = TrialLog(run)
+    log.add(record(0), [epoch()])
+    before = run.epochs.read_bytes()
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        log.add(record(1), [epoch()])
+    assert run.epochs.read_bytes() == before
+
+
+def test_rows_are_appended_and_those_of_trials_that_were_tried_again_are_written_anew(tmp_path, monkeypatch):
+    run = RunDir(tmp_path)
+    log = TrialLog(run)
+    whole = []
+    write = tables.write_table
+    monkeypatch.setattr(tables, "write_table", lambda path, table: (whole.append(path.name), write(path, table)))
+    log.add(record(0), [epoch()])
+    log.add(failed(2), [])
+    log.add(record(1, config=TrialConfig("vgg16", dropout=0.1)), [epoch()])
+    assert whole == ["epochs.csv", "trials.csv"], "at first"
+    assert pd.read_csv(run.trials)["trial"].tolist() == [0, 2, 1]
+    log.add(record(3, config=failed(2).config), [epoch()])
+    assert whole[2:] == ["trials.csv"]
+    table = pd.read_csv(run.trials)
+    assert table["trial"].tolist() == [0, 1, 2, 3]
+    assert table["retried_as"].tolist()[2] == 3
+    assert TrialLog.load(run).records == sorted(log.records, key=lambda made: made.trial)
 
 
 @pytest.mark.parametrize("kept", [1, 40, 300])

@@ -282,3 +282,35 @@ def test_a_missing_run_is_answered_with_those_there_are(tmp_path):
 def test_where_there_is_no_run_the_message_says_so(tmp_path):
     with pytest.raises(ConfigError, match="there is no run yet"):
         find_run("gamma", tmp_path / "reports")
+
+
+def test_files_of_finished_stages_are_pinned_and_those_of_the_evaluation_can_be_made_again(tmp_path):
+    run = make_run(tmp_path / "one")
+    for stage in STAGES:
+        for path in run.files_of(stage):
+            path.write_text(f"content of {path.name}")
+        run.finish(stage)
+    assert run.check_pinned() == []
+    run.robustness.write_text("something else")
+    run.curves.unlink()
+    assert sorted(run.check_pinned()) == ["curves.csv", "robustness.csv"]
+    assert [stage for stage in STAGES if run.finished(stage)] == ["data", "search", "finalists"]
+    assert run.check_pinned() == [], "its files may change by now"
+    run.trials.write_text("something else")
+    with pytest.raises(ConfigError, match=r"trials.csv is not as the run wrote it"):
+        run.check_pinned()
+    run.unfinish("search")
+    assert run.check_pinned() == []
+
+
+def test_what_two_stages_write_may_change_while_one_of_them_is_unfinished(tmp_path):
+    run = make_run(tmp_path / "one")
+    for stage in ("search", "finalists"):
+        run.epochs.write_text(f"epochs of the {stage}")
+        run.unfinish(stage)
+        run.epochs.write_text(f"more epochs of the {stage}")
+        assert run.check_pinned() == []
+        run.finish(stage)
+    run.epochs.write_text("damaged")
+    with pytest.raises(ConfigError, match=r"epochs.csv is not as the run wrote it"):
+        run.check_pinned()

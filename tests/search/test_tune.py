@@ -422,3 +422,17 @@ def test_without_being_told_to_nothing_that_failed_is_proposed_again(tmp_path: P
     search.suggest("a")
     search.died("a", "")
     assert recording(tiny, RunDir(tmp_path)).suggest("b") == "FINISHED"
+
+
+def test_a_score_that_the_study_does_not_know_is_told(tmp_path: Path, space: Space) -> None:
+    search = recording(space, RunDir(tmp_path))
+    search.suggest("a")
+    search.scored("a", result(1, 0.75))
+    search.ended("a", last(1, 0.75))
+    log = TrialLog.load(RunDir(tmp_path))
+    assert recording(space, RunDir(tmp_path)).settle(log.records) == []
+    flipped = [replace(one, metrics={**(one.metrics or {}), "auc": 0.85}) for one in log.records]
+    with pytest.raises(
+        ConfigError, match=r"trials.csv says auc 0.85 for trial 0, study.db 0.75: one of them is damaged"
+    ):
+        recording(space, RunDir(tmp_path)).settle(flipped)
