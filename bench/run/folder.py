@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ STAGES = ("data", "search", "finalists", "evaluation")
 
 LOCK = ".lock"
 """Held by the process that writes to a run folder."""
+_DRAFT = re.compile(r"\..+-[a-z0-9_]{8}(\.[a-z0-9]+)?")
+"""Names of files that are being written; see `atomic_path`."""
 
 
 @contextmanager
@@ -336,6 +339,12 @@ class RunDir:
         changing = {path.name for path in self.files_of(stage)}
         if self.run.exists() and changing & set(pinned := self.read().pinned):
             self.update(pinned={name: found for name, found in pinned.items() if name not in changing})
+
+    def clear_drafts(self) -> None:
+        """Remove what a killed process was writing (see `atomic_path`); to be called while the folder is `held`."""
+        for path in self.path.rglob(".*-*"):
+            if _DRAFT.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
     @property
     def begun(self) -> bool:

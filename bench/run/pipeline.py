@@ -128,6 +128,7 @@ def _alone(request: Request) -> Iterator[None]:
         try:
             if new:
                 check_output(run, request.settings.cache)  # another process may have made it meanwhile
+            run.clear_drafts()
             yield
         finally:
             if not run.run.exists():

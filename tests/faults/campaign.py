@@ -166,7 +166,7 @@ class Campaign:
             )
             place = self.empty.copy("power" if power else "killed")
             ended = place.command(BEGIN, fault)
-            wrong = "" if ended.status == -9 else f"it was not killed: {ended}"
+            wrong = ended.wrong or ("" if ended.status == -9 else f"it was not killed: {ended}")
             before = _finished(place)
             if not wrong and self._chance.random() < 0.3:  # once more, while it is taken up
                 place.command(

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ class Disk:
 
     def __init__(self, fault: Fault, folder: Path) -> None:
         self.operations = 0
+        self._lock = threading.Lock()
         self._fault, self._folder = fault, folder
         self._before = {path: _state(path) for path in self._files()}
         self._safe: set[tuple[int, ...]] = set(self._before.values())
@@ -155,18 +157,21 @@ class Disk:
         real = self._real[name]
 
         def operation(*arguments: Any, **more: Any) -> Any:
-            self.operations += 1
-            fatal = self.operations == self._fault.operation
+            with self._lock:  # the live report is written by a thread of its own
+                self.operations += 1
+                fatal = self.operations == self._fault.operation
             if fatal and not self._fault.after:
                 self._end()
             if name in ("replace", "rename"):
                 self._remember(Path(os.fspath(arguments[1])).absolute())
-            found = real(*arguments, **more)
-            if name == "fsync":
-                self._forced(arguments[0])
-            if fatal:
-                self._end()
-            return found
+            try:
+                found = real(*arguments, **more)
+                if name == "fsync":
+                    self._forced(arguments[0])
+                return found
+            finally:
+                if fatal:
+                    self._end()
 
         return operation
 
@@ -183,9 +188,14 @@ class Disk:
             self._renamed = {path: old for path, old in self._renamed.items() if path.parent != place}
 
     def _end(self) -> None:
-        if self._fault.power:
-            self._lose(random.Random(self._fault.seed))
-        os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            if self._fault.power:
+                self._lose(random.Random(self._fault.seed))
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _lose(self, chance: random.Random) -> None:
         for target, old in self._renamed.items():

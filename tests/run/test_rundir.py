@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import ConfigError
 from bench.run import folder as module
-from bench.run.folder import STAGES, RunDir, atomic_path, find_run, to_disk, write_json, write_table, write_text
+from bench.run.folder import _DRAFT, STAGES, RunDir, atomic_path, find_run, to_disk, write_json, write_table, write_text
 from bench.run.record import OpeningRecord
 from bench.run.tables import SCHEMAS
 
@@ -314,3 +314,18 @@ def test_what_two_stages_write_may_change_while_one_of_them_is_unfinished(tmp_pa
     run.epochs.write_text("damaged")
     with pytest.raises(ConfigError, match=r"epochs.csv is not as the run wrote it"):
         run.check_pinned()
+
+
+def test_what_a_killed_process_was_writing_goes_and_nothing_else(tmp_path):
+    run = make_run(tmp_path / "one")
+    kept = {".lock", "run.json", "models/vgg16-1.h5", "my-notes_1.txt", ".my-notes"}
+    for name in [*kept, ".run-onxx5os4.json", "models/.vgg16-1-ab_cd012.h5"]:
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).touch()
+    left = []
+    with pytest.raises(RuntimeError), atomic_path(run.trials) as draft:
+        left.append(draft.name)
+        raise RuntimeError
+    assert _DRAFT.fullmatch(left[0]), "as they are really called"
+    run.clear_drafts()
+    assert {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()} == kept
