@@ -1,0 +1,177 @@
+"""Whether a search is settled: whether the trials left in its budget may still beat its best. No Ray, no Optuna.
+
+The rule. The search ends when the chance that *any* of the trials left in the budget beats the best by more than the
+best's standard error on validation is below 5 %; not before `FEWEST` trials have a score, `FAIR` of every backbone, and
+not before every point of the space and every default recipe has. The comparison of what a search may still gain with
+the standard error of what it has is that of Makarova et al., "Automatic termination for hyperparameter optimization"
+(AutoML 2022, arXiv:2104.08166). They bound the gain by a Gaussian process; Optuna's terminators, which do the same,
+need PyTorch and are to be removed in Optuna 6. Here the gain follows from the upper tail of the scores so far.
+
+The chance. Beyond a high threshold any distribution's tail is a generalised Pareto one (Pickands, Annals of Statistics
+3:119, 1975); with an exponential shape, for a score that has an upper end would have a shorter one. Of n scores the
+best quarter, k of them, exceed the threshold by d on average, so a trial's score exceeds it by more than x with the
+chance k / n · (1 + x / (k d))^-k: the predictive distribution of exponential data (Dunsmore, Technometrics 16:455,
+1974), which allows for d being an estimate. That all m trials left miss is taken as m independent misses.
+
+Of one further trial, in place of any of those left, the chance is below 5 % after 20 trials whatever they scored: the
+best of 21 exchangeable trials is the last in one of 21 cases. Simulated searches that stopped there lost more than a
+standard error in up to two of three cases (docs/performance.md).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench import numbers
+from bench.run.record import RunRecord, SettledRecord
+from bench.run.results import TrialRecord
+from bench.stats.metrics import Metric, get_metric
+from bench.stats.standard_error import standard_error
+
+LEVEL = 0.05
+"""A chance below this ends the search."""
+FEWEST = 20
+"""Trials with a score that the tail is estimated from at least: a quarter of them are five."""
+FAIR = 5
+"""Trials with a score that each backbone has had at least: its fair share."""
+TAIL = 4
+"""The best n / `TAIL` of n scores are the tail."""
+FIXED = ("point", "recipe")
+"""Origins of trials that are always run: points of the space and default recipes."""
+
+
+def chance(scores: Sequence[float], margin: float, trials: int) -> float:
+    """The chance that one of so many further ``trials`` beats the best of ``scores`` by more than ``margin``.
+
+    Args:
+        scores: larger is better, in any order.
+        margin: in the unit of the scores, not negative.
+        trials: that are still to come.
+
+    Returns:
+        0 to 1; 1 where all scores are equal, for they say nothing of how far a further one may lie from them.
+    """
+    ordered = sorted(scores, reverse=True)
+    best, count = ordered[0], max(1, len(ordered) // TAIL)
+    while count < len(ordered) - 1 and ordered[count] == best:  # more than a quarter share the best score
+        count += 1
+    threshold = ordered[min(count, len(ordered) - 1)]
+    excess = sum(score - threshold for score in ordered[:count])
+    if excess <= 0:
+        return 1.0
+    one = count / len(ordered) * (1 + (best + margin - threshold) / excess) ** -count
+    return float(1 - (1 - one) ** trials)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the rule goes by, beside the trials.
+
+    Attributes:
+        metric: that the search optimises.
+        patients: of validation, by class.
+        budget: number of trials.
+        backbones: names of all that are compared.
+        fixed: number of points of the space and default recipes that are run.
+    """
+
+    metric: Metric
+    patients: tuple[float, ...]
+    budget: int
+    backbones: tuple[str, ...]
+    fixed: int
+
+    def standard_error(self, score: float) -> float:
+        """Of a validation score."""
+        return standard_error(self.metric.name, score, self.patients)
+
+    def chance(self, ended: Sequence[TrialRecord]) -> float | None:
+        """The chance that a trial that is left beats the best by more than its standard error.
+
+        Args:
+            ended: all trials that have a score so far, in any order.
+
+        Returns:
+            0 to 1; None where the rule does not apply: nothing is left, or a backbone has not had its share.
+        """
+        left, had = self.budget - len(ended), Counter(record.config.backbone for record in ended)
+        if left <= 0 or len(ended) < FEWEST or any(had[name] < FAIR for name in self.backbones):
+            return None
+        if sum(record.origin in FIXED for record in ended) < self.fixed:
+            return None
+        sign = 1 if self.metric.higher_is_better else -1
+        scores = [sign * (record.metrics or {})[self.metric.name] for record in ended]
+        best = max(scores)
+        margin = self.standard_error(abs(best))
+        limit = self.metric.limits(len(self.patients))[self.metric.higher_is_better]
+        return 0.0 if best + margin >= sign * limit else chance(scores, margin, left)
+
+    def why(self, ended: Sequence[TrialRecord]) -> str:
+        """Why the search is to end now, in words; empty if it is to go on."""
+        found = self.chance(ended)
+        if found is None or found >= LEVEL:
+            return ""
+        left = numbers.counted(self.budget - len(ended), "trial")
+        return (
+            f"settled: that one of the {left} left beats the best by more than its standard error on validation has "
+            f"a chance of {numbers.percent(found)}"
+        )
+
+
+def rule_of(record: RunRecord, budget: int, fixed: int) -> Rule | None:
+    """The rule for a run; None where run.json does not tell the validation patients of two classes at least.
+
+    Args:
+        record: run.json.
+        budget: number of trials.
+        fixed: number of points of the space and default recipes that are run.
+    """
+    split = record.data.splits.get("val") if record.data else None
+    if record.data is None or split is None or not split.images:
+        return None
+    share = (split.patients or split.images) / split.images
+    images = [split.classes.get(label, 0) for label in record.data.classes]
+    patients = tuple(share * number for number in images if number)
+    metric = get_metric(record.settings.metric)
+    return Rule(metric, patients, budget, tuple(record.titles), fixed) if len(patients) > 1 else None
+
+
+def retrospect(rule: Rule, records: Sequence[TrialRecord]) -> SettledRecord:
+    """When the rule would have ended a search, and what would have been saved and lost.
+
+    Trials that were running then count as carried out, for they would have come to their end.
+
+    Args:
+        rule: of the search.
+        records: all trials, in any order.
+    """
+    ended = sorted((one for one in records if one.metrics), key=lambda one: (one.elapsed, one.trial))
+    chances = {count: rule.chance(ended[:count]) for count in range(FEWEST, len(ended) + 1)}
+    known = {count: found for count, found in chances.items() if found is not None}
+    count = next((count for count, found in known.items() if found < LEVEL), None)
+    if count is None:
+        return SettledRecord(chance=list(known.values())[-1] if known else None)
+    kept = [one for one in records if one.elapsed - one.seconds < ended[count - 1].elapsed]
+    (seconds, best), (all_seconds, all_best) = _reached(rule.metric, kept), _reached(rule.metric, records)
+    return SettledRecord(
+        chance=known[count],
+        trials=len(kept),
+        seconds=round(seconds, 3),
+        saved_trials=len(records) - len(kept),
+        saved_seconds=round(all_seconds - seconds, 3),
+        best=best,
+        standard_error=rule.standard_error(best),
+        lost=abs(all_best - best),
+    )
+
+
+def _reached(metric: Metric, records: Sequence[TrialRecord]) -> tuple[float, float]:
+    """When the last of ``records`` ended, and the best score of all."""
+    scores = [one.metrics[metric.name] for one in records if one.metrics]
+    return max(one.elapsed for one in records), max(scores) if metric.higher_is_better else min(scores)
+
+
+def of_run(record: RunRecord, records: Sequence[TrialRecord], budget: int) -> SettledRecord | None:
+    """`retrospect` of a run, from run.json and its trials; None where run.json does not tell enough."""
+    rule = rule_of(record, budget, sum(one.origin in FIXED for one in records))
+    return retrospect(rule, records) if rule else None
