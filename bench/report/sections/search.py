@@ -31,15 +31,13 @@ def search(page: Page) -> Section:
     trials, metric = page.files.trials, page.metric
     ended = page.files.record.search
     values: Values = {"notes": ended.notes if ended else (), "ended": ended, "trials": trials}
+    values |= {"settled": _settled(page.files), "fewest": FEWEST, "fair": FAIR}
     if trials is not None and len(trials):
         values |= {
             "scored": tables_search.scores(trials, metric).notna().any(),
             "by_backbone": tables_search.by_backbone(trials, metric),
             "by_augmentation": tables_search.by_augmentation(trials, metric),
             "by_depth": tables_search.by_unfreeze_depth(trials, metric),
-            "settled": _settled(page.files),
-            "fewest": FEWEST,
-            "fair": FAIR,
             "course": _course,
             "varied": _varied,
             "cost": _cost,
