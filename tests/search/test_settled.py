@@ -1,5 +1,6 @@
 """When a search is settled: on records whose answer is known, and over many simulated searches."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,37 +48,38 @@ SPREAD = [0.70 + 0.01 * number for number in range(20)]
 # The chance
 
 
-def test_the_chance_is_the_predictive_one_of_an_exponential_tail() -> None:
-    # the best quarter of 8 is 0.9 and 0.8, above 0.7 by 0.2 and 0.1; beating 0.9 by 0.1 is exceeding 0.7 by 0.3
-    scores = [0.5, 0.9, 0.6, 0.8, 0.7, 0.4, 0.3, 0.2]
-    one = 2 / 8 * (1 + 0.3 / 0.3) ** -2
-    assert chance(scores, 0.1, trials=1) == pytest.approx(one)
-    assert chance(scores, 0.1, trials=30) == pytest.approx(1 - (1 - one) ** 30)
+def test_the_chance_is_the_predictive_one_of_the_logarithms_tail() -> None:
+    # the best quarter of 8 are 0.1 and 0.2 away, 4 and 2 times nearer than 0.4; 0.05 would be 8 times nearer
+    distances = [0.5, 0.1, 0.4, 0.2, 0.7, 0.6, 0.9, 0.8]
+    one = 2 / 8 * (1 + math.log(8) / (math.log(4) + math.log(2))) ** -2
+    assert one == 2 / 8 / 4
+    assert chance(distances, 0.05, trials=1) == pytest.approx(one)
+    assert chance(distances, 0.05, trials=30) == pytest.approx(1 - (1 - one) ** 30)
 
 
 def test_it_finds_the_chance_of_a_known_distribution() -> None:
     rng = np.random.default_rng(0)
     found, true = [], []
     for _ in range(500):
-        scores = rng.exponential(size=40)
-        found.append(chance(scores.tolist(), 0.5, trials=1))
-        true.append(np.exp(-(scores.max() + 0.5)))
+        distances = rng.uniform(size=40) ** 0.5  # that one is below u has the chance u²
+        found.append(chance(distances.tolist(), 0.3 * distances.min(), trials=1))
+        true.append((0.7 * distances.min()) ** 2)
     assert np.mean(found) == pytest.approx(np.mean(true), rel=0.2)
 
 
 def test_of_one_more_exchangeable_trial_it_is_one_in_all() -> None:
     rng = np.random.default_rng(0)
-    found = [chance(rng.normal(size=30).tolist(), 0.0, trials=1) for _ in range(500)]
+    found = [chance(rng.gamma(5, size=30).tolist(), 0.0, trials=1) for _ in range(500)]
     assert np.mean(found) == pytest.approx(1 / 31, rel=0.3)
 
 
 def test_a_larger_margin_and_fewer_trials_make_it_smaller() -> None:
-    assert chance(SPREAD, 0.01, 30) > chance(SPREAD, 0.02, 30) > chance(SPREAD, 0.02, 10) > 0
+    distances = [1 - score for score in SPREAD]
+    assert chance(distances, 0.01, 30) > chance(distances, 0.02, 30) > chance(distances, 0.02, 10) > 0
 
 
 def test_ties_at_the_best_look_for_a_spread_below_them() -> None:
-    tied = [0.9] * 8 + [0.8] * 12
-    assert 0 < chance(tied, 0.05, 1) < 1
+    assert 0 < chance([0.1] * 8 + [0.2] * 12, 0.05, 1) < 1
     assert chance([0.5] * 30, 0.05, 1) == 1, "nothing is known of the spread"
 
 
