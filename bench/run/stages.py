@@ -154,9 +154,9 @@ def search(stage: Stage, task: Task) -> TrialLog:
     run.change_settings(budget=settings.budget, time_limit=settings.time_limit, until_settled=settings.until_settled)
     run.unfinish("search")
     plan = make_plan(stage.request.space, stage.request.backbones, settings.budget)
+    plan.until = rule_of(run.read(), settings.budget, plan.fixed) if settings.until_settled else None
     for note in plan.notes:
         stage.screen.line(f"  note: {note}")
-    plan.until = rule_of(run.read(), settings.budget, plan.fixed) if settings.until_settled else None
     cluster.release()
     with timed(run, "search"):
         stage.live.stage(live.SEARCHING)
