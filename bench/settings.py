@@ -273,6 +273,9 @@ class RunSettings(BaseModel):
         "search", None, "TIME", "2h", shown="no limit", resumable=True
     )
     """end the search after this time; finalists and evaluation come on top"""
+    until_settled: bool = setting("search", False, shown="the whole budget is used", resumable=True)
+    """end the search once the chance that a trial left in the budget beats the best by more than its standard error on
+    validation is below 5 %; not before 20 trials, 5 of each backbone"""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = setting("search", 0, "N", "7")
     """decides splits, samples, initial heads, orders and augmentations"""
 

@@ -133,6 +133,29 @@ class PrecisionRecord(Part):
         return f"{words} ({', '.join(told)})" if told else words
 
 
+class SettledRecord(Part):
+    """When ``--until-settled`` would have ended a search (`bench.search.settled`).
+
+    Attributes:
+        chance: that a trial left then, or at the end of a search that it would not have ended, beats the best by more
+            than its standard error; None where the rule did not apply.
+        trials: that had begun by then; None if it would not have ended the search.
+        seconds: of search until the last of them ended.
+        saved_trials, saved_seconds: what was done after that.
+        best: validation score by then, with its ``standard_error``.
+        lost: how much better the best of all trials is.
+    """
+
+    chance: Number | None = None
+    trials: int | None = None
+    seconds: Number | None = None
+    saved_trials: int = 0
+    saved_seconds: Number = 0.0
+    best: Number | None = None
+    standard_error: Number | None = None
+    lost: Number = 0.0
+
+
 class SearchRecord(Part):
     """How a search ended; ``time_limit`` is in seconds, ``counts`` holds trials by state."""
 
@@ -140,6 +163,7 @@ class SearchRecord(Part):
     time_limit: Number | None = None
     notes: tuple[str, ...] = ()
     stopped_by: str = ""
+    settled: SettledRecord | None = None
     counts: dict[str, int] = {}
 
 

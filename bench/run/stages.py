@@ -140,6 +140,7 @@ def timed(run: RunDir, stage: str) -> Iterator[None]:
 def search(stage: Stage, task: Task) -> TrialLog:
     """Run the trials that are still to be run; returns all of them."""
     from bench.search.plan import make_plan, to_try_again
+    from bench.search.settled import of_run, rule_of
     from bench.search.tune import run_search
 
     run, settings, log = stage.run, stage.settings, TrialLog.load(stage.run)
@@ -150,9 +151,10 @@ def search(stage: Stage, task: Task) -> TrialLog:
     if done > again:
         stage.screen.line(f"Search: {done - again} finished trials are kept; going on to {settings.budget}.")
     # first, so that an interrupted extension goes on to its own budget
-    run.change_settings(budget=settings.budget, time_limit=settings.time_limit)
+    run.change_settings(budget=settings.budget, time_limit=settings.time_limit, until_settled=settings.until_settled)
     run.unfinish("search")
     plan = make_plan(stage.request.space, stage.request.backbones, settings.budget)
+    plan.until = rule_of(run.read(), settings.budget, plan.fixed) if settings.until_settled else None
     for note in plan.notes:
         stage.screen.line(f"  note: {note}")
     with timed(run, "search"):
@@ -171,7 +173,9 @@ def search(stage: Stage, task: Task) -> TrialLog:
         counted = before.counts if before else {}
         if len(log.scored()) > counted.get("completed", 0) + counted.get("pruned", 0):
             run.unfinish("finalists")  # first: once run.json counts the new trials, nothing else tells of them
-        run.update(search=_search_record(settings, plan.notes, stopped_by, log))
+        found = _search_record(settings, plan.notes, stopped_by, log)
+        settled = of_run(run.read(), log.current, settings.budget)
+        run.update(search=found.model_copy(update={"settled": settled}))
     warn_if_unfair(log, stage.screen)
     return log
 

@@ -8,6 +8,7 @@ from bench.failures import TRIED_AGAIN
 from bench.models.backbones import Backbone
 from bench.run.results import TrialRecord
 from bench.search.parameters import Value
+from bench.search.settled import FIXED, Rule
 from bench.search.space import Space
 
 MOST_TRIES = 2
@@ -32,6 +33,13 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     complete: bool = False
     """Whether nothing else is tried."""
+    until: Rule | None = None
+    """What ends the search before its budget is used."""
+
+    @property
+    def fixed(self) -> int:
+        """How many points and default recipes are tried."""
+        return sum(item.origin in FIXED for item in self.items)
 
 
 def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:

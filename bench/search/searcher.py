@@ -23,6 +23,7 @@ from bench.run.record import Worked
 from bench.run.results import Curve, TrialLog, TrialRecord
 from bench.search.lanes import Lanes
 from bench.search.plan import Planned, once_more
+from bench.search.settled import Rule
 from bench.search.space import Space
 from bench.stats.metrics import get_metric
 from bench.trial import EpochRecord, TrialConfig
@@ -169,6 +170,8 @@ class RecordingSearch:
         self._passed_over = 0
         self._lanes = Lanes(rules.jobs)
         self.notes: dict[str, str] = {}
+        self.until: Rule | None = None
+        self.settled = ""
         self.stopped_because = ""
         self.fatal = ""
 
@@ -260,6 +263,9 @@ class RecordingSearch:
             return FINISHED
         if len(self._live) >= self._rules.jobs:
             return None
+        if self.until and (why := self.until.why(self._table.scored())):
+            self.settled = self.stopped_because = why
+            return FINISHED
         if self._planned:
             item = self._next_planned()
             self._study.enqueue_trial(dict(item.values), user_attrs={"origin": item.origin})

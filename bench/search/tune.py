@@ -72,7 +72,7 @@ def run_search(plan: Plan, task: Task, workers: Workers, settings: RunSettings, 
         jobs = 1 if 0 < wanted == len(again) else workers.jobs  # what others may have ended is tried again alone
         rules = Rules(plan.space, task.metric, task.epochs, task.seed, jobs, before)
         search = RecordingSearch(rules, log, watcher)
-        search.notes = notes
+        search.notes, search.until = notes, plan.until
         for record in again:
             watcher.note(f"the configuration of trial {record.trial} is tried again; it had failed: {record.reason}.")
         todo = _todo(search, plan, log, again)
@@ -80,7 +80,7 @@ def run_search(plan: Plan, task: Task, workers: Workers, settings: RunSettings, 
         had = len(log.records)
         stopped_by = _one_round(search, task, workers, settings.scheduler, wanted, seconds_left)
         again = to_try_again(log.records, before)
-        if again and stopped_by != "time limit":
+        if again and stopped_by != "time limit" and not search.settled:
             stopped_by = ""
         if search.fatal or len(log.records) == had:
             stopped_by = stopped_by or "no trial came to an end"

@@ -1,5 +1,6 @@
 """The section on the search: over time, against cost, at ASHA's rungs, and by several parameters at once."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -255,6 +256,44 @@ def test_every_part_of_the_search_is_there(run: RunDir) -> None:
     ):
         assert expected in text, expected
     assert not re.search(r"\bnan\b|\bNone\b", text)
+
+
+@pytest.mark.usefixtures("alone", "undrawn")
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        ({}, "It ended when all 24 trials of its budget had been run."),
+        ({"stopped_by": "time limit"}, "It ended at its time limit, before all 24 trials of its budget had been run."),
+        ({"stopped_by": "settled: so"}, "It ended before all 24 trials of its budget had been run: settled: so."),
+        (
+            {"settled": {"chance": 0.031, "trials": 20, "saved_trials": 4, "saved_seconds": 50.0}},
+            "--until-settled would have ended it after 20 trials, when the chance that one of those left beats the "
+            "best by more than its standard error on validation was 3.1 %. That would have saved 4 trials and 50 s, "
+            "and lost nothing.",
+        ),
+        (
+            {"settled": {"chance": 0.0, "trials": 20, "saved_trials": 4, "lost": 0.0035, "standard_error": 0.02}},
+            "lost 0.0035 of the best ROC AUC, of which the standard error was 0.0200.",
+        ),
+        ({"settled": {"chance": 0.0, "trials": 24}}, "the trials that were left were running already."),
+        ({"settled": {"chance": 0.21}}, "would not have ended it earlier: the chance that one of the trials left"),
+        ({"settled": {}}, "that takes 20 trials with a score, 5 of each backbone, and every point of the space"),
+    ],
+)
+def test_how_the_search_ended_and_when_it_would_have(run: RunDir, search: dict[str, Any], expected: str) -> None:
+    found = json.loads(run.run.read_text())["search"]
+    edit_json(run.run, search={**found, **search})
+    assert expected in words_of(run)
+
+
+@pytest.mark.usefixtures("alone", "undrawn")
+def test_of_a_run_of_an_earlier_version_trials_csv_tells_when_it_would_have_ended(run: RunDir) -> None:
+    table = pd.read_csv(run.trials)
+    table.loc[table["state"] == "pruned", "reason"] = "stopped by ASHA after epoch 2"
+    table.to_csv(run.trials, index=False)
+    assert "--until-settled would" in words_of(run)
+    table.drop(columns="metric_brier").to_csv(run.trials, index=False)  # a row that is not whole
+    assert "--until-settled" not in words_of(run)
 
 
 @pytest.mark.usefixtures("alone", "unsaved")

@@ -22,6 +22,7 @@ from bench.data.sources.open_source import folder_source
 from bench.finalists.seeds import model_files
 from bench.run.folder import RunDir
 from bench.run.request import resume
+from bench.search import settled
 from bench.settings import make_settings
 
 pytestmark = pytest.mark.end_to_end
@@ -198,6 +199,32 @@ def test_a_run_on_a_faulty_folder(
     taken = make_settings(data=str(faulty), name="again", cache="cache", splits=folder / "splits.csv", seed=9)
     again, _ = draw_splits(folder_source(faulty), taken)
     assert again.set_index("image")["split"].to_dict() == table["split"].to_dict()
+
+
+def test_a_settled_search_ends_before_its_budget_and_a_larger_one_goes_by_the_same_rule(
+    command: Any, briefly: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, number in (("FEWEST", 6), ("FAIR", 2)):
+        monkeypatch.setattr(settled, name, number)
+    monkeypatch.setattr(settled.Rule, "standard_error", lambda *_: 1.0)  # nothing can beat any score by as much
+    assert command("run", "--budget", "15", "--jobs", "1", "--until-settled", "--no-test", "--name", "toy") == 0
+    folder = tmp_path / "reports" / "toy"
+    table = trials(folder)
+    assert 6 <= len(table) < 15
+    assert table["origin"].isin(["point", "recipe"]).sum() == 3
+    assert "note: the search ended before its budget: settled: that one of the" in capfd.readouterr().out
+
+    search = json.loads((folder / "run.json").read_text())["search"]
+    assert search["stopped_by"].startswith("settled: that one of the")
+    assert (search["planned"], search["settled"]["trials"], search["settled"]["saved_trials"]) == (15, len(table), 0)
+    assert "before all 15 trials of its budget had been run: settled: that one" in (folder / "report.html").read_text()
+
+    for more in ([], ["--budget", "20"]):
+        assert command("run", "--resume", "toy", *more) == 0
+        assert len(trials(folder)) == len(table)
+    search = json.loads((folder / "run.json").read_text())["search"]
+    assert search["planned"] == 20
+    assert search["stopped_by"].startswith("settled: that one of the")
 
 
 def test_one_trial_at_a_time_repeats_exactly(command: Any, briefly: None, tmp_path: Path) -> None:

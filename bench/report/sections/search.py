@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench import numbers
+from bench.errors import ConfigError
 from bench.report.blocks import Section, Table, table
 from bench.report.figures import parameters as figures_parameters
 from bench.report.figures import search as figures_search
@@ -16,6 +17,10 @@ from bench.report.read.files import RunFiles
 from bench.report.tables import importance
 from bench.report.tables import search as tables_search
 from bench.report.templating import Values
+from bench.run import tables
+from bench.run.record import SettledRecord
+from bench.run.results import TrialRecord
+from bench.search.settled import FAIR, FEWEST, of_run
 from bench.stats.metrics import METRICS
 
 TITLE = "The search"
@@ -25,7 +30,8 @@ def search(page: Page) -> Section:
     """Figures, tables and the leaderboard of the trials."""
     trials, metric = page.files.trials, page.metric
     ended = page.files.record.search
-    values: Values = {"notes": ended.notes if ended else (), "trials": trials}
+    values: Values = {"notes": ended.notes if ended else (), "ended": ended, "trials": trials}
+    values |= {"settled": _settled(page.files), "fewest": FEWEST, "fair": FAIR}
     if trials is not None and len(trials):
         values |= {
             "scored": tables_search.scores(trials, metric).notna().any(),
@@ -83,6 +89,18 @@ def leaderboard(files: RunFiles, trials: pd.DataFrame) -> Table:
     best = board["rank"] == 1
     caption = "Every trial, ranked; ties by log loss."
     return table("leaderboard", board, caption, marked=best, metric=metric.title, metrics=metrics)
+
+
+def _settled(files: RunFiles) -> SettledRecord | None:
+    """When the search would have ended by itself; from trials.csv where run.json does not tell, as of old."""
+    record = files.record
+    if record.search is None or files.trials is None or record.search.settled:
+        return record.search.settled if record.search else None
+    try:
+        trials = [TrialRecord.from_row(row) for row in tables.records(files.trials)]
+        return of_run(record, trials, record.search.planned or len(trials))
+    except (ValueError, KeyError, TypeError, ConfigError):  # rows that are not whole
+        return None
 
 
 def _course(page: Page) -> Values:
