@@ -1,0 +1,334 @@
+"""How long the rest of a run will take: what its machine was measured to need, corrected by what trainings took.
+
+All times are in seconds: of one worker for what a worker does, by the clock for a stage.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from statistics import fmean
+
+import numpy as np
+
+from bench.cluster import Workers
+from bench.data.splits import fold_names
+from bench.evaluation.robustness import ALTERATIONS, MOST_IMAGES
+from bench.finalists.baselines import TRAINED
+from bench.models import small_cnn
+from bench.models.backbones import Backbone, get_backbone
+from bench.run.record import PrecisionRecord
+from bench.run.request import Request
+from bench.run.results import TrialLog, TrialRecord
+from bench.stats.metrics import get_metric
+from bench.train.job import TrainingJob
+from bench.train.precision import suffix_depth
+from bench.trial import TrialConfig
+
+STAGES = {
+    "start": "Start",
+    "search": "Search",
+    "finalists": "Finalists and baselines",
+    "evaluation": "Evaluation",
+    "report": "Report",
+}
+"""The stages that are shown, in their order."""
+
+
+def after(stage: str) -> list[str]:
+    """The stages that follow a stage."""
+    return list(STAGES)[list(STAGES).index(stage) + 1 :]
+
+
+BUILDING = 6.0
+"""A backbone in a worker that has not had it yet: loading libraries and weights, tracing."""
+TRIAL, EXPORT = 0.1, 1.0
+"""A trial, and a training that is exported, beside its epochs."""
+HEAD = 2e-5
+"""An epoch of the head, per image."""
+STOPPED_EARLY = 0.7
+"""Share of its epochs that a trial has under ASHA, on average."""
+MODEL, ALTERED = 2.5, 24
+"""The evaluation: a model file that is scored; and how often altered images pass through the winner."""
+EVALUATION, REPORT = 12.0, 12.0
+"""What the evaluation computes beside the workers, and the report."""
+PER_GPU = 30.0
+"""How many times as fast as two CPU cores a GPU is taken to be before anything is measured."""
+SURE = 20.0
+"""Seconds of work after which what it took counts as much as what had been expected of it."""
+
+
+Kind = tuple[str, int]
+"""Backbone and unfreeze depth, which decide how long a training takes."""
+
+
+ALL, FILLING = ("", 0), ("", 1)
+"""In place of a kind: all trainings, and filling the cache."""
+
+
+def _kind(config: TrialConfig) -> Kind:
+    return config.backbone, config.unfreeze_depth
+
+
+def left_of(expected: float, elapsed: float) -> float:
+    """Seconds left of what was ``expected`` to take so long; a tenth of that if it takes longer."""
+    return max(expected - elapsed, expected / 10)
+
+
+def with_share_done(expected: float, elapsed: float, share: float) -> float:
+    """`left_of`, when a ``share`` is done: what it took so far tells the more, the more is done."""
+    sure = min(1.0, (2 * share) ** 2)
+    return left_of((1 - sure) * expected + (sure * elapsed / share if share else 0.0), elapsed)
+
+
+def corrected(before: float, took: float, expected: float) -> float:
+    """How many times as long as expected work takes: ``before`` it was known that some of it ``took`` so long."""
+    return (before * SURE + took) / (SURE + expected)
+
+
+class Forecast:
+    """How long each stage of a run will take, by what is known at the time.
+
+    Args:
+        request: of the run.
+        workers: where it runs.
+        precision: of each backbone, with the milliseconds that were measured; a guess stands in for what was not.
+
+    Attributes:
+        log: the trials so far; grows.
+    """
+
+    def __init__(
+        self, request: Request, workers: Workers, precision: Mapping[str, PrecisionRecord] | str | None = None
+    ) -> None:
+        self._request, self._settings, self._workers = request, request.settings, workers
+        self._precision = precision if isinstance(precision, Mapping) else {}
+        self.log = TrialLog(request.run)
+        counts = request.table["split"].value_counts()
+        self._images = {split: int(counts.get(split, 0)) for split in ("train", "val", "test")}
+        self._policies = request.space.policies
+        self._folds = len(fold_names(request.table, request.settings.folds))
+        self._jobs = (0.0, 0.0)
+        self._learned: tuple[int, Mapping[Kind, float]] = (-1, {})
+
+    # ---- units -------------------------------------------------------------------------------------------------
+
+    def _guess(self, backbone: Backbone, milliseconds: float) -> float:
+        """Seconds of what the table of backbones has at 96 pixels on two CPU cores."""
+        speed = max(self._workers.threads / 2, PER_GPU * self._workers.gpus)
+        return milliseconds / 1000 * (self._request.sizes[backbone.name] / 96) ** 2 / speed
+
+    def _measured(self, backbone: Backbone, part: str, precision: str = "") -> float | None:
+        known = self._precision.get(backbone.name)
+        times = known.measured.get(part, {}) if known else {}
+        found = times.get(precision or str(getattr(known, part, "")))
+        return None if found is None else found / 1000
+
+    def forward(self, backbone: Backbone, precision: str = "") -> float:
+        """An image through a frozen backbone, in the precision that was chosen unless one is given."""
+        found = self._measured(backbone, "prefix", precision)
+        return self._guess(backbone, backbone.cost[0]) if found is None else found
+
+    def step(self, backbone: Backbone, depth: int) -> float:
+        """An image in a training step of a suffix."""
+        timed = backbone.suffix_cost(suffix_depth(self._request.space.depths))
+        found = self._measured(backbone, "suffix")
+        if found is None or not timed:
+            return self._guess(backbone, backbone.suffix_cost(depth))
+        return found * backbone.suffix_cost(depth) / timed
+
+    def filling(self, backbone: Backbone, policy: str, views: int) -> float:
+        """So many views of the pool through a backbone, at the pace so far: 0 where the cache has all of them."""
+        return self._pace(FILLING) * self._filling(backbone, policy, views)
+
+    def _filling(self, backbone: Backbone, policy: str, views: int) -> float:
+        views = min(views, 1) if self._policies[policy].identity else views
+        return views * self._pool * self.forward(backbone)
+
+    @property
+    def _pool(self) -> int:
+        return self._images["train"] + self._images["val"]
+
+    @property
+    def _views(self) -> int:
+        return min(self._settings.views, self._request.epochs)
+
+    def _epochs(self, kind: Kind, images: int, head: float, tuned: float) -> float:
+        """So many epochs of the head and of the suffix, on so many images, as expected before any training."""
+        step = self.step(get_backbone(kind[0]), kind[1]) if kind[1] else 0.0
+        return TRIAL + HEAD * images * head + step * (images + self._images["val"] / 3) * tuned
+
+    def training(self, kind: Kind, images: int, share: float = 1.0) -> float:
+        """A training of a ``share`` of its epochs on features that are there, at the pace of the trials so far."""
+        epochs = share * self._request.epochs
+        return self._pace(kind) * self._epochs(kind, images, epochs, epochs)
+
+    # ---- what was learned ----------------------------------------------------------------------------------------
+
+    @property
+    def _records(self) -> list[TrialRecord]:
+        return [record for record in self.log.records.copy() if record.state != "failed"]
+
+    def _pace(self, kind: Kind) -> float:
+        """How many times as long as expected trainings of this backbone and depth take."""
+        paces = self._paces()
+        return paces.get(kind, paces[ALL])
+
+    def _paces(self) -> Mapping[Kind, float]:
+        """How many times as long as expected trainings take, by kind and all, and filling the cache."""
+        records = self._records
+        if self._learned[0] == len(records):
+            return self._learned[1]
+        sums: dict[Kind, tuple[float, float]] = {}
+        filled = {(record.config.backbone, record.config.augmentation) for record in records}
+
+        def add(kind: Kind, took: float, expected: float) -> None:
+            before = sums.get(kind, (0.0, 0.0))
+            sums[kind] = before[0] + took, before[1] + expected
+
+        for record in records:
+            kind, epochs = _kind(record.config), self._request.epochs
+            head = min(record.epochs, epochs) if kind[1] else record.epochs
+            expected = self._epochs(kind, self._images["train"], head, record.epochs - head)
+            for key in (kind, ALL):
+                add(key, _trained(record), expected)
+            add(FILLING, record.spent.get("filling", 0.0), 0.0)
+        add(FILLING, 0.0, sum(self._filling(get_backbone(name), policy, self._views) for name, policy in filled))
+        overall = corrected(1.0, *sums.get(ALL, (0.0, 0.0)))
+        paces = {kind: corrected(1.0 if kind in (ALL, FILLING) else overall, *both) for kind, both in sums.items()}
+        self._learned = len(records), {ALL: overall, **paces}
+        return self._learned[1]
+
+    def job_ended(self, took: float, expected: float) -> None:
+        """A training after the search has ended."""
+        self._jobs = self._jobs[0] + took, self._jobs[1] + expected
+
+    @property
+    def pace_of_jobs(self) -> float:
+        """How many times as long as expected trainings after the search take."""
+        return corrected(1.0, *self._jobs)
+
+    # ---- stages ---------------------------------------------------------------------------------------------------
+
+    def search(self, running: Collection[tuple[TrialConfig, float]] = ()) -> float:
+        """Until the search ends; ``running`` are the trials that run, each with its seconds so far."""
+        records, done = self._records, len(self.log.current)
+        space, train = self._request.space, self._images["train"]
+        share = STOPPED_EARLY if self._settings.scheduler == "asha" else 1.0
+        first = fmean(
+            self.training((one.name, depth), train, share)
+            for one in self._request.backbones
+            for depth in space.depths or (0,)
+        )
+        usual = (first + sum(map(_trained, records))) / (1 + len(records))
+        seen = {(record.config.backbone, record.config.augmentation) for record in records}
+        known = {backbone for backbone, _ in seen}
+        seconds = []
+        for config, elapsed in running:
+            backbone, pair = get_backbone(config.backbone), (config.backbone, config.augmentation)
+            expected = self.training(_kind(config), train, share)
+            expected += 0.0 if pair in seen else self.filling(backbone, config.augmentation, self._views)
+            expected += 0.0 if config.backbone in known else BUILDING
+            seconds.append(left_of(expected, elapsed))
+            seen.add(pair)
+        waiting = max(0, self._settings.budget - done - len(seconds))
+        pairs = [(one, policy) for one in self._request.backbones for policy in self._policies]
+        chance = 1 - (1 - 1 / len(pairs)) ** waiting
+        fills = [self.filling(*pair, self._views) for pair in pairs if (pair[0].name, pair[1]) not in seen]
+        left = self.shared([*seconds, *[usual] * waiting, *(chance * one for one in fills)])
+        limit = self._settings.time_limit
+        return left if limit is None else max(0.0, min(left, limit - self.log.elapsed))
+
+    def of_jobs(self, jobs: Sequence[TrainingJob]) -> list[float]:
+        """Each of some trainings after the search; what those of a backbone share is parted among them."""
+        groups = [("", "") if one.from_scratch else (one.config.backbone, one.config.augmentation) for one in jobs]
+        found = []
+        for one, group in zip(jobs, groups, strict=True):
+            images = len(one.rows["train"]) if one.rows else self._images["train"]
+            if one.from_scratch:
+                backbone = get_backbone(one.config.backbone)
+                seconds = small_cnn.EPOCHS * images * self._guess(backbone, small_cnn.COST)
+            else:
+                seconds = self.training(_kind(one.config), images) + self._shared_by(one) / groups.count(group)
+            found.append(seconds + (EXPORT if one.model_file else 0.0))
+        return found
+
+    def _shared_by(self, job: TrainingJob) -> float:
+        """What the trainings of a backbone do once: building it, and views that the search has not drawn."""
+        more = max(0, job.views - self._views)
+        identity = self._policies[job.config.augmentation].identity
+        return BUILDING + (
+            0.0 if identity else self.filling(get_backbone(job.config.backbone), job.config.augmentation, more)
+        )
+
+    def finalists(self) -> float:
+        """For finalists, folds and baselines, of which none has begun."""
+        jobs, repeats, views = [], self._settings.repeats, self._request.epochs
+        folds = self._folds
+        rows = {"train": np.arange(self._pool * (folds - 1) // max(folds, 1))}
+        for backbone in self._request.backbones:
+            config = self._best(backbone)
+            jobs += [TrainingJob(config, 0, views, model_file=self._request.run.best_model)] * repeats
+            jobs += [TrainingJob(config, 0, views, rows=rows)] * folds
+        return self.shared(self.of_jobs(jobs)) + self.baselines()
+
+    def baselines(self) -> float:
+        """For the baselines, of which none has begun; which they are, depends on the winner."""
+        model, views = self._request.run.best_model, self._request.epochs
+        recipes = [self._recipe(backbone) for backbone in self._request.backbones]
+        recipe = fmean(self.of_jobs([TrainingJob(one, 0, views, model_file=model)])[0] for one in recipes)
+        (scratch,) = self.of_jobs([TrainingJob(recipes[0], 0, views, from_scratch=True, model_file=model)])
+        return self.shared([recipe, scratch] * self._settings.repeats)
+
+    def evaluation(self) -> float:
+        """For the evaluation."""
+        sealed, repeats, backbones = self._settings.no_test, self._settings.repeats, self._request.backbones
+        images = self._images["val"] + (0 if sealed else self._images["test"])
+        models = len(backbones) + (0 if sealed else (len(backbones) + len(TRAINED)) * repeats)
+        seconds = images * sum(self.forward(one, "float32") for one in backbones) + MODEL * models
+        if not sealed:
+            winner = max(backbones, key=lambda one: self._score(one.name))
+            seconds += ALTERED * min(MOST_IMAGES, self._images["test"]) * self.forward(winner)
+        busy = max(1.0, self._pace(FILLING))  # as the machine was found to be
+        return self.pace_of_jobs * busy * (seconds / self._workers.jobs + (2.0 if sealed else EVALUATION))
+
+    def report(self) -> float:
+        """For the report."""
+        return self.pace_of_jobs * REPORT
+
+    def of(self, stage: str) -> float:
+        """For a whole stage, one of `STAGES`; nothing for the start, which is all but over when this is known."""
+        return 0.0 if stage == "start" else float(getattr(self, stage)())
+
+    def total(self) -> float:
+        """For a whole run, but for its start."""
+        return sum(map(self.of, STAGES))
+
+    def steps(self, stage: str) -> int:
+        """Jobs of the evaluation; 1 of another stage."""
+        if stage != "evaluation":
+            return 1
+        backbones = len(self._request.backbones)
+        return backbones if self._settings.no_test else 2 * backbones + 3 + len(ALTERATIONS)
+
+    def shared(self, seconds: Sequence[float]) -> float:
+        """By the clock, for jobs on workers that are hardly ever idle."""
+        return max([sum(seconds) / self._workers.jobs, *seconds])
+
+    def _best(self, backbone: Backbone) -> TrialConfig:
+        """The configuration of a backbone that would be retrained now."""
+        best = self.log.best(get_metric(self._settings.metric), backbone.name)
+        return best.config if best else self._recipe(backbone)
+
+    def _recipe(self, backbone: Backbone) -> TrialConfig:
+        return TrialConfig.from_mapping(self._request.space.recipe(backbone))
+
+    def _score(self, backbone: str) -> float:
+        metric = get_metric(self._settings.metric)
+        best = self.log.best(metric, backbone)
+        value = (best.metrics or {})[metric.name] if best else -math.inf
+        return value if metric.higher_is_better else -value
+
+
+def _trained(record: TrialRecord) -> float:
+    """Seconds of a trial that another of its kind will take, too."""
+    once = sum(record.spent.get(name, 0.0) for name in ("start-up", "waiting", "filling", "tracing"))
+    return max(0.0, record.seconds - once)

@@ -1,0 +1,280 @@
+"""The display of a run: what it shows on a terminal and in a log, and how close its forecast comes to the truth."""
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from bench.cluster import Ended, Job, Workers
+from bench.run import forecast as forecasts
+from bench.run import progress
+from bench.run.console import Screen
+from bench.run.forecast import Forecast
+from bench.run.progress import RunDisplay, SearchDisplay
+from bench.run.record import PrecisionRecord
+from bench.run.request import Request
+from bench.run.results import TrialLog, TrialRecord
+from bench.search.space import load_space
+from bench.settings import make_settings
+from bench.stats.metrics import METRICS, get_metric
+from bench.train.job import TrainingJob
+from bench.trial import TrialConfig
+
+AUC = get_metric("auc")
+TIMED = Path(__file__).with_name("timed_run.json")
+IMAGES = {"train": 240, "val": 120, "test": 120}
+
+
+def terminal() -> Screen:
+    """A screen on a terminal that is a text in memory."""
+    return Screen(Console(file=io.StringIO(), force_terminal=True, width=150, height=40, highlight=False))
+
+
+def log_file() -> Screen:
+    return Screen(Console(file=io.StringIO(), force_terminal=False, width=150, soft_wrap=True))
+
+
+def text_of(screen: Screen) -> str:
+    file: Any = screen.console.file
+    return str(file.getvalue())
+
+
+def shown(display: RunDisplay) -> list[str]:
+    """What a terminal shows of the display now."""
+    console = Console(file=io.StringIO(), width=150)
+    console.print(display)
+    file: Any = console.file
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def request(folder: Path, images: dict[str, int] = IMAGES, space: str = "demo", **settings: Any) -> Request:
+    table = pd.DataFrame({"split": [split for split, count in images.items() for _ in range(count)]})
+    made = make_settings(name="timed", output=folder, **settings)
+    return Request(made, load_space(space, settings.get("backbones")), None, table)  # type: ignore[arg-type]
+
+
+def config(backbone: str = "vgg16", policy: str = "light", depth: int = 1) -> TrialConfig:
+    return TrialConfig(backbone, policy, depth, 1e-3, 0.1 if depth else None)
+
+
+def record(trial: int, one: TrialConfig, state: str = "completed", **more: Any) -> TrialRecord:
+    known = {"seconds": 10.0, "elapsed": 10.0, "auc": 0.9, "epochs": 8, "spent": {}} | more
+    metrics = dict.fromkeys(METRICS, 0.5) | {"auc": known.pop("auc")}
+    reason = "" if state == "completed" else "weak"
+    return TrialRecord(trial, state, reason, "sampled", one, metrics, 1, **known)
+
+
+def test_the_display_shows_stage_bar_time_left_and_what_runs(tmp_path: Path) -> None:
+    display, log = RunDisplay(terminal()), TrialLog(tmp_path)  # type: ignore[arg-type]
+    assert shown(display)[0].endswith("0 s elapsed"), "nothing is known yet"
+    display.forecast = Forecast(request(tmp_path, budget=10), Workers(2, 1, 0.0, 2, 0))
+    display.knows(log)
+    search = SearchDisplay(display, AUC, 10, log, lambda: None)
+    search.trial_started(0, config())
+    search.trial_started(1, config("resnet50"))
+    search.trial_scored(1, 0.875, 2)
+    head, stages, status, *running = shown(display)
+    assert "0 s elapsed, about" in head and head.endswith("to the report")
+    assert stages.startswith("Start › Search › Finalists and baselines (") and "› Report (" in stages
+    assert status == "0 of 10 trials done"
+    assert running[0].startswith("  running: trial 0: vgg16, ") and running[0].endswith("no epoch finished yet")
+    assert running[1].endswith("ROC AUC 0.875 so far, epoch 2")
+    log.records.append(record(0, config()))
+    search.trial_ended(log.records[0])
+    assert shown(display)[2].startswith("1 of 10 trials done; best validation ROC AUC 0.900 (vgg16")
+    assert [one.trial for one in search.trials()] == [1]
+
+
+def test_jobs_after_the_search_are_counted_and_named() -> None:
+    display = RunDisplay(terminal())
+    display.begin("finalists")
+    jobs = [Job(f"finalist toy, seed {seed}", int, kind="finalist") for seed in (1, 2)]
+    display.planned(dict.fromkeys(jobs, 1.0))
+    display.job_began(jobs[0], 0)
+    assert shown(display)[2:] == ["0 of 2 finalists done", "  running: finalist toy, seed 1"]
+    display.job_ended(Ended(jobs[0], None, None, 0, 0.0, 1.0))
+    display.job_began(jobs[1], 0)
+    assert shown(display)[2:] == ["1 of 2 finalists done", "  running: finalist toy, seed 2"]
+    display.planned({Job("baseline recipe, seed 1", int, kind="baseline"): 1.0})
+    assert shown(display)[2] == "0 of 1 baselines done"
+
+
+def test_lines_stand_above_what_is_live_and_nothing_of_it_stays() -> None:
+    screen = terminal()
+    with pytest.raises(KeyboardInterrupt), RunDisplay(screen):
+        with screen.counting("Images decoded", 3) as advance:
+            advance(3)
+            screen.line("a line")
+        assert screen._live is not None, "the bar of the images has gone, the display stays"
+        raise KeyboardInterrupt
+    assert screen._live is None
+    text = text_of(screen)
+    assert "a line" in text and "Images decoded: 3 in 0 s" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor is shown again"
+
+
+@pytest.mark.parametrize("force", ["", "FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_a_log_has_plain_lines_and_one_at_least_in_every_interval(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, force: str
+) -> None:
+    if force:
+        monkeypatch.setenv(force, "1")
+    screen = Screen()
+    with RunDisplay(screen, every=0.05) as display:
+        with screen.counting("Images decoded", 300) as advance:
+            advance(200)
+            time.sleep(0.12)
+        display.forecast = Forecast(request(tmp_path, budget=10), Workers(2, 1, 0.0, 2, 0))
+        search = SearchDisplay(display, AUC, 10, display.forecast.log, lambda: None)
+        search.trial_started(3, config())
+        time.sleep(0.12)
+    before = threading.active_count()
+    text = capsys.readouterr().out
+    assert not set("\r\x1b") & set(text)
+    lines = text.splitlines()
+    assert lines.count("Start: Images decoded: 200 of 300; 0 s elapsed") >= 2
+    searching = [
+        line for line in lines if line.startswith("Search: 0 of 10 trials done; running: trial 3; 0 s elapsed")
+    ]
+    assert len(searching) >= 2 and all("; about " in line and "to the report" in line for line in searching)
+    time.sleep(0.12)
+    assert not capsys.readouterr().out, "and none when it is over"
+    assert threading.active_count() <= before
+
+
+def test_the_line_of_a_trial_tells_the_time_left_of_the_whole_run(tmp_path: Path) -> None:
+    display = RunDisplay(log_file())
+    display.forecast = Forecast(request(tmp_path, budget=2), Workers(2, 1, 0.0, 2, 0))
+    search = SearchDisplay(display, AUC, 2, display.forecast.log, lambda: None)
+    display.forecast.log.records.append(record(0, config()))
+    search.trial_ended(display.forecast.log.records[0])
+    line = text_of(display.screen).strip()
+    assert line.startswith("[1/2] trial 0: vgg16, ") and line.endswith("to the report")
+    assert "; best 0.900; about " in line
+
+
+def test_a_forecast_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    display = RunDisplay(terminal())
+    display.forecast = Forecast(request(tmp_path), Workers(2, 1, 0.0, 2, 0))
+    monkeypatch.setattr(Forecast, "report", lambda self: 1 / 0)
+    assert display.ahead() == {} and shown(display)[0].endswith("elapsed")
+
+
+def stages(folder: Path, workers: int = 2, **settings: Any) -> dict[str, float]:
+    made = Forecast(request(folder, **{"budget": 20, **settings}), Workers(workers, 1, 0.0, 2, 0))
+    return {stage: made.of(stage) for stage in forecasts.STAGES}
+
+
+def test_settings_count_in_the_forecast(tmp_path: Path) -> None:
+    usual = stages(tmp_path)
+    assert stages(tmp_path, no_test=True)["evaluation"] < usual["evaluation"] / 2
+    assert stages(tmp_path, folds=5)["finalists"] > 1.5 * usual["finalists"]
+    assert stages(tmp_path, repeats=1)["finalists"] < usual["finalists"] / 2
+    assert stages(tmp_path, budget=40)["search"] > 1.3 * usual["search"]
+    assert stages(tmp_path, time_limit=7)["search"] == 7
+    assert stages(tmp_path, workers=1)["search"] == pytest.approx(2 * usual["search"])
+    assert stages(tmp_path, scheduler="none")["search"] > usual["search"]
+    assert stages(tmp_path, epochs=8)["finalists"] > 2 * usual["finalists"], "more epochs, and views to be drawn"
+
+
+def test_a_cache_that_has_all_features_is_noticed(tmp_path: Path) -> None:
+    made = Forecast(request(tmp_path), Workers(2, 1, 0.0, 2, 0))
+    before = made.search()
+    for number, policy in enumerate(("light", "medium", "strong")):
+        made.log.records.append(record(number, config("vgg16", policy, 0), seconds=0.1, epochs=4))
+    assert made.search() < 0.7 * before
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
+    """Sets the time that the display reads."""
+    now = [0.0]
+    monkeypatch.setattr(progress, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
+    yield lambda seconds: now.__setitem__(0, seconds)
+
+
+def replay(timed: Any, folder: Path, clock: Callable[[float], None], ask: Callable[[float, RunDisplay], None]) -> None:
+    """Have the display live through a recorded run again; ``ask`` is called after every event, and each second."""
+    clock(0.0)
+    settings = {name: value for name, value in timed["settings"].items() if value is not None}
+    if "xray" in timed["about"]:
+        settings["backbones"] = tuple(timed["precision"])
+    made = request(folder, timed["images"], timed["space"], **settings)
+    precision = {name: PrecisionRecord(**one) for name, one in timed["precision"].items()}
+    display, events = RunDisplay(log_file(), 1e9), list[tuple[float, Callable[[], None]]]()
+    display.forecast = forecast = Forecast(made, Workers(timed["workers"], 1, 0.0, 2, 0), precision)
+    search, log = None, forecast.log
+
+    def begin_search() -> None:
+        nonlocal search
+        search = SearchDisplay(display, AUC, made.settings.budget, log, lambda: None)
+
+    def end_trial(one: TrialRecord) -> None:
+        log.records.append(one)
+        search.trial_ended(one)
+
+    def jobs_of(kinds: tuple[str, ...]) -> list[list[Any]]:
+        return [one for one in timed["jobs"] if one[0] in kinds]
+
+    def training(kind: str, name: str) -> TrainingJob:
+        best = log.best(AUC, None if kind == "baseline" else name.split()[1].rstrip(","))
+        assert best is not None
+        chosen = best.config
+        if "recipe" in name:
+            backbone = next(one for one in made.backbones if one.name == chosen.backbone)
+            chosen = TrialConfig.from_mapping(made.space.recipe(backbone))
+        return TrainingJob(chosen, 0, made.epochs, from_scratch="small_cnn" in name, model_file=folder)
+
+    def plan(some: list[list[Any]]) -> None:
+        trained = some[0][0] != "evaluation"
+        seconds = forecast.of_jobs([training(*one[:2]) for one in some]) if trained else [0.0] * len(some)
+        display.planned({jobs[one[1], one[3]]: expected for one, expected in zip(some, seconds, strict=True)})
+
+    jobs = {(one[1], one[3]): Job(one[1], int, kind=one[0]) for one in timed["jobs"]}
+    first = min(one[1] for one in timed["trials"])
+    events.append((first, begin_search))
+    for trial, began, ended, state, backbone, policy, depth, epochs, auc, seconds, spent in timed["trials"]:
+        more = {"seconds": seconds, "elapsed": ended - first, "auc": auc, "epochs": epochs, "spent": spent}
+        one = record(trial, config(backbone, policy, depth), state, **more)
+        events.append((began, lambda one=one: search.trial_started(one.trial, one.config)))
+        events.append((ended, lambda one=one: end_trial(one)))
+    over = max(one[2] for one in timed["trials"])
+    for stage, kinds in (("finalists", ("finalist", "fold")), ("", ("baseline",)), ("evaluation", ("evaluation",))):
+        some = jobs_of(kinds)
+        if stage:
+            events.append((over, lambda stage=stage: display.begin(stage)))
+        events.append((over, lambda some=some: plan(some)))
+        for _, name, worker, began, ended in some:
+            job = jobs[name, began]
+            events.append((began, lambda job=job, worker=worker: display.job_began(job, worker)))
+            done = Ended(job, None, None, worker, began, ended)
+            events.append((ended, lambda done=done: display.job_ended(done)))
+        over = max(one[4] for one in some)
+    events.append((timed["report"], lambda: display.begin("report")))
+    events += [(float(second), lambda: None) for second in range(1, int(timed["end"]))]
+    for when, happens in sorted(events, key=lambda one: one[0]):
+        clock(when)
+        happens()
+        ask(when, display)
+
+
+def test_the_time_left_is_within_30_percent_from_a_quarter_of_a_recorded_run(
+    tmp_path: Path, clock: Callable[[float], None]
+) -> None:
+    timed = json.loads(TIMED.read_text())
+    ratios: dict[int, float] = {}
+
+    def ask(now: float, display: RunDisplay) -> None:
+        left = sum(display.ahead().values())
+        ratios[round(100 * now / timed["end"])] = left / (timed["end"] - now)
+
+    replay(timed, tmp_path, clock, ask)
+    told = {share: ratios[share] for share in (25, 40, 50, 60, 75, 90)}
+    assert all(0.7 <= ratio <= 1.3 for ratio in told.values()), told
