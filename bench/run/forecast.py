@@ -3,7 +3,6 @@
 All times are in seconds: of one worker for what a worker does, by the clock for a stage.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 
@@ -32,12 +31,6 @@ STAGES = {
 }
 """The stages that are shown, in their order."""
 
-
-def after(stage: str) -> list[str]:
-    """The stages that follow a stage."""
-    return list(STAGES)[list(STAGES).index(stage) + 1 :]
-
-
 BUILDING = 6.0
 """A backbone in a worker that has not had it yet: loading libraries and weights, tracing."""
 TRIAL, EXPORT = 0.1, 1.0
@@ -55,7 +48,6 @@ PER_GPU = 30.0
 SURE = 20.0
 """Seconds of work after which what it took counts as much as what had been expected of it."""
 
-
 Kind = tuple[str, int]
 """Backbone and unfreeze depth, which decide how long a training takes."""
 
@@ -66,6 +58,11 @@ ALL, FILLING = ("", 0), ("", 1)
 
 def _kind(config: TrialConfig) -> Kind:
     return config.backbone, config.unfreeze_depth
+
+
+def after(stage: str) -> list[str]:
+    """The stages that follow a stage."""
+    return list(STAGES)[list(STAGES).index(stage) + 1 :]
 
 
 def left_of(expected: float, elapsed: float) -> float:
@@ -101,6 +98,7 @@ class Forecast:
     ) -> None:
         self._request, self._settings, self._workers = request, request.settings, workers
         self._precision = precision if isinstance(precision, Mapping) else {}
+        self._metric = get_metric(request.settings.metric)
         self.log = TrialLog(request.run)
         counts = request.table["split"].value_counts()
         self._images = {split: int(counts.get(split, 0)) for split in ("train", "val", "test")}
@@ -108,8 +106,6 @@ class Forecast:
         self._folds = len(fold_names(request.table, request.settings.folds))
         self._jobs = (0.0, 0.0)
         self._learned: tuple[int, Mapping[Kind, float]] = (-1, {})
-
-    # ---- units -------------------------------------------------------------------------------------------------
 
     def _guess(self, backbone: Backbone, milliseconds: float) -> float:
         """Seconds of what the table of backbones has at 96 pixels on two CPU cores."""
@@ -161,8 +157,6 @@ class Forecast:
         epochs = share * self._request.epochs
         return self._pace(kind) * self._epochs(kind, images, epochs, epochs)
 
-    # ---- what was learned ----------------------------------------------------------------------------------------
-
     @property
     def _records(self) -> list[TrialRecord]:
         return [record for record in self.log.records.copy() if record.state != "failed"]
@@ -174,9 +168,10 @@ class Forecast:
 
     def _paces(self) -> Mapping[Kind, float]:
         """How many times as long as expected trainings take, by kind and all, and filling the cache."""
-        records = self._records
-        if self._learned[0] == len(records):
+        known = len(self.log.records)
+        if self._learned[0] == known:
             return self._learned[1]
+        records = self._records
         sums: dict[Kind, tuple[float, float]] = {}
         filled = {(record.config.backbone, record.config.augmentation) for record in records}
 
@@ -194,7 +189,7 @@ class Forecast:
         add(FILLING, 0.0, sum(self._filling(get_backbone(name), policy, self._views) for name, policy in filled))
         overall = corrected(1.0, *sums.get(ALL, (0.0, 0.0)))
         paces = {kind: corrected(1.0 if kind in (ALL, FILLING) else overall, *both) for kind, both in sums.items()}
-        self._learned = len(records), {ALL: overall, **paces}
+        self._learned = known, {ALL: overall, **paces}
         return self._learned[1]
 
     def job_ended(self, took: float, expected: float) -> None:
@@ -205,8 +200,6 @@ class Forecast:
     def pace_of_jobs(self) -> float:
         """How many times as long as expected trainings after the search take."""
         return corrected(1.0, *self._jobs)
-
-    # ---- stages ---------------------------------------------------------------------------------------------------
 
     def search(self, running: Collection[tuple[TrialConfig, float]] = ()) -> float:
         """Until the search ends; ``running`` are the trials that run, each with its seconds so far."""
@@ -261,8 +254,7 @@ class Forecast:
 
     def finalists(self) -> float:
         """For finalists, folds and baselines, of which none has begun."""
-        jobs, repeats, views = [], self._settings.repeats, self._request.epochs
-        folds = self._folds
+        jobs, views, repeats, folds = [], self._request.epochs, self._settings.repeats, self._folds
         rows = {"train": np.arange(self._pool * (folds - 1) // max(folds, 1))}
         for backbone in self._request.backbones:
             config = self._best(backbone)
@@ -285,7 +277,8 @@ class Forecast:
         models = len(backbones) + (0 if sealed else (len(backbones) + len(TRAINED)) * repeats)
         seconds = images * sum(self.forward(one, "float32") for one in backbones) + MODEL * models
         if not sealed:
-            winner = max(backbones, key=lambda one: self._score(one.name))
+            best = self.log.best(self._metric)
+            winner = get_backbone(best.config.backbone) if best else max(backbones, key=self.forward)
             seconds += ALTERED * min(MOST_IMAGES, self._images["test"]) * self.forward(winner)
         busy = max(1.0, self._pace(FILLING))  # as the machine was found to be
         return self.pace_of_jobs * busy * (seconds / self._workers.jobs + (2.0 if sealed else EVALUATION))
@@ -315,17 +308,11 @@ class Forecast:
 
     def _best(self, backbone: Backbone) -> TrialConfig:
         """The configuration of a backbone that would be retrained now."""
-        best = self.log.best(get_metric(self._settings.metric), backbone.name)
+        best = self.log.best(self._metric, backbone.name)
         return best.config if best else self._recipe(backbone)
 
     def _recipe(self, backbone: Backbone) -> TrialConfig:
         return TrialConfig.from_mapping(self._request.space.recipe(backbone))
-
-    def _score(self, backbone: str) -> float:
-        metric = get_metric(self._settings.metric)
-        best = self.log.best(metric, backbone)
-        value = (best.metrics or {})[metric.name] if best else -math.inf
-        return value if metric.higher_is_better else -value
 
 
 def _trained(record: TrialRecord) -> float:

@@ -63,18 +63,22 @@ class RunDisplay:
         self._jobs = Jobs("start", screen)
         self._part: Part = self._jobs
         self._over = threading.Event()
+        self._teller: threading.Thread | None = None
         self._open = ExitStack()
 
     def __enter__(self) -> "RunDisplay":
         self._open.enter_context(self.screen.showing(self))
         if not self.screen.is_live:
-            threading.Thread(target=self._tell_regularly, name="progress", daemon=True).start()
+            self._teller = threading.Thread(target=self._tell_regularly, name="progress", daemon=True)
+            self._teller.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
+        if self._teller is not None:
+            self._teller.join()
         self._open.close()
 
     def begin(self, stage: str, part: Part | None = None) -> None:
