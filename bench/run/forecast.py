@@ -25,7 +25,7 @@ from bench.trial import TrialConfig
 STAGES = {
     "start": "Start",
     "search": "Search",
-    "finalists": "Finalists and baselines",
+    "finalists": "Finalists",
     "evaluation": "Evaluation",
     "report": "Report",
 }
@@ -39,9 +39,9 @@ HEAD = 2e-5
 """An epoch of the head, per image."""
 STOPPED_EARLY = 0.7
 """Share of its epochs that a trial has under ASHA, on average."""
-MODEL, ALTERED = 2.5, 24
+MODEL, ALTERED = 3.0, 24
 """The evaluation: a model file that is scored; and how often altered images pass through the winner."""
-EVALUATION, REPORT = 12.0, 12.0
+EVALUATION, REPORT = 15.0, 15.0
 """What the evaluation computes beside the workers, and the report."""
 PER_GPU = 30.0
 """How many times as fast as two CPU cores a GPU is taken to be before anything is measured."""

@@ -26,7 +26,7 @@ from bench.stats.metrics import Metric
 from bench.trial import Running, TrialConfig
 
 MINUTE = 60.0
-BAR = 40
+BAR = 30
 """Columns of the bar."""
 
 
