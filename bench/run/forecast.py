@@ -72,7 +72,7 @@ def left_of(expected: float, elapsed: float) -> float:
 
 def with_share_done(expected: float, elapsed: float, share: float) -> float:
     """`left_of`, when a ``share`` is done: what it took so far tells the more, the more is done."""
-    sure = min(1.0, (2 * share) ** 2)
+    sure = min(1.0, share) ** 2
     return left_of((1 - sure) * expected + (sure * elapsed / share if share else 0.0), elapsed)
 
 
