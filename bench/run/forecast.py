@@ -3,6 +3,7 @@
 All times are in seconds: of one worker for what a worker does, by the clock for a stage.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 
@@ -198,7 +199,10 @@ class Forecast:
 
     @property
     def pace_of_jobs(self) -> float:
-        """How many times as long as expected trainings after the search take."""
+        """How many times as long as expected trainings after the search take.
+
+        What is no training takes its square root: half of the excess is the machine's, which may be over by then.
+        """
         return corrected(1.0, *self._jobs)
 
     def search(self, running: Collection[tuple[TrialConfig, float]] = ()) -> float:
@@ -281,11 +285,11 @@ class Forecast:
             winner = get_backbone(best.config.backbone) if best else max(backbones, key=self.forward)
             seconds += ALTERED * min(MOST_IMAGES, self._images["test"]) * self.forward(winner)
         busy = max(1.0, self._pace(FILLING))  # as the machine was found to be
-        return self.pace_of_jobs * busy * (seconds / self._workers.jobs + (2.0 if sealed else EVALUATION))
+        return math.sqrt(self.pace_of_jobs) * busy * (seconds / self._workers.jobs + (2.0 if sealed else EVALUATION))
 
     def report(self) -> float:
         """For the report."""
-        return self.pace_of_jobs * REPORT
+        return math.sqrt(self.pace_of_jobs) * REPORT
 
     def of(self, stage: str) -> float:
         """For a whole stage, one of `STAGES`; nothing for the start, which is all but over when this is known."""

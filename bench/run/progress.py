@@ -125,7 +125,7 @@ class RunDisplay:
         while not self._over.wait(max(0.01, self._told + self._every - time.monotonic())):
             if time.monotonic() >= self._told + self._every:
                 running = self._part.running()
-                parts = [self._part.status(), f"running: {', '.join(running)}" if running else ""]
+                parts = [self._part.status(), f"running: {' | '.join(running)}" if running else ""]
                 elapsed = f"{duration(time.monotonic() - self._started)} elapsed"
                 self.screen.line(
                     f"{STAGES[self._stage]}: {'; '.join(filter(None, [*parts, elapsed, *self.time_left()]))}"
@@ -178,7 +178,8 @@ class Jobs:
         """How many of the lot are done."""
         if not self._planned:
             return "" if self._screen.is_live else self._screen.counted
-        what = {"finalists": "baselines" if "baseline" in self._kinds else "finalists"}.get(self._stage, "steps")
+        of = "baselines" if "baseline" in self._kinds else "finalists"
+        what = f"trainings of {of}" if self._stage == "finalists" else "steps"
         return f"{self._done} of {self._planned} {what} done"
 
     def running(self) -> Sequence[str]:
