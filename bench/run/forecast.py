@@ -71,12 +71,6 @@ def left_of(expected: float, elapsed: float) -> float:
     return max(expected - elapsed, expected / 10)
 
 
-def with_share_done(expected: float, elapsed: float, share: float) -> float:
-    """`left_of`, when a ``share`` is done: what it took so far tells the more, the more is done."""
-    sure = min(1.0, share) ** 2
-    return left_of((1 - sure) * expected + (sure * elapsed / share if share else 0.0), elapsed)
-
-
 def corrected(before: float, took: float, expected: float) -> float:
     """How many times as long as expected work takes: ``before`` it was known that some of it ``took`` so long."""
     return (before * SURE + took) / (SURE + expected)
@@ -304,7 +298,7 @@ class Forecast:
         if stage != "evaluation":
             return 1
         backbones = len(self._request.backbones)
-        return backbones if self._settings.no_test else 2 * backbones + 3 + len(ALTERATIONS)
+        return backbones if self._settings.no_test else 2 * backbones + 4 + len(ALTERATIONS)
 
     def shared(self, seconds: Sequence[float]) -> float:
         """By the clock, for jobs on workers that are hardly ever idle."""

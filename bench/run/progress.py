@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from statistics import fmean
 from types import TracebackType
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from rich.text import Text
 from bench.cluster import Ended, Job
 from bench.numbers import duration, score
 from bench.run.console import Screen, describe_config
-from bench.run.forecast import STAGES, Forecast, after, left_of, with_share_done
+from bench.run.forecast import STAGES, Forecast, after, left_of
 from bench.run.results import TrialLog, TrialRecord
 from bench.stats.metrics import Metric
 from bench.trial import Running, TrialConfig
@@ -101,7 +102,7 @@ class RunDisplay:
 
     def job_ended(self, ended: Ended) -> None:
         """A job has ended."""
-        expected = self._jobs.end(ended.job)
+        expected = self._jobs.end(ended)
         if expected and self.forecast is not None:
             self.forecast.job_ended(ended.ended - ended.began, expected)
 
@@ -156,23 +157,25 @@ class Jobs:
         self._kinds: set[str] = set()
         self._waiting: dict[Job, float] = {}
         self._current: dict[int, tuple[Job, float]] = {}
-        self._planned = self._done = self._all_done = 0
+        self._planned = self._ended = 0
+        self._took: list[float] = []
 
     def plan(self, jobs: Mapping[Job, float]) -> None:
         """The next lot."""
         self._kinds = self._kinds | {job.kind for job in jobs}
-        self._planned, self._done = len(jobs), 0
+        self._planned, self._took = len(jobs), []
         self._waiting = dict(jobs)
 
     def begin(self, job: Job, worker: int) -> None:
         """A worker has been given a job."""
         self._current = {**self._current, worker: (job, time.monotonic())}
 
-    def end(self, job: Job) -> float:
+    def end(self, ended: Ended) -> float:
         """A job has ended; returns the seconds that it was expected to take."""
-        self._current = {worker: one for worker, one in self._current.items() if one[0] is not job}
-        self._done, self._all_done = self._done + 1, self._all_done + 1
-        return self._waiting.pop(job, 0.0)
+        self._current = {worker: one for worker, one in self._current.items() if one[0] is not ended.job}
+        self._ended += 1
+        self._took.append(ended.ended - ended.began)
+        return self._waiting.pop(ended.job, 0.0)
 
     def status(self) -> str:
         """How many of the lot are done."""
@@ -180,24 +183,33 @@ class Jobs:
             return "" if self._screen.is_live else self._screen.counted
         of = "baselines" if "baseline" in self._kinds else "finalists"
         what = f"trainings of {of}" if self._stage == "finalists" else "steps"
-        return f"{self._done} of {self._planned} {what} done"
+        return f"{len(self._took)} of {self._planned} {what} done"
 
     def running(self) -> Sequence[str]:
         """The names of the jobs."""
         return [job.name for job, _ in self._current.copy().values()]
 
     def left(self, forecast: Forecast, elapsed: float) -> float:
-        """By the jobs' own seconds, where they are known; else by how many are done."""
+        """By what is expected of the stage, and of its jobs: by name after the search, else as those of their lot."""
+        now = time.monotonic()
+        began = dict(self._current.copy().values())
         if self._stage != "finalists":
-            return with_share_done(forecast.of(self._stage), elapsed, self._all_done / forecast.steps(self._stage))
+            expected = left_of(forecast.of(self._stage), elapsed)
+            return max(expected, self._left_by_steps(forecast, [now - since for since in began.values()]))
         if not self._kinds:
             return forecast.finalists()
-        began = dict(self._current.copy().values())
-        seconds = []
-        for job, expected in self._waiting.copy().items():
-            expected *= forecast.pace_of_jobs
-            seconds.append(left_of(expected, time.monotonic() - began[job]) if job in began else expected)
+        jobs = {job: forecast.pace_of_jobs * expected for job, expected in self._waiting.copy().items()}
+        seconds = [left_of(expected, now - began.get(job, now)) for job, expected in jobs.items()]
         return forecast.shared(seconds) + (0.0 if "baseline" in self._kinds else forecast.baselines())
+
+    def _left_by_steps(self, forecast: Forecast, running: Sequence[float]) -> float:
+        """If all steps that are to come take as long as those of this lot; ``running`` are those that run, so far."""
+        if not self._took:
+            return 0.0
+        usual = fmean(self._took)
+        usual = fmean([*self._took, *(seconds for seconds in running if seconds > usual)])
+        waiting = max(0, forecast.steps(self._stage) - self._ended - len(running))
+        return forecast.shared([*(left_of(usual, seconds) for seconds in running), *[usual] * waiting])
 
 
 class SearchDisplay:
