@@ -650,7 +650,9 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
         f"{name}-{repeat}.h5" for name in ("toy", "recipe", "small_cnn") for repeat in (1, 2)
     }
     assert run.best_model.samefile(run.path / table.loc[table["winner"], "model"].item())
+    stage.screen.console.print(stage.display)
     said = capsys.readouterr().out
+    assert "4 of 4 trainings of baselines done" in said
     mean, deviation = table["metric_auc"].mean(), table["metric_auc"].std()
     assert "retrained with 2 seeds" in said
     assert f"    Toy, seed 1 of 2: ROC AUC {score(table['metric_auc'].iloc[0])}, " in said

@@ -192,6 +192,17 @@ def test_a_cache_that_has_all_features_is_noticed(tmp_path: Path) -> None:
     assert made.search() < 0.7 * before
 
 
+def test_a_running_trial_whose_features_are_not_there_yet_takes_longer(tmp_path: Path) -> None:
+    made = Forecast(request(tmp_path, budget=2), Workers(1, 1, 0.0, 1, 0))
+    made.log.records.append(record(0, config("vgg16", "light", 0), seconds=30.1, epochs=4, spent={"filling": 30.0}))
+    there, lacking, begun = (
+        made.search([(config("vgg16", policy, 0), elapsed)])
+        for policy, elapsed in (("light", 0.0), ("strong", 0.0), ("strong", 10.0))
+    )
+    assert lacking > there + 20, "360 images in four views"
+    assert lacking - begun == pytest.approx(10)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
     """Sets the time that the display reads."""
