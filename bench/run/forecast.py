@@ -53,8 +53,10 @@ Kind = tuple[str, int]
 """Backbone and unfreeze depth, which decide how long a training takes."""
 
 
-ALL, FILLING = ("", 0), ("", 1)
-"""In place of a kind: all trainings, and filling the cache."""
+ALL, LACKING = ("", 0), ("", 1)
+"""In place of a kind: all trainings, and the share of features that the cache lacks."""
+FORWARD = -1
+"""In place of a depth: passes through the frozen backbone."""
 
 
 def _kind(config: TrialConfig) -> Kind:
@@ -115,6 +117,9 @@ class Forecast:
 
     def forward(self, backbone: Backbone, precision: str = "") -> float:
         """An image through a frozen backbone, in the precision that was chosen unless one is given."""
+        return self._paces().get((backbone.name, FORWARD), 1.0) * self._forward(backbone, precision)
+
+    def _forward(self, backbone: Backbone, precision: str = "") -> float:
         found = self._measured(backbone, "prefix", precision)
         return self._guess(backbone, backbone.cost[0]) if found is None else found
 
@@ -127,12 +132,12 @@ class Forecast:
         return found * backbone.suffix_cost(depth) / timed
 
     def filling(self, backbone: Backbone, policy: str, views: int) -> float:
-        """So many views of the pool through a backbone, at the pace so far: 0 where the cache has all of them."""
-        return self._pace(FILLING) * self._filling(backbone, policy, views)
+        """So many views of the pool through a backbone; less where an earlier run's are mostly in the cache."""
+        return self._pace(LACKING) * self._passed(policy, views) * self.forward(backbone)
 
-    def _filling(self, backbone: Backbone, policy: str, views: int) -> float:
-        views = min(views, 1) if self._policies[policy].identity else views
-        return views * self._pool * self.forward(backbone)
+    def _passed(self, policy: str, views: int) -> int:
+        """Images that so many views are of: one view where the policy alters nothing."""
+        return self._pool * (min(views, 1) if self._policies[policy].identity else views)
 
     @property
     def _pool(self) -> int:
@@ -162,13 +167,13 @@ class Forecast:
         return paces.get(kind, paces[ALL])
 
     def _paces(self) -> Mapping[Kind, float]:
-        """How many times as long as expected trainings take, by kind and all, and filling the cache."""
+        """How many times as long as expected trainings take, by kind and all, and passes through each backbone."""
         known = len(self.log.records)
         if self._learned[0] == known:
             return self._learned[1]
         records = self._records
         sums: dict[Kind, tuple[float, float]] = {}
-        filled = {(record.config.backbone, record.config.augmentation) for record in records}
+        filled: dict[tuple[str, str], float] = {}
 
         def add(kind: Kind, took: float, expected: float) -> None:
             before = sums.get(kind, (0.0, 0.0))
@@ -180,10 +185,17 @@ class Forecast:
             expected = self._epochs(kind, self._images["train"], head, record.epochs - head)
             for key in (kind, ALL):
                 add(key, _trained(record), expected)
-            add(FILLING, record.spent.get("filling", 0.0), 0.0)
-        add(FILLING, 0.0, sum(self._filling(get_backbone(name), policy, self._views) for name, policy in filled))
+            pair = record.config.backbone, record.config.augmentation
+            filled[pair] = filled.get(pair, 0.0) + record.spent.get("filling", 0.0)
+        for (name, policy), took in filled.items():
+            expected = self._passed(policy, self._views) * self._forward(get_backbone(name))
+            lacking = took > 0.02 * expected
+            add(LACKING, expected if lacking else 0.0, expected)
+            if lacking:
+                add((name, FORWARD), took, expected)
         overall = corrected(1.0, *sums.get(ALL, (0.0, 0.0)))
-        paces = {kind: corrected(1.0 if kind in (ALL, FILLING) else overall, *both) for kind, both in sums.items()}
+        once = {ALL, LACKING, *((name, FORWARD) for name, _ in filled)}
+        paces = {kind: corrected(1.0 if kind in once else overall, *both) for kind, both in sums.items()}
         self._learned = known, {ALL: overall, **paces}
         return self._learned[1]
 
@@ -278,8 +290,7 @@ class Forecast:
             best = self.log.best(self._metric)
             winner = get_backbone(best.config.backbone) if best else max(backbones, key=self.forward)
             seconds += ALTERED * min(MOST_IMAGES, self._images["test"]) * self.forward(winner)
-        busy = max(1.0, self._pace(FILLING))  # as the machine was found to be
-        return math.sqrt(self.pace_of_jobs) * busy * (seconds / self._workers.jobs + (2.0 if sealed else EVALUATION))
+        return math.sqrt(self.pace_of_jobs) * (seconds / self._workers.jobs + (2.0 if sealed else EVALUATION))
 
     def report(self) -> float:
         """For the report."""
