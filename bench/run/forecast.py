@@ -46,7 +46,7 @@ EVALUATION, REPORT = 15.0, 15.0
 """What the evaluation computes beside the workers, and the report."""
 PER_GPU = 30.0
 """How many times as fast as two CPU cores a GPU is taken to be before anything is measured."""
-SURE = 20.0
+SURE = 10.0
 """Seconds of work after which what it took counts as much as what had been expected of it."""
 
 Kind = tuple[str, int]

@@ -192,6 +192,16 @@ def test_a_cache_that_has_all_features_is_noticed(tmp_path: Path) -> None:
     assert made.search() < 0.7 * before
 
 
+def test_a_time_that_was_measured_on_a_busier_machine_is_corrected_by_passes_that_took_less(tmp_path: Path) -> None:
+    slow = PrecisionRecord(measured={"prefix": {"float32": 200.0}})
+    made = Forecast(request(tmp_path, backbones=("vgg16",)), Workers(2, 1, 0.0, 2, 0), {"vgg16": slow})
+    before = made.evaluation()
+    for number, policy in enumerate(("light", "medium", "strong")):  # 360 images in four views, each 20 ms
+        made.log.records.append(record(number, config("vgg16", policy, 0), epochs=4, spent={"filling": 28.8}))
+    assert made.evaluation() < before / 3
+    assert made.filling(made._request.backbones[0], "light", 4) < 40, "as nothing was in the cache"
+
+
 def test_a_running_trial_whose_features_are_not_there_yet_takes_longer(tmp_path: Path) -> None:
     made = Forecast(request(tmp_path, budget=2), Workers(1, 1, 0.0, 1, 0))
     made.log.records.append(record(0, config("vgg16", "light", 0), seconds=30.1, epochs=4, spent={"filling": 30.0}))
