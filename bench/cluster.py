@@ -393,7 +393,10 @@ _slots: list[_Slot] = []
 
 
 def run_jobs(
-    workers: Workers, jobs: Iterable[Job], on_death: Callable[[str], None] = lambda why: None
+    workers: Workers,
+    jobs: Iterable[Job],
+    on_death: Callable[[str], None] = lambda why: None,
+    on_begin: Callable[[Job, int], None] = lambda job, worker: None,
 ) -> Iterator[Ended]:
     """Carry out ``jobs`` on all workers at once; gives each as it ends.
 
@@ -405,6 +408,7 @@ def run_jobs(
         workers: how many there are, and what each may use.
         jobs: in any order.
         on_death: told why a process died whose job is tried once more.
+        on_begin: told which job is given to the worker of which number, from 0.
     """
     import ray
 
@@ -426,6 +430,7 @@ def run_jobs(
             queue.remove(job)
             busy.append(slot)
             running[_begin(slot, workers, job)] = slot, job, time.time()
+            on_begin(job, slot.number)
         if over:  # told when its worker has begun the next job, for whoever is told takes time too
             yield over.pop()
             continue

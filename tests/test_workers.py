@@ -195,6 +195,16 @@ def test_a_worker_goes_on_with_the_networks_that_it_has(fake_ray: FakeRay) -> No
     assert whose["a"] == {0} and whose["b"] == {1}, "no network is built twice while there is other work"
 
 
+def test_whoever_wants_to_know_is_told_when_a_worker_begins_a_job(fake_ray: FakeRay) -> None:
+    told: list[tuple[str, int, float]] = []
+    jobs = [lasting(f"{seconds}", seconds) for seconds in (3, 2, 2)]
+    ended = list(
+        workers.run_jobs(TWO, jobs, on_begin=lambda job, worker: told.append((job.name, worker, fake_ray.now)))
+    )
+    assert told == [("3", 0, 0.0), ("2", 1, 0.0), ("2", 1, 2.0)]
+    assert {(one.job.name, one.worker) for one in ended} == {("3", 0), ("2", 1)}
+
+
 def test_a_job_whose_process_died_is_done_once_more_alone(fake_ray: FakeRay) -> None:
     tries: list[float] = []
 

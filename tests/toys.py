@@ -107,12 +107,14 @@ def write_folder(root: Path, counts: dict[str, int], seed: int = 0, per_patient:
     return root
 
 
-def jobs_here(workers: Any, jobs: Any, on_death: Any = None) -> Any:
+def jobs_here(workers: Any, jobs: Any, on_death: Any = None, on_begin: Any = None) -> Any:
     """Stands in for `bench.cluster.run_jobs`: all in this process, one after another, the longest first."""
     from bench.cluster import Ended
 
     for job in sorted(jobs, key=lambda job: -job.cost):
         began = time.time()
+        if on_begin:
+            on_begin(job, 0)
         try:
             result, error = job.call(), None
         except Exception as raised:

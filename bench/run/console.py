@@ -1,27 +1,21 @@
-"""What the user sees while a run goes on: a live display on a terminal, plain lines elsewhere."""
+"""What the user sees: lines, and on a terminal what is shown live below them (`bench.run.progress` tells of a run)."""
 
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
+from contextlib import contextmanager, suppress
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from bench.numbers import duration as duration
-from bench.numbers import rate, score, short
+from bench.numbers import rate, short
 from bench.run.documents import AuditRecord, FindingRecord, Layout
 from bench.run.record import SplitRecord
-from bench.run.results import TrialLog, TrialRecord
-from bench.stats.metrics import Metric
-from bench.trial import Running, TrialConfig
+from bench.trial import TrialConfig
 
 SHOWN_NAMES = 5
 """Names that are listed of each kind of what a source left out."""
@@ -48,7 +42,36 @@ class Screen:
     """The screen of one run."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+        terminal = sys.stdout.isatty()
+        self.console = console or Console(  # FORCE_COLOR, which many CI services set, makes no terminal of a log
+            file=sys.stdout, highlight=False, soft_wrap=not terminal, force_terminal=None if terminal else False
+        )
+        self.is_live = self.console.is_terminal and not self.console.is_dumb_terminal
+        self.counted = ""
+        self._shown: list[RenderableType] = []
+        self._live: Live | None = None
+
+    @contextmanager
+    def showing(self, renderable: RenderableType) -> Iterator[None]:
+        """Show something below all lines for as long as the block lasts; nothing where there is no live terminal."""
+        self._shown.append(renderable)
+        if self.is_live and self._live is None:
+            self._live = Live(
+                get_renderable=lambda: Group(*self._shown),
+                console=self.console,
+                refresh_per_second=2,
+                transient=True,
+                redirect_stderr=sys.stderr.isatty(),
+            )
+            self._live.start()
+        try:
+            yield
+        finally:
+            self._shown.remove(renderable)
+            if self._live is not None and not self._shown:
+                with suppress(OSError):  # a terminal that was closed must not hide what ended the block
+                    self._live.stop()
+                self._live = None
 
     def line(self, text: str = "") -> None:
         """One line of plain text."""
@@ -116,109 +139,19 @@ class Screen:
         Yields:
             a function that is told how many more are done.
         """
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        hidden = not self.console.is_terminal
-        progress = Progress(*columns, console=self.console, transient=True, disable=hidden)
-        advance = partial(progress.advance, progress.add_task(title, total=total))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        progress = Progress(*columns, console=self.console)
+        progress.add_task(title, total=total)
+        (task,) = progress.tasks
+
+        def advance(more: int) -> None:
+            progress.advance(task.id, more)
+            self.counted = f"{title}: {task.completed:,.0f} of {total:,}"
+
         try:
-            with progress:
+            with self.showing(progress):
                 yield advance
         finally:
-            (task,) = progress.tasks
+            self.counted = ""
             if task.completed:
                 self.line(f"{title}: {task.completed:.0f} in {duration(task.elapsed or 0.0)}")
-
-
-class SearchDisplay:
-    """Done, running, stopped early, failed, best so far and time left; `bench.search.tune` tells it of its trials.
-
-    Args:
-        screen: where it is shown.
-        metric: of the run.
-        total: trials of the search.
-        log: the trials that are done; grows.
-        on_trial_end: called whenever another trial is in trials.csv; must return at once.
-    """
-
-    def __init__(
-        self, screen: Screen, metric: Metric, total: int, log: TrialLog, on_trial_end: Callable[[], None]
-    ) -> None:
-        self._screen, self._metric, self._total, self._log = screen, metric, total, log
-        self._on_trial_end = on_trial_end
-        self._before = len(log.current)
-        self._running: dict[int, Running] = {}
-        self._started = time.monotonic()
-        self._live = Live(get_renderable=self._render, console=screen.console, refresh_per_second=2, transient=True)
-        if screen.console.is_terminal:
-            self._live.start()
-
-    def trial_started(self, trial: int, config: TrialConfig) -> None:
-        """A trial is about to run."""
-        self._running[trial] = Running(trial, config)
-
-    def trial_scored(self, trial: int, score: float, epoch: int) -> None:
-        """A running trial has ended an epoch; ``score`` is its best so far."""
-        if trial in self._running:
-            self._running[trial] = replace(self._running[trial], score=score, epoch=epoch)
-
-    def running(self) -> list[Running]:
-        """The trials that are running, in the order of their numbers; may be called from any thread."""
-        return sorted(self._running.copy().values(), key=lambda one: one.trial)
-
-    def trial_ended(self, record: TrialRecord) -> None:
-        """A trial is in trials.csv."""
-        self._running.pop(record.trial, None)
-        if not self._screen.console.is_terminal:
-            self._screen.line(self._one_line(record))
-        self._on_trial_end()
-
-    def note(self, text: str) -> None:
-        """Something that the user should know."""
-        self._screen.line(f"  note: {text}")
-
-    def close(self) -> None:
-        """End the display."""
-        if self._live.is_started:
-            self._live.stop()
-        self._screen.line(self._status(self._log.current))
-
-    def _score(self, record: TrialRecord) -> str:
-        return score((record.metrics or {}).get(self._metric.name))
-
-    def _one_line(self, record: TrialRecord) -> str:
-        ended = f"failed: {record.reason}" if record.metrics is None else f"{self._metric.title} {self._score(record)}"
-        ended += " (stopped early)" if record.state == "pruned" else ""
-        parts = [f"{describe_config(record.config)}: {ended}, {duration(record.seconds)}"]
-        if best := self._log.best(self._metric):
-            parts.append(f"best {self._score(best)}")
-        done = len(self._log.current)
-        return f"[{done}/{self._total}] trial {record.trial}: {'; '.join([*parts, *self._left(done)])}"
-
-    def _left(self, done: int) -> list[str]:
-        """How long the rest will take, ``done`` trials being done, once two of this search tell."""
-        since, rest = done - self._before, self._total - done
-        if since < 2 or rest <= 0:
-            return []
-        return [f"about {duration((time.monotonic() - self._started) / since * rest)} left"]
-
-    def _status(self, current: Sequence[TrialRecord]) -> str:
-        """The trials that are done: how they ended, the best of them, and how long the others will take."""
-        states = Counter(record.state for record in current)
-        parts = [f"{len(current)} of {self._total} trials done"]
-        ends = (("pruned", "stopped early"), ("failed", "failed"))
-        parts += [f"{states[state]} {words}" for state, words in ends if states[state]]
-        if best := self._log.best(self._metric):
-            parts.append(f"best validation {self._metric.title} {self._score(best)} ({describe_config(best.config)})")
-        return "; ".join([*parts, *self._left(len(current))])
-
-    def _render(self) -> Group:
-        current = self._log.current
-        bar = Progress(TextColumn("Search"), BarColumn(), MofNCompleteColumn(), console=self._screen.console)
-        bar.add_task("", total=self._total, completed=len(current))
-        lines = [Text(f"{duration(time.monotonic() - self._started)} elapsed; {self._status(current)}")]
-        for one in self.running():
-            so_far = "no epoch finished yet"
-            if one.score is not None:
-                so_far = f"{self._metric.title} {score(one.score)} so far, epoch {one.epoch}"
-            lines.append(Text(f"  running: trial {one.trial}: {describe_config(one.config)}: {so_far}", style="dim"))
-        return Group(bar, *lines)

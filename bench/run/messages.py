@@ -12,8 +12,9 @@ from bench.models.weights import Weights
 from bench.run.console import Screen, describe_config, describe_split
 from bench.run.documents import AuditRecord
 from bench.run.folder import RunDir
+from bench.run.forecast import Forecast
 from bench.run.record import RunRecord
-from bench.run.request import Request, expected_seconds
+from bench.run.request import Request
 from bench.run.tables import Row
 from bench.stats.metrics import Metric, get_metric
 
@@ -24,7 +25,7 @@ def announce(
     """What is about to be done, and what the audit found."""
     settings = request.settings
     splits = "; ".join(f"{split} {describe_split(part)}" for split, part in audit.splits.used.items())
-    guess = expected_seconds(request, workers)
+    guess = Forecast(request, workers).total()
     sizes = ", ".join(f"{backbone.title} {request.sizes[backbone.name]} px" for backbone in request.backbones)
     screen.summary(
         f"Run {request.run.name}: {settings.budget} trials",

@@ -23,6 +23,8 @@ from bench.run import messages, stages
 from bench.run.console import Screen
 from bench.run.examine import Examined, examine, make_task
 from bench.run.folder import LOCK, RunDir, held, write_json, write_text
+from bench.run.forecast import Forecast
+from bench.run.progress import RunDisplay
 from bench.run.record import (
     Hardware,
     ParameterRange,
@@ -49,6 +51,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
     run, settings = request.run, request.settings
     with ExitStack() as stack:
         stack.enter_context(_alone(request))
+        display = stack.enter_context(RunDisplay(screen))
         disk = check_disk(request)
         begun = run.read() if run.run.exists() else None
         if begun is not None:
@@ -59,6 +62,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         workers = start()
         weights = find_weights(request, workers, begun)
         starting = time.perf_counter() - started
+        display.forecast = Forecast(request, workers)
         begun = take_up(request) if begun else create(request, workers, weights, command)
         run.spend("start", starting)
         messages.announce(screen, request, workers, weights, examined.audited.audit, disk)
@@ -67,7 +71,8 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         task = make_task(request, examined.table, examined.images, weights)
         task = replace(task, precision=_precision(request, workers, begun, task))
         messages.precision(screen, run.read())
-        stage = stages.Stage(request, screen, live, workers, examined, begun)
+        display.forecast = Forecast(request, workers, run.read().precision)
+        stage = stages.Stage(request, display, live, workers, examined, begun)
         log = stages.search(stage, task)
         models = stages.finalists(stage, task, log)
         stages.evaluate(stage, models, sealed=settings.no_test)
@@ -88,19 +93,23 @@ def evaluate(request: Request, screen: Screen) -> RunDir:
     models = stages.Models.read(run)
     if stages.evaluated(run, models, sealed=False):
         raise ConfigError(f"The test split of run {run.name!r} is open already: see {run.evaluation}.")
-    with _alone(request), LiveReport(run) as live:
+    with _alone(request), RunDisplay(screen) as display, LiveReport(run) as live:
         begun = run.read()
         _check(run, screen)
         examined = examine(request, screen, begun)
         workers = cluster.start(settings.jobs, settings.address)
         find_weights(request, workers, begun)
         begun = take_up(request, "bootstrap", "target_sensitivity", "group_by")
-        stage = stages.Stage(request, screen, live, workers, examined, begun)
+        log = TrialLog.load(run)
+        display.forecast = Forecast(request, workers, begun.precision)
+        display.knows(log)
+        stage = stages.Stage(request, display, live, workers, examined, begun)
         stages.evaluate(stage, models, sealed=False)
-        return _report(stage, TrialLog.load(run))
+        return _report(stage, log)
 
 
 def _report(stage: stages.Stage, log: TrialLog) -> RunDir:
+    stage.display.begin("report")
     stage.live.close()
     stages.report(stage.run, log)
     messages.headline(stage.screen, stage.run)

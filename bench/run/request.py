@@ -13,15 +13,13 @@ from pathlib import Path
 import pandas as pd
 
 from bench import RULES
-from bench.cluster import Workers
 from bench.data.audit.audit import draw_splits
 from bench.data.imageset import ImageSet
 from bench.data.patients import naming
 from bench.data.sources.open_source import open_source
-from bench.data.splits import fold_names, folds
+from bench.data.splits import folds
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone, boundary_bytes, get_backbone
-from bench.models.small_cnn import EPOCHS
 from bench.models.weights import check_weights
 from bench.numbers import disk
 from bench.run.folder import LOCK, RunDir
@@ -243,28 +241,6 @@ def check_disk(request: Request) -> str:
 def _existing(path: Path) -> Path:
     folders = (path.absolute(), *path.absolute().parents)
     return next(folder for folder in folders if os.path.exists(folder))  # noqa: PTH110  (Path's may be refused)
-
-
-def expected_seconds(request: Request, workers_found: Workers) -> float:
-    """A rough guess of a run's length from unit costs on two CPU cores; within a factor of two or three."""
-    counts = request.table["split"].value_counts()
-    n_train, n_val, n_test = (int(counts.get(split, 0)) for split in ("train", "val", "test"))
-    views = min(request.settings.views, request.epochs)
-    speed = max(workers_found.cpus / 2, 30.0 * workers_found.total_gpus)
-    total, finalists = 0.0, []
-    repeats, n_folds = request.settings.repeats, len(fold_names(request.table, request.settings.folds))
-    for backbone in request.backbones:
-        scale = (request.sizes[backbone.name] / 96) ** 2 / 1000 / speed
-        forward = scale * backbone.cost[0]
-        trials = request.settings.budget / len(request.backbones)
-        suffix = scale * backbone.suffix_cost(max(request.space.depths))
-        filled = min(trials, sum(1 if policy.identity else views for policy in request.space.policies.values()))
-        total += forward * (n_train * filled + n_val) + trials * request.epochs * n_train * suffix * 0.6
-        retraining = request.epochs * n_train * (forward + suffix)
-        total += (repeats + n_folds) * retraining + repeats * forward * n_test + trials * 3 + 30
-        small_cnn = max(EPOCHS, request.epochs) * n_train * scale * SMALL_CNN_COST
-        finalists.append(repeats * (retraining + forward * n_test + small_cnn))
-    return total + sum(finalists) / len(finalists)  # the baselines of whichever wins
 
 
 def resume(run: RunDir, changes: Mapping[str, object]) -> Request:

@@ -7,7 +7,7 @@ done again or is whole.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -33,10 +33,11 @@ from bench.invocation import in_output, typed
 from bench.models.backbones import get_backbone
 from bench.report import live
 from bench.run import messages
-from bench.run.console import Screen, SearchDisplay
+from bench.run.console import Screen
 from bench.run.documents import EvaluationRecord, ModelCard
 from bench.run.examine import Examined
 from bench.run.folder import RunDir, atomic_path
+from bench.run.progress import RunDisplay, SearchDisplay
 from bench.run.record import RunRecord, SearchRecord, Worked, read_strictly
 from bench.run.request import Request
 from bench.run.results import STATES, TrialLog, activities
@@ -55,7 +56,7 @@ class Stage:
 
     Attributes:
         request: what is to be done.
-        screen: where the user is told.
+        display: where the user is told.
         live: the report while the run goes on.
         workers: where training is done.
         examined: the images.
@@ -63,11 +64,16 @@ class Stage:
     """
 
     request: Request
-    screen: Screen
+    display: RunDisplay
     live: live.LiveReport
     workers: cluster.Workers
     examined: Examined
     begun: RunRecord
+
+    @property
+    def screen(self) -> Screen:
+        """Of the display."""
+        return self.display.screen
 
     @property
     def run(self) -> RunDir:
@@ -88,13 +94,19 @@ class Stage:
         """Call a function in a worker, and wait for it."""
         return cluster.call(self.workers, function, *arguments)
 
-    def carry_out(self, jobs: Iterable[cluster.Job]) -> Iterator[cluster.Ended]:
-        """Carry out jobs on all workers at once; run.json's timeline tells when each worker was at which."""
+    def carry_out(self, jobs: Mapping[cluster.Job, float]) -> Iterator[cluster.Ended]:
+        """Carry out jobs on all workers at once; run.json's timeline tells when each worker was at which.
+
+        Args:
+            jobs: with the seconds that each is expected to take; 0 where that is not known.
+        """
 
         def on_death(why: str) -> None:
             self.screen.line(f"  note: {why}; what was being done is done once more.")
 
-        for ended in cluster.run_jobs(self.workers, jobs, on_death):
+        self.display.planned(jobs)
+        for ended in cluster.run_jobs(self.workers, jobs, on_death, self.display.job_began):
+            self.display.job_ended(ended)
             began, over = round(ended.began, 3), round(ended.ended, 3)
             worked = Worked(worker=ended.worker, kind=ended.job.kind, job=ended.job.name, began=began, ended=over)
             self.run.update(timeline=(*self.run.read().timeline, worked))
@@ -110,7 +122,7 @@ class Stage:
             cluster.Job(_name(one), partial(cluster.without_trainer, one), cost=len(calls) - place, kind="evaluation")
             for place, one in enumerate(calls)
         ]
-        ended = {one.job: one for one in self.carry_out(jobs)}
+        ended = {one.job: one for one in self.carry_out(dict.fromkeys(jobs, 0.0))}
         errors = [one.error for one in ended.values() if one.error is not None]
         if errors:
             raise errors[0]
@@ -144,6 +156,7 @@ def search(stage: Stage, task: Task) -> TrialLog:
     from bench.search.tune import run_search
 
     run, settings, log = stage.run, stage.settings, TrialLog.load(stage.run)
+    stage.display.knows(log)
     before, done, again = stage.begun.search, len(log.current), len(to_try_again(log.records))
     if run.finished("search") and not again and not _raised(settings, before):
         stage.screen.line(f"Search: {done} trials are finished already.")
@@ -159,9 +172,9 @@ def search(stage: Stage, task: Task) -> TrialLog:
         stage.screen.line(f"  note: {note}")
     with timed(run, "search"):
         stage.live.stage(live.SEARCHING)
-        display = SearchDisplay(stage.screen, stage.metric, settings.budget, log, stage.live.renew)
+        display = SearchDisplay(stage.display, stage.metric, settings.budget, log, stage.live.renew)
         with closing(display) as watcher:
-            stage.live.watch(watcher.running)
+            stage.live.watch(watcher.trials)
             try:
                 stopped_by = run_search(plan, task, stage.workers, settings, log, watcher)
             finally:  # once, however the search ends: no file is written anew for every trial
@@ -251,6 +264,7 @@ def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
     how = Repeats(run, metric, settings.seed, settings.repeats, task.epochs, log.epochs)
     train = partial(_train, stage, task)
     with timed(run, "finalists"):
+        stage.display.begin("finalists")
         stage.live.stage(live.RETRAINING)
         over_folds = _folds(stage, task)
         titles = [get_backbone(record.config.backbone).title for record in chosen]
@@ -288,7 +302,9 @@ def _train(stage: Stage, task: Task, wanted: Sequence[Wanted]) -> Iterator[tuple
         call = partial(cluster.train_job, task, one.job)
         job = cluster.Job(f"{curve.kind} {curve.name}, {number}", call, backbone, one.job.cost(task), curve.kind)
         jobs[job] = one
-    for ended in stage.carry_out(jobs):
+    forecast = stage.display.forecast
+    seconds = forecast.of_jobs([one.job for one in wanted]) if forecast else [0.0] * len(jobs)
+    for ended in stage.carry_out(dict(zip(jobs, seconds, strict=True))):
         yield jobs[ended.job], ended.error or ended.result
 
 
@@ -372,6 +388,7 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
         precision=prefix_precision(run.read(), examined.images),
     )
     with timed(run, "evaluation"):
+        stage.display.begin("evaluation")
         stage.live.stage(live.EVALUATING)
         decisions = decide(inputs, run, stage.call_all, _provenance(run.read()))
         if sealed:

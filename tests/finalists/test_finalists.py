@@ -22,6 +22,7 @@ from bench.numbers import score, with_spread
 from bench.run import stages
 from bench.run.console import Screen
 from bench.run.folder import RunDir, write_table
+from bench.run.progress import RunDisplay
 from bench.run.results import TrialLog, TrialRecord
 from bench.run.tables import EPOCHS
 from bench.stats.metrics import METRICS, Metric
@@ -618,7 +619,7 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
         examined = examine(made, Screen(), run.read() if changes else None)
         begun = run.read() if changes else pipeline.create(made, found, toy_weights, "python run_bench.py")
         pipeline.write_data(made, examined)
-        stage = stages.Stage(made, Screen(), LiveReport(run), found, examined, begun)
+        stage = stages.Stage(made, RunDisplay(Screen()), LiveReport(run), found, examined, begun)
         return stage, make_task(made, examined.table, examined.images, toy_weights)
 
     stage, task = begin()
@@ -649,7 +650,9 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
         f"{name}-{repeat}.h5" for name in ("toy", "recipe", "small_cnn") for repeat in (1, 2)
     }
     assert run.best_model.samefile(run.path / table.loc[table["winner"], "model"].item())
+    stage.screen.console.print(stage.display)
     said = capsys.readouterr().out
+    assert "4 of 4 trainings of baselines done" in said
     mean, deviation = table["metric_auc"].mean(), table["metric_auc"].std()
     assert "retrained with 2 seeds" in said
     assert f"    Toy, seed 1 of 2: ROC AUC {score(table['metric_auc'].iloc[0])}, " in said
