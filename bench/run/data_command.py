@@ -27,7 +27,7 @@ def add_audit(commands: Commands) -> None:
     parser.add_argument("data", metavar="DATA", help=describe("data"))
     add_settings(parser, "patient_pattern image_root splits test_share val_share")
     add_setting(parser, "seed", "decides the splits that are drawn")
-    add_settings(parser, "window cache keep_going verify")
+    add_settings(parser, "window max_pixels cache keep_going verify")
     add_flag(
         parser,
         "--json",
@@ -52,7 +52,7 @@ def add_manifest(commands: Commands) -> None:
         " as --image-root.",
     )
     parser.add_argument("data", metavar="DATA", help="a folder of images, or a table that names them; example: xray/")
-    add_settings(parser, "patient_pattern image_root")
+    add_settings(parser, "patient_pattern image_root max_pixels")
     text = "a new file to write to"
     add_flag(parser, "--out", text, "--out manifest.csv", "standard output", type=Path, metavar="FILE")
 

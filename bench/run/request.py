@@ -140,6 +140,7 @@ def open_settings(settings: RunSettings, tell: Callable[[str], None] = lambda li
         tell=tell,
         group_by=settings.group_by or (),
         image_root=settings.image_root,
+        max_pixels=settings.max_pixels,
     )
 
 

@@ -3,6 +3,8 @@
 Only the labels are loaded; images are read one at a time. Light to import, for decoding runs in processes of its own.
 """
 
+import io
+import math
 import tempfile
 import zipfile
 import zlib
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.images.limits import MOST_PIXELS, TooLarge, check_size
 from bench.data.images.window import Window, of_set
 from bench.data.imageset import ImageSet, stamp
 from bench.data.names import check_classes, readable
@@ -28,20 +31,32 @@ LAYOUT = (
 SHAPES = "(n, height, width), (n, height, width, 1) or (n, height, width, 3)"
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
 """What reading an archive that is none, or is damaged, ends in."""
+MOST_IMAGES = 2_000_000  # whose names and facts take about 1 GB
+MOST_UNPACKED = 100
+"""An archive does not unpack to more than so many times its size; images compress by 2 to 20."""
+SMALL = 10**8  # bytes that any archive may unpack to
+HEADER = 1 << 16  # bytes that are enough for the header of an array
 EIGHT_BITS = (np.dtype(np.uint8), np.dtype(bool))  # kinds of arrays that need no window
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pattern: str | None = None) -> ImageSet:
+def npz_source(
+    path: Path,
+    class_names: Sequence[str] | None = None,
+    patient_pattern: str | None = None,
+    max_pixels: int = MOST_PIXELS,
+) -> ImageSet:
     """The images in the .npz file at ``path``, of which only the labels are loaded.
 
     Args:
         path: the file.
         class_names: names of the labels 0, 1, …; the labels themselves where these do not fit.
         patient_pattern: refused, as rows of arrays have no names.
+        max_pixels: of an image.
 
     Raises:
-        ConfigError: if the file is not laid out as it should be, or a pattern is given.
+        ConfigError: if the file is not laid out as it should be, unpacks to more than an archive of images can, or a
+            pattern is given.
     """
     import pandas as pd
 
@@ -50,6 +65,8 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
     refuse_pattern(path, patient_pattern)
     with open_npz(path) as archive:
         splits = _splits_in(path, archive)
+        names = [f"{split}_{kind}" for split in splits for kind in ("images", "labels")]
+        _check_unpacked(path, archive, names, max_pixels)
         _check_kinds(path, archive, splits)
         found = [_labels(path, archive, split) for split in splits]
     labels, columns = zip(*found, strict=True)
@@ -77,7 +94,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         classes=tuple(named.values()),
         table=table,
         stamps=tuple(f"{file}-{name}" for name in names),
-        reader=NpzReader(path, tuple(f"{split}_images" for split in splits), counts),
+        reader=NpzReader(path, tuple(f"{split}_images" for split in splits), counts, max_pixels),
         patient_rule="",
         notes=notes if columns[0] else (),
     )
@@ -111,6 +128,33 @@ def _splits_in(path: Path, archive: zipfile.ZipFile) -> list[str]:
             f"{path} has no {' and no '.join(missing)} (found: {', '.join(there) or 'nothing'}); {LAYOUT}."
         )
     return splits
+
+
+def _check_unpacked(path: Path, archive: zipfile.ZipFile, names: Sequence[str], max_pixels: int) -> None:
+    """Refuse an archive whose arrays are not as large as their headers say, or larger than images of its size can be.
+
+    All of it is told from the directory of the archive and the headers of the arrays.
+    """
+    sizes = {name: archive.getinfo(f"{name}.npy").file_size for name in names}
+    for name, size in sizes.items():
+        shape, dtype = header(archive, name)
+        count = math.prod(shape) * dtype.itemsize
+        whole = min(shape, default=0) >= 0 and count <= size <= count + HEADER
+        if not whole and not dtype.hasobject:  # which is refused as no numbers
+            raise ConfigError(f"{name} in {path} has shape {shape} of {dtype}, but {size:,} bytes; it is damaged.")
+        if name.endswith("_images") and shape and shape[0] > MOST_IMAGES:
+            raise ConfigError(f"{path} holds {shape[0]:,} {name}; at most {MOST_IMAGES:,} are accepted.")
+        if name.endswith("_images") and len(shape) > 2:
+            try:
+                check_size(shape[2], shape[1], max_pixels)
+            except TooLarge as error:
+                raise ConfigError(f"{name} in {path} cannot be used: of each image, {error}.") from None
+    packed, unpacked = path.stat().st_size, sum(sizes.values())
+    if unpacked > max(SMALL, MOST_UNPACKED * packed):
+        raise ConfigError(
+            f"{path} has {packed:,} bytes and unpacks to {unpacked:,}, more than {MOST_UNPACKED} times as many, which "
+            "images do not; if it is meant, write it by numpy.savez, without compression."
+        )
 
 
 def _check_kinds(path: Path, archive: zipfile.ZipFile, splits: Sequence[str]) -> None:
@@ -185,10 +229,11 @@ def open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
 def header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and kind of array ``name``, read from its first bytes."""
     with archive.open(f"{name}.npy") as member:
-        version = np.lib.format.read_magic(member)
-        if version not in HEADERS:
-            raise ValueError(f"{name} has version {version} of the .npy format")
-        shape, _, dtype = HEADERS[version](member)
+        beginning = io.BytesIO(member.read(HEADER))
+    version = np.lib.format.read_magic(beginning)
+    if version not in HEADERS:
+        raise ValueError(f"{name} has version {version} of the .npy format")
+    shape, _, dtype = HEADERS[version](beginning)
     return shape, dtype
 
 
@@ -206,11 +251,13 @@ class NpzReader:
         path: the file.
         arrays: the arrays' names, in order.
         counts: the number of images in each.
+        max_pixels: of an image.
     """
 
     path: Path
     arrays: tuple[str, ...]
     counts: tuple[int, ...]
+    max_pixels: int = MOST_PIXELS
 
     @contextmanager
     def opened(self, scratch: Path) -> Iterator["Rows"]:

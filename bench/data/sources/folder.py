@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.data.images.limits import MOST_PIXELS
 from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels, printable, readable
 from bench.data.patients import folder_groups
@@ -17,23 +18,29 @@ from bench.errors import ConfigError
 __all__ = ["LAYOUTS", "folder_source"]
 
 
-def folder_source(root: Path, patient_pattern: str | None = None, group_by: Sequence[str] = ()) -> ImageSet:
+def folder_source(
+    root: Path,
+    patient_pattern: str | None = None,
+    group_by: Sequence[str] = (),
+    max_pixels: int = MOST_PIXELS,
+) -> ImageSet:
     """Images below ``root``, in one of the layouts that `bench.data.sources.layout` knows.
 
     Args:
         root: the folder.
         patient_pattern: as in `bench.data.patients.find_patients`.
         group_by: columns of subgroups; ``subtype`` alone, which is always there where file names give it.
+        max_pixels: of an image.
 
     Raises:
         ConfigError: if the folder is missing or cannot be read, if it holds no images or fewer than two classes, if
             its layout is not understood, if an image's name is not UTF-8, or if there is no column of ``group_by``.
     """
     with readable(root):
-        return _folder_source(root, patient_pattern, group_by)
+        return _folder_source(root, patient_pattern, group_by, max_pixels)
 
 
-def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[str]) -> ImageSet:
+def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[str], max_pixels: int) -> ImageSet:
     if not root.exists():
         raise ConfigError(f"There is no folder {root}; --data takes {LAYOUTS}.")
     if not root.is_dir():
@@ -66,7 +73,7 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
         classes=classes,
         table=table,
         stamps=tuple(one.file.stamp for one in placed),
-        reader=FileReader(root, tuple(names)),
+        reader=FileReader(root, tuple(names), max_pixels),
         patient_rule="the folders that patients have (patient/class)",
         others=tuple(map(printable, sorted(others, key=lambda name: name.split("/")))),
         notes=(*reading.notes, *merged, *followed),

@@ -68,7 +68,9 @@ def with_patients(draft: ImageSet, patient_pattern: str | None) -> ImageSet:
         if dicom:
             require_pydicom()
         if dicom and patient_pattern is None and not any(known):
-            ids = dict(zip(dicom, read_patient_ids([root / names[row] for row in dicom]), strict=True))
+            ids = dict(
+                zip(dicom, read_patient_ids([root / names[row] for row in dicom], draft.reader.max_pixels), strict=True)
+            )
             if len({*ids.values()} - {""}) > 1:
                 known, rule = [ids.get(row, "") for row in range(len(names))], "DICOM PatientID"
             elif any(ids.values()):

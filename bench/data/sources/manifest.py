@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.data.images.limits import MOST_PIXELS
 from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels
 from bench.data.patients import PREFIX, somebody
@@ -22,7 +23,11 @@ from bench.errors import ConfigError
 
 
 def manifest_source(
-    path: Path, patient_pattern: str | None = None, group_by: Sequence[str] = (), image_root: Path | None = None
+    path: Path,
+    patient_pattern: str | None = None,
+    group_by: Sequence[str] = (),
+    image_root: Path | None = None,
+    max_pixels: int = MOST_PIXELS,
 ) -> ImageSet:
     """The images that the table in the file ``path`` names.
 
@@ -33,6 +38,7 @@ def manifest_source(
         patient_pattern: as in `bench.data.patients.find_patients`.
         group_by: other columns that are kept, as ``group:COLUMN``.
         image_root: the folder that its paths start from; None takes the file's own.
+        max_pixels: of an image.
 
     Raises:
         ConfigError: if the file cannot be read, names no set of labelled images, or has no column of ``group_by``.
@@ -64,7 +70,7 @@ def manifest_source(
         classes=check_classes(path, labels, "label"),
         table=table,
         stamps=tuple(located.stamps[row] for row in rows),
-        reader=FileReader(root, tuple(table["image"])),
+        reader=FileReader(root, tuple(table["image"]), max_pixels),
         patient_rule=_rule(columns),
         notes=tuple(columns.notes),
         layout=f"one row per image ({columns.described()})",
