@@ -69,7 +69,7 @@ class FileReader:
 
 def read_file(path: Path, max_pixels: int) -> bytes:
     """The bytes of an image file; errors as in `FileReader`. It never waits, as a pipe would have it."""
-    with open(path, "rb", opener=_at_once) as file:
+    with open(path, "rb", opener=at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError("it is a pipe, a device or a socket, no regular file")
@@ -77,7 +77,8 @@ def read_file(path: Path, max_pixels: int) -> bytes:
         return file.read()
 
 
-def _at_once(path: str, flags: int) -> int:
+def at_once(path: str, flags: int) -> int:
+    """Opens without waiting for who writes to a pipe; the ``opener`` of `open`."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

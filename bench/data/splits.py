@@ -606,6 +606,8 @@ def take_over(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, 
 
 
 def _read(path: Path) -> pd.DataFrame:
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--splits {path} cannot be read as a CSV file: it is no file.")
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:

@@ -294,6 +294,13 @@ class RunDir:
         return self._marker(stage).exists()
 
 
+def _refuse_special(folder: Path) -> None:
+    """Refuse, by a ConfigError, a run folder in which reading would wait for ever: pipes, devices, sockets."""
+    for path in (*folder.iterdir(), *folder.glob("models/*")):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError(f"{path} is a pipe, a device or a socket, which no run leaves; remove it.")
+
+
 def find_run(name: str, folder: Path) -> RunDir:
     """The run folder called ``name`` in ``folder``; a path to a run folder is taken too.
 
@@ -302,6 +309,7 @@ def find_run(name: str, folder: Path) -> RunDir:
     """
     for path in (folder / name, Path(name)):
         if (path / "run.json").is_file():
+            _refuse_special(path)
             return RunDir(path)
     names = sorted(path.parent.name for path in folder.glob("*/run.json"))
     known = f"the runs there are: {', '.join(names)}" if names else "there is no run yet"

@@ -21,6 +21,7 @@ from PIL import Image
 from bench.data.images.limits import MOST_PIXELS, check_bytes, check_size
 from bench.data.images.pixels import Decoded, Facts, NotAnImage, factor_of
 from bench.data.images.window import Pixels, Window
+from bench.data.imageset import at_once
 from bench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def read_patient_ids(paths: Sequence[Path], max_pixels: int = MOST_PIXELS) -> li
 
     def read(path: Path) -> str:
         try:
-            with _Bounded(io.FileIO(path), max_pixels // 8) as opened:  # several threads read at a time
+            with _Bounded(io.FileIO(path, opener=at_once), max_pixels // 8) as opened:  # several threads read at a time
                 file = dcmread(opened, stop_before_pixels=True, specific_tags=["PatientID"], force=True)
                 return str(file.get("PatientID") or "").strip()
         except Exception:  # pydicom raises whatever a broken header makes of itself

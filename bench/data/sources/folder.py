@@ -11,7 +11,7 @@ from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels, printable, readable
 from bench.data.patients import folder_groups
 from bench.data.sources.layout import LAYOUTS, Reading, read_layout
-from bench.data.sources.listing import EXTENSIONS, with_patients
+from bench.data.sources.listing import EXTENSIONS, note_outside, with_patients
 from bench.data.sources.tree import Folder, Tree, take_masks, walk
 from bench.errors import ConfigError
 
@@ -67,6 +67,8 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
     _refuse_copies(root, table, [one.file.size for one in placed])
     others = [name for top in reading.folders for folder in top.walk() for name in folder.others]
     followed = [f"Links to folders that were followed: {listed(tree.followed)}."] if tree.followed else []
+    below_links = tuple(f"{link}/" for link in tree.followed)
+    followed += note_outside(root, [name for name in names if not name.startswith(below_links)])
     draft = ImageSet(
         source="folder",
         path=str(root),
@@ -93,6 +95,8 @@ def _excluded(tree: Tree, reading: Reading, masks: list[str], links: list[str]) 
         ("link to a folder", links, "links to folders", True),
         ("system folder", tree.system, "", True),
         ("run folder or cache", tree.own, "run folders or caches", True),
+        ("pipe, device or socket", tree.special, "pipes, devices or sockets", False),
+        ("folder too deep", tree.deep, "folders too deep", True),
     )
     return tuple(
         Excluded(kind, tuple(map(printable, names)), plural, folders) for kind, names, plural, folders in kinds if names

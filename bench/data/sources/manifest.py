@@ -15,7 +15,7 @@ from bench.data.patients import PREFIX, somebody
 from bench.data.sources import columns as columns_of
 from bench.data.sources.columns import ACCEPTED, Columns, near, not_a_patient, role_of
 from bench.data.sources.image_files import ImageFiles, check_root
-from bench.data.sources.listing import with_patients
+from bench.data.sources.listing import note_outside, with_patients
 from bench.data.sources.one_label import blank
 from bench.data.sources.table_file import read_table
 from bench.data.sources.tree import masks_among
@@ -63,7 +63,8 @@ def manifest_source(
     known, folds = _patients(columns, "patient"), merge_labels(columns.cells("fold"))[0]
     said = pd.DataFrame({"image": located.names, "patient_id": known, "split": splits, "fold": folds, **groups})
     table = said.iloc[rows].reset_index(drop=True).assign(label=labels)
-    columns.notes += [*merged, *_notes(columns, known, group_by)]
+    outside = note_outside(root, table["image"].tolist())
+    columns.notes += [*merged, *_notes(columns, known, group_by), *outside]
     draft = ImageSet(
         source="manifest",
         path=str(path),
