@@ -232,7 +232,7 @@ def graph_of(model_file: Path) -> Any:
         with h5py.File(model_file) as held:
             config = json.loads(held.attrs["model_config"])["config"]
         numbers = {layer["config"]["name"]: number for number, layer in enumerate(config["layers"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable(model_file, error) from error
     return _numbered(config["layers"], numbers)
 

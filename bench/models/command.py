@@ -11,6 +11,7 @@ from bench.invocation import resume, typed
 from bench.run.documents import ModelCard
 from bench.run.folder import file_sha256, find_run
 from bench.run.record import read_strictly
+from bench.texts import as_cell
 
 
 def add_parser(commands: Commands) -> None:
@@ -55,7 +56,7 @@ def predict(options: argparse.Namespace) -> int:
     images = load_images(options.images, size, channels, resize, window)
     probabilities = predict_file(run.best_model, images, np.arange(len(images)))
     lines = csv.writer(sys.stdout, lineterminator="\n")
-    lines.writerow(["image", *card.classes])
+    lines.writerow(["image", *map(as_cell, card.classes)])
     for path, row in zip(options.images, probabilities, strict=True):
-        lines.writerow([path, *(f"{value:.4f}" for value in row)])
+        lines.writerow([as_cell(str(path)), *(f"{value:.4f}" for value in row)])
     return 0

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import settings
+from bench import settings, texts
 from bench.errors import ConfigError, TrialFailed
 from bench.failures import MACHINE, kind_of, reason_of
 from bench.flags import (
@@ -146,7 +146,7 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
         of_machine = isinstance(error, OSError)
         if of_machine and kind_of(error) != MACHINE:
             raise
-        print(f"error: {reason_of(error) if of_machine else error}", file=sys.stderr)
+        texts.error(reason_of(error) if of_machine else error)
         if isinstance(error, SearchFailed | NoFinalist) or (of_machine and request.run.run.exists()):
             print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
         return 1

@@ -21,6 +21,7 @@ from bench.run.documents import AuditRecord, FindingRecord, Layout
 from bench.run.record import SplitRecord
 from bench.run.results import TrialLog, TrialRecord
 from bench.stats.metrics import Metric
+from bench.texts import visible
 from bench.trial import Running, TrialConfig
 
 SHOWN_NAMES = 5
@@ -52,12 +53,12 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         """One line of plain text."""
-        self.console.print(Text(text))
+        self.console.print(Text(visible(text)))
 
     def warning(self, text: str) -> None:
         """Something that must not be overlooked."""
         if self.console.is_terminal:
-            self.console.print(Panel(Text(text, style="bold"), border_style="yellow", title="Attention"))
+            self.console.print(Panel(Text(visible(text), style="bold"), border_style="yellow", title="Attention"))
         else:
             self.line(f"ATTENTION: {text}")
 
@@ -73,7 +74,7 @@ class Screen:
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in rows:
-            table.add_row(f"  {name}", Text(value))
+            table.add_row(Text(f"  {visible(name)}"), Text(visible(value)))
         self.console.print(table)
 
     def layout(self, layout: Layout) -> None:
@@ -215,10 +216,11 @@ class SearchDisplay:
         current = self._log.current
         bar = Progress(TextColumn("Search"), BarColumn(), MofNCompleteColumn(), console=self._screen.console)
         bar.add_task("", total=self._total, completed=len(current))
-        lines = [Text(f"{duration(time.monotonic() - self._started)} elapsed; {self._status(current)}")]
+        lines = [Text(visible(f"{duration(time.monotonic() - self._started)} elapsed; {self._status(current)}"))]
         for one in self.running():
             so_far = "no epoch finished yet"
             if one.score is not None:
                 so_far = f"{self._metric.title} {score(one.score)} so far, epoch {one.epoch}"
-            lines.append(Text(f"  running: trial {one.trial}: {describe_config(one.config)}: {so_far}", style="dim"))
+            told = f"  running: trial {one.trial}: {describe_config(one.config)}: {so_far}"
+            lines.append(Text(visible(told), style="dim"))
         return Group(bar, *lines)

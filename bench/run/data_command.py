@@ -10,6 +10,7 @@ from bench.flags import Commands, add_command, add_flag, add_setting, add_settin
 from bench.invocation import typed
 from bench.run.folder import write_json, write_text
 from bench.settings import make_settings
+from bench.texts import visible
 
 
 def add_audit(commands: Commands) -> None:
@@ -113,11 +114,11 @@ def manifest(options: argparse.Namespace) -> int:
     source = open_settings(settings)
     text = manifest_text(source)
     for note in source.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(visible(f"note: {note}"), file=sys.stderr)
     classes = ", ".join(source.classes)
-    print(f"{len(source.table)} images of {classes}; patients: {source.patient_rule}.", file=sys.stderr)
+    print(visible(f"{len(source.table)} images of {classes}; patients: {source.patient_rule}."), file=sys.stderr)
     name, root = (shlex.quote(str(path)) for path in (out or "manifest.csv", root_of(source)))
-    print(f"Correct it, and use it by: --data {name} --image-root {root}", file=sys.stderr)
+    print(visible(f"Correct it, and use it by: --data {name} --image-root {root}"), file=sys.stderr)
     if out is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode())

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from bench.checksums import checksum
 from bench.errors import ConfigError
 from bench.run.record import OpeningRecord, Part, RunRecord, read_strictly
+from bench.texts import as_cell, from_cell, visible
 
 STAGES = ("data", "search", "finalists", "evaluation")
 """Stages that leave a marker, in order; the report is rendered anew every time."""
@@ -89,6 +90,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_page(path: Path, text: str) -> None:
+    """The same for a page of HTML or Markdown: what comes from data can hold no unseen characters in it."""
+    write_text(path, visible(text, keep="\n\t"))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value``, or what is known of a document, as indented JSON in one step.
 
@@ -100,9 +106,26 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write ``table`` as CSV without its index in one step."""
+    """Write ``table`` as CSV without its index in one step; `from_cells` gives its texts back."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
+        _each_text(table, as_cell).to_csv(temporary, index=False)
+
+
+def from_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The texts of a CSV file that `write_table` wrote, as they were before."""
+    return _each_text(table, from_cell)
+
+
+def _each_text(table: pd.DataFrame, written: Callable[[str], str]) -> pd.DataFrame:
+    """``table`` with its header and the cells that are texts written otherwise."""
+    found = table.rename(columns=lambda name: written(str(name)))
+    for name, column in zip(found, (table[one] for one in table), strict=True):
+        if not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            texts = {one: written(one) for one in column.unique() if isinstance(one, str)}
+            changed = {one: other for one, other in texts.items() if one != other}
+            if changed:
+                found[name] = column.map(lambda one, known=changed: known.get(one, one), na_action="ignore")
+    return found
 
 
 def file_sha256(path: Path) -> str:
@@ -204,7 +227,7 @@ class RunDir:
         """
         try:
             content: dict[str, Any] = json.loads(self._content())
-        except ValueError as error:  # also of what is no UTF-8
+        except (ValueError, RecursionError) as error:  # also of what is no UTF-8
             raise ConfigError(f"{self.run} cannot be read: it is not valid JSON ({error}).") from None
         return content
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from bench.data.sources.one_label import blank
 from bench.data.sources.table_file import read_table
 from bench.data.sources.tree import masks_among
 from bench.errors import ConfigError
+from bench.texts import as_cell, unquoted
 
 
 def manifest_source(
@@ -208,4 +209,14 @@ def manifest_text(source: ImageSet) -> str:
     if (table["fold"] != "").any():
         columns["fold"] = table["fold"]
     columns |= {name.removeprefix(PREFIX): table[name] for name in map(str, table.columns) if name.startswith(PREFIX)}
-    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")
+    written = pd.DataFrame(columns).map(as_cell).rename(columns=as_cell)
+    _refuse_unseen(source, written, columns)
+    return written.to_csv(index=False, lineterminator="\n")
+
+
+def _refuse_unseen(source: ImageSet, written: pd.DataFrame, columns: Mapping[str, "pd.Series[str]"]) -> None:
+    """Refuse names that as cells are written out: `read_table` takes such text as it stands."""
+    for cells, texts in zip(written.items(), columns.values(), strict=True):
+        odd = [cell for cell, text in zip(cells[1], texts, strict=True) if unquoted(cell) != text]
+        if odd:
+            raise ConfigError(f"{source.path} has a name with control characters, {odd[0]}; no manifest can hold it.")

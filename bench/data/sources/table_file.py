@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.data.names import readable
 from bench.errors import ConfigError
+from bench.texts import unquoted
 
 ENDINGS = (".csv", ".tsv", ".txt")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -133,10 +134,10 @@ def _cells(path: Path, text: str, separator: str, lines_before: int) -> tuple[li
     csv.field_size_limit(MOST_CHARACTERS)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [unquoted(name.strip()) for name in next(reader, [])]
         rows, lines = [], []
         for row in reader:
-            cells = [cell.strip() for cell in row]
+            cells = [unquoted(cell.strip()) for cell in row]
             if not any(cells):
                 continue
             while len(cells) > len(header) and not cells[-1]:
