@@ -54,7 +54,11 @@ def predict(options: argparse.Namespace) -> int:
     size, channels, resize = card.input.height, card.input.channels, card.input.resize
     window = Window(**card.input.window) if card.input.window else None
     images = load_images(options.images, size, channels, resize, window)
-    probabilities = predict_file(run.best_model, images, np.arange(len(images)))
+    try:
+        probabilities = predict_file(run.best_model, images, np.arange(len(images)))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"{run.best_model} is no model of a run that can be loaded: {reason}.") from error
     lines = csv.writer(sys.stdout, lineterminator="\n")
     lines.writerow(["image", *map(as_cell, card.classes)])
     for path, row in zip(options.images, probabilities, strict=True):
