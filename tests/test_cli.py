@@ -612,7 +612,7 @@ def test_a_full_disk_is_a_sentence_and_status_1_and_other_faults_stay_visible(pl
         return command.execute(request, [])
 
     assert run_into(OSError(28, "No space left on device", "trials.csv")) == 1
-    assert capsys.readouterr().err == "error: OSError: [Errno 28] No space left on device: 'trials.csv'\n"
+    assert capsys.readouterr().err == "error: trials.csv: No space left on device.\n"
     with pytest.raises(FileNotFoundError):
         run_into(FileNotFoundError(2, "gone"))
 

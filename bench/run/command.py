@@ -146,7 +146,8 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
         of_machine = isinstance(error, OSError)
         if of_machine and kind_of(error) != MACHINE:
             raise
-        texts.error(reason_of(error) if of_machine else error)
+        placed = of_machine and error.filename is not None and error.strerror
+        texts.error(f"{error.filename}: {error.strerror}." if placed else reason_of(error) if of_machine else error)
         if isinstance(error, SearchFailed | NoFinalist) or (of_machine and request.run.run.exists()):
             print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
         return 1

@@ -20,6 +20,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from bench.checksums import checksum
+from bench.disk import full_disk_named
 from bench.errors import ConfigError
 from bench.run.record import OpeningRecord, Part, RunRecord, read_strictly
 from bench.texts import as_cell, from_cell, visible
@@ -40,18 +41,20 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     there, whole. Without that the rename may be kept and the content lost; what can be drawn again need not wait for
     it (``durable``).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    with full_disk_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        if durable:
-            to_disk(temporary)
-        temporary.replace(path)
-        if durable:
-            to_disk(path.parent)
+        with full_disk_named(path):
+            yield temporary
+            temporary.chmod(0o644)
+            if durable:
+                to_disk(temporary)
+            temporary.replace(path)
+            if durable:
+                to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -44,6 +44,7 @@ from bench.data.images.window import Window
 from bench.data.imageset import Content, ImageSet, Read, Windowed
 from bench.data.sealing import SealedPixels, seal_of
 from bench.device import cpu_cores
+from bench.disk import full_disk_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -290,9 +291,12 @@ class _Decoding:
         Returns:
             the facts; other ones than those known if other images could be decoded than by these.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with full_disk_named(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         forms = tuple(sorted({*wanted, *(_forms_in(self.folder) if known is None else ())}))
-        with _scratch(self.folder) as scratch:
+        # beside each other lie the drafts of grey images and of coloured ones, 4 bytes a pixel at most
+        needed = sum(4 * len(self.images.table) * size * size for size, _ in forms)
+        with _scratch(self.folder) as scratch, full_disk_named(self.folder, needed):
             problems, coloured = self._to_drafts(forms, scratch, with_facts=known is None)
             if known is None or problems == known["problem"].tolist():
                 channels = 3 if coloured.any() else 1

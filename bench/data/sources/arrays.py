@@ -22,6 +22,7 @@ from bench.data.images.limits import MOST_PIXELS, TooLarge, check_size
 from bench.data.images.window import Window, of_set
 from bench.data.imageset import ImageSet, stamp
 from bench.data.names import check_classes, readable
+from bench.disk import full_disk_named
 from bench.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
@@ -270,7 +271,9 @@ class NpzReader:
         """
         with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
             with open_npz(self.path) as archive:
-                archive.extractall(folder, [f"{name}.npy" for name in self.arrays])
+                members = [f"{name}.npy" for name in self.arrays]
+                with full_disk_named(scratch, sum(archive.getinfo(one).file_size for one in members)):
+                    archive.extractall(folder, members)
                 deep = [name for name in self.arrays if header(archive, name)[1] not in EIGHT_BITS]
             window = of_set([np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in deep])
             yield Rows(Path(folder), self.arrays, self.counts, window)
