@@ -146,8 +146,7 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
         of_machine = isinstance(error, OSError)
         if of_machine and kind_of(error) != MACHINE:
             raise
-        placed = of_machine and error.filename is not None and error.strerror
-        texts.error(f"{error.filename}: {error.strerror}." if placed else reason_of(error) if of_machine else error)
+        texts.error(_sentence(error))
         if isinstance(error, SearchFailed | NoFinalist) or (of_machine and request.run.run.exists()):
             print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
         return 1
@@ -161,3 +160,10 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
     finally:
         cluster.stop()
     return UNFAIR if pipeline.warn_if_unfair(request.run, screen) else 0
+
+
+def _sentence(error: Exception) -> str:
+    """What ended a run, in one line; of an error of the machine its place."""
+    if not isinstance(error, OSError):
+        return str(error)
+    return f"{error.filename}: {error.strerror}." if error.filename and error.strerror else reason_of(error)

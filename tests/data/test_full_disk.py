@@ -27,7 +27,7 @@ def small_disk(tmp_path):
         return place
 
     yield sized
-    subprocess.run(["umount", place], capture_output=True, check=False)
+    subprocess.run(["umount", "-l", place], capture_output=True, check=False)
 
 
 def images(folder, greys, coloured):
