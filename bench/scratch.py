@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-PREFIXES = ("bench-tune-", "bench-ray-")
+PREFIXES = ("bench-tune-", "ray-")
 OWNER = ".owner"
 """Locked as long as the process lives whose folder it is."""
 NEW = ".new-"

@@ -43,12 +43,12 @@ def test_a_folder_is_private_and_goes(tmp_path):
 
 def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path, holding):
     process, left = holding
-    with own_folder("bench-ray-", tmp_path):
+    with own_folder("ray-", tmp_path):
         assert left.is_dir(), "its process lives"
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (left / "below" / "file").is_file()
-    with own_folder("bench-ray-", tmp_path) as folder:
+    with own_folder("ray-", tmp_path) as folder:
         assert [*tmp_path.iterdir()] == [folder]
 
 

@@ -13,6 +13,9 @@ from bench.run.folder import file_sha256, find_run
 from bench.run.record import read_strictly
 from bench.texts import as_cell
 
+MOST_SIDE = 10_000
+"""Pixels of an image's side that a model may ask for."""
+
 
 def add_parser(commands: Commands) -> None:
     """``predict``."""
@@ -52,7 +55,13 @@ def predict(options: argparse.Namespace) -> int:
     if missing:
         raise ConfigError(f"There is no image file {missing[0]}.")
     size, channels, resize = card.input.height, card.input.channels, card.input.resize
-    window = Window(**card.input.window) if card.input.window else None
+    try:
+        window = Window(**card.input.window) if card.input.window else None
+        usable = 0 < size <= MOST_SIDE and channels in (1, 3)
+    except TypeError:
+        usable = False
+    if not usable:
+        raise ConfigError(f"{run.best_model_card} states an input that no model of a run has: {card.input}.")
     images = load_images(options.images, size, channels, resize, window)
     try:
         probabilities = predict_file(run.best_model, images, np.arange(len(images)))

@@ -31,11 +31,14 @@ def check_h5(path: Path) -> None:
     """
     import h5py
 
-    with h5py.File(path, "r") as file:
-        total = sum(one.nbytes for one in _datasets(file))
-        if total > max(SMALL, MOST_UNPACKED * path.stat().st_size):
-            raise Unsafe(f"its values take {total:,} bytes, and the file has {path.stat().st_size:,}")
-        config = file.attrs.get("model_config")
+    try:
+        with h5py.File(path, "r") as file:
+            total = sum(one.nbytes for one in _datasets(file))
+            if total > max(SMALL, MOST_UNPACKED * path.stat().st_size):
+                raise Unsafe(f"its values take {total:,} bytes, and the file has {path.stat().st_size:,}")
+            config = file.attrs.get("model_config")
+    except (RuntimeError, KeyError, TypeError) as error:  # what h5py makes of damage
+        raise OSError(f"damaged ({error})") from error
     if config is not None:
         try:
             _check_layers(json.loads(config))

@@ -7,7 +7,6 @@ study.db and trials.csv.
 import logging
 import math
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from ray.tune.search import Searcher
 from bench.cluster import Workers, train_trial
 from bench.failures import ERROR, MACHINE, MEMORY, NOT_FINITE
 from bench.run.results import TrialLog, TrialRecord
+from bench.scratch import own_folder
 from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
 from bench.search.plan import Plan, Planned, longest_first, remaining, to_try_again, without
 from bench.search.searcher import FINISHED, RecordingSearch, Report, Rules, Watcher
@@ -134,7 +134,7 @@ def _one_round(
     )
     trainable = tune.with_parameters(train_trial, task=task, threads=workers.threads)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bench-tune-", ignore_cleanup_errors=True) as scratch:
+    with own_folder("bench-tune-") as scratch:
         tune.Tuner(
             tune.with_resources(trainable, workers.resources),
             tune_config=tune.TuneConfig(
@@ -148,7 +148,7 @@ def _one_round(
             ),
             run_config=tune.RunConfig(
                 name="search",
-                storage_path=scratch,
+                storage_path=str(scratch),
                 verbose=0,
                 callbacks=[_Orphans(search)],
                 failure_config=tune.FailureConfig(max_failures=0),

@@ -8,7 +8,9 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,10 +18,11 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from bench.cluster import Workers, session_folder, share_out
+from bench.cluster import SESSION, Workers, session_folder, share_out
 from bench.compare.methods.experiment import Experiment, Outcomes
 from bench.device import cpu_cores
 from bench.models.standardisation import Standard
+from bench.scratch import own_folder
 from bench.train.task import Task
 from bench.trial import TrialConfig
 
@@ -69,7 +72,11 @@ def search(experiment: Experiment, outcomes: Outcomes) -> dict[str, Standard]:
         tuner.fit()
     finally:
         ray.shutdown()
+        _session.close()
     return standards
+
+
+_session = ExitStack()
 
 
 def start(jobs: int) -> Workers:
@@ -82,7 +89,8 @@ def start(jobs: int) -> Workers:
         ray.init(
             address="local",
             num_cpus=cpu_cores(),
-            _temp_dir=session_folder(),
+            _temp_dir=str(_session.enter_context(own_folder(SESSION, Path(session_folder())))),
+            _node_ip_address="127.0.0.1",
             include_dashboard=False,
             log_to_driver=False,
             logging_level="CRITICAL",

@@ -22,7 +22,7 @@ from bench.data.images.limits import MOST_PIXELS, TooLarge, check_size
 from bench.data.images.window import Window, of_set
 from bench.data.imageset import ImageSet, stamp
 from bench.data.names import check_classes, readable
-from bench.disk import full_disk_named
+from bench.disk import FULL, full_disk_named
 from bench.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
@@ -30,7 +30,7 @@ LAYOUT = (
     "an .npz file holds train_images and train_labels, and may hold val_images, val_labels, test_images, test_labels"
 )
 SHAPES = "(n, height, width), (n, height, width, 1) or (n, height, width, 3)"
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 """What reading an archive that is none, or is damaged, ends in."""
 MOST_IMAGES = 2_000_000  # whose names and facts take about 1 GB
 MOST_UNPACKED = 100
@@ -223,7 +223,9 @@ def open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
             archive = zipfile.ZipFile(path)
         with archive:
             yield archive
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         raise ConfigError(f"{path} is no .npz file that can be read ({error}).") from None
 
 
