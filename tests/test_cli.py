@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -602,7 +603,7 @@ def test_a_full_disk_is_a_sentence_and_status_1_and_other_faults_stay_visible(pl
     monkeypatch.undo()
     monkeypatch.chdir(place)
 
-    request = SimpleNamespace(run=RunDir(place))
+    request = SimpleNamespace(run=RunDir(place), settings=SimpleNamespace(cache=place / "cache"))
 
     def run_into(error):
         def execute(*arguments):
@@ -615,6 +616,15 @@ def test_a_full_disk_is_a_sentence_and_status_1_and_other_faults_stay_visible(pl
     assert capsys.readouterr().err == "error: trials.csv: No space left on device.\n"
     with pytest.raises(FileNotFoundError):
         run_into(FileNotFoundError(2, "gone"))
+    with pytest.raises(RuntimeError):
+        run_into(RuntimeError("no such thing"))
+    try:
+        raise RuntimeError("the search ended") from sqlite3.OperationalError("database or disk is full")
+    except RuntimeError as error:
+        assert run_into(error) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"error: /.*: No space left on device \(.* [MG]B free there\)\.", first)
+    assert second.startswith("Once that is seen to, go on by: ")
 
 
 def test_the_help_tells_every_exit_status(capsys):

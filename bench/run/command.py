@@ -7,9 +7,11 @@ import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from bench import settings, texts
+from bench.disk import is_of_a_full_disk, told_of_the_fullest
 from bench.errors import ConfigError, TrialFailed
 from bench.failures import MACHINE, kind_of, reason_of
 from bench.flags import (
@@ -149,6 +151,12 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
         texts.error(_sentence(error))
         if isinstance(error, SearchFailed | NoFinalist) or (of_machine and request.run.run.exists()):
             print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if not is_of_a_full_disk(error):
+            raise
+        texts.error(told_of_the_fullest([request.run.path, request.settings.cache, Path(gettempdir())]))
+        print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if request.run.run.exists():
