@@ -152,6 +152,17 @@ def session_folder() -> str:
     )
 
 
+def on_loopback() -> None:
+    """Have Ray, when it is started on this machine, take 127.0.0.1 for its address and listen there alone.
+
+    It knows this for systems whose firewalls ask; an address that `ray.init` is given it takes for the machine's own.
+    """
+    from ray._private import ray_constants
+
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # for its other processes
+
+
 def _answers(address: str) -> None:
     """See whether anything listens at ``address``, or where RAY_ADDRESS says for ``auto``: Ray would wait two minutes.
 
@@ -185,7 +196,8 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
     environment = {name: os.environ[name] for name in passed if name in os.environ} | _WORKER_SETTINGS
     arguments: dict[str, Any] = {}
     if not address:
-        arguments = {"num_cpus": cpu_cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        on_loopback()
+        arguments = {"num_cpus": cpu_cores(), "include_dashboard": False}
         arguments["_temp_dir"] = str(_session.enter_context(own_folder(SESSION, Path(session_folder()))))
     try:
         if address:

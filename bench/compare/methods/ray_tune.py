@@ -18,7 +18,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from bench.cluster import SESSION, Workers, session_folder, share_out
+from bench.cluster import SESSION, Workers, on_loopback, session_folder, share_out
 from bench.compare.methods.experiment import Experiment, Outcomes
 from bench.device import cpu_cores
 from bench.models.standardisation import Standard
@@ -84,13 +84,13 @@ def start(jobs: int) -> Workers:
     os.environ.update(SETTINGS)
     for name in ("ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    on_loopback()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.init(
             address="local",
             num_cpus=cpu_cores(),
             _temp_dir=str(_session.enter_context(own_folder(SESSION, Path(session_folder())))),
-            _node_ip_address="127.0.0.1",
             include_dashboard=False,
             log_to_driver=False,
             logging_level="CRITICAL",
