@@ -49,8 +49,9 @@ _WORKER_SETTINGS = {
 SESSION_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.10")
 """Bytes that the path of Ray's folder may have: that of a socket ends at 107 on Linux."""
 SESSION = "ray-"
-SESSION_NAME = f"{SESSION}12345678"
-"""How the folder of Ray's session is called."""
+BELOW = "r"
+SESSION_NAME = f"{SESSION}12345678/{BELOW}"
+"""How the folder of Ray's session is called: Ray opens its own to everybody, so it lies in one that is private."""
 MEMORY_PER_JOB = 3.5 * 2**30
 """Bytes that a worker is allowed for; decides how many run at once."""
 
@@ -152,6 +153,17 @@ def session_folder() -> str:
     )
 
 
+@contextlib.contextmanager
+def session() -> Iterator[str]:
+    """A folder for Ray's session, in one that only the user may enter; gone at the end.
+
+    Raises:
+        ConfigError: as `session_folder`.
+    """
+    with own_folder(SESSION, Path(session_folder())) as private:
+        yield str(private / BELOW)
+
+
 def on_loopback() -> None:
     """Have Ray, when it is started on this machine, take 127.0.0.1 for its address and listen there alone.
 
@@ -198,7 +210,7 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
     if not address:
         on_loopback()
         arguments = {"num_cpus": cpu_cores(), "include_dashboard": False}
-        arguments["_temp_dir"] = str(_session.enter_context(own_folder(SESSION, Path(session_folder()))))
+        arguments["_temp_dir"] = _session.enter_context(session())
     try:
         if address:
             _answers(address)

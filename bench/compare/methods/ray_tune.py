@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,11 +17,10 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from bench.cluster import SESSION, Workers, on_loopback, session_folder, share_out
+from bench.cluster import Workers, on_loopback, session, share_out
 from bench.compare.methods.experiment import Experiment, Outcomes
 from bench.device import cpu_cores
 from bench.models.standardisation import Standard
-from bench.scratch import own_folder
 from bench.train.task import Task
 from bench.trial import TrialConfig
 
@@ -90,7 +88,7 @@ def start(jobs: int) -> Workers:
         ray.init(
             address="local",
             num_cpus=cpu_cores(),
-            _temp_dir=str(_session.enter_context(own_folder(SESSION, Path(session_folder())))),
+            _temp_dir=_session.enter_context(session()),
             include_dashboard=False,
             log_to_driver=False,
             logging_level="CRITICAL",
