@@ -2,6 +2,7 @@
 
 import sys
 
+from bench import texts
 from bench.errors import ConfigError
 from bench.startup import lost, prepare
 
@@ -11,13 +12,13 @@ def main(*given: str) -> int:
     try:
         prepare()
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        texts.error(error)
         return 2
     from bench.cli import main
 
     status = main([*given, *sys.argv[1:]])
     if reason := lost():
-        print(f"error: standard output cannot be written: {reason}.", file=sys.stderr)
+        texts.error(f"standard output cannot be written: {reason}.")
         return status or 1
     return status
 

@@ -5,7 +5,7 @@ import errno
 import sys
 from collections.abc import Sequence
 
-from bench import __version__
+from bench import __version__, texts
 from bench.compare import command as compare
 from bench.device import quiet
 from bench.errors import ConfigError
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parse(arguments)
         return int(options.run(options))
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        texts.error(error)
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted before the run began.", file=sys.stderr)
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.strerror is None or (error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT)):
             raise  # it is not the machine's
         place = f"{error.filename}: " if error.filename is not None else ""
-        print(f"error: {place}{error.strerror}.", file=sys.stderr)
+        texts.error(f"{place}{error.strerror}.")
         return 1
 
 

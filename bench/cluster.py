@@ -6,6 +6,7 @@ A worker is a process that stays from the start of a run to its report. It serve
 `Trainer` outlives them, and with it the networks, weights, opened features and traced steps.
 """
 
+import atexit
 import contextlib
 import gc
 import os
@@ -36,6 +37,7 @@ from bench.errors import ConfigError, WorkerDied
 from bench.failures import MEMORY, kind_of, reason_of
 from bench.numbers import counted
 from bench.run.record import Hardware
+from bench.scratch import own_folder
 from bench.search.parameters import Value
 from bench.trial import TrialConfig
 
@@ -43,6 +45,10 @@ SESSION_LIMIT = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/p
 """Bytes that the path of Ray's folder may have: that of a socket ends at 107 on Linux."""
 MOST_TRIALS = 40
 """Trials that a worker serves before a fresh one takes its place."""
+SESSION = "ray-"
+BELOW = "r"
+SESSION_NAME = f"{SESSION}12345678/{BELOW}"
+"""How the folder of Ray's session is called: Ray opens its own to everybody, so it lies in one that is private."""
 MEMORY_PER_JOB = 3.5 * 2**30
 """Bytes that a worker is allowed for; decides how many run at once."""
 
@@ -127,22 +133,43 @@ def interrupted_by_signals() -> None:
 
 
 def session_folder() -> str:
-    """Where Ray is to keep its session: the first usual place whose sockets have a short enough path.
+    """Where the folder of Ray's session is to lie: the first usual place where its sockets have a short enough path.
 
     Raises:
         ConfigError: if there is none that can be written.
     """
+    most = SESSION_LIMIT - len(f"/{SESSION_NAME}")
     places = [os.environ.get("RAY_TMPDIR", ""), os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"]
     for place in filter(os.path.isabs, places):
-        folder = Path(place) / "ray"
-        there = folder if os.path.exists(folder) else folder.parent  # noqa: PTH110  (Path's may be refused)
-        usable = os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)  # noqa: PTH112  (likewise)
-        if len(os.fsencode(folder)) <= SESSION_LIMIT and usable:
-            return str(folder)
+        usable = os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)  # noqa: PTH112  (Path's may be refused)
+        if len(os.fsencode(place)) <= most and usable:
+            return place
     raise ConfigError(
-        f"Ray needs a folder for its sockets that can be written and whose path has at most {SESSION_LIMIT - 4} bytes; "
+        f"Ray needs a folder for its sockets that can be written and whose path has at most {most} bytes; "
         "name one by the environment variable RAY_TMPDIR."
     )
+
+
+@contextlib.contextmanager
+def session() -> Iterator[str]:
+    """A folder for Ray's session, in one that only the user may enter; gone at the end.
+
+    Raises:
+        ConfigError: as `session_folder`.
+    """
+    with own_folder(SESSION, Path(session_folder())) as private:
+        yield str(private / BELOW)
+
+
+def on_loopback() -> None:
+    """Have Ray, when it is started on this machine, take 127.0.0.1 for its address and listen there alone.
+
+    It knows this for systems whose firewalls ask; an address that `ray.init` is given it takes for the machine's own.
+    """
+    from ray._private import ray_constants
+
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # for its other processes
 
 
 def _answers(address: str) -> None:
@@ -176,9 +203,11 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
     if os.environ.get("KERAS_HOME"):
         os.environ["KERAS_HOME"] = os.path.abspath(os.environ["KERAS_HOME"])  # noqa: PTH100  (links stay)
     environment = {name: os.environ[name] for name in passed if name in os.environ}
-    arguments: dict[str, Any] = (
-        {} if address else {"num_cpus": cpu_cores(), "include_dashboard": False, "_temp_dir": session_folder()}
-    )
+    arguments: dict[str, Any] = {}
+    if not address:
+        on_loopback()
+        arguments = {"num_cpus": cpu_cores(), "include_dashboard": False}
+        arguments["_temp_dir"] = _session.enter_context(session())
     try:
         if address:
             _answers(address)
@@ -213,7 +242,12 @@ def stop() -> None:
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         ray.shutdown()
+    _session.close()
 
+
+_session = contextlib.ExitStack()
+"""Holds the folder of Ray's session."""
+atexit.register(_session.close)  # after Ray's own, which is registered when it is imported, later
 
 _trainer: Any = None
 

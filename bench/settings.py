@@ -67,6 +67,14 @@ def parse_bytes(text: str) -> int:
         ) from None
 
 
+def _parse_pixels(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([kMG])|(\d{1,11})", text.strip())
+    if not match:
+        raise ConfigError(f"--max-pixels takes a number of pixels such as 500M or 25000000, but got {text!r}.")
+    number, unit, plain = match.groups()
+    return int(plain) if plain else int(float(number) * 1000 ** (1 + "kMG".index(unit)))
+
+
 def _parse_folds(text: str) -> int | str:
     given = text.strip().lower()
     if given != "given" and not re.fullmatch(r"-?\d{1,9}", given):
@@ -235,6 +243,10 @@ class RunSettings(BaseModel):
     """go on although more than 1 % of a class cannot be decoded"""
     verify: bool = setting("data", False, shown="trust size and time of change", resumable=True)
     """read every file again to see whether it is still what was decoded"""
+    max_pixels: Annotated[int, Field(ge=1, le=10**10), _text(_parse_pixels)] = setting(
+        "data", 100_000_000, "N", "500M", shown="100M"
+    )
+    """leave out images of more pixels, and files of more than 8 bytes for each of these, before memory is taken"""
     max_images: PositiveInt | None = setting("data", None, "N", "1200", shown="all")
     """train and validate on a stratified subset of whole patients; test stays whole"""
     image_size: PositiveInt | None = setting(

@@ -177,7 +177,14 @@ def toy_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 SLOW = ("end_to_end", "backbones", "slow")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow files come first, so that with several processes (``-n``) none of them waits for one at the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The slow files come first, so that with several processes (``-n``) none of them waits for one at the end.
+
+    What is thorough is left out, whatever else is selected, unless ``-m`` names it.
+    """
+    if "thorough" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     slow = {item.path for item in items if any(item.get_closest_marker(name) for name in SLOW)}
     items.sort(key=lambda item: item.path not in slow)

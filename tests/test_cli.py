@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -602,7 +603,7 @@ def test_a_full_disk_is_a_sentence_and_status_1_and_other_faults_stay_visible(pl
     monkeypatch.undo()
     monkeypatch.chdir(place)
 
-    request = SimpleNamespace(run=RunDir(place))
+    request = SimpleNamespace(run=RunDir(place), settings=SimpleNamespace(cache=place / "cache"))
 
     def run_into(error):
         def execute(*arguments):
@@ -612,9 +613,18 @@ def test_a_full_disk_is_a_sentence_and_status_1_and_other_faults_stay_visible(pl
         return command.execute(request, [])
 
     assert run_into(OSError(28, "No space left on device", "trials.csv")) == 1
-    assert capsys.readouterr().err == "error: OSError: [Errno 28] No space left on device: 'trials.csv'\n"
+    assert capsys.readouterr().err == "error: trials.csv: No space left on device.\n"
     with pytest.raises(FileNotFoundError):
         run_into(FileNotFoundError(2, "gone"))
+    with pytest.raises(RuntimeError):
+        run_into(RuntimeError("no such thing"))
+    try:
+        raise RuntimeError("the search ended") from sqlite3.OperationalError("database or disk is full")
+    except RuntimeError as error:
+        assert run_into(error) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"error: /.*: No space left on device \(.* [MG]B free there\)\.", first)
+    assert second.startswith("Once that is seen to, go on by: ")
 
 
 def test_the_help_tells_every_exit_status(capsys):

@@ -91,6 +91,18 @@ def test_numbers_beyond_all_measure_are_refused(parse):
         parse("9" * 400)
 
 
+@pytest.mark.parametrize(("text", "count"), [("500M", 5 * 10**8), ("1.5k", 1500), ("2G", 2 * 10**9), ("999", 999)])
+def test_numbers_of_pixels(text, count):
+    assert settings(max_pixels=text).max_pixels == count
+    assert settings(max_pixels=count).max_pixels == count
+
+
+@pytest.mark.parametrize("text", ["", "many", "0", "-5", "1e9", "10GiB", "99999999999", "99G"])
+def test_what_is_no_number_of_pixels(text):
+    with pytest.raises(ConfigError, match="--max-pixels"):
+        settings(max_pixels=text)
+
+
 # Run settings
 
 

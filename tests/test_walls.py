@@ -1,6 +1,7 @@
 """The layers and the import walls of the design."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,14 @@ def test_the_report_loads_no_training_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_nothing_that_others_may_have_written_is_unpickled() -> None:
+    """The reader of images alone is: it goes to the decoding processes by a file in a folder of their own."""
+    unpickled = re.compile(r"pickle\.loads?\b|read_pickle|joblib\.load\b|allow_pickle=True|Tuner\.restore|unsafe_load")
+    found = {
+        f"{path.relative_to(ROOT).as_posix()}: {match[0]}"
+        for path in (ROOT / "bench").rglob("*.py")
+        for match in unpickled.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"bench/data/images/store.py: pickle.loads"}

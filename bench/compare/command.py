@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench import texts
 from bench.errors import ConfigError, TrialFailed
 from bench.flags import Commands, Parser, add_command, add_flag, add_setting, output_of
 from bench.invocation import typed
@@ -128,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
             values["fixed_list"] = values.pop("list")
         return _fidelity(**values) if "fidelity" in values else _compare(**values)
     except TrialFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+        texts.error(error)
         return 1
 
 

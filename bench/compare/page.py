@@ -17,7 +17,7 @@ from bench.compare.methods.experiment import COMPARED, read_rows
 from bench.compare.methods.table import title
 from bench.compare.record import LOWER_BOUND_FILE, TARGET, ListBound, read, read_comparison
 from bench.report import pictures, templating
-from bench.run.folder import write_text
+from bench.run.folder import write_page
 from bench.run.tables import Row, records
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -62,7 +62,7 @@ def render(folder: Path) -> Path:
     }
     page, loader = folder / "compare.html", FileSystemLoader([TEMPLATES, templating.TEMPLATES])
     environment = templating.environment("compare.html.j2").overlay(loader=loader)
-    write_text(page, environment.get_template("compare.html.j2").render(**context))
+    write_page(page, environment.get_template("compare.html.j2").render(**context))
     return page
 
 

@@ -4,6 +4,7 @@ Light to import, for decoding runs in processes of its own.
 """
 
 import os
+import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import numbers
+from bench.data.images.limits import MOST_PIXELS, check_bytes
 from bench.data.images.window import Window
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ Read = Callable[[int], Content]  # row number -> the image; can be pickled
 
 class Reader(Protocol):
     """How the content of a set's images is read."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Of an image; larger ones are told from their headers, and not decoded."""
 
     def opened(self, scratch: Path) -> AbstractContextManager[Read]:
         """The images as long as the context lasts; ``scratch`` is an existing folder for what must be unpacked."""
@@ -45,14 +51,35 @@ class FileReader:
 
     root: Path
     names: tuple[str, ...]
+    max_pixels: int = MOST_PIXELS
 
     def opened(self, scratch: Path) -> AbstractContextManager[Read]:
         """Each file's bytes."""
         return nullcontext(self)
 
     def __call__(self, row: int) -> bytes:
-        """The bytes of file ``row``."""
-        return (self.root / self.names[row]).read_bytes()
+        """The bytes of file ``row``.
+
+        Raises:
+            OSError: if it cannot be read, or is no regular file.
+            TooLarge: if it is larger than an image of ``max_pixels`` can be.
+        """
+        return read_file(self.root / self.names[row], self.max_pixels)
+
+
+def read_file(path: Path, max_pixels: int) -> bytes:
+    """The bytes of an image file; errors as in `FileReader`. It never waits, as a pipe would have it."""
+    with open(path, "rb", opener=at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is a pipe, a device or a socket, no regular file")
+        check_bytes(status.st_size, max_pixels)
+        return file.read()
+
+
+def at_once(path: str, flags: int) -> int:
+    """Opens without waiting for who writes to a pipe; the ``opener`` of `open`."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 @dataclass(frozen=True)
@@ -60,6 +87,7 @@ class MemoryReader:
     """Images that are rows of an array: shape (n_images, height, width) or (n_images, height, width, 1 or 3)."""
 
     images: npt.NDArray[np.generic]
+    max_pixels: int = MOST_PIXELS
 
     def opened(self, scratch: Path) -> AbstractContextManager[Read]:
         """Each row's pixels."""

@@ -20,7 +20,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from bench import numbers
 from bench.errors import ConfigError
-from bench.run.folder import write_table
+from bench.run.folder import from_cells, write_table
 from bench.run.record import SplitRecord
 
 SPLITS = ("train", "val", "test")
@@ -606,8 +606,10 @@ def take_over(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, 
 
 
 def _read(path: Path) -> pd.DataFrame:
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--splits {path} cannot be read as a CSV file: it is no file.")
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        rows = from_cells(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"--splits {path} cannot be read as a CSV file: {reason}.") from None

@@ -173,7 +173,7 @@ def _of_ledger(path: Path) -> tuple[list[Opening], int]:
             sound = entry.pop("checksum", None) in (None, _checksum(entry))  # none in those of an earlier version
             found += [Opening.model_validate(entry)] if sound else []
             damaged += not sound
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError, RecursionError):
             damaged += 1
     return found, damaged
 
@@ -182,7 +182,7 @@ def _of_runs(run: RunDir) -> Iterator[Opening]:
     for path in sorted(run.path.parent.glob("*/run.json")):
         try:
             entries = list(json.loads(path.read_text(encoding="utf-8")).get("test", {}).get("openings", []))
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError):
             continue
         for entry in entries:
             with suppress(ValidationError):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from bench.data.images.decode import Pixels
 from bench.models.backbones import boundary_cut, cut_layer, get_backbone
 from bench.models.export import ExportMismatch, in_one_shape, largest_difference, load_model, predict_rows
+from bench.models.hdf5 import check_h5
 from bench.search.parameters import N_STAGES
 from bench.stats.metrics import Scores
 
@@ -132,6 +133,7 @@ class _Network:
     def load(self, file: ModelFile) -> None:
         """Take over all weights of a file of the same graph."""
         try:
+            check_h5(file.path)
             self._model.load_weights(file.path)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise _unreadable(file.path, error) from error
@@ -229,10 +231,11 @@ def graph_of(model_file: Path) -> Any:
     import h5py
 
     try:
+        check_h5(model_file)
         with h5py.File(model_file) as held:
             config = json.loads(held.attrs["model_config"])["config"]
         numbers = {layer["config"]["name"]: number for number, layer in enumerate(config["layers"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable(model_file, error) from error
     return _numbered(config["layers"], numbers)
 

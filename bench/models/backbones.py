@@ -62,6 +62,7 @@ class Backbone:
         weights_file: Keras's name for the ImageNet weights without classifier.
         recipe: the default recipe, a configuration that a textbook would start with; by default `RECIPE`.
         cost: rough milliseconds of (forward, full training step) per image at 96 pixels on two CPU cores.
+        file_bytes: about what its weights, and so one exported model, take on the disk.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Backbone:
     weights_file: str
     recipe: Mapping[str, Any] = field(default_factory=dict)
     cost: tuple[float, float] = (10.0, 80.0)
+    file_bytes: int = 120 * 10**6
 
     @property
     def n_features(self) -> int:
@@ -122,6 +124,7 @@ BACKBONES: dict[str, Backbone] = {
             ),
             weights_file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
             cost=(26.0, 86.0),
+            file_bytes=59 * 10**6,
         ),
         Backbone(
             name="resnet50",
@@ -139,6 +142,7 @@ BACKBONES: dict[str, Backbone] = {
             ),
             weights_file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
             cost=(10.0, 81.0),
+            file_bytes=95 * 10**6,
         ),
         Backbone(
             name="inceptionv3",
@@ -156,6 +160,7 @@ BACKBONES: dict[str, Backbone] = {
             ),
             weights_file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
             cost=(6.0, 21.0),
+            file_bytes=88 * 10**6,
         ),
     )
 }

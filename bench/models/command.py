@@ -11,6 +11,10 @@ from bench.invocation import resume, typed
 from bench.run.documents import ModelCard
 from bench.run.folder import file_sha256, find_run
 from bench.run.record import read_strictly
+from bench.texts import as_cell
+
+MOST_SIDE = 10_000
+"""Pixels of an image's side that a model may ask for."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -51,11 +55,21 @@ def predict(options: argparse.Namespace) -> int:
     if missing:
         raise ConfigError(f"There is no image file {missing[0]}.")
     size, channels, resize = card.input.height, card.input.channels, card.input.resize
-    window = Window(**card.input.window) if card.input.window else None
+    try:
+        window = Window(**card.input.window) if card.input.window else None
+        usable = 0 < size <= MOST_SIDE and channels in (1, 3)
+    except TypeError:
+        usable = False
+    if not usable:
+        raise ConfigError(f"{run.best_model_card} states an input that no model of a run has: {card.input}.")
     images = load_images(options.images, size, channels, resize, window)
-    probabilities = predict_file(run.best_model, images, np.arange(len(images)))
+    try:
+        probabilities = predict_file(run.best_model, images, np.arange(len(images)))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"{run.best_model} is no model of a run that can be loaded: {reason}.") from error
     lines = csv.writer(sys.stdout, lineterminator="\n")
-    lines.writerow(["image", *card.classes])
+    lines.writerow(["image", *map(as_cell, card.classes)])
     for path, row in zip(options.images, probabilities, strict=True):
-        lines.writerow([path, *(f"{value:.4f}" for value in row)])
+        lines.writerow([as_cell(str(path)), *(f"{value:.4f}" for value in row)])
     return 0

@@ -17,6 +17,7 @@ from bench.data.images.decode import DECODE_ERRORS, Resize, decode, fit
 from bench.data.images.window import Window
 from bench.device import plain_keras
 from bench.errors import ConfigError
+from bench.models.hdf5 import check_h5
 
 TOLERANCE = 1e-4
 """Largest accepted difference of a probability between two processes; a wrong layer shows as 1e-2 and more."""
@@ -55,8 +56,13 @@ def predict_file(
 
 
 def load_model(model_file: Path) -> Any:
-    """The Keras model in an exported .h5, for prediction."""
-    return plain_keras().models.load_model(model_file, compile=False)
+    """The Keras model in an exported .h5, for prediction.
+
+    Raises:
+        Unsafe, OSError: as `bench.models.hdf5.check_h5`, before Keras opens the file.
+    """
+    check_h5(model_file)
+    return plain_keras().models.load_model(model_file, compile=False, safe_mode=True)
 
 
 def predict_images(model: Any, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

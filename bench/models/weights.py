@@ -15,6 +15,7 @@ from typing import Any
 from bench import checksums
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone
+from bench.models.hdf5 import check_h5
 from bench.run.folder import write_text
 from bench.seeds import stable_hash
 
@@ -99,9 +100,11 @@ def load_backbone(backbone: Backbone, size: int, weights_file: Path | None, prec
         ConfigError: if the file does not fit the network.
     """
     try:
+        if weights_file is not None:
+            check_h5(weights_file)
         with _computing_in(precision):
             return backbone.build(weights=str(weights_file) if weights_file else None, input_shape=(size, size, 3))
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, TypeError) as error:
         if weights_file is None:
             raise
         first = str(error).strip().splitlines()[0]

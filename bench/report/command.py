@@ -5,6 +5,7 @@ import argparse
 from bench.flags import UNFAIR, Commands, add_command, add_run_name, output_of
 from bench.invocation import typed
 from bench.run.folder import find_run
+from bench.texts import visible
 
 
 def add_parser(commands: Commands) -> None:
@@ -30,14 +31,14 @@ def report(options: argparse.Namespace) -> int:
     if len(runs) > 1:
         from bench.report.side_by_side.page import render_side_by_side
 
-        print(f"Side by side: {render_side_by_side(runs, output)}")
+        print(visible(f"Side by side: {render_side_by_side(runs, output)}"))
         return 0
     from bench.report.html import render
     from bench.report.read.files import read
     from bench.report.summary import unfairness
 
-    print(f"Report: {render(runs[0])}")
+    print(visible(f"Report: {render(runs[0])}"))
     found = unfairness(read(runs[0]))
     for sentence in found:
-        print(f"ATTENTION: {sentence}")
+        print(visible(f"ATTENTION: {sentence}"))
     return UNFAIR if found else 0

@@ -11,7 +11,7 @@ from bench.report.page import Page
 from bench.report.read.files import read
 from bench.report.sections import comparison, data, failures, guidelines, provenance, search, time, winner
 from bench.report.templating import filled
-from bench.run.folder import RunDir, write_text
+from bench.run.folder import RunDir, write_page
 
 _SECTIONS: tuple[tuple[str, str, Callable[[Page], Section]], ...] = (
     ("comparison", comparison.TITLE, comparison.comparison),
@@ -47,5 +47,5 @@ def render(run: RunDir) -> Path:
         suite=numbers.text(files.record.suite_version or __version__),
         rules=numbers.text(files.record.rules),
     )
-    write_text(run.report, html)
+    write_page(run.report, html)
     return run.report

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench.run.folder import RunDir, write_text
+from bench.run.folder import RunDir, write_page
 from bench.trial import Running
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Renderer:
 
         if anew or self._kept is None:
             self._kept = Trials.of(run)
-        write_text(run.report, live_page(run, self._kept, note, going_on, running))
+        write_page(run.report, live_page(run, self._kept, note, going_on, running))
         return run.report
 
 

@@ -17,7 +17,7 @@ from bench.report.sections import failures as section_failures
 from bench.report.tables import data as tables_data
 from bench.report.templating import environment
 from bench.report.verdict import headline, verdict
-from bench.run.folder import write_text
+from bench.run.folder import write_page
 from bench.stats.metrics import METRICS
 
 TITLE = "Model card"
@@ -42,7 +42,7 @@ def model_card(page: Page) -> Section:
     """The card as a section; model_card.md is written beside the report, with the same content."""
     blocks = card(page)
     title = f"{TITLE}: {page.files.title(page.files.chosen)} of {page.run.name}"
-    write_text(page.run.path / FILE, markdown(title, blocks))
+    write_page(page.run.path / FILE, markdown(title, blocks))
     lead = Paragraph(f"The same card lies beside this page as {FILE}, to go with the model wherever it goes.")
     return Section("model-card", TITLE, [lead, *blocks])
 

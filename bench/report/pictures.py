@@ -1,6 +1,7 @@
 """Figures -> files in figures/ and data URIs in the page; the page's copy follows light and dark."""
 
 import io
+import warnings
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from bench.report.blocks import Missing, Picture
 from bench.report.guard import guarded
 from bench.report.palette import GRID, INK, MUTED, STYLE
 from bench.run.folder import atomic_path
+from bench.texts import visible
 
 MOST_SVG_BYTES = 400_000
 """A drawing larger than this goes into the page as pixels."""
@@ -46,10 +48,12 @@ def picture(folder: Path, name: str, draw: Callable[[], Figure], alt: str, capti
     """
 
     def drawn() -> Picture | Missing:
-        figure = draw()
-        with rc_context(STYLE):
-            svg = _save(figure, folder, name)
-        return _embedded(figure, svg, alt, caption)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)  # it has the character itself in it
+            figure = draw()
+            with rc_context(STYLE):
+                svg = _save(figure, folder, name)
+            return _embedded(figure, svg, alt, caption)
 
     def missing(why: str) -> Picture | Missing:
         return Missing(f"The figure “{caption.split('.')[0]}” could not be drawn: {why}")
@@ -66,7 +70,7 @@ def inline(figure: Figure, alt: str, caption: str) -> Picture:
     buffer = io.StringIO()
     with rc_context(STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return _embedded(figure, buffer.getvalue(), alt, caption)
+    return _embedded(figure, visible(buffer.getvalue(), keep="\n\t"), alt, caption)
 
 
 def _embedded(figure: Figure, svg: str, alt: str, caption: str) -> Picture:
@@ -82,7 +86,8 @@ def _save(figure: Figure, folder: Path, name: str) -> str:
     """Write the figure as .png (white) and .svg (transparent); return the SVG."""
     with atomic_path(folder / f"{name}.svg", durable=False) as path:
         figure.savefig(path, format="svg", metadata={"Date": None})
-        svg = path.read_text(encoding="utf-8")
+        svg = visible(path.read_text(encoding="utf-8"), keep="\n\t")  # XML knows no control characters
+        path.write_text(svg, encoding="utf-8")
     figure.set_layout_engine("none")  # laid out once, for every format
     with atomic_path(folder / f"{name}.png", durable=False) as path:
         figure.savefig(path, format="png", dpi=PAPER_DPI, facecolor="white")

@@ -7,9 +7,11 @@ import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
-from bench import settings
+from bench import settings, texts
+from bench.disk import is_of_a_full_disk, told_of_the_fullest
 from bench.errors import ConfigError, TrialFailed
 from bench.failures import MACHINE, kind_of, reason_of
 from bench.flags import (
@@ -146,9 +148,15 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
         of_machine = isinstance(error, OSError)
         if of_machine and kind_of(error) != MACHINE:
             raise
-        print(f"error: {reason_of(error) if of_machine else error}", file=sys.stderr)
+        texts.error(_sentence(error))
         if isinstance(error, SearchFailed | NoFinalist) or (of_machine and request.run.run.exists()):
             print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if not is_of_a_full_disk(error):
+            raise
+        texts.error(told_of_the_fullest([request.run.path, request.settings.cache, Path(gettempdir())]))
+        print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if request.run.run.exists():
@@ -160,3 +168,10 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
     finally:
         cluster.stop()
     return UNFAIR if pipeline.warn_if_unfair(request.run, screen) else 0
+
+
+def _sentence(error: Exception) -> str:
+    """What ended a run, in one line; of an error of the machine its place."""
+    if not isinstance(error, OSError):
+        return str(error)
+    return f"{error.filename}: {error.strerror}." if error.filename and error.strerror else reason_of(error)

@@ -15,6 +15,7 @@ from bench.numbers import duration as duration
 from bench.numbers import rate, short
 from bench.run.documents import AuditRecord, FindingRecord, Layout
 from bench.run.record import SplitRecord
+from bench.texts import visible
 from bench.trial import TrialConfig
 
 SHOWN_NAMES = 5
@@ -75,12 +76,12 @@ class Screen:
 
     def line(self, text: str = "") -> None:
         """One line of plain text."""
-        self.console.print(Text(text))
+        self.console.print(Text(visible(text)))
 
     def warning(self, text: str) -> None:
         """Something that must not be overlooked."""
         if self.console.is_terminal:
-            self.console.print(Panel(Text(text, style="bold"), border_style="yellow", title="Attention"))
+            self.console.print(Panel(Text(visible(text), style="bold"), border_style="yellow", title="Attention"))
         else:
             self.line(f"ATTENTION: {text}")
 
@@ -96,7 +97,7 @@ class Screen:
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in rows:
-            table.add_row(f"  {name}", Text(value))
+            table.add_row(Text(f"  {visible(name)}"), Text(visible(value)))
         self.console.print(table)
 
     def layout(self, layout: Layout) -> None:

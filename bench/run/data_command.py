@@ -10,6 +10,7 @@ from bench.flags import Commands, add_command, add_flag, add_setting, add_settin
 from bench.invocation import typed
 from bench.run.folder import write_json, write_text
 from bench.settings import make_settings
+from bench.texts import visible
 
 
 def add_audit(commands: Commands) -> None:
@@ -27,7 +28,7 @@ def add_audit(commands: Commands) -> None:
     parser.add_argument("data", metavar="DATA", help=describe("data"))
     add_settings(parser, "patient_pattern image_root splits test_share val_share")
     add_setting(parser, "seed", "decides the splits that are drawn")
-    add_settings(parser, "window cache keep_going verify")
+    add_settings(parser, "window max_pixels cache keep_going verify")
     add_flag(
         parser,
         "--json",
@@ -52,7 +53,7 @@ def add_manifest(commands: Commands) -> None:
         " as --image-root.",
     )
     parser.add_argument("data", metavar="DATA", help="a folder of images, or a table that names them; example: xray/")
-    add_settings(parser, "patient_pattern image_root")
+    add_settings(parser, "patient_pattern image_root max_pixels")
     text = "a new file to write to"
     add_flag(parser, "--out", text, "--out manifest.csv", "standard output", type=Path, metavar="FILE")
 
@@ -113,11 +114,11 @@ def manifest(options: argparse.Namespace) -> int:
     source = open_settings(settings)
     text = manifest_text(source)
     for note in source.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(visible(f"note: {note}"), file=sys.stderr)
     classes = ", ".join(source.classes)
-    print(f"{len(source.table)} images of {classes}; patients: {source.patient_rule}.", file=sys.stderr)
+    print(visible(f"{len(source.table)} images of {classes}; patients: {source.patient_rule}."), file=sys.stderr)
     name, root = (shlex.quote(str(path)) for path in (out or "manifest.csv", root_of(source)))
-    print(f"Correct it, and use it by: --data {name} --image-root {root}", file=sys.stderr)
+    print(visible(f"Correct it, and use it by: --data {name} --image-root {root}"), file=sys.stderr)
     if out is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode())

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,10 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from bench.checksums import checksum
+from bench.disk import full_disk_named
 from bench.errors import ConfigError
 from bench.run.record import OpeningRecord, Part, RunRecord, read_strictly
+from bench.texts import as_cell, from_cell, visible
 
 STAGES = ("data", "search", "finalists", "evaluation")
 """Stages that leave a marker, in order; the report is rendered anew every time."""
@@ -42,18 +44,20 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     there, whole. Without that the rename may be kept and the content lost; what can be drawn again need not wait for
     it (``durable``).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    with full_disk_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        if durable:
-            to_disk(temporary)
-        temporary.replace(path)
-        if durable:
-            to_disk(path.parent)
+        with full_disk_named(path):
+            yield temporary
+            temporary.chmod(0o644)
+            if durable:
+                to_disk(temporary)
+            temporary.replace(path)
+            if durable:
+                to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -92,6 +96,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_page(path: Path, text: str) -> None:
+    """The same for a page of HTML or Markdown: what comes from data can hold no unseen characters in it."""
+    write_text(path, visible(text, keep="\n\t"))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value``, or what is known of a document, as indented JSON in one step.
 
@@ -103,20 +112,37 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write ``table`` as CSV without its index in one step."""
+    """Write ``table`` as CSV without its index in one step; `from_cells` gives its texts back."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
+        _each_text(table, as_cell).to_csv(temporary, index=False)
+
+
+def from_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The texts of a CSV file that `write_table` wrote, as they were before."""
+    return _each_text(table, from_cell)
+
+
+def _each_text(table: pd.DataFrame, written: Callable[[str], str]) -> pd.DataFrame:
+    """``table`` with its header and the cells that are texts written otherwise."""
+    found = table.rename(columns=lambda name: written(str(name)))
+    for name, column in zip(found, (table[one] for one in table), strict=True):
+        if not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            texts = {one: written(one) for one in column.unique() if isinstance(one, str)}
+            changed = {one: other for one, other in texts.items() if one != other}
+            if changed:
+                found[name] = column.map(lambda one, known=changed: known.get(one, one), na_action="ignore")
+    return found
 
 
 def append_rows(path: Path, table: pd.DataFrame) -> None:
-    """Append the rows of ``table`` to a CSV file that has its columns, and force them to the disk.
+    """Append the rows of ``table`` to a CSV file that `write_table` wrote with its columns, and force them to the disk.
 
     An end of the machine may leave a part of the last line; an error, such as a full disk, leaves the file as it was.
     """
     before = path.stat().st_size
     try:
-        with path.open("ab") as file:
-            file.write(table.to_csv(index=False, header=False).encode())
+        with full_disk_named(path), path.open("ab") as file:
+            file.write(_each_text(table, as_cell).to_csv(index=False, header=False).encode())
             file.flush()
             os.fsync(file.fileno())
     except OSError:
@@ -236,7 +262,7 @@ class RunDir:
         """
         try:
             content: dict[str, Any] = json.loads(self._content())
-        except ValueError as error:  # also of what is no UTF-8
+        except (ValueError, RecursionError) as error:  # also of what is no UTF-8
             raise ConfigError(f"{self.run} cannot be read: it is not valid JSON ({error}).") from None
         return content
 
@@ -356,6 +382,13 @@ class RunDir:
         return self._marker(stage).exists()
 
 
+def _refuse_special(folder: Path) -> None:
+    """Refuse, by a ConfigError, a run folder in which reading would wait for ever: pipes, devices, sockets."""
+    for path in (*folder.iterdir(), *folder.glob("models/*")):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError(f"{path} is a pipe, a device or a socket, which no run leaves; remove it.")
+
+
 def find_run(name: str, folder: Path) -> RunDir:
     """The run folder called ``name`` in ``folder``; a path to a run folder is taken too.
 
@@ -364,6 +397,7 @@ def find_run(name: str, folder: Path) -> RunDir:
     """
     for path in (folder / name, Path(name)):
         if (path / "run.json").is_file():
+            _refuse_special(path)
             return RunDir(path)
     names = sorted(path.parent.name for path in folder.glob("*/run.json"))
     known = f"the runs there are: {', '.join(names)}" if names else "there is no run yet"

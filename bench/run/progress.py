@@ -24,6 +24,7 @@ from bench.run.console import Screen, describe_config
 from bench.run.forecast import STAGES, Forecast, after, left_of
 from bench.run.results import TrialLog, TrialRecord
 from bench.stats.metrics import Metric
+from bench.texts import visible
 from bench.trial import Running, TrialConfig
 
 MINUTE = 60.0
@@ -140,7 +141,7 @@ class RunDisplay:
         head.add_row(ProgressBar(elapsed + left, elapsed if ahead else 0.0, width=BAR), ", ".join(words))
         stages = Text(" › ").join(self._title(stage, ahead) for stage in STAGES)
         lines = [(self._part.status(), ""), *((f"  running: {one}", "dim") for one in self._part.running())]
-        return Group(head, stages, *(Text(text, style) for text, style in lines if text))
+        return Group(head, stages, *(Text(visible(text), style) for text, style in lines if text))
 
     def _title(self, stage: str, ahead: Mapping[str, float]) -> Text:
         title = STAGES[stage]

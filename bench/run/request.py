@@ -27,8 +27,8 @@ from bench.search.space import Space, load_space, parse_space
 from bench.settings import RunSettings, is_path
 
 DEFAULT_EPOCHS = 8
-MODEL_BYTES = 120 * 10**6
-"""About what one exported model takes; a run writes one per seed of a finalist and of the recipe, and a checkpoint."""
+TABLE_BYTES = 20 * 10**6
+"""About what tables, figures and the report of a run take, and the models of the small CNN."""
 SMALL_CNN_COST = 3.0
 """Rough milliseconds of a training step of the small CNN per image at 96 pixels on two CPU cores."""
 
@@ -138,6 +138,7 @@ def open_settings(settings: RunSettings, tell: Callable[[str], None] = lambda li
         tell=tell,
         group_by=settings.group_by or (),
         image_root=settings.image_root,
+        max_pixels=settings.max_pixels,
     )
 
 
@@ -211,9 +212,10 @@ def needed_bytes(request: Request) -> tuple[int, int]:
         for depth in {0, *request.space.depths}
     )
     images = sum(n_images * size * size * 4 for size in set(request.sizes.values()))  # grey and coloured, at worst
-    weights = MODEL_BYTES * len(request.backbones)
-    models = (len(request.backbones) + 1) * request.settings.repeats + 1
-    return images + min(features, request.settings.cache_size) + weights, MODEL_BYTES * models
+    repeats, sizes = request.settings.repeats, [backbone.file_bytes for backbone in request.backbones]
+    drawn = request.settings.weights == "random" or (request.settings.weights is None and request.settings.is_demo)
+    models = repeats * (sum(sizes) + max(sizes))  # of each finalist, and of the default recipe; the best is a hard link
+    return images + min(features, request.settings.cache_size) + drawn * sum(sizes), models + TABLE_BYTES
 
 
 def check_disk(request: Request) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.clock import ACTIVITIES, column
-from bench.run.folder import append_rows, write_table
+from bench.run.folder import append_rows, from_cells, write_table
 from bench.stats.metrics import METRICS
 from bench.trial import TrialConfig
 
@@ -221,7 +221,7 @@ class Schema:
         except UnicodeDecodeError as error:
             raise ValueError("it is not UTF-8 text") from error
         as_text |= dict.fromkeys(self._rest(header), "str")
-        table = pd.read_csv(io.BytesIO(content), dtype=as_text, keep_default_na=False, na_values=[""])
+        table = from_cells(pd.read_csv(io.BytesIO(content), dtype=as_text, keep_default_na=False, na_values=[""]))
         absent = [one.name for one in self.columns if one.needed and one.name not in table]
         if absent:
             raise ValueError(f"it lacks the column {absent[0]!r}")

@@ -16,6 +16,9 @@ from bench.models.augmentation import Policy, make_policy
 from bench.models.backbones import BACKBONES, RECIPE, Backbone
 from bench.search.parameters import PARAMETERS, Hyperparameter, Value
 
+DEEPEST, MOST_VALUES, LONGEST = 20, 10_000, 1_000
+"""How deep a space file may be nested, how many values it may hold, and of how many characters; the shipped ones are 5
+deep and hold 320."""
 SHIPPED = Path(__file__).parents[2] / "search_spaces"
 
 
@@ -177,8 +180,9 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
         ConfigError: if something in it is unknown or impossible.
     """
     try:
+        _check_extent(text)
         content = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:  # the latter at values such as !!bool x
         raise ConfigError(f"Space {name!r} is not valid YAML: {' '.join(str(error).split())}.") from None
     known = ("parameters", "augmentations", "points", "image_size", "epochs")
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
@@ -213,9 +217,36 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
     )
 
 
+def _check_extent(text: str) -> None:
+    """Refuse, by a ValueError, YAML nested deeper or of more values than any space, aliases written out.
+
+    Read by events, one after another: neither takes memory or recursion here.
+    """
+    count, open_nodes, extents = 0, list[tuple[str | None, int]](), dict[str | None, int]()
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in extents:
+                raise ValueError(f"*{event.anchor} stands before the end of &{event.anchor}, or without one")
+            count += extents[event.anchor]
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, count))
+            count += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            extents[anchor] = count - before
+        elif isinstance(event, yaml.ScalarEvent):
+            count, extents[event.anchor] = count + 1, 1
+            if len(event.value) > LONGEST:
+                raise ValueError(f"a value of {len(event.value):,} characters stands in it")
+        if len(open_nodes) > DEEPEST or count > MOST_VALUES:
+            raise ValueError(f"it is nested more than {DEEPEST} deep, or holds more than {MOST_VALUES:,} values")
+
+
 def _whole_number(space: str, name: str, value: Any) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ConfigError(f"Space {space!r}: {name} must be a whole number of at least 1, but got {value!r}.")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**6):
+        raise ConfigError(
+            f"Space {space!r}: {name} must be a whole number of at least 1 and at most 1,000,000, but got {value!r}."
+        )
     return value
 
 
@@ -320,8 +351,8 @@ def _check_conditions(space: str, parameters: Mapping[str, Parameter]) -> None:
             if name not in earlier:
                 raise ConfigError(f"{where}: when: can depend on {', '.join(earlier) or 'nothing'}, but got {name!r}.")
             # a backbone may have been left out by --backbones: then the condition is never met, and that is fine
-            possible = BACKBONES.__contains__ if name == "backbone" else parameters[name].contains
-            impossible = [value for value in values if not possible(value)]
+            known = Parameter(name, choices=tuple(BACKBONES)) if name == "backbone" else parameters[name]
+            impossible = [value for value in values if not known.contains(value)]
             if impossible:
                 raise ConfigError(f"{where}: when: names {name} = {impossible[0]!r}, which {name} cannot take.")
         earlier.append(parameter.name)

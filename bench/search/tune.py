@@ -7,7 +7,6 @@ study.db and trials.csv.
 import logging
 import math
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from bench import cluster
 from bench.cluster import Workers
 from bench.failures import ERROR, MACHINE, MEMORY, NOT_FINITE
 from bench.run.results import TrialLog, TrialRecord
+from bench.scratch import own_folder
 from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
 from bench.search.plan import Plan, Planned, longest_first, remaining, to_try_again, without
 from bench.search.proxy import RESOURCES, TrialProxy
@@ -136,7 +136,7 @@ def _one_round(
     trainable = tune.with_parameters(TrialProxy, task=[ray.put(task)])
     for_ray = _ForRay(search, workers, metric)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bench-tune-", ignore_cleanup_errors=True) as scratch:
+    with own_folder("bench-tune-") as scratch:
         tune.Tuner(
             tune.with_resources(trainable, RESOURCES),
             tune_config=tune.TuneConfig(
@@ -150,7 +150,7 @@ def _one_round(
             ),
             run_config=tune.RunConfig(
                 name="search",
-                storage_path=scratch,
+                storage_path=str(scratch),
                 verbose=0,
                 callbacks=[_Orphans(for_ray)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

@@ -21,10 +21,13 @@ from bench.data.images.decode import fit
 from bench.failures import ERROR
 from bench.report import pictures
 from bench.report.figures import search as figures_search
+from bench.report.html import render
 from bench.report.palette import looks
 from bench.report.read.files import read
 from bench.run.folder import RunDir
+from bench.run.tables import SCHEMAS
 from bench.stats.metrics import METRICS
+from bench.texts import visible
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "$x$ </style> {{ 7*7 }}")
 
@@ -107,6 +110,30 @@ def test_hostile_names_are_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for words in (*HOSTILE, "a<b>&c", "</td><script>alert(2)</script>"):
         assert words in seen.text
     assert "49" not in re.findall(r"\$x\$ </style> (\S+)", seen.text), "data are no template"
+
+
+@pytest.mark.filterwarnings("error:Glyph")
+def test_unseen_characters_and_formulas_in_names_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "PAPER_DPI", 20)
+    classes = ("=cmd()", "\x1b[31mred\x1b[0m", "\u202egnp.\n# Heading\n")
+    run = write_run(tmp_path / "xray", trials=8, classes=classes, seeds=1, image_side=16)
+    for name in ("predictions_test.csv", "splits.csv", "failures.csv"):
+        table = SCHEMAS[name].read(run.path)
+        assert set(table["label"]) == set(classes), name
+        written = (run.path / name).read_text(encoding="utf-8")
+        assert visible(written, keep="\n") == written
+        assert not re.search(r"(^|,)[=@]", written, re.MULTILINE)
+    page = render(run).read_text(encoding="utf-8")
+    card = (run.path / "model_card.md").read_text(encoding="utf-8")
+    assert visible(page, keep="\n\t") == page
+    assert visible(card, keep="\n") == card
+    assert "# Heading" not in card.splitlines()
+    for words in ("=cmd()", "\\x1b[31mred\\x1b[0m", "\\u202egnp. # Heading"):
+        assert words in Outline(page).text.replace("\n", " "), words
+    assert "could not be written" not in page
+    for figure in run.figures.glob("*.svg"):
+        drawn = figure.read_text(encoding="utf-8")
+        assert visible(drawn, keep="\n\t") == drawn
 
 
 @pytest.mark.usefixtures("unsaved")

@@ -1,6 +1,7 @@
 """Search spaces: the shipped ones keep their promises, conditions hold, and whatever is wrong in a file is named."""
 
 import dataclasses
+from itertools import pairwise
 
 import optuna
 import pytest
@@ -408,3 +409,43 @@ def test_a_condition_on_a_backbone_that_is_left_out_goes_with_it():
     )
     (values,) = sampled(parse_space("x", text, ["resnet50"]), 1)
     assert "dropout" not in values
+
+
+# Files that are made to do harm
+
+
+LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 10)}]\n" for before, after in pairwise("abcdefghi")
+)
+NESTED = {
+    "lists": "[" * 20_000,
+    "mappings": "parameters: {dropout: " + "{a: " * 3000 + "1" + "}" * 3002,
+    "laughs": f"{LAUGHS}parameters: *i\n",
+    "laughs below": LAUGHS.replace("a: &a", "parameters: {dropout: 1}\na: &a") + "points: *i\n",
+    "itself": "parameters:\n  dropout: &x {choices: [*x]}\n",
+    "digits": f"parameters: {{}}\nepochs: {'9' * 5000}\n",
+    "base 60": f"parameters: {{}}\nepochs: {':'.join(['59'] * 3000)}\n",
+}
+ODD = ("!!timestamp x", "!!float x", "!!int x", "!!bool x", "2001-99-99", "!!python/object/apply:os.getcwd []")
+
+
+@pytest.mark.parametrize("text", [*NESTED.values(), *(f"parameters: {{}}\nepochs: {one}\n" for one in ODD)])
+def test_yaml_without_end_and_values_that_are_none_are_refused_in_a_line(text):
+    with pytest.raises(ConfigError, match="Space 's' is not valid YAML: ") as caught:
+        parse_space("s", text)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("value", ["{a: 1}", "[1]", "2001-01-01", "null"])
+@pytest.mark.parametrize("name", ["backbone", "augmentation", "unfreeze_depth"])
+def test_a_condition_that_is_no_value_is_refused(name, value):
+    text = f"parameters:\n  dropout: {{choices: [0.1], when: {{{name}: [{value}]}}}}\n"
+    with pytest.raises(ConfigError, match=f"when: names {name} = .*, which {name} cannot take"):
+        parse_space("s", text)
+
+
+def test_aliases_that_stay_within_the_limit_are_read():
+    text = "augmentations: {none: {}}\nparameters:\n  backbone: {choices: &two [vgg16, resnet50]}\n"
+    text += "  finetune_factor: {low: 0.1, high: 1.0, when: {unfreeze_depth: [1], backbone: *two}}\n"
+    text += "  unfreeze_depth: {choices: [0, 1]}\n"
+    assert parse_space("s", text).backbones == ("vgg16", "resnet50")

@@ -26,7 +26,7 @@ from bench.device import cpu_cores, gpus, memory_bytes, set_up
 from bench.errors import ConfigError, TrialFailed
 from bench.failures import reason_of
 from bench.run.console import Screen
-from bench.run.folder import write_json, write_table
+from bench.run.folder import from_cells, write_json, write_table
 from bench.run.record import Part
 from bench.run.request import Request
 from bench.run.tables import Row, records
@@ -218,7 +218,7 @@ def _read(file: Path) -> list[Row]:
     if not file.exists():
         return []
     table = pd.read_csv(file, dtype={"key": str, "study": str, "reason": str}, keep_default_na=False, na_values=[""])
-    return records(table)
+    return records(from_cells(table))
 
 
 def _sentence(row: Row, metric: str, number: int, total: int) -> str:

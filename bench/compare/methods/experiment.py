@@ -18,6 +18,7 @@ from bench.data.images.store import StoredImages
 from bench.run.results import STATES
 from bench.run.tables import CONFIG, Column, Schema, Type, integers, keys, numbers, text
 from bench.search.space import Space
+from bench.texts import as_cell
 from bench.train.task import Task
 from bench.trial import TrialConfig
 
@@ -168,4 +169,4 @@ class Outcomes:
         row = [self._name, self._seed, self._trial, state, round(ended, 3), round(core_seconds, 2), auc, epochs]
         self._trial += 1
         with self._file.open("a", newline="", encoding="utf-8") as table:
-            csv.writer(table).writerow([*row, " ".join(reason.split()), *astuple(config)])
+            csv.writer(table).writerow([*row, as_cell(" ".join(reason.split())), *astuple(config)])

@@ -8,6 +8,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +17,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from bench.cluster import Workers, session_folder, share_out
+from bench.cluster import Workers, on_loopback, session, share_out
 from bench.compare.methods.experiment import Experiment, Outcomes
 from bench.device import cpu_cores
 from bench.models.standardisation import Standard
@@ -69,7 +70,11 @@ def search(experiment: Experiment, outcomes: Outcomes) -> dict[str, Standard]:
         tuner.fit()
     finally:
         ray.shutdown()
+        _session.close()
     return standards
+
+
+_session = ExitStack()
 
 
 def start(jobs: int) -> Workers:
@@ -77,12 +82,13 @@ def start(jobs: int) -> Workers:
     os.environ.update(SETTINGS)
     for name in ("ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    on_loopback()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.init(
             address="local",
             num_cpus=cpu_cores(),
-            _temp_dir=session_folder(),
+            _temp_dir=_session.enter_context(session()),
             include_dashboard=False,
             log_to_driver=False,
             logging_level="CRITICAL",

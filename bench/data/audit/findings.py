@@ -21,7 +21,7 @@ Severity = Literal["stop", "warning", "note", "good"]
 SEVERITIES: tuple[Severity, ...] = ("stop", "warning", "note", "good")
 MOST_EXCLUDED = 0.01  # share of a class's images that may be excluded before a run stops
 UNEVEN, VERY_UNEVEN = 1.5, 10.0  # ratio of the largest to the smallest class that is mentioned, and that is warned of
-PROBLEMS = ("empty", "no image", "truncated", "unreadable", "no access")
+PROBLEMS = ("empty", "no image", "truncated", "too large", "unreadable", "no access")
 COPIES = {
     "exact": "the same pixels",
     "near": "nearly the same look (recompressed, resized or slightly changed copies)",
@@ -160,7 +160,8 @@ def _problems(evidence: Evidence) -> Iterator[FindingRecord]:
         yield _finding("other file", "note", files=others, kinds=", ".join(kinds))
     for kind in PROBLEMS:
         if files := evidence.names(problems == kind):
-            yield _finding(kind, "warning", files=files)
+            example = f"{files[0]}: {evidence.facts['reason'][problems == kind].iloc[0]}"
+            yield _finding(kind, "warning", files=files, example=example)
 
 
 def _constant(evidence: Evidence) -> Iterator[FindingRecord]:

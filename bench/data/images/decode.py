@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from bench.data.images.dicom import is_dicom_content, read_dicom
+from bench.data.images.limits import MOST_PIXELS, TooLarge, check_size
 from bench.data.images.pictures import ends_early, read_picture
 from bench.data.images.pixels import FACTS, HASH_SIZE, OTHER, Decoded, Facts, NotAnImage
 from bench.data.images.window import Pixels, Window
@@ -33,12 +34,16 @@ __all__ = [
 ]
 
 Resize = Literal["squash", "pad", "crop"]
+TOO_LARGE = "too large"
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, OverflowError, MemoryError)
 """What decoders raise at a file that they cannot make sense of."""
 
 
 def decode(
-    content: Content, window: Window | None = None, alone: AbstractContextManager[object] | None = None
+    content: Content,
+    window: Window | None = None,
+    alone: AbstractContextManager[object] | None = None,
+    max_pixels: int = MOST_PIXELS,
 ) -> Decoded:
     """One image as 8-bit grey or RGB.
 
@@ -52,19 +57,22 @@ def decode(
         content: a file's bytes, or pixels.
         window: for DICOM in grey, grey files of more than 8 bits and pixels that are not of 8, in place of their own.
         alone: a context that is held while a large image is in memory.
+        max_pixels: of an image; its file may unpack to 8 bytes for each.
 
     Raises:
         NotAnImage: if it is a file in order that holds no image.
-        OSError, ValueError, SyntaxError: if it is no image that can be read, has more than MOST_PIXELS, or is one of
-            16 bits per channel of which the upper 8 hold next to nothing.
+        TooLarge: if it has more pixels, or unpacks to more bytes; no memory was taken for them.
+        OSError, ValueError, SyntaxError: if it is no image that can be read, or one of 16 bits per channel of which
+            the upper 8 hold next to nothing.
     """
     alone = alone or nullcontext()
     if not isinstance(content, bytes):
+        check_size(content.shape[1], content.shape[0], max_pixels)
         return _from_array(content, window).smaller().as_grey()
     if is_dicom_content(content):
-        return read_dicom(content, window, alone).smaller().as_grey()
+        return read_dicom(content, window, alone, max_pixels).smaller().as_grey()
     try:
-        return read_picture(content, window, alone).as_grey()
+        return read_picture(content, window, alone, max_pixels).as_grey()
     except DECODE_ERRORS:
         raise
     except Exception as error:  # Pillow raises whatever a broken file makes of itself: TypeError, struct.error, …
@@ -167,12 +175,16 @@ def problem_of(error: Exception, content: Content | None) -> Facts:
         content: what was read.
     """
     reason = " ".join(str(error).split()) or type(error).__name__
+    if content is None and isinstance(error, TooLarge):
+        return Facts(problem=TOO_LARGE, reason=reason)
     if content is None:
         return Facts(problem="no access", reason=reason)
     if not _size(content):
         kind, reason = "empty", "the file is empty"
     elif isinstance(error, NotAnImage):
         kind = OTHER
+    elif isinstance(error, TooLarge):
+        kind = TOO_LARGE
     elif isinstance(content, bytes) and ends_early(content):
         kind, reason = "truncated", reason if "truncated" in reason.lower() else "the file ends before its image does"
     elif isinstance(error, UnidentifiedImageError):

@@ -1,14 +1,16 @@
 """DICOM images as 8-bit pixels, as their headers say. pydicom, an optional dependency, is only imported when needed."""
 
+import io
 import math
+import re
 import struct
 import warnings
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bench.data.images.pixels import Decoded, Facts, NotAnImage, check_size, factor_of
+from bench.data.images.limits import MOST_PIXELS, check_bytes, check_size
+from bench.data.images.pixels import Decoded, Facts, NotAnImage, factor_of
 from bench.data.images.window import Pixels, Window
+from bench.data.imageset import at_once
 from bench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +40,6 @@ SHORT = b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split(
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DECODERS = 'pip install "medical-transfer-bench[dicom]" brings pylibjpeg and its decoders.'
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-MOST_PIXELS = 100_000_000  # larger images are refused: their values take eight bytes each while they are windowed
 NO_PICTURES = ("1.2.840.10008.5.1.4.1.1.481.2", "1.2.840.10008.5.1.4.1.1.66.4")
 """What has rows and columns and is no image all the same: doses of radiation, and segmentations."""
 NO_IMAGES = ("AU", "DOC", "ECG", "KO", "PLAN", "PR", "REG", "RTPLAN", "RTRECORD", "RTSTRUCT", "SR")
@@ -48,6 +51,10 @@ NUMBERS = (
 )  # fmt: skip
 RLE, BASELINE = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50"  # transfer syntaxes: run lengths, and JPEG of 8 bits
 END_MARK = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
+FRAMES_OF_JPEG = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""Markers of JPEG and JPEG-LS before which no size is known."""
+JPEG_2000 = re.compile(rb"\xff\x4f\xff\x51.{4}(.{4})(.{4})", re.DOTALL)
+INFLATED_AT_A_TIME = 1 << 20
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
@@ -94,14 +101,39 @@ def require_pydicom() -> None:
         raise ConfigError(INSTALL)
 
 
-def read_patient_ids(paths: Sequence[Path]) -> list[str]:
+class _Bounded(io.BufferedReader):
+    """A file of which pydicom cannot inflate more than an image of ``max_pixels`` needs.
+
+    pydicom reads the rest of a file in one piece only where this is deflated, and then inflates it whatever its size.
+    """
+
+    name = ""  # pydicom asks for it
+
+    def __init__(self, raw: Any, max_pixels: int) -> None:
+        super().__init__(raw)
+        self._max_pixels = max_pixels
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As usual; TooLarge where the rest of the file is beyond the limit once it is inflated."""
+        found = super().read(size)
+        if size is None or size < 0:
+            inflating, count, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, found
+            while rest and not inflating.eof:
+                count += len(inflating.decompress(rest, INFLATED_AT_A_TIME))
+                check_bytes(count, self._max_pixels, "unpacked it has more than")
+                rest = inflating.unconsumed_tail
+        return found
+
+
+def read_patient_ids(paths: Sequence[Path], max_pixels: int = MOST_PIXELS) -> list[str]:
     """The PatientID in each file's header, empty where there is none or the file cannot be read."""
     from pydicom import dcmread
 
     def read(path: Path) -> str:
         try:
-            file = dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"], force=True)
-            return str(file.get("PatientID") or "").strip()
+            with _Bounded(io.FileIO(path, opener=at_once), max_pixels // 8) as opened:  # several threads read at a time
+                file = dcmread(opened, stop_before_pixels=True, specific_tags=["PatientID"], force=True)
+                return str(file.get("PatientID") or "").strip()
         except Exception:  # pydicom raises whatever a broken header makes of itself
             return ""
 
@@ -111,7 +143,10 @@ def read_patient_ids(paths: Sequence[Path]) -> list[str]:
 
 
 def read_dicom(
-    content: bytes, window: Window | None = None, alone: AbstractContextManager[object] | None = None
+    content: bytes,
+    window: Window | None = None,
+    alone: AbstractContextManager[object] | None = None,
+    max_pixels: int = MOST_PIXELS,
 ) -> Decoded:
     """One image, or the first frame of several, as 8-bit grey or RGB.
 
@@ -124,11 +159,13 @@ def read_dicom(
         content: the file.
         window: in place of the header's, in values after the modality transformation.
         alone: what is held while a large image is in memory.
+        max_pixels: of a frame; the file may unpack to 8 bytes for each.
 
     Source: DICOM PS3.3, C.11.1 (modality LUT), C.11.2 (VOI LUT), C.7.6.3 (image pixel).
 
     Raises:
         NotAnImage: if it is a DICOM file of another kind, such as a report or a directory.
+        TooLarge: if it has more pixels, or unpacks to more bytes.
         OSError, ValueError: if it holds no image that can be decoded, or pydicom is not installed.
     """
     try:
@@ -138,10 +175,12 @@ def read_dicom(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            file = dcmread(BytesIO(content), force=True)
-            if "Rows" not in file and "Rows" in dcmread(BytesIO(content), stop_before_pixels=True, force=True):
-                raise ValueError("truncated: the DICOM file ends within its pixels")
-            return _decoded(file, window, alone or nullcontext())
+            file = dcmread(_Bounded(io.BytesIO(content), max_pixels), force=True)
+            if "Rows" not in file:
+                header = dcmread(_Bounded(io.BytesIO(content), max_pixels), stop_before_pixels=True, force=True)
+                if "Rows" in header:
+                    raise ValueError("truncated: the DICOM file ends within its pixels")
+            return _decoded(file, window, alone or nullcontext(), max_pixels)
     except (OSError, ValueError):
         raise
     except (EOFError, struct.error):
@@ -150,19 +189,19 @@ def read_dicom(
         raise ValueError(f"DICOM that cannot be decoded ({type(error).__name__}: {error})") from error
 
 
-def _decoded(file: "Dataset", window: Window | None, alone: AbstractContextManager[object]) -> Decoded:
+def _decoded(file: "Dataset", window: Window | None, alone: AbstractContextManager[object], max_pixels: int) -> Decoded:
     _refuse_other_kinds(file)
     if "Rows" not in file:
         raise ValueError("the DICOM file holds no image")
     if not any(name in file for name in PIXELS):
         raise ValueError("truncated: the DICOM file ends before its pixels")
-    check_size(int(file.Columns), int(file.Rows), MOST_PIXELS)
+    check_size(int(file.Columns), int(file.Rows), max_pixels)
     frames = int(file.get("NumberOfFrames") or 1)
     _raise_frame_groups(file)
     _drop_empty(file)
     kind, bits = str(file.PhotometricInterpretation), int(file.get("BitsStored", 32))
     with alone if factor_of((file.Columns, file.Rows)) > 1 else nullcontext():
-        stored, padding = _stored(file)
+        stored, padding = _stored(file, max_pixels)
         if kind in ("MONOCHROME1", "MONOCHROME2"):
             pixels, window = _grey(file, stored, padding, bits, window)
             if kind == "MONOCHROME1":
@@ -240,7 +279,7 @@ def _drop_empty(file: "Dataset") -> None:
         file.RescaleIntercept = file.get("RescaleIntercept") or 0
 
 
-def _stored(file: "Dataset") -> tuple[Array, Mask]:
+def _stored(file: "Dataset", max_pixels: int) -> tuple[Array, Mask]:
     """The first frame's values, of shape (rows, columns) or (rows, columns, 3), and a mask of the padding in them."""
     from pydicom.pixels import get_decoder  # type: ignore[attr-defined]
     from pydicom.pixels.utils import get_expected_length, pixel_array
@@ -261,7 +300,7 @@ def _stored(file: "Dataset") -> tuple[Array, Mask]:
     plugin = ""
     if syntax.is_compressed and syntax != RLE:
         plugin = "pillow" if syntax == BASELINE else ""  # which tells that an image is cut off
-        _refuse_cut_off(file)
+        _check_frame(file, max_pixels)
     raw = pixel_array(file, index=0, correct_unused_bits=False, decoding_plugin=plugin)
     raw = raw.astype(raw.dtype.newbyteorder("="), copy=False)  # `_declared` looks at bits
     outside = _padding(file, raw)
@@ -269,13 +308,35 @@ def _stored(file: "Dataset") -> tuple[Array, Mask]:
     return stored, outside | _padding(file, stored)
 
 
-def _refuse_cut_off(file: "Dataset") -> None:
-    """Refuse a compressed first frame without its end mark, which decoders fill up with something."""
+def _check_frame(file: "Dataset", max_pixels: int) -> None:
+    """Refuse a compressed first frame without its end mark, which decoders fill up with something, or of another size.
+
+    Decoders take the size from the frame, whatever the header of the file says.
+    """
     from pydicom.encaps import generate_frames
 
     frame = next(generate_frames(file.PixelData, number_of_frames=int(file.get("NumberOfFrames") or 1)), b"")
+    for width, height in _frame_sizes(frame):
+        check_size(width, height, max_pixels)
     if not frame.rstrip(b"\0\xff").endswith(END_MARK):
         raise ValueError("truncated: the DICOM file's compressed image ends before its end mark")
+
+
+def _frame_sizes(frame: bytes) -> list[tuple[int, int]]:
+    """Width and height that a frame of JPEG, JPEG-LS or JPEG 2000 states itself; in boxes there may be several."""
+    if not frame.startswith(b"\xff\xd8"):
+        one_at_the_start = frame[:16] if frame.startswith(b"\xff\x4f") else frame
+        return [(int.from_bytes(w), int.from_bytes(h)) for w, h in JPEG_2000.findall(one_at_the_start)]
+    sizes, at = [], 2
+    while at + 9 <= len(frame) and frame[at] == 0xFF and frame[at + 1] != 0xDA:
+        if frame[at + 1] == 0xFF:  # filled up
+            at += 1
+            continue
+        if frame[at + 1] in FRAMES_OF_JPEG:
+            height, width = struct.unpack(">HH", frame[at + 5 : at + 9])
+            sizes.append((width, height))
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4])
+    return sizes
 
 
 def _transfer_syntax(file: "Dataset") -> Any:
@@ -347,7 +408,7 @@ def _grey(
         return _through_window(float(center), float(width), function, values)
     if bits == 8 and stored.min() >= 0 and stored.max() <= 255 and np.array_equal(values, stored):
         return stored.astype(np.uint8), None
-    shown = values[~padding]
+    shown = values[~padding] if padding.any() else values
     window = Window.own(shown if shown.size else values)
     return window.apply(values), window
 

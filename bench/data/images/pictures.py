@@ -9,7 +9,8 @@ from functools import cache
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
-from bench.data.images.pixels import Decoded, Facts, check_size, factor_of, flat, holds_values, is_transparent, shrunk
+from bench.data.images.limits import check_size
+from bench.data.images.pixels import Decoded, Facts, factor_of, flat, holds_values, is_transparent, shrunk
 from bench.data.images.window import Window
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
@@ -20,6 +21,10 @@ PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 """Parts of a PNG file that say nothing of its pixels, and that Pillow refuses where they are long."""
 STRIPS, TILES = (273, 279), (324, 325)
 """Tags of a TIFF file: where its strips and its tiles begin, and how many bytes each has."""
+TILE_SIZE = (322, 323)
+"""Tags of the width and height of a TIFF file's tiles, each of which is unpacked whole, however small the image."""
+FORMATS = ("JPEG", "JPEG2000", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
+"""What Pillow may take a file for: of its other kinds some start other programs, such as Ghostscript."""
 WHITE_IS_ZERO = 0  # photometric interpretation of a TIFF file whose great values are dark
 IN_PLANES = 2  # planar configuration of a TIFF file whose channels lie one after another
 SIGNED = 2  # sample format of a TIFF file whose integers have a sign
@@ -39,16 +44,18 @@ TURNS = {
 """Orientation tag -> what turns the image upright; from 5 on, width and height change places."""
 
 
-def read_picture(content: bytes, window: Window | None, alone: AbstractContextManager[object]) -> Decoded:
+def read_picture(
+    content: bytes, window: Window | None, alone: AbstractContextManager[object], max_pixels: int
+) -> Decoded:
     """The first image of a file; arguments and errors as in `bench.data.images.decode.decode`."""
     with warnings.catch_warnings(), _without_limit():
         warnings.simplefilter("ignore")  # at odd tags: what counts is whether it decodes
         try:
-            return _decoded(content, window, alone)
+            return _decoded(content, window, alone, max_pixels)
         except ValueError as error:
             if "MAX_TEXT" not in str(error) or not content.startswith(PNG_MAGIC):
                 raise
-            return _decoded(_without_texts(content), window, alone)
+            return _decoded(_without_texts(content), window, alone, max_pixels)
 
 
 def ends_early(content: bytes) -> bool:
@@ -83,7 +90,7 @@ def _tiff_ends_early(content: bytes) -> bool:
 
 @contextmanager
 def _without_limit() -> Iterator[None]:
-    """Large images are no attack here: MOST_PIXELS is the limit, in place of Pillow's."""
+    """``--max-pixels`` is the limit, in place of Pillow's."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -111,12 +118,13 @@ def _know_white_is_zero() -> None:
             TiffImagePlugin.OPEN_INFO.setdefault((order, WHITE_IS_ZERO, *key[2:]), modes)
 
 
-def _decoded(content: bytes, window: Window | None, alone: AbstractContextManager[object]) -> Decoded:
+def _decoded(content: bytes, window: Window | None, alone: AbstractContextManager[object], max_pixels: int) -> Decoded:
     _know_white_is_zero()
-    with Image.open(io.BytesIO(content)) as opened:
-        check_size(*opened.size)
+    with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+        check_size(*opened.size, max_pixels)
         mode, kind, frames, whole = opened.mode, opened.format or "", getattr(opened, "n_frames", 1), opened.size
         tags = opened.tag_v2 if isinstance(opened, TiffImagePlugin.TiffImageFile) else Tags()
+        check_size(int(tags.get(TILE_SIZE[0], 0)), int(tags.get(TILE_SIZE[1], 0)), max_pixels)
         opened.tile = [_as_stored(tile, tags) for tile in opened.tile]
         stored = str(opened.tile[0].args) if opened.tile else ""
         stored_deep = ";16" in stored and "BGR;16" not in stored  # the latter: 16 bits per pixel, not a channel

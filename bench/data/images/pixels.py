@@ -7,7 +7,6 @@ from PIL import Image
 
 from bench.data.images.window import Window
 
-MOST_PIXELS = 500_000_000  # larger images are refused: 22,000 pixels squared, which take 2 GB of memory in colour
 LARGE = 2**25
 """Images of more pixels are made smaller by a whole factor as soon as they are read; at 299 pixels none is seen."""
 STRIP = 2**22  # pixels of a large image that are converted at a time
@@ -28,8 +27,8 @@ class Facts:
     """What is known of one image after decoding it; the columns of the stored facts.
 
     Attributes:
-        problem: ``empty``, ``no image``, ``truncated``, ``unreadable``, ``no access`` or ``other file``; empty if it
-            was decoded.
+        problem: ``empty``, ``no image``, ``truncated``, ``too large``, ``unreadable``, ``no access`` or ``other
+            file``; empty if it was decoded.
         reason: the problem in the decoder's words.
         bytes: size of the file, or of the pixels where there is no file.
         width, height: in pixels, upright.
@@ -102,16 +101,6 @@ class Decoded:
         """The same, its image made smaller if it is large."""
         factor = factor_of(self.image.size)
         return self if factor == 1 else replace(self, image=shrunk(self.image, factor), size=self.image.size)
-
-
-def check_size(width: int, height: int, most: int | None = None) -> None:
-    """Refuse, by a ValueError, an image of more than ``most`` pixels (MOST_PIXELS by default)."""
-    most = MOST_PIXELS if most is None else most
-    if width * height > most:
-        raise ValueError(
-            f"it has {width} x {height} pixels, and at most {most // 10**6} million are read: make it smaller, or cut "
-            "it into tiles"
-        )
 
 
 def holds_values(image: Image.Image) -> bool:

@@ -39,15 +39,17 @@ from bench.data.images.decode import (
     fit,
     problem_of,
 )
+from bench.data.images.limits import MOST_PIXELS, TooLarge
 from bench.data.images.window import Window
 from bench.data.imageset import Content, ImageSet, Read, Windowed
 from bench.data.sealing import SealedPixels, seal_of
 from bench.device import cpu_cores
+from bench.disk import full_disk_named
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 7  # raised by whatever makes other pixels or facts of the same files
+FORMAT = 8  # raised by whatever makes other pixels or facts of the same files
 ABANDONED_AFTER = 24 * 3600  # seconds after which a decoding counts as left behind by a crash
 CHUNK = 64  # images that a process decodes at a time
 FEW = 256  # so few images are decoded in this process: starting others takes longer
@@ -114,12 +116,13 @@ class Stored:
 
 
 def store_key(images: ImageSet, window: Window | None = None) -> str:
-    """Hash of what decides the stored set: names in order, each file's size and modification time, and the window."""
+    """Hash of what decides the stored set: names in order, each file's size and time of change, window and limit."""
     names = images.table["image"].tolist()
     listing = "\n".join(f"{name}\t{stamp}" for name, stamp in zip(names, images.stamps, strict=True))
     named = images.synthetic or images.source == "medmnist"
     root = images.path if named else str(Path(images.path).resolve())
     shown = f"\n{window.low} {window.high}" if window else ""
+    shown += f"\n{images.reader.max_pixels}" if images.reader.max_pixels != MOST_PIXELS else ""
     return hashlib.blake2b(f"{FORMAT}{shown}\n{root}\n{listing}".encode(), digest_size=12).hexdigest()
 
 
@@ -265,6 +268,7 @@ class _Work:
     scratch: Path
     with_facts: bool
     window: Window | None
+    max_pixels: int
 
 
 @dataclass(frozen=True)
@@ -287,9 +291,12 @@ class _Decoding:
         Returns:
             the facts; other ones than those known if other images could be decoded than by these.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with full_disk_named(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         forms = tuple(sorted({*wanted, *(_forms_in(self.folder) if known is None else ())}))
-        with _scratch(self.folder) as scratch:
+        # beside each other lie the drafts of grey images and of coloured ones, 4 bytes a pixel at most
+        needed = sum(4 * len(self.images.table) * size * size for size, _ in forms)
+        with _scratch(self.folder) as scratch, full_disk_named(self.folder, needed):
             problems, coloured = self._to_drafts(forms, scratch, with_facts=known is None)
             if known is None or problems == known["problem"].tolist():
                 channels = 3 if coloured.any() else 1
@@ -322,7 +329,8 @@ class _Decoding:
             writer = csv.writer(table)
             writer.writerow(FACTS)
             window = self.window or (read.window if isinstance(read, Windowed) else None)
-            work = _Work(_pickled(read, scratch), forms, scratch, with_facts, window)
+            limit = self.images.reader.max_pixels
+            work = _Work(_pickled(read, scratch), forms, scratch, with_facts, window, limit)
             with _in_chunks(_decode_chunk, work, n_images, self.jobs) as chunks:
                 for facts, colours in chunks:
                     writer.writerows(facts)
@@ -425,7 +433,8 @@ def _decode_one(read: Read, row: int, work: _Work) -> tuple[Facts, list[Pixels]]
     content: Content | None = None
     try:
         content = read(row)
-        decoded = decode(content, work.window, FileLock(work.scratch / "large.lock"))  # these take up to gigabytes
+        alone = FileLock(work.scratch / "large.lock")  # held while images are decoded that take up to a gigabyte
+        decoded = decode(content, work.window, alone, work.max_pixels)
         facts = facts_of(content, decoded) if work.with_facts else Facts()
         return facts, [fit(decoded.image, *form) for form in work.forms]
     except DECODE_ERRORS as error:
@@ -446,6 +455,6 @@ def _hash_chunk(reader: Path, rows: range) -> list[str]:
     for row in rows:
         try:
             hashes.append(content_hash(read(row)))
-        except OSError:
+        except (OSError, TooLarge):
             hashes.append("")
     return hashes

@@ -1,6 +1,7 @@
 """How values of more than 8 bits become 8: which of them is black, and which is white. Light to import."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,8 @@ Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.generic]
 Rule = Literal["own", "header", "set", "asked"]
 """What decided a window: the image's own range, its DICOM header, the range of the whole set, or ``--window``."""
-BLOCK = 64  # images whose extremes are found at a time
+BLOCK = 64  # images whose extremes are found at a time, at most
+BLOCK_VALUES = 2**22  # values that are looked at, or go through a window, at a time
 SAMPLE = 256  # images of each array that percentiles are taken from
 TAILS = (0.1, 99.9)  # percentiles between which nearly all values lie
 NARROW = 0.25
@@ -46,7 +48,16 @@ class Window:
         return cls(low, high)
 
     def apply(self, values: Values) -> Pixels:
-        """``values`` as 8 bits; ValueError if one is not finite."""
+        """``values``, of one axis at least, as 8 bits; ValueError if one is not finite."""
+        rows = max(1, BLOCK_VALUES // max(1, math.prod(values.shape[1:])))
+        if len(values) <= rows:
+            return self._applied(values)
+        found = np.empty(values.shape, dtype=np.uint8)
+        for start in range(0, len(values), rows):  # numbers of eight bytes, several times, of some rows alone
+            found[start : start + rows] = self._applied(values[start : start + rows])
+        return found
+
+    def _applied(self, values: Values) -> Pixels:
         numbers = values.astype(np.float64)
         if not np.isfinite(numbers).all():
             raise ValueError(NOT_FINITE)
@@ -69,19 +80,26 @@ def of_set(arrays: Sequence[Values]) -> Window | None:
     Returns:
         None where every value is an integer from 0 to 255, which needs no window, or none is finite.
     """
-    blocks = (array[start : start + BLOCK] for array in arrays for start in range(0, len(array), BLOCK))
-    extremes = [ends for block in blocks if (ends := _finite_ends(block))]
+    extremes = [ends for array in arrays for block in _blocks(array) if (ends := _finite_ends(block))]
     if not extremes:
         return None
     low, high = min(ends[0] for ends in extremes), max(ends[1] for ends in extremes)
     if low >= 0 and high <= 255 and all(array.dtype.kind in "biu" for array in arrays):
         return None
     sampled = [array[:: max(1, len(array) // SAMPLE)][:SAMPLE].ravel() for array in arrays]
-    values = np.concatenate([part.astype(np.float64) for part in sampled])
-    tails = np.percentile(values[np.isfinite(values)], TAILS) if np.isfinite(values).any() else (low, high)
+    whole = all(part.dtype.kind in "biu" for part in sampled)  # integers stay as they are: they need less memory
+    values = np.concatenate([part if whole else part.astype(np.float64) for part in sampled])
+    values = values if whole else values[np.isfinite(values)]
+    tails = np.percentile(values, TAILS) if len(values) else (low, high)
     if 0 < tails[1] - tails[0] < NARROW * (high - low):
         low, high = float(tails[0]), float(tails[1])
     return Window(low, high, "set")
+
+
+def _blocks(array: Values) -> Iterator[Values]:
+    """A few images at a time."""
+    count = min(BLOCK, max(1, BLOCK_VALUES // max(1, math.prod(array.shape[1:]))))
+    return (array[start : start + count] for start in range(0, len(array), count))
 
 
 def _finite_ends(block: Values) -> tuple[float, float] | None:

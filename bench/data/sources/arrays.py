@@ -3,6 +3,8 @@
 Only the labels are loaded; images are read one at a time. Light to import, for decoding runs in processes of its own.
 """
 
+import io
+import math
 import tempfile
 import zipfile
 import zlib
@@ -16,9 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.images.limits import MOST_PIXELS, TooLarge, check_size
 from bench.data.images.window import Window, of_set
 from bench.data.imageset import ImageSet, stamp
 from bench.data.names import check_classes, readable
+from bench.disk import FULL, full_disk_named
 from bench.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
@@ -26,22 +30,34 @@ LAYOUT = (
     "an .npz file holds train_images and train_labels, and may hold val_images, val_labels, test_images, test_labels"
 )
 SHAPES = "(n, height, width), (n, height, width, 1) or (n, height, width, 3)"
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 """What reading an archive that is none, or is damaged, ends in."""
+MOST_IMAGES = 2_000_000  # whose names and facts take about 1 GB
+MOST_UNPACKED = 100
+"""An archive does not unpack to more than so many times its size; images compress by 2 to 20."""
+SMALL = 10**8  # bytes that any archive may unpack to
+HEADER = 1 << 16  # bytes that are enough for the header of an array
 EIGHT_BITS = (np.dtype(np.uint8), np.dtype(bool))  # kinds of arrays that need no window
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pattern: str | None = None) -> ImageSet:
+def npz_source(
+    path: Path,
+    class_names: Sequence[str] | None = None,
+    patient_pattern: str | None = None,
+    max_pixels: int = MOST_PIXELS,
+) -> ImageSet:
     """The images in the .npz file at ``path``, of which only the labels are loaded.
 
     Args:
         path: the file.
         class_names: names of the labels 0, 1, …; the labels themselves where these do not fit.
         patient_pattern: refused, as rows of arrays have no names.
+        max_pixels: of an image.
 
     Raises:
-        ConfigError: if the file is not laid out as it should be, or a pattern is given.
+        ConfigError: if the file is not laid out as it should be, unpacks to more than an archive of images can, or a
+            pattern is given.
     """
     import pandas as pd
 
@@ -50,6 +66,8 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
     refuse_pattern(path, patient_pattern)
     with open_npz(path) as archive:
         splits = _splits_in(path, archive)
+        names = [f"{split}_{kind}" for split in splits for kind in ("images", "labels")]
+        _check_unpacked(path, archive, names, max_pixels)
         _check_kinds(path, archive, splits)
         found = [_labels(path, archive, split) for split in splits]
     labels, columns = zip(*found, strict=True)
@@ -77,7 +95,7 @@ def npz_source(path: Path, class_names: Sequence[str] | None = None, patient_pat
         classes=tuple(named.values()),
         table=table,
         stamps=tuple(f"{file}-{name}" for name in names),
-        reader=NpzReader(path, tuple(f"{split}_images" for split in splits), counts),
+        reader=NpzReader(path, tuple(f"{split}_images" for split in splits), counts, max_pixels),
         patient_rule="",
         notes=notes if columns[0] else (),
     )
@@ -111,6 +129,33 @@ def _splits_in(path: Path, archive: zipfile.ZipFile) -> list[str]:
             f"{path} has no {' and no '.join(missing)} (found: {', '.join(there) or 'nothing'}); {LAYOUT}."
         )
     return splits
+
+
+def _check_unpacked(path: Path, archive: zipfile.ZipFile, names: Sequence[str], max_pixels: int) -> None:
+    """Refuse an archive whose arrays are not as large as their headers say, or larger than images of its size can be.
+
+    All of it is told from the directory of the archive and the headers of the arrays.
+    """
+    sizes = {name: archive.getinfo(f"{name}.npy").file_size for name in names}
+    for name, size in sizes.items():
+        shape, dtype = header(archive, name)
+        count = math.prod(shape) * dtype.itemsize
+        whole = min(shape, default=0) >= 0 and count <= size <= count + HEADER
+        if not whole and not dtype.hasobject:  # which is refused as no numbers
+            raise ConfigError(f"{name} in {path} has shape {shape} of {dtype}, but {size:,} bytes; it is damaged.")
+        if name.endswith("_images") and shape and shape[0] > MOST_IMAGES:
+            raise ConfigError(f"{path} holds {shape[0]:,} {name}; at most {MOST_IMAGES:,} are accepted.")
+        if name.endswith("_images") and len(shape) > 2:
+            try:
+                check_size(shape[2], shape[1], max_pixels)
+            except TooLarge as error:
+                raise ConfigError(f"{name} in {path} cannot be used: of each image, {error}.") from None
+    packed, unpacked = path.stat().st_size, sum(sizes.values())
+    if unpacked > max(SMALL, MOST_UNPACKED * packed):
+        raise ConfigError(
+            f"{path} has {packed:,} bytes and unpacks to {unpacked:,}, more than {MOST_UNPACKED} times as many, which "
+            "images do not; if it is meant, write it by numpy.savez, without compression."
+        )
 
 
 def _check_kinds(path: Path, archive: zipfile.ZipFile, splits: Sequence[str]) -> None:
@@ -178,17 +223,20 @@ def open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
             archive = zipfile.ZipFile(path)
         with archive:
             yield archive
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         raise ConfigError(f"{path} is no .npz file that can be read ({error}).") from None
 
 
 def header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and kind of array ``name``, read from its first bytes."""
     with archive.open(f"{name}.npy") as member:
-        version = np.lib.format.read_magic(member)
-        if version not in HEADERS:
-            raise ValueError(f"{name} has version {version} of the .npy format")
-        shape, _, dtype = HEADERS[version](member)
+        beginning = io.BytesIO(member.read(HEADER))
+    version = np.lib.format.read_magic(beginning)
+    if version not in HEADERS:
+        raise ValueError(f"{name} has version {version} of the .npy format")
+    shape, _, dtype = HEADERS[version](beginning)
     return shape, dtype
 
 
@@ -206,11 +254,13 @@ class NpzReader:
         path: the file.
         arrays: the arrays' names, in order.
         counts: the number of images in each.
+        max_pixels: of an image.
     """
 
     path: Path
     arrays: tuple[str, ...]
     counts: tuple[int, ...]
+    max_pixels: int = MOST_PIXELS
 
     @contextmanager
     def opened(self, scratch: Path) -> Iterator["Rows"]:
@@ -223,7 +273,9 @@ class NpzReader:
         """
         with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
             with open_npz(self.path) as archive:
-                archive.extractall(folder, [f"{name}.npy" for name in self.arrays])
+                members = [f"{name}.npy" for name in self.arrays]
+                with full_disk_named(scratch, sum(archive.getinfo(one).file_size for one in members)):
+                    archive.extractall(folder, members)
                 deep = [name for name in self.arrays if header(archive, name)[1] not in EIGHT_BITS]
             window = of_set([np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in deep])
             yield Rows(Path(folder), self.arrays, self.counts, window)

@@ -6,34 +6,41 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.data.images.limits import MOST_PIXELS
 from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels, printable, readable
 from bench.data.patients import folder_groups
 from bench.data.sources.layout import LAYOUTS, Reading, read_layout
-from bench.data.sources.listing import EXTENSIONS, with_patients
+from bench.data.sources.listing import EXTENSIONS, note_outside, with_patients
 from bench.data.sources.tree import Folder, Tree, take_masks, walk
 from bench.errors import ConfigError
 
 __all__ = ["LAYOUTS", "folder_source"]
 
 
-def folder_source(root: Path, patient_pattern: str | None = None, group_by: Sequence[str] = ()) -> ImageSet:
+def folder_source(
+    root: Path,
+    patient_pattern: str | None = None,
+    group_by: Sequence[str] = (),
+    max_pixels: int = MOST_PIXELS,
+) -> ImageSet:
     """Images below ``root``, in one of the layouts that `bench.data.sources.layout` knows.
 
     Args:
         root: the folder.
         patient_pattern: as in `bench.data.patients.find_patients`.
         group_by: columns of subgroups; ``subtype`` alone, which is always there where file names give it.
+        max_pixels: of an image.
 
     Raises:
         ConfigError: if the folder is missing or cannot be read, if it holds no images or fewer than two classes, if
             its layout is not understood, if an image's name is not UTF-8, or if there is no column of ``group_by``.
     """
     with readable(root):
-        return _folder_source(root, patient_pattern, group_by)
+        return _folder_source(root, patient_pattern, group_by, max_pixels)
 
 
-def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[str]) -> ImageSet:
+def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[str], max_pixels: int) -> ImageSet:
     if not root.exists():
         raise ConfigError(f"There is no folder {root}; --data takes {LAYOUTS}.")
     if not root.is_dir():
@@ -60,13 +67,15 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
     _refuse_copies(root, table, [one.file.size for one in placed])
     others = [name for top in reading.folders for folder in top.walk() for name in folder.others]
     followed = [f"Links to folders that were followed: {listed(tree.followed)}."] if tree.followed else []
+    below_links = tuple(f"{link}/" for link in tree.followed)
+    followed += note_outside(root, [name for name in names if not name.startswith(below_links)])
     draft = ImageSet(
         source="folder",
         path=str(root),
         classes=classes,
         table=table,
         stamps=tuple(one.file.stamp for one in placed),
-        reader=FileReader(root, tuple(names)),
+        reader=FileReader(root, tuple(names), max_pixels),
         patient_rule="the folders that patients have (patient/class)",
         others=tuple(map(printable, sorted(others, key=lambda name: name.split("/")))),
         notes=(*reading.notes, *merged, *followed),
@@ -86,6 +95,8 @@ def _excluded(tree: Tree, reading: Reading, masks: list[str], links: list[str]) 
         ("link to a folder", links, "links to folders", True),
         ("system folder", tree.system, "", True),
         ("run folder or cache", tree.own, "run folders or caches", True),
+        ("pipe, device or socket", tree.special, "pipes, devices or sockets", False),
+        ("folder too deep", tree.deep, "folders too deep", True),
     )
     return tuple(
         Excluded(kind, tuple(map(printable, names)), plural, folders) for kind, names, plural, folders in kinds if names

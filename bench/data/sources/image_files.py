@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.data.imageset import stamp
 from bench.data.names import printable, readable, split_of, word_list, words_of
-from bench.data.sources.listing import EXTENSIONS
+from bench.data.sources.listing import DEEPEST, EXTENSIONS
 from bench.errors import ConfigError
 
 
@@ -74,6 +74,7 @@ class ImageFiles:
                 ambiguous[name] = places
         names = [name if one else found.get(name, "") for name, one in zip(wanted, stamps, strict=True)]
         stamps = [one or (self._stamp(name) if name else "") for name, one in zip(names, stamps, strict=True)]
+        names = [name if one else "" for name, one in zip(names, stamps, strict=True)]  # a pipe has none
         examples = [(name, found[name]) for name in wanted if name in found]
         return Located(tuple(names), tuple(stamps), ambiguous, len(examples), examples[0] if examples else ("", ""))
 
@@ -116,6 +117,7 @@ class ImageFiles:
         for folder, folders, files in os.walk(self.root):
             folders[:] = sorted(one for one in folders if not one.startswith((".", "__", "@", "$")))
             below = Path(folder).relative_to(self.root).as_posix()
+            folders[:] = folders if below.count("/") < DEEPEST else []
             for file in sorted(files):
                 if file.startswith(".") or printable(file) != file or printable(below) != below:
                     continue

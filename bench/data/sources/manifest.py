@@ -2,27 +2,33 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
+from bench.data.images.limits import MOST_PIXELS
 from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels
 from bench.data.patients import PREFIX, somebody
 from bench.data.sources import columns as columns_of
 from bench.data.sources.columns import ACCEPTED, Columns, near, not_a_patient, role_of
 from bench.data.sources.image_files import ImageFiles, check_root
-from bench.data.sources.listing import with_patients
+from bench.data.sources.listing import note_outside, with_patients
 from bench.data.sources.one_label import blank
 from bench.data.sources.table_file import read_table
 from bench.data.sources.tree import masks_among
 from bench.errors import ConfigError
+from bench.texts import as_cell, unquoted
 
 
 def manifest_source(
-    path: Path, patient_pattern: str | None = None, group_by: Sequence[str] = (), image_root: Path | None = None
+    path: Path,
+    patient_pattern: str | None = None,
+    group_by: Sequence[str] = (),
+    image_root: Path | None = None,
+    max_pixels: int = MOST_PIXELS,
 ) -> ImageSet:
     """The images that the table in the file ``path`` names.
 
@@ -33,6 +39,7 @@ def manifest_source(
         patient_pattern: as in `bench.data.patients.find_patients`.
         group_by: other columns that are kept, as ``group:COLUMN``.
         image_root: the folder that its paths start from; None takes the file's own.
+        max_pixels: of an image.
 
     Raises:
         ConfigError: if the file cannot be read, names no set of labelled images, or has no column of ``group_by``.
@@ -57,14 +64,15 @@ def manifest_source(
     known, folds = _patients(columns, "patient"), merge_labels(columns.cells("fold"))[0]
     said = pd.DataFrame({"image": located.names, "patient_id": known, "split": splits, "fold": folds, **groups})
     table = said.iloc[rows].reset_index(drop=True).assign(label=labels)
-    columns.notes += [*merged, *_notes(columns, known, group_by)]
+    outside = note_outside(root, table["image"].tolist())
+    columns.notes += [*merged, *_notes(columns, known, group_by), *outside]
     draft = ImageSet(
         source="manifest",
         path=str(path),
         classes=check_classes(path, labels, "label"),
         table=table,
         stamps=tuple(located.stamps[row] for row in rows),
-        reader=FileReader(root, tuple(table["image"])),
+        reader=FileReader(root, tuple(table["image"]), max_pixels),
         patient_rule=_rule(columns),
         notes=tuple(columns.notes),
         layout=f"one row per image ({columns.described()})",
@@ -201,4 +209,14 @@ def manifest_text(source: ImageSet) -> str:
     if (table["fold"] != "").any():
         columns["fold"] = table["fold"]
     columns |= {name.removeprefix(PREFIX): table[name] for name in map(str, table.columns) if name.startswith(PREFIX)}
-    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")
+    written = pd.DataFrame(columns).map(as_cell).rename(columns=as_cell)
+    _refuse_unseen(source, written, columns)
+    return written.to_csv(index=False, lineterminator="\n")
+
+
+def _refuse_unseen(source: ImageSet, written: pd.DataFrame, columns: Mapping[str, "pd.Series[str]"]) -> None:
+    """Refuse names that as cells are written out: `read_table` takes such text as it stands."""
+    for cells, texts in zip(written.items(), columns.values(), strict=True):
+        odd = [cell for cell, text in zip(cells[1], texts, strict=True) if unquoted(cell) != text]
+        if odd:
+            raise ConfigError(f"{source.path} has a name with control characters, {odd[0]}; no manifest can hold it.")

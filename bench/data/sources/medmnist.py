@@ -14,6 +14,7 @@ import platformdirs
 import yaml
 from pydantic import TypeAdapter
 
+from bench.data.images.limits import MOST_PIXELS
 from bench.data.imageset import ImageSet
 from bench.data.sources.arrays import npz_source, refuse_pattern
 from bench.errors import ConfigError
@@ -63,6 +64,7 @@ def medmnist_source(
     cache: Path | None = None,
     patient_pattern: str | None = None,
     tell: Callable[[str], None] = lambda line: None,
+    max_pixels: int = MOST_PIXELS,
 ) -> ImageSet:
     """The set that ``data``, ``medmnist:NAME[@SIZE]``, names; fetched if it is not in the cache yet.
 
@@ -71,6 +73,7 @@ def medmnist_source(
         cache: folder for what is fetched; the user's own by default.
         patient_pattern: refused, as in `npz_source`.
         tell: called with a line before the set is fetched.
+        max_pixels: of an image.
 
     Raises:
         ConfigError: if there is no such set or size, it is multi-label, or it cannot be fetched.
@@ -78,7 +81,7 @@ def medmnist_source(
     entry, size = _entry(data)
     refuse_pattern(data, patient_pattern)
     folder = (cache or Path(platformdirs.user_cache_dir("medical-transfer-bench"))) / "medmnist"
-    found = npz_source(_fetched(entry, size, folder, tell), entry.classes)
+    found = npz_source(_fetched(entry, size, folder, tell), entry.classes, max_pixels=max_pixels)
     credit = (
         f"MedMNIST's {entry.name} is under {entry.licence}; its source: Yang et al., Scientific Data 10, 41 (2023)."
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.data.images.limits import MOST_PIXELS
 from bench.data.imageset import ImageSet, MemoryReader
 from bench.data.names import printable, readable
 from bench.data.patients import refuse_groups
@@ -38,6 +39,7 @@ def open_source(
     tell: Callable[[str], None] = lambda line: None,
     group_by: Sequence[str] = (),
     image_root: Path | None = None,
+    max_pixels: int = MOST_PIXELS,
 ) -> ImageSet:
     """The images at ``data``.
 
@@ -50,6 +52,7 @@ def open_source(
         tell: called with a line before anything is fetched.
         group_by: columns whose values name subgroups; the table has each as ``group:COLUMN``.
         image_root: the folder that the paths of a table start from; None takes the table's own.
+        max_pixels: of an image; larger ones are not decoded.
 
     Raises:
         ConfigError: if there is nothing usable, it cannot be read, or there is no such column; the message says what
@@ -65,27 +68,31 @@ def open_source(
         return demo_source(seed, patient_pattern)
     if data.lower().startswith(PREFIX):
         refuse_groups(data, group_by)
-        return medmnist_source(data, cache, patient_pattern, tell)
+        return medmnist_source(data, cache, patient_pattern, tell, max_pixels)
     if printable(data) != data:
         raise ConfigError(f"The path {data!a} is not UTF-8; --data takes paths in UTF-8.")
-    return _open_path(Path(data), patient_pattern, group_by, image_root)
+    return _open_path(Path(data), patient_pattern, group_by, image_root, max_pixels)
 
 
-def _open_path(path: Path, patient_pattern: str | None, group_by: Sequence[str], image_root: Path | None) -> ImageSet:
+def _open_path(
+    path: Path, patient_pattern: str | None, group_by: Sequence[str], image_root: Path | None, max_pixels: int
+) -> ImageSet:
     with readable(path):
-        is_folder, exists = path.is_dir(), path.exists()
+        is_folder, exists, is_file = path.is_dir(), path.exists(), path.is_file()
     kind = "" if is_folder else path.suffix.lower()
     if not exists:
         thing = "file" if kind in (*TABLES, ".npz") else "folder"
         raise ConfigError(f"There is no {thing} {path}; --data takes {ACCEPTED}.")
+    if not is_folder and not is_file:
+        raise ConfigError(f"{path} is a pipe, a device or a socket; --data takes {ACCEPTED}.")
     if kind in TABLES:
-        return manifest_source(path, patient_pattern, group_by, image_root)
+        return manifest_source(path, patient_pattern, group_by, image_root, max_pixels)
     if kind == ".npz":
         refuse_groups(path, group_by)
-        return npz_source(path, class_names(path.stem), patient_pattern)
+        return npz_source(path, class_names(path.stem), patient_pattern, max_pixels)
     if not is_folder:
         raise ConfigError(f"{path} is a file of another kind; --data takes {ACCEPTED}.")
-    return folder_source(path, patient_pattern, group_by)
+    return folder_source(path, patient_pattern, group_by, max_pixels)
 
 
 def demo_source(seed: int, patient_pattern: str | None = None) -> ImageSet:

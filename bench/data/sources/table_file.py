@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.data.names import readable
 from bench.errors import ConfigError
+from bench.texts import unquoted
 
 ENDINGS = (".csv", ".tsv", ".txt")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -20,6 +21,8 @@ MARKS = (  # UTF-32 before UTF-16, whose mark is the beginning of its own
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 CONTROLS = {chr(code) for code in range(32)} - set("\t\n\v\f\r\x1a")
+MOST_BYTES = 2**28
+"""Of a table: some 2 million rows, which take about 2 GB of memory."""
 MOST_CHARACTERS = 10**7  # in a cell: run-length encoded masks are long
 
 
@@ -61,6 +64,9 @@ def read_table(path: Path, known: Callable[[str], object]) -> Table:
         ConfigError: if it cannot be read, is no text, or has rows of other lengths than its header.
     """
     with readable(path):
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise ConfigError(f"{path} has {size:,} bytes; a table of at most {MOST_BYTES:,} is accepted.")
         content = path.read_bytes()
     text, encoding = _decoded(path, content)
     table, separator = _separator(text, known)
@@ -128,10 +134,10 @@ def _cells(path: Path, text: str, separator: str, lines_before: int) -> tuple[li
     csv.field_size_limit(MOST_CHARACTERS)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [unquoted(name.strip()) for name in next(reader, [])]
         rows, lines = [], []
         for row in reader:
-            cells = [cell.strip() for cell in row]
+            cells = [unquoted(cell.strip()) for cell in row]
             if not any(cells):
                 continue
             while len(cells) > len(header) and not cells[-1]:

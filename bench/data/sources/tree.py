@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bench.data.imageset import stamp
 from bench.data.names import fold_of, split_of, word_list, words_of
-from bench.data.sources.listing import looks_like_an_image
+from bench.data.sources.listing import DEEPEST, looks_like_an_image
 
 OWN = {
     "run.json": ("figures", "trials.csv", "splits.csv", "space.yaml", "study.db", "audit.json", "report.html"),
@@ -85,12 +85,16 @@ class Tree:
         system: paths of the folders that systems keep for themselves.
         own: paths of the run folders and caches of this suite.
         followed: paths of the links to folders that were followed.
+        special: paths of pipes, devices and sockets.
+        deep: paths of the folders that lie too deep.
     """
 
     root: Folder
     system: list[str] = field(default_factory=list)
     own: list[str] = field(default_factory=list)
     followed: list[str] = field(default_factory=list)
+    special: list[str] = field(default_factory=list)
+    deep: list[str] = field(default_factory=list)
 
 
 def walk(root: Path) -> Tree:
@@ -122,6 +126,8 @@ def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
             tree.system += [below] if is_folder else []
         elif entry.name.startswith((".", "__")):
             continue
+        elif is_folder and below.count("/") >= DEEPEST:
+            tree.deep.append(below)
         elif is_folder:
             folder.folders[entry.name] = _walk(entry.path, below, tree, root)
         elif entry.is_symlink() and Path(entry.path).is_dir():
@@ -134,6 +140,8 @@ def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
             status = _status(entry)
             if status is not None and looks_like_an_image(entry.path):
                 folder.images.append(File(below, status.st_size, stamp(status)))
+            elif status is None and Path(entry.path).exists():
+                tree.special.append(below)
             else:
                 folder.others.append(below)
     owned = [below for below in folder.folders.values() if below.own]

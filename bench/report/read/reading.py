@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,10 @@ from bench.run.tables import Schema
 Problems = dict[str, str]
 """File name -> the sentence on why it is not there, or not whole."""
 
+MOST_BYTES = 10**9
+"""Of the arrays of one file, which are images of a few hundred pixels."""
+DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, RecursionError)
+"""What an archive, or a document, that is damaged ends in, beside errors of reading and of values."""
 MOST_DROPPED = 6
 """Dropped parts of a document that are named."""
 
@@ -47,7 +52,7 @@ def _guarded(path: Path, problems: Problems, why: str, read: Callable[[], Conten
         return read()
     except FileNotFoundError:
         missing(path, problems, why)
-    except (OSError, ValueError, KeyError, EOFError, RecursionError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, *DAMAGED) as error:
         unreadable(path, problems, error)
     return None
 
@@ -107,6 +112,10 @@ def arrays(path: Path, problems: Problems, needed: Sequence[str], why: str) -> d
     """The arrays ``needed`` of an .npz file; nothing in it is unpickled."""
 
     def read() -> dict[str, npt.NDArray[Any]]:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(archive.getinfo(f"{name}.npy").file_size for name in needed)
+        if size > MOST_BYTES:
+            raise ValueError(f"its arrays would take {size:,} bytes")
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in needed}
 

@@ -27,7 +27,7 @@ from bench.report.side_by_side.sides import Fact, Side
 from bench.report.side_by_side.tested import LEVEL, SAY, Pair, in_pairs
 from bench.report.summary import Banner, Tile
 from bench.report.templating import Values, filled, macro
-from bench.run.folder import RunDir, write_text
+from bench.run.folder import RunDir, write_page
 from bench.stats.metrics import METRICS, Metric
 
 MOST_RUNS = 8
@@ -122,7 +122,7 @@ def render_side_by_side(runs: Sequence[RunDir], folder: Path) -> Path:
     titles = {key: title for side in found for key, title in side.files.titles.items()}
     for side in found:
         side.files.titles = titles
-    write_text(folder / f"{name}.html", _html(Compared(found, folder / f"{name}-figures")))
+    write_page(folder / f"{name}.html", _html(Compared(found, folder / f"{name}-figures")))
     return folder / f"{name}.html"
 
 

@@ -14,7 +14,6 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLosslessSV1, RLELossless
 from source_files import dicom, pixels
 
-from bench.data.images import dicom as dicom_module
 from bench.data.images.decode import DECODE_ERRORS, OTHER, decode, facts_of, problem_of
 from bench.data.images.dicom import HEAD, is_dicom_content, read_dicom, read_patient_ids
 from bench.data.images.pixels import NotAnImage
@@ -259,9 +258,9 @@ def test_jpeg():
 # What cannot be decoded
 
 
-def problem(content):
+def problem(content, **options):
     with pytest.raises(DECODE_ERRORS) as caught:
-        decode(content)
+        decode(content, **options)
     assert isinstance(caught.value, OSError | ValueError)
     return str(caught.value)
 
@@ -708,6 +707,5 @@ def test_what_decided_the_window_is_told():
 # Size
 
 
-def test_a_large_image_is_refused_by_its_limit(monkeypatch):
-    monkeypatch.setattr(dicom_module, "MOST_PIXELS", 200)
-    assert problem(dicom(RAMP)).startswith("it has 16 x 16 pixels")
+def test_a_large_image_is_refused_by_its_limit():
+    assert problem(dicom(RAMP), max_pixels=200).startswith("it has 16 x 16 pixels")

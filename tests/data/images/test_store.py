@@ -23,6 +23,7 @@ from bench import checksums
 from bench.data.audit.duplicates import find_duplicates
 from bench.data.images import store
 from bench.data.images.decode import FACTS
+from bench.data.images.limits import MOST_PIXELS
 from bench.data.images.store import FEW, common_window, is_stored, store_images, store_key
 from bench.data.images.window import Window
 from bench.data.imageset import ImageSet, MemoryReader
@@ -49,6 +50,7 @@ class Noting:
 
     contents: tuple
     log: Path
+    max_pixels: int = MOST_PIXELS
 
     def opened(self, scratch):
         return nullcontext(self)

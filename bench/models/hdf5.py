@@ -1,0 +1,79 @@
+"""What an .h5 file may hold before Keras opens it: values of its own, and layers of Keras alone.
+
+A link to another file, or a dataset that lies in one, would read any file that the user may read into a model (the kind
+of CVE-2026-1669); layers such as Lambda run code that the file brings.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+RUN_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+"""Layers that bring code, or load a model from another place."""
+MOST_UNPACKED = 100
+"""Times its size that a file's values may take; Keras does not compress them."""
+SMALL = 10**8  # bytes of values that any file may hold
+DEEPEST = 50
+"""Groups within groups, and parts of a configuration within parts."""
+
+
+class Unsafe(ValueError):
+    """An .h5 file that holds more than values and layers."""
+
+
+def check_h5(path: Path) -> None:
+    """Refuse an .h5 file that is not safe to open with Keras; none of its values is read.
+
+    Raises:
+        Unsafe: for links, values outside it or far beyond its size, and layers that run code or are not Keras's.
+        OSError: if it is no HDF5 file.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            total = sum(one.nbytes for one in _datasets(file))
+            if total > max(SMALL, MOST_UNPACKED * path.stat().st_size):
+                raise Unsafe(f"its values take {total:,} bytes, and the file has {path.stat().st_size:,}")
+            config = file.attrs.get("model_config")
+    except (RuntimeError, KeyError, TypeError) as error:  # what h5py makes of damage
+        raise OSError(f"damaged ({error})") from error
+    if config is not None:
+        try:
+            _check_layers(json.loads(config))
+        except RecursionError:
+            raise Unsafe("its configuration is nested without end") from None
+
+
+def _datasets(group: Any, depth: int = 0) -> Iterator[Any]:
+    """The datasets in ``group`` and below; Unsafe for a link that leads anywhere but to what lies there."""
+    import h5py
+
+    if depth > DEEPEST:
+        raise Unsafe(f"its groups lie more than {DEEPEST} deep")
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise Unsafe(f"{group.name.rstrip('/')}/{name} is a link to another place")
+        found = group[name]
+        if isinstance(found, h5py.Dataset):
+            if found.external or found.is_virtual:
+                raise Unsafe(f"the values of {found.name} lie in another file")
+            yield found
+        elif isinstance(found, h5py.Group):
+            yield from _datasets(found, depth + 1)
+
+
+def _check_layers(config: Any) -> None:
+    """Refuse a configuration with classes that run code, or are not Keras's."""
+    if isinstance(config, list):
+        for one in config:
+            _check_layers(one)
+    elif isinstance(config, dict):
+        name, module = config.get("class_name"), config.get("module")
+        if name in RUN_CODE:
+            raise Unsafe(f"it has a layer {name}, which runs code that the file brings")
+        if module is not None and not f"{module}.".startswith("keras."):
+            raise Unsafe(f"it names {name!r} of {module!r}, which is not Keras's")
+        for one in config.values():
+            _check_layers(one)

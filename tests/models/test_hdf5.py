@@ -1,0 +1,124 @@
+"""An .h5 file is looked at before Keras opens it: predict, --weights FOLDER, evaluation."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from toys import build_toy, toy_backbone
+
+from bench.errors import ConfigError
+from bench.evaluation.shared_scores import graph_of
+from bench.models import export, weights
+from bench.models.export import ExportMismatch, load_model
+from bench.models.hdf5 import Unsafe, check_h5
+from bench.models.weights import load_backbone
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model, and beside it a file with values that nobody else should read."""
+    folder = tmp_path_factory.mktemp("model")
+    build_toy().save(folder / "model.h5")
+    with h5py.File(folder / "secret.h5", "w") as secret:
+        secret["values"] = np.arange(4)
+    (folder / "secret.bin").write_bytes(bytes(32))
+    return folder / "model.h5"
+
+
+def external_link(file: Any, folder: Path) -> None:
+    file["stolen"] = h5py.ExternalLink(str(folder / "secret.h5"), "/values")
+
+
+def soft_link(file: Any, folder: Path) -> None:
+    file["a"] = np.zeros(3)
+    file["b"] = h5py.SoftLink("/a")
+
+
+def external_storage(file: Any, folder: Path) -> None:
+    file.create_dataset("stolen", (4,), "f8", external=[(str(folder / "secret.bin"), 0, 32)])
+
+
+def virtual(file: Any, folder: Path) -> None:
+    layout = h5py.VirtualLayout((4,), "i8")
+    layout[:] = h5py.VirtualSource(str(folder / "secret.h5"), "values", (4,))
+    file.create_virtual_dataset("stolen", layout)
+
+
+def bomb(file: Any, folder: Path) -> None:
+    file.create_dataset("zeros", (10**12,), "f8", chunks=(10**6,), fillvalue=0)
+
+
+def nested(file: Any, folder: Path) -> None:
+    file.create_group("/".join("g" * 2000))
+
+
+def configured(change: Callable[[dict[str, Any]], None]) -> Callable[[Any, Path], None]:
+    def edit(file: Any, folder: Path) -> None:
+        config = json.loads(file.attrs["model_config"])
+        change(config)
+        file.attrs["model_config"] = json.dumps(config)
+
+    return edit
+
+
+def endless(file: Any, folder: Path) -> None:
+    file.attrs["model_config"] = "[" * 20_000 + "]" * 20_000
+
+
+EDITS = {
+    external_link: "is a link to another place",
+    soft_link: "is a link to another place",
+    external_storage: "lie in another file",
+    virtual: "lie in another file",
+    bomb: "its values take 8,000,0",
+    nested: "its groups lie more than 50 deep",
+    configured(lambda config: config["config"]["layers"][1].update(class_name="Lambda")): "a layer Lambda, which runs",
+    configured(lambda config: config["config"]["layers"][1].update(class_name="TFSMLayer")): "a layer TFSMLayer",
+    configured(lambda config: config["config"]["layers"][1].update(module="os.path")): "of 'os.path', which is not",
+    endless: "its configuration is nested without end",
+}
+
+
+@pytest.fixture(params=EDITS.items(), ids=lambda pair: pair[1])
+def edited(request: pytest.FixtureRequest, model: Path, tmp_path: Path) -> tuple[Path, str]:
+    edit, said = request.param
+    shutil.copy(model, tmp_path / toy_backbone().weights_file)
+    with h5py.File(tmp_path / toy_backbone().weights_file, "r+") as file:
+        edit(file, model.parent)
+    return tmp_path / toy_backbone().weights_file, said
+
+
+def test_a_file_that_is_more_than_a_model_is_refused_before_keras_opens_it(
+    edited: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, said = edited
+    monkeypatch.setattr(export, "plain_keras", lambda: pytest.fail("opened"))
+    with pytest.raises(Unsafe, match=said):
+        load_model(path)
+    with pytest.raises(ExportMismatch, match=said):
+        graph_of(path)
+
+
+def test_so_is_a_file_of_weights(edited: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, said = edited
+    monkeypatch.setattr(weights, "_computing_in", lambda precision: pytest.fail("opened"))
+    with pytest.raises(ConfigError, match=f"does not hold the weights of Toy.*{said}"):
+        load_backbone(toy_backbone(), 48, path)
+
+
+def test_a_model_and_its_weights_are_opened(model: Path, tmp_path: Path) -> None:
+    check_h5(model)
+    assert load_model(model).layers
+    build_toy().save_weights(tmp_path / "toy.weights.h5")
+    check_h5(tmp_path / "toy.weights.h5")
+
+
+def test_what_is_no_hdf5_file_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "x.h5").write_bytes(b"no such thing")
+    with pytest.raises(ConfigError, match="does not hold the weights of Toy"):
+        load_backbone(toy_backbone(), 48, tmp_path / "x.h5")
