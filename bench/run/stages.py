@@ -30,13 +30,14 @@ from bench.finalists.folds import Folds, fold_rows
 from bench.finalists.seeds import Outcome, Repeats, Train, Wanted, model_files
 from bench.finalists.select import choose, read_finalists, retrain_finalists, winner_of
 from bench.invocation import in_output, typed
+from bench.invocation import resume as resume_command
 from bench.models.backbones import get_backbone
 from bench.report import live
 from bench.run import messages
 from bench.run.console import Screen
 from bench.run.documents import EvaluationRecord, ModelCard
 from bench.run.examine import Examined
-from bench.run.folder import RunDir, atomic_path
+from bench.run.folder import RunDir, atomic_path, file_sha256
 from bench.run.progress import RunDisplay, SearchDisplay
 from bench.run.record import RunRecord, SearchRecord, Worked, read_strictly
 from bench.run.request import Request
@@ -252,12 +253,21 @@ class Models:
         """SHA-256 of every model file, by its name."""
         return model_files(self.finalists, self.baselines)
 
+    def damaged(self, run: RunDir) -> list[str]:
+        """The names of model files that are not there, or not as they were written."""
+        paths = {name: run.models / f"{name}.h5" for name in self.files}
+        return [name for name, path in paths.items() if not path.is_file() or file_sha256(path) != self.files[name]]
+
 
 def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
     """Retrain the best trial of each backbone, and what the winner is to be held against."""
     run, settings, metric = stage.run, stage.settings, stage.metric
     if run.finished("finalists") and settings.repeats <= stage.begun.settings.repeats:
-        return Models.read(run)
+        models = Models.read(run)
+        damaged = models.damaged(run)
+        if not damaged:
+            return models
+        stage.screen.line(f"  note: not as the run wrote them: {', '.join(damaged)}; they are trained again.")
     run.unfinish("finalists")
     run.change_settings(repeats=settings.repeats)  # first, so that an interrupted extension goes on to its own number
     chosen = choose(log, metric, [backbone.name for backbone in stage.request.backbones])
@@ -368,10 +378,15 @@ def evaluated(run: RunDir, models: Models, sealed: bool) -> bool:
 def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
     """Fix every choice on validation and, unless it is to stay ``sealed``, open the test split."""
     run, screen, winner = stage.run, stage.screen, models.winner(stage.run)
-    if not run.best_model.exists() and winner.exists():  # it was removed since
-        run.export(winner)
+    if winner.exists() and not (run.best_model.exists() and file_sha256(run.best_model) == models.files[winner.stem]):
+        run.export(winner)  # it was removed since, or damaged
     if evaluated(run, models, sealed):
         return
+    if damaged := models.damaged(run):
+        again = resume_command(run.name, run.path.parent)
+        raise ConfigError(
+            f"Not as the run wrote them: {', '.join(damaged)} in {run.models}; `{again}` trains them again."
+        )
     run.unfinish("evaluation")
     for outdated in run.of_test:
         outdated.unlink(missing_ok=True)

@@ -150,15 +150,17 @@ def retrospect(rule: Rule, records: Sequence[TrialRecord]) -> SettledRecord:
         records: all trials, in any order.
     """
     ended = sorted((one for one in records if one.metrics), key=lambda one: (one.elapsed, one.trial))
-    chances = {count: rule.chance(ended[:count]) for count in range(FEWEST, len(ended) + 1)}
-    known = {count: found for count, found in chances.items() if found is not None}
-    count = next((count for count, found in known.items() if found < LEVEL), None)
-    if count is None:
-        return SettledRecord(chance=list(known.values())[-1] if known else None)
+    chance = None
+    for count in range(FEWEST, len(ended) + 1):
+        chance = found if (found := rule.chance(ended[:count])) is not None else chance
+        if chance is not None and chance < LEVEL:
+            break
+    else:
+        return SettledRecord(chance=chance)
     kept = [one for one in records if one.elapsed - one.seconds < ended[count - 1].elapsed]
     (seconds, best), (all_seconds, all_best) = _reached(rule.metric, kept), _reached(rule.metric, records)
     return SettledRecord(
-        chance=known[count],
+        chance=chance,
         trials=len(kept),
         seconds=round(seconds, 3),
         saved_trials=len(records) - len(kept),

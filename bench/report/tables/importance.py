@@ -19,6 +19,8 @@ LEAST_TRIALS = 8
 DRAWS = 10
 TREES = 32
 """Ten small forests say more of how sure the shares are than one large one, in the same time."""
+MOST_DRAWN = 400
+"""Trials of a draw, at most: a forest on thousands says the same after minutes."""
 
 
 def why_not(trials: pd.DataFrame, metric: Metric) -> str:
@@ -38,9 +40,9 @@ def importance(trials: pd.DataFrame, metric: Metric, draws: int = DRAWS) -> pd.D
     """Share of the scores' variance that each parameter explains, most important first.
 
     fANOVA (Hutter et al., ICML 2014) fits a random forest to the completed trials. It is fitted to several bootstrap
-    draws of them, each with a seed of its own, because one forest on so few points says more than it knows. Learning
-    rates enter as logarithms. A parameter that some trials do not have (the fine-tuning factor of a frozen backbone) or
-    that was never varied is left out.
+    draws of them (of `MOST_DRAWN` at most), each with a seed of its own, because one forest says more than it knows.
+    Learning rates enter as logarithms. A parameter that some trials do not have (the fine-tuning factor of a frozen
+    backbone) or that was never varied is left out.
 
     Args:
         trials: as in trials.csv; `why_not` says nothing against it.
@@ -83,7 +85,7 @@ def _drawn(rated: list[FrozenTrial], draws: int) -> list[list[FrozenTrial]]:
     random = np.random.default_rng(0)
     found: list[list[FrozenTrial]] = []
     while len(found) < draws:
-        drawn = [rated[position] for position in random.integers(0, len(rated), len(rated))]
+        drawn = [rated[position] for position in random.integers(0, len(rated), min(len(rated), MOST_DRAWN))]
         if len({trial.value for trial in drawn}) > 1:
             found.append(drawn)
     return found
