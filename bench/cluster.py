@@ -9,6 +9,7 @@ A worker is a process that stays from the start of a run to its report. It serve
 import atexit
 import contextlib
 import gc
+import math
 import os
 import platform
 import re
@@ -19,7 +20,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def share_out(cpus: int, gpus: int, memory: float, jobs: int = 0) -> Workers:
         raise ConfigError(f"--jobs {jobs} is more than the {cpus} CPU cores here; 1 to {cpus} are accepted.")
     chosen = jobs or gpus or max(1, min(cpus, 8, int(memory / MEMORY_PER_JOB)))
     chosen = max(1, min(chosen, cpus))
-    return Workers(chosen, max(1, cpus // chosen), min(1.0, gpus / chosen) if gpus else 0.0, cpus, gpus)
+    return Workers(chosen, max(1, cpus // chosen), 1 / math.ceil(chosen / gpus) if gpus else 0.0, cpus, gpus)
 
 
 def hardware() -> Hardware:
@@ -233,7 +234,15 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
     found = ray.cluster_resources()
     cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
     memory = float(found.get("memory", 0)) if address else float(memory_bytes())
-    return share_out(cpus, gpus, memory, jobs)
+    shared = share_out(cpus, gpus, memory, jobs)
+    room = sum(_room(node["Resources"], shared) for node in ray.nodes() if node["Alive"])
+    return replace(shared, jobs=max(1, min(shared.jobs, room)))
+
+
+def _room(node: Mapping[str, float], workers: Workers) -> int:
+    """How many workers a machine of a cluster can hold: one cannot be spread over two."""
+    by_cpus = int(node.get("CPU", 0) // workers.threads)
+    return min(by_cpus, int(node.get("GPU", 0) / workers.gpus + 1e-6)) if workers.gpus else by_cpus
 
 
 def stop() -> None:
@@ -265,16 +274,19 @@ def _trainer_for(task: Any, threads: int) -> Any:
     return _trainer
 
 
-def train_trial(values: Mapping[str, Value], task: Any, threads: int) -> Generator[dict[str, Any], None, None]:
+def train_trial(
+    values: Mapping[str, Value], task: Any, threads: int, waited: float = 0.0
+) -> Generator[dict[str, Any], None, None]:
     """One trial, in a worker: gives its running best after each epoch, and at last that it is finished.
 
-    A failure is given with its reason instead of raised.
+    A failure is given with its reason instead of raised. ``waited`` are the seconds that the worker itself took to
+    start; they count as the trial's start-up.
     """
     started, sent = time.perf_counter(), 0
     last: dict[str, Any] = {}
     try:
         trainer = _trainer_for(task, threads)
-        setting_up = time.perf_counter() - started
+        setting_up = waited + time.perf_counter() - started
         for progress in trainer.epochs(trainer.trial(TrialConfig.from_mapping(values))):
             spent, best, latest = progress.spent(), progress.best, progress.epochs[-1]
             spent["start-up"] = spent.get("start-up", 0.0) + setting_up
@@ -289,9 +301,10 @@ def train_trial(values: Mapping[str, Value], task: Any, threads: int) -> Generat
             }
             sent = len(progress.epochs)
             yield last
-        yield {**last, "new_epochs": [], "finished": True}
+        last = {**last, "new_epochs": []}
     except Exception as error:
-        yield {"failed": reason_of(error), "failure": kind_of(error), "finished": True}
+        last = {"failed": reason_of(error), "failure": kind_of(error)}
+    yield {**last, "finished": True}  # here, where nothing holds what the error tells of
 
 
 class Deaths:
@@ -384,10 +397,14 @@ class _Worker:
         began = time.time()
         return function(), began, time.time()
 
-    def begin(self, values: Mapping[str, Value], task: Any) -> dict[str, Any]:
-        """Begin a trial: what it reports after its first epoch. One that was stopped before is abandoned."""
+    def begin(self, values: Mapping[str, Value], task: Any, sent: float) -> dict[str, Any]:
+        """Begin a trial, which was ``sent`` at a time: what it reports after its first epoch.
+
+        One that was stopped before is abandoned.
+        """
+        waited = max(0.0, time.time() - sent)
         self.abandon()
-        self._trial = train_trial(values, task, self._threads)
+        self._trial = train_trial(values, task, self._threads, waited)
         return next(self._trial)
 
     def epoch(self) -> dict[str, Any]:
@@ -435,8 +452,8 @@ def run_jobs(
     """Carry out ``jobs`` on all workers at once; gives each as it ends.
 
     The longest begin first, and a worker goes on with the group that it is at. The workers stay for the next jobs, so
-    that TensorFlow starts, networks are built and steps are traced once; `release` lets them go. A job whose process
-    died is hardly to blame: it is tried once more when the others have ended, alone.
+    that TensorFlow starts, networks are built and steps are traced once. A job whose process died is hardly to blame:
+    it is tried once more when the others have ended, alone, without the memory of other workers.
 
     Args:
         workers: how many there are, and what each may use.
@@ -460,6 +477,8 @@ def run_jobs(
         for slot in [slot for slot in slots if slot not in busy][: 1 if alone else None]:
             if not queue or (alone and running):
                 break
+            if alone:
+                end(other.number for other in slots if other is not slot)
             job = _next(queue, slot, {other.group for other in busy})
             queue.remove(job)
             busy.append(slot)
@@ -559,11 +578,11 @@ def call(workers: Workers, function: Callable[..., Any], *arguments: Any) -> Any
 def for_trial(workers: Workers, number: int, backbone: str) -> str:
     """Have a worker ready for a trial; returns the name by which Ray finds it.
 
-    A fresh process takes its place after `MOST_TRIALS`, whatever a long-lived one may have piled up; or after each
+    A fresh process takes its place after `MOST_TRIALS`, whatever a long-lived one may have piled up; or for each
     trial, if workers are not to be ``warm``.
     """
     slot = _places(workers)[number]
-    if slot.trials >= (MOST_TRIALS if workers.warm else 1):
+    if not workers.warm or slot.trials >= MOST_TRIALS:
         _end(slot)
     _actor(slot, workers)
     slot.group = backbone
@@ -591,7 +610,7 @@ def epochs_of(name: str, values: Mapping[str, Value], task: Any) -> Iterator[dic
 
     try:
         worker = ray.get_actor(name)
-        report = ray.get(worker.begin.remote(values, task))
+        report = ray.get(worker.begin.remote(values, task, time.time()))
         yield report
         while "finished" not in report:
             report = ray.get(worker.epoch.remote())
@@ -602,6 +621,13 @@ def epochs_of(name: str, values: Mapping[str, Value], task: Any) -> Iterator[dic
             yield {"failed": reason_of(cause), "failure": kind_of(cause), "finished": True}
         else:
             yield {"died": f"{type(error).__name__}: {error}", "finished": True}
+
+
+def let_go() -> None:
+    """Have all workers free the memory of their trainers, without waiting for them: training is over."""
+    for slot in _slots:
+        if slot.actor is not None:
+            slot.actor.call.remote(partial(without_trainer, bool))
 
 
 def train_job(task: Any, job: Any) -> Any:

@@ -146,7 +146,7 @@ def test_what_really_ends_workers_is_told(monkeypatch: pytest.MonkeyPatch, capfd
             reasons[name] = str(caught.value)
         assert workers.call(found, abs, -2) == 2, "and the next one lives"
         with pytest.raises(TrialFailed, match=r"could not start: ImportError: /home/ada/keras\.py is no Keras$"):
-            workers.release()
+            workers.end([0])
             monkeypatch.setattr(workers, "_Worker", _CannotStart)
             workers.call(found, abs, -2)
     finally:

@@ -2,6 +2,7 @@
 
 import gc
 import pickle
+import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -20,28 +21,38 @@ GIB = 2**30
 
 
 @pytest.mark.parametrize(
-    ("cpus", "gpus", "memory", "wanted", "jobs", "threads"),
+    ("cpus", "gpus", "memory", "wanted", "jobs", "threads", "share"),
     [
-        (2, 0, 24, 0, 2, 1),
-        (2, 0, 24, 1, 1, 2),
-        (1, 0, 4, 0, 1, 1),
-        (64, 0, 256, 0, 8, 8),
-        (16, 0, 8, 0, 2, 8),  # memory for two
-        (16, 4, 128, 0, 4, 4),
-        (16, 1, 128, 2, 2, 8),
+        (2, 0, 24, 0, 2, 1, 0),
+        (2, 0, 24, 1, 1, 2, 0),
+        (1, 0, 4, 0, 1, 1, 0),
+        (64, 0, 256, 0, 8, 8, 0),
+        (16, 0, 8, 0, 2, 8, 0),  # memory for two
+        (16, 4, 128, 0, 4, 4, 1),
+        (16, 1, 128, 2, 2, 8, 1 / 2),
+        (16, 2, 128, 3, 3, 5, 1 / 2),  # of 2/3 each a GPU holds one
+        (16, 4, 128, 2, 2, 8, 1),
     ],
 )
-def test_trials_share_the_machine(cpus: int, gpus: int, memory: int, wanted: int, jobs: int, threads: int) -> None:
+def test_trials_share_the_machine(
+    cpus: int, gpus: int, memory: int, wanted: int, jobs: int, threads: int, share: float
+) -> None:
     workers = share_out(cpus, gpus, memory * GIB, wanted)
     assert (workers.jobs, workers.threads) == (jobs, threads)
     assert workers.jobs * workers.threads <= cpus
-    assert workers.gpus == (pytest.approx(min(1, gpus / jobs)) if gpus else 0)
+    assert workers.gpus == pytest.approx(share)
     assert ("gpu" in workers.resources) == bool(gpus)
 
 
 def test_more_jobs_than_cores_are_refused() -> None:
     with pytest.raises(ConfigError, match="1 to 2 are accepted"):
         share_out(2, 0, 8 * GIB, jobs=3)
+
+
+def test_no_worker_is_spread_over_two_machines() -> None:
+    assert workers._room({"CPU": 3.0}, Workers(3, 2, 0.0, 6, 0)) == 1
+    assert workers._room({"CPU": 16.0, "GPU": 2.0}, Workers(6, 2, 1 / 3, 16, 2)) == 6
+    assert workers._room({"CPU": 16.0}, Workers(6, 2, 1 / 3, 16, 2)) == 0, "a machine without a GPU"
 
 
 def test_each_kill_that_the_kernel_counts_explains_the_end_of_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +303,7 @@ TASK = SimpleNamespace(metric="auc")
 
 def test_a_worker_trains_a_trial_epoch_by_epoch(worker: tuple[Any, Counting]) -> None:
     own, trainer = worker
-    reports = [own.begin({"backbone": "toy"}, TASK), *(own.epoch() for _ in range(3))]
+    reports = [own.begin({"backbone": "toy"}, TASK, time.time()), *(own.epoch() for _ in range(3))]
     assert [one["auc"] for one in reports] == [0.5, 0.6, 0.7, 0.7]
     assert [len(one["new_epochs"]) for one in reports] == [1, 1, 1, 0]
     assert ["finished" in one for one in reports] == [False, False, False, True]
@@ -301,16 +312,22 @@ def test_a_worker_trains_a_trial_epoch_by_epoch(worker: tuple[Any, Counting]) ->
 
 def test_a_stopped_trial_is_let_go_before_the_next_trial_or_job(worker: tuple[Any, Counting]) -> None:
     own, trainer = worker
-    own.begin({"backbone": "weak"}, TASK)
-    own.begin({"backbone": "next"}, TASK)
+    own.begin({"backbone": "weak"}, TASK, time.time())
+    own.begin({"backbone": "next"}, TASK, time.time())
     assert trainer.said == ["weak 1", "weak over", "next 1"], "no epoch more than was asked for"
     own.call(lambda: trainer.said.append("job"))
     assert trainer.said[-2:] == ["next over", "job"]
 
 
+def test_the_start_of_a_worker_counts_to_the_trial_that_waits_for_it(worker: tuple[Any, Counting]) -> None:
+    own, _ = worker
+    spent = dict(own.begin({"backbone": "toy"}, TASK, time.time() - 7)["spent"])
+    assert 7 <= spent["start-up"] < 20
+
+
 def test_a_trial_that_raises_reports_why_and_the_worker_goes_on(worker: tuple[Any, Counting]) -> None:
     own, _ = worker
-    own.begin({"backbone": "bad"}, TASK)
+    own.begin({"backbone": "bad"}, TASK, time.time())
     told = own.epoch()
     assert told["finished"] and "no such layer" in told["failed"] and told["failure"] == "error"
-    assert own.begin({"backbone": "toy"}, TASK)["auc"] == 0.5
+    assert own.begin({"backbone": "toy"}, TASK, time.time())["auc"] == 0.5

@@ -119,8 +119,8 @@ class SealedTest:
         )
         before = ledger.openings(self._cache, run)
         same = next((one for one in before if one.same_as(opening)), None)
-        if same is not None and same.time not in run.read().test.evaluated:
-            opening = same  # a crash has ended that evaluation: nobody has seen what came of it
+        if same is not None:
+            opening = same  # of which the evaluation is made once more: nothing was decided since
         times = ledger.add(self._cache, opening, run)
         return OpenTest(
             rows=self._rows,

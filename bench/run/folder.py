@@ -32,7 +32,7 @@ STAGES = ("data", "search", "finalists", "evaluation")
 
 LOCK = ".lock"
 """Held by the process that writes to a run folder."""
-_DRAFT = re.compile(r"\..+-[a-z0-9_]{8}(\.[a-z0-9]+)?")
+_DRAFT = re.compile(r"\..+\.draft-[a-z0-9_]{8}(\.[a-z0-9]+)?")
 """Names of files that are being written; see `atomic_path`."""
 
 
@@ -46,7 +46,7 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     """
     with full_disk_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.draft-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -148,19 +148,6 @@ def append_rows(path: Path, table: pd.DataFrame) -> None:
     except OSError:
         os.truncate(path, before)
         raise
-
-
-def drop_torn_line(path: Path) -> bool:
-    """Take away what an interrupted `append_rows` may have left behind the last whole row; whether there was any."""
-    content = path.read_bytes()
-    whole = content.rstrip(b"\0")  # where a power cut kept the length and lost the content
-    while whole and (not whole.endswith(b"\n") or whole.count(b'"') % 2):  # a cell may hold lines, in quotes
-        whole = whole[: whole.rfind(b"\n", 0, -1) + 1]
-    torn = 0 < len(whole) < len(content)
-    if torn:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(whole)
-    return torn
 
 
 def file_sha256(path: Path) -> str:
@@ -345,7 +332,8 @@ class RunDir:
     def opening_evaluated(self, opening: OpeningRecord) -> RunRecord:
         """Note in run.json that an opening has led to an evaluation, before this is written; returns the record."""
         before = self.read().test
-        return self.update(test=before.model_copy(update={"evaluated": (*before.evaluated, opening.time)}))
+        evaluated = tuple(dict.fromkeys((*before.evaluated, opening.time)))
+        return self.update(test=before.model_copy(update={"evaluated": evaluated}))
 
     def _marker(self, stage: str) -> Path:
         if stage not in STAGES:
@@ -368,9 +356,15 @@ class RunDir:
 
     def clear_drafts(self) -> None:
         """Remove what a killed process was writing (see `atomic_path`); to be called while the folder is `held`."""
-        for path in self.path.rglob(".*-*"):
+        for path in self.path.rglob(".*.draft-*"):
             if _DRAFT.fullmatch(path.name) and path.is_file():
                 path.unlink(missing_ok=True)
+
+    @property
+    def never_begun(self) -> bool:
+        """Whether the folder holds no more than what a start leaves that was ended before run.json was there."""
+        names = {path.name for path in self.path.iterdir()}
+        return LOCK in names and all(name in (LOCK, self.space.name) or _DRAFT.fullmatch(name) for name in names)
 
     @property
     def begun(self) -> bool:

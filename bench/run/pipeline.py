@@ -54,8 +54,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         display = stack.enter_context(RunDisplay(screen))
         disk = check_disk(request)
         begun = run.read() if run.run.exists() else None
-        if begun is not None:
-            _check(run, screen)
+        opened_again = begun is not None and _check(run, screen)
         start = cache(partial(_start, request))
         examined = examine(request, screen, begun, meanwhile=start)
         started = time.perf_counter()
@@ -75,7 +74,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         stage = stages.Stage(request, display, live, workers, examined, begun)
         log = stages.search(stage, task)
         models = stages.finalists(stage, task, log)
-        stages.evaluate(stage, models, sealed=settings.no_test)
+        stages.evaluate(stage, models, sealed=settings.no_test and not opened_again)
         return _report(stage, log)
 
 
@@ -91,11 +90,11 @@ def evaluate(request: Request, screen: Screen) -> RunDir:
             finish = resume_command(run.name, run.path.parent)
             raise ConfigError(f"Run {run.name!r}: {lacking}; finish it by `{finish}`.")
     models = stages.Models.read(run)
+    _check(run, screen)
     if stages.evaluated(run, models, sealed=False):
         raise ConfigError(f"The test split of run {run.name!r} is open already: see {run.evaluation}.")
     with _alone(request), RunDisplay(screen) as display, LiveReport(run) as live:
         begun = run.read()
-        _check(run, screen)
         examined = examine(request, screen, begun)
         workers = cluster.start(settings.jobs, settings.address)
         find_weights(request, workers, begun)
@@ -141,7 +140,8 @@ def _alone(request: Request) -> Iterator[None]:
             yield
         finally:
             if not run.run.exists():
-                (folder / LOCK).unlink(missing_ok=True)
+                for name in (LOCK, run.space.name):
+                    (folder / name).unlink(missing_ok=True)
                 for one in created:
                     with suppress(OSError):  # something else lies there by now
                         one.rmdir()
@@ -154,8 +154,8 @@ def _start(request: Request) -> Workers:
     return workers
 
 
-def _check(run: RunDir, screen: Screen) -> None:
-    """See whether the files of a run that is taken up are as it wrote them.
+def _check(run: RunDir, screen: Screen) -> bool:
+    """See whether the files of a run that is taken up are as it wrote them; whether scores on the test split are not.
 
     Raises:
         ConfigError: if one is not that cannot be made again.
@@ -163,6 +163,7 @@ def _check(run: RunDir, screen: Screen) -> None:
     damaged = run.check_pinned()
     if damaged:
         screen.line(f"  note: not as the run wrote them: {', '.join(damaged)}; the evaluation is made again.")
+    return any(path.name in damaged for path in run.of_test)
 
 
 def find_weights(request: Request, workers: Workers, begun: RunRecord | None) -> Weights:

@@ -22,7 +22,7 @@ from bench.errors import ConfigError
 from bench.models.backbones import Backbone, boundary_bytes, get_backbone
 from bench.models.weights import check_weights
 from bench.numbers import disk
-from bench.run.folder import LOCK, RunDir
+from bench.run.folder import RunDir
 from bench.search.space import Space, load_space, parse_space
 from bench.settings import RunSettings, is_path
 
@@ -148,7 +148,7 @@ def check_output(run: RunDir, cache: Path) -> None:
     Raises:
         ConfigError: if the name is taken or the folder cannot be written.
     """
-    if run.path.exists() and (not run.path.is_dir() or [path.name for path in run.path.iterdir()] != [LOCK]):
+    if run.path.exists() and not (run.path.is_dir() and run.never_begun):
         raise ConfigError(
             f"There is a run {run.name!r} in {run.path.parent} already; choose another --name, "
             f"or go on with it by --resume {run.name}."

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
 from bench.failures import KINDS, End, kind_in
-from bench.run.folder import RunDir, drop_torn_line
+from bench.run.folder import RunDir
 from bench.run.record import Worked
 from bench.run.tables import EPOCHS, TRIALS, Row, missing, records, score_columns
 from bench.stats.metrics import METRICS, Metric
@@ -162,7 +162,7 @@ class EpochLog:
             ValueError, OSError: if epochs.csv cannot be read.
         """
         log = cls(run)
-        for row in EPOCHS.records(run.path):
+        for row in EPOCHS.records(run.path, grown=True):
             curve = Curve(row["kind"], row["name"], row["repeat"], row["fold"])
             metrics = {name: row[f"metric_{name}"] for name in METRICS}
             if row["seconds"] is None:
@@ -231,7 +231,7 @@ class TrialLog:
 
     @classmethod
     def load(cls, run: RunDir) -> "TrialLog":
-        """The log of a run folder; empty where there is none yet. A row that was being written is taken away.
+        """The log of a run folder, without a row that was being written; empty where there is none yet.
 
         Raises:
             ConfigError: if trials.csv or epochs.csv cannot be read.
@@ -241,9 +241,7 @@ class TrialLog:
             return log
         file = run.trials
         try:
-            for grown in (run.trials, run.epochs):
-                drop_torn_line(grown)
-            table = TRIALS.read(run.path)
+            table = TRIALS.read(run.path, grown=True)
             absent = [name for name in table if str(name).startswith("config_") and table[name].isna().all()]
             log.records = [TrialRecord.from_row(row) for row in records(table.drop(columns=absent))]
             file = run.epochs
@@ -258,8 +256,8 @@ class TrialLog:
 
     def add(self, record: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
         """Note a finished trial; epochs.csv is written first, so a row in trials.csv means that all is there."""
-        self.records.append(record)
         self.epochs.add(Curve("trial", str(record.trial)), epochs)
+        self.records.append(record)
         if not self._written or record.config.key in self._failed:  # whose row tells by then that it was tried again
             self.write()
         else:

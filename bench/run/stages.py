@@ -402,6 +402,7 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
         window=common_window(examined.facts),
         precision=prefix_precision(run.read(), examined.images),
     )
+    cluster.let_go()
     with timed(run, "evaluation"):
         stage.display.begin("evaluation")
         stage.live.stage(live.EVALUATING)

@@ -172,8 +172,12 @@ class Schema:
         """Append ``rows`` to the file in ``folder``, which `write` has written with these columns."""
         append_rows(folder / self.file, self.frame(rows))
 
-    def read(self, folder: Path) -> pd.DataFrame:
+    def read(self, folder: Path, grown: bool = False) -> pd.DataFrame:
         """The whole table: text that is missing is "", a number that is missing NaN (an integer's NA).
+
+        Args:
+            folder: where the file lies.
+            grown: whether it grew by `append`: what an interruption has left of a last row is left out.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -181,6 +185,9 @@ class Schema:
                 cut short: the suite ends every line.
         """
         content = (folder / self.file).read_bytes()
+        if grown and b"\n" in content:  # a cell holds no line breaks; zeros are what a power cut makes of a new end
+            content = content.rstrip(b"\0")
+            content = content[: content.rfind(b"\n") + 1]
         if content and not content.endswith(b"\n"):
             raise ValueError("its last line is cut short")
         table = self._parsed(content)
@@ -190,9 +197,9 @@ class Schema:
             table[one.name] = _typed(table[one.name], one.type)
         return table
 
-    def records(self, folder: Path) -> list[Row]:
+    def records(self, folder: Path, grown: bool = False) -> list[Row]:
         """The rows of the whole table, as `read` reads it; a number that is missing is None."""
-        return records(self.read(folder))
+        return records(self.read(folder, grown))
 
     def read_leniently(self, folder: Path) -> tuple[pd.DataFrame, Cut]:
         """What can be shown of the table: cells that are not of their column's type are NaN, numbers are floats.

@@ -307,6 +307,11 @@ class RecordingSearch:
         return self._live[trial_id].worker
 
     @property
+    def jobs(self) -> int:
+        """Trials at a time."""
+        return self._rules.jobs
+
+    @property
     def busy(self) -> list[int]:
         """The workers of running trials."""
         return [live.worker for live in self._live.values()]

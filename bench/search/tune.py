@@ -25,7 +25,7 @@ from bench.run.results import TrialLog, TrialRecord
 from bench.scratch import own_folder
 from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
 from bench.search.plan import Plan, Planned, longest_first, remaining, to_try_again, without
-from bench.search.proxy import RESOURCES, TrialProxy
+from bench.search.proxy import RESOURCES, TrialProxy, kept
 from bench.search.searcher import FINISHED, RecordingSearch, Report, Rules, Watcher
 from bench.settings import RunSettings
 from bench.stats.metrics import Metric, get_metric
@@ -69,7 +69,10 @@ def run_search(plan: Plan, task: Task, workers: Workers, settings: RunSettings, 
         if wanted <= 0 or seconds_left <= 0:
             stopped_by = "budget" if wanted <= 0 else "time limit"
             break
-        jobs = 1 if 0 < wanted == len(again) else workers.jobs  # what others may have ended is tried again alone
+        jobs = workers.jobs
+        if 0 < wanted == len(again):  # what others beside it may have ended is tried again alone
+            jobs = 1
+            cluster.end(range(1, workers.jobs))
         rules = Rules(plan.space, task.metric, task.epochs, task.seed, jobs, before)
         search = RecordingSearch(rules, log, watcher)
         search.notes, search.until = notes, plan.until
@@ -136,7 +139,8 @@ def _one_round(
     trainable = tune.with_parameters(TrialProxy, task=[ray.put(task)])
     for_ray = _ForRay(search, workers, metric)
     started = time.monotonic()
-    with own_folder("bench-tune-") as scratch:
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(search.jobs)
+    with own_folder("bench-tune-") as scratch, kept(search.jobs):
         tune.Tuner(
             tune.with_resources(trainable, RESOURCES),
             tune_config=tune.TuneConfig(
@@ -239,5 +243,4 @@ _RAY_SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # its state is never read back
     "TUNE_WARN_THRESHOLD_S": "60",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
 }

@@ -262,7 +262,6 @@ def test_a_lever_is_an_argument_of_the_search(make_experiment, outcomes, monkeyp
     searched = []
     monkeypatch.setattr(suite.workers, "start", lambda jobs: Workers(1, 1, 0.0, 1, 0))
     monkeypatch.setattr(suite.workers, "call", lambda found, function, task: fixed(task.backbones, "bfloat16"))
-    monkeypatch.setattr(suite.workers, "release", lambda: None)
     monkeypatch.setattr("bench.search.tune.run_search", lambda *given: searched.extend(given))
     experiment = make_experiment(method)
     suite.run(experiment, outcomes(experiment))

@@ -280,19 +280,23 @@ def test_an_evaluation_that_a_crash_ended_is_repeated_in_the_same_opening(
     assert len(other.openings) == 2 and len(other.times) == 2
 
 
-def test_an_opening_that_led_to_an_evaluation_is_not_used_again(
+def test_an_evaluation_that_is_made_again_under_the_same_decisions_is_the_same_opening(
     table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has seen the results, removes evaluation.json and evaluates anew has opened the split twice."""
+    """Its files were damaged, say: nothing was decided since, so nothing that it gave away can have been used."""
     decide(run)
     first = SealedTest(table, facts, images, run, tmp_path / "cache").open()
     run.opening_evaluated(first.opening)
     later = datetime.fromisoformat(first.opening.time) + timedelta(minutes=1)
     monkeypatch.setattr(test_access, "datetime", SimpleNamespace(now=lambda zone: later))
     again = SealedTest(table, facts, images, run, tmp_path / "cache").open()
-    assert again.times == [first.opening.time, later.isoformat(timespec="seconds")]
-    assert len(again.openings) == 2
+    assert again.times == [first.opening.time] and len(again.openings) == 1
+    run.opening_evaluated(again.opening)
     assert run.read().test.evaluated == (first.opening.time,)
+    card = json.loads(run.best_model_card.read_text())
+    write_json(run.best_model_card, {**card, "temperature": 1.23})  # who has seen the results may have decided so
+    other = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    assert other.times == [first.opening.time, later.isoformat(timespec="seconds")]
 
 
 @pytest.mark.parametrize("damage", ["a tail of zeros", "a damaged beginning", "a list", "openings that are none"])

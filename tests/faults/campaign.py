@@ -1,5 +1,6 @@
 """A campaign: undisturbed runs to compare with, then one fault after another, and what came of each."""
 
+import json
 import multiprocessing
 import os
 import random
@@ -38,8 +39,6 @@ TABLES = (
     *("trials.csv", "finalists.csv", "baselines.csv", "splits.csv", "predictions_val.csv", "predictions_test.csv"),
     *("predictions_models.csv", "comparisons.csv", "operating_points.csv", "decision_curve.csv", "subgroups.csv"),
 )
-ATTEMPTS = 4
-"""Commands after which a run must have come to its end."""
 SECONDS = 180
 """After which a command counts as stuck."""
 
@@ -149,11 +148,15 @@ class Campaign:
         ended = self.whole.command(BEGIN, count=count)
         if ended.status != 0:
             raise RuntimeError(f"the undisturbed run ended with status {ended.status}: {ended.said}")
-        self.operations = int(count.read_text())
+        counted = json.loads(count.read_text())
+        self.operations: int = counted["operations"]
+        self.appends: list[int] = counted["appends"]
         self.expected = scores(self.whole)
 
     def kills(self, number: int, power: bool = False) -> Iterator[str]:
         """Kill the driver at ``number`` operations of its files, spread over the whole run; gives what is wrong, or ''.
+
+        Every third is one at which a file has grown.
 
         Args:
             number: how many kills.
@@ -161,9 +164,10 @@ class Campaign:
         """
         for turn in range(number):
             first = 1 + (turn * self.operations + self._chance.randrange(self.operations)) // number
-            fault = Fault(
-                min(first, self.operations), self._chance.random() < 0.5, power, self._chance.randrange(2**32)
-            )
+            if turn % 3 == 2:
+                first = self._chance.choice(self.appends)
+            after, seed = self._chance.random() < 0.5, self._chance.randrange(2**32)
+            fault = Fault(min(first, self.operations), after, power, seed)
             place = self.empty.copy("power" if power else "killed")
             ended = place.command(BEGIN, fault)
             wrong = ended.wrong or ("" if ended.status == -9 else f"it was not killed: {ended}")
@@ -183,7 +187,7 @@ class Campaign:
         lost = before - _finished(place)
         if lost:
             return f"finished trials are lost: {lost}"
-        left = [path for path in place.run.rglob(".*-*") if path.is_file()]
+        left = [path for path in place.run.rglob(".*.draft-*") if path.is_file()]
         if left:
             return f"files are left behind: {left[:3]}"
         return difference(place, self.expected)
@@ -207,14 +211,17 @@ class Campaign:
             content = file.read_bytes()
             file.write_bytes(damage(content, self._chance))
             about = f"{what} of {file.relative_to(place.folder)} ({'whole' if source is self.whole else 'half'})"
-            yield _about(about, self._holds(place))
+            yield _about(about, self._holds(place, of_cache="cache" in file.relative_to(place.folder).parts))
 
-    def _holds(self, place: Place) -> str:
-        """What is wrong with a run over damaged files, each command that its user may give; empty if nothing is."""
+    def _holds(self, place: Place, of_cache: bool) -> str:
+        """What is wrong with a run over damaged files, each command that its user may give; empty if nothing is.
+
+        A run may refuse to go on from its own damaged files; what is ``of_cache`` can be made again.
+        """
         for command in (RESUME, ["report", RUN], ["run", *BEGIN[1:-1], "again"]):
             ended = place.command(command)
-            if ended.wrong:
-                return f"{' '.join(command[:2])}: {ended.wrong}"
+            if ended.wrong or (of_cache and ended.status):
+                return f"{' '.join(command[:2])}: {ended.wrong or ended.said[-800:]}"
             if ended.status == 0 and command is RESUME and (wrong := difference(place, self.expected)):
                 return f"green, and {wrong}"
         again = Place(place.folder)
@@ -256,6 +263,7 @@ def _finished(place: Place) -> set[str]:
     except (OSError, ValueError):
         return set()
     configured = [name for name in table if name.startswith("config_")]
+    table = table[table["state"] != "failed"]
     return {str(row) for row in table[configured].astype(str).to_dict("records")}
 
 

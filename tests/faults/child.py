@@ -4,6 +4,7 @@ The processes are forked from one that has loaded TensorFlow, so that a run take
 """
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -59,7 +60,7 @@ def run(arguments: list[str], folder: Path, log: Path, fault: Fault, count: Path
         folder: working folder.
         log: file that gets all that is said.
         fault: what befalls the process.
-        count: file that gets the number of operations.
+        count: file that gets the number of operations, and which of them forced a file to the disk that had grown.
     """
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(output, 1)
@@ -78,7 +79,7 @@ def run(arguments: list[str], folder: Path, log: Path, fault: Fault, count: Path
         except BaseException:
             traceback.print_exc()
     if count is not None:
-        count.write_text(str(disk.operations))
+        count.write_text(json.dumps({"operations": disk.operations, "appends": disk.appends}))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -121,8 +122,9 @@ def _trials_here(search: Any, task: Any, workers: Any, scheduler: str, wanted: i
 class Disk:
     """Counts what a process does to its files, kills it, and takes from the disk what a power cut would.
 
-    A file is safe once it was forced to the disk as it is, a new name once its folder was. Of what is not safe some
-    is lost: a file is empty, zeros, or cut short; a name is not there, or stands for what it stood for before.
+    A file is safe once it was forced to the disk as it is, as far as it was long then; a new name once its folder was.
+    Of what is not safe some is lost: it is missing, zeros, or cut short; a name is not there, or stands for what it
+    stood for before.
 
     Args:
         fault: what befalls the process.
@@ -134,7 +136,9 @@ class Disk:
         self._lock = threading.Lock()
         self._fault, self._folder = fault, folder
         self._before = {path: _state(path) for path in self._files()}
+        self.appends: list[int] = []
         self._safe: set[tuple[int, ...]] = set(self._before.values())
+        self._length = {state[:2]: state[2] for state in self._safe}
         self._renamed: dict[Path, bytes | None] = {}
         self._real = {name: getattr(os, name) for name in OPERATIONS}
 
@@ -181,8 +185,11 @@ class Disk:
             self._renamed[target] = target.read_bytes() if target.exists() else None
 
     def _forced(self, number: int) -> None:
-        found = os.fstat(number)
-        self._safe.add(_identity(found))
+        state = _identity(os.fstat(number))
+        if 0 < self._length.get(state[:2], 0) < state[2]:
+            self.appends.append(self.operations)
+        self._safe.add(state)
+        self._length[state[:2]] = state[2]
         place = Path(f"/proc/self/fd/{number}").resolve()
         if place.is_dir():
             self._renamed = {path: old for path, old in self._renamed.items() if path.parent != place}
@@ -212,8 +219,9 @@ class Disk:
             if path.name.startswith("study.db") or _state(path) in self._safe or chance.random() < 0.3:
                 continue  # SQLite forces its own file to the disk, out of sight
             content = path.read_bytes()
-            kept = chance.randrange(len(content) + 1) if content else 0
-            path.write_bytes(chance.choice([b"", bytes(len(content)), content[:kept]]))
+            kept = self._length.get(_state(path)[:2], 0)
+            safe, rest = content[:kept], content[kept:]
+            path.write_bytes(safe + chance.choice([b"", bytes(len(rest)), rest[: chance.randrange(len(rest) + 1)]]))
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:

@@ -50,11 +50,22 @@ def trials(folder: Path) -> pd.DataFrame:
 
 
 def test_a_run_from_end_to_end(
-    command: Any, blank_figures: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    command: Any,
+    blank_figures: None,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import keras
+    from ray.air.execution._internal import RayActorManager
 
+    started: list[Any] = []
+    add = RayActorManager.add_actor
+    monkeypatch.setattr(RayActorManager, "add_actor", lambda *one, **how: (started.append(one), add(*one, **how))[1])
     assert command("run", "--budget", "6", "--repeats", "2", "--name", "toy", "--no-test") == 0
+    assert len(started) == json.loads((tmp_path / "reports/toy/run.json").read_text())["hardware"]["jobs"], (
+        "Ray Tune's processes stay, though trials take less than the start of one"
+    )
     folder = tmp_path / "reports" / "toy"
     screen = capfd.readouterr().out
     assert "not transfer learning" in screen
@@ -89,6 +100,14 @@ def test_a_run_from_end_to_end(
     assert "open already" in capfd.readouterr().err
     evaluation = json.loads((folder / "evaluation.json").read_text())
     assert len(evaluation["opened"]) == 1
+
+    # a damaged file of the evaluation is made again, in the same opening
+    whole = (folder / "curves.csv").read_text()
+    (folder / "curves.csv").write_text(whole.replace("1.0", "0.9", 1))
+    assert command("run", "--resume", "toy") == 0
+    assert "curves.csv; the evaluation is made again" in capfd.readouterr().out
+    assert (folder / "curves.csv").read_text() == whole
+    assert json.loads((folder / "evaluation.json").read_text())["opened"] == evaluation["opened"]
     after = json.loads((folder / "best_model.json").read_text())
     assert after["threshold"] == before["threshold"]
     assert after["temperature"] == before["temperature"]

@@ -331,8 +331,20 @@ def test_a_row_that_was_being_written_is_taken_away(tmp_path, zeros):
     whole, _, last_row = written_table(run)
     for end in range(last_row + 1, len(whole)):
         run.trials.write_text(whole[:end] + "\0" * zeros)
-        assert [made.trial for made in TrialLog.load(run).records] == [0, 1]
-        assert run.trials.read_text() == whole[:last_row]
+        log = TrialLog.load(run)
+        assert [made.trial for made in log.records] == [0, 1]
+        assert run.trials.read_text() == whole[:end] + "\0" * zeros, "who only reads changes nothing"
+    log.add(failed(2, reason='broken,\n"really"'), [])
+    assert run.trials.read_text() == whole
+
+
+def test_a_quote_that_damage_has_made_takes_no_rows_away(tmp_path):
+    run = RunDir(tmp_path)
+    whole, _, _ = written_table(run)
+    place = whole.index("\n1,") + 1
+    run.trials.write_text(f'{whole[:place]}"{whole[place + 1 :]}')
+    with pytest.raises(ConfigError, match=r"trials\.csv cannot be read"):
+        TrialLog.load(run)
 
 
 def test_a_row_that_cannot_be_written_leaves_the_file_as_it_was(tmp_path, monkeypatch):

@@ -318,8 +318,8 @@ def test_what_two_stages_write_may_change_while_one_of_them_is_unfinished(tmp_pa
 
 def test_what_a_killed_process_was_writing_goes_and_nothing_else(tmp_path):
     run = make_run(tmp_path / "one")
-    kept = {".lock", "run.json", "models/vgg16-1.h5", "my-notes_1.txt", ".my-notes"}
-    for name in [*kept, ".run-onxx5os4.json", "models/.vgg16-1-ab_cd012.h5"]:
+    kept = {".lock", "run.json", "models/vgg16-1.h5", "my-notes_1.txt", ".my-document.txt"}
+    for name in [*kept, ".run.draft-onxx5os4.json", "models/.vgg16-1.draft-ab_cd012.h5"]:
         (run.path / name).parent.mkdir(exist_ok=True)
         (run.path / name).touch()
     left = []
@@ -329,3 +329,19 @@ def test_what_a_killed_process_was_writing_goes_and_nothing_else(tmp_path):
     assert _DRAFT.fullmatch(left[0]), "as they are really called"
     run.clear_drafts()
     assert {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()} == kept
+
+
+@pytest.mark.parametrize(
+    ("names", "never"),
+    [
+        ((".lock",), True),
+        ((".lock", "space.yaml", ".run.draft-ab_cd012.json"), True),
+        ((".lock", "space.yaml", "splits.csv"), False),
+        (("space.yaml",), False),
+        ((), False),
+    ],
+)
+def test_a_start_that_was_ended_before_run_json_was_there_takes_no_name(tmp_path, names, never):
+    for name in names:
+        (tmp_path / name).touch()
+    assert RunDir(tmp_path).never_begun == never

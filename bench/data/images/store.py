@@ -204,7 +204,7 @@ def _draft(scratch: Path, form: Form, channels: int) -> Path:
 
 def _forms_in(folder: Path) -> set[Form]:
     """The forms that are stored."""
-    found = [file.stem.split("-") for file in folder.glob("*-*.npy")]
+    found = [file.stem.split("-", 1) for file in folder.glob("*-*.npy")]
     return {(int(size), cast(Resize, how)) for size, how in found if size.isdecimal() and how in get_args(Resize)}
 
 
