@@ -592,8 +592,10 @@ def for_trial(workers: Workers, number: int, backbone: str) -> str:
 
 def end(numbers: Iterable[int]) -> None:
     """End the processes of workers that have died, or are in the middle of what is no longer wanted."""
-    for number in numbers:
-        _end(_slots[number])
+    wanted = set(numbers)
+    for slot in _slots:
+        if slot.number in wanted:
+            _end(slot)
 
 
 def epochs_of(name: str, values: Mapping[str, Value], task: Any) -> Iterator[dict[str, Any]]:

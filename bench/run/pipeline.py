@@ -89,11 +89,13 @@ def evaluate(request: Request, screen: Screen) -> RunDir:
         if not run.finished(needed):
             finish = resume_command(run.name, run.path.parent)
             raise ConfigError(f"Run {run.name!r}: {lacking}; finish it by `{finish}`.")
-    models = stages.Models.read(run)
-    _check(run, screen)
-    if stages.evaluated(run, models, sealed=False):
-        raise ConfigError(f"The test split of run {run.name!r} is open already: see {run.evaluation}.")
-    with _alone(request), RunDisplay(screen) as display, LiveReport(run) as live:
+    with _alone(request), ExitStack() as stack:
+        _check(run, screen)
+        models = stages.Models.read(run)
+        if stages.evaluated(run, models, sealed=False):
+            raise ConfigError(f"The test split of run {run.name!r} is open already: see {run.evaluation}.")
+        display = stack.enter_context(RunDisplay(screen))
+        live = stack.enter_context(LiveReport(run))
         begun = run.read()
         examined = examine(request, screen, begun)
         workers = cluster.start(settings.jobs, settings.address)

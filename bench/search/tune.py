@@ -4,17 +4,21 @@ Nothing of Ray's own state is ever read back: a resumed search is a new tuner fo
 study.db and trials.csv.
 """
 
+import importlib
 import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import optuna
 import ray
 from ray import tune
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import Searcher
 
@@ -25,7 +29,6 @@ from bench.run.results import TrialLog, TrialRecord
 from bench.scratch import own_folder
 from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
 from bench.search.plan import Plan, Planned, longest_first, remaining, to_try_again, without
-from bench.search.proxy import RESOURCES, TrialProxy, kept
 from bench.search.searcher import FINISHED, RecordingSearch, Report, Rules, Watcher
 from bench.settings import RunSettings
 from bench.stats.metrics import Metric, get_metric
@@ -136,13 +139,13 @@ def _one_round(
         grace_period=min(GRACE_EPOCHS, task.epochs),
         reduction_factor=REDUCTION_FACTOR,
     )
-    trainable = tune.with_parameters(TrialProxy, task=[ray.put(task)])
+    trainable = tune.with_parameters(_proxy(), task=[ray.put(task)])
     for_ray = _ForRay(search, workers, metric)
     started = time.monotonic()
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(search.jobs)
-    with own_folder("bench-tune-") as scratch, kept(search.jobs):
+    with own_folder("bench-tune-") as scratch, _kept(search.jobs):
         tune.Tuner(
-            tune.with_resources(trainable, RESOURCES),
+            tune.with_resources(trainable, _RESOURCES),
             tune_config=tune.TuneConfig(
                 metric=metric.name,
                 mode=metric.mode,
@@ -165,6 +168,67 @@ def _one_round(
     cluster.end(search.busy)  # in the middle of an epoch, which may take long
     search.close("stopped by the time limit" if out_of_time else "stopped")
     return "time limit" if out_of_time else search.stopped_because
+
+
+_RESOURCES = {"cpu": 0, "memory": 1.0}
+"""What Ray is to reserve for a proxy: it does not take a trial that needs nothing at all."""
+
+
+def _proxy() -> Any:
+    """Ray Tune's end of a trial; its configuration has the name of the worker among its values.
+
+    Ray Tune starts processes for its trials and ends them with the search. What is dear, though, is what a process has
+    loaded, built and traced, and the trainings after the search need it too. So the process that Ray Tune has reserves
+    next to nothing: it hands its trial to the worker that the search has chosen, and passes on what that reports.
+
+    The class is made here, so that it is sent by value: its process need not import Optuna.
+    """
+
+    class TrialProxy(tune.Trainable):  # type: ignore[misc]
+        def setup(self, config: dict[str, Any], task: list[Any]) -> None:
+            self._task = task[0]  # Ray's reference to what all trials share
+            self.reset_config(config)
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            values = {name: value for name, value in new_config.items() if name != "worker"}
+            self._epochs = cluster.epochs_of(new_config["worker"], values, self._task)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            report = next(self._epochs)
+            return {**report, "done": "finished" in report}
+
+    return TrialProxy
+
+
+class _KeepingController(TuneController):  # type: ignore[misc]
+    """Ray Tune's loop over trials, which lets no process go that it has started.
+
+    Ray's own gives a trial whose process is starting that of one that has just ended, and ends the new one; and of two
+    that are free at once it keeps one. Where trials take less than the start of a process (a head on cached features:
+    less than a second) it would never have two.
+    """
+
+    proxies = 0
+    """How many processes are kept."""
+    _keeping = False
+
+    def _maybe_reuse_cached_actor(self, trial: Any) -> bool:
+        return trial not in self._trial_to_actor and super()._maybe_reuse_cached_actor(trial)
+
+    def _schedule_trial_actor(self, trial: Any) -> None:
+        if not self._keeping:
+            self._keeping = True
+            self._actor_cache.increase_max(trial.placement_group_factory, self.proxies)
+        super()._schedule_trial_actor(trial)
+
+
+@contextmanager
+def _kept(proxies: int) -> Iterator[None]:
+    """Within the block Ray Tune keeps so many processes."""
+    controller = type("Controller", (_KeepingController,), {"proxies": proxies})
+    with mock.patch.object(importlib.import_module("ray.tune.tune"), "TuneController", controller):
+        yield
 
 
 class _ForRay(Searcher):  # type: ignore[misc]
