@@ -1,5 +1,6 @@
 """How faithful the search was, and how far the test split lies from validation."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from statistics import fmean, stdev
@@ -17,7 +18,7 @@ from bench.stats.predictions import Predictions
 from bench.stats.proportions import Ends
 
 LUCKY, UNLUCKY = "the search was lucky here", "the search had rated it too low"
-FAITHFUL, TOO_FEW = "the search was faithful here", "too few validation patients to tell"
+FAITHFUL, TOO_FEW = "the search was faithful here", "too few seeds to tell"
 
 
 def retrained(
@@ -25,23 +26,34 @@ def retrained(
 ) -> list[Retrained]:
     """Trial score beside retrained scores of each finalist.
 
-    The interval is that of the representative's validation predictions, by patients, moved to the mean of the
-    repeats: the representative is the best of them, and its own interval would lie too high. A trial score that is
-    better than its better end is flagged; one within an interval wider than 2 x `WIDEST` proves nothing.
+    All are scores of the same validation patients, so what parts them is the seed: the verdict sets their difference
+    against the prediction interval of one more training, from the spread of the seeds (a t interval of variance
+    s² (1 + 1/n)). A trial that is better than that is flagged; an interval wider than 2 x `WIDEST` proves nothing, and
+    one seed has no spread. How far other patients would move the score is another interval: that of the
+    representative's predictions, by patients, moved to the mean of the repeats.
 
     Args:
         finalists: finalists.csv.
         validation: backbone -> its representative's predictions of validation.
         metric: the run's.
-        bootstrap: without draws nothing is flagged.
+        bootstrap: of the interval by patients; its level is that of both.
     """
     done = finalists[(finalists["state"] == "completed") & finalists[f"metric_{metric.name}"].notna()]
     found = []
     for backbone, rows in done.groupby("backbone", sort=False):
         values = [float(value) for value in rows[f"metric_{metric.name}"]]
         trial = rows["trial_score"].iloc[0] if "trial_score" in rows else None
-        ends = _moved(validation.get(str(backbone)), fmean(values), metric, bootstrap)
-        found.append(_retrained(str(backbone), None if pd.isna(trial) else float(trial), values, ends, metric))
+        low, high = _moved(validation.get(str(backbone)), fmean(values), metric, bootstrap)
+        one = Retrained(
+            backbone=str(backbone),
+            trial_score=None if pd.isna(trial) else float(trial),
+            mean=fmean(values),
+            sd=stdev(values) if len(values) > 1 else None,
+            low=low,
+            high=high,
+            repeats=len(values),
+        )
+        found.append(_judged(one, metric, bootstrap.level))
     return found
 
 
@@ -107,7 +119,7 @@ def _expect(low: float | None, high: float | None, flagged: bool) -> str:
         return "; expect what the internal test says."
     if low <= 0 <= high:
         few = (high - low) / 2 > WIDEST
-        why = "too few patients to tell whether they differ" if few else "which chance may explain"
+        why = "too few patients to tell whether they differ" if few else "and the interval includes no difference"
         return f", {why}; expect what the internal test says."
     return ": the internal test is the easier one, so be careful with both."
 
@@ -124,39 +136,36 @@ def _moved(predictions: Predictions | None, mean: float, metric: Metric, bootstr
     return float(low), float(high)
 
 
-def _retrained(backbone: str, trial: float | None, values: list[float], ends: Ends, metric: Metric) -> Retrained:
-    title, mean, (low, high) = get_backbone(backbone).title, fmean(values), ends
-    verdict = _verdict(trial, ends, metric)
-    seeds = f"over {counted(len(values), 'seed')}" if len(values) > 1 else "with one seed"
-    again = f"retrained {seeds} it scored {with_interval(mean, low, high)}"
-    if trial is None:
-        sentence = f"{title} has no score of the search to compare with; {again}."
-    else:
-        said = f": {verdict}" if verdict else ", without an interval"
-        sentence = f"{title} scored {metric.title} {spread(trial)} in the search; {again}{said}."
-    sd = stdev(values) if len(values) > 1 else None
-    return Retrained(
-        backbone=backbone,
-        trial_score=trial,
-        mean=mean,
-        sd=sd,
-        low=low,
-        high=high,
-        repeats=len(values),
-        verdict=verdict,
-        flagged=verdict == LUCKY,
-        sentence=sentence,
+def _judged(one: Retrained, metric: Metric, level: float) -> Retrained:
+    """``one`` with the verdict on its trial, in words too."""
+    title, trained = get_backbone(one.backbone).title, one.repeats or 0
+    seeds = f"over {counted(trained, 'seed')}" if trained > 1 else "with one seed"
+    again = f"retrained {seeds} it scored {with_interval(one.mean, one.low, one.high)}"
+    if one.trial_score is None or one.mean is None:
+        return one.model_copy(update={"sentence": f"{title} has no score of the search to compare with; {again}."})
+    reach = _reach(one.sd, trained, level)
+    verdict = "" if reach is None else _verdict(one.trial_score - one.mean, reach, metric)
+    said = verdict or ("one seed cannot tell luck from skill" if trained < 2 else "the seeds all scored the same")
+    return one.model_copy(
+        update={
+            "reach": reach,
+            "verdict": verdict,
+            "flagged": verdict == LUCKY,
+            "sentence": f"{title} scored {metric.title} {spread(one.trial_score)} in the search; {again}: {said}.",
+        }
     )
 
 
-def _verdict(trial: float | None, ends: Ends, metric: Metric) -> str:
-    """Whether a trial's score lies within the interval of the retrained one; empty where either is not known."""
-    low, high = ends
-    if trial is None or low is None or high is None:
-        return ""
-    better, worse = (high, low) if metric.higher_is_better else (low, high)
-    if metric.better(trial, better):
-        return LUCKY
-    if metric.better(worse, trial):
-        return UNLUCKY
-    return TOO_FEW if (high - low) / 2 > WIDEST else FAITHFUL
+def _reach(sd: float | None, trained: int, level: float) -> float | None:
+    """How far one more training may lie from the mean of ``trained`` ones; None where they do not tell."""
+    if sd is None or sd <= SAME:
+        return None
+    return float(t.ppf((1 + level) / 2, trained - 1)) * sd * math.sqrt(1 + 1 / trained)
+
+
+def _verdict(difference: float, reach: float, metric: Metric) -> str:
+    """What the trial's score less the mean of the retrained ones says, beside what seeds make of it."""
+    gained = difference if metric.higher_is_better else -difference
+    if abs(gained) > reach:
+        return LUCKY if gained > 0 else UNLUCKY
+    return TOO_FEW if reach > WIDEST else FAITHFUL

@@ -208,7 +208,10 @@ class ValidationScores(Part):
 
 
 class Retrained(Part):
-    """A finalist's score in the search beside that of its retrainings."""
+    """A finalist's score in the search beside that of its retrainings.
+
+    ``low`` and ``high`` are by patients; ``reach`` is how far from ``mean`` one more seed may lie.
+    """
 
     backbone: str = ""
     trial_score: Number | None = None
@@ -216,6 +219,7 @@ class Retrained(Part):
     sd: Number | None = None
     low: Number | None = None
     high: Number | None = None
+    reach: Number | None = None
     repeats: int | None = None
     verdict: str = ""
     flagged: bool = False

@@ -52,20 +52,50 @@ def test_the_interval_is_moved_to_the_mean():
     assert (found.low, found.high) == pytest.approx((own.low - 0.02, min(1, own.high - 0.02)))
 
 
+SEEDS = (OWN, OWN - 0.01, OWN - 0.02)
+"""Mean OWN - 0.01, SD 0.01: one more seed lies within 4.303 x 0.01 x sqrt(4/3) = 0.0497 of the mean (t, 2 df)."""
+
+
 @pytest.mark.parametrize(("beyond", "flagged"), [(0.001, True), (-0.001, False)])
-def test_a_trial_score_beyond_the_better_end_is_flagged(beyond, flagged):
-    high = entry(0.5, OWN).high
-    found = entry(high + beyond, OWN)
+def test_a_trial_that_no_further_seed_would_reach_is_flagged(beyond, flagged):
+    found = entry(OWN - 0.01 + 0.0497 + beyond, *SEEDS)
+    assert found.reach == pytest.approx(0.0497, abs=5e-5)
     assert found.flagged is flagged
     assert ("the search was lucky here" in found.sentence) is flagged
-    assert found.sentence.startswith("VGG16 scored ROC AUC 0.9")
-    assert "retrained with one seed" in found.sentence
+    assert found.sentence.startswith("VGG16 scored ROC AUC ")
+    assert "retrained over 3 seeds" in found.sentence
+
+
+def test_the_interval_by_patients_has_no_say_in_it():
+    """The same validation patients: a trial beyond what other patients would score may be within what seeds do."""
+    low, high = entry(0.9, *SEEDS).low, entry(0.9, *SEEDS).high
+    closer = [OWN + 0.001 * number for number in (-1, 0, 1)]
+    assert entry(OWN + 0.01, *closer).flagged and high > OWN + 0.01
+    assert low < high
+
+
+def test_one_seed_tells_nothing():
+    found = entry(0.999, OWN)
+    assert (found.reach, found.verdict, found.flagged) == (None, "", False)
+    assert found.sentence.endswith("one seed cannot tell luck from skill.")
+
+
+def test_the_verdict_errs_as_often_as_its_level_says():
+    """1,000 trials that are one more seed of the same: 5 % lie beyond the 95 % prediction interval, in both ways."""
+    random = np.random.default_rng(0)
+    verdicts = []
+    for _ in range(1000):
+        trial, *seeds = random.normal(0.8, 0.01, 5)
+        (found,) = retrained(finalists(trial, *seeds), {}, AUC, Bootstrap(300))
+        verdicts.append(found.verdict)
+    beyond = sum(verdict in (faithful.LUCKY, faithful.UNLUCKY) for verdict in verdicts)
+    assert 30 <= beyond <= 72, "0.05 x 1,000 within 3 standard deviations"
 
 
 def test_a_perfect_representative_knows_no_interval_and_flags_nothing():
-    found = entry(0.9999, 1.0, 0.997, 0.998, validation=np.eye(2)[LABELS])
-    assert (found.low, found.high, found.flagged) == (None, None, False)
-    assert "lucky" not in found.sentence
+    found = entry(0.9999, 1.0, 1.0, 1.0, validation=np.eye(2)[LABELS])
+    assert (found.low, found.high, found.reach, found.flagged) == (None, None, None, False)
+    assert found.sentence.endswith("the seeds all scored the same.")
 
 
 def test_a_gap_that_no_draw_changes_has_no_interval():
@@ -76,38 +106,30 @@ def test_a_gap_that_no_draw_changes_has_no_interval():
 
 
 def test_a_trial_that_was_worse_is_not_flagged_and_not_called_faithful():
-    found = entry(0.1, OWN)
+    found = entry(0.1, *SEEDS)
     assert found.flagged is False
     assert found.sentence.endswith("the search had rated it too low.")
     own = LOSS.compute(LABELS, SCORES)
-    assert entry(own + 1, own, metric=LOSS).verdict == "the search had rated it too low"
+    assert entry(own + 1, own, own + 0.01, metric=LOSS).verdict == "the search had rated it too low"
 
 
-def test_an_interval_too_wide_to_judge_by_is_said_to_be():
-    """The same trial score, and predictions of the same worth, of 200 images and of 40."""
-    own = entry(OWN, OWN)
-    assert own.high - own.low < 0.1
-    assert own.sentence.endswith("the search was faithful here.")
-    few = slice(0, 40)
-    table = finalists(OWN, OWN)
-    predictions = Predictions(LABELS, SCORES, PATIENTS).part(few)
-    (wide,) = retrained(table, {"vgg16": predictions}, AUC, Bootstrap(300))
-    assert wide.high - wide.low > 0.1 and wide.low < OWN < wide.high
-    assert wide.sentence.endswith("too few validation patients to tell.")
-    assert (wide.verdict, wide.flagged) == ("too few validation patients to tell", False)
+def test_seeds_too_far_apart_to_judge_by_are_said_to_be():
+    sure = entry(OWN, OWN, OWN - 0.01, OWN - 0.005, OWN + 0.002)
+    assert sure.sentence.endswith("the search was faithful here.")
+    wide = entry(OWN, OWN, OWN - 0.05)
+    assert wide.sentence.endswith("too few seeds to tell.")
+    assert (wide.verdict, wide.flagged) == ("too few seeds to tell", False)
 
 
 def test_a_low_loss_of_the_trial_is_what_was_lucky():
-    own = LOSS.compute(LABELS, SCORES)
-    low, high = (getattr(entry(own, own, metric=LOSS), end) for end in ("low", "high"))
-    assert entry(low - 0.01, own, metric=LOSS).flagged is True
-    assert entry(high + 0.01, own, metric=LOSS).flagged is False
+    seeds = (0.5, 0.51, 0.52)
+    assert entry(0.51 - 0.06, *seeds, metric=LOSS).flagged is True
+    assert entry(0.51 + 0.06, *seeds, metric=LOSS).flagged is False
 
 
 def test_without_predictions_or_trial_there_is_no_verdict():
     found = entry(0.999, OWN, validation=None)
     assert (found.low, found.high, found.flagged) == (None, None, False)
-    assert "without an interval" in found.sentence
     alone = entry(None, OWN)
     assert (alone.trial_score, alone.flagged) == (None, False)
     assert "no score of the search" in alone.sentence
@@ -148,13 +170,13 @@ def test_its_variance_is_the_sum_of_both():
     assert (both.high - both.low) / 2 == pytest.approx(np.hypot(*halves), rel=0.12)
 
 
-def test_chance_is_named_too():
+def test_an_interval_that_includes_no_difference_is_named():
     found = gap((LABELS, SCORES, PATIENTS), cohort(200, seed=7), AUC, 300)
     assert found.flagged is False
-    assert "which chance may explain; expect what the internal test says." in found.sentence
+    assert "and the interval includes no difference; expect what the internal test says." in found.sentence
 
 
-def test_a_gap_that_few_patients_cannot_tell_is_not_called_chance():
+def test_a_gap_that_few_patients_cannot_tell_is_said_to_be_so():
     few = tuple(part[:80] for part in cohort(200, edge=0.4, seed=7))
     found = gap(few, tuple(part[80:160] for part in cohort(200, edge=0.4, seed=7)), AUC, 300)
     assert found.low < 0 < found.high and found.high - found.low > 0.1

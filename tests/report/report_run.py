@@ -309,10 +309,15 @@ def _more(
         "several_images_a_patient": True,
         "validation": {"metrics": validation},
         "gap": {"metric": metric, "validation": 0.98, "test": 0.96, "difference": 0.02, "low": 0.004, "high": 0.036}
-        | {"flagged": False, "sentence": "Validation and test differ by no more than chance would have it."},
+        | {"flagged": False, "sentence": "Validation and test differ by no more than their interval."},
         "retrained": [
             {"backbone": name, "trial_score": 0.97, "mean": mean, "sd": 0.002, "low": mean - 0.01, "high": mean + 0.01}
-            | {"repeats": 3, "flagged": False, "sentence": f"The trial of {name} lies within its interval."}
+            | {
+                "reach": 0.01,
+                "repeats": 3,
+                "flagged": False,
+                "sentence": f"The trial of {name} is within reach of seeds.",
+            }
             for name, mean in means.mean().items()
         ],
         "ledger": {"this_split": 1, "this_data": 1, "overlapping": 0, "openings": [opening]}

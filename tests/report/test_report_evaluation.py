@@ -77,7 +77,7 @@ def test_every_item_shows(tmp_path: Path, whole: dict[int, Path], classes: int) 
         "Metadata only",
         "mean ± SD over the seeds",
         "Its interval, by patients",
-        "within the interval",
+        "within the spread of the seeds",
         "How faithful the search was",
         "Was tuning worth it? Trained in the same way,",
         "The luck of the seed on the internal test",
@@ -147,7 +147,7 @@ def test_what_a_reader_must_beware_of_is_in_the_summary(run: RunDir) -> None:
     content = json.loads(run.evaluation.read_text(encoding="utf-8"))
     content["ledger"] |= {"this_split": 3, "sentence": "These 624 test images have been opened 3 times, by 2 runs."}
     content["gap"] |= {"flagged": True, "sentence": "Validation runs ahead of test by 0.020."}
-    content["retrained"][0] |= {"flagged": True, "sentence": "The trial of VGG16 was luck."}
+    content["retrained"][0] |= {"flagged": True, "reach": 0.001, "sentence": "The trial of VGG16 was luck."}
     content["refusals"] = [{"what": "intervals by patients", "reason": "the test split holds 7 patients"}]
     edit_json(run.evaluation, **{**content, "images": 60})
     text = words(run)
@@ -161,7 +161,7 @@ def test_what_a_reader_must_beware_of_is_in_the_summary(run: RunDir) -> None:
     ):
         assert said in grave and said not in calm, said
     assert "Test split opened3 times" in text, "a tile: its label, its value"
-    assert "beyond the interval" in text
+    assert "more than seeds explain" in text
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -460,16 +460,16 @@ def test_the_page_says_which_brier_score_it_shows(run: RunDir) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_trial_beside_an_interval_that_tells_nothing(run: RunDir) -> None:
+def test_a_trial_beside_what_seeds_explain(run: RunDir) -> None:
     content = json.loads(run.evaluation.read_text(encoding="utf-8"))
     first, second, third = content["retrained"]
-    first |= {"trial_score": 0.8, "low": 0.4, "high": 0.847}
-    second |= {"trial_score": 0.8, "low": 0.85, "high": 0.9}
-    third |= {"trial_score": 0.97, "low": 0.96, "high": 0.99}
+    first |= {"trial_score": 0.8, "mean": 0.82, "reach": 0.2}
+    second |= {"trial_score": 0.8, "mean": 0.85, "reach": 0.04}
+    third |= {"trial_score": 0.97, "mean": 0.96, "reach": 0.02}
     edit_json(run.evaluation, **content)
     text = words(run).partition("Finalists on validation")[2].partition("Their configurations")[0]
-    assert text.count("interval too wide to tell") == text.count("short of the interval") == 1
-    assert text.count("within the interval") == 1
+    assert text.count("too few seeds to tell") == text.count("more than seeds explain") == 1
+    assert text.count("within the spread of the seeds") == 1
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -1,5 +1,6 @@
 """The section on the search: over time, against cost, at ASHA's rungs, and by several parameters at once."""
 
+import itertools
 import json
 import re
 import shutil
@@ -118,6 +119,84 @@ def test_rungs_count_epochs_after_the_warm_up_and_know_who_stopped_whom() -> Non
     unknown = tables_search.arrivals(deciding, None)
     assert set(unknown["rung"]) == {2}, "where the settings are lost, the rungs are those where trials ended"
     assert not len(tables_search.rungs(unknown.head(0), AUC))
+
+
+COURSES = epochs(
+    t0=("hhhhhh", [0.6, 0.7, 0.8, 0.9, 0.85, 0.88]),
+    t1=("hhhff", [0.9, 0.95, 0.96, 0.7, 0.65]),
+    t2=("h", [0.88]),
+    t4=("hff", [0.99, 0.94, 0.95]),
+)
+
+
+def test_trials_are_compared_after_the_same_training() -> None:
+    found = tables_search.at_common_rung(trials(), COURSES, AUC)
+    assert found is not None and (found.turn, found.left_out) == (2, 0)
+    by_trial = found.trials.set_index("trial")["metric_auc"]
+    assert by_trial.to_dict() == {0: 0.7, 1: 0.7, 2: 0.88, 4: 0.95}, "0 had 0.7 by then; 2 had ended by itself"
+    late = trials(state=["completed", "pruned", "pruned", "failed", "completed"])
+    late.loc[2, "reason"] = "stopped by the time limit"
+    cut = tables_search.at_common_rung(late, COURSES, AUC)
+    assert cut is not None and (set(cut.trials["trial"]), cut.left_out) == ({0, 1, 4}, 1)
+
+
+def test_without_a_trial_stopped_early_the_last_scores_are_compared() -> None:
+    found = tables_search.at_common_rung(trials().drop(index=1), None, AUC)
+    assert found is not None and (found.turn, list(found.trials["metric_auc"])) == (None, [0.9, 0.88, 0.95])
+
+
+def test_without_the_epochs_of_trials_stopped_early_nothing_is_compared() -> None:
+    assert tables_search.at_common_rung(trials(), None, AUC) is None
+    assert tables_search.at_common_rung(trials(), COURSES[COURSES["name"] != "1"], AUC) is None
+
+
+def test_importance_counts_what_early_stopping_stopped() -> None:
+    """A strong policy is stopped early wherever it is tried: of the trials that went on, none shows its harm."""
+    random = np.random.default_rng(0)
+    strong = np.arange(40) % 2 == 1
+    rates = 10 ** random.uniform(-4, -3, 40)
+    early = np.where(strong, 0.5, 0.8) + random.normal(0, 0.01, 40)
+    table = pd.DataFrame(
+        {
+            "trial": range(40),
+            "state": np.where(strong & (np.arange(40) > 2), "pruned", "completed"),
+            "reason": np.where(strong & (np.arange(40) > 2), "stopped by ASHA after epoch 2", ""),
+            "config_backbone": "vgg16",
+            "config_augmentation": np.where(strong, "strong", "none"),
+            "config_unfreeze_depth": 0.0,
+            "config_learning_rate": rates,
+            "metric_auc": np.where(strong, early, 0.9 + 0.1 * np.log10(rates)),
+        }
+    )
+    courses = epochs(**{f"t{number}": ("hh", [0.4, score]) for number, score in enumerate(early)})
+    found = tables_search.at_common_rung(table, courses, AUC)
+    assert found is not None and (found.turn, len(found.trials)) == (2, 40)
+    assert importance.importance(found.trials, AUC, draws=2)["parameter"].iloc[0] == "augmentation"
+    completed = table[table["state"] == "completed"]
+    assert importance.importance(completed[completed["trial"] != 1], AUC, draws=2)["parameter"].tolist() == [
+        "learning_rate"
+    ], "what completed trials alone would have said"
+
+
+def test_equal_chances_are_the_mean_best_over_all_draws() -> None:
+    table = pd.DataFrame(
+        {
+            "trial": range(7),
+            "state": ["completed"] * 6 + ["failed"],
+            "config_backbone": ["vgg16"] * 4 + ["resnet50"] * 2 + ["resnet50"],
+            "metric_auc": [0.9, 0.5, 0.7, 0.6, 0.8, 0.85, np.nan],
+            "metric_log_loss": [0.1, 0.5, 0.3, 0.4, 0.2, 0.15, np.nan],
+        }
+    )
+    found, fewest = tables_search.equal_chances(table, AUC)
+    pairs = [max(pair) for pair in itertools.combinations([0.9, 0.5, 0.7, 0.6], 2)]
+    assert fewest == 2
+    assert list(found["config_backbone"]) == ["resnet50", "vgg16"], "the best of 2 of vgg16 is worse, as a rule"
+    assert list(found["expected"]) == pytest.approx([0.85, np.mean(pairs)])
+    assert list(found["best"]) == [0.85, 0.9]
+    losses = tables_search.equal_chances(table, LOG_LOSS)[0]
+    least = [min(pair) for pair in itertools.combinations([0.1, 0.5, 0.3, 0.4], 2)]
+    assert list(losses["expected"]) == pytest.approx([0.15, np.mean(least)])
 
 
 def test_the_best_trials_are_a_fifth_and_follow_the_metric() -> None:

@@ -34,13 +34,15 @@ def trials() -> pd.DataFrame:
 
 
 def test_counts_and_scores_by_backbone() -> None:
-    summary = tables_search.by_backbone(trials(), AUC).set_index("config_backbone")
+    at_rung = [0.8, 0.85, 0.6, 0.9, np.nan, 0.94]
+    summary = tables_search.by_backbone(trials().assign(at_rung=at_rung), AUC).set_index("config_backbone")
     vgg, resnet = summary.loc["vgg16"], summary.loc["resnet50"]
     assert (vgg["trials"], vgg["completed"], vgg["stopped_early"], vgg["failed"]) == (3, 2, 1, 0)
     assert (resnet["trials"], resnet["completed"], resnet["stopped_early"], resnet["failed"]) == (3, 2, 0, 1)
     assert vgg["best"] == 0.95
-    assert vgg["mean"] == pytest.approx(0.925), "a trial stopped early is no part of the mean"
-    assert resnet["sd"] == pytest.approx(np.std([0.95, 0.93], ddof=1))
+    assert vgg["mean"] == pytest.approx(0.75), "of all its trials, at the rung that all reached"
+    assert resnet["sd"] == pytest.approx(np.std([0.9, 0.94], ddof=1))
+    assert tables_search.by_backbone(trials(), AUC)["mean"].isna().all(), "not known"
     assert (vgg["seconds"], resnet["seconds"]) == (35.0, 71.0)
 
 
@@ -158,11 +160,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
 
 def test_importance_finds_what_decided_the_score(files: RunFiles) -> None:
     assert files.trials is not None
-    assert importance.why_not(files.trials, AUC) == ""
-    random = np.random.default_rng(0)
-    decided = files.trials.assign(
-        metric_auc=0.9 + 0.02 * np.log10(files.trials["config_learning_rate"]) + random.normal(0, 1e-4, 50)
-    )
+    trials = files.trials[files.trials["state"] != "failed"]
+    assert importance.why_not(trials, AUC) == ""
+    noise = np.random.default_rng(0).normal(0, 1e-4, len(trials))
+    decided = trials.assign(metric_auc=0.9 + 0.02 * np.log10(trials["config_learning_rate"]) + noise)
     summary = importance.importance(decided, AUC, draws=2)
     assert summary["parameter"].iloc[0] == "learning_rate"
     assert summary["mean"].iloc[0] > 0.9
@@ -172,7 +173,7 @@ def test_importance_finds_what_decided_the_score(files: RunFiles) -> None:
 
 def test_importance_says_why_it_is_skipped(files: RunFiles) -> None:
     assert files.trials is not None
-    assert "this run has 0 completed" in importance.why_not(files.trials.head(0), AUC)
+    assert "at least 8 trials with comparable scores; this run has 0." in importance.why_not(files.trials.head(0), AUC)
     assert "same score" in importance.why_not(files.trials.assign(metric_auc=0.9), AUC)
     constant = {name: "x" for name in files.trials.columns if name.startswith("config_")}
     assert "same configuration" in importance.why_not(files.trials.assign(**constant), AUC)

@@ -9,6 +9,7 @@ from bench.report.figures import training as figures_training
 from bench.report.names import state
 from bench.report.page import Page
 from bench.report.read.files import RunFiles
+from bench.report.sections.search import titled
 from bench.report.tables import models as tables_models
 from bench.report.tables import search as tables_search
 from bench.report.templating import Values
@@ -41,6 +42,7 @@ def comparison(page: Page) -> Section:
         by_name=rows.set_index("backbone").to_dict("index"),
         winner=files.chosen,
         on_validation=_on_validation(page, rows),
+        equal_chances=_equal_chances(page),
         judged=_judged(rows),
         failed=rows[rows["failed"] > 0],
         folds=_folds(page, finalists),
@@ -56,8 +58,8 @@ def comparison(page: Page) -> Section:
 
 
 def _judged(rows: pd.DataFrame) -> bool:
-    """Whether trial scores are set beside the interval of the retrained ones."""
-    return bool((rows["verdict"].fillna("") != "").any())
+    """Whether trial scores are set beside what seeds, or other patients, make of the retrained ones."""
+    return bool((rows["verdict"].fillna("") != "").any() or rows["low"].notna().any())
 
 
 def _on_validation(page: Page, rows: pd.DataFrame) -> Table:
@@ -70,6 +72,16 @@ def _on_validation(page: Page, rows: pd.DataFrame) -> Table:
         over_folds = [numbers.with_spread(*pair) for pair in zip(rows["fold_mean"], rows["fold_sd"], strict=True)]
         shown = shown.assign(over_folds=over_folds)
     return table("on_validation", shown, marked=rows["winner"], metric=page.metric.title)
+
+
+def _equal_chances(page: Page) -> Table | None:
+    """What each backbone reached in the search, and could be expected to after equally many trials."""
+    if page.files.trials is None:
+        return None
+    found, fewest = tables_search.equal_chances(page.files.trials, page.metric)
+    if len(found) < 2:
+        return None
+    return table("equal_chances", titled(page.files, found), metric=page.metric.title, fewest=fewest)
 
 
 def _configurations(rows: pd.DataFrame) -> Table:

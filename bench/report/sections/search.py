@@ -1,6 +1,7 @@
 """The section on the search: how it went, what was varied, what it cost, and every trial."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -33,7 +34,9 @@ def search(page: Page) -> Section:
     values: Values = {"notes": ended.notes if ended else (), "ended": ended, "trials": trials}
     values |= {"settled": _settled(page.files), "fewest": FEWEST, "fair": FAIR}
     if trials is not None and len(trials):
+        compared = tables_search.at_common_rung(trials, page.files.epochs, metric)
         values |= {
+            "compared": compared,
             "scored": tables_search.scores(trials, metric).notna().any(),
             "by_backbone": tables_search.by_backbone(trials, metric),
             "by_augmentation": tables_search.by_augmentation(trials, metric),
@@ -41,7 +44,7 @@ def search(page: Page) -> Section:
             "course": _course,
             "varied": _varied,
             "cost": _cost,
-            "importance": _importance,
+            "importance": partial(_importance, compared=compared),
             "summaries": summaries(page.files, trials),
             "leaderboard": leaderboard(page.files, trials),
         }
@@ -50,6 +53,11 @@ def search(page: Page) -> Section:
 
 def summaries(files: RunFiles, trials: pd.DataFrame) -> Sequence[Table]:
     """Trials by backbone, by augmentation, by unfreeze depth and by all three, a table each."""
+    metric, when = files.metric, ""
+    if compared := tables_search.at_common_rung(trials, files.epochs, metric):
+        there = compared.trials.set_index("trial")[tables_search.column(metric)]
+        trials = trials.assign(at_rung=trials["trial"].map(there))
+        when = f" after epoch {compared.turn}" if compared.turn else ""
     found = {
         "Trials by backbone, best first. SD: standard deviation.": tables_search.by_backbone,
         "Trials by augmentation policy, best first.": tables_search.by_augmentation,
@@ -58,8 +66,8 @@ def summaries(files: RunFiles, trials: pd.DataFrame) -> Sequence[Table]:
     }
     shown = []
     for caption, by in found.items():
-        rows, name = by(trials, files.metric), "combinations" if by is tables_search.by_combination else "summary"
-        shown.append(table(name, titled(files, _shared(rows)), caption, metric=metric_words(files.metric)))
+        rows, name = by(trials, metric), "combinations" if by is tables_search.by_combination else "summary"
+        shown.append(table(name, titled(files, _shared(rows)), caption, metric=metric_words(metric), when=when))
     return shown
 
 
@@ -155,12 +163,17 @@ def _varied(page: Page) -> Values:
     }
 
 
-def _importance(page: Page) -> Values:
+def _importance(page: Page, compared: tables_search.Rung | None) -> Values:
     """How much each hyperparameter decided the score, or ``why`` that is not known."""
-    if why := importance.why_not(page.trials, page.metric):
+    if compared is None:
+        return {
+            "why": "Hyperparameter importance is not computed: epochs.csv does not hold the trials that were stopped "
+            "early, and the completed ones alone would mislead."
+        }
+    if why := importance.why_not(compared.trials, page.metric):
         return {"why": why}
     summary: pd.DataFrame | str = guarded(
-        lambda: importance.importance(page.trials, page.metric),
+        partial(importance.importance, compared.trials, page.metric),
         lambda why: f"Hyperparameter importance could not be computed: {why}",
         "The importance of hyperparameters could not be computed.",
     )

@@ -8,13 +8,12 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
 
-from bench.numbers import counted
 from bench.report.tables.search import column
 from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import Metric
 
 LEAST_TRIALS = 8
-"""With fewer completed trials the forest has nothing to learn from and its answer is noise."""
+"""With fewer trials the forest has nothing to learn from and its answer is noise."""
 
 DRAWS = 10
 TREES = 32
@@ -25,42 +24,41 @@ MOST_DRAWN = 400
 
 def why_not(trials: pd.DataFrame, metric: Metric) -> str:
     """Why importance cannot be computed, as a sentence; empty where it can."""
-    completed = _completed(trials, metric)
-    if len(completed) < LEAST_TRIALS:
-        number = counted(len(completed), "completed trial")
-        return f"Hyperparameter importance needs at least {LEAST_TRIALS} completed trials; this run has {number}."
-    if completed[column(metric)].nunique() < 2:
-        return "Hyperparameter importance is not computed: every completed trial has the same score."
-    if not _varied(completed):
-        return "Hyperparameter importance is not computed: every completed trial has the same configuration."
+    if len(trials) < LEAST_TRIALS:
+        few = f"{LEAST_TRIALS} trials with comparable scores; this run has {len(trials)}"
+        return f"Hyperparameter importance needs at least {few}."
+    if trials[column(metric)].nunique() < 2:
+        return "Hyperparameter importance is not computed: every trial has the same score."
+    if not _varied(trials):
+        return "Hyperparameter importance is not computed: every trial has the same configuration."
     return ""
 
 
 def importance(trials: pd.DataFrame, metric: Metric, draws: int = DRAWS) -> pd.DataFrame:
     """Share of the scores' variance that each parameter explains, most important first.
 
-    fANOVA (Hutter et al., ICML 2014) fits a random forest to the completed trials. It is fitted to several bootstrap
-    draws of them (of `MOST_DRAWN` at most), each with a seed of its own, because one forest says more than it knows.
-    Learning rates enter as logarithms. A parameter that some trials do not have (the fine-tuning factor of a frozen
-    backbone) or that was never varied is left out.
+    fANOVA (Hutter et al., ICML 2014) fits a random forest to the trials. It is fitted to several bootstrap draws of
+    them (of `MOST_DRAWN` at most), each with a seed of its own, because one forest says more than it knows. Learning
+    rates enter as logarithms. A parameter that some trials do not have (the fine-tuning factor of a frozen backbone) or
+    that was never varied is left out.
 
     Args:
-        trials: as in trials.csv; `why_not` says nothing against it.
+        trials: with scores after the same training, as `bench.report.tables.search.at_common_rung` gives them, and
+            nothing for `why_not` to say.
         metric: the metric that the search ranked by.
         draws: how many bootstrap draws.
 
     Returns:
         Columns ``parameter``, ``mean`` and ``sd`` (over the draws); the means sum to 1.
     """
-    completed = _completed(trials, metric)
-    names = _varied(completed)
-    values = {name: _values(completed[f"config_{name}"], name) for name in names}
+    names = _varied(trials)
+    values = {name: _values(trials[f"config_{name}"], name) for name in names}
     distributions = {name: _distribution(values[name], name) for name in names}
     rated = [
         optuna.trial.create_trial(
             params={name: values[name][position] for name in names}, distributions=distributions, value=float(score)
         )
-        for position, score in enumerate(completed[column(metric)])
+        for position, score in enumerate(trials[column(metric)])
     ]
     runs = [_shares(drawn, metric, seed) for seed, drawn in enumerate(_drawn(rated, draws))]
     table = pd.DataFrame(runs)
@@ -70,13 +68,9 @@ def importance(trials: pd.DataFrame, metric: Metric, draws: int = DRAWS) -> pd.D
     return summary.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
 
 
-def _completed(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    return trials[(trials["state"] == "completed") & trials[column(metric)].notna()]
-
-
-def _varied(completed: pd.DataFrame) -> list[str]:
-    """The parameters that every completed trial has and that took more than one value."""
-    values = {name: completed[f"config_{name}"] for name in PARAMETERS if f"config_{name}" in completed}
+def _varied(trials: pd.DataFrame) -> list[str]:
+    """The parameters that every trial has and that took more than one value."""
+    values = {name: trials[f"config_{name}"] for name in PARAMETERS if f"config_{name}" in trials}
     return [name for name, column in values.items() if column.notna().all() and column.nunique() > 1]
 
 

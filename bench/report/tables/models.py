@@ -133,15 +133,12 @@ def on_validation(
 
 
 def _within(one: Retrained) -> str:
-    """Where a trial's score lies beside the interval of the retrained one; empty where one of the two is not known."""
-    low, high, score = one.low, one.high, one.trial_score
-    if low is None or high is None or score is None:
+    """Where a trial's score lies beside what one more seed may score; empty where one of the two is not known."""
+    if one.reach is None or one.mean is None or one.trial_score is None:
         return ""
-    if one.flagged:
-        return "beyond the interval"
-    if not low <= score <= high:
-        return "short of the interval"
-    return "interval too wide to tell" if (high - low) / 2 > WIDEST else "within the interval"
+    if abs(one.trial_score - one.mean) > one.reach:
+        return "more than seeds explain"
+    return "too few seeds to tell" if one.reach > WIDEST else "within the spread of the seeds"
 
 
 def _baselines(baselines: Frame, metric: Metric) -> list[dict[str, Any]]:

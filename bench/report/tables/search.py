@@ -1,11 +1,12 @@
 """Trials and their epochs -> tables of a search: by what was varied, over time, against cost, and at ASHA's rungs.
 
 Scores are validation scores at a trial's best epoch, in columns ``metric_*``. The best of a group is the best of every
-trial that has a score, as in the search itself: a trial stopped early counts with what it had. Means are of completed
-trials alone, as the others did not train as long.
+trial that has a score, as in the search itself: a trial stopped early counts with what it had. Means are at the rung
+that all trials reached: completed trials are those that early stopping spared, and their mean hides what it stopped.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,21 +32,21 @@ def summarise(trials: Frame, metric: Metric, by: list[str]) -> Frame:
     """One row per group of trials, best group first.
 
     Args:
-        trials: one row per trial, as in trials.csv.
+        trials: one row per trial, as in trials.csv; ``at_rung`` is its score at the common rung, where known.
         metric: the metric that the search ranked by; it knows which way is better.
         by: columns whose values make a group.
 
     Returns:
         The columns ``by`` and ``trials``, ``completed``, ``stopped_early``, ``failed`` (counts), ``share_stopped`` (of
-        all its trials), ``best``, ``mean`` and ``sd`` (of the completed trials; NaN where there are too few),
-        ``seconds`` (their sum) and ``seconds_each`` (their mean).
+        all its trials), ``best``, ``mean`` and ``sd`` (at the common rung; NaN where they are not known), ``seconds``
+        (their sum) and ``seconds_each`` (their mean).
     """
     table = trials.assign(
         completed=trials["state"] == "completed",
         stopped_early=trials["state"] == "pruned",
         failed=trials["state"] == "failed",
         score=scores(trials, metric),
-        whole=scores(trials, metric).where(trials["state"] == "completed"),
+        at_rung=trials.get("at_rung", math.nan),
     )
     groups = table.groupby(by, dropna=False, sort=True)
     summary = groups.agg(
@@ -54,8 +55,8 @@ def summarise(trials: Frame, metric: Metric, by: list[str]) -> Frame:
         stopped_early=("stopped_early", "sum"),
         failed=("failed", "sum"),
         best=("score", "max" if metric.higher_is_better else "min"),
-        mean=("whole", "mean"),
-        sd=("whole", "std"),
+        mean=("at_rung", "mean"),
+        sd=("at_rung", "std"),
         share_stopped=("stopped_early", "mean"),
         seconds=("seconds", "sum"),
         seconds_each=("seconds", "mean"),
@@ -187,6 +188,87 @@ def deciding_epochs(epochs: Frame, trials: Frame, metric: Metric) -> Frame:
     found = grouped[column(metric)].cummax() if metric.higher_is_better else grouped[column(metric)].cummin()
     kept = ["trial", "turn", "best", "state", "reason", "config_backbone", "config_unfreeze_depth"]
     return part.assign(turn=grouped.cumcount() + 1, best=found)[kept].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Trials that can be compared, since their scores are those after the same training.
+
+    Attributes:
+        trials: as in trials.csv, each with its best score up to the rung in place of its last.
+        turn: the rung, in epochs of the phase that decides; None where none was stopped and scores are the last.
+        left_out: trials with a score that ended before the rung for another reason, the time limit for one.
+    """
+
+    trials: Frame
+    turn: int | None
+    left_out: int
+
+
+def at_common_rung(trials: Frame, epochs: Frame | None, metric: Metric) -> Rung | None:
+    """Trials at the first rung at which one was stopped: the last that all reached whom nobody else stopped.
+
+    A trial that ended by itself before it, as its score no longer rose, counts with its best.
+
+    Args:
+        trials: as in trials.csv.
+        epochs: as in epochs.csv; None where there is none.
+        metric: the metric that the search ranked by.
+
+    Returns:
+        None where trials were stopped early and their epochs are not known: the scores are those of unlike trainings.
+    """
+    scored = trials[scores(trials, metric).notna()]
+    by_others = (scored["state"] == "pruned") & scored["reason"].isin(_BY_OTHERS)
+    by_asha = scored[(scored["state"] == "pruned") & ~by_others]
+    if not len(by_asha):
+        return Rung(scored[~by_others], None, int(by_others.sum()))
+    if epochs is None:
+        return None
+    deciding = deciding_epochs(epochs, scored, metric)
+    last = deciding.groupby("trial")["turn"].max()
+    if not by_asha["trial"].isin(last.index).all():
+        return None
+    turn = int(last[by_asha["trial"]].min())
+    reached = scored["trial"].map(last).ge(turn) | (scored["state"] == "completed")
+    best = deciding[deciding["turn"] <= turn].groupby("trial")["best"].last()
+    there = scored[reached & scored["trial"].isin(best.index)]
+    return Rung(there.assign(**{column(metric): there["trial"].map(best)}), turn, len(scored) - len(there))
+
+
+def equal_chances(trials: Frame, metric: Metric) -> tuple[Frame, int]:
+    """The best score that each backbone can be expected to have after equally many trials, best first.
+
+    A backbone that was tried more often has had more chances to be lucky. The expected best of n trials, drawn without
+    replacement from a backbone's own, is an unbiased estimate (Tang et al., ACL 2020, after Dodge et al., EMNLP 2019),
+    as far as its trials are like independent ones; a sampler that learns makes later trials better.
+
+    Returns:
+        Columns ``config_backbone``, ``trials`` (with a score), ``best`` and ``expected``; and n, the smallest number
+        of trials with a score that a backbone has.
+    """
+    scored = trials.assign(score=scores(trials, metric)).dropna(subset="score")
+    groups = {name: np.sort(one["score"].to_numpy(float)) for name, one in scored.groupby("config_backbone")}
+    fewest = min((len(one) for one in groups.values()), default=0)
+    sign = 1 if metric.higher_is_better else -1
+    rows = [
+        {
+            "config_backbone": name,
+            "trials": len(values),
+            "best": values[-1] if sign == 1 else values[0],
+            "expected": sign * _expected_largest(np.sort(sign * values), fewest),
+        }
+        for name, values in groups.items()
+    ]
+    table = Frame(rows, columns=["config_backbone", "trials", "best", "expected"])
+    return table.sort_values("expected", ascending=sign == -1, kind="stable", ignore_index=True), fewest
+
+
+def _expected_largest(values: Any, n: int) -> float:
+    """The mean of the largest of n of the rising ``values``, over all ways to draw n without replacement."""
+    size = len(values)
+    ways = [math.comb(place, n - 1) / math.comb(size, n) for place in range(size)]
+    return float(np.dot(ways, values))
 
 
 def arrivals(deciding: Frame, epochs: int | None) -> Frame:
