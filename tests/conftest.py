@@ -87,13 +87,12 @@ def alone_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are put together but saved as blank ones: drawing them takes longer than a toy's whole search."""
-    from matplotlib.figure import Figure
+    """Figures are blank: drawing them takes longer than a toy's whole search."""
+    import toys
 
     from bench.report import pictures
 
-    save = pictures._save
-    monkeypatch.setattr(pictures, "_save", lambda figure, folder, name: save(Figure((1, 1)), folder, name))
+    monkeypatch.setattr(pictures, "picture", toys.blank(pictures.picture))
 
 
 @pytest.fixture

@@ -120,3 +120,29 @@ def jobs_here(workers: Any, jobs: Any, on_death: Any = None, on_begin: Any = Non
         except Exception as raised:
             result, error = None, raised
         yield Ended(job, result, error, 0, began, time.time())
+
+
+def trials_here(search: Any, task: Any, workers: Any, scheduler: str, wanted: int, seconds_left: float) -> str:
+    """Stands in for a round of Ray Tune: one trial after another, in this process."""
+    from bench import cluster
+    from bench.search.searcher import FINISHED
+
+    for number in range(wanted):
+        values = search.suggest(f"t{number}")
+        if values == FINISHED:
+            break
+        report: dict[str, Any] = {}
+        for iteration, report in enumerate(cluster.train_trial(values, task, 1), start=1):
+            report["training_iteration"] = iteration
+            if "finished" not in report:
+                search.scored(f"t{number}", report)
+        search.ended(f"t{number}", report)
+    search.close("stopped")
+    return str(search.stopped_because)
+
+
+def blank(picture: Any) -> Any:
+    """In place of `bench.report.pictures.picture`: the files are written, but nothing is drawn in them."""
+    from matplotlib.figure import Figure
+
+    return lambda folder, name, draw, alt, caption: picture(folder, name, lambda: Figure((1, 1)), alt, caption)

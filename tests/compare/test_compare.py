@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from toys import SPACE, toy_backbone, write_folder
+from toys import SPACE, toy_backbone, trials_here, write_folder
 
 from bench import cli
 from bench.cluster import Workers
@@ -252,12 +252,10 @@ def test_a_folder_of_something_else_is_left_alone(data, tmp_path, toy_table):
 
 
 LEVERS = ("suite-no-cache", "suite-cold-workers", "suite-no-asha", "suite-float32")
-RUN = ("suite-cold-workers", "suite-float32", "ray-tune", "random")
-"""The methods that run from end to end: levers that are arguments of the search alone are followed up to there."""
 
 
 @pytest.mark.parametrize("method", ["suite", *LEVERS])
-def test_a_lever_is_an_argument_of_the_search(make_experiment, outcomes, monkeypatch, method):
+def test_a_lever_is_an_argument_of_the_search(make_experiment, outcomes, tmp_path, monkeypatch, method):
     """A lever that never reached the search would make no difference, and look harmless."""
     searched = []
     monkeypatch.setattr(suite.workers, "start", lambda jobs: Workers(1, 1, 0.0, 1, 0))
@@ -271,6 +269,7 @@ def test_a_lever_is_an_argument_of_the_search(make_experiment, outcomes, monkeyp
     assert settings.scheduler == ("none" if method == "suite-no-asha" else "asha")
     expected = "float32" if method == "suite-float32" else "bfloat16"
     assert task.precision == {name: Precision(expected, expected) for name in ("toy", "toy2")}
+    assert f"backbones computed in Toy {expected}; Toy2 {expected}" in (tmp_path / "notes.txt").read_text()
 
 
 def run_command(data, tmp_path, *flags):
@@ -309,54 +308,39 @@ def test_a_list_gives_the_same_configurations_to_all(data, tmp_path):
     assert "The same configurations" in (tmp_path / "toys" / "compare.html").read_text()
 
 
-@pytest.fixture(scope="module")
-def compared(data, tmp_path_factory):
-    """The folder of one comparison of four methods, and Ray session -> the workers of it that built a toy, in order."""
-    root = tmp_path_factory.mktemp("compared")
-    methods = ",".join(RUN)
-    done = run_command(
-        data, root, "--space", str(data / "space.yaml"), "--budget", "2", "--jobs", "1", "--methods", methods
-    )
-    logs = [log.read_text() for log in (root / "toys" / "runs").glob("*/log.txt")]
-    assert done.returncode == 0, "\n".join([done.stdout, done.stderr, *logs])
-    workers: dict[str, set[str]] = {}
-    for line in (root / "pids.txt").read_text().splitlines():
-        session, pid = line.split()
-        workers.setdefault(session, set()).add(pid)
-    return root / "toys", list(workers.values())
-
-
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("method", RUN)
-def test_every_method_runs(compared, method):
-    folder, workers = compared
-    rows = pd.read_csv(folder / "compare.csv").query("method == @method")
+def test_cold_workers_start_anew_for_every_trial(data, tmp_path):
+    done = run_command(
+        data,
+        tmp_path,
+        *("--space", str(data / "space.yaml"), "--budget", "2", "--jobs", "1", "--methods", "suite-cold-workers"),
+    )
+    logs = [log.read_text() for log in (tmp_path / "toys" / "runs").glob("*/log.txt")]
+    assert done.returncode == 0, "\n".join([done.stdout, done.stderr, *logs])
+    rows = pd.read_csv(tmp_path / "toys" / "compare.csv")
     assert rows["trial"].tolist() == [0, 1]
     assert set(rows["state"]) <= {"completed", "pruned"}
     assert rows["ended"].is_monotonic_increasing and (rows["ended"] > 0).all()
     assert (rows["core_seconds"] > 1).all()
     assert rows["auc"].between(0, 1).all()
-    (run,) = (run for run in json.loads((folder / "compare.json").read_text())["runs"] if run["method"] == method)
-    if method == "suite-float32":
-        assert "backbones computed in Toy float32; Toy2 float32" in run["notes"]
-    if method in LEVERS:
-        processes = workers[RUN.index(method)]
-        # cold ones: one that times both precisions, and one per trial; float32 times nothing, and one does all trials
-        assert len(processes) == (3 if method == "suite-cold-workers" else 1)
-    if method == "ray-tune":
-        assert any("1 trial at a time" in note for note in run["notes"])
-        assert 0.02 in set(rows["config_learning_rate"]), "the space's point is tried"
+    built = {line.split()[1] for line in (tmp_path / "pids.txt").read_text().splitlines()}
+    assert len(built) == 3, "one process that times both precisions, and one per trial"
 
 
-@pytest.mark.end_to_end
 @pytest.mark.parametrize("kept", [True, False])
-def test_without_its_cache_the_suite_leaves_no_features(make_experiment, knows_toys, tmp_path, kept):
+def test_without_its_cache_the_suite_leaves_no_features(make_experiment, outcomes, alone_here, monkeypatch, kept):
+    for name, value in (
+        ("start", lambda jobs: Workers(1, 1, 0.0, 1, 0)),
+        ("call", lambda found, function, task: fixed(task.backbones, "float32")),
+        ("warm_up", lambda found: None),
+        ("stop", lambda: None),
+    ):
+        monkeypatch.setattr(suite.workers, name, value)
+    monkeypatch.setattr("bench.search.tune._one_round", trials_here)
     experiment = make_experiment("suite", jobs=1, epochs=1, budget=1, options={"cache": kept})
-    run = MethodRun(tmp_path / "run", experiment.method, 0)
-    run.begin_anew()
-    ended = run.carry_out(experiment, None)
-    assert ended.state == "finished", (run.folder / "log.txt").read_text()
-    assert len(run.rows()) == 1
+    told = outcomes(experiment)
+    suite.run(experiment, told)
+    assert len(pd.read_csv(told._file)) == 1
     assert bool(list(experiment.task.cache.glob("features/*/values.npy"))) == kept
 
 

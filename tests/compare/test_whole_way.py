@@ -148,6 +148,9 @@ def test_both_go_to_the_end(compared: Path) -> None:
         assert run["state"] == "finished" and 0 < run["search"] < run["seconds"]
     rows = pd.read_csv(compared / "compare.csv")
     assert rows.groupby("method").size().to_dict() == {"by-hand": 2, "suite-whole": 2}
+    assert rows["auc"].between(0, 1).all() and (rows["core_seconds"] > 1).all()
+    assert any("1 trial at a time" in note for note in ends["by-hand"]["notes"]), "its search is plain Ray Tune's"
+    assert 0.02 in set(rows.loc[rows["method"] == "by-hand", "config_learning_rate"]), "the space's point is tried"
     report = compared / "runs" / "suite-whole-0" / "run" / "report.html"
     assert report.exists()
     left = compared / "runs" / "by-hand-0" / by_hand.FOLDER

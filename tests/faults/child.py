@@ -27,7 +27,6 @@ from bench.evaluation import decide
 from bench.models.backbones import BACKBONES
 from bench.report import pictures
 from bench.search import tune
-from bench.search.searcher import FINISHED
 
 plain_keras()  # loaded once for all children
 
@@ -87,36 +86,17 @@ def run(arguments: list[str], folder: Path, log: Path, fault: Fault, count: Path
 
 def _without_ray() -> None:
     """All jobs in this process, one after another; figures blank; toys in the table of backbones."""
-    from matplotlib.figure import Figure
-
-    save = pictures._save
     BACKBONES.update({name: toys.toy_backbone(name) for name in ("toy", "toy2")})
     for module, name, value in (
         (cluster, "run_jobs", toys.jobs_here),
         (cluster, "start", lambda *_: cluster.Workers(1, 1, 0.0, 1, 0)),
         (cluster, "warm_up", lambda workers: None),
         (cluster, "stop", lambda: None),
-        (tune, "_one_round", _trials_here),
+        (tune, "_one_round", toys.trials_here),
         (decide, "fresh_process", lambda *_: contextlib.nullcontext(lambda expected: 0.0)),
-        (pictures, "_save", lambda figure, folder, name: save(Figure((1, 1)), folder, name)),
+        (pictures, "picture", toys.blank(pictures.picture)),
     ):
         setattr(module, name, value)
-
-
-def _trials_here(search: Any, task: Any, workers: Any, scheduler: str, wanted: int, seconds_left: float) -> str:
-    """Stands in for a round of Ray Tune: one trial after another."""
-    for number in range(wanted):
-        values = search.suggest(f"t{number}")
-        if values == FINISHED:
-            break
-        report: dict[str, Any] = {}
-        for iteration, report in enumerate(cluster.train_trial(values, task, 1), start=1):
-            report["training_iteration"] = iteration
-            if "finished" not in report:
-                search.scored(f"t{number}", report)
-        search.ended(f"t{number}", report)
-    search.close("stopped")
-    return str(search.stopped_because)
 
 
 class Disk:
