@@ -282,7 +282,7 @@ def train_trial(
     A failure is given with its reason instead of raised. ``waited`` are the seconds that the worker itself took to
     start; they count as the trial's start-up.
     """
-    started, sent = time.perf_counter(), 0
+    started, sent, sent_scores = time.perf_counter(), 0, 0
     last: dict[str, Any] = {}
     try:
         trainer = _trainer_for(task, threads)
@@ -296,12 +296,13 @@ def train_trial(
                 "best_epoch": best.epoch,
                 "epoch": sum(record.phase == latest.phase for record in progress.epochs),
                 "new_epochs": progress.epochs[sent:],
+                "new_scores": progress.scores[sent_scores:],
                 "spent": tuple(spent.items()),
                 "notes": tuple(trainer.notes.items()),
             }
-            sent = len(progress.epochs)
+            sent, sent_scores = len(progress.epochs), len(progress.scores)
             yield last
-        last = {**last, "new_epochs": []}
+        last = {**last, "new_epochs": [], "new_scores": []}
     except Exception as error:
         last = {"failed": reason_of(error), "failure": kind_of(error)}
     yield {**last, "finished": True}  # here, where nothing holds what the error tells of

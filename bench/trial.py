@@ -3,10 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from bench.search.parameters import N_STAGES, TrialConfig
 
-__all__ = ["N_STAGES", "EpochRecord", "Running", "TrialConfig", "TrialResult"]
+__all__ = ["N_STAGES", "EpochRecord", "Running", "Scored", "TrialConfig", "TrialResult"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,18 @@ class EpochRecord:
     seconds: float
 
 
+class Scored(NamedTuple):
+    """What a training said of the validation images.
+
+    Attributes:
+        epochs: numbers of the epochs, from 1 through all phases.
+        scores: probabilities, shape (n_epochs, n_images, n_classes).
+    """
+
+    epochs: tuple[int, ...]
+    scores: npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class TrialResult:
     """What a trained configuration reached.
@@ -40,6 +56,8 @@ class TrialResult:
         epochs: all epochs, the head's warm-up included.
         seconds: wall-clock seconds from start to end.
         spent: seconds by activity (`bench.clock.ACTIVITIES`, and ``export`` of a finalist).
+        scored: what it said of the validation images after each epoch of the phase that counts, or what the exported
+            model does; None where that is not kept.
     """
 
     best_epoch: int
@@ -47,6 +65,7 @@ class TrialResult:
     epochs: tuple[EpochRecord, ...]
     seconds: float
     spent: Mapping[str, float] = field(default_factory=dict)
+    scored: Scored | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for value in self.metrics.values()):

@@ -27,13 +27,23 @@ from bench.evaluation.retrained import gap, retrained
 from bench.evaluation.robustness import ALTERATIONS, NONE, choose_rows, robustness
 from bench.evaluation.saliency import choose_cases
 from bench.evaluation.scoring import score_model, spread
+from bench.evaluation.selection import selection
 from bench.evaluation.subgroups import subgroups
 from bench.evaluation.test_access import OpenTest, SealedTest
 from bench.failures import told
 from bench.finalists.seeds import model_files
 from bench.run import tables
-from bench.run.documents import BootstrapRecord, EvaluationRecord, ModelScores, Refusal, ValidationScores
+from bench.run.courses import read_courses
+from bench.run.documents import (
+    BootstrapRecord,
+    EvaluationRecord,
+    ModelScores,
+    Refusal,
+    SelectionRecord,
+    ValidationScores,
+)
 from bench.run.folder import RunDir, atomic_path, write_json
+from bench.run.tables import records
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import brier_definition
 from bench.stats.predictions import Predictions
@@ -80,6 +90,7 @@ def open_test(
         models={name: _scores(model, bootstrap) for name, model in models.items()},
         validation=_validation(decisions.validation[decisions.winner], inputs.bootstrap),
         retrained=tuple(retrained(inputs.finalists, decisions.validation, inputs.metric, inputs.bootstrap)),
+        selection=_selection(inputs, decisions, run),
         gap=gap(decisions.validation[decisions.winner], winner, inputs.metric, bootstrap),
         sentences=tuple(sentences(compared, {name: model.title for name, model in models.items()}, len(winner))),
         ledger=ledger.summary(test.openings, test.opening, test.unreadable),
@@ -98,6 +109,21 @@ def _scores(model: ScoredModel, bootstrap: Bootstrap) -> ModelScores:
 def _validation(predictions: Predictions, bootstrap: Bootstrap) -> ValidationScores:
     metrics = score_model(predictions, bootstrap).metrics
     return ValidationScores(metrics=metrics, images=len(predictions), patients=predictions.n_patients)
+
+
+def _selection(inputs: EvaluationInputs, decisions: Decisions, run: RunDir) -> SelectionRecord:
+    """What choosing cost, of the trainings that stand in the tables: the file holds those that were replaced, too."""
+    images = decisions.validation[decisions.winner]
+    done = inputs.finalists[inputs.finalists["state"] == "completed"]
+    finalists = {(row["backbone"], row["repeat"]) for row in records(done)}
+    trials = {str(row["trial"]) for row in tables.TRIALS.records(run.path, grown=True) if row["state"] != "failed"}
+    courses = [
+        course
+        for course in read_courses(run)
+        if (course.curve.kind == "trial" and course.curve.name in trials)
+        or (course.curve.kind == "finalist" and (course.curve.name, course.curve.repeat) in finalists)
+    ]
+    return selection(courses, images, inputs.metric, inputs.bootstrap)
 
 
 def _write_tables(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,14 @@ from bench.finalists.seeds import (
     lost_to_crashes,
     reached,
 )
-from bench.run.results import Curve, TrialRecord
-from bench.run.tables import FOLDS, Row
+from bench.run.courses import Curve
+from bench.run.results import TrialRecord
+from bench.run.tables import FOLDS, Row, score_columns
 from bench.seeds import stable_seed
+from bench.stats.metrics import Metric
 from bench.train.job import TrainingJob
 from bench.train.task import Task
+from bench.trial import EpochRecord
 
 Rows = Mapping[str, npt.NDArray[np.int64]]
 """``train`` and ``val`` -> row numbers."""
@@ -64,6 +68,29 @@ def fold_rows(task: Task, assigned: npt.NDArray[np.int64], fold: int, groups: np
     return {"train": rows[~of_fold], "val": rows[held_out]}
 
 
+def epoch_of(own: Sequence[EpochRecord], others: Sequence[Sequence[EpochRecord]], metric: Metric) -> EpochRecord:
+    """The epoch by which a fold is scored: the one with the best mean score over the other folds.
+
+    The best epoch of a fold's own images is the luckiest: its score would be too good. A training that had ended by
+    then counts with its last epoch; without other folds nothing can choose, and the last epoch counts.
+
+    Args:
+        own: epochs of the phase that decides, of the fold that is scored.
+        others: those of the other folds.
+        metric: the run's.
+    """
+    if not others:
+        return own[-1]
+    longest = max(len(one) for one in others)
+    means = [fmean(one[min(turn, len(one) - 1)].metrics[metric.name] for one in others) for turn in range(longest)]
+    best = max(means) if metric.higher_is_better else min(means)
+    return own[min(means.index(best), len(own) - 1)]
+
+
+def _deciding(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
+    return [epoch for epoch in epochs if epoch.phase == epochs[-1].phase]
+
+
 class Validation:
     """folds.csv as it grows: whole after each training, and what fits is not repeated."""
 
@@ -103,7 +130,7 @@ class Validation:
             self._lost[curve] = reason
             return
         if result is not None:
-            self._how.epochs.add(curve, result.epochs)
+            self._how.epochs.add(curve, result.epochs, result.scored)
         record, fold = self._records[curve.name], curve.fold
         assert fold is not None
         self._rows[curve] = {
@@ -125,6 +152,8 @@ class Validation:
     def close(self, backbones: Sequence[str]) -> dict[str, list[Row]]:
         """The rows of ``backbones``, when all are trained; those of others, which cannot win, are removed.
 
+        Each has the score of the epoch that the other folds choose: its own images have no say in it.
+
         Raises:
             NoFinalist: if crashes took some: the means would not be over the same folds.
         """
@@ -141,7 +170,19 @@ class Validation:
             self._write()
         if lost:
             raise NoFinalist(lost_to_crashes(lost))
+        for name in backbones:
+            self._rescore(name)
+        self._write()
         return {name: self._of(name) for name in backbones}
+
+    def _rescore(self, name: str) -> None:
+        """Give the folds of one finalist the scores of the epochs that their fellows choose."""
+        done = [curve for curve in self._rows if curve.name == name and self._rows[curve]["state"] == "completed"]
+        curves = {curve: _deciding(self._how.epochs.curves[curve]) for curve in done}
+        for curve in done:
+            others = [curves[other] for other in done if other != curve]
+            epoch = epoch_of(curves[curve], others, self._how.metric)
+            self._rows[curve] |= {**score_columns(epoch.metrics), "best_epoch": epoch.epoch}
 
     def _of(self, name: str) -> list[Row]:
         return [self._rows[curve] for curve in self._seeds if curve.name == name and curve in self._rows]

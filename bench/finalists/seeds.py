@@ -13,8 +13,9 @@ import pandas as pd
 
 from bench.errors import ConfigError, TrialFailed, WorkerDied
 from bench.failures import MACHINE, kind_of, told
+from bench.run.courses import Curve
 from bench.run.folder import RunDir, file_sha256
-from bench.run.results import Curve, EpochLog, rank
+from bench.run.results import EpochLog, rank
 from bench.run.tables import Row, Schema, records, score_columns, scores_in
 from bench.seeds import stable_seed
 from bench.stats.metrics import METRICS, Metric
@@ -191,7 +192,7 @@ class Trainings:
         if crashed:
             self.lost[training.name] = reason
         if result is not None:
-            self._how.epochs.add(curve, result.epochs)
+            self._how.epochs.add(curve, result.epochs, result.scored)
         return {
             self._key: training.name,
             "repeat": repeat,

@@ -226,6 +226,31 @@ class Retrained(Part):
     sentence: str = ""
 
 
+class SelectionRecord(Part):
+    """What choosing on validation has cost.
+
+    Attributes:
+        configurations, epochs: among how many the search chose.
+        metric: by which.
+        apparent: the score of the best on the images that chose it.
+        corrected, low, high: that of the selection as a whole, on images that had no say, with its interval.
+        chosen: backbone -> share of draws of patients and seeds in which it wins.
+        draws: how many.
+        reason: why there are no scores; empty if there are.
+    """
+
+    configurations: int = 0
+    epochs: int = 0
+    metric: str = ""
+    apparent: Number | None = None
+    corrected: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    chosen: dict[str, Number] = {}
+    draws: int | None = None
+    reason: str = ""
+
+
 class Gap(Part):
     """The winner's validation score beside its test score; ``difference`` is positive where validation was better."""
 
@@ -277,6 +302,7 @@ class EvaluationRecord(Part):
     validation: ValidationScores = ValidationScores()
     retrained: tuple[Retrained, ...] = ()
     gap: Gap | None = None
+    selection: SelectionRecord | None = None
     sentences: tuple[str, ...] = ()
     ledger: LedgerRecord | None = None
     refusals: tuple[Refusal, ...] = ()

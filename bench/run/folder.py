@@ -182,6 +182,7 @@ class RunDir:
     study = File("study.db")  # the Optuna study
     trials = File("trials.csv")
     epochs = File("epochs.csv")
+    predictions_epochs = File("predictions_epochs.jsonl.gz")  # see `bench.run.courses`
     augmentation = File("augmentation.npz")  # one image under every policy
     models = File("models")  # every exported training; see `model_file`
     finalists = File("finalists.csv")
@@ -318,8 +319,8 @@ class RunDir:
         """What a stage leaves and a later one, or the report, goes by; models have their checksums in the tables."""
         return {
             "data": (self.space, self.splits, self.audit),
-            "search": (self.trials, self.epochs),
-            "finalists": (self.finalists, self.baselines, self.folds, self.epochs),
+            "search": (self.trials, self.epochs, self.predictions_epochs),
+            "finalists": (self.finalists, self.baselines, self.folds, self.epochs, self.predictions_epochs),
             "evaluation": (*self.of_test, self.predictions_val, self.best_model_card),
         }[stage]
 

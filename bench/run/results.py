@@ -13,11 +13,12 @@ import pandas as pd
 from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
 from bench.failures import KINDS, End, kind_in
+from bench.run.courses import Curve, append_course, mend
 from bench.run.folder import RunDir
 from bench.run.record import Worked
 from bench.run.tables import EPOCHS, TRIALS, Row, missing, records, score_columns
 from bench.stats.metrics import METRICS, Metric
-from bench.trial import EpochRecord, TrialConfig
+from bench.trial import EpochRecord, Scored, TrialConfig
 
 STATES = ("completed", "pruned", "failed")
 ORIGINS = ("point", "recipe", "backbone", "sampled")
@@ -122,23 +123,6 @@ class TrialRecord:
         )
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Whose epochs they are.
-
-    Attributes:
-        kind: ``trial``, ``finalist``, ``baseline`` or ``fold``.
-        name: the number of a trial; else the name of a backbone or baseline.
-        repeat: of a finalist or baseline, from 1.
-        fold: of a finalist's validation over folds, from 1.
-    """
-
-    kind: str
-    name: str
-    repeat: int | None = None
-    fold: int | None = None
-
-
 CURVES = ("trial", "finalist", "baseline", "fold")
 """The kinds of curves, in their order in epochs.csv."""
 
@@ -171,8 +155,13 @@ class EpochLog:
             log.curves.setdefault(curve, []).append(epoch)
         return log
 
-    def add(self, curve: Curve, epochs: Sequence[EpochRecord]) -> None:
-        """Note the epochs of a training in place of those of an earlier one, in epochs.csv too."""
+    def add(self, curve: Curve, epochs: Sequence[EpochRecord], scored: Scored | None = None) -> None:
+        """Note the epochs of a training in place of those of an earlier one, in epochs.csv too.
+
+        What it said of the validation images, ``scored``, goes to predictions_epochs.jsonl.gz before.
+        """
+        if scored is not None:
+            append_course(self._run, curve, scored)
         known = self.curves.pop(curve, None) is not None
         self.curves[curve] = list(epochs)
         if known or not self._written:
@@ -246,6 +235,7 @@ class TrialLog:
             log.records = [TrialRecord.from_row(row) for row in records(table.drop(columns=absent))]
             file = run.epochs
             log.epochs = EpochLog.load(run)
+            mend(run)
         except (ValueError, KeyError, TypeError, OSError, ConfigError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"{file} cannot be read, so the run cannot be resumed: {reason}.") from error
@@ -254,9 +244,9 @@ class TrialLog:
             del log.epochs.curves[curve]  # of a trial that a crash has ended before it was in trials.csv
         return log
 
-    def add(self, record: TrialRecord, epochs: Sequence[EpochRecord]) -> None:
+    def add(self, record: TrialRecord, epochs: Sequence[EpochRecord], scored: Scored | None = None) -> None:
         """Note a finished trial; epochs.csv is written first, so a row in trials.csv means that all is there."""
-        self.epochs.add(Curve("trial", str(record.trial)), epochs)
+        self.epochs.add(Curve("trial", str(record.trial)), epochs, scored)
         self.records.append(record)
         if not self._written or record.config.key in self._failed:  # whose row tells by then that it was tried again
             self.write()

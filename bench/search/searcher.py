@@ -13,20 +13,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import optuna
 import sqlalchemy
 from optuna.trial import TrialState
 
 from bench.cluster import Deaths
 from bench.errors import ConfigError
+from bench.run.courses import Curve
 from bench.run.record import Worked
-from bench.run.results import Curve, TrialLog, TrialRecord
+from bench.run.results import TrialLog, TrialRecord
 from bench.search.lanes import Lanes
 from bench.search.plan import Planned, once_more
 from bench.search.settled import Rule
 from bench.search.space import Space
-from bench.stats.metrics import get_metric
-from bench.trial import EpochRecord, TrialConfig
+from bench.stats.metrics import Scores, get_metric
+from bench.trial import EpochRecord, Scored, TrialConfig
 
 STUDY = "bench"
 FINISHED = "FINISHED"
@@ -99,8 +101,16 @@ class _Live:
     began: float
     iteration: int = 0
     epochs: list[EpochRecord] = field(default_factory=list)
+    scores: list[Scores] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def scored(self) -> Scored | None:
+        """What the trial said of the validation images in the phase that counts."""
+        if not self.scores:
+            return None
+        return Scored(tuple(one.epoch for one in self.epochs[-len(self.scores) :]), np.stack(self.scores))
 
 
 @dataclass(frozen=True)
@@ -323,6 +333,7 @@ class RecordingSearch:
             return
         live.iteration = result["training_iteration"]
         live.epochs += result["new_epochs"]
+        live.scores += result.get("new_scores", ())
         live.spent = dict(result["spent"])
         for about, note in result["notes"]:
             if about not in self.notes:
@@ -390,7 +401,7 @@ class RecordingSearch:
             spent=live.spent,
             failure=failure,
         )
-        self._table.add(record, live.epochs)
+        self._table.add(record, live.epochs, live.scored)
         self._tell(live.proposal.number, record)
         if not self._table.scored() and len(self._table.records) - self._before >= GIVE_UP_AFTER:
             self.fatal = reason

@@ -167,7 +167,7 @@ class Bootstrap:
         none = np.empty((0, plain.shape[1]))
         n_patients = len(np.unique(patients))
         left_out = [statistics(block) for block in _blocks_left_out(patients)] if self.draws and n_patients > 1 else []
-        drawn = [statistics(block) for block in _blocks_of_draws(patients, self.draws, self.seed)]
+        drawn = [statistics(block) for block in blocks_of_draws(patients, self.draws, self.seed)]
         return Resampled(
             plain[0], np.concatenate([none, *drawn]), np.concatenate([none, *left_out]), n_patients, self.level
         )
@@ -213,7 +213,8 @@ def _usable(values: Values) -> Values | None:
     return usable if len(values) and len(usable) >= len(values) / 2 else None
 
 
-def _blocks_of_draws(patients: npt.NDArray[Any], draws: int, seed: int) -> Iterator[Weights]:
+def blocks_of_draws(patients: npt.NDArray[Any], draws: int, seed: int) -> Iterator[Weights]:
+    """How often each image's patient is drawn, in blocks of `BLOCK` draws, each of shape (n_draws, n_images)."""
     _, index = np.unique(patients, return_inverse=True)
     n_patients = int(index.max()) + 1
     rng = np.random.default_rng(seed)

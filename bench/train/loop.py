@@ -15,7 +15,7 @@ from bench.errors import TrialFailed
 from bench.models.standardisation import Features
 from bench.stats.metrics import Metric, evaluate
 from bench.train.steps import restart, train_steps
-from bench.trial import EpochRecord, TrialConfig, TrialResult
+from bench.trial import EpochRecord, Scored, TrialConfig, TrialResult
 
 PREDICT_BATCH = 128
 BLOCK_BYTES = 16 * 2**20
@@ -160,6 +160,8 @@ class Progress:
         phase: the one that is running.
         epochs: of all phases.
         best: of the running phase: only the last phase decides a trial's score.
+        scores: of the running phase: probabilities of the validation images after each epoch, each of shape
+            (n_images, n_classes).
     """
 
     metric: Metric
@@ -168,6 +170,7 @@ class Progress:
     phase: str = ""
     epochs: list[EpochRecord] = field(default_factory=list)
     best: EpochRecord | None = None
+    scores: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._started = time.perf_counter()
@@ -180,10 +183,11 @@ class Progress:
 
     def begin(self, phase: str) -> None:
         """Begin a phase."""
-        self.phase, self.best = phase, None
+        self.phase, self.best, self.scores = phase, None, []
 
-    def add(self, loss: float, metrics: dict[str, float], seconds: float) -> None:
+    def add(self, loss: float, metrics: dict[str, float], seconds: float, scores: npt.NDArray[np.float32]) -> None:
         """Note an epoch."""
+        self.scores.append(scores)
         record = EpochRecord(self.phase, len(self.epochs) + 1, loss, metrics, seconds)
         self.epochs.append(record)
         if self.watch:
@@ -197,7 +201,9 @@ class Progress:
         if self.best is None:
             raise TrialFailed("no epoch was finished")
         seconds = time.perf_counter() - self._started
-        return TrialResult(self.best.epoch, self.best.metrics, tuple(self.epochs), seconds, self.spent())
+        numbers = tuple(record.epoch for record in self.epochs[-len(self.scores) :])
+        scored = Scored(numbers, np.stack(self.scores))
+        return TrialResult(self.best.epoch, self.best.metrics, tuple(self.epochs), seconds, self.spent(), scored)
 
 
 class Validate(keras.callbacks.Callback):  # type: ignore[misc]
@@ -239,7 +245,7 @@ class Validate(keras.callbacks.Callback):  # type: ignore[misc]
         with clock("validation"):
             metrics = evaluate(self._labels, scores)
         logs.update({f"val_{name}": value for name, value in metrics.items()})
-        self._progress.add(loss, metrics, time.perf_counter() - self._started)
+        self._progress.add(loss, metrics, time.perf_counter() - self._started, scores)
 
 
 def early_stopping(metric: Metric, patience: int, restore: bool = False) -> Any:

@@ -28,7 +28,7 @@ from bench.train.job import TrainingJob
 from bench.train.loop import Batches, Fitting, Progress, Validate, early_stopping, fit, predict
 from bench.train.networks import Networks
 from bench.train.task import Task
-from bench.trial import EpochRecord, TrialConfig, TrialResult
+from bench.trial import EpochRecord, Scored, TrialConfig, TrialResult
 
 
 class Start(NamedTuple):
@@ -124,7 +124,8 @@ class Trainer:
                 if job.model_file is None:
                     return result
                 scores = self._export(job, job.model_file)
-                return replace(progress.result(), metrics=scores)
+                metrics, scored = evaluate(self.task.labels["val"], scores), Scored((result.best_epoch,), scores[None])
+                return replace(progress.result(), metrics=metrics, scored=scored)
             finally:
                 self.features.forget()
 
@@ -197,16 +198,15 @@ class Trainer:
         stop = early_stopping(self._metric, patience, restore)
         yield from fit(model, batches, fitting, [validate, stop], self.clock)
 
-    def _export(self, job: TrainingJob, file: Path) -> dict[str, float]:
-        """Write the model that was just trained, and score it on validation as that file computes."""
+    def _export(self, job: TrainingJob, file: Path) -> npt.NDArray[np.float32]:
+        """Write the model that was just trained; returns what that file says of the validation images."""
         config, standard = job.config, self.start(job.config, self.images(job, "train")).standard
         with self.clock("export"):
             exported, suffix = self.networks.export(config, standard)
             _save(exported, file)
             features = self.features.exact_validation(config.backbone, config.unfreeze_depth)
             with self.clock.first(("predict", id(suffix)), "validation"):
-                scores = predict(suffix, features)
-        return evaluate(self.task.labels["val"], scores)
+                return predict(suffix, features)
 
     def start(self, config: TrialConfig, train: Images) -> Start:
         """Standardisation over the training images, clean and as the policy shows them, and a linear probe on them.

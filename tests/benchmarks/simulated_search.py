@@ -24,8 +24,9 @@ import optuna
 import pandas as pd
 
 from bench.models.backbones import get_backbone
+from bench.run.courses import Curve
 from bench.run.folder import RunDir
-from bench.run.results import Curve, TrialLog, TrialRecord
+from bench.run.results import TrialLog, TrialRecord
 from bench.search.parameters import REDUCTION_FACTOR, TrialConfig
 from bench.search.plan import make_plan
 from bench.search.settled import Rule, retrospect

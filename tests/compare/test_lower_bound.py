@@ -15,10 +15,11 @@ from bench.compare.lower_bound.lower_bound import least_time, lower_bound_of_run
 from bench.compare.lower_bound.work import Data, Part, Scoring, Trained, added, needed, without
 from bench.errors import ConfigError
 from bench.models.augmentation import Policy
+from bench.run.courses import Curve
 from bench.run.documents import LowerBoundRecord
 from bench.run.folder import RunDir, write_json, write_table, write_text
 from bench.run.record import read_strictly
-from bench.run.results import Curve, TrialLog, TrialRecord
+from bench.run.results import TrialLog, TrialRecord
 from bench.run.tables import BASELINES, FINALISTS, FOLDS, ROBUSTNESS
 from bench.stats.metrics import METRICS
 from bench.trial import EpochRecord, TrialConfig

@@ -21,8 +21,9 @@ from bench.finalists.baselines import (
     train_baselines,
 )
 from bench.finalists.seeds import Repeats, Told, Wanted
+from bench.run.courses import Curve
 from bench.run.folder import RunDir
-from bench.run.results import Curve, EpochLog
+from bench.run.results import EpochLog
 from bench.stats.metrics import METRICS, evaluate
 from bench.trial import EpochRecord, TrialConfig, TrialResult
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigError
 from bench.run import tables
+from bench.run.courses import Curve
 from bench.run.folder import RunDir
-from bench.run.results import Curve, EpochLog, TrialLog, TrialRecord, rank
+from bench.run.results import EpochLog, TrialLog, TrialRecord, rank
 from bench.run.tables import EPOCHS
 from bench.stats.metrics import METRICS
 from bench.trial import EpochRecord, TrialConfig

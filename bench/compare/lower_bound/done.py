@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from bench.compare.lower_bound.work import SMALL_CNN, Scoring, Trained
 from bench.evaluation.saliency import GRID, OCCLUSION
 from bench.models.small_cnn import BATCH_SIZE
+from bench.run.courses import Curve
 from bench.run.documents import SaliencyRecord
 from bench.run.folder import RunDir
 from bench.run.record import read_strictly
-from bench.run.results import Curve, TrialLog
+from bench.run.results import TrialLog
 from bench.run.tables import BASELINES, FINALISTS, FOLDS, ROBUSTNESS, Row
 from bench.trial import EpochRecord, TrialConfig
 

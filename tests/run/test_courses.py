@@ -1,0 +1,90 @@
+"""predictions_epochs.jsonl.gz: exact, appended, and whole after a line that was being written."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.run import courses
+from bench.run.courses import Curve, append_course, kept_images, mend, read_courses
+from bench.run.folder import RunDir
+from bench.trial import Scored
+
+
+def scored(seed: int, epochs: int = 2, n_images: int = 30) -> Scored:
+    scores = np.random.default_rng(seed).dirichlet([0.01, 0.01, 1], (epochs, n_images)).astype(np.float32)
+    return Scored(tuple(range(4, 4 + epochs)), scores)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path)
+
+
+def test_what_was_appended_is_read_to_the_last_bit(run: RunDir) -> None:
+    given = {
+        Curve("trial", "0"): scored(0),
+        Curve("finalist", "vgg16", 2): scored(1, 1),
+        Curve("fold", "a", fold=3): scored(2),
+    }
+    for curve, one in given.items():
+        append_course(run, curve, one)
+    found = {course.curve: course for course in read_courses(run)}
+    assert set(found) == set(given)
+    for curve, one in given.items():
+        assert found[curve].epochs == one.epochs
+        np.testing.assert_array_equal(found[curve].scores, one.scores)
+        assert found[curve].scores.dtype == np.float32
+    assert len(pd.read_json(run.predictions_epochs, lines=True)) == 3, "as others read it"
+
+
+def test_a_later_line_of_the_same_replaces_the_earlier(run: RunDir) -> None:
+    append_course(run, Curve("trial", "5"), scored(0))
+    append_course(run, Curve("trial", "5"), scored(1, 3))
+    (course,) = read_courses(run)
+    assert course.epochs == (4, 5, 6)
+
+
+@pytest.mark.parametrize("damage", ["half", "zeros", "one byte"])
+def test_a_torn_line_counts_as_none_and_the_next_is_found(run: RunDir, damage: str) -> None:
+    append_course(run, Curve("trial", "0"), scored(0))
+    whole = run.predictions_epochs.stat().st_size
+    append_course(run, Curve("trial", "1"), scored(1))
+    content = run.predictions_epochs.read_bytes()
+    torn = {
+        "half": content[: (whole + len(content)) // 2],
+        "zeros": content[:whole] + bytes(len(content) - whole),
+        "one byte": content[: whole + 40] + bytes([content[whole + 40] ^ 4]) + content[whole + 41 :],
+    }[damage]
+    run.predictions_epochs.write_bytes(torn)
+    assert [course.curve.name for course in read_courses(run)] == ["0"]
+    mend(run)
+    assert run.predictions_epochs.stat().st_size == whole
+    append_course(run, Curve("trial", "2"), scored(2))
+    assert [course.curve.name for course in read_courses(run)] == ["0", "2"]
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    append_course(run, Curve("trial", "0"), scored(0))
+    before = run.predictions_epochs.read_bytes()
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"predictions_epochs\.jsonl\.gz"):
+        append_course(run, Curve("trial", "1"), scored(1))
+    assert run.predictions_epochs.read_bytes() == before
+
+
+def test_of_very_many_images_some_are_kept(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kept_images(30).tolist() == list(range(30))
+    monkeypatch.setattr(courses, "MOST_IMAGES", 10)
+    assert len(kept_images(30)) == 10
+    given = scored(0)
+    append_course(run, Curve("trial", "0"), given)
+    (course,) = read_courses(run)
+    np.testing.assert_array_equal(course.scores, given.scores[:, kept_images(30)])
