@@ -283,7 +283,7 @@ class Counting:
                 if job == "bad" and number == 1:
                     raise RuntimeError("no such layer")
                 self.said.append(f"{job} {number + 1}")
-                progress.add(1.0, {"auc": 0.5 + number / 10}, 0.0)
+                progress.add(1.0, {"auc": 0.5 + number / 10}, 0.0, np.full((4, 2), number, np.float32))
                 yield progress
         finally:
             self.said.append(f"{job} over")
@@ -306,6 +306,7 @@ def test_a_worker_trains_a_trial_epoch_by_epoch(worker: tuple[Any, Counting]) ->
     reports = [own.begin({"backbone": "toy"}, TASK, time.time()), *(own.epoch() for _ in range(3))]
     assert [one["auc"] for one in reports] == [0.5, 0.6, 0.7, 0.7]
     assert [len(one["new_epochs"]) for one in reports] == [1, 1, 1, 0]
+    assert [[said.mean() for said in one["new_scores"]] for one in reports] == [[0], [1], [2], []]
     assert ["finished" in one for one in reports] == [False, False, False, True]
     assert trainer.said == ["toy 1", "toy 2", "toy 3", "toy over"]
 

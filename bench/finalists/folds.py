@@ -144,10 +144,10 @@ class Validation:
             **reached(result),
             **config_columns(record.config),
         }
+        if len(self._of(curve.name)) == len(self._folds.sizes):
+            self._rescore(curve.name)
+            self._folds.on_group_done(self._of(curve.name))
         self._write()
-        mine = self._of(curve.name)
-        if len(mine) == len(self._folds.sizes):
-            self._folds.on_group_done(mine)
 
     def close(self, backbones: Sequence[str]) -> dict[str, list[Row]]:
         """The rows of ``backbones``, when all are trained; those of others, which cannot win, are removed.
@@ -178,10 +178,10 @@ class Validation:
     def _rescore(self, name: str) -> None:
         """Give the folds of one finalist the scores of the epochs that their fellows choose."""
         done = [curve for curve in self._rows if curve.name == name and self._rows[curve]["state"] == "completed"]
-        curves = {curve: _deciding(self._how.epochs.curves[curve]) for curve in done}
-        for curve in done:
-            others = [curves[other] for other in done if other != curve]
-            epoch = epoch_of(curves[curve], others, self._how.metric)
+        known = self._how.epochs.curves
+        curves = {curve: _deciding(known[curve]) for curve in done if curve in known}
+        for curve, own in curves.items():
+            epoch = epoch_of(own, [other for its, other in curves.items() if its != curve], self._how.metric)
             self._rows[curve] |= {**score_columns(epoch.metrics), "best_epoch": epoch.epoch}
 
     def _of(self, name: str) -> list[Row]:

@@ -15,7 +15,7 @@ import toys
 from bench.cli import main
 from bench.errors import ConfigError, TrialFailed, WorkerDied
 from bench.failures import MACHINE
-from bench.finalists.folds import Folds, fold_rows
+from bench.finalists.folds import Folds, epoch_of, fold_rows
 from bench.finalists.seeds import NoFinalist, Repeats, Told, Wanted
 from bench.finalists.select import choose, read_finalists, retrain_finalists
 from bench.numbers import score, with_spread
@@ -42,6 +42,14 @@ def metrics(auc: float, log_loss: float = 0.5) -> dict[str, float]:
 
 def result(scores: Mapping[str, float]) -> TrialResult:
     return TrialResult(1, dict(scores), (EpochRecord("head", 1, 0.5, dict(scores), 1.0),), 2.0)
+
+
+def curve(values: list[float]) -> TrialResult:
+    """A head that was warmed up for one epoch, and then a suffix with these scores."""
+    epochs = [EpochRecord("head", 1, 0.5, metrics(0.99), 1.0)]
+    epochs += [EpochRecord("finetune", number, 0.5, metrics(value), 1.0) for number, value in enumerate(values, 2)]
+    best = max(epochs[1:], key=lambda epoch: epoch.metrics["auc"])
+    return TrialResult(best.epoch, best.metrics, tuple(epochs), 2.0)
 
 
 class Work:
@@ -86,6 +94,8 @@ class Work:
             if isinstance(found, BaseException):
                 raise found
             self.trained.append((backbone, fold))
+            if isinstance(found, list):
+                return curve(found)
             return result(found if isinstance(found, dict) else metrics(found))
 
         def train(wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, Any]]:
@@ -154,6 +164,26 @@ def test_a_score_that_is_to_be_small(work: Work) -> None:
 def test_log_loss_decides_between_equal_means(work: Work) -> None:
     work.go({"a": [metrics(0.5, 0.1), metrics(0.75, 0.7)], "b": [metrics(0.75, 0.3), metrics(0.5, 0.3)]})
     assert work.winner() == "b"
+
+
+def test_a_fold_is_scored_after_the_epoch_that_the_others_choose(work: Work) -> None:
+    """Each fold's own best is 0.9; the other two have theirs at another epoch."""
+    a = [[0.9, 0.6, 0.5], [0.7, 0.8, 0.9], [0.5, 0.9]]
+    work.go({"a": a, "b": [0.5] * 3})
+    folds = pd.read_csv(work.run.folds).query("backbone == 'a'")
+    # without the first: (0.6, 0.85, 0.9), the third: 0.5; without the second: (0.7, 0.75, 0.7), the second: 0.8;
+    # without the third: (0.8, 0.7, 0.7), the first: 0.5
+    assert folds["metric_auc"].tolist() == [0.5, 0.8, 0.5]
+    assert folds["best_epoch"].tolist() == [4, 3, 2]
+    assert read_finalists(work.run).set_index("backbone").loc["a", "fold_mean"] == pytest.approx(0.6)
+
+
+def test_an_epoch_after_the_end_of_a_training_is_its_last() -> None:
+    own, other = curve([0.5, 0.6]).epochs[1:], curve([0.1, 0.2, 0.3, 0.4]).epochs[1:]
+    assert epoch_of(own, [other], AUC).epoch == 3
+    assert epoch_of(other, [own], AUC).epoch == 3, "the second of the phase"
+    assert epoch_of(own, [], AUC).epoch == 3, "nobody can choose: the last"
+    assert epoch_of(own, [other], METRICS["log_loss"]).epoch == 2, "all alike: the first"
 
 
 def test_a_failed_fold_is_recorded_and_the_others_go_on(work: Work) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import toys
@@ -14,6 +15,7 @@ from optuna.trial import TrialState
 
 from bench.cluster import Workers
 from bench.errors import ConfigError
+from bench.run.courses import read_courses
 from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.search import searcher, tune
@@ -57,13 +59,14 @@ def result(epoch: int, auc: float, **more: Any) -> dict[str, Any]:
     new = EpochRecord("head", epoch, 0.5, {**metrics, "auc": auc}, 0.1)
     best = tuple({**metrics, "auc": auc}.items())
     said = {"auc": auc, "epoch": epoch, "best_metrics": best, "best_epoch": epoch, "new_epochs": [new]}
+    said |= {"new_scores": [np.full((3, 2), auc, np.float32)]}
     said |= {"spent": (("filling", 0.5 * epoch), ("tracing", 0.25)), "notes": (("toy 1", "the disk is full"),)}
     return {**said, "training_iteration": epoch, **more}
 
 
 def last(epoch: int, auc: float) -> dict[str, Any]:
     """What a trial reports when it has come to its end."""
-    return result(epoch, auc, new_epochs=[], finished=True, training_iteration=epoch + 1)
+    return result(epoch, auc, new_epochs=[], new_scores=[], finished=True, training_iteration=epoch + 1)
 
 
 def test_points_then_recipes_then_backbones_up_to_a_fifth(space: Space, backbones: list[Any]) -> None:
@@ -163,6 +166,22 @@ def test_the_three_ends_of_a_trial(tmp_path: Path, space: Space) -> None:
     assert [trial.state for trial in study.trials] == states
     assert study.trials[0].value == 0.8
     assert study.trials[1].value == 0.6  # of its last report
+
+
+def test_what_a_trial_said_of_the_validation_images_is_kept_by_epoch(tmp_path: Path, space: Space) -> None:
+    run = RunDir(tmp_path)
+    search = recording(space, run)
+    for name in ("a", "b", "c"):
+        search.suggest(name)
+    search.scored("a", result(1, 0.7))
+    search.scored("a", result(2, 0.8))
+    search.ended("a", last(2, 0.8))
+    search.ended("b", {"failed": "no such layer", "finished": True})
+    search.scored("c", result(1, 0.6))
+    search.close("stopped by the time limit")
+    found = {course.curve.name: course for course in read_courses(run)}
+    assert {name: course.epochs for name, course in found.items()} == {"0": (1, 2), "2": (1,)}
+    assert found["0"].scores.mean(axis=(1, 2)).tolist() == pytest.approx([0.7, 0.8])
 
 
 def test_no_more_trials_run_than_there_are_jobs(tmp_path: Path, space: Space) -> None:

@@ -217,6 +217,9 @@ def test_the_score_is_that_of_the_best_epoch_of_the_last_phase(four: Trainer) ->
     finetuning = [record for record in result.epochs if record.phase == "finetune"]
     assert result.metrics["auc"] == max(record.metrics["auc"] for record in finetuning)
     assert result.best_epoch in [record.epoch for record in finetuning]
+    assert result.scored is not None and result.scored.epochs == (5, 6, 7, 8), "the epochs that it was chosen among"
+    for record, said in zip(finetuning, result.scored.scores, strict=True):
+        assert evaluate(four.task.labels["val"], said) == pytest.approx(record.metrics)
 
 
 def test_reports_are_running_bests_of_the_phase_that_counts(four: Trainer) -> None:
@@ -278,6 +281,8 @@ def test_a_finalist_is_saved_at_its_best_epoch(four: Trainer, tmp_path: Path, co
     images = task.images["toy"].open()[task.rows["val"]].astype("float32")
     found = evaluate(task.labels["val"], predict(model, StoredFeatures(images)))
     assert found == pytest.approx(result.metrics, abs=1e-5)
+    assert result.scored is not None and result.scored.epochs == (result.best_epoch,)
+    np.testing.assert_allclose(result.scored.scores[0], predict(model, StoredFeatures(images)), atol=1e-5)
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["toy.h5"]
     standard = {
         "InputLayer",
