@@ -318,6 +318,8 @@ class RunSettings(BaseModel):
         "evaluation", None, "SHARE", "0.95", shown="Youden's index decides"
     )
     """freeze the operating point that reaches this sensitivity on validation, above 0.5 and below 1"""
+    learning_curve: bool = setting("evaluation", True, shown="it is trained on a half, a quarter, ... of the patients")
+    """leave out training the winner on fewer patients, which tells whether more would help"""
     group_by: Columns | None = setting(
         "evaluation", None, "COLUMNS", "sex,scanner", shown="image size, aspect ratio, and what file names tell"
     )

@@ -651,8 +651,12 @@ def test_every_setting_has_a_flag(capsys):
     assert set(found) == {
         "--help",
         "--resume",
-        "--no-class-weights",
-        *("--" + name.replace("_", "-") for name in RunSettings.model_fields if name != "class_weights"),
+        *("--no-class-weights", "--no-learning-curve"),
+        *(
+            "--" + name.replace("_", "-")
+            for name in RunSettings.model_fields
+            if name not in ("class_weights", "learning_curve")
+        ),
     }
     assert all(field.description for field in RunSettings.model_fields.values()), "each setting is explained"
 

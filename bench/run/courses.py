@@ -29,7 +29,7 @@ class Curve:
     """Whose epochs they are.
 
     Attributes:
-        kind: ``trial``, ``finalist``, ``baseline`` or ``fold``.
+        kind: ``trial``, ``finalist``, ``baseline``, ``fold`` or ``size``.
         name: the number of a trial; else the name of a backbone or baseline.
         repeat: of a finalist or baseline, from 1.
         fold: of a finalist's validation over folds, from 1.

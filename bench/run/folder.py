@@ -188,6 +188,7 @@ class RunDir:
     finalists = File("finalists.csv")
     baselines = File("baselines.csv")
     folds = File("folds.csv")
+    learning_curve = File("learning_curve.csv")
     predictions_val = File("predictions_val.csv")
     evaluation = File("evaluation.json")  # scores on the test split; the rest are the tables and pictures beside it
     predictions_test = File("predictions_test.csv")
@@ -320,7 +321,14 @@ class RunDir:
         return {
             "data": (self.space, self.splits, self.audit),
             "search": (self.trials, self.epochs, self.predictions_epochs),
-            "finalists": (self.finalists, self.baselines, self.folds, self.epochs, self.predictions_epochs),
+            "finalists": (
+                self.finalists,
+                self.baselines,
+                self.folds,
+                self.learning_curve,
+                self.epochs,
+                self.predictions_epochs,
+            ),
             "evaluation": (*self.of_test, self.predictions_val, self.best_model_card),
         }[stage]
 

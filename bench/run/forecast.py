@@ -13,6 +13,7 @@ from bench.cluster import Workers
 from bench.data.splits import fold_names
 from bench.evaluation.robustness import ALTERATIONS, MOST_IMAGES
 from bench.finalists.baselines import TRAINED
+from bench.finalists.learning_curve import DRAWS, SHARES
 from bench.models import small_cnn
 from bench.models.backbones import Backbone, get_backbone
 from bench.run.record import PrecisionRecord
@@ -278,7 +279,8 @@ class Forecast:
         recipes = [self._recipe(backbone) for backbone in self._request.backbones]
         recipe = fmean(self.of_jobs([TrainingJob(one, 0, views, model_file=model)])[0] for one in recipes)
         (scratch,) = self.of_jobs([TrainingJob(recipes[0], 0, views, from_scratch=True, model_file=model)])
-        return self.shared([recipe, scratch] * self._settings.repeats)
+        smaller = [recipe * share for share in SHARES] * DRAWS if self._settings.learning_curve else []
+        return self.shared([recipe, scratch] * self._settings.repeats + smaller)
 
     def evaluation(self) -> float:
         """For the evaluation."""

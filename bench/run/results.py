@@ -123,7 +123,7 @@ class TrialRecord:
         )
 
 
-CURVES = ("trial", "finalist", "baseline", "fold")
+CURVES = ("trial", "finalist", "baseline", "fold", "size")
 """The kinds of curves, in their order in epochs.csv."""
 
 

@@ -27,7 +27,8 @@ from bench.evaluation.inputs import EvaluationInputs, prefix_precision
 from bench.failures import unfair
 from bench.finalists.baselines import TITLES, Material, Rivals, read_baselines, train_baselines
 from bench.finalists.folds import Folds, fold_rows
-from bench.finalists.seeds import Outcome, Repeats, Train, Wanted, model_files
+from bench.finalists.learning_curve import LearningCurve, subsets, whole_row
+from bench.finalists.seeds import Outcome, Repeats, Train, Wanted, completed, model_files
 from bench.finalists.select import choose, read_finalists, retrain_finalists, winner_of
 from bench.invocation import in_output, typed
 from bench.invocation import resume as resume_command
@@ -300,7 +301,21 @@ def _baselines(stage: Stage, task: Task, how: Repeats, train: Train, finalists: 
         channels=task.images[winner.backbone].channels,
     )
     told = messages.trainings(stage.screen, stage.metric, stage.settings.repeats)
+    if stage.settings.learning_curve:
+        train = _learning_curve(stage, task, how, winner, finalists).beside(train)
     return train_baselines(Rivals(winner, recipe), how, material, train, told)
+
+
+def _learning_curve(
+    stage: Stage, task: Task, how: Repeats, winner: TrialConfig, finalists: pd.DataFrame
+) -> LearningCurve:
+    """The winner trained on fewer patients."""
+    rows, val = task.rows["train"], task.rows["val"]
+    groups = stage.examined.table["group"].to_numpy()[rows]
+    chosen = subsets(rows, task.labels["train"], groups, how.seed)
+    done = [row for row in completed(records(finalists)) if row["backbone"] == winner.backbone]
+    sizes = len(rows), len(val), len(np.unique(groups))
+    return LearningCurve(winner, chosen, val, [whole_row(row, *sizes) for row in done], how)
 
 
 def _train(stage: Stage, task: Task, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, Outcome]]:

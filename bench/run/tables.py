@@ -349,6 +349,19 @@ FOLDS = Schema(
         *CONFIG,
     ),
 )
+LEARNING_CURVE = Schema(
+    "learning_curve.csv",
+    (
+        Column("share", needed=True),
+        *integers("draw", "images", "images_val", "patients"),
+        *keys("state"),
+        *text("reason"),
+        *integers("seed"),
+        *SCORES,
+        *HOW_IT_ENDED,
+        *CONFIG,
+    ),
+)
 SPLITS = Schema("splits.csv", (*keys("image", "label"), *text("patient", "patient_wide", "split", "reason")), more=True)
 PREDICTIONS_VAL = Schema("predictions_val.csv", (*keys("image", "label"), *text("patient")), ("prob_", "calibrated_"))
 PREDICTIONS_TEST = Schema(
@@ -444,6 +457,7 @@ SCHEMAS: dict[str, Schema] = {
         FINALISTS,
         BASELINES,
         FOLDS,
+        LEARNING_CURVE,
         SPLITS,
         PREDICTIONS_VAL,
         PREDICTIONS_TEST,

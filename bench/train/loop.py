@@ -67,6 +67,8 @@ class Batches:
         weights: float array of shape (n_images,), the weight of each image in the loss.
         batch_size: images per batch.
         seed: decides the order.
+        like: blocks have the shape that they have for so many images, for one step to be traced for both; at least
+            those that there are.
     """
 
     def __init__(
@@ -76,14 +78,16 @@ class Batches:
         weights: npt.NDArray[np.float32],
         batch_size: int,
         seed: int,
+        like: int = 0,
     ) -> None:
         self._views = views
         self._targets = targets
         self._weights = weights
-        self._batch_size = min(batch_size, len(targets))
+        like = max(like, len(targets))
+        self._batch_size = min(batch_size, like)
         self._seed = seed
         batch_bytes = 4 * self._batch_size * math.prod(views[0].shape[1:])
-        steps = math.ceil(len(targets) / self._batch_size)
+        steps = math.ceil(like / self._batch_size)
         self._steps = max(1, min(MOST_STEPS, BLOCK_BYTES // batch_bytes, steps))
 
     def epoch(self, number: int) -> Iterator[tuple[npt.NDArray[np.float32], ...]]:
@@ -101,7 +105,7 @@ class Batches:
             for step, start in enumerate(range(0, len(block), size)):
                 own = np.sort(block[start : start + size])
                 # others, not one of its own many times: batch normalisation looks at all, whatever they weigh
-                rows[step] = np.concatenate([own, np.sort(order[: size - len(own)])])
+                rows[step] = np.concatenate([own, np.sort(np.resize(order, size - len(own)))])
                 weights[step, : len(own)] = self._weights[own] * (size / len(own))
             count = math.ceil(len(block) / size)
             features = view.take(rows[:count].ravel()).reshape(count, size, *view.shape[1:])

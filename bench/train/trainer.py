@@ -194,7 +194,8 @@ class Trainer:
         smoothing = job.config.label_smoothing
         targets = np.eye(task.n_classes, dtype=np.float32)[train.labels]
         targets = targets * (1 - smoothing) + smoothing / task.n_classes
-        batches = Batches(views, targets, train.weights[train.labels], job.config.batch_size, job.seed)
+        like = len(task.rows["train"])
+        batches = Batches(views, targets, train.weights[train.labels], job.config.batch_size, job.seed, like)
         stop = early_stopping(self._metric, patience, restore)
         yield from fit(model, batches, fitting, [validate, stop], self.clock)
 

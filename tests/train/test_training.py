@@ -205,6 +205,18 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images(make_task: Callable[..
     assert record.loss == pytest.approx(evaluate(task.labels["train"], scores)["log_loss"], rel=1e-3)
 
 
+def test_few_images_have_blocks_of_the_shape_that_many_have() -> None:
+    """For one traced step to train both; and each of them is still shown once an epoch, weighing as it should."""
+    view, own = StoredFeatures(np.arange(5, dtype=np.float32)[:, None]), np.ones(5, np.float32)
+    few = Batches([view], np.eye(5, dtype=np.float32), own, 8, 0, like=30)
+    (block,) = few.epoch(0)
+    (many,) = Batches([StoredFeatures(np.zeros((30, 1)))], np.eye(30)[:, :5], np.ones(30), 8, 0).epoch(0)
+    assert [part.shape for part in block] == [part.shape for part in many]
+    features, _, weights = block
+    assert sorted(features[weights > 0].ravel().tolist()) == [0, 1, 2, 3, 4]
+    assert weights[0].sum() == 8 and not weights[1:].any(), "one step, as of a whole batch"
+
+
 def test_training_learns_the_toy_classes(make_task: Callable[..., Any]) -> None:
     result = Trainer(make_task(epochs=12, patience=12)).run(HEAD)
     assert result.metrics["auc"] > 0.9

@@ -11,7 +11,7 @@ from bench.run.documents import SaliencyRecord
 from bench.run.folder import RunDir
 from bench.run.record import read_strictly
 from bench.run.results import TrialLog
-from bench.run.tables import BASELINES, FINALISTS, FOLDS, ROBUSTNESS, Row
+from bench.run.tables import BASELINES, FINALISTS, FOLDS, LEARNING_CURVE, ROBUSTNESS, Row
 from bench.trial import EpochRecord, TrialConfig
 
 Curves = Mapping[Curve, Sequence[EpochRecord]]
@@ -24,7 +24,7 @@ def trained_in_search(log: TrialLog) -> list[Trained]:
 
 
 def trained_after(run: RunDir, curves: Curves, epochs: int) -> list[Trained]:
-    """The finalists, folds and baselines of a run with the epochs that they had.
+    """The finalists, folds, baselines and smaller trainings of a run with the epochs that they had.
 
     Each turns through as many views as it may have epochs, and begins with the one of its repeat or fold, from 1.
 
@@ -42,6 +42,12 @@ def trained_after(run: RunDir, curves: Curves, epochs: int) -> list[Trained]:
         if row["images_train"] is not None and row["images_val"] is not None:
             images = row["images_train"], row["images_val"]
         found.append(_trained(TrialConfig.from_row(row), curve, epochs, row["fold"], images))
+    for row in LEARNING_CURVE.records(run.path) if run.learning_curve.exists() else ():
+        if row["share"] == 1:  # a finalist
+            continue
+        curve = curves.get(Curve("size", f"{row['share']:g}", row["draw"]), ())
+        images = (row["images"], row["images_val"]) if row["images"] and row["images_val"] else None
+        found.append(_trained(TrialConfig.from_row(row), curve, epochs, row["draw"] or 1, images))
     for row in _baselines(run):
         curve = curves.get(Curve("baseline", row["baseline"], row["repeat"]), ())
         found.append(_trained(_config(row), curve, epochs, row["repeat"]))

@@ -16,6 +16,7 @@ STAGES = {
     "finalist": "Finalists and baselines",
     "fold": "Finalists and baselines",
     "baseline": "Finalists and baselines",
+    "size": "Finalists and baselines",
     "evaluation": "Evaluation",
 }
 """Kinds of jobs, in their order, and the part of the run that they belong to."""
@@ -24,6 +25,7 @@ COLOURS = {
     "finalist": "#D55E00",
     "fold": "#E69F00",
     "baseline": "#009E73",
+    "size": "#56B4E9",
     "evaluation": "#CC79A7",
 }
 LONGEST_GAP = 60.0

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.report import palette
 from bench.report.figures.search import names_of, score_label
 from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, entry, legend, new_figure, panels, styled
+from bench.report.tables.learning_curve import Growth
 from bench.report.tables.search import column
 from bench.stats.metrics import Metric
 
@@ -97,6 +99,26 @@ def finalist_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figur
         ax.set(xlabel="Epoch", ylabel=title)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(figure, [*backbone_handles(looks, names, line=True), _START])
+    return figure
+
+
+@styled
+def by_patients(growth: Growth, metric: Metric) -> Figure:
+    """Score of each training by the number of patients that it saw, and the fitted law as far as twice as many."""
+    figure, (ax,) = new_figure(7, 3.6)
+    ax.scatter(growth.trainings["patients"], growth.trainings["score"], s=26, color="#0072B2", alpha=0.7, linewidth=0)
+    ax.plot(growth.sizes["patients"], growth.sizes["score"], marker="_", markersize=13, color=INK, linestyle="")
+    if growth.law is not None:
+        ends = (growth.sizes["patients"].min(), growth.patients, 2 * growth.patients)
+        for first, last, style in zip(ends, ends[1:], ("-", "--"), strict=False):
+            n = pd.Series(np.geomspace(first, last, 60))
+            ax.plot(n, growth.expected(n), color=INK, linewidth=1.4, linestyle=style)
+    ax.set(xscale="log", xlabel="Training patients", ylabel=score_label(metric))
+    ticks = [*growth.sizes["patients"], 2 * growth.patients]
+    ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    ax.minorticks_off()
+    points = entry("one training", marker="o", markersize=5, color="#0072B2")
+    legend(figure, [points, entry("mean", marker="_", markersize=11, color=INK), entry("power law", color=INK)])
     return figure
 
 

@@ -96,7 +96,7 @@ class RunFiles:
         titles: of backbones by name, as run.json gives them, or that of a run beside it.
         trials: one row per configuration: its last trial.
         retried: number of failed trials whose configuration was tried again; no part of ``trials``.
-        folds: None where the run has none, which is no problem.
+        folds, learning_curve: None where the run has none, which is no problem.
         limit: what the machine could do at best; None where it was not computed, which is no problem.
         opened: whether there is an evaluation of the test split: evaluation.json is there, readable or not.
         outdated: whether that evaluation is of finalists that have been trained anew since; it is left out then.
@@ -111,6 +111,7 @@ class RunFiles:
     finalists: pd.DataFrame | None = None
     baselines: pd.DataFrame | None = None
     folds: pd.DataFrame | None = None
+    learning_curve: pd.DataFrame | None = None
     splits: pd.DataFrame | None = None
     predictions: pd.DataFrame | None = None
     evaluation: EvaluationRecord | None = None
@@ -220,6 +221,9 @@ def read(run: RunDir) -> RunFiles:
         finalists=table(tables.FINALISTS, run.path, problems, "the finalists have not been retrained yet", states),
         baselines=table(tables.BASELINES, run.path, problems, "no baseline has been trained"),
         folds=table(tables.FOLDS, run.path, problems, "", states) if run.folds.exists() else None,
+        learning_curve=table(tables.LEARNING_CURVE, run.path, problems, "", states)
+        if run.learning_curve.exists()
+        else None,
         splits=table(tables.SPLITS, run.path, problems, "the data stage has not finished"),
         audit=document(AuditRecord, run.audit, problems, "the data have not been audited"),
         gallery=_gallery(run, problems),

@@ -12,6 +12,7 @@ from bench.report.read.files import RunFiles
 from bench.report.sections.search import titled
 from bench.report.tables import models as tables_models
 from bench.report.tables import search as tables_search
+from bench.report.tables.learning_curve import growth
 from bench.report.templating import Values
 from bench.report.verdict import verdict
 from bench.stats.metrics import METRICS
@@ -54,6 +55,7 @@ def comparison(page: Page) -> Section:
         curves=figures_training.finalist_curves,
         skipped=_recipe_skipped(page),
         with_recipe=_with_recipe(page),
+        growth=_growth(page),
     )
 
 
@@ -107,6 +109,23 @@ def _recipe_skipped(page: Page) -> bool:
     """Whether the default recipe was not trained because it is what the search chose."""
     rows = page.files.baselines
     return rows is not None and bool((rows["state"][rows["baseline"] == "recipe"] == "skipped").any())
+
+
+def _growth(page: Page) -> Values | None:
+    """What more patients would give; None where the winner was not trained on fewer."""
+    rows = page.files.learning_curve
+    found = None if rows is None else growth(rows, page.metric, len(page.files.classes) or 2)
+    if found is None or len(found.sizes) < 2:
+        return None
+    doubled = found.doubled(page.files.tested.bootstrap.level or 0.95)
+    return {
+        "patients": found.patients,
+        "doubled": doubled,
+        "sizes": found.sizes,
+        "table": table("growth", found.sizes, metric=page.metric.title),
+        "drawing": page.drawing("learning_curve", figures_training.by_patients, found, page.metric),
+        "rises": found.sign == 1,
+    }
 
 
 def _with_recipe(page: Page) -> list[str]:
