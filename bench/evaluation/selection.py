@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bench.run.courses import Course, kept_images
 from bench.run.documents import SelectionRecord
-from bench.stats.bootstrap import Bootstrap, blocks_of_draws
+from bench.stats.bootstrap import SAME, Bootstrap, blocks_of_draws
 from bench.stats.metrics import Metric, Scores, Weights
 from bench.stats.predictions import Predictions
 
@@ -128,6 +128,8 @@ def _chosen(finalists: Sequence[Course], kept: Choosing) -> dict[str, float]:
             values = np.stack([kept.scored(scores, weights) for scores in models])
             drawn = random.integers(0, len(models), values.shape)
             means.append(np.take_along_axis(values, drawn, axis=0).mean(axis=0))
-        best = np.stack(means)
-        wins += np.bincount(best.argmax(axis=0)[np.isfinite(best).any(axis=0)], minlength=len(seeds))
+        scored = np.stack(means)
+        first = scored >= scored.max(axis=0) - SAME
+        first = first[:, np.isfinite(scored).any(axis=0)]
+        wins += (first / first.sum(axis=0)).sum(axis=1)  # who are level share the draw
     return {name: float(share) for name, share in zip(seeds, wins / max(1, wins.sum()), strict=True)}
