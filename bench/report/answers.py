@@ -212,7 +212,7 @@ class Facts:
 
     @property
     def ece(self) -> tuple[float, float] | None:
-        """Expected calibration error on test before and after temperature scaling."""
+        """Expected calibration error on test before and after the calibration map."""
         content = self._files.evaluated.calibration
         steps = content.splits.get("test", {}) if content else {}
         before, after = (steps.get(step, CalibrationScores()).ece for step in ("before", "after"))

@@ -17,6 +17,7 @@ from bench.evaluation.predictions import predictions_table
 from bench.run.documents import ModelCard
 from bench.run.folder import RunDir, write_table
 from bench.settings import make_settings
+from bench.stats.calibration import CalibrationMap
 from bench.stats.metrics import METRICS
 from bench.stats.predictions import Predictions
 from bench.trial import TrialConfig
@@ -32,7 +33,7 @@ def test_the_frozen_threshold_calls_the_same_images_when_read_from_a_file(tmp_pa
     threshold, _ = frozen_threshold(labels, scores[:, 1], 0.95)
     names = pd.Series("x.png", index=range(60))
     predictions = Predictions(labels.astype(int), scores, np.repeat("p", 60), ["A", "B"])
-    write_table(tmp_path / "predictions.csv", predictions_table(names, predictions, 1.3))
+    write_table(tmp_path / "predictions.csv", predictions_table(names, predictions, CalibrationMap.of_temperature(1.3)))
     read = pd.read_csv(tmp_path / "predictions.csv")
     assert ((read["prob_B"] >= threshold).to_numpy() == (scores[:, 1] >= threshold)).all()
     assert (read["prob_B"] >= threshold)[labels].mean() >= 0.95
