@@ -4,7 +4,6 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_curve
 
 from bench import numbers
 from bench.run.documents import (
@@ -30,45 +29,6 @@ SIMULATIONS = 1000
 """Sets of labels drawn from the probabilities, for the ECE that these would have if they were true."""
 WORSE, DISAGREES, AGREES, UNKNOWN = "worse", "disagrees", "agrees", "unknown"
 """Verdicts of `CalibrationRecord`."""
-
-
-def youden_threshold(positive: Mask, scores: Scores) -> float:
-    """The probability at and above which calling an image positive maximises sensitivity + specificity - 1.
-
-    Source: Youden, Cancer 3:32 (1950).
-    """
-    false_rate, true_rate, thresholds = roc_curve(positive, scores)
-    best = int(np.argmax((true_rate - false_rate)[1:])) + 1  # the first threshold is infinite: nobody positive
-    return float(min(thresholds[best], 1.0))
-
-
-def threshold_for_sensitivity(positive: Mask, scores: Scores, target: float) -> float:
-    """The largest threshold at and above which at least a share ``target`` of the positive images are called so.
-
-    Args:
-        positive: shape (n_images,), at least one of them.
-        scores: probabilities of the positive class, shape (n_images,).
-        target: sensitivity, above 0 and at most 1.
-    """
-    found = np.sort(scores[positive])[::-1]
-    reached = np.arange(1, len(found) + 1) / len(found) >= target - 1e-12
-    return float(min(found[int(np.argmax(reached))], 1.0))
-
-
-def frozen_threshold(positive: Mask, scores: Scores, target: float | None) -> tuple[float, str]:
-    """The operating point that is fixed on validation, and in words the rule that fixed it.
-
-    Args:
-        positive: shape (n_images,), of validation.
-        scores: probabilities of the positive class, shape (n_images,).
-        target: sensitivity to be reached; None for Youden's index.
-    """
-    if positive.all() or not positive.any():
-        return 0.5, "0.5, because all validation images are of one side"
-    if target is None:
-        return youden_threshold(positive, scores), "Youden index on validation"
-    value = threshold_for_sensitivity(positive, scores, target)
-    return value, f"largest threshold with a sensitivity of at least {target:g} on validation"
 
 
 def expected_calibration_error(y_true: Labels, y_score: Scores) -> float:

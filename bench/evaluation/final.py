@@ -107,7 +107,9 @@ def _write_tables(
     winner, chosen = models[decisions.winner].predictions, decisions.calibration
     _write_failures(winner, test, decisions.winner, run)
     write_json(run.calibration, calibration(decisions.validation[decisions.winner], winner, chosen, bootstrap))
-    points, prevalences = operating_points(winner, decisions.thresholds, bootstrap)
+    points, prevalences = operating_points(
+        winner, decisions.thresholds, bootstrap, decisions.validation[decisions.winner]
+    )
     tables.OPERATING_POINTS.write(run.path, points)
     tables.PREVALENCES.write(run.path, prevalences)
     tables.DECISION_CURVE.write(run.path, decision_curve(winner.with_scores(chosen.map(winner.scores)), bootstrap))

@@ -153,11 +153,22 @@ class Estimate(Part):
 
 
 class Threshold(Part):
-    """A frozen operating point of one class, and the rule that chose it."""
+    """A frozen operating point of one class, and the rule that chose it.
+
+    ``value`` is on the scale of the file's own probabilities, ``calibrated`` the same point of two classes after the
+    calibration map. ``low`` and ``high`` are what other samples of patients would have given; ``reason`` says why they
+    are not known. ``sensitivity`` and ``specificity`` are those on validation.
+    """
 
     label: str = Field(validation_alias="class", serialization_alias="class")
     value: Number
     rule: str = ""
+    calibrated: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    reason: str = ""
+    sensitivity: Estimate | None = None
+    specificity: Estimate | None = None
 
 
 class ClassScores(Part):
@@ -269,7 +280,19 @@ class _WithMap(Part):
         return self.calibration
 
 
-class EvaluationRecord(_WithMap):
+class _Decided(_WithMap):
+    """A document with the operating points too: ``threshold`` is that of two classes."""
+
+    threshold: Threshold | None = None
+    thresholds: tuple[Threshold, ...] = ()
+
+    @property
+    def frozen(self) -> tuple[Threshold, ...]:
+        """The frozen thresholds, on the scale of the file's own probabilities."""
+        return self.thresholds or ((self.threshold,) if self.threshold else ())
+
+
+class EvaluationRecord(_Decided):
     """evaluation.json; ``files`` holds the SHA-256 of every evaluated model's file by NAME-REPEAT."""
 
     opened: tuple[str, ...] = ()
@@ -278,8 +301,6 @@ class EvaluationRecord(_WithMap):
     several_images_a_patient: bool | None = None
     classes: tuple[str, ...] = ()
     winner: str = ""
-    threshold: Threshold | None = None
-    thresholds: tuple[Threshold, ...] = ()
     definitions: dict[str, str] = {}
     bootstrap: BootstrapRecord = BootstrapRecord()
     files: dict[str, str] = {}
@@ -459,7 +480,7 @@ class ModelInput(Part):
     window: dict[str, Any] | None = None
 
 
-class ModelCard(_WithMap):
+class ModelCard(_Decided):
     """best_model.json; ``candidates`` holds the SHA-256 of each finalist's file, ``config`` the winner's settings."""
 
     file: str = ""
@@ -470,8 +491,6 @@ class ModelCard(_WithMap):
     input: ModelInput | None = None
     config: dict[str, Any] = {}
     validation: dict[str, Number] = {}
-    threshold: Threshold | None = None
-    thresholds: tuple[Threshold, ...] = ()
     checked: dict[str, Any] = {}
     candidates: dict[str, str] = {}
     run: str = ""
@@ -479,8 +498,3 @@ class ModelCard(_WithMap):
     suite_version: str = ""
     data: dict[str, Any] = {}
     weights: dict[str, Any] = {}
-
-    @property
-    def frozen(self) -> tuple[Threshold, ...]:
-        """The frozen thresholds, on the scale of the file's own probabilities."""
-        return self.thresholds or ((self.threshold,) if self.threshold else ())

@@ -1,4 +1,4 @@
-"""The operating point, and calibration before and after the map."""
+"""Calibration before and after the map."""
 
 import json
 
@@ -12,10 +12,7 @@ from bench.evaluation.calibration import (
     calibration,
     error_if_perfect,
     expected_calibration_error,
-    frozen_threshold,
     reliability,
-    threshold_for_sensitivity,
-    youden_threshold,
 )
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.calibration import CalibrationMap, Choice, choose_map
@@ -30,85 +27,6 @@ def calibrated(n=4000, n_classes=2, seed=0):
     scores = rng.dirichlet([1.0] * n_classes, n)
     labels = (rng.random(n)[:, None] > scores.cumsum(axis=1)).sum(axis=1)
     return np.minimum(labels, n_classes - 1), scores
-
-
-# Operating point
-
-
-def test_youden_by_hand():
-    """At 0.6: 2 of 3 positives, 0 of 3 negatives, J = 2/3; at 0.4: 3 of 3 and 2 of 3, J = 1/3; at 0.5: 1/3."""
-    positive = np.array([True, True, True, False, False, False])
-    scores = np.array([0.9, 0.6, 0.4, 0.5, 0.4, 0.1])
-    assert youden_threshold(positive, scores) == 0.6
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.integers(0, 2**32 - 1), st.integers(4, 40), st.sampled_from([3, 10, 1000]))
-def test_no_other_threshold_is_better(seed, n, steps):
-    rng = np.random.default_rng(seed)
-    positive = rng.permutation(np.arange(n) < max(1, n // 3))
-    scores = rng.integers(0, steps + 1, n) / steps
-
-    def youden(threshold):
-        called = scores >= threshold
-        return called[positive].mean() - called[~positive].mean()
-
-    found = youden_threshold(positive, scores)
-    assert 0 <= found <= 1
-    assert youden(found) == pytest.approx(max(youden(threshold) for threshold in scores), abs=1e-12)
-
-
-def test_the_threshold_is_a_probability_even_where_nothing_helps():
-    """Ranks exactly reversed: nobody positive would be best, but a threshold of infinity is no probability."""
-    found = youden_threshold(np.array([True, True, False, False]), np.array([0.1, 0.2, 0.8, 0.9]))
-    assert 0 <= found <= 1
-
-
-def test_a_threshold_for_a_sensitivity_by_hand():
-    """Positives at 0.9, 0.6, 0.4, 0.4: 0.6 calls half of them, 0.4 all; 0.75 needs the tie, which brings all."""
-    positive = np.array([True, True, False, True, True])
-    scores = np.array([0.9, 0.6, 0.5, 0.4, 0.4])
-    assert threshold_for_sensitivity(positive, scores, 0.5) == 0.6
-    assert threshold_for_sensitivity(positive, scores, 0.51) == 0.4
-    assert threshold_for_sensitivity(positive, scores, 0.75) == 0.4
-    assert threshold_for_sensitivity(positive, scores, 1.0) == 0.4
-
-
-@settings(deadline=None, max_examples=80)
-@given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.sampled_from([3, 1000]), st.floats(0.5, 1))
-def test_the_target_is_reached_and_no_larger_threshold_reaches_it(seed, n, steps, target):
-    rng = np.random.default_rng(seed)
-    positive = rng.permutation(np.arange(n) < max(1, n // 2))
-    scores = (rng.integers(0, steps + 1, n) / steps).astype(np.float32)
-    found = threshold_for_sensitivity(positive, scores, target)
-    assert (scores[positive] >= found).mean() >= target - 1e-9
-    assert all((scores[positive] >= larger).mean() < target for larger in scores[scores > found])
-
-
-@pytest.mark.parametrize("images", [20, 40, 100, 300])
-def test_a_share_that_divides_evenly_costs_no_image_more(images):
-    """95 % of 20 are 19, not 20, whatever 0.95 x 20 gives in binary."""
-    scores = np.arange(1, images + 1) / images
-    found = threshold_for_sensitivity(np.ones(images, bool), scores, 0.95)
-    assert np.sum(scores >= found) == images * 95 // 100
-
-
-def test_the_frozen_threshold_says_its_rule():
-    positive, scores = np.array([True, True, False, False]), np.array([0.9, 0.3, 0.4, 0.1])
-    assert frozen_threshold(positive, scores, None) == (0.9, "Youden index on validation")
-    value, rule = frozen_threshold(positive, scores, 0.95)
-    assert (value, rule) == (0.3, "largest threshold with a sensitivity of at least 0.95 on validation")
-
-
-@pytest.mark.parametrize("label", [True, False])
-@pytest.mark.parametrize("target", [None, 0.95])
-def test_validation_of_one_side_freezes_one_half(label, target):
-    value, rule = frozen_threshold(np.full(5, label), np.linspace(0.1, 0.9, 5), target)
-    assert value == 0.5
-    assert "one side" in rule
-
-
-# Calibration
 
 
 def test_ece_by_hand():

@@ -127,6 +127,8 @@ def _points(label: str, point: str, threshold: float, positive: Any, called: Any
         row = {"class": label, "point": point, "rule": rule, "threshold": threshold, "measure": measure}
         row |= {"hits": int(hits.sum()), "of": int(of.sum()), "value": value, "reason": None}
         row |= {"wilson_low": value - 0.02, "wilson_high": min(value + 0.02, 1)}
+        if point == "frozen" and measure in ("sensitivity", "specificity"):
+            row |= {"validation": value, "expected_low": value - 0.05, "expected_high": min(value + 0.05, 1)}
         rows.append({**row, "low": value - 0.027, "high": min(value + 0.026, 1)})
     return rows
 

@@ -188,12 +188,27 @@ def points(page: Page) -> Values:
         "several": several,
         "frozen": frozen,
         "rules": list(frozen["rule"].dropna().drop_duplicates()),
+        "uncertain": [one for one in page.files.tested.frozen if one.low is not None and one.high is not None],
+        "calibrated": [one for one in page.files.tested.frozen if one.calibrated is not None],
+        "expected": _expected_points(rows),
         "by_class": _by_class(rows, lead) if several else None,
         "lead": lead,
         "all": _every_measure(page, rows, lead, folded=several),
         "assumed": page.files.patients_assumed,
         "reasons": _reasons(rows),
     }
+
+
+def _expected_points(rows: pd.DataFrame) -> Values:
+    """Sensitivity and specificity beside what validation lets expect; empty where that is not known."""
+    found = tables_winner.expected(rows)
+    if not len(found):
+        return {}
+    bounds = [numbers.interval(*pair) for pair in zip(found["expected_low"], found["expected_high"], strict=True)]
+    judged = ["outside" if flagged else "within" for flagged in found["flagged"]]
+    outside = (found["title"] + " for " + found["class"])[found["flagged"]].tolist()
+    shown = _of_class(found.assign(bounds=bounds, judged=judged))
+    return {"table": table("points_expected", shown, marked=found["flagged"]), "outside": outside}
 
 
 def _every_measure(page: Page, rows: pd.DataFrame, lead: str, folded: bool) -> Table:
