@@ -1,6 +1,6 @@
 """calibration.json: how well the winner's probabilities agree with what was observed, before and after the map."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from bench.run.documents import (
     FittedOn,
 )
 from bench.stats.bootstrap import Bootstrap
-from bench.stats.calibration import Choice
+from bench.stats.calibration import CalibrationMap, Choice
 from bench.stats.metrics import Labels, Mask, Scores, brier, log_loss, one_vs_rest
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import Ends, wilson
@@ -111,14 +111,18 @@ def calibration(
     Returns:
         a split without images is left out; ``reason`` says why no map was fitted.
     """
-    steps = {"before": replace(choice.map, class_weights=()).only_weights, "after": choice.map}
+    steps = {"before": CalibrationMap(), "after": choice.map}
     if choice.map.class_weights and choice.map.slopes:
         steps = {"before": steps["before"], "weights": choice.map.only_weights, "after": steps["after"]}
     splits = {}
-    for split, predictions, draws in (("val", validation, bootstrap.unless("fitted here")), ("test", test, bootstrap)):
+    quiet = bootstrap.unless("validation chose the map, and the weights are but a step to it")
+    for split, predictions in (("val", validation), ("test", test)):
         if predictions is not None and len(predictions):
             splits[split] = {
-                step: _scores(predictions.with_scores(apply(predictions.scores)), draws)
+                step: _scores(
+                    predictions.with_scores(apply(predictions.scores)),
+                    bootstrap if split == "test" and step != "weights" else quiet,
+                )
                 for step, apply in steps.items()
             }
     found = CalibrationRecord(

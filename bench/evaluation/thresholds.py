@@ -49,8 +49,8 @@ def frozen_threshold(
 
     A single sample's best threshold jumps from one score to another, and does worse on other patients. The mean over
     draws (bagging: Breiman, Machine Learning 24:123, 1996; for cutpoints: Thiele and Hirschfeld, Journal of Statistical
-    Software 98:11, 2021) loses half as much of Youden's index on new patients in simulated studies
-    (tests/evaluation/test_thresholds.py). For a sensitivity of s, each draw reaches s (n + 1) / n, n patients of the
+    Software 98:11, 2021) loses about half as much of Youden's index on new patients in simulated studies
+    (docs/method/calibration.md). For a sensitivity of s, each draw reaches s (n + 1) / n, n patients of the
     class, since the quantile of a sample is too high for new patients; the result is never above the threshold that the
     validation images themselves need.
     """

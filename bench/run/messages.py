@@ -125,7 +125,7 @@ def headline(screen: Screen, run: RunDir) -> None:
     screen.line("")
     screen.line(f"{summary.headline(found)}.")
     screen.line(f"{text}.")
-    for one in found.tested.frozen if tested else ():
+    if tested and (one := found.tested.threshold):  # of several classes, the report has them
         others = (
             f", other patients: {numbers.score(one.low)} to {numbers.score(one.high)}" if one.low is not None else ""
         )

@@ -13,8 +13,9 @@ from bench.stats.metrics import Mask, Scores, Values, Weights
 from bench.stats.predictions import OneVsRest
 from bench.stats.proportions import Ends
 
-STEPS, LARGEST_STEP, PRECISE = 40, 2.0, 1e-9
-"""Of Newton's method: at most so many steps, each at most so long; done when none is longer than `PRECISE`."""
+STEPS, LARGEST_STEP, PRECISE = 40, 2.0, 1e-4
+"""Of Newton's method: at most so many steps, each at most so long; done when none is longer than `PRECISE`, after which
+an error of its square is left."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def intercept_and_slope(
     ones, spread = np.ones((len(logits), 1)), float(logits.std())
     first, second = start or (np.zeros(1), np.zeros(2))
     intercept = _newton(ones, logits, positive, weights, first)
-    if spread < PRECISE:
+    if spread < SMALLEST:
         return np.column_stack([intercept, np.full(len(weights), np.nan)]), (_finite(intercept[0]), np.zeros(2))
     design = np.column_stack([ones, (logits - logits.mean()) / spread])  # so that a step has the same length for all
     line = _newton(design, np.zeros(len(logits)), positive, weights, second)

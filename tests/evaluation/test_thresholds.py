@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
+from scipy.stats import binom
 
 from bench.evaluation.operating_points import operating_points
 from bench.evaluation.thresholds import expected, frozen_threshold, frozen_thresholds, thresholds
@@ -191,6 +192,17 @@ def test_it_does_so_at_every_size_and_difficulty(patients, distance):
     assert frozen[1] < 1.05 * alone[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "lowest"), [(None, 0.90), (0.95, 0.85)])
+@pytest.mark.parametrize("patients", [40, 100, 300])
+def test_the_interval_holds_the_threshold_that_is_best_for_all_patients(patients, target, lowest):
+    """The bootstrap of an arg max promises nothing (Abrevaya and Huang, Econometrica 73:1175, 2005); here it covers."""
+    whole = study(np.random.default_rng(999), 200_000)
+    best = plain(whole.labels == 1, whole.scores[:, 1], target)
+    found = [freeze(study(np.random.default_rng(number), patients), target) for number in range(200)]
+    assert np.mean([one.low <= best <= one.high for one in found]) >= binom.ppf(0.0005, 200, lowest) / 200
+
+
 # What validation lets expect
 
 
@@ -213,6 +225,13 @@ def test_new_patients_from_the_same_source_are_seldom_flagged_and_others_are(tar
     """5 % are to be, of 100 studies less than 13; of scores that have moved by 1.5 on the logit most."""
     assert max(flags(60, 100, 0.0, target)) < 0.15
     assert max(flags(20, 100, 2.0, target)) > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [None, 0.95])
+@pytest.mark.parametrize("patients", [40, 300])
+def test_few_are_flagged_at_every_size(patients, target):
+    assert max(flags(200, patients, 0.0, target)) <= binom.ppf(0.9995, 200, 0.09) / 200
 
 
 def test_what_is_expected_is_wider_for_few_images_and_few_patients():

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
 
 from bench.stats.calibration import (
     CalibrationMap,
@@ -15,6 +16,7 @@ from bench.stats.calibration import (
 )
 from bench.stats.metrics import auc, log_loss
 from bench.stats.predictions import Predictions
+from bench.train.task import balanced_weights
 
 
 def drawn(rng, n_patients, priors, distance=1.5, images=2):
@@ -44,6 +46,24 @@ def test_dividing_by_the_weights_restores_what_was_observed(n_classes):
     undone = CalibrationMap("none", tuple(weights))(learnt)
     assert undone.mean(axis=0) == pytest.approx(observed, abs=0.008)
     assert undone == pytest.approx(posterior, abs=1e-9)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_head_trained_under_a_weighted_loss_is_right_on_average_without_the_weights(n_classes):
+    """Of 8 trainings, each judged on new images: on average as many are predicted of each class as there are."""
+    priors, own, undone = np.array(PRIORS[n_classes]), [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        labels = rng.choice(n_classes, 5000, p=priors)
+        features = 1.5 * np.eye(n_classes)[labels] + rng.normal(size=(5000, n_classes))
+        weights, train = balanced_weights(labels[:1000], n_classes), slice(1000)
+        head = LogisticRegression(C=1e4).fit(features[train], labels[train], weights[labels[train]])
+        scores = head.predict_proba(features[1000:])
+        observed = np.bincount(labels[1000:], minlength=n_classes) / 4000
+        own.append(scores.mean(axis=0) - observed)
+        undone.append(CalibrationMap("none", tuple(weights))(scores).mean(axis=0) - observed)
+    assert np.abs(np.mean(own, axis=0)).max() > 0.05
+    assert np.abs(np.mean(undone, axis=0)).max() < 0.012
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -138,3 +158,39 @@ def test_a_map_that_cannot_be_is_refused():
             CalibrationMap(**wrong)
         with pytest.raises(ValidationError):
             TypeAdapter(CalibrationMap).validate_python(wrong)
+
+
+# How the map is chosen
+
+NEEDED = {
+    "nothing": (1.0, 0.0),
+    "over-confident": (2.0, 0.0),
+    "timid": (0.5, 0.0),
+    "shifted": (1.0, 0.7),
+    "both": (0.5, 0.7),
+}
+"""Slope and shift that a model adds to the true log-odds."""
+
+
+def excess(monkeypatch, caution, studies=25, patients=60):
+    """By need, log loss of new images under the chosen map less that of the map that does best on them."""
+    monkeypatch.setattr("bench.stats.calibration.CAUTION", caution)
+    found = {}
+    for need, (slope, shift) in NEEDED.items():
+        labels, posterior, _ = drawn(np.random.default_rng(999), 10_000, (0.35, 0.65))
+        shown, lost = sharpened(posterior, slope, [0.0, shift]), []
+        for seed in range(studies):
+            own, scores, owner = drawn(np.random.default_rng(seed), patients, (0.35, 0.65))
+            scores = sharpened(scores, slope, [0.0, shift])
+            best = min(log_loss(labels, fit_map(own, scores, method)(shown)) for method in methods_for(2))
+            lost.append(log_loss(labels, choose_map(Predictions(own, scores, owner)).map(shown)) - best)
+        found[need] = np.mean(lost)
+    return found
+
+
+@pytest.mark.slow
+def test_half_a_standard_error_costs_less_than_none_or_a_whole_one(monkeypatch):
+    bold, chosen, timid = (excess(monkeypatch, caution) for caution in (0.0, 0.5, 1.0))
+    print({"0": bold, "0.5": chosen, "1": timid})
+    assert chosen["nothing"] < bold["nothing"]
+    assert sum(chosen.values()) <= min(sum(bold.values()), sum(timid.values())) + 0.005

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from scipy.special import expit, logit
+from scipy.stats import binom
 
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.predictions import Predictions
@@ -85,3 +86,15 @@ def test_the_intervals_cover():
     intercept, slope, apart = coverage(60, 80, 1.0, 0.0)
     assert min(intercept, slope) >= 0.87
     assert apart <= 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("slope", "shift"), [(1.0, 0.0), (0.6, 0.5), (1.6, -0.5)])
+@pytest.mark.parametrize(("patients", "lowest"), [(40, 0.90), (80, 0.92), (200, 0.93)])
+def test_they_do_so_for_few_and_for_many_patients(patients, lowest, slope, shift):
+    """The share of 300 studies may be what a coverage from ``lowest`` to 96 % gives but for one case in a thousand."""
+    intercept, line, apart = coverage(300, patients, slope, shift, 400)
+    low, high = binom.ppf([0.0005, 0.9995], 300, [lowest, 0.96]) / 300
+    assert low <= intercept <= high and low <= line <= high
+    if (slope, shift) == (1.0, 0.0):
+        assert apart <= binom.ppf(0.9995, 300, 0.075) / 300, "perfect probabilities are seldom said to disagree"
