@@ -569,6 +569,38 @@ def test_predicting_goes_through_the_window_of_the_run(place, run_with_model, mo
     assert set(np.unique(seen[0])) == {128}, "by its own range it would be black"
 
 
+WEIGHED = {"method": "temperature", "class_weights": [2.0, 0.5], "slopes": [0.5, 0.5]}
+
+
+@pytest.mark.parametrize(
+    ("more", "after"),
+    [({}, 0.6), ({"temperature": 0.5}, 0.36 / 0.52), ({"calibration": WEIGHED}, 2.4**0.5 / (2.4**0.5 + 0.4**0.5))],
+    ids=["no map", "an earlier version's temperature", "a map"],
+)
+def test_predicting_applies_map_and_threshold(place, run_with_model, monkeypatch, capsys, more, after):
+    """The file says 0.4 and 0.6: over weights of 2 and 0.5, that is 0.2 against 1.2."""
+    card = json.loads((run_with_model / "best_model.json").read_text())
+    threshold = {"class": "B", "value": 0.61, "rule": "made up"}
+    write_json(run_with_model / "best_model.json", card | more | {"threshold": threshold})
+    Image.new("L", (32, 32)).save(place / "scan.png")
+    monkeypatch.setattr("bench.models.export.predict_file", lambda *_: np.array([[0.4, 0.6]], np.float32))
+    assert cli.main(["predict", "xray", "scan.png", "--output", str(place / "reports")]) == 0
+    head, row = (line.split(",") for line in capsys.readouterr().out.splitlines())
+    assert head == ["image", "prob_A", "prob_B", "calibrated_A", "calibrated_B", "called_B"]
+    assert row[1:3] + row[5:] == ["0.4000", "0.6000", "no"], "the threshold is on the scale of the file's own"
+    assert float(row[4]) == pytest.approx(after, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "more", [{"calibration": {"slopes": [1.0, 2.0, 3.0]}}, {"threshold": {"class": "C", "value": 0.5}}]
+)
+def test_a_map_of_other_classes_is_refused(place, run_with_model, refusal, more):
+    card = json.loads((run_with_model / "best_model.json").read_text())
+    write_json(run_with_model / "best_model.json", card | more)
+    Image.new("L", (32, 32)).save(place / "scan.png")
+    assert "of other classes" in refusal("predict", "xray", "scan.png")
+
+
 def test_an_unreadable_image_is_named(place, run_with_model, refusal):
     (place / "notes.png").write_text("no image")
     assert "notes.png" in refusal("predict", "xray", "notes.png")

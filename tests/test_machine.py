@@ -571,9 +571,11 @@ def test_predictions_are_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     Image.new("L", (8, 8), 90).save("a,b.png")
     assert cli.main(["predict", "xray", "a,b.png"]) == 0
     head, row = csv.reader(io.StringIO(capsys.readouterr().out))
-    assert head == ["image", *(name.replace("\n", "\\x0a") for name in classes)]
+    names = [name.replace("\n", "\\x0a") for name in classes]
+    assert head == ["image", *(f"prob_{name}" for name in names), *(f"calibrated_{name}" for name in names)]
     assert row[0] == "a,b.png"
-    assert sum(map(float, row[1:])) == pytest.approx(1, abs=2e-4)
+    assert sum(map(float, row[1:4])) == pytest.approx(1, abs=2e-4)
+    assert row[1:4] == row[4:], "the card holds no map"
 
 
 def test_an_audit_says_what_of_the_cache_was_damaged(data: Path, tmp_path: Path, capsys: Any) -> None:

@@ -1,77 +1,34 @@
-"""Fitted on validation predictions alone: a temperature and an operating point. And calibration, before and after."""
+"""calibration.json: how well the winner's probabilities agree with what was observed, before and after the map."""
+
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
-from sklearn.metrics import roc_curve
 
-from bench.run.documents import Bin, CalibrationRecord, CalibrationScores, FittedOn
+from bench import numbers
+from bench.run.documents import (
+    Bin,
+    CalibrationRecord,
+    CalibrationScores,
+    CandidateMap,
+    ClassAgreement,
+    Estimate,
+    ExpectedError,
+    FittedOn,
+)
+from bench.stats.bootstrap import Bootstrap
+from bench.stats.calibration import CalibrationMap, Choice
 from bench.stats.metrics import Labels, Mask, Scores, brier, log_loss, one_vs_rest
 from bench.stats.predictions import Predictions
-from bench.stats.proportions import wilson
+from bench.stats.proportions import Ends, wilson
+from bench.stats.recalibration import Agreement, agreement
 
-LARGEST_LOG_TEMPERATURE = 3.0
 BINS = 15
 """Equal-width bins of a probability, as Guo et al. have them."""
-
-
-def apply_temperature(y_score: Scores, temperature: float) -> npt.NDArray[np.float64]:
-    """Probabilities with their logits divided by ``temperature``; same shape, rows sum to 1.
-
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
-    """
-    logits = np.log(np.clip(np.asarray(y_score, dtype=np.float64), 1e-12, 1.0)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def fit_temperature(y_true: Labels, y_score: Scores) -> float:
-    """The temperature, between e^-3 and e^3, that minimises the log loss of ``y_score``."""
-    found = minimize_scalar(
-        lambda logarithm: log_loss(y_true, apply_temperature(y_score, float(np.exp(logarithm)))),
-        bounds=(-LARGEST_LOG_TEMPERATURE, LARGEST_LOG_TEMPERATURE),
-        method="bounded",
-    )
-    return float(np.exp(found.x))
-
-
-def youden_threshold(positive: Mask, scores: Scores) -> float:
-    """The probability at and above which calling an image positive maximises sensitivity + specificity - 1.
-
-    Source: Youden, Cancer 3:32 (1950).
-    """
-    false_rate, true_rate, thresholds = roc_curve(positive, scores)
-    best = int(np.argmax((true_rate - false_rate)[1:])) + 1  # the first threshold is infinite: nobody positive
-    return float(min(thresholds[best], 1.0))
-
-
-def threshold_for_sensitivity(positive: Mask, scores: Scores, target: float) -> float:
-    """The largest threshold at and above which at least a share ``target`` of the positive images are called so.
-
-    Args:
-        positive: shape (n_images,), at least one of them.
-        scores: probabilities of the positive class, shape (n_images,).
-        target: sensitivity, above 0 and at most 1.
-    """
-    found = np.sort(scores[positive])[::-1]
-    reached = np.arange(1, len(found) + 1) / len(found) >= target - 1e-12
-    return float(min(found[int(np.argmax(reached))], 1.0))
-
-
-def frozen_threshold(positive: Mask, scores: Scores, target: float | None) -> tuple[float, str]:
-    """The operating point that is fixed on validation, and in words the rule that fixed it.
-
-    Args:
-        positive: shape (n_images,), of validation.
-        scores: probabilities of the positive class, shape (n_images,).
-        target: sensitivity to be reached; None for Youden's index.
-    """
-    if positive.all() or not positive.any():
-        return 0.5, "0.5, because all validation images are of one side"
-    if target is None:
-        return youden_threshold(positive, scores), "Youden index on validation"
-    value = threshold_for_sensitivity(positive, scores, target)
-    return value, f"largest threshold with a sensitivity of at least {target:g} on validation"
+SIMULATIONS = 1000
+"""Sets of labels drawn from the probabilities, for the ECE that these would have if they were true."""
+WORSE, DISAGREES, AGREES, UNKNOWN = "worse", "disagrees", "agrees", "unknown"
+"""Verdicts of `CalibrationRecord`."""
 
 
 def expected_calibration_error(y_true: Labels, y_score: Scores) -> float:
@@ -121,35 +78,139 @@ def _bins_of(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.asarray(np.clip(np.ceil(probabilities * BINS) - 1, 0, BINS - 1), dtype=np.int64)
 
 
-def calibration(validation: Predictions, test: Predictions | None, temperature: float) -> CalibrationRecord:
-    """The content of calibration.json: both splits, before and after temperature scaling.
+def error_if_perfect(predictions: Predictions, seed: int) -> ExpectedError:
+    """ECE of labels that are drawn from the probabilities themselves: what noise alone makes at this size.
+
+    Images of one patient share the draw, if no patient here has images of two classes: so their labels agree as far as
+    their probabilities do.
+    """
+    scores, (_, owner) = predictions.scores, np.unique(predictions.patients, return_inverse=True)
+    mixed = len(np.unique(np.column_stack([owner, predictions.labels]), axis=0)) > predictions.n_patients
+    owner = np.arange(len(owner)) if mixed else owner
+    above = np.asarray(scores, dtype=np.float64).cumsum(axis=1)[:, :-1]
+    rng, found = np.random.default_rng(seed), np.empty(SIMULATIONS)
+    for number in range(SIMULATIONS):
+        drawn = rng.random(int(owner.max()) + 1)[owner]
+        found[number] = expected_calibration_error((drawn[:, None] > above).sum(axis=1), scores)
+    ece = expected_calibration_error(predictions.labels, scores)
+    reached = (np.sum(found >= ece - 1e-12) + 1) / (SIMULATIONS + 1)
+    return ExpectedError(mean=float(found.mean()), high=float(np.quantile(found, 0.95)), reached=float(reached))
+
+
+def calibration(
+    validation: Predictions, test: Predictions | None, choice: Choice, bootstrap: Bootstrap
+) -> CalibrationRecord:
+    """The content of calibration.json: both splits, before and after the map.
 
     Args:
-        validation: the winner's predictions, on which the temperature was fitted.
+        validation: the winner's predictions, on which the map was chosen and fitted.
         test: those of the test split; None if it was not opened.
-        temperature: as `fit_temperature` found it.
+        choice: as `bench.stats.calibration.choose_map` made it.
+        bootstrap: of the intervals on test; validation has none, since the map was fitted on it.
 
     Returns:
-        a split without images is left out; ``reason`` is there if validation lacks a class.
+        a split without images is left out; ``reason`` says why no map was fitted.
     """
+    steps = {"before": CalibrationMap(), "after": choice.map}
+    if choice.map.class_weights and choice.map.slopes:
+        steps = {"before": steps["before"], "weights": choice.map.only_weights, "after": steps["after"]}
     splits = {}
+    quiet = bootstrap.unless("validation chose the map, and the weights are but a step to it")
     for split, predictions in (("val", validation), ("test", test)):
         if predictions is not None and len(predictions):
-            after = predictions.with_scores(apply_temperature(predictions.scores, temperature))
-            splits[split] = {"before": _calibrated(predictions), "after": _calibrated(after)}
-    fitted_on = FittedOn(split="val", images=len(validation))
-    found = CalibrationRecord(temperature=temperature, fitted_on=fitted_on, bins=BINS, splits=splits)
-    if missing := validation.missing_classes:
-        return found.model_copy(update={"reason": f"the temperature says little, since on validation {missing}"})
-    return found
+            splits[split] = {
+                step: _scores(
+                    predictions.with_scores(apply(predictions.scores)),
+                    bootstrap if split == "test" and step != "weights" else quiet,
+                )
+                for step, apply in steps.items()
+            }
+    found = CalibrationRecord(
+        calibration=choice.map,
+        candidates=tuple(CandidateMap(**asdict(one)) for one in choice.candidates),
+        fitted_on=FittedOn(split="val", images=len(validation), patients=validation.n_patients),
+        bins=BINS,
+        splits=splits,
+    )
+    if choice.reason:
+        found = found.model_copy(update={"reason": f"no map was fitted, since on validation {choice.reason}"})
+    if test is None or not len(test):
+        return found
+    return found.model_copy(update=_judged(found, _change(test, choice, bootstrap)))
 
 
-def _calibrated(predictions: Predictions) -> CalibrationScores:
+def _scores(predictions: Predictions, bootstrap: Bootstrap) -> CalibrationScores:
     labels, scores, classes = predictions.labels, predictions.scores, predictions.classes
-    bins = {classes[index]: reliability(labels == index, scores[:, index]) for index in one_vs_rest(len(classes))}
+    chosen = [predictions.against_rest(index) for index in one_vs_rest(len(classes))]
+    compared = 2 * len(chosen)  # intercept and slope of each class
     return CalibrationScores(
         ece=expected_calibration_error(labels, scores),
+        ece_if_perfect=error_if_perfect(predictions, bootstrap.seed),
         brier=brier(labels, scores),
         log_loss=log_loss(labels, scores),
-        reliability={name: tuple(found) for name, found in bins.items()},
+        agreement={
+            one.name: _agreement(agreement(one, predictions.patients, bootstrap, compared), one.few) for one in chosen
+        },
+        reliability={one.name: tuple(reliability(one.positive, one.scores)) for one in chosen},
+    )
+
+
+def _agreement(found: Agreement, few: str) -> ClassAgreement:
+    reason = few
+    if found.slope[0] is None:
+        reason = "no finite slope fits: all images are of one side, or all are told apart, or all have one probability"
+    return ClassAgreement(
+        predicted=found.predicted,
+        observed=found.observed,
+        difference=_estimate(*found.difference),
+        intercept=_estimate(*found.intercept),
+        slope=_estimate(*found.slope),
+        apart=found.apart,
+        reason=reason,
+    )
+
+
+def _estimate(value: float | None, ends: Ends) -> Estimate:
+    return Estimate(value=value, low=ends[0], high=ends[1])
+
+
+def _change(test: Predictions, choice: Choice, bootstrap: Bootstrap) -> Estimate:
+    """What the map adds to the log loss, on the same images."""
+    if choice.map.changes_nothing:
+        return Estimate(value=0.0)
+    models = [choice.map(test.scores), test.scores]
+    found = bootstrap.unless(test.few).of_models("log_loss", test, models).difference(0, 1)
+    return Estimate(value=found.value, low=found.low, high=found.high)
+
+
+def _judged(record: CalibrationRecord, change: Estimate) -> dict[str, Estimate | str]:
+    """``change``, ``verdict`` and ``sentence`` of a record: nothing is called calibrated that the map made worse."""
+    before, after = (record.splits["test"][step] for step in ("before", "after"))
+    assert change.value is not None
+    moved = numbers.magnitude(change.value, change.low, change.high)
+    losses = f"{numbers.score(before.log_loss)} before, {numbers.score(after.log_loss)} after"
+    if change.value > 0:
+        said = f"The map made the log loss on the internal test worse, by {moved} ({losses}): do not read its"
+        return {"change": change, "verdict": WORSE, "sentence": f"{said} probabilities as frequencies."}
+    said = f"The map lowered the log loss on the internal test by {moved} ({losses})" if change.value else ""
+    known = {name: one for name, one in after.agreement.items() if None not in (one.intercept.low, one.slope.low)}
+    if apart := [f"{_words(one)} for {name}" for name, one in known.items() if one.apart]:
+        verdict, then = DISAGREES, f"probabilities disagree with what was observed: {numbers.joined(apart)}"
+    elif len(known) < len(after.agreement):
+        verdict, then = UNKNOWN, "whether probabilities agree with what was observed is not known"
+        reasons = dict.fromkeys(one.reason for one in after.agreement.values() if one.reason)
+        then += f" ({'; '.join(reasons)})" if reasons else ""
+    else:
+        verdict, then = AGREES, "calibrated as far as these images can tell: no interval misses perfect agreement"
+    sentence = f"{said}; {then}." if said else f"{numbers.capital(then)}."
+    return {"change": change, "verdict": verdict, "sentence": sentence}
+
+
+def _words(one: ClassAgreement) -> str:
+    """Those of intercept and slope that disagree."""
+    told = {"intercept": (one.intercept, "0"), "slope": (one.slope, "1")}
+    return numbers.joined(
+        f"the {name} is {numbers.with_interval(it.value, it.low, it.high)}, where {perfect} is perfect,"
+        for name, (it, perfect) in told.items()
+        if name in one.apart
     )

@@ -6,15 +6,15 @@ from functools import partial
 
 from bench.data.images.decode import Pixels
 from bench.evaluation import in_worker
-from bench.evaluation.calibration import fit_temperature, frozen_threshold
 from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs
 from bench.evaluation.predictions import predictions_table
+from bench.evaluation.thresholds import frozen_thresholds
 from bench.models.backbones import get_backbone
 from bench.models.export import TOLERANCE, ExportMismatch, fresh_process
-from bench.run.documents import ModelCard, ModelInput, Threshold
+from bench.run.documents import ModelCard, ModelInput
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.run.tables import PREDICTIONS_VAL, Row, records, scores_in
-from bench.stats.metrics import one_vs_rest
+from bench.stats.calibration import choose_map
 from bench.stats.predictions import Predictions
 from bench.trial import TrialConfig
 
@@ -39,15 +39,15 @@ def decide(inputs: EvaluationInputs, run: RunDir, call_all: CallAll, provenance:
         _check_score(winner, predictions, inputs, run)
         checked = predictions.scores[:CHECKED_IMAGES]
         difference = compare(checked)
-    temperature = fit_temperature(predictions.labels, predictions.scores)
-    thresholds = _thresholds(predictions, inputs.settings.target_sensitivity)
-    decisions = Decisions(name, temperature, thresholds, validation)
+    chosen = choose_map(predictions, inputs.class_weights, inputs.settings.seed)
+    thresholds = frozen_thresholds(predictions, inputs.settings.target_sensitivity, inputs.bootstrap, chosen.map)
+    decisions = Decisions(name, chosen, thresholds, validation)
     candidates = {row["backbone"]: row["sha256"] for row in done}
     card = _card(winner, decisions, inputs, run).model_copy(
         update={"checked": {"images": len(checked), "largest_difference": difference}, "candidates": candidates}
     )
     write_json(run.best_model_card, card.content() | provenance.content())
-    PREDICTIONS_VAL.write(run.path, predictions_table(inputs.table["image"].iloc[rows], predictions, temperature))
+    PREDICTIONS_VAL.write(run.path, predictions_table(inputs.table["image"].iloc[rows], predictions, chosen.map))
     return decisions
 
 
@@ -84,7 +84,7 @@ def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunD
         validation=scores_in(winner),
         threshold=decisions.threshold,
         thresholds=decisions.thresholds,
-        temperature=decisions.temperature,
+        calibration=decisions.calibration.map,
     )
 
 
@@ -101,13 +101,3 @@ def _check_score(winner: Row, predictions: Predictions, inputs: EvaluationInputs
             f"{run.best_model} scores {metric.title} {reloaded:.4f} on validation, "
             f"but the model that was trained scored {trained:.4f}."
         )
-
-
-def _thresholds(predictions: Predictions, target_sensitivity: float | None) -> tuple[Threshold, ...]:
-    """The frozen threshold of the positive class or, of several classes, of each against the rest."""
-    found = []
-    for index in one_vs_rest(len(predictions.classes)):
-        one = predictions.against_rest(index)
-        value, rule = frozen_threshold(one.positive, one.scores, target_sensitivity)
-        found.append(Threshold(label=one.name, value=value, rule=rule))
-    return tuple(found)

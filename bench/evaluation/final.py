@@ -14,7 +14,7 @@ import numpy as np
 from bench.data.images.store import StoredImages
 from bench.data.patients import PREFIX
 from bench.evaluation import in_worker, ledger
-from bench.evaluation.calibration import apply_temperature, calibration
+from bench.evaluation.calibration import calibration
 from bench.evaluation.comparisons import comparisons, sentences
 from bench.evaluation.curves import curves
 from bench.evaluation.decision_curve import decision_curve
@@ -81,7 +81,7 @@ def open_test(
         several_images_a_patient=winner.n_patients < len(winner),
         classes=tuple(inputs.classes),
         winner=decisions.winner,
-        temperature=decisions.temperature,
+        calibration=decisions.calibration.map,
         threshold=decisions.threshold,
         thresholds=decisions.thresholds,
         definitions={"brier": brier_definition(inputs.classes)},
@@ -130,14 +130,15 @@ def _write_tables(
     models: Mapping[str, ScoredModel], decisions: Decisions, test: OpenTest, run: RunDir, bootstrap: Bootstrap
 ) -> None:
     """What is said of the winner alone, from its failures to its subgroups; and all curves."""
-    winner, temperature = models[decisions.winner].predictions, decisions.temperature
+    winner, chosen = models[decisions.winner].predictions, decisions.calibration
     _write_failures(winner, test, decisions.winner, run)
-    write_json(run.calibration, calibration(decisions.validation[decisions.winner], winner, temperature))
-    points, prevalences = operating_points(winner, decisions.thresholds, bootstrap)
+    write_json(run.calibration, calibration(decisions.validation[decisions.winner], winner, chosen, bootstrap))
+    points, prevalences = operating_points(
+        winner, decisions.thresholds, bootstrap, decisions.validation[decisions.winner]
+    )
     tables.OPERATING_POINTS.write(run.path, points)
     tables.PREVALENCES.write(run.path, prevalences)
-    calibrated = winner.with_scores(apply_temperature(winner.scores, temperature))
-    tables.DECISION_CURVE.write(run.path, decision_curve(calibrated, bootstrap))
+    tables.DECISION_CURVE.write(run.path, decision_curve(winner.with_scores(chosen.map(winner.scores)), bootstrap))
     groups = _groups(test) | image_groups(test.facts)
     threshold = decisions.threshold.value if decisions.threshold else None
     tables.SUBGROUPS.write(run.path, subgroups(winner, groups, threshold, bootstrap))
@@ -160,7 +161,7 @@ def _too_few(predictions: Predictions) -> list[Refusal]:
 def _write_predictions(
     inputs: EvaluationInputs, decisions: Decisions, test: OpenTest, models: Mapping[str, ScoredModel], run: RunDir
 ) -> None:
-    winners = predictions_table(test.table["image"], models[decisions.winner].predictions, decisions.temperature)
+    winners = predictions_table(test.table["image"], models[decisions.winner].predictions, decisions.calibration.map)
     winners.insert(3, "pixels", test.facts["pixels"].astype(str).to_numpy())  # what `report A B` matches by
     tables.PREDICTIONS_TEST.write(run.path, winners)
     val = inputs.table["image"].iloc[inputs.rows("val")]

@@ -15,8 +15,10 @@ from bench.run.documents import Threshold
 from bench.run.record import RunRecord
 from bench.settings import RunSettings
 from bench.stats.bootstrap import Bootstrap
+from bench.stats.calibration import Choice
 from bench.stats.metrics import Metric, Scores, get_metric
 from bench.stats.predictions import Predictions
+from bench.train.task import balanced_weights
 
 CallAll = Callable[[Sequence[Callable[[], Any]]], list[Any]]
 """``call_all(calls)`` runs partials of functions of `bench.evaluation.in_worker` in workers, side by side.
@@ -77,6 +79,13 @@ class EvaluationInputs:
         """Class indices of some rows, none of them in test."""
         return labels_of(self.table, rows, self.classes)
 
+    @property
+    def class_weights(self) -> tuple[float, ...]:
+        """Of the training loss by class; empty if all are alike."""
+        labels = self.labels(self.rows("train"))
+        weights = balanced_weights(labels, len(self.classes)) if self.settings.class_weights else np.ones(1)
+        return tuple(map(float, weights)) if len(labels) and np.ptp(weights) > 0 else ()
+
     def on_validation(self, scores: Scores) -> Predictions:
         """A model's probabilities of the validation images; patients as `bench.data.splits.units` tells them apart."""
         rows = self.rows("val")
@@ -94,13 +103,13 @@ class Decisions:
 
     Attributes:
         winner: name of the winning backbone.
-        temperature: of the winner.
+        calibration: the winner's calibration map, and what it was chosen from.
         thresholds: frozen, of the second of two classes or of each of several.
         validation: backbone -> what its representative's reloaded file predicts for the validation images.
     """
 
     winner: str
-    temperature: float
+    calibration: Choice
     thresholds: tuple[Threshold, ...]
     validation: Mapping[str, Predictions]
 

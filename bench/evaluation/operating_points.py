@@ -8,18 +8,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.evaluation.thresholds import expected
 from bench.run import tables
 from bench.run.documents import Threshold
 from bench.run.tables import OPERATING_POINTS, Row
 from bench.stats.bootstrap import Bootstrap, Resampled
 from bench.stats.enough import Parts, one_against_rest, too_few
 from bench.stats.metrics import Mask, Weights
-from bench.stats.predictions import Predictions
+from bench.stats.predictions import OneVsRest, Predictions
 from bench.stats.proportions import Ends, wilson, wilson_by_patients
 
 PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 TP, FN, FP, TN = range(4)
 """Columns of `_cells`: true positive, false negative, false positive, true negative."""
+POINT_COLUMNS = ("measure", "hits", "of", "value", "wilson_low", "wilson_high", "low", "high", "reason")
+LEVEL = 0.95
+"""Of the interval in which sensitivity and specificity are expected: one of twenty is flagged by noise alone."""
 Rows = list[Row]
 
 
@@ -49,7 +53,10 @@ MEASURES = {
 
 
 def operating_points(
-    predictions: Predictions, thresholds: Sequence[Threshold], bootstrap: Bootstrap
+    predictions: Predictions,
+    thresholds: Sequence[Threshold],
+    bootstrap: Bootstrap,
+    validation: Predictions | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """operating_points.csv and prevalences.csv.
 
@@ -60,9 +67,11 @@ def operating_points(
         predictions: of the test images.
         thresholds: frozen ones by class; an image is called so at and above it.
         bootstrap: without draws there are Wilson's intervals alone.
+        validation: of the model that the thresholds are of, on which they were frozen.
 
     Returns:
-        one row per class, point and measure; and one per class, point and prevalence. What cannot be computed is empty.
+        one row per class, point and measure (flagged where sensitivity or specificity at a frozen threshold is not
+        what validation lets expect); and one per class, point and prevalence. What cannot be computed is empty.
     """
     points: Rows = []
     prevalences: Rows = []
@@ -73,9 +82,27 @@ def operating_points(
             called = np.asarray(predictions.scores[:, index] >= threshold)
             measured, by_prevalence = _at_threshold(called, sides, predictions.patients, bootstrap)
             head = {"class": frozen.label, "point": point, "threshold": threshold}
+            if point == "frozen" and validation is not None:
+                measured = _beside_validation(measured, validation.against_rest(index), threshold, validation.patients)
             points += [{**head, "rule": words, **row} for row in measured]
             prevalences += [{**head, **row} for row in by_prevalence]
     return OPERATING_POINTS.frame(points), tables.PREVALENCES.frame(prevalences)
+
+
+def _beside_validation(rows: Rows, one: OneVsRest, threshold: float, patients: npt.NDArray[Any]) -> Rows:
+    """``rows`` with sensitivity and specificity on validation, and where new images are expected by them."""
+    called = np.asarray(one.scores >= threshold)
+    sides = {"sensitivity": (called, one.positive), "specificity": (~called, ~one.positive)}
+    found = []
+    for row in rows:
+        right, side = sides.get(row["measure"], (called, np.zeros_like(called)))
+        low, high = expected(right[side], patients[side], row["of"], LEVEL)
+        if low is not None and high is not None:
+            flagged = row["value"] is not None and not low <= row["value"] <= high
+            known = {"validation": float(right[side].mean()), "expected_low": low, "expected_high": high}
+            row = row | known | {"flagged": flagged}
+        found.append(row)
+    return found
 
 
 def _at_threshold(called: Mask, sides: Parts, patients: npt.NDArray[Any], bootstrap: Bootstrap) -> tuple[Rows, Rows]:
@@ -137,7 +164,7 @@ def _point_rows(cells: npt.NDArray[np.bool_], found: Resampled, patients: npt.ND
         ends = wilson(hits, of, found.level)
         value = hits / of if of else None
         row = (measure, hits, of, value, *ends, low, high, reason)
-        rows.append(dict(zip(OPERATING_POINTS.names[4:], row, strict=True)))
+        rows.append(dict(zip(POINT_COLUMNS, row, strict=True)))
     return rows
 
 

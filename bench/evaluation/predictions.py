@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from bench.evaluation import in_worker
-from bench.evaluation.calibration import apply_temperature
 from bench.evaluation.inputs import CallAll, EvaluationInputs, ScoredModel
 from bench.evaluation.shared_scores import ModelFile
 from bench.evaluation.test_access import OpenTest
@@ -19,6 +18,7 @@ from bench.finalists.baselines import TITLES, fit_untrained
 from bench.models.backbones import get_backbone
 from bench.run.folder import RunDir
 from bench.run.tables import Row, records
+from bench.stats.calibration import CalibrationMap
 from bench.stats.metrics import Scores
 from bench.stats.predictions import Predictions
 
@@ -101,8 +101,10 @@ def _untrained(name: str, inputs: EvaluationInputs, test: OpenTest) -> Scores:
     return predict(test.facts)
 
 
-def predictions_table(names: pd.Series, predictions: Predictions, temperature: float | None = None) -> pd.DataFrame:
-    """One row per image: image, label, patient and ``prob_CLASS``; with a temperature ``calibrated_CLASS`` too.
+def predictions_table(
+    names: pd.Series, predictions: Predictions, calibrate: CalibrationMap | None = None
+) -> pd.DataFrame:
+    """One row per image: image, label, patient and ``prob_CLASS``; with a map ``calibrated_CLASS`` too.
 
     Probabilities are float64, whose text gives back the very values: a threshold that is one of them
     (`frozen_threshold`) calls the same images when they are read from a file.
@@ -111,8 +113,8 @@ def predictions_table(names: pd.Series, predictions: Predictions, temperature: f
     labels = np.array(classes, dtype=object)[predictions.labels]
     columns = {"image": names.to_numpy(), "label": labels, "patient": predictions.patients}
     columns |= {f"prob_{name}": scores[:, index].astype(np.float64) for index, name in enumerate(classes)}
-    if temperature is not None:
-        calibrated = apply_temperature(scores, temperature)
+    if calibrate is not None:
+        calibrated = calibrate(scores)
         columns |= {f"calibrated_{name}": calibrated[:, index] for index, name in enumerate(classes)}
     return pd.DataFrame(columns)
 

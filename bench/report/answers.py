@@ -205,14 +205,11 @@ class Facts:
     @property
     def thresholds(self) -> Sequence[Threshold]:
         """The frozen thresholds, from evaluation.json, else from best_model.json."""
-        sources = [one for one in (self._files.evaluation, self.card) if one is not None]
-        several = next((one.thresholds for one in sources if one.thresholds), ())
-        single = [one.threshold for one in sources if one.threshold][:1]
-        return [one for one in several or single if one.value is not None][:MOST_OPERATED]
+        return (self._files.tested.frozen or (self.card.frozen if self.card else ()))[:MOST_OPERATED]
 
     @property
     def ece(self) -> tuple[float, float] | None:
-        """Expected calibration error on test before and after temperature scaling."""
+        """Expected calibration error on test before and after the calibration map."""
         content = self._files.evaluated.calibration
         steps = content.splits.get("test", {}) if content else {}
         before, after = (steps.get(step, CalibrationScores()).ece for step in ("before", "after"))

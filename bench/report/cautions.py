@@ -14,6 +14,8 @@ FEW_TRIALS = 8
 FEW_IMAGES = 50
 """Below these numbers of trials a backbone, and of test images a class, the report warns."""
 
+MEASURES = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
+
 TINY = 100
 """Test images below which the report warns that the split is tiny."""
 
@@ -36,12 +38,20 @@ def cautions(files: RunFiles) -> list[str]:
         near=_near(files),
         beaten=_beaten(files),
         small_cnn=next((one for one in verdict(files).baselines if one.name == "small_cnn" and one.ties), None),
+        carried=not_carried_over(files),
         audited=audited(files),
         tiny=TINY,
         few=_few_images(files),
         few_trials=FEW_TRIALS,
         uneven=_uneven(files),
     )
+
+
+def not_carried_over(files: RunFiles) -> list[str]:
+    """Where sensitivity or specificity on test is not what validation lets expect, or probabilities disagree."""
+    rows = tables_winner.expected(files.evaluated.points)
+    flagged = rows[rows["flagged"]].to_dict("records") if len(rows) else []
+    return paragraphs("carried.txt.j2", rows=flagged, calibration=files.evaluated.calibration, MEASURES=MEASURES)
 
 
 def audited(files: RunFiles) -> list[str]:

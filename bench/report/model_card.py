@@ -76,7 +76,7 @@ def _details(page: Page, answers: Answers) -> Table:
         "SHA-256 of the starting weights": record.weights.sha256.get(winner, ""),
         "Input": answers("preprocessing"),
         "Output": answers("output"),
-        "Calibration": answers("temperature"),
+        "Calibration": answers("calibration_map"),
         "Chosen by": answers("selection"),
         "Version": f"run {page.run.name}, suite {numbers.text(record.suite_version)}, rules "
         f"{numbers.text(record.rules)}",

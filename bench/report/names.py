@@ -6,8 +6,9 @@ from typing import Any
 from bench.numbers import DASH as DASH
 from bench.numbers import joined as joined
 from bench.numbers import present as present
-from bench.numbers import text
+from bench.numbers import short, text
 from bench.search.parameters import PARAMETERS
+from bench.stats.calibration import INTERCEPT, TEMPERATURE, VECTOR, CalibrationMap
 from bench.stats.metrics import Metric
 
 BASELINES = {
@@ -45,6 +46,21 @@ def metric_words(metric: Metric) -> str:
     if first == "Brier":
         return metric.title
     return metric.title if first[1:] != first[1:].lower() or not first.isalpha() else metric.title.lower()
+
+
+def calibration_map(found: CalibrationMap) -> str:
+    """What a calibration map does, in words: ``the calibration map divides the logits by a temperature of 1.31``."""
+    fitted = ""
+    if found.method == TEMPERATURE and found.slopes:
+        fitted = f"divides the logits by a temperature of {short(1 / found.slopes[0])}"
+    elif found.method == INTERCEPT and found.slopes and found.intercepts:
+        fitted = f"multiplies the log-odds by a slope of {short(found.slopes[-1])} and adds an intercept of"
+        fitted += f" {short(found.intercepts[-1])}"
+    elif found.method == VECTOR and found.slopes and found.intercepts:
+        slopes, intercepts = (f"{short(min(of))} to {short(max(of))}" for of in (found.slopes, found.intercepts))
+        fitted = f"multiplies the logit of each class by its slope ({slopes}) and adds its intercept ({intercepts})"
+    weights = "undoes the class weights of the training loss" if found.class_weights else ""
+    return f"the calibration map {' and then '.join(part for part in (weights, fitted) if part) or 'changes nothing'}"
 
 
 def parameter(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from bench.run.record import Number, OpeningRecord, Part, SplitRecord
+from bench.stats.calibration import CalibrationMap
 
 
 class FindingRecord(Part):
@@ -152,11 +153,22 @@ class Estimate(Part):
 
 
 class Threshold(Part):
-    """A frozen operating point of one class, and the rule that chose it."""
+    """A frozen operating point of one class, and the rule that chose it.
+
+    ``value`` is on the scale of the file's own probabilities, ``calibrated`` the same point of two classes after the
+    calibration map. ``low`` and ``high`` are what other samples of patients would have given; ``reason`` says why they
+    are not known. ``sensitivity`` and ``specificity`` are those on validation.
+    """
 
     label: str = Field(validation_alias="class", serialization_alias="class")
     value: Number
     rule: str = ""
+    calibrated: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    reason: str = ""
+    sensitivity: Estimate | None = None
+    specificity: Estimate | None = None
 
 
 class ClassScores(Part):
@@ -283,7 +295,33 @@ class Refusal(Part):
     reason: str = ""
 
 
-class EvaluationRecord(Part):
+class _WithMap(Part):
+    """A document that holds the calibration map; in runs from before there was one, a ``temperature`` alone."""
+
+    calibration: CalibrationMap | None = None
+    temperature: Number | None = None
+
+    @property
+    def map(self) -> CalibrationMap | None:
+        """What makes calibrated probabilities of the file's own; None where the document holds none."""
+        if self.calibration is None and self.temperature is not None and self.temperature > 0:
+            return CalibrationMap.of_temperature(self.temperature)
+        return self.calibration
+
+
+class _Decided(_WithMap):
+    """A document with the operating points too: ``threshold`` is that of two classes."""
+
+    threshold: Threshold | None = None
+    thresholds: tuple[Threshold, ...] = ()
+
+    @property
+    def frozen(self) -> tuple[Threshold, ...]:
+        """The frozen thresholds, on the scale of the file's own probabilities."""
+        return self.thresholds or ((self.threshold,) if self.threshold else ())
+
+
+class EvaluationRecord(_Decided):
     """evaluation.json; ``files`` holds the SHA-256 of every evaluated model's file by NAME-REPEAT."""
 
     opened: tuple[str, ...] = ()
@@ -292,9 +330,6 @@ class EvaluationRecord(Part):
     several_images_a_patient: bool | None = None
     classes: tuple[str, ...] = ()
     winner: str = ""
-    temperature: Number | None = None
-    threshold: Threshold | None = None
-    thresholds: tuple[Threshold, ...] = ()
     definitions: dict[str, str] = {}
     bootstrap: BootstrapRecord = BootstrapRecord()
     files: dict[str, str] = {}
@@ -320,29 +355,70 @@ class Bin(Part):
     high: Number | None = None
 
 
+class ExpectedError(Part):
+    """ECE of so many images if the probabilities were true: ``mean`` and 95th percentile of simulated labels.
+
+    ``reached`` is the share of simulations with at least the ECE that was found.
+    """
+
+    mean: Number | None = None
+    high: Number | None = None
+    reached: Number | None = None
+
+
+class ClassAgreement(Part):
+    """Of one class: mean probability, share observed, and as in `bench.stats.recalibration.Agreement`."""
+
+    predicted: Number | None = None
+    observed: Number | None = None
+    difference: Estimate = Estimate()
+    intercept: Estimate = Estimate()
+    slope: Estimate = Estimate()
+    apart: tuple[str, ...] = ()
+    reason: str = ""
+
+
 class CalibrationScores(Part):
-    """How well calibrated probabilities are; ``reliability`` holds bins by class."""
+    """How well probabilities agree with what was observed; ``reliability`` and ``agreement`` are by class."""
 
     ece: Number | None = None
+    ece_if_perfect: ExpectedError | None = None
     brier: Number | None = None
     log_loss: Number | None = None
+    agreement: dict[str, ClassAgreement] = {}
     reliability: dict[str, tuple[Bin, ...]] = {}
 
 
 class FittedOn(Part):
-    """The split that a temperature was fitted on."""
+    """The split that a calibration map was fitted on."""
 
     split: str = ""
     images: int | None = None
+    patients: int | None = None
 
 
-class CalibrationRecord(Part):
-    """calibration.json: ``splits`` holds val and test, each ``before`` and ``after`` temperature scaling."""
+class CandidateMap(Part):
+    """A calibration map and its log loss, cross-validated by patients."""
 
-    temperature: Number | None = None
+    method: str = ""
+    log_loss: Number | None = None
+
+
+class CalibrationRecord(_WithMap):
+    """calibration.json: the map, and both splits ``before`` it, without the ``weights`` of the loss, and ``after`` it.
+
+    ``change`` is what the map adds to the log loss on test; ``verdict`` is ``worse`` where that is above 0,
+    ``disagrees`` where an intercept is apart from 0 or a slope from 1, ``agrees`` where none is, and ``unknown`` where
+    there is no interval.
+    """
+
+    candidates: tuple[CandidateMap, ...] = ()
     fitted_on: FittedOn = FittedOn()
     bins: int | None = None
     splits: dict[str, dict[str, CalibrationScores]] = {}
+    change: Estimate | None = None
+    verdict: str = ""
+    sentence: str = ""
     reason: str = ""
 
 
@@ -434,7 +510,7 @@ class ModelInput(Part):
     window: dict[str, Any] | None = None
 
 
-class ModelCard(Part):
+class ModelCard(_Decided):
     """best_model.json; ``candidates`` holds the SHA-256 of each finalist's file, ``config`` the winner's settings."""
 
     file: str = ""
@@ -445,9 +521,6 @@ class ModelCard(Part):
     input: ModelInput | None = None
     config: dict[str, Any] = {}
     validation: dict[str, Number] = {}
-    threshold: Threshold | None = None
-    thresholds: tuple[Threshold, ...] = ()
-    temperature: Number | None = None
     checked: dict[str, Any] = {}
     candidates: dict[str, str] = {}
     run: str = ""

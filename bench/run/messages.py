@@ -108,7 +108,7 @@ def announce_finalists(screen: Screen, titles: Sequence[str], repeats: int, over
 
 def headline(screen: Screen, run: RunDir) -> None:
     """The last lines: the verdict, as the report has it, and the scores of the model that was chosen."""
-    from bench.report import summary
+    from bench.report import cautions, summary
     from bench.report.read import files
 
     record, found = run.read(), files.read(run)
@@ -125,6 +125,13 @@ def headline(screen: Screen, run: RunDir) -> None:
     screen.line("")
     screen.line(f"{summary.headline(found)}.")
     screen.line(f"{text}.")
+    if tested and (one := found.tested.threshold):  # of several classes, the report has them
+        others = (
+            f", other patients: {numbers.score(one.low)} to {numbers.score(one.high)}" if one.low is not None else ""
+        )
+        screen.line(f"Threshold for {one.label}: {numbers.score(one.value)} ({one.rule}{others}).")
+    for sentence in cautions.not_carried_over(found):
+        screen.warning(sentence)
     for banner in summary.banners(found):
         if banner.grave:
             screen.warning(f"{banner.title}. {banner.text}")

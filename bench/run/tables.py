@@ -392,6 +392,8 @@ OPERATING_POINTS = Schema(
         *integers("hits", "of"),
         *numbers("value", "wilson_low", "wilson_high", "low", "high"),
         *text("reason"),
+        *numbers("validation", "expected_low", "expected_high"),
+        *flags("flagged"),
     ),
 )
 PREVALENCES = Schema(

@@ -49,6 +49,24 @@ def wilson_by_patients(right: Mask, patients: npt.NDArray[Any], level: float = 0
     return wilson(float(np.mean(right)) * left, left, level)
 
 
+def effective_images(right: Mask, patients: npt.NDArray[Any]) -> float:
+    """How many independent images the images of these patients are worth, for the share that is right.
+
+    The variance of the share is that of a ratio of sums over patients (Cochran, Sampling Techniques, 1977, section
+    9A). It is worth no less than images that are all alike within a patient (`wilson_by_patients`), no more than there
+    are images.
+
+    Args:
+        right: shape (n_images,), at least one.
+        patients: patient of each image, shape (n_images,).
+    """
+    _, owner, images = np.unique(patients, return_inverse=True, return_counts=True)
+    share, fewest = float(np.mean(right)), float(images.sum() ** 2 / (images**2).sum())
+    apart = np.bincount(owner, weights=right) - share * images
+    variance = float((apart**2).sum() / images.sum() ** 2 * len(images) / max(1, len(images) - 1))
+    return float(np.clip(share * (1 - share) / variance, fewest, len(right))) if variance > 0 else fewest
+
+
 @dataclass(frozen=True)
 class Discordance:
     """Where two models disagree about being right.

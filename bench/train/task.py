@@ -16,6 +16,12 @@ from bench.models.weights import Weights
 from bench.seeds import stable_hash
 
 
+def balanced_weights(labels: npt.NDArray[np.int64], n_classes: int) -> npt.NDArray[np.float64]:
+    """Weight of each class in a loss that balances ``labels``, shape (n_classes,): their mean over images is 1."""
+    counts = np.bincount(labels, minlength=n_classes)
+    return np.asarray(counts.sum() / (n_classes * np.maximum(counts, 1)))
+
+
 class Precision(NamedTuple):
     """What the two parts of a backbone compute in while it is trained: ``float32`` or ``bfloat16``."""
 

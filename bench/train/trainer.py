@@ -27,7 +27,7 @@ from bench.train.features import IMAGES, FrozenFeatures
 from bench.train.job import TrainingJob
 from bench.train.loop import Batches, Fitting, Progress, Validate, early_stopping, fit, predict
 from bench.train.networks import Networks
-from bench.train.task import Task
+from bench.train.task import Task, balanced_weights
 from bench.trial import EpochRecord, Scored, TrialConfig, TrialResult
 
 
@@ -147,9 +147,8 @@ class Trainer:
         """The images of a split of a job."""
         rows = (job.rows or self.task.rows)[split]
         labels = self.task.labels_of(rows)
-        counts = np.bincount(labels, minlength=self.task.n_classes)
-        balanced = counts.sum() / (self.task.n_classes * np.maximum(counts, 1))
-        weights = balanced if self.task.class_weights else np.ones(self.task.n_classes)
+        n_classes = self.task.n_classes
+        weights = balanced_weights(labels, n_classes) if self.task.class_weights else np.ones(n_classes)
         return Images(rows, labels, weights.astype(np.float32))
 
     def train_phase(self, job: TrainingJob, depth: int, progress: Progress) -> Generator[None, None, None]:

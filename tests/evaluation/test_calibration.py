@@ -1,4 +1,4 @@
-"""Temperature and operating point, fitted on validation predictions, and calibration before and after."""
+"""Calibration before and after the map."""
 
 import json
 
@@ -9,16 +9,14 @@ from hypothesis import strategies as st
 
 from bench.evaluation.calibration import (
     BINS,
-    apply_temperature,
     calibration,
+    error_if_perfect,
     expected_calibration_error,
-    fit_temperature,
-    frozen_threshold,
     reliability,
-    threshold_for_sensitivity,
-    youden_threshold,
 )
-from bench.stats.metrics import auc, brier, log_loss
+from bench.stats.bootstrap import Bootstrap
+from bench.stats.calibration import CalibrationMap, Choice, choose_map
+from bench.stats.metrics import brier, log_loss
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
 
@@ -29,139 +27,6 @@ def calibrated(n=4000, n_classes=2, seed=0):
     scores = rng.dirichlet([1.0] * n_classes, n)
     labels = (rng.random(n)[:, None] > scores.cumsum(axis=1)).sum(axis=1)
     return np.minimum(labels, n_classes - 1), scores
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 4.0])
-def test_the_temperature_of_sharpened_probabilities_is_recovered(temperature, n_classes):
-    """Logits multiplied by t are as confident as if divided by 1/t; the fitted temperature undoes it."""
-    labels, scores = calibrated(n_classes=n_classes)
-    sharpened = scores**temperature / (scores**temperature).sum(axis=1, keepdims=True)
-    found = fit_temperature(labels, sharpened)
-    assert found == pytest.approx(temperature, rel=0.1)
-    assert apply_temperature(sharpened, temperature) == pytest.approx(scores, abs=1e-3), "but for what is cut at 1e-12"
-    assert log_loss(labels, apply_temperature(sharpened, found)) <= log_loss(labels, sharpened) + 1e-9
-
-
-def test_no_other_temperature_is_better():
-    labels, scores = calibrated(500, seed=1)
-    sharpened = apply_temperature(scores, 1 / 3)
-    best = log_loss(labels, apply_temperature(sharpened, fit_temperature(labels, sharpened)))
-    for temperature in np.exp(np.linspace(-3, 3, 61)):
-        assert best <= log_loss(labels, apply_temperature(sharpened, float(temperature))) + 1e-6
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 3]), st.floats(0.05, 20.0))
-def test_rows_sum_to_one_and_the_order_stays(seed, n_classes, temperature):
-    scores = np.random.default_rng(seed).dirichlet([0.5] * n_classes, 20)
-    found = apply_temperature(scores, temperature)
-    assert found.shape == scores.shape
-    assert found.sum(axis=1) == pytest.approx(np.ones(20))
-    top = found[np.arange(20), scores.argmax(axis=1)]
-    assert (top >= found.max(axis=1) - 1e-12).all()
-
-
-def test_a_temperature_of_one_changes_nothing_and_none_changes_the_ranks():
-    labels, scores = calibrated(200)
-    assert apply_temperature(scores, 1.0) == pytest.approx(scores, abs=1e-12)
-    assert auc(labels, apply_temperature(scores, 3.0)) == pytest.approx(auc(labels, scores), abs=1e-12)
-
-
-def test_certain_predictions_stay_finite():
-    scores = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], dtype=np.float32)
-    assert np.isfinite(apply_temperature(scores, 5.0)).all()
-    for labels in ([0, 1, 0], [0, 1, 1], [1, 0, 1]):
-        found = fit_temperature(np.array(labels), scores)
-        assert np.exp(-3.01) < found < np.exp(3.01)
-
-
-def test_wrong_certainty_is_cooled_and_timid_truth_is_sharpened():
-    labels = np.array([0, 1] * 50)
-    timid = np.where(labels[:, None] == [0, 1], 0.55, 0.45)
-    assert fit_temperature(labels, timid) < 0.2
-    certain = np.where(np.arange(100)[:, None] % 3 == 0, timid[:, ::-1], timid)
-    certain = np.where(certain > 0.5, 0.999, 0.001)
-    assert fit_temperature(labels, certain) > 5
-
-
-# Operating point
-
-
-def test_youden_by_hand():
-    """At 0.6: 2 of 3 positives, 0 of 3 negatives, J = 2/3; at 0.4: 3 of 3 and 2 of 3, J = 1/3; at 0.5: 1/3."""
-    positive = np.array([True, True, True, False, False, False])
-    scores = np.array([0.9, 0.6, 0.4, 0.5, 0.4, 0.1])
-    assert youden_threshold(positive, scores) == 0.6
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.integers(0, 2**32 - 1), st.integers(4, 40), st.sampled_from([3, 10, 1000]))
-def test_no_other_threshold_is_better(seed, n, steps):
-    rng = np.random.default_rng(seed)
-    positive = rng.permutation(np.arange(n) < max(1, n // 3))
-    scores = rng.integers(0, steps + 1, n) / steps
-
-    def youden(threshold):
-        called = scores >= threshold
-        return called[positive].mean() - called[~positive].mean()
-
-    found = youden_threshold(positive, scores)
-    assert 0 <= found <= 1
-    assert youden(found) == pytest.approx(max(youden(threshold) for threshold in scores), abs=1e-12)
-
-
-def test_the_threshold_is_a_probability_even_where_nothing_helps():
-    """Ranks exactly reversed: nobody positive would be best, but a threshold of infinity is no probability."""
-    found = youden_threshold(np.array([True, True, False, False]), np.array([0.1, 0.2, 0.8, 0.9]))
-    assert 0 <= found <= 1
-
-
-def test_a_threshold_for_a_sensitivity_by_hand():
-    """Positives at 0.9, 0.6, 0.4, 0.4: 0.6 calls half of them, 0.4 all; 0.75 needs the tie, which brings all."""
-    positive = np.array([True, True, False, True, True])
-    scores = np.array([0.9, 0.6, 0.5, 0.4, 0.4])
-    assert threshold_for_sensitivity(positive, scores, 0.5) == 0.6
-    assert threshold_for_sensitivity(positive, scores, 0.51) == 0.4
-    assert threshold_for_sensitivity(positive, scores, 0.75) == 0.4
-    assert threshold_for_sensitivity(positive, scores, 1.0) == 0.4
-
-
-@settings(deadline=None, max_examples=80)
-@given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.sampled_from([3, 1000]), st.floats(0.5, 1))
-def test_the_target_is_reached_and_no_larger_threshold_reaches_it(seed, n, steps, target):
-    rng = np.random.default_rng(seed)
-    positive = rng.permutation(np.arange(n) < max(1, n // 2))
-    scores = (rng.integers(0, steps + 1, n) / steps).astype(np.float32)
-    found = threshold_for_sensitivity(positive, scores, target)
-    assert (scores[positive] >= found).mean() >= target - 1e-9
-    assert all((scores[positive] >= larger).mean() < target for larger in scores[scores > found])
-
-
-@pytest.mark.parametrize("images", [20, 40, 100, 300])
-def test_a_share_that_divides_evenly_costs_no_image_more(images):
-    """95 % of 20 are 19, not 20, whatever 0.95 x 20 gives in binary."""
-    scores = np.arange(1, images + 1) / images
-    found = threshold_for_sensitivity(np.ones(images, bool), scores, 0.95)
-    assert np.sum(scores >= found) == images * 95 // 100
-
-
-def test_the_frozen_threshold_says_its_rule():
-    positive, scores = np.array([True, True, False, False]), np.array([0.9, 0.3, 0.4, 0.1])
-    assert frozen_threshold(positive, scores, None) == (0.9, "Youden index on validation")
-    value, rule = frozen_threshold(positive, scores, 0.95)
-    assert (value, rule) == (0.3, "largest threshold with a sensitivity of at least 0.95 on validation")
-
-
-@pytest.mark.parametrize("label", [True, False])
-@pytest.mark.parametrize("target", [None, 0.95])
-def test_validation_of_one_side_freezes_one_half(label, target):
-    value, rule = frozen_threshold(np.full(5, label), np.linspace(0.1, 0.9, 5), target)
-    assert value == 0.5
-    assert "one side" in rule
-
-
-# Calibration
 
 
 def test_ece_by_hand():
@@ -175,7 +40,7 @@ def test_ece_is_small_where_probabilities_are_true_and_resampling_raises_it():
     labels, scores = calibrated(600, seed=2)
     value = expected_calibration_error(labels, scores)
     assert value < 0.06
-    assert expected_calibration_error(labels, apply_temperature(scores, 0.3)) > value + 0.05
+    assert expected_calibration_error(labels, CalibrationMap.of_temperature(0.3)(scores)) > value + 0.05
     rng = np.random.default_rng(0)
     draws = [expected_calibration_error(labels[rows], scores[rows]) for rows in rng.integers(0, 600, (200, 600))]
     assert np.mean(np.array(draws) > value) > 0.7
@@ -205,33 +70,112 @@ def test_every_image_is_in_the_bin_of_its_probability(seed, n, steps):
         assert one["observed"] <= one["high"] + 1e-12
 
 
+def test_the_error_of_true_probabilities_is_what_their_labels_show():
+    """Labels drawn from the probabilities reach their simulated ECE in every second study; timid ones never do."""
+    reached = []
+    for seed in range(40):
+        labels, scores = calibrated(150, seed=seed)
+        found = error_if_perfect(Predictions(labels, scores, np.arange(150)), seed)
+        assert 0 < found.mean < found.high
+        reached.append(found.reached)
+    assert 0.35 < np.mean(reached) < 0.65
+    timid = Predictions(*calibrated(600), np.arange(600))
+    timid = timid.with_scores(CalibrationMap.of_temperature(3)(timid.scores))
+    assert error_if_perfect(timid, 0).reached < 0.01
+
+
+def test_images_that_agree_make_a_larger_error_by_noise():
+    labels, scores = calibrated(60, seed=5)
+    copies = np.repeat(np.arange(60), 10)
+    alike = error_if_perfect(Predictions(labels[copies], scores[copies], copies), 0)
+    apart = error_if_perfect(Predictions(labels[copies], scores[copies], np.arange(600)), 0)
+    assert alike.mean > 2 * apart.mean
+
+
+SHARP = CalibrationMap.of_temperature(0.5)
+DRAWS = Bootstrap(200)
+
+
 def test_both_splits_before_and_after():
     labels, scores = calibrated(500)
-    sharp = apply_temperature(scores, 0.5)
+    sharp = SHARP(scores)
     test = Predictions(labels, sharp, np.arange(500), ["NORMAL", "PNEUMONIA"])
-    content = calibration(test.part(slice(200)), test, 2.0).content()
-    assert (content["temperature"], content["bins"]) == (2.0, 15)
-    assert content["fitted_on"] == {"split": "val", "images": 200}
+    choice = Choice(CalibrationMap.of_temperature(2.0))
+    content = calibration(test.part(slice(200)), test, choice, DRAWS).content()
+    assert (content["calibration"]["method"], content["bins"]) == ("temperature", 15)
+    assert content["fitted_on"] == {"split": "val", "images": 200, "patients": 200}
     assert list(content["splits"]) == ["val", "test"]
     before, after = content["splits"]["test"]["before"], content["splits"]["test"]["after"]
     assert before["brier"] == brier(labels, sharp)
     assert after["log_loss"] == pytest.approx(log_loss(labels, scores))
     assert after["ece"] < before["ece"]
-    assert list(after["reliability"]) == ["PNEUMONIA"]
+    assert list(after["reliability"]) == list(after["agreement"]) == ["PNEUMONIA"]
+    assert before["agreement"]["PNEUMONIA"]["slope"]["high"] < 1
+    assert before["agreement"]["PNEUMONIA"]["apart"] == ["slope"]
+    agreed = after["agreement"]["PNEUMONIA"]
+    assert agreed["slope"]["low"] < 1 < agreed["slope"]["high"]
+    assert agreed["observed"] == pytest.approx(labels.mean())
+    assert agreed["difference"]["value"] == pytest.approx(scores[:, 1].mean() - labels.mean(), abs=1e-6)
+    assert content["change"]["value"] == pytest.approx(after["log_loss"] - before["log_loss"])
+    assert content["verdict"] == "agrees"
+    assert "calibrated as far as these images can tell" in content["sentence"]
     assert "reason" not in content
+    assert content["splits"]["val"]["after"]["agreement"]["PNEUMONIA"]["slope"]["low"] is None, "it was fitted there"
+
+
+def test_what_the_map_made_worse_is_never_called_calibrated():
+    labels, scores = calibrated(500)
+    test = Predictions(labels, scores, np.arange(500), ["NORMAL", "PNEUMONIA"])
+    content = calibration(test, test, Choice(SHARP), DRAWS).content()
+    assert content["verdict"] == "worse"
+    assert "worse, by 0." in content["sentence"]
+    assert "calibrated" not in content["sentence"]
+
+
+def test_probabilities_that_still_disagree_are_told_by_what():
+    """A map that helps, and leaves the slope at 2."""
+    labels, scores = calibrated(800)
+    test = Predictions(labels, CalibrationMap.of_temperature(4)(scores), np.arange(800), ["NORMAL", "PNEUMONIA"])
+    content = calibration(test, test, Choice(SHARP), DRAWS).content()
+    assert content["verdict"] == "disagrees"
+    assert "disagree with what was observed: the slope is 2." in content["sentence"]
+    assert "the intercept" not in content["sentence"]
+
+
+def test_too_few_patients_leave_it_open():
+    labels, scores = calibrated(60)
+    test = Predictions(labels, scores, np.arange(60) % 8, ["NORMAL", "PNEUMONIA"])
+    content = calibration(test, test, Choice(CalibrationMap()), DRAWS).content()
+    assert content["verdict"] == "unknown"
+    assert "there are 8 patients, fewer than 10" in content["sentence"]
+    assert content["change"]["value"] == 0
+
+
+def test_the_weights_of_the_loss_are_a_step_of_their_own():
+    labels, scores = calibrated(300)
+    test = Predictions(labels, scores, np.arange(300))
+    both = Choice(CalibrationMap("temperature", (1.5, 0.75), (0.5,)))
+    assert list(calibration(test, test, both, DRAWS).splits["test"]) == ["before", "weights", "after"]
+    alone = Choice(CalibrationMap("none", (1.5, 0.75)))
+    assert list(calibration(test, test, alone, DRAWS).splits["test"]) == ["before", "after"]
 
 
 def test_several_classes_each_against_the_rest():
     labels, scores = calibrated(300, 3)
-    content = calibration(Predictions(labels, scores, np.arange(300), ["a", "b", "c"]), None, 1.0).content()
-    assert list(content["splits"]) == ["val"]
-    assert list(content["splits"]["val"]["after"]["reliability"]) == ["a", "b", "c"]
+    predictions = Predictions(labels, scores, np.arange(300), ["a", "b", "c"])
+    content = calibration(predictions, predictions, Choice(CalibrationMap()), DRAWS).content()
+    for part in ("reliability", "agreement"):
+        assert list(content["splits"]["test"]["after"][part]) == ["a", "b", "c"]
+    assert content["verdict"] == "agrees"
+    assert list(calibration(predictions, None, Choice(CalibrationMap()), DRAWS).splits) == ["val"]
 
 
 def test_a_class_that_validation_lacks_is_told():
     _, scores = calibrated(40)
     validation = Predictions(np.zeros(40, np.int64), scores, np.arange(40), ["NORMAL", "PNEUMONIA"])
-    content = calibration(validation, validation.part(slice(0)), 1.0).content()
-    assert content["reason"] == "the temperature says little, since on validation the split holds no image of PNEUMONIA"
+    choice = choose_map(validation, (2.0, 0.5))
+    content = calibration(validation, validation.part(slice(0)), choice, DRAWS).content()
+    assert content["reason"].startswith("no map was fitted, since on validation there are 0 patients of PNEUMONIA")
+    assert content["calibration"]["class_weights"] == [2.0, 0.5]
     assert list(content["splits"]) == ["val"]
     assert "nan" not in json.dumps(content, allow_nan=False).lower()

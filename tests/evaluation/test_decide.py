@@ -1,8 +1,10 @@
 """The tables of predictions, and what best_model.json says of how images are read."""
 
 import json
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +12,15 @@ import pytest
 
 from bench.data.images.store import StoredImages
 from bench.data.images.window import Window
-from bench.evaluation.calibration import frozen_threshold
 from bench.evaluation.decide import decide
 from bench.evaluation.inputs import EvaluationInputs
 from bench.evaluation.predictions import predictions_table
+from bench.evaluation.thresholds import frozen_thresholds
 from bench.run.documents import ModelCard
 from bench.run.folder import RunDir, write_table
 from bench.settings import make_settings
+from bench.stats.bootstrap import Bootstrap
+from bench.stats.calibration import CalibrationMap
 from bench.stats.metrics import METRICS
 from bench.stats.predictions import Predictions
 from bench.trial import TrialConfig
@@ -29,35 +33,78 @@ def test_the_frozen_threshold_calls_the_same_images_when_read_from_a_file(tmp_pa
     positive = rng.random(60).astype(np.float32)
     scores = np.column_stack([1 - positive, positive]).astype(np.float32)
     labels = rng.random(60) < positive
-    threshold, _ = frozen_threshold(labels, scores[:, 1], 0.95)
     names = pd.Series("x.png", index=range(60))
     predictions = Predictions(labels.astype(int), scores, np.repeat("p", 60), ["A", "B"])
-    write_table(tmp_path / "predictions.csv", predictions_table(names, predictions, 1.3))
+    (frozen,) = frozen_thresholds(predictions, 0.95, Bootstrap(0), CalibrationMap())
+    threshold = frozen.value
+    write_table(tmp_path / "predictions.csv", predictions_table(names, predictions, CalibrationMap.of_temperature(1.3)))
     read = pd.read_csv(tmp_path / "predictions.csv")
     assert ((read["prob_B"] >= threshold).to_numpy() == (scores[:, 1] >= threshold)).all()
     assert (read["prob_B"] >= threshold)[labels].mean() >= 0.95
+
+
+def study(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    window: Window | None = None,
+    train: Sequence[str] = (),
+    **more: Any,
+) -> tuple[EvaluationInputs, RunDir, np.ndarray]:
+    """A run of 40 validation images that is to be decided, and what its winner's file says of them."""
+    monkeypatch.setattr("bench.evaluation.decide.fresh_process", lambda *_: nullcontext(lambda _: 0.0))
+    labels = np.arange(40) % 2
+    positive = 0.2 + 0.5 * labels + np.random.default_rng(0).uniform(-0.19, 0.29, 40) * (1 - 0.5 * labels)
+    scores = np.column_stack([1 - positive, positive]).astype(np.float32)
+    table = pd.DataFrame(
+        {"label": [*np.array(["A", "B"])[labels], *train], "split": ["val"] * 40 + ["train"] * len(train)}
+    )
+    table = table.assign(image=[f"{row}.png" for row in range(len(table))])
+    table = table.assign(patient_id=table["image"])
+    np.save(tmp_path / "images.npy", np.zeros((len(table), 8, 8, 1), np.uint8))
+    stored = {"vgg16": StoredImages(tmp_path / "images.npy", 8, 1, "data")}
+    run = RunDir(tmp_path / "xray")
+    run.path.mkdir()
+    run.best_model.write_bytes(b"a model")
+    winner = {"backbone": "vgg16", "repeat": 1, "state": "completed", "representative": True, "winner": True}
+    scored = {f"metric_{name}": METRICS[name].compute(labels, scores) for name in METRICS} | TrialConfig(
+        "vgg16"
+    ).columns()
+    finalists = pd.DataFrame([winner | scored | {"model": "best_model.h5", "sha256": "x"}])
+    settings = make_settings(name="xray", cache=tmp_path, bootstrap=100, **more)
+    known = (table, pd.DataFrame(), ("A", "B"), stored)
+    inputs = EvaluationInputs(settings, *known, finalists=finalists, baselines=pd.DataFrame(), window=window)
+    return inputs, run, scores
 
 
 @pytest.mark.parametrize("window", [Window(0, 3799, "set"), None])
 def test_the_card_tells_the_window_that_predict_goes_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: Window | None
 ) -> None:
-    monkeypatch.setattr("bench.evaluation.decide.fresh_process", lambda *_: nullcontext(lambda _: 0.0))
-    labels = np.arange(40) % 2
-    scores = np.column_stack([0.8 - 0.5 * labels, 0.2 + 0.5 * labels]).astype(np.float32)
-    table = pd.DataFrame({"image": [f"{row}.png" for row in range(40)], "label": np.array(["A", "B"])[labels]})
-    table = table.assign(patient_id=table["image"], split="val")
-    np.save(tmp_path / "images.npy", np.zeros((40, 8, 8, 1), np.uint8))
-    stored = {"vgg16": StoredImages(tmp_path / "images.npy", 8, 1, "data")}
-    run = RunDir(tmp_path / "xray")
-    run.path.mkdir()
-    run.best_model.write_bytes(b"a model")
-    winner = {"backbone": "vgg16", "repeat": 1, "state": "completed", "representative": True, "winner": True}
-    scored = {f"metric_{name}": 1.0 for name in METRICS} | TrialConfig("vgg16").columns()
-    finalists = pd.DataFrame([winner | scored | {"model": "best_model.h5", "sha256": "x"}])
-    settings = make_settings(name="xray", cache=tmp_path, bootstrap=100)
-    known = (table, pd.DataFrame(), ("A", "B"), stored)
-    inputs = EvaluationInputs(settings, *known, finalists=finalists, baselines=pd.DataFrame(), window=window)
+    inputs, run, scores = study(tmp_path, monkeypatch, window=window)
     decide(inputs, run, lambda calls: [scores] * len(calls), ModelCard())
     told = json.loads(run.best_model_card.read_text(encoding="utf-8"))["input"]["window"]
     assert (Window(**told) if told else None) == window
+
+
+def test_what_is_decided_is_written_and_undoes_the_weights_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of four training images are B, so the loss weighs A 2 and B 2/3."""
+    inputs, run, scores = study(tmp_path, monkeypatch, train=["A", "B", "B", "B"] * 5)
+    decisions = decide(inputs, run, lambda calls: [scores] * len(calls), ModelCard())
+    card = ModelCard.model_validate_json(run.best_model_card.read_bytes())
+    assert card.map == decisions.calibration.map
+    assert card.map.class_weights == pytest.approx((2, 2 / 3))
+    table = pd.read_csv(run.predictions_val)
+    assert table["calibrated_B"].to_numpy() == pytest.approx(card.map(scores)[:, 1])
+    (frozen,) = card.frozen
+    assert frozen.low <= frozen.value <= frozen.high
+    assert frozen.sensitivity.value == np.mean((scores[:, 1] >= frozen.value)[1::2])
+    assert frozen.calibrated == pytest.approx(card.map(np.array([[1 - frozen.value, frozen.value]]))[0, 1])
+    at_own, at_calibrated = table["prob_B"] >= frozen.value, table["calibrated_B"] >= frozen.calibrated
+    assert (at_own == at_calibrated).all(), "a monotone map keeps what is called"
+
+
+def test_without_weights_there_are_none_to_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, run, scores = study(tmp_path, monkeypatch, train=["A", "B", "B", "B"] * 5, class_weights=False)
+    assert not decide(inputs, run, lambda calls: [scores] * len(calls), ModelCard()).calibration.map.class_weights

@@ -19,6 +19,7 @@ from bench.evaluation.test_access import SealedTest, TestSealed
 from bench.run.documents import Threshold
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.settings import make_settings
+from bench.stats.calibration import CalibrationMap, Choice
 from bench.stats.metrics import METRICS, evaluate
 
 TABLES = ("comparisons", "operating_points", "prevalences", "decision_curve", "curves", "failures", "subgroups")
@@ -149,7 +150,7 @@ class Study:
                         **{f"metric_{metric}": value for metric, value in scores.items()},
                     }
                 )
-        decisions = Decisions("vgg16", 1.3, thresholds, validation)
+        decisions = Decisions("vgg16", Choice(CalibrationMap.of_temperature(1.3)), thresholds, validation)
         inputs = replace(self.inputs, finalists=pd.DataFrame(rows))
         found: dict[str, Any] = open_test(inputs, decisions, self.sealed, self.run, self.call_all).content()
         return found

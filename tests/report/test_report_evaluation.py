@@ -24,8 +24,10 @@ from bench.report.read.files import Images, read
 from bench.report.sections import failures as section_failures
 from bench.report.sections.winner import reliability
 from bench.report.tables import models as tables_models
+from bench.run.console import Screen
 from bench.run.documents import CalibrationRecord, EvaluationRecord, ModelCard, ModelScores, SaliencyCase
 from bench.run.folder import RunDir, write_json
+from bench.run.messages import headline
 from bench.run.tables import Schema, flags, keys, numbers
 from bench.stats.metrics import METRICS
 
@@ -87,7 +89,14 @@ def test_every_item_shows(tmp_path: Path, whole: dict[int, Path], classes: int) 
         "At other prevalences",
         "the prevalence of the test images is set off",
         "the model is better than acting on everyone and than acting on nobody",
-        "a temperature of 1.31, fitted on validation (692 images): the model was too sure of itself",
+        "undoes the class weights of the training loss and then divides the logits by a temperature of 1.31, chosen by",
+        "log loss cross-validated over the patients of validation (692 images): none 0.250 and temperature 0.200.",
+        "The model was too sure of itself",
+        "It can change an image’s most probable class",
+        "The map lowered the log loss; calibrated as far as these images can tell.",
+        "if perfect 0.021, up to 0.035",
+        "Slope (perfect: 1)",
+        "0.930 0.810–1.060",
         "ECE (15 bins)",
         "stands without an interval, because resampling biases it",
         "From validation to test Validation and test differ by no more",
@@ -536,11 +545,64 @@ def test_names_of_classes_stay_text(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("temperature", "said"),
-    [(1.31, "was too sure of itself"), (0.8, "was too timid"), (1.02, "the probabilities hardly change")],
+    [(1.31, "was too sure of itself"), (0.8, "was too timid"), (1.02, "hardly changes the probabilities")],
 )
-def test_a_temperature_near_one_says_nothing_of_the_model(run: RunDir, temperature: float, said: str) -> None:
-    edit_json(run.path / "calibration.json", temperature=temperature)
-    assert said in words(run).partition("Calibration divides the logits")[2]
+def test_a_run_of_an_earlier_version_has_a_temperature_alone(run: RunDir, temperature: float, said: str) -> None:
+    edit_json(run.path / "calibration.json", temperature=temperature, calibration=None, candidates=[], sentence="")
+    text = words(run).partition("The calibration map divides the logits")[2].partition("Failures")[0]
+    assert said in text.partition("ECE")[0]
+    assert "It changes no image’s most probable class." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_probabilities_that_the_map_made_worse_are_nowhere_called_calibrated(run: RunDir) -> None:
+    edit_json(run.path / "calibration.json", verdict="worse", sentence="The map made the log loss worse.")
+    text = words(run)
+    assert "The map made the log loss worse." in text
+    assert not re.search(r"\bcalibrated\b", text, re.IGNORECASE)
+    assert "calibrated" not in (run.path / "model_card.md").read_text(encoding="utf-8").lower()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_frozen_threshold_has_its_interval_its_scale_and_what_validation_lets_expect(run: RunDir) -> None:
+    text = words(run)
+    assert "On the scale of the calibration map 0.430 is 0.456, and calls the same images." in text
+    assert "(95 % of bootstrap draws): 0.312 to 0.589 for PNEUMONIA." in text
+    assert "Sensitivity and specificity on the internal test are what validation lets expect." in text
+    assert "may not carry over" not in text
+    card = (run.path / "model_card.md").read_text(encoding="utf-8")
+    assert "other patients: 0.312 to 0.589; after the calibration map: 0.456" in card
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_leaves_the_interval_of_validation_is_flagged_in_section_summary_card_and_console(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = pd.read_csv(run.path / "operating_points.csv")
+    flagged = (points["point"] == "frozen") & (points["measure"] == "specificity")
+    points.loc[flagged, ["value", "expected_low", "expected_high", "flagged"]] = [0.712, 0.801, 0.902, True]
+    points.to_csv(run.path / "operating_points.csv", index=False)
+    told = (
+        "Specificity for PNEUMONIA on the internal test is 0.712, outside of 0.801–0.902, which validation lets expect"
+    )
+    text = words(run)
+    assert text.count(told) == 2, "summary and the card's caveats"
+    assert "Specificity for PNEUMONIA on the internal test is outside of what validation lets expect" in text
+    headline(Screen(), run)
+    said = capsys.readouterr().out
+    assert told in " ".join(said.split())
+    assert "Threshold for PNEUMONIA: 0.430 (Youden index on validation, other patients: 0.312 to 0.589)." in said
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_of_an_earlier_version_expects_nothing_of_its_threshold(run: RunDir) -> None:
+    points = pd.read_csv(run.path / "operating_points.csv")
+    new = ["validation", "expected_low", "expected_high", "flagged"]
+    points.drop(columns=new).to_csv(run.path / "operating_points.csv", index=False)
+    edit_json(run.evaluation, threshold={"class": "PNEUMONIA", "value": 0.43, "rule": "Youden index on validation"})
+    text = words(run)
+    assert "lets expect" not in text and "would have given another" not in text
+    assert "0.430 for PNEUMONIA (Youden index on validation)" in text
 
 
 @pytest.mark.usefixtures("undrawn")

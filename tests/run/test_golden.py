@@ -111,7 +111,7 @@ def test_scores_and_intervals_are_the_kept_ones(run: Path) -> None:
     for name, model in kept["models"].items():
         for part in ("metrics", "confusion", "per_class", "averages", "repeats"):
             same(found["models"][name][part], model[part], f"{name}.{part}")
-    for part in ("images", "patients", "classes", "winner", "temperature", "thresholds", "validation", "gap"):
+    for part in ("images", "patients", "classes", "winner", "calibration", "thresholds", "validation", "gap"):
         same(
             {key: value for key, value in found[part].items() if key != "sentence"} if part == "gap" else found[part],
             {key: value for key, value in kept[part].items() if key != "sentence"} if part == "gap" else kept[part],

@@ -110,7 +110,7 @@ def test_a_run_from_end_to_end(
     assert json.loads((folder / "evaluation.json").read_text())["opened"] == evaluation["opened"]
     after = json.loads((folder / "best_model.json").read_text())
     assert after["threshold"] == before["threshold"]
-    assert after["temperature"] == before["temperature"]
+    assert after["calibration"] == before["calibration"]
 
     # plain Keras predicts what was written down, from the files themselves
     predictions = pd.read_csv(folder / "predictions_test.csv")
@@ -155,8 +155,12 @@ def test_a_run_from_end_to_end(
 
     # it can be used, and reported again
     assert command("predict", "toy", str(source / predictions["image"].iloc[0])) == 0
-    line = capfd.readouterr().out.strip().splitlines()[-1]
-    assert float(line.split(",")[1]) == pytest.approx(predictions["prob_NORMAL"].iloc[0], abs=1e-3)
+    head, line = (row.split(",") for row in capfd.readouterr().out.strip().splitlines()[-2:])
+    told, expected = dict(zip(head, line, strict=True)), predictions.iloc[0]
+    for column in ("prob_NORMAL", "prob_PNEUMONIA", "calibrated_NORMAL", "calibrated_PNEUMONIA"):
+        assert float(told[column]) == pytest.approx(expected[column], abs=1e-3)
+    called = expected["prob_PNEUMONIA"] >= after["threshold"]["value"]
+    assert told["called_PNEUMONIA"] == ("yes" if called else "no")
     (folder / "report.html").unlink()
     assert command("report", "toy") == 0
     assert (folder / "report.html").stat().st_size > 50_000

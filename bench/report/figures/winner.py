@@ -21,7 +21,7 @@ Points = Sequence[tuple[str, float, float]]
 MOST_WRITTEN = 12
 """Classes up to which the cells of a confusion matrix carry their numbers."""
 
-PANELS = {"before": "Before temperature scaling", "after": "After temperature scaling"}
+PANELS = {"before": "The model’s own probabilities", "after": "After the calibration map"}
 MODEL = "#0072B2"
 VALUES = {"ppv": ("PPV", "#0072B2"), "npv": ("NPV", "#D55E00")}
 POINT_DASHES: dict[str, Any] = {"frozen": "-", "0.5": (0, (4, 2))}

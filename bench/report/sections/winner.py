@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bench import numbers
+from bench.invocation import typed
 from bench.report.blocks import Section, Table, table
 from bench.report.figures import winner as figures_winner
 from bench.report.names import joined, present
@@ -17,7 +18,8 @@ from bench.run.documents import Bin, CalibrationRecord, CalibrationScores, Model
 TITLE = "The chosen model on the internal test"
 
 SPLITS = {"val": "validation", "test": "internal test"}
-STEPS = ("before", "after")
+STEPS = {"before": "the model’s own", "weights": "without the weights of the loss", "after": "after the map"}
+PANELS = ("before", "after")
 HARDLY = 0.05
 """A temperature this near to 1 says nothing of how sure the model is."""
 
@@ -31,7 +33,7 @@ EQUAL = 1e-9
 def winner(page: Page) -> Section:
     """What the winner did with the test images."""
     model = page.files.chosen_model
-    values: Values = {"model": model, "winner": page.files.chosen}
+    values: Values = {"model": model, "winner": page.files.chosen, "predict": typed("predict")}
     if model is not None:
         values |= _confusion(page, model) | {"report": _report(page, model), "curves": _curves}
         values |= {"points": points, "prevalences": prevalences}
@@ -83,34 +85,66 @@ def _bands(page: Page) -> pd.DataFrame:
 
 
 def _calibration(page: Page) -> Values:
-    """The temperature, ECE, Brier score and log loss before and after, and the reliability diagram on test."""
+    """The calibration map, and how well probabilities agree with what was observed before and after it."""
     content = page.files.evaluated.calibration
     if content is None:
         return {"content": None}
-    rows = [
-        {"split": title, "step": step, **content.splits.get(split, {}).get(step, CalibrationScores()).model_dump()}
-        for split, title in SPLITS.items()
+    scored = [
+        (split, step, content.splits.get(split, {}).get(step, CalibrationScores()))
+        for split in SPLITS
         for step in STEPS
+        if step in PANELS or step in content.splits.get(split, {})
+    ]
+    rows = [
+        {"split": SPLITS[split], "step": STEPS[step], "expected": _expected(one), **one.model_dump()}
+        for split, step, one in scored
     ]
     bins_of_ece = f" ({content.bins} bins)" if content.bins else ""
     bins = reliability(content)
-    after = bins[bins["step"] == "after"]
+    after, agreed = bins[bins["step"] == "after"], _agreement(content)
     return {
         "content": content,
+        "map": content.map,
         "splits": SPLITS,
         "hardly": HARDLY,
         "table": table("calibration", pd.DataFrame(rows), bins=bins_of_ece),
+        "simulated": any(row["expected"] for row in rows),
+        "agreement": table("agreement", agreed) if len(agreed) else None,
+        "several": agreed["class"].nunique() > 1 if len(agreed) else False,
         "bins": bins,
         "farthest": after.loc[(after["observed"] - after["predicted"]).abs().nlargest(1).index],
         "drawing": page.drawing("reliability", figures_winner.reliability, bins),
     }
 
 
+def _expected(scores: CalibrationScores) -> str:
+    """ECE of true probabilities at this size, in words; empty where it was not simulated."""
+    found = scores.ece_if_perfect
+    if found is None or found.mean is None or found.high is None:
+        return ""
+    return f"if perfect {numbers.score(found.mean)}, up to {numbers.score(found.high)}"
+
+
+def _agreement(content: CalibrationRecord) -> pd.DataFrame:
+    """One row per class and step on test: predicted, observed, intercept and slope; none in earlier versions."""
+    rows: list[dict[str, Any]] = []
+    for step, title in STEPS.items():
+        scores = content.splits.get("test", {}).get(step, CalibrationScores())
+        for label, one in scores.agreement.items():
+            row = {"class": label, "step": title, "predicted": one.predicted, "observed": one.observed}
+            estimates = {"difference": one.difference, "intercept": one.intercept}
+            for name, estimate in estimates.items():
+                row |= {name: estimate.value, f"{name} bounds": numbers.signed_interval(estimate.low, estimate.high)}
+            row |= {"slope": one.slope.value, "slope bounds": numbers.interval(one.slope.low, one.slope.high)}
+            rows.append(row)
+    return pd.DataFrame(rows).sort_values("class", kind="stable") if rows else pd.DataFrame()
+
+
 def reliability(content: CalibrationRecord, split: str = "test") -> pd.DataFrame:
     """One row per bin: ``step`` (before, after), ``class`` and each of ``BIN``; bins without an image are left out."""
     rows = [
         {"step": step, "class": label, **one.model_dump()}
-        for step in STEPS
+        for step in PANELS
         for label, bins in content.splits.get(split, {}).get(step, CalibrationScores()).reliability.items()
         for one in bins
         if one.images and one.predicted is not None and one.observed is not None
@@ -154,12 +188,27 @@ def points(page: Page) -> Values:
         "several": several,
         "frozen": frozen,
         "rules": list(frozen["rule"].dropna().drop_duplicates()),
+        "uncertain": [one for one in page.files.tested.frozen if one.low is not None and one.high is not None],
+        "calibrated": [one for one in page.files.tested.frozen if one.calibrated is not None],
+        "expected": _expected_points(rows),
         "by_class": _by_class(rows, lead) if several else None,
         "lead": lead,
         "all": _every_measure(page, rows, lead, folded=several),
         "assumed": page.files.patients_assumed,
         "reasons": _reasons(rows),
     }
+
+
+def _expected_points(rows: pd.DataFrame) -> Values:
+    """Sensitivity and specificity beside what validation lets expect; empty where that is not known."""
+    found = tables_winner.expected(rows)
+    if not len(found):
+        return {}
+    bounds = [numbers.interval(*pair) for pair in zip(found["expected_low"], found["expected_high"], strict=True)]
+    judged = ["outside" if flagged else "within" for flagged in found["flagged"]]
+    outside = (found["title"] + " for " + found["class"])[found["flagged"]].tolist()
+    shown = _of_class(found.assign(bounds=bounds, judged=judged))
+    return {"table": table("points_expected", shown, marked=found["flagged"]), "outside": outside}
 
 
 def _every_measure(page: Page, rows: pd.DataFrame, lead: str, folded: bool) -> Table:

@@ -94,3 +94,14 @@ def operating_point(model: ModelScores, classes: list[str]) -> tuple[float, floa
     except ValueError:
         return None
     return (float(rates[0, 1]), float(rates[1, 1])) if np.isfinite(rates).all() else None
+
+
+def expected(points: pd.DataFrame | None) -> pd.DataFrame:
+    """Rows of operating_points.csv at frozen thresholds of which validation lets something be expected on test.
+
+    None are there in runs of earlier versions. What leaves its interval is ``flagged``.
+    """
+    if points is None:
+        return pd.DataFrame()
+    frozen = points[points["point"] == "frozen"]
+    return frozen.dropna(subset=["value", "validation", "expected_low", "expected_high"])
