@@ -88,7 +88,7 @@ def examine(
     table = test.sealed_table()
     if settings.folds:
         with naming(request.source.patient_rule):
-            folds(table, settings.folds, settings.seed)
+            folds(table, settings.folds, settings.split_seed)
     return Examined(audited, stored.facts, table, test.sealed_images(), test, time.perf_counter() - started)
 
 

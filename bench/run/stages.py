@@ -328,7 +328,7 @@ def _folds(stage: Stage, task: Task) -> Folds | None:
     if not settings.folds:
         return None
     names = fold_names(table, settings.folds)
-    assigned = folds(table, settings.folds, settings.seed).to_numpy()
+    assigned = folds(table, settings.folds, settings.split_seed).to_numpy()
     groups = table["group"].to_numpy()
     rows = [fold_rows(task, assigned, fold, groups) for fold in range(1, len(names) + 1)]
     if settings.folds == "given":
