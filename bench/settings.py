@@ -326,6 +326,9 @@ class RunSettings(BaseModel):
     )
     """score the test images by these columns of a .csv too, separated by commas"""
 
+    ledger: Literal["machine", "data"] = setting("output", "machine", example="data", resumable=True)
+    """where openings of the test split are written down: on this machine alone, or also in .medical-transfer-bench/ in
+    the folder of the data, so that they travel with it; where that folder is there, it is used anyway"""
     name: Annotated[str, AfterValidator(_plain_name)] = setting(
         "output", ..., "NAME", "xray", shown="the data's name and the time"
     )

@@ -581,10 +581,18 @@ def _given_folds(table: pd.DataFrame) -> pd.Series:
 # splits.csv
 
 
-def write_splits(path: Path, table: pd.DataFrame) -> None:
-    """Write one row per image: image, label, patient (patient_id), patient_wide (split_group), split, reason."""
+def write_splits(path: Path, table: pd.DataFrame, facts: pd.DataFrame | None = None) -> None:
+    """Write one row per image: image, label, patient (patient_id), patient_wide (split_group), split, reason.
+
+    ``pixels`` and ``looks`` (its perceptual hash) follow, of ``facts``, by which an image is known wherever it turns
+    up; ``looks`` is empty for a constant image, whose hash says nothing.
+    """
     renamed = table.rename(columns={"split_group": "patient_wide", "patient_id": "patient"})
-    write_table(path, renamed[["image", "label", "patient", "patient_wide", "split", "reason"]])
+    renamed = renamed[["image", "label", "patient", "patient_wide", "split", "reason"]]
+    if facts is not None:
+        looks = facts["perceptual_hash"].where(~facts["constant"].astype(bool), "")
+        renamed = renamed.assign(pixels=facts["pixels"].to_numpy(), looks=looks.to_numpy())
+    write_table(path, renamed)
 
 
 def same_images(path: Path, table: pd.DataFrame) -> bool:

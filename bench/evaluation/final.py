@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.data.images.store import StoredImages
 from bench.data.patients import PREFIX
-from bench.evaluation import in_worker, ledger
+from bench.evaluation import in_worker, openings
 from bench.evaluation.calibration import apply_temperature, calibration
 from bench.evaluation.comparisons import comparisons, sentences
 from bench.evaluation.curves import curves
@@ -82,9 +82,11 @@ def open_test(
         retrained=tuple(retrained(inputs.finalists, decisions.validation, inputs.metric, inputs.bootstrap)),
         gap=gap(decisions.validation[decisions.winner], winner, inputs.metric, bootstrap),
         sentences=tuple(sentences(compared, {name: model.title for name, model in models.items()}, len(winner))),
-        ledger=ledger.summary(test.openings, test.opening, test.unreadable),
+        ledger=openings.summary(test.known, test.opening),
         refusals=tuple(refusals),
     )
+    scores = {name: one.value for name, one in found.models[decisions.winner].metrics.items() if one.value is not None}
+    sealed.scored(test.opening, scores)
     run.opening_evaluated(test.opening)  # before anybody can see what came of it
     write_json(run.evaluation, found)
     return found

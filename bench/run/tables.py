@@ -349,7 +349,11 @@ FOLDS = Schema(
         *CONFIG,
     ),
 )
-SPLITS = Schema("splits.csv", (*keys("image", "label"), *text("patient", "patient_wide", "split", "reason")), more=True)
+SPLITS = Schema(
+    "splits.csv",
+    (*keys("image", "label"), *text("patient", "patient_wide", "split", "reason", "pixels", "looks")),
+    more=True,
+)
 PREDICTIONS_VAL = Schema("predictions_val.csv", (*keys("image", "label"), *text("patient")), ("prob_", "calibrated_"))
 PREDICTIONS_TEST = Schema(
     "predictions_test.csv", (*keys("image", "label"), *text("patient", "pixels")), ("prob_", "calibrated_")
