@@ -19,7 +19,7 @@ from bench.evaluation.comparisons import comparisons, sentences
 from bench.evaluation.curves import curves
 from bench.evaluation.decision_curve import decision_curve
 from bench.evaluation.failures import failures
-from bench.evaluation.grouping import image_groups
+from bench.evaluation.grouping import grouped, image_groups
 from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs, ScoredModel
 from bench.evaluation.operating_points import operating_points
 from bench.evaluation.predictions import all_predictions, predictions_table, score_models
@@ -114,9 +114,8 @@ def _write_tables(
     tables.PREVALENCES.write(run.path, prevalences)
     calibrated = winner.with_scores(apply_temperature(winner.scores, temperature))
     tables.DECISION_CURVE.write(run.path, decision_curve(calibrated, bootstrap))
-    groups = _groups(test) | image_groups(test.facts)
     threshold = decisions.threshold.value if decisions.threshold else None
-    tables.SUBGROUPS.write(run.path, subgroups(winner, groups, threshold, bootstrap))
+    tables.SUBGROUPS.write(run.path, subgroups(winner, _groups(test), threshold, bootstrap))
     finalists = {name: model.predictions for name, model in models.items() if model.kind == "finalist"}
     tables.CURVES.write(run.path, curves(finalists, bootstrap))
 
@@ -138,15 +137,17 @@ def _write_predictions(
 ) -> None:
     winners = predictions_table(test.table["image"], models[decisions.winner].predictions, decisions.temperature)
     winners.insert(3, "pixels", test.facts["pixels"].astype(str).to_numpy())  # what `report A B` matches by
-    tables.PREDICTIONS_TEST.write(run.path, winners)
+    groups = {f"{PREFIX}{name}": grouped(values) for name, values in _groups(test).items()}
+    tables.PREDICTIONS_TEST.write(run.path, winners.assign(**groups))
     val = inputs.table["image"].iloc[inputs.rows("val")]
     tables.PREDICTIONS_MODELS.write(run.path, all_predictions(models, test.table["image"], decisions.validation, val))
 
 
 def _groups(test: OpenTest) -> dict[str, list[str]]:
-    """Name of a grouping that the source gives -> value of each test image."""
+    """Name of a grouping, by the source or by image size and shape -> value of each test image."""
     columns = [str(name) for name in test.table if str(name).startswith(PREFIX)]
-    return {name.removeprefix(PREFIX): test.table[name].astype(str).tolist() for name in columns}
+    given = {name.removeprefix(PREFIX): test.table[name].astype(str).tolist() for name in columns}
+    return given | image_groups(test.facts)
 
 
 def _write_failures(predictions: Predictions, test: OpenTest, backbone: str, run: RunDir) -> None:

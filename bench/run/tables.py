@@ -356,7 +356,7 @@ SPLITS = Schema(
 )
 PREDICTIONS_VAL = Schema("predictions_val.csv", (*keys("image", "label"), *text("patient")), ("prob_", "calibrated_"))
 PREDICTIONS_TEST = Schema(
-    "predictions_test.csv", (*keys("image", "label"), *text("patient", "pixels")), ("prob_", "calibrated_")
+    "predictions_test.csv", (*keys("image", "label"), *text("patient", "pixels")), ("prob_", "calibrated_"), more=True
 )
 PREDICTIONS_MODELS = Schema(
     "predictions_models.csv",
