@@ -7,8 +7,9 @@ from typing import Any
 
 import xxhash
 
-from bench.run.ledgers import LEDGER
 from bench.verify.reading import Folder, Json, Tally
+
+LEDGER = "test-openings.jsonl"  # `bench.run.ledgers` would bring the settings with it, and these `bench.stats`
 
 
 def files(run: Folder, tally: Tally) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, t
+from sklearn import config_context
 from sklearn import metrics as sk
 
 from bench.verify.reading import Predicted
@@ -12,9 +13,10 @@ from bench.verify.reading import Predicted
 Weights = npt.NDArray[np.float64]
 Score = Callable[[Predicted, Weights | None], float]
 DRAWS = 1000
-ROOM = 0.25
+ROOM = 0.15
 """Two bootstraps of 1,000 draws differ by chance: each end by so much of the interval's width at most. An end has a
-standard error of about 0.03 of the width from the quantile and as much from the bias correction, in each of the two."""
+standard error of about 0.02 of the width from the quantile and as much from the bias correction, in each of the two; of
+16 intervals of four runs none was further off than 0.08."""
 
 
 def _ranked(score: Callable[..., float]) -> Score:
@@ -85,12 +87,13 @@ def interval(name: str, found: Predicted, level: float = 0.95) -> tuple[float, f
     """
     patients, code = np.unique(found.patients, return_inverse=True)
     n, rng = len(patients), np.random.default_rng(20_000)
-    draws = [_under(name, found, np.bincount(rng.integers(0, n, n), minlength=n)[code]) for _ in range(DRAWS)]
+    value = SCORES[name](found, None)
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        draws = [_under(name, found, np.bincount(rng.integers(0, n, n), minlength=n)[code]) for _ in range(DRAWS)]
+        without = [_under(name, found, (code != one).astype(float)) for one in range(n)]
     usable = np.array([one for one in draws if one is not None])
     if len(usable) < DRAWS / 2:
         return None
-    value = SCORES[name](found, None)
-    without = [_under(name, found, (code != one).astype(float)) for one in range(n)]
     known = np.array([one for one in without if one is not None])
     pull = known.mean() - known
     curve = (pull**3).sum() / (6 * (pull**2).sum() ** 1.5) if (pull**2).sum() > 0 else 0.0
