@@ -34,7 +34,8 @@ def folders(settings: RunSettings, images: Iterable[Path] = ()) -> tuple[Path, .
         settings: of the run; that of the data is used where it is there, or ``--ledger data`` asks for it.
         images: files whose parents may hold a ledger of theirs.
     """
-    found = [machine_folder(), settings.cache.absolute()]
+    cache = settings.cache.absolute() if settings.cache != Path() else None  # a damaged run.json names none
+    found = [machine_folder(), cache]
     of_data = data_folder(settings)
     if of_data is not None and (settings.ledger == "data" or of_data.is_dir()):
         found.append(of_data)
