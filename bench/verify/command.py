@@ -44,7 +44,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def checks() -> dict[str, Callable[[Folder, Tally], None]]:
     """Every check by the file, or the matter, that it is about."""
-    from bench.verify import integrity, tested, trainings
+    from bench.verify import compared, integrity, tested, trainings
 
     return {
         "file hashes": integrity.files,
@@ -58,6 +58,7 @@ def checks() -> dict[str, Callable[[Folder, Tally], None]]:
         "images and validation": tested.sizes,
         "scores of models": tested.models,
         "intervals by patients": tested.intervals,
+        "comparisons.csv": compared.comparisons,
         "operating_points.csv": tested.operating_points,
         "prevalences.csv": tested.prevalences,
         "decision_curve.csv": tested.decision_curve,

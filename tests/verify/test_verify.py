@@ -92,6 +92,11 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a point of a ROC curve": ("curves.csv", cell("curves.csv", "y", shifted(0.01), row=30)),
     "a point of a precision-recall curve": ("curves.csv", cell("curves.csv", "y", shifted(0.01), row=150)),
     "a file that is cut short": ("curves.csv", cut_short),
+    "a difference": ("comparisons.csv", cell("comparisons.csv", "difference", shifted(0.01))),
+    "a score that is compared": ("comparisons.csv", cell("comparisons.csv", "score_b", shifted(0.01))),
+    "a corrected p": ("comparisons.csv", cell("comparisons.csv", "p_holm", shifted(0.01))),
+    "who alone is right": ("comparisons.csv", cell("comparisons.csv", "only_a_right", shifted(1))),
+    "McNemar's p": ("comparisons.csv", cell("comparisons.csv", "mcnemar_p", shifted(0.01))),
     "a probability": ("predictions", cell("predictions_test.csv", "prob_NORMAL", shifted(0.01))),
     "a label": ("splits.csv", cell("predictions_test.csv", "label", "PNEUMONIA")),
     "a patient in two splits": ("splits.csv", shared_patient),
@@ -163,7 +168,7 @@ def test_the_exit_status_and_the_first_disagreements(
 
 def test_what_computes_the_numbers_a_second_time_loads_nothing_that_computed_them_first() -> None:
     script = (
-        "import sys, bench.verify.tested, bench.verify.trainings, bench.verify.integrity\n"
+        "import sys, bench.verify.compared, bench.verify.tested, bench.verify.trainings, bench.verify.integrity\n"
         "print([name for name in sys.modules if name.startswith(('bench.stats', 'bench.evaluation'))])"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
