@@ -1,6 +1,6 @@
 """Scores by scikit-learn, and patient-clustered intervals by a bootstrap of our own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -86,12 +86,11 @@ def interval(name: str, found: Predicted, level: float = 0.95) -> tuple[float, f
     American Statistician 69:371, 2015), written anew.
     """
     patients, code = np.unique(found.patients, return_inverse=True)
-    n, rng = len(patients), np.random.default_rng(20_000)
-    value = SCORES[name](found, None)
+    n, value = len(patients), SCORES[name](found, None)
     with config_context(assume_finite=True, skip_parameter_validation=True):
-        draws = [_under(name, found, np.bincount(rng.integers(0, n, n), minlength=n)[code]) for _ in range(DRAWS)]
         without = [_under(name, found, (code != one).astype(float)) for one in range(n)]
-    usable = np.array([one for one in draws if one is not None])
+    drawn = draws(name, [found])[:, 0]
+    usable = drawn[np.isfinite(drawn)]
     if len(usable) < DRAWS / 2:
         return None
     known = np.array([one for one in without if one is not None])
@@ -102,6 +101,20 @@ def interval(name: str, found: Predicted, level: float = 0.95) -> tuple[float, f
     reach = t.ppf([(1 - level) / 2, (1 + level) / 2], n - 1) * np.sqrt(n / (n - 1))
     low, high = np.quantile(usable, norm.cdf(bias + (bias + reach) / (1 - curve * (bias + reach))))
     return float(low), float(high)
+
+
+def draws(name: str, models: Sequence[Predicted]) -> Weights:
+    """A metric of models of the same images in the same draws of whole patients, shape (DRAWS, n_models).
+
+    NaN where a class is gone.
+    """
+    patients, code = np.unique(models[0].patients, return_inverse=True)
+    n, rng, found = len(patients), np.random.default_rng(20_000), []
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        for _ in range(DRAWS):
+            weights = np.bincount(rng.integers(0, n, n), minlength=n)[code]
+            found.append([_under(name, one, weights) for one in models])
+    return np.array(found, dtype=np.float64)
 
 
 def _under(name: str, found: Predicted, weights: npt.NDArray[np.number]) -> float | None:
