@@ -9,12 +9,13 @@ from bench import __version__, texts
 from bench.compare import command as compare
 from bench.device import quiet
 from bench.errors import ConfigError
+from bench.evaluation import command as predict
 from bench.flags import STATUSES, Parser
 from bench.invocation import program
-from bench.models import command as predict
 from bench.report import command as report
 from bench.run import command as run
 from bench.run import data_command as data
+from bench.verify import command as verify
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +55,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         report.add_parser,
         run.add_evaluate,
         predict.add_parser,
+        verify.add_parser,
         compare.add_parser,
     ):
         add(commands)

@@ -224,6 +224,9 @@ class RunSettings(BaseModel):
     """share of the images drawn for test where no test split is given"""
     val_share: Share = setting("data", 0.15, "SHARE", "0.2")
     """share of the other images drawn for validation where none is given, or one too small to select by"""
+    split_seed: Annotated[int, Field(ge=0, lt=2**31)] = setting("data", 0, "N", "1")
+    """together with the images' content, decides which of them are drawn for test, validation, folds and --max-images:
+    a choice of the protocol, on record in the report, to be made before any score is seen"""
     folds: Folds = setting("data", 0, "K|given", "5", shown="off")
     """validate the finalists over so many patient-grouped folds of train and validation, or over those given by
     folders fold_1, fold_2 … or a fold column"""
@@ -289,7 +292,7 @@ class RunSettings(BaseModel):
     """end the search once the chance that a trial left in the budget beats the best by more than its standard error on
     validation is below 5 %; not before 20 trials, 5 of each backbone"""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = setting("search", 0, "N", "7")
-    """decides splits, samples, initial heads, orders and augmentations"""
+    """decides samples, initial heads, orders and augmentations, and never which images are train, validation or test"""
 
     jobs: Annotated[int, Field(ge=0)] = setting(
         "machine", 0, "N", "1", shown="one per GPU, else one per CPU core up to 8, as memory allows", resumable=True
@@ -325,6 +328,9 @@ class RunSettings(BaseModel):
     )
     """score the test images by these columns of a .csv too, separated by commas"""
 
+    ledger: Literal["machine", "data"] = setting("output", "machine", example="data", resumable=True)
+    """where openings of the test split are written down: on this machine alone, or also in .medical-transfer-bench/ in
+    the folder of the data, so that they travel with it; where that folder is there, it is used anyway"""
     name: Annotated[str, AfterValidator(_plain_name)] = setting(
         "output", ..., "NAME", "xray", shown="the data's name and the time"
     )

@@ -1,8 +1,10 @@
 """Fixtures that several tests share."""
 
 import contextlib
+import itertools
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,12 @@ from bench.device import quiet
 
 quiet()
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+_machines = tempfile.TemporaryDirectory(prefix="bench-tests-")
+os.environ["XDG_DATA_HOME"] = _machines.name  # where the ledger of this machine lies
 os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15, workers starve beside another process of tests
 
 
+_number = itertools.count()
 _sharing = False
 """Whether Ray has been started by a test that shares it."""
 
@@ -40,6 +45,12 @@ def not_to_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.run import folder
 
     monkeypatch.setattr(folder, "to_disk", lambda path: None)
+
+
+@pytest.fixture(autouse=True)
+def a_machine_without_a_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What earlier tests have opened is not on record."""
+    monkeypatch.setenv("XDG_DATA_HOME", f"{_machines.name}/{next(_number)}")
 
 
 @sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")

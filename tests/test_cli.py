@@ -18,14 +18,17 @@ from PIL import Image
 from pydantic import Field
 
 from bench import RULES, cli
+from bench.data.images.decode import decode, facts_of
 from bench.models.backbones import BACKBONES
 from bench.run import command
 from bench.run.folder import RunDir, file_sha256, write_json
+from bench.run.ledgers import LEDGER, machine_folder
+from bench.run.tables import SPLITS
 from bench.settings import RunSettings, setting
 from bench.stats.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("run", "audit", "report", "evaluate", "predict", "compare")
+COMMANDS = ("run", "audit", "report", "evaluate", "predict", "verify", "compare")
 
 
 @pytest.fixture(autouse=True)
@@ -599,6 +602,30 @@ def test_a_map_of_other_classes_is_refused(place, run_with_model, refusal, more)
     write_json(run_with_model / "best_model.json", card | more)
     Image.new("L", (32, 32)).save(place / "scan.png")
     assert "of other classes" in refusal("predict", "xray", "scan.png")
+
+
+def test_predicting_test_images_is_said_and_written_down(place, run_with_model, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    facts = []
+    for name in ("seen", "unseen"):
+        image = Image.fromarray(rng.integers(0, 256, (32, 32), dtype=np.uint8))
+        image.save(place / f"{name}.png")
+        facts.append(facts_of((place / f"{name}.png").read_bytes(), decode((place / f"{name}.png").read_bytes())))
+    row = {
+        "image": "a.png",
+        "label": "A",
+        "split": "test",
+        "pixels": facts[0].pixels,
+        "looks": facts[0].perceptual_hash,
+    }
+    SPLITS.write(run_with_model, [row])
+    monkeypatch.setattr("bench.models.export.predict_file", lambda file, images, rows: np.full((len(images), 2), 0.5))
+    assert cli.main(["predict", "xray", "unseen.png"]) == 0
+    assert capsys.readouterr().err == "" and not (machine_folder() / LEDGER).exists()
+    assert cli.main(["predict", "xray", "seen.png", "unseen.png"]) == 0
+    assert "note: 1 of 2 images is a test image of run xray; that is written into" in capsys.readouterr().err
+    assert '"kind": "prediction"' in (machine_folder() / LEDGER).read_text()
+    assert not (place / LEDGER).exists()
 
 
 def test_an_unreadable_image_is_named(place, run_with_model, refusal):

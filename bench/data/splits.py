@@ -1,5 +1,7 @@
-"""Which image trains, which validates, which tests: patient-grouped, stratified, drawn from a seed; and splits.csv.
+"""Which image trains, which validates, which tests: patient-grouped, stratified, drawn from content; and splits.csv.
 
+Every draw depends on what the images are and on the split seed, a choice of the protocol: never on the names of
+folders, the order of files or the seed of training, among which a lucky test split could be looked for.
 Draws keep together what has one ``split_group``, leaks are sought by ``patient_id``; see `bench.data.patients`.
 """
 
@@ -22,6 +24,7 @@ from bench import numbers
 from bench.errors import ConfigError
 from bench.run.folder import from_cells, write_table
 from bench.run.record import SplitRecord
+from bench.seeds import stable_seed
 
 SPLITS = ("train", "val", "test")
 PAIRS = (("train", "val"), ("train", "test"), ("val", "test"))
@@ -105,8 +108,9 @@ def assign_splits(
 
     Args:
         table: columns ``image``, ``label``, ``split_group``, ``patient_id``, ``split`` (empty where none is given);
-            the index counts from 0.
-        seed: decides every draw.
+            the index counts from 0. ``content``, a hash of each image, decides draws together with the seed; where
+            nothing has been read yet, names stand in for it.
+        seed: the split seed.
         shares: of what is drawn.
         excluded: row number -> why the image takes no part.
         clusters: duplicates, by row number.
@@ -130,8 +134,8 @@ def assign_splits(
         table.loc[val.index, "split"] = "train"
     with _naming_moves(report):
         if not (table["split"] == "test").any():
-            told = f"{100 * shares.test:.0f} % of the images were drawn for it, patients kept together."
-            report.notes.append(f"No test split was given: {told}")
+            told = f"{100 * shares.test:.0f} % of the images were drawn for it, patients kept together"
+            report.notes.append(f"No test split was given: {told}, from their content and --split-seed {seed}.")
             table = _draw_test(table, shares.test, seed)
         report.on_validation = _on_validation(val, table, report.merged, shares)
         report.notes += [report.on_validation] if report.on_validation else []
@@ -339,6 +343,20 @@ def _on_validation(val: pd.DataFrame, table: pd.DataFrame, merged: bool, shares:
 # Drawing
 
 
+def _by_content(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in an order that their content decides, in which they are drawn from."""
+    return table.sort_values([_content(table), "label", "split_group"], kind="stable")
+
+
+def _content(table: pd.DataFrame) -> str:
+    return "content" if "content" in table else "image"
+
+
+def _seed(table: pd.DataFrame, what: str, seed: int) -> int:
+    """What a draw of ``what`` from these images is seeded by: the split seed, and what the images are."""
+    return stable_seed(what, seed, sorted(table[_content(table)]))
+
+
 def _draw_test(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     """Move about ``share`` of the images from train to test; what is of one group with validation stays."""
     val = table["split"] == "val"
@@ -352,7 +370,7 @@ def _draw_test(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
 def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int, left: int = 1) -> pd.DataFrame:
     """Move about ``share`` of a split to another, stratified, groups whole; ``left`` groups of each class stay."""
     rows = table.index[table["split"] == source]
-    part = table.loc[rows]
+    part = _by_content(table.loc[rows])
     per_class = part.groupby("label")["group"].nunique()
     if not len(part):
         raise ConfigError(f"No image is left in {source}, so no {target} split can be drawn.")
@@ -362,7 +380,7 @@ def _draw(table: pd.DataFrame, source: str, target: str, share: float, seed: int
             f"so no {target} split can be drawn; each class needs at least {1 + left} patients."
         )
     table = table.copy()
-    table.loc[rows[_drawn(part, share, seed, left)], "split"] = target
+    table.loc[part.index[_drawn(part, share, _seed(part, target, seed), left)], "split"] = target
     return table
 
 
@@ -399,8 +417,9 @@ def _grouped_folds(labels: pd.Series, groups: pd.Series, k: int, seed: int) -> l
 
     scikit-learn balances the images of each fold group by group, in steps that take a second a thousand groups; of
     very many groups, so many of each kind a fold come out as even. A ValueError says that every class has fewer
-    images than there are folds.
+    images than there are folds. Groups are told apart in the order in which they come, whatever their numbers.
     """
+    groups = pd.Series(pd.factorize(groups)[0], index=groups.index)
     number, first = np.unique(groups.to_numpy(), return_index=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class of fewer patients than folds is the caller's affair
@@ -418,11 +437,11 @@ def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
     Raises:
         ConfigError: if so few images would leave a class out.
     """
-    working = table[table["split"].isin(["train", "val"])]
+    working = _by_content(table[table["split"].isin(["train", "val"])])
     if max_images >= len(working):
         return table
     share = max_images / len(working)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_seed(working, "subset", seed))
     kept: list[int] = []
     classes = working.groupby("split_group")["label"].agg(lambda labels: "\t".join(sorted(set(labels))))
     strata = [working["split"], working["split_group"].map(classes)]
@@ -506,7 +525,7 @@ def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
         table: columns ``label``, ``split_group``, ``split``, maybe ``group`` (split groups joined with their
             duplicates), which then stands in for ``split_group``, and maybe ``fold``.
         k: number of folds, at least 2, or ``given``.
-        seed: decides the draw.
+        seed: the split seed.
 
     Raises:
         ConfigError: if a class has too few patients for so many folds, or given folds cannot be used.
@@ -514,7 +533,8 @@ def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
     if k == "given":
         return _given_folds(table)
     k = int(k)
-    part = table[table["split"].isin(["train", "val"])]
+    part = _by_content(table[table["split"].isin(["train", "val"])])
+    drawn = _seed(part, "folds", seed)
     groups = _grouped(part)
     patients = groups.groupby(part["label"]).nunique()
     fewest, scarcest = int(patients.min()), patients.idxmin()
@@ -526,7 +546,7 @@ def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
         )
     for attempt in range(10):  # of few patients, one draw may leave a class out of a fold and another not
         found = pd.Series(0, index=table.index, name="fold")
-        for number, rows in enumerate(_grouped_folds(part["label"], groups, k, seed + attempt), start=1):
+        for number, rows in enumerate(_grouped_folds(part["label"], groups, k, drawn + attempt), start=1):
             found[part.index[rows]] = number
         classes = part["label"].groupby(found[part.index]).nunique()
         if len(classes) == k and classes.min() == len(patients):
@@ -561,10 +581,18 @@ def _given_folds(table: pd.DataFrame) -> pd.Series:
 # splits.csv
 
 
-def write_splits(path: Path, table: pd.DataFrame) -> None:
-    """Write one row per image: image, label, patient (patient_id), patient_wide (split_group), split, reason."""
+def write_splits(path: Path, table: pd.DataFrame, facts: pd.DataFrame | None = None) -> None:
+    """Write one row per image: image, label, patient (patient_id), patient_wide (split_group), split, reason.
+
+    ``pixels`` and ``looks`` (its perceptual hash) follow, of ``facts``, by which an image is known wherever it turns
+    up; ``looks`` is empty for a constant image, whose hash says nothing.
+    """
     renamed = table.rename(columns={"split_group": "patient_wide", "patient_id": "patient"})
-    write_table(path, renamed[["image", "label", "patient", "patient_wide", "split", "reason"]])
+    renamed = renamed[["image", "label", "patient", "patient_wide", "split", "reason"]]
+    if facts is not None:
+        looks = facts["perceptual_hash"].where(~facts["constant"].astype(bool), "")
+        renamed = renamed.assign(pixels=facts["pixels"].to_numpy(), looks=looks.to_numpy())
+    write_table(path, renamed)
 
 
 def same_images(path: Path, table: pd.DataFrame) -> bool:

@@ -13,13 +13,13 @@ import numpy as np
 
 from bench.data.images.store import StoredImages
 from bench.data.patients import PREFIX
-from bench.evaluation import in_worker, ledger
+from bench.evaluation import in_worker, openings
 from bench.evaluation.calibration import calibration
 from bench.evaluation.comparisons import comparisons, sentences
 from bench.evaluation.curves import curves
 from bench.evaluation.decision_curve import decision_curve
 from bench.evaluation.failures import failures
-from bench.evaluation.grouping import image_groups
+from bench.evaluation.grouping import grouped, image_groups
 from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs, ScoredModel
 from bench.evaluation.operating_points import operating_points
 from bench.evaluation.predictions import all_predictions, predictions_table, score_models
@@ -93,9 +93,11 @@ def open_test(
         selection=_selection(inputs, decisions, run),
         gap=gap(decisions.validation[decisions.winner], winner, inputs.metric, bootstrap),
         sentences=tuple(sentences(compared, {name: model.title for name, model in models.items()}, len(winner))),
-        ledger=ledger.summary(test.openings, test.opening, test.unreadable),
+        ledger=openings.summary(test.known, test.opening),
         refusals=tuple(refusals),
     )
+    scores = {name: one.value for name, one in found.models[decisions.winner].metrics.items() if one.value is not None}
+    sealed.scored(test.opening, scores)
     run.opening_evaluated(test.opening)  # before anybody can see what came of it
     write_json(run.evaluation, found)
     return found
@@ -139,9 +141,8 @@ def _write_tables(
     tables.OPERATING_POINTS.write(run.path, points)
     tables.PREVALENCES.write(run.path, prevalences)
     tables.DECISION_CURVE.write(run.path, decision_curve(winner.with_scores(chosen.map(winner.scores)), bootstrap))
-    groups = _groups(test) | image_groups(test.facts)
     threshold = decisions.threshold.value if decisions.threshold else None
-    tables.SUBGROUPS.write(run.path, subgroups(winner, groups, threshold, bootstrap))
+    tables.SUBGROUPS.write(run.path, subgroups(winner, _groups(test), threshold, bootstrap))
     finalists = {name: model.predictions for name, model in models.items() if model.kind == "finalist"}
     tables.CURVES.write(run.path, curves(finalists, bootstrap))
 
@@ -163,15 +164,17 @@ def _write_predictions(
 ) -> None:
     winners = predictions_table(test.table["image"], models[decisions.winner].predictions, decisions.calibration.map)
     winners.insert(3, "pixels", test.facts["pixels"].astype(str).to_numpy())  # what `report A B` matches by
-    tables.PREDICTIONS_TEST.write(run.path, winners)
+    groups = {f"{PREFIX}{name}": grouped(values) for name, values in _groups(test).items()}
+    tables.PREDICTIONS_TEST.write(run.path, winners.assign(**groups))
     val = inputs.table["image"].iloc[inputs.rows("val")]
     tables.PREDICTIONS_MODELS.write(run.path, all_predictions(models, test.table["image"], decisions.validation, val))
 
 
 def _groups(test: OpenTest) -> dict[str, list[str]]:
-    """Name of a grouping that the source gives -> value of each test image."""
+    """Name of a grouping, by the source or by image size and shape -> value of each test image."""
     columns = [str(name) for name in test.table if str(name).startswith(PREFIX)]
-    return {name.removeprefix(PREFIX): test.table[name].astype(str).tolist() for name in columns}
+    given = {name.removeprefix(PREFIX): test.table[name].astype(str).tolist() for name in columns}
+    return given | image_groups(test.facts)
 
 
 def _write_failures(predictions: Predictions, test: OpenTest, backbone: str, run: RunDir) -> None:

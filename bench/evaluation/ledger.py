@@ -1,34 +1,38 @@
 """The ledger of openings: every time that a test split was opened, in whichever run, is a line that stays.
 
-The lines lie in ``CACHE/test-openings.jsonl`` beside the stored sets, and each run keeps its own in run.json, so that
-neither a new cache nor a moved run folder makes an opening unseen. Each line carries its checksum, is on the disk
-before an image is read, and begins on a line of its own whatever a crash has left before it.
+The lines lie in a file on this machine, in one beside the cache and, where that is wanted, in one beside the data
+(`bench.run.ledgers`); each run keeps its own in run.json. Neither a new cache nor a new output folder makes an opening
+unseen. Each line carries its checksum and the hash of the line before it, is on the disk before an image is read, and
+begins on a line of its own whatever a crash has left before it.
 """
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
 from filelock import FileLock
 from pydantic import ValidationError
 
-from bench.run.documents import LedgerRecord
+from bench.evaluation.known_images import counterparts, same_pixels
 from bench.run.folder import RunDir, to_disk
+from bench.run.ledgers import LEDGER
 from bench.run.record import OpeningRecord
 
-LEDGER = "test-openings.jsonl"
-MOST_SAMPLED = 1000
-_DIGITS = 12
+EVALUATION, PREDICTION, SEALED, SCORES = "evaluation", "prediction", "sealed", "scores"
+"""Kinds of lines: an evaluation's opening; test images given to `predict`; a test split that a run set aside before its
+search; and what an evaluation came to, known only after its opening."""
 _BEGINNING = re.compile(r'\n|(?=\{"time": )')
 """Where a line begins, also after one that a crash has cut short."""
 
 
 class Opening(OpeningRecord):
-    """An opening of which everything is known that earlier ones are compared by."""
+    """A line of which everything is known that others are compared by."""
 
     time: str
     run: str
@@ -37,62 +41,125 @@ class Opening(OpeningRecord):
     images: int
     decisions: str
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells it from others, in whichever ledger it stands."""
+        return (self.kind, self.time, self.run, self.begun, self.data, self.split, self.decisions, self.plan)
+
     def same_as(self, other: "Opening") -> bool:
-        """Whether both are of one run, one split and the same decisions."""
-        names = ("run", "begun", "data", "split", "decisions")
-        return all(getattr(self, name) == getattr(other, name) for name in names)
+        """Whether both are of one kind, run and split, under the same decisions and plan."""
+        return self.key[:1] + self.key[2:] == other.key[:1] + other.key[2:]
 
-    def shared(self, other: "Opening") -> int:
-        """How many images both splits hold, at least: exact up to `MOST_SAMPLED` images per split."""
-        return len(_images(self.sample) & _images(other.sample))
+    def shared(self, other: "Opening") -> tuple[int, int]:
+        """How many images both splits hold, at least; and how many of these only by their looks, not their pixels."""
+        same = same_pixels(self.sample, other.sample)
+        near = int((counterparts(self.looks, other.looks) >= 0).sum())
+        return max(same, near), max(0, near - same)
 
 
-def sample_of(pixels: Iterable[str]) -> str:
-    """The first 48 bits of the `MOST_SAMPLED` smallest of some hexadecimal hashes, one after the other.
+@dataclass(frozen=True)
+class Known:
+    """All that is on record.
 
-    The smallest of two sets are among the smallest of what they share, so that a sample finds what random draws would
-    miss (bottom-k sketch: Cohen & Kaplan 2007).
+    Attributes:
+        lines: of every kind but `SCORES`, which are joined to the openings that they belong to; by time.
+        unreadable: lines that are damaged; each may have been an opening.
+        broken: where a ledger is no longer as it was written, in sentences.
+        since: date from which there is a record; empty where there is none.
     """
-    return "".join(sorted({value[:_DIGITS] for value in pixels})[:MOST_SAMPLED])
+
+    lines: tuple[Opening, ...] = ()
+    unreadable: int = 0
+    broken: tuple[str, ...] = ()
+    since: str = ""
+
+    def of(self, kind: str) -> list[Opening]:
+        """The lines of one kind."""
+        return [one for one in self.lines if one.kind == kind]
 
 
-def _images(sample: str) -> set[str]:
-    return {sample[start : start + _DIGITS] for start in range(0, len(sample), _DIGITS)}
+@dataclass(frozen=True)
+class Ledgers:
+    """The folders in which ledgers lie."""
+
+    folders: tuple[Path, ...]
+
+    def known(self, run: RunDir) -> Known:
+        """What all of them hold, and what runs beside ``run`` remember."""
+        found = [_read(folder / LEDGER) for folder in self.folders]
+        remembered = list(_of_runs(run))
+        lines = [line for ledger in found for line in ledger.lines]
+        scores = {_scored(line): line.scores for line in lines if line.kind == SCORES}
+        by_key = {line.key: line for line in (*remembered, *lines) if line.kind != SCORES}
+        joined = [line.model_copy(update={"scores": scores.get(_scored(line), {})}) for line in by_key.values()]
+        there = {str(folder): {line.key for line in one.lines} for folder, one in zip(self.folders, found, strict=True)}
+        gone = [
+            f"The ledger in {place} lacks an opening of {line.time} that run {line.run} wrote into it."
+            for line in remembered
+            for place in line.ledgers
+            if place in there and line.key not in there[place]
+        ]
+        return Known(
+            lines=tuple(sorted(joined, key=lambda one: (one.time, one.run))),
+            unreadable=sum(one.unreadable for one in found),
+            broken=(*(sentence for one in found for sentence in one.broken), *dict.fromkeys(gone)),
+            since=min((line.time for line in lines), default="")[:10],
+        )
+
+    def write(self, line: Opening) -> Opening:
+        """Write ``line`` into every ledger that lacks it; returns it with the places that hold it.
+
+        A ledger that cannot be written, such as one beside data that are read-only, is passed over.
+
+        Raises:
+            OSError: if none can be written.
+        """
+        written, errors = [], []
+        for folder in self.folders:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                if line.key not in {one.key for one in _read(folder / LEDGER).lines}:
+                    _append(folder, line)
+                written.append(str(folder))
+            except OSError as error:
+                errors.append(error)
+        if not written and errors:
+            raise errors[-1]
+        return line.model_copy(update={"ledgers": tuple(written)})
+
+    def add(self, opening: Opening, run: RunDir) -> list[str]:
+        """Write an opening down where it is not yet, in the ledgers and in run.json; times of all of this run."""
+        opening = self.write(opening)
+        record = run.read()
+        if opening.key not in [Opening.model_validate(one.model_dump()).key for one in record.test.openings]:
+            record = run.add_opening(opening)
+        return [one.time for one in record.test.openings]
 
 
-def openings(cache: Path, run: RunDir) -> list[Opening]:
-    """All openings on record: those of the ledger, and those that runs beside ``run`` remember; by time."""
-    found = {*_of_ledger(cache / LEDGER)[0], *_of_runs(run)}
-    return sorted(found, key=lambda one: (one.time, one.run))
+def _scored(line: Opening) -> tuple[str, ...]:
+    return line.key[1:]
 
 
-def unreadable(cache: Path) -> int:
-    """How many lines of the ledger are damaged; each may have been an opening."""
-    return _of_ledger(cache / LEDGER)[1]
-
-
-def add(cache: Path, opening: Opening, run: RunDir) -> list[str]:
-    """Write an opening down where it is not yet, in the ledger and in run.json; times of all of this run."""
-    cache.mkdir(parents=True, exist_ok=True)
-    if opening not in _of_ledger(cache / LEDGER)[0]:
-        _append(cache, opening)
-    record = run.read()
-    if opening.model_dump() not in [one.model_dump() for one in record.test.openings]:
-        record = run.add_opening(opening)
-    return [one.time for one in record.test.openings]
-
-
-def _append(cache: Path, opening: Opening) -> None:
-    with FileLock(cache / f".{LEDGER}.lock"), (cache / LEDGER).open("a+b") as file:
-        torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-        file.write(b"\n" * torn + _line(opening).encode())
+def _append(folder: Path, opening: Opening) -> None:
+    path = folder / LEDGER
+    with FileLock(folder / f".{LEDGER}.lock"), path.open("a+b") as file:
+        file.seek(0)
+        before = file.read()
+        torn = bool(before) and not before.endswith(b"\n")
+        file.write(b"\n" * torn + _line(opening, _previous(before)).encode())
         file.flush()
         os.fsync(file.fileno())
-    to_disk(cache)
+    to_disk(folder)
 
 
-def _line(opening: Opening) -> str:
-    entry = opening.model_dump()
+def _previous(content: bytes) -> str:
+    """SHA-256 of the last line; empty where there is none."""
+    lines = [line for line in content.split(b"\n") if line.strip()]
+    return hashlib.sha256(lines[-1]).hexdigest() if lines else ""
+
+
+def _line(opening: Opening, previous: str) -> str:
+    entry = {**opening.model_dump(exclude={"ledgers"}), "previous": previous}
     return json.dumps({**entry, "checksum": _checksum(entry)}) + "\n"
 
 
@@ -100,74 +167,16 @@ def _checksum(entry: dict[str, object]) -> str:
     return xxhash.xxh3_64_hexdigest(json.dumps(entry).encode())
 
 
-def summary(known: list[Opening], present: Opening, unreadable: int = 0) -> LedgerRecord:
-    """What evaluation.json says of the ledger: counts, the openings that concern these images, and a sentence.
-
-    Args:
-        known: all openings on record, the present one included.
-        present: the one that this evaluation is made of.
-        unreadable: lines of the ledger that are damaged.
-    """
-    here = [one for one in known if one.split == present.split]
-    rest = [one for one in known if one.split != present.split]
-    sharing = [one for one in rest if present.shared(one)]
-    others = [one for one in rest if one.data == present.data and one not in sharing]
-    concern = (one.model_dump(exclude={"sample"}) for one in (*here, *sharing, *others))
-    return LedgerRecord(
-        this_split=len(here),
-        this_data=sum(one.data == present.data for one in known),
-        overlapping=len(sharing),
-        shared_images=max((present.shared(one) for one in sharing), default=0),
-        openings=tuple(OpeningRecord(**one) for one in concern),
-        unreadable=unreadable,
-        sentence=" ".join([*_sentences(here, sharing, others, present), *_damage(unreadable)]),
-    )
-
-
-def _sentences(here: list[Opening], sharing: list[Opening], others: list[Opening], present: Opening) -> Iterator[str]:
-    optimistic = "a choice made after having seen an earlier result makes this one optimistic."
-    shared = max((present.shared(one) for one in sharing), default=0)
-    if len(here) > 1:
-        yield (
-            f"These {present.images} test images have been opened {len(here)} times, {_runs(here, present)}: "
-            f"{optimistic}"
-        )
-        if sharing:
-            yield f"Test splits that hold up to {shared} of them besides others were opened {_times(sharing)}."
-    elif sharing:
-        yield (
-            f"Just these {present.images} test images were opened for the first time, but test splits that hold up to "
-            f"{shared} of them were opened {_times(sharing)} before: {optimistic}"
-        )
-    else:
-        yield f"These {present.images} test images were opened for the first time."
-    if others:
-        yield f"Other test splits of the same data were opened {_times(others)}."
-
-
-def _runs(openings: list[Opening], present: Opening) -> str:
-    runs = {(one.run, one.begun) for one in openings} | {(present.run, present.begun)}
-    return f"by {len(runs)} runs" if len(runs) > 1 else "by this run alone"
-
-
-def _times(openings: list[Opening]) -> str:
-    return "once" if len(openings) == 1 else f"{len(openings)} times"
-
-
-def _damage(lines: int) -> Iterator[str]:
-    if lines:
-        what = "One line of the ledger is" if lines == 1 else f"{lines} lines of the ledger are"
-        yield f"{what} damaged, and may have been of these images too."
-
-
-def _of_ledger(path: Path) -> tuple[list[Opening], int]:
-    """The openings of the ledger, and how many of its lines are damaged.
-
-    One that a crash has cut short may stand before another in the same line.
-    """
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+def _read(path: Path) -> Known:
+    """One ledger; a line that a crash has cut short may stand before another in the same line."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Known()
+    except OSError as error:
+        return Known(broken=(f"The ledger {path} cannot be read ({error.strerror}).",))
     found, damaged = [], 0
-    for part in filter(str.strip, _BEGINNING.split(text)):
+    for part in filter(str.strip, _BEGINNING.split(content.decode(errors="replace"))):
         try:
             entry = json.loads(part)
             sound = entry.pop("checksum", None) in (None, _checksum(entry))  # none in those of an earlier version
@@ -175,7 +184,20 @@ def _of_ledger(path: Path) -> tuple[list[Opening], int]:
             damaged += not sound
         except (ValueError, AttributeError, TypeError, RecursionError):
             damaged += 1
-    return found, damaged
+    return Known(tuple(found), damaged, tuple(_broken(path, content)))
+
+
+def _broken(path: Path, content: bytes) -> Iterator[str]:
+    """Where a line does not follow the one that it was written after; earlier versions wrote lines without a chain."""
+    before = ""
+    for number, line in enumerate((line for line in content.split(b"\n") if line.strip()), start=1):
+        previous = None
+        with suppress(ValueError, AttributeError, RecursionError):
+            previous = json.loads(line).get("previous")
+        if previous is not None and previous != before:
+            where = f"line {number}" if number > 1 else "its first line"
+            yield f"The chain of {path} is broken before {where}: lines there were changed, removed or added."
+        before = hashlib.sha256(line).hexdigest()
 
 
 def _of_runs(run: RunDir) -> Iterator[Opening]:

@@ -5,9 +5,9 @@ Everything else works on the set under a seal (`bench.data.sealing`), in which t
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from bench.data.images.store import StoredImages
 from bench.data.patients import PREFIX
 from bench.data.splits import rows_of
 from bench.evaluation import ledger
+from bench.evaluation.known_images import looks_of, sample_of
 from bench.run.documents import ModelCard
 from bench.run.folder import STAGES, RunDir, file_sha256
 from bench.run.record import read_strictly
@@ -38,9 +39,8 @@ class OpenTest:
         facts: their facts, columns as in `bench.data.images.decode.Facts`.
         images: backbone name -> the stored set at that backbone's size, without a seal.
         opening: this one, as it was written into the ledger.
-        openings: all on record, of this data and of others, this one included.
+        known: all on record, of this data and of others, this one included.
         times: when this run opened the split, this time included.
-        unreadable: damaged lines of the ledger.
     """
 
     rows: npt.NDArray[np.int64]
@@ -48,9 +48,8 @@ class OpenTest:
     facts: pd.DataFrame
     images: Mapping[str, StoredImages]
     opening: ledger.Opening
-    openings: list[ledger.Opening]
+    known: ledger.Known
     times: list[str]
-    unreadable: int = 0
 
 
 class SealedTest:
@@ -61,17 +60,22 @@ class SealedTest:
         facts: one row per image of the whole set.
         images: backbone name -> the stored set, without a seal.
         run: the run folder; what `open` insists on must lie there.
-        cache: folder of the ledger.
+        ledgers: where openings are written down.
     """
 
     def __init__(
-        self, table: pd.DataFrame, facts: pd.DataFrame, images: Mapping[str, StoredImages], run: RunDir, cache: Path
+        self,
+        table: pd.DataFrame,
+        facts: pd.DataFrame,
+        images: Mapping[str, StoredImages],
+        run: RunDir,
+        ledgers: ledger.Ledgers,
     ) -> None:
         self._table = table
         self._facts = facts
         self._images = images
         self._run = run
-        self._cache = cache
+        self._ledgers = ledgers
         self._rows = rows_of(table, "test")
         self._data = next(iter(images.values())).fingerprint if images else ""
 
@@ -107,30 +111,52 @@ class SealedTest:
             raise TestSealed("the test split stays sealed: best_model.json speaks of another best_model.h5")
         if run.evaluation.exists():
             raise TestSealed("the test split is open already: evaluation.json holds what came of it")
-        opening = ledger.Opening(
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
-            run=run.name,
-            data=self._data,
-            split=split_fingerprint(self._facts.iloc[self._rows]),
-            images=len(self),
-            decisions=file_sha256(run.best_model_card),
-            begun=run.read().created,
-            sample=ledger.sample_of(self._facts["pixels"].iloc[self._rows].astype(str)),
-        )
-        before = ledger.openings(self._cache, run)
-        same = next((one for one in before if one.same_as(opening)), None)
+        opening = self._line(ledger.EVALUATION, decisions=file_sha256(run.best_model_card))
+        before = self._ledgers.known(run)
+        same = next((one for one in before.lines if one.same_as(opening)), None)
         if same is not None:
             opening = same  # of which the evaluation is made once more: nothing was decided since
-        times = ledger.add(self._cache, opening, run)
+        times = self._ledgers.add(opening, run)
         return OpenTest(
             rows=self._rows,
             table=self._table.iloc[self._rows],
             facts=self._facts.iloc[self._rows],
             images=self._images,
             opening=opening,
-            openings=ledger.openings(self._cache, run),
+            known=self._ledgers.known(run),
             times=times,
-            unreadable=ledger.unreadable(self._cache),
+        )
+
+    def set_aside(self) -> None:
+        """Write down, before the search, which images are the test split, so that they are known wherever they turn up.
+
+        A ledger that cannot be written is no reason to stop: the opening has to be written down, this need not.
+        """
+        line = self._line(ledger.SEALED)
+        if len(self) and not any(one.same_as(line) for one in self._ledgers.known(self._run).of(ledger.SEALED)):
+            with suppress(OSError):
+                self._ledgers.write(line)
+
+    def scored(self, opening: ledger.Opening, scores: Mapping[str, float]) -> None:
+        """Add to the ledgers what came of an opening."""
+        line = opening.model_copy(update={"kind": ledger.SCORES, "sample": "", "looks": "", "scores": dict(scores)})
+        with suppress(OSError):
+            self._ledgers.write(line)
+
+    def _line(self, kind: str, decisions: str = "") -> ledger.Opening:
+        facts, record = self._facts.iloc[self._rows], self._run.read()
+        return ledger.Opening(
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            run=self._run.name,
+            data=self._data,
+            split=split_fingerprint(facts),
+            images=len(self),
+            decisions=decisions,
+            begun=record.created,
+            sample=sample_of(facts["pixels"].astype(str)),
+            looks=looks_of(facts),
+            kind=kind,
+            plan=record.plans[-1].sha256 if record.plans else "",
         )
 
 

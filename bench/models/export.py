@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.images.decode import DECODE_ERRORS, Resize, decode, fit
+from bench.data.images.decode import DECODE_ERRORS, Facts, Resize, decode, facts_of, fit
 from bench.data.images.window import Window
 from bench.device import plain_keras
 from bench.errors import ConfigError
@@ -163,20 +163,22 @@ def largest_difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np.
 
 def load_images(
     paths: Sequence[Path], size: int, channels: int, resize: Resize = "squash", window: Window | None = None
-) -> npt.NDArray[np.uint8]:
-    """Images decoded as a run decodes them: uint8 array of shape (n_images, size, size, channels).
+) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
+    """Images decoded as a run decodes them: uint8 array of shape (n_images, size, size, channels); and their facts.
 
     Raises:
         ConfigError: if a file is no image that can be read.
     """
-    images = []
+    images, facts = [], []
     for path in paths:
         try:
-            image = decode(path.read_bytes(), window).image
+            content = path.read_bytes()
+            decoded = decode(content, window)
         except DECODE_ERRORS as error:
             raise ConfigError(f"{path} is not an image that can be read ({error}).") from None
-        images.append(fit(image.convert("L" if channels == 1 else "RGB"), size, resize))
-    return np.stack(images)
+        facts.append(facts_of(content, decoded))
+        images.append(fit(decoded.image.convert("L" if channels == 1 else "RGB"), size, resize))
+    return np.stack(images), facts
 
 
 def as_json(values: Any) -> Any:

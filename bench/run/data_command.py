@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bench.errors import ConfigError
-from bench.flags import Commands, add_command, add_flag, add_setting, add_settings, describe, given
+from bench.flags import Commands, add_command, add_flag, add_settings, describe, given
 from bench.invocation import typed
 from bench.run.folder import write_json, write_text
 from bench.settings import make_settings
@@ -26,8 +26,7 @@ def add_audit(commands: Commands) -> None:
         "The exit status is 2 where a run would stop, else 0.",
     )
     parser.add_argument("data", metavar="DATA", help=describe("data"))
-    add_settings(parser, "patient_pattern image_root splits test_share val_share")
-    add_setting(parser, "seed", "decides the splits that are drawn")
+    add_settings(parser, "patient_pattern image_root splits test_share val_share split_seed")
     add_settings(parser, "window max_pixels cache keep_going verify")
     add_flag(
         parser,

@@ -277,15 +277,37 @@ class Gap(Part):
 
 
 class LedgerRecord(Part):
-    """How often the test images have been opened, by any run on record."""
+    """How often the test images have been opened, by any run on record.
+
+    Attributes:
+        this_split, this_data: openings of just these images, and of any of the same data, this one included.
+        overlapping: openings of other splits that share images; ``shared_images`` is the most that one shares,
+            ``altered_images`` how many of these are known by their looks only (resized or recompressed).
+        predicted: how often test images were given to `predict`; ``predicted_images`` is the most at one time.
+        unreadable: damaged lines.
+        broken: where a ledger is no longer as it was written, in sentences.
+        since: date from which there is a record.
+        openings: those that concern these images, the latest last.
+    """
 
     this_split: int | None = None
     this_data: int | None = None
     overlapping: int | None = None
     shared_images: int | None = None
+    altered_images: int = 0
+    predicted: int = 0
+    predicted_images: int = 0
     unreadable: int = 0
+    broken: tuple[str, ...] = ()
+    since: str = ""
     openings: tuple[OpeningRecord, ...] = ()
     sentence: str = ""
+
+    @property
+    def to_beware_of(self) -> bool:
+        """Whether somebody may have seen results on these images before."""
+        opened = (self.this_split or 0) > 1 or bool(self.overlapping or self.predicted)
+        return opened or bool(self.unreadable or self.broken)
 
 
 class Refusal(Part):

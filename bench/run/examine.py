@@ -17,9 +17,11 @@ from bench.data.imageset import ImageSet
 from bench.data.patients import naming
 from bench.data.splits import folds, labels_of, rows_of
 from bench.errors import ConfigError
+from bench.evaluation.ledger import Ledgers
 from bench.evaluation.test_access import SealedTest
 from bench.models.weights import Weights
 from bench.run.console import Screen
+from bench.run.ledgers import folders
 from bench.run.record import DataRecord, RunRecord
 from bench.run.request import Request
 from bench.settings import RunSettings
@@ -84,11 +86,11 @@ def examine(
     require_enough(request.source, stored, settings.keep_going)
     audited = audit(request.source, stored, settings, request.taken)
     images = {name: stored.sizes[size] for name, size in request.sizes.items()}
-    test = SealedTest(audited.table, stored.facts, images, request.run, settings.cache.absolute())
+    test = SealedTest(audited.table, stored.facts, images, request.run, Ledgers(folders(settings)))
     table = test.sealed_table()
     if settings.folds:
         with naming(request.source.patient_rule):
-            folds(table, settings.folds, settings.seed)
+            folds(table, settings.folds, settings.split_seed)
     return Examined(audited, stored.facts, table, test.sealed_images(), test, time.perf_counter() - started)
 
 

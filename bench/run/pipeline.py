@@ -219,7 +219,7 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
 def take_up(request: Request, *more: str) -> RunRecord:
     """Write down where a resumed run's files lie by now, and ``more`` settings that may change; returns the record."""
     run, settings = request.run, request.settings
-    names = ("data", "image_root", "cache", "weights", *more)
+    names = ("data", "image_root", "cache", "weights", "ledger", *more)
     record = run.change_settings(**{name: getattr(settings, name) for name in names})
     if record.data is None:
         return record
@@ -232,7 +232,7 @@ def write_data(request: Request, examined: Examined) -> None:
     if run.finished("data"):
         return
     with stages.timed(run, "data"):
-        write_splits(run.splits, examined.audited.table)
+        write_splits(run.splits, examined.audited.table, examined.facts)
         write_json(run.audit, examined.audited.audit)
         run.spend("data", examined.seconds)
         run.update(data=examined.record(request.source))

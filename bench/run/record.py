@@ -193,7 +193,12 @@ class OpeningRecord(Part):
         images: how many there are.
         decisions: SHA-256 of best_model.json as it stood, where every choice is written down.
         begun: when the run was created: another run of the same name is another run.
-        sample: hashes of the images that two splits are compared by (`bench.evaluation.ledger.sample_of`).
+        sample: hashes of the images that two splits are compared by (`bench.evaluation.known_images`).
+        looks: the same of perceptual hashes, by which resized and recompressed images are found.
+        kind: of the line in the ledger (`bench.evaluation.ledger`).
+        plan: hash of the plan under which it was opened.
+        scores: the winner's on the test images, by metric, once they are known.
+        ledgers: folders of the ledgers that hold it.
     """
 
     time: str = ""
@@ -204,6 +209,26 @@ class OpeningRecord(Part):
     decisions: str = ""
     begun: str = ""
     sample: str = ""
+    looks: str = ""
+    kind: str = "evaluation"
+    plan: str = ""
+    scores: dict[str, Number] = {}
+    ledgers: tuple[str, ...] = ()
+
+
+class PlanRecord(Part):
+    """What was to be done, written down and hashed before the search, and anew whenever it is changed.
+
+    Attributes:
+        time: ISO time, UTC.
+        sha256: of what it ``holds``, as JSON with sorted keys, no spaces and no escapes.
+        holds: ``settings`` that decide results, SHA-256 of ``space`` (space.yaml) and ``split`` (splits.csv),
+            ``data`` (fingerprint), ``weights``, ``rules`` and the primary ``contrast``.
+    """
+
+    time: str = ""
+    sha256: str = ""
+    holds: dict[str, Any] = {}
 
 
 class TestRecord(Part):
@@ -270,6 +295,7 @@ class RunRecord(Part):
             versions wrote one name for all.
         search: how the search ended; None before it did.
         winner: the finalist that won; None before there is one.
+        plans: what was planned, the first before the search; more than one if it was changed.
         test: openings of the test split.
         activities: seconds by activity; they add up to the stages' own.
         timeline: what each worker did when, in the order in which it ended.
@@ -292,6 +318,7 @@ class RunRecord(Part):
     precision: dict[str, PrecisionRecord] | str | None = None
     search: SearchRecord | None = None
     winner: WinnerRecord | None = None
+    plans: tuple[PlanRecord, ...] = ()
     test: TestRecord = TestRecord()
     activities: dict[str, Number] = {}
     timeline: tuple[Worked, ...] = ()

@@ -120,7 +120,7 @@ def prepare(
     table, _ = draw_splits(source, settings, taken=taken)
     if settings.folds:
         with naming(source.patient_rule):
-            folds(table, settings.folds, settings.seed)
+            folds(table, settings.folds, settings.split_seed)
     return Request(settings, space, source, table, taken, resumed)
 
 
@@ -132,7 +132,7 @@ def open_settings(settings: RunSettings, tell: Callable[[str], None] = lambda li
     """
     return open_source(
         settings.data,
-        settings.seed,
+        settings.split_seed,
         patient_pattern=settings.patient_pattern,
         cache=settings.cache,
         tell=tell,

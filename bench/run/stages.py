@@ -39,6 +39,7 @@ from bench.run.console import Screen
 from bench.run.documents import EvaluationRecord, ModelCard
 from bench.run.examine import Examined
 from bench.run.folder import RunDir, atomic_path, file_sha256
+from bench.run.plans import write_plan
 from bench.run.progress import RunDisplay, SearchDisplay
 from bench.run.record import RunRecord, SearchRecord, Worked, read_strictly
 from bench.run.request import Request
@@ -168,6 +169,8 @@ def search(stage: Stage, task: Task) -> TrialLog:
     # first, so that an interrupted extension goes on to its own budget
     run.change_settings(budget=settings.budget, time_limit=settings.time_limit, until_settled=settings.until_settled)
     run.unfinish("search")
+    write_plan(run)
+    stage.examined.test.set_aside()
     plan = make_plan(stage.request.space, stage.request.backbones, settings.budget)
     plan.until = rule_of(run.read(), settings.budget, plan.fixed) if settings.until_settled else None
     for note in plan.notes:
@@ -343,7 +346,7 @@ def _folds(stage: Stage, task: Task) -> Folds | None:
     if not settings.folds:
         return None
     names = fold_names(table, settings.folds)
-    assigned = folds(table, settings.folds, settings.seed).to_numpy()
+    assigned = folds(table, settings.folds, settings.split_seed).to_numpy()
     groups = table["group"].to_numpy()
     rows = [fold_rows(task, assigned, fold, groups) for fold in range(1, len(names) + 1)]
     if settings.folds == "given":
@@ -427,9 +430,10 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
             screen.line(f"The test split stays sealed; open it by: {typed('evaluate', run.name, *where)}")
             return
         screen.line("Evaluation: every choice is written down; the test split is opened")
+        write_plan(run)  # a resumed run may have changed it
         found = open_test(inputs, decisions, examined.test, run, stage.call_all)
         ledger = found.ledger
-        if ledger and ((ledger.this_split or 0) > 1 or ledger.overlapping or ledger.unreadable):
+        if ledger and ledger.to_beware_of:
             screen.line(f"  note: {ledger.sentence}")
         for refusal in found.refusals:
             screen.line(f"  note: not computed: {refusal.what}: {refusal.reason}.")

@@ -362,10 +362,14 @@ LEARNING_CURVE = Schema(
         *CONFIG,
     ),
 )
-SPLITS = Schema("splits.csv", (*keys("image", "label"), *text("patient", "patient_wide", "split", "reason")), more=True)
+SPLITS = Schema(
+    "splits.csv",
+    (*keys("image", "label"), *text("patient", "patient_wide", "split", "reason", "pixels", "looks")),
+    more=True,
+)
 PREDICTIONS_VAL = Schema("predictions_val.csv", (*keys("image", "label"), *text("patient")), ("prob_", "calibrated_"))
 PREDICTIONS_TEST = Schema(
-    "predictions_test.csv", (*keys("image", "label"), *text("patient", "pixels")), ("prob_", "calibrated_")
+    "predictions_test.csv", (*keys("image", "label"), *text("patient", "pixels")), ("prob_", "calibrated_"), more=True
 )
 PREDICTIONS_MODELS = Schema(
     "predictions_models.csv",

@@ -19,6 +19,7 @@ def make_table(counts: dict[str, int], seed: int = 0) -> pd.DataFrame:
             split = str(rng.choice(["train", "val"])) if number < count else ("test", "")[number % 2]
             rows += [(label, f"{label}{number}", split)] * int(rng.integers(1, 5))
     table = pd.DataFrame(rows, columns=["label", "split_group", "split"])
+    table["image"] = [f"{number}.png" for number in range(len(table))]
     return table.sample(frac=1, random_state=seed)  # whatever the order, and whatever the index
 
 
@@ -64,7 +65,7 @@ def test_folds_that_lack_a_class_are_drawn_again() -> None:
     """Of one draw in two, the third fold here is left without a class."""
     patients = enumerate(["B", "B", "A", "A", "ABA"])
     rows = [(label, number, "train") for number, labels in patients for label in labels]
-    table = pd.DataFrame(rows, columns=["label", "split_group", "split"])
+    table = pd.DataFrame(rows, columns=["label", "split_group", "split"]).assign(image=[f"{n}" for n in range(7)])
     for seed in range(10):
         classes = table["label"].groupby(folds(table, 3, seed)).nunique()
         assert classes.to_dict() == {1: 2, 2: 2, 3: 2}
@@ -72,7 +73,9 @@ def test_folds_that_lack_a_class_are_drawn_again() -> None:
 
 def test_folds_that_no_draw_can_give_are_refused() -> None:
     """Each class has two patients, but every two classes share one, so two folds cannot part them all."""
-    table = pd.DataFrame({"label": list("ABACBC"), "split_group": list("xxyyzz"), "split": "train"})
+    table = pd.DataFrame(
+        {"label": list("ABACBC"), "split_group": list("xxyyzz"), "split": "train", "image": list("123456")}
+    )
     with pytest.raises(ConfigError, match=r"No 2 folds could be drawn .* take fewer --folds"):
         folds(table, 2, seed=0)
 

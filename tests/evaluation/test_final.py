@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from bench.data.sealing import Sealed
 from bench.evaluation import in_worker
 from bench.evaluation.final import open_test
 from bench.evaluation.inputs import Decisions, EvaluationInputs
+from bench.evaluation.ledger import Ledgers
 from bench.evaluation.test_access import SealedTest, TestSealed
 from bench.run.documents import Threshold
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.settings import make_settings
 from bench.stats.calibration import CalibrationMap, Choice
 from bench.stats.metrics import METRICS, evaluate
+from bench.verify.command import checks
+from bench.verify.reading import Folder, NotThere, Tally
 
 TABLES = ("comparisons", "operating_points", "prevalences", "decision_curve", "curves", "failures", "subgroups")
 FILES = (*(f"{name}.csv" for name in TABLES), "calibration.json", "failures.npz", "predictions_models.csv")
@@ -64,6 +68,8 @@ class Study:
                 "height": 100,
                 "bytes": rng.integers(1000, 2000, n),
                 "mode": "L",
+                "constant": False,
+                "perceptual_hash": [f"{number:064x}" for number in range(n)],
             }
         )
         np.save(self.folder / "images.npy", rng.integers(0, 255, (n, 8, 8, 1), dtype=np.uint8))
@@ -74,7 +80,7 @@ class Study:
         self.run.best_model.write_bytes(b"a model")
         for stage in ("data", "search", "finalists"):
             self.run.finish(stage)
-        self.sealed = SealedTest(self.table, self.facts, self.images, self.run, self.folder / "cache")
+        self.sealed = SealedTest(self.table, self.facts, self.images, self.run, Ledgers((self.folder / "cache",)))
         self.inputs = EvaluationInputs(
             settings=make_settings(name="made-up", cache=self.folder, bootstrap=100),
             table=self.sealed.sealed_table(),
@@ -170,6 +176,14 @@ def assert_whole(study: Study, content: dict[str, Any]) -> None:
     text = json.dumps(content)
     for what in ("robustness under altered images", "saliency maps"):
         assert f'"{what}", "reason": "MemoryError: no room for pictures"' in text
+    run, compared = Folder(study.run.path), 0
+    for name in set(checks()) - {"intervals by patients", "file hashes", "seal and plan", "ledgers"}:
+        tally = Tally()
+        with suppress(NotThere):
+            checks()[name](run, tally)
+        assert tally.wrong == [], f"computed a second time, {name} is another"
+        compared += tally.compared
+    assert compared > 250
 
 
 @pytest.mark.parametrize("classes", [("A", "B"), ("A", 'b"&<i>', "C")])

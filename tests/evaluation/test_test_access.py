@@ -1,7 +1,7 @@
 """The test split is out of reach until every choice is written down, and every opening stays on record."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +12,15 @@ import pytest
 
 from bench.data.images.store import StoredImages
 from bench.data.sealing import Sealed
-from bench.evaluation import ledger, test_access
+from bench.evaluation import known_images, ledger, test_access
+from bench.evaluation.ledger import Ledgers
+from bench.evaluation.openings import summary
 from bench.evaluation.test_access import SealedTest, TestSealed, split_fingerprint
 from bench.run.folder import RunDir, file_sha256, write_json
+from bench.run.ledgers import LEDGER
 
+TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
+NONE = f"These 2 test images are opened here; no other opening of just these is on record on this machine since {TODAY}"
 SPLITS = ["train", "train", "val", "val", "test", "test", ""]
 
 
@@ -34,13 +39,20 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture
 def facts() -> pd.DataFrame:
-    return pd.DataFrame({"pixels": [f"{number:x}".ljust(32, "0") for number in range(7)], "width": range(7)})
+    looks = [row.tobytes().hex() for row in np.random.default_rng(0).integers(0, 256, (7, 32), dtype=np.uint8)]
+    pixels = [f"{number:x}".ljust(32, "0") for number in range(7)]
+    return pd.DataFrame({"pixels": pixels, "width": range(7), "perceptual_hash": looks, "constant": False})
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> dict[str, StoredImages]:
     np.save(tmp_path / "images.npy", np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2, 1))
     return {"vgg16": StoredImages(tmp_path / "images.npy", 2, 1, "the-data")}
+
+
+def known(cache: Path, run: RunDir) -> list[tuple[str, ...]]:
+    """What tells the openings on record apart."""
+    return [one.key for one in Ledgers((cache,)).known(run).lines]
 
 
 def make_run(folder: Path) -> RunDir:
@@ -65,7 +77,7 @@ def run(tmp_path: Path) -> RunDir:
 
 @pytest.fixture
 def sealed(table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path) -> SealedTest:
-    return SealedTest(table, facts, images, run, tmp_path / "cache")
+    return SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",)))
 
 
 def test_nobody_reads_test_images_or_labels_before(sealed: SealedTest) -> None:
@@ -129,7 +141,7 @@ def test_it_stays_sealed_otherwise(sealed: SealedTest, run: RunDir, tmp_path: Pa
     with pytest.raises(TestSealed, match=said):
         sealed.open()
     assert "test" not in json.loads(run.run.read_text())
-    assert ledger.openings(tmp_path / "cache", run) == []
+    assert known(tmp_path / "cache", run) == []
 
 
 def test_openings_are_counted_across_runs(table: Any, facts: Any, images: Any, tmp_path: Path) -> None:
@@ -137,11 +149,11 @@ def test_openings_are_counted_across_runs(table: Any, facts: Any, images: Any, t
     for name in ("one", "two"):
         run = make_run(tmp_path / "reports" / name)
         decide(run)
-        sealed = SealedTest(table, facts, images, run, tmp_path / "cache")
+        sealed = SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",)))
         opened = sealed.open()
-        found = ledger.summary(opened.openings, opened.opening).content()
+        found = summary(opened.known, opened.opening).content()
         sentences.append(found["sentence"])
-    assert sentences[0] == "These 2 test images were opened for the first time."
+    assert sentences[0] == f"{NONE}."
     assert "opened 2 times, by 2 runs" in sentences[1]
     assert "optimistic" in sentences[1]
     assert found["this_split"] == found["this_data"] == 2
@@ -152,13 +164,10 @@ def test_another_split_of_the_same_data_is_told_apart(table: Any, facts: Any, im
     for name, splits in (("one", table), ("two", other)):
         run = make_run(tmp_path / "reports" / name)
         decide(run)
-        opened = SealedTest(splits, facts, images, run, tmp_path / "cache").open()
-        found = ledger.summary(opened.openings, opened.opening).content()
+        opened = SealedTest(splits, facts, images, run, Ledgers((tmp_path / "cache",))).open()
+        found = summary(opened.known, opened.opening).content()
     assert (found["this_split"], found["overlapping"], found["shared_images"], found["this_data"]) == (1, 1, 1, 2)
-    assert found["sentence"].startswith(
-        "Just these 2 test images were opened for the first time, but test splits that hold up to 1 of them were "
-        "opened once before"
-    )
+    assert found["sentence"].startswith(f"{NONE}, but test splits that hold up to 1 of them were opened once before")
     assert all("sample" not in one for one in found["openings"])
 
 
@@ -171,8 +180,8 @@ def test_a_split_that_shares_images_is_known_whatever_else_has_changed(
     for name, splits, stored in (("one", table, images), ("two", smaller, other)):
         run = make_run(tmp_path / "reports" / name)
         decide(run)
-        opened = SealedTest(splits, facts, stored, run, tmp_path / "cache").open()
-    found = ledger.summary(opened.openings, opened.opening).content()
+        opened = SealedTest(splits, facts, stored, run, Ledgers((tmp_path / "cache",))).open()
+    found = summary(opened.known, opened.opening).content()
     assert (found["this_split"], found["this_data"], found["shared_images"]) == (1, 1, 1)
     assert "test splits that hold up to 1 of them" in found["sentence"]
 
@@ -181,12 +190,10 @@ def test_splits_of_the_same_data_that_share_no_image(table: Any, facts: Any, ima
     for name, splits in (("one", table), ("two", table.assign(split=["test", "test", *["train"] * 5]))):
         run = make_run(tmp_path / "reports" / name)
         decide(run)
-        opened = SealedTest(splits, facts, images, run, tmp_path / "cache").open()
-    found = ledger.summary(opened.openings, opened.opening).content()
+        opened = SealedTest(splits, facts, images, run, Ledgers((tmp_path / "cache",))).open()
+    found = summary(opened.known, opened.opening).content()
     assert (found["overlapping"], found["this_data"]) == (0, 2)
-    assert found["sentence"] == (
-        "These 2 test images were opened for the first time. Other test splits of the same data were opened once."
-    )
+    assert found["sentence"] == (f"{NONE}. Other test splits of the same data were opened once.")
 
 
 def test_a_run_of_the_same_name_is_another_run(table: Any, facts: Any, images: Any, tmp_path: Path) -> None:
@@ -194,66 +201,66 @@ def test_a_run_of_the_same_name_is_another_run(table: Any, facts: Any, images: A
         run = make_run(tmp_path / folder / "one")
         write_json(run.run, {"name": run.name, "created": created})
         decide(run)
-        opened = SealedTest(table, facts, images, run, tmp_path / "cache").open()
-    assert "2 times, by 2 runs" in ledger.summary(opened.openings, opened.opening).content()["sentence"]
+        opened = SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",))).open()
+    assert "2 times, by 2 runs" in summary(opened.known, opened.opening).content()["sentence"]
 
 
 def test_a_sample_holds_the_smallest_hashes_so_that_large_splits_compare() -> None:
-    hashes = [f"{number:032x}" for number in np.random.default_rng(0).permutation(3 * ledger.MOST_SAMPLED)]
+    hashes = [f"{number:032x}" for number in np.random.default_rng(0).permutation(3 * known_images.MOST_SAMPLED)]
     spread = [f"{int(value, 16) * 2**80:032x}" for value in hashes]
     whole, half = (
-        ledger.Opening(time="", run="", data="", split="", images=0, decisions="", sample=ledger.sample_of(part))
+        ledger.Opening(time="", run="", data="", split="", images=0, decisions="", sample=known_images.sample_of(part))
         for part in (spread, spread[: len(spread) // 2])
     )
-    assert len(whole.sample) == len(half.sample) == 12 * ledger.MOST_SAMPLED
-    assert whole.shared(whole) == ledger.MOST_SAMPLED
-    assert whole.shared(half) == pytest.approx(ledger.MOST_SAMPLED / 2, rel=0.1)
+    assert len(whole.sample) == len(half.sample) == 12 * known_images.MOST_SAMPLED
+    assert whole.shared(whole) == (known_images.MOST_SAMPLED, 0)
+    assert whole.shared(half)[0] == pytest.approx(known_images.MOST_SAMPLED / 2, rel=0.1)
 
 
 def test_the_ledger_survives_a_lost_cache_and_a_lost_run(table: Any, facts: Any, images: Any, tmp_path: Path) -> None:
     runs = [make_run(tmp_path / "reports" / name) for name in ("one", "two")]
     decide(runs[0])
-    SealedTest(table, facts, images, runs[0], tmp_path / "cache").open()
-    assert len(ledger.openings(tmp_path / "empty", runs[1])) == 1, "the other run remembers"
+    SealedTest(table, facts, images, runs[0], Ledgers((tmp_path / "cache",))).open()
+    assert len(known(tmp_path / "empty", runs[1])) == 1, "the other run remembers"
     runs[0].run.unlink()
-    assert len(ledger.openings(tmp_path / "cache", runs[1])) == 1, "the ledger remembers"
+    assert len(known(tmp_path / "cache", runs[1])) == 1, "the ledger remembers"
 
 
 def test_a_line_cut_short_costs_no_other(table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path) -> None:
     decide(run)
-    SealedTest(table, facts, images, run, tmp_path / "cache").open()
-    path = tmp_path / "cache" / ledger.LEDGER
+    SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",))).open()
+    path = tmp_path / "cache" / LEDGER
     path.write_text('{"time": "2020-01-\n[]\n' + path.read_text() + "{}\n")
-    assert len(ledger.openings(tmp_path / "cache", run)) == 1
+    assert len(known(tmp_path / "cache", run)) == 1
 
 
 def test_a_torn_line_swallows_no_other_and_is_told(
     table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path
 ) -> None:
     decide(run)
-    path = tmp_path / "cache" / ledger.LEDGER
+    path = tmp_path / "cache" / LEDGER
     path.parent.mkdir()
     path.write_text('{"time": "2020-01-01", "run": "torn')
-    opened = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    opened = SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",))).open()
     run.run.write_text(json.dumps({"name": run.name}))  # the ledger alone remembers
-    assert ledger.openings(tmp_path / "cache", run) == [opened.opening]
+    assert known(tmp_path / "cache", run) == [opened.opening.key]
     content = path.read_text()
     path.write_text(content.replace("\n", "", 1))  # as an earlier version wrote it: in one line with the torn one
-    assert ledger.openings(tmp_path / "cache", run) == [opened.opening]
-    assert opened.unreadable == ledger.unreadable(tmp_path / "cache") == 1
-    found = ledger.summary(opened.openings, opened.opening, opened.unreadable)
+    assert known(tmp_path / "cache", run) == [opened.opening.key]
+    assert opened.known.unreadable == Ledgers((tmp_path / "cache",)).known(run).unreadable == 1
+    found = summary(opened.known, opened.opening)
     assert found.unreadable == 1
     assert found.sentence.endswith("One line of the ledger is damaged, and may have been of these images too.")
 
 
 def test_a_changed_line_is_no_opening(table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path) -> None:
     decide(run)
-    opened = SealedTest(table, facts, images, run, tmp_path / "cache").open()
-    path = tmp_path / "cache" / ledger.LEDGER
+    opened = SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",))).open()
+    path = tmp_path / "cache" / LEDGER
     run.run.write_text(json.dumps({"name": run.name}))
     path.write_text(path.read_text().replace(opened.opening.split, "f" * 32))
-    assert ledger.openings(tmp_path / "cache", run) == []
-    assert ledger.unreadable(tmp_path / "cache") == 1
+    assert known(tmp_path / "cache", run) == []
+    assert Ledgers((tmp_path / "cache",)).known(run).unreadable == 1
 
 
 @pytest.mark.parametrize("lost", ["nothing", "run.json's opening", "the ledger"])
@@ -261,23 +268,21 @@ def test_an_evaluation_that_a_crash_ended_is_repeated_in_the_same_opening(
     table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path, lost: str
 ) -> None:
     decide(run)
-    first = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    first = SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",))).open()
     if lost == "run.json's opening":
         content = json.loads(run.run.read_text())
         run.run.write_text(json.dumps({key: value for key, value in content.items() if key != "test"}))
     elif lost == "the ledger":
-        (tmp_path / "cache" / ledger.LEDGER).unlink()
-    again = SealedTest(table, facts, images, run, tmp_path / "cache").open()
-    assert again.opening == first.opening
+        (tmp_path / "cache" / LEDGER).unlink()
+    again = SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",))).open()
+    assert again.opening.key == first.opening.key
     assert again.times == first.times == [first.opening.time]
-    assert ledger.openings(tmp_path / "cache", run) == [first.opening]
-    assert ledger.openings(tmp_path / "cache", make_run(tmp_path / "elsewhere" / "two")) == [first.opening], (
-        "in the ledger"
-    )
+    assert known(tmp_path / "cache", run) == [first.opening.key]
+    assert known(tmp_path / "cache", make_run(tmp_path / "elsewhere" / "two")) == [first.opening.key], "in the ledger"
     card = json.loads(run.best_model_card.read_text())
     write_json(run.best_model_card, {**card, "temperature": 1.23})  # another decision
-    other = SealedTest(table, facts, images, run, tmp_path / "cache").open()
-    assert len(other.openings) == 2 and len(other.times) == 2
+    other = SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",))).open()
+    assert len(other.known.lines) == 2 and len(other.times) == 2
 
 
 def test_an_evaluation_that_is_made_again_under_the_same_decisions_is_the_same_opening(
@@ -285,17 +290,17 @@ def test_an_evaluation_that_is_made_again_under_the_same_decisions_is_the_same_o
 ) -> None:
     """Its files were damaged, say: nothing was decided since, so nothing that it gave away can have been used."""
     decide(run)
-    first = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    first = SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",))).open()
     run.opening_evaluated(first.opening)
     later = datetime.fromisoformat(first.opening.time) + timedelta(minutes=1)
     monkeypatch.setattr(test_access, "datetime", SimpleNamespace(now=lambda zone: later))
-    again = SealedTest(table, facts, images, run, tmp_path / "cache").open()
-    assert again.times == [first.opening.time] and len(again.openings) == 1
+    again = SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",))).open()
+    assert again.times == [first.opening.time] and len(again.known.lines) == 1
     run.opening_evaluated(again.opening)
     assert run.read().test.evaluated == (first.opening.time,)
     card = json.loads(run.best_model_card.read_text())
     write_json(run.best_model_card, {**card, "temperature": 1.23})  # who has seen the results may have decided so
-    other = SealedTest(table, facts, images, run, tmp_path / "cache").open()
+    other = SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",))).open()
     assert other.times == [first.opening.time, later.isoformat(timespec="seconds")]
 
 
@@ -304,14 +309,14 @@ def test_what_is_damaged_swallows_no_sound_line(
     table: Any, facts: Any, images: Any, run: RunDir, tmp_path: Path, damage: str
 ) -> None:
     decide(run)
-    opened = SealedTest(table, facts, images, run, tmp_path / "cache").open()
-    path = tmp_path / "cache" / ledger.LEDGER
+    opened = SealedTest(table, facts, images, run, Ledgers((tmp_path / "cache",))).open()
+    path = tmp_path / "cache" / LEDGER
     line = path.read_text()
     after = {"a tail of zeros": "\0" * 300, "a damaged beginning": "\xff" + line[1:], "a list": '["time"]\n'}
     path.write_text(line + after.get(damage, ""))
     run.run.write_text(json.dumps({"name": run.name, "test": {"openings": None}}))
-    assert ledger.openings(tmp_path / "cache", run) == [opened.opening]
-    assert ledger.unreadable(tmp_path / "cache") == (damage in after)
+    assert known(tmp_path / "cache", run) == [opened.opening.key]
+    assert Ledgers((tmp_path / "cache",)).known(run).unreadable == (damage in after)
 
 
 def test_names_and_labels_do_not_make_another_test_split(facts: pd.DataFrame) -> None:

@@ -96,6 +96,7 @@ def _processes() -> Any:
     context = multiprocessing.get_context("forkserver")
     tests, root = str(Path(__file__).parents[1]), str(Path(__file__).parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join([tests, root])  # Python 3.11 looks nowhere else for what it preloads
+    os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="bench-faults-")  # the ledger of this machine stays as it is
     context.set_forkserver_preload(["faults.child"])
     return context
 

@@ -22,7 +22,7 @@ from bench.data.images.decode import DECODE_ERRORS, decode, facts_of, problem_of
 from bench.data.sources.open_source import open_source
 from bench.data.splits import take_over
 from bench.errors import ConfigError
-from bench.evaluation.ledger import _of_ledger
+from bench.evaluation import ledger
 from bench.models.hdf5 import check_h5
 from bench.report.read import files
 from bench.run.documents import ModelCard
@@ -130,7 +130,7 @@ class Loaders:
         return read_strictly(ModelCard, self.written("best_model.json", content))
 
     def ledger(self, content: bytes) -> object:
-        return _of_ledger(self.written("ledger.jsonl", content))
+        return ledger._read(self.written("ledger.jsonl", content))
 
     def h5(self, content: bytes) -> object:
         try:

@@ -320,7 +320,7 @@ def _more(
             for name, mean in means.mean().items()
         ],
         "ledger": {"this_split": 1, "this_data": 1, "overlapping": 0, "openings": [opening]}
-        | {"sentence": f"These {len(test)} test images were opened for the first time."},
+        | {"sentence": f"These {len(test)} test images are opened here; no other opening is on record."},
         "refusals": [],
         "sentences": [f"The winner, {winner}, is better than every control on these {len(test)} images."],
     }

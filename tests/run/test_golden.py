@@ -17,6 +17,9 @@ import pytest
 import toys
 
 from bench.cli import main
+from bench.run.ledgers import LEDGER
+from bench.verify.command import checks
+from bench.verify.reading import Folder, Tally
 
 pytestmark = pytest.mark.end_to_end
 
@@ -138,3 +141,71 @@ def test_every_figure_of_a_real_run_is_drawn(run: Path) -> None:
     assert "could not be drawn" not in page
     files = sorted((run / "figures").iterdir())
     assert len(files) >= 40 and all(path.stat().st_size > 2000 for path in files)
+
+
+def test_every_number_is_computed_again_by_other_code(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(run)]) == 0, capsys.readouterr().out
+    found = {line.split("  ")[0]: line.split()[-1] for line in capsys.readouterr().out.splitlines()}
+    assert found["ledgers"] == found["subgroups.csv"] == found["trials.csv"] == "0", "checked, and not left out"
+
+
+def other_choices(folder: Path) -> None:
+    card = json.loads((folder / "best_model.json").read_text())
+    (folder / "best_model.json").write_text(json.dumps({**card, "temperature": 1.5}))
+
+
+def other_plan(folder: Path) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    record["plans"][0]["holds"]["settings"]["budget"] = 1
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def other_test_images(folder: Path) -> None:
+    table = pd.read_csv(folder / "predictions_test.csv", keep_default_na=False).iloc[1:]
+    table.to_csv(folder / "predictions_test.csv", index=False)
+
+
+def other_ledger(folder: Path) -> None:
+    """A line of the ledger is changed, and its checksum made anew."""
+    record = json.loads((folder / "run.json").read_text())
+    opening = record["test"]["openings"][0]
+    place = folder / "ledger"
+    place.mkdir()
+    lines = [json.loads(line) for line in (Path(opening["ledgers"][0]) / LEDGER).read_text().splitlines()]
+    lines[0]["run"] = "another"
+    del lines[0]["checksum"]
+    (place / LEDGER).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    opening["ledgers"] = [str(place)]
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def no_ledger(folder: Path) -> None:
+    record = json.loads((folder / "run.json").read_text())
+    record["test"]["openings"][0]["ledgers"] = [str(folder / "nowhere")]
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+def other_model(folder: Path) -> None:
+    (folder / "models" / "toy-1.h5").write_bytes(b"another")
+
+
+@pytest.mark.parametrize(
+    ("plant", "name", "said"),
+    [
+        (other_choices, "seal and plan", "SHA-256 of best_model.json when the split was opened"),
+        (other_plan, "seal and plan", "SHA-256 of the plan"),
+        (other_test_images, "seal and plan", "fingerprint of the test images"),
+        (other_test_images, "file hashes", "predictions_test.csv is not as the run wrote it"),
+        (other_model, "file hashes", "models/toy-1.h5 is not as the run wrote it"),
+        (other_ledger, "ledgers", "the chain is broken before line 2"),
+        (no_ledger, "ledgers", "no ledger that this run wrote into"),
+    ],
+)
+def test_what_was_changed_is_named(run: Path, tmp_path: Path, plant: Any, name: str, said: str) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("figures", "study.db")))
+    for planted in (False, True):
+        if planted:
+            plant(copy)
+        tally = Tally()
+        checks()[name](Folder(copy), tally)
+        assert any(said in sentence for sentence in tally.wrong) == planted, tally.wrong

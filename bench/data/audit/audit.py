@@ -65,8 +65,9 @@ def draw_splits(
     excluded: Mapping[int, str] | None = None,
     duplicates: Duplicates | None = None,
     taken: Path | None = None,
+    content: "pd.Series[str] | None" = None,
 ) -> tuple[pd.DataFrame, SplitReport]:
-    """The splits of ``source`` as ``settings`` want them; without facts, what they would be if nothing were found.
+    """The splits of ``source`` as ``settings`` want them; without facts, others of the same sizes.
 
     Args:
         source: the images.
@@ -74,11 +75,12 @@ def draw_splits(
         excluded: row number -> why an image takes no part.
         duplicates: among the images.
         taken: splits.csv of the run itself, when it is resumed.
+        content: hash of each image, by which splits are drawn.
 
     Raises:
         ConfigError: if splits cannot be drawn or taken over.
     """
-    table, file = source.table, taken or settings.splits
+    table, file = source.table if content is None else source.table.assign(content=content), taken or settings.splits
     reasons = dict(excluded or {})
     if taken is not None and not same_images(taken, table):
         raise ConfigError(
@@ -91,13 +93,13 @@ def draw_splits(
     with naming(source.patient_rule):
         table, report = assign_splits(
             table,
-            settings.seed,
+            settings.split_seed,
             excluded=reasons,
             clusters=duplicates.clusters if duplicates else (),
             shares=Shares(settings.test_share, settings.val_share, fixed=file is not None),
         )
     if settings.max_images and taken is None:
-        table = subset(table, settings.max_images, settings.seed)
+        table = subset(table, settings.max_images, settings.split_seed)
     return table, report
 
 
@@ -123,7 +125,7 @@ def audit(
     excluded = {int(row): f"{facts['problem'].iloc[row]}: {facts['reason'].iloc[row]}" for row in problems}
     duplicates = find_duplicates(facts, stored.folder)
     try:
-        table, report = draw_splits(source, settings, excluded, duplicates, taken)
+        table, report = draw_splits(source, settings, excluded, duplicates, taken, facts["content"])
     except ConfigError as error:
         if strict:
             raise
@@ -140,7 +142,7 @@ def audit(
             facts.loc[working],
             table["label"].loc[working].tolist(),
             table["group"].loc[working].tolist(),
-            settings.seed,
+            settings.split_seed,
         ),
         keep_going=settings.keep_going,
     )

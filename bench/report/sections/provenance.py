@@ -10,6 +10,7 @@ from bench.invocation import typed
 from bench.report import names
 from bench.report.blocks import Section, Table, pairs, table
 from bench.report.page import Page
+from bench.run.plans import changes
 from bench.run.record import ParameterRange, RunRecord
 
 TITLE = "Provenance"
@@ -28,6 +29,7 @@ def provenance(page: Page) -> Section:
         classes=json.dumps(page.files.classes, ensure_ascii=False),
         predict=typed("predict"),
         openings=_openings,
+        plans=_plans(record),
         settings=_settings(record),
         space=_space(record),
         hashes=_weights(record),
@@ -41,8 +43,20 @@ def _openings(page: Page) -> Table | None:
     if ledger is None or not ledger.openings:
         return None
     rows = pd.DataFrame([one.model_dump() for one in ledger.openings], dtype="object")
-    rows = rows.assign(split=rows["split"].map(_brief), decisions=rows["decisions"].map(_brief))
+    rows = rows.assign(**{name: rows[name].map(_brief) for name in ("split", "decisions", "plan")})
+    rows["scored"] = [scores.get("auc") for scores in rows["scores"]]
+    present = rows["time"].isin(page.files.tested.opened[-1:]) & (rows["run"] == page.run.name)
+    rows.loc[present & rows["scored"].isna(), "scored"] = page.files.chosen_scores.get("auc", (None,))[0]
     return table("openings", rows, folded=len(rows) > 6)
+
+
+def _plans(record: RunRecord) -> Table | None:
+    """The plans of the run, and what each changed; None where none is on record, as of earlier versions."""
+    if not record.plans:
+        return None
+    told = ["", *("; ".join(one) for one in changes(record.plans))]
+    rows = pd.DataFrame({"time": [one.time for one in record.plans], "sha256": [one.sha256 for one in record.plans]})
+    return table("plans", rows.assign(changed=told), folded=False)
 
 
 def _brief(value: Any) -> str:

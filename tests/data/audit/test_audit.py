@@ -16,7 +16,7 @@ from bench.data.images.decode import OTHER, Facts
 from bench.data.images.store import Stored, store_images
 from bench.data.imageset import ImageSet, MemoryReader
 from bench.data.sources.open_source import folder_source
-from bench.data.splits import SPLITS, write_splits
+from bench.data.splits import SPLITS, folds, write_splits
 from bench.errors import ConfigError
 from bench.run.documents import ShortcutRecord
 from bench.settings import make_settings
@@ -548,19 +548,60 @@ def test_a_validation_split_that_is_taken_over_is_kept_however_small(tmp_path):
     assert "It was kept" in report.on_validation
 
 
-def test_shares_and_the_seed_reach_the_draw():
+def test_shares_and_the_split_seed_reach_the_draw():
     source, _ = made_up(["A", "B"] * 100)
-    table, report = draw_splits(source, settings_of(test_share=0.4, val_share=0.25, seed=3))
+    table, report = draw_splits(source, settings_of(test_share=0.4, val_share=0.25, split_seed=3))
     assert (table["split"] == "test").mean() == pytest.approx(0.4, abs=0.02)
     assert (table["split"] == "val").mean() == pytest.approx(0.15, abs=0.02)
     assert len(report.notes) == 2
-    other, _ = draw_splits(source, settings_of(test_share=0.4, val_share=0.25, seed=4))
+    assert "--split-seed 3" in report.notes[0]
+    other, _ = draw_splits(source, settings_of(test_share=0.4, val_share=0.25, split_seed=4))
     assert table["split"].tolist() != other["split"].tolist()
 
 
-def test_without_facts_the_splits_are_what_they_would_be(clean):
+def noise(folder, names):
+    """Images of noise, the same whatever they are called."""
+    for label in "AB":
+        (folder / label).mkdir(parents=True)
+        rng = np.random.default_rng(ord(label))
+        for name in names:
+            Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / label / f"{name}.png")
+    return folder
+
+
+def drawn(folder, cache, **changes):
+    """Content of each image -> its split and, from 1, its fold."""
+    source, settings = folder_source(folder), settings_of(**changes)
+    found = audit(source, store_images(source, [], cache), settings).table
+    numbered = found["split"] + folds(found, 3, settings.split_seed).astype(str)
+    return dict(zip(found["content"], numbered, strict=True))
+
+
+@pytest.mark.parametrize("more", [{}, {"max_images": 40}])
+def test_what_the_images_are_decides_their_split_and_no_name_order_or_training_seed(tmp_path, more):
+    names = [f"{number:02d}" for number in range(40)]
+    first = drawn(noise(tmp_path / "set", names), tmp_path / "cache", **more)
+    assert {split[:-1] for split in first.values()} == {"train", "val", "test", *([""] if more else [])}
+    renamed = noise(tmp_path / "elsewhere" / "other", [f"scan{name[::-1]}" for name in reversed(names)])
+    assert drawn(renamed, tmp_path / "cache", **more) == first
+    assert drawn(tmp_path / "set", tmp_path / "cache", seed=5, **more) == first
+    assert drawn(tmp_path / "set", tmp_path / "cache", split_seed=5, **more) != first
+    one = Image.open(tmp_path / "set" / "A" / "00.png")
+    one.putpixel((0, 0), 255 - one.getpixel((0, 0)))
+    one.save(tmp_path / "set" / "A" / "00.png")
+    assert drawn(tmp_path / "set", tmp_path / "cache", **more).items() - first.items() > {}.items(), "another set"
+
+
+def test_splits_that_are_given_stay_whatever_the_split_seed(clean):
+    found = [audit(clean.source, clean.stored, settings_of(split_seed=seed)).table["split"] for seed in (0, 7)]
+    given = clean.source.table["split"]
+    assert all((one[given == "test"] == "test").all() and not (one[given != "test"] == "test").any() for one in found)
+
+
+def test_without_facts_the_splits_are_as_large_as_they_would_be(clean):
     table, _ = draw_splits(clean.source, settings_of())
-    pd.testing.assert_frame_equal(table, clean.table)
+    pd.testing.assert_frame_equal(table.drop(columns="split"), clean.table.drop(columns=["split", "content"]))
+    assert table["split"].value_counts().to_dict() == clean.table["split"].value_counts().to_dict()
     again, _ = draw_splits(clean.source, settings_of(), {3: "empty: the file is empty"}, Duplicates())
     assert again["reason"].iloc[3] == "empty: the file is empty"
 

@@ -43,6 +43,7 @@ def predict(options: argparse.Namespace) -> int:
         ConfigError: if there is no whole model, or an image cannot be read.
     """
     from bench.data.images.window import Window
+    from bench.evaluation.recognise import note_test_images
     from bench.models.export import load_images, predict_file
 
     run = find_run(options.name, output_of(options))
@@ -69,7 +70,9 @@ def predict(options: argparse.Namespace) -> int:
         raise ConfigError(f"{run.best_model_card} holds a calibration map or thresholds of other classes.")
     if not usable:
         raise ConfigError(f"{run.best_model_card} states an input that no model of a run has: {card.input}.")
-    images = load_images(options.images, size, channels, resize, window)
+    images, facts = load_images(options.images, size, channels, resize, window)
+    if told := note_test_images(run, options.images, facts, file_sha256(run.best_model_card)):
+        print(f"note: {told}", file=sys.stderr)
     try:
         probabilities = predict_file(run.best_model, images, np.arange(len(images)))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -1,0 +1,44 @@
+"""Where ledgers of test-split openings lie: on this machine, beside a cache, and with the data."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import platformdirs
+
+from bench.settings import RunSettings, is_path
+
+LEDGER = "test-openings.jsonl"
+WITH_DATA = ".medical-transfer-bench"
+
+
+def machine_folder() -> Path | None:
+    """The user's own folder on this machine, whatever ``--cache`` and ``--output``; None without a home folder."""
+    try:
+        return Path(platformdirs.user_data_dir("medical-transfer-bench"))
+    except RuntimeError:
+        return None
+
+
+def data_folder(settings: RunSettings) -> Path | None:
+    """Where the ledger that travels with the data lies, or would; None for sets that are no files."""
+    if not is_path(settings.data):
+        return None
+    place = settings.image_root or Path(settings.data)
+    return (place if place.is_dir() else place.parent) / WITH_DATA
+
+
+def folders(settings: RunSettings, images: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """The folders of all ledgers that concern a run, each once.
+
+    Args:
+        settings: of the run; that of the data is used where it is there, or ``--ledger data`` asks for it.
+        images: files whose parents may hold a ledger of theirs.
+    """
+    cache = settings.cache.absolute() if settings.cache != Path() else None  # a damaged run.json names none
+    found = [machine_folder(), cache]
+    of_data = data_folder(settings)
+    if of_data is not None and (settings.ledger == "data" or of_data.is_dir()):
+        found.append(of_data)
+    parents = dict.fromkeys(parent for image in images for parent in image.absolute().parents)
+    found += [parent / WITH_DATA for parent in parents if (parent / WITH_DATA).is_dir()]
+    return tuple(dict.fromkeys(one for one in found if one is not None))

@@ -1,0 +1,119 @@
+"""Models in pairs, compared once more from the predictions of every repeat."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import nct, t
+from statsmodels.stats.multitest import multipletests
+
+from bench.verify.reading import Folder, Predicted, Tally
+from bench.verify.scores import draws, score
+
+POWER = 0.8
+NOISE = 0.15
+"""Two bootstraps of 1,000 draws give standard errors that differ by about 3 %, more where scores are skewed."""
+LOOSE = 5e-4
+"""Of a probability that follows from an interval's ends or other numbers of the row."""
+
+
+def comparisons(run: Folder, tally: Tally) -> None:
+    """Scores and their difference, t intervals and p, who alone is right, and Holm's correction by family."""
+    table = run.table("comparisons.csv")
+    level = run.evaluation["bootstrap"]["level"]
+    for _, row in table.iterrows():
+        where = f"{row['a']} and {row['b']}"
+        for end in ("a", "b"):
+            tally.close(f"{where}: score of {row[end]}", row[f"score_{end}"], _score(run, row, end))
+        tally.close(f"{where}: difference", row["difference"], row["score_a"] - row["score_b"])
+        if "df" in row and not pd.isna(row["df"]):
+            _interval(where, row, level, tally)
+            if row["family"] == "primary":
+                found = _standard_error(run, row)
+                tally.close(f"{where}: standard error", row["standard_error"], found, NOISE * found)
+        _calls(run, where, row, tally)
+    for family, part in table.groupby("family"):
+        for name in ("p", "mcnemar_p"):
+            known = part[part[name].notna()]
+            corrected = multipletests(known[name], method="holm")[1] if len(known) else []
+            for told, found in zip(known[f"{name}_holm"], corrected, strict=True):
+                tally.close(f"family {family}: {name} by Holm", told, found)
+
+
+def _score(run: Folder, row: pd.Series, end: str) -> float | None:
+    """The mean over the repeats; of earlier versions, which name no metric, the ROC AUC of the representative."""
+    repeats = run.repeats(str(row[end]))
+    if "metric" not in row:
+        return score("auc", repeats[run.representative(str(row[end]))])
+    values = [score(str(row["metric"]), one) for one in repeats.values()]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _interval(where: str, row: pd.Series, level: float, tally: Tally) -> None:
+    """What follows from the difference, its standard error and the degrees of freedom, all as the row tells them."""
+    error, df, difference = float(row["standard_error"]), float(row["df"]), float(row["difference"])
+    if error < 1e-12:  # all draws and seeds agree
+        return
+    reach = t.ppf((1 + level) / 2, df) * error
+    tally.close(f"{where}: lower end", row["low"], difference - reach)
+    tally.close(f"{where}: upper end", row["high"], difference + reach)
+    if not pd.isna(row["p"]):
+        tally.close(f"{where}: p", row["p"], 2 * t.sf(abs(difference) / error, df))
+    if not pd.isna(row["p_equivalent"]):
+        tally.close(
+            f"{where}: p of equivalence", row["p_equivalent"], t.sf((row["margin"] - abs(difference)) / error, df)
+        )
+    if not pd.isna(row["detectable"]):
+        power = nct.sf(t.ppf((1 + level) / 2, df), df, row["detectable"] / error)
+        tally.close(f"{where}: power at the difference that could be detected", POWER, power, LOOSE)
+
+
+def _standard_error(run: Folder, row: pd.Series) -> float:
+    """Of a difference of means over seeds, patients being drawn anew; without a share of the seeds, of patients alone.
+
+    Source: Obuchowski and Rockette, Communications in Statistics - Simulation 24:285 (1995), seeds nested in models.
+    """
+    metric, sides = str(row["metric"]), [list(run.repeats(str(row[end])).values()) for end in ("a", "b")]
+    drawn = draws(metric, [one for side in sides for one in side])
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    n, first = len(set(sides[0][0].patients)), len(sides[0])
+    covariance = np.atleast_2d(np.cov(drawn.T)) * n / (n - 1)
+    contrast = np.r_[np.full(first, 1 / first), np.full(len(sides[1]), -1 / len(sides[1]))]
+    patients, seeds = float(contrast @ covariance @ contrast), 0.0
+    if not pd.isna(row["seed_share"]):
+        for part, side in zip((slice(0, first), slice(first, None)), sides, strict=True):
+            own, count = covariance[part, part], len(side)
+            if count > 1:
+                patients -= (np.diag(own).mean() - own[~np.eye(count, dtype=bool)].mean()) / count
+                seeds += float(np.var([score(metric, one) or 0.0 for one in side], ddof=1)) / count
+    return float(np.sqrt(max(patients, 0.0) + seeds))
+
+
+def _calls(run: Folder, where: str, row: pd.Series, tally: Tally) -> None:
+    """Images on which one of two representatives alone is right, and McNemar's exact test of them."""
+    clustered = "repeat_a" in row
+    one, other = (_representative(run, row, end) for end in ("a", "b"))
+    right = [model.scores.argmax(axis=1) == model.labels for model in (one, other)]
+    only_a, only_b = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+    told = (int(row["only_a_right"]), int(row["only_b_right"]))
+    tally.same(f"{where}: images that one alone is right on", told, (only_a, only_b))
+    groups = one.patients if clustered else np.arange(len(one.labels))
+    apart = pd.Series(right[0].astype(int) - right[1].astype(int)).groupby(groups).sum()
+    tally.close(f"{where}: McNemar's p", row["mcnemar_p"], _signed(apart[apart != 0].abs().tolist(), int(apart.sum())))
+
+
+def _representative(run: Folder, row: pd.Series, end: str) -> Predicted:
+    name = str(row[end])
+    repeat = int(row[f"repeat_{end}"]) if f"repeat_{end}" in row else run.representative(name)
+    return run.repeats(name)[repeat]
+
+
+def _signed(sizes: list[int], found: int) -> float:
+    """Chance that sizes with random signs sum to something as far from 0 as ``found``: of sizes of 1, McNemar's p."""
+    chances = {0: 1.0}
+    for size in sizes:
+        following: dict[int, float] = {}
+        for total, chance in chances.items():
+            for sign in (-size, size):
+                following[total + sign] = following.get(total + sign, 0.0) + chance / 2
+        chances = following
+    return min(1.0, sum(chance for total, chance in chances.items() if abs(total) >= abs(found)))

@@ -1,0 +1,110 @@
+"""Whether files, the seal on the test split, the plan and the ledgers are as they were written."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from bench.verify.reading import Folder, Json, Tally
+
+LEDGER = "test-openings.jsonl"  # `bench.run.ledgers` would bring the settings with it, and these `bench.stats`
+
+
+def files(run: Folder, tally: Tally) -> None:
+    """Checksums of the files of finished stages, and SHA-256 of every model."""
+    for name, told in run.run.get("pinned", {}).items():
+        path = run.path / name
+        found = xxhash.xxh3_128_hexdigest(path.read_bytes()) if path.is_file() else "no file"
+        tally.check(told == found, f"{name} is not as the run wrote it")
+    for _, table in run.tables_of("finalists.csv", "baselines.csv"):
+        for model, told in zip(table["model"], table["sha256"], strict=True):
+            if isinstance(model, str):
+                found = run.sha256(model) if run.has(model) else "no file"
+                tally.check(told == found, f"{model} is not as the run wrote it")
+
+
+def seal(run: Folder, tally: Tally) -> None:
+    """The test split was opened under the choices, the plan and the images that are on record."""
+    record, card = run.run.get("test", {}), run.json("best_model.json")
+    openings, plans = record.get("openings", []), run.run.get("plans", [])
+    tally.check(card["sha256"] == run.sha256("best_model.h5"), "best_model.json speaks of another best_model.h5")
+    _plan(run, plans, tally)
+    if not run.has("evaluation.json"):
+        return
+    tally.same("openings", list(run.evaluation["opened"]), list(record.get("opened", [])))
+    tally.check(bool(openings), "run.json holds no opening, but there is an evaluation")
+    for last in openings[-1:]:
+        choices = run.sha256("best_model.json")
+        tally.same("SHA-256 of best_model.json when the split was opened", last["decisions"], choices)
+        tally.same("test images opened", last["images"], run.evaluation["images"])
+        pixels = "\n".join(sorted(run.table("predictions_test.csv")["pixels"].astype(str)))
+        split = hashlib.blake2b(pixels.encode(), digest_size=16).hexdigest()
+        tally.same("fingerprint of the test images", last["split"], split)
+        if plans:
+            tally.same("plan of the opening", last.get("plan"), plans[-1]["sha256"])
+            tally.check(plans[-1]["time"] <= last["time"], "the plan was written after the test split was opened")
+    for threshold in card.get("thresholds", []):
+        told = [one for one in run.evaluation["thresholds"] if one["class"] == threshold["class"]]
+        tally.check(told == [threshold], f"threshold of {threshold['class']}: not the one that was frozen")
+
+
+def _plan(run: Folder, plans: list[Json], tally: Tally) -> None:
+    for plan in plans:
+        text = json.dumps(plan["holds"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        found = hashlib.sha256(text.encode()).hexdigest()
+        tally.same(f"SHA-256 of the plan of {plan['time']}", plan["sha256"], found)
+        for name, file in (("space", "space.yaml"), ("split", "splits.csv")):
+            tally.same(f"SHA-256 of {file} in the plan", plan["holds"][name], run.sha256(file))
+
+
+def ledger(run: Folder, tally: Tally) -> None:
+    """Each ledger's chain is whole, and holds this run's openings with their scores."""
+    openings = run.run.get("test", {}).get("openings", [])
+    folders = dict.fromkeys(folder for one in openings for folder in one.get("ledgers", []))
+    there = {folder: Path(folder) / LEDGER for folder in folders if (Path(folder) / LEDGER).is_file()}
+    gone = [folder for folder in folders if folder not in there]
+    tally.skipped = f"no longer there: {', '.join(gone)}" if gone else "" if folders else "no ledger is on record"
+    tally.check(bool(there) or not folders, "no ledger that this run wrote into is there any more")
+    for folder, path in there.items():
+        entries = _chain(path, tally)
+        for one in openings:
+            if folder in one.get("ledgers", []):
+                mine = [entry for entry in entries if _same(entry, one)]
+                kinds = {entry.get("kind") for entry in mine}
+                tally.check("evaluation" in kinds, f"{path} lacks the opening of {one['time']}")
+        _scores(run, [entry for entry in entries if openings and _same(entry, openings[-1])], path, tally)
+
+
+def _same(entry: Json, opening: Json) -> bool:
+    names = ("time", "run", "begun", "split", "decisions")
+    return all(entry.get(name) == opening.get(name, "") for name in names)
+
+
+def _chain(path: Path, tally: Tally) -> list[Json]:
+    """The lines of a ledger that can be read; each has to carry its checksum and the hash of the line before it."""
+    entries, before = [], ""
+    for number, line in enumerate((one for one in path.read_bytes().split(b"\n") if one.strip()), start=1):
+        try:
+            entry: Any = json.loads(line)
+            told = entry.pop("checksum", None)
+        except (ValueError, AttributeError):
+            tally.check(False, f"{path}: line {number} cannot be read")
+        else:
+            whole = told in (None, xxhash.xxh3_64_hexdigest(json.dumps(entry).encode()))
+            tally.check(whole, f"{path}: line {number} was changed")
+            chained = entry.get("previous") in (None, before)
+            tally.check(chained, f"{path}: the chain is broken before line {number}")
+            entries.append(entry)
+        before = hashlib.sha256(line).hexdigest()
+    return entries
+
+
+def _scores(run: Folder, mine: list[Json], path: Path, tally: Tally) -> None:
+    if not run.has("evaluation.json"):
+        return
+    told = run.evaluation["models"][run.winner]["metrics"]
+    for entry in mine:
+        for name, value in entry.get("scores", {}).items():
+            tally.close(f"{path}: {name}", value, told.get(name, {}).get("value"))

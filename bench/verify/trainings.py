@@ -1,0 +1,117 @@
+"""What is said of splits, trials, finalists and folds, computed again from their tables; one function a table."""
+
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from bench.verify.reading import Folder, Tally
+from bench.verify.scores import SCORES, score
+
+SMALLER_IS_BETTER = {"log_loss", "brier"}
+
+
+def splits(run: Folder, tally: Tally) -> None:
+    """No patient and no pixel in two splits, counts as run.json has them, and predictions of these very images."""
+    table = run.table("splits.csv")
+    used = {split: table[table["split"] == split] for split in ("train", "val", "test")}
+    for one, other in combinations(used, 2):
+        for column in ("patient", "pixels"):
+            if column in table:
+                shared = set(used[one][column].dropna()) & set(used[other][column].dropna())
+                some = ", ".join(sorted(map(str, shared))[:3])
+                tally.check(not shared, f"{len(shared)} {column} in {one} and in {other}, such as {some}")
+    for split in ("val", "test"):
+        name = f"predictions_{split}.csv"
+        for _, predicted in run.tables_of(name):
+            pairs = [dict(zip(part["image"], part["label"], strict=True)) for part in (used[split], predicted)]
+            tally.check(pairs[0] == pairs[1], f"{name}: other images or labels than splits.csv has in {split}")
+    if run.has("run.json"):
+        _counts(run, used, tally)
+
+
+def _counts(run: Folder, used: dict[str, pd.DataFrame], tally: Tally) -> None:
+    for split, told in (run.run.get("data") or {}).get("splits", {}).items():
+        part = used[split]
+        tally.same(f"images of {split}", told["images"], len(part))
+        tally.same(f"patients of {split}", told["patients"], int(part["patient"].nunique()))
+        classes = {str(label): int(count) for label, count in part["label"].value_counts().items()}
+        tally.same(f"classes of {split}", dict(sorted(told["classes"].items())), dict(sorted(classes.items())))
+
+
+def trials(run: Folder, tally: Tally) -> None:
+    """Counts of trials by state, and each trial's score as the best of its last phase in epochs.csv."""
+    table = run.table("trials.csv")
+    retried = {int(number) for number, later in zip(table["trial"], table["retried_as"], strict=True) if later == later}
+    current = table[~table["trial"].isin(retried)]
+    if run.has("run.json"):
+        for state, count in (run.run.get("search") or {}).get("counts", {}).items():
+            tally.same(f"trials that {state}", count, int((current["state"] == state).sum()))
+    for _, epochs in run.tables_of("epochs.csv"):
+        metric = f"metric_{_metric(run)}"
+        of_trials = epochs[epochs["kind"] == "trial"]
+        for name, part in of_trials.groupby("name"):
+            row = current[(current["trial"].map("{:.0f}".format) == name) & current[metric].notna()]
+            if len(row):
+                last = part[part["phase"] == part["phase"].iloc[-1]][metric].dropna()
+                best = last.min() if _metric(run) in SMALLER_IS_BETTER else last.max()
+                tally.close(f"trial {name}: {metric}", row[metric].iloc[0], best)
+
+
+def _metric(run: Folder) -> str:
+    """The metric that decides."""
+    if run.has("run.json"):
+        return str(run.run["settings"].get("metric", "auc"))
+    return str((run.evaluation.get("gap") or {}).get("metric", "auc"))
+
+
+def finalists(run: Folder, tally: Tally) -> None:
+    """Means and standard deviations over seeds, the winner, its trial's score, and representatives on validation."""
+    table, metric = run.table("finalists.csv"), _metric(run)
+    done = table[(table["state"] == "completed") & table[f"metric_{metric}"].notna()]
+    values = {str(name): part[f"metric_{metric}"] for name, part in done.groupby("backbone")}
+    (winner,) = set(table.loc[table["winner"].astype(str) == "True", "backbone"])
+    if run.has("evaluation.json"):
+        tally.same("winner", run.winner, winner)
+        for told in run.evaluation.get("retrained", []):
+            _over_seeds(told["backbone"], told, values[told["backbone"]], tally, ("mean", "sd"))
+        for name in values:
+            _on_validation(run, name, done, tally)
+    if run.has("run.json") and (told := run.run.get("winner")):
+        tally.same("winner of run.json", told["backbone"], winner)
+        _over_seeds(winner, told, values[winner], tally, ("score", "sd"))
+    for _, searched in run.tables_of("trials.csv"):
+        for _, row in done.drop_duplicates("backbone").iterrows():
+            found = searched.loc[searched["trial"] == row["trial"], f"metric_{metric}"]
+            tally.close(f"{row['backbone']}: score of its trial", row["trial_score"], found.iloc[0])
+
+
+def _over_seeds(name: str, told: dict[str, Any], values: pd.Series, tally: Tally, keys: tuple[str, str]) -> None:
+    tally.same(f"{name}: seeds", told.get("repeats"), len(values))
+    tally.close(f"{name}: mean over seeds", told.get(keys[0]), values.mean())
+    tally.close(f"{name}: SD over seeds", told.get(keys[1]), values.std(ddof=1) if len(values) > 1 else None)
+
+
+def _on_validation(run: Folder, name: str, done: pd.DataFrame, tally: Tally) -> None:
+    """The scores of finalists.csv are those of the predictions; exported files are computed in float32."""
+    repeat, repeats = run.representative(name), run.repeats(name, "val")
+    row = done[(done["backbone"] == name) & (done["repeat"] == repeat)]
+    if repeat in repeats and len(row):
+        for metric in SCORES:
+            found = score(metric, repeats[repeat])
+            tally.close(f"{name}: {metric} on validation", row[f"metric_{metric}"].iloc[0], found, 0.02)
+
+
+def folds(run: Folder, tally: Tally) -> None:
+    """Means and standard deviations over folds, and that folds part train and validation."""
+    table, metric = run.table("folds.csv"), f"metric_{_metric(run)}"
+    done = table[table["state"] == "completed"]
+    chosen = run.table("finalists.csv").drop_duplicates("backbone").set_index("backbone")
+    for key, part in done.groupby("backbone"):
+        told = chosen.loc[str(key)]
+        tally.close(f"{key}: mean over folds", told["fold_mean"], part[metric].mean())
+        tally.close(f"{key}: SD over folds", told["fold_sd"], part[metric].std(ddof=1))
+        for _, split in run.tables_of("splits.csv"):
+            used = int(split["split"].isin(["train", "val"]).sum())
+            if len(part) == table["fold"].nunique():
+                tally.same(f"{key}: images validated on over all folds", int(part["images_val"].sum()), used)
