@@ -26,7 +26,7 @@ def retrained(
     """Trial score beside retrained scores of each finalist.
 
     The interval is that of the representative's validation predictions, by patients, moved to the mean of the
-    repeats: the representative is the best of them, and its own interval would lie too high. A trial score that is
+    repeats, whose score it need not have. A trial score that is
     better than its better end is flagged; one within an interval wider than 2 x `WIDEST` proves nothing.
 
     Args:
@@ -107,7 +107,7 @@ def _expect(low: float | None, high: float | None, flagged: bool) -> str:
         return "; expect what the internal test says."
     if low <= 0 <= high:
         few = (high - low) / 2 > WIDEST
-        why = "too few patients to tell whether they differ" if few else "which chance may explain"
+        why = "too few patients to tell whether they differ" if few else "an interval that includes 0"
         return f", {why}; expect what the internal test says."
     return ": the internal test is the easier one, so be careful with both."
 

@@ -35,6 +35,7 @@ def cautions(files: RunFiles) -> list[str]:
         unfinished=files.trials is not None and (files.finalists is None or files.unfinished),
         near=_near(files),
         beaten=_beaten(files),
+        compared_by=verdict(files).compared_by,
         small_cnn=next((one for one in verdict(files).baselines if one.name == "small_cnn" and one.ties), None),
         audited=audited(files),
         tiny=TINY,

@@ -172,9 +172,12 @@ class ClassScores(Part):
 
 
 class SeedSpread(Part):
-    """Mean and standard deviation of each metric over ``n`` seeds."""
+    """Mean and standard deviation of each metric over ``n`` seeds, and the ``values`` of each of the ``repeats``."""
 
     n: int | None = None
+    repeats: tuple[int, ...] = ()
+    representative: int | None = None
+    values: dict[str, tuple[Number | None, ...]] = {}
     mean: dict[str, Number | None] = {}
     sd: dict[str, Number | None] = {}
 

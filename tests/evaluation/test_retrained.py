@@ -151,7 +151,7 @@ def test_its_variance_is_the_sum_of_both():
 def test_chance_is_named_too():
     found = gap((LABELS, SCORES, PATIENTS), cohort(200, seed=7), AUC, 300)
     assert found.flagged is False
-    assert "which chance may explain; expect what the internal test says." in found.sentence
+    assert "an interval that includes 0; expect what the internal test says." in found.sentence
 
 
 def test_a_gap_that_few_patients_cannot_tell_is_not_called_chance():

@@ -194,7 +194,7 @@ LOSES = (SECOND, -0.078, 0.057)
             {"metadata": (SAME, -0.01, 0.03)},
             "VGG16 is the best of the backbones, but metadata alone keeps up with it",
             "Metadata alone cannot be told apart from the chosen model",
-            "by −0.010 ROC AUC on the internal test, an interval (−0.040 to +0.020) that includes 0.",
+            "by −0.010 in ROC AUC on the internal test, an interval (−0.040 to +0.020) that includes 0.",
         ),
         (
             {"majority": (SAME, 0.04, 0.05)},
@@ -236,11 +236,14 @@ def test_the_headline_is_no_surer_than_holms_correction(run: RunDir) -> None:
     assert told(run) == "VGG16 is the best of the backbones, but metadata alone keeps up with it"
     (banner,) = summary.banners(read(run))
     assert banner.grave
-    assert "an interval (+0.010 to +0.050) that chance may explain among so many comparisons" in banner.text
+    assert "an interval (+0.010 to +0.050) that leaves out 0, but not after Holm’s correction" in banner.text
     compare(run, {}, small_cnn=(SAME, -0.05, 0.02))
     (banner,) = summary.banners(read(run))
     assert banner.title == "A baseline beats the chosen model"
-    assert "After Holm’s correction for all baselines, chance may still explain the lead of a small CNN" in banner.text
+    assert (
+        "After Holm’s correction for all baselines, the lead of a small CNN from scratch is not significant"
+        in banner.text
+    )
     compare(run, {}, small_cnn=LOSES)
     assert "Holm" not in summary.banners(read(run))[0].text
 
@@ -257,7 +260,7 @@ def test_guessing_that_scores_the_same_in_every_draw_is_a_tie(run: RunDir) -> No
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_small_cnn_that_ties_is_a_caution(run: RunDir) -> None:
-    said = "That pretraining helps is not shown: VGG16 and a small CNN from scratch differ by"
+    said = "That pretraining helps is not shown: VGG16 is ahead of a small CNN from scratch by"
     assert said not in outline(run).text
     compare(run, {}, small_cnn=(SAME, 0.01, 0.02))
     assert said in outline(run).text.partition("What to beware of")[2]
