@@ -140,15 +140,14 @@ class _Drawn:
         """Model ``a`` less model ``b``; with a single seed no p, and so no verdict."""
         if self.found is None:
             return {"reason": self.why}
-        single = [self.models[name].title for name in (a, b) if not self.trainings[name].enough]
+        single = next((self.models[name].title for name in (a, b) if not self.trainings[name].enough), "")
         one = contrast(self.found, self.trainings[a], self.trainings[b])
         low, high = one.ends
         found = {"difference": one.value, "low": low, "high": high, "standard_error": one.error, "df": one.df}
         if one.p is None:
             return found | {"reason": f"no interval: {self.why}"}
         if single:
-            who = f"{joined(single)} {'has' if len(single) == 1 else 'have'} one seed"
-            return found | {"reason": f"{who}, so how far another seed would lie is unknown (--repeats)"}
+            return found | {"reason": f"{single} has one seed, so how far another would lie is unknown (--repeats)"}
         found |= {"p": one.p, "seed_share": one.seed_share, "detectable": one.detectable}
         if family == PRIMARY:
             found |= {"margin": self.rules.margin, "p_equivalent": one.p_equivalent(self.rules.margin)}
@@ -202,16 +201,17 @@ def _against(rows: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> li
     ]
     if parts and not same:
         parts[0] = f"Beside {titles[pairs[0]['a']]}, on these {counted(n_images, 'image')}, {parts[0]}"
-    left = [titles[row["b"]] for row in pairs if row["verdict"] == NOT_COMPUTED]
-    if left:
-        reason = next(row["reason"] for row in pairs if row["verdict"] == NOT_COMPUTED)
-        parts.append(f"{titles[pairs[0]['a']]} was not compared with {joined(left, 'or')}: {reason}")
+    left = [row for row in pairs if row["verdict"] == NOT_COMPUTED]
+    for reason in dict.fromkeys(row["reason"] for row in left):
+        those = [titles[row["b"]] for row in left if row["reason"] == reason]
+        parts.append(f"{titles[pairs[0]['a']]} was not compared with {joined(those, 'or')}: {reason}")
     return ["; ".join(parts) + "."] if parts else []
 
 
 def _sentence(row: Row, titles: Mapping[str, str]) -> str:
     """What a pair says; the primary one as whether the search was worth it."""
     a, b, metric = titles[row["a"]], titles[row["b"]], get_metric(row["metric"]).words
+    corrected = "" if row["family"] == CHANCE else "Holm-corrected "
     if row["family"] == PRIMARY:
         return _tuning(row, a, metric)
     if row["verdict"] == NOT_COMPUTED:
@@ -219,10 +219,10 @@ def _sentence(row: Row, titles: Mapping[str, str]) -> str:
         first = f"{a} and {b}{known} cannot be compared by {metric}, {row['reason']}"
     elif row["verdict"] == SAME:
         between = magnitude(row["difference"], row["low"], row["high"])
-        corrected = f"Holm-corrected {p_value(row['p_holm'])}"
-        first = f"{a} and {b} cannot be told apart (mean {metric} {_over(row)} differs by {between}, {corrected})"
+        p = f"{corrected}{p_value(row['p_holm'])}"
+        first = f"{a} and {b} cannot be told apart (mean {metric} {_over(row)} differs by {between}, {p})"
     else:
-        first = f"{_apart(row, titles)} (mean {metric} {_over(row)}, Holm-corrected {p_value(row['p_holm'])})"
+        first = f"{_apart(row, titles)} (mean {metric} {_over(row)}, {corrected}{p_value(row['p_holm'])})"
     return (
         f"{first}; of their representative seeds, only {a} is right on {counted(row['only_a_right'], 'image')}, only "
         f"{b} on {row['only_b_right']:,} (exact McNemar by patients: {p_value(row['mcnemar_p_holm'])})."
@@ -249,13 +249,18 @@ def _tuning(row: Row, winner: str, metric: str) -> str:
         within = f"within the margin of ±{spread(row['margin'])} ({p_value(row['p_equivalent'])} of equivalence)"
         return f"Tuned and default are equivalent: {gained}, {within}.{power}"
     if row["verdict"] == UNDECIDED:
-        return f"Whether tuning was worth it is undecided: {gained}.{power}"
+        margin = ""
+        if row["p_equivalent"] is not None:
+            margin = f", nor is a difference below {spread(row['margin'])} shown ({p_value(row['p_equivalent'])})"
+        return f"Whether tuning was worth it is undecided: {gained}{margin}.{power}"
     return f"{'Tuning was worth it' if row['verdict'] == A_BETTER else 'Tuning did harm'}: {gained}.{power}"
 
 
 def _over(row: Row) -> str:
-    """Over how many seeds the means are."""
+    """Over how many seeds the means are; a model that has but one is the same with each."""
     a, b = row["seeds_a"], row["seeds_b"]
+    if 1 in (a, b):
+        return f"over {counted(max(a, b), 'seed')}"
     return f"over {a} seeds each" if a == b else f"over {a} and {b} seeds"
 
 

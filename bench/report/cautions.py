@@ -9,6 +9,7 @@ from bench.report.tables import models as tables_models
 from bench.report.tables import winner as tables_winner
 from bench.report.templating import Values, paragraphs
 from bench.report.verdict import verdict
+from bench.run.documents import SeedSpread
 
 FEW_TRIALS = 8
 FEW_IMAGES = 50
@@ -84,15 +85,16 @@ def _near(files: RunFiles) -> list[str]:
 
 
 def _beaten(files: RunFiles) -> Values:
-    """Baselines that should lose and did not: on test they score at least as well as the winner.
+    """Baselines that should lose and did not: on test their mean over the seeds is at least as good as the winner's.
 
     The default recipe is the winner's own backbone, and whether tuning paid is said elsewhere; those that a banner
     names already are left out too.
     """
     scores = {
-        name: (model.title or name, model.metrics[files.metric.name].value)
+        name: (model.title or name, (model.repeats or SeedSpread()).mean.get(files.metric.name, one.value))
         for name, model in files.tested.models.items()
-        if files.metric.name in model.metrics and (name == files.chosen or model.kind not in ("", "finalist"))
+        if (one := model.metrics.get(files.metric.name))
+        and (name == files.chosen or model.kind not in ("", "finalist"))
     }
     _, won = scores.pop(files.chosen, ("", None))
     found = verdict(files)

@@ -125,6 +125,11 @@ def headline(screen: Screen, run: RunDir) -> None:
     screen.line("")
     screen.line(f"{summary.headline(found)}.")
     screen.line(f"{text}.")
+    if found.evaluation:
+        from bench.report.verdict import verdict
+
+        if primary := verdict(found).primary:
+            screen.line(primary.sentence)
     for banner in summary.banners(found):
         if banner.grave:
             screen.warning(f"{banner.title}. {banner.text}")

@@ -198,9 +198,7 @@ def test_one_seed_gives_no_verdict():
     (row, *_), majority = records(alone), row_of(alone, "majority")
     assert (row["verdict"], row["p"], row["seed_share"]) == ("not computed", None, None)
     assert row["low"] < row["difference"] < row["high"], "by patients, of these trainings"
-    assert row["reason"] == (
-        "ResNet50 and Default recipe have one seed, so how far another seed would lie is unknown (--repeats)"
-    )
+    assert row["reason"] == ("ResNet50 has one seed, so how far another would lie is unknown (--repeats)")
     assert row["sentence"] == f"Whether tuning was worth it cannot be said: {row['reason']}."
     assert majority["reason"].startswith("ResNet50 has one seed"), "the majority class has no other"
 
