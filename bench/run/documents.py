@@ -407,6 +407,14 @@ class ModelInput(Part):
     window: dict[str, Any] | None = None
 
 
+class PlannedContrast(Part):
+    """The one contrast that is not corrected: the winner less ``against``, of which ``margin`` would not matter."""
+
+    against: str = ""
+    metric: str = ""
+    margin: Number | None = None
+
+
 class ModelCard(Part):
     """best_model.json; ``candidates`` holds the SHA-256 of each finalist's file, ``config`` the winner's settings."""
 
@@ -421,6 +429,7 @@ class ModelCard(Part):
     threshold: Threshold | None = None
     thresholds: tuple[Threshold, ...] = ()
     temperature: Number | None = None
+    primary_contrast: PlannedContrast | None = None
     checked: dict[str, Any] = {}
     candidates: dict[str, str] = {}
     run: str = ""

@@ -116,11 +116,6 @@ def test_each_family_and_each_test_is_corrected_by_itself(table):
                 assert list(family[f"{p}_holm"]) == list(family[p]), "one pair is not corrected"
 
 
-def test_the_majority_class_does_not_weaken_the_others(table):
-    without = compared({name: each for name, each in SCORES.items() if name != "majority"})
-    assert list(without["p_holm"]) == list(table["p_holm"])[:-1]
-
-
 def test_verdicts(table):
     assert list(table["verdict"]) == [
         "undecided",

@@ -59,5 +59,7 @@ def test_the_card_tells_the_window_that_predict_goes_through(
     known = (table, pd.DataFrame(), ("A", "B"), stored)
     inputs = EvaluationInputs(settings, *known, finalists=finalists, baselines=pd.DataFrame(), window=window)
     decide(inputs, run, lambda calls: [scores] * len(calls), ModelCard())
-    told = json.loads(run.best_model_card.read_text(encoding="utf-8"))["input"]["window"]
+    card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
+    told = card["input"]["window"]
     assert (Window(**told) if told else None) == window
+    assert card["primary_contrast"] == {"against": "recipe", "metric": "auc", "margin": 0.01}, "before the test is open"

@@ -314,6 +314,39 @@ def test_every_place_says_the_same(run: RunDir, verdicts: dict[tuple[str, str], 
     assert "VGG16 won" not in everything and "VGG16, winner" not in everything
 
 
+def test_the_console_gives_the_primary_contrast_in_its_own_words(run: RunDir) -> None:
+    table = pd.read_csv(run.comparisons).assign(sentence="")
+    primary = table["b"] == "recipe"
+    table.loc[primary, ["family", "verdict", "sentence"]] = ["primary", "undecided", "Tuning is undecided."]
+    lines = Lines()
+    messages.headline(lines, run)  # type: ignore[arg-type]
+    assert "Tuning is undecided." not in lines.said, "an older run has none"
+    table.to_csv(run.comparisons, index=False)
+    messages.headline(lines, run)  # type: ignore[arg-type]
+    assert "Tuning is undecided." in lines.said
+    assert "VGG16 won; VGG16 against its default recipe: undecided." in lines.said
+
+
+@pytest.mark.parametrize(("metric", "way"), [("auc", -0.1), ("log_loss", 0.1)])
+def test_a_baseline_beats_the_chosen_model_by_the_metric_of_the_run(run: RunDir, metric: str, way: float) -> None:
+    table = pd.read_csv(run.comparisons).assign(metric=metric)
+    table.loc[table["b"] == "small_cnn", ["difference", "low", "high", "verdict"]] = [
+        way,
+        way - 0.02,
+        way + 0.02,
+        SECOND,
+    ]
+    others = (table["family"] == "controls") & (table["b"] != "small_cnn")
+    table.loc[others, ["difference", "low", "high"]] = [-3 * way, -3 * way - 0.02, -3 * way + 0.02]
+    table.to_csv(run.comparisons, index=False)
+    found = verdict(read(run))
+    assert [one.name for one in found.beaten_by] == ["small_cnn"]
+    (banner,) = [one for one in summary.banners(read(run)) if one.title == "A baseline beats the chosen model"]
+    words = {"auc": "ROC AUC", "log_loss": "log loss"}[metric]
+    assert banner.text.startswith(f"In {words} on the internal test, VGG16 is beaten beyond the interval")
+    assert "a small CNN from scratch by 0.100 (0.080–0.120)" in banner.text
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_winner_that_won_is_called_one(run: RunDir) -> None:
     text = " ".join(outline(run).text.split())
