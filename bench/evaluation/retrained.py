@@ -25,9 +25,9 @@ def retrained(
 ) -> list[Retrained]:
     """Trial score beside retrained scores of each finalist.
 
-    The interval is that of the representative's validation predictions, by patients, moved to the mean of the
-    repeats, whose score it need not have. A trial score that is
-    better than its better end is flagged; one within an interval wider than 2 x `WIDEST` proves nothing.
+    The interval is that of the representative's validation predictions, by patients, moved to the mean of the repeats,
+    whose score it need not have. A trial score that is better than its better end is flagged; one within an interval
+    wider than 2 x `WIDEST` proves nothing.
 
     Args:
         finalists: finalists.csv.

@@ -345,6 +345,11 @@ def test_a_baseline_beats_the_chosen_model_by_the_metric_of_the_run(run: RunDir,
     words = {"auc": "ROC AUC", "log_loss": "log loss"}[metric]
     assert banner.text.startswith(f"In {words} on the internal test, VGG16 is beaten beyond the interval")
     assert "a small CNN from scratch by 0.100 (0.080–0.120)" in banner.text
+    assert "with one seed" not in banner.text
+    table["verdict"] = "not computed"
+    table.to_csv(run.comparisons, index=False)
+    (banner,) = [one for one in summary.banners(read(run)) if one.title == "A baseline beats the chosen model"]
+    assert "by patients alone: with one seed, another one might turn it round" in banner.text
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -30,6 +30,9 @@ classes  patients  seeds  between seeds  of a model  over seeds and patients  by
 2        60        5, 5   0.0            0.0         96.8 %                   96.2 %
 =======  ========  =====  =============  ==========  =======================  =================
 
+Where the second model is worse (``behind``), 92 to 95 %; where its seeds differ a quarter as much, 93 to 96 % at 0.25,
+and at 0.6, where an AUC has a tail of bad trainings, 85 to 87 % with three such seeds and 89 to 91 % with five.
+
 Here a few studies of two and three classes are simulated; ``-m slow`` simulates 300 of each kind, and
 ``python tests/stats/test_contrast_coverage.py 500`` makes the table. Shares may be what the measured ones give but for
 one case in a thousand, by the binomial distribution.
@@ -148,9 +151,10 @@ def test_unequal_numbers_of_seeds_are_covered_and_patients_alone_do_not_cover(cl
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_true_difference_is_covered(kind):
     both, fixed = covered(kind, 300)
-    low, high = bounds(300, 0.94, 0.985 if kind.by_model == 0 or kind.distance > 3 else 0.97)
+    lowest = 0.94 if kind.steadier == 1 else 0.86
+    low, high = bounds(300, lowest, 0.985 if kind.by_model == 0 or kind.distance > 3 else 0.97)
     assert low <= both <= high
-    if kind.by_seed == 0.6:
+    if kind.by_seed == 0.6 and kind.steadier == 1:
         assert fixed < 0.6, "patients alone are too sure"
 
 
