@@ -104,7 +104,9 @@ def _beaten(files: RunFiles) -> Values:
         for name, (title, score) in scores.items()
         if name not in said and won is not None and score is not None and not files.metric.better(won, score)
     ]
-    return {"won": won, "by": better} if better else {}
+    repeats = files.chosen_model.repeats if files.chosen_model else None
+    several = repeats is not None and (repeats.n or 1) > 1
+    return {"won": won, "by": better, "several": several} if better else {}
 
 
 def _few_images(files: RunFiles) -> list[tuple[str, float]]:

@@ -475,7 +475,7 @@ def test_the_primary_contrast_is_told_alike_in_every_place(run: RunDir, verdict:
     assert (f"{title} against its default recipe: {told}" in summary.headline(found)) is (told not in ("", "worse"))
     assert ("the default recipe beats" in summary.headline(found)) is (told == "worse")
     tiles = {tile.label: (tile.value, tile.detail) for tile in summary.tiles(found)}
-    lead = f"ahead by {'−' if sign < 0 else '+'}0.020 "
+    lead = f"lead {'−' if sign < 0 else '+'}0.020 "
     assert tiles.get("Against its default recipe", ("", ""))[0] == told
     assert not told or tiles["Against its default recipe"][1].startswith(lead)
 

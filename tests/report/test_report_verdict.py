@@ -194,7 +194,7 @@ LOSES = (SECOND, -0.078, 0.057)
             {"metadata": (SAME, -0.01, 0.03)},
             "VGG16 is the best of the backbones, but metadata alone keeps up with it",
             "Metadata alone cannot be told apart from the chosen model",
-            "by −0.010 in ROC AUC on the internal test, an interval (−0.040 to +0.020) that includes 0.",
+            "is −0.010 in ROC AUC on the internal test, an interval (−0.040 to +0.020) that includes 0.",
         ),
         (
             {"majority": (SAME, 0.04, 0.05)},
@@ -260,7 +260,7 @@ def test_guessing_that_scores_the_same_in_every_draw_is_a_tie(run: RunDir) -> No
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_small_cnn_that_ties_is_a_caution(run: RunDir) -> None:
-    said = "That pretraining helps is not shown: VGG16 is ahead of a small CNN from scratch by"
+    said = "That pretraining helps is not shown: the lead of VGG16 over a small CNN from scratch is"
     assert said not in outline(run).text
     compare(run, {}, small_cnn=(SAME, 0.01, 0.02))
     assert said in outline(run).text.partition("What to beware of")[2]
