@@ -317,6 +317,8 @@ class RunSettings(BaseModel):
 
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = setting("evaluation", 2000, "N", "10000")
     """draws of patients that intervals and comparisons rest on, 100 to 100000"""
+    margin: Annotated[float, Field(gt=0, lt=1)] = setting("evaluation", 0.01, "DIFFERENCE", "0.02")
+    """difference in --metric that would not matter: within it, the winner and its default recipe are equivalent"""
     target_sensitivity: Annotated[float, Field(gt=0.5, lt=1)] | None = setting(
         "evaluation", None, "SHARE", "0.95", shown="Youden's index decides"
     )

@@ -1,79 +1,188 @@
-"""Pairs of models on the same test images: difference in AUC by patients, exact McNemar, both Holm-corrected."""
+"""Models in pairs on the same test images: the contrast of their means over the seeds, and McNemar's test by patients.
+
+One contrast was fixed before the test split was opened: the winner against its own default recipe. It is tested alone,
+at the full level, and against the margin of `--margin`. The other pairs are Holm-corrected within their family.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 
 import pandas as pd
 
 from bench.evaluation.inputs import ScoredModel
-from bench.numbers import counted, joined, magnitude, p_value, spread
+from bench.numbers import counted, joined, magnitude, p_value, percent, spread
 from bench.run.tables import COMPARISONS, Row, records
 from bench.stats.bootstrap import Bootstrap, Resampled
-from bench.stats.proportions import exact_mcnemar, holm
+from bench.stats.contrast import Seeds, contrast
+from bench.stats.metrics import Metric, Scores, get_metric
+from bench.stats.proportions import clustered_mcnemar, holm
 
 A_BETTER, B_BETTER, SAME, NOT_COMPUTED = "a better", "b better", "cannot be told apart", "not computed"
+EQUIVALENT, UNDECIDED = "equivalent", "undecided"
+"""Verdicts on the primary contrast instead of `SAME`."""
+PRIMARY, FINALISTS, CONTROLS, CHANCE = "primary", "finalists", "controls", "chance"
+"""Families, each Holm-corrected by itself; the first and the last hold one pair, which that leaves as it is."""
+FAMILY_OF = {"recipe": PRIMARY, "majority": CHANCE}
 
 
-def comparisons(models: Mapping[str, ScoredModel], winner: str, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Every pair of finalists, and the winner against every baseline: comparisons.csv.
+@dataclass(frozen=True)
+class Rules:
+    """What was fixed before the test split was opened.
 
-    The AUC (macro one-vs-rest for several classes) is compared by a paired, patient-clustered bootstrap: all models
-    are scored in the same draws (`bench.stats.bootstrap.Resampled.difference`). McNemar's test compares who is right at
-    the most probable class, and takes images for independent. Each family, and each of the two tests, is
-    Holm-corrected by itself; the verdict is the corrected bootstrap p below 1 - level.
+    Attributes:
+        winner: name of the winning finalist; it stands first in its pairs.
+        metric: of the run; all pairs are compared by it.
+        margin: difference that would not matter, in its unit.
+        bootstrap: draws, level of the intervals, seed.
+    """
+
+    winner: str
+    metric: Metric
+    margin: float
+    bootstrap: Bootstrap
+
+    @property
+    def error(self) -> float:
+        """Below which a p decides."""
+        return 1 - self.bootstrap.level
+
+
+def comparisons(models: Mapping[str, ScoredModel], rules: Rules) -> pd.DataFrame:
+    """The winner against its default recipe, every pair of finalists, the winner against other baselines.
+
+    Means over the seeds are compared, with patients and seeds as sources of variance (`bench.stats.contrast`); all
+    trainings are scored in the same draws of patients. With a single seed the difference and an interval by patients
+    are given, and no verdict. McNemar's test compares who is right at the most probable class, of the repeats that
+    represent their models.
 
     Args:
         models: name -> what it says of the same images.
-        winner: name of the winning finalist; it stands first in its pairs.
-        bootstrap: draws, level of the intervals, seed.
+        rules: what was fixed before.
 
     Returns:
-        one row per pair; what cannot be computed is empty, with the reason.
+        comparisons.csv, one row per pair; what cannot be computed is empty, with the reason.
     """
-    others = [name for name, model in models.items() if model.kind == "finalist" and name != winner]
-    pairs = [("finalists", a, b) for a, b in combinations([winner, *others], 2)]
-    pairs += [("controls", winner, name) for name, model in models.items() if model.kind == "control"]
-    if winner not in models or not pairs or not len(models[winner].predictions):
+    pairs = _pairs(models, rules.winner)
+    if rules.winner not in models or not pairs or not len(models[rules.winner].predictions):
         return COMPARISONS.frame([])
-    predictions = {name: models[name].predictions for name in dict.fromkeys(name for _, *ab in pairs for name in ab)}
-    images = predictions[winner]
-    missing, few = images.missing_classes, images.few_of_a_class
-    scores = [one.scores for one in predictions.values()]
-    found = None if missing else bootstrap.unless(few).of_models("auc", images, scores)
-    places = {name: place for place, name in enumerate(predictions)}
-    rows = []
-    for family, a, b in pairs:
-        counts = exact_mcnemar(predictions[a].right, predictions[b].right)
-        by_mcnemar = {"only_a_right": counts.only_a, "only_b_right": counts.only_b, "mcnemar_p": counts.p}
-        by_auc = _by_auc(found, (places[a], places[b]), missing, few)
-        rows.append({"family": family, "a": a, "b": b} | by_auc | by_mcnemar)
-    table = COMPARISONS.frame(rows)
+    drawn = _Drawn.of({name: models[name] for name in dict.fromkeys(name for _, *ab in pairs for name in ab)}, rules)
+    table = COMPARISONS.frame([drawn.row(*pair) for pair in pairs])
     for family in table["family"].unique():
         chosen = table["family"] == family
         for p in ("p", "mcnemar_p"):
             values = [None if pd.isna(value) else value for value in table.loc[chosen, p]]
             table.loc[chosen, f"{p}_holm"] = pd.Series(holm(values), index=table.index[chosen], dtype="float64")
-    table["verdict"] = [_verdict(row, 1 - bootstrap.level) for row in records(table)]
+    table["verdict"] = [_verdict(row, rules) for row in records(table)]
     titles = {name: model.title for name, model in models.items()}
-    several = images.n_patients < len(images)
-    table["sentence"] = [_sentence(row, titles, several) for row in records(table)]
+    table["sentence"] = [_sentence(row, titles) for row in records(table)]
     return table
 
 
+def _pairs(models: Mapping[str, ScoredModel], winner: str) -> list[tuple[str, str, str]]:
+    """Family, a and b of each pair, the primary one first."""
+    others = [name for name, model in models.items() if model.kind == "finalist" and name != winner]
+    pairs = [(FINALISTS, a, b) for a, b in combinations([winner, *others], 2)]
+    controls = [name for name, model in models.items() if model.kind == "control"]
+    pairs += [(FAMILY_OF.get(name, CONTROLS), winner, name) for name in controls]
+    order = (PRIMARY, FINALISTS, CONTROLS, CHANCE)
+    return sorted(pairs, key=lambda pair: order.index(pair[0]))
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """All trainings of some models, scored in the same draws of patients.
+
+    Attributes:
+        models: name -> what it says of the same images.
+        rules: what was fixed before.
+        trainings: name -> places of its trainings in ``found``.
+        found: None where the metric cannot be computed.
+        why: why there is nothing, or no interval; empty where nothing is amiss.
+    """
+
+    models: Mapping[str, ScoredModel]
+    rules: Rules
+    trainings: Mapping[str, Seeds]
+    found: Resampled | None
+    why: str
+
+    @classmethod
+    def of(cls, models: Mapping[str, ScoredModel], rules: Rules) -> "_Drawn":
+        images, metric, trainings = models[rules.winner].predictions, rules.metric, {}
+        scores: list[Scores] = []
+        for name, model in models.items():
+            each = [model.repeats[repeat].scores for repeat in sorted(model.repeats)]
+            trainings[name] = Seeds(range(len(scores), len(scores) + len(each)), model.seeded)
+            scores += each
+        if metric.needs_all_classes and images.missing_classes:
+            return cls(models, rules, trainings, None, f"{metric.title} cannot be computed: {images.missing_classes}")
+        few = images.few_for(metric)
+        found = rules.bootstrap.unless(few).of_models(metric.name, images, scores)
+        return cls(models, rules, trainings, found, few or "a class is missing from more than half of the draws")
+
+    def row(self, family: str, a: str, b: str) -> Row:
+        """A pair, but what is corrected and what is said of it."""
+        about = {"family": family, "a": a, "b": b, "metric": self.rules.metric.name}
+        return about | self._seeds(a, "a") | self._seeds(b, "b") | self._contrast(family, a, b) | self._calls(a, b)
+
+    def _seeds(self, name: str, end: str) -> Row:
+        """Every seed of a model, and their mean, in the columns of ``a`` or ``b``."""
+        columns = list(self.trainings[name].columns)
+        about: Row = {f"seeds_{end}": len(columns), f"repeat_{end}": self.models[name].representative}
+        if self.found is None:
+            return about
+        values = self.found.value[columns]
+        each = " ".join(f"{value:.6f}" for value in values)
+        return about | {f"score_{end}": float(values.mean()), f"scores_{end}": each}
+
+    def _contrast(self, family: str, a: str, b: str) -> Row:
+        """Model ``a`` less model ``b``; with a single seed no p, and so no verdict."""
+        if self.found is None:
+            return {"reason": self.why}
+        single = next((self.models[name].title for name in (a, b) if not self.trainings[name].enough), "")
+        one = contrast(self.found, self.trainings[a], self.trainings[b])
+        low, high = one.ends
+        found = {"difference": one.value, "low": low, "high": high, "standard_error": one.error, "df": one.df}
+        if one.p is None:
+            return found | {"reason": f"no interval: {self.why}"}
+        if single:
+            return found | {"reason": f"{single} has one seed, so how far another would lie is unknown (--repeats)"}
+        found |= {"p": one.p, "seed_share": one.seed_share, "detectable": one.detectable}
+        if family == PRIMARY:
+            found |= {"margin": self.rules.margin, "p_equivalent": one.p_equivalent(self.rules.margin)}
+        return found | {
+            "reason": None if one.varies else "no interval: all draws and all seeds give the same difference"
+        }
+
+    def _calls(self, a: str, b: str) -> Row:
+        """McNemar's test of the repeats that represent the two."""
+        first, second = self.models[a].predictions, self.models[b].predictions
+        counts = clustered_mcnemar(first.right, second.right, first.patients)
+        return {"only_a_right": counts.only_a, "only_b_right": counts.only_b, "mcnemar_p": counts.p}
+
+
+def _verdict(row: Row, rules: Rules) -> str:
+    if row["p_holm"] is None:
+        return NOT_COMPUTED
+    if row["p_equivalent"] is not None and row["p_equivalent"] < rules.error:
+        return EQUIVALENT
+    if row["p_holm"] >= rules.error:
+        return UNDECIDED if row["family"] == PRIMARY else SAME
+    return A_BETTER if rules.metric.better(row["score_a"], row["score_b"]) else B_BETTER
+
+
 def sentences(table: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> list[str]:
-    """The comparisons in words, the winner's first: 'A and B cannot be told apart on these 652 images; C is …'."""
-    words = []
-    finalists = table[table["family"] == "finalists"]
+    """The comparisons in words, the primary contrast first, then the winner's: 'A and B cannot be told apart …'."""
+    words = [row["sentence"] for row in records(table[table["family"] == PRIMARY])]
+    finalists = table[table["family"] == FINALISTS]
     if len(finalists):
         winner = finalists.iloc[0]["a"]
         words += _against(finalists[finalists["a"] == winner], titles, n_images)
         for row in records(finalists[finalists["a"] != winner]):
             if row["verdict"] in (A_BETTER, B_BETTER):
                 words.append(f"{_apart(row, titles)}.")
-    baselines = table[table["family"] == "controls"]
-    words += [_tuning(row, titles) for row in records(baselines[baselines["b"] == "recipe"])]
-    words += _against(baselines[baselines["b"] != "recipe"], titles, n_images)
-    return words
+    return words + _against(table[table["family"].isin([CONTROLS, CHANCE])], titles, n_images)
 
 
 def _against(rows: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> list[str]:
@@ -92,71 +201,67 @@ def _against(rows: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> li
     ]
     if parts and not same:
         parts[0] = f"Beside {titles[pairs[0]['a']]}, on these {counted(n_images, 'image')}, {parts[0]}"
-    left = [titles[row["b"]] for row in pairs if row["verdict"] == NOT_COMPUTED]
-    if left:
-        parts.append(f"{titles[pairs[0]['a']]} was not compared with {joined(left, 'or')}: {pairs[0]['reason']}")
+    left = [row for row in pairs if row["verdict"] == NOT_COMPUTED]
+    for reason in dict.fromkeys(row["reason"] for row in left):
+        those = [titles[row["b"]] for row in left if row["reason"] == reason]
+        parts.append(f"{titles[pairs[0]['a']]} was not compared with {joined(those, 'or')}: {reason}")
     return ["; ".join(parts) + "."] if parts else []
 
 
-def _tuning(row: Row, titles: Mapping[str, str]) -> str:
-    """Whether the search was worth it: the winner beside its own default recipe."""
-    recipe = f"the default recipe of {titles[row['a']]}"
+def _sentence(row: Row, titles: Mapping[str, str]) -> str:
+    """What a pair says; the primary one as whether the search was worth it."""
+    a, b, metric = titles[row["a"]], titles[row["b"]], get_metric(row["metric"]).words
+    corrected = "" if row["family"] == CHANCE else "Holm-corrected "
+    if row["family"] == PRIMARY:
+        return _tuning(row, a, metric)
     if row["verdict"] == NOT_COMPUTED:
-        return f"Whether tuning was worth it cannot be said: {row['reason']}."
-    gained = f"{magnitude(row['difference'], row['low'], row['high'])} ROC AUC"
-    if row["verdict"] == SAME:
-        sign = "above" if row["difference"] >= 0 else "below"
-        chance = f"which chance may explain (Holm-corrected {p_value(row['p_holm'])})"
-        return f"Tuning was not shown to be worth it: the winner is {gained} {sign} {recipe}, {chance}."
-    if row["verdict"] == A_BETTER:
-        return f"Tuning was worth it: the winner is {gained} above {recipe}."
-    return f"Tuning did harm on these images: the winner is {gained} below {recipe}."
-
-
-def _by_auc(found: Resampled | None, places: tuple[int, int], missing: str, few: str) -> Row:
-    if found is None:
-        return {"reason": f"ROC AUC cannot be computed: {missing}"}
-    difference = found.difference(*places)
-    reason = None
-    if difference.p is None:
-        reason = f"no interval: {few or 'a class is missing from more than half of the bootstrap draws'}"
-    elif difference.low is None:
-        reason = "no interval: the bootstrap draws all give the same difference"
-    return {
-        "score_a": float(found.value[places[0]]),
-        "score_b": float(found.value[places[1]]),
-        "difference": difference.value,
-        "low": difference.low,
-        "high": difference.high,
-        "p": difference.p,
-        "reason": reason,
-    }
-
-
-def _verdict(row: Row, error: float) -> str:
-    if row["p_holm"] is None:
-        return NOT_COMPUTED
-    if row["p_holm"] >= error:
-        return SAME
-    return A_BETTER if row["difference"] > 0 else B_BETTER
-
-
-def _sentence(row: Row, titles: Mapping[str, str], several_per_patient: bool) -> str:
-    a, b = titles[row["a"]], titles[row["b"]]
-    if row["verdict"] == NOT_COMPUTED:
-        known = "" if row["score_a"] is None else f" (ROC AUC {spread(row['score_a'])} and {spread(row['score_b'])})"
-        first = f"{a} and {b}{known} cannot be compared by ROC AUC, {row['reason']}"
+        known = "" if row["score_a"] is None else f" ({metric} {spread(row['score_a'])} and {spread(row['score_b'])})"
+        first = f"{a} and {b}{known} cannot be compared by {metric}, {row['reason']}"
     elif row["verdict"] == SAME:
         between = magnitude(row["difference"], row["low"], row["high"])
-        corrected = f"Holm-corrected {p_value(row['p_holm'])}"
-        first = f"{a} and {b} cannot be told apart (ROC AUC differs by {between}, {corrected})"
+        p = f"{corrected}{p_value(row['p_holm'])}"
+        first = f"{a} and {b} cannot be told apart (mean {metric} {_over(row)} differs by {between}, {p})"
     else:
-        first = f"{_apart(row, titles)} (ROC AUC, Holm-corrected {p_value(row['p_holm'])})"
-    caution = ", which takes images of one patient for independent" if several_per_patient else ""
+        first = f"{_apart(row, titles)} (mean {metric} {_over(row)}, {corrected}{p_value(row['p_holm'])})"
     return (
-        f"{first}; only {a} is right on {counted(row['only_a_right'], 'image')}, only {b} on "
-        f"{row['only_b_right']:,} (exact McNemar{caution}: {p_value(row['mcnemar_p_holm'])})."
+        f"{first}; of their representative seeds, only {a} is right on {counted(row['only_a_right'], 'image')}, only "
+        f"{b} on {row['only_b_right']:,} (exact McNemar by patients: {p_value(row['mcnemar_p_holm'])})."
     )
+
+
+def _tuning(row: Row, winner: str, metric: str) -> str:
+    """Whether the search was worth it: better, worse, equivalent or undecided."""
+    recipe = f"the default recipe of {winner}"
+    if row["verdict"] == NOT_COMPUTED:
+        return f"Whether tuning was worth it cannot be said: {row['reason']}."
+    side = "above" if row["difference"] >= 0 else "below"
+    by = magnitude(row["difference"], row["low"], row["high"])
+    gained = f"{_over(row)}, the winner's mean {metric} is {by} {side} that of {recipe} ({p_value(row['p'])})"
+    power = (
+        ""
+        if row["detectable"] is None
+        else (
+            f" A true difference of {spread(row['detectable'])} would have been found with 80 % power; "
+            f"{percent(row['seed_share'])} of the variance comes from the seeds, the rest from the patients."
+        )
+    )
+    if row["verdict"] == EQUIVALENT:
+        within = f"within the margin of ±{spread(row['margin'])} ({p_value(row['p_equivalent'])} of equivalence)"
+        return f"Tuned and default are equivalent: {gained}, {within}.{power}"
+    if row["verdict"] == UNDECIDED:
+        margin = ""
+        if row["p_equivalent"] is not None:
+            margin = f", nor is a difference below {spread(row['margin'])} shown ({p_value(row['p_equivalent'])})"
+        return f"Whether tuning was worth it is undecided: {gained}{margin}.{power}"
+    return f"{'Tuning was worth it' if row['verdict'] == A_BETTER else 'Tuning did harm'}: {gained}.{power}"
+
+
+def _over(row: Row) -> str:
+    """Over how many seeds the means are; a model that has but one is the same with each."""
+    a, b = row["seeds_a"], row["seeds_b"]
+    if 1 in (a, b):
+        return f"over {counted(max(a, b), 'seed')}"
+    return f"over {a} seeds each" if a == b else f"over {a} and {b} seeds"
 
 
 def _apart(row: Row, titles: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from bench.evaluation.predictions import predictions_table
 from bench.evaluation.thresholds import frozen_thresholds
 from bench.models.backbones import get_backbone
 from bench.models.export import TOLERANCE, ExportMismatch, fresh_process
-from bench.run.documents import ModelCard, ModelInput
+from bench.run.documents import ModelCard, ModelInput, PlannedContrast
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.run.tables import PREDICTIONS_VAL, Row, records, scores_in
 from bench.stats.calibration import choose_map
@@ -65,7 +65,7 @@ def _validation(
 
 def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunDir) -> ModelCard:
     """What best_model.json says of the ``winner``, a row of finalists.csv, and of the `decisions` about it."""
-    stored = inputs.images[decisions.winner]
+    stored, settings = inputs.images[decisions.winner], inputs.settings
     return ModelCard(
         file=run.best_model.name,
         sha256=file_sha256(run.best_model),
@@ -77,7 +77,7 @@ def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunD
             width=stored.size,
             channels=stored.channels,
             range=(0, 255),
-            resize=inputs.settings.resize,
+            resize=settings.resize,
             window=asdict(inputs.window) if inputs.window else None,
         ),
         config=asdict(TrialConfig.from_row(winner)),
@@ -85,6 +85,7 @@ def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunD
         threshold=decisions.threshold,
         thresholds=decisions.thresholds,
         calibration=decisions.calibration.map,
+        primary_contrast=PlannedContrast(against="recipe", metric=settings.metric, margin=settings.margin),
     )
 
 

@@ -15,7 +15,7 @@ from bench.data.images.store import StoredImages
 from bench.data.patients import PREFIX
 from bench.evaluation import in_worker, openings
 from bench.evaluation.calibration import calibration
-from bench.evaluation.comparisons import comparisons, sentences
+from bench.evaluation.comparisons import Rules, comparisons, sentences
 from bench.evaluation.curves import curves
 from bench.evaluation.decision_curve import decision_curve
 from bench.evaluation.failures import failures
@@ -70,7 +70,8 @@ def open_test(
     bootstrap = inputs.bootstrap.unless(winner.few)
     _write_predictions(inputs, decisions, test, models, run)
     _write_tables(models, decisions, test, run, bootstrap)
-    compared = comparisons(models, decisions.winner, bootstrap)
+    rules = Rules(decisions.winner, inputs.metric, inputs.settings.margin, inputs.bootstrap)
+    compared = comparisons(models, rules)
     tables.COMPARISONS.write(run.path, compared)
     pictures = _Pictures(winner, test, decisions.winner, bootstrap, inputs.precision.get(decisions.winner, "float32"))
     refusals = _too_few(winner) + pictures.write(run, call_all)
@@ -104,7 +105,7 @@ def open_test(
 
 
 def _scores(model: ScoredModel, bootstrap: Bootstrap) -> ModelScores:
-    about = {"kind": model.kind, "title": model.title, "repeats": spread(list(model.repeats.values()))}
+    about = {"kind": model.kind, "title": model.title, "repeats": spread(model.repeats, model.representative)}
     return score_model(model.predictions, bootstrap).model_copy(update=about)
 
 

@@ -127,13 +127,15 @@ class ScoredModel:
         title: for people.
         kind: ``finalist`` or ``control``, as evaluation.json has it.
         repeats: repeat -> predictions, all of the same images.
-        representative: the repeat that is compared.
+        representative: the repeat that stands for the others where one is wanted.
+        seeded: whether another seed would give another model.
     """
 
     title: str
     kind: str
     repeats: Mapping[int, Predictions]
     representative: int
+    seeded: bool = True
 
     @property
     def predictions(self) -> Predictions:

@@ -47,7 +47,7 @@ def score_models(
     for name, rows in _completed(inputs.baselines, "baseline").items():
         if name in UNTRAINED:
             predictions = inputs.on_test(test.table, _untrained(name, inputs, test))
-            found[name] = ScoredModel(TITLES[name], "control", {1: predictions}, 1)
+            found[name] = ScoredModel(TITLES[name], "control", {1: predictions}, 1, seeded=False)
         else:
             found[name] = by_files(TITLES[name], "control", rows)
     return found

@@ -30,7 +30,7 @@ def retrained(
     against the prediction interval of one more training, from the spread of the seeds (a t interval of variance
     s² (1 + 1/n)). A trial that is better than that is flagged; an interval wider than 2 x `WIDEST` proves nothing, and
     one seed has no spread. How far other patients would move the score is another interval: that of the
-    representative's predictions, by patients, moved to the mean of the repeats.
+    representative's predictions, by patients, moved to the mean of the repeats, whose score it need not have.
 
     Args:
         finalists: finalists.csv.
@@ -119,7 +119,7 @@ def _expect(low: float | None, high: float | None, flagged: bool) -> str:
         return "; expect what the internal test says."
     if low <= 0 <= high:
         few = (high - low) / 2 > WIDEST
-        why = "too few patients to tell whether they differ" if few else "and the interval includes no difference"
+        why = "too few patients to tell whether they differ" if few else "an interval that includes 0"
         return f", {why}; expect what the internal test says."
     return ": the internal test is the easier one, so be careful with both."
 

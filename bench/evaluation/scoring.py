@@ -1,6 +1,6 @@
 """Predictions and reference standard become the numbers of evaluation.json. No Keras."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from statistics import fmean, stdev
 
@@ -79,16 +79,21 @@ def _auc_against_rest(predictions: Predictions, index: int, bootstrap: Bootstrap
     return Estimate(**asdict(intervals(binary, bootstrap.unless(one.few), ["auc"])["auc"]))
 
 
-def spread(repeats: Sequence[Predictions]) -> SeedSpread:
-    """Mean and standard deviation (of the sample) of each metric over trainings that differ by their seed.
+def spread(repeats: Mapping[int, Predictions], representative: int) -> SeedSpread:
+    """Each metric of trainings that differ by their seed, its mean and its standard deviation (of the sample).
 
     The deviation of one training is None.
     """
+    order = sorted(repeats)
     values = {
-        name: [METRICS[name].compute(one.labels, one.scores) for one in repeats] for name in _possible(repeats[0])
+        name: [METRICS[name].compute(repeats[place].labels, repeats[place].scores) for place in order]
+        for name in _possible(repeats[order[0]])
     }
     return SeedSpread(
         n=len(repeats),
+        repeats=tuple(order),
+        representative=representative,
+        values={name: tuple(each) for name, each in values.items()},
         mean={name: fmean(values[name]) if name in values else None for name in METRICS},
         sd={name: stdev(values[name]) if len(values.get(name, [])) > 1 else None for name in METRICS},
     )

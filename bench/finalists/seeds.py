@@ -6,7 +6,7 @@ Shared by finalists and baselines; what is trained, and why, is theirs to say.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -15,7 +15,7 @@ from bench.errors import ConfigError, TrialFailed, WorkerDied
 from bench.failures import MACHINE, kind_of, told
 from bench.run.courses import Curve
 from bench.run.folder import RunDir, file_sha256
-from bench.run.results import EpochLog, rank
+from bench.run.results import EpochLog
 from bench.run.tables import Row, Schema, records, score_columns, scores_in
 from bench.seeds import stable_seed
 from bench.stats.metrics import METRICS, Metric
@@ -315,8 +315,21 @@ def spread_of(rows: Iterable[Row], metric: Metric) -> Spread:
 
 
 def mark_representative(rows: Sequence[Row], metric: Metric) -> Row | None:
-    """Mark the completed row with the best validation score, ties by log loss, then by repeat; returns it."""
-    best = min(completed(rows), key=lambda row: (*rank(metric, scores_in(row)), row["repeat"]), default=None)
+    """Mark the completed row whose validation score is nearest the median; returns it.
+
+    The best of several seeds would be the luckiest on validation, and says no more of the others on test. Ties go by
+    log loss, nearest its median too, then by repeat.
+    """
+    done = completed(rows)
+    names = dict.fromkeys([metric.name, "log_loss"])
+    middle = {name: median(scores_in(row)[name] for row in done) for name in names} if done else {}
+
+    def distance(row: Row) -> tuple[float, ...]:
+        """To 12 digits: of an even number the two in the middle are equally near."""
+        scores = scores_in(row)
+        return (*(round(abs(scores[name] - value), 12) for name, value in middle.items()), row["repeat"])
+
+    nearest = min(done, key=distance, default=None)
     for row in rows:
-        row["representative"] = row is best
-    return best
+        row["representative"] = row is nearest
+    return nearest

@@ -54,7 +54,7 @@ def retrain_finalists(
 
     All seeds and folds of all backbones are wanted at once, for none waits for another. The winner has the best mean
     validation score over its completed repeats or, with folds, the best mean score of the folds; ties go by mean log
-    loss. Its best repeat becomes best_model.h5.
+    loss. Its repeat nearest the median validation score becomes best_model.h5.
 
     Returns:
         finalists.csv, the winner's rows first, with each backbone's representative and the exported row marked.

@@ -17,6 +17,7 @@ from bench.report.read.reading import document
 from bench.report.tables import data as tables_data
 from bench.report.tables import winner as tables_winner
 from bench.report.templating import Sentences
+from bench.report.verdict import verdict
 from bench.run.documents import CalibrationScores, ModelCard, Threshold
 from bench.run.record import SplitRecord
 from bench.stats.metrics import METRICS, Metric
@@ -141,6 +142,18 @@ class Facts:
         """Over how many seeds."""
         rows = self._files.finalists
         return 1 if rows is None else int(rows[rows["state"] == "completed"].groupby("backbone").size().max() or 1)
+
+    @property
+    def every_seed(self) -> bool:
+        """Whether the seeds are told one by one, as since the exported one is no longer the best of them."""
+        model = self._files.chosen_model
+        return bool(model and model.repeats and model.repeats.repeats)
+
+    @property
+    def contrast(self) -> str:
+        """The verdict on the contrast that was fixed beforehand, in words; empty where there was none."""
+        found = verdict(self._files).primary
+        return f"Primary contrast, fixed beforehand. {found.sentence}" if found else ""
 
     @property
     def test(self) -> SplitRecord:

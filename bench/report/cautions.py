@@ -9,6 +9,7 @@ from bench.report.tables import models as tables_models
 from bench.report.tables import winner as tables_winner
 from bench.report.templating import Values, paragraphs
 from bench.report.verdict import verdict
+from bench.run.documents import SeedSpread
 
 FEW_TRIALS = 8
 FEW_IMAGES = 50
@@ -37,6 +38,7 @@ def cautions(files: RunFiles) -> list[str]:
         unfinished=files.trials is not None and (files.finalists is None or files.unfinished),
         near=_near(files),
         beaten=_beaten(files),
+        compared_by=verdict(files).compared_by,
         small_cnn=next((one for one in verdict(files).baselines if one.name == "small_cnn" and one.ties), None),
         carried=not_carried_over(files),
         audited=audited(files),
@@ -93,15 +95,16 @@ def _near(files: RunFiles) -> list[str]:
 
 
 def _beaten(files: RunFiles) -> Values:
-    """Baselines that should lose and did not: on test they score at least as well as the winner.
+    """Baselines that should lose and did not: on test their mean over the seeds is at least as good as the winner's.
 
     The default recipe is the winner's own backbone, and whether tuning paid is said elsewhere; those that a banner
     names already are left out too.
     """
     scores = {
-        name: (model.title or name, model.metrics[files.metric.name].value)
+        name: (model.title or name, (model.repeats or SeedSpread()).mean.get(files.metric.name, one.value))
         for name, model in files.tested.models.items()
-        if files.metric.name in model.metrics and (name == files.chosen or model.kind not in ("", "finalist"))
+        if (one := model.metrics.get(files.metric.name))
+        and (name == files.chosen or model.kind not in ("", "finalist"))
     }
     _, won = scores.pop(files.chosen, ("", None))
     found = verdict(files)
@@ -111,7 +114,9 @@ def _beaten(files: RunFiles) -> Values:
         for name, (title, score) in scores.items()
         if name not in said and won is not None and score is not None and not files.metric.better(won, score)
     ]
-    return {"won": won, "by": better} if better else {}
+    repeats = files.chosen_model.repeats if files.chosen_model else None
+    several = repeats is not None and (repeats.n or 1) > 1
+    return {"won": won, "by": better, "several": several} if better else {}
 
 
 def _few_images(files: RunFiles) -> list[tuple[str, float]]:

@@ -68,6 +68,7 @@ def _details(page: Page, answers: Answers) -> Table:
     about, record, winner = answers.facts.card, page.files.record, page.files.chosen
     told = {
         "Verdict of the run": headline(verdict(page.files)),
+        "Primary contrast": answers.facts.contrast.removeprefix("Primary contrast, fixed beforehand. "),
         "File": (about.file if about else "") or page.run.best_model.name,
         "SHA-256 of the file": answers.facts.model_hash or "not given: best_model.json is missing or does not say",
         "Backbone": page.files.title(winner),

@@ -41,11 +41,8 @@ def state(name: Any) -> str:
 
 
 def metric_words(metric: Metric) -> str:
-    """The title of a metric inside a sentence: ``log loss``, but ``ROC AUC`` and ``Brier score``, after its author."""
-    first = metric.title.split()[0]
-    if first == "Brier":
-        return metric.title
-    return metric.title if first[1:] != first[1:].lower() or not first.isalpha() else metric.title.lower()
+    """The title of a metric inside a sentence."""
+    return metric.words
 
 
 def calibration_map(found: CalibrationMap) -> str:

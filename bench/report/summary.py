@@ -213,6 +213,7 @@ def tiles(files: RunFiles) -> list[Tile]:
         files=files,
         metric=files.metric,
         scores=_scores(files),
+        primary=verdict.verdict(files).primary,
         chosen=files.chosen,
         seeds=files.over_seeds(),
         score=winner.score if winner else None,

@@ -1,8 +1,9 @@
 """Whether a run has a winner: one value, from which headline, banners, model card and console make their words.
 
-It rests on comparisons.csv: pairs of models on the same test images, by a paired bootstrap over patients. Which
-finalist won is said where the Holm-corrected verdicts say it; that a baseline is better, by its interval alone; that
-one keeps up, where either leaves it open, so that no headline is surer than the sentences below it.
+It rests on comparisons.csv: pairs of models on the same test images, over seeds and patients. Which finalist won is
+said where the Holm-corrected verdicts say it; that a baseline is better, by its interval alone; that one keeps up,
+where either leaves it open, so that no headline is surer than the sentences below it. Whether tuning was worth it is
+the verdict of the one contrast that was fixed beforehand.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,13 +11,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bench.numbers import number
+import pandas as pd
+
+from bench.numbers import number, text
 from bench.report.names import BASELINES
 from bench.report.read.files import RunFiles
 from bench.report.templating import sentence
 from bench.stats.metrics import METRICS, Metric
 
-VERDICTS = {"a better": 1, "b better": -1, "cannot be told apart": 0}
+TIES = ("cannot be told apart", "equivalent", "undecided")
+VERDICTS = {"a better": 1, "b better": -1, **dict.fromkeys(TIES, 0)}
 """Verdict of comparisons.csv -> which way the pair goes; others mean that it was not compared."""
 
 UNTRAINED = ("metadata", "majority")
@@ -43,8 +47,10 @@ class Rival:
         name: of the backbone or baseline.
         way: 1 where the chosen one is better, -1 where this one is, 0 where they cannot be told apart, None where they
             were not compared.
-        difference: test ROC AUC of the chosen one minus that of this one; None where it is not known.
+        difference: by how much the chosen one is better on test, below 0 where this one is; None where not known.
         low, high: its interval; None where there is none.
+        equivalent: whether the two differ by less than would matter.
+        sentence: what comparisons.csv says of the two.
     """
 
     name: str
@@ -52,11 +58,20 @@ class Rival:
     difference: float | None = None
     low: float | None = None
     high: float | None = None
+    equivalent: bool = False
+    sentence: str = ""
 
     @property
     def beats(self) -> bool:
-        """Whether it is better than the chosen one beyond its interval."""
-        return self.high < 0 if self.high is not None else self.way == -1
+        """Whether it is better than the chosen one beyond its interval, and by more than would not matter."""
+        return not self.equivalent and (self.high < 0 if self.high is not None else self.way == -1)
+
+    @property
+    def words(self) -> str:
+        """The chosen one against this one, in a word; empty where they were not compared."""
+        if self.way is None:
+            return ""
+        return "equivalent" if self.equivalent else {1: "better", -1: "worse", 0: "undecided"}[self.way]
 
     @property
     def within(self) -> bool:
@@ -80,6 +95,8 @@ class Verdict:
         score: value, low and high on the internal test, where there is one, else on validation; None where not known.
         rivals: the other finalists.
         baselines: those that it was compared with.
+        primary: its default recipe, the contrast that was fixed beforehand; None where there was none.
+        compared_by: the metric of all pairs.
         apart: pairs of other finalists that can be told apart, the better one first.
         why: why there is no internal test; empty where there is one.
         titles: of backbones, by name.
@@ -91,6 +108,8 @@ class Verdict:
     score: tuple[float | None, float | None, float | None] = (None, None, None)
     rivals: tuple[Rival, ...] = ()
     baselines: tuple[Rival, ...] = ()
+    primary: Rival | None = None
+    compared_by: Metric = METRICS["auc"]
     apart: frozenset[tuple[str, str]] = frozenset()
     why: str = ""
     titles: Mapping[str, str] = field(default_factory=dict)
@@ -157,9 +176,17 @@ def verdict(files: RunFiles) -> Verdict:
         score,
         rivals,
         tuple(sorted(baselines, key=lambda one: order.get(one.name, len(order)))),
+        next((one for row in pairs if row["family"] == "primary" and (one := _rival(row, chosen))), None),
+        compared_by(table),
         frozenset(_apart(within)),
         titles=files.titles,
     )
+
+
+def compared_by(table: pd.DataFrame | None) -> Metric:
+    """The metric by which comparisons.csv compares; a table from before it followed ``--metric`` has ROC AUC."""
+    named = [] if table is None else [name for name in table["metric"] if name in METRICS]
+    return METRICS[named[0] if named else "auc"]
 
 
 def _others(files: RunFiles, chosen: str) -> list[str]:
@@ -177,9 +204,10 @@ def _rival(row: Mapping[Any, Any], chosen: str) -> Rival | None:
     sign, name = (1, row["b"]) if row["a"] == chosen else (-1, row["a"])
     way = VERDICTS.get(str(row["verdict"]))
     value, low, high = (number(row[end]) for end in ("difference", "low", "high"))
-    if sign < 0:
+    if (sign < 0) is METRICS.get(row["metric"], METRICS["auc"]).higher_is_better:
         value, low, high = (None if end is None else -end for end in (value, high, low))
-    return Rival(str(name), None if way is None else sign * way, value, low, high)
+    told = {"equivalent": row["verdict"] == "equivalent", "sentence": text(row["sentence"])}
+    return Rival(str(name), None if way is None else sign * way, value, low, high, **told)
 
 
 def _apart(pairs: Iterable[Mapping[Any, Any]]) -> Iterable[tuple[str, str]]:

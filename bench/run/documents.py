@@ -184,9 +184,12 @@ class ClassScores(Part):
 
 
 class SeedSpread(Part):
-    """Mean and standard deviation of each metric over ``n`` seeds."""
+    """Mean and standard deviation of each metric over ``n`` seeds, and the ``values`` of each of the ``repeats``."""
 
     n: int | None = None
+    repeats: tuple[int, ...] = ()
+    representative: int | None = None
+    values: dict[str, tuple[Number | None, ...]] = {}
     mean: dict[str, Number | None] = {}
     sd: dict[str, Number | None] = {}
 
@@ -532,6 +535,14 @@ class ModelInput(Part):
     window: dict[str, Any] | None = None
 
 
+class PlannedContrast(Part):
+    """The one contrast that is not corrected: the winner less ``against``, of which ``margin`` would not matter."""
+
+    against: str = ""
+    metric: str = ""
+    margin: Number | None = None
+
+
 class ModelCard(_Decided):
     """best_model.json; ``candidates`` holds the SHA-256 of each finalist's file, ``config`` the winner's settings."""
 
@@ -543,6 +554,7 @@ class ModelCard(_Decided):
     input: ModelInput | None = None
     config: dict[str, Any] = {}
     validation: dict[str, Number] = {}
+    primary_contrast: PlannedContrast | None = None
     checked: dict[str, Any] = {}
     candidates: dict[str, str] = {}
     run: str = ""

@@ -132,6 +132,11 @@ def headline(screen: Screen, run: RunDir) -> None:
         screen.line(f"Threshold for {one.label}: {numbers.score(one.value)} ({one.rule}{others}).")
     for sentence in cautions.not_carried_over(found):
         screen.warning(sentence)
+    if found.evaluation:
+        from bench.report.verdict import verdict
+
+        if primary := verdict(found).primary:
+            screen.line(primary.sentence)
     for banner in summary.banners(found):
         if banner.grave:
             screen.warning(f"{banner.title}. {banner.text}")

@@ -380,8 +380,11 @@ COMPARISONS = Schema(
     "comparisons.csv",
     (
         *keys("family", "a", "b"),
+        *text("metric", "scores_a", "scores_b"),
+        *integers("seeds_a", "seeds_b"),
         *numbers("score_a", "score_b", "difference", "low", "high", "p", "p_holm"),
-        *integers("only_a_right", "only_b_right"),
+        *numbers("standard_error", "df", "seed_share", "detectable", "margin", "p_equivalent"),
+        *integers("repeat_a", "repeat_b", "only_a_right", "only_b_right"),
         *numbers("mcnemar_p", "mcnemar_p_holm"),
         *text("verdict", "reason", "sentence"),
     ),

@@ -217,6 +217,13 @@ class Metric:
         """``max`` or ``min``, as Ray, Optuna and Keras call it."""
         return "max" if self.higher_is_better else "min"
 
+    @property
+    def words(self) -> str:
+        """The title inside a sentence: ``log loss``, but ``ROC AUC`` and ``Brier score``, after its author."""
+        first = self.title.split()[0]
+        as_it_is = first == "Brier" or first[1:] != first[1:].lower() or not first.isalpha()
+        return self.title if as_it_is else self.title.lower()
+
     def better(self, a: float, b: float) -> bool:
         """Whether score ``a`` is strictly better than score ``b``."""
         return a > b if self.higher_is_better else a < b

@@ -1,7 +1,7 @@
-"""Counted proportions and tests of counts, by statsmodels: Wilson's interval, exact McNemar, Holm's correction.
+"""Counted proportions and tests of counts: Wilson's interval, McNemar's test by patients, Holm's correction.
 
-Wilson's interval and McNemar's test take images for independent. Where patients have several images they are too sure;
-the patient-clustered bootstrap leads there, and where it knows no interval, `wilson_by_patients` stands in.
+Wilson's interval takes images for independent. Where patients have several images it is too sure; the patient-clustered
+bootstrap leads there, and where it knows no interval, `wilson_by_patients` stands in.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from statsmodels.stats.contingency_tables import mcnemar
+from scipy.stats import binom
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
@@ -73,7 +73,7 @@ class Discordance:
 
     Attributes:
         only_a, only_b: images on which only that model is right.
-        p: two-sided exact p of McNemar's test; 1 where they never disagree.
+        p: two-sided exact p of McNemar's test by patients; 1 where they never disagree.
     """
 
     only_a: int
@@ -81,15 +81,29 @@ class Discordance:
     p: float
 
 
-def exact_mcnemar(a_right: Mask, b_right: Mask) -> Discordance:
-    """McNemar's exact test of two models on the same images, by whether each is right, shape (n_images,).
+def clustered_mcnemar(a_right: Mask, b_right: Mask, patients: npt.NDArray[Any]) -> Discordance:
+    """McNemar's exact test of two models on the same images, with the patient as the unit.
 
-    Source: McNemar, Psychometrika 12:153 (1947); exact by the binomial distribution.
+    Were the models alike, a patient's images would speak for either equally often: the images that only a, less those
+    that only b has right, keep their number and change their sign by patient at random. The p is that of a sum as far
+    from 0 as what was found, over all signs. With one image per patient it is McNemar's exact test (Psychometrika
+    12:153, 1947); with many patients it is the modified Obuchowski test (Yang, Sun and Hardin, Biometrical Journal
+    52:638, 2010), whose statistic it has.
+
+    Args:
+        a_right, b_right: whether each is right, shape (n_images,).
+        patients: patient of each image, shape (n_images,).
     """
     only_a, only_b = int(np.sum(a_right & ~b_right)), int(np.sum(~a_right & b_right))
-    agreed = len(a_right) - only_a - only_b
-    found: Any = mcnemar([[agreed, only_a], [only_b, 0]], exact=True)
-    return Discordance(only_a, only_b, float(min(1.0, found.pvalue)))
+    _, index = np.unique(patients, return_inverse=True)
+    by_patient = np.bincount(index, weights=np.asarray(a_right, float) - np.asarray(b_right, float)).astype(np.int64)
+    chances, furthest = np.ones(1), 0  # of each sum, from -furthest to furthest
+    for size, number in zip(*np.unique(np.abs(by_patient[by_patient != 0]), return_counts=True), strict=True):
+        steps = np.zeros(2 * size * number + 1)
+        steps[:: 2 * size] = binom.pmf(np.arange(number + 1), number, 0.5)
+        chances, furthest = np.convolve(chances, steps), furthest + int(size * number)
+    far = np.abs(np.arange(-furthest, furthest + 1)) >= abs(int(by_patient.sum()))
+    return Discordance(only_a, only_b, float(min(1.0, chances[far].sum())))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -82,8 +82,10 @@ def test_the_card_tells_the_window_that_predict_goes_through(
 ) -> None:
     inputs, run, scores = study(tmp_path, monkeypatch, window=window)
     decide(inputs, run, lambda calls: [scores] * len(calls), ModelCard())
-    told = json.loads(run.best_model_card.read_text(encoding="utf-8"))["input"]["window"]
+    card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
+    told = card["input"]["window"]
     assert (Window(**told) if told else None) == window
+    assert card["primary_contrast"] == {"against": "recipe", "metric": "auc", "margin": 0.01}, "before the test is open"
 
 
 def test_what_is_decided_is_written_and_undoes_the_weights_of_training(

@@ -173,7 +173,7 @@ def test_its_variance_is_the_sum_of_both():
 def test_an_interval_that_includes_no_difference_is_named():
     found = gap((LABELS, SCORES, PATIENTS), cohort(200, seed=7), AUC, 300)
     assert found.flagged is False
-    assert "and the interval includes no difference; expect what the internal test says." in found.sentence
+    assert "an interval that includes 0; expect what the internal test says." in found.sentence
 
 
 def test_a_gap_that_few_patients_cannot_tell_is_said_to_be_so():

@@ -17,9 +17,9 @@ def score_model(labels, scores, patients, classes, seed, draws=200):
 
 
 def spread(labels, repeats, classes):
-    return scoring.spread(
-        [Predictions(labels, scores, np.arange(len(labels)), classes) for scores in repeats]
-    ).content()
+    patients = np.arange(len(labels))
+    each = {place: Predictions(labels, scores, patients, classes) for place, scores in enumerate(repeats, 1)}
+    return scoring.spread(each, 1).content()
 
 
 def cohort(n=60, n_classes=2, seed=0):
@@ -153,7 +153,8 @@ def test_spread_over_seeds_is_that_of_the_sample():
     one = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.2, 0.8]])
     other = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.2, 0.8]])
     found = spread(labels, [one, other], ["A", "B"])
-    assert found["n"] == 2
+    assert (found["n"], found["repeats"], found["representative"]) == (2, [1, 2], 1)
+    assert found["values"]["accuracy"] == [1.0, 0.75]
     assert found["mean"]["accuracy"] == pytest.approx((1 + 3 / 4) / 2)
     assert found["sd"]["accuracy"] == pytest.approx(0.25 / np.sqrt(2))
     assert spread(labels, [one], ["A", "B"])["sd"]["accuracy"] is None

@@ -352,14 +352,14 @@ def repeated(tmp_path: Path) -> Work:
     return Work(tmp_path, {"a": a, "b": b})
 
 
-def test_the_best_mean_over_the_repeats_wins_and_its_best_repeat_is_exported(repeated: Work) -> None:
+def test_the_best_mean_over_the_repeats_wins_and_its_repeat_nearest_the_median_is_exported(repeated: Work) -> None:
     table = repeated.go(repeats=3)
     assert table["backbone"].tolist() == ["b", "b", "b", "a", "a", "a"]
     assert table["repeat"].tolist() == [1, 2, 3] * 2
-    assert table["winner"].tolist() == [False, False, True, False, False, False]
-    assert table["representative"].tolist() == [False, False, True, False, True, False]
+    assert table["winner"].tolist() == [True, False, False, False, False, False]
+    assert table["representative"].tolist() == [True, False, False, True, False, False]
     assert files(repeated) == {f"{name}-{repeat}.h5" for name in "ab" for repeat in (1, 2, 3)}
-    assert repeated.run.best_model.read_text() == "model of b, b-3"
+    assert repeated.run.best_model.read_text() == "model of b, b-1"
     pd.testing.assert_frame_equal(read_finalists(repeated.run), table, check_dtype=False)
     assert repeated.summaries == [[0.7, 0.95, 0.6], [0.8, 0.79, 0.82]]
 
@@ -371,10 +371,10 @@ def test_a_score_that_is_to_be_small_with_repeats(tmp_path: Path) -> None:
 
 
 def test_equal_means_go_by_log_loss_and_so_do_equal_repeats(tmp_path: Path) -> None:
-    a, b = [metrics(0.8, 0.5), metrics(0.8, 0.5)], [metrics(0.8, 0.6), metrics(0.8, 0.3)]
+    a, b = [metrics(0.8, 0.5)] * 3, [metrics(0.8, 0.6), metrics(0.8, 0.3), metrics(0.8, 0.4)]
     work = Work(tmp_path, {"a": a, "b": b})
-    work.go(repeats=2)
-    assert work.run.best_model.read_text() == "model of b, b-2"
+    work.go(repeats=3)
+    assert work.run.best_model.read_text() == "model of b, b-3"
 
 
 def test_every_repeat_has_a_seed_of_its_own_and_the_first_that_of_a_single_one(work: Work) -> None:
@@ -392,7 +392,7 @@ def test_every_repeat_has_a_seed_of_its_own_and_the_first_that_of_a_single_one(w
 def test_a_repeat_that_fails_says_why_and_the_mean_is_over_the_others(repeated: Work) -> None:
     repeated.validation["a"][2] = TrialFailed("memory ran out")  # so a's mean is the better one
     table = repeated.go(repeats=3)
-    assert table["winner"].tolist() == [False, True, False, False, False, False]
+    assert table["winner"].tolist() == [True, False, False, False, False, False]
     failed = table[table["state"] == "failed"].iloc[0]
     assert (failed["backbone"], failed["repeat"], failed["reason"]) == ("a", 3, "memory ran out")
     assert not failed["representative"]
@@ -404,7 +404,7 @@ def test_a_repeat_that_fails_says_why_and_the_mean_is_over_the_others(repeated: 
     repeated.go(repeats=3)
     assert repeated.retrained == ["a"]
     assert files(repeated) == {f"{name}-{repeat}.h5" for name in "ab" for repeat in (1, 2, 3)}
-    assert repeated.run.best_model.read_text() == "model of b, b-3"
+    assert repeated.run.best_model.read_text() == "model of b, b-1"
 
 
 def test_finished_repeats_are_not_trained_again_and_more_only_add(repeated: Work) -> None:
@@ -416,12 +416,12 @@ def test_finished_repeats_are_not_trained_again_and_more_only_add(repeated: Work
     repeated.retrained.clear()
     repeated.go(repeats=2)
     assert repeated.retrained == ["b"]
-    assert repeated.run.best_model.read_text() == "model of a, a-2"  # 0.825 on average against 0.795
+    assert repeated.run.best_model.read_text() == "model of a, a-1"  # 0.825 on average against 0.795
     before = read_finalists(repeated.run).set_index(["backbone", "repeat"])["sha256"].to_dict()
     repeated.retrained.clear()
     repeated.go(repeats=3)
     assert repeated.retrained == ["a", "b"]
-    assert repeated.run.best_model.read_text() == "model of b, b-3"
+    assert repeated.run.best_model.read_text() == "model of b, b-1"
     after = read_finalists(repeated.run).set_index(["backbone", "repeat"])["sha256"].to_dict()
     assert {place: after[place] for place in before} == before
     files(repeated)
@@ -500,7 +500,7 @@ def test_the_curves_of_folds_are_kept_by_fold(work: Work) -> None:
 def test_folds_decide_between_repeated_finalists_and_are_trained_once(repeated: Work) -> None:
     table = repeated.go({"a": [0.9, 0.9], "b": [0.6, 0.7]}, repeats=3)
     assert repeated.trained == [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
-    assert repeated.run.best_model.read_text() == "model of a, a-2"
+    assert repeated.run.best_model.read_text() == "model of a, a-1"
     assert table.groupby("backbone")["fold_mean"].first().to_dict() == {"a": 0.9, "b": pytest.approx(0.65)}
 
 

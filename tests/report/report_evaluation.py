@@ -29,9 +29,12 @@ def softmax(random: np.random.Generator, truth: Any, n_classes: int, apart: floa
 
 
 def repeats(random: np.random.Generator, truth: Any, scores: Floats, n: int) -> dict[str, Any]:
-    """Mean and spread over ``n`` seeds around the metrics of ``scores``."""
+    """Mean and spread over ``n`` seeds around the metrics of ``scores``, and each of them."""
     mean = evaluate(truth, scores)
-    return {"n": n, "mean": mean, "sd": {name: 0.003 + 0.002 * float(random.random()) for name in METRICS if n > 1}}
+    spread = {name: 0.003 + 0.002 * float(random.random()) for name in METRICS if n > 1}
+    values = {name: [mean[name] + spread.get(name, 0.0) * (place - 1) for place in range(n)] for name in METRICS}
+    about = {"n": n, "repeats": list(range(1, n + 1)), "representative": min(n, 2), "values": values}
+    return about | {"mean": mean, "sd": spread}
 
 
 def controls(random: np.random.Generator, run: RunDir, finalists: pd.DataFrame, winner: str) -> None:
@@ -56,17 +59,24 @@ def controls(random: np.random.Generator, run: RunDir, finalists: pd.DataFrame, 
 
 
 def comparisons(models: dict[str, Floats], truth: Any, winner: str, finalists: list[str]) -> pd.DataFrame:
-    """comparisons.csv: every pair of finalists, and the winner with each control."""
+    """comparisons.csv: the primary contrast, every pair of finalists, and the winner with the other controls."""
     auc = METRICS["auc"].compute
     pairs = [("finalists", a, b) for place, a in enumerate(finalists) for b in finalists[place + 1 :]]
-    pairs += [("controls", winner, name) for name in models if name in CONTROLS]
+    families = {"recipe": "primary", "majority": "chance"}
+    pairs += [(families.get(name, "controls"), winner, name) for name in models if name in CONTROLS]
+    pairs.sort(key=lambda pair: ("primary", "finalists", "controls", "chance").index(pair[0]))
     rows = []
     for family, a, b in pairs:
         difference = auc(truth, models[a]) - auc(truth, models[b])
         right = [models[name].argmax(axis=1) == truth for name in (a, b)]
         told = "cannot be told apart" if abs(difference) < 0.015 else "a better" if difference > 0 else "b better"
+        told = "undecided" if family == "primary" and told == "cannot be told apart" else told
+        each = {f"scores_{end}": f"{auc(truth, models[name]):.6f} 0.910000" for end, name in (("a", a), ("b", b))}
+        each |= {"metric": "auc", "seeds_a": 2, "seeds_b": 2, "standard_error": 0.0071, "df": 9.4, "seed_share": 0.6}
+        each |= {"margin": 0.01, "p_equivalent": 0.4, "detectable": 0.023} if family == "primary" else {}
         rows.append(
-            {"family": family, "a": a, "b": b, "score_a": auc(truth, models[a]), "score_b": auc(truth, models[b])}
+            each
+            | {"family": family, "a": a, "b": b, "score_a": auc(truth, models[a]), "score_b": auc(truth, models[b])}
             | {"difference": difference, "low": difference - 0.015, "high": difference + 0.015, "p": 0.012}
             | {"p_holm": 0.024 if told == "cannot be told apart" else 0.0004, "verdict": told, "reason": None}
             | {"only_a_right": int((right[0] & ~right[1]).sum()), "only_b_right": int((right[1] & ~right[0]).sum())}

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from report_outline import outline
 from report_run import edit_json, write_run
 
-from bench.report import pictures
+from bench.report import pictures, summary
 from bench.report.answers import Facts
 from bench.report.blocks import Paragraph
 from bench.report.figures import comparison as figures_comparison
@@ -29,7 +29,7 @@ from bench.run.documents import CalibrationRecord, EvaluationRecord, ModelCard, 
 from bench.run.folder import RunDir, write_json
 from bench.run.messages import headline
 from bench.run.tables import Schema, flags, keys, numbers
-from bench.stats.metrics import METRICS
+from bench.stats.metrics import METRICS, Metric
 
 TWO = ("NORMAL", "PNEUMONIA")
 THREE = ("NORMAL", "BACTERIA", "VIRUS")
@@ -84,8 +84,14 @@ def test_every_item_shows(tmp_path: Path, whole: dict[int, Path], classes: int) 
         "Was tuning worth it? Trained in the same way,",
         "The luck of the seed on the internal test",
         "p, Holm-corrected",
-        "p of McNemar, Holm-corrected (ignores that images share patients)",
+        "p of McNemar by patients, one seed each, Holm-corrected",
         "cannot be told apart",
+        "The primary contrast Value Contrast",
+        "Found with 80 % power 0.023",
+        "Standard error 0.0071, 9.4 degrees of freedom",
+        "Every seed on the internal test. (15 rows)",
+        "nearest the median, as the exported file is",
+        "The winner and the majority class, which no other pair is corrected for.",
         "At other prevalences",
         "the prevalence of the test images is set off",
         "the model is better than acting on everyone and than acting on nobody",
@@ -126,7 +132,7 @@ def test_numbers_are_those_of_the_files(run: RunDir) -> None:
     )
     interval = f"{point['low']:.3f}–{point['high']:.3f} {point['wilson_low']:.3f}–{point['wilson_high']:.3f}"
     assert f"frozen, 0.430 Sensitivity {point['hits']} / {point['of']} {point['value']:.3f} {interval}" in text
-    pair = pd.read_csv(run.path / "comparisons.csv").iloc[0]
+    pair = pd.read_csv(run.path / "comparisons.csv").query("family == 'finalists'").iloc[0]
     assert f"{abs(pair['low']):.3f} to" in text.partition("Finalists in pairs")[2]
 
 
@@ -428,7 +434,7 @@ def drawn_pairs(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str]
     """Names of the pairs that the figure draws, and its caption."""
     found: list[str] = []
 
-    def differences(pairs: pd.DataFrame) -> Figure:
+    def differences(pairs: pd.DataFrame, metric: Metric) -> Figure:
         found.extend(pairs["pair"])
         return Figure()
 
@@ -439,7 +445,48 @@ def drawn_pairs(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str]
 
     monkeypatch.setattr(figures_comparison, "differences", differences)
     monkeypatch.setattr(pictures, "picture", picture)
-    return found, words(run).partition("Differences in test ROC AUC with their")[2].partition("Finalists in pairs")[0]
+    return found, words(run).partition("Differences in test ROC AUC with their")[2].partition("The primary contrast")[0]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_from_before_seeds_were_compared_reads_as_it_did(run: RunDir) -> None:
+    table = pd.read_csv(run.comparisons)
+    old = ["family", "a", "b", "score_a", "score_b", "difference", "low", "high", "p", "p_holm", "only_a_right"]
+    old += ["only_b_right", "mcnemar_p", "mcnemar_p_holm", "verdict", "reason", "sentence"]
+    family = table["family"].where(table["family"] == "finalists", "controls")
+    verdicts = table["verdict"].replace("undecided", "cannot be told apart")
+    table.assign(family=family, verdict=verdicts)[old].to_csv(run.comparisons, index=False)
+    content = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    for model in content["models"].values():
+        model["repeats"] = {key: model["repeats"][key] for key in ("n", "mean", "sd")}
+    run.evaluation.write_text(json.dumps(content))
+    text = words(run)
+    assert "p of McNemar (ignores that images share patients), Holm-corrected" in text
+    assert "with a paired bootstrap over patients; the exact McNemar test compares" in text
+    assert "the seed with the best validation score" in text
+    for new in ("The primary contrast", "Every seed on", "against its default recipe:", "small circles"):
+        assert new not in text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("verdict", ["a better", "b better", "equivalent", "undecided", "not computed"])
+def test_the_primary_contrast_is_told_alike_in_every_place(run: RunDir, verdict: str) -> None:
+    table = pd.read_csv(run.comparisons)
+    primary = table["family"] == "primary"
+    sign = -1 if verdict == "b better" else 1
+    table.loc[primary, ["difference", "low", "high", "verdict"]] = [sign * 0.02, sign * 0.01, sign * 0.03, verdict]
+    table.loc[primary, "sentence"] = "What tuning was worth."
+    table.to_csv(run.comparisons, index=False)
+    found = read(run)
+    told = {"a better": "better", "b better": "worse", "not computed": ""}.get(verdict, verdict)
+    assert "Primary contrast, fixed beforehand. What tuning was worth." in words(run)
+    title = found.title(found.chosen)
+    assert (f"{title} against its default recipe: {told}" in summary.headline(found)) is (told not in ("", "worse"))
+    assert ("the default recipe beats" in summary.headline(found)) is (told == "worse")
+    tiles = {tile.label: (tile.value, tile.detail) for tile in summary.tiles(found)}
+    lead = f"lead {'−' if sign < 0 else '+'}0.020 "
+    assert tiles.get("Against its default recipe", ("", ""))[0] == told
+    assert not told or tiles["Against its default recipe"][1].startswith(lead)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -648,7 +695,8 @@ def test_a_control_that_does_as_well_as_the_winner_is_a_caution(run: RunDir) -> 
     assert said not in words(run)
     content = json.loads(run.evaluation.read_text(encoding="utf-8"))
     won = content["models"][content["winner"]]["metrics"]["auc"]["value"]
-    content["models"]["small_cnn"]["metrics"]["auc"]["value"] = won
+    content["models"][content["winner"]]["repeats"]["mean"]["auc"] = won
+    content["models"]["small_cnn"]["repeats"]["mean"]["auc"] = won
     edit_json(run.evaluation, **content)
     text = words(run)
     assert said in text.partition("What to beware of")[2].partition("Backbones compared")[0]

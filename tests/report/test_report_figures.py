@@ -17,6 +17,7 @@ from bench.report.figures import winner as figures_winner
 from bench.report.palette import MUTED
 from bench.report.tables import models as tables_models
 from bench.run.tables import COMPARISONS
+from bench.stats.metrics import METRICS
 
 
 def classes(number: int) -> list[str]:
@@ -67,10 +68,25 @@ def test_pairs_are_coloured_by_their_verdict_and_not_by_their_interval() -> None
     verdicts = ["a better", "b better", "cannot be told apart", "not computed"]
     rows = pd.DataFrame({"family": "finalists", "a": "vgg16", "b": "resnet50", "verdict": verdicts})
     rows = COMPARISONS.frame(rows.assign(difference=0.02, low=0.001, high=0.04, reason=[None, None, None, "too few"]))
-    (ax,) = figures_comparison.differences(tables_models.pairs(rows, "finalists", str)).axes
+    (ax,) = figures_comparison.differences(tables_models.pairs(rows, "finalists", str), METRICS["auc"]).axes
     bars = [line.get_color() for line in ax.lines if np.allclose(line.get_xdata(), [0.001, 0.04])]
     blue = figures_comparison.TOLD_APART
     assert bars == [blue, blue, MUTED, MUTED]
+
+
+def test_every_seed_is_drawn_below_its_model() -> None:
+    seeds = [[0.91, 0.93, 0.95], []]
+    rows = pd.DataFrame({"backbone": ["vgg16", "majority"], "title": ["VGG16", "Majority class"], "seeds_auc": seeds})
+    rows = rows.assign(test_auc=[0.92, 0.5], test_auc_low=[0.9, 0.5], test_auc_high=[0.94, 0.5])
+    (ax,) = figures_comparison.intervals(rows, ["auc"], {}).axes
+    drawn = [list(line.get_xdata()) for line in ax.lines if line.get_markersize() == 4 and line.get_marker() == "o"]
+    assert drawn == seeds
+
+
+def test_where_less_is_better_the_better_one_of_a_pair_lies_left() -> None:
+    rows = COMPARISONS.frame([{"family": "finalists", "a": "vgg16", "b": "resnet50", "metric": "log_loss"}])
+    (ax,) = figures_comparison.differences(tables_models.pairs(rows, "finalists", str), METRICS["log_loss"]).axes
+    assert ax.get_xlabel() == "Difference in test log loss (left: the first is better)"
 
 
 def test_made_up_runs_hold_images_of_every_class(tmp_path: Path) -> None:

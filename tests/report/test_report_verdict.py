@@ -194,7 +194,7 @@ LOSES = (SECOND, -0.078, 0.057)
             {"metadata": (SAME, -0.01, 0.03)},
             "VGG16 is the best of the backbones, but metadata alone keeps up with it",
             "Metadata alone cannot be told apart from the chosen model",
-            "by −0.010 ROC AUC on the internal test, an interval (−0.040 to +0.020) that includes 0.",
+            "is −0.010 in ROC AUC on the internal test, an interval (−0.040 to +0.020) that includes 0.",
         ),
         (
             {"majority": (SAME, 0.04, 0.05)},
@@ -236,11 +236,14 @@ def test_the_headline_is_no_surer_than_holms_correction(run: RunDir) -> None:
     assert told(run) == "VGG16 is the best of the backbones, but metadata alone keeps up with it"
     (banner,) = summary.banners(read(run))
     assert banner.grave
-    assert "an interval (+0.010 to +0.050) that chance may explain among so many comparisons" in banner.text
+    assert "an interval (+0.010 to +0.050) that leaves out 0, but not after Holm’s correction" in banner.text
     compare(run, {}, small_cnn=(SAME, -0.05, 0.02))
     (banner,) = summary.banners(read(run))
     assert banner.title == "A baseline beats the chosen model"
-    assert "After Holm’s correction for all baselines, chance may still explain the lead of a small CNN" in banner.text
+    assert (
+        "After Holm’s correction for all baselines, the lead of a small CNN from scratch is not significant"
+        in banner.text
+    )
     compare(run, {}, small_cnn=LOSES)
     assert "Holm" not in summary.banners(read(run))[0].text
 
@@ -257,7 +260,7 @@ def test_guessing_that_scores_the_same_in_every_draw_is_a_tie(run: RunDir) -> No
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_small_cnn_that_ties_is_a_caution(run: RunDir) -> None:
-    said = "That pretraining helps is not shown: VGG16 and a small CNN from scratch differ by"
+    said = "That pretraining helps is not shown: the lead of VGG16 over a small CNN from scratch is"
     assert said not in outline(run).text
     compare(run, {}, small_cnn=(SAME, 0.01, 0.02))
     assert said in outline(run).text.partition("What to beware of")[2]
@@ -309,6 +312,44 @@ def test_every_place_says_the_same(run: RunDir, verdicts: dict[tuple[str, str], 
     assert any(line.startswith("ATTENTION: A baseline beats the chosen model.") for line in lines.said)
     everything = " ".join([page.text, card, beside, *lines.said])
     assert "VGG16 won" not in everything and "VGG16, winner" not in everything
+
+
+def test_the_console_gives_the_primary_contrast_in_its_own_words(run: RunDir) -> None:
+    table = pd.read_csv(run.comparisons).assign(sentence="")
+    primary = table["b"] == "recipe"
+    table.loc[primary, ["family", "verdict", "sentence"]] = ["primary", "undecided", "Tuning is undecided."]
+    lines = Lines()
+    messages.headline(lines, run)  # type: ignore[arg-type]
+    assert "Tuning is undecided." not in lines.said, "an older run has none"
+    table.to_csv(run.comparisons, index=False)
+    messages.headline(lines, run)  # type: ignore[arg-type]
+    assert "Tuning is undecided." in lines.said
+    assert "VGG16 won; VGG16 against its default recipe: undecided." in lines.said
+
+
+@pytest.mark.parametrize(("metric", "way"), [("auc", -0.1), ("log_loss", 0.1)])
+def test_a_baseline_beats_the_chosen_model_by_the_metric_of_the_run(run: RunDir, metric: str, way: float) -> None:
+    table = pd.read_csv(run.comparisons).assign(metric=metric)
+    table.loc[table["b"] == "small_cnn", ["difference", "low", "high", "verdict"]] = [
+        way,
+        way - 0.02,
+        way + 0.02,
+        SECOND,
+    ]
+    others = (table["family"] == "controls") & (table["b"] != "small_cnn")
+    table.loc[others, ["difference", "low", "high"]] = [-3 * way, -3 * way - 0.02, -3 * way + 0.02]
+    table.to_csv(run.comparisons, index=False)
+    found = verdict(read(run))
+    assert [one.name for one in found.beaten_by] == ["small_cnn"]
+    (banner,) = [one for one in summary.banners(read(run)) if one.title == "A baseline beats the chosen model"]
+    words = {"auc": "ROC AUC", "log_loss": "log loss"}[metric]
+    assert banner.text.startswith(f"In {words} on the internal test, VGG16 is beaten beyond the interval")
+    assert "a small CNN from scratch by 0.100 (0.080–0.120)" in banner.text
+    assert "with one seed" not in banner.text
+    table["verdict"] = "not computed"
+    table.to_csv(run.comparisons, index=False)
+    (banner,) = [one for one in summary.banners(read(run)) if one.title == "A baseline beats the chosen model"]
+    assert "by patients alone: with one seed, another one might turn it round" in banner.text
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -134,7 +134,8 @@ def test_a_run_from_end_to_end(
     means = finalists.groupby("backbone")["metric_auc"].mean()
     assert means[evaluation["winner"]] == means.max()
     own = finalists[finalists["backbone"] == evaluation["winner"]]
-    assert own.loc[own["winner"], "metric_auc"].item() == own["metric_auc"].max()
+    off = (own["metric_auc"] - own["metric_auc"].median()).abs()
+    assert off[own["winner"]].item() == pytest.approx(off.min()), "of the seeds, that nearest the median is exported"
     baselines = pd.read_csv(folder / "baselines.csv")
     assert set(baselines["baseline"]) == {"recipe", "small_cnn", "majority", "metadata"}
     assert set(evaluation["models"]) == set(finalists["backbone"]) | set(

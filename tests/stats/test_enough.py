@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.evaluation.comparisons import comparisons
+from bench.evaluation.comparisons import Rules, comparisons
 from bench.evaluation.inputs import ScoredModel
 from bench.evaluation.operating_points import operating_points
 from bench.evaluation.scoring import score_model
@@ -84,7 +84,7 @@ def test_models_are_not_told_apart_by_one_patient():
         name: ScoredModel(name.upper(), "finalist", {1: predictions.with_scores(scores)}, 1)
         for name, scores in (("a", predictions.scores), ("b", other))
     }
-    row = comparisons(models, "a", BOOTSTRAP).iloc[0]
+    row = comparisons(models, Rules("a", METRICS["auc"], 0.01, BOOTSTRAP)).iloc[0]
     assert abs(row["difference"]) > 0.5
     assert row[["low", "p", "p_holm"]].isna().all()
     assert row["verdict"] == "not computed"

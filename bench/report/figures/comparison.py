@@ -16,7 +16,7 @@ BASELINE = Look(MUTED, "o")
 MOST_PAIRS = 40
 TOLD_APART = "#0072B2"
 HOW_TO_READ = (
-    "Colours go by the verdict, which is corrected for the number of comparisons (Holm). The intervals are not "
+    "Colours go by the verdict, which is corrected for the number of pairs in its table (Holm). The intervals are not "
     "corrected: one may leave out 0 although its pair cannot be told apart."
 )
 """What must be said of the figure of the differences."""
@@ -26,10 +26,11 @@ _LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 
 @styled
 def intervals(models: pd.DataFrame, metrics: Sequence[str], looks: Looks) -> Figure:
-    """One panel per metric: each model's value on test with its interval; baselines are grey.
+    """One panel per metric: each model's value on test with its interval, and its seeds; baselines are grey.
 
     Args:
-        models: columns ``backbone``, ``title`` and, for each metric, ``test_NAME`` with its bounds.
+        models: columns ``backbone``, ``title`` and, for each metric, ``test_NAME`` with its bounds; where several seeds
+            are known, ``seeds_NAME`` with the value of each.
         metrics: names of the metrics.
         looks: of the backbones.
     """
@@ -46,6 +47,8 @@ def _on_test(
     for ax, metric in zip(axes, metrics, strict=True):
         for place, ((_, row), look) in enumerate(zip(rows.iterrows(), looks, strict=True)):
             palette.bar(ax, place, row, f"test_{metric.name}", look)
+            seeds = row.get(f"seeds_{metric.name}", ())
+            ax.plot(seeds, [place + 0.25] * len(seeds), "o", color=look.colour, markersize=4, markerfacecolor="none")
         ax.set(xlabel=f"Test {metric_words(metric)}")
         ax.margins(x=0.08)
         palette.rows_down(ax, labels)
@@ -53,11 +56,12 @@ def _on_test(
 
 
 @styled
-def differences(pairs: pd.DataFrame) -> Figure:
+def differences(pairs: pd.DataFrame, metric: Metric) -> Figure:
     """The difference of each pair with its interval, coloured by its verdict, and a line at no difference.
 
     Args:
         pairs: as ``tables_models.pairs`` returns it.
+        metric: by which they are compared.
     """
     pairs = pairs.head(MOST_PAIRS)
     figure, (ax,) = new_figure(7.2, 0.9 + 0.36 * len(pairs))
@@ -66,7 +70,8 @@ def differences(pairs: pd.DataFrame) -> Figure:
         colour = TOLD_APART if row["told_apart"] else MUTED
         ax.plot([row["low"], row["high"]], [position] * 2, color=colour, linewidth=2.4)
         ax.plot([row["difference"]], [position], color=INK, marker="o", markersize=6)
-    ax.set(xlabel="Difference in test ROC AUC (right: the first is better)")
+    side = "right" if metric.higher_is_better else "left"
+    ax.set(xlabel=f"Difference in test {metric_words(metric)} ({side}: the first is better)")
     palette.rows_down(ax, [clipped(pair, 38) for pair in pairs["pair"]])
     titles = {TOLD_APART: "told apart after Holm’s correction", MUTED: "not told apart"}
     legend(figure, [entry(title, color=colour, linewidth=2.4) for colour, title in titles.items()])

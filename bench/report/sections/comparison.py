@@ -3,7 +3,7 @@
 import pandas as pd
 
 from bench import numbers
-from bench.report.blocks import Section, Table, table
+from bench.report.blocks import Section, Table, pairs, table
 from bench.report.figures import comparison as figures_comparison
 from bench.report.figures import training as figures_training
 from bench.report.names import state
@@ -14,8 +14,8 @@ from bench.report.tables import models as tables_models
 from bench.report.tables import search as tables_search
 from bench.report.tables.learning_curve import growth
 from bench.report.templating import Values
-from bench.report.verdict import verdict
-from bench.stats.metrics import METRICS
+from bench.report.verdict import compared_by, verdict
+from bench.stats.metrics import METRICS, Metric
 
 TITLE = "Backbones compared"
 
@@ -56,6 +56,7 @@ def comparison(page: Page) -> Section:
         skipped=_recipe_skipped(page),
         with_recipe=_with_recipe(page),
         growth=_growth(page),
+        primary=_primary(page),
     )
 
 
@@ -136,6 +137,13 @@ def _with_recipe(page: Page) -> list[str]:
     return list(rows.loc[(rows["a"] == page.files.chosen) & (rows["b"] == "recipe"), "sentence"].dropna())
 
 
+def _primary(page: Page) -> Table | None:
+    """The contrast that was fixed beforehand, number by number."""
+    rows = page.files.evaluated.comparisons
+    told = {} if rows is None else tables_models.primary(rows, page.files.title)
+    return pairs(told, "", "The primary contrast", "Value") if told else None
+
+
 def _tested(page: Page, finalists: list[str], mark: str) -> Values:
     """Every metric on test, baselines below the finalists, what was not computed, and a figure of the main two."""
     evaluation = page.files.tested
@@ -149,7 +157,14 @@ def _tested(page: Page, finalists: list[str], mark: str) -> Values:
     scores = scores.assign(model=marks, title=[page.files.title(name) for name in order])
     drawn = [name for name in dict.fromkeys([page.metric.name, "auc", "accuracy"]) if f"test_{name}_low" in scores][:2]
     marked = [name == chosen for name in order]
-    metrics, by_seed, by_class = {name: metric.title for name, metric in METRICS.items()}, None, None
+    metrics, by_seed, by_class, every = {name: metric.title for name, metric in METRICS.items()}, None, None, None
+    if len(each_seed := tables_models.each_seed(evaluation, order)):
+        stands = ["stands for the others" if chosen else "" for chosen in each_seed["chosen"]]
+        told = each_seed.assign(model=each_seed["backbone"].map(titles), stands=stands)
+        every = table("each_seed", told, "Every seed on the internal test.", folded=True, metrics=metrics)
+        for name in (name for name in drawn if name in each_seed):
+            by_model = each_seed.groupby("backbone")[name].agg(list)
+            scores[f"seeds_{name}"] = [by_model.get(one, []) for one in order]
     if len(spread := tables_models.seed_spread(evaluation, order)):
         by_seed = table("seed_spread", spread.assign(model=spread["backbone"].map(titles)), metrics=metrics)
     if len(classes := page.files.classes) > 2:
@@ -162,6 +177,7 @@ def _tested(page: Page, finalists: list[str], mark: str) -> Values:
         "drawn": METRICS[drawn[0]] if drawn else None,
         "intervals": page.drawing("finalists_test", figures_comparison.intervals, scores, drawn, page.looks),
         "spread": by_seed,
+        "every_seed": every,
         "by_class": by_class,
     }
 
@@ -198,7 +214,7 @@ def _pairs(page: Page) -> Values:
     comparisons = page.files.evaluated.comparisons
     if comparisons is None:
         return {"every": None}
-    families = comparisons["family"].drop_duplicates().tolist()
+    families, metric = comparisons["family"].drop_duplicates().tolist(), compared_by(comparisons)
     found = {family: tables_models.pairs(comparisons, family, page.files.title) for family in families}
     every = pd.concat(found.values(), ignore_index=True) if found else comparisons
     meant = every[every["b"] != UNDRAWN]
@@ -210,11 +226,19 @@ def _pairs(page: Page) -> Values:
         "drawn": drawn,
         "most": figures_comparison.MOST_PAIRS,
         "how_to_read": figures_comparison.HOW_TO_READ,
-        "drawing": page.drawing("comparisons", figures_comparison.differences, drawn),
-        "tables": {family: _pair_table(page, rows) for family, rows in found.items()},
+        "metric": metric,
+        "drawing": page.drawing("comparisons", figures_comparison.differences, drawn, metric),
+        "tables": {family: _pair_table(page, rows, metric) for family, rows in found.items()},
+        "by_patients": _over_seeds(comparisons),
     }
 
 
-def _pair_table(page: Page, rows: pd.DataFrame) -> Table:
+def _over_seeds(comparisons: pd.DataFrame) -> bool:
+    """Whether pairs are compared over seeds, and McNemar's test is one by patients; before, neither was so."""
+    return bool(comparisons["metric"].map(numbers.present).any())
+
+
+def _pair_table(page: Page, rows: pd.DataFrame, metric: Metric) -> Table:
     ignoring = " (ignores that images share patients)" if page.several_images else ""
-    return table("compared", rows, level=page.level, ignoring=ignoring)
+    by = " by patients, one seed each" if _over_seeds(rows) else ignoring
+    return table("compared", rows, level=page.level, metric=metric.title, by=by)

@@ -253,7 +253,7 @@ def _pairs(page: Compared) -> Table | None:
         for one in page.pairs
         if one.difference is not None
     )
-    return table("compared", rows, level=numbers.level(LEVEL), ignoring="") if len(rows) else None
+    return table("compared", rows, level=numbers.level(LEVEL), metric="ROC AUC", by="") if len(rows) else None
 
 
 def _backbones(page: Compared) -> Values:

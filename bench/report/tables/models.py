@@ -9,7 +9,7 @@ from bench import numbers
 from bench.numbers import present
 from bench.report.names import BASELINES
 from bench.report.tables.search import column
-from bench.run.documents import ClassScores, Estimate, EvaluationRecord, ModelScores, Retrained
+from bench.run.documents import ClassScores, Estimate, EvaluationRecord, ModelScores, Retrained, SeedSpread
 from bench.stats.bootstrap import WIDEST
 from bench.stats.metrics import METRICS, Metric
 
@@ -180,6 +180,17 @@ def seed_spread(evaluation: EvaluationRecord, order: list[str]) -> Frame:
     return Frame(rows)
 
 
+def each_seed(evaluation: EvaluationRecord, order: list[str]) -> Frame:
+    """One row per model and seed: ``backbone``, ``seed``, ``chosen`` (whether it stands for the others), metrics."""
+    rows = []
+    for name in order:
+        found = evaluation.models.get(name, ModelScores()).repeats or SeedSpread()
+        for place, repeat in enumerate(found.repeats if len(found.repeats) > 1 else ()):
+            row = {"backbone": name, "seed": repeat, "chosen": repeat == found.representative}
+            rows.append(row | {metric: each[place] for metric, each in found.values.items()})
+    return Frame(rows)
+
+
 def by_class(evaluation: EvaluationRecord, order: list[str], classes: list[str]) -> Frame:
     """One row per model: ``backbone``, and the one-vs-rest AUC of class number N as ``auc N``, with its bounds."""
     rows = []
@@ -197,9 +208,9 @@ def pairs(comparisons: Frame, family: str, title: Callable[[str], str]) -> Frame
     """The rows of comparisons.csv of one ``family``, in words, with the ``title`` of each model.
 
     Returns:
-        ``pair``, ``difference``, ``bounds`` (its interval), ``p``, ``p_holm``, ``discordant`` (images that only the
-        first, and only the second, got right), ``mcnemar_p``, ``mcnemar_p_holm``, ``verdict``, ``told_apart`` (whether
-        it names the better one) and ``low``, ``high``.
+        ``pair``, ``each_seed`` (scores of the first and of the second), ``difference``, ``bounds`` (its interval),
+        ``p``, ``p_holm``, ``discordant`` (images that only the first, and only the second, got right), ``mcnemar_p``,
+        ``mcnemar_p_holm``, ``verdict``, ``told_apart`` (whether it names the better one) and ``low``, ``high``.
     """
     part = comparisons[comparisons["family"] == family].reset_index(drop=True)
     said = [
@@ -208,6 +219,7 @@ def pairs(comparisons: Frame, family: str, title: Callable[[str], str]) -> Frame
     ]
     return part.assign(
         pair=[f"{title(a)} − {title(b)}" for a, b in zip(part["a"], part["b"], strict=True)],
+        each_seed=[_each_seed(row) for row in part.to_dict("records")],
         bounds=[numbers.signed_interval(low, high) for low, high in zip(part["low"], part["high"], strict=True)],
         discordant=[
             f"{numbers.count(a)} / {numbers.count(b)}"
@@ -216,6 +228,37 @@ def pairs(comparisons: Frame, family: str, title: Callable[[str], str]) -> Frame
         verdict=said,
         told_apart=part["verdict"].isin(list(BETTER)),
     )
+
+
+def primary(comparisons: Frame, title: Callable[[str], str]) -> dict[str, str]:
+    """The contrast that was fixed beforehand, in words by what they are; empty where there is none."""
+    rows = comparisons[comparisons["family"] == "primary"].to_dict("records")
+    if not rows:
+        return {}
+    (row,) = rows[:1]
+    metric = METRICS[row["metric"]].words
+    told = {
+        "Contrast": f"{title(row['a'])} − {title(row['b'])}, mean {metric} over the seeds",
+        "Verdict": _verdict(row["verdict"], title(row["a"]), title(row["b"]), row["reason"]),
+        "Each seed": _each_seed(row),
+        "Difference": f"{numbers.signed(row['difference'])} ({numbers.signed_interval(row['low'], row['high'])})",
+        "p of no difference": numbers.probability(row["p"]),
+        "Margin": f"±{numbers.short(row['margin'])}",
+        "p of a difference beyond the margin": numbers.probability(row["p_equivalent"]),
+        "Found with 80 % power": numbers.spread(row["detectable"]),
+        "Standard error": f"{numbers.score(row['standard_error'], 4)}, {numbers.short(row['df'])} degrees of freedom",
+        "Share of the variance from the seeds": numbers.percent(row["seed_share"]),
+    }
+    known = ("Contrast", "Verdict", "Each seed", "Margin") if not present(row["difference"]) else tuple(told)
+    return {name: told[name] for name in known}
+
+
+def _each_seed(row: dict[Any, Any]) -> str:
+    """The score of every seed of a pair; empty in tables from before they were kept."""
+    sides = [row[f"scores_{end}"] for end in "ab"]
+    if not all(map(present, sides)):
+        return ""
+    return " / ".join(", ".join(map(numbers.spread, str(side).split())) for side in sides)
 
 
 def _verdict(verdict: Any, a: Any, b: Any, reason: Any) -> str:
