@@ -2,5 +2,5 @@
 
 __version__ = "0.1.0"
 
-RULES = 6
+RULES = 7
 """Version of the rules that decide a score: results compare only within one (see CHANGELOG.md)."""
