@@ -1,0 +1,1 @@
+"""The whole pipeline as an instrument: what it says of data in which there is nothing to find."""
