@@ -635,6 +635,7 @@ def test_a_run_under_many_conditions_at_once(data: Path, tmp_path: Path) -> None
     )
     output = tmp_path / "re ports 100%" / '{a}?b#"ü'
     flags = ["--space", str(tmp_path / "toys.yaml"), "--weights", "random", "--epochs", "1", "--repeats", "1"]
+    flags += ["--no-learning-curve"]
     flags += ["--budget", "2", "--cache", str(tmp_path / "cache"), "--output", str(output), "--name", "odd"]
     done = started(
         *("run", "--data", str(data), *flags),

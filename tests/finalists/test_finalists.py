@@ -591,7 +591,7 @@ def test_a_run_over_given_folds(
                 toys.draw_image(rng, label == "b").save(name)
     flags = ["--data", "data", "--space", "toys.yaml", "--weights", "random", "--epochs", "2", "--no-test"]
     flags += [*SMALL.split(), "--cache", str(tmp_path / "cache")]
-    assert main(["run", *flags, "--name", "given", "--folds", "given", "--repeats", "1"]) == 0
+    assert main(["run", *flags, "--name", "given", "--folds", "given", "--repeats", "1", "--no-learning-curve"]) == 0
     run = RunDir(tmp_path / "reports" / "given")
     folds, splits = pd.read_csv(run.folds), pd.read_csv(run.splits)
     assert folds[["fold", "state"]].to_numpy().tolist() == [[1, "completed"], [2, "completed"], [3, "completed"]]
@@ -716,7 +716,7 @@ def test_a_run_with_folds(
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
     flags = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "2", "--no-test"]
     flags += [*SMALL.split(), "--cache", str(tmp_path / "cache")]
-    flags += ["--name", "folds", "--folds", "2", "--repeats", "1"]
+    flags += ["--name", "folds", "--folds", "2", "--repeats", "1", "--no-learning-curve"]
     assert main(["run", *flags]) == 0
     run = RunDir(tmp_path / "reports" / "folds")
     folds = pd.read_csv(run.folds)

@@ -20,6 +20,7 @@ from bench.data.audit.audit import draw_splits
 from bench.data.images.decode import decode, fit
 from bench.data.sources.open_source import folder_source
 from bench.finalists.seeds import model_files
+from bench.run.courses import Curve, read_courses
 from bench.run.folder import RunDir
 from bench.run.request import resume
 from bench.search import settled
@@ -40,6 +41,7 @@ def command(
     def call(name: str, *flags: str) -> int:
         fixed = ["--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--epochs", "2"]
         fixed += ["--repeats", "1", "--cache", str(tmp_path / "cache")]
+        fixed += [] if "toy" in flags else ["--no-learning-curve"]  # it is tried from end to end
         return main([name, *(fixed if name == "run" and "--resume" not in flags else []), *flags])
 
     return call
@@ -136,6 +138,15 @@ def test_a_run_from_end_to_end(
     own = finalists[finalists["backbone"] == evaluation["winner"]]
     off = (own["metric_auc"] - own["metric_auc"].median()).abs()
     assert off[own["winner"]].item() == pytest.approx(off.min()), "of the seeds, that nearest the median is exported"
+    courses = {course.curve: course for course in read_courses(RunDir(folder))}
+    for row in table.itertuples():
+        assert courses[Curve("trial", str(row.trial))].scores.shape[1:] == (32, 2)
+    kinds = [curve.kind for curve in courses]
+    assert kinds.count("finalist") == len(finalists) and kinds.count("size") == 6
+    assert evaluation["selection"]["configurations"] == 6
+    sizes = pd.read_csv(folder / "learning_curve.csv")
+    assert sizes["share"].tolist() == [0.25, 0.5] * 3 + [1.0] * 2, "6 of 12 patients of each class, and 3; the finalist"
+    assert sizes["metric_auc"].notna().all()
     baselines = pd.read_csv(folder / "baselines.csv")
     assert set(baselines["baseline"]) == {"recipe", "small_cnn", "majority", "metadata"}
     assert set(evaluation["models"]) == set(finalists["backbone"]) | set(
@@ -297,6 +308,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path, toy_folder: Path) -> N
         "killed",
         "--repeats",
         "1",
+        "--no-learning-curve",
         "--cache",
         str(tmp_path / "cache"),
     ]

@@ -29,6 +29,7 @@ def command(tmp_path: Path, toy_folder: Path, briefly: None, monkeypatch: pytest
         fixed += [
             "--precision",
             "float32",
+            "--no-learning-curve",
             "--repeats",
             "1",
             "--jobs",
