@@ -230,7 +230,7 @@ class RunSettings(BaseModel):
     folds: Folds = setting("data", 0, "K|given", "5", shown="off")
     """validate the finalists over so many patient-grouped folds of train and validation, or over those given by
     folders fold_1, fold_2 … or a fold column"""
-    repeats: Annotated[int, Field(ge=1, le=100)] = setting("data", 3, "R", "5", resumable=True)
+    repeats: Annotated[int, Field(ge=1, le=100)] = setting("data", 5, "R", "10", resumable=True)
     """train each finalist, the default recipe and the small CNN with so many seeds; the best mean wins"""
     resize: Literal["squash", "pad", "crop"] = setting("data", "squash", example="pad")
     """how images become square: squash ignores the aspect ratio, pad adds black, crop cuts the longer side"""

@@ -417,7 +417,7 @@ def test_a_resumed_run_can_only_grow(place, images, refusal, monkeypatch):
     for word in ("--budget 10", "20", "'xray'", "only grow"):
         assert word in message
     message = refusal("run", "--resume", "xray", "--repeats", "2")
-    for word in ("--repeats 2", "3", "'xray'", "only grow"):
+    for word in ("--repeats 2", "5", "'xray'", "only grow"):
         assert word in message
 
 
@@ -447,9 +447,9 @@ def test_a_resumed_run_takes_what_may_change_and_keeps_the_rest(place, images, m
     assert cli.main(["run", "--resume", "xray", "--budget", "30", "--jobs", "2", "--time-limit", "90"]) == 0
     resumed = seen[0].settings
     assert (resumed.budget, resumed.jobs, resumed.time_limit, resumed.seed) == (30, 2, 90.0, 5)
-    assert resumed.repeats == 3
-    assert cli.main(["run", "--resume", "xray", "--repeats", "4"]) == 0
-    assert (seen[1].settings.repeats, seen[1].settings.budget) == (4, 20)
+    assert resumed.repeats == 5
+    assert cli.main(["run", "--resume", "xray", "--repeats", "6"]) == 0
+    assert (seen[1].settings.repeats, seen[1].settings.budget) == (6, 20)
     assert resumed.data == str(images)
     assert seen[0].space.depths == (0, 1, 2, 3, 4, 5), "the space is the run's own copy"
     assert seen[0].run.path == Path("reports/xray")

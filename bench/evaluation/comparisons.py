@@ -246,7 +246,7 @@ def _tuning(row: Row, winner: str, metric: str) -> str:
         )
     )
     if row["verdict"] == EQUIVALENT:
-        within = f"within the margin of ±{spread(row['margin'])} ({p_value(row['p_equivalent'])} of equivalence)"
+        within = f"within the margin of ±{spread(row['margin'])} (equivalence test {p_value(row['p_equivalent'])})"
         return f"Tuned and default are equivalent: {gained}, {within}.{power}"
     if row["verdict"] == UNDECIDED:
         margin = ""

@@ -172,7 +172,7 @@ def test_a_difference_within_the_margin_is_equivalent_and_a_wide_interval_is_und
     assert wide["p_equivalent"] < 0.001
     assert (wide["verdict"], narrow["verdict"]) == ("equivalent", "undecided")
     assert wide["sentence"].startswith("Tuned and default are equivalent: over 3 seeds each, ")
-    assert "within the margin of ±0.200 (p <\u00a00.001 of equivalence). A true difference of 0.0" in wide["sentence"]
+    assert "within the margin of ±0.200 (equivalence test p <\u00a00.001). A true difference of 0.0" in wide["sentence"]
     assert narrow["sentence"].startswith("Whether tuning was worth it is undecided: over 3 seeds each, ")
     assert (
         f"A true difference of {narrow['detectable']:.3f} would have been found with 80 % power" in narrow["sentence"]

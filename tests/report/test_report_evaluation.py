@@ -88,6 +88,7 @@ def test_every_item_shows(tmp_path: Path, whole: dict[int, Path], classes: int) 
         "cannot be told apart",
         "The primary contrast Value Contrast",
         "Found with 80 % power 0.023",
+        "SD between the seeds 0.0",
         "Standard error 0.0071, 9.4 degrees of freedom",
         "Every seed on the internal test. (15 rows)",
         "nearest the median, as the exported file is",

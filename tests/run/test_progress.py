@@ -175,7 +175,7 @@ def stages(folder: Path, workers: int = 2, **settings: Any) -> dict[str, float]:
 def test_settings_count_in_the_forecast(tmp_path: Path) -> None:
     usual = stages(tmp_path)
     assert stages(tmp_path, no_test=True)["evaluation"] < usual["evaluation"] / 2
-    assert stages(tmp_path, folds=5)["finalists"] > 1.5 * usual["finalists"]
+    assert stages(tmp_path, folds=5)["finalists"] > 1.25 * usual["finalists"]
     assert stages(tmp_path, repeats=1)["finalists"] < usual["finalists"] / 2
     assert stages(tmp_path, budget=40)["search"] > 1.3 * usual["search"]
     assert stages(tmp_path, time_limit=7)["search"] == 7

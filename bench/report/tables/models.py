@@ -241,6 +241,7 @@ def primary(comparisons: Frame, title: Callable[[str], str]) -> dict[str, str]:
         "Contrast": f"{title(row['a'])} − {title(row['b'])}, mean {metric} over the seeds",
         "Verdict": _verdict(row["verdict"], title(row["a"]), title(row["b"]), row["reason"]),
         "Each seed": _each_seed(row),
+        "SD between the seeds": " / ".join(numbers.spread(pd.Series(side).std()) for side in _sides(row)),
         "Difference": f"{numbers.signed(row['difference'])} ({numbers.signed_interval(row['low'], row['high'])})",
         "p of no difference": numbers.probability(row["p"]),
         "Margin": f"±{numbers.short(row['margin'])}",
@@ -255,10 +256,13 @@ def primary(comparisons: Frame, title: Callable[[str], str]) -> dict[str, str]:
 
 def _each_seed(row: dict[Any, Any]) -> str:
     """The score of every seed of a pair; empty in tables from before they were kept."""
+    return " / ".join(", ".join(map(numbers.spread, side)) for side in _sides(row))
+
+
+def _sides(row: dict[Any, Any]) -> list[list[float]]:
+    """The scores of every seed of the first of a pair, and of the second; empty where they were not kept."""
     sides = [row[f"scores_{end}"] for end in "ab"]
-    if not all(map(present, sides)):
-        return ""
-    return " / ".join(", ".join(map(numbers.spread, str(side).split())) for side in sides)
+    return [[float(value) for value in str(side).split()] for side in sides] if all(map(present, sides)) else []
 
 
 def _verdict(verdict: Any, a: Any, b: Any, reason: Any) -> str:
