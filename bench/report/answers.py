@@ -218,7 +218,9 @@ class Facts:
     @property
     def thresholds(self) -> Sequence[Threshold]:
         """The frozen thresholds, from evaluation.json, else from best_model.json."""
-        return (self._files.tested.frozen or (self.card.frozen if self.card else ()))[:MOST_OPERATED]
+        sources = [one for one in (self._files.evaluation, self.card) if one is not None]
+        found = [one.thresholds for one in sources if one.thresholds] + [one.frozen for one in sources if one.frozen]
+        return found[0][:MOST_OPERATED] if found else ()
 
     @property
     def ece(self) -> tuple[float, float] | None:

@@ -183,8 +183,11 @@ def test_the_mean_over_draws_does_better_on_new_patients_than_one_sample(studies
     assert frozen[1] < 0.95 * alone[1]
 
 
+MANY = pytest.param(300, marks=pytest.mark.thorough)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("patients", [40, 100, 300])
+@pytest.mark.parametrize("patients", [40, 100, MANY])
 @pytest.mark.parametrize("distance", [0.7, 1.2, 2.0])
 def test_it_does_so_at_every_size_and_difficulty(patients, distance):
     alone, frozen = transferred(150, patients, distance)
@@ -194,7 +197,7 @@ def test_it_does_so_at_every_size_and_difficulty(patients, distance):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("target", "lowest"), [(None, 0.90), (0.95, 0.85)])
-@pytest.mark.parametrize("patients", [40, 100, 300])
+@pytest.mark.parametrize("patients", [40, 100, MANY])
 def test_the_interval_holds_the_threshold_that_is_best_for_all_patients(patients, target, lowest):
     """The bootstrap of an arg max promises nothing (Abrevaya and Huang, Econometrica 73:1175, 2005); here it covers."""
     whole = study(np.random.default_rng(999), 200_000)
@@ -229,7 +232,7 @@ def test_new_patients_from_the_same_source_are_seldom_flagged_and_others_are(tar
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [None, 0.95])
-@pytest.mark.parametrize("patients", [40, 300])
+@pytest.mark.parametrize("patients", [40, MANY])
 def test_few_are_flagged_at_every_size(patients, target):
     assert max(flags(200, patients, 0.0, target)) <= binom.ppf(0.9995, 200, 0.09) / 200
 

@@ -134,15 +134,11 @@ def test_what_is_needed_is_chosen(slope, shift, chosen):
 
 
 def test_folds_are_of_patients():
-    """Thirty patients with ten copies each: by images, the most flexible map would look best on their copies."""
-    chosen = []
-    for seed in range(8):
-        labels, posterior, owner = drawn(np.random.default_rng(seed), 30, (0.2, 0.3, 0.5), images=1)
-        copies = np.repeat(np.arange(30), 10)
-        by_patients = choose_map(Predictions(labels[copies], posterior[copies], owner[copies]))
-        by_images = choose_map(Predictions(labels[copies], posterior[copies], np.arange(300)))
-        chosen.append((by_patients.map.method, by_images.map.method))
-    assert sum(images == "vector scaling" for _, images in chosen) > sum(one == "vector scaling" for one, _ in chosen)
+    """Sixty patients with ten copies each: by images, the most flexible map is judged on copies of what it has seen."""
+    labels, posterior, owner = drawn(np.random.default_rng(1), 60, (0.3, 0.3, 0.4), images=1)
+    copies = np.repeat(np.arange(60), 10)
+    found = [choose_map(Predictions(labels[copies], posterior[copies], of)) for of in (owner[copies], np.arange(600))]
+    assert found[0].candidates[-1].log_loss > found[1].candidates[-1].log_loss + 0.02
 
 
 def test_few_patients_of_a_class_leave_the_weights_alone():
@@ -188,9 +184,11 @@ def excess(monkeypatch, caution, studies=25, patients=60):
     return found
 
 
-@pytest.mark.slow
-def test_half_a_standard_error_costs_less_than_none_or_a_whole_one(monkeypatch):
+@pytest.mark.thorough
+def test_half_a_standard_error_costs_little_where_nothing_is_needed_and_finds_what_is(monkeypatch):
+    """Measured, log loss over that of the best map, where nothing is needed and summed over all needs: 0.0048 and 0.017
+    with a caution of 0, 0.0015 and 0.021 with 0.5, 0.0000 and 0.038 with 1.
+    """
     bold, chosen, timid = (excess(monkeypatch, caution) for caution in (0.0, 0.5, 1.0))
-    print({"0": bold, "0.5": chosen, "1": timid})
-    assert chosen["nothing"] < bold["nothing"]
-    assert sum(chosen.values()) <= min(sum(bold.values()), sum(timid.values())) + 0.005
+    assert chosen["nothing"] < 0.5 * bold["nothing"]
+    assert sum(chosen.values()) < min(0.7 * sum(timid.values()), sum(bold.values()) + 0.006)
