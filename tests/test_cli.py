@@ -195,6 +195,10 @@ def test_not_even_the_output_folder_is_made(place, refusal, arguments):
     assert list(place.iterdir()) == []
 
 
+def test_a_ledger_beside_data_that_are_no_files_is_refused(place, refusal):
+    assert "--ledger data needs data that are files of yours, but got --data demo" in refusal("run", "--ledger", "data")
+
+
 def test_a_space_file_with_an_error_is_named(place, images, refusal):
     path = place / "mine.yaml"
     path.write_text("parameters: {lr: {choices: [1]}}")

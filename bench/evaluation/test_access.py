@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -127,15 +128,19 @@ class SealedTest:
             times=times,
         )
 
-    def set_aside(self) -> None:
+    def set_aside(self) -> list[Path]:
         """Write down, before the search, which images are the test split, so that they are known wherever they turn up.
 
-        A ledger that cannot be written is no reason to stop: the opening has to be written down, this need not.
+        Returns:
+            folders of ledgers that cannot be written, which is no reason to stop: openings have to be, this need not.
         """
-        line = self._line(ledger.SEALED)
-        if len(self) and not any(one.same_as(line) for one in self._ledgers.known(self._run).of(ledger.SEALED)):
-            with suppress(OSError):
-                self._ledgers.write(line)
+        line, written = self._line(ledger.SEALED), ()  # type: tuple[ledger.Opening, tuple[str, ...]]
+        known = self._ledgers.known(self._run).of(ledger.SEALED)
+        if not len(self) or any(one.same_as(line) for one in known):
+            return []
+        with suppress(OSError):
+            written = self._ledgers.write(line).ledgers
+        return [folder for folder in self._ledgers.folders if str(folder) not in written]
 
     def scored(self, opening: ledger.Opening, scores: Mapping[str, float]) -> None:
         """Add to the ledgers what came of an opening."""

@@ -23,6 +23,7 @@ from bench.models.backbones import Backbone, boundary_bytes, get_backbone
 from bench.models.weights import check_weights
 from bench.numbers import disk
 from bench.run.folder import RunDir
+from bench.run.ledgers import data_folder
 from bench.search.space import Space, load_space, parse_space
 from bench.settings import RunSettings, is_path
 
@@ -114,6 +115,8 @@ def prepare(
     check_weights(settings.weights, tuple(get_backbone(name) for name in space.backbones))
     if not resumed:
         check_outside(settings, "output", "cache")
+    if settings.ledger == "data" and data_folder(settings) is None:
+        raise ConfigError(f"--ledger data needs data that are files of yours, but got --data {settings.data}.")
     run = RunDir(settings.output / settings.name)
     taken = run.splits if resumed and run.finished("data") else None
     source = open_settings(settings, tell)

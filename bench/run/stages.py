@@ -170,7 +170,8 @@ def search(stage: Stage, task: Task) -> TrialLog:
     run.change_settings(budget=settings.budget, time_limit=settings.time_limit, until_settled=settings.until_settled)
     run.unfinish("search")
     write_plan(run)
-    stage.examined.test.set_aside()
+    for folder in stage.examined.test.set_aside():
+        stage.screen.line(f"  note: the ledger in {folder} cannot be written; openings are written into the others.")
     plan = make_plan(stage.request.space, stage.request.backbones, settings.budget)
     plan.until = rule_of(run.read(), settings.budget, plan.fixed) if settings.until_settled else None
     for note in plan.notes:

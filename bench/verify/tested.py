@@ -12,6 +12,8 @@ from bench.verify.reading import Folder, Json, NotThere, Predicted, Tally
 from bench.verify.scores import ROOM, SCORES, interval, score
 
 Mask = npt.NDArray[np.bool_]
+LISTED = 200
+"""Errors in failures.csv, at most."""
 
 
 def predictions(run: Folder, tally: Tally) -> None:
@@ -244,13 +246,18 @@ def calibration(run: Folder, tally: Tally) -> None:
 
 
 def failures(run: Folder, tally: Tally) -> None:
-    """The images that the winner calls wrongly, each with what it is called and how surely."""
+    """The most confident errors of the winner, in their order, each with what it is called and how surely."""
     found, table = run.winners(), run.table("failures.csv")
     called = found.scores.argmax(axis=1)
-    wrong = {found.images[row]: row for row in np.flatnonzero(called != found.labels)}
-    tally.same("images called wrongly", set(table["image"]), set(wrong))
-    for _, one in table[table["image"].isin(wrong)].iterrows():
-        row = wrong[one["image"]]
+    wrong = np.flatnonzero(called != found.labels).tolist()
+    order = sorted(wrong, key=lambda row: (-found.scores[row].max(), found.images[row]))[:LISTED]
+    listed = [found.images[row] for row in order]
+    tally.check(
+        list(table["image"]) == listed, f"not the {len(listed)} most confident of {len(wrong)} errors, in order"
+    )
+    rows = dict(zip(listed, order, strict=True))
+    for _, one in table[table["image"].isin(rows)].iterrows():
+        row = rows[one["image"]]
         tally.same(f"{one['image']}: called", one["predicted"], run.classes[called[row]])
         tally.close(f"{one['image']}: confidence", one["confidence"], found.scores[row].max())
         tally.close(f"{one['image']}: of its label", one["probability_of_label"], found.scores[row, found.labels[row]])

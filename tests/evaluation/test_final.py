@@ -1,6 +1,7 @@
 """The opening as a whole, on made-up predictions: every file is there, no NaN, and what cannot be computed is said."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -284,6 +285,23 @@ def test_it_is_opened_once_and_not_by_the_side_door(opened: Study) -> None:
     with pytest.raises(TestSealed, match="open already"):
         opened.open()
     assert set(METRICS) == set(json.loads(opened.run.evaluation.read_text())["models"]["vgg16"]["metrics"])
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("failures.csv", "confidence"), ("failures.csv", "image"), ("subgroups.csv", "images"), ("subgroups.csv", "auc")],
+)
+def test_another_number_in_a_table_of_errors_or_subgroups_is_found(
+    opened: Study, tmp_path: Path, name: str, column: str
+) -> None:
+    copy = Path(shutil.copytree(opened.run.path, tmp_path / "copy"))
+    table = pd.read_csv(copy / name, keep_default_na=False)
+    table[column] = table[column].iloc[::-1].to_numpy()
+    table.to_csv(copy / name, index=False)
+    for folder in (opened.run.path, copy):
+        tally = Tally()
+        checks()[name](Folder(folder), tally)
+        assert bool(tally.wrong) == (folder == copy)
 
 
 def test_patients_who_share_an_identical_image_are_drawn_as_one(opened: Study, tmp_path: Path) -> None:

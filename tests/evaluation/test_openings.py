@@ -240,6 +240,9 @@ def test_data_that_cannot_be_written_are_no_error(data: Path, tmp_path: Path) ->
     run, sealed = make(tmp_path / "reports" / "one", settings_for(data))
     sealed._ledgers = Ledgers((tmp_path / "aside", *sealed._ledgers.folders))
     found = opened(run, sealed)
+    run.change_settings(budget=9)
+    write_plan(run)
+    assert sealed.set_aside() == [tmp_path / "aside"], "said, and no error"
     assert found.this_split == 1
     assert str(tmp_path / "aside") not in run.read().test.openings[0].ledgers
     sealed._ledgers = Ledgers((tmp_path / "aside",))

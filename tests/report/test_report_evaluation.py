@@ -165,8 +165,15 @@ def test_what_a_reader_must_beware_of_is_in_the_summary(run: RunDir) -> None:
     content["gap"] |= {"flagged": True, "sentence": "Validation runs ahead of test by 0.020."}
     content["retrained"][0] |= {"flagged": True, "reach": 0.001, "sentence": "The trial of VGG16 was luck."}
     content["refusals"] = [{"what": "intervals by patients", "reason": "the test split holds 7 patients"}]
+    opening = {"time": "2026-11-02T10:00:00+00:00", "run": "earlier", "kind": "prediction", "scores": {"auc": 0.777}}
+    content["ledger"]["openings"] = [opening, *content["ledger"]["openings"]]
     edit_json(run.evaluation, **{**content, "images": 60})
+    days = {f"2026-11-0{day}T10:00:00+00:00": {"settings": {"budget": day}} for day in (1, 3)}
+    plans = [{"time": time, "sha256": "ab" * 32, "holds": holds} for time, holds in days.items()]
+    edit_json(run.run, plans=plans)
     text = words(run)
+    assert "What was to be done, hashed before the search" in text and "budget: 1 → 3" in text
+    assert "prediction earlier" in text and "0.777" in text
     grave = text.partition("What to beware of")[2].partition("Backbones compared")[0]
     for said in (
         "have been opened 3 times, by 2 runs.",

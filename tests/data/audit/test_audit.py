@@ -19,6 +19,7 @@ from bench.data.sources.open_source import folder_source
 from bench.data.splits import SPLITS, folds, write_splits
 from bench.errors import ConfigError
 from bench.run.documents import ShortcutRecord
+from bench.run.ledgers import LEDGER, WITH_DATA
 from bench.settings import make_settings
 
 
@@ -582,6 +583,8 @@ def test_what_the_images_are_decides_their_split_and_no_name_order_or_training_s
     names = [f"{number:02d}" for number in range(40)]
     first = drawn(noise(tmp_path / "set", names), tmp_path / "cache", **more)
     assert {split[:-1] for split in first.values()} == {"train", "val", "test", *([""] if more else [])}
+    (tmp_path / "set" / WITH_DATA).mkdir()
+    (tmp_path / "set" / WITH_DATA / LEDGER).write_text("{}")  # the ledger beside the data is none of them
     renamed = noise(tmp_path / "elsewhere" / "other", [f"scan{name[::-1]}" for name in reversed(names)])
     assert drawn(renamed, tmp_path / "cache", **more) == first
     assert drawn(tmp_path / "set", tmp_path / "cache", seed=5, **more) == first
