@@ -178,6 +178,7 @@ class RunDir:
     run = File("run.json")  # see `bench.run.record`
     space = File("space.yaml")  # the search-space file, as it was
     audit = File("audit.json")
+    copies = File("copies.npz")  # thumbnails of copies that the audit found, beside each other
     splits = File("splits.csv")
     study = File("study.db")  # the Optuna study
     trials = File("trials.csv")

@@ -57,6 +57,7 @@ def data(page: Page) -> Section:
             "severities": SEVERITIES,
             "excluded": _excluded,
             "duplicates": _duplicates,
+            "copies": _copies(page, audit),
             "shared": _shared(audit),
             "limit": LIMIT if audit.shortcut is None or audit.shortcut.limit is None else audit.shortcut.limit,
             "features": _features(audit),
@@ -132,6 +133,18 @@ def _duplicates(audit: AuditRecord) -> Values:
     """The groups of images that are the same, or look the same."""
     groups = tables_data.duplicates(audit.duplicates)
     return {"groups": groups, "table": table("duplicates", groups.head(MOST_LISTED), folded=len(groups) > 5)}
+
+
+def _copies(page: Page, audit: AuditRecord) -> Values:
+    """Pictures of copies beside each other, and what each is; empty where there are none."""
+    images = page.files.copies
+    places = [place for place, at in enumerate(images.ranks) if at < len(audit.duplicates)] if images else []
+    if images is None or not places:
+        return {}
+    sets = [audit.duplicates[images.ranks[place]] for place in places]
+    titles = [tables_data.change(one) for one in sets]
+    drawing = page.drawing("copies", figures_data.copies, images.images[places], titles, sets)
+    return {"titles": titles, "drawing": drawing}
 
 
 def _shared(audit: AuditRecord) -> Table | None:
