@@ -34,7 +34,7 @@ GAUGED = 5_000
 LARGEST = 16  # features that more others share say little
 MOST_VOTES = 2_500_000  # of one variant in one table: bounds the memory
 FEWEST_VOTES = 3
-BATCH = 256  # pairs that are looked at before those that have become needless are left out
+BATCH = 64  # pairs that are looked at before those that have become needless are left out
 LEAST_COMMON = 400  # pixels of structure that both images of a pair must show
 
 
@@ -346,6 +346,6 @@ def _looked_at(
             elif of(int(pair["first"][0])) != of(int(pair["later"][0])):
                 found.append(pair)
                 root[of(int(pair["later"][0]))] = of(int(pair["first"][0]))
-        if failures > n + 500:
+        if failures > n + 50:
             break
     return found
