@@ -184,6 +184,8 @@ class RunDir:
     trials = File("trials.csv")
     epochs = File("epochs.csv")
     augmentation = File("augmentation.npz")  # one image under every policy
+    suspected_labels = File("suspected_labels.csv")  # of train and val, to be looked at
+    suspected_images = File("suspected_labels.npz")  # the first of them
     models = File("models")  # every exported training; see `model_file`
     finalists = File("finalists.csv")
     baselines = File("baselines.csv")

@@ -350,6 +350,9 @@ FOLDS = Schema(
     ),
 )
 SPLITS = Schema("splits.csv", (*keys("image", "label"), *text("patient", "patient_wide", "split", "reason")), more=True)
+SUSPECTED_LABELS = Schema(
+    "suspected_labels.csv", (*keys("image", "label"), *text("patient", "split", "suggested"), *numbers("margin"))
+)
 PREDICTIONS_VAL = Schema("predictions_val.csv", (*keys("image", "label"), *text("patient")), ("prob_", "calibrated_"))
 PREDICTIONS_TEST = Schema(
     "predictions_test.csv", (*keys("image", "label"), *text("patient", "pixels")), ("prob_", "calibrated_")
@@ -445,6 +448,7 @@ SCHEMAS: dict[str, Schema] = {
         BASELINES,
         FOLDS,
         SPLITS,
+        SUSPECTED_LABELS,
         PREDICTIONS_VAL,
         PREDICTIONS_TEST,
         PREDICTIONS_MODELS,

@@ -471,6 +471,7 @@ def _gallery(random: np.random.Generator, run: RunDir, side: int) -> None:
     np.savez_compressed(run.augmentation, policies=np.array(list(POLICIES)), images=images)
     pairs = np.random.default_rng(0).integers(0, 255, (2, 16, 36, 1), dtype=np.uint8)
     np.savez_compressed(run.copies, images=pairs, ranks=[2, 1])
+    np.savez_compressed(run.suspected_images, images=pairs, ranks=[0, 1])
 
 
 def edit_json(path: Path, **changes: Any) -> None:

@@ -19,6 +19,7 @@ from bench.report.read.files import read
 from bench.report.sections import provenance
 from bench.report.sections.data import modes
 from bench.report.tables import data as tables_data
+from bench.run import tables
 from bench.run.documents import ClassDistribution, DuplicateSet
 from bench.run.folder import RunDir
 from bench.run.record import SplitRecord
@@ -340,6 +341,22 @@ def test_copies_are_shown_beside_each_other_and_named(run: RunDir) -> None:
     assert "could not be written" not in text
     run.copies.unlink()  # as a run of an earlier version
     assert "1 group of altered ones" in outline(run).text.replace("\n", " ")
+
+
+def test_suspected_labels_are_listed_and_shown(run: RunDir) -> None:
+    assert "Suspected wrong labels" not in outline(run).text, "a run of an earlier version"
+    rows = [
+        {"image": f"train/NORMAL/{n}.jpeg", "label": "NORMAL", "split": "train", "suggested": "PNEUMONIA", "margin": m}
+        for n, m in enumerate((0.93, 0.71, 0.5))
+    ]
+    tables.SUSPECTED_LABELS.write(run.path, rows)
+    text = words(run)
+    assert "3 images of train and validation may carry a wrong label" in text
+    assert "train/NORMAL/0.jpeg NORMAL PNEUMONIA 0.930 train" in text
+    alts = [image["alt"] or "" for image in outline(run).named("img")]
+    assert any("NORMAL, seems to be PNEUMONIA" in alt for alt in alts)
+    tables.SUSPECTED_LABELS.write(run.path, [])
+    assert "Confident learning suspects no label of train and validation" in words(run)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -111,6 +111,20 @@ def copies(images: npt.NDArray[np.uint8], titles: Sequence[str], sets: Sequence[
 
 
 @styled
+def suspects(images: npt.NDArray[np.uint8], titles: Sequence[str]) -> Figure:
+    """Images whose labels are doubtful, each under its label and the other one."""
+    columns = min(6, len(images))
+    rows = -(-len(images) // columns)
+    figure, axes = new_figure(1.75 * columns, 1.95 * rows, columns=columns, rows=rows)
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, one, title in zip(axes, images, titles, strict=False):
+        image(ax, one)
+        ax.set_title(clipped(title, 26), loc="left", fontweight="normal", fontsize=8)
+    return figure
+
+
+@styled
 def gallery(images: Gallery, most_rows: int = 8, most_columns: int = 6) -> Figure:
     """Augmented images: one row per policy, the first column the original."""
     policies = images.policies[:most_rows]

@@ -46,6 +46,7 @@ def data(page: Page) -> Section:
         "most_listed": MOST_LISTED,
         "crossing": _crossing(page),
         "gallery": page.files.gallery,
+        "suspects": _suspects(page),
         "augmentation": page.drawing("augmentation", figures_data.gallery, page.files.gallery),
     }
     if audit is not None:
@@ -145,6 +146,20 @@ def _copies(page: Page, audit: AuditRecord) -> Values:
     titles = [tables_data.change(one) for one in sets]
     drawing = page.drawing("copies", figures_data.copies, images.images[places], titles, sets)
     return {"titles": titles, "drawing": drawing}
+
+
+def _suspects(page: Page) -> Values:
+    """Doubtful labels: a table of the first, and their pictures; empty where none were sought."""
+    rows, images = page.files.suspects, page.files.suspected_images
+    if rows is None:
+        return {}
+    shown = rows.head(len(images.images)) if images else rows.head(0)
+    drawing = None
+    if images is not None and len(shown):
+        titles = [f"{row['label']}, or {row['suggested']}?" for _, row in shown.iterrows()]
+        drawing = page.drawing("suspected_labels", figures_data.suspects, images.images[: len(shown)], titles)
+    listed = table("suspected_labels", rows.head(MOST_LISTED), folded=len(rows) > 5)
+    return {"rows": rows, "table": listed, "shown": shown, "drawing": drawing}
 
 
 def _shared(audit: AuditRecord) -> Table | None:
