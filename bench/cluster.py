@@ -647,6 +647,11 @@ def without_trainer(call: Callable[[], Any]) -> Any:
     return call()
 
 
+def suspected_labels(task: Any, backbone: str, groups: Any) -> Any:
+    """In a worker: `Trainer.suspected_labels`."""
+    return _trainer_for(task, 0).suspected_labels(backbone, groups)
+
+
 def gallery(task: Any, backbone: str, policies: list[str], columns: int) -> Any:
     """In a worker: `Trainer.augmentation_gallery`."""
     return _trainer_for(task, 0).augmentation_gallery(backbone, policies, columns)

@@ -58,14 +58,17 @@ class Cluster:
     """Images that are copies of each other.
 
     Attributes:
-        kind: ``exact`` (the same pixels) or ``near`` (perceptual hashes a few bits apart, directly or in steps).
+        kind: ``exact`` (the same pixels), ``near`` (perceptual hashes a few bits apart, directly or in steps) or
+            ``altered`` (mirrored, turned, cropped and the like; near ones among them).
         rows: their row numbers, ascending.
-        distance: largest distance from the first of them, in bits of the perceptual hash.
+        distance: largest distance from the first of them, in bits of the perceptual hash; 0 for altered ones.
+        changes: of altered ones, what each is of the first, such as ``rotated by 7 degrees``; empty for the first.
     """
 
     kind: str
     rows: tuple[int, ...]
     distance: int = 0
+    changes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -251,6 +254,7 @@ def _part(
         (table["patient_id"], "their patients are", "its patient is"),
         (_copies(clusters, "exact"), "the same pixels are", "the same pixels are"),
         (_copies(clusters, "near"), "near duplicates of them are", "a near duplicate of it is"),
+        (_copies(clusters, "altered"), "altered copies of them are", "an altered copy of it is"),
         (
             groups(table, [one for one in inside if one.rows], "patient_id"),
             "copies of their patients' images are",

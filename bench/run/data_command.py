@@ -85,7 +85,7 @@ def audit(options: argparse.Namespace) -> int:
     if settings.splits is not None:
         take_over(settings.splits, source.table)
     stored = decode_all(source, [], settings, screen)
-    found = audit(source, stored, settings, strict=False)
+    found = audit(source, stored, settings, strict=False, counting=screen.counting)
     screen.audit(found.audit)
     if file is not None:
         write_json(file, found.audit)

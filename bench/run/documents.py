@@ -64,11 +64,12 @@ class SharedPatients(Part):
 
 
 class Copy(Part):
-    """One image of a set of duplicates."""
+    """One image of a set of duplicates; ``change`` says what it is of the first one, such as ``mirrored``."""
 
     file: str = ""
     label: str = ""
     split: str = ""
+    change: str = ""
 
 
 class DuplicateSet(Part):

@@ -84,7 +84,7 @@ def examine(
             "are others; start a new run, or name the place of its images by --data."
         )
     require_enough(request.source, stored, settings.keep_going)
-    audited = audit(request.source, stored, settings, request.taken)
+    audited = audit(request.source, stored, settings, request.taken, counting=screen.counting)
     images = {name: stored.sizes[size] for name, size in request.sizes.items()}
     test = SealedTest(audited.table, stored.facts, images, request.run, Ledgers(folders(settings)))
     table = test.sealed_table()

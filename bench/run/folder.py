@@ -178,12 +178,15 @@ class RunDir:
     run = File("run.json")  # see `bench.run.record`
     space = File("space.yaml")  # the search-space file, as it was
     audit = File("audit.json")
+    copies = File("copies.npz")  # thumbnails of copies that the audit found, beside each other
     splits = File("splits.csv")
     study = File("study.db")  # the Optuna study
     trials = File("trials.csv")
     epochs = File("epochs.csv")
     predictions_epochs = File("predictions_epochs.jsonl.gz")  # see `bench.run.courses`
     augmentation = File("augmentation.npz")  # one image under every policy
+    suspected_labels = File("suspected_labels.csv")  # of train and val, to be looked at
+    suspected_images = File("suspected_labels.npz")  # the first of them
     models = File("models")  # every exported training; see `model_file`
     finalists = File("finalists.csv")
     baselines = File("baselines.csv")

@@ -12,6 +12,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
 
+import numpy as np
+
 from bench import RULES, __version__, cluster
 from bench.cluster import Workers
 from bench.data.splits import write_splits
@@ -22,7 +24,7 @@ from bench.report.live import LiveReport
 from bench.run import messages, stages
 from bench.run.console import Screen
 from bench.run.examine import Examined, examine, make_task
-from bench.run.folder import LOCK, RunDir, held, write_json, write_text
+from bench.run.folder import LOCK, RunDir, atomic_path, held, write_json, write_text
 from bench.run.forecast import Forecast
 from bench.run.progress import RunDisplay
 from bench.run.record import (
@@ -234,6 +236,9 @@ def write_data(request: Request, examined: Examined) -> None:
     with stages.timed(run, "data"):
         write_splits(run.splits, examined.audited.table, examined.facts)
         write_json(run.audit, examined.audited.audit)
+        copies = examined.audited.copies
+        with atomic_path(run.copies) as temporary, temporary.open("wb") as opened:
+            np.savez_compressed(opened, images=copies.images, ranks=copies.sets)
         run.spend("data", examined.seconds)
         run.update(data=examined.record(request.source))
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench import cluster
+from bench import cluster, numbers
 from bench.data.images.store import common_window
 from bench.data.splits import fold_names, folds
 from bench.errors import ConfigError
@@ -44,13 +44,14 @@ from bench.run.progress import RunDisplay, SearchDisplay
 from bench.run.record import RunRecord, SearchRecord, Worked, read_strictly
 from bench.run.request import Request
 from bench.run.results import STATES, TrialLog, activities
-from bench.run.tables import records
+from bench.run.tables import SUSPECTED_LABELS, records
 from bench.settings import RunSettings
 from bench.stats.metrics import Metric, get_metric
 from bench.train.task import Task
 from bench.trial import TrialConfig
 
 GALLERY_COLUMNS = 6
+SUSPECTS_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -286,6 +287,8 @@ def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
         messages.announce_finalists(stage.screen, titles, settings.repeats, over_folds)
         if not run.augmentation.exists():
             _draw_augmentations(stage, task)
+        if not run.suspected_labels.exists():
+            _suspect_labels(stage, task, chosen[0].config.backbone)
         told = messages.trainings(stage.screen, metric, settings.repeats)
         table = retrain_finalists(chosen, how, train, over_folds, told)
         run.update(winner=winner_of(table, metric))
@@ -376,6 +379,24 @@ def _draw_augmentations(stage: Stage, task: Task) -> None:
     images = stage.call(cluster.gallery, task, backbone, names, GALLERY_COLUMNS)
     with atomic_path(stage.run.augmentation) as temporary:
         np.savez_compressed(temporary, policies=np.array(names), images=images)
+
+
+def _suspect_labels(stage: Stage, task: Task, backbone: str) -> None:
+    """List the images of train and val whose labels are doubtful, with pictures of the first; nothing is removed."""
+    pool, table, classes = task.pool, stage.examined.table, stage.request.source.classes
+    groups = table["group"].to_numpy()[pool]
+    found = stage.call(cluster.suspected_labels, task, backbone, groups)
+    if found is None:
+        return
+    rows = pool[found.positions]
+    listed = table.iloc[rows][["image", "label", "patient_id", "split"]].rename(columns={"patient_id": "patient"})
+    listed = listed.assign(suggested=[classes[label] for label in found.suggested], margin=found.margin)
+    images = np.asarray(task.images[backbone].open()[rows[:SUSPECTS_SHOWN]])
+    with atomic_path(stage.run.suspected_images) as temporary, temporary.open("wb") as opened:
+        np.savez_compressed(opened, images=images, ranks=np.arange(len(images)))
+    SUSPECTED_LABELS.write(stage.run.path, listed)
+    counted = numbers.counted(len(rows), "image")
+    stage.screen.line(f"Suspected wrong labels: {counted} of {len(pool):,} in train and validation, to be looked at.")
 
 
 def evaluated(run: RunDir, models: Models, sealed: bool) -> bool:

@@ -367,6 +367,9 @@ SPLITS = Schema(
     (*keys("image", "label"), *text("patient", "patient_wide", "split", "reason", "pixels", "looks")),
     more=True,
 )
+SUSPECTED_LABELS = Schema(
+    "suspected_labels.csv", (*keys("image", "label"), *text("patient", "split", "suggested"), *numbers("margin"))
+)
 PREDICTIONS_VAL = Schema("predictions_val.csv", (*keys("image", "label"), *text("patient")), ("prob_", "calibrated_"))
 PREDICTIONS_TEST = Schema(
     "predictions_test.csv", (*keys("image", "label"), *text("patient", "pixels")), ("prob_", "calibrated_"), more=True
@@ -468,6 +471,7 @@ SCHEMAS: dict[str, Schema] = {
         FOLDS,
         LEARNING_CURVE,
         SPLITS,
+        SUSPECTED_LABELS,
         PREDICTIONS_VAL,
         PREDICTIONS_TEST,
         PREDICTIONS_MODELS,

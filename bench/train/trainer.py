@@ -27,6 +27,7 @@ from bench.train.features import IMAGES, FrozenFeatures
 from bench.train.job import TrainingJob
 from bench.train.loop import Batches, Fitting, Progress, Validate, early_stopping, fit, predict
 from bench.train.networks import Networks
+from bench.train.suspected_labels import Suspected, suspected_labels
 from bench.train.task import Task, balanced_weights
 from bench.trial import EpochRecord, Scored, TrialConfig, TrialResult
 
@@ -142,6 +143,13 @@ class Trainer:
             draws = [Augmenter(self.task.policies[name], seed)(image) for seed in seeds]
             rows.append(np.concatenate([image, *draws]))
         return np.stack(rows)
+
+    def suspected_labels(self, backbone: str, groups: npt.NDArray[np.int64]) -> Suspected | None:
+        """Doubtful labels in the pool, by a linear head on the backbone's features; ``groups`` must not be parted."""
+        task = self.task
+        self.networks.restore(backbone)
+        features = self.features.clean(backbone, 0, task.pool).take(np.arange(len(task.pool)))
+        return suspected_labels(features, task.labels_of(task.pool), groups, task.seed)
 
     def images(self, job: TrainingJob, split: str) -> Images:
         """The images of a split of a job."""

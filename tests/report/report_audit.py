@@ -98,6 +98,16 @@ def audit(used: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
                     {"file": f"test/{second}/copy-2.jpeg", "label": second, "split": "test"},
                 ],
             },
+            {
+                "kind": "altered",
+                "distance": 0,
+                "labels_conflict": False,
+                "across_splits": True,
+                "images": [
+                    {"file": f"train/{first}/left.jpeg", "label": first, "split": "train", "change": ""},
+                    {"file": f"val/{first}/right.jpeg", "label": first, "split": "val", "change": "mirrored"},
+                ],
+            },
         ],
         "moved": [
             {"from": "train", "images": 3, "reason": "their patients are also in test", "files": files[2:5]},

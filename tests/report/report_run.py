@@ -473,6 +473,9 @@ def _gallery(random: np.random.Generator, run: RunDir, side: int) -> None:
             picture = 205 - 150 * np.roll(lungs, shift, axis=1) + random.normal(0, 6, (side, side))
             images[row, column, ..., 0] = picture.clip(0, 255).astype(np.uint8)
     np.savez_compressed(run.augmentation, policies=np.array(list(POLICIES)), images=images)
+    pairs = np.random.default_rng(0).integers(0, 255, (2, 16, 36, 1), dtype=np.uint8)
+    np.savez_compressed(run.copies, images=pairs, ranks=[2, 1])
+    np.savez_compressed(run.suspected_images, images=pairs, ranks=[0, 1])
 
 
 def edit_json(path: Path, **changes: Any) -> None:

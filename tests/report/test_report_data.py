@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from report_outline import Outline, outline
@@ -18,6 +19,7 @@ from bench.report.read.files import read
 from bench.report.sections import provenance
 from bench.report.sections.data import modes
 from bench.report.tables import data as tables_data
+from bench.run import tables
 from bench.run.documents import ClassDistribution, DuplicateSet
 from bench.run.folder import RunDir
 from bench.run.record import SplitRecord
@@ -80,7 +82,9 @@ def test_every_part_of_the_audit_is_shown(run: RunDir) -> None:
         "Good Constant images No image is of one value only.",
         "truncated 2 1 1",
         "2 images that could not be used train/NORMAL/out-0.jpeg: 12 bytes are missing",
-        "1 group of exact duplicates and 1 group of near ones: 1 with conflicting labels, 1 across splits",
+        "1 group of exact duplicates, 1 group of near ones and 1 group of altered ones: 1 with conflicting labels, "
+        "2 across splits",
+        "altered NORMAL Crosses: train and val 2 train/NORMAL/left.jpeg val/NORMAL/right.jpeg (mirrored)",
         "near, 3 bits apart Conflict: NORMAL and PNEUMONIA Crosses: train and test 2 train/NORMAL/copy.jpeg",
         "By patient ID, that makes 2,790 patients; by split group, 2,700. There are two readings because",
         "train and test 0 192",
@@ -325,6 +329,34 @@ def test_cautions_are_the_warnings_of_the_audit_in_its_words(run: RunDir) -> Non
     assert not {"A note.", "All is well.", "None"} & set(said)
     run.audit.unlink()
     assert "Too many are left out." not in cautions(read(run))
+
+
+def test_copies_are_shown_beside_each_other_and_named(run: RunDir) -> None:
+    assert "Pairs of copies beside each other: mirrored and nearly the same." in " ".join(
+        image["alt"] or "" for image in outline(run).named("img")
+    )
+    np.savez_compressed(run.copies, images=np.zeros((1, 8, 20), np.uint8), ranks=[2])
+    text = outline(run).text
+    assert "Pairs of copies" not in text
+    assert "could not be written" not in text
+    run.copies.unlink()  # as a run of an earlier version
+    assert "1 group of altered ones" in outline(run).text.replace("\n", " ")
+
+
+def test_suspected_labels_are_listed_and_shown(run: RunDir) -> None:
+    assert "Suspected wrong labels" not in outline(run).text, "a run of an earlier version"
+    rows = [
+        {"image": f"train/NORMAL/{n}.jpeg", "label": "NORMAL", "split": "train", "suggested": "PNEUMONIA", "margin": m}
+        for n, m in enumerate((0.93, 0.71, 0.5))
+    ]
+    tables.SUSPECTED_LABELS.write(run.path, rows)
+    text = words(run)
+    assert "3 images of train and validation may carry a wrong label" in text
+    assert "train/NORMAL/0.jpeg NORMAL PNEUMONIA 0.930 train" in text
+    alts = [image["alt"] or "" for image in outline(run).named("img")]
+    assert any("NORMAL, seems to be PNEUMONIA" in alt for alt in alts)
+    tables.SUSPECTED_LABELS.write(run.path, [])
+    assert "Confident learning suspects no label of train and validation" in words(run)
 
 
 @pytest.mark.usefixtures("undrawn")

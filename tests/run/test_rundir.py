@@ -200,6 +200,7 @@ def test_every_file_lies_in_the_folder(tmp_path):
         "predictions_test": "predictions_test.csv",
         "splits": "splits.csv",
         "audit": "audit.json",
+        "copies": "copies.npz",
         "run": "run.json",
         "evaluation": "evaluation.json",
         "augmentation": "augmentation.npz",

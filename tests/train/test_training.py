@@ -503,3 +503,11 @@ def test_a_model_that_is_trained_again_leaves_the_exported_one_alone(tmp_path: P
         _save(Saved("half", OSError(28, "no space")), model)
     assert model.read_text() == "second"
     assert [path.name for path in model.parent.iterdir()] == ["toy-1.h5"], "and no half a file stays behind"
+
+
+def test_doubtful_labels_are_sought_in_the_whole_pool(make_task: Callable[..., Any]) -> None:
+    task = make_task()
+    found = Trainer(task).suspected_labels("toy", np.arange(len(task.pool)))
+    assert found is not None
+    assert set(found.positions.tolist()) <= set(range(len(task.pool)))
+    assert Trainer(task).suspected_labels("toy", np.zeros(len(task.pool), np.int64)) is None, "one patient is too few"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.data.audit.duplicates import Duplicates, find_duplicates
+from bench.data.audit.copy_pictures import CopyPictures, copy_pictures
+from bench.data.audit.duplicates import Counting, Duplicates, find_duplicates, silently
 from bench.data.audit.findings import Evidence, excluded_by_class, find, how_read
 from bench.data.audit.shortcut import shortcut
 from bench.data.images.decode import OTHER
@@ -52,11 +53,13 @@ class Audited:
             ``reason``, ``group`` and ``unit``.
         splits: what was decided about the splits.
         audit: the content of audit.json.
+        copies: pictures of some of the copies found.
     """
 
     table: pd.DataFrame
     splits: SplitReport
     audit: AuditRecord
+    copies: CopyPictures
 
 
 def draw_splits(
@@ -104,7 +107,12 @@ def draw_splits(
 
 
 def audit(
-    source: ImageSet, stored: Stored, settings: RunSettings, taken: Path | None = None, strict: bool = True
+    source: ImageSet,
+    stored: Stored,
+    settings: RunSettings,
+    taken: Path | None = None,
+    strict: bool = True,
+    counting: Counting = silently,
 ) -> Audited:
     """Audit a decoded set, and split it.
 
@@ -115,6 +123,7 @@ def audit(
         taken: splits.csv of the run itself, when it is resumed.
         strict: whether to refuse a set for which no splits can be drawn; otherwise the audit goes on with the given
             ones, and ``splits.refused`` says why.
+        counting: shows how far the search for copies is.
 
     Raises:
         ConfigError: if no image could be decoded; if splits cannot be drawn and ``strict``.
@@ -123,7 +132,7 @@ def audit(
     _require_use(source, facts, settings)
     problems = facts.index[facts["problem"] != ""]
     excluded = {int(row): f"{facts['problem'].iloc[row]}: {facts['reason'].iloc[row]}" for row in problems}
-    duplicates = find_duplicates(facts, stored.folder)
+    duplicates = find_duplicates(facts, stored.folder, stored.thumbnails(), counting)
     try:
         table, report = draw_splits(source, settings, excluded, duplicates, taken, facts["content"])
     except ConfigError as error:
@@ -146,7 +155,8 @@ def audit(
         ),
         keep_going=settings.keep_going,
     )
-    return Audited(table, report, _content(evidence))
+    content = _content(evidence)
+    return Audited(table, report, content, copy_pictures(content.duplicates, duplicates, stored.thumbnails()))
 
 
 def _require_use(source: ImageSet, facts: pd.DataFrame, settings: RunSettings) -> None:
@@ -222,8 +232,12 @@ def _content(evidence: Evidence) -> AuditRecord:
                 labels_conflict=evidence.conflicting(cluster),
                 across_splits=evidence.crossing(cluster),
                 images=tuple(
-                    Copy(file=name, label=label, split=evidence.split(row))
-                    for row, name, label in table.iloc[list(cluster.rows)][["image", "label"]].itertuples()
+                    Copy(file=name, label=label, split=evidence.split(row), change=change)
+                    for (row, name, label), change in zip(
+                        table.iloc[list(cluster.rows)][["image", "label"]].itertuples(),
+                        cluster.changes or [""] * len(cluster.rows),
+                        strict=True,
+                    )
                 ),
             )
             for cluster in evidence.duplicates.clusters

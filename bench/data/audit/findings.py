@@ -1,5 +1,7 @@
 """What an audit finds, in words: each check of images, duplicates, patients and splits yields its findings."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +13,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined, Template
 
 from bench import numbers
+from bench.data.audit.alterations import NEARLY
 from bench.data.audit.duplicates import Duplicates
 from bench.data.images.decode import OTHER
 from bench.data.imageset import Excluded, ImageSet
@@ -78,8 +81,8 @@ class Evidence:
 def find(evidence: Evidence) -> list[FindingRecord]:
     """All findings, the most severe first."""
     checks = (
-        _too_many, _refused, _shortcut, _patients, _duplicates, _conflicts, _assumed, _validation, _missing_labels,
-        _problems, _constant, _source, _imbalance, _alike, _moved, _ways_of_storing, _others, _layout,
+        _too_many, _refused, _shortcut, _patients, _duplicates, _altered, _conflicts, _assumed, _validation,
+        _missing_labels, _problems, _constant, _source, _imbalance, _alike, _moved, _ways_of_storing, _others, _layout,
     )  # fmt: skip
     found = [finding for check in checks for finding in check(evidence)]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
@@ -270,6 +273,25 @@ def _duplicates(evidence: Evidence) -> Iterator[FindingRecord]:
         files = evidence.files(crossing or clusters)
         values: dict[str, Any] = {"what": what, "sets": _sets(clusters), "crossing": _sets(crossing)}
         yield _finding(kind, severity, len(clusters), files, **values)
+
+
+def _altered(evidence: Evidence) -> Iterator[FindingRecord]:
+    """Copies by what was done to them; good only where all images were searched for all kinds."""
+    found = evidence.duplicates
+    clusters = [cluster for cluster in found.clusters if cluster.kind == "altered"]
+    crossing = [cluster for cluster in clusters if evidence.crossing(cluster)]
+    whole = not (found.unsearched or found.plain or found.alike)
+    severity: Severity = "warning" if crossing else "good" if whole and not clusters else "note"
+    changes = [change for cluster in clusters for change in cluster.changes if change not in ("", NEARLY)]
+    kinds = Counter(re.sub(r" by (?!90|180)\d+ degrees", "", change) for change in changes)
+    values: dict[str, Any] = {
+        "kinds": "; ".join(f"{numbers.count(n)} {kind}" for kind, n in kinds.most_common()),
+        "sets": _sets(clusters),
+        "crossing": _sets(crossing),
+        "plain": found.plain,
+        "unsearched": found.unsearched,
+    }
+    yield _finding("altered", severity, len(clusters), evidence.files(crossing or clusters), **values)
 
 
 def _sets(clusters: Sequence[Cluster]) -> str:

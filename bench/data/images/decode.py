@@ -24,6 +24,7 @@ __all__ = [
     "FACTS",
     "HASH_SIZE",
     "OTHER",
+    "THUMBNAIL",
     "Facts",
     "Pixels",
     "Resize",
@@ -31,10 +32,13 @@ __all__ = [
     "facts_of",
     "fit",
     "problem_of",
+    "thumbnail",
 ]
 
 Resize = Literal["squash", "pad", "crop"]
 TOO_LARGE = "too large"
+THUMBNAIL = 128
+"""Height and width of the thumbnails in which copies are sought, in pixels; docs/method/copies.md has what is found."""
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, OverflowError, MemoryError)
 """What decoders raise at a file that they cannot make sense of."""
 
@@ -165,6 +169,12 @@ def perceptual_hash(image: Image.Image) -> str:
     side = 4 * HASH_SIZE  # imagehash would shrink to this itself, by a slower filter
     grey = image.convert("L").resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return str(imagehash.phash(grey, hash_size=HASH_SIZE))
+
+
+def thumbnail(image: Image.Image) -> Pixels:
+    """``image`` in grey, squashed to uint8 of shape (THUMBNAIL, THUMBNAIL)."""
+    side = (THUMBNAIL, THUMBNAIL)
+    return np.asarray(image.convert("L").resize(side, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
 def problem_of(error: Exception, content: Content | None) -> Facts:

@@ -1,10 +1,11 @@
 """Every image decoded once into memory-mapped uint8 arrays, one per size, beside what was found out on the way.
 
-A stored set lies in ``CACHE/store/KEY/``: ``facts.csv``, one row per image, and ``SIZE-RESIZE.npy`` of shape
-(n_images, size, size, channels). Each appears by one rename when it is whole, after its checksum: what exists and has
-its checksum can be trusted, and anything else, such as a file of which a power cut has left half, is decoded again.
-What other facts make void is replaced, never removed: another run may be about to open it. While arrays of earlier
-facts are being replaced there are no facts, and arrays without facts are all decoded again.
+A stored set lies in ``CACHE/store/KEY/``: ``facts.csv``, one row per image, ``thumbnails.npy``, in which copies are
+sought, of shape (n_images, THUMBNAIL, THUMBNAIL), and ``SIZE-RESIZE.npy`` of shape (n_images, size, size, channels).
+Each appears by one rename when it is whole, after its checksum: what exists and has its checksum can be trusted, and
+anything else, such as a file of which a power cut has left half, is decoded again. What other facts make void is
+replaced, never removed: another run may be about to open it. While arrays of earlier facts are being replaced there are
+no facts, and arrays without facts are all decoded again.
 """
 
 import csv
@@ -30,6 +31,7 @@ from bench import checksums
 from bench.data.images.decode import (
     DECODE_ERRORS,
     FACTS,
+    THUMBNAIL,
     Facts,
     Pixels,
     Resize,
@@ -38,6 +40,7 @@ from bench.data.images.decode import (
     facts_of,
     fit,
     problem_of,
+    thumbnail,
 )
 from bench.data.images.limits import MOST_PIXELS, TooLarge
 from bench.data.images.window import Window
@@ -49,11 +52,13 @@ from bench.disk import full_disk_named
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 8  # raised by whatever makes other pixels or facts of the same files
+FORMAT = 9  # raised by whatever makes other pixels or facts of the same files
 ABANDONED_AFTER = 24 * 3600  # seconds after which a decoding counts as left behind by a crash
 CHUNK = 64  # images that a process decodes at a time
 FEW = 256  # so few images are decoded in this process: starting others takes longer
 PROBLEM = FACTS.index("problem")
+FACTS_FILE, THUMBNAILS = "facts.csv", "thumbnails.npy"
+"""Made of each image when it is first decoded; one without the other is void."""
 CHANNELS = (1, 3)  # grey images and coloured ones are decoded into drafts of their own
 UNUSED = r"\d+ tasks (have been successfully executed|which were still being processed)"
 """What joblib warns of when decoding is stopped."""
@@ -114,6 +119,14 @@ class Stored:
     changed: int = 0
     damaged: tuple[str, ...] = ()
 
+    def thumbnails(self) -> Pixels:
+        """As `bench.data.images.decode.thumbnail` makes them, shape (n_images, side, side), memory-mapped read-only.
+
+        Those of images that could not be decoded are zero.
+        """
+        found: Pixels = np.load(self.folder / THUMBNAILS, mmap_mode="r")
+        return found
+
 
 def store_key(images: ImageSet, window: Window | None = None) -> str:
     """Hash of what decides the stored set: names in order, each file's size and time of change, window and limit."""
@@ -166,7 +179,7 @@ def store_images(
     folder.parent.mkdir(parents=True, exist_ok=True)
     decoding = _Decoding(images, folder, advance, jobs or (1 if len(images.table) <= FEW else cpu_cores()), window)
     files = {size: _array(folder, (size, resize)) for size in sorted(set(sizes))}
-    there = [file for file in (folder / "facts.csv", *files.values()) if file.is_file()]
+    there = [file for file in (folder / FACTS_FILE, folder / THUMBNAILS, *files.values()) if file.is_file()]
     damaged = tuple(file.name for file in there if not checksums.intact(file))
     facts, changed = _known_facts(images, folder), 0
     if verify and facts is not None:
@@ -211,7 +224,8 @@ def _forms_in(folder: Path) -> set[Form]:
 def _known_facts(images: ImageSet, folder: Path) -> "pd.DataFrame | None":
     """The stored facts, unless there are none, or a file that could not be read then can be read now."""
     try:
-        facts = _read_facts(folder) if checksums.intact(folder / "facts.csv") else None
+        whole = all(checksums.intact(folder / name) for name in (FACTS_FILE, THUMBNAILS))
+        facts = _read_facts(folder) if whole else None
     except FileNotFoundError:  # another run is replacing it
         facts = None
     if facts is None:
@@ -234,7 +248,7 @@ def _read_facts(folder: Path) -> "pd.DataFrame":
     import pandas as pd
 
     texts = {name: str for name in FACTS if Facts.__annotations__[name] is str}
-    return pd.read_csv(folder / "facts.csv", dtype=texts, keep_default_na=False)
+    return pd.read_csv(folder / FACTS_FILE, dtype=texts, keep_default_na=False)
 
 
 def _fingerprint(images: ImageSet, facts: "pd.DataFrame", resize: Resize) -> str:
@@ -295,7 +309,8 @@ class _Decoding:
             self.folder.mkdir(parents=True, exist_ok=True)
         forms = tuple(sorted({*wanted, *(_forms_in(self.folder) if known is None else ())}))
         # beside each other lie the drafts of grey images and of coloured ones, 4 bytes a pixel at most
-        needed = sum(4 * len(self.images.table) * size * size for size, _ in forms)
+        n_images = len(self.images.table)
+        needed = n_images * (sum(4 * size * size for size, _ in forms) + (known is None) * THUMBNAIL**2)
         with _scratch(self.folder) as scratch, full_disk_named(self.folder, needed):
             problems, coloured = self._to_drafts(forms, scratch, with_facts=known is None)
             if known is None or problems == known["problem"].tolist():
@@ -307,7 +322,7 @@ class _Decoding:
                     _publish(drafts)
                     return known
                 facts = _read_facts(scratch)
-                _publish_anew(drafts, scratch / "facts.csv", self.folder)
+                _publish_anew(drafts, scratch, self.folder)
                 return facts
         return self.run(None, forms)
 
@@ -316,6 +331,8 @@ class _Decoding:
     ) -> tuple[list[str], npt.NDArray[np.bool_]]:
         """Arrays and facts in ``scratch``; the problem of each image, and whether it is coloured."""
         n_images = len(self.images.table)
+        if with_facts:
+            np.lib.format.open_memmap(scratch / THUMBNAILS, "w+", np.uint8, (n_images, THUMBNAIL, THUMBNAIL))
         for form in forms:
             for channels in CHANNELS:  # sparse files: an array that nothing is written to takes no space
                 shape = (n_images, form[0], form[0], channels)
@@ -324,7 +341,7 @@ class _Decoding:
         problems: list[str] = []
         with (
             self.images.reader.opened(scratch) as read,
-            (scratch / "facts.csv").open("w", newline="", encoding="utf-8") as table,
+            (scratch / FACTS_FILE).open("w", newline="", encoding="utf-8") as table,
         ):
             writer = csv.writer(table)
             writer.writerow(FACTS)
@@ -358,15 +375,15 @@ def _publish(drafts: Mapping[Path, Path]) -> None:
         draft.replace(file)
 
 
-def _publish_anew(drafts: Mapping[Path, Path], facts: Path, folder: Path) -> None:
-    """Put ``facts`` and arrays in the place of others; a crash between two leaves nothing that is wrong."""
+def _publish_anew(drafts: Mapping[Path, Path], scratch: Path, folder: Path) -> None:
+    """Put facts and arrays in the place of others; a crash between two leaves nothing that is wrong."""
     void = {file: draft for file, draft in drafts.items() if file.is_file()}
-    if void:
-        (folder / "facts.csv").unlink(missing_ok=True)
-    for file in folder.glob("near-*.npy"):
+    if void or (folder / THUMBNAILS).is_file():
+        (folder / FACTS_FILE).unlink(missing_ok=True)
+    for file in (*folder.glob("near-*.npy"), *folder.glob("altered-*.npy")):
         file.unlink(missing_ok=True)
     _publish(void)
-    _publish({folder / "facts.csv": facts})
+    _publish({folder / name: scratch / name for name in (THUMBNAILS, FACTS_FILE)})
     _publish({file: draft for file, draft in drafts.items() if file not in void})
 
 
@@ -408,10 +425,13 @@ def _decode_chunk(work: _Work, rows: range) -> tuple[list[tuple[Any, ...]], list
     with ExitStack() as opened:
         keys = [(form, channels) for form in work.forms for channels in CHANNELS]
         write = {key: opened.enter_context(_writing(_draft(work.scratch, *key))) for key in keys}
+        write_small = opened.enter_context(_writing(work.scratch / THUMBNAILS)) if work.with_facts else None
         for row in rows:
-            known, pixels = _decode_one(read, row, work)
+            known, pixels, small = _decode_one(read, row, work)
             facts.append(astuple(known))
             coloured.append(bool(pixels) and pixels[0].shape[-1] == 3)
+            if write_small and small is not None:
+                write_small(row, small)
             for form, array in zip(work.forms, pixels, strict=bool(pixels)):
                 write[form, array.shape[-1]](row, array)
     return facts, coloured
@@ -429,16 +449,17 @@ def _writing(draft: Path) -> Iterator[Callable[[int, Pixels], int]]:
         yield lambda row, pixels: os.pwrite(number, np.ascontiguousarray(pixels).data, start + row * pixels.size)
 
 
-def _decode_one(read: Read, row: int, work: _Work) -> tuple[Facts, list[Pixels]]:
+def _decode_one(read: Read, row: int, work: _Work) -> tuple[Facts, list[Pixels], Pixels | None]:
     content: Content | None = None
     try:
         content = read(row)
         alone = FileLock(work.scratch / "large.lock")  # held while images are decoded that take up to a gigabyte
         decoded = decode(content, work.window, alone, work.max_pixels)
         facts = facts_of(content, decoded) if work.with_facts else Facts()
-        return facts, [fit(decoded.image, *form) for form in work.forms]
+        small = thumbnail(decoded.image) if work.with_facts else None
+        return facts, [fit(decoded.image, *form) for form in work.forms], small
     except DECODE_ERRORS as error:
-        return problem_of(error, content), []
+        return problem_of(error, content), [], None
 
 
 def _fill_grey(scratch: Path, form: Form, grey: npt.NDArray[np.bool_]) -> None:

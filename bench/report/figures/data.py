@@ -1,7 +1,10 @@
 """The data -> figures: shares of the classes by split, properties of the images by class, augmented images."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -12,6 +15,7 @@ from bench import numbers
 from bench.report.palette import INK, KNOWN, MUTED, clipped, image, new_figure, panels, rows_down, styled
 from bench.report.read.files import Gallery
 from bench.report.tables.data import class_names
+from bench.run.documents import DuplicateSet
 
 COLOUR = KNOWN["vgg16"].colour
 MOST_CLASSES = 20
@@ -88,6 +92,36 @@ def _box(ax: Axes, position: int, row: "pd.Series[float]", measure: str) -> None
     ax.plot([low, high], [position] * 2, color=MUTED, linewidth=1.2)
     ax.barh(position, third - first, left=first, height=0.5, color=COLOUR, alpha=0.55, linewidth=0)
     ax.plot([middle] * 2, [position - 0.25, position + 0.25], color=INK, linewidth=2)
+
+
+@styled
+def copies(images: npt.NDArray[np.uint8], titles: Sequence[str], sets: Sequence[DuplicateSet]) -> Figure:
+    """Pairs of copies, each with what was done to one of them; ``images`` as copies.npz has them."""
+    columns = min(3, len(images))
+    rows = -(-len(images) // columns)
+    figure, axes = new_figure(3.1 * columns, 1.85 * rows, columns=columns, rows=rows)
+    for ax in axes:
+        ax.spines[:].set_visible(False)
+        ax.set_axis_off()
+    for ax, pair, title, one in zip(axes, images, titles, sets, strict=False):
+        image(ax, pair)
+        crossing = " – across splits" if one.across_splits else ""
+        ax.set_title(clipped(f"{title}{crossing}", 42), loc="left", fontweight="normal", fontsize=8.5)
+    return figure
+
+
+@styled
+def suspects(images: npt.NDArray[np.uint8], titles: Sequence[str]) -> Figure:
+    """Images whose labels are doubtful, each under its label and the other one."""
+    columns = min(6, len(images))
+    rows = -(-len(images) // columns)
+    figure, axes = new_figure(1.75 * columns, 1.95 * rows, columns=columns, rows=rows)
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, one, title in zip(axes, images, titles, strict=False):
+        image(ax, one)
+        ax.set_title(clipped(title, 26), loc="left", fontweight="normal", fontsize=8)
+    return figure
 
 
 @styled

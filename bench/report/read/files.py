@@ -118,6 +118,9 @@ class RunFiles:
     audit: AuditRecord | None = None
     evaluated: Evaluated = field(default_factory=Evaluated)
     gallery: Gallery | None = None
+    copies: Images | None = None
+    suspects: pd.DataFrame | None = None
+    suspected_images: Images | None = None
     limit: LowerBoundRecord | None = None
     opened: bool = False
     outdated: bool = False
@@ -227,6 +230,11 @@ def read(run: RunDir) -> RunFiles:
         splits=table(tables.SPLITS, run.path, problems, "the data stage has not finished"),
         audit=document(AuditRecord, run.audit, problems, "the data have not been audited"),
         gallery=_gallery(run, problems),
+        copies=_images(run, run.copies.name, ["ranks"], problems, "") if run.copies.exists() else None,
+        suspects=table(tables.SUSPECTED_LABELS, run.path, problems, "") if run.suspected_labels.exists() else None,
+        suspected_images=(
+            _images(run, run.suspected_images.name, ["ranks"], problems, "") if run.suspected_images.exists() else None
+        ),
         limit=document(LowerBoundRecord, limit, problems) if limit.exists() else None,
         opened=run.evaluation.exists(),
         unfinished=run.begun and not all(run.finished(stage) for stage in STAGES),

@@ -46,6 +46,7 @@ def data(page: Page) -> Section:
         "most_listed": MOST_LISTED,
         "crossing": _crossing(page),
         "gallery": page.files.gallery,
+        "suspects": _suspects(page),
         "augmentation": page.drawing("augmentation", figures_data.gallery, page.files.gallery),
     }
     if audit is not None:
@@ -57,6 +58,7 @@ def data(page: Page) -> Section:
             "severities": SEVERITIES,
             "excluded": _excluded,
             "duplicates": _duplicates,
+            "copies": _copies(page, audit),
             "shared": _shared(audit),
             "limit": LIMIT if audit.shortcut is None or audit.shortcut.limit is None else audit.shortcut.limit,
             "features": _features(audit),
@@ -132,6 +134,32 @@ def _duplicates(audit: AuditRecord) -> Values:
     """The groups of images that are the same, or look the same."""
     groups = tables_data.duplicates(audit.duplicates)
     return {"groups": groups, "table": table("duplicates", groups.head(MOST_LISTED), folded=len(groups) > 5)}
+
+
+def _copies(page: Page, audit: AuditRecord) -> Values:
+    """Pictures of copies beside each other, and what each is; empty where there are none."""
+    images = page.files.copies
+    places = [place for place, at in enumerate(images.ranks) if at < len(audit.duplicates)] if images else []
+    if images is None or not places:
+        return {}
+    sets = [audit.duplicates[images.ranks[place]] for place in places]
+    titles = [tables_data.change(one) for one in sets]
+    drawing = page.drawing("copies", figures_data.copies, images.images[places], titles, sets)
+    return {"titles": titles, "drawing": drawing}
+
+
+def _suspects(page: Page) -> Values:
+    """Doubtful labels: a table of the first, and their pictures; empty where none were sought."""
+    rows, images = page.files.suspects, page.files.suspected_images
+    if rows is None:
+        return {}
+    shown = rows.head(len(images.images)) if images else rows.head(0)
+    drawing = None
+    if images is not None and len(shown):
+        titles = [f"{row['label']}, or {row['suggested']}?" for _, row in shown.iterrows()]
+        drawing = page.drawing("suspected_labels", figures_data.suspects, images.images[: len(shown)], titles)
+    listed = table("suspected_labels", rows.head(MOST_LISTED), folded=len(rows) > 5)
+    return {"rows": rows, "table": listed, "shown": shown, "drawing": drawing}
 
 
 def _shared(audit: AuditRecord) -> Table | None:

@@ -13,6 +13,8 @@ Frame = pd.DataFrame
 
 FIVE = ("min", "q1", "median", "q3", "max")
 MEASURES = ("width", "height", "aspect", "bytes", "bytes_per_pixel")
+NEARLY = "nearly the same"
+"""What audit.json says of an image that no alteration parts from the first of its set."""
 MOST_FILES = 6
 """Files of one group of duplicates that the page names."""
 
@@ -102,14 +104,14 @@ def duplicates(groups: Sequence[DuplicateSet]) -> Frame:
 
     Returns:
         ``kind``, ``conflict`` and ``crossing`` (bool), ``images`` (count), ``files`` (one per line, up to MOST_FILES),
-        ``labels``, ``splits``.
+        each altered one with what it is of the first), ``labels``, ``splits``.
     """
     rows = []
     for group in groups:
         labels = dict.fromkeys(text(image.label) for image in group.images)
         places = dict.fromkeys(text(image.split) for image in group.images)
         conflict, crossing = group.labels_conflict, group.across_splits
-        files = [text(image.file) for image in group.images]
+        files = [f"{text(image.file)}{f' ({image.change})' * bool(image.change)}" for image in group.images]
         more = [f"and {len(files) - MOST_FILES} more"] if len(files) > MOST_FILES else []
         apart = f", {group.distance} bits apart" if group.distance else ""
         rows.append(
@@ -125,6 +127,12 @@ def duplicates(groups: Sequence[DuplicateSet]) -> Frame:
         )
     table = Frame(rows, columns=["kind", "conflict", "crossing", "images", "files", "labels", "splits"])
     return table.sort_values(["conflict", "crossing"], ascending=False, kind="stable").reset_index(drop=True)
+
+
+def change(group: DuplicateSet) -> str:
+    """What the first altered image of a set of copies is of the first image, or that it nearly is the same."""
+    changes = [one.change for one in group.images if one.change]
+    return next((one for one in changes if one != NEARLY), NEARLY)
 
 
 def shared_patients(splits: Frame | None, patient: str = "patient") -> int:

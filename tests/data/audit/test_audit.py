@@ -12,7 +12,7 @@ from planted import PER_CLASS, SIZE, encode, file_name, pictures, write, write_c
 from bench.data.audit.audit import audit, draw_splits, require_enough
 from bench.data.audit.duplicates import Duplicates
 from bench.data.audit.findings import PROBLEMS, SEVERITIES
-from bench.data.images.decode import OTHER, Facts
+from bench.data.images.decode import OTHER, THUMBNAIL, Facts
 from bench.data.images.store import Stored, store_images
 from bench.data.imageset import ImageSet, MemoryReader
 from bench.data.sources.open_source import folder_source
@@ -185,7 +185,7 @@ def test_too_many_left_out_stop_a_run_unless_it_is_to_go_on(faulty, tmp_path):
 
 
 def test_a_clean_set_is_good(clean):
-    assert set(clean.findings("good")) == {"readable", "patients", "exact", "near", "shortcut"}
+    assert set(clean.findings("good")) == {"readable", "patients", "exact", "near", "altered", "shortcut"}
     assert set(clean.findings("warning")) == {"validation", "small validation"}, "few to select by, planted or not"
     assert set(clean.findings("note")) == set(clean.findings("stop")) == set()
     assert (clean.content["left_out"], clean.content["duplicates"], clean.content["moved"]) == ([], [], [])
@@ -252,7 +252,7 @@ def check_format(content):
     assert set(content["shared_patients"]) == {"narrow", "wide"}
     for cluster in content["duplicates"]:
         assert set(cluster) == {"kind", "distance", "labels_conflict", "across_splits", "images"}
-        assert all(set(image) == {"file", "label", "split"} for image in cluster["images"])
+        assert all(set(image) == {"file", "label", "split", "change"} for image in cluster["images"])
     for entry in content["moved"]:
         assert set(entry) == {"from", "images", "reason", "files"}
         assert entry["images"] == len(entry["files"])
@@ -302,11 +302,17 @@ def made_up(labels, splits=None, patients=None, narrow=None, problems=None, **fa
     return source, known
 
 
+def stored_in(folder, facts):
+    """A stored set of these facts, all of whose thumbnails are black."""
+    np.save(folder / "thumbnails.npy", np.zeros((len(facts), THUMBNAIL, THUMBNAIL), np.uint8))
+    return Stored(folder, facts, {}, "0")
+
+
 @pytest.fixture
 def audited(tmp_path):
     def run(*args, settings=None, **kwargs):
         source, facts = made_up(*args, **kwargs)
-        done = audit(source, Stored(tmp_path, facts, {}, "0"), settings or settings_of())
+        done = audit(source, stored_in(tmp_path, facts), settings or settings_of())
         check_format(content_of(done))
         return done
 
@@ -320,13 +326,13 @@ def kinds(done):
 def test_where_nothing_can_be_decoded_the_request_is_refused(tmp_path):
     source, facts = made_up(["A", "B"], problems={0: "no image", 1: "empty"})
     with pytest.raises(ConfigError, match=r"None of the 2 images in /scans can be decoded \(it is no image\)"):
-        audit(source, Stored(tmp_path, facts, {}, "0"), settings_of())
+        audit(source, stored_in(tmp_path, facts), settings_of())
 
 
 @pytest.mark.parametrize(("lost", "refused"), [(1, False), (2, True)])
 def test_one_in_a_hundred_may_be_lost(tmp_path, lost, refused):
     source, facts = made_up(["A", "B"] * 100, problems=dict.fromkeys(range(0, 2 * lost, 2), "truncated"))
-    stored = Stored(tmp_path, facts, {}, "0")
+    stored = stored_in(tmp_path, facts)
     if refused:
         with pytest.raises(ConfigError, match=r"2 of 100 images of class 'A' \(2.0 %\)"):
             require_enough(source, stored, keep_going=False)
@@ -338,9 +344,9 @@ def test_a_class_that_is_lost_whole_is_told(tmp_path):
     """Such a set cannot be split, but what is lacking is said before that."""
     source, facts = made_up(["A", "B", "C"] * 20, problems=dict.fromkeys(range(2, 60, 3), "empty"))
     with pytest.raises(ConfigError, match=r"20 of 20 images of class 'C' \(100.0 %\)"):
-        require_enough(source, Stored(tmp_path, facts, {}, "0"), keep_going=False)
+        require_enough(source, stored_in(tmp_path, facts), keep_going=False)
     with pytest.raises(ConfigError, match="'C' has no patient"):
-        audit(source, Stored(tmp_path, facts, {}, "0"), settings_of(keep_going=True))
+        audit(source, stored_in(tmp_path, facts), settings_of(keep_going=True))
 
 
 def test_dicom_of_other_kinds_is_told_and_costs_nothing(audited, tmp_path):
@@ -349,7 +355,7 @@ def test_dicom_of_other_kinds_is_told_and_costs_nothing(audited, tmp_path):
     others = dict.fromkeys(range(0, 40, 2), OTHER)
     source, facts = made_up(labels, problems=others)
     facts.loc[facts["problem"] == OTHER, "reason"] = "a DICOM file that holds no image, but RT Plan Storage"
-    stored = Stored(tmp_path, facts, {}, "0")
+    stored = stored_in(tmp_path, facts)
     require_enough(source, stored, keep_going=False)
     done = audit(source, stored, settings_of())
     check_format(content_of(done))
@@ -448,7 +454,7 @@ def test_where_some_are_nobody_it_is_no_all_clear(audited):
 def test_where_a_lesion_stands_for_the_patient_it_is_no_all_clear(tmp_path):
     source, facts = made_up(["A", "B"] * 60, GIVEN, [f"p{row}" for row in range(120)])
     source = dataclasses.replace(source, patient_doubt="lesion_id names a lesion, not a patient")
-    found = kinds(audit(source, Stored(tmp_path, facts, {}, "0"), settings_of()))["patients"]
+    found = kinds(audit(source, stored_in(tmp_path, facts), settings_of()))["patients"]
     assert found["severity"] == "note"
     assert "lesion_id names a lesion, not a patient" in found["text"]
 
@@ -462,7 +468,7 @@ def test_a_leak_names_the_rule_it_rests_on(audited):
 def test_a_refusal_that_rests_on_patients_names_the_rule(tmp_path):
     source, facts = made_up(["A", "B"] * 6, patients=["p", "q"] * 6)
     with pytest.raises(ConfigError, match=r"one patient only.*; how patients were told apart: by name\.$"):
-        audit(source, Stored(tmp_path, facts, {}, "0"), settings_of())
+        audit(source, stored_in(tmp_path, facts), settings_of())
 
 
 def test_patients_are_not_looked_for_where_no_split_is_given(audited):
@@ -519,7 +525,7 @@ def test_images_too_alike_to_compare(audited):
 def test_notes_of_the_source_are_passed_on(tmp_path):
     source, facts = made_up(["A", "B"] * 60)
     source = dataclasses.replace(source, notes=("Two files were odd.",), others=("a.txt", "b.txt"))
-    done = audit(source, Stored(tmp_path, facts, {}, "0"), settings_of())
+    done = audit(source, stored_in(tmp_path, facts), settings_of())
     assert content_of(done)["notes"][0] == "Two files were odd."
     assert kinds(done)["source"]["text"] == "Two files were odd."
     assert kinds(done)["others"]["count"] == 2

@@ -195,7 +195,7 @@ def test_a_second_call_decodes_nothing(tmp_path, image_set):
     assert images.reader.rows() == []
     assert second.sizes == first.sizes
     assert first.folder.parent == tmp_path / "store"
-    assert left_in(tmp_path) == ["8-squash.npy", "facts.csv"]
+    assert left_in(tmp_path) == ["8-squash.npy", "facts.csv", "thumbnails.npy"]
 
 
 def test_several_sizes_are_made_in_one_pass(tmp_path, image_set):
@@ -265,7 +265,7 @@ def test_processes_store_the_same_as_one(tmp_path):
     assert np.array_equal(found[1].sizes[SIZE].open()[rows["B/255.png"]], colour_pixels(9))
     assert np.array_equal(found[1].sizes[SIZE].open()[rows["A/256.png"], ..., 1], grey_pixels(256))
     for jobs in (1, 2):
-        assert left_in(tmp_path / str(jobs)) == ["5-crop.npy", "8-crop.npy", "facts.csv"]
+        assert left_in(tmp_path / str(jobs)) == ["5-crop.npy", "8-crop.npy", "facts.csv", "thumbnails.npy"]
 
 
 # What cannot be decoded
@@ -312,7 +312,7 @@ def test_a_file_without_access_costs_one_attempt_at_the_next_start(tmp_path, ima
     pd.testing.assert_frame_equal(again.facts, found.facts)
     store_images(locked, [SIZE, 16], tmp_path)
     assert locked.reader.rows() == [0, 1, 1, 2, 3, 3]
-    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv"]
+    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv", "thumbnails.npy"]
 
 
 def test_once_a_file_without_access_can_be_read_all_is_decoded_again(tmp_path, image_set):
@@ -328,7 +328,7 @@ def test_once_a_file_without_access_can_be_read_all_is_decoded_again(tmp_path, i
     assert images.reader.rows() == [0, 1, 2, 2, 3, 3]
     assert again.facts["problem"].tolist() == ["", "", "no access", ""]
     assert again.fingerprint != found.fingerprint
-    assert left_in(tmp_path) == ["16-squash.npy", "8-pad.npy", "8-squash.npy", "facts.csv"]
+    assert left_in(tmp_path) == ["16-squash.npy", "8-pad.npy", "8-squash.npy", "facts.csv", "thumbnails.npy"]
     for size, resize in ((16, "squash"), (SIZE, "squash"), (SIZE, "pad")):
         array = store_images(images, [size], tmp_path, resize=resize).sizes[size].open()
         assert array[3].any(), "it was stored without the image"
@@ -374,7 +374,7 @@ def test_a_file_that_was_lost_between_two_sizes_is_noticed(tmp_path, image_set):
     store_images(image_set(greys(4)), [SIZE], tmp_path)
     later = store_images(image_set([*greys(3), OSError("gone")]), [16], tmp_path)
     assert later.facts["problem"].tolist() == ["", "", "", "no access"]
-    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv"]
+    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv", "thumbnails.npy"]
     other = store_images(image_set([*greys(3), OSError("gone")]), [SIZE], tmp_path).sizes[SIZE]
     assert not other.open()[3].any(), "an array of other facts"
     assert other.fingerprint == later.fingerprint
@@ -389,7 +389,9 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["8-squash.npy", "facts.csv", "8-squash.npy.xxh128", "facts.csv.xxh128"])
+@pytest.mark.parametrize(
+    "name", ["8-squash.npy", "facts.csv", "thumbnails.npy", "8-squash.npy.xxh128", "facts.csv.xxh128"]
+)
 def test_what_is_not_as_it_was_written_is_decoded_again_and_told(tmp_path, image_set, name, damage):
     images = image_set(greys())
     first = store_images(images, [SIZE, 16], tmp_path)
@@ -412,7 +414,7 @@ def test_stored_files_without_checksums_are_not_trusted(tmp_path, image_set):
     read = images.reader.rows()
     for path in folder.glob(f"*{checksums.SUFFIX}"):
         path.unlink()
-    assert store_images(images, [SIZE], tmp_path).damaged == ("facts.csv", "8-squash.npy")
+    assert store_images(images, [SIZE], tmp_path).damaged == ("facts.csv", "thumbnails.npy", "8-squash.npy")
     assert images.reader.rows() == read
 
 
@@ -445,7 +447,7 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path, recwarn, error, jobs):
     assert np.array_equal(found[rows.index("B/023.png"), ..., 0], grey_pixels(23))
 
 
-@pytest.mark.parametrize(("whole", "left"), [(0, []), (1, ["facts.csv"]), (2, ["8-squash.npy", "facts.csv"])])
+@pytest.mark.parametrize(("whole", "left"), [(0, []), (1, ["thumbnails.npy"]), (2, ["facts.csv", "thumbnails.npy"])])
 def test_a_failure_at_the_end_leaves_only_what_is_whole(tmp_path, monkeypatch, image_set, whole, left):
     images, published = image_set(greys()), []
     replace = Path.replace
@@ -498,7 +500,7 @@ def test_a_process_killed_in_the_middle_leaves_nothing_that_counts(tmp_path):
     old = time.time() - store.ABANDONED_AFTER - 60
     os.utime(found.folder / left, (old, old))
     store_images(images, [16], tmp_path)
-    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv"]
+    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv", "thumbnails.npy"]
 
 
 def test_another_run_that_was_faster_is_no_error(tmp_path, image_set):
@@ -512,7 +514,7 @@ def test_another_run_that_was_faster_is_no_error(tmp_path, image_set):
     found = store_images(images, [SIZE], tmp_path, advance)
     assert found.sizes == faster[0].sizes
     assert np.array_equal(found.sizes[SIZE].open()[1, ..., 0], grey_pixels(1))
-    assert left_in(tmp_path) == ["8-squash.npy", "facts.csv"]
+    assert left_in(tmp_path) == ["8-squash.npy", "facts.csv", "thumbnails.npy"]
 
 
 def test_two_runs_at_the_same_time(tmp_path, image_set):
@@ -537,7 +539,7 @@ def test_two_runs_at_the_same_time(tmp_path, image_set):
     for stored in found.values():
         for size, own in stored.sizes.items():
             assert np.array_equal(own.open(), fresh.sizes[size].open())
-    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv"]
+    assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv", "thumbnails.npy"]
 
 
 # Changes
