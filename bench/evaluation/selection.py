@@ -79,6 +79,8 @@ def selection(courses: Sequence[Course], images: Predictions, metric: Metric, bo
     if not len(corrected):
         return found.model_copy(update={"apparent": apparent, "reason": "no draw leaves every class out and in"})
     low, high = np.quantile(sign * corrected, [(1 - bootstrap.level) / 2, (1 + bootstrap.level) / 2]).tolist()
+    if high - low <= SAME:  # draws that agree, as where every ranking is perfect, do not make a score certain
+        low = high = None
     return found.model_copy(
         update={
             "apparent": apparent,

@@ -109,6 +109,8 @@ def test_backbones_win_as_often_as_patients_and_seeds_let_them() -> None:
     chosen = selection(even, shown, AUC, Bootstrap(60)).chosen
     assert sum(chosen.values()) == pytest.approx(1)
     assert all(0 < share < 1 for share in chosen.values())
+    perfect = selection(trials(shown.labels, [60.0], 0), shown, AUC, Bootstrap(60))
+    assert (perfect.corrected, perfect.low, perfect.high) == (1.0, None, None), "draws that agree know no interval"
     level = trials(shown.labels, [1.0], 0) + finalists(shown.labels, vgg16=[60.0] * 2, resnet50=[60.0] * 2)
     assert selection(level, shown, AUC, Bootstrap(60)).chosen == {"vgg16": 0.5, "resnet50": 0.5}, "both are perfect"
     lucky = finalists(shown.labels, vgg16=[2.2, 2.2, 2.2], resnet50=[3.5, 2.0, 0.5])

@@ -70,7 +70,8 @@ def errors(folder: Path) -> list[str]:
     """What a run folder claims to have found, of `KINDS`."""
     told = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     intervals = {"test AUC": told["models"][told["winner"]]["metrics"]["auc"], "selection": told["selection"]}
-    found = [name for name, one in intervals.items() if not one["low"] <= 0.5 <= one["high"]]
+    known = {name: one for name, one in intervals.items() if one["low"] is not None}
+    found = [name for name, one in known.items() if not one["low"] <= 0.5 <= one["high"]]
     pairs = pd.read_csv(folder / "comparisons.csv")
     better = pairs[pairs["verdict"].isin(["a better", "b better"])]
     return [*found, *better["family"].unique()]
