@@ -24,6 +24,7 @@ from bench.errors import ConfigError
 from bench.evaluation.decide import decide
 from bench.evaluation.final import open_test
 from bench.evaluation.inputs import EvaluationInputs, prefix_precision
+from bench.failures import told as told_of
 from bench.failures import unfair
 from bench.finalists.baselines import TITLES, Material, Rivals, read_baselines, train_baselines
 from bench.finalists.folds import Folds, fold_rows
@@ -385,7 +386,11 @@ def _suspect_labels(stage: Stage, task: Task, backbone: str) -> None:
     """List the images of train and val whose labels are doubtful, with pictures of the first; nothing is removed."""
     pool, table, classes = task.pool, stage.examined.table, stage.request.source.classes
     groups = table["group"].to_numpy()[pool]
-    found = stage.call(cluster.suspected_labels, task, backbone, groups)
+    try:
+        found = stage.call(cluster.suspected_labels, task, backbone, groups)
+    except Exception as error:  # it decides nothing, and so ends nothing
+        stage.screen.line(f"  note: not computed: suspected wrong labels: {told_of(error)}.")
+        return
     if found is None:
         return
     rows = pool[found.positions]
