@@ -22,6 +22,9 @@ from bench.settings import RunSettings
 from bench.train.task import Task
 from bench.trial import TrialConfig
 
+WHOLE_REPEATS = 3
+"""Seeds that the best of each backbone is trained with by methods that go the whole way: as many as people take."""
+
 
 def complete_points(space: Space) -> tuple[TrialConfig, ...]:
     """The points of ``space`` as a fixed list of configurations; what has a single choice need not be given.
@@ -74,13 +77,14 @@ def whole_way(request: Request, task: Task, space: Path) -> WholeWay:
     names = ("data", "budget", "epochs", "image_size", "max_images", "val_share", "resize", "weights", "views", "jobs")
     flags = {name: getattr(settings, name) for name in (*names, "cache_size", "patience", "bootstrap")}
     return WholeWay(
-        flags={**{name: value for name, value in flags.items() if value is not None}, "space": space},
+        flags={name: value for name, value in flags.items() if value is not None}
+        | {"space": space, "repeats": WHOLE_REPEATS},
         cache=settings.cache.absolute(),
         images={name: replace(images, seal="") for name, images in task.images.items()},
         rows=rows,
         labels=labels_of(request.source.table, rows, request.source.classes),
         classes=tuple(request.source.classes),
-        repeats=settings.repeats,
+        repeats=WHOLE_REPEATS,
     )
 
 
