@@ -118,7 +118,7 @@ class _Drawn:
         if metric.needs_all_classes and images.missing_classes:
             return cls(models, rules, trainings, None, f"{metric.title} cannot be computed: {images.missing_classes}")
         few = images.few_for(metric)
-        found = rules.bootstrap.unless(few).of_models(metric.name, images, scores)
+        found = rules.bootstrap.unless(few).of_models(metric.name, images, scores, jackknife=False)
         return cls(models, rules, trainings, found, few or "a class is missing from more than half of the draws")
 
     def row(self, family: str, a: str, b: str) -> Row:

@@ -154,7 +154,10 @@ class Bootstrap:
         return replace(self, draws=0) if reason else self
 
     def resample(
-        self, statistics: Callable[[Weights], npt.NDArray[np.float64]], patients: npt.NDArray[Any]
+        self,
+        statistics: Callable[[Weights], npt.NDArray[np.float64]],
+        patients: npt.NDArray[Any],
+        jackknife: bool = True,
     ) -> Resampled:
         """Statistics on the images as they are, in each draw of patients, and without each patient in turn.
 
@@ -162,27 +165,34 @@ class Bootstrap:
             statistics: weights of shape (n_draws, n_images) -> values of shape (n_draws, n_statistics). Give those of
                 all models at once, and all share the draws.
             patients: patient of each image, shape (n_images,).
+            jackknife: whether patients are left out in turn, which `Resampled.ends` needs and standard errors do not.
         """
         plain = statistics(np.ones((1, len(patients))))
         none = np.empty((0, plain.shape[1]))
         n_patients = len(np.unique(patients))
-        left_out = [statistics(block) for block in _blocks_left_out(patients)] if self.draws and n_patients > 1 else []
+        wanted = jackknife and self.draws and n_patients > 1
+        left_out = [statistics(block) for block in _blocks_left_out(patients)] if wanted else []
         drawn = [statistics(block) for block in blocks_of_draws(patients, self.draws, self.seed)]
         return Resampled(
             plain[0], np.concatenate([none, *drawn]), np.concatenate([none, *left_out]), n_patients, self.level
         )
 
-    def of_models(self, metric: str, predictions: Predictions, models: Iterable[Scores]) -> Resampled:
+    def of_models(
+        self, metric: str, predictions: Predictions, models: Iterable[Scores], jackknife: bool = True
+    ) -> Resampled:
         """A metric of several models in the same draws, one statistic per model.
 
         Args:
             metric: its name.
             predictions: the images; their scores are not read.
             models: probabilities of each model, shape (n_images, n_classes).
+            jackknife: as of `resample`.
         """
         labels, scores, weighted = predictions.labels, list(models), METRICS[metric].weighted
         return self.resample(
-            lambda weights: np.column_stack([weighted(labels, one, weights) for one in scores]), predictions.patients
+            lambda weights: np.column_stack([weighted(labels, one, weights) for one in scores]),
+            predictions.patients,
+            jackknife,
         )
 
 

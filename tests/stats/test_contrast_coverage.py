@@ -33,7 +33,7 @@ classes  patients  seeds  between seeds  of a model  over seeds and patients  by
 Where the second model is worse (``behind``), 92 to 95 %; where its seeds differ a quarter as much, 93 to 96 % at 0.25,
 and at 0.6, where an AUC has a tail of bad trainings, 85 to 87 % with three such seeds and 89 to 91 % with five.
 
-Here a few studies of two and three classes are simulated; ``-m slow`` simulates 300 of each kind, and
+Here a few studies of two and three classes are simulated; ``-m thorough`` simulates 300 of each kind, and
 ``python tests/stats/test_contrast_coverage.py 500`` makes the table. Shares may be what the measured ones give but for
 one case in a thousand, by the binomial distribution.
 """
@@ -147,7 +147,7 @@ def test_unequal_numbers_of_seeds_are_covered_and_patients_alone_do_not_cover(cl
     assert fixed < 0.75
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_true_difference_is_covered(kind):
     both, fixed = covered(kind, 300)
