@@ -204,6 +204,26 @@ def test_a_plan_that_was_changed_after_the_opening_is_none_of_it(copy: Path) -> 
     assert "the plan was written after the test split was opened" in seal([first], ["2026-01-03"], copy)
 
 
+def test_errors_among_classes_that_are_called_by_numbers_agree(copy: Path) -> None:
+    names = {"NORMAL": "0", "PNEUMONIA": "1"}
+    content = json.loads((copy / EVALUATION).read_text())
+    (copy / EVALUATION).write_text(json.dumps({**content, "classes": ["0", "1"]}))
+    table = pd.read_csv(copy / "predictions_test.csv", keep_default_na=False, dtype=str)
+    table["label"] = table["label"].map(names)
+    table = table.rename(
+        columns={f"{kind}_{name}": f"{kind}_{n}" for kind in ("prob", "calibrated") for name, n in names.items()}
+    )
+    table.to_csv(copy / "predictions_test.csv", index=False)
+    called = table.assign(predicted=(table["prob_1"].astype(float) > 0.5).astype(int).astype(str))
+    errors = called[called["label"] != called["predicted"]]
+    own, other = errors["prob_0"].astype(float), errors["prob_1"].astype(float)
+    errors = errors.assign(confidence=np.maximum(own, other), probability_of_label=np.minimum(own, other))
+    errors = errors.sort_values(["confidence", "image"], ascending=[False, True])
+    errors[["image", "predicted", "confidence", "probability_of_label"]].to_csv(copy / "failures.csv", index=False)
+    tally = verified_alone(copy, "failures.csv")
+    assert tally.compared > 3 and tally.wrong == []
+
+
 def verified_alone(folder: Path, name: str) -> Tally:
     with pytest.MonkeyPatch.context() as patch:
         alone = {name: checks()[name]}
