@@ -33,7 +33,7 @@ from bench.evaluation.test_access import OpenTest, SealedTest
 from bench.failures import told
 from bench.finalists.seeds import model_files
 from bench.run import tables
-from bench.run.courses import read_courses
+from bench.run.courses import Course, read_courses
 from bench.run.documents import (
     BootstrapRecord,
     EvaluationRecord,
@@ -43,6 +43,7 @@ from bench.run.documents import (
     ValidationScores,
 )
 from bench.run.folder import RunDir, atomic_path, write_json
+from bench.run.record import read_strictly
 from bench.run.tables import records
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import brier_definition
@@ -91,7 +92,7 @@ def open_test(
         models={name: _scores(model, bootstrap) for name, model in models.items()},
         validation=_validation(decisions.validation[decisions.winner], inputs.bootstrap),
         retrained=tuple(retrained(inputs.finalists, decisions.validation, inputs.metric, inputs.bootstrap)),
-        selection=_selection(inputs, decisions, run),
+        selection=_selection(inputs, _courses(inputs, run)),
         gap=gap(decisions.validation[decisions.winner], winner, inputs.metric, bootstrap),
         sentences=tuple(sentences(compared, {name: model.title for name, model in models.items()}, len(winner))),
         ledger=openings.summary(test.known, test.opening),
@@ -114,19 +115,32 @@ def _validation(predictions: Predictions, bootstrap: Bootstrap) -> ValidationSco
     return ValidationScores(metrics=metrics, images=len(predictions), patients=predictions.n_patients)
 
 
-def _selection(inputs: EvaluationInputs, decisions: Decisions, run: RunDir) -> SelectionRecord:
-    """What choosing cost, of the trainings that stand in the tables: the file holds those that were replaced, too."""
-    images = decisions.validation[decisions.winner]
+def renew_selection(inputs: EvaluationInputs, run: RunDir) -> None:
+    """Compute again what choosing has cost, if trials have come that changed no finalist; nothing is opened for it."""
+    record, courses = read_strictly(EvaluationRecord, run.evaluation), _courses(inputs, run)
+    known = record.selection.configurations if record.selection else 0
+    if known != sum(course.curve.kind == "trial" for course in courses):
+        write_json(run.evaluation, record.model_copy(update={"selection": _selection(inputs, courses)}))
+        run.pin(run.evaluation)
+
+
+def _selection(inputs: EvaluationInputs, courses: Sequence[Course]) -> SelectionRecord:
+    """What choosing cost: of the validation images labels and patients count, and what ``courses`` say of them."""
+    nobodys = np.full((len(inputs.rows("val")), len(inputs.classes)), np.nan, np.float32)
+    return selection(courses, inputs.on_validation(nobodys), inputs.metric, inputs.bootstrap)
+
+
+def _courses(inputs: EvaluationInputs, run: RunDir) -> list[Course]:
+    """Of the trainings that stand in the tables: the file holds those that were replaced, too."""
     done = inputs.finalists[inputs.finalists["state"] == "completed"]
     finalists = {(row["backbone"], row["repeat"]) for row in records(done)}
     trials = {str(row["trial"]) for row in tables.TRIALS.records(run.path, grown=True) if row["state"] != "failed"}
-    courses = [
+    return [
         course
         for course in read_courses(run)
         if (course.curve.kind == "trial" and course.curve.name in trials)
         or (course.curve.kind == "finalist" and (course.curve.name, course.curve.repeat) in finalists)
     ]
-    return selection(courses, images, inputs.metric, inputs.bootstrap)
 
 
 def _write_tables(

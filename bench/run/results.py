@@ -226,16 +226,17 @@ class TrialLog:
             ConfigError: if trials.csv or epochs.csv cannot be read.
         """
         log = cls(run)
-        if not run.trials.exists():
-            return log
-        file = run.trials
+        file = run.predictions_epochs
         try:
+            mend(run)  # also where a crash came in its very first line, before there was a trials.csv
+            if not run.trials.exists():
+                return log
+            file = run.trials
             table = TRIALS.read(run.path, grown=True)
             absent = [name for name in table if str(name).startswith("config_") and table[name].isna().all()]
             log.records = [TrialRecord.from_row(row) for row in records(table.drop(columns=absent))]
             file = run.epochs
             log.epochs = EpochLog.load(run)
-            mend(run)
         except (ValueError, KeyError, TypeError, OSError, ConfigError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"{file} cannot be read, so the run cannot be resumed: {reason}.") from error

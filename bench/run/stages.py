@@ -22,7 +22,7 @@ from bench.data.images.store import common_window
 from bench.data.splits import fold_names, folds
 from bench.errors import ConfigError
 from bench.evaluation.decide import decide
-from bench.evaluation.final import open_test
+from bench.evaluation.final import open_test, renew_selection
 from bench.evaluation.inputs import EvaluationInputs, prefix_precision
 from bench.failures import told as told_of
 from bench.failures import unfair
@@ -426,6 +426,8 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
     if winner.exists() and not (run.best_model.exists() and file_sha256(run.best_model) == models.files[winner.stem]):
         run.export(winner)  # it was removed since, or damaged
     if evaluated(run, models, sealed):
+        if run.evaluation.exists():
+            renew_selection(_inputs(stage, models), run)
         return
     if damaged := models.damaged(run):
         again = resume_command(run.name, run.path.parent)
@@ -435,18 +437,7 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
     run.unfinish("evaluation")
     for outdated in run.of_test:
         outdated.unlink(missing_ok=True)
-    examined = stage.examined
-    inputs = EvaluationInputs(
-        settings=stage.settings,
-        table=examined.table,
-        facts=examined.facts,
-        classes=stage.request.source.classes,
-        images=examined.images,
-        finalists=models.finalists,
-        baselines=models.baselines,
-        window=common_window(examined.facts),
-        precision=prefix_precision(run.read(), examined.images),
-    )
+    inputs = _inputs(stage, models)
     cluster.let_go()
     with timed(run, "evaluation"):
         stage.display.begin("evaluation")
@@ -458,7 +449,7 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
             return
         screen.line("Evaluation: every choice is written down; the test split is opened")
         write_plan(run)  # a resumed run may have changed it
-        found = open_test(inputs, decisions, examined.test, run, stage.call_all)
+        found = open_test(inputs, decisions, stage.examined.test, run, stage.call_all)
         ledger = found.ledger
         if ledger and ledger.to_beware_of:
             screen.line(f"  note: {ledger.sentence}")
@@ -466,6 +457,22 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
             screen.line(f"  note: not computed: {refusal.what}: {refusal.reason}.")
         for sentence in found.sentences:
             screen.line(f"  {sentence}")
+
+
+def _inputs(stage: Stage, models: Models) -> EvaluationInputs:
+    """What the evaluation knows before the test split is opened."""
+    examined = stage.examined
+    return EvaluationInputs(
+        settings=stage.settings,
+        table=examined.table,
+        facts=examined.facts,
+        classes=stage.request.source.classes,
+        images=examined.images,
+        finalists=models.finalists,
+        baselines=models.baselines,
+        window=common_window(examined.facts),
+        precision=prefix_precision(stage.run.read(), examined.images),
+    )
 
 
 def _provenance(record: RunRecord) -> ModelCard:

@@ -5,8 +5,8 @@ import pandas as pd
 from scipy.stats import nct, t
 from statsmodels.stats.multitest import multipletests
 
-from bench.verify.reading import Folder, Predicted, Tally
-from bench.verify.scores import draws, score
+from bench.verify.reading import TOLERANCE, Folder, Predicted, Tally
+from bench.verify.scores import DRAWS, draws, score
 
 POWER = 0.8
 NOISE = 0.15
@@ -18,7 +18,8 @@ LOOSE = 5e-4
 def comparisons(run: Folder, tally: Tally) -> None:
     """Scores and their difference, t intervals and p, who alone is right, and Holm's correction by family."""
     table = run.table("comparisons.csv")
-    level = run.evaluation["bootstrap"]["level"]
+    how = run.evaluation["bootstrap"]
+    level, noise = how["level"], NOISE * max(1.0, DRAWS / max(1, how["draws"])) ** 0.5
     for _, row in table.iterrows():
         where = f"{row['a']} and {row['b']}"
         for end in ("a", "b"):
@@ -28,7 +29,7 @@ def comparisons(run: Folder, tally: Tally) -> None:
             _interval(where, row, level, tally)
             if row["family"] == "primary":
                 found = _standard_error(run, row)
-                tally.close(f"{where}: standard error", row["standard_error"], found, NOISE * found)
+                tally.close(f"{where}: standard error", row["standard_error"], found, max(TOLERANCE, noise * found))
         _calls(run, where, row, tally)
     for family, part in table.groupby("family"):
         for name in ("p", "mcnemar_p"):

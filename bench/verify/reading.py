@@ -17,7 +17,8 @@ import pandas as pd
 from bench.texts import from_cell
 
 TOLERANCE = 1e-6
-TEXTS = {"image", "label", "patient", "class", "model", "backbone", "baseline", "group", "value", "point", "name"}
+TEXTS = {"image", "label", "predicted", "patient", "class", "model", "backbone", "baseline", "group", "value", "point"}
+TEXTS |= {"name", "pixels", "sha256"}
 NUMBERS_IN = {"operating_points.csv": {"value"}}
 Json = dict[str, Any]
 

@@ -79,8 +79,11 @@ def score(name: str, found: Predicted) -> float | None:
     return None if missing and name in NEEDS_ALL_CLASSES else SCORES[name](found, None)
 
 
-def interval(name: str, found: Predicted, level: float = 0.95) -> tuple[float, float] | None:
-    """The interval of a metric under draws of whole patients; None where fewer than half of them have a value.
+def interval(name: str, found: Predicted, level: float = 0.95, others: int = DRAWS) -> list[Weights] | None:
+    """Both ends of the interval of a metric under draws of whole patients; None where fewer than half have a value.
+
+    Of each end the least value that another bootstrap, of ``others`` draws, gives by chance, the value itself, and the
+    largest: where few are drawn, or scores are skewed, that is more than `ROOM` of the width.
 
     Bias-corrected and accelerated (Efron, JASA 82:171, 1987), with the quantiles of Student's t (Hesterberg, The
     American Statistician 69:371, 2015), written anew.
@@ -99,8 +102,12 @@ def interval(name: str, found: Predicted, level: float = 0.95) -> tuple[float, f
     share = ((usable < value - 1e-12).sum() + 0.5 * (abs(usable - value) <= 1e-12).sum() + 0.5) / (len(usable) + 1)
     bias = norm.ppf(share)
     reach = t.ppf([(1 - level) / 2, (1 + level) / 2], n - 1) * np.sqrt(n / (n - 1))
-    low, high = np.quantile(usable, norm.cdf(bias + (bias + reach) / (1 - curve * (bias + reach))))
-    return float(low), float(high)
+    ends = bias + (bias + reach) / (1 - curve * (bias + reach))
+    share = norm.cdf(ends)
+    # standard errors of the quantile and of twice the bias, both in standard deviations, but for the number of draws
+    error = np.hypot(np.sqrt(share * (1 - share)) / norm.pdf(ends), np.sqrt(2 * np.pi))
+    chance = 2.5 * error * np.sqrt(1 / others + 1 / len(usable))
+    return list(np.quantile(usable, norm.cdf([ends - chance, ends, ends + chance])).T)
 
 
 def draws(name: str, models: Sequence[Predicted]) -> Weights:

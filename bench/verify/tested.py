@@ -80,18 +80,21 @@ def _over_repeats(name: str, told: Json | None, repeats: list[Predicted], tally:
 def intervals(run: Folder, tally: Tally) -> None:
     """The winner's intervals by patients, by another bootstrap, within what chance makes of two."""
     found = run.winners()
-    told = run.evaluation["models"][run.winner]["metrics"]
+    told, how = run.evaluation["models"][run.winner]["metrics"], run.evaluation["bootstrap"]
     for metric in ("auc", "accuracy", "log_loss", "brier"):
         one = told.get(metric, {})
         if one.get("low") is None:
             continue
-        ends = interval(metric, found, run.evaluation["bootstrap"]["level"])
+        ends = interval(metric, found, how["level"], how["draws"])
         if ends is None:
             tally.check(False, f"{metric}: an interval is told where too few draws have a value")
             continue
-        width = max(ends[1] - ends[0], one["high"] - one["low"])
-        for which, theirs, ours in (("lower", one["low"], ends[0]), ("upper", one["high"], ends[1])):
-            tally.close(f"{metric}: {which} end of the interval", theirs, ours, ROOM * width)
+        room = ROOM * max(ends[1][1] - ends[0][1], one["high"] - one["low"])
+        for which, theirs, (least, ours, largest) in zip(
+            ("lower", "upper"), (one["low"], one["high"]), ends, strict=True
+        ):
+            within = least <= theirs <= largest
+            tally.close(f"{metric}: {which} end of the interval", theirs, theirs if within else ours, room)
 
 
 def sizes(run: Folder, tally: Tally) -> None:

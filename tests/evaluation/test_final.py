@@ -12,18 +12,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.checksums import checksum
 from bench.data.images.store import StoredImages
 from bench.data.sealing import Sealed
 from bench.evaluation import in_worker
-from bench.evaluation.final import open_test
+from bench.evaluation.final import open_test, renew_selection
 from bench.evaluation.inputs import Decisions, EvaluationInputs
 from bench.evaluation.ledger import Ledgers
 from bench.evaluation.test_access import SealedTest, TestSealed
+from bench.run.courses import Curve, append_course
 from bench.run.documents import Threshold
 from bench.run.folder import RunDir, file_sha256, write_json
+from bench.run.tables import TRIALS
 from bench.settings import make_settings
 from bench.stats.calibration import CalibrationMap, Choice
 from bench.stats.metrics import METRICS, evaluate
+from bench.trial import Scored
 from bench.verify.command import checks
 from bench.verify.reading import Folder, NotThere, Tally
 
@@ -79,6 +83,7 @@ class Study:
         self.run.path.mkdir(parents=True)
         write_json(self.run.run, {"name": "made-up"})
         self.run.best_model.write_bytes(b"a model")
+        TRIALS.write(self.run.path, [])
         for stage in ("data", "search", "finalists"):
             self.run.finish(stage)
         self.sealed = SealedTest(self.table, self.facts, self.images, self.run, Ledgers((self.folder / "cache",)))
@@ -323,3 +328,24 @@ def test_of_identical_images_the_pictures_show_one(tmp_path: Path) -> None:
     assert set(errors["copies"]) == {len(errors)}
     with np.load(study.run.failures_images) as held:
         assert held["ranks"].tolist() == [1]
+
+
+def test_trials_that_change_no_finalist_are_counted_without_another_opening(tmp_path: Path) -> None:
+    """A larger budget: the evaluation stands, but the choice was one among more."""
+    study = Study(("A", "B"), [number % 2 for number in range(60)], folder=tmp_path)
+    before = study.open()
+    assert before.pop("selection")["configurations"] == 0
+    inputs = replace(study.inputs, finalists=pd.DataFrame([{"backbone": "vgg16", "repeat": 1, "state": "completed"}]))
+    study.run.pin(study.run.evaluation)
+    for trial in range(3):
+        scores = study.predict(inputs.rows("val"), trial)[None]
+        append_course(study.run, Curve("trial", str(trial)), Scored((1,), scores))
+    states = ("completed", "pruned", "failed")
+    TRIALS.write(study.run.path, [{"trial": trial, "state": state} for trial, state in enumerate(states)])
+    renew_selection(inputs, study.run)
+    after = json.loads(study.run.evaluation.read_text())
+    found = after.pop("selection")
+    assert (found["configurations"], found["epochs"]) == (2, 2) and 0.5 < found["corrected"] <= found["apparent"] <= 1
+    assert after == before, "nothing else is another"
+    assert study.run.read().pinned["evaluation.json"] == checksum(study.run.evaluation)
+    assert len(study.run.read().test.openings) == 1

@@ -539,6 +539,7 @@ def test_a_fold_holds_train_and_val_and_never_test(make_task: Callable[..., Any]
 
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"label": rng.choice(["A", "B"], 60), "split": rng.choice(["train", "val", "test", ""], 60)})
+    table["image"] = [f"{row}.png" for row in table.index]
     table["split_group"] = np.arange(60) // 2
     split_of = table.groupby("split_group")["split"].first()
     table["split"] = table["split_group"].map(split_of)
@@ -682,7 +683,7 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     assert run.best_model.samefile(run.path / table.loc[table["winner"], "model"].item())
     stage.screen.console.print(stage.display)
     said = capsys.readouterr().out
-    assert "4 of 4 trainings of baselines done" in said
+    assert "10 of 10 trainings of baselines done" in said, "with the six of the learning curve"
     mean, deviation = table["metric_auc"].mean(), table["metric_auc"].std()
     assert "retrained with 2 seeds" in said
     assert f"    Toy, seed 1 of 2: ROC AUC {score(table['metric_auc'].iloc[0])}, " in said

@@ -1,5 +1,6 @@
 """What the page says of folds where the run has them, and that it says nothing where it has none."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -67,6 +68,20 @@ def test_without_folds_nothing_is_said_of_them(tmp_path: Path) -> None:
     text = contents + sections
     assert " fold " not in text and " folds" not in text
     assert "The finalist with the best validation ROC AUC was chosen" in text
+
+
+@pytest.mark.parametrize(
+    ("folds", "said"),
+    [(0, "The winner would"), (3, "By the validation split alone, which the folds overrule here, the best would")],
+)
+def test_who_wins_on_validation_drawn_anew_is_no_winner_where_folds_decide(
+    tmp_path: Path, folds: int, said: str
+) -> None:
+    run = write(tmp_path, folds=folds)
+    content = json.loads(run.evaluation.read_text())
+    content["selection"] = {"configurations": 9, "epochs": 30, "chosen": {"vgg16": 0.75, "inception_v3": 0.25}}
+    run.evaluation.write_text(json.dumps(content))
+    assert f"{said} have been, with other patients there and other seeds, drawn anew, VGG16 in 75.0 %" in words(run)
 
 
 def test_a_fold_that_failed_is_told(tmp_path: Path) -> None:

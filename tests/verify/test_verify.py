@@ -1,5 +1,6 @@
 """`verify` agrees with a run that is whole, and names what does not agree in one that is not."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -9,12 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from bench.cli import main
+from bench.stats.bootstrap import Bootstrap, intervals
+from bench.stats.predictions import Predictions
+from bench.verify import compared, integrity
 from bench.verify.command import checks, told, verified
-from bench.verify.reading import Folder, NotThere, Tally
+from bench.verify.reading import Folder, NotThere, Predicted, Tally
+from bench.verify.scores import interval
 
 GOLDEN = Path(__file__).parents[1] / "run" / "golden"
 EVALUATION = "evaluation.json"
@@ -134,6 +140,88 @@ def test_what_does_not_agree_is_found(copy: Path, what: str) -> None:
         assert what == "a file that is cut short"
         tally = verified_alone(copy, name)
     assert tally.wrong, f"{what} is not found by {name}"
+
+
+def test_what_rounding_leaves_of_no_standard_error_agrees(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that rank without an error have none in one bootstrap, and 1e-17 in the other."""
+    rows = pd.read_csv(copy / "comparisons.csv")
+    row = rows["b"] == "small_cnn"
+    rows.loc[row, "family"], rows.loc[row, "standard_error"] = "primary", 0.0
+    rows[row].to_csv(copy / "comparisons.csv", index=False)
+    for found, agrees in ((1.5e-17, True), (1e-3, False)):
+        monkeypatch.setattr(compared, "_standard_error", lambda *_, found=found: found)
+        tally = verified_alone(copy, "comparisons.csv")
+        assert tally.compared > 5
+        assert any("standard error" in one for one in tally.wrong) is not agrees
+
+
+@pytest.mark.parametrize("draws", [100, 200, 2000])
+def test_another_bootstrap_of_skewed_scores_agrees_and_half_an_interval_does_not(draws: int) -> None:
+    """One image of eighty is far off: the upper end of the interval goes by few draws."""
+    random = np.random.default_rng(1)
+    labels, second = np.arange(80) % 2, random.uniform(0.001, 0.02, 80)
+    second[labels == 1] = 1 - second[labels == 1]
+    second[:2] = 0.5, 0.6
+    found = Predictions(labels, np.column_stack([1 - second, second]), np.arange(80))
+    ends = interval("brier", Predicted((), labels, found.scores, found.patients), others=draws)
+    assert ends is not None
+    beyond = 0
+    for seed in range(12):
+        one = intervals(found, Bootstrap(draws, seed=seed), ["brier"])["brier"]
+        assert one.low is not None and one.high is not None
+        beyond += not (ends[0][0] <= one.low <= ends[0][2] and ends[1][0] <= one.high <= ends[1][2])
+    assert beyond <= 1
+    assert not ends[0][0] <= (one.value + one.low) / 2 <= ends[0][2]
+
+
+def seal(openings: list[dict[str, Any]], plans: list[str], folder: Path) -> list[str]:
+    """What the check of the seal says of the plans of a run."""
+    table = pd.read_csv(folder / "predictions_test.csv", keep_default_na=False, dtype=str)
+    images = hashlib.blake2b("\n".join(sorted(table["pixels"])).encode(), digest_size=16).hexdigest()
+    (folder / "best_model.h5").write_bytes(b"a model")
+    (folder / "best_model.json").write_text(json.dumps({"sha256": hashlib.sha256(b"a model").hexdigest()}))
+    decisions = hashlib.sha256((folder / "best_model.json").read_bytes()).hexdigest()
+    evaluation = json.loads((folder / EVALUATION).read_text())
+    about = {"decisions": decisions, "split": images, "images": evaluation["images"]}
+    record = {
+        "test": {"opened": evaluation["opened"], "openings": [{**one, **about} for one in openings]},
+        "plans": [{"time": time, "sha256": f"plan of {time}"} for time in plans],
+    }
+    (folder / "run.json").write_text(json.dumps(record))
+    tally = Tally()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(integrity, "_plan", lambda *_: None)  # what the plans hold is checked elsewhere
+        integrity.seal(Folder(folder), tally)
+    return [one for one in tally.wrong if "plan" in one]
+
+
+def test_a_plan_that_was_changed_after_the_opening_is_none_of_it(copy: Path) -> None:
+    """As where a larger budget changed no model, so that nothing was opened again."""
+    first = {"time": "2026-01-02", "plan": "plan of 2026-01-01"}
+    assert seal([first], ["2026-01-01", "2026-01-03"], copy) == []
+    (other,) = seal([first], ["2025-01-01", "2026-01-02"], copy)
+    assert other.startswith("plan of the opening: plan of 2026-01-01 is told, plan of 2026-01-02 is found")
+    assert "the plan was written after the test split was opened" in seal([first], ["2026-01-03"], copy)
+
+
+def test_errors_among_classes_that_are_called_by_numbers_agree(copy: Path) -> None:
+    names = {"NORMAL": "0", "PNEUMONIA": "1"}
+    content = json.loads((copy / EVALUATION).read_text())
+    (copy / EVALUATION).write_text(json.dumps({**content, "classes": ["0", "1"]}))
+    table = pd.read_csv(copy / "predictions_test.csv", keep_default_na=False, dtype=str)
+    table["label"] = table["label"].map(names)
+    table = table.rename(
+        columns={f"{kind}_{name}": f"{kind}_{n}" for kind in ("prob", "calibrated") for name, n in names.items()}
+    )
+    table.to_csv(copy / "predictions_test.csv", index=False)
+    called = table.assign(predicted=(table["prob_1"].astype(float) > 0.5).astype(int).astype(str))
+    errors = called[called["label"] != called["predicted"]]
+    own, other = errors["prob_0"].astype(float), errors["prob_1"].astype(float)
+    errors = errors.assign(confidence=np.maximum(own, other), probability_of_label=np.minimum(own, other))
+    errors = errors.sort_values(["confidence", "image"], ascending=[False, True])
+    errors[["image", "predicted", "confidence", "probability_of_label"]].to_csv(copy / "failures.csv", index=False)
+    tally = verified_alone(copy, "failures.csv")
+    assert tally.compared > 3 and tally.wrong == []
 
 
 def verified_alone(folder: Path, name: str) -> Tally:
