@@ -25,6 +25,8 @@ from bench.stats.recalibration import Agreement, agreement
 
 BINS = 15
 """Equal-width bins of a probability, as Guo et al. have them."""
+NOTHING = 1e-6
+"""A change of the log loss that rounding can make."""
 SIMULATIONS = 1000
 """Sets of labels drawn from the probabilities, for the ECE that these would have if they were true."""
 WORSE, DISAGREES, AGREES, UNKNOWN = "worse", "disagrees", "agrees", "unknown"
@@ -189,7 +191,7 @@ def _judged(record: CalibrationRecord, change: Estimate) -> dict[str, Estimate |
     assert change.value is not None
     moved = numbers.magnitude(change.value, change.low, change.high)
     losses = f"{numbers.score(before.log_loss)} before, {numbers.score(after.log_loss)} after"
-    if change.value > 0:
+    if change.value > NOTHING:
         said = f"The map made the log loss on the internal test worse, by {moved} ({losses}): do not read its"
         return {"change": change, "verdict": WORSE, "sentence": f"{said} probabilities as frequencies."}
     said = f"The map lowered the log loss on the internal test by {moved} ({losses})" if change.value else ""

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.clock import ACTIVITIES, column
 from bench.errors import ConfigError
 from bench.failures import KINDS, End, kind_in
-from bench.run.courses import Curve, append_course, mend
+from bench.run.courses import Curve, append_course
 from bench.run.folder import RunDir
 from bench.run.record import Worked
 from bench.run.tables import EPOCHS, TRIALS, Row, missing, records, score_columns
@@ -226,12 +226,10 @@ class TrialLog:
             ConfigError: if trials.csv or epochs.csv cannot be read.
         """
         log = cls(run)
-        file = run.predictions_epochs
+        file = run.trials
         try:
-            mend(run)  # also where a crash came in its very first line, before there was a trials.csv
             if not run.trials.exists():
                 return log
-            file = run.trials
             table = TRIALS.read(run.path, grown=True)
             absent = [name for name in table if str(name).startswith("config_") and table[name].isna().all()]
             log.records = [TrialRecord.from_row(row) for row in records(table.drop(columns=absent))]

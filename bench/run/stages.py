@@ -37,6 +37,7 @@ from bench.models.backbones import get_backbone
 from bench.report import live
 from bench.run import messages
 from bench.run.console import Screen
+from bench.run.courses import mend
 from bench.run.documents import EvaluationRecord, ModelCard
 from bench.run.examine import Examined
 from bench.run.folder import RunDir, atomic_path, file_sha256
@@ -160,7 +161,9 @@ def search(stage: Stage, task: Task) -> TrialLog:
     from bench.search.settled import of_run, rule_of
     from bench.search.tune import run_search
 
-    run, settings, log = stage.run, stage.settings, TrialLog.load(stage.run)
+    run, settings = stage.run, stage.settings
+    mend(run)  # also where a crash came in its very first line, before there was a trials.csv
+    log = TrialLog.load(run)
     stage.display.knows(log)
     before, done, again = stage.begun.search, len(log.current), len(to_try_again(log.records))
     if run.finished("search") and not again and not _raised(settings, before):

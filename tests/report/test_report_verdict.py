@@ -136,7 +136,8 @@ def test_one_backbone_has_its_score(tmp_path: Path) -> None:
     run = write_run(tmp_path / "one", trials=6, backbones=("vgg16",), image_side=16)
     score = read(run).tested.models["vgg16"].metrics["auc"]
     value = f"{score.value:.3f} ({score.low:.3f}–{score.high:.3f})"
-    assert told(run) == f"VGG16 reached ROC AUC {value} on the internal test"
+    recipe = "VGG16 against its default recipe: undecided"
+    assert told(run) == f"VGG16 reached ROC AUC {value} on the internal test; {recipe}"
     content = json.loads(run.evaluation.read_text(encoding="utf-8"))
     content["models"]["vgg16"]["metrics"]["auc"] = {"value": None, "reason": "no image of A"}
     edit_json(run.evaluation, **content)
@@ -144,7 +145,7 @@ def test_one_backbone_has_its_score(tmp_path: Path) -> None:
     assert told(run).startswith(f"VGG16 reached accuracy {accuracy:.3f} (")
     content["models"]["vgg16"]["metrics"] = {}
     edit_json(run.evaluation, **content)
-    assert told(run) == "VGG16 was tested, but no score could be computed"
+    assert told(run) == f"VGG16 was tested, but no score could be computed; {recipe}"
 
 
 def test_without_the_internal_test_validation_alone_is_spoken_of(run: RunDir) -> None:

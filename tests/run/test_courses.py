@@ -11,7 +11,6 @@ import pytest
 from bench.run import courses
 from bench.run.courses import Curve, append_course, kept_images, mend, read_courses
 from bench.run.folder import RunDir
-from bench.run.results import TrialLog
 from bench.trial import Scored
 
 
@@ -71,7 +70,7 @@ def test_a_torn_line_counts_as_none_and_the_next_is_found(run: RunDir, damage: s
 def test_a_run_that_was_ended_in_its_very_first_line_keeps_what_follows(run: RunDir) -> None:
     append_course(run, Curve("trial", "0"), scored(0))
     run.predictions_epochs.write_bytes(run.predictions_epochs.read_bytes()[:-7])
-    TrialLog.load(run)  # there is no trials.csv yet
+    mend(run)
     for name in "01":
         append_course(run, Curve("trial", name), scored(1))
     assert [course.curve.name for course in read_courses(run)] == ["0", "1"]

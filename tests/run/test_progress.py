@@ -242,7 +242,8 @@ def replay(timed: Any, folder: Path, clock: Callable[[float], None], ask: Callab
         ask: called with the time and the display.
     """
     clock(0.0)
-    made = request(folder, timed["images"], timed["space"], **timed["settings"])
+    settings = {"learning_curve": False, **timed["settings"]}  # recorded before there was one
+    made = request(folder, timed["images"], timed["space"], **settings)
     precision = {name: PrecisionRecord(**one) for name, one in timed["precision"].items()}
     display, events = RunDisplay(log_file(), 1e9), list[tuple[float, Callable[[], None]]]()
     display.forecast = forecast = Forecast(made, Workers(timed["workers"], 1, 0.0, 2, 0), precision)
