@@ -55,7 +55,7 @@ def models_of(scores=SCORES, labels=LABELS, patients=PATIENTS, classes=("NORMAL"
     }
 
 
-def compared(scores=SCORES, winner="resnet50", metric="auc", margin=0.002, draws=200, **images):
+def compared(scores=SCORES, winner="resnet50", metric="auc", margin=0.002, draws=100, **images):
     return comparisons(models_of(scores, **images), Rules(winner, METRICS[metric], margin, Bootstrap(draws)))
 
 
@@ -87,7 +87,7 @@ def test_a_row_is_the_contrast_of_its_seeds_by_the_metric_of_the_run(metric):
     images = Predictions(LABELS, GOOD, PATIENTS)
     for row in records(compared(metric=metric)):
         a, b = SCORES[row["a"]], SCORES[row["b"]]
-        found = Bootstrap(200).of_models(metric, images, [*a, *b])
+        found = Bootstrap(100).of_models(metric, images, [*a, *b])
         alone = contrast(found, Seeds(range(len(a))), Seeds(range(len(a), len(found.value)), row["b"] != "majority"))
         each = [[METRICS[metric].compute(LABELS, one) for one in model] for model in (a, b)]
         assert [[float(value) for value in row[f"scores_{end}"].split()] for end in "ab"] == [
