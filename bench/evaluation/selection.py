@@ -19,6 +19,9 @@ from bench.stats.predictions import Predictions
 DRAWS = 500
 MOST_CANDIDATES = 200
 """Of all configurations and epochs, the best so many stand for selection in a draw: the others would hardly win it."""
+FEWEST_CANDIDATES = 25
+MOST_SCORED = 140_000
+"""Candidates times images, at most: the more images, the fewer candidates ever win a draw, and the dearer each is."""
 FEWEST_PATIENTS = 20
 """With fewer, too few are left out of a draw to score anything."""
 
@@ -94,11 +97,12 @@ def selection(courses: Sequence[Course], images: Predictions, metric: Metric, bo
 
 
 def _candidates(trials: Sequence[Course], kept: Choosing) -> list[Scores]:
-    """What each configuration and epoch says of the images, the best first, `MOST_CANDIDATES` at most."""
+    """What each configuration and epoch says of the images, the best first, as many as may win a draw."""
+    most = max(FEWEST_CANDIDATES, min(MOST_CANDIDATES, MOST_SCORED // len(kept.images)))
     every = [scores for course in trials for scores in course.scores]
     plain = np.ones((1, len(kept.images)))
     values = np.concatenate([kept.scored(scores, plain) for scores in every])
-    return [every[place] for place in np.argsort(-values, kind="stable")[:MOST_CANDIDATES]]
+    return [every[place] for place in np.argsort(-values, kind="stable")[:most]]
 
 
 def _corrected(candidates: Sequence[Scores], kept: Choosing) -> npt.NDArray[np.float64]:

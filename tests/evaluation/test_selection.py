@@ -79,7 +79,8 @@ def test_the_worst_candidates_need_not_be_looked_at(monkeypatch: pytest.MonkeyPa
     shown = images(100)
     courses = trials(shown.labels, [0.0] * 60 + [1.0] * 20, 3)
     whole = selection(courses, shown, AUC, Bootstrap(60))
-    monkeypatch.setattr(module, "MOST_CANDIDATES", 25)
+    monkeypatch.setattr(module, "MOST_SCORED", 100)
+    assert len(module._candidates(courses, module.Choosing(shown, AUC, Bootstrap(60)))) == module.FEWEST_CANDIDATES
     assert selection(courses, shown, AUC, Bootstrap(60)).corrected == pytest.approx(whole.corrected, abs=0.005)
 
 
