@@ -8,7 +8,7 @@ Draws keep together what has one ``split_group``, leaks are sought by ``patient_
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
@@ -519,7 +519,7 @@ def fold_names(table: pd.DataFrame, k: int | str) -> list[str]:
     return names
 
 
-def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
+def folds(table: pd.DataFrame, k: int | str, seed: int, flag: str = "--folds") -> pd.Series:
     """The fold, from 1, of every image of train and val, and 0 for all others.
 
     Folds are drawn, stratified and with patients whole, or taken as the source gives them. Every fold holds every
@@ -530,6 +530,7 @@ def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
             duplicates), which then stands in for ``split_group``, and maybe ``fold``.
         k: number of folds, at least 2, or ``given``.
         seed: the split seed.
+        flag: that asked for them; folds that are asked for by another are drawn anew.
 
     Raises:
         ConfigError: if a class has too few patients for so many folds, or given folds cannot be used.
@@ -538,7 +539,7 @@ def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
         return _given_folds(table)
     k = int(k)
     part = _by_content(table[table["split"].isin(["train", "val"])])
-    drawn = _seed(part, "folds", seed)
+    drawn = _seed(part, flag.strip("-"), seed)
     groups = _grouped(part)
     patients = groups.groupby(part["label"]).nunique()
     fewest, scarcest = int(patients.min()), patients.idxmin()
@@ -546,7 +547,7 @@ def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
         accepted = f"at most {fewest} folds are possible" if fewest > 1 else "no folds are possible"
         raise ConfigError(
             f"Class {scarcest!r} has {fewest} patient{'s' * (fewest > 1)} in train and validation, too few for "
-            f"--folds {k}; {accepted}."
+            f"{flag} {k}; {accepted}."
         )
     for attempt in range(10):  # of few patients, one draw may leave a class out of a fold and another not
         found = pd.Series(0, index=table.index, name="fold")
@@ -557,8 +558,92 @@ def folds(table: pd.DataFrame, k: int | str, seed: int) -> pd.Series:
             return found
     raise ConfigError(
         f"No {k} folds could be drawn that keep patients together and hold every class ({scarcest!r} has {fewest} "
-        "patients in train and validation); take fewer --folds."
+        f"patients in train and validation); take fewer {flag}."
     )
+
+
+@dataclass(frozen=True)
+class OuterFold:
+    """One fold of a nested loop: what is held out, and what of the rest trains and validates.
+
+    Attributes:
+        repeat: of the loop, from 1.
+        fold: of the repeat, from 1.
+        held_out: row numbers of the images that are scored once, at the end.
+        rows: ``train`` and ``val`` -> row numbers of the others; no group has images on two sides.
+    """
+
+    repeat: int
+    fold: int
+    held_out: Rows
+    rows: Mapping[str, Rows]
+
+    @property
+    def name(self) -> str:
+        """For files and people."""
+        return f"{self.repeat}-{self.fold}"
+
+    def rest(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table as if there were only what this fold trains and validates on."""
+        split = np.full(len(table), "", dtype=object)
+        for name, rows in self.rows.items():
+            split[rows] = name
+        return table.assign(split=split)
+
+
+def outer_seed(split_seed: int) -> int:
+    """What outer folds are drawn from, beside the images: derived, so that there is no further seed to choose by."""
+    return stable_seed("outer", split_seed)
+
+
+def require_inner_folds(table: pd.DataFrame, outer: Iterable[OuterFold], k: int | str, seed: int) -> None:
+    """Refuse, by a ConfigError, outer folds without whose patients there can be no ``k`` folds."""
+    for fold in outer if k else ():
+        try:
+            folds(fold.rest(table), k, seed)
+        except ConfigError as error:
+            raise ConfigError(f"--outer: without the patients of fold {fold.name}: {error}") from None
+
+
+def outer_folds(table: pd.DataFrame, k: int, repeats: int, split_seed: int) -> Iterator[OuterFold]:
+    """Every fold of a nested loop over train and val, drawn anew in each repeat; a repeat does not depend on others.
+
+    Of what a fold leaves, validation gets the share that it has of the run's train and val.
+
+    Args:
+        table: as of `folds`.
+        k: folds of a repeat, at least 2.
+        repeats: how many; 0 for no loop.
+        split_seed: the run's.
+
+    Raises:
+        ConfigError: if a class has too few patients.
+    """
+    if not repeats:
+        return
+    pool = table["split"].isin(["train", "val"])
+    share = float((table["split"] == "val").sum() / pool.sum())
+    inside = table.assign(split=table["split"].where(~pool, "train"), group=_grouped(table))
+    for repeat in range(1, repeats + 1):
+        seed = stable_seed(outer_seed(split_seed), repeat)
+        assigned = folds(table, k, seed, "--outer")
+        for fold in range(1, k + 1):
+            rest = inside.assign(split=inside["split"].where(assigned != fold, ""))
+            try:
+                drawn = _draw(rest, "train", "val", share, stable_seed(seed, fold))
+            except ConfigError as error:
+                raise ConfigError(f"--outer: without the patients of fold {fold}: {error}") from None
+            rows = {split: rows_of(drawn, split) for split in ("train", "val")}
+            yield OuterFold(repeat, fold, np.flatnonzero(assigned == fold), rows)
+
+
+def most_outer_folds(table: pd.DataFrame, most: int, repeats: int, split_seed: int, inner: int | str) -> int:
+    """The largest ``k``, up to ``most``, of outer folds that can be drawn, with their ``inner`` folds; 0 if none."""
+    for k in range(most, 1, -1):
+        with suppress(ConfigError):
+            require_inner_folds(table, list(outer_folds(table, k, repeats, split_seed)), inner, split_seed)
+            return k
+    return 0
 
 
 def _given_folds(table: pd.DataFrame) -> pd.Series:

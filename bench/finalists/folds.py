@@ -25,11 +25,8 @@ from bench.run.tables import FOLDS, Row, score_columns
 from bench.seeds import stable_seed
 from bench.stats.metrics import Metric
 from bench.train.job import TrainingJob
-from bench.train.task import Task
+from bench.train.task import Rows, Task
 from bench.trial import EpochRecord
-
-Rows = Mapping[str, npt.NDArray[np.int64]]
-"""``train`` and ``val`` -> row numbers."""
 
 
 @dataclass(frozen=True)

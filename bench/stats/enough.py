@@ -1,5 +1,6 @@
 """Whether there are patients enough for an interval or a test: of the split, and of each part a score depends on."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,24 @@ FEWEST_PATIENTS = 10
 Gelbach and Miller, Review of Economics and Statistics 90:414, 2008, and there it goes wrong well above ten), so none is
 given. With 100 patients of the other class, the intervals of an AUC of 0.87 covered the true value in 88 % of simulated
 studies with 10 patients of a class, in 83 % with 4 and in 17 % with 1."""
+
+FEW_FOR_A_TEST = 100
+"""With fewer patients of the test split, its scores are so uncertain that a nested loop is recommended beside them."""
+RECOMMENDED_OUTER = (5, 2)
+"""Most folds, and repeats, of that loop."""
+
+
+def outer_folds_for(fewest: int, inner: int = 0) -> int:
+    """Folds of the nested loop that is recommended, up to those of `RECOMMENDED_OUTER`; 0 if none are possible.
+
+    Args:
+        fewest: patients of the scarcest class in train and validation. Each fold needs one, and what it leaves two: one
+            to train and one to validate on.
+        inner: folds of ``--folds``, each of which needs one of what a fold leaves.
+    """
+    left = {k: fewest - math.ceil(fewest / k) for k in range(RECOMMENDED_OUTER[0], 1, -1) if fewest >= k}
+    return next((k for k, patients in left.items() if patients >= max(2, inner)), 0)
+
 
 Parts = Mapping[str, Mask]
 """Name -> which images belong to it, shape (n_images,)."""

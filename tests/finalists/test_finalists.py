@@ -574,6 +574,7 @@ def test_of_a_patient_whom_given_folds_part_nothing_is_trained_on(make_task: Cal
     assert found["train"].tolist() == [1, 2, 3]
 
 
+@pytest.mark.thorough
 @pytest.mark.end_to_end
 def test_a_run_over_given_folds(
     tmp_path: Path,
