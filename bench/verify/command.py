@@ -10,6 +10,7 @@ from bench.run.folder import find_run
 from bench.texts import visible
 from bench.verify.reading import Folder, Tally
 
+PAGE = "report.html"
 SHOWN = 5
 """Disagreements of a check that are printed."""
 
@@ -37,14 +38,14 @@ def verify(options: argparse.Namespace) -> int:
     """
     run = find_run(options.name, output_of(options))
     found = verified(run.path)
-    for line in told(found):
+    for line in [*told(found), *(f"Not computed again: {what}." for what in left_out(run.path))]:
         print(visible(line))
     return 1 if any(tally.wrong for tally in found.values()) else 0
 
 
 def checks() -> dict[str, Callable[[Folder, Tally], None]]:
     """Every check by the file, or the matter, that it is about."""
-    from bench.verify import compared, integrity, tested, trainings
+    from bench.verify import altered, bands, calibrated, chosen, compared, integrity, nested, page, tested, trainings
 
     return {
         "file hashes": integrity.files,
@@ -54,18 +55,32 @@ def checks() -> dict[str, Callable[[Folder, Tally], None]]:
         "trials.csv": trainings.trials,
         "finalists.csv": trainings.finalists,
         "folds.csv": trainings.folds,
+        "outer.csv": nested.outer,
+        "scores of trainings": chosen.trainings,
+        "cost of choosing": chosen.selection,
         "predictions": tested.predictions,
         "images and validation": tested.sizes,
         "scores of models": tested.models,
-        "intervals by patients": tested.intervals,
+        "intervals of models": bands.models,
+        "intervals on validation": bands.on_validation,
         "comparisons.csv": compared.comparisons,
         "operating_points.csv": tested.operating_points,
+        "operating_points.csv, intervals": bands.operating_points,
         "prevalences.csv": tested.prevalences,
+        "prevalences.csv, intervals": bands.prevalences,
         "decision_curve.csv": tested.decision_curve,
+        "decision_curve.csv, intervals": bands.decision_curve,
         "curves.csv": tested.curves,
+        "curves.csv, intervals": bands.curves,
         "subgroups.csv": tested.subgroups,
-        "calibration.json": tested.calibration,
+        "subgroups.csv, intervals": bands.subgroups,
+        "calibration map": calibrated.fitted,
+        "calibration.json": calibrated.calibration,
+        "frozen thresholds": calibrated.thresholds,
         "failures.csv": tested.failures,
+        "robustness.csv": altered.robustness,
+        "saliency.json": altered.saliency,
+        "report.html": page.page,
     }
 
 
@@ -83,6 +98,22 @@ def verified(path: Path) -> dict[str, Tally]:
         except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, ZeroDivisionError) as error:
             tally.check(False, f"cannot be checked: {type(error).__name__}: {error}")
     return found
+
+
+LEFT_OUT = {
+    "audit.json": "what the audit says (audit.json): the images themselves are needed",
+    "suspected_labels.csv": "margins in suspected_labels.csv: the features that they rest on are needed",
+    "calibration.json": "cross-validated log loss of each calibration map: it depends on how folds were dealt",
+    "trials.csv": "importance of hyperparameters, chances of other trials and times, as report.html has them",
+    "best_model.h5": "predictions: `python -m bench predict` makes them from best_model.h5 and the images",
+    PAGE: "numbers in the prose and figures of report.html, but for what twice as many patients would give",
+}
+"""Files of a run -> what of them, or of what is said by them, is not computed again, and why."""
+
+
+def left_out(path: Path) -> list[str]:
+    """What is not computed again of a run folder, in words."""
+    return [what for name, what in LEFT_OUT.items() if (path / name).exists()]
 
 
 def told(found: dict[str, Tally]) -> list[str]:

@@ -6,11 +6,11 @@ from scipy.stats import nct, t
 from statsmodels.stats.multitest import multipletests
 
 from bench.verify.reading import TOLERANCE, Folder, Predicted, Tally
-from bench.verify.scores import DRAWS, draws, score
+from bench.verify.resampled import Redrawn, check_within, redrawn
+from bench.verify.scores import score
+from bench.verify.weighted import metrics, together
 
 POWER = 0.8
-NOISE = 0.15
-"""Two bootstraps of 1,000 draws give standard errors that differ by about 3 %, more where scores are skewed."""
 LOOSE = 5e-4
 """Of a probability that follows from an interval's ends or other numbers of the row."""
 
@@ -18,18 +18,15 @@ LOOSE = 5e-4
 def comparisons(run: Folder, tally: Tally) -> None:
     """Scores and their difference, t intervals and p, who alone is right, and Holm's correction by family."""
     table = run.table("comparisons.csv")
-    how = run.evaluation["bootstrap"]
-    level, noise = how["level"], NOISE * max(1.0, DRAWS / max(1, how["draws"])) ** 0.5
+    drawn = _drawn(run, table)
     for _, row in table.iterrows():
         where = f"{row['a']} and {row['b']}"
         for end in ("a", "b"):
             tally.close(f"{where}: score of {row[end]}", row[f"score_{end}"], _score(run, row, end))
         tally.close(f"{where}: difference", row["difference"], row["score_a"] - row["score_b"])
         if "df" in row and not pd.isna(row["df"]):
-            _interval(where, row, level, tally)
-            if row["family"] == "primary":
-                found = _standard_error(run, row)
-                tally.close(f"{where}: standard error", row["standard_error"], found, max(TOLERANCE, noise * found))
+            _interval(where, row, run.level, tally)
+            _sources(run, row, drawn[str(row["metric"])], where, tally)
         _calls(run, where, row, tally)
     for family, part in table.groupby("family"):
         for name in ("p", "mcnemar_p"):
@@ -68,25 +65,49 @@ def _interval(where: str, row: pd.Series, level: float, tally: Tally) -> None:
         tally.close(f"{where}: power at the difference that could be detected", POWER, power, LOOSE)
 
 
-def _standard_error(run: Folder, row: pd.Series) -> float:
-    """Of a difference of means over seeds, patients being drawn anew; without a share of the seeds, of patients alone.
+Trainings = dict[str, list[int]]
 
-    Source: Obuchowski and Rockette, Communications in Statistics - Simulation 24:285 (1995), seeds nested in models.
+
+def _drawn(run: Folder, table: pd.DataFrame) -> dict[str, tuple[Redrawn, Trainings]]:
+    """Of each metric, every training's score in the same draws of patients, and which of them are a model's."""
+    found = {}
+    for metric in set(table["metric"].dropna()) if "metric" in table and run.draws else ():
+        models = {str(name): list(run.repeats(str(name)).values()) for name in {*table["a"], *table["b"]}}
+        every, places, count = [one for some in models.values() for one in some], {}, 0
+        for name, some in models.items():
+            places[name], count = list(range(count, count + len(some))), count + len(some)
+        parts = [metrics(one, [str(metric)]) for one in every]
+        found[str(metric)] = redrawn(every[0].patients, together(parts), jackknife=False), places
+    return found
+
+
+def _sources(run: Folder, row: pd.Series, drawn: tuple[Redrawn, Trainings], where: str, tally: Tally) -> None:
+    """Standard error and share of the seeds, of a difference of means over seeds, patients being drawn anew.
+
+    Without a share of the seeds, of patients alone. Source: Obuchowski and Rockette, Communications in Statistics -
+    Simulation 24:285 (1995), seeds nested in models.
     """
-    metric, sides = str(row["metric"]), [list(run.repeats(str(row[end])).values()) for end in ("a", "b")]
-    drawn = draws(metric, [one for side in sides for one in side])
-    drawn = drawn[np.isfinite(drawn).all(axis=1)]
-    n, first = len(set(sides[0][0].patients)), len(sides[0])
-    covariance = np.atleast_2d(np.cov(drawn.T)) * n / (n - 1)
-    contrast = np.r_[np.full(first, 1 / first), np.full(len(sides[1]), -1 / len(sides[1]))]
-    patients, seeds = float(contrast @ covariance @ contrast), 0.0
+    found, sides = drawn[0], [drawn[1][str(row[end])] for end in ("a", "b")]
+    contrast = np.zeros(len(found.value))
+    contrast[sides[0]], contrast[sides[1]] = 1 / len(sides[0]), -1 / len(sides[1])
+    patients, room = found.standard_error(contrast, run.draws)
+    variance, seeds = patients**2, 0.0
     if not pd.isna(row["seed_share"]):
-        for part, side in zip((slice(0, first), slice(first, None)), sides, strict=True):
-            own, count = covariance[part, part], len(side)
-            if count > 1:
-                patients -= (np.diag(own).mean() - own[~np.eye(count, dtype=bool)].mean()) / count
-                seeds += float(np.var([score(metric, one) or 0.0 for one in side], ddof=1)) / count
-    return float(np.sqrt(max(patients, 0.0) + seeds))
+        usable = found.drawn[np.isfinite(found.drawn).all(axis=1)]
+        covariance = np.atleast_2d(np.cov(usable.T)) * found.patients / (found.patients - 1)
+        for side in sides:
+            if len(side) > 1:
+                own, count = covariance[np.ix_(side, side)], len(side)
+                variance -= (np.diag(own).mean() - own[~np.eye(count, dtype=bool)].mean()) / count
+                seeds += float(np.var(found.value[side], ddof=1)) / count
+    # where the variance of the seeds is taken off, an error of the whole weighs the more in what is left
+    total = max(variance, 0.0) + seeds
+    off = max(TOLERANCE, room * max(1.0, patients / total**0.5) if total else room)
+    tally.close(f"{where}: standard error", row["standard_error"], total**0.5, off)
+    if total > 1e-24 and not pd.isna(row["seed_share"]):
+        least, largest = (max(0.0, variance + sign * 2 * patients * room) for sign in (-1, 1))
+        shares = (seeds / (seeds + largest), seeds / (seeds + least) if seeds + least else 1.0)
+        check_within(tally, f"{where}: share of the seeds", row["seed_share"], shares)
 
 
 def _calls(run: Folder, where: str, row: pd.Series, tally: Tally) -> None:

@@ -19,6 +19,7 @@ from bench.texts import from_cell
 TOLERANCE = 1e-6
 TEXTS = {"image", "label", "predicted", "patient", "class", "model", "backbone", "baseline", "group", "value", "point"}
 TEXTS |= {"name", "pixels", "sha256"}
+SMALLER_IS_BETTER = {"log_loss", "brier"}
 NUMBERS_IN = {"operating_points.csv": {"value"}}
 Json = dict[str, Any]
 
@@ -141,6 +142,29 @@ class Folder:
     def classes(self) -> list[str]:
         """In the order of their indices."""
         return list(self.evaluation["classes"])
+
+    @property
+    def level(self) -> float:
+        """Coverage of the intervals."""
+        return float(self.evaluation["bootstrap"]["level"])
+
+    @property
+    def draws(self) -> int:
+        """Of patients, that intervals on test rest on; 0 where there are too few patients."""
+        return int(self.evaluation["bootstrap"]["draws"])
+
+    @property
+    def draws_on_validation(self) -> int:
+        """As the settings have it: too few test patients do not matter there."""
+        wanted = self.run.get("settings", {}).get("bootstrap") if self.has("run.json") else None
+        return int(wanted or self.draws or 2000)
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides."""
+        if self.has("run.json"):
+            return str(self.run.get("settings", {}).get("metric", "auc"))
+        return str((self.evaluation.get("gap") or {}).get("metric", "auc"))
 
     @property
     def winner(self) -> str:

@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 from statsmodels.stats.proportion import proportion_confint
 
 from bench.verify.reading import Folder, Json, NotThere, Predicted, Tally
-from bench.verify.scores import ROOM, SCORES, interval, score
+from bench.verify.scores import SCORES, score
 
 Mask = npt.NDArray[np.bool_]
 LISTED = 200
@@ -75,26 +75,6 @@ def _over_repeats(name: str, told: Json | None, repeats: list[Predicted], tally:
             tally.close(f"{name}: mean {metric} over repeats", mean, known.mean() if len(known) else None)
             deviation = known.std(ddof=1) if len(known) > 1 else None
             tally.close(f"{name}: SD of {metric} over repeats", told["sd"][metric], deviation)
-
-
-def intervals(run: Folder, tally: Tally) -> None:
-    """The winner's intervals by patients, by another bootstrap, within what chance makes of two."""
-    found = run.winners()
-    told, how = run.evaluation["models"][run.winner]["metrics"], run.evaluation["bootstrap"]
-    for metric in ("auc", "accuracy", "log_loss", "brier"):
-        one = told.get(metric, {})
-        if one.get("low") is None:
-            continue
-        ends = interval(metric, found, how["level"], how["draws"])
-        if ends is None:
-            tally.check(False, f"{metric}: an interval is told where too few draws have a value")
-            continue
-        room = ROOM * max(ends[1][1] - ends[0][1], one["high"] - one["low"])
-        for which, theirs, (least, ours, largest) in zip(
-            ("lower", "upper"), (one["low"], one["high"]), ends, strict=True
-        ):
-            within = least <= theirs <= largest
-            tally.close(f"{metric}: {which} end of the interval", theirs, theirs if within else ours, room)
 
 
 def sizes(run: Folder, tally: Tally) -> None:
@@ -237,15 +217,6 @@ def _of_part(found: Predicted, inside: Mask, threshold: float | None, with_auc: 
         side = inside & (labels == number)
         shares[name] = float(right[side].mean()) if side.any() else None
     return shares
-
-
-def calibration(run: Folder, tally: Tally) -> None:
-    """Brier score and log loss before and after, of the raw and of the calibrated probabilities."""
-    for split, told in run.json("calibration.json")["splits"].items():
-        for when, kind in (("before", "prob_"), ("after", "calibrated_")):
-            found = run.winners(split, kind)
-            for name in ("brier", "log_loss"):
-                tally.close(f"{split}, {when}: {name}", told[when][name], score(name, found))
 
 
 def failures(run: Folder, tally: Tally) -> None:

@@ -5,10 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.verify.reading import Folder, Tally
+from bench.verify.reading import SMALLER_IS_BETTER, Folder, Tally
 from bench.verify.scores import SCORES, score
-
-SMALLER_IS_BETTER = {"log_loss", "brier"}
 
 
 def splits(run: Folder, tally: Tally) -> None:
@@ -48,26 +46,19 @@ def trials(run: Folder, tally: Tally) -> None:
         for state, count in (run.run.get("search") or {}).get("counts", {}).items():
             tally.same(f"trials that {state}", count, int((current["state"] == state).sum()))
     for _, epochs in run.tables_of("epochs.csv"):
-        metric = f"metric_{_metric(run)}"
+        metric = f"metric_{run.metric}"
         of_trials = epochs[epochs["kind"] == "trial"]
         for name, part in of_trials.groupby("name"):
             row = current[(current["trial"].map("{:.0f}".format) == name) & current[metric].notna()]
             if len(row):
                 last = part[part["phase"] == part["phase"].iloc[-1]][metric].dropna()
-                best = last.min() if _metric(run) in SMALLER_IS_BETTER else last.max()
+                best = last.min() if run.metric in SMALLER_IS_BETTER else last.max()
                 tally.close(f"trial {name}: {metric}", row[metric].iloc[0], best)
-
-
-def _metric(run: Folder) -> str:
-    """The metric that decides."""
-    if run.has("run.json"):
-        return str(run.run["settings"].get("metric", "auc"))
-    return str((run.evaluation.get("gap") or {}).get("metric", "auc"))
 
 
 def finalists(run: Folder, tally: Tally) -> None:
     """Means and standard deviations over seeds, the winner, its trial's score, and representatives on validation."""
-    table, metric = run.table("finalists.csv"), _metric(run)
+    table, metric = run.table("finalists.csv"), run.metric
     done = table[(table["state"] == "completed") & table[f"metric_{metric}"].notna()]
     values = {str(name): part[f"metric_{metric}"] for name, part in done.groupby("backbone")}
     (winner,) = set(table.loc[table["winner"].astype(str) == "True", "backbone"])
@@ -104,7 +95,7 @@ def _on_validation(run: Folder, name: str, done: pd.DataFrame, tally: Tally) -> 
 
 def folds(run: Folder, tally: Tally) -> None:
     """Means and standard deviations over folds, and that folds part train and validation."""
-    table, metric = run.table("folds.csv"), f"metric_{_metric(run)}"
+    table, metric = run.table("folds.csv"), f"metric_{run.metric}"
     done = table[table["state"] == "completed"]
     chosen = run.table("finalists.csv").drop_duplicates("backbone").set_index("backbone")
     for key, part in done.groupby("backbone"):

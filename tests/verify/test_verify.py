@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from made import make
 
 from bench.cli import main
 from bench.stats.bootstrap import Bootstrap, intervals
 from bench.stats.predictions import Predictions
-from bench.verify import compared, integrity
+from bench.verify import integrity
 from bench.verify.command import checks, told, verified
 from bench.verify.reading import Folder, NotThere, Predicted, Tally
-from bench.verify.scores import interval
+from bench.verify.resampled import Redrawn, check_ends, redrawn
+from bench.verify.scores import SCORES
+from bench.verify.weighted import metrics
 
 GOLDEN = Path(__file__).parents[1] / "run" / "golden"
 EVALUATION = "evaluation.json"
@@ -57,13 +60,6 @@ def entry(*place: Any, by: float = 0.01, of: str = EVALUATION) -> Plant:
     return plant
 
 
-def halve_interval(folder: Path) -> None:
-    content = json.loads((folder / EVALUATION).read_text())
-    one = content["models"][content["winner"]]["metrics"]["auc"]
-    one["low"] = (one["value"] + one["low"]) / 2
-    (folder / EVALUATION).write_text(json.dumps(content))
-
-
 def shared_patient(folder: Path) -> None:
     table = pd.read_csv(folder / "splits.csv", keep_default_na=False)
     table.loc[table["split"] == "test", "patient"] = table.loc[table["split"] == "train", "patient"].iloc[0]
@@ -82,7 +78,6 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a score of a class": ("scores of models", entry(*MODEL, "per_class", "PNEUMONIA", "f1")),
     "an average": ("scores of models", entry(*MODEL, "averages", "macro", "recall")),
     "a spread over seeds": ("scores of models", entry(*MODEL, "repeats", "sd", "auc", by=0.001)),
-    "an interval": ("intervals by patients", halve_interval),
     "patients": ("images and validation", entry("patients", by=1)),
     "a validation score": ("images and validation", entry("validation", "metrics", "auc", "value")),
     "the gap": ("images and validation", entry("gap", "difference")),
@@ -109,6 +104,139 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a label": ("splits.csv", cell("predictions_test.csv", "label", "PNEUMONIA")),
     "a patient in two splits": ("splits.csv", shared_patient),
 }
+
+
+def narrowed(*place: Any, of: str = EVALUATION) -> Plant:
+    """An interval that is 20 % too narrow, in a JSON document."""
+
+    def plant(folder: Path) -> None:
+        content = json.loads((folder / of).read_text())
+        inner = content
+        for key in place:
+            inner = inner[key]
+        inner["low"], inner["high"] = fifth(inner["low"], inner["high"])
+        (folder / of).write_text(json.dumps(content))
+
+    return plant
+
+
+def narrowed_row(name: str, row: int, prefix: str = "") -> Plant:
+    """The same in a CSV file."""
+
+    def plant(folder: Path) -> None:
+        table = pd.read_csv(folder / name)
+        columns = [f"{prefix}low", f"{prefix}high"]
+        table.loc[row, columns] = fifth(*table.loc[row, columns])
+        table.to_csv(folder / name, index=False)
+
+    return plant
+
+
+def fifth(low: float, high: float) -> tuple[float, float]:
+    return low + 0.1 * (high - low), high - 0.1 * (high - low)
+
+
+def turned(name: str, column: str, row: int) -> Plant:
+    """A flag that is the other way round."""
+    return cell(name, column, lambda text: text != "True", row)
+
+
+AFTER = ("splits", "test", "after")
+CALIBRATED = "calibration.json"
+DRAWN: dict[str, list[tuple[Plant, str]]] = {
+    "intervals of models": [
+        (narrowed("models", "vgg16", "metrics", "auc"), "vgg16: auc: width"),
+        (narrowed("models", "recipe", "metrics", "log_loss"), "recipe: log_loss: width"),
+        (narrowed("models", "vgg16", "metrics", "f1"), "vgg16: f1: width"),
+        (narrowed("validation", "metrics", "brier"), "validation: brier: width"),
+    ],
+    "intervals on validation": [
+        (narrowed("retrained", 0), "vgg16: mean over seeds: "),
+        (entry("retrained", 0, "reach"), "vgg16: reach of one more seed"),
+        (narrowed("gap"), "gap: half its interval"),
+    ],
+    "comparisons.csv": [
+        (cell("comparisons.csv", "standard_error", lambda text: 0.7 * float(text), row=1), "resnet50: standard error"),
+        (cell("comparisons.csv", "seed_share", shifted(-0.25)), "recipe: share of the seeds"),
+    ],
+    "operating_points.csv, intervals": [
+        (narrowed_row("operating_points.csv", 6), "B at frozen: specificity: width"),
+        (cell("operating_points.csv", "expected_low", shifted(0.01), row=5), "sensitivity to be expected, lower end"),
+        (turned("operating_points.csv", "flagged", 5), "sensitivity: flag"),
+    ],
+    "prevalences.csv, intervals": [(narrowed_row("prevalences.csv", 3, "ppv_"), "prevalence 0.2: ppv: width")],
+    "decision_curve.csv, intervals": [
+        (narrowed_row("decision_curve.csv", 40), "B at 0.41: width"),
+        (narrowed_row("decision_curve.csv", 40, "gain_"), "B at 0.41, gain: width"),
+    ],
+    "curves.csv, intervals": [(narrowed_row("curves.csv", 20), "roc at 0.20: ")],
+    "subgroups.csv, intervals": [(narrowed_row("subgroups.csv", 0, "auc_"), "sex f: auc: width")],
+    "calibration map": [
+        (entry("calibration", "intercepts", 1), "intercept 1 of the map"),
+        (cell("predictions_test.csv", "calibrated_A", lambda text: float(text) ** 2), "distance of calibrated_*"),
+    ],
+    CALIBRATED: [
+        (entry(*AFTER, "ece", of=CALIBRATED), "test, after: ECE:"),
+        (entry(*AFTER, "ece_if_perfect", "high", by=0.03, of=CALIBRATED), "ECE if perfect, 95th percentile"),
+        (entry(*AFTER, "reliability", "B", 0, "images", by=1, of=CALIBRATED), "bin from 0.000: images"),
+        (entry(*AFTER, "reliability", "B", 1, "low", of=CALIBRATED), "bin from 0.067: low"),
+        (entry(*AFTER, "agreement", "B", "intercept", "value", of=CALIBRATED), "test, after, B: intercept"),
+        (narrowed(*AFTER, "agreement", "B", "slope", of=CALIBRATED), "test, after, B: slope: width"),
+        (narrowed("change", of=CALIBRATED), "change of the log loss: half its interval"),
+    ],
+    "frozen thresholds": [
+        (entry("thresholds", 0, "value", by=0.1), "B: threshold:"),
+        (entry("thresholds", 0, "low", by=0.15), "B: low end of the threshold's interval"),
+        (entry("thresholds", 0, "sensitivity", "high"), "B: sensitivity on validation, high"),
+    ],
+    "cost of choosing": [
+        (entry("selection", "configurations", by=1), "configurations"),
+        (entry("selection", "apparent"), "apparent score"),
+        (entry("selection", "corrected", by=0.03), "corrected score:"),
+        (entry("selection", "low", by=0.1), "corrected score: lower end"),
+        (entry("selection", "chosen", "vgg16", by=-0.1), "in which vgg16 wins"),
+    ],
+    "scores of trainings": [
+        (cell("trials.csv", "metric_auc", shifted(0.01)), "trial 0: auc"),
+        (cell("learning_curve.csv", "metric_auc", shifted(0.01)), "size 0.125 1: auc"),
+    ],
+    "robustness.csv": [
+        (cell("robustness.csv", "auc", shifted(0.01), row=3), "recompression 25.0: auc:"),
+        (narrowed_row("robustness.csv", 3, "accuracy_"), "recompression 25.0: accuracy: width"),
+        (narrowed_row("robustness.csv", 2, "auc_change_"), "recompression 50.0: half the interval of the change"),
+    ],
+    "saliency.json": [
+        (entry("items", 2, "correlation", of="saliency.json"), "rank correlation"),
+        (entry("randomisation", "mean_correlation", of="saliency.json"), "mean rank correlation"),
+        (entry("items", 0, "probability", of="saliency.json"), "probability"),
+    ],
+}
+"""What is planted into a run of 2,000 draws: the check that has to find all of it, and what it says of each."""
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids=["two classes", "three classes"])
+def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("made") / "run", request.param).path
+
+
+def test_every_interval_is_drawn_again_and_agrees(drawn: Path) -> None:
+    for name in DRAWN:
+        tally = Tally()
+        checks()[name](Folder(drawn), tally)
+        assert tally.wrong == [] and tally.compared >= 3, name
+
+
+@pytest.mark.parametrize("drawn", [2], indirect=True)
+@pytest.mark.parametrize("name", DRAWN)
+def test_an_interval_that_is_a_fifth_too_narrow_and_every_other_number_is_named(
+    drawn: Path, tmp_path: Path, name: str
+) -> None:
+    folder, tally = Path(shutil.copytree(drawn, tmp_path / "copy")), Tally()
+    for plant, _ in DRAWN[name]:
+        plant(folder)
+    checks()[name](Folder(folder), tally)
+    said = [words for _, words in DRAWN[name] if not any(words in one for one in tally.wrong)]
+    assert said == [], tally.wrong
 
 
 @pytest.fixture(scope="module")
@@ -146,32 +274,52 @@ def test_what_rounding_leaves_of_no_standard_error_agrees(copy: Path, monkeypatc
     """Models that rank without an error have none in one bootstrap, and 1e-17 in the other."""
     rows = pd.read_csv(copy / "comparisons.csv")
     row = rows["b"] == "small_cnn"
-    rows.loc[row, "family"], rows.loc[row, "standard_error"] = "primary", 0.0
+    rows.loc[row, ["standard_error", "seed_share"]] = 0.0, np.nan
     rows[row].to_csv(copy / "comparisons.csv", index=False)
     for found, agrees in ((1.5e-17, True), (1e-3, False)):
-        monkeypatch.setattr(compared, "_standard_error", lambda *_, found=found: found)
+        monkeypatch.setattr(Redrawn, "standard_error", lambda *_, found=found: (found, 0.1 * found))
         tally = verified_alone(copy, "comparisons.csv")
         assert tally.compared > 5
         assert any("standard error" in one for one in tally.wrong) is not agrees
 
 
-@pytest.mark.parametrize("draws", [100, 200, 2000])
-def test_another_bootstrap_of_skewed_scores_agrees_and_half_an_interval_does_not(draws: int) -> None:
+@pytest.mark.parametrize("draws", [100, 2000])
+def test_another_bootstrap_of_skewed_scores_agrees_and_one_that_is_a_fifth_too_narrow_does_not(draws: int) -> None:
     """One image of eighty is far off: the upper end of the interval goes by few draws."""
     random = np.random.default_rng(1)
     labels, second = np.arange(80) % 2, random.uniform(0.001, 0.02, 80)
     second[labels == 1] = 1 - second[labels == 1]
     second[:2] = 0.5, 0.6
-    found = Predictions(labels, np.column_stack([1 - second, second]), np.arange(80))
-    ends = interval("brier", Predicted((), labels, found.scores, found.patients), others=draws)
-    assert ends is not None
-    beyond = 0
-    for seed in range(12):
-        one = intervals(found, Bootstrap(draws, seed=seed), ["brier"])["brier"]
-        assert one.low is not None and one.high is not None
-        beyond += not (ends[0][0] <= one.low <= ends[0][2] and ends[1][0] <= one.high <= ends[1][2])
-    assert beyond <= 1
-    assert not ends[0][0] <= (one.value + one.low) / 2 <= ends[0][2]
+    skewed = np.column_stack([1 - second, second])
+    usual = np.clip(0.5 + 0.2 * (2 * labels - 1) + random.normal(0, 0.3, 80), 0.01, 0.99)
+    narrow = {0.0: 0, 0.2: 0}
+    for scores, names in ((skewed, ["brier"]), (np.column_stack([1 - usual, usual]), ["brier", "auc"])):
+        found = Predictions(labels, scores, np.arange(80))
+        again = redrawn(found.patients, metrics(Predicted((), labels, scores, found.patients), names))
+        for column, name in enumerate(names):
+            band = again.band(column, 0.95, draws)
+            for seed in range(8):
+                one = intervals(found, Bootstrap(draws, seed=seed), [name])[name]
+                assert one.low is not None and one.high is not None
+                for by in narrow:
+                    tally, off = Tally(), by / 2 * (one.high - one.low)
+                    check_ends(tally, name, one.low + off, one.high - off, band)
+                    narrow[by] += bool(tally.wrong)
+    assert narrow[0.0] == 0
+    assert draws < 2000 or narrow[0.2] >= 21, "8 studies of 3 scores"
+
+
+def test_scores_of_draws_are_those_of_scikit_learn_under_weights() -> None:
+    """Ties among scores, images that count 0 times, two and three classes."""
+    random = np.random.default_rng(2)
+    for n in (2, 3):
+        labels, scores = np.arange(60) % n, np.round(random.dirichlet(np.ones(n), 60), 1) + 0.05
+        found = Predicted((), labels, scores / scores.sum(axis=1, keepdims=True), np.arange(60))
+        weights = random.integers(0, 3, (4, 60)).astype(float)
+        drawn = metrics(found, list(SCORES))(weights)
+        for row, some in zip(drawn, weights, strict=True):
+            wanted = [SCORES[name](found, some) for name in SCORES]
+            np.testing.assert_allclose(row, wanted, atol=1e-9)
 
 
 def seal(openings: list[dict[str, Any]], plans: list[str], folder: Path) -> list[str]:
