@@ -9,7 +9,7 @@ import pandas as pd
 from bench.data.audit.copy_pictures import CopyPictures, copy_pictures
 from bench.data.audit.duplicates import Counting, Duplicates, find_duplicates, silently
 from bench.data.audit.findings import Evidence, excluded_by_class, find, how_read
-from bench.data.audit.shortcut import shortcut
+from bench.data.audit.shortcut import border_shortcut, shortcut
 from bench.data.images.decode import OTHER
 from bench.data.images.store import Stored
 from bench.data.imageset import ImageSet
@@ -141,18 +141,15 @@ def audit(
         table, report = undrawn(source, settings, excluded, duplicates)
         report.refused = str(error)
     working = facts.index[(facts["problem"] == "") & (table["split"] != "test")]
+    known = table["label"].loc[working].tolist(), table["group"].loc[working].tolist(), settings.split_seed
     evidence = Evidence(
         source=source,
         facts=facts,
         duplicates=duplicates,
         table=table,
         splits=report,
-        shortcut=shortcut(
-            facts.loc[working],
-            table["label"].loc[working].tolist(),
-            table["group"].loc[working].tolist(),
-            settings.split_seed,
-        ),
+        shortcut=shortcut(facts.loc[working], *known),
+        border=border_shortcut(stored.thumbnails(), working.tolist(), *known),
         keep_going=settings.keep_going,
     )
     content = _content(evidence)
@@ -246,6 +243,7 @@ def _content(evidence: Evidence) -> AuditRecord:
         splits=AuditedSplits(given=describe(given), used=describe(used)),
         by_class={name: _distribution(facts[(table["label"] == name).to_numpy()]) for name in source.classes},
         shortcut=evidence.shortcut,
+        border=evidence.border,
         notes=(*source.notes, *evidence.splits.notes),
     )
 

@@ -29,7 +29,7 @@ hash to tell apart, not that they are copies of each other."""
 MAJORITY_FROM = 10  # so does a set of so many images and more than half of all
 MOST_COMPARED = 20_000
 """Altered copies are sought among so many images at most: the time grows faster than their number."""
-ALTERED_FILE = "altered-1.npz"
+ALTERED_FILE = "altered-2.npz"
 """Where altered pairs are kept; another number for another way of finding them."""
 Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """As `bench.run.console.Screen.counting`."""

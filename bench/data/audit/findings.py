@@ -42,6 +42,7 @@ class Evidence:
         table: with the splits as they are used.
         splits: what was decided about them, and the splits as they were given.
         shortcut: how well metadata alone predict the label.
+        border: how well the border of the images alone does.
         keep_going: whether the user wants to go on without what cannot be decoded.
     """
 
@@ -51,6 +52,7 @@ class Evidence:
     table: pd.DataFrame
     splits: SplitReport
     shortcut: ShortcutRecord
+    border: ShortcutRecord
     keep_going: bool
 
     def names(self, rows: Iterable[Any]) -> tuple[str, ...]:
@@ -81,7 +83,7 @@ class Evidence:
 def find(evidence: Evidence) -> list[FindingRecord]:
     """All findings, the most severe first."""
     checks = (
-        _too_many, _refused, _shortcut, _patients, _duplicates, _altered, _conflicts, _assumed, _validation,
+        _too_many, _refused, _shortcut, _border, _patients, _duplicates, _altered, _conflicts, _assumed, _validation,
         _missing_labels, _problems, _constant, _source, _imbalance, _alike, _moved, _ways_of_storing, _others, _layout,
     )  # fmt: skip
     found = [finding for check in checks for finding in check(evidence)]
@@ -367,9 +369,16 @@ def _imbalance(evidence: Evidence) -> Iterator[FindingRecord]:
 
 
 def _shortcut(evidence: Evidence) -> Iterator[FindingRecord]:
-    found = evidence.shortcut
+    yield _baseline("shortcut", evidence.shortcut)
+
+
+def _border(evidence: Evidence) -> Iterator[FindingRecord]:
+    yield _baseline("border", evidence.border)
+
+
+def _baseline(kind: str, found: ShortcutRecord) -> FindingRecord:
     limit = found.limit or 0.0
     telling = [feature for feature in found.features if (feature.auc or 0) > limit] or found.features[:1]
     severity: Severity = "warning" if found.warns else "note" if found.auc is None or found.auc > limit else "good"
     values = found.model_dump(exclude={"images", "patients", "features"}) | {"telling": telling}
-    yield _finding("shortcut", severity, len(telling) if found.warns else 0, **values)
+    return _finding(kind, severity, len(telling) if found.warns else 0, **values)

@@ -27,7 +27,7 @@ MOST_FEATURES = 150  # of one image
 FEWEST_FEATURES = 20  # an image with fewer is too plain to be compared
 PATCH = 31  # side of what a descriptor describes, in pixels
 VARIANTS = ((False, False), (True, False), (False, True), (True, True))  # mirrored, inverted
-TABLES, BITS = 8, 24
+TABLES, BITS = 12, 24
 """So many times features are sorted by so many bits, among GAUGED images; more bits among more, as pairs of strangers
 grow with the square of their number."""
 GAUGED = 5_000
@@ -298,7 +298,7 @@ def find_altered(
 ) -> tuple[Pairs, npt.NDArray[np.int64]]:
     """Pairs of altered copies that join all of them, and the rows of images too plain to be compared.
 
-    Takes about 10 ms of one core an image, in threads.
+    Takes about 12 ms of one core an image, most of it in threads.
 
     Args:
         thumbnails: of all images.

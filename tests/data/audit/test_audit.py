@@ -185,7 +185,7 @@ def test_too_many_left_out_stop_a_run_unless_it_is_to_go_on(faulty, tmp_path):
 
 
 def test_a_clean_set_is_good(clean):
-    assert set(clean.findings("good")) == {"readable", "patients", "exact", "near", "altered", "shortcut"}
+    assert set(clean.findings("good")) == {"readable", "patients", "exact", "near", "altered", "shortcut", "border"}
     assert set(clean.findings("warning")) == {"validation", "small validation"}, "few to select by, planted or not"
     assert set(clean.findings("note")) == set(clean.findings("stop")) == set()
     assert (clean.content["left_out"], clean.content["duplicates"], clean.content["moved"]) == ([], [], [])
@@ -236,7 +236,7 @@ def check_format(content):
             "patients",
             "shared_patients",
         ),
-        *("duplicates", "moved", "splits", "by_class", "shortcut", "notes"),
+        *("duplicates", "moved", "splits", "by_class", "shortcut", "border", "notes"),
     }
     assert content["format"] == 2
     severities = [SEVERITIES.index(finding["severity"]) for finding in content["findings"]]

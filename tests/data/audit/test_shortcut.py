@@ -106,7 +106,7 @@ def test_a_perfect_score_warns_where_there_are_enough_patients(monkeypatch, n_im
     """All draws of patients agree on it, so that it has no interval."""
     labels = ["A", "B"] * (n_images // 2)
     y = np.arange(n_images) % 2
-    monkeypatch.setattr("bench.data.audit.shortcut.out_of_fold", lambda features, y, folds: np.eye(2)[y].astype(float))
+    monkeypatch.setattr("bench.data.audit.shortcut.out_of_fold", lambda features, y, *_: np.eye(2)[y].astype(float))
     facts = facts_of(n_images, width=500 + 1000 * y)
     found = check(shortcut(facts, labels, range(n_images), 0))
     assert (found["auc"], found["low"], found["warns"]) == (1.0, None, warns)
@@ -204,3 +204,41 @@ def test_rows_are_taken_by_place_not_by_index():
     facts, labels = facts_of(80, **ONE_SIZE), labels_of(80)
     moved = facts.set_index(np.arange(80) * 3 + 5)
     assert shortcut(moved, labels, range(80), 0) == shortcut(facts, labels, range(80), 0)
+
+
+def looks(kind, n=100, seed=0):
+    """Thumbnails of two classes that differ in their middle, and by ``kind`` elsewhere."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(120, 20, (n, 128, 128))
+    second = np.arange(n) % 2 == 1
+    images[second, 40:90, 40:90] += 60
+    if kind == "scanner":
+        images[second] = 0.8 * images[second] + 24 + rng.normal(0, 20, images[second].shape)
+    if kind == "mark":
+        images[second, 4:12, 4:12] = 250
+    return images.clip(0, 255).astype(np.uint8), ["AB"[int(one)] for one in second]
+
+
+@pytest.mark.parametrize(
+    ("kind", "warns", "telling"),
+    [("none", False, None), ("scanner", True, "noise of the border"), ("mark", True, "top left corner")],
+)
+def test_the_border_tells_scanners_and_marks_and_not_what_the_middle_shows(kind, warns, telling):
+    images, labels = looks(kind)
+    found = module.border_shortcut(images, range(100), labels, range(100), 0)
+    assert found.warns is warns
+    assert (found.auc > 0.99) is warns
+    alone = {one.name: one.auc for one in found.features}
+    assert len(alone) == 8
+    assert telling is None or alone[telling] > 0.99
+    other = module.border_shortcut(images, range(0, 100, 2), labels[::2], range(50), 0)
+    assert other.auc is None and "two patients" in other.reason
+
+
+def test_borders_are_those_of_the_rows_that_are_asked_for():
+    images = np.full((3, 128, 128), 50, np.uint8)
+    images[2, :, :4] = 200
+    plain, bright = module.borders(images, np.array([0, 2])).to_dict("records")
+    assert plain["brightness of the border"] == 50 and plain["noise of the border"] == 0
+    assert bright["brightness of the border"] > 50 and bright["top left corner"] > 50
+    assert bright["top right corner"] == 50

@@ -1,4 +1,4 @@
-"""Every layout that README lists is read as it says; what is not understood, or in two ways, is refused."""
+"""Every layout that docs/data.md lists is read as it says; what is not understood, or in two ways, is refused."""
 
 import re
 from collections import Counter
