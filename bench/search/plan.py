@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from bench.failures import TRIED_AGAIN
+from bench.failures import MEMORY, TRIED_AGAIN
 from bench.models.backbones import Backbone
 from bench.run.results import TrialRecord
-from bench.search.parameters import Value
+from bench.search.parameters import TrialConfig, Value
 from bench.search.settled import FIXED, Rule
 from bench.search.space import Space
 
@@ -120,7 +121,7 @@ def to_try_again(records: Sequence[TrialRecord], before: int = -1) -> list[Trial
     """The failed trials whose configuration is to be tried again, in the order of their numbers.
 
     Those are trials that failed because of the machine, up to `MOST_TRIES` a search; and, when a search is resumed of
-    which nothing succeeded, all of them, once.
+    which nothing succeeded, all of them, once. What needs as much memory as another that is too large waits for that.
 
     Args:
         records: of all trials so far.
@@ -130,11 +131,28 @@ def to_try_again(records: Sequence[TrialRecord], before: int = -1) -> list[Trial
     hopeless = not any(record.metrics for record in records[:before])
     tries = Counter(record.config.key for record in records[before:])
     last = {record.config.key: record for record in sorted(records, key=lambda record: record.trial)}
+    large = too_large(records)
     return [
         record
         for key, record in sorted(last.items(), key=lambda item: item[1].trial)
         if record.state == "failed" and tries[key] < (MOST_TRIES if record.failure in TRIED_AGAIN else int(hopeless))
+        if not any(needs_as_much(record.config, one) for one in large if one.key != key)
     ]
+
+
+def too_large(records: Sequence[TrialRecord]) -> list[TrialConfig]:
+    """The configurations whose last two trials ran out of memory: the second alone, without other workers' memory."""
+    by_config: dict[Any, list[TrialRecord]] = {}
+    for record in sorted(records, key=lambda record: record.trial):
+        by_config.setdefault(record.config.key, []).append(record)
+    ended = [found[-2:] for found in by_config.values()]
+    return [two[0].config for two in ended if len(two) == 2 and all(record.failure == MEMORY for record in two)]
+
+
+def needs_as_much(config: TrialConfig, other: TrialConfig) -> bool:
+    """Whether training ``config`` takes at least the memory that ``other`` takes: as deep in batches as large."""
+    same = config.backbone == other.backbone
+    return same and config.unfreeze_depth >= other.unfreeze_depth and config.batch_size >= other.batch_size
 
 
 def once_more(record: TrialRecord) -> Planned:

@@ -20,11 +20,12 @@ from optuna.trial import TrialState
 
 from bench.cluster import Deaths
 from bench.errors import ConfigError
+from bench.failures import MEMORY
 from bench.run.courses import Curve
 from bench.run.record import Worked
 from bench.run.results import TrialLog, TrialRecord
 from bench.search.lanes import Lanes
-from bench.search.plan import Planned, once_more
+from bench.search.plan import Planned, needs_as_much, once_more, too_large
 from bench.search.settled import Rule
 from bench.search.space import Space
 from bench.stats.metrics import Scores, get_metric
@@ -172,6 +173,7 @@ class RecordingSearch:
         self._started = time.monotonic()
         self._next = log.next_trial
         self._seen = {record.config.key for record in log.records}
+        self._large = too_large(log.records)
         self._before = len(log.records) if rules.before < 0 else rules.before
         self._deaths = Deaths()
         self._live: dict[str, _Live] = {}
@@ -283,12 +285,13 @@ class RecordingSearch:
             # Not through Optuna's distributions: parameters exist under conditions, so the space asks for each in turn
             trial = self._study.ask()
             config = TrialConfig.from_mapping(self._rules.space.suggest(trial))
-            if config.key not in self._seen:
+            if config.key not in self._seen and not self._too_large(config):
                 break
             self._study.tell(trial, state=TrialState.FAIL)  # a known one teaches the sampler nothing
         else:
             self.stopped_because = (
                 f"every configuration of the space {self._rules.space.name!r} that could be found was tried"
+                f"{', or needs more memory than there is' if self._large else ''}"
             )
             return FINISHED
         self._seen.add(config.key)
@@ -299,6 +302,23 @@ class RecordingSearch:
         self._watcher.trial_started(self._next, config)
         self._next += 1
         return asdict(config)
+
+    def _too_large(self, config: TrialConfig) -> bool:
+        """Whether ``config`` needs as much memory as another that did not get it twice; said once of each of these."""
+        for one in self._large:
+            if needs_as_much(config, one) and config.key != one.key:
+                self._note(
+                    f"too large {one.key}",
+                    f"memory did not suffice twice for {one.backbone} at unfreeze depth {one.unfreeze_depth} in "
+                    f"batches of {one.batch_size}; what needs at least as much is not tried.",
+                )
+                return True
+        return False
+
+    def _note(self, about: str, text: str) -> None:
+        if about not in self.notes:
+            self.notes[about] = text
+            self._watcher.note(text)
 
     def _next_planned(self) -> Planned:
         """The planned configuration that suits the next free worker; the first waits for a few others at most."""
@@ -336,9 +356,7 @@ class RecordingSearch:
         live.scores += result.get("new_scores", ())
         live.spent = dict(result["spent"])
         for about, note in result["notes"]:
-            if about not in self.notes:
-                self.notes[about] = note
-                self._watcher.note(note)
+            self._note(about, note)
         if not result.get("finished"):
             live.last = result
             live.proposal.report(result[self._metric], result["epoch"])
@@ -402,6 +420,8 @@ class RecordingSearch:
             failure=failure,
         )
         self._table.add(record, live.epochs, live.scored)
+        if self._large or failure == MEMORY:
+            self._large = too_large(self._table.records)
         self._tell(live.proposal.number, record)
         if not self._table.scored() and len(self._table.records) - self._before >= GIVE_UP_AFTER:
             self.fatal = reason

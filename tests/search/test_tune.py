@@ -19,7 +19,17 @@ from bench.run.courses import read_courses
 from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.search import searcher, tune
-from bench.search.plan import Plan, Planned, longest_first, make_plan, once_more, remaining, to_try_again
+from bench.search.plan import (
+    Plan,
+    Planned,
+    longest_first,
+    make_plan,
+    needs_as_much,
+    once_more,
+    remaining,
+    to_try_again,
+    too_large,
+)
 from bench.search.searcher import BUSY_SECONDS, STUDY, RecordingSearch, Rules
 from bench.search.space import Space, parse_space
 from bench.search.tune import run_search
@@ -371,6 +381,44 @@ def test_what_the_machine_ended_is_tried_again_once_in_a_search_and_once_more_wh
     assert [one.trial for one in to_try_again(records)] == [2] * again, "resumed"
     records.append(record(3, bad))
     assert to_try_again(records) == [], "it has succeeded"
+
+
+def test_what_needs_as_much_memory_as_what_died_of_it_twice_waits_until_that_has_succeeded() -> None:
+    good, small, large = TrialConfig("toy2"), TrialConfig("toy", batch_size=8), TrialConfig("toy", batch_size=16)
+    records = [record(0, good), broken(1, large, "memory"), broken(2, small, "memory")]
+    assert too_large(records) == [] and [one.trial for one in to_try_again(records)] == [1, 2]
+    records.append(broken(3, small, "memory"))
+    assert too_large(records) == [small]
+    assert [one.trial for one in to_try_again(records)] == [3], "resumed, perhaps with more memory"
+    records.append(record(4, small))
+    assert too_large(records) == [] and [one.trial for one in to_try_again(records)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("other", "as_much"),
+    [
+        ({"batch_size": 16}, True),
+        ({"unfreeze_depth": 2, "finetune_factor": 0.1, "learning_rate": 0.02}, True),
+        ({"batch_size": 4, "unfreeze_depth": 2, "finetune_factor": 0.1}, False),
+        ({"unfreeze_depth": 0, "finetune_factor": None}, False),
+        ({"backbone": "toy2", "batch_size": 16}, False),
+    ],
+)
+def test_memory_goes_by_backbone_depth_and_batch(other: dict[str, Any], as_much: bool) -> None:
+    died = {"backbone": "toy", "unfreeze_depth": 1, "finetune_factor": 0.1, "batch_size": 8}
+    assert needs_as_much(TrialConfig(**(died | other)), TrialConfig(**died)) == as_much
+
+
+def test_a_search_proposes_nothing_that_is_too_large_and_says_so_once(tmp_path: Path, space: Space) -> None:
+    log, notes = TrialLog.load(RunDir(tmp_path)), []
+    for trial in (0, 1):
+        log.add(broken(trial, TrialConfig("toy", batch_size=8), "memory"), [])
+    watcher = Silent()
+    watcher.note = notes.append  # type: ignore[method-assign]
+    search = RecordingSearch(Rules(space, "auc", epochs=3, seed=0, jobs=9), log, watcher)
+    search.enqueue([Planned("space", {"backbone": "toy", "unfreeze_depth": 0, "batch_size": 8})])
+    assert {search.suggest(str(number))["backbone"] for number in range(6)} == {"toy2"}
+    assert len(notes) == 1 and "memory did not suffice twice for toy at unfreeze depth 0" in notes[0]
 
 
 @pytest.mark.parametrize("failure", ["machine", "memory", "error", "non-finite loss"])
