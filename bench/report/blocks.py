@@ -66,6 +66,16 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Copied:
+    """Paragraphs with a button that copies them; ``label`` says what they are."""
+
+    kind: ClassVar[str] = "copied"
+    label: str
+    paragraphs: Sequence[str]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
 class Picture:
     """A figure inside the page, as a data URI; ``alt`` says in words what it shows."""
 
@@ -77,6 +87,10 @@ class Picture:
     caption: str
     paper: bool
     """Whether it is an image of pixels, which cannot change its ink on a dark page."""
+    crops: Sequence[tuple[float, float, float, float]] = ()
+    """Parts that a narrow screen stacks: left, top, width and height as shares of the picture; none where it is one."""
+    name: str = ""
+    """Of its file in figures/, without its ending."""
 
 
 @dataclass(frozen=True)
@@ -146,16 +160,17 @@ class Table:
         return replace(self, caption=caption)
 
 
-Block = Html | Paragraph | Missing | Heading | Points | Code | Picture | Table
+Block = Html | Paragraph | Missing | Heading | Points | Code | Copied | Picture | Table
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with its anchor and its title."""
+    """A part of the page with its anchor and its title, and the sections that stand under it."""
 
     anchor: str
     title: str
     blocks: Sequence[Block]
+    parts: "Sequence[Section]" = ()
 
 
 def section(anchor: str, title: str, build: Callable[[], Section]) -> Section:

@@ -1,14 +1,26 @@
-"""The subcommand ``report``: a run's report rendered again, or several runs side by side."""
+"""The subcommands that read run folders: ``report``, ``open``, which shows a report, and ``list``."""
 
 import argparse
+import os
+import sys
+import webbrowser
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
-from bench.flags import UNFAIR, Commands, add_command, add_run_name, output_of
-from bench.invocation import typed
-from bench.run.folder import find_run
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.errors import ConfigError
+from bench.flags import UNFAIR, Commands, add_command, add_flag, add_run_name, add_setting, output_of
+from bench.invocation import in_output, typed
+from bench.run.folder import find_run, is_held
 from bench.texts import visible
 
 
-def add_parser(commands: Commands) -> None:
+def add_report(commands: Commands) -> None:
     """``report``."""
     parser = add_command(
         commands,
@@ -17,7 +29,8 @@ def add_parser(commands: Commands) -> None:
         "render the report of a run again, from its files alone; of several runs, a page that sets them side by side",
         f"{typed('report', 'xray')}; {typed('report', 'xray', 'xray-wide', 'thesis')}",
     )
-    add_run_name(parser, several=True)
+    add_run_name(parser, "+")
+    add_setting(parser, "images", shown="what the run was begun with")
 
 
 def report(options: argparse.Namespace) -> int:
@@ -37,8 +50,107 @@ def report(options: argparse.Namespace) -> int:
     from bench.report.read.files import read
     from bench.report.summary import unfairness
 
-    print(visible(f"Report: {render(runs[0])}"))
+    print(visible(f"Report: {render(runs[0], images=getattr(options, 'images', True))}"))
     found = unfairness(read(runs[0]))
     for sentence in found:
         print(visible(f"ATTENTION: {sentence}"))
     return UNFAIR if found else 0
+
+
+def add_open(commands: Commands) -> None:
+    """``open``."""
+    parser = add_command(
+        commands,
+        "open",
+        open_report,
+        "show the report of a run, finished or going on, in a browser",
+        typed("open", "xray"),
+        "Show the report of a run in the browser; while the run goes on, the page renews itself. Where no browser can"
+        " be started, the path of the page is printed.",
+    )
+    add_run_name(parser, "?", without="the run that was worked at last")
+
+
+def open_report(options: argparse.Namespace) -> int:
+    """Say where a report lies, and show it.
+
+    Raises:
+        ConfigError: if there is no such run, or it has no report yet.
+    """
+    from bench.report.runs import newest
+
+    output = output_of(options)
+    run = find_run(options.name, output) if options.name else newest(output)
+    if run is None:
+        raise ConfigError(f"There is no run in {output} yet; `{typed('run')}` begins one, of the demo.")
+    if not run.report.is_file():
+        again = f"`{typed('report', run.name, *in_output(run.path.parent))}` renders it"
+        when = "a run writes it once its search has begun" if is_held(run.path) else again
+        raise ConfigError(f"Run {run.name!r} has no report yet: {when}.")
+    print(visible(f"Report: {run.report}"), flush=True)
+    if not _shown(run.report):
+        print("No browser can be started here; the page is one file, which a browser on any machine can open.")
+    return 0
+
+
+def _shown(page: Path) -> bool:
+    """Whether a browser with a window was asked to show ``page``; one in the terminal would take that over."""
+    if sys.platform != "darwin" and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))):
+        return False
+    try:
+        return webbrowser.open(page.resolve().as_uri())
+    except (webbrowser.Error, OSError):
+        return False
+
+
+def add_list(commands: Commands) -> None:
+    """``list``."""
+    parser = add_command(
+        commands,
+        "list",
+        list_runs,
+        "show the runs there are: data, state, chosen model, score, age",
+        typed("list"),
+        "The runs in the folder of run folders, the youngest first: data, state, the model that validation chose, its"
+        " score on the internal test with its interval (on validation while the test split is sealed), and age.\n"
+        "In a pipe, columns are separated by tabs, and a score is in one of them; --json has every value by itself.",
+    )
+    add_setting(parser, "output")
+    add_flag(
+        parser,
+        "--json",
+        "print a JSON list instead, with times and scores as they are",
+        "--json",
+        "off",
+        action="store_true",
+    )
+
+
+def list_runs(options: argparse.Namespace) -> int:
+    """Print the runs there are."""
+    from bench.report.runs import COLUMNS, as_json, listed
+
+    output = output_of(options)
+    rows, now = listed(output), datetime.now(UTC)
+    if getattr(options, "json", False):
+        print(as_json(rows))
+        return 0
+    cells = [[visible(cell) for cell in row.cells(now)] for row in rows]
+    if not sys.stdout.isatty():
+        print("\n".join("\t".join(row) for row in [COLUMNS, *cells]))
+    elif rows:
+        _print_table(COLUMNS, cells)
+    else:
+        print(visible(f"There is no run in {output} yet; `{typed('run')}` begins one, of the demo."))
+    return 0
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for the terminal, without the columns that are empty."""
+    table = Table(box=box.SIMPLE_HEAD)
+    kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    for place in kept:
+        table.add_column(columns[place], overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[place]) for place in kept))
+    Console(highlight=False).print(table)

@@ -33,6 +33,7 @@ PAUSE_PER_SECOND = 50.0
 SEARCHING = "It is searching."
 RETRAINING = "Its search is over; the best configuration of each backbone is being retrained."
 TRAINING_BASELINES = "The baselines, which should lose, are being trained."
+NESTED = "The whole procedure is being carried out anew in outer folds."
 EVALUATING = "Every choice is made; the finalists are being evaluated."
 
 

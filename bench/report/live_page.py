@@ -12,6 +12,7 @@ from bench.invocation import in_output, resume, typed
 from bench.report import cautions, palette, pictures, summary
 from bench.report.blocks import Block, Code, Heading, Missing, Paragraph, Section, table
 from bench.report.figures import search as figures_search
+from bench.report.finish import finished
 from bench.report.guard import guarded
 from bench.report.names import metric_words
 from bench.report.read.files import RunFiles, read
@@ -74,7 +75,7 @@ def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: S
     news = Banner(
         "This run is going on" if going_on else "This run has stopped before its end", say("news", note, going_on)
     )
-    return filled(
+    html = filled(
         "live.html.j2",
         name=run.name,
         headline=f"{'Going on' if going_on else 'Stopped'}: {say('finished')}",
@@ -88,6 +89,7 @@ def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: S
         suite=files.record.suite_version or __version__,
         rules=numbers.text(files.record.rules),
     )
+    return finished(html, files.names)
 
 
 def _sentences(files: RunFiles, trials: Trials | None = None) -> Sentences:

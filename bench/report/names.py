@@ -26,6 +26,7 @@ STAGES = {
     "data": "reading and splitting the data",
     "search": "search",
     "finalists": "retraining the finalists",
+    "outer": "outer folds",
     "evaluation": "evaluation on test",
 }
 

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,11 @@ from bench.report.names import model
 INK = "#1b2734"
 GRID = "#d8dfe6"
 MUTED = "#66707b"
+ACCENT, CONTRAST = "#5d3a9b", "#b0125b"
+"""Colours of measures and of whatever else is no backbone; no backbone has them."""
+
+WIDTH = 5.2
+"""Inches of a figure of one panel: two stand abreast on a desk's screen, and on a telephone its text can be read."""
 
 STYLE: Any = {
     "axes.axisbelow": True,
@@ -91,7 +98,53 @@ def new_figure(
     """A figure of ``width`` x ``height`` inches outside pyplot's registry, and its axes row by row."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat:
+        ax.tick_params(labelleft=True, labelbottom=True)  # shared or not: a narrow screen shows each panel by itself
     return figure, [ax for row in axes for ax in row]
+
+
+_GROUPS: WeakKeyDictionary[Figure, int] = WeakKeyDictionary()
+
+
+def kept_together(figure: Figure, groups: int) -> None:
+    """Columns of panels stay together in so many ``groups`` where a narrow screen stacks them; else each is alone."""
+    _GROUPS[figure] = groups
+
+
+def crops(figure: Figure) -> list[tuple[float, float, float, float]]:
+    """Left, top, width and height of each part of a drawn figure that a narrow screen stacks, as shares of the figure.
+
+    Empty where there is one part.
+    """
+    grid = [(ax, spec) for ax in figure.axes if (spec := ax.get_subplotspec()) and ax.get_visible()]
+    if not grid:
+        return []
+    n_columns = grid[0][1].get_gridspec().ncols
+    groups = _GROUPS.get(figure, n_columns)
+    if groups < 2:
+        return []
+    wide, high = figure.bbox.width, figure.bbox.height
+    columns: dict[int, list[tuple[float, float]]] = {}
+    rows: dict[int, list[tuple[float, float]]] = {}
+    cells = set()
+    for ax, spec in grid:
+        box = ax.get_tightbbox()
+        if box is None:
+            continue
+        column, row = spec.colspan.start * groups // n_columns, spec.rowspan.start
+        columns.setdefault(column, []).append((box.x0 / wide, box.x1 / wide))
+        rows.setdefault(row, []).append((1 - box.y1 / high, 1 - box.y0 / high))
+        cells.add((row, column))
+    across, down = _edges(columns), _edges(rows)
+    return [(across[c][0], down[r][0], across[c][1] - across[c][0], down[r][1] - down[r][0]) for r, c in sorted(cells)]
+
+
+def _edges(spans: Mapping[int, Sequence[tuple[float, float]]]) -> dict[int, tuple[float, float]]:
+    """Where each of the neighbouring ``spans`` begins and ends if they share what lies between them, from 0 to 1."""
+    order = sorted(spans)
+    ends = [(min(low for low, _ in spans[key]), max(high for _, high in spans[key])) for key in order]
+    cuts = [0.0, *((one[1] + other[0]) / 2 for one, other in pairwise(ends)), 1.0]
+    return {key: (cuts[place], cuts[place + 1]) for place, key in enumerate(order)}
 
 
 def panels(
@@ -157,10 +210,12 @@ def backbone_handles(looks: Looks, names: Sequence[str], line: bool = False) -> 
 
 
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """A legend above the axes, where it hides no point, in as many columns as the figure is wide enough for."""
+    """A legend above the first panel, where it hides no point, in as many columns as that is wide enough for."""
     labels = [str(handle.get_label()) for handle in handles]
     columns = len(handles)
-    while columns > 1 and _legend_width(labels, columns) > figure.get_figwidth():
+    spec = figure.axes[0].get_subplotspec() if figure.axes else None
+    abreast = _GROUPS.get(figure, spec.get_gridspec().ncols if spec else 1)
+    while columns > 1 and _legend_width(labels, columns) > figure.get_figwidth() / abreast:
         columns -= 1
     figure.legend(handles=list(handles), loc="outside upper left", ncols=max(columns, 1))
 

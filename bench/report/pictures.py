@@ -4,6 +4,7 @@ import io
 import warnings
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bench.report.blocks import Missing, Picture
 from bench.report.guard import guarded
-from bench.report.palette import GRID, INK, MUTED, STYLE
+from bench.report.palette import GRID, INK, MUTED, STYLE, crops
 from bench.run.folder import atomic_path
 from bench.texts import visible
 
@@ -28,6 +29,8 @@ _DARK = {
     "#0072b2": "#3f9fe0",
     "#d55e00": "#ff8a3d",
     "#009e73": "#22c394",
+    "#5d3a9b": "#b49cf0",
+    "#b0125b": "#ff7fb0",
 }
 """Colours of a drawing that are too dim on a dark page, and what a dark page shows instead."""
 
@@ -53,7 +56,7 @@ def picture(folder: Path, name: str, draw: Callable[[], Figure], alt: str, capti
             figure = draw()
             with rc_context(STYLE):
                 svg = _save(figure, folder, name)
-            return _embedded(figure, svg, alt, caption)
+            return replace(_embedded(figure, svg, alt, caption), name=name)
 
     def missing(why: str) -> Picture | Missing:
         return Missing(f"The figure “{caption.split('.')[0]}” could not be drawn: {why}")
@@ -79,7 +82,7 @@ def _embedded(figure: Figure, svg: str, alt: str, caption: str) -> Picture:
         paper = len(svg) > MOST_SVG_BYTES
         uri = _pixels(figure) if paper else _data("image/svg+xml", _themed(svg).encode())
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return Picture(uri, width, height, alt, caption, paper)
+    return Picture(uri, width, height, alt, caption, paper, crops(figure))
 
 
 def _save(figure: Figure, folder: Path, name: str) -> str:

@@ -133,7 +133,6 @@ def story(files: RunFiles) -> list[str]:
         winner=files.chosen,
         how=winner_configuration(files),
         found=found,
-        headline=verdict.headline(found),
         score=winner.score if winner else None,
         seeds=files.over_seeds(),
         folds=_over_folds(files),
@@ -202,26 +201,6 @@ def counts(files: RunFiles) -> dict[str, int]:
     else:
         found = pd.Series(files.record.search.counts if files.record.search else {}, dtype="int64")
     return {state: int(found.get(state, 0)) for state in names.STATES}
-
-
-def tiles(files: RunFiles) -> list[Tile]:
-    """The numbers of the headline."""
-    ledger, winner = files.tested.ledger, files.record.winner
-    said = paragraphs(
-        "tiles.txt.j2",
-        titles=files.titles,
-        files=files,
-        metric=files.metric,
-        scores=_scores(files),
-        primary=verdict.verdict(files).primary,
-        chosen=files.chosen,
-        seeds=files.over_seeds(),
-        score=winner.score if winner else None,
-        times=ledger.this_split if ledger else None,
-        counts=counts(files),
-        seconds=files.record.seconds,
-    )
-    return as_tiles(said)
 
 
 def as_tiles(said: list[str]) -> list[Tile]:

@@ -104,6 +104,11 @@ def part(title: str, caller: Callable[[], Markup]) -> Markup:
     return Markup("<h3>{}</h3>\n").format(title) + content if content.strip() else Markup("")
 
 
+def demoted(html: Markup) -> Markup:
+    """``html`` with its headings one level lower, for a section that stands under another."""
+    return Markup(re.sub(r"(</?)h3>", r"\1h4>", str(html)))  # a Markup would escape what it joins
+
+
 def comma(loop: LoopContext) -> str:
     """What stands before an item of a list in prose: ``a, b and c``."""
     return "" if loop.first else " and " if loop.last else ", "
@@ -125,7 +130,9 @@ def _environment(kind: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=kind == "md",
     )
-    found.filters |= _functions(numbers) | _functions(names) | {"line": one_line, "records": _records}
+    found.filters |= (
+        _functions(numbers) | _functions(names) | {"line": one_line, "records": _records, "demoted": demoted}
+    )
     found.filters["backbone"] = _title
     found.tests["present"] = numbers.present
     found.globals |= _functions(numbers) | {"part": part, "comma": comma}

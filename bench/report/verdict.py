@@ -117,7 +117,17 @@ class Verdict:
     @property
     def won(self) -> bool:
         """Whether the chosen one is better than every other finalist, and no baseline keeps up with it."""
-        return self.standing is Standing.WON and not self.beaten_by and not self.tied_with
+        return self.standing is Standing.WON and not self.beaten_by and not self.kept_up_by
+
+    @property
+    def kept_up_by(self) -> list[Rival]:
+        """Baselines that the chosen model is not shown to be better than, and that are not shown to be better."""
+        return [one for one in self.baselines if one.ties and not one.beats]
+
+    @property
+    def all_compared(self) -> bool:
+        """Whether there are baselines, and each was compared."""
+        return bool(self.baselines) and all(one.way is not None for one in self.baselines)
 
     @property
     def beaten_by(self) -> list[Rival]:

@@ -122,6 +122,19 @@ def write_tables(
     _saliency(random, run, classes)
 
 
+def write_validation(run: RunDir, splits: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    """predictions_val.csv, and thumbnails.npz of validation and test images."""
+    random = np.random.default_rng(3)
+    val, test = (splits[splits["split"] == split].reset_index(drop=True) for split in ("val", "test"))
+    truth = val["label"].map({name: index for index, name in enumerate(classes)}).to_numpy()
+    scores = softmax(random, truth, len(classes), 2.8)
+    columns = {f"{kind}_{name}": scores[:, at] for kind in ("prob", "calibrated") for at, name in enumerate(classes)}
+    tables.PREDICTIONS_VAL.write(run.path, val[["image", "label", "patient"]].assign(**columns))
+    names = [*val["image"][:30], *test["image"][:200]]
+    splits_of = ["val"] * 30 + ["test"] * (len(names) - 30)
+    np.savez_compressed(run.thumbnails, images=_phantoms(random, len(names), 32), names=names, splits=splits_of)
+
+
 def _points(label: str, point: str, threshold: float, positive: Any, called: Any) -> list[dict[str, Any]]:
     counts = {
         "sensitivity": (called & positive, positive),

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from report_audit import audit as audit_of
 from report_audit import left_out_rows
-from report_evaluation import CONTROLS, TITLES, controls, repeats, softmax, write_tables
+from report_evaluation import CONTROLS, TITLES, controls, repeats, softmax, write_tables, write_validation
 from sklearn import metrics as sk
 
 from bench.failures import NOT_FINITE
@@ -284,6 +284,7 @@ def _evaluation(
             model |= {"repeats": repeats(random, truth, scores[name], seeds)}
         content |= _more(test, models[winner], finalists, winner, metric)
         controls(random, run, finalists, winner)
+        write_validation(run, splits, classes)
         write_tables(random, run, test, truth, scores, winner, list(backbones), classes)
     write_json(run.evaluation, content)
 

@@ -37,6 +37,7 @@ FIT |= dict.fromkeys(("findings", "left_out", "duplicates", "moved", "by_class")
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page has no other section: that takes half of the time."""
     monkeypatch.setattr(html, "_SECTIONS", [section for section in html._SECTIONS if section[0] == "data"])
+    monkeypatch.setattr(html, "_MADE", [])
 
 
 @pytest.fixture(scope="module")

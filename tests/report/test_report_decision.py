@@ -25,7 +25,7 @@ def test_ranges_are_told_and_not_counted() -> None:
     gain = [0, -0.01, -0.01, 0.02, 0.05, 0.04, 0.02, 0.01, -0.01]
     sure = [-1, -1, -1, -0.01, 0.01, 0.02, -0.01, -0.02, -1]
     assert useful(rows(gain, EVERYONE, sure)) == (
-        "For ill the model is better than acting on everyone and than acting on nobody at 0.4 to 0.8 (beyond its "
+        "For ill the model is better than acting on everyone or on nobody at 0.4 to 0.8 (beyond its "
         "interval at 0.5 to 0.6); at 0.2 to 0.3 acting on everyone is better; at 0.9 acting on nobody is better; at "
         "0.1 the model is worth just as much as the better of the two."
     )
@@ -40,7 +40,7 @@ def test_a_gain_that_no_interval_bears_out_is_said_to_be_none() -> None:
 def test_a_model_of_no_use_is_said_to_be_none() -> None:
     text = useful(rows([-0.1] * 9, EVERYONE, [-0.2] * 9))
     assert text == (
-        "For ill the model is at no threshold better than acting on everyone and than acting on nobody; up to 0.4 "
+        "For ill the model is at no threshold better than acting on everyone or on nobody; up to 0.4 "
         "acting on everyone is better; from 0.5 acting on nobody is better."
     )
 

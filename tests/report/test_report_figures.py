@@ -12,9 +12,16 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from report_run import write_run
 
+from bench.report import palette
 from bench.report.figures import comparison as figures_comparison
+from bench.report.figures import failures as figures_failures
+from bench.report.figures import search as figures_search
+from bench.report.figures import timeline as figures_timeline
 from bench.report.figures import winner as figures_winner
+from bench.report.page import Page
 from bench.report.palette import MUTED
+from bench.report.read.files import read
+from bench.report.sections import winner as section_winner
 from bench.report.tables import models as tables_models
 from bench.run.tables import COMPARISONS
 from bench.stats.metrics import METRICS
@@ -78,9 +85,90 @@ def test_every_seed_is_drawn_below_its_model() -> None:
     seeds = [[0.91, 0.93, 0.95], []]
     rows = pd.DataFrame({"backbone": ["vgg16", "majority"], "title": ["VGG16", "Majority class"], "seeds_auc": seeds})
     rows = rows.assign(test_auc=[0.92, 0.5], test_auc_low=[0.9, 0.5], test_auc_high=[0.94, 0.5])
-    (ax,) = figures_comparison.intervals(rows, ["auc"], {}).axes
+    (ax,) = figures_comparison.forest(rows, METRICS["auc"], {}, "vgg16").axes
     drawn = [list(line.get_xdata()) for line in ax.lines if line.get_markersize() == 4 and line.get_marker() == "o"]
     assert drawn == seeds
+
+
+def test_all_finalists_are_drawn_with_the_frozen_point(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "xray", trials=8, image_side=16)
+    rows, finalists = pd.read_csv(run.predictions_test), pd.read_csv(run.finalists)
+    trained = finalists[finalists["representative"]]
+    parts = [rows.assign(model=row.backbone, repeat=row.repeat, split="test") for row in trained.itertuples()]
+    other = rows.assign(model=trained["backbone"].iloc[0], repeat=99, split="test", prob_PNEUMONIA=0.5)
+    pd.concat([*parts, other]).to_csv(run.predictions_models, index=False)
+    files = read(run)
+    it = section_winner._curves(Page(run, files, palette.looks(files.backbones, files.titles)))
+    area = files.chosen_scores["auc"][0]
+    assert (
+        set(it["finalists"]["backbone"]) == set(trained["backbone"]) and it["finalists"]["backbone"][0] == files.chosen
+    )
+    assert it["finalists"]["auc"].to_numpy() == pytest.approx(area, abs=0.02), "the seed that stands for the others"
+    left, _, right = it["drawing"].draw().axes
+    point = next(line for line in left.lines if line.get_label().startswith("frozen"))
+    frozen = pd.read_csv(run.path / "operating_points.csv").query("point == 'frozen'").set_index("measure")["value"]
+    assert (point.get_xdata()[0], point.get_ydata()[0]) == pytest.approx(
+        (1 - frozen["specificity"], frozen["sensitivity"])
+    )
+    curves = [line for line in right.lines if line.get_marker() not in ("None", None, "")]
+    assert len(curves) == len(trained) and all(len(line.get_xdata()) == 10 for line in curves)
+
+
+def test_predictive_values_are_drawn_at_two_hundred_prevalences() -> None:
+    sensitivity, specificity = 0.9, 0.8
+    rows = pd.DataFrame({"prevalence": [0.01, 0.05, 0.2, 0.5, 0.744]})
+    share = rows["prevalence"]
+    for end, (hits, spared) in {"": (0.9, 0.8), "_low": (0.85, 0.75), "_high": (0.95, 0.88)}.items():
+        rows[f"ppv{end}"] = share * hits / (share * hits + (1 - share) * (1 - spared))
+        rows[f"npv{end}"] = (1 - share) * spared / ((1 - share) * spared + share * (1 - hits))
+    for name in ("ppv", "npv"):
+        curve = figures_winner.dense(rows, name)
+        assert len(curve) == 200 and (curve["prevalence"].iloc[0], curve["prevalence"].iloc[-1]) == pytest.approx(
+            (0.01, 0.744)
+        )
+        for end in ("", "_low", "_high"):
+            between = np.interp(np.log(share), np.log(curve["prevalence"]), curve[f"{name}{end}"])
+            assert between == pytest.approx(rows[f"{name}{end}"], abs=1e-4)
+    some = figures_winner.dense(rows, "ppv").iloc[100]
+    here = some["prevalence"]
+    expected = here * sensitivity / (here * sensitivity + (1 - here) * (1 - specificity))
+    assert some["ppv"] == pytest.approx(expected), "Bayes' rule between the rows"
+
+
+def test_numbers_on_the_pareto_front_do_not_overprint() -> None:
+    figure, (ax,) = palette.new_figure(5.2, 3.5)
+    seconds, score = [10.0, 10.1, 10.2, 20.0, 40.0], [0.9, 0.9001, 0.9002, 0.95, 0.99]
+    ax.scatter(seconds, score)
+    front = pd.DataFrame({"trial": range(5), "seconds": seconds, "score": score})
+    figures_search._name(ax, front, -1)
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in ax.texts] == ["0, 1, 2", "3", "4"]
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+
+
+def test_a_narrow_screen_stacks_the_panels_of_a_figure_and_leaves_nothing_out() -> None:
+    figure, axes = palette.panels(5, 3, 9.6, (0.5, 3.0))
+    for ax in axes:
+        ax.set(xlabel="x", ylabel="y", title="a panel")
+    figure.draw_without_rendering()
+    parts = palette.crops(figure)
+    assert len(parts) == 5 and all(0 < size < 1 for part in parts for size in part[2:])
+    for ax, (left, top, width, height) in zip(axes, parts, strict=True):
+        box = ax.get_tightbbox()
+        assert box is not None
+        assert left * figure.bbox.width <= box.x0 and box.x1 <= (left + width) * figure.bbox.width
+        assert (1 - top - height) * figure.bbox.height <= box.y0 and box.y1 <= (1 - top) * figure.bbox.height
+    palette.kept_together(figure, 1)
+    assert palette.crops(figure) == []
+
+
+def test_no_measure_has_the_colour_of_a_backbone() -> None:
+    taken = {look.colour.lower() for look in palette.KNOWN.values()}
+    measures = {figures_winner.MODEL, figures_comparison.TOLD_APART, *figures_winner.CURVES}
+    measures |= {colour for _, colour in figures_winner.VALUES.values()}
+    measures |= {colour for _, colour, _ in figures_failures.SCORES.values()} | set(figures_timeline.COLOURS.values())
+    assert not taken & {colour.lower() for colour in measures}
 
 
 def test_where_less_is_better_the_better_one_of_a_pair_lies_left() -> None:

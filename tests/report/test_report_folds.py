@@ -35,7 +35,7 @@ def test_finalists_stand_with_their_mean_over_the_folds(tmp_path: Path) -> None:
     assert f"InceptionV3, chosen 0.{str(table).partition('chosen 0.')[2].split()[0]}" in table
     assert f"{mean:.3f} ± {deviation:.3f} 5" in table
     assert "The finalists on each fold. (15 rows)" in text
-    assert "and no confidence interval" in text
+    assert "not a confidence interval" in text
 
 
 def test_the_order_is_that_by_the_folds() -> None:
@@ -72,7 +72,7 @@ def test_without_folds_nothing_is_said_of_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("folds", "said"),
-    [(0, "The winner would"), (3, "By the validation split alone, which the folds overrule here, the best would")],
+    [(0, "the winner"), (3, "the best by the validation split alone, which the folds overrule here,")],
 )
 def test_who_wins_on_validation_drawn_anew_is_no_winner_where_folds_decide(
     tmp_path: Path, folds: int, said: str
@@ -81,7 +81,7 @@ def test_who_wins_on_validation_drawn_anew_is_no_winner_where_folds_decide(
     content = json.loads(run.evaluation.read_text())
     content["selection"] = {"configurations": 9, "epochs": 30, "chosen": {"vgg16": 0.75, "inception_v3": 0.25}}
     run.evaluation.write_text(json.dumps(content))
-    assert f"{said} have been, with other patients there and other seeds, drawn anew, VGG16 in 75.0 %" in words(run)
+    assert f"drawn at random, {said} would have been VGG16 in 75.0 %" in words(run)
 
 
 def test_a_fold_that_failed_is_told(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_damaged_folds_cost_themselves_alone(tmp_path: Path, content: bytes) -> 
     text = words(run)
     assert "folds.csv could not be read" in text
     assert "could not be written" not in text
-    assert "Their configurations." in text
+    assert "Configurations of the finalists." in text
 
 
 def test_half_a_row_of_folds_is_counted(tmp_path: Path) -> None:

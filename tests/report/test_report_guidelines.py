@@ -65,7 +65,7 @@ def test_what_no_run_can_know_has_no_answer() -> None:
 
 
 def test_every_answer_leads_to_a_section_that_there_is() -> None:
-    anchors = {"summary", *(anchor for anchor, *_ in html._SECTIONS)}
+    anchors = {"summary", *(anchor for anchor, *_ in (*html._SECTIONS, *html._MADE))}
     for guideline in (CLAIM, TRIPOD):
         for item in guideline.items:
             assert bool(item.section) == bool(item.answer), item.number
@@ -105,7 +105,7 @@ def test_answers_are_numbers_of_the_files(tested: RunDir) -> None:
 def test_an_answer_in_part_says_what_is_left(tested: RunDir) -> None:
     rows = rows_of(tested, TRIPOD)
     assert rows["8a"][2].below == "Author to complete: how and when it was determined, and why this outcome"
-    assert rows["8a"][3] == Cell("The data", href="#data")
+    assert rows["8a"][3] == Cell("Data", href="#data")
     assert rows["3a"][2:] == [Cell("", below=OPEN), Cell("")], "no link where there is no answer"
 
 
@@ -192,14 +192,15 @@ def test_old_settings_without_class_weights_are_read_as_weighed(tested: RunDir, 
 def test_in_the_page_names_are_escaped_and_links_are_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = write_run(tmp_path / "xray", trials=12, classes=HOSTILE, image_side=16)
     write_tested(run, HOSTILE)
-    monkeypatch.setattr(html, "_SECTIONS", (("guidelines", section_guidelines.TITLE, guidelines),))
+    monkeypatch.setattr(html, "_SECTIONS", ())
+    monkeypatch.setattr(html, "_MADE", (("guidelines", section_guidelines.TITLE, guidelines),))
     page = html.render(run).read_text(encoding="utf-8")
     assert "<script>alert" not in page
     section = page.split('<section id="guidelines">')[1]
     assert "one of &lt;script&gt;alert(1)&lt;/script&gt; and a&#34;b&amp;c" in section
-    for link in ('<a href="#data">The data</a>', '<a href="#winner">The chosen model on the internal test</a>'):
-        assert f"<td>{link}</td>" in section
-    assert section.count("<a href") == sum(len(answers(run, guideline)) for guideline in (CLAIM, TRIPOD))
+    for link in ('<a href="#summary">Data</a>', '<a href="#summary">Test</a>'):
+        assert f"<td>{link}</td>" in section, "a section that is not on this page has the summary in its place"
+    assert section.count("<td><a href") == sum(len(answers(run, guideline)) for guideline in (CLAIM, TRIPOD))
 
 
 def test_a_damaged_file_is_logged_and_left_to_the_author(

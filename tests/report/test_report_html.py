@@ -104,8 +104,9 @@ def test_hostile_names_are_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     trials.loc[trials["state"] == "failed", "reason"] = "</td><script>alert(2)</script>"
     trials.to_csv(run.trials, index=False)
     seen = outline(run)
-    assert len(seen.named("script")) == 1, "the page's own"
-    assert len(seen.named("style")) == 1
+    kinds = [script.get("type") for script in seen.named("script")]
+    assert kinds == ["application/json", None, None], "the panel's and the page's own"
+    assert len(seen.named("style")) == 2
     assert not any(key.startswith("on") for _, attributes in seen.tags for key in attributes)
     for words in (*HOSTILE, "a<b>&c", "</td><script>alert(2)</script>"):
         assert words in seen.text
@@ -171,7 +172,7 @@ def test_a_sealed_test_split_is_said_to_be_sealed(tmp_path: Path) -> None:
 FILES = ("run.json", "trials.csv", "epochs.csv", "finalists.csv", "evaluation.json", "predictions_test.csv")
 FILES += ("splits.csv", "audit.json", "augmentation.npz", "baselines.csv", "comparisons.csv", "operating_points.csv")
 FILES += ("prevalences.csv", "decision_curve.csv", "curves.csv", "calibration.json", "subgroups.csv", "failures.csv")
-FILES += ("failures.npz", "robustness.csv", "saliency.json", "saliency.npz")
+FILES += ("failures.npz", "robustness.csv", "saliency.json", "saliency.npz", "predictions_val.csv", "thumbnails.npz")
 
 
 @pytest.mark.usefixtures("undrawn")

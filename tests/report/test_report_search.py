@@ -288,7 +288,7 @@ def test_stopped_trials_are_hollow_at_their_rung() -> None:
     rows = epochs(t0=("hh", [0.6, 0.7]), t1=("hff", [0.9, 0.6, 0.65]), t4=("ff", [0.9, 0.95]))
     arrived = tables_search.arrivals(tables_search.deciding_epochs(rows, trials(), AUC), 4)
     figure = figures_training.rungs(arrived, tables_search.rungs(arrived, AUC), AUC, LOOKS)
-    assert "after epoch 2\n3 arrived, 1 stopped" in texts(figure)
+    assert "after epoch 2\n3 arrived\n1 stopped" in texts(figure)
     hollow = [
         part for part in figure.axes[0].collections[1:] if len(part.get_offsets()) and not len(part.get_facecolor())
     ]  # type: ignore[arg-type]
@@ -299,6 +299,7 @@ def test_stopped_trials_are_hollow_at_their_rung() -> None:
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page has no other section."""
     monkeypatch.setattr(html, "_SECTIONS", [section for section in html._SECTIONS if section[0] == "search"])
+    monkeypatch.setattr(html, "_MADE", [])
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +328,7 @@ def test_every_part_of_the_search_is_there(run: RunDir) -> None:
         "What was varied",
         "Learning rate and unfreeze depth together.",
         "All parameters at once.",
-        "drawn anew with replacement 10 times",
+        "resampled 10 times",
         "What it cost",
         "In numbers",
         "Trials by backbone, augmentation and unfreeze depth, best first.",
@@ -478,6 +479,7 @@ def board(whole: RunDir, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     run = RunDir(Path(shutil.copytree(whole.path, tmp_path_factory.mktemp("browser") / "xray")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(html, "_SECTIONS", [section for section in html._SECTIONS if section[0] == "search"])
+        patch.setattr(html, "_MADE", [])
         patch.setattr("bench.report.pictures.picture", lambda folder, name, draw, alt, caption: Paragraph(caption))
         html.render(run)
     with playwright.sync_playwright() as started:

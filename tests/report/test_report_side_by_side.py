@@ -324,6 +324,6 @@ def test_the_command_takes_several_names(pair: tuple[RunDir, RunDir], capsys: py
     assert f"Side by side: {folder / 'side-by-side-xray-longer.html'}" in capsys.readouterr().out
     assert cli.main(["report", "xray", "longre", "--output", str(folder)]) == 2
     error = capsys.readouterr().err
-    assert "There is no run 'longre'" in error and "longer, xray" in error and error.count("\n") == 1
+    assert "There is no run 'longre'" in error and "did you mean longer?" in error and error.count("\n") == 1
     assert cli.main(["report", "xray", "xray", "--output", str(folder)]) == 2
     assert "given twice" in capsys.readouterr().err

@@ -5,19 +5,35 @@ from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from bench import numbers
 from bench.report import palette
 from bench.report.figures.search import score_label, unit_of
 from bench.report.names import metric_words
-from bench.report.palette import DASHED, INK, MUTED, OTHERS, Look, Looks, clipped, entry, legend, new_figure, styled
-from bench.stats.metrics import METRICS, Metric
+from bench.report.palette import (
+    ACCENT,
+    DASHED,
+    INK,
+    MUTED,
+    OTHERS,
+    WIDTH,
+    Look,
+    Looks,
+    clipped,
+    entry,
+    legend,
+    new_figure,
+    styled,
+)
+from bench.stats.metrics import Metric
 
 BASELINE = Look(MUTED, "o")
 MOST_PAIRS = 40
-TOLD_APART = "#0072B2"
+TOLD_APART = ACCENT
 HOW_TO_READ = (
-    "Colours go by the verdict, which is corrected for the number of pairs in its table (Holm). The intervals are not "
-    "corrected: one may leave out 0 although its pair cannot be told apart."
+    "Colours show the verdict, which is adjusted for the number of pairs in its table (Holm). The intervals are not "
+    "adjusted, so one may exclude 0 although its pair cannot be told apart."
 )
 """What must be said of the figure of the differences."""
 
@@ -25,30 +41,46 @@ _LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 
 
 @styled
-def intervals(models: pd.DataFrame, metrics: Sequence[str], looks: Looks) -> Figure:
-    """One panel per metric: each model's value on test with its interval, and its seeds; baselines are grey.
+def forest(models: pd.DataFrame, metric: Metric, looks: Looks, chosen: str) -> Figure:
+    """Each model's value on test with its interval, written out beside it, and its seeds; baselines are grey.
 
     Args:
-        models: columns ``backbone``, ``title`` and, for each metric, ``test_NAME`` with its bounds; where several seeds
-            are known, ``seeds_NAME`` with the value of each.
-        metrics: names of the metrics.
+        models: columns ``backbone``, ``title`` and ``test_NAME`` with its bounds; where several seeds are known,
+            ``seeds_NAME`` with the value of each.
+        metric: that is drawn.
         looks: of the backbones.
+        chosen: name of the backbone that is set off.
     """
-    shown = [looks.get(str(name), BASELINE) for name in models["backbone"]]
-    labels = [clipped(title) for title in models["title"]]
-    return _on_test(models, [METRICS[name] for name in metrics], shown, labels, 1.1 + 0.42 * len(models))
+    figure, (ax,) = new_figure(5.4, 0.8 + 0.5 * len(models))
+    name = f"test_{metric.name}"
+    for place, (_, row) in enumerate(models.iterrows()):
+        look = looks.get(str(row["backbone"]), BASELINE)
+        palette.bar(ax, place, row, name, look)
+        seeds = row.get(f"seeds_{metric.name}", [])
+        ax.plot(seeds, [place + 0.27] * len(seeds), "o", color=look.colour, markersize=4, markerfacecolor="none")
+        bounds = numbers.interval(row[f"{name}_low"], row[f"{name}_high"])
+        said = f"{numbers.score(row[name])}\n{bounds}" if bounds else numbers.score(row[name])
+        weight = "bold" if row["backbone"] == chosen else "normal"
+        ax.annotate(
+            said, (1.03, place), xycoords=("axes fraction", "data"), va="center", fontsize=9, weight=weight, color=INK
+        )
+    ax.margins(x=0.08)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.set(xlabel=f"Test {metric_words(metric)}")
+    palette.rows_down(ax, [clipped(title) for title in models["title"]])
+    for label, backbone in zip(ax.get_yticklabels(), models["backbone"], strict=True):
+        label.set_fontweight("bold" if backbone == chosen else "normal")
+    return figure
 
 
 def _on_test(
     rows: pd.DataFrame, metrics: Sequence[Metric], looks: Sequence[Look], labels: Sequence[str], height: float
 ) -> Figure:
     """One panel per metric: the value of each row on test with its interval, under its label."""
-    figure, axes = new_figure(9.6, height, columns=len(metrics), sharey=True)
+    figure, axes = new_figure(9.6, height, columns=len(metrics))
     for ax, metric in zip(axes, metrics, strict=True):
         for place, ((_, row), look) in enumerate(zip(rows.iterrows(), looks, strict=True)):
             palette.bar(ax, place, row, f"test_{metric.name}", look)
-            seeds = row.get(f"seeds_{metric.name}", ())
-            ax.plot(seeds, [place + 0.25] * len(seeds), "o", color=look.colour, markersize=4, markerfacecolor="none")
         ax.set(xlabel=f"Test {metric_words(metric)}")
         ax.margins(x=0.08)
         palette.rows_down(ax, labels)
@@ -64,7 +96,7 @@ def differences(pairs: pd.DataFrame, metric: Metric) -> Figure:
         metric: by which they are compared.
     """
     pairs = pairs.head(MOST_PAIRS)
-    figure, (ax,) = new_figure(7.2, 0.9 + 0.36 * len(pairs))
+    figure, (ax,) = new_figure(5.4, 0.9 + 0.46 * len(pairs))
     ax.axvline(0, color=MUTED, linewidth=1, linestyle=DASHED)
     for position, (_, row) in enumerate(pairs.iterrows()):
         colour = TOLD_APART if row["told_apart"] else MUTED
@@ -72,8 +104,8 @@ def differences(pairs: pd.DataFrame, metric: Metric) -> Figure:
         ax.plot([row["difference"]], [position], color=INK, marker="o", markersize=6)
     side = "right" if metric.higher_is_better else "left"
     ax.set(xlabel=f"Difference in test {metric_words(metric)} ({side}: the first is better)")
-    palette.rows_down(ax, [clipped(pair, 38) for pair in pairs["pair"]])
-    titles = {TOLD_APART: "told apart after Holm’s correction", MUTED: "not told apart"}
+    palette.rows_down(ax, [clipped(pair, 48).replace(" − ", " −\n", 1) for pair in pairs["pair"]])
+    titles = {TOLD_APART: "told apart after Holm’s adjustment", MUTED: "not told apart"}
     legend(figure, [entry(title, color=colour, linewidth=2.4) for colour, title in titles.items()])
     return figure
 
@@ -93,7 +125,7 @@ def histories(best: Mapping[str, pd.DataFrame], labels: Sequence[str], metric: M
         metric: what the scores are.
         by_time: whether ``x`` is seconds since the search began, else trials.
     """
-    figure, (ax,) = new_figure(8, 3.9)
+    figure, (ax,) = new_figure(WIDTH, 3.5)
     most = max(float(table["x"].max()) for table in best.values())
     length, unit = unit_of(most) if by_time else (1, "")
     handles = []

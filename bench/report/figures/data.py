@@ -12,12 +12,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench import numbers
-from bench.report.palette import INK, KNOWN, MUTED, clipped, image, new_figure, panels, rows_down, styled
+from bench.report.palette import (
+    ACCENT,
+    INK,
+    MUTED,
+    clipped,
+    image,
+    kept_together,
+    new_figure,
+    panels,
+    rows_down,
+    styled,
+)
 from bench.report.read.files import Gallery
 from bench.report.tables.data import class_names
 from bench.run.documents import DuplicateSet
 
-COLOUR = KNOWN["vgg16"].colour
+COLOUR = ACCENT
 MOST_CLASSES = 20
 """Classes that a figure of the data has room for; the tables have all."""
 
@@ -54,7 +65,6 @@ def class_shares(splits: pd.DataFrame) -> Figure:
             place: Any = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
             ax.annotate(words, (share, position), fontsize=9, color=INK, **place)
         ax.set(title=clipped(row["split"]), xlabel="Share of the split (%)", ylabel="")
-        ax.label_outer()
         ax.grid(False)
         rows_down(ax, [clipped(name, 16) for name in names])
     axes[0].set_xlim(0, 1.2 * max(axes[0].get_xlim()[1], 1))
@@ -125,11 +135,12 @@ def suspects(images: npt.NDArray[np.uint8], titles: Sequence[str]) -> Figure:
 
 
 @styled
-def gallery(images: Gallery, most_rows: int = 8, most_columns: int = 6) -> Figure:
+def gallery(images: Gallery, most_rows: int = 8, most_columns: int = 4) -> Figure:
     """Augmented images: one row per policy, the first column the original."""
     policies = images.policies[:most_rows]
     columns = min(images.images.shape[1], most_columns)
     figure, axes = new_figure(1.45 * columns + 0.4, 1.4 * len(policies) + 0.3, columns=columns, rows=len(policies))
+    kept_together(figure, 1)
     for position, ax in enumerate(axes):
         row, draw = divmod(position, columns)
         image(ax, images.images[row, draw])

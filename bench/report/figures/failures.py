@@ -11,14 +11,26 @@ from matplotlib.figure import Figure
 
 from bench import numbers
 from bench.report import palette
-from bench.report.palette import DASHED, MUTED, Look, clipped, entry, legend, new_figure, panels, styled
+from bench.report.palette import (
+    ACCENT,
+    CONTRAST,
+    DASHED,
+    MUTED,
+    Look,
+    clipped,
+    entry,
+    legend,
+    new_figure,
+    panels,
+    styled,
+)
 from bench.report.read.files import Images
 from bench.run.documents import SaliencyCase
 
 MOST_COLUMNS = 4
-RIGHT, WRONG = "#0072B2", "#D55E00"
-GROUP = Look("#0072B2", "o")
-SCORES = {"auc": ("ROC AUC", "#0072B2", "o"), "accuracy": ("Accuracy", "#D55E00", "s")}
+RIGHT, WRONG = ACCENT, CONTRAST
+GROUP = Look(ACCENT, "o")
+SCORES = {"auc": ("ROC AUC", ACCENT, "o"), "accuracy": ("Accuracy", CONTRAST, "s")}
 MOST_GROUPS = 40
 
 
@@ -51,6 +63,7 @@ def saliency(images: Images, items: Sequence[SaliencyCase]) -> Figure:
     if images.maps is None or images.randomised is None:
         raise ValueError("saliency needs maps and randomised maps, but got images alone")
     figure, axes = panels(3 * len(items), 6, 4.9 * min(len(items), 2), (0.2, 2.05))
+    palette.kept_together(figure, min(len(items), 2))
     for place, item in enumerate(items):
         plain, with_map, with_random = axes[3 * place : 3 * place + 3]
         for ax in (plain, with_map, with_random):
@@ -94,7 +107,7 @@ def forest(rows: pd.DataFrame, metrics: Mapping[str, str], overall: Mapping[str,
         overall: name -> value on all images, where it is known.
     """
     rows = rows.head(MOST_GROUPS).reset_index(drop=True)
-    figure, axes = new_figure(9.6, 1.0 + 0.33 * len(rows), columns=len(metrics), sharey=True)
+    figure, axes = new_figure(3.5 * len(metrics), 0.9 + 0.45 * len(rows), columns=len(metrics))
     starts = rows.index[rows["group"].ne(rows["group"].shift())][1:]
     for ax, (name, title) in zip(axes, metrics.items(), strict=True):
         for position, (_, row) in enumerate(rows.iterrows()):
@@ -107,7 +120,7 @@ def forest(rows: pd.DataFrame, metrics: Mapping[str, str], overall: Mapping[str,
         for start in starts:
             ax.axhline(start - 0.5, color=MUTED, linewidth=0.6)
         names = [
-            f"{clipped(': '.join(pair), 30)} ({numbers.count(images)})"
+            f"{clipped(': '.join(pair), 24)}\n{numbers.counted(images, 'image')}"
             for *pair, images in zip(rows["group"], rows["value"].fillna(""), rows["images"], strict=True)
         ]
         ax.set(xlabel=title)

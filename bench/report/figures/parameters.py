@@ -47,7 +47,6 @@ def rate_by_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     colours = _colours(scored[column(metric)], metric)
     for ax, name in zip(axes, names, strict=True):
         _panel(ax, scored[scored["config_backbone"] == name], name, metric, looks, colours)
-        ax.label_outer()
     extended: Any = "min" if metric.higher_is_better else "max"
     bar = figure.colorbar(colours, ax=figure.axes, label=score_label(metric), aspect=24, pad=0.015, extend=extended)
     bar.outline.set_visible(False)

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from bench import numbers
 from bench.report import palette
 from bench.report.names import metric_words, parameter
-from bench.report.palette import GRID, INK, MUTED, Looks, clipped, entry, new_figure, styled
+from bench.report.palette import ACCENT, GRID, INK, MUTED, WIDTH, Looks, clipped, entry, new_figure, styled
 from bench.report.tables import search as tables_search
 from bench.report.tables.search import column
 from bench.stats.metrics import Metric
@@ -39,7 +39,7 @@ def score_label(metric: Metric) -> str:
 @styled
 def history(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Score of each trial in order, and the best so far; failed trials are crosses on the axis."""
-    figure, (ax,) = new_figure(8, 3.9)
+    figure, (ax,) = new_figure(WIDTH, 3.5)
     scored = scored_trials(trials, metric)
     points(ax, scored, "trial", metric, looks)
     best = tables_search.running_best(trials, metric)
@@ -55,7 +55,7 @@ def history(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
 @styled
 def learning_rate(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Learning rate, on a logarithmic axis, against score."""
-    figure, (ax,) = new_figure(8, 3.9)
+    figure, (ax,) = new_figure(WIDTH, 3.5)
     scored = scored_trials(trials, metric)
     _logarithmic(ax, numbers.rate)
     points(ax, scored[scored["config_learning_rate"] > 0], "config_learning_rate", metric, looks)
@@ -67,9 +67,10 @@ def learning_rate(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
 @styled
 def by_backbone(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Score of each trial by backbone, with the median of the completed ones."""
-    figure, (ax,) = new_figure(8, 3.7)
+    figure, (ax,) = new_figure(WIDTH, 3.4)
     scored = scored_trials(trials, metric)
-    titles = {name: clipped(looks[name].title) for name in looks if name in names_of(scored)}
+    shown = [name for name in looks if name in names_of(scored)]
+    titles = {name: clipped(looks[name].title, 52 // max(len(shown), 1)) for name in shown}
     _strip(ax, scored, "config_backbone", titles, metric, looks)
     _legend(figure, scored, {}, _MEDIAN)
     return figure
@@ -78,10 +79,10 @@ def by_backbone(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
 @styled
 def by_augmentation(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Score of each trial by augmentation policy, with the median of the completed ones."""
-    figure, (ax,) = new_figure(8, 3.7)
+    figure, (ax,) = new_figure(WIDTH, 3.4)
     scored = scored_trials(trials, metric).dropna(subset=["config_augmentation"])
     order = sorted(scored["config_augmentation"].unique(), key=lambda name: (name != "none", name))
-    titles = {name: clipped(name, 80 // max(len(order), 1)) for name in order}
+    titles = {name: clipped(name, 52 // max(len(order), 1)) for name in order}
     _strip(ax, scored, "config_augmentation", titles, metric, looks)
     ax.set(xlabel="Augmentation policy")
     _legend(figure, scored, looks, _MEDIAN)
@@ -107,15 +108,15 @@ def by_unfreeze_depth(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Fig
 @styled
 def importance(summary: pd.DataFrame) -> Figure:
     """Bars of the parameters' shares of the scores' variance; whiskers span one standard deviation either way."""
-    figure, (ax,) = new_figure(8, 0.9 + 0.38 * len(summary))
+    figure, (ax,) = new_figure(WIDTH, 0.9 + 0.38 * len(summary))
     labels = [parameter(str(name)) for name in summary["parameter"]]
-    sns.barplot(x=summary["mean"].to_numpy(), y=labels, color="#0072B2", saturation=1, width=0.62, ax=ax)
+    sns.barplot(x=summary["mean"].to_numpy(), y=labels, color=ACCENT, saturation=1, width=0.62, ax=ax)
     spread = summary["sd"].fillna(0)
     below = spread.clip(upper=summary["mean"])  # no share is below zero
     ax.errorbar(
         summary["mean"], range(len(summary)), xerr=[below, spread], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3
     )
-    ax.set(xlabel="Share of the variance of the scores (fANOVA; 1 is all of it)", ylabel="", xlim=(0, None))
+    ax.set(xlabel="Share of the variance of the scores (fANOVA)", ylabel="", xlim=(0, None))
     ax.grid(False, axis="y")
     return figure
 
@@ -216,7 +217,7 @@ def history_by_time(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figur
     ordered = tables_search.over_time(trials, metric)
     length, unit = unit_of(ordered["ended"].max())
     ordered = ordered.assign(began=ordered["began"] / length, ended=ordered["ended"] / length)
-    figure, (ax,) = new_figure(8, 3.9)
+    figure, (ax,) = new_figure(WIDTH, 3.5)
     score = column(metric)
     spans = [[(row["began"], row[score]), (row["ended"], row[score])] for _, row in ordered.iterrows()]
     colours = [looks[str(name)].colour for name in ordered["config_backbone"]]
@@ -236,7 +237,7 @@ def cost(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     length, unit = unit_of(scored["seconds"].max())
     scored = scored.assign(seconds=scored["seconds"] / length)
     front = tables_search.pareto(scored, metric)
-    figure, (ax,) = new_figure(8, 4.2)
+    figure, (ax,) = new_figure(WIDTH, 3.7)
     if scored["seconds"].max() > 8 * scored["seconds"].min():
         _logarithmic(ax, "{:g}".format)
         ax.yaxis.set_major_locator(MaxNLocator(6))
@@ -244,22 +245,34 @@ def cost(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     points(ax, scored, "seconds", metric, looks)
     if len(front):
         ax.plot(front["seconds"], front["score"], drawstyle="steps-post", color=INK, linewidth=1.4, zorder=1)
-    for _, row in front.tail(MOST_LABELS).iterrows():
-        above = 1 if metric.higher_is_better else -1
-        ax.annotate(
-            f"{row['trial']:.0f}",
-            (row["seconds"], row["score"]),
-            (-4, 5 * above),
-            textcoords="offset points",
-            ha="right",
-            va="bottom" if above > 0 else "top",
-            fontsize=8.5,
-            color=INK,
-        )
     ax.margins(x=0.06, y=0.1)
+    _name(ax, front.tail(MOST_LABELS), -1 if metric.higher_is_better else 1)
     ax.set(xlabel=f"Wall-clock time of the trial ({unit})", ylabel=score_label(metric))
     _legend(figure, scored, looks, _FRONT)
     return figure
+
+
+def _name(ax: Axes, front: pd.DataFrame, side: int) -> None:
+    """The numbers of the trials on the front, below the line (``side`` -1) or above it, where no line passes.
+
+    Those whose numbers would overprint share one label, at the last of them.
+    """
+    ax.autoscale_view()
+    axes_points = ax.transAxes.inverted().transform(ax.transData.transform(front[["seconds", "score"]].to_numpy()))
+    groups: list[list[int]] = []
+    for place, (x, y) in enumerate(axes_points):
+        last = axes_points[groups[-1][0]] if groups else None
+        near = last is not None and abs(x - last[0]) < 0.06 * (1 + len(groups[-1])) and abs(y - last[1]) < 0.07
+        if near:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    for group in groups:
+        rows = front.iloc[group]
+        text = ", ".join(f"{trial:.0f}" for trial in rows["trial"])
+        at = (rows["seconds"].iloc[-1], rows["score"].iloc[-1])
+        align = "top" if side < 0 else "bottom"
+        ax.annotate(text, at, (5, 5 * side), textcoords="offset points", va=align, fontsize=8.5, color=INK)
 
 
 def _logarithmic(ax: Axes, show: Callable[[float], str]) -> None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from bench.report.palette import entry, legend, new_figure, styled
+from bench.report.palette import ACCENT, CONTRAST, MUTED, WIDTH, entry, legend, new_figure, styled
 from bench.run.record import Worked
 
 STAGES = {
@@ -17,15 +17,17 @@ STAGES = {
     "fold": "Finalists and baselines",
     "baseline": "Finalists and baselines",
     "size": "Finalists and baselines",
+    "outer": "Outer folds",
     "evaluation": "Evaluation",
 }
 """Kinds of jobs, in their order, and the part of the run that they belong to."""
 COLOURS = {
-    "trial": "#0072B2",
-    "finalist": "#D55E00",
+    "trial": ACCENT,
+    "finalist": CONTRAST,
     "fold": "#E69F00",
-    "baseline": "#009E73",
+    "baseline": MUTED,
     "size": "#56B4E9",
+    "outer": "#F0E442",
     "evaluation": "#CC79A7",
 }
 LONGEST_GAP = 60.0
@@ -82,7 +84,7 @@ def gantt(rows: pd.DataFrame) -> Figure:
         rows: as `timeline` returns them, at least one.
     """
     workers = sorted(rows["worker"].unique())
-    figure, (ax,) = new_figure(8, 1.2 + 0.42 * min(len(workers), 16))
+    figure, (ax,) = new_figure(WIDTH, 1.2 + 0.42 * min(len(workers), 16))
     scale, unit = (60, "min") if rows["ended"].max() >= 600 else (1, "s")
     for (worker, kind), part in rows.groupby(["worker", "kind"]):
         colour = COLOURS[str(kind)]

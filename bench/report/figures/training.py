@@ -12,7 +12,20 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.report import palette
 from bench.report.figures.search import names_of, score_label
-from bench.report.palette import INK, MUTED, Looks, backbone_handles, clipped, entry, legend, new_figure, panels, styled
+from bench.report.palette import (
+    ACCENT,
+    INK,
+    MUTED,
+    WIDTH,
+    Looks,
+    backbone_handles,
+    clipped,
+    entry,
+    legend,
+    new_figure,
+    panels,
+    styled,
+)
 from bench.report.tables.learning_curve import Growth
 from bench.report.tables.search import column
 from bench.stats.metrics import Metric
@@ -40,7 +53,6 @@ def trial_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
             _fine_tuning(ax, lines, "trial", column(metric), **style)
         ax.set(title=clipped(looks[name].title), xlabel="Epoch", ylabel=score_label(metric))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.label_outer()
     faded = entry("stopped early or failed", color=MUTED, linewidth=1.0, alpha=0.4)
     legend(figure, [entry("completed", color=MUTED, linewidth=1.4), faded, _START])
     return figure
@@ -56,7 +68,7 @@ def rungs(arrived: pd.DataFrame, summary: pd.DataFrame, metric: Metric, looks: L
         metric: the metric that the search ranked by.
         looks: how each backbone is drawn.
     """
-    figure, (ax,) = new_figure(8, 3.9)
+    figure, (ax,) = new_figure(WIDTH, 3.6)
     places = {rung: place for place, rung in enumerate(summary["rung"])}
     shown = arrived.assign(x=arrived["rung"].map(places) + palette.apart(arrived, "rung", "best"))
     ways = [part[["x", "best"]].to_numpy() for _, part in shown.sort_values("rung").groupby("trial") if len(part) > 1]
@@ -71,7 +83,7 @@ def rungs(arrived: pd.DataFrame, summary: pd.DataFrame, metric: Metric, looks: L
     for place, cutoff in zip(places.values(), summary["cutoff"], strict=True):
         ax.plot([place - 0.34, place + 0.34], [cutoff, cutoff], color=INK, linewidth=1.8)
     ticks = [
-        f"after epoch {row['rung']:.0f}\n{row['arrived']:.0f} arrived, {row['stopped']:.0f} stopped"
+        f"after epoch {row['rung']:.0f}\n{row['arrived']:.0f} arrived\n{row['stopped']:.0f} stopped"
         for _, row in summary.iterrows()
     ]
     ax.set_xticks(list(places.values()), ticks)
@@ -105,8 +117,8 @@ def finalist_curves(epochs: pd.DataFrame, metric: Metric, looks: Looks) -> Figur
 @styled
 def by_patients(growth: Growth, metric: Metric) -> Figure:
     """Score of each training by the number of patients that it saw, and the fitted law as far as twice as many."""
-    figure, (ax,) = new_figure(7, 3.6)
-    ax.scatter(growth.trainings["patients"], growth.trainings["score"], s=26, color="#0072B2", alpha=0.7, linewidth=0)
+    figure, (ax,) = new_figure(WIDTH, 3.4)
+    ax.scatter(growth.trainings["patients"], growth.trainings["score"], s=26, color=ACCENT, alpha=0.7, linewidth=0)
     ax.plot(growth.sizes["patients"], growth.sizes["score"], marker="_", markersize=13, color=INK, linestyle="")
     if growth.law is not None:
         ends = (growth.sizes["patients"].min(), growth.patients, 2 * growth.patients)
@@ -117,7 +129,7 @@ def by_patients(growth: Growth, metric: Metric) -> Figure:
     ticks = [*growth.sizes["patients"], 2 * growth.patients]
     ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     ax.minorticks_off()
-    points = entry("one training", marker="o", markersize=5, color="#0072B2")
+    points = entry("one training", marker="o", markersize=5, color=ACCENT)
     legend(figure, [points, entry("mean", marker="_", markersize=11, color=INK), entry("power law", color=INK)])
     return figure
 

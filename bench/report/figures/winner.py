@@ -9,11 +9,26 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from scipy.special import expit, logit
 
 from bench import numbers
-from bench.report.palette import DASHED, INK, MUTED, band, clipped, entry, legend, new_figure, panels, styled
+from bench.report.palette import (
+    ACCENT,
+    CONTRAST,
+    DASHED,
+    INK,
+    MUTED,
+    Looks,
+    band,
+    clipped,
+    entry,
+    legend,
+    new_figure,
+    panels,
+    styled,
+)
 
-CURVES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
+CURVES = (ACCENT, CONTRAST, "#00838f", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
 CLASS_DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 Points = Sequence[tuple[str, float, float]]
 """Names with a false and a true positive rate."""
@@ -22,11 +37,13 @@ MOST_WRITTEN = 12
 """Classes up to which the cells of a confusion matrix carry their numbers."""
 
 PANELS = {"before": "The model’s own probabilities", "after": "After the calibration map"}
-MODEL = "#0072B2"
-VALUES = {"ppv": ("PPV", "#0072B2"), "npv": ("NPV", "#D55E00")}
+MODEL = ACCENT
+VALUES = {"ppv": ("PPV", ACCENT), "npv": ("NPV", CONTRAST)}
 POINT_DASHES: dict[str, Any] = {"frozen": "-", "0.5": (0, (4, 2))}
 MOST_CLASSES = 9
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+MOST_POINTS = 200
+"""Prevalences at which a curve is drawn."""
 WIDE = 20
 """Prevalences whose largest is this many times the smallest are shown on a logarithmic axis."""
 
@@ -102,6 +119,55 @@ def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, bands: pd.DataFram
 
 
 @styled
+def finalists(
+    roc: pd.DataFrame, by_recall: pd.DataFrame, bins: pd.DataFrame, bands: pd.DataFrame, points: Points, looks: Looks
+) -> Figure:
+    """All finalists on test, for two classes: ROC curves, precision by recall, and calibration.
+
+    Args:
+        roc: columns ``backbone``, ``fpr``, ``tpr``, ``auc``; the chosen one comes first.
+        by_recall: columns ``backbone``, ``recall``, ``precision``, ``area``, ``share``.
+        bins: columns ``backbone``, ``predicted``, ``observed``, ``images``, of each model's own probabilities.
+        bands: of the chosen one's curves: ``curve`` (roc or pr), ``x``, ``low``, ``high``; may be empty.
+        points: false and true positive rates of the chosen one to be marked on its ROC curve.
+        looks: of the backbones.
+    """
+    figure, (left, middle, right) = new_figure(10.6, 4.3, columns=3)
+    for ax in (left, right):
+        ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
+    names = list(roc["backbone"].drop_duplicates())
+    for place, name in enumerate(names):
+        style: Any = {"color": looks[name].colour, "linewidth": 2.4 if place == 0 else 1.4, "zorder": 3 - 0.1 * place}
+        one, other, bin_ = (rows[rows["backbone"] == name] for rows in (roc, by_recall, bins))
+        left.plot(one["fpr"], one["tpr"], label=f"{looks[name].title} {numbers.score(one['auc'].iloc[0])}", **style)
+        label = f"{looks[name].title} {numbers.score(other['area'].iloc[0])}"
+        middle.plot(other["recall"], other["precision"], label=label, **style)
+        right.plot(bin_["predicted"], bin_["observed"], marker=looks[name].marker, markersize=5, **style)
+    for ax, curve in ((left, "roc"), (middle, "pr")):
+        band(ax, bands[bands["curve"] == curve], "x", ("low", "high"), looks[names[0]].colour, 0.16)
+    share = float(by_recall["share"].iloc[0])
+    middle.axhline(share, color=MUTED, linewidth=1, linestyle=DASHED, label=f"guessing {numbers.score(share)}")
+    for (name, false_rate, true_rate), face in zip(points, (INK, "none"), strict=False):
+        at: dict[str, Any] = {
+            "marker": "D",
+            "markersize": 8,
+            "color": INK,
+            "markerfacecolor": face,
+            "linestyle": "",
+            "zorder": 5,
+        }
+        left.plot(false_rate, true_rate, label=name, **at)
+    left.set(xlabel="1 − specificity", ylabel="Sensitivity", title="ROC, area under the curve")
+    middle.set(xlabel="Recall (sensitivity)", ylabel="Precision (PPV)", title="Precision and recall, area")
+    right.set(xlabel="Predicted probability", ylabel="Share of the class", title="Calibration, before the map")
+    for ax in (left, middle, right):
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    left.legend(loc="lower right", fontsize=8.5)
+    middle.legend(loc="lower left", fontsize=8.5)
+    return figure
+
+
+@styled
 def reliability(bins: pd.DataFrame) -> Figure:
     """The share of images of the class by predicted probability, before and after; one colour and dashes per class.
 
@@ -123,7 +189,6 @@ def reliability(bins: pd.DataFrame) -> Figure:
             ax.scatter(part["predicted"], part["observed"], s=sizes, color=colour, linewidth=0, zorder=3)
         ax.set(title=title, xlabel="Predicted probability (mean of the bin)", ylabel="Share of the class")
         ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-        ax.label_outer()
     diagonal = entry("as it should be", color=MUTED, linewidth=1, linestyle=DASHED)
     legend(figure, [*(entry(clipped(name), **looks[name], linewidth=1.8) for name in labels), diagonal])
     return figure
@@ -145,13 +210,36 @@ def _panels(rows: pd.DataFrame, source: str) -> tuple[Figure, list[tuple[Axes, s
     return figure, list(zip(axes, labels, strict=True))
 
 
-def _label_outer(panels: list[tuple[Axes, str]], below: str, beside: str) -> None:
-    """Titles and numbers of the axes where no panel stands below, or beside, that could carry them."""
-    columns = min(len(panels), 3)
-    for place, (ax, _) in enumerate(panels):
-        lowest = place + columns >= len(panels)
-        ax.tick_params(labelbottom=lowest, labelleft=place % columns == 0)
-        ax.set(xlabel=below if lowest else "", ylabel=beside if place % columns == 0 else "")
+def _labelled(panels: list[tuple[Axes, str]], below: str, beside: str) -> None:
+    """Titles and numbers of the axes at every panel, for a narrow screen shows each by itself."""
+    for ax, _ in panels:
+        ax.set(xlabel=below, ylabel=beside)
+
+
+def dense(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A predictive value with its bounds at `MOST_POINTS` prevalences from the least to the greatest of ``rows``.
+
+    By Bayes' rule the log-odds of a predictive value differ from those of the prevalence by the logarithm of a
+    likelihood ratio, which no prevalence changes. So one row gives the whole curve: that of the middlemost prevalence.
+
+    Args:
+        rows: of prevalences.csv at one operating point of one class, prevalences above 0 and below 1 among them.
+        name: ``ppv`` or ``npv``.
+
+    Returns:
+        ``prevalence``, ``name`` and its bounds; ``rows`` themselves where they span no range.
+    """
+    columns = [name, f"{name}_low", f"{name}_high"]
+    inside = rows[(rows["prevalence"] > 0) & (rows["prevalence"] < 1)]
+    known = inside.dropna(subset=[name])
+    if len(known) < 2:
+        return rows[["prevalence", *columns]]
+    one = known.iloc[len(known) // 2]
+    sign = 1 if name == "ppv" else -1
+    grid = np.geomspace(inside["prevalence"].min(), inside["prevalence"].max(), MOST_POINTS)
+    values = np.array([one[column] for column in columns], dtype="float64")
+    curve = expit(sign * logit(grid)[:, None] + logit(values) - sign * logit(one["prevalence"]))
+    return pd.DataFrame(curve, columns=columns).assign(prevalence=grid)
 
 
 @styled
@@ -169,8 +257,9 @@ def prevalences(rows: pd.DataFrame) -> Figure:
         for point, lines in part.groupby("point", sort=False):
             for name, (_, colour) in VALUES.items():
                 dashes = POINT_DASHES.get(str(point), ":")
-                ax.plot(lines["prevalence"], lines[name], color=colour, linestyle=dashes, linewidth=1.8)
-                band(ax, lines, "prevalence", (f"{name}_low", f"{name}_high"), colour, 0.12)
+                curve = dense(lines, name)
+                ax.plot(curve["prevalence"], curve[name], color=colour, linestyle=dashes, linewidth=1.8)
+                band(ax, curve, "prevalence", (f"{name}_low", f"{name}_high"), colour, 0.12)
         for observed in part.loc[part["observed"], "prevalence"].drop_duplicates():
             ax.axvline(observed, color=MUTED, linestyle=":", linewidth=1.2)
         if len(known) and known.max() / known.min() >= WIDE:
@@ -179,7 +268,7 @@ def prevalences(rows: pd.DataFrame) -> Figure:
             ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
         ax.set(ylim=(-0.02, 1.02), title=clipped(label, 30))
-    _label_outer(panels, "Prevalence", "Predictive value")
+    _labelled(panels, "Prevalence", "Predictive value")
     handles = [entry(title, color=colour, linewidth=2) for title, colour in VALUES.values()]
     names = {"frozen": "frozen threshold", "0.5": "threshold 0.5"}
     present = [name for name in names if (rows["point"] == name).any()]
@@ -204,7 +293,7 @@ def decision(rows: pd.DataFrame) -> Figure:
         ax.plot(part["threshold"], part["treat_all"], color=MUTED, linewidth=1.5, linestyle=(0, (4, 2)))
         ax.axhline(0, color=INK, linewidth=1.2)
         ax.set(title=clipped(label, 30), ylim=(-0.18 * top, 1.08 * top) if top > 0 else (-0.1, 0.1))
-    _label_outer(panels, "Threshold probability", "Net benefit")
+    _labelled(panels, "Threshold probability", "Net benefit")
     everyone = entry("act on everyone", color=MUTED, linestyle=(0, (4, 2)))
     nobody = entry("act on nobody", color=INK, linewidth=1.2)
     legend(figure, [entry("the model", color=MODEL, linewidth=2), everyone, nobody])

@@ -1,7 +1,7 @@
 """The files of a run folder as the report reads them: each as far as it is whole, or one sentence on why it is not."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -59,12 +59,14 @@ class Images:
         images: uint8, shape (n, height, width, 1 or 3).
         ranks: number of each image, shape (n,); of failures alone.
         maps, randomised: float in [0, 1], shape (n, height, width); of saliency alone.
+        names: split and file name of each; of thumbnails alone.
     """
 
     images: npt.NDArray[np.uint8]
     ranks: tuple[int, ...] = ()
     maps: npt.NDArray[np.float32] | None = None
     randomised: npt.NDArray[np.float32] | None = None
+    names: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -83,6 +85,8 @@ class Evaluated:
     robustness: pd.DataFrame | None = None
     saliency: SaliencyRecord | None = None
     saliency_images: Images | None = None
+    validation: pd.DataFrame | None = None
+    thumbnails: Images | None = None
 
 
 @dataclass
@@ -96,7 +100,7 @@ class RunFiles:
         titles: of backbones by name, as run.json gives them, or that of a run beside it.
         trials: one row per configuration: its last trial.
         retried: number of failed trials whose configuration was tried again; no part of ``trials``.
-        folds, learning_curve: None where the run has none, which is no problem.
+        folds, learning_curve, outer: None where the run has none, which is no problem.
         limit: what the machine could do at best; None where it was not computed, which is no problem.
         opened: whether there is an evaluation of the test split: evaluation.json is there, readable or not.
         outdated: whether that evaluation is of finalists that have been trained anew since; it is left out then.
@@ -112,8 +116,10 @@ class RunFiles:
     baselines: pd.DataFrame | None = None
     folds: pd.DataFrame | None = None
     learning_curve: pd.DataFrame | None = None
+    outer: pd.DataFrame | None = None
     splits: pd.DataFrame | None = None
     predictions: pd.DataFrame | None = None
+    predictions_models: pd.DataFrame | None = None
     evaluation: EvaluationRecord | None = None
     audit: AuditRecord | None = None
     evaluated: Evaluated = field(default_factory=Evaluated)
@@ -145,6 +151,16 @@ class RunFiles:
     def classes(self) -> list[str]:
         """The class names in the order of the model's outputs."""
         return list(self.tested.classes or self.about_data.classes)
+
+    @property
+    def names(self) -> list[str]:
+        """Names that come from the data: of classes and backbones, and of files, patients and subgroups."""
+        found = [*self.classes, *self.titles.values()]
+        for rows, columns in ((self.splits, ("image", "patient")), (self.evaluated.subgroups, ("group", "value"))):
+            found += (
+                [] if rows is None else [str(name) for column in columns for name in rows[column].dropna().unique()]
+            )
+        return found
 
     @property
     def openings(self) -> int:
@@ -192,6 +208,25 @@ class RunFiles:
         scores = won[f"metric_{(metric or self.metric).name}"].dropna()
         return OverSeeds(len(scores), scores.mean(), scores.std())
 
+    def without_images(self) -> "RunFiles":
+        """The same without a picture of an image; ``problems`` says of each file of pictures why it is left out."""
+        left_out = {
+            name: "The page was rendered without pictures of images (--no-images)."
+            for name, there in {
+                "augmentation.npz": self.gallery,
+                "copies.npz": self.copies,
+                "suspected_labels.npz": self.suspected_images,
+                "failures.npz": self.evaluated.failure_images,
+                "saliency.npz": self.evaluated.saliency_images,
+                "thumbnails.npz": self.evaluated.thumbnails,
+            }.items()
+            if there is not None
+        }
+        evaluated = replace(self.evaluated, failure_images=None, saliency_images=None, thumbnails=None)
+        bare = replace(self, evaluated=evaluated, gallery=None, copies=None, suspected_images=None)
+        bare.problems = {**self.problems, **left_out}
+        return bare
+
     @property
     def patients_assumed(self) -> bool:
         """Whether each image was taken for its own patient for want of a name, so that patients cannot be counted."""
@@ -227,6 +262,7 @@ def read(run: RunDir) -> RunFiles:
         learning_curve=table(tables.LEARNING_CURVE, run.path, problems, "", states)
         if run.learning_curve.exists()
         else None,
+        outer=table(tables.OUTER, run.path, problems, "", states) if run.outer.exists() else None,
         splits=table(tables.SPLITS, run.path, problems, "the data stage has not finished"),
         audit=document(AuditRecord, run.audit, problems, "the data have not been audited"),
         gallery=_gallery(run, problems),
@@ -285,6 +321,8 @@ def _read_tested(run: RunDir, files: RunFiles) -> None:
         return table(schema, run.path, problems, why(schema.file.removesuffix(".csv")))
 
     files.predictions = rows(tables.PREDICTIONS_TEST)
+    if run.predictions_models.exists():
+        files.predictions_models = rows(tables.PREDICTIONS_MODELS)
     files.evaluated = Evaluated(
         comparisons=rows(tables.COMPARISONS),
         points=rows(tables.OPERATING_POINTS),
@@ -298,6 +336,8 @@ def _read_tested(run: RunDir, files: RunFiles) -> None:
         robustness=rows(tables.ROBUSTNESS),
         saliency=document(SaliencyRecord, run.path / "saliency.json", problems, why("saliency")),
         saliency_images=_images(run, "saliency.npz", ["maps", "randomised"], problems, why("saliency")),
+        validation=rows(tables.PREDICTIONS_VAL),
+        thumbnails=_images(run, run.thumbnails.name, ["splits", "names"], problems, why("thumbnails")),
     )
 
 
@@ -329,7 +369,9 @@ def _images(run: RunDir, name: str, more: Sequence[str], problems: Problems, why
         wrong = f"it must hold as many {uneven[0]} as images ({len(images)}), but holds {len(found[uneven[0]])}"
     else:
         ranks = tuple(int(rank) for rank in found.get("ranks", ()))
-        return Images(images.astype(np.uint8), ranks, found.get("maps"), found.get("randomised"))
+        nameless = np.array([])
+        names = zip(found.get("splits", nameless).tolist(), found.get("names", nameless).tolist(), strict=True)
+        return Images(images.astype(np.uint8), ranks, found.get("maps"), found.get("randomised"), tuple(names))
     unreadable(path, problems, ValueError(wrong))
     return None
 

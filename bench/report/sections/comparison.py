@@ -9,6 +9,7 @@ from bench.report.figures import training as figures_training
 from bench.report.names import state
 from bench.report.page import Page
 from bench.report.read.files import RunFiles
+from bench.report.sections.outer import nested
 from bench.report.sections.search import titled
 from bench.report.tables import models as tables_models
 from bench.report.tables import search as tables_search
@@ -17,7 +18,7 @@ from bench.report.templating import Values
 from bench.report.verdict import compared_by, verdict
 from bench.stats.metrics import METRICS, Metric
 
-TITLE = "Backbones compared"
+TITLE = "Backbones"
 
 UNDRAWN = "majority"
 """The baseline that the figure of the pairs leaves out: it gives every image the same, so its AUC is 0.5 anyway."""
@@ -30,7 +31,7 @@ def comparison(page: Page) -> Section:
         return page.section("comparison", TITLE, finalists=None)
     finalists = tables_models.finalists(files.finalists, files.evaluation, page.metric)
     rows = tables_models.on_validation(finalists, files.baselines, files.evaluation, page.metric)
-    mark = "winner" if verdict(files).won else "chosen"
+    mark = _mark(files)
     models = [
         f"{files.title(name)}, {mark}" if won else files.title(name)
         for name, won in zip(rows["backbone"], rows["winner"], strict=True)
@@ -49,7 +50,6 @@ def comparison(page: Page) -> Section:
         folds=_folds(page, finalists),
         configurations=_configurations(rows),
         tested=_tested,
-        mark=mark,
         pairs=_pairs,
         epochs=None if files.epochs is None else files.epochs[files.epochs["kind"] == "finalist"],
         curves=figures_training.finalist_curves,
@@ -57,6 +57,7 @@ def comparison(page: Page) -> Section:
         with_recipe=_with_recipe(page),
         growth=_growth(page),
         primary=_primary(page),
+        nested=nested(page),
     )
 
 
@@ -90,7 +91,7 @@ def _equal_chances(page: Page) -> Table | None:
 def _configurations(rows: pd.DataFrame) -> Table:
     """Of the finalists, and of the baseline that has one: the default recipe."""
     known = rows[rows["config_learning_rate"].notna() | rows["trial"].notna()].reset_index(drop=True)
-    return table("configurations", known, "Their configurations.", marked=known["winner"])
+    return table("configurations", known, "Configurations of the finalists.", marked=known["winner"])
 
 
 def _folds(page: Page, finalists: pd.DataFrame) -> Values:
@@ -144,27 +145,47 @@ def _primary(page: Page) -> Table | None:
     return pairs(told, "", "The primary contrast", "Value") if told else None
 
 
-def _tested(page: Page, finalists: list[str], mark: str) -> Values:
-    """Every metric on test, baselines below the finalists, what was not computed, and a figure of the main two."""
-    evaluation = page.files.tested
-    scores = tables_models.on_test(evaluation, finalists)
+def scores_on_test(page: Page) -> pd.DataFrame:
+    """The finalists on test in the order of validation, then the baselines; ``seeds_NAME`` has the score of each seed.
+
+    The other columns are those of `tables_models.on_test`, ``title``, and ``model``: the title, marked where it is the
+    chosen one's. No row without a result.
+    """
+    files = page.files
+    rows = pd.DataFrame() if files.finalists is None else files.finalists
+    finalists = tables_models.finalists(rows, files.evaluation, page.metric) if len(rows) else rows
+    scores = tables_models.on_test(files.tested, list(finalists.get("backbone", ())))
+    if not len(scores):
+        return scores
+    order, mark = [str(name) for name in scores["backbone"]], _mark(files)
+    titles = {name: _title(files, name) for name in order}
+    marks = [f"{titles[name]}, {mark}" if name == files.chosen else titles[name] for name in order]
+    scores = scores.assign(model=marks, title=list(titles.values()))
+    each_seed = tables_models.each_seed(files.tested, order)
+    for name in (name for name in METRICS if name in each_seed):
+        by_model = each_seed.groupby("backbone")[name].agg(list)
+        scores[f"seeds_{name}"] = [by_model.get(one, []) for one in order]
+    return scores
+
+
+def _mark(files: RunFiles) -> str:
+    """What the chosen model is called in tables."""
+    return "winner" if verdict(files).won else "chosen"
+
+
+def _tested(page: Page) -> Values:
+    """Every metric on test, baselines below the finalists, and what was not computed."""
+    evaluation, scores = page.files.tested, scores_on_test(page)
     if not len(scores):
         return {"scores": scores}
-    order = [str(name) for name in scores["backbone"]]
-    titles = {name: _title(page.files, name) for name in order}
-    chosen = page.files.chosen
-    marks = [f"{titles[name]}, {mark}" if name == chosen else titles[name] for name in order]
-    scores = scores.assign(model=marks, title=[page.files.title(name) for name in order])
-    drawn = [name for name in dict.fromkeys([page.metric.name, "auc", "accuracy"]) if f"test_{name}_low" in scores][:2]
+    titles = dict(zip(scores["backbone"], scores["title"], strict=True))
+    order, chosen = list(titles), page.files.chosen
     marked = [name == chosen for name in order]
     metrics, by_seed, by_class, every = {name: metric.title for name, metric in METRICS.items()}, None, None, None
     if len(each_seed := tables_models.each_seed(evaluation, order)):
         stands = ["stands for the others" if chosen else "" for chosen in each_seed["chosen"]]
         told = each_seed.assign(model=each_seed["backbone"].map(titles), stands=stands)
         every = table("each_seed", told, "Every seed on the internal test.", folded=True, metrics=metrics)
-        for name in (name for name in drawn if name in each_seed):
-            by_model = each_seed.groupby("backbone")[name].agg(list)
-            scores[f"seeds_{name}"] = [by_model.get(one, []) for one in order]
     if len(spread := tables_models.seed_spread(evaluation, order)):
         by_seed = table("seed_spread", spread.assign(model=spread["backbone"].map(titles)), metrics=metrics)
     if len(classes := page.files.classes) > 2:
@@ -174,8 +195,6 @@ def _tested(page: Page, finalists: list[str], mark: str) -> Values:
         "scores": scores,
         "table": table("on_test", scores, marked=marked, metrics={f"test_{name}": metrics[name] for name in metrics}),
         "not_computed": _not_computed(page.files),
-        "drawn": METRICS[drawn[0]] if drawn else None,
-        "intervals": page.drawing("finalists_test", figures_comparison.intervals, scores, drawn, page.looks),
         "spread": by_seed,
         "every_seed": every,
         "by_class": by_class,

@@ -11,10 +11,10 @@ from bench.report.figures import data as figures_data
 from bench.report.page import Page
 from bench.report.tables import data as tables_data
 from bench.report.templating import Values
-from bench.run.documents import AuditRecord, FindingRecord
+from bench.run.documents import AuditRecord, FindingRecord, ShortcutRecord
 from bench.run.record import DataRecord
 
-TITLE = "The data"
+TITLE = "Data"
 
 SEVERITIES = {"stop": "Serious", "warning": "Warning", "note": "Note", "good": "Good"}
 """What the page calls them, the most severe first."""
@@ -61,7 +61,8 @@ def data(page: Page) -> Section:
             "copies": _copies(page, audit),
             "shared": _shared(audit),
             "limit": LIMIT if audit.shortcut is None or audit.shortcut.limit is None else audit.shortcut.limit,
-            "features": _features(audit),
+            "features": _features(audit.shortcut, "Each feature on its own."),
+            "border_features": _features(audit.border, "Each feature of the border on its own."),
             "images": _images,
         }
     return page.section("data", TITLE, **values)
@@ -173,12 +174,12 @@ def _shared(audit: AuditRecord) -> Table | None:
     return table("shared_patients", shown, caption) if len(rows) else None
 
 
-def _features(audit: AuditRecord) -> Table | None:
-    """How well each piece of metadata tells the classes apart on its own."""
-    if audit.shortcut is None or not audit.shortcut.features:
+def _features(found: ShortcutRecord | None, caption: str) -> Table | None:
+    """How well each feature tells the classes apart on its own."""
+    if found is None or not found.features:
         return None
-    rows = [{"name": numbers.text(one.name), "auc": one.auc} for one in audit.shortcut.features]
-    return table("features", pd.DataFrame(rows), "Each feature on its own.")
+    rows = [{"name": numbers.text(one.name), "auc": one.auc} for one in found.features]
+    return table("features", pd.DataFrame(rows), caption)
 
 
 def _images(page: Page, audit: AuditRecord) -> Values:

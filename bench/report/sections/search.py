@@ -24,7 +24,7 @@ from bench.run.results import TrialRecord
 from bench.search.settled import FAIR, FEWEST, of_run
 from bench.stats.metrics import METRICS
 
-TITLE = "The search"
+TITLE = "Search"
 
 
 def search(page: Page) -> Section:

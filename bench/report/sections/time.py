@@ -1,6 +1,7 @@
 """The section on time: where the run's went, and how near it came to what the machine could do at best."""
 
 from collections.abc import Mapping
+from textwrap import fill
 
 import pandas as pd
 import seaborn as sns
@@ -11,7 +12,7 @@ from bench.invocation import typed
 from bench.report.blocks import Section, Table, table
 from bench.report.figures.timeline import busy, gantt, timeline
 from bench.report.page import Page
-from bench.report.palette import INK, clipped, new_figure, styled
+from bench.report.palette import ACCENT, INK, WIDTH, clipped, new_figure, styled
 from bench.report.templating import Values
 from bench.run.documents import LeastTime, LowerBoundPart, LowerBoundRecord
 from bench.run.folder import STAGES
@@ -28,9 +29,10 @@ ACTIVITIES = {
     "head training": "training heads",
     "suffix training": "training unfrozen stages",
     "validation": "scoring the validation images",
-    "other": "within trials, between these",
+    "other": "other work within trials",
     "waiting": "workers waiting for a trial or for each other",
     "finalists": "retraining the finalists",
+    "outer": "outer folds, from search to score",
     "evaluation": "evaluation",
     "report": "writing the report",
 }
@@ -94,11 +96,11 @@ def activities(spent: pd.DataFrame) -> Figure:
     Args:
         spent: as `spent` returns it.
     """
-    figure, (ax,) = new_figure(8, 0.9 + 0.34 * len(spent))
+    figure, (ax,) = new_figure(WIDTH, 0.9 + 0.42 * len(spent))
     scale, unit = (60, "min") if spent["seconds"].max() >= 600 else (1, "s")
     lengths = (spent["seconds"] / scale).to_numpy()
-    labels = [clipped(name, LONGEST_LABEL) for name in spent["activity"]]
-    sns.barplot(x=lengths, y=labels, color="#0072B2", saturation=1, width=0.62, ax=ax)
+    labels = [fill(clipped(name, LONGEST_LABEL), 26) for name in spent["activity"]]
+    sns.barplot(x=lengths, y=labels, color=ACCENT, saturation=1, width=0.62, ax=ax)
     for position, (length, share) in enumerate(zip(lengths, spent["share"], strict=True)):
         ax.annotate(
             numbers.percent(share), (length, position), (4, 0), textcoords="offset points", va="center", color=INK

@@ -11,11 +11,12 @@ from bench.report.blocks import Section, Table, table
 from bench.report.figures import winner as figures_winner
 from bench.report.names import joined, present
 from bench.report.page import Page
+from bench.report.sections import panel
 from bench.report.tables import winner as tables_winner
 from bench.report.templating import Values, sentence
 from bench.run.documents import Bin, CalibrationRecord, CalibrationScores, ModelScores
 
-TITLE = "The chosen model on the internal test"
+TITLE = "Test"
 
 SPLITS = {"val": "validation", "test": "internal test"}
 STEPS = {"before": "the model’s own", "weights": "without the weights of the loss", "after": "after the map"}
@@ -37,6 +38,7 @@ def winner(page: Page) -> Section:
     if model is not None:
         values |= _confusion(page, model) | {"report": _report(page, model), "curves": _curves}
         values |= {"points": points, "prevalences": prevalences}
+        values |= {"panel": panel.panel}
         values |= {"decision": decision, "calibration": _calibration}
     return page.section("winner", TITLE, **values)
 
@@ -69,10 +71,42 @@ def _curves(page: Page) -> Values:
         roc, by_recall = tables_winner.curves(files.predictions, files.classes)
     except ValueError as error:
         return {"misfit": error}
+    if all_ := _of_finalists(page):
+        return all_
     point = tables_winner.operating_point(model, files.classes)
     points, bands = [("as in the confusion matrix", *point)] if point else [], _bands(page)
     drawing = page.drawing("roc", figures_winner.curves, roc, by_recall, bands, points)
     return {"misfit": "", "roc": roc, "by_recall": by_recall, "bands": bands, "drawing": drawing}
+
+
+def _of_finalists(page: Page) -> Values:
+    """The curves of all finalists, for two classes; empty where the run does not keep their predictions."""
+    files, rows = page.files, page.files.finalists
+    if files.predictions_models is None or rows is None or len(files.classes) != 2:
+        return {}
+    rows = rows[rows["representative"] & (rows["state"] == "completed")]
+    rows = rows.sort_values("winner", ascending=False, kind="stable")
+    try:
+        roc, by_recall, bins = tables_winner.of_finalists(files.predictions_models, rows, files.classes)
+    except (KeyError, ValueError):
+        return {}
+    bands, points = _bands(page), _marked(files.evaluated.points)
+    drawing = page.drawing("roc", figures_winner.finalists, roc, by_recall, bins, bands, points, page.looks)
+    areas = roc.drop_duplicates("backbone").merge(by_recall.drop_duplicates("backbone")[["backbone", "area"]])
+    told = {"misfit": "", "finalists": areas, "bands": bands, "drawing": drawing}
+    return told | {"points": [name for name, *_ in points]}
+
+
+def _marked(rows: pd.DataFrame | None) -> list[tuple[str, float, float]]:
+    """False and true positive rate at the frozen threshold and at 0.5, as far as operating_points.csv has both."""
+    found = []
+    for point, part in (rows if rows is not None else pd.DataFrame({"point": []})).groupby("point", sort=False):
+        values = part.set_index("measure")["value"]
+        rates = [numbers.number(values.get(name)) for name in ("specificity", "sensitivity")]
+        if rates[0] is not None and rates[1] is not None:
+            words = f"{'frozen' if point == 'frozen' else 'threshold'} {numbers.score(part['threshold'].iloc[0])}"
+            found.append((words, 1 - rates[0], rates[1]))
+    return sorted(found)
 
 
 def _bands(page: Page) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from bench.numbers import DASH, counted
 from bench.report import cautions, summary
 from bench.report.blocks import Html, Section, Table, section, table
 from bench.report.figures import comparison as figures_comparison
+from bench.report.finish import finished
 from bench.report.guard import guarded
 from bench.report.names import joined, metric_words
 from bench.report.page import Drawing
@@ -144,7 +145,7 @@ def _html(page: Compared) -> str:
         "settings": ("What differs", _settings),
         "caveats": ("What to beware of in each", _caveats),
     }
-    return filled(
+    html = filled(
         "side_by_side.html.j2",
         name="side by side",
         headline=f"{joined(page.labels)} side by side",
@@ -156,6 +157,7 @@ def _html(page: Compared) -> str:
         sections=[_section(page, anchor, *about) for anchor, about in sections.items()],
         suite=__version__,
     )
+    return finished(html, [name for side in page.sides for name in (side.label, *side.files.names)])
 
 
 def _section(page: Compared, anchor: str, title: str, build: Callable[[Compared], Values]) -> Section:

@@ -28,7 +28,8 @@ _NOT_SETTINGS = {"name", "output", "cache"}
 TESTED = ("auc", "accuracy")
 """Metrics of the internal test that are shown."""
 
-_STAGES = {"start": "starting workers", "data": "", "search": "", "finalists": "", "evaluation": "", "report": "report"}
+_STAGES = {"start": "starting workers", "data": "", "search": "", "finalists": "", "outer": "", "evaluation": ""}
+_STAGES |= {"report": "report"}
 """The stages in their order; the names of those without one here are in ``names.STAGES``."""
 
 

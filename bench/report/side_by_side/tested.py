@@ -8,14 +8,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from statsmodels.stats.multitest import multipletests
 
 from bench.numbers import counted, present
 from bench.report.names import joined
@@ -24,6 +22,7 @@ from bench.report.templating import Sentences
 from bench.stats.bootstrap import Bootstrap, Difference, paired_difference
 from bench.stats.enough import FEWEST_PATIENTS
 from bench.stats.predictions import Predictions
+from bench.stats.proportions import holm
 
 Frame = pd.DataFrame
 LEVEL = 0.95
@@ -88,12 +87,8 @@ def in_pairs(named: Sequence[tuple[str, RunFiles]]) -> list[Pair]:
         named: what each run is called, and its files.
     """
     found = [_pair(*one, *other) for one, other in combinations(named, 2)]
-    known = [place for place, pair in enumerate(found) if pair.difference is not None and pair.difference.p is not None]
-    if known:
-        values: Any = multipletests([found[place].difference.p for place in known], method="holm")  # type: ignore[union-attr]
-        for place, p in zip(known, values[1], strict=True):
-            found[place] = replace(found[place], p_holm=float(p))
-    return found
+    p_values = [None if pair.difference is None else pair.difference.p for pair in found]
+    return [replace(pair, p_holm=p) for pair, p in zip(found, holm(p_values), strict=True)]
 
 
 def _pair(a: str, first: RunFiles, b: str, second: RunFiles) -> Pair:

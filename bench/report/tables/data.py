@@ -135,6 +135,11 @@ def change(group: DuplicateSet) -> str:
     return next((one for one in changes if one != NEARLY), NEARLY)
 
 
+def without_patient(splits: pd.DataFrame | None) -> int:
+    """Of how many images of the splits nobody knows the patient."""
+    return 0 if splits is None else int((splits["split"].notna() & splits["patient"].isna()).sum())
+
+
 def shared_patients(splits: Frame | None, patient: str = "patient") -> int:
     """How many patients have images in more than one split; 0 is how it should be.
 

@@ -85,6 +85,38 @@ def curves(predictions: Frame, classes: list[str]) -> tuple[Frame, Frame]:
     return pd.concat(found, ignore_index=True), pd.concat(by_recall, ignore_index=True)
 
 
+def of_finalists(predictions: Frame, representatives: Frame, classes: list[str]) -> tuple[Frame, Frame, Frame]:
+    """The curves of every finalist of two classes, and its calibration in ten bins of as many images.
+
+    Args:
+        predictions: as predictions_models.csv.
+        representatives: ``backbone`` and ``repeat`` of the seeds that stand for the others, the chosen model first.
+        classes: the two classes.
+
+    Returns:
+        the tables of `curves`, and ``predicted`` and ``observed`` by bin; each with a column ``backbone``.
+
+    Raises:
+        ValueError: as `curves` does.
+    """
+    found: tuple[list[Frame], ...] = ([], [], [])
+    column = f"prob_{classes[1]}"
+    on_test = predictions[predictions["split"] == "test"]
+    for name, repeat in zip(representatives["backbone"], representatives["repeat"], strict=True):
+        rows = on_test[(on_test["model"] == name) & (on_test["repeat"] == repeat)]
+        if not len(rows):
+            continue
+        ranks = rows[column].rank(method="first")
+        bins = pd.cut(ranks, min(10, len(rows)), labels=False)
+        means = Frame({"predicted": rows[column], "observed": (rows["label"] == classes[1]).astype("float64")})
+        for kept, table in zip(found, (*curves(rows, classes), means.groupby(bins).mean()), strict=True):
+            kept.append(table.assign(backbone=name))
+    if not found[0]:
+        raise ValueError("predictions_models.csv holds no finalist")
+    roc_, by_recall, bins_ = (pd.concat(part, ignore_index=True) for part in found)
+    return roc_, by_recall, bins_
+
+
 def operating_point(model: ModelScores, classes: list[str]) -> tuple[float, float] | None:
     """False and true positive rate of the second of two classes in the confusion matrix; None for more classes."""
     if len(classes) != 2:

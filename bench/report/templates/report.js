@@ -68,6 +68,82 @@ for (const table of document.querySelectorAll("table.sortable")) {
   filter();
 }
 
+// A narrow screen shows the panels of a figure one below the other: parts of the same picture, none of it twice.
+const narrow = matchMedia("screen and (max-width: 40rem)");
+const stack = () => {
+  if (!narrow.matches) return;
+  for (const figure of document.querySelectorAll("figure[data-crops]:not(.stacked)")) {
+    const image = figure.querySelector("img");
+    const stacks = document.createElement("div");
+    stacks.className = "stacks";
+    stacks.setAttribute("role", "img");
+    stacks.setAttribute("aria-label", image.alt);
+    for (const crop of figure.dataset.crops.split(";")) {
+      const [left, top, width, height] = crop.split(" ").map(Number);
+      const part = document.createElement("div");
+      const share = (start, size) => size < 1 ? `${(100 * start) / (1 - size)}%` : "0";
+      part.style.width = `${Math.round(image.getAttribute("width") * width)}px`;
+      part.style.aspectRatio = `${image.getAttribute("width") * width} / ${image.getAttribute("height") * height}`;
+      part.style.backgroundImage = `url("${image.src}")`;
+      part.style.backgroundSize = `${100 / width}% ${100 / height}%`;
+      part.style.backgroundPosition = `${share(left, width)} ${share(top, height)}`;
+      stacks.append(part);
+    }
+    image.closest(".scroll").after(stacks);
+    figure.classList.add("stacked");
+  }
+};
+narrow.addEventListener("change", stack);
+stack();
+
+// Figures to take along: the drawing as it stands in the page, or as pixels for slides.
+const save = (address, name) => {
+  const link = document.createElement("a");
+  [link.href, link.download] = [address, name];
+  link.click();
+};
+for (const figure of document.querySelectorAll("figure[data-name]")) {
+  const image = figure.querySelector("img");
+  const { name } = figure.dataset;
+  const offer = (title, action) => {
+    const button = document.createElement("button");
+    [button.type, button.textContent] = ["button", title];
+    button.setAttribute("aria-label", `Download the figure ${name} as ${title}`);
+    button.addEventListener("click", action);
+    figure.querySelector("figcaption").append(button);
+  };
+  if (image.src.startsWith("data:image/svg")) offer("SVG", () => save(image.src, `${name}.svg`));
+  offer("PNG", () => {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [3 * image.getAttribute("width"), 3 * image.getAttribute("height")];
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = getComputedStyle(document.body).backgroundColor;
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+    save(canvas.toDataURL("image/png"), `${name}.png`);
+  });
+}
+
+// What is meant for a paper is copied as plain text.
+for (const text of document.querySelectorAll(".copied")) {
+  const button = document.createElement("button");
+  [button.type, button.className] = ["button", "copy"];
+  const name = `Copy ${text.dataset.label[0].toLowerCase()}${text.dataset.label.slice(1)}`;
+  button.textContent = name;
+  button.addEventListener("click", async () => {
+    const words = [...text.querySelectorAll("p, pre")].map((part) => part.textContent).join("\n\n");
+    try {
+      await navigator.clipboard.writeText(words);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(text);
+      button.textContent = "Selected: copy it with the keyboard";
+    }
+    setTimeout(() => { button.textContent = name; }, 3000);
+  });
+  text.after(button);
+}
+
 // paper cannot be unfolded: what is folded is printed, and folded again afterwards
 let unfolded = [];
 addEventListener("beforeprint", () => {

@@ -1,0 +1,235 @@
+"""What tiles and lights say is what the files say; and the links, terms, names and references of the whole page."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from report_outline import Outline
+from report_run import edit_json, write_run
+
+from bench.report import finish, first_screen, glossary, html, methods
+from bench.report.page import Page
+from bench.report.palette import looks
+from bench.report.read.files import read
+from bench.run.folder import RunDir
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A run of two classes; to be copied, not to be changed."""
+    return write_run(tmp_path_factory.mktemp("whole") / "xray", trials=12, image_side=16)
+
+
+@pytest.fixture
+def run(whole: RunDir, tmp_path: Path) -> RunDir:
+    return RunDir(Path(shutil.copytree(whole.path, tmp_path / "xray")))
+
+
+def page_of(run: RunDir) -> Page:
+    files = read(run)
+    return Page(run, files, looks(files.backbones, files.titles))
+
+
+def tiles(run: RunDir) -> dict[str, tuple[str, str]]:
+    return {tile.label: (tile.value, tile.detail) for tile in first_screen.tiles(page_of(run))}
+
+
+def lights(run: RunDir) -> dict[str, tuple[str, str]]:
+    return {light.title: (light.level, light.text) for light in first_screen.lights(read(run))}
+
+
+def change(run: RunDir, name: str, at: "str | None" = None, **values: object) -> None:
+    table = pd.read_csv(run.path / name)
+    rows = table.index if at is None else table.index[table.eval(at)]
+    for column, value in values.items():
+        table[column] = table[column].astype("object")
+        table.loc[rows, column] = value
+    table.to_csv(run.path / name, index=False)
+
+
+def test_sensitivity_and_specificity_stand_on_the_first_screen_with_their_intervals(run: RunDir) -> None:
+    points = pd.read_csv(run.path / "operating_points.csv")
+    shown = tiles(run)
+    for measure in ("sensitivity", "specificity"):
+        row = points[(points["point"] == "frozen") & (points["measure"] == measure)].iloc[0]
+        value, detail = shown[f"{measure.capitalize()} for {row['class']}"]
+        assert value == f"{row['value']:.3f}"
+        assert f"frozen threshold {row['threshold']:.3f}" in detail and "interval" in detail
+    auc = read(run).chosen_scores["auc"]
+    assert shown["ROC AUC"][0] == f"{auc[0]:.3f}" and f"{auc[1]:.3f}–{auc[2]:.3f}" in shown["ROC AUC"][1]
+    assert len(shown) == 6
+
+
+def test_of_several_classes_the_mean_and_the_worst_are_shown(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "oct", trials=8, classes=("CNV", "DME", "NORMAL"), image_side=16)
+    points = pd.read_csv(run.path / "operating_points.csv")
+    rows = points[(points["point"] == "frozen") & (points["measure"] == "sensitivity")]
+    value, detail = tiles(run)["Sensitivity, mean of the classes"]
+    assert value == f"{rows['value'].mean():.3f}"
+    worst = rows.loc[rows["value"].idxmin()]
+    assert f"lowest: {worst['class']} {worst['value']:.3f}" in detail
+
+
+def test_without_a_test_the_tiles_say_how_far_the_run_came(run: RunDir) -> None:
+    run.evaluation.unlink()
+    shown = tiles(run)
+    assert shown["Test split"] == ("sealed", "no result on test yet")
+    assert "Trials" in shown and "ROC AUC" not in shown and not any("ensitivity" in label for label in shown)
+    assert first_screen.forest(page_of(run)) is None
+    told = lights(run)
+    for title in ("Baselines beaten", "Test split opened once", "Calibration", "Subgroup sizes"):
+        assert told[title][0] == "unknown", title
+
+
+def test_every_light_turns_with_its_file(run: RunDir) -> None:
+    assert lights(run)["Patients apart"][0] == "good"
+    change(
+        run,
+        "splits.csv",
+        at="split == 'val'",
+        patient=pd.read_csv(run.splits).query("split == 'train'")["patient"].iloc[0],
+    )
+    assert lights(run)["Patients apart"][0] == "problem"
+    edit_json(run.audit, shortcut={"auc": 0.93, "low": 0.9, "high": 0.95, "limit": 0.6, "warns": True})
+    assert lights(run)["Shortcut"] == ("caution", "the file’s properties alone predict the class: ROC AUC 0.930")
+    edit_json(run.audit, shortcut={"auc": 0.52, "limit": 0.6, "warns": False})
+    assert lights(run)["Shortcut"][0] == "good"
+    sought = {"kind": "altered", "severity": "good", "text": "There is none."}
+    edit_json(run.audit, shortcut={"auc": None, "reason": "too few"}, duplicates=[], findings=[sought])
+    assert (lights(run)["Shortcut"][0], lights(run)["Copies"][0]) == ("unknown", "good")
+    image = {"file": "a.png", "label": "A", "split": "train"}
+    edit_json(run.audit, duplicates=[{"kind": "exact", "images": [image, image], "labels_conflict": True}])
+    assert lights(run)["Copies"][0] == "caution"
+    rivals = "family != 'finalists'"
+    change(run, "comparisons.csv", at=rivals, verdict="a better", difference=0.3, low=0.2, high=0.4)
+    winner = read(run).chosen
+    change(run, "comparisons.csv", at=rivals, a=winner)
+    assert lights(run)["Baselines beaten"][0] == "good"
+    one = "b == 'small_cnn'"
+    change(run, "comparisons.csv", at=one, verdict="cannot be told apart", difference=0.01, low=-0.01, high=0.02)
+    assert lights(run)["Baselines beaten"] == ("caution", "not shown to be beaten: a small CNN from scratch")
+    change(run, "comparisons.csv", at=one, verdict="b better", difference=-0.03, low=-0.04, high=-0.02)
+    assert lights(run)["Baselines beaten"][0] == "problem"
+    assert tiles(run)["Strongest baseline"] == (
+        "not beaten",
+        "a small CNN from scratch is 0.030 (0.020–0.040) better in ROC AUC",
+    )
+    for told, level in (("agrees", "good"), ("disagrees", "caution"), ("worse", "problem"), ("unknown", "unknown")):
+        edit_json(run.path / "calibration.json", verdict=told)
+        assert lights(run)["Calibration"][0] == level
+    change(run, "subgroups.csv", small=False)
+    assert lights(run)["Subgroup sizes"][0] == "good"
+    change(run, "subgroups.csv", small=True)
+    assert lights(run)["Subgroup sizes"][0] == "caution"
+    content = json.loads(run.evaluation.read_text(encoding="utf-8"))
+    edit_json(run.evaluation, ledger={**(content.get("ledger") or {}), "this_split": 3, "sentence": "Opened before."})
+    assert lights(run)["Test split opened once"] == ("caution", "opened 3 times")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_page_leads_from_lights_and_terms_to_what_they_mean(run: RunDir) -> None:
+    text = html.render(run).read_text(encoding="utf-8")
+    page = Outline(text)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    leading = [str(attributes["href"])[1:] for attributes in page.named("a")]
+    assert set(leading) <= set(ids)
+    section = text.partition('<ul class="lights"')[2].partition("</ul>")[0]
+    assert section.count('<a href="#') == section.count('class="word"') == 7
+    order = re.findall(r'<section id="([\w-]+)"', text)
+    assert order[:7] == ["summary", "winner", "failures", "data", "comparison", "search", "made"]
+    terms = [one for one in page.named("a") if one.get("class") == "term"]
+    assert len(terms) == len({one["href"] for one in terms}) > 5, "the first use alone"
+    (told,) = [one["content"] for one in page.named("meta") if one.get("property") == "og:description"]
+    assert told is not None and "Sensitivity" in told and "ROC AUC" in told
+    assert "Where it fails" in page.text and "How it was made" in page.text
+    assert page.named("h4") and "</h" not in page.text, "headings of parts stand one level lower"
+
+
+def test_headings_get_addresses_of_their_own() -> None:
+    made = finish.anchored('<section id="a"><h2>A</h2><h3>One &amp; two</h3><h3>One &amp; two</h3></section>')
+    assert '<h2>A<a class="anchor" href="#a"' in made
+    assert '<h3 id="a-one-amp-two">' in made and '<h3 id="a-one-amp-two-2">' in made
+    assert finish.landed('<p id="b">x</p><a href="#b-gone">y</a>') == '<p id="b">x</p><a href="#b">y</a>'
+
+
+def test_names_from_right_to_left_turn_nothing_round() -> None:
+    name = "רנטגן חזה"
+    text = f'<p title="{name}">Image {name} and \x1b[31m of <b>a</b></p>'
+    made = finish.isolated(text, [name])
+    assert f"Image <bdi>{name}</bdi> and <bdi>\x1b[31m</bdi> of <b>a</b>" in made
+    assert f'title="{name}"' in made, "no element within an attribute"
+    assert finish.isolated("<p>plain</p>", ["plain"]) == "<p>plain</p>"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_no_reader_sees_is_not_searched_for_such_words() -> None:
+    """A script's text may be one word of a million characters, which would be searched from each of them."""
+    script = f"<script>{'x' * 1_000_000}</script>"
+    made = finish.isolated(f"<p>דלקת</p>{script}", [])
+    assert made == f"<p><bdi>דלקת</bdi></p>{script}"
+
+
+def test_nothing_is_good_that_was_not_looked_for(run: RunDir) -> None:
+    for kind, text, level in (
+        ("good", "No image is a copy of another in another guise.", "good"),
+        ("note", "Mirrored copies were not sought, as there are too many images.", "unknown"),
+    ):
+        one = {"kind": "altered", "heading": "Altered copies", "severity": kind, "text": text}
+        edit_json(run.audit, duplicates=[], findings=[one])
+        found = lights(run)["Copies"]
+        assert found[0] == level and "no copy was found" in found[1]
+        assert ("not every kind of copy was looked for" in found[1]) == (level == "unknown")
+    table = pd.read_csv(run.path / "splits.csv", dtype=str)
+    assert lights(run)["Patients apart"][0] == "good"
+    table.loc[table.index[5:], "patient"] = None
+    table.to_csv(run.path / "splits.csv", index=False)
+    found = lights(run)["Patients apart"]
+    assert found[0] == "unknown" and "images name no patient" in found[1]
+
+
+def test_a_class_written_from_right_to_left_is_isolated_on_the_page(tmp_path: Path) -> None:
+    classes = ("NORMAL", "دات الرئة")
+    run = write_run(tmp_path / "xray", trials=6, classes=classes, image_side=16)
+    text = html.render(run).read_text(encoding="utf-8")
+    body = re.sub(r'="[^"]*"', "", text.partition("<main>")[2].rpartition("<script>")[0])
+    assert body.count(f"<bdi>{classes[1]}</bdi>") > 5
+    assert classes[1] not in re.sub(r"<bdi>[^<]*</bdi>", "", body), "in names of files, the whole name is isolated"
+
+
+def test_a_term_is_explained_where_it_is_first_used() -> None:
+    text = "<main><p>The ROC AUC.</p><h3>trial</h3><p>A trial, a trial and ROC AUC.</p></main>"
+    made = finish.explained(text, {"ROC AUC": "r", "trial": "t"})
+    assert made.count('href="#r"') == made.count('href="#t"') == 1
+    assert '<p>A <a class="term" href="#t">trial</a>, a trial' in made and "<h3>trial</h3>" in made
+    assert set(glossary.used("<p>ROC AUC and specificity</p>")) == {"ROC AUC", "specificity"}
+
+
+def test_methods_cite_what_was_used_and_nothing_else(run: RunDir) -> None:
+    methods.methods(page_of(run))
+    said = (run.path / methods.FILE).read_text(encoding="utf-8")
+    bibtex = (run.path / methods.REFERENCES).read_text(encoding="utf-8")
+    cited = set(re.findall(r"@(\w+)[;\]]", said))
+    assert cited == set(re.findall(r"^@\w+\{(\w+),", bibtex, re.MULTILINE))
+    assert {"simonyan2015", "he2016", "szegedy2016", "akiba2019", "liaw2018", "keras2015"} <= cited
+    assert not re.search(r"\b(None|nan|undefined)\b|  |\w\.[A-Z]", said)
+    run.evaluation.unlink()
+    settings = json.loads(run.run.read_text(encoding="utf-8"))["settings"]
+    edit_json(run.run, settings=settings | {"backbones": ["vgg16"]})
+    for name in ("trials", "finalists"):
+        getattr(run, name).unlink()
+    methods.methods(page_of(run))
+    fewer = (run.path / methods.REFERENCES).read_text(encoding="utf-8")
+    assert "simonyan2015" in fewer and not re.search("he2016|efron1993|akiba2019", fewer)
+
+
+def test_every_reference_can_be_cited() -> None:
+    shown = {key: one.short for key, one in methods.references().items()}
+    assert shown["akiba2019"] == "Akiba et al. 2019" and shown["simonyan2015"] == "Simonyan and Zisserman 2015"
+    cited = methods.Cited()
+    assert methods.on_page(f"Adam{cited('kingma2015')}") == "Adam (Kingma and Ba 2015)"
+    with pytest.raises(KeyError, match="no entry 'nobody1900'"):
+        cited("nobody1900")
