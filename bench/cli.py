@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -52,16 +53,22 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         run.add_run,
         data.add_audit,
         data.add_manifest,
-        report.add_parser,
+        report.add_open,
+        report.add_list,
+        report.add_report,
         run.add_evaluate,
         predict.add_parser,
         verify.add_parser,
         compare.add_parser,
     ):
         add(commands)
+    if arguments and arguments[0].startswith("--") and arguments[0] not in ("--help", "--version"):
+        raise ConfigError(f"A command comes before flags; did you mean `{program()} run {shlex.join(arguments)}`?")
     options, unknown = parser.parse_known_args(arguments or ["--help"])
     if unknown:
         chosen = commands.choices.get(arguments[0], parser)
+        if unknown[0] in commands.choices:  # python run_bench.py report xray
+            raise ConfigError(f"Unknown argument {unknown[0]!r}; did you mean `{program()} {shlex.join(unknown)}`?")
         chosen.error(f"unrecognized arguments: {unknown[0]}")
     options.command_line = arguments[1:]
     return options

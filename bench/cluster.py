@@ -287,7 +287,7 @@ def train_trial(
     try:
         trainer = _trainer_for(task, threads)
         setting_up = waited + time.perf_counter() - started
-        for progress in trainer.epochs(trainer.trial(TrialConfig.from_mapping(values))):
+        for progress in trainer.epochs(trainer.trial(TrialConfig.from_mapping(values), task.searched)):
             spent, best, latest = progress.spent(), progress.best, progress.epochs[-1]
             spent["start-up"] = spent.get("start-up", 0.0) + setting_up
             last = {

@@ -5,7 +5,7 @@ import difflib
 import os
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, get_args
 
@@ -34,14 +34,42 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")
 
     def error(self, message: str) -> NoReturn:
-        """Raise the message instead of printing usage and leaving."""
+        """Raise the message instead of printing usage and leaving; what was mistyped is answered with what is near."""
         if message.startswith("unrecognized arguments:"):
-            given = message.split(":", 1)[1].split()[0]
-            flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
-            close = difflib.get_close_matches(given.split("=")[0], flags, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"the flags there are: {', '.join(flags)}"
-            raise ConfigError(f"Unknown argument {given!r}; {hint}")
+            given = message.split(":", 1)[1].strip()
+            raise ConfigError(f"Unknown argument {given!r}; {self._meant(given)}")
+        commands = [
+            name for action in self._actions if action.nargs == argparse.PARSER for name in action.choices or ()
+        ]
+        if found := re.match(r"argument COMMAND: invalid choice: '(.*)' \(choose from", message):
+            near = closest(found[1], commands)
+            hint = f"did you mean {near}?" if near else f"the commands there are: {', '.join(commands)}."
+            raise ConfigError(f"Unknown command {found[1]!r}; {_given_as_data(found[1], 'run ') or hint}")
         raise ConfigError(f"{message[0].upper()}{message[1:]}.")
+
+    def _meant(self, given: str) -> str:
+        """What may have been meant by an argument that there is not: a flag, or what is given after one."""
+        flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+        if not given.startswith("-"):
+            if "--resume" in flags and Path(REPORTS, given, "run.json").is_file():
+                return f"did you mean --resume {given}?"
+            if "--data" in flags:
+                return _given_as_data(given, "") or "images are given by --data, as in --data path/to/images"
+        near = closest(given.split("=")[0], flags)
+        return f"did you mean {near}?" if near else f"the flags there are: {', '.join(flags)}"
+
+
+def closest(given: str, names: Sequence[str]) -> str:
+    """The name that may have been meant: one that begins so, or is written nearly so; empty if none is near."""
+    begun = [name for name in names if len(given) > 1 and name.startswith(given) and not given.startswith("-")]
+    return next(iter([*begun, *difflib.get_close_matches(given, names, n=1)]), "")
+
+
+def _given_as_data(given: str, before: str) -> str:
+    """A question for who has named images without their flag; empty if ``given`` looks like no images."""
+    demo = closest(given, ["demo"])
+    like = demo or given.startswith("medmnist:") or "/" in given or Path(given).exists()
+    return f"did you mean {before}--data {demo or given}?" if like else ""
 
 
 def add_command(
@@ -78,12 +106,16 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=WIDTH)
 
 
-def add_run_name(parser: Parser, several: bool = False) -> None:
-    """The run that a subcommand is about, and the folder in which it lies."""
-    nargs = "+" if several else None
-    parser.add_argument(
-        "name", metavar="NAME", nargs=nargs, help="name of the run, or path of its folder; example: xray"
-    )
+def add_run_name(parser: Parser, nargs: str | None = None, without: str = "") -> None:
+    """The run that a subcommand is about, or ``nargs`` of them, and the folder in which it lies.
+
+    Args:
+        parser: of the subcommand.
+        nargs: of argparse.
+        without: what is taken where no name is given, if none need be.
+    """
+    text = f"name of the run, or path of its folder{without and f' (default: {without})'}; example: xray"
+    parser.add_argument("name", metavar="NAME", nargs=nargs, help=text)
     add_setting(parser, "output")
 
 

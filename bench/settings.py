@@ -23,6 +23,8 @@ from bench.errors import ConfigError
 from bench.stats.metrics import METRICS
 
 REPORTS = Path("reports")
+FIRST = "needed first"
+"""Heading of the flags that ``--help`` begins with."""
 
 
 def default_cache() -> Path:
@@ -138,6 +140,13 @@ def _several_folds(folds: int | str) -> int | str:
     return folds
 
 
+def _outer(shape: str) -> str:
+    plain = shape.strip().lower()
+    if not re.fullmatch(r"([2-9]|1\d|20)x([1-9]|1\d|20)", plain):
+        raise ValueError("2 to 20 folds, repeated 1 to 20 times, are accepted as KxR, such as 5x2")
+    return plain
+
+
 def _distinct_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
     plain = {name.strip().lower() for name in columns}
     if "" in plain or not plain or len(plain) < len(columns):
@@ -200,11 +209,11 @@ class RunSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    data: Annotated[str, AfterValidator(_absolute_data)] = setting("data", "demo", "DATA", "chest_xray", resumable=True)
+    data: Annotated[str, AfterValidator(_absolute_data)] = setting(FIRST, "demo", "DATA", "chest_xray", resumable=True)
     """folder with train/, val/, test/ of class folders, or class folders alone; a table (.csv, .tsv, .txt) with
     path,label[,patient][,split][,fold]; an .npz in the MedMNIST layout; medmnist:NAME[@SIZE]; or demo"""
     patient_pattern: str | None = setting(
-        "data",
+        FIRST,
         None,
         "REGEX",
         r"'^(P\d+)_'",
@@ -230,6 +239,15 @@ class RunSettings(BaseModel):
     folds: Folds = setting("data", 0, "K|given", "5", shown="off")
     """validate the finalists over so many patient-grouped folds of train and validation, or over those given by
     folders fold_1, fold_2 … or a fold column"""
+    outer: Annotated[str, AfterValidator(_outer)] | None = setting(
+        "data", None, "KxR", "5x2", shown="off", resumable=True
+    )
+    """measure the whole procedure, from search to threshold, by a nested loop: K patient-grouped folds of train and
+    validation, drawn R times, each scored once by what is searched, chosen and trained without it"""
+    outer_budget: PositiveInt | None = setting(
+        "data", None, "N", "25 --outer 5x2", shown="that of the run", resumable=True
+    )
+    """number of trials in each fold of --outer"""
     repeats: Annotated[int, Field(ge=1, le=100)] = setting("data", 5, "R", "10", resumable=True)
     """train each finalist, the default recipe and the small CNN with so many seeds; the best mean wins"""
     resize: Literal["squash", "pad", "crop"] = setting("data", "squash", example="pad")
@@ -257,14 +275,14 @@ class RunSettings(BaseModel):
     )
     """height and width in pixels for all backbones; InceptionV3 needs at least 75"""
 
-    budget: PositiveInt = setting("search", 50, "N", "12", resumable=True)
+    budget: PositiveInt = setting(FIRST, 50, "N", "12", resumable=True)
     """number of trials"""
     space: str | None = setting("search", None, "NAME|FILE", "wide", shown="default, or demo for the demo data")
     """search space: a shipped one (default, demo, wide) or a .yaml file"""
     backbones: Backbones | None = setting("search", None, "NAMES", "vgg16,resnet50", shown="all that the space offers")
     """narrow the space to these, separated by commas"""
     weights: Annotated[str, AfterValidator(_absolute_weights)] | None = setting(
-        "search",
+        FIRST,
         None,
         "KIND|FOLDER",
         "random",
@@ -287,7 +305,8 @@ class RunSettings(BaseModel):
     time_limit: Annotated[float, Field(gt=0), _text(parse_duration)] | None = setting(
         "search", None, "TIME", "2h", shown="no limit", resumable=True
     )
-    """end the search after this time; finalists and evaluation come on top"""
+    """end the search after this time, and the folds of --outer after as long again; finalists and evaluation come on
+    top"""
     until_settled: bool = setting("search", False, shown="the whole budget is used", resumable=True)
     """end the search once the chance that a trial left in the budget beats the best by more than its standard error on
     validation is below 5 %; not before 20 trials, 5 of each backbone"""
@@ -334,18 +353,31 @@ class RunSettings(BaseModel):
     """where openings of the test split are written down: on this machine alone, or also in .medical-transfer-bench/ in
     the folder of the data, so that they travel with it; where that folder is there, it is used anyway"""
     name: Annotated[str, AfterValidator(_plain_name)] = setting(
-        "output", ..., "NAME", "xray", shown="the data's name and the time"
+        FIRST, ..., "NAME", "xray", shown="the data's name and the time"
     )
     """name of the run and of its folder"""
     output: Path = setting("output", REPORTS, "FOLDER", "/data/runs")
     """folder of run folders"""
     no_test: bool = setting("output", False, shown="it is opened once, at the end", resumable=True)
     """leave the test split sealed; `{program} evaluate NAME` opens it later"""
+    images: bool = setting("output", True, shown="they are part of the page", resumable=True)
+    """leave every picture of an image out of the report's page; file names and scores stay"""
 
     @property
     def is_demo(self) -> bool:
         """Whether the embedded synthetic images are used."""
         return self.data == "demo"
+
+    @property
+    def outer_shape(self) -> tuple[int, int]:
+        """Folds and repeats of the nested loop; no folds where there is none."""
+        folds, _, repeats = (self.outer or "0x0").partition("x")
+        return int(folds), int(repeats)
+
+    @property
+    def trials_of_outer(self) -> int | None:
+        """Budget of each fold of the nested loop; None where there is none."""
+        return (self.outer_budget or self.budget) if self.outer else self.outer_budget
 
     @property
     def space_name(self) -> str:

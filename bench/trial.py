@@ -58,6 +58,7 @@ class TrialResult:
         spent: seconds by activity (`bench.clock.ACTIVITIES`, and ``export`` of a finalist).
         scored: what it said of the validation images after each epoch of the phase that counts, or what the exported
             model does; None where that is not kept.
+        held_out: probabilities of the job's held-out rows, shape (n_images, n_classes); None where it has none.
     """
 
     best_epoch: int
@@ -66,6 +67,7 @@ class TrialResult:
     seconds: float
     spent: Mapping[str, float] = field(default_factory=dict)
     scored: Scored | None = field(default=None, compare=False, repr=False)
+    held_out: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for value in self.metrics.values()):

@@ -190,11 +190,11 @@ def _judged(record: CalibrationRecord, change: Estimate) -> dict[str, Estimate |
     before, after = (record.splits["test"][step] for step in ("before", "after"))
     assert change.value is not None
     moved = numbers.magnitude(change.value, change.low, change.high)
-    losses = f"{numbers.score(before.log_loss)} before, {numbers.score(after.log_loss)} after"
+    losses = f"from {numbers.score(before.log_loss)} to {numbers.score(after.log_loss)}"
     if change.value > NOTHING:
-        said = f"The map made the log loss on the internal test worse, by {moved} ({losses}): do not read its"
+        said = f"The map made the log loss on the internal test worse, {losses}, by {moved}: do not read its"
         return {"change": change, "verdict": WORSE, "sentence": f"{said} probabilities as frequencies."}
-    said = f"The map lowered the log loss on the internal test by {moved} ({losses})" if change.value else ""
+    said = f"The map lowered the log loss on the internal test {losses}, by {moved}" if change.value else ""
     known = {name: one for name, one in after.agreement.items() if None not in (one.intercept.low, one.slope.low)}
     if apart := [f"{_words(one)} for {name}" for name, one in known.items() if one.apart]:
         verdict, then = DISAGREES, f"probabilities disagree with what was observed: {numbers.joined(apart)}"
@@ -212,7 +212,7 @@ def _words(one: ClassAgreement) -> str:
     """Those of intercept and slope that disagree."""
     told = {"intercept": (one.intercept, "0"), "slope": (one.slope, "1")}
     return numbers.joined(
-        f"the {name} is {numbers.with_interval(it.value, it.low, it.high)}, where {perfect} is perfect,"
+        f"the {name} is {numbers.with_interval(it.value, it.low, it.high)} instead of {perfect}"
         for name, (it, perfect) in told.items()
         if name in one.apart
     )

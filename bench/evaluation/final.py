@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.data.images.decode import Pixels
 from bench.data.images.store import StoredImages
 from bench.data.patients import PREFIX
 from bench.evaluation import in_worker, openings
@@ -22,7 +23,7 @@ from bench.evaluation.failures import failures
 from bench.evaluation.grouping import grouped, image_groups
 from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs, ScoredModel
 from bench.evaluation.operating_points import operating_points
-from bench.evaluation.predictions import all_predictions, predictions_table, score_models
+from bench.evaluation.predictions import all_predictions, altered_predictions, predictions_table, score_models
 from bench.evaluation.retrained import gap, retrained
 from bench.evaluation.robustness import ALTERATIONS, NONE, choose_rows, robustness
 from bench.evaluation.saliency import choose_cases
@@ -30,6 +31,7 @@ from bench.evaluation.scoring import score_model, spread
 from bench.evaluation.selection import selection
 from bench.evaluation.subgroups import subgroups
 from bench.evaluation.test_access import OpenTest, SealedTest
+from bench.evaluation.thumbnails import thumbnails, worth_seeing
 from bench.failures import told
 from bench.finalists.seeds import model_files
 from bench.run import tables
@@ -71,6 +73,7 @@ def open_test(
     bootstrap = inputs.bootstrap.unless(winner.few)
     _write_predictions(inputs, decisions, test, models, run)
     _write_tables(models, decisions, test, run, bootstrap)
+    _write_thumbnails(inputs, decisions, winner, test, run)
     rules = Rules(decisions.winner, inputs.metric, inputs.settings.margin, inputs.bootstrap)
     compared = comparisons(models, rules)
     tables.COMPARISONS.write(run.path, compared)
@@ -202,6 +205,28 @@ def _write_failures(predictions: Predictions, test: OpenTest, backbone: str, run
         np.savez_compressed(temporary, images=stored[test.rows[errors.positions]], ranks=errors.ranks)
 
 
+def _write_thumbnails(
+    inputs: EvaluationInputs, decisions: Decisions, tested: Predictions, test: OpenTest, run: RunDir
+) -> None:
+    """thumbnails.npz: by split and file name, as the report finds them."""
+    name, val = decisions.winner, inputs.rows("val")
+    pictures: list[Pixels] = []
+    names: list[str] = []
+    splits: list[str] = []
+    for split, predictions, rows, table, stored in (
+        ("val", decisions.validation[name], val, inputs.table.iloc[val], inputs.images[name]),
+        ("test", tested, test.rows, test.table, test.images[name]),
+    ):
+        seen = worth_seeing(predictions, decisions.thresholds)
+        pictures.append(thumbnails(stored.open()[rows[seen]]))
+        names += table["image"].iloc[seen].astype(str).tolist()
+        splits += [split] * len(seen)
+    with atomic_path(run.thumbnails) as temporary:
+        np.savez_compressed(
+            temporary, images=np.concatenate(pictures), names=np.array(names, str), splits=np.array(splits, str)
+        )
+
+
 @dataclass(frozen=True)
 class _Pictures:
     """Robustness and saliency, which need the winner itself and decide nothing.
@@ -222,7 +247,7 @@ class _Pictures:
 
     def write(self, run: RunDir, call_all: CallAll) -> list[Refusal]:
         """Compute both side by side; what goes wrong in one costs nothing else, and is returned."""
-        for outdated in (run.robustness, run.saliency, run.saliency_images):
+        for outdated in (run.robustness, run.predictions_altered, run.saliency, run.saliency_images):
             outdated.unlink(missing_ok=True)
         model, stored = run.best_model.absolute(), self.test.images[self.backbone]
         chosen = choose_rows(self.predictions, seed=self.bootstrap.seed)
@@ -282,7 +307,10 @@ class _Pictures:
 
     def _write_robustness(self, chosen: Any, found: Sequence[Any], precision: str, run: RunDir) -> None:
         scores = dict(zip(ALTERATIONS, found, strict=True)) if found else {}
-        table = robustness(scores, self.predictions.part(chosen), self.bootstrap, precision)
+        predictions = self.predictions.part(chosen)
+        table = robustness(scores, predictions, self.bootstrap, precision)
+        images = self.test.table["image"].iloc[chosen]
+        tables.PREDICTIONS_ALTERED.write(run.path, altered_predictions(table, scores, predictions, images))
         tables.ROBUSTNESS.write(run.path, table)
 
     def _write_saliency(self, cases: Any, pixels: Any, found: Any, run: RunDir) -> None:

@@ -1,9 +1,9 @@
 """What every finalist and every baseline predicts for the test images, by the files that its trainings left.
 
-Tables of predictions: predictions_val.csv, predictions_test.csv and predictions_models.csv.
+Tables of predictions: predictions_val.csv, predictions_test.csv, predictions_models.csv and predictions_altered.csv.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -117,6 +117,27 @@ def predictions_table(
         calibrated = calibrate(scores)
         columns |= {f"calibrated_{name}": calibrated[:, index] for index, name in enumerate(classes)}
     return pd.DataFrame(columns)
+
+
+def altered_predictions(
+    robustness: pd.DataFrame, altered: Mapping[str, Sequence[Scores]], predictions: Predictions, images: pd.Series
+) -> pd.DataFrame:
+    """predictions_altered.csv: what the winner says of the images of robustness.csv at every level.
+
+    Args:
+        robustness: robustness.csv, one row per level.
+        altered: for each alteration the class probabilities at each of its levels, in that order.
+        predictions: of the images as they are; their scores are not read.
+        images: their names.
+    """
+    levels = [one for scores in altered.values() for one in scores]
+    parts = [
+        predictions_table(images, predictions.with_scores(scores)).assign(
+            corruption=row["corruption"], level=row["level"]
+        )
+        for row, scores in zip(records(robustness), levels, strict=True)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def all_predictions(

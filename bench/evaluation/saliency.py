@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.stats import spearmanr
 
+from bench import numbers
 from bench.data.images.decode import Pixels
 from bench.evaluation.network import Network, shuffle_weights
 from bench.run.documents import Randomisation, SaliencyCase, SaliencyRecord
@@ -83,7 +84,8 @@ def saliency(
 
     Returns:
         the content of saliency.json, and the arrays of saliency.npz: ``images``, ``maps`` and ``randomised``, the
-        latter two float32 of shape (n_images, height, width), each map scaled to 0 to 1 by itself.
+        latter two float32 of shape (n_images, height, width), each map scaled to 0 to 1 by itself; and as ``places``
+        and ``randomised_places`` both as they were computed, float64 of shape (n_images, rows, columns).
     """
     network = Network.load(model_file)
     targets, classes = predictions.predicted, predictions.classes
@@ -117,6 +119,8 @@ def saliency(
         "images": np.asarray(images),
         "maps": _shown(maps, images),
         "randomised": _shown(randomised, images),
+        "places": np.asarray(maps, np.float64),
+        "randomised_places": np.asarray(randomised, np.float64),
     }
 
 
@@ -174,12 +178,12 @@ def _method(network: Network) -> tuple[str, str]:
     rows, columns = network.last_stage
     if min(rows, columns) < FEWEST_POSITIONS:
         return OCCLUSION, (
-            f"The network's last stage has {rows} x {columns} positions at this image size, too few for a class "
-            f"activation map to tell places apart ({FEWEST_POSITIONS} x {FEWEST_POSITIONS} are needed); a grey square "
+            f"The network's last stage has {rows} × {columns} positions at this image size, too few for a class "
+            f"activation map to tell places apart ({FEWEST_POSITIONS} × {FEWEST_POSITIONS} are needed); a grey square "
             "was slid over the image instead, and the map shows how far the log-odds of the predicted class fell."
         )
     return CAM, (
-        f"The head is linear on the mean of {rows} x {columns} positions, so the maps are exact: the mean of a class's "
+        f"The head is linear on the mean of {rows} × {columns} positions, so the maps are exact: the mean of a class's "
         "map plus its bias is the class's logit. Shown is the predicted class less the mean of the others."
     )
 
@@ -198,8 +202,8 @@ def _on_randomisation(mean: float | None, n_maps: int, shuffled: tuple[int, int]
     )
     return (
         f"With the weights of the last {some} of {of} layers with kernels shuffled, the maps' rank correlation with "
-        f"those shown is {mean:.2f} on average over {n_maps} image{'s' * (n_maps > 1)} (1: alike; 0: unrelated): "
-        f"{verdict}."
+        f"those shown is {numbers.score(mean, 2)} on average over {numbers.counted(n_maps, 'image')} (1: alike; "
+        f"0: unrelated): {verdict}."
     )
 
 

@@ -31,7 +31,7 @@ from bench.flags import (
 from bench.invocation import resume as resume_command
 from bench.invocation import typed
 from bench.run.folder import RunDir, find_run
-from bench.settings import about_flag, flag_of, make_settings
+from bench.settings import FIRST, about_flag, flag_of, make_settings
 
 if TYPE_CHECKING:
     from bench.run.request import Request
@@ -50,9 +50,10 @@ def add_run(commands: Commands) -> None:
         "Without --data, the embedded demo data are used: synthetic phantoms that say nothing about medicine.",
     )
     parser.epilog = f"{parser.epilog}\n{textwrap.fill(STATUSES, WIDTH)}"
+    parser.usage = f"{typed('run')} [--data DATA] [--budget N] [--name NAME] [other flags]"
     groups = add_all_settings(parser)
     add_flag(
-        groups["output"],
+        groups[FIRST],
         "--resume",
         "go on with an interrupted run, or extend a finished one by a larger --budget; --data, --image-root, --cache"
         " and --weights name the new places of what has been moved",
@@ -79,6 +80,7 @@ def add_evaluate(commands: Commands) -> None:
         parser, "weights", "where the run's folder of weights lies by now", "weights", "where it lay", metavar="FOLDER"
     )
     add_setting(parser, "cache", shown="the run's own")
+    add_setting(parser, "images", shown="what the run was begun with")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -95,7 +97,10 @@ def run(options: argparse.Namespace) -> int:
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "run"
     wanted = make_settings(**{"name": f"{stem}-{datetime.now():%Y%m%d-%H%M%S}", **values})
     check_output(RunDir(wanted.output / wanted.name), wanted.cache)
-    return execute(prepare(wanted, tell=print), options.command_line)
+    request = prepare(wanted, tell=print)
+    if "data" not in values:
+        print("No --data is given, so this is the demo; your own images: --data path/to/images")
+    return execute(request, options.command_line)
 
 
 def _resumed(name: str, values: dict[str, Any], output: Path) -> "Request":

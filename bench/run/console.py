@@ -39,6 +39,12 @@ def describe_split(part: SplitRecord) -> str:
     return f"{part.images} images of {part.patients} patients ({classes})"
 
 
+def next_steps(*steps: tuple[str, str]) -> list[str]:
+    """What can be done next, and the command that does it, a line each."""
+    heads = ("Next: ", *[" " * 6] * (len(steps) - 1))
+    return [f"{head}{what}: {how}" for head, (what, how) in zip(heads, steps, strict=True)]
+
+
 class Screen:
     """The screen of one run."""
 

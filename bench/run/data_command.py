@@ -67,7 +67,7 @@ def audit(options: argparse.Namespace) -> int:
     from bench.data.audit.findings import how_read
     from bench.data.patients import naming
     from bench.data.splits import require_learnable, take_over
-    from bench.run.console import Screen
+    from bench.run.console import Screen, next_steps
     from bench.run.examine import decode_all
     from bench.run.request import check_outside, check_writable, open_settings
 
@@ -93,7 +93,24 @@ def audit(options: argparse.Namespace) -> int:
     if found.splits.refused:
         raise ConfigError(found.splits.refused)
     require_enough(source, stored, settings.keep_going)
+    for line in next_steps(*_steps(options, found.audit.patients.assumed)):
+        screen.line(line)
     return 0
+
+
+def _steps(options: argparse.Namespace, assumed: bool) -> list[tuple[str, str]]:
+    """What an audit is good for, each with its command; ``assumed`` if nothing tells the patients."""
+    arguments = list(options.command_line)
+    if "json" in options:
+        arguments = [one for one in arguments if not one.startswith("--json=")]
+        if "--json" in arguments:
+            del arguments[arguments.index("--json") : arguments.index("--json") + 2]
+    arguments.remove(options.data)
+    steps = [("search, retrain, evaluate", typed("run", "--data", options.data, *arguments))]
+    if assumed:
+        table = f"{typed('manifest', options.data)} > manifest.csv"
+        steps.insert(0, ("say who the patients are", f"--patient-pattern REGEX, or a table: {table}"))
+    return steps
 
 
 def manifest(options: argparse.Namespace) -> int:

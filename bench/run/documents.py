@@ -141,6 +141,7 @@ class AuditRecord(Part):
     splits: AuditedSplits = AuditedSplits()
     by_class: dict[str, ClassDistribution] = {}
     shortcut: ShortcutRecord | None = None
+    border: ShortcutRecord | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -15,7 +15,7 @@ from bench.data.images.store import Stored, StoredImages, is_stored, store_image
 from bench.data.images.window import Window
 from bench.data.imageset import ImageSet
 from bench.data.patients import naming
-from bench.data.splits import folds, labels_of, rows_of
+from bench.data.splits import OuterFold, folds, labels_of, outer_folds, require_inner_folds, rows_of
 from bench.errors import ConfigError
 from bench.evaluation.ledger import Ledgers
 from bench.evaluation.test_access import SealedTest
@@ -42,6 +42,7 @@ class Examined:
         images: backbone name -> the stored set at that backbone's size, test images sealed.
         test: the test split, out of reach until everything is decided.
         seconds: that this took.
+        outer: the folds of the nested loop; none without --outer.
     """
 
     audited: Audited
@@ -50,6 +51,7 @@ class Examined:
     images: Mapping[str, StoredImages]
     test: SealedTest
     seconds: float
+    outer: tuple[OuterFold, ...] = ()
 
     def record(self, source: ImageSet) -> DataRecord:
         """What run.json says of the images."""
@@ -88,10 +90,12 @@ def examine(
     images = {name: stored.sizes[size] for name, size in request.sizes.items()}
     test = SealedTest(audited.table, stored.facts, images, request.run, Ledgers(folders(settings)))
     table = test.sealed_table()
-    if settings.folds:
-        with naming(request.source.patient_rule):
+    with naming(request.source.patient_rule):
+        if settings.folds:
             folds(table, settings.folds, settings.split_seed)
-    return Examined(audited, stored.facts, table, test.sealed_images(), test, time.perf_counter() - started)
+        outer = tuple(outer_folds(table, *settings.outer_shape, settings.split_seed))
+        require_inner_folds(table, outer, settings.folds, settings.split_seed)
+    return Examined(audited, stored.facts, table, test.sealed_images(), test, time.perf_counter() - started, outer)
 
 
 def decode_all(

@@ -4,6 +4,7 @@ Nothing here knows what the files mean. Every file is written to a temporary nam
 that a reader (or a crash) never meets half a file; a stage's marker is written after all of its files.
 """
 
+import difflib
 import errno
 import hashlib
 import json
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 from bench.checksums import checksum
 from bench.disk import full_disk_named
 from bench.errors import ConfigError
+from bench.numbers import joined
 from bench.run.record import OpeningRecord, Part, RunRecord, read_strictly
 from bench.texts import as_cell, from_cell, visible
 
@@ -30,6 +32,8 @@ STAGES = ("data", "search", "finalists", "evaluation")
 """Stages that leave a marker, in order; the report is rendered anew every time."""
 
 
+SHOWN_RUNS = 10
+"""Runs that are named where none is like the one that is missing."""
 LOCK = ".lock"
 """Held by the process that writes to a run folder."""
 _DRAFT = re.compile(r"\..+\.draft-[a-z0-9_]{8}(\.[a-z0-9]+)?")
@@ -71,11 +75,30 @@ def held(folder: Path, busy: str) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(folder / LOCK).acquire(timeout=0)
+        lock = FileLock(folder / LOCK).acquire(timeout=0.2)  # `is_held` may have it for a moment
     except Timeout:
         raise ConfigError(busy) from None
     with lock:
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process of this machine has ``folder`` `held`; nothing is written to find that out."""
+    import fcntl  # which Windows lacks
+
+    try:
+        lock = os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(lock)
+    return False
 
 
 def to_disk(path: Path) -> None:
@@ -192,6 +215,9 @@ class RunDir:
     baselines = File("baselines.csv")
     folds = File("folds.csv")
     learning_curve = File("learning_curve.csv")
+    outer = File("outer.csv")  # folds of the nested loop
+    outer_predictions = File("outer_predictions.csv")
+    outer_folds = File("outer")  # a folder of each fold, with its search
     predictions_val = File("predictions_val.csv")
     evaluation = File("evaluation.json")  # scores on the test split; the rest are the tables and pictures beside it
     predictions_test = File("predictions_test.csv")
@@ -205,7 +231,9 @@ class RunDir:
     subgroups = File("subgroups.csv")
     failures = File("failures.csv")
     failures_images = File("failures.npz")
+    thumbnails = File("thumbnails.npz")  # of validation and test images, for the threshold panel
     robustness = File("robustness.csv")
+    predictions_altered = File("predictions_altered.csv")
     saliency = File("saliency.json")
     saliency_images = File("saliency.npz")
     figures = File("figures")
@@ -222,7 +250,9 @@ class RunDir:
             self.evaluation,
             *(self.predictions_test, self.predictions_models, self.comparisons, self.calibration),
             *(self.operating_points, self.prevalences, self.decision_curve, self.curves, self.subgroups),
-            *(self.failures, self.failures_images, self.robustness, self.saliency, self.saliency_images),
+            *(self.failures, self.failures_images, self.robustness, self.predictions_altered),
+            *(self.saliency, self.saliency_images),
+            self.thumbnails,
         )
 
     def model_file(self, name: str, repeat: int) -> Path:
@@ -329,6 +359,8 @@ class RunDir:
                 self.baselines,
                 self.folds,
                 self.learning_curve,
+                self.outer,
+                self.outer_predictions,
                 self.epochs,
                 self.predictions_epochs,
             ),
@@ -362,7 +394,11 @@ class RunDir:
     def unfinish(self, stage: str) -> None:
         """Take back the marker of ``stage`` alone; its files may change again."""
         self._marker(stage).unlink(missing_ok=True)
-        changing = {path.name for path in self.files_of(stage)}
+        self.unpin(*self.files_of(stage))
+
+    def unpin(self, *files: Path) -> None:
+        """Forget the checksums of ``files``, which are about to change."""
+        changing = {path.name for path in files}
         if self.run.exists() and changing & set(pinned := self.read().pinned):
             self.update(pinned={name: found for name, found in pinned.items() if name not in changing})
 
@@ -399,12 +435,22 @@ def find_run(name: str, folder: Path) -> RunDir:
     """The run folder called ``name`` in ``folder``; a path to a run folder is taken too.
 
     Raises:
-        ConfigError: if there is no such run; the message lists the runs there are.
+        ConfigError: if there is no such run; the message has the names that are near, else those there are.
     """
     for path in (folder / name, Path(name)):
         if (path / "run.json").is_file():
             _refuse_special(path)
             return RunDir(path)
+    raise ConfigError(f"There is no run {name!r} in {folder}{_instead(name, folder)}")
+
+
+def _instead(name: str, folder: Path) -> str:
+    """The end of the sentence that ``folder`` has no run ``name``."""
     names = sorted(path.parent.name for path in folder.glob("*/run.json"))
-    known = f"the runs there are: {', '.join(names)}" if names else "there is no run yet"
-    raise ConfigError(f"There is no run {name!r} in {folder}; {known}.")
+    if not names:
+        return "; there is no run yet."
+    near = difflib.get_close_matches(name.lower(), (one.lower() for one in names), n=3)
+    if found := [one for one in names if one.lower() in near or one.lower().startswith(name.lower())][:3]:
+        return f"; did you mean {joined(found, 'or')}?"
+    more = f" and {len(names) - SHOWN_RUNS} more" if len(names) > SHOWN_RUNS else ""
+    return f"; the runs there are: {', '.join(names[:SHOWN_RUNS])}{more}."

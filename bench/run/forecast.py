@@ -28,6 +28,7 @@ STAGES = {
     "start": "Start",
     "search": "Search",
     "finalists": "Finalists",
+    "outer": "Outer folds",
     "evaluation": "Evaluation",
     "report": "Report",
 }
@@ -212,17 +213,23 @@ class Forecast:
         """
         return corrected(1.0, *self._jobs)
 
+    @property
+    def _share(self) -> float:
+        """Of its epochs that a trial has, on average."""
+        return STOPPED_EARLY if self._settings.scheduler == "asha" else 1.0
+
+    def _usual_trial(self, images: int) -> float:
+        """A trial on so many images, by what is expected of all kinds and by the trials so far."""
+        records, depths = self._records, self._request.space.depths or (0,)
+        kinds = [(one.name, depth) for one in self._request.backbones for depth in depths]
+        first = fmean(self.training(kind, images, self._share) for kind in kinds)
+        scale = images / max(1, self._images["train"])
+        return (first + scale * sum(map(_trained, records))) / (1 + len(records))
+
     def search(self, running: Collection[tuple[TrialConfig, float]] = ()) -> float:
         """Until the search ends; ``running`` are the trials that run, each with its seconds so far."""
-        records, done = self._records, len(self.log.current)
-        space, train = self._request.space, self._images["train"]
-        share = STOPPED_EARLY if self._settings.scheduler == "asha" else 1.0
-        first = fmean(
-            self.training((one.name, depth), train, share)
-            for one in self._request.backbones
-            for depth in space.depths or (0,)
-        )
-        usual = (first + sum(map(_trained, records))) / (1 + len(records))
+        records, done, train = self._records, len(self.log.current), self._images["train"]
+        share, usual = self._share, self._usual_trial(train)
         seen = {(record.config.backbone, record.config.augmentation) for record in records}
         known = {backbone for backbone, _ in seen}
         seconds = []
@@ -281,6 +288,21 @@ class Forecast:
         (scratch,) = self.of_jobs([TrainingJob(recipes[0], 0, views, from_scratch=True, model_file=model)])
         smaller = [recipe * share for share in SHARES] * DRAWS if self._settings.learning_curve else []
         return self.shared([recipe, scratch] * self._settings.repeats + smaller)
+
+    def outer(self) -> float:
+        """For all folds of --outer, of which none has begun."""
+        folds, repeats = self._settings.outer_shape
+        return min(folds * repeats * self.outer_fold(), self._settings.time_limit or math.inf) if folds else 0.0
+
+    def outer_fold(self) -> float:
+        """For one of them: a search and retrainings on features that are there, on the images of the other folds."""
+        folds = self._settings.outer_shape[0] or 5
+        trials = self._settings.trials_of_outer or self._settings.budget
+        images = self._images["train"] * (folds - 1) // folds
+        best = [_kind(self._best(backbone)) for backbone in self._request.backbones]
+        retrained = [self.training(kind, images) for kind in best] * self._settings.repeats
+        retrained += [self.training(kind, images) for kind in best] * self._folds
+        return self.shared([self._usual_trial(images)] * trials) + self.shared(retrained)
 
     def evaluation(self) -> float:
         """For the evaluation."""

@@ -1,32 +1,37 @@
 """What the user is told while a run goes on, stage by stage; how it is shown is the screen's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench import numbers
 from bench.cluster import Workers
+from bench.data.splits import fold_names, most_outer_folds
 from bench.finalists.baselines import TITLES, TRAINED
 from bench.finalists.folds import Folds
 from bench.finalists.seeds import Told, Training, spread_of
+from bench.invocation import in_output, typed
 from bench.models.backbones import get_backbone
 from bench.models.weights import Weights
-from bench.run.console import Screen, describe_config, describe_split
-from bench.run.documents import AuditRecord
+from bench.run.console import Screen, describe_config, describe_split, next_steps
+from bench.run.documents import EvaluationRecord
+from bench.run.examine import Examined
 from bench.run.folder import RunDir
 from bench.run.forecast import Forecast
 from bench.run.record import RunRecord
 from bench.run.request import Request
 from bench.run.tables import Row
+from bench.stats.enough import FEW_FOR_A_TEST, RECOMMENDED_OUTER
 from bench.stats.metrics import Metric, get_metric
 
 
 def announce(
-    screen: Screen, request: Request, workers: Workers, weights: Weights, audit: AuditRecord, disk: str
+    screen: Screen, request: Request, workers: Workers, weights: Weights, examined: Examined, disk: str
 ) -> None:
     """What is about to be done, and what the audit found."""
-    settings = request.settings
+    settings, audit = request.settings, examined.audited.audit
     splits = "; ".join(f"{split} {describe_split(part)}" for split, part in audit.splits.used.items())
     guess = Forecast(request, workers).total()
     sizes = ", ".join(f"{backbone.title} {request.sizes[backbone.name]} px" for backbone in request.backbones)
+    look = typed("open", request.run.name, *in_output(request.run.path.parent))
     screen.summary(
         f"Run {request.run.name}: {settings.budget} trials",
         [
@@ -37,6 +42,7 @@ def announce(
             ("backbones", f"{sizes}; {weights.kind} weights"),
             ("objective", f"validation {get_metric(settings.metric).title}, at most {request.epochs} epochs per phase"),
             ("expected", f"very roughly {numbers.duration(guess / 2)} to {numbers.duration(guess * 2)}; disk: {disk}"),
+            ("report", f"while it goes on: {look}"),
         ],
     )
     if audit.layout:
@@ -44,7 +50,27 @@ def announce(
     screen.findings(audit.findings)
     if weights.kind == "random":
         screen.warning(weights.note)
+    _recommend_outer(screen, request, examined, Forecast(request, workers))
     screen.line("")
+
+
+def _recommend_outer(screen: Screen, request: Request, examined: Examined, forecast: Forecast) -> None:
+    """Say of a small test split that a nested loop would use every patient, and what it costs; if one is possible."""
+    test, settings = examined.audited.audit.splits.used.get("test"), request.settings
+    if settings.outer or test is None or test.patients >= FEW_FOR_A_TEST or request.source.synthetic:
+        return
+    most, repeats = RECOMMENDED_OUTER
+    folds = most_outer_folds(examined.table, most, repeats, settings.split_seed, settings.folds)
+    if not folds:
+        return
+    inner = len(fold_names(request.table, settings.folds))
+    each = settings.budget + (settings.repeats + inner) * len(request.backbones)
+    guess = folds * repeats * forecast.outer_fold()
+    patients, trainings = numbers.counted(test.patients, "patient"), folds * repeats * each
+    screen.line(
+        f"  note: the test split has {patients}; --outer {folds}x{repeats}, now or with --resume, measures the "
+        f"whole procedure on all others: up to {trainings:,} trainings, very roughly {numbers.duration(guess)}."
+    )
 
 
 def precision(screen: Screen, record: RunRecord) -> None:
@@ -106,6 +132,20 @@ def announce_finalists(screen: Screen, titles: Sequence[str], repeats: int, over
     screen.line(f"Finalists: the best configuration of {', '.join(titles)}, retrained{seeds}{then}")
 
 
+def evaluated_before(screen: Screen, files: Mapping[str, str], before: EvaluationRecord) -> None:
+    """That the test split was evaluated ``before`` under other models than those of ``files`` (SHA-256 by name)."""
+    added = [name for name in files if name not in before.files]
+    changed = [name for name, sha256 in before.files.items() if files.get(name) not in (None, sha256)]
+    gone = [name for name in before.files if name not in files]
+    parts = (("added", added), ("trained anew", changed), ("no longer among them", gone))
+    told = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
+    if told:
+        screen.line(
+            f"  note: the test split was evaluated before ({', '.join(before.opened)}), under other models ({told}). "
+            "It is evaluated anew for all, and each opening stays on record."
+        )
+
+
 def headline(screen: Screen, run: RunDir) -> None:
     """The last lines: the verdict, as the report has it, and the scores of the model that was chosen."""
     from bench.report import cautions, summary
@@ -146,3 +186,20 @@ def headline(screen: Screen, run: RunDir) -> None:
         screen.line("Random weights: this is not transfer learning.")
     screen.line(f"Report: {run.report}")
     screen.line(f"Model:  {run.best_model}")
+    for line in next_steps(*_steps(run, record)):
+        screen.line(line)
+
+
+def _steps(run: RunDir, record: RunRecord) -> list[tuple[str, str]]:
+    """What a finished run is good for, each with its command."""
+    where = in_output(run.path.parent)
+    steps = [
+        ("open the report", typed("open", run.name, *where)),
+        ("classify images", typed("predict", run.name, *where, "scan.jpeg")),
+    ]
+    if not run.evaluation.exists():
+        steps.append(("open the test split, once every choice is made", typed("evaluate", run.name, *where)))
+    if record.data is not None and record.data.synthetic:
+        return [*steps, ("your own images", typed("run", "--data", "path/to/images"))]
+    more = ["--resume", run.name, "--budget", str(2 * record.settings.budget)]
+    return [*steps, ("more trials", typed("run", *more, *where))]

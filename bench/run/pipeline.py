@@ -18,6 +18,7 @@ from bench import RULES, __version__, cluster
 from bench.cluster import Workers
 from bench.data.splits import write_splits
 from bench.errors import ConfigError
+from bench.failures import reason_of
 from bench.invocation import resume as resume_command
 from bench.models.weights import Weights, resolve_weights
 from bench.report.live import LiveReport
@@ -26,6 +27,7 @@ from bench.run.console import Screen
 from bench.run.examine import Examined, examine, make_task
 from bench.run.folder import LOCK, RunDir, atomic_path, held, write_json, write_text
 from bench.run.forecast import Forecast
+from bench.run.outer import outer
 from bench.run.progress import RunDisplay
 from bench.run.record import (
     Hardware,
@@ -56,7 +58,8 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         display = stack.enter_context(RunDisplay(screen))
         disk = check_disk(request)
         begun = run.read() if run.run.exists() else None
-        opened_again = begun is not None and _check(run, screen)
+        damaged = begun is not None and _check(run, screen)
+        opened = damaged or run.evaluation.exists()  # by `evaluate`: what is added is evaluated too
         start = cache(partial(_start, request))
         examined = examine(request, screen, begun, meanwhile=start)
         started = time.perf_counter()
@@ -66,7 +69,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         display.forecast = Forecast(request, workers)
         begun = take_up(request) if begun else create(request, workers, weights, command)
         run.spend("start", starting)
-        messages.announce(screen, request, workers, weights, examined.audited.audit, disk)
+        messages.announce(screen, request, workers, weights, examined, disk)
         live = stack.enter_context(LiveReport(run))
         write_data(request, examined)
         task = make_task(request, examined.table, examined.images, weights)
@@ -76,17 +79,19 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         stage = stages.Stage(request, display, live, workers, examined, begun)
         log = stages.search(stage, task)
         models = stages.finalists(stage, task, log)
-        stages.evaluate(stage, models, sealed=settings.no_test and not opened_again)
+        outer(stage, task)
+        stages.evaluate(stage, models, sealed=settings.no_test and not opened)
         return _report(stage, log)
 
 
 def evaluate(request: Request, screen: Screen) -> RunDir:
-    """Open the test split of a run that left it sealed.
+    """Open the test split of a run that left it sealed; from then on the run is one whose test split is not sealed.
 
     Raises:
         ConfigError: if the run is not ready for that, or its test split is open already.
     """
-    run, settings = request.run, request.settings
+    run, settings = request.run, request.settings.model_copy(update={"no_test": False})
+    request = replace(request, settings=settings)
     for needed, lacking in (("search", "its search has not ended"), ("finalists", "it has no finalists yet")):
         if not run.finished(needed):
             finish = resume_command(run.name, run.path.parent)
@@ -102,7 +107,7 @@ def evaluate(request: Request, screen: Screen) -> RunDir:
         examined = examine(request, screen, begun)
         workers = cluster.start(settings.jobs, settings.address)
         find_weights(request, workers, begun)
-        begun = take_up(request, "bootstrap", "target_sensitivity", "group_by")
+        begun = take_up(request, "bootstrap", "target_sensitivity", "group_by", "no_test")
         log = TrialLog.load(run)
         display.forecast = Forecast(request, workers, begun.precision)
         display.knows(log)
@@ -142,6 +147,12 @@ def _alone(request: Request) -> Iterator[None]:
                 check_output(run, request.settings.cache)  # another process may have made it meanwhile
             run.clear_drafts()
             yield
+        except ConfigError:  # a request that was refused leaves the run as it was
+            raise
+        except Exception as error:
+            with suppress(OSError, ConfigError):
+                run.update(stopped=reason_of(error))
+            raise
         finally:
             if not run.run.exists():
                 for name in (LOCK, run.space.name):
@@ -202,7 +213,9 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
             rules=RULES,
             command=command,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            settings=RecordedSettings(**{**settings.model_dump(), "epochs": request.epochs}),
+            settings=RecordedSettings(
+                **{**settings.model_dump(), "epochs": request.epochs, "outer_budget": settings.trials_of_outer}
+            ),
             titles={backbone.name: backbone.title for backbone in request.backbones},
             space=SpaceRecord(
                 name=space.name,
@@ -221,8 +234,10 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
 def take_up(request: Request, *more: str) -> RunRecord:
     """Write down where a resumed run's files lie by now, and ``more`` settings that may change; returns the record."""
     run, settings = request.run, request.settings
-    names = ("data", "image_root", "cache", "weights", "ledger", *more)
+    names = ("data", "image_root", "cache", "weights", "ledger", "images", *more)
     record = run.change_settings(**{name: getattr(settings, name) for name in names})
+    if record.stopped:
+        record = run.update(stopped="")
     if record.data is None:
         return record
     return run.update(data=record.data.model_copy(update={"path": request.source.path}))

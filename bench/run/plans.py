@@ -13,7 +13,7 @@ from bench.run.folder import RunDir, file_sha256
 from bench.run.record import PlanRecord, RunRecord
 
 LEFT_OUT = {"data", "image_root", "splits", "cache", "cache_size", "jobs", "address", "name", "output"}
-LEFT_OUT |= {"verify", "keep_going", "weights", "no_test", "ledger"}
+LEFT_OUT |= {"verify", "keep_going", "weights", "no_test", "images", "ledger"}
 CONTRAST = "the winner against the default recipe of its backbone"
 
 

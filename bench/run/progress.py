@@ -139,7 +139,8 @@ class RunDisplay:
         words = [f"{duration(elapsed)} elapsed", *([f"about {duration(left)} to the report"] if ahead else [])]
         head = Table.grid(padding=(0, 1))
         head.add_row(ProgressBar(elapsed + left, elapsed if ahead else 0.0, width=BAR), ", ".join(words))
-        stages = Text(" › ").join(self._title(stage, ahead) for stage in STAGES)
+        looped = self._stage == "outer" or bool(ahead.get("outer"))
+        stages = Text(" › ").join(self._title(stage, ahead) for stage in STAGES if stage != "outer" or looped)
         lines = [(self._part.status(), ""), *((f"  running: {one}", "dim") for one in self._part.running())]
         return Group(head, stages, *(Text(visible(text), style) for text, style in lines if text))
 

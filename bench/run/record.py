@@ -181,6 +181,51 @@ class WinnerRecord(Part):
     fold_sd: Number | None = None
 
 
+class OuterRecord(Part):
+    """What the nested loop says of the whole procedure, from the search to the threshold (`bench.evaluation.outer`).
+
+    Attributes:
+        folds, repeats: that were asked for; ``done`` and ``failed`` count folds of all repeats.
+        seed: that the folds were drawn from, beside the images.
+        budget: trials of each fold.
+        metric: name of the score.
+        score, low, high: mean over the folds, with its interval; ``reason`` says why there is none.
+        error, df: its standard error and degrees of freedom.
+        pooled: score of all held-out images together, mean over the whole repeats; probabilities are calibrated.
+        validation: mean over the folds of the chosen finalist's own validation score.
+        chosen: backbone -> number of folds in which it was chosen.
+        sensitivity, specificity: of two classes, means over the folds at the thresholds that each fold froze.
+        log_loss, calibrated: mean log loss of the held-out images before and after calibration.
+        trainings: how many there were.
+        seconds: that the folds took.
+        stopped_by: what ended the loop before its last fold; empty if nothing did.
+    """
+
+    folds: int = 0
+    repeats: int = 0
+    done: int = 0
+    failed: int = 0
+    seed: int | None = None
+    budget: int | None = None
+    metric: str = "auc"
+    score: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    error: Number | None = None
+    df: int | None = None
+    reason: str = ""
+    pooled: Number | None = None
+    validation: Number | None = None
+    chosen: dict[str, int] = {}
+    sensitivity: Number | None = None
+    specificity: Number | None = None
+    log_loss: Number | None = None
+    calibrated: Number | None = None
+    trainings: int = 0
+    seconds: Number | None = None
+    stopped_by: str = ""
+
+
 class OpeningRecord(Part):
     """One opening of a test split.
 
@@ -295,6 +340,8 @@ class RunRecord(Part):
             versions wrote one name for all.
         search: how the search ended; None before it did.
         winner: the finalist that won; None before there is one.
+        outer: what the nested loop says of the procedure; None without --outer.
+        stopped: the error that ended the run before its end, in a line; empty if there was none, or it was taken up.
         plans: what was planned, the first before the search; more than one if it was changed.
         test: openings of the test split.
         activities: seconds by activity; they add up to the stages' own.
@@ -318,6 +365,8 @@ class RunRecord(Part):
     precision: dict[str, PrecisionRecord] | str | None = None
     search: SearchRecord | None = None
     winner: WinnerRecord | None = None
+    outer: OuterRecord | None = None
+    stopped: str = ""
     plans: tuple[PlanRecord, ...] = ()
     test: TestRecord = TestRecord()
     activities: dict[str, Number] = {}

@@ -8,6 +8,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from bench.data.audit.audit import draw_splits
 from bench.data.imageset import ImageSet
 from bench.data.patients import naming
 from bench.data.sources.open_source import open_source
-from bench.data.splits import folds
+from bench.data.splits import folds, outer_folds, require_inner_folds
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone, boundary_bytes, get_backbone
 from bench.models.weights import check_weights
@@ -115,15 +116,19 @@ def prepare(
     check_weights(settings.weights, tuple(get_backbone(name) for name in space.backbones))
     if not resumed:
         check_outside(settings, "output", "cache")
+    if settings.outer_budget and not settings.outer:
+        raise ConfigError(f"--outer-budget {settings.outer_budget} needs folds to search in; add --outer, as in 5x2.")
     if settings.ledger == "data" and data_folder(settings) is None:
         raise ConfigError(f"--ledger data needs data that are files of yours, but got --data {settings.data}.")
     run = RunDir(settings.output / settings.name)
     taken = run.splits if resumed and run.finished("data") else None
     source = open_settings(settings, tell)
     table, _ = draw_splits(source, settings, taken=taken)
-    if settings.folds:
-        with naming(source.patient_rule):
+    with naming(source.patient_rule):
+        if settings.folds:
             folds(table, settings.folds, settings.split_seed)
+        first = list(islice(outer_folds(table, *settings.outer_shape, settings.split_seed), 1))
+        require_inner_folds(table, first, settings.folds, settings.split_seed)
     return Request(settings, space, source, table, taken, resumed)
 
 
@@ -199,6 +204,19 @@ def check_writable(folder: Path, flag: str) -> None:
 def _kernels_own(path: Path) -> bool:
     """Whether ``path`` lies where the system keeps no files, whatever permissions it shows."""
     return path.resolve().is_relative_to("/proc") or path.resolve().is_relative_to("/sys")
+
+
+def _same_loop(run: RunDir, before: Mapping[str, object], settings: RunSettings) -> None:
+    """Refuse, by a ConfigError, another nested loop than the one whose folds lie in the run folder."""
+    if not run.outer.exists():
+        return
+    shape, budget = str(before.get("outer")), before.get("outer_budget")
+    folds, repeats = (int(part) for part in shape.split("x"))
+    if settings.outer_shape[0] != folds or settings.outer_shape[1] < repeats or settings.outer_budget != budget:
+        raise ConfigError(
+            f"Run {run.name!r} has folds of --outer {shape} with --outer-budget {budget}; a resumed run can only add "
+            f"repeats, as in --outer {folds}x{repeats + 1}."
+        )
 
 
 def needed_bytes(request: Request) -> tuple[int, int]:
@@ -282,6 +300,12 @@ def resume(run: RunDir, changes: Mapping[str, object]) -> Request:
                 f"--{name} {getattr(settings, name)} is smaller than the {number} of run {run.name!r}; a resumed run "
                 "can only grow."
             )
+    _same_loop(run, content["settings"], settings)
+    if settings.no_test and "no_test" in changes and run.evaluation.exists():
+        raise ConfigError(
+            f"The test split of run {run.name!r} was opened and evaluated; --no-test cannot seal it again. Leave it "
+            "out: what is added is evaluated too, and each opening stays on record."
+        )
     if content.get("rules") != RULES:
         raise ConfigError(
             f"Run {run.name!r} was begun under version {content.get('rules')} of the rules, this is version {RULES}; "

@@ -333,6 +333,7 @@ def activities(records: Sequence[TrialRecord], seconds: Mapping[str, float], job
         "waiting": spent["waiting"] + idle,
         "other": between,
         "finalists": seconds.get("finalists", 0.0),
+        **({"outer": seconds["outer"]} if "outer" in seconds else {}),
         "evaluation": seconds.get("evaluation", 0.0),
     }
     return {name: round(value, 3) for name, value in found.items()}

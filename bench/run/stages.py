@@ -282,11 +282,12 @@ def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
     run.change_settings(repeats=settings.repeats)  # first, so that an interrupted extension goes on to its own number
     chosen = choose(log, metric, [backbone.name for backbone in stage.request.backbones])
     how = Repeats(run, metric, settings.seed, settings.repeats, task.epochs, log.epochs)
-    train = partial(_train, stage, task)
+    train = partial(train_on_workers, stage, task)
     with timed(run, "finalists"):
         stage.display.begin("finalists")
         stage.live.stage(live.RETRAINING)
-        over_folds = _folds(stage, task)
+        over_folds = validation_folds(stage, task, stage.examined.table)
+        _tell_folds(stage, task, over_folds)
         titles = [get_backbone(record.config.backbone).title for record in chosen]
         messages.announce_finalists(stage.screen, titles, settings.repeats, over_folds)
         if not run.augmentation.exists():
@@ -329,8 +330,8 @@ def _learning_curve(
     return LearningCurve(winner, chosen, val, [whole_row(row, *sizes) for row in done], how)
 
 
-def _train(stage: Stage, task: Task, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, Outcome]]:
-    """Carry out trainings of finalists, folds and baselines on all workers."""
+def train_on_workers(stage: Stage, task: Task, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, Outcome]]:
+    """Carry out trainings after a search on all workers."""
     jobs = {}
     for one in wanted:
         curve, backbone = one.curve, "small_cnn" if one.job.from_scratch else one.job.config.backbone
@@ -344,27 +345,18 @@ def _train(stage: Stage, task: Task, wanted: Sequence[Wanted]) -> Iterator[tuple
         yield jobs[ended.job], ended.error or ended.result
 
 
-def _folds(stage: Stage, task: Task) -> Folds | None:
-    """How the finalists are validated over folds; None if they are not.
+def validation_folds(stage: Stage, task: Task, table: pd.DataFrame) -> Folds | None:
+    """How finalists are validated over folds of the images of ``task``; None if they are not.
 
     Raises:
         ConfigError: if a class has too few patients.
     """
-    settings, table, screen = stage.settings, stage.examined.table, stage.screen
+    settings = stage.settings
     if not settings.folds:
         return None
-    names = fold_names(table, settings.folds)
     assigned = folds(table, settings.folds, settings.split_seed).to_numpy()
     groups = table["group"].to_numpy()
-    rows = [fold_rows(task, assigned, fold, groups) for fold in range(1, len(names) + 1)]
-    if settings.folds == "given":
-        screen.line(f"Folds as given: {', '.join(names)} (numbered from 1)")
-    parted = [len(task.pool) - sum(map(len, one.values())) for one in rows]
-    if any(parted):
-        screen.line(
-            f"  note: the given folds part patients or copies; {min(parted)} to {max(parted)} images per fold are "
-            "not trained on, as the fold that is validated on has others of their group."
-        )
+    rows = [fold_rows(task, assigned, fold, groups) for fold in range(1, int(assigned.max()) + 1)]
     sizes = [
         {
             "images_train": len(one["train"]),
@@ -373,7 +365,22 @@ def _folds(stage: Stage, task: Task) -> Folds | None:
         }
         for one in rows
     ]
-    return Folds(rows, sizes, task.epochs, partial(messages.fold_lines, screen, stage.metric))
+    return Folds(rows, sizes, task.epochs, partial(messages.fold_lines, stage.screen, stage.metric))
+
+
+def _tell_folds(stage: Stage, task: Task, over_folds: Folds | None) -> None:
+    """How given folds are called, and that some part patients."""
+    if over_folds is None:
+        return
+    if stage.settings.folds == "given":
+        names = fold_names(stage.examined.table, "given")
+        stage.screen.line(f"Folds as given: {', '.join(names)} (numbered from 1)")
+    parted = [len(task.pool) - sum(map(len, one.values())) for one in over_folds.rows]
+    if any(parted):
+        stage.screen.line(
+            f"  note: the given folds part patients or copies; {min(parted)} to {max(parted)} images per fold are "
+            "not trained on, as the fold that is validated on has others of their group."
+        )
 
 
 def _draw_augmentations(stage: Stage, task: Task) -> None:
@@ -437,6 +444,8 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
         raise ConfigError(
             f"Not as the run wrote them: {', '.join(damaged)} in {run.models}; `{again}` trains them again."
         )
+    if run.evaluation.exists():
+        messages.evaluated_before(screen, models.files, read_strictly(EvaluationRecord, run.evaluation))
     run.unfinish("evaluation")
     for outdated in run.of_test:
         outdated.unlink(missing_ok=True)

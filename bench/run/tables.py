@@ -362,6 +362,33 @@ LEARNING_CURVE = Schema(
         *CONFIG,
     ),
 )
+OUTER = Schema(
+    "outer.csv",
+    (
+        Column("repeat", Type.INTEGER, needed=True),
+        Column("fold", Type.INTEGER, needed=True),
+        *keys("state"),
+        *text("reason", "backbone"),
+        *integers("budget", "trials", "trainings"),
+        *integers("images_train", "images_val", "images", "patients"),
+        *numbers("validation"),
+        *SCORES,
+        *numbers("calibrated_log_loss", "threshold", "sensitivity", "specificity"),
+        *integers("seed", "best_epoch"),
+        *numbers("seconds"),
+        *CONFIG,
+    ),
+)
+OUTER_PREDICTIONS = Schema(
+    "outer_predictions.csv",
+    (
+        Column("repeat", Type.INTEGER, needed=True),
+        Column("fold", Type.INTEGER, needed=True),
+        *keys("image", "label"),
+        *text("patient"),
+    ),
+    ("prob_", "calibrated_"),
+)
 SPLITS = Schema(
     "splits.csv",
     (*keys("image", "label"), *text("patient", "patient_wide", "split", "reason", "pixels", "looks")),
@@ -460,6 +487,11 @@ ROBUSTNESS = Schema(
         *text("precision", "reason"),
     ),
 )
+PREDICTIONS_ALTERED = Schema(
+    "predictions_altered.csv",
+    (*keys("corruption"), *numbers("level"), *keys("image", "label"), *text("patient")),
+    ("prob_",),
+)
 
 SCHEMAS: dict[str, Schema] = {
     schema.file: schema
@@ -470,6 +502,8 @@ SCHEMAS: dict[str, Schema] = {
         BASELINES,
         FOLDS,
         LEARNING_CURVE,
+        OUTER,
+        OUTER_PREDICTIONS,
         SPLITS,
         SUSPECTED_LABELS,
         PREDICTIONS_VAL,
@@ -483,6 +517,7 @@ SCHEMAS: dict[str, Schema] = {
         SUBGROUPS,
         FAILURES,
         ROBUSTNESS,
+        PREDICTIONS_ALTERED,
     )
 }
 """Every schema by its file."""

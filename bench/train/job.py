@@ -25,6 +25,7 @@ class TrainingJob:
         from_scratch: a small CNN on the images of the configuration's backbone instead of that backbone.
         model_file: .h5 file for the model at its best epoch, which is scored in float32 as that file computes; None
             exports nothing.
+        held_out: row numbers that the model is asked about once, at its best epoch: they decide nothing.
     """
 
     config: TrialConfig
@@ -34,6 +35,7 @@ class TrainingJob:
     rows: Mapping[str, npt.NDArray[np.int64]] | None = None
     from_scratch: bool = False
     model_file: Path | None = None
+    held_out: npt.NDArray[np.int64] | None = None
 
     @property
     def order(self) -> list[int]:

@@ -15,6 +15,9 @@ from bench.models.backbones import Backbone
 from bench.models.weights import Weights
 from bench.seeds import stable_hash
 
+Rows = Mapping[str, npt.NDArray[np.int64]]
+"""``train`` and ``val`` -> row numbers."""
+
 
 def balanced_weights(labels: npt.NDArray[np.int64], n_classes: int) -> npt.NDArray[np.float64]:
     """Weight of each class in a loss that balances ``labels``, shape (n_classes,): their mean over images is 1."""
@@ -53,6 +56,8 @@ class Task:
             case, and so is all of a backbone that is not in it.
         cache_dtype: what maps are kept as, ``float16`` (where their values fit) or ``float32``.
         class_weights: whether the loss weighs classes by the training labels, rare ones more.
+        searched: ``train`` and ``val`` -> the rows of the pool that trials are trained and validated on; None for all.
+            Not a part of the task's identity: an outer fold's trials run in the same trainers as all others.
     """
 
     images: Mapping[str, StoredImages]
@@ -73,6 +78,7 @@ class Task:
     precision: Mapping[str, "Precision"] = field(default_factory=dict)
     cache_dtype: str = "float16"
     class_weights: bool = True
+    searched: Rows | None = field(default=None, compare=False)
 
     def precision_of(self, backbone: str) -> Precision:
         """What the parts of a backbone compute in."""

@@ -28,7 +28,7 @@ from bench.train.job import TrainingJob
 from bench.train.loop import Batches, Fitting, Progress, Validate, early_stopping, fit, predict
 from bench.train.networks import Networks
 from bench.train.suspected_labels import Suspected, suspected_labels
-from bench.train.task import Task, balanced_weights
+from bench.train.task import Rows, Task, balanced_weights
 from bench.trial import EpochRecord, Scored, TrialConfig, TrialResult
 
 
@@ -78,10 +78,10 @@ class Trainer:
         """
         return self.train(self.trial(config))
 
-    def trial(self, config: TrialConfig) -> TrainingJob:
-        """The job of a trial of the search."""
+    def trial(self, config: TrialConfig, rows: Rows | None = None) -> TrainingJob:
+        """The job of a trial of the search, on all of the task's rows or on some."""
         seed = stable_seed("trial", self.task.seed, config.key)
-        return TrainingJob(config, seed, min(self.task.views, self.task.epochs))
+        return TrainingJob(config, seed, min(self.task.views, self.task.epochs), rows=rows)
 
     def train(self, job: TrainingJob) -> TrialResult:
         """Carry out a job and return what it reached.
@@ -123,7 +123,7 @@ class Trainer:
                     yield progress
                 result = progress.result()
                 if job.model_file is None:
-                    return result
+                    return result if job.held_out is None else replace(result, held_out=self._asked(job, job.held_out))
                 scores = self._export(job, job.model_file)
                 metrics, scored = evaluate(self.task.labels["val"], scores), Scored((result.best_epoch,), scores[None])
                 return replace(progress.result(), metrics=metrics, scored=scored)
@@ -173,7 +173,8 @@ class Trainer:
             head.get_layer("probabilities").set_weights(start.head)
         head.get_layer("standardise").reset(start.standard)
         head.get_layer("dropout").reset(config.dropout, job.seed)
-        yield from self.fit(job, model, views, depth, progress, restore=not depth or job.model_file is not None)
+        restore = not depth or job.model_file is not None or job.held_out is not None
+        yield from self.fit(job, model, views, depth, progress, restore)
 
     def _train_from_scratch(self, job: TrainingJob, progress: Progress) -> Generator[None, None, None]:
         """Train a small CNN on the same images, as a network must be trained that knows nothing yet; in float32."""
@@ -205,6 +206,13 @@ class Trainer:
         batches = Batches(views, targets, train.weights[train.labels], job.config.batch_size, job.seed, like)
         stop = early_stopping(self._metric, patience, restore)
         yield from fit(model, batches, fitting, [validate, stop], self.clock)
+
+    def _asked(self, job: TrainingJob, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """What the model that was just trained, at its best epoch, says of some images of the pool."""
+        backbone, depth = job.config.backbone, job.config.unfreeze_depth
+        model = self.networks.suffix(backbone, depth) if depth else self.networks.head(backbone)
+        with self.clock.first(("predict", id(model)), "validation"):
+            return predict(model, self.features.clean(backbone, depth, rows))
 
     def _export(self, job: TrainingJob, file: Path) -> npt.NDArray[np.float32]:
         """Write the model that was just trained; returns what that file says of the validation images."""

@@ -134,7 +134,7 @@ def lower_bound_of_run(run: RunDir, tell: Callable[[str], None] = print, cache: 
     if work.after is not None:
         following = round(sum(seconds.get(stage, 0.0) for stage in AFTER), 3)
         more["after"] = least_time(work.after, rates, following)
-        more["whole"] = least_time(work.whole, rates, round(sum(seconds.values()), 3))
+        more["whole"] = least_time(work.whole, rates, round(sum(seconds.values()) - seconds.get("outer", 0.0), 3))
     found = bound(least_time(work.search, rates, seconds.get("search")), rates, **more)
     cpus, cores = record.hardware.cpus, found.calibrated.cores
     if cpus not in (None, cores):

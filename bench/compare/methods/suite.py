@@ -34,7 +34,9 @@ def run(experiment: Experiment, outcomes: Outcomes) -> None:
             make_plan(space, list(task.backbones.values()), experiment.budget),
             replace(task, precision=by_backbone(precision), cache_bytes=cache_bytes),
             replace(found, warm=options.get("warm", True)),
-            make_settings(name="search", budget=experiment.budget, scheduler="asha" if asha else "none"),
+            make_settings(
+                name="search", seed=task.seed, budget=experiment.budget, scheduler="asha" if asha else "none"
+            ),
             TrialLog(folder),
             Watcher(outcomes),
         )

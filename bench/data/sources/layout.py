@@ -11,7 +11,7 @@ from bench.data.sources.tree import File, Folder, is_images_name
 from bench.errors import ConfigError
 
 LAYOUTS = (
-    "folders of images called after their class, directly or inside train/, val/ and test/ (README lists the layouts)"
+    "folders of images called after their class, directly or inside train/, val/ and test/ (docs/data.md lists them)"
 )
 MANIFEST = "name the images in a .csv with path,label[,patient][,split]"
 MANY = 10  # so many folders called by numbers are patients rather than classes
