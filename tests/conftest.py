@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import contextlib
+import gc
 import itertools
 import os
 import sys
@@ -24,14 +25,23 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15, workers starve
 
 
 _number = itertools.count()
+_modules = 0
+"""How many were loaded when the garbage collector last let its objects go."""
 _sharing = False
 """Whether Ray has been started by a test that shares it."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test that does not share Ray begins without it."""
-    global _sharing
+    """A test that does not share Ray begins without it, and none waits while loaded modules are searched for garbage.
+
+    TensorFlow's are a million objects, through which each full collection goes, half a second every time.
+    """
+    global _sharing, _modules
+    if len(sys.modules) > _modules + 200:
+        _modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
     if _sharing and "shared_ray" not in getattr(item, "fixturenames", ()):
         from bench import cluster
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from pydantic import Field
 
-from bench import RULES, cli
+from bench import RULES, cli, invocation
 from bench.data.images.decode import decode, facts_of
 from bench.models.backbones import BACKBONES
 from bench.run import command
@@ -28,7 +28,7 @@ from bench.settings import RunSettings, setting
 from bench.stats.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("run", "audit", "report", "evaluate", "predict", "verify", "compare")
+COMMANDS = ("run", "audit", "open", "list", "report", "evaluate", "predict", "verify", "compare")
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +111,36 @@ def test_a_flag_like_no_other_is_answered_with_all(place, refusal):
     message = refusal("run", "--quux")
     for name in ("--data", "--budget", "--no-test"):
         assert name in message
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("pred", "Unknown command 'pred'; did you mean predict?"),
+        ("lits", "did you mean list?"),
+        ("demo", "did you mean run --data demo?"),
+        ("./scans", "did you mean run --data ./scans?"),
+        ("--budget 5", "did you mean `python -m bench run --budget 5`?"),
+        ("run demo", "Unknown argument 'demo'; did you mean --data demo?"),
+        ("run dmeo", "did you mean --data demo?"),
+        ("run medmnist:pneumoniamnist", "did you mean --data medmnist:pneumoniamnist?"),
+        ("run xray", "did you mean --resume xray?"),
+        ("run some", "images are given by --data"),
+        ("run predict xray", "did you mean `python -m bench predict xray`?"),
+        ("list --jsno", "did you mean --json?"),
+        ("open xary", "There is no run 'xary' in reports; did you mean xray?"),
+        ("report thesis", "the runs there are: xray."),
+    ],
+)
+def test_what_is_mistyped_is_answered_with_what_was_meant(place, refusal, typed, told):
+    make_run(place / "reports", "xray")
+    assert told in refusal(*typed.split())
+
+
+def test_of_many_runs_ten_are_named(place, refusal):
+    for number in range(12):
+        make_run(place / "reports", f"a{number:02}")
+    assert refusal("verify", "thesis").endswith("a08, a09 and 2 more.")
 
 
 def test_flags_are_not_abbreviated(place, refusal):
@@ -266,6 +296,17 @@ def test_an_audit_begins_with_how_the_folder_was_read(place, images, capsys):
     assert [finding["files"] for finding in found["findings"] if finding["kind"] == "layout"] == [["loose.png"]]
 
 
+def test_an_audit_ends_with_what_can_be_done_next(place, images, capsys):
+    flags = ["--test-share", "0.25", "--cache", str(place / "cache")]
+    assert cli.main(["audit", *flags, str(images), "--json", str(place / "audit.json")]) == 0
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    start = invocation.typed("run")
+    assert first.startswith(
+        "Next: say who the patients are: --patient-pattern REGEX, or a table: python -m bench manif"
+    )
+    assert second.endswith(f"{start} --data {images} {' '.join(flags)}")
+
+
 @pytest.mark.parametrize(("folds", "told"), [("some", "or given"), ("1", "at least 2"), ("21", "20")])
 def test_folds_that_there_cannot_be(place, images, refusal, folds, told):
     message = refusal("run", "--data", images, "--folds", folds)
@@ -278,6 +319,27 @@ def test_given_folds_where_none_are_given(place, images, refusal):
     assert "gives no folds" in message
     assert "fold_1" in message
     assert "--folds 5" in message
+
+
+@pytest.mark.parametrize("shape", ["5", "0x2", "1x2", "5x0", "21x1", "5x2x2", "5,2", "-5x2", "x"])
+def test_nested_loops_that_there_cannot_be(place, images, refusal, shape):
+    message = refusal("run", "--data", images, "--outer", shape)
+    assert message.startswith(f"--outer {shape if shape in ('5', '-5') else repr(shape)} is not possible")
+    assert "2 to 20 folds, repeated 1 to 20 times, are accepted as KxR, such as 5x2" in message
+
+
+def test_nested_loops_that_the_data_or_other_flags_do_not_allow(place, images, refusal):
+    for path in sorted((images / "B").iterdir())[4:]:
+        path.unlink()
+    few = refusal("run", "--data", images, "--weights", "random", "--outer", "5x2")
+    assert few.startswith("Class 'B' has 3 patients in train and validation, too few for --outer 5"), few
+    for number in range(3):
+        (images / "B" / f"more{number}.png").write_bytes((images / "A" / f"A{number + 9}.png").read_bytes())
+    both = refusal("run", "--data", images, "--weights", "random", "--outer", "3x1", "--folds", "5")
+    assert re.match(r"--outer: without the patients of fold 1-1: Class 'B' has \d patients .* --folds 5; at most", both)
+    assert "--outer-budget" in refusal("run", "--data", images, "--outer", "2x1", "--outer-budget", "0")
+    assert "add --outer" in refusal("run", "--data", images, "--weights", "random", "--outer-budget", "5")
+    assert not list(place.iterdir()), "no work was started"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -714,11 +776,11 @@ def test_every_setting_has_a_flag(capsys):
     assert set(found) == {
         "--help",
         "--resume",
-        *("--no-class-weights", "--no-learning-curve"),
+        *("--no-class-weights", "--no-learning-curve", "--no-images"),
         *(
             "--" + name.replace("_", "-")
             for name in RunSettings.model_fields
-            if name not in ("class_weights", "learning_curve")
+            if name not in ("class_weights", "learning_curve", "images")
         ),
     }
     assert all(field.description for field in RunSettings.model_fields.values()), "each setting is explained"
@@ -785,6 +847,26 @@ def test_the_overview_names_every_command(capsys):
         assert re.search(rf"^ +{name} ", text, re.MULTILINE)
 
 
+def test_the_help_of_run_begins_with_the_six_flags_that_one_needs_first(capsys):
+    text = help_of(capsys, "run")
+    first = text.split("\nneeded first:\n")[1].split("\n\n")[0]
+    assert list(entries(first)) == ["--data", "--patient-pattern", "--budget", "--weights", "--name", "--resume"]
+    assert re.findall(r"^(\w[\w ]+):$", text, re.MULTILINE) == [
+        *("options", "needed first", "data", "search", "machine", "evaluation", "output")
+    ]
+    assert len(text.split("\n\n")[0].splitlines()) == 1, "usage is a line"
+
+
+def test_run_bench_alone_runs_the_demo_and_says_so(place, capsys, monkeypatch):
+    seen = requests(monkeypatch)
+    monkeypatch.setattr("bench.run.request.prepare", lambda wanted, tell: SimpleNamespace(settings=wanted))
+    assert cli.main(["run"]) == 0
+    assert (seen[0].settings.data, seen[0].settings.budget) == ("demo", 50)
+    assert "so this is the demo; your own images: --data path/to/images" in capsys.readouterr().out
+    assert cli.main(["run", "--data", "demo"]) == 0
+    assert "No --data" not in capsys.readouterr().out
+
+
 def test_without_arguments_the_help_is_printed(capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([])
@@ -807,6 +889,7 @@ def test_version(capsys):
 def test_nothing_heavy_is_loaded_for_help_and_bad_input(place):
     """One fresh process gets all of these in turn, so that what one of them loads shows behind it."""
     cases = {"--help": 0, "run --help": 0, "run --budgt 3": 2, "run --budget 0": 2, "run --data nowhere": 2}
+    cases |= {"list": 0, "open xray": 2}
     program = (
         "import sys\nfrom bench import cli\nfrom bench.run import command\n"
         "def stop(*arguments, **named):\n    raise SystemExit('the request was taken for possible')\n"

@@ -469,8 +469,9 @@ def test_a_run_goes_on_where_its_images_and_cache_have_been_moved(begun: Callabl
     new = shutil.move(tmp_path / "scans", tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match=r"no longer at .*scans; name their new place by --data"):
         begun()
-    begun(data=str(new), cache=tmp_path / "other")
+    begun(data=str(new), cache=tmp_path / "other", images=False)
     content = run.read_run()
+    assert content["settings"]["images"] is False, "the page is to be without pictures from now on"
     assert content["data"]["fingerprint"] == fingerprint
     assert content["data"]["path"] == content["settings"]["data"] == str(new)
     assert content["settings"]["cache"] == str(tmp_path / "other")

@@ -200,3 +200,10 @@ def test_settings_survive_run_json():
     made = settings(backbones=("vgg16", "resnet50"), time_limit=90.5, image_size=96, data="/data/chest_xray")
     made = made.model_copy(update={"group_by": ("sex", "scanner"), "target_sensitivity": 0.95, "class_weights": False})
     assert RunSettings(**json.loads(json.dumps(made.model_dump(mode="json")))) == made
+
+
+def test_the_budget_of_a_nested_loop_is_the_runs_unless_it_has_its_own() -> None:
+    for values, expected in (({}, None), ({"outer": "5X2"}, 30), ({"outer": "5x2", "outer_budget": 8}, 8)):
+        made = make_settings(name="x", budget=30, **values)
+        assert made.trials_of_outer == expected
+        assert made.outer_shape == ((5, 2) if values else (0, 0))

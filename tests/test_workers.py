@@ -269,7 +269,7 @@ class Counting:
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def trial(self, config: TrialConfig) -> str:
+    def trial(self, config: TrialConfig, rows: Any = None) -> str:
         return config.backbone
 
     def epochs(self, job: str) -> Any:
@@ -298,7 +298,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Counting]:
     return workers._Worker(1), trainer
 
 
-TASK = SimpleNamespace(metric="auc")
+TASK = SimpleNamespace(metric="auc", searched=None)
 
 
 def test_a_worker_trains_a_trial_epoch_by_epoch(worker: tuple[Any, Counting]) -> None:

@@ -6,6 +6,8 @@ from visits import Visit
 
 PRINTED_WIDTH, PRINTED_HEIGHT = 680, 1009
 """Pixels of an A4 page within margins of 15 mm."""
+LANDSCAPE = 1031
+"""Pixels across a page that is turned, within margins of 12 mm."""
 
 _NAME = "const name = (e) => e.outerHTML.replace(/base64,[^\"]*/, '').slice(0, 160);"
 
@@ -119,7 +121,7 @@ def printed(visit: Visit) -> list[str]:
     wrong = []
     for width in (PRINTED_WIDTH, PRINTED_WIDTH - 80):
         visit.see(width, media="print")
-        script = """(height) => {
+        script = """([height, landscape]) => {
           %s
           const wrong = [];
           for (const figure of document.querySelectorAll("figure")) {
@@ -129,12 +131,13 @@ def printed(visit: Visit) -> list[str]:
           }
           for (const e of document.body.querySelectorAll("*")) {
             if (e.closest("nav, .skip")) continue;
-            const beyond = e.getBoundingClientRect().right - innerWidth;
+            const paper = e.closest(".landscape") ? landscape : innerWidth;
+            const beyond = e.getBoundingClientRect().right - paper;
             if (beyond > 1) wrong.push(`${Math.round(beyond)} pixels beyond the paper: ${name(e)}`);
           }
           return wrong;
         }"""
-        wrong += [f"{width} px: {what}" for what in visit.ask(script % _NAME, PRINTED_HEIGHT)]
+        wrong += [f"{width} px: {what}" for what in visit.ask(script % _NAME, [PRINTED_HEIGHT, LANDSCAPE])]
     visit.see(1440)
     return wrong
 

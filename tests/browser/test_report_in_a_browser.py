@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,6 +75,56 @@ def test_print_keeps_figures_whole(name: str, reports: "Reports", visit: Open) -
     assert report.complaints == []
 
 
+def test_a_telephone_stacks_panels_and_keeps_the_first_column(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["whole"], 390)
+    report.unfold()
+    stacked = report.ask(
+        """[...document.querySelectorAll("figure[data-crops]")].map((figure) => ({
+          picture: figure.querySelector(".scroll").offsetHeight,
+          named: figure.querySelector(".stacks").getAttribute("aria-label") === figure.querySelector("img").alt,
+          parts: [...figure.querySelectorAll(".stacks > div")].map((part) => part.getBoundingClientRect().toJSON()),
+          share: figure.dataset.crops.split(";").map((crop) => crop.split(" ").map(Number))
+            .reduce((sum, [, , width, height]) => sum + width * height, 0),
+        }))"""
+    )
+    assert len(stacked) > 5
+    for figure in stacked:
+        assert figure["picture"] == 0 and figure["named"]
+        assert len(figure["parts"]) > 1 and 0.5 < figure["share"] < 1.001, "nothing is shown twice"
+        assert all(part["x"] >= 0 and part["right"] <= 390 and part["height"] > 80 for part in figure["parts"])
+    narrow = report.ask(
+        """[...document.querySelectorAll(".scroll tbody th")].map((cell) => [cell.innerText, cell.offsetWidth])
+          .filter(([text, width]) => width && width < 50 && text.length > 4)"""
+    )
+    assert narrow == [], "words are not squeezed to a letter per line"
+    moved = report.ask(
+        """[...document.querySelectorAll(".scroll")].filter((box) => box.scrollWidth > box.clientWidth + 60)
+          .filter((box) => box.querySelector("tbody th")).map((box) => {
+            box.scrollLeft = 60;
+            return box.querySelector("tbody th").getBoundingClientRect().x - box.getBoundingClientRect().x;
+          })"""
+    )
+    assert len(moved) > 3 and all(abs(left) <= 2 for left in moved), "the first column stays"
+    assert report.complaints == []
+
+
+def test_the_first_screen_has_the_numbers_and_what_is_offered_works(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["whole"])
+    seen = """() => [...document.querySelectorAll(".tiles div")]
+      .filter((tile) => tile.getBoundingClientRect().bottom <= innerHeight).map((tile) => tile.innerText)"""
+    tiles = " ".join(report.ask(seen))
+    assert all(word in tiles for word in ("ROC AUC", "Sensitivity", "Specificity", "interval", "Strongest baseline"))
+    with report.page.expect_download() as download:
+        report.page.locator(".first figure").get_by_role("button", name="PNG").click()
+    assert Path(download.value.path()).read_bytes()[1:4] == b"PNG"
+    assert download.value.suggested_filename == "forest.png"
+    report.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    report.page.locator("#methods").get_by_role("button", name="Copy the methods").click()
+    report.page.get_by_role("button", name="Copied").wait_for()
+    assert "Adam (Kingma and Ba 2015)" in report.ask("navigator.clipboard.readText()")
+    assert report.complaints == []
+
+
 def test_what_is_folded_is_printed_and_folded_again(reports: "Reports", visit: Open) -> None:
     report = visit(reports["whole"])
     folded = "document.querySelectorAll('details:not([open])').length"
@@ -113,7 +164,8 @@ def test_names_that_are_markup_change_nothing(reports: "Reports", visit: Open) -
       const all = [...document.querySelectorAll("*")];
       const tags = all.map((e) => e.tagName);
       const attributes = all.flatMap((e) => [...e.attributes].map((a) => `${e.tagName} ${a.name}`));
-      const scripts = [...document.scripts].map((script) => script.textContent);
+      const code = [...document.scripts].filter((script) => script.type !== "application/json");
+      const scripts = code.map((script) => script.textContent);
       return {kinds: [...new Set([...tags, ...attributes])], scripts, globals: Object.keys(window)};
     }"""
     harmless = [visit(reports[name]).ask(markup) for name in NAMES if name not in ("hostile", "live")]
@@ -268,4 +320,108 @@ def test_a_live_page_loads_itself_anew_until_it_is_told_not_to(reports: "Reports
     report.page.clock.run_for(200_000)
     report.page.wait_for_timeout(300)
     assert len(loads) == 1, "a page that a reader works with stays"
+    assert report.complaints == []
+
+
+COUNTS = """() => Object.fromEntries([...document.querySelectorAll("[data-cell]")]
+  .map((cell) => [cell.dataset.cell, Number(cell.querySelector("b").textContent.replace(",", ""))]))"""
+
+
+def expected_counts(report: Any, reports: "Reports", split: str, threshold: float) -> dict[str, int]:
+    import pandas as pd
+
+    rows = pd.read_csv(reports["whole"].parent / f"predictions_{split}.csv")
+    called, sick = rows["prob_PNEUMONIA"].astype("float32") >= threshold, rows["label"] == "PNEUMONIA"
+    cells = {"tp": sick & called, "fn": sick & ~called, "fp": ~sick & called, "tn": ~sick & ~called}
+    return {name: int(cell.sum()) for name, cell in cells.items()}
+
+
+def test_the_threshold_panel_works_by_mouse_keyboard_and_touch(reports: "Reports", visit: Open) -> None:
+    import checks
+
+    report = visit(reports["whole"], 390, has_touch=True)
+    page, panel = report.page, report.page.locator("#threshold-panel")
+    frozen, status = panel.locator("[data-threshold=frozen]"), panel.get_by_role("status")
+    counts = lambda: report.ask(COUNTS)  # noqa: E731
+    pressed = "(button) => button.getAttribute('aria-pressed') === 'true'"
+    assert panel.locator("[data-split=val]").evaluate(pressed) and frozen.evaluate(pressed), "it opens on validation"
+    assert counts() == expected_counts(report, reports, "val", 0.43)
+    small = "(all) => all.filter((e) => e.offsetHeight && e.offsetHeight < 44).map((e) => e.outerHTML.slice(0, 80))"
+    assert panel.locator("button, input, select").evaluate_all(small) == [], "touch targets"
+
+    # by touch: the test split, a cell, and its images
+    panel.locator("[data-split=test]").tap()
+    assert "do not choose" in panel.locator("[data-part=advice]").inner_text()
+    assert counts() == expected_counts(report, reports, "test", 0.43)
+    panel.locator("[data-cell=fn]").tap()
+    assert panel.locator("[data-cell=fn]").get_attribute("aria-expanded") == "true"
+    cases = panel.locator(".cases li")
+    assert cases.count() == min(12, counts()["fn"])
+    scores = [float(text) for text in cases.locator("b").all_inner_texts()]
+    assert scores == sorted(scores) and scores[-1] < 0.43, "the most wrong first"
+    assert panel.locator(".cases img").count() > 0 and "no picture kept" in panel.locator(".cases").inner_text()
+    assert "test/PNEUMONIA/" in cases.first.inner_text() and "patient test-" in cases.first.inner_text()
+    table = panel.locator(".still tbody tr").first
+    value, interval = (panel.locator("[data-measure=sensitivity] td").nth(place).inner_text() for place in (1, 2))
+    assert table.evaluate("(row) => row.cells[2].textContent").split()[0] == value
+    assert interval in table.evaluate("(row) => row.cells[2].textContent")
+    assert checks.overflow(report) == [] and checks.pictures(report) == []
+
+    # by keyboard: slider, its announcement, a cell
+    slider = panel.get_by_label("Threshold", exact=True)
+    slider.focus()
+    page.keyboard.press("Home")
+    assert counts()["fn"] == counts()["tn"] == 0
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert counts() == expected_counts(report, reports, "test", 0.003)
+    assert not frozen.evaluate(pressed) and slider.get_attribute("aria-valuetext") == "0.003"
+    status.filter(has_text="threshold 0.003").wait_for(state="attached")
+    assert "false alarms" in status.inner_text()
+    panel.locator("[data-cell=tp]").focus()
+    assert report.ask("getComputedStyle(document.activeElement).outlineStyle") != "none", "the focus is seen"
+    page.keyboard.press("Enter")
+    assert "nearest to the threshold first" in panel.locator("[data-part=images]").inner_text()
+    scores = [float(text) for text in cases.locator("b").all_inner_texts()]
+    assert len(scores) == 12 and scores == sorted(scores)
+    page.keyboard.press("Enter")
+    assert panel.locator(".cases").count() == 0, "a cell closes again"
+
+    # by mouse: thresholds, a number, and prevalence
+    report.see(1440)
+    panel.locator("[data-threshold=sensitive]").click()
+    panel.locator("[data-split=val]").click()
+    hits, of = panel.locator("[data-measure=sensitivity] td").first.inner_text().split(" / ")
+    assert 0.95 <= int(hits) / int(of) < 0.96
+    panel.locator("#threshold-number").fill("0.7125")
+    assert counts() == expected_counts(report, reports, "val", 0.7125)
+    panel.locator("#threshold-number").fill("7")
+    assert counts() == expected_counts(report, reports, "val", 0.7125), "what is no probability changes nothing"
+    panel.locator("[data-threshold='0.5']").click()
+    natural = panel.locator("[data-part=natural]")
+    assert "Of 1,000 such patients with one image each, 100 are" in natural.inner_text()
+    panel.locator("[data-part=observed]").click()
+    ppv = panel.locator("[data-measure=ppv] td").nth(1).inner_text()
+    told = re.search(r"right in ([\d.]+)", natural.inner_text())
+    assert told and float(told[1]) == pytest.approx(100 * float(ppv), abs=0.051), "at the prevalence of the images"
+    panel.locator("#threshold-prevalence").fill("0")
+    assert "Of 10,000 such patients" in natural.inner_text(), "rare diseases need more patients"
+    frozen.click()
+    assert counts() == expected_counts(report, reports, "val", 0.43), "the frozen threshold is what it was"
+    report.see(680, media="print")
+    assert panel.locator(".still").is_visible() and not panel.locator(".live").is_visible()
+    assert report.complaints == []
+
+
+def test_the_panel_sets_one_of_several_classes_against_the_rest(reports: "Reports", visit: Open) -> None:
+    report = visit(reports["several classes"])
+    panel = report.page.locator("#threshold-panel")
+    for name in ("DRUSEN", "NORMAL"):
+        panel.get_by_label("Class against the rest").select_option(name)
+        assert f"Not called {name}" in panel.locator(".matrix").inner_text()
+        rows = panel.locator(".still tbody tr").filter(has_text=f"{name}, from")
+        shown = panel.locator("[data-measure=specificity] td").first.inner_text()
+        assert f"({shown})" in rows.nth(1).inner_text()
+    panel.locator("[data-cell=fp]").click()
+    assert "is " in panel.locator(".cases li").first.inner_text()
     assert report.complaints == []

@@ -285,6 +285,7 @@ def run_command(data, tmp_path, *flags):
 
 
 @pytest.mark.end_to_end
+@pytest.mark.thorough
 def test_a_list_gives_the_same_configurations_to_all(data, tmp_path):
     done = run_command(
         data, tmp_path, "--list", str(data / "list.yaml"), "--methods", "suite,suite-warm,ray-tune", "--seed", "4"
@@ -309,6 +310,7 @@ def test_a_list_gives_the_same_configurations_to_all(data, tmp_path):
 
 
 @pytest.mark.end_to_end
+@pytest.mark.thorough
 def test_cold_workers_start_anew_for_every_trial(data, tmp_path):
     done = run_command(
         data,

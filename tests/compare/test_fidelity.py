@@ -212,6 +212,7 @@ def test_more_jobs_than_cores_are_refused_before_any_work(toy_folder: Path, tmp_
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.end_to_end
 @pytest.mark.usefixtures("toy_table")
 def test_a_whole_study_from_a_folder_of_images(toy_folder: Path, tmp_path: Path) -> None:

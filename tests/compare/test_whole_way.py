@@ -140,6 +140,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "out" / "toys"
 
 
+@pytest.mark.thorough
 @pytest.mark.end_to_end
 def test_both_go_to_the_end(compared: Path) -> None:
     ends = {run["method"]: run for run in json.loads((compared / "compare.json").read_text())["runs"]}

@@ -128,7 +128,7 @@ def test_what_the_map_made_worse_is_never_called_calibrated():
     test = Predictions(labels, scores, np.arange(500), ["NORMAL", "PNEUMONIA"])
     content = calibration(test, test, Choice(SHARP), DRAWS).content()
     assert content["verdict"] == "worse"
-    assert "worse, by 0." in content["sentence"]
+    assert "worse, from 0." in content["sentence"] and "by 0." in content["sentence"]
     assert "calibrated" not in content["sentence"]
 
 

@@ -33,6 +33,7 @@ from bench.verify.reading import Folder, NotThere, Tally
 
 TABLES = ("comparisons", "operating_points", "prevalences", "decision_curve", "curves", "failures", "subgroups")
 FILES = (*(f"{name}.csv" for name in TABLES), "calibration.json", "failures.npz", "predictions_models.csv")
+FILES += ("thumbnails.npz",)
 
 
 @dataclass
@@ -328,6 +329,24 @@ def test_of_identical_images_the_pictures_show_one(tmp_path: Path) -> None:
     assert set(errors["copies"]) == {len(errors)}
     with np.load(study.run.failures_images) as held:
         assert held["ranks"].tolist() == [1]
+
+
+def test_thumbnails_are_of_the_most_wrong_and_of_those_nearest_to_the_threshold(opened: Study) -> None:
+    val = opened.inputs.rows("val")
+    by_split = {"test": pd.read_csv(opened.run.predictions_test)}
+    by_split["val"] = opened.table.iloc[val].assign(prob_B=opened.predict(val, sum(b"vgg16.h5"))[:, 1])
+    with np.load(opened.run.thumbnails) as held:
+        kept = list(zip(held["splits"].tolist(), held["names"].tolist(), held["images"], strict=True))
+    assert len({(split, name) for split, name, _ in kept}) == len(kept)
+    pixels, rows = np.load(opened.folder / "images.npy"), {name: row for row, name in enumerate(opened.table["image"])}
+    for split, table in by_split.items():
+        table = table.sort_values("prob_B")
+        sick, well = table[table["label"] == "B"], table[table["label"] == "A"].iloc[::-1]
+        expected = [sick.head(12), sick[sick["prob_B"] >= 0.4].head(12)]
+        expected += [well.head(12), well[well["prob_B"] < 0.4].head(12)]
+        assert {name for of, name, _ in kept if of == split} == set(pd.concat(expected)["image"])
+    for _, name, image in kept:
+        np.testing.assert_array_equal(image, pixels[rows[name]])  # of 8 pixels each, which is not enlarged
 
 
 def test_trials_that_change_no_finalist_are_counted_without_another_opening(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_files_of_a_run(export, size, method):
     names = [f"{number}.png" for number in range(4)]
     content, arrays = saliency(model_file, images, scores, labels, names, CLASSES, seed=3)
     assert content["method"] == method
-    assert ("3 x 3 positions" if method == OCCLUSION else "exact") in content["why"]
+    assert ("3 × 3 positions" if method == OCCLUSION else "exact") in content["why"]
     assert "by turns from each class" in content["why"]
     assert "explain nothing by themselves" in content["sentence"]
     np.testing.assert_array_equal(arrays["images"], images)
@@ -144,7 +144,7 @@ def test_files_of_a_run(export, size, method):
         assert -1 <= item["correlation"] <= 1
     mean = np.mean([item["correlation"] for item in content["items"]])
     assert content["randomisation"]["mean_correlation"] == pytest.approx(mean)
-    assert f"{mean:.2f}" in content["randomisation"]["sentence"]
+    assert f"{mean:.2f}".replace("-", "−") in content["randomisation"]["sentence"]
     again = saliency(model_file, images, scores, labels, names, CLASSES, seed=3)[1]
     np.testing.assert_array_equal(again["randomised"], arrays["randomised"])
     other = saliency(model_file, images, scores, labels, names, CLASSES, seed=4)[1]

@@ -1,5 +1,6 @@
 """A campaign: undisturbed runs to compare with, then one fault after another, and what came of each."""
 
+import io
 import json
 import multiprocessing
 import os
@@ -258,9 +259,10 @@ def _counts(path: Path) -> bool:
 
 
 def _finished(place: Place) -> set[str]:
-    """The configurations of trials that are in trials.csv with a score."""
+    """The configurations of trials that are in trials.csv with a score; a line without its end was never finished."""
     try:
-        table = pd.read_csv(place.run / "trials.csv", keep_default_na=False)
+        whole = (place.run / "trials.csv").read_bytes().rpartition(b"\n")[0]
+        table = pd.read_csv(io.BytesIO(whole), keep_default_na=False)
     except (OSError, ValueError):
         return set()
     configured = [name for name in table if name.startswith("config_")]

@@ -1,13 +1,25 @@
 """Some faults of each kind, at places spread over a run on toys; `python -m tests.faults` tries hundreds."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
+from ray_started import Started, started
 
+from bench.scratch import remove_left
 from faults.campaign import BEGIN, RESUME, Campaign, difference
 from faults.child import Fault
 
 pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture(scope="module", autouse=True)
+def killed_driver() -> Iterator[Started]:
+    """A driver that has started Ray, and was killed before the first test here: Ray's agents take a minute to end."""
+    with started("k") as ray:
+        ray.process.kill()
+        ray.process.wait()
+        yield ray
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +55,13 @@ def test_the_campaign_can_tell(campaign: Campaign) -> None:
     assert killed.status == -9
     refused = campaign.empty.copy("told").command(RESUME)
     assert refused.status not in (0, -9) and refused.said.startswith("error: ") and not refused.wrong
+
+
+def test_what_a_killed_driver_left_goes_at_the_next_start(killed_driver: Started) -> None:
+    until = time.monotonic() + 90
+    while killed_driver.left() and time.monotonic() < until:
+        time.sleep(1)
+    assert not killed_driver.left(), "Ray's processes end with their driver"
+    assert [*killed_driver.place.glob("ray-*")]
+    assert remove_left(killed_driver.place)
+    assert not [*killed_driver.place.glob("ray-*")]

@@ -116,6 +116,7 @@ def test_session_dependent_names_do_not_matter() -> None:
         cut_layer(first, "max_pooling:99")
 
 
+@pytest.mark.thorough
 @pytest.mark.backbones
 def test_the_row_in_contributing_is_a_whole_backbone(tmp_path: Path) -> None:
     """DenseNet121 by the diff that CONTRIBUTING.md shows passes this file's own checks."""

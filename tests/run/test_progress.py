@@ -179,6 +179,11 @@ def test_settings_count_in_the_forecast(tmp_path: Path) -> None:
     assert stages(tmp_path, repeats=1)["finalists"] < usual["finalists"] / 2
     assert stages(tmp_path, budget=40)["search"] > 1.3 * usual["search"]
     assert stages(tmp_path, time_limit=7)["search"] == 7
+    assert usual["outer"] == 0
+    looped = stages(tmp_path, outer="5x2")["outer"]
+    assert stages(tmp_path, outer="5x1")["outer"] == pytest.approx(looped / 2)
+    assert stages(tmp_path, outer="5x2", outer_budget=5)["outer"] < 0.9 * looped
+    assert stages(tmp_path, outer="5x2", time_limit=7)["outer"] == 7
     assert stages(tmp_path, workers=1)["search"] == pytest.approx(2 * usual["search"])
     assert stages(tmp_path, scheduler="none")["search"] > usual["search"]
     assert stages(tmp_path, epochs=8)["finalists"] > 2 * usual["finalists"], "more epochs, and views to be drawn"
