@@ -115,29 +115,46 @@ def _varied(point: cv2.KeyPoint, mirrored: bool, inverted: bool) -> cv2.KeyPoint
 # Which pairs to look at
 
 
-def candidates(features: Sequence[tuple[Features, ...]]) -> list[Candidate]:
+def candidates(features: Sequence[tuple[Features, ...]], pool: ThreadPoolExecutor) -> list[Candidate]:
     """Pairs of images with at least FEWEST_VOTES, most first."""
     n = len(features)
     bits = int(np.clip(BITS + round(1.5 * np.log2(max(n, 1) / GAUGED)), 14, 32))
     chosen = [np.random.default_rng(table).choice(256, bits, replace=False) for table in range(TABLES)]
-    plain = _Joined.of([one[0] for one in features])
-    votes = []
-    for number in range(len(VARIANTS)):
-        other = plain if number == 0 else _Joined.of([one[number] for one in features])
-        for table in chosen:
-            first, later = plain.meeting(other, table)
+    joined = [_Joined.of([one[number] for one in features]) for number in range(len(VARIANTS))]
+    plain = joined[0]
+
+    def votes(table: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        own, found = plain.sorted_by(table), []
+        for number, other in enumerate(joined):
+            first, later = _meeting(plain, own, other, own if number == 0 else other.sorted_by(table))
             turn = (other.angles[later] - plain.angles[first]) % 64 >> 2
             pair = (plain.image[first] * len(VARIANTS) + number) * n + other.image[later]
-            votes.append(pair * 16 + turn)
-    pairs, counts = _most_voted(np.concatenate(votes))
+            found.append(pair * 16 + turn)
+        return np.concatenate(found)
+
+    pairs, counts = _most_voted(np.concatenate(list(pool.map(votes, chosen))))
     ordered = pairs[np.argsort(-counts, kind="stable")]
     split = zip(*np.divmod(ordered, n), strict=True)
     return [Candidate(int(one // len(VARIANTS)), int(later), *VARIANTS[one % len(VARIANTS)]) for one, later in split]
 
 
 @dataclass(frozen=True)
+class _Sorted:
+    """Features in the order of some bits of their descriptors: those bits as a number, and where the feature stands."""
+
+    keys: npt.NDArray[np.uint64]
+    order: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class _Joined:
-    """The features of all images in one row: the image of each, its angle and its descriptor."""
+    """The features of all images in one row: the image of each, its angle and its descriptor.
+
+    Attributes:
+        image: shape (n,).
+        angles: shape (n,).
+        descriptors: shape (32, n): one byte of all is read at a time.
+    """
 
     image: npt.NDArray[np.int64]
     angles: npt.NDArray[np.uint8]
@@ -147,33 +164,35 @@ class _Joined:
     def of(cls, features: Sequence[Features]) -> "_Joined":
         image = np.repeat(np.arange(len(features)), [len(one.angles) for one in features])
         angles = np.concatenate([one.angles for one in features])
-        return cls(image, angles, np.concatenate([one.descriptors for one in features]))
+        return cls(image, angles, np.ascontiguousarray(np.concatenate([one.descriptors for one in features]).T))
 
-    def keys(self, bits: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
-        """Some bits of each descriptor as a number."""
-        found = np.zeros(len(self.image), np.uint32)
+    def sorted_by(self, bits: npt.NDArray[np.int64]) -> _Sorted:
+        """All features by some bits of their descriptors; equal ones in the order of their places."""
+        keys = np.zeros(len(self.image), np.uint64)
         for bit in bits.tolist():
-            found = (found << np.uint32(1)) | (self.descriptors[:, bit >> 3] >> (7 - (bit & 7)) & 1)
-        return found
+            keys <<= np.uint64(1)
+            keys |= self.descriptors[bit >> 3] >> np.uint8(7 - (bit & 7)) & np.uint8(1)
+        keys <<= np.uint64(32)
+        keys |= np.arange(len(keys), dtype=np.uint64)  # sorted as one number, which is several times as fast as argsort
+        keys.sort()
+        return _Sorted(keys >> np.uint64(32), (keys & np.uint64(0xFFFFFFFF)).astype(np.int64))
 
-    def meeting(
-        self, other: "_Joined", bits: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Positions of features here and there that agree in ``bits``, the former of an earlier image."""
-        own, theirs = self.keys(bits), other.keys(bits)
-        order, their_order = np.argsort(own, kind="stable"), np.argsort(theirs, kind="stable")
-        own, theirs = own[order], theirs[their_order]
-        start = np.searchsorted(own, theirs)
-        count = np.searchsorted(own, theirs, side="right") - start
-        largest = LARGEST
-        while count[count <= largest].sum() > MOST_VOTES:
-            largest //= 2
-        count[count > largest] = 0
-        later = np.repeat(np.arange(len(theirs)), count)
-        within = np.arange(len(later)) - np.repeat(np.cumsum(count) - count, count)
-        first, later = order[start[later] + within], their_order[later]
-        ordered = self.image[first] < other.image[later]
-        return first[ordered], later[ordered]
+
+def _meeting(
+    one: _Joined, own: _Sorted, other: _Joined, theirs: _Sorted
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Positions of features of ``one`` and ``other`` with the same key, the former of an earlier image."""
+    start = np.searchsorted(own.keys, theirs.keys)
+    count = np.searchsorted(own.keys, theirs.keys, side="right") - start
+    largest = LARGEST
+    while count[count <= largest].sum() > MOST_VOTES:
+        largest //= 2
+    count[count > largest] = 0
+    later = np.repeat(np.arange(len(count)), count)
+    within = np.arange(len(later)) - np.repeat(np.cumsum(count) - count, count)
+    first, later = own.order[start[later] + within], theirs.order[later]
+    ordered = one.image[first] < other.image[later]
+    return first[ordered], later[ordered]
 
 
 def _most_voted(votes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -317,7 +336,7 @@ def find_altered(
         place = {row: position for position, row in enumerate(rows.tolist())}
         first = [Candidate(place[one.first], place[one.later], one.mirrored, one.inverted, one.guess) for one in likely]
         found = _looked_at(looking, first, len(rows), pool)
-        found += _looked_at(looking, candidates(features), len(rows), pool, found)
+        found += _looked_at(looking, candidates(features, pool), len(rows), pool, found)
     pairs = np.concatenate([np.empty(0, PAIR), *found])
     pairs["first"], pairs["later"] = rows[pairs["first"]], rows[pairs["later"]]
     return pairs, rows[counts < FEWEST_FEATURES]

@@ -213,7 +213,8 @@ def test_memory_is_bounded_where_all_features_are_alike(monkeypatch):
     monkeypatch.setattr(local_features, "MOST_VOTES", 500)
     same = local_features.Features(np.zeros((40, 2), np.float32), np.zeros(40, np.uint8), np.zeros((40, 32), np.uint8))
     joined = local_features._Joined.of([same] * 60)
-    first, later = joined.meeting(joined, np.arange(16))
+    order = joined.sorted_by(np.arange(16))
+    first, later = local_features._meeting(joined, order, joined, order)
     assert len(first) == len(later) <= 500
 
 
