@@ -183,11 +183,12 @@ def test_the_mean_over_draws_does_better_on_new_patients_than_one_sample(studies
     assert frozen[1] < 0.95 * alone[1]
 
 
-MANY = pytest.param(300, marks=pytest.mark.thorough)
+MORE, MANY = (pytest.param(patients, marks=pytest.mark.thorough) for patients in (100, 300))
+HIGH = pytest.param(0.95, marks=pytest.mark.thorough)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("patients", [40, 100, MANY])
+@pytest.mark.parametrize("patients", [40, MORE, MANY])
 @pytest.mark.parametrize("distance", [0.7, 1.2, 2.0])
 def test_it_does_so_at_every_size_and_difficulty(patients, distance):
     alone, frozen = transferred(150, patients, distance)
@@ -231,7 +232,7 @@ def test_new_patients_from_the_same_source_are_seldom_flagged_and_others_are(tar
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [None, 0.95])
+@pytest.mark.parametrize("target", [None, HIGH])
 @pytest.mark.parametrize("patients", [40, MANY])
 def test_few_are_flagged_at_every_size(patients, target):
     assert max(flags(200, patients, 0.0, target)) <= binom.ppf(0.9995, 200, 0.09) / 200

@@ -17,6 +17,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.instrument", description=__doc__)
     parser.add_argument("--runs", type=int, default=50, metavar="N")
     parser.add_argument("--seed", type=int, default=0, help="of the first run")
+    parser.add_argument("--relabel", type=int, default=0, metavar="N", help="draw the test labels of each run N times")
     parser.add_argument("--planted", action="store_true", help="plant faults instead")
     parser.add_argument("--coverage", type=int, metavar="STUDIES", help="simulate studies instead")
     given = parser.parse_args()
@@ -25,4 +26,4 @@ if __name__ == "__main__":
     if given.coverage:
         print(coverage.table(coverage.KINDS, given.coverage).mul(100).round(1).to_string())
         sys.exit()
-    sys.exit(1 if main(given.runs, given.seed) > max(3, 0.06 * given.runs) else 0)
+    sys.exit(1 if main(given.runs, given.seed, given.relabel) > max(3, 0.06 * given.runs) else 0)

@@ -72,7 +72,7 @@ def test_prefix_then_suffix_is_the_whole_network_and_the_file_predicts_the_same(
     network = backbone.build(weights=None, input_shape=(SIZE, SIZE, 3))
     images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 1)).astype("float32")
     depths = tuple(range(N_STAGES))
-    outputs = [np.asarray(o) for o in prefix_model(backbone, network, SIZE, 1, depths).predict_on_batch(images)]
+    outputs = [np.asarray(o) for o in prefix_model(backbone, network, SIZE, 1, depths)(images, training=False)]
     for depth, output in zip(depths[1:], outputs[1:], strict=True):
         stage = backbone.stages[N_STAGES - depth - 1]
         assert output.shape[-1] == stage.channels
@@ -87,13 +87,13 @@ def test_prefix_then_suffix_is_the_whole_network_and_the_file_predicts_the_same(
         head.get_layer("probabilities").set_weights(model.get_layer("probabilities").get_weights())
         suffix = suffix_model(backbone, network, SIZE, 1, depth, head)
         given = images if depth == 5 else outputs[depth]
-        np.testing.assert_allclose(suffix.predict_on_batch(given), whole, atol=1e-5)
+        np.testing.assert_allclose(suffix(given, training=False), whole, atol=1e-5)
         if depth < 5:
             halved = given.astype(np.float16).astype(np.float32)
-            np.testing.assert_allclose(suffix.predict_on_batch(halved), whole, atol=2e-2)
+            np.testing.assert_allclose(suffix(halved, training=False), whole, atol=2e-2)
     assert not any(isinstance(layer, keras.Model) for layer in model.layers)
     inside = cut_layer(model, str(boundary_cut(backbone, 1))).output
-    np.testing.assert_allclose(keras.Model(model.input, inside).predict_on_batch(images), outputs[1], atol=1e-5)
+    np.testing.assert_allclose(keras.Model(model.input, inside)(images, training=False), outputs[1], atol=1e-5)
     freeze_prefix(backbone, model, 1)
     trainable = {id(variable) for variable in model.trainable_variables}
     frozen = keras.Model(model.input, inside)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from report_run import write_run
+from sklearn.metrics import roc_auc_score
 
 from bench.report import palette
 from bench.report.figures import comparison as figures_comparison
@@ -23,6 +24,7 @@ from bench.report.palette import MUTED
 from bench.report.read.files import read
 from bench.report.sections import winner as section_winner
 from bench.report.tables import models as tables_models
+from bench.run.folder import RunDir
 from bench.run.tables import COMPARISONS
 from bench.stats.metrics import METRICS
 
@@ -90,28 +92,69 @@ def test_every_seed_is_drawn_below_its_model() -> None:
     assert drawn == seeds
 
 
-def test_all_finalists_are_drawn_with_the_frozen_point(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "xray", trials=8, image_side=16)
+def with_predictions(run: RunDir) -> pd.DataFrame:
+    """The finalists that stand for the others; their predictions are now in the ``run``, with those of another seed."""
     rows, finalists = pd.read_csv(run.predictions_test), pd.read_csv(run.finalists)
     trained = finalists[finalists["representative"]]
     parts = [rows.assign(model=row.backbone, repeat=row.repeat, split="test") for row in trained.itertuples()]
-    other = rows.assign(model=trained["backbone"].iloc[0], repeat=99, split="test", prob_PNEUMONIA=0.5)
+    columns = [name for name in rows if name.startswith("prob_")]
+    other = rows.assign(model=trained["backbone"].iloc[0], repeat=99, split="test", **dict.fromkeys(columns, 0.5))
     pd.concat([*parts, other]).to_csv(run.predictions_models, index=False)
+    return trained
+
+
+def frozen_point(run: RunDir, label: str) -> tuple[float, float]:
+    """False and true positive rate at the frozen threshold of a class."""
+    rows = pd.read_csv(run.path / "operating_points.csv")
+    values = rows[(rows["point"] == "frozen") & (rows["class"] == label)].set_index("measure")["value"]
+    return 1 - values["specificity"], values["sensitivity"]
+
+
+def drawn_point(ax: Axes) -> tuple[float, float]:
+    point = next(line for line in ax.lines if str(line.get_label()).startswith("frozen"))
+    return point.get_xdata()[0], point.get_ydata()[0]  # type: ignore[index,return-value]
+
+
+def test_all_finalists_are_drawn_with_the_frozen_point(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "xray", trials=8, image_side=16)
+    trained = with_predictions(run)
     files = read(run)
     it = section_winner._curves(Page(run, files, palette.looks(files.backbones, files.titles)))
-    area = files.chosen_scores["auc"][0]
+    assert it["roc"] is None, "the chosen one is drawn once"
+    it, area = it["of_all"], files.chosen_scores["auc"][0]
     assert (
         set(it["finalists"]["backbone"]) == set(trained["backbone"]) and it["finalists"]["backbone"][0] == files.chosen
     )
     assert it["finalists"]["auc"].to_numpy() == pytest.approx(area, abs=0.02), "the seed that stands for the others"
     left, _, right = it["drawing"].draw().axes
-    point = next(line for line in left.lines if line.get_label().startswith("frozen"))
-    frozen = pd.read_csv(run.path / "operating_points.csv").query("point == 'frozen'").set_index("measure")["value"]
-    assert (point.get_xdata()[0], point.get_ydata()[0]) == pytest.approx(
-        (1 - frozen["specificity"], frozen["sensitivity"])
-    )
+    assert drawn_point(left) == pytest.approx(frozen_point(run, files.classes[1]))
     curves = [line for line in right.lines if line.get_marker() not in ("None", None, "")]
     assert len(curves) == len(trained) and all(len(line.get_xdata()) == 10 for line in curves)
+
+
+def test_all_finalists_are_drawn_by_class_where_there_are_several(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "several", trials=8, classes=("A", "B", "C"), image_side=16)
+    trained = with_predictions(run)
+    files = read(run)
+    page = Page(run, files, palette.looks(files.backbones, files.titles))
+    it = section_winner._curves(page)
+    assert set(it["roc"]["label"]) == set(files.classes), "precision by recall stays"
+    of_all = it["of_all"]
+    assert len(of_all["finalists"]) == len(trained) * 3
+    predictions = pd.read_csv(run.predictions_test)
+    *panels, calibration = of_all["drawing"].draw().axes[:4]
+    for ax, label in zip(panels, files.classes, strict=True):
+        assert ax.get_title("left") == f"ROC, {label}" and drawn_point(ax) == pytest.approx(frozen_point(run, label))
+        area = roc_auc_score(predictions["label"] == label, predictions[f"prob_{label}"])
+        words = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert sum(f"{area:.3f}" in word for word in words) == len(trained)
+    probabilities = predictions[[f"prob_{label}" for label in files.classes]].to_numpy()
+    right = np.array(files.classes)[probabilities.argmax(axis=1)] == predictions["label"]
+    points = [line for line in calibration.lines if line.get_marker() not in ("None", None, "")]
+    assert len(points) == len(trained)
+    assert np.mean(points[0].get_ydata()) == pytest.approx(right.mean(), abs=0.01), (
+        "bins hold a tenth of the images each"
+    )
 
 
 def test_predictive_values_are_drawn_at_two_hundred_prevalences() -> None:

@@ -1,6 +1,6 @@
 """The winner's results on test -> figures: confusion, curves, calibration, operating points; reads no files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -147,16 +147,7 @@ def finalists(
         band(ax, bands[bands["curve"] == curve], "x", ("low", "high"), looks[names[0]].colour, 0.16)
     share = float(by_recall["share"].iloc[0])
     middle.axhline(share, color=MUTED, linewidth=1, linestyle=DASHED, label=f"guessing {numbers.score(share)}")
-    for (name, false_rate, true_rate), face in zip(points, (INK, "none"), strict=False):
-        at: dict[str, Any] = {
-            "marker": "D",
-            "markersize": 8,
-            "color": INK,
-            "markerfacecolor": face,
-            "linestyle": "",
-            "zorder": 5,
-        }
-        left.plot(false_rate, true_rate, label=name, **at)
+    _marked(left, points)
     left.set(xlabel="1 − specificity", ylabel="Sensitivity", title="ROC, area under the curve")
     middle.set(xlabel="Recall (sensitivity)", ylabel="Precision (PPV)", title="Precision and recall, area")
     right.set(xlabel="Predicted probability", ylabel="Share of the class", title="Calibration, before the map")
@@ -165,6 +156,53 @@ def finalists(
     left.legend(loc="lower right", fontsize=8.5)
     middle.legend(loc="lower left", fontsize=8.5)
     return figure
+
+
+@styled
+def finalists_by_class(
+    roc: pd.DataFrame, bins: pd.DataFrame, bands: pd.DataFrame, points: Mapping[str, Points], looks: Looks
+) -> Figure:
+    """All finalists on test, for several classes: one panel of ROC curves per class, and one of calibration.
+
+    Args:
+        roc: columns ``backbone``, ``label``, ``fpr``, ``tpr``, ``auc``; the chosen one comes first.
+        bins: columns ``backbone``, ``predicted``, ``observed``, of the most probable class.
+        bands: of the chosen one's curves: ``class``, ``curve`` (roc or pr), ``x``, ``low``, ``high``; may be empty.
+        points: class -> false and true positive rates of the chosen one to be marked on its ROC curve.
+        looks: of the backbones.
+    """
+    labels = list(roc["label"].drop_duplicates())[:MOST_CLASSES]
+    names = list(roc["backbone"].drop_duplicates())
+    figure, axes = panels(len(labels) + 1, 3, 10.6, (0.3, 3.6))
+    for ax in axes:
+        ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    for place, name in enumerate(names):
+        style: Any = {"color": looks[name].colour, "linewidth": 2.4 if place == 0 else 1.4, "zorder": 3 - 0.1 * place}
+        own, bin_ = roc[roc["backbone"] == name], bins[bins["backbone"] == name]
+        for ax, label in zip(axes, labels, strict=False):
+            one = own[own["label"] == label]
+            if len(one):
+                ax.plot(
+                    one["fpr"], one["tpr"], label=f"{looks[name].title} {numbers.score(one['auc'].iloc[0])}", **style
+                )
+        axes[-1].plot(bin_["predicted"], bin_["observed"], marker=looks[name].marker, markersize=5, **style)
+    for ax, label in zip(axes, labels, strict=False):
+        own = bands[(bands["class"] == label) & (bands["curve"] == "roc")]
+        band(ax, own, "x", ("low", "high"), looks[names[0]].colour, 0.16)
+        _marked(ax, points.get(label, ()))
+        ax.set(xlabel="1 − specificity", ylabel="Sensitivity", title=f"ROC, {clipped(label)}")
+        ax.legend(loc="lower right", fontsize=8.5)
+    title = "Calibration, before the map"
+    axes[-1].set(xlabel="Probability of the called class", ylabel="Share that is right", title=title)
+    return figure
+
+
+def _marked(ax: Axes, points: Points) -> None:
+    """Operating points as diamonds, the first of them filled."""
+    for (name, false_rate, true_rate), face in zip(points, (INK, "none"), strict=False):
+        at: dict[str, Any] = {"marker": "D", "markersize": 8, "color": INK, "markerfacecolor": face, "zorder": 5}
+        ax.plot(false_rate, true_rate, label=name, linestyle="", **at)
 
 
 @styled

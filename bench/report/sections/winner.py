@@ -71,18 +71,20 @@ def _curves(page: Page) -> Values:
         roc, by_recall = tables_winner.curves(files.predictions, files.classes)
     except ValueError as error:
         return {"misfit": error}
-    if all_ := _of_finalists(page):
-        return all_
+    of_all = _of_finalists(page)
+    if of_all and len(files.classes) == 2:
+        return {"of_all": of_all, "roc": None, "misfit": ""}
     point = tables_winner.operating_point(model, files.classes)
     points, bands = [("as in the confusion matrix", *point)] if point else [], _bands(page)
     drawing = page.drawing("roc", figures_winner.curves, roc, by_recall, bands, points)
-    return {"misfit": "", "roc": roc, "by_recall": by_recall, "bands": bands, "drawing": drawing}
+    found = {"misfit": "", "roc": roc, "by_recall": by_recall, "bands": bands, "drawing": drawing}
+    return found | {"of_all": of_all}
 
 
 def _of_finalists(page: Page) -> Values:
-    """The curves of all finalists, for two classes; empty where the run does not keep their predictions."""
+    """The curves of all finalists; empty where the run does not keep their predictions."""
     files, rows = page.files, page.files.finalists
-    if files.predictions_models is None or rows is None or len(files.classes) != 2:
+    if files.predictions_models is None or rows is None:
         return {}
     rows = rows[rows["representative"] & (rows["state"] == "completed")]
     rows = rows.sort_values("winner", ascending=False, kind="stable")
@@ -91,22 +93,30 @@ def _of_finalists(page: Page) -> Values:
     except (KeyError, ValueError):
         return {}
     bands, points = _bands(page), _marked(files.evaluated.points)
-    drawing = page.drawing("roc", figures_winner.finalists, roc, by_recall, bins, bands, points, page.looks)
-    areas = roc.drop_duplicates("backbone").merge(by_recall.drop_duplicates("backbone")[["backbone", "area"]])
-    told = {"misfit": "", "finalists": areas, "bands": bands, "drawing": drawing}
-    return told | {"points": [name for name, *_ in points]}
+    if len(files.classes) == 2:
+        shown = points.get(files.classes[1], [])
+        drawing = page.drawing("roc", figures_winner.finalists, roc, by_recall, bins, bands, shown, page.looks)
+    else:
+        drawing = page.drawing("roc-finalists", figures_winner.finalists_by_class, roc, bins, bands, points, page.looks)
+    keys = ["backbone", "label"]
+    areas = roc.drop_duplicates(keys).merge(by_recall.drop_duplicates(keys)[[*keys, "area"]])
+    left_out = figures_winner.subset(roc.rename(columns={"label": "class"}), "curves.csv")
+    found = {"finalists": areas, "bands": bands, "drawing": drawing}
+    return found | {"points": bool(points), "left_out": left_out}
 
 
-def _marked(rows: pd.DataFrame | None) -> list[tuple[str, float, float]]:
-    """False and true positive rate at the frozen threshold and at 0.5, as far as operating_points.csv has both."""
-    found = []
-    for point, part in (rows if rows is not None else pd.DataFrame({"point": []})).groupby("point", sort=False):
+def _marked(rows: pd.DataFrame | None) -> dict[str, list[tuple[str, float, float]]]:
+    """Class -> false and true positive rate at the frozen threshold and at 0.5, where operating_points.csv has both."""
+    found: dict[str, list[tuple[str, float, float]]] = {}
+    if rows is None:
+        return found
+    for (label, point), part in rows.groupby(["class", "point"], sort=False):
         values = part.set_index("measure")["value"]
         rates = [numbers.number(values.get(name)) for name in ("specificity", "sensitivity")]
         if rates[0] is not None and rates[1] is not None:
             words = f"{'frozen' if point == 'frozen' else 'threshold'} {numbers.score(part['threshold'].iloc[0])}"
-            found.append((words, 1 - rates[0], rates[1]))
-    return sorted(found)
+            found.setdefault(str(label), []).append((words, 1 - rates[0], rates[1]))
+    return {label: sorted(each) for label, each in found.items()}
 
 
 def _bands(page: Page) -> pd.DataFrame:

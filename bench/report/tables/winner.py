@@ -86,30 +86,37 @@ def curves(predictions: Frame, classes: list[str]) -> tuple[Frame, Frame]:
 
 
 def of_finalists(predictions: Frame, representatives: Frame, classes: list[str]) -> tuple[Frame, Frame, Frame]:
-    """The curves of every finalist of two classes, and its calibration in ten bins of as many images.
+    """The curves of every finalist, and its calibration in ten bins of as many images.
 
     Args:
         predictions: as predictions_models.csv.
         representatives: ``backbone`` and ``repeat`` of the seeds that stand for the others, the chosen model first.
-        classes: the two classes.
+        classes: the classes.
 
     Returns:
-        the tables of `curves`, and ``predicted`` and ``observed`` by bin; each with a column ``backbone``.
+        the tables of `curves`, and ``predicted`` and ``observed`` by bin: of two classes, the probability of the second
+        and its share; of several, the probability of the most probable class and how often it is right (the
+        confidence calibration of Guo et al., ICML 2017). Each with a column ``backbone``.
 
     Raises:
         ValueError: as `curves` does.
     """
     found: tuple[list[Frame], ...] = ([], [], [])
-    column = f"prob_{classes[1]}"
+    columns = [f"prob_{name}" for name in classes]
     on_test = predictions[predictions["split"] == "test"]
     for name, repeat in zip(representatives["backbone"], representatives["repeat"], strict=True):
         rows = on_test[(on_test["model"] == name) & (on_test["repeat"] == repeat)]
         if not len(rows):
             continue
-        ranks = rows[column].rank(method="first")
-        bins = pd.cut(ranks, min(10, len(rows)), labels=False)
-        means = Frame({"predicted": rows[column], "observed": (rows["label"] == classes[1]).astype("float64")})
-        for kept, table in zip(found, (*curves(rows, classes), means.groupby(bins).mean()), strict=True):
+        tables = curves(rows, classes)  # which says what columns are missing
+        if len(classes) == 2:
+            predicted, right = rows[columns[1]], rows["label"] == classes[1]
+        else:
+            predicted = rows[columns].max(axis=1)
+            right = rows[columns].idxmax(axis=1) == "prob_" + rows["label"].astype(str)
+        bins = pd.cut(predicted.rank(method="first"), min(10, len(rows)), labels=False)
+        means = Frame({"predicted": predicted, "observed": right.astype("float64")}).groupby(bins).mean()
+        for kept, table in zip(found, (*tables, means), strict=True):
             kept.append(table.assign(backbone=name))
     if not found[0]:
         raise ValueError("predictions_models.csv holds no finalist")
