@@ -201,7 +201,9 @@ def _check_network(network: Any, path: Path, card: ModelCard | None) -> None:
     if card is None:
         return
     if left[1] != len(card.classes):
-        raise ConfigError(f"{path} has {left[1]} classes, but its card names {len(card.classes)}; it is of another model.")
+        raise ConfigError(
+            f"{path} has {left[1]} classes, but its card names {len(card.classes)}; it is of another model."
+        )
     if card.input is not None and (card.input.height, card.input.channels) != (entered[1], entered[3]):
         raise ConfigError(
             f"{path} takes {entered[1]} pixels and {entered[3]} channel(s), but its card states {card.input.height} "
