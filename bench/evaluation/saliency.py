@@ -139,7 +139,9 @@ def saliency(
         method=found.method,
         why=f"{found.why} {CHOSEN}",
         sentence=CAUTION,
-        randomisation=Randomisation(mean_correlation=mean, sentence=_on_randomisation(mean, len(known), found.shuffled)),
+        randomisation=Randomisation(
+            mean_correlation=mean, sentence=_on_randomisation(mean, len(known), found.shuffled)
+        ),
         items=tuple(
             SaliencyCase(
                 image=names[index],

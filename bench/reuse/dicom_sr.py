@@ -234,7 +234,9 @@ def _group(row: Mapping[str, Any], source: Any, number: int, model: Identity) ->
         algorithm_id=sr.AlgorithmIdentification(MAKER, model.version or __version__, list(_parameters(row, model))),
         measurements=[
             sr.Measurement(
-                coded((f"P{code}", f"Probability of {label}")), round(float(probabilities[label]), 6), codes.UCUM.NoUnits
+                coded((f"P{code}", f"Probability of {label}")),
+                round(float(probabilities[label]), 6),
+                codes.UCUM.NoUnits,
             )
             for label, code in classes.items()
         ],

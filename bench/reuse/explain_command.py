@@ -19,9 +19,9 @@ def add_parser(commands: Commands) -> None:
         explain_images,
         "draw where the model of a run looks in images",
         typed("explain", "xray", "scan1.jpeg", "scan2.jpeg", "--out", "explained"),
-        "Draw one PNG file for each image: the image as the model sees it, the class activation map of the class that it"
-        " is called (an occlusion map where the network's last stage is too small), and the same map of the network with"
-        " shuffled weights, from which it must differ to mean anything.",
+        "Draw one PNG file for each image: the image as the model sees it, the class activation map of the class that"
+        " it is called (an occlusion map where the network's last stage is too small), and the same map of the network"
+        " with shuffled weights, from which it must differ to mean anything.",
     )
     parser.add_argument(
         "model", metavar="MODEL", help="name of a run, path of its folder, or an .h5 file; example: xray"

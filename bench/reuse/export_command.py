@@ -19,8 +19,8 @@ def add_parser(commands: Commands) -> None:
         export_model,
         "write the model of a run in another format",
         typed("export", "xray", "--to", "onnx"),
-        "Write a model as .keras, TensorFlow SavedModel, ONNX or TensorFlow Lite, by Keras's own exporters. The new file"
-        " is run by its own runtime on sample images and kept only if it predicts the same; its classes, input,"
+        "Write a model as .keras, TensorFlow SavedModel, ONNX or TensorFlow Lite, by Keras's own exporters. The new"
+        " file is run by its own runtime on sample images and kept only if it predicts the same; its classes, input,"
         " threshold and calibration map lie beside it as .json.\n"
         'onnx and tflite need pip install "medical-transfer-bench[export]".',
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench import texts
 from bench.disk import is_of_a_full_disk, told_of_the_fullest
-from bench.errors import ConfigError, TrialFailed
+from bench.errors import TrialFailed
 from bench.failures import MACHINE, kind_of, reason_of
 from bench.flags import (
     STATUSES,

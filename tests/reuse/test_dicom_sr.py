@@ -43,7 +43,12 @@ def write_source(path: Path, study: str, patient: str = "P1", **changes: Any) ->
 
 
 def row(image: str, called: str | None, probability: float, **more: Any) -> dict[str, Any]:
-    found = {"image": image, "called": called, "probability_NORMAL": 1 - probability, f"probability_{LONG}": probability}
+    found = {
+        "image": image,
+        "called": called,
+        "probability_NORMAL": 1 - probability,
+        f"probability_{LONG}": probability,
+    }
     return {**found, "threshold": 0.41, "abstain": False, "note": "", **more}
 
 

@@ -25,9 +25,7 @@ def few_dots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.report.figures.explanation.PAPER_DPI", 40)
 
 
-def test_a_picture_of_each_image_with_the_class_that_the_threshold_calls(
-    model: ReusableModel, tmp_path: Path
-) -> None:
+def test_a_picture_of_each_image_with_the_class_that_the_threshold_calls(model: ReusableModel, tmp_path: Path) -> None:
     paths = write_images(tmp_path, ("a.png", "b.png"))
     images, _ = model.read(paths)
     before = model.scores(images)

@@ -71,7 +71,7 @@ def test_an_export_that_predicts_something_else_is_not_kept(
 def test_what_is_wrong_is_one_sentence(
     model: ReusableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert export_command.NAMES == tuple(FORMATS)
+    assert list(export_command.NAMES) == list(FORMATS)
     (tmp_path / "there.onnx").write_text("another's")
     for to, out, words in (
         ("onnx", tmp_path / "x.keras", "has to end with .onnx"),

@@ -1,5 +1,7 @@
 """Runs from Python: what the call takes and leaves as it was, and a folder as an object with tables."""
 
+import doctest
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,8 @@ from bench.run import pipeline, tables
 from bench.run.api import RunResult, Table
 from bench.settings import RunSettings
 
-EXAMPLE = Path(__file__).parents[2] / "docs/example"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs/example"
 
 
 @pytest.fixture
@@ -109,9 +112,9 @@ def test_what_a_run_lacks_is_said(tmp_path: Path) -> None:
     result = bench.read(folder)
     assert len(result.trials) == 13, "a row that was being written is left out"
     with pytest.raises(ConfigError, match="its test split is not evaluated"):
-        result.predictions_test
+        _ = result.predictions_test
     with pytest.raises(ConfigError, match="it has not come so far"):
-        result.finalists
+        _ = result.finalists
     with pytest.raises(ConfigError, match="has no model yet"):
         result.model()
     shown = result._repr_html_()
@@ -134,3 +137,12 @@ def test_the_package_is_light_and_run_stays_what_is_called() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == {*RunSettings.model_fields, "resume"}
+
+
+def test_the_examples_of_the_documentation_give_what_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(r"```pycon\n(.*?)```", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.DOTALL)
+    examples = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "docs/api.md", "docs/api.md", 0)
+    assert len(examples.examples) > 5
+    told: list[str] = []
+    assert doctest.DocTestRunner().run(examples, out=told.append).failed == 0, "".join(told)
