@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bench import __version__
+from bench.data.images.decode import DECODE_ERRORS
+from bench.data.images.dicom import HEAD, is_dicom_content
 from bench.errors import ConfigError
 from bench.reuse.model import ReusableModel
 from bench.run.documents import RESEARCH_USE
@@ -109,6 +111,16 @@ def write_reports(
     return reports
 
 
+def report_on(model: ReusableModel, predictions: pd.DataFrame, folder: Path) -> Reports:
+    """`write_reports` of predictions whose column ``image`` holds paths; other files than DICOM are left out.
+
+    Raises:
+        ConfigError: as `write_reports`.
+    """
+    sources = {str(image): Path(str(image)) for image in predictions["image"]}
+    return write_reports(predictions, sources, folder, Identity.of(model))
+
+
 def require_highdicom() -> None:
     """Check that structured reports can be written.
 
@@ -143,13 +155,15 @@ def _by_study(predictions: pd.DataFrame, sources: "Mapping[str, Path | Dataset]"
 def _header(source: "Path | Dataset | None") -> "Dataset | None":
     """The data elements of a source before its pixels; None if it is no DICOM file."""
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
     if source is None or not isinstance(source, Path):
         return source
     try:
+        with source.open("rb") as file:
+            if not is_dicom_content(file.read(HEAD)):
+                return None
         return dcmread(source, stop_before_pixels=True, force=True)
-    except (InvalidDicomError, OSError, ValueError):
+    except DECODE_ERRORS:
         return None
 
 

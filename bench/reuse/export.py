@@ -169,7 +169,8 @@ def _require(to: str, chosen: Format) -> None:
 def _target(model: ReusableModel, chosen: Format, out: Path | None) -> Path:
     """Where the export goes; ConfigError if that is impossible."""
     name = model.path.with_suffix(chosen.ending).name
-    target = model.path.with_name(name) if out is None else out / name if out.is_dir() else out
+    below = out is not None and out.is_dir() and out.suffix != chosen.ending
+    target = model.path.with_name(name) if out is None else out / name if below else out
     if target.suffix != chosen.ending:
         raise ConfigError(f"--out {out} has to end with {chosen.ending}, or to be a folder.")
     for path in (target, _beside(target)):

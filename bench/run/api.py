@@ -16,7 +16,6 @@ import pandas as pd
 from bench import cluster
 from bench.device import quiet
 from bench.errors import ConfigError
-from bench.flags import describe
 from bench.invocation import typed
 from bench.report.runs import Listed, listed_run
 from bench.run import tables
@@ -251,7 +250,7 @@ def _known(given: Mapping[str, Any]) -> None:
     for name in given:
         if name not in RunSettings.model_fields:
             near = difflib.get_close_matches(name.removeprefix("no_"), RunSettings.model_fields, n=1)
-            hint = f"did you mean {near[0]}, {describe(near[0])}?" if near else "help(bench.settings) names them all."
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(RunSettings.model_fields)}."
             raise ConfigError(f"run() has no setting {name!r}; {hint}")
 
 

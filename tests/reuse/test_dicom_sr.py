@@ -55,7 +55,9 @@ def row(image: str, called: str | None, probability: float, **more: Any) -> dict
 @pytest.fixture
 def written(tmp_path: Path) -> tuple[Reports, dict[str, Path]]:
     studies = generate_uid(), generate_uid()
+    (tmp_path / "plain.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(600))
     sources = {
+        "plain.png": tmp_path / "plain.png",
         "a.dcm": write_source(tmp_path / "a.dcm", studies[0]),
         "b.dcm": write_source(tmp_path / "b.dcm", studies[0]),
         "c.dcm": write_source(tmp_path / "c.dcm", studies[1], "P2", PatientSex="unknown", StudyDate=""),
@@ -95,7 +97,7 @@ def test_a_report_a_study_says_what_was_predicted_of_which_image(
         "plain.png": "it is no DICOM file",
     }
     first, second = (pydicom.dcmread(path) for path in reports.files)
-    images = {name: pydicom.dcmread(path) for name, path in sources.items()}
+    images = {name: pydicom.dcmread(path) for name, path in sources.items() if path.suffix == ".dcm"}
     assert first.StudyInstanceUID == images["a.dcm"].StudyInstanceUID
     assert (first.Modality, first.VerificationFlag, first.PreliminaryFlag) == ("SR", "UNVERIFIED", "PRELIMINARY")
     assert first.ContentQualification == "RESEARCH" and "Research use only" in first.SeriesDescription
