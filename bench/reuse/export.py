@@ -87,10 +87,46 @@ def _exported(format: str) -> Callable[[Any, Path], None]:
     return lambda model, path: model.export(str(path), format=format, verbose=False)
 
 
+def _to_onnx(model: Any, path: Path) -> None:
+    import keras
+
+    taken = keras.InputSpec(shape=model.inputs[0].shape, dtype="float32", name="image")
+    _with_constants(model).export(str(path), format="onnx", verbose=False, input_signature=[taken])
+
+
+def _with_constants(network: Any) -> Any:
+    """The same network with each Normalization written as a Rescaling: tf2onnx makes inputs of the constants of one."""
+    import keras
+
+    def copy(layer: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            return keras.models.clone_model(layer, clone_function=copy)
+        if not isinstance(layer, keras.layers.Normalization) or layer.invert:
+            return type(layer).from_config(layer.get_config())
+        mean, variance = (np.ravel(np.asarray(values, np.float64)) for values in (layer.mean, layer.variance))
+        scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon())
+        return keras.layers.Rescaling(scale.tolist(), (-mean * scale).tolist(), name=layer.name, dtype="float32")
+
+    copied = keras.models.clone_model(network, clone_function=copy)
+    for before, after in zip(_leaves(network), _leaves(copied), strict=True):
+        if type(before) is type(after):
+            after.set_weights(before.get_weights())
+    return copied
+
+
+def _leaves(model: Any) -> Iterator[Any]:
+    """All layers in their order, those of nested models in the place of these."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _leaves(layer)
+        else:
+            yield layer
+
+
 FORMATS = {
     "keras": Format(".keras", lambda model, path: model.save(path), _by_keras),
     "savedmodel": Format(".savedmodel", _exported("tf_saved_model"), _by_tensorflow),
-    "onnx": Format(".onnx", _exported("onnx"), _by_onnxruntime, needs=("tf2onnx", "onnx", "onnxruntime")),
+    "onnx": Format(".onnx", _to_onnx, _by_onnxruntime, needs=("tf2onnx", "onnx", "onnxruntime")),
     "tflite": Format(".tflite", _exported("litert"), _by_litert, 1e-3, ("ai_edge_litert",)),
 }
 """By the names that ``--to`` takes."""
@@ -117,9 +153,7 @@ def export(model: ReusableModel, to: str, out: Path | None = None) -> tuple[Path
     images = sample_images(model)
     expected = model.scores(images)
     with _draft(target) as draft:
-        with _quietly():
-            chosen.write(model.network, draft)
-            found = chosen.predict(draft, images.astype(np.float32))
+        found = _written(model, to, draft, images)
         difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")
         if not difference <= chosen.tolerance:
             raise ExportMismatch(
@@ -131,6 +165,19 @@ def export(model: ReusableModel, to: str, out: Path | None = None) -> tuple[Path
         _beside(draft).replace(_beside(target))
         draft.replace(target)
     return target, record
+
+
+def _written(model: ReusableModel, to: str, draft: Path, images: Images) -> Scores:
+    """Write ``draft``; returns what its runtime predicts of ``images``."""
+    try:
+        with _quietly():
+            FORMATS[to].write(model.network, draft)
+            return FORMATS[to].predict(draft, images.astype(np.float32))
+    except OSError:
+        raise
+    except Exception as error:  # whatever a converter makes of a layer that it does not know
+        reason = " ".join(next(iter(str(error).strip().splitlines()), type(error).__name__).split())
+        raise ConfigError(f"{model.path} cannot be written in format {to}: {reason.rstrip('.')}.") from error
 
 
 def sample_images(model: ReusableModel) -> Images:

@@ -27,8 +27,15 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "model", metavar="MODEL", help="name of a run, path of its folder, or an .h5 file; example: xray"
     )
-    parser.add_argument(
-        "--to", required=True, choices=NAMES, metavar="|".join(NAMES), help="the format; example: --to onnx"
+    add_flag(
+        parser,
+        "--to",
+        "the format",
+        "--to onnx",
+        "none; it has to be given",
+        metavar="|".join(NAMES),
+        choices=NAMES,
+        required=True,
     )
     add_flag(
         parser,
