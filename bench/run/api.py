@@ -204,7 +204,7 @@ def run(
     from bench.run.request import begin, go_on
 
     quiet()
-    given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in settings.items()}
+    given = {name: _as_typed(value) for name, value in settings.items()}
     _known(given)
     if cluster.started_elsewhere():
         raise ConfigError("Ray is running in this process already, and a run starts its own; end it by ray.shutdown().")
@@ -243,6 +243,11 @@ def signature() -> inspect.Signature:
     }
     given = {**fields, "resume": None}
     return inspect.Signature([inspect.Parameter(name, keyword, default=value) for name, value in given.items()])
+
+
+def _as_typed(value: Any) -> Any:
+    """A path as a flag would have it: absolute, for a folder called demo is not the demo data."""
+    return str(Path(value).absolute()) if isinstance(value, os.PathLike) else value
 
 
 def _known(given: Mapping[str, Any]) -> None:

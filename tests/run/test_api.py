@@ -82,6 +82,10 @@ def test_what_is_wrong_is_a_config_error(
     ):
         with pytest.raises(ConfigError, match=words):
             run(**given)
+    (tmp_path / "demo").mkdir()
+    with pytest.raises(ConfigError, match=re.escape(str(tmp_path / "demo"))):
+        run(data=Path("demo"))
+    (tmp_path / "demo").rmdir()
     monkeypatch.setattr(cluster, "started_elsewhere", lambda: True)
     with pytest.raises(ConfigError, match=r"ray\.shutdown\(\)"):
         run(budget=1)

@@ -93,7 +93,7 @@ def _bar(figure: Figure, ax: Axes, panel: Panel, measure: str) -> None:
         return
     bar = figure.colorbar(ScalarMappable(Normalize(low, high), COLOURS), ax=ax, orientation="horizontal", pad=0.02)
     bar.set_label(clipped(visible(measure), 60), fontsize=8.5)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def write(figure: Figure, path: Path) -> None:
