@@ -241,7 +241,8 @@ def _group(row: Mapping[str, Any], source: Any, number: int, model: Identity) ->
     classes = {label: f"CLASS{place}" for place, label in enumerate(probabilities)}
     called = str(row["called"])
     evaluations = [(CALLED, (classes.get(called, "CLASS"), called)), (USE, RESEARCH)]
-    if row.get("abstain") in (True, "true", "True", "yes"):
+    abstains = row.get("abstain")
+    if pd.notna(abstains) and str(abstains).lower() in ("true", "yes"):
         evaluations.append((DECISION, ABSTAINS))
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(identifier=f"image {number}"),
@@ -266,7 +267,7 @@ def _parameters(row: Mapping[str, Any], model: Identity) -> Iterator[str]:
     yield RESEARCH_USE
     yield f"Model {visible(model.name)}, SHA-256 of its file {model.sha256}."
     if pd.notna(threshold := row.get("threshold")):
-        yield f"Threshold, frozen on validation: {threshold}."
+        yield f"Threshold on the model's own probability, frozen on validation: {threshold}."
     if isinstance(note := row.get("note"), str) and note:
         yield f"Note on this image: {visible(note)}"
 

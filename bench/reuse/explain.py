@@ -46,7 +46,9 @@ class Explained:
 
 
 def called(model: ReusableModel, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The number of the class that each image is called: of two classes by the frozen threshold, else the likeliest.
+    """The number of the class that each image is called, as in the confusion matrix.
+
+    Of two classes the frozen threshold decides, else the highest of its own probabilities.
 
     Args:
         model: with or without frozen thresholds.
@@ -56,7 +58,7 @@ def called(model: ReusableModel, scores: npt.NDArray[np.float32]) -> npt.NDArray
     if len(model.classes) == 2 and len(frozen) == 1:
         positive = model.classes.index(frozen[0].label)
         return np.where(scores[:, positive] >= frozen[0].value, positive, 1 - positive)
-    return np.asarray(model.calibrated(scores).argmax(axis=1))
+    return scores.argmax(axis=1)
 
 
 def explain(

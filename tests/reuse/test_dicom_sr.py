@@ -72,7 +72,9 @@ def written(tmp_path: Path) -> tuple[Reports, dict[str, Path]]:
         row("odd.dcm", None, float("nan"), note="the file ends before its image does"),
         row("plain.png", "NORMAL", 0.5),
     ]
-    reports = write_reports(pd.DataFrame(rows), sources, tmp_path / "reports", Identity("xray", SHA256))
+    table = pd.DataFrame(rows).astype({"called": "string", "abstain": "boolean"})  # what is missing is NA
+    table.loc[0, "abstain"] = pd.NA
+    reports = write_reports(table, sources, tmp_path / "reports", Identity("xray", SHA256))
     return reports, sources
 
 

@@ -70,14 +70,14 @@ def draw(
         fontweight="bold",
         fontsize=12,
     )
-    alike = f"rank correlation {numbers.score(correlation, 2)}" if correlation is not None else "no correlation"
-    heads = (numbers.capital(method), f"The same with shuffled weights ({alike})")
+    alike = f"correlation {numbers.score(correlation, 2)}" if correlation is not None else "no correlation"
+    heads = (numbers.capital(method), f"With shuffled weights ({alike})")
     palette.image(plain, image)
-    plain.set_title("Image, as the model sees it", fontsize=9.5)
+    plain.set_title("Image, as the model sees it", fontsize=9)
     for ax, panel, head in zip(over, panels, heads, strict=True):
         palette.image(ax, image)
         ax.imshow(panel.heat, cmap=COLOURS, vmin=0, vmax=1, alpha=0.15 + 0.6 * panel.heat)
-        ax.set_title(head, fontsize=9.5)
+        ax.set_title(head, fontsize=9)
         _bar(figure, ax, panel, measure)
     for ax in (plain, *over):
         ax.spines[:].set(color=MUTED, visible=True, linewidth=0.5)
