@@ -58,7 +58,7 @@ def called(model: ReusableModel, scores: npt.NDArray[np.float32]) -> npt.NDArray
     if len(model.classes) == 2 and len(frozen) == 1:
         positive = model.classes.index(frozen[0].label)
         return np.where(scores[:, positive] >= frozen[0].value, positive, 1 - positive)
-    return scores.argmax(axis=1)
+    return np.asarray(scores.argmax(axis=1), np.int64)
 
 
 def explain(
