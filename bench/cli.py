@@ -14,6 +14,7 @@ from bench.evaluation import command as predict
 from bench.flags import STATUSES, Parser
 from bench.invocation import program
 from bench.report import command as report
+from bench.reuse import explain_command, export_command
 from bench.run import command as run
 from bench.run import data_command as data
 from bench.verify import command as verify
@@ -58,6 +59,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         report.add_report,
         run.add_evaluate,
         predict.add_parser,
+        explain_command.add_parser,
+        export_command.add_parser,
         verify.add_parser,
         compare.add_parser,
     ):

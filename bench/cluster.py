@@ -17,6 +17,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
@@ -121,16 +122,42 @@ def hardware() -> Hardware:
 def interrupted_by_signals() -> None:
     """Have SIGTERM, and SIGHUP of a closed terminal, end a run as Ctrl-C does: what is finished is kept, and said so.
 
-    A signal that is ignored stays so: nohup wants the run to go on.
+    A signal that is ignored stays so: nohup wants the run to go on. Outside of the main thread nothing is changed, for
+    Python has signals handled there alone.
     """
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in _ending_signals():
+        if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
+
+
+@contextlib.contextmanager
+def signals_given_back() -> Iterator[None]:
+    """What handles signals at the start of the block handles them after it too: a notebook has its own handlers."""
+    before = {number: signal.getsignal(number) for number in _ending_signals()}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                if handler is not None:  # one that was not set from Python
+                    signal.signal(number, handler)
+
+
+def _ending_signals() -> list[signal.Signals]:
+    """SIGTERM and, where there is one, SIGHUP."""
+    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def started_elsewhere() -> bool:
+    """Whether Ray runs in this process and was not started by this module."""
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized() and not _slots
 
 
 def session_folder() -> str:
@@ -200,10 +227,10 @@ def start(jobs: int = 0, address: str | None = None) -> Workers:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not address:  # else Ray writes a token into the home folder, which may be read-only
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    passed = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME", "PYTHONSAFEPATH", *FIXED)
+    passed = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME", "PYTHONSAFEPATH")
     if os.environ.get("KERAS_HOME"):
         os.environ["KERAS_HOME"] = os.path.abspath(os.environ["KERAS_HOME"])  # noqa: PTH100  (links stay)
-    environment = {name: os.environ[name] for name in passed if name in os.environ}
+    environment = {name: os.environ[name] for name in passed if name in os.environ} | FIXED
     arguments: dict[str, Any] = {}
     if not address:
         on_loopback()

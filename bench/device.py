@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -24,12 +25,14 @@ FIXED = {
 def quiet() -> None:
     """Keep start-up chatter off the screen and a user's settings of the libraries out of the way.
 
-    Takes effect for what is imported, and for processes that are started, afterwards.
+    Takes effect for what is imported, and for processes that are started, afterwards. In a notebook, figures go on
+    being shown as its user wants them.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("GLOG_minloglevel", "3")
-    os.environ.update(FIXED)
+    notebook = "ipykernel" in sys.modules and "MPLBACKEND" in os.environ
+    os.environ.update({name: value for name, value in FIXED.items() if not (notebook and name == "MPLBACKEND")})
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
         os.environ.pop(name, None)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where its own folder cannot be written

@@ -194,7 +194,7 @@ def toy_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cloudpickle.unregister_pickle_by_value(toys)
 
 
-SLOW = ("end_to_end", "backbones", "slow")
+SLOW = ("end_to_end", "backbones", "slow", "notebook")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

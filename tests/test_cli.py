@@ -28,7 +28,7 @@ from bench.settings import RunSettings, setting
 from bench.stats.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("run", "audit", "open", "list", "report", "evaluate", "predict", "verify", "compare")
+COMMANDS = ("run", "audit", "open", "list", "report", "evaluate", "predict", "explain", "export", "verify", "compare")
 
 
 @pytest.fixture(autouse=True)

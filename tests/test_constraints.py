@@ -18,7 +18,8 @@ def pinned() -> dict[str, str]:
 def required() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["dicom"], *extras["test"], *extras["dev"]]
+    parts = ("dicom", "dicom-sr", "export", "test", "dev")
+    lines = [*project["dependencies"], *(line for part in parts for line in extras[part])]
     return [Requirement(line) for line in lines if not line.startswith("medical-transfer-bench")]
 
 

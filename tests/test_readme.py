@@ -149,7 +149,7 @@ def test_the_commands_of_the_readme_are_looked_at() -> None:
 
 
 def test_the_model_snippet_is_python_of_five_lines_after_its_imports() -> None:
-    snippet, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.DOTALL)
+    snippet, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.DOTALL)
     compile(snippet, "docs/api.md", "exec")
     body = [line for line in snippet.splitlines() if line and not line.startswith(("import", "from"))]
     assert len(body) <= 5

@@ -6,6 +6,7 @@ Sanity Checks for Saliency Maps, NeurIPS 2018. Keras 3 API only.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,48 @@ def choose_cases(
     return np.array(chosen, dtype=np.int64)
 
 
+@dataclass(frozen=True)
+class Maps:
+    """Maps of some images, as they were computed, and what is to be said of them.
+
+    Attributes:
+        method, why: `CAM` or `OCCLUSION`, and why that one, in sentences.
+        places: float64 array of shape (n_images, rows, columns).
+        randomised: the same of the network with shuffled weights.
+        correlations: rank correlation of each image's two maps; None where there is none.
+        shuffled: how many layers were shuffled, and how many have kernels.
+    """
+
+    method: str
+    why: str
+    places: Map
+    randomised: Map
+    correlations: tuple[float | None, ...]
+    shuffled: tuple[int, int]
+
+
+def draw_maps(
+    network: Network, images: Pixels, targets: npt.NDArray[np.int64], seed: int = 0, precision: str = "float32"
+) -> Maps:
+    """Maps of the classes ``targets``; afterwards the later half of the network's weights is shuffled.
+
+    Args:
+        network: whose weights are shuffled in place.
+        images: uint8 array of shape (n_images, height, width, 1 or 3).
+        targets: of each image the number of a class.
+        seed: decides how weights are shuffled.
+        precision: what occlusion maps are computed in; class activation maps, which are exact, always in float32.
+    """
+    method, why = _method(network)
+    draw = class_activation_maps if method == CAM else occlusion_maps
+    network = network if method == CAM else network.in_precision(precision)
+    places = draw(network, images, targets) if len(images) else np.zeros((0, 1, 1))
+    shuffled = shuffle_weights(network.model, seed)
+    randomised = draw(network, images, targets) if len(images) else places
+    correlations = tuple(_correlation(one, other) for one, other in zip(places, randomised, strict=True))
+    return Maps(method, why, places, randomised, correlations, shuffled)
+
+
 def saliency(
     model_file: Path,
     images: Pixels,
@@ -87,22 +130,18 @@ def saliency(
         latter two float32 of shape (n_images, height, width), each map scaled to 0 to 1 by itself; and as ``places``
         and ``randomised_places`` both as they were computed, float64 of shape (n_images, rows, columns).
     """
-    network = Network.load(model_file)
     targets, classes = predictions.predicted, predictions.classes
-    method, why = _method(network)
-    draw = class_activation_maps if method == CAM else occlusion_maps
-    network = network if method == CAM else network.in_precision(precision)
-    maps = draw(network, images, targets) if len(images) else np.zeros((0, 1, 1))
-    shuffled = shuffle_weights(network.model, seed)
-    randomised = draw(network, images, targets) if len(images) else maps
-    correlations = [_correlation(one, other) for one, other in zip(maps, randomised, strict=True)]
+    found = draw_maps(Network.load(model_file), images, targets, seed, precision)
+    correlations = found.correlations
     known = [value for value in correlations if value is not None]
     mean = float(np.mean(known)) if known else None
     content = SaliencyRecord(
-        method=method,
-        why=f"{why} {CHOSEN}",
+        method=found.method,
+        why=f"{found.why} {CHOSEN}",
         sentence=CAUTION,
-        randomisation=Randomisation(mean_correlation=mean, sentence=_on_randomisation(mean, len(known), shuffled)),
+        randomisation=Randomisation(
+            mean_correlation=mean, sentence=_on_randomisation(mean, len(known), found.shuffled)
+        ),
         items=tuple(
             SaliencyCase(
                 image=names[index],
@@ -117,10 +156,10 @@ def saliency(
     )
     return content, {
         "images": np.asarray(images),
-        "maps": _shown(maps, images),
-        "randomised": _shown(randomised, images),
-        "places": np.asarray(maps, np.float64),
-        "randomised_places": np.asarray(randomised, np.float64),
+        "maps": shown(found.places, images),
+        "randomised": shown(found.randomised, images),
+        "places": np.asarray(found.places, np.float64),
+        "randomised_places": np.asarray(found.randomised, np.float64),
     }
 
 
@@ -214,13 +253,13 @@ def _correlation(one: Map, other: Map) -> float | None:
     return float(spearmanr(one.ravel(), other.ravel()).statistic)
 
 
-def _shown(maps: Map, images: Pixels) -> npt.NDArray[np.float32]:
+def shown(maps: Map, images: Pixels) -> npt.NDArray[np.float32]:
     """Maps at the size of the images, each from 0 to 1; zeros where one does not vary."""
     height, width = images.shape[1:3]
-    shown = np.zeros((len(maps), height, width), np.float32)
+    scaled_maps = np.zeros((len(maps), height, width), np.float32)
     for index, one in enumerate(np.nan_to_num(maps, posinf=0.0, neginf=0.0)):
         spread = float(np.ptp(one))
         if spread > 0:
             scaled = Image.fromarray(((one - one.min()) / spread).astype(np.float32))
-            shown[index] = np.clip(np.asarray(scaled.resize((width, height), Image.Resampling.BILINEAR)), 0, 1)
-    return shown
+            scaled_maps[index] = np.clip(np.asarray(scaled.resize((width, height), Image.Resampling.BILINEAR)), 0, 1)
+    return scaled_maps

@@ -101,6 +101,11 @@ def as_json(rows: Sequence[Listed]) -> str:
     )
 
 
+def listed_run(path: Path) -> Listed:
+    """The row of the run folder at ``path``, damaged where it cannot be read."""
+    return _one(path) or Listed(path.name, State.DAMAGED, note="It holds nothing that a run has left.")
+
+
 def _one(path: Path) -> Listed | None:
     try:
         return _read(RunDir(path))

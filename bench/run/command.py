@@ -1,18 +1,16 @@
 """The subcommands that carry out a run: ``run``, also with ``--resume``, and ``evaluate``."""
 
 import argparse
-import re
 import sys
 import textwrap
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bench import settings, texts
+from bench import texts
 from bench.disk import is_of_a_full_disk, told_of_the_fullest
-from bench.errors import ConfigError, TrialFailed
+from bench.errors import TrialFailed
 from bench.failures import MACHINE, kind_of, reason_of
 from bench.flags import (
     STATUSES,
@@ -30,8 +28,8 @@ from bench.flags import (
 )
 from bench.invocation import resume as resume_command
 from bench.invocation import typed
-from bench.run.folder import RunDir, find_run
-from bench.settings import FIRST, about_flag, flag_of, make_settings
+from bench.run.folder import find_run
+from bench.settings import FIRST
 
 if TYPE_CHECKING:
     from bench.run.request import Request
@@ -89,35 +87,15 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: if that is impossible.
     """
-    from bench.run.request import check_output, prepare
+    from bench.run.request import begin, go_on
 
     values = given(options)
     if "resume" in options:
-        return execute(_resumed(options.resume, values, output_of(options)), options.command_line)
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "run"
-    wanted = make_settings(**{"name": f"{stem}-{datetime.now():%Y%m%d-%H%M%S}", **values})
-    check_output(RunDir(wanted.output / wanted.name), wanted.cache)
-    request = prepare(wanted, tell=print)
+        return execute(go_on(options.resume, values, output_of(options)), options.command_line)
+    request = begin(values, tell=print)
     if "data" not in values:
         print("No --data is given, so this is the demo; your own images: --data path/to/images")
     return execute(request, options.command_line)
-
-
-def _resumed(name: str, values: dict[str, Any], output: Path) -> "Request":
-    changed = {setting: value for setting, value in values.items() if setting != "output"}
-    resumable = [name for name in settings.RunSettings.model_fields if about_flag(name)["resumable"]]
-    fixed = sorted(set(changed) - set(resumable))
-    if fixed:
-        flags = ", ".join(map(flag_of, resumable))
-        raise ConfigError(f"{flag_of(fixed[0])} cannot be changed when a run is resumed; only {flags} can.")
-    return _taken_up(find_run(name, output), changed)
-
-
-def _taken_up(run: RunDir, changed: dict[str, Any]) -> "Request":
-    from bench.run.request import resume
-
-    make_settings(name=run.name, **changed)  # a mistyped value is no damaged run.json
-    return resume(run, changed)
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -126,8 +104,10 @@ def evaluate(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: if that is impossible.
     """
+    from bench.run.request import taken_up
+
     changed = {name: value for name, value in given(options).items() if name not in ("name", "output")}
-    return execute(_taken_up(find_run(options.name, output_of(options)), changed), options.command_line, evaluate=True)
+    return execute(taken_up(find_run(options.name, output_of(options)), changed), options.command_line, evaluate=True)
 
 
 def execute(request: "Request", command_line: Sequence[str], evaluate: bool = False) -> int:

@@ -10,6 +10,9 @@ from pydantic import Field
 from bench.run.record import Number, OpeningRecord, Part, SplitRecord
 from bench.stats.calibration import CalibrationMap
 
+RESEARCH_USE = "Research use only; not a medical device."
+"""Stands in what leaves the suite."""
+
 
 class FindingRecord(Part):
     """One thing that an audit found; see `bench.data.audit.findings.Finding`."""
@@ -564,3 +567,29 @@ class ModelCard(_Decided):
     suite_version: str = ""
     data: dict[str, Any] = {}
     weights: dict[str, Any] = {}
+
+
+class ExportRecord(Part):
+    """Beside a model in another format: what that was made from, how it was checked, and the model's own metadata.
+
+    Attributes:
+        format, file: as ``--to`` names it, and the name of the file or folder.
+        sha256: of each file.
+        made_from: SHA-256 of the .h5 file.
+        difference, tolerance: largest difference of a probability on ``images`` sample images, and what is accepted.
+        packages: versions by which it was made and run.
+        model: what best_model.json says; classes by number and the input alone, where nothing else is known.
+    """
+
+    format: str = ""
+    file: str = ""
+    sha256: dict[str, str] = {}
+    made_from: str = ""
+    difference: Number | None = None
+    tolerance: Number | None = None
+    images: int | None = None
+    created: str = ""
+    suite_version: str = ""
+    packages: dict[str, str] = {}
+    model: ModelCard = ModelCard()
+    use: str = ""

@@ -4,12 +4,15 @@ No work is started and nothing is written.
 """
 
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,10 +26,10 @@ from bench.errors import ConfigError
 from bench.models.backbones import Backbone, boundary_bytes, get_backbone
 from bench.models.weights import check_weights
 from bench.numbers import disk
-from bench.run.folder import RunDir
+from bench.run.folder import RunDir, find_run
 from bench.run.ledgers import data_folder
 from bench.search.space import Space, load_space, parse_space
-from bench.settings import RunSettings, is_path
+from bench.settings import RunSettings, about_flag, flag_of, is_path, make_settings
 
 DEFAULT_EPOCHS = 8
 TABLE_BYTES = 20 * 10**6
@@ -130,6 +133,47 @@ def prepare(
         first = list(islice(outer_folds(table, *settings.outer_shape, settings.split_seed), 1))
         require_inner_folds(table, first, settings.folds, settings.split_seed)
     return Request(settings, space, source, table, taken, resumed)
+
+
+def begin(values: Mapping[str, Any], tell: Callable[[str], None] = lambda line: None) -> Request:
+    """The request of a new run; one without a name is called by its data and the time.
+
+    Args:
+        values: settings as they were given.
+        tell: told of a download.
+
+    Raises:
+        ConfigError: for the first thing that is wrong.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "run"
+    wanted = make_settings(**{"name": f"{stem}-{datetime.now():%Y%m%d-%H%M%S}", **values})
+    check_output(RunDir(wanted.output / wanted.name), wanted.cache)
+    return prepare(wanted, tell=tell)
+
+
+def go_on(name: str, values: Mapping[str, Any], output: Path) -> Request:
+    """The request of the run ``name`` in ``output``, which goes on with ``values`` in place of its own settings.
+
+    Raises:
+        ConfigError: for a setting that is fixed once a run was begun, and as `taken_up`.
+    """
+    changed = {setting: value for setting, value in values.items() if setting != "output"}
+    resumable = [setting for setting in RunSettings.model_fields if about_flag(setting)["resumable"]]
+    fixed = sorted(set(changed) - set(resumable))
+    if fixed:
+        flags = ", ".join(map(flag_of, resumable))
+        raise ConfigError(f"{flag_of(fixed[0])} cannot be changed when a run is resumed; only {flags} can.")
+    return taken_up(find_run(name, output), changed)
+
+
+def taken_up(run: RunDir, changed: Mapping[str, Any]) -> Request:
+    """`resume` after a look at the settings that are ``changed``: a mistyped value is no damaged run.json.
+
+    Raises:
+        ConfigError: for the first impossible value, and as `resume`.
+    """
+    make_settings(name=run.name, **changed)
+    return resume(run, changed)
 
 
 def open_settings(settings: RunSettings, tell: Callable[[str], None] = lambda line: None) -> ImageSet:

@@ -1,0 +1,130 @@
+"""Where a model looks in images that are given to it: one picture each, with the maps of the report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.images.decode import Facts
+from bench.errors import ConfigError
+from bench.evaluation.network import Network
+from bench.evaluation.recognise import note_test_images
+from bench.evaluation.saliency import CAM, CAUTION, OCCLUSION, draw_maps, shown
+from bench.report.figures.explanation import Panel, draw, write
+from bench.reuse.model import ReusableModel
+from bench.run.documents import RESEARCH_USE
+from bench.run.folder import file_sha256
+
+MEASURES = {
+    CAM: "added to the logit of {}, less that of the others",
+    OCCLUSION: "fall of the log-odds of {} when covered",
+}
+"""What the values of a map are, by its method."""
+MOST_STEM = 60
+"""Characters of an image's name in that of its picture."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What was drawn of one image.
+
+    Attributes:
+        image: its file.
+        called: the class.
+        probability: of that class, calibrated where the model has a calibration map.
+        correlation: of its map with that of shuffled weights; None where there is none.
+        picture: the PNG file.
+    """
+
+    image: Path
+    called: str
+    probability: float
+    correlation: float | None
+    picture: Path
+
+
+def called(model: ReusableModel, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """The number of the class that each image is called, as in the confusion matrix.
+
+    Of two classes the frozen threshold decides, else the highest of its own probabilities.
+
+    Args:
+        model: with or without frozen thresholds.
+        scores: its own probabilities, shape (n_images, n_classes).
+    """
+    frozen = model.card.frozen
+    if len(model.classes) == 2 and len(frozen) == 1:
+        positive = model.classes.index(frozen[0].label)
+        return np.where(scores[:, positive] >= frozen[0].value, positive, 1 - positive)
+    return np.asarray(scores.argmax(axis=1), np.int64)
+
+
+def explain(
+    model: ReusableModel, paths: Sequence[Path], images: npt.NDArray[np.uint8], folder: Path, seed: int = 0
+) -> tuple[list[Explained], str]:
+    """Draw each image, its map, and the map of the same network with shuffled weights, into ``folder``.
+
+    Args:
+        model: its network is as before afterwards.
+        paths: of the images.
+        images: as `ReusableModel.read` returns them.
+        folder: is made; pictures are called by their number and the name of the image.
+        seed: decides how weights are shuffled.
+
+    Returns:
+        what was drawn, and why by this method.
+
+    Raises:
+        ConfigError: if the folder cannot be written, or holds one of the pictures already.
+    """
+    targets = _pictures(paths, folder)
+    scores = model.scores(images)
+    classes = called(model, scores)
+    probabilities = np.take_along_axis(model.calibrated(scores), classes[:, None], axis=1)[:, 0]
+    weights = model.network.get_weights()
+    try:
+        maps = draw_maps(Network.of(model.network), images, classes, seed)
+    finally:
+        model.network.set_weights(weights)
+    found = [
+        Explained(path, model.classes[index], float(probability), correlation, target)
+        for path, index, probability, correlation, target in zip(
+            paths, classes, probabilities, maps.correlations, targets, strict=True
+        )
+    ]
+    pairs = [(places, shown(places, images)) for places in (maps.places, maps.randomised)]
+    for index, one in enumerate(found):
+        panels = [Panel(heat[index], _range(places[index])) for places, heat in pairs]
+        measure = MEASURES[maps.method].format(one.called)
+        title = one.image.name, one.called, one.probability
+        words = f"{RESEARCH_USE} {CAUTION}"
+        write(draw(images[index], panels, title, maps.method, measure, one.correlation, words), one.picture)
+    return found, maps.why
+
+
+def _range(places: npt.NDArray[np.float64]) -> tuple[float, float]:
+    finite = places[np.isfinite(places)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+def _pictures(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Where the pictures go; ConfigError if that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {folder} cannot be made: {error.strerror}.") from None
+    digits = len(str(len(paths)))
+    targets = [folder / f"{number:0{digits}}-{path.stem[:MOST_STEM]}.png" for number, path in enumerate(paths, start=1)]
+    there = [target for target in targets if target.exists()]
+    if there:
+        raise ConfigError(f"{there[0]} is there already; remove it, or name another folder by --out.")
+    return targets
+
+
+def note_if_tested(model: ReusableModel, paths: Sequence[Path], facts: Sequence[Facts]) -> str:
+    """Note in the ledgers which of the images are test images of a run; returns that in words, or nothing."""
+    if model.run is None:
+        return ""
+    return note_test_images(model.run, paths, facts, file_sha256(model.run.best_model_card))

@@ -1,0 +1,54 @@
+"""The subcommand ``explain``: where a model looks in images."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench import numbers
+from bench.errors import ConfigError
+from bench.flags import Commands, add_command, add_flag, add_setting, output_of
+from bench.invocation import typed
+from bench.texts import visible
+
+
+def add_parser(commands: Commands) -> None:
+    """``explain``."""
+    parser = add_command(
+        commands,
+        "explain",
+        explain_images,
+        "draw where the model of a run looks in images",
+        typed("explain", "xray", "scan1.jpeg", "scan2.jpeg", "--out", "explained"),
+        "Draw one PNG file for each image: the image as the model sees it, the class activation map of the class that"
+        " it is called (an occlusion map where the network's last stage is too small), and the same map of the network"
+        " with shuffled weights, from which it must differ to mean anything.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="name of a run, path of its folder, or an .h5 file; example: xray"
+    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files; example: scan1.jpeg")
+    add_flag(parser, "--out", "folder for the pictures", "--out maps", "explained", metavar="FOLDER", type=Path)
+    add_setting(parser, "output")
+
+
+def explain_images(options: argparse.Namespace) -> int:
+    """Draw, and say where.
+
+    Raises:
+        ConfigError: if there is no such model, an image cannot be read or the folder cannot be written.
+    """
+    from bench.reuse.explain import explain, note_if_tested
+    from bench.reuse.model import load_model
+
+    missing = [path for path in options.images if not path.is_file()]
+    if missing:
+        raise ConfigError(f"There is no image file {missing[0]}.")
+    model = load_model(options.model, output_of(options))
+    images, facts = model.read(options.images)
+    if told := note_if_tested(model, options.images, facts):
+        print(f"note: {told}", file=sys.stderr)
+    found, why = explain(model, options.images, images, getattr(options, "out", Path("explained")))
+    print(visible(why))
+    for one in found:
+        print(visible(f"{one.picture}: {one.called}, probability {numbers.score(one.probability)}"))
+    return 0

@@ -1,0 +1,221 @@
+"""A model of a run, loaded again: its card, its network, and images read as they were read in training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.images.decode import Facts
+from bench.data.images.window import Window
+from bench.errors import ConfigError
+from bench.invocation import resume
+from bench.models.export import BATCH, in_one_shape, load_images
+from bench.models.export import load_model as load_network
+from bench.run.documents import ModelCard, ModelInput
+from bench.run.folder import RunDir, file_sha256, find_run
+from bench.run.record import read_strictly
+from bench.stats.calibration import CalibrationMap
+
+MOST_SIDE = 10_000
+"""Pixels of an image's side that a model may ask for."""
+LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError)
+"""What Keras raises at a file that it cannot make a network of."""
+
+
+@dataclass(frozen=True)
+class ReusableModel:
+    """A model ready to predict; nothing is loaded before it is needed.
+
+    Attributes:
+        path: of the .h5 file.
+        run: the run that it belongs to; None for a file by itself.
+        known: what is written of it; None where the file holds no metadata.
+    """
+
+    path: Path
+    run: RunDir | None = None
+    known: ModelCard | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether classes, input and decisions are known; else they are read off the network, with neutral names."""
+        return self.known is not None
+
+    @cached_property
+    def card(self) -> ModelCard:
+        """What best_model.json says; of a file without metadata the input's shape and classes called by number.
+
+        Raises:
+            ConfigError: if the file is no model that can be loaded.
+        """
+        return self.known or _neutral(self.network, self.path)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the columns of `scores`."""
+        return self.card.classes
+
+    @cached_property
+    def input(self) -> ModelInput:
+        """What the network takes."""
+        found = self.card.input
+        assert found is not None
+        return found
+
+    @cached_property
+    def window(self) -> Window | None:
+        """What images of more than 8 bits go through; None if each has its own."""
+        return Window(**self.input.window) if self.input.window else None
+
+    @cached_property
+    def network(self) -> Any:
+        """The Keras model: float images (n, side, side, channels) of 0 to 255 -> class probabilities.
+
+        Raises:
+            ConfigError: if the file cannot be loaded, or holds more than Keras's own layers and its values.
+        """
+        try:
+            network = load_network(self.path)
+        except LOADING_ERRORS as error:
+            reason = " ".join(next(iter(str(error).strip().splitlines()), type(error).__name__).split()).rstrip(".")
+            raise ConfigError(f"{self.path} is no model of a run that can be loaded: {reason}.") from error
+        _check_network(network, self.path, self.known)
+        return network
+
+    def read(self, paths: Sequence[Path]) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
+        """Images decoded, windowed and resized by the code that training used.
+
+        Returns:
+            uint8 array of shape (n_images, side, side, channels), and the facts of each image.
+
+        Raises:
+            ConfigError: if a file is no image that can be read.
+        """
+        taken = self.input
+        return load_images(paths, taken.height, taken.channels, taken.resize, self.window)
+
+    def scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The network's own probabilities.
+
+        Args:
+            images: uint8 array of shape (n_images, side, side, channels), as `read` returns it.
+
+        Returns:
+            float32 array of shape (n_images, n_classes), rows sum to 1.
+
+        Raises:
+            ConfigError: if the images have another shape than the network takes.
+        """
+        side, channels = self.input.height, self.input.channels
+        if images.shape[1:] != (side, side, channels):
+            raise ConfigError(
+                f"{self.path} takes images of {side} x {side} pixels and {channels} channel(s); these have the shape "
+                f"{images.shape[1:]}."
+            )
+        if not len(images):
+            return np.empty((0, len(self.classes)), np.float32)
+        size = min(BATCH, len(images))
+        starts = range(0, len(images), size)
+        return np.concatenate([in_one_shape(self.network, images[at : at + size], size)[0] for at in starts])
+
+    def calibrated(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Calibrated probabilities of raw ``scores``, both of shape (n_images, n_classes)."""
+        return (self.card.map or CalibrationMap())(scores)
+
+
+def load_model(name_or_path: str | Path, output: Path = Path("reports")) -> ReusableModel:
+    """The model of a run by the run's name, by its folder, or an .h5 file by itself.
+
+    Args:
+        name_or_path: such as ``xray``, ``reports/xray`` or ``best_model.h5``; a file goes before a run of that name.
+        output: the folder of run folders.
+
+    Raises:
+        ConfigError: if there is none, if it has no model yet, or if its card does not belong to it.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return _of_file(path)
+    if path.suffix.lower() in (".h5", ".hdf5", ".keras"):
+        raise ConfigError(f"There is no model file {path}.")
+    return _of_run(find_run(str(name_or_path), output))
+
+
+def _of_run(run: RunDir) -> ReusableModel:
+    finish = resume(run.name, run.path.parent)
+    if not run.best_model_card.exists():
+        raise ConfigError(f"Run {run.name!r} has no model yet; finish it by `{finish}`.")
+    card = read_strictly(ModelCard, run.best_model_card)
+    if card.input is None or not run.best_model.is_file() or card.sha256 != file_sha256(run.best_model):
+        raise ConfigError(
+            f"best_model.json of run {run.name!r} does not belong to the best_model.h5 beside it (the run was "
+            f"interrupted, or one of them was replaced); finish it by `{finish}`."
+        )
+    _check_card(card, run.best_model_card)
+    return ReusableModel(run.best_model, run, card)
+
+
+def _of_file(path: Path) -> ReusableModel:
+    """A file by itself; of the exported file of a run that stands in its place, the whole run."""
+    run = RunDir(path.parent)
+    if path.name == run.best_model.name and run.best_model_card.is_file():
+        if run.run.is_file():
+            return _of_run(run)
+        card = read_strictly(ModelCard, run.best_model_card)
+        if card.sha256 != file_sha256(path):
+            raise ConfigError(f"{run.best_model_card} is of another model than {path}; move one of them away.")
+        _check_card(card, run.best_model_card)
+        return ReusableModel(path, None, card)
+    return ReusableModel(path)
+
+
+def _check_card(card: ModelCard, where: Path) -> None:
+    """Refuse, by a ConfigError, a card whose parts do not fit each other; ``where`` it was read from."""
+    fits = card.map is None or card.map.fits(len(card.classes))
+    if not fits or any(one.label not in card.classes for one in card.frozen):
+        raise ConfigError(f"{where} holds a calibration map or thresholds of other classes.")
+    taken = card.input
+    try:
+        usable = taken is not None and 0 < taken.height == taken.width <= MOST_SIDE and taken.channels in (1, 3)
+        Window(**taken.window) if taken is not None and taken.window else None
+    except TypeError:
+        usable = False
+    if not usable or len(card.classes) < 2:
+        raise ConfigError(f"{where} states an input that no model of a run has: {taken}.")
+
+
+def _check_network(network: Any, path: Path, card: ModelCard | None) -> None:
+    """Refuse, by a ConfigError, a network that does not turn square images into one probability per class."""
+    entered, left = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
+    images = isinstance(entered, tuple) and len(entered) == 4 and None not in entered[1:]
+    if not images or entered[1] != entered[2] or entered[1] > MOST_SIDE or entered[3] not in (1, 3):
+        raise ConfigError(
+            f"{path} takes an input of shape {entered}; a model of square images with 1 or 3 channels is accepted."
+        )
+    if not isinstance(left, tuple) or len(left) != 2 or (left[1] or 0) < 2:
+        raise ConfigError(f"{path} gives an output of shape {left}; one probability for each class is accepted.")
+    if card is None:
+        return
+    if left[1] != len(card.classes):
+        raise ConfigError(
+            f"{path} has {left[1]} classes, but its card names {len(card.classes)}; it is of another model."
+        )
+    if card.input is not None and (card.input.height, card.input.channels) != (entered[1], entered[3]):
+        raise ConfigError(
+            f"{path} takes {entered[1]} pixels and {entered[3]} channel(s), but its card states {card.input.height} "
+            f"and {card.input.channels}; it is of another model."
+        )
+
+
+def _neutral(network: Any, path: Path) -> ModelCard:
+    """The card of a file without metadata."""
+    _, height, width, channels = network.input_shape
+    return ModelCard(
+        file=path.name,
+        classes=tuple(f"class_{number}" for number in range(network.output_shape[1])),
+        input=ModelInput(height=height, width=width, channels=channels),
+    )

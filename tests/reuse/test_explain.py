@@ -1,0 +1,76 @@
+"""Pictures of where a model looks: what is drawn, what is said, and that the model stays as it was."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from toy_model import SURE, write_images, write_model
+
+from bench.cli import main
+from bench.errors import ConfigError
+from bench.report.figures.explanation import Panel, draw
+from bench.reuse.explain import called, explain
+from bench.reuse.model import ReusableModel, load_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ReusableModel:
+    return load_model(write_model(tmp_path_factory.mktemp("explained")))
+
+
+@pytest.fixture(autouse=True)
+def few_dots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.report.figures.explanation.PAPER_DPI", 40)
+
+
+def test_a_picture_of_each_image_with_the_class_that_the_threshold_calls(model: ReusableModel, tmp_path: Path) -> None:
+    paths = write_images(tmp_path, ("a.png", "b.png"))
+    images, _ = model.read(paths)
+    before = model.scores(images)
+    assert (before[:, 1] > 0.5).any() and (before[:, 1] < SURE).all(), "the likeliest class is not always called"
+    found, why = explain(model, paths, images, tmp_path / "maps")
+    np.testing.assert_array_equal(model.scores(images), before)
+    assert [one.called for one in found] == ["NORMAL", "NORMAL"]
+    np.testing.assert_allclose([one.probability for one in found], model.calibrated(before)[:, 0])
+    assert [one.picture.name for one in found] == ["1-a.png", "2-b.png"] and "the maps are exact" in why
+    assert all(-1 <= (one.correlation or 0) < 0.99 for one in found), "shuffled weights change the maps"
+    pixels = [np.asarray(Image.open(one.picture).convert("RGB")) for one in found]
+    assert (pixels[0] != pixels[1]).any() and np.ptp(pixels[0]) > 200
+    with pytest.raises(ConfigError, match=r"1-a\.png is there already"):
+        explain(model, paths, images, tmp_path / "maps")
+
+
+def test_of_a_model_without_thresholds_the_likeliest_class_is_called(model: ReusableModel) -> None:
+    bare = ReusableModel(model.path)
+    assert called(bare, np.array([[0.3, 0.7], [0.6, 0.4]], np.float32)).tolist() == [1, 0]
+    assert called(model, np.array([[0.3, 0.7], [0.001, 0.999]], np.float32)).tolist() == [0, 1]
+
+
+def test_a_figure_has_a_colour_bar_for_each_map_that_varies() -> None:
+    image, heat = np.zeros((8, 8, 1), np.uint8), np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    panels = [Panel(heat, (-0.2, 1.4)), Panel(np.zeros_like(heat), (0.0, 0.0))]
+    name = "x\x1b[31m.png"
+    figure = draw(image, panels, (name, "A$B", 0.91), "occlusion map", "fall of it", None, "Research use only.")
+    *plots, bar = figure.axes
+    assert len(plots) == 3 and bar.get_xlim() == (-0.2, 1.4) and bar.get_xlabel() == "fall of it"
+    assert plots[2].get_xlabel() == "It does not vary." and "no correlation" in plots[2].get_title(loc="left")
+    assert figure.get_suptitle() == r"x\x1b[31m.png: A$B, probability 0.910"
+    assert "Research use only." in figure.get_supxlabel()
+
+
+def test_the_command_draws_or_says_what_is_wrong(
+    model: ReusableModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = write_images(tmp_path, ("scan.png",))
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(path.read_bytes()[:60])
+    out = tmp_path / "maps"
+    assert main(["explain", str(model.path), str(path), str(broken), "--out", str(out)]) == 2
+    assert main(["explain", str(model.path), str(tmp_path / "none.png"), "--out", str(out)]) == 2
+    assert re.findall("error: .*(broken|none).png", capsys.readouterr().err) == ["broken", "none"]
+    assert not out.exists()
+    assert main(["explain", str(model.path), str(path), "--out", str(out)]) == 0
+    assert "1-scan.png: NORMAL, probability 0." in capsys.readouterr().out
+    assert [one.name for one in out.iterdir()] == ["1-scan.png"]

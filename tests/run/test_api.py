@@ -1,0 +1,152 @@
+"""Runs from Python: what the call takes and leaves as it was, and a folder as an object with tables."""
+
+import doctest
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import bench
+from bench import cluster, run
+from bench.errors import ConfigError
+from bench.run import pipeline, tables
+from bench.run.api import RunResult, Table
+from bench.settings import RunSettings
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs/example"
+
+
+@pytest.fixture
+def carried_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, str]]:
+    """What would be carried out, and the command written into run.json; the run folder is that of the example."""
+    seen: list[tuple[Any, str]] = []
+
+    def execute(request: Any, screen: Any, command: str) -> None:
+        seen.append((request, command))
+        assert signal.getsignal(signal.SIGTERM) is not before, "a run ends at SIGTERM as at Ctrl-C"
+        screen.line("it goes on")
+        shutil.copytree(EXAMPLE, request.run.path)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(pipeline, "execute", execute)
+    monkeypatch.setattr(pipeline, "warn_if_unfair", lambda run, screen: False)
+    monkeypatch.chdir(tmp_path)
+    return seen
+
+
+def test_a_run_takes_settings_and_leaves_the_process_as_it_was(
+    carried_out: list[tuple[Any, str]], toy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    result = run(
+        data=toy_folder,
+        budget=6,
+        backbones=("vgg16",),
+        weights="random",
+        time_limit="2h",
+        learning_curve=False,
+        class_weights=True,
+        cache=tmp_path / "cache",
+        name="toy",
+    )
+    assert isinstance(result, RunResult) and result.path == Path("reports/toy")
+    ((request, command),) = carried_out
+    found = request.settings
+    assert (found.data, found.budget, found.backbones) == (str(toy_folder), 6, ("vgg16",))
+    assert (found.time_limit, found.learning_curve, found.class_weights) == (7200, False, True)
+    for flag in (f"--data {toy_folder}", "--budget 6", "--backbones vgg16", "--no-learning-curve", "--time-limit 2h"):
+        assert flag in command
+    assert "--no-class-weights" not in command
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "it goes on" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="There is a run 'toy' in reports already"):
+        run(data=toy_folder, weights="random", backbones="vgg16", cache=tmp_path / "cache", name="toy")
+
+
+def test_what_is_wrong_is_a_config_error(
+    carried_out: list[tuple[Any, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for given, words in (
+        ({"budgget": 5}, "no setting 'budgget'; did you mean budget"),
+        ({"no_learning_curve": True}, "did you mean learning_curve"),
+        ({"budget": 0}, "--budget 0 is not possible"),
+        ({"data": tmp_path / "none"}, "none"),
+        ({"resume": "none"}, "There is no run 'none'"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            run(**given)
+    (tmp_path / "demo").mkdir()
+    with pytest.raises(ConfigError, match=re.escape(str(tmp_path / "demo"))):
+        run(data=Path("demo"))
+    (tmp_path / "demo").rmdir()
+    monkeypatch.setattr(cluster, "started_elsewhere", lambda: True)
+    with pytest.raises(ConfigError, match=r"ray\.shutdown\(\)"):
+        run(budget=1)
+    assert carried_out == [] and list(tmp_path.iterdir()) == []
+
+
+def test_every_table_of_a_run_folder_is_a_data_frame_of_its_schema() -> None:
+    result = bench.read(EXAMPLE)
+    named = {name: one for name, one in vars(RunResult).items() if isinstance(one, Table)}
+    assert {one.schema.file for one in named.values()} == set(tables.SCHEMAS)
+    for name, one in named.items():
+        assert one.schema.file == f"{name}.csv"
+        if (EXAMPLE / one.schema.file).exists():
+            frame = getattr(result, name)
+            assert isinstance(frame, pd.DataFrame) and len(frame) and set(one.schema.names) <= set(frame)
+    assert result.winner.backbone == "vgg16" and result.record.settings.budget == len(result.trials) == 14
+    assert result.evaluation.models["vgg16"].metrics["auc"].value == pytest.approx(0.982, abs=1e-3)
+    assert result.card.classes == result.audit.classes and result.report.is_file()
+    assert repr(result) == "RunResult(example: finished, VGG16, test ROC AUC 0.982 (0.971–0.989))"
+
+
+def test_what_a_run_lacks_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "<b>&xray"
+    folder.mkdir()
+    for name in ("run.json", "trials.csv"):
+        shutil.copy(EXAMPLE / name, folder)
+    (folder / "trials.csv").write_bytes((EXAMPLE / "trials.csv").read_bytes()[:-20])
+    result = bench.read(folder)
+    assert len(result.trials) == 13, "a row that was being written is left out"
+    with pytest.raises(ConfigError, match="its test split is not evaluated"):
+        _ = result.predictions_test
+    with pytest.raises(ConfigError, match="it has not come so far"):
+        _ = result.finalists
+    with pytest.raises(ConfigError, match="has no model yet"):
+        result.model()
+    shown = result._repr_html_()
+    assert "&lt;b&gt;&amp;xray" in shown and "<b>&" not in shown and "Research use only" in shown
+    with pytest.raises(ConfigError, match="There is no run"):
+        bench.read("none", tmp_path)
+
+
+def test_the_package_is_light_and_run_stays_what_is_called() -> None:
+    script = (
+        "import sys, inspect, bench.run.folder\n"
+        "import bench\n"
+        "from bench import run, read\n"
+        "assert not {'tensorflow', 'keras', 'ray'} & set(sys.modules), 'loaded'\n"
+        "import bench.run.request\n"
+        "from bench import run as again\n"
+        "assert again is run is bench.run and callable(run)\n"
+        "print(' '.join(inspect.signature(run).parameters))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {*RunSettings.model_fields, "resume"}
+
+
+def test_the_examples_of_the_documentation_give_what_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(r"```pycon\n(.*?)```", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.DOTALL)
+    examples = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "docs/api.md", "docs/api.md", 0)
+    assert len(examples.examples) > 5
+    told: list[str] = []
+    assert doctest.DocTestRunner().run(examples, out=told.append).failed == 0, "".join(told)
