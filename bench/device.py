@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,28 @@ def quiet() -> None:
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED"):
         os.environ.pop(name, None)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where its own folder cannot be written
+
+
+@contextlib.contextmanager
+def without_chatter() -> Iterator[None]:
+    """Nothing that is written to standard error in the block is seen: TensorFlow's libraries greet there when loaded.
+
+    What goes wrong is raised, and so is not lost.
+    """
+    try:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # there is no standard error
+        yield
+        return
+    sys.stderr.flush()
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def plain_keras() -> Any:

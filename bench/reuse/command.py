@@ -1,0 +1,130 @@
+"""The subcommand ``predict``: images classified with the model of a run."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bench.device import without_chatter
+from bench.errors import ConfigError
+from bench.flags import Commands, add_command, add_flag, add_setting, output_of
+from bench.invocation import typed
+from bench.reuse.images import wanted_images
+from bench.reuse.model import ReusableModel, load_model
+from bench.reuse.output import Write, check_ending, to_file, to_stream, to_terminal
+from bench.reuse.predict import predictions
+from bench.reuse.watch import watch_of
+from bench.stats.conformal import COVERAGE
+from bench.texts import visible
+
+MODEL = "name of a run, path of its folder, or of an .h5 file; example: xray"
+PATHS = "images, DICOM files, folders, patterns, a manifest (.csv with a column path), or .npz; example: scans/"
+DESCRIPTION = """Classifies images with the model of a run: one row an image, with calibrated probabilities, the raw\
+ ones of the network, what it is called at the frozen threshold, and whether the model should rather abstain.
+Images are decoded, windowed and resized by the code that training used. Images unlike the training images are marked\
+ in the note. A file that cannot be read is a row with a note; the exit status is 2 where none could be read.
+For research use only."""
+
+
+def add_parser(commands: Commands) -> None:
+    """``predict``."""
+    example = typed("predict", "xray", "scans/", "--out", "predictions.csv")
+    parser = add_command(commands, "predict", predict, "classify images with the model of a run", example, DESCRIPTION)
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help=PATHS)
+    add_flag(
+        *(parser, "--out", "file for the table, by its ending .csv, .json or .parquet", "--out predictions.csv"),
+        shown="a table on a terminal, CSV in a pipe", type=Path, metavar="FILE",
+    )  # fmt: skip
+    add_flag(
+        *(parser, "--coverage", "how often prediction sets are to hold the class of all images of a patient"),
+        *("--coverage 0.95", COVERAGE), type=float, metavar="SHARE",
+    )  # fmt: skip
+    add_setting(parser, "output")
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Write the table of predictions; returns 0 if any image was read, else 2.
+
+    Raises:
+        ConfigError: if there is no whole model, or a path leads to no image.
+    """
+    coverage = getattr(options, "coverage", COVERAGE)
+    if not 0 < coverage < 1:
+        raise ConfigError(f"--coverage must lie between 0 and 1, such as 0.95, but got {coverage:g}.")
+    out = getattr(options, "out", None)
+    if out is not None:
+        check_ending(out)
+    model = load_model(options.model, output_of(options))
+    with ExitStack() as stack:
+        wanted = wanted_images(options.paths, stack)
+        if not model.named:
+            with without_chatter():
+                model.card  # noqa: B018 (read off the network, which must be loaded for it)
+        for line in banner(model):
+            print(visible(line), file=sys.stderr)
+        watch = watch_of(model, wanted)
+        write = stack.enter_context(to_file(out) if out is not None else _to_screen())
+        advance = stack.enter_context(_progress(len(wanted)))
+        read, tables = 0, predictions(model, wanted, coverage, watch)
+        while True:
+            with without_chatter() if not read else ExitStack():
+                part = next(tables, None)
+            if part is None:
+                break
+            read += int(part["called"].notna().sum())
+            write(part)
+            advance(len(part))
+    if watch.sentence:
+        print(f"note: {visible(watch.sentence)}", file=sys.stderr)
+    if not read:
+        print(f"error: none of the {len(wanted)} files could be read as an image.", file=sys.stderr)
+    return 0 if read else 2
+
+
+def banner(model: ReusableModel) -> Iterator[str]:
+    """What must be known before a prediction is looked at, in lines."""
+    yield "For research use only; not a medical device."
+    card = model.card
+    if not model.named:
+        yield (
+            f"{model.path} holds no metadata of this suite: classes are called by number, images are squashed to "
+            "squares, and probabilities are the network's own, without threshold, calibration and limits."
+        )
+        return
+    if card.weights.get("kind") == "random":
+        yield "This model began with random weights, not with those of a pretrained network."
+    if card.data.get("synthetic"):
+        yield "This model was trained on drawn images (demo data): what it says of real ones means nothing."
+    if card.conformal is None or card.training is None:
+        yield (
+            "This model's file is of an earlier version: there are no prediction sets (abstain is empty), or images "
+            "unlike the training images are not marked."
+        )
+
+
+@contextmanager
+def _to_screen() -> Iterator[Write]:
+    """A table on a terminal; CSV, as it comes, elsewhere."""
+    if not sys.stdout.isatty():
+        yield to_stream(sys.stdout)
+        return
+    with to_terminal(Console(file=sys.stdout, highlight=False)) as write:
+        yield write
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, where that is a terminal."""
+    console = Console(file=sys.stderr)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield lambda more: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("Images", total=total)
+        yield lambda more: progress.advance(task, more)
