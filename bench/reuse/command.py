@@ -4,8 +4,10 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -13,6 +15,7 @@ from bench.device import without_chatter
 from bench.errors import ConfigError
 from bench.flags import Commands, add_command, add_flag, add_setting, output_of
 from bench.invocation import typed
+from bench.numbers import counted
 from bench.reuse.images import wanted_images
 from bench.reuse.model import ReusableModel, load_model
 from bench.reuse.output import Write, check_ending, to_file, to_stream, to_terminal
@@ -48,10 +51,10 @@ def add_parser(commands: Commands) -> None:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Write the table of predictions; returns 0 if any image was read, else 2.
+    """Write the table of predictions.
 
     Raises:
-        ConfigError: if there is no whole model, or a path leads to no image.
+        ConfigError: if there is no whole model, or no image that can be read.
     """
     coverage = getattr(options, "coverage", COVERAGE)
     if not 0 < coverage < 1:
@@ -62,28 +65,38 @@ def predict(options: argparse.Namespace) -> int:
     model = load_model(options.model, output_of(options))
     with ExitStack() as stack:
         wanted = wanted_images(options.paths, stack)
-        if not model.named:
-            with without_chatter():
-                model.card  # noqa: B018 (read off the network, which must be loaded for it)
+        watch = watch_of(model, wanted)
+        tables = _none_without_an_image(predictions(model, wanted, coverage, watch), len(wanted))
+        with without_chatter():
+            first = next(tables)
         for line in banner(model):
             print(visible(line), file=sys.stderr)
-        watch = watch_of(model, wanted)
         write = stack.enter_context(to_file(out) if out is not None else _to_screen())
         advance = stack.enter_context(_progress(len(wanted)))
-        read, tables = 0, predictions(model, wanted, coverage, watch)
-        while True:
-            with without_chatter() if not read else ExitStack():
-                part = next(tables, None)
-            if part is None:
-                break
-            read += int(part["called"].notna().sum())
+        for part in chain([first], tables):
             write(part)
             advance(len(part))
     if watch.sentence:
         print(f"note: {visible(watch.sentence)}", file=sys.stderr)
-    if not read:
-        print(f"error: none of the {len(wanted)} files could be read as an image.", file=sys.stderr)
-    return 0 if read else 2
+    return 0
+
+
+def _none_without_an_image(tables: Iterator[pd.DataFrame], count: int) -> Iterator[pd.DataFrame]:
+    """The same tables, those before the first image that could be read with its own.
+
+    Raises:
+        ConfigError: if none could be read.
+    """
+    held: list[pd.DataFrame] = []
+    for part in tables:
+        held.append(part)
+        if part["called"].notna().any():
+            break
+    else:
+        name, note = held[0].loc[0, ["image", "note"]]
+        raise ConfigError(f"None of {counted(count, 'file')} could be read as an image; {name}: {note}.")
+    yield pd.concat(held, ignore_index=True)
+    yield from tables
 
 
 def banner(model: ReusableModel) -> Iterator[str]:

@@ -39,7 +39,7 @@ class Wanted:
 
 
 def wanted_images(paths: Sequence[str | Path], stack: ExitStack) -> list[Wanted]:
-    """The images that ``paths`` mean, in their order, those of a folder by name; a named file is taken as it is.
+    """The images that ``paths`` mean, in their order, those of a folder by name; what is named is taken as it is.
 
     Args:
         paths: image files, folders (searched to the bottom), patterns with ``*``, ``?`` or ``**``, tables with a column
@@ -47,7 +47,7 @@ def wanted_images(paths: Sequence[str | Path], stack: ExitStack) -> list[Wanted]
         stack: closes what was unpacked.
 
     Raises:
-        ConfigError: if a path leads to nothing, a folder holds no image, or a table or archive cannot be read.
+        ConfigError: if a folder holds no image, or a table or archive cannot be read.
     """
     return [image for path in paths for image in _of_path(str(path), stack)]
 
@@ -68,8 +68,7 @@ def _of_path(text: str, stack: ExitStack) -> Iterable[Wanted]:
         if matches:
             files = [one for one in matches if not Path(one).is_dir() or "**" not in text]
             return [image for one in files for image in _of_path(one, stack)]
-        raise ConfigError(f"No file matches {text}.")
-    raise ConfigError(f"There is no image file {text}.")
+    return [_file(path)]
 
 
 def _in_folder(root: Path) -> Iterator[Path]:

@@ -109,7 +109,8 @@ def _read_ahead(model: "ReusableModel", wanted: Sequence[Wanted]) -> Iterator[It
             pixels, facts = load_image(one.read(), taken.height, taken.channels, taken.resize, window)
             return Given(one.name, patient_of(one), pixels, facts)
         except DECODE_ERRORS as error:
-            return Given(one.name, one.patient, problem=" ".join(str(error).split()) or type(error).__name__)
+            told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            return Given(one.name, one.patient, problem=" ".join(told.split()) or type(error).__name__)
 
     starts = [0, *range(FIRST, len(wanted), BATCH)]
     parts = [wanted[start:end] for start, end in zip(starts, [*starts[1:], len(wanted)], strict=True) if end > start]
