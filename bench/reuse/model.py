@@ -90,7 +90,7 @@ class ReusableModel:
         _check_network(network, self.path, self.known)
         return network
 
-    def read(self, paths: Sequence[Path]) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
+    def read(self, paths: Sequence[str | Path]) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
         """Images decoded, windowed and resized by the code that training used.
 
         Returns:
@@ -100,7 +100,7 @@ class ReusableModel:
             ConfigError: if a file is no image that can be read.
         """
         taken = self.input
-        return load_images(paths, taken.height, taken.channels, taken.resize, self.window)
+        return load_images([Path(path) for path in paths], taken.height, taken.channels, taken.resize, self.window)
 
     def scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The network's own probabilities.

@@ -359,3 +359,18 @@ def test_images_of_16_bits_go_through_the_window_of_the_run(run: RunDir, place: 
 def test_importing_the_package_stays_light() -> None:
     code = "import sys, bench; assert not {'numpy', 'keras', 'pydantic'} & set(sys.modules); bench.load_model"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_lines_of_the_documentation_hold(run: RunDir, place: Path) -> None:
+    import doctest
+
+    card = load_model(run.path).card
+    named = Threshold(label="PNEUMONIA", value=0.5, rule="made up")
+    card = card.model_copy(update={"classes": ("NORMAL", "PNEUMONIA"), "threshold": named})
+    toy = RunDir(place / "reports" / "xray")
+    toy.path.mkdir(parents=True)
+    shutil.copy(run.run, toy.run)
+    write_with_card(run.path / "trained.h5", toy.best_model, card)
+    write_json(toy.best_model_card, card.model_copy(update={"sha256": file_sha256(toy.best_model)}))
+    found = doctest.testfile(str(Path(__file__).parents[2] / "docs" / "api.md"), module_relative=False)
+    assert found.failed == 0 and found.attempted >= 10
