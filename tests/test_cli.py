@@ -154,7 +154,7 @@ def test_commands(refusal):
     for name in COMMANDS:
         assert name in message
     assert "NAME" in refusal("report")
-    assert "IMAGE" in refusal("predict", "xray")
+    assert "PATH" in refusal("predict", "xray")
 
 
 @pytest.mark.parametrize(

@@ -115,10 +115,11 @@ class TestImages:
         found = [match for match in (_match(split, facts) for split in self._splits) if match.rows]
         if not found:
             return
-        for match in found:
+        found.sort(key=lambda match: (len(match.rows), -match.altered))
+        for match in {match.split.split: match for match in found}.values():  # a run and a ledger may name the same
             before, altered, _ = self.found.get(match.split.split, (0, 0, ""))
             self.found[match.split.split] = before + len(match.rows), altered + match.altered, match.split.run
-        most = max(found, key=lambda match: (len(match.rows), -match.altered))
+        most = found[-1]
         self.parts += 1
         self.ledgers.write(
             Opening(

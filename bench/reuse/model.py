@@ -15,7 +15,7 @@ from bench.data.images.decode import Facts
 from bench.data.images.window import Window
 from bench.errors import ConfigError
 from bench.invocation import resume
-from bench.models.export import BATCH, in_one_shape, load_images
+from bench.models.export import BATCH, in_one_shape, load_images, with_pooled
 from bench.models.export import load_model as load_network
 from bench.models.metadata import read_card
 from bench.run.documents import ModelCard, ModelInput
@@ -89,6 +89,13 @@ class ReusableModel:
             raise ConfigError(f"{self.path} is no model of a run that can be loaded: {reason}.") from error
         _check_network(network, self.path, self.known)
         return network
+
+    @cached_property
+    def forward(self) -> Any:
+        """The network, with its pooled features as a second output where the card tells how far they may lie."""
+        known = self.card.training
+        both = with_pooled(self.network) if known and known.features else None
+        return self.network if both is None else both
 
     def read(self, paths: Sequence[str | Path]) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
         """Images decoded, windowed and resized by the code that training used.

@@ -10,17 +10,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from bench.data.images.decode import DECODE_ERRORS, Facts, Pixels
+from bench.data.images.decode import DECODE_ERRORS, Facts, Pixels, problem_of
+from bench.data.imageset import Content
 from bench.device import cpu_cores
 from bench.evaluation.recognise import TestImages
-from bench.models.export import in_one_shape, load_image, with_pooled
+from bench.models.export import in_one_shape, load_image
 from bench.numbers import short
 from bench.reuse.images import Wanted, patient_of
 from bench.reuse.unlike import differences
@@ -82,7 +83,7 @@ def predictions(
     if model.card.conformal:
         model.card.conformal.limit(coverage)
     with _read_ahead(model, wanted) as batches:
-        forward = _forward(model)
+        forward = model.forward
         for batch in batches:
             read = [(one.pixels, one.facts) for one in batch if one.pixels is not None and one.facts is not None]
             if watch is not None:
@@ -92,25 +93,20 @@ def predictions(
             yield table(model, batch, found, coverage)
 
 
-def _forward(model: "ReusableModel") -> Any:
-    """The network, with its pooled features where they are wanted."""
-    training = model.card.training
-    both = with_pooled(model.network) if training and training.features else None
-    return model.network if both is None else both
-
-
 @contextmanager
 def _read_ahead(model: "ReusableModel", wanted: Sequence[Wanted]) -> Iterator[Iterator[list[Given]]]:
     """The images in batches, read by threads from the moment that the block is entered."""
     taken, window = model.input, model.window
 
     def read(one: Wanted) -> Given:
+        content: Content | None = None
         try:
-            pixels, facts = load_image(one.read(), taken.height, taken.channels, taken.resize, window)
+            content = one.read()
+            pixels, facts = load_image(content, taken.height, taken.channels, taken.resize, window)
             return Given(one.name, patient_of(one), pixels, facts)
         except DECODE_ERRORS as error:
-            told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            return Given(one.name, one.patient, problem=" ".join(told.split()) or type(error).__name__)
+            strange = content is None and isinstance(error, OSError) and error.strerror
+            return Given(one.name, one.patient, problem=strange or problem_of(error, content).reason)
 
     starts = [0, *range(FIRST, len(wanted), BATCH)]
     parts = [wanted[start:end] for start, end in zip(starts, [*starts[1:], len(wanted)], strict=True) if end > start]
