@@ -6,7 +6,8 @@ from bench.numbers import joined, short
 from bench.run.documents import TrainingImages
 
 SIZE_ROOM = 2.0
-"""Times that a side may be longer than the longest in training, or shorter than the shortest."""
+"""Times that a side may be longer than the longest in training, or shorter than the shortest; 1 where all had one size:
+they were brought to it, and another image was not."""
 ASPECT_ROOM = 1.25
 """The same of width over height."""
 
@@ -24,7 +25,8 @@ def differences(training: TrainingImages, facts: Facts, distance: float | None) 
         found.append(f"{kind} (training: {joined(sorted(training.kinds))})")
     if training.width and training.height:
         sides = (facts.width, training.width), (facts.height, training.height)
-        if any(not least / SIZE_ROOM <= side <= SIZE_ROOM * most for side, (least, most) in sides):
+        room = 1.0 if all(least == most for _, (least, most) in sides) else SIZE_ROOM
+        if any(not least / room <= side <= room * most for side, (least, most) in sides):
             known = " x ".join(_span(ends) for _, ends in sides)
             found.append(f"{facts.width} x {facts.height} pixels (training: {known})")
     if training.aspect:
