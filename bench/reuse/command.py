@@ -6,23 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
-
-import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING
 
 from bench.device import without_chatter
 from bench.errors import ConfigError
 from bench.flags import Commands, add_command, add_flag, add_setting, output_of
 from bench.invocation import typed
 from bench.numbers import counted
-from bench.reuse.images import wanted_images
-from bench.reuse.model import ReusableModel, load_model
-from bench.reuse.output import Write, check_ending, to_file, to_stream, to_terminal
-from bench.reuse.predict import predictions
-from bench.reuse.watch import watch_of
 from bench.stats.conformal import COVERAGE
 from bench.texts import visible
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.reuse.model import ReusableModel
+    from bench.reuse.output import Write
 
 MODEL = "name of a run, path of its folder, or of an .h5 file; example: xray"
 PATHS = "images, DICOM files, folders, patterns, a manifest (.csv with a column path), or .npz; example: scans/"
@@ -56,6 +54,12 @@ def predict(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: if there is no whole model, or no image that can be read.
     """
+    from bench.reuse.images import wanted_images
+    from bench.reuse.model import load_model
+    from bench.reuse.output import check_ending, to_file
+    from bench.reuse.predict import predictions
+    from bench.reuse.watch import watch_of
+
     coverage = getattr(options, "coverage", COVERAGE)
     if not 0 < coverage < 1:
         raise ConfigError(f"--coverage must lie between 0 and 1, such as 0.95, but got {coverage:g}.")
@@ -65,9 +69,9 @@ def predict(options: argparse.Namespace) -> int:
     model = load_model(options.model, output_of(options))
     with ExitStack() as stack:
         wanted = wanted_images(options.paths, stack)
-        watch = watch_of(model, wanted)
-        tables = _none_without_an_image(predictions(model, wanted, coverage, watch), len(wanted))
-        with without_chatter():
+        with without_chatter():  # the network is loaded here, of a file without metadata even to see its card
+            watch = watch_of(model, wanted)
+            tables = _none_without_an_image(predictions(model, wanted, coverage, watch), len(wanted))
             first = next(tables)
         for line in banner(model):
             print(visible(line), file=sys.stderr)
@@ -81,12 +85,14 @@ def predict(options: argparse.Namespace) -> int:
     return 0
 
 
-def _none_without_an_image(tables: Iterator[pd.DataFrame], count: int) -> Iterator[pd.DataFrame]:
+def _none_without_an_image(tables: "Iterator[pd.DataFrame]", count: int) -> "Iterator[pd.DataFrame]":
     """The same tables, those before the first image that could be read with its own.
 
     Raises:
         ConfigError: if none could be read.
     """
+    import pandas as pd
+
     held: list[pd.DataFrame] = []
     for part in tables:
         held.append(part)
@@ -99,7 +105,7 @@ def _none_without_an_image(tables: Iterator[pd.DataFrame], count: int) -> Iterat
     yield from tables
 
 
-def banner(model: ReusableModel) -> Iterator[str]:
+def banner(model: "ReusableModel") -> Iterator[str]:
     """What must be known before a prediction is looked at, in lines."""
     yield "For research use only; not a medical device."
     card = model.card
@@ -121,8 +127,12 @@ def banner(model: ReusableModel) -> Iterator[str]:
 
 
 @contextmanager
-def _to_screen() -> Iterator[Write]:
+def _to_screen() -> "Iterator[Write]":
     """A table on a terminal; CSV, as it comes, elsewhere."""
+    from rich.console import Console
+
+    from bench.reuse.output import to_stream, to_terminal
+
     if not sys.stdout.isatty():
         yield to_stream(sys.stdout)
         return
@@ -133,6 +143,9 @@ def _to_screen() -> Iterator[Write]:
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
     """A bar on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(file=sys.stderr)
     if not console.is_terminal or console.is_dumb_terminal:
         yield lambda more: None

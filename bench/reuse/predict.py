@@ -31,8 +31,8 @@ from bench.stats.conformal import COVERAGE
 if TYPE_CHECKING:
     from bench.reuse.model import ReusableModel
 
-FIRST = 4
-"""Images of the first batch, so that the first rows come soon."""
+FIRST = 1
+"""Images of the first batch, so that the first row comes soon."""
 BATCH = 32
 AHEAD = 3
 """Batches that are read before they are needed, at most."""
