@@ -10,10 +10,10 @@ from bench import __version__, texts
 from bench.compare import command as compare
 from bench.device import quiet
 from bench.errors import ConfigError
-from bench.evaluation import command as predict
 from bench.flags import STATUSES, Parser
 from bench.invocation import program
 from bench.report import command as report
+from bench.reuse import command as predict
 from bench.reuse import explain_command, export_command
 from bench.run import command as run
 from bench.run import data_command as data

@@ -38,6 +38,28 @@ def quiet() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where its own folder cannot be written
 
 
+@contextlib.contextmanager
+def without_chatter() -> Iterator[None]:
+    """Nothing that is written to standard error in the block is seen: TensorFlow's libraries greet there when loaded.
+
+    What goes wrong is raised, and so is not lost.
+    """
+    try:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # there is no standard error
+        yield
+        return
+    sys.stderr.flush()
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def plain_keras() -> Any:
     """Keras on TensorFlow, with its own defaults in place of those of a keras.json."""
     quiet()

@@ -18,12 +18,9 @@ from PIL import Image
 from pydantic import Field
 
 from bench import RULES, cli, invocation
-from bench.data.images.decode import decode, facts_of
 from bench.models.backbones import BACKBONES
 from bench.run import command
 from bench.run.folder import RunDir, file_sha256, write_json
-from bench.run.ledgers import LEDGER, machine_folder
-from bench.run.tables import SPLITS
 from bench.settings import RunSettings, setting
 from bench.stats.metrics import METRICS
 
@@ -157,7 +154,7 @@ def test_commands(refusal):
     for name in COMMANDS:
         assert name in message
     assert "NAME" in refusal("report")
-    assert "IMAGE" in refusal("predict", "xray")
+    assert "PATH" in refusal("predict", "xray")
 
 
 @pytest.mark.parametrize(
@@ -606,12 +603,6 @@ def run_with_model(place):
     return folder
 
 
-def test_predicting_what_is_not_there_or_no_image(place, run_with_model, refusal):
-    (place / "notes.png").write_text("no image")
-    assert "no image file scan.png" in refusal("predict", "xray", "notes.png", "scan.png")
-    assert "can be read" in refusal("predict", "xray", "notes.png")
-
-
 def test_a_card_of_another_model_is_refused(place, run_with_model, refusal):
     (run_with_model / "best_model.h5").write_bytes(b"another model")
     message = refusal("predict", "xray", "scan.png")
@@ -625,41 +616,6 @@ def test_a_damaged_card_is_refused_by_name(place, run_with_model, refusal, conte
     assert "best_model.json cannot be read" in refusal("predict", "xray", "scan.png")
 
 
-def test_predicting_goes_through_the_window_of_the_run(place, run_with_model, monkeypatch, capsys):
-    card = json.loads((run_with_model / "best_model.json").read_text())
-    card["input"]["window"] = {"low": 0.0, "high": 1000.0, "rule": "asked"}
-    write_json(run_with_model / "best_model.json", card)
-    Image.fromarray(np.full((32, 32), 500, np.uint16)).save(place / "scan.png")
-    seen = []
-    monkeypatch.setattr(
-        "bench.models.export.predict_file", lambda file, images, rows: seen.append(images) or np.array([[0.2, 0.8]])
-    )
-    assert cli.main(["predict", "xray", "scan.png", "--output", str(place / "reports")]) == 0
-    assert set(np.unique(seen[0])) == {128}, "by its own range it would be black"
-
-
-WEIGHED = {"method": "temperature", "class_weights": [2.0, 0.5], "slopes": [0.5, 0.5]}
-
-
-@pytest.mark.parametrize(
-    ("more", "after"),
-    [({}, 0.6), ({"temperature": 0.5}, 0.36 / 0.52), ({"calibration": WEIGHED}, 2.4**0.5 / (2.4**0.5 + 0.4**0.5))],
-    ids=["no map", "an earlier version's temperature", "a map"],
-)
-def test_predicting_applies_map_and_threshold(place, run_with_model, monkeypatch, capsys, more, after):
-    """The file says 0.4 and 0.6: over weights of 2 and 0.5, that is 0.2 against 1.2."""
-    card = json.loads((run_with_model / "best_model.json").read_text())
-    threshold = {"class": "B", "value": 0.61, "rule": "made up"}
-    write_json(run_with_model / "best_model.json", card | more | {"threshold": threshold})
-    Image.new("L", (32, 32)).save(place / "scan.png")
-    monkeypatch.setattr("bench.models.export.predict_file", lambda *_: np.array([[0.4, 0.6]], np.float32))
-    assert cli.main(["predict", "xray", "scan.png", "--output", str(place / "reports")]) == 0
-    head, row = (line.split(",") for line in capsys.readouterr().out.splitlines())
-    assert head == ["image", "prob_A", "prob_B", "calibrated_A", "calibrated_B", "called_B"]
-    assert row[1:3] + row[5:] == ["0.4000", "0.6000", "no"], "the threshold is on the scale of the file's own"
-    assert float(row[4]) == pytest.approx(after, abs=1e-4)
-
-
 @pytest.mark.parametrize(
     "more", [{"calibration": {"slopes": [1.0, 2.0, 3.0]}}, {"threshold": {"class": "C", "value": 0.5}}]
 )
@@ -668,35 +624,6 @@ def test_a_map_of_other_classes_is_refused(place, run_with_model, refusal, more)
     write_json(run_with_model / "best_model.json", card | more)
     Image.new("L", (32, 32)).save(place / "scan.png")
     assert "of other classes" in refusal("predict", "xray", "scan.png")
-
-
-def test_predicting_test_images_is_said_and_written_down(place, run_with_model, monkeypatch, capsys):
-    rng = np.random.default_rng(0)
-    facts = []
-    for name in ("seen", "unseen"):
-        image = Image.fromarray(rng.integers(0, 256, (32, 32), dtype=np.uint8))
-        image.save(place / f"{name}.png")
-        facts.append(facts_of((place / f"{name}.png").read_bytes(), decode((place / f"{name}.png").read_bytes())))
-    row = {
-        "image": "a.png",
-        "label": "A",
-        "split": "test",
-        "pixels": facts[0].pixels,
-        "looks": facts[0].perceptual_hash,
-    }
-    SPLITS.write(run_with_model, [row])
-    monkeypatch.setattr("bench.models.export.predict_file", lambda file, images, rows: np.full((len(images), 2), 0.5))
-    assert cli.main(["predict", "xray", "unseen.png"]) == 0
-    assert capsys.readouterr().err == "" and not (machine_folder() / LEDGER).exists()
-    assert cli.main(["predict", "xray", "seen.png", "unseen.png"]) == 0
-    assert "note: 1 of 2 images is a test image of run xray; that is written into" in capsys.readouterr().err
-    assert '"kind": "prediction"' in (machine_folder() / LEDGER).read_text()
-    assert not (place / LEDGER).exists()
-
-
-def test_an_unreadable_image_is_named(place, run_with_model, refusal):
-    (place / "notes.png").write_text("no image")
-    assert "notes.png" in refusal("predict", "xray", "notes.png")
 
 
 def test_an_interrupt_is_status_130(place, images, monkeypatch, capsys):

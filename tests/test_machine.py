@@ -553,32 +553,6 @@ def test_an_audit_ends_as_a_run_would(data: Path, tmp_path: Path, capsys: pytest
     assert cli.main([*flags, "--keep-going"]) == 0
 
 
-def test_predictions_are_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    import csv
-    import io
-
-    import keras
-
-    from bench.run.folder import file_sha256, write_json
-
-    classes = ["mild, left", '<5 mm & "other"', "two\nlines"]
-    run = RunDir(tmp_path / "reports" / "xray")
-    write_json(run.run, {"name": "xray"})
-    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
-    keras.Sequential(layers).save(run.best_model)
-    size = {"height": 8, "width": 8, "channels": 1}
-    write_json(run.best_model_card, {"classes": classes, "input": size, "sha256": file_sha256(run.best_model)})
-    monkeypatch.chdir(tmp_path)
-    Image.new("L", (8, 8), 90).save("a,b.png")
-    assert cli.main(["predict", "xray", "a,b.png"]) == 0
-    head, row = csv.reader(io.StringIO(capsys.readouterr().out))
-    names = [name.replace("\n", "\\x0a") for name in classes]
-    assert head == ["image", *(f"prob_{name}" for name in names), *(f"calibrated_{name}" for name in names)]
-    assert row[0] == "a,b.png"
-    assert sum(map(float, row[1:4])) == pytest.approx(1, abs=2e-4)
-    assert row[1:4] == row[4:], "the card holds no map"
-
-
 def test_an_audit_says_what_of_the_cache_was_damaged(data: Path, tmp_path: Path, capsys: Any) -> None:
     flags = ["audit", str(data), "--cache", str(tmp_path / "cache")]
     assert cli.main(flags) == 0

@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 
+import numpy as np
+
 from bench.data.images.decode import Pixels
-from bench.evaluation import in_worker
+from bench.evaluation import familiar, in_worker
 from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs
 from bench.evaluation.predictions import predictions_table
 from bench.evaluation.thresholds import frozen_thresholds
 from bench.models.backbones import get_backbone
 from bench.models.export import TOLERANCE, ExportMismatch, fresh_process
-from bench.run.documents import ModelCard, ModelInput, PlannedContrast
+from bench.models.metadata import write_with_card
+from bench.run.documents import ModelCard, ModelInput, PlannedContrast, TrainingImages
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.run.tables import PREDICTIONS_VAL, Row, records, scores_in
 from bench.stats.calibration import choose_map
@@ -34,7 +37,7 @@ def decide(inputs: EvaluationInputs, run: RunDir, call_all: CallAll, provenance:
     name = winner["backbone"]
     images: Pixels = inputs.images[name].open()
     with fresh_process(run.best_model, images[rows[:CHECKED_IMAGES]]) as compare:  # starts while others are scored
-        validation = _validation(done, inputs, run, call_all)
+        validation, training = _validation(done, inputs, run, call_all)
         predictions = validation[name]
         _check_score(winner, predictions, inputs, run)
         checked = predictions.scores[:CHECKED_IMAGES]
@@ -43,24 +46,47 @@ def decide(inputs: EvaluationInputs, run: RunDir, call_all: CallAll, provenance:
     thresholds = frozen_thresholds(predictions, inputs.settings.target_sensitivity, inputs.bootstrap, chosen.map)
     decisions = Decisions(name, chosen, thresholds, validation)
     candidates = {row["backbone"]: row["sha256"] for row in done}
-    card = _card(winner, decisions, inputs, run).model_copy(
-        update={"checked": {"images": len(checked), "largest_difference": difference}, "candidates": candidates}
-    )
-    write_json(run.best_model_card, card.content() | provenance.content())
+    found = {
+        "checked": {"images": len(checked), "largest_difference": difference},
+        "candidates": candidates,
+        "conformal": decisions.conformal,
+        "training": training,
+    }
+    write_card(_card(winner, decisions, inputs, run).model_copy(update=found), provenance, winner["model"], run)
     PREDICTIONS_VAL.write(run.path, predictions_table(inputs.table["image"].iloc[rows], predictions, chosen.map))
     return decisions
 
 
+def write_card(decided: ModelCard, provenance: ModelCard, trained: str, run: RunDir) -> None:
+    """Make best_model.h5 a copy of the winner's file ``trained`` that holds the card, and write best_model.json last.
+
+    A crash in between leaves no best_model.json: the evaluation is not finished then, and is made anew.
+    """
+    card = ModelCard.model_validate(decided.content() | provenance.content())
+    run.best_model_card.unlink(missing_ok=True)
+    write_with_card(run.path / trained, run.best_model, card)
+    write_json(run.best_model_card, card.model_copy(update={"sha256": file_sha256(run.best_model)}))
+
+
 def _validation(
     representatives: Sequence[Row], inputs: EvaluationInputs, run: RunDir, call_all: CallAll
-) -> dict[str, Predictions]:
-    """Backbone -> what its representative's file predicts for the validation images; one file each shares nothing."""
+) -> tuple[dict[str, Predictions], TrainingImages]:
+    """Backbone -> what its representative's file predicts for the validation images; one file each shares nothing.
+
+    And what the training images are like to the winner, found out at the same time.
+    """
     rows, names = inputs.rows("val"), [str(row["backbone"]) for row in representatives]
     order = sorted(range(len(names)), key=lambda place: -get_backbone(names[place]).cost[0])  # longest first
     models = [(run.path / row["model"]).absolute() for row in representatives]
-    scores = call_all([partial(in_worker.predict, models[place], inputs.images[names[place]], rows) for place in order])
+    chosen = next(place for place, row in enumerate(representatives) if row["winner"])
+    sampled = familiar.sample(inputs)
+    look = partial(in_worker.pooled, models[chosen], inputs.images[names[chosen]], np.concatenate(sampled))
+    *scores, features = call_all(
+        [partial(in_worker.predict, models[place], inputs.images[names[place]], rows) for place in order]
+        + [partial(in_worker.attempt, familiar.WHAT, look)]
+    )
     found = {names[place]: inputs.on_validation(one) for place, one in zip(order, scores, strict=True)}
-    return {name: found[name] for name in names}
+    return {name: found[name] for name in names}, familiar.training_images(inputs, features, len(sampled[0]))
 
 
 def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunDir) -> ModelCard:
@@ -68,7 +94,7 @@ def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunD
     stored, settings = inputs.images[decisions.winner], inputs.settings
     return ModelCard(
         file=run.best_model.name,
-        sha256=file_sha256(run.best_model),
+        trained=winner["sha256"],
         backbone=decisions.winner,
         repeat=winner["repeat"],
         classes=tuple(inputs.classes),

@@ -17,6 +17,7 @@ from bench.data.patients import PREFIX
 from bench.evaluation import in_worker, openings
 from bench.evaluation.calibration import calibration
 from bench.evaluation.comparisons import Rules, comparisons, sentences
+from bench.evaluation.conformal import conformal
 from bench.evaluation.curves import curves
 from bench.evaluation.decision_curve import decision_curve
 from bench.evaluation.failures import failures
@@ -99,6 +100,7 @@ def open_test(
         gap=gap(decisions.validation[decisions.winner], winner, inputs.metric, bootstrap),
         sentences=tuple(sentences(compared, {name: model.title for name, model in models.items()}, len(winner))),
         ledger=openings.summary(test.known, test.opening),
+        conformal=conformal(decisions.conformal, winner.with_scores(decisions.calibration.map(winner.scores))),
         refusals=tuple(refusals),
     )
     scores = {name: one.value for name, one in found.models[decisions.winner].metrics.items() if one.value is not None}

@@ -13,7 +13,7 @@ from bench.evaluation import robustness as altered
 from bench.evaluation import saliency as maps
 from bench.evaluation.shared_scores import ModelFile, score_files
 from bench.failures import told
-from bench.models.export import computing_in, load_model, predict_file, predict_images
+from bench.models.export import computing_in, load_model, pooled_features, predict_file, predict_images
 from bench.run.documents import Refusal
 from bench.stats.metrics import Scores
 from bench.stats.predictions import Predictions
@@ -25,6 +25,11 @@ Rows = npt.NDArray[np.int64]
 def predict(model: Path, stored: StoredImages, rows: Rows) -> npt.NDArray[np.float32]:
     """Class probabilities of some rows of a stored set, by a file loaded as anybody would load it."""
     return predict_file(model, stored.open(), rows)
+
+
+def pooled(model: Path, stored: StoredImages, rows: Rows) -> npt.NDArray[np.float32] | None:
+    """Pooled features of some rows of a stored set, by a file; None where its network has none."""
+    return pooled_features(load_model(model), stored.open(), rows)
 
 
 def score(files: Sequence[ModelFile], stored: StoredImages, rows: Rows) -> dict[Path, Scores]:

@@ -16,6 +16,7 @@ from bench.run.record import RunRecord
 from bench.settings import RunSettings
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.calibration import Choice
+from bench.stats.conformal import ConformalScores, conformal_scores
 from bench.stats.metrics import Metric, Scores, get_metric
 from bench.stats.predictions import Predictions
 from bench.train.task import balanced_weights
@@ -112,6 +113,12 @@ class Decisions:
     calibration: Choice
     thresholds: tuple[Threshold, ...]
     validation: Mapping[str, Predictions]
+
+    @property
+    def conformal(self) -> ConformalScores:
+        """What prediction sets rest on: the winner's calibrated probabilities of validation."""
+        own = self.validation[self.winner]
+        return conformal_scores(own.labels, self.calibration.map(own.scores), own.patients)
 
     @property
     def threshold(self) -> Threshold | None:

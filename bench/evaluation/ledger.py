@@ -19,7 +19,7 @@ import xxhash
 from filelock import FileLock
 from pydantic import ValidationError
 
-from bench.evaluation.known_images import counterparts, same_pixels
+from bench.evaluation.known_images import PERCEPTUAL, counterparts, hashes, same_pixels
 from bench.run.folder import RunDir, to_disk
 from bench.run.ledgers import LEDGER
 from bench.run.record import OpeningRecord
@@ -44,7 +44,18 @@ class Opening(OpeningRecord):
     @property
     def key(self) -> tuple[str, ...]:
         """What tells it from others, in whichever ledger it stands."""
-        return (self.kind, self.time, self.run, self.begun, self.data, self.split, self.decisions, self.plan)
+        place = (self.kind, self.time, self.run, self.begun, self.data, self.split, self.decisions, self.plan)
+        return (*place, self.call) if self.call else place
+
+    def joined_to(self, first: "Opening") -> "Opening":
+        """Both parts of one command as one line, at the time of the ``first``."""
+        return first.model_copy(
+            update={
+                "images": first.images + self.images,
+                "sample": "".join(sorted({*hashes(first.sample), *hashes(self.sample)})),
+                "looks": "".join(sorted({*hashes(first.looks, PERCEPTUAL), *hashes(self.looks, PERCEPTUAL)})),
+            }
+        )
 
     def same_as(self, other: "Opening") -> bool:
         """Whether both are of one kind, run and split, under the same decisions and plan."""
@@ -74,8 +85,13 @@ class Known:
     since: str = ""
 
     def of(self, kind: str) -> list[Opening]:
-        """The lines of one kind."""
-        return [one for one in self.lines if one.kind == kind]
+        """The lines of one kind; the parts of one command count as one line."""
+        found: dict[tuple[str, ...], Opening] = {}
+        for one in self.lines:
+            if one.kind == kind:
+                key = (one.run, one.begun, one.call.partition("/")[0]) if one.call else one.key
+                found[key] = one.joined_to(found[key]) if key in found else one
+        return list(found.values())
 
 
 @dataclass(frozen=True)

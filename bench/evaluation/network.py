@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.images.decode import Pixels
-from bench.models.export import computing_in, in_one_shape, load_model
+from bench.models.export import POOL, computing_in, in_one_shape, load_model
 
 BATCH = 32
 SMALLEST = 1e-7
 """Probabilities are kept this far from 0 and 1 where log-odds are made of them."""
-POOL, STANDARDISE, HEAD = "pool", "standardise", "probabilities"
+STANDARDISE, HEAD = "standardise", "probabilities"
 """Layers of `bench.models.assemble.full_model`."""
 
 

@@ -54,7 +54,9 @@ def summary(known: Known, present: Opening) -> LedgerRecord:
         altered_images=sharing.altered,
         predicted=len(predicted.openings),
         predicted_images=predicted.shared,
-        openings=tuple(OpeningRecord(**one.model_dump(exclude={"sample", "looks", "ledgers"})) for one in concern),
+        openings=tuple(
+            OpeningRecord(**one.model_dump(exclude={"sample", "looks", "ledgers", "call"})) for one in concern
+        ),
         unreadable=known.unreadable,
         broken=known.broken,
         since=known.since,

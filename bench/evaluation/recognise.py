@@ -1,9 +1,11 @@
 """Images that somebody wants classified and that are test images of a run: that opens the test split, and is noted."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,7 @@ from bench.errors import ConfigError
 from bench.evaluation.known_images import DIGITS, PERCEPTUAL, counterparts, hashes
 from bench.evaluation.ledger import EVALUATION, PREDICTION, SEALED, Known, Ledgers, Opening
 from bench.evaluation.test_access import split_fingerprint
+from bench.run.documents import ModelCard
 from bench.run.folder import RunDir
 from bench.run.ledgers import folders
 from bench.run.tables import SPLITS
@@ -57,6 +60,98 @@ class Found:
     looks: frozenset[str]
 
 
+@dataclass
+class TestImages:
+    """Every test split that is known, and which of its images are looked at, part by part.
+
+    Attributes:
+        run: whose model looks at them; of a model without its run, the place of its file.
+        name, begun: of the run, and when it was created.
+        ledgers: where it is written down.
+        decisions: SHA-256 of the run's best_model.json.
+        plan: hash of its plan; empty where that is not known.
+        call: which command this is.
+        seen: images so far.
+        found: of these, test images: by the split that holds the most.
+    """
+
+    __test__ = False  # no test of pytest's
+    run: RunDir
+    name: str
+    begun: str
+    ledgers: Ledgers
+    decisions: str
+    plan: str = ""
+    call: str = field(default_factory=lambda: f"{datetime.now(UTC).isoformat()}-{os.getpid()}")
+    seen: int = 0
+    parts: int = 0
+    found: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, run: RunDir, paths: Iterable[Path], decisions: str) -> "TestImages":
+        """For a run's model and the images at ``paths``."""
+        record = run.read()
+        plan = record.plans[-1].sha256 if record.plans else ""
+        ledgers = Ledgers(folders(record.settings, paths))
+        return cls(run, run.name, record.created, ledgers, decisions, plan)
+
+    @classmethod
+    def of_file(cls, model: Path, card: ModelCard, paths: Iterable[Path]) -> "TestImages":
+        """For a model without its run: what the ledgers of this machine and of the images know."""
+        return cls(RunDir(model), card.run, card.created, Ledgers(folders(None, paths)), card.sha256)
+
+    @cached_property
+    def _splits(self) -> list[TestSplit]:
+        runs = _of_runs(self.run) if self.run.run.is_file() else ()
+        return [*runs, *_of_ledgers(self.ledgers.known(self.run))]
+
+    def note(self, facts: Sequence[Facts]) -> None:
+        """Write into the ledgers that test images are looked at, before they are.
+
+        Raises:
+            OSError: if no ledger can be written.
+        """
+        self.seen += len(facts)
+        found = [match for match in (_match(split, facts) for split in self._splits) if match.rows]
+        if not found:
+            return
+        found.sort(key=lambda match: (len(match.rows), -match.altered))
+        for match in {match.split.split: match for match in found}.values():  # a run and a ledger may name the same
+            before, altered, _ = self.found.get(match.split.split, (0, 0, ""))
+            self.found[match.split.split] = before + len(match.rows), altered + match.altered, match.split.run
+        most = found[-1]
+        self.parts += 1
+        self.ledgers.write(
+            Opening(
+                time=datetime.now(UTC).isoformat(timespec="seconds"),
+                run=self.name,
+                data=most.split.data,
+                split=most.split.split,
+                images=len(most.rows),
+                decisions=self.decisions,
+                begun=self.begun,
+                sample="".join(sorted(frozenset().union(*(match.pixels for match in found)))),
+                looks="".join(sorted(frozenset().union(*(match.looks for match in found)))),
+                kind=PREDICTION,
+                plan=self.plan,
+                call=f"{self.call}/{self.parts}",
+            )
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What was written, in words; empty where no test image was seen."""
+        if not self.found:
+            return ""
+        images, altered, run = max(self.found.values(), key=lambda one: (one[0], -one[1]))
+        told = f" ({altered} of them resized or recompressed)" if altered else ""
+        these = "is a test image" if images == 1 else "are test images"
+        return (
+            f"{images} of {numbers.counted(self.seen, 'image')} {these} of run {run}{told}; that is written into the "
+            "ledger as an opening of its test split."
+        )
+
+
 def note_test_images(run: RunDir, paths: Sequence[Path], facts: Sequence[Facts], decisions: str) -> str:
     """Write into the ledgers that test images are looked at, before they are; returns that in words, or nothing.
 
@@ -69,33 +164,9 @@ def note_test_images(run: RunDir, paths: Sequence[Path], facts: Sequence[Facts],
     Raises:
         OSError: if no ledger can be written.
     """
-    record = run.read()
-    ledgers = Ledgers(folders(record.settings, paths))
-    splits = [*_of_runs(run), *_of_ledgers(ledgers.known(run))]
-    found = [match for match in (_match(split, facts) for split in splits) if match.rows]
-    if not found:
-        return ""
-    most = max(found, key=lambda match: (len(match.rows), -match.altered))
-    line = Opening(
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
-        run=run.name,
-        data=most.split.data,
-        split=most.split.split,
-        images=len(most.rows),
-        decisions=decisions,
-        begun=record.created,
-        sample="".join(sorted(frozenset().union(*(match.pixels for match in found)))),
-        looks="".join(sorted(frozenset().union(*(match.looks for match in found)))),
-        kind=PREDICTION,
-        plan=record.plans[-1].sha256 if record.plans else "",
-    )
-    ledgers.write(line)
-    altered = f" ({most.altered} of them resized or recompressed)" if most.altered else ""
-    these = "is a test image" if len(most.rows) == 1 else "are test images"
-    return (
-        f"{len(most.rows)} of {numbers.counted(len(paths), 'image')} {these} of run {most.split.run}{altered}; that is "
-        "written into the ledger as an opening of its test split."
-    )
+    watch = TestImages.of_run(run, paths, decisions)
+    watch.note(facts)
+    return watch.sentence
 
 
 def _match(split: TestSplit, facts: Sequence[Facts]) -> Found:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bench.data.images.decode import DECODE_ERRORS, Facts, Resize, decode, facts_of, fit
 from bench.data.images.window import Window
+from bench.data.imageset import Content
 from bench.device import plain_keras
 from bench.errors import ConfigError
 from bench.models.hdf5 import check_h5
@@ -26,6 +27,9 @@ BATCH = 64
 """Images predicted at a time, at most."""
 FLOAT32 = ("preprocessing", "pool", "standardise", "dropout", "probabilities")
 """Layers of `bench.models.assemble.full_model` that compute in float32 whatever the others do."""
+
+POOL = "pool"
+"""The layer of `bench.models.assemble.full_model` that gives pooled features."""
 
 _PLAIN_KERAS = """
 import sys
@@ -83,6 +87,26 @@ def in_one_shape(model: Any, values: npt.NDArray[Any], size: int) -> list[npt.ND
     found = model.predict_on_batch(np.asarray(padded, dtype=np.float32))
     outputs = found if isinstance(found, list | tuple) else [found]
     return [np.asarray(output, dtype=np.float32)[: len(values)] for output in outputs]
+
+
+def with_pooled(model: Any) -> Any | None:
+    """The same network with its pooled features, shape (n_images, n_features), as a second output; None without any."""
+    import keras
+
+    layer = next((one for one in model.layers if one.name == POOL), None)
+    pooled = isinstance(layer, keras.layers.GlobalAveragePooling2D)
+    return keras.Model(model.input, [model.output, layer.output], name="with_pooled") if layer and pooled else None
+
+
+def pooled_features(
+    model: Any, images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32] | None:
+    """Pooled features, shape (n_images, n_features), of some rows of a stored set; None of a network without any."""
+    both = with_pooled(model)
+    if both is None:
+        return None
+    parts = [in_one_shape(both, images[rows[at : at + BATCH]], BATCH)[1] for at in range(0, len(rows), BATCH)]
+    return np.concatenate(parts) if parts else np.empty((0, both.output_shape[1][-1]), np.float32)
 
 
 def computing_in(model: Any, precision: str) -> Any:
@@ -172,13 +196,24 @@ def load_images(
     images, facts = [], []
     for path in paths:
         try:
-            content = path.read_bytes()
-            decoded = decode(content, window)
+            image, known = load_image(path.read_bytes(), size, channels, resize, window)
         except DECODE_ERRORS as error:
             raise ConfigError(f"{path} is not an image that can be read ({error}).") from None
-        facts.append(facts_of(content, decoded))
-        images.append(fit(decoded.image.convert("L" if channels == 1 else "RGB"), size, resize))
-    return np.stack(images), facts
+        facts.append(known)
+        images.append(image)
+    return np.stack(images) if images else np.empty((0, size, size, channels), np.uint8), facts
+
+
+def load_image(
+    content: Content, size: int, channels: int, resize: Resize = "squash", window: Window | None = None
+) -> tuple[npt.NDArray[np.uint8], Facts]:
+    """One image, its file's bytes or its pixels, as `load_images` gives it: shape (size, size, channels); its facts.
+
+    Raises:
+        OSError, ValueError, SyntaxError: as `bench.data.images.decode.decode`.
+    """
+    decoded = decode(content, window)
+    return fit(decoded.image.convert("L" if channels == 1 else "RGB"), size, resize), facts_of(content, decoded)
 
 
 def as_json(values: Any) -> Any:

@@ -84,7 +84,7 @@ class Facts:
     def card(self) -> ModelCard | None:
         """best_model.json; None where it is missing, cannot be read or is of a model before this winner."""
         content, won = document(ModelCard, self.page.run.best_model_card, {}), self._winner_hash
-        return None if content and won and content.sha256 not in ("", won) else content
+        return None if content and won and content.of not in ("", won) else content
 
     @property
     def _winner_hash(self) -> str:

@@ -14,6 +14,7 @@ from bench.evaluation.recognise import note_test_images
 from bench.evaluation.saliency import CAM, CAUTION, OCCLUSION, draw_maps, shown
 from bench.report.figures.explanation import Panel, draw, write
 from bench.reuse.model import ReusableModel
+from bench.reuse.predict import decided
 from bench.run.documents import RESEARCH_USE
 from bench.run.folder import file_sha256
 
@@ -45,22 +46,6 @@ class Explained:
     picture: Path
 
 
-def called(model: ReusableModel, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The number of the class that each image is called, as in the confusion matrix.
-
-    Of two classes the frozen threshold decides, else the highest of its own probabilities.
-
-    Args:
-        model: with or without frozen thresholds.
-        scores: its own probabilities, shape (n_images, n_classes).
-    """
-    frozen = model.card.frozen
-    if len(model.classes) == 2 and len(frozen) == 1:
-        positive = model.classes.index(frozen[0].label)
-        return np.where(scores[:, positive] >= frozen[0].value, positive, 1 - positive)
-    return np.asarray(scores.argmax(axis=1), np.int64)
-
-
 def explain(
     model: ReusableModel, paths: Sequence[Path], images: npt.NDArray[np.uint8], folder: Path, seed: int = 0
 ) -> tuple[list[Explained], str]:
@@ -81,7 +66,7 @@ def explain(
     """
     targets = _pictures(paths, folder)
     scores = model.scores(images)
-    classes = called(model, scores)
+    classes, _ = decided(model.card, scores)
     probabilities = np.take_along_axis(model.calibrated(scores), classes[:, None], axis=1)[:, 0]
     weights = model.network.get_weights()
     try:

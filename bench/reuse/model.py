@@ -1,6 +1,7 @@
 """A model of a run, loaded again: its card, its network, and images read as they were read in training."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from bench.data.images.decode import Facts
 from bench.data.images.window import Window
 from bench.errors import ConfigError
 from bench.invocation import resume
-from bench.models.export import BATCH, in_one_shape, load_images
+from bench.models.export import BATCH, in_one_shape, load_images, with_pooled
 from bench.models.export import load_model as load_network
+from bench.models.metadata import read_card
 from bench.run.documents import ModelCard, ModelInput
 from bench.run.folder import RunDir, file_sha256, find_run
 from bench.run.record import read_strictly
 from bench.stats.calibration import CalibrationMap
+from bench.stats.conformal import COVERAGE
 
 MOST_SIDE = 10_000
 """Pixels of an image's side that a model may ask for."""
@@ -86,7 +90,14 @@ class ReusableModel:
         _check_network(network, self.path, self.known)
         return network
 
-    def read(self, paths: Sequence[Path]) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
+    @cached_property
+    def forward(self) -> Any:
+        """The network, with its pooled features as a second output where the card tells how far they may lie."""
+        known = self.card.training
+        both = with_pooled(self.network) if known and known.features else None
+        return self.network if both is None else both
+
+    def read(self, paths: Sequence[str | Path]) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
         """Images decoded, windowed and resized by the code that training used.
 
         Returns:
@@ -96,7 +107,7 @@ class ReusableModel:
             ConfigError: if a file is no image that can be read.
         """
         taken = self.input
-        return load_images(paths, taken.height, taken.channels, taken.resize, self.window)
+        return load_images([Path(path) for path in paths], taken.height, taken.channels, taken.resize, self.window)
 
     def scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The network's own probabilities.
@@ -121,6 +132,31 @@ class ReusableModel:
         size = min(BATCH, len(images))
         starts = range(0, len(images), size)
         return np.concatenate([in_one_shape(self.network, images[at : at + size], size)[0] for at in starts])
+
+    def predict(self, paths: Sequence[str | Path] | str | Path, coverage: float = COVERAGE) -> pd.DataFrame:
+        """What the model says of images: what ``python -m bench predict`` writes.
+
+        Args:
+            paths: images, folders, patterns, manifests, DICOM and .npz files, as `bench.reuse.images` reads them.
+            coverage: of the prediction sets that ``abstain`` rests on.
+
+        Returns:
+            one row per image: ``image``, ``patient`` (empty where not known), ``called``, ``probability_CLASS``
+            (calibrated), ``raw_CLASS``, ``threshold``, ``confidence`` (calibrated, of what it is called), ``abstain``
+            (True where the prediction set is not one class) and ``note``. A file that cannot be read has a note alone.
+
+        Raises:
+            ConfigError: if a path leads to no image, or the model cannot be loaded.
+            ValueError: unless the coverage lies between 0 and 1.
+        """
+        from bench.reuse.images import wanted_images
+        from bench.reuse.predict import columns, predictions
+        from bench.reuse.watch import watch_of
+
+        with ExitStack() as stack:
+            wanted = wanted_images([paths] if isinstance(paths, str | Path) else paths, stack)
+            parts = list(predictions(self, wanted, coverage, watch_of(self, wanted)))
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns(self.card))
 
     def calibrated(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Calibrated probabilities of raw ``scores``, both of shape (n_images, n_classes)."""
@@ -160,7 +196,7 @@ def _of_run(run: RunDir) -> ReusableModel:
 
 
 def _of_file(path: Path) -> ReusableModel:
-    """A file by itself; of the exported file of a run that stands in its place, the whole run."""
+    """A file by itself, with the card that it holds; of the exported file of a run in its place, the whole run."""
     run = RunDir(path.parent)
     if path.name == run.best_model.name and run.best_model_card.is_file():
         if run.run.is_file():
@@ -170,7 +206,11 @@ def _of_file(path: Path) -> ReusableModel:
             raise ConfigError(f"{run.best_model_card} is of another model than {path}; move one of them away.")
         _check_card(card, run.best_model_card)
         return ReusableModel(path, None, card)
-    return ReusableModel(path)
+    held = read_card(path)
+    if held is None:
+        return ReusableModel(path)
+    _check_card(held, path)
+    return ReusableModel(path, None, held.model_copy(update={"sha256": file_sha256(path)}))
 
 
 def _check_card(card: ModelCard, where: Path) -> None:
@@ -190,25 +230,33 @@ def _check_card(card: ModelCard, where: Path) -> None:
 
 def _check_network(network: Any, path: Path, card: ModelCard | None) -> None:
     """Refuse, by a ConfigError, a network that does not turn square images into one probability per class."""
-    entered, left = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
-    images = isinstance(entered, tuple) and len(entered) == 4 and None not in entered[1:]
-    if not images or entered[1] != entered[2] or entered[1] > MOST_SIDE or entered[3] not in (1, 3):
+    entered, left = _shape(network, "input_shape"), _shape(network, "output_shape")
+    square = len(entered) == 4 and 0 < entered[1] == entered[2] <= MOST_SIDE
+    if not square or entered[3] not in (1, 3):
         raise ConfigError(
             f"{path} takes an input of shape {entered}; a model of square images with 1 or 3 channels is accepted."
         )
-    if not isinstance(left, tuple) or len(left) != 2 or (left[1] or 0) < 2:
+    if len(left) != 2 or left[1] < 2:
         raise ConfigError(f"{path} gives an output of shape {left}; one probability for each class is accepted.")
     if card is None:
         return
     if left[1] != len(card.classes):
         raise ConfigError(
-            f"{path} has {left[1]} classes, but its card names {len(card.classes)}; it is of another model."
+            f"{path} has {left[1]} classes, but its card names {len(card.classes)}; it is the card of another model."
         )
     if card.input is not None and (card.input.height, card.input.channels) != (entered[1], entered[3]):
         raise ConfigError(
             f"{path} takes {entered[1]} pixels and {entered[3]} channel(s), but its card states {card.input.height} "
-            f"and {card.input.channels}; it is of another model."
+            f"and {card.input.channels}; it is the card of another model."
         )
+
+
+def _shape(network: Any, name: str) -> tuple[int, ...]:
+    """The shape of a network's only input or output, 0 for what is not fixed; empty where there are several."""
+    found = getattr(network, name, None)
+    if not isinstance(found, tuple) or not all(size is None or isinstance(size, int) for size in found):
+        return ()
+    return tuple(int(size or 0) for size in found)
 
 
 def _neutral(network: Any, path: Path) -> ModelCard:

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from bench.run.record import Number, OpeningRecord, Part, SplitRecord
 from bench.stats.calibration import CalibrationMap
+from bench.stats.conformal import ConformalScores
+from bench.stats.familiarity import FeatureDistance
 
 RESEARCH_USE = "Research use only; not a medical device."
 """Stands in what leaves the suite."""
@@ -351,6 +353,40 @@ class _Decided(_WithMap):
         return self.thresholds or ((self.threshold,) if self.threshold else ())
 
 
+class Share(Part):
+    """A counted share, ``hits`` out of ``of``, with Wilson's interval."""
+
+    hits: int = 0
+    of: int = 0
+    value: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+
+
+class ConformalRecord(Part):
+    """What prediction sets came to on the test split.
+
+    Attributes:
+        coverage: that was asked for.
+        limit: the highest score of a class that is in a set; None where validation has too few patients for one.
+        patients: of validation that it rests on.
+        patients_covered: patients of whom every image's set holds its class, which is what the coverage is about.
+        covered: images whose set holds their class.
+        single: images whose set is one class; the others are not to be answered.
+        right: images whose one class is theirs, out of these.
+        empty: images whose set holds no class.
+    """
+
+    coverage: Number = 0.9
+    limit: Number | None = None
+    patients: int = 0
+    patients_covered: Share = Share()
+    covered: Share = Share()
+    single: Share = Share()
+    right: Share = Share()
+    empty: int = 0
+
+
 class EvaluationRecord(_Decided):
     """evaluation.json; ``files`` holds the SHA-256 of every evaluated model's file by NAME-REPEAT."""
 
@@ -370,6 +406,7 @@ class EvaluationRecord(_Decided):
     selection: SelectionRecord | None = None
     sentences: tuple[str, ...] = ()
     ledger: LedgerRecord | None = None
+    conformal: ConformalRecord | None = None
     refusals: tuple[Refusal, ...] = ()
 
 
@@ -548,11 +585,41 @@ class PlannedContrast(Part):
     margin: Number | None = None
 
 
+class TrainingImages(Part):
+    """What the training images were like, by which others are told to be unlike them.
+
+    Attributes:
+        images: how many there were.
+        kinds: ``grey``, ``colour``, ``grey of more than 8 bits``, ``colour of more than 8 bits`` -> images.
+        width, height: least and greatest, in pixels.
+        aspect: least and greatest width over height.
+        features: the distance of the network's pooled features; ``reason`` says why there is none.
+    """
+
+    images: int = 0
+    kinds: dict[str, int] = {}
+    width: tuple[int, int] | None = None
+    height: tuple[int, int] | None = None
+    aspect: tuple[Number, Number] | None = None
+    features: FeatureDistance | None = None
+    reason: str = ""
+
+
 class ModelCard(_Decided):
-    """best_model.json; ``candidates`` holds the SHA-256 of each finalist's file, ``config`` the winner's settings."""
+    """best_model.json, which best_model.h5 holds too, in an attribute of its own (`bench.models.metadata`).
+
+    Attributes:
+        sha256: of best_model.h5, and ``trained`` of the file under ``models`` that it was made of; empty where both are
+            the same file, as in earlier versions.
+        config: the winner's settings.
+        candidates: SHA-256 of each finalist's file.
+        conformal: what prediction sets rest on.
+        training: what the training images were like.
+    """
 
     file: str = ""
     sha256: str = ""
+    trained: str = ""
     backbone: str = ""
     repeat: int | None = None
     classes: tuple[str, ...] = ()
@@ -562,11 +629,18 @@ class ModelCard(_Decided):
     primary_contrast: PlannedContrast | None = None
     checked: dict[str, Any] = {}
     candidates: dict[str, str] = {}
+    conformal: ConformalScores | None = None
+    training: TrainingImages | None = None
     run: str = ""
     created: str = ""
     suite_version: str = ""
     data: dict[str, Any] = {}
     weights: dict[str, Any] = {}
+
+    @property
+    def of(self) -> str:
+        """SHA-256 of the training's file, as finalists.csv has it."""
+        return self.trained or self.sha256
 
 
 class ExportRecord(Part):

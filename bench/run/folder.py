@@ -196,8 +196,10 @@ class RunDir:
     path: Path
 
     report = File("report.html")
-    best_model = File("best_model.h5")  # the winner's file under ``models``, as a hard link or a copy
-    best_model_card = File("best_model.json")  # its classes, input, threshold, temperature and provenance
+    best_model = File(
+        "best_model.h5"
+    )  # the winner's file under ``models``; once it is evaluated, a copy that holds its card
+    best_model_card = File("best_model.json")  # its classes, input, threshold, calibration map and provenance
     run = File("run.json")  # see `bench.run.record`
     space = File("space.yaml")  # the search-space file, as it was
     audit = File("audit.json")

@@ -27,18 +27,21 @@ def data_folder(settings: RunSettings) -> Path | None:
     return (place if place.is_dir() else place.parent) / WITH_DATA
 
 
-def folders(settings: RunSettings, images: Iterable[Path] = ()) -> tuple[Path, ...]:
+def folders(settings: RunSettings | None, images: Iterable[Path] = ()) -> tuple[Path, ...]:
     """The folders of all ledgers that concern a run, each once.
 
     Args:
-        settings: of the run; that of the data is used where it is there, or ``--ledger data`` asks for it.
+        settings: of the run; that of the data is used where it is there, or ``--ledger data`` asks for it. None for a
+            model without its run, of which only this machine's ledger and those of images are known.
         images: files whose parents may hold a ledger of theirs.
     """
-    cache = settings.cache.absolute() if settings.cache != Path() else None  # a damaged run.json names none
-    found = [machine_folder(), cache]
-    of_data = data_folder(settings)
-    if of_data is not None and (settings.ledger == "data" or of_data.is_dir()):
-        found.append(of_data)
-    parents = dict.fromkeys(parent for image in images for parent in image.absolute().parents)
+    found = [machine_folder()]
+    if settings is not None:
+        found += [settings.cache.absolute()] if settings.cache != Path() else []  # a damaged run.json names none
+        of_data = data_folder(settings)
+        if of_data is not None and (settings.ledger == "data" or of_data.is_dir()):
+            found.append(of_data)
+    places = dict.fromkeys(image.parent for image in images)
+    parents = dict.fromkeys(parent for place in places for parent in (place.absolute(), *place.absolute().parents))
     found += [parent / WITH_DATA for parent in parents if (parent / WITH_DATA).is_dir()]
     return tuple(dict.fromkeys(one for one in found if one is not None))

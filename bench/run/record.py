@@ -243,6 +243,7 @@ class OpeningRecord(Part):
         kind: of the line in the ledger (`bench.evaluation.ledger`).
         plan: hash of the plan under which it was opened.
         scores: the winner's on the test images, by metric, once they are known.
+        call: of a prediction, which command it belongs to and which part of its images it is, as ``COMMAND/PART``.
         ledgers: folders of the ledgers that hold it.
     """
 
@@ -258,6 +259,7 @@ class OpeningRecord(Part):
     kind: str = "evaluation"
     plan: str = ""
     scores: dict[str, Number] = {}
+    call: str = ""
     ledgers: tuple[str, ...] = ()
 
 

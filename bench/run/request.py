@@ -279,7 +279,7 @@ def needed_bytes(request: Request) -> tuple[int, int]:
     images = sum(n_images * size * size * 4 for size in set(request.sizes.values()))  # grey and coloured, at worst
     repeats, sizes = request.settings.repeats, [backbone.file_bytes for backbone in request.backbones]
     drawn = request.settings.weights == "random" or (request.settings.weights is None and request.settings.is_demo)
-    models = repeats * (sum(sizes) + max(sizes))  # of each finalist, and of the default recipe; the best is a hard link
+    models = repeats * (sum(sizes) + max(sizes)) + max(sizes)  # of finalists, of the default recipe, and best_model.h5
     return images + min(features, request.settings.cache_size) + drawn * sum(sizes), models + TABLE_BYTES
 
 

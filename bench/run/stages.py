@@ -34,6 +34,7 @@ from bench.finalists.select import choose, read_finalists, retrain_finalists, wi
 from bench.invocation import in_output, typed
 from bench.invocation import resume as resume_command
 from bench.models.backbones import get_backbone
+from bench.models.metadata import write_with_card
 from bench.report import live
 from bench.run import messages
 from bench.run.console import Screen
@@ -423,7 +424,9 @@ def evaluated(run: RunDir, models: Models, sealed: bool) -> bool:
     if not run.finished("evaluation") or not run.best_model_card.exists():
         return False
     card, table = read_strictly(ModelCard, run.best_model_card), models.finalists
-    if card.sha256 != table.loc[table["winner"], "sha256"].iloc[0]:
+    if card.of != table.loc[table["winner"], "sha256"].iloc[0]:
+        return False
+    if not run.best_model.is_file() or card.sha256 != file_sha256(run.best_model):
         return False
     if not run.evaluation.exists():
         return sealed
@@ -433,8 +436,7 @@ def evaluated(run: RunDir, models: Models, sealed: bool) -> bool:
 def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
     """Fix every choice on validation and, unless it is to stay ``sealed``, open the test split."""
     run, screen, winner = stage.run, stage.screen, models.winner(stage.run)
-    if winner.exists() and not (run.best_model.exists() and file_sha256(run.best_model) == models.files[winner.stem]):
-        run.export(winner)  # it was removed since, or damaged
+    _restore(run, winner, models)
     if evaluated(run, models, sealed):
         if run.evaluation.exists():
             renew_selection(_inputs(stage, models), run)
@@ -469,6 +471,21 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
             screen.line(f"  note: not computed: {refusal.what}: {refusal.reason}.")
         for sentence in found.sentences:
             screen.line(f"  {sentence}")
+
+
+def _restore(run: RunDir, winner: Path, models: Models) -> None:
+    """Put best_model.h5 back where it was removed since, or damaged: the winner's file, with its card if there is one.
+
+    Where that gives other bytes than the card names, as another version of HDF5 may, the evaluation is made anew.
+    """
+    found = file_sha256(run.best_model) if run.best_model.is_file() else ""
+    decided = run.finished("evaluation") and run.best_model_card.exists()
+    card = read_strictly(ModelCard, run.best_model_card) if decided else ModelCard()
+    if card.of == models.files[winner.stem] and card.trained:
+        if found != card.sha256 and not models.damaged(run):
+            write_with_card(winner, run.best_model, card)
+    elif winner.exists() and found != models.files[winner.stem]:
+        run.export(winner)
 
 
 def _inputs(stage: Stage, models: Models) -> EvaluationInputs:

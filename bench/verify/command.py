@@ -45,7 +45,19 @@ def verify(options: argparse.Namespace) -> int:
 
 def checks() -> dict[str, Callable[[Folder, Tally], None]]:
     """Every check by the file, or the matter, that it is about."""
-    from bench.verify import altered, bands, calibrated, chosen, compared, integrity, nested, page, tested, trainings
+    from bench.verify import (
+        altered,
+        bands,
+        calibrated,
+        chosen,
+        compared,
+        conformal,
+        integrity,
+        nested,
+        page,
+        tested,
+        trainings,
+    )
 
     return {
         "file hashes": integrity.files,
@@ -77,6 +89,7 @@ def checks() -> dict[str, Callable[[Folder, Tally], None]]:
         "calibration map": calibrated.fitted,
         "calibration.json": calibrated.calibration,
         "frozen thresholds": calibrated.thresholds,
+        "prediction sets": conformal.prediction_sets,
         "failures.csv": tested.failures,
         "robustness.csv": altered.robustness,
         "saliency.json": altered.saliency,

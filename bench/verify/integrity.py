@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import xxhash
 
 from bench.verify.reading import Folder, Json, Tally
@@ -30,6 +31,7 @@ def seal(run: Folder, tally: Tally) -> None:
     record, card = run.run.get("test", {}), run.json("best_model.json")
     openings, plans = record.get("openings", []), run.run.get("plans", [])
     tally.check(card["sha256"] == run.sha256("best_model.h5"), "best_model.json speaks of another best_model.h5")
+    _attribute(run, card, tally)
     _plan(run, plans, tally)
     if not run.has("evaluation.json"):
         return
@@ -49,6 +51,36 @@ def seal(run: Folder, tally: Tally) -> None:
     for threshold in card.get("thresholds", []):
         told = [one for one in run.evaluation["thresholds"] if one["class"] == threshold["class"]]
         tally.check(told == [threshold], f"threshold of {threshold['class']}: not the one that was frozen")
+
+
+def _attribute(run: Folder, card: Json, tally: Tally) -> None:
+    """best_model.h5 holds its card, is otherwise the winner's file, and holds the same values."""
+    if not card.get("trained"):  # as in earlier versions, where it was that file
+        return
+    for _, table in run.tables_of("finalists.csv"):
+        winner = table[table["winner"].astype(str).eq("True")].iloc[0]
+        tally.same("SHA-256 of the winner's file", card["trained"], winner["sha256"])
+        with h5py.File(run.file("best_model.h5"), "r") as best:
+            held = json.loads(best.attrs.get("medical_transfer_bench", "{}"))
+            told = {name: value for name, value in card.items() if name != "sha256"}
+            tally.check(held == told, "best_model.h5 holds another card than best_model.json")
+            if run.has(str(winner["model"])):
+                with h5py.File(run.file(str(winner["model"])), "r") as other:
+                    tally.check(
+                        _values(best) == _values(other), "best_model.h5 holds other weights than the winner's file"
+                    )
+
+
+def _values(file: Any) -> dict[str, str]:
+    """SHA-256 of every array in an HDF5 file, by its place."""
+    found: dict[str, str] = {}
+
+    def add(name: str, one: Any) -> None:
+        if isinstance(one, h5py.Dataset):
+            found[name] = hashlib.sha256(one[()].tobytes()).hexdigest()
+
+    file.visititems(add)
+    return found
 
 
 def _plan(run: Folder, plans: list[Json], tally: Tally) -> None:

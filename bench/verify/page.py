@@ -315,6 +315,20 @@ def _agreement(run: Folder) -> Rows:
             )
 
 
+PREDICTION_SETS = {
+    "Patients of whom every image’s set holds its class": "patients_covered",
+    "Images whose set holds their class": "covered",
+    "Images whose set is one class": "single",
+    "Of these, images of that class": "right",
+}
+
+
+def _prediction_sets(run: Folder) -> Rows:
+    for title, name in PREDICTION_SETS.items() if run.evaluation.get("conformal") else ():
+        one = run.evaluation["conformal"][name]
+        yield {"Prediction sets": title}, {"Number": [one["hits"], one["of"]], "Share": _ends(one)}
+
+
 def _subgroups(run: Folder) -> Rows:
     titles = {"ROC AUC": "auc", "Accuracy": "accuracy", "Balanced accuracy": "balanced_accuracy"}
     titles |= {"Sensitivity": "sensitivity", "Specificity": "specificity"}
@@ -364,6 +378,7 @@ KINDS: tuple[tuple[str, set[str], set[str], Callable[[Folder], Rows]], ...] = (
     ("prevalences", {"Operating point", "Prevalence", "PPV", "NPV"}, set(), _prevalences),
     ("calibration", {"Split", "Probabilities", "ECE (15 bins)"}, set(), _calibration),
     ("agreement", {"Class", "Probabilities", "Slope (perfect: 1)"}, set(), _agreement),
+    ("prediction sets", {"Prediction sets", "Number", "Share"}, set(), _prediction_sets),
     ("subgroups", {"Group", "Value", "Images", "Accuracy"}, set(), _subgroups),
     ("altered images", {"Alteration", "Level", "Change in ROC AUC"}, set(), _altered),
     ("trials", {"Rank", "Trial", "Backbone"}, set(), _trials),

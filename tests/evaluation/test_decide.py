@@ -1,11 +1,13 @@
 """The tables of predictions, and what best_model.json says of how images are read."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,8 +18,9 @@ from bench.evaluation.decide import decide
 from bench.evaluation.inputs import EvaluationInputs
 from bench.evaluation.predictions import predictions_table
 from bench.evaluation.thresholds import frozen_thresholds
-from bench.run.documents import ModelCard
-from bench.run.folder import RunDir, write_table
+from bench.models.metadata import read_card
+from bench.run.documents import ModelCard, Refusal
+from bench.run.folder import RunDir, file_sha256, write_table
 from bench.settings import make_settings
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.calibration import CalibrationMap
@@ -64,7 +67,8 @@ def study(
     stored = {"vgg16": StoredImages(tmp_path / "images.npy", 8, 1, "data")}
     run = RunDir(tmp_path / "xray")
     run.path.mkdir()
-    run.best_model.write_bytes(b"a model")
+    with h5py.File(run.best_model, "w") as file:
+        file["weights"] = np.arange(3)
     winner = {"backbone": "vgg16", "repeat": 1, "state": "completed", "representative": True, "winner": True}
     scored = {f"metric_{name}": METRICS[name].compute(labels, scores) for name in METRICS} | TrialConfig(
         "vgg16"
@@ -85,6 +89,9 @@ def test_the_card_tells_the_window_that_predict_goes_through(
     card = json.loads(run.best_model_card.read_text(encoding="utf-8"))
     told = card["input"]["window"]
     assert (Window(**told) if told else None) == window
+    assert card["trained"] == "x" and card["sha256"] == file_sha256(run.best_model)
+    held = read_card(run.best_model)
+    assert held is not None and held.content() == {name: card[name] for name in card if name != "sha256"}
     assert card["primary_contrast"] == {"against": "recipe", "metric": "auc", "margin": 0.01}, "before the test is open"
 
 
@@ -105,6 +112,32 @@ def test_what_is_decided_is_written_and_undoes_the_weights_of_training(
     assert frozen.calibrated == pytest.approx(card.map(np.array([[1 - frozen.value, frozen.value]]))[0, 1])
     at_own, at_calibrated = table["prob_B"] >= frozen.value, table["calibrated_B"] >= frozen.calibrated
     assert (at_own == at_calibrated).all(), "a monotone map keeps what is called"
+
+
+def test_what_training_images_are_like_is_written_or_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One grey image is colour, and the validation images, which come after the training images, lie elsewhere."""
+    inputs, run, scores = study(tmp_path, monkeypatch, train=["A", "B"] * 20)
+    facts = pd.DataFrame({"grey": True, "deep": False, "width": range(100, 180), "height": 100}, index=range(80))
+    facts.loc[40, "grey"] = False
+    inputs = dataclasses.replace(inputs, facts=facts)
+    rng = np.random.default_rng(0)
+    features = np.concatenate([rng.normal(size=(40, 6)), 3 * rng.normal(size=(40, 6))])
+
+    def answers(calls: Sequence[Any], last: Any) -> list[Any]:
+        assert calls[-1].args[1].args[2].tolist() == [*range(40, 80), *range(40)], "training images first"
+        return [scores, last]
+
+    decide(inputs, run, lambda calls: answers(calls, features), ModelCard())
+    card = ModelCard.model_validate_json(run.best_model_card.read_bytes())
+    known = card.training
+    assert known is not None and known.features is not None and card.conformal is not None
+    assert known.kinds == {"colour": 1, "grey": 39} and known.width == (140, 179) and known.aspect == (1.4, 1.79)
+    assert known.features.limit == pytest.approx(known.features.distances(features[40:]).max(), rel=1e-5)
+    assert known.features.limit > 1.5 * known.features.distances(features[:40]).max()
+    assert card.conformal.patients == 40
+    decide(inputs, run, lambda calls: answers(calls, Refusal(what="x", reason="no memory")), ModelCard())
+    card = ModelCard.model_validate_json(run.best_model_card.read_bytes())
+    assert card.training is not None and card.training.reason == "no memory" and card.training.features is None
 
 
 def test_without_weights_there_are_none_to_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

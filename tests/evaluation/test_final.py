@@ -21,7 +21,7 @@ from bench.evaluation.inputs import Decisions, EvaluationInputs
 from bench.evaluation.ledger import Ledgers
 from bench.evaluation.test_access import SealedTest, TestSealed
 from bench.run.courses import Curve, append_course
-from bench.run.documents import Threshold
+from bench.run.documents import ModelCard, Threshold
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.run.tables import TRIALS
 from bench.settings import make_settings
@@ -143,7 +143,6 @@ class Study:
             Threshold(label=name, value=0.4, rule="made up")
             for name in (self.classes[1:] if len(self.classes) == 2 else self.classes)
         )
-        write_json(self.run.best_model_card, {"sha256": file_sha256(self.run.best_model)})
         rows, labels = [], self.inputs.labels(val)
         for name in self.images:
             for repeat in (1, 2):
@@ -164,6 +163,8 @@ class Study:
                     }
                 )
         decisions = Decisions("vgg16", Choice(CalibrationMap.of_temperature(1.3)), thresholds, validation)
+        card = ModelCard(sha256=file_sha256(self.run.best_model), conformal=decisions.conformal)
+        write_json(self.run.best_model_card, card)
         inputs = replace(self.inputs, finalists=pd.DataFrame(rows))
         found: dict[str, Any] = open_test(inputs, decisions, self.sealed, self.run, self.call_all).content()
         return found

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+from toy_model import write_images, write_model
 
+from bench.cli import main
 from bench.errors import ConfigError
 from bench.reuse import dicom_sr
 from bench.reuse.dicom_sr import Identity, Reports, write_reports
@@ -140,6 +143,29 @@ def test_dcmtk_reads_every_report(written: tuple[Reports, dict[str, Path]]) -> N
         done = subprocess.run(["dsrdump", str(path)], capture_output=True, text=True, check=False)
         assert done.returncode == 0 and "Probability of NORMAL" in done.stdout, done.stderr
         assert not [line for line in done.stderr.splitlines() if line[:1] in "EF"], done.stderr
+
+
+def test_predict_writes_reports_beside_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, study = write_model(tmp_path / "model"), generate_uid()
+    rng = np.random.default_rng(0)
+    for name in ("a.dcm", "b.dcm"):
+        pixels = rng.integers(0, 256, (40, 40), dtype=np.uint8).tobytes()
+        write_source(tmp_path / name, study, Rows=40, Columns=40, PixelData=pixels)
+    (plain,) = write_images(tmp_path, ("plain.png",))
+    monkeypatch.chdir(tmp_path)
+    sources = [str(tmp_path / "a.dcm"), str(tmp_path / "b.dcm"), str(plain)]
+    assert main(["predict", str(model), *sources, "--out", "table.csv", "--dicom-sr", "sr"]) == 0
+    table = pd.read_csv("table.csv").set_index("image")
+    (file,) = (tmp_path / "sr").iterdir()
+    report = pydicom.dcmread(file)
+    assert report.StudyInstanceUID == study
+    for group, name in zip(named(report, "Measurement Group"), sources[:2], strict=True):
+        values = [float(one.MeasuredValueSequence[0].NumericValue) for one in named(group, "Probability of")]
+        assert values == pytest.approx(table.loc[name, ["probability_NORMAL", "probability_PNEUMONIA"]], abs=1e-4)
+    said = capsys.readouterr().err
+    assert "1 structured report in sr; 1 image in none." in said and f"{plain}: it is no DICOM file" in said
 
 
 def test_without_highdicom_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

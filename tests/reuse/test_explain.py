@@ -11,7 +11,7 @@ from toy_model import SURE, write_images, write_model
 from bench.cli import main
 from bench.errors import ConfigError
 from bench.report.figures.explanation import Panel, draw
-from bench.reuse.explain import called, explain
+from bench.reuse.explain import explain
 from bench.reuse.model import ReusableModel, load_model
 
 
@@ -40,12 +40,6 @@ def test_a_picture_of_each_image_with_the_class_that_the_threshold_calls(model: 
     assert (pixels[0] != pixels[1]).any() and np.ptp(pixels[0]) > 200
     with pytest.raises(ConfigError, match=r"1-a\.png is there already"):
         explain(model, paths, images, tmp_path / "maps")
-
-
-def test_of_a_model_without_thresholds_the_likeliest_class_is_called(model: ReusableModel) -> None:
-    bare = ReusableModel(model.path)
-    assert called(bare, np.array([[0.3, 0.7], [0.6, 0.4]], np.float32)).tolist() == [1, 0]
-    assert called(model, np.array([[0.3, 0.7], [0.001, 0.999]], np.float32)).tolist() == [0, 1]
 
 
 def test_a_figure_has_a_colour_bar_for_each_map_that_varies() -> None:

@@ -170,12 +170,26 @@ def test_a_run_from_end_to_end(
 
     # it can be used, and reported again
     assert command("predict", "toy", str(source / predictions["image"].iloc[0])) == 0
-    head, line = (row.split(",") for row in capfd.readouterr().out.strip().splitlines()[-2:])
+    *_, header, line_of_run = capfd.readouterr().out.strip().splitlines()
+    head, line = header.split(","), line_of_run.split(",")
     told, expected = dict(zip(head, line, strict=True)), predictions.iloc[0]
-    for column in ("prob_NORMAL", "prob_PNEUMONIA", "calibrated_NORMAL", "calibrated_PNEUMONIA"):
-        assert float(told[column]) == pytest.approx(expected[column], abs=1e-3)
+    for name in ("NORMAL", "PNEUMONIA"):
+        assert float(told[f"raw_{name}"]) == pytest.approx(expected[f"prob_{name}"], abs=1e-5)
+        assert float(told[f"probability_{name}"]) == pytest.approx(expected[f"calibrated_{name}"], abs=1e-5)
     called = expected["prob_PNEUMONIA"] >= after["threshold"]["value"]
-    assert told["called_PNEUMONIA"] == ("yes" if called else "no")
+    assert told["called"] == ("PNEUMONIA" if called else "NORMAL")
+
+    # the file alone says the same, elsewhere
+    shutil.copy(folder / "best_model.h5", alone := folder.parent / "copied.h5")
+    assert command("predict", str(alone), str(source / predictions["image"].iloc[0])) == 0
+    assert capfd.readouterr().out.strip().splitlines()[-1] == line_of_run
+    # and is put back where it was removed
+    kept = (folder / "best_model.h5").read_bytes()
+    (folder / "best_model.h5").unlink()
+    assert command("run", "--resume", "toy") == 0
+    assert (folder / "best_model.h5").read_bytes() == kept
+    assert json.loads((folder / "run.json").read_text())["test"]["opened"] == evaluation["opened"]
+    capfd.readouterr()
     (folder / "report.html").unlink()
     assert command("report", "toy") == 0
     assert (folder / "report.html").stat().st_size > 50_000
@@ -195,7 +209,7 @@ def test_a_run_from_end_to_end(
     opened = len(json.loads((folder / "run.json").read_text())["test"]["opened"])
     assert opened == 1 if hashes == evaluation["files"] else opened in (1, 2)
     winner = pd.read_csv(folder / "finalists.csv").query("winner")
-    assert json.loads((folder / "best_model.json").read_text())["sha256"] == winner["sha256"].item()
+    assert json.loads((folder / "best_model.json").read_text())["trained"] == winner["sha256"].item()
     # and doing it again does nothing
     stamp = (folder / "trials.csv").stat().st_mtime_ns, (folder / "finalists.csv").stat().st_mtime_ns
     assert command("run", "--resume", "toy") == 0

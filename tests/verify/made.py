@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.evaluation.calibration import calibration
 from bench.evaluation.comparisons import Rules, comparisons
+from bench.evaluation.conformal import conformal
 from bench.evaluation.corruptions import CORRUPTIONS
 from bench.evaluation.curves import curves
 from bench.evaluation.decision_curve import decision_curve
@@ -27,6 +28,7 @@ from bench.run.courses import Course, Curve, append_course, read_courses
 from bench.run.documents import (
     BootstrapRecord,
     EvaluationRecord,
+    ModelCard,
     Randomisation,
     SaliencyCase,
     SaliencyRecord,
@@ -35,6 +37,7 @@ from bench.run.documents import (
 from bench.run.folder import RunDir, write_json
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.calibration import choose_map
+from bench.stats.conformal import conformal_scores
 from bench.stats.metrics import METRICS, evaluate, get_metric
 from bench.stats.predictions import Predictions
 from bench.trial import Scored
@@ -102,6 +105,9 @@ def make(path: Path, n_classes: int, target: float | None = None) -> RunDir:
     _altered(run, winner, names["test"], rng)
     _saliency(run, winner, names["test"], rng)
     courses = _sizes(run, finalists, val, rng)
+    own = validation["vgg16"]
+    sets = conformal_scores(own.labels, choice.map(own.scores), own.patients)
+    write_json(run.best_model_card, ModelCard(conformal=sets))
     record = EvaluationRecord(
         images=len(test),
         patients=test.n_patients,
@@ -123,6 +129,7 @@ def make(path: Path, n_classes: int, target: float | None = None) -> RunDir:
         retrained=tuple(retrained(finalists, validation, metric, BOOTSTRAP)),
         gap=gap(validation["vgg16"], winner, metric, BOOTSTRAP),
         selection=selection(courses, val, metric, BOOTSTRAP),
+        conformal=conformal(sets, winner.with_scores(choice.map(winner.scores))),
     )
     write_json(run.evaluation, record)
     return run

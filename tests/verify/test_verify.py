@@ -189,6 +189,12 @@ DRAWN: dict[str, list[tuple[Plant, str]]] = {
         (entry("thresholds", 0, "low", by=0.15), "B: low end of the threshold's interval"),
         (entry("thresholds", 0, "sensitivity", "high"), "B: sensitivity on validation, high"),
     ],
+    "prediction sets": [
+        (entry("conformal", "covered", "hits", by=1), "covered, counted"),
+        (entry("conformal", "limit"), "limit of the prediction sets"),
+        (entry("conformal", "single", "low"), "single, low"),
+        (entry("conformal", "scores", 3, of="best_model.json"), "score 4 of validation"),
+    ],
     "cost of choosing": [
         (entry("selection", "configurations", by=1), "configurations"),
         (entry("selection", "apparent"), "apparent score"),

@@ -67,7 +67,7 @@ def npz_source(
     with open_npz(path) as archive:
         splits = _splits_in(path, archive)
         names = [f"{split}_{kind}" for split in splits for kind in ("images", "labels")]
-        _check_unpacked(path, archive, names, max_pixels)
+        check_unpacked(path, archive, names, max_pixels)
         _check_kinds(path, archive, splits)
         found = [_labels(path, archive, split) for split in splits]
     labels, columns = zip(*found, strict=True)
@@ -131,7 +131,7 @@ def _splits_in(path: Path, archive: zipfile.ZipFile) -> list[str]:
     return splits
 
 
-def _check_unpacked(path: Path, archive: zipfile.ZipFile, names: Sequence[str], max_pixels: int) -> None:
+def check_unpacked(path: Path, archive: zipfile.ZipFile, names: Sequence[str], max_pixels: int) -> None:
     """Refuse an archive whose arrays are not as large as their headers say, or larger than images of its size can be.
 
     All of it is told from the directory of the archive and the headers of the arrays.

@@ -39,7 +39,7 @@ def winner(page: Page) -> Section:
         values |= _confusion(page, model) | {"report": _report(page, model), "curves": _curves}
         values |= {"points": points, "prevalences": prevalences}
         values |= {"panel": panel.panel}
-        values |= {"decision": decision, "calibration": _calibration}
+        values |= {"decision": decision, "calibration": _calibration, "prediction_sets": _prediction_sets}
     return page.section("winner", TITLE, **values)
 
 
@@ -159,6 +159,29 @@ def _calibration(page: Page) -> Values:
         "farthest": after.loc[(after["observed"] - after["predicted"]).abs().nlargest(1).index],
         "drawing": page.drawing("reliability", figures_winner.reliability, bins),
     }
+
+
+SHARES = {
+    "patients_covered": "Patients of whom every image’s set holds its class",
+    "covered": "Images whose set holds their class",
+    "single": "Images whose set is one class",
+    "right": "Of these, images of that class",
+}
+"""Fields of `ConformalRecord` in words; `bench.verify.page` knows the rows by them."""
+
+
+def _prediction_sets(page: Page) -> Values:
+    """How often the prediction sets held the class, and were one class; nothing in earlier versions."""
+    found = page.files.evaluation.conformal if page.files.evaluation else None
+    if found is None:
+        return {"found": None}
+    rows = []
+    for name, what in SHARES.items():
+        share = getattr(found, name)
+        counted = f"{numbers.count(share.hits)} of {numbers.count(share.of)}"
+        bounds = f"{numbers.percent(share.low)} to {numbers.percent(share.high)}" if share.of else ""
+        rows.append({"what": what, "counted": counted, "value": share.value, "bounds": bounds})
+    return {"found": found, "table": table("prediction_sets", pd.DataFrame(rows))}
 
 
 def _expected(scores: CalibrationScores) -> str:

@@ -1,0 +1,180 @@
+"""The subcommand ``predict``: images classified with the model of a run."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.device import without_chatter
+from bench.errors import ConfigError
+from bench.flags import Commands, add_command, add_flag, add_setting, output_of
+from bench.invocation import typed
+from bench.numbers import counted
+from bench.run.documents import RESEARCH_USE
+from bench.stats.conformal import COVERAGE
+from bench.texts import visible
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.reuse.model import ReusableModel
+    from bench.reuse.output import Write
+
+MODEL = "name of a run, path of its folder, or of an .h5 file; example: xray"
+PATHS = "images, DICOM files, folders, patterns, a manifest (.csv with a column path), or .npz; example: scans/"
+DESCRIPTION = """Classifies images with the model of a run: one row an image, with calibrated probabilities, the raw\
+ ones of the network, what it is called at the frozen threshold, and whether the model should rather abstain.
+Images are decoded, windowed and resized by the code that training used. Images unlike the training images are marked\
+ in the note. A file that cannot be read is a row with a note; the exit status is 2 where none could be read.
+For research use only."""
+
+
+MOST_NAMED = 10
+"""Images in no report of which is said why."""
+
+
+def add_parser(commands: Commands) -> None:
+    """``predict``."""
+    example = typed("predict", "xray", "scans/", "--out", "predictions.csv")
+    parser = add_command(commands, "predict", predict, "classify images with the model of a run", example, DESCRIPTION)
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help=PATHS)
+    add_flag(
+        *(parser, "--out", "file for the table, by its ending .csv, .json or .parquet", "--out predictions.csv"),
+        shown="a table on a terminal, CSV in a pipe", type=Path, metavar="FILE",
+    )  # fmt: skip
+    add_flag(
+        *(parser, "--coverage", "how often prediction sets are to hold the class of all images of a patient"),
+        *("--coverage 0.95", COVERAGE), type=float, metavar="SHARE",
+    )  # fmt: skip
+    add_flag(
+        *(parser, "--dicom-sr", "folder for DICOM structured reports, one per study of the DICOM files given"),
+        "--dicom-sr reports-sr", shown="none are written", type=Path, metavar="FOLDER",
+    )  # fmt: skip
+    add_setting(parser, "output")
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Write the table of predictions.
+
+    Raises:
+        ConfigError: if there is no whole model, or no image that can be read.
+    """
+    import pandas as pd
+
+    from bench.reuse.dicom_sr import report_on, require_highdicom
+    from bench.reuse.images import wanted_images
+    from bench.reuse.model import load_model
+    from bench.reuse.output import check_ending, to_file
+    from bench.reuse.predict import predictions
+    from bench.reuse.watch import watch_of
+
+    coverage = getattr(options, "coverage", COVERAGE)
+    if not 0 < coverage < 1:
+        raise ConfigError(f"--coverage must lie between 0 and 1, such as 0.95, but got {coverage:g}.")
+    out = getattr(options, "out", None)
+    if out is not None:
+        check_ending(out)
+    reports = getattr(options, "dicom_sr", None)
+    if reports is not None:
+        require_highdicom()
+    reported: list[pd.DataFrame] = []
+    model = load_model(options.model, output_of(options))
+    with ExitStack() as stack:
+        wanted = wanted_images(options.paths, stack)
+        with without_chatter():  # the network is loaded here, of a file without metadata even to see its card
+            watch = watch_of(model, wanted)
+            tables = _none_without_an_image(predictions(model, wanted, coverage, watch), len(wanted))
+            first = next(tables)
+        for line in banner(model):
+            print(visible(line), file=sys.stderr)
+        write = stack.enter_context(to_file(out) if out is not None else _to_screen())
+        advance = stack.enter_context(_progress(len(wanted)))
+        for part in chain([first], tables):
+            write(part)
+            if reports is not None:
+                reported.append(part)
+            advance(len(part))
+    if watch.sentence:
+        print(f"note: {visible(watch.sentence)}", file=sys.stderr)
+    if reports is not None:
+        written = report_on(model, pd.concat(reported), reports)
+        left = f"; {counted(len(written.left_out), 'image')} in none" if written.left_out else ""
+        print(visible(f"{counted(len(written.files), 'structured report')} in {reports}{left}."), file=sys.stderr)
+        for name, why in list(written.left_out.items())[:MOST_NAMED]:
+            print(visible(f"  {name}: {why}"), file=sys.stderr)
+    return 0
+
+
+def _none_without_an_image(tables: "Iterator[pd.DataFrame]", count: int) -> "Iterator[pd.DataFrame]":
+    """The same tables, those before the first image that could be read with its own.
+
+    Raises:
+        ConfigError: if none could be read.
+    """
+    import pandas as pd
+
+    held: list[pd.DataFrame] = []
+    for part in tables:
+        held.append(part)
+        if part["called"].notna().any():
+            break
+    else:
+        name, note = held[0].loc[0, ["image", "note"]]
+        raise ConfigError(f"None of {counted(count, 'file')} could be read as an image; {name}: {note}.")
+    yield pd.concat(held, ignore_index=True)
+    yield from tables
+
+
+def banner(model: "ReusableModel") -> Iterator[str]:
+    """What must be known before a prediction is looked at, in lines."""
+    yield RESEARCH_USE
+    card = model.card
+    if not model.named:
+        yield (
+            f"{model.path} holds no metadata of this suite: classes are called by number, images are squashed to "
+            "squares, and probabilities are the network's own, without threshold, calibration and limits."
+        )
+        return
+    if card.weights.get("kind") == "random":
+        yield "This model began with random weights, not with those of a pretrained network."
+    if card.data.get("synthetic"):
+        yield "This model was trained on drawn images (demo data): what it says of real ones means nothing."
+    if card.conformal is None or card.training is None:
+        yield (
+            "This model's file is of an earlier version: there are no prediction sets (abstain is empty), or images "
+            "unlike the training images are not marked."
+        )
+
+
+@contextmanager
+def _to_screen() -> "Iterator[Write]":
+    """A table on a terminal; CSV, as it comes, elsewhere."""
+    from rich.console import Console
+
+    from bench.reuse.output import to_stream, to_terminal
+
+    if not sys.stdout.isatty():
+        yield to_stream(sys.stdout)
+        return
+    with to_terminal(Console(file=sys.stdout, highlight=False)) as write:
+        yield write
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=sys.stderr)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield lambda more: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("Images", total=total)
+        yield lambda more: progress.advance(task, more)

@@ -1,0 +1,137 @@
+"""Which images are meant by what is typed: files, folders, patterns, manifests, DICOM, arrays; none is decoded here."""
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.data.images.limits import MOST_PIXELS
+from bench.data.imageset import Content, read_file
+from bench.data.names import listed
+from bench.data.sources.arrays import NpzReader, check_unpacked, header, open_npz
+from bench.data.sources.columns import Columns, filled, role_of, take_first, take_path
+from bench.data.sources.image_files import ImageFiles
+from bench.data.sources.listing import DEEPEST, is_dicom, looks_like_an_image
+from bench.data.sources.table_file import ENDINGS, read_table
+from bench.errors import ConfigError
+
+SHAPES = "(n, height, width) or (n, height, width, 1 or 3)"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One image that is to be classified.
+
+    Attributes:
+        name: as it stands in the table.
+        read: gives its content; raises what `bench.data.imageset.read_file` does.
+        patient: as a manifest names the patient; empty where none does.
+        file: where it lies, or the file of the array it is a row of.
+    """
+
+    name: str
+    read: Callable[[], Content]
+    file: Path
+    patient: str = ""
+
+
+def wanted_images(paths: Sequence[str | Path], stack: ExitStack) -> list[Wanted]:
+    """The images that ``paths`` mean, in their order, those of a folder by name; what is named is taken as it is.
+
+    Args:
+        paths: image files, folders (searched to the bottom), patterns with ``*``, ``?`` or ``**``, tables with a column
+            of paths (as `bench.data.sources.columns` knows them), and .npz files of arrays of images.
+        stack: closes what was unpacked.
+
+    Raises:
+        ConfigError: if a folder holds no image, or a table or archive cannot be read.
+    """
+    return [image for path in paths for image in _of_path(str(path), stack)]
+
+
+def _of_path(text: str, stack: ExitStack) -> Iterable[Wanted]:
+    path = Path(text)
+    if path.is_dir():
+        found = [_file(one) for one in _in_folder(path)]
+        if not found:
+            raise ConfigError(f"The folder {path} holds no file that looks like an image.")
+        return found
+    if path.exists():
+        if path.suffix.lower() in ENDINGS:
+            return _of_table(path)
+        return _of_arrays(path, stack) if path.suffix.lower() == ".npz" else [_file(path)]
+    if glob.has_magic(text):
+        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (a Path would end at its own pattern rules)
+        if matches:
+            files = [one for one in matches if not Path(one).is_dir() or "**" not in text]
+            return [image for one in files for image in _of_path(one, stack)]
+    return [_file(path)]
+
+
+def _in_folder(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        if Path(folder).relative_to(root).as_posix().count("/") >= DEEPEST:
+            folders[:] = []
+        for name in sorted(files):
+            path = Path(folder) / name
+            if not name.startswith(".") and looks_like_an_image(str(path)):
+                yield path
+
+
+def _file(path: Path, name: str = "", patient: str = "") -> Wanted:
+    return Wanted(name or str(path), lambda: read_file(path, MOST_PIXELS), path, patient)
+
+
+def patient_of(image: Wanted) -> str:
+    """The patient of an image: of its manifest, else the PatientID of a DICOM file, else unknown and empty."""
+    if image.patient or not is_dicom(image.file.parent, image.file.name):
+        return image.patient
+    from bench.data.images.dicom import read_patient_ids
+
+    return read_patient_ids([image.file])[0]
+
+
+def _of_table(path: Path) -> list[Wanted]:
+    """The images of a manifest; a path that leads to no file stays, and is a row that says so."""
+    cells = read_table(path, role_of)
+    if not cells.rows:
+        raise ConfigError(f"{path} has no rows; one row per image is needed, with a column path.")
+    columns = Columns(cells, {}, [])
+    located = take_path(columns, ImageFiles(path.parent))
+    if located.ambiguous:
+        name, places = next(iter(located.ambiguous.items()))
+        raise ConfigError(f"{name} in {path} may mean several files: {listed(places)}; write whole paths.")
+    if filled(cells, "patient"):
+        take_first(columns, "patient")
+    rows = zip(columns.cells("path"), located.names, columns.cells("patient"), strict=True)
+    return [
+        _file(path.parent / (name or cell), str(path.parent / (name or cell)), patient) for cell, name, patient in rows
+    ]
+
+
+def _of_arrays(path: Path, stack: ExitStack) -> list[Wanted]:
+    """Every row of every array of images in an .npz file, called ``FILE:ARRAY/ROW``."""
+    with open_npz(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        kinds = {name: header(archive, name) for name in names}
+    images = {
+        name: shape
+        for name, (shape, dtype) in kinds.items()
+        if dtype.kind in "biuf" and 0 not in shape and (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3)))
+    }
+    if not images:
+        raise ConfigError(f"{path} holds no array of images, which has the shape {SHAPES}.")
+    with open_npz(path) as archive:
+        check_unpacked(path, archive, list(images), MOST_PIXELS)
+    scratch = Path(stack.enter_context(TemporaryDirectory(prefix="bench-predict-", ignore_cleanup_errors=True)))
+    counts = tuple(shape[0] for shape in images.values())
+    rows = stack.enter_context(NpzReader(path, tuple(images), counts).opened(scratch))
+    places = [(name, row) for name, shape in images.items() for row in range(shape[0])]
+    return [
+        Wanted(f"{path}:{name}/{row}", lambda place=place: rows(place), path)  # type: ignore[misc]
+        for place, (name, row) in enumerate(places)
+    ]

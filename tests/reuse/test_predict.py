@@ -1,0 +1,383 @@
+"""`predict` and `load_model`: what a model says of images, wherever it and they lie, and what is refused."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from toys import SIZE, build_toy, draw_image, toy_backbone
+
+from bench import load_model
+from bench.cli import main
+from bench.data.images.decode import decode, facts_of
+from bench.models.metadata import ATTRIBUTE, read_card, write_with_card
+from bench.reuse import predict as predicting
+from bench.reuse.images import Wanted
+from bench.reuse.model import ReusableModel
+from bench.reuse.predict import BATCH, FIRST, decided, predictions
+from bench.run.documents import ModelCard, ModelInput, Threshold, TrainingImages
+from bench.run.folder import RunDir, file_sha256, write_json
+from bench.run.ledgers import LEDGER, machine_folder
+from bench.run.tables import SPLITS
+from bench.stats.calibration import CalibrationMap
+from bench.stats.conformal import ConformalScores
+from bench.stats.familiarity import fit_distance
+
+CLASSES = ("mild, left", "=5 mm")
+SIDE = 40
+
+
+def noise(n: int, seed: int = 0) -> list[Image.Image]:
+    rng = np.random.default_rng(seed)
+    return [draw_image(rng, bool(number % 2), SIDE) for number in range(n)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A run of a toy network whose card knows everything; its threshold is what it says of its third image."""
+    from bench.models.assemble import full_model
+    from bench.models.export import pooled_features
+
+    run = RunDir(tmp_path_factory.mktemp("reports") / "xray")
+    write_json(run.run, {"name": "xray", "created": "2026-01-02", "settings": {"cache": str(run.path / "cache")}})
+    standard = np.full(16, 0.2, np.float32), np.full(16, 0.04, np.float32)
+    network = full_model(toy_backbone(), build_toy(), SIZE, 1, 2, standard, 0.0)
+    network.save(run.path / "trained.h5")
+    images = np.stack([np.asarray(image.resize((SIZE, SIZE)))[..., None] for image in noise(120)])
+    features = pooled_features(network, images, np.arange(120))
+    assert features is not None
+    distance = fit_distance(features[:60], features[60:])
+    card = ModelCard(
+        file="best_model.h5",
+        classes=CLASSES,
+        input=ModelInput(height=SIZE, width=SIZE, channels=1),
+        threshold=Threshold(label=CLASSES[1], value=0.5, rule="made up"),
+        calibration=CalibrationMap.of_temperature(2.0),
+        conformal=ConformalScores(19, tuple(np.linspace(0.05, 0.95, 19).tolist())),
+        training=TrainingImages(
+            images=60, kinds={"grey": 60}, width=(SIDE, SIDE), height=(SIDE, SIDE), aspect=(1.0, 1.0), features=distance
+        ),
+        weights={"kind": "random", "note": "drawn"},
+        data={"synthetic": True},
+    )
+    write_with_card(run.path / "trained.h5", run.best_model, card)
+    write_json(run.best_model_card, card.model_copy(update={"sha256": file_sha256(run.best_model)}))
+    return run
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a folder of six images, one of which is none."""
+    for number, image in enumerate(noise(5, seed=1)):
+        (tmp_path / "scans" / "deep").mkdir(parents=True, exist_ok=True)
+        image.save(tmp_path / "scans" / ("deep" if number > 2 else "") / f"{number}.png")
+    (tmp_path / "scans" / "broken.png").write_bytes(b"no image")
+    (tmp_path / "scans" / "notes.txt").write_text("no image")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> tuple[list[dict[str, str]], str]:
+    found = capsys.readouterr()
+    return list(csv.DictReader(io.StringIO(found.out))), found.err
+
+
+def test_a_folder_is_a_table_in_a_pipe_and_what_is_no_image_is_a_row(
+    run: RunDir, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run.path), "scans", "gone.png"]) == 0
+    rows, said = printed(capsys)
+    names = ["scans/0.png", "scans/1.png", "scans/2.png", "scans/broken.png", "scans/deep/3.png", "scans/deep/4.png"]
+    assert [row["image"] for row in rows] == [*names, "gone.png"]
+    heads = [f"{kind}_{name}" for kind in ("probability", "raw") for name in CLASSES]
+    assert list(rows[0]) == [
+        *("image", "patient", "called"), *heads, *("threshold", "confidence", "abstain", "note")
+    ]  # fmt: skip
+    for row in (rows[3], rows[6]):
+        assert row["note"].startswith("not read: ") and {row[name] for name in ("called", *heads, "abstain")} == {""}
+    model = load_model(run.best_model)
+    images, _ = model.read([Path(name) for name in names if "broken" not in name])
+    raw = model.scores(images)
+    read = [row for row in rows if row["called"]]
+    np.testing.assert_allclose([[float(row[f"raw_{name}"]) for name in CLASSES] for row in read], raw, atol=1e-6)
+    after = raw**0.5 / (raw**0.5).sum(axis=1, keepdims=True)
+    told = [[float(row[f"probability_{name}"]) for name in CLASSES] for row in read]
+    np.testing.assert_allclose(told, after, atol=1e-6)
+    for row, own, mapped in zip(read, raw, after, strict=True):
+        place_of = int(own[1] >= 0.5)
+        assert row["called"].lstrip("'") == CLASSES[place_of] and float(row["threshold"]) == 0.5
+        assert float(row["confidence"]) == pytest.approx(mapped[place_of], abs=1e-6)
+        assert (row["abstain"] == "True") == ((1 - mapped <= 0.9).sum() != 1), "19 patients: rank 18 of 20"
+    assert "For research use only" in said and "random weights" in said and "drawn images" in said
+
+
+def test_the_file_alone_says_the_same_and_plain_keras_loads_it(run: RunDir, place: Path) -> None:
+    import keras
+
+    shutil.copy(run.best_model, "copied.h5")
+    alone = load_model("copied.h5")
+    assert alone.named and alone.run is None and alone.card.frozen and alone.card.sha256 == file_sha256(run.best_model)
+    expected = load_model("xray", run.path.parent).predict("scans")
+    pd.testing.assert_frame_equal(alone.predict(["scans"]), expected)
+    images, _ = alone.read([Path("scans/0.png"), Path("scans/1.png")])
+    plain = keras.models.load_model("copied.h5", compile=False)
+    np.testing.assert_allclose(plain.predict(images.astype("float32"), verbose=0), alone.scores(images), atol=1e-6)
+    assert not any(type(layer).__name__ in ("Functional", "Sequential") for layer in plain.layers), "one flat graph"
+    write_with_card(run.path / "trained.h5", place / "again.h5", read_card(run.best_model))  # type: ignore[arg-type]
+    assert (place / "again.h5").read_bytes() == run.best_model.read_bytes(), "it can be put back"
+
+
+def test_files_by_their_ending_hold_the_same_table(run: RunDir, place: Path) -> None:
+    endings = ["csv", "json"]
+    try:
+        import pyarrow  # noqa: F401
+
+        endings.append("parquet")
+    except ImportError:
+        assert main(["predict", str(run.path), "scans", "--out", "x.parquet"]) == 2
+    for ending in endings:
+        assert main(["predict", str(run.path), "scans", "--out", f"x.{ending}", "--coverage", "0.5"]) == 0
+    expected = load_model(run.path).predict("scans", coverage=0.5)
+    content = json.loads(Path("x.json").read_text())
+    assert [row["image"] for row in content] == expected["image"].tolist()
+    assert content[3]["raw_=5 mm"] is None and content[3]["abstain"] is None
+    readers: dict[str, Callable[[str], pd.DataFrame]] = {"csv": pd.read_csv, "json": pd.read_json}
+    for ending in endings:
+        found = readers.get(ending, pd.read_parquet)(f"x.{ending}")
+        assert list(found.columns) == [
+            ("'" if ending == "csv" and name.startswith("=") else "") + name for name in expected
+        ]
+        np.testing.assert_allclose(found["raw_=5 mm"].astype(float), expected["raw_=5 mm"], atol=1e-9)
+        np.testing.assert_array_equal(found["abstain"].isna(), expected["abstain"].isna())
+
+
+def test_manifests_name_patients_arrays_have_rows_and_patterns_are_filled_in(run: RunDir, place: Path) -> None:
+    Path("list.csv").write_text("filename,subject\nscans/1.png,007\nscans/0.png,NA\ngone.png,8\n")
+    np.savez("some.npz", extra=np.zeros(3), pictures=np.stack([np.asarray(image) for image in noise(3)]))
+    found = load_model(run.path).predict(["list.csv", "some.npz", "scans/d*/*.png"])
+    assert found["image"].tolist() == [
+        *("scans/1.png", "scans/0.png", "gone.png"),
+        *(f"some.npz:pictures/{row}" for row in range(3)),
+        *("scans/deep/3.png", "scans/deep/4.png"),
+    ]
+    assert found["patient"].tolist() == ["007", "", "8", "", "", "", "", ""]
+    assert found["called"].isna().tolist() == [False, False, True, *[False] * 5]
+
+
+def test_images_unlike_the_training_images_are_marked_and_others_are_not(run: RunDir, place: Path) -> None:
+    own = noise(200, seed=5)
+    for number, image in enumerate(own):
+        image.save(place / f"own-{number:03d}.png")
+    rng = np.random.default_rng(2)
+    grid = np.indices((SIDE, SIDE))
+    foreign = {
+        "colour": Image.fromarray(rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)),
+        "large": own[0].resize((SIDE * 3, SIDE * 3)),
+        "wide": own[0].resize((SIDE * 2, SIDE)),
+        "drawn": Image.fromarray(((grid[0] // 20 + grid[1] // 20) % 2 * 255).astype(np.uint8)),
+    }
+    for name, image in foreign.items():
+        image.save(place / f"{name}.png")
+    found = load_model(run.path).predict(["own-*.png", *(f"{name}.png" for name in foreign)]).set_index("image")["note"]
+    marked = found[found.index.str.startswith("own")].str.contains("unlike the training images")
+    assert marked.mean() < 0.06
+    assert "colour (training: grey)" in found["colour.png"]
+    assert "120 x 120 pixels (training: 40 x 40)" in found["large.png"]
+    assert "width / height 2 (training: 1 to 1)" in found["wide.png"]
+    assert "times as far as the limit" in found["drawn.png"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "called", "threshold"),
+    [([0.3, 0.3, 0.4], 2, 0.7), ([0.5, 0.2, 0.3], 0, None)],
+    ids=["the highest, below its threshold", "a class without one"],
+)
+def test_of_several_classes_the_highest_is_called(raw: list[float], called: int, threshold: float | None) -> None:
+    frozen = (Threshold(label="b", value=0.1), Threshold(label="c", value=0.7))
+    card = ModelCard(classes=("a", "b", "c"), thresholds=frozen)
+    found, shown = decided(card, np.array([raw]))
+    assert found.tolist() == [called]
+    np.testing.assert_equal(shown[0], np.nan if threshold is None else threshold)
+
+
+def test_no_more_than_a_few_batches_are_read_ahead(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.asarray(noise(1)[0])
+    read: list[int] = []
+
+    def wanted(number: int) -> Wanted:
+        return Wanted(str(number), lambda: (read.append(number), pixels)[1], Path("none.png"))
+
+    monkeypatch.setattr(predicting, "patient_of", lambda one: "")
+    tables = predictions(load_model(run.path), [wanted(number) for number in range(600)])
+    assert len(next(tables)) == FIRST and len(next(tables)) == BATCH
+    assert len(read) <= FIRST + BATCH * (predicting.AHEAD + 1)
+    assert sum(map(len, tables)) + FIRST + BATCH == 600 and sorted(read) == list(range(600))
+
+
+def test_test_images_of_a_run_are_noted_in_parts_and_count_once(
+    run: RunDir, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.evaluation.ledger import PREDICTION, Ledgers
+
+    copied = RunDir(Path(shutil.copytree(run.path, place / "reports" / "xray")))
+    paths = sorted(place.glob("scans/[0-9].png")) + sorted(place.glob("scans/deep/*"))
+    facts = [facts_of(content, decode(content)) for content in (path.read_bytes() for path in paths)]
+    rows = [
+        {"image": path.name, "label": "A", "split": "test", "pixels": one.pixels, "looks": one.perceptual_hash}
+        for path, one in zip(paths[1:], facts[1:], strict=True)
+    ]
+    SPLITS.write(copied.path, rows)
+    assert main(["predict", "xray", str(paths[0])]) == 0
+    folder = machine_folder()
+    assert folder is not None and not (folder / LEDGER).exists()
+    monkeypatch.setattr(predicting, "FIRST", 2)
+    monkeypatch.setattr(predicting, "BATCH", 2)
+    capsys.readouterr()
+    assert main(["predict", "xray", *map(str, paths)]) == 0
+    assert "note: 4 of 5 images are test images of run xray; that is written into" in capsys.readouterr().err
+    known = Ledgers((folder,)).known(copied)
+    assert len(known.lines) == 3 and not known.broken
+    (once,) = known.of(PREDICTION)
+    assert once.images == 4 and len(once.sample) == 4 * 12
+
+
+def changed(edit: Callable[[Any], None]) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            edit(file)
+
+    return change
+
+
+def layer(**changes: str) -> Callable[[Path], None]:
+    def edit(file: Any) -> None:
+        config = json.loads(file.attrs["model_config"])
+        config["config"]["layers"][2].update(changes)
+        file.attrs["model_config"] = json.dumps(config)
+
+    return changed(edit)
+
+
+def held(**changes: Any) -> Callable[[Path], None]:
+    def edit(file: Any) -> None:
+        file.attrs[ATTRIBUTE] = json.dumps(json.loads(file.attrs[ATTRIBUTE]) | changes)
+
+    return changed(edit)
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no model": (lambda path: path.write_bytes(b"no model"), "is no model of a run that can be loaded"),
+    "weights alone": (changed(lambda file: file.attrs.__delitem__("model_config")), "is no model of a run that can be"),
+    "Lambda": (layer(class_name="Lambda"), "a layer Lambda, which runs code that the file brings"),
+    "custom object": (layer(module="mine", class_name="Mine"), "of 'mine', which is not Keras's"),
+    "a link": (
+        changed(lambda file: file.__setitem__("x", h5py.ExternalLink("secret.h5", "/v"))), "a link to another place"
+    ),
+    "other channels": (held(input={"height": SIZE, "width": SIZE, "channels": 3}), "it is the card of another model"),
+    "other classes": (held(classes=["a", "b", "c"], threshold=None), "it is the card of another model"),
+    "damaged metadata": (held(classes=7), "holds metadata of this suite that cannot be read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_no_model_is_refused_in_a_sentence_and_nothing_is_written(
+    run: RunDir, place: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    change, said = REFUSED[what]
+    shutil.copy(run.best_model, path := place / "other.h5")
+    change(path)
+    assert main(["predict", "other.h5", "scans", "--out", "x.csv"]) == 2
+    found = capsys.readouterr()
+    (line,) = found.err.splitlines()
+    assert line.startswith("error: ") and said in line and found.out == ""
+    assert not [one for one in place.iterdir() if one.name not in ("scans", "other.h5")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["empty"], "The folder empty holds no file that looks like an image."),
+        (["scans/broken.png"], "None of 1 file could be read as an image; scans/broken.png: not read: "),
+        (["scans", "--out", "x.xlsx"], "--out takes a file that ends in .csv, .json or .parquet, but got x.xlsx."),
+        (["scans", "--coverage", "1"], "--coverage must lie between 0 and 1, such as 0.95, but got 1."),
+        (["labels.npz"], "labels.npz holds no array of images, which has the shape"),
+        (["list.csv"], "list.csv has no column path"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    run: RunDir, place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    (place / "empty").mkdir()
+    np.savez("labels.npz", labels=np.arange(3))
+    Path("list.csv").write_text("age,sex\n61,f\n")
+    assert main(["predict", str(run.path), *arguments]) == 2
+    found = capsys.readouterr()
+    (line,) = found.err.splitlines()
+    assert line.startswith(f"error: {said}") and found.out == ""
+
+
+def test_a_card_of_another_model_beside_a_file_is_refused(run: RunDir, place: Path) -> None:
+    from bench.errors import ConfigError
+
+    shutil.copy(run.best_model_card, place)
+    shutil.copy(run.path / "trained.h5", place / "best_model.h5")
+    with pytest.raises(ConfigError, match=r"best_model\.json is of another model than .*best_model\.h5"):
+        load_model(place / "best_model.h5")
+
+
+def test_a_file_without_metadata_works_with_neutral_names(
+    run: RunDir, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run.path / "trained.h5"), "scans"]) == 0
+    rows, said = printed(capsys)
+    assert "holds no metadata of this suite: classes are called by number" in said
+    assert {row["called"] for row in rows} <= {"class_0", "class_1", ""}
+    assert {row["abstain"] for row in rows} == {""} == {row["threshold"] for row in rows}
+    assert not any("unlike" in row["note"] for row in rows)
+
+
+def test_images_of_16_bits_go_through_the_window_of_the_run(run: RunDir, place: Path) -> None:
+    known = load_model(run.path).card
+    assert known.input is not None
+    window = {"low": 0.0, "high": 1000.0, "rule": "asked"}
+    card = known.model_copy(update={"input": known.input.model_copy(update={"window": window})})
+    Image.fromarray(np.full((SIDE, SIDE), 500, np.uint16)).save("scan.png")
+    (images, _) = ReusableModel(run.best_model, None, card).read([Path("scan.png")])
+    assert set(np.unique(images)) == {128}, "by its own range it would be black"
+
+
+def test_importing_the_package_stays_light() -> None:
+    code = (
+        "import sys, bench; assert 'load_model' in dir(bench) and not {'numpy', 'keras', 'pydantic'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_lines_of_the_documentation_hold(run: RunDir, place: Path) -> None:
+    import doctest
+
+    card = load_model(run.path).card
+    named = Threshold(label="PNEUMONIA", value=0.5, rule="made up")
+    card = card.model_copy(update={"classes": ("NORMAL", "PNEUMONIA"), "threshold": named})
+    toy = RunDir(place / "reports" / "xray")
+    toy.path.mkdir(parents=True)
+    shutil.copy(run.run, toy.run)
+    write_with_card(run.path / "trained.h5", toy.best_model, card)
+    write_json(toy.best_model_card, card.model_copy(update={"sha256": file_sha256(toy.best_model)}))
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```pycon\n(.*?)```", text, re.DOTALL) if "load_model" in block]
+    examples = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "docs/api.md", "docs/api.md", 0)
+    told: list[str] = []
+    found = doctest.DocTestRunner().run(examples, out=told.append)
+    assert found.failed == 0 and found.attempted >= 10, "".join(told)
