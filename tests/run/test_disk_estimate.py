@@ -15,11 +15,12 @@ DEMO: dict[str, Any] = {"data": "demo", "budget": 6, "backbones": "vgg16", "repe
 def test_the_estimate_is_that_of_a_run_that_was_measured() -> None:
     """`run_bench.py --budget 6 --backbones vgg16 --weights random --repeats 1 --epochs 2` left 217 MB in the cache.
 
-    Its folder had 67 MB: the default recipe was the winner's, and not trained, which nobody knows before.
+    Its folder had 67 MB: the default recipe was the winner's, and not trained, which nobody knows before; and
+    best_model.h5, a copy of 59 MB since, was a link.
     """
     cache, output = needed_bytes(prepare(make_settings(**DEMO, weights="random")))
     assert 217e6 / 1.5 < cache < 217e6 * 1.5
-    assert (67e6 + 59e6) / 1.5 < output < (67e6 + 59e6) * 1.5
+    assert (67e6 + 2 * 59e6) / 1.5 < output < (67e6 + 2 * 59e6) * 1.5
 
 
 def test_weights_that_are_there_already_need_no_room() -> None:
