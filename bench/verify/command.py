@@ -45,7 +45,20 @@ def verify(options: argparse.Namespace) -> int:
 
 def checks() -> dict[str, Callable[[Folder, Tally], None]]:
     """Every check by the file, or the matter, that it is about."""
-    from bench.verify import altered, bands, calibrated, chosen, compared, integrity, nested, page, tested, trainings
+    from bench.verify import (
+        altered,
+        bands,
+        calibrated,
+        chosen,
+        compared,
+        integrity,
+        nested,
+        page,
+        patients,
+        secondary,
+        tested,
+        trainings,
+    )
 
     return {
         "file hashes": integrity.files,
@@ -80,6 +93,8 @@ def checks() -> dict[str, Callable[[Folder, Tally], None]]:
         "failures.csv": tested.failures,
         "robustness.csv": altered.robustness,
         "saliency.json": altered.saliency,
+        "by patient": patients.patients,
+        "ensemble and views": secondary.secondary,
         "report.html": page.page,
     }
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,6 +46,7 @@ class Study:
     joined: int = 0
     folder: Path = Path()
     called: list[Any] = field(default_factory=list)
+    more: Callable[["Study", EvaluationInputs, Decisions], Decisions] = lambda study, inputs, decisions: decisions
 
     def __post_init__(self) -> None:
         k = len(self.classes)
@@ -165,6 +166,7 @@ class Study:
                 )
         decisions = Decisions("vgg16", Choice(CalibrationMap.of_temperature(1.3)), thresholds, validation)
         inputs = replace(self.inputs, finalists=pd.DataFrame(rows))
+        decisions = self.more(self, inputs, decisions)
         found: dict[str, Any] = open_test(inputs, decisions, self.sealed, self.run, self.call_all).content()
         return found
 

@@ -1,0 +1,196 @@
+"""What is set beside the winner: members by validation alone, nothing else changes, costs and verdicts in words."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_final import Study
+from toys import SIZE, build_toy, toy_backbone
+
+from bench.data.images.store import StoredImages
+from bench.evaluation import ensembles, test_time
+from bench.evaluation.ensemble_file import Written
+from bench.evaluation.ensembles import Known, choose_ensemble
+from bench.evaluation.inputs import Decisions, EvaluationInputs
+from bench.evaluation.secondary import choose_secondary, sentence
+from bench.models.assemble import full_model
+from bench.models.augmentation import Policy
+from bench.models.export import load_model, predict_images
+from bench.run.courses import Curve, append_course
+from bench.run.documents import Cost, Estimate, SecondaryModel
+from bench.run.folder import file_sha256, write_json
+from bench.run.tables import FINALISTS
+from bench.settings import make_settings
+from bench.stats.calibration import CalibrationMap
+from bench.trial import Scored
+from bench.verify.command import checks
+from bench.verify.reading import Folder, Tally
+
+
+def beside(study: Study, inputs: EvaluationInputs, decisions: Decisions, tta: int = 0) -> Decisions:
+    """What `decide` adds, the file and the views being made up."""
+    val = inputs.rows("val")
+    for row in inputs.finalists.to_dict("records"):
+        scores = study.predict(val, sum(Path(row["model"]).name.encode()))
+        append_course(study.run, Curve("finalist", row["backbone"], row["repeat"]), Scored((1,), scores[None]))
+
+    def call_all(calls: Any) -> list[Any]:
+        if calls[0].func is test_time.views_mean:
+            return [study.predict(calls[0].args[2], 99)]
+        study.run.best_ensemble.write_bytes(b"an ensemble")
+        return [Written(1e-7, 32, (3.0, 2.0, *(2.0 for _ in calls[0].args[1])))]
+
+    finalists = inputs.finalists.assign(config_augmentation="light")
+    for row in finalists["model"]:
+        (study.run.path / row).parent.mkdir(exist_ok=True)
+        (study.run.path / row).write_bytes(b"a model")
+    FINALISTS.write(study.run.path, finalists)
+    settings = make_settings(name="made-up", cache=study.folder, bootstrap=100, tta=tta)
+    inputs = replace(inputs, finalists=finalists, settings=settings, policies={"light": Policy("light", rotation=5)})
+    study.call_all = views_too(study)  # type: ignore[method-assign]
+    secondary = choose_secondary(inputs, decisions, study.run, call_all)
+    card: dict[str, Any] = {"sha256": file_sha256(study.run.best_model)}
+    known = {"ensemble": secondary.ensemble, "averaged_views": secondary.views}
+    write_json(study.run.best_model_card, card | {name: one.content() for name, one in known.items() if one})
+    return replace(decisions, secondary=secondary)
+
+
+def views_too(study: Study) -> Any:
+    def call_all(calls: Any) -> list[Any]:
+        if calls[0].func is test_time.views_mean:
+            return [study.predict(calls[0].args[2], 99)]
+        return [study.call(one.func, *one.args) for one in calls]
+
+    return call_all
+
+
+def tally(study: Study) -> Tally:
+    found = Tally()
+    checks()["ensemble and views"](Folder(study.run.path), found)
+    return found
+
+
+def test_an_ensemble_is_set_beside_the_winner_and_nothing_else_changes(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    plain = Study(("A", "B"), [0, 1] * 40, folder=tmp_path / "plain").open()
+    (tmp_path / "more").mkdir()
+    study = Study(("A", "B"), [0, 1] * 40, folder=tmp_path / "more", more=beside)
+    content = study.open()
+    for name in ("models", "validation", "retrained", "gap", "thresholds", "sentences", "calibration"):
+        assert content[name] == plain[name], name
+    (one,) = content["secondary"]
+    card = json.loads(study.run.best_ensemble_card.read_text())
+    assert len(card["members"]) > 1 and card["validation"] >= card["winner_validation"]
+    assert one["cost"]["time"] == 1.5 and one["difference"]["low"] < one["difference"]["high"]
+    assert "an image takes 1.5\u00a0× as long" in one["sentence"]
+    seen = tally(study)
+    assert seen.wrong == [] and seen.compared > 30
+    one["difference"]["value"] += 0.01
+    study.run.evaluation.write_text(json.dumps(content))
+    assert any("ensemble: difference" in said for said in tally(study).wrong)
+    card["members"][0]["count"] += 1
+    study.run.best_ensemble_card.write_text(json.dumps(card))
+    assert any("members of the ensemble" in said for said in tally(study).wrong)
+
+
+def test_views_are_a_further_row_and_cost_as_many_passes(tmp_path: Path) -> None:
+    more = partial(beside, tta=4)
+    study = Study(("A", "B", "C"), [number % 3 for number in range(90)], folder=tmp_path, more=more)
+    content = study.open()
+    rows = {one["kind"]: one for one in content["secondary"]}
+    assert rows["tta"]["cost"]["time"] == 5.0 and "4 augmented copies" in rows["tta"]["title"]
+    seen = tally(study)
+    assert seen.wrong == [] and seen.compared > 30
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> tuple[Study, EvaluationInputs, Known]:
+    """A study whose choice can be made again, on other seeds."""
+    kept: list[Any] = []
+
+    def keep(study: Study, inputs: EvaluationInputs, decisions: Decisions) -> Decisions:
+        kept.append((inputs, Known("vgg16", decisions.calibration.map, decisions.validation)))
+        return decisions
+
+    study = Study(("A", "B"), [0, 1] * 20, folder=tmp_path, more=keep)
+    study.open()
+    return study, *kept[0]
+
+
+def test_one_training_alone_is_no_ensemble(chosen: tuple[Study, EvaluationInputs, Known]) -> None:
+    study, inputs, known = chosen
+    for row in inputs.finalists.to_dict("records"):
+        curve = Curve("finalist", row["backbone"], row["repeat"])
+        wrong = 1 - known.validation["vgg16"].scores
+        append_course(study.run, curve, Scored((1,), wrong[None]))
+    bad = {"vgg16": known.validation["vgg16"], "resnet50": known.validation["vgg16"].with_scores(wrong)}
+    choice, scores = choose_ensemble(inputs, study.run, replace(known, validation=bad))
+    assert not choice.members and scores is None and choice.candidates == 4
+    assert choice.reason == "on validation no average is better than one training, VGG16, seed 1, alone"
+    study.run.best_ensemble.write_bytes(b"an earlier one")
+    ensembles.export_ensemble(choice, inputs, study.run, known, lambda calls: pytest.fail("nothing is written"))
+    assert not study.run.best_ensemble.exists(), "what an earlier choice left is gone"
+
+
+def test_backbones_of_another_size_are_no_candidates(chosen: tuple[Study, EvaluationInputs, Known]) -> None:
+    study, inputs, known = chosen
+    larger = StoredImages(study.folder / "images.npy", 16, 1, "data")
+    choice, _ = choose_ensemble(replace(inputs, images={**inputs.images, "resnet50": larger}), study.run, known)
+    assert choice.left_out == "ResNet50 takes images of another size than the winner’s 8 × 8"
+    assert {one.model for one in choice.members} <= {"vgg16"}
+
+
+def test_a_file_that_cannot_be_written_costs_nothing_else(chosen: tuple[Study, EvaluationInputs, Known]) -> None:
+    study, inputs, known = chosen
+    for row in inputs.finalists.to_dict("records"):
+        scores = study.predict(inputs.rows("val"), sum(Path(row["model"]).name.encode()))
+        append_course(study.run, Curve("finalist", row["backbone"], row["repeat"]), Scored((1,), scores[None]))
+
+    def full(calls: Any) -> list[Any]:
+        raise OSError("no space left")
+
+    choice, _ = choose_ensemble(inputs, study.run, known)
+    assert choice.members
+    after = ensembles.export_ensemble(choice, inputs, study.run, known, full)
+    assert not after.members and "could not be written as one file" in after.reason
+    assert not study.run.best_ensemble_card.exists()
+
+
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [
+        (Estimate(value=0.02, low=0.01, high=0.03), "The ensemble is better than the winner, ROC AUC by 0.020"),
+        (Estimate(value=-0.02, low=-0.03, high=-0.01), "The ensemble is worse than the winner"),
+        (Estimate(value=0.02, low=-0.01, high=0.05), "The ensemble is not shown to be worth its cost"),
+        (Estimate(value=0.02, reason="too few"), "cannot be said: ROC AUC differs by 0.020, without an interval"),
+    ],
+)
+def test_whether_it_is_worth_it_is_one_sentence(difference: Estimate, said: str) -> None:
+    one = SecondaryModel(kind="ensemble", metric="auc", difference=difference, cost=Cost(time=2.0, size=3.0))
+    assert said in sentence(one) and "2.0\u00a0× as long, the file is 3.0\u00a0× as large" in sentence(one)
+    loss = one.model_copy(update={"metric": "log_loss"})
+    assert ("worse" in sentence(loss)) == ("better" in sentence(one)), "of a loss less is better"
+
+
+def test_views_are_the_mean_over_the_image_and_its_copies(tmp_path: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 255, (40, SIZE, SIZE, 1)).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    stored = StoredImages(tmp_path / "images.npy", SIZE, 1, "data")
+    standard = np.zeros(16, np.float32), np.ones(16, np.float32)
+    model = full_model(toy_backbone(), build_toy(), SIZE, 1, 2, standard, dropout=0.0)
+    model.save(file := tmp_path / "toy.h5")
+    mirror, rows = Policy("mirror", horizontal_flip=True), np.arange(35)
+    how = CalibrationMap("temperature", (), (2.0,))
+    found = test_time.views_mean(file, stored, rows, mirror, 24, 7, how)
+    network = load_model(file)
+    both = [how(predict_images(network, one)) for one in (images[:35], np.ascontiguousarray(images[:35, :, ::-1]))]
+    share = (found - both[0])[:, 1] / (both[1] - both[0])[:, 1]
+    counts = share * 25
+    np.testing.assert_allclose(counts, np.round(counts), atol=0.05)
+    assert 5 < counts.mean() < 19, "about half of the copies are mirrored, and the image itself is not"
+    again = test_time.views_mean(file, stored, rows[::-1], mirror, 24, 7, how)
+    np.testing.assert_allclose(again[::-1], found, atol=1e-6, err_msg="each view depends on its image alone")
