@@ -150,8 +150,7 @@ def _candidates(
             one = known.validation[known.winner].part(kept).with_scores(courses[name, row["repeat"]])
         else:
             continue
-        own = row["winner"] or (name == known.winner and row["representative"])
-        how = known.calibration if own else choose_map(one, inputs.class_weights, inputs.settings.seed).map
+        how = known.calibration if row["winner"] else choose_map(one, inputs.class_weights, inputs.settings.seed).map
         found.append(Candidate(row, how, how(one.scores)))
     return found
 

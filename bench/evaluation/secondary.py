@@ -22,7 +22,7 @@ from bench.run.documents import Cost, Estimate, SecondaryModel, Threshold
 from bench.run.folder import RunDir
 from bench.run.tables import PREDICTIONS_SECONDARY
 from bench.stats.bootstrap import Bootstrap
-from bench.stats.metrics import Metric, Scores, get_metric
+from bench.stats.metrics import Metric, get_metric
 from bench.stats.predictions import Predictions
 
 ENSEMBLE, TTA = "ensemble", "tta"
@@ -41,34 +41,14 @@ def choose_secondary(inputs: EvaluationInputs, decisions: Decisions, run: RunDir
 
 
 @dataclass(frozen=True)
-class _Beside:
-    """The winner's calibrated probabilities of the test images, and by what others are set beside it."""
+class _Row:
+    """One of them, with its probabilities of validation (some of whose images may be left out) and of test."""
 
-    winner: Predictions
-    metric: Metric
-    bootstrap: Bootstrap
-
-    def row(
-        self, about: SecondaryModel, test: Predictions, validation: Predictions, thresholds: tuple[Threshold, ...]
-    ) -> SecondaryModel:
-        """Scores, difference and operating points of one."""
-        possible = not (self.metric.needs_all_classes and test.missing_classes)
-        found = about.model_copy(
-            update={
-                "metric": self.metric.name,
-                "winner": self.metric.compute(test.labels, self.winner.scores) if possible else None,
-                "difference": self._difference(test) if possible else Estimate(reason=test.missing_classes),
-                "scores": score_model(test, self.bootstrap),
-                "points": frozen_points(test, thresholds, self.bootstrap.unless(test.few), validation),
-            }
-        )
-        return found.model_copy(update={"sentence": sentence(found)})
-
-    def _difference(self, test: Predictions) -> Estimate:
-        few = test.few_for(self.metric)
-        models = [test.scores, self.winner.scores]
-        one = self.bootstrap.unless(few).of_models(self.metric.name, test, models).difference(0, 1)
-        return Estimate(value=one.value, low=one.low, high=one.high, reason=few)
+    about: SecondaryModel
+    validation: Predictions
+    images: pd.Series
+    test: Predictions
+    thresholds: tuple[Threshold, ...]
 
 
 def score_secondary(
@@ -80,48 +60,87 @@ def score_secondary(
     call_all: CallAll,
 ) -> tuple[SecondaryModel, ...]:
     """What evaluation.json says of both, and predictions_secondary.csv, which is written."""
-    chosen, name = decisions.secondary or Secondary(), decisions.winner
-    own = models[name].predictions
-    calibrate, validation = decisions.calibration.map, decisions.validation[name]
-    beside = _Beside(own.with_scores(calibrate(own.scores)), inputs.metric, inputs.bootstrap)
-    found: list[SecondaryModel] = []
-    kept: list[tuple[str, str, pd.Series, Predictions]] = []
-    names = {"val": inputs.table["image"].iloc[inputs.rows("val")], "test": test.table["image"]}
-
-    def add(kind: str, about: SecondaryModel, on_test: Scores, on_val: Predictions, val_names: pd.Series,
-            thresholds: tuple[Threshold, ...]) -> None:  # fmt: skip
-        tested = own.with_scores(on_test)
-        found.append(beside.row(about, tested, on_val, thresholds))
-        kept.extend([(kind, "val", val_names, on_val), (kind, "test", names["test"], tested)])
-
-    if (ensemble := chosen.ensemble) is not None:
-        about = SecondaryModel(kind=ENSEMBLE, reason=ensemble.reason)
-        if ensemble.members and chosen.of_ensemble is not None:
-            about = SecondaryModel(kind=ENSEMBLE, title=ensembles.title(ensemble), cost=ensembles.cost_of(run))
-            rows = kept_images(len(validation))
-            on_val = validation.part(rows).with_scores(chosen.of_ensemble)
-            on_test = ensembles.averaged(ensemble, models)
-            add(ENSEMBLE, about, on_test, on_val, names["val"].iloc[rows], ensemble.frozen)
-        else:
-            found.append(about.model_copy(update={"sentence": sentence(about)}))
-    if (views := chosen.views) is not None:
-        about = SecondaryModel(kind=TTA, title=test_time.title(views), reason=views.reason)
-        try:
-            on_test = None
-            if chosen.of_views is not None:
-                on_test = test_time.views_on_test(inputs, decisions, run, test.rows, test.images[name], call_all)
-        except Exception as error:
-            about = about.model_copy(update={"reason": told(error)})
-        if on_test is not None and chosen.of_views is not None:
-            cost = Cost(time=float((views.views or 0) + 1), size=1.0)
-            about = about.model_copy(update={"cost": cost})
-            add(TTA, about, on_test, validation.with_scores(chosen.of_views), names["val"], views.frozen)
-        else:
-            found.append(about.model_copy(update={"sentence": sentence(about)}))
+    chosen, own = decisions.secondary or Secondary(), models[decisions.winner].predictions
+    winner = own.with_scores(decisions.calibration.map(own.scores))
+    rows: list[_Row | SecondaryModel] = []
+    if chosen.ensemble is not None:
+        rows.append(_ensemble(inputs, decisions, models, run))
+    if chosen.views is not None:
+        rows.append(_views(inputs, decisions, own, test, run, call_all))
+    kept = [one for one in rows if isinstance(one, _Row)]
     if kept:
-        tables = [predictions_table(images, one).assign(model=kind, split=split) for kind, split, images, one in kept]
+        tables = [
+            predictions_table(names, predictions).assign(model=row.about.kind, split=split)
+            for row in kept
+            for split, names, predictions in (
+                ("val", row.images, row.validation),
+                ("test", test.table["image"], row.test),
+            )
+        ]
         PREDICTIONS_SECONDARY.write(run.path, pd.concat(tables, ignore_index=True))
-    return tuple(found)
+    found = [_scored(one, winner, inputs) if isinstance(one, _Row) else one for one in rows]
+    return tuple(one.model_copy(update={"sentence": sentence(one)}) for one in found)
+
+
+def _ensemble(
+    inputs: EvaluationInputs, decisions: Decisions, models: Mapping[str, ScoredModel], run: RunDir
+) -> _Row | SecondaryModel:
+    assert decisions.secondary is not None and decisions.secondary.ensemble is not None
+    choice, scores = decisions.secondary.ensemble, decisions.secondary.of_ensemble
+    if not choice.members or scores is None:
+        return SecondaryModel(kind=ENSEMBLE, reason=choice.reason)
+    validation, own = decisions.validation[decisions.winner], models[decisions.winner].predictions
+    kept = kept_images(len(validation))
+    return _Row(
+        about=SecondaryModel(kind=ENSEMBLE, title=ensembles.title(choice), cost=ensembles.cost_of(run)),
+        validation=validation.part(kept).with_scores(scores),
+        images=inputs.table["image"].iloc[inputs.rows("val")[kept]],
+        test=own.with_scores(ensembles.averaged(choice, models)),
+        thresholds=choice.frozen,
+    )
+
+
+def _views(
+    inputs: EvaluationInputs, decisions: Decisions, own: Predictions, test: OpenTest, run: RunDir, call_all: CallAll
+) -> _Row | SecondaryModel:
+    assert decisions.secondary is not None and decisions.secondary.views is not None
+    choice, scores = decisions.secondary.views, decisions.secondary.of_views
+    about = SecondaryModel(kind=TTA, title=test_time.title(choice), reason=choice.reason)
+    if scores is None:
+        return about
+    stored = test.images[decisions.winner]
+    try:
+        tested = test_time.views_on_test(inputs, decisions, run, test.rows, stored, call_all)
+    except Exception as error:  # it decides nothing, and so ends nothing
+        return about.model_copy(update={"reason": told(error)})
+    return _Row(
+        about=about.model_copy(update={"cost": Cost(time=float((choice.views or 0) + 1), size=1.0)}),
+        validation=decisions.validation[decisions.winner].with_scores(scores),
+        images=inputs.table["image"].iloc[inputs.rows("val")],
+        test=own.with_scores(tested),
+        thresholds=choice.frozen,
+    )
+
+
+def _scored(row: _Row, winner: Predictions, inputs: EvaluationInputs) -> SecondaryModel:
+    """Scores, operating points and the difference from the ``winner``'s calibrated probabilities."""
+    metric, bootstrap, test = inputs.metric, inputs.bootstrap, row.test
+    missing = test.missing_classes if metric.needs_all_classes else ""
+    about = {
+        "metric": metric.name,
+        "winner": None if missing else metric.compute(test.labels, winner.scores),
+        "difference": Estimate(reason=missing) if missing else _difference(test, winner, metric, bootstrap),
+        "scores": score_model(test, bootstrap),
+        "points": frozen_points(test, row.thresholds, bootstrap.unless(test.few), row.validation),
+    }
+    return row.about.model_copy(update=about)
+
+
+def _difference(test: Predictions, winner: Predictions, metric: Metric, bootstrap: Bootstrap) -> Estimate:
+    few = test.few_for(metric)
+    models = [test.scores, winner.scores]
+    one = bootstrap.unless(few).of_models(metric.name, test, models, jackknife=False).difference(0, 1)
+    return Estimate(value=one.value, low=one.low, high=one.high, reason=few)
 
 
 def sentence(one: SecondaryModel) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from bench.data.images.store import StoredImages
 from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs
 from bench.evaluation.thresholds import frozen_thresholds
+from bench.failures import told
 from bench.models.augmentation import Augmenter, Policy
 from bench.models.export import in_one_shape, load_model
 from bench.numbers import counted
@@ -58,7 +59,11 @@ def averaged_views(
     if policy is None or policy.identity:
         why = "the winner was trained without augmentation, so there is no policy to draw views by"
         return found.model_copy(update={"reason": why}), None
-    scores = _views(inputs, decisions, run, inputs.rows("val"), policy, call_all, inputs.images[decisions.winner])
+    stored = inputs.images[decisions.winner]
+    try:
+        scores = _views(inputs, decisions, run, inputs.rows("val"), policy, call_all, stored)
+    except Exception as error:  # what is set beside the winner ends nothing
+        return found.model_copy(update={"reason": told(error)}), None
     own = decisions.validation[decisions.winner]
     averaged = own.with_scores(scores)
     thresholds = frozen_thresholds(averaged, inputs.settings.target_sensitivity, inputs.bootstrap, CalibrationMap())

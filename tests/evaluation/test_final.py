@@ -46,7 +46,7 @@ class Study:
     joined: int = 0
     folder: Path = Path()
     called: list[Any] = field(default_factory=list)
-    more: Callable[["Study", EvaluationInputs, Decisions], Decisions] = lambda study, inputs, decisions: decisions
+    more: Callable[..., tuple[EvaluationInputs, Decisions]] = lambda study, inputs, decisions: (inputs, decisions)
 
     def __post_init__(self) -> None:
         k = len(self.classes)
@@ -166,7 +166,7 @@ class Study:
                 )
         decisions = Decisions("vgg16", Choice(CalibrationMap.of_temperature(1.3)), thresholds, validation)
         inputs = replace(self.inputs, finalists=pd.DataFrame(rows))
-        decisions = self.more(self, inputs, decisions)
+        inputs, decisions = self.more(self, inputs, decisions)
         found: dict[str, Any] = open_test(inputs, decisions, self.sealed, self.run, self.call_all).content()
         return found
 
