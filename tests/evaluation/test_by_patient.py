@@ -1,5 +1,6 @@
 """By patient: the rule is chosen on validation, the test scored once, and all of it computed again by `verify`."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,14 @@ from test_final import Study
 
 from bench.evaluation.by_patient import Choosing, decide_by_patient, patient_level
 from bench.evaluation.inputs import Decisions, EvaluationInputs
+from bench.evaluation.predictions import predictions_table
 from bench.run.folder import file_sha256, write_json
+from bench.run.tables import PREDICTIONS_VAL
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.metrics import get_metric
 from bench.stats.predictions import Predictions
 from bench.verify.command import checks
-from bench.verify.reading import Folder, NotThere, Tally
+from bench.verify.reading import Folder, Tally
 
 
 def by_patient(study: Study, inputs: EvaluationInputs, decisions: Decisions) -> tuple[EvaluationInputs, Decisions]:
@@ -28,6 +31,8 @@ def by_patient(study: Study, inputs: EvaluationInputs, decisions: Decisions) -> 
     write_json(study.run.best_model_card, card | ({"by_patient": level.content()} if level else {}))
     renamed = study.table.rename(columns={"patient_id": "patient"})
     renamed[["image", "label", "patient", "split"]].to_csv(study.run.splits, index=False)
+    names = study.table["image"].iloc[inputs.rows("val")]
+    PREDICTIONS_VAL.write(study.run.path, predictions_table(names, own, decisions.calibration.map))
     return inputs, replace(decisions, by_patient=level)
 
 
@@ -53,10 +58,20 @@ def tally(study: Study, name: str = "by patient") -> Tally:
     return found
 
 
-@pytest.mark.parametrize("classes", [("A", "B"), ("A", "B", "C")])
-def test_it_is_decided_scored_and_computed_again(classes: tuple[str, ...], tmp_path: Path) -> None:
-    study = Alike(classes, [number % len(classes) for number in range(90)], folder=tmp_path, more=by_patient)
-    found = study.open()["by_patient"]
+Opened = tuple[Study, dict[str, Any]]
+
+
+@pytest.fixture(scope="module", params=[("A", "B"), ("A", "B", "C")], ids=len)
+def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    """A study of 45 test patients, and its evaluation."""
+    labels, folder = [number % 2 for number in range(90)], tmp_path_factory.mktemp("opened")
+    study = Alike(request.param, labels, folder=folder, more=by_patient)
+    return study, study.open()
+
+
+def test_it_is_decided_scored_and_computed_again(opened: Opened) -> None:
+    study, n = opened[0], len(opened[0].classes)
+    found = opened[1]["by_patient"]
     level = found["decided"]
     scores = {one["rule"]: (-one["score"], one["log_loss"]) for one in level["candidates"]}
     assert set(scores) == {"mean", "maximum", "noisy-or", "top"}
@@ -65,36 +80,31 @@ def test_it_is_decided_scored_and_computed_again(classes: tuple[str, ...], tmp_p
     assert "whose images have different labels is left out" in found["sentence"]
     one = found["scores"]["metrics"]["auc"]
     assert one["low"] < one["value"] < one["high"]
-    assert len(level["thresholds"]) == len(found["points"]) == (1 if len(classes) == 2 else 3)
+    assert len(level["thresholds"]) == len(found["points"]) == (1 if n == 2 else 3)
     table = pd.read_csv(study.run.predictions_patients)
-    assert table.groupby("split").size().to_dict() == {"test": 44, "val": 10 * len(classes)}
+    assert table.groupby("split").size().to_dict() == {"test": 44, "val": 10 * n}
     seen = tally(study)
     assert seen.wrong == [] and seen.compared > 60
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda one: one["decided"].update(several=99), "best_model.json"),
-        (lambda one: one["scores"]["metrics"]["auc"].update(value=0.5), "by patient: auc"),
-        (lambda one: one["points"][0]["sensitivity"].update(value=0.1), "sensitivity"),
-        (lambda one: one.update(patients=3), "test patients"),
-    ],
-)
-def test_another_number_by_patient_is_found(change: Any, said: str, tmp_path: Path) -> None:
-    study = Alike(("A", "B"), [number % 2 for number in range(40)], folder=tmp_path, more=by_patient)
-    content = study.open()
-    change(content["by_patient"])
+def test_another_number_by_patient_is_found(opened: Opened) -> None:
+    study, content = opened[0], copy.deepcopy(opened[1])
+    found = content["by_patient"]
+    found["decided"]["several"] = 99
+    found["scores"]["metrics"]["auc"]["value"] -= 0.01
+    found["points"][0]["sensitivity"]["value"] -= 0.01
+    found["patients"] = 3
     study.run.evaluation.write_text(json.dumps(content))
-    assert any(said in sentence for sentence in tally(study).wrong)
+    wrong = tally(study).wrong
+    study.run.evaluation.write_text(json.dumps(opened[1]))
+    for said in ("best_model.json", "by patient: auc", "sensitivity", "test patients"):
+        assert any(said in sentence for sentence in wrong), said
 
 
-def test_nothing_is_said_where_each_patient_has_one_image(tmp_path: Path) -> None:
-    study = Study(("A", "B"), [0, 1] * 20, images_a_patient=1, folder=tmp_path, more=by_patient)
-    content = study.open()
-    assert "by_patient" not in content and not study.run.predictions_patients.exists()
-    with pytest.raises(NotThere):
-        tally(study)
+def test_nothing_is_decided_where_each_patient_has_one_image(tmp_path: Path) -> None:
+    study = Study(("A", "B"), [0, 1] * 20, images_a_patient=1, folder=tmp_path)
+    scores = study.predict(study.inputs.rows("val"), 1)
+    assert decide_by_patient(study.inputs, study.inputs.on_validation(scores)) is None
 
 
 def test_ties_go_to_the_smaller_log_loss_and_one_image_each_decides_nothing() -> None:

@@ -44,6 +44,7 @@ class Study:
     test_labels: list[int]
     images_a_patient: int = 2
     joined: int = 0
+    noise: float = 0.3
     folder: Path = Path()
     called: list[Any] = field(default_factory=list)
     more: Callable[..., tuple[EvaluationInputs, Decisions]] = lambda study, inputs, decisions: (inputs, decisions)
@@ -109,7 +110,9 @@ class Study:
         self.logits = rng.normal(size=(n, k)) + 2 * np.eye(k)[labels]
 
     def predict(self, rows: Any, noise: int) -> Any:
-        logits = self.logits[rows] + 0.3 * np.random.default_rng(noise).normal(size=(len(rows), len(self.classes)))
+        logits = self.logits[rows] + self.noise * np.random.default_rng(noise).normal(
+            size=(len(rows), len(self.classes))
+        )
         return (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
 
     def call_all(self, calls: Sequence[Any]) -> list[Any]:

@@ -2,20 +2,21 @@
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_final import Study
 from toys import SIZE, build_toy, toy_backbone
 
 from bench.data.images.store import StoredImages
 from bench.evaluation import ensembles, test_time
-from bench.evaluation.ensemble_file import Written
+from bench.evaluation.ensemble_file import Written, write_ensemble
 from bench.evaluation.ensembles import Known, choose_ensemble
 from bench.evaluation.inputs import Decisions, EvaluationInputs
+from bench.evaluation.predictions import predictions_table
 from bench.evaluation.secondary import choose_secondary, sentence
 from bench.models.assemble import full_model
 from bench.models.augmentation import Policy
@@ -23,114 +24,114 @@ from bench.models.export import load_model, predict_images
 from bench.run.courses import Curve, append_course
 from bench.run.documents import Cost, Estimate, SecondaryModel
 from bench.run.folder import file_sha256, write_json
-from bench.run.tables import FINALISTS
+from bench.run.tables import FINALISTS, PREDICTIONS_VAL
 from bench.settings import make_settings
 from bench.stats.calibration import CalibrationMap
 from bench.trial import Scored
 from bench.verify.command import checks
 from bench.verify.reading import Folder, Tally
 
+VIEWS = 4
 
-def beside(
-    study: Study, inputs: EvaluationInputs, decisions: Decisions, tta: int = 0
-) -> tuple[EvaluationInputs, Decisions]:
-    """What `decide` adds, the file and the views being made up."""
-    val = inputs.rows("val")
-    for row in inputs.finalists.to_dict("records"):
-        scores = study.predict(val, sum(Path(row["model"]).name.encode()))
+
+class Ready(Exception):
+    """The study is as it stands before it is opened."""
+
+
+def finalists_of(study: Study, inputs: EvaluationInputs) -> EvaluationInputs:
+    """``inputs`` with what the finalists' trainings leave: files, and what they said of validation."""
+    finalists = inputs.finalists.assign(config_augmentation="light")
+    for row in finalists.to_dict("records"):
+        scores = study.predict(inputs.rows("val"), sum(Path(row["model"]).name.encode()))
         append_course(study.run, Curve("finalist", row["backbone"], row["repeat"]), Scored((1,), scores[None]))
+        (study.run.path / row["model"]).parent.mkdir(exist_ok=True)
+        (study.run.path / row["model"]).write_bytes(b"a model")
+    FINALISTS.write(study.run.path, finalists)
+    settings = make_settings(name="made-up", cache=study.folder, bootstrap=100, tta=VIEWS)
+    return replace(inputs, finalists=finalists, settings=settings, policies={"light": Policy("light", rotation=5)})
 
-    def call_all(calls: Any) -> list[Any]:
+
+def beside(study: Study, inputs: EvaluationInputs, decisions: Decisions) -> tuple[EvaluationInputs, Decisions]:
+    """What `decide` adds, the file and the views being made up."""
+    call_all, inputs = study.call_all, finalists_of(study, inputs)
+
+    def call_more(calls: Any) -> list[Any]:
         if calls[0].func is test_time.views_mean:
             return [study.predict(calls[0].args[2], 99)]
-        study.run.best_ensemble.write_bytes(b"an ensemble")
-        return [Written(1e-7, 32, (3.0, 2.0, *(2.0 for _ in calls[0].args[1])))]
+        if calls[0].func is write_ensemble:
+            study.run.best_ensemble.write_bytes(b"an ensemble")
+            return [Written(1e-7, 32, (3.0, 2.0, *(2.0 for _ in calls[0].args[1])))]
+        return call_all(calls)
 
-    finalists = inputs.finalists.assign(config_augmentation="light")
-    for row in finalists["model"]:
-        (study.run.path / row).parent.mkdir(exist_ok=True)
-        (study.run.path / row).write_bytes(b"a model")
-    FINALISTS.write(study.run.path, finalists)
-    settings = make_settings(name="made-up", cache=study.folder, bootstrap=100, tta=tta)
-    inputs = replace(inputs, finalists=finalists, settings=settings, policies={"light": Policy("light", rotation=5)})
-    study.call_all = views_too(study)  # type: ignore[method-assign]
-    secondary = choose_secondary(inputs, decisions, study.run, call_all)
+    study.call_all = call_more  # type: ignore[method-assign]
+    secondary = choose_secondary(inputs, decisions, study.run, call_more)
     card: dict[str, Any] = {"sha256": file_sha256(study.run.best_model)}
     known = {"ensemble": secondary.ensemble, "averaged_views": secondary.views}
     write_json(study.run.best_model_card, card | {name: one.content() for name, one in known.items() if one})
+    names, own = study.table["image"].iloc[inputs.rows("val")], decisions.validation["vgg16"]
+    PREDICTIONS_VAL.write(study.run.path, predictions_table(names, own, decisions.calibration.map))
     return inputs, replace(decisions, secondary=secondary)
 
 
-def views_too(study: Study) -> Any:
-    def call_all(calls: Any) -> list[Any]:
-        if calls[0].func is test_time.views_mean:
-            return [study.predict(calls[0].args[2], 99)]
-        return [study.call(one.func, *one.args) for one in calls]
-
-    return call_all
-
-
-def tally(study: Study) -> Tally:
+def tally(study: Study) -> list[str]:
     found = Tally()
     checks()["ensemble and views"](Folder(study.run.path), found)
-    return found
+    assert found.compared > 60
+    return found.wrong
 
 
-def test_an_ensemble_is_set_beside_the_winner_and_nothing_else_changes(tmp_path: Path) -> None:
-    (tmp_path / "plain").mkdir()
-    plain = Study(("A", "B"), [0, 1] * 40, folder=tmp_path / "plain").open()
-    (tmp_path / "more").mkdir()
-    study = Study(("A", "B"), [0, 1] * 40, folder=tmp_path / "more", more=beside)
+def test_an_ensemble_and_views_are_set_beside_the_winner(tmp_path: Path) -> None:
+    study = Study(("A", "B"), [0, 1] * 40, folder=tmp_path, noise=1.5, more=beside)
     content = study.open()
-    for name in ("models", "validation", "retrained", "gap", "thresholds", "sentences", "calibration"):
-        assert content[name] == plain[name], name
-    (one,) = content["secondary"]
+    assert set(content["models"]) == {"vgg16", "resnet50", "majority", "metadata"}
+    ensemble, views = content["secondary"]
     card = json.loads(study.run.best_ensemble_card.read_text())
     assert len(card["members"]) > 1 and card["validation"] >= card["winner_validation"]
-    assert one["cost"]["time"] == 1.5 and one["difference"]["low"] < one["difference"]["high"]
-    assert "an image takes 1.5\u00a0× as long" in one["sentence"]
-    seen = tally(study)
-    assert seen.wrong == [] and seen.compared > 30
-    one["difference"]["value"] += 0.01
+    assert ensemble["cost"]["time"] == 1.5 and ensemble["difference"]["low"] < ensemble["difference"]["high"]
+    assert "an image takes 1.5\u00a0× as long" in ensemble["sentence"]
+    assert views["cost"]["time"] == VIEWS + 1 and "4 augmented copies" in views["title"]
+    assert tally(study) == []
+    ensemble["difference"]["value"] += 0.01
+    views["scores"]["metrics"]["auc"]["value"] += 0.01
     study.run.evaluation.write_text(json.dumps(content))
-    assert any("ensemble: difference" in said for said in tally(study).wrong)
     card["members"][0]["count"] += 1
     study.run.best_ensemble_card.write_text(json.dumps(card))
-    assert any("members of the ensemble" in said for said in tally(study).wrong)
+    table = pd.read_csv(study.run.predictions_secondary)
+    table.loc[table["model"] == "ensemble", ["prob_A", "prob_B"]] = 0.5
+    table.to_csv(study.run.predictions_secondary, index=False)
+    wrong = tally(study)
+    for said in ("ensemble: difference", "tta: auc", "members of the ensemble", "distance from the mean"):
+        assert any(said in one for one in wrong), said
 
 
-def test_views_are_a_further_row_and_cost_as_many_passes(tmp_path: Path) -> None:
-    more = partial(beside, tta=4)
-    study = Study(("A", "B", "C"), [number % 3 for number in range(90)], folder=tmp_path, more=more)
-    content = study.open()
-    rows = {one["kind"]: one for one in content["secondary"]}
-    assert rows["tta"]["cost"]["time"] == 5.0 and "4 augmented copies" in rows["tta"]["title"]
-    seen = tally(study)
-    assert seen.wrong == [] and seen.compared > 30
+Chosen = tuple[Study, EvaluationInputs, Known]
 
 
 @pytest.fixture
-def chosen(tmp_path: Path) -> tuple[Study, EvaluationInputs, Known]:
-    """A study whose choice can be made again, on other seeds."""
+def chosen(tmp_path: Path) -> Chosen:
+    """A study that is not opened, and what its ensemble is chosen by."""
     kept: list[Any] = []
 
     def keep(study: Study, inputs: EvaluationInputs, decisions: Decisions) -> tuple[EvaluationInputs, Decisions]:
-        kept.append((inputs, Known("vgg16", decisions.calibration.map, decisions.validation)))
-        return inputs, decisions
+        known = Known("vgg16", decisions.calibration.map, decisions.validation)
+        kept.extend([finalists_of(study, inputs), known])
+        raise Ready
 
-    study = Study(("A", "B"), [0, 1] * 20, folder=tmp_path, more=keep)
-    study.open()
-    return study, *kept[0]
+    study = Study(("A", "B"), [0, 1] * 20, folder=tmp_path, noise=1.5, more=keep)
+    with pytest.raises(Ready):
+        study.open()
+    return study, *kept
 
 
-def test_one_training_alone_is_no_ensemble(chosen: tuple[Study, EvaluationInputs, Known]) -> None:
+def test_one_training_alone_is_no_ensemble(chosen: Chosen) -> None:
     study, inputs, known = chosen
+    labels, val = inputs.labels(inputs.rows("val")), known.validation
+    right = np.where(np.eye(2)[labels] > 0, 0.999, 0.001)
     for row in inputs.finalists.to_dict("records"):
         curve = Curve("finalist", row["backbone"], row["repeat"])
-        wrong = 1 - known.validation["vgg16"].scores
-        append_course(study.run, curve, Scored((1,), wrong[None]))
-    bad = {"vgg16": known.validation["vgg16"], "resnet50": known.validation["vgg16"].with_scores(wrong)}
-    choice, scores = choose_ensemble(inputs, study.run, replace(known, validation=bad))
+        append_course(study.run, curve, Scored((1,), val["resnet50"].scores[None]))
+    better = {"vgg16": val["vgg16"].with_scores(right), "resnet50": val["resnet50"]}
+    choice, scores = choose_ensemble(inputs, study.run, replace(known, validation=better))
     assert not choice.members and scores is None and choice.candidates == 4
     assert choice.reason == "on validation no average is better than one training, VGG16, seed 1, alone"
     study.run.best_ensemble.write_bytes(b"an earlier one")
@@ -138,19 +139,16 @@ def test_one_training_alone_is_no_ensemble(chosen: tuple[Study, EvaluationInputs
     assert not study.run.best_ensemble.exists(), "what an earlier choice left is gone"
 
 
-def test_backbones_of_another_size_are_no_candidates(chosen: tuple[Study, EvaluationInputs, Known]) -> None:
+def test_backbones_of_another_size_are_no_candidates(chosen: Chosen) -> None:
     study, inputs, known = chosen
     larger = StoredImages(study.folder / "images.npy", 16, 1, "data")
     choice, _ = choose_ensemble(replace(inputs, images={**inputs.images, "resnet50": larger}), study.run, known)
     assert choice.left_out == "ResNet50 takes images of another size than the winner’s 8 × 8"
-    assert {one.model for one in choice.members} <= {"vgg16"}
+    assert choice.candidates == 2 and {one.model for one in choice.members} <= {"vgg16"}
 
 
-def test_a_file_that_cannot_be_written_costs_nothing_else(chosen: tuple[Study, EvaluationInputs, Known]) -> None:
+def test_a_file_that_cannot_be_written_costs_nothing_else(chosen: Chosen) -> None:
     study, inputs, known = chosen
-    for row in inputs.finalists.to_dict("records"):
-        scores = study.predict(inputs.rows("val"), sum(Path(row["model"]).name.encode()))
-        append_course(study.run, Curve("finalist", row["backbone"], row["repeat"]), Scored((1,), scores[None]))
 
     def full(calls: Any) -> list[Any]:
         raise OSError("no space left")
