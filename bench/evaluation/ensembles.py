@@ -209,6 +209,7 @@ def _card(
             window=asdict(inputs.window) if inputs.window else None,
         ),
         **{name: getattr(choice, name) for name in choice.model_fields_set},
+        calibration=CalibrationMap(),
         checked={"images": written.images, "largest_difference": written.difference},
         cost=cost(own, winners, size, winner_size),
         member_milliseconds=tuple(each),

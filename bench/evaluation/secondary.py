@@ -151,22 +151,16 @@ def sentence(one: SecondaryModel) -> str:
     metric, difference = get_metric(one.metric), one.difference
     if difference.value is None:
         return f"Whether the {what} is worth its cost cannot be said: {difference.reason.rstrip('.')}."
-    gained = difference.value if metric.higher_is_better else -difference.value
+    side = "above" if difference.value >= 0 else "below"
     by = magnitude(difference.value, difference.low, difference.high)
-    price = _price(one.cost)
+    told, price = f"its {metric.words} is {by} {side} the winner’s", _price(one.cost)
     if difference.low is None or difference.high is None:
         why = difference.reason.rstrip(".") or "all draws give the same difference"
-        return (
-            f"Whether the {what} is worth its cost cannot be said: {metric.words} differs by {by}, without an interval "
-            f"({why}); {price}."
-        )
+        return f"Whether the {what} is worth its cost cannot be said: {told}, without an interval ({why}); {price}."
     if difference.low <= 0 <= difference.high:
-        return (
-            f"The {what} is not shown to be worth its cost: {metric.words} differs from the winner’s by {by}; {price}."
-        )
-    if gained > 0:
-        return f"The {what} is better than the winner, {metric.words} by {by}, for its cost: {price}."
-    return f"The {what} is worse than the winner, {metric.words} by {by}; {price}."
+        return f"The {what} is not shown to be worth its cost: {told}; {price}."
+    better = (difference.value > 0) == metric.higher_is_better
+    return f"The {what} is {'better' if better else 'worse'} than the winner: {told}; {price}."
 
 
 def _price(cost: Cost | None) -> str:

@@ -716,6 +716,8 @@ class ModelCard(_Decided):
 class EnsembleCard(EnsembleChoice):
     """best_ensemble.json; ``file`` takes images as ``input`` says and gives the mean of calibrated probabilities.
 
+    Its own ``calibration`` changes nothing: the maps of the members are inside.
+
     ``checked`` says how far the file's probabilities and that mean lie apart on some validation images.
     """
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from bench.stats.metrics import Scores
 
-ROUNDS = 25
-"""Additions that are tried; the best ensemble on the way is taken, so that more cost time alone."""
+ROUNDS = 10
+"""Additions that are tried. The best ensemble on the way is taken; more would weigh members more finely than validation
+can tell."""
 Key = tuple[float, ...]
 """A sorting key, of which the smaller is better."""
 
@@ -44,7 +45,7 @@ def greedy(candidates: Sequence[Scores], rate: Callable[[Scores], Key], most: in
     taken = counts
     for _ in range(ROUNDS):
         full = int((counts > 0).sum()) >= most
-        tried = []
+        tried: list[tuple[Key, int, npt.NDArray[np.int64]]] = []
         for place in order:
             if counts[place] or not full:
                 more = counts.copy()
@@ -57,7 +58,7 @@ def greedy(candidates: Sequence[Scores], rate: Callable[[Scores], Key], most: in
 
 
 def _average(candidates: Sequence[Scores], counts: npt.NDArray[np.int64]) -> Scores:
-    return weighted_mean([candidates[place] for place in np.flatnonzero(counts)], counts[counts > 0])
+    return weighted_mean([candidates[place] for place in np.flatnonzero(counts).tolist()], counts[counts > 0])
 
 
 def weighted_mean(scores: Sequence[Scores], counts: npt.NDArray[np.int64] | Sequence[int]) -> npt.NDArray[np.float64]:

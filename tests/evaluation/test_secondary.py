@@ -163,10 +163,16 @@ def test_a_file_that_cannot_be_written_costs_nothing_else(chosen: Chosen) -> Non
 @pytest.mark.parametrize(
     ("difference", "said"),
     [
-        (Estimate(value=0.02, low=0.01, high=0.03), "The ensemble is better than the winner, ROC AUC by 0.020"),
+        (
+            Estimate(value=0.02, low=0.01, high=0.03),
+            "The ensemble is better than the winner: its ROC AUC is 0.020 (0.010–0.030) above the winner’s",
+        ),
         (Estimate(value=-0.02, low=-0.03, high=-0.01), "The ensemble is worse than the winner"),
         (Estimate(value=0.02, low=-0.01, high=0.05), "The ensemble is not shown to be worth its cost"),
-        (Estimate(value=0.02, reason="too few"), "cannot be said: ROC AUC differs by 0.020, without an interval"),
+        (
+            Estimate(value=0.02, reason="too few"),
+            "cannot be said: its ROC AUC is 0.020 above the winner’s, without an interval (too few)",
+        ),
     ],
 )
 def test_whether_it_is_worth_it_is_one_sentence(difference: Estimate, said: str) -> None:

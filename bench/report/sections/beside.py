@@ -1,5 +1,7 @@
 """Parts of the section on the test split: scores by patient, and what is set beside the winner."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from bench.numbers import signed_interval
@@ -30,13 +32,15 @@ def by_patient(page: Page) -> Values | None:
         "about": found,
         "level": level,
         "rule": RULES.get(level.rule, f"the mean of the {level.top} largest"),
-        "rules": {one.rule: RULES.get(one.rule, f"mean of the {level.top} largest") for one in level.candidates},
+        "rules": {
+            one.rule: f"mean of the {level.top} largest" if one.rule == "top" else one.rule for one in level.candidates
+        },
         "scores": table("patient_scores", pd.DataFrame(rows), metrics={one.name: one.title for one in shown}),
         "points": table("patient_points", pd.DataFrame(points)) if found.points else None,
     }
 
 
-def _flat(values: dict[str, Estimate | None]) -> Values:
+def _flat(values: Mapping[str, Estimate | None]) -> Values:
     """Columns ``NAME``, ``NAME_low`` and ``NAME_high``."""
     known = {name: one or Estimate() for name, one in values.items()}
     return {
