@@ -32,9 +32,7 @@ def by_patient(page: Page) -> Values | None:
         "about": found,
         "level": level,
         "rule": RULES.get(level.rule, f"the mean of the {level.top} largest"),
-        "rules": {
-            one.rule: f"mean of the {level.top} largest" if one.rule == "top" else one.rule for one in level.candidates
-        },
+        "rules": {one.rule: one.rule for one in level.candidates} | {"top": f"mean of the {level.top} largest"},
         "scores": table("patient_scores", pd.DataFrame(rows), metrics={one.name: one.title for one in shown}),
         "points": table("patient_points", pd.DataFrame(points)) if found.points else None,
     }
