@@ -2,7 +2,9 @@
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +63,23 @@ def tally(study: Study, name: str = "by patient") -> Tally:
 Opened = tuple[Study, dict[str, Any]]
 
 
-@pytest.fixture(scope="module", params=[("A", "B"), ("A", "B", "C")], ids=len)
-def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Opened:
-    """A study of 45 test patients, and its evaluation."""
-    labels, folder = [number % 2 for number in range(90)], tmp_path_factory.mktemp("opened")
-    study = Alike(request.param, labels, folder=folder, more=by_patient)
-    return study, study.open()
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Opened]:
+    """A study of 45 test patients with so many classes, and its evaluation."""
+
+    @cache
+    def study_of(n: int) -> Opened:
+        folder = tmp_path_factory.mktemp("opened")
+        study = Alike(("A", "B", "C")[:n], [0] * 90, folder=folder, more=by_patient)
+        return study, study.open()
+
+    return study_of
 
 
-def test_it_is_decided_scored_and_computed_again(opened: Opened) -> None:
-    study, n = opened[0], len(opened[0].classes)
-    found = opened[1]["by_patient"]
+@pytest.mark.parametrize("n", [2, 3])
+def test_it_is_decided_scored_and_computed_again(opened: Callable[[int], Opened], n: int) -> None:
+    study, content = opened(n)
+    found = content["by_patient"]
     level = found["decided"]
     scores = {one["rule"]: (-one["score"], one["log_loss"]) for one in level["candidates"]}
     assert set(scores) == {"mean", "maximum", "noisy-or", "top"}
@@ -87,8 +95,9 @@ def test_it_is_decided_scored_and_computed_again(opened: Opened) -> None:
     assert seen.wrong == [] and seen.compared > 60
 
 
-def test_another_number_by_patient_is_found(opened: Opened) -> None:
-    study, content = opened[0], copy.deepcopy(opened[1])
+def test_another_number_by_patient_is_found(opened: Callable[[int], Opened]) -> None:
+    study, whole = opened(2)
+    content = copy.deepcopy(whole)
     found = content["by_patient"]
     found["decided"]["several"] = 99
     found["scores"]["metrics"]["auc"]["value"] -= 0.01
@@ -96,7 +105,7 @@ def test_another_number_by_patient_is_found(opened: Opened) -> None:
     found["patients"] = 3
     study.run.evaluation.write_text(json.dumps(content))
     wrong = tally(study).wrong
-    study.run.evaluation.write_text(json.dumps(opened[1]))
+    study.run.evaluation.write_text(json.dumps(whole))
     for said in ("best_model.json", "by patient: auc", "sensitivity", "test patients"):
         assert any(said in sentence for sentence in wrong), said
 

@@ -107,8 +107,8 @@ def test_an_ensemble_and_views_are_set_beside_the_winner(tmp_path: Path) -> None
 Chosen = tuple[Study, EvaluationInputs, Known]
 
 
-@pytest.fixture
-def chosen(tmp_path: Path) -> Chosen:
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory) -> Chosen:
     """A study that is not opened, and what its ensemble is chosen by."""
     kept: list[Any] = []
 
@@ -117,26 +117,11 @@ def chosen(tmp_path: Path) -> Chosen:
         kept.extend([finalists_of(study, inputs), known])
         raise Ready
 
-    study = Study(("A", "B"), [0, 1] * 20, folder=tmp_path, noise=1.5, more=keep)
+    folder = tmp_path_factory.mktemp("chosen")
+    study = Study(("A", "B"), [0, 1] * 20, folder=folder, noise=1.5, more=keep)
     with pytest.raises(Ready):
         study.open()
     return study, *kept
-
-
-def test_one_training_alone_is_no_ensemble(chosen: Chosen) -> None:
-    study, inputs, known = chosen
-    labels, val = inputs.labels(inputs.rows("val")), known.validation
-    right = np.where(np.eye(2)[labels] > 0, 0.999, 0.001)
-    for row in inputs.finalists.to_dict("records"):
-        curve = Curve("finalist", row["backbone"], row["repeat"])
-        append_course(study.run, curve, Scored((1,), val["resnet50"].scores[None]))
-    better = {"vgg16": val["vgg16"].with_scores(right), "resnet50": val["resnet50"]}
-    choice, scores = choose_ensemble(inputs, study.run, replace(known, validation=better))
-    assert not choice.members and scores is None and choice.candidates == 4
-    assert choice.reason == "on validation no average is better than one training, VGG16, seed 1, alone"
-    study.run.best_ensemble.write_bytes(b"an earlier one")
-    ensembles.export_ensemble(choice, inputs, study.run, known, lambda calls: pytest.fail("nothing is written"))
-    assert not study.run.best_ensemble.exists(), "what an earlier choice left is gone"
 
 
 def test_backbones_of_another_size_are_no_candidates(chosen: Chosen) -> None:
@@ -158,6 +143,23 @@ def test_a_file_that_cannot_be_written_costs_nothing_else(chosen: Chosen) -> Non
     after = ensembles.export_ensemble(choice, inputs, study.run, known, full)
     assert not after.members and "could not be written as one file" in after.reason
     assert not study.run.best_ensemble_card.exists()
+
+
+def test_one_training_alone_is_no_ensemble(chosen: Chosen) -> None:
+    study, inputs, known = chosen
+    study.run.predictions_epochs.unlink()
+    labels, val = inputs.labels(inputs.rows("val")), known.validation
+    right = np.where(np.eye(2)[labels] > 0, 0.999, 0.001)
+    for row in inputs.finalists.to_dict("records"):
+        curve = Curve("finalist", row["backbone"], row["repeat"])
+        append_course(study.run, curve, Scored((1,), val["resnet50"].scores[None]))
+    better = {"vgg16": val["vgg16"].with_scores(right), "resnet50": val["resnet50"]}
+    choice, scores = choose_ensemble(inputs, study.run, replace(known, validation=better))
+    assert not choice.members and scores is None and choice.candidates == 4
+    assert choice.reason == "on validation no average is better than one training, VGG16, seed 1, alone"
+    study.run.best_ensemble.write_bytes(b"an earlier one")
+    ensembles.export_ensemble(choice, inputs, study.run, known, lambda calls: pytest.fail("nothing is written"))
+    assert not study.run.best_ensemble.exists(), "what an earlier choice left is gone"
 
 
 @pytest.mark.parametrize(
