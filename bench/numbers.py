@@ -75,6 +75,12 @@ def ratio(value: Any) -> str:
     return DASH if amount is None else f"{amount:.1f}{NBSP}:{NBSP}1"
 
 
+def factor(value: Any) -> str:
+    """How many times something is another: ``1.8 ×``."""
+    amount = number(value)
+    return DASH if amount is None else f"{amount:.1f}{NBSP}×"
+
+
 def size(value: Any) -> str:
     """Bytes in the unit that suits them: ``312 B``, ``48.5 KiB``, ``1.2 MiB``."""
     amount = number(value)

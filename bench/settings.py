@@ -348,6 +348,8 @@ class RunSettings(BaseModel):
         "evaluation", None, "COLUMNS", "sex,scanner", shown="image size, aspect ratio, and what file names tell"
     )
     """score the test images by these columns of a .csv too, separated by commas"""
+    tta: Annotated[int, Field(ge=0, le=64)] = setting("evaluation", 0, "N", "8", shown="off")
+    """score the winner once more by the mean over each image and so many augmented copies, drawn by its own policy"""
 
     ledger: Literal["machine", "data"] = setting("output", "machine", example="data", resumable=True)
     """where openings of the test split are written down: on this machine alone, or also in .medical-transfer-bench/ in

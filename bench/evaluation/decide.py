@@ -1,15 +1,18 @@
 """Every choice that the test split must not influence, made on validation and written down: best_model.json."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from bench.data.images.decode import Pixels
 from bench.evaluation import familiar, in_worker
-from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs
+from bench.evaluation.by_patient import decide_by_patient
+from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs, Secondary
 from bench.evaluation.predictions import predictions_table
+from bench.evaluation.secondary import choose_secondary
 from bench.evaluation.thresholds import frozen_thresholds
 from bench.models.backbones import get_backbone
 from bench.models.export import TOLERANCE, ExportMismatch, fresh_process
@@ -44,7 +47,7 @@ def decide(inputs: EvaluationInputs, run: RunDir, call_all: CallAll, provenance:
         difference = compare(checked)
     chosen = choose_map(predictions, inputs.class_weights, inputs.settings.seed)
     thresholds = frozen_thresholds(predictions, inputs.settings.target_sensitivity, inputs.bootstrap, chosen.map)
-    decisions = Decisions(name, chosen, thresholds, validation)
+    decisions = _more(Decisions(name, chosen, thresholds, validation), inputs, run, call_all)
     candidates = {row["backbone"]: row["sha256"] for row in done}
     found = {
         "checked": {"images": len(checked), "largest_difference": difference},
@@ -52,6 +55,7 @@ def decide(inputs: EvaluationInputs, run: RunDir, call_all: CallAll, provenance:
         "conformal": decisions.conformal,
         "training": training,
     }
+    found |= _beside(decisions)
     write_card(_card(winner, decisions, inputs, run).model_copy(update=found), provenance, winner["model"], run)
     PREDICTIONS_VAL.write(run.path, predictions_table(inputs.table["image"].iloc[rows], predictions, chosen.map))
     return decisions
@@ -66,6 +70,17 @@ def write_card(decided: ModelCard, provenance: ModelCard, trained: str, run: Run
     run.best_model_card.unlink(missing_ok=True)
     write_with_card(run.path / trained, run.best_model, card)
     write_json(run.best_model_card, card.model_copy(update={"sha256": file_sha256(run.best_model)}))
+
+
+def _more(decisions: Decisions, inputs: EvaluationInputs, run: RunDir, call_all: CallAll) -> Decisions:
+    """``decisions`` with those about patients with several images, and about what is set beside the winner."""
+    own = decisions.validation[decisions.winner]
+    calibrated = own.with_scores(decisions.calibration.map(own.scores))
+    return replace(
+        decisions,
+        by_patient=decide_by_patient(inputs, calibrated),
+        secondary=choose_secondary(inputs, decisions, run, call_all),
+    )
 
 
 def _validation(
@@ -113,6 +128,17 @@ def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunD
         calibration=decisions.calibration.map,
         primary_contrast=PlannedContrast(against="recipe", metric=settings.metric, margin=settings.margin),
     )
+
+
+def _beside(decisions: Decisions) -> dict[str, Any]:
+    """What best_model.json says of patients, of the ensemble and of averaged views; nothing of what is not there."""
+    secondary = decisions.secondary or Secondary()
+    found = {
+        "by_patient": decisions.by_patient,
+        "ensemble": secondary.ensemble,
+        "averaged_views": secondary.views,
+    }
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _check_score(winner: Row, predictions: Predictions, inputs: EvaluationInputs, run: RunDir) -> None:

@@ -15,6 +15,7 @@ from bench.data.images.decode import Pixels
 from bench.data.images.store import StoredImages
 from bench.data.patients import PREFIX
 from bench.evaluation import in_worker, openings
+from bench.evaluation.by_patient import score_by_patient
 from bench.evaluation.calibration import calibration
 from bench.evaluation.comparisons import Rules, comparisons, sentences
 from bench.evaluation.conformal import conformal
@@ -29,6 +30,7 @@ from bench.evaluation.retrained import gap, retrained
 from bench.evaluation.robustness import ALTERATIONS, NONE, choose_rows, robustness
 from bench.evaluation.saliency import choose_cases
 from bench.evaluation.scoring import score_model, spread
+from bench.evaluation.secondary import score_secondary
 from bench.evaluation.selection import selection
 from bench.evaluation.subgroups import subgroups
 from bench.evaluation.test_access import OpenTest, SealedTest
@@ -80,6 +82,7 @@ def open_test(
     tables.COMPARISONS.write(run.path, compared)
     pictures = _Pictures(winner, test, decisions.winner, bootstrap, inputs.precision.get(decisions.winner, "float32"))
     refusals = _too_few(winner) + pictures.write(run, call_all)
+    beside = _beside(inputs, decisions, models, test, run, call_all)
     found = EvaluationRecord(
         opened=tuple(test.times),
         images=len(winner),
@@ -102,12 +105,28 @@ def open_test(
         ledger=openings.summary(test.known, test.opening),
         conformal=conformal(decisions.conformal, winner.with_scores(decisions.calibration.map(winner.scores))),
         refusals=tuple(refusals),
+        **beside,
     )
     scores = {name: one.value for name, one in found.models[decisions.winner].metrics.items() if one.value is not None}
     sealed.scored(test.opening, scores)
     run.opening_evaluated(test.opening)  # before anybody can see what came of it
     write_json(run.evaluation, found)
     return found
+
+
+def _beside(
+    inputs: EvaluationInputs,
+    decisions: Decisions,
+    models: Mapping[str, ScoredModel],
+    test: OpenTest,
+    run: RunDir,
+    call_all: CallAll,
+) -> dict[str, Any]:
+    """What evaluation.json says by patient, and of what is set beside the winner; nothing of what is not there."""
+    by_patient = score_by_patient(inputs, decisions, models[decisions.winner].predictions, test.table, run)
+    secondary = score_secondary(inputs, decisions, models, test, run, call_all)
+    found = {"by_patient": by_patient, "secondary": secondary}
+    return {name: one for name, one in found.items() if one}
 
 
 def _scores(model: ScoredModel, bootstrap: Bootstrap) -> ModelScores:

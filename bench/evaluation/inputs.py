@@ -11,7 +11,8 @@ import pandas as pd
 from bench.data.images.store import StoredImages
 from bench.data.images.window import Window
 from bench.data.splits import labels_of, rows_of, units_of
-from bench.run.documents import Threshold
+from bench.models.augmentation import Policy
+from bench.run.documents import AveragedViews, EnsembleChoice, PatientLevel, Threshold
 from bench.run.record import RunRecord
 from bench.settings import RunSettings
 from bench.stats.bootstrap import Bootstrap
@@ -50,6 +51,7 @@ class EvaluationInputs:
         baselines: baselines.csv; may be empty.
         window: what all images of more than 8 bits went through; None if each had its own, or there are none.
         precision: backbone name -> what looks at the winner without deciding anything is computed in.
+        policies: augmentation policies of the search space by name.
     """
 
     settings: RunSettings
@@ -61,6 +63,7 @@ class EvaluationInputs:
     baselines: pd.DataFrame
     window: Window | None = None
     precision: Mapping[str, str] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:
@@ -99,6 +102,23 @@ class EvaluationInputs:
 
 
 @dataclass(frozen=True)
+class Secondary:
+    """What was decided on validation of what is set beside the winner; None where nothing was.
+
+    Attributes:
+        ensemble: as best_model.json has it.
+        of_ensemble: its probabilities of the validation images that predictions_epochs.jsonl.gz keeps.
+        views: averaged augmented copies, as best_model.json has them.
+        of_views: their probabilities of the validation images.
+    """
+
+    ensemble: EnsembleChoice | None = None
+    of_ensemble: Scores | None = None
+    views: AveragedViews | None = None
+    of_views: Scores | None = None
+
+
+@dataclass(frozen=True)
 class Decisions:
     """What was decided on validation.
 
@@ -107,12 +127,16 @@ class Decisions:
         calibration: the winner's calibration map, and what it was chosen from.
         thresholds: frozen, of the second of two classes or of each of several.
         validation: backbone -> what its representative's reloaded file predicts for the validation images.
+        by_patient: how images of a patient are aggregated; None where no patient has several.
+        secondary: what is set beside the winner.
     """
 
     winner: str
     calibration: Choice
     thresholds: tuple[Threshold, ...]
     validation: Mapping[str, Predictions]
+    by_patient: PatientLevel | None = None
+    secondary: Secondary | None = None
 
     @property
     def conformal(self) -> ConformalScores:

@@ -387,6 +387,148 @@ class ConformalRecord(Part):
     empty: int = 0
 
 
+class RuleScore(Part):
+    """A rule that aggregates the images of a patient, and what it reaches on validation by patient."""
+
+    rule: str = ""
+    score: Number | None = None
+    log_loss: Number | None = None
+
+
+class PatientLevel(_Decided):
+    """How several images of a patient become one prediction, chosen on validation; part of best_model.json.
+
+    Calibrated probabilities of the images are aggregated by ``rule``. Thresholds are on the scale of what comes of
+    that; ``calibration`` is the map after it, ``uncalibrated`` says why none was fitted.
+
+    Attributes:
+        metric, candidates: by which the rule was chosen, and from which.
+        top: images that the rule ``top`` takes the mean of.
+        patients, several, left_out: of validation: used, those of them with several images, and those left out because
+            their images have different labels.
+        reason: why the rule was not chosen by a score; empty if it was.
+    """
+
+    rule: str = "mean"
+    metric: str = ""
+    top: int | None = None
+    candidates: tuple[RuleScore, ...] = ()
+    patients: int | None = None
+    several: int | None = None
+    left_out: int = 0
+    uncalibrated: str = ""
+    reason: str = ""
+
+
+class FrozenPoint(Part):
+    """Sensitivity and specificity of one class at a frozen threshold."""
+
+    label: str = Field("", validation_alias="class", serialization_alias="class")
+    threshold: Number | None = None
+    sensitivity: Estimate = Estimate()
+    specificity: Estimate = Estimate()
+
+
+class PatientScores(Part):
+    """What the test split says by patient; ``scores`` are of aggregated probabilities, ``after`` of mapped ones.
+
+    ``patients``, ``several`` and ``left_out`` as in `PatientLevel`, of the test split, and ``images`` those of the
+    patients that are used.
+    """
+
+    decided: PatientLevel | None = None
+    images: int | None = None
+    patients: int | None = None
+    several: int | None = None
+    left_out: int = 0
+    left_out_images: int = 0
+    scores: ModelScores | None = None
+    after: dict[str, Number] = {}
+    points: tuple[FrozenPoint, ...] = ()
+    sentence: str = ""
+
+
+class Cost(Part):
+    """What a model costs beside the winner: milliseconds of one image, megabytes of its file, and both as ratios."""
+
+    milliseconds: Number | None = None
+    winner_milliseconds: Number | None = None
+    time: Number | None = None
+    megabytes: Number | None = None
+    winner_megabytes: Number | None = None
+    size: Number | None = None
+
+
+class EnsembleMember(Part):
+    """A training that is part of the ensemble, ``count`` times; ``calibration`` is the map of its probabilities."""
+
+    model: str
+    repeat: int
+    sha256: str = ""
+    count: int = 1
+    calibration: CalibrationMap = CalibrationMap()
+
+
+class EnsembleChoice(_Decided):
+    """The ensemble as chosen on validation; part of best_model.json.
+
+    Attributes:
+        members: empty where there is no ensemble.
+        metric: by which it was chosen.
+        candidates: among how many trainings.
+        validation, winner_validation: that metric of the ensemble's and of the winner's calibrated probabilities.
+        left_out: why some trainings were no candidates; empty if all were.
+        reason: why there is no ensemble; empty if there is one.
+    """
+
+    members: tuple[EnsembleMember, ...] = ()
+    metric: str = ""
+    candidates: int | None = None
+    validation: Number | None = None
+    winner_validation: Number | None = None
+    left_out: str = ""
+    reason: str = ""
+
+
+class AveragedViews(_Decided):
+    """Test-time augmentation as fixed on validation; part of best_model.json.
+
+    ``views`` augmented copies by the ``policy`` are averaged with the image itself; ``reason`` says why they are not.
+    """
+
+    views: int | None = None
+    policy: str = ""
+    metric: str = ""
+    validation: Number | None = None
+    winner_validation: Number | None = None
+    reason: str = ""
+
+
+class SecondaryModel(Part):
+    """What is set beside the winner, apart from the comparisons: an ``ensemble``, or averaged views (``tta``).
+
+    All scores are of calibrated probabilities, the winner's too.
+
+    Attributes:
+        metric: of ``difference``, which is its score less the winner's on the same images.
+        winner: the winner's score.
+        scores: its own.
+        points: at its own frozen thresholds.
+        reason: why there is none; empty if there is one.
+    """
+
+    kind: str = ""
+    title: str = ""
+    metric: str = ""
+    winner: Number | None = None
+    difference: Estimate = Estimate()
+    scores: ModelScores | None = None
+    points: tuple[FrozenPoint, ...] = ()
+    cost: Cost | None = None
+    reason: str = ""
+    sentence: str = ""
+
+
 class EvaluationRecord(_Decided):
     """evaluation.json; ``files`` holds the SHA-256 of every evaluated model's file by NAME-REPEAT."""
 
@@ -408,6 +550,8 @@ class EvaluationRecord(_Decided):
     ledger: LedgerRecord | None = None
     conformal: ConformalRecord | None = None
     refusals: tuple[Refusal, ...] = ()
+    by_patient: PatientScores | None = None
+    secondary: tuple[SecondaryModel, ...] = ()
 
 
 class Bin(Part):
@@ -631,6 +775,9 @@ class ModelCard(_Decided):
     candidates: dict[str, str] = {}
     conformal: ConformalScores | None = None
     training: TrainingImages | None = None
+    by_patient: PatientLevel | None = None
+    ensemble: EnsembleChoice | None = None
+    averaged_views: AveragedViews | None = None
     run: str = ""
     created: str = ""
     suite_version: str = ""
@@ -667,3 +814,21 @@ class ExportRecord(Part):
     packages: dict[str, str] = {}
     model: ModelCard = ModelCard()
     use: str = ""
+
+
+class EnsembleCard(EnsembleChoice):
+    """best_ensemble.json; ``file`` takes images as ``input`` says and gives the mean of calibrated probabilities.
+
+    Its own ``calibration`` changes nothing: the maps of the members are inside.
+
+    ``checked`` says how far the file's probabilities and that mean lie apart on some validation images.
+    """
+
+    file: str = ""
+    sha256: str = ""
+    classes: tuple[str, ...] = ()
+    input: ModelInput | None = None
+    checked: dict[str, Any] = {}
+    cost: Cost | None = None
+    member_milliseconds: tuple[Number, ...] = ()
+    member_megabytes: tuple[Number, ...] = ()

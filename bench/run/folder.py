@@ -224,6 +224,10 @@ class RunDir:
     evaluation = File("evaluation.json")  # scores on the test split; the rest are the tables and pictures beside it
     predictions_test = File("predictions_test.csv")
     predictions_models = File("predictions_models.csv")
+    predictions_patients = File("predictions_patients.csv")  # where patients have several images
+    predictions_secondary = File("predictions_secondary.csv")  # of an ensemble, and of averaged views
+    best_ensemble = File("best_ensemble.h5")  # where an ensemble is better than the winner on validation
+    best_ensemble_card = File("best_ensemble.json")
     comparisons = File("comparisons.csv")
     calibration = File("calibration.json")
     operating_points = File("operating_points.csv")
@@ -255,7 +259,18 @@ class RunDir:
             *(self.failures, self.failures_images, self.robustness, self.predictions_altered),
             *(self.saliency, self.saliency_images),
             self.thumbnails,
+            *self.of_some_tests,
         )
+
+    @property
+    def of_some_tests(self) -> tuple[Path, ...]:
+        """Those of them that only some runs have."""
+        return (self.predictions_patients, self.predictions_secondary)
+
+    @property
+    def of_ensemble(self) -> tuple[Path, ...]:
+        """The ensemble and its card, which validation decides."""
+        return (self.best_ensemble, self.best_ensemble_card)
 
     def model_file(self, name: str, repeat: int) -> Path:
         """Where the model of one training lies: written once, and never renamed.
@@ -366,7 +381,7 @@ class RunDir:
                 self.epochs,
                 self.predictions_epochs,
             ),
-            "evaluation": (*self.of_test, self.predictions_val, self.best_model_card),
+            "evaluation": (*self.of_test, self.predictions_val, self.best_model_card, *self.of_ensemble),
         }[stage]
 
     def add_opening(self, opening: OpeningRecord) -> RunRecord:

@@ -469,7 +469,7 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
             screen.line(f"  note: {ledger.sentence}")
         for refusal in found.refusals:
             screen.line(f"  note: not computed: {refusal.what}: {refusal.reason}.")
-        for sentence in found.sentences:
+        for sentence in (*found.sentences, *(one.sentence for one in (found.by_patient, *found.secondary) if one)):
             screen.line(f"  {sentence}")
 
 
@@ -501,6 +501,7 @@ def _inputs(stage: Stage, models: Models) -> EvaluationInputs:
         baselines=models.baselines,
         window=common_window(examined.facts),
         precision=prefix_precision(stage.run.read(), examined.images),
+        policies=stage.request.space.policies,
     )
 
 

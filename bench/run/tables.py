@@ -406,6 +406,16 @@ PREDICTIONS_MODELS = Schema(
     (*keys("model"), *integers("repeat"), *text("split"), *keys("image", "label"), *text("patient")),
     ("prob_", "calibrated_"),
 )
+PREDICTIONS_PATIENTS = Schema(
+    "predictions_patients.csv",
+    (*keys("split", "patient", "label"), *integers("images")),
+    ("prob_", "calibrated_"),
+)
+PREDICTIONS_SECONDARY = Schema(
+    "predictions_secondary.csv",
+    (*keys("model", "split", "image", "label"), *text("patient")),
+    ("prob_",),
+)
 COMPARISONS = Schema(
     "comparisons.csv",
     (
@@ -509,6 +519,8 @@ SCHEMAS: dict[str, Schema] = {
         PREDICTIONS_VAL,
         PREDICTIONS_TEST,
         PREDICTIONS_MODELS,
+        PREDICTIONS_PATIENTS,
+        PREDICTIONS_SECONDARY,
         COMPARISONS,
         OPERATING_POINTS,
         PREVALENCES,

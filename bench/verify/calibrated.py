@@ -226,25 +226,28 @@ def check_reach(run: Folder, where: str, told: Json, error: tuple[float, float],
 
 def thresholds(run: Folder, tally: Tally) -> None:
     """The mean over draws of patients, the interval of single samples, and what they reach on validation."""
-    val = run.winners("val")
     for told in run.evaluation.get("thresholds", []):
-        label, number = told["class"], run.classes.index(told["class"])
-        positive, scores, patients = val.labels == number, val.scores[:, number], val.patients
-        if not positive.any() or positive.all():
-            tally.close(f"{label}: threshold without images of both sides", told["value"], 0.5)
-            continue
-        called = scores >= told["value"]
-        for name, side, right in (("sensitivity", positive, called), ("specificity", ~positive, ~called)):
-            if one := told.get(name):
-                low, high = by_patients(patients[side], right[side])
-                values = {"value": right[side].mean(), "low": low, "high": high}
-                for end, found in values.items():
-                    tally.close(f"{label}: {name} on validation, {end}", one[end], found)
-        if told.get("calibrated") is not None and run.evaluation.get("calibration"):
-            point = np.array([[1 - told["value"], told["value"]]])
-            after = mapped(point, run.evaluation["calibration"])[0, 1]
-            tally.close(f"{label}: threshold after the map", told["calibrated"], after)
-        _bagged(run, told, positive, scores, patients, tally)
+        threshold(run, told, run.winners("val"), run.evaluation.get("calibration"), tally)
+
+
+def threshold(run: Folder, told: Json, val: Predicted, how: Json | None, tally: Tally, about: str = "") -> None:
+    """One of them, by the predictions of validation that it was frozen on, and the map after it."""
+    label, number = f"{about}{told['class']}", run.classes.index(told["class"])
+    positive, scores, patients = val.labels == number, val.scores[:, number], val.patients
+    if not positive.any() or positive.all():
+        tally.close(f"{label}: threshold without images of both sides", told["value"], 0.5)
+        return
+    called = scores >= told["value"]
+    for name, side, right in (("sensitivity", positive, called), ("specificity", ~positive, ~called)):
+        if one := told.get(name):
+            low, high = by_patients(patients[side], right[side])
+            values = {"value": right[side].mean(), "low": low, "high": high}
+            for end, found in values.items():
+                tally.close(f"{label}: {name} on validation, {end}", one[end], found)
+    if told.get("calibrated") is not None and how:
+        point = np.array([[1 - told["value"], told["value"]]])
+        tally.close(f"{label}: threshold after the map", told["calibrated"], mapped(point, how)[0, 1])
+    _bagged(run, told, positive, scores, patients, tally)
 
 
 def _bagged(run: Folder, told: Json, positive: Mask, scores: Floats, patients: Any, tally: Tally) -> None:

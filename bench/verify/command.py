@@ -55,6 +55,8 @@ def checks() -> dict[str, Callable[[Folder, Tally], None]]:
         integrity,
         nested,
         page,
+        patients,
+        secondary,
         tested,
         trainings,
     )
@@ -93,6 +95,8 @@ def checks() -> dict[str, Callable[[Folder, Tally], None]]:
         "failures.csv": tested.failures,
         "robustness.csv": altered.robustness,
         "saliency.json": altered.saliency,
+        "by patient": patients.patients,
+        "ensemble and views": secondary.secondary,
         "report.html": page.page,
     }
 

@@ -365,6 +365,48 @@ def _sizes(run: Folder) -> Rows:
         )
 
 
+def _by_patient(run: Folder) -> Rows:
+    told, winner = run.evaluation.get("by_patient"), run.evaluation["models"][run.winner]
+    for by, number, one in (
+        (("image", run.evaluation["images"], winner), ("patient", told["patients"], told["scores"])) if told else ()
+    ):
+        scores = {title: _ends(one["metrics"].get(name, {})) for title, name in METRICS.items()}
+        yield {"By": by}, {"Number": [number]} | scores
+
+
+def _points_by_patient(run: Folder) -> Rows:
+    told = run.evaluation.get("by_patient")
+    for one in told["points"] if told else ():
+        shown: Expected = {title: _ends(one[title.lower()]) for title in ("Sensitivity", "Specificity")}
+        yield {"Class": one["class"], "By": "patient"}, {"Frozen threshold": [one["threshold"]]} | shown
+    measured: dict[str, Expected] = {}
+    for row in _records(run, "operating_points.csv") if told else ():
+        if row["point"] == "frozen" and row["measure"] in ("sensitivity", "specificity"):
+            shown = measured.setdefault(row["class"], {"Frozen threshold": [row["threshold"]]})
+            shown[NAMES[row["measure"]]] = _ends(row)
+    for label, shown in measured.items():
+        yield {"Class": label, "By": "image"}, shown
+
+
+def _secondary(run: Folder) -> Rows:
+    title = METRICS_TITLES[run.metric]
+    for one in run.evaluation.get("secondary", []):
+        if one.get("scores"):
+            cost, points = one.get("cost") or {}, one["points"]
+            told: Expected = {
+                title: _ends(one["scores"]["metrics"].get(run.metric, {})),
+                f"{title} of the winner": [one["winner"]],
+                "Difference, with interval": _ends(one["difference"]),
+                "Milliseconds an image": [cost.get("milliseconds")],
+                "Time": [cost.get("time")],
+                "Megabytes": [cost.get("megabytes")],
+                "Size": [cost.get("size")],
+            }
+            for name in ("Sensitivity", "Specificity") if len(points) == 1 else ():
+                told[name] = _ends(points[0][name.lower()])
+            yield {"Beside the winner": one["title"]}, told
+
+
 KINDS: tuple[tuple[str, set[str], set[str], Callable[[Folder], Rows]], ...] = (
     ("finalists on validation", {"Model", "From trial", "Interval, by patients"}, set(), _retrained),
     ("scores of models", {"Model", "ROC AUC", "Brier score"}, {"Seed", "Seeds"}, _models),
@@ -379,6 +421,9 @@ KINDS: tuple[tuple[str, set[str], set[str], Callable[[Folder], Rows]], ...] = (
     ("calibration", {"Split", "Probabilities", "ECE (15 bins)"}, set(), _calibration),
     ("agreement", {"Class", "Probabilities", "Slope (perfect: 1)"}, set(), _agreement),
     ("prediction sets", {"Prediction sets", "Number", "Share"}, set(), _prediction_sets),
+    ("scores by patient", {"By", "Number"}, set(), _by_patient),
+    ("operating points by patient", {"By", "Frozen threshold"}, set(), _points_by_patient),
+    ("beside the winner", {"Beside the winner", "Time"}, set(), _secondary),
     ("subgroups", {"Group", "Value", "Images", "Accuracy"}, set(), _subgroups),
     ("altered images", {"Alteration", "Level", "Change in ROC AUC"}, set(), _altered),
     ("trials", {"Rank", "Trial", "Backbone"}, set(), _trials),

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,8 +44,10 @@ class Study:
     test_labels: list[int]
     images_a_patient: int = 2
     joined: int = 0
+    noise: float = 0.3
     folder: Path = Path()
     called: list[Any] = field(default_factory=list)
+    more: Callable[..., tuple[EvaluationInputs, Decisions]] = lambda study, inputs, decisions: (inputs, decisions)
 
     def __post_init__(self) -> None:
         k = len(self.classes)
@@ -108,7 +110,9 @@ class Study:
         self.logits = rng.normal(size=(n, k)) + 2 * np.eye(k)[labels]
 
     def predict(self, rows: Any, noise: int) -> Any:
-        logits = self.logits[rows] + 0.3 * np.random.default_rng(noise).normal(size=(len(rows), len(self.classes)))
+        logits = self.logits[rows] + self.noise * np.random.default_rng(noise).normal(
+            size=(len(rows), len(self.classes))
+        )
         return (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
 
     def call_all(self, calls: Sequence[Any]) -> list[Any]:
@@ -166,6 +170,7 @@ class Study:
         card = ModelCard(sha256=file_sha256(self.run.best_model), conformal=decisions.conformal)
         write_json(self.run.best_model_card, card)
         inputs = replace(self.inputs, finalists=pd.DataFrame(rows))
+        inputs, decisions = self.more(self, inputs, decisions)
         found: dict[str, Any] = open_test(inputs, decisions, self.sealed, self.run, self.call_all).content()
         return found
 

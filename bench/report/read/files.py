@@ -306,7 +306,8 @@ def _read_evaluation(run: RunDir, files: RunFiles) -> None:
         _read_tested(run, files)
     else:
         for path in run.of_test[1:]:  # what may lie there all the same is of other models
-            missing(path, problems, UNTESTED)
+            if path not in run.of_some_tests:
+                missing(path, problems, UNTESTED)
 
 
 def _read_tested(run: RunDir, files: RunFiles) -> None:

@@ -11,7 +11,7 @@ from bench.report.blocks import Section, Table, table
 from bench.report.figures import winner as figures_winner
 from bench.report.names import joined, present
 from bench.report.page import Page
-from bench.report.sections import panel
+from bench.report.sections import beside, panel
 from bench.report.tables import winner as tables_winner
 from bench.report.templating import Values, sentence
 from bench.run.documents import Bin, CalibrationRecord, CalibrationScores, ModelScores
@@ -38,7 +38,7 @@ def winner(page: Page) -> Section:
     if model is not None:
         values |= _confusion(page, model) | {"report": _report(page, model), "curves": _curves}
         values |= {"points": points, "prevalences": prevalences}
-        values |= {"panel": panel.panel}
+        values |= {"panel": panel.panel, "by_patient": beside.by_patient, "secondary": beside.secondary}
         values |= {"decision": decision, "calibration": _calibration, "prediction_sets": _prediction_sets}
     return page.section("winner", TITLE, **values)
 
