@@ -32,6 +32,7 @@ Images are decoded, windowed and resized by the code that training used. Images 
 For research use only."""
 
 
+BY = ("image", "patient")
 MOST_NAMED = 10
 """Images in no report of which is said why."""
 
@@ -49,6 +50,10 @@ def add_parser(commands: Commands) -> None:
     add_flag(
         *(parser, "--coverage", "how often prediction sets are to hold the class of all images of a patient"),
         *("--coverage 0.95", COVERAGE), type=float, metavar="SHARE",
+    )  # fmt: skip
+    add_flag(
+        *(parser, "--by", "what a row of the table stands for", "--by patient", "image"),
+        choices=BY, metavar="|".join(BY),
     )  # fmt: skip
     add_flag(
         *(parser, "--dicom-sr", "folder for DICOM structured reports, one per study of the DICOM files given"),
@@ -69,6 +74,7 @@ def predict(options: argparse.Namespace) -> int:
     from bench.reuse.images import wanted_images
     from bench.reuse.model import load_model
     from bench.reuse.output import check_ending, to_file
+    from bench.reuse.patients import by_patient, rule_in_words
     from bench.reuse.predict import predictions
     from bench.reuse.watch import watch_of
 
@@ -78,7 +84,7 @@ def predict(options: argparse.Namespace) -> int:
     out = getattr(options, "out", None)
     if out is not None:
         check_ending(out)
-    reports = getattr(options, "dicom_sr", None)
+    by, reports = getattr(options, "by", "image"), getattr(options, "dicom_sr", None)
     if reports is not None:
         require_highdicom()
     reported: list[pd.DataFrame] = []
@@ -91,13 +97,14 @@ def predict(options: argparse.Namespace) -> int:
             first = next(tables)
         for line in banner(model):
             print(visible(line), file=sys.stderr)
-        write = stack.enter_context(to_file(out) if out is not None else _to_screen())
         advance = stack.enter_context(_progress(len(wanted)))
-        for part in chain([first], tables):
+        parts = _told(chain([first], tables), advance, reported if reports is not None else None)
+        if by == "patient":
+            parts = iter([by_patient(model, pd.concat(parts, ignore_index=True), coverage)])
+            print(visible(rule_in_words(model.card)), file=sys.stderr)
+        write = stack.enter_context(to_file(out) if out is not None else _to_screen())
+        for part in parts:
             write(part)
-            if reports is not None:
-                reported.append(part)
-            advance(len(part))
     if watch.sentence:
         print(f"note: {visible(watch.sentence)}", file=sys.stderr)
     if reports is not None:
@@ -107,6 +114,17 @@ def predict(options: argparse.Namespace) -> int:
         for name, why in list(written.left_out.items())[:MOST_NAMED]:
             print(visible(f"  {name}: {why}"), file=sys.stderr)
     return 0
+
+
+def _told(
+    tables: "Iterator[pd.DataFrame]", advance: Callable[[int], None], kept: "list[pd.DataFrame] | None"
+) -> "Iterator[pd.DataFrame]":
+    """The same tables, while the progress is shown; they are ``kept`` where a list is given."""
+    for part in tables:
+        yield part
+        advance(len(part))
+        if kept is not None:
+            kept.append(part)
 
 
 def _none_without_an_image(tables: "Iterator[pd.DataFrame]", count: int) -> "Iterator[pd.DataFrame]":

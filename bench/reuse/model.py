@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -133,12 +133,18 @@ class ReusableModel:
         starts = range(0, len(images), size)
         return np.concatenate([in_one_shape(self.network, images[at : at + size], size)[0] for at in starts])
 
-    def predict(self, paths: Sequence[str | Path] | str | Path, coverage: float = COVERAGE) -> pd.DataFrame:
+    def predict(
+        self,
+        paths: Sequence[str | Path] | str | Path,
+        coverage: float = COVERAGE,
+        by: Literal["image", "patient"] = "image",
+    ) -> pd.DataFrame:
         """What the model says of images: what ``python -m bench predict`` writes.
 
         Args:
             paths: images, folders, patterns, manifests, DICOM and .npz files, as `bench.reuse.images` reads them.
             coverage: of the prediction sets that ``abstain`` rests on.
+            by: ``patient`` for one row per patient, as `bench.reuse.patients.by_patient` describes it.
 
         Returns:
             one row per image: ``image``, ``patient`` (empty where not known), ``called``, ``probability_CLASS``
@@ -146,17 +152,19 @@ class ReusableModel:
             (True where the prediction set is not one class) and ``note``. A file that cannot be read has a note alone.
 
         Raises:
-            ConfigError: if a path leads to no image, or the model cannot be loaded.
+            ConfigError: if a path leads to no image, the model cannot be loaded, or patients are asked for and unknown.
             ValueError: unless the coverage lies between 0 and 1.
         """
         from bench.reuse.images import wanted_images
+        from bench.reuse.patients import by_patient
         from bench.reuse.predict import columns, predictions
         from bench.reuse.watch import watch_of
 
         with ExitStack() as stack:
             wanted = wanted_images([paths] if isinstance(paths, str | Path) else paths, stack)
             parts = list(predictions(self, wanted, coverage, watch_of(self, wanted)))
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns(self.card))
+        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns(self.card))
+        return by_patient(self, table, coverage) if by == "patient" else table
 
     def calibrated(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Calibrated probabilities of raw ``scores``, both of shape (n_images, n_classes)."""

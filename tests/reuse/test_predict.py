@@ -26,7 +26,7 @@ from bench.reuse import predict as predicting
 from bench.reuse.images import Wanted
 from bench.reuse.model import ReusableModel
 from bench.reuse.predict import BATCH, FIRST, decided, predictions
-from bench.run.documents import ModelCard, ModelInput, Threshold, TrainingImages
+from bench.run.documents import ModelCard, ModelInput, PatientLevel, Threshold, TrainingImages
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.run.ledgers import LEDGER, machine_folder
 from bench.run.tables import SPLITS
@@ -173,6 +173,43 @@ def test_manifests_name_patients_arrays_have_rows_and_patterns_are_filled_in(run
     ]
     assert found["patient"].tolist() == ["007", "", "8", "", "", "", "", ""]
     assert found["called"].isna().tolist() == [False, False, True, *[False] * 5]
+
+
+def test_a_row_per_patient_by_the_rule_and_the_threshold_of_the_run(
+    run: RunDir, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("list.csv").write_text(
+        "filename,subject\nscans/0.png,B\nscans/1.png,A\nscans/2.png,A\nscans/deep/3.png,\nscans/broken.png,A\ngone.png,C\n"
+    )
+    model = load_model(run.path)
+    images = model.predict(["list.csv"]).set_index("image")
+    probabilities = images[[f"probability_{name}" for name in CLASSES]]
+    of_a = probabilities.loc[["scans/1.png", "scans/2.png"]].to_numpy()
+    largest = float(of_a[:, 1].max())
+    decided_on = PatientLevel(
+        rule="maximum",
+        calibration=CalibrationMap.of_temperature(0.5),
+        threshold=Threshold(label=CLASSES[1], value=largest, rule="made up"),
+    )
+    chosen = ReusableModel(model.path, model.run, model.card.model_copy(update={"by_patient": decided_on}))
+    found = chosen.predict(["list.csv"], by="patient").set_index("patient")
+    assert found.index.tolist() == ["B", "A", "scans/deep/3.png", "C"]
+    assert found["images"].tolist() == [1, 2, 1, 0]
+    row = found.loc["A"]
+    assert row[f"aggregated_{CLASSES[1]}"] == pytest.approx(largest) and row["threshold"] == pytest.approx(largest)
+    assert row["called"] == CLASSES[1], "the threshold is reached"
+    assert row[f"probability_{CLASSES[1]}"] == pytest.approx(largest**2 / (largest**2 + (1 - largest) ** 2))
+    both = (1 - of_a <= 0.9).all(axis=0)
+    assert row["abstain"] == (both.sum() != 1)
+    assert "1 image: not read: " in row["note"] and found.loc["C", "note"].startswith("not read: ")
+    assert pd.isna(found.loc["C", "called"])
+
+    assert main(["predict", str(run.path), "list.csv", "--by", "patient", "--out", "patients.csv"]) == 0
+    assert "chose no rule for patients" in capsys.readouterr().err
+    table = pd.read_csv("patients.csv").set_index("patient")
+    assert table.loc["A", f"aggregated_{CLASSES[0]}"] == pytest.approx(of_a[:, 0].mean())
+    assert main(["predict", str(run.path), "scans", "--by", "patient", "--out", "none.csv"]) == 2
+    assert "no image here names its patient" in capsys.readouterr().err and not Path("none.csv").exists()
 
 
 def test_images_unlike_the_training_images_are_marked_and_others_are_not(run: RunDir, place: Path) -> None:
