@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -126,6 +127,13 @@ class _Images:
         """Their facts."""
         return self.stored.facts.iloc[self.rows].reset_index(drop=True)
 
+    def each_fact(self) -> list[Facts]:
+        """The same one by one."""
+        rows: list[dict[str, Any]] = [
+            {str(name): value for name, value in row.items()} for row in self.facts()[list(FACTS)].to_dict("records")
+        ]
+        return [Facts(**row) for row in rows]
+
 
 @dataclass(frozen=True)
 class _Seen:
@@ -194,8 +202,15 @@ def _read(wanted: Wanted, known: KnownImages, screen: Screen) -> _Images:
     source, settings, taken = wanted.source, wanted.settings, wanted.model.input
     screen.layout(how_read(source))
     with screen.counting("Images decoded", len(source.table)) as advance:
-        how = {"resize": taken.resize, "window": wanted.model.window, "verify": settings.verify}
-        stored = store_images(source, [taken.height], settings.cache.absolute(), advance, **how)
+        stored = store_images(
+            source,
+            [taken.height],
+            settings.cache.absolute(),
+            advance,
+            resize=taken.resize,
+            window=wanted.model.window,
+            verify=settings.verify,
+        )
     require_enough(source, stored, settings.keep_going)
     audited = audit_unsplit(source, stored, settings, screen.counting)
     screen.findings(audited.audit.findings)
@@ -235,7 +250,7 @@ def _watched(wanted: Wanted, images: _Images) -> TestImages:
         watch = TestImages.of_file(model.path, model.card, files)
     else:
         watch = TestImages.of_run(model.run, files, file_sha256(model.run.best_model_card))
-    known = [Facts(**row) for row in images.facts()[list(FACTS)].to_dict("records")]  # type: ignore[misc]
+    known = images.each_fact()
     for start in range(0, len(known), 1000):
         watch.note(known[start : start + 1000])
     return watch
@@ -245,7 +260,7 @@ def _predict(model: ReusableModel, images: _Images, screen: Screen) -> _Seen:
     """The network's own probabilities, and in what images are unlike those of training, batch by batch."""
     rows, stored, training = images.rows, images.stored.sizes[model.input.height].open(), model.card.training
     forward, scores, unlike = model.forward, [], []
-    facts = images.facts()[list(FACTS)].to_dict("records")
+    facts = images.each_fact()
     with screen.counting("Images classified", len(rows)) as advance, without_chatter():
         for start in range(0, len(rows), BATCH):
             pixels = in_channels(np.asarray(stored[rows[start : start + BATCH]]), model.input.channels)
@@ -257,8 +272,7 @@ def _predict(model: ReusableModel, images: _Images, screen: Screen) -> _Seen:
             if training:
                 some = facts[start : start + BATCH]
                 unlike += [
-                    ", ".join(unlike_in(training, Facts(**one), distance))  # type: ignore[misc]
-                    for one, distance in zip(some, distances, strict=True)
+                    ", ".join(unlike_in(training, one, distance)) for one, distance in zip(some, distances, strict=True)
                 ]
             advance(len(pixels))
     return _Seen(np.concatenate(scores).astype(np.float64), unlike if training else None)
@@ -341,7 +355,7 @@ def _write_predictions(
         if sets is not None
         else []
     )
-    about = {
+    about: dict[str, Any] = {
         "given": part["given"].to_numpy(),
         "pixels": facts["pixels"].astype(str).to_numpy(),
         "called": [classes[place] for place in external.called],

@@ -80,9 +80,9 @@ def _tell(folder: Path, record: ExternalRecord, screen: Screen) -> None:
     sample = record.external
     title = f"External test {record.name}: {counted(sample.images, 'image')} of {counted(sample.patients, 'patient')}"
     screen.summary(title, rows)
-    for one in record.excluded:
-        named = ", ".join(one.files) + (", …" if one.images > len(one.files) else "")
-        screen.line(f"  excluded: {counted(one.images, 'image')}, {one.reason}: {named}")
+    for left in record.excluded:
+        named = ", ".join(left.files) + (", …" if left.images > len(left.files) else "")
+        screen.line(f"  excluded: {counted(left.images, 'image')}, {left.reason}: {named}")
     if record.model.unchecked:
         screen.line(
             f"  note: whether there are copies of training images could not be checked: {record.model.unchecked}."

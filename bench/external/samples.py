@@ -169,9 +169,9 @@ def _differences(measures: Sequence[_Measure], external: Sample, internal: Sampl
             yield row
             continue
         difference, p = Estimate(), None
-        if told[0] is not None and told[1] is not None:
-            (one, column), (other, other_column) = told
-            apart = between_samples(_column(one, column), _column(other, other_column), 0)
+        outside, inside = told
+        if outside is not None and inside is not None:
+            apart = between_samples(_column(*outside), _column(*inside), 0)
             trusted = not any(reasons)
             difference = Estimate(
                 value=apart.value, low=apart.low if trusted else None, high=apart.high if trusted else None

@@ -160,7 +160,7 @@ def evaluate(options: argparse.Namespace) -> int:
         raise ConfigError(f"{flag} is for an external test, whose images are named by --data.")
     if Path(options.name).is_file():
         raise ConfigError(
-            f"{options.name} is a file; a test split is opened by the name of its run, and an external test takes --data."
+            f"{options.name} is a file; a test split is opened by its run's name, and an external test takes --data."
         )
     changed = {name: value for name, value in given(options).items() if name not in ("name", "output")}
     return execute(_taken_up(find_run(options.name, output_of(options)), changed), options.command_line, evaluate=True)
