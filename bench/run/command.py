@@ -71,6 +71,7 @@ With --data: an external test. The model of a run, or an .h5 file, is scored on 
  test split is still sealed, that is opened there."""
 OF_EXTERNAL = {"map": "--map", "external_name": "--name", "patient_pattern": "", "max_pixels": "", "keep_going": ""}
 """What ``evaluate`` takes for an external test alone, and its flag where it is no setting."""
+MODEL_FILES = (".h5", ".hdf5", ".keras")
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -153,7 +154,7 @@ def evaluate(options: argparse.Namespace) -> int:
         try:
             return evaluate_external(options)
         except KeyboardInterrupt:
-            print("\nInterrupted; nothing was written.", file=sys.stderr)
+            print("\nInterrupted; no file of this test was left.", file=sys.stderr)
             return 130
     if alone := next((name for name in OF_EXTERNAL if name in options), ""):
         flag = OF_EXTERNAL[alone] or flag_of(alone)
@@ -171,7 +172,8 @@ def _of_sealed_run(options: argparse.Namespace) -> bool:
     from bench.data.splits import same_images
     from bench.run.request import open_settings
 
-    if Path(options.name).is_file() or any(name in options for name in OF_EXTERNAL):
+    named = Path(options.name)
+    if named.is_file() or named.suffix.lower() in MODEL_FILES or any(name in options for name in OF_EXTERNAL):
         return False
     run = find_run(options.name, output_of(options))
     if run.finished("evaluation") or run.evaluation.exists() or not run.splits.is_file():
