@@ -42,7 +42,8 @@ MEASURES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "
 MEASURES |= {"accuracy": "Accuracy"}
 SUBGROUP_MEASURES = {"auc": "ROC AUC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 SUBGROUP_MEASURES |= {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy"}
-IN_FOREST = ("auc", "sensitivity", "specificity", "balanced_accuracy", "accuracy")
+MOST_RATES = 8
+"""Sensitivities and specificities that the forest plot shows."""
 SEVERITIES = {"stop": "Stop", "warning": "Warning", "note": "Note", "good": "Good"}
 SHARES = {
     "patients_covered": "Patients of whom every image’s prediction set holds its class",
@@ -179,12 +180,16 @@ def _slope(page: ExternalPage) -> tuple[str, Estimate, Estimate] | None:
 
 
 def _forest(page: ExternalPage, say: Sentences) -> Any:
+    wanted = ("auc",) if page.rates else ("auc", "balanced_accuracy", "accuracy")
+    chosen = [one for one in page.record.differences if one.measure in wanted] + page.rates[:MOST_RATES]
     rows = []
-    for one in page.record.differences:
+    for one in chosen:
+        name = page.title(one) if not one.label else MEASURES[one.measure]
+        of = f" for {one.label}" if len({rate.label for rate in page.rates}) > 1 and one.label else ""
         for side in ("external", "internal"):
             estimate = getattr(one, side)
-            if one.measure in IN_FOREST and estimate.value is not None:
-                title = f"{page.title(one).replace(', frozen threshold', '')}, {side}"
+            if estimate.value is not None:
+                title = f"{name}{of}, {side}"
                 rows.append({"title": title, "side": side, **_bounded("value", estimate)})
     if not rows:
         return None
@@ -242,7 +247,7 @@ def _confusion(page: ExternalPage) -> Values:
         "frozen": bool(page.record.model.thresholds) and len(page.classes) == 2,
         "drawing": page.drawing("confusion", figures_winner.confusion, counts, rates),
         "table": _points(page, points) if len(points) else None,
-        "reasons": list(points["reason"].dropna().loc[lambda texts: texts != ""].drop_duplicates()),
+        "reasons": _reasons(points),
     }
 
 
@@ -264,6 +269,19 @@ def _points(page: ExternalPage, points: pd.DataFrame) -> Table:
     rows = pd.concat([rows[frozen], rows[~frozen]])
     shown = rows if rows["class"].nunique() > 1 else rows.drop(columns="class")
     return table("external_points", shown, marked=rows["point"] == "frozen", level=page.level)
+
+
+def _reasons(points: pd.DataFrame) -> list[tuple[str, str]]:
+    """Which measures have no value or no interval, in words, and why."""
+    found = []
+    for (label, point, reason), part in points.dropna(subset=["reason"]).groupby(
+        ["class", "point", "reason"], sort=False
+    ):
+        if reason:
+            names = joined(MEASURES.get(str(name), str(name)) for name in part["measure"])
+            at = "at the frozen threshold" if point == "frozen" else f"at {point}"
+            found.append((f"{names} for {label} {at}", str(reason)))
+    return found
 
 
 def _calibration(page: ExternalPage) -> Values:
@@ -320,7 +338,7 @@ def _sets(page: ExternalPage) -> Values:
             rows.append(row)
     if external.unlike is not None:
         rows.append(
-            {"what": "Images unlike the training images", **_share("external", external.unlike), "internal": None}
+            {"what": "Images unlike the training images", **_share("external", external.unlike), "internal_below": ""}
         )
     return {
         "found": external.conformal,
