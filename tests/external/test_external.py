@@ -22,6 +22,9 @@ from bench.external.classes import ClassMap
 from bench.external.place import whole_or_nothing
 from bench.external.samples import Sample, differences
 from bench.models.metadata import write_with_card
+from bench.report.external.page import ExternalPage
+from bench.report.figures.external import roc
+from bench.report.figures.winner import reliability
 from bench.reuse.model import ReusableModel
 from bench.run import tables
 from bench.run.documents import (
@@ -237,6 +240,15 @@ def test_a_file_alone_without_newer_fields_is_tested_and_what_is_not_known_is_sa
     page = Path("reports/external-b/report.html").read_text(encoding="utf-8")
     assert "could not be checked" in page and "holds no frozen threshold" in page and "could not be written" not in page
     assert main(["list"]) == 0
+    shown = ExternalPage(Path("reports/external-b"), record, {})
+    assert shown.calibration is not None
+    bins = pd.DataFrame(
+        {"step": "external", "class": CLASSES[1], **one.model_dump()}
+        for one in shown.calibration.splits["external"]["after"].reliability[CLASSES[1]]
+    )
+    rows = tables.CURVES.read(shown.folder)
+    figures = reliability(bins, {"external": "External"}), roc(rows[rows["curve"] == "roc"])
+    assert [len(one.axes) for one in figures] == [1, 1], "without an internal test there is one panel"
 
     tables.SPLITS.write(run.path, tables.SPLITS.read(run.path).assign(pixels="", looks=""))
     assert main(["evaluate", "xray", "--data", "outside"]) == 0

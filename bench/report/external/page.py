@@ -100,6 +100,11 @@ class ExternalPage:
         """Sensitivity and specificity at the frozen thresholds."""
         return [one for one in self.record.differences if one.label]
 
+    @property
+    def told_rates(self) -> list[SampleDifference]:
+        """The same for sentences and tiles; of several classes there are too many, and the table has them."""
+        return self.rates if len({one.label for one in self.rates}) == 1 else []
+
     def rows(self, schema: tables.Schema) -> pd.DataFrame:
         """A table of the folder; no row where it is missing."""
         try:
@@ -166,7 +171,7 @@ def _section(page: ExternalPage, anchor: str, title: str, build: Callable[[Exter
 
 
 def _tiles(page: ExternalPage, say: Sentences) -> list[Tile]:
-    return as_tiles(say.each("tiles", page.main, page.rates, _slope(page)))
+    return as_tiles(say.each("tiles", page.main, page.told_rates, _slope(page)))
 
 
 def _slope(page: ExternalPage) -> tuple[str, Estimate, Estimate] | None:

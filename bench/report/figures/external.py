@@ -31,13 +31,13 @@ def forest(rows: pd.DataFrame) -> Figure:
         ax.annotate(said, (1.03, place), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=INK)
     ax.margins(x=0.08)
     ax.xaxis.set_major_locator(MaxNLocator(4))
-    palette.rows_down(ax, [clipped(title, 34) for title in rows["title"]])
+    palette.rows_down(ax, [clipped(title, 40) for title in rows["title"]])
     return figure
 
 
 @styled
 def roc(rows: pd.DataFrame) -> Figure:
-    """ROC curves, one colour per class: the external one solid with its band, the internal one dashed.
+    """ROC curves, one colour per class: the external one solid, with its band where there is one class; the internal one dashed.
 
     Args:
         rows: as in curves.csv, ``model`` being external or internal.
@@ -46,10 +46,11 @@ def roc(rows: pd.DataFrame) -> Figure:
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
     labels = list(rows["class"].drop_duplicates())
     looks = {label: line(place) for place, label in enumerate(labels)}
+    banded = len(labels) == 1
     for (side, label), part in rows.groupby(["model", "class"], sort=False):
         style = looks[label] | {"linestyle": DASHES[str(side)]}
         ax.plot([0, *part["x"]], [0, *part["y"]], linewidth=2, **style)
-        if side == "external":
+        if banded and side == "external":
             band(ax, part, "x", ("low", "high"), looks[label]["color"], 0.16)
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title="ROC")
     ax.set(xlabel="False positive rate (1 − specificity)", ylabel="True positive rate (sensitivity)")

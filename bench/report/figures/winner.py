@@ -173,10 +173,10 @@ def reliability(bins: pd.DataFrame, titles: Mapping[str, str] = PANELS) -> Figur
 
     Args:
         bins: as `bench.report.sections.winner.reliability` returns it.
-        titles: of the two panels, by what ``step`` is in each.
+        titles: of the panels, by what ``step`` is in each.
     """
     labels = list(bins["class"].drop_duplicates())
-    figure, axes = new_figure(9.2, 5.4 + 0.045 * len(labels), columns=2, sharey=True)
+    figure, axes = new_figure(4.6 * len(titles), 5.4 + 0.045 * len(labels), columns=len(titles), sharey=True)
     looks = {label: line(place) for place, label in enumerate(labels)}
     largest = bins["images"].max()
     for ax, (step, title) in zip(axes, titles.items(), strict=True):
