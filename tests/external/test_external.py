@@ -15,6 +15,7 @@ from toys import SIZE, build_toy, draw_image, toy_backbone, write_folder
 from bench import load_model
 from bench.cli import main
 from bench.data.audit import audit
+from bench.data.audit.alterations import PAIR
 from bench.evaluation import calibration
 from bench.evaluation.ledger import EXTERNAL, Ledgers
 from bench.external import carried_out
@@ -26,7 +27,7 @@ from bench.report.external.page import ExternalPage
 from bench.report.figures.external import roc
 from bench.report.figures.winner import reliability
 from bench.reuse.model import ReusableModel
-from bench.run import tables
+from bench.run import command, tables
 from bench.run.documents import (
     EvaluationRecord,
     ExternalRecord,
@@ -108,6 +109,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(made: Path, blank_figures: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, to be written to; what other tests are about and takes its time is left out."""
     monkeypatch.setattr(calibration, "SIMULATIONS", 20)
+    nothing = np.empty(0, PAIR), np.empty(0, np.int64)
+    monkeypatch.setattr("bench.data.audit.local_features.find_altered", lambda *_: nothing)
     for baseline in ("shortcut", "border_shortcut"):
         monkeypatch.setattr(audit, baseline, lambda *_: ShortcutRecord(reason="left out here"))
     shutil.copytree(made, tmp_path / "place")
@@ -292,6 +295,17 @@ def test_what_no_test_can_be_made_of_is_refused_before_anything_is_predicted(
     assert "--name takes" in refusal(capsys, "evaluate", "xray", "--data", "outside", "--name", "../x")
     assert "left out" in refusal(capsys, "evaluate", "xray", "--data", "images"), "they are the run's own"
     assert not Path("reports/xray/external").exists()
+
+
+def test_the_moved_images_of_a_sealed_run_open_its_own_test_split(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, bool]] = []
+    monkeypatch.setattr(command, "_taken_up", lambda run, changed: changed["data"])
+    monkeypatch.setattr(command, "execute", lambda data, line, evaluate: opened.append((data, evaluate)) or 0)
+    (place / "images").rename(place / "elsewhere")
+    RunDir(place / "reports/xray").evaluation.unlink()
+    assert main(["evaluate", "xray", "--data", "elsewhere"]) == 0 and opened == [("elsewhere", True)]
+    assert main(["evaluate", "xray", "--data", "outside"]) == 0 and len(opened) == 1
+    assert result()[1].without == "the test split of run xray has not been opened for this model"
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:

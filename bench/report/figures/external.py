@@ -37,7 +37,7 @@ def forest(rows: pd.DataFrame) -> Figure:
 
 @styled
 def roc(rows: pd.DataFrame) -> Figure:
-    """ROC curves, one colour per class: the external one solid, with its band where there is one class; the internal one dashed.
+    """ROC curves, one colour per class, the external ones solid, the internal ones dashed; of one class with a band.
 
     Args:
         rows: as in curves.csv, ``model`` being external or internal.
