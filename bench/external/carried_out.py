@@ -31,7 +31,7 @@ from bench.evaluation.subgroups import subgroups
 from bench.external.classes import LEFT_OUT, ClassMap
 from bench.external.copies import KnownImages
 from bench.external.opened import open_images
-from bench.external.place import RECORD, free_folder, whole_or_nothing
+from bench.external.place import ALONE, RECORD, free_folder, whole_or_nothing
 from bench.external.samples import Sample, differences, internal_sample
 from bench.models.export import in_one_shape
 from bench.report.external.page import render_external
@@ -46,7 +46,6 @@ from bench.run.documents import (
     CalibrationRecord,
     ExternalData,
     ExternalExclusion,
-    ExternalLedger,
     ExternalModel,
     ExternalRecord,
     Refusal,
@@ -184,12 +183,10 @@ def external_test(wanted: Wanted, output: Path, screen: Screen) -> tuple[Path, E
         watch = _watched(wanted, images)
         seen = _predict(wanted.model, images, screen)
         screen.line("Intervals are drawn …")
-        record = _scored(wanted, images, known, seen, draft).model_copy(
-            update={"name": folder.name.removeprefix("external-") if wanted.model.run is None else folder.name}
-        )
-        record = record.model_copy(
-            update={"model": record.model.model_copy(update={"sha256": sha256}), "ledger": ledger}
-        )
+        record = _scored(wanted, images, known, seen, draft)
+        about = record.model.model_copy(update={"sha256": sha256})
+        name = folder.name if wanted.model.run is not None else folder.name.removeprefix(ALONE)
+        record = record.model_copy(update={"name": name, "model": about, "ledger": ledger})
         write_json(draft / RECORD, record)
         render_external(draft)
     if watch.sentence:
@@ -326,7 +323,6 @@ def _scored(wanted: Wanted, images: _Images, known: KnownImages, seen: _Seen, fo
         differences=differences(external, other, model.card.frozen),
         excluded=tuple(_exclusions(images)),
         refusals=tuple(_refusals(own)),
-        ledger=ExternalLedger(),
     )
 
 

@@ -14,6 +14,8 @@ from bench.run.documents import ExternalRecord
 from bench.run.record import read_strictly
 
 RECORD = "external.json"
+ALONE = "external-"
+"""Begins the name of the folder of a test of a model without its run."""
 MOST_NAME = 60
 
 
@@ -45,7 +47,7 @@ def free_folder(model: ReusableModel, output: Path, name: str, sha256: str, fing
     """
     number, called = 1, name
     while True:
-        folder = model.run.external / called if model.run is not None else output / f"external-{called}"
+        folder = model.run.external / called if model.run is not None else output / f"{ALONE}{called}"
         if not folder.exists() or _same(folder, sha256, fingerprint):
             return folder
         number += 1
