@@ -106,15 +106,17 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=WIDTH)
 
 
-def add_run_name(parser: Parser, nargs: str | None = None, without: str = "") -> None:
+def add_run_name(parser: Parser, nargs: str | None = None, without: str = "", or_file: bool = False) -> None:
     """The run that a subcommand is about, or ``nargs`` of them, and the folder in which it lies.
 
     Args:
         parser: of the subcommand.
         nargs: of argparse.
         without: what is taken where no name is given, if none need be.
+        or_file: whether an .h5 file is taken too.
     """
-    text = f"name of the run, or path of its folder{without and f' (default: {without})'}; example: xray"
+    kinds = "path of its folder, or with --data of an .h5 file" if or_file else "path of its folder"
+    text = f"name of the run, or {kinds}{without and f' (default: {without})'}; example: xray"
     parser.add_argument("name", metavar="NAME", nargs=nargs, help=text)
     add_setting(parser, "output")
 

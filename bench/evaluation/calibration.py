@@ -121,7 +121,7 @@ def calibration(
     for split, predictions in (("val", validation), ("test", test)):
         if predictions is not None and len(predictions):
             splits[split] = {
-                step: _scores(
+                step: calibration_scores(
                     predictions.with_scores(apply(predictions.scores)),
                     bootstrap if split == "test" and step != "weights" else quiet,
                 )
@@ -141,7 +141,8 @@ def calibration(
     return found.model_copy(update=_judged(found, _change(test, choice, bootstrap)))
 
 
-def _scores(predictions: Predictions, bootstrap: Bootstrap) -> CalibrationScores:
+def calibration_scores(predictions: Predictions, bootstrap: Bootstrap) -> CalibrationScores:
+    """How well probabilities agree with what was observed; intervals by patients where ``bootstrap`` has draws."""
     labels, scores, classes = predictions.labels, predictions.scores, predictions.classes
     chosen = [predictions.against_rest(index) for index in one_vs_rest(len(classes))]
     compared = 2 * len(chosen)  # intercept and slope of each class

@@ -25,8 +25,10 @@ from bench.run.ledgers import LEDGER
 from bench.run.record import OpeningRecord
 
 EVALUATION, PREDICTION, SEALED, SCORES = "evaluation", "prediction", "sealed", "scores"
+EXTERNAL = "external"
 """Kinds of lines: an evaluation's opening; test images given to `predict`; a test split that a run set aside before its
-search; and what an evaluation came to, known only after its opening."""
+search; what an evaluation came to, known only after its opening; and an external test, whose ``decisions`` are the hash
+of the model's file."""
 _BEGINNING = re.compile(r'\n|(?=\{"time": )')
 """Where a line begins, also after one that a crash has cut short."""
 

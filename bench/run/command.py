@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench import texts
 from bench.disk import is_of_a_full_disk, told_of_the_fullest
-from bench.errors import TrialFailed
+from bench.errors import ConfigError, TrialFailed
 from bench.failures import MACHINE, kind_of, reason_of
 from bench.flags import (
     STATUSES,
@@ -29,7 +29,7 @@ from bench.flags import (
 from bench.invocation import resume as resume_command
 from bench.invocation import typed
 from bench.run.folder import find_run
-from bench.settings import FIRST
+from bench.settings import FIRST, flag_of, make_settings
 
 if TYPE_CHECKING:
     from bench.run.request import Request
@@ -61,18 +61,40 @@ def add_run(commands: Commands) -> None:
     )
 
 
+EVALUATING = """Without --data: open the test split of a run that left it sealed (--no-test).
+With --data: an external test. The model of a run, or an .h5 file, is scored on images that its run has never seen, in\
+ any layout that a run reads, with threshold, calibration map and prediction sets frozen. The data are audited, copies\
+ of the run's own images are excluded and named, and scores stand beside those of the internal test. The page and its\
+ tables go to reports/RUN/external/NAME/, of a file to reports/external-NAME/. If DATA are the images of a run whose\
+ test split is still sealed, that is opened there."""
+OF_EXTERNAL = {"map": "--map", "external_name": "--name", "patient_pattern": "", "max_pixels": "", "keep_going": ""}
+"""What ``evaluate`` takes for an external test alone, and its flag where it is no setting."""
+MODEL_FILES = (".h5", ".hdf5", ".keras")
+
+
 def add_evaluate(commands: Commands) -> None:
-    """``evaluate``: how the test split is to be scored, and where a run's files lie by now."""
+    """``evaluate``: how the test split is to be scored, where a run's files lie by now, and external tests."""
     parser = add_command(
         commands,
         "evaluate",
         evaluate,
-        "open the test split of a run that left it sealed (--no-test)",
-        typed("evaluate", "xray"),
+        "open the test split of a run that left it sealed (--no-test), or test its model on external data (--data)",
+        f"{typed('evaluate', 'xray')}; {typed('evaluate', 'xray', '--data', 'hospital-b/', '--map', 'Normal=NORMAL')}",
+        EVALUATING,
     )
-    add_run_name(parser)
+    add_run_name(parser, or_file=True)
     add_settings(parser, "bootstrap target_sensitivity group_by", shown="what the run was begun with")
-    add_setting(parser, "data", "where the run's images lie by now", shown="where they lay")
+    text = "external images, as run --data takes them; or the images of a sealed run, where they lie by now"
+    add_setting(parser, "data", text, "hospital-b/", shown="the run's own, where they lay")
+    add_flag(
+        *(parser, "--map", "what a class of the external data is in the model; nothing leaves it out; repeatable"),
+        *("--map Normal=NORMAL --map Unclear=", "the same name"), action="append", metavar="THEIRS=OURS",
+    )  # fmt: skip
+    add_flag(
+        *(parser, "--name", "name of the external test", "--name hospital-b", "that of the data"),
+        dest="external_name", metavar="NAME",
+    )  # fmt: skip
+    add_settings(parser, "patient_pattern max_pixels keep_going")
     add_setting(parser, "image_root")
     add_setting(
         parser, "weights", "where the run's folder of weights lies by now", "weights", "where it lay", metavar="FOLDER"
@@ -99,15 +121,47 @@ def run(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Open the test split of a run.
+    """Open the test split of a run, or test its model on external data.
 
     Raises:
         ConfigError: if that is impossible.
     """
     from bench.run.request import taken_up
 
+    if "data" in options and not _of_sealed_run(options):
+        from bench.external.command import evaluate_external
+
+        try:
+            return evaluate_external(options)
+        except KeyboardInterrupt:
+            print("\nInterrupted; no file of this test was left.", file=sys.stderr)
+            return 130
+    if alone := next((name for name in OF_EXTERNAL if name in options), ""):
+        flag = OF_EXTERNAL[alone] or flag_of(alone)
+        raise ConfigError(f"{flag} is for an external test, whose images are named by --data.")
+    if Path(options.name).is_file():
+        raise ConfigError(
+            f"{options.name} is a file; a test split is opened by its run's name, and an external test takes --data."
+        )
     changed = {name: value for name, value in given(options).items() if name not in ("name", "output")}
     return execute(taken_up(find_run(options.name, output_of(options)), changed), options.command_line, evaluate=True)
+
+
+def _of_sealed_run(options: argparse.Namespace) -> bool:
+    """Whether ``--data`` names the images of a run whose test split is still sealed: they have been moved."""
+    from bench.data.splits import same_images
+    from bench.run.request import open_settings
+
+    named = Path(options.name)
+    if named.is_file() or named.suffix.lower() in MODEL_FILES or any(name in options for name in OF_EXTERNAL):
+        return False
+    run = find_run(options.name, output_of(options))
+    if run.finished("evaluation") or run.evaluation.exists() or not run.splits.is_file():
+        return False
+    moved = {name: value for name, value in given(options).items() if name in ("data", "image_root")}
+    places = make_settings(name="moved", **moved).model_dump(include=set(moved))
+    source = open_settings(run.read().settings.model_copy(update=places))
+    return same_images(run.splits, source.table)
 
 
 def execute(request: "Request", command_line: Sequence[str], evaluate: bool = False) -> int:

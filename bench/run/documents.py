@@ -832,3 +832,121 @@ class EnsembleCard(EnsembleChoice):
     cost: Cost | None = None
     member_milliseconds: tuple[Number, ...] = ()
     member_megabytes: tuple[Number, ...] = ()
+
+
+class ExternalModel(Part):
+    """The model that an external test is of, and what of it was frozen.
+
+    Attributes:
+        name: of its run, or of its file.
+        run: of its run; empty for a file by itself.
+        path: of its file, and ``sha256`` of that.
+        thresholds, calibration: as its card has them.
+        coverage: of the prediction sets; None where the card holds none.
+        known_images: of the run that copies were sought among; None where they were not known, and ``unchecked`` says
+            why.
+        notes: what must be known of the model, in sentences.
+    """
+
+    name: str = ""
+    run: str = ""
+    path: str = ""
+    sha256: str = ""
+    backbone: str = ""
+    suite_version: str = ""
+    created: str = ""
+    classes: tuple[str, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
+    calibration: CalibrationMap | None = None
+    coverage: Number | None = None
+    known_images: int | None = None
+    unchecked: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class ExternalData(Part):
+    """The images of an external test: where they lie, and what their classes are called there -> in the model.
+
+    ``images`` are all that were found, ``found`` those of each class as the data call it. An empty name of the model
+    is a class that was left out. ``known_patients`` counts patients who bear the name of one of train or validation.
+    """
+
+    source: str = ""
+    path: str = ""
+    fingerprint: str = ""
+    images: int = 0
+    found: dict[str, int] = {}
+    classes: dict[str, str] = {}
+    patient_rule: str = ""
+    patients_assumed: bool = False
+    known_patients: int | None = None
+
+
+class ExternalExclusion(Part):
+    """Images that took no part for one reason; ``files`` names the first, external_excluded.csv all."""
+
+    reason: str = ""
+    images: int = 0
+    files: tuple[str, ...] = ()
+
+
+class SampleScores(Part):
+    """What one sample of patients says of the model, everything frozen.
+
+    Attributes:
+        images, patients: how many there are, and ``by_class`` images by class.
+        scores: of the model's own probabilities.
+        called: images by reference standard (rows) and by what they are called at the frozen threshold; of several
+            classes, or without a threshold, under the most probable class.
+        unlike: images unlike the training images; None where the card does not tell them.
+    """
+
+    images: int = 0
+    patients: int = 0
+    several_images_a_patient: bool = False
+    by_class: dict[str, int] = {}
+    scores: ModelScores = ModelScores()
+    called: tuple[tuple[int, ...], ...] = ()
+    conformal: ConformalRecord | None = None
+    unlike: Share | None = None
+
+
+class SampleDifference(Part):
+    """One measure externally and internally, and external less internal; ``label`` is the class of a measure of one."""
+
+    measure: str = ""
+    label: str = ""
+    external: Estimate = Estimate()
+    internal: Estimate = Estimate()
+    difference: Estimate = Estimate()
+    p: Number | None = None
+    reason: str = ""
+
+
+class ExternalLedger(Part):
+    """How often this model was tested on these images before, on others that share some, and other models on these."""
+
+    before: int = 0
+    overlapping: int = 0
+    by_others: int = 0
+    sentence: str = ""
+
+
+class ExternalRecord(Part):
+    """external.json; ``internal`` is None where there is no internal test to compare with: ``without`` says why."""
+
+    format: int | None = None
+    name: str = ""
+    created: str = ""
+    suite_version: str = ""
+    command: str = ""
+    model: ExternalModel = ExternalModel()
+    data: ExternalData = ExternalData()
+    bootstrap: BootstrapRecord = BootstrapRecord()
+    external: SampleScores = SampleScores()
+    internal: SampleScores | None = None
+    without: str = ""
+    differences: tuple[SampleDifference, ...] = ()
+    excluded: tuple[ExternalExclusion, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    ledger: ExternalLedger | None = None

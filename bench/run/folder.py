@@ -243,6 +243,7 @@ class RunDir:
     saliency = File("saliency.json")
     saliency_images = File("saliency.npz")
     figures = File("figures")
+    external = File("external")  # a folder of each external test; see `bench.external`
 
     @property
     def name(self) -> str:

@@ -236,7 +236,8 @@ class OpeningRecord(Part):
         split: fingerprint of the test images alone, by their pixels: other names, labels or training images do not
             make it another split.
         images: how many there are.
-        decisions: SHA-256 of best_model.json as it stood, where every choice is written down.
+        decisions: SHA-256 of best_model.json as it stood, where every choice is written down; of an external test that
+            of the model's file.
         begun: when the run was created: another run of the same name is another run.
         sample: hashes of the images that two splits are compared by (`bench.evaluation.known_images`).
         looks: the same of perceptual hashes, by which resized and recompressed images are found.

@@ -502,6 +502,13 @@ PREDICTIONS_ALTERED = Schema(
     (*keys("corruption"), *numbers("level"), *keys("image", "label"), *text("patient")),
     ("prob_",),
 )
+PREDICTIONS_EXTERNAL = Schema(
+    "predictions_external.csv",
+    (*keys("image", "label"), *text("given", "patient", "pixels", "called", "prediction_set", "unlike")),
+    ("prob_", "calibrated_"),
+    more=True,
+)
+EXTERNAL_EXCLUDED = Schema("external_excluded.csv", (*keys("image"), *text("given", "reason", "detail")))
 
 SCHEMAS: dict[str, Schema] = {
     schema.file: schema
@@ -532,4 +539,4 @@ SCHEMAS: dict[str, Schema] = {
         PREDICTIONS_ALTERED,
     )
 }
-"""Every schema by its file."""
+"""Every schema of a run folder by its file; those of an external test lie in a folder of its own."""

@@ -123,6 +123,7 @@ LEFT_OUT = {
     "calibration.json": "cross-validated log loss of each calibration map: it depends on how folds were dealt",
     "trials.csv": "importance of hyperparameters, chances of other trials and times, as report.html has them",
     "best_model.h5": "predictions: `python -m bench predict` makes them from best_model.h5 and the images",
+    "external": "external tests (external/): they are tests of the same model on other images",
     PAGE: "numbers in the prose and figures of report.html, but for what twice as many patients would give",
 }
 """Files of a run -> what of them, or of what is said by them, is not computed again, and why."""

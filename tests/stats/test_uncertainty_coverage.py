@@ -14,6 +14,9 @@ patients       ROC AUC   accuracy  Brier     plain percentile interval of the AU
 Two models that are alike are told apart, at p < 0.05, in 4.9 % of the studies of 200 patients at an AUC of 0.89 and in
 3.2 % at 0.993; by percentiles of the draws it would be 5.7 % and 7.0 %.
 
+The difference of the AUCs of two samples, externally of cases that are harder to tell apart, is covered in 96.6 % (150
+internal and 100 external patients) and 95.2 % (60 and 40).
+
 Below about a hundred patients, and where hardly an image is ranked wrongly, the intervals are a little too narrow.
 
 Here 200 studies are simulated, and their share may be what the measured one gives but for one case in a thousand, by
@@ -27,7 +30,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import binom
 
-from bench.stats.bootstrap import Bootstrap, intervals, paired_difference
+from bench.stats.bootstrap import Bootstrap, between_samples, intervals, paired_difference
 from bench.stats.metrics import METRICS
 from bench.stats.predictions import Predictions
 
@@ -101,3 +104,26 @@ def test_models_that_are_alike_are_seldom_told_apart(distance, measured, lowest,
         misled += paired_difference(first, second, Bootstrap(400, seed=number)).p < 0.05
     low, high = (lowest, 0.07) if studies == 1000 else bounds(studies, measured, 0.05)
     assert low <= misled / studies <= high
+
+
+@pytest.mark.parametrize(
+    ("studies", "patients"),
+    [(100, (60, 40)), *(pytest.param(1000, some, marks=pytest.mark.thorough) for some in ((150, 100), (60, 40)))],
+)
+def test_the_difference_of_two_samples_covers_the_true_one(studies, patients):
+    """Of an internal and an external test; fewer studies are enough to find an error that is half or twice as large."""
+    expected = true_values(1.0)["auc"] - true_values(1.2)["auc"]
+    covered = known = 0
+    for number in range(studies):
+        rng, draws = np.random.default_rng(1000 + number), []
+        for place, (count, distance) in enumerate(zip(patients, (1.2, 1.0), strict=True)):
+            drawn = study(rng, count, distance)
+            draws.append(
+                Bootstrap(300, seed=2 * number + place).of_models("auc", drawn, [drawn.scores], jackknife=False)
+            )
+        found = between_samples(draws[1], draws[0], 0)
+        if found.low is not None:
+            known += 1
+            covered += found.low <= expected <= found.high
+    low, high = (0.92, 0.975) if studies == 1000 else bounds(studies, 0.95, 0.966)
+    assert known == studies and low <= covered / studies <= high, covered / studies

@@ -1,7 +1,7 @@
 """The audit: what there is to know about a set before anything is trained on it, and the splits that follow from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -130,8 +130,7 @@ def audit(
     """
     facts = stored.facts
     _require_use(source, facts, settings)
-    problems = facts.index[facts["problem"] != ""]
-    excluded = {int(row): f"{facts['problem'].iloc[row]}: {facts['reason'].iloc[row]}" for row in problems}
+    excluded = _undecoded(facts)
     duplicates = find_duplicates(facts, stored.folder, stored.thumbnails(), counting)
     try:
         table, report = draw_splits(source, settings, excluded, duplicates, taken, facts["content"])
@@ -140,6 +139,42 @@ def audit(
             raise
         table, report = undrawn(source, settings, excluded, duplicates)
         report.refused = str(error)
+    return _audited(source, stored, settings, duplicates, table, report)
+
+
+def audit_unsplit(source: ImageSet, stored: Stored, settings: RunSettings, counting: Counting = silently) -> Audited:
+    """Audit a decoded set that is scored as a whole: no splits are drawn, and given ones count for nothing.
+
+    Args:
+        source, stored, counting: as of `audit`.
+        settings: window, what becomes of a set with many unreadable files, and the seed of the baselines' folds.
+
+    Raises:
+        ConfigError: if no image could be decoded.
+    """
+    source = replace(source, table=source.table.assign(split="", fold=""))
+    facts, settings = stored.facts, settings.model_copy(update={"splits": None})
+    _require_use(source, facts, settings)
+    duplicates = find_duplicates(facts, stored.folder, stored.thumbnails(), counting)
+    table, report = undrawn(source, settings, _undecoded(facts), duplicates)
+    return _audited(source, stored, settings, duplicates, table, report)
+
+
+def _undecoded(facts: pd.DataFrame) -> dict[int, str]:
+    """Row number -> why an image could not be decoded."""
+    problems = facts.index[facts["problem"] != ""]
+    return {int(row): f"{facts['problem'].iloc[row]}: {facts['reason'].iloc[row]}" for row in problems}
+
+
+def _audited(
+    source: ImageSet,
+    stored: Stored,
+    settings: RunSettings,
+    duplicates: Duplicates,
+    table: pd.DataFrame,
+    report: SplitReport,
+) -> Audited:
+    facts = stored.facts
     working = facts.index[(facts["problem"] == "") & (table["split"] != "test")]
     known = table["label"].loc[working].tolist(), table["group"].loc[working].tolist(), settings.split_seed
     evidence = Evidence(

@@ -206,17 +206,18 @@ def _marked(ax: Axes, points: Points) -> None:
 
 
 @styled
-def reliability(bins: pd.DataFrame) -> Figure:
+def reliability(bins: pd.DataFrame, titles: Mapping[str, str] = PANELS) -> Figure:
     """The share of images of the class by predicted probability, before and after; one colour and dashes per class.
 
     Args:
         bins: as `bench.report.sections.winner.reliability` returns it.
+        titles: of the panels, by what ``step`` is in each.
     """
     labels = list(bins["class"].drop_duplicates())
-    figure, axes = new_figure(9.2, 5.4 + 0.045 * len(labels), columns=2, sharey=True)
+    figure, axes = new_figure(4.6 * len(titles), 5.4 + 0.045 * len(labels), columns=len(titles), sharey=True)
     looks = {label: line(place) for place, label in enumerate(labels)}
     largest = bins["images"].max()
-    for ax, (step, title) in zip(axes, PANELS.items(), strict=True):
+    for ax, (step, title) in zip(axes, titles.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
         for label, part in bins[bins["step"] == step].groupby("class", sort=False):
             part, colour = part.sort_values("predicted"), looks[label]["color"]
