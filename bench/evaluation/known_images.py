@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.data.audit.duplicates import NEAR_BITS
+from bench.data.audit.duplicates import NEAR_BITS, too_many
 
 MOST_SAMPLED = 1000
 DIGITS = 12
@@ -56,6 +56,26 @@ def counterparts(ours: str, theirs: str, ours_is_whole: bool = True) -> npt.NDAr
     if ours_is_whole:
         rows = np.flatnonzero(near.any(axis=1))
         near[rows[_ambiguous(mine, rows)]] = False
+    return np.where(near.any(axis=1), np.where(near, products, -np.inf).argmax(axis=1), -1)
+
+
+def copied_from(ours: str, theirs: str) -> npt.NDArray[np.int64]:
+    """For each image of some the position of the one in a whole set that it looks most like, or -1.
+
+    Unlike `counterparts`, an image of the set may have copies in it. Where so many of the set look alike that they are
+    no copies of each other (`bench.data.audit.duplicates.too_many`), the hash tells nothing, and none is named.
+
+    Args:
+        ours, theirs: perceptual hashes, one after the other.
+    """
+    mine, others = _signs(ours), _signs(theirs)
+    if not len(mine) or not len(others):
+        return np.full(len(mine), -1)
+    products = mine @ others.T
+    near = products >= _LEAST
+    columns = np.flatnonzero(near.any(axis=0))
+    alike = (others[columns] @ others.T >= _LEAST).sum(axis=1)
+    near[:, columns[[too_many(int(number), len(others)) for number in alike]]] = False
     return np.where(near.any(axis=1), np.where(near, products, -np.inf).argmax(axis=1), -1)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import ConfigError
-from bench.evaluation.known_images import PERCEPTUAL, counterparts
+from bench.evaluation.known_images import PERCEPTUAL, copied_from
 from bench.run.folder import RunDir
 from bench.run.tables import SPLITS
 
@@ -74,7 +74,7 @@ class KnownImages:
             rest = [place for place in left if place not in found and len(looks[place]) == PERCEPTUAL]
             for start in range(0, len(rest), BLOCK):
                 block = rest[start : start + BLOCK]
-                near = counterparts("".join(looks[place] for place in block), theirs, ours_is_whole=False)
+                near = copied_from("".join(looks[place] for place in block), theirs)
                 for place, other in zip(block, near.tolist(), strict=True):
                     if other >= 0:
                         found[place] = OF_SPLIT[split], f"nearly the same look as {names[other]}"

@@ -82,7 +82,7 @@ def find_duplicates(
     near, alike, joined, aside = [], 0, [], set()
     for first, others in pd.Series(pairs[:, 1]).groupby(pairs[:, 0]):
         rows = [int(str(first)), *map(int, others)]
-        if _too_many(len(rows), len(facts)):
+        if too_many(len(rows), len(facts)):
             if facts["pixels"].iloc[rows].nunique() > 1:
                 alike += len(rows)
             aside.add(rows[0])
@@ -98,7 +98,7 @@ def find_duplicates(
     return Duplicates(tuple(in_order), alike + more_alike, unsearched, plain)
 
 
-def _too_many(n: int, n_all: int) -> bool:
+def too_many(n: int, n_all: int) -> bool:
     """Whether a set is too large to be of copies."""
     return n > max(FEW, ALIKE_SHARE * n_all) or (n >= MAJORITY_FROM and 2 * n > n_all)
 
@@ -161,7 +161,7 @@ def _altered_clusters(pairs: Pairs, near: Sequence[Sequence[int]], facts: pd.Dat
         whole = _reached(start, beside)
         changes = _reached(min(whole), beside)
         seen |= set(whole)
-        if _too_many(len(whole), len(facts)):
+        if too_many(len(whole), len(facts)):
             alike += len(whole)
             continue
         rows = tuple(sorted(whole))
