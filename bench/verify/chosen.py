@@ -118,9 +118,10 @@ def selection(run: Folder, tally: Tally) -> None:
     sides = [images.labels == number for number in range(len(run.classes))]
     why = few(images.patients, *(sides if run.metric in NEEDS_ALL_CLASSES else [])) or not all(map(np.any, sides))
     why = why or not trials or len(set(images.patients)) < FEWEST_PATIENTS
-    if why or told["corrected"] is None:
-        tally.check(why, f"no corrected score is told where there can be one: {told['reason']}")
-        tally.close("corrected score", told["corrected"], None)
+    corrected = told.get("corrected")
+    if why or corrected is None:
+        tally.check(why, f"no corrected score is told where there can be one: {told.get('reason', '')}")
+        tally.close("corrected score", corrected, None)
         return
     _corrected(run, told, trials, images, tally)
     _chosen(run, told, found, images, tally)

@@ -245,6 +245,16 @@ def test_an_interval_that_is_a_fifth_too_narrow_and_every_other_number_is_named(
     assert said == [], tally.wrong
 
 
+@pytest.mark.parametrize("drawn", [2], indirect=True)
+def test_a_corrected_score_that_is_missing_is_named(drawn: Path, tmp_path: Path) -> None:
+    folder, tally = Path(shutil.copytree(drawn, tmp_path / "copy")), Tally()
+    record = json.loads((folder / "evaluation.json").read_text())
+    del record["selection"]["corrected"]
+    (folder / "evaluation.json").write_text(json.dumps(record))
+    checks()["cost of choosing"](Folder(folder), tally)
+    assert tally.wrong == ["no corrected score is told where there can be one: "]
+
+
 @pytest.fixture(scope="module")
 def whole() -> dict[str, Tally]:
     return verified(GOLDEN)
