@@ -24,7 +24,10 @@ def test_the_space_has_the_same_parameters_under_the_same_conditions(make_experi
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize(("tuner", "budget", "epochs"), [("hyperband", 4, 3), ("bayesian", 1, 1)])
+@pytest.mark.parametrize(
+    ("tuner", "budget", "epochs"),
+    [("hyperband", 4, 3), pytest.param("bayesian", 2, 1, marks=pytest.mark.thorough)],
+)
 def test_it_runs_its_budget_and_every_trial_is_noted(make_experiment, outcomes, tmp_path, tuner, budget, epochs):
     experiment = make_experiment(tuner, budget=budget, epochs=epochs)
     peers.run(experiment, outcomes(experiment))

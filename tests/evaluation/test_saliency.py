@@ -217,6 +217,7 @@ def test_cases_are_the_most_confident_by_turns_from_each_class():
     assert choose_cases(y_true[:0], np.zeros((0, 2))).shape == (0,)
 
 
+@pytest.mark.thorough
 @pytest.mark.backbones
 def test_a_real_backbone_is_taken_apart_exactly(tmp_path):
     from bench.models.assemble import full_model

@@ -198,7 +198,7 @@ def test_it_does_so_at_every_size_and_difficulty(patients, distance):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("target", "lowest"), [(None, 0.90), (0.95, 0.85)])
-@pytest.mark.parametrize("patients", [40, 100, MANY])
+@pytest.mark.parametrize("patients", [40, MORE, MANY])
 def test_the_interval_holds_the_threshold_that_is_best_for_all_patients(patients, target, lowest):
     """The bootstrap of an arg max promises nothing (Abrevaya and Huang, Econometrica 73:1175, 2005); here it covers."""
     whole = study(np.random.default_rng(999), 200_000)
@@ -224,7 +224,7 @@ def flags(studies, patients, shift, target=None):
     return found / studies
 
 
-@pytest.mark.parametrize("target", [None, 0.95])
+@pytest.mark.parametrize("target", [None, HIGH])
 def test_new_patients_from_the_same_source_are_seldom_flagged_and_others_are(target):
     """5 % are to be, of 100 studies less than 13; of scores that have moved by 1.5 on the logit most."""
     assert max(flags(60, 100, 0.0, target)) < 0.15

@@ -29,11 +29,11 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
 
 
 def test_a_killed_run_comes_to_the_same_end(campaign: Campaign) -> None:
-    assert [wrong for wrong in campaign.kills(3) if wrong] == []
+    assert [wrong for wrong in campaign.kills(2) if wrong] == []
 
 
 def test_a_run_that_lost_power_comes_to_the_same_end(campaign: Campaign) -> None:
-    assert [wrong for wrong in campaign.kills(3, power=True) if wrong] == []
+    assert [wrong for wrong in campaign.kills(2, power=True) if wrong] == []
 
 
 def test_damaged_files_are_found_out(campaign: Campaign) -> None:
