@@ -47,7 +47,7 @@ def decide(inputs: EvaluationInputs, run: RunDir, call_all: CallAll, provenance:
         difference = compare(checked)
     chosen = choose_map(predictions, inputs.class_weights, inputs.settings.seed)
     thresholds = frozen_thresholds(predictions, inputs.settings.target_sensitivity, inputs.bootstrap, chosen.map)
-    decisions = _more(Decisions(name, chosen, thresholds, validation), inputs, run, call_all)
+    decisions = _more(Decisions(name, chosen, thresholds, validation), inputs, run, call_all, provenance)
     candidates = {row["backbone"]: row["sha256"] for row in done}
     found = {
         "checked": {"images": len(checked), "largest_difference": difference},
@@ -72,14 +72,16 @@ def write_card(decided: ModelCard, provenance: ModelCard, trained: str, run: Run
     write_json(run.best_model_card, card.model_copy(update={"sha256": file_sha256(run.best_model)}))
 
 
-def _more(decisions: Decisions, inputs: EvaluationInputs, run: RunDir, call_all: CallAll) -> Decisions:
+def _more(
+    decisions: Decisions, inputs: EvaluationInputs, run: RunDir, call_all: CallAll, provenance: ModelCard
+) -> Decisions:
     """``decisions`` with those about patients with several images, and about what is set beside the winner."""
     own = decisions.validation[decisions.winner]
     calibrated = own.with_scores(decisions.calibration.map(own.scores))
     return replace(
         decisions,
         by_patient=decide_by_patient(inputs, calibrated),
-        secondary=choose_secondary(inputs, decisions, run, call_all),
+        secondary=choose_secondary(inputs, decisions, run, call_all, provenance),
     )
 
 

@@ -5,7 +5,7 @@ predictions_models.csv, so that choosing and scoring compute nothing with a netw
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import numpy as np
@@ -17,9 +17,10 @@ from bench.evaluation.shared_scores import ModelFile
 from bench.evaluation.thresholds import frozen_thresholds
 from bench.failures import told
 from bench.models.backbones import get_backbone
+from bench.models.metadata import write_with_card
 from bench.numbers import counted, joined
 from bench.run.courses import kept_images, read_courses
-from bench.run.documents import Cost, EnsembleCard, EnsembleChoice, EnsembleMember, ModelInput
+from bench.run.documents import Cost, EnsembleCard, EnsembleChoice, EnsembleMember, ModelCard, ModelInput
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.run.record import read_strictly
 from bench.run.results import rank
@@ -59,11 +60,13 @@ class Known:
         winner: name of the backbone.
         calibration: the winner's map.
         validation: backbone -> predictions of its representative's reloaded file.
+        provenance: what the card of a model says of its run, data and weights.
     """
 
     winner: str
     calibration: CalibrationMap
     validation: Mapping[str, Predictions]
+    provenance: ModelCard = field(default_factory=ModelCard)
 
 
 def choose_ensemble(inputs: EvaluationInputs, run: RunDir, known: Known) -> tuple[EnsembleChoice, Scores | None]:
@@ -176,7 +179,8 @@ def export_ensemble(
     except Exception as error:
         reason = f"the ensemble could not be written as one file: {told(error)}"
         return choice.model_copy(update={"members": (), "threshold": None, "thresholds": (), "reason": reason})
-    write_json(run.best_ensemble_card, _card(choice, written, members, inputs, run, known))
+    size = winner.path.stat().st_size / 1e6  # best_model.h5 grows by its card
+    write_json(run.best_ensemble_card, _card(choice, written, members, inputs, run, known, size))
     return choice
 
 
@@ -192,26 +196,37 @@ def _card(
     inputs: EvaluationInputs,
     run: RunDir,
     known: Known,
+    winner_megabytes: float,
 ) -> EnsembleCard:
     stored, settings = inputs.images[known.winner], inputs.settings
     own, winners, *each = written.milliseconds
-    size, winner_size = (path.stat().st_size / 1e6 for path in (run.best_ensemble, run.best_model))
+    taken = ModelInput(
+        height=stored.size,
+        width=stored.size,
+        channels=stored.channels,
+        range=(0, 255),
+        resize=settings.resize,
+        window=asdict(inputs.window) if inputs.window else None,
+    )
+    held = ModelCard(
+        file=run.best_ensemble.name,
+        classes=tuple(inputs.classes),
+        input=taken,
+        calibration=CalibrationMap(),
+        threshold=choice.threshold,
+        thresholds=choice.thresholds,
+    )
+    held = ModelCard.model_validate(held.content() | known.provenance.content())
+    write_with_card(run.best_ensemble, run.best_ensemble, held)
     return EnsembleCard(
         file=run.best_ensemble.name,
         sha256=file_sha256(run.best_ensemble),
         classes=tuple(inputs.classes),
-        input=ModelInput(
-            height=stored.size,
-            width=stored.size,
-            channels=stored.channels,
-            range=(0, 255),
-            resize=settings.resize,
-            window=asdict(inputs.window) if inputs.window else None,
-        ),
+        input=taken,
         **{name: getattr(choice, name) for name in choice.model_fields_set},
         calibration=CalibrationMap(),
         checked={"images": written.images, "largest_difference": written.difference},
-        cost=cost(own, winners, size, winner_size),
+        cost=cost(own, winners, run.best_ensemble.stat().st_size / 1e6, winner_megabytes),
         member_milliseconds=tuple(each),
         member_megabytes=tuple(one.file.path.stat().st_size / 1e6 for one in members),
     )

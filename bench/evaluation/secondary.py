@@ -18,7 +18,7 @@ from bench.evaluation.test_access import OpenTest
 from bench.failures import told
 from bench.numbers import factor, magnitude
 from bench.run.courses import kept_images
-from bench.run.documents import Cost, Estimate, SecondaryModel, Threshold
+from bench.run.documents import Cost, Estimate, ModelCard, SecondaryModel, Threshold
 from bench.run.folder import RunDir
 from bench.run.tables import PREDICTIONS_SECONDARY
 from bench.stats.bootstrap import Bootstrap
@@ -30,9 +30,25 @@ SAME_SIZE = 0.05
 """Files whose sizes differ by less than this share are of one size."""
 
 
-def choose_secondary(inputs: EvaluationInputs, decisions: Decisions, run: RunDir, call_all: CallAll) -> Secondary:
-    """Choose the members of the ensemble, write it, and score averaged views, all on validation."""
-    known = ensembles.Known(decisions.winner, decisions.calibration.map, decisions.validation)
+def choose_secondary(
+    inputs: EvaluationInputs,
+    decisions: Decisions,
+    run: RunDir,
+    call_all: CallAll,
+    provenance: ModelCard | None = None,
+) -> Secondary:
+    """Choose the members of the ensemble, write it, and score averaged views, all on validation.
+
+    Args:
+        inputs: of the evaluation.
+        decisions: about the winner.
+        run: the run folder.
+        call_all: runs calls in workers.
+        provenance: what the ensemble's file says of run, data and weights.
+    """
+    known = ensembles.Known(
+        decisions.winner, decisions.calibration.map, decisions.validation, provenance or ModelCard()
+    )
     choice, averaged = ensembles.choose_ensemble(inputs, run, known)
     choice = ensembles.export_ensemble(choice, inputs, run, known, call_all)
     if not inputs.settings.tta:

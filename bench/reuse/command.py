@@ -161,11 +161,10 @@ def banner(model: "ReusableModel") -> Iterator[str]:
         yield "This model began with random weights, not with those of a pretrained network."
     if card.data.get("synthetic"):
         yield "This model was trained on drawn images (demo data): what it says of real ones means nothing."
-    if card.conformal is None or card.training is None:
-        yield (
-            "This model's file is of an earlier version: there are no prediction sets (abstain is empty), or images "
-            "unlike the training images are not marked."
-        )
+    if card.conformal is None:
+        yield "This model has no prediction sets: abstain is empty."
+    if card.training is None:
+        yield "What the training images of this model were like is not known: images unlike them are not marked."
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,8 +22,9 @@ from bench.evaluation.secondary import choose_secondary, sentence
 from bench.models.assemble import full_model
 from bench.models.augmentation import Policy
 from bench.models.export import load_model, predict_images
+from bench.models.metadata import read_card
 from bench.run.courses import Curve, append_course
-from bench.run.documents import Cost, Estimate, SecondaryModel
+from bench.run.documents import Cost, Estimate, ModelCard, SecondaryModel
 from bench.run.folder import file_sha256, write_json
 from bench.run.tables import FINALISTS, PREDICTIONS_VAL
 from bench.settings import make_settings
@@ -59,12 +61,13 @@ def beside(study: Study, inputs: EvaluationInputs, decisions: Decisions) -> tupl
         if calls[0].func is test_time.views_mean:
             return [study.predict(calls[0].args[2], 99)]
         if calls[0].func is write_ensemble:
-            study.run.best_ensemble.write_bytes(b"an ensemble")
+            with h5py.File(study.run.best_ensemble, "w"):
+                pass
             return [Written(1e-7, 32, (3.0, 2.0, *(2.0 for _ in calls[0].args[1])))]
         return call_all(calls)
 
     study.call_all = call_more  # type: ignore[method-assign]
-    secondary = choose_secondary(inputs, decisions, study.run, call_more)
+    secondary = choose_secondary(inputs, decisions, study.run, call_more, ModelCard(run="made-up"))
     card: dict[str, Any] = {"sha256": file_sha256(study.run.best_model)}
     known = {"ensemble": secondary.ensemble, "averaged_views": secondary.views}
     write_json(study.run.best_model_card, card | {name: one.content() for name, one in known.items() if one})
@@ -87,6 +90,9 @@ def test_an_ensemble_and_views_are_set_beside_the_winner(tmp_path: Path) -> None
     ensemble, views = content["secondary"]
     card = json.loads(study.run.best_ensemble_card.read_text())
     assert len(card["members"]) > 1 and card["validation"] >= card["winner_validation"]
+    held = read_card(study.run.best_ensemble)
+    assert held is not None and (held.run, held.classes) == ("made-up", ("A", "B"))
+    assert held.frozen[0].value == card["threshold"]["value"] and held.map is not None and not held.map.slopes
     assert ensemble["cost"]["time"] == 1.5 and ensemble["difference"]["low"] < ensemble["difference"]["high"]
     assert "an image takes 1.5\u00a0× as long" in ensemble["sentence"]
     assert views["cost"]["time"] == VIEWS + 1 and "4 augmented copies" in views["title"]
