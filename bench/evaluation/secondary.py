@@ -163,7 +163,12 @@ def sentence(one: SecondaryModel) -> str:
     """Whether it is worth its cost."""
     what = "ensemble" if one.kind == ENSEMBLE else "mean over augmented copies"
     if one.reason:
-        return f"There is no {what}: {one.reason.rstrip('.')}."
+        reason = one.reason.rstrip(".")
+        return (
+            f"There is no {what}: {reason}."
+            if one.kind == ENSEMBLE
+            else f"Augmented copies were not averaged: {reason}."
+        )
     metric, difference = get_metric(one.metric), one.difference
     if difference.value is None:
         return f"Whether the {what} is worth its cost cannot be said: {difference.reason.rstrip('.')}."

@@ -172,7 +172,10 @@ def external_test(wanted: Wanted, output: Path, screen: Screen) -> tuple[Path, E
     known = KnownImages.of_run(wanted.model.run)
     images = _read(wanted, known, screen)
     part = images.part()
-    why = f" once {numbers.counted(len(images.excluded), 'image')} are left out" if images.excluded else ""
+    why = ""
+    if images.excluded:
+        reasons = numbers.joined([f"{one.images:,} as {one.reason}" for one in _exclusions(images)])
+        why = f" once {numbers.counted(len(images.excluded), 'image')} are excluded ({reasons})"
     require(list(dict.fromkeys(part["label"])), int(part["patient"].nunique()), why)
     sha256 = wanted.model.card.sha256 or file_sha256(wanted.model.path)
     folder = free_folder(wanted.model, output, wanted.name, sha256, images.stored.fingerprint)

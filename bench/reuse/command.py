@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 MODEL = "name of a run, path of its folder, or of an .h5 file; example: xray"
 PATHS = "images, DICOM files, folders, patterns, a manifest (.csv with a column path), or .npz; example: scans/"
-DESCRIPTION = """Classifies images with the model of a run: one row an image, with calibrated probabilities, the raw\
- ones of the network, what it is called at the frozen threshold, and whether the model should rather abstain.
+DESCRIPTION = """Classifies images with the model of a run. One row per image: calibrated and raw probabilities, the\
+ class called at the frozen threshold, and whether the model abstains.
 Images are decoded, windowed and resized by the code that training used. Images unlike the training images are marked\
  in the note. A file that cannot be read is a row with a note; the exit status is 2 where none could be read.
 For research use only."""
@@ -48,7 +48,7 @@ def add_parser(commands: Commands) -> None:
         shown="a table on a terminal, CSV in a pipe", type=Path, metavar="FILE",
     )  # fmt: skip
     add_flag(
-        *(parser, "--coverage", "how often prediction sets are to hold the class of all images of a patient"),
+        *(parser, "--coverage", "share of patients whose prediction sets should contain the true class on every image"),
         *("--coverage 0.95", COVERAGE), type=float, metavar="SHARE",
     )  # fmt: skip
     add_flag(

@@ -3,6 +3,7 @@
 highdicom, an optional dependency, is only imported when needed.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -38,6 +39,9 @@ INHERITED = (
 )
 """What a report has of its study; a source that lacks some gives it empty (type 2)."""
 SEXES = ("M", "F", "O")
+DAY, TIME = r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"
+DATES = {"PatientBirthDate": DAY, "StudyDate": DAY, "StudyTime": TIME}
+"""What these look like (PS3.5, 6.2: DA and TM); anything else is left empty."""
 Code = tuple[str, str]
 """Value and meaning of a private code."""
 CALLED: Code = ("CALLED", "Called class")
@@ -84,7 +88,7 @@ class Reports:
 def write_reports(
     predictions: pd.DataFrame, sources: "Mapping[str, Path | Dataset]", folder: Path, model: Identity
 ) -> Reports:
-    """Write one structured report for each study among the sources.
+    """Write one structured report for each study among the sources, and patient in it.
 
     Args:
         predictions: a row an image, as ``predict`` gives them: ``image``, ``called``, ``probability_CLASS`` of each
@@ -103,7 +107,11 @@ def write_reports(
         raise ConfigError(f"--dicom-sr {folder} cannot be made: {error.strerror}.") from None
     reports = Reports()
     for rows in _by_study(predictions, sources, reports).values():
-        report = _report(rows, model)
+        try:
+            report = _report(rows, model)
+        except (ValueError, TypeError, AttributeError) as error:  # highdicom checks what a header holds
+            reports.left_out |= {str(row["image"]): f"its header cannot be used: {error}" for row, _ in rows}
+            continue
         target = folder / f"{report.SOPInstanceUID}.dcm"
         with atomic_path(target) as temporary:
             report.save_as(temporary, enforce_file_format=True)
@@ -135,9 +143,14 @@ Rows = list[tuple[dict[str, Any], Any]]
 """Of each image its row and its source."""
 
 
-def _by_study(predictions: pd.DataFrame, sources: "Mapping[str, Path | Dataset]", reports: Reports) -> dict[str, Rows]:
-    """The rows of each study that can be reported on; the others are noted in ``reports``."""
-    studies: dict[str, Rows] = {}
+def _by_study(
+    predictions: pd.DataFrame, sources: "Mapping[str, Path | Dataset]", reports: Reports
+) -> dict[tuple[str, str], Rows]:
+    """The rows of each study that can be reported on, by patient: where numbers were replaced, patients may share one.
+
+    The others are noted in ``reports``.
+    """
+    studies: dict[tuple[str, str], Rows] = {}
     for row in predictions.to_dict("records"):
         name = str(row["image"])
         source = _header(sources.get(name))
@@ -148,7 +161,8 @@ def _by_study(predictions: pd.DataFrame, sources: "Mapping[str, Path | Dataset]"
         elif missing := [one for one in NEEDED if not source.get(one)]:
             reports.left_out[name] = f"its header has no {missing[0]}"
         else:
-            studies.setdefault(str(source.StudyInstanceUID), []).append(({str(k): v for k, v in row.items()}, source))
+            whose = str(source.StudyInstanceUID), str(source.get("PatientID") or "")
+            studies.setdefault(whose, []).append(({str(k): v for k, v in row.items()}, source))
     return studies
 
 
@@ -221,6 +235,9 @@ def _evidence(source: Any) -> Any:
         setattr(kept, name, source.get(name) or "")
     if kept.PatientSex not in SEXES:
         kept.PatientSex = ""
+    for name, form in DATES.items():
+        if not re.fullmatch(form, str(kept.get(name))):
+            setattr(kept, name, "")
     for name in ("Rows", "Columns", "NumberOfFrames", "Modality"):
         if name in source:
             setattr(kept, name, source[name].value)

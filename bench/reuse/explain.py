@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bench.data.images.decode import Facts
 from bench.errors import ConfigError
 from bench.evaluation.network import Network
-from bench.evaluation.recognise import note_test_images
+from bench.evaluation.recognise import TestImages
 from bench.evaluation.saliency import CAM, CAUTION, OCCLUSION, draw_maps, shown
 from bench.report.figures.explanation import Panel, draw, write
 from bench.reuse.model import ReusableModel
@@ -111,5 +111,8 @@ def _pictures(paths: Sequence[Path], folder: Path) -> list[Path]:
 def note_if_tested(model: ReusableModel, paths: Sequence[Path], facts: Sequence[Facts]) -> str:
     """Note in the ledgers which of the images are test images of a run; returns that in words, or nothing."""
     if model.run is None:
-        return ""
-    return note_test_images(model.run, paths, facts, file_sha256(model.run.best_model_card))
+        watch = TestImages.of_file(model.path, model.card, paths)
+    else:
+        watch = TestImages.of_run(model.run, paths, file_sha256(model.run.best_model_card))
+    watch.note(facts)
+    return watch.sentence

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from bench import numbers
+from bench.device import without_chatter
 from bench.errors import ConfigError
 from bench.flags import Commands, add_command, add_flag, add_setting, output_of
 from bench.invocation import typed
@@ -37,6 +38,7 @@ def explain_images(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: if there is no such model, an image cannot be read or the folder cannot be written.
     """
+    from bench.reuse.command import banner
     from bench.reuse.explain import explain, note_if_tested
     from bench.reuse.model import load_model
 
@@ -44,9 +46,13 @@ def explain_images(options: argparse.Namespace) -> int:
     if missing:
         raise ConfigError(f"There is no image file {missing[0]}.")
     model = load_model(options.model, output_of(options))
+    with without_chatter():
+        _ = model.network
+    for line in banner(model):
+        print(visible(line), file=sys.stderr)
     images, facts = model.read(options.images)
     if told := note_if_tested(model, options.images, facts):
-        print(f"note: {told}", file=sys.stderr)
+        print(f"note: {visible(told)}", file=sys.stderr)
     found, why = explain(model, options.images, images, getattr(options, "out", Path("explained")))
     print(visible(why))
     for one in found:

@@ -49,25 +49,34 @@ def wanted_images(paths: Sequence[str | Path], stack: ExitStack) -> list[Wanted]
     Raises:
         ConfigError: if a folder holds no image, or a table or archive cannot be read.
     """
-    return [image for path in paths for image in _of_path(str(path), stack)]
+    found = [image for path in paths for image in _of_path(str(path), stack, alone=len(paths) == 1)]
+    if not found:
+        raise ConfigError(f"{listed([str(path) for path in paths])} hold no file that looks like an image.")
+    return found
 
 
-def _of_path(text: str, stack: ExitStack) -> Iterable[Wanted]:
+def _of_path(text: str, stack: ExitStack, alone: bool) -> Iterable[Wanted]:
+    """The images of one path; beside others an empty folder has none, and what is no table is a row."""
     path = Path(text)
     if path.is_dir():
         found = [_file(one) for one in _in_folder(path)]
-        if not found:
+        if not found and alone:
             raise ConfigError(f"The folder {path} holds no file that looks like an image.")
         return found
     if path.exists():
         if path.suffix.lower() in ENDINGS:
-            return _of_table(path)
+            try:
+                return _of_table(path)
+            except ConfigError:
+                if alone:
+                    raise
+                return [_file(path)]
         return _of_arrays(path, stack) if path.suffix.lower() == ".npz" else [_file(path)]
     if glob.has_magic(text):
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (a Path would end at its own pattern rules)
         if matches:
             files = [one for one in matches if not Path(one).is_dir() or "**" not in text]
-            return [image for one in files for image in _of_path(one, stack)]
+            return [image for one in files for image in _of_path(one, stack, alone=False)]
     return [_file(path)]
 
 
@@ -83,7 +92,8 @@ def _in_folder(root: Path) -> Iterator[Path]:
 
 
 def _file(path: Path, name: str = "", patient: str = "") -> Wanted:
-    return Wanted(name or str(path), lambda: read_file(path, MOST_PIXELS), path, patient)
+    shown = (name or str(path)).encode("utf-8", "backslashreplace").decode()  # a name may be of other bytes
+    return Wanted(shown, lambda: read_file(path, MOST_PIXELS), path, patient)
 
 
 def patient_of(image: Wanted) -> str:

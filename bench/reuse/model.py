@@ -23,6 +23,7 @@ from bench.run.folder import RunDir, file_sha256, find_run
 from bench.run.record import read_strictly
 from bench.stats.calibration import CalibrationMap
 from bench.stats.conformal import COVERAGE
+from bench.stats.patients import RULES
 
 MOST_SIDE = 10_000
 """Pixels of an image's side that a model may ask for."""
@@ -155,6 +156,8 @@ class ReusableModel:
             ConfigError: if a path leads to no image, the model cannot be loaded, or patients are asked for and unknown.
             ValueError: unless the coverage lies between 0 and 1.
         """
+        if by not in ("image", "patient"):
+            raise ValueError(f"by must be 'image' or 'patient', but got {by!r}")
         from bench.reuse.images import wanted_images
         from bench.reuse.patients import by_patient
         from bench.reuse.predict import columns, predictions
@@ -194,7 +197,9 @@ def _of_run(run: RunDir) -> ReusableModel:
     if not run.best_model_card.exists():
         raise ConfigError(f"Run {run.name!r} has no model yet; finish it by `{finish}`.")
     card = read_strictly(ModelCard, run.best_model_card)
-    if card.input is None or not run.best_model.is_file() or card.sha256 != file_sha256(run.best_model):
+    if not run.best_model.is_file():
+        raise ConfigError(f"Run {run.name!r} has no best_model.h5 any more; `{finish}` puts it back.")
+    if card.input is None or card.sha256 != file_sha256(run.best_model):
         raise ConfigError(
             f"best_model.json of run {run.name!r} does not belong to the best_model.h5 beside it (the run was "
             f"interrupted, or one of them was replaced); finish it by `{finish}`."
@@ -223,9 +228,14 @@ def _of_file(path: Path) -> ReusableModel:
 
 def _check_card(card: ModelCard, where: Path) -> None:
     """Refuse, by a ConfigError, a card whose parts do not fit each other; ``where`` it was read from."""
-    fits = card.map is None or card.map.fits(len(card.classes))
-    if not fits or any(one.label not in card.classes for one in card.frozen):
+    decided = [card, card.by_patient] if card.by_patient else [card]
+    fits = all(one.map is None or one.map.fits(len(card.classes)) for one in decided)
+    if not fits or any(frozen.label not in card.classes for one in decided for frozen in one.frozen):
         raise ConfigError(f"{where} holds a calibration map or thresholds of other classes.")
+    if len(set(card.classes)) < len(card.classes):
+        raise ConfigError(f"{where} names a class twice.")
+    if card.by_patient and card.by_patient.rule not in RULES:
+        raise ConfigError(f"{where} aggregates images by {card.by_patient.rule!r}; {', '.join(RULES)} are known.")
     taken = card.input
     try:
         usable = taken is not None and 0 < taken.height == taken.width <= MOST_SIDE and taken.channels in (1, 3)

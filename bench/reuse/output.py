@@ -110,6 +110,8 @@ def _parquet_file(path: Path) -> Iterator[Write]:
 def _kind(pyarrow: Any, kind: Any) -> Any:
     if pd.api.types.is_bool_dtype(kind):
         return pyarrow.bool_()
+    if pd.api.types.is_integer_dtype(kind):
+        return pyarrow.int64()
     return pyarrow.float64() if pd.api.types.is_float_dtype(kind) else pyarrow.string()
 
 

@@ -49,14 +49,16 @@ def by_patient(model: "ReusableModel", table: pd.DataFrame, coverage: float = CO
     final = (level.map if level and level.map else CalibrationMap())(aggregated)
     called, thresholds = decided(_of_patients(card, level), aggregated)
     rows = np.arange(len(names))
+    _, owner, counts = np.unique(owners[read], return_inverse=True, return_counts=True)
     single: list[bool | None] = [None] * len(names)
     if card.conformal:
-        sets = card.conformal.sets(calibrated, coverage)
-        single = [bool(sets[owners[read] == name].all(axis=0).sum() == 1) for name in names]
+        shared = np.ones((len(names), len(classes)), bool)
+        np.logical_and.at(shared, owner, card.conformal.sets(calibrated, coverage))
+        single = ((shared.sum(axis=1) == 1) & shared[rows, called]).tolist()
     found = pd.DataFrame(
         {
             "patient": names,
-            "images": [int((owners[read] == name).sum()) for name in names],
+            "images": counts,
             "called": pd.array([classes[index] for index in called], dtype="string"),
             **{f"probability_{name}": final[:, index] for index, name in enumerate(classes)},
             **{f"aggregated_{name}": aggregated[:, index] for index, name in enumerate(classes)},
@@ -66,7 +68,7 @@ def by_patient(model: "ReusableModel", table: pd.DataFrame, coverage: float = CO
         }
     ).set_index("patient")
     order = list(dict.fromkeys(owners))
-    notes = {name: "; ".join(_notes(table[owners == name])) for name in order}
+    notes = {str(name): "; ".join(_notes(part)) for name, part in table.groupby(owners, sort=False)}
     whole = found.reindex(order).rename_axis("patient").reset_index()
     return whole.assign(images=whole["images"].fillna(0).astype(int), note=[notes[name] for name in order])
 

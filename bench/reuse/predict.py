@@ -172,7 +172,7 @@ def table(
         )
         for row, one in enumerate(batch)
     ]
-    single = sets.sum(axis=1) == 1 if sets is not None else rows < 0
+    single = (sets.sum(axis=1) == 1) & sets[rows, called] if sets is not None else rows < 0
     columns_of = {
         "image": [one.name for one in batch],
         "patient": [one.patient for one in batch],

@@ -1,6 +1,7 @@
 """A run: its request, its folder, its record and its stages; called, it carries one out (`bench.run.api.run`)."""
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ class _Callable(ModuleType):
         from bench.run.api import run
 
         return run(**settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_module, (self.__name__,)
 
     @property
     def __signature__(self) -> "Signature":

@@ -16,7 +16,7 @@ import pandas as pd
 from bench import cluster
 from bench.device import quiet
 from bench.errors import ConfigError
-from bench.invocation import typed
+from bench.invocation import in_output, typed
 from bench.report.runs import Listed, listed_run
 from bench.run import tables
 from bench.run.documents import AuditRecord, CalibrationRecord, EvaluationRecord, ModelCard
@@ -81,6 +81,8 @@ class RunResult:
     failures = Table(tables.FAILURES)
     robustness = Table(tables.ROBUSTNESS)
     predictions_altered = Table(tables.PREDICTIONS_ALTERED)
+    predictions_patients = Table(tables.PREDICTIONS_PATIENTS)
+    predictions_secondary = Table(tables.PREDICTIONS_SECONDARY)
 
     @property
     def name(self) -> str:
@@ -158,7 +160,7 @@ class RunResult:
 
     def _lacks(self, path: Path) -> str:
         if path in self._folder.of_test and not self._folder.evaluation.exists():
-            command = typed("evaluate", self.name)
+            command = typed("evaluate", self.name, *in_output(self.path.parent))
             return f"Run {self.name!r} has no {path.name}, for its test split is not evaluated; `{command}` opens it."
         return f"Run {self.name!r} has no {path.name}: it has not come so far, or its settings leave that out."
 

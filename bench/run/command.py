@@ -87,7 +87,7 @@ def add_evaluate(commands: Commands) -> None:
     text = "external images, as run --data takes them; or the images of a sealed run, where they lie by now"
     add_setting(parser, "data", text, "hospital-b/", shown="the run's own, where they lay")
     add_flag(
-        *(parser, "--map", "what a class of the external data is in the model; nothing leaves it out; repeatable"),
+        *(parser, "--map", "maps a class of the external data to one of the model, or to none (excluded); repeatable"),
         *("--map Normal=NORMAL --map Unclear=", "the same name"), action="append", metavar="THEIRS=OURS",
     )  # fmt: skip
     add_flag(

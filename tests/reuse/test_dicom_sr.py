@@ -128,6 +128,23 @@ def test_a_report_a_study_says_what_was_predicted_of_which_image(
         assert len(named(group, "Decision")) == (name == "b.dcm")
 
 
+def test_patients_who_share_a_study_have_a_report_each_and_an_odd_header_costs_nothing_else(tmp_path: Path) -> None:
+    study = generate_uid()
+    sources = {
+        "a.dcm": write_source(tmp_path / "a.dcm", study, "P1"),
+        "b.dcm": write_source(tmp_path / "b.dcm", study, "P2"),
+        "c.dcm": write_source(tmp_path / "c.dcm", generate_uid(), "P3", StudyDate="2025", PatientBirthDate="unknown"),
+        "d.dcm": write_source(tmp_path / "d.dcm", "not.a.uid", "P4"),
+    }
+    table = pd.DataFrame([row(name, "NORMAL", 0.25) for name in sources])
+    reports = write_reports(table, sources, tmp_path / "reports", Identity("xray", SHA256))
+    found = [pydicom.dcmread(path) for path in reports.files]
+    assert [one.PatientID for one in found][:3] == ["P1", "P2", "P3"]
+    assert all(len(named(one, "Measurement Group")) == 1 for one in found)
+    assert found[2].StudyDate in ("", None) and found[2].PatientBirthDate in ("", None)
+    assert len(found) + len(reports.left_out) == 4
+
+
 def test_the_template_is_recognised_when_a_report_is_parsed(written: tuple[Reports, dict[str, Path]]) -> None:
     from highdicom.sr import srread
 

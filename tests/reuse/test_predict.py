@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from toys import SIZE, build_toy, draw_image, toy_backbone
 from bench import load_model
 from bench.cli import main
 from bench.data.images.decode import decode, facts_of
+from bench.errors import ConfigError
 from bench.models.metadata import ATTRIBUTE, read_card, write_with_card
 from bench.reuse import predict as predicting
 from bench.reuse.images import Wanted
@@ -118,8 +120,9 @@ def test_a_folder_is_a_table_in_a_pipe_and_what_is_no_image_is_a_row(
         place_of = int(own[1] >= 0.5)
         assert row["called"].lstrip("'") == CLASSES[place_of] and float(row["threshold"]) == 0.5
         assert float(row["confidence"]) == pytest.approx(mapped[place_of], abs=1e-6)
-        assert (row["abstain"] == "True") == ((1 - mapped <= 0.9).sum() != 1), "19 patients: rank 18 of 20"
-    assert "For research use only" in said and "random weights" in said and "drawn images" in said
+        held = 1 - mapped <= 0.9  # 19 patients: rank 18 of 20
+        assert (row["abstain"] == "True") == (not held[place_of] or held.sum() != 1)
+    assert "Research use only" in said and "random weights" in said and "drawn images" in said
 
 
 def test_the_file_alone_says_the_same_and_plain_keras_loads_it(run: RunDir, place: Path) -> None:
@@ -175,6 +178,49 @@ def test_manifests_name_patients_arrays_have_rows_and_patterns_are_filled_in(run
     assert found["called"].isna().tolist() == [False, False, True, *[False] * 5]
 
 
+def test_the_model_abstains_where_the_set_is_another_class_than_the_one_called(run: RunDir) -> None:
+    model = load_model(run.path)
+    low = Threshold(label=CLASSES[1], value=0.05, rule="made up")
+    card = model.card.model_copy(update={"threshold": low, "calibration": CalibrationMap()})
+    raw = np.array([[0.93, 0.07], [0.05, 0.95]], np.float32)
+    given = [
+        predicting.Given("a", "", np.zeros((1, 1, 1), np.uint8)),
+        predicting.Given("b", "", np.zeros((1, 1, 1), np.uint8)),
+    ]
+    found = predicting.table(ReusableModel(model.path, None, card), given, [raw], coverage=0.5)
+    assert found["called"].tolist() == [CLASSES[1]] * 2
+    assert found["abstain"].tolist() == [True, False], "a set of the other class alone confirms nothing"
+
+
+def test_beside_others_what_holds_no_image_is_a_row_or_nothing(run: RunDir, place: Path) -> None:
+    (place / "empty").mkdir()
+    (place / "README.txt").write_text("nothing of a table")
+    odd = place / os.fsdecode(b"odd-\xff.png")
+    (place / "scans" / "0.png").rename(odd)
+    found = load_model(run.path).predict(["empty", "README.txt", str(odd)])
+    assert found["image"].tolist() == ["README.txt", f"{place}/odd-\\udcff.png"]
+    assert found["called"].isna().tolist() == [True, False] and found["note"][0].startswith("not read: ")
+    with pytest.raises(ConfigError, match="holds no file that looks like an image"):
+        load_model(run.path).predict("empty")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"by_patient": PatientLevel(rule="median")}, "aggregates images by 'median'; mean, maximum, noisy-or, top"),
+        ({"by_patient": PatientLevel(threshold=Threshold(label="C", value=0.5))}, "thresholds of other classes"),
+        ({"classes": ("a", "a"), "threshold": None}, "names a class twice"),
+    ],
+)
+def test_a_card_whose_parts_do_not_fit_is_refused(
+    run: RunDir, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    card = load_model(run.path).card.model_copy(update=change)
+    write_with_card(run.path / "trained.h5", tmp_path / "changed.h5", card)
+    with pytest.raises(ConfigError, match=said):
+        load_model(tmp_path / "changed.h5")
+
+
 def test_a_row_per_patient_by_the_rule_and_the_threshold_of_the_run(
     run: RunDir, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,12 +246,14 @@ def test_a_row_per_patient_by_the_rule_and_the_threshold_of_the_run(
     assert row["called"] == CLASSES[1], "the threshold is reached"
     assert row[f"probability_{CLASSES[1]}"] == pytest.approx(largest**2 / (largest**2 + (1 - largest) ** 2))
     both = (1 - of_a <= 0.9).all(axis=0)
-    assert row["abstain"] == (both.sum() != 1)
+    assert row["abstain"] == (not both[1] or both.sum() != 1)
     assert "1 image: not read: " in row["note"] and found.loc["C", "note"].startswith("not read: ")
     assert pd.isna(found.loc["C", "called"])
 
     assert main(["predict", str(run.path), "list.csv", "--by", "patient", "--out", "patients.csv"]) == 0
     assert "chose no rule for patients" in capsys.readouterr().err
+    assert main(["predict", str(run.path), "list.csv", "--by", "patient", "--out", "patients.parquet"]) == 0
+    assert pd.read_parquet("patients.parquet")["images"].tolist() == [1, 2, 1, 0]
     table = pd.read_csv("patients.csv").set_index("patient")
     assert table.loc["A", f"aggregated_{CLASSES[0]}"] == pytest.approx(of_a[:, 0].mean())
     assert main(["predict", str(run.path), "scans", "--by", "patient", "--out", "none.csv"]) == 2
@@ -365,7 +413,6 @@ def test_what_cannot_be_done_is_one_sentence(
 
 
 def test_a_card_of_another_model_beside_a_file_is_refused(run: RunDir, place: Path) -> None:
-    from bench.errors import ConfigError
 
     shutil.copy(run.best_model_card, place)
     shutil.copy(run.path / "trained.h5", place / "best_model.h5")

@@ -1,6 +1,7 @@
 """Runs from Python: what the call takes and leaves as it was, and a folder as an object with tables."""
 
 import doctest
+import pickle
 import re
 import shutil
 import signal
@@ -141,6 +142,10 @@ def test_the_package_is_light_and_run_stays_what_is_called() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == {*RunSettings.model_fields, "resume"}
+
+
+def test_the_package_that_is_called_reaches_another_process_by_its_name() -> None:
+    assert pickle.loads(pickle.dumps(bench.run)) is bench.run  # noqa: S301 (of this very process)
 
 
 def test_the_examples_of_the_documentation_give_what_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
