@@ -27,7 +27,7 @@ from bench.report.external.page import ExternalPage
 from bench.report.figures.external import roc
 from bench.report.figures.winner import reliability
 from bench.reuse.model import ReusableModel
-from bench.run import command, tables
+from bench.run import command, request, tables
 from bench.run.documents import (
     EvaluationRecord,
     ExternalRecord,
@@ -297,13 +297,14 @@ def test_what_no_test_can_be_made_of_is_refused_before_anything_is_predicted(
     assert "in an external test" in refusal(capsys, "evaluate", "xray", "--data", "outside", "--weights", "random")
     assert "named by --data" in refusal(capsys, "evaluate", "xray", "--map", "a=b")
     assert "--name takes" in refusal(capsys, "evaluate", "xray", "--data", "outside", "--name", "../x")
-    assert "left out" in refusal(capsys, "evaluate", "xray", "--data", "images"), "they are the run's own"
+    own = refusal(capsys, "evaluate", "xray", "--data", "images")
+    assert "are excluded (" in own and "as copy of a training image" in own, own
     assert not Path("reports/xray/external").exists()
 
 
 def test_the_moved_images_of_a_sealed_run_open_its_own_test_split(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[tuple[str, bool]] = []
-    monkeypatch.setattr(command, "_taken_up", lambda run, changed: changed["data"])
+    monkeypatch.setattr(request, "taken_up", lambda run, changed: changed["data"])
     monkeypatch.setattr(command, "execute", lambda data, line, evaluate: opened.append((data, evaluate)) or 0)
     (place / "images").rename(place / "elsewhere")
     RunDir(place / "reports/xray").evaluation.unlink()

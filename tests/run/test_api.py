@@ -145,7 +145,7 @@ def test_the_package_is_light_and_run_stays_what_is_called() -> None:
 
 
 def test_the_package_that_is_called_reaches_another_process_by_its_name() -> None:
-    assert pickle.loads(pickle.dumps(bench.run)) is bench.run  # noqa: S301 (of this very process)
+    assert pickle.loads(pickle.dumps(bench.run)) is bench.run
 
 
 def test_the_examples_of_the_documentation_give_what_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
