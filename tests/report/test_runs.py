@@ -262,7 +262,7 @@ def test_an_error_that_ends_a_run_is_on_record(output: Path, error: BaseExceptio
 def test_the_python_of_the_docs_runs(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.cli.main", lambda arguments: 0)
     page = (Path(__file__).parents[2] / "docs/api.md").read_text(encoding="utf-8")
-    _, snippet = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    *_, snippet = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     found: dict[str, Any] = {}
     exec(snippet, found)
     assert len(found["files"].trials) == 6 and found["files"].problems == {}
