@@ -17,7 +17,7 @@ from bench.evaluation.thresholds import frozen_thresholds
 from bench.models.backbones import get_backbone
 from bench.models.export import TOLERANCE, ExportMismatch, fresh_process
 from bench.models.metadata import write_with_card
-from bench.run.documents import ModelCard, ModelInput, PlannedContrast, TrainingImages
+from bench.run.documents import ModelCard, PlannedContrast, TrainingImages
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.run.tables import PREDICTIONS_VAL, Row, records, scores_in
 from bench.stats.calibration import choose_map
@@ -108,21 +108,14 @@ def _validation(
 
 def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunDir) -> ModelCard:
     """What best_model.json says of the ``winner``, a row of finalists.csv, and of the `decisions` about it."""
-    stored, settings = inputs.images[decisions.winner], inputs.settings
+    settings = inputs.settings
     return ModelCard(
         file=run.best_model.name,
         trained=winner["sha256"],
         backbone=decisions.winner,
         repeat=winner["repeat"],
         classes=tuple(inputs.classes),
-        input=ModelInput(
-            height=stored.size,
-            width=stored.size,
-            channels=stored.channels,
-            range=(0, 255),
-            resize=settings.resize,
-            window=asdict(inputs.window) if inputs.window else None,
-        ),
+        input=inputs.taken_by(decisions.winner),
         config=asdict(TrialConfig.from_row(winner)),
         validation=scores_in(winner),
         threshold=decisions.threshold,

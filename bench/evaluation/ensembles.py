@@ -5,7 +5,7 @@ predictions_models.csv, so that choosing and scoring compute nothing with a netw
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from bench.models.backbones import get_backbone
 from bench.models.metadata import write_with_card
 from bench.numbers import counted, joined
 from bench.run.courses import kept_images, read_courses
-from bench.run.documents import Cost, EnsembleCard, EnsembleChoice, EnsembleMember, ModelCard, ModelInput
+from bench.run.documents import Cost, EnsembleCard, EnsembleChoice, EnsembleMember, ModelCard
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.run.record import read_strictly
 from bench.run.results import rank
@@ -198,16 +198,8 @@ def _card(
     known: Known,
     winner_megabytes: float,
 ) -> EnsembleCard:
-    stored, settings = inputs.images[known.winner], inputs.settings
     own, winners, *each = written.milliseconds
-    taken = ModelInput(
-        height=stored.size,
-        width=stored.size,
-        channels=stored.channels,
-        range=(0, 255),
-        resize=settings.resize,
-        window=asdict(inputs.window) if inputs.window else None,
-    )
+    taken = inputs.taken_by(known.winner)
     held = ModelCard(
         file=run.best_ensemble.name,
         classes=tuple(inputs.classes),

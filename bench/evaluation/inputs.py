@@ -1,7 +1,7 @@
 """What the evaluation works on: data as known before the test split is opened, decisions, scored models."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from bench.data.images.store import StoredImages
 from bench.data.images.window import Window
 from bench.data.splits import labels_of, rows_of, units_of
 from bench.models.augmentation import Policy
-from bench.run.documents import AveragedViews, EnsembleChoice, PatientLevel, Threshold
+from bench.run.documents import AveragedViews, EnsembleChoice, ModelInput, PatientLevel, Threshold
 from bench.run.record import RunRecord
 from bench.settings import RunSettings
 from bench.stats.bootstrap import Bootstrap
@@ -74,6 +74,18 @@ class EvaluationInputs:
     def bootstrap(self) -> Bootstrap:
         """The run's draws and seed."""
         return Bootstrap(self.settings.bootstrap, seed=self.settings.seed)
+
+    def taken_by(self, backbone: str) -> ModelInput:
+        """What an exported model of a ``backbone`` takes."""
+        stored = self.images[backbone]
+        return ModelInput(
+            height=stored.size,
+            width=stored.size,
+            channels=stored.channels,
+            range=(0, 255),
+            resize=self.settings.resize,
+            window=asdict(self.window) if self.window else None,
+        )
 
     def rows(self, split: str) -> npt.NDArray[np.int64]:
         """Row numbers of a split."""

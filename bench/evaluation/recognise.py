@@ -152,23 +152,6 @@ class TestImages:
         )
 
 
-def note_test_images(run: RunDir, paths: Sequence[Path], facts: Sequence[Facts], decisions: str) -> str:
-    """Write into the ledgers that test images are looked at, before they are; returns that in words, or nothing.
-
-    Args:
-        run: whose model looks at them.
-        paths: of the images.
-        facts: of each.
-        decisions: SHA-256 of the run's best_model.json.
-
-    Raises:
-        OSError: if no ledger can be written.
-    """
-    watch = TestImages.of_run(run, paths, decisions)
-    watch.note(facts)
-    return watch.sentence
-
-
 def _match(split: TestSplit, facts: Sequence[Facts]) -> Found:
     known = set(hashes(split.pixels))
     same = {row: one.pixels[:DIGITS] for row, one in enumerate(facts) if one.pixels[:DIGITS] in known}

@@ -92,7 +92,7 @@ def predict(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         wanted = wanted_images(options.paths, stack)
         with without_chatter():  # the network is loaded here, of a file without metadata even to see its card
-            watch = watch_of(model, wanted)
+            watch = watch_of(model, [one.file for one in wanted])
             tables = _none_without_an_image(predictions(model, wanted, coverage, watch), len(wanted))
             first = next(tables)
         for line in banner(model):

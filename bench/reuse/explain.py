@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.images.decode import Facts
 from bench.errors import ConfigError
 from bench.evaluation.network import Network
-from bench.evaluation.recognise import TestImages
 from bench.evaluation.saliency import CAM, CAUTION, OCCLUSION, draw_maps, shown
 from bench.report.figures.explanation import Panel, draw, write
 from bench.reuse.model import ReusableModel
 from bench.reuse.predict import decided
 from bench.run.documents import RESEARCH_USE
-from bench.run.folder import file_sha256
 
 MEASURES = {
     CAM: "added to the logit of {}, less that of the others",
@@ -106,13 +103,3 @@ def _pictures(paths: Sequence[Path], folder: Path) -> list[Path]:
     if there:
         raise ConfigError(f"{there[0]} is there already; remove it, or name another folder by --out.")
     return targets
-
-
-def note_if_tested(model: ReusableModel, paths: Sequence[Path], facts: Sequence[Facts]) -> str:
-    """Note in the ledgers which of the images are test images of a run; returns that in words, or nothing."""
-    if model.run is None:
-        watch = TestImages.of_file(model.path, model.card, paths)
-    else:
-        watch = TestImages.of_run(model.run, paths, file_sha256(model.run.best_model_card))
-    watch.note(facts)
-    return watch.sentence

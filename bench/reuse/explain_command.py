@@ -39,8 +39,9 @@ def explain_images(options: argparse.Namespace) -> int:
         ConfigError: if there is no such model, an image cannot be read or the folder cannot be written.
     """
     from bench.reuse.command import banner
-    from bench.reuse.explain import explain, note_if_tested
+    from bench.reuse.explain import explain
     from bench.reuse.model import load_model
+    from bench.reuse.watch import watch_of
 
     missing = [path for path in options.images if not path.is_file()]
     if missing:
@@ -51,8 +52,10 @@ def explain_images(options: argparse.Namespace) -> int:
     for line in banner(model):
         print(visible(line), file=sys.stderr)
     images, facts = model.read(options.images)
-    if told := note_if_tested(model, options.images, facts):
-        print(f"note: {visible(told)}", file=sys.stderr)
+    watch = watch_of(model, options.images)
+    watch.note(facts)
+    if watch.sentence:
+        print(f"note: {visible(watch.sentence)}", file=sys.stderr)
     found, why = explain(model, options.images, images, getattr(options, "out", Path("explained")))
     print(visible(why))
     for one in found:

@@ -165,7 +165,7 @@ class ReusableModel:
 
         with ExitStack() as stack:
             wanted = wanted_images([paths] if isinstance(paths, str | Path) else paths, stack)
-            parts = list(predictions(self, wanted, coverage, watch_of(self, wanted)))
+            parts = list(predictions(self, wanted, coverage, watch_of(self, [one.file for one in wanted])))
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns(self.card))
         return by_patient(self, table, coverage) if by == "patient" else table
 

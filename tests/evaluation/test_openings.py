@@ -16,7 +16,7 @@ from bench.data.images.store import StoredImages
 from bench.data.splits import write_splits
 from bench.evaluation.ledger import EVALUATION, PREDICTION, SCORES, SEALED, Ledgers
 from bench.evaluation.openings import summary
-from bench.evaluation.recognise import note_test_images
+from bench.evaluation.recognise import TestImages
 from bench.evaluation.test_access import OpenTest, SealedTest
 from bench.run.documents import LedgerRecord
 from bench.run.folder import RunDir, file_sha256, write_json, write_text
@@ -159,8 +159,12 @@ def test_predict_on_test_images_is_an_opening(data: Path, tmp_path: Path, place:
     elif place == "after a move":
         run.splits.unlink()  # the ledger of this machine alone remembers
     facts, paths = facts_in(folder), sorted(folder.glob("[0-9]*"))
-    assert note_test_images(of, paths[:6], facts[:6], "abc") == "", "training images are nobody's secret"
-    told = note_test_images(of, paths[6:15], facts[6:15], "abc")
+    training = TestImages.of_run(of, paths[:6], "abc")
+    training.note(facts[:6])
+    assert training.sentence == "", "training images are nobody's secret"
+    watch = TestImages.of_run(of, paths[6:15], "abc")
+    watch.note(facts[6:15])
+    told = watch.sentence
     assert told.startswith("3 of 9 images are test images of run one")
     assert ("(3 of them resized or recompressed)" in told) == (place == "altered")
     found = opened(run, sealed)
