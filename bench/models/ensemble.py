@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.models.assemble import Model
 from bench.models.backbones import cut_layer
 from bench.stats.calibration import SMALLEST, CalibrationMap
+
+Model = Any
+"""A `keras.Model`; Keras is loaded when a graph is made, since choosing an ensemble is imported without it."""
 
 
 @dataclass(frozen=True)
