@@ -197,11 +197,25 @@ def toy_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 SLOW = ("end_to_end", "backbones", "slow", "notebook")
 
 
+def thorough_tests() -> dict[str, int]:
+    """The tests that thorough.txt names, and how many of the parameters of each stay in the short suite."""
+    lines = Path(__file__).with_name("thorough.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition(" ") for line in lines if not line.startswith("#"))
+    return {name: int(stay or 0) for name, _, stay in pairs}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The slow files come first, so that with several processes (``-n``) none of them waits for one at the end.
 
-    What is thorough is left out, whatever else is selected, unless ``-m`` names it.
+    What is thorough, by its marker or by thorough.txt, is left out, whatever else is selected, unless ``-m`` names it.
     """
+    stay = thorough_tests()
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        if name in stay and not item.get_closest_marker("thorough"):
+            stay[name] -= 1
+            if stay[name] < 0:
+                item.add_marker("thorough")
     if "thorough" not in config.option.markexpr:
         left_out = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=left_out)

@@ -38,7 +38,7 @@ def started(
     """What a shell makes of the command with its ``streams`` redirected."""
     line = f'exec "$0" {script} "$@" {streams}' if "|" not in streams else f'"$0" {script} "$@" {streams}'
     command = ["bash", "-c", line, sys.executable, *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment(**changes), capture_output=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=cwd, env=environment(**changes), capture_output=True, check=False, timeout=300)
 
 
 # Streams

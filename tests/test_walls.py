@@ -63,3 +63,13 @@ def test_nothing_that_others_may_have_written_is_unpickled() -> None:
         for match in unpickled.finditer(path.read_text(encoding="utf-8"))
     }
     assert found == {"bench/data/images/store.py: pickle.loads"}
+
+
+def test_thorough_tests_are_there() -> None:
+    from conftest import thorough_tests
+
+    named = thorough_tests()
+    assert len(named) > 100
+    for name in named:
+        file, _, test = name.partition("::")
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), name
