@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         texts.error(error)
         return 2
     except KeyboardInterrupt:
-        print("\nInterrupted before the run began.", file=sys.stderr)
+        print("\nInterrupted.", file=sys.stderr)
         return 130
     except OSError as error:
         if error.strerror is None or (error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT)):

@@ -26,12 +26,10 @@ from bench.run.record import read_strictly
 from bench.run.results import rank
 from bench.run.tables import Row, records
 from bench.stats.calibration import CalibrationMap, choose_map
-from bench.stats.ensemble import greedy, weighted_mean
+from bench.stats.ensemble import MOST_MEMBERS, greedy, weighted_mean
 from bench.stats.metrics import Metric, Scores, log_loss
 from bench.stats.predictions import Predictions
 
-MOST_MEMBERS = 5
-"""Different trainings in an ensemble: more would hardly be carried away."""
 CHECKED_IMAGES = 32
 
 

@@ -178,16 +178,17 @@ def external_test(wanted: Wanted, output: Path, screen: Screen) -> tuple[Path, E
         why = f" once {numbers.counted(len(images.excluded), 'image')} are excluded ({reasons})"
     require(list(dict.fromkeys(part["label"])), int(part["patient"].nunique()), why)
     sha256 = wanted.model.card.sha256 or file_sha256(wanted.model.path)
-    folder = free_folder(wanted.model, output, wanted.name, sha256, images.stored.fingerprint)
+    trained = wanted.model.card.of or sha256
+    folder = free_folder(wanted.model, output, wanted.name, trained, images.stored.fingerprint)
     with whole_or_nothing(folder) as draft:
         with without_chatter():
             _ = wanted.model.forward
-        ledger = open_images(wanted.model, wanted.settings, sha256, images.facts(), images.stored.fingerprint)
+        ledger = open_images(wanted.model, wanted.settings, trained, images.facts(), images.stored.fingerprint)
         watch = _watched(wanted, images)
         seen = _predict(wanted.model, images, screen)
         screen.line("Intervals are drawn …")
         record = _scored(wanted, images, known, seen, draft)
-        about = record.model.model_copy(update={"sha256": sha256})
+        about = record.model.model_copy(update={"sha256": sha256, "trained": trained})
         name = folder.name if wanted.model.run is not None else folder.name.removeprefix(ALONE)
         record = record.model_copy(update={"name": name, "model": about, "ledger": ledger})
         write_json(draft / RECORD, record)

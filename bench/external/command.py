@@ -10,7 +10,7 @@ from bench.external.carried_out import Wanted, external_test, require
 from bench.external.classes import ClassMap
 from bench.external.place import name_of
 from bench.flags import given, output_of
-from bench.invocation import typed
+from bench.invocation import in_output, typed
 from bench.numbers import counted, signed, signed_interval, with_interval
 from bench.reuse.model import ReusableModel, load_model
 from bench.run.console import Screen
@@ -51,6 +51,9 @@ def evaluate_external(options: argparse.Namespace) -> int:
         screen.line(line)
     folder, record = external_test(wanted, output, screen)
     _tell(folder, record, screen)
+    if model.run is not None and model.run.report.exists():
+        again = typed("report", model.run.name, *in_output(output))
+        screen.line(f"The report of the run lists this test once it is written again: {again}")
     return 0
 
 

@@ -17,14 +17,14 @@ from bench.settings import RunSettings
 
 
 def open_images(
-    model: ReusableModel, settings: RunSettings, sha256: str, facts: pd.DataFrame, data: str
+    model: ReusableModel, settings: RunSettings, trained: str, facts: pd.DataFrame, data: str
 ) -> ExternalLedger:
     """Write the test into the ledgers, before an image is classified, and count those that stand there.
 
     Args:
         model: that is tested.
         settings: of the test; its images may have a ledger of their own.
-        sha256: of the model's file, by which tests of one model are known.
+        trained: SHA-256 of the training's file, by which tests of one model are known.
         facts: of the images that take part, columns as in `bench.data.images.decode.Facts`.
         data: fingerprint of all images.
 
@@ -38,7 +38,7 @@ def open_images(
         data=data,
         split=split_fingerprint(facts),
         images=len(facts),
-        decisions=sha256,
+        decisions=trained,
         begun=begun,
         sample=sample_of(facts["pixels"].astype(str)),
         looks=looks_of(facts),

@@ -33,7 +33,7 @@ def name_of(data: str, given: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", found).strip("-._")[:MOST_NAME] or "data"
 
 
-def free_folder(model: ReusableModel, output: Path, name: str, sha256: str, fingerprint: str) -> Path:
+def free_folder(model: ReusableModel, output: Path, name: str, trained: str, fingerprint: str) -> Path:
     """Where the test goes: the folder of the ``name``, or the next one with a number where that holds another test.
 
     A test of the same model on the same images is the one that is replaced.
@@ -42,22 +42,22 @@ def free_folder(model: ReusableModel, output: Path, name: str, sha256: str, fing
         model: that is tested.
         output: folder of run folders, for a model without its run.
         name: of the test.
-        sha256: of the model's file.
+        trained: SHA-256 of the training's file.
         fingerprint: of the images, with their labels.
     """
     number, called = 1, name
     while True:
         folder = model.run.external / called if model.run is not None else output / f"{ALONE}{called}"
-        if not folder.exists() or _same(folder, sha256, fingerprint):
+        if not folder.exists() or _same(folder, trained, fingerprint):
             return folder
         number += 1
         called = f"{name}-{number}"
 
 
-def _same(folder: Path, sha256: str, fingerprint: str) -> bool:
+def _same(folder: Path, trained: str, fingerprint: str) -> bool:
     with suppress(OSError, ValueError, ConfigError, json.JSONDecodeError):
         known = read_strictly(ExternalRecord, folder / RECORD)
-        return (known.model.sha256, known.data.fingerprint) == (sha256, fingerprint)
+        return (known.model.trained, known.data.fingerprint) == (trained, fingerprint)
     return False
 
 

@@ -129,8 +129,10 @@ def evaluate(options: argparse.Namespace) -> int:
     from bench.run.request import taken_up
 
     if "data" in options and not _of_sealed_run(options):
+        from bench import cluster
         from bench.external.command import evaluate_external
 
+        cluster.interrupted_by_signals()
         try:
             return evaluate_external(options)
         except KeyboardInterrupt:

@@ -840,7 +840,8 @@ class ExternalModel(Part):
     Attributes:
         name: of its run, or of its file.
         run: of its run; empty for a file by itself.
-        path: of its file, and ``sha256`` of that.
+        path: of its file, and ``sha256`` of that; ``trained`` of the file of its training, which stays the same where
+            the card in the model's file is written anew.
         thresholds, calibration: as its card has them.
         coverage: of the prediction sets; None where the card holds none.
         known_images: of the run that copies were sought among; None where they were not known, and ``unchecked`` says
@@ -852,6 +853,7 @@ class ExternalModel(Part):
     run: str = ""
     path: str = ""
     sha256: str = ""
+    trained: str = ""
     backbone: str = ""
     suite_version: str = ""
     created: str = ""

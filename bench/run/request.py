@@ -30,6 +30,7 @@ from bench.run.folder import RunDir, find_run
 from bench.run.ledgers import data_folder
 from bench.search.space import Space, load_space, parse_space
 from bench.settings import RunSettings, about_flag, flag_of, is_path, make_settings
+from bench.stats.ensemble import MOST_MEMBERS
 
 DEFAULT_EPOCHS = 8
 TABLE_BYTES = 20 * 10**6
@@ -280,6 +281,8 @@ def needed_bytes(request: Request) -> tuple[int, int]:
     repeats, sizes = request.settings.repeats, [backbone.file_bytes for backbone in request.backbones]
     drawn = request.settings.weights == "random" or (request.settings.weights is None and request.settings.is_demo)
     models = repeats * (sum(sizes) + max(sizes)) + max(sizes)  # of finalists, of the default recipe, and best_model.h5
+    members = min(MOST_MEMBERS, repeats * len(sizes))
+    models += members * max(sizes) if members > 1 else 0  # best_ensemble.h5, whose members share frozen layers at best
     return images + min(features, request.settings.cache_size) + drawn * sum(sizes), models + TABLE_BYTES
 
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from bench.stats.metrics import Scores
 
+MOST_MEMBERS = 5
+"""Different trainings in an ensemble: more would hardly be carried away."""
 ROUNDS = 10
 """Additions that are tried. The best ensemble on the way is taken; more would weigh members more finely than validation
 can tell."""

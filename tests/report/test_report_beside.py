@@ -7,21 +7,25 @@ import pandas as pd
 from report_outline import Outline
 
 from bench.report.page import Page
-from bench.report.read.files import Evaluated, RunFiles
+from bench.report.read.files import Evaluated, RunFiles, read
 from bench.report.sections import beside
 from bench.report.templating import section
 from bench.run.documents import (
     Cost,
     Estimate,
     EvaluationRecord,
+    ExternalModel,
+    ExternalRecord,
     FrozenPoint,
     ModelScores,
     PatientLevel,
     PatientScores,
     RuleScore,
+    SampleDifference,
+    SampleScores,
     SecondaryModel,
 )
-from bench.run.folder import RunDir
+from bench.run.folder import RunDir, write_json
 
 SCORES = ModelScores(metrics={"auc": Estimate(value=0.91, low=0.85, high=0.95)})
 POINT = FrozenPoint(
@@ -85,3 +89,38 @@ def test_what_is_not_there_is_said_or_left_out(tmp_path: Path) -> None:
     alone = SecondaryModel(kind="ensemble", reason="why", sentence="There is no ensemble: why.")
     text = shown("secondary", tmp_path, secondary=(alone,)).text
     assert "There is no ensemble: why." in text and "best_ensemble.h5" not in text
+
+
+def test_tests_on_other_data_are_listed_with_their_page(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    scored = SampleDifference(
+        measure="auc",
+        external=Estimate(value=0.9, low=0.88, high=0.92),
+        internal=Estimate(value=0.95),
+        difference=Estimate(value=-0.05, low=-0.08, high=-0.02),
+    )
+    sample = SampleScores(images=624, patients=452)
+    for name, created, trained, found in (
+        ("elsewhere", "2026-11-02", "chosen", (scored,)),
+        ("<b>old</b>", "2026-11-01", "another", ()),
+    ):
+        model = ExternalModel(trained=trained)
+        record = ExternalRecord(name=name, created=created, model=model, external=sample, differences=found)
+        folder = run.external / ("first" if found else "second")
+        folder.mkdir(parents=True)
+        write_json(folder / "external.json", record)
+    (run.external / "torn").mkdir()
+    (run.external / "torn" / "external.json").write_text("{")
+    files = read(run)
+    files.finalists = pd.DataFrame({"winner": [True, False], "sha256": ["chosen", "other"]})
+    page = Page(run, files, {})
+    html = section("other_data", page=page, files=files, metric=page.metric, titles={}, external=beside.external)
+    text = " ".join(Outline(f"<html>{html}</html>").text.replace("\u00a0", " ").split())
+    first = "ROC AUC 0.900 (0.880–0.920), on the internal test 0.950, difference −0.050 (−0.080 to −0.020)."
+    last = "An earlier model of this run was tested. All of it: external/second/report.html."
+    for words in (
+        f"elsewhere, 624 images of 452 patients: {first} All of it: external/first/report.html.",
+        f"<b>old</b>, 624 images of 452 patients. {last}",
+        "external.json could not be read",
+    ):
+        assert words in text, text

@@ -16,6 +16,7 @@ from bench.run.documents import (
     AuditRecord,
     CalibrationRecord,
     EvaluationRecord,
+    ExternalRecord,
     LowerBoundRecord,
     ModelScores,
     SaliencyRecord,
@@ -101,6 +102,7 @@ class RunFiles:
         trials: one row per configuration: its last trial.
         retried: number of failed trials whose configuration was tried again; no part of ``trials``.
         folds, learning_curve, outer: None where the run has none, which is no problem.
+        external: of each test of the run's model on other data, by the name of its folder.
         limit: what the machine could do at best; None where it was not computed, which is no problem.
         opened: whether there is an evaluation of the test split: evaluation.json is there, readable or not.
         outdated: whether that evaluation is of finalists that have been trained anew since; it is left out then.
@@ -127,6 +129,7 @@ class RunFiles:
     copies: Images | None = None
     suspects: pd.DataFrame | None = None
     suspected_images: Images | None = None
+    external: Mapping[str, ExternalRecord] = field(default_factory=dict)
     limit: LowerBoundRecord | None = None
     opened: bool = False
     outdated: bool = False
@@ -271,6 +274,7 @@ def read(run: RunDir) -> RunFiles:
         suspected_images=(
             _images(run, run.suspected_images.name, ["ranks"], problems, "") if run.suspected_images.exists() else None
         ),
+        external=_external(run, problems),
         limit=document(LowerBoundRecord, limit, problems) if limit.exists() else None,
         opened=run.evaluation.exists(),
         unfinished=run.begun and not all(run.finished(stage) for stage in STAGES),
@@ -278,6 +282,12 @@ def read(run: RunDir) -> RunFiles:
     )
     _read_evaluation(run, files)
     return files
+
+
+def _external(run: RunDir, problems: Problems) -> dict[str, ExternalRecord]:
+    paths = sorted(run.external.glob("*/external.json"))
+    found = {path.parent.name: document(ExternalRecord, path, problems) for path in paths}
+    return {name: record for name, record in found.items() if record is not None}
 
 
 def _record(run: RunDir, problems: Problems) -> RunRecord:

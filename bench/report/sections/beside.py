@@ -96,6 +96,21 @@ def secondary(page: Page) -> Values | None:
     }
 
 
+def external(page: Page) -> list[Values]:
+    """The model on other data: one set of values for each test, the last first; empty where there was none."""
+    rows, name = page.files.finalists, page.metric.name
+    trained = set(rows.loc[rows["winner"], "sha256"]) if rows is not None else set()
+    tests = sorted(page.files.external.items(), key=lambda one: one[1].created, reverse=True)
+    found = []
+    for folder, record in tests:
+        known = {one.measure: one for one in record.differences}
+        measure = name if name in known else "accuracy"
+        values: Values = {"folder": folder, "name": record.name or folder, "sample": record.external}
+        values |= {"measure": METRICS[measure].title, "scored": known.get(measure)}
+        found.append(values | {"earlier": bool(trained) and record.model.trained not in trained})
+    return found
+
+
 def _with_bounds(rows: pd.DataFrame) -> pd.DataFrame:
     ends = zip(rows["bounds_low"], rows["bounds_high"], strict=True)
     return rows.assign(bounds=[signed_interval(low, high) for low, high in ends])

@@ -34,7 +34,12 @@ EQUAL = 1e-9
 def winner(page: Page) -> Section:
     """What the winner did with the test images."""
     model = page.files.chosen_model
-    values: Values = {"model": model, "winner": page.files.chosen, "predict": typed("predict")}
+    values: Values = {
+        "model": model,
+        "winner": page.files.chosen,
+        "predict": typed("predict"),
+        "external": beside.external,
+    }
     if model is not None:
         values |= _confusion(page, model) | {"report": _report(page, model), "curves": _curves}
         values |= {"points": points, "prevalences": prevalences}
