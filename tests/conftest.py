@@ -1,6 +1,5 @@
 """Fixtures that several tests share."""
 
-import contextlib
 import gc
 import itertools
 import os
@@ -98,10 +97,8 @@ def alone_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import toys
 
     from bench import cluster
-    from bench.evaluation import decide
 
-    monkeypatch.setattr(cluster, "run_jobs", toys.jobs_here)
-    monkeypatch.setattr(decide, "fresh_process", lambda *_: contextlib.nullcontext(lambda expected: 0.0))
+    toys.alone_here(monkeypatch)
     yield
     cluster._trainer = None
 
@@ -197,22 +194,19 @@ def toy_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 SLOW = ("end_to_end", "backbones", "slow", "notebook")
 
 
-def thorough_tests() -> dict[str, int]:
-    """The tests that thorough.txt names, and how many of the parameters of each stay in the short suite."""
-    lines = Path(__file__).with_name("thorough.txt").read_text(encoding="utf-8").splitlines()
-    pairs = (line.partition(" ") for line in lines if not line.startswith("#"))
-    return {name: int(stay or 0) for name, _, stay in pairs}
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The slow files come first, so that with several processes (``-n``) none of them waits for one at the end.
 
     What is thorough, by its marker or by thorough.txt, is left out, whatever else is selected, unless ``-m`` names it.
+    Where files are named, thorough.txt leaves out nothing of them.
     """
+    named = {Path(argument.partition("::")[0]).resolve() for argument in config.args if ".py" in argument}
+    from short_suite import thorough_tests
+
     stay = thorough_tests()
     for item in items:
         name = item.nodeid.partition("[")[0]
-        if name in stay and not item.get_closest_marker("thorough"):
+        if name in stay and item.path not in named and not item.get_closest_marker("thorough"):
             stay[name] -= 1
             if stay[name] < 0:
                 item.add_marker("thorough")

@@ -604,6 +604,7 @@ def test_a_run_under_many_conditions_at_once(data: Path, tmp_path: Path) -> None
         "    startup.prepare()\n"
         f"    sys.path.append({str(ROOT / 'tests')!r})\n"
         "    import toys\n    from ray import cloudpickle\n    from bench.models.backbones import BACKBONES\n"
+        "    from bench.report import pictures\n    pictures.picture = toys.blank(pictures.picture)\n"
         "    cloudpickle.register_pickle_by_value(toys)\n"
         "    BACKBONES.update(toy=toys.toy_backbone(), toy2=toys.toy_backbone('toy2'))\n\n\n"
         "entry.prepare = prepare\nsys.exit(entry.main())\n"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from short_suite import thorough_tests
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,8 +67,6 @@ def test_nothing_that_others_may_have_written_is_unpickled() -> None:
 
 
 def test_thorough_tests_are_there() -> None:
-    from conftest import thorough_tests
-
     named = thorough_tests()
     assert len(named) > 100
     for name in named:

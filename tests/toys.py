@@ -1,5 +1,6 @@
 """A ten-line backbone and a folder of small images: the plumbing is tested with these in seconds."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -120,6 +121,15 @@ def jobs_here(workers: Any, jobs: Any, on_death: Any = None, on_begin: Any = Non
         except Exception as raised:
             result, error = None, raised
         yield Ended(job, result, error, 0, began, time.time())
+
+
+def alone_here(patch: Any) -> None:
+    """Have ``patch`` carry out in this process what gets the machine or a process to itself."""
+    from bench import cluster
+    from bench.evaluation import decide
+
+    patch.setattr(cluster, "run_jobs", jobs_here)
+    patch.setattr(decide, "fresh_process", lambda *_: contextlib.nullcontext(lambda expected: 0.0))
 
 
 def trials_here(search: Any, task: Any, workers: Any, scheduler: str, wanted: int, seconds_left: float) -> str:

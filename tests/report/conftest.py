@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from rendered import Reports, shared
 
-from bench.report import pictures
+from bench.report import html, pictures
 from bench.report.blocks import Paragraph
 from bench.report.tables import importance
 
@@ -13,6 +13,18 @@ from bench.report.tables import importance
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     """The pages by name, each rendered once, also for the browser's tests."""
     return shared(tmp_path_factory)
+
+
+@pytest.fixture(autouse=True)
+def sections_of_the_file(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of tests that is about some sections names them in ``RENDERED``: rendering the others takes most time.
+
+    A test that is marked as about the whole page has them all.
+    """
+    named = getattr(request.module, "RENDERED", None)
+    if named is not None and not request.node.get_closest_marker("whole_page"):
+        for part in ("_SECTIONS", "_MADE"):
+            monkeypatch.setattr(html, part, tuple(one for one in getattr(html, part) if one[0] in named))
 
 
 @pytest.fixture

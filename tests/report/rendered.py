@@ -129,7 +129,7 @@ def _side_by_side(folder: Path) -> Path:
     return render_side_by_side([whole, *others], folder)
 
 
-DRAWN = ("whole", "hostile", "live", "side by side")
+DRAWN = ("whole", "live", "side by side")
 """The pages with their pictures."""
 
 RENDER: dict[str, Callable[[Path], Path]] = {

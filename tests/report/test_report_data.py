@@ -24,6 +24,8 @@ from bench.run.documents import ClassDistribution, DuplicateSet
 from bench.run.folder import RunDir
 from bench.run.record import SplitRecord
 
+RENDERED = ("data",)
+
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c')
 OTHERS = ("text", 7, [3], ["<i>"], {"a": 1}, {"narrow": [], "used": 3, "NORMAL": [1]})
 """Values of the wrong type for parts of audit.json."""

@@ -31,6 +31,8 @@ from bench.run.messages import headline
 from bench.run.tables import Schema, flags, keys, numbers
 from bench.stats.metrics import METRICS, Metric
 
+RENDERED = ("winner", "failures", "comparison")
+
 TWO = ("NORMAL", "PNEUMONIA")
 THREE = ("NORMAL", "BACTERIA", "VIRUS")
 FILES = ("comparisons.csv", "operating_points.csv", "prevalences.csv", "decision_curve.csv", "curves.csv")
@@ -68,6 +70,7 @@ def change(run: RunDir, name: str, **values: Any) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.whole_page
 def test_every_item_shows(tmp_path: Path, whole: dict[int, Path], classes: int) -> None:
     text = words(copy(whole[classes], tmp_path))
     for said in (
@@ -219,6 +222,7 @@ def test_what_the_evaluation_refused_is_the_reason_for_its_file(run: RunDir) -> 
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.whole_page
 def test_an_evaluation_that_left_no_files_is_shown_all_the_same(tmp_path: Path) -> None:
     run = write_run(tmp_path / "xray", trials=12, image_side=16, evaluated=False)
     text = words(run)
@@ -234,6 +238,7 @@ OF_TEST = ("On test:", "sensitivity 0.", "Compared in pairs", "Confusion matrix"
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.whole_page
 def test_a_sealed_test_split_leaves_the_controls_on_validation(run: RunDir) -> None:
     """Whatever tables of test still lie there: without evaluation.json nobody vouches for them."""
     assert all(said in words(run) for said in OF_TEST)
@@ -257,6 +262,7 @@ def test_a_test_split_opened_in_vain_is_not_called_sealed(run: RunDir) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.whole_page
 def test_an_evaluation_of_earlier_finalists_is_left_out(run: RunDir) -> None:
     """As an extension leaves it that was killed before the test split was opened again."""
     table = pd.read_csv(run.finalists)
@@ -478,6 +484,7 @@ def test_a_run_from_before_seeds_were_compared_reads_as_it_did(run: RunDir) -> N
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("verdict", ["a better", "b better", "equivalent", "undecided", "not computed"])
+@pytest.mark.whole_page
 def test_the_primary_contrast_is_told_alike_in_every_place(run: RunDir, verdict: str) -> None:
     table = pd.read_csv(run.comparisons)
     primary = table["family"] == "primary"
@@ -616,6 +623,7 @@ def test_a_run_of_an_earlier_version_has_a_temperature_alone(run: RunDir, temper
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.whole_page
 def test_probabilities_that_the_map_made_worse_are_nowhere_called_calibrated(run: RunDir) -> None:
     edit_json(run.path / "calibration.json", verdict="worse", sentence="The map made the log loss worse.")
     text = words(run)
@@ -625,6 +633,7 @@ def test_probabilities_that_the_map_made_worse_are_nowhere_called_calibrated(run
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.whole_page
 def test_the_frozen_threshold_has_its_interval_its_scale_and_what_validation_lets_expect(run: RunDir) -> None:
     text = words(run)
     assert "On the scale of the calibration map 0.430 is 0.456, which selects the same images." in text
@@ -636,6 +645,7 @@ def test_the_frozen_threshold_has_its_interval_its_scale_and_what_validation_let
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.whole_page
 def test_what_leaves_the_interval_of_validation_is_flagged_in_section_summary_card_and_console(
     run: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:

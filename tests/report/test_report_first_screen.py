@@ -16,6 +16,8 @@ from bench.report.palette import looks
 from bench.report.read.files import read
 from bench.run.folder import RunDir
 
+RENDERED = ()
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
@@ -130,6 +132,7 @@ def test_every_light_turns_with_its_file(run: RunDir) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.whole_page
 def test_the_page_leads_from_lights_and_terms_to_what_they_mean(run: RunDir) -> None:
     text = html.render(run).read_text(encoding="utf-8")
     page = Outline(text)

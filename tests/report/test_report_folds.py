@@ -13,6 +13,8 @@ from bench.report.tables import models as tables_models
 from bench.run.folder import RunDir
 from bench.stats.metrics import METRICS
 
+RENDERED = ("comparison", "search")
+
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 

@@ -19,6 +19,8 @@ from bench.report.sections import guidelines as section_guidelines
 from bench.report.sections.guidelines import CLAIM, OPEN, SECTIONS, TRIPOD, Guideline, guidelines
 from bench.run.folder import RunDir, write_json
 
+RENDERED = ("guidelines",)
+
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c')
 
 
@@ -64,6 +66,7 @@ def test_what_no_run_can_know_has_no_answer() -> None:
     assert {"5", "11", "14", "18", "33", "34", "44"} <= {item.number for item in CLAIM.items if not item.answer}
 
 
+@pytest.mark.whole_page
 def test_every_answer_leads_to_a_section_that_there_is() -> None:
     anchors = {"summary", *(anchor for anchor, *_ in (*html._SECTIONS, *html._MADE))}
     for guideline in (CLAIM, TRIPOD):

@@ -16,6 +16,8 @@ from bench.run.folder import RunDir
 from bench.run.tables import LEARNING_CURVE
 from bench.stats.metrics import METRICS
 
+RENDERED = ("data", "comparison", "winner")
+
 AUC, LOSS = METRICS["auc"], METRICS["log_loss"]
 
 

@@ -21,6 +21,8 @@ from bench.report.palette import looks
 from bench.report.read.files import read
 from bench.run.folder import RunDir
 
+RENDERED = ("model-card",)
+
 HOSTILE = ("<script>alert(1)</script>", 'a"b&c', "x | `y` | *z* [l](http://e.org) $1$ ~s~ _u_")
 PARTS = [
     "Model details",

@@ -28,6 +28,8 @@ from bench.report.tables import search as tables_search
 from bench.run.folder import RunDir
 from bench.stats.metrics import METRICS
 
+RENDERED = ("search",)
+
 AUC, LOG_LOSS = METRICS["auc"], METRICS["log_loss"]
 LOOKS = looks(["vgg16", "resnet50"], BACKBONE_TITLES)
 

@@ -19,6 +19,8 @@ from bench.run.documents import LowerBoundRecord
 from bench.run.folder import RunDir, write_json
 from bench.run.record import RunRecord, read_leniently
 
+RENDERED = ("time",)
+
 LIMIT: dict[str, Any] = {
     "seconds": 200.0,
     "parts": [
@@ -184,6 +186,7 @@ def test_a_damaged_limit_is_said(run: RunDir, content: str) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.whole_page
 def test_runs_from_before_activities_were_timed(run: RunDir) -> None:
     edit_json(run.run, activities=None)
     text = outline(run).text

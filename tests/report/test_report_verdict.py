@@ -19,6 +19,8 @@ from bench.report.verdict import Standing, headline, verdict
 from bench.run import messages
 from bench.run.folder import RunDir
 
+RENDERED = ("comparison",)
+
 SAME, FIRST, SECOND = "cannot be told apart", "a better", "b better"
 ALONE = "VGG16 won: better on the internal test than every other backbone and every baseline"
 

@@ -16,8 +16,11 @@ import pandas as pd
 import pytest
 import toys
 
+from bench import cluster
 from bench.cli import main
+from bench.report import pictures
 from bench.run.ledgers import LEDGER
+from bench.search import tune
 from bench.verify.command import checks
 from bench.verify.reading import Folder, Tally
 
@@ -63,11 +66,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cloudpickle.register_pickle_by_value(toys)
         patch.setitem(BACKBONES, "toy", toys.toy_backbone())
         patch.setitem(BACKBONES, "toy2", toys.toy_backbone("toy2"))
+        toys.alone_here(patch)
+        patch.setattr(tune, "_one_round", toys.trials_here)
+        patch.setattr(pictures, "PAPER_DPI", 20)
         patch.chdir(folder)
         flags = "--weights random --jobs 1 --precision float32 --seed 3 --scheduler none --name golden --cache cache"
         flags += " --budget 5 --epochs 2 --repeats 2 --folds 2 --bootstrap 200"
         assert main(["run", "--data", str(data), "--space", "toys.yaml", *flags.split()]) == 0
         cloudpickle.unregister_pickle_by_value(toys)
+        cluster._trainer = None
     made = folder / "reports" / "golden"
     if os.environ.get("BENCH_GOLDEN") == "write":
         KEPT.mkdir(exist_ok=True)

@@ -23,7 +23,7 @@ from bench.finalists.seeds import model_files
 from bench.run.courses import Curve, read_courses
 from bench.run.folder import RunDir
 from bench.run.request import resume
-from bench.search import settled
+from bench.search import settled, tune
 from bench.settings import make_settings
 
 pytestmark = pytest.mark.end_to_end
@@ -218,9 +218,15 @@ def test_a_run_from_end_to_end(
 
 
 def test_a_run_on_a_faulty_folder(
-    command: Any, briefly: None, tmp_path: Path, toy_folder: Path, capfd: pytest.CaptureFixture[str]
+    command: Any,
+    briefly: None,
+    tmp_path: Path,
+    toy_folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Faults are named and left out, what crosses leaves train, the run ends, and its splits serve another run."""
+    monkeypatch.setattr(tune, "_one_round", toys.trials_here)
     faulty = tmp_path / "faulty"
     shutil.copytree(toy_folder, faulty)
     train, test = sorted((faulty / "train" / "NORMAL").iterdir()), sorted((faulty / "test" / "NORMAL").iterdir())
