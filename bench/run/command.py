@@ -83,7 +83,9 @@ def add_evaluate(commands: Commands) -> None:
         EVALUATING,
     )
     add_run_name(parser, or_file=True)
-    add_settings(parser, "bootstrap target_sensitivity group_by", shown="what the run was begun with")
+    add_settings(parser, "bootstrap group_by", shown="what the run was begun with")
+    text = "freeze the operating point that reaches this sensitivity on validation, above 0.5 and below 1; of a sealed run alone"
+    add_setting(parser, "target_sensitivity", text, shown="what the run was begun with")
     text = "external images, as run --data takes them; or the images of a sealed run, where they lie by now"
     add_setting(parser, "data", text, "hospital-b/", shown="the run's own, where they lay")
     add_flag(
@@ -97,7 +99,12 @@ def add_evaluate(commands: Commands) -> None:
     add_settings(parser, "patient_pattern max_pixels keep_going")
     add_setting(parser, "image_root")
     add_setting(
-        parser, "weights", "where the run's folder of weights lies by now", "weights", "where it lay", metavar="FOLDER"
+        parser,
+        "weights",
+        "where a sealed run's folder of weights lies by now",
+        "weights",
+        "where it lay",
+        metavar="FOLDER",
     )
     add_setting(parser, "cache", shown="the run's own")
     add_setting(parser, "images", shown="what the run was begun with")

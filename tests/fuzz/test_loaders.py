@@ -227,7 +227,7 @@ def try_out(loaders: Loaders, name: str, inputs: int) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_but_a_config_error_comes_out(loaders: Loaders, name: str) -> None:
-    try_out(loaders, name, 3 if name.endswith("leniently") else 100)
+    try_out(loaders, name, 5 if name.endswith("leniently") else 100)
 
 
 @pytest.mark.thorough

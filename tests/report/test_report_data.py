@@ -334,6 +334,7 @@ def test_cautions_are_the_warnings_of_the_audit_in_its_words(run: RunDir) -> Non
     assert "Too many are left out." not in cautions(read(run))
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_copies_are_shown_beside_each_other_and_named(run: RunDir) -> None:
     assert "Pairs of copies beside each other: mirrored and nearly the same." in " ".join(
         image["alt"] or "" for image in outline(run).named("img")
@@ -346,6 +347,7 @@ def test_copies_are_shown_beside_each_other_and_named(run: RunDir) -> None:
     assert "1 group of altered ones" in outline(run).text.replace("\n", " ")
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_suspected_labels_are_listed_and_shown(run: RunDir) -> None:
     assert "Suspected wrong labels" not in outline(run).text, "a run of an earlier version"
     rows = [
