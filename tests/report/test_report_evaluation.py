@@ -272,6 +272,7 @@ def test_an_evaluation_of_earlier_finalists_is_left_out(run: RunDir) -> None:
     hashes = {f"{row['backbone']}-{row['repeat']}": row["sha256"] for row in table.to_dict("records")}
     won = table.loc[table["winner"], "sha256"].item()
     edit_json(run.evaluation, files=hashes)
+    write_json(run.best_model_card, {"sha256": won})
     text = words(run)
     assert all(said in text for said in OF_TEST)
     assert Facts(Page(run, read(run), {})).card == ModelCard(sha256=won)

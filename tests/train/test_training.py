@@ -16,6 +16,7 @@ from bench.train.task import Precision
 from bench.train.trainer import Trainer, _save, out_of_memory_fails
 from bench.trial import TrialConfig
 
+pytestmark = pytest.mark.slow
 HEAD = TrialConfig("toy", learning_rate=1e-2, batch_size=8, dropout=0.3)
 DEEP = TrialConfig("toy", "light", 2, 1e-2, 0.1, dropout=0.3, batch_size=8)
 
