@@ -18,7 +18,7 @@ class Visit:
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         page.on("request", self._request)
         page.on("popup", lambda popup: self.complaints.append(f"window: {popup.url}"))
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # other tests may have the machine
         page.goto(self._address)
 
     def ask(self, script: str, argument: Any = None) -> Any:
