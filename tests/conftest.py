@@ -200,17 +200,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     What is thorough, by its marker or by thorough.txt, is left out, whatever else is selected, unless ``-m`` names it.
     Where files are named, thorough.txt leaves out nothing of them.
     """
-    named = {Path(argument.partition("::")[0]).resolve() for argument in config.args if ".py" in argument}
     from short_suite import thorough_tests
 
+    asked = "thorough" in config.option.markexpr
+    named = {Path(argument.partition("::")[0]).resolve() for argument in config.args if ".py" in argument}
     stay = thorough_tests()
     for item in items:
         name = item.nodeid.partition("[")[0]
-        if name in stay and item.path not in named and not item.get_closest_marker("thorough"):
+        if name in stay and (asked or item.path not in named) and not item.get_closest_marker("thorough"):
             stay[name] -= 1
             if stay[name] < 0:
                 item.add_marker("thorough")
-    if "thorough" not in config.option.markexpr:
+    if not asked:
         left_out = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

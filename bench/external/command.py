@@ -52,7 +52,7 @@ def evaluate_external(options: argparse.Namespace) -> int:
     folder, record = external_test(wanted, output, screen)
     _tell(folder, record, screen)
     if model.run is not None and model.run.report.exists():
-        again = typed("report", model.run.name, *in_output(output))
+        again = typed("report", model.run.name, *in_output(model.run.path.parent))
         screen.line(f"The report of the run lists this test once it is written again: {again}")
     return 0
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from toys import SIZE, build_toy, draw_image, toy_backbone, write_folder
 
 from bench import load_model
 from bench.cli import main
+from bench.cluster import signals_given_back
 from bench.data.audit import audit
 from bench.data.audit.alterations import PAIR
 from bench.evaluation import calibration
@@ -224,11 +226,13 @@ def test_a_second_test_of_the_same_model_takes_the_place_of_the_first_and_is_cou
     assert result("outside-2")[1].model.sha256 != record.model.sha256 == result()[1].model.sha256
 
     def interrupted(folder: Path) -> Path:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("SIGTERM ends a test as Ctrl-C does")
 
     monkeypatch.setattr(carried_out, "render_external", interrupted)
     before = [(path, path.read_bytes()) for path in sorted(Path("reports/xray/external").rglob("*.*"))]
-    assert main(["evaluate", "xray", "--data", "outside"]) == 130
+    with signals_given_back():
+        assert main(["evaluate", "xray", "--data", "outside"]) == 130
     assert before == [(path, path.read_bytes()) for path in sorted(Path("reports/xray/external").rglob("*.*"))]
 
 

@@ -6,9 +6,11 @@ from typing import Any
 import pandas as pd
 from report_outline import Outline
 
+from bench.report.blocks import Html
 from bench.report.page import Page
 from bench.report.read.files import Evaluated, RunFiles, read
 from bench.report.sections import beside
+from bench.report.sections.winner import winner
 from bench.report.templating import section
 from bench.run.documents import (
     Cost,
@@ -112,9 +114,9 @@ def test_tests_on_other_data_are_listed_with_their_page(tmp_path: Path) -> None:
     (run.external / "torn").mkdir()
     (run.external / "torn" / "external.json").write_text("{")
     files = read(run)
-    files.finalists = pd.DataFrame({"winner": [True, False], "sha256": ["chosen", "other"]})
+    files.finalists = pd.DataFrame({"backbone": ["a", "b"], "winner": [True, False], "sha256": ["chosen", "other"]})
     page = Page(run, files, {})
-    html = section("other_data", page=page, files=files, metric=page.metric, titles={}, external=beside.external)
+    html = "".join(block.html for block in winner(page).blocks if isinstance(block, Html))
     text = " ".join(Outline(f"<html>{html}</html>").text.replace("\u00a0", " ").split())
     first = "ROC AUC 0.900 (0.880–0.920), on the internal test 0.950, difference −0.050 (−0.080 to −0.020)."
     last = "An earlier model of this run was tested. All of it: external/second/report.html."
