@@ -679,6 +679,11 @@ def suspected_labels(task: Any, backbone: str, groups: Any) -> Any:
     return _trainer_for(task, 0).suspected_labels(backbone, groups)
 
 
+def check_scaling(task: Any, backbone: str) -> Any:
+    """In a worker: `Trainer.check_scaling`."""
+    return _trainer_for(task, 0).check_scaling(backbone)
+
+
 def gallery(task: Any, backbone: str, policies: list[str], columns: int) -> Any:
     """In a worker: `Trainer.augmentation_gallery`."""
     return _trainer_for(task, 0).augmentation_gallery(backbone, policies, columns)

@@ -289,7 +289,10 @@ class RunSettings(BaseModel):
         shown="imagenet; the demo falls back to random where it cannot be had",
         resumable=True,
     )
-    """imagenet, random, or a folder of Keras's .h5 weight files"""
+    """imagenet, random, or a folder of Keras's .h5 weight files, or RadImageNet's"""
+    scaling: str | None = setting("search", None, "SCALING", "inceptionv3=unit", shown="that of the published weights")
+    """how pixels were scaled when the weights were pretrained: caffe, tf, torch, radimagenet, unit (0 to 1) or raw (0
+    to 255), for all backbones or as BACKBONE=SCALING, separated by commas; with -bgr or -rgb, colours in that order"""
     metric: Annotated[str, AfterValidator(_known_metric)] = setting("search", "auc", "NAME", "log_loss")
     """validation score that decides: {metrics}"""
     epochs: PositiveInt | None = setting("search", None, "N", "4", shown="the space's, else 8")

@@ -92,7 +92,8 @@ def _find_weights(settings: RunSettings, backbones: Sequence[Backbone]) -> Weigh
     """`resolve_weights` without the output that TensorFlow writes whatever it is told."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-    return resolve_weights(settings.weights, backbones, settings.cache.absolute(), settings.seed, settings.is_demo)
+    cache = settings.cache.absolute()
+    return resolve_weights(settings.weights, backbones, cache, settings.seed, settings.is_demo, settings.scaling)
 
 
 def fingerprint(task: Task) -> str:

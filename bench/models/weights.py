@@ -6,9 +6,9 @@ Whatever the kind, the result is one .h5 file a backbone, which every process of
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,20 @@ from bench import checksums
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone
 from bench.models.hdf5 import check_h5
+from bench.models.scaling import SCALINGS, parse_scaling
 from bench.run.folder import write_text
 from bench.seeds import stable_hash
 
 RANDOM_NOTE = "Random weights: no pretraining took place, so this is not transfer learning."
 
 
+RADIMAGENET_FILE = "RadImageNet-{}_notop.h5"
+"""How RadImageNet (Mei et al., Radiology: AI 4:e210315, 2022) names its weights of ResNet50, InceptionV3 and
+DenseNet121."""
+TORCH_FILES = (
+    "; PyTorch's are not read, for networks of one name differ there (torchvision's ResNet50 has its stride in another "
+    "layer of each block)"
+)
 HASH_DIGITS = 2 * hashlib.sha256().digest_size
 
 
@@ -34,16 +42,29 @@ class Weights:
         note: one sentence about them for the reader.
         files: backbone name -> .h5 file.
         sha256: backbone name -> hash of that file's values, layer by layer.
+        scaling: backbone name -> name of the scaling that its weights were trained with, where that is not the one of
+            the backbone's published ImageNet weights.
     """
 
     kind: str
     note: str
     files: dict[str, Path]
     sha256: dict[str, str]
+    scaling: Mapping[str, str] = field(default_factory=dict)
+
+    def fed(self, backbone: Backbone) -> Backbone:
+        """The row of the table with the preprocessing that these weights want."""
+        name = self.scaling.get(backbone.name)
+        return replace(backbone, preprocessing=SCALINGS[name].preprocessing) if name else backbone
 
 
 def resolve_weights(
-    wanted: str | None, backbones: Sequence[Backbone], cache: Path, seed: int, fall_back: bool = False
+    wanted: str | None,
+    backbones: Sequence[Backbone],
+    cache: Path,
+    seed: int,
+    fall_back: bool = False,
+    scaling: str | None = None,
 ) -> Weights:
     """The weights that ``wanted`` names, as files that have been loaded once to check them.
 
@@ -53,10 +74,18 @@ def resolve_weights(
         cache: folder for the files of random weights.
         seed: decides random weights.
         fall_back: take random weights, and say so, where ImageNet weights cannot be had.
+        scaling: as ``--scaling`` takes it: what pretrained weights were trained with, where their files do not tell.
 
     Raises:
         ConfigError: if weights cannot be had or do not fit.
     """
+    found = _found(wanted, backbones, cache, seed, fall_back)
+    if scaling is None or found.kind == "random":
+        return found
+    return replace(found, scaling={**found.scaling, **parse_scaling(scaling, [one.name for one in backbones])})
+
+
+def _found(wanted: str | None, backbones: Sequence[Backbone], cache: Path, seed: int, fall_back: bool) -> Weights:
     if wanted == "random":
         return _random(backbones, cache, seed, RANDOM_NOTE)
     if wanted in (None, "imagenet"):
@@ -70,7 +99,7 @@ def resolve_weights(
 
 
 def check_weights(wanted: str | None, backbones: Sequence[Backbone]) -> None:
-    """Check what can be checked without Keras: that a folder of weights is there, with all its files.
+    """Check what can be checked without Keras: that a folder of weights is there, with one file per backbone.
 
     Raises:
         ConfigError: if it is not.
@@ -82,9 +111,24 @@ def check_weights(wanted: str | None, backbones: Sequence[Backbone]) -> None:
         raise ConfigError(
             f"--weights takes imagenet, random or a folder of .h5 files, but {str(folder)!r} is none of them."
         )
-    missing = [backbone.weights_file for backbone in backbones if not (folder / backbone.weights_file).is_file()]
+    there = {backbone.name: _files_of(folder, backbone) for backbone in backbones}
+    missing = [backbone.weights_file for backbone in backbones if not there[backbone.name]]
     if missing:
-        raise ConfigError(f"{folder} lacks {', '.join(missing)}; Keras's own file names are expected.")
+        torch = any(one.suffix in (".pth", ".pt") for one in folder.iterdir())
+        raise ConfigError(
+            f"{folder} lacks {', '.join(missing)}; Keras's own file names, or those of RadImageNet, are expected"
+            f"{TORCH_FILES if torch else ''}."
+        )
+    for backbone in backbones:
+        if len(there[backbone.name]) > 1:
+            both = " and ".join(path.name for path in there[backbone.name])
+            raise ConfigError(f"{folder} holds {both}: one file of {backbone.title} is expected; move the other.")
+
+
+def _files_of(folder: Path, backbone: Backbone) -> dict[Path, str]:
+    """The weight files of a backbone in a folder, each with the name of its scaling; "" is the backbone's own."""
+    known = {backbone.weights_file: "", RADIMAGENET_FILE.format(backbone.title): "radimagenet"}
+    return {folder / name: scaling for name, scaling in known.items() if (folder / name).is_file()}
 
 
 def load_backbone(backbone: Backbone, size: int, weights_file: Path | None, precision: str = "float32") -> Any:
@@ -181,13 +225,15 @@ def _imagenet(backbones: Sequence[Backbone], cache: Path) -> Weights:
 
 def _from_folder(folder: Path, backbones: Sequence[Backbone], cache: Path) -> Weights:
     check_weights(str(folder), backbones)
-    return _checked(
+    found = {backbone.name: next(iter(_files_of(folder, backbone).items())) for backbone in backbones}
+    checked = _checked(
         "folder",
         f"Weights from the folder {folder}.",
         backbones,
         cache,
-        lambda backbone: (folder / backbone.weights_file).resolve(),
+        lambda backbone: found[backbone.name][0].resolve(),
     )
+    return replace(checked, scaling={name: scaling for name, (_, scaling) in found.items() if scaling})
 
 
 def _random(backbones: Sequence[Backbone], cache: Path, seed: int, note: str) -> Weights:

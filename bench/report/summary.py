@@ -100,6 +100,7 @@ def banners(files: RunFiles) -> list[Banner]:
         lost=unfairness(files),
         found=verdict.verdict(files),
         random=files.record.weights.kind == "random" or files.record.settings.weights == "random",
+        doubted={name: one for name, one in (files.record.weights.checked or {}).items() if one.doubtful},
         synthetic=files.about_data.synthetic or files.about_data.source == "demo",
         shared=tables_data.shared_patients(files.splits),
     )

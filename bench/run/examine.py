@@ -142,7 +142,7 @@ def make_task(request: Request, table: pd.DataFrame, images: Mapping[str, Stored
         rows=rows,
         labels={split: labels_of(table, chosen, request.source.classes) for split, chosen in rows.items()},
         n_classes=len(request.source.classes),
-        backbones={backbone.name: backbone for backbone in request.backbones},
+        backbones={backbone.name: weights.fed(backbone) for backbone in request.backbones},
         weights=weights,
         policies=request.space.policies,
         metric=settings.metric,

@@ -78,6 +78,18 @@ def precision(screen: Screen, record: RunRecord) -> None:
     screen.line(f"Precision: {'; '.join(f'{title} {words}' for title, words in record.precisions().items())}")
 
 
+def scaling(screen: Screen, record: RunRecord) -> None:
+    """Warn of weights that were trained on pixels of another scaling."""
+    for name, found in (record.weights.checked or {}).items():
+        if found.doubtful:
+            screen.warning(
+                f"{get_backbone(name).title}: its weights seem to want pixels scaled as {found.best}, not as "
+                f"{found.assumed}: what its first batch normalisation is given diverges from what it was trained on by "
+                f"{numbers.score(found.divergence, 2)} nats per channel, and would by "
+                f"{numbers.score(found.best_divergence, 2)}; if so, start anew with --scaling {name}={found.best}."
+            )
+
+
 def trainings(screen: Screen, metric: Metric, repeats: int) -> Told:
     """Tells of trainings of finalists and baselines, each trained with ``repeats`` seeds."""
 

@@ -20,6 +20,7 @@ from bench.data.splits import write_splits
 from bench.errors import ConfigError
 from bench.failures import reason_of
 from bench.invocation import resume as resume_command
+from bench.models.scaling import describe
 from bench.models.weights import Weights, resolve_weights
 from bench.report.live import LiveReport
 from bench.run import messages, stages
@@ -35,6 +36,7 @@ from bench.run.record import (
     PrecisionRecord,
     RecordedSettings,
     RunRecord,
+    ScalingRecord,
     SpaceRecord,
     WeightsRecord,
 )
@@ -75,6 +77,8 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         task = make_task(request, examined.table, examined.images, weights)
         task = replace(task, precision=_precision(request, workers, begun, task))
         messages.precision(screen, run.read())
+        _check_scaling(request, workers, task)
+        messages.scaling(screen, run.read())
         display.forecast = Forecast(request, workers, run.read().precision)
         stage = stages.Stage(request, display, live, workers, examined, begun)
         log = stages.search(stage, task)
@@ -192,7 +196,14 @@ def find_weights(request: Request, workers: Workers, begun: RunRecord | None) ->
         wanted = begun.weights.kind
     cache = settings.cache.absolute()
     weights: Weights = cluster.call(
-        workers, resolve_weights, wanted, request.backbones, cache, settings.seed, settings.is_demo
+        workers,
+        resolve_weights,
+        wanted,
+        request.backbones,
+        cache,
+        settings.seed,
+        settings.is_demo,
+        settings.scaling,
     )
     if begun is not None and begun.weights.sha256 != weights.sha256:
         raise ConfigError(
@@ -223,7 +234,12 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
                 augmentations={name: policy.amounts() for name, policy in space.policies.items()},
                 points=tuple(dict(point) for point in space.points),
             ),
-            weights=WeightsRecord(kind=weights.kind, note=weights.note, sha256=dict(weights.sha256)),
+            weights=WeightsRecord(
+                kind=weights.kind,
+                note=weights.note,
+                sha256=dict(weights.sha256),
+                scaling={one.name: describe(weights.fed(one).preprocessing) for one in request.backbones},
+            ),
             hardware=_hardware(workers),
             packages=_versions(),
             seconds={},
@@ -284,6 +300,22 @@ def _measured(run: RunDir, workers: Workers, task: Task) -> dict[str, PrecisionR
         found |= ended.result
     run.spend("start", time.perf_counter() - started)
     return {name: found[name] for name in task.backbones}
+
+
+def _check_scaling(request: Request, workers: Workers, task: Task) -> None:
+    """Write down how the values that images give pretrained networks go with what these remember; once in a run."""
+    weights, started = request.run.read().weights, time.perf_counter()
+    if weights.checked is not None or weights.kind == "random":
+        return
+    jobs = [cluster.Job(name, partial(cluster.check_scaling, task, name)) for name in task.backbones]
+    found: dict[str, ScalingRecord] = {}
+    for ended in cluster.run_jobs(workers, jobs):
+        if ended.error is not None:
+            raise ended.error
+        if ended.result is not None:
+            found[ended.job.name] = ended.result
+    request.run.update(weights=weights.model_copy(update={"checked": found}))
+    request.run.spend("start", time.perf_counter() - started)
 
 
 def _hardware(workers: Workers) -> Hardware:

@@ -57,12 +57,47 @@ class SpaceRecord(Part):
     points: tuple[dict[str, Any], ...] = ()
 
 
+DOUBTED_TIMES, DOUBTED_BY = 2.0, 0.1
+"""A scaling is doubted if another's divergence is so many times smaller, and smaller by so many nats per channel.
+
+Chosen by one network's first layer with photographs and radiographs in every scaling: the right one is not doubted by
+radiographs where the layer remembers photographs."""
+
+
+class ScalingRecord(Part):
+    """How the values that images give a network go with what its first batch normalisation remembers.
+
+    Attributes:
+        assumed: name of the scaling that the run takes.
+        divergence: mean over channels of the Kullback-Leibler divergence under it, in nats (`bench.models.scaling`).
+        best: the scaling that goes with them best.
+        best_divergence: under that.
+    """
+
+    assumed: str = ""
+    divergence: Number = 0.0
+    best: str = ""
+    best_divergence: Number = 0.0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether another scaling goes with the weights so much better that the assumed one is probably wrong."""
+        gained = self.divergence - self.best_divergence
+        return gained >= DOUBTED_BY and self.divergence >= DOUBTED_TIMES * self.best_divergence
+
+
 class WeightsRecord(Part):
-    """Pretrained weights: ``kind`` is imagenet, random or folder; ``sha256`` is of each backbone's file."""
+    """Pretrained weights: ``kind`` is imagenet, random or folder; ``sha256`` is of each backbone's file.
+
+    ``scaling`` says how each backbone's pixels are scaled, and ``checked`` whether that can be right; None before it is
+    known, and without an entry where there is nothing to check it by.
+    """
 
     kind: str = ""
     note: str = ""
     sha256: dict[str, str] = {}
+    scaling: dict[str, str] = {}
+    checked: dict[str, ScalingRecord] | None = None
 
 
 class Hardware(Part):

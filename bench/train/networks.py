@@ -151,6 +151,11 @@ class Networks:
                 variable.assign(value)
             del self._changed[name]
 
+    def pretrained(self, name: str) -> Any:
+        """The backbone with its pretrained weights, in the precision in which images pass through it."""
+        self.restore(name)
+        return self._prefix_network(name)
+
     def exported(self, name: str) -> Exported:
         """What is exported of a backbone. One at a time is kept: jobs of one backbone follow each other."""
         if self._exported is None or self._exported.name != name:

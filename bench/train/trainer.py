@@ -19,8 +19,10 @@ from bench.errors import TrialFailed
 from bench.failures import EXPLODED
 from bench.models import linear_probe, small_cnn
 from bench.models.augmentation import Augmenter, Policy
+from bench.models.scaling import N_IMAGES, check_scaling
 from bench.models.standardisation import Features, Standard, standardisation
 from bench.run.folder import atomic_path
+from bench.run.record import ScalingRecord
 from bench.seeds import stable_seed
 from bench.stats.metrics import evaluate, get_metric
 from bench.train.features import IMAGES, FrozenFeatures
@@ -143,6 +145,13 @@ class Trainer:
             draws = [Augmenter(self.task.policies[name], seed)(image) for seed in seeds]
             rows.append(np.concatenate([image, *draws]))
         return np.stack(rows)
+
+    def check_scaling(self, backbone: str) -> ScalingRecord | None:
+        """How training images, scaled as the task says, go with what the backbone's weights remember."""
+        rows = self.task.rows["train"]
+        chosen = np.sort(rows[np.linspace(0, len(rows) - 1, min(N_IMAGES, len(rows))).astype(int)])
+        images = np.asarray(self.task.images[backbone].open()[chosen])
+        return check_scaling(self.networks.pretrained(backbone), images, self.task.backbones[backbone].preprocessing)
 
     def suspected_labels(self, backbone: str, groups: npt.NDArray[np.int64]) -> Suspected | None:
         """Doubtful labels in the pool, by a linear head on the backbone's features; ``groups`` must not be parted."""

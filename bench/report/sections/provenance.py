@@ -14,6 +14,7 @@ from bench.run.plans import changes
 from bench.run.record import ParameterRange, RunRecord
 
 TITLE = "Provenance"
+SCALING = "How pixels of 0 to 255 are scaled for each backbone, inside the model, as its weights were trained."
 PRECISION = "What each backbone computed in while it was trained; models are scored and exported in float32."
 
 
@@ -105,9 +106,11 @@ def _circumstances(record: RunRecord) -> list[Table]:
     about = record.hardware.model_dump(mode="json", exclude_unset=True)
     hardware = names.settings(about)
     computed = record.precisions()
+    fed = {names.model(name, record.titles): how for name, how in record.weights.scaling.items()}
     return [
         pairs(spent, "Time by stage.", "Stage", "Time"),
         pairs(hardware, "Hardware.", "Part", "Value"),
+        *([pairs(fed, SCALING, "Backbone", "Scaling")] if fed else []),
         *([pairs(computed, PRECISION, "Backbone", "Precision")] if computed else []),
         pairs(record.packages, "Package versions.", "Package", "Version", folded=True),
     ]
