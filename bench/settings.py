@@ -278,7 +278,7 @@ class RunSettings(BaseModel):
     budget: PositiveInt = setting(FIRST, 50, "N", "12", resumable=True)
     """number of trials"""
     space: str | None = setting("search", None, "NAME|FILE", "wide", shown="default, or demo for the demo data")
-    """search space: a shipped one (default, demo, wide) or a .yaml file"""
+    """search space: a shipped one (default, demo, radimagenet, wide) or a .yaml file"""
     backbones: Backbones | None = setting("search", None, "NAMES", "vgg16,resnet50", shown="all that the space offers")
     """narrow the space to these, separated by commas"""
     weights: Annotated[str, AfterValidator(_absolute_weights)] | None = setting(

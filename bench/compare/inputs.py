@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +60,9 @@ def prepare_task(request: Request, screen: Screen) -> Task:
     quiet()
     # Keras stays out of this process, which must use no CPU while the methods run
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        weights = pool.submit(_find_weights, request.settings, request.backbones).result()
+        weights = pool.submit(
+            _find_weights, request.settings, request.backbones, request.space.initialisations
+        ).result()
     return make_task(request, examined.table, examined.images, weights)
 
 
@@ -88,12 +90,14 @@ def whole_way(request: Request, task: Task, space: Path) -> WholeWay:
     )
 
 
-def _find_weights(settings: RunSettings, backbones: Sequence[Backbone]) -> Weights:
+def _find_weights(settings: RunSettings, backbones: Sequence[Backbone], starts: Mapping[str, Sequence[str]]) -> Weights:
     """`resolve_weights` without the output that TensorFlow writes whatever it is told."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     cache = settings.cache.absolute()
-    return resolve_weights(settings.weights, backbones, cache, settings.seed, settings.is_demo, settings.scaling)
+    return resolve_weights(
+        settings.weights, backbones, cache, settings.seed, settings.is_demo, settings.scaling, starts
+    )
 
 
 def fingerprint(task: Task) -> str:

@@ -14,7 +14,7 @@ from bench.evaluation import in_worker
 from bench.evaluation.inputs import CallAll, EvaluationInputs, ScoredModel
 from bench.evaluation.shared_scores import ModelFile
 from bench.evaluation.test_access import OpenTest
-from bench.finalists.baselines import TITLES, fit_untrained
+from bench.finalists.baselines import OF_WINNER, TITLES, fit_untrained
 from bench.models.backbones import get_backbone
 from bench.run.folder import RunDir
 from bench.run.tables import Row, records
@@ -65,9 +65,9 @@ def _score_files(
             groups.setdefault(name, []).append(ModelFile.of_backbone(path, name, int(row["config_unfreeze_depth"])))
     for row in records(_all_completed(inputs.baselines)):
         path = _path(run, row)
-        if row["baseline"] == "recipe":
-            recipe = ModelFile.of_backbone(path, winner, int(row["config_unfreeze_depth"]))
-            groups.setdefault(winner, []).append(recipe)
+        if row["baseline"] in OF_WINNER:
+            one = ModelFile.of_backbone(path, winner, int(row["config_unfreeze_depth"]))
+            groups.setdefault(winner, []).append(one)
         elif row["baseline"] not in UNTRAINED:
             groups.setdefault(str(row["baseline"]), []).append(ModelFile(path))
     cost = {name: get_backbone(name).cost[0] * len(files) for name, files in groups.items() if name not in TITLES}

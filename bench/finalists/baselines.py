@@ -1,12 +1,14 @@
 """Baselines: models that should lose to the winner, trained and recorded as finalists are, in baselines.csv.
 
-``recipe`` is the winning backbone's default recipe (was tuning worth it?), ``small_cnn`` a small network from scratch
-(was pretraining?), ``majority`` the shares of the classes, and ``metadata`` boosted trees that never see a picture.
+``recipe`` is the winning backbone's default recipe (was tuning worth it?), ``initialisation`` the winner's
+configuration from other weights, where the space offers some (were these worth it?), ``small_cnn`` a small network from
+scratch (was pretraining?), ``majority`` the shares of the classes, and ``metadata`` boosted trees that never see a
+picture.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +34,16 @@ from bench.trial import TrialConfig
 
 TITLES = {
     "recipe": "Default recipe",
+    "initialisation": "Other initialisation",
     "small_cnn": "Small CNN from scratch",
     "majority": "Majority class",
     "metadata": "Metadata only",
 }
 """The baselines in their order, as a reader is told of them."""
-TRAINED = ("recipe", "small_cnn")
+TRAINED = ("recipe", "initialisation", "small_cnn")
 """Those that are networks, and are trained with several seeds."""
+OF_WINNER = ("recipe", "initialisation")
+"""Those that are the winner's backbone."""
 SAME_AS_WINNER = "the winner's configuration is the default recipe"
 NO_METADATA = "size, aspect ratio, colour mode and bytes are the same in all training images"
 
@@ -71,11 +76,24 @@ class Material:
 class Rivals:
     """What decides the baselines: the winner's configuration, and the default recipe of its backbone in the space.
 
-    The small CNN takes the winner's images and its augmentation.
+    The small CNN takes the winner's images and its augmentation. ``other`` is the initialisation that the winner's
+    configuration is trained from once more; None where the space offers no other.
     """
 
     winner: TrialConfig
     recipe: TrialConfig
+    other: str | None = None
+
+    @property
+    def configurations(self) -> dict[str, TrialConfig]:
+        """What is trained of each baseline that has a backbone."""
+        found = {"recipe": self.recipe}
+        return found | ({"initialisation": replace(self.winner, initialisation=self.other)} if self.other else {})
+
+    @property
+    def names(self) -> list[str]:
+        """The baselines that there are, in their order."""
+        return [name for name in TITLES if name != "initialisation" or self.other]
 
     @property
     def recipe_won(self) -> bool:
@@ -84,8 +102,8 @@ class Rivals:
 
     def seed(self, baseline: str, repeat: int, seed: int) -> int | None:
         """The seed of a training; it tells rows of another winner apart. None where nothing is drawn."""
-        if baseline == "recipe":
-            return repeat_seed("recipe", repeat, seed, self.recipe.key)
+        if baseline in self.configurations:
+            return repeat_seed(baseline, repeat, seed, self.configurations[baseline].key)
         if baseline == "small_cnn":
             return repeat_seed("small_cnn", repeat, seed, self.winner.backbone, self.winner.augmentation)
         return None
@@ -102,9 +120,9 @@ def train_baselines(
     Returns:
         baselines.csv with representatives marked.
     """
-    order = list(TITLES)
+    order = rivals.names
     trainings = Trainings("baseline", order, BASELINES, how, told or Told(), lambda row: _still_valid(row, rivals, how))
-    trained = [name for name in TRAINED if not (name == "recipe" and rivals.recipe_won)]
+    trained = [name for name in order if name in TRAINED and not (name == "recipe" and rivals.recipe_won)]
     for name in order:
         anew = not trainings.of(name)
         if name in trained:
@@ -122,23 +140,27 @@ def train_baselines(
 
 
 def _training(name: str, rivals: Rivals, how: Repeats, material: Material) -> Training:
-    """The default recipe or the small CNN."""
+    """The default recipe, the winner's configuration from other weights, or the small CNN."""
+    config = rivals.configurations.get(name)
 
     def seed_of(repeat: int) -> int:
         seed = rivals.seed(name, repeat, how.seed)
         assert seed is not None
         return seed
 
-    def recipe(seed: int, repeat: int, model: Path) -> TrainingJob:
-        return TrainingJob(rivals.recipe, seed, how.views, repeat - 1, model_file=model)
+    def of_backbone(seed: int, repeat: int, model: Path) -> TrainingJob:
+        assert config is not None
+        return TrainingJob(config, seed, how.views, repeat - 1, model_file=model)
 
     def small_cnn(seed: int, repeat: int, model: Path) -> TrainingJob:
         winner = rivals.winner
         return small_cnn_job(winner.backbone, winner.augmentation, seed, how.views, repeat - 1, model)
 
-    if name == "recipe":
-        about = {"note": "the winning backbone as a textbook would start with it"}
-        return Training(name, seed_of, recipe, rivals.recipe, about)
+    if config is not None:
+        note = "the winning backbone as a textbook would start with it"
+        if name == "initialisation":
+            note = f"the winner's configuration initialised from {config.initialisation}"
+        return Training(name, seed_of, of_backbone, config, {"note": note})
     parameters = count_parameters(material.channels, material.n_classes)
     note = f"{parameters:,} parameters, augmentation {rivals.winner.augmentation}"
     return Training(name, seed_of, small_cnn, about={"parameters": parameters, "note": note})
@@ -239,6 +261,6 @@ def _still_valid(row: Row, rivals: Rivals, how: Repeats) -> bool:
         return False
     if state == "skipped" or name not in TRAINED:
         return name in TITLES
-    if name == "recipe" and TrialConfig.from_row(row) != rivals.recipe:
+    if name in rivals.configurations and TrialConfig.from_row(row) != rivals.configurations[name]:
         return False
     return has_model(name, row, how.run)

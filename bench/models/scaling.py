@@ -71,29 +71,31 @@ def describe(preprocessing: Preprocessing) -> str:
     return f"{name} ({SCALINGS[name].words})" if name in SCALINGS else name
 
 
-def parse_scaling(text: str, backbones: Collection[str]) -> dict[str, str]:
-    """``unit``, for all backbones, or ``inceptionv3=unit,resnet50=caffe`` as backbone -> scaling.
+def parse_scaling(text: str, networks: Collection[str]) -> dict[str, str]:
+    """``unit``, for all networks, or ``inceptionv3=unit,resnet50=caffe`` as network -> scaling.
 
     Args:
-        text: what ``--scaling`` was given.
-        backbones: names of those of the run.
+        text: what ``--scaling`` was given; a backbone's name stands for all networks of it.
+        networks: names of those whose weights may have any scaling (`bench.search.parameters.network_name`).
 
     Raises:
-        ConfigError: for an unknown scaling, or a backbone that is not part of the run.
+        ConfigError: for an unknown scaling, or what is no such network.
     """
     found: dict[str, str] = {}
     for part in (one.strip() for one in text.split(",")):
-        backbone, given, scaling = part.rpartition("=")
+        name, given, scaling = part.rpartition("=")
         if scaling not in SCALINGS:
             raise ConfigError(
                 f"--scaling takes one of {', '.join(SCALINGS)}, or BACKBONE=SCALING separated by commas, "
                 f"but got {text!r}."
             )
-        if given and backbone not in backbones:
+        meant = [one for one in networks if not given or name in (one, one.partition("+")[0])]
+        if not meant:
             raise ConfigError(
-                f"--scaling names the backbone {backbone!r}, which is not part of the run: {', '.join(backbones)}."
+                f"--scaling is of networks with pretrained weights, in this run {', '.join(networks) or 'none'}, "
+                f"but got {part!r}."
             )
-        found |= {backbone: scaling} if given else dict.fromkeys(backbones, scaling)
+        found |= dict.fromkeys(meant, scaling)
     return found
 
 

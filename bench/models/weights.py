@@ -1,14 +1,17 @@
 """Pretrained weights: from Keras's own download and cache, from a folder of .h5 files, or random from a seed.
 
-Whatever the kind, the result is one .h5 file a backbone, which every process of a run loads.
+Whatever the kind, the result is one .h5 file per network, which every process of a run loads. A network is a backbone
+with an initialisation: the one that ``--weights`` gives, or one that a search space names.
 """
 
 import hashlib
 import os
 import tempfile
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,11 @@ from bench.models.backbones import Backbone
 from bench.models.hdf5 import check_h5
 from bench.models.scaling import SCALINGS, parse_scaling
 from bench.run.folder import write_text
+from bench.search.parameters import GIVEN, network_name
 from bench.seeds import stable_hash
 
+IMAGENET, RADIMAGENET, RANDOM = "imagenet", "radimagenet", "random"
+"""What an initialisation can be called; anything else is a folder."""
 RANDOM_NOTE = "Random weights: no pretraining took place, so this is not transfer learning."
 
 
@@ -38,11 +44,11 @@ class Weights:
     """The weight files of a run.
 
     Attributes:
-        kind: ``imagenet``, ``folder`` or ``random``.
+        kind: ``imagenet``, ``folder`` or ``random``; ``several`` where every configuration names its initialisation.
         note: one sentence about them for the reader.
-        files: backbone name -> .h5 file.
-        sha256: backbone name -> hash of that file's values, layer by layer.
-        scaling: backbone name -> name of the scaling that its weights were trained with, where that is not the one of
+        files: network name (`bench.search.parameters.network_name`) -> .h5 file.
+        sha256: network name -> hash of that file's values, layer by layer.
+        scaling: network name -> name of the scaling that its weights were trained with, where that is not the one of
             the backbone's published ImageNet weights.
     """
 
@@ -52,10 +58,18 @@ class Weights:
     sha256: dict[str, str]
     scaling: Mapping[str, str] = field(default_factory=dict)
 
-    def fed(self, backbone: Backbone) -> Backbone:
-        """The row of the table with the preprocessing that these weights want."""
-        name = self.scaling.get(backbone.name)
+    def fed(self, backbone: Backbone, network: str) -> Backbone:
+        """The row of the table with the preprocessing that the weights of ``network`` want."""
+        name = self.scaling.get(network)
         return replace(backbone, preprocessing=SCALINGS[name].preprocessing) if name else backbone
+
+    def of(self, initialisation: str) -> "Weights":
+        """These weights, of backbones, as those of networks with this initialisation."""
+
+        def named(values: Mapping[str, Any]) -> dict[str, Any]:
+            return {network_name(name, initialisation): value for name, value in values.items()}
+
+        return replace(self, files=named(self.files), sha256=named(self.sha256), scaling=named(self.scaling))
 
 
 def resolve_weights(
@@ -65,6 +79,7 @@ def resolve_weights(
     seed: int,
     fall_back: bool = False,
     scaling: str | None = None,
+    starts: Mapping[str, Sequence[str]] | None = None,
 ) -> Weights:
     """The weights that ``wanted`` names, as files that have been loaded once to check them.
 
@@ -75,18 +90,47 @@ def resolve_weights(
         seed: decides random weights.
         fall_back: take random weights, and say so, where ImageNet weights cannot be had.
         scaling: as ``--scaling`` takes it: what pretrained weights were trained with, where their files do not tell.
+        starts: backbone name -> the initialisations that trials can choose; by default what ``wanted`` gives.
 
     Raises:
         ConfigError: if weights cannot be had or do not fit.
     """
-    found = _found(wanted, backbones, cache, seed, fall_back)
-    if scaling is None or found.kind == "random":
+    starts = starts or {backbone.name: (GIVEN,) for backbone in backbones}
+    parts: dict[str, Weights] = {}
+    for start in dict.fromkeys(chain.from_iterable(starts.values())):
+        rows = [backbone for backbone in backbones if start in starts[backbone.name]]
+        part = (
+            _given(wanted, rows, cache, seed, fall_back) if start == GIVEN else _named(start, wanted, rows, cache, seed)
+        )
+        parts[start] = part.of(start)
+    found = _together(parts)
+    if scaling is None:
         return found
-    return replace(found, scaling={**found.scaling, **parse_scaling(scaling, [one.name for one in backbones])})
+    return replace(found, scaling={**found.scaling, **parse_scaling(scaling, scalable(wanted, starts))})
 
 
-def _found(wanted: str | None, backbones: Sequence[Backbone], cache: Path, seed: int, fall_back: bool) -> Weights:
-    if wanted == "random":
+def scalable(wanted: str | None, starts: Mapping[str, Sequence[str]]) -> list[str]:
+    """The networks whose weights may have been trained with any scaling, for all that is known without a look."""
+    known = {RANDOM, RADIMAGENET, *({GIVEN} if wanted == RANDOM else ())}
+    return [network_name(name, start) for name, some in starts.items() for start in some if start not in known]
+
+
+def _together(parts: Mapping[str, Weights]) -> Weights:
+    """The weights of all initialisations."""
+    notes = [one.note if start == GIVEN else f"Initialisation {start}: {one.note}" for start, one in parts.items()]
+    every = [*parts.values()]
+    return Weights(
+        kind=parts[GIVEN].kind if GIVEN in parts else "several",
+        note=" ".join(notes),
+        files=dict(ChainMap(*(one.files for one in every))),
+        sha256=dict(ChainMap(*(one.sha256 for one in every))),
+        scaling=dict(ChainMap(*(dict(one.scaling) for one in every))),
+    )
+
+
+def _given(wanted: str | None, backbones: Sequence[Backbone], cache: Path, seed: int, fall_back: bool) -> Weights:
+    """What ``--weights`` gives."""
+    if wanted == RANDOM:
         return _random(backbones, cache, seed, RANDOM_NOTE)
     if wanted in (None, "imagenet"):
         try:
@@ -98,13 +142,78 @@ def _found(wanted: str | None, backbones: Sequence[Backbone], cache: Path, seed:
     return _from_folder(Path(str(wanted)), backbones, cache)
 
 
+def _named(start: str, wanted: str | None, backbones: Sequence[Backbone], cache: Path, seed: int) -> Weights:
+    """What a search space calls ``start``."""
+    if start == RANDOM:
+        return _random(backbones, cache, seed, RANDOM_NOTE)
+    if start == IMAGENET:
+        return _imagenet(backbones, cache, _folders(wanted)[:-2])
+    if start == RADIMAGENET:
+        note = "RadImageNet's weights as its authors publish them."
+        found = _checked("folder", note, backbones, cache, lambda backbone: _radimagenet_file(wanted, backbone))
+        return replace(found, scaling={backbone.name: RADIMAGENET for backbone in backbones})
+    return _from_folder(Path(start), backbones, cache)
+
+
+def _folders(wanted: str | None) -> list[Path]:
+    """Where files may lie: the folder that ``--weights`` names, if it does, and the two that are Keras's."""
+    home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))  # noqa: PTH111  (there may be no home)
+    given = [] if wanted in (None, IMAGENET, RANDOM) else [Path(str(wanted))]
+    # the last is Keras's own choice where its first cannot be written
+    return [*given, home / "models", Path("/tmp/.keras/models")]
+
+
+def _radimagenet_file(wanted: str | None, backbone: Backbone) -> Path:
+    """The file of RadImageNet's weights of a backbone.
+
+    Raises:
+        ConfigError: if it is nowhere.
+    """
+    name = RADIMAGENET_FILE.format(backbone.title)
+    for folder in _folders(wanted):
+        if (folder / name).is_file():
+            return (folder / name).resolve()
+    raise ConfigError(
+        f"RadImageNet's weights of {backbone.title} are not to be had: {name} is expected in a folder that --weights "
+        f"gives, or in {_folders(None)[0]}. A space leaves {backbone.name} out by initialisation: {{when: {{backbone: "
+        "[...]}}}."
+    )
+
+
+def check_starts(wanted: str | None, backbones: Sequence[Backbone], starts: Mapping[str, Sequence[str]]) -> None:
+    """Check what can be checked without Keras: that there is a file of each backbone for each of its initialisations.
+
+    Args:
+        wanted: as in `resolve_weights`.
+        backbones: those of the run.
+        starts: backbone name -> the initialisations that trials can choose.
+
+    Raises:
+        ConfigError: if not.
+    """
+    for start in dict.fromkeys(chain.from_iterable(starts.values())):
+        rows = [backbone for backbone in backbones if start in starts[backbone.name]]
+        if start == GIVEN:
+            check_weights(wanted, rows)
+        elif start == RADIMAGENET:
+            for backbone in rows:
+                _radimagenet_file(wanted, backbone)
+        elif start not in (IMAGENET, RANDOM):
+            if not Path(start).is_dir():
+                raise ConfigError(
+                    f"An initialisation is {GIVEN} (by --weights), {IMAGENET}, {RADIMAGENET}, {RANDOM} or a folder of "
+                    f".h5 files, but the space names {start!r}."
+                )
+            check_weights(start, rows)
+
+
 def check_weights(wanted: str | None, backbones: Sequence[Backbone]) -> None:
     """Check what can be checked without Keras: that a folder of weights is there, with one file per backbone.
 
     Raises:
         ConfigError: if it is not.
     """
-    if wanted in (None, "imagenet", "random"):
+    if wanted in (None, IMAGENET, RANDOM):
         return
     folder = Path(str(wanted))
     if not folder.is_dir():
@@ -127,7 +236,7 @@ def check_weights(wanted: str | None, backbones: Sequence[Backbone]) -> None:
 
 def _files_of(folder: Path, backbone: Backbone) -> dict[Path, str]:
     """The weight files of a backbone in a folder, each with the name of its scaling; "" is the backbone's own."""
-    known = {backbone.weights_file: "", RADIMAGENET_FILE.format(backbone.title): "radimagenet"}
+    known = {backbone.weights_file: "", RADIMAGENET_FILE.format(backbone.title): RADIMAGENET}
     return {folder / name: scaling for name, scaling in known.items() if (folder / name).is_file()}
 
 
@@ -200,15 +309,13 @@ def _smallest(backbone: Backbone) -> int:
     return max(backbone.minimum_size, 32)
 
 
-def _imagenet(backbones: Sequence[Backbone], cache: Path) -> Weights:
+def _imagenet(backbones: Sequence[Backbone], cache: Path, before: Sequence[Path] = ()) -> Weights:
+    """Keras's own weights; from the folders ``before`` its own cache, if they are there."""
     import keras
 
-    home = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))  # noqa: PTH111  (there may be no home)
-    homes = (home, Path("/tmp/.keras"))  # the second is Keras's own choice where the first cannot be written
-
     def find(backbone: Backbone) -> Path:
-        there = [one / "models" / backbone.weights_file for one in homes]
-        path = next((one for one in there if one.is_file()), there[0])
+        there = [folder / backbone.weights_file for folder in (*before, *_folders(None))]
+        path = next((one for one in there if one.is_file()), there[len(before)])
         if not path.is_file():
             keras.utils.disable_interactive_logging()
             try:

@@ -186,6 +186,10 @@ SORTABLE = ("combinations", "leaderboard", "errors", "lower_bound", "backbones")
 """Tables that a reader can sort by a column."""
 
 
+QUIET = {row.column: row.default for row in PARAMETERS.values() if row.quiet}
+"""Columns that are left out where all of their values are these."""
+
+
 def table(
     name: str,
     rows: pd.DataFrame,
@@ -209,7 +213,9 @@ def table(
         column
         for about in _columns_of_tables()[name]
         for column in about.columns(given)
-        if column.name in rows and not (about.optional and rows[column.name].isna().all())
+        if column.name in rows
+        and not (about.optional and rows[column.name].isna().all())
+        and not (column.name in QUIET and (rows[column.name] == QUIET[column.name]).all())
     ]
     cells = [[column.cell(row) for column in columns] for _, row in rows.iterrows()]
     positions = [position for position, so in enumerate(marked) if so]

@@ -7,12 +7,13 @@ from bench.numbers import DASH as DASH
 from bench.numbers import joined as joined
 from bench.numbers import present as present
 from bench.numbers import short, text
-from bench.search.parameters import PARAMETERS
+from bench.search.parameters import PARAMETERS, network_title
 from bench.stats.calibration import INTERCEPT, TEMPERATURE, VECTOR, CalibrationMap
 from bench.stats.metrics import Metric
 
 BASELINES = {
     "recipe": "Default recipe",
+    "initialisation": "Other initialisation",
     "small_cnn": "Small CNN from scratch",
     "majority": "Majority class",
     "metadata": "Metadata only",
@@ -33,7 +34,7 @@ STAGES = {
 
 def model(name: Any, titles: Mapping[str, str]) -> str:
     """The title of a backbone, by ``titles`` of the run, or of a baseline; the name itself where it has none."""
-    return {**titles, **BASELINES}.get(str(name), str(name)) if present(name) else DASH
+    return network_title(str(name), {**titles, **BASELINES}) if present(name) else DASH
 
 
 def state(name: Any) -> str:

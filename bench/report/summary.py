@@ -74,7 +74,7 @@ def configuration(row: "pd.Series[Any]") -> str:
     told = []
     for one in PARAMETERS.values():
         value: Any = row.get(one.column)
-        if one.name == "backbone" or not numbers.present(value):
+        if one.name == "backbone" or not numbers.present(value) or (one.quiet and value == one.default):
             continue
         if one.name == "unfreeze_depth":
             depth = round(float(value))

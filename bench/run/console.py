@@ -28,7 +28,7 @@ def describe_config(config: TrialConfig) -> str:
     """A configuration in one line."""
     finetune = f" × {short(config.finetune_factor)}" if config.finetune_factor else ""
     return (
-        f"{config.backbone}, augmentation {config.augmentation}, unfreeze depth {config.unfreeze_depth}, "
+        f"{config.network}, augmentation {config.augmentation}, unfreeze depth {config.unfreeze_depth}, "
         f"learning rate {rate(config.learning_rate)}{finetune}"
     )
 

@@ -19,11 +19,13 @@ from bench.data.splits import OuterFold, folds, labels_of, outer_folds, require_
 from bench.errors import ConfigError
 from bench.evaluation.ledger import Ledgers
 from bench.evaluation.test_access import SealedTest
+from bench.models.backbones import Backbone
 from bench.models.weights import Weights
 from bench.run.console import Screen
 from bench.run.ledgers import folders
 from bench.run.record import DataRecord, RunRecord
 from bench.run.request import Request
+from bench.search.parameters import GIVEN, network_name
 from bench.settings import RunSettings
 from bench.train.task import Task
 
@@ -133,16 +135,25 @@ def decode_all(
     return stored
 
 
+def networks(request: Request, weights: Weights) -> dict[str, Backbone]:
+    """Network name -> its backbone, fed as its weights want; that of each backbone, and all that trials can choose."""
+    return {
+        network_name(row.name, start): weights.fed(row, network_name(row.name, start))
+        for row in request.backbones
+        for start in dict.fromkeys([GIVEN, *request.space.initialisations[row.name]])
+    }
+
+
 def make_task(request: Request, table: pd.DataFrame, images: Mapping[str, StoredImages], weights: Weights) -> Task:
     """What training needs to know; the test split's rows are not in it."""
-    settings = request.settings
+    settings, backbones = request.settings, networks(request, weights)
     rows = {split: rows_of(table, split) for split in ("train", "val")}
     return Task(
-        images=images,
+        images={name: images[row.name] for name, row in backbones.items()},
         rows=rows,
         labels={split: labels_of(table, chosen, request.source.classes) for split, chosen in rows.items()},
         n_classes=len(request.source.classes),
-        backbones={backbone.name: weights.fed(backbone) for backbone in request.backbones},
+        backbones=backbones,
         weights=weights,
         policies=request.space.policies,
         metric=settings.metric,

@@ -19,6 +19,7 @@ from bench.run.forecast import Forecast
 from bench.run.record import RunRecord
 from bench.run.request import Request
 from bench.run.tables import Row
+from bench.search.parameters import network_title
 from bench.stats.enough import FEW_FOR_A_TEST, RECOMMENDED_OUTER
 from bench.stats.metrics import Metric, get_metric
 
@@ -83,7 +84,7 @@ def scaling(screen: Screen, record: RunRecord) -> None:
     for name, found in (record.weights.checked or {}).items():
         if found.doubtful:
             screen.warning(
-                f"{get_backbone(name).title}: its weights seem to want pixels scaled as {found.best}, not as "
+                f"{network_title(name, record.titles)}: its weights seem to want pixels scaled as {found.best}, not as "
                 f"{found.assumed}: what its first batch normalisation is given diverges from what it was trained on by "
                 f"{numbers.score(found.divergence, 2)} nats per channel, and would by "
                 f"{numbers.score(found.best_divergence, 2)}; if so, start anew with --scaling {name}={found.best}."

@@ -21,11 +21,11 @@ from bench.errors import ConfigError
 from bench.failures import reason_of
 from bench.invocation import resume as resume_command
 from bench.models.scaling import describe
-from bench.models.weights import Weights, resolve_weights
+from bench.models.weights import RANDOM, Weights, resolve_weights
 from bench.report.live import LiveReport
 from bench.run import messages, stages
 from bench.run.console import Screen
-from bench.run.examine import Examined, examine, make_task
+from bench.run.examine import Examined, examine, make_task, networks
 from bench.run.folder import LOCK, RunDir, atomic_path, held, write_json, write_text
 from bench.run.forecast import Forecast
 from bench.run.outer import outer
@@ -42,6 +42,7 @@ from bench.run.record import (
 )
 from bench.run.request import Request, check_disk, check_output
 from bench.run.results import TrialLog
+from bench.search.parameters import GIVEN, network_name
 from bench.train.precision import by_backbone, fixed, measure
 from bench.train.task import Precision, Task
 
@@ -192,7 +193,7 @@ def find_weights(request: Request, workers: Workers, begun: RunRecord | None) ->
         ConfigError: if weights cannot be had, or are not those that the run began with.
     """
     settings, wanted = request.settings, request.settings.weights
-    if begun is not None and begun.weights.kind != "folder":
+    if begun is not None and begun.weights.kind in ("imagenet", "random"):
         wanted = begun.weights.kind
     cache = settings.cache.absolute()
     weights: Weights = cluster.call(
@@ -204,6 +205,7 @@ def find_weights(request: Request, workers: Workers, begun: RunRecord | None) ->
         settings.seed,
         settings.is_demo,
         settings.scaling,
+        request.space.initialisations,
     )
     if begun is not None and begun.weights.sha256 != weights.sha256:
         raise ConfigError(
@@ -238,7 +240,11 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
                 kind=weights.kind,
                 note=weights.note,
                 sha256=dict(weights.sha256),
-                scaling={one.name: describe(weights.fed(one).preprocessing) for one in request.backbones},
+                scaling={
+                    name: describe(row.preprocessing)
+                    for name, row in networks(request, weights).items()
+                    if name in weights.files
+                },
             ),
             hardware=_hardware(workers),
             packages=_versions(),
@@ -281,7 +287,7 @@ def _precision(request: Request, workers: Workers, begun: RunRecord, task: Task)
     if isinstance(found, str):  # as earlier versions wrote it
         chosen, found = found, None
     if found is None:
-        found = _measured(request.run, workers, task) if chosen == "auto" else fixed(task.backbones, chosen)
+        found = _measured(request.run, workers, task) if chosen == "auto" else fixed(task.architectures, chosen)
         request.run.update(precision=found)
     return by_backbone(found)
 
@@ -291,7 +297,7 @@ def _measured(run: RunDir, workers: Workers, task: Task) -> dict[str, PrecisionR
     started = time.perf_counter()
     jobs = [
         cluster.Job(f"precision of {name}", partial(measure, replace(task, backbones={name: row})), cost=row.cost[1])
-        for name, row in task.backbones.items()
+        for name, row in task.architectures.items()
     ]
     found: dict[str, PrecisionRecord] = {}
     for ended in cluster.run_jobs(workers, jobs):
@@ -299,15 +305,22 @@ def _measured(run: RunDir, workers: Workers, task: Task) -> dict[str, PrecisionR
             raise ended.error
         found |= ended.result
     run.spend("start", time.perf_counter() - started)
-    return {name: found[name] for name in task.backbones}
+    return {name: found[name] for name in task.architectures}
 
 
 def _check_scaling(request: Request, workers: Workers, task: Task) -> None:
     """Write down how the values that images give pretrained networks go with what these remember; once in a run."""
     weights, started = request.run.read().weights, time.perf_counter()
-    if weights.checked is not None or weights.kind == "random":
+    if weights.checked is not None:
         return
-    jobs = [cluster.Job(name, partial(cluster.check_scaling, task, name)) for name in task.backbones]
+    drawn = {RANDOM, *({GIVEN} if weights.kind == RANDOM else ())}
+    names = [
+        network_name(name, start)
+        for name, some in request.space.initialisations.items()
+        for start in some
+        if start not in drawn
+    ]
+    jobs = [cluster.Job(name, partial(cluster.check_scaling, task, name)) for name in names]
     found: dict[str, ScalingRecord] = {}
     for ended in cluster.run_jobs(workers, jobs):
         if ended.error is not None:

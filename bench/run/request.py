@@ -25,7 +25,7 @@ from bench.data.splits import folds, outer_folds, require_inner_folds
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone, boundary_bytes, get_backbone
 from bench.models.scaling import parse_scaling
-from bench.models.weights import check_weights
+from bench.models.weights import check_starts, scalable
 from bench.numbers import disk
 from bench.run.folder import RunDir, find_run
 from bench.run.ledgers import data_folder
@@ -118,11 +118,10 @@ def prepare(
     """
     space = space or load_space(settings.space_name, settings.backbones)
     image_sizes(settings, space)
-    check_weights(settings.weights, tuple(get_backbone(name) for name in space.backbones))
+    rows, starts = tuple(get_backbone(name) for name in space.backbones), space.initialisations
+    check_starts(settings.weights, rows, starts)
     if settings.scaling is not None:
-        parse_scaling(settings.scaling, space.backbones)
-        if settings.weights == "random":
-            raise ConfigError("--scaling is of pretrained weights, so it takes no --weights random.")
+        parse_scaling(settings.scaling, scalable(settings.weights, starts))
     if not resumed:
         check_outside(settings, "output", "cache")
     if settings.outer_budget and not settings.outer:

@@ -46,7 +46,7 @@ from bench.run.plans import write_plan
 from bench.run.progress import RunDisplay, SearchDisplay
 from bench.run.record import RunRecord, SearchRecord, Worked, read_strictly
 from bench.run.request import Request
-from bench.run.results import STATES, TrialLog, activities
+from bench.run.results import STATES, TrialLog, activities, rank
 from bench.run.tables import SUSPECTED_LABELS, records
 from bench.settings import RunSettings
 from bench.stats.metrics import Metric, get_metric
@@ -294,17 +294,18 @@ def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
         if not run.augmentation.exists():
             _draw_augmentations(stage, task)
         if not run.suspected_labels.exists():
-            _suspect_labels(stage, task, chosen[0].config.backbone)
+            _suspect_labels(stage, task, chosen[0].config.network)
         told = messages.trainings(stage.screen, metric, settings.repeats)
         table = retrain_finalists(chosen, how, train, over_folds, told)
         run.update(winner=winner_of(table, metric))
-        return Models(table, _baselines(stage, task, how, train, table))
+        return Models(table, _baselines(stage, task, log, how, train, table))
 
 
-def _baselines(stage: Stage, task: Task, how: Repeats, train: Train, finalists: pd.DataFrame) -> pd.DataFrame:
+def _baselines(
+    stage: Stage, task: Task, log: TrialLog, how: Repeats, train: Train, finalists: pd.DataFrame
+) -> pd.DataFrame:
     """Train what the winner is to be held against, as the finalists were."""
     stage.live.stage(live.TRAINING_BASELINES)
-    stage.screen.line(f"Baselines: {', '.join(title[0].lower() + title[1:] for title in TITLES.values())}")
     winner = TrialConfig.from_row(next(row for row in records(finalists) if row["winner"]))
     recipe = TrialConfig.from_mapping(stage.request.space.recipe(get_backbone(winner.backbone)))
     material = Material(
@@ -313,10 +314,26 @@ def _baselines(stage: Stage, task: Task, how: Repeats, train: Train, finalists: 
         n_classes=task.n_classes,
         channels=task.images[winner.backbone].channels,
     )
+    rivals = Rivals(winner, recipe, _other_start(stage, log, winner))
+    named = (TITLES[name] for name in rivals.names)
+    stage.screen.line(f"Baselines: {', '.join(title[0].lower() + title[1:] for title in named)}")
     told = messages.trainings(stage.screen, stage.metric, stage.settings.repeats)
     if stage.settings.learning_curve:
         train = _learning_curve(stage, task, how, winner, finalists).beside(train)
-    return train_baselines(Rivals(winner, recipe), how, material, train, told)
+    return train_baselines(rivals, how, material, train, told)
+
+
+def _other_start(stage: Stage, log: TrialLog, winner: TrialConfig) -> str | None:
+    """The initialisation that did best in the search of the winner's backbone, but for the winner's; None if no other.
+
+    One that no trial was given comes last.
+    """
+    others = [one for one in stage.request.space.initialisations[winner.backbone] if one != winner.initialisation]
+    tried = [
+        one for one in log.scored() if one.config.backbone == winner.backbone and one.config.initialisation in others
+    ]
+    best = min(tried, key=lambda one: rank(stage.metric, one.metrics or {}), default=None)
+    return best.config.initialisation if best else next(iter(others), None)
 
 
 def _learning_curve(
@@ -335,10 +352,10 @@ def train_on_workers(stage: Stage, task: Task, wanted: Sequence[Wanted]) -> Iter
     """Carry out trainings after a search on all workers."""
     jobs = {}
     for one in wanted:
-        curve, backbone = one.curve, "small_cnn" if one.job.from_scratch else one.job.config.backbone
+        curve, network = one.curve, "small_cnn" if one.job.from_scratch else one.job.config.network
         number = f"fold {curve.fold}" if curve.fold else f"seed {curve.repeat}"
         call = partial(cluster.train_job, task, one.job)
-        job = cluster.Job(f"{curve.kind} {curve.name}, {number}", call, backbone, one.job.cost(task), curve.kind)
+        job = cluster.Job(f"{curve.kind} {curve.name}, {number}", call, network, one.job.cost(task), curve.kind)
         jobs[job] = one
     forecast = stage.display.forecast
     seconds = forecast.of_jobs([one.job for one in wanted]) if forecast else [0.0] * len(jobs)
@@ -393,12 +410,12 @@ def _draw_augmentations(stage: Stage, task: Task) -> None:
         np.savez_compressed(temporary, policies=np.array(names), images=images)
 
 
-def _suspect_labels(stage: Stage, task: Task, backbone: str) -> None:
+def _suspect_labels(stage: Stage, task: Task, network: str) -> None:
     """List the images of train and val whose labels are doubtful, with pictures of the first; nothing is removed."""
     pool, table, classes = task.pool, stage.examined.table, stage.request.source.classes
     groups = table["group"].to_numpy()[pool]
     try:
-        found = stage.call(cluster.suspected_labels, task, backbone, groups)
+        found = stage.call(cluster.suspected_labels, task, network, groups)
     except Exception as error:  # it decides nothing, and so ends nothing
         stage.screen.line(f"  note: not computed: suspected wrong labels: {told_of(error)}.")
         return
@@ -407,7 +424,7 @@ def _suspect_labels(stage: Stage, task: Task, backbone: str) -> None:
     rows = pool[found.positions]
     listed = table.iloc[rows][["image", "label", "patient_id", "split"]].rename(columns={"patient_id": "patient"})
     listed = listed.assign(suggested=[classes[label] for label in found.suggested], margin=found.margin)
-    images = np.asarray(task.images[backbone].open()[rows[:SUSPECTS_SHOWN]])
+    images = np.asarray(task.images[network].open()[rows[:SUSPECTS_SHOWN]])
     with atomic_path(stage.run.suspected_images) as temporary, temporary.open("wb") as opened:
         np.savez_compressed(opened, images=images, ranks=np.arange(len(images)))
     SUSPECTED_LABELS.write(stage.run.path, listed)

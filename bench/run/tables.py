@@ -7,7 +7,7 @@ leniently by the report, which shows what can be shown. A column that an older f
 import io
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ import pandas as pd
 
 from bench.clock import ACTIVITIES, column
 from bench.run.folder import append_rows, from_cells, write_table
+from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import METRICS
-from bench.trial import TrialConfig
 
 Row = dict[str, Any]
 """A row of a table, by column; what is missing is None."""
@@ -252,12 +252,8 @@ class Schema:
         return [*self.names, *(name for name in more if name not in classes), *classes]
 
 
-CONFIG = tuple(
-    Column(f"config_{field.name}", Type.TEXT if field.name in ("backbone", "augmentation") else Type.NUMBER)
-    if field.name not in ("unfreeze_depth", "batch_size")
-    else Column(f"config_{field.name}", Type.INTEGER)
-    for field in fields(TrialConfig)
-)
+_KINDS: Mapping[type, Type] = {str: Type.TEXT, int: Type.INTEGER}
+CONFIG = tuple(Column(row.column, _KINDS.get(row.kind, Type.NUMBER)) for row in PARAMETERS.values())
 """The columns of a configuration."""
 
 SCORES = numbers(*(f"metric_{name}" for name in METRICS))

@@ -6,12 +6,12 @@ suffixes where they would load 6 and trace 11; 8 workers load 8 and trace 15 in 
 
 from collections.abc import Mapping, Sequence
 
-from bench.search.parameters import Value
+from bench.search.parameters import GIVEN, Value, network_name
 from bench.trial import TrialConfig
 
 
 class Lanes:
-    """What each of ``count`` workers has loaded and traced so far: (backbone,) and (backbone, depth)."""
+    """What each of ``count`` workers has loaded and traced so far: (network,) and (network, depth)."""
 
     def __init__(self, count: int) -> None:
         self._known: list[set[tuple[Value, ...]]] = [set() for _ in range(count)]
@@ -20,7 +20,7 @@ class Lanes:
     def choose(self, candidates: Sequence[Mapping[str, Value]]) -> int:
         """Index of the best of ``candidates`` (configurations, whole or in part) for the next free worker.
 
-        Best is what the worker has traced already, then a backbone that it has loaded, then one that no other worker
+        Best is what the worker has traced already, then a network that it has loaded, then one that no other worker
         has; the first among equals.
         """
         lane = self._free[0] if self._free else 0
@@ -28,16 +28,20 @@ class Lanes:
         others = set().union(*(known for place, known in enumerate(self._known) if place != lane))
 
         def fit(index: int) -> tuple[bool, bool, bool, int]:
-            backbone, depth = candidates[index].get("backbone"), candidates[index].get("unfreeze_depth")
-            traced = bool(depth) and (backbone, depth) in own
-            return traced, (backbone,) in own, (backbone,) not in others, -index
+            one = candidates[index]
+            network, depth = (
+                network_name(str(one.get("backbone")), str(one.get("initialisation", GIVEN))),
+                one.get("unfreeze_depth"),
+            )
+            traced = bool(depth) and (network, depth) in own
+            return traced, (network,) in own, (network,) not in others, -index
 
         return max(range(len(candidates)), key=fit)
 
     def begin(self, config: TrialConfig) -> int:
         """The next free worker begins a trial; returns its number."""
         lane = self._free.pop(0)
-        self._known[lane] |= {(config.backbone,), (config.backbone, config.unfreeze_depth)}
+        self._known[lane] |= {(config.network,), (config.network, config.unfreeze_depth)}
         return lane
 
     def end(self, lane: int, died: bool = False) -> None:

@@ -16,6 +16,8 @@ Value: TypeAlias = "str | int | float | bool | None"
 """What a hyperparameter can be, in a space file and in a configuration."""
 N_STAGES = 5
 """Every backbone is five stages; unfreeze depths run from 0 (head alone) to 5 (everything)."""
+GIVEN = "given"
+"""The initialisation of configurations that name none: the weights that ``--weights`` gives."""
 COLUMN = "config_"
 """Before a parameter's name in the columns of tables."""
 GRACE_EPOCHS = 2
@@ -36,6 +38,7 @@ class Hyperparameter:
         scale: how axes are drawn: ``log``, ``linear``, or ``category`` where each value stands for itself.
         written: how a value is written: ``rate`` (1e-3), ``short`` (three digits), ``count``, or ``text``.
         phrase: the parameter in a sentence, with ``{}`` for its value.
+        quiet: not spoken of where it is at its default.
         name: in a space file and in `TrialConfig`; behind `COLUMN` in tables. The table fills it in.
         kind: ``str``, ``int`` or ``float``. The table fills it in.
     """
@@ -51,6 +54,7 @@ class Hyperparameter:
     scale: Literal["category", "linear", "log"] = "category"
     written: Literal["text", "count", "short", "rate"] = "text"
     phrase: str = ""
+    quiet: bool = False
     name: str = ""
     kind: type = str
 
@@ -110,6 +114,8 @@ class TrialConfig:
         dropout: share of pooled features dropped in training.
         label_smoothing: share of each label spread over all classes.
         batch_size: images per step.
+        initialisation: where the backbone's weights come from: `GIVEN`, ``imagenet``, ``radimagenet``, ``random``, or a
+            folder.
     """
 
     backbone: str = _row("Backbone", phrase="{}")
@@ -133,6 +139,7 @@ class TrialConfig:
         "Label smoothing", 0.0, limits=(0.0, 0.9), ge=0, lt=1, scale="linear", written="short"
     )
     batch_size: int = _row("Batch size", 32, limits=(1, 4096), ge=1, written="count", phrase="batches of {} images")
+    initialisation: str = _row("Initialisation", GIVEN, phrase="initialised from {}", quiet=True)
 
     def __post_init__(self) -> None:
         for row in PARAMETERS.values():
@@ -187,6 +194,11 @@ class TrialConfig:
         """Its cells in a table's row, by column."""
         return {COLUMN + name: value for name, value in asdict(self).items()}
 
+    @property
+    def network(self) -> str:
+        """The name of the backbone with these weights: one network of a task (`network_name`)."""
+        return network_name(self.backbone, self.initialisation)
+
     @cached_property
     def key(self) -> str:
         """Identity of the configuration: equal configurations have equal keys."""
@@ -196,6 +208,18 @@ class TrialConfig:
             if name in _IN_EVERY_KEY or value != PARAMETERS[name].default
         }
         return stable_hash(counted)
+
+
+def network_name(backbone: str, initialisation: str = GIVEN) -> str:
+    """What a backbone with certain weights is called: ``resnet50``, or ``resnet50+radimagenet`` where not as given."""
+    return backbone if initialisation == GIVEN else f"{backbone}+{initialisation}"
+
+
+def network_title(network: str, titles: Mapping[str, str]) -> str:
+    """A network as people write it, by the titles of backbones: ``ResNet50``, or ``ResNet50 from radimagenet``."""
+    backbone, _, initialisation = network.partition("+")
+    title = titles.get(backbone, backbone)
+    return f"{title} from {initialisation}" if initialisation else title
 
 
 PARAMETERS: Mapping[str, Hyperparameter] = {

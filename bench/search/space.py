@@ -14,7 +14,7 @@ import yaml
 from bench.errors import ConfigError
 from bench.models.augmentation import Policy, make_policy
 from bench.models.backbones import BACKBONES, RECIPE, Backbone
-from bench.search.parameters import PARAMETERS, Hyperparameter, Value
+from bench.search.parameters import GIVEN, PARAMETERS, Hyperparameter, Value
 
 DEEPEST, MOST_VALUES, LONGEST = 20, 10_000, 1_000
 """How deep a space file may be nested, how many values it may hold, and of how many characters; the shipped ones are 5
@@ -134,6 +134,18 @@ class Space:
         """The unfreeze depths that can be chosen."""
         found = self["unfreeze_depth"]
         return tuple(found.choices) if found.choices is not None else tuple(range(int(found.low), int(found.high) + 1))
+
+    @property
+    def initialisations(self) -> dict[str, tuple[str, ...]]:
+        """Backbone name -> the initialisations that it can be given; `GIVEN` where none is chosen."""
+        parameter = self["initialisation"]
+        others = bool(set(parameter.when) - {"backbone"})
+        found: dict[str, tuple[str, ...]] = {}
+        for backbone in self.backbones:
+            chosen = backbone in parameter.when.get("backbone", (backbone,))
+            names = [str(one) for one in parameter.choices or ()] if chosen else []
+            found[backbone] = tuple(dict.fromkeys([*names, *([GIVEN] if others or not chosen else [])]))
+        return found
 
     def suggest(self, trial: Any) -> dict[str, Value]:
         """Ask an Optuna trial for a configuration (define-by-run)."""

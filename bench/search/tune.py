@@ -252,7 +252,8 @@ class _ForRay(Searcher):  # type: ignore[misc]
         found = self._search.suggest(trial_id)
         if found is None or found == FINISHED:
             return Searcher.FINISHED if found else None
-        return {**found, "worker": cluster.for_trial(self._workers, self._search.worker(trial_id), found["backbone"])}
+        network = TrialConfig.from_mapping(found).network
+        return {**found, "worker": cluster.for_trial(self._workers, self._search.worker(trial_id), network)}
 
     def on_trial_result(self, trial_id: str, result: Report) -> None:
         """A running trial has reported."""

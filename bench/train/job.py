@@ -47,7 +47,7 @@ class TrainingJob:
         images = len((self.rows or task.rows)["train"])
         if self.from_scratch:
             return images * small_cnn.EPOCHS * small_cnn.COST
-        step = task.backbones[self.config.backbone].suffix_cost(self.config.unfreeze_depth)
+        step = task.backbones[self.config.network].suffix_cost(self.config.unfreeze_depth)
         return images * task.epochs * (0.1 + step)
 
 

@@ -28,7 +28,7 @@ class Exported:
 
     Args:
         task: sizes and classes.
-        name: of the backbone.
+        name: of the network.
         network: its Keras model; not shared.
     """
 
@@ -60,7 +60,7 @@ class Exported:
         """Images -> the boundaries at ``depths`` (0 to 4), which must lie in front of what was trained last."""
         if depths not in self._prefixes:
             outputs = [self._at(depth) for depth in depths]
-            self._prefixes[depths] = keras.Model(self.model.input, outputs, name=f"{self.name}_exact_prefix")
+            self._prefixes[depths] = keras.Model(self.model.input, outputs, name=f"{self._row.name}_exact_prefix")
         return self._prefixes[depths]
 
     def suffix(self, depth: int) -> Any:
@@ -70,7 +70,7 @@ class Exported:
         if depth not in self._suffixes:
             cut = boundary_cut(self._row, depth)
             start = cut_layer(self.model, cut).output if cut else self.model.input
-            tail = keras.Model(start, self._at(0), name=f"{self.name}_exact_tail")
+            tail = keras.Model(start, self._at(0), name=f"{self._row.name}_exact_tail")
             features = keras.Input(start.shape[1:], name="features")
             self._suffixes[depth] = keras.Model(features, self._head(tail(features)), name="exact_suffix")
         return self._suffixes[depth]
@@ -174,8 +174,8 @@ class Networks:
         Returns:
             images -> probabilities, of built-in layers only; and the boundary of the job's depth -> probabilities.
         """
-        exported = self.exported(config.backbone)
-        exported.take(self._network(config.backbone), self.head(config.backbone), standard, config)
+        exported = self.exported(config.network)
+        exported.take(self._network(config.network), self.head(config.network), standard, config)
         return exported.model, exported.suffix(config.unfreeze_depth)
 
     def small_cnn(self, backbone: str, seed: int) -> tuple[Any, Any]:

@@ -50,7 +50,7 @@ def measure(task: Task) -> dict[str, PrecisionRecord]:
 
     To be called where training will run, after `bench.device.set_up`.
     """
-    return {name: _decided(_times(task, backbone)) for name, backbone in task.backbones.items()}
+    return {name: _decided(_times(task, backbone)) for name, backbone in task.architectures.items()}
 
 
 def fixed(names: Iterable[str], precision: str) -> dict[str, PrecisionRecord]:

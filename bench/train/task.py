@@ -37,12 +37,13 @@ class Task:
     """All that decides training beside the configuration; cheap to send to a worker.
 
     Attributes:
-        images: backbone name -> the stored set at that backbone's size.
+        images: network name (`bench.search.parameters.network_name`) -> the stored set at its backbone's size.
         rows: ``train`` and ``val`` -> row numbers; the test split is not in here. Together they are the pool.
         labels: ``train`` and ``val`` -> class indices, in the order of ``rows``.
         n_classes: number of classes.
-        backbones: by name.
-        weights: where their weights are.
+        backbones: network name -> its backbone, with the preprocessing that its weights want; those that no trial can
+            begin with have no weights.
+        weights: where the weights of each network are.
         policies: augmentation policies by name.
         metric: name of the score that decides.
         epochs: at most so many epochs per phase.
@@ -80,9 +81,16 @@ class Task:
     class_weights: bool = True
     searched: Rows | None = field(default=None, compare=False)
 
+    @property
+    def architectures(self) -> dict[str, Backbone]:
+        """Backbone name -> its row, whatever its weights."""
+        return {row.name: row for row in self.backbones.values()}
+
     def precision_of(self, backbone: str) -> Precision:
-        """What the parts of a backbone compute in."""
-        return self.precision.get(backbone, Precision())
+        """What the parts of a network compute in: as its backbone, whatever its weights."""
+        return self.precision.get(
+            self.backbones[backbone].name if backbone in self.backbones else backbone, Precision()
+        )
 
     @cached_property
     def pool(self) -> npt.NDArray[np.int64]:

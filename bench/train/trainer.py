@@ -114,7 +114,7 @@ class Trainer:
                     for _ in self._train_from_scratch(job, progress):
                         yield progress
                     return progress.result()
-                networks.restore(config.backbone)
+                networks.restore(config.network)
                 progress.begin("head")
                 phase = self.train_phase(job, 0, progress)
                 if config.unfreeze_depth:
@@ -175,9 +175,9 @@ class Trainer:
         """
         networks, config, train = self.networks, job.config, self.images(job, "train")
         policy = self.task.policies[config.augmentation]
-        views = self.features.training_views(config.backbone, policy, depth, job.order, train.rows)
-        start, head = self.start(config, train), networks.head(config.backbone)
-        model = networks.suffix(config.backbone, depth) if depth else head
+        views = self.features.training_views(config.network, policy, depth, job.order, train.rows)
+        start, head = self.start(config, train), networks.head(config.network)
+        model = networks.suffix(config.network, depth) if depth else head
         if not depth:  # the suffix goes on from the head that was warmed up
             head.get_layer("probabilities").set_weights(start.head)
         head.get_layer("standardise").reset(start.standard)
@@ -207,7 +207,7 @@ class Trainer:
         if job.from_scratch:
             epochs, patience = max(small_cnn.EPOCHS, epochs), max(small_cnn.PATIENCE, patience)
         fitting = Fitting(job.config, progress.phase, job.seed, epochs, patience)
-        validate = Validate(self.features.clean(job.config.backbone, depth, val.rows), val.labels, progress)
+        validate = Validate(self.features.clean(job.config.network, depth, val.rows), val.labels, progress)
         smoothing = job.config.label_smoothing
         targets = np.eye(task.n_classes, dtype=np.float32)[train.labels]
         targets = targets * (1 - smoothing) + smoothing / task.n_classes
@@ -218,7 +218,7 @@ class Trainer:
 
     def _asked(self, job: TrainingJob, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """What the model that was just trained, at its best epoch, says of some images of the pool."""
-        backbone, depth = job.config.backbone, job.config.unfreeze_depth
+        backbone, depth = job.config.network, job.config.unfreeze_depth
         model = self.networks.suffix(backbone, depth) if depth else self.networks.head(backbone)
         with self.clock.first(("predict", id(model)), "validation"):
             return predict(model, self.features.clean(backbone, depth, rows))
@@ -229,7 +229,7 @@ class Trainer:
         with self.clock("export"):
             exported, suffix = self.networks.export(config, standard)
             _save(exported, file)
-            features = self.features.exact_validation(config.backbone, config.unfreeze_depth)
+            features = self.features.exact_validation(config.network, config.unfreeze_depth)
             with self.clock.first(("predict", id(suffix)), "validation"):
                 return predict(suffix, features)
 
@@ -240,16 +240,16 @@ class Trainer:
             TrialFailed: if a feature is not finite.
         """
         task, policy = self.task, self.task.policies[config.augmentation]
-        place = (config.backbone, policy, train.rows.tobytes())
+        place = (config.network, policy, train.rows.tobytes())
         if place not in self._starts:
             with self.clock("head training"):
-                views = [self.features.clean(config.backbone, 0, train.rows)]
+                views = [self.features.clean(config.network, 0, train.rows)]
                 if not policy.identity:
                     first = range(min(task.views, task.epochs))
-                    views += self.features.training_views(config.backbone, policy, 0, first, train.rows)
+                    views += self.features.training_views(config.network, policy, 0, first, train.rows)
                 standard = standardisation(views)
                 if not all(np.isfinite(part).all() for part in standard):
-                    title = task.backbones[config.backbone].title
+                    title = task.backbones[config.network].title
                     raise TrialFailed(f"features of the training images under {title} are not finite")
                 head = linear_probe.linear_probe(views, train.labels, train.weights, standard)
             self._starts[place] = Start(standard, head)
@@ -259,7 +259,7 @@ class Trainer:
         """Remember a loss that is many times a constant guess's: the backbone's scores may say little then."""
         guess = math.log(self.task.n_classes)
         loss, which = max((record.loss, "training"), (record.metrics["log_loss"], "validation"))
-        about, title = f"loss {config.backbone}", self.task.backbones[config.backbone].title
+        about, title = f"loss {config.network}", self.task.backbones[config.network].title
         if loss > EXPLODED * guess and about not in self._explosions:
             self._explosions[about] = (
                 f"{title}: the {which} loss was {loss:.3g} nats per image after {record.phase} epoch {record.epoch}, "

@@ -30,7 +30,7 @@ def test_a_run_computes_in_what_was_chosen_once(
     request: Any = SimpleNamespace(
         settings=SimpleNamespace(precision=setting), run=SimpleNamespace(update=lambda **found: kept.update(found))
     )
-    task: Any = SimpleNamespace(backbones={"toy": None})
+    task: Any = SimpleNamespace(architectures={"toy": None})
     record = RunRecord(precision=begun)
     assert pipeline._precision(request, None, record, task) == {"toy": expected}  # type: ignore[arg-type]
     assert bool(kept) == written
@@ -53,7 +53,7 @@ def test_all_backbones_are_measured_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pipeline, "replace", lambda task, backbones: SimpleNamespace(backbones=backbones))
     spent: list[str] = []
     run: Any = SimpleNamespace(spend=lambda stage, seconds: spent.append(stage))
-    task: Any = SimpleNamespace(backbones={name: toys.toy_backbone(name) for name in ("toy", "toy2")})
+    task: Any = SimpleNamespace(architectures={name: toys.toy_backbone(name) for name in ("toy", "toy2")})
     found = pipeline._measured(run, None, task)  # type: ignore[arg-type]
     assert {name: one.prefix for name, one in found.items()} == {"toy": "float32", "toy2": "bfloat16"}
     assert list(found) == ["toy", "toy2"] and len(tasks) == 2

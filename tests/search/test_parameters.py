@@ -25,7 +25,7 @@ def test_a_row_is_whole(row: Hyperparameter) -> None:
 
 def test_the_table_is_the_configuration() -> None:
     assert list(PARAMETERS) == [one.name for one in dataclasses.fields(TrialConfig)]
-    assert [row.kind for row in PARAMETERS.values()] == [str, str, int, float, float, float, float, int]
+    assert [row.kind for row in PARAMETERS.values()] == [str, str, int, float, float, float, float, int, str]
     assert [row.name for row in PARAMETERS.values() if row.when] == ["finetune_factor"]
 
 

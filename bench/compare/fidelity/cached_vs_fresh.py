@@ -115,7 +115,7 @@ def run_fidelity(
 def _precision(chosen: str, task: Task) -> dict[str, Precision]:
     """What is computed in, as in a run; measured in a process of its own, for this one loads no TensorFlow."""
     if chosen != "auto":
-        return by_backbone(fixed(task.backbones, chosen))
+        return by_backbone(fixed(task.architectures, chosen))
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), set_up, (cpu_cores(),)) as pool:
         return by_backbone(pool.submit(measure, task).result())
 

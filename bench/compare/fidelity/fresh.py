@@ -61,7 +61,7 @@ def train_fresh(trainer: Any, config: TrialConfig, seed: int) -> TrialResult:
         TrialFailed: if the loss leaves the finite numbers or memory runs out.
     """
     task, networks, depth = trainer.task, trainer.networks, config.unfreeze_depth
-    name, policy = config.backbone, task.policies[config.augmentation]
+    name, policy = config.network, task.policies[config.augmentation]
     job = TrainingJob(config, seed, min(task.views, task.epochs))
     progress = Progress(get_metric(task.metric), trainer.clock)
     with out_of_memory_fails():

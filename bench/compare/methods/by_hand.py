@@ -52,7 +52,7 @@ def run(experiment: Experiment, outcomes: Outcomes) -> None:
     (folder / "models").mkdir(parents=True)
     best = best_of_each_backbone(read_rows(OUTCOMES, outcomes.folder))
     task, whole = experiment.task, experiment.whole
-    models = [model for config in best for model in retrain(task, config, standards[config.backbone], whole, folder)]
+    models = [model for config in best for model in retrain(task, config, standards[config.network], whole, folder)]
     evaluate(models, task.labels["val"], whole, folder)
 
 

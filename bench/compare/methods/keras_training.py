@@ -85,10 +85,10 @@ def standardisation(task: Task, backbone: str) -> Standard:
 
 def build(task: Task, config: TrialConfig, standard: Standard) -> Any:
     """The compiled model of ``config`` with its backbone frozen, ready to train its head."""
-    row, stored = task.backbones[config.backbone], task.images[config.backbone]
+    row, stored = task.backbones[config.network], task.images[config.backbone]
     seed = stable_seed("trial", task.seed, config.key)
     keras.utils.set_random_seed(seed)
-    network = load_backbone(row, stored.size, task.weights.files[config.backbone])
+    network = load_backbone(row, stored.size, task.weights.files[config.network])
     model = assemble.full_model(
         row, network, stored.size, stored.channels, task.n_classes, standard, config.dropout, seed
     )
@@ -106,7 +106,7 @@ def compile_model(model: Any, config: TrialConfig, learning_rate: float) -> None
 
 def unfreeze(task: Task, config: TrialConfig, model: Any) -> None:
     """Make the last stages trainable, batch normalisation apart, and compile for the smaller rate."""
-    assemble.freeze_prefix(task.backbones[config.backbone], model, config.unfreeze_depth)
+    assemble.freeze_prefix(task.backbones[config.network], model, config.unfreeze_depth)
     compile_model(model, config, config.learning_rate * float(config.finetune_factor or 1.0))
 
 

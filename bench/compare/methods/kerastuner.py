@@ -65,7 +65,7 @@ class TwoPhases(keras_tuner.HyperModel):  # type: ignore[misc]
         super().__init__()
         self._task = task
         self._space = space
-        self._standards = {name: keras_training.standardisation(task, name) for name in task.images}
+        self._standards = {name: keras_training.standardisation(task, name) for name in task.weights.files}
         self._data: dict[str, keras_training.Data] = {}
         self.epochs = 0
         """Of the trial that is running, all phases together."""
@@ -74,7 +74,7 @@ class TwoPhases(keras_tuner.HyperModel):  # type: ignore[misc]
         """The compiled model of the configuration that ``hp`` holds."""
         self.epochs = 0
         config = TrialConfig.from_mapping(configure(self._space, hp))
-        return keras_training.build(self._task, config, self._standards[config.backbone])
+        return keras_training.build(self._task, config, self._standards[config.network])
 
     def fit(self, hp: Any, built: Any, epochs: int, initial_epoch: int = 0, **arguments: Any) -> dict[str, float]:
         """Train for ``epochs`` per phase; what is taken up again, after ``initial_epoch``, has warmed its head up."""

@@ -109,7 +109,7 @@ def standardise(task: Task) -> dict[str, Standard]:
 def _standards(task: Task) -> dict[str, Standard]:
     from bench.compare.methods.keras_training import standardisation
 
-    return {name: standardisation(task, name) for name in task.images}
+    return {name: standardisation(task, name) for name in task.weights.files}
 
 
 def train_trial(values: dict[str, object], task: Task, standards: Mapping[str, Standard], threads: int) -> None:
@@ -123,7 +123,7 @@ def train_trial(values: dict[str, object], task: Task, standards: Mapping[str, S
     from bench.compare.methods.keras_training import train
 
     config = _config(values)
-    train(task, config, standards[config.backbone], lambda progress: tune.report(asdict(progress)))
+    train(task, config, standards[config.network], lambda progress: tune.report(asdict(progress)))
 
 
 class Watcher(tune.Callback):  # type: ignore[misc]

@@ -25,13 +25,13 @@ def run(experiment: Experiment, outcomes: Outcomes) -> None:
     folder.path.mkdir(parents=True)
     found = workers.start(experiment.jobs)
     chosen = options.get("precision")
-    precision = fixed(task.backbones, chosen) if chosen else workers.call(found, measure, task)
-    outcomes.note(f"backbones computed in {describe(task.backbones, precision)}")
+    precision = fixed(task.architectures, chosen) if chosen else workers.call(found, measure, task)
+    outcomes.note(f"backbones computed in {describe(task.architectures, precision)}")
     cache_bytes = task.cache_bytes if options.get("cache", True) else 0
     asha = options.get("asha", True) and not experiment.configurations
     try:
         run_search(
-            make_plan(space, list(task.backbones.values()), experiment.budget),
+            make_plan(space, list(task.architectures.values()), experiment.budget),
             replace(task, precision=by_backbone(precision), cache_bytes=cache_bytes),
             replace(found, warm=options.get("warm", True)),
             make_settings(

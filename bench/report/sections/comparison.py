@@ -16,6 +16,7 @@ from bench.report.tables import search as tables_search
 from bench.report.tables.learning_curve import growth
 from bench.report.templating import Values
 from bench.report.verdict import compared_by, verdict
+from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import METRICS, Metric
 
 TITLE = "Backbones"
@@ -54,7 +55,8 @@ def comparison(page: Page) -> Section:
         epochs=None if files.epochs is None else files.epochs[files.epochs["kind"] == "finalist"],
         curves=figures_training.finalist_curves,
         skipped=_recipe_skipped(page),
-        with_recipe=_with_recipe(page),
+        with_recipe=_on_test(page, "recipe"),
+        start=_start(page),
         growth=_growth(page),
         primary=_primary(page),
         nested=nested(page),
@@ -130,12 +132,28 @@ def _growth(page: Page) -> Values | None:
     }
 
 
-def _with_recipe(page: Page) -> list[str]:
-    """How the winner and its default recipe compare on test, in the evaluation's own words."""
+def _start(page: Page) -> Values | None:
+    """The winner's initialisation, and the other that its configuration was trained from; None where there was none."""
+    own, others = page.files.finalists, page.files.baselines
+    if own is None or others is None:
+        return None
+    winner, other = own[own["backbone"] == page.files.chosen], others[others["baseline"] == "initialisation"]
+    if not len(winner) or not len(other):
+        return None
+    column = PARAMETERS["initialisation"].column
+    return {
+        "own": winner[column].iloc[0],
+        "other": other[column].iloc[0],
+        "sentences": _on_test(page, "initialisation"),
+    }
+
+
+def _on_test(page: Page, baseline: str) -> list[str]:
+    """How the winner and a baseline compare on test, in the evaluation's own words."""
     rows = page.files.evaluated.comparisons
     if rows is None:
         return []
-    return list(rows.loc[(rows["a"] == page.files.chosen) & (rows["b"] == "recipe"), "sentence"].dropna())
+    return list(rows.loc[(rows["a"] == page.files.chosen) & (rows["b"] == baseline), "sentence"].dropna())
 
 
 def _primary(page: Page) -> Table | None:
