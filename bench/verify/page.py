@@ -20,6 +20,8 @@ PAGE = "report.html"
 METRICS = {
     "ROC AUC": "auc",
     "PR AUC": "pr_auc",
+    "Specificity at 95 % sensitivity": "specificity_at_95_sensitivity",
+    "Quadratic weighted kappa": "quadratic_kappa",
     "Accuracy": "accuracy",
     "Balanced accuracy": "balanced_accuracy",
     "F1 (macro)": "f1",
@@ -352,7 +354,7 @@ def _altered(run: Folder) -> Rows:
 
 def _trials(run: Folder) -> Rows:
     for row in _records(run, "trials.csv"):
-        titles = {title: [row[f"metric_{name}"]] for title, name in METRICS.items()}
+        titles = {title: [row.get(f"metric_{name}")] for title, name in METRICS.items()}
         yield {"Trial": f"{row['trial']:.0f}"}, titles
 
 
