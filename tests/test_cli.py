@@ -213,19 +213,20 @@ def test_an_impossible_value_is_named_before_anything_is_made(place, images, ref
     assert list(output.iterdir()) == []
 
 
-@pytest.mark.parametrize("flags", [[], ["--metric", "auc"]])
-def test_a_metric_of_ordered_classes_needs_their_order(place, images, refusal, monkeypatch, flags):
+def test_a_metric_of_ordered_classes_needs_their_order(place, images, refusal, monkeypatch):
     """Of three classes; two have one anyway. The order decides the class indices."""
     seen = requests(monkeypatch)
     of_two = ["run", "--data", str(images), "--metric", "quadratic_kappa"]
     assert cli.main([*of_two, "--name", "two"]) == 0
     assert cli.main([*of_two, "--name", "turned", "--ordinal", "B,A"]) == 0
-    shutil.copytree(images / "A", images / "C")
+    (images / "C").mkdir()
+    for path in (images / "A").iterdir():
+        shutil.copy(path, images / "C" / f"c-{path.name}")
     message = refusal(*of_two)
     assert "--metric quadratic_kappa needs classes that have an order, but got 3 without one" in message
     assert "--ordinal A,B,C" in message
     assert not any(place.iterdir())
-    assert cli.main([*of_two, "--name", "three", "--ordinal", "C, A,B", *flags]) == 0
+    assert cli.main([*of_two, "--name", "three", "--ordinal", "C, A,B"]) == 0
     assert cli.main(["run", "--data", str(images), "--name", "plain"]) == 0
     assert [one.source.classes for one in seen] == [("A", "B"), ("B", "A"), ("C", "A", "B"), ("A", "B", "C")]
     tables = [one.table for one in seen[2:]]

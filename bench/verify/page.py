@@ -210,7 +210,8 @@ def _pairs(run: Folder) -> Rows:
     titles = {name: one.get("title") or name for name, one in run.evaluation["models"].items()}
     for row in _records(run, "comparisons.csv"):
         name = METRICS_TITLES.get(str(row.get("metric")), "ROC AUC")
-        seeds = [float(one) for end in ("a", "b") for one in str(row.get(f"scores_{end}") or "").split()]
+        each = [row.get(f"scores_{end}") for end in ("a", "b")]  # one score of 0 is a number, and not nothing
+        seeds = [float(one) for side in each if side is not None for one in str(side).split()]
         yield (
             {"Pair": f"{titles[row['a']]} − {titles[row['b']]}"},
             {

@@ -63,7 +63,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {metric: folder / "reports" / metric for metric in wanted}
 
 
-def tested(run: Path, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+def of_test(run: Path, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Class indices and probabilities of the test images."""
     table = pd.read_csv(run / "predictions_test.csv")
     return table["label"].map(classes.index).to_numpy(), table[[f"prob_{name}" for name in classes]].to_numpy()
@@ -74,7 +74,7 @@ def test_the_order_decides_the_class_indices_and_the_kappa(runs: dict[str, Path]
     evaluation, card = (json.loads((run / name).read_text()) for name in ("evaluation.json", "best_model.json"))
     assert tuple(evaluation["classes"]) == tuple(card["classes"]) == ORDER
     assert card["ordinal"] is True
-    labels, scores = tested(run, ORDER)
+    labels, scores = of_test(run, ORDER)
     found = evaluation["models"][evaluation["winner"]]["metrics"]["quadratic_kappa"]
     expected = cohen_kappa_score(labels, scores.argmax(axis=1), labels=range(3), weights="quadratic")
     assert found["value"] == pytest.approx(expected)
@@ -89,8 +89,8 @@ def test_without_an_order_nothing_is_said_of_it(runs: dict[str, Path]) -> None:
     metrics = evaluation["models"][evaluation["winner"]]["metrics"]
     assert "quadratic_kappa" not in metrics
     assert pd.read_csv(run / "trials.csv")["metric_quadratic_kappa"].isna().all()
-    assert "kappa" not in (run / "report.html").read_text(encoding="utf-8").lower()
-    labels, scores = tested(run, classes)
+    assert "weighted kappa" not in (run / "report.html").read_text(encoding="utf-8").lower()
+    labels, scores = of_test(run, classes)
     each = []
     for index in range(3):
         false, true, _ = roc_curve(labels == index, scores[:, index], drop_intermediate=False)
