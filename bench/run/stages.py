@@ -312,6 +312,7 @@ def _baselines(stage: Stage, task: Task, how: Repeats, train: Train, finalists: 
         facts={split: stage.examined.facts.iloc[rows] for split, rows in task.rows.items()},
         n_classes=task.n_classes,
         channels=task.images[winner.backbone].channels,
+        ordinal=task.ordinal,
     )
     told = messages.trainings(stage.screen, stage.metric, stage.settings.repeats)
     if stage.settings.learning_curve:
