@@ -167,6 +167,10 @@ Backbones = Annotated[tuple[str, ...], _text(_names("--backbones", "names", "vgg
 Columns = Annotated[
     tuple[str, ...], _text(_names("--group-by", "names of columns", "sex,scanner")), AfterValidator(_distinct_columns)
 ]
+Classes = Annotated[
+    tuple[str, ...],
+    _text(_names("--ordinal", "all classes from the least to the most", "mild,moderate,severe")),
+]
 Folds = Annotated[
     Annotated[int, Field(ge=0, le=20)] | Literal["given"], _text(_parse_folds), AfterValidator(_several_folds)
 ]
@@ -229,6 +233,9 @@ class RunSettings(BaseModel):
         "data", None, "FILE", "reports/xray/splits.csv", shown="the given splits; what is missing is drawn"
     )
     """take the splits of this table over: image,label,split, as a run's splits.csv has them"""
+    ordinal: Classes | None = setting("data", None, "CLASSES", "mild,moderate,severe", shown="they have no order")
+    """the classes have an order: all of them, separated by commas, from the least to the most; of two the last is what
+    is looked for"""
     test_share: Share = setting("data", 0.2, "SHARE", "0.25")
     """share of the images drawn for test where no test split is given"""
     val_share: Share = setting("data", 0.15, "SHARE", "0.2")

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -185,6 +186,10 @@ def test_commands(refusal):
         (["--target-sensitivity", "0.5"], ["--target-sensitivity", "0.5", "greater than 0.5"]),
         (["--target-sensitivity", "nan"], ["--target-sensitivity", "nan"]),
         (["--group-by", ","], ["--group-by", "sex,scanner"]),
+        (["--ordinal", ","], ["--ordinal", "mild,moderate,severe"]),
+        (["--ordinal", "A"], ["--ordinal takes every class once", "got A,", "the classes are A, B"]),
+        (["--ordinal", "A,B,B"], ["--ordinal takes every class once", "got A,B,B,", "the classes are A, B"]),
+        (["--ordinal", "B,C"], ["--ordinal takes every class once", "got B,C,", "the classes are A, B"]),
         (["--window", "40"], ["--window", "CENTER,WIDTH", "'40'"]),
         (["--window", "40,400,4"], ["--window", "CENTER,WIDTH"]),
         (["--window", "lung"], ["--window", "'lung'", "-600,1500"]),
@@ -206,6 +211,26 @@ def test_an_impossible_value_is_named_before_anything_is_made(place, images, ref
         assert word in message
     assert list(place.iterdir()) == [output]
     assert list(output.iterdir()) == []
+
+
+def test_a_metric_of_ordered_classes_needs_their_order(place, images, refusal, monkeypatch):
+    """Of three classes; two have one anyway. The order decides the class indices."""
+    seen = requests(monkeypatch)
+    of_two = ["run", "--data", str(images), "--metric", "quadratic_kappa"]
+    assert cli.main([*of_two, "--name", "two"]) == 0
+    assert cli.main([*of_two, "--name", "turned", "--ordinal", "B,A"]) == 0
+    (images / "C").mkdir()
+    for path in (images / "A").iterdir():
+        shutil.copy(path, images / "C" / f"c-{path.name}")
+    message = refusal(*of_two)
+    assert "--metric quadratic_kappa needs classes that have an order, but got 3 without one" in message
+    assert "--ordinal A,B,C" in message
+    assert not any(place.iterdir())
+    assert cli.main([*of_two, "--name", "three", "--ordinal", "C, A,B"]) == 0
+    assert cli.main(["run", "--data", str(images), "--name", "plain"]) == 0
+    assert [one.source.classes for one in seen] == [("A", "B"), ("B", "A"), ("C", "A", "B"), ("A", "B", "C")]
+    tables = [one.table for one in seen[2:]]
+    assert tables[0].equals(tables[1]), "the order of the classes decides no split"
 
 
 def test_missing_data_is_named(place, refusal):
@@ -759,7 +784,7 @@ def test_the_examples_in_the_help_can_be_given(place, images, capsys, monkeypatc
     examples = [re.search(r"example: (.*)\)$", text)[1] for flag, text in found.items() if flag != "--help"]
     elsewhere = (
         *("--data", "--image-root", "--resume", "--cache", "--output"),
-        *("--patient-pattern", "--splits", "--group-by"),
+        *("--patient-pattern", "--splits", "--group-by", "--ordinal"),
     )
     flags = [example for example in examples if example.split()[0] not in elsewhere]
     for number, example in enumerate(flags):

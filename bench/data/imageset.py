@@ -5,9 +5,9 @@ Light to import, for decoding runs in processes of its own.
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from bench import numbers
 from bench.data.images.limits import MOST_PIXELS, check_bytes
 from bench.data.images.window import Window
+from bench.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,6 +162,19 @@ class ImageSet:
     notes: tuple[str, ...] = ()
     layout: str = ""
     excluded: tuple[Excluded, ...] = ()
+
+    def ordered(self, classes: Sequence[str]) -> "ImageSet":
+        """The same images, their ``classes`` in this order.
+
+        Raises:
+            ConfigError: if these are not all classes, each once.
+        """
+        if sorted(classes) != sorted(self.classes):
+            raise ConfigError(
+                f"--ordinal takes every class once, from the least to the most, but got {','.join(classes)}, "
+                f"and the classes are {', '.join(self.classes)}."
+            )
+        return replace(self, classes=tuple(classes))
 
 
 def stamp(stat: os.stat_result) -> str:

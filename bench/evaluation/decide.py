@@ -115,6 +115,7 @@ def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunD
         backbone=decisions.winner,
         repeat=winner["repeat"],
         classes=tuple(inputs.classes),
+        ordinal=inputs.ordinal,
         input=inputs.taken_by(decisions.winner),
         config=asdict(TrialConfig.from_row(winner)),
         validation=scores_in(winner),

@@ -201,6 +201,7 @@ def _card(
     held = ModelCard(
         file=run.best_ensemble.name,
         classes=tuple(inputs.classes),
+        ordinal=inputs.ordinal,
         input=taken,
         calibration=CalibrationMap(),
         threshold=choice.threshold,

@@ -71,6 +71,11 @@ class EvaluationInputs:
         return get_metric(self.settings.metric)
 
     @property
+    def ordinal(self) -> bool:
+        """Whether the classes have an order, which is that of their indices."""
+        return self.settings.ordinal is not None
+
+    @property
     def bootstrap(self) -> Bootstrap:
         """The run's draws and seed."""
         return Bootstrap(self.settings.bootstrap, seed=self.settings.seed)
@@ -105,12 +110,13 @@ class EvaluationInputs:
     def on_validation(self, scores: Scores) -> Predictions:
         """A model's probabilities of the validation images; patients as `bench.data.splits.units` tells them apart."""
         rows = self.rows("val")
-        return Predictions(self.labels(rows), scores, np.asarray(units_of(self.table).iloc[rows]), self.classes)
+        patients = np.asarray(units_of(self.table).iloc[rows])
+        return Predictions(self.labels(rows), scores, patients, self.classes, self.ordinal)
 
     def on_test(self, table: pd.DataFrame, scores: Scores) -> Predictions:
         """A model's probabilities of the test images, whose rows of the ``table`` are known once it is opened."""
         labels = labels_of(table.reset_index(drop=True), np.arange(len(table)), self.classes)
-        return Predictions(labels, scores, np.asarray(units_of(table)), self.classes)
+        return Predictions(labels, scores, np.asarray(units_of(table)), self.classes, self.ordinal)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Pool:
     def predictions(self, rows: npt.NDArray[np.int64], scores: Scores) -> Predictions:
         """What a model says of some images of train and validation."""
         patients = np.asarray(units_of(self.table).iloc[rows])
-        return Predictions(self.task.labels_of(rows), scores, patients, self.classes)
+        return Predictions(self.task.labels_of(rows), scores, patients, self.classes, self.task.ordinal)
 
     def class_weights(self, rows: npt.NDArray[np.int64]) -> tuple[float, ...]:
         """Of the loss of a training on ``rows``; empty if all are alike."""
@@ -174,7 +174,7 @@ class OuterLoop:
             "reason": "",
             "backbone": winner.config.backbone,
             "validation": winner.validation,
-            **score_columns(evaluate(held_out.labels, held_out.scores)),
+            **score_columns(evaluate(held_out.labels, held_out.scores, held_out.ordinal)),
             "calibrated_log_loss": log_loss_of(held_out.labels, calibrated),
             **winner.config.columns(),
             "seed": winner.seed,

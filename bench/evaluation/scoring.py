@@ -54,10 +54,10 @@ def score_model(predictions: Predictions, bootstrap: Bootstrap) -> ModelScores:
 def _metrics(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, Estimate]:
     found = intervals(predictions, bootstrap, _possible(predictions))
     entries = {}
-    for name, metric in METRICS.items():
+    for name in predictions.metrics:
         if name not in found:
             entries[name] = Estimate(value=None, low=None, high=None, reason=predictions.missing_classes)
-        elif predictions.few_of_a_class and metric.needs_all_classes:
+        elif predictions.few_of_a_class and METRICS[name].needs_all_classes:
             entries[name] = Estimate(value=found[name].value, low=None, high=None)
         else:
             entries[name] = Estimate(**asdict(found[name]))
@@ -67,7 +67,7 @@ def _metrics(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, Estima
 def _possible(predictions: Predictions) -> list[str]:
     """Names of the metrics that the labels allow."""
     missing = predictions.missing_classes
-    return [name for name, metric in METRICS.items() if not (missing and metric.needs_all_classes)]
+    return [name for name in predictions.metrics if not (missing and METRICS[name].needs_all_classes)]
 
 
 def _auc_against_rest(predictions: Predictions, index: int, bootstrap: Bootstrap) -> Estimate:
@@ -85,6 +85,7 @@ def spread(repeats: Mapping[int, Predictions], representative: int) -> SeedSprea
     The deviation of one training is None.
     """
     order = sorted(repeats)
+    names = repeats[order[0]].metrics
     values = {
         name: [METRICS[name].compute(repeats[place].labels, repeats[place].scores) for place in order]
         for name in _possible(repeats[order[0]])
@@ -94,6 +95,6 @@ def spread(repeats: Mapping[int, Predictions], representative: int) -> SeedSprea
         repeats=tuple(order),
         representative=representative,
         values={name: tuple(each) for name, each in values.items()},
-        mean={name: fmean(values[name]) if name in values else None for name in METRICS},
-        sd={name: stdev(values[name]) if len(values.get(name, [])) > 1 else None for name in METRICS},
+        mean={name: fmean(values[name]) if name in values else None for name in names},
+        sd={name: stdev(values[name]) if len(values.get(name, [])) > 1 else None for name in names},
     )

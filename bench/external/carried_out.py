@@ -295,7 +295,7 @@ def _scored(wanted: Wanted, images: _Images, known: KnownImages, seen: _Seen, fo
     labels = part["label"].map(index).to_numpy(dtype=np.int64)
     inside = wanted.bootstrap
     outside = replace(inside, seed=inside.seed + 1)
-    own = Predictions(labels, seen.scores, part["patient"].to_numpy(), model.classes)
+    own = Predictions(labels, seen.scores, part["patient"].to_numpy(), model.classes, model.card.ordinal)
     external, internal = Sample(model, own, outside), internal_sample(model, inside)
     other = internal if isinstance(internal, Sample) else None
     groups = _groups(part, facts)

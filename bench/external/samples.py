@@ -94,7 +94,8 @@ def internal_sample(model: ReusableModel, bootstrap: Bootstrap) -> Sample | str:
     index = {name: number for number, name in enumerate(model.classes)}
     labels = table["label"].map(index).to_numpy(dtype=np.int64)
     patients = table["patient"].where(table["patient"] != "", table["image"]).to_numpy()
-    return Sample(model, Predictions(labels, table[names].to_numpy(np.float64), patients, model.classes), bootstrap)
+    scores = table[names].to_numpy(np.float64)
+    return Sample(model, Predictions(labels, scores, patients, model.classes, model.card.ordinal), bootstrap)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def differences(
     """
     if internal is not None and internal.bootstrap.draws and internal.bootstrap.seed == external.bootstrap.seed:
         raise ValueError("two samples need seeds of their own")
-    measures = [_Measure(name) for name in METRICS]
+    measures = [_Measure(name) for name in external.own.metrics]
     measures += [_Measure(name, one) for one in thresholds for name in RATES]
     return tuple(_differences(measures, external, internal))
 

@@ -64,12 +64,14 @@ class Material:
         facts: ``train`` and ``val`` -> one row per image in the same order, as in `bench.data.images.decode.Facts`.
         n_classes: number of classes.
         channels: of the images.
+        ordinal: whether the classes have an order, which is that of their indices.
     """
 
     labels: Mapping[str, npt.NDArray[np.int64]]
     facts: Mapping[str, pd.DataFrame]
     n_classes: int
     channels: int
+    ordinal: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _untrained(name: str, material: Material) -> Row:
         scores = fit_untrained(name, material.facts["train"], labels["train"], material.n_classes)(
             material.facts["val"]
         )
-        metrics = score_columns(evaluate(labels["val"], scores))
+        metrics = score_columns(evaluate(labels["val"], scores, material.ordinal))
     except NothingVaries as error:
         return _row(name, "skipped", reason=str(error))
     except Exception as error:

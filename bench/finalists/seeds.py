@@ -18,7 +18,7 @@ from bench.run.folder import RunDir, file_sha256
 from bench.run.results import EpochLog
 from bench.run.tables import Row, Schema, records, score_columns, scores_in
 from bench.seeds import stable_seed
-from bench.stats.metrics import METRICS, Metric
+from bench.stats.metrics import Metric
 from bench.train.job import TrainingJob
 from bench.trial import TrialConfig, TrialResult
 
@@ -288,9 +288,9 @@ def completed(rows: Iterable[Row]) -> list[Row]:
 
 
 def mean_metrics(rows: Sequence[Row]) -> dict[str, float]:
-    """Each validation metric's mean over the completed of ``rows``, of which there must be one."""
+    """The mean of each validation metric that all completed of ``rows`` have, of which there must be one."""
     each = [scores_in(row) for row in completed(rows)]
-    return {name: fmean(one[name] for one in each) for name in METRICS}
+    return {name: fmean(one[name] for one in each) for name in each[0] if all(name in one for one in each)}
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def _of_sealed_run(options: argparse.Namespace) -> bool:
         return False
     moved = {name: value for name, value in given(options).items() if name in ("data", "image_root")}
     places = make_settings(name="moved", **moved).model_dump(include=set(moved))
-    source = open_settings(run.read().settings.model_copy(update=places))
+    source = open_settings(run.read().settings.model_copy(update={**places, "ordinal": None}))
     return same_images(run.splits, source.table)
 
 

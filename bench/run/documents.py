@@ -753,6 +753,7 @@ class ModelCard(_Decided):
     """best_model.json, which best_model.h5 holds too, in an attribute of its own (`bench.models.metadata`).
 
     Attributes:
+        ordinal: whether ``classes`` have an order, which is this one.
         sha256: of best_model.h5, and ``trained`` of the file under ``models`` that it was made of; empty where both are
             the same file, as in earlier versions.
         config: the winner's settings.
@@ -767,6 +768,7 @@ class ModelCard(_Decided):
     backbone: str = ""
     repeat: int | None = None
     classes: tuple[str, ...] = ()
+    ordinal: bool = False
     input: ModelInput | None = None
     config: dict[str, Any] = {}
     validation: dict[str, Number] = {}

@@ -165,4 +165,5 @@ def make_task(request: Request, table: pd.DataFrame, images: Mapping[str, Stored
         cache_bytes=settings.cache_size,
         depths=request.space.depths,
         class_weights=settings.class_weights,
+        ordinal=settings.ordinal is not None,
     )

@@ -32,6 +32,7 @@ from bench.run.ledgers import data_folder
 from bench.search.space import Space, load_space, parse_space
 from bench.settings import RunSettings, about_flag, flag_of, is_path, make_settings
 from bench.stats.ensemble import MOST_MEMBERS
+from bench.stats.metrics import applicable
 
 DEFAULT_EPOCHS = 8
 TABLE_BYTES = 20 * 10**6
@@ -131,6 +132,7 @@ def prepare(
     run = RunDir(settings.output / settings.name)
     taken = run.splits if resumed and run.finished("data") else None
     source = open_settings(settings, tell)
+    _check_order(settings, source)
     table, _ = draw_splits(source, settings, taken=taken)
     with naming(source.patient_rule):
         if settings.folds:
@@ -185,9 +187,9 @@ def open_settings(settings: RunSettings, tell: Callable[[str], None] = lambda li
     """The images that ``settings`` name.
 
     Raises:
-        ConfigError: if there is nothing usable.
+        ConfigError: if there is nothing usable, or ``--ordinal`` names other classes.
     """
-    return open_source(
+    source = open_source(
         settings.data,
         settings.split_seed,
         patient_pattern=settings.patient_pattern,
@@ -197,6 +199,16 @@ def open_settings(settings: RunSettings, tell: Callable[[str], None] = lambda li
         image_root=settings.image_root,
         max_pixels=settings.max_pixels,
     )
+    return source if settings.ordinal is None else source.ordered(settings.ordinal)
+
+
+def _check_order(settings: RunSettings, source: ImageSet) -> None:
+    """Refuse, by a ConfigError, a metric that asks for an order of classes that have none."""
+    if settings.metric not in applicable(len(source.classes), settings.ordinal is not None):
+        raise ConfigError(
+            f"--metric {settings.metric} needs classes that have an order, but got {len(source.classes)} without one; "
+            f"name them all from the least to the most by --ordinal, such as --ordinal {','.join(source.classes)}."
+        )
 
 
 def check_output(run: RunDir, cache: Path) -> None:

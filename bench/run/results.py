@@ -16,7 +16,7 @@ from bench.failures import KINDS, End, kind_in
 from bench.run.courses import Curve, append_course
 from bench.run.folder import RunDir
 from bench.run.record import Worked
-from bench.run.tables import EPOCHS, TRIALS, Row, missing, records, score_columns
+from bench.run.tables import EPOCHS, TRIALS, Row, missing, records, score_columns, scores_in
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import EpochRecord, Scored, TrialConfig
 
@@ -74,10 +74,10 @@ class TrialRecord:
             else not self.failure,
             "a failed trial has no metrics and no best epoch": not failed
             or (self.metrics is None and self.best_epoch is None),
-            "a trial that did not fail has a best epoch and every metric, all finite": failed
+            "a trial that did not fail has a best epoch and every metric, all finite, or all it needs": failed
             or (
                 self.best_epoch is not None
-                and set(metrics) == set(METRICS)
+                and {name for name, one in METRICS.items() if one.needed} <= set(metrics) <= set(METRICS)
                 and all(math.isfinite(value) for value in metrics.values())
             ),
         }
@@ -148,7 +148,7 @@ class EpochLog:
         log = cls(run)
         for row in EPOCHS.records(run.path, grown=True):
             curve = Curve(row["kind"], row["name"], row["repeat"], row["fold"])
-            metrics = {name: row[f"metric_{name}"] for name in METRICS}
+            metrics = scores_in(row)
             if row["seconds"] is None:
                 raise ValueError(f"an epoch of {curve.name} has no seconds")
             epoch = EpochRecord(row["phase"], row["epoch"], row["loss"], metrics, row["seconds"])

@@ -313,6 +313,7 @@ def _baselines(
         facts={split: stage.examined.facts.iloc[rows] for split, rows in task.rows.items()},
         n_classes=task.n_classes,
         channels=task.images[winner.backbone].channels,
+        ordinal=task.ordinal,
     )
     rivals = Rivals(winner, recipe, _other_start(stage, log, winner))
     named = (TITLES[name] for name in rivals.names)

@@ -266,8 +266,9 @@ def score_columns(metrics: Mapping[str, float] | None) -> Row:
 
 
 def scores_in(row: Row) -> dict[str, float]:
-    """The validation metrics of a row that has a score, by name."""
-    return {name: float(row[f"metric_{name}"]) for name in METRICS}
+    """The validation metrics of a row that has a score, by name; without those that it need not have."""
+    known = (name for name, metric in METRICS.items() if metric.needed or not missing(row.get(f"metric_{name}")))
+    return {name: float(row[f"metric_{name}"]) for name in known}
 
 
 HOW_IT_ENDED = (*integers("best_epoch", "epochs"), *numbers("seconds"))

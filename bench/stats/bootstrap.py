@@ -199,9 +199,12 @@ class Bootstrap:
 def intervals(
     predictions: Predictions, bootstrap: Bootstrap, names: Iterable[str] | None = None
 ) -> dict[str, Interval]:
-    """Metrics, by name, with their patient-clustered bootstrap intervals (`Resampled.ends`); all without ``names``."""
+    """Metrics, by name, with their patient-clustered bootstrap intervals (`Resampled.ends`).
+
+    Without ``names``, all that are `bench.stats.metrics.applicable`.
+    """
     labels, scores = predictions.labels, predictions.scores
-    wanted = [METRICS[name] for name in (METRICS if names is None else names)]
+    wanted = [METRICS[name] for name in (predictions.metrics if names is None else names)]
     found = bootstrap.resample(
         lambda weights: np.column_stack([metric.weighted(labels, scores, weights) for metric in wanted]),
         predictions.patients,

@@ -25,6 +25,8 @@ Values = npt.NDArray[np.float64]
 Plain = Callable[[Labels, Scores], float]
 Weighted = Callable[[Labels, Scores, Weights], Values]
 EPSILON = float(np.finfo(np.float64).eps)
+SENSITIVITY = 0.95
+"""At which a specificity is told."""
 BRIER_SUM = "mean (p − y)² summed over the classes; 0 best, 2 worst, as in Brier 1950"
 
 
@@ -66,6 +68,33 @@ auc = _ranked(sk.roc_auc_score)
 """Area under the ROC curve; for several classes the macro average of one-vs-rest."""
 pr_auc = _ranked(sk.average_precision_score)
 """Average precision of the second class; for several classes the macro average of one-vs-rest."""
+
+
+def specificity_at_95_sensitivity(y_true: Labels, y_score: Scores) -> float:
+    """The largest specificity of all thresholds whose sensitivity is at least `SENSITIVITY`.
+
+    Of the second of two classes; of several the macro average of one-vs-rest. Thresholds are the scores that there are,
+    and nothing is interpolated between them: the point of the empirical ROC curve that could be used (Pepe, The
+    Statistical Evaluation of Medical Tests, 2003, chapter 4, with the roles of the two rates exchanged).
+    """
+    found = [_specificity(y_true == index, y_score[:, index]) for index in one_vs_rest(y_score.shape[1])]
+    return float(np.mean(found))
+
+
+def _specificity(positive: Mask, scores: Scores) -> float:
+    false, true, _ = sk.roc_curve(positive, scores, drop_intermediate=False)
+    return float(1 - false[true >= SENSITIVITY].min())
+
+
+def quadratic_kappa(y_true: Labels, y_score: Scores) -> float:
+    """Cohen's kappa of the most probable classes, weighted by the square of how many classes a call is off.
+
+    1 is agreement, 0 that of calls by chance, and below 0 there is less (Cohen, Psychological Bulletin 70:213, 1968).
+    The order of the class indices is taken for that of the classes; of two classes it is the unweighted kappa. NaN
+    where all images are of one class and called so.
+    """
+    labels = list(range(y_score.shape[1]))
+    return float(sk.cohen_kappa_score(y_true, y_score.argmax(axis=1), labels=labels, weights="quadratic"))
 
 
 def f1(y_true: Labels, y_score: Scores) -> float:
@@ -147,6 +176,14 @@ def _average_precision(true: Weights, false: Weights) -> Values:
         return np.asarray((gained * precision).sum(axis=1) / true[:, -1])
 
 
+def _specificity_at_sensitivity(true: Weights, false: Weights) -> Values:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sensitivity, alarms = true / true[:, -1:], false / false[:, -1:]
+    first = (sensitivity >= SENSITIVITY).argmax(axis=1)  # the highest threshold that reaches it has the fewest alarms
+    found = 1 - alarms[np.arange(len(alarms)), first]
+    return np.asarray(np.where(np.isnan(sensitivity[:, -1]), np.nan, found))
+
+
 def _mean(by_image: Callable[[Labels, Scores], npt.NDArray[Any]]) -> Weighted:
     """Of one value per image."""
 
@@ -184,6 +221,14 @@ def _balanced_accuracy(y_true: Labels, y_score: Scores, weights: Weights) -> Val
     return _of_confusion(mean_recall)(y_true, y_score, weights)
 
 
+def _quadratic_kappa(matrix: npt.NDArray[np.float64]) -> Values:
+    place = np.arange(matrix.shape[1])
+    apart = (place[:, None] - place) ** 2
+    observed = (matrix * apart).sum(axis=(1, 2)) * matrix.sum(axis=(1, 2))
+    by_chance = ((matrix.sum(axis=2) @ apart) * matrix.sum(axis=1)).sum(axis=1)
+    return np.asarray(1 - observed / by_chance)
+
+
 def _f1(matrix: npt.NDArray[np.float64]) -> Values:
     hits = np.diagonal(matrix, axis1=1, axis2=2)
     total = matrix.sum(axis=1) + matrix.sum(axis=2)
@@ -202,6 +247,8 @@ class Metric:
         higher_is_better: which way is better.
         needs_all_classes: whether it means nothing where a class is missing; if not, it takes all images together.
         limits: number of classes -> the least and the largest value there can be.
+        needs_order: whether it means nothing where several classes have no order; two always have one.
+        needed: whether every record of a training has it; one that came later, or that needs an order, may be missing.
     """
 
     name: str
@@ -211,6 +258,8 @@ class Metric:
     higher_is_better: bool = True
     needs_all_classes: bool = True
     limits: Callable[[int], tuple[float, float]] = lambda n_classes: (0.0, 1.0)
+    needs_order: bool = False
+    needed: bool = True
 
     @property
     def mode(self) -> str:
@@ -238,6 +287,22 @@ METRICS = {
     for metric in (
         Metric("auc", "ROC AUC", auc, _macro(_roc_auc)),
         Metric("pr_auc", "PR AUC", pr_auc, _macro(_average_precision)),
+        Metric(
+            name="specificity_at_95_sensitivity",
+            title="Specificity at 95 % sensitivity",
+            compute=specificity_at_95_sensitivity,
+            weighted=_macro(_specificity_at_sensitivity),
+            needed=False,
+        ),
+        Metric(
+            name="quadratic_kappa",
+            title="Quadratic weighted kappa",
+            compute=quadratic_kappa,
+            weighted=_of_confusion(_quadratic_kappa),
+            limits=lambda n_classes: (-1.0, 1.0),
+            needs_order=True,
+            needed=False,
+        ),
         Metric(
             name="accuracy",
             title="Accuracy",
@@ -281,6 +346,11 @@ def get_metric(name: str) -> Metric:
         raise ConfigError(f"Unknown metric {name!r}; known metrics: {', '.join(METRICS)}.") from None
 
 
-def evaluate(y_true: Labels, y_score: Scores) -> dict[str, float]:
-    """Every metric of the table, by name."""
-    return {name: metric.compute(y_true, y_score) for name, metric in METRICS.items()}
+def applicable(n_classes: int, ordinal: bool) -> list[str]:
+    """Names of the metrics that mean something for so many classes, which have an order if ``ordinal``."""
+    return [name for name, metric in METRICS.items() if n_classes == 2 or ordinal or not metric.needs_order]
+
+
+def evaluate(y_true: Labels, y_score: Scores, ordinal: bool = False) -> dict[str, float]:
+    """Every metric that is `applicable`, by name."""
+    return {name: METRICS[name].compute(y_true, y_score) for name in applicable(y_score.shape[1], ordinal)}

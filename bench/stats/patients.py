@@ -1,7 +1,7 @@
 """Several images of a patient become one prediction: rules that aggregate their probabilities."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -112,5 +112,5 @@ def by_patient(predictions: Predictions, patients: npt.NDArray[Any], rule: str) 
     _, first, owner, images = np.unique(patients, return_index=True, return_inverse=True, return_counts=True)
     mixed = np.zeros(len(names), dtype=bool)
     np.logical_or.at(mixed, owner, predictions.labels != predictions.labels[first][owner])
-    whole = Predictions(predictions.labels[first], scores, predictions.patients[first], predictions.classes)
+    whole = replace(predictions.part(first), scores=scores)
     return Grouped(names[~mixed], images[~mixed], whole.part(~mixed), int(mixed.sum()), int(images[mixed].sum()))

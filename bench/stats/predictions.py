@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.stats.enough import by_class, one_against_rest, too_few
-from bench.stats.metrics import Labels, Mask, Metric, Scores, one_vs_rest
+from bench.stats.metrics import Labels, Mask, Metric, Scores, applicable, one_vs_rest
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,14 @@ class Predictions:
         scores: probabilities, shape (n_images, n_classes), rows sum to 1.
         patients: patient of each image, shape (n_images,); the bootstrap draws whole patients.
         classes: class names by index; without any they are numbered.
+        ordinal: whether the classes have an order, which is that of their indices.
     """
 
     labels: Labels
     scores: Scores
     patients: npt.NDArray[Any]
     classes: Sequence[str] = ()
+    ordinal: bool = False
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -63,6 +65,11 @@ class Predictions:
     def with_scores(self, scores: Scores) -> "Predictions":
         """What another model says of the same images."""
         return replace(self, scores=scores)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that mean something for these classes."""
+        return applicable(self.scores.shape[1], self.ordinal)
 
     @property
     def n_patients(self) -> int:

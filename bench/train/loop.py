@@ -219,13 +219,17 @@ class Validate(keras.callbacks.Callback):  # type: ignore[misc]
         features: of the validation images.
         labels: their class indices.
         progress: what grows.
+        ordinal: whether the classes have an order.
     """
 
-    def __init__(self, features: Features, labels: npt.NDArray[np.int64], progress: Progress) -> None:
+    def __init__(
+        self, features: Features, labels: npt.NDArray[np.int64], progress: Progress, ordinal: bool = False
+    ) -> None:
         super().__init__()
         self._features = features
         self._labels = labels
         self._progress = progress
+        self._ordinal = ordinal
         self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -247,7 +251,7 @@ class Validate(keras.callbacks.Callback):  # type: ignore[misc]
         if not np.isfinite(scores).all():
             raise TrialFailed(f"a predicted probability is not finite after {phase} epoch {epoch + 1}")
         with clock("validation"):
-            metrics = evaluate(self._labels, scores)
+            metrics = evaluate(self._labels, scores, self._ordinal)
         logs.update({f"val_{name}": value for name, value in metrics.items()})
         self._progress.add(loss, metrics, time.perf_counter() - self._started, scores)
 

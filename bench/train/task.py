@@ -57,6 +57,7 @@ class Task:
             case, and so is all of a backbone that is not in it.
         cache_dtype: what maps are kept as, ``float16`` (where their values fit) or ``float32``.
         class_weights: whether the loss weighs classes by the training labels, rare ones more.
+        ordinal: whether the classes have an order, which is that of their indices.
         searched: ``train`` and ``val`` -> the rows of the pool that trials are trained and validated on; None for all.
             Not a part of the task's identity: an outer fold's trials run in the same trainers as all others.
     """
@@ -79,6 +80,7 @@ class Task:
     precision: Mapping[str, "Precision"] = field(default_factory=dict)
     cache_dtype: str = "float16"
     class_weights: bool = True
+    ordinal: bool = False
     searched: Rows | None = field(default=None, compare=False)
 
     @property

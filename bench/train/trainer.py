@@ -127,7 +127,8 @@ class Trainer:
                 if job.model_file is None:
                     return result if job.held_out is None else replace(result, held_out=self._asked(job, job.held_out))
                 scores = self._export(job, job.model_file)
-                metrics, scored = evaluate(self.task.labels["val"], scores), Scored((result.best_epoch,), scores[None])
+                metrics = evaluate(self.task.labels["val"], scores, self.task.ordinal)
+                scored = Scored((result.best_epoch,), scores[None])
                 return replace(progress.result(), metrics=metrics, scored=scored)
             finally:
                 self.features.forget()
@@ -207,7 +208,8 @@ class Trainer:
         if job.from_scratch:
             epochs, patience = max(small_cnn.EPOCHS, epochs), max(small_cnn.PATIENCE, patience)
         fitting = Fitting(job.config, progress.phase, job.seed, epochs, patience)
-        validate = Validate(self.features.clean(job.config.network, depth, val.rows), val.labels, progress)
+        features = self.features.clean(job.config.network, depth, val.rows)
+        validate = Validate(features, val.labels, progress, self.task.ordinal)
         smoothing = job.config.label_smoothing
         targets = np.eye(task.n_classes, dtype=np.float32)[train.labels]
         targets = targets * (1 - smoothing) + smoothing / task.n_classes

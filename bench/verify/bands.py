@@ -17,6 +17,8 @@ from bench.verify.weighted import GRID, Floats, Mask, auc, both_curves, metrics,
 
 LIMITS = {"log_loss": lambda n: np.inf, "brier": lambda n: 1.0 if n == 2 else 2.0}
 """Number of classes -> the largest value of a metric, where that is not 1."""
+LEAST = {"quadratic_kappa": -1.0}
+"""The smallest, where that is not 0."""
 
 
 def sides_of(found: Predicted) -> list[Mask]:
@@ -75,7 +77,7 @@ def on_validation(run: Folder, tally: Tally) -> None:
             band = redrawn(found.patients, metrics(found, [metric])).band(0, run.level, draws)
             ends = [None if end is None else end - one["mean"] + value for end in (one["low"], one["high"])]
             largest = LIMITS.get(metric, lambda n: 1.0)(len(run.classes)) - one["mean"] + value
-            cut = [(0 - one["mean"] + value), largest]
+            cut = [LEAST.get(metric, 0.0) - one["mean"] + value, largest]
             _moved(tally, f"{name}: mean over seeds", ends, band, cut, too_few(found, metric))
     if gap := told.get("gap"):
         _gap(run, gap, draws, tally)

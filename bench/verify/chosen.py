@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.verify.reading import SMALLER_IS_BETTER, Folder, NotThere, Predicted, Tally
 from bench.verify.resampled import ERRORS, check_within, few, redrawn
-from bench.verify.scores import NEEDS_ALL_CLASSES, SCORES, score
+from bench.verify.scores import NEEDS_ALL_CLASSES, score, scores_told
 from bench.verify.weighted import Floats, metrics
 
 FILE = "predictions_epochs.jsonl.gz"
@@ -97,7 +97,7 @@ def _scores(run: Folder, key: Key, row: pd.Series, found: dict[Key, Course], ima
     ]
     best = every[min(known)[1]]
     exact = key[0] in ("trial", "size")
-    for metric in SCORES if not exact else (run.metric,):
+    for metric in scores_told(row) if not exact else (run.metric,):
         tally.close(f"{where}: {metric}", row[f"metric_{metric}"], score(metric, best), 1e-5 if exact else EXPORTED)
 
 

@@ -10,12 +10,10 @@ from scipy.stats import t
 
 from bench.verify.reading import Folder, Predicted, Tally
 from bench.verify.resampled import NOTHING, few
-from bench.verify.scores import SCORES, score
+from bench.verify.scores import NEEDS_ALL_CLASSES, score, scores_told
 
-LIMITS = {"log_loss": (0.0, math.inf), "brier": (0.0, 2.0)}
+LIMITS = {"log_loss": (0.0, math.inf), "brier": (0.0, 2.0), "quadratic_kappa": (-1.0, 1.0)}
 """The least and the largest value; of other metrics 0 and 1. Brier's of two classes ends at 1."""
-OF_ALL = {"accuracy", "log_loss", "brier"}
-"""Metrics that depend on no class by itself."""
 FEWEST_FOLDS = 3
 
 
@@ -30,7 +28,7 @@ def outer(run: Folder, tally: Tally) -> None:
         where, found = f"outer fold {row['repeat']:.0f}-{row['fold']:.0f}", _predicted(run, own, "prob_")
         tally.close(f"{where}: images", row["images"], len(own))
         tally.close(f"{where}: patients", row["patients"], own["patient"].nunique())
-        for name in SCORES:
+        for name in scores_told(row):
             tally.close(f"{where}: {name}", row[f"metric_{name}"], score(name, found), 1e-5)
         calibrated = score("log_loss", _predicted(run, own, "calibrated_"))
         tally.close(f"{where}: calibrated log loss", row["calibrated_log_loss"], calibrated, 1e-5)
@@ -87,7 +85,7 @@ def _interval(
 def _few(run: Folder, images: pd.DataFrame, metric: str) -> bool | None:
     """Whether train and validation have too few patients for an interval; None if the folds so far do not tell."""
     once = images.drop_duplicates("image")
-    parts = [] if metric in OF_ALL else [(once["label"] == name).to_numpy() for name in _classes(run)]
+    parts = [] if metric not in NEEDS_ALL_CLASSES else [(once["label"] == name).to_numpy() for name in _classes(run)]
     found = few(once["patient"].to_numpy(), *parts)
     return None if found and len(once) < len(_pool(run)) else found
 

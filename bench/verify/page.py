@@ -20,6 +20,8 @@ PAGE = "report.html"
 METRICS = {
     "ROC AUC": "auc",
     "PR AUC": "pr_auc",
+    "Specificity at 95 % sensitivity": "specificity_at_95_sensitivity",
+    "Quadratic weighted kappa": "quadratic_kappa",
     "Accuracy": "accuracy",
     "Balanced accuracy": "balanced_accuracy",
     "F1 (macro)": "f1",
@@ -208,7 +210,8 @@ def _pairs(run: Folder) -> Rows:
     titles = {name: one.get("title") or name for name, one in run.evaluation["models"].items()}
     for row in _records(run, "comparisons.csv"):
         name = METRICS_TITLES.get(str(row.get("metric")), "ROC AUC")
-        seeds = [float(one) for end in ("a", "b") for one in str(row.get(f"scores_{end}") or "").split()]
+        each = [row.get(f"scores_{end}") for end in ("a", "b")]  # one score of 0 is a number, and not nothing
+        seeds = [float(one) for side in each if side is not None for one in str(side).split()]
         yield (
             {"Pair": f"{titles[row['a']]} − {titles[row['b']]}"},
             {
@@ -352,7 +355,7 @@ def _altered(run: Folder) -> Rows:
 
 def _trials(run: Folder) -> Rows:
     for row in _records(run, "trials.csv"):
-        titles = {title: [row[f"metric_{name}"]] for title, name in METRICS.items()}
+        titles = {title: [row.get(f"metric_{name}")] for title, name in METRICS.items()}
         yield {"Trial": f"{row['trial']:.0f}"}, titles
 
 

@@ -4,12 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn import metrics as sk
 
 from bench.verify.reading import Predicted
 
 Weights = npt.NDArray[np.float64]
 Score = Callable[[Predicted, Weights | None], float]
+REACHED = 0.95
+"""Sensitivity at which a specificity is told."""
 
 
 def _ranked(score: Callable[..., float]) -> Score:
@@ -28,6 +31,18 @@ def _called(score: Callable[..., float]) -> Score:
         return float(score(found.labels, found.scores.argmax(axis=1), sample_weight=weights))
 
     return of
+
+
+def _specificity(
+    positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64], sample_weight: Weights | None
+) -> float:
+    false, true, _ = sk.roc_curve(positive, scores, sample_weight=sample_weight, drop_intermediate=False)
+    return float((1 - false)[true >= REACHED].max())
+
+
+def _kappa(found: Predicted, weights: Weights | None = None) -> float:
+    how = {"labels": range(found.scores.shape[1]), "weights": "quadratic", "sample_weight": weights}
+    return float(sk.cohen_kappa_score(found.labels, found.scores.argmax(axis=1), **how))
 
 
 def _f1(found: Predicted, weights: Weights | None = None) -> float:
@@ -56,6 +71,8 @@ def _whole(found: Predicted) -> npt.NDArray[np.float64]:
 SCORES: dict[str, Score] = {
     "auc": _ranked(sk.roc_auc_score),
     "pr_auc": _ranked(sk.average_precision_score),
+    "specificity_at_95_sensitivity": _ranked(_specificity),
+    "quadratic_kappa": _kappa,
     "accuracy": _called(sk.accuracy_score),
     "balanced_accuracy": _called(sk.balanced_accuracy_score),
     "f1": _f1,
@@ -63,7 +80,14 @@ SCORES: dict[str, Score] = {
     "brier": _brier,
 }
 """Every metric by name."""
-NEEDS_ALL_CLASSES = {"auc", "pr_auc", "balanced_accuracy", "f1"}
+NEEDS_ALL_CLASSES = set(SCORES) - {"accuracy", "log_loss", "brier"}
+MAY_MISS = {"specificity_at_95_sensitivity", "quadratic_kappa"}
+"""Metrics that trainings of earlier versions, or of classes without an order, do not have."""
+
+
+def scores_told(row: pd.Series) -> list[str]:
+    """The metrics that a row of a table of trainings has to tell, and those that it tells beside them."""
+    return [name for name in SCORES if name not in MAY_MISS or pd.notna(row.get(f"metric_{name}"))]
 
 
 def score(name: str, found: Predicted) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.verify.reading import SMALLER_IS_BETTER, Folder, Tally
-from bench.verify.scores import SCORES, score
+from bench.verify.scores import score, scores_told
 
 
 def splits(run: Folder, tally: Tally) -> None:
@@ -88,7 +88,7 @@ def _on_validation(run: Folder, name: str, done: pd.DataFrame, tally: Tally) -> 
     repeat, repeats = run.representative(name), run.repeats(name, "val")
     row = done[(done["backbone"] == name) & (done["repeat"] == repeat)]
     if repeat in repeats and len(row):
-        for metric in SCORES:
+        for metric in scores_told(row.iloc[0]):
             found = score(metric, repeats[repeat])
             tally.close(f"{name}: {metric} on validation", row[f"metric_{metric}"].iloc[0], found, 0.02)
 

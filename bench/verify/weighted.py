@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 
 from bench.verify.reading import Predicted
+from bench.verify.scores import REACHED
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -59,6 +60,14 @@ def average_precision(positive: Mask, scores: Floats, weights: Floats) -> Floats
     return quotient((np.diff(true, axis=1, prepend=0) * precision).sum(axis=1), true[:, -1])
 
 
+def specificity(positive: Mask, scores: Floats, weights: Floats) -> Floats:
+    """The largest at the distinct thresholds whose sensitivity is at least `REACHED`."""
+    true, false = _counts(positive, scores, weights)
+    reached = quotient(true, true[:, -1:]) >= REACHED
+    cleared = 1 - quotient(false, false[:, -1:])
+    return np.where(true[:, -1] > 0, np.where(reached, cleared, 0).max(axis=1), np.nan)
+
+
 def both_curves(positive: Mask, scores: Floats, weights: Floats) -> Floats:
     """Sensitivity at each rate of false positives of `GRID`, then precision at each recall."""
     true, false = _counts(positive, scores, weights)
@@ -97,12 +106,24 @@ def metrics(found: Predicted, names: Sequence[str]) -> Statistic:
     def one(name: str, weights: Floats) -> Floats:
         if name in by_image:
             return quotient(weights @ by_image[name], weights.sum(axis=1))
-        if name in ("auc", "pr_auc"):
-            score = auc if name == "auc" else average_precision
-            return np.asarray(np.mean([score(*side, weights) for side in sides], axis=0))
+        if name in OF_SIDES:
+            return np.asarray(np.mean([OF_SIDES[name](*side, weights) for side in sides], axis=0))
+        if name == "quadratic_kappa":
+            return _kappa(found.labels, called, weights)
         return _of_calls(name, found.labels, called, n, weights)
 
     return lambda weights: np.column_stack([one(name, weights) for name in names])
+
+
+OF_SIDES = {"auc": auc, "pr_auc": average_precision, "specificity_at_95_sensitivity": specificity}
+"""Of one class against the others."""
+
+
+def _kappa(labels: npt.NDArray[np.int64], called: npt.NDArray[np.int64], w: Floats) -> Floats:
+    """1 less the mean squared distance of pairs over that of a label and any call; sums of whole numbers are exact."""
+    own, said, squares = w @ labels, w @ called, w @ (labels**2) + w @ (called**2)
+    total, pairs = w.sum(axis=1), w @ ((labels - called) ** 2)
+    return 1 - quotient(total * pairs, total * squares - 2 * own * said)
 
 
 def _of_calls(name: str, labels: npt.NDArray[np.int64], called: npt.NDArray[np.int64], n: int, w: Floats) -> Floats:

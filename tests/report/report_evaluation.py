@@ -31,8 +31,8 @@ def softmax(random: np.random.Generator, truth: Any, n_classes: int, apart: floa
 def repeats(random: np.random.Generator, truth: Any, scores: Floats, n: int) -> dict[str, Any]:
     """Mean and spread over ``n`` seeds around the metrics of ``scores``, and each of them."""
     mean = evaluate(truth, scores)
-    spread = {name: 0.003 + 0.002 * float(random.random()) for name in METRICS if n > 1}
-    values = {name: [mean[name] + spread.get(name, 0.0) * (place - 1) for place in range(n)] for name in METRICS}
+    spread = {name: 0.003 + 0.002 * float(random.random()) for name in mean if n > 1}
+    values = {name: [mean[name] + spread.get(name, 0.0) * (place - 1) for place in range(n)] for name in mean}
     about = {"n": n, "repeats": list(range(1, n + 1)), "representative": min(n, 2), "values": values}
     return about | {"mean": mean, "sd": spread}
 

@@ -160,6 +160,7 @@ def test_where_no_patient_has_two_images_wilson_leads_unmarked(run: RunDir) -> N
     assert "ignores that images" not in text and "treats as independent" not in text
 
 
+@pytest.mark.whole_page
 @pytest.mark.usefixtures("undrawn")
 def test_what_a_reader_must_beware_of_is_in_the_summary(run: RunDir) -> None:
     calm = words(run).partition("What to beware of")[2].partition(" Test ")[0]
@@ -529,6 +530,7 @@ def test_the_figure_of_pairs_draws_every_baseline_but_the_majority_class(
     assert "Majority class is not drawn" not in caption, "it was not compared"
 
 
+@pytest.mark.whole_page
 @pytest.mark.usefixtures("undrawn")
 def test_the_page_says_which_brier_score_it_shows(run: RunDir) -> None:
     summed = "Brier score: mean (p − y)² summed over the classes; 0 best, 2 worst"

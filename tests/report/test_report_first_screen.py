@@ -194,6 +194,7 @@ def test_nothing_is_good_that_was_not_looked_for(run: RunDir) -> None:
     assert found[0] == "unknown" and "images name no patient" in found[1]
 
 
+@pytest.mark.whole_page
 @pytest.mark.usefixtures("undrawn")
 def test_a_class_written_from_right_to_left_is_isolated_on_the_page(tmp_path: Path) -> None:
     classes = ("NORMAL", "دات الرئة")

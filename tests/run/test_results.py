@@ -72,6 +72,8 @@ def through_csv(made, folder):
         ({"state": "failed", "reason": "", "metrics": None, "best_epoch": None}, "has a reason unless"),
         ({"state": "failed", "reason": "broke"}, "a failed trial has no metrics"),
         ({"metrics": None}, "every metric, all finite"),
+        ({"metrics": {name: value for name, value in GOOD.items() if name != "f1"}}, "every metric, all finite"),
+        ({"metrics": GOOD | {"quadratic_kappa": math.nan}}, "every metric, all finite"),
         ({"metrics": GOOD | {"auc": math.nan}}, "every metric, all finite"),
         ({"metrics": GOOD | {"log_loss": math.inf}}, "every metric, all finite"),
         ({"state": "pruned", "metrics": None, "reason": "stopped"}, "every metric, all finite"),
@@ -305,6 +307,30 @@ def test_a_hyperparameter_that_an_older_table_lacks_has_its_default(tmp_path):
     assert TrialLog.load(run).records == log.records
     table.assign(config_dropout=[0.2, None]).to_csv(run.trials, index=False)
     with pytest.raises(ConfigError, match=r"trials\.csv cannot be read"):  # an empty cell is no missing column
+        TrialLog.load(run)
+
+
+@pytest.mark.parametrize("column", [True, False], ids=["an empty cell", "no column"])
+def test_a_metric_that_came_later_may_be_missing_and_no_other(tmp_path, column):
+    """As in tables of an earlier version, or of classes without an order."""
+    run = RunDir(tmp_path)
+    later = GOOD | {"quadratic_kappa": -0.2, "specificity_at_95_sensitivity": 0.5}
+    log = TrialLog(run)
+    log.add(record(metrics=later), [epoch(metrics=later)])
+
+    def without(*names):
+        for file in (run.trials, run.epochs):
+            table = pd.read_csv(file)
+            cells = [f"metric_{name}" for name in names]
+            (table.assign(**dict.fromkeys(cells)) if column else table.drop(columns=cells)).to_csv(file, index=False)
+
+    assert TrialLog.load(run).records == log.records
+    without("quadratic_kappa", "specificity_at_95_sensitivity")
+    found = TrialLog.load(run)
+    assert found.records == [record(metrics=GOOD)]
+    assert [one.metrics for (one,) in found.epochs.curves.values()] == [GOOD]
+    without("f1")
+    with pytest.raises(ConfigError, match=r"trials\.csv cannot be read"):
         TrialLog.load(run)
 
 

@@ -1,5 +1,7 @@
 """The metrics agree with scikit-learn called directly, and know which way is better."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,11 +9,13 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from bench.errors import ConfigError
-from bench.stats.metrics import METRICS, brier_definition, evaluate, get_metric
+from bench.stats.metrics import METRICS, applicable, brier_definition, evaluate, get_metric
 
 HIGHER = {
     "auc": True,
     "pr_auc": True,
+    "specificity_at_95_sensitivity": True,
+    "quadratic_kappa": True,
     "accuracy": True,
     "balanced_accuracy": True,
     "f1": True,
@@ -33,6 +37,13 @@ def predictions(draw):
     return labels, scores.astype(draw(st.sampled_from([np.float32, np.float64])))
 
 
+def largest_specificity(positive, score):
+    """Of all thresholds whose sensitivity is at least 95 %, every one tried, in whole numbers."""
+    called = [score >= threshold for threshold in np.unique(score)]
+    enough = [one for one in called if 20 * (one & positive).sum() >= 19 * positive.sum()]
+    return float(max(Fraction(int((~one & ~positive).sum()), int((~positive).sum())) for one in enough))
+
+
 def by_scikit_learn(labels, scores):
     """Each metric written out with scikit-learn alone; several classes one by one against the rest."""
     n_classes = scores.shape[1]
@@ -44,6 +55,10 @@ def by_scikit_learn(labels, scores):
     return {
         "auc": np.mean([sk.roc_auc_score(labels == index, scores[:, index]) for index in ranked]),
         "pr_auc": np.mean([sk.average_precision_score(labels == index, scores[:, index]) for index in ranked]),
+        "specificity_at_95_sensitivity": np.mean(
+            [largest_specificity(labels == index, scores[:, index]) for index in ranked]
+        ),
+        "quadratic_kappa": sk.cohen_kappa_score(labels, chosen, labels=range(n_classes), weights="quadratic"),
         "accuracy": np.mean(chosen == labels),
         "balanced_accuracy": np.mean(recalls),
         "f1": np.mean([sk.f1_score(labels == index, chosen == index, zero_division=0.0) for index in range(n_classes)]),
@@ -57,17 +72,19 @@ def by_scikit_learn(labels, scores):
 def test_every_metric_agrees_with_scikit_learn(given_predictions):
     labels, scores = given_predictions
     expected = by_scikit_learn(labels, scores)
-    for name, value in evaluate(labels, scores).items():
+    found = evaluate(labels, scores, ordinal=True)
+    assert set(found) == set(METRICS)
+    for name, value in found.items():
         assert value == pytest.approx(expected[name], abs=1e-9), name
 
 
 @settings(deadline=None, max_examples=40)
 @given(predictions())
 def test_metrics_are_plain_numbers_within_their_range(given_predictions):
-    for name, value in evaluate(*given_predictions).items():
+    for name, value in evaluate(*given_predictions, ordinal=True).items():
         assert type(value) is float, name
-        largest = {"log_loss": np.inf, "brier": 1 if given_predictions[1].shape[1] == 2 else 2}
-        assert 0 <= value <= largest.get(name, 1), name
+        least, largest = {"log_loss": (0, np.inf), "quadratic_kappa": (-1, 1)}.get(name, (0, 1))
+        assert least <= value <= (2 if name == "brier" and given_predictions[1].shape[1] > 2 else largest), name
 
 
 def test_a_hand_example():
@@ -82,12 +99,47 @@ def test_a_hand_example():
     assert found["log_loss"] == pytest.approx(-np.mean(np.log([0.9, 0.6, 0.4, 0.8])))
     assert found["brier"] == pytest.approx(np.mean(np.square([0.1, 0.4, 0.6, 0.2])))
     assert found["pr_auc"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert found["specificity_at_95_sensitivity"] == 0.5, "the threshold that both positives reach is 0.4, a tie"
+    assert found["quadratic_kappa"] == pytest.approx((3 / 4 - 1 / 2) / (1 - 1 / 2))
+
+
+@pytest.mark.parametrize(("missed", "expected"), [(1, 1.0), (2, 0.0)])
+def test_nineteen_of_twenty_positives_are_95_percent(missed, expected):
+    """One positive below all negatives may be missed, a second may not; between the two nothing is interpolated."""
+    labels, score = np.repeat([1, 0], [20, 10]), np.repeat([0.9, 0.1, 0.5], [20 - missed, missed, 10])
+    for dtype in (np.float32, np.float64):
+        scores = np.column_stack([1 - score, score]).astype(dtype)
+        assert METRICS["specificity_at_95_sensitivity"].compute(labels, scores) == expected
+
+
+def test_quadratic_kappa_counts_how_far_a_call_is_off():
+    """Of four classes: calls one class off cost a ninth of those three off, by Cohen's definition written out."""
+    labels = np.repeat(np.arange(4), 5)
+    near, far = labels.copy(), labels.copy()
+    near[0], far[0] = 1, 3
+    expected = []
+    for called in (near, far):
+        by_chance = np.mean((labels[:, None] - called) ** 2)
+        expected.append(1 - np.mean((labels - called) ** 2) / by_chance)
+    found = [METRICS["quadratic_kappa"].compute(labels, np.eye(4)[called]) for called in (near, far)]
+    assert found == pytest.approx(expected)
+    assert found[0] > found[1]
+    nearest, turned = np.abs(labels - 3), METRICS["quadratic_kappa"].compute(labels, np.eye(4)[3 - labels])
+    assert turned == pytest.approx(-1.0)
+    assert METRICS["quadratic_kappa"].compute(nearest, np.eye(4)[np.abs(near - 3)]) == pytest.approx(found[0])
+
+
+def test_what_needs_an_order_is_left_out_where_several_classes_have_none():
+    assert applicable(2, ordinal=False) == applicable(3, ordinal=True) == list(METRICS)
+    assert applicable(3, ordinal=False) == [name for name in METRICS if name != "quadratic_kappa"]
+    labels = np.arange(6) % 3
+    assert "quadratic_kappa" not in evaluate(labels, np.eye(3)[labels])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_perfect_predictions_are_best_in_every_metric(n_classes):
     labels = np.arange(4 * n_classes) % n_classes
-    found = evaluate(labels, np.eye(n_classes)[labels])
+    found = evaluate(labels, np.eye(n_classes)[labels], ordinal=True)
     for name, higher in HIGHER.items():
         assert found[name] == pytest.approx(1.0 if higher else 0.0, abs=1e-12), name
 

@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 
 from bench.stats.metrics import METRICS, evaluate, positives_above
 
+OF_EVERY_CLASS = ("auc", "pr_auc", "specificity_at_95_sensitivity", "balanced_accuracy")
 WEIGHTED = {name: metric.weighted for name, metric in METRICS.items()}
 
 
@@ -38,7 +39,7 @@ def cohort(n=120, n_classes=2, seed=0):
 @given(predictions())
 def test_unit_weights_give_the_plain_score(given_predictions):
     labels, scores = given_predictions
-    expected = evaluate(labels, scores)
+    expected = evaluate(labels, scores, ordinal=True)
     for name, compute in WEIGHTED.items():
         (value,) = compute(labels, scores, np.ones((1, len(labels))))
         assert value == pytest.approx(expected[name], abs=1e-9), name
@@ -59,7 +60,7 @@ def test_whole_weights_are_repeated_rows(given_predictions, seed):
             assert value == pytest.approx(expected, abs=1e-9), name
 
 
-@pytest.mark.parametrize("name", ["auc", "pr_auc", "balanced_accuracy"])
+@pytest.mark.parametrize("name", ["auc", "pr_auc", "specificity_at_95_sensitivity", "balanced_accuracy"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_a_draw_without_a_class_has_no_score_of_ranks(name, n_classes, recwarn):
     """The last class (the positive one of two) is missing from the second draw; nothing is warned of."""
@@ -72,7 +73,7 @@ def test_a_draw_without_a_class_has_no_score_of_ranks(name, n_classes, recwarn):
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("name", ["accuracy", "f1", "log_loss", "brier"])
+@pytest.mark.parametrize("name", ["quadratic_kappa", "accuracy", "f1", "log_loss", "brier"])
 def test_a_draw_without_a_class_still_has_the_other_scores(name):
     labels, scores, _ = cohort(30)
     weights = np.ones((1, len(labels)))
@@ -80,6 +81,22 @@ def test_a_draw_without_a_class_still_has_the_other_scores(name):
     (value,) = WEIGHTED[name](labels, scores, weights)
     keep = labels == 0
     assert value == pytest.approx(METRICS[name].compute(labels[keep], scores[keep]), abs=1e-9)
+
+
+def test_quadratic_kappa_of_a_draw_without_disagreement_by_chance_is_unknown(recwarn):
+    """All images of one class and called so: 0 of 0. Without the called images of the other class, 0: no agreement."""
+    labels, scores = np.array([0, 0, 0, 1]), np.eye(3)[[0, 0, 1, 1]]
+    weights = np.array([[1.0, 1, 1, 1], [2, 2, 0, 0], [1, 1, 2, 0]])
+    whole, unknown, nothing = WEIGHTED["quadratic_kappa"](labels, scores, weights)
+    assert whole == pytest.approx(METRICS["quadratic_kappa"].compute(labels, scores))
+    assert math.isnan(unknown)
+    assert nothing == 0
+    assert not recwarn.list
+
+
+def specificity(positive, score, weights):
+    false, true, _ = sk.roc_curve(positive, score, sample_weight=weights, drop_intermediate=False)
+    return (1 - false)[true >= 0.95].max()
 
 
 def by_scikit_learn(labels, scores, weights):
@@ -92,6 +109,10 @@ def by_scikit_learn(labels, scores, weights):
     return {
         "auc": np.mean([sk.roc_auc_score(labels == index, scores[:, index], **how) for index in ranked]),
         "pr_auc": np.mean([sk.average_precision_score(labels == index, scores[:, index], **how) for index in ranked]),
+        "specificity_at_95_sensitivity": np.mean(
+            [specificity(labels == index, scores[:, index], weights) for index in ranked]
+        ),
+        "quadratic_kappa": sk.cohen_kappa_score(labels, chosen, labels=range(n_classes), weights="quadratic", **how),
         "accuracy": sk.accuracy_score(labels, chosen, **how),
         "balanced_accuracy": sk.balanced_accuracy_score(labels, chosen, **how),
         "f1": sk.f1_score(labels, chosen, labels=range(n_classes), average="macro", zero_division=0.0, **how),
@@ -124,8 +145,9 @@ def test_a_missing_class_spoils_its_own_draw_alone(given_predictions, seed):
     weights[1, labels == scores.shape[1] - 1] = 0
     for name, compute in WEIGHTED.items():
         values = compute(labels, scores, weights)
-        assert values[[0, 2]] == pytest.approx(alone[name], abs=1e-12), name
-        assert math.isnan(values[1]) == (name in ("auc", "pr_auc", "balanced_accuracy")), name
+        assert values[[0, 2]] == pytest.approx(alone[name], abs=1e-12, nan_ok=True), name
+        if name != "quadratic_kappa":  # unknown where what is left is of one class and called so
+            assert math.isnan(values[1]) == (name in OF_EVERY_CLASS), name
 
 
 def test_positives_above_by_hand():

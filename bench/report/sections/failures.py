@@ -61,6 +61,8 @@ def scores(page: Page) -> pd.DataFrame:
     """The winner's scores, one row per metric: ``name``, ``metric``, ``gap``, and ``val`` and ``test`` with bounds."""
     validation, rows = page.files.tested.validation.metrics, []
     for name, metric in METRICS.items():
+        if name not in validation and name not in page.files.chosen_scores:
+            continue
         one, (value, low, high) = validation.get(name, Estimate()), page.files.chosen_scores.get(name, (None,) * 3)
         row = {"name": name, "metric": metric.title, "test": value, "test_low": low, "test_high": high}
         gap = None if one.value is None or value is None else one.value - value

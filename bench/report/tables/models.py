@@ -173,7 +173,7 @@ def seed_spread(evaluation: EvaluationRecord, order: list[str]) -> Frame:
         if repeats is None or (repeats.n or 0) < 2:
             continue
         row: dict[str, Any] = {"backbone": name, "seeds": repeats.n}
-        for metric in METRICS:
+        for metric in (known for known in METRICS if known in repeats.mean):
             row[metric], deviation = repeats.mean.get(metric), repeats.sd.get(metric)
             row[f"{metric} sd"] = "" if deviation is None else f"± {numbers.spread(deviation)}"
         rows.append(row)
