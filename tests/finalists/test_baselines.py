@@ -1,5 +1,6 @@
 """Baselines: what is recorded of each, what is skipped and why, and what is not trained again."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,11 @@ class Work:
         self.trained: list[tuple[Any, ...]] = []
         self.ended: list[tuple[str, int, str]] = []
         self.through: list[tuple[str, int]] = []
-        self.scores: dict[str, list[Any]] = {"recipe": [0.8, 0.85, 0.7, 0.6], "small_cnn": [0.7, 0.72, 0.74, 0.6]}
+        self.scores: dict[str, list[Any]] = {
+            "recipe": [0.8, 0.85, 0.7, 0.6],
+            "initialisation": [0.9, 0.91],
+            "small_cnn": [0.7, 0.72, 0.74, 0.6],
+        }
         labels = {"train": np.arange(80) % 4 // 3, "val": np.arange(40) % 2}
         facts = {split: made_up_facts(values, 1, varied) for split, values in labels.items()}
         self.material = Material(labels, facts, 2, 1)
@@ -70,7 +75,9 @@ class Work:
         model.write_text(f"{control} {about}")
         return result(found)
 
-    def go(self, winner: TrialConfig = WINNER, recipe: TrialConfig = RECIPE, repeats: int = 2) -> pd.DataFrame:
+    def go(
+        self, winner: TrialConfig = WINNER, recipe: TrialConfig = RECIPE, repeats: int = 2, other: str | None = None
+    ) -> pd.DataFrame:
         def train(wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, Any]]:
             for one in wanted:
                 job, name = one.job, one.curve.name
@@ -88,7 +95,7 @@ class Work:
             on_group_done=lambda rows: self.through.append((rows[0]["baseline"], len(rows))),
         )
         how = Repeats(self.run, AUC, 0, repeats, 6, self.epochs)
-        return train_baselines(Rivals(winner, recipe), how, self.material, train, told)
+        return train_baselines(Rivals(winner, recipe, other), how, self.material, train, told)
 
 
 @pytest.fixture
@@ -125,7 +132,23 @@ def test_every_baseline_is_recorded_as_a_finalist_is(work: Work) -> None:
     assert np.isfinite(read[metrics].to_numpy(dtype=float)).all()
     text = work.run.baselines.read_text()
     assert "nan" not in text.lower()
-    assert list(work.epochs.curves) == [Curve("baseline", name, repeat) for name in TITLES for repeat in (1, 2)][:4]
+    assert list(work.epochs.curves) == [Curve("baseline", name, repeat) for name in names for repeat in (1, 2)][:4]
+
+
+def test_the_winners_configuration_is_trained_from_another_initialisation_where_there_is_one(work: Work) -> None:
+    table = work.go(other="random")
+    rows = table[table["baseline"] == "initialisation"]
+    assert list(rows["state"]) == ["completed", "completed"]
+    assert [TrialConfig.from_row(row) for row in rows.to_dict("records")] == [
+        dataclasses.replace(WINNER, initialisation="random")
+    ] * 2
+    assert rows["note"].iloc[0] == "the winner's configuration initialised from random"
+    before = len(work.trained)
+    work.go(other="random")
+    assert len(work.trained) == before, "nothing is trained twice"
+    work.go(other="imagenet")
+    assert [about[1].initialisation for about in work.trained[before:]] == ["imagenet"] * 2, "another one is"
+    assert "initialisation" not in set(work.go()["baseline"])
 
 
 def test_majority_gives_the_shares_of_the_training_labels(work: Work) -> None:
