@@ -1,5 +1,6 @@
 """The real backbones: cuts, preprocessing, weights and export. Few tests, each worth its seconds."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from bench.models.weights import load_backbone
 from bench.settings import RunSettings
 from bench.trial import N_STAGES
 
+ROOT = Path(__file__).parents[2]
 SIZE = 96
 REAL = list(BACKBONES.values())
 FLAT = [backbone for backbone in REAL if backbone.build.func is flat_application]
@@ -41,9 +43,29 @@ def test_the_default_backbones_are_the_first_of_the_table() -> None:
     assert tuple(BACKBONES)[:3] == DEFAULT
 
 
-def test_help_names_every_backbone() -> None:
+def test_help_and_docs_name_every_backbone() -> None:
     told = RunSettings.model_fields["backbones"].description or ""
-    assert [name for name in BACKBONES if name not in told] == []
+    pages = {name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("search", "troubleshooting")}
+    for backbone in REAL:
+        assert backbone.name in told
+        assert f"`{backbone.name}`" in pages["search"]
+        assert f"| {backbone.title} | `" in pages["troubleshooting"]
+        assert f"/{backbone.weights_file}`" in pages["troubleshooting"]
+
+
+@pytest.mark.parametrize("backbone", REAL, ids=lambda backbone: backbone.name)
+def test_the_weights_are_called_as_keras_calls_them(backbone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras.src.utils import file_utils
+
+    class Asked(Exception):
+        pass
+
+    def get_file(name: str, *_: Any, **__: Any) -> None:
+        raise Asked(name)
+
+    monkeypatch.setattr(file_utils, "get_file", get_file)
+    with pytest.raises(Asked, match=f"^{re.escape(backbone.weights_file)}$"):
+        backbone.build(weights="imagenet", input_shape=(backbone.minimum_size, backbone.minimum_size, 3))
 
 
 def test_depth_counts_stages_from_the_output() -> None:
