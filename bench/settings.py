@@ -287,7 +287,8 @@ class RunSettings(BaseModel):
     space: str | None = setting("search", None, "NAME|FILE", "wide", shown="default, or demo for the demo data")
     """search space: a shipped one (default, demo, radimagenet, wide) or a .yaml file"""
     backbones: Backbones | None = setting("search", None, "NAMES", "vgg16,resnet50", shown="all that the space offers")
-    """narrow the space to these, separated by commas"""
+    """search these, separated by commas, of vgg16, resnet50, inceptionv3 (the default spaces'), densenet121,
+    efficientnetv2b0, convnexttiny, mobilenetv3large; of those that it lists, where a space of yours does"""
     weights: Annotated[str, AfterValidator(_absolute_weights)] | None = setting(
         FIRST,
         None,

@@ -53,8 +53,9 @@ class Backbone:
     Attributes:
         name: as in a search space.
         title: as people write it.
-        build: ``build(weights=PATH or None, input_shape=(height, width, 3))`` -> Keras model ending in a map; one of
-            Keras's own by ``partial(application, NAME)``.
+        build: ``build(weights=PATH or None, input_shape=(height, width, 3))`` -> Keras model ending in a map, of
+            built-in layers only; one of Keras's own by ``partial(application, NAME)``, or by ``flat_application`` where
+            it preprocesses images itself, drops blocks at random, or has other layers.
         native_size: height and width in pixels the published weights were trained at.
         minimum_size: smallest height and width in pixels that the network takes.
         preprocessing: how its pixels are scaled; becomes a layer inside the model.
@@ -92,6 +93,23 @@ def application(name: str, **arguments: Any) -> Any:
     from keras import applications
 
     return getattr(applications, name)(include_top=False, **arguments)
+
+
+def flat_application(name: str, weights: str | None, **arguments: Any) -> Any:
+    """The same without its own preprocessing, as one flat graph (`bench.models.flat`).
+
+    Args:
+        name: of the function in ``keras.applications``.
+        weights: what that takes, or a file ``*.weights.h5`` that the flat network has saved.
+        **arguments: ``input_shape``.
+    """
+    from bench.models.flat import flat
+
+    own = weights is not None and weights.endswith(".weights.h5")
+    network = flat(application(name, weights=None if own else weights, include_preprocessing=False, **arguments))
+    if own:
+        network.load_weights(weights)
+    return network
 
 
 RECIPE: Mapping[str, Any] = {
@@ -162,8 +180,89 @@ BACKBONES: dict[str, Backbone] = {
             cost=(6.0, 21.0),
             file_bytes=88 * 10**6,
         ),
+        Backbone(
+            name="densenet121",
+            title="DenseNet121",
+            build=partial(application, "DenseNet121"),
+            native_size=224,
+            minimum_size=32,
+            preprocessing=TORCH,
+            stages=(
+                Stage("pool1", 4, 64),
+                Stage("pool2_pool", 8, 128),
+                Stage("pool3_pool", 16, 256),
+                Stage("pool4_pool", 32, 512),
+                Stage("relu", 32, 1024),
+            ),
+            weights_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            cost=(7.0, 25.0),
+            file_bytes=29 * 10**6,
+        ),
+        Backbone(
+            name="efficientnetv2b0",
+            title="EfficientNetV2B0",
+            build=partial(flat_application, "EfficientNetV2B0"),
+            native_size=224,
+            minimum_size=32,
+            preprocessing=TORCH,
+            stages=(
+                Stage("block1a_project_activation", 2, 16),
+                Stage("block2b_add", 4, 32),
+                Stage("block3b_add", 8, 48),
+                Stage("block5e_add", 16, 112),
+                Stage("output", 32, 1280),
+            ),
+            weights_file="efficientnetv2-b0_notop.h5",
+            cost=(2.3, 7.5),
+            file_bytes=24 * 10**6,
+        ),
+        Backbone(
+            name="convnexttiny",
+            title="ConvNeXtTiny",
+            build=partial(flat_application, "ConvNeXtTiny"),
+            native_size=224,
+            minimum_size=32,
+            preprocessing=TORCH,
+            stages=(
+                Stage("convnext_tiny_stem_layernorm", 4, 96),
+                Stage("sum_3", 4, 96),
+                Stage("sum_6", 8, 192),
+                Stage("sum_15", 16, 384),
+                Stage("output", 32, 768),
+            ),
+            weights_file="convnext_tiny_notop.h5",
+            cost=(11.0, 36.0),
+            file_bytes=112 * 10**6,
+        ),
+        Backbone(
+            name="mobilenetv3large",
+            title="MobileNetV3Large",
+            build=partial(flat_application, "MobileNetV3Large"),
+            native_size=224,
+            minimum_size=32,
+            preprocessing=TF,
+            stages=(
+                Stage("expanded_conv_add", 2, 16),
+                Stage("expanded_conv_2_add", 4, 24),
+                Stage("expanded_conv_5_add", 8, 40),
+                Stage("expanded_conv_11_add", 16, 112),
+                Stage("output", 32, 960),
+            ),
+            weights_file="weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
+            cost=(1.3, 4.0),
+            file_bytes=13 * 10**6,
+        ),
     )
 }
+"""The first three are those that a search takes where neither --backbones nor the space names any (`DEFAULT`).
+
+ConvNeXtTiny ends as Keras's own does without classifier: each position is normalised, then they are pooled; with the
+classifier it is the other way round. MobileNetV3Large's pooled features are those before the classifier's own layer of
+1,280 (Keras's ``conv_2``).
+"""
+
+DEFAULT = ("vgg16", "resnet50", "inceptionv3")
+"""What is searched unless other backbones are asked for."""
 
 
 def titles() -> dict[str, str]:

@@ -75,9 +75,14 @@ KNOWN = {
     "vgg16": Look("#0072B2", "o"),
     "resnet50": Look("#D55E00", "s"),
     "inceptionv3": Look("#009E73", "^"),
+    "densenet121": Look("#2200CC", "D"),
+    "efficientnetv2b0": Look("#334D00", "P"),
+    "convnexttiny": Look("#8A5050", "X"),
+    "mobilenetv3large": Look("#5A0050", "v"),
 }
-OTHERS = (Look("#CC79A7", "D"), Look("#E69F00", "P"), Look("#56B4E9", "X"), Look("#8C6D31", "v"), Look("#7F7F7F", "p"))
-"""Colours of Okabe and Ito (2008), told apart with every common colour blindness."""
+OTHERS = (Look("#CC79A7", "p"), Look("#E69F00", "*"), Look("#56B4E9", "<"), Look("#8C6D31", ">"), Look("#7F7F7F", "h"))
+"""Looks of backbones that are not known, and of runs beside each other. Most colours are those of Okabe and Ito (2008),
+told apart with every common colour blindness; the four dark ones of `KNOWN` lie no closer to any than those do."""
 
 Looks = dict[str, Look]
 
@@ -86,7 +91,7 @@ DASHED: Any = (0, (4, 3))
 
 
 def looks(backbones: Sequence[str], titles: Mapping[str, str]) -> Looks:
-    """A look for each backbone: the same for the three known ones in every run, by order for any other."""
+    """A look for each backbone: the same for a known one in every run, by order for any other."""
     others = [name for name in backbones if name not in KNOWN]
     chosen = {name: OTHERS[position % len(OTHERS)] for position, name in enumerate(others)}
     return {name: replace(KNOWN.get(name) or chosen[name], title=model(name, titles)) for name in backbones}

@@ -13,7 +13,7 @@ import yaml
 
 from bench.errors import ConfigError
 from bench.models.augmentation import Policy, make_policy
-from bench.models.backbones import BACKBONES, RECIPE, Backbone
+from bench.models.backbones import BACKBONES, DEFAULT, RECIPE, Backbone
 from bench.search.parameters import GIVEN, PARAMETERS, Hyperparameter, Value
 
 DEEPEST, MOST_VALUES, LONGEST = 20, 10_000, 1_000
@@ -167,7 +167,7 @@ class Space:
 
 
 def load_space(name: str, backbones: Sequence[str] | None = None) -> Space:
-    """The space in the file ``name``, or the shipped one of that name, narrowed to ``backbones``.
+    """The space in the file ``name``, or the shipped one of that name, with ``backbones`` as `parse_space` takes them.
 
     Raises:
         ConfigError: if there is no such space or something in it is unknown or impossible.
@@ -186,7 +186,7 @@ def load_space(name: str, backbones: Sequence[str] | None = None) -> Space:
 
 
 def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) -> Space:
-    """The space that the YAML ``text`` describes, narrowed to ``backbones``.
+    """The space that the YAML ``text`` describes, narrowed to ``backbones``: of its choices, else any of the table.
 
     Raises:
         ConfigError: if something in it is unknown or impossible.
@@ -208,7 +208,8 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
         str(key): make_policy(str(key), value) for key, value in (content.get("augmentations") or {"none": {}}).items()
     }
     given = {key: _parameter(name, key, value) for key, value in content["parameters"].items()}
-    parameters = _with_defaults(name, given, backbones)
+    pointed = [point.get("backbone") for point in content.get("points") or [] if isinstance(point, dict)]
+    parameters = _with_defaults(name, given, backbones, pointed)
     offered, narrowed = parameters["augmentation"].choices or (), parameters["backbone"].choices or ()
     for policy in offered:
         if policy not in policies:
@@ -332,12 +333,17 @@ def _check_backbones(where: str, names: Sequence[str]) -> None:
         raise ConfigError(f"{where}: unknown backbone {unknown[0]!r}; known backbones: {', '.join(BACKBONES)}.")
 
 
-def _with_defaults(space: str, given: Mapping[str, Parameter], backbones: Sequence[str] | None) -> dict[str, Parameter]:
+def _with_defaults(
+    space: str, given: Mapping[str, Parameter], backbones: Sequence[str] | None, pointed: Sequence[Any]
+) -> dict[str, Parameter]:
     """All parameters in the table's order: ``backbone`` narrowed, and a single choice for whatever the file leaves out.
 
-    What exists under a condition alone is not added.
+    A file that leaves out ``backbone``, as the shipped ones do, offers `DEFAULT` and those that its points name
+    (``pointed``), and on request any of the table. What exists under a condition alone is not added.
     """
-    offered = (given["backbone"].choices if "backbone" in given else None) or tuple(BACKBONES)
+    listed = given["backbone"].choices if "backbone" in given else None
+    asked = [*DEFAULT, *pointed] if backbones is None else BACKBONES
+    offered = listed or tuple(name for name in BACKBONES if name in asked)
     if backbones is not None:
         _check_backbones("--backbones", backbones)
         if not backbones:
@@ -345,7 +351,8 @@ def _with_defaults(space: str, given: Mapping[str, Parameter], backbones: Sequen
         missing = [name for name in backbones if name not in offered]
         if missing:
             raise ConfigError(
-                f"Space {space!r} does not offer backbone {missing[0]!r}; it offers {', '.join(offered)}."
+                f"Space {space!r} does not offer backbone {missing[0]!r}; it offers {', '.join(offered)}; add it to "
+                "the choices there, or leave backbone: out of the file, and --backbones takes any."
             )
         offered = tuple(name for name in offered if name in backbones)
     known = {**given, "backbone": Parameter("backbone", choices=offered)}

@@ -1,12 +1,16 @@
 """Numbers and configurations as a reader sees them; nothing that is not there is shown as a number."""
 
+import itertools
 import math
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
 from bench import numbers
-from bench.report import blocks, names, palette
+from bench.models.backbones import BACKBONES
+from bench.report import blocks, names, palette, pictures
 from bench.report.summary import configuration
 from bench.stats.metrics import METRICS
 
@@ -84,6 +88,48 @@ def test_a_backbone_looks_the_same_in_every_run() -> None:
     assert alone["resnet50"] == together["resnet50"]
     assert len({look.colour for look in together.values()}) == 3
     assert len({look.marker for look in together.values()}) == 3
+
+
+def test_eight_backbones_look_different_each() -> None:
+    known = palette.looks([*BACKBONES, "my_net"], {})
+    assert set(palette.KNOWN) == set(BACKBONES) and len(known) == 8
+    assert len({look.marker for look in known.values()}) == len({look.colour.lower() for look in known.values()}) == 8
+    for name, matrix in VISION.items():
+        seen = [_seen(look.colour, matrix) for look in known.values()]
+        apart = min(float(np.linalg.norm(one - other)) for one, other in itertools.combinations(seen, 2))
+        assert apart > 0.07, name  # of OKLab; blue and green of Okabe and Ito are 0.086 apart to a tritanope
+
+
+def test_what_is_dim_on_a_dark_page_is_shown_lighter_there() -> None:
+    for look in palette.KNOWN.values():
+        shown = pictures._DARK.get(look.colour.lower(), look.colour)
+        assert (_luminance(shown) + 0.05) / (_luminance("#1a212a") + 0.05) > 3  # contrast of graphics (WCAG 1.4.11)
+        assert 1.05 / (_luminance(look.colour) + 0.05) > 3
+
+
+def _linear(colour: str) -> npt.NDArray[np.float64]:
+    share = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+
+
+def _luminance(colour: str) -> float:
+    return float(_linear(colour) @ [0.2126, 0.7152, 0.0722])
+
+
+def _seen(colour: str, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A colour in OKLab (Ottosson 2020) as an eye sees it that mixes linear RGB by ``matrix``."""
+    cones = np.array([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]])
+    axes = np.array([[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]])
+    return np.asarray(axes @ np.cbrt(cones @ np.clip(matrix @ _linear(colour), 0, 1)))
+
+
+VISION = {
+    "normal": np.eye(3),
+    "deuteranopia": np.array([[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9690]]),
+    "protanopia": np.array([[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]]),
+    "tritanopia": np.array([[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]]),
+}
+"""Machado, Oliveira and Fernandes, IEEE Transactions on Visualization and Computer Graphics 15:1291, 2009."""
 
 
 def test_a_capital_letter_leaves_the_others_alone() -> None:

@@ -69,7 +69,9 @@ def test_what_each_backbone_can_begin_with(entry: str, first: tuple[str, ...], s
 
 def test_the_shipped_space_asks_whether_radimagenet_helps() -> None:
     space = load_space("radimagenet")
-    assert space.initialisations == dict.fromkeys(("resnet50", "inceptionv3"), ("imagenet", "radimagenet", "random"))
+    assert space.initialisations == dict.fromkeys(
+        ("resnet50", "inceptionv3", "densenet121"), ("imagenet", "radimagenet", "random")
+    )
     for backbone in space.backbones:
         recipe = space.recipe(get_backbone(backbone))
         assert all(space[name].contains(value) for name, value in recipe.items())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.errors import ConfigError
 from bench.models.augmentation import Policy
-from bench.models.backbones import BACKBONES, get_backbone
+from bench.models.backbones import BACKBONES, DEFAULT, get_backbone
 from bench.search.parameters import PARAMETERS
 from bench.search.space import SHIPPED, load_space, parse_space
 from bench.trial import TrialConfig
@@ -64,10 +64,10 @@ def test_three_spaces_are_shipped():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_shipped_space_offers_every_backbone_and_no_augmentation(name):
+def test_a_shipped_space_offers_the_default_backbones_and_no_augmentation(name):
     space = load_space(name)
     assert space.name == name
-    assert space.backbones == tuple(BACKBONES)
+    assert space.backbones == DEFAULT == ("vgg16", "resnet50", "inceptionv3")
     assert set(space["augmentation"].choices) == {"none", "light", "medium", "strong"}
     assert space.policies["none"].identity
     assert space.text == (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
@@ -114,7 +114,7 @@ def test_a_shipped_space_says_where_it_comes_from_and_what_it_costs(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_default_recipe_lies_in_the_space(name, backbone):
-    space = load_space(name)
+    space = load_space(name, [backbone])
     recipe = space.recipe(get_backbone(backbone))
     assert set(recipe) == set(PARAMETERS)
     assert recipe["backbone"] == backbone
@@ -185,7 +185,7 @@ def test_what_a_space_leaves_out_has_one_value():
     assert tuple(parameter.name for parameter in space.parameters) == tuple(
         name for name in PARAMETERS if name != "finetune_factor"
     )
-    assert space.backbones == tuple(BACKBONES)
+    assert space.backbones == DEFAULT
     assert space.depths == (0,)
     assert set(space.policies) == {"none"}
     (values,) = sampled(space, 1)
@@ -207,6 +207,24 @@ def test_only_policies_that_can_be_chosen_are_kept():
 def test_a_space_is_narrowed_to_backbones():
     assert parse_space("x", SMALL, ["resnet50"]).backbones == ("resnet50",)
     assert parse_space("x", SMALL, ["resnet50", "vgg16"]).backbones == ("vgg16", "resnet50"), "the space's order stays"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_space_takes_any_backbone_that_is_asked_for(name):
+    assert load_space(name, ["densenet121", "vgg16"]).backbones == ("vgg16", "densenet121"), "the table's order stays"
+    every = load_space(name, list(BACKBONES))
+    assert every.backbones == tuple(BACKBONES)
+    assert {values["backbone"] for values in sampled(every, 60)} <= set(BACKBONES)
+    again = parse_space(name, every.text, ["mobilenetv3large"])
+    assert again.backbones == ("mobilenetv3large",), "resumed from the text that the run keeps"
+    assert again["learning_rate"] == load_space(name)["learning_rate"]
+
+
+def test_a_point_brings_its_backbone_where_the_file_lists_none():
+    text = "parameters: {}\npoints: [{backbone: convnexttiny}]"
+    space = parse_space("x", text)
+    assert space.backbones == (*DEFAULT, "convnexttiny") and space.points == ({"backbone": "convnexttiny"},)
+    assert parse_space("x", text, ["vgg16"]).points == ()
 
 
 def test_depths_by_choices_and_by_range():
@@ -361,7 +379,7 @@ def test_limits_are_shown_and_themselves_accepted(name):
 
 
 def test_narrowing_to_what_is_not_offered_is_refused():
-    assert "it offers vgg16, resnet50" in refusal(SMALL, ["inceptionv3"])
+    assert "it offers vgg16, resnet50; add it to the choices there" in refusal(SMALL, ["densenet121"])
     message = refusal(SMALL, ["vgg19"])
     assert "--backbones" in message
     assert "'vgg19'" in message
