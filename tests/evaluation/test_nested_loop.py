@@ -40,7 +40,7 @@ def pool(classes: int = 2, patients: int = 60) -> Pool:
         assert set(rows) <= set(known), "no label of a test image is asked for"
         return labels[rows]
 
-    task = SimpleNamespace(labels_of=labels_of, pool=known, class_weights=True)
+    task = SimpleNamespace(labels_of=labels_of, pool=known, class_weights=True, ordinal=False)
     return Pool(table, task, [f"C{one}" for one in range(classes)])  # type: ignore[arg-type]
 
 

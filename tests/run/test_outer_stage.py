@@ -202,7 +202,7 @@ def resumed(run: RunDir, say: Callable[[str], None]) -> None:
         examined=SimpleNamespace(table=table, outer=folds),
         request=SimpleNamespace(source=SimpleNamespace(classes=["C0", "C1"])),
     )
-    outer(stage, SimpleNamespace(labels_of=lambda rows: labels[rows], pool=np.arange(4)))  # type: ignore[arg-type]
+    outer(stage, SimpleNamespace(labels_of=lambda rows: labels[rows], pool=np.arange(4), ordinal=False))  # type: ignore[arg-type]
 
 
 def test_a_search_that_fails_is_a_row_and_the_time_limit_ends_the_loop(

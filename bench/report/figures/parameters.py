@@ -117,7 +117,8 @@ def parallel(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     best = chosen(scored, metric)
     if len(scored) < LEAST_LINES:
         raise ValueError(f"it needs at least {LEAST_LINES} trials with a score, but got {len(scored)}")
-    varied = [row for row in PARAMETERS.values() if scored[row.column].nunique(dropna=False) > 1]
+    known = [row for row in PARAMETERS.values() if row.column in scored]  # later ones are not in earlier tables
+    varied = [row for row in known if scored[row.column].nunique(dropna=False) > 1]
     scales = [_scale(scored[row.column], row, looks) for row in varied]
     scales.append(_score_scale(scored[column(metric)], metric))
     figure, (ax,) = new_figure(max(6.0, 1.5 + 1.05 * len(scales)), 4.3)
