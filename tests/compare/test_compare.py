@@ -166,7 +166,8 @@ def pretended(monkeypatch, prepared_once):
     def carry_out(run, experiment, time_limit):
         done.append((run.method.name, run.seed))
         experiment.task.cache.mkdir(parents=True, exist_ok=True)
-        row = [run.method.name, run.seed, 0, "completed", 2.0, 3.0, 0.9, 2, "", "toy", "none", 0, 0.01, "", 0.0, 0.0, 8]
+        config = ["toy", "none", 0, 0.01, "", 0.0, 0.0, 8, "given"]
+        row = [run.method.name, run.seed, 0, "completed", 2.0, 3.0, 0.9, 2, "", *config]
         pd.DataFrame([row], columns=OUTCOMES.names).to_csv(run.folder / OUTCOMES.file, index=False)
         state = "failed" if run.method.name in failing else "finished"
         return run.end(state, 2.5, "Boom" if state == "failed" else "")
