@@ -195,7 +195,7 @@ BACKBONES: dict[str, Backbone] = {
                 Stage("relu", 32, 1024),
             ),
             weights_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            cost=(9.0, 40.0),
+            cost=(7.0, 25.0),
             file_bytes=29 * 10**6,
         ),
         Backbone(
@@ -213,7 +213,7 @@ BACKBONES: dict[str, Backbone] = {
                 Stage("output", 32, 1280),
             ),
             weights_file="efficientnetv2-b0_notop.h5",
-            cost=(4.0, 20.0),
+            cost=(2.3, 7.5),
             file_bytes=24 * 10**6,
         ),
         Backbone(
@@ -231,7 +231,7 @@ BACKBONES: dict[str, Backbone] = {
                 Stage("output", 32, 768),
             ),
             weights_file="convnext_tiny_notop.h5",
-            cost=(12.0, 60.0),
+            cost=(11.0, 36.0),
             file_bytes=112 * 10**6,
         ),
         Backbone(
@@ -249,8 +249,8 @@ BACKBONES: dict[str, Backbone] = {
                 Stage("output", 32, 960),
             ),
             weights_file="weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
-            cost=(2.0, 10.0),
-            file_bytes=12 * 10**6,
+            cost=(1.3, 4.0),
+            file_bytes=13 * 10**6,
         ),
     )
 }
