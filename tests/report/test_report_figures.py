@@ -132,6 +132,26 @@ def test_all_finalists_are_drawn_with_the_frozen_point(tmp_path: Path) -> None:
     assert len(curves) == len(trained) and all(len(line.get_xdata()) == 10 for line in curves)
 
 
+@pytest.mark.parametrize(("models", "below"), [(3, False), (8, True)])
+def test_a_long_legend_stands_below_its_panel_and_hides_no_curve(models: int, below: bool) -> None:
+    names = [*palette.KNOWN, "my_net"][:models]
+    ends = pd.DataFrame([{"backbone": name, "at": at} for name in names for at in (0.0, 1.0)])
+    roc = ends.assign(label="A", fpr=ends["at"], tpr=ends["at"], auc=0.5)
+    by_recall = ends.assign(recall=ends["at"], precision=ends["at"], area=0.5, share=0.5)
+    bins = ends.assign(predicted=ends["at"], observed=ends["at"], images=9)
+    bands = pd.DataFrame({"class": ["A"], "curve": ["roc"], "x": [0.5], "low": [0.4], "high": [0.6]})
+    known = palette.looks(names, dict.fromkeys(names, "A network’s name"))
+    points = [("frozen 0.5", 0.1, 0.9), ("threshold 0.500", 0.2, 0.9)]
+    of_two = figures_winner.finalists(roc, by_recall, bins, bands, points, known)
+    by_class = figures_winner.finalists_by_class(roc, bins, bands, {"A": points}, known)
+    for figure, panels in ((of_two, of_two.axes[:2]), (by_class, by_class.axes[:1])):
+        figure.draw_without_rendering()
+        for ax in panels:
+            legend = ax.get_legend().get_window_extent()
+            assert bool(legend.y1 < ax.get_window_extent().y0) is below
+            assert legend.y0 >= 0 and len(ax.get_legend().get_texts()) > models
+
+
 def test_all_finalists_are_drawn_by_class_where_there_are_several(tmp_path: Path) -> None:
     run = write_run(tmp_path / "several", trials=8, classes=("A", "B", "C"), image_side=16)
     trained = with_predictions(run)

@@ -1,5 +1,6 @@
 """The winner's results on test -> figures: confusion, curves, calibration, operating points; reads no files."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,8 @@ MODEL = ACCENT
 VALUES = {"ppv": ("PPV", ACCENT), "npv": ("NPV", CONTRAST)}
 POINT_DASHES: dict[str, Any] = {"frozen": "-", "0.5": (0, (4, 2))}
 MOST_CLASSES = 9
+CROWDED = 5
+"""Models beyond which a legend stands below its panel: in a corner it would hide their curves."""
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 MOST_POINTS = 200
 """Prevalences at which a curve is drawn."""
@@ -132,10 +135,10 @@ def finalists(
         points: false and true positive rates of the chosen one to be marked on its ROC curve.
         looks: of the backbones.
     """
-    figure, (left, middle, right) = new_figure(10.6, 4.3, columns=3)
+    names = list(roc["backbone"].drop_duplicates())
+    figure, (left, middle, right) = new_figure(10.6, 4.3 + _below(len(names)), columns=3)
     for ax in (left, right):
         ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
-    names = list(roc["backbone"].drop_duplicates())
     for place, name in enumerate(names):
         style: Any = {"color": looks[name].colour, "linewidth": 2.4 if place == 0 else 1.4, "zorder": 3 - 0.1 * place}
         one, other, bin_ = (rows[rows["backbone"] == name] for rows in (roc, by_recall, bins))
@@ -153,8 +156,8 @@ def finalists(
     right.set(xlabel="Predicted probability", ylabel="Share of the class", title="Calibration, before the map")
     for ax in (left, middle, right):
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    left.legend(loc="lower right", fontsize=8.5)
-    middle.legend(loc="lower left", fontsize=8.5)
+    _legend(left, "lower right", len(names))
+    _legend(middle, "lower left", len(names))
     return figure
 
 
@@ -173,7 +176,7 @@ def finalists_by_class(
     """
     labels = list(roc["label"].drop_duplicates())[:MOST_CLASSES]
     names = list(roc["backbone"].drop_duplicates())
-    figure, axes = panels(len(labels) + 1, 3, 10.6, (0.3, 3.6))
+    figure, axes = panels(len(labels) + 1, 3, 10.6, (0.3, 3.6 + _below(len(names))))
     for ax in axes:
         ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
@@ -192,10 +195,24 @@ def finalists_by_class(
         band(ax, own, "x", ("low", "high"), looks[names[0]].colour, 0.16)
         _marked(ax, points.get(label, ()))
         ax.set(xlabel="1 − specificity", ylabel="Sensitivity", title=f"ROC, {clipped(label)}")
-        ax.legend(loc="lower right", fontsize=8.5)
+        _legend(ax, "lower right", len(names))
     title = "Calibration, before the map"
     axes[-1].set(xlabel="Probability of the called class", ylabel="Share that is right", title=title)
     return figure
+
+
+def _below(models: int) -> float:
+    """Inches that a legend of so many models, two abreast, and of three other entries takes below its panel."""
+    return 0.16 * math.ceil((models + 3) / 2) if models > CROWDED else 0.0
+
+
+def _legend(ax: Axes, corner: str, models: int) -> None:
+    """A legend in a corner of the panel, or below it where that would be crowded."""
+    style: dict[str, Any] = {"loc": corner, "fontsize": 8.5}
+    if models > CROWDED:
+        style = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": 2, "fontsize": 8, "handlelength": 1.2}
+        style["columnspacing"] = 0.8
+    ax.legend(**style)
 
 
 def _marked(ax: Axes, points: Points) -> None:
