@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +11,11 @@ from bench.data.sealing import sealed_rows
 from bench.data.splits import labels_of
 from bench.device import quiet
 from bench.errors import ConfigError
-from bench.models.backbones import Backbone
 from bench.models.weights import Weights, resolve_weights
 from bench.run.console import Screen
 from bench.run.examine import examine, make_task
 from bench.run.request import Request
 from bench.search.space import Space
-from bench.settings import RunSettings
 from bench.train.task import Task
 from bench.trial import TrialConfig
 
@@ -60,9 +57,7 @@ def prepare_task(request: Request, screen: Screen) -> Task:
     quiet()
     # Keras stays out of this process, which must use no CPU while the methods run
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        weights = pool.submit(
-            _find_weights, request.settings, request.backbones, request.space.initialisations
-        ).result()
+        weights = pool.submit(_find_weights, request).result()
     return make_task(request, examined.table, examined.images, weights)
 
 
@@ -90,13 +85,20 @@ def whole_way(request: Request, task: Task, space: Path) -> WholeWay:
     )
 
 
-def _find_weights(settings: RunSettings, backbones: Sequence[Backbone], starts: Mapping[str, Sequence[str]]) -> Weights:
+def _find_weights(request: Request) -> Weights:
     """`resolve_weights` without the output that TensorFlow writes whatever it is told."""
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-    cache = settings.cache.absolute()
+    settings = request.settings
     return resolve_weights(
-        settings.weights, backbones, cache, settings.seed, settings.is_demo, settings.scaling, starts
+        settings.weights,
+        request.backbones,
+        settings.cache.absolute(),
+        settings.seed,
+        settings.is_demo,
+        settings.scaling,
+        request.space.initialisations,
+        request.folders,
     )
 
 

@@ -75,8 +75,9 @@ def parse_scaling(text: str, networks: Collection[str]) -> dict[str, str]:
     """``unit``, for all networks, or ``inceptionv3=unit,resnet50=caffe`` as network -> scaling.
 
     Args:
-        text: what ``--scaling`` was given; a backbone's name stands for all networks of it.
-        networks: names of those whose weights may have any scaling (`bench.search.parameters.network_name`).
+        text: what ``--scaling`` was given; a backbone's name stands for all networks of it but RadImageNet's, whose
+            scaling is known: they have to be named in full.
+        networks: names of those with pretrained weights (`bench.search.parameters.network_name`).
 
     Raises:
         ConfigError: for an unknown scaling, or what is no such network.
@@ -89,7 +90,8 @@ def parse_scaling(text: str, networks: Collection[str]) -> dict[str, str]:
                 f"--scaling takes one of {', '.join(SCALINGS)}, or BACKBONE=SCALING separated by commas, "
                 f"but got {text!r}."
             )
-        meant = [one for one in networks if not given or name in (one, one.partition("+")[0])]
+        several = [one for one in networks if not _told(one) and (not given or name == one.partition("+")[0])]
+        meant = [name] if name in networks else several
         if not meant:
             raise ConfigError(
                 f"--scaling is of networks with pretrained weights, in this run {', '.join(networks) or 'none'}, "
@@ -97,6 +99,10 @@ def parse_scaling(text: str, networks: Collection[str]) -> dict[str, str]:
             )
         found |= dict.fromkeys(meant, scaling)
     return found
+
+
+def _told(network: str) -> bool:
+    return network.endswith("+radimagenet")
 
 
 def divergence(

@@ -50,6 +50,7 @@ class Weights:
         sha256: network name -> hash of that file's values, layer by layer.
         scaling: network name -> name of the scaling that its weights were trained with, where that is not the one of
             the backbone's published ImageNet weights.
+        starts: initialisation -> kind of its weights and a sentence about them.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Weights:
     files: dict[str, Path]
     sha256: dict[str, str]
     scaling: Mapping[str, str] = field(default_factory=dict)
+    starts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def fed(self, backbone: Backbone, network: str) -> Backbone:
         """The row of the table with the preprocessing that the weights of ``network`` want."""
@@ -80,6 +82,7 @@ def resolve_weights(
     fall_back: bool = False,
     scaling: str | None = None,
     starts: Mapping[str, Sequence[str]] | None = None,
+    folders: Mapping[str, str] | None = None,
 ) -> Weights:
     """The weights that ``wanted`` names, as files that have been loaded once to check them.
 
@@ -91,6 +94,7 @@ def resolve_weights(
         fall_back: take random weights, and say so, where ImageNet weights cannot be had.
         scaling: as ``--scaling`` takes it: what pretrained weights were trained with, where their files do not tell.
         starts: backbone name -> the initialisations that trials can choose; by default what ``wanted`` gives.
+        folders: where those lie that are folders, for a worker has another working folder.
 
     Raises:
         ConfigError: if weights cannot be had or do not fit.
@@ -99,19 +103,22 @@ def resolve_weights(
     parts: dict[str, Weights] = {}
     for start in dict.fromkeys(chain.from_iterable(starts.values())):
         rows = [backbone for backbone in backbones if start in starts[backbone.name]]
-        part = (
-            _given(wanted, rows, cache, seed, fall_back) if start == GIVEN else _named(start, wanted, rows, cache, seed)
-        )
+        if start == GIVEN:
+            part = _given(wanted, rows, cache, seed, fall_back)
+        else:
+            part = _named((folders or {}).get(start, start), wanted, rows, cache, seed)
         parts[start] = part.of(start)
     found = _together(parts)
-    if scaling is None:
+    drawn = GIVEN in parts and parts[GIVEN].kind == RANDOM
+    networks = scalable(RANDOM if drawn else wanted, starts)
+    if scaling is None or not networks:
         return found
-    return replace(found, scaling={**found.scaling, **parse_scaling(scaling, scalable(wanted, starts))})
+    return replace(found, scaling={**found.scaling, **parse_scaling(scaling, networks)})
 
 
 def scalable(wanted: str | None, starts: Mapping[str, Sequence[str]]) -> list[str]:
-    """The networks whose weights may have been trained with any scaling, for all that is known without a look."""
-    known = {RANDOM, RADIMAGENET, *({GIVEN} if wanted == RANDOM else ())}
+    """The networks whose weights are pretrained, for all that is known without a look."""
+    known = {RANDOM, *({GIVEN} if wanted == RANDOM else ())}
     return [network_name(name, start) for name, some in starts.items() for start in some if start not in known]
 
 
@@ -125,6 +132,7 @@ def _together(parts: Mapping[str, Weights]) -> Weights:
         files=dict(ChainMap(*(one.files for one in every))),
         sha256=dict(ChainMap(*(one.sha256 for one in every))),
         scaling=dict(ChainMap(*(dict(one.scaling) for one in every))),
+        starts={start: (one.kind, one.note) for start, one in parts.items()},
     )
 
 
@@ -180,17 +188,31 @@ def _radimagenet_file(wanted: str | None, backbone: Backbone) -> Path:
     )
 
 
-def check_starts(wanted: str | None, backbones: Sequence[Backbone], starts: Mapping[str, Sequence[str]]) -> None:
+def folders_of(starts: Mapping[str, Sequence[str]], known: Mapping[str, str]) -> dict[str, str]:
+    """Where the initialisations lie that are folders: as ``known``, which a run has written down, else from here."""
+    named = (GIVEN, IMAGENET, RADIMAGENET, RANDOM)
+    some = [start for start in dict.fromkeys(chain.from_iterable(starts.values())) if start not in named]
+    return {start: known.get(start, str(Path(start).absolute())) for start in some}
+
+
+def check_starts(
+    wanted: str | None,
+    backbones: Sequence[Backbone],
+    starts: Mapping[str, Sequence[str]],
+    folders: Mapping[str, str] | None = None,
+) -> None:
     """Check what can be checked without Keras: that there is a file of each backbone for each of its initialisations.
 
     Args:
         wanted: as in `resolve_weights`.
         backbones: those of the run.
         starts: backbone name -> the initialisations that trials can choose.
+        folders: where those lie that are folders.
 
     Raises:
         ConfigError: if not.
     """
+    check_weights(wanted, [])
     for start in dict.fromkeys(chain.from_iterable(starts.values())):
         rows = [backbone for backbone in backbones if start in starts[backbone.name]]
         if start == GIVEN:
@@ -199,12 +221,13 @@ def check_starts(wanted: str | None, backbones: Sequence[Backbone], starts: Mapp
             for backbone in rows:
                 _radimagenet_file(wanted, backbone)
         elif start not in (IMAGENET, RANDOM):
-            if not Path(start).is_dir():
+            place = (folders or {}).get(start, start)
+            if not Path(place).is_dir():
                 raise ConfigError(
                     f"An initialisation is {GIVEN} (by --weights), {IMAGENET}, {RADIMAGENET}, {RANDOM} or a folder of "
-                    f".h5 files, but the space names {start!r}."
+                    f".h5 files, but the space names {start!r}, and {place} is no folder."
                 )
-            check_weights(start, rows)
+            check_weights(place, rows)
 
 
 def check_weights(wanted: str | None, backbones: Sequence[Backbone]) -> None:

@@ -215,7 +215,7 @@ def table(
         for column in about.columns(given)
         if column.name in rows
         and not (about.optional and rows[column.name].isna().all())
-        and not (column.name in QUIET and (rows[column.name] == QUIET[column.name]).all())
+        and not (column.name in QUIET and set(rows[column.name].dropna()) <= {"", QUIET[column.name]})
     ]
     cells = [[column.cell(row) for column in columns] for _, row in rows.iterrows()]
     positions = [position for position, so in enumerate(marked) if so]

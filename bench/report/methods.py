@@ -8,6 +8,7 @@ from typing import NamedTuple
 from bench.report.answers import Facts
 from bench.report.blocks import Block, Copied, Missing, Paragraph, Section
 from bench.report.page import Page
+from bench.report.summary import began_at_random
 from bench.report.tables import data as tables_data
 from bench.report.templating import TEMPLATES, paragraphs
 from bench.report.verdict import compared_by
@@ -104,7 +105,7 @@ def told(page: Page, cited: Cited) -> list[str]:
         class_names=facts.class_names,
         side=(size.height if size else None) or settings.image_size,
         backbones=files.backbones,
-        random=files.record.weights.kind == "random" or settings.weights == "random",
+        random=began_at_random(files),
         trials=len(page.trials),
         parameters=list(files.record.space.parameters),
         chosen=files.chosen and files.finalists is not None,

@@ -18,6 +18,7 @@ from bench.report.tables import data as tables_data
 from bench.report.templating import environment
 from bench.report.verdict import headline, verdict
 from bench.run.folder import write_page
+from bench.search.parameters import network_name
 from bench.stats.metrics import METRICS
 
 TITLE = "Model card"
@@ -74,7 +75,7 @@ def _details(page: Page, answers: Answers) -> Table:
         "Backbone": page.files.title(winner),
         "Architecture": answers("architecture"),
         "Starting weights": answers("weights"),
-        "SHA-256 of the starting weights": record.weights.sha256.get(winner, ""),
+        "SHA-256 of the starting weights": record.weights.sha256.get(network_name(winner, page.files.begun_with), ""),
         "Input": answers("preprocessing"),
         "Output": answers("output"),
         "Calibration": answers("calibration_map"),

@@ -7,7 +7,7 @@ from bench.numbers import DASH as DASH
 from bench.numbers import joined as joined
 from bench.numbers import present as present
 from bench.numbers import short, text
-from bench.search.parameters import PARAMETERS, network_title
+from bench.search.parameters import GIVEN, PARAMETERS, network_title
 from bench.stats.calibration import INTERCEPT, TEMPERATURE, VECTOR, CalibrationMap
 from bench.stats.metrics import Metric
 
@@ -35,6 +35,11 @@ STAGES = {
 def model(name: Any, titles: Mapping[str, str]) -> str:
     """The title of a backbone, by ``titles`` of the run, or of a baseline; the name itself where it has none."""
     return network_title(str(name), {**titles, **BASELINES}) if present(name) else DASH
+
+
+def initialisation(name: Any) -> str:
+    """What weights a network began with, in words."""
+    return "the weights given by --weights" if name in ("", GIVEN) or not present(name) else str(name)
 
 
 def state(name: Any) -> str:

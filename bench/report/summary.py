@@ -20,7 +20,7 @@ from bench.report.tables import data as tables_data
 from bench.report.tables import search as tables_search
 from bench.report.tables import winner as tables_winner
 from bench.report.templating import paragraphs
-from bench.search.parameters import N_STAGES, PARAMETERS
+from bench.search.parameters import GIVEN, N_STAGES, PARAMETERS
 from bench.stats.metrics import METRICS, Metric
 
 
@@ -99,7 +99,7 @@ def banners(files: RunFiles) -> list[Banner]:
         titles=files.titles,
         lost=unfairness(files),
         found=verdict.verdict(files),
-        random=files.record.weights.kind == "random" or files.record.settings.weights == "random",
+        random=began_at_random(files),
         doubted={name: one for name, one in (files.record.weights.checked or {}).items() if one.doubtful},
         synthetic=files.about_data.synthetic or files.about_data.source == "demo",
         shared=tables_data.shared_patients(files.splits),
@@ -109,6 +109,17 @@ def banners(files: RunFiles) -> list[Banner]:
         title, _, text = one.removeprefix("! ").partition(". ")
         found.append(Banner(title, text, grave=one.startswith("! ")))
     return found
+
+
+def began_at_random(files: RunFiles) -> bool:
+    """Whether the winner began with random weights; before there is one, whether every network does."""
+    record = files.record
+    given = record.weights.of(GIVEN).kind == "random" or record.settings.weights == "random"
+    space = record.space.parameters.get("initialisation")
+    starts = [str(one) for one in (space.choices if space else None) or (GIVEN,)]
+    if files.chosen:
+        starts = [files.begun_with]
+    return all(one == "random" or (one == GIVEN and given) for one in starts)
 
 
 def unfairness(files: RunFiles) -> list[str]:

@@ -304,11 +304,17 @@ class Forecast:
         retrained += [self.training(kind, images) for kind in best] * self._folds
         return self.shared([self._usual_trial(images)] * trials) + self.shared(retrained)
 
+    @property
+    def _trained_baselines(self) -> int:
+        """How many baselines are networks: another initialisation is one only where there is another."""
+        others = any(len(starts) > 1 for starts in self._request.space.initialisations.values())
+        return len(TRAINED) - (0 if others else 1)
+
     def evaluation(self) -> float:
         """For the evaluation."""
         sealed, repeats, backbones = self._settings.no_test, self._settings.repeats, self._request.backbones
         images = self._images["val"] + (0 if sealed else self._images["test"])
-        models = len(backbones) + (0 if sealed else (len(backbones) + len(TRAINED)) * repeats)
+        models = len(backbones) + (0 if sealed else (len(backbones) + self._trained_baselines) * repeats)
         seconds = images * sum(self.forward(one, "float32") for one in backbones) + MODEL * models
         if not sealed:
             best = self.log.best(self._metric)

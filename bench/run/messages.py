@@ -39,8 +39,8 @@ def announce(
             ("data", f"{request.source.path}; patients: {request.source.patient_rule}"),
             ("splits", splits),
             ("machine", workers.describe()),
-            ("space", f"{request.space.name}: {', '.join(p.name for p in request.space.parameters)}"),
-            ("backbones", f"{sizes}; {weights.kind} weights"),
+            ("space", f"{request.space.name}: {', '.join(p.name for p in request.space.told)}"),
+            ("backbones", f"{sizes}; {', '.join(dict.fromkeys(kind for kind, _ in weights.starts.values()))} weights"),
             ("objective", f"validation {get_metric(settings.metric).title}, at most {request.epochs} epochs per phase"),
             ("expected", f"very roughly {numbers.duration(guess / 2)} to {numbers.duration(guess * 2)}; disk: {disk}"),
             ("report", f"while it goes on: {look}"),
@@ -49,7 +49,7 @@ def announce(
     if audit.layout:
         screen.layout(audit.layout)
     screen.findings(audit.findings)
-    if weights.kind == "random":
+    if all(kind == "random" for kind, _ in weights.starts.values()):
         screen.warning(weights.note)
     _recommend_outer(screen, request, examined, Forecast(request, workers))
     screen.line("")
@@ -195,7 +195,7 @@ def headline(screen: Screen, run: RunDir) -> None:
             screen.warning(f"{banner.title}. {banner.text}")
     if record.data is not None and record.data.synthetic:
         screen.line("The images are synthetic: these scores say nothing about medicine.")
-    if record.weights.kind == "random":
+    if summary.began_at_random(found):
         screen.line("Random weights: this is not transfer learning.")
     screen.line(f"Report: {run.report}")
     screen.line(f"Model:  {run.best_model}")

@@ -6,7 +6,7 @@ Everything that can be wrong with a request has been found by `bench.run.request
 import importlib.metadata
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from bench import RULES, __version__, cluster
 from bench.cluster import Workers
 from bench.data.splits import write_splits
 from bench.errors import ConfigError
-from bench.failures import reason_of
+from bench.failures import reason_of, told
 from bench.invocation import resume as resume_command
 from bench.models.scaling import describe
 from bench.models.weights import RANDOM, Weights, resolve_weights
@@ -38,6 +38,7 @@ from bench.run.record import (
     RunRecord,
     ScalingRecord,
     SpaceRecord,
+    StartRecord,
     WeightsRecord,
 )
 from bench.run.request import Request, check_disk, check_output
@@ -78,7 +79,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         task = make_task(request, examined.table, examined.images, weights)
         task = replace(task, precision=_precision(request, workers, begun, task))
         messages.precision(screen, run.read())
-        _check_scaling(request, workers, task)
+        _check_scaling(request, workers, task, screen.line)
         messages.scaling(screen, run.read())
         display.forecast = Forecast(request, workers, run.read().precision)
         stage = stages.Stage(request, display, live, workers, examined, begun)
@@ -206,10 +207,14 @@ def find_weights(request: Request, workers: Workers, begun: RunRecord | None) ->
         settings.is_demo,
         settings.scaling,
         request.space.initialisations,
+        dict(request.folders),
     )
-    if begun is not None and begun.weights.sha256 != weights.sha256:
+    before = begun.weights.sha256 if begun is not None else weights.sha256
+    changed = sorted(name for name in {*before, *weights.sha256} if before.get(name) != weights.sha256.get(name))
+    if changed:
         raise ConfigError(
-            f"The {weights.kind} weights are not those that run {request.run.name!r} began with; start a new run."
+            f"The weights of {', '.join(changed)} are not those that run {request.run.name!r} began with; "
+            "start a new run."
         )
     return weights
 
@@ -232,7 +237,7 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
             titles={backbone.name: backbone.title for backbone in request.backbones},
             space=SpaceRecord(
                 name=space.name,
-                parameters={one.name: ParameterRange.model_validate(one.describe()) for one in space.parameters},
+                parameters={one.name: ParameterRange.model_validate(one.describe()) for one in space.told},
                 augmentations={name: policy.amounts() for name, policy in space.policies.items()},
                 points=tuple(dict(point) for point in space.points),
             ),
@@ -240,6 +245,8 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
                 kind=weights.kind,
                 note=weights.note,
                 sha256=dict(weights.sha256),
+                starts={start: StartRecord(kind=kind, note=note) for start, (kind, note) in weights.starts.items()},
+                folders=dict(request.folders),
                 scaling={
                     name: describe(row.preprocessing)
                     for name, row in networks(request, weights).items()
@@ -308,7 +315,7 @@ def _measured(run: RunDir, workers: Workers, task: Task) -> dict[str, PrecisionR
     return {name: found[name] for name in task.architectures}
 
 
-def _check_scaling(request: Request, workers: Workers, task: Task) -> None:
+def _check_scaling(request: Request, workers: Workers, task: Task, tell: Callable[[str], None]) -> None:
     """Write down how the values that images give pretrained networks go with what these remember; once in a run."""
     weights, started = request.run.read().weights, time.perf_counter()
     if weights.checked is not None:
@@ -323,9 +330,9 @@ def _check_scaling(request: Request, workers: Workers, task: Task) -> None:
     jobs = [cluster.Job(name, partial(cluster.check_scaling, task, name)) for name in names]
     found: dict[str, ScalingRecord] = {}
     for ended in cluster.run_jobs(workers, jobs):
-        if ended.error is not None:
-            raise ended.error
-        if ended.result is not None:
+        if ended.error is not None:  # it decides nothing, and so ends nothing
+            tell(f"  note: not checked: the scaling of {ended.job.name}: {told(ended.error)}.")
+        elif ended.result is not None:
             found[ended.job.name] = ended.result
     request.run.update(weights=weights.model_copy(update={"checked": found}))
     request.run.spend("start", time.perf_counter() - started)

@@ -13,6 +13,8 @@ from bench.run.folder import RunDir, file_sha256
 from bench.run.record import PlanRecord, RunRecord
 
 LEFT_OUT = {"data", "image_root", "splits", "cache", "cache_size", "jobs", "address", "name", "output"}
+LATER = ("scaling", "ordinal")
+"""Settings that came after the first plans were written; none of them counts where it is not set."""
 LEFT_OUT |= {"verify", "keep_going", "weights", "no_test", "images", "ledger"}
 CONTRAST = "the winner against the default recipe of its backbone"
 
@@ -45,6 +47,9 @@ def _short(value: Any) -> str:
 
 def _content(run: RunDir, record: RunRecord) -> dict[str, Any]:
     settings: dict[str, Any] = record.settings.model_dump(mode="json", exclude=LEFT_OUT)
+    for name in LATER:  # a plan of an earlier version does not have them
+        if settings.get(name) is None:
+            settings.pop(name, None)
     return {
         "settings": settings,
         "space": file_sha256(run.space),

@@ -86,10 +86,18 @@ class ScalingRecord(Part):
         return gained >= DOUBTED_BY and self.divergence >= DOUBTED_TIMES * self.best_divergence
 
 
-class WeightsRecord(Part):
-    """Pretrained weights: ``kind`` is imagenet, random or folder; ``sha256`` is of each backbone's file.
+class StartRecord(Part):
+    """The weights of one initialisation: ``kind`` is imagenet, random or folder."""
 
-    ``scaling`` says how each backbone's pixels are scaled, and ``checked`` whether that can be right; None before it is
+    kind: str = ""
+    note: str = ""
+
+
+class WeightsRecord(Part):
+    """Weights that networks begin with: ``kind`` is imagenet, random, folder, or several; ``sha256`` of each network's.
+
+    ``starts`` has the kind of each initialisation, and ``folders`` where those lie that are folders.
+    ``scaling`` says how each network's pixels are scaled, and ``checked`` whether that can be right; None before it is
     known, and without an entry where there is nothing to check it by.
     """
 
@@ -98,6 +106,12 @@ class WeightsRecord(Part):
     sha256: dict[str, str] = {}
     scaling: dict[str, str] = {}
     checked: dict[str, ScalingRecord] | None = None
+    starts: dict[str, StartRecord] = {}
+    folders: dict[str, str] = {}
+
+    def of(self, initialisation: str) -> StartRecord:
+        """What is known of an initialisation's weights."""
+        return self.starts.get(initialisation, StartRecord(kind=self.kind, note=self.note))
 
 
 class Hardware(Part):

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from bench.data.splits import folds, outer_folds, require_inner_folds
 from bench.errors import ConfigError
 from bench.models.backbones import Backbone, boundary_bytes, get_backbone
 from bench.models.scaling import parse_scaling
-from bench.models.weights import check_starts, scalable
+from bench.models.weights import check_starts, folders_of, scalable
 from bench.numbers import disk
 from bench.run.folder import RunDir, find_run
 from bench.run.ledgers import data_folder
@@ -60,6 +60,7 @@ class Request:
     table: pd.DataFrame
     taken: Path | None = None
     resumed: bool = False
+    folders: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def run(self) -> RunDir:
@@ -120,7 +121,9 @@ def prepare(
     space = space or load_space(settings.space_name, settings.backbones)
     image_sizes(settings, space)
     rows, starts = tuple(get_backbone(name) for name in space.backbones), space.initialisations
-    check_starts(settings.weights, rows, starts)
+    known = RunDir(settings.output / settings.name).read().weights.folders if resumed else {}
+    folders = folders_of(starts, known)
+    check_starts(settings.weights, rows, starts, folders)
     if settings.scaling is not None:
         parse_scaling(settings.scaling, scalable(settings.weights, starts))
     if not resumed:
@@ -139,7 +142,7 @@ def prepare(
             folds(table, settings.folds, settings.split_seed)
         first = list(islice(outer_folds(table, *settings.outer_shape, settings.split_seed), 1))
         require_inner_folds(table, first, settings.folds, settings.split_seed)
-    return Request(settings, space, source, table, taken, resumed)
+    return Request(settings, space, source, table, taken, resumed, folders)
 
 
 def begin(values: Mapping[str, Any], tell: Callable[[str], None] = lambda line: None) -> Request:
@@ -289,14 +292,16 @@ def needed_bytes(request: Request) -> tuple[int, int]:
         for policy in request.space.policies.values()
     )
     features = sum(
-        boundary_bytes(backbone, request.sizes[backbone.name], 3, depth) * (n_train * views + n_val)
-        for backbone in request.backbones
+        boundary_bytes(backbone, request.sizes[backbone.name], 3, depth) * (n_train * views + n_val) * len(starts)
+        for backbone, starts in ((one, request.space.initialisations[one.name]) for one in request.backbones)
         for depth in {0, *request.space.depths}
     )
     images = sum(n_images * size * size * 4 for size in set(request.sizes.values()))  # grey and coloured, at worst
     repeats, sizes = request.settings.repeats, [backbone.file_bytes for backbone in request.backbones]
     drawn = request.settings.weights == "random" or (request.settings.weights is None and request.settings.is_demo)
-    models = repeats * (sum(sizes) + max(sizes)) + max(sizes)  # of finalists, of the default recipe, and best_model.h5
+    others = 1 + any(len(starts) > 1 for starts in request.space.initialisations.values())
+    # of finalists, of the default recipe and of another initialisation, and best_model.h5
+    models = repeats * (sum(sizes) + others * max(sizes)) + max(sizes)
     members = min(MOST_MEMBERS, repeats * len(sizes))
     models += members * max(sizes) if members > 1 else 0  # best_ensemble.h5, whose members share frozen layers at best
     return images + min(features, request.settings.cache_size) + drawn * sum(sizes), models + TABLE_BYTES
@@ -353,7 +358,7 @@ def resume(run: RunDir, changes: Mapping[str, object]) -> Request:
         raise ConfigError(
             f"The images of run {run.name!r} are no longer at {settings.data}; name their new place by --data."
         )
-    if "weights" in changes and kind != "folder":
+    if "weights" in changes and not (kind == "folder" or (kind == "several" and Path(str(settings.weights)).is_dir())):
         raise ConfigError(f"Run {run.name!r} began with {kind} weights, which --weights cannot change.")
     if "cache" in changes:
         check_writable(settings.cache, "--cache")

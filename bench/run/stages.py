@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -308,6 +308,7 @@ def _baselines(
     stage.live.stage(live.TRAINING_BASELINES)
     winner = TrialConfig.from_row(next(row for row in records(finalists) if row["winner"]))
     recipe = TrialConfig.from_mapping(stage.request.space.recipe(get_backbone(winner.backbone)))
+    recipe = replace(recipe, initialisation=winner.initialisation)  # what weights give is the other baseline's question
     material = Material(
         labels=task.labels,
         facts={split: stage.examined.facts.iloc[rows] for split, rows in task.rows.items()},
@@ -474,7 +475,8 @@ def evaluate(stage: Stage, models: Models, sealed: bool) -> None:
     with timed(run, "evaluation"):
         stage.display.begin("evaluation")
         stage.live.stage(live.EVALUATING)
-        decisions = decide(inputs, run, stage.call_all, _provenance(run.read()))
+        config = TrialConfig.from_row(next(row for row in records(models.finalists) if row["winner"]))
+        decisions = decide(inputs, run, stage.call_all, _provenance(run.read(), config))
         if sealed:
             where = in_output(run.path.parent)
             screen.line(f"The test split stays sealed; open it by: {typed('evaluate', run.name, *where)}")
@@ -523,14 +525,14 @@ def _inputs(stage: Stage, models: Models) -> EvaluationInputs:
     )
 
 
-def _provenance(record: RunRecord) -> ModelCard:
+def _provenance(record: RunRecord, winner: TrialConfig) -> ModelCard:
     assert record.data is not None
     return ModelCard(
         run=record.name,
         created=record.created,
         suite_version=record.suite_version,
         data=record.data.model_dump(include={"source", "fingerprint", "synthetic"}),
-        weights=record.weights.model_dump(include={"kind", "note"}),
+        weights=record.weights.of(winner.initialisation).model_dump(),
     )
 
 

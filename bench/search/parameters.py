@@ -188,6 +188,8 @@ class TrialConfig:
         for one in PARAMETERS.values():
             if one.when and one.name not in given and given.get(one.when):
                 given[one.name] = one.default
+            if one.quiet and not given.get(one.name):  # a table of an earlier version, whose schema makes it empty
+                given[one.name] = one.default
         return cls(**given)
 
     def columns(self) -> dict[str, Value]:

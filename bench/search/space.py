@@ -136,6 +136,11 @@ class Space:
         return tuple(found.choices) if found.choices is not None else tuple(range(int(found.low), int(found.high) + 1))
 
     @property
+    def told(self) -> tuple[Parameter, ...]:
+        """The parameters without those that are not spoken of at their default."""
+        return tuple(one for one in self.parameters if not (one.row.quiet and one.choices == (one.row.default,)))
+
+    @property
     def initialisations(self) -> dict[str, tuple[str, ...]]:
         """Backbone name -> the initialisations that it can be given; `GIVEN` where none is chosen."""
         parameter = self["initialisation"]
@@ -159,6 +164,8 @@ class Space:
         """The backbone's default recipe, each value moved to the nearest one that the space allows."""
         defaults = {name: row.default for name, row in PARAMETERS.items()}
         wanted = {**defaults, **(backbone.recipe or RECIPE), "backbone": backbone.name}
+        starts = self.initialisations.get(backbone.name, (GIVEN,))
+        wanted["initialisation"] = next((one for one in (GIVEN, "imagenet") if one in starts), starts[0])
         chosen: dict[str, Value] = {}
         for parameter in self.parameters:
             if parameter.active(chosen):

@@ -373,7 +373,7 @@ class FrozenFeatures:
             return ()  # while stages are trained, what lies behind them is no prefix
         likely = {d for d in self._task.depths if d not in (0, IMAGES)}
         stored = self._task.images[one.backbone]
-        shared = sum(other == stored for other in self._task.images.values()) > 1
+        shared = sum(self._task.images[name] == stored for name in self._task.weights.files) > 1
         if self._task.depths and shared and not one.policy.identity:
             likely.add(IMAGES)
         if sum(self.entry_bytes(one.backbone, d) for d in likely) > EAGER_BYTES:

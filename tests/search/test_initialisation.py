@@ -1,5 +1,6 @@
 """`initialisation` as a hyperparameter: which weights there are, one network each, and whether they were worth it."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from bench.cli import main
 from bench.errors import ConfigError
 from bench.models.backbones import get_backbone
 from bench.models.scaling import RADIMAGENET
-from bench.models.weights import check_starts, resolve_weights, scalable
+from bench.models.weights import check_starts, folders_of, resolve_weights, scalable
 from bench.run.folder import RunDir
 from bench.search.lanes import Lanes
 from bench.search.parameters import GIVEN, TrialConfig, network_name, network_title
@@ -42,6 +43,7 @@ def test_a_network_is_a_backbone_with_its_initialisation() -> None:
     assert plain.key != other.key
     assert plain.key == TrialConfig("vgg16", initialisation=GIVEN).key
     assert TrialConfig.from_row({"config_backbone": "vgg16"}).initialisation == GIVEN, "as earlier tables have it"
+    assert TrialConfig.from_row({"config_backbone": "vgg16", "config_initialisation": ""}).key == plain.key
     assert network_title("vgg16", {"vgg16": "VGG16"}) == "VGG16"
     assert network_title("vgg16+random", {"vgg16": "VGG16"}) == "VGG16 from random"
 
@@ -84,9 +86,16 @@ def test_weights_of_several_initialisations(tmp_path: Path, monkeypatch: pytest.
     ours, rad = toy_file(tmp_path / "w" / TOY.weights_file, 1), toy_file(tmp_path / "w/RadImageNet-Toy_notop.h5", 2)
     mine = toy_file(tmp_path / "mine" / TOY2.weights_file, 3)
     starts = {"toy": ("imagenet", "radimagenet", "random"), "toy2": (str(mine.parent),)}
-    check_starts(str(ours.parent), [TOY, TOY2], starts)
-    found = resolve_weights(str(ours.parent), [TOY, TOY2], tmp_path / "cache", seed=0, starts=starts)
-    toy2 = network_name("toy2", str(mine.parent))
+    starts["toy2"] = ("mine",)
+    monkeypatch.chdir(tmp_path)
+    folders = folders_of(starts, {})
+    assert folders == {"mine": str(mine.parent)}
+    assert folders_of(starts, {"mine": "/elsewhere"}) == {"mine": "/elsewhere"}, "as the run has written it down"
+    check_starts(str(ours.parent), [TOY, TOY2], starts, folders)
+    monkeypatch.chdir("/")  # as workers have it
+    given = {"cache": tmp_path / "cache", "seed": 0, "starts": starts, "folders": folders}
+    found = resolve_weights(str(ours.parent), [TOY, TOY2], **given)
+    toy2 = "toy2+mine"
     assert {name: file.name for name, file in found.files.items()} == {
         "toy+imagenet": ours.name,
         "toy+radimagenet": rad.name,
@@ -98,9 +107,17 @@ def test_weights_of_several_initialisations(tmp_path: Path, monkeypatch: pytest.
     assert found.fed(TOY, "toy+radimagenet").preprocessing == RADIMAGENET
     assert {found.fed(TOY, f"toy+{one}").preprocessing for one in ("imagenet", "random")} == {TOY.preprocessing}
     assert "Initialisation random: Random weights" in found.note
-    assert scalable(str(ours.parent), starts) == ["toy+imagenet", toy2]
-    said = resolve_weights(str(ours.parent), [TOY, TOY2], tmp_path / "cache", seed=0, scaling="unit", starts=starts)
+    assert {start: kind for start, (kind, _) in found.starts.items()} == {
+        "imagenet": "imagenet",
+        "radimagenet": "folder",
+        "random": "random",
+        "mine": "folder",
+    }
+    assert scalable(str(ours.parent), starts) == ["toy+imagenet", "toy+radimagenet", toy2]
+    said = resolve_weights(str(ours.parent), [TOY, TOY2], **given, scaling="unit")
     assert said.scaling == {"toy+imagenet": "unit", "toy+radimagenet": "radimagenet", toy2: "unit"}
+    named = resolve_weights(str(ours.parent), [TOY, TOY2], **given, scaling="toy+radimagenet=caffe")
+    assert named.scaling == {"toy+radimagenet": "caffe"}, "what the warning advises can be given"
 
 
 def test_what_is_not_to_be_had_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +126,8 @@ def test_what_is_not_to_be_had_is_refused_before_any_work(tmp_path: Path, monkey
         check_starts(None, [TOY], {"toy": ("imagenet", "radimagenet")})
     with pytest.raises(ConfigError, match=r"given \(by --weights\), imagenet, .* but the space names 'imagenett'"):
         check_starts(None, [TOY], {"toy": ("imagenett",)})
+    with pytest.raises(ConfigError, match="--weights takes imagenet, random or a folder"):
+        check_starts("nowhere", [TOY], {"toy": ("imagenet",)})
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"empty lacks toy\.weights\.h5"):
         check_starts(None, [TOY], {"toy": (str(tmp_path / "empty"),)})
@@ -183,6 +202,9 @@ def test_a_run_tells_whether_the_initialisation_mattered(
     assert len(pairs[(pairs["a"] == "toy") & (pairs["b"] == "initialisation")]) == 1
     page = " ".join(run.report.read_text(encoding="utf-8").split())
     assert f"Toy was initialised from {won}. The same configuration was trained in the same way from" in page
+    assert ("This is not transfer learning" in page) == (won == "random")
+    card = json.loads((run.path / "best_model.json").read_text(encoding="utf-8"))
+    assert card["weights"]["kind"] == {"mine": "folder", "random": "random"}[won]
     assert main(["verify", "starts"]) == 0
     shutil.rmtree("mine")
     assert main(["run", "--resume", "starts", "--budget", "5"]) == 2, "weights that are gone are said"

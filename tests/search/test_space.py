@@ -17,7 +17,7 @@ from bench.search.space import SHIPPED, load_space, parse_space
 from bench.trial import TrialConfig
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem not in ("compare24", "radimagenet"))
-"""But a list, see tests/compare, and a space for two backbones, see test_initialisation.py."""
+"""But a list, see tests/compare, and a space of its own backbones, see test_initialisation.py."""
 
 SMALL = """
 parameters:

@@ -23,6 +23,7 @@ from bench.run.documents import (
 )
 from bench.run.folder import STAGES, RunDir
 from bench.run.record import DataRecord, RunRecord
+from bench.search.parameters import GIVEN, PARAMETERS
 from bench.stats.metrics import BRIER_SUM, METRICS, Metric
 
 UNTESTED = "it is written when the test split is opened under the present models"
@@ -190,6 +191,13 @@ class RunFiles:
         rows = self.finalists
         won = [] if rows is None else rows.loc[rows["winner"], "backbone"].tolist()
         return str(won[0]) if won else ""
+
+    @property
+    def begun_with(self) -> str:
+        """The initialisation of the winner; `GIVEN` where there is no winner, or its table has no such column."""
+        rows, column = self.finalists, PARAMETERS["initialisation"].column
+        own = [] if rows is None or column not in rows else rows.loc[rows["backbone"] == self.chosen, column].tolist()
+        return str(own[0]) if own and names.present(own[0]) and own[0] else GIVEN
 
     @property
     def chosen_model(self) -> ModelScores | None:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from bench import numbers
+from bench.report import names
 from bench.report.blocks import Section, Table, pairs, table
 from bench.report.figures import comparison as figures_comparison
 from bench.report.figures import training as figures_training
@@ -142,8 +143,8 @@ def _start(page: Page) -> Values | None:
         return None
     column = PARAMETERS["initialisation"].column
     return {
-        "own": winner[column].iloc[0],
-        "other": other[column].iloc[0],
+        "own": names.initialisation(winner[column].iloc[0]),
+        "other": names.initialisation(other[column].iloc[0]),
         "sentences": _on_test(page, "initialisation"),
     }
 
