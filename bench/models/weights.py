@@ -27,8 +27,6 @@ from bench.seeds import stable_hash
 IMAGENET, RADIMAGENET, RANDOM = "imagenet", "radimagenet", "random"
 """What an initialisation can be called; anything else is a folder."""
 RANDOM_NOTE = "Random weights: no pretraining took place, so this is not transfer learning."
-
-
 RADIMAGENET_FILE = "RadImageNet-{}_notop.h5"
 """How RadImageNet (Mei et al., Radiology: AI 4:e210315, 2022) names its weights of ResNet50, InceptionV3 and
 DenseNet121."""
@@ -140,9 +138,9 @@ def _given(wanted: str | None, backbones: Sequence[Backbone], cache: Path, seed:
     """What ``--weights`` gives."""
     if wanted == RANDOM:
         return _random(backbones, cache, seed, RANDOM_NOTE)
-    if wanted in (None, "imagenet"):
+    if wanted in (None, IMAGENET):
         try:
-            return _imagenet(backbones, cache)
+            return _imagenet(backbones, cache, wanted)
         except ConfigError as error:
             if not fall_back or wanted is not None:
                 raise
@@ -155,7 +153,7 @@ def _named(start: str, wanted: str | None, backbones: Sequence[Backbone], cache:
     if start == RANDOM:
         return _random(backbones, cache, seed, RANDOM_NOTE)
     if start == IMAGENET:
-        return _imagenet(backbones, cache, _folders(wanted)[:-2])
+        return _imagenet(backbones, cache, wanted)
     if start == RADIMAGENET:
         note = "RadImageNet's weights as its authors publish them."
         found = _checked("folder", note, backbones, cache, lambda backbone: _radimagenet_file(wanted, backbone))
@@ -332,13 +330,13 @@ def _smallest(backbone: Backbone) -> int:
     return max(backbone.minimum_size, 32)
 
 
-def _imagenet(backbones: Sequence[Backbone], cache: Path, before: Sequence[Path] = ()) -> Weights:
-    """Keras's own weights; from the folders ``before`` its own cache, if they are there."""
+def _imagenet(backbones: Sequence[Backbone], cache: Path, wanted: str | None) -> Weights:
+    """Keras's own weights, from the folder ``wanted`` if they are there."""
     import keras
 
     def find(backbone: Backbone) -> Path:
-        there = [folder / backbone.weights_file for folder in (*before, *_folders(None))]
-        path = next((one for one in there if one.is_file()), there[len(before)])
+        there = [folder / backbone.weights_file for folder in _folders(wanted)]
+        path = next((one for one in there if one.is_file()), _folders(None)[0] / backbone.weights_file)
         if not path.is_file():
             keras.utils.disable_interactive_logging()
             try:
