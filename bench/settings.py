@@ -305,7 +305,7 @@ class RunSettings(BaseModel):
     """validation score that decides: {metrics}"""
     epochs: PositiveInt | None = setting("search", None, "N", "4", shown="the space's, else 8")
     """at most so many epochs per phase (head, then fine-tuning)"""
-    patience: PositiveInt = setting("search", 3, "N", "5")
+    patience: PositiveInt | None = setting("search", None, "N", "5", shown="the space's, else 3")
     """a phase ends after so many epochs without gain"""
     class_weights: bool = setting("search", True, shown="weights that balance the classes")
     """train without class weights from the training labels"""

@@ -169,7 +169,7 @@ def test_commands(refusal):
         (["--seed", "-1"], ["--seed", "-1"]),
         (["--backbones", "vgg19"], ["'vgg19'", *BACKBONES]),
         (["--backbones", "vgg16,resnet"], ["'resnet'", *BACKBONES]),
-        (["--space", "defualt"], ["'defualt'", "default, demo, radimagenet, wide"]),
+        (["--space", "defualt"], ["'defualt'", "default, demo, medmnist_plus, radimagenet, wide"]),
         (["--metric", "roc"], ["--metric", "'roc'", *METRICS]),
         (["--scheduler", "hyperband"], ["--scheduler", "'hyperband'", "asha", "none"]),
         (["--image-size", "74"], ["InceptionV3", "75", "74", "--image-size", "--backbones"]),

@@ -109,7 +109,7 @@ def test_what_is_no_number_of_pixels(text):
 def test_defaults_are_those_of_the_help():
     made = settings()
     assert (made.data, made.budget, made.epochs, made.seed, made.metric) == ("demo", 50, None, 0, "auc")
-    assert (made.scheduler, made.patience, made.views, made.jobs) == ("asha", 3, 4, 0)
+    assert (made.scheduler, made.patience, made.views, made.jobs) == ("asha", None, 4, 0)
     assert (made.no_test, made.output, made.cache_size) == (False, Path("reports"), 20 * 10**9)
     assert (made.repeats, made.bootstrap, made.target_sensitivity) == (5, 2000, None)
     assert (made.class_weights, made.group_by) == (True, None)

@@ -50,7 +50,7 @@ class Plan:
     @property
     def patience(self) -> int:
         """A phase ends after so many epochs without gain; no configuration of a list is stopped early."""
-        return self.request.epochs if self.configurations else self.request.settings.patience
+        return self.request.epochs if self.configurations else self.request.patience
 
     def run(self, method: Method, seed: int) -> MethodRun:
         """The folder of one method under one seed."""

@@ -158,7 +158,7 @@ def make_task(request: Request, table: pd.DataFrame, images: Mapping[str, Stored
         policies=request.space.policies,
         metric=settings.metric,
         epochs=request.epochs,
-        patience=settings.patience,
+        patience=request.patience,
         views=settings.views,
         seed=settings.seed,
         cache=settings.cache.absolute(),

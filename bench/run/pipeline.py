@@ -232,7 +232,12 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
             command=command,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             settings=RecordedSettings(
-                **{**settings.model_dump(), "epochs": request.epochs, "outer_budget": settings.trials_of_outer}
+                **{
+                    **settings.model_dump(),
+                    "epochs": request.epochs,
+                    "patience": request.patience,
+                    "outer_budget": settings.trials_of_outer,
+                }
             ),
             titles={backbone.name: backbone.title for backbone in request.backbones},
             space=SpaceRecord(

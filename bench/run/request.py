@@ -34,7 +34,7 @@ from bench.settings import RunSettings, about_flag, flag_of, is_path, make_setti
 from bench.stats.ensemble import MOST_MEMBERS
 from bench.stats.metrics import applicable
 
-DEFAULT_EPOCHS = 8
+DEFAULT_EPOCHS, DEFAULT_PATIENCE = 8, 3
 TABLE_BYTES = 20 * 10**6
 """About what tables, figures and the report of a run take, and the models of the small CNN."""
 SMALL_CNN_COST = 3.0
@@ -81,6 +81,11 @@ class Request:
     def epochs(self) -> int:
         """At most so many per phase."""
         return self.settings.epochs or self.space.epochs or DEFAULT_EPOCHS
+
+    @property
+    def patience(self) -> int:
+        """A phase ends after so many epochs without gain."""
+        return self.settings.patience or self.space.patience or DEFAULT_PATIENCE
 
 
 def image_sizes(settings: RunSettings, space: Space) -> dict[str, int]:

@@ -18,6 +18,8 @@ N_STAGES = 5
 """Every backbone is five stages; unfreeze depths run from 0 (head alone) to 5 (everything)."""
 GIVEN = "given"
 """The initialisation of configurations that name none: the weights that ``--weights`` gives."""
+CONSTANT, COSINE = SCHEDULES = "constant", "cosine"
+"""What a learning rate does over the steps of fine-tuning."""
 COLUMN = "config_"
 """Before a parameter's name in the columns of tables."""
 GRACE_EPOCHS = 2
@@ -33,8 +35,10 @@ class Hyperparameter:
         title: as people write it.
         default: of a configuration that leaves it out; None if it must be given.
         limits: the widest range that a space may choose from, ends included; None for names.
+        names: the names that there are; empty where the space or its folders decide.
         ge, gt, le, lt: what a value must satisfy to be possible at all, by pydantic's words.
-        when: another parameter, above whose 0 alone this one exists; empty if it always does.
+        when: another parameter, above whose 0 alone this one exists (None elsewhere; its default, if it is quiet);
+            empty if it always does.
         scale: how axes are drawn: ``log``, ``linear``, or ``category`` where each value stands for itself.
         written: how a value is written: ``rate`` (1e-3), ``short`` (three digits), ``count``, or ``text``.
         phrase: the parameter in a sentence, with ``{}`` for its value.
@@ -46,6 +50,7 @@ class Hyperparameter:
     title: str
     default: Any = None
     limits: tuple[float, float] | None = None
+    names: tuple[str, ...] = ()
     ge: float = -math.inf
     gt: float = -math.inf
     le: float = math.inf
@@ -62,6 +67,11 @@ class Hyperparameter:
     def column(self) -> str:
         """Its column in tables."""
         return COLUMN + self.name
+
+    @property
+    def optional(self) -> bool:
+        """Whether a configuration may be without it."""
+        return bool(self.when) and not self.quiet
 
     @property
     def rule(self) -> str:
@@ -90,7 +100,7 @@ class Hyperparameter:
 def _row(title: str, default: Any = None, **about: Any) -> Any:
     """A field of `TrialConfig` that is a row of the table; ``about`` is as in `Hyperparameter`."""
     row = Hyperparameter(title, default, phrase=about.pop("phrase", f"{title.lower()} {{}}"), **about)
-    return field(default=MISSING if default is None else None if row.when else default, metadata={"row": row})
+    return field(default=MISSING if default is None else None if row.optional else default, metadata={"row": row})
 
 
 _IN_EVERY_KEY = (
@@ -116,6 +126,7 @@ class TrialConfig:
         batch_size: images per step.
         initialisation: where the backbone's weights come from: `GIVEN`, ``imagenet``, ``radimagenet``, ``random``, or a
             folder.
+        schedule: of the learning rate over the steps of fine-tuning (`bench.train.loop.Fitting.rates`).
     """
 
     backbone: str = _row("Backbone", phrase="{}")
@@ -140,16 +151,22 @@ class TrialConfig:
     )
     batch_size: int = _row("Batch size", 32, limits=(1, 4096), ge=1, written="count", phrase="batches of {} images")
     initialisation: str = _row("Initialisation", GIVEN, phrase="initialised from {}", quiet=True)
+    schedule: str = _row(
+        "Schedule", CONSTANT, names=SCHEDULES, when="unfreeze_depth", phrase="a {} schedule", quiet=True
+    )
 
     def __post_init__(self) -> None:
         for row in PARAMETERS.values():
-            object.__setattr__(self, row.name, row.typed(getattr(self, row.name)))
+            nowhere = row.quiet and row.when and getattr(self, row.when) == 0
+            object.__setattr__(self, row.name, row.typed(row.default if nowhere else getattr(self, row.name)))
         for row in PARAMETERS.values():
             value = getattr(self, row.name)
-            if row.kind is not str and not (row.when and value is None) and not row.possible(value):
+            if row.names and value not in row.names:
+                raise ConfigError(f"{row.name} must be one of {', '.join(row.names)}, but got {value!r}.")
+            if row.kind is not str and not (row.optional and value is None) and not row.possible(value):
                 raise ConfigError(f"{row.rule} must hold, but got {asdict(self)}.")
         for row in PARAMETERS.values():
-            if row.when and (getattr(self, row.name) is None) != (getattr(self, row.when) == 0):
+            if row.optional and (getattr(self, row.name) is None) != (getattr(self, row.when) == 0):
                 raise ConfigError(f"{row.name} only when {row.when} > 0 must hold, but got {asdict(self)}.")
 
     @classmethod
@@ -164,9 +181,9 @@ class TrialConfig:
             raise ConfigError(f"Unknown parameter {unknown[0]!r}; known parameters: {', '.join(PARAMETERS)}.")
         given: dict[str, Any] = dict(values)
         for row in PARAMETERS.values():
-            if row.when and given.get(row.when, PARAMETERS[row.when].default) == 0:
+            if row.optional and given.get(row.when, PARAMETERS[row.when].default) == 0:
                 given[row.name] = None
-            elif row.when and given.get(row.name) is None:
+            elif row.optional and given.get(row.name) is None:
                 given[row.name] = row.default
         return cls(**given)
 
@@ -186,7 +203,7 @@ class TrialConfig:
             if column.startswith(COLUMN)
         }
         for one in PARAMETERS.values():
-            if one.when and one.name not in given and given.get(one.when):
+            if one.optional and one.name not in given and given.get(one.when):
                 given[one.name] = one.default
             if one.quiet and not given.get(one.name):  # a table of an earlier version, whose schema makes it empty
                 given[one.name] = one.default

@@ -110,6 +110,7 @@ class Space:
         points: configurations tried first; what they leave out is sampled.
         image_size: size in pixels that the space suggests for all backbones, or None.
         epochs: epochs per phase that the space suggests, or None.
+        patience: epochs without gain that the space suggests, after which a phase ends, or None.
         text: the file's content.
     """
 
@@ -119,6 +120,7 @@ class Space:
     points: tuple[Mapping[str, Value], ...]
     image_size: int | None
     epochs: int | None
+    patience: int | None
     text: str
 
     def __getitem__(self, name: str) -> Parameter:
@@ -203,7 +205,7 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
         content = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:  # the latter at values such as !!bool x
         raise ConfigError(f"Space {name!r} is not valid YAML: {' '.join(str(error).split())}.") from None
-    known = ("parameters", "augmentations", "points", "image_size", "epochs")
+    known = ("parameters", "augmentations", "points", "image_size", "epochs", "patience")
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
         raise ConfigError(f"Space {name!r} needs a section parameters:; known sections: {', '.join(known)}.")
     _refuse_unknown(name, "section", content, known)
@@ -233,6 +235,7 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
         points=tuple(point for point in points if point.get("backbone") is None or point["backbone"] in narrowed),
         image_size=_whole_number(name, "image_size", content.get("image_size")),
         epochs=_whole_number(name, "epochs", content.get("epochs")),
+        patience=_whole_number(name, "patience", content.get("patience")),
         text=text,
     )
 
@@ -327,6 +330,8 @@ def _check_value(where: str, row: Hyperparameter, value: Any) -> None:
     if row.limits is None:
         if not isinstance(value, str):
             raise ConfigError(f"{where}: names are expected, but got {value!r}.")
+        if row.names and value not in row.names:
+            raise ConfigError(f"{where}: {', '.join(row.names)} are known, but got {value!r}.")
         return
     low, high = row.limits
     if not _is_number(row, value) or not low <= value <= high:
@@ -363,7 +368,7 @@ def _with_defaults(
             )
         offered = tuple(name for name in offered if name in backbones)
     known = {**given, "backbone": Parameter("backbone", choices=offered)}
-    defaults = {row.name: Parameter(row.name, choices=(row.default,)) for row in PARAMETERS.values() if not row.when}
+    defaults = {row.name: Parameter(row.name, choices=(row.default,)) for row in PARAMETERS.values() if not row.optional}
     return {name: known.get(name) or defaults[name] for name in PARAMETERS if name in known or name in defaults}
 
 

@@ -13,11 +13,14 @@ import numpy.typing as npt
 from bench.clock import Clock
 from bench.errors import TrialFailed
 from bench.models.standardisation import Features
+from bench.search.parameters import COSINE
 from bench.stats.metrics import Metric, evaluate
 from bench.train.steps import restart, train_steps
 from bench.trial import EpochRecord, Scored, TrialConfig, TrialResult
 
 PREDICT_BATCH = 128
+WARM_UP = 0.1
+"""Share of the steps of fine-tuning over which a cosine schedule's rate rises (Goyal et al. 2017, arXiv:1706.02677)."""
 BLOCK_BYTES = 16 * 2**20
 MOST_STEPS = 64
 """Batches are handed to the model in blocks of so many steps and bytes: a step on pooled features takes less time than
@@ -44,9 +47,23 @@ class Fitting:
 
     @property
     def learning_rate(self) -> float:
-        """Of Adam in this phase."""
+        """Of Adam in this phase; under a schedule, the largest."""
         factor = float(self.config.finetune_factor or 1.0) if self.phase == "finetune" else 1.0
         return self.config.learning_rate * factor
+
+    def rates(self, first: int, count: int, of: int) -> npt.NDArray[np.float32]:
+        """The learning rate of each of ``count`` steps, the first being number ``first`` of ``of``, from 0.
+
+        Under a cosine schedule (Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts) fine-tuning's rate rises
+        in a line over `WARM_UP` of all steps and falls to 0 as half a cosine. The head's rate is constant: it is
+        trained from where a linear probe ends, and is at its best within an epoch or two.
+        """
+        rates = np.full(count, self.learning_rate)
+        if self.phase == "finetune" and self.config.schedule == COSINE:
+            number, rising = np.arange(first, first + count), max(1, round(WARM_UP * of))
+            fallen = np.clip((number - rising) / max(1, of - rising), 0, 1)
+            rates *= np.minimum((number + 1) / rising, (1 + np.cos(np.pi * fallen)) / 2)
+        return rates.astype(np.float32)
 
     @property
     def activity(self) -> str:
@@ -60,6 +77,9 @@ class Batches:
     All batches have one shape, and all blocks too, for another would be traced anew: a last batch that is short is
     filled up with other images of weight 0, and its own images weigh as much as in a batch of their number. Nothing
     is dropped. A last block that is short says how many of its batches count.
+
+    Attributes:
+        per_epoch: steps of an epoch.
 
     Args:
         views: the training features, one entry per view.
@@ -87,6 +107,7 @@ class Batches:
         self._batch_size = min(batch_size, like)
         self._seed = seed
         batch_bytes = 4 * self._batch_size * math.prod(views[0].shape[1:])
+        self.per_epoch = math.ceil(len(targets) / self._batch_size)
         steps = math.ceil(like / self._batch_size)
         self._steps = max(1, min(MOST_STEPS, BLOCK_BYTES // batch_bytes, steps))
 
@@ -137,14 +158,17 @@ def fit(
     called = keras.callbacks.CallbackList(list(callbacks), model=model)
     model.stop_training = False
     called.on_train_begin()
+    steps, done = fitting.epochs * batches.per_epoch, 0
     for epoch in range(fitting.epochs):
         called.on_epoch_begin(epoch)
         total, images = 0.0, 0
         with clock(fitting.activity):
             for features, targets, weights in batches.epoch(epoch):
                 count = int(weights.any(axis=1).sum())
+                rates = fitting.rates(done, len(weights), steps)
                 with clock.first(("train", id(model), features.shape), fitting.activity):
-                    total += train_steps(model, features, targets, weights, count)
+                    total += train_steps(model, features, targets, weights, rates, count)
+                done += count
                 images += int(np.count_nonzero(weights))
         called.on_epoch_end(epoch, {"loss": total / images})
         yield

@@ -105,10 +105,11 @@ class SteppedModel(keras.Model):  # type: ignore[misc]
         # with other backends weights are values that a step takes and returns, which a loop would have to carry
         if not on_tensorflow():
             return super().train_step(*arguments)
-        inputs, targets, weights, count = arguments[0]
+        inputs, targets, weights, rates, count = arguments[0]
         step = super().train_step
 
         def one(number: Any, total: Any) -> Any:
+            self.optimizer.learning_rate = rates[number]
             self.reset_metrics()  # else Keras's loss is the running mean over the steps of the call
             own = keras.ops.cast(keras.ops.count_nonzero(weights[number]), "float32")
             logs = step((inputs[number], targets[number], weights[number]))
@@ -118,7 +119,7 @@ class SteppedModel(keras.Model):  # type: ignore[misc]
         return {"loss": total}
 
 
-def train_steps(model: Any, inputs: Any, targets: Any, weights: Any, count: int) -> float:
+def train_steps(model: Any, inputs: Any, targets: Any, weights: Any, rates: Any, count: int) -> float:
     """Make ``count`` training steps; returns the sum of the losses of all images whose weight is not 0.
 
     Args:
@@ -127,17 +128,19 @@ def train_steps(model: Any, inputs: Any, targets: Any, weights: Any, count: int)
             ``n_steps`` share one traced function.
         targets: of shape (n_steps, batch, n_classes).
         weights: of shape (n_steps, batch); images of weight 0 fill up a short batch.
+        rates: the learning rate of each step, of shape (n_steps,).
         count: number of steps.
     """
     if isinstance(model, SteppedModel) and on_tensorflow():
         model.make_train_function()
 
         def steps() -> Iterator[Any]:
-            yield inputs, targets, weights, np.asarray(count, np.int32)
+            yield inputs, targets, weights, rates, np.asarray(count, np.int32)
 
         return float(model.train_function(steps())["loss"])
     total = 0.0
     for number in range(count):
+        model.optimizer.learning_rate = float(rates[number])
         own = int((weights[number] != 0).sum())
         logs = model.train_on_batch(inputs[number], targets[number], sample_weight=weights[number], return_dict=True)
         total += own * float(logs["loss"])

@@ -25,8 +25,8 @@ def test_a_row_is_whole(row: Hyperparameter) -> None:
 
 def test_the_table_is_the_configuration() -> None:
     assert list(PARAMETERS) == [one.name for one in dataclasses.fields(TrialConfig)]
-    assert [row.kind for row in PARAMETERS.values()] == [str, str, int, float, float, float, float, int, str]
-    assert [row.name for row in PARAMETERS.values() if row.when] == ["finetune_factor"]
+    assert [row.kind for row in PARAMETERS.values()] == [str, str, int, float, float, float, float, int, str, str]
+    assert [row.name for row in PARAMETERS.values() if row.when] == ["finetune_factor", "schedule"]
 
 
 def test_keys_are_those_of_earlier_versions() -> None:
@@ -35,16 +35,34 @@ def test_keys_are_those_of_earlier_versions() -> None:
     assert TrialConfig("resnet50").key == "16f8ebfb55b664e644d9fc6a"
 
 
-@pytest.mark.parametrize("config", [DEEP, TrialConfig("resnet50")], ids=["deep", "head"])
+def test_a_schedule_is_of_fine_tuning_and_one_of_two() -> None:
+    cosine = dataclasses.replace(DEEP, schedule="cosine")
+    assert DEEP.schedule == TrialConfig("resnet50", schedule="cosine").schedule == "constant"
+    assert len({DEEP.key, cosine.key, dataclasses.replace(DEEP, schedule="constant").key}) == 2
+    head = TrialConfig.from_mapping({"backbone": "resnet50", "schedule": "cosine"})
+    assert head == TrialConfig("resnet50")  # else one training would count as two configurations
+    with pytest.raises(ConfigError, match="one of constant, cosine, but got 'linear'"):
+        TrialConfig.from_mapping({"backbone": "vgg16", "unfreeze_depth": 1, "schedule": "linear"})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [DEEP, dataclasses.replace(DEEP, schedule="cosine"), TrialConfig("resnet50")],
+    ids=["deep", "cosine", "head"],
+)
 def test_a_configuration_comes_back_from_a_tables_row(config: TrialConfig) -> None:
     row = config.columns()
     assert list(row) == [one.column for one in PARAMETERS.values()]
     assert TrialConfig.from_row(row | {"trial": 3}) == config
     read = {name: float("nan") if value is None else value for name, value in row.items()}  # as pandas reads it
     assert TrialConfig.from_row(read) == config
-    older = {name: value for name, value in row.items() if name not in ("config_dropout", "config_finetune_factor")}
+    new = ("config_dropout", "config_finetune_factor", "config_schedule")
+    older = {name: value for name, value in row.items() if name not in new}
     factor = 0.1 if config.unfreeze_depth else None
-    assert TrialConfig.from_row(older) == dataclasses.replace(config, dropout=0.2, finetune_factor=factor)
+    assert TrialConfig.from_row(older) == dataclasses.replace(
+        config, dropout=0.2, finetune_factor=factor, schedule="constant"
+    )
+    assert TrialConfig.from_row(row | {"config_schedule": ""}) == dataclasses.replace(config, schedule="constant")  # an earlier table under today's schema
     with pytest.raises(TypeError):  # an empty cell is no missing column
         TrialConfig.from_row(row | {"config_dropout": None})
     with pytest.raises(TypeError, match="backbone"):

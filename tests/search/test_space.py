@@ -16,8 +16,9 @@ from bench.search.parameters import PARAMETERS
 from bench.search.space import SHIPPED, load_space, parse_space
 from bench.trial import TrialConfig
 
-NAMES = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem not in ("compare24", "radimagenet"))
-"""But a list, see tests/compare, and a space of its own backbones, see test_initialisation.py."""
+OF_THEIR_OWN = ("compare24", "medmnist_plus", "radimagenet")
+"""A list, see tests/compare; spaces of their own backbones, see below and test_initialisation.py."""
+NAMES = sorted(path.stem for path in SHIPPED.glob("*.yaml") if path.stem not in OF_THEIR_OWN)
 
 SMALL = """
 parameters:
@@ -84,6 +85,16 @@ def test_no_shipped_policy_is_anatomically_implausible(name):
 @pytest.mark.parametrize(("name", "deepest"), [("default", 2), ("demo", 2), ("wide", 5)])
 def test_depths_of_the_shipped_spaces(name, deepest):
     assert load_space(name).depths == tuple(range(deepest + 1))
+
+
+def test_a_published_recipe_is_two_configurations_of_each_backbone():
+    space = load_space("medmnist_plus", ["vgg16"])
+    assert (space.epochs, space.patience, space.backbones) == (100, 5, ("vgg16",))
+    found = {config.key: config for config in map(TrialConfig.from_mapping, sampled(space, 12))}
+    head, whole = sorted(found.values(), key=lambda one: one.unfreeze_depth)
+    assert (head.unfreeze_depth, head.finetune_factor, head.schedule) == (0, None, "constant")
+    assert (whole.unfreeze_depth, whole.schedule, whole.batch_size) == (5, "cosine", 64)
+    assert whole.learning_rate * whole.finetune_factor == pytest.approx(1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -254,7 +265,7 @@ def test_an_unknown_space_is_answered_with_those_there_are():
     with pytest.raises(ConfigError) as caught:
         load_space("defualt")
     assert "'defualt'" in str(caught.value)
-    assert "default, demo, radimagenet, wide" in str(caught.value)
+    assert "default, demo, medmnist_plus, radimagenet, wide" in str(caught.value)
 
 
 # Points and recipes
@@ -294,6 +305,7 @@ def test_a_recipe_is_moved_into_a_narrow_space():
         "label_smoothing": 0.1,
         "batch_size": 16,
         "initialisation": "given",
+        "schedule": "constant",
     }
 
 
@@ -342,6 +354,8 @@ def test_a_recipe_has_no_finetune_factor_where_the_space_has_none():
         ("parameters: {batch_size: {choices: [0]}}", ["batch_size", "1 to 4096", "0"]),
         ("parameters: {backbone: {choices: [vgg19]}}", ["unknown backbone 'vgg19'", *BACKBONES]),
         ("parameters: {backbone: {choices: [16]}}", ["backbone", "names are expected", "16"]),
+        ("parameters: {schedule: {choices: [cosine, linear]}}", ["schedule", "constant, cosine", "'linear'"]),
+        ("parameters: {}\npatience: 0", ["patience", "at least 1", "0"]),
         ("parameters: {backbone: {low: 1, high: 2}}", ["backbone", "choices: [...]"]),
         ("parameters: {augmentation: {choices: [none, mild]}}", ["policy 'mild'", "policies it defines: none"]),
         ("parameters: {}\naugmentations: {a: {turn: 5}}", ["'a'", "'turn'", "rotation", "vertical_flip"]),

@@ -1,6 +1,7 @@
 """Trials and finalists: what is trained, what is reported, and what is left behind."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from bench.errors import TrialFailed
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
 from bench.train.job import TrainingJob
-from bench.train.loop import Batches, predict
+from bench.train.loop import Batches, Fitting, predict
 from bench.train.task import Precision
 from bench.train.trainer import Trainer, _save, out_of_memory_fails
 from bench.trial import TrialConfig
@@ -101,17 +102,45 @@ def test_many_steps_in_one_call_are_the_steps_one_by_one() -> None:
     targets = np.eye(3, dtype=np.float32)[rng.integers(0, 3, (4, 8))]
     weights = rng.uniform(0.5, 2, (4, 8)).astype(np.float32)
     weights[2, 5:] = 0
+    rates = np.array([0.05, 0.01, 0.002, 0.1], np.float32)
     losses, values = [], []
     for model_class, optimizer in ((SteppedModel, FusedAdam), (keras.Model, keras.optimizers.Adam)):
         keras.utils.set_random_seed(1)
         features = keras.Input((5,))
         model = model_class(features, keras.layers.Dense(3, activation="softmax")(features))
-        model.compile(optimizer(0.05), "categorical_crossentropy", jit_compile=False)
-        losses.append([train_steps(model, inputs, targets, weights, count) for count in (3, 4)])
+        model.compile(optimizer(), "categorical_crossentropy", jit_compile=False)
+        losses.append([train_steps(model, inputs, targets, weights, rates, count) for count in (3, 4)])
         values.append(model.get_weights())
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     for fused, plain in zip(*values, strict=True):
         np.testing.assert_allclose(fused, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cosine_schedule_rises_over_a_tenth_and_falls_to_nothing() -> None:
+    config = TrialConfig("toy", "none", 1, 1e-2, 0.1, schedule="cosine")
+    fitting = Fitting(config, "finetune", seed=0, epochs=4, patience=3)
+    rates = fitting.rates(0, 40, 40)
+    np.testing.assert_allclose(rates[:4], [0.25e-3, 0.5e-3, 0.75e-3, 1e-3], rtol=1e-6)
+    assert rates.argmax() in (3, 4)
+    assert (np.diff(rates[4:]) < 0).all()
+    assert rates[22] == pytest.approx(0.5e-3)  # half of the fall
+    assert 0 < rates[-1] < 1e-5
+    parts = [fitting.rates(first, 7, 40)[: 40 - first] for first in range(0, 40, 7)]  # as blocks of an epoch ask
+    np.testing.assert_array_equal(np.concatenate(parts), rates)
+    assert np.isfinite(fitting.rates(0, 3, 1)).all()
+    for other in (replace(fitting, phase="head"), replace(fitting, config=replace(config, schedule="constant"))):
+        np.testing.assert_allclose(other.rates(5, 3, 40), [other.learning_rate] * 3, rtol=1e-6)
+
+
+def test_a_schedule_changes_fine_tuning_alone(four: Trainer) -> None:
+    constant = replace(DEEP, augmentation="none")
+    cosine = replace(constant, schedule="cosine")
+    first = scores(four.train(TrainingJob(constant, 0, 2)))
+    other = scores(four.train(TrainingJob(cosine, 0, 2)))
+    again = scores(four.train(TrainingJob(constant, 0, 2)))
+    assert other[:4] == pytest.approx(first[:4], abs=1e-6)
+    assert other[4:] != pytest.approx(first[4:], abs=1e-3)
+    assert again == pytest.approx(first, abs=1e-6)
 
 
 def test_optimizers_of_the_same_weights_share_their_moments() -> None:
