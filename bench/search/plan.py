@@ -8,6 +8,7 @@ from typing import Any
 from bench.failures import MEMORY, TRIED_AGAIN
 from bench.models.backbones import Backbone
 from bench.run.results import TrialRecord
+from bench.search.experience import best_first
 from bench.search.parameters import TrialConfig, Value
 from bench.search.settled import FIXED, Rule
 from bench.search.space import Space
@@ -44,14 +45,14 @@ class Plan:
 
 
 def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
-    """The order of a search: the space's points, default recipes, then backbones alone up to a fifth each."""
+    """The order of a search: the space's points, default recipes, then backbones alone up to a fifth each.
+
+    Of the default recipes that comes first which has reached most on other images (`bench.search.experience`).
+    """
     plan = Plan(space)
     points = [Planned("point", point) for point in space.points]
-    recipes = []
-    for backbone in backbones:
-        recipe = space.recipe(backbone)
-        if all(dict(point.values) != recipe for point in points):
-            recipes.append(Planned("recipe", recipe))
+    wanted = best_first([space.recipe(backbone) for backbone in backbones])
+    recipes = [Planned("recipe", one) for one in wanted if all(dict(point.values) != one for point in points)]
     if budget == len(points):
         plan.items = points
         plan.complete = True

@@ -368,7 +368,8 @@ def _with_defaults(
             )
         offered = tuple(name for name in offered if name in backbones)
     known = {**given, "backbone": Parameter("backbone", choices=offered)}
-    defaults = {row.name: Parameter(row.name, choices=(row.default,)) for row in PARAMETERS.values() if not row.optional}
+    always = [row for row in PARAMETERS.values() if not row.optional]
+    defaults = {row.name: Parameter(row.name, choices=(row.default,)) for row in always}
     return {name: known.get(name) or defaults[name] for name in PARAMETERS if name in known or name in defaults}
 
 

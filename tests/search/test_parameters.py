@@ -62,7 +62,8 @@ def test_a_configuration_comes_back_from_a_tables_row(config: TrialConfig) -> No
     assert TrialConfig.from_row(older) == dataclasses.replace(
         config, dropout=0.2, finetune_factor=factor, schedule="constant"
     )
-    assert TrialConfig.from_row(row | {"config_schedule": ""}) == dataclasses.replace(config, schedule="constant")  # an earlier table under today's schema
+    constant = dataclasses.replace(config, schedule="constant")
+    assert TrialConfig.from_row(row | {"config_schedule": ""}) == constant  # an earlier table under today's schema
     with pytest.raises(TypeError):  # an empty cell is no missing column
         TrialConfig.from_row(row | {"config_dropout": None})
     with pytest.raises(TypeError, match="backbone"):
