@@ -1,5 +1,6 @@
 """Which of several choices are worth considering where two things count: the Pareto front."""
 
+import math
 from collections.abc import Sequence
 
 
@@ -12,5 +13,10 @@ def on_front(scores: Sequence[float], costs: Sequence[float], higher_is_better: 
         higher_is_better: of the scores.
     """
     sign = -1 if higher_is_better else 1
-    points = [(sign * score, cost) for score, cost in zip(scores, costs, strict=True)]
-    return [not any(other != one and other[0] <= one[0] and other[1] <= one[1] for other in points) for one in points]
+    points = [(cost, sign * score) for score, cost in zip(scores, costs, strict=True)]
+    front, best = set(), math.inf
+    for cost, score in sorted(set(points)):
+        if score < best:
+            front.add((cost, score))
+            best = score
+    return [one in front for one in points]
