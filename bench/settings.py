@@ -303,6 +303,9 @@ class RunSettings(BaseModel):
     to 255), for all backbones or as BACKBONE=SCALING, separated by commas; with -bgr or -rgb, colours in that order"""
     metric: Annotated[str, AfterValidator(_known_metric)] = setting("search", "auc", "NAME", "log_loss")
     """validation score that decides: {metrics}"""
+    also: Literal["seconds"] | None = setting("search", None, "seconds", "seconds", shown="the score alone")
+    """search for networks that are fast too: the sampler keeps the Pareto front of the score and of the time that an
+    image takes, and the report names the best under a limit of time; --metric alone chooses, as before"""
     epochs: PositiveInt | None = setting("search", None, "N", "4", shown="the space's, else 8")
     """at most so many epochs per phase (head, then fine-tuning)"""
     patience: PositiveInt | None = setting("search", None, "N", "5", shown="the space's, else 3")

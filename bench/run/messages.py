@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+
 from bench import numbers
 from bench.cluster import Workers
 from bench.data.splits import fold_names, most_outer_folds
@@ -77,6 +79,22 @@ def _recommend_outer(screen: Screen, request: Request, examined: Examined, forec
 def precision(screen: Screen, record: RunRecord) -> None:
     """What each backbone computes in while it is trained, and how fast that was found to be."""
     screen.line(f"Precision: {'; '.join(f'{title} {words}' for title, words in record.precisions().items())}")
+
+
+def inference(screen: Screen, record: RunRecord) -> None:
+    """What an image takes in each backbone, where the search is to be for fast ones too."""
+    if found := record.inference:
+        times = (f"{record.titles.get(name, name)} {numbers.plain(ms)} ms" for name, ms in found.milliseconds.items())
+        screen.line(f"Inference per image: {', '.join(times)} ({found.measured()})")
+
+
+def front(screen: Screen, record: RunRecord, finalists: pd.DataFrame, metric: Metric) -> None:
+    """The Pareto front of the finalists by score and time, where the search was for fast ones too."""
+    from bench.report.tables import models
+
+    if record.milliseconds:
+        table = models.by_time(models.finalists(finalists, None, metric), record.milliseconds, metric)
+        screen.line(f"Pareto front on validation: {models.under_time(table, record.titles)}")
 
 
 def scaling(screen: Screen, record: RunRecord) -> None:

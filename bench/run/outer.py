@@ -210,6 +210,7 @@ def _search(loop: _Loop, fold: OuterFold, folder: RunDir, seconds_left: float) -
     own = settings.model_copy(update={"budget": loop.budget, "seed": seed, "time_limit": limit})
     plan = make_plan(stage.request.space, stage.request.backbones, loop.budget)
     plan.until = rule_of(stage.run.read(), loop.budget, plan.fixed) if settings.until_settled else None
+    plan.milliseconds = stage.run.read().milliseconds
     before = time.perf_counter()
     try:
         ended = run_search(plan, replace(loop.task, searched=fold.rows), stage.workers, own, log, loop.display)

@@ -32,6 +32,7 @@ from bench.run.outer import outer
 from bench.run.progress import RunDisplay
 from bench.run.record import (
     Hardware,
+    InferenceRecord,
     ParameterRange,
     PrecisionRecord,
     RecordedSettings,
@@ -44,7 +45,7 @@ from bench.run.record import (
 from bench.run.request import Request, check_disk, check_output
 from bench.run.results import TrialLog
 from bench.search.parameters import GIVEN, network_name
-from bench.train.precision import by_backbone, fixed, measure
+from bench.train.precision import BATCH, by_backbone, fixed, inference_times, measure
 from bench.train.task import Precision, Task
 
 PACKAGES = ("tensorflow", "keras", "ray", "optuna", "numpy", "pandas", "scikit-learn", "pillow")
@@ -79,6 +80,9 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         task = make_task(request, examined.table, examined.images, weights)
         task = replace(task, precision=_precision(request, workers, begun, task))
         messages.precision(screen, run.read())
+        if settings.also == "seconds":
+            _inference(request, workers, task)
+            messages.inference(screen, run.read())
         _check_scaling(request, workers, task, screen.line)
         messages.scaling(screen, run.read())
         display.forecast = Forecast(request, workers, run.read().precision)
@@ -302,6 +306,31 @@ def _precision(request: Request, workers: Workers, begun: RunRecord, task: Task)
         found = _measured(request.run, workers, task) if chosen == "auto" else fixed(task.architectures, chosen)
         request.run.update(precision=found)
     return by_backbone(found)
+
+
+def _inference(request: Request, workers: Workers, task: Task) -> None:
+    """Write down how long an image takes in each backbone, once in a run: later trials must compare with earlier ones.
+
+    Raises:
+        ConfigError: if that cannot be measured.
+    """
+    run, record = request.run, request.run.read()
+    if record.inference is not None:
+        return
+    found = record.precision if isinstance(record.precision, dict) else {}
+    times = inference_times(found)
+    if set(times) != set(task.architectures):  # --precision was given, so nothing was timed
+        try:
+            times = inference_times(_measured(run, workers, replace(task, depths=())))
+        except Exception as error:
+            raise ConfigError(
+                f"--also seconds needs the time that an image takes in each backbone, which could not be measured: "
+                f"{told(error)}; `{resume_command(run.name, run.path.parent)}` tries again, and a new run without "
+                "--also goes by the score alone."
+            ) from error
+    here = _hardware(workers)
+    machine = ", ".join(here.gpus) or here.machine
+    run.update(inference=InferenceRecord(milliseconds=times, sizes=dict(request.sizes), batch=BATCH, machine=machine))
 
 
 def _measured(run: RunDir, workers: Workers, task: Task) -> dict[str, PrecisionRecord]:

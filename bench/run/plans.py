@@ -13,7 +13,7 @@ from bench.run.folder import RunDir, file_sha256
 from bench.run.record import PlanRecord, RunRecord
 
 LEFT_OUT = {"data", "image_root", "splits", "cache", "cache_size", "jobs", "address", "name", "output"}
-LATER = ("scaling", "ordinal")
+LATER = ("scaling", "ordinal", "also")
 """Settings that came after the first plans were written; none of them counts where it is not set."""
 LEFT_OUT |= {"verify", "keep_going", "weights", "no_test", "images", "ledger"}
 CONTRAST = "the winner against the default recipe of its backbone"

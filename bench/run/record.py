@@ -182,6 +182,28 @@ class PrecisionRecord(Part):
         return f"{words} ({', '.join(told)})" if told else words
 
 
+class InferenceRecord(Part):
+    """How long an image takes in each backbone, from pixels to pooled features; a head adds nothing worth mentioning.
+
+    Exported models compute in float32, and so does what is timed.
+
+    Attributes:
+        milliseconds: per image, by backbone.
+        sizes: height and width of the images in pixels, by backbone.
+        batch: at most so many images at a time.
+        machine: on which it was measured.
+    """
+
+    milliseconds: dict[str, Number] = {}
+    sizes: dict[str, int] = {}
+    batch: int = 0
+    machine: str = ""
+
+    def measured(self) -> str:
+        """How, and on what."""
+        return f"measured in float32, in batches of at most {self.batch} images, on {self.machine or 'this machine'}"
+
+
 class SettledRecord(Part):
     """When ``--until-settled`` would have ended a search (`bench.search.settled`).
 
@@ -390,6 +412,7 @@ class RunRecord(Part):
         data: the images; None before they are split.
         precision: what backbones compute in while they are trained, by name; None before that is known. Earlier
             versions wrote one name for all.
+        inference: how long an image takes in each backbone; None before that is known, and without --also seconds.
         search: how the search ended; None before it did.
         winner: the finalist that won; None before there is one.
         outer: what the nested loop says of the procedure; None without --outer.
@@ -415,6 +438,7 @@ class RunRecord(Part):
     seconds: dict[str, Number] = {}
     data: DataRecord | None = None
     precision: dict[str, PrecisionRecord] | str | None = None
+    inference: InferenceRecord | None = None
     search: SearchRecord | None = None
     winner: WinnerRecord | None = None
     outer: OuterRecord | None = None
@@ -430,6 +454,11 @@ class RunRecord(Part):
         if isinstance(self.precision, str):
             return dict.fromkeys(self.titles.values() or ["all backbones"], self.precision)
         return {self.titles.get(name, name): one.describe() for name, one in (self.precision or {}).items()}
+
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """What an image takes in each backbone; empty where the run is not to know."""
+        return self.inference.milliseconds if self.settings.also == "seconds" and self.inference else {}
 
     def spend(self, stage: str, seconds: float) -> "RunRecord":
         """This record with ``seconds`` more for ``stage``."""

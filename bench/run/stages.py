@@ -180,6 +180,7 @@ def search(stage: Stage, task: Task) -> TrialLog:
         stage.screen.line(f"  note: the ledger in {folder} cannot be written; openings are written into the others.")
     plan = make_plan(stage.request.space, stage.request.backbones, settings.budget)
     plan.until = rule_of(run.read(), settings.budget, plan.fixed) if settings.until_settled else None
+    plan.milliseconds = run.read().milliseconds
     for note in plan.notes:
         stage.screen.line(f"  note: {note}")
     with timed(run, "search"):
@@ -297,7 +298,7 @@ def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
             _suspect_labels(stage, task, chosen[0].config.network)
         told = messages.trainings(stage.screen, metric, settings.repeats)
         table = retrain_finalists(chosen, how, train, over_folds, told)
-        run.update(winner=winner_of(table, metric))
+        messages.front(stage.screen, run.update(winner=winner_of(table, metric)), table, metric)
         return Models(table, _baselines(stage, task, log, how, train, table))
 
 

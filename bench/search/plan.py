@@ -37,6 +37,8 @@ class Plan:
     """Whether nothing else is tried."""
     until: Rule | None = None
     """What ends the search before its budget is used."""
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+    """Of an image in each backbone, where the search is to be for fast ones too."""
 
     @property
     def fixed(self) -> int:

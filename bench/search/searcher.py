@@ -125,6 +125,7 @@ class Rules:
         seed: of the run.
         jobs: trials at a time.
         before: how many records are of earlier searches; -1 for all that there are.
+        milliseconds: of an image in each backbone; where they are given, the sampler minimises them beside the metric.
     """
 
     space: Space
@@ -133,6 +134,7 @@ class Rules:
     seed: int
     jobs: int = 1
     before: int = -1
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class RecordingSearch:
@@ -162,7 +164,10 @@ class RecordingSearch:
             sampler=sampler,
             pruner=optuna.pruners.NopPruner(),  # ASHA prunes, by Ray
             study_name=STUDY,
-            direction="maximize" if metric.higher_is_better else "minimize",
+            directions=[
+                "maximize" if metric.higher_is_better else "minimize",
+                *(["minimize"] if rules.milliseconds else ()),
+            ],
             load_if_exists=True,
         )
         self._rules = rules
@@ -232,9 +237,9 @@ class RecordingSearch:
         """
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             record = finished.get(trial.user_attrs.get("trial", -1))
-            if record is None or record.state != "completed" or record.metrics is None:
+            if record is None or record.metrics is None or self._end(record)[0] != TrialState.COMPLETE:
                 continue
-            kept, told = record.metrics[self._metric], trial.value
+            kept, told = record.metrics[self._metric], trial.values[0] if trial.values else None
             if told is None or not math.isclose(kept, told, rel_tol=1e-9):
                 raise ConfigError(
                     f"trials.csv says {self._metric} {kept} for trial {record.trial}, study.db {told}: one of them is "
@@ -245,13 +250,13 @@ class RecordingSearch:
         """The trial that the study would hold of a record."""
         proposal = optuna.trial.FixedTrial(asdict(record.config))
         self._rules.space.suggest(proposal)
-        state, value = self._end(record)
+        state, values = self._end(record)
         curve = self._table.epochs.curves.get(Curve("trial", str(record.trial)))
         step = curve[-1].epoch if curve else record.epochs  # it counts within the phase, as in a live trial
-        reported = {step: record.metrics[self._metric]} if record.metrics else {}
+        reported = {step: record.metrics[self._metric]} if record.metrics and not self._rules.milliseconds else {}
         return optuna.trial.create_trial(
             state=state,
-            value=value,
+            values=values,
             params=proposal.params,
             distributions=proposal.distributions,
             intermediate_values=reported,
@@ -359,7 +364,8 @@ class RecordingSearch:
             self._note(about, note)
         if not result.get("finished"):
             live.last = result
-            live.proposal.report(result[self._metric], result["epoch"])
+            if not self._rules.milliseconds:  # Optuna takes none in a study of several objectives
+                live.proposal.report(result[self._metric], result["epoch"])
             self._watcher.trial_scored(live.trial, result[self._metric], len(live.epochs))
 
     def ended(self, trial_id: str, result: Report) -> None:
@@ -428,10 +434,18 @@ class RecordingSearch:
         self._watcher.trial_ended(record)
 
     def _tell(self, number: int, record: TrialRecord) -> None:
-        state, value = self._end(record)
-        self._study.tell(number, value, state=state)
+        state, values = self._end(record)
+        self._study.tell(number, values, state=state)
 
-    def _end(self, record: TrialRecord) -> tuple[TrialState, float | None]:
+    def _end(self, record: TrialRecord) -> tuple[TrialState, list[float] | None]:
+        """What the study is told of a record: how it ended, and the values of the objectives.
+
+        Of several objectives, a trial that was stopped early is told as complete, with its best score so far: a pruned
+        one could have no values there, so the sampler would rank all of them alike, whatever they scored. ASHA stopped
+        it because others did better by then, so among those as fast as it its score is low, and it counts as a bad one.
+        """
+        times, score = self._rules.milliseconds, record.metrics[self._metric] if record.metrics else None
+        if times and score is not None and record.state != "failed":
+            return TrialState.COMPLETE, [score, times[record.config.backbone]]
         states = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-        value = record.metrics[self._metric] if record.metrics and record.state == "completed" else None
-        return states[record.state], value
+        return states[record.state], [score] if score is not None and record.state == "completed" else None

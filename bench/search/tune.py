@@ -76,7 +76,7 @@ def run_search(plan: Plan, task: Task, workers: Workers, settings: RunSettings, 
         if 0 < wanted == len(again):  # what others beside it may have ended is tried again alone
             jobs = 1
             cluster.end(range(1, workers.jobs))
-        rules = Rules(plan.space, task.metric, task.epochs, settings.seed, jobs, before)
+        rules = Rules(plan.space, task.metric, task.epochs, settings.seed, jobs, before, plan.milliseconds)
         search = RecordingSearch(rules, log, watcher)
         search.notes, search.until = notes, plan.until
         for record in again:

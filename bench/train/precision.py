@@ -58,6 +58,12 @@ def fixed(names: Iterable[str], precision: str) -> dict[str, PrecisionRecord]:
     return {name: PrecisionRecord(prefix=precision, suffix=precision) for name in names}
 
 
+def inference_times(found: Mapping[str, PrecisionRecord]) -> dict[str, float]:
+    """Milliseconds per image in float32, as exported models compute, of each backbone that was timed."""
+    prefixes = {name: one.measured.get("prefix", {}) for name, one in found.items()}
+    return {name: times["float32"] for name, times in prefixes.items() if "float32" in times}
+
+
 def by_backbone(found: Mapping[str, PrecisionRecord]) -> dict[str, Precision]:
     """What a `Task` needs to know."""
     return {name: Precision(one.prefix, one.suffix) for name, one in found.items()}

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import t
 
-from bench.verify.reading import Folder, Tally
+from bench.verify.reading import SMALLER_IS_BETTER, Folder, Tally
 from bench.verify.resampled import ERRORS
 
 PAGE = "report.html"
@@ -186,6 +186,38 @@ def _retrained(run: Folder) -> Rows:
                 told |= {f"{name} in the search": [part["trial_score"].iloc[0]]}
                 told |= {"Interval, by patients": limits.get(key, [])}
             yield {"Model": titles.get(key) or UNSCORED.get(key, key)}, told
+
+
+def _under_time(run: Folder) -> Rows:
+    """Finalists by the score that chooses and by time, and whether another is as good in both and better in one."""
+    inference = (run.run.get("inference") or {}) if run.has("run.json") else {}
+    if not inference or run.run.get("settings", {}).get("also") != "seconds":
+        return
+    times, sizes = inference["milliseconds"], inference.get("sizes", {})
+    for _, table in run.tables_of("finalists.csv"):
+        over = "folds" if "fold_mean" in table and table["fold_mean"].notna().any() else "seeds"
+        scores = {}
+        for name, part in table.groupby("backbone"):
+            seeds = part[part["state"] == "completed"][f"metric_{run.metric}"]
+            scores[str(name)] = part["fold_mean"].max() if over == "folds" else seeds.mean()
+        sign = 1 if run.metric in SMALLER_IS_BETTER else -1
+        points = {name: (sign * score, times[name]) for name, score in scores.items() if score == score}
+        title = METRICS_TITLES[run.metric]
+        for name, (score, time) in points.items():
+            beaten = any(
+                score_2 <= score and time_2 <= time and (score_2, time_2) != (score, time)
+                for score_2, time_2 in points.values()
+            )
+            told = run.evaluation["models"].get(name, {})
+            yield (
+                {"Model": run.run["titles"].get(name, name), "On the Pareto front": "no" if beaten else "yes"},
+                {
+                    "Image side, pixels": [sizes.get(name)],
+                    "Milliseconds per image": [time],
+                    f"{title} on validation, mean over the {over}": [scores[name]],
+                    f"{title} on the internal test": _ends(told.get("metrics", {}).get(run.metric, {})),
+                },
+            )
 
 
 def _seeds(run: Folder) -> Rows:
@@ -414,6 +446,7 @@ KINDS: tuple[tuple[str, set[str], set[str], Callable[[Folder], Rows]], ...] = (
     ("finalists on validation", {"Model", "From trial", "Interval, by patients"}, set(), _retrained),
     ("scores of models", {"Model", "ROC AUC", "Brier score"}, {"Seed", "Seeds"}, _models),
     ("means over seeds", {"Model", "Seeds", "ROC AUC", "Brier score"}, set(), _spreads),
+    ("finalists by time", {"Model", "Milliseconds per image", "On the Pareto front"}, set(), _under_time),
     ("every seed", {"Model", "Seed", "ROC AUC", "Brier score"}, set(), _seeds),
     ("validation and test", {"Metric", "Validation", "Internal test"}, set(), _splits),
     ("pairs", {"Pair", "p, Holm-corrected"}, set(), _pairs),

@@ -59,6 +59,7 @@ def comparison(page: Page) -> Section:
         with_recipe=_on_test(page, "recipe"),
         start=_start(page),
         growth=_growth(page),
+        under_time=_under_time(page, finalists),
         primary=_primary(page),
         nested=nested(page),
     )
@@ -130,6 +131,31 @@ def _growth(page: Page) -> Values | None:
         "table": table("growth", found.sizes, metric=page.metric.title),
         "drawing": page.drawing("learning_curve", figures_training.by_patients, found, page.metric),
         "rises": found.sign == 1,
+    }
+
+
+def _under_time(page: Page, finalists: pd.DataFrame) -> Values | None:
+    """The finalists by score and time; None where the search was not for fast ones, or nothing was measured."""
+    record, metric = page.files.record, page.metric
+    if not record.milliseconds or record.inference is None:
+        return None
+    rows = tables_models.by_time(finalists, record.milliseconds, metric)
+    titles = {name: page.files.title(name) for name in rows["backbone"]}
+    mark = _mark(page.files)
+    shown = rows.assign(
+        model=[
+            f"{titles[name]}, {mark}" if won else titles[name]
+            for name, won in zip(rows["backbone"], rows["winner"], strict=True)
+        ],
+        size=rows["backbone"].map(record.inference.sizes),
+        front=["yes" if one else "no" for one in rows["on_front"]],
+        **{f"tested{end}": rows.get(f"test_{metric.name}{end}") for end in ("", "_low", "_high")},
+    )
+    over = "folds" if finalists["fold_mean"].notna().any() else "seeds"
+    return {
+        "sentence": tables_models.under_time(rows, titles),
+        "measured": record.inference.measured(),
+        "table": table("under_time", shown, marked=rows["winner"], metric=metric.title, over=over),
     }
 
 

@@ -1,6 +1,6 @@
 """Finalists and baselines -> DataFrames that set them side by side; reads no files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,7 @@ from bench.report.tables.search import column
 from bench.run.documents import ClassScores, Estimate, EvaluationRecord, ModelScores, Retrained, SeedSpread
 from bench.stats.bootstrap import WIDEST
 from bench.stats.metrics import METRICS, Metric
+from bench.stats.pareto import on_front
 
 Frame = pd.DataFrame
 BETTER = {"a better": "a", "b better": "b"}
@@ -56,6 +57,49 @@ def finalists(rows: Frame, evaluation: EvaluationRecord | None, metric: Metric) 
     if evaluation is not None:
         table = table.merge(scores_on_test(evaluation).rename(columns={"model": "backbone"}), on="backbone", how="left")
     return table.reset_index(drop=True)
+
+
+def by_time(finalists: Frame, milliseconds: Mapping[str, float], metric: Metric) -> Frame:
+    """The finalists that have a score and a time, in their order, and which of them are on the Pareto front of the two.
+
+    The score is that by which finalists are chosen, of validation alone: the mean over the folds, where there were
+    folds, else that over the seeds.
+
+    Args:
+        finalists: as ``finalists`` returns it.
+        milliseconds: of an image in each backbone.
+        metric: the metric that the search ranked by.
+
+    Returns:
+        the columns of ``finalists``, ``decided`` (that score), ``milliseconds`` and ``on_front``.
+    """
+    by = "fold_mean" if finalists["fold_mean"].notna().any() else "score"
+    table = finalists.assign(
+        decided=finalists[by].astype(float), milliseconds=finalists["backbone"].map(milliseconds).astype(float)
+    )
+    table = table.dropna(subset=["decided", "milliseconds"]).reset_index(drop=True)
+    scores, times = table["decided"].tolist(), table["milliseconds"].tolist()
+    return table.assign(on_front=on_front(scores, times, metric.higher_is_better))
+
+
+def under_time(table: Frame, titles: Mapping[str, str]) -> str:
+    """The front of ``by_time`` in words, from the best to the fastest: ``Best: A (0.981, 24 ms). Under 24 ms: B …``."""
+
+    def told(rows: Frame) -> str:
+        (score, time), names = rows.iloc[0][["decided", "milliseconds"]], rows["backbone"].map(titles)
+        return f"{numbers.joined(names, 'or')} ({numbers.score(score)}, {numbers.plain(time)} ms)"
+
+    front = table[table["on_front"]].sort_values("milliseconds", ascending=False, kind="stable")
+    steps = [rows for _, rows in front.groupby("milliseconds", sort=False)]
+    if not steps:
+        return "No finalist has both a score and a time."
+    limits = ["Best", *(f"Under {numbers.plain(one['milliseconds'].iloc[0])} ms" for one in steps)]
+    said = [f"{limit}: {told(rows)}." for limit, rows in zip(limits, steps, strict=False)]
+    if len(steps) == 1:
+        said.append("No other finalist with a score is faster.")
+    for _, winner in table[table["winner"].astype(bool) & ~table["on_front"]].iterrows():
+        said.append(f"The winner, {told(winner.to_frame().T)}, is not on the front: another is as good and faster.")
+    return " ".join(said)
 
 
 def _over_seeds(part: Frame, metric: Metric) -> tuple[dict[str, Any], "pd.Series[Any]", "pd.Series[float]"]:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
 from bench.stats.metrics import Metric
+from bench.stats.pareto import on_front
 
 Frame = pd.DataFrame
 
@@ -147,9 +148,8 @@ def pareto(trials: Frame, metric: Metric) -> Frame:
     table = trials.assign(score=scores(trials, metric))
     table = table[(table["state"] == "completed") & table["score"].notna() & table["seconds"].notna()]
     table = table.sort_values(["seconds", "score", "trial"], ascending=[True, not metric.higher_is_better, True])
-    sign = 1 if metric.higher_is_better else -1
-    before = (sign * table["score"]).cummax().shift(fill_value=-math.inf)
-    return table[sign * table["score"] > before].reset_index(drop=True)
+    front = table[on_front(table["score"].tolist(), table["seconds"].tolist(), metric.higher_is_better)]
+    return front.drop_duplicates(["seconds", "score"]).reset_index(drop=True)
 
 
 def milestones(epochs: int) -> list[int]:
