@@ -772,7 +772,7 @@ def test_a_flag_is_one_field_of_the_settings(
 
 def test_the_defaults_in_the_help_are_those_of_the_settings(capsys):
     found = entries(help_of(capsys, "run"))
-    for name in ("budget", "seed", "metric", "scheduler", "patience", "views", "repeats", "bootstrap"):
+    for name in ("budget", "seed", "metric", "scheduler", "views", "repeats", "bootstrap"):
         default = RunSettings.model_fields[name].default
         assert f"(default: {default};" in found["--" + name]
 

@@ -121,8 +121,8 @@ RECIPE: Mapping[str, Any] = {
     "label_smoothing": 0.0,
     "batch_size": 32,
 }
-"""Head by Adam at 1e-3 with dropout 0.2, as in Keras's guide 'Transfer learning & fine-tuning'; then two stages at 1e-4,
-not 1e-5 as there: what won on radiographs (docs/recipes.md)."""
+"""Head by Adam at 1e-3 with dropout 0.2, as in Keras's guide 'Transfer learning & fine-tuning'; then two stages at
+1e-4, not 1e-5 as there: what won on radiographs (docs/recipes.md)."""
 
 BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone

@@ -290,7 +290,7 @@ def test_a_recipe_is_moved_into_a_narrow_space():
     text = parameters(
         unfreeze_depth={"choices": [2, 4]},
         learning_rate={"low": 2e-3, "high": 5e-3},
-        finetune_factor={"low": 0.05, "high": 0.2},
+        finetune_factor={"low": 0.15, "high": 0.2},
         dropout={"choices": [0.0, 0.5]},
         batch_size={"low": 4, "high": 16},
         label_smoothing={"choices": [0.1]},
@@ -300,7 +300,7 @@ def test_a_recipe_is_moved_into_a_narrow_space():
         "augmentation": "none",
         "unfreeze_depth": 2,
         "learning_rate": 2e-3,
-        "finetune_factor": 0.05,
+        "finetune_factor": 0.15,
         "dropout": 0.0,
         "label_smoothing": 0.1,
         "batch_size": 16,
