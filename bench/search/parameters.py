@@ -127,6 +127,8 @@ class TrialConfig:
         initialisation: where the backbone's weights come from: `GIVEN`, ``imagenet``, ``radimagenet``, ``random``, or a
             folder.
         schedule: of the learning rate over the steps of fine-tuning (`bench.train.loop.Fitting.rates`).
+        ema_momentum: of the exponential moving average of weights over the steps of fine-tuning, which are what is
+            scored and exported (Keras's ``use_ema``); 0 for the weights themselves.
     """
 
     backbone: str = _row("Backbone", phrase="{}")
@@ -153,6 +155,19 @@ class TrialConfig:
     initialisation: str = _row("Initialisation", GIVEN, phrase="initialised from {}", quiet=True)
     schedule: str = _row(
         "Schedule", CONSTANT, names=SCHEDULES, when="unfreeze_depth", phrase="a {} schedule", quiet=True
+    )
+
+    ema_momentum: float = _row(
+        "EMA momentum",
+        0.0,
+        limits=(0.0, 0.9999),
+        ge=0,
+        lt=1,
+        when="unfreeze_depth",
+        scale="linear",
+        written="short",
+        phrase="weights averaged with momentum {}",
+        quiet=True,
     )
 
     def __post_init__(self) -> None:

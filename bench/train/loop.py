@@ -66,6 +66,11 @@ class Fitting:
         return rates.astype(np.float32)
 
     @property
+    def ema_momentum(self) -> float:
+        """Of the moving average of weights in this phase; 0 for none."""
+        return self.config.ema_momentum if self.phase == "finetune" else 0.0
+
+    @property
     def activity(self) -> str:
         """What its seconds are counted as."""
         return "suffix training" if self.phase == "finetune" else "head training"
@@ -152,10 +157,13 @@ def fit(
     """Train ``model`` as ``fitting`` says, with an optimizer as new, under Keras's callbacks; pauses after each epoch.
 
     Not ``model.fit``: its threads fetch the next epoch's first batches before the present one has ended, so an image
-    could be shown twice in an epoch and another not at all, differently from run to run.
+    could be shown twice in an epoch and another not at all, differently from run to run. Where weights are averaged,
+    the callbacks see the averages at the end of an epoch, and the model has them at the end.
     """
-    restart(model, fitting.learning_rate)
-    called = keras.callbacks.CallbackList(list(callbacks), model=model)
+    restart(model, fitting.learning_rate, ema_momentum=fitting.ema_momentum)
+    if fitting.ema_momentum:
+        callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True), *callbacks]
+    called = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=fitting.epochs)
     model.stop_training = False
     called.on_train_begin()
     steps, done = fitting.epochs * batches.per_epoch, 0

@@ -66,8 +66,11 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
         apply_adam(_resource(variable), slots, gradient, rates, self.iterations + 1)
 
 
-def restart(model: Any, learning_rate: float, **settings: float) -> None:
+def restart(model: Any, learning_rate: float, ema_momentum: float = 0.0, **settings: float) -> None:
     """The optimizer of ``model`` as new: moments and step count of zero, and this learning rate.
+
+    With an ``ema_momentum`` above 0 it keeps, beside each weight, the exponential moving average that Keras's
+    ``use_ema`` keeps; `keras.callbacks.SwapEMAWeights` puts that in the weight's place.
 
     Whatever a traced step reads as a Python number is part of it, and another number would trace it anew. So further
     settings of Keras's optimizers (``weight_decay``, say) become variables when they are first not 0; then alone is
@@ -79,6 +82,14 @@ def restart(model: Any, learning_rate: float, **settings: float) -> None:
     for variable in optimizer.variables:
         variable.assign(keras.ops.zeros_like(variable))
     optimizer.learning_rate = learning_rate
+    if ema_momentum and not optimizer.use_ema:
+        optimizer.use_ema, optimizer.ema_overwrite_frequency = True, None
+        optimizer.ema_momentum = keras.Variable(ema_momentum, name="ema_momentum")
+        averages = optimizer.add_optimizer_variables(model.trainable_variables, "average")
+        optimizer._model_variables_moving_average = averages  # as Optimizer.build does
+        model.make_train_function(force=True)
+    elif optimizer.use_ema:
+        optimizer.ema_momentum.assign(ema_momentum)
     for name, value in settings.items():
         if getattr(optimizer, name) is not None:
             getattr(optimizer, name).assign(value)

@@ -25,8 +25,20 @@ def test_a_row_is_whole(row: Hyperparameter) -> None:
 
 def test_the_table_is_the_configuration() -> None:
     assert list(PARAMETERS) == [one.name for one in dataclasses.fields(TrialConfig)]
-    assert [row.kind for row in PARAMETERS.values()] == [str, str, int, float, float, float, float, int, str, str]
-    assert [row.name for row in PARAMETERS.values() if row.when] == ["finetune_factor", "schedule"]
+    assert [row.kind for row in PARAMETERS.values()] == [
+        str,
+        str,
+        int,
+        float,
+        float,
+        float,
+        float,
+        int,
+        str,
+        str,
+        float,
+    ]
+    assert [row.name for row in PARAMETERS.values() if row.when] == ["finetune_factor", "schedule", "ema_momentum"]
 
 
 def test_keys_are_those_of_earlier_versions() -> None:

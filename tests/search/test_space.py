@@ -306,6 +306,7 @@ def test_a_recipe_is_moved_into_a_narrow_space():
         "batch_size": 16,
         "initialisation": "given",
         "schedule": "constant",
+        "ema_momentum": 0.0,
     }
 
 

@@ -143,6 +143,57 @@ def test_a_schedule_changes_fine_tuning_alone(four: Trainer) -> None:
     assert again == pytest.approx(first, abs=1e-6)
 
 
+def test_the_moving_average_of_weights_is_what_is_scored_and_kept(four: Trainer) -> None:
+    """By numpy, over the weights after each step; and a training without it is what it was before."""
+    import keras
+
+    from bench.train.steps import FusedAdam, Moments, SteppedModel, restart, train_steps
+
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(6, 8, 5)).astype(np.float32)
+    targets = np.eye(3, dtype=np.float32)[rng.integers(0, 3, (6, 8))]
+    weights, rates = np.ones((6, 8), np.float32), np.full(6, 0.05, np.float32)
+    features = keras.Input((5,))
+    model = SteppedModel(features, keras.layers.Dense(3, activation="softmax", kernel_initializer="ones")(features))
+    model.compile(FusedAdam(moments=Moments()), "categorical_crossentropy", jit_compile=False)
+    started = model.get_weights()
+    for momentum in (0.0, 0.6, 0.0, 0.6):
+        model.set_weights(started)
+        restart(model, 0.05, ema_momentum=momentum)
+        after = []
+        for step in range(6):
+            part = (one[step : step + 1] for one in (inputs, targets, weights, rates))
+            train_steps(model, *part, 1)
+            after.append(model.get_weights()[0])
+        if momentum:
+            expected = after[0]
+            for kernel in after[1:]:
+                expected = momentum * expected + (1 - momentum) * kernel
+            swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+            swap.set_model(model)
+            swap.set_params({"epochs": 9})
+            swap.on_epoch_end(0)
+            np.testing.assert_allclose(model.get_weights()[0], expected, rtol=1e-5)
+            assert np.abs(expected - after[-1]).max() > 1e-2
+        else:
+            plain = after[-1]
+    np.testing.assert_allclose(after[-1], plain, rtol=1e-5)  # averaging changes no step
+
+    own = replace(DEEP, augmentation="none")
+    averaged = replace(own, ema_momentum=0.9)
+    first, other, again = (four.train(TrainingJob(one, 0, 2)) for one in (own, averaged, own))
+    assert scores(other)[:4] == pytest.approx(scores(first)[:4], abs=1e-6), "the head is not averaged"
+    assert scores(other)[4:] != pytest.approx(scores(first)[4:], abs=1e-3)
+    assert scores(again) == pytest.approx(scores(first), abs=1e-6)
+
+
+def test_an_exported_model_has_the_averages(four: Trainer, tmp_path: Path) -> None:
+    config = replace(DEEP, augmentation="none", ema_momentum=0.9)
+    result = four.train(TrainingJob(config, 0, 2, model_file=tmp_path / "model.h5"))
+    best = next(one for one in result.epochs if one.epoch == result.best_epoch)
+    assert result.metrics["log_loss"] == pytest.approx(best.metrics["log_loss"], abs=1e-3)
+
+
 def test_optimizers_of_the_same_weights_share_their_moments() -> None:
     import keras
 
