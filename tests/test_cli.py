@@ -19,7 +19,7 @@ from PIL import Image
 from pydantic import Field
 
 from bench import RULES, cli, invocation
-from bench.models.backbones import BACKBONES
+from bench.models.backbones import BACKBONES, get_backbone
 from bench.run import command
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.settings import RunSettings, setting
@@ -541,6 +541,12 @@ def test_a_resumed_run_takes_what_may_change_and_keeps_the_rest(place, images, m
     assert resumed.data == str(images)
     assert seen[0].space.depths == (0, 1, 2, 3, 4, 5), "the space is the run's own copy"
     assert seen[0].run.path == Path("reports/xray")
+    assert seen[0].space.recipe(get_backbone("vgg16"))["unfreeze_depth"] == 1, "the default recipe of runs without one"
+    kept = {"name": "wide", "recipes": {"vgg16": {"unfreeze_depth": 3, "dropout": 0.5}}}
+    make_run(place / "reports", "xray", **about | {"space": kept})
+    assert cli.main(["run", "--resume", "xray"]) == 0
+    found = [seen[2].space.recipe(get_backbone(name)) for name in ("vgg16", "resnet50")]
+    assert [(one["unfreeze_depth"], one["dropout"]) for one in found] == [(3, 0.5), (2, 0.2)]
 
 
 def test_evaluating_takes_how_the_test_split_is_looked_at(place, images, monkeypatch, refusal):

@@ -17,6 +17,7 @@ from bench.device import cpu_cores
 from bench.errors import ConfigError
 from bench.run.pipeline import PACKAGES
 from bench.run.request import Request, check_disk, check_writable, prepare
+from bench.search.parameters import PARAMETERS
 from bench.search.space import load_space
 from bench.settings import make_settings
 from bench.trial import TrialConfig
@@ -117,12 +118,25 @@ def make_plan(
     settings = make_settings(**values)
     share_out(cpu_cores(), 0, 0.0, settings.jobs)  # refuses more jobs than there are cores
     plan = Plan(prepare(settings), configurations, chosen, tuple(range(seed, seed + seeds)), target, time_limit)
+    _check_parameters(plan)
     check_writable(plan.folder.parent, "--output")
     check_writable(settings.cache, "--cache")
     check_disk(plan.request)
     _check_begun(plan)
     _check_caches(plan)
     return plan
+
+
+def _check_parameters(plan: Plan) -> None:
+    """The other methods fine-tune by plain Adam, so what they do not know cannot be compared."""
+    searched = {one.name for one in plan.request.space.told}
+    for row in PARAMETERS.values():
+        own = any(getattr(one, row.name) != row.default for one in plan.configurations)
+        if row.quiet and row.when and (own or row.name in searched):
+            raise ConfigError(
+                f"A comparison takes no {row.name}, which its other methods do not know; leave it out of "
+                f"{plan.request.space.name!r}."
+            )
 
 
 def _check_begun(plan: Plan) -> None:

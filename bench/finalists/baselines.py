@@ -159,7 +159,7 @@ def _training(name: str, rivals: Rivals, how: Repeats, material: Material) -> Tr
         return small_cnn_job(winner.backbone, winner.augmentation, seed, how.views, repeat - 1, model)
 
     if config is not None:
-        note = "the winning backbone as a textbook would start with it"
+        note = "the winning backbone as the suite starts with it (docs/recipes.md)"
         if name == "initialisation":
             note = f"the winner's configuration initialised from {config.initialisation}"
         return Training(name, seed_of, of_backbone, config, {"note": note})

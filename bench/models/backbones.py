@@ -124,6 +124,9 @@ RECIPE: Mapping[str, Any] = {
 """Head by Adam at 1e-3 with dropout 0.2, as in Keras's guide 'Transfer learning & fine-tuning'; then two stages at
 1e-4, not 1e-5 as there: what won on radiographs (docs/recipes.md)."""
 
+FIRST_RECIPE: Mapping[str, Any] = {**RECIPE, "unfreeze_depth": 1, "finetune_factor": 1e-2}
+"""The default recipe of runs whose run.json names none: Keras's guide's own."""
+
 BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone
     for backbone in (

@@ -249,6 +249,7 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
                 parameters={one.name: ParameterRange.model_validate(one.describe()) for one in space.told},
                 augmentations={name: policy.amounts() for name, policy in space.policies.items()},
                 points=tuple(dict(point) for point in space.points),
+                recipes={backbone.name: space.recipe(backbone) for backbone in request.backbones},
             ),
             weights=WeightsRecord(
                 kind=weights.kind,

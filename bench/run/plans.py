@@ -50,7 +50,8 @@ def _content(run: RunDir, record: RunRecord) -> dict[str, Any]:
     for name in LATER:  # a plan of an earlier version does not have them
         if settings.get(name) is None:
             settings.pop(name, None)
-    return {
+    recipes = {"recipes": record.space.recipes} if record.space and record.space.recipes else {}
+    return recipes | {
         "settings": settings,
         "space": file_sha256(run.space),
         "split": file_sha256(run.splits),

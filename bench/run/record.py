@@ -49,12 +49,16 @@ class ParameterRange(Part):
 
 
 class SpaceRecord(Part):
-    """The search space; ``augmentations`` are policies by name, ``points`` configurations to be tried first."""
+    """The search space; ``augmentations`` are policies by name, ``points`` configurations to be tried first.
+
+    ``recipes`` are the default recipes by backbone; runs of before they were changed have none.
+    """
 
     name: str = ""
     parameters: dict[str, ParameterRange] = {}
     augmentations: dict[str, dict[str, Any]] = {}
     points: tuple[dict[str, Any], ...] = ()
+    recipes: dict[str, dict[str, Any]] = {}
 
 
 DOUBTED_TIMES, DOUBTED_BY = 2.0, 0.1

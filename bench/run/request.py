@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from bench.data.patients import naming
 from bench.data.sources.open_source import open_source
 from bench.data.splits import folds, outer_folds, require_inner_folds
 from bench.errors import ConfigError
-from bench.models.backbones import Backbone, boundary_bytes, get_backbone
+from bench.models.backbones import FIRST_RECIPE, Backbone, boundary_bytes, get_backbone
 from bench.models.scaling import parse_scaling
 from bench.models.weights import check_starts, folders_of, scalable
 from bench.numbers import disk
@@ -352,6 +352,10 @@ def resume(run: RunDir, changes: Mapping[str, object]) -> Request:
         )
         text = run.space.read_text(encoding="utf-8")
         space = parse_space(content["space"]["name"], text, settings.backbones)
+        recipes = content["space"].get("recipes") or {
+            name: get_backbone(name).recipe or FIRST_RECIPE for name in space.backbones
+        }
+        space = replace(space, recipes=recipes)
         kind = content["weights"]["kind"] if "weights" in changes else ""
         before = {name: int(content["settings"][name]) for name in ("budget", "repeats")}
     except (ConfigError, KeyError, TypeError, ValueError, OSError) as error:

@@ -1,8 +1,8 @@
 """What recipes have reached on real images (`search_spaces/outcomes.csv`), and which is tried first by it.
 
 A row of the table is one training: images, their number and size in pixels, the seed, the configuration (columns
-``config_*``), what else was tried with it that the suite does not offer (``also``), and the scores on validation and on
-the test images. docs/recipes.md tells how the rows were made and what they say. Only validation scores are used here.
+``config_*``), and the scores on validation and on the test images. docs/recipes.md tells how the rows were made and
+what they say. Only validation scores are used here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,9 @@ OUTCOMES = SHIPPED / "outcomes.csv"
 def recorded() -> Mapping[str, float]:
     """Key of a configuration -> its mean validation AUC over data sets, of each the mean over trainings."""
     table = pd.read_csv(OUTCOMES)
-    offered = table[table["also"].isna()].drop(columns="also")
-    rows: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for _, row in offered.iterrows()]
+    rows: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for _, row in table.iterrows()]
     keys = [TrialConfig.from_row(row).key for row in rows]
-    scores: pd.Series[float] = offered["auc_validation"].groupby([pd.Index(keys), offered["data"]]).mean()
+    scores: pd.Series[float] = table["auc_validation"].groupby([pd.Index(keys), table["data"]]).mean()
     return {str(key): float(score) for key, score in scores.groupby(level=0).mean().items()}
 
 

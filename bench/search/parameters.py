@@ -172,8 +172,7 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         for row in PARAMETERS.values():
-            nowhere = row.quiet and row.when and getattr(self, row.when) == 0
-            object.__setattr__(self, row.name, row.typed(row.default if nowhere else getattr(self, row.name)))
+            object.__setattr__(self, row.name, row.typed(getattr(self, row.name)))
         for row in PARAMETERS.values():
             value = getattr(self, row.name)
             if row.names and value not in row.names:
@@ -183,6 +182,8 @@ class TrialConfig:
         for row in PARAMETERS.values():
             if row.optional and (getattr(self, row.name) is None) != (getattr(self, row.when) == 0):
                 raise ConfigError(f"{row.name} only when {row.when} > 0 must hold, but got {asdict(self)}.")
+            if row.quiet and row.when and getattr(self, row.when) == 0:
+                object.__setattr__(self, row.name, row.default)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Value]) -> "TrialConfig":

@@ -5,7 +5,7 @@ Knows YAML and Optuna's trial interface (``suggest_*``); no Ray, no Keras.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,7 @@ class Space:
         epochs: epochs per phase that the space suggests, or None.
         patience: epochs without gain that the space suggests, after which a phase ends, or None.
         text: the file's content.
+        recipes: backbone name -> its default recipe, where it is not that of today: of a run that was begun earlier.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Space:
     epochs: int | None
     patience: int | None
     text: str
+    recipes: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Parameter:
         return next(parameter for parameter in self.parameters if parameter.name == name)
@@ -165,7 +167,8 @@ class Space:
     def recipe(self, backbone: Backbone) -> dict[str, Value]:
         """The backbone's default recipe, each value moved to the nearest one that the space allows."""
         defaults = {name: row.default for name, row in PARAMETERS.items()}
-        wanted = {**defaults, **(backbone.recipe or RECIPE), "backbone": backbone.name}
+        recipe = self.recipes.get(backbone.name) or backbone.recipe or RECIPE
+        wanted = {**defaults, **recipe, "backbone": backbone.name}
         starts = self.initialisations.get(backbone.name, (GIVEN,))
         wanted["initialisation"] = next((one for one in (GIVEN, "imagenet") if one in starts), starts[0])
         chosen: dict[str, Value] = {}
@@ -227,6 +230,7 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
                 f"policies it defines: {', '.join(policies)}."
             )
     _check_conditions(name, parameters)
+    parameters = {key: _where_it_exists(one, parameters) for key, one in parameters.items()}
     points = [_point(name, parameters, point) for point in content.get("points") or []]
     return Space(
         name=name,
@@ -371,6 +375,17 @@ def _with_defaults(
     always = [row for row in PARAMETERS.values() if not row.optional]
     defaults = {row.name: Parameter(row.name, choices=(row.default,)) for row in always}
     return {name: known.get(name) or defaults[name] for name in PARAMETERS if name in known or name in defaults}
+
+
+def _where_it_exists(parameter: Parameter, parameters: Mapping[str, Parameter]) -> Parameter:
+    """``parameter`` under its row's own condition, too: of fine-tuning, say, nothing is chosen at depth 0."""
+    row = parameter.row
+    if not row.quiet or not row.when or parameter.choices == (row.default,):
+        return parameter
+    other = parameters[row.when]
+    offered = other.choices if other.choices is not None else range(int(other.low), int(other.high) + 1)
+    values = tuple(value for value in parameter.when.get(row.when, offered) if value)
+    return replace(parameter, when={**parameter.when, row.when: values})
 
 
 def _check_conditions(space: str, parameters: Mapping[str, Parameter]) -> None:

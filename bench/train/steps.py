@@ -70,7 +70,8 @@ def restart(model: Any, learning_rate: float, ema_momentum: float = 0.0, **setti
     """The optimizer of ``model`` as new: moments and step count of zero, and this learning rate.
 
     With an ``ema_momentum`` above 0 it keeps, beside each weight, the exponential moving average that Keras's
-    ``use_ema`` keeps; `keras.callbacks.SwapEMAWeights` puts that in the weight's place.
+    ``use_ema`` keeps; `keras.callbacks.SwapEMAWeights` puts that in the weight's place. Once a model has averages it
+    keeps them, of momentum 0 where none are wanted: one more pass over its weights a step, but no other trace.
 
     Whatever a traced step reads as a Python number is part of it, and another number would trace it anew. So further
     settings of Keras's optimizers (``weight_decay``, say) become variables when they are first not 0; then alone is
@@ -79,16 +80,16 @@ def restart(model: Any, learning_rate: float, ema_momentum: float = 0.0, **setti
     optimizer = model.optimizer
     if not optimizer.built:
         optimizer.build(model.trainable_variables)
-    for variable in optimizer.variables:
-        variable.assign(keras.ops.zeros_like(variable))
-    optimizer.learning_rate = learning_rate
     if ema_momentum and not optimizer.use_ema:
         optimizer.use_ema, optimizer.ema_overwrite_frequency = True, None
         optimizer.ema_momentum = keras.Variable(ema_momentum, name="ema_momentum")
         averages = optimizer.add_optimizer_variables(model.trainable_variables, "average")
         optimizer._model_variables_moving_average = averages  # as Optimizer.build does
         model.make_train_function(force=True)
-    elif optimizer.use_ema:
+    for variable in optimizer.variables:  # averages too: shared ones may hold what another training left, a NaN, say
+        variable.assign(keras.ops.zeros_like(variable))
+    optimizer.learning_rate = learning_rate
+    if optimizer.use_ema:
         optimizer.ema_momentum.assign(ema_momentum)
     for name, value in settings.items():
         if getattr(optimizer, name) is not None:

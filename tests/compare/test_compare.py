@@ -166,7 +166,7 @@ def pretended(monkeypatch, prepared_once):
     def carry_out(run, experiment, time_limit):
         done.append((run.method.name, run.seed))
         experiment.task.cache.mkdir(parents=True, exist_ok=True)
-        config = ["toy", "none", 0, 0.01, "", 0.0, 0.0, 8, "given"]
+        config = ["toy", "none", 0, 0.01, "", 0.0, 0.0, 8, "given", "constant", 0.0]
         row = [run.method.name, run.seed, 0, "completed", 2.0, 3.0, 0.9, 2, "", *config]
         pd.DataFrame([row], columns=OUTCOMES.names).to_csv(run.folder / OUTCOMES.file, index=False)
         state = "failed" if run.method.name in failing else "finished"
@@ -240,6 +240,14 @@ def test_what_decides_results_cannot_change_within_a_comparison(data, tmp_path, 
     comparison.carry_out(make_plan(data, tmp_path, methods=["random"]), Screen())
     with pytest.raises(ConfigError, match=f"{flag} cannot change"):
         make_plan(data, tmp_path, methods=["random"], **change)
+
+
+def test_what_other_methods_do_not_know_is_not_compared(data, tmp_path, toy_table):
+    space = (data / "space.yaml").read_text()
+    averaged = tmp_path / "averaged.yaml"
+    averaged.write_text(space.replace("augmentations:", "  ema_momentum: {choices: [0.0, 0.9]}\naugmentations:"))
+    with pytest.raises(ConfigError, match="takes no ema_momentum, which its other methods do not know"):
+        make_plan(data, tmp_path, methods=["random"], space=str(averaged))
 
 
 def test_a_folder_of_something_else_is_left_alone(data, tmp_path, toy_table):

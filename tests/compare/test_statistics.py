@@ -16,7 +16,7 @@ def trials(*runs):
     for method, seed, ends in runs:
         for number, (ended, auc) in enumerate(ends):
             state = "failed" if auc is None else "completed"
-            config = ["toy", "none", 0, 0.01 * (number + 1), None, 0.0, 0.0, 8, "given"]
+            config = ["toy", "none", 0, 0.01 * (number + 1), None, 0.0, 0.0, 8, "given", "constant", 0.0]
             rows.append([method, seed, number, state, ended, 2 * ended, auc, 3, "", *config])
     table = pd.DataFrame(rows, columns=OUTCOMES.names)
     return table.astype({"auc": "float64", "config_finetune_factor": "float64"})

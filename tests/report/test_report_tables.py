@@ -169,6 +169,10 @@ def test_importance_finds_what_decided_the_score(files: RunFiles) -> None:
     assert summary["mean"].iloc[0] > 0.9
     assert summary["mean"].sum() == pytest.approx(1)
     assert "finetune_factor" not in set(summary["parameter"]), "frozen trials have none"
+    frozen = decided["config_unfreeze_depth"] == 0
+    assert 0 < frozen.sum() < len(frozen)
+    averaged = decided.assign(config_ema_momentum=np.where(frozen, 0.0, 0.98))
+    assert set(importance.importance(averaged, AUC, draws=2)["parameter"]) == set(summary["parameter"])
 
 
 def test_importance_says_why_it_is_skipped(files: RunFiles) -> None:

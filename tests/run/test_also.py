@@ -51,7 +51,7 @@ def test_what_was_timed_is_taken_else_it_is_measured_and_once(
     assert measured == ["toy"] * fixed
     assert found.milliseconds == {"toy": 2.5}, "in float32, as exported models compute"
     assert found.inference.sizes == {"toy": 32} and found.inference.batch == 32 and found.inference.machine
-    assert found.precision["toy"].measured == {} if fixed else TIMED["toy"].measured
+    assert found.precision["toy"].measured == ({} if fixed else TIMED["toy"].measured)
     without = found.model_copy(update={"settings": found.settings.model_copy(update={"also": None})})
     assert without.milliseconds == {}
 

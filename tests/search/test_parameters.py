@@ -53,8 +53,11 @@ def test_a_schedule_is_of_fine_tuning_and_one_of_two() -> None:
     assert len({DEEP.key, cosine.key, dataclasses.replace(DEEP, schedule="constant").key}) == 2
     head = TrialConfig.from_mapping({"backbone": "resnet50", "schedule": "cosine"})
     assert head == TrialConfig("resnet50")  # else one training would count as two configurations
-    with pytest.raises(ConfigError, match="one of constant, cosine, but got 'linear'"):
-        TrialConfig.from_mapping({"backbone": "vgg16", "unfreeze_depth": 1, "schedule": "linear"})
+    for depth in (0, 1):
+        with pytest.raises(ConfigError, match="one of constant, cosine, but got 'linear'"):
+            TrialConfig.from_mapping({"backbone": "vgg16", "unfreeze_depth": depth, "schedule": "linear"})
+        with pytest.raises(ConfigError, match="0 <= ema_momentum < 1"):
+            TrialConfig.from_mapping({"backbone": "vgg16", "unfreeze_depth": depth, "ema_momentum": 1.0})
 
 
 @pytest.mark.parametrize(

@@ -310,6 +310,25 @@ def test_a_recipe_is_moved_into_a_narrow_space():
     }
 
 
+def test_what_is_of_fine_tuning_is_not_chosen_at_depth_0():
+    """Else a study would hold values that no configuration has: what is tried again could not be asked for."""
+    text = parameters(
+        unfreeze_depth={"choices": [0, 2]}, schedule={"choices": ["cosine"]}, ema_momentum={"low": 0.9, "high": 0.99}
+    )
+    space = parse_space("x", text)
+    assert space["schedule"].when == space["ema_momentum"].when == {"unfreeze_depth": (2,)}
+    for values in sampled(space, 12):
+        config = TrialConfig.from_mapping(values)
+        assert ("schedule" in values) == ("ema_momentum" in values) == (config.unfreeze_depth > 0)
+        assert config.schedule == ("cosine" if config.unfreeze_depth else "constant")
+        again = optuna.trial.FixedTrial({k: v for k, v in dataclasses.asdict(config).items() if v is not None})
+        assert TrialConfig.from_mapping(space.suggest(again)) == config
+    with pytest.raises(ConfigError, match="schedule does not exist under its condition"):
+        parse_space("x", text + "\npoints: [{unfreeze_depth: 0, schedule: cosine}]")
+    only = parse_space("x", parameters(unfreeze_depth={"choices": [0]}, schedule={"choices": ["constant", "cosine"]}))
+    assert all("schedule" not in values for values in sampled(only, 3))
+
+
 def test_a_recipe_has_no_finetune_factor_where_the_space_has_none():
     text = parameters(
         unfreeze_depth={"choices": [0]},

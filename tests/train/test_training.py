@@ -187,9 +187,34 @@ def test_the_moving_average_of_weights_is_what_is_scored_and_kept(four: Trainer)
     assert scores(again) == pytest.approx(scores(first), abs=1e-6)
 
 
+def test_averages_begin_anew_whatever_another_training_left() -> None:
+    import keras
+
+    from bench.train.steps import FusedAdam, Moments, SteppedModel, restart, train_steps
+
+    head, moments = keras.layers.Dense(3, activation="softmax"), Moments()
+    shallow, deep = keras.Input((4,)), keras.Input((5,))
+    models = [
+        SteppedModel(shallow, head(shallow)),
+        SteppedModel(deep, head(keras.layers.Dense(4)(deep))),
+    ]
+    for model in models:
+        model.compile(FusedAdam(moments=moments), "categorical_crossentropy", jit_compile=False)
+    targets, weights = np.eye(3, dtype=np.float32)[np.zeros((1, 8), int)], np.ones((1, 8), np.float32)
+    started = head.get_weights()
+    for model, size, value in ((models[0], 4, np.nan), (models[1], 5, 1.0)):
+        head.set_weights(started)
+        restart(model, 1e-2, ema_momentum=0.9)
+        train_steps(model, np.full((1, 8, size), value, np.float32), targets, weights, np.full(1, 1e-2, np.float32), 1)
+        averages = [one.numpy() for one in model.optimizer._model_variables_moving_average]
+        assert all(np.isfinite(one).all() for one in averages) == np.isfinite(value)
+
+
 def test_an_exported_model_has_the_averages(four: Trainer, tmp_path: Path) -> None:
     config = replace(DEEP, augmentation="none", ema_momentum=0.9)
     result = four.train(TrainingJob(config, 0, 2, model_file=tmp_path / "model.h5"))
+    plain = four.train(TrainingJob(replace(config, ema_momentum=0.0), 0, 2, model_file=tmp_path / "plain.h5"))
+    assert result.metrics["log_loss"] != pytest.approx(plain.metrics["log_loss"], abs=2e-3)
     best = next(one for one in result.epochs if one.epoch == result.best_epoch)
     assert result.metrics["log_loss"] == pytest.approx(best.metrics["log_loss"], abs=1e-3)
 

@@ -18,7 +18,7 @@ from bench.report import palette
 from bench.report.figures.search import names_of, score_label, scored_trials
 from bench.report.names import metric_words
 from bench.report.palette import GRID, INK, MUTED, Looks, clipped, entry, legend, new_figure, panels, styled
-from bench.report.tables.search import chosen, column
+from bench.report.tables.search import chosen, chosen_values, column
 from bench.search.parameters import PARAMETERS, Hyperparameter
 from bench.stats.metrics import Metric
 
@@ -118,8 +118,9 @@ def parallel(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     if len(scored) < LEAST_LINES:
         raise ValueError(f"it needs at least {LEAST_LINES} trials with a score, but got {len(scored)}")
     known = [row for row in PARAMETERS.values() if row.column in scored]  # later ones are not in earlier tables
-    varied = [row for row in known if scored[row.column].nunique(dropna=False) > 1]
-    scales = [_scale(scored[row.column], row, looks) for row in varied]
+    values = {row: chosen_values(scored, row) for row in known}
+    varied = [row for row in known if values[row].nunique(dropna=not row.optional) > 1]
+    scales = [_scale(values[row], row, looks) for row in varied]
     scales.append(_score_scale(scored[column(metric)], metric))
     figure, (ax,) = new_figure(max(6.0, 1.5 + 1.05 * len(scales)), 4.3)
     lines = np.stack([scale.places for scale in scales], axis=1)

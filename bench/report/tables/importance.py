@@ -8,7 +8,7 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
 
-from bench.report.tables.search import column
+from bench.report.tables.search import chosen_values, column
 from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import Metric
 
@@ -70,7 +70,7 @@ def importance(trials: pd.DataFrame, metric: Metric, draws: int = DRAWS) -> pd.D
 
 def _varied(trials: pd.DataFrame) -> list[str]:
     """The parameters that every trial has and that took more than one value."""
-    values = {name: trials[f"config_{name}"] for name in PARAMETERS if f"config_{name}" in trials}
+    values = {name: chosen_values(trials, row) for name, row in PARAMETERS.items() if row.column in trials}
     return [name for name, column in values.items() if column.notna().all() and column.nunique() > 1]
 
 

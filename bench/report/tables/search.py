@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
+from bench.search.parameters import GRACE_EPOCHS, PARAMETERS, REDUCTION_FACTOR, Hyperparameter
 from bench.stats.metrics import Metric
 from bench.stats.pareto import on_front
 
@@ -27,6 +27,12 @@ def column(metric: Metric) -> str:
 def scores(trials: Frame, metric: Metric) -> "pd.Series[float]":
     """The score of each trial; NaN where it failed."""
     return trials[column(metric)].where(trials["state"] != "failed")
+
+
+def chosen_values(trials: Frame, row: Hyperparameter) -> "pd.Series[Any]":
+    """A parameter of trials; missing where it does not exist, as of fine-tuning at depth 0."""
+    values, other = trials[row.column], PARAMETERS[row.when].column if row.when else ""
+    return values.where(trials[other] != 0) if other in trials else values
 
 
 def summarise(trials: Frame, metric: Metric, by: list[str]) -> Frame:
