@@ -541,7 +541,9 @@ def test_a_resumed_run_takes_what_may_change_and_keeps_the_rest(place, images, m
     assert resumed.data == str(images)
     assert seen[0].space.depths == (0, 1, 2, 3, 4, 5), "the space is the run's own copy"
     assert seen[0].run.path == Path("reports/xray")
-    assert seen[0].space.recipe(get_backbone("vgg16"))["unfreeze_depth"] == 1, "the default recipe of runs without one"
+    assert seen[0].space.recipe(get_backbone("resnet50"))["unfreeze_depth"] == 1, (
+        "the default recipe of runs without one"
+    )
     kept = {"name": "wide", "recipes": {"vgg16": {"unfreeze_depth": 3, "dropout": 0.5}}}
     make_run(place / "reports", "xray", **about | {"space": kept})
     assert cli.main(["run", "--resume", "xray"]) == 0
