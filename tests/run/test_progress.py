@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from bench.cluster import Ended, Job, Workers
+from bench.models.backbones import FIRST_RECIPE
 from bench.run import forecast as forecasts
 from bench.run import progress
 from bench.run.console import Screen
@@ -249,6 +251,8 @@ def replay(timed: Any, folder: Path, clock: Callable[[float], None], ask: Callab
     clock(0.0)
     settings = {"learning_curve": False, **timed["settings"]}  # recorded before there was one
     made = request(folder, timed["images"], timed["space"], **settings)
+    recipes = {one.name: one.recipe or FIRST_RECIPE for one in made.backbones}  # of the time of the recording
+    made = replace(made, space=replace(made.space, recipes=recipes))
     precision = {name: PrecisionRecord(**one) for name, one in timed["precision"].items()}
     display, events = RunDisplay(log_file(), 1e9), list[tuple[float, Callable[[], None]]]()
     display.forecast = forecast = Forecast(made, Workers(timed["workers"], 1, 0.0, 2, 0), precision)
