@@ -156,7 +156,6 @@ class TrialConfig:
     schedule: str = _row(
         "Schedule", CONSTANT, names=SCHEDULES, when="unfreeze_depth", phrase="a {} schedule", quiet=True
     )
-
     ema_momentum: float = _row(
         "EMA momentum",
         0.0,

@@ -160,7 +160,7 @@ def fit(
     could be shown twice in an epoch and another not at all, differently from run to run. Where weights are averaged,
     the callbacks see the averages at the end of an epoch, and the model has them at the end.
     """
-    restart(model, fitting.learning_rate, fitting.ema_momentum)
+    restart(model, fitting.ema_momentum)
     if fitting.ema_momentum:
         callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True), *callbacks]
     called = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=fitting.epochs)

@@ -66,8 +66,8 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
         apply_adam(_resource(variable), slots, gradient, rates, self.iterations + 1)
 
 
-def restart(model: Any, learning_rate: float, ema_momentum: float = 0.0, **settings: float) -> None:
-    """The optimizer of ``model`` as new: moments and step count of zero, and this learning rate.
+def restart(model: Any, ema_momentum: float = 0.0, **settings: float) -> None:
+    """The optimizer of ``model`` as new: moments and step count of zero; each step brings its learning rate.
 
     With an ``ema_momentum`` above 0 it keeps, beside each weight, the exponential moving average that Keras's
     ``use_ema`` keeps; `keras.callbacks.SwapEMAWeights` puts that in the weight's place. Once a model has averages it
@@ -88,7 +88,6 @@ def restart(model: Any, learning_rate: float, ema_momentum: float = 0.0, **setti
         model.make_train_function(force=True)
     for variable in optimizer.variables:  # averages too: shared ones may hold what another training left, a NaN, say
         variable.assign(keras.ops.zeros_like(variable))
-    optimizer.learning_rate = learning_rate
     if optimizer.use_ema:
         optimizer.ema_momentum.assign(ema_momentum)
     for name, value in settings.items():

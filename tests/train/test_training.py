@@ -159,7 +159,7 @@ def test_the_moving_average_of_weights_is_what_is_scored_and_kept(four: Trainer)
     started = model.get_weights()
     for momentum in (0.0, 0.6, 0.0, 0.6):
         model.set_weights(started)
-        restart(model, 0.05, ema_momentum=momentum)
+        restart(model, ema_momentum=momentum)
         after = []
         for step in range(6):
             part = (one[step : step + 1] for one in (inputs, targets, weights, rates))
@@ -204,7 +204,7 @@ def test_averages_begin_anew_whatever_another_training_left() -> None:
     started = head.get_weights()
     for model, size, value in ((models[0], 4, np.nan), (models[1], 5, 1.0)):
         head.set_weights(started)
-        restart(model, 1e-2, ema_momentum=0.9)
+        restart(model, ema_momentum=0.9)
         train_steps(model, np.full((1, 8, size), value, np.float32), targets, weights, np.full(1, 1e-2, np.float32), 1)
         averages = [one.numpy() for one in model.optimizer._model_variables_moving_average]
         assert all(np.isfinite(one).all() for one in averages) == np.isfinite(value)
