@@ -226,12 +226,12 @@ def _read(wanted: Wanted, known: KnownImages, screen: Screen) -> _Images:
     )
     groups = [name for name in source.table if str(name).startswith(PREFIX)]
     table = table.join(source.table[groups])
-    return _Images(stored, audited.audit, table, _excluded(table, stored.facts, known))
+    return _Images(stored, audited.audit, table, _excluded(table, stored, known))
 
 
-def _excluded(table: pd.DataFrame, facts: pd.DataFrame, known: KnownImages) -> dict[int, tuple[str, str]]:
+def _excluded(table: pd.DataFrame, stored: Stored, known: KnownImages) -> dict[int, tuple[str, str]]:
     """Row number -> why an image takes no part; what cannot be decoded first, then classes, then copies."""
-    found: dict[int, tuple[str, str]] = {}
+    facts, found = stored.facts, dict[int, tuple[str, str]]()
     for row, (problem, reason) in enumerate(zip(facts["problem"], facts["reason"], strict=True)):
         if problem:
             found[row] = UNREADABLE, f"{problem}: {reason}"
@@ -239,8 +239,7 @@ def _excluded(table: pd.DataFrame, facts: pd.DataFrame, known: KnownImages) -> d
         if label == LEFT_OUT and row not in found:
             found[row] = UNMAPPED, ""
     left = [row for row in range(len(table)) if row not in found]
-    copies = known.copies(facts.iloc[left]) if left and known.images else {}
-    return found | {left[place]: why for place, why in copies.items()}
+    return found | (known.copies(facts, stored.thumbnails(), left) if left and known.images else {})
 
 
 def _watched(wanted: Wanted, images: _Images) -> TestImages:

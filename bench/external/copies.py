@@ -1,11 +1,14 @@
-"""Which external images the run of a model holds already: by the same pixels, or by nearly the same look."""
+"""Which external images the run of a model holds already: the same pixels, nearly the same look, or that turned."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from bench.data.audit.orientations import reoriented_hashes
+from bench.data.images.decode import Pixels
 from bench.errors import ConfigError
 from bench.evaluation.known_images import PERCEPTUAL, copied_from
 from bench.run.folder import RunDir
@@ -56,26 +59,35 @@ class KnownImages:
         own = taught.loc[taught["patient"] != taught["image"], "patient"]
         return cls(len(hashed), {pixels: (split, name) for pixels, split, name in rows}, by_look, frozenset(own) - {""})
 
-    def copies(self, facts: pd.DataFrame) -> dict[int, tuple[str, str]]:
-        """Position of each image that is a copy -> why it takes no part, and of which image it is a copy.
+    def copies(self, facts: pd.DataFrame, thumbnails: Pixels, rows: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Row number of each image that is a copy -> why it takes no part, and of which image it is a copy.
 
         Args:
             facts: of the external images, columns as in `bench.data.images.decode.Facts`.
+            thumbnails: of the same images, uint8 of shape (n_images, side, side).
+            rows: those that are looked at; all of them could be decoded.
         """
         found: dict[int, tuple[str, str]] = {}
-        for place, pixels in enumerate(facts["pixels"]):
-            if pixels in self.by_pixels:
+        for row in rows:
+            if (pixels := facts["pixels"].iloc[row]) in self.by_pixels:
                 split, name = self.by_pixels[pixels]
-                found[place] = OF_SPLIT[split], f"the same pixels as {name}"
-        varied = (~facts["constant"].astype(bool)).to_numpy()
-        left = [place for place in np.flatnonzero(varied).tolist() if place not in found]
-        looks = facts["perceptual_hash"].astype(str).tolist()
+                found[row] = OF_SPLIT[split], f"the same pixels as {name}"
+        looks, constant = facts["perceptual_hash"].astype(str).to_numpy(), facts["constant"].to_numpy(dtype=bool)
+        left = np.array([row for row in rows if row not in found and not constant[row]], np.int64)
+        found |= self._alike(left, "".join(looks[left]))
+        for start in range(0, len(left), BLOCK):
+            block = left[start : start + BLOCK]
+            for done, hashes in reoriented_hashes(thumbnails, block):
+                found = self._alike(block, hashes, f", {done}") | found
+        return found
+
+    def _alike(self, rows: npt.NDArray[np.int64], looks: str, done: str = "") -> dict[int, tuple[str, str]]:
+        """Which images look, by the hashes of ``rows``, like one of the run: as `copies` returns it."""
+        found: dict[int, tuple[str, str]] = {}
         for split, (theirs, names) in self.by_look.items():
-            rest = [place for place in left if place not in found and len(looks[place]) == PERCEPTUAL]
-            for start in range(0, len(rest), BLOCK):
-                block = rest[start : start + BLOCK]
-                near = copied_from("".join(looks[place] for place in block), theirs)
-                for place, other in zip(block, near.tolist(), strict=True):
-                    if other >= 0:
-                        found[place] = OF_SPLIT[split], f"nearly the same look as {names[other]}"
+            for start in range(0, len(rows), BLOCK):
+                near = copied_from(looks[start * PERCEPTUAL : (start + BLOCK) * PERCEPTUAL], theirs)
+                for row, other in zip(rows[start : start + BLOCK].tolist(), near.tolist(), strict=True):
+                    if other >= 0 and row not in found:
+                        found[row] = OF_SPLIT[split], f"nearly the same look as {names[other]}{done}"
         return found

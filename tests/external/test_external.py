@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from toys import SIZE, build_toy, draw_image, toy_backbone, write_folder
 
 from bench import load_model
@@ -145,6 +145,8 @@ def test_everything_is_frozen_copies_are_excluded_and_named_and_the_page_says_al
     tables.SPLITS.write(place / "reports/xray", pd.concat([known, twin], ignore_index=True))
     larger = Image.open(of_folder(images / "train")[5]).resize((80, 80), Image.Resampling.BICUBIC)
     larger.save(outside / CLASSES[0] / "enlarged.png")
+    turned = Image.open(of_folder(images / "train")[7]).transpose(Image.Transpose.ROTATE_90)
+    ImageOps.invert(ImageOps.mirror(turned)).save(outside / CLASSES[0] / "turned.png")
     shutil.copy(of_folder(images / "test")[0], outside / CLASSES[0] / "tested.png")
     (outside / CLASSES[1] / "broken.png").write_bytes(b"no image")
 
@@ -157,7 +159,9 @@ def test_everything_is_frozen_copies_are_excluded_and_named_and_the_page_says_al
     assert left.loc["NORMAL/enlarged.png", "detail"].startswith("nearly the same look as ")
     assert left.loc["NORMAL/tested.png", "reason"] == "copy of a test image"
     assert left.loc["PNEUMONIA/broken.png", "reason"] == "not readable"
-    assert len(left) == 6 and {one.reason: one.images for one in record.excluded}["copy of a training image"] == 4
+    turned = left.loc["NORMAL/turned.png", "detail"]
+    assert turned.endswith(f"{of_folder(images / 'train')[7].name}, mirrored, rotated by 90 degrees and inverted")
+    assert len(left) == 7 and {one.reason: one.images for one in record.excluded}["copy of a training image"] == 5
     assert "NORMAL/copy1.png" in said and record.model.known_images == 65
 
     files = [one for one in of_folder(outside) if str(one.relative_to(outside)) not in left.index]

@@ -90,6 +90,8 @@ def test_every_seed_is_drawn_below_its_model() -> None:
     (ax,) = figures_comparison.forest(rows, METRICS["auc"], {}, "vgg16").axes
     drawn = [list(line.get_xdata()) for line in ax.lines if line.get_markersize() == 4 and line.get_marker() == "o"]
     assert drawn == seeds
+    means = [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "|" and line.get_markersize() == 10]
+    assert means == [[pytest.approx(0.93)]], "one model has seeds"
 
 
 def with_predictions(run: RunDir) -> pd.DataFrame:

@@ -1,11 +1,13 @@
 """Copies in another orientation, or inverted, by a perceptual hash of the eight orientations of each thumbnail."""
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy.fft import dctn
 
-from bench.data.audit.alterations import QUARTER, Matrix
+from bench.data.audit.alterations import MIRROR, QUARTER, Alteration, Matrix, in_words
 from bench.data.audit.local_features import Candidate
 from bench.data.images.decode import HASH_SIZE, Pixels
 
@@ -28,7 +30,7 @@ def oriented(thumbnails: Pixels, rows: npt.NDArray[np.int64]) -> list[Candidate]
         thumbnails: of all images.
         rows: those to be compared.
     """
-    low = _frequencies(thumbnails, rows)
+    low = _frequencies(thumbnails, rows, equalised=True)
     varied = low.any(axis=(1, 2))
     low, rows = low[varied], rows[varied]
     plain = _signs(low)
@@ -55,12 +57,38 @@ def orientation_matrix(quarters: int) -> Matrix:
     return np.asarray(np.linalg.matrix_power(QUARTER, quarters), dtype=np.float64)
 
 
-def _frequencies(thumbnails: Pixels, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """The lowest frequencies of each image with equalised contrast, shape (n, HASH_SIZE, HASH_SIZE)."""
+def reoriented_hashes(thumbnails: Pixels, rows: npt.NDArray[np.int64]) -> Iterator[tuple[str, str]]:
+    """What images would look like in each other orientation, inverted or not, to the hash of those that are not turned.
+
+    For images of which the hash alone is known: `bench.data.images.decode.perceptual_hash`.
+
+    Args:
+        thumbnails: of all images.
+        rows: those that are turned.
+
+    Yields:
+        what was done, such as ``mirrored and inverted``, and the hashes, hexadecimal, one after the other.
+    """
+    low = _frequencies(thumbnails, rows, equalised=False)
+    for mirrored, quarters in ORIENTATIONS:
+        turned = _turned(low, mirrored, quarters).reshape(len(rows), HASH_SIZE**2)
+        matrix = orientation_matrix(quarters)
+        for inverted in (False, True):
+            if mirrored or quarters or inverted:
+                bits = _above_median(-turned if inverted else turned)
+                bits[:, 0] = True  # the mean brightness, which is above zero and above all others
+                done = Alteration(MIRROR @ matrix if mirrored else matrix, inverted).parts()
+                yield in_words(done), np.packbits(bits, axis=1).tobytes().hex()
+
+
+def _frequencies(thumbnails: Pixels, rows: npt.NDArray[np.int64], equalised: bool) -> npt.NDArray[np.float32]:
+    """The lowest frequencies of each image, its contrast ``equalised`` or as it is: (n, HASH_SIZE, HASH_SIZE)."""
     found = np.empty((len(rows), HASH_SIZE, HASH_SIZE), np.float32)
     for position, row in enumerate(rows.tolist()):
-        even = cv2.resize(cv2.equalizeHist(np.asarray(thumbnails[row])), (SMALL, SMALL), interpolation=cv2.INTER_AREA)
-        found[position] = dctn(even - np.float32(even.mean()))[:HASH_SIZE, :HASH_SIZE]
+        pixels = np.asarray(thumbnails[row])
+        pixels = cv2.equalizeHist(pixels) if equalised else pixels
+        small = cv2.resize(pixels, (SMALL, SMALL), interpolation=cv2.INTER_AREA)
+        found[position] = dctn(small - np.float32(small.mean()))[:HASH_SIZE, :HASH_SIZE]
     return found
 
 
@@ -80,4 +108,9 @@ def _turned(low: npt.NDArray[np.float32], mirrored: bool, quarters: int) -> npt.
 def _signs(low: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """1 or −1 for each frequency above or not above the median, the mean brightness left out: shape (n, bits)."""
     flat = low.reshape(len(low), HASH_SIZE**2)[:, 1:]
-    return np.where(flat > np.median(flat, axis=1, keepdims=True), np.float32(1), np.float32(-1))
+    return np.where(_above_median(flat), np.float32(1), np.float32(-1))
+
+
+def _above_median(values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Which values of each row are above the median of the row."""
+    return np.asarray(values > np.median(values, axis=1, keepdims=True))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -42,7 +43,7 @@ _LINES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 
 @styled
 def forest(models: pd.DataFrame, metric: Metric, looks: Looks, chosen: str) -> Figure:
-    """Each model's value on test with its interval, written out beside it, and its seeds; baselines are grey.
+    """Each model's value on test with its interval, written beside it, its seeds and their mean; baselines are grey.
 
     Args:
         models: columns ``backbone``, ``title`` and ``test_NAME`` with its bounds; where several seeds are known,
@@ -58,6 +59,8 @@ def forest(models: pd.DataFrame, metric: Metric, looks: Looks, chosen: str) -> F
         palette.bar(ax, place, row, name, look)
         seeds = row.get(f"seeds_{metric.name}", [])
         ax.plot(seeds, [place + 0.27] * len(seeds), "o", color=look.colour, markersize=4, markerfacecolor="none")
+        if len(seeds) > 1:
+            ax.plot(np.mean(seeds), place + 0.27, "|", color=look.colour, markersize=10, markeredgewidth=2)
         bounds = numbers.interval(row[f"{name}_low"], row[f"{name}_high"])
         said = f"{numbers.score(row[name])}\n{bounds}" if bounds else numbers.score(row[name])
         weight = "bold" if row["backbone"] == chosen else "normal"
