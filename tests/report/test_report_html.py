@@ -96,7 +96,7 @@ def test_a_figure_drawn_again_is_the_same(tmp_path: Path) -> None:
     assert not pyplot.get_fignums(), "nothing stays open"
 
 
-@pytest.mark.usefixtures("unsaved")
+@pytest.mark.usefixtures("undrawn")
 def test_hostile_names_are_harmless(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a<b>&c", trials=12, classes=HOSTILE, seeds=1, image_side=16)
     edit_json(run.run, command="run --name '<img src=x onerror=alert(1)>'")

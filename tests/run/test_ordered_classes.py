@@ -36,13 +36,16 @@ def write_grades(root: Path, per_class: int) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The two runs, by what they choose by."""
-    folder = tmp_path_factory.mktemp("grades")
+WANTED = {"quadratic_kappa": ["--ordinal", ",".join(ORDER)], "specificity_at_95_sensitivity": []}
+"""The runs, by what they choose by."""
+
+
+@pytest.fixture(scope="module", params=WANTED)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of the two runs."""
+    folder, metric = tmp_path_factory.mktemp("grades"), request.param
     (folder / "toys.yaml").write_text(toys.SPACE)
     data = write_grades(folder / "data", 14)
-    wanted = {"quadratic_kappa": ["--ordinal", ",".join(ORDER)], "specificity_at_95_sensitivity": []}
     with pytest.MonkeyPatch.context() as patch:
         from ray import cloudpickle
 
@@ -55,12 +58,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         patch.setattr(tune, "_one_round", toys.trials_here)
         patch.setattr(pictures, "picture", toys.blank(pictures.picture))
         patch.chdir(folder)
-        for metric, more in wanted.items():
-            typed = [*FLAGS.split(), "--space", "toys.yaml", "--backbones", "toy", "--metric", metric, "--name", metric]
-            assert main(["run", "--data", str(data), *typed, *more]) == 0
+        typed = [*FLAGS.split(), "--space", "toys.yaml", "--backbones", "toy", "--metric", metric, "--name", metric]
+        assert main(["run", "--data", str(data), *typed, *WANTED[metric]]) == 0
         cloudpickle.unregister_pickle_by_value(toys)
         cluster._trainer = None
-    return {metric: folder / "reports" / metric for metric in wanted}
+    return folder / "reports" / metric
 
 
 def of_test(run: Path, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -69,8 +71,8 @@ def of_test(run: Path, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray
     return table["label"].map(classes.index).to_numpy(), table[[f"prob_{name}" for name in classes]].to_numpy()
 
 
-def test_the_order_decides_the_class_indices_and_the_kappa(runs: dict[str, Path]) -> None:
-    run = runs["quadratic_kappa"]
+@pytest.mark.parametrize("run", ["quadratic_kappa"], indirect=True)
+def test_the_order_decides_the_class_indices_and_the_kappa(run: Path) -> None:
     evaluation, card = (json.loads((run / name).read_text()) for name in ("evaluation.json", "best_model.json"))
     assert tuple(evaluation["classes"]) == tuple(card["classes"]) == ORDER
     assert card["ordinal"] is True
@@ -82,8 +84,8 @@ def test_the_order_decides_the_class_indices_and_the_kappa(runs: dict[str, Path]
     assert pd.read_csv(run / "trials.csv")["metric_quadratic_kappa"].notna().all()
 
 
-def test_without_an_order_nothing_is_said_of_it(runs: dict[str, Path]) -> None:
-    run = runs["specificity_at_95_sensitivity"]
+@pytest.mark.parametrize("run", ["specificity_at_95_sensitivity"], indirect=True)
+def test_without_an_order_nothing_is_said_of_it(run: Path) -> None:
     evaluation, classes = json.loads((run / "evaluation.json").read_text()), tuple(sorted(ORDER))
     assert tuple(evaluation["classes"]) == classes
     metrics = evaluation["models"][evaluation["winner"]]["metrics"]
@@ -98,12 +100,9 @@ def test_without_an_order_nothing_is_said_of_it(runs: dict[str, Path]) -> None:
     assert metrics["specificity_at_95_sensitivity"]["value"] == pytest.approx(np.mean(each))
 
 
-@pytest.mark.parametrize("metric", ["quadratic_kappa", "specificity_at_95_sensitivity"])
-def test_every_number_is_computed_again_and_the_metric_is_named(
-    runs: dict[str, Path], metric: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["verify", str(runs[metric])]) == 0, capsys.readouterr().out
-    words = {"quadratic_kappa": "quadratic weighted kappa"}.get(metric, "specificity at 95 % sensitivity")
-    assert words in (runs[metric] / "methods.md").read_text(encoding="utf-8").replace("\n", " ")
-    record = json.loads((runs[metric] / "run.json").read_text())
-    assert record["winner"]["metric"] == metric
+def test_every_number_is_computed_again_and_the_metric_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(run)]) == 0, capsys.readouterr().out
+    words = {"quadratic_kappa": "quadratic weighted kappa"}.get(run.name, "specificity at 95 % sensitivity")
+    assert words in (run / "methods.md").read_text(encoding="utf-8").replace("\n", " ")
+    record = json.loads((run / "run.json").read_text())
+    assert record["winner"]["metric"] == run.name

@@ -17,6 +17,7 @@ from bench.models.backbones import get_backbone
 from bench.models.scaling import RADIMAGENET
 from bench.models.weights import check_starts, folders_of, resolve_weights, scalable
 from bench.run.folder import RunDir
+from bench.search import tune
 from bench.search.lanes import Lanes
 from bench.search.parameters import GIVEN, TrialConfig, network_name, network_title
 from bench.search.space import load_space, parse_space
@@ -177,6 +178,7 @@ def test_a_worker_stays_with_the_network_that_it_has() -> None:
 def test_a_run_tells_whether_the_initialisation_mattered(
     tmp_path: Path, toy_folder: Path, briefly: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tune, "_one_round", toys.trials_here)
     monkeypatch.chdir(tmp_path)
     toy_file(tmp_path / "mine" / TOY.weights_file, 1)
     space = toys.SPACE.split("points:")[0].replace("[toy, toy2]", "[toy]")

@@ -134,7 +134,8 @@ def test_the_timeline_has_every_trial_at_its_worker(tmp_path: Path, space: Space
     assert all(one.kind == "trial" and one.began <= one.ended for one in log.worked)
 
 
-def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None) -> None:
+def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searcher, "TRIES", 40)  # with three configurations
     tiny = parse_space("tiny", "parameters: {backbone: {choices: [toy]}, dropout: {choices: [0.0, 0.1, 0.2]}}")
     search = recording(tiny, RunDir(tmp_path))
     seen = []
@@ -483,7 +484,10 @@ def test_a_trial_that_is_tried_again_takes_one_place_of_the_plan(
     assert len(asked) == (3 if interrupted else 2), "three in the plan, one of which was tried"
 
 
-def test_without_being_told_to_nothing_that_failed_is_proposed_again(tmp_path: Path, toy_table: None) -> None:
+def test_without_being_told_to_nothing_that_failed_is_proposed_again(
+    tmp_path: Path, toy_table: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searcher, "TRIES", 40)  # with one configuration
     tiny = parse_space("tiny", "parameters: {backbone: {choices: [toy]}, dropout: {choices: [0.0]}}")
     search = recording(tiny, RunDir(tmp_path))
     search.suggest("a")

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from planted import PER_CLASS, SIZE, encode, file_name, pictures, write, write_clean, write_planted
 
+from bench.data.audit import audit as audit_module
+from bench.data.audit.alterations import PAIR
 from bench.data.audit.audit import audit, draw_splits, require_enough
 from bench.data.audit.duplicates import Duplicates
 from bench.data.audit.findings import PROBLEMS, SEVERITIES
@@ -55,6 +57,26 @@ def examine(root, cache, planted=None, **changes):
     stored = store_images(source, [], cache)
     done = audit(source, stored, settings_of(**changes))
     return Case(source, stored, done.table, content_of(done), planted or {})
+
+
+CHANCE = ShortcutRecord(
+    auc=0.5, low=0.4, high=0.6, limit=0.7, images=90, patients=90, warns=False, reason="", features=()
+)
+
+
+@pytest.fixture(autouse=True)
+def without_searches(request, monkeypatch):
+    """Copies and shortcuts are sought in the shared sets, and where a test names ``searched``: that takes most time."""
+    if "searched" not in request.fixturenames:
+        nothing = np.empty(0, PAIR), np.empty(0, np.int64)
+        monkeypatch.setattr("bench.data.audit.local_features.find_altered", lambda *_: nothing)
+        for baseline in ("shortcut", "border_shortcut"):
+            monkeypatch.setattr(audit_module, baseline, lambda *_: CHANCE)
+
+
+@pytest.fixture
+def searched():
+    """Named by a test of what `without_searches` leaves out."""
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +234,7 @@ def test_what_a_clean_set_is_made_of(clean):
         assert (part["modes"], part["formats"]) == ({"L": 38}, {"JPEG": 38})
 
 
-def test_the_same_is_found_again(clean):
+def test_the_same_is_found_again(searched, clean):
     again = audit(clean.source, clean.stored, settings_of())
     assert content_of(again) == clean.content
     pd.testing.assert_frame_equal(again.table, clean.table)
@@ -495,7 +517,7 @@ def test_a_split_that_lacks_a_label(audited):
     assert found["text"] == "Of the given splits, test holds no B."
 
 
-def test_too_few_patients_for_the_shortcut(audited):
+def test_too_few_patients_for_the_shortcut(searched, audited):
     """Of class B all but one are in test; that one is two by the narrow reading, in train and in val."""
     labels = ["A"] * 60 + ["B"] * 6
     patients = [f"a{row}" for row in range(60)] + ["b0", "b0", "b1", "b2", "b3", "b4"]
