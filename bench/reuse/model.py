@@ -210,7 +210,7 @@ def _of_run(run: RunDir) -> ReusableModel:
 
 def _of_file(path: Path) -> ReusableModel:
     """A file by itself, with the card that it holds; of the exported file of a run in its place, the whole run."""
-    run = RunDir(path.parent)
+    run = RunDir.at(path.parent)
     if path.name == run.best_model.name and run.best_model_card.is_file():
         if run.run.is_file():
             return _of_run(run)

@@ -245,6 +245,12 @@ class RunDir:
     figures = File("figures")
     external = File("external")  # a folder of each external test; see `bench.external`
 
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> "RunDir":
+        """The run folder at a path as it was typed: ``.`` and ``..`` bear no name, and have that of what they mean."""
+        place = Path(path)
+        return cls(place.resolve() if place.name in ("", "..") else place)
+
     @property
     def name(self) -> str:
         """The run's name."""
@@ -458,7 +464,7 @@ def find_run(name: str, folder: Path) -> RunDir:
     for path in (folder / name, Path(name)):
         if (path / "run.json").is_file():
             _refuse_special(path)
-            return RunDir(path)
+            return RunDir.at(path)
     raise ConfigError(f"There is no run {name!r} in {folder}{_instead(name, folder)}")
 
 

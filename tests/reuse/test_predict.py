@@ -141,6 +141,16 @@ def test_the_file_alone_says_the_same_and_plain_keras_loads_it(run: RunDir, plac
     assert (place / "again.h5").read_bytes() == run.best_model.read_bytes(), "it can be put back"
 
 
+@pytest.mark.parametrize(("below", "typed"), [("", "best_model.h5"), ("", "."), ("figures", "../best_model.h5")])
+def test_a_model_from_within_its_run_folder_is_that_of_the_run(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, below: str, typed: str
+) -> None:
+    (run.path / below).mkdir(exist_ok=True)
+    monkeypatch.chdir(run.path / below)
+    found = load_model(typed).run
+    assert found is not None and found.name == "xray" and found.path.parent.samefile(run.path.parent)
+
+
 def test_files_by_their_ending_hold_the_same_table(run: RunDir, place: Path) -> None:
     endings = ["csv", "json"]
     try:
