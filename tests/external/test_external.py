@@ -321,6 +321,22 @@ def test_the_moved_images_of_a_sealed_run_open_its_own_test_split(place: Path, m
     assert result()[1].without == "the test split of run xray has not been opened for this model"
 
 
+@pytest.mark.parametrize(
+    "own", [{"group_by": ["sex"]}, {"patient_pattern": r"case(\d+)_"}, {"image_root": "/nowhere"}], ids=str
+)
+def test_what_a_sealed_run_was_begun_with_is_asked_of_no_external_images(
+    place: Path, capsys: pytest.CaptureFixture[str], own: dict[str, object]
+) -> None:
+    run = RunDir(place / "reports/xray")
+    run.evaluation.unlink()
+    content = run.read_run()
+    write_json(run.run, {**content, "settings": {**content["settings"], **own}})
+    (place / "outside" / "NORMAL").rename(place / "outside" / "healthy")
+    said = refusal(capsys, "evaluate", "xray", "--data", "outside")
+    assert "'healthy'" in said and "--map" in said
+    assert "There is no folder" in refusal(capsys, "evaluate", "xray", "--data", "none")
+
+
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError), whole_or_nothing(tmp_path / "new" / "one") as draft:
         (draft / "file").write_text("half")
