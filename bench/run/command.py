@@ -83,7 +83,9 @@ def add_evaluate(commands: Commands) -> None:
         EVALUATING,
     )
     add_run_name(parser, or_file=True)
-    add_settings(parser, "bootstrap group_by", shown="what the run was begun with")
+    add_setting(parser, "bootstrap", shown="what the run was begun with")
+    text = "what the run was begun with; in an external test, those of its columns that the data have"
+    add_setting(parser, "group_by", shown=text)
     text = "of a sealed run: freeze the operating point that reaches this sensitivity on validation, from 0.5 to 1"
     add_setting(parser, "target_sensitivity", text, shown="what the run was begun with")
     text = "external images, as run --data takes them; or the images of a sealed run, where they lie by now"
@@ -96,7 +98,9 @@ def add_evaluate(commands: Commands) -> None:
         *(parser, "--name", "name of the external test", "--name hospital-b", "that of the data"),
         dest="external_name", metavar="NAME",
     )  # fmt: skip
-    add_settings(parser, "patient_pattern max_pixels keep_going")
+    add_setting(parser, "patient_pattern")
+    add_setting(parser, "max_pixels", shown="the run's own, else 100M")
+    add_setting(parser, "keep_going")
     add_setting(parser, "image_root")
     add_setting(
         parser,
