@@ -23,7 +23,7 @@ from bench.evaluation.ledger import EXTERNAL, Ledgers
 from bench.external import carried_out
 from bench.external import command as external
 from bench.external.classes import ClassMap
-from bench.external.place import whole_or_nothing
+from bench.external.place import name_of, whole_or_nothing
 from bench.external.samples import Sample, differences
 from bench.models.metadata import write_with_card
 from bench.report.external.page import ExternalPage
@@ -361,6 +361,24 @@ def test_subgroups_are_those_of_the_run_as_far_as_the_data_have_them(
     assert groups("outside.csv", group_by="sex") == {"group:sex"}
     said = refusal(capsys, "evaluate", "xray", "--data", "outside.csv", "--group-by", "scanner")
     assert "--group-by 'scanner' names no column" in said
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("site-2.0/", "site-2.0"),
+        ("site-2.0/..", "here"),
+        ("list.v2.csv", "list.v2"),
+        ("medmnist:x@64", "medmnist-x-64"),
+    ],
+)
+def test_a_test_is_called_as_its_folder_or_as_its_file_without_the_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, name: str
+) -> None:
+    (tmp_path / "here" / "site-2.0").mkdir(parents=True)
+    (tmp_path / "here" / "list.v2.csv").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    assert name_of(data, None) == name
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
