@@ -1,6 +1,7 @@
 """The subcommand ``export``: a model in another format."""
 
 import argparse
+
 from bench import numbers, texts
 from bench.flags import Commands, add_command, add_flag, add_setting, output_of
 from bench.invocation import typed

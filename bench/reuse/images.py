@@ -38,7 +38,7 @@ class Wanted:
     patient: str = ""
 
 
-def wanted_images(paths: Sequence[str | Path], stack: ExitStack) -> list[Wanted]:
+def wanted_images(paths: Sequence[str | os.PathLike[str]], stack: ExitStack) -> list[Wanted]:
     """The images that ``paths`` mean, in their order, those of a folder by name; what is named is taken as it is.
 
     Args:

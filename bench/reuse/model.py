@@ -1,5 +1,6 @@
 """A model of a run, loaded again: its card, its network, and images read as they were read in training."""
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,10 +22,13 @@ from bench.models.metadata import read_card
 from bench.run.documents import ModelCard, ModelInput
 from bench.run.folder import RunDir, file_sha256, find_run
 from bench.run.record import read_strictly
+from bench.settings import REPORTS
 from bench.stats.calibration import CalibrationMap
 from bench.stats.conformal import COVERAGE
 from bench.stats.patients import RULES
 
+Paths = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
+"""Several paths, or one."""
 MOST_SIDE = 10_000
 """Pixels of an image's side that a model may ask for."""
 LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError)
@@ -98,8 +102,11 @@ class ReusableModel:
         both = with_pooled(self.network) if known and known.features else None
         return self.network if both is None else both
 
-    def read(self, paths: Sequence[str | Path]) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
+    def read(self, paths: Paths) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
         """Images decoded, windowed and resized by the code that training used.
+
+        Args:
+            paths: of image files, or of one.
 
         Returns:
             uint8 array of shape (n_images, side, side, channels), and the facts of each image.
@@ -108,7 +115,7 @@ class ReusableModel:
             ConfigError: if a file is no image that can be read.
         """
         taken = self.input
-        return load_images([Path(path) for path in paths], taken.height, taken.channels, taken.resize, self.window)
+        return load_images(_each(paths), taken.height, taken.channels, taken.resize, self.window)
 
     def scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The network's own probabilities.
@@ -136,7 +143,7 @@ class ReusableModel:
 
     def predict(
         self,
-        paths: Sequence[str | Path] | str | Path,
+        paths: Paths,
         coverage: float = COVERAGE,
         by: Literal["image", "patient"] = "image",
     ) -> pd.DataFrame:
@@ -164,7 +171,7 @@ class ReusableModel:
         from bench.reuse.watch import watch_of
 
         with ExitStack() as stack:
-            wanted = wanted_images([paths] if isinstance(paths, str | Path) else paths, stack)
+            wanted = wanted_images(_each(paths), stack)
             parts = list(predictions(self, wanted, coverage, watch_of(self, [one.file for one in wanted])))
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns(self.card))
         return by_patient(self, table, coverage) if by == "patient" else table
@@ -174,7 +181,12 @@ class ReusableModel:
         return (self.card.map or CalibrationMap())(scores)
 
 
-def load_model(name_or_path: str | Path, output: Path = Path("reports")) -> ReusableModel:
+def _each(paths: Paths) -> Sequence[str | os.PathLike[str]]:
+    """One path is a list of one."""
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
+
+
+def load_model(name_or_path: str | os.PathLike[str], output: str | os.PathLike[str] = REPORTS) -> ReusableModel:
     """The model of a run by the run's name, by its folder, or an .h5 file by itself.
 
     Args:
@@ -189,7 +201,7 @@ def load_model(name_or_path: str | Path, output: Path = Path("reports")) -> Reus
         return _of_file(path)
     if path.suffix.lower() in (".h5", ".hdf5", ".keras"):
         raise ConfigError(f"There is no model file {path}.")
-    return _of_run(find_run(str(name_or_path), output))
+    return _of_run(find_run(name_or_path, output))
 
 
 def _of_run(run: RunDir) -> ReusableModel:

@@ -22,7 +22,6 @@ from bench.flags import (
     add_flag,
     add_run_name,
     add_setting,
-    add_settings,
     given,
     output_of,
 )

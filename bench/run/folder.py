@@ -455,12 +455,13 @@ def _refuse_special(folder: Path) -> None:
             raise ConfigError(f"{path} is a pipe, a device or a socket, which no run leaves; remove it.")
 
 
-def find_run(name: str, folder: Path) -> RunDir:
+def find_run(name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> RunDir:
     """The run folder called ``name`` in ``folder``; a path to a run folder is taken too.
 
     Raises:
         ConfigError: if there is no such run; the message has the names that are near, else those there are.
     """
+    name, folder = os.fspath(name), Path(folder)
     for path in (folder / name, Path(name)):
         if (path / "run.json").is_file():
             _refuse_special(path)

@@ -151,6 +151,16 @@ def test_a_model_from_within_its_run_folder_is_that_of_the_run(
     assert found is not None and found.name == "xray" and found.path.parent.samefile(run.path.parent)
 
 
+def test_places_and_images_are_paths_or_texts_and_one_image_is_a_list_of_one(run: RunDir, place: Path) -> None:
+    model = load_model("xray", output=str(run.path.parent))
+    expected, _ = model.read([Path("scans/0.png")])
+    for paths in ("scans/0.png", Path("scans/0.png"), ["scans/0.png"]):
+        images, (facts,) = model.read(paths)
+        np.testing.assert_array_equal(images, expected)
+        assert facts.width == SIDE
+        assert model.predict(paths)["image"].tolist() == ["scans/0.png"]
+
+
 def test_files_by_their_ending_hold_the_same_table(run: RunDir, place: Path) -> None:
     endings = ["csv", "json"]
     try:

@@ -15,10 +15,15 @@ import pytest
 
 import bench
 from bench import cluster, run
+from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
+from bench.models.export import load_images
+from bench.report.runs import listed
 from bench.run import pipeline, tables
 from bench.run.api import RunResult, Table
+from bench.run.folder import find_run
 from bench.settings import RunSettings
+from bench.verify.command import verified
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs/example"
@@ -126,6 +131,18 @@ def test_what_a_run_lacks_is_said(tmp_path: Path) -> None:
     assert "&lt;b&gt;&amp;xray" in shown and "<b>&" not in shown and "Research use only" in shown
     with pytest.raises(ConfigError, match="There is no run"):
         bench.read("none", tmp_path)
+
+
+def test_a_place_is_a_path_or_a_text(toy_folder: Path, tmp_path: Path) -> None:
+    for place in (ROOT / "docs", str(ROOT / "docs")):
+        assert find_run("example", place).path == bench.read("example", place).path == EXAMPLE
+        assert [one.run for one in listed(place)] == ["example"]
+    assert find_run(EXAMPLE, tmp_path).path == EXAMPLE
+    for folder in (toy_folder, str(toy_folder)):
+        assert len(open_source(folder, 0, cache=str(tmp_path)).table) > 2
+    picture = next(toy_folder.rglob("*.png"))
+    assert load_images([str(picture)], 8, 1)[0].shape == load_images([picture], 8, 1)[0].shape == (1, 8, 8, 1)
+    assert all(one.compared == 0 for one in verified(str(tmp_path)).values())
 
 
 def test_the_package_is_light_and_run_stays_what_is_called() -> None:

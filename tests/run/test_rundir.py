@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from bench.errors import ConfigError
-from bench.run import folder as module
 from bench.invocation import resume
+from bench.run import folder as module
 from bench.run.folder import _DRAFT, STAGES, RunDir, atomic_path, find_run, to_disk, write_json, write_table, write_text
 from bench.run.record import OpeningRecord
 from bench.run.tables import SCHEMAS
