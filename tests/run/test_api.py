@@ -21,7 +21,7 @@ from bench.models.export import load_images
 from bench.report.runs import listed
 from bench.run import pipeline, tables
 from bench.run.api import RunResult, Table
-from bench.run.folder import find_run
+from bench.run.folder import find_run, write_json
 from bench.settings import RunSettings
 from bench.verify.command import verified
 
@@ -113,7 +113,7 @@ def test_every_table_of_a_run_folder_is_a_data_frame_of_its_schema() -> None:
     assert repr(result) == "RunResult(example: finished, VGG16, test ROC AUC 0.982 (0.971–0.989))"
 
 
-def test_what_a_run_lacks_is_said(tmp_path: Path) -> None:
+def test_what_a_run_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "<b>&xray"
     folder.mkdir()
     for name in ("run.json", "trials.csv"):
@@ -121,8 +121,21 @@ def test_what_a_run_lacks_is_said(tmp_path: Path) -> None:
     (folder / "trials.csv").write_bytes((EXAMPLE / "trials.csv").read_bytes()[:-20])
     result = bench.read(folder)
     assert len(result.trials) == 13, "a row that was being written is left out"
-    with pytest.raises(ConfigError, match="its test split is not evaluated"):
+    again = re.escape(f"run(resume='<b>&xray', output='{tmp_path}')")
+    with pytest.raises(ConfigError, match=f"its test split is not evaluated before .*finalists; go on by {again}\\.$"):
         _ = result.predictions_test
+    content = result.record.model_copy(update={"winner": None})
+    write_json(folder / "run.json", content)
+    with pytest.raises(ConfigError, match=f"has no winner yet; finish it by {again}\\.$"):
+        _ = result.winner
+    (tmp_path / "reports").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="finish it by run.resume='xray'.\\.$"):
+        _ = RunResult(Path(shutil.copytree(folder, "reports/xray"))).winner
+    (folder / ".stages").mkdir()
+    (folder / ".stages" / "finalists").touch()
+    with pytest.raises(ConfigError, match=f"not evaluated; `.* evaluate '<b>&xray' --output {tmp_path}` opens it"):
+        _ = result.evaluation
     with pytest.raises(ConfigError, match="it has not come so far"):
         _ = result.finalists
     with pytest.raises(ConfigError, match="has no model yet"):
