@@ -90,7 +90,7 @@ def predict(options: argparse.Namespace) -> int:
     reported: list[pd.DataFrame] = []
     model = load_model(options.model, output_of(options))
     with ExitStack() as stack:
-        wanted = wanted_images(options.paths, stack)
+        wanted = wanted_images(options.paths, stack, lambda line: print(f"note: {line}", file=sys.stderr))
         with without_chatter():  # the network is loaded here, of a file without metadata even to see its card
             watch = watch_of(model, [one.file for one in wanted])
             tables = _none_without_an_image(predictions(model, wanted, coverage, watch), len(wanted))

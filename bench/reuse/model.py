@@ -1,6 +1,7 @@
 """A model of a run, loaded again: its card, its network, and images read as they were read in training."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ class ReusableModel:
         coverage: float = COVERAGE,
         by: Literal["image", "patient"] = "image",
     ) -> pd.DataFrame:
-        """What the model says of images: what ``python -m bench predict`` writes.
+        """What the model says of images: what ``python -m bench predict`` writes; repeats are left out with a warning.
 
         Args:
             paths: images, folders, patterns, manifests, DICOM and .npz files, as `bench.reuse.images` reads them.
@@ -171,7 +172,7 @@ class ReusableModel:
         from bench.reuse.watch import watch_of
 
         with ExitStack() as stack:
-            wanted = wanted_images(_each(paths), stack)
+            wanted = wanted_images(_each(paths), stack, lambda line: warnings.warn(line, stacklevel=4))
             parts = list(predictions(self, wanted, coverage, watch_of(self, [one.file for one in wanted])))
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns(self.card))
         return by_patient(self, table, coverage) if by == "patient" else table

@@ -198,6 +198,26 @@ def test_manifests_name_patients_arrays_have_rows_and_patterns_are_filled_in(run
     assert found["called"].isna().tolist() == [False, False, True, *[False] * 5]
 
 
+def test_an_image_that_is_named_more_than_once_is_one_row_with_its_patient(
+    run: RunDir, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("scans/list.csv").write_text("path,patient\n0.png,A\n1.png,\ndeep/4.png,B\n")
+    Path("link.png").symlink_to("scans/1.png")
+    np.savez("some.npz", pictures=np.stack([np.asarray(image) for image in noise(2)]))
+    model = load_model(run.path)
+    with pytest.warns(UserWarning, match="8 repeats left out"):
+        found = model.predict(["scans/*", f"{place}/scans/./0.png", "some.npz", "link.png", "some.npz", "gone", "gone"])
+    assert found["image"].tolist() == [
+        *("scans/0.png", "scans/1.png", "scans/2.png", "scans/broken.png", "scans/deep/3.png"),
+        *("scans/deep/4.png", "scans/notes.txt", "some.npz:pictures/0", "some.npz:pictures/1", "gone"),
+    ]
+    assert found["patient"].tolist() == ["A", "", "", "", "", "B", *[""] * 4]
+    assert main(["predict", str(run.path), "scans/list.csv", "scans", "--by", "patient"]) == 0
+    rows, said = printed(capsys)
+    assert "note: images that are named more than once are taken once; 3 repeats left out." in said
+    assert [row["images"] for row in rows if row["patient"] in "AB"] == ["1", "1"]
+
+
 def test_the_model_abstains_where_the_set_is_another_class_than_the_one_called(run: RunDir) -> None:
     model = load_model(run.path)
     low = Threshold(label=CLASSES[1], value=0.05, rule="made up")
