@@ -167,12 +167,14 @@ class ReusableModel:
         if by not in ("image", "patient"):
             raise ValueError(f"by must be 'image' or 'patient', but got {by!r}")
         from bench.reuse.images import wanted_images
-        from bench.reuse.patients import by_patient
+        from bench.reuse.patients import by_patient, require_patients
         from bench.reuse.predict import columns, predictions
         from bench.reuse.watch import watch_of
 
         with ExitStack() as stack:
             wanted = wanted_images(_each(paths), stack, lambda line: warnings.warn(line, stacklevel=4))
+            if by == "patient":
+                require_patients(wanted)
             parts = list(predictions(self, wanted, coverage, watch_of(self, [one.file for one in wanted])))
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns(self.card))
         return by_patient(self, table, coverage) if by == "patient" else table

@@ -377,6 +377,39 @@ def test_test_images_of_a_run_are_noted_in_parts_and_count_once(
     assert once.images == 4 and len(once.sample) == 4 * 12
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--by", "patient"], "no image here names its patient"),
+        (["--out", "scans/0.png/found.csv"], "--out scans/0.png cannot be written"),
+        (["--out", "found.csv", "--dicom-sr", "scans/0.png"], "--dicom-sr scans/0.png cannot be written"),
+        (["--dicom-sr", "scans/0.png/below"], "--dicom-sr scans/0.png/below cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_a_test_image_is_noted(
+    run: RunDir,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
+) -> None:
+    copied = RunDir(Path(shutil.copytree(run.path, place / "reports" / "xray")))
+    (facts,) = (facts_of(content, decode(content)) for content in [Path("scans/0.png").read_bytes()])
+    row = {"image": "0.png", "label": "A", "split": "test", "pixels": facts.pixels, "looks": facts.perceptual_hash}
+    SPLITS.write(copied.path, [row])
+    monkeypatch.setattr("bench.reuse.dicom_sr.require_highdicom", lambda: None)
+    assert main(["predict", "xray", "scans/0.png", *arguments]) == 2
+    found = capsys.readouterr()
+    assert said in found.err and found.err.startswith("error: ") and found.out == ""
+    folder = machine_folder()
+    assert folder is not None and not (folder / LEDGER).exists() and not Path("found.csv").exists()
+    if arguments[0] == "--by":
+        with pytest.raises(ConfigError, match=said):
+            load_model("xray").predict("scans/0.png", by="patient")
+        assert not (folder / LEDGER).exists()
+
+
 def changed(edit: Callable[[Any], None]) -> Callable[[Path], None]:
     def change(path: Path) -> None:
         with h5py.File(path, "r+") as file:

@@ -130,7 +130,7 @@ def test_what_a_run_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         _ = result.winner
     (tmp_path / "reports").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="finish it by run.resume='xray'.\\.$"):
+    with pytest.raises(ConfigError, match=r"finish it by run\(resume='xray'\)\.$"):
         _ = RunResult(Path(shutil.copytree(folder, "reports/xray"))).winner
     (folder / ".stages").mkdir()
     (folder / ".stages" / "finalists").touch()
