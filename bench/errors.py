@@ -9,6 +9,17 @@ class ConfigError(Exception):
     """
 
 
+class NoSubgroups(ConfigError):
+    """Data that cannot be grouped by some of the columns that ``--group-by`` names; ``columns`` are these."""
+
+    def __init__(self, message: str, *columns: str) -> None:
+        super().__init__(message)
+        self.columns = columns
+
+    def __reduce__(self) -> tuple[type["NoSubgroups"], tuple[str, ...]]:
+        return type(self), (str(self), *self.columns)
+
+
 class TrialFailed(Exception):
     """One trial came to nothing; the search records the reason and goes on."""
 

@@ -159,10 +159,10 @@ def _default(name: str) -> str:
     return str(value).replace(os.environ.get("HOME") or "~", "~")
 
 
-def add_settings(target: Target, names: str, shown: str = "") -> None:
+def add_settings(target: Target, names: str) -> None:
     """The flags of several settings, their names separated by spaces."""
     for name in names.split():
-        add_setting(target, name, shown=shown)
+        add_setting(target, name)
 
 
 def add_all_settings(parser: Parser) -> dict[str, Target]:

@@ -32,4 +32,4 @@ def resume(name: str, folder: Path) -> str:
 
 def in_output(folder: Path) -> list[str]:
     """The flag that names ``folder``, unless it is where runs lie by default."""
-    return [] if folder == Path("reports") else ["--output", str(folder)]
+    return [] if folder.absolute() == Path("reports").absolute() else ["--output", str(folder)]

@@ -16,7 +16,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from bench.data.names import listed, split_of, word_list
-from bench.errors import ConfigError
+from bench.errors import ConfigError, NoSubgroups
 
 PREFIX = "group:"
 """Stands before the name of a subgroup's column in `bench.data.imageset.ImageSet.table`; empty cells are not given."""
@@ -244,7 +244,7 @@ def folder_groups(where: object, names: Sequence[str], wanted: Sequence[str]) ->
         wanted: the columns that ``--group-by`` names.
 
     Raises:
-        ConfigError: if one is wanted that the names do not give.
+        NoSubgroups: if one is wanted that the names do not give.
     """
     known = file_subtypes(names)
     unknown = [name for name in wanted if name.strip().lower() != SUBTYPE or not known]
@@ -254,14 +254,15 @@ def folder_groups(where: object, names: Sequence[str], wanted: Sequence[str]) ->
             if known
             else "it has no columns, and its file names give no subtype; give the images as a .csv with that column"
         )
-        raise ConfigError(f"--group-by {unknown[0]!r} cannot be used with {where}: {accepted}.")
+        raise NoSubgroups(f"--group-by {unknown[0]!r} cannot be used with {where}: {accepted}.", *unknown)
     return known
 
 
 def refuse_groups(where: object, wanted: Sequence[str]) -> None:
-    """Refuse, by a ConfigError, ``--group-by`` for a source that has neither columns nor file names."""
+    """Refuse, by `NoSubgroups`, ``--group-by`` for a source that has neither columns nor file names."""
     if wanted:
-        raise ConfigError(
+        raise NoSubgroups(
             f"--group-by {wanted[0]!r} cannot be used with {where}, which has no columns; leave it out, or give the "
-            "images as a .csv with that column."
+            "images as a .csv with that column.",
+            *wanted,
         )

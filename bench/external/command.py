@@ -4,22 +4,26 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from bench.data.imageset import ImageSet
 from bench.device import without_chatter
-from bench.errors import ConfigError
+from bench.errors import ConfigError, NoSubgroups
 from bench.external.carried_out import Wanted, external_test, require
 from bench.external.classes import ClassMap
 from bench.external.place import name_of
 from bench.flags import given, output_of
 from bench.invocation import in_output, typed
-from bench.numbers import counted, signed, signed_interval, with_interval
+from bench.numbers import counted, joined, signed, signed_interval, with_interval
 from bench.reuse.model import ReusableModel, load_model
 from bench.run.console import Screen
 from bench.run.documents import ExternalRecord
 from bench.run.request import check_outside, check_writable, open_settings
 from bench.settings import RunSettings, flag_of, make_settings
+from bench.texts import visible
 
 FROZEN = ("target_sensitivity", "weights")
 """Settings of ``evaluate`` that an external test takes from the model."""
+OF_RUN = ("bootstrap", "cache", "group_by", "max_pixels")
+"""Those that it takes from the model's run, where nothing else is asked for."""
 
 
 def evaluate_external(options: argparse.Namespace) -> int:
@@ -38,7 +42,7 @@ def evaluate_external(options: argparse.Namespace) -> int:
     check_writable(settings.cache, "--cache")
     check_writable(settings.output, "--output")
     screen = Screen()
-    source = open_settings(settings, print)
+    source = _opened(settings, "group_by" in values)
     if not model.named:
         with without_chatter():
             _ = model.network
@@ -63,9 +67,26 @@ def _settings(model: ReusableModel, values: dict[str, Any], output: Path) -> Run
     known: dict[str, Any] = {}
     if model.run is not None:
         own = model.run.read().settings
-        known = {"bootstrap": own.bootstrap, "cache": own.cache, "max_pixels": own.max_pixels}
-        known = {name: value for name, value in known.items() if value != Path()}
+        known = {name: getattr(own, name) for name in OF_RUN if getattr(own, name) != Path()}
     return make_settings(name="external", **{**known, **values, "output": place})
+
+
+def _opened(settings: RunSettings, asked: bool) -> ImageSet:
+    """The images, grouped by what was ``asked`` for, or by those columns of the model's run that they have.
+
+    Raises:
+        ConfigError: if they cannot be used, or lack a column that was asked for.
+    """
+    while True:
+        try:
+            return open_settings(settings, print)
+        except NoSubgroups as error:
+            if asked:
+                raise
+            kept = tuple(name for name in settings.group_by or () if name not in error.columns)
+            settings = settings.model_copy(update={"group_by": kept or None})
+            names = joined(error.columns, "or")
+            print(visible(f"note: no subgroups by {names}, for which the external data have no column of values"))
 
 
 def _tell(folder: Path, record: ExternalRecord, screen: Screen) -> None:

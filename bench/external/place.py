@@ -12,6 +12,7 @@ from bench.errors import ConfigError
 from bench.reuse.model import ReusableModel
 from bench.run.documents import ExternalRecord
 from bench.run.record import read_strictly
+from bench.settings import is_path
 
 RECORD = "external.json"
 ALONE = "external-"
@@ -29,7 +30,8 @@ def name_of(data: str, given: str | None) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", given):
             raise ConfigError(f"--name takes at most 100 letters, digits, '.', '_' and '-', but got {given!r}.")
         return given
-    found = data if data.startswith("medmnist:") else Path(data).resolve().stem
+    place = Path(data).resolve()
+    found = data if not is_path(data) else place.name if place.is_dir() else place.stem
     return re.sub(r"[^A-Za-z0-9._-]+", "-", found).strip("-._")[:MOST_NAME] or "data"
 
 

@@ -44,7 +44,7 @@ class ExportMismatch(Exception):
 
 
 def predict_file(
-    model_file: Path, images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]
+    model_file: str | os.PathLike[str], images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
     """Class probabilities that the model in ``model_file`` gives for some images of a stored set.
 
@@ -59,13 +59,13 @@ def predict_file(
     return predict_rows(load_model(model_file), images, rows)
 
 
-def load_model(model_file: Path) -> Any:
+def load_model(model_file: str | os.PathLike[str]) -> Any:
     """The Keras model in an exported .h5, for prediction.
 
     Raises:
         Unsafe, OSError: as `bench.models.hdf5.check_h5`, before Keras opens the file.
     """
-    check_h5(model_file)
+    check_h5(Path(model_file))
     return plain_keras().models.load_model(model_file, compile=False, safe_mode=True)
 
 
@@ -186,7 +186,11 @@ def largest_difference(found: npt.NDArray[np.float32], expected: npt.NDArray[np.
 
 
 def load_images(
-    paths: Sequence[Path], size: int, channels: int, resize: Resize = "squash", window: Window | None = None
+    paths: Sequence[str | os.PathLike[str]],
+    size: int,
+    channels: int,
+    resize: Resize = "squash",
+    window: Window | None = None,
 ) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
     """Images decoded as a run decodes them: uint8 array of shape (n_images, size, size, channels); and their facts.
 
@@ -196,7 +200,7 @@ def load_images(
     images, facts = [], []
     for path in paths:
         try:
-            image, known = load_image(path.read_bytes(), size, channels, resize, window)
+            image, known = load_image(Path(path).read_bytes(), size, channels, resize, window)
         except DECODE_ERRORS as error:
             raise ConfigError(f"{path} is not an image that can be read ({error}).") from None
         facts.append(known)

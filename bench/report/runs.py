@@ -1,6 +1,7 @@
 """What runs there are in a folder: a typed row each, from two small files; a damaged folder is a row that says so."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -79,12 +80,13 @@ class Listed:
         return self.run, self.state.value, data, self.chosen, str(self.score or ""), age, self.note
 
 
-def listed(output: Path) -> list[Listed]:
+def listed(output: str | os.PathLike[str]) -> list[Listed]:
     """The runs in ``output``, the youngest first; a folder that is no run's is left out, a damaged one has its reason.
 
     Raises:
         OSError: if ``output`` itself cannot be read.
     """
+    output = Path(output)
     if not output.is_dir():
         return []
     found = [_one(path) for path in sorted(output.iterdir()) if path.is_dir() and not path.name.startswith(".")]

@@ -74,9 +74,10 @@ def predict(options: argparse.Namespace) -> int:
     from bench.reuse.images import wanted_images
     from bench.reuse.model import load_model
     from bench.reuse.output import check_ending, to_file
-    from bench.reuse.patients import by_patient, rule_in_words
+    from bench.reuse.patients import by_patient, require_patients, rule_in_words
     from bench.reuse.predict import predictions
     from bench.reuse.watch import watch_of
+    from bench.run.request import check_writable
 
     coverage = getattr(options, "coverage", COVERAGE)
     if not 0 < coverage < 1:
@@ -84,13 +85,17 @@ def predict(options: argparse.Namespace) -> int:
     out = getattr(options, "out", None)
     if out is not None:
         check_ending(out)
+        check_writable(out.parent, "--out")
     by, reports = getattr(options, "by", "image"), getattr(options, "dicom_sr", None)
     if reports is not None:
         require_highdicom()
+        check_writable(reports, "--dicom-sr")
     reported: list[pd.DataFrame] = []
     model = load_model(options.model, output_of(options))
     with ExitStack() as stack:
-        wanted = wanted_images(options.paths, stack)
+        wanted = wanted_images(options.paths, stack, lambda line: print(f"note: {line}", file=sys.stderr))
+        if by == "patient":
+            require_patients(wanted)
         with without_chatter():  # the network is loaded here, of a file without metadata even to see its card
             watch = watch_of(model, [one.file for one in wanted])
             tables = _none_without_an_image(predictions(model, wanted, coverage, watch), len(wanted))

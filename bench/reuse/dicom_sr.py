@@ -3,6 +3,7 @@
 highdicom, an optional dependency, is only imported when needed.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -86,7 +87,10 @@ class Reports:
 
 
 def write_reports(
-    predictions: pd.DataFrame, sources: "Mapping[str, Path | Dataset]", folder: Path, model: Identity
+    predictions: pd.DataFrame,
+    sources: "Mapping[str, str | os.PathLike[str] | Dataset]",
+    folder: str | os.PathLike[str],
+    model: Identity,
 ) -> Reports:
     """Write one structured report for each study among the sources, and patient in it.
 
@@ -101,6 +105,7 @@ def write_reports(
         ConfigError: if highdicom is missing, or the folder cannot be written.
     """
     require_highdicom()
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -144,7 +149,7 @@ Rows = list[tuple[dict[str, Any], Any]]
 
 
 def _by_study(
-    predictions: pd.DataFrame, sources: "Mapping[str, Path | Dataset]", reports: Reports
+    predictions: pd.DataFrame, sources: "Mapping[str, str | os.PathLike[str] | Dataset]", reports: Reports
 ) -> dict[tuple[str, str], Rows]:
     """The rows of each study that can be reported on, by patient: where numbers were replaced, patients may share one.
 
@@ -166,14 +171,14 @@ def _by_study(
     return studies
 
 
-def _header(source: "Path | Dataset | None") -> "Dataset | None":
+def _header(source: "str | os.PathLike[str] | Dataset | None") -> "Dataset | None":
     """The data elements of a source before its pixels; None if it is no DICOM file."""
     from pydicom import dcmread
 
-    if source is None or not isinstance(source, Path):
+    if not isinstance(source, str | os.PathLike):
         return source
     try:
-        with source.open("rb") as file:
+        with Path(source).open("rb") as file:
             if not is_dicom_content(file.read(HEAD)):
                 return None
         return dcmread(source, stop_before_pixels=True, force=True)

@@ -10,10 +10,12 @@ import numpy.typing as npt
 from bench.errors import ConfigError
 from bench.evaluation.network import Network
 from bench.evaluation.saliency import CAM, CAUTION, OCCLUSION, draw_maps, shown
-from bench.report.figures.explanation import Panel, draw, write
+from bench.report.figures.explanation import Panel, draw, source_of, write
 from bench.reuse.model import ReusableModel
 from bench.reuse.predict import decided
 from bench.run.documents import RESEARCH_USE
+from bench.run.folder import file_sha256
+from bench.run.request import check_writable
 
 MEASURES = {
     CAM: "added to the logit of {}, less that of the others",
@@ -52,16 +54,17 @@ def explain(
         model: its network is as before afterwards.
         paths: of the images.
         images: as `ReusableModel.read` returns them.
-        folder: is made; pictures are called by their number and the name of the image.
+        folder: is made; pictures are called by their number and the name of the image, and take the place of such as
+            were drawn of the same image with the same model.
         seed: decides how weights are shuffled.
 
     Returns:
         what was drawn, and why by this method.
 
     Raises:
-        ConfigError: if the folder cannot be written, or holds one of the pictures already.
+        ConfigError: as `pictures`.
     """
-    targets = _pictures(paths, folder)
+    targets = pictures(model, paths, folder)
     scores = model.scores(images)
     classes, _ = decided(model.card, scores)
     probabilities = np.take_along_axis(model.calibrated(scores), classes[:, None], axis=1)[:, 0]
@@ -77,12 +80,12 @@ def explain(
         )
     ]
     pairs = [(places, shown(places, images)) for places in (maps.places, maps.randomised)]
-    for index, one in enumerate(found):
+    for index, (one, source) in enumerate(zip(found, targets.values(), strict=True)):
         panels = [Panel(heat[index], _range(places[index])) for places, heat in pairs]
         measure = MEASURES[maps.method].format(one.called)
         title = one.image.name, one.called, one.probability
         words = f"{RESEARCH_USE} {CAUTION}"
-        write(draw(images[index], panels, title, maps.method, measure, one.correlation, words), one.picture)
+        write(draw(images[index], panels, title, maps.method, measure, one.correlation, words), one.picture, source)
     return found, maps.why
 
 
@@ -91,15 +94,22 @@ def _range(places: npt.NDArray[np.float64]) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
-def _pictures(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """Where the pictures go; ConfigError if that is impossible."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {folder} cannot be made: {error.strerror}.") from None
-    digits = len(str(len(paths)))
-    targets = [folder / f"{number:0{digits}}-{path.stem[:MOST_STEM]}.png" for number, path in enumerate(paths, start=1)]
-    there = [target for target in targets if target.exists()]
-    if there:
-        raise ConfigError(f"{there[0]} is there already; remove it, or name another folder by --out.")
+def pictures(model: ReusableModel, paths: Sequence[Path], folder: Path) -> dict[Path, str]:
+    """Where the picture of each image goes, and what it is drawn of: the hashes of the model and of the image.
+
+    Raises:
+        ConfigError: if the folder cannot be written, or one of these files is there and was drawn of anything else.
+    """
+    check_writable(folder, "--out")
+    digits, of_model = len(str(len(paths))), file_sha256(model.path)
+    targets = {
+        folder / f"{number:0{digits}}-{path.stem[:MOST_STEM]}.png": f"{of_model} {file_sha256(path)}"
+        for number, path in enumerate(paths, start=1)
+    }
+    for target, source in targets.items():
+        if target.exists() and source_of(target) != source:
+            raise ConfigError(
+                f"{target} is there already, and is not of this model and image; remove it, or name another folder by "
+                "--out."
+            )
     return targets

@@ -28,7 +28,15 @@ def add_parser(commands: Commands) -> None:
         "model", metavar="MODEL", help="name of a run, path of its folder, or an .h5 file; example: xray"
     )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files; example: scan1.jpeg")
-    add_flag(parser, "--out", "folder for the pictures", "--out maps", "explained", metavar="FOLDER", type=Path)
+    add_flag(
+        parser,
+        "--out",
+        "folder for the pictures, which replace those of the same model and images",
+        "--out maps",
+        "explained",
+        metavar="FOLDER",
+        type=Path,
+    )
     add_setting(parser, "output")
 
 
@@ -39,14 +47,16 @@ def explain_images(options: argparse.Namespace) -> int:
         ConfigError: if there is no such model, an image cannot be read or the folder cannot be written.
     """
     from bench.reuse.command import banner
-    from bench.reuse.explain import explain
+    from bench.reuse.explain import explain, pictures
     from bench.reuse.model import load_model
     from bench.reuse.watch import watch_of
 
     missing = [path for path in options.images if not path.is_file()]
     if missing:
         raise ConfigError(f"There is no image file {missing[0]}.")
+    folder = getattr(options, "out", Path("explained"))
     model = load_model(options.model, output_of(options))
+    pictures(model, options.images, folder)
     with without_chatter():
         _ = model.network
     for line in banner(model):
@@ -56,7 +66,7 @@ def explain_images(options: argparse.Namespace) -> int:
     watch.note(facts)
     if watch.sentence:
         print(f"note: {visible(watch.sentence)}", file=sys.stderr)
-    found, why = explain(model, options.images, images, getattr(options, "out", Path("explained")))
+    found, why = explain(model, options.images, images, folder)
     print(visible(why))
     for one in found:
         print(visible(f"{one.picture}: {one.called}, probability {numbers.score(one.probability)}"))

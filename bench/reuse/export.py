@@ -1,6 +1,7 @@
 """A model in other formats, by Keras's own exporters; each file is run by its own runtime before it is kept."""
 
 import logging
+import os
 import shutil
 import tempfile
 import warnings
@@ -41,11 +42,12 @@ class Format:
     """A format that a model can be exported to.
 
     Attributes:
-        ending: of the file's name; that of ``savedmodel`` is a folder.
+        ending: of the file's name.
         write: takes the Keras model and a path.
         predict: takes the path and float32 images, and gives the probabilities of the format's own runtime.
         tolerance: largest accepted difference of a probability.
         needs: modules that the dependencies of the suite do not bring.
+        folder: whether it is a folder.
     """
 
     ending: str
@@ -53,6 +55,7 @@ class Format:
     predict: Callable[[Path, npt.NDArray[np.float32]], Scores]
     tolerance: float = 1e-4
     needs: tuple[str, ...] = ()
+    folder: bool = False
 
 
 def _by_keras(path: Path, images: npt.NDArray[np.float32]) -> Scores:
@@ -126,20 +129,21 @@ def _leaves(model: Any) -> Iterator[Any]:
 
 FORMATS = {
     "keras": Format(".keras", lambda model, path: model.save(path), _by_keras),
-    "savedmodel": Format(".savedmodel", _exported("tf_saved_model"), _by_tensorflow),
+    "savedmodel": Format(".savedmodel", _exported("tf_saved_model"), _by_tensorflow, folder=True),
     "onnx": Format(".onnx", _to_onnx, _by_onnxruntime, needs=("tf2onnx", "onnx", "onnxruntime")),
     "tflite": Format(".tflite", _exported("litert"), _by_litert, 1e-3, ("ai_edge_litert",)),
 }
 """By the names that ``--to`` takes."""
 
 
-def export(model: ReusableModel, to: str, out: Path | None = None) -> tuple[Path, ExportRecord]:
+def export(model: ReusableModel, to: str, out: str | os.PathLike[str] | None = None) -> tuple[Path, ExportRecord]:
     """Write ``model`` in another format, with its metadata as JSON beside it.
 
     Args:
         model: to be exported.
         to: one of `FORMATS`.
-        out: path of the new file, or a folder for it; None puts it beside the .h5 file.
+        out: path of the new file, or a folder for it, which is made: one that is there, or a path that ends with a
+            slash or has no ending; None puts it beside the .h5 file.
 
     Returns:
         the path, and the content of the JSON file, which is called as the file with ``.json`` at its end.
@@ -214,13 +218,16 @@ def _require(to: str, chosen: Format) -> None:
         )
 
 
-def _target(model: ReusableModel, chosen: Format, out: Path | None) -> Path:
+def _target(model: ReusableModel, chosen: Format, out: str | os.PathLike[str] | None) -> Path:
     """Where the export goes; ConfigError if that is impossible."""
     name = model.path.with_suffix(chosen.ending).name
-    below = out is not None and out.is_dir() and out.suffix != chosen.ending
-    target = model.path.with_name(name) if out is None else out / name if below else out
-    if target.suffix != chosen.ending:
-        raise ConfigError(f"--out {out} has to end with {chosen.ending}, or to be a folder.")
+    target = model.path.with_name(name) if out is None else Path(out)
+    named = target.suffix == chosen.ending
+    closed = out is not None and os.fspath(out).endswith("/") and not (named and chosen.folder)
+    if closed or (not named and (target.is_dir() or not target.suffix)):
+        target /= name
+    elif not named:
+        raise ConfigError(f"--out {out} has to end with {chosen.ending}, or with / as a folder.")
     for path in (target, _beside(target)):
         if path.exists():
             raise ConfigError(f"{path} is there already; remove it, or name another place by --out.")

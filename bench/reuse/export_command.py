@@ -1,7 +1,6 @@
 """The subcommand ``export``: a model in another format."""
 
 import argparse
-from pathlib import Path
 
 from bench import numbers, texts
 from bench.flags import Commands, add_command, add_flag, add_setting, output_of
@@ -40,11 +39,10 @@ def add_parser(commands: Commands) -> None:
     add_flag(
         parser,
         "--out",
-        "path of the new file, or a folder for it",
+        "path of the new file, or a folder for it, which is made",
         "--out xray.onnx",
         "beside the .h5 file",
         metavar="PATH",
-        type=Path,
     )
     add_setting(parser, "output")
 

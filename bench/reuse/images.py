@@ -17,6 +17,7 @@ from bench.data.sources.image_files import ImageFiles
 from bench.data.sources.listing import DEEPEST, is_dicom, looks_like_an_image
 from bench.data.sources.table_file import ENDINGS, read_table
 from bench.errors import ConfigError
+from bench.numbers import counted
 
 SHAPES = "(n, height, width) or (n, height, width, 1 or 3)"
 
@@ -30,21 +31,36 @@ class Wanted:
         read: gives its content; raises what `bench.data.imageset.read_file` does.
         patient: as a manifest names the patient; empty where none does.
         file: where it lies, or the file of the array it is a row of.
+        row: array and number of that row; empty for a file of its own.
     """
 
     name: str
     read: Callable[[], Content]
     file: Path
     patient: str = ""
+    row: str = ""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The same for all names of one image."""
+        try:
+            return os.path.realpath(self.file), self.row
+        except ValueError:  # no path can be so
+            return str(self.file), self.row
 
 
-def wanted_images(paths: Sequence[str | Path], stack: ExitStack) -> list[Wanted]:
+def wanted_images(
+    paths: Sequence[str | os.PathLike[str]], stack: ExitStack, tell: Callable[[str], None] = lambda line: None
+) -> list[Wanted]:
     """The images that ``paths`` mean, in their order, those of a folder by name; what is named is taken as it is.
+
+    An image that is named in several ways is taken once, at its first place, by the first that names its patient.
 
     Args:
         paths: image files, folders (searched to the bottom), patterns with ``*``, ``?`` or ``**``, tables with a column
             of paths (as `bench.data.sources.columns` knows them), and .npz files of arrays of images.
         stack: closes what was unpacked.
+        tell: told how many repeats were left out, if any.
 
     Raises:
         ConfigError: if a folder holds no image, or a table or archive cannot be read.
@@ -52,7 +68,14 @@ def wanted_images(paths: Sequence[str | Path], stack: ExitStack) -> list[Wanted]
     found = [image for path in paths for image in _of_path(str(path), stack, alone=len(paths) == 1)]
     if not found:
         raise ConfigError(f"{listed([str(path) for path in paths])} hold no file that looks like an image.")
-    return found
+    kept: dict[tuple[str, str], Wanted] = {}
+    for image in found:
+        known = kept.setdefault(image.place, image)
+        if image.patient and not known.patient:
+            kept[image.place] = image
+    if repeats := len(found) - len(kept):
+        tell(f"images that are named more than once are taken once; {counted(repeats, 'repeat')} left out.")
+    return list(kept.values())
 
 
 def _of_path(text: str, stack: ExitStack, alone: bool) -> Iterable[Wanted]:
@@ -142,6 +165,6 @@ def _of_arrays(path: Path, stack: ExitStack) -> list[Wanted]:
     rows = stack.enter_context(NpzReader(path, tuple(images), counts).opened(scratch))
     places = [(name, row) for name, shape in images.items() for row in range(shape[0])]
     return [
-        Wanted(f"{path}:{name}/{row}", lambda place=place: rows(place), path)  # type: ignore[misc]
+        Wanted(f"{path}:{name}/{row}", lambda place=place: rows(place), path, row=f"{name}/{row}")  # type: ignore[misc]
         for place, (name, row) in enumerate(places)
     ]

@@ -1,5 +1,7 @@
 """A model of a run, loaded again: its card, its network, and images read as they were read in training."""
 
+import os
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,10 +23,13 @@ from bench.models.metadata import read_card
 from bench.run.documents import ModelCard, ModelInput
 from bench.run.folder import RunDir, file_sha256, find_run
 from bench.run.record import read_strictly
+from bench.settings import REPORTS
 from bench.stats.calibration import CalibrationMap
 from bench.stats.conformal import COVERAGE
 from bench.stats.patients import RULES
 
+Paths = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
+"""Several paths, or one."""
 MOST_SIDE = 10_000
 """Pixels of an image's side that a model may ask for."""
 LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError)
@@ -98,8 +103,11 @@ class ReusableModel:
         both = with_pooled(self.network) if known and known.features else None
         return self.network if both is None else both
 
-    def read(self, paths: Sequence[str | Path]) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
+    def read(self, paths: Paths) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
         """Images decoded, windowed and resized by the code that training used.
+
+        Args:
+            paths: of image files, or of one.
 
         Returns:
             uint8 array of shape (n_images, side, side, channels), and the facts of each image.
@@ -108,7 +116,7 @@ class ReusableModel:
             ConfigError: if a file is no image that can be read.
         """
         taken = self.input
-        return load_images([Path(path) for path in paths], taken.height, taken.channels, taken.resize, self.window)
+        return load_images(_each(paths), taken.height, taken.channels, taken.resize, self.window)
 
     def scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The network's own probabilities.
@@ -136,11 +144,11 @@ class ReusableModel:
 
     def predict(
         self,
-        paths: Sequence[str | Path] | str | Path,
+        paths: Paths,
         coverage: float = COVERAGE,
         by: Literal["image", "patient"] = "image",
     ) -> pd.DataFrame:
-        """What the model says of images: what ``python -m bench predict`` writes.
+        """What the model says of images: what ``python -m bench predict`` writes; repeats are left out with a warning.
 
         Args:
             paths: images, folders, patterns, manifests, DICOM and .npz files, as `bench.reuse.images` reads them.
@@ -159,12 +167,14 @@ class ReusableModel:
         if by not in ("image", "patient"):
             raise ValueError(f"by must be 'image' or 'patient', but got {by!r}")
         from bench.reuse.images import wanted_images
-        from bench.reuse.patients import by_patient
+        from bench.reuse.patients import by_patient, require_patients
         from bench.reuse.predict import columns, predictions
         from bench.reuse.watch import watch_of
 
         with ExitStack() as stack:
-            wanted = wanted_images([paths] if isinstance(paths, str | Path) else paths, stack)
+            wanted = wanted_images(_each(paths), stack, lambda line: warnings.warn(line, stacklevel=4))
+            if by == "patient":
+                require_patients(wanted)
             parts = list(predictions(self, wanted, coverage, watch_of(self, [one.file for one in wanted])))
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns(self.card))
         return by_patient(self, table, coverage) if by == "patient" else table
@@ -174,7 +184,12 @@ class ReusableModel:
         return (self.card.map or CalibrationMap())(scores)
 
 
-def load_model(name_or_path: str | Path, output: Path = Path("reports")) -> ReusableModel:
+def _each(paths: Paths) -> Sequence[str | os.PathLike[str]]:
+    """One path is a list of one."""
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
+
+
+def load_model(name_or_path: str | os.PathLike[str], output: str | os.PathLike[str] = REPORTS) -> ReusableModel:
     """The model of a run by the run's name, by its folder, or an .h5 file by itself.
 
     Args:
@@ -189,7 +204,7 @@ def load_model(name_or_path: str | Path, output: Path = Path("reports")) -> Reus
         return _of_file(path)
     if path.suffix.lower() in (".h5", ".hdf5", ".keras"):
         raise ConfigError(f"There is no model file {path}.")
-    return _of_run(find_run(str(name_or_path), output))
+    return _of_run(find_run(name_or_path, output))
 
 
 def _of_run(run: RunDir) -> ReusableModel:
@@ -210,7 +225,7 @@ def _of_run(run: RunDir) -> ReusableModel:
 
 def _of_file(path: Path) -> ReusableModel:
     """A file by itself, with the card that it holds; of the exported file of a run in its place, the whole run."""
-    run = RunDir(path.parent)
+    run = RunDir.at(path.parent)
     if path.name == run.best_model.name and run.best_model_card.is_file():
         if run.run.is_file():
             return _of_run(run)

@@ -1,6 +1,6 @@
 """A table of predictions by patient: the images of each aggregated by the rule that the run chose on validation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.errors import ConfigError
 from bench.numbers import counted
+from bench.reuse.images import Wanted, patient_of
 from bench.reuse.predict import decided
 from bench.run.documents import ModelCard, PatientLevel
 from bench.stats.calibration import CalibrationMap
@@ -16,6 +17,15 @@ from bench.stats.patients import aggregate
 
 if TYPE_CHECKING:
     from bench.reuse.model import ReusableModel
+
+
+def require_patients(wanted: Iterable[Wanted]) -> None:
+    """Refuse, by a ConfigError, images none of which names its patient, before anything is said of them."""
+    if not any(map(patient_of, wanted)):
+        raise ConfigError(
+            "--by patient needs to know whose images these are: a manifest with a column of patients, or DICOM files; "
+            "no image here names its patient."
+        )
 
 
 def by_patient(model: "ReusableModel", table: pd.DataFrame, coverage: float = COVERAGE) -> pd.DataFrame:
@@ -32,14 +42,7 @@ def by_patient(model: "ReusableModel", table: pd.DataFrame, coverage: float = CO
         ``abstain`` and ``note``. An image whose patient is unknown stands for itself, under its name; patients none of
         whose images could be read have a note alone.
 
-    Raises:
-        ConfigError: if no image's patient is known.
     """
-    if not (table["patient"].fillna("") != "").any():
-        raise ConfigError(
-            "--by patient needs to know whose images these are: a manifest with a column of patients, or DICOM files; "
-            "no image here names its patient."
-        )
     card, classes = model.card, model.classes
     owners = table["patient"].fillna("").where(lambda names: names != "", table["image"]).to_numpy(str)
     read = table["called"].notna().to_numpy()

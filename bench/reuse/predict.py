@@ -106,7 +106,7 @@ def _read_ahead(model: "ReusableModel", wanted: Sequence[Wanted]) -> Iterator[It
             return Given(one.name, patient_of(one), pixels, facts)
         except DECODE_ERRORS as error:
             strange = content is None and isinstance(error, OSError) and error.strerror
-            return Given(one.name, one.patient, problem=strange or problem_of(error, content).reason)
+            return Given(one.name, patient_of(one), problem=strange or problem_of(error, content).reason)
 
     starts = [0, *range(FIRST, len(wanted), BATCH)]
     parts = [wanted[start:end] for start, end in zip(starts, [*starts[1:], len(wanted)], strict=True) if end > start]

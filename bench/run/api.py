@@ -103,7 +103,7 @@ class RunResult:
     def winner(self) -> WinnerRecord:
         """The backbone that validation chose, with its validation score over seeds."""
         if (winner := self.record.winner) is None:
-            raise ConfigError(f"Run {self.name!r} has no winner yet; finish it by run(resume={self.name!r}).")
+            raise ConfigError(f"Run {self.name!r} has no winner yet; finish it by {_again(self._folder)}.")
         return winner
 
     @property
@@ -160,8 +160,10 @@ class RunResult:
 
     def _lacks(self, path: Path) -> str:
         if path in self._folder.of_test and not self._folder.evaluation.exists():
-            command = typed("evaluate", self.name, *in_output(self.path.parent))
-            return f"Run {self.name!r} has no {path.name}, for its test split is not evaluated; `{command}` opens it."
+            why = f"Run {self.name!r} has no {path.name}, for its test split is not evaluated"
+            if not self._folder.finished("finalists"):
+                return f"{why} before the run has its finalists; go on by {_again(self._folder)}."
+            return f"{why}; `{typed('evaluate', self.name, *in_output(self.path.parent))}` opens it."
         return f"Run {self.name!r} has no {path.name}: it has not come so far, or its settings leave that out."
 
     @property
@@ -219,7 +221,7 @@ def run(
             pipeline.execute(request, screen, typed("run", *_flags({**given, "output": place}, resume)))
         except KeyboardInterrupt:
             if request.run.run.exists():
-                screen.line(f"Interrupted. Continue by run(resume={request.run.name!r}).")
+                screen.line(f"Interrupted. Continue by {_again(request.run)}.")
             raise
         finally:
             cluster.stop()
@@ -245,6 +247,12 @@ def signature() -> inspect.Signature:
     }
     given = {**fields, "resume": None}
     return inspect.Signature([inspect.Parameter(name, keyword, default=value) for name, value in given.items()])
+
+
+def _again(run: RunDir) -> str:
+    """The call that goes on with a run."""
+    place = run.path.parent
+    return f"run(resume={run.name!r}{f', output={str(place)!r}' if in_output(place) else ''})"
 
 
 def _as_typed(value: Any) -> Any:

@@ -22,7 +22,6 @@ from bench.flags import (
     add_flag,
     add_run_name,
     add_setting,
-    add_settings,
     given,
     output_of,
 )
@@ -83,7 +82,9 @@ def add_evaluate(commands: Commands) -> None:
         EVALUATING,
     )
     add_run_name(parser, or_file=True)
-    add_settings(parser, "bootstrap group_by", shown="what the run was begun with")
+    add_setting(parser, "bootstrap", shown="what the run was begun with")
+    text = "what the run was begun with; in an external test, those of its columns that the data have"
+    add_setting(parser, "group_by", shown=text)
     text = "of a sealed run: freeze the operating point that reaches this sensitivity on validation, from 0.5 to 1"
     add_setting(parser, "target_sensitivity", text, shown="what the run was begun with")
     text = "external images, as run --data takes them; or the images of a sealed run, where they lie by now"
@@ -96,7 +97,9 @@ def add_evaluate(commands: Commands) -> None:
         *(parser, "--name", "name of the external test", "--name hospital-b", "that of the data"),
         dest="external_name", metavar="NAME",
     )  # fmt: skip
-    add_settings(parser, "patient_pattern max_pixels keep_going")
+    add_setting(parser, "patient_pattern")
+    add_setting(parser, "max_pixels", shown="the run's own, else 100M")
+    add_setting(parser, "keep_going")
     add_setting(parser, "image_root")
     add_setting(
         parser,
@@ -157,7 +160,10 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def _of_sealed_run(options: argparse.Namespace) -> bool:
-    """Whether ``--data`` names the images of a run whose test split is still sealed: they have been moved."""
+    """Whether ``--data`` names the images of a run whose test split is still sealed: they have been moved.
+
+    Images that do not open as the run's settings have it are others, whose own faults the external test names.
+    """
     from bench.data.splits import same_images
     from bench.run.request import open_settings
 
@@ -169,7 +175,11 @@ def _of_sealed_run(options: argparse.Namespace) -> bool:
         return False
     moved = {name: value for name, value in given(options).items() if name in ("data", "image_root")}
     places = make_settings(name="moved", **moved).model_dump(include=set(moved))
-    source = open_settings(run.read().settings.model_copy(update={**places, "ordinal": None}))
+    settings = run.read().settings.model_copy(update={**places, "ordinal": None})
+    try:
+        source = open_settings(settings)
+    except ConfigError:
+        return False
     return same_images(run.splits, source.table)
 
 

@@ -245,6 +245,12 @@ class RunDir:
     figures = File("figures")
     external = File("external")  # a folder of each external test; see `bench.external`
 
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> "RunDir":
+        """The run folder at a path as it was typed: ``.`` and ``..`` bear no name, and have that of what they mean."""
+        place = Path(path)
+        return cls(place.resolve() if place.name in ("", "..") else place)
+
     @property
     def name(self) -> str:
         """The run's name."""
@@ -449,16 +455,17 @@ def _refuse_special(folder: Path) -> None:
             raise ConfigError(f"{path} is a pipe, a device or a socket, which no run leaves; remove it.")
 
 
-def find_run(name: str, folder: Path) -> RunDir:
+def find_run(name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> RunDir:
     """The run folder called ``name`` in ``folder``; a path to a run folder is taken too.
 
     Raises:
         ConfigError: if there is no such run; the message has the names that are near, else those there are.
     """
+    name, folder = os.fspath(name), Path(folder)
     for path in (folder / name, Path(name)):
         if (path / "run.json").is_file():
             _refuse_special(path)
-            return RunDir(path)
+            return RunDir.at(path)
     raise ConfigError(f"There is no run {name!r} in {folder}{_instead(name, folder)}")
 
 

@@ -1,6 +1,7 @@
 """The subcommand ``verify``: every number of a report computed again from its files, by other code."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,11 +102,11 @@ def checks() -> dict[str, Callable[[Folder, Tally], None]]:
     }
 
 
-def verified(path: Path) -> dict[str, Tally]:
+def verified(path: str | os.PathLike[str]) -> dict[str, Tally]:
     """What each check found in a run folder, by its name; a table that a check cannot read does not agree."""
     from bench.verify.reading import NotThere
 
-    run, found = Folder(path), {}
+    run, found = Folder(Path(path)), {}
     for name, check in checks().items():
         tally = found[name] = Tally()
         try:

@@ -110,12 +110,14 @@ def _file(run: Folder, told: Json, choice: Json, tally: Tally) -> None:
     """The file is the one that its card speaks of, and the card says what was chosen."""
     card = run.json(CARD)
     tally.same("members of the ensemble", card["members"], choice["members"])
-    tally.same("SHA-256 of best_ensemble.h5", card["sha256"], run.sha256("best_ensemble.h5"))
+    if run.has("best_ensemble.h5"):  # one that is gone is told with the file hashes
+        tally.same("SHA-256 of best_ensemble.h5", card["sha256"], run.sha256("best_ensemble.h5"))
     tally.same("cost of the ensemble", told["cost"], card["cost"])
     rows = run.table("finalists.csv")
     trained = str(rows.loc[rows["winner"] == "True", "model"].iloc[0])
     for name, file in (("megabytes", card["file"]), ("winner_megabytes", trained)):
-        tally.close(f"ensemble: {name}", card["cost"][name], run.file(file).stat().st_size / 1e6)
+        if run.has(file):
+            tally.close(f"ensemble: {name}", card["cost"][name], run.file(file).stat().st_size / 1e6)
     for model, repeat in ((one["model"], one["repeat"]) for one in card["members"]):
         rows = run.table("finalists.csv")
         rows = rows[(rows["backbone"] == model) & (rows["repeat"] == repeat)]

@@ -21,8 +21,9 @@ from bench.data.audit.alterations import PAIR
 from bench.evaluation import calibration
 from bench.evaluation.ledger import EXTERNAL, Ledgers
 from bench.external import carried_out
+from bench.external import command as external
 from bench.external.classes import ClassMap
-from bench.external.place import whole_or_nothing
+from bench.external.place import name_of, whole_or_nothing
 from bench.external.samples import Sample, differences
 from bench.models.metadata import write_with_card
 from bench.report.external.page import ExternalPage
@@ -319,6 +320,65 @@ def test_the_moved_images_of_a_sealed_run_open_its_own_test_split(place: Path, m
     assert main(["evaluate", "xray", "--data", "elsewhere"]) == 0 and opened == [("elsewhere", True)]
     assert main(["evaluate", "xray", "--data", "outside"]) == 0 and len(opened) == 1
     assert result()[1].without == "the test split of run xray has not been opened for this model"
+
+
+@pytest.mark.parametrize(
+    "own", [{"group_by": ["sex"]}, {"patient_pattern": r"case(\d+)_"}, {"image_root": "/nowhere"}], ids=str
+)
+def test_what_a_sealed_run_was_begun_with_is_asked_of_no_external_images(
+    place: Path, capsys: pytest.CaptureFixture[str], own: dict[str, object]
+) -> None:
+    run = RunDir(place / "reports/xray")
+    run.evaluation.unlink()
+    content = run.read_run()
+    write_json(run.run, {**content, "settings": {**content["settings"], **own}})
+    (place / "outside" / "NORMAL").rename(place / "outside" / "healthy")
+    said = refusal(capsys, "evaluate", "xray", "--data", "outside")
+    assert "'healthy'" in said and "--map" in said
+    assert "There is no folder" in refusal(capsys, "evaluate", "xray", "--data", "none")
+
+
+def test_subgroups_are_those_of_the_run_as_far_as_the_data_have_them(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir(place / "reports/xray")
+    content = run.read_run()
+    own = {"group_by": ["Sex", "scanner", "patient"]}
+    write_json(run.run, {**content, "settings": {**content["settings"], **own}})
+    files = [str(one.relative_to(place)) for one in of_folder(place / "outside")]
+    rows = [f"{name},{Path(name).parent.name},p{row // 2},{'fm'[row % 3 == 0]}" for row, name in enumerate(files)]
+    Path("outside.csv").write_text("path,label,patient,sex\n" + "\n".join(rows) + "\n")
+
+    def groups(data: str, **asked: str) -> set[str]:
+        settings = external._settings(load_model("xray"), {"data": data, **asked}, Path("reports"))
+        table = external._opened(settings, bool(asked)).table
+        return {name for name in table if name.startswith("group:")}
+
+    assert groups("outside.csv") == {"group:sex"}
+    assert "note: no subgroups by scanner, for which the external data" in capsys.readouterr().out
+    assert groups("outside") == {"group:subtype"}
+    assert "note: no subgroups by Sex, scanner or patient, for" in capsys.readouterr().out
+    assert groups("outside.csv", group_by="sex") == {"group:sex"}
+    said = refusal(capsys, "evaluate", "xray", "--data", "outside.csv", "--group-by", "scanner")
+    assert "--group-by 'scanner' names no column" in said
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("site-2.0/", "site-2.0"),
+        ("site-2.0/..", "here"),
+        ("list.v2.csv", "list.v2"),
+        ("medmnist:x@64", "medmnist-x-64"),
+    ],
+)
+def test_a_test_is_called_as_its_folder_or_as_its_file_without_the_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, name: str
+) -> None:
+    (tmp_path / "here" / "site-2.0").mkdir(parents=True)
+    (tmp_path / "here" / "list.v2.csv").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    assert name_of(data, None) == name
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:

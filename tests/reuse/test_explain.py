@@ -38,8 +38,14 @@ def test_a_picture_of_each_image_with_the_class_that_the_threshold_calls(model: 
     assert all(-1 <= (one.correlation or 0) < 0.99 for one in found), "shuffled weights change the maps"
     pixels = [np.asarray(Image.open(one.picture).convert("RGB")) for one in found]
     assert (pixels[0] != pixels[1]).any() and np.ptp(pixels[0]) > 200
-    with pytest.raises(ConfigError, match=r"1-a\.png is there already"):
-        explain(model, paths, images, tmp_path / "maps")
+    first = [one.picture.stat().st_mtime_ns for one in found]
+    again, _ = explain(model, paths, images, tmp_path / "maps")
+    assert [one.picture.stat().st_mtime_ns > before for one, before in zip(again, first, strict=True)] == [True, True]
+    for changed in (lambda path: path.write_bytes(b"a picture of yours"), lambda path: path.mkdir()):
+        found[1].picture.unlink()
+        changed(found[1].picture)
+        with pytest.raises(ConfigError, match=r"2-b\.png is there already, and is not of this model and image; remove"):
+            explain(model, paths, images, tmp_path / "maps")
 
 
 def test_a_figure_has_a_colour_bar_for_each_map_that_varies() -> None:
@@ -55,7 +61,7 @@ def test_a_figure_has_a_colour_bar_for_each_map_that_varies() -> None:
 
 
 def test_the_command_draws_or_says_what_is_wrong(
-    model: ReusableModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: ReusableModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (path,) = write_images(tmp_path, ("scan.png",))
     broken = tmp_path / "broken.png"
@@ -67,4 +73,12 @@ def test_the_command_draws_or_says_what_is_wrong(
     assert not out.exists()
     assert main(["explain", str(model.path), str(path), "--out", str(out)]) == 0
     assert "1-scan.png: NORMAL, probability 0." in capsys.readouterr().out
+    assert main(["explain", str(model.path), str(path), "--out", str(out)]) == 0
     assert [one.name for one in out.iterdir()] == ["1-scan.png"]
+    monkeypatch.setattr(ReusableModel, "read", lambda *_: pytest.fail("it is refused before anything is read"))
+    (other,) = write_images(tmp_path / "other", ("scan.png",))
+    Image.new("L", (40, 40)).save(other)
+    assert main(["explain", str(model.path), str(other), "--out", str(out)]) == 2
+    assert "1-scan.png is there already" in capsys.readouterr().err
+    assert main(["explain", str(model.path), str(path), "--out", str(path)]) == 2
+    assert f"--out {path} cannot be written" in capsys.readouterr().err

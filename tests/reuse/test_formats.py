@@ -74,12 +74,16 @@ def test_what_is_wrong_is_one_sentence(
     assert list(export_command.NAMES) == list(FORMATS)
     (tmp_path / "there.onnx").write_text("another's")
     for to, out, words in (
-        ("onnx", tmp_path / "x.keras", "has to end with .onnx"),
+        ("onnx", tmp_path / "x.keras", "has to end with .onnx, or with / as a folder"),
         ("onnx", tmp_path / "there.onnx", "is there already"),
         ("keras", model.path / "below.keras", "cannot be written"),
     ):
         with pytest.raises(ConfigError, match=words):
             export(model, to, out)
+    (tmp_path / "there.savedmodel").mkdir()
+    for out in ("there.savedmodel", "there.savedmodel/"):
+        with pytest.raises(ConfigError, match="is there already"):
+            export(model, "savedmodel", f"{tmp_path}/{out}")
     monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "tf2onnx" else object())
     with pytest.raises(ConfigError, match=r"onnx needs the package tf2onnx: pip install .*\[export\]"):
         export(model, "onnx", tmp_path)
@@ -87,6 +91,24 @@ def test_what_is_wrong_is_one_sentence(
     assert main(["export", str(model.path), "--to", "torch"]) == 2
     assert "choose from" in capsys.readouterr().err
     assert (tmp_path / "there.onnx").read_text() == "another's"
+
+
+@pytest.mark.parametrize("folder", ["new", "new/", "new/deep", "v1.0/", "x.keras/", "there.v2"])
+def test_a_folder_for_an_export_is_made(
+    model: ReusableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    def write(network: Any, path: Path) -> None:
+        path.write_text("a model")
+
+    def predict(path: Path, images: np.typing.NDArray[np.float32]) -> np.typing.NDArray[np.float32]:
+        return model.scores(images.astype(np.uint8))
+
+    monkeypatch.setitem(FORMATS, "keras", replace(FORMATS["keras"], write=write, predict=predict))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.v2").mkdir()
+    assert main(["export", str(model.path), "--to", "keras", "--out", folder]) == 0
+    found = {path.name for path in (tmp_path / folder).iterdir()}
+    assert found == {"best_model.keras", "best_model.keras.json"}
 
 
 def test_images_of_the_run_are_among_the_samples(model: ReusableModel, tmp_path: Path) -> None:

@@ -141,6 +141,26 @@ def test_the_file_alone_says_the_same_and_plain_keras_loads_it(run: RunDir, plac
     assert (place / "again.h5").read_bytes() == run.best_model.read_bytes(), "it can be put back"
 
 
+@pytest.mark.parametrize(("below", "typed"), [("", "best_model.h5"), ("", "."), ("figures", "../best_model.h5")])
+def test_a_model_from_within_its_run_folder_is_that_of_the_run(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, below: str, typed: str
+) -> None:
+    (run.path / below).mkdir(exist_ok=True)
+    monkeypatch.chdir(run.path / below)
+    found = load_model(typed).run
+    assert found is not None and found.name == "xray" and found.path.parent.samefile(run.path.parent)
+
+
+def test_places_and_images_are_paths_or_texts_and_one_image_is_a_list_of_one(run: RunDir, place: Path) -> None:
+    model = load_model("xray", output=str(run.path.parent))
+    expected, _ = model.read([Path("scans/0.png")])
+    for paths in ("scans/0.png", Path("scans/0.png"), ["scans/0.png"]):
+        images, (facts,) = model.read(paths)
+        np.testing.assert_array_equal(images, expected)
+        assert facts.width == SIDE
+        assert model.predict(paths)["image"].tolist() == ["scans/0.png"]
+
+
 def test_files_by_their_ending_hold_the_same_table(run: RunDir, place: Path) -> None:
     endings = ["csv", "json"]
     try:
@@ -176,6 +196,26 @@ def test_manifests_name_patients_arrays_have_rows_and_patterns_are_filled_in(run
     ]
     assert found["patient"].tolist() == ["007", "", "8", "", "", "", "", ""]
     assert found["called"].isna().tolist() == [False, False, True, *[False] * 5]
+
+
+def test_an_image_that_is_named_more_than_once_is_one_row_with_its_patient(
+    run: RunDir, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("scans/list.csv").write_text("path,patient\n0.png,A\n1.png,\ndeep/4.png,B\n")
+    Path("link.png").symlink_to("scans/1.png")
+    np.savez("some.npz", pictures=np.stack([np.asarray(image) for image in noise(2)]))
+    model = load_model(run.path)
+    with pytest.warns(UserWarning, match="8 repeats left out"):
+        found = model.predict(["scans/*", f"{place}/scans/./0.png", "some.npz", "link.png", "some.npz", "gone", "gone"])
+    assert found["image"].tolist() == [
+        *("scans/0.png", "scans/1.png", "scans/2.png", "scans/broken.png", "scans/deep/3.png"),
+        *("scans/deep/4.png", "scans/notes.txt", "some.npz:pictures/0", "some.npz:pictures/1", "gone"),
+    ]
+    assert found["patient"].tolist() == ["A", "", "", "", "", "B", *[""] * 4]
+    assert main(["predict", str(run.path), "scans/list.csv", "scans", "--by", "patient"]) == 0
+    rows, said = printed(capsys)
+    assert "note: images that are named more than once are taken once; 3 repeats left out." in said
+    assert [row["images"] for row in rows if row["patient"] in "AB"] == ["1", "1"]
 
 
 def test_the_model_abstains_where_the_set_is_another_class_than_the_one_called(run: RunDir) -> None:
@@ -335,6 +375,39 @@ def test_test_images_of_a_run_are_noted_in_parts_and_count_once(
     assert len(known.lines) == 3 and not known.broken
     (once,) = known.of(PREDICTION)
     assert once.images == 4 and len(once.sample) == 4 * 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--by", "patient"], "no image here names its patient"),
+        (["--out", "scans/0.png/found.csv"], "--out scans/0.png cannot be written"),
+        (["--out", "found.csv", "--dicom-sr", "scans/0.png"], "--dicom-sr scans/0.png cannot be written"),
+        (["--dicom-sr", "scans/0.png/below"], "--dicom-sr scans/0.png/below cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_a_test_image_is_noted(
+    run: RunDir,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
+) -> None:
+    copied = RunDir(Path(shutil.copytree(run.path, place / "reports" / "xray")))
+    (facts,) = (facts_of(content, decode(content)) for content in [Path("scans/0.png").read_bytes()])
+    row = {"image": "0.png", "label": "A", "split": "test", "pixels": facts.pixels, "looks": facts.perceptual_hash}
+    SPLITS.write(copied.path, [row])
+    monkeypatch.setattr("bench.reuse.dicom_sr.require_highdicom", lambda: None)
+    assert main(["predict", "xray", "scans/0.png", *arguments]) == 2
+    found = capsys.readouterr()
+    assert said in found.err and found.err.startswith("error: ") and found.out == ""
+    folder = machine_folder()
+    assert folder is not None and not (folder / LEDGER).exists() and not Path("found.csv").exists()
+    if arguments[0] == "--by":
+        with pytest.raises(ConfigError, match=said):
+            load_model("xray").predict("scans/0.png", by="patient")
+        assert not (folder / LEDGER).exists()
 
 
 def changed(edit: Callable[[Any], None]) -> Callable[[Path], None]:

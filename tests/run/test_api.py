@@ -15,10 +15,15 @@ import pytest
 
 import bench
 from bench import cluster, run
+from bench.data.sources.open_source import open_source
 from bench.errors import ConfigError
+from bench.models.export import load_images
+from bench.report.runs import listed
 from bench.run import pipeline, tables
 from bench.run.api import RunResult, Table
+from bench.run.folder import find_run, write_json
 from bench.settings import RunSettings
+from bench.verify.command import verified
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs/example"
@@ -108,7 +113,7 @@ def test_every_table_of_a_run_folder_is_a_data_frame_of_its_schema() -> None:
     assert repr(result) == "RunResult(example: finished, VGG16, test ROC AUC 0.982 (0.971–0.989))"
 
 
-def test_what_a_run_lacks_is_said(tmp_path: Path) -> None:
+def test_what_a_run_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "<b>&xray"
     folder.mkdir()
     for name in ("run.json", "trials.csv"):
@@ -116,8 +121,21 @@ def test_what_a_run_lacks_is_said(tmp_path: Path) -> None:
     (folder / "trials.csv").write_bytes((EXAMPLE / "trials.csv").read_bytes()[:-20])
     result = bench.read(folder)
     assert len(result.trials) == 13, "a row that was being written is left out"
-    with pytest.raises(ConfigError, match="its test split is not evaluated"):
+    again = re.escape(f"run(resume='<b>&xray', output='{tmp_path}')")
+    with pytest.raises(ConfigError, match=f"its test split is not evaluated before .*finalists; go on by {again}\\.$"):
         _ = result.predictions_test
+    content = result.record.model_copy(update={"winner": None})
+    write_json(folder / "run.json", content)
+    with pytest.raises(ConfigError, match=f"has no winner yet; finish it by {again}\\.$"):
+        _ = result.winner
+    (tmp_path / "reports").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"finish it by run\(resume='xray'\)\.$"):
+        _ = RunResult(Path(shutil.copytree(folder, "reports/xray"))).winner
+    (folder / ".stages").mkdir()
+    (folder / ".stages" / "finalists").touch()
+    with pytest.raises(ConfigError, match=f"not evaluated; `.* evaluate '<b>&xray' --output {tmp_path}` opens it"):
+        _ = result.evaluation
     with pytest.raises(ConfigError, match="it has not come so far"):
         _ = result.finalists
     with pytest.raises(ConfigError, match="has no model yet"):
@@ -126,6 +144,18 @@ def test_what_a_run_lacks_is_said(tmp_path: Path) -> None:
     assert "&lt;b&gt;&amp;xray" in shown and "<b>&" not in shown and "Research use only" in shown
     with pytest.raises(ConfigError, match="There is no run"):
         bench.read("none", tmp_path)
+
+
+def test_a_place_is_a_path_or_a_text(toy_folder: Path, tmp_path: Path) -> None:
+    for place in (ROOT / "docs", str(ROOT / "docs")):
+        assert find_run("example", place).path == bench.read("example", place).path == EXAMPLE
+        assert [one.run for one in listed(place)] == ["example"]
+    assert find_run(EXAMPLE, tmp_path).path == EXAMPLE
+    for folder in (toy_folder, str(toy_folder)):
+        assert len(open_source(folder, 0, cache=str(tmp_path)).table) > 2
+    picture = next(toy_folder.rglob("*.png"))
+    assert load_images([str(picture)], 8, 1)[0].shape == load_images([picture], 8, 1)[0].shape == (1, 8, 8, 1)
+    assert all(one.compared == 0 for one in verified(str(tmp_path)).values())
 
 
 def test_the_package_is_light_and_run_stays_what_is_called() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import ConfigError
+from bench.invocation import resume
 from bench.run import folder as module
 from bench.run.folder import _DRAFT, STAGES, RunDir, atomic_path, find_run, to_disk, write_json, write_table, write_text
 from bench.run.record import OpeningRecord
@@ -260,6 +261,18 @@ def test_a_run_is_found_by_name_and_by_path(tmp_path):
     made = make_run(tmp_path / "reports" / "xray")
     assert find_run("xray", tmp_path / "reports") == made
     assert find_run(str(made.path), tmp_path / "elsewhere") == made
+
+
+@pytest.mark.parametrize(("place", "typed"), [("xray", "."), ("xray/figures", ".."), ("other/below", "../../xray/.")])
+def test_a_run_that_is_found_from_within_has_its_name_and_its_neighbours(tmp_path, monkeypatch, place, typed):
+    made = make_run(tmp_path / "reports" / "xray")
+    (folder := tmp_path / "reports" / place).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(folder)
+    found = find_run(typed, Path("reports"))
+    assert found.name == "xray" and found.path.samefile(made.path) and found.path.parent.samefile(made.path.parent)
+    assert f"--resume xray --output {found.path.parent}" in resume(found.name, found.path.parent)
+    monkeypatch.chdir(tmp_path)
+    assert "--output" not in resume("xray", Path("reports")) + resume("xray", tmp_path / "reports")
 
 
 def test_the_name_in_the_folder_comes_before_a_path(tmp_path, monkeypatch):

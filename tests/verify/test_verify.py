@@ -368,6 +368,23 @@ def test_a_plan_that_was_changed_after_the_opening_is_none_of_it(copy: Path) -> 
     assert "the plan was written after the test split was opened" in seal([first], ["2026-01-03"], copy)
 
 
+@pytest.mark.parametrize("name", ["best_model.h5", "best_model.json", "splits.csv", "space.yaml"])
+def test_a_file_that_is_gone_is_wrong_and_the_rest_of_the_seal_is_compared(tmp_path: Path, name: str) -> None:
+    """By the example, which never had best_model.h5."""
+    shutil.copytree(GOLDEN.parents[2] / "docs/example", folder := tmp_path / "example")
+    whole, tally = Tally(), Tally()
+    integrity.seal(Folder(folder), whole)
+    assert whole.wrong == ["best_model.h5 is gone"]
+    (folder / name).unlink(missing_ok=True)
+    (folder / "models").mkdir()
+    (folder / "models/vgg16-1.h5").write_bytes(b"another")
+    for check in (integrity.seal, integrity.files):
+        check(Folder(folder), tally)
+    assert f"{name} is gone" in tally.wrong and tally.compared > whole.compared
+    assert "models/vgg16-1.h5 is not as the run wrote it" in tally.wrong and "models/vgg16-2.h5 is gone" in tally.wrong
+    assert not tally.skipped
+
+
 def test_errors_among_classes_that_are_called_by_numbers_agree(copy: Path) -> None:
     names = {"NORMAL": "0", "PNEUMONIA": "1"}
     content = json.loads((copy / EVALUATION).read_text())

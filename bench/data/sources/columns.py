@@ -21,7 +21,7 @@ from bench.data.sources.one_label import (
     refuse_several,
 )
 from bench.data.sources.table_file import Table
-from bench.errors import ConfigError
+from bench.errors import ConfigError, NoSubgroups
 
 ACCEPTED = "columns path,label[,patient][,split][,fold], or other names of them that published sets use"
 ALIKE = 0.8  # `difflib`'s ratio from which on a name counts as a misspelt other one
@@ -343,7 +343,7 @@ def take_groups(columns: Columns, names: Sequence[str], wanted: Sequence[str]) -
         ``group:COLUMN`` -> one text per row.
 
     Raises:
-        ConfigError: if there is no such column, it is there twice, is empty, says something else, or differs between
+        NoSubgroups: if there is no such column, it is there twice, is empty, says something else, or differs between
             the rows of one file.
     """
     table, own = columns.table, {columns.name(role).lower() for role in columns.taken}
@@ -357,20 +357,21 @@ def take_groups(columns: Columns, names: Sequence[str], wanted: Sequence[str]) -
         places = [place for place, one in enumerate(table.header) if one and one.lower() == key]
         if key in own or len(places) > 1:
             fault = "twice" if len(places) > 1 else "for another purpose"
-            raise ConfigError(f"--group-by {name!r} names a column that {table.path} has {fault}; {accepted}.")
+            raise NoSubgroups(f"--group-by {name!r} names a column that {table.path} has {fault}; {accepted}.", name)
         if not places:
             known = file_subtypes(names) if key == SUBTYPE else {}
             if not known:
-                raise ConfigError(f"--group-by {name!r} names no column of {table.path}; {accepted}.")
+                raise NoSubgroups(f"--group-by {name!r} names no column of {table.path}; {accepted}.", name)
             found |= known
             continue
         cells = table.column(places[0])
         if not any(cells):
-            raise ConfigError(f"--group-by {name!r} names a column of {table.path} that is empty in every row.")
+            raise NoSubgroups(f"--group-by {name!r} names a column of {table.path} that is empty in every row.", name)
         if len(set(zip(names, cells, strict=True))) > len(set(names)):
-            raise ConfigError(
+            raise NoSubgroups(
                 f"--group-by {table.header[places[0]]!r} names a column of {table.path} that differs between the rows "
-                "of one file; each image must have one value."
+                "of one file; each image must have one value.",
+                name,
             )
         found[f"{PREFIX}{table.header[places[0]]}"] = cells
     return found

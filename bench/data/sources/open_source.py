@@ -4,6 +4,7 @@ Nothing is decoded here; `store.py` does that.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,21 +32,21 @@ ACCEPTED = (
 
 
 def open_source(
-    data: str | None,
+    data: str | os.PathLike[str] | None,
     seed: int,
     *,
     patient_pattern: str | None = None,
-    cache: Path | None = None,
+    cache: str | os.PathLike[str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
     group_by: Sequence[str] = (),
-    image_root: Path | None = None,
+    image_root: str | os.PathLike[str] | None = None,
     max_pixels: int = MOST_PIXELS,
 ) -> ImageSet:
     """The images at ``data``.
 
     Args:
         data: a folder, a table (.csv, .tsv, .txt), an .npz, ``medmnist:NAME[@SIZE]``, or the demo set
-            where it is None or ``demo``.
+            where it is None or ``demo``; a `Path` is a place on the disk, whatever it is called.
         seed: the demo set is drawn from it.
         patient_pattern: a regular expression with one group that names the patient in a file name.
         cache: folder for what is fetched; the user's own by default.
@@ -58,6 +59,8 @@ def open_source(
         ConfigError: if there is nothing usable, it cannot be read, or there is no such column; the message says what
             is accepted.
     """
+    data = str(Path(data).absolute()) if isinstance(data, os.PathLike) else data
+    cache, image_root = (None if one is None else Path(one) for one in (cache, image_root))
     if image_root is not None and (Path(data or "").is_dir() or Path(data or "").suffix.lower() not in TABLES):
         raise ConfigError(
             f"--image-root is the folder that the paths of a table start from, and {data or 'demo'} is no table; leave "

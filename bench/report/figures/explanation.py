@@ -3,6 +3,7 @@
 import textwrap
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bench import numbers
 from bench.report import palette
@@ -23,6 +25,8 @@ from bench.texts import visible
 
 COLOURS = "inferno"
 WIDTH, HEIGHT = 10.4, 4.3
+SOURCE = "Source"
+"""Keyword of the PNG file's text on what it was drawn of."""
 LINE = 150
 """Characters of the words below the panels, a line."""
 
@@ -96,8 +100,15 @@ def _bar(figure: Figure, ax: Axes, panel: Panel, measure: str) -> None:
     bar.outline.set_visible(False)
 
 
-def write(figure: Figure, path: Path) -> None:
-    """Write ``figure`` as a PNG file in one step."""
+def write(figure: Figure, path: Path, source: str) -> None:
+    """Write ``figure`` as a PNG file in one step; ``source`` stands in it as what it was drawn of."""
     with warnings.catch_warnings(), rc_context(STYLE), atomic_path(path, durable=False) as temporary:
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name in a script that the font lacks
-        figure.savefig(temporary, format="png", dpi=PAPER_DPI, facecolor="white")
+        figure.savefig(temporary, format="png", dpi=PAPER_DPI, facecolor="white", metadata={SOURCE: source})
+
+
+def source_of(path: Path) -> str:
+    """What a picture that `write` wrote was drawn of; empty of any other file."""
+    with suppress(OSError, SyntaxError, ValueError), Image.open(path) as picture:
+        return str(picture.info.get(SOURCE, ""))
+    return ""

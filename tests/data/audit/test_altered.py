@@ -13,7 +13,13 @@ from bench import checksums
 from bench.data.audit import duplicates, local_features
 from bench.data.audit.alterations import IDENTITY, MIRROR, QUARTER, Alteration, in_words
 from bench.data.audit.duplicates import ALTERED_FILE, find_duplicates
-from bench.data.audit.orientations import ORIENTATIONS, orientation_matrix, oriented
+from bench.data.audit.orientations import (
+    NEAR_BITS,
+    ORIENTATIONS,
+    orientation_matrix,
+    oriented,
+    reoriented_hashes,
+)
 from bench.data.images.decode import THUMBNAIL, Facts, decode, facts_of, thumbnail
 
 TURN = Image.Transpose
@@ -172,6 +178,34 @@ def test_each_orientation_has_the_hash_of_the_image_turned_back(strangers, mirro
     matrix = MIRROR @ orientation_matrix(quarters) if mirrored else orientation_matrix(quarters)
     x, y, _ = (matrix @ [40, 20, 1]).astype(int)
     assert copy[y, x] == image[20, 40]
+
+
+REORIENTED = {
+    "mirrored": (ImageOps.mirror, MIRROR, False),
+    "mirrored top to bottom": (ImageOps.flip, MIRROR @ QUARTER @ QUARTER, False),
+    "turned by 90 degrees": (lambda image: image.transpose(TURN.ROTATE_90), QUARTER, False),
+    "turned by 180 degrees": (lambda image: image.transpose(TURN.ROTATE_180), QUARTER @ QUARTER, False),
+    "turned by 270 degrees": (lambda image: image.transpose(TURN.ROTATE_270), QUARTER @ QUARTER @ QUARTER, False),
+    "inverted": (ImageOps.invert, IDENTITY.matrix, True),
+    "all of it": (
+        lambda image: ImageOps.invert(ImageOps.mirror(image.transpose(TURN.ROTATE_90))),
+        MIRROR @ QUARTER,
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "matrix", "inverted"), REORIENTED.values(), ids=REORIENTED)
+def test_a_copy_turned_back_has_nearly_the_hash_of_the_original(strangers, make, matrix, inverted):
+    facts, thumbnails = examined([saved(make(strangers[0])), *strangers])
+    known = [int(one, 16) for one in facts["perceptual_hash"]]
+    answers = list(reoriented_hashes(thumbnails, np.array([0])))
+    assert len(answers) == 2 * len(ORIENTATIONS) - 1
+    away = np.array([[(int(hashes, 16) ^ one).bit_count() for one in known[1:]] for _, hashes in answers])
+    near = away[:, 0].argmin()
+    assert away[near, 0] <= NEAR_BITS < 2 * NEAR_BITS < away[:, 1:].min()
+    assert np.delete(away[:, 0], near).min() > 2 * NEAR_BITS, "turned otherwise, it is another image"
+    assert answers[near][0] == in_words(Alteration(matrix, inverted).parts())
 
 
 def scaled(factor):
