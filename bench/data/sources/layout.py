@@ -92,14 +92,22 @@ def _outer(folder: Folder) -> Folder | None:
     if len(images) == 1 and not images[0].images:
         return images[0]
     below = next(iter(holding.values()), None)
-    if below is None or len(holding) > 1 or fold_of(below.name) or _is_plain(below.name):
+    if below is None or len(holding) > 1 or fold_of(below.name):
         return None
     inside = below.holding()
+    if _is_plain(below.name) and not _is_whole(inside):
+        return None
     if not inside or all(_names_a_patient(name) and one.images for name, one in inside.items()):
         return None
     if below.images and (len(inside) < 2 or 2 * len(below.images) > sum(1 for _ in below.every())):
         return None  # a class, and more in it
     return below
+
+
+def _is_whole(holding: Mapping[str, Folder]) -> bool:
+    """Whether folders are the splits of a set, whatever the folder around them is called."""
+    splits = set(_called_splits(holding).values())
+    return "train" in splits and (len(splits) > 1 or len(holding) == 1)
 
 
 def _leave_copies(folder: Folder, reading: Reading) -> None:
@@ -177,15 +185,12 @@ def _class_names(folder: Folder) -> set[str]:
     return {folded(name) for name in holding if not _names_a_patient(name)}
 
 
-def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
+def _called_splits(holding: Mapping[str, Folder]) -> dict[str, str]:
     """Folder name -> split, of the folders that are splits.
 
     A folder called like a split is one if its name says nothing else, if it holds a class folder that another one
     called like a split holds, or if one of another split is called alike but for that. So test_positive beside
     test_negative is a class.
-
-    Raises:
-        ConfigError: if two are the same split.
     """
     named = {name: split for name in holding if (split := split_of(name)) and fold_of(name) is None}
     classes = {name: _class_names(holding[name]) for name in named}
@@ -198,6 +203,16 @@ def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
     }
     if "test" not in found.values() and list(found.values()).count("val") == 2:  # as in train, val, eval
         found |= {name: "test" for name in found if words_of(name) & {"eval", "evaluation"}}
+    return found
+
+
+def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
+    """As `_called_splits`.
+
+    Raises:
+        ConfigError: if two are the same split.
+    """
+    found = _called_splits(holding)
     for split in dict.fromkeys(found.values()):
         same = [name for name in found if found[name] == split]
         if len(same) > 1:
@@ -225,11 +240,13 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
     layouts = set()
     for name, split in (splits | folds).items():
         folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
+        _refuse_splits_inside(root, folder, split, known)
         while len(inside := folder.holding()) == 1 and _has_classes(only := next(iter(inside.values())), known):
             if folded(only.name) in known or _names_a_patient(only.name):
                 break
             reading.pass_over(folder)
             folder = only
+            _refuse_splits_inside(root, folder, split, known)
         layout = _read_classes(root, folder, reading, where)
         layouts.add(f"fold/{layout}" if name in folds else layout)
     kinds = {layout.removeprefix("fold/") for layout in layouts}
@@ -260,17 +277,34 @@ def _refuse_strangers(
     for name, folder in others.items():
         if any(folded(name) in names for names in classes.values()):
             raise ConfigError(
-                f"{root / name} is called like a class folder of {listed(splits)}, but lies beside them; move it into "
-                f"one of them, or out of {root}."
+                f"{root / folder.path} is called like a class folder of {listed(splits)}, but lies beside them; move "
+                f"it into one of them, or out of {root}."
             )
         same = _class_names(folder) & set().union(*classes.values())
         shared = sorted({one for below in folder.walk() for one in below.folders if folded(one) in same})
         if shared:
             raise ConfigError(
-                f"{root / name} holds the class folder{'s' * (len(shared) > 1)} {listed(shared)} as "
+                f"{root / folder.path} holds the class folder{'s' * (len(shared) > 1)} {listed(shared)} as "
                 f"{listed(splits)} {'do' if len(splits) > 1 else 'does'}, but its name tells no split; call it train, "
                 f"val or test, or move it out of {root}."
             )
+
+
+def _refuse_splits_inside(root: Path, folder: Folder, split: str, known: set[str]) -> None:
+    """Refuse a folder of a split that holds splits, alone or beside classes; ``known``: class folders of all splits."""
+    holding = folder.holding()
+    found = _called_splits(holding)
+    if len(holding) == 1:  # as in seg_train/seg_train
+        found = {name: one for name, one in found.items() if one != split_of(folder.name)}
+    elif not _is_whole(holding):
+        found = {name: one for name, one in found.items() if _class_names(holding[name]) & known}
+    if found:
+        others = listed(name for name in holding if name not in found)
+        raise ConfigError(
+            f"{root / folder.path} is read as of the {split} split, but holds {listed(found)}"
+            f"{f' beside {others}' if others else ''}, called like {'a split' if len(found) == 1 else 'splits'}; lay "
+            f"all splits out beside each other, or {MANIFEST}."
+        )
 
 
 def _without_labels(
@@ -419,6 +453,12 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
         reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
     elif len(holding) > 2 and all(pattern("identifier").fullmatch(name) for name in holding):
         reading.notes.append(f"The folders {listed(holding)} were taken for classes; if they are patients, {MANIFEST}.")
+    if splits := list(filter(_is_plain, holding)):
+        note = (
+            f"Taken for classes, though called like splits: {listed(splits)}; if they are splits, lay all of them out "
+            "beside each other."
+        )
+        reading.notes += [note] if note not in reading.notes else []
     below = [one for folder in holding.values() for one in folder.holding().values()]
     _refuse_deeper_classes(root, holding)
     if below and all(_names_a_patient(one.name) for one in below):

@@ -118,6 +118,27 @@ LAYOUTS_READ = [
         "split/class (seg_test is test, seg_train is train)",
         splits={"seg_train": "train", "seg_test": "test"},
     ),
+    *(
+        Layout(
+            f"outer folder {outer} called like a split",
+            [*below(f"{outer}/{train}"), *below(f"{outer}/{other}", names=["A/1.png"])],
+            f"split/class{said} below {outer}",
+            splits={f"{outer}/{train}": "train", f"{outer}/{other}": split},
+        )
+        for outer, train, other, split, said in (
+            ("training_data", "train", "val", "val", ""),
+            ("training_data", "train", "test", "test", ""),
+            ("test_data", "train", "test", "test", ""),
+            ("set/TrainVal", "train", "val", "val", ""),
+            ("Train", "ct_train", "ct_test", "test", " (ct_test is test, ct_train is train)"),
+        )
+    ),
+    Layout(
+        "an outer folder called like another split than the one in it",
+        below("test_data/train"),
+        "split/class below test_data",
+        splits={"test_data/train": "train"},
+    ),
     Layout("class folders below images", below("images"), "class below images"),
     Layout(
         "split/images/class",
@@ -382,6 +403,33 @@ def test_two_folders_for_one_split_are_refused(tmp_path, names):
     message = refused(tmp_path, below(*names))
     assert "has 2 folders that are called like a" in message
     assert f"({names[0]}, {names[1]})" in message
+
+
+NESTED = [
+    ([*below("TrainVal/train", "Test", names=["A/1.png", "B/2.png", "C/3.png"]), *below("TrainVal/val")], "train, val"),
+    (below("TrainVal/train", "TrainVal/val", "Test"), "train, val"),
+    (below("Train/train", "Train/test", "Test"), "test, train"),
+    (below("train", "train/val"), "val beside A, B"),
+    ([*below("train", "test"), "train/val/A/5.png"], "val beside A, B"),
+    (below("train/images", "train/images/val", "test"), "val beside A, B"),
+    (below("train/val", "test"), "val"),
+]
+"""Files, and what the message says that the folder of a split holds."""
+
+
+@pytest.mark.parametrize(("files", "told"), NESTED, ids=[str(number) for number in range(len(NESTED))])
+def test_splits_in_a_split_are_refused(tmp_path, files, told):
+    message = refused(tmp_path, files)
+    assert "is read as of the train split" in message
+    assert f"holds {told}, called like" in message
+    assert "lay all splits out beside each other" in message
+
+
+@pytest.mark.parametrize("name", ["Test", "Val"])
+def test_a_class_called_like_a_split_in_a_split_is_a_class_with_a_note(tmp_path, name):
+    found = folder_source(write(tmp_path, below("train", "test", names=["Control/1.png", f"{name}/2.png"])))
+    assert found.classes == ("Control", name)
+    assert [note for note in found.notes if f"called like splits: {name};" in note] == list(found.notes)
 
 
 def test_split_and_class_in_one_name_are_refused(tmp_path):
