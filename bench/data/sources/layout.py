@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.data.names import SPLIT_NAMES, fold_of, folded, listed, pattern, printable, split_of, word_list, words_of
-from bench.data.sources.tree import File, Folder, is_images_name
+from bench.data.sources.tree import File, Folder, is_images_name, is_unlabelled_name
 from bench.errors import ConfigError
 
 LAYOUTS = (
@@ -70,9 +70,7 @@ def read_layout(root: Path, tree: Folder) -> Reading:
         ConfigError: if the folders have no meaning that is known, or two; it names what would be accepted.
     """
     reading, top = Reading(tables=_tables(tree)), tree
-    for name in tree.holding():
-        if folded(name) in word_list("unlabelled") and len(tree.holding()) > 1:
-            reading.beside.append(_with_count(tree.folders.pop(name)))
+    _leave_unlabelled(tree, reading)
     _leave_copies(tree, reading)
     while (below := _outer(top)) is not None:
         reading.pass_over(top)
@@ -108,6 +106,14 @@ def _is_whole(holding: Mapping[str, Folder]) -> bool:
     """Whether folders are the splits of a set, whatever the folder around them is called."""
     splits = set(_called_splits(holding).values())
     return "train" in splits and (len(splits) > 1 or len(holding) == 1)
+
+
+def _leave_unlabelled(tree: Folder, reading: Reading) -> None:
+    """Leave out, at whatever depth, the folders of images that nobody has labelled, where others stand beside them."""
+    for folder in tree.walk():
+        unlabelled = [name for name in folder.holding() if is_unlabelled_name(name)]
+        if len(unlabelled) < len(folder.holding()):
+            reading.beside += [_with_count(folder.folders.pop(name)) for name in unlabelled]
 
 
 def _leave_copies(folder: Folder, reading: Reading) -> None:
@@ -265,7 +271,7 @@ def _has_classes(folder: Folder, known: set[str]) -> bool:
     holding = folder.holding()
     if len(holding) == 1:
         name, only = next(iter(holding.items()))
-        nondescript = is_images_name(name) or split_of(name) or folded(name) in {"unknown", *word_list("unlabelled")}
+        nondescript = is_images_name(name) or split_of(name) or is_unlabelled_name(name) or folded(name) == "unknown"
         return (folded(name) in known and not (nondescript and only.images)) or _has_classes(only, known)
     return bool(holding)
 

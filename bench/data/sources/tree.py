@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.data.imageset import stamp
-from bench.data.names import fold_of, split_of, word_list, words_of
+from bench.data.names import SPLIT_NAMES, fold_of, pattern, split_of, word_list, words_of
 from bench.data.sources.listing import DEEPEST, looks_like_an_image
 
 OWN = {
@@ -184,6 +184,13 @@ def is_images_name(name: str) -> bool:
     )
 
 
+def is_unlabelled_name(name: str) -> bool:
+    """Whether a folder is called after nobody having labelled the images in it."""
+    rest, found = pattern("unlabelled").subn(" ", name)
+    others = {word for word in words_of(rest) if not word.isdigit()} - SPLIT_NAMES.keys()
+    return bool(found) and others <= word_list("fillers")
+
+
 def take_masks(root: Folder) -> list[str]:
     """Take the masks out of ``root`` and all folders below; returns their paths.
 
@@ -198,6 +205,8 @@ def take_masks(root: Folder) -> list[str]:
     for folder in root.walk():
         over_classes = folder in outer or split_of(folder.name) is not None or fold_of(folder.name) is not None
         for name, below in list(folder.folders.items()):
+            if is_unlabelled_name(name):
+                continue
             if words_of(name) & word_list("masks") and _holds_masks(below, folder, over_classes):
                 taken += [image.path for image in below.every()]
                 del folder.folders[name]
@@ -250,7 +259,7 @@ def _base(stem: str, stems: set[str]) -> str | None:
 
 def _holds_masks(folder: Folder, parent: Folder, over_classes: bool) -> bool:
     """Whether ``folder``, whose name says so, holds masks; ``over_classes``: whether ``parent`` may hold classes."""
-    for words in map(words_of, parent.folders):
+    for words in (words_of(name) for name in parent.folders if not is_unlabelled_name(name)):
         if words & word_list("negated masks") or (words & word_list("masks") and words & word_list("negations")):
             return False
     beside = {name: one for name, one in parent.holding().items() if one is not folder}

@@ -440,10 +440,32 @@ def test_split_and_class_in_one_name_are_refused(tmp_path):
     assert "such as test/neg." in message
 
 
-def test_unlabelled_images_beside_labelled_ones_are_left_out(tmp_path):
-    found = folder_source(write(tmp_path, [*below("labeled"), "unlabeled/5.png"]))
+UNLABELLED = [
+    ("unlabeled", below("labeled")),
+    ("unlabeled-images", below("labeled-images")),
+    ("Dataset/unlabeled", below("Dataset")),
+    ("a/b/Unlabelled", below("a/b/train", "a/b/test")),
+    ("train/unlabeled", below("train", "test")),
+    ("train/unannotated data", below("train", "test")),
+    ("train_unlabeled", below("train", "test")),
+    ("patient_1/not_annotated", below("patient_1", "patient_2")),
+    *((name, A_B) for name in ("unlabeled_images", "UnlabeledImages", "no_label", "Not labelled", "WITHOUT LABELS")),
+]
+"""A folder of images without labels, and files that have some."""
+
+
+@pytest.mark.parametrize(("folder", "files"), UNLABELLED, ids=[row[0] for row in UNLABELLED])
+def test_unlabelled_images_beside_labelled_ones_are_left_out(tmp_path, folder, files):
+    found = folder_source(write(tmp_path, [*files, f"{folder}/5.png"]))
     assert found.classes == ("A", "B")
-    assert [one.names for one in found.excluded] == [("unlabeled (1 image)",)]
+    assert sorted(found.table["image"]) == sorted(files)
+    assert [one.names for one in found.excluded] == [(f"{folder} (1 image)",)]
+
+
+def test_masks_beside_unlabelled_images_are_left_out(tmp_path):
+    found = folder_source(write(tmp_path, [*below("images", "masks"), "no_label/5.png"]))
+    assert found.classes == ("A", "B")
+    assert [one.kind for one in found.excluded] == ["mask", "other folder"]
 
 
 def test_parts_of_the_body_are_no_classes_where_studies_say_what_they_show(tmp_path):
