@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -82,6 +82,20 @@ def split_of(name: str) -> str | None:
     if found == {"train", "val"}:
         return "train"
     return found.pop() if len(found) == 1 else None
+
+
+def eval_as_test(splits: Mapping[str, str]) -> dict[str, str]:
+    """Name -> split, as `split_of` has them; but with val and eval and no test, eval is test."""
+    val = {name for name, split in splits.items() if split == "val"}
+    last = {name for name in val if words_of(name) & {"eval", "evaluation"}}
+    return {**splits, **dict.fromkeys(last if last < val and "test" not in splits.values() else (), "test")}
+
+
+def beside_split(name: str) -> frozenset[str]:
+    """The words of a name that say more than a split does; an enumeration such as ``a.`` says nothing."""
+    words = words_of(re.sub(r"^\w{1,2}[.)] *", "", name))
+    again = {split + word for split in SPLIT_NAMES for word in words}  # testA is test, a, and testa
+    return frozenset(words - SPLIT_NAMES.keys() - word_list("fillers") - again)
 
 
 def fold_of(name: str) -> str | None:

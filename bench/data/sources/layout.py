@@ -6,7 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.data.names import SPLIT_NAMES, fold_of, folded, listed, pattern, printable, split_of, word_list, words_of
+from bench.data.names import (
+    beside_split,
+    eval_as_test,
+    fold_of,
+    folded,
+    listed,
+    pattern,
+    printable,
+    split_of,
+    word_list,
+    words_of,
+)
 from bench.data.sources.tree import File, Folder, is_images_name, is_unlabelled_name
 from bench.errors import ConfigError
 
@@ -173,14 +184,7 @@ def _is_pile(holding: Mapping[str, Folder]) -> bool:
 
 def _is_plain(name: str) -> bool:
     """Whether a name says that a folder is a split, and nothing else."""
-    return split_of(name) is not None and all(word.isdigit() for word in _rest(name))
-
-
-def _rest(name: str) -> frozenset[str]:
-    """What a name says beside a split; an enumeration such as ``a.`` says nothing."""
-    words = words_of(re.sub(r"^\w{1,2}[.)] *", "", name))
-    again = {split + word for split in SPLIT_NAMES for word in words}  # testA is test, a, and testa
-    return frozenset(words - SPLIT_NAMES.keys() - word_list("fillers") - again)
+    return split_of(name) is not None and all(word.isdigit() for word in beside_split(name))
 
 
 def _class_names(folder: Folder) -> set[str]:
@@ -205,11 +209,9 @@ def _called_splits(holding: Mapping[str, Folder]) -> dict[str, str]:
         for name, split in named.items()
         if _is_plain(name)
         or any(classes[name] & classes[other] for other in named if other != name)
-        or any(_rest(name) == _rest(other) for other in named if named[other] != split)
+        or any(beside_split(name) == beside_split(other) for other in named if named[other] != split)
     }
-    if "test" not in found.values() and list(found.values()).count("val") == 2:  # as in train, val, eval
-        found |= {name: "test" for name in found if words_of(name) & {"eval", "evaluation"}}
-    return found
+    return eval_as_test(found)
 
 
 def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
@@ -519,7 +521,7 @@ def _refuse_deeper_classes(root: Path, holding: Mapping[str, Folder]) -> None:
 def _refuse_one_level_of_both(root: Path, holding: Mapping[str, Folder]) -> None:
     """Refuse trainA, trainB, testA, testB: a folder for each pair of split and class."""
     named = {name: split for name in holding if (split := split_of(name))}
-    rests = {name: "-".join(sorted(word for word in _rest(name) if not word.isdigit())) for name in named}
+    rests = {name: "-".join(sorted(word for word in beside_split(name) if not word.isdigit())) for name in named}
     told = {name: rest for name, rest in rests.items() if rest}
     if len(named) == len(holding) > 2 and len(set(told.values())) > 1 and len({named[name] for name in told}) > 1:
         example = next(iter(told))

@@ -72,6 +72,40 @@ def test_numbers_of_any_kind(opened, tmp_path, dtype):
         assert decode(read(3)).image.size == (5, 6)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_images", "train_labels", "valid_images", "valid_labels", "testing_images", "testing_labels"),
+        ("train_images", "train_labels", "validation_images", "validation_labels", "holdout_images", "holdout_labels"),
+        ("train_images", "train_labels", "Val_Images", "Val_Labels", "TestImages", "TestLabels"),
+        ("training_images", "training_labels", "dev-image", "dev-label", "test_set_imgs", "test_set_labels"),
+        ("x_train", "y_train", "x_val", "y_val", "X_test", "y_test"),
+        ("train_images", "train_labels", "val_images", "val_labels", "eval_images", "eval_labels"),
+    ],
+    ids=lambda names: names[-1],
+)
+def test_arrays_of_splits_that_are_called_otherwise(opened, tmp_path, names):
+    images, labels = [IMAGES + number for number in range(3)], [LABELS, LABELS[::-1], 1 - LABELS]
+    contents = dict(zip(names[::2], images, strict=True)) | dict(zip(names[1::2], labels, strict=True))
+    found = opened(**({"train_images": None, "train_labels": None} | contents))
+    assert found.table["split"].tolist() == ["train"] * 4 + ["val"] * 4 + ["test"] * 4
+    assert found.table["label"].tolist() == [str(label) for part in labels for label in part]
+    assert f"Arrays {names[4]} and {names[5]} are taken as the test split." in found.notes
+    with found.reader.opened(tmp_path) as read:
+        assert np.array_equal(read(9), images[2][1])
+
+
+def test_arrays_that_are_not_used_are_named(opened):
+    extra = {f"train_masks_{number}": IMAGES for number in range(6)} | {"mean": LABELS, "val_patients": LABELS}
+    found = opened(**extra, unlabeled_images=IMAGES)
+    assert found.notes == (f"Arrays that are not used: {', '.join(extra)}, unlabeled_images.",)
+
+
+def test_two_arrays_for_one_split(refusal):
+    more = {"val_images": IMAGES, "val_labels": LABELS, "valid_images": IMAGES, "valid_labels": LABELS}
+    assert "two arrays of images for the val split, val_images and valid_images" in refusal(**more)
+
+
 def test_arrays_in_fortran_order(opened, tmp_path):
     with opened(train_images=np.asfortranarray(IMAGES)).reader.opened(tmp_path) as read:
         assert np.array_equal(read(2), IMAGES[2])
