@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.data.imageset import stamp
-from bench.data.names import SPLIT_NAMES, fold_of, pattern, split_of, word_list, words_of
+from bench.data.names import SPLIT_NAMES, fold_of, folded, pattern, split_of, word_list, words_of
 from bench.data.sources.listing import DEEPEST, looks_like_an_image
 
 OWN = {
@@ -196,7 +196,8 @@ def take_masks(root: Folder) -> list[str]:
 
     A file is a mask if it is called as the image beside it and then ``_mask``, ``_seg``, ``_lesion`` or the like. A
     folder holds masks if its name says so and it stands beside a folder of images, repeats the class folders beside
-    it, or holds twins of the images around it. The name alone is not enough: masks can be a class.
+    it, or holds twins of the images around it, as benign_mask does beside benign. The name alone is not enough: masks
+    can be a class.
     """
     taken: list[str] = []
     outer = [root]
@@ -207,7 +208,8 @@ def take_masks(root: Folder) -> list[str]:
         for name, below in list(folder.folders.items()):
             if is_unlabelled_name(name):
                 continue
-            if words_of(name) & word_list("masks") and _holds_masks(below, folder, over_classes):
+            called = words_of(name) & word_list("masks") or any(_is_mask_of(name, other) for other in folder.folders)
+            if called and _holds_masks(below, folder, over_classes):
                 taken += [image.path for image in below.every()]
                 del folder.folders[name]
         stems = {_stem(image) for image in folder.images}
@@ -257,6 +259,14 @@ def _base(stem: str, stems: set[str]) -> str | None:
     return None
 
 
+def _is_mask_of(name: str, other: str) -> bool:
+    """Whether a folder is called like another one and a word for a mask: benign_mask, or Masks of benign."""
+    text, base = ("".join(re.findall(r"[^\W_]+", folded(one))) for one in (name, other))
+    words = "|".join(sorted(word_list("masks"), key=len, reverse=True))
+    more = f"(?:{'|'.join(sorted(word_list('images')))}|of)?"
+    return bool(re.fullmatch(rf"(?:{words})+{more}{re.escape(base)}|{re.escape(base)}(?:{words})+{more}\d*", text))
+
+
 def _holds_masks(folder: Folder, parent: Folder, over_classes: bool) -> bool:
     """Whether ``folder``, whose name says so, holds masks; ``over_classes``: whether ``parent`` may hold classes."""
     for words in (words_of(name) for name in parent.folders if not is_unlabelled_name(name)):
@@ -272,15 +282,22 @@ def _holds_masks(folder: Folder, parent: Folder, over_classes: bool) -> bool:
     if _twins(stems, {_stem(image) for image in parent.images}) >= 0.5:
         return True
     around = [{_stem(image) for image in one.every()} for one in beside.values()]
+    if any(
+        _is_mask_of(folder.name, name) and _twins(stems, one) >= 0.9 for name, one in zip(beside, around, strict=True)
+    ):
+        return True
     if not over_classes:  # below a class, what is beside it shows the same
         return any(_twins(stems, one) >= 0.5 for one in around)
+    words = words_of(folder.name)
+    certain = bool(words & word_list("certain masks")) and not folder.holding()
+    if certain and words <= word_list("masks") | word_list("fillers") and _twins(stems, set().union(*around)) >= 0.9:
+        return True
     # Beside classes, each mask is the twin of an image of one class; names that recur in all classes say nothing.
     alone = set().union(*around) - {
         stem for one in around for other in around if one is not other for stem in one & other
     }
     several = sum(_twins(stems, one) > 0 for one in around) > 1
-    one_to_one = len(around) == 1 and bool(words_of(folder.name) & word_list("certain masks")) and not folder.holding()
-    return (several or one_to_one) and _twins(stems, alone) >= 0.9
+    return (several or (certain and len(around) == 1)) and _twins(stems, alone) >= 0.9
 
 
 def _twins(stems: set[str], images: set[str]) -> float:

@@ -257,6 +257,50 @@ LAYOUTS_READ = [
         left_out={"mask": 2},
         dropped="labels/",
     ),
+    *(
+        Layout(
+            f"masks of a class in {mask}, called {name}, in {top}",
+            [*below(f"{top}A", names=["x1.png", "x2.png"]), f"{top}B/3.png", f"{top}{mask}/{name}"],
+            "split/class" if top else "class",
+            splits={"train": "train"} if top else {},
+            left_out={"mask": 1},
+            dropped="(?i)mask|GT|Seg",
+        )
+        for top in ("", "train/")
+        for mask, name in (
+            ("A_mask", "x1.png"),
+            ("A masks", "x1_mask.png"),
+            ("AMask", "x2.bmp"),
+            ("amask", "x2.bmp"),
+            ("Masks of A", "mask_x1.png"),
+            ("A_GT", "x1.png"),
+            ("A_Segmentation_images", "x1_seg.png"),
+        )
+    ),
+    *(
+        Layout(
+            f"{masks} beside classes of the same file names",
+            [*below("A", "B", names=["1.png", "2.png"]), *below(masks, names=["1.png", "2_mask.png"])],
+            left_out={"mask": 2},
+            dropped="(?i)mask",
+        )
+        for masks in ("masks", "mask", "Segmentation_masks", "mask_images")
+    ),
+    Layout(
+        "masks of one class beside another without",
+        ["A/a1.png", "A/a2.png", "B/b1.png", "masks/a1.png", "masks/a2.png"],
+        left_out={"mask": 2},
+        dropped="masks",
+    ),
+    *(
+        Layout(f"classes called {' and '.join(names)}", files, label=r"^([\w ]+)/")
+        for names, files in (
+            (("mask", "face"), ["mask/m1.png", "mask/m2.png", "face/f1.png"]),
+            (("mask", "no mask", "face"), ["mask/1.png", "no mask/1.png", "face/1.png"]),
+            (("face", "face_mask"), ["face/1.png", "face/2.png", "face_mask/3.png", "face_mask/4.png"]),
+            (("cloth_mask", "gas_mask"), ["cloth_mask/1.png", "gas_mask/1.png", "none/1.png"]),
+        )
+    ),
     Layout("classes that only sound like masks", ["mask/1.png", "no_mask/1.png"], label=r"^(\w+)/"),
     Layout("classes that only sound like masks, in one word", ["mask/1.png", "nomask/1.png"], label=r"^(\w+)/"),
     Layout(
