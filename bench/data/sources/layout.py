@@ -128,14 +128,22 @@ def _leave_unlabelled(tree: Folder, reading: Reading) -> None:
 
 
 def _leave_copies(folder: Folder, reading: Reading) -> None:
-    """Leave out a folder that holds once more what lies beside it, as where an archive was unpacked twice."""
+    """Leave out a folder that holds once more what lies beside it, as where an archive was unpacked twice.
+
+    It is no split, but for train in train. The same goes for the one folder that all is in.
+    """
     names = {folded(name) for name in folder.holding()}
     for name, below in folder.holding().items():
-        if split_of(name) is not None:
+        if split_of(name) not in (None, split_of(folder.name)):
             continue
-        again = {folded(one) for one in below.holding()} & (names - {folded(name)})
-        if len(again) > 1 and len(again) >= len(names) - 1 and _repeats(below, folder):
+        copy = below
+        while len(inside := copy.holding()) == 1 and not copy.images:
+            copy = next(iter(inside.values()))
+        again = {folded(one) for one in copy.holding()} & (names - {folded(name)})
+        if len(again) > 1 and len(again) >= len(names) - 1 and _repeats(copy, folder):
             reading.beside.append(_with_count(folder.folders.pop(name)))
+    if len(only := folder.holding()) == 1:
+        _leave_copies(*only.values(), reading)
 
 
 def _repeats(below: Folder, folder: Folder) -> bool:
@@ -233,6 +241,8 @@ def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
 
 def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Reading) -> None:
     holding = top.holding()
+    for name in splits:
+        _leave_copies(holding[name], reading)
     classes = {name: _class_names(holding[name]) for name in splits}
     known = set().union(*classes.values())
     others = {name: folder for name, folder in holding.items() if name not in splits}
@@ -409,6 +419,7 @@ def _parted(root: Path, holding: Mapping[str, Folder], named: Callable[[str], st
 
 def _read_classes(root: Path, top: Folder, reading: Reading, where: Mapping[str, str]) -> str:
     """Place what lies in class folders, maybe below folds or patients, as of ``where``; returns the layout in words."""
+    _leave_copies(top, reading)
     holding = top.holding()
     reading.pass_over(top)
     folds = {name: fold for name in holding if (fold := fold_of(name)) is not None}

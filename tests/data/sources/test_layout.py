@@ -225,6 +225,31 @@ LAYOUTS_READ = [
         left_out={"other folder": 1},
         dropped="^cell",
     ),
+    *(
+        Layout(
+            f"the classes of a split unpacked twice, into {copy}",
+            [*below(split, "test"), *below(copy)],
+            "split/class",
+            splits={split: "train", "test": "test"},
+            left_out={"other folder": 1},
+            dropped=f"^{re.escape(copy)}",
+        )
+        for split, copy in (
+            ("train", "train/train"),
+            ("train", "train/copy of train"),
+            ("train", "train/train (1)/train"),
+            ("train", "train/archive"),
+            ("train/images", "train/images/images"),
+        )
+    ),
+    Layout(
+        "folds of which one was unpacked twice",
+        below("fold1", "fold2", "fold2/fold2"),
+        "fold/class",
+        fold=r"^fold(\d)",
+        left_out={"other folder": 1},
+        dropped="^fold2/fold2",
+    ),
     Layout("magnifications", below("A/SOB/x", "B/SOB/x", names=["40X/1.png", "100X/2.png"])),
     Layout("classes that only sound like splits", ["test_positive/1.png", "test_negative/2.png"], label=r"^(\w+)/"),
     Layout(
