@@ -100,18 +100,20 @@ class Tree:
 def walk(root: Path) -> Tree:
     """What lies in ``root`` and below.
 
-    Hidden files and folders are passed over. A link to a folder is followed where it stands for a split, or for a
-    class beside or in one, and leads out of ``root``; elsewhere it may lead round in circles, or to another class.
+    Hidden files and folders are passed over. A link to a folder is followed where it may stand for a split or a class
+    and leads out of ``root``; elsewhere it may lead round in circles, or to another class.
 
     Raises:
         OSError: if a folder or file is out of reach, other than by a link.
     """
     tree = Tree(Folder(""))
-    tree.root = _walk(root, "", tree, os.path.realpath(root))
+    tree.root = _walk(root, "", tree)
+    if not tree.root.own:
+        _follow(tree.root, root, tree, 0)
     return tree
 
 
-def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
+def _walk(place: Path | str, path: str, tree: Tree) -> Folder:
     with os.scandir(place) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
     names = {entry.name for entry in entries}
@@ -129,13 +131,9 @@ def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
         elif is_folder and below.count("/") >= DEEPEST:
             tree.deep.append(below)
         elif is_folder:
-            folder.folders[entry.name] = _walk(entry.path, below, tree, root)
+            folder.folders[entry.name] = _walk(entry.path, below, tree)
         elif entry.is_symlink() and Path(entry.path).is_dir():
-            if _leads_on(entry, path, root, tree.followed):
-                tree.followed.append(below)
-                folder.folders[entry.name] = _walk(entry.path, below, tree, root)
-            else:
-                folder.links.append(below)
+            folder.links.append(below)
         else:
             status = _status(entry)
             if status is not None and looks_like_an_image(entry.path):
@@ -153,14 +151,30 @@ def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
     return folder
 
 
-def _leads_on(entry: "os.DirEntry[str]", parent: str, root: str, followed: list[str]) -> bool:
-    """Whether a link to a folder is followed; below a link, only from the outermost split, lest it lead in circles."""
-    below_a_link = any(f"{parent}/".startswith(f"{one}/") for one in followed)
-    is_split = split_of(parent.rpartition("/")[2]) is not None
-    stands = not parent or (is_split and ("/" not in parent or not below_a_link))
-    target = os.path.realpath(entry.path)
-    inside = os.path.commonpath([target, root]) in (target, root)  # the one holds the other
-    return stands and not inside
+def _follow(folder: Folder, root: Path, tree: Tree, links: int) -> None:
+    """Follow the links in a folder that may hold classes or splits, and in those in it that may.
+
+    These are the one folder that all is in, splits and folds. Of links in links two are followed: more may lead round
+    in circles.
+    """
+    for path in list(folder.links):
+        if links < 2 and _leads_out(root / path, root):
+            folder.links.remove(path)
+            below = _walk(root / path, path, tree)
+            tree.own += [path] if below.own else []
+            tree.followed += [] if below.own else [path]
+            folder.folders |= {} if below.own else {below.name: below}
+    folder.folders = dict(sorted(folder.folders.items()))
+    inside = [one for one in folder.folders.values() if any(below.images or below.links for below in one.walk())]
+    for one in inside:
+        if len(inside) == 1 or split_of(one.name) is not None or fold_of(one.name) is not None:
+            _follow(one, root, tree, links + (one.path in tree.followed))
+
+
+def _leads_out(link: Path, root: Path) -> bool:
+    """Whether a link leads to a folder that neither lies in ``root`` nor holds it."""
+    ends = (os.path.realpath(link), os.path.realpath(root))
+    return os.path.commonpath(ends) not in ends
 
 
 def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:

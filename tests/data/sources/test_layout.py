@@ -760,6 +760,33 @@ def test_links_are_followed_in_splits_below_an_outer_folder(tmp_path):
     assert Counter(found.table["split"]) == {"train": 4, "test": 4}
 
 
+@pytest.mark.parametrize(
+    "place", ["Dataset", "a/b", "Dataset/train", "train/images", "training_data/train", "Dataset/images"]
+)
+@pytest.mark.parametrize("linked", ["B", "AB"])
+def test_links_that_stand_for_classes_are_followed_below_outer_folders_and_said(tmp_path, place, linked):
+    write(tmp_path / "kept", A_B)
+    write(tmp_path / "set" / place, ["C/5.png"] + [name for name in A_B if name[0] not in linked])
+    for label in linked:
+        (tmp_path / "set" / place / label).symlink_to(tmp_path / "kept" / label)
+    (tmp_path / "set" / place / "D").symlink_to(tmp_path / "set" / place / "C")
+    (tmp_path / "kept/B/again").symlink_to(tmp_path / "kept/A")
+    found = folder_source(tmp_path / "set")
+    assert found.classes == ("A", "B", "C")
+    assert any(f"followed: {', '.join(f'{place}/{label}' for label in linked)}." in note for note in found.notes)
+    assert [sorted(one.names) for one in found.excluded] == [[f"{place}/B/again", f"{place}/D"]]
+
+
+def test_links_that_lead_round_are_not_followed_for_ever(tmp_path):
+    write(tmp_path / "kept", A_B)
+    (tmp_path / "kept/train").symlink_to(tmp_path / "kept")
+    write(tmp_path / "set/test", A_B)
+    (tmp_path / "set/train").symlink_to(tmp_path / "kept")
+    found = folder_source(tmp_path / "set")
+    assert Counter(found.table["split"]) == {"train": 4, "test": 4}
+    assert [one.names for one in found.excluded] == [("train/train (4 images)",), ("train/train/train",)]
+
+
 def test_links_that_stand_for_classes_and_splits_are_followed_and_said(tmp_path):
     write(tmp_path / "kept", A_B)
     (tmp_path / "set/train").mkdir(parents=True)
