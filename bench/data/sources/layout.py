@@ -247,14 +247,16 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
     known = set().union(*classes.values())
     others = {name: folder for name, folder in holding.items() if name not in splits}
     folds = {name: "train" for name in others if fold_of(name) is not None and "train" not in splits.values()}
-    _refuse_strangers(root, {name: one for name, one in others.items() if name not in folds}, splits, classes)
+    strangers = {name: one for name, one in others.items() if name not in folds}
+    doubt = _maybe_a_class(splits) if strangers and not _is_whole(holding) else ""
+    _refuse_strangers(root, strangers, splits, classes, doubt)
     unlabelled = [name for name in splits if not _has_classes(holding[name], known)]
     if unlabelled:
-        raise _without_labels(root, reading.tables, splits, unlabelled, holding)
+        raise _without_labels(root, reading.tables, splits, unlabelled, holding, doubt)
     if "train" not in splits.values() and not folds:
-        raise ConfigError(f"{root} has {listed(splits)} but no train folder; --data takes {LAYOUTS}.")
+        raise ConfigError(f"{root} has {listed(splits)}{doubt} but no train folder; --data takes {LAYOUTS}.")
     reading.pass_over(top)
-    reading.beside += [_with_count(one) for name, one in others.items() if name not in folds]
+    reading.beside += [_with_count(one) for one in strangers.values()]
     layouts = set()
     for name, split in (splits | folds).items():
         folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
@@ -289,9 +291,13 @@ def _has_classes(folder: Folder, known: set[str]) -> bool:
 
 
 def _refuse_strangers(
-    root: Path, others: Mapping[str, Folder], splits: Mapping[str, str], classes: Mapping[str, set[str]]
+    root: Path,
+    others: Mapping[str, Folder],
+    splits: Mapping[str, str],
+    classes: Mapping[str, set[str]],
+    doubt: str,
 ) -> None:
-    """Refuse a folder beside the splits that holds class folders as they do."""
+    """Refuse a folder beside the splits that holds class folders as they do; ``doubt`` of the splits is said too."""
     for name, folder in others.items():
         if any(folded(name) in names for names in classes.values()):
             raise ConfigError(
@@ -304,7 +310,7 @@ def _refuse_strangers(
             raise ConfigError(
                 f"{root / folder.path} holds the class folder{'s' * (len(shared) > 1)} {listed(shared)} as "
                 f"{listed(splits)} {'do' if len(splits) > 1 else 'does'}, but its name tells no split; call it train, "
-                f"val or test, or move it out of {root}."
+                f"val or test, or move it out of {root}{doubt}."
             )
 
 
@@ -325,12 +331,23 @@ def _refuse_splits_inside(root: Path, folder: Folder, split: str, known: set[str
         )
 
 
+def _maybe_a_class(splits: Mapping[str, str]) -> str:
+    """What to say of folders read as splits beside other folders, all of which may be classes."""
+    read = " and ".join(f"{printable(name)} is read as the {split} split" for name, split in splits.items())
+    return f" ({read} because of {'its name' if len(splits) == 1 else 'their names'}; rename what is a class)"
+
+
 def _without_labels(
-    root: Path, tables: list[str], splits: Mapping[str, str], unlabelled: list[str], holding: Mapping[str, Folder]
+    root: Path,
+    tables: list[str],
+    splits: Mapping[str, str],
+    unlabelled: list[str],
+    holding: Mapping[str, Folder],
+    doubt: str,
 ) -> ConfigError:
     labelled = [name for name in splits if name not in unlabelled]
     if not labelled or "train" not in {splits[name] for name in labelled}:
-        return _no_labels(root, tables, unlabelled)
+        return _no_labels(root, tables, unlabelled, doubt)
     images = sum(1 for name in unlabelled for _ in holding[name].every())
     parent = holding[labelled[0]].path.rpartition("/")[0]
     place = root / parent if parent else root
@@ -341,13 +358,13 @@ def _without_labels(
     )
 
 
-def _no_labels(root: Path, tables: list[str], folders: Iterable[str] = ()) -> ConfigError:
-    """What to say where images have no label."""
+def _no_labels(root: Path, tables: list[str], folders: Iterable[str] = (), doubt: str = "") -> ConfigError:
+    """What to say where images have no label; ``doubt`` of the folders is said in addition."""
     named = listed(folders)
     place = f"{named} of {root}" if named else f"{root}"
     return ConfigError(
-        f"The images in {place} lie in no class folder, so they have no label{_or_table(root, tables)}; --data takes "
-        f"{LAYOUTS}; or {MANIFEST}."
+        f"The images in {place} lie in no class folder, so they have no label{doubt}{_or_table(root, tables)}; "
+        f"--data takes {LAYOUTS}; or {MANIFEST}."
     )
 
 

@@ -501,6 +501,25 @@ def test_a_class_called_like_a_split_in_a_split_is_a_class_with_a_note(tmp_path,
     assert [note for note in found.notes if f"called like splits: {name};" in note] == list(found.notes)
 
 
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (["Control", "Test"], "Test is read as the test split because of its name; rename what is a class"),
+        (["valid", "invalid"], "valid is read as the val split because of its name; rename what is a class"),
+        (["a/Positive", "a/Negative", "a/Holdout"], "Holdout is read as the test split because of its name"),
+        (["Control/9001", "Control/9002", "Test/9003", "Test/9004"], "Test is read as the test split"),
+        (["Control/x", "Control/y", "Test/x", "Test/z"], "Test is read as the test split because of its name"),
+        (["Train", "Bus"], "Train is read as the train split because of its name"),
+        (
+            ["Eval", "Other", "Test"],
+            "Eval is read as the val split and Test is read as the test split because of their",
+        ),
+    ],
+)
+def test_a_class_called_like_a_split_is_refused_with_that_reading(tmp_path, classes, told):
+    assert told in refused(tmp_path, [f"{name}/{n}.png" for name in classes for n in range(2)])
+
+
 def test_split_and_class_in_one_name_are_refused(tmp_path):
     message = refused(tmp_path, ["trainA/1.png", "trainB/2.png", "testA/3.png", "testB/4.png"])
     assert "tell split and class at once" in message
