@@ -142,8 +142,9 @@ def _leave_copies(folder: Folder, reading: Reading) -> None:
         again = {folded(one) for one in copy.holding()} & (names - {folded(name)})
         if len(again) > 1 and len(again) >= len(names) - 1 and _repeats(copy, folder):
             reading.beside.append(_with_count(folder.folders.pop(name)))
-    if len(only := folder.holding()) == 1:
-        _leave_copies(*only.values(), reading)
+    holding = list(folder.holding().values())
+    if len(holding) == 1:
+        _leave_copies(holding[0], reading)
 
 
 def _repeats(below: Folder, folder: Folder) -> bool:
@@ -474,11 +475,12 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
     classes = {name for name in inside if not pattern("visit").fullmatch(name) and not _names_a_patient(name)}
     if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
         return True
+    held = listed(dict.fromkeys(name for folder in holding.values() for name in folder.holding()))
     numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
     if numbered or all(pattern("patient").fullmatch(name) for name in names):
         raise ConfigError(
-            f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold no "
-            f"class folders{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
+            f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold "
+            f"{f'folders that are not clearly classes ({held})' if held else 'no class folders'}{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
         )
     return False
 

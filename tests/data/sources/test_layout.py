@@ -648,6 +648,17 @@ def test_images_dealt_out_over_folders_have_no_label(tmp_path, name):
     assert f"--data {tmp_path / 'meta.csv'}" in message
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (["patient_1/A/1.png", "patient_1/B/1.png", "patient_2/A/1.png", "patient_2/C/1.png"], "A, B, C"),
+        ([f"patient_{n}/visit_{k}/{c}/1.png" for n in "12" for k in "12" for c in "AB"], "visit_1, visit_2"),
+    ],
+)
+def test_folders_of_patients_that_are_not_clearly_classes_are_named(tmp_path, files, told):
+    assert f"and hold folders that are not clearly classes ({told});" in refused(tmp_path, files)
+
+
 def test_patients_beside_a_table_are_refused_with_the_command(tmp_path):
     (tmp_path / "train.csv").write_text("Path,Sex,Pneumonia\n")
     files = [f"{split}/patient0{n}/study1/view1.jpg" for split in ("train", "valid") for n in range(3)]
