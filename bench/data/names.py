@@ -137,6 +137,14 @@ def merge_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
     return [spelled[label] for label in labels], notes
 
 
+def missing_taken(labels: Iterable[str]) -> list[str]:
+    """A note on labels that may stand for missing ones, such as -1 and ?, and are taken as classes."""
+    found = sorted({label for label in labels if label.casefold() in word_list("unknown patients") - {"none"}})
+    return [
+        f"The label {one!r} is taken as a class; if it says that there is none, leave its images out." for one in found
+    ]
+
+
 def folded(label: str) -> str:
     """What is the same for all ways to write one class."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())

@@ -21,7 +21,17 @@ import numpy.typing as npt
 from bench.data.images.limits import MOST_PIXELS, TooLarge, check_size
 from bench.data.images.window import Window, of_set
 from bench.data.imageset import ImageSet, stamp
-from bench.data.names import beside_split, check_classes, eval_as_test, listed, readable, split_of, word_list, words_of
+from bench.data.names import (
+    beside_split,
+    check_classes,
+    eval_as_test,
+    listed,
+    missing_taken,
+    readable,
+    split_of,
+    word_list,
+    words_of,
+)
 from bench.disk import FULL, full_disk_named
 from bench.errors import ConfigError
 
@@ -76,6 +86,7 @@ def npz_source(
         raise ConfigError(f"The labels in {path} have different numbers of columns ({told}); one layout is needed.")
     counts = tuple(len(part) for part in labels)
     named = _named(path, np.unique(np.concatenate(labels)), class_names)
+    notes += missing_taken(named.values())
     digits = len(str(max(counts) - 1))
     names = [f"{split}/{row:0{max(5, digits)}}" for split, n in zip(splits, counts, strict=True) for row in range(n)]
     table = pd.DataFrame(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bench.data.names import SPLIT_NAMES, eval_as_test, listed, pattern, split_of, word_list, word_lists
+from bench.data.names import SPLIT_NAMES, eval_as_test, listed, missing_taken, pattern, split_of, word_list, word_lists
 from bench.data.patients import PREFIX, SUBTYPE, file_subtypes
 from bench.data.sources.image_files import ImageFiles, Located
 from bench.data.sources.listing import EXTENSIONS
@@ -195,6 +195,7 @@ def take_labels(columns: Columns) -> list[str]:
     labels = columns.cells("label")
     if any(label.casefold() == "none" for label in labels):
         columns.notes.append("The label 'none' is taken as a class, such as that of no finding.")
+    columns.notes += missing_taken(labels)
     return labels
 
 

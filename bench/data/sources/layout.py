@@ -476,11 +476,12 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
     if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
         return True
     held = listed(dict.fromkeys(name for folder in holding.values() for name in folder.holding()))
+    told = f"folders that are not clearly classes ({held})" if held else "no class folders"
     numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
     if numbered or all(pattern("patient").fullmatch(name) for name in names):
         raise ConfigError(
-            f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold "
-            f"{f'folders that are not clearly classes ({held})' if held else 'no class folders'}{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
+            f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold {told}"
+            f"{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
         )
     return False
 

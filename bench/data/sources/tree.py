@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.checksums import SUFFIX
 from bench.data.imageset import stamp
 from bench.data.names import SPLIT_NAMES, fold_of, folded, pattern, split_of, word_list, words_of
 from bench.data.sources.listing import DEEPEST, looks_like_an_image
@@ -15,7 +16,7 @@ OWN = {
     "run.json": ("figures", "trials.csv", "splits.csv", "space.yaml", "study.db", "audit.json", "report.html"),
     "compare.json": ("compare.csv", "compare.html", "runs"),
     "meta.json": ("values.npy",),
-    "facts.csv": (".npy",),
+    "facts.csv": (f"thumbnails.npy{SUFFIX}",),
 }
 """What the folders of runs and comparisons, and the parts of a cache, are known by: a file, and how one of those
 beside it ends."""

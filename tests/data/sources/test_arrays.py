@@ -46,6 +46,7 @@ def refusal(opened):
 def test_classes_are_in_numeric_order(opened):
     found = opened(train_labels=np.array([10, 2, 2, 10]), test_images=IMAGES[:1], test_labels=np.array([-1]))
     assert found.classes == ("-1", "2", "10")
+    assert found.notes == ("The label '-1' is taken as a class; if it says that there is none, leave its images out.",)
     assert list(found.table["label"]) == ["10", "2", "2", "10", "-1"]
     assert list(found.table["split"]) == ["train"] * 4 + ["test"]
 

@@ -732,7 +732,7 @@ def test_runs_and_caches_of_this_suite_are_left_out(tmp_path):
     for folder in ("reports/one", "reports/two", "A/old"):
         write_bytes(tmp_path / folder / "run.json", b"{}")
     write_bytes(tmp_path / "reports/README.md", b"x")
-    for name in ("store/k/facts.csv", "store/k/224-pad.npy", "features/k/meta.json", "features/k/values.npy"):
+    for name in ("store/k/facts.csv", "store/k/thumbnails.npy.xxh128", "features/k/meta.json", "features/k/values.npy"):
         write_bytes(tmp_path / "cache" / name, b"x")
     found = folder_source(tmp_path)
     assert list(found.table["image"]) == A_B
@@ -746,6 +746,13 @@ def test_a_class_called_reports_is_a_class(tmp_path):
     write(tmp_path, ["reports/1.png", "B/2.png"])
     write_bytes(tmp_path / "reports/run.json", b"{}")
     assert folder_source(tmp_path).classes == ("B", "reports")
+
+
+def test_a_class_beside_whose_images_tables_and_arrays_lie_is_a_class(tmp_path):
+    write(tmp_path, A_B)
+    for name in ("facts.csv", "values.npy", "thumbnails.npy"):
+        write_bytes(tmp_path / "A" / name, b"x")
+    assert list(folder_source(tmp_path).table["image"]) == A_B
 
 
 def test_a_run_folder_is_no_data(tmp_path):

@@ -307,3 +307,10 @@ def test_what_is_shown_of_patients_is_no_label(manifest, refusal):
     found = manifest("image,MEL,NV,sex_male,smoker", "1,1,0,1,1", "2,0,1,1,0")
     assert found.classes == ("MEL", "NV")
     assert "did you mean malignant?" in refusal("image,male,malignant", "1,1,0", "2,0,1")
+
+
+@pytest.mark.parametrize("label", ["-1", "?", "-", "Unknown", "-999"])
+def test_a_label_that_may_stand_for_none_is_a_class_with_a_note(manifest, label):
+    found = manifest("path,label", "1.png,A", f"2.png,{label}")
+    assert found.classes == tuple(sorted(["A", label]))
+    assert [f"The label {label!r} is taken as a class" in note for note in found.notes] == [True]
