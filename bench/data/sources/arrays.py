@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.images.limits import MOST_PIXELS, TooLarge, check_size
-from bench.data.images.window import Window, of_set
+from bench.data.images.window import Window, of_set, tails_of
 from bench.data.imageset import ImageSet, stamp
 from bench.data.names import (
     beside_split,
@@ -45,6 +45,8 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedE
 MOST_IMAGES = 2_000_000  # whose names and facts take about 1 GB
 MOST_UNPACKED = 100
 """An archive does not unpack to more than so many times its size; images compress by 2 to 20."""
+OTHER_SCALE = 40
+"""Arrays whose values spread so many times as far as those of others are in another scale."""
 SMALL = 10**8  # bytes that any archive may unpack to
 HEADER = 1 << 16  # bytes that are enough for the header of an array
 EIGHT_BITS = (np.dtype(np.uint8), np.dtype(bool))  # kinds of arrays that need no window
@@ -323,7 +325,7 @@ class NpzReader:
         Arrays of more than 8 bits are read once for the window of them all.
 
         Raises:
-            ConfigError: if the file is damaged.
+            ConfigError: if the file is damaged, or its arrays differ in scale.
         """
         with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
             with open_npz(self.path) as archive:
@@ -331,8 +333,24 @@ class NpzReader:
                 with full_disk_named(scratch, sum(archive.getinfo(one).file_size for one in members)):
                     archive.extractall(folder, members)
                 deep = [name for name in self.arrays if header(archive, name)[1] not in EIGHT_BITS]
-            window = of_set([np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in deep])
+            values = {name: np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in deep}
+            _refuse_scales(self.path, values)
+            window = of_set(list(values.values()))
             yield Rows(Path(folder), self.arrays, self.counts, window)
+
+
+def _refuse_scales(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Refuse arrays of which one goes from 0 to 1, say, and another to 255: no window serves both."""
+    if len(arrays) < 2:
+        return
+    tails = {name: ends for name, array in arrays.items() if (ends := tails_of([array])) and ends[1] > ends[0]}
+    spans = sorted(tails, key=lambda name: tails[name][1] - tails[name][0])
+    if spans and np.ptp(tails[spans[-1]]) > OTHER_SCALE * np.ptp(tails[spans[0]]):
+        told = " and ".join(f"{name} from {tails[name][0]:g} to {tails[name][1]:g}" for name in (spans[0], spans[-1]))
+        raise ConfigError(
+            f"{path} holds images in different scales ({told}, but for a few values), which no one window shows; scale "
+            "all alike."
+        )
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,24 @@ def test_one_window_serves_all_splits(opened, tmp_path):
         assert read.window is None, "values up to 255 stay as they are, if all are such"
 
 
+@pytest.mark.parametrize(("low", "kind"), [(1 / 255, "float32"), (0.02, "float64"), (1 / 4095, "float16")])
+def test_splits_in_other_scales_are_refused(opened, tmp_path, low, kind):
+    bright = np.linspace(0, 255, 4 * 30).reshape(4, 6, 5)
+    found = opened(train_images=(bright * low).astype(kind), test_images=bright, test_labels=LABELS)
+    told = r"different scales \(train_images from .* and test_images from "
+    with pytest.raises(ConfigError, match=told), found.reader.opened(tmp_path):
+        pass
+    same = opened(train_images=bright / 10, test_images=bright, test_labels=LABELS)
+    with same.reader.opened(tmp_path) as read:
+        assert read.window.high == 255
+
+
+def test_a_split_of_one_value_has_no_scale(opened, tmp_path):
+    bright = np.linspace(0, 255, 4 * 30).reshape(4, 6, 5)
+    with opened(train_images=bright, test_images=bright * 0, test_labels=LABELS).reader.opened(tmp_path) as read:
+        assert read.window.high == 255
+
+
 def test_arrays_of_eight_bits_are_not_looked_through(opened, tmp_path, monkeypatch):
     monkeypatch.setattr(arrays, "of_set", lambda arrays: pytest.fail("no") if arrays else None)
     with opened().reader.opened(tmp_path) as read:
