@@ -250,7 +250,7 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
     folds = {name: "train" for name in others if fold_of(name) is not None and "train" not in splits.values()}
     strangers = {name: one for name, one in others.items() if name not in folds}
     doubt = _maybe_a_class(splits) if strangers and not _is_whole(holding) else ""
-    _refuse_strangers(root, strangers, splits, classes, doubt)
+    _refuse_strangers(root, strangers, splits, classes, "" if "train" in splits.values() else doubt)
     unlabelled = [name for name in splits if not _has_classes(holding[name], known)]
     if unlabelled:
         raise _without_labels(root, reading.tables, splits, unlabelled, holding, doubt)
