@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -84,6 +84,20 @@ def split_of(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def eval_as_test(splits: Mapping[str, str]) -> dict[str, str]:
+    """Name -> split, as `split_of` has them; but with val and eval and no test, eval is test."""
+    val = {name for name, split in splits.items() if split == "val"}
+    last = {name for name in val if words_of(name) & {"eval", "evaluation"}}
+    return {**splits, **dict.fromkeys(last if last < val and "test" not in splits.values() else (), "test")}
+
+
+def beside_split(name: str) -> frozenset[str]:
+    """The words of a name that say more than a split does; an enumeration such as ``a.`` says nothing."""
+    words = words_of(re.sub(r"^\w{1,2}[.)] *", "", name))
+    again = {split + word for split in SPLIT_NAMES for word in words}  # testA is test, a, and testa
+    return frozenset(words - SPLIT_NAMES.keys() - word_list("fillers") - again)
+
+
 def fold_of(name: str) -> str | None:
     """The number of the fold that a folder called ``name`` stands for, such as 3 for ``fold_03``, or None."""
     match = _FOLD.fullmatch(name.strip())
@@ -121,6 +135,14 @@ def merge_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
         if len(counts) > 1
     ]
     return [spelled[label] for label in labels], notes
+
+
+def missing_taken(labels: Iterable[str]) -> list[str]:
+    """A note on labels that may stand for missing ones, such as -1 and ?, and are taken as classes."""
+    found = sorted({label for label in labels if label.casefold() in word_list("unknown patients") - {"none"}})
+    return [
+        f"The label {one!r} is taken as a class; if it says that there is none, leave its images out." for one in found
+    ]
 
 
 def folded(label: str) -> str:

@@ -84,7 +84,11 @@ def public_sets() -> dict[str, PublicSet]:
 
 
 def find_patients(
-    names: Sequence[str], pattern: str | None = None, known: Sequence[str] | None = None, known_rule: str = ""
+    names: Sequence[str],
+    pattern: str | None = None,
+    known: Sequence[str] | None = None,
+    known_rule: str = "",
+    n_classes: int = 0,
 ) -> Patients:
     """The patients of images called ``names``.
 
@@ -98,6 +102,7 @@ def find_patients(
             path where the pattern holds a ``/``.
         known: what the source says; empty, or a word for nobody, where it says nothing of an image.
         known_rule: where ``known`` comes from, in words.
+        n_classes: of the set; so few folders may be the labels.
 
     Raises:
         ConfigError: if the pattern is no regular expression, has not one group, or matches nothing.
@@ -116,7 +121,7 @@ def find_patients(
     if any(named):
         return _told(names, [(one, one) if one else None for one in named], known_rule)
     return _by_known_names(names) or Patients(
-        tuple(names), tuple(names), ASSUMED, assumed=True, notes=_suggestion(names)
+        tuple(names), tuple(names), ASSUMED, assumed=True, notes=_suggestion(names, n_classes)
     )
 
 
@@ -198,8 +203,8 @@ def _place(name: str) -> str:
     return "/".join(part for part in name.split("/")[:-1] if split_of(part) is None)
 
 
-def _suggestion(names: Sequence[str]) -> tuple[str, ...]:
-    """The pattern by which folders would name the patients, where folders look like it."""
+def _suggestion(names: Sequence[str], n_classes: int) -> tuple[str, ...]:
+    """The pattern by which folders would name the patients, where they look like it and are more than the classes."""
     called = sorted({match[1] for name in names if (match := CALLED_PATIENT.search(name))})
     if len(called) > 1:
         kind = re.match(r"[A-Za-z]+", called[0])
@@ -209,7 +214,8 @@ def _suggestion(names: Sequence[str]) -> tuple[str, ...]:
         )
     places = {_place(name) for name in names}
     deep = {place for place in places if "/" in place}
-    if len({place.rpartition("/")[2] for place in deep}) > 2 * len({place.partition("/")[0] for place in deep}):
+    outer, inner = ({place.split("/")[end] for place in deep} for end in (0, -1))
+    if len(inner) > 2 * max(len(outer), n_classes):
         return (
             f"The images lie in {len(deep)} folders such as {min(deep)}; if each is a patient, say so by "
             "--patient-pattern '([^/]+)/[^/]+$'.",

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from source_files import write
 
 from bench.data.patients import ASSUMED, RECOGNISED, find_patients, naming
-from bench.data.sources.open_source import folder_source
+from bench.data.sources.open_source import folder_source, open_source
 from bench.errors import ConfigError
 
 
@@ -276,6 +276,23 @@ def test_everyone_has_a_patient(names):
         assert len(found.split_groups) == len(found.ids) == len(names)
         assert all(found.split_groups)
         assert all(found.ids)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["Dataset/COVID", "Dataset/Normal", "Dataset/Viral"],
+        ["a/b/COVID", "a/b/Normal", "a/b/Viral", "a/b/Opacity"],
+        ["Dataset/benign/40X", "Dataset/benign/100X", "Dataset/malignant/40X", "Dataset/malignant/200X"],
+    ],
+)
+def test_folders_that_are_the_labels_are_not_suggested_as_patients(tmp_path, folders):
+    names = [f"{folder}/{n}.png" for folder in folders for n in range(2)]
+    write(tmp_path, names)
+    assert [note for note in folder_source(tmp_path).notes if "each is a patient" in note] == []
+    table = [f"{name},{name.split('/')[2 if name.startswith('a') else 1]}" for name in names]
+    (tmp_path / "set.csv").write_text("\n".join(["path,label", *table]))
+    assert [note for note in open_source(str(tmp_path / "set.csv"), 0).notes if "each is a patient" in note] == []
 
 
 def test_folders_are_suggested_as_patients_once(tmp_path):

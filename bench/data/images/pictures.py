@@ -30,6 +30,8 @@ IN_PLANES = 2  # planar configuration of a TIFF file whose channels lie one afte
 SIGNED = 2  # sample format of a TIFF file whose integers have a sign
 BIG_ENDIAN = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 """Pillow's name of values as a big-endian TIFF file has them -> as the machine has them."""
+CODESTREAM, PRECISION = b"\xff\x4f\xff\x51", 42
+"""How the codestream of a JPEG 2000 file begins, and where in it the bits of the first channel stand."""
 LEAST_OF_DEEP = 64
 """Colour of 16 bits per channel whose upper 8 bits never reach this is of fewer bits, and loses too many."""
 TURNS = {
@@ -126,7 +128,8 @@ def _decoded(content: bytes, window: Window | None, alone: AbstractContextManage
         tags = opened.tag_v2 if isinstance(opened, TiffImagePlugin.TiffImageFile) else Tags()
         check_size(int(tags.get(TILE_SIZE[0], 0)), int(tags.get(TILE_SIZE[1], 0)), max_pixels)
         opened.tile = [_as_stored(tile, tags) for tile in opened.tile]
-        stored = str(opened.tile[0].args) if opened.tile else ""
+        args = opened.tile[0].args if opened.tile else ()
+        stored = str(args) if args else ""
         stored_deep = ";16" in stored and "BGR;16" not in stored  # the latter: 16 bits per pixel, not a channel
         negative = tags.get(262) == WHITE_IS_ZERO
         orientation = opened.getexif().get(ExifTags.Base.Orientation)
@@ -140,7 +143,7 @@ def _decoded(content: bytes, window: Window | None, alone: AbstractContextManage
                 _check_upper_bits(opened)
             mode = opened.mode if holds_values(opened) else mode
             transparent = is_transparent(opened)
-            loaded = _with_sign(opened, tags.get(339, (1,))[0]) if tags else opened
+            loaded = _with_sign(opened, tags.get(339, (1,))[0]) if tags else _gathered(opened, args, content)
             image = shrunk(loaded, factor_of(loaded.size)) if factor > 1 else flat(loaded)
     if left in TURNS:
         image, whole = image.transpose(TURNS[left]), whole[::-1] if left >= 5 else whole
@@ -177,6 +180,27 @@ def _with_sign(image: Image.Image, sample_format: int) -> Image.Image:
         return image.point([value ^ 128 for value in range(256)])
     if image.mode == "I" and sample_format != SIGNED and np.asarray(image).min() < 0:
         return Image.fromarray(np.asarray(image).view(np.uint32).astype(np.float32))
+    return image
+
+
+def _gathered(image: Image.Image, args: object, content: bytes) -> Image.Image:
+    """Grey of 9 to 16 bits as PGM and JPEG 2000 files have it; Pillow spreads its values over 16 bits.
+
+    Args:
+        image: as Pillow loads it.
+        args: of its tile; a PGM's greatest value is the second.
+        content: of the file.
+    """
+    if image.format == "PPM" and image.mode == "I" and isinstance(args, tuple):
+        numbers = np.array(image, dtype=np.uint32)  # into which 65535 * 65535 goes
+        numbers *= np.uint32(args[1])
+        numbers += np.uint32(32767)
+        numbers //= np.uint32(65535)
+        return Image.fromarray(numbers.view(np.int32))
+    if image.format == "JPEG2000" and image.mode == "I;16" and (start := content.find(CODESTREAM)) >= 0:
+        signed, bits = divmod(content[start + PRECISION], 128)
+        values = np.asarray(image) >> max(0, 15 - bits)
+        return Image.fromarray(values.astype(np.int32) - (1 << bits) if signed else values)
     return image
 
 

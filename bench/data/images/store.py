@@ -52,7 +52,7 @@ from bench.disk import full_disk_named
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 9  # raised by whatever makes other pixels or facts of the same files
+FORMAT = 10  # raised by whatever makes other pixels or facts of the same files
 ABANDONED_AFTER = 24 * 3600  # seconds after which a decoding counts as left behind by a crash
 CHUNK = 64  # images that a process decodes at a time
 FEW = 256  # so few images are decoded in this process: starting others takes longer

@@ -86,14 +86,22 @@ def of_set(arrays: Sequence[Values]) -> Window | None:
     low, high = min(ends[0] for ends in extremes), max(ends[1] for ends in extremes)
     if low >= 0 and high <= 255 and all(array.dtype.kind in "biu" for array in arrays):
         return None
+    tails = tails_of(arrays) or (low, high)
+    if 0 < tails[1] - tails[0] < NARROW * (high - low):
+        low, high = tails
+    return Window(low, high, "set")
+
+
+def tails_of(arrays: Sequence[Values]) -> tuple[float, float] | None:
+    """Between which two nearly all values of some images of each array lie; None where none is finite."""
     sampled = [array[:: max(1, len(array) // SAMPLE)][:SAMPLE].ravel() for array in arrays]
     whole = all(part.dtype.kind in "biu" for part in sampled)  # integers stay as they are: they need less memory
     values = np.concatenate([part if whole else part.astype(np.float64) for part in sampled])
     values = values if whole else values[np.isfinite(values)]
-    tails = np.percentile(values, TAILS) if len(values) else (low, high)
-    if 0 < tails[1] - tails[0] < NARROW * (high - low):
-        low, high = float(tails[0]), float(tails[1])
-    return Window(low, high, "set")
+    if not len(values):
+        return None
+    low, high = np.percentile(values, TAILS)
+    return float(low), float(high)
 
 
 def _blocks(array: Values) -> Iterator[Values]:

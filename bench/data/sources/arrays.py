@@ -8,7 +8,7 @@ import math
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -19,9 +19,19 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.images.limits import MOST_PIXELS, TooLarge, check_size
-from bench.data.images.window import Window, of_set
+from bench.data.images.window import Window, of_set, tails_of
 from bench.data.imageset import ImageSet, stamp
-from bench.data.names import check_classes, readable
+from bench.data.names import (
+    beside_split,
+    check_classes,
+    eval_as_test,
+    listed,
+    missing_taken,
+    readable,
+    split_of,
+    word_list,
+    words_of,
+)
 from bench.disk import FULL, full_disk_named
 from bench.errors import ConfigError
 
@@ -35,6 +45,8 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedE
 MOST_IMAGES = 2_000_000  # whose names and facts take about 1 GB
 MOST_UNPACKED = 100
 """An archive does not unpack to more than so many times its size; images compress by 2 to 20."""
+OTHER_SCALE = 40
+"""Arrays whose values spread so many times as far as those of others are in another scale."""
 SMALL = 10**8  # bytes that any archive may unpack to
 HEADER = 1 << 16  # bytes that are enough for the header of an array
 EIGHT_BITS = (np.dtype(np.uint8), np.dtype(bool))  # kinds of arrays that need no window
@@ -66,16 +78,17 @@ def npz_source(
     refuse_pattern(path, patient_pattern)
     with open_npz(path) as archive:
         splits = _splits_in(path, archive)
-        names = [f"{split}_{kind}" for split in splits for kind in ("images", "labels")]
-        check_unpacked(path, archive, names, max_pixels)
-        _check_kinds(path, archive, splits)
-        found = [_labels(path, archive, split) for split in splits]
+        check_unpacked(path, archive, [name for names in splits.values() for name in names], max_pixels)
+        _check_kinds(path, archive, [images for images, _ in splits.values()])
+        found = [_labels(path, archive, *names, needed=split == "train") for split, names in splits.items()]
+        notes = _notes(archive, splits)
     labels, columns = zip(*found, strict=True)
     if len(set(columns)) > 1:
-        told = ", ".join(f"{split}_labels {count or 'one'}" for split, count in zip(splits, columns, strict=True))
+        told = ", ".join(f"{name} {count or 'one'}" for (_, name), count in zip(splits.values(), columns, strict=True))
         raise ConfigError(f"The labels in {path} have different numbers of columns ({told}); one layout is needed.")
     counts = tuple(len(part) for part in labels)
     named = _named(path, np.unique(np.concatenate(labels)), class_names)
+    notes += missing_taken(named.values())
     digits = len(str(max(counts) - 1))
     names = [f"{split}/{row:0{max(5, digits)}}" for split, n in zip(splits, counts, strict=True) for row in range(n)]
     table = pd.DataFrame(
@@ -83,21 +96,22 @@ def npz_source(
             "image": names,
             "label": [named[value] for part in labels for value in part.tolist()],
             "patient_id": "",
-            "split": np.repeat(splits, counts),
+            "split": np.repeat([*splits], counts),
             "fold": "",
         }
     )
     file = stamp(path.stat())
-    notes = (f"The labels are one-hot: of their {columns[0]} columns the one that holds 1 is the class.",)
+    if columns[0]:
+        notes.append(f"The labels are one-hot: of their {columns[0]} columns the one that holds 1 is the class.")
     draft = ImageSet(
         source="npz",
         path=str(path),
         classes=tuple(named.values()),
         table=table,
         stamps=tuple(f"{file}-{name}" for name in names),
-        reader=NpzReader(path, tuple(f"{split}_images" for split in splits), counts, max_pixels),
+        reader=NpzReader(path, tuple(images for images, _ in splits.values()), counts, max_pixels),
         patient_rule="",
-        notes=notes if columns[0] else (),
+        notes=tuple(notes),
     )
     return with_patients(draft, None)
 
@@ -119,16 +133,50 @@ def refuse_pattern(where: str | Path, patient_pattern: str | None) -> None:
         )
 
 
-def _splits_in(path: Path, archive: zipfile.ZipFile) -> list[str]:
-    """The splits that are there, train first."""
-    there = [name.removesuffix(".npy") for name in archive.namelist()]
-    splits = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & {*there}]
-    missing = [f"{split}_{kind}" for split in splits for kind in ("images", "labels") if f"{split}_{kind}" not in there]
+def _splits_in(path: Path, archive: zipfile.ZipFile) -> dict[str, tuple[str, str]]:
+    """Split -> the names of its images and of their labels, of those that are there, train first."""
+    there = _members(archive)
+    called = eval_as_test({name: split for name in there if _kind(name) and (split := split_of(name))})
+    found: dict[str, dict[str, str]] = {"train": {}}
+    for name, split in called.items():
+        other = found.setdefault(split, {}).setdefault(_kind(name), name)
+        if other != name:
+            raise ConfigError(
+                f"{path} has two arrays of {_kind(name)} for the {split} split, {other} and {name}; leave one out."
+            )
+    splits = [split for split in SPLITS if split in found]
+    missing = [f"{split}_{kind}" for split in splits for kind in ("images", "labels") if kind not in found[split]]
     if missing:
         raise ConfigError(
             f"{path} has no {' and no '.join(missing)} (found: {', '.join(there) or 'nothing'}); {LAYOUT}."
         )
-    return splits
+    return {split: (found[split]["images"], found[split]["labels"]) for split in splits}
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    """The names of its arrays."""
+    return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def _kind(name: str) -> str:
+    """What an array of a split holds by its name, images or labels; empty where it says something else."""
+    rest = beside_split(name)
+    if split_of(name) is None or rest - word_list("arrays of images") - word_list("arrays of labels"):
+        return ""
+    kinds = ("labels", "images")  # image_labels are labels
+    return next((kind for kind in kinds if words_of(name) & word_list(f"arrays of {kind}")), "")
+
+
+def _notes(archive: zipfile.ZipFile, splits: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Which arrays were taken for the splits where they are called otherwise, and which were not used."""
+    notes = [
+        f"Arrays {' and '.join(names)} are taken as the {split} split."
+        for split, names in splits.items()
+        if names != (f"{split}_images", f"{split}_labels")
+    ]
+    used = {name for names in splits.values() for name in names}
+    unused = [name for name in _members(archive) if name not in used]
+    return notes + ([f"Arrays that are not used: {listed(unused, len(unused))}."] if unused else [])
 
 
 def check_unpacked(path: Path, archive: zipfile.ZipFile, names: Sequence[str], max_pixels: int) -> None:
@@ -143,9 +191,9 @@ def check_unpacked(path: Path, archive: zipfile.ZipFile, names: Sequence[str], m
         whole = min(shape, default=0) >= 0 and count <= size <= count + HEADER
         if not whole and not dtype.hasobject:  # which is refused as no numbers
             raise ConfigError(f"{name} in {path} has shape {shape} of {dtype}, but {size:,} bytes; it is damaged.")
-        if name.endswith("_images") and shape and shape[0] > MOST_IMAGES:
+        if shape and shape[0] > MOST_IMAGES:
             raise ConfigError(f"{path} holds {shape[0]:,} {name}; at most {MOST_IMAGES:,} are accepted.")
-        if name.endswith("_images") and len(shape) > 2:
+        if len(shape) > 2:
             try:
                 check_size(shape[2], shape[1], max_pixels)
             except TooLarge as error:
@@ -158,51 +206,59 @@ def check_unpacked(path: Path, archive: zipfile.ZipFile, names: Sequence[str], m
         )
 
 
-def _check_kinds(path: Path, archive: zipfile.ZipFile, splits: Sequence[str]) -> None:
+def _check_kinds(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> None:
     """Refuse images of 8 bits in one split and of more in another: no window serves both."""
-    kinds = {f"{split}_images": header(archive, f"{split}_images")[1] for split in splits}
+    kinds = {name: header(archive, name)[1] for name in names}
     if len({kind in EIGHT_BITS for kind in kinds.values()}) > 1:
         told = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
         raise ConfigError(f"{path} holds images of different kinds ({told}); all must be uint8, or none.")
 
 
-def _labels(path: Path, archive: zipfile.ZipFile, split: str) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
-    """The labels of a split, shape (n_images,), and the number of their columns if they are one-hot, else 0."""
-    shape, dtype = header(archive, f"{split}_images")
-    label_shape, label_dtype = header(archive, f"{split}_labels")
+def _labels(
+    path: Path, archive: zipfile.ZipFile, images: str, labels: str, needed: bool
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
+    """The labels of a split, shape (n_images,), and the number of their columns if they are one-hot, else 0.
+
+    Args:
+        path, archive: the file.
+        images, labels: the names of the split's arrays.
+        needed: whether the split may not be empty.
+    """
+    shape, dtype = header(archive, images)
+    label_shape, label_dtype = header(archive, labels)
     one_hot = len(label_shape) == 2 and label_shape[1] > 1
     for name, kind, accepted in (
-        (f"{split}_images", dtype, "biuf"),
-        (f"{split}_labels", label_dtype, "biuf" if one_hot else "biu"),
+        (images, dtype, "biuf"),
+        (labels, label_dtype, "biuf" if one_hot else "biu"),
     ):
         if kind.kind not in accepted:
-            needed = "numbers" if "f" in accepted else "integers"
-            raise ConfigError(f"{name} in {path} is an array of {kind}; {needed} are needed.")
+            numbers = "numbers" if "f" in accepted else "integers"
+            raise ConfigError(f"{name} in {path} is an array of {kind}; {numbers} are needed.")
     if 0 in shape[1:] or not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))):
-        raise ConfigError(f"{split}_images in {path} has shape {shape}; {SHAPES} is needed.")
+        raise ConfigError(f"{images} in {path} has shape {shape}; {SHAPES} is needed.")
     if len(label_shape) not in (1, 2) or 0 in label_shape[1:]:
-        raise ConfigError(f"{split}_labels in {path} has shape {label_shape}; (n,) or (n, 1) is needed.")
+        raise ConfigError(f"{labels} in {path} has shape {label_shape}; (n,) or (n, 1) is needed.")
     if shape[0] != label_shape[0]:
-        raise ConfigError(f"{path} holds {shape[0]} {split}_images but {label_shape[0]} {split}_labels.")
-    if split == "train" and not shape[0]:
-        raise ConfigError(f"train_images in {path} is empty; images to train on are needed.")
-    values = load(archive, f"{split}_labels")
+        raise ConfigError(f"{path} holds {shape[0]} {images} but {label_shape[0]} {labels}.")
+    if needed and not shape[0]:
+        raise ConfigError(f"{images} in {path} is empty; images to train on are needed.")
+    values = load(archive, labels)
     if one_hot:
-        return _from_one_hot(path, split, values), label_shape[1]
+        return _from_one_hot(path, labels, values), label_shape[1]
     return values.reshape(-1).astype(np.int64), 0
 
 
-def _from_one_hot(path: Path, split: str, values: np.ndarray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _from_one_hot(path: Path, labels: str, values: np.ndarray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """The column that holds 1, of each row; anything but a single 1 among zeros is refused."""
     ones = (values == 1).sum(axis=1)
     if not ((values == 0) | (values == 1)).all():
         raise ConfigError(
-            f"{split}_labels in {path} has shape {values.shape} and is not one-hot: it holds other numbers than 0 and "
+            f"{labels} in {path} has shape {values.shape} and is not one-hot: it holds other numbers than 0 and "
             "1; give one label per image, such as by labels.argmax(axis=1)."
         )
     if (ones != 1).any():
         raise ConfigError(
-            f"{path} looks like multi-label data ({split}_labels has shape {values.shape}, and "
+            f"{path} looks like multi-label data ({labels} has shape {values.shape}, and "
             f"{int((ones != 1).sum())} of its rows hold several ones, or none); each image must have exactly one label."
         )
     return np.asarray(values.argmax(axis=1), dtype=np.int64)
@@ -269,7 +325,7 @@ class NpzReader:
         Arrays of more than 8 bits are read once for the window of them all.
 
         Raises:
-            ConfigError: if the file is damaged.
+            ConfigError: if the file is damaged, or its arrays differ in scale.
         """
         with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
             with open_npz(self.path) as archive:
@@ -277,8 +333,24 @@ class NpzReader:
                 with full_disk_named(scratch, sum(archive.getinfo(one).file_size for one in members)):
                     archive.extractall(folder, members)
                 deep = [name for name in self.arrays if header(archive, name)[1] not in EIGHT_BITS]
-            window = of_set([np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in deep])
+            values = {name: np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in deep}
+            _refuse_scales(self.path, values)
+            window = of_set(list(values.values()))
             yield Rows(Path(folder), self.arrays, self.counts, window)
+
+
+def _refuse_scales(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Refuse arrays of which one goes from 0 to 1, say, and another to 255: no window serves both."""
+    if len(arrays) < 2:
+        return
+    tails = {name: ends for name, array in arrays.items() if (ends := tails_of([array])) and ends[1] > ends[0]}
+    spans = sorted(tails, key=lambda name: tails[name][1] - tails[name][0])
+    if spans and np.ptp(tails[spans[-1]]) > OTHER_SCALE * np.ptp(tails[spans[0]]):
+        told = " and ".join(f"{name} from {tails[name][0]:g} to {tails[name][1]:g}" for name in (spans[0], spans[-1]))
+        raise ConfigError(
+            f"{path} holds images in different scales ({told}, but for a few values), which no one window shows; scale "
+            "all alike."
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bench.data.names import SPLIT_NAMES, listed, pattern, split_of, word_list, word_lists
+from bench.data.names import SPLIT_NAMES, eval_as_test, listed, missing_taken, pattern, split_of, word_list, word_lists
 from bench.data.patients import PREFIX, SUBTYPE, file_subtypes
 from bench.data.sources.image_files import ImageFiles, Located
 from bench.data.sources.listing import EXTENSIONS
@@ -195,6 +195,7 @@ def take_labels(columns: Columns) -> list[str]:
     labels = columns.cells("label")
     if any(label.casefold() == "none" for label in labels):
         columns.notes.append("The label 'none' is taken as a class, such as that of no finding.")
+    columns.notes += missing_taken(labels)
     return labels
 
 
@@ -229,14 +230,22 @@ def take_splits(columns: Columns) -> list[str]:
         _refuse_split_flags(columns)
         return [""] * len(table.rows)
     _refuse_twice(table, readable[0])
-    splits = [split_of(cell) or "" for cell in given(table, readable[0])]
+    called = _called_splits(table, readable[0])
+    splits = [called[cell] for cell in given(table, readable[0])]
     for other in readable[1:]:
-        if [split_of(cell) or "" for cell in given(table, other)] != splits:
+        if [_called_splits(table, other)[cell] for cell in given(table, other)] != splits:
             raise ConfigError(
                 f"{path} gives splits in two columns that differ, {table.header[readable[0]]} and "
                 f"{table.header[other]}; leave the one that is meant."
             )
     columns.take("split", readable[0])
+    columns.notes += [
+        f"In column {columns.name('split')}, {' and '.join(spellings)} {'is' if len(spellings) == 1 else 'are'} taken "
+        f"as the {split} split."
+        for split in dict.fromkeys(splits)
+        if (spellings := [cell for cell, one in called.items() if one == split]) and split
+        if len(spellings) > 1 or split_of(spellings[0]) != split
+    ]
     if not all(splits):
         raise ConfigError(
             f"{splits.count('')} of the {len(splits)} rows of {path} have no split; give every row one, or none, and "
@@ -245,6 +254,11 @@ def take_splits(columns: Columns) -> list[str]:
     if "train" not in splits:
         raise ConfigError(f"{path} has {' and '.join(sorted(set(splits)))} rows but no train rows, which are needed.")
     return splits
+
+
+def _called_splits(table: Table, place: int) -> dict[str, str]:
+    """Cell -> split, of a column that names splits; an empty cell stands for none."""
+    return eval_as_test({cell: split_of(cell) or "" for cell in sorted({*given(table, place)})})
 
 
 def _refuse_split_flags(columns: Columns) -> None:

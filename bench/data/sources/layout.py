@@ -6,8 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.data.names import SPLIT_NAMES, fold_of, folded, listed, pattern, printable, split_of, word_list, words_of
-from bench.data.sources.tree import File, Folder, is_images_name
+from bench.data.names import (
+    beside_split,
+    eval_as_test,
+    fold_of,
+    folded,
+    listed,
+    pattern,
+    printable,
+    split_of,
+    word_list,
+    words_of,
+)
+from bench.data.sources.tree import File, Folder, is_images_name, is_unlabelled_name
 from bench.errors import ConfigError
 
 LAYOUTS = (
@@ -70,9 +81,7 @@ def read_layout(root: Path, tree: Folder) -> Reading:
         ConfigError: if the folders have no meaning that is known, or two; it names what would be accepted.
     """
     reading, top = Reading(tables=_tables(tree)), tree
-    for name in tree.holding():
-        if folded(name) in word_list("unlabelled") and len(tree.holding()) > 1:
-            reading.beside.append(_with_count(tree.folders.pop(name)))
+    _leave_unlabelled(tree, reading)
     _leave_copies(tree, reading)
     while (below := _outer(top)) is not None:
         reading.pass_over(top)
@@ -92,9 +101,11 @@ def _outer(folder: Folder) -> Folder | None:
     if len(images) == 1 and not images[0].images:
         return images[0]
     below = next(iter(holding.values()), None)
-    if below is None or len(holding) > 1 or fold_of(below.name) or _is_plain(below.name):
+    if below is None or len(holding) > 1 or fold_of(below.name):
         return None
     inside = below.holding()
+    if _is_plain(below.name) and not _is_whole(inside):
+        return None
     if not inside or all(_names_a_patient(name) and one.images for name, one in inside.items()):
         return None
     if below.images and (len(inside) < 2 or 2 * len(below.images) > sum(1 for _ in below.every())):
@@ -102,15 +113,38 @@ def _outer(folder: Folder) -> Folder | None:
     return below
 
 
+def _is_whole(holding: Mapping[str, Folder]) -> bool:
+    """Whether folders are the splits of a set, whatever the folder around them is called."""
+    splits = set(_called_splits(holding).values())
+    return "train" in splits and (len(splits) > 1 or len(holding) == 1)
+
+
+def _leave_unlabelled(tree: Folder, reading: Reading) -> None:
+    """Leave out, at whatever depth, the folders of images that nobody has labelled, where others stand beside them."""
+    for folder in tree.walk():
+        unlabelled = [name for name in folder.holding() if is_unlabelled_name(name)]
+        if len(unlabelled) < len(folder.holding()):
+            reading.beside += [_with_count(folder.folders.pop(name)) for name in unlabelled]
+
+
 def _leave_copies(folder: Folder, reading: Reading) -> None:
-    """Leave out a folder that holds once more what lies beside it, as where an archive was unpacked twice."""
+    """Leave out a folder that holds once more what lies beside it, as where an archive was unpacked twice.
+
+    It is no split, but for train in train. The same goes for the one folder that all is in.
+    """
     names = {folded(name) for name in folder.holding()}
     for name, below in folder.holding().items():
-        if split_of(name) is not None:
+        if split_of(name) not in (None, split_of(folder.name)):
             continue
-        again = {folded(one) for one in below.holding()} & (names - {folded(name)})
-        if len(again) > 1 and len(again) >= len(names) - 1 and _repeats(below, folder):
+        copy = below
+        while len(inside := copy.holding()) == 1 and not copy.images:
+            copy = next(iter(inside.values()))
+        again = {folded(one) for one in copy.holding()} & (names - {folded(name)})
+        if len(again) > 1 and len(again) >= len(names) - 1 and _repeats(copy, folder):
             reading.beside.append(_with_count(folder.folders.pop(name)))
+    holding = list(folder.holding().values())
+    if len(holding) == 1:
+        _leave_copies(holding[0], reading)
 
 
 def _repeats(below: Folder, folder: Folder) -> bool:
@@ -159,14 +193,7 @@ def _is_pile(holding: Mapping[str, Folder]) -> bool:
 
 def _is_plain(name: str) -> bool:
     """Whether a name says that a folder is a split, and nothing else."""
-    return split_of(name) is not None and all(word.isdigit() for word in _rest(name))
-
-
-def _rest(name: str) -> frozenset[str]:
-    """What a name says beside a split; an enumeration such as ``a.`` says nothing."""
-    words = words_of(re.sub(r"^\w{1,2}[.)] *", "", name))
-    again = {split + word for split in SPLIT_NAMES for word in words}  # testA is test, a, and testa
-    return frozenset(words - SPLIT_NAMES.keys() - word_list("fillers") - again)
+    return split_of(name) is not None and all(word.isdigit() for word in beside_split(name))
 
 
 def _class_names(folder: Folder) -> set[str]:
@@ -177,15 +204,12 @@ def _class_names(folder: Folder) -> set[str]:
     return {folded(name) for name in holding if not _names_a_patient(name)}
 
 
-def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
+def _called_splits(holding: Mapping[str, Folder]) -> dict[str, str]:
     """Folder name -> split, of the folders that are splits.
 
     A folder called like a split is one if its name says nothing else, if it holds a class folder that another one
     called like a split holds, or if one of another split is called alike but for that. So test_positive beside
     test_negative is a class.
-
-    Raises:
-        ConfigError: if two are the same split.
     """
     named = {name: split for name in holding if (split := split_of(name)) and fold_of(name) is None}
     classes = {name: _class_names(holding[name]) for name in named}
@@ -194,10 +218,18 @@ def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
         for name, split in named.items()
         if _is_plain(name)
         or any(classes[name] & classes[other] for other in named if other != name)
-        or any(_rest(name) == _rest(other) for other in named if named[other] != split)
+        or any(beside_split(name) == beside_split(other) for other in named if named[other] != split)
     }
-    if "test" not in found.values() and list(found.values()).count("val") == 2:  # as in train, val, eval
-        found |= {name: "test" for name in found if words_of(name) & {"eval", "evaluation"}}
+    return eval_as_test(found)
+
+
+def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
+    """As `_called_splits`.
+
+    Raises:
+        ConfigError: if two are the same split.
+    """
+    found = _called_splits(holding)
     for split in dict.fromkeys(found.values()):
         same = [name for name in found if found[name] == split]
         if len(same) > 1:
@@ -210,26 +242,32 @@ def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
 
 def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Reading) -> None:
     holding = top.holding()
+    for name in splits:
+        _leave_copies(holding[name], reading)
     classes = {name: _class_names(holding[name]) for name in splits}
     known = set().union(*classes.values())
     others = {name: folder for name, folder in holding.items() if name not in splits}
     folds = {name: "train" for name in others if fold_of(name) is not None and "train" not in splits.values()}
-    _refuse_strangers(root, {name: one for name, one in others.items() if name not in folds}, splits, classes)
+    strangers = {name: one for name, one in others.items() if name not in folds}
+    doubt = _maybe_a_class(splits) if strangers and not _is_whole(holding) else ""
+    _refuse_strangers(root, strangers, splits, classes, "" if "train" in splits.values() else doubt)
     unlabelled = [name for name in splits if not _has_classes(holding[name], known)]
     if unlabelled:
-        raise _without_labels(root, reading.tables, splits, unlabelled, holding)
+        raise _without_labels(root, reading.tables, splits, unlabelled, holding, doubt)
     if "train" not in splits.values() and not folds:
-        raise ConfigError(f"{root} has {listed(splits)} but no train folder; --data takes {LAYOUTS}.")
+        raise ConfigError(f"{root} has {listed(splits)}{doubt} but no train folder; --data takes {LAYOUTS}.")
     reading.pass_over(top)
-    reading.beside += [_with_count(one) for name, one in others.items() if name not in folds]
+    reading.beside += [_with_count(one) for one in strangers.values()]
     layouts = set()
     for name, split in (splits | folds).items():
         folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
+        _refuse_splits_inside(root, folder, split, known)
         while len(inside := folder.holding()) == 1 and _has_classes(only := next(iter(inside.values())), known):
             if folded(only.name) in known or _names_a_patient(only.name):
                 break
             reading.pass_over(folder)
             folder = only
+            _refuse_splits_inside(root, folder, split, known)
         layout = _read_classes(root, folder, reading, where)
         layouts.add(f"fold/{layout}" if name in folds else layout)
     kinds = {layout.removeprefix("fold/") for layout in layouts}
@@ -248,37 +286,69 @@ def _has_classes(folder: Folder, known: set[str]) -> bool:
     holding = folder.holding()
     if len(holding) == 1:
         name, only = next(iter(holding.items()))
-        nondescript = is_images_name(name) or split_of(name) or folded(name) in {"unknown", *word_list("unlabelled")}
+        nondescript = is_images_name(name) or split_of(name) or is_unlabelled_name(name) or folded(name) == "unknown"
         return (folded(name) in known and not (nondescript and only.images)) or _has_classes(only, known)
     return bool(holding)
 
 
 def _refuse_strangers(
-    root: Path, others: Mapping[str, Folder], splits: Mapping[str, str], classes: Mapping[str, set[str]]
+    root: Path,
+    others: Mapping[str, Folder],
+    splits: Mapping[str, str],
+    classes: Mapping[str, set[str]],
+    doubt: str,
 ) -> None:
-    """Refuse a folder beside the splits that holds class folders as they do."""
+    """Refuse a folder beside the splits that holds class folders as they do; ``doubt`` of the splits is said too."""
     for name, folder in others.items():
         if any(folded(name) in names for names in classes.values()):
             raise ConfigError(
-                f"{root / name} is called like a class folder of {listed(splits)}, but lies beside them; move it into "
-                f"one of them, or out of {root}."
+                f"{root / folder.path} is called like a class folder of {listed(splits)}, but lies beside them; move "
+                f"it into one of them, or out of {root}."
             )
         same = _class_names(folder) & set().union(*classes.values())
         shared = sorted({one for below in folder.walk() for one in below.folders if folded(one) in same})
         if shared:
             raise ConfigError(
-                f"{root / name} holds the class folder{'s' * (len(shared) > 1)} {listed(shared)} as "
+                f"{root / folder.path} holds the class folder{'s' * (len(shared) > 1)} {listed(shared)} as "
                 f"{listed(splits)} {'do' if len(splits) > 1 else 'does'}, but its name tells no split; call it train, "
-                f"val or test, or move it out of {root}."
+                f"val or test, or move it out of {root}{doubt}."
             )
 
 
+def _refuse_splits_inside(root: Path, folder: Folder, split: str, known: set[str]) -> None:
+    """Refuse a folder of a split that holds splits, alone or beside classes; ``known``: class folders of all splits."""
+    holding = folder.holding()
+    found = _called_splits(holding)
+    if len(holding) == 1:  # as in seg_train/seg_train
+        found = {name: one for name, one in found.items() if one != split_of(folder.name)}
+    elif not _is_whole(holding):
+        found = {name: one for name, one in found.items() if _class_names(holding[name]) & known}
+    if found:
+        others = listed(name for name in holding if name not in found)
+        raise ConfigError(
+            f"{root / folder.path} is read as of the {split} split, but holds {listed(found)}"
+            f"{f' beside {others}' if others else ''}, called like {'a split' if len(found) == 1 else 'splits'}; lay "
+            f"all splits out beside each other, or {MANIFEST}."
+        )
+
+
+def _maybe_a_class(splits: Mapping[str, str]) -> str:
+    """What to say of folders read as splits beside other folders, all of which may be classes."""
+    read = " and ".join(f"{printable(name)} is read as the {split} split" for name, split in splits.items())
+    return f" ({read} because of {'its name' if len(splits) == 1 else 'their names'}; rename what is a class)"
+
+
 def _without_labels(
-    root: Path, tables: list[str], splits: Mapping[str, str], unlabelled: list[str], holding: Mapping[str, Folder]
+    root: Path,
+    tables: list[str],
+    splits: Mapping[str, str],
+    unlabelled: list[str],
+    holding: Mapping[str, Folder],
+    doubt: str,
 ) -> ConfigError:
     labelled = [name for name in splits if name not in unlabelled]
     if not labelled or "train" not in {splits[name] for name in labelled}:
-        return _no_labels(root, tables, unlabelled)
+        return _no_labels(root, tables, unlabelled, doubt)
     images = sum(1 for name in unlabelled for _ in holding[name].every())
     parent = holding[labelled[0]].path.rpartition("/")[0]
     place = root / parent if parent else root
@@ -289,13 +359,13 @@ def _without_labels(
     )
 
 
-def _no_labels(root: Path, tables: list[str], folders: Iterable[str] = ()) -> ConfigError:
-    """What to say where images have no label."""
+def _no_labels(root: Path, tables: list[str], folders: Iterable[str] = (), doubt: str = "") -> ConfigError:
+    """What to say where images have no label; ``doubt`` of the folders is said in addition."""
     named = listed(folders)
     place = f"{named} of {root}" if named else f"{root}"
     return ConfigError(
-        f"The images in {place} lie in no class folder, so they have no label{_or_table(root, tables)}; --data takes "
-        f"{LAYOUTS}; or {MANIFEST}."
+        f"The images in {place} lie in no class folder, so they have no label{doubt}{_or_table(root, tables)}; "
+        f"--data takes {LAYOUTS}; or {MANIFEST}."
     )
 
 
@@ -367,6 +437,7 @@ def _parted(root: Path, holding: Mapping[str, Folder], named: Callable[[str], st
 
 def _read_classes(root: Path, top: Folder, reading: Reading, where: Mapping[str, str]) -> str:
     """Place what lies in class folders, maybe below folds or patients, as of ``where``; returns the layout in words."""
+    _leave_copies(top, reading)
     holding = top.holding()
     reading.pass_over(top)
     folds = {name: fold for name in holding if (fold := fold_of(name)) is not None}
@@ -404,11 +475,13 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
     classes = {name for name in inside if not pattern("visit").fullmatch(name) and not _names_a_patient(name)}
     if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
         return True
+    held = listed(dict.fromkeys(name for folder in holding.values() for name in folder.holding()))
+    told = f"folders that are not clearly classes ({held})" if held else "no class folders"
     numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
     if numbered or all(pattern("patient").fullmatch(name) for name in names):
         raise ConfigError(
-            f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold no "
-            f"class folders{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
+            f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold {told}"
+            f"{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
         )
     return False
 
@@ -419,6 +492,12 @@ def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Readi
         reading.notes.append(f"{len(holding)} folders called by numbers were taken for classes; if not, {MANIFEST}.")
     elif len(holding) > 2 and all(pattern("identifier").fullmatch(name) for name in holding):
         reading.notes.append(f"The folders {listed(holding)} were taken for classes; if they are patients, {MANIFEST}.")
+    if splits := list(filter(_is_plain, holding)):
+        note = (
+            f"Taken for classes, though called like splits: {listed(splits)}; if they are splits, lay all of them out "
+            "beside each other."
+        )
+        reading.notes += [note] if note not in reading.notes else []
     below = [one for folder in holding.values() for one in folder.holding().values()]
     _refuse_deeper_classes(root, holding)
     if below and all(_names_a_patient(one.name) for one in below):
@@ -473,7 +552,7 @@ def _refuse_deeper_classes(root: Path, holding: Mapping[str, Folder]) -> None:
 def _refuse_one_level_of_both(root: Path, holding: Mapping[str, Folder]) -> None:
     """Refuse trainA, trainB, testA, testB: a folder for each pair of split and class."""
     named = {name: split for name in holding if (split := split_of(name))}
-    rests = {name: "-".join(sorted(word for word in _rest(name) if not word.isdigit())) for name in named}
+    rests = {name: "-".join(sorted(word for word in beside_split(name) if not word.isdigit())) for name in named}
     told = {name: rest for name, rest in rests.items() if rest}
     if len(named) == len(holding) > 2 and len(set(told.values())) > 1 and len({named[name] for name in told}) > 1:
         example = next(iter(told))

@@ -101,7 +101,7 @@ def with_patients(draft: ImageSet, patient_pattern: str | None) -> ImageSet:
                 known, rule = [ids.get(row, "") for row in range(len(names))], "DICOM PatientID"
             elif any(ids.values()):
                 notes.append("The DICOM PatientID is the same in all files, so it was not used to tell patients apart.")
-    patients = find_patients(names, patient_pattern, known, rule)
+    patients = find_patients(names, patient_pattern, known, rule, len(draft.classes))
     suggested = any("--patient-pattern" in note for note in notes)  # by who knows the layout, so not by names again
     notes += [note for note in patients.notes if not (suggested and patients.assumed)]
     table = draft.table.assign(split_group=patients.split_groups, patient_id=patients.ids)

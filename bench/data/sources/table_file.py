@@ -23,6 +23,7 @@ MARKS = (  # UTF-32 before UTF-16, whose mark is the beginning of its own
 CONTROLS = {chr(code) for code in range(32)} - set("\t\n\v\f\r\x1a")
 MOST_BYTES = 2**28
 """Of a table: some 2 million rows, which take about 2 GB of memory."""
+LINES_OF_PREFACE = 20  # among which the header is looked for, to say where it is
 MOST_CHARACTERS = 10**7  # in a cell: run-length encoded masks are long
 
 
@@ -70,6 +71,7 @@ def read_table(path: Path, known: Callable[[str], object]) -> Table:
         content = path.read_bytes()
     text, encoding = _decoded(path, content)
     table, separator = _separator(text, known)
+    _refuse_preface(path, text, table, separator, known)
     header, rows, lines = _cells(path, table, separator, text.count("\n") - table.count("\n"))
     if len(header) == 1 and any(sign in header[0] for sign in SEPARATORS):
         raise ConfigError(f"Each line of {path} stands in quotes as a whole, and so is one cell; take the quotes away.")
@@ -128,6 +130,22 @@ def _separator(text: str, known: Callable[[str], object]) -> tuple[str, str]:
     if told(best)[1] < 2 and told(" ")[0] >= 2:
         return text, " "
     return text, best
+
+
+def _refuse_preface(path: Path, text: str, table: str, separator: str, known: Callable[[str], object]) -> None:
+    """Refuse lines above the header, such as a comment: the first line says nothing that is known, a later one does."""
+
+    def told(line: str, separator: str) -> int:
+        return sum(bool(known(cell.strip(" \"'"))) for cell in line.split(separator))
+
+    first, *later = table.splitlines()[:LINES_OF_PREFACE] or [""]
+    header = next((n for n, line in enumerate(later, start=2) if max(told(line, one) for one in SEPARATORS) > 1), None)
+    if header and not told(first, separator):
+        before = text.count("\n") - table.count("\n")
+        raise ConfigError(
+            f"The header of {path} seems to be line {header + before}, but {first[:50]!r} stands above it, and the "
+            "header must come first; take away what is above."
+        )
 
 
 def _cells(path: Path, text: str, separator: str, lines_before: int) -> tuple[list[str], list[list[str]], list[int]]:

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.checksums import SUFFIX
 from bench.data.imageset import stamp
-from bench.data.names import fold_of, split_of, word_list, words_of
+from bench.data.names import SPLIT_NAMES, fold_of, folded, pattern, split_of, word_list, words_of
 from bench.data.sources.listing import DEEPEST, looks_like_an_image
 
 OWN = {
     "run.json": ("figures", "trials.csv", "splits.csv", "space.yaml", "study.db", "audit.json", "report.html"),
     "compare.json": ("compare.csv", "compare.html", "runs"),
     "meta.json": ("values.npy",),
-    "facts.csv": (".npy",),
+    "facts.csv": (f"thumbnails.npy{SUFFIX}",),
 }
 """What the folders of runs and comparisons, and the parts of a cache, are known by: a file, and how one of those
 beside it ends."""
@@ -100,18 +101,20 @@ class Tree:
 def walk(root: Path) -> Tree:
     """What lies in ``root`` and below.
 
-    Hidden files and folders are passed over. A link to a folder is followed where it stands for a split, or for a
-    class beside or in one, and leads out of ``root``; elsewhere it may lead round in circles, or to another class.
+    Hidden files and folders are passed over. A link to a folder is followed where it may stand for a split or a class
+    and leads out of ``root``; elsewhere it may lead round in circles, or to another class.
 
     Raises:
         OSError: if a folder or file is out of reach, other than by a link.
     """
     tree = Tree(Folder(""))
-    tree.root = _walk(root, "", tree, os.path.realpath(root))
+    tree.root = _walk(root, "", tree)
+    if not tree.root.own:
+        _follow(tree.root, root, tree, 0)
     return tree
 
 
-def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
+def _walk(place: Path | str, path: str, tree: Tree) -> Folder:
     with os.scandir(place) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
     names = {entry.name for entry in entries}
@@ -129,13 +132,9 @@ def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
         elif is_folder and below.count("/") >= DEEPEST:
             tree.deep.append(below)
         elif is_folder:
-            folder.folders[entry.name] = _walk(entry.path, below, tree, root)
+            folder.folders[entry.name] = _walk(entry.path, below, tree)
         elif entry.is_symlink() and Path(entry.path).is_dir():
-            if _leads_on(entry, path, root, tree.followed):
-                tree.followed.append(below)
-                folder.folders[entry.name] = _walk(entry.path, below, tree, root)
-            else:
-                folder.links.append(below)
+            folder.links.append(below)
         else:
             status = _status(entry)
             if status is not None and looks_like_an_image(entry.path):
@@ -153,14 +152,30 @@ def _walk(place: Path | str, path: str, tree: Tree, root: str) -> Folder:
     return folder
 
 
-def _leads_on(entry: "os.DirEntry[str]", parent: str, root: str, followed: list[str]) -> bool:
-    """Whether a link to a folder is followed; below a link, only from the outermost split, lest it lead in circles."""
-    below_a_link = any(f"{parent}/".startswith(f"{one}/") for one in followed)
-    is_split = split_of(parent.rpartition("/")[2]) is not None
-    stands = not parent or (is_split and ("/" not in parent or not below_a_link))
-    target = os.path.realpath(entry.path)
-    inside = os.path.commonpath([target, root]) in (target, root)  # the one holds the other
-    return stands and not inside
+def _follow(folder: Folder, root: Path, tree: Tree, links: int) -> None:
+    """Follow the links in a folder that may hold classes or splits, and in those in it that may.
+
+    These are the one folder that all is in, splits and folds. Of links in links two are followed: more may lead round
+    in circles.
+    """
+    for path in list(folder.links):
+        if links < 2 and _leads_out(root / path, root):
+            folder.links.remove(path)
+            below = _walk(root / path, path, tree)
+            tree.own += [path] if below.own else []
+            tree.followed += [] if below.own else [path]
+            folder.folders |= {} if below.own else {below.name: below}
+    folder.folders = dict(sorted(folder.folders.items()))
+    inside = [one for one in folder.folders.values() if any(below.images or below.links for below in one.walk())]
+    for one in inside:
+        if len(inside) == 1 or split_of(one.name) is not None or fold_of(one.name) is not None:
+            _follow(one, root, tree, links + (one.path in tree.followed))
+
+
+def _leads_out(link: Path, root: Path) -> bool:
+    """Whether a link leads to a folder that neither lies in ``root`` nor holds it."""
+    ends = (os.path.realpath(link), os.path.realpath(root))
+    return os.path.commonpath(ends) not in ends
 
 
 def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
@@ -184,12 +199,20 @@ def is_images_name(name: str) -> bool:
     )
 
 
+def is_unlabelled_name(name: str) -> bool:
+    """Whether a folder is called after nobody having labelled the images in it."""
+    rest, found = pattern("unlabelled").subn(" ", name)
+    others = {word for word in words_of(rest) if not word.isdigit()} - SPLIT_NAMES.keys()
+    return bool(found) and others <= word_list("fillers")
+
+
 def take_masks(root: Folder) -> list[str]:
     """Take the masks out of ``root`` and all folders below; returns their paths.
 
     A file is a mask if it is called as the image beside it and then ``_mask``, ``_seg``, ``_lesion`` or the like. A
     folder holds masks if its name says so and it stands beside a folder of images, repeats the class folders beside
-    it, or holds twins of the images around it. The name alone is not enough: masks can be a class.
+    it, or holds twins of the images around it, as benign_mask does beside benign. The name alone is not enough: masks
+    can be a class.
     """
     taken: list[str] = []
     outer = [root]
@@ -198,7 +221,10 @@ def take_masks(root: Folder) -> list[str]:
     for folder in root.walk():
         over_classes = folder in outer or split_of(folder.name) is not None or fold_of(folder.name) is not None
         for name, below in list(folder.folders.items()):
-            if words_of(name) & word_list("masks") and _holds_masks(below, folder, over_classes):
+            if is_unlabelled_name(name):
+                continue
+            called = words_of(name) & word_list("masks") or any(_is_mask_of(name, other) for other in folder.folders)
+            if called and _holds_masks(below, folder, over_classes):
                 taken += [image.path for image in below.every()]
                 del folder.folders[name]
         stems = {_stem(image) for image in folder.images}
@@ -248,9 +274,17 @@ def _base(stem: str, stems: set[str]) -> str | None:
     return None
 
 
+def _is_mask_of(name: str, other: str) -> bool:
+    """Whether a folder is called like another one and a word for a mask: benign_mask, or Masks of benign."""
+    text, base = ("".join(re.findall(r"[^\W_]+", folded(one))) for one in (name, other))
+    words = "|".join(sorted(word_list("masks"), key=len, reverse=True))
+    more = f"(?:{'|'.join(sorted(word_list('images')))}|of)?"
+    return bool(re.fullmatch(rf"(?:{words})+{more}{re.escape(base)}|{re.escape(base)}(?:{words})+{more}\d*", text))
+
+
 def _holds_masks(folder: Folder, parent: Folder, over_classes: bool) -> bool:
     """Whether ``folder``, whose name says so, holds masks; ``over_classes``: whether ``parent`` may hold classes."""
-    for words in map(words_of, parent.folders):
+    for words in (words_of(name) for name in parent.folders if not is_unlabelled_name(name)):
         if words & word_list("negated masks") or (words & word_list("masks") and words & word_list("negations")):
             return False
     beside = {name: one for name, one in parent.holding().items() if one is not folder}
@@ -263,15 +297,22 @@ def _holds_masks(folder: Folder, parent: Folder, over_classes: bool) -> bool:
     if _twins(stems, {_stem(image) for image in parent.images}) >= 0.5:
         return True
     around = [{_stem(image) for image in one.every()} for one in beside.values()]
+    if any(
+        _is_mask_of(folder.name, name) and _twins(stems, one) >= 0.9 for name, one in zip(beside, around, strict=True)
+    ):
+        return True
     if not over_classes:  # below a class, what is beside it shows the same
         return any(_twins(stems, one) >= 0.5 for one in around)
+    words = words_of(folder.name)
+    certain = bool(words & word_list("certain masks")) and not folder.holding()
+    if certain and words <= word_list("masks") | word_list("fillers") and _twins(stems, set().union(*around)) >= 0.9:
+        return True
     # Beside classes, each mask is the twin of an image of one class; names that recur in all classes say nothing.
     alone = set().union(*around) - {
         stem for one in around for other in around if one is not other for stem in one & other
     }
     several = sum(_twins(stems, one) > 0 for one in around) > 1
-    one_to_one = len(around) == 1 and bool(words_of(folder.name) & word_list("certain masks")) and not folder.holding()
-    return (several or one_to_one) and _twins(stems, alone) >= 0.9
+    return (several or (certain and len(around) == 1)) and _twins(stems, alone) >= 0.9
 
 
 def _twins(stems: set[str], images: set[str]) -> float:

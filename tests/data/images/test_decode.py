@@ -353,6 +353,32 @@ def test_a_window_for_grey_of_more_than_eight_bits(kind):
     assert (facts(content).window, facts(content).low, facts(content).high) == ("own", 0, 0)
 
 
+def pgm(values, most, plain=False):
+    body = " ".join(map(str, values.ravel())).encode() if plain else values.astype(">u2").tobytes()
+    return b"P%d\n# a comment\n%d %d\n%d\n" % (2 if plain else 5, *values.shape[::-1], most) + body
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("most", [300, 1023, 4095, 10000, 65534, 65535])
+def test_a_window_is_in_the_values_of_a_pgm(most, plain):
+    values = np.unique(np.linspace(0, most, 40).round().astype(int))[None]
+    window = Window.centered(most / 2, most / 3)
+    assert np.array_equal(np.asarray(decode(pgm(values, most, plain), window).image), window.apply(values))
+    assert np.array_equal(np.asarray(decode(pgm(values, most, plain)).image), Window(0, most).apply(values))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 15, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_window_is_in_the_values_of_jpeg_2000(bits, signed):
+    encode_array = pytest.importorskip("openjpeg.utils").encode_array
+    values = np.linspace(0, 2**bits - 1, 4096).round().astype(int).reshape(64, 64) - signed * 2 ** (bits - 1)
+    content = bytes(
+        encode_array(values.astype("i2" if signed else "u2"), bits_stored=bits, photometric_interpretation=2)
+    )
+    window = Window.centered(values.mean(), 2**bits / 3)
+    assert np.array_equal(np.asarray(decode(content, window).image), window.apply(values))
+
+
 def test_a_window_leaves_eight_bits_and_colour_as_they_are():
     for pixels in (grey_pixels(), colour_pixels()):
         content = encode(Image.fromarray(pixels))

@@ -46,6 +46,7 @@ def refusal(opened):
 def test_classes_are_in_numeric_order(opened):
     found = opened(train_labels=np.array([10, 2, 2, 10]), test_images=IMAGES[:1], test_labels=np.array([-1]))
     assert found.classes == ("-1", "2", "10")
+    assert found.notes == ("The label '-1' is taken as a class; if it says that there is none, leave its images out.",)
     assert list(found.table["label"]) == ["10", "2", "2", "10", "-1"]
     assert list(found.table["split"]) == ["train"] * 4 + ["test"]
 
@@ -70,6 +71,40 @@ def test_numbers_of_any_kind(opened, tmp_path, dtype):
         assert np.array_equal(read(3), values[3])
         assert read(3).dtype == dtype
         assert decode(read(3)).image.size == (5, 6)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_images", "train_labels", "valid_images", "valid_labels", "testing_images", "testing_labels"),
+        ("train_images", "train_labels", "validation_images", "validation_labels", "holdout_images", "holdout_labels"),
+        ("train_images", "train_labels", "Val_Images", "Val_Labels", "TestImages", "TestLabels"),
+        ("training_images", "training_labels", "dev-image", "dev-label", "test_set_imgs", "test_set_labels"),
+        ("x_train", "y_train", "x_val", "y_val", "X_test", "y_test"),
+        ("train_images", "train_labels", "val_images", "val_labels", "eval_images", "eval_labels"),
+    ],
+    ids=lambda names: names[-1],
+)
+def test_arrays_of_splits_that_are_called_otherwise(opened, tmp_path, names):
+    images, labels = [IMAGES + number for number in range(3)], [LABELS, LABELS[::-1], 1 - LABELS]
+    contents = dict(zip(names[::2], images, strict=True)) | dict(zip(names[1::2], labels, strict=True))
+    found = opened(**({"train_images": None, "train_labels": None} | contents))
+    assert found.table["split"].tolist() == ["train"] * 4 + ["val"] * 4 + ["test"] * 4
+    assert found.table["label"].tolist() == [str(label) for part in labels for label in part]
+    assert f"Arrays {names[4]} and {names[5]} are taken as the test split." in found.notes
+    with found.reader.opened(tmp_path) as read:
+        assert np.array_equal(read(9), images[2][1])
+
+
+def test_arrays_that_are_not_used_are_named(opened):
+    extra = {f"train_masks_{number}": IMAGES for number in range(6)} | {"mean": LABELS, "val_patients": LABELS}
+    found = opened(**extra, unlabeled_images=IMAGES)
+    assert found.notes == (f"Arrays that are not used: {', '.join(extra)}, unlabeled_images.",)
+
+
+def test_two_arrays_for_one_split(refusal):
+    more = {"val_images": IMAGES, "val_labels": LABELS, "valid_images": IMAGES, "valid_labels": LABELS}
+    assert "two arrays of images for the val split, val_images and valid_images" in refusal(**more)
 
 
 def test_arrays_in_fortran_order(opened, tmp_path):
@@ -141,6 +176,24 @@ def test_one_window_serves_all_splits(opened, tmp_path):
         assert decode(read(7), read.window).image.getextrema()[1] == 255
     with opened(train_images=dark).reader.opened(tmp_path) as read:
         assert read.window is None, "values up to 255 stay as they are, if all are such"
+
+
+@pytest.mark.parametrize(("low", "kind"), [(1 / 255, "float32"), (0.02, "float64"), (1 / 4095, "float16")])
+def test_splits_in_other_scales_are_refused(opened, tmp_path, low, kind):
+    bright = np.linspace(0, 255, 4 * 30).reshape(4, 6, 5)
+    found = opened(train_images=(bright * low).astype(kind), test_images=bright, test_labels=LABELS)
+    told = r"different scales \(train_images from .* and test_images from "
+    with pytest.raises(ConfigError, match=told), found.reader.opened(tmp_path):
+        pass
+    same = opened(train_images=bright / 10, test_images=bright, test_labels=LABELS)
+    with same.reader.opened(tmp_path) as read:
+        assert read.window.high == 255
+
+
+def test_a_split_of_one_value_has_no_scale(opened, tmp_path):
+    bright = np.linspace(0, 255, 4 * 30).reshape(4, 6, 5)
+    with opened(train_images=bright, test_images=bright * 0, test_labels=LABELS).reader.opened(tmp_path) as read:
+        assert read.window.high == 255
 
 
 def test_arrays_of_eight_bits_are_not_looked_through(opened, tmp_path, monkeypatch):

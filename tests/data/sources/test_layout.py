@@ -118,6 +118,27 @@ LAYOUTS_READ = [
         "split/class (seg_test is test, seg_train is train)",
         splits={"seg_train": "train", "seg_test": "test"},
     ),
+    *(
+        Layout(
+            f"outer folder {outer} called like a split",
+            [*below(f"{outer}/{train}"), *below(f"{outer}/{other}", names=["A/1.png"])],
+            f"split/class{said} below {outer}",
+            splits={f"{outer}/{train}": "train", f"{outer}/{other}": split},
+        )
+        for outer, train, other, split, said in (
+            ("training_data", "train", "val", "val", ""),
+            ("training_data", "train", "test", "test", ""),
+            ("test_data", "train", "test", "test", ""),
+            ("set/TrainVal", "train", "val", "val", ""),
+            ("Train", "ct_train", "ct_test", "test", " (ct_test is test, ct_train is train)"),
+        )
+    ),
+    Layout(
+        "an outer folder called like another split than the one in it",
+        below("test_data/train"),
+        "split/class below test_data",
+        splits={"test_data/train": "train"},
+    ),
     Layout("class folders below images", below("images"), "class below images"),
     Layout(
         "split/images/class",
@@ -204,6 +225,31 @@ LAYOUTS_READ = [
         left_out={"other folder": 1},
         dropped="^cell",
     ),
+    *(
+        Layout(
+            f"the classes of a split unpacked twice, into {copy}",
+            [*below(split, "test"), *below(copy)],
+            "split/class",
+            splits={split: "train", "test": "test"},
+            left_out={"other folder": 1},
+            dropped=f"^{re.escape(copy)}",
+        )
+        for split, copy in (
+            ("train", "train/train"),
+            ("train", "train/copy of train"),
+            ("train", "train/train (1)/train"),
+            ("train", "train/archive"),
+            ("train/images", "train/images/images"),
+        )
+    ),
+    Layout(
+        "folds of which one was unpacked twice",
+        below("fold1", "fold2", "fold2/fold2"),
+        "fold/class",
+        fold=r"^fold(\d)",
+        left_out={"other folder": 1},
+        dropped="^fold2/fold2",
+    ),
     Layout("magnifications", below("A/SOB/x", "B/SOB/x", names=["40X/1.png", "100X/2.png"])),
     Layout("classes that only sound like splits", ["test_positive/1.png", "test_negative/2.png"], label=r"^(\w+)/"),
     Layout(
@@ -235,6 +281,50 @@ LAYOUTS_READ = [
         label=r"^(\w)/",
         left_out={"mask": 2},
         dropped="labels/",
+    ),
+    *(
+        Layout(
+            f"masks of a class in {mask}, called {name}, in {top}",
+            [*below(f"{top}A", names=["x1.png", "x2.png"]), f"{top}B/3.png", f"{top}{mask}/{name}"],
+            "split/class" if top else "class",
+            splits={"train": "train"} if top else {},
+            left_out={"mask": 1},
+            dropped="(?i)mask|GT|Seg",
+        )
+        for top in ("", "train/")
+        for mask, name in (
+            ("A_mask", "x1.png"),
+            ("A masks", "x1_mask.png"),
+            ("AMask", "x2.bmp"),
+            ("amask", "x2.bmp"),
+            ("Masks of A", "mask_x1.png"),
+            ("A_GT", "x1.png"),
+            ("A_Segmentation_images", "x1_seg.png"),
+        )
+    ),
+    *(
+        Layout(
+            f"{masks} beside classes of the same file names",
+            [*below("A", "B", names=["1.png", "2.png"]), *below(masks, names=["1.png", "2_mask.png"])],
+            left_out={"mask": 2},
+            dropped="(?i)mask",
+        )
+        for masks in ("masks", "mask", "Segmentation_masks", "mask_images")
+    ),
+    Layout(
+        "masks of one class beside another without",
+        ["A/a1.png", "A/a2.png", "B/b1.png", "masks/a1.png", "masks/a2.png"],
+        left_out={"mask": 2},
+        dropped="masks",
+    ),
+    *(
+        Layout(f"classes called {' and '.join(names)}", files, label=r"^([\w ]+)/")
+        for names, files in (
+            (("mask", "face"), ["mask/m1.png", "mask/m2.png", "face/f1.png"]),
+            (("mask", "no mask", "face"), ["mask/1.png", "no mask/1.png", "face/1.png"]),
+            (("face", "face_mask"), ["face/1.png", "face/2.png", "face_mask/3.png", "face_mask/4.png"]),
+            (("cloth_mask", "gas_mask"), ["cloth_mask/1.png", "gas_mask/1.png", "none/1.png"]),
+        )
     ),
     Layout("classes that only sound like masks", ["mask/1.png", "no_mask/1.png"], label=r"^(\w+)/"),
     Layout("classes that only sound like masks, in one word", ["mask/1.png", "nomask/1.png"], label=r"^(\w+)/"),
@@ -384,6 +474,52 @@ def test_two_folders_for_one_split_are_refused(tmp_path, names):
     assert f"({names[0]}, {names[1]})" in message
 
 
+NESTED = [
+    ([*below("TrainVal/train", "Test", names=["A/1.png", "B/2.png", "C/3.png"]), *below("TrainVal/val")], "train, val"),
+    (below("TrainVal/train", "TrainVal/val", "Test"), "train, val"),
+    (below("Train/train", "Train/test", "Test"), "test, train"),
+    (below("train", "train/val"), "val beside A, B"),
+    ([*below("train", "test"), "train/val/A/5.png"], "val beside A, B"),
+    (below("train/images", "train/images/val", "test"), "val beside A, B"),
+    (below("train/val", "test"), "val"),
+]
+"""Files, and what the message says that the folder of a split holds."""
+
+
+@pytest.mark.parametrize(("files", "told"), NESTED, ids=[str(number) for number in range(len(NESTED))])
+def test_splits_in_a_split_are_refused(tmp_path, files, told):
+    message = refused(tmp_path, files)
+    assert "is read as of the train split" in message
+    assert f"holds {told}, called like" in message
+    assert "lay all splits out beside each other" in message
+
+
+@pytest.mark.parametrize("name", ["Test", "Val"])
+def test_a_class_called_like_a_split_in_a_split_is_a_class_with_a_note(tmp_path, name):
+    found = folder_source(write(tmp_path, below("train", "test", names=["Control/1.png", f"{name}/2.png"])))
+    assert found.classes == ("Control", name)
+    assert [note for note in found.notes if f"called like splits: {name};" in note] == list(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (["Control", "Test"], "Test is read as the test split because of its name; rename what is a class"),
+        (["valid", "invalid"], "valid is read as the val split because of its name; rename what is a class"),
+        (["a/Positive", "a/Negative", "a/Holdout"], "Holdout is read as the test split because of its name"),
+        (["Control/9001", "Control/9002", "Test/9003", "Test/9004"], "Test is read as the test split"),
+        (["Control/x", "Control/y", "Test/x", "Test/z"], "Test is read as the test split because of its name"),
+        (["Train", "Bus"], "Train is read as the train split because of its name"),
+        (
+            ["Eval", "Other", "Test"],
+            "Eval is read as the val split and Test is read as the test split because of their",
+        ),
+    ],
+)
+def test_a_class_called_like_a_split_is_refused_with_that_reading(tmp_path, classes, told):
+    assert told in refused(tmp_path, [f"{name}/{n}.png" for name in classes for n in range(2)])
+
+
 def test_split_and_class_in_one_name_are_refused(tmp_path):
     message = refused(tmp_path, ["trainA/1.png", "trainB/2.png", "testA/3.png", "testB/4.png"])
     assert "tell split and class at once" in message
@@ -392,10 +528,32 @@ def test_split_and_class_in_one_name_are_refused(tmp_path):
     assert "such as test/neg." in message
 
 
-def test_unlabelled_images_beside_labelled_ones_are_left_out(tmp_path):
-    found = folder_source(write(tmp_path, [*below("labeled"), "unlabeled/5.png"]))
+UNLABELLED = [
+    ("unlabeled", below("labeled")),
+    ("unlabeled-images", below("labeled-images")),
+    ("Dataset/unlabeled", below("Dataset")),
+    ("a/b/Unlabelled", below("a/b/train", "a/b/test")),
+    ("train/unlabeled", below("train", "test")),
+    ("train/unannotated data", below("train", "test")),
+    ("train_unlabeled", below("train", "test")),
+    ("patient_1/not_annotated", below("patient_1", "patient_2")),
+    *((name, A_B) for name in ("unlabeled_images", "UnlabeledImages", "no_label", "Not labelled", "WITHOUT LABELS")),
+]
+"""A folder of images without labels, and files that have some."""
+
+
+@pytest.mark.parametrize(("folder", "files"), UNLABELLED, ids=[row[0] for row in UNLABELLED])
+def test_unlabelled_images_beside_labelled_ones_are_left_out(tmp_path, folder, files):
+    found = folder_source(write(tmp_path, [*files, f"{folder}/5.png"]))
     assert found.classes == ("A", "B")
-    assert [one.names for one in found.excluded] == [("unlabeled (1 image)",)]
+    assert sorted(found.table["image"]) == sorted(files)
+    assert [one.names for one in found.excluded] == [(f"{folder} (1 image)",)]
+
+
+def test_masks_beside_unlabelled_images_are_left_out(tmp_path):
+    found = folder_source(write(tmp_path, [*below("images", "masks"), "no_label/5.png"]))
+    assert found.classes == ("A", "B")
+    assert [one.kind for one in found.excluded] == ["mask", "other folder"]
 
 
 def test_parts_of_the_body_are_no_classes_where_studies_say_what_they_show(tmp_path):
@@ -490,6 +648,17 @@ def test_images_dealt_out_over_folders_have_no_label(tmp_path, name):
     assert f"--data {tmp_path / 'meta.csv'}" in message
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (["patient_1/A/1.png", "patient_1/B/1.png", "patient_2/A/1.png", "patient_2/C/1.png"], "A, B, C"),
+        ([f"patient_{n}/visit_{k}/{c}/1.png" for n in "12" for k in "12" for c in "AB"], "visit_1, visit_2"),
+    ],
+)
+def test_folders_of_patients_that_are_not_clearly_classes_are_named(tmp_path, files, told):
+    assert f"and hold folders that are not clearly classes ({told});" in refused(tmp_path, files)
+
+
 def test_patients_beside_a_table_are_refused_with_the_command(tmp_path):
     (tmp_path / "train.csv").write_text("Path,Sex,Pneumonia\n")
     files = [f"{split}/patient0{n}/study1/view1.jpg" for split in ("train", "valid") for n in range(3)]
@@ -563,7 +732,7 @@ def test_runs_and_caches_of_this_suite_are_left_out(tmp_path):
     for folder in ("reports/one", "reports/two", "A/old"):
         write_bytes(tmp_path / folder / "run.json", b"{}")
     write_bytes(tmp_path / "reports/README.md", b"x")
-    for name in ("store/k/facts.csv", "store/k/224-pad.npy", "features/k/meta.json", "features/k/values.npy"):
+    for name in ("store/k/facts.csv", "store/k/thumbnails.npy.xxh128", "features/k/meta.json", "features/k/values.npy"):
         write_bytes(tmp_path / "cache" / name, b"x")
     found = folder_source(tmp_path)
     assert list(found.table["image"]) == A_B
@@ -577,6 +746,13 @@ def test_a_class_called_reports_is_a_class(tmp_path):
     write(tmp_path, ["reports/1.png", "B/2.png"])
     write_bytes(tmp_path / "reports/run.json", b"{}")
     assert folder_source(tmp_path).classes == ("B", "reports")
+
+
+def test_a_class_beside_whose_images_tables_and_arrays_lie_is_a_class(tmp_path):
+    write(tmp_path, A_B)
+    for name in ("facts.csv", "values.npy", "thumbnails.npy"):
+        write_bytes(tmp_path / "A" / name, b"x")
+    assert list(folder_source(tmp_path).table["image"]) == A_B
 
 
 def test_a_run_folder_is_no_data(tmp_path):
@@ -619,6 +795,33 @@ def test_links_are_followed_in_splits_below_an_outer_folder(tmp_path):
     (tmp_path / "kept/A/train/round").symlink_to(tmp_path / "kept")
     found = folder_source(tmp_path / "set")
     assert Counter(found.table["split"]) == {"train": 4, "test": 4}
+
+
+@pytest.mark.parametrize(
+    "place", ["Dataset", "a/b", "Dataset/train", "train/images", "training_data/train", "Dataset/images"]
+)
+@pytest.mark.parametrize("linked", ["B", "AB"])
+def test_links_that_stand_for_classes_are_followed_below_outer_folders_and_said(tmp_path, place, linked):
+    write(tmp_path / "kept", A_B)
+    write(tmp_path / "set" / place, ["C/5.png"] + [name for name in A_B if name[0] not in linked])
+    for label in linked:
+        (tmp_path / "set" / place / label).symlink_to(tmp_path / "kept" / label)
+    (tmp_path / "set" / place / "D").symlink_to(tmp_path / "set" / place / "C")
+    (tmp_path / "kept/B/again").symlink_to(tmp_path / "kept/A")
+    found = folder_source(tmp_path / "set")
+    assert found.classes == ("A", "B", "C")
+    assert any(f"followed: {', '.join(f'{place}/{label}' for label in linked)}." in note for note in found.notes)
+    assert [sorted(one.names) for one in found.excluded] == [[f"{place}/B/again", f"{place}/D"]]
+
+
+def test_links_that_lead_round_are_not_followed_for_ever(tmp_path):
+    write(tmp_path / "kept", A_B)
+    (tmp_path / "kept/train").symlink_to(tmp_path / "kept")
+    write(tmp_path / "set/test", A_B)
+    (tmp_path / "set/train").symlink_to(tmp_path / "kept")
+    found = folder_source(tmp_path / "set")
+    assert Counter(found.table["split"]) == {"train": 4, "test": 4}
+    assert [one.names for one in found.excluded] == [("train/train (4 images)",), ("train/train/train",)]
 
 
 def test_links_that_stand_for_classes_and_splits_are_followed_and_said(tmp_path):

@@ -253,6 +253,41 @@ def test_splits_that_contradict_each_other(manifest, refusal):
     assert list(found.table["split"]) == ["train", "test"]
 
 
+def lines_of(splits):
+    return ["path,label,Set", *(f"{n}.png,{'AB'[n % 2]},{split}" for n, split in enumerate(splits, start=1))]
+
+
+@pytest.mark.parametrize(
+    ("cells", "splits", "notes"),
+    [
+        (["train", "val", "eval"], ["train", "val", "test"], ["eval is taken as the test split"]),
+        (
+            ["train", "dev", "evaluation", "eval_set"],
+            ["train", "val", "test", "test"],
+            ["eval_set and evaluation are taken as the test split"],
+        ),
+        (["train", "eval"], ["train", "val"], []),
+        (
+            ["train", "val", "eval", "test"],
+            ["train", "val", "val", "test"],
+            ["eval and val are taken as the val split"],
+        ),
+        (
+            ["Training", "train", "PublicTest", "PrivateTest"],
+            ["train", "train", "test", "test"],
+            [
+                "Training and train are taken as the train split",
+                "PrivateTest and PublicTest are taken as the test split",
+            ],
+        ),
+    ],
+)
+def test_eval_beside_val_is_test_and_spellings_that_are_joined_are_said(manifest, cells, splits, notes):
+    found = manifest(*lines_of(cells))
+    assert list(found.table["split"]) == splits
+    assert [note for note in found.notes if "In column" in note] == [f"In column Set, {note}." for note in notes]
+
+
 @pytest.mark.parametrize("name", ["is_train", "test", "Is_Validation"])
 def test_flags_of_splits_do_not_go_unseen(manifest, refusal, name):
     message = refusal(f"path,label,{name}", "1.png,A,1", "2.png,B,0")
@@ -272,3 +307,10 @@ def test_what_is_shown_of_patients_is_no_label(manifest, refusal):
     found = manifest("image,MEL,NV,sex_male,smoker", "1,1,0,1,1", "2,0,1,1,0")
     assert found.classes == ("MEL", "NV")
     assert "did you mean malignant?" in refusal("image,male,malignant", "1,1,0", "2,0,1")
+
+
+@pytest.mark.parametrize("label", ["-1", "?", "-", "Unknown", "-999"])
+def test_a_label_that_may_stand_for_none_is_a_class_with_a_note(manifest, label):
+    found = manifest("path,label", "1.png,A", f"2.png,{label}")
+    assert found.classes == tuple(sorted(["A", label]))
+    assert [f"The label {label!r} is taken as a class" in note for note in found.notes] == [True]

@@ -37,6 +37,20 @@ def test_separators_are_found_out_and_said(table, separator, said):
     assert found.notes == (f"set.csv was read with cells parted by {said}.",)
 
 
+@pytest.mark.parametrize(
+    ("above", "line"),
+    [("# exported by a tool\n", 2), ("// a, b\n\n# c\n", 4), ("Readings of 2020,,\n", 2), ("sep=;\n# by us; now\n", 3)],
+)
+def test_a_comment_above_the_header_is_refused(table, above, line):
+    sign = ";" if "sep" in above else ","
+    with pytest.raises(ConfigError, match=f"The header of .*set.csv seems to be line {line}, but "):
+        table(above + lines(sign))
+
+
+def test_a_header_behind_a_hash_is_one(table):
+    assert table("#" + lines()).header == ["#path", "label", "note"]
+
+
 def test_a_plain_file_needs_no_word(table):
     assert table(lines()).notes == ()
     assert table(codecs.BOM_UTF8 + lines(ending="\r\n").encode()).notes == ()
