@@ -95,7 +95,7 @@ def read_layout(root: Path, tree: Folder) -> Reading:
 
 
 def _outer(folder: Folder) -> Folder | None:
-    """The one folder in ``folder`` that all is in, where it is no split, fold or class; or its folder of images."""
+    """The one folder in ``folder`` that all is in, unless it is a split, fold or class; or its folder of images."""
     holding = folder.holding()
     images = [one for name, one in holding.items() if is_images_name(name) and len(one.holding()) > 1]
     if len(images) == 1 and not images[0].images:
