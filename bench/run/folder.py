@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from bench.checksums import checksum
@@ -27,6 +26,9 @@ from bench.errors import ConfigError
 from bench.numbers import joined
 from bench.run.record import OpeningRecord, Part, RunRecord, read_strictly
 from bench.texts import as_cell, from_cell, visible
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STAGES = ("data", "search", "finalists", "evaluation")
 """Stages that leave a marker, in order; the report is rendered anew every time."""
@@ -134,22 +136,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write ``table`` as CSV without its index in one step; `from_cells` gives its texts back."""
     with atomic_path(path) as temporary:
         _each_text(table, as_cell).to_csv(temporary, index=False)
 
 
-def from_cells(table: pd.DataFrame) -> pd.DataFrame:
+def from_cells(table: "pd.DataFrame") -> "pd.DataFrame":
     """The texts of a CSV file that `write_table` wrote, as they were before."""
     return _each_text(table, from_cell)
 
 
-def _each_text(table: pd.DataFrame, written: Callable[[str], str]) -> pd.DataFrame:
+def _each_text(table: "pd.DataFrame", written: Callable[[str], str]) -> "pd.DataFrame":
     """``table`` with its header and the cells that are texts written otherwise."""
     found = table.rename(columns=lambda name: written(str(name)))
     for name, column in zip(found, (table[one] for one in table), strict=True):
-        if not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        if column.dtype.kind not in "biufc":
             texts = {one: written(one) for one in column.unique() if isinstance(one, str)}
             changed = {one: other for one, other in texts.items() if one != other}
             if changed:
@@ -157,7 +159,7 @@ def _each_text(table: pd.DataFrame, written: Callable[[str], str]) -> pd.DataFra
     return found
 
 
-def append_rows(path: Path, table: pd.DataFrame) -> None:
+def append_rows(path: Path, table: "pd.DataFrame") -> None:
     """Append the rows of ``table`` to a CSV file that `write_table` wrote with its columns, and force them to the disk.
 
     An end of the machine may leave a part of the last line; an error, such as a full disk, leaves the file as it was.

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+import scipy  # whose parts are loaded where they are used: command lines need none
 
 from bench.stats.enough import by_class, too_few
 from bench.stats.metrics import Labels, Scores
@@ -90,13 +89,13 @@ class CalibrationMap:
         """Calibrated probabilities of ``scores``; same shape (n_images, n_classes), rows sum to 1."""
         logits = _logits(scores, self.class_weights)
         slopes, intercepts = np.asarray(self.slopes or 1.0), np.asarray(self.intercepts or 0.0)
-        return np.asarray(softmax(logits * slopes + intercepts, axis=1))
+        return np.asarray(scipy.special.softmax(logits * slopes + intercepts, axis=1))
 
 
 def _logits(scores: Scores, class_weights: tuple[float, ...]) -> npt.NDArray[np.float64]:
     """Logarithms of the probabilities without the weights of the loss, shape (n_images, n_classes)."""
     logits = np.log(np.clip(np.asarray(scores, dtype=np.float64), SMALLEST, 1.0))
-    return np.asarray(log_softmax(logits - np.log(np.asarray(class_weights or 1.0)), axis=1))
+    return np.asarray(scipy.special.log_softmax(logits - np.log(np.asarray(class_weights or 1.0)), axis=1))
 
 
 def methods_for(n_classes: int) -> tuple[str, ...]:
@@ -126,14 +125,16 @@ def fit_map(y_true: Labels, scores: Scores, method: str, class_weights: tuple[fl
     def loss(found: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         """Penalised log loss and its gradient."""
         slopes, intercepts = parts(found)
-        logarithms = log_softmax(logits * slopes + intercepts, axis=1)
+        logarithms = scipy.special.log_softmax(logits * slopes + intercepts, axis=1)
         over = np.exp(logarithms) - target
         by_slope = (over * logits).sum(axis=0) * slopes
         by_slope = by_slope if n_slopes > 1 else by_slope.sum(keepdims=True)
         gradient = np.concatenate([by_slope, over.sum(axis=0)[n_classes - n_intercepts :]]) + found
         return float((-logarithms * target).sum() + found @ found / 2) / n_images, gradient / n_images
 
-    best = minimize(loss, np.zeros(n_slopes + n_intercepts), jac=True, method="BFGS", options={"gtol": 1e-7}).x
+    best = scipy.optimize.minimize(
+        loss, np.zeros(n_slopes + n_intercepts), jac=True, method="BFGS", options={"gtol": 1e-7}
+    ).x
     slopes, intercepts = parts(best)
     return CalibrationMap(
         method, class_weights, tuple(map(float, slopes)), tuple(map(float, intercepts)) if n_intercepts else ()

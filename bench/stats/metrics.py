@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics as sk
 
 from bench.errors import ConfigError
 
@@ -48,10 +47,18 @@ def one_vs_rest(n_classes: int) -> list[int]:
 # On the images as they are: y_true, y_score -> float
 
 
-def _ranked(score: Callable[..., Any]) -> Plain:
+def _sklearn(name: str) -> Callable[..., Any]:
+    """A function of `sklearn.metrics`, which is loaded where a score is computed: command lines know it by name."""
+    from sklearn import metrics
+
+    return getattr(metrics, name)  # type: ignore[no-any-return]
+
+
+def _ranked(name: str) -> Plain:
     """Of the second of two classes; of several the macro average of one-vs-rest."""
 
     def plain(y_true: Labels, y_score: Scores) -> float:
+        score = _sklearn(name)
         if y_score.shape[1] == 2:
             return float(score(y_true == 1, y_score[:, 1]))
         return float(score(_binarised(y_true, y_score.shape[1]), y_score, average="macro"))
@@ -59,14 +66,14 @@ def _ranked(score: Callable[..., Any]) -> Plain:
     return plain
 
 
-def _of_calls(score: Callable[..., Any]) -> Plain:
+def _of_calls(name: str) -> Plain:
     """At the most probable class of each image."""
-    return lambda y_true, y_score: float(score(y_true, y_score.argmax(axis=1)))
+    return lambda y_true, y_score: float(_sklearn(name)(y_true, y_score.argmax(axis=1)))
 
 
-auc = _ranked(sk.roc_auc_score)
+auc = _ranked("roc_auc_score")
 """Area under the ROC curve; for several classes the macro average of one-vs-rest."""
-pr_auc = _ranked(sk.average_precision_score)
+pr_auc = _ranked("average_precision_score")
 """Average precision of the second class; for several classes the macro average of one-vs-rest."""
 
 
@@ -82,7 +89,7 @@ def specificity_at_95_sensitivity(y_true: Labels, y_score: Scores) -> float:
 
 
 def _specificity(positive: Mask, scores: Scores) -> float:
-    false, true, _ = sk.roc_curve(positive, scores, drop_intermediate=False)
+    false, true, _ = _sklearn("roc_curve")(positive, scores, drop_intermediate=False)
     return float(1 - false[true >= SENSITIVITY].min())
 
 
@@ -94,18 +101,20 @@ def quadratic_kappa(y_true: Labels, y_score: Scores) -> float:
     where all images are of one class and called so.
     """
     labels = list(range(y_score.shape[1]))
-    return float(sk.cohen_kappa_score(y_true, y_score.argmax(axis=1), labels=labels, weights="quadratic"))
+    return float(_sklearn("cohen_kappa_score")(y_true, y_score.argmax(axis=1), labels=labels, weights="quadratic"))
 
 
 def f1(y_true: Labels, y_score: Scores) -> float:
     """F1 averaged over the classes (macro), at the most probable class."""
     labels = list(range(y_score.shape[1]))
-    return float(sk.f1_score(y_true, y_score.argmax(axis=1), labels=labels, average="macro", zero_division=0.0))
+    return float(
+        _sklearn("f1_score")(y_true, y_score.argmax(axis=1), labels=labels, average="macro", zero_division=0.0)
+    )
 
 
 def log_loss(y_true: Labels, y_score: Scores) -> float:
     """Cross-entropy of the labels under the predicted probabilities, in nats per image."""
-    return float(sk.log_loss(y_true, _probabilities(y_score), labels=list(range(y_score.shape[1]))))
+    return float(_sklearn("log_loss")(y_true, _probabilities(y_score), labels=list(range(y_score.shape[1]))))
 
 
 def brier(y_true: Labels, y_score: Scores) -> float:
@@ -306,11 +315,11 @@ METRICS = {
         Metric(
             name="accuracy",
             title="Accuracy",
-            compute=_of_calls(sk.accuracy_score),
+            compute=_of_calls("accuracy_score"),
             weighted=_mean(lambda y_true, y_score: y_score.argmax(axis=1) == y_true),
             needs_all_classes=False,
         ),
-        Metric("balanced_accuracy", "Balanced accuracy", _of_calls(sk.balanced_accuracy_score), _balanced_accuracy),
+        Metric("balanced_accuracy", "Balanced accuracy", _of_calls("balanced_accuracy_score"), _balanced_accuracy),
         Metric("f1", "F1 (macro)", f1, _of_confusion(_f1)),
         Metric(
             name="log_loss",

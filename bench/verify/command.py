@@ -4,12 +4,15 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.flags import Commands, add_command, add_run_name, output_of
 from bench.invocation import typed
 from bench.run.folder import find_run
 from bench.texts import visible
-from bench.verify.reading import Folder, Tally
+
+if TYPE_CHECKING:
+    from bench.verify.reading import Folder, Tally
 
 PAGE = "report.html"
 SHOWN = 5
@@ -44,7 +47,7 @@ def verify(options: argparse.Namespace) -> int:
     return 1 if any(tally.wrong for tally in found.values()) else 0
 
 
-def checks() -> dict[str, Callable[[Folder, Tally], None]]:
+def checks() -> "dict[str, Callable[[Folder, Tally], None]]":
     """Every check by the file, or the matter, that it is about."""
     from bench.verify import (
         altered,
@@ -102,9 +105,9 @@ def checks() -> dict[str, Callable[[Folder, Tally], None]]:
     }
 
 
-def verified(path: str | os.PathLike[str]) -> dict[str, Tally]:
+def verified(path: str | os.PathLike[str]) -> "dict[str, Tally]":
     """What each check found in a run folder, by its name; a table that a check cannot read does not agree."""
-    from bench.verify.reading import NotThere
+    from bench.verify.reading import Folder, NotThere, Tally
 
     run, found = Folder(Path(path)), {}
     for name, check in checks().items():
@@ -135,7 +138,7 @@ def left_out(path: Path) -> list[str]:
     return [what for name, what in LEFT_OUT.items() if (path / name).exists()]
 
 
-def told(found: dict[str, Tally]) -> list[str]:
+def told(found: "dict[str, Tally]") -> list[str]:
     """A short table of what was checked, and what does not agree."""
     width = max(map(len, found))
     lines = [f"{'checked':{width}}  values  wrong"]
