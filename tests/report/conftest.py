@@ -1,5 +1,7 @@
 """Reports without the slow parts, for tests of words."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from rendered import Reports, shared
@@ -7,6 +9,7 @@ from rendered import Reports, shared
 from bench.report import html, pictures
 from bench.report.blocks import Paragraph
 from bench.report.tables import importance
+from bench.run.tables import Cut, Schema
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,24 @@ def sections_of_the_file(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     if named is not None and not request.node.get_closest_marker("whole_page"):
         for part in ("_SECTIONS", "_MADE"):
             monkeypatch.setattr(html, part, tuple(one for one in getattr(html, part) if one[0] in named))
+
+
+@pytest.fixture(autouse=True)
+def tables_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table is read once for all tests that have it with the same content; `test_tables` tries the reading."""
+    monkeypatch.setattr(Schema, "read_leniently", _read_once)
+
+
+_READ = Schema.read_leniently
+_KNOWN: dict[tuple[str, bytes], tuple[pd.DataFrame, Cut]] = {}
+
+
+def _read_once(schema: Schema, folder: Path) -> tuple[pd.DataFrame, Cut]:
+    key = schema.file, (folder / schema.file).read_bytes()
+    if key not in _KNOWN:
+        _KNOWN[key] = _READ(schema, folder)
+    table, cut = _KNOWN[key]
+    return table.copy(), cut
 
 
 @pytest.fixture
