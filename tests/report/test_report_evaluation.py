@@ -740,3 +740,11 @@ def test_where_nobody_is_known_patients_are_not_counted(run: RunDir) -> None:
     assert "On the internal test (624 images) the winner" in text
     assert "No patient has two images" not in text
     assert "Whether patients have several images is not known; if none has, both intervals apply." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_values_without_draws_are_not_said_to_have_intervals(run: RunDir) -> None:
+    edit_json(run.evaluation, bootstrap={"draws": 0, "level": 0.95, "unit": "patient"}, patients=8)
+    text = words(run)
+    assert "The internal test: values without intervals, for which there are too few patients. Each model is" in text
+    assert "0 draws" not in text
