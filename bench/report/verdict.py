@@ -99,6 +99,7 @@ class Verdict:
             baselines.
         primary: its default recipe, the contrast that was fixed beforehand; None where there was none.
         compared_by: the metric of all pairs.
+        folds: of whose scores on validation ``score`` is the mean; 0 where it is not.
         apart: pairs of other finalists that can be told apart, the better one first.
         why: why there is no internal test; empty where there is one.
         titles: of backbones, by name.
@@ -115,6 +116,7 @@ class Verdict:
     compared_by: Metric = METRICS["auc"]
     apart: frozenset[tuple[str, str]] = frozenset()
     why: str = ""
+    folds: int = 0
     titles: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -181,7 +183,7 @@ def verdict(files: RunFiles) -> Verdict:
     if files.evaluation is None:
         rivals = tuple(Rival(name) for name in others)
         validation = (_on_validation(files), None, None)
-        told = {"missing": missing, "why": _untested(files), "titles": files.titles}
+        told = {"missing": missing, "why": _untested(files), "folds": files.over_folds().n, "titles": files.titles}
         return Verdict(Standing.VALIDATION, chosen, files.metric, validation, rivals, **told)
     table = files.evaluated.comparisons
     pairs = [] if table is None else table.to_dict("records")
@@ -262,9 +264,9 @@ def _standing(rivals: tuple[Rival, ...]) -> Standing:
 
 def _on_validation(files: RunFiles) -> float | None:
     """The score that chose: the mean over the folds, else that over the seeds."""
-    won = [] if files.finalists is None else files.finalists.loc[files.finalists["winner"], "fold_mean"].tolist()
     winner = files.record.winner
-    known = [number(value) for value in (*won[:1], files.over_seeds().mean, winner.score if winner else None)]
+    means = (files.over_folds().mean, files.over_seeds().mean, winner.score if winner else None)
+    known = [number(value) for value in means]
     return next((value for value in known if value is not None), None)
 
 

@@ -166,8 +166,11 @@ def test_without_the_internal_test_validation_alone_is_spoken_of(run: RunDir) ->
 def test_over_folds_the_score_is_the_mean_that_chose(tmp_path: Path) -> None:
     run = write_run(tmp_path / "folds", trials=12, folds=5, image_side=16)
     run.evaluation.unlink()
-    mean = pd.read_csv(run.finalists).query("winner")["fold_mean"].item()
-    assert told(run).startswith(f"InceptionV3 scored best on validation, ROC AUC {mean:.3f};")
+    won = pd.read_csv(run.finalists).query("winner").iloc[0]
+    mean = f"{won['fold_mean']:.3f}"
+    assert told(run).startswith(f"InceptionV3 scored best on validation, ROC AUC {mean} over 5 folds;")
+    shown = {one.label: (one.value, one.detail) for one in first_screen.tiles(Page(run, read(run), {}))}
+    assert shown["Validation ROC AUC"] == (mean, f"InceptionV3, mean over 5 folds ± {won['fold_sd']:.3f} (SD)")
 
 
 def lose(run: RunDir, *backbones: str, baselines: tuple[str, ...] = ()) -> None:
