@@ -183,8 +183,17 @@ def verdict(files: RunFiles) -> Verdict:
     if files.evaluation is None:
         rivals = tuple(Rival(name) for name in others)
         validation = (_on_validation(files), None, None)
-        told = {"missing": missing, "why": _untested(files), "folds": files.over_folds().n, "titles": files.titles}
-        return Verdict(Standing.VALIDATION, chosen, files.metric, validation, rivals, **told)
+        return Verdict(
+            Standing.VALIDATION,
+            chosen,
+            files.metric,
+            validation,
+            rivals,
+            missing=missing,
+            why=_untested(files),
+            folds=files.over_folds().n,
+            titles=files.titles,
+        )
     table = files.evaluated.comparisons
     pairs = [] if table is None else table.to_dict("records")
     within = [row for row in pairs if row["family"] == "finalists"]

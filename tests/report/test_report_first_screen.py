@@ -261,7 +261,7 @@ def test_methods_say_how_often_the_test_images_were_seen_as_the_ledger_does(run:
     assert once in told(run), "a plan that was changed before the opening"
     edit_json(run.run, plans=[*plans, {"time": "2026-11-24T06:00:00+00:00"}])
     assert once not in told(run) and ledger["sentence"] in told(run)
-    assert "The plan of the run was changed after the test images had been opened." in told(run)
+    assert "The plan of the run was changed after the test images had first been opened." in told(run)
     edit_json(run.run, plans=[])
     edit_json(run.evaluation, ledger=None)
     assert "This run opened the test images once; whether other runs did is not known." in told(run)
@@ -271,7 +271,7 @@ def test_methods_name_the_contrast_that_no_adjustment_concerns(run: RunDir) -> N
     settings = json.loads(run.run.read_text(encoding="utf-8"))["settings"]
     edit_json(run.run, settings=settings | {"margin": 0.02})
     said = (
-        "the primary contrast, fixed beforehand (ResNet50 against the default recipe, margin 0.020), was tested alone, "
+        "the primary contrast, fixed beforehand (ResNet50 against its default recipe, margin 0.020), was tested alone, "
         "and the p-values of the other pairs were adjusted by Holm’s method within their family"
     )
     assert said in told(run) and said in Answers(page_of(run))("uncertainty")
