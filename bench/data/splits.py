@@ -24,6 +24,7 @@ from bench import numbers
 from bench.errors import ConfigError
 from bench.run.folder import from_cells, write_table
 from bench.run.record import SplitRecord
+from bench.run.tables import NOT_DRAWN
 from bench.seeds import stable_seed
 
 SPLITS = ("train", "val", "test")
@@ -457,7 +458,7 @@ def subset(table: pd.DataFrame, max_images: int, seed: int) -> pd.DataFrame:
         kept += part.index[part["split_group"].isin(patients)].tolist()
     chosen, excluded = table.copy(), working.index.difference(kept)
     chosen.loc[excluded, "split"] = ""
-    chosen.loc[excluded, "reason"] = f"not drawn by --max-images {max_images}"
+    chosen.loc[excluded, "reason"] = f"{NOT_DRAWN} {max_images}"
     _require_classes(chosen, set(chosen["label"]))
     if chosen.loc[chosen["split"] == "val", "label"].value_counts().min() < 2:
         raise ConfigError(f"--max-images {max_images} leaves a class with fewer than two validation images; take more.")

@@ -17,9 +17,10 @@ from bench.report.read.reading import document
 from bench.report.tables import data as tables_data
 from bench.report.tables import winner as tables_winner
 from bench.report.templating import Sentences
-from bench.report.verdict import verdict
-from bench.run.documents import CalibrationScores, ModelCard, Threshold
+from bench.report.verdict import Verdict, verdict
+from bench.run.documents import CalibrationScores, ModelCard, SecondaryModel, Threshold
 from bench.run.record import SplitRecord
+from bench.run.tables import NOT_DRAWN
 from bench.stats.metrics import METRICS, Metric
 
 OPEN = "Author to complete"
@@ -54,6 +55,7 @@ class Answers(Sentences):
             "answers.txt.j2",
             facts=self.facts,
             files=files,
+            titles=files.titles,
             record=files.record,
             settings=files.record.settings,
             tested=files.tested,
@@ -116,6 +118,18 @@ class Facts:
         return pd.DataFrame({"patient": []}) if splits is None else splits.dropna(subset=["split"])
 
     @property
+    def drawn(self) -> int | None:
+        """Images of training and validation where some were left out for ``--max-images``, 0 where none was.
+
+        None where splits.csv is not known.
+        """
+        splits = self._files.splits
+        if splits is None:
+            return None
+        cut = splits["reason"].fillna("").astype("str").str.startswith(NOT_DRAWN).any()
+        return int(splits["split"].isin(["train", "val"]).sum()) if cut else 0
+
+    @property
     def named_patients(self) -> int:
         """How many patients splits.csv names."""
         return int(self.taken["patient"].nunique())
@@ -150,9 +164,14 @@ class Facts:
         return bool(model and model.repeats and model.repeats.repeats)
 
     @property
+    def verdict(self) -> Verdict:
+        """What the internal test says of the winner."""
+        return verdict(self._files)
+
+    @property
     def contrast(self) -> str:
         """The verdict on the contrast that was fixed beforehand, in words; empty where there was none."""
-        found = verdict(self._files).primary
+        found = self.verdict.primary
         return f"Primary contrast, fixed beforehand. {found.sentence}" if found else ""
 
     @property
@@ -248,6 +267,15 @@ class Facts:
             return None
         wrong, total = int(matrix.sum() - matrix.trace()), int(matrix.sum())
         return None if self._files.evaluated.failures is None else (wrong, total)
+
+    @property
+    def ensemble(self) -> SecondaryModel | None:
+        """The ensemble that was exported beside the winner, as far as it was tested; None where there is none."""
+        tested = [one for one in self._files.tested.secondary if one.kind == "ensemble"]
+        built = [one for one in tested if not one.reason]
+        if not tested and self.page.run.best_ensemble.exists():
+            return SecondaryModel(kind="ensemble")
+        return built[0] if built else None
 
     @property
     def limits(self) -> tuple[list[str], int]:

@@ -32,6 +32,7 @@ def cautions(files: RunFiles) -> list[str]:
         metric=files.metric,
         winner=files.chosen,
         counts=counts(files),
+        missing=verdict(files).missing,
         exploded=_exploded(files),
         limit=EXPLODED,
         timed_out=search is not None and search.stopped_by == "time limit",

@@ -86,6 +86,7 @@ def tiles(page: Page) -> list[Tile]:
         shortcut=files.audit.shortcut if files.audit else None,
         chosen=files.chosen,
         seeds=files.over_seeds(),
+        folds=files.over_folds(),
         score=winner.score if winner else None,
         times=ledger.this_split if ledger else len(files.tested.opened) or None,
         ledger=ledger,
@@ -135,6 +136,7 @@ def forest(page: Page) -> Picture | Missing | None:
 
 def lights(files: RunFiles) -> list[Light]:
     """What can be wrong with a result, each thing as far as the run looked at it."""
+    calibration = files.evaluated.calibration or CalibrationRecord()
     said = paragraphs(
         "lights.txt.j2",
         titles=files.titles,
@@ -147,10 +149,17 @@ def lights(files: RunFiles) -> list[Light]:
         copies=files.audit.duplicates if files.audit else (),
         severities=_severities(files),
         shortcut=files.audit.shortcut if files.audit else None,
-        calibration=files.evaluated.calibration or CalibrationRecord(),
+        calibration=calibration,
+        why_unknown=_why_unknown(calibration),
         groups=_groups(files),
     )
     return [Light(*one.split(" | ", 3)) for one in said]
+
+
+def _why_unknown(calibration: CalibrationRecord) -> list[str]:
+    """Why intercept and slope of some classes have no interval on test, each reason once."""
+    tested = calibration.splits.get("test", {}).get("after")
+    return list(dict.fromkeys(one.reason for one in tested.agreement.values() if one.reason)) if tested else []
 
 
 def _patients(splits: pd.DataFrame | None) -> int:

@@ -8,12 +8,12 @@ from typing import NamedTuple
 from bench.report.answers import Facts
 from bench.report.blocks import Block, Copied, Missing, Paragraph, Section
 from bench.report.page import Page
+from bench.report.read.files import RunFiles
 from bench.report.summary import began_at_random
 from bench.report.tables import data as tables_data
 from bench.report.templating import TEMPLATES, paragraphs
-from bench.report.verdict import compared_by
+from bench.report.verdict import verdict
 from bench.run.folder import write_page
-from bench.stats.calibration import NONE
 
 TITLE = "Methods"
 
@@ -86,8 +86,7 @@ def told(page: Page, cited: Cited) -> list[str]:
     facts, files = Facts(page), page.files
     card, tested, comparisons = facts.card, files.tested, files.evaluated.comparisons
     size = card.input if card else None
-    settings = files.record.settings
-    openings = tested.ledger.this_split if tested.ledger else len(tested.opened)
+    settings, found = files.record.settings, verdict(files)
     return paragraphs(
         "methods.txt.j2",
         titles=files.titles,
@@ -108,22 +107,32 @@ def told(page: Page, cited: Cited) -> list[str]:
         random=began_at_random(files),
         trials=len(page.trials),
         parameters=list(files.record.space.parameters),
-        chosen=files.chosen and files.finalists is not None,
+        chosen=files.chosen,
+        retrained=bool(files.chosen) and files.finalists is not None,
         seeds=facts.seeds,
         folds=facts.folds,
         tested=files.evaluation is not None,
         rule=next((one.rule for one in facts.thresholds if one.rule), ""),
-        calibrated=tested.map.method if tested.map and tested.map.method != NONE else "",
-        openings=openings,
+        calibrated=tested.map if tested.map and not tested.map.changes_nothing else None,
+        ledger=tested.ledger,
+        opened=len(tested.opened),
+        planned_anew=_planned_anew(files),
         level=page.level,
         unit=tested.bootstrap.unit,
         draws=tested.bootstrap.draws,
         pairs=comparisons is not None and len(comparisons) > 0,
-        compared_by=compared_by(comparisons),
+        found=found,
+        compared_by=found.compared_by,
         decision=files.evaluated.decision is not None,
         selection=tested.selection is not None and tested.selection.corrected is not None,
         packages=[name for name in PACKAGES if name in files.record.packages],
     )
+
+
+def _planned_anew(files: RunFiles) -> bool:
+    """Whether the plan was changed after the test split had been opened, as when a run is extended."""
+    opened, plans = files.tested.opened, files.record.plans
+    return bool(opened and plans) and plans[-1].time > min(opened)
 
 
 def methods(page: Page) -> Section:

@@ -147,7 +147,7 @@ def story(files: RunFiles) -> list[str]:
         found=found,
         score=winner.score if winner else None,
         seeds=files.over_seeds(),
-        folds=_over_folds(files),
+        folds=files.over_folds(),
         best=next(iter(best.to_dict("records")), None),
         best_configuration=configuration(best.iloc[0]) if len(best) else "",
         untested=untested(files, "no number on this page comes from it"),
@@ -158,14 +158,6 @@ def story(files: RunFiles) -> list[str]:
         majority=_majority(files),
         counts=counts(files),
     )
-
-
-def _over_folds(files: RunFiles) -> dict[Any, Any]:
-    """The winner's row of finalists.csv, where the finalists were validated over folds; else empty."""
-    if files.finalists is None:
-        return {}
-    rows = files.finalists[files.finalists["winner"]].head(1)
-    return {} if rows["fold_mean"].isna().all() else rows.to_dict("records")[0]
 
 
 def _scores(files: RunFiles) -> list[Scored]:

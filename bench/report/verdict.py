@@ -95,8 +95,11 @@ class Verdict:
         score: value, low and high on the internal test, where there is one, else on validation; None where not known.
         rivals: the other finalists.
         baselines: those that it was compared with.
+        missing: what was not trained to its end, so that nothing says how it compares: backbones of the run, then
+            baselines.
         primary: its default recipe, the contrast that was fixed beforehand; None where there was none.
         compared_by: the metric of all pairs.
+        folds: of whose scores on validation ``score`` is the mean; 0 where it is not.
         apart: pairs of other finalists that can be told apart, the better one first.
         why: why there is no internal test; empty where there is one.
         titles: of backbones, by name.
@@ -108,15 +111,20 @@ class Verdict:
     score: tuple[float | None, float | None, float | None] = (None, None, None)
     rivals: tuple[Rival, ...] = ()
     baselines: tuple[Rival, ...] = ()
+    missing: tuple[str, ...] = ()
     primary: Rival | None = None
     compared_by: Metric = METRICS["auc"]
     apart: frozenset[tuple[str, str]] = frozenset()
     why: str = ""
+    folds: int = 0
     titles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def won(self) -> bool:
-        """Whether the chosen one is better than every other finalist, and no baseline keeps up with it."""
+        """Whether the chosen one is better than every other finalist, and no baseline keeps up with it.
+
+        Nothing is known of those that are ``missing``.
+        """
         return self.standing is Standing.WON and not self.beaten_by and not self.kept_up_by
 
     @property
@@ -125,8 +133,13 @@ class Verdict:
         return [one for one in self.baselines if one.ties and not one.beats]
 
     @property
+    def without_result(self) -> list[str]:
+        """Names of the baselines that are missing."""
+        return [name for name in self.missing if name in BASELINES]
+
+    @property
     def all_compared(self) -> bool:
-        """Whether there are baselines, and each was compared."""
+        """Whether there are baselines, and each that was trained was compared."""
         return bool(self.baselines) and all(one.way is not None for one in self.baselines)
 
     @property
@@ -166,11 +179,21 @@ def verdict(files: RunFiles) -> Verdict:
     if not chosen:
         return Verdict(Standing.NOBODY)
     others = _others(files, chosen)
+    missing = tuple(_missing(files, {chosen, *others}))
     if files.evaluation is None:
         rivals = tuple(Rival(name) for name in others)
         validation = (_on_validation(files), None, None)
-        why = _untested(files)
-        return Verdict(Standing.VALIDATION, chosen, files.metric, validation, rivals, why=why, titles=files.titles)
+        return Verdict(
+            Standing.VALIDATION,
+            chosen,
+            files.metric,
+            validation,
+            rivals,
+            missing=missing,
+            why=_untested(files),
+            folds=files.over_folds().n,
+            titles=files.titles,
+        )
     table = files.evaluated.comparisons
     pairs = [] if table is None else table.to_dict("records")
     within = [row for row in pairs if row["family"] == "finalists"]
@@ -186,6 +209,7 @@ def verdict(files: RunFiles) -> Verdict:
         score,
         rivals,
         tuple(sorted(baselines, key=lambda one: order.get(one.name, len(order)))),
+        missing,
         next((one for row in pairs if row["family"] == "primary" and (one := _rival(row, chosen))), None),
         compared_by(table),
         frozenset(_apart(within)),
@@ -205,6 +229,16 @@ def _others(files: RunFiles, chosen: str) -> list[str]:
     named = [] if rows is None else rows.loc[rows["state"] == "completed", "backbone"].tolist()
     named += [name for name, model in files.tested.models.items() if model.kind in ("", "finalist")]
     return [str(name) for name in dict.fromkeys(named) if name != chosen]
+
+
+def _missing(files: RunFiles, trained: set[str]) -> list[str]:
+    """Backbones of the run that are not ``trained`` to their end, and baselines of which every seed failed."""
+    known = files.finalists is not None or files.evaluation is not None
+    found = [name for name in files.backbones if known and name not in trained]
+    if files.baselines is not None:
+        states = files.baselines.groupby("baseline", sort=False)["state"].agg(set)
+        found += [str(name) for name, ends in states.items() if ends == {"failed"}]
+    return found
 
 
 def _rival(row: Mapping[Any, Any], chosen: str) -> Rival | None:
@@ -239,9 +273,9 @@ def _standing(rivals: tuple[Rival, ...]) -> Standing:
 
 def _on_validation(files: RunFiles) -> float | None:
     """The score that chose: the mean over the folds, else that over the seeds."""
-    won = [] if files.finalists is None else files.finalists.loc[files.finalists["winner"], "fold_mean"].tolist()
     winner = files.record.winner
-    known = [number(value) for value in (*won[:1], files.over_seeds().mean, winner.score if winner else None)]
+    means = (files.over_folds().mean, files.over_seeds().mean, winner.score if winner else None)
+    known = [number(value) for value in means]
     return next((value for value in known if value is not None), None)
 
 

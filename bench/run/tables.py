@@ -391,6 +391,8 @@ SPLITS = Schema(
     (*keys("image", "label"), *text("patient", "patient_wide", "split", "reason", "pixels", "looks")),
     more=True,
 )
+NOT_DRAWN = "not drawn by --max-images"
+"""How the reason in splits.csv begins where an image is outside the subset that was drawn."""
 SUSPECTED_LABELS = Schema(
     "suspected_labels.csv", (*keys("image", "label"), *text("patient", "split", "suggested"), *numbers("margin"))
 )

@@ -509,7 +509,7 @@ def test_the_primary_contrast_is_told_alike_in_every_place(run: RunDir, verdict:
     assert ("the default recipe beats" in headline) is (told == "worse")
     tiles = {tile.label: (tile.value, tile.detail) for tile in first_screen.tiles(Page(run, found, {}))}
     value, detail = tiles["Strongest baseline"]
-    assert value == ("beaten" if told == "better" else "not beaten")
+    assert value == {"better": "beaten", "": "not compared"}.get(told, "not beaten")
     assert detail == f"the default recipe is 0.020 (0.010–0.030) {'better' if sign < 0 else 'worse'} in ROC AUC"
 
 
@@ -740,3 +740,11 @@ def test_where_nobody_is_known_patients_are_not_counted(run: RunDir) -> None:
     assert "On the internal test (624 images) the winner" in text
     assert "No patient has two images" not in text
     assert "Whether patients have several images is not known; if none has, both intervals apply." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_values_without_draws_are_not_said_to_have_intervals(run: RunDir) -> None:
+    edit_json(run.evaluation, bootstrap={"draws": 0, "level": 0.95, "unit": "patient"}, patients=8)
+    text = words(run)
+    assert "The internal test: values without intervals, for which there are too few patients. Each model is" in text
+    assert "0 draws" not in text

@@ -11,6 +11,7 @@ from report_outline import Outline
 from report_run import edit_json, write_run
 
 from bench.report import finish, first_screen, glossary, html, methods
+from bench.report.answers import Answers
 from bench.report.page import Page
 from bench.report.palette import looks
 from bench.report.read.files import read
@@ -238,3 +239,138 @@ def test_every_reference_can_be_cited() -> None:
     assert methods.on_page(f"Adam{cited('kingma2015')}") == "Adam (Kingma and Ba 2015)"
     with pytest.raises(KeyError, match="no entry 'nobody1900'"):
         cited("nobody1900")
+
+
+def told(run: RunDir) -> str:
+    return "\n".join(methods.on_page(one) for one in methods.told(page_of(run), methods.Cited()))
+
+
+SEEN = "These 624 test images are opened here; of other test splits up to 600 of them were opened before."
+
+
+def test_methods_say_how_often_the_test_images_were_seen_as_the_ledger_does(run: RunDir) -> None:
+    once = "The test images were opened once, after every choice had been made."
+    assert once in told(run)
+    ledger = json.loads(run.evaluation.read_text(encoding="utf-8"))["ledger"]
+    edit_json(run.evaluation, ledger=ledger | {"overlapping": 2, "sentence": SEEN})
+    assert lights(run)["Test split opened once"][0] == "caution"
+    assert SEEN in told(run) and once not in told(run)
+    plans = [{"time": "2026-11-22T06:00:00+00:00"}, {"time": "2026-11-23T06:59:00+00:00"}]
+    edit_json(run.evaluation, ledger=ledger)
+    edit_json(run.run, plans=plans)
+    assert once in told(run), "a plan that was changed before the opening"
+    edit_json(run.run, plans=[*plans, {"time": "2026-11-24T06:00:00+00:00"}])
+    assert once not in told(run) and ledger["sentence"] in told(run)
+    assert "The plan of the run was changed after the test images had first been opened." in told(run)
+    edit_json(run.run, plans=[])
+    edit_json(run.evaluation, ledger=None)
+    assert "This run opened the test images once; whether other runs did is not known." in told(run)
+
+
+def test_methods_name_the_contrast_that_no_adjustment_concerns(run: RunDir) -> None:
+    settings = json.loads(run.run.read_text(encoding="utf-8"))["settings"]
+    edit_json(run.run, settings=settings | {"margin": 0.02})
+    said = (
+        "the primary contrast, fixed beforehand (ResNet50 against its default recipe, margin 0.020), was tested alone, "
+        "and the p-values of the other pairs were adjusted by Holm’s method within their family"
+    )
+    assert said in told(run) and said in Answers(page_of(run))("uncertainty")
+    table = pd.read_csv(run.comparisons)
+    table[table["family"] != "primary"].to_csv(run.comparisons, index=False)
+    for text in (told(run), Answers(page_of(run))("uncertainty")):
+        assert "primary contrast" not in text
+        assert "p-values were adjusted by Holm’s method within each family of pairs" in text
+
+
+def test_methods_give_one_size_of_images_only_where_there_is_one(run: RunDir) -> None:
+    assert "Images were resized and padded to 96 × 96 pixels." in told(run)
+    content = json.loads(run.run.read_text(encoding="utf-8"))
+    edit_json(run.run, settings=content["settings"] | {"image_size": None})
+    run.best_model_card.write_text(
+        json.dumps({"input": {"height": 224, "width": 224, "channels": 1, "resize": "pad"}}), encoding="utf-8"
+    )
+    size = "224 × 224 pixels"
+    assert f"to the input size of each network ({size} for ResNet50)." in told(run)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "said"),
+    [
+        ({"method": "none"}, ""),
+        (
+            {"method": "none", "class_weights": [1.9, 0.7]},
+            "Probabilities were recalibrated: the calibration map undoes the class weights of the training loss.",
+        ),
+        (
+            {"method": "temperature", "class_weights": [1.9, 0.7], "slopes": [0.5]},
+            "Probabilities were recalibrated: the calibration map undoes the class weights of the training loss and "
+            "then divides the logits by a temperature of 2, fitted on the validation images (Guo et al. 2017).",
+        ),
+    ],
+)
+def test_methods_tell_all_that_the_calibration_map_does(run: RunDir, fitted: dict[str, object], said: str) -> None:
+    edit_json(run.evaluation, calibration=fitted)
+    assert said in told(run) and ("recalibrated" in told(run)) is bool(said)
+
+
+def test_why_calibration_is_not_known_is_said(run: RunDir) -> None:
+    path = run.path / "calibration.json"
+    splits = json.loads(path.read_text(encoding="utf-8"))["splits"]
+    edit_json(path, verdict="unknown")
+    said = "whether probabilities agree with what was observed is not known"
+    assert lights(run)["Calibration"] == ("unknown", said)
+    for one in splits["test"]["after"]["agreement"].values():
+        one |= {"slope": {}, "intercept": {}, "reason": "no finite slope fits: all are told apart"}
+    edit_json(path, splits=splits)
+    assert lights(run)["Calibration"] == ("unknown", "no finite slope fits: all are told apart")
+
+
+def test_a_baseline_that_was_not_compared_is_not_called_unbeaten(run: RunDir) -> None:
+    others = "family != 'finalists'"
+    change(run, "comparisons.csv", others, verdict="not computed", difference=0.05, low=0.02, high=0.08)
+    assert tiles(run)["Strongest baseline"][0] == "not compared"
+    change(run, "comparisons.csv", others, low=None, high=None)
+    assert tiles(run)["Strongest baseline"][0] == "not compared"
+    change(run, "comparisons.csv", others, low=-0.02, high=0.08)
+    assert tiles(run)["Strongest baseline"][0] == "not beaten", "as the headline has it"
+    change(run, "comparisons.csv", others, difference=-0.05, low=-0.08, high=-0.02)
+    assert tiles(run)["Strongest baseline"][0] == "not beaten"
+
+
+def test_splits_are_told_with_the_seed_that_they_were_drawn_from(run: RunDir) -> None:
+    settings = json.loads(run.run.read_text(encoding="utf-8"))["settings"]
+    edit_json(run.run, settings=settings | {"seed": 3})
+    assert "drawn by patient" in Answers(page_of(run))("assignment")
+    assert "seed" not in Answers(page_of(run))("assignment")
+    edit_json(run.run, settings=settings | {"seed": 3, "split_seed": 7})
+    assert "drawn by patient with split seed 7" in Answers(page_of(run))("assignment")
+
+
+def test_an_ensemble_that_was_built_is_told(run: RunDir) -> None:
+    assert Answers(page_of(run))("ensemble") == "The exported model is one ResNet50. No ensemble was built."
+    title, sentence = "Ensemble of 3 trainings (VGG16 seeds 1 and 2, ResNet50 seed 1)", "The ensemble is better."
+    edit_json(run.evaluation, secondary=[{"kind": "ensemble", "title": title, "sentence": sentence}])
+    beside = "Beside it, and apart from the comparisons, best_ensemble.h5 was built"
+    assert Answers(page_of(run))("ensemble").endswith(f"{beside}: {title}. {sentence}")
+    edit_json(run.evaluation, secondary=[{"kind": "ensemble", "reason": "one training is as good"}])
+    assert Answers(page_of(run))("ensemble").endswith("No ensemble was built.")
+    run.evaluation.unlink()
+    run.best_ensemble.write_bytes(b"not a model")
+    assert Answers(page_of(run))("ensemble").endswith(f"{beside}.")
+
+
+def test_a_subset_is_told_by_what_was_used(run: RunDir) -> None:
+    whole = "No subset was drawn: every usable image takes part."
+    assert Answers(page_of(run))("subset") == whole
+    settings = json.loads(run.run.read_text(encoding="utf-8"))["settings"]
+    edit_json(run.run, settings=settings | {"max_images": 700})
+    splits = pd.read_csv(run.splits).astype(object).dropna(subset=["split"])
+    splits.to_csv(run.splits, index=False)
+    assert Answers(page_of(run))("subset") == whole, "nothing was cut"
+    out = splits.index[splits["split"].isin(["train", "val"])][688:]
+    splits.loc[out, ["split", "reason"]] = [None, "not drawn by --max-images 700"]
+    splits.to_csv(run.splits, index=False)
+    cut = "Training and validation were cut to 688 images; the test split was not."
+    assert Answers(page_of(run))("subset") == cut
+    run.splits.unlink()
+    assert Answers(page_of(run))("subset") == ""

@@ -10,7 +10,7 @@ import pytest
 from report_outline import Outline, outline
 from report_run import edit_json, write_run
 
-from bench.report import cautions, model_card, summary
+from bench.report import cautions, first_screen, model_card, summary
 from bench.report.model_card import markdown
 from bench.report.page import Page
 from bench.report.read.files import read
@@ -159,14 +159,79 @@ def test_without_the_internal_test_validation_alone_is_spoken_of(run: RunDir) ->
     finalists = pd.read_csv(run.finalists)
     finalists[finalists["backbone"] == "vgg16"].to_csv(run.finalists, index=False)
     edit_json(run.run, test={})
-    assert told(run) == f"VGG16 reached ROC AUC {mean:.3f} on validation; the test split is sealed"
+    untrained = "ResNet50 and InceptionV3 were not trained to the end"
+    assert told(run) == f"VGG16 reached ROC AUC {mean:.3f} on validation; the test split is sealed; {untrained}"
 
 
 def test_over_folds_the_score_is_the_mean_that_chose(tmp_path: Path) -> None:
     run = write_run(tmp_path / "folds", trials=12, folds=5, image_side=16)
     run.evaluation.unlink()
-    mean = pd.read_csv(run.finalists).query("winner")["fold_mean"].item()
-    assert told(run).startswith(f"InceptionV3 scored best on validation, ROC AUC {mean:.3f};")
+    won = pd.read_csv(run.finalists).query("winner").iloc[0]
+    mean = f"{won['fold_mean']:.3f}"
+    assert told(run).startswith(f"InceptionV3 scored best on validation, ROC AUC {mean} over 5 folds;")
+    shown = {one.label: (one.value, one.detail) for one in first_screen.tiles(Page(run, read(run), {}))}
+    assert shown["Validation ROC AUC"] == (mean, f"InceptionV3, mean over 5 folds ± {won['fold_sd']:.3f} (SD)")
+
+
+def lose(run: RunDir, *backbones: str, baselines: tuple[str, ...] = ()) -> None:
+    """Every training of these fails, so that the evaluation knows nothing of them."""
+    for path, column, names in ((run.finalists, "backbone", backbones), (run.baselines, "baseline", baselines)):
+        table = pd.read_csv(path).astype(object)
+        table.loc[table[column].isin(names), ["state", "reason"]] = ["failed", "out of memory"]
+        table.to_csv(path, index=False)
+    lost = [*backbones, *baselines]
+    pairs = pd.read_csv(run.comparisons)
+    pairs[~pairs["a"].isin(lost) & ~pairs["b"].isin(lost)].to_csv(run.comparisons, index=False)
+    models = json.loads(run.evaluation.read_text(encoding="utf-8"))["models"]
+    edit_json(run.evaluation, models={name: model for name, model in models.items() if name not in lost})
+
+
+def beaten(run: RunDir) -> tuple[str, str]:
+    return next((one.level, one.text) for one in first_screen.lights(read(run)) if one.title == "Baselines beaten")
+
+
+AMONG = "VGG16 won over those that could be tested: better on the internal test than every other backbone"
+
+
+def test_what_was_not_trained_to_its_end_is_not_beaten(run: RunDir) -> None:
+    assert beaten(run) == ("good", "all 4 on the internal test") and verdict(read(run)).missing == ()
+    lose(run, "inceptionv3")
+    assert told(run) == f"{AMONG} and every baseline among them; InceptionV3 was not trained to the end"
+    lose(run, baselines=("small_cnn",))
+    untrained = "InceptionV3 and a small CNN from scratch were not trained to the end"
+    assert told(run) == f"{AMONG} and every baseline among them; {untrained}"
+    assert beaten(run) == ("unknown", "a small CNN from scratch was not trained to the end")
+    assert any(one.startswith(f"{untrained}, so that nothing says") for one in cautions.cautions(read(run)))
+    card = markdown("card", model_card.card(Page(run, read(run), {})))
+    assert f"| Verdict of the run | {told(run)} |" in card
+    lose(run, "resnet50")
+    untrained = "ResNet50, InceptionV3 and a small CNN from scratch were not trained to the end"
+    assert verdict(read(run)).standing is Standing.SINGLE
+    assert told(run).startswith("VGG16 reached ROC AUC ") and told(run).endswith(f"on the internal test; {untrained}")
+    run.evaluation.unlink()
+    assert told(run).endswith(f" on validation; the test split is sealed; {untrained}")
+
+
+def test_a_backbone_without_a_finalist_is_missing_and_a_recipe_that_won_is_not(run: RunDir) -> None:
+    for path, column in ((run.finalists, "backbone"), (run.comparisons, "b")):
+        table = pd.read_csv(path)
+        table[table[column] != "inceptionv3"].to_csv(path, index=False)
+    models = json.loads(run.evaluation.read_text(encoding="utf-8"))["models"]
+    edit_json(run.evaluation, models={name: model for name, model in models.items() if name != "inceptionv3"})
+    assert verdict(read(run)).missing == ("inceptionv3",)
+    baselines = pd.read_csv(run.baselines).astype(object)
+    baselines.loc[baselines["baseline"] == "recipe", "state"] = "skipped"
+    small = baselines.index[baselines["baseline"] == "small_cnn"]
+    baselines.loc[small[1:], "state"] = "failed"
+    baselines.to_csv(run.baselines, index=False)
+    assert verdict(read(run)).missing == ("inceptionv3",), "one seed of the small CNN is enough"
+    compare(run, {}, small_cnn=(SAME, 0.01, 0.02))
+    table = pd.read_csv(run.comparisons)
+    table[table["b"] != "inceptionv3"].to_csv(run.comparisons, index=False)
+    assert told(run) == (
+        "VGG16 is the best of the backbones tested, but it is not shown to be better than a small CNN from scratch; "
+        "InceptionV3 was not trained to the end"
+    )
 
 
 LOSES = (SECOND, -0.078, 0.057)

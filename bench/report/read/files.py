@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.invocation import typed
+from bench.numbers import number
 from bench.report import names
 from bench.report.read.reading import Problems, arrays, document, missing, table, unreadable
 from bench.run import tables
@@ -34,8 +35,8 @@ Bounded = tuple[float | None, float | None, float | None]
 
 
 @dataclass(frozen=True)
-class OverSeeds:
-    """Scores of one model over ``n`` seeds; the standard deviation is NaN for a single seed."""
+class Repeated:
+    """Scores of one model over ``n`` seeds or folds; the standard deviation is NaN for a single one."""
 
     n: int = 0
     mean: float | None = None
@@ -210,14 +211,22 @@ class RunFiles:
         model = self.chosen_model
         return {name: (one.value, one.low, one.high) for name, one in model.metrics.items()} if model else {}
 
-    def over_seeds(self, metric: Metric | None = None) -> OverSeeds:
+    def over_seeds(self, metric: Metric | None = None) -> Repeated:
         """The winner's validation score by ``metric`` (that of the search) over its seeds."""
         rows = self.finalists
         if rows is None:
-            return OverSeeds()
+            return Repeated()
         won = rows[(rows["backbone"] == self.chosen) & (rows["state"] == "completed")]
         scores = won[f"metric_{(metric or self.metric).name}"].dropna()
-        return OverSeeds(len(scores), scores.mean(), scores.std())
+        return Repeated(len(scores), scores.mean(), scores.std())
+
+    def over_folds(self) -> Repeated:
+        """The winner's validation score over the folds, by which it was chosen; of none where the run has none."""
+        rows = pd.DataFrame() if self.finalists is None else self.finalists[self.finalists["winner"]].head(1)
+        if not len(rows) or rows["fold_mean"].isna().all():
+            return Repeated()
+        row = rows.iloc[0]
+        return Repeated(int(number(row["folds"]) or 0), row["fold_mean"], row["fold_sd"])
 
     def without_images(self) -> "RunFiles":
         """The same without a picture of an image; ``problems`` says of each file of pictures why it is left out."""
