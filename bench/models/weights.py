@@ -364,9 +364,14 @@ def _from_folder(folder: Path, backbones: Sequence[Backbone], cache: Path) -> We
     return replace(checked, scaling={name: scaling for name, (_, scaling) in found.items() if scaling})
 
 
+def random_file(backbone: Backbone, cache: Path, seed: int) -> Path:
+    """Where the random weights of a backbone lie once they are drawn."""
+    return cache / "weights" / f"{backbone.name}-random-{seed}.weights.h5"
+
+
 def _random(backbones: Sequence[Backbone], cache: Path, seed: int, note: str) -> Weights:
     def find(backbone: Backbone) -> Path:
-        path = cache / "weights" / f"{backbone.name}-random-{seed}.weights.h5"
+        path = random_file(backbone, cache, seed)
         if not checksums.intact(path):
             import keras
 
