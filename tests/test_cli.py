@@ -180,6 +180,7 @@ def test_commands(refusal):
         (["--cache-size", "much"], ["--cache-size", "'much'", "20G"]),
         (["--name", "../up"], ["--name", "'../up'", "letters"]),
         (["--max-images", "2"], ["--max-images 2"]),
+        (["--jobs", "4000"], ["--jobs 4000", "CPU cores here"]),
         (["--repeats", "0"], ["--repeats", "0", "greater than or equal to 1"]),
         (["--bootstrap", "99"], ["--bootstrap", "99", "greater than or equal to 100"]),
         (["--target-sensitivity", "95"], ["--target-sensitivity", "95", "less than 1"]),

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from bench import RULES
+from bench.cluster import share_out
 from bench.data.audit.audit import draw_splits
 from bench.data.images.store import missing_bytes
 from bench.data.images.window import Window
@@ -24,6 +25,7 @@ from bench.data.imageset import ImageSet
 from bench.data.patients import naming
 from bench.data.sources.open_source import open_source
 from bench.data.splits import folds, outer_folds, require_inner_folds
+from bench.device import cpu_cores
 from bench.errors import ConfigError
 from bench.models.backbones import FIRST_RECIPE, Backbone, boundary_bytes, get_backbone
 from bench.models.scaling import parse_scaling
@@ -127,6 +129,8 @@ def prepare(
     Raises:
         ConfigError: for the first thing that is wrong.
     """
+    if not settings.address:
+        share_out(cpu_cores(), 0, 0.0, settings.jobs)  # refuses more jobs than there are cores
     space = space or load_space(settings.space_name, settings.backbones)
     image_sizes(settings, space)
     rows, starts = tuple(get_backbone(name) for name in space.backbones), space.initialisations
