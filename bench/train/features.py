@@ -424,7 +424,13 @@ class FrozenFeatures:
                 start += len(outputs[depth])
             for boundary, entry in drafts.items():
                 entry.values.flush()  # type: ignore[attr-defined]
-                meta = {"backbone": one.backbone, "exact": one.exact, "depth": boundary, **one.drawn, **self._of_set(one)}
+                meta = {
+                    "backbone": one.backbone,
+                    "exact": one.exact,
+                    "depth": boundary,
+                    **one.drawn,
+                    **self._of_set(one),
+                }
                 with contextlib.nullcontext() if boundary == depth else contextlib.suppress(NoRoom):
                     self._cache.publish(entry.folder, self._key(one, boundary), meta)
 
