@@ -35,7 +35,7 @@ from bench.run.folder import RunDir, find_run
 from bench.run.ledgers import data_folder
 from bench.run.record import RunRecord
 from bench.search.space import Space, load_space, parse_space
-from bench.settings import RunSettings, about_flag, flag_of, is_path, make_settings
+from bench.settings import LONGEST_NAME, RunSettings, about_flag, flag_of, is_path, make_settings
 from bench.stats.ensemble import MOST_MEMBERS
 from bench.stats.metrics import applicable
 from bench.train.cache import entries
@@ -104,9 +104,11 @@ def image_sizes(settings: RunSettings, space: Space) -> dict[str, int]:
     for backbone in map(get_backbone, space.backbones):
         size = settings.image_size or space.image_size or backbone.native_size
         if size < backbone.minimum_size:
+            given = f"--image-size is {size}; enlarge it"
+            suggested = f"space {space.name!r} has image_size: {size}; enlarge it there, take a larger --image-size,"
             raise ConfigError(
                 f"{backbone.title} needs images of at least {backbone.minimum_size} pixels, "
-                f"but --image-size is {size}; enlarge it or leave {backbone.title} out by --backbones."
+                f"but {given if settings.image_size else suggested} or leave {backbone.title} out by --backbones."
             )
         sizes[backbone.name] = size
     return sizes
@@ -169,7 +171,8 @@ def begin(values: Mapping[str, Any], tell: Callable[[str], None] = lambda line: 
         ConfigError: for the first thing that is wrong.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "run"
-    wanted = make_settings(**{"name": f"{stem}-{datetime.now():%Y%m%d-%H%M%S}", **values})
+    moment = f"-{datetime.now():%Y%m%d-%H%M%S}"
+    wanted = make_settings(**{"name": stem[: LONGEST_NAME - len(moment)] + moment, **values})
     check_output(RunDir(wanted.output / wanted.name), wanted.cache)
     return prepare(wanted, tell=tell)
 
@@ -351,9 +354,7 @@ def _drawn(request: Request) -> int:
     if not (settings.weights == RANDOM or (settings.weights is None and settings.is_demo)):
         return 0
     return sum(
-        one.file_bytes
-        for one in request.backbones
-        if not random_file(one, settings.cache, settings.seed).is_file()
+        one.file_bytes for one in request.backbones if not random_file(one, settings.cache, settings.seed).is_file()
     )
 
 
@@ -440,6 +441,8 @@ def resume(run: RunDir, changes: Mapping[str, object]) -> Request:
         raise ConfigError(f"Run {run.name!r} began with {kind} weights, which --weights cannot change.")
     if "cache" in changes:
         check_writable(settings.cache, "--cache")
+    if {"cache", "data"} & set(changes):
+        check_outside(settings, "cache")
     for name, number in before.items():
         if getattr(settings, name) < number:
             raise ConfigError(

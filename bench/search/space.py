@@ -15,11 +15,11 @@ from bench.errors import ConfigError
 from bench.models.augmentation import Policy, make_policy
 from bench.models.backbones import BACKBONES, DEFAULT, RECIPE, Backbone
 from bench.search.parameters import GIVEN, PARAMETERS, Hyperparameter, Value
+from bench.search.shipped import SHIPPED, shipped
 
 DEEPEST, MOST_VALUES, LONGEST = 20, 10_000, 1_000
 """How deep a space file may be nested, how many values it may hold, and of how many characters; the shipped ones are 5
 deep and hold 320."""
-SHIPPED = Path(__file__).parents[2] / "search_spaces"
 
 
 _INT, _FLOAT, _MERGE = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "merge"))
@@ -59,9 +59,7 @@ _Loader.yaml_implicit_resolvers = {
     first: [known for known in several if known[0] not in (_INT, _FLOAT)]
     for first, several in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    _INT, re.compile(r"^[-+]?(?:\d[\d_]*|0x[\da-fA-F_]+|0b[01_]+)$"), list("-+0123456789")
-)
+_Loader.add_implicit_resolver(_INT, re.compile(r"^[-+]?(?:\d[\d_]*|0x[\da-fA-F_]+|0b[01_]+)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     _FLOAT,
     re.compile(
@@ -229,8 +227,8 @@ def load_space(name: str, backbones: Sequence[str] | None = None) -> Space:
     if not path.is_file():
         path = SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml" if path.parent == Path() else path
     if not path.is_file():
-        shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
-        raise ConfigError(f"There is no space {name!r}; give a .yaml file or one of the shipped spaces: {shipped}.")
+        known = ", ".join(shipped())
+        raise ConfigError(f"There is no space {name!r}; give a .yaml file or one of the shipped spaces: {known}.")
     try:
         text = path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:

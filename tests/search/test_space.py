@@ -14,7 +14,8 @@ from bench.models.augmentation import Policy
 from bench.models.backbones import BACKBONES, DEFAULT, get_backbone
 from bench.search.parameters import PARAMETERS
 from bench.search.plan import make_plan
-from bench.search.space import SHIPPED, load_space, parse_space
+from bench.search.shipped import SHIPPED
+from bench.search.space import load_space, parse_space
 from bench.trial import TrialConfig
 
 OF_THEIR_OWN = ("compare24", "medmnist_plus", "radimagenet")
