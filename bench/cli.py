@@ -5,6 +5,7 @@ import errno
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
 from bench import __version__, texts
 from bench.compare import command as compare
@@ -67,6 +68,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         add(commands)
     if arguments and arguments[0].startswith("--") and arguments[0] not in ("--help", "--version"):
         raise ConfigError(f"A command comes before flags; did you mean `{program()} run {shlex.join(arguments)}`?")
+    _refuse_empty(arguments)
     options, unknown = parser.parse_known_args(arguments or ["--help"])
     if unknown:
         chosen = commands.choices.get(arguments[0], parser)
@@ -75,3 +77,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         chosen.error(f"unrecognized arguments: {unknown[0]}")
     options.command_line = arguments[1:]
     return options
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse, by a ConfigError, an argument of no characters: an empty path would be the working folder."""
+    for before, one in pairwise(["", *arguments]):
+        flag, equals, value = one.partition("=")
+        if not one.strip():
+            named = before if before.startswith("--") else f"The argument after {before!r}" if before else "The command"
+            raise ConfigError(f"{named} is empty; give a value, or leave it out.")
+        if flag.startswith("--") and equals and not value.strip():
+            raise ConfigError(f"{flag} is empty; give a value, or leave it out.")

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeAlias, get_args
 from bench import settings
 from bench.errors import ConfigError
 from bench.invocation import program
+from bench.search.shipped import shipped
 from bench.settings import REPORTS, about_flag, flag_of
 from bench.stats.metrics import METRICS
 
@@ -179,7 +180,7 @@ def add_all_settings(parser: Parser) -> dict[str, Target]:
 def describe(name: str) -> str:
     """What the setting ``name`` decides."""
     text = " ".join((settings.RunSettings.model_fields[name].description or "").split())
-    return text.format(metrics=", ".join(METRICS), program=program())
+    return text.format(metrics=", ".join(METRICS), spaces=", ".join(shipped()), program=program())
 
 
 def output_of(options: argparse.Namespace) -> Path:

@@ -17,12 +17,16 @@ from pydantic import (
     JsonValue,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 
 from bench.errors import ConfigError
 from bench.stats.metrics import METRICS
 
 REPORTS = Path("reports")
+LONGEST_NAME = 100
+"""Characters that the name of a run may have."""
 FIRST = "needed first"
 """Heading of the flags that ``--help`` begins with."""
 
@@ -123,8 +127,8 @@ def _absolute_weights(weights: str) -> str:
 
 
 def _plain_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ValueError("at most 100 letters, digits, '.', '_' and '-' are accepted")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or len(name) > LONGEST_NAME:
+        raise ValueError(f"at most {LONGEST_NAME} letters, digits, '.', '_' and '-' are accepted")
     return name
 
 
@@ -207,8 +211,8 @@ def setting(
 class RunSettings(BaseModel):
     """The settings of one run; build it with `make_settings`, which explains what is wrong.
 
-    Each field's docstring is the help of its flag, and their order that of ``--help``; ``{metrics}`` and ``{program}``
-    are filled in there.
+    Each field's docstring is the help of its flag, and their order that of ``--help``; ``{metrics}``, ``{spaces}`` and
+    ``{program}`` are filled in there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -285,7 +289,7 @@ class RunSettings(BaseModel):
     budget: PositiveInt = setting(FIRST, 50, "N", "12", resumable=True)
     """number of trials"""
     space: str | None = setting("search", None, "NAME|FILE", "wide", shown="default, or demo for the demo data")
-    """search space: a shipped one (default, demo, radimagenet, wide) or a .yaml file"""
+    """search space: a shipped one ({spaces}) or a .yaml file"""
     backbones: Backbones | None = setting("search", None, "NAMES", "vgg16,resnet50", shown="all that the space offers")
     """search these, separated by commas, of vgg16, resnet50, inceptionv3 (the default spaces'), densenet121,
     efficientnetv2b0, convnexttiny, mobilenetv3large; of those that it lists, where a space of yours does"""
@@ -378,6 +382,15 @@ class RunSettings(BaseModel):
     """leave the test split sealed; `{program} evaluate NAME` opens it later"""
     images: bool = setting("output", True, shown="they are part of the page", resumable=True)
     """leave every picture of an image out of the report's page; file names and scores stay"""
+
+    @field_validator("data", "image_root", "splits", "space", "weights", "cache", "output", mode="before")
+    @classmethod
+    def _named(cls, value: Any, info: ValidationInfo) -> Any:
+        """A place that is empty, as of a shell's variable without a value, would be the working folder."""
+        if isinstance(value, str) and not value.strip():
+            flag, example = flag_of(str(info.field_name)), (cls.model_fields[str(info.field_name)].examples or [""])[0]
+            raise ConfigError(f"{flag} is empty; give a value such as {flag} {example or REPORTS}, or leave it out.")
+        return value
 
     @property
     def is_demo(self) -> bool:

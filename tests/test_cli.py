@@ -22,6 +22,7 @@ from bench import RULES, cli, invocation
 from bench.models.backbones import BACKBONES, get_backbone
 from bench.run import command
 from bench.run.folder import RunDir, file_sha256, write_json
+from bench.search.shipped import shipped
 from bench.settings import RunSettings, setting
 from bench.stats.metrics import METRICS
 
@@ -180,6 +181,7 @@ def test_commands(refusal):
         (["--cache-size", "much"], ["--cache-size", "'much'", "20G"]),
         (["--name", "../up"], ["--name", "'../up'", "letters"]),
         (["--max-images", "2"], ["--max-images 2"]),
+        (["--jobs", "4000"], ["--jobs 4000", "CPU cores here"]),
         (["--repeats", "0"], ["--repeats", "0", "greater than or equal to 1"]),
         (["--bootstrap", "99"], ["--bootstrap", "99", "greater than or equal to 100"]),
         (["--target-sensitivity", "95"], ["--target-sensitivity", "95", "less than 1"]),
@@ -245,6 +247,28 @@ def test_missing_data_is_named(place, refusal):
 def test_not_even_the_output_folder_is_made(place, refusal, arguments):
     refusal("run", *arguments)
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (["run", "--data", ""], "--data"),
+        (["run", "--cache="], "--cache"),
+        (["run", "--resume", " "], "--resume"),
+        (["report", ""], "The argument after 'report'"),
+        (["predict", "", "scan.png"], "The argument after 'predict'"),
+        (["manifest", "scans", "--out", ""], "--out"),
+    ],
+)
+def test_an_empty_argument_is_not_the_working_folder(place, refusal, typed, named):
+    """As of a shell's variable that has no value."""
+    assert refusal(*typed) == f"{named} is empty; give a value, or leave it out."
+
+
+def test_a_size_that_the_space_suggests_is_not_called_a_flag(place, images, refusal):
+    (place / "small.yaml").write_text("image_size: 64\nparameters: {}\n", encoding="utf-8")
+    message = refusal("run", "--data", images, "--space", place / "small.yaml")
+    assert "at least 75 pixels, but space 'small' has image_size: 64; enlarge it there, take a larger --im" in message
 
 
 def test_a_ledger_beside_data_that_are_no_files_is_refused(place, refusal):
@@ -443,7 +467,7 @@ def test_relative_data_are_found_from_anywhere_and_the_name_comes_from_them(plac
     assert seen[0].sizes == {"vgg16": 224, "resnet50": 224, "inceptionv3": 299}, "native sizes by default"
 
 
-@pytest.mark.parametrize("folder", ["my scans", "Röntgen", "."])
+@pytest.mark.parametrize("folder", ["my scans", "Röntgen", ".", "a" * 90])
 def test_any_folder_name_gives_a_run_name(place, images, monkeypatch, folder):
     seen = requests(monkeypatch)
     if folder == ".":
@@ -523,7 +547,7 @@ def test_a_resumed_run_that_lost_a_part_of_its_record_is_damaged(place, images, 
     assert "is damaged" in refusal("run", "--resume", "xray", *flags)
 
 
-def test_a_resumed_run_takes_what_may_change_and_keeps_the_rest(place, images, monkeypatch):
+def test_a_resumed_run_takes_what_may_change_and_keeps_the_rest(place, images, monkeypatch, capsys):
     seen = requests(monkeypatch)
     settings = RunSettings(
         data=str(images), name="xray", budget=20, seed=5, output=place / "reports", cache=place / "cache"
@@ -536,6 +560,8 @@ def test_a_resumed_run_takes_what_may_change_and_keeps_the_rest(place, images, m
     resumed = seen[0].settings
     assert (resumed.budget, resumed.jobs, resumed.time_limit, resumed.seed) == (30, 2, 90.0, 5)
     assert resumed.repeats == 5
+    assert cli.main(["run", "--resume", "xray", "--cache", str(images / "cache")]) == 2
+    assert f"--cache {images / 'cache'} lies inside --data {images}" in capsys.readouterr().err
     assert cli.main(["run", "--resume", "xray", "--repeats", "6"]) == 0
     assert (seen[1].settings.repeats, seen[1].settings.budget) == (6, 20)
     assert resumed.data == str(images)
@@ -815,6 +841,13 @@ def test_the_help_of_run_begins_with_the_six_flags_that_one_needs_first(capsys):
         *("options", "needed first", "data", "search", "machine", "evaluation", "output")
     ]
     assert len(text.split("\n\n")[0].splitlines()) == 1, "usage is a line"
+
+
+def test_the_help_names_every_space_that_is_shipped(capsys):
+    documented = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    told = " ".join(help_of(capsys, "run").split())
+    assert f"a shipped one ({', '.join(shipped())})" in told
+    assert all(f"`{name}`" in documented or f"`--space {name}`" in documented for name in shipped())
 
 
 def test_run_bench_alone_runs_the_demo_and_says_so(place, capsys, monkeypatch):

@@ -481,6 +481,22 @@ def test_a_run_goes_on_where_its_images_and_cache_have_been_moved(begun: Callabl
     assert begun(folder).path == folder
 
 
+def test_what_is_given_on_resume_stays_though_no_stage_came_to_it(begun: Callable[..., RunDir]) -> None:
+    """A test split that was sealed is not opened by the next resume, and an extension goes on to its own end."""
+    run = begun()
+    run.finish("finalists")
+    given = {"no_test": True, "repeats": 10, "outer": "3x2", "budget": 80, "time_limit": 90.0, "jobs": 1}
+    begun(**given, verify=True)
+    begun()
+    settings = run.read_run()["settings"]
+    assert {name: settings[name] for name in given} == given
+    assert settings["outer_budget"] == 80 and not settings["verify"], "every file was to be read once"
+    assert not run.finished("finalists"), "five seeds of each are to come"
+    run.finish("finalists")
+    begun(time_limit=120.0)
+    assert run.finished("finalists")
+
+
 @pytest.mark.parametrize("arguments", [["run", "--resume", "xray"], ["evaluate", "xray"]])
 def test_other_splits_are_refused_before_anything_is_done(
     begun: Callable[..., RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, arguments: list[str]

@@ -184,6 +184,13 @@ def test_the_message_says_what_is_accepted(field, value, accepted):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["data", "image_root", "splits", "space", "weights", "cache", "output"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_place_is_not_the_working_folder(name, value):
+    with pytest.raises(ConfigError, match=rf"^--{name.replace('_', '-')} is empty; give a value such as --.* \S+, or"):
+        settings(**{name: value})
+
+
 @pytest.mark.parametrize("name", ["xray", "XRay-2.1_b", "0"])
 def test_names_that_are_accepted(name):
     assert settings(name=name).name == name

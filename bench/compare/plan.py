@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import RULES, __version__
-from bench.cluster import hardware, share_out
+from bench.cluster import hardware
 from bench.compare.inputs import complete_points
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS, Method, choose
 from bench.compare.record import TARGET, Decisive, read_comparison
-from bench.device import cpu_cores
 from bench.errors import ConfigError
 from bench.run.pipeline import PACKAGES
 from bench.run.request import Request, check_disk, check_writable, prepare
@@ -116,7 +115,6 @@ def make_plan(
         configurations = complete_points(load_space(fixed_list))
         values |= {"space": fixed_list, "budget": len(configurations)}
     settings = make_settings(**values)
-    share_out(cpu_cores(), 0, 0.0, settings.jobs)  # refuses more jobs than there are cores
     plan = Plan(prepare(settings), configurations, chosen, tuple(range(seed, seed + seeds)), target, time_limit)
     _check_parameters(plan)
     check_writable(plan.folder.parent, "--output")

@@ -27,13 +27,15 @@ def check_h5(path: Path) -> None:
 
     Raises:
         Unsafe: for links, values outside it or far beyond its size, and layers that run code or are not Keras's.
-        OSError: if it is no HDF5 file.
+        OSError: if it is no HDF5 file, or one without values.
     """
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
             total = sum(one.nbytes for one in _datasets(file))
+            if not total:
+                raise OSError("it holds no values")
             if total > max(SMALL, MOST_UNPACKED * path.stat().st_size):
                 raise Unsafe(f"its values take {total:,} bytes, and the file has {path.stat().st_size:,}")
             config = file.attrs.get("model_config")

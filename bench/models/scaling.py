@@ -76,13 +76,14 @@ def parse_scaling(text: str, networks: Collection[str]) -> dict[str, str]:
 
     Args:
         text: what ``--scaling`` was given; a backbone's name stands for all networks of it but RadImageNet's, whose
-            scaling is known: they have to be named in full.
+            scaling is known: they have to be named in full. What is named counts more than what is for all, and a
+            network more than its backbone, in whatever order they stand.
         networks: names of those with pretrained weights (`bench.search.parameters.network_name`).
 
     Raises:
-        ConfigError: for an unknown scaling, or what is no such network.
+        ConfigError: for an unknown scaling, what is no such network, or two scalings of the same.
     """
-    found: dict[str, str] = {}
+    parts: dict[str, tuple[list[str], str]] = {}
     for part in (one.strip() for one in text.split(",")):
         name, given, scaling = part.rpartition("=")
         if scaling not in SCALINGS:
@@ -97,8 +98,11 @@ def parse_scaling(text: str, networks: Collection[str]) -> dict[str, str]:
                 f"--scaling is of networks with pretrained weights, in this run {', '.join(networks) or 'none'}, "
                 f"but got {part!r}."
             )
-        found |= dict.fromkeys(meant, scaling)
-    return found
+        if name in parts:
+            raise ConfigError(f"--scaling takes one scaling of {name or 'all backbones'}, but got {text!r}.")
+        parts[name] = meant, scaling
+    ranked = sorted(parts, key=lambda name: (bool(name), name in networks))
+    return {network: parts[name][1] for name in ranked for network in parts[name][0]}
 
 
 def _told(network: str) -> bool:

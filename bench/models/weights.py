@@ -182,7 +182,7 @@ def _radimagenet_file(wanted: str | None, backbone: Backbone) -> Path:
     raise ConfigError(
         f"RadImageNet's weights of {backbone.title} are not to be had: {name} is expected in a folder that --weights "
         f"gives, or in {_folders(None)[0]}. A space leaves {backbone.name} out by initialisation: {{when: {{backbone: "
-        "[...]}}}."
+        "[...]}}."
     )
 
 
@@ -217,7 +217,9 @@ def check_starts(
             check_weights(wanted, rows)
         elif start == RADIMAGENET:
             for backbone in rows:
-                _radimagenet_file(wanted, backbone)
+                path = _radimagenet_file(wanted, backbone)
+                with _weights_expected(path, backbone):
+                    check_h5(path)
         elif start not in (IMAGENET, RANDOM):
             place = (folders or {}).get(start, start)
             if not Path(place).is_dir():
@@ -229,7 +231,7 @@ def check_starts(
 
 
 def check_weights(wanted: str | None, backbones: Sequence[Backbone]) -> None:
-    """Check what can be checked without Keras: that a folder of weights is there, with one file per backbone.
+    """Check what can be checked without Keras: that a folder of weights is there, with one HDF5 file per backbone.
 
     Raises:
         ConfigError: if it is not.
@@ -253,6 +255,9 @@ def check_weights(wanted: str | None, backbones: Sequence[Backbone]) -> None:
         if len(there[backbone.name]) > 1:
             both = " and ".join(path.name for path in there[backbone.name])
             raise ConfigError(f"{folder} holds {both}: one file of {backbone.title} is expected; move the other.")
+        for path in there[backbone.name]:
+            with _weights_expected(path, backbone):
+                check_h5(path)
 
 
 def _files_of(folder: Path, backbone: Backbone) -> dict[Path, str]:
@@ -273,17 +278,25 @@ def load_backbone(backbone: Backbone, size: int, weights_file: Path | None, prec
     Raises:
         ConfigError: if the file does not fit the network.
     """
-    try:
-        if weights_file is not None:
-            check_h5(weights_file)
+    shape = (size, size, 3)
+    if weights_file is None:
         with _computing_in(precision):
-            return backbone.build(weights=str(weights_file) if weights_file else None, input_shape=(size, size, 3))
+            return backbone.build(weights=None, input_shape=shape)
+    with _weights_expected(weights_file, backbone):
+        check_h5(weights_file)
+        with _computing_in(precision):
+            return backbone.build(weights=str(weights_file), input_shape=shape)
+
+
+@contextmanager
+def _weights_expected(file: Path, backbone: Backbone) -> Iterator[None]:
+    """Errors of the block, which reads ``file``, as a ConfigError that says what the file should hold."""
+    try:
+        yield
     except (ValueError, OSError, KeyError, TypeError) as error:
-        if weights_file is None:
-            raise
-        first = str(error).strip().splitlines()[0]
+        first = str(error).strip().splitlines()[0].rstrip(".")
         raise ConfigError(
-            f"{weights_file} does not hold the weights of {backbone.title} without classifier: {first}"
+            f"{file} does not hold the weights of {backbone.title} without classifier: {first}."
         ) from error
 
 
@@ -364,9 +377,14 @@ def _from_folder(folder: Path, backbones: Sequence[Backbone], cache: Path) -> We
     return replace(checked, scaling={name: scaling for name, (_, scaling) in found.items() if scaling})
 
 
+def random_file(backbone: Backbone, cache: Path, seed: int) -> Path:
+    """Where the random weights of a backbone lie once they are drawn."""
+    return cache / "weights" / f"{backbone.name}-random-{seed}.weights.h5"
+
+
 def _random(backbones: Sequence[Backbone], cache: Path, seed: int, note: str) -> Weights:
     def find(backbone: Backbone) -> Path:
-        path = cache / "weights" / f"{backbone.name}-random-{seed}.weights.h5"
+        path = random_file(backbone, cache, seed)
         if not checksums.intact(path):
             import keras
 

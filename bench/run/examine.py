@@ -12,7 +12,6 @@ import pandas as pd
 
 from bench.data.audit.audit import Audited, audit, require_enough
 from bench.data.images.store import Stored, StoredImages, is_stored, store_images
-from bench.data.images.window import Window
 from bench.data.imageset import ImageSet
 from bench.data.patients import naming
 from bench.data.splits import OuterFold, folds, labels_of, outer_folds, require_inner_folds, rows_of
@@ -24,7 +23,7 @@ from bench.models.weights import Weights
 from bench.run.console import Screen
 from bench.run.ledgers import folders
 from bench.run.record import DataRecord, RunRecord
-from bench.run.request import Request
+from bench.run.request import Request, asked_window
 from bench.search.parameters import GIVEN, network_name
 from bench.settings import RunSettings
 from bench.train.task import Task
@@ -109,7 +108,7 @@ def decode_all(
 ) -> Stored:
     """The stored set, decoded with a progress bar if it is not stored yet; ``meanwhile`` as in `examine`."""
     cache = settings.cache.absolute()
-    window = Window.centered(*settings.window) if settings.window else None
+    window = asked_window(settings)
     if not settings.verify and is_stored(source, sizes, settings.resize, cache, window):
         return store_images(source, sizes, cache, resize=settings.resize, window=window)
     title = "Images compared" if settings.verify else "Images decoded"

@@ -71,7 +71,6 @@ def outer(stage: Stage, task: Task) -> None:
             run.update(outer=found)
         run.pin(run.outer, run.outer_predictions)
         return
-    run.change_settings(outer=settings.outer, outer_budget=budget, time_limit=settings.time_limit)
     write_plan(run)
     run.unpin(run.outer, run.outer_predictions)
     display = OuterDisplay(stage, total, total - len(left), budget)

@@ -45,9 +45,12 @@ from bench.run.record import (
 from bench.run.request import Request, check_disk, check_output
 from bench.run.results import TrialLog
 from bench.search.parameters import GIVEN, network_name
+from bench.settings import about_flag
 from bench.train.precision import BATCH, by_backbone, fixed, inference_times, measure
 from bench.train.task import Precision, Task
 
+OF_ONE_GO = ("verify",)
+"""Settings of a resumed run that the next resume does not take over."""
 PACKAGES = ("tensorflow", "keras", "ray", "optuna", "numpy", "pandas", "scikit-learn", "pillow")
 
 
@@ -117,7 +120,7 @@ def evaluate(request: Request, screen: Screen) -> RunDir:
         examined = examine(request, screen, begun)
         workers = cluster.start(settings.jobs, settings.address)
         find_weights(request, workers, begun)
-        begun = take_up(request, "bootstrap", "target_sensitivity", "group_by", "no_test")
+        begun = take_up(request, "bootstrap", "target_sensitivity", "group_by")
         log = TrialLog.load(run)
         display.forecast = Forecast(request, workers, begun.precision)
         display.knows(log)
@@ -271,10 +274,17 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
 
 
 def take_up(request: Request, *more: str) -> RunRecord:
-    """Write down where a resumed run's files lie by now, and ``more`` settings that may change; returns the record."""
+    """Write down what a resumed run goes on with, before any stage; returns the record.
+
+    So that what was given stays, wherever the run is interrupted: a test split that was sealed is not opened by the
+    next resume, and an extension goes on to its own end. ``more`` settings may change where it is evaluated alone.
+    """
     run, settings = request.run, request.settings
-    names = ("data", "image_root", "cache", "weights", "ledger", "images", *more)
-    record = run.change_settings(**{name: getattr(settings, name) for name in names})
+    if settings.repeats > run.read().settings.repeats:
+        run.unfinish("finalists")  # first: once run.json has the number, nothing else tells that some are missing
+    names = [name for name in type(settings).model_fields if about_flag(name)["resumable"] and name not in OF_ONE_GO]
+    changed = {name: getattr(settings, name) for name in (*names, *more)}
+    record = run.change_settings(**{**changed, "outer_budget": settings.trials_of_outer})
     if record.stopped:
         record = run.update(stopped="")
     if record.data is None:

@@ -17,22 +17,28 @@ from typing import Any
 import pandas as pd
 
 from bench import RULES
+from bench.cluster import share_out
 from bench.data.audit.audit import draw_splits
+from bench.data.images.store import missing_bytes
+from bench.data.images.window import Window
 from bench.data.imageset import ImageSet
 from bench.data.patients import naming
 from bench.data.sources.open_source import open_source
 from bench.data.splits import folds, outer_folds, require_inner_folds
+from bench.device import cpu_cores
 from bench.errors import ConfigError
 from bench.models.backbones import FIRST_RECIPE, Backbone, boundary_bytes, get_backbone
 from bench.models.scaling import parse_scaling
-from bench.models.weights import check_starts, folders_of, scalable
+from bench.models.weights import RANDOM, check_starts, folders_of, random_file, scalable
 from bench.numbers import disk
 from bench.run.folder import RunDir, find_run
 from bench.run.ledgers import data_folder
+from bench.run.record import RunRecord
 from bench.search.space import Space, load_space, parse_space
-from bench.settings import RunSettings, about_flag, flag_of, is_path, make_settings
+from bench.settings import LONGEST_NAME, RunSettings, about_flag, flag_of, is_path, make_settings
 from bench.stats.ensemble import MOST_MEMBERS
 from bench.stats.metrics import applicable
+from bench.train.cache import entries
 
 DEFAULT_EPOCHS, DEFAULT_PATIENCE = 8, 3
 TABLE_BYTES = 20 * 10**6
@@ -98,9 +104,11 @@ def image_sizes(settings: RunSettings, space: Space) -> dict[str, int]:
     for backbone in map(get_backbone, space.backbones):
         size = settings.image_size or space.image_size or backbone.native_size
         if size < backbone.minimum_size:
+            given = f"--image-size is {size}; enlarge it"
+            suggested = f"space {space.name!r} has image_size: {size}; enlarge it there, take a larger --image-size,"
             raise ConfigError(
                 f"{backbone.title} needs images of at least {backbone.minimum_size} pixels, "
-                f"but --image-size is {size}; enlarge it or leave {backbone.title} out by --backbones."
+                f"but {given if settings.image_size else suggested} or leave {backbone.title} out by --backbones."
             )
         sizes[backbone.name] = size
     return sizes
@@ -123,6 +131,8 @@ def prepare(
     Raises:
         ConfigError: for the first thing that is wrong.
     """
+    if not settings.address:
+        share_out(cpu_cores(), 0, 0.0, settings.jobs)  # refuses more jobs than there are cores
     space = space or load_space(settings.space_name, settings.backbones)
     image_sizes(settings, space)
     rows, starts = tuple(get_backbone(name) for name in space.backbones), space.initialisations
@@ -161,7 +171,8 @@ def begin(values: Mapping[str, Any], tell: Callable[[str], None] = lambda line: 
         ConfigError: for the first thing that is wrong.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "run"
-    wanted = make_settings(**{"name": f"{stem}-{datetime.now():%Y%m%d-%H%M%S}", **values})
+    moment = f"-{datetime.now():%Y%m%d-%H%M%S}"
+    wanted = make_settings(**{"name": stem[: LONGEST_NAME - len(moment)] + moment, **values})
     check_output(RunDir(wanted.output / wanted.name), wanted.cache)
     return prepare(wanted, tell=tell)
 
@@ -289,27 +300,81 @@ def _same_loop(run: RunDir, before: Mapping[str, object], settings: RunSettings)
 
 
 def needed_bytes(request: Request) -> tuple[int, int]:
-    """Bytes that a run may write: (into the cache, into the output folder)."""
+    """Bytes that a run may still write: (into the cache, into the output folder)."""
+    return _images(request) + _features(request) + _drawn(request), _models(request) + TABLE_BYTES
+
+
+def asked_window(settings: RunSettings) -> Window | None:
+    """That of ``--window``."""
+    return Window.centered(*settings.window) if settings.window else None
+
+
+def _images(request: Request) -> int:
+    """Bytes of the decoded images that are not stored yet."""
+    settings = request.settings
+    window, sizes = asked_window(settings), request.sizes.values()
+    return missing_bytes(request.source, sizes, settings.resize, settings.cache.absolute(), window)
+
+
+def _features(request: Request) -> int:
+    """Bytes by which cached features may grow: what leaves the cache for them makes room on the disk, too."""
+    there = entries(request.settings.cache)
+    room = request.settings.cache_size - sum(size for _, size in there)
+    record = request.run.read() if request.resumed else RunRecord()
+    own = {(record.data.fingerprint, sha256) for sha256 in record.weights.sha256.values()} if record.data else set()
+    kept = sum(size for meta, size in there if (meta.get("images"), meta.get("weights")) in own)
+    return max(0, min(_all_features(request) - kept, room))
+
+
+def _all_features(request: Request) -> int:
+    """Bytes of all features that a run may use: of the search, of what is retrained after it, and of the small CNN."""
+    space, searched = request.space, min(request.settings.views, request.epochs)
+    drawn = [not policy.identity for policy in space.policies.values()]
+    views, later = 1 + sum(drawn) * searched, any(drawn) * (request.epochs - searched)
+    depths = {0, *space.depths}
+    found, retrained = 0, []
+    for one in request.backbones:
+        each = [boundary_bytes(one, request.sizes[one.name], 3, depth) for depth in depths]
+        found += views * sum(each) * len(space.initialisations[one.name])
+        retrained.append(later * max(each))
+    images = any(drawn) * request.epochs * 3 * max(request.sizes.values()) ** 2
     counts = request.table["split"].value_counts()
-    n_images, n_train, n_val = len(request.table), int(counts.get("train", 0)), int(counts.get("val", 0))
-    views = sum(
-        1 if policy.identity else min(request.settings.views, request.epochs)
-        for policy in request.space.policies.values()
+    pool = sum(int(counts.get(split, 0)) for split in ("train", "val"))
+    return pool * (found + sum(retrained) + _rivals(request) * max(retrained) + images)
+
+
+def _rivals(request: Request) -> int:
+    """The default recipe and, where there is one, another initialisation."""
+    return 1 + any(len(starts) > 1 for starts in request.space.initialisations.values())
+
+
+def _drawn(request: Request) -> int:
+    """Bytes of random weights that are not drawn yet."""
+    settings = request.settings
+    if not (settings.weights == RANDOM or (settings.weights is None and settings.is_demo)):
+        return 0
+    return sum(
+        one.file_bytes for one in request.backbones if not random_file(one, settings.cache, settings.seed).is_file()
     )
-    features = sum(
-        boundary_bytes(backbone, request.sizes[backbone.name], 3, depth) * (n_train * views + n_val) * len(starts)
-        for backbone, starts in ((one, request.space.initialisations[one.name]) for one in request.backbones)
-        for depth in {0, *request.space.depths}
-    )
-    images = sum(n_images * size * size * 4 for size in set(request.sizes.values()))  # grey and coloured, at worst
+
+
+def _models(request: Request) -> int:
+    """Bytes of the models that are not in the run folder yet."""
     repeats, sizes = request.settings.repeats, [backbone.file_bytes for backbone in request.backbones]
-    drawn = request.settings.weights == "random" or (request.settings.weights is None and request.settings.is_demo)
-    others = 1 + any(len(starts) > 1 for starts in request.space.initialisations.values())
     # of finalists, of the default recipe and of another initialisation, and best_model.h5
-    models = repeats * (sum(sizes) + others * max(sizes)) + max(sizes)
+    models = repeats * (sum(sizes) + _rivals(request) * max(sizes)) + max(sizes)
     members = min(MOST_MEMBERS, repeats * len(sizes))
     models += members * max(sizes) if members > 1 else 0  # best_ensemble.h5, whose members share frozen layers at best
-    return images + min(features, request.settings.cache_size) + drawn * sum(sizes), models + TABLE_BYTES
+    run = request.run
+    return max(0, models - sum(map(_size, (*run.models.glob("*.h5"), run.best_model, run.best_ensemble))))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 if it is not there, or not any more."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def check_disk(request: Request) -> str:
@@ -319,8 +384,6 @@ def check_disk(request: Request) -> str:
         ConfigError: if one has not.
     """
     cache, output = needed_bytes(request)
-    there = (path for name in ("store", "features") for path in (request.settings.cache / name).rglob("*.npy"))
-    cache = max(0, cache - sum(path.stat().st_size for path in there))
     places = [(_existing(request.settings.cache), cache, "--cache"), (_existing(request.run.path), output, "--output")]
     if places[0][0].stat().st_dev == places[1][0].stat().st_dev:
         places = [(places[0][0], cache + output, "--cache")]
@@ -329,9 +392,16 @@ def check_disk(request: Request) -> str:
         if needed > free:
             raise ConfigError(
                 f"The run may write {disk(needed)} but only {disk(free)} are free in {folder}; "
-                f"choose another folder by {flag}, or take a smaller --cache-size, --image-size or --max-images."
+                f"{_way_out(flag, request.resumed)}."
             )
     return f"up to {disk(cache)} in {request.settings.cache}, {disk(output)} in {request.run.path}"
+
+
+def _way_out(flag: str, resumed: bool) -> str:
+    """What can be done where the folder of ``flag`` has no room: a resumed run keeps its sizes and its folder."""
+    if not resumed:
+        return f"choose another folder by {flag}, or take a smaller --cache-size, --image-size or --max-images"
+    return "make room there, or choose another folder by --cache" if flag == "--cache" else "make room there"
 
 
 def _existing(path: Path) -> Path:
@@ -371,6 +441,8 @@ def resume(run: RunDir, changes: Mapping[str, object]) -> Request:
         raise ConfigError(f"Run {run.name!r} began with {kind} weights, which --weights cannot change.")
     if "cache" in changes:
         check_writable(settings.cache, "--cache")
+    if {"cache", "data"} & set(changes):
+        check_outside(settings, "cache")
     for name, number in before.items():
         if getattr(settings, name) < number:
             raise ConfigError(

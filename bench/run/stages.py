@@ -172,8 +172,6 @@ def search(stage: Stage, task: Task) -> TrialLog:
         return log
     if done > again:
         stage.screen.line(f"Search: {done - again} finished trials are kept; going on to {settings.budget}.")
-    # first, so that an interrupted extension goes on to its own budget
-    run.change_settings(budget=settings.budget, time_limit=settings.time_limit, until_settled=settings.until_settled)
     run.unfinish("search")
     write_plan(run)
     for folder in stage.examined.test.set_aside():
@@ -274,14 +272,13 @@ class Models:
 def finalists(stage: Stage, task: Task, log: TrialLog) -> Models:
     """Retrain the best trial of each backbone, and what the winner is to be held against."""
     run, settings, metric = stage.run, stage.settings, stage.metric
-    if run.finished("finalists") and settings.repeats <= stage.begun.settings.repeats:
+    if run.finished("finalists"):
         models = Models.read(run)
         damaged = models.damaged(run)
         if not damaged:
             return models
         stage.screen.line(f"  note: not as the run wrote them: {', '.join(damaged)}; they are trained again.")
     run.unfinish("finalists")
-    run.change_settings(repeats=settings.repeats)  # first, so that an interrupted extension goes on to its own number
     chosen = choose(log, metric, [backbone.name for backbone in stage.request.backbones])
     how = Repeats(run, metric, settings.seed, settings.repeats, task.epochs, log.epochs)
     train = partial(train_on_workers, stage, task)

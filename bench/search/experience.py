@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from bench.search.parameters import TrialConfig, Value
-from bench.search.space import SHIPPED
+from bench.search.shipped import SHIPPED
 
 OUTCOMES = SHIPPED / "outcomes.csv"
 

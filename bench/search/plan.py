@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bench import numbers
 from bench.failures import MEMORY, TRIED_AGAIN
 from bench.models.backbones import Backbone
 from bench.run.results import TrialRecord
@@ -52,6 +53,9 @@ def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
     Of the default recipes that comes first which has reached most on other images (`bench.search.experience`).
     """
     plan = Plan(space)
+    if space.left_out:
+        points_left = numbers.counted(space.left_out, "point")
+        plan.notes.append(f"--backbones leaves {points_left} of the space out, of other backbones than are searched.")
     points = [Planned("point", point) for point in space.points]
     wanted = best_first([space.recipe(backbone) for backbone in backbones])
     recipes = [Planned("recipe", one) for one in wanted if all(dict(point.values) != one for point in points)]

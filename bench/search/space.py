@@ -15,20 +15,57 @@ from bench.errors import ConfigError
 from bench.models.augmentation import Policy, make_policy
 from bench.models.backbones import BACKBONES, DEFAULT, RECIPE, Backbone
 from bench.search.parameters import GIVEN, PARAMETERS, Hyperparameter, Value
+from bench.search.shipped import SHIPPED, shipped
 
 DEEPEST, MOST_VALUES, LONGEST = 20, 10_000, 1_000
 """How deep a space file may be nested, how many values it may hold, and of how many characters; the shipped ones are 5
 deep and hold 320."""
-SHIPPED = Path(__file__).parents[2] / "search_spaces"
+
+
+_INT, _FLOAT, _MERGE = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "merge"))
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``3e-4`` as text; this loader reads it as the number it is."""
+    """YAML as people mean it: 3e-4 is a number, 016 is sixteen, and a key that stands twice is a mistake.
+
+    YAML 1.1 reads the first as text, 016 to base 8 and 1:30 to base 60, and takes the last of two keys.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping in which each key stands once.
+
+        Raises:
+            yaml.YAMLError: if one stands twice.
+        """
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise yaml.YAMLError(f"the key {key.value!r} of line {lines[key.value]} stands again in line {line}")
+            lines[key.value] = line
+        return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number to base 10, whatever it begins with; 0x and 0b stand for other bases."""
+        text = str(self.construct_scalar(node)).replace("_", "")
+        return int(text, 0 if re.match(r"[-+]?0[xb]", text) else 10)
 
 
+_Loader.add_constructor(_INT, _Loader.construct_yaml_int)
+_Loader.yaml_implicit_resolvers = {
+    first: [known for known in several if known[0] not in (_INT, _FLOAT)]
+    for first, several in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_INT, re.compile(r"^[-+]?(?:\d[\d_]*|0x[\da-fA-F_]+|0b[01_]+)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*)(?:\.\d*)?[eE][-+]?\d+$|^[-+]?\d[\d_]*\.\d*$|^[-+]?\.\d+(?:[eE][-+]?\d+)?$"),
+    _FLOAT,
+    re.compile(
+        r"^[-+]?(?:\d[\d_]*)(?:\.\d*)?[eE][-+]?\d+$|^[-+]?\d[\d_]*\.\d*$|^[-+]?\.\d+(?:[eE][-+]?\d+)?$"
+        r"|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+    ),
     list("-+.0123456789"),
 )
 
@@ -112,6 +149,7 @@ class Space:
         epochs: epochs per phase that the space suggests, or None.
         patience: epochs without gain that the space suggests, after which a phase ends, or None.
         text: the file's content.
+        left_out: how many points of the file are of other backbones than it was narrowed to.
         recipes: backbone name -> its default recipe, where it is not that of today: of a run that was begun earlier.
     """
 
@@ -123,6 +161,7 @@ class Space:
     epochs: int | None
     patience: int | None
     text: str
+    left_out: int = 0
     recipes: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Parameter:
@@ -188,8 +227,8 @@ def load_space(name: str, backbones: Sequence[str] | None = None) -> Space:
     if not path.is_file():
         path = SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml" if path.parent == Path() else path
     if not path.is_file():
-        shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
-        raise ConfigError(f"There is no space {name!r}; give a .yaml file or one of the shipped spaces: {shipped}.")
+        known = ", ".join(shipped())
+        raise ConfigError(f"There is no space {name!r}; give a .yaml file or one of the shipped spaces: {known}.")
     try:
         text = path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:
@@ -221,6 +260,7 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
     }
     given = {key: _parameter(name, key, value) for key, value in content["parameters"].items()}
     pointed = [point.get("backbone") for point in content.get("points") or [] if isinstance(point, dict)]
+    listed = given["backbone"].choices if "backbone" in given else None
     parameters = _with_defaults(name, given, backbones, pointed)
     offered, narrowed = parameters["augmentation"].choices or (), parameters["backbone"].choices or ()
     for policy in offered:
@@ -231,12 +271,14 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
             )
     _check_conditions(name, parameters)
     parameters = {key: _where_it_exists(one, parameters) for key, one in parameters.items()}
-    points = [_point(name, parameters, point) for point in content.get("points") or []]
+    points = [_point(name, parameters, listed, point) for point in content.get("points") or []]
+    kept = tuple(point for point in points if point.get("backbone", narrowed[0]) in narrowed)
     return Space(
         name=name,
         parameters=tuple(parameters.values()),
         policies={key: policies[key] for key in offered},
-        points=tuple(point for point in points if point.get("backbone") is None or point["backbone"] in narrowed),
+        points=kept,
+        left_out=len(points) - len(kept),
         image_size=_whole_number(name, "image_size", content.get("image_size")),
         epochs=_whole_number(name, "epochs", content.get("epochs")),
         patience=_whole_number(name, "patience", content.get("patience")),
@@ -405,13 +447,21 @@ def _check_conditions(space: str, parameters: Mapping[str, Parameter]) -> None:
         earlier.append(parameter.name)
 
 
-def _point(space: str, parameters: Mapping[str, Parameter], point: Any) -> Mapping[str, Value]:
+def _point(
+    space: str, parameters: Mapping[str, Parameter], listed: Sequence[str] | None, point: Any
+) -> Mapping[str, Value]:
+    """A point in the space; ``listed`` are the backbones that the file lists, None where it lists none."""
     if not isinstance(point, dict):
         raise ConfigError(f"Space {space!r}: each of points: must be a mapping of parameters, but got {point!r}.")
     _refuse_unknown(space, "parameter in points:", point, PARAMETERS)
     for name, value in point.items():
         if name == "backbone":
             _check_backbones(f"Space {space!r}, points:", [value])
+            if listed is not None and value not in listed:
+                raise ConfigError(
+                    f"Space {space!r}, points: backbone = {value!r} is none of the choices of backbone: there, "
+                    f"{', '.join(listed)}; add it to them, or leave the point out."
+                )
         elif name not in parameters or not parameters[name].contains(value):
             raise ConfigError(f"Space {space!r}, points: {name} = {value!r} lies outside the space.")
     chosen = dict(point)

@@ -34,6 +34,16 @@ class NoRoom(Exception):
     """An entry has no place: it does not fit the budget, or the disk is full; the message says which."""
 
 
+def entries(folder: Path) -> list[tuple[Mapping[str, Any], int]]:
+    """What each whole entry of the cache in ``folder`` is of, and the bytes of its values; some may leave meanwhile."""
+    found = []
+    for file in (folder / "features").glob("[!.]*/meta.json"):
+        with contextlib.suppress(OSError, ValueError):
+            meta = json.loads(file.read_text(encoding="utf-8"))
+            found.append((meta, file.with_name("values.npy").stat().st_size))
+    return found
+
+
 class FeatureCache:
     """The folder of entries, held under a budget of bytes; the least recently used entries leave first.
 

@@ -367,6 +367,11 @@ class FrozenFeatures:
             (precision, dtype) if frozen else None,
         )
 
+    def _of_set(self, one: Pass) -> dict[str, str]:
+        """By which a run knows its own entries again: the images, and the weights of the network."""
+        task = self._task
+        return {"images": task.images[one.backbone].fingerprint, "weights": task.weights.sha256[one.backbone]}
+
     def _extras(self, one: Pass, depth: int) -> tuple[int, ...]:
         """The boundaries to keep from one pass beside ``depth``: what other trials may need, if it is small."""
         if depth == IMAGES or one.exact or self._networks.trained(one.backbone):
@@ -419,7 +424,13 @@ class FrozenFeatures:
                 start += len(outputs[depth])
             for boundary, entry in drafts.items():
                 entry.values.flush()  # type: ignore[attr-defined]
-                meta = {"backbone": one.backbone, "exact": one.exact, "depth": boundary, **one.drawn}
+                meta = {
+                    "backbone": one.backbone,
+                    "exact": one.exact,
+                    "depth": boundary,
+                    **one.drawn,
+                    **self._of_set(one),
+                }
                 with contextlib.nullcontext() if boundary == depth else contextlib.suppress(NoRoom):
                     self._cache.publish(entry.folder, self._key(one, boundary), meta)
 

@@ -29,7 +29,8 @@ from bench.run.documents import ModelCard
 from bench.run.folder import RunDir
 from bench.run.record import read_strictly
 from bench.run.tables import SCHEMAS
-from bench.search.space import SHIPPED, parse_space
+from bench.search.shipped import SHIPPED
+from bench.search.space import parse_space
 
 MOST_PIXELS = 10**5
 """So that what states another size is refused at once."""

@@ -109,10 +109,25 @@ def test_red_and_blue_are_exchanged_in_the_scaling_of_the_other_order() -> None:
         ("unit", {"vgg16": "unit", "resnet50": "unit"}),
         ("resnet50=tf-bgr", {"resnet50": "tf-bgr"}),
         ("raw, vgg16=caffe", {"vgg16": "caffe", "resnet50": "raw"}),
+        ("vgg16=caffe,raw", {"vgg16": "caffe", "resnet50": "raw"}),
     ],
 )
 def test_what_the_user_says(text: str, found: dict[str, str]) -> None:
     assert parse_scaling(text, ["vgg16", "resnet50"]) == found
+
+
+def test_a_network_counts_more_than_its_backbone_in_whatever_order() -> None:
+    networks = ["vgg16+mine", "vgg16+imagenet"]
+    for text in ("vgg16+mine=raw,vgg16=caffe,unit", "unit,vgg16=caffe,vgg16+mine=raw"):
+        assert parse_scaling(text, networks) == {"vgg16+mine": "raw", "vgg16+imagenet": "caffe"}
+
+
+@pytest.mark.parametrize(
+    ("text", "of"), [("unit,raw", "all backbones"), ("vgg16=unit,vgg16=unit", "vgg16"), ("unit,vgg16=raw,unit", "all")]
+)
+def test_two_scalings_of_the_same_are_refused(text: str, of: str) -> None:
+    with pytest.raises(ConfigError, match=f"--scaling takes one scaling of {of}.*, but got '{text}'"):
+        parse_scaling(text, ["vgg16"])
 
 
 @pytest.mark.parametrize("text", ["", "imagenet", "vgg16=", "vgg16=0-1", "unit;raw"])

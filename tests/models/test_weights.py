@@ -5,13 +5,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+import yaml
 from toys import SIZE, build_toy, toy_backbone
 
 from bench.errors import ConfigError
 from bench.models.backbones import BACKBONES
-from bench.models.weights import load_backbone, resolve_weights, weights_hash
+from bench.models.weights import check_starts, load_backbone, resolve_weights, weights_hash
 
 
 def test_random_weights_follow_the_seed_and_say_that_they_are_no_transfer_learning(tmp_path: Path) -> None:
@@ -75,10 +77,22 @@ def test_a_file_of_other_shapes_is_refused(tmp_path: Path) -> None:
         resolve_weights(str(tmp_path), [toy_backbone()], tmp_path / "cache", seed=0)
 
 
-def test_a_file_that_is_no_h5_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "toy.weights.h5").write_text("not an HDF5 file")
+@pytest.mark.parametrize("name", ["toy.weights.h5", "RadImageNet-Toy_notop.h5"])
+def test_a_file_that_is_no_h5_or_empty_is_refused_before_anything_is_loaded(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("not an HDF5 file")
+    start = "radimagenet" if name.startswith("Rad") else "given"
     with pytest.raises(ConfigError, match=r"does not hold the weights of Toy"):
-        resolve_weights(str(tmp_path), [toy_backbone()], tmp_path / "cache", seed=0)
+        check_starts(str(tmp_path), [toy_backbone()], {"toy": (start,)})
+    with h5py.File(tmp_path / name, "w") as file:
+        file.create_group("conv1")
+    with pytest.raises(ConfigError, match=r"the weights of Toy without classifier: it holds no values\.$"):
+        check_starts(str(tmp_path), [toy_backbone()], {"toy": (start,)})
+
+
+def test_whoever_lacks_radimagenets_weights_is_told_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_starts(str(tmp_path), [toy_backbone()], {"toy": ("radimagenet",)})
+    assert yaml.safe_load(str(caught.value).rpartition("initialisation: ")[2].removesuffix("."))
 
 
 class Unreachable(OSError):

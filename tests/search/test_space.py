@@ -13,7 +13,9 @@ from bench.errors import ConfigError
 from bench.models.augmentation import Policy
 from bench.models.backbones import BACKBONES, DEFAULT, get_backbone
 from bench.search.parameters import PARAMETERS
-from bench.search.space import SHIPPED, load_space, parse_space
+from bench.search.plan import make_plan
+from bench.search.shipped import SHIPPED
+from bench.search.space import load_space, parse_space
 from bench.trial import TrialConfig
 
 OF_THEIR_OWN = ("compare24", "medmnist_plus", "radimagenet")
@@ -191,6 +193,22 @@ def test_numbers_as_people_write_them(written, meant):
     assert space["learning_rate"].choices == (meant,)
 
 
+def test_whole_numbers_are_read_to_base_10():
+    space = parse_space("x", "parameters:\n  batch_size: {choices: [016, 032, 0x40, +128]}\nepochs: 010\n")
+    assert (space["batch_size"].choices, space.epochs) == ((16, 32, 64, 128), 10)
+
+
+def test_a_merged_mapping_may_have_keys_that_are_given_beside_it():
+    text = (
+        "parameters:\n  dropout: &base {low: 0.1, high: 0.5}\n"
+        "  label_smoothing: &other {log: true}\n  learning_rate: {<<: *base, <<: *other, low: 1e-3}\n"
+    )
+    with pytest.raises(ConfigError, match="label_smoothing"):  # read, and refused for what it means
+        parse_space("x", text)
+    space = parse_space("x", text.replace("&other {log", "&other {low: 0.1, high: 0.2, log"))
+    assert (space["learning_rate"].low, space["learning_rate"].log) == (1e-3, True)
+
+
 def test_what_a_space_leaves_out_has_one_value():
     space = parse_space("bare", "parameters: {}")
     assert tuple(parameter.name for parameter in space.parameters) == tuple(
@@ -283,7 +301,11 @@ def test_points_are_kept_in_order():
 
 def test_points_of_backbones_that_are_left_out_go_with_them():
     text = SMALL + "points: [{backbone: vgg16}, {learning_rate: 1e-3}, {backbone: resnet50}]\n"
-    assert parse_space("x", text, ["resnet50"]).points == ({"learning_rate": 1e-3}, {"backbone": "resnet50"})
+    space = parse_space("x", text, ["resnet50"])
+    assert space.points == ({"learning_rate": 1e-3}, {"backbone": "resnet50"})
+    (note,) = make_plan(space, [get_backbone("resnet50")], 50).notes
+    assert note == "--backbones leaves 1 point of the space out, of other backbones than are searched."
+    assert make_plan(parse_space("x", text), [get_backbone("resnet50")], 50).notes == []
 
 
 def test_a_recipe_is_moved_into_a_narrow_space():
@@ -388,6 +410,14 @@ def test_a_recipe_has_no_finetune_factor_where_the_space_has_none():
             "parameters: {unfreeze_depth: {low: 0, high: 2}, dropout: {choices: [0.1], when: {unfreeze_depth: [3]}}}",
             ["dropout", "unfreeze_depth = 3", "cannot take"],
         ),
+        ("parameters: {dropout: {low: 0, high: 0.2, high: 0.5}}", ["the key 'high' of line 1", "again in line 1"]),
+        ("parameters:\n  dropout: {choices: [0]}\n  dropout: {choices: [0.2]}", ["'dropout' of line 2", "in line 3"]),
+        ("parameters: {}\npoints: []\npoints: [{dropout: 0}]", ["the key 'points' of line 2", "again in line 3"]),
+        ("parameters: {}\npoints: [{dropout: 0, dropout: 0}]", ["the key 'dropout' of line 2"]),
+        ("parameters: {}\nepochs: 1:30", ["epochs", "whole number", "'1:30'"]),
+        ("parameters: {dropout: {choices: [0:0.5]}}", ["dropout", "a number", "'0:0.5'"]),
+        ("parameters: {batch_size: {choices: [0o20]}}", ["batch_size", "a whole number", "'0o20'"]),
+        (f"{SMALL}\npoints: [{{backbone: densenet121}}]", ["'densenet121' is none of", "vgg16, resnet50; add it"]),
         ("parameters: {}\npoints: [5]", ["points:", "mapping", "5"]),
         ("parameters: {}\npoints: [{lr: 1}]", ["points:", "'lr'", *PARAMETERS]),
         ("parameters: {}\npoints: [{backbone: vgg19}]", ["unknown backbone 'vgg19'", *BACKBONES]),

@@ -150,6 +150,21 @@ def is_stored(
     )
 
 
+def missing_bytes(
+    images: ImageSet, sizes: Iterable[int], resize: Resize, cache: Path, window: Window | None = None
+) -> int:
+    """Bytes that decoding what is not stored yet would take at most; whether what is stored is whole is not seen to."""
+    folder = cache / "store" / store_key(images, window)
+    known = all((folder / name).is_file() for name in (FACTS_FILE, THUMBNAILS))
+    lacking = [size for size in set(sizes) if not (known and _array(folder, (size, resize)).is_file())]
+    return _bytes(images, lacking, with_facts=not known)
+
+
+def _bytes(images: ImageSet, sizes: Iterable[int], with_facts: bool) -> int:
+    """At most: beside each other lie the drafts of grey images and of coloured ones, 4 bytes a pixel."""
+    return len(images.table) * (sum(4 * size * size for size in sizes) + with_facts * THUMBNAIL**2)
+
+
 def store_images(
     images: ImageSet,
     sizes: Iterable[int],
@@ -308,9 +323,7 @@ class _Decoding:
         with full_disk_named(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         forms = tuple(sorted({*wanted, *(_forms_in(self.folder) if known is None else ())}))
-        # beside each other lie the drafts of grey images and of coloured ones, 4 bytes a pixel at most
-        n_images = len(self.images.table)
-        needed = n_images * (sum(4 * size * size for size, _ in forms) + (known is None) * THUMBNAIL**2)
+        needed = _bytes(self.images, [size for size, _ in forms], with_facts=known is None)
         with _scratch(self.folder) as scratch, full_disk_named(self.folder, needed):
             problems, coloured = self._to_drafts(forms, scratch, with_facts=known is None)
             if known is None or problems == known["problem"].tolist():
