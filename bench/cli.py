@@ -84,7 +84,8 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
     for before, one in pairwise(["", *arguments]):
         flag, equals, value = one.partition("=")
         if not one.strip():
-            named = before if before.startswith("--") else f"The argument after {before!r}" if before else "The command"
+            is_flag = before.startswith("--") and "=" not in before
+            named = before if is_flag else f"The argument after {before!r}" if before else "The command"
             raise ConfigError(f"{named} is empty; give a value, or leave it out.")
         if flag.startswith("--") and equals and not value.strip():
             raise ConfigError(f"{flag} is empty; give a value, or leave it out.")

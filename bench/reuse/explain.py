@@ -98,12 +98,13 @@ def pictures(model: ReusableModel, paths: Sequence[Path], folder: Path) -> dict[
     """Where the picture of each image goes, and what it is drawn of: the hashes of the model and of the image.
 
     Raises:
-        ConfigError: if the folder cannot be written, or one of these files is there and was drawn of anything else.
+        ConfigError: if an image cannot be read or the folder cannot be written, or one of these files is there and was
+            drawn of anything else.
     """
     check_writable(folder, "--out")
     digits, of_model = len(str(len(paths))), file_sha256(model.path)
     targets = {
-        folder / f"{number:0{digits}}-{path.stem[:MOST_STEM]}.png": f"{of_model} {file_sha256(path)}"
+        folder / f"{number:0{digits}}-{path.stem[:MOST_STEM]}.png": f"{of_model} {_sha256(path)}"
         for number, path in enumerate(paths, start=1)
     }
     for target, source in targets.items():
@@ -113,3 +114,11 @@ def pictures(model: ReusableModel, paths: Sequence[Path], folder: Path) -> dict[
                 "--out."
             )
     return targets
+
+
+def _sha256(image: Path) -> str:
+    """SHA-256 of the image's file; ConfigError if that cannot be read."""
+    try:
+        return file_sha256(image)
+    except OSError as error:
+        raise ConfigError(f"{image} is not an image that can be read ({error.strerror}).") from None

@@ -162,7 +162,7 @@ def _of_arrays(path: Path, stack: ExitStack) -> list[Wanted]:
         check_unpacked(path, archive, list(images), MOST_PIXELS)
     scratch = Path(stack.enter_context(TemporaryDirectory(prefix="bench-predict-", ignore_cleanup_errors=True)))
     counts = tuple(shape[0] for shape in images.values())
-    rows = stack.enter_context(NpzReader(path, tuple(images), counts).opened(scratch))
+    rows = stack.enter_context(NpzReader(path, tuple(images), counts).opened(scratch, of_one_set=False))
     places = [(name, row) for name, shape in images.items() for row in range(shape[0])]
     return [
         Wanted(f"{path}:{name}/{row}", lambda place=place: rows(place), path, row=f"{name}/{row}")  # type: ignore[misc]

@@ -41,7 +41,6 @@ def by_patient(model: "ReusableModel", table: pd.DataFrame, coverage: float = CO
         run has a map for it), ``aggregated_CLASS``, ``threshold`` (on the scale of the latter), ``confidence``,
         ``abstain`` and ``note``. An image whose patient is unknown stands for itself, under its name; patients none of
         whose images could be read have a note alone.
-
     """
     card, classes = model.card, model.classes
     owners = table["patient"].fillna("").where(lambda names: names != "", table["image"]).to_numpy(str)

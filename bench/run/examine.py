@@ -83,8 +83,9 @@ def examine(
     stored = decode_all(request.source, sorted(set(request.sizes.values())), settings, screen, meanwhile)
     if begun is not None and begun.data is not None and begun.data.fingerprint != stored.fingerprint:
         raise ConfigError(
-            f"The images at {request.source.path} are not those of run {request.run.name!r}: they have changed, or "
-            "are others; start a new run, or name the place of its images by --data."
+            f"The images at {request.source.path} are not those of run {request.run.name!r}: they have changed, "
+            "are others, or are decoded otherwise by this version; start a new run, or name the place of its images by "
+            "--data."
         )
     require_enough(request.source, stored, settings.keep_going)
     audited = audit(request.source, stored, settings, request.taken, counting=screen.counting)

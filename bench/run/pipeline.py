@@ -198,7 +198,7 @@ def find_weights(request: Request, workers: Workers, begun: RunRecord | None) ->
     """The weights of the run; a resumed run gets the very ones that it began with.
 
     Raises:
-        ConfigError: if weights cannot be had, or are not those that the run began with.
+        ConfigError: if weights cannot be had, or are not those that the run began with, or with another scaling.
     """
     settings, wanted = request.settings, request.settings.weights
     if begun is not None and begun.weights.kind in ("imagenet", "random"):
@@ -223,7 +223,20 @@ def find_weights(request: Request, workers: Workers, begun: RunRecord | None) ->
             f"The weights of {', '.join(changed)} are not those that run {request.run.name!r} began with; "
             "start a new run."
         )
+    scaling = _scaling(request, weights)
+    recorded = begun.weights.scaling if begun is not None else scaling
+    if others := sorted(name for name in recorded if recorded[name] != scaling.get(name)):
+        raise ConfigError(
+            f"The pixels for {', '.join(others)} would be scaled otherwise than run {request.run.name!r} began with "
+            f"({recorded[others[0]]}); start a new run."
+        )
     return weights
+
+
+def _scaling(request: Request, weights: Weights) -> dict[str, str]:
+    """Network -> how its pixels are scaled, in words."""
+    used = networks(request, weights)
+    return {name: describe(row.preprocessing) for name, row in used.items() if name in weights.files}
 
 
 def create(request: Request, workers: Workers, weights: Weights, command: str) -> RunRecord:
@@ -260,11 +273,7 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
                 sha256=dict(weights.sha256),
                 starts={start: StartRecord(kind=kind, note=note) for start, (kind, note) in weights.starts.items()},
                 folders=dict(request.folders),
-                scaling={
-                    name: describe(row.preprocessing)
-                    for name, row in networks(request, weights).items()
-                    if name in weights.files
-                },
+                scaling=_scaling(request, weights),
             ),
             hardware=_hardware(workers),
             packages=_versions(),

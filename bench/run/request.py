@@ -431,7 +431,8 @@ def resume(run: RunDir, changes: Mapping[str, object]) -> Request:
     except (ConfigError, KeyError, TypeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"Run {run.name!r} cannot be taken up again: run.json or space.yaml is damaged ({reason})."
+            f"Run {run.name!r} cannot be taken up again: run.json or space.yaml is damaged, or was read otherwise by "
+            f"an earlier version ({reason})."
         ) from error
     if is_path(settings.data) and not Path(settings.data).exists() and "data" not in changes:
         raise ConfigError(

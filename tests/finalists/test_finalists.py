@@ -612,7 +612,6 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     tmp_path: Path,
     toy_folder: Path,
     toy_table: None,
-    toy_weights: Any,
     alone_here: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -621,6 +620,7 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     from bench import cluster as workers
     from bench.finalists.baselines import read_baselines
     from bench.models import small_cnn
+    from bench.models.weights import resolve_weights
     from bench.report.live import LiveReport
     from bench.run import pipeline, request
     from bench.run.examine import examine, make_task
@@ -628,6 +628,7 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     from bench.train.task import Task
 
     monkeypatch.setattr(small_cnn, "EPOCHS", 2)
+    weights = resolve_weights("random", [toys.toy_backbone()], tmp_path / "weights", seed=0)
     (tmp_path / "toys.yaml").write_text(toys.SPACE)
     settings = make_settings(
         data=str(toy_folder),
@@ -649,10 +650,10 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
         run = RunDir(tmp_path / "reports" / "toy")
         made = request.resume(run, changes) if changes else request.prepare(settings)
         examined = examine(made, Screen(), run.read() if changes else None)
-        begun = pipeline.take_up(made) if changes else pipeline.create(made, found, toy_weights, "python run_bench.py")
+        begun = pipeline.take_up(made) if changes else pipeline.create(made, found, weights, "python run_bench.py")
         pipeline.write_data(made, examined)
         stage = stages.Stage(made, RunDisplay(Screen()), LiveReport(run), found, examined, begun)
-        return stage, make_task(made, examined.table, examined.images, toy_weights)
+        return stage, make_task(made, examined.table, examined.images, weights)
 
     stage, task = begin()
     run = stage.run

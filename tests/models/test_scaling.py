@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,17 @@ import pytest
 import toys
 from PIL import Image
 
+from bench import cluster
 from bench.cli import main
 from bench.errors import ConfigError
 from bench.models.backbones import CAFFE, TF, Preprocessing
-from bench.models.scaling import RADIMAGENET, SCALINGS, check_scaling, describe, divergence, parse_scaling
-from bench.models.weights import check_weights, resolve_weights
+from bench.models.scaling import RADIMAGENET, SCALINGS, UNIT, check_scaling, describe, divergence, parse_scaling
+from bench.models.weights import Weights, check_weights, resolve_weights
 from bench.run.folder import RunDir
-from bench.run.record import ScalingRecord
+from bench.run.pipeline import find_weights
+from bench.run.record import RunRecord, ScalingRecord, WeightsRecord
+from bench.search.parameters import GIVEN
+from bench.settings import make_settings
 
 SIDE = 48
 
@@ -228,3 +233,28 @@ def test_a_run_on_the_wrong_scaling_says_so(
         main(["run", "--data", str(toy_folder), "--space", "toys.yaml", "--weights", "random", "--scaling", "tf"]) == 2
     )
     assert "--scaling is of networks with pretrained weights, in this run none" in capfd.readouterr().err
+
+
+def test_a_resumed_run_keeps_its_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ``--scaling`` is read as by now."""
+    backbone = toys.toy_backbone()
+    weights = Weights("folder", "", {"toy": Path("toy.h5")}, {"toy": "0"}, {"toy": "unit"})
+    asked: Any = SimpleNamespace(
+        settings=make_settings(name="toy", cache="cache"),
+        backbones=(backbone,),
+        space=SimpleNamespace(initialisations={"toy": (GIVEN,)}),
+        folders={},
+        run=SimpleNamespace(name="toy"),
+    )
+    monkeypatch.setattr(cluster, "call", lambda *_: weights)
+
+    def begun(scaling: dict[str, str]) -> RunRecord:
+        return RunRecord(weights=WeightsRecord(kind="folder", sha256={"toy": "0"}, scaling=scaling))
+
+    nowhere: Any = None
+    for record in (None, begun({}), begun({"toy": describe(UNIT)})):
+        assert find_weights(asked, nowhere, record) is weights
+    with pytest.raises(
+        ConfigError, match=r"for toy would be scaled otherwise than run 'toy' began with \(tf \(-1 to 1\)"
+    ):
+        find_weights(asked, nowhere, begun({"toy": describe(TF)}))

@@ -41,7 +41,7 @@ class Reports:
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr(pictures, "PAPER_DPI", 20)  # the .png files are not in the page
                     if name not in DRAWN:
-                        _draw_nothing(patch)
+                        draw_nothing(patch)
                     done.write_text(str(RENDER[name](self._folder)), encoding="utf-8")
         return Path(done.read_text(encoding="utf-8"))
 
@@ -54,7 +54,7 @@ def shared(factory: pytest.TempPathFactory) -> Reports:
     return Reports(folder)
 
 
-def _draw_nothing(patch: pytest.MonkeyPatch) -> None:
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
     """Blank pictures, and no forest for the importance."""
     table = pd.DataFrame({"parameter": ["dropout"], "mean": [1.0], "sd": [0.0]})
     patch.setattr(importance, "importance", lambda trials, metric: table)

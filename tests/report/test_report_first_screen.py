@@ -304,7 +304,8 @@ def test_methods_give_one_size_of_images_only_where_there_is_one(run: RunDir) ->
         (
             {"method": "temperature", "class_weights": [1.9, 0.7], "slopes": [0.5]},
             "Probabilities were recalibrated: the calibration map undoes the class weights of the training loss and "
-            "then divides the logits by a temperature of 2, fitted on the validation images (Guo et al. 2017).",
+            "then divides the logits by a temperature of 2; this was fitted on the validation images (Guo et al. "
+            "2017).",
         ),
     ],
 )

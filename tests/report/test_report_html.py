@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 from PIL import Image
-from rendered import Reports
+from rendered import Reports, draw_nothing
 from report_outline import Outline, outline
 from report_run import BACKBONE_TITLES, edit_json, write_run
 
@@ -96,8 +96,8 @@ def test_a_figure_drawn_again_is_the_same(tmp_path: Path) -> None:
     assert not pyplot.get_fignums(), "nothing stays open"
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_hostile_names_are_harmless(tmp_path: Path) -> None:
+def test_hostile_names_are_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_nothing(monkeypatch)
     run = write_run(tmp_path / "a<b>&c", trials=12, classes=HOSTILE, seeds=1, image_side=16)
     edit_json(run.run, command="run --name '<img src=x onerror=alert(1)>'")
     trials = pd.read_csv(run.trials)

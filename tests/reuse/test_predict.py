@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from bench.data.images.decode import decode, facts_of
 from bench.errors import ConfigError
 from bench.models.metadata import ATTRIBUTE, read_card, write_with_card
 from bench.reuse import predict as predicting
-from bench.reuse.images import Wanted
+from bench.reuse.images import Wanted, wanted_images
 from bench.reuse.model import ReusableModel
 from bench.reuse.predict import BATCH, FIRST, decided, predictions
 from bench.run.documents import ModelCard, ModelInput, PatientLevel, Threshold, TrainingImages
@@ -183,6 +184,16 @@ def test_files_by_their_ending_hold_the_same_table(run: RunDir, place: Path) -> 
         ]
         np.testing.assert_allclose(found["raw_=5 mm"].astype(float), expected["raw_=5 mm"], atol=1e-9)
         np.testing.assert_array_equal(found["abstain"].isna(), expected["abstain"].isna())
+
+
+def test_arrays_to_be_classified_may_differ_in_scale(tmp_path: Path) -> None:
+    """They are shown by the window of the model, not by one of their own."""
+    deep = np.arange(2 * 8 * 8, dtype=np.int16).reshape(2, 8, 8) * 30
+    np.savez(tmp_path / "some.npz", images=deep, masks=deep % 2)
+    with ExitStack() as stack:
+        found = wanted_images([tmp_path / "some.npz"], stack)
+        assert [one.row for one in found] == ["images/0", "images/1", "masks/0", "masks/1"]
+        assert np.array_equal(found[1].read(), deep[1])
 
 
 def test_manifests_name_patients_arrays_have_rows_and_patterns_are_filled_in(run: RunDir, place: Path) -> None:

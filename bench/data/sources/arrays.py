@@ -139,6 +139,8 @@ def _splits_in(path: Path, archive: zipfile.ZipFile) -> dict[str, tuple[str, str
     called = eval_as_test({name: split for name in there if _kind(name) and (split := split_of(name))})
     found: dict[str, dict[str, str]] = {"train": {}}
     for name, split in called.items():
+        if _kind(name) == "labels" and f"{split}_labels" in {*called} - {name}:
+            continue  # other labels of the same images, such as train_targets, are told as not used
         other = found.setdefault(split, {}).setdefault(_kind(name), name)
         if other != name:
             raise ConfigError(
@@ -319,13 +321,13 @@ class NpzReader:
     max_pixels: int = MOST_PIXELS
 
     @contextmanager
-    def opened(self, scratch: Path) -> Iterator["Rows"]:
+    def opened(self, scratch: Path, of_one_set: bool = True) -> Iterator["Rows"]:
         """The rows of the arrays one after another; they are unpacked into ``scratch`` for the time being.
 
-        Arrays of more than 8 bits are read once for the window of them all.
+        Arrays of more than 8 bits are read once for the window of them all, which is for arrays ``of_one_set``.
 
         Raises:
-            ConfigError: if the file is damaged, or its arrays differ in scale.
+            ConfigError: if the file is damaged, or arrays of one set differ in scale.
         """
         with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
             with open_npz(self.path) as archive:
@@ -334,7 +336,8 @@ class NpzReader:
                     archive.extractall(folder, members)
                 deep = [name for name in self.arrays if header(archive, name)[1] not in EIGHT_BITS]
             values = {name: np.load(Path(folder) / f"{name}.npy", mmap_mode="r") for name in deep}
-            _refuse_scales(self.path, values)
+            if of_one_set:
+                _refuse_scales(self.path, values)
             window = of_set(list(values.values()))
             yield Rows(Path(folder), self.arrays, self.counts, window)
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -220,10 +220,11 @@ def take_masks(root: Folder) -> list[str]:
         outer.append(*only.values())
     for folder in root.walk():
         over_classes = folder in outer or split_of(folder.name) is not None or fold_of(folder.name) is not None
+        beside = {_letters(name) for name in folder.folders}
         for name, below in list(folder.folders.items()):
             if is_unlabelled_name(name):
                 continue
-            called = words_of(name) & word_list("masks") or any(_is_mask_of(name, other) for other in folder.folders)
+            called = words_of(name) & word_list("masks") or _masked(name) & beside
             if called and _holds_masks(below, folder, over_classes):
                 taken += [image.path for image in below.every()]
                 del folder.folders[name]
@@ -274,12 +275,26 @@ def _base(stem: str, stems: set[str]) -> str | None:
     return None
 
 
-def _is_mask_of(name: str, other: str) -> bool:
-    """Whether a folder is called like another one and a word for a mask: benign_mask, or Masks of benign."""
-    text, base = ("".join(re.findall(r"[^\W_]+", folded(one))) for one in (name, other))
-    words = "|".join(sorted(word_list("masks"), key=len, reverse=True))
-    more = f"(?:{'|'.join(sorted(word_list('images')))}|of)?"
-    return bool(re.fullmatch(rf"(?:{words})+{more}{re.escape(base)}|{re.escape(base)}(?:{words})+{more}\d*", text))
+def _masked(name: str) -> set[str]:
+    """The `_letters` of whose masks a folder may hold by its ``name``: benign, of benign_mask or Masks of benign."""
+    text, masks, more = _letters(name), word_list("masks"), word_list("images") | {"of"}
+    ends = {text, text.rstrip("0123456789")}
+    found = set[str]()
+    for cut, left in ((str.removeprefix, {text}), (str.removesuffix, ends | _without(ends, more, str.removesuffix))):
+        while left := _without(left, masks, cut):
+            found |= left
+            found |= _without(left, more, cut) if cut is str.removeprefix else set()
+    return found
+
+
+def _without(texts: Iterable[str], words: Iterable[str], cut: Callable[[str, str], str]) -> set[str]:
+    """The ``texts`` from which one of the ``words`` can be cut, without it; none is empty."""
+    return {rest for text in texts for word in words if (rest := cut(text, word)) and rest != text}
+
+
+def _letters(name: str) -> str:
+    """The letters and digits of a name, in one case."""
+    return "".join(re.findall(r"[^\W_]+", folded(name)))
 
 
 def _holds_masks(folder: Folder, parent: Folder, over_classes: bool) -> bool:
@@ -297,9 +312,8 @@ def _holds_masks(folder: Folder, parent: Folder, over_classes: bool) -> bool:
     if _twins(stems, {_stem(image) for image in parent.images}) >= 0.5:
         return True
     around = [{_stem(image) for image in one.every()} for one in beside.values()]
-    if any(
-        _is_mask_of(folder.name, name) and _twins(stems, one) >= 0.9 for name, one in zip(beside, around, strict=True)
-    ):
+    masked = _masked(folder.name)
+    if any(_letters(name) in masked and _twins(stems, one) >= 0.9 for name, one in zip(beside, around, strict=True)):
         return True
     if not over_classes:  # below a class, what is beside it shows the same
         return any(_twins(stems, one) >= 0.5 for one in around)

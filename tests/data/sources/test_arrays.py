@@ -102,6 +102,12 @@ def test_arrays_that_are_not_used_are_named(opened):
     assert found.notes == (f"Arrays that are not used: {', '.join(extra)}, unlabeled_images.",)
 
 
+def test_further_labels_of_the_same_images_are_not_used(opened):
+    found = opened(train_targets=1 - LABELS, train_image_labels=1 - LABELS)
+    assert found.table["label"].tolist() == [str(label) for label in LABELS]
+    assert found.notes == ("Arrays that are not used: train_targets, train_image_labels.",)
+
+
 def test_two_arrays_for_one_split(refusal):
     more = {"val_images": IMAGES, "val_labels": LABELS, "valid_images": IMAGES, "valid_labels": LABELS}
     assert "two arrays of images for the val split, val_images and valid_images" in refusal(**more)
