@@ -1,6 +1,7 @@
 """What a run needs on its disks, as it is checked before it begins."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from bench.train import cache as feature_cache
 DEMO: dict[str, Any] = {"data": "demo", "budget": 6, "backbones": "vgg16", "repeats": 1, "epochs": 2, "name": "x"}
 
 DRAWN = {**DEMO, "weights": "random"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def drawn_once() -> Iterator[None]:
+    """The demo set is drawn once for all tests: that takes most of their time."""
+    drawn = request.open_source("demo", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(request, "open_source", lambda *_, **__: drawn)
+        yield
 
 
 def of_size(path: Path, size: int) -> None:
