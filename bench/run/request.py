@@ -43,8 +43,6 @@ from bench.train.cache import entries
 DEFAULT_EPOCHS, DEFAULT_PATIENCE = 8, 3
 TABLE_BYTES = 20 * 10**6
 """About what tables, figures and the report of a run take, and the models of the small CNN."""
-SMALL_CNN_COST = 3.0
-"""Rough milliseconds of a training step of the small CNN per image at 96 pixels on two CPU cores."""
 
 
 @dataclass(frozen=True)
