@@ -11,7 +11,8 @@ from bench.data.images.decode import Pixels
 from bench.evaluation.corruptions import CORRUPTIONS
 from bench.run.tables import ROBUSTNESS, Row
 from bench.stats.bootstrap import Bootstrap, Resampled
-from bench.stats.metrics import Scores
+from bench.stats.enough import FEWEST_PATIENTS
+from bench.stats.metrics import Labels, Scores
 from bench.stats.predictions import Predictions
 
 MOST_IMAGES = 200
@@ -23,6 +24,8 @@ ALTERATIONS = (NONE, *(corruption.name for corruption in CORRUPTIONS))
 
 def choose_rows(predictions: Predictions, most: int = MOST_IMAGES, seed: int = 0) -> npt.NDArray[np.int64]:
     """Positions of at most ``most`` images: whole patients drawn from a seed, classes in their proportions.
+
+    Where series are so long that fewer than `FEWEST_PATIENTS` of a class fit, evenly spaced images of each are taken.
 
     Args:
         predictions: of the images; their scores are not read.
@@ -49,12 +52,29 @@ def choose_rows(predictions: Predictions, most: int = MOST_IMAGES, seed: int = 0
         members = strata[classes]
         share = sum(len(rows_of[number]) for number in members) / len(labels)
         room = min(max(1, math.floor(share * most)), most - len(chosen))
-        for place in rng.permutation(len(members)):
-            rows = rows_of[members[place]]
-            if len(rows) <= room:
-                chosen += rows
-                room -= len(rows)
+        drawn = [rows_of[members[place]] for place in rng.permutation(len(members))]
+        fewest = min(FEWEST_PATIENTS, len(drawn))
+        fitting = _within(drawn, room)
+        if len(fitting) < fewest:
+            fitting = _within([_spaced(rows, labels, max(1, room // fewest)) for rows in drawn], room)
+        chosen += [row for rows in fitting for row in rows]
     return np.array(sorted(chosen), dtype=np.int64)
+
+
+def _within(patients: Sequence[list[int]], room: int) -> list[list[int]]:
+    """The first of them that fit into so many images; one that does not is passed over."""
+    fitting = []
+    for rows in patients:
+        if len(rows) <= room:
+            fitting.append(rows)
+            room -= len(rows)
+    return fitting
+
+
+def _spaced(rows: Sequence[int], labels: Labels, most: int) -> list[int]:
+    """At most ``most`` of a patient's images, evenly spaced through those of each class."""
+    ordered = sorted(rows, key=lambda row: labels[row])
+    return [ordered[place * len(ordered) // most] for place in range(most)] if len(ordered) > most else ordered
 
 
 def alter(images: Pixels, alteration: str, seed: int) -> Iterator[Pixels]:

@@ -319,7 +319,8 @@ def _features(request: Request) -> int:
     there = entries(request.settings.cache)
     room = request.settings.cache_size - sum(size for _, size in there)
     record = request.run.read() if request.resumed else RunRecord()
-    own = {(record.data.fingerprint, sha256) for sha256 in record.weights.sha256.values()} if record.data else set()
+    weights = {*record.weights.sha256.values(), ""}
+    own = {(record.data.fingerprint, sha256) for sha256 in weights} if record.data else set()
     kept = sum(size for meta, size in there if (meta.get("images"), meta.get("weights")) in own)
     return max(0, min(_all_features(request) - kept, room))
 

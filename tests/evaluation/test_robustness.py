@@ -167,3 +167,31 @@ def test_a_patient_with_too_many_images_is_passed_over():
     patients = np.array(["many"] * 50 + [str(number) for number in range(50)])
     rows = choose_rows(np.zeros(100, dtype=int), patients, 20)
     assert len(rows) == 20 and rows.min() >= 50
+
+
+@pytest.mark.parametrize(
+    ("classes", "of_each", "series"), [(2, 6, 150), (2, 6, 101), (2, 3, 250), (3, 4, 70), (2, 1, 500)]
+)
+def test_of_long_series_evenly_spaced_images_of_each_patient_are_taken(classes, of_each, series):
+    """Before: with more images a patient than the room of a class, none were altered, and nothing said why."""
+    patients = np.repeat(np.arange(classes * of_each), series)
+    labels = patients % classes
+    rows = choose_rows(labels, patients, 200)
+    assert 150 <= len(rows) <= 200
+    counts = np.bincount(patients[rows], minlength=classes * of_each)
+    assert counts.min() == counts.max() == 200 // classes // of_each
+    of_one = rows[patients[rows] == patients[rows[0]]] % series
+    assert np.ptp(np.diff(of_one)) <= 1
+
+
+def test_a_class_of_long_series_is_not_lost_beside_one_of_single_images():
+    patients = np.concatenate([np.repeat(np.arange(40), 4), np.repeat(np.arange(40, 48), 190)])
+    labels = (patients >= 40).astype(int)
+    rows = choose_rows(labels, patients, 200)
+    assert len(set(patients[rows][labels[rows] == 1])) == 8 and (labels[rows] == 0).any()
+
+
+def test_both_classes_of_a_patient_with_a_long_series_are_among_its_images():
+    labels = np.arange(3000) % 300 >= 200
+    rows = choose_rows(labels.astype(int), np.arange(3000) // 300, 200)
+    assert len(rows) == 200 and labels[rows].mean() == pytest.approx(1 / 3, abs=0.05)

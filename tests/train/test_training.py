@@ -11,7 +11,7 @@ import pytest
 from bench.errors import TrialFailed
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
-from bench.train.job import TrainingJob
+from bench.train.job import TrainingJob, small_cnn_job
 from bench.train.loop import Batches, Fitting, predict
 from bench.train.task import Precision
 from bench.train.trainer import Trainer, _save, out_of_memory_fails
@@ -460,6 +460,22 @@ def test_class_weights_can_be_switched_off(make_task: Callable[..., Any]) -> Non
     jobs = (TrainingJob(HEAD, 3, 2), TrainingJob(DEEP, 3, 2))
     for train in (lambda one: one.run(HEAD), *(lambda one, job=job: one.train(job) for job in jobs)):
         assert scores(train(trainer)) != pytest.approx(scores(train(weighted)), abs=1e-4)
+
+
+def test_the_small_cnn_needs_no_weights_of_its_backbone(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backbone that is searched from named initialisations alone has none under its own name."""
+    task = make_task()
+    named, own = "toy+imagenet", task.weights
+    weights = replace(own, files={named: own.files["toy"]}, sha256={named: own.sha256["toy"]})
+    images = {**task.images, named: task.images["toy"]}
+    trainer = Trainer(
+        replace(task, images=images, backbones={**task.backbones, named: task.backbones["toy"]}, weights=weights)
+    )
+    monkeypatch.setattr("bench.models.small_cnn.EPOCHS", 2)
+    job = small_cnn_job("toy", "light", 1, 2)
+    assert trainer.train(job).metrics == Trainer(make_task()).train(job).metrics
 
 
 def test_the_gallery_shows_the_original_and_every_policy(make_task: Callable[..., Any]) -> None:
