@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -491,24 +491,21 @@ def run_jobs(
     """
     import ray
 
-    slots = _places(workers)
+    slots, deaths = _places(workers), Deaths()
     waiting = sorted(jobs, key=lambda job: -job.cost)
     again: list[Job] = []
     tried: set[Job] = set()
     running: dict[Any, tuple[_Slot, Job, float]] = {}
     over: list[Ended] = []
-    deaths = Deaths()
     while waiting or running or again or over:
         busy = [slot for slot, _, _ in running.values()]
-        alone = not waiting
-        queue = again if alone else waiting
+        alone, queue = not waiting, waiting or again
         for slot in [slot for slot in slots if slot not in busy][: 1 if alone else None]:
             if not queue or (alone and running):
                 break
             if alone:
                 end(other.number for other in slots if other is not slot)
-            job = _next(queue, slot, {other.group for other in busy})
-            queue.remove(job)
+            job = _take(queue, slot, {other.group for other in busy})
             busy.append(slot)
             running[_begin(slot, workers, job)] = slot, job, time.time()
             on_begin(job, slot.number)
@@ -517,28 +514,38 @@ def run_jobs(
             continue
         done = ray.wait(list(running), num_returns=1)[0][0]
         slot, job, began = running.pop(done)
-        result, error, ended = None, None, time.time()
-        try:
-            result, began, ended = ray.get(done)
-        except ray.exceptions.RayError as raised:
-            error = _cause(raised)
-            if error is None:
-                died = WorkerDied(*deaths.why(f"{type(raised).__name__}: {raised}"))
-                _end(slot)
-                if job not in tried:
-                    on_death(str(died))
-                    tried.add(job)
-                    again.append(job)
-                    continue
-                error = died
-        over.append(Ended(job, result, error, slot.number, began, ended))
+        found = _ended(done, slot, job, began, deaths)
+        if isinstance(found.error, WorkerDied) and job not in tried:
+            on_death(str(found.error))
+            tried.add(job)
+            again.append(job)
+        else:
+            over.append(found)
 
 
-def _next(queue: Sequence[Job], slot: _Slot, elsewhere: Set[str]) -> Job:
-    """The longest job of the worker's own group; else of a group that no other is at; else of all."""
+def _take(queue: list[Job], slot: _Slot, elsewhere: Set[str]) -> Job:
+    """Off the queue: the longest job of the worker's own group; else of a group that no other is at; else of all."""
     own = [job for job in queue if job.group == slot.group]
     free = [job for job in queue if job.group not in elsewhere]
-    return (own or free or queue)[0]
+    job = (own or free or queue)[0]
+    queue.remove(job)
+    return job
+
+
+def _ended(done: Any, slot: _Slot, job: Job, began: float, deaths: Deaths) -> Ended:
+    """How a job ended that is ``done``, by Ray's reference to what came of it; a process that died leaves its place."""
+    import ray
+
+    now = time.time()
+    try:
+        result, began, ended = ray.get(done)
+    except ray.exceptions.RayError as raised:
+        error = _cause(raised)
+        if error is None:
+            error = WorkerDied(*deaths.why(f"{type(raised).__name__}: {raised}"))
+            _end(slot)
+        return Ended(job, None, error, slot.number, began, now)
+    return Ended(job, result, None, slot.number, began, ended)
 
 
 def warm_up(workers: Workers) -> None:

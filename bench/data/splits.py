@@ -137,19 +137,20 @@ def assign_splits(
     if report.merged:
         table.loc[val.index, "split"] = "train"
     with _naming_moves(report):
-        if not (table["split"] == "test").any():
-            told = f"{100 * shares.test:.0f} % of the images were drawn for it, patients kept together"
-            report.notes.append(f"No test split was given: {told}, from their content and --split-seed {seed}.")
-            table = _draw_test(table, shares.test, seed)
+        table = _with_test(table, shares.test, seed, report)
         report.on_validation = _on_validation(val, table, report.merged, shares)
         report.notes += [report.on_validation] if report.on_validation else []
         table = _part(table, clusters, report, reasons)
         if report.merged or not len(val):
             table = _draw(table, "train", "val", shares.val, seed)
         _require_classes(table, set(whole["label"]))
-    whole["split"] = table["split"].reindex(whole.index, fill_value="")
-    whole["reason"] = pd.Series(reasons, dtype=str).reindex(whole.index, fill_value="")
-    return whole, report
+    return _as_decided(whole, table, reasons), report
+
+
+def _as_decided(whole: pd.DataFrame, table: pd.DataFrame, reasons: Mapping[int, str]) -> pd.DataFrame:
+    """The ``whole`` table with the splits of ``table``, and of the images that are not in it why they are in none."""
+    split = table["split"].reindex(whole.index, fill_value="")
+    return whole.assign(split=split, reason=pd.Series(reasons, dtype=str).reindex(whole.index, fill_value=""))
 
 
 @contextmanager
@@ -360,6 +361,15 @@ def _content(table: pd.DataFrame) -> str:
 def _seed(table: pd.DataFrame, what: str, seed: int) -> int:
     """What a draw of ``what`` from these images is seeded by: the split seed, and what the images are."""
     return stable_seed(what, seed, sorted(table[_content(table)]))
+
+
+def _with_test(table: pd.DataFrame, share: float, seed: int, report: SplitReport) -> pd.DataFrame:
+    """The table with a test split: as given, else drawn, which the ``report`` notes."""
+    if (table["split"] == "test").any():
+        return table
+    told = f"{100 * share:.0f} % of the images were drawn for it, patients kept together"
+    report.notes.append(f"No test split was given: {told}, from their content and --split-seed {seed}.")
+    return _draw_test(table, share, seed)
 
 
 def _draw_test(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:

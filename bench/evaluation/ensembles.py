@@ -7,6 +7,7 @@ predictions_models.csv, so that choosing and scoring compute nothing with a netw
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -177,8 +178,10 @@ def export_ensemble(
     except Exception as error:
         reason = f"the ensemble could not be written as one file: {told(error)}"
         return choice.model_copy(update={"members": (), "threshold": None, "thresholds": (), "reason": reason})
-    size = winner.path.stat().st_size / 1e6  # best_model.h5 grows by its card
-    write_json(run.best_ensemble_card, _card(choice, written, members, inputs, run, known, size))
+    held = _held(choice, inputs, run, known.winner)
+    of_run = ModelCard.model_validate(held.content() | known.provenance.content())
+    write_with_card(run.best_ensemble, run.best_ensemble, of_run)
+    write_json(run.best_ensemble_card, _card(choice, held, written, members, winner, run))
     return choice
 
 
@@ -187,40 +190,45 @@ def _file(row: Row, run: RunDir) -> ModelFile:
     return ModelFile.of_backbone(path, str(row["backbone"]), int(row["config_unfreeze_depth"]))
 
 
-def _card(
-    choice: EnsembleChoice,
-    written: Written,
-    members: Sequence[MemberFile],
-    inputs: EvaluationInputs,
-    run: RunDir,
-    known: Known,
-    winner_megabytes: float,
-) -> EnsembleCard:
-    own, winners, *each = written.milliseconds
-    taken = inputs.taken_by(known.winner)
-    held = ModelCard(
+def _held(choice: EnsembleChoice, inputs: EvaluationInputs, run: RunDir, winner: str) -> ModelCard:
+    """What best_ensemble.h5 says of itself, as a model that takes the images that the ``winner`` takes."""
+    return ModelCard(
         file=run.best_ensemble.name,
         classes=tuple(inputs.classes),
         ordinal=inputs.ordinal,
-        input=taken,
+        input=inputs.taken_by(winner),
         calibration=CalibrationMap(),
         threshold=choice.threshold,
         thresholds=choice.thresholds,
     )
-    held = ModelCard.model_validate(held.content() | known.provenance.content())
-    write_with_card(run.best_ensemble, run.best_ensemble, held)
+
+
+def _card(
+    choice: EnsembleChoice,
+    held: ModelCard,
+    written: Written,
+    members: Sequence[MemberFile],
+    winner: ModelFile,
+    run: RunDir,
+) -> EnsembleCard:
+    """best_ensemble.json, once the file has the card that it ``held``; the ``winner`` is as it was trained, without."""
+    own, winners, *each = written.milliseconds
     return EnsembleCard(
-        file=run.best_ensemble.name,
+        file=held.file,
         sha256=file_sha256(run.best_ensemble),
-        classes=tuple(inputs.classes),
-        input=taken,
+        classes=held.classes,
+        input=held.input,
         **{name: getattr(choice, name) for name in choice.model_fields_set},
         calibration=CalibrationMap(),
         checked={"images": written.images, "largest_difference": written.difference},
-        cost=cost(own, winners, run.best_ensemble.stat().st_size / 1e6, winner_megabytes),
+        cost=cost(own, winners, _megabytes(run.best_ensemble), _megabytes(winner.path)),
         member_milliseconds=tuple(each),
-        member_megabytes=tuple(one.file.path.stat().st_size / 1e6 for one in members),
+        member_megabytes=tuple(_megabytes(one.file.path) for one in members),
     )
+
+
+def _megabytes(path: Path) -> float:
+    return path.stat().st_size / 1e6
 
 
 def cost(milliseconds: float, winner_milliseconds: float, megabytes: float, winner_megabytes: float) -> Cost:

@@ -28,7 +28,7 @@ from bench.evaluation.operating_points import operating_points
 from bench.evaluation.predictions import all_predictions, altered_predictions, predictions_table, score_models
 from bench.evaluation.retrained import gap, retrained
 from bench.evaluation.robustness import ALTERATIONS, NONE, choose_rows, robustness
-from bench.evaluation.saliency import choose_cases
+from bench.evaluation.saliency import Cases, choose_cases
 from bench.evaluation.scoring import score_model, spread
 from bench.evaluation.secondary import score_secondary
 from bench.evaluation.selection import selection
@@ -107,11 +107,16 @@ def open_test(
         refusals=tuple(refusals),
         **beside,
     )
-    scores = {name: one.value for name, one in found.models[decisions.winner].metrics.items() if one.value is not None}
-    sealed.scored(test.opening, scores)
-    run.opening_evaluated(test.opening)  # before anybody can see what came of it
-    write_json(run.evaluation, found)
+    _put_on_record(found, sealed, test, run)
     return found
+
+
+def _put_on_record(found: EvaluationRecord, sealed: SealedTest, test: OpenTest, run: RunDir) -> None:
+    """In the ledgers first, before anybody can see what came of it; then evaluation.json."""
+    metrics = found.models[found.winner].metrics
+    sealed.scored(test.opening, {name: one.value for name, one in metrics.items() if one.value is not None})
+    run.opening_evaluated(test.opening)
+    write_json(run.evaluation, found)
 
 
 def _beside(
@@ -276,7 +281,7 @@ class _Pictures:
         cases = choose_cases(self.predictions, same=pixels)
         names = self.test.table["image"].iloc[cases].tolist()
         precision = self._trusted(model, stored, call_all)
-        of_cases = (self.test.rows[cases], self.predictions.part(cases), names, self.bootstrap.seed, precision)
+        of_cases = (Cases(self.test.rows[cases], self.predictions.part(cases), names), self.bootstrap.seed, precision)
         altered, maps = "robustness under altered images", "saliency maps"
         found = _all_or_each(
             [partial(in_worker.attempt, maps, in_worker.saliency, model, stored, *of_cases)]

@@ -16,7 +16,6 @@ from bench.failures import told
 from bench.models.export import computing_in, load_model, pooled_features, predict_file, predict_images
 from bench.run.documents import Refusal
 from bench.stats.metrics import Scores
-from bench.stats.predictions import Predictions
 
 Rows = npt.NDArray[np.int64]
 """Row numbers of a stored set, shape (n_images,)."""
@@ -60,14 +59,7 @@ def _fast(model: Path, stamp: int, precision: str) -> Any:
     return computing_in(load_model(model), precision)
 
 
-def saliency(
-    model: Path,
-    stored: StoredImages,
-    rows: Rows,
-    predictions: Predictions,
-    names: Sequence[str],
-    seed: int,
-    precision: str,
-) -> Any:
+def saliency(model: Path, stored: StoredImages, cases: maps.Cases, seed: int, precision: str) -> Any:
     """saliency.json and the arrays of saliency.npz, for some rows of a stored set; see `bench.evaluation.saliency`."""
-    return maps.saliency(model, np.asarray(stored.open()[rows]), predictions, names, seed, precision)
+    pixels = np.asarray(stored.open()[cases.rows])
+    return maps.saliency(model, pixels, cases.predictions, cases.names, seed, precision)

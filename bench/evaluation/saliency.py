@@ -66,6 +66,21 @@ def choose_cases(
 
 
 @dataclass(frozen=True)
+class Cases:
+    """The images of a stored set that maps are made of.
+
+    Attributes:
+        rows: their row numbers, shape (n_images,).
+        predictions: what the model predicts for them.
+        names: of the images.
+    """
+
+    rows: npt.NDArray[np.int64]
+    predictions: Predictions
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Maps:
     """Maps of some images, as they were computed, and what is to be said of them.
 
@@ -130,12 +145,22 @@ def saliency(
         latter two float32 of shape (n_images, height, width), each map scaled to 0 to 1 by itself; and as ``places``
         and ``randomised_places`` both as they were computed, float64 of shape (n_images, rows, columns).
     """
+    found = draw_maps(Network.load(model_file), images, predictions.predicted, seed, precision)
+    return _record(found, predictions, names), {
+        "images": np.asarray(images),
+        "maps": shown(found.places, images),
+        "randomised": shown(found.randomised, images),
+        "places": np.asarray(found.places, np.float64),
+        "randomised_places": np.asarray(found.randomised, np.float64),
+    }
+
+
+def _record(found: Maps, predictions: Predictions, names: Sequence[str]) -> SaliencyRecord:
+    """The content of saliency.json."""
     targets, classes = predictions.predicted, predictions.classes
-    found = draw_maps(Network.load(model_file), images, targets, seed, precision)
-    correlations = found.correlations
-    known = [value for value in correlations if value is not None]
+    known = [value for value in found.correlations if value is not None]
     mean = float(np.mean(known)) if known else None
-    content = SaliencyRecord(
+    return SaliencyRecord(
         method=found.method,
         why=f"{found.why} {CHOSEN}",
         sentence=CAUTION,
@@ -149,18 +174,11 @@ def saliency(
                 predicted=classes[targets[index]],
                 probability=float(predictions.scores[index, targets[index]]),
                 correct=bool(predictions.right[index]),
-                correlation=correlations[index],
+                correlation=correlation,
             )
-            for index in range(len(images))
+            for index, correlation in enumerate(found.correlations)
         ),
     )
-    return content, {
-        "images": np.asarray(images),
-        "maps": shown(found.places, images),
-        "randomised": shown(found.randomised, images),
-        "places": np.asarray(found.places, np.float64),
-        "randomised_places": np.asarray(found.randomised, np.float64),
-    }
 
 
 def class_activation_maps(network: Network, images: Pixels, targets: npt.NDArray[np.int64]) -> Map:

@@ -126,7 +126,7 @@ def _views(
         return about
     stored = test.images[decisions.winner]
     try:
-        tested = test_time.views_on_test(inputs, decisions, run, test.rows, stored, call_all)
+        tested = test_time.mean_over_views(inputs, decisions, run, test.rows, stored, call_all)
     except Exception as error:  # it decides nothing, and so ends nothing
         return about.model_copy(update={"reason": told(error)})
     return _Row(

@@ -5,6 +5,7 @@ mirror images); Shanmugam et al., Better Aggregation in Test-Time Augmentation, 
 a network was trained with much augmentation, and can turn right answers wrong.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,18 +29,35 @@ BATCH = 32
 Rows = npt.NDArray[np.int64]
 
 
-def views_mean(
-    model: Path, stored: StoredImages, rows: Rows, policy: Policy, views: int, seed: int, calibration: CalibrationMap
-) -> npt.NDArray[np.float64]:
-    """The mean of calibrated probabilities over images and ``views`` augmented copies of each, computed in a worker.
+@dataclass(frozen=True)
+class Views:
+    """Which augmented copies of each image there are.
 
-    A copy depends on its image, the seed and the number of the view alone.
+    Attributes:
+        policy: that they are drawn by.
+        count: how many of an image.
+        seed: a copy depends on its image, on this and on the number of the view alone.
+    """
+
+    policy: Policy
+    count: int
+    seed: int
+
+    def draws(self) -> list[Augmenter]:
+        """What draws each of them."""
+        seeds = [stable_seed("test-time view", self.seed, number) for number in range(1, self.count + 1)]
+        return [Augmenter(self.policy, seed) for seed in seeds]
+
+
+def views_mean(
+    model: Path, stored: StoredImages, rows: Rows, views: Views, calibration: CalibrationMap
+) -> npt.NDArray[np.float64]:
+    """The mean of calibrated probabilities over images and the augmented copies of each, computed in a worker.
 
     Returns:
         float array of shape (len(rows), n_classes), rows sum to 1.
     """
-    network, images = load_model(model), stored.open()
-    draws = [Augmenter(policy, stable_seed("test-time view", seed, number)) for number in range(1, views + 1)]
+    network, images, draws = load_model(model), stored.open(), views.draws()
     parts = []
     for start in range(0, len(rows), BATCH):
         some = np.asarray(images[rows[start : start + BATCH]])
@@ -61,7 +79,7 @@ def averaged_views(
         return found.model_copy(update={"reason": why}), None
     stored = inputs.images[decisions.winner]
     try:
-        scores = _views(inputs, decisions, run, inputs.rows("val"), policy, call_all, stored)
+        scores = mean_over_views(inputs, decisions, run, inputs.rows("val"), stored, call_all)
     except Exception as error:  # what is set beside the winner ends nothing
         return found.model_copy(update={"reason": told(error)}), None
     own = decisions.validation[decisions.winner]
@@ -83,25 +101,13 @@ def policy_of(inputs: EvaluationInputs) -> str:
     return str(rows.loc[rows["winner"], "config_augmentation"].iloc[0])
 
 
-def views_on_test(
+def mean_over_views(
     inputs: EvaluationInputs, decisions: Decisions, run: RunDir, rows: Rows, stored: StoredImages, call_all: CallAll
 ) -> Scores:
-    """The mean over views of the test images, which have been opened."""
-    return _views(inputs, decisions, run, rows, inputs.policies[policy_of(inputs)], call_all, stored)
-
-
-def _views(
-    inputs: EvaluationInputs,
-    decisions: Decisions,
-    run: RunDir,
-    rows: Rows,
-    policy: Policy,
-    call_all: CallAll,
-    stored: StoredImages,
-) -> Scores:
-    settings, model = inputs.settings, run.best_model.absolute()
-    how = (policy, settings.tta, settings.seed, decisions.calibration.map)
-    (found,) = call_all([partial(views_mean, model, stored, rows, *how)])
+    """The winner's mean over views of some rows of a stored set; those of the test split have been opened."""
+    views = Views(inputs.policies[policy_of(inputs)], inputs.settings.tta, inputs.settings.seed)
+    model, how = run.best_model.absolute(), decisions.calibration.map
+    (found,) = call_all([partial(views_mean, model, stored, rows, views, how)])
     return np.asarray(found)
 
 

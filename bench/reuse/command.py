@@ -70,26 +70,16 @@ def predict(options: argparse.Namespace) -> int:
     """
     import pandas as pd
 
-    from bench.reuse.dicom_sr import report_on, require_highdicom
     from bench.reuse.images import wanted_images
     from bench.reuse.model import load_model
-    from bench.reuse.output import check_ending, to_file
+    from bench.reuse.output import to_file
     from bench.reuse.patients import by_patient, require_patients, rule_in_words
     from bench.reuse.predict import predictions
     from bench.reuse.watch import watch_of
-    from bench.run.request import check_writable
 
-    coverage = getattr(options, "coverage", COVERAGE)
-    if not 0 < coverage < 1:
-        raise ConfigError(f"--coverage must lie between 0 and 1, such as 0.95, but got {coverage:g}.")
-    out = getattr(options, "out", None)
-    if out is not None:
-        check_ending(out)
-        check_writable(out.parent, "--out")
-    by, reports = getattr(options, "by", "image"), getattr(options, "dicom_sr", None)
-    if reports is not None:
-        require_highdicom()
-        check_writable(reports, "--dicom-sr")
+    coverage, by = getattr(options, "coverage", COVERAGE), getattr(options, "by", "image")
+    out, reports = getattr(options, "out", None), getattr(options, "dicom_sr", None)
+    _check_flags(coverage, out, reports)
     reported: list[pd.DataFrame] = []
     model = load_model(options.model, output_of(options))
     with ExitStack() as stack:
@@ -113,12 +103,35 @@ def predict(options: argparse.Namespace) -> int:
     if watch.sentence:
         print(f"note: {visible(watch.sentence)}", file=sys.stderr)
     if reports is not None:
-        written = report_on(model, pd.concat(reported), reports)
-        left = f"; {counted(len(written.left_out), 'image')} in none" if written.left_out else ""
-        print(visible(f"{counted(len(written.files), 'structured report')} in {reports}{left}."), file=sys.stderr)
-        for name, why in list(written.left_out.items())[:MOST_NAMED]:
-            print(visible(f"  {name}: {why}"), file=sys.stderr)
+        _report(model, pd.concat(reported), reports)
     return 0
+
+
+def _check_flags(coverage: float, out: Path | None, reports: Path | None) -> None:
+    """Refuse, by a ConfigError, what can be seen to be wrong before the model is loaded."""
+    from bench.reuse.dicom_sr import require_highdicom
+    from bench.reuse.output import check_ending
+    from bench.run.request import check_writable
+
+    if not 0 < coverage < 1:
+        raise ConfigError(f"--coverage must lie between 0 and 1, such as 0.95, but got {coverage:g}.")
+    if out is not None:
+        check_ending(out)
+        check_writable(out.parent, "--out")
+    if reports is not None:
+        require_highdicom()
+        check_writable(reports, "--dicom-sr")
+
+
+def _report(model: "ReusableModel", table: "pd.DataFrame", folder: Path) -> None:
+    """Write structured reports of the images in the table, and say how many, and which image is in none."""
+    from bench.reuse.dicom_sr import report_on
+
+    written = report_on(model, table, folder)
+    left = f"; {counted(len(written.left_out), 'image')} in none" if written.left_out else ""
+    print(visible(f"{counted(len(written.files), 'structured report')} in {folder}{left}."), file=sys.stderr)
+    for name, why in list(written.left_out.items())[:MOST_NAMED]:
+        print(visible(f"  {name}: {why}"), file=sys.stderr)
 
 
 def _told(

@@ -81,11 +81,11 @@ def explain(
     ]
     pairs = [(places, shown(places, images)) for places in (maps.places, maps.randomised)]
     for index, (one, source) in enumerate(zip(found, targets.values(), strict=True)):
-        panels = [Panel(heat[index], _range(places[index])) for places, heat in pairs]
         measure = MEASURES[maps.method].format(one.called)
+        panels = [Panel(heat[index], _range(places[index]), measure) for places, heat in pairs]
         title = one.image.name, one.called, one.probability
         words = f"{RESEARCH_USE} {CAUTION}"
-        write(draw(images[index], panels, title, maps.method, measure, one.correlation, words), one.picture, source)
+        write(draw(images[index], panels, title, maps.method, one.correlation, words), one.picture, source)
     return found, maps.why
 
 

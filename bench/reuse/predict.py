@@ -56,6 +56,23 @@ class Given:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one image.
+
+    Attributes:
+        called: index of the class that it is called.
+        raw: the network's own probabilities, shape (n_classes,).
+        distance: of its pooled features (`bench.stats.familiarity`); None where that is not known.
+        held: which classes its prediction set holds, shape (n_classes,); None where there are no sets.
+    """
+
+    called: int
+    raw: npt.NDArray[np.float64]
+    distance: float | None
+    held: npt.NDArray[np.bool_] | None
+
+
 def columns(card: ModelCard) -> list[str]:
     """The columns of the table of predictions."""
     probabilities = [f"{kind}_{name}" for kind in ("probability", "raw") for name in card.classes]
@@ -158,19 +175,14 @@ def table(
     called, thresholds = decided(card, raw)
     rows = np.arange(len(batch))
     sets = card.conformal.sets(calibrated, coverage) if card.conformal else None
-    notes = [
-        "; ".join(
-            _notes(
-                card,
-                one,
-                called=int(called[row]),
-                raw=raw[row],
-                distance=None if distances is None else float(distances[row]),
-                held=None if sets is None else sets[row],
-                coverage=coverage,
-            )
+    answers = [
+        Answer(
+            called=int(called[row]),
+            raw=raw[row],
+            distance=None if distances is None else float(distances[row]),
+            held=None if sets is None else sets[row],
         )
-        for row, one in enumerate(batch)
+        for row in rows
     ]
     single = (sets.sum(axis=1) == 1) & sets[rows, called] if sets is not None else rows < 0
     columns_of = {
@@ -185,7 +197,7 @@ def table(
             [bool(not one) if ok and sets is not None else None for one, ok in zip(single, there, strict=True)],
             dtype="boolean",
         ),
-        "note": notes,
+        "note": ["; ".join(_notes(card, *one, coverage)) for one in zip(batch, answers, strict=True)],
     }
     return pd.DataFrame(columns_of)
 
@@ -210,28 +222,20 @@ def decided(card: ModelCard, raw: npt.NDArray[np.floating]) -> tuple[npt.NDArray
     return called, np.array([frozen.get(int(one), math.nan) for one in called])
 
 
-def _notes(
-    card: ModelCard,
-    one: Given,
-    *,
-    called: int,
-    raw: npt.NDArray[np.float64],
-    distance: float | None,
-    held: npt.NDArray[np.bool_] | None,
-    coverage: float,
-) -> Iterator[str]:
+def _notes(card: ModelCard, one: Given, answer: Answer, coverage: float) -> Iterator[str]:
     """What is to be said of one row."""
     if one.facts is None:
         yield f"not read: {one.problem}"
         return
     if card.training:
-        found = differences(card.training, one.facts, distance)
+        found = differences(card.training, one.facts, answer.distance)
         if found:
             yield f"unlike the training images: {', '.join(found)}"
     if one.facts.frames > 1:
         yield f"first of {one.facts.frames} frames"
+    called, held = answer.called, answer.held
     frozen = {card.classes.index(each.label): each.value for each in card.frozen}
-    if len(card.classes) > 2 and called in frozen and raw[called] < frozen[called]:
+    if len(card.classes) > 2 and called in frozen and answer.raw[called] < frozen[called]:
         yield f"below the frozen threshold of {card.classes[called]}"
     if held is not None and (held.sum() != 1 or not held[called]):
         names = [name for name, inside in zip(card.classes, held, strict=True) if inside]

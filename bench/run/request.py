@@ -419,12 +419,7 @@ def resume(run: RunDir, changes: Mapping[str, object]) -> Request:
         settings = RunSettings.model_validate(
             {**content["settings"], **changes, "output": run.path.parent, "name": run.name}
         )
-        text = run.space.read_text(encoding="utf-8")
-        space = parse_space(content["space"]["name"], text, settings.backbones)
-        recipes = content["space"].get("recipes") or {
-            name: get_backbone(name).recipe or FIRST_RECIPE for name in space.backbones
-        }
-        space = replace(space, recipes=recipes)
+        space = _space_of(run, content, settings)
         kind = content["weights"]["kind"] if "weights" in changes else ""
         before = {name: int(content["settings"][name]) for name in ("budget", "repeats")}
     except (ConfigError, KeyError, TypeError, ValueError, OSError) as error:
@@ -461,3 +456,13 @@ def resume(run: RunDir, changes: Mapping[str, object]) -> Request:
             "start a new run."
         )
     return prepare(settings, space, resumed=True)
+
+
+def _space_of(run: RunDir, content: Mapping[str, Any], settings: RunSettings) -> Space:
+    """What the run searches, by space.yaml and the ``content`` of run.json: its default recipes are those of then."""
+    text = run.space.read_text(encoding="utf-8")
+    space = parse_space(content["space"]["name"], text, settings.backbones)
+    recipes = content["space"].get("recipes") or {
+        name: get_backbone(name).recipe or FIRST_RECIPE for name in space.backbones
+    }
+    return replace(space, recipes=recipes)

@@ -58,10 +58,7 @@ def run_search(plan: Plan, task: Task, workers: Workers, settings: RunSettings, 
     Raises:
         SearchFailed: if no trial succeeded.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    for name in ("ray.tune", "ray.train", "ray.air"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    os.environ.update(_RAY_SETTINGS)
+    _quieten()
     limit, stopped_by = settings.time_limit, ""
     in_full = plan.complete and settings.scheduler == "none" and limit is None  # then order decides about time alone
     notes: dict[str, str] = {}
@@ -93,6 +90,14 @@ def run_search(plan: Plan, task: Task, workers: Workers, settings: RunSettings, 
     if not log.scored():
         raise SearchFailed(_why_nothing(log))
     return stopped_by
+
+
+def _quieten() -> None:
+    """Have Optuna and Ray Tune leave it to the watcher to say what happens."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    for name in ("ray.tune", "ray.train", "ray.air"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ.update(_RAY_SETTINGS)
 
 
 def _todo(search: RecordingSearch, plan: Plan, log: TrialLog, again: Sequence[TrialRecord]) -> list[Planned]:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import betabinom, t
 from statsmodels.stats.proportion import proportion_confint
 
-from bench.verify.reading import Folder, NotThere, Predicted, Tally
+from bench.verify.reading import Folder, NotThere, Place, Predicted, Tally
 from bench.verify.resampled import by_patients, check_ends, check_within, few, redrawn
 from bench.verify.scores import NEEDS_ALL_CLASSES, SCORES, score
 from bench.verify.weighted import GRID, Floats, Mask, auc, both_curves, metrics, quotient, together
@@ -275,18 +275,13 @@ def subgroups(run: Folder, tally: Tally) -> None:
         inside = images[f"group:{row['group']}"].fillna("(not given)").to_numpy() == row["value"]
         for measure in ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity"):
             if not pd.isna(row[measure]):
-                _of_group(run, row, measure, found, called, inside, tally)
+                _of_group(Place(run, f"{row['group']} {row['value']}", tally), row, measure, found, called, inside)
 
 
 def _of_group(
-    run: Folder,
-    row: pd.Series,
-    measure: str,
-    found: Predicted,
-    called: npt.NDArray[np.int64],
-    inside: Mask,
-    tally: Tally,
+    place: Place, row: pd.Series, measure: str, found: Predicted, called: npt.NDArray[np.int64], inside: Mask
 ) -> None:
+    run = place.run
     labels, n = found.labels, len(run.classes)
     if measure == "auc" and len(np.unique(labels[inside])) < n:  # against all images of the other class
         inside = inside | (labels != labels[inside][0])
@@ -296,17 +291,18 @@ def _of_group(
     by_class = [labels[inside] == number for number in range(n)]
     parts = {"auc": by_class, "balanced_accuracy": by_class, "accuracy": []}.get(measure, [side[inside]])
     low, high = row[f"{measure}_low"], row[f"{measure}_high"]
-    where, why = f"{row['group']} {row['value']}: {measure}", not run.draws or whole or few(patients, *parts)
+    why = not run.draws or whole or few(patients, *parts)
     share = measure not in ("auc", "balanced_accuracy") and float(row[measure]) in (0.0, 1.0)
     if share and not why:
         counting = len(set(found.patients[side]))
         ends = proportion_confint(float(row[measure]) * counting, counting, alpha=1 - run.level, method="wilson")
-        tally.close(f"{where}, Wilson's lower end", low, ends[0])
-        tally.close(f"{where}, Wilson's upper end", high, ends[1])
+        place.close(f"{measure}, Wilson's lower end", low, ends[0])
+        place.close(f"{measure}, Wilson's upper end", high, ends[1])
         return
     statistic = _group_statistic(measure, found, called, inside, side)
     drawn = redrawn(patients, statistic) if not why else None
-    check_ends(tally, where, low, high, drawn.band(0, run.level, run.draws) if drawn else None, why)
+    band = drawn.band(0, run.level, run.draws) if drawn else None
+    check_ends(place.tally, place.of(measure), low, high, band, why)
 
 
 def _group_statistic(

@@ -12,7 +12,7 @@ from scipy.special import expit, log_softmax, logit, softmax
 from scipy.stats import t
 from statsmodels.stats.proportion import proportion_confint
 
-from bench.verify.reading import Folder, Json, Predicted, Tally
+from bench.verify.reading import Folder, Json, Place, Predicted, Tally
 from bench.verify.resampled import DRAWS, ERRORS, by_patients, check_ends, check_within, few, redrawn
 from bench.verify.scores import score
 from bench.verify.weighted import LEAST, Floats, Mask, line, metrics, together, youden
@@ -79,14 +79,14 @@ def calibration(run: Folder, tally: Tally) -> None:
                 "weights": replace(own, scores=mapped(own.scores, only_weights)),
                 "after": run.winners(split, "calibrated_"),
             }[step]
-            where, drawn = f"{split}, {step}", split == "test" and step != "weights"
+            place, drawn = Place(run, f"{split}, {step}", tally), split == "test" and step != "weights"
             for name in ("brier", "log_loss"):
-                tally.close(f"{where}: {name}", one[name], score(name, found))
-            _error(where, one, found, int(told.get("bins") or 15), tally)
+                place.close(name, one[name], score(name, found))
+            _error(place, one, found, int(told.get("bins") or 15))
             for label in one.get("reliability", {}):
-                _reliability(run, f"{where}, {label}", one["reliability"][label], found, label, told["bins"], tally)
+                _reliability(place.inside(label), one["reliability"][label], found, label, told["bins"])
             for label, agreement in one.get("agreement", {}).items():
-                _agreement(run, f"{where}, {label}", agreement, found, label, len(one["agreement"]), drawn, tally)
+                _agreement(place.inside(label), agreement, found, label, len(one["agreement"]), drawn)
     if told.get("change") and run.winners().labels.size:
         _change(run, told["change"], tally)
 
@@ -103,10 +103,10 @@ def _ece(labels: Any, scores: Floats, bins: int) -> float:
     return float(abs(np.bincount(inside, weights=apart)).sum() / len(labels))
 
 
-def _error(where: str, told: Json, found: Predicted, bins: int, tally: Tally) -> None:
+def _error(place: Place, told: Json, found: Predicted, bins: int) -> None:
     """ECE; and what labels that are drawn from the probabilities give, patients sharing the draw."""
     value = _ece(found.labels, found.scores, bins)
-    tally.close(f"{where}: ECE", told["ece"], value)
+    place.close("ECE", told["ece"], value)
     perfect = told.get("ece_if_perfect")
     if not perfect:
         return
@@ -117,70 +117,65 @@ def _error(where: str, told: Json, found: Predicted, bins: int, tally: Tally) ->
     drawn = [rng.random(len(owner))[owner] for _ in range(2 * SIMULATED)]
     eces = np.array([_ece((one[:, None] > below).sum(axis=1), found.scores, bins) for one in drawn])
     noise = ERRORS * np.sqrt(1 / SIMULATED + 1 / len(eces))
-    tally.close(f"{where}: mean ECE if perfect", perfect["mean"], eces.mean(), noise * eces.std() + 1e-9)
+    place.close("mean ECE if perfect", perfect["mean"], eces.mean(), noise * eces.std() + 1e-9)
     at = noise * np.sqrt(0.95 * 0.05)
     check_within(
-        tally, f"{where}: ECE if perfect, 95th percentile", perfect["high"],
+        place.tally, place.of("ECE if perfect, 95th percentile"), perfect["high"],
         (float(np.quantile(eces, 0.95 - at)), float(np.quantile(eces, min(1.0, 0.95 + at)))),
     )  # fmt: skip
     share = float((eces >= value - 1e-12).mean())
     room = noise * np.sqrt(max(share * (1 - share), 0.002)) + 1 / SIMULATED
-    tally.close(f"{where}: share of simulations that reach the ECE", perfect["reached"], share, room)
+    place.close("share of simulations that reach the ECE", perfect["reached"], share, room)
 
 
-def _reliability(
-    run: Folder, where: str, told: list[Json], found: Predicted, label: str, bins: int, tally: Tally
-) -> None:
-    number = run.classes.index(label)
+def _reliability(place: Place, told: list[Json], found: Predicted, label: str, bins: int) -> None:
+    number = place.run.classes.index(label)
     scores, positive = found.scores[:, number], found.labels == number
     inside = _bin(scores, bins)
     held = np.unique(inside).tolist()
-    tally.same(f"{where}: bins with images", [round(one["from"] * bins) for one in told], held)
+    place.same("bins with images", [round(one["from"] * bins) for one in told], held)
     for one in told:
         chosen = inside == round(one["from"] * bins)
-        hits, of, place = int(positive[chosen].sum()), int(chosen.sum()), f"{where}, bin from {one['from']:.3f}"
-        tally.same(f"{place}: images", one["images"], of)
+        hits, of, own = int(positive[chosen].sum()), int(chosen.sum()), place.inside(f"bin from {one['from']:.3f}")
+        own.same("images", one["images"], of)
         if of:
             low, high = proportion_confint(hits, of, alpha=0.05, method="wilson")
             values = {"predicted": scores[chosen].mean(), "observed": hits / of, "low": low, "high": high}
             for name, value in values.items():
-                tally.close(f"{place}: {name}", one[name], value)
+                own.close(name, one[name], value)
 
 
-def _agreement(
-    run: Folder, where: str, told: Json, found: Predicted, label: str, classes: int, drawn: bool, tally: Tally
-) -> None:
+def _agreement(place: Place, told: Json, found: Predicted, label: str, classes: int, drawn: bool) -> None:
     """Values by statsmodels; intervals by draws of patients; what is apart by intervals for all comparisons at once."""
+    run = place.run
     number = run.classes.index(label)
     scores, positive = found.scores[:, number], found.labels == number
     values = [scores.mean() - positive.mean(), *_by_statsmodels(positive, scores)]
-    tally.close(f"{where}: predicted", told["predicted"], scores.mean())
-    tally.close(f"{where}: observed", told["observed"], positive.mean())
+    place.close("predicted", told["predicted"], scores.mean())
+    place.close("observed", told["observed"], positive.mean())
     why = not drawn or not run.draws or few(found.patients, positive, ~positive)
     again = None if why else redrawn(found.patients, line(positive, scores), draws=DRAWS // 2)
     for column, name in enumerate(("difference", "intercept", "slope")):
         one, value = told[name], values[column]
         if one["value"] is None or value is None:  # no finite one fits; GLM goes on for ever where sides are parted
-            tally.check(one["value"] is None, f"{where}: {name} is told where none is finite")
+            place.check(one["value"] is None, f"{name} is told where none is finite")
             continue
-        tally.close(f"{where}: {name}", one["value"], value, CLOSE * max(1.0, abs(value)) if column else 1e-6)
+        place.close(name, one["value"], value, CLOSE * max(1.0, abs(value)) if column else 1e-6)
         band = again.band(column, run.level, run.draws) if again else None
-        check_ends(tally, f"{where}: {name}", one["low"], one["high"], band, why)
+        check_ends(place.tally, place.of(name), one["low"], one["high"], band, why)
         if again and column and one["low"] is not None:
-            _apart(run, where, told, name, again.band(column, 1 - (1 - run.level) / (2 * classes), run.draws), tally)
+            _apart(place, told, name, again.band(column, 1 - (1 - run.level) / (2 * classes), run.draws))
 
 
-def _apart(run: Folder, where: str, told: Json, name: str, band: Any, tally: Tally) -> None:
+def _apart(place: Place, told: Json, name: str, band: Any) -> None:
     """Whether perfection lies outside the wider interval; either is right where its end may lie on either side."""
     perfect = {"intercept": 0.0, "slope": 1.0}[name]
     if band is not None:
         surely_out = perfect < band.low[0] or perfect > band.high[1]
         surely_in = band.low[1] <= perfect <= band.high[0]
         listed = name in told["apart"]
-        tally.check(
-            not (surely_out and not listed), f"{where}: {name} is apart from {perfect:g}, and is not said to be"
-        )
-        tally.check(not (surely_in and listed), f"{where}: {name} is said to be apart from {perfect:g}, and is not")
+        place.check(not (surely_out and not listed), f"{name} is apart from {perfect:g}, and is not said to be")
+        place.check(not (surely_in and listed), f"{name} is said to be apart from {perfect:g}, and is not")
 
 
 def _by_statsmodels(positive: Mask, scores: Floats) -> list[float | None]:

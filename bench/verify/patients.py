@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.verify import beside
 from bench.verify.calibrated import mapped, threshold
-from bench.verify.reading import SMALLER_IS_BETTER, Folder, Json, NotThere, Predicted, Tally
+from bench.verify.reading import SMALLER_IS_BETTER, Folder, Json, NotThere, Place, Predicted, Tally
 from bench.verify.scores import score
 from bench.verify.weighted import Floats
 
@@ -73,8 +73,9 @@ def patients(run: Folder, tally: Tally) -> None:
     tally.same("test images left out", told["left_out_images"], found["test"][2])
     for one in level.get("thresholds", []):
         threshold(run, one, validation, level.get("calibration"), tally, "by patient, ")
-    beside.scores(run, "by patient", told["scores"], test, tally)
-    beside.points(run, "by patient", told["points"], test, tally)
+    place = Place(run, "by patient", tally)
+    beside.scores(place, told["scores"], test)
+    beside.points(place, told["points"], test)
     for one, frozen in zip(told["points"], level.get("thresholds", []), strict=True):
         tally.close(f"by patient, {one['class']}: threshold", one["threshold"], frozen["value"])
     after = Predicted(test.images, test.labels, mapped(test.scores, level["calibration"]), test.patients)

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -210,3 +210,38 @@ class Folder:
             if len(rows) and rows["repeat"].notna().all():
                 return int(rows["repeat"].iloc[0])
         return min(self.repeats(model))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of what is told of a run, where several values stand.
+
+    Attributes:
+        run: the folder.
+        name: of the part, as sentences about its values begin.
+        tally: what is compared there.
+    """
+
+    run: Folder
+    name: str
+    tally: Tally
+
+    def inside(self, name: str) -> "Place":
+        """A part of this one."""
+        return replace(self, name=f"{self.name}, {name}")
+
+    def of(self, what: str) -> str:
+        """What sentences call one of its values."""
+        return f"{self.name}: {what}"
+
+    def check(self, holds: bool, sentence: str) -> None:
+        """As `Tally.check`, of what stands here."""
+        self.tally.check(holds, self.of(sentence))
+
+    def same(self, what: str, told: object, found: object) -> None:
+        """As `Tally.same`."""
+        self.tally.same(self.of(what), told, found)
+
+    def close(self, what: str, told: Any, found: Any, tolerance: float = TOLERANCE) -> None:
+        """As `Tally.close`."""
+        self.tally.close(self.of(what), told, found, tolerance)

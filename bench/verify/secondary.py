@@ -7,7 +7,7 @@ import numpy as np
 from bench.verify import beside
 from bench.verify.calibrated import check_reach, mapped, threshold
 from bench.verify.chosen import courses, kept
-from bench.verify.reading import Folder, Json, NotThere, Predicted, Tally
+from bench.verify.reading import Folder, Json, NotThere, Place, Predicted, Tally
 from bench.verify.resampled import few, redrawn
 from bench.verify.scores import NEEDS_ALL_CLASSES, score
 from bench.verify.weighted import Floats, metrics, together
@@ -37,50 +37,49 @@ def secondary(run: Folder, tally: Tally) -> None:
         if kind == "ensemble":
             _averaged(run, choice, splits, tally)
             _file(run, one, choice, tally)
-        _one(run, one, choice, splits, tally)
+        _one(Place(run, kind, tally), one, choice, splits)
 
 
-def _one(run: Folder, told: Json, choice: Json, splits: dict[str, Predicted], tally: Tally) -> None:
-    where, metric = told["kind"], told["metric"]
+def _one(place: Place, told: Json, choice: Json, splits: dict[str, Predicted]) -> None:
+    run, metric = place.run, told["metric"]
     test, winner = splits["test"], run.winners("test", "calibrated_")
     same = test.images == winner.images and (test.labels == winner.labels).all()
-    tally.check(same, f"{where}: other test images than predictions_test.csv has")
+    place.check(same, "other test images than predictions_test.csv has")
     if not same:
         return
-    tally.close(f"{where}: {metric} on validation", choice["validation"], score(metric, splits["val"]))
+    place.close(f"{metric} on validation", choice["validation"], score(metric, splits["val"]))
     for one in choice.get("thresholds", []):
-        threshold(run, one, splits["val"], None, tally, f"{where}, ")
-    beside.scores(run, where, told["scores"], test, tally)
-    beside.points(run, where, told["points"], test, tally)
-    tally.close(f"{where}: {metric} of the winner", told["winner"], score(metric, winner))
-    _difference(run, where, metric, told["difference"], test, winner, tally)
+        threshold(run, one, splits["val"], None, place.tally, f"{place.name}, ")
+    beside.scores(place, told["scores"], test)
+    beside.points(place, told["points"], test)
+    place.close(f"{metric} of the winner", told["winner"], score(metric, winner))
+    _difference(place, metric, told["difference"], test, winner)
     cost = told.get("cost") or {}
     for name, own, other in (
         ("time", "milliseconds", "winner_milliseconds"),
         ("size", "megabytes", "winner_megabytes"),
     ):
         if cost.get(own) is not None:
-            tally.close(f"{where}: {name} beside the winner's", cost[name], cost[own] / cost[other])
+            place.close(f"{name} beside the winner's", cost[name], cost[own] / cost[other])
 
 
-def _difference(
-    run: Folder, where: str, metric: str, told: Json, test: Predicted, winner: Predicted, tally: Tally
-) -> None:
+def _difference(place: Place, metric: str, told: Json, test: Predicted, winner: Predicted) -> None:
+    run = place.run
     values = [score(metric, one) for one in (test, winner)]
     if None in values:
-        tally.check(told.get("value") is None, f"{where}: a difference is told where a class is missing")
+        place.check(told.get("value") is None, "a difference is told where a class is missing")
         return
-    tally.close(f"{where}: difference", told["value"], float(values[0] or 0.0) - float(values[1] or 0.0))
+    place.close("difference", told["value"], float(values[0] or 0.0) - float(values[1] or 0.0))
     sides = [test.labels == number for number in range(len(run.classes))]
     lacking = few(test.patients, *(sides if metric in NEEDS_ALL_CLASSES else []))
     drawn = redrawn(test.patients, together([metrics(one, [metric]) for one in (test, winner)]), jackknife=False)
     error = drawn.standard_error(np.array([1.0, -1.0]), run.draws_on_validation)
     if told.get("low") is None:
-        tally.check(lacking or error[0] < 1e-9, f"{where}: no interval of the difference is told")
+        place.check(lacking or error[0] < 1e-9, "no interval of the difference is told")
     elif lacking:
-        tally.check(False, f"{where}: an interval of the difference is told with too few patients")
+        place.check(False, "an interval of the difference is told with too few patients")
     else:
-        check_reach(run, f"{where}: difference", told, error, drawn.patients, tally)
+        check_reach(run, place.of("difference"), told, error, drawn.patients, place.tally)
 
 
 def _averaged(run: Folder, choice: Json, splits: dict[str, Predicted], tally: Tally) -> None:

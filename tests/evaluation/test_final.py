@@ -19,6 +19,7 @@ from bench.evaluation import in_worker
 from bench.evaluation.final import open_test, renew_selection
 from bench.evaluation.inputs import Decisions, EvaluationInputs
 from bench.evaluation.ledger import Ledgers
+from bench.evaluation.saliency import Cases
 from bench.evaluation.test_access import SealedTest, TestSealed
 from bench.run.courses import Curve, append_course
 from bench.run.documents import ModelCard, Threshold
@@ -122,8 +123,8 @@ class Study:
         self.called.append(function)
         if function is in_worker.attempt:
 
-            def fail(model: Path, stored: StoredImages, rows: Any, *rest: Any) -> None:
-                self.read(stored, rows)
+            def fail(model: Path, stored: StoredImages, some: Any, *rest: Any) -> None:
+                self.read(stored, some.rows if isinstance(some, Cases) else some)
                 raise MemoryError("no room for\npictures")
 
             return in_worker.attempt(arguments[0], fail, *arguments[2:])

@@ -197,9 +197,9 @@ def test_views_are_the_mean_over_the_image_and_its_copies(tmp_path: Path) -> Non
     standard = np.zeros(16, np.float32), np.ones(16, np.float32)
     model = full_model(toy_backbone(), build_toy(), SIZE, 1, 2, standard, dropout=0.0)
     model.save(file := tmp_path / "toy.h5")
-    mirror, rows = Policy("mirror", horizontal_flip=True), np.arange(24)
+    mirror, rows = test_time.Views(Policy("mirror", horizontal_flip=True), 8, 7), np.arange(24)
     how = CalibrationMap("temperature", (), (2.0,))
-    found = test_time.views_mean(file, stored, rows, mirror, 8, 7, how)
+    found = test_time.views_mean(file, stored, rows, mirror, how)
     network = load_model(file)
     both = [how(predict_images(network, one)) for one in (images[:24], np.ascontiguousarray(images[:24, :, ::-1]))]
     apart = (both[1] - both[0])[:, 1]
@@ -209,5 +209,5 @@ def test_views_are_the_mean_over_the_image_and_its_copies(tmp_path: Path) -> Non
     assert len(counts) > 10 and 2 < counts.mean() < 6, (
         "about half of the copies are mirrored, and the image itself is not"
     )
-    again = test_time.views_mean(file, stored, rows[::-1], mirror, 8, 7, how)
+    again = test_time.views_mean(file, stored, rows[::-1], mirror, how)
     np.testing.assert_allclose(again[::-1], found, atol=1e-6, err_msg="each view depends on its image alone")

@@ -50,9 +50,9 @@ def test_a_picture_of_each_image_with_the_class_that_the_threshold_calls(model: 
 
 def test_a_figure_has_a_colour_bar_for_each_map_that_varies() -> None:
     image, heat = np.zeros((8, 8, 1), np.uint8), np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
-    panels = [Panel(heat, (-0.2, 1.4)), Panel(np.zeros_like(heat), (0.0, 0.0))]
+    panels = [Panel(heat, (-0.2, 1.4), "fall of it"), Panel(np.zeros_like(heat), (0.0, 0.0), "fall of it")]
     name = "x\x1b[31m.png"
-    figure = draw(image, panels, (name, "A$B", 0.91), "occlusion map", "fall of it", None, "Research use only.")
+    figure = draw(image, panels, (name, "A$B", 0.91), "occlusion map", None, "Research use only.")
     *plots, bar = figure.axes
     assert len(plots) == 3 and bar.get_xlim() == (-0.2, 1.4) and bar.get_xlabel() == "fall of it"
     assert plots[2].get_xlabel() == "It does not vary." and "no correlation" in plots[2].get_title(loc="left")

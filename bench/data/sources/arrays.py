@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ from bench.data.names import (
 )
 from bench.disk import FULL, full_disk_named
 from bench.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("train", "val", "test")
 LAYOUT = (
@@ -71,8 +74,6 @@ def npz_source(
         ConfigError: if the file is not laid out as it should be, unpacks to more than an archive of images can, or a
             pattern is given.
     """
-    import pandas as pd
-
     from bench.data.sources.listing import with_patients
 
     refuse_pattern(path, patient_pattern)
@@ -83,23 +84,11 @@ def npz_source(
         found = [_labels(path, archive, *names, needed=split == "train") for split, names in splits.items()]
         notes = _notes(archive, splits)
     labels, columns = zip(*found, strict=True)
-    if len(set(columns)) > 1:
-        told = ", ".join(f"{name} {count or 'one'}" for (_, name), count in zip(splits.values(), columns, strict=True))
-        raise ConfigError(f"The labels in {path} have different numbers of columns ({told}); one layout is needed.")
-    counts = tuple(len(part) for part in labels)
+    _check_columns(path, {name: count for (_, name), count in zip(splits.values(), columns, strict=True)})
+    counts = {split: len(part) for split, part in zip(splits, labels, strict=True)}
     named = _named(path, np.unique(np.concatenate(labels)), class_names)
     notes += missing_taken(named.values())
-    digits = len(str(max(counts) - 1))
-    names = [f"{split}/{row:0{max(5, digits)}}" for split, n in zip(splits, counts, strict=True) for row in range(n)]
-    table = pd.DataFrame(
-        {
-            "image": names,
-            "label": [named[value] for part in labels for value in part.tolist()],
-            "patient_id": "",
-            "split": np.repeat([*splits], counts),
-            "fold": "",
-        }
-    )
+    table = _table(counts, [named[value] for part in labels for value in part.tolist()])
     file = stamp(path.stat())
     if columns[0]:
         notes.append(f"The labels are one-hot: of their {columns[0]} columns the one that holds 1 is the class.")
@@ -108,12 +97,35 @@ def npz_source(
         path=str(path),
         classes=tuple(named.values()),
         table=table,
-        stamps=tuple(f"{file}-{name}" for name in names),
-        reader=NpzReader(path, tuple(images for images, _ in splits.values()), counts, max_pixels),
+        stamps=tuple(f"{file}-{name}" for name in table["image"]),
+        reader=NpzReader(path, tuple(images for images, _ in splits.values()), tuple(counts.values()), max_pixels),
         patient_rule="",
         notes=tuple(notes),
     )
     return with_patients(draft, None)
+
+
+def _check_columns(path: Path, counts: Mapping[str, int]) -> None:
+    """Refuse arrays of labels with different numbers of columns, which are 0 where labels are not one-hot."""
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count or 'one'}" for name, count in counts.items())
+        raise ConfigError(f"The labels in {path} have different numbers of columns ({told}); one layout is needed.")
+
+
+def _table(counts: Mapping[str, int], labels: Sequence[str]) -> "pd.DataFrame":
+    """One row per image, called by its split and its row there, of which ``counts`` says how many there are."""
+    import pandas as pd
+
+    digits = max(5, len(str(max(counts.values()) - 1)))
+    return pd.DataFrame(
+        {
+            "image": [f"{split}/{row:0{digits}}" for split, count in counts.items() for row in range(count)],
+            "label": labels,
+            "patient_id": "",
+            "split": np.repeat([*counts], [*counts.values()]),
+            "fold": "",
+        }
+    )
 
 
 def _named(path: Path, values: npt.NDArray[np.int64], class_names: Sequence[str] | None) -> dict[int, str]:

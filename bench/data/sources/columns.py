@@ -201,31 +201,8 @@ def take_labels(columns: Columns) -> list[str]:
 
 def take_splits(columns: Columns) -> list[str]:
     """Take the column of splits: the split of each row by its usual name, all empty where the file gives none."""
-    table, path, free = columns.table, columns.table.path, columns.free()
-    named, folds = filled(table, "split", free), filled(table, "fold", free)
-    readable = []
-    for place in (*named, *folds):
-        cells = {cell for cell in given(table, place) if cell}
-        unknown = sorted(cell for cell in cells if split_of(cell) is None)
-        if not unknown:
-            readable.append(place)
-        elif place in folds and len(unknown) < len(cells):
-            raise ConfigError(
-                f"Column {table.header[place]} of {path} holds folds and splits ({listed(sorted(cells))}); give splits "
-                "a column of their own, called split."
-            )
-        elif place in named and (
-            normal(table.header[place]) in word_list("certain splits") or len(unknown) < len(cells)
-        ):
-            raise ConfigError(
-                f"{path} has splits of unknown names in the column {table.header[place]} ({listed(unknown)}); accepted "
-                f"are {', '.join(SPLIT_NAMES)}, and what is called after them, such as train_set; if the column holds "
-                "something else, rename it."
-            )
-        elif place in named:
-            columns.notes.append(
-                f"Column {table.header[place]} names no splits ({listed(sorted(cells))}), so it is not used."
-            )
+    table, path = columns.table, columns.table.path
+    readable = _split_columns(columns)
     if not readable:
         _refuse_split_flags(columns)
         return [""] * len(table.rows)
@@ -254,6 +231,36 @@ def take_splits(columns: Columns) -> list[str]:
     if "train" not in splits:
         raise ConfigError(f"{path} has {' and '.join(sorted(set(splits)))} rows but no train rows, which are needed.")
     return splits
+
+
+def _split_columns(columns: Columns) -> list[int]:
+    """The places of the columns in which every cell names a split, those that are called so before those of folds."""
+    table, path, free = columns.table, columns.table.path, columns.free()
+    named, folds = filled(table, "split", free), filled(table, "fold", free)
+    readable = []
+    for place in (*named, *folds):
+        cells = {cell for cell in given(table, place) if cell}
+        unknown = sorted(cell for cell in cells if split_of(cell) is None)
+        if not unknown:
+            readable.append(place)
+        elif place in folds and len(unknown) < len(cells):
+            raise ConfigError(
+                f"Column {table.header[place]} of {path} holds folds and splits ({listed(sorted(cells))}); give splits "
+                "a column of their own, called split."
+            )
+        elif place in named and (
+            normal(table.header[place]) in word_list("certain splits") or len(unknown) < len(cells)
+        ):
+            raise ConfigError(
+                f"{path} has splits of unknown names in the column {table.header[place]} ({listed(unknown)}); accepted "
+                f"are {', '.join(SPLIT_NAMES)}, and what is called after them, such as train_set; if the column holds "
+                "something else, rename it."
+            )
+        elif place in named:
+            columns.notes.append(
+                f"Column {table.header[place]} names no splits ({listed(sorted(cells))}), so it is not used."
+            )
+    return readable
 
 
 def _called_splits(table: Table, place: int) -> dict[str, str]:

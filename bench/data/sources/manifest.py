@@ -44,12 +44,7 @@ def manifest_source(
     Raises:
         ConfigError: if the file cannot be read, names no set of labelled images, or has no column of ``group_by``.
     """
-    if image_root is not None:
-        check_root(image_root)
-    cells = read_table(path, role_of)
-    if any(map(role_of, cells.header)) and not cells.rows:
-        raise ConfigError(f"{path} has a header but no rows; one row per image is needed, with {ACCEPTED}.")
-    columns, root = Columns(cells, {}, list(cells.notes)), image_root or path.parent
+    root, columns = _root(path, image_root), _columns(path)
     located = columns_of.take_path(columns, ImageFiles(root))
     for role in ("patient", "patient_narrow"):
         columns_of.take_first(columns, role)
@@ -64,8 +59,7 @@ def manifest_source(
     known, folds = _patients(columns, "patient"), merge_labels(columns.cells("fold"))[0]
     said = pd.DataFrame({"image": located.names, "patient_id": known, "split": splits, "fold": folds, **groups})
     table = said.iloc[rows].reset_index(drop=True).assign(label=labels)
-    outside = note_outside(root, table["image"].tolist())
-    columns.notes += [*merged, *_notes(columns, known, group_by), *outside]
+    columns.notes += [*merged, *_notes(columns, known, group_by), *note_outside(root, table["image"].tolist())]
     draft = ImageSet(
         source="manifest",
         path=str(path),
@@ -79,6 +73,21 @@ def manifest_source(
         excluded=(Excluded("mask", masks),) if masks else (),
     )
     return _with_doubts(with_patients(draft, patient_pattern), columns, rows, patient_pattern)
+
+
+def _root(path: Path, image_root: Path | None) -> Path:
+    """The folder that paths start from, which must be one."""
+    if image_root is not None:
+        check_root(image_root)
+    return image_root or path.parent
+
+
+def _columns(path: Path) -> Columns:
+    """The columns of the table, of which none has been taken."""
+    cells = read_table(path, role_of)
+    if any(map(role_of, cells.header)) and not cells.rows:
+        raise ConfigError(f"{path} has a header but no rows; one row per image is needed, with {ACCEPTED}.")
+    return Columns(cells, {}, list(cells.notes))
 
 
 def _without_masks(

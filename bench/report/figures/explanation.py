@@ -38,10 +38,12 @@ class Panel:
     Attributes:
         heat: float array of shape (height, width), from 0 to 1.
         values: what 0 and 1 stand for.
+        measure: what its values are.
     """
 
     heat: npt.NDArray[np.float32]
     values: tuple[float, float]
+    measure: str
 
 
 @styled
@@ -50,7 +52,6 @@ def draw(
     panels: Sequence[Panel],
     title: tuple[str, str, float],
     method: str,
-    measure: str,
     correlation: float | None,
     words: str,
 ) -> Figure:
@@ -61,7 +62,6 @@ def draw(
         panels: the two maps.
         title: name of the image, the class that it is called, and the probability of that.
         method: what kind of map it is.
-        measure: what its values are.
         correlation: rank correlation of the two maps; None where there is none.
         words: below the panels.
     """
@@ -82,21 +82,21 @@ def draw(
         palette.image(ax, image)
         ax.imshow(panel.heat, cmap=COLOURS, vmin=0, vmax=1, alpha=0.15 + 0.6 * panel.heat)
         ax.set_title(head, fontsize=9)
-        _bar(figure, ax, panel, measure)
+        _bar(figure, ax, panel)
     for ax in (plain, *over):
         ax.spines[:].set(color=MUTED, visible=True, linewidth=0.5)
     figure.supxlabel(textwrap.fill(words, LINE), x=0.01, ha="left", fontsize=8.5, color=MUTED)
     return figure
 
 
-def _bar(figure: Figure, ax: Axes, panel: Panel, measure: str) -> None:
+def _bar(figure: Figure, ax: Axes, panel: Panel) -> None:
     """The colour bar of a map; none where it does not vary."""
     low, high = panel.values
     if not high > low:
         ax.set_xlabel("It does not vary.", fontsize=8.5)
         return
     bar = figure.colorbar(ScalarMappable(Normalize(low, high), COLOURS), ax=ax, orientation="horizontal", pad=0.02)
-    bar.set_label(clipped(visible(measure), 60), fontsize=8.5)
+    bar.set_label(clipped(visible(panel.measure), 60), fontsize=8.5)
     bar.outline.set_visible(False)
 
 
