@@ -188,6 +188,18 @@ def output_of(options: argparse.Namespace) -> Path:
     return Path(getattr(options, "output", REPORTS))
 
 
+def add_pixels(target: Target) -> None:
+    """``--max-pixels`` of what reads images for a model; `pixels_of` gives it."""
+    text = "read no image of more pixels, and no file of more than 8 bytes for each of these"
+    add_setting(target, "max_pixels", text, shown="that of the model's run, else 100M")
+
+
+def pixels_of(options: argparse.Namespace) -> int | None:
+    """What ``--max-pixels`` says; None where it is not given."""
+    text = getattr(options, "max_pixels", None)
+    return None if text is None else settings.make_settings(name="pixels", max_pixels=text).max_pixels
+
+
 def given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings among what was given, as they were typed."""
     return {name: value for name, value in vars(options).items() if name in settings.RunSettings.model_fields}

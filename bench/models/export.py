@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.images.decode import DECODE_ERRORS, Facts, Resize, decode, facts_of, fit
+from bench.data.images.limits import MOST_PIXELS
 from bench.data.images.window import Window
-from bench.data.imageset import Content
+from bench.data.imageset import Content, read_file
 from bench.device import plain_keras
 from bench.errors import ConfigError
 from bench.models.hdf5 import check_h5
@@ -191,6 +192,7 @@ def load_images(
     channels: int,
     resize: Resize = "squash",
     window: Window | None = None,
+    max_pixels: int = MOST_PIXELS,
 ) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
     """Images decoded as a run decodes them: uint8 array of shape (n_images, size, size, channels); and their facts.
 
@@ -200,7 +202,7 @@ def load_images(
     images, facts = [], []
     for path in paths:
         try:
-            image, known = load_image(Path(path).read_bytes(), size, channels, resize, window)
+            image, known = load_image(read_file(Path(path), max_pixels), size, channels, resize, window, max_pixels)
         except DECODE_ERRORS as error:
             raise ConfigError(f"{path} is not an image that can be read ({error}).") from None
         facts.append(known)
@@ -209,14 +211,19 @@ def load_images(
 
 
 def load_image(
-    content: Content, size: int, channels: int, resize: Resize = "squash", window: Window | None = None
+    content: Content,
+    size: int,
+    channels: int,
+    resize: Resize = "squash",
+    window: Window | None = None,
+    max_pixels: int = MOST_PIXELS,
 ) -> tuple[npt.NDArray[np.uint8], Facts]:
     """One image, its file's bytes or its pixels, as `load_images` gives it: shape (size, size, channels); its facts.
 
     Raises:
         OSError, ValueError, SyntaxError: as `bench.data.images.decode.decode`.
     """
-    decoded = decode(content, window)
+    decoded = decode(content, window, max_pixels=max_pixels)
     return fit(decoded.image.convert("L" if channels == 1 else "RGB"), size, resize), facts_of(content, decoded)
 
 

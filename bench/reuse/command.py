@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.device import without_chatter
 from bench.errors import ConfigError
-from bench.flags import Commands, add_command, add_flag, add_setting, output_of
+from bench.flags import Commands, add_command, add_flag, add_pixels, add_setting, output_of, pixels_of
 from bench.invocation import typed
 from bench.numbers import counted
 from bench.run.documents import RESEARCH_USE
@@ -59,6 +59,7 @@ def add_parser(commands: Commands) -> None:
         *(parser, "--dicom-sr", "folder for DICOM structured reports, one per study of the DICOM files given"),
         "--dicom-sr reports-sr", shown="none are written", type=Path, metavar="FOLDER",
     )  # fmt: skip
+    add_pixels(parser)
     add_setting(parser, "output")
 
 
@@ -81,9 +82,9 @@ def predict(options: argparse.Namespace) -> int:
     out, reports = getattr(options, "out", None), getattr(options, "dicom_sr", None)
     _check_flags(coverage, out, reports)
     reported: list[pd.DataFrame] = []
-    model = load_model(options.model, output_of(options))
+    model = load_model(options.model, output_of(options), pixels_of(options))
     with ExitStack() as stack:
-        wanted = wanted_images(options.paths, stack, lambda line: print(f"note: {line}", file=sys.stderr))
+        wanted = wanted_images(options.paths, stack, _note, model.max_pixels)
         if by == "patient":
             require_patients(wanted)
         with without_chatter():  # the network is loaded here, of a file without metadata even to see its card
@@ -101,10 +102,14 @@ def predict(options: argparse.Namespace) -> int:
         for part in parts:
             write(part)
     if watch.sentence:
-        print(f"note: {visible(watch.sentence)}", file=sys.stderr)
+        _note(visible(watch.sentence))
     if reports is not None:
         _report(model, pd.concat(reported), reports)
     return 0
+
+
+def _note(line: str) -> None:
+    print(f"note: {line}", file=sys.stderr)
 
 
 def _check_flags(coverage: float, out: Path | None, reports: Path | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench import numbers
 from bench.device import without_chatter
 from bench.errors import ConfigError
-from bench.flags import Commands, add_command, add_flag, add_setting, output_of
+from bench.flags import Commands, add_command, add_flag, add_pixels, add_setting, output_of, pixels_of
 from bench.invocation import typed
 from bench.texts import visible
 
@@ -37,6 +37,7 @@ def add_parser(commands: Commands) -> None:
         metavar="FOLDER",
         type=Path,
     )
+    add_pixels(parser)
     add_setting(parser, "output")
 
 
@@ -55,7 +56,7 @@ def explain_images(options: argparse.Namespace) -> int:
     if missing:
         raise ConfigError(f"There is no image file {missing[0]}.")
     folder = getattr(options, "out", Path("explained"))
-    model = load_model(options.model, output_of(options))
+    model = load_model(options.model, output_of(options), pixels_of(options))
     pictures(model, options.images, folder)
     with without_chatter():
         _ = model.network

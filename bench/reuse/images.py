@@ -49,8 +49,29 @@ class Wanted:
             return str(self.file), self.row
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """How what is named is read.
+
+    Attributes:
+        stack: closes what was unpacked.
+        max_pixels: of an image.
+    """
+
+    stack: ExitStack
+    max_pixels: int
+
+    def file(self, path: Path, name: str = "", patient: str = "") -> Wanted:
+        """The image in a file, which is not looked at yet."""
+        shown = (name or str(path)).encode("utf-8", "backslashreplace").decode()  # a name may be of other bytes
+        return Wanted(shown, lambda: read_file(path, self.max_pixels), path, patient)
+
+
 def wanted_images(
-    paths: Sequence[str | os.PathLike[str]], stack: ExitStack, tell: Callable[[str], None] = lambda line: None
+    paths: Sequence[str | os.PathLike[str]],
+    stack: ExitStack,
+    tell: Callable[[str], None] = lambda line: None,
+    max_pixels: int = MOST_PIXELS,
 ) -> list[Wanted]:
     """The images that ``paths`` mean, in their order, those of a folder by name; what is named is taken as it is.
 
@@ -61,11 +82,13 @@ def wanted_images(
             of paths (as `bench.data.sources.columns` knows them), and .npz files of arrays of images.
         stack: closes what was unpacked.
         tell: told how many repeats were left out, if any.
+        max_pixels: of an image that is read.
 
     Raises:
         ConfigError: if a folder holds no image, or a table or archive cannot be read.
     """
-    found = [image for path in paths for image in _of_path(str(path), stack, alone=len(paths) == 1)]
+    reading = _Reading(stack, max_pixels)
+    found = [image for path in paths for image in _of_path(str(path), reading, alone=len(paths) == 1)]
     if not found:
         raise ConfigError(f"{listed([str(path) for path in paths])} hold no file that looks like an image.")
     kept: dict[tuple[str, str], Wanted] = {}
@@ -78,29 +101,29 @@ def wanted_images(
     return list(kept.values())
 
 
-def _of_path(text: str, stack: ExitStack, alone: bool) -> Iterable[Wanted]:
+def _of_path(text: str, reading: _Reading, alone: bool) -> Iterable[Wanted]:
     """The images of one path; beside others an empty folder has none, and what is no table is a row."""
     path = Path(text)
     if path.is_dir():
-        found = [_file(one) for one in _in_folder(path)]
+        found = [reading.file(one) for one in _in_folder(path)]
         if not found and alone:
             raise ConfigError(f"The folder {path} holds no file that looks like an image.")
         return found
     if path.exists():
         if path.suffix.lower() in ENDINGS:
             try:
-                return _of_table(path)
+                return _of_table(path, reading)
             except ConfigError:
                 if alone:
                     raise
-                return [_file(path)]
-        return _of_arrays(path, stack) if path.suffix.lower() == ".npz" else [_file(path)]
+                return [reading.file(path)]
+        return _of_arrays(path, reading) if path.suffix.lower() == ".npz" else [reading.file(path)]
     if glob.has_magic(text):
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (a Path would end at its own pattern rules)
         if matches:
             files = [one for one in matches if not Path(one).is_dir() or "**" not in text]
-            return [image for one in files for image in _of_path(one, stack, alone=False)]
-    return [_file(path)]
+            return [image for one in files for image in _of_path(one, reading, alone=False)]
+    return [reading.file(path)]
 
 
 def _in_folder(root: Path) -> Iterator[Path]:
@@ -114,11 +137,6 @@ def _in_folder(root: Path) -> Iterator[Path]:
                 yield path
 
 
-def _file(path: Path, name: str = "", patient: str = "") -> Wanted:
-    shown = (name or str(path)).encode("utf-8", "backslashreplace").decode()  # a name may be of other bytes
-    return Wanted(shown, lambda: read_file(path, MOST_PIXELS), path, patient)
-
-
 def patient_of(image: Wanted) -> str:
     """The patient of an image: of its manifest, else the PatientID of a DICOM file, else unknown and empty."""
     if image.patient or not is_dicom(image.file.parent, image.file.name):
@@ -128,7 +146,7 @@ def patient_of(image: Wanted) -> str:
     return read_patient_ids([image.file])[0]
 
 
-def _of_table(path: Path) -> list[Wanted]:
+def _of_table(path: Path, reading: _Reading) -> list[Wanted]:
     """The images of a manifest; a path that leads to no file stays, and is a row that says so."""
     cells = read_table(path, role_of)
     if not cells.rows:
@@ -142,11 +160,12 @@ def _of_table(path: Path) -> list[Wanted]:
         take_first(columns, "patient")
     rows = zip(columns.cells("path"), located.names, columns.cells("patient"), strict=True)
     return [
-        _file(path.parent / (name or cell), str(path.parent / (name or cell)), patient) for cell, name, patient in rows
+        reading.file(path.parent / (name or cell), str(path.parent / (name or cell)), patient)
+        for cell, name, patient in rows
     ]
 
 
-def _of_arrays(path: Path, stack: ExitStack) -> list[Wanted]:
+def _of_arrays(path: Path, reading: _Reading) -> list[Wanted]:
     """Every row of every array of images in an .npz file, called ``FILE:ARRAY/ROW``."""
     with open_npz(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
@@ -159,10 +178,10 @@ def _of_arrays(path: Path, stack: ExitStack) -> list[Wanted]:
     if not images:
         raise ConfigError(f"{path} holds no array of images, which has the shape {SHAPES}.")
     with open_npz(path) as archive:
-        check_unpacked(path, archive, list(images), MOST_PIXELS)
-    scratch = Path(stack.enter_context(TemporaryDirectory(prefix="bench-predict-", ignore_cleanup_errors=True)))
+        check_unpacked(path, archive, list(images), reading.max_pixels)
+    scratch = Path(reading.stack.enter_context(TemporaryDirectory(prefix="bench-predict-", ignore_cleanup_errors=True)))
     counts = tuple(shape[0] for shape in images.values())
-    rows = stack.enter_context(NpzReader(path, tuple(images), counts).opened(scratch, of_one_set=False))
+    rows = reading.stack.enter_context(NpzReader(path, tuple(images), counts).opened(scratch, of_one_set=False))
     places = [(name, row) for name, shape in images.items() for row in range(shape[0])]
     return [
         Wanted(f"{path}:{name}/{row}", lambda place=place: rows(place), path, row=f"{name}/{row}")  # type: ignore[misc]

@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.data.images.decode import Facts
+from bench.data.images.limits import MOST_PIXELS
 from bench.data.images.window import Window
 from bench.errors import ConfigError
 from bench.invocation import resume
@@ -44,11 +45,13 @@ class ReusableModel:
         path: of the .h5 file.
         run: the run that it belongs to; None for a file by itself.
         known: what is written of it; None where the file holds no metadata.
+        limit: pixels of an image that is read, at most; None for as many as its run read.
     """
 
     path: Path
     run: RunDir | None = None
     known: ModelCard | None = None
+    limit: int | None = None
 
     @property
     def named(self) -> bool:
@@ -80,6 +83,11 @@ class ReusableModel:
     def window(self) -> Window | None:
         """What images of more than 8 bits go through; None if each has its own."""
         return Window(**self.input.window) if self.input.window else None
+
+    @cached_property
+    def max_pixels(self) -> int:
+        """Of an image that is read; a file by itself, which anybody may have made, says nothing of it."""
+        return self.limit or (self.run.read().settings.max_pixels if self.run is not None else MOST_PIXELS)
 
     @cached_property
     def network(self) -> Any:
@@ -116,7 +124,7 @@ class ReusableModel:
             ConfigError: if a file is no image that can be read.
         """
         taken = self.input
-        return load_images(_each(paths), taken.height, taken.channels, taken.resize, self.window)
+        return load_images(_each(paths), taken.height, taken.channels, taken.resize, self.window, self.max_pixels)
 
     def scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The network's own probabilities.
@@ -172,7 +180,7 @@ class ReusableModel:
         from bench.reuse.watch import watch_of
 
         with ExitStack() as stack:
-            wanted = wanted_images(_each(paths), stack, lambda line: warnings.warn(line, stacklevel=4))
+            wanted = wanted_images(_each(paths), stack, lambda line: warnings.warn(line, stacklevel=4), self.max_pixels)
             if by == "patient":
                 require_patients(wanted)
             parts = list(predictions(self, wanted, coverage, watch_of(self, [one.file for one in wanted])))
@@ -189,22 +197,25 @@ def _each(paths: Paths) -> Sequence[str | os.PathLike[str]]:
     return [paths] if isinstance(paths, str | os.PathLike) else paths
 
 
-def load_model(name_or_path: str | os.PathLike[str], output: str | os.PathLike[str] = REPORTS) -> ReusableModel:
+def load_model(
+    name_or_path: str | os.PathLike[str], output: str | os.PathLike[str] = REPORTS, max_pixels: int | None = None
+) -> ReusableModel:
     """The model of a run by the run's name, by its folder, or an .h5 file by itself.
 
     Args:
         name_or_path: such as ``xray``, ``reports/xray`` or ``best_model.h5``; a file goes before a run of that name.
         output: the folder of run folders.
+        max_pixels: of an image that is read; None for as many as the run read.
 
     Raises:
         ConfigError: if there is none, if it has no model yet, or if its card does not belong to it.
     """
     path = Path(name_or_path)
     if path.is_file():
-        return _of_file(path)
+        return replace(_of_file(path), limit=max_pixels)
     if path.suffix.lower() in (".h5", ".hdf5", ".keras"):
         raise ConfigError(f"There is no model file {path}.")
-    return _of_run(find_run(name_or_path, output))
+    return replace(_of_run(find_run(name_or_path, output)), limit=max_pixels)
 
 
 def _of_run(run: RunDir) -> ReusableModel:

@@ -113,13 +113,13 @@ def predictions(
 @contextmanager
 def _read_ahead(model: "ReusableModel", wanted: Sequence[Wanted]) -> Iterator[Iterator[list[Given]]]:
     """The images in batches, read by threads from the moment that the block is entered."""
-    taken, window = model.input, model.window
+    taken, window, most = model.input, model.window, model.max_pixels
 
     def read(one: Wanted) -> Given:
         content: Content | None = None
         try:
             content = one.read()
-            pixels, facts = load_image(content, taken.height, taken.channels, taken.resize, window)
+            pixels, facts = load_image(content, taken.height, taken.channels, taken.resize, window, most)
             return Given(one.name, patient_of(one), pixels, facts)
         except DECODE_ERRORS as error:
             strange = content is None and isinstance(error, OSError) and error.strerror

@@ -525,6 +525,29 @@ def test_images_of_16_bits_go_through_the_window_of_the_run(run: RunDir, place: 
     assert set(np.unique(images)) == {128}, "by its own range it would be black"
 
 
+def test_images_are_as_large_as_those_of_the_run_or_as_is_asked_for(
+    run: RunDir, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before: as large as the default, whatever training had been given, and with advice that `predict` refused."""
+    own = RunDir(place / "reports" / "tiles")
+    shutil.copytree(run.path, own.path)
+    settings = {"cache": str(own.path / "cache"), "max_pixels": SIDE * SIDE - 1}
+    write_json(own.run, {"name": "tiles", "created": "2026-01-02", "settings": settings})
+    np.savez("scans.npz", images=np.zeros((2, SIDE, SIDE), np.uint8))
+    for name, larger in (("scans/0.png", "2k"), ("scans.npz", f"{SIDE * SIDE}")):
+        assert main(["predict", "tiles", name]) == 2
+        assert f"{SIDE} x {SIDE} pixels, and at most {SIDE * SIDE - 1:,} are read" in printed(capsys)[1]
+        assert main(["predict", "tiles", name, "--max-pixels", larger]) == 0
+        assert all(row["called"] for row in printed(capsys)[0])
+    assert main(["explain", "tiles", "scans/0.png"]) == 2
+    assert f"at most {SIDE * SIDE - 1:,} are read" in printed(capsys)[1]
+    assert main(["predict", "tiles", "scans/0.png", "--max-pixels", "many"]) == 2
+    assert "--max-pixels takes a number of pixels such as 500M" in printed(capsys)[1]
+    shutil.copy(own.best_model, alone := place / "alone.h5")
+    assert load_model("tiles").max_pixels == SIDE * SIDE - 1 and load_model(alone).max_pixels == 10**8
+    assert load_model("tiles", max_pixels=500).max_pixels == 500
+
+
 def test_importing_the_package_stays_light() -> None:
     code = (
         "import sys, bench; assert 'load_model' in dir(bench) and not {'numpy', 'keras', 'pydantic'} & set(sys.modules)"
