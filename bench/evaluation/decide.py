@@ -21,10 +21,13 @@ from bench.run.documents import ModelCard, PlannedContrast, TrainingImages
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.run.tables import PREDICTIONS_VAL, Row, records, scores_in
 from bench.stats.calibration import choose_map
+from bench.stats.metrics import get_metric
 from bench.stats.predictions import Predictions
 from bench.trial import TrialConfig
 
 CHECKED_IMAGES = 32
+PROBABILITIES = "brier"
+"""By which an exported file is compared with what was trained beside the metric, which may look at ranks alone."""
 
 
 def decide(inputs: EvaluationInputs, run: RunDir, call_all: CallAll, provenance: ModelCard) -> Decisions:
@@ -138,15 +141,16 @@ def _beside(decisions: Decisions) -> dict[str, Any]:
 
 
 def _check_score(winner: Row, predictions: Predictions, inputs: EvaluationInputs, run: RunDir) -> None:
-    """The reloaded file must score what the trained model did.
+    """The reloaded file must score what the trained model did: by the run's metric, and by its probabilities.
 
     Raises:
         ExportMismatch: if it does not.
     """
-    metric = inputs.metric
-    trained, reloaded = winner[f"metric_{metric.name}"], metric.compute(predictions.labels, predictions.scores)
-    if not abs(trained - reloaded) <= max(10 * TOLERANCE, 1 / len(predictions)):  # rounding may move an image's rank
-        raise ExportMismatch(
-            f"{run.best_model} scores {metric.title} {reloaded:.4f} on validation, "
-            f"but the model that was trained scored {trained:.4f}."
-        )
+    rank = 1 / len(predictions)  # rounding may move an image's
+    for metric, most in ((inputs.metric, max(10 * TOLERANCE, rank)), (get_metric(PROBABILITIES), 10 * TOLERANCE)):
+        trained, reloaded = winner[f"metric_{metric.name}"], metric.compute(predictions.labels, predictions.scores)
+        if not abs(trained - reloaded) <= most:
+            raise ExportMismatch(
+                f"{run.best_model} scores {metric.title} {reloaded:.4f} on validation, "
+                f"but the model that was trained scored {trained:.4f}."
+            )

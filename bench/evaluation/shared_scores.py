@@ -17,6 +17,7 @@ from bench.data.images.decode import Pixels
 from bench.models.backbones import boundary_cut, cut_layer, get_backbone
 from bench.models.export import ExportMismatch, in_one_shape, largest_difference, load_model, predict_rows
 from bench.models.hdf5 import check_h5
+from bench.models.standardisation import LEAST_EXPORTED
 from bench.search.parameters import N_STAGES
 from bench.stats.metrics import Scores
 
@@ -26,8 +27,6 @@ BATCH = 32
 """Images at a time; all batches are of one shape, so that each network is traced once."""
 CHECKED_IMAGES = 32
 """Images that each file predicts by its whole network, too."""
-SMALLEST_VARIANCE = 1e-14
-"""That of `keras.layers.Normalization`, whose smallest deviation is 1e-7."""
 _FREE = ("name", "trainable", "rate", "seed", "build_config")
 """What may differ between two files of one graph."""
 Weights = list[npt.NDArray[Any]]
@@ -139,7 +138,7 @@ class _Network:
             raise _unreadable(file.path, error) from error
         if self._standard:
             mean, variance = self._model.get_layer("standardise").get_weights()[:2]
-            self._standard.reset((mean, np.maximum(variance, SMALLEST_VARIANCE)))
+            self._standard.reset((mean, np.maximum(variance, LEAST_EXPORTED)))
 
     def frozen_as_in_first(self, file: ModelFile) -> bool:
         """Whether the weights before the cut of ``file``, which has been loaded, are those of the first file."""

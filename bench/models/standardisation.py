@@ -24,6 +24,8 @@ CONSTANT = 1e-5
 """A feature whose deviation is a smaller share of its largest value is constant: what varies is rounding."""
 LEAST_DEVIATION = 1e-15
 """A feature that varies by less is constant too: the variance of one near 1e-19 is 0 in float32."""
+LEAST_EXPORTED = 1e-14
+"""Smallest variance that `keras.layers.Normalization` divides by the root of: its smallest deviation is 1e-7."""
 SILENT_VARIANCE = 1e30
 """Variance of a constant feature: divided by its root, whatever it says later has no weight."""
 CHUNK = 4096
@@ -67,6 +69,21 @@ def standardisation(views: Sequence[Features]) -> Standard:
     reach = np.maximum(high - mean, mean - low) / FURTHEST
     widened = np.where(varies, np.maximum(np.maximum(spread, reach), floor) ** 2, SILENT_VARIANCE)
     return mean.astype(np.float32), widened.astype(np.float32)
+
+
+def exportable(standard: Standard, kernel: npt.NDArray[np.float32]) -> tuple[Standard, npt.NDArray[np.float32]]:
+    """The same head for `keras.layers.Normalization`, which divides by 1e-7 where a deviation is smaller.
+
+    Such are the features of networks with random weights: what they are divided by too much is made good by the weights
+    behind them.
+
+    Args:
+        standard: as `standardisation` gives it.
+        kernel: of the layer that follows, shape (n_features, n_classes).
+    """
+    mean, variance = standard
+    widened = np.maximum(variance, np.float32(LEAST_EXPORTED))
+    return (mean, widened), kernel * np.sqrt(widened / variance)[:, None]
 
 
 def _chunks(views: Sequence[Features]) -> Iterator[npt.NDArray[Any]]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from bench.clock import Clock
 from bench.models import assemble, small_cnn
 from bench.models.backbones import boundary_cut, cut_layer
-from bench.models.standardisation import Standard
+from bench.models.standardisation import Standard, exportable
 from bench.models.weights import load_backbone
 from bench.search.parameters import TrialConfig
 from bench.train.steps import FusedAdam, Moments, SteppedModel
@@ -50,10 +50,12 @@ class Exported:
             if layer.weights:
                 self.model.get_layer(layer.name).set_weights(layer.get_weights())
         standardise = self.model.get_layer("standardise")
-        standardise.set_weights([*standard, np.asarray(0)])
+        kernel, bias = head.get_layer("probabilities").get_weights()
+        exported, kernel = exportable(standard, kernel)
+        standardise.set_weights([*exported, np.asarray(0)])
         standardise.finalize_state()
         self.model.get_layer("dropout").rate = config.dropout
-        self.model.get_layer("probabilities").set_weights(head.get_layer("probabilities").get_weights())
+        self.model.get_layer("probabilities").set_weights([kernel, bias])
         self._head.set_weights(head.get_weights())
 
     def prefix(self, depths: tuple[int, ...]) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.errors import TrialFailed
+from bench.models.export import load_model, predict_images
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
 from bench.train.job import TrainingJob, small_cnn_job
@@ -413,6 +414,29 @@ def test_a_finalist_is_saved_at_its_best_epoch(four: Trainer, tmp_path: Path, co
         "Dense",
     }
     assert {type(layer).__name__ for layer in model.layers} <= standard
+
+
+@pytest.mark.parametrize("config", [HEAD, DEEP], ids=["head", "deep"])
+def test_the_file_of_a_network_of_tiny_features_predicts_what_was_trained(
+    make_task: Callable[..., Any], tmp_path: Path, config: TrialConfig
+) -> None:
+    """Keras's normalisation divides by 1e-7 at least; before, such a file gave all images one probability."""
+    import toys
+
+    task = make_task()
+    network = toys.build_toy(task.weights.files["toy"])
+    last = network.get_layer("bn5")
+    gamma, beta, *moments = last.get_weights()
+    last.set_weights([gamma * 1e-10, beta * 1e-10, *moments])
+    network.save_weights(file := tmp_path / "tiny.weights.h5")
+    weights = replace(task.weights, files={"toy": file}, sha256={"toy": "tiny"})
+    trainer = Trainer(replace(task, weights=weights))
+    result = trainer.train(TrainingJob(config, 3, 2, model_file=tmp_path / "toy.h5"))
+    images = task.images["toy"].open()[task.rows["val"]]
+    found = predict_images(load_model(tmp_path / "toy.h5"), images)
+    assert result.scored is not None
+    np.testing.assert_allclose(found, result.scored.scores[0], atol=1e-5)
+    assert np.ptp(found[:, 0]) > 0.01
 
 
 def test_a_finalist_starts_from_the_pretrained_weights_not_from_a_trials(
