@@ -252,12 +252,7 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
             command=command,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             settings=RecordedSettings(
-                **{
-                    **settings.model_dump(),
-                    "epochs": request.epochs,
-                    "patience": request.patience,
-                    "outer_budget": settings.trials_of_outer,
-                }
+                **{**settings.model_dump(), "epochs": request.epochs, "patience": request.patience}
             ),
             titles={backbone.name: backbone.title for backbone in request.backbones},
             space=SpaceRecord(
@@ -292,8 +287,7 @@ def take_up(request: Request, *more: str) -> RunRecord:
     if settings.repeats > run.read().settings.repeats:
         run.unfinish("finalists")  # first: once run.json has the number, nothing else tells that some are missing
     names = [name for name in type(settings).model_fields if about_flag(name)["resumable"] and name not in OF_ONE_GO]
-    changed = {name: getattr(settings, name) for name in (*names, *more)}
-    record = run.change_settings(**{**changed, "outer_budget": settings.trials_of_outer})
+    record = run.change_settings(**{name: getattr(settings, name) for name in (*names, *more)})
     if record.stopped:
         record = run.update(stopped="")
     if record.data is None:
