@@ -112,8 +112,8 @@ def told_of(found: OuterRecord, name: str) -> list[str]:
         )
     if found.stopped_by:
         lines.append(
-            f"  note: {found.done} of {total} outer folds before the time limit; a longer one goes on: --resume {name} "
-            "--time-limit."
+            f"  note: {found.done} of {total} outer folds before the time limit; they go on with a longer one, or with "
+            f"none: --resume {name} --time-limit none."
         )
     return lines
 

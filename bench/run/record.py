@@ -231,6 +231,10 @@ class SettledRecord(Part):
     lost: Number = 0.0
 
 
+SETTLED = "settled: "
+"""What ``stopped_by`` of a search that ``--until-settled`` has ended begins with."""
+
+
 class SearchRecord(Part):
     """How a search ended; ``time_limit`` is in seconds, ``counts`` holds trials by state."""
 
