@@ -454,9 +454,9 @@ def begun(data: Path, tmp_path: Path) -> Callable[..., RunDir]:
             )
         examined = examine(made, Screen(), made.run.read() if made.resumed else None)
         if made.resumed:
-            pipeline.take_up(made)
+            pipeline.take_up(made, workers.Workers(made.settings.jobs or 1, 1, 0.0, 2, 0))
         else:
-            pipeline.create(made, workers.Workers(1, 1, 0.0, 1, 0), Weights("random", "", {}, {}), "")
+            pipeline.create(made, workers.Workers(1, 1, 0.0, 2, 0), Weights("random", "", {}, {}), "")
         pipeline.write_data(made, examined)
         return made.run
 
@@ -495,6 +495,22 @@ def test_what_is_given_on_resume_stays_though_no_stage_came_to_it(begun: Callabl
     run.finish("finalists")
     begun(time_limit=120.0)
     assert run.finished("finalists")
+
+
+def test_the_machine_that_a_run_goes_on_with_is_written_down_beside_the_one_before(
+    begun: Callable[..., RunDir],
+) -> None:
+    run = begun()
+    begun()
+    first = run.read()
+    assert (first.hardware.jobs, first.earlier) == (1, ())
+    begun(jobs=2)
+    begun()
+    record = run.read()
+    assert record.hardware == first.hardware.model_copy(update={"jobs": 2})
+    (before,) = record.earlier
+    assert (before.hardware, before.trials) == (first.hardware, 0)
+    assert record.jobs_at(before.until - 1) == 1 and record.jobs_at(before.until) == 2
 
 
 def test_the_budget_of_outer_folds_grows_with_the_runs_until_there_are_folds(begun: Callable[..., RunDir]) -> None:

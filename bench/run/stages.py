@@ -541,7 +541,7 @@ def report(run: RunDir, log: TrialLog) -> None:
 
     started = time.perf_counter()
     record = run.read()
-    where = activities(log.records, record.seconds, record.hardware.jobs)
+    where = activities(log.records, record.seconds, record.jobs_of)
     run.update(activities=where)
     render(run)
     run.update(seconds={**record.seconds, "report": round(time.perf_counter() - started, 3)})
