@@ -13,7 +13,7 @@ from bench import settings
 from bench.errors import ConfigError
 from bench.invocation import program
 from bench.search.shipped import shipped
-from bench.settings import REPORTS, about_flag, flag_of
+from bench.settings import REPORTS, about_flag, flag_of, opposite_of
 from bench.stats.metrics import METRICS
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -103,8 +103,15 @@ def add_command(
     return parser
 
 
+class _Unbroken(argparse.RawDescriptionHelpFormatter):
+    """No line ends in the middle of a flag."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=WIDTH)
+    return _Unbroken(prog, max_help_position=28, width=WIDTH)
 
 
 def add_run_name(parser: Parser, nargs: str | None = None, without: str = "", or_file: bool = False) -> None:
@@ -173,7 +180,15 @@ def add_all_settings(parser: Parser) -> dict[str, Target]:
         heading = about_flag(name)["group"]
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
-        add_setting(groups[heading], name)
+        opposite = opposite_of(name)
+        if not opposite:
+            add_setting(groups[heading], name)
+            continue
+        add_setting(groups[heading], name, f"{describe(name)}; {opposite} takes that back on --resume")
+        action = "store_true" if flag_of(name).startswith("--no-") else "store_false"
+        groups[heading].add_argument(
+            opposite, dest=name, action=action, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        )
     return groups
 
 

@@ -42,8 +42,12 @@ def default_cache() -> Path:
 # What flags give as text. A `ConfigError` passes through pydantic as it is.
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, otherwise: str = "") -> float:
     """Seconds in ``90s``, ``30m``, ``2h``, ``1h30m`` or a plain number of seconds.
+
+    Args:
+        text: as it was typed.
+        otherwise: what else is taken, for the message.
 
     Raises:
         ConfigError: for anything else, and for 0.
@@ -53,8 +57,13 @@ def parse_duration(text: str) -> float:
     hours, minutes, seconds, plain = match.groups() if match else (None, None, None, None)
     total = 3600 * float(hours or 0) + 60 * float(minutes or 0) + float(seconds or plain or 0)
     if total <= 0:
-        raise ConfigError(f"--time-limit takes a duration above 0 such as 90s, 30m, 2h or 1h30m, but got {text!r}.")
+        taken = f"a duration above 0 such as 90s, 30m, 2h or 1h30m{otherwise}"
+        raise ConfigError(f"--time-limit takes {taken}, but got {text!r}.")
     return total
+
+
+def _parse_limit(text: str) -> float | None:
+    return None if text.strip().lower() == "none" else parse_duration(text, ", or none for no limit")
 
 
 def parse_bytes(text: str) -> int:
@@ -188,10 +197,18 @@ class Flag(TypedDict):
     metavar: str
     shown: str
     resumable: bool
+    revocable: bool
 
 
 def setting(
-    group: str, default: Any, metavar: str = "", example: str = "", *, shown: str = "", resumable: bool = False
+    group: str,
+    default: Any,
+    metavar: str = "",
+    example: str = "",
+    *,
+    shown: str = "",
+    resumable: bool = False,
+    revocable: bool = False,
 ) -> Any:
     """A field together with its flag; the docstring below it says what it decides.
 
@@ -202,8 +219,9 @@ def setting(
         example: a value as it would be typed; none for a switch.
         shown: the default in words, where its value does not speak for itself.
         resumable: whether it may be given anew when a run is resumed.
+        revocable: whether a switch has an opposite, by which a resumed run takes it back.
     """
-    flag = Flag(group=group, metavar=metavar, shown=shown, resumable=resumable)
+    flag = Flag(group=group, metavar=metavar, shown=shown, resumable=resumable, revocable=revocable)
     kind = {"default_factory": default} if callable(default) else {"default": default}
     return Field(**kind, examples=[example], json_schema_extra=cast(dict[str, JsonValue], flag))
 
@@ -320,12 +338,12 @@ class RunSettings(BaseModel):
     """asha stops weak trials early (never before 2 epochs), none trains all to the end"""
     views: PositiveInt = setting("search", 4, "N", "2")
     """pre-drawn augmentations of the training images that the search trains on"""
-    time_limit: Annotated[float, Field(gt=0), _text(parse_duration)] | None = setting(
+    time_limit: Annotated[Annotated[float, Field(gt=0)] | None, _text(_parse_limit)] = setting(
         "search", None, "TIME", "2h", shown="no limit", resumable=True
     )
     """end the search after this time, and the folds of --outer after as long again; finalists and evaluation come on
-    top"""
-    until_settled: bool = setting("search", False, shown="the whole budget is used", resumable=True)
+    top; none takes the limit of a resumed run away"""
+    until_settled: bool = setting("search", False, shown="the whole budget is used", resumable=True, revocable=True)
     """end the search once the chance that a trial left in the budget beats the best by more than its standard error on
     validation is below 5 %; not before 20 trials, 5 of each backbone"""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = setting("search", 0, "N", "7")
@@ -380,7 +398,7 @@ class RunSettings(BaseModel):
     """folder of run folders"""
     no_test: bool = setting("output", False, shown="it is opened once, at the end", resumable=True)
     """leave the test split sealed; `{program} evaluate NAME` opens it later"""
-    images: bool = setting("output", True, shown="they are part of the page", resumable=True)
+    images: bool = setting("output", True, shown="they are part of the page", resumable=True, revocable=True)
     """leave every picture of an image out of the report's page; file names and scores stay"""
 
     @field_validator("data", "image_root", "splits", "space", "weights", "cache", "output", mode="before")
@@ -423,6 +441,14 @@ def flag_of(name: str) -> str:
     """The flag of the setting ``name``: a switch that is on by default is switched off."""
     field = RunSettings.model_fields.get(name)
     return f"--{'no-' if field is not None and field.default is True else ''}{name.replace('_', '-')}"
+
+
+def opposite_of(name: str) -> str:
+    """The flag that takes the switch ``name`` back on ``--resume``; empty where there is none."""
+    if not about_flag(name)["revocable"]:
+        return ""
+    flag = flag_of(name)
+    return f"--{flag.removeprefix('--no-')}" if flag.startswith("--no-") else f"--no-{flag.removeprefix('--')}"
 
 
 def make_settings(**values: Any) -> RunSettings:

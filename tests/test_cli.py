@@ -560,6 +560,15 @@ def test_a_resumed_run_takes_what_may_change_and_keeps_the_rest(place, images, m
     resumed = seen[0].settings
     assert (resumed.budget, resumed.jobs, resumed.time_limit, resumed.seed) == (30, 2, 90.0, 5)
     assert resumed.repeats == 5
+    given = settings.model_copy(update={"time_limit": 90.0, "until_settled": True, "images": False})
+    make_run(place / "reports", "xray", **{**about, "settings": given.model_dump(mode="json")})
+    assert cli.main(["run", "--resume", "xray"]) == 0
+    back = ["--time-limit", "none", "--no-until-settled", "--images"]
+    assert cli.main(["run", "--resume", "xray", *back]) == 0
+    kept, off = ((one.settings.time_limit, one.settings.until_settled, one.settings.images) for one in seen[1:3])
+    assert (kept, off) == ((90.0, True, False), (None, False, True))
+    del seen[1:3]
+    make_run(place / "reports", "xray", **about)
     assert cli.main(["run", "--resume", "xray", "--cache", str(images / "cache")]) == 2
     assert f"--cache {images / 'cache'} lies inside --data {images}" in capsys.readouterr().err
     assert cli.main(["run", "--resume", "xray", "--repeats", "6"]) == 0
@@ -802,6 +811,16 @@ def test_a_flag_is_one_field_of_the_settings(
     if refused is not None:
         message = refusal("run", "--data", images, flag, refused[0])
         assert message.startswith(f"{flag} ") and all(words in message for words in refused)
+
+
+def test_what_can_be_taken_back_on_resume_says_so_in_its_own_help(capsys):
+    text = help_of(capsys, "run")
+    found = entries(text)
+    for flag, back in (("--until-settled", "--no-until-settled"), ("--no-images", "--images")):
+        assert f"; {back} takes that back on --resume (default: " in found[flag]
+        assert f"\n  {back}" not in text
+    assert "none takes the limit of a resumed run away" in found["--time-limit"]
+    assert "takes that back" not in help_of(capsys, "report")
 
 
 def test_the_defaults_in_the_help_are_those_of_the_settings(capsys):

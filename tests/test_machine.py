@@ -454,9 +454,9 @@ def begun(data: Path, tmp_path: Path) -> Callable[..., RunDir]:
             )
         examined = examine(made, Screen(), made.run.read() if made.resumed else None)
         if made.resumed:
-            pipeline.take_up(made)
+            pipeline.take_up(made, workers.Workers(made.settings.jobs or 1, 1, 0.0, 2, 0))
         else:
-            pipeline.create(made, workers.Workers(1, 1, 0.0, 1, 0), Weights("random", "", {}, {}), "")
+            pipeline.create(made, workers.Workers(1, 1, 0.0, 2, 0), Weights("random", "", {}, {}), "")
         pipeline.write_data(made, examined)
         return made.run
 
@@ -490,11 +490,42 @@ def test_what_is_given_on_resume_stays_though_no_stage_came_to_it(begun: Callabl
     begun()
     settings = run.read_run()["settings"]
     assert {name: settings[name] for name in given} == given
-    assert settings["outer_budget"] == 80 and not settings["verify"], "every file was to be read once"
+    assert not settings["verify"], "every file was to be read once"
     assert not run.finished("finalists"), "five seeds of each are to come"
     run.finish("finalists")
     begun(time_limit=120.0)
     assert run.finished("finalists")
+
+
+def test_the_machine_that_a_run_goes_on_with_is_written_down_beside_the_one_before(
+    begun: Callable[..., RunDir],
+) -> None:
+    run = begun()
+    begun()
+    first = run.read()
+    assert (first.hardware.jobs, first.earlier) == (1, ())
+    begun(jobs=2)
+    begun()
+    record = run.read()
+    assert record.hardware == first.hardware.model_copy(update={"jobs": 2})
+    (before,) = record.earlier
+    assert (before.hardware, before.trials) == (first.hardware, 0)
+    assert record.jobs_at(before.until - 1) == 1 and record.jobs_at(before.until) == 2
+
+
+def test_the_budget_of_outer_folds_grows_with_the_runs_until_there_are_folds(begun: Callable[..., RunDir]) -> None:
+    run = begun()
+    begun(outer="3x2")
+    begun(budget=80)
+    settings = run.read().settings
+    assert (settings.outer_budget, settings.trials_of_outer) == (None, 80)
+    run.outer.write_text("repeat,fold,state\n", encoding="utf-8")
+    begun(budget=90, outer="2x1")  # killed before the first fold began
+    run.change_settings(outer_budget=90)
+    begun(budget=100)
+    assert run.read().settings.trials_of_outer == 90
+    with pytest.raises(ConfigError, match="has folds of --outer 2x1 with --outer-budget 90"):
+        begun(outer_budget=100)
 
 
 @pytest.mark.parametrize("arguments", [["run", "--resume", "xray"], ["evaluate", "xray"]])

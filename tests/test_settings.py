@@ -38,6 +38,14 @@ def test_durations(text, seconds):
     assert parse_duration(text) == seconds
 
 
+def test_a_time_limit_can_be_none():
+    for text in ("none", " None "):
+        assert settings(time_limit=text).time_limit is None
+    assert settings(time_limit="2h").time_limit == 7200
+    with pytest.raises(ConfigError, match=r"or none for no limit, but got 'never'"):
+        settings(time_limit="never")
+
+
 @pytest.mark.parametrize(
     "text", ["", "0", "0s", "-5", "-1h", "two hours", "1d", "5m2h", "1e3", "nan", "inf", "h", "1,5h"]
 )

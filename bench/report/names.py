@@ -1,12 +1,14 @@
 """What the report calls things: backbones, parameters, states and columns, in words for a reader."""
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 from bench.numbers import DASH as DASH
 from bench.numbers import joined as joined
 from bench.numbers import present as present
 from bench.numbers import short, text
+from bench.run.record import RunRecord
 from bench.search.parameters import GIVEN, PARAMETERS, network_title
 from bench.stats.calibration import INTERCEPT, TEMPERATURE, VECTOR, CalibrationMap
 from bench.stats.metrics import Metric
@@ -86,3 +88,12 @@ def setting(value: Any) -> str:
 def settings(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
     """Settings in words by their titles, each of which begins with ``before``."""
     return {f"{before}{key}".replace("_", " "): setting(value) for key, value in values.items()}
+
+
+def hardware(record: RunRecord, before: str = "") -> dict[str, str]:
+    """The machine of a run by its parts, as `settings` has them; of one that went on elsewhere ``1, then 2``."""
+    machines = [*(one.hardware for one in record.earlier), record.hardware]
+    told = [settings(one.model_dump(mode="json", exclude_unset=True), before) for one in machines]
+    titles = dict.fromkeys(title for one in told for title in one)
+    values = {title: [one.get(title, setting(None)) for one in told] for title in titles}
+    return {title: ", then ".join(value for value, _ in groupby(some)) for title, some in values.items()}

@@ -18,7 +18,7 @@ from bench.run.documents import EvaluationRecord
 from bench.run.examine import Examined
 from bench.run.folder import RunDir
 from bench.run.forecast import Forecast
-from bench.run.record import RunRecord
+from bench.run.record import SETTLED, RunRecord
 from bench.run.request import Request
 from bench.run.tables import Row
 from bench.search.parameters import network_title
@@ -232,5 +232,17 @@ def _steps(run: RunDir, record: RunRecord) -> list[tuple[str, str]]:
         steps.append(("open the test split, once every choice is made", typed("evaluate", run.name, *where)))
     if record.data is not None and record.data.synthetic:
         return [*steps, ("your own images", typed("run", "--data", "path/to/images"))]
-    more = ["--resume", run.name, "--budget", str(2 * record.settings.budget)]
-    return [*steps, ("more trials", typed("run", *more, *where))]
+    settled = record.search is not None and record.search.stopped_by.startswith(SETTLED)
+    more = ["--no-until-settled"] if settled else ["--budget", str(2 * record.settings.budget)]
+    return [*steps, ("more trials", typed("run", "--resume", run.name, *more, *where))]
+
+
+def ended_early(screen: Screen, run: RunDir, stopped_by: str) -> None:
+    """Why the search ended before its budget, if it did, and how it goes on where a setting has ended it."""
+    if stopped_by in ("", "budget"):
+        return
+    off = {"time limit": ["--time-limit", "none"]}.get(stopped_by, [])
+    if stopped_by.startswith(SETTLED):
+        off = ["--no-until-settled"]
+    how = f"; it goes on by: {typed('run', '--resume', run.name, *off, *in_output(run.path.parent))}" if off else "."
+    screen.line(f"  note: the search ended before its budget: {stopped_by}{how}")

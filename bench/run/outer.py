@@ -65,6 +65,11 @@ def outer(stage: Stage, task: Task) -> None:
     pool = Pool(stage.examined.table, task, stage.request.source.classes)
     rows = OuterLoop(run, stage.examined.outer, pool, settings, budget)
     total, left = len(stage.examined.outer), rows.left
+    if rows.rows and budget != settings.budget:
+        screen.line(
+            f"  note: the outer folds were searched with {numbers.counted(budget, 'trial')} each and keep that budget; "
+            f"that of the run is {settings.budget}."
+        )
     if not left:
         screen.line(f"Outer folds: all {total} are finished already.")
         if run.read().outer != (found := rows.record()):  # it was killed after the last fold's row
@@ -78,6 +83,7 @@ def outer(stage: Stage, task: Task) -> None:
     stage.live.stage(live.NESTED)
     if lost := rows.begin():
         screen.line(f"  note: {lost}.")
+    run.change_settings(outer_budget=budget)  # folds of one loop have one budget, whatever the run's grows to
     inner = len(fold_names(stage.examined.table, settings.folds))
     trainings = budget + (settings.repeats + inner) * len(stage.request.backbones)
     screen.line(
@@ -106,8 +112,8 @@ def told_of(found: OuterRecord, name: str) -> list[str]:
         )
     if found.stopped_by:
         lines.append(
-            f"  note: {found.done} of {total} outer folds before the time limit; a longer one goes on: --resume {name} "
-            "--time-limit."
+            f"  note: {found.done} of {total} outer folds before the time limit; they go on with a longer one, or with "
+            f"none: --resume {name} --time-limit none."
         )
     return lines
 

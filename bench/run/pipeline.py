@@ -75,7 +75,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         weights = find_weights(request, workers, begun)
         starting = time.perf_counter() - started
         display.forecast = Forecast(request, workers)
-        begun = take_up(request) if begun else create(request, workers, weights, command)
+        begun = take_up(request, workers) if begun else create(request, workers, weights, command)
         run.spend("start", starting)
         messages.announce(screen, request, workers, weights, examined, disk)
         live = stack.enter_context(LiveReport(run))
@@ -120,7 +120,7 @@ def evaluate(request: Request, screen: Screen) -> RunDir:
         examined = examine(request, screen, begun)
         workers = cluster.start(settings.jobs, settings.address)
         find_weights(request, workers, begun)
-        begun = take_up(request, "bootstrap", "target_sensitivity", "group_by")
+        begun = take_up(request, workers, "bootstrap", "target_sensitivity", "group_by")
         log = TrialLog.load(run)
         display.forecast = Forecast(request, workers, begun.precision)
         display.knows(log)
@@ -252,12 +252,7 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
             command=command,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             settings=RecordedSettings(
-                **{
-                    **settings.model_dump(),
-                    "epochs": request.epochs,
-                    "patience": request.patience,
-                    "outer_budget": settings.trials_of_outer,
-                }
+                **{**settings.model_dump(), "epochs": request.epochs, "patience": request.patience}
             ),
             titles={backbone.name: backbone.title for backbone in request.backbones},
             space=SpaceRecord(
@@ -282,18 +277,20 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
     )
 
 
-def take_up(request: Request, *more: str) -> RunRecord:
+def take_up(request: Request, workers: Workers, *more: str) -> RunRecord:
     """Write down what a resumed run goes on with, before any stage; returns the record.
 
     So that what was given stays, wherever the run is interrupted: a test split that was sealed is not opened by the
     next resume, and an extension goes on to its own end. ``more`` settings may change where it is evaluated alone.
+    So is the machine that it goes on with, for times are told by it.
     """
     run, settings = request.run, request.settings
     if settings.repeats > run.read().settings.repeats:
         run.unfinish("finalists")  # first: once run.json has the number, nothing else tells that some are missing
     names = [name for name in type(settings).model_fields if about_flag(name)["resumable"] and name not in OF_ONE_GO]
-    changed = {name: getattr(settings, name) for name in (*names, *more)}
-    record = run.change_settings(**{**changed, "outer_budget": settings.trials_of_outer})
+    record = run.change_settings(**{name: getattr(settings, name) for name in (*names, *more)})
+    if (here := _hardware(workers)) != record.hardware:
+        record = run.write(record.taken_up_on(here, TrialLog.load(run).next_trial, time.time()))
     if record.stopped:
         record = run.update(stopped="")
     if record.data is None:

@@ -47,6 +47,7 @@ def _short(value: Any) -> str:
 
 def _content(run: RunDir, record: RunRecord) -> dict[str, Any]:
     settings: dict[str, Any] = record.settings.model_dump(mode="json", exclude=LEFT_OUT)
+    settings["outer_budget"] = record.settings.trials_of_outer  # where it is that of the run, too
     for name in LATER:  # a plan of an earlier version does not have them
         if settings.get(name) is None:
             settings.pop(name, None)

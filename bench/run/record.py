@@ -130,6 +130,20 @@ class Hardware(Part):
     threads: int | None = None
 
 
+class EarlierHardware(Part):
+    """The machine that a run had before it was taken up on another, or with other ``--jobs``.
+
+    Attributes:
+        hardware: of then.
+        trials: number of the first trial that came after it.
+        until: when it was taken up, in seconds since the epoch.
+    """
+
+    hardware: Hardware
+    trials: int
+    until: Number
+
+
 class SplitRecord(Part):
     """Size of one split; ``classes`` holds images by class."""
 
@@ -229,6 +243,10 @@ class SettledRecord(Part):
     best: Number | None = None
     standard_error: Number | None = None
     lost: Number = 0.0
+
+
+SETTLED = "settled: "
+"""What ``stopped_by`` of a search that ``--until-settled`` has ended begins with."""
 
 
 class SearchRecord(Part):
@@ -410,7 +428,8 @@ class RunRecord(Part):
         titles: of the backbones, by name.
         space: the search space.
         weights: the pretrained weights.
-        hardware: the machine.
+        hardware: the machine, of a resumed run the last.
+        earlier: the machines before it, where they differ, in their order.
         packages: versions by package.
         seconds: wall-clock seconds by stage.
         data: the images; None before they are split.
@@ -438,6 +457,7 @@ class RunRecord(Part):
     space: SpaceRecord = SpaceRecord()
     weights: WeightsRecord = WeightsRecord()
     hardware: Hardware = Hardware()
+    earlier: tuple[EarlierHardware, ...] = ()
     packages: dict[str, str] = {}
     seconds: dict[str, Number] = {}
     data: DataRecord | None = None
@@ -458,6 +478,30 @@ class RunRecord(Part):
         if isinstance(self.precision, str):
             return dict.fromkeys(self.titles.values() or ["all backbones"], self.precision)
         return {self.titles.get(name, name): one.describe() for name, one in (self.precision or {}).items()}
+
+    def jobs_of(self, trial: int) -> int:
+        """How many trials ran at a time when the one of this number did."""
+        of_then = (one.hardware for one in self.earlier if trial < one.trials)
+        return max(1, next(of_then, self.hardware).jobs)
+
+    def jobs_at(self, moment: float) -> int:
+        """How many jobs ran at a time at a moment, in seconds since the epoch."""
+        of_then = (one.hardware for one in self.earlier if moment < one.until)
+        return max(1, next(of_then, self.hardware).jobs)
+
+    def taken_up_on(self, hardware: Hardware, trials: int, moment: float) -> "RunRecord":
+        """This record of a run that goes on elsewhere, or with other jobs; the same where nothing is different.
+
+        Args:
+            hardware: of now.
+            trials: number of the first trial that may run on it.
+            moment: now, in seconds since the epoch.
+        """
+        if hardware == self.hardware:
+            return self
+        before = EarlierHardware(hardware=self.hardware, trials=trials, until=round(moment, 3))
+        known = () if self.hardware == Hardware() else (before,)
+        return self.model_copy(update={"hardware": hardware, "earlier": (*self.earlier, *known)})
 
     @property
     def milliseconds(self) -> dict[str, float]:

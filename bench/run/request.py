@@ -285,10 +285,13 @@ def _kernels_own(path: Path) -> bool:
 
 
 def _same_loop(run: RunDir, before: Mapping[str, object], settings: RunSettings) -> None:
-    """Refuse, by a ConfigError, another nested loop than the one whose folds lie in the run folder."""
-    if not run.outer.exists():
-        return
+    """Refuse, by a ConfigError, another nested loop than the one whose folds lie in the run folder.
+
+    Its budget is written down with outer.csv, before the first of them begins.
+    """
     shape, budget = str(before.get("outer")), before.get("outer_budget")
+    if not run.outer.exists() or budget is None:
+        return
     folds, repeats = (int(part) for part in shape.split("x"))
     if settings.outer_shape[0] != folds or settings.outer_shape[1] < repeats or settings.outer_budget != budget:
         raise ConfigError(

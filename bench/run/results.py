@@ -4,7 +4,7 @@ A record that could not have happened cannot be built, neither from a training r
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -311,19 +311,28 @@ class TrialLog:
         return min(wanted, key=lambda record: (*rank(metric, record.metrics or {}), record.trial), default=None)
 
 
-def activities(records: Sequence[TrialRecord], seconds: Mapping[str, float], jobs: int) -> dict[str, float]:
+def activities(
+    records: Sequence[TrialRecord], seconds: Mapping[str, float], jobs: int | Callable[[int], int]
+) -> dict[str, float]:
     """Where a run's wall-clock time went: seconds by activity, which add up to the stages' own.
 
-    What several workers do at once counts as the share of it that one machine-second holds.
+    What several workers do at once counts as the share of it that one machine-second holds. Where trials took more
+    than the search, as when a kill has lost what it had taken by then, their activities share what is known.
 
     Args:
         records: all trials.
         seconds: wall-clock seconds by stage; ``start`` is what came before the data.
-        jobs: trials at a time.
+        jobs: trials at a time; of a run that was resumed with others, when the trial of a number ran.
     """
-    spent = {name: sum(record.spent.get(name, 0.0) for record in records) / jobs for name in ACTIVITIES}
-    trials = sum(record.seconds for record in records) / jobs
+    shares = [1 / (jobs if isinstance(jobs, int) else jobs(record.trial)) for record in records]
     search = seconds.get("search", 0.0)
+    trials = sum(record.seconds * share for record, share in zip(records, shares, strict=True))
+    if trials > search:
+        shares, trials = [share * search / trials for share in shares], search
+    spent = {
+        name: sum(record.spent.get(name, 0.0) * share for record, share in zip(records, shares, strict=True))
+        for name in ACTIVITIES
+    }
     between = max(0.0, trials - sum(spent.values()))
     idle = max(0.0, search - trials)
     found = {

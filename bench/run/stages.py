@@ -44,7 +44,7 @@ from bench.run.examine import Examined
 from bench.run.folder import RunDir, atomic_path, file_sha256
 from bench.run.plans import write_plan
 from bench.run.progress import RunDisplay, SearchDisplay
-from bench.run.record import RunRecord, SearchRecord, Worked, read_strictly
+from bench.run.record import SETTLED, RunRecord, SearchRecord, Worked, read_strictly
 from bench.run.request import Request
 from bench.run.results import STATES, TrialLog, activities, rank
 from bench.run.tables import SUSPECTED_LABELS, records
@@ -169,6 +169,7 @@ def search(stage: Stage, task: Task) -> TrialLog:
     before, done, again = stage.begun.search, len(log.current), len(to_try_again(log.records))
     if run.finished("search") and not again and not _raised(settings, before):
         stage.screen.line(f"Search: {done} trials are finished already.")
+        messages.ended_early(stage.screen, run, before.stopped_by if before else "")
         return log
     if done > again:
         stage.screen.line(f"Search: {done - again} finished trials are kept; going on to {settings.budget}.")
@@ -192,8 +193,7 @@ def search(stage: Stage, task: Task) -> TrialLog:
                 if log.records:
                     log.write()
                 run.update(timeline=(*run.read().timeline, *log.worked))
-        if stopped_by != "budget":
-            stage.screen.line(f"  note: the search ended before its budget: {stopped_by}.")
+        messages.ended_early(stage.screen, run, stopped_by)
         counted = before.counts if before else {}
         if len(log.scored()) > counted.get("completed", 0) + counted.get("pruned", 0):
             run.unfinish("finalists")  # first: once run.json counts the new trials, nothing else tells of them
@@ -220,7 +220,8 @@ def _raised(settings: RunSettings, search: SearchRecord | None) -> bool:
     if search is None or search.planned is None:
         return True
     longer = search.stopped_by == "time limit" and (settings.time_limit or math.inf) > (search.time_limit or math.inf)
-    return settings.budget > search.planned or longer
+    unsettled = search.stopped_by.startswith(SETTLED) and not settings.until_settled
+    return settings.budget > search.planned or longer or unsettled
 
 
 def warn_if_unfair(log: TrialLog, screen: Screen) -> bool:
@@ -540,7 +541,7 @@ def report(run: RunDir, log: TrialLog) -> None:
 
     started = time.perf_counter()
     record = run.read()
-    where = activities(log.records, record.seconds, record.hardware.jobs)
+    where = activities(log.records, record.seconds, record.jobs_of)
     run.update(activities=where)
     render(run)
     run.update(seconds={**record.seconds, "report": round(time.perf_counter() - started, 3)})

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench import numbers
-from bench.run.record import RunRecord, SettledRecord
+from bench.run.record import SETTLED, RunRecord, SettledRecord
 from bench.run.results import TrialRecord
 from bench.stats.metrics import Metric, get_metric
 from bench.stats.standard_error import standard_error
@@ -117,7 +117,7 @@ class Rule:
             return ""
         left = numbers.counted(self.budget - len(ended), "trial")
         return (
-            f"settled: that one of the {left} left beats the best by more than its standard error on validation has "
+            f"{SETTLED}that one of the {left} left beats the best by more than its standard error on validation has "
             f"a chance of {numbers.percent(found)}"
         )
 

@@ -650,7 +650,9 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
         run = RunDir(tmp_path / "reports" / "toy")
         made = request.resume(run, changes) if changes else request.prepare(settings)
         examined = examine(made, Screen(), run.read() if changes else None)
-        begun = pipeline.take_up(made) if changes else pipeline.create(made, found, weights, "python run_bench.py")
+        begun = (
+            pipeline.take_up(made, found) if changes else pipeline.create(made, found, weights, "python run_bench.py")
+        )
         pipeline.write_data(made, examined)
         stage = stages.Stage(made, RunDisplay(Screen()), LiveReport(run), found, examined, begun)
         return stage, make_task(made, examined.table, examined.images, weights)

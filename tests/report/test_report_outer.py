@@ -86,6 +86,12 @@ def test_a_loop_is_recommended_with_its_cost_where_the_test_split_is_small(tmp_p
     once = trials[["seconds_filling", "seconds_tracing"]].sum(axis=1)
     seconds = (trials["seconds"] - once).sum() + finalists["seconds"].sum()
     assert expected.seconds == pytest.approx(10 * 0.8 * seconds / found.record.hardware.jobs)
+    earlier = [{"hardware": {"jobs": 2}, "trials": 12, "until": 100.0}]
+    timeline = [{"worker": 0, "kind": "finalist", "job": "one", "began": 0.0, "ended": 9.0}]
+    edit_json(run.run, hardware={"jobs": 1}, earlier=earlier, timeline=timeline)
+    resumed = cost(files.read(run))
+    assert resumed is not None and resumed.seconds == pytest.approx(10 * 0.8 * seconds / 2), "two ran at a time then"
+    edit_json(run.run, hardware={"jobs": 1}, earlier=[], timeline=[])
     told = page(run)
     assert "The test split has 99 patients" in told and "--resume small --outer 5x2”" in told
     assert f"up to {expected.trainings:,} trainings more, about" in told

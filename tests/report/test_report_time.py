@@ -256,6 +256,18 @@ def test_how_busy_the_workers_were_is_shown(tmp_path: Path) -> None:
     assert "a later version" not in text
 
 
+def test_workers_that_a_resumed_run_did_not_have_before_were_not_idle() -> None:
+    from bench.report.figures.timeline import busy, timeline
+
+    jobs = worked(*((0, "trial", f"trial {one}", 10.0 * one, 10.0 * one + 10) for one in range(4)))
+    jobs += worked(*((one % 2, "trial", f"trial {4 + one}", 100.0, 110.0) for one in range(2)))
+    machines = [{"hardware": {"jobs": 1}, "trials": 4, "until": 90.0}]
+    record, dropped = read_leniently(RunRecord, {"timeline": jobs, "hardware": {"jobs": 2}, "earlier": machines})
+    assert not dropped
+    (share,) = busy(timeline(record.timeline, record.jobs_at))["busy"]
+    assert share == 1
+
+
 def test_a_run_without_a_timeline_shows_no_workers(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     assert "The workers" not in section(run)

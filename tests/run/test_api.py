@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,7 @@ from bench.models.export import load_images
 from bench.report.runs import listed
 from bench.run import pipeline, tables
 from bench.run.api import RunResult, Table
-from bench.run.folder import find_run, write_json
+from bench.run.folder import RunDir, find_run, write_json
 from bench.settings import RunSettings
 from bench.verify.command import verified
 
@@ -74,6 +75,24 @@ def test_a_run_takes_settings_and_leaves_the_process_as_it_was(
     assert "it goes on" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="There is a run 'toy' in reports already"):
         run(data=toy_folder, weights="random", backbones="vgg16", cache=tmp_path / "cache", name="toy")
+
+
+def test_a_resumed_run_takes_back_what_had_been_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[tuple[dict[str, Any], str]] = []
+
+    def go_on(name: str, values: dict[str, Any], output: Path) -> Any:
+        seen.append((values, name))
+        return SimpleNamespace(run=RunDir(tmp_path / name))
+
+    monkeypatch.setattr("bench.run.request.go_on", go_on)
+    commands: list[str] = []
+    monkeypatch.setattr(pipeline, "execute", lambda request, screen, command: commands.append(command))
+    monkeypatch.setattr(pipeline, "warn_if_unfair", lambda run, screen: False)
+    off = {"time_limit": None, "until_settled": False, "images": True, "budget": 50, "no_test": False}
+    run(resume="xray", **off)
+    assert seen == [(off, "xray")]
+    assert commands[0].endswith("--resume xray --time-limit none --no-until-settled --images --budget 50")
+    assert RunSettings(name="x", cache=tmp_path, time_limit="none").time_limit is None
 
 
 def test_what_is_wrong_is_a_config_error(

@@ -20,6 +20,7 @@ from bench.run import outer as outer_stage
 from bench.run.documents import AuditedSplits, AuditRecord
 from bench.run.folder import RunDir, write_text
 from bench.run.outer import outer
+from bench.run.plans import write_plan
 from bench.run.record import RecordedSettings, RunRecord, SplitRecord
 from bench.run.stages import Stage
 from bench.run.tables import OUTER, OUTER_PREDICTIONS
@@ -161,12 +162,37 @@ def test_finished_folds_are_passed_over_and_repeats_are_added(
     assert "which are carried out again: 2-2." in fifth.said[0]
 
 
+KEPT = "  note: the outer folds were searched with 3 trials each and keep that budget; that of the run is 50."
+
+
+def test_folds_keep_the_budget_that_the_first_began_with(
+    tmp_path: Path, toy_folder: Path, make_task: Callable[..., Any], here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then it is that of the run, which may grow; a loop that was interrupted before a fold has none yet."""
+    table, task = folder_source(toy_folder).table, make_task(epochs=1)
+    loop = Loop(tmp_path, task, table)
+
+    def interrupted(*given: Any) -> Any:
+        assert loop.run.read().settings.outer_budget == 3, "written down before the first fold begins"
+        raise KeyboardInterrupt
+
+    assert loop.run.read().settings.outer_budget is None
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(outer_stage, "_search", interrupted)
+        loop.go()
+    assert "each searched (3 trials)" in loop.said[0]
+    settings = loop.run.read().settings
+    assert settings.model_copy(update={"budget": 80}).trials_of_outer == 3
+    write_plan(loop.run)
+    assert len(loop.run.read().plans) == 1, "the plan named that number already"
+
+
 def test_a_run_killed_after_its_last_fold_is_written_down_when_it_goes_on(tmp_path: Path) -> None:
     said: list[str] = []
     run = finished_loop(tmp_path)
     assert run.read().outer is None and not run.read().pinned
     resumed(run, said.append)
-    assert said == ["Outer folds: all 2 are finished already."]
+    assert said == [KEPT, "Outer folds: all 2 are finished already."]
     record = run.read()
     assert record.outer is not None and (record.outer.done, record.outer.chosen) == (2, {"vgg16": 2})
     assert record.outer.score == pytest.approx(0.75) and {"outer.csv", "outer_predictions.csv"} <= set(record.pinned)

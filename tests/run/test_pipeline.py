@@ -284,6 +284,11 @@ def test_a_settled_search_ends_before_its_budget_and_a_larger_one_goes_by_the_sa
     search = json.loads((folder / "run.json").read_text())["search"]
     assert search["planned"] == 20
     assert search["stopped_by"].startswith("settled: that one of the")
+    assert "--resume toy --no-until-settled" in capfd.readouterr().out
+
+    assert command("run", "--resume", "toy", "--no-until-settled") == 0
+    assert len(trials(folder)) == 20
+    assert json.loads((folder / "run.json").read_text())["search"]["stopped_by"] == "budget"
 
 
 def test_one_trial_at_a_time_repeats_exactly(command: Any, briefly: None, tmp_path: Path) -> None:

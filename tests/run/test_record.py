@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import ConfigError
+from bench.report import names
 from bench.run.folder import RunDir, write_json
 from bench.run.record import (
+    Hardware,
     ParameterRange,
     RecordedSettings,
     RunRecord,
@@ -57,6 +59,22 @@ def test_a_record_can_only_be_copied() -> None:
         record.name = "other"  # type: ignore[misc]
     more = record.spend("search", 0.25).spend("report", 1.0)
     assert (record.seconds, more.seconds) == ({"search": 12.5}, {"search": 12.75, "report": 1.0})
+
+
+def test_a_run_that_goes_on_elsewhere_knows_both_machines(tmp_path: Path) -> None:
+    one, two = Hardware(cpus=2, jobs=1), Hardware(cpus=8, jobs=4)
+    begun = RunRecord(name="xray", hardware=one)
+    assert begun.taken_up_on(one, 3, 100.0) is begun
+    assert "earlier" not in begun.content(), "a run on one machine has the run.json that it had"
+    assert RunRecord().taken_up_on(two, 3, 100.0).earlier == (), "what is not known is no other machine"
+    moved = begun.taken_up_on(two, 3, 100.0).taken_up_on(one, 7, 200.0)
+    run = RunDir(tmp_path)
+    run.write(moved)
+    assert run.read() == moved and moved.hardware == one
+    assert [moved.jobs_of(number) for number in (0, 2, 3, 6, 7)] == [1, 1, 4, 4, 1]
+    assert [moved.jobs_at(moment) for moment in (99.0, 100.0, 199.0, 200.0)] == [1, 4, 4, 1]
+    assert names.hardware(moved) == {"cpus": "2, then 8, then 2", "jobs": "1, then 4, then 1"}
+    assert names.hardware(begun, "machine: ") == {"machine: cpus": "2", "machine: jobs": "1"}
 
 
 def test_settings_and_spaces_are_recorded_whole(tmp_path: Path) -> None:

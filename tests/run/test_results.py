@@ -14,6 +14,7 @@ from bench.errors import ConfigError
 from bench.run import tables
 from bench.run.courses import Curve
 from bench.run.folder import RunDir
+from bench.run.record import Hardware, RunRecord
 from bench.run.results import EpochLog, TrialLog, TrialRecord, rank
 from bench.run.tables import EPOCHS
 from bench.stats.metrics import METRICS
@@ -501,6 +502,25 @@ def test_where_the_time_went_adds_up() -> None:
     assert found["other"] == (4.0 + 30.0) / 2  # what the trials do not account for
     assert found["finalists"] == 60.0
     assert sum(found.values()) == pytest.approx(sum(seconds.values()))
+
+
+@pytest.mark.parametrize("lost", [0.0, 500.0], ids=["whole", "a kill lost seconds"])
+def test_where_the_time_went_adds_up_whatever_jobs_a_resumed_run_has_had(lost: float) -> None:
+    from bench.run.results import activities
+
+    config, spent = TrialConfig("vgg16"), {"head training": 55.0}
+    trials = [
+        TrialRecord(number, "failed", "no memory", "sampled", config, None, None, 0, 60.0, 60.0 + number, spent)
+        for number in range(30)
+    ]
+    record = RunRecord(hardware=Hardware(cpus=2, jobs=1)).taken_up_on(Hardware(cpus=2, jobs=2), 10, 5.0)
+    assert [record.jobs_of(number) for number in (0, 9, 10, 29)] == [1, 1, 2, 2]
+    seconds = {"search": 10 * 60.0 + 20 * 60.0 / 2 - lost, "finalists": 100.0}
+    found = activities(trials, seconds, record.jobs_of)
+    assert sum(found.values()) == pytest.approx(sum(seconds.values()))
+    assert found["head training"] == pytest.approx(55 / 60 * seconds["search"])
+    assert found["waiting"] == 0
+    assert sum(activities(trials, seconds, 1).values()) == pytest.approx(sum(seconds.values()))
 
 
 def test_a_failed_trial_that_was_tried_again_stays_as_history_and_counts_no_more(tmp_path):

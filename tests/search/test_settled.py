@@ -13,8 +13,10 @@ import toys
 
 from bench.cluster import Workers
 from bench.run.folder import RunDir
-from bench.run.record import RunRecord
+from bench.run.messages import ended_early
+from bench.run.record import RunRecord, SearchRecord
 from bench.run.results import TrialLog, TrialRecord
+from bench.run.stages import _raised
 from bench.search import tune
 from bench.search.plan import Plan, make_plan
 from bench.search.searcher import FINISHED, RecordingSearch, Rules
@@ -294,3 +296,28 @@ def test_a_search_that_is_resumed_goes_by_the_same_rule(
     assert rounds == [FINISHED]
     assert why.startswith("settled: ")
     assert len(log.records) == 20 + failed
+
+
+@pytest.mark.parametrize(
+    ("ended", "more", "goes_on", "by"),
+    [
+        ("settled: that one", {"until_settled": True}, False, "--no-until-settled"),
+        ("settled: that one", {"until_settled": False}, True, "--no-until-settled"),
+        ("time limit", {"time_limit": 60}, False, "--time-limit none"),
+        ("time limit", {"time_limit": 90}, True, "--time-limit none"),
+        ("time limit", {}, True, "--time-limit none"),
+        ("no trial came to an end", {}, False, ""),
+        ("budget", {"until_settled": False}, False, None),
+    ],
+)
+def test_what_has_ended_a_search_can_be_taken_back(
+    tmp_path: Path, ended: str, more: dict[str, Any], goes_on: bool, by: str | None
+) -> None:
+    search = SearchRecord(planned=50, time_limit=60.0, stopped_by=ended)
+    assert _raised(make_settings(name="x", budget=50, cache=tmp_path, **more), search) is goes_on
+    said: list[str] = []
+    ended_early(SimpleNamespace(line=said.append), RunDir(tmp_path / "x"), ended)  # type: ignore[arg-type]
+    assert len(said) == (by is not None)
+    if by is not None:
+        assert said[0].startswith(f"  note: the search ended before its budget: {ended}")
+        assert (f"it goes on by: python run_bench.py --resume x {by} --output" in said[0]) == bool(by)

@@ -1,6 +1,6 @@
 """What each worker did when: run.json's timeline as rows, shares and a figure; reads no files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -36,13 +36,19 @@ MOST_SHARP = 500
 """Bars beyond which they are drawn as pixels, not as shapes of their own."""
 
 
-def timeline(worked: Sequence[Worked]) -> pd.DataFrame:
+def timeline(worked: Sequence[Worked], jobs_at: Callable[[float], int] = lambda moment: 1) -> pd.DataFrame:
     """One row per job: ``worker``, ``kind``, ``job``, and ``began`` and ``ended`` in seconds from the first.
 
     Stretches without any work are shortened to `LONGEST_GAP`. Jobs of an unknown kind are left out.
+
+    Args:
+        worked: of run.json.
+        jobs_at: how many ran at a time at a moment, in seconds since the epoch; the column ``workers``.
     """
-    rows = [one.model_dump() for one in worked if one.kind in STAGES and one.ended >= one.began]
-    table = pd.DataFrame(rows, columns=list(Worked.model_fields)).sort_values("began", ignore_index=True)
+    known = [one for one in worked if one.kind in STAGES and one.ended >= one.began]
+    rows = [{**one.model_dump(), "workers": jobs_at(one.began)} for one in known]
+    columns = [*Worked.model_fields, "workers"]
+    table = pd.DataFrame(rows, columns=columns).sort_values("began", ignore_index=True)
     if table.empty:
         return table
     busy_until = table["ended"].cummax().shift(fill_value=table["began"].iloc[0])
@@ -50,30 +56,36 @@ def timeline(worked: Sequence[Worked]) -> pd.DataFrame:
     return table.assign(began=table["began"] - cut, ended=table["ended"] - cut)
 
 
-def busy(rows: pd.DataFrame, workers: int) -> pd.DataFrame:
+def busy(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per part of the run: jobs, seconds from the first to the last, share of worker time busy, longest job.
 
     Args:
-        rows: as `timeline` returns them.
-        workers: how many could have worked at once.
+        rows: as `timeline` returns them; ``workers`` is how many could have worked at once.
     """
     found = []
     for stage, part in rows.groupby(rows["kind"].map(STAGES), sort=False):
         lengths = part["ended"] - part["began"]
         seconds = part["ended"].max() - part["began"].min()
         longest = part["job"].to_list()[int(lengths.to_numpy().argmax())]
-        count = max(workers, part["worker"].nunique())
+        changed = (part["workers"] != part["workers"].shift()).cumsum()
+        could = sum(_could(some) for _, some in part.groupby(changed))
         found.append(
             {
                 "stage": stage,
                 "jobs": len(part),
                 "seconds": seconds,
-                "busy": lengths.sum() / (count * seconds) if seconds > 0 else np.nan,
+                "busy": lengths.sum() / could if could > 0 else np.nan,
                 "longest": longest,
                 "longest_seconds": lengths.max(),
             }
         )
     return pd.DataFrame(found)
+
+
+def _could(rows: pd.DataFrame) -> float:
+    """Seconds that as many workers had from the first to the last job of some."""
+    count = max(rows["workers"].iloc[0], rows["worker"].nunique())
+    return float(count * (rows["ended"].max() - rows["began"].min()))
 
 
 @styled

@@ -103,8 +103,7 @@ def _weights(record: RunRecord) -> Table:
 def _circumstances(record: RunRecord) -> list[Table]:
     """Time by stage, hardware and versions of packages."""
     spent = {names.STAGES.get(key, key): numbers.seconds(value) for key, value in record.seconds.items()}
-    about = record.hardware.model_dump(mode="json", exclude_unset=True)
-    hardware = names.settings(about)
+    hardware = names.hardware(record)
     computed = record.precisions()
     fed = {names.model(name, record.titles): how for name, how in record.weights.scaling.items()}
     return [

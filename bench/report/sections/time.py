@@ -120,10 +120,10 @@ def time(page: Page) -> Section:
         values |= {"total": rows["seconds"].sum(), "longest": rows.nlargest(3, "seconds")}
         values |= {"activities": table("activities", rows, "Wall-clock time by activity.")}
         values |= {"drawing": page.drawing("time", activities, rows)}
-    jobs = timeline(record.timeline)
+    jobs = timeline(record.timeline, record.jobs_at)
     values |= {"jobs": len(jobs)}
     if len(jobs):
-        shares = busy(jobs, record.hardware.jobs)
+        shares = busy(jobs)
         values |= {"shares": shares, "workers": table("workers", shares)}
         values |= {"gantt": page.drawing("timeline", gantt, jobs)}
     if limit is not None and (limit.seconds or 0) > 0:

@@ -111,9 +111,9 @@ def shared_metric(sides: Sequence[Side]) -> tuple[Metric, str]:
 def settings(side: Side) -> dict[str, str]:
     """Everything that decided a run and may differ between two, by its title, in words."""
     record = side.files.record
-    values, space, hardware = (
+    values, space = (
         part.model_dump(mode="json", exclude_unset=True, exclude=_NOT_SETTINGS if part is record.settings else None)
-        for part in (record.settings, record.space, record.hardware)
+        for part in (record.settings, record.space)
     )
     about = {
         **names.settings(values),
@@ -124,7 +124,7 @@ def settings(side: Side) -> dict[str, str]:
         "precision used": _precision(record),
         "suite version": names.setting(record.suite_version),
         **{f"package {key}": names.setting(value) for key, value in record.packages.items()},
-        **names.settings(hardware, "machine: "),
+        **names.hardware(record, "machine: "),
     }
     return {key: value for key, value in about.items() if value != DASH}
 

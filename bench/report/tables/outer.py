@@ -55,9 +55,18 @@ def _seconds(files: RunFiles, folds: int) -> float | None:
     if files.trials is None or files.finalists is None:
         return None
     once = files.trials[[clock_column(name) for name in ONCE]].sum(axis=1)
-    spent = (files.trials["seconds"] - once).clip(lower=0).sum() + files.finalists["seconds"].sum()
-    spent += 0.0 if files.folds is None else files.folds["seconds"].sum()
-    return float(REPEATS * spent * (folds - 1) / max(1, files.record.hardware.jobs)) or None
+    spent = (files.trials["seconds"] - once).clip(lower=0) / files.trials["trial"].map(files.record.jobs_of)
+    took = spent.sum() + files.finalists["seconds"].sum() * _share(files, "finalist")
+    took += 0.0 if files.folds is None else files.folds["seconds"].sum() * _share(files, "fold")
+    return float(REPEATS * took * (folds - 1)) or None
+
+
+def _share(files: RunFiles, kind: str) -> float:
+    """The share of a second of some trainings that was the run's own, by how many ran at a time."""
+    record = files.record
+    jobs = [(one.ended - one.began, record.jobs_at(one.began)) for one in record.timeline if one.kind == kind]
+    total = sum(seconds for seconds, _ in jobs)
+    return sum(seconds / count for seconds, count in jobs) / total if total > 0 else 1 / max(1, record.hardware.jobs)
 
 
 def beside(files: RunFiles, found: OuterRecord) -> pd.DataFrame:
