@@ -27,24 +27,17 @@ def complete_points(space: Space) -> tuple[TrialConfig, ...]:
     """The points of ``space`` as a fixed list of configurations; what has a single choice need not be given.
 
     Raises:
-        ConfigError: if there are none, one is incomplete, or one is there twice.
+        ConfigError: if there are none, or one is incomplete.
     """
     if not space.points:
         raise ConfigError(f"--list: space {space.name!r} has no points: to train.")
-    complete: dict[str, TrialConfig] = {}
+    complete = []
     for number, point in enumerate(space.points, start=1):
-        chosen = dict(point)
-        for parameter in (one for one in space.parameters if one.active(chosen) and one.name not in chosen):
-            if parameter.choices is None or len(parameter.choices) > 1:
-                raise ConfigError(
-                    f"--list: every point must be a whole configuration, but point {number} lacks {parameter.name}."
-                )
-            chosen[parameter.name] = parameter.choices[0]
-        config = TrialConfig.from_mapping(chosen)
-        if config.key in complete:
-            raise ConfigError(f"--list: all points must differ from each other, but point {number} is there twice.")
-        complete[config.key] = config
-    return tuple(complete.values())
+        chosen = space.completed(point)
+        if lacks := space.undecided(chosen):
+            raise ConfigError(f"--list: every point must be a whole configuration, but point {number} lacks {lacks}.")
+        complete.append(TrialConfig.from_mapping(chosen))
+    return tuple(complete)
 
 
 def prepare_task(request: Request, screen: Screen) -> Task:

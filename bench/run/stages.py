@@ -216,12 +216,14 @@ def _search_record(settings: RunSettings, notes: Sequence[str], stopped_by: str,
 
 
 def _raised(settings: RunSettings, search: SearchRecord | None) -> bool:
-    """Whether the settings allow more than the finished ``search`` had."""
+    """Whether the settings allow more than the finished ``search`` had, or it had not all that they allowed."""
+    from bench.search.plan import NOTHING_ENDED
+
     if search is None or search.planned is None:
         return True
     longer = search.stopped_by == "time limit" and (settings.time_limit or math.inf) > (search.time_limit or math.inf)
     unsettled = search.stopped_by.startswith(SETTLED) and not settings.until_settled
-    return settings.budget > search.planned or longer or unsettled
+    return settings.budget > search.planned or longer or unsettled or search.stopped_by == NOTHING_ENDED
 
 
 def warn_if_unfair(log: TrialLog, screen: Screen) -> bool:

@@ -19,6 +19,10 @@ MOST_TRIES = 2
 meets it must not hold up the search for ever. A search that is resumed tries it again."""
 
 
+NOTHING_ENDED = "no trial came to an end"
+"""Why a search ended that could not go on; when it is resumed, it does."""
+
+
 @dataclass(frozen=True)
 class Planned:
     """A configuration, whole or in part, to be tried before anything is sampled freely."""
@@ -43,8 +47,9 @@ class Plan:
 
     @property
     def fixed(self) -> int:
-        """How many points and default recipes are tried."""
-        return sum(item.origin in FIXED for item in self.items)
+        """How many points and default recipes are tried; what is one configuration counts once."""
+        configs = [self.space.whole(item.values) for item in self.items if item.origin in FIXED]
+        return len({config.key for config in configs if config}) + configs.count(None)
 
 
 def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
@@ -58,7 +63,8 @@ def make_plan(space: Space, backbones: Sequence[Backbone], budget: int) -> Plan:
         plan.notes.append(f"--backbones leaves {points_left} of the space out, of other backbones than are searched.")
     points = [Planned("point", point) for point in space.points]
     wanted = best_first([space.recipe(backbone) for backbone in backbones])
-    recipes = [Planned("recipe", one) for one in wanted if all(dict(point.values) != one for point in points)]
+    given = {config.key for config in map(space.whole, space.points) if config}
+    recipes = [Planned("recipe", one) for one in wanted if TrialConfig.from_mapping(one).key not in given]
     if budget == len(points):
         plan.items = points
         plan.complete = True

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import itertools
 import math
 import sqlite3
 import time
@@ -20,13 +21,14 @@ from optuna.trial import TrialState
 
 from bench.cluster import Deaths
 from bench.errors import ConfigError
-from bench.failures import MEMORY
+from bench.failures import MEMORY, TRIED_AGAIN
 from bench.run.courses import Curve
 from bench.run.record import Worked
 from bench.run.results import TrialLog, TrialRecord
 from bench.search.lanes import Lanes
-from bench.search.plan import Planned, needs_as_much, once_more, too_large
-from bench.search.settled import Rule
+from bench.search.parameters import Value
+from bench.search.plan import MOST_TRIES, Planned, needs_as_much, once_more, to_try_again, too_large
+from bench.search.settled import FIXED, Rule
 from bench.search.space import Space
 from bench.stats.metrics import Scores, get_metric
 from bench.trial import EpochRecord, Scored, TrialConfig
@@ -34,10 +36,14 @@ from bench.trial import EpochRecord, Scored, TrialConfig
 STUDY = "bench"
 FINISHED = "FINISHED"
 """In place of a configuration: there is none left."""
-TRIES = 200
-"""Samples drawn in a row that are all known already before the space counts as exhausted."""
+TRIES = 5
+"""Samples in a row that are all known already before one is taken of what is left of the space: the sampler learns
+nothing from a known one, so it would propose the best again and again."""
+MOST_WALKED = 100_000
+"""Configurations in a row that are looked at for one that is left; more need too much memory in a vast space alone."""
 GIVE_UP_AFTER = 3
-"""If the first so many trials all fail, the fault is not theirs: the search stops."""
+"""If the first so many configurations all fail, the fault is not theirs: the search stops. What failed because of the
+machine or its memory counts once it has failed again."""
 WINDOW = 2
 """Of the planned configurations, a worker chooses among the next so many times the number of workers."""
 
@@ -170,6 +176,7 @@ class RecordingSearch:
             ],
             load_if_exists=True,
         )
+        self._rng = np.random.default_rng((rules.seed + len(log.records)) % 2**63)
         self._rules = rules
         self._metric = metric.name
         self._table = log
@@ -183,18 +190,24 @@ class RecordingSearch:
         self._deaths = Deaths()
         self._live: dict[str, _Live] = {}
         self._planned: list[Planned] = []
+        self._reserved: set[str] = set()
+        self._again: set[str] = set()
+        self._tried_out: set[str] = set()
         self._window = WINDOW * rules.jobs
         self._passed_over = 0
         self._lanes = Lanes(rules.jobs)
         self.notes: dict[str, str] = {}
         self.until: Rule | None = None
+        self.only_planned = False
         self.settled = ""
         self.stopped_because = ""
         self.fatal = ""
+        self.again_first = False
 
     def forget(self, records: Sequence[TrialRecord]) -> list[Planned]:
         """Let the configurations of ``records`` be tried again; returns them, to be enqueued."""
-        self._seen -= {record.config.key for record in records}
+        self._again = {record.config.key for record in records}
+        self._seen -= self._again
         return [once_more(record) for record in records]
 
     def settle(self, records: Sequence[TrialRecord]) -> list[Planned]:
@@ -271,35 +284,33 @@ class RecordingSearch:
             any_order: whether their order means nothing; else the first waits for a few others at most.
         """
         self._planned = list(items)
+        configs = [self._rules.space.whole(item.values) for item in items if item.origin in FIXED]
+        self._reserved = {config.key for config in configs if config}
         if any_order:
             self._window = max(1, len(self._planned))
 
     def suggest(self, trial_id: str) -> Any:
-        """The next configuration; None while all jobs are busy, `FINISHED` where none is left."""
-        if self.fatal:
+        """The next configuration; `FINISHED` where none is to come.
+
+        None while all jobs are busy, or where those that are running must tell first whether anything succeeds at all.
+        """
+        if self.fatal or self.again_first:
             return FINISHED
-        if len(self._live) >= self._rules.jobs:
+        if len(self._live) >= self._rules.jobs or (self._live and self._in_doubt()):
             return None
-        if self.until and (why := self.until.why(self._table.scored())):
-            self.settled = self.stopped_because = why
+        if self._is_settled():
             return FINISHED
-        if self._planned:
-            item = self._next_planned()
-            self._study.enqueue_trial(dict(item.values), user_attrs={"origin": item.origin})
-        for _ in range(TRIES):
-            # Not through Optuna's distributions: parameters exist under conditions, so the space asks for each in turn
-            trial = self._study.ask()
-            config = TrialConfig.from_mapping(self._rules.space.suggest(trial))
-            if config.key not in self._seen and not self._too_large(config):
-                break
-            self._study.tell(trial, state=TrialState.FAIL)  # a known one teaches the sampler nothing
-        else:
+        found = self._propose()
+        if found is None:
+            what = "point" if self.only_planned else "configuration"
             self.stopped_because = (
-                f"every configuration of the space {self._rules.space.name!r} that could be found was tried"
+                f"every {what} of the space {self._rules.space.name!r} was tried"
                 f"{', or needs more memory than there is' if self._large else ''}"
             )
             return FINISHED
+        trial, config = found
         self._seen.add(config.key)
+        self._again.discard(config.key)
         origin = trial.user_attrs.get("origin", "sampled")
         trial.set_user_attr("trial", self._next)
         worker = self._lanes.begin(config)
@@ -307,6 +318,88 @@ class RecordingSearch:
         self._watcher.trial_started(self._next, config)
         self._next += 1
         return asdict(config)
+
+    def _is_settled(self) -> bool:
+        """Whether the search is to end here by its rule, or to try first again what the rule waits for."""
+        if self.until is None:
+            return False
+        current, closed = self._table.current, self._closed(self.until.short(self._table.current))
+        to_come = {record.trial for record in to_try_again(self._table.records, self._before)}
+        if why := self.until.why([record for record in current if record.trial not in to_come], closed):
+            self.settled = self.stopped_because = why
+            return True
+        # a point or recipe that failed because of the machine is tried again now, else the rule waits for the budget
+        waits = any(record.origin in FIXED for record in self._later())
+        self.again_first = waits and bool(self.until.why(current, closed))
+        return self.again_first
+
+    def _later(self) -> list[TrialRecord]:
+        """The failed trials that are to be tried again, but are not among what is planned now."""
+        again = to_try_again(self._table.records, self._before)
+        return [record for record in again if record.config.key not in self._again]
+
+    def _closed(self, backbones: Sequence[str]) -> set[str]:
+        """Those of ``backbones`` of which nothing runs and nothing is left to try."""
+        running = {live.config.backbone for live in self._live.values()}
+        for name in backbones:
+            if name not in self._tried_out | running and self._left({"backbone": name}) is None:
+                self._tried_out.add(name)
+        return self._tried_out - running
+
+    def _in_doubt(self) -> bool:
+        """Whether nothing has a score so far, and as many configurations have failed as end a search."""
+        if self._table.scored() or any(live.last for live in self._live.values()):
+            return False
+        return len({record.config.key for record in self._table.records[self._before :]}) >= GIVE_UP_AFTER
+
+    def _lost(self) -> int:
+        """Of how many configurations this search has seen the last attempt fail."""
+        tries: dict[str, list[TrialRecord]] = {}
+        for record in self._table.records[self._before :]:
+            tries.setdefault(record.config.key, []).append(record)
+        return sum(own[-1].failure not in TRIED_AGAIN or len(own) >= MOST_TRIES for own in tries.values())
+
+    def _propose(self) -> tuple[optuna.Trial, TrialConfig] | None:
+        """The next planned configuration that is still to be tried, else a sampled one; None where none is left."""
+        while self._planned:
+            item = self._next_planned()
+            config = self._rules.space.whole(item.values)
+            self._reserved -= {config.key} if config else set()
+            if found := self._draw(item):
+                return found
+        return None if self.only_planned else self._draw(Planned("sampled", {}))
+
+    def _draw(self, item: Planned) -> tuple[optuna.Trial, TrialConfig] | None:
+        """A configuration with the values of ``item``, the others by the sampler; None where none of these is left.
+
+        Where the sampler proposes known ones alone, one of those left is drawn from the space.
+        """
+        for _ in range(TRIES):
+            trial, config = self._ask(item)
+            if self._free(config):
+                return trial, config
+            self._study.tell(trial, state=TrialState.FAIL)  # a known one teaches the sampler nothing
+            if self._rules.space.whole(item.values):
+                return None
+        left = self._left(item.values)
+        return self._ask(Planned(item.origin, left)) if left else None
+
+    def _ask(self, item: Planned) -> tuple[optuna.Trial, TrialConfig]:
+        """A trial of the study with the values of ``item``."""
+        if item.values:
+            self._study.enqueue_trial(dict(item.values), user_attrs={"origin": item.origin})
+        # Not through Optuna's distributions: parameters exist under conditions, so the space asks for each in turn
+        trial = self._study.ask()
+        return trial, TrialConfig.from_mapping(self._rules.space.suggest(trial))
+
+    def _left(self, fixed: Mapping[str, Value]) -> dict[str, Value] | None:
+        """A random configuration with the values ``fixed`` that is still to be tried; None where there is none."""
+        walk = itertools.islice(self._rules.space.walk(self._rng, fixed), MOST_WALKED)
+        return next((one for one in walk if self._free(TrialConfig.from_mapping(one))), None)
+
+    def _free(self, config: TrialConfig) -> bool:
+        """Whether ``config`` was neither tried nor is planned, and memory may suffice for it."""
+        return config.key not in self._seen and config.key not in self._reserved and not self._too_large(config)
 
     def _too_large(self, config: TrialConfig) -> bool:
         """Whether ``config`` needs as much memory as another that did not get it twice; said once of each of these."""
@@ -429,8 +522,11 @@ class RecordingSearch:
         if self._large or failure == MEMORY:
             self._large = too_large(self._table.records)
         self._tell(live.proposal.number, record)
-        if not self._table.scored() and len(self._table.records) - self._before >= GIVE_UP_AFTER:
-            self.fatal = reason
+        if not self._live and self._in_doubt():
+            if self._lost() >= GIVE_UP_AFTER:
+                self.fatal = reason
+            else:
+                self.again_first = bool(self._later())
         self._watcher.trial_ended(record)
 
     def _tell(self, number: int, record: TrialRecord) -> None:

@@ -2,7 +2,9 @@
 
 The rule. The search ends when the chance that *any* of the trials left in the budget beats the best by more than the
 best's standard error on validation is below 5 %; not before `FEWEST` trials have a score, `FAIR` of every backbone, and
-not before every point of the space and every default recipe has. The comparison of what a search may still gain with
+not before every point of the space and every default recipe has ended. What failed, and is not tried again, has ended
+without a score. A backbone is not waited for where none of `FAIR` trials has a score, or where nothing of it is left to
+try. The comparison of what a search may still gain with
 the standard error of what it has is that of Makarova et al., "Automatic termination for hyperparameter optimization"
 (AutoML 2022, arXiv:2104.08166). They bound the gain by a Gaussian process; Optuna's terminators, which do the same,
 need PyTorch and are to be removed in Optuna 6. Here the gain follows from the upper tail of the scores so far.
@@ -22,7 +24,7 @@ in three lost more than a standard error (docs/performance.md).
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bench import numbers
@@ -36,7 +38,7 @@ LEVEL = 0.05
 FEWEST = 20
 """Trials with a score that the tail is estimated from at least: a quarter of them are five."""
 FAIR = 5
-"""Trials with a score that each backbone has had at least: its fair share."""
+"""Trials with a score that each backbone has had at least, its fair share; or so many that all failed."""
 TAIL = 4
 """The best n / `TAIL` of n scores are the tail."""
 FIXED = ("point", "recipe")
@@ -91,28 +93,37 @@ class Rule:
         """Of a validation score."""
         return standard_error(self.metric.name, score, self.patients)
 
-    def chance(self, ended: Sequence[TrialRecord]) -> float | None:
+    def short(self, ended: Sequence[TrialRecord]) -> list[str]:
+        """The backbones that have not had their share, once `FEWEST` of the trials ``ended`` have a score."""
+        scored = Counter(record.config.backbone for record in ended if record.metrics)
+        tried = Counter(record.config.backbone for record in ended)
+        waiting = [name for name in self.backbones if scored[name] < FAIR and (scored[name] or tried[name] < FAIR)]
+        return waiting if scored.total() >= FEWEST else []
+
+    def chance(self, ended: Sequence[TrialRecord], closed: Collection[str] = ()) -> float | None:
         """The chance that a trial that is left beats the best by more than its standard error.
 
         Args:
-            ended: all trials that have a score so far, in any order.
+            ended: all trials that have come to their end so far, in any order; failed ones too, unless they are to be
+                tried again.
+            closed: backbones of which nothing is left to try.
 
         Returns:
             0 to 1; None where the rule does not apply: nothing is left, or a backbone has not had its share.
         """
-        left, had = self.budget - len(ended), Counter(record.config.backbone for record in ended)
-        if left <= 0 or len(ended) < FEWEST or any(had[name] < FAIR for name in self.backbones):
+        left, scored = self.budget - len(ended), [record.metrics for record in ended if record.metrics]
+        if left <= 0 or len(scored) < FEWEST or set(self.short(ended)) - set(closed):
             return None
         if sum(record.origin in FIXED for record in ended) < self.fixed:
             return None
         limit = self.metric.limits(len(self.patients))[self.metric.higher_is_better]
-        scores = [(record.metrics or {})[self.metric.name] for record in ended]
+        scores = [metrics[self.metric.name] for metrics in scored]
         best = min(scores, key=lambda score: abs(limit - score))
         return chance([abs(limit - score) for score in scores], self.standard_error(best), left)
 
-    def why(self, ended: Sequence[TrialRecord]) -> str:
-        """Why the search is to end now, in words; empty if it is to go on."""
-        found = self.chance(ended)
+    def why(self, ended: Sequence[TrialRecord], closed: Collection[str] = ()) -> str:
+        """Why the search is to end now, in words; empty if it is to go on. Arguments are those of `chance`."""
+        found = self.chance(ended, closed)
         if found is None or found >= LEVEL:
             return ""
         left = numbers.counted(self.budget - len(ended), "trial")
@@ -147,9 +158,9 @@ def retrospect(rule: Rule, records: Sequence[TrialRecord]) -> SettledRecord:
 
     Args:
         rule: of the search.
-        records: all trials, in any order.
+        records: all trials, in any order, without the failed that were tried again.
     """
-    ended = sorted((one for one in records if one.metrics), key=lambda one: (one.elapsed, one.trial))
+    ended = sorted(records, key=lambda one: (one.elapsed, one.trial))
     chance = None
     for count in range(FEWEST, len(ended) + 1):
         chance = found if (found := rule.chance(ended[:count])) is not None else chance

@@ -3,18 +3,20 @@
 Knows YAML and Optuna's trial interface (``suggest_*``); no Ray, no Keras.
 """
 
+import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from bench.errors import ConfigError
 from bench.models.augmentation import Policy, make_policy
 from bench.models.backbones import BACKBONES, DEFAULT, RECIPE, Backbone
-from bench.search.parameters import GIVEN, PARAMETERS, Hyperparameter, Value
+from bench.search.parameters import GIVEN, PARAMETERS, Hyperparameter, TrialConfig, Value
 from bench.search.shipped import SHIPPED, shipped
 
 DEEPEST, MOST_VALUES, LONGEST = 20, 10_000, 1_000
@@ -114,6 +116,21 @@ class Parameter:
             return value in self.choices
         return bool(self.low <= value <= self.high)
 
+    @property
+    def values(self) -> Sequence[Any] | None:
+        """All values that the parameter can take, in order; None where these are a continuous range."""
+        if self.choices is not None:
+            return self.choices
+        if self.row.kind is int:
+            return range(int(self.low), int(self.high) + 1)
+        return (self.low,) if self.low == self.high else None
+
+    def drawn(self, rng: np.random.Generator) -> Any:
+        """A value of a continuous range, evenly or, with ``log``, evenly in the logarithm."""
+        if not self.log:
+            return float(rng.uniform(self.low, self.high))
+        return min(max(math.exp(rng.uniform(math.log(self.low), math.log(self.high))), self.low), self.high)
+
     def nearest(self, value: Any) -> Any:
         """The value closest to ``value`` that the parameter can take (the first choice for names)."""
         if self.contains(value):
@@ -203,6 +220,52 @@ class Space:
                 chosen[parameter.name] = parameter.suggest(trial)
         return chosen
 
+    def completed(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """``values`` with whatever has a single choice beside them; what is then still absent is to be sampled."""
+        chosen = dict(values)
+        for parameter in self.parameters:
+            if parameter.name not in chosen and parameter.active(chosen):
+                all_there_are = parameter.values
+                if all_there_are is not None and len(all_there_are) == 1:
+                    chosen[parameter.name] = all_there_are[0]
+        return chosen
+
+    def undecided(self, values: Mapping[str, Value]) -> str:
+        """The first parameter that exists beside ``values`` and is absent from them; empty where they are whole."""
+        return next((one.name for one in self.parameters if one.name not in values and one.active(values)), "")
+
+    def whole(self, values: Mapping[str, Value]) -> TrialConfig | None:
+        """The configuration that ``values`` and single choices amount to; None where something is to be sampled."""
+        chosen = self.completed(values)
+        return None if self.undecided(chosen) else TrialConfig.from_mapping(chosen)
+
+    def walk(self, rng: np.random.Generator, fixed: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+        """Every configuration of the space that has the values ``fixed``, in an order drawn by ``rng``.
+
+        Each parameter's values are taken in a random order beside every choice of those before it, where the parameter
+        exists under its conditions. Of a continuous range one value is drawn each time, for there is no end of them.
+        """
+        return self._walk(rng, fixed, {}, 0)
+
+    def _walk(
+        self, rng: np.random.Generator, fixed: Mapping[str, Value], chosen: Mapping[str, Value], place: int
+    ) -> Iterator[dict[str, Value]]:
+        if place == len(self.parameters):
+            yield dict(chosen)
+            return
+        parameter = self.parameters[place]
+        if not parameter.active(chosen):
+            yield from self._walk(rng, fixed, chosen, place + 1)
+            return
+        if parameter.name in fixed and parameter.contains(fixed[parameter.name]):
+            values: Sequence[Any] | None = (fixed[parameter.name],)
+        else:
+            values = parameter.values
+        if values is None:
+            values = (parameter.drawn(rng),)
+        for index in rng.permutation(len(values)).tolist() if len(values) > 1 else (0,):
+            yield from self._walk(rng, fixed, {**chosen, parameter.name: values[index]}, place + 1)
+
     def recipe(self, backbone: Backbone) -> dict[str, Value]:
         """The backbone's default recipe, each value moved to the nearest one that the space allows."""
         defaults = {name: row.default for name, row in PARAMETERS.items()}
@@ -273,7 +336,7 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
     parameters = {key: _where_it_exists(one, parameters) for key, one in parameters.items()}
     points = [_point(name, parameters, listed, point) for point in content.get("points") or []]
     kept = tuple(point for point in points if point.get("backbone", narrowed[0]) in narrowed)
-    return Space(
+    space = Space(
         name=name,
         parameters=tuple(parameters.values()),
         policies={key: policies[key] for key in offered},
@@ -284,6 +347,23 @@ def parse_space(name: str, text: str, backbones: Sequence[str] | None = None) ->
         patience=_whole_number(name, "patience", content.get("patience")),
         text=text,
     )
+    _refuse_equal_points(space, points)
+    return space
+
+
+def _refuse_equal_points(space: Space, points: Sequence[Mapping[str, Value]]) -> None:
+    """Refuse two points that are one configuration; what a point leaves to be sampled makes it no other's equal."""
+    numbers: dict[str, int] = {}
+    for number, point in enumerate(points, start=1):
+        config = space.whole(point)
+        if config is None:
+            continue
+        if config.key in numbers:
+            raise ConfigError(
+                f"Space {space.name!r}: all points: must differ from each other, but points {numbers[config.key]} and "
+                f"{number} are the same configuration, {dict(point)!r}; leave one of them out."
+            )
+        numbers[config.key] = number
 
 
 def _check_extent(text: str) -> None:

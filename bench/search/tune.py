@@ -28,7 +28,7 @@ from bench.failures import ERROR, MACHINE, MEMORY, NOT_FINITE
 from bench.run.results import TrialLog, TrialRecord
 from bench.scratch import own_folder
 from bench.search.parameters import GRACE_EPOCHS, REDUCTION_FACTOR
-from bench.search.plan import Plan, Planned, longest_first, remaining, to_try_again, without
+from bench.search.plan import NOTHING_ENDED, Plan, Planned, longest_first, remaining, to_try_again, without
 from bench.search.searcher import FINISHED, RecordingSearch, Report, Rules, Watcher
 from bench.settings import RunSettings
 from bench.stats.metrics import Metric, get_metric
@@ -62,7 +62,7 @@ def run_search(plan: Plan, task: Task, workers: Workers, settings: RunSettings, 
     limit, stopped_by = settings.time_limit, ""
     in_full = plan.complete and settings.scheduler == "none" and limit is None  # then order decides about time alone
     notes: dict[str, str] = {}
-    before, again = len(log.records), to_try_again(log.records)
+    before, again, again_first = len(log.records), to_try_again(log.records), False
     while not stopped_by:
         wanted = settings.budget - (len(log.current) - len(again))
         seconds_left = math.inf if limit is None else limit - log.elapsed
@@ -70,23 +70,29 @@ def run_search(plan: Plan, task: Task, workers: Workers, settings: RunSettings, 
             stopped_by = "budget" if wanted <= 0 else "time limit"
             break
         jobs = workers.jobs
-        if 0 < wanted == len(again):  # what others beside it may have ended is tried again alone
-            jobs = 1
+        if 0 < wanted == len(again) or again_first:  # what others beside it may have ended is tried again alone
+            jobs, wanted = 1, len(again)
             cluster.end(range(1, workers.jobs))
         rules = Rules(plan.space, task.metric, task.epochs, settings.seed, jobs, before, plan.milliseconds)
         search = RecordingSearch(rules, log, watcher)
-        search.notes, search.until = notes, plan.until
+        search.notes, search.only_planned = notes, plan.complete
+        search.until = None if again_first else plan.until
         for record in again:
             watcher.note(f"the configuration of trial {record.trial} is tried again; it had failed: {record.reason}.")
         todo = _todo(search, plan, log, again)
-        search.enqueue(longest_first(todo, task.backbones)[:wanted] if in_full else todo[:wanted], in_full)
+        if not again_first:  # else what is too large by then leaves its place to the next
+            todo = longest_first(todo, task.backbones)[:wanted] if in_full else todo[:wanted]
+        search.enqueue(todo, in_full and not again_first)
         had = len(log.records)
         stopped_by = _one_round(search, task, workers, settings.scheduler, wanted, seconds_left)
         again = to_try_again(log.records, before)
-        if again and stopped_by != "time limit" and not search.settled:
+        again_first = search.again_first and bool(again)
+        if search.fatal and not log.scored():
+            stopped_by = stopped_by or f"the first trials all failed: {search.fatal}"
+        elif again and stopped_by != "time limit" and not search.settled:
             stopped_by = ""
-        if search.fatal or len(log.records) == had:
-            stopped_by = stopped_by or "no trial came to an end"
+        if len(log.records) == had:
+            stopped_by = stopped_by or NOTHING_ENDED
     if not log.scored():
         raise SearchFailed(_why_nothing(log))
     return stopped_by

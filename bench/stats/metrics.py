@@ -89,6 +89,9 @@ def specificity_at_95_sensitivity(y_true: Labels, y_score: Scores) -> float:
 
 
 def _specificity(positive: Mask, scores: Scores) -> float:
+    """Of one class against the rest; NaN where either is missing."""
+    if positive.all() or not positive.any():
+        return float("nan")
     false, true, _ = _sklearn("roc_curve")(positive, scores, drop_intermediate=False)
     return float(1 - false[true >= SENSITIVITY].min())
 

@@ -143,6 +143,42 @@ def test_points_and_recipes_come_first() -> None:
     assert rule(fixed=2).chance(ended) is None
 
 
+def failed(number: int, backbone: str = "vgg16", **changes: Any) -> TrialRecord:
+    lost = {"state": "failed", "reason": "the loss became nan", "metrics": None, "best_epoch": None}
+    return trial(number, 0.0, backbone, **(lost | changes))
+
+
+def test_what_failed_has_ended_too() -> None:
+    ended = trials(SPREAD)
+    recipe = failed(20, origin="recipe")
+    assert rule(fixed=1).chance(ended) is None
+    assert rule(fixed=1).chance([*ended, recipe]) is not None
+    more = [failed(20 + number) for number in range(10)]
+    assert rule(budget=50).chance(ended + more) == rule(budget=40).chance(ended), "20 are left of either"
+    assert "the 20 trials left" in rule(patients=5).why(ended + more)
+    assert rule(budget=30).chance(ended + more) is None, "nothing is left"
+    assert rule().chance(trials(SPREAD[:-1]) + more) is None, "too few scores"
+
+
+def test_a_backbone_that_cannot_be_trained_is_not_waited_for() -> None:
+    two = replace(rule(), backbones=("vgg16", "resnet50"))
+    scored = trials(SPREAD)
+    lost = [failed(20 + number, "resnet50") for number in range(FAIR)]
+    assert two.chance(scored + lost[:-1]) is None
+    assert two.chance(scored + lost) is not None
+    assert two.short(scored + lost) == [] and two.short(scored) == ["resnet50"]
+    assert two.chance([*scored, *lost, trial(30, 0.8, "resnet50")]) is None, "one succeeded: it has its share first"
+    assert two.chance(scored) is None
+    assert two.chance(scored, closed={"resnet50"}) is not None, "nothing of it is left to try"
+
+
+def test_a_search_with_a_failed_recipe_would_have_ended_too() -> None:
+    ended = two_at_a_time([0.88 + 0.0005 * (number % 20) for number in range(30)])
+    ended[2] = replace(failed(2), origin="recipe", elapsed=ended[2].elapsed, seconds=4.0)
+    ended[4] = replace(ended[4], origin="recipe")
+    assert retrospect(rule(patients=25, fixed=2), ended).trials == 22
+
+
 # Over many searches
 
 
@@ -274,12 +310,72 @@ def test_a_settled_search_proposes_nothing(tmp_path: Path, space: Any) -> None:
     assert search.suggest("next") != FINISHED
 
 
-@pytest.mark.parametrize("failed", [False, True])
-def test_a_search_that_is_resumed_goes_by_the_same_rule(
-    tmp_path: Path, space: Any, monkeypatch: pytest.MonkeyPatch, failed: bool
+def test_it_is_settled_though_a_recipe_failed_and_a_backbone_has_nothing_left(tmp_path: Path, toy_table: None) -> None:
+    tiny = parse_space(
+        "tiny", "parameters: {backbone: {choices: [toy, toy2]}, learning_rate: {choices: [1e-4, 2.0e-4]}}"
+    )
+    log = settled_log(RunDir(tmp_path))
+    log.add(replace(failed(20, "toy"), origin="recipe"), [])
+    search = RecordingSearch(Rules(tiny, "auc", epochs=3, seed=0), log, Silent())
+    search.until = rule(patients=25, fixed=1, backbones=("vgg16", "toy2"))
+    assert search.suggest("next") != FINISHED, "toy2 has a configuration left"
+    search.until = rule(patients=25, fixed=2)
+    assert not search._is_settled(), "a recipe is to come"
+    search.until = rule(patients=25, fixed=1)
+    assert search._is_settled() and "the 29 trials left" in search.settled
+
+
+def test_a_backbone_with_fewer_configurations_than_its_share_is_not_waited_for_beyond_them(
+    tmp_path: Path, toy_table: None
+) -> None:
+    tiny = parse_space("tiny", "parameters: {backbone: {choices: [toy]}, learning_rate: {choices: [1e-4, 2.0e-4]}}")
+    log = settled_log(RunDir(tmp_path))
+    search = RecordingSearch(Rules(tiny, "auc", epochs=3, seed=0), log, Silent())
+    search.until = rule(patients=25, backbones=("vgg16", "toy"))
+    for number in (20, 21):
+        assert search.suggest(str(number)) != FINISHED
+        assert not search._is_settled(), "the last of them runs"
+        search.ended(str(number), {"failed": "no such layer", "finished": True})
+    assert search.suggest("next") == FINISHED and search.settled
+
+
+def test_a_recipe_that_the_machine_ended_is_tried_again_before_the_search_is_settled(
+    tmp_path: Path, space: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = settled_log(RunDir(tmp_path))
-    if failed:  # it would be tried again
+    log.records.clear()  # they are of this search
+    rounds: list[tuple[int, int]] = []
+
+    def one_round(search: RecordingSearch, _: Any, __: Any, ___: str, wanted: int, *____: Any) -> str:
+        rounds.append((search.jobs, wanted))
+        if len(rounds) == 1:
+            for one in trials([0.88 + 0.0005 * number for number in range(20)]):
+                log.add(one, [])
+            log.add(trial(20, 0.0, "toy", **(lost | {"config": config})), [])
+        if search.suggest("next") == FINISHED:
+            return search.stopped_because
+        search.ended("next", {"failed": "no such layer", "failure": "error", "finished": True})
+        return ""
+
+    lost = {"state": "failed", "reason": "lost", "failure": "machine", "metrics": None, "best_epoch": None}
+    lost["origin"] = "recipe"
+    config = TrialConfig.from_mapping(space.recipe(toys.toy_backbone()))
+    monkeypatch.setattr(tune, "_one_round", one_round)
+    settings = make_settings(name="x", budget=50, scheduler="none", cache=tmp_path, until_settled=True)
+    task = SimpleNamespace(metric="auc", epochs=3, seed=0, backbones={})
+    plan = Plan(space, until=rule(patients=25, fixed=1))
+    why = tune.run_search(plan, task, Workers(2, 1, 0.0, 2, 0), settings, log, Silent())  # type: ignore[arg-type]
+    assert rounds == [(2, 50), (1, 1), (2, 29)]
+    assert why.startswith("settled: that one of the 29 trials left")
+    assert [one.config.backbone for one in log.records[20:]] == ["toy", "toy"]
+
+
+@pytest.mark.parametrize("broke", [False, True])
+def test_a_search_that_is_resumed_goes_by_the_same_rule(
+    tmp_path: Path, space: Any, monkeypatch: pytest.MonkeyPatch, broke: bool
+) -> None:
+    log = settled_log(RunDir(tmp_path))
+    if broke:  # it would be tried again
         lost = {"state": "failed", "reason": "lost", "failure": "machine", "metrics": None, "best_epoch": None}
         log.add(trial(20, 0.5, "toy", **lost), [])
     rounds = []
@@ -295,7 +391,7 @@ def test_a_search_that_is_resumed_goes_by_the_same_rule(
     why = tune.run_search(plan, task, Workers(1, 1, 0.0, 1, 0), settings, log, Silent())  # type: ignore[arg-type]
     assert rounds == [FINISHED]
     assert why.startswith("settled: ")
-    assert len(log.records) == 20 + failed
+    assert len(log.records) == 20 + broke
 
 
 @pytest.mark.parametrize(
@@ -306,7 +402,7 @@ def test_a_search_that_is_resumed_goes_by_the_same_rule(
         ("time limit", {"time_limit": 60}, False, "--time-limit none"),
         ("time limit", {"time_limit": 90}, True, "--time-limit none"),
         ("time limit", {}, True, "--time-limit none"),
-        ("no trial came to an end", {}, False, ""),
+        ("no trial came to an end", {}, True, ""),
         ("budget", {"until_settled": False}, False, None),
     ],
 )

@@ -3,6 +3,7 @@
 import dataclasses
 from itertools import pairwise
 
+import numpy as np
 import optuna
 import pytest
 import yaml
@@ -297,6 +298,55 @@ def test_points_are_kept_in_order():
         {"backbone": "vgg16", "learning_rate": 1e-3},
         {"unfreeze_depth": 1, "finetune_factor": 0.1},
     )
+
+
+def test_points_that_are_one_configuration_are_refused():
+    whole = "{backbone: vgg16, augmentation: none, unfreeze_depth: 0, learning_rate: 1e-3}"
+    text = "parameters: {unfreeze_depth: {choices: [0, 1]}, learning_rate: {low: 1e-4, high: 1e-2}}\npoints: "
+    rest = "backbone: vgg16, unfreeze_depth: 0, learning_rate: 0.001"
+    space = parse_space("x", f"{text}[{whole}, {{backbone: vgg16}}, {{backbone: vgg16}}]")
+    assert len(space.points) == 3, "what is sampled may differ"
+    assert space.whole(space.points[0]) == TrialConfig("vgg16") and space.whole(space.points[1]) is None
+    for same in (whole, f"{{{rest}}}", f"{{{rest}, dropout: 0.2, schedule: constant}}"):
+        with pytest.raises(ConfigError, match=r"all points: must differ .* points 1 and 3 are the same configuration"):
+            parse_space("x", f"{text}[{whole}, {{backbone: resnet50}}, {same}]")
+
+
+CONDITIONS = """
+parameters:
+  backbone: {choices: [vgg16, resnet50]}
+  unfreeze_depth: {low: 0, high: 2}
+  learning_rate: {low: 1e-3, high: 1e-3}
+  finetune_factor: {choices: [0.1, 0.2], when: {unfreeze_depth: [1, 2]}}
+  dropout: {choices: [0.0, 0.5], when: {backbone: [vgg16]}}
+  batch_size: {low: 8, high: 10, log: true}
+  schedule: {choices: [constant, cosine]}
+"""
+
+
+def test_a_walk_meets_every_configuration_of_a_space_of_choices_once():
+    space = parse_space("x", CONDITIONS)
+    found = list(space.walk(np.random.default_rng(0), {}))
+    assert len({TrialConfig.from_mapping(one).key for one in found}) == len(found) == (2 + 1) * (1 + 2 * 2 * 2) * 3
+    for one in found:
+        assert ("finetune_factor" in one) == ("schedule" in one) == (one["unfreeze_depth"] > 0)
+        assert ("dropout" in one) == (one["backbone"] == "vgg16")
+    some = list(space.walk(np.random.default_rng(0), {"backbone": "resnet50", "unfreeze_depth": 1, "batch_size": 9}))
+    assert len(some) == 4 and {(one["backbone"], one["unfreeze_depth"], one["batch_size"]) for one in some} == {
+        ("resnet50", 1, 9)
+    }
+    assert next(space.walk(np.random.default_rng(1), {})) != next(space.walk(np.random.default_rng(2), {}))
+    assert next(space.walk(np.random.default_rng(1), {})) == next(space.walk(np.random.default_rng(1), {}))
+
+
+def test_a_walk_draws_from_continuous_ranges():
+    space = load_space("default")
+    found = [next(space.walk(np.random.default_rng(seed), {"unfreeze_depth": 2})) for seed in range(40)]
+    assert all(space[name].contains(value) for one in found for name, value in one.items())
+    rates = [one["learning_rate"] for one in found]
+    assert len(set(rates)) == 40
+    middle = (space["learning_rate"].low * space["learning_rate"].high) ** 0.5
+    assert 10 < sum(rate < middle for rate in rates) < 30, "evenly in the logarithm"
 
 
 def test_points_of_backbones_that_are_left_out_go_with_them():

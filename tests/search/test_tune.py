@@ -96,6 +96,23 @@ def test_a_recipe_that_is_among_the_points_is_not_repeated(toy_table: None, back
     assert plan.items[1].values["backbone"] == "toy2"
 
 
+def test_a_point_that_leaves_out_single_choices_is_the_recipe_all_the_same(
+    toy_table: None, backbones: list[Any]
+) -> None:
+    recipe = parse_space("toys", toys.SPACE).recipe(backbones[0])
+    assert recipe["initialisation"] == "given"
+    written = {
+        name: value for name, value in recipe.items() if name not in ("initialisation", "ema_momentum", "schedule")
+    }
+    written.pop("batch_size"), written.pop("label_smoothing")  # of which the space has one value each
+    space = parse_space("toys", toys.SPACE.split("points:")[0] + f"points: [{written}, {{backbone: toy}}]\n")
+    plan = make_plan(space, backbones, budget=10)
+    fixed = [(item.origin, item.values["backbone"]) for item in plan.items if item.origin != "backbone"]
+    assert fixed == [("point", "toy"), ("point", "toy"), ("recipe", "toy2")]
+    assert plan.fixed == 3
+    assert Plan(space, [plan.items[0], Planned("recipe", recipe)]).fixed == 1, "one configuration"
+
+
 def test_a_budget_of_the_points_tries_nothing_else(space: Space, backbones: list[Any]) -> None:
     plan = make_plan(space, backbones, budget=1)
     assert [item.origin for item in plan.items] == ["point"]
@@ -134,8 +151,7 @@ def test_the_timeline_has_every_trial_at_its_worker(tmp_path: Path, space: Space
     assert all(one.kind == "trial" and one.began <= one.ended for one in log.worked)
 
 
-def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searcher, "TRIES", 40)  # with three configurations
+def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None) -> None:
     tiny = parse_space("tiny", "parameters: {backbone: {choices: [toy]}, dropout: {choices: [0.0, 0.1, 0.2]}}")
     search = recording(tiny, RunDir(tmp_path))
     seen = []
@@ -146,7 +162,81 @@ def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None, mon
         search.ended(f"t{number}", last(1, 0.7))
     assert sorted(seen) == [0.0, 0.1, 0.2]
     assert search.suggest("t3") == "FINISHED"
-    assert "tiny" in search.stopped_because
+    assert search.stopped_because == "every configuration of the space 'tiny' was tried"
+
+
+CHOICES = """
+parameters:
+  backbone: {choices: [toy, toy2]}
+  unfreeze_depth: {low: 0, high: 1}
+  learning_rate: {choices: [1e-3, 1e-2]}
+  finetune_factor: {choices: [0.01, 0.1], when: {unfreeze_depth: [1]}}
+  batch_size: {choices: [8]}
+"""
+"""Six configurations of each backbone."""
+
+
+def try_out(search: RecordingSearch, budget: int) -> list[dict[str, Any]]:
+    """What a search proposes, one after another; the larger the learning rate of toy2, the better."""
+    found = []
+    for number in range(budget):
+        values = search.suggest(f"t{number}")
+        if values == "FINISHED":
+            break
+        found.append(values)
+        auc = 0.6 + 0.1 * (values["backbone"] == "toy2") + 10 * values["learning_rate"]
+        search.scored(f"t{number}", result(1, auc))
+        search.ended(f"t{number}", last(1, auc))
+    return found
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_space_of_choices_is_tried_to_the_last_of_them(
+    tmp_path: Path, toy_table: None, backbones: list[Any], seed: int
+) -> None:
+    space = parse_space("choices", CHOICES)
+    search = recording(space, RunDir(tmp_path), seed)
+    plan = make_plan(space, backbones, budget=15)
+    search.enqueue(plan.items)
+    found = try_out(search, 15)
+    assert len({TrialConfig.from_mapping(one).key for one in found}) == len(found) == 12
+    assert search.stopped_because == "every configuration of the space 'choices' was tried"
+    origins = [(one.origin, one.config.backbone) for one in search._table.records]
+    assert [origins.count((origin, "toy")) for origin in ("recipe", "backbone")] == [1, 15 // 5 - 1], "by plan"
+    assert [origins.count((origin, "toy2")) for origin in ("recipe", "backbone")] == [1, 15 // 5 - 1]
+
+
+def test_of_a_planned_backbone_only_its_own_are_tried_and_then_the_next(tmp_path: Path, toy_table: None) -> None:
+    search = recording(parse_space("choices", CHOICES), RunDir(tmp_path), jobs=1)
+    search.enqueue([Planned("backbone", {"backbone": "toy"})] * 8 + [Planned("backbone", {"backbone": "toy2"})])
+    found = try_out(search, 7)
+    assert sorted(one["backbone"] for one in found) == ["toy"] * 6 + ["toy2"]
+    assert [one.origin for one in search._table.records] == ["backbone"] * 7
+    asked = search._study.get_trials(deepcopy=False)
+    assert len(asked) < 7 + 5 * (searcher.TRIES + 1), "few are asked for in vain"
+
+
+def test_what_is_planned_is_not_drawn_before_its_turn(tmp_path: Path, toy_table: None) -> None:
+    tiny = "parameters: {backbone: {choices: [toy]}, learning_rate: {choices: [1e-4, 1e-3]}, dropout: {choices: [0.0]}}"
+    space = parse_space("tiny", tiny)
+    for seed in range(4):
+        (tmp_path / str(seed)).mkdir()
+        search = recording(space, RunDir(tmp_path / str(seed)), seed, jobs=1)
+        whole = {"backbone": "toy", "learning_rate": 1e-3}
+        search.enqueue([Planned("backbone", {"backbone": "toy"}), Planned("recipe", whole)])
+        assert [one["learning_rate"] for one in try_out(search, 2)] == [1e-4, 1e-3]
+        assert [one.origin for one in search._table.records] == ["backbone", "recipe"]
+
+
+def test_where_the_points_alone_are_tried_nothing_takes_the_place_of_one(tmp_path: Path, space: Space) -> None:
+    log = TrialLog.load(RunDir(tmp_path))
+    for trial in (0, 1):
+        log.add(broken(trial, TrialConfig("toy", batch_size=8), "memory"), [])
+    search = RecordingSearch(Rules(space, "auc", epochs=3, seed=0, jobs=9), log, Silent())
+    search.only_planned = True
+    search.enqueue([Planned("point", {"backbone": "toy"}), Planned("point", {"backbone": "toy2"})])
+    assert [one["backbone"] for one in try_out(search, 2)] == ["toy2"]
+    assert search.stopped_because == "every point of the space 'toys' was tried, or needs more memory than there is"
 
 
 def test_the_three_ends_of_a_trial(tmp_path: Path, space: Space) -> None:
@@ -211,6 +301,121 @@ def test_a_search_whose_first_trials_all_fail_is_given_up(tmp_path: Path, space:
         search.ended(name, {"failed": "no such layer", "finished": True})
     assert search.fatal == "no such layer"
     assert search.suggest("d") == "FINISHED"
+
+
+def test_a_search_is_not_given_up_while_a_trial_runs_that_may_succeed(tmp_path: Path, space: Space) -> None:
+    search = recording(space, RunDir(tmp_path), jobs=4)
+    for name in ("a", "b", "c", "d"):
+        search.suggest(name)
+    for name in ("a", "b", "c"):
+        search.ended(name, {"failed": "the loss became nan in head epoch 1", "finished": True})
+    assert search.fatal == ""
+    assert search.suggest("e") is None, "nothing more is begun before it is known"
+    search.scored("d", result(1, 0.7))
+    assert search.suggest("e") not in (None, "FINISHED")
+    search.ended("d", last(1, 0.7))
+    search.ended("e", {"failed": "the loss became nan in head epoch 1", "finished": True})
+    assert search.fatal == "" and search.suggest("f") != "FINISHED"
+
+
+def in_turn(fails: Any, rounds: list[tuple[int, int]]) -> Any:
+    """A round of Ray Tune whose trials end in the order in which they began; ``fails`` gives the kind of a failure."""
+
+    def one_round(search: RecordingSearch, task: Any, workers: Any, scheduler: str, wanted: int, *_: Any) -> str:
+        rounds.append((search.jobs, wanted))
+        live: list[tuple[str, Any]] = []
+        begun = 0
+
+        def begin() -> None:
+            nonlocal begun
+            values = search.suggest(str(begun)) if begun < wanted else "FINISHED"
+            if values is not None and values != "FINISHED":
+                live.append((str(begun), values))
+                begun += 1
+
+        for _ in range(search.jobs):
+            begin()
+        while live:
+            name, values = live.pop(0)
+            if kind := fails(values, search):
+                search.ended(name, {"failed": "so it was", "failure": kind, "finished": True})
+            else:
+                search.scored(name, result(1, 0.7))
+                search.ended(name, last(1, 0.7))
+            for _ in range(search.jobs - len(live)):
+                begin()
+        search.close("stopped")
+        return search.stopped_because
+
+    return one_round
+
+
+def searched(tmp_path: Path, space: Space, backbones: list[Any], budget: int, jobs: int) -> tuple[str, TrialLog]:
+    log = TrialLog.load(RunDir(tmp_path))
+    task = SimpleNamespace(metric="auc", epochs=3, seed=0, backbones={one.name: one for one in backbones})
+    settings = make_settings(name="x", budget=budget, cache=tmp_path)
+    plan = make_plan(space, backbones, budget)
+    workers = Workers(jobs, 1, 0.0, jobs, 0)
+    return run_search(plan, task, workers, settings, log, Silent()), log  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("failure", ["memory", "machine", "non-finite loss"])
+def test_a_search_goes_on_after_early_failures_and_tries_again_alone_what_the_machine_ended(
+    tmp_path: Path, space: Space, backbones: list[Any], monkeypatch: pytest.MonkeyPatch, failure: str
+) -> None:
+    left, rounds = [failure] * 3, list[tuple[int, int]]()
+    monkeypatch.setattr(tune, "_one_round", in_turn(lambda *_: left.pop() if left else "", rounds))
+    why, log = searched(tmp_path, space, backbones, budget=20, jobs=8)
+    again = 0 if failure == "non-finite loss" else 3
+    assert why == "budget"
+    assert rounds == [(8, 20), *[(1, 3)] * bool(again)]
+    assert [record.state for record in log.records].count("completed") == 17 + again
+    assert len(log.current) == 20
+
+
+@pytest.mark.parametrize("jobs", [1, 8])
+def test_memory_that_suffices_for_nothing_is_found_out_by_trying_again_alone(
+    tmp_path: Path, space: Space, backbones: list[Any], monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    rounds: list[tuple[int, int]] = []
+    monkeypatch.setattr(tune, "_one_round", in_turn(lambda *_: "memory", rounds))
+    with pytest.raises(tune.SearchFailed, match=r"trials failed, .* the last: so it was\. Fewer --jobs"):
+        searched(tmp_path, space, backbones, budget=50, jobs=jobs)
+    assert rounds[0] == (jobs, 50) and rounds[1][0] == 1
+    assert len(TrialLog.load(RunDir(tmp_path)).records) <= 2 * jobs + 8, "not all 50, each of them twice"
+
+
+def test_memory_that_suffices_for_one_alone_is_no_reason_to_give_up(
+    tmp_path: Path, space: Space, backbones: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        tune, "_one_round", in_turn(lambda _, search: "memory" if search.jobs > 1 else "", rounds := [])
+    )
+    why, log = searched(tmp_path, space, backbones, budget=6, jobs=3)
+    assert why == "budget"
+    assert rounds == [(3, 6), (1, 5), (3, 1), (1, 1)], "three and the two beside them; the rest, and that alone"
+    assert {record.state for record in log.current} == {"completed"}
+
+
+def test_a_search_that_was_given_up_is_taken_up_again_at_the_same_budget(
+    tmp_path: Path, space: Space, backbones: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune, "_one_round", in_turn(lambda *_: "error", []))
+    with pytest.raises(tune.SearchFailed, match="All 3 trials failed"):
+        searched(tmp_path, space, backbones, budget=9, jobs=1)
+    monkeypatch.setattr(tune, "_one_round", in_turn(lambda *_: "", []))
+    why, log = searched(tmp_path, space, backbones, budget=9, jobs=1)
+    assert why == "budget" and len(log.current) == 9
+    assert {record.state for record in log.current} == {"completed"}
+
+
+def test_a_search_that_ended_before_its_time_is_not_counted_as_finished() -> None:
+    from bench.run.record import SearchRecord
+    from bench.run.stages import _raised
+
+    settings = make_settings(name="x", budget=50)
+    assert _raised(settings, SearchRecord(planned=50, stopped_by="no trial came to an end"))
+    assert not _raised(settings, SearchRecord(planned=50, stopped_by="budget"))
 
 
 def test_where_a_trials_time_went_is_kept_and_notes_are_said_once(tmp_path: Path, space: Space) -> None:
@@ -484,10 +689,7 @@ def test_a_trial_that_is_tried_again_takes_one_place_of_the_plan(
     assert len(asked) == (3 if interrupted else 2), "three in the plan, one of which was tried"
 
 
-def test_without_being_told_to_nothing_that_failed_is_proposed_again(
-    tmp_path: Path, toy_table: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(searcher, "TRIES", 40)  # with one configuration
+def test_without_being_told_to_nothing_that_failed_is_proposed_again(tmp_path: Path, toy_table: None) -> None:
     tiny = parse_space("tiny", "parameters: {backbone: {choices: [toy]}, dropout: {choices: [0.0]}}")
     search = recording(tiny, RunDir(tmp_path))
     search.suggest("a")

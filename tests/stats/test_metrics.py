@@ -37,6 +37,14 @@ def predictions(draw):
     return labels, scores.astype(draw(st.sampled_from([np.float32, np.float64])))
 
 
+@pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1], [0, 1, 1]])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_specificity_without_one_of_the_classes_is_not_a_number(labels, n_classes):
+    scores = np.random.default_rng(0).dirichlet(np.ones(n_classes), 3)
+    found = METRICS["specificity_at_95_sensitivity"].compute(np.array(labels), scores)
+    assert np.isnan(found) == (len(set(labels)) < n_classes)
+
+
 def largest_specificity(positive, score):
     """Of all thresholds whose sensitivity is at least 95 %, every one tried, in whole numbers."""
     called = [score >= threshold for threshold in np.unique(score)]
