@@ -25,7 +25,8 @@ ALTERATIONS = (NONE, *(corruption.name for corruption in CORRUPTIONS))
 def choose_rows(predictions: Predictions, most: int = MOST_IMAGES, seed: int = 0) -> npt.NDArray[np.int64]:
     """Positions of at most ``most`` images: whole patients drawn from a seed, classes in their proportions.
 
-    Where series are so long that fewer than `FEWEST_PATIENTS` of a class fit, evenly spaced images of each are taken.
+    Where fewer than `FEWEST_PATIENTS` of a class (or all of its patients, if there are fewer) fit whole, as of long
+    series, evenly spaced images of each are taken.
 
     Args:
         predictions: of the images; their scores are not read.

@@ -95,5 +95,6 @@ def hardware(record: RunRecord, before: str = "") -> dict[str, str]:
     machines = [*(one.hardware for one in record.earlier), record.hardware]
     told = [settings(one.model_dump(mode="json", exclude_unset=True), before) for one in machines]
     titles = dict.fromkeys(title for one in told for title in one)
-    values = {title: [one.get(title, setting(None)) for one in told] for title in titles}
-    return {title: ", then ".join(value for value, _ in groupby(some)) for title, some in values.items()}
+    unknown = setting(None)
+    values = {title: [one[title] for one in told if one.get(title, unknown) != unknown] for title in titles}
+    return {title: ", then ".join(value for value, _ in groupby(some)) or unknown for title, some in values.items()}

@@ -32,6 +32,7 @@ class Wanted:
         patient: as a manifest names the patient; empty where none does.
         file: where it lies, or the file of the array it is a row of.
         row: array and number of that row; empty for a file of its own.
+        max_pixels: of an image that is read.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Wanted:
     file: Path
     patient: str = ""
     row: str = ""
+    max_pixels: int = MOST_PIXELS
 
     @property
     def place(self) -> tuple[str, str]:
@@ -64,7 +66,7 @@ class _Reading:
     def file(self, path: Path, name: str = "", patient: str = "") -> Wanted:
         """The image in a file, which is not looked at yet."""
         shown = (name or str(path)).encode("utf-8", "backslashreplace").decode()  # a name may be of other bytes
-        return Wanted(shown, lambda: read_file(path, self.max_pixels), path, patient)
+        return Wanted(shown, lambda: read_file(path, self.max_pixels), path, patient, max_pixels=self.max_pixels)
 
 
 def wanted_images(
@@ -143,7 +145,7 @@ def patient_of(image: Wanted) -> str:
         return image.patient
     from bench.data.images.dicom import read_patient_ids
 
-    return read_patient_ids([image.file])[0]
+    return read_patient_ids([image.file], image.max_pixels)[0]
 
 
 def _of_table(path: Path, reading: _Reading) -> list[Wanted]:

@@ -1,5 +1,6 @@
 """A model of a run, loaded again: its card, its network, and images read as they were read in training."""
 
+import contextlib
 import os
 import warnings
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from bench.models.export import load_model as load_network
 from bench.models.metadata import read_card
 from bench.run.documents import ModelCard, ModelInput
 from bench.run.folder import RunDir, file_sha256, find_run
-from bench.run.record import read_strictly
+from bench.run.record import RunRecord, read_leniently, read_strictly
 from bench.settings import REPORTS
 from bench.stats.calibration import CalibrationMap
 from bench.stats.conformal import COVERAGE
@@ -87,7 +88,11 @@ class ReusableModel:
     @cached_property
     def max_pixels(self) -> int:
         """Of an image that is read; a file by itself, which anybody may have made, says nothing of it."""
-        return self.limit or (self.run.read().settings.max_pixels if self.run is not None else MOST_PIXELS)
+        if self.limit is not None or self.run is None:
+            return self.limit or MOST_PIXELS
+        with contextlib.suppress(ConfigError, ValueError):  # a model can be used whatever has become of run.json
+            return read_leniently(RunRecord, self.run.read_run())[0].settings.max_pixels
+        return MOST_PIXELS
 
     @cached_property
     def network(self) -> Any:

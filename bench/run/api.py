@@ -22,7 +22,7 @@ from bench.run import tables
 from bench.run.documents import AuditRecord, CalibrationRecord, EvaluationRecord, ModelCard
 from bench.run.folder import RunDir, find_run
 from bench.run.record import Document, RunRecord, WinnerRecord, read_strictly
-from bench.settings import REPORTS, RunSettings, flag_of, opposite_of
+from bench.settings import REPORTS, RunSettings, flag_of
 from bench.texts import visible
 
 if TYPE_CHECKING:
@@ -275,21 +275,10 @@ def _flags(given: Mapping[str, Any], resume: str | os.PathLike[str] | None) -> I
         yield from ("--resume", os.fspath(resume))
     for name, value in given.items():
         if value is None or value == RunSettings.model_fields[name].default:
-            if resume is not None:
-                yield from _taken_back(name, value)
             continue
         yield flag_of(name)
         if not isinstance(value, bool):
             yield ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _taken_back(name: str, value: Any) -> list[str]:
-    """The flag that gives a resumed run the default ``value``, where the run may have another."""
-    if name == "time_limit":
-        return ["--time-limit", "none"]
-    if isinstance(value, bool):
-        return [flag] if (flag := opposite_of(name)) else []
-    return [] if value is None or name == "output" else [flag_of(name), str(value)]
 
 
 def _plain_console() -> Any:

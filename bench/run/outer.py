@@ -65,7 +65,9 @@ def outer(stage: Stage, task: Task) -> None:
     pool = Pool(stage.examined.table, task, stage.request.source.classes)
     rows = OuterLoop(run, stage.examined.outer, pool, settings, budget)
     total, left = len(stage.examined.outer), rows.left
-    if rows.rows and budget != settings.budget:
+    searched = stage.begun.search  # of the go before
+    raised = searched is not None and (searched.planned or 0) < settings.budget
+    if raised and run.outer.exists() and budget != settings.budget:
         screen.line(
             f"  note: the outer folds were searched with {numbers.counted(budget, 'trial')} each and keep that budget; "
             f"that of the run is {settings.budget}."

@@ -129,9 +129,14 @@ class Hardware(Part):
     jobs: int = 1
     threads: int | None = None
 
+    def differs(self, other: "Hardware") -> bool:
+        """Whether anything that is known of both is different."""
+        both = [(getattr(self, name), getattr(other, name)) for name in self.model_fields_set & other.model_fields_set]
+        return any(own != its for own, its in both if own not in (None, "") and its not in (None, ""))
+
 
 class EarlierHardware(Part):
-    """The machine that a run had before it was taken up on another, or with other ``--jobs``.
+    """The machine that a run had before it was taken up on another, on an updated system, or with other ``--jobs``.
 
     Attributes:
         hardware: of then.
@@ -497,11 +502,10 @@ class RunRecord(Part):
             trials: number of the first trial that may run on it.
             moment: now, in seconds since the epoch.
         """
-        if hardware == self.hardware:
-            return self
+        if not hardware.differs(self.hardware):
+            return self.model_copy(update={"hardware": hardware})
         before = EarlierHardware(hardware=self.hardware, trials=trials, until=round(moment, 3))
-        known = () if self.hardware == Hardware() else (before,)
-        return self.model_copy(update={"hardware": hardware, "earlier": (*self.earlier, *known)})
+        return self.model_copy(update={"hardware": hardware, "earlier": (*self.earlier, before)})
 
     @property
     def milliseconds(self) -> dict[str, float]:

@@ -369,9 +369,8 @@ class FrozenFeatures:
 
     def _of_set(self, one: Pass) -> dict[str, str]:
         """By which a run knows its own entries again: the images, and the weights of the network."""
-        task = (
-            self._task
-        )  # a backbone that is searched from named initialisations alone has no weights under its own name
+        task = self._task
+        # a backbone that is searched from named initialisations alone has no weights under its own name
         return {"images": task.images[one.backbone].fingerprint, "weights": task.weights.sha256.get(one.backbone, "")}
 
     def _extras(self, one: Pass, depth: int) -> tuple[int, ...]:

@@ -543,6 +543,9 @@ def test_images_are_as_large_as_those_of_the_run_or_as_is_asked_for(
     assert f"at most {SIDE * SIDE - 1:,} are read" in printed(capsys)[1]
     assert main(["predict", "tiles", "scans/0.png", "--max-pixels", "many"]) == 2
     assert "--max-pixels takes a number of pixels such as 500M" in printed(capsys)[1]
+    record = json.loads(own.run.read_text())
+    write_json(own.run, {**record, "hardware": {"jobs": "many"}})
+    assert load_model("tiles").max_pixels == SIDE * SIDE - 1, "whatever else run.json holds"
     shutil.copy(own.best_model, alone := place / "alone.h5")
     assert load_model("tiles").max_pixels == SIDE * SIDE - 1 and load_model(alone).max_pixels == 10**8
     assert load_model("tiles", max_pixels=500).max_pixels == 500

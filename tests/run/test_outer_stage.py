@@ -21,7 +21,7 @@ from bench.run.documents import AuditedSplits, AuditRecord
 from bench.run.folder import RunDir, write_text
 from bench.run.outer import outer
 from bench.run.plans import write_plan
-from bench.run.record import RecordedSettings, RunRecord, SplitRecord
+from bench.run.record import RecordedSettings, RunRecord, SearchRecord, SplitRecord
 from bench.run.stages import Stage
 from bench.run.tables import OUTER, OUTER_PREDICTIONS
 from bench.search import tune
@@ -185,19 +185,26 @@ def test_folds_keep_the_budget_that_the_first_began_with(
     assert settings.model_copy(update={"budget": 80}).trials_of_outer == 3
     write_plan(loop.run)
     assert len(loop.run.read().plans) == 1, "the plan named that number already"
+    loop.run.update(search=SearchRecord(planned=3))
+    larger = Loop(tmp_path, task, table, budget=80, outer_budget=3)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(outer_stage, "_search", interrupted)
+        larger.go()
+    assert larger.said[0] == KEPT.replace("50", "80"), "no fold is finished, and the budget is fixed all the same"
 
 
 def test_a_run_killed_after_its_last_fold_is_written_down_when_it_goes_on(tmp_path: Path) -> None:
     said: list[str] = []
     run = finished_loop(tmp_path)
     assert run.read().outer is None and not run.read().pinned
-    resumed(run, said.append)
+    resumed(run, said.append, searched=40)
     assert said == [KEPT, "Outer folds: all 2 are finished already."]
     record = run.read()
     assert record.outer is not None and (record.outer.done, record.outer.chosen) == (2, {"vgg16": 2})
     assert record.outer.score == pytest.approx(0.75) and {"outer.csv", "outer_predictions.csv"} <= set(record.pinned)
-    resumed(run, said.append)
-    assert run.read() == record
+    said.clear()
+    resumed(run, said.append, searched=50)
+    assert said == ["Outer folds: all 2 are finished already."] and run.read() == record, "the budget was not raised"
 
 
 def finished_loop(folder: Path) -> RunDir:
@@ -215,14 +222,15 @@ def finished_loop(folder: Path) -> RunDir:
     return run
 
 
-def resumed(run: RunDir, say: Callable[[str], None]) -> None:
-    """The stage of the loop in that run."""
+def resumed(run: RunDir, say: Callable[[str], None], searched: int) -> None:
+    """The stage of the loop in that run, whose own search had so many trials before it went on."""
     labels = np.array([0, 1, 0, 1])
     table = pd.DataFrame({"image": [f"{number}.png" for number in range(4)], "patient_id": range(4)})
     table = table.assign(split="train", group=range(4), split_group=[str(number) for number in range(4)])
     folds = [OuterFold(1, fold, np.array([2 * fold - 2, 2 * fold - 1]), {}) for fold in (1, 2)]
     stage = SimpleNamespace(
         run=run,
+        begun=RunRecord(search=SearchRecord(planned=searched)),
         settings=make_settings(name="run", outer="2x1", outer_budget=3),
         screen=SimpleNamespace(line=say),
         examined=SimpleNamespace(table=table, outer=folds),

@@ -64,9 +64,13 @@ def test_a_record_can_only_be_copied() -> None:
 def test_a_run_that_goes_on_elsewhere_knows_both_machines(tmp_path: Path) -> None:
     one, two = Hardware(cpus=2, jobs=1), Hardware(cpus=8, jobs=4)
     begun = RunRecord(name="xray", hardware=one)
-    assert begun.taken_up_on(one, 3, 100.0) is begun
+    assert begun.taken_up_on(one, 3, 100.0) == begun
     assert "earlier" not in begun.content(), "a run on one machine has the run.json that it had"
     assert RunRecord().taken_up_on(two, 3, 100.0).earlier == (), "what is not known is no other machine"
+    told = begun.taken_up_on(Hardware(cpus=2, jobs=1, threads=2, system="Linux"), 3, 100.0)
+    assert told.earlier == () and told.hardware.threads == 2, "what was not known before is no difference"
+    unlike = RunRecord(hardware=Hardware(jobs=1, system="")).taken_up_on(Hardware(jobs=2, system="Linux"), 3, 100.0)
+    assert names.hardware(unlike) == {"jobs": "1, then 2", "system": "Linux"}
     moved = begun.taken_up_on(two, 3, 100.0).taken_up_on(one, 7, 200.0)
     run = RunDir(tmp_path)
     run.write(moved)

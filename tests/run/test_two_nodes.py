@@ -26,6 +26,15 @@ REPEATED = ("config_", "metric_", "state", "origin", "best_epoch")
 """Beginnings of the columns that do not tell of time or place."""
 
 
+def wait_for(port: int) -> None:
+    """Until something listens there."""
+    for _ in range(120):
+        with socket.socket() as asked:
+            if asked.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.5)
+
+
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """Of the cluster, which ends after the test."""
@@ -38,12 +47,8 @@ def address(tmp_path: Path) -> Iterator[str]:
     try:
         for command in (head, [*RAY, f"--address=127.0.0.1:{port}"]):
             nodes.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True))
-            for _ in range(120):
-                with socket.socket() as asked:
-                    if asked.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.5)
-        yield f"127.0.0.1:{port}"
+            wait_for(port)
+        yield f"127.0.0.1:{port}"  # the second node joins while the run on one machine goes on
     finally:
         for node in reversed(nodes):
             os.killpg(node.pid, signal.SIGTERM)

@@ -136,9 +136,11 @@ def lower_bound_of_run(run: RunDir, tell: Callable[[str], None] = print, cache: 
         more["after"] = least_time(work.after, rates, following)
         more["whole"] = least_time(work.whole, rates, round(sum(seconds.values()) - seconds.get("outer", 0.0), 3))
     found = bound(least_time(work.search, rates, seconds.get("search")), rates, **more)
-    cpus, cores = record.hardware.cpus, found.calibrated.cores
-    if cpus not in (None, cores):
-        note = f"The run had {cpus} CPU cores, the machine of the calibration has {cores}."
+    cores, machines = found.calibrated.cores, [*(one.hardware for one in record.earlier), record.hardware]
+    cpus = list(dict.fromkeys(one.cpus for one in machines if one.cpus is not None))
+    if any(one != cores for one in cpus):
+        had = ", then ".join(map(str, cpus))
+        note = f"The run had {had} CPU cores, the machine of the calibration has {cores}."
         tell(note)
         found = found.model_copy(update={"notes": (note,)})
     write_json(run.path / LOWER_BOUND_FILE, found)
