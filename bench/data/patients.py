@@ -108,14 +108,7 @@ def find_patients(
         ConfigError: if the pattern is no regular expression, has not one group, or matches nothing.
     """
     if pattern is not None:
-        compiled = _compiled(pattern)
-        matches = (compiled.search(name if "/" in pattern else _file_name(name)) for name in names)
-        found = [somebody(match[1] or "") if match else "" for match in matches]
-        if not any(found):
-            raise ConfigError(
-                f"--patient-pattern '{pattern}' matches none of the {len(names)} names, such as {names[0]!r}; it is "
-                "searched for in the file name, or in the path below the data folder if it holds a '/'."
-            )
+        found = by_pattern(names, pattern)
         return _told(names, [(one, one) if one else None for one in found], f"--patient-pattern {pattern}")
     named = [somebody(patient) for patient in known or ()]
     if any(named):
@@ -123,6 +116,23 @@ def find_patients(
     return _by_known_names(names) or Patients(
         tuple(names), tuple(names), ASSUMED, assumed=True, notes=_suggestion(names, n_classes)
     )
+
+
+def by_pattern(names: Sequence[str], pattern: str) -> list[str]:
+    """The patients that a pattern finds in ``names``, as in `find_patients`; empty where it finds none.
+
+    Raises:
+        ConfigError: likewise.
+    """
+    compiled = _compiled(pattern)
+    matches = (compiled.search(name if "/" in pattern else _file_name(name)) for name in names)
+    found = [somebody(match[1] or "") if match else "" for match in matches]
+    if not any(found):
+        raise ConfigError(
+            f"--patient-pattern '{pattern}' matches none of the {len(names)} names, such as {names[0]!r}; it is "
+            "searched for in the file name, or in the path below the data folder if it holds a '/'."
+        )
+    return found
 
 
 def somebody(patient: str) -> str:

@@ -59,6 +59,7 @@ def add_parser(commands: Commands) -> None:
         *(parser, "--dicom-sr", "folder for DICOM structured reports, one per study of the DICOM files given"),
         "--dicom-sr reports-sr", shown="none are written", type=Path, metavar="FOLDER",
     )  # fmt: skip
+    add_setting(parser, "patient_pattern", shown="a manifest's column, or DICOM's PatientID")
     add_pixels(parser)
     add_setting(parser, "output")
 
@@ -84,7 +85,8 @@ def predict(options: argparse.Namespace) -> int:
     reported: list[pd.DataFrame] = []
     model = load_model(options.model, output_of(options), pixels_of(options))
     with ExitStack() as stack:
-        wanted = wanted_images(options.paths, stack, _note, model.max_pixels)
+        pattern = getattr(options, "patient_pattern", None)
+        wanted = wanted_images(options.paths, stack, _note, model.max_pixels, pattern)
         if by == "patient":
             require_patients(wanted)
         with without_chatter():  # the network is loaded here, of a file without metadata even to see its card

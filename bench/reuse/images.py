@@ -4,13 +4,14 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.data.images.limits import MOST_PIXELS
 from bench.data.imageset import Content, read_file
 from bench.data.names import listed
+from bench.data.patients import by_pattern
 from bench.data.sources.arrays import NpzReader, check_unpacked, header, open_npz
 from bench.data.sources.columns import Columns, filled, role_of, take_first, take_path
 from bench.data.sources.image_files import ImageFiles
@@ -74,6 +75,7 @@ def wanted_images(
     stack: ExitStack,
     tell: Callable[[str], None] = lambda line: None,
     max_pixels: int = MOST_PIXELS,
+    patient_pattern: str | None = None,
 ) -> list[Wanted]:
     """The images that ``paths`` mean, in their order, those of a folder by name; what is named is taken as it is.
 
@@ -85,9 +87,10 @@ def wanted_images(
         stack: closes what was unpacked.
         tell: told how many repeats were left out, if any.
         max_pixels: of an image that is read.
+        patient_pattern: goes before what a manifest or a DICOM file says, as in `bench.data.patients.find_patients`.
 
     Raises:
-        ConfigError: if a folder holds no image, or a table or archive cannot be read.
+        ConfigError: if a folder holds no image, a table or archive cannot be read, or the pattern matches no name.
     """
     reading = _Reading(stack, max_pixels)
     found = [image for path in paths for image in _of_path(str(path), reading, alone=len(paths) == 1)]
@@ -100,7 +103,12 @@ def wanted_images(
             kept[image.place] = image
     if repeats := len(found) - len(kept):
         tell(f"images that are named more than once are taken once; {counted(repeats, 'repeat')} left out.")
-    return list(kept.values())
+    if patient_pattern is None:
+        return list(kept.values())
+    patients = by_pattern([Path(image.name).as_posix() for image in kept.values()], patient_pattern)
+    return [
+        replace(image, patient=patient or image.patient) for image, patient in zip(kept.values(), patients, strict=True)
+    ]
 
 
 def _of_path(text: str, reading: _Reading, alone: bool) -> Iterable[Wanted]:

@@ -160,6 +160,7 @@ class ReusableModel:
         paths: Paths,
         coverage: float = COVERAGE,
         by: Literal["image", "patient"] = "image",
+        patient_pattern: str | None = None,
     ) -> pd.DataFrame:
         """What the model says of images: what ``python -m bench predict`` writes; repeats are left out with a warning.
 
@@ -167,6 +168,8 @@ class ReusableModel:
             paths: images, folders, patterns, manifests, DICOM and .npz files, as `bench.reuse.images` reads them.
             coverage: of the prediction sets that ``abstain`` rests on.
             by: ``patient`` for one row per patient, as `bench.reuse.patients.by_patient` describes it.
+            patient_pattern: a regular expression with one group that names the patient in a file name; None for what
+                a manifest or a DICOM file says.
 
         Returns:
             one row per image: ``image``, ``patient`` (empty where not known), ``called``, ``probability_CLASS``
@@ -185,7 +188,8 @@ class ReusableModel:
         from bench.reuse.watch import watch_of
 
         with ExitStack() as stack:
-            wanted = wanted_images(_each(paths), stack, lambda line: warnings.warn(line, stacklevel=4), self.max_pixels)
+            tell = lambda line: warnings.warn(line, stacklevel=4)  # noqa: E731
+            wanted = wanted_images(_each(paths), stack, tell, self.max_pixels, patient_pattern)
             if by == "patient":
                 require_patients(wanted)
             parts = list(predictions(self, wanted, coverage, watch_of(self, [one.file for one in wanted])))

@@ -23,8 +23,8 @@ def require_patients(wanted: Iterable[Wanted]) -> None:
     """Refuse, by a ConfigError, images none of which names its patient, before anything is said of them."""
     if not any(map(patient_of, wanted)):
         raise ConfigError(
-            "--by patient needs to know whose images these are: a manifest with a column of patients, or DICOM files; "
-            "no image here names its patient."
+            "--by patient needs to know whose images these are: a manifest with a column of patients, DICOM files, or "
+            "--patient-pattern; no image here names its patient."
         )
 
 

@@ -307,8 +307,28 @@ def test_a_row_per_patient_by_the_rule_and_the_threshold_of_the_run(
     assert pd.read_parquet("patients.parquet")["images"].tolist() == [1, 2, 1, 0]
     table = pd.read_csv("patients.csv").set_index("patient")
     assert table.loc["A", f"aggregated_{CLASSES[0]}"] == pytest.approx(of_a[:, 0].mean())
-    assert main(["predict", str(run.path), "scans", "--by", "patient", "--out", "none.csv"]) == 2
-    assert "no image here names its patient" in capsys.readouterr().err and not Path("none.csv").exists()
+    by = ["predict", str(run.path), "scans", "--by", "patient", "--out", "none.csv"]
+    assert main(by) == 2
+    assert "or --patient-pattern; no image here names its patient" in capsys.readouterr().err
+    assert main([*by, "--patient-pattern", "P(.+)_"]) == 2
+    assert "matches none of the 6 names, such as 'scans/0.png'" in capsys.readouterr().err
+    assert main([*by, "--patient-pattern", "no group"]) == 2
+    assert "has 0 groups, but needs exactly one" in capsys.readouterr().err and not Path("none.csv").exists()
+
+
+def test_the_patient_is_read_from_the_name_by_a_pattern(run: RunDir, place: Path) -> None:
+    """It goes before what a manifest says, and is searched for in the whole path where it holds a ``/``."""
+    model = load_model(run.path)
+    found = model.predict(["scans/0.png", "scans/1.png", "scans/deep"], patient_pattern=r"^([13])\.png")
+    assert found["patient"].tolist() == ["", "1", "3", ""]
+    Path("list.csv").write_text("path,patient\nscans/0.png,A\nscans/deep/3.png,A\n")
+    found = model.predict("list.csv", patient_pattern=r"scans/(\w+)/")
+    assert found["patient"].tolist() == ["A", "deep"]
+    assert (
+        main(["predict", str(run.path), "scans", "--by", "patient", "--patient-pattern", r"(.)\.png", "--out", "p.csv"])
+        == 0
+    )
+    assert pd.read_csv("p.csv", dtype=str)["patient"].tolist() == ["0", "1", "2", "n", "3", "4"]
 
 
 def test_images_unlike_the_training_images_are_marked_and_others_are_not(run: RunDir, place: Path) -> None:
