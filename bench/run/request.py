@@ -187,7 +187,16 @@ def go_on(name: str, values: Mapping[str, Any], output: Path) -> Request:
     if fixed:
         flags = ", ".join(map(flag_of, resumable))
         raise ConfigError(f"{flag_of(fixed[0])} cannot be changed when a run is resumed; only {flags} can.")
-    return taken_up(find_run(name, output), changed)
+    try:
+        run = find_run(name, output)
+    except ConfigError as error:
+        if "did you mean" in str(error):
+            raise
+        raise ConfigError(
+            f"{error} One that was interrupted while its images were being read has no folder yet: begin it again by "
+            "the same command."
+        ) from None
+    return taken_up(run, changed)
 
 
 def taken_up(run: RunDir, changed: Mapping[str, Any]) -> Request:
