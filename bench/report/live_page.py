@@ -56,6 +56,18 @@ class Trials:
         settings = self.files.record.settings
         return settings.budget if "budget" in settings.model_fields_set and settings.budget >= self.ended else None
 
+    @property
+    def left(self) -> float | None:
+        """Seconds that the search may still take if trials take as long as so far; None where that cannot be told."""
+        search, limit = self.files.record.search, self.files.record.settings.time_limit
+        budget, elapsed = self.budget, self.elapsed
+        if not elapsed or budget is None or not budget > self.ended > 1:
+            return None
+        if search is not None and budget <= (search.planned or 0):  # it is over, whatever ended it
+            return None
+        left = elapsed / self.ended * (budget - self.ended)
+        return left if limit is None else max(0.0, min(left, limit - elapsed))
+
 
 def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: Sequence[Running]) -> str:
     """The page as HTML.
@@ -82,7 +94,9 @@ def live_page(run: RunDir, trials: Trials, note: str, going_on: bool, running: S
         as_of=numbers.moment(datetime.now(UTC).isoformat()),
         renewed_every=RENEWED_EVERY if going_on else None,
         banners=[news, *summary.summarised(summary.banners, files, [], logging.DEBUG)],
-        tiles=summary.as_tiles(say.each("tiles", summary.counts(files), trials.elapsed, going_on)),
+        tiles=summary.as_tiles(
+            say.each("tiles", summary.counts(files), trials.elapsed, trials.left if going_on else None)
+        ),
         story=say.each("story"),
         cautions=summary.summarised(cautions.audited, files, [], logging.DEBUG),
         sections=sections,

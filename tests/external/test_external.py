@@ -26,16 +26,19 @@ from bench.external.classes import ClassMap
 from bench.external.place import name_of, whole_or_nothing
 from bench.external.samples import Sample, differences
 from bench.models.metadata import write_with_card
-from bench.report.external.page import ExternalPage
+from bench.report.external.page import ExternalPage, _curves, _frozen, _overall
 from bench.report.figures.external import roc
 from bench.report.figures.winner import reliability
 from bench.reuse.model import ReusableModel
 from bench.run import command, request, tables
 from bench.run.documents import (
+    Estimate,
     EvaluationRecord,
+    ExternalModel,
     ExternalRecord,
     ModelCard,
     ModelInput,
+    SampleDifference,
     ShortcutRecord,
     Threshold,
     TrainingImages,
@@ -207,6 +210,31 @@ def test_everything_is_frozen_copies_are_excluded_and_named_and_the_page_says_al
     title = re.sub(r"<[^>]+>", "", re.findall(r"<h1>(.*?)</h1>", page, re.DOTALL)[0])
     assert title.startswith("On outside (44 images of 22 patients): ROC AUC ") and "internal" in title
     assert "copy0.png" in page and "Rows whose interval" in page
+    for sentence in (
+        "upright, mirrored, turned by quarters or inverted",
+        "rates are those at the frozen threshold",
+        "The dashed line is the value on all of them.",
+        "with its 95 % band by patients",
+        "External, after the frozen map",
+        "above 0, the class is rarer than predicted",
+    ):
+        assert sentence in " ".join(page.split()), sentence
+
+
+def test_the_page_says_what_holds_of_several_classes_and_of_few_patients(tmp_path: Path) -> None:
+    measures = [("auc", "", 0.9), ("accuracy", "", 0.8), ("sensitivity", "A", 0.7)]
+    differences = tuple(
+        SampleDifference(measure=measure, label=label, external=Estimate(value=value))
+        for measure, label, value in measures
+    )
+    model = ExternalModel(classes=("A", "B", "C"), thresholds=(Threshold(label="C", value=0.5, rule="made up"),))
+    page = ExternalPage(tmp_path, ExternalRecord(model=model, differences=differences), {})
+    assert [_overall(page, name) for name, _, _ in measures] == [0.9, 0.8, None] and not _frozen(page)
+    rows = pd.DataFrame({"model": "external", "class": "B", "curve": "roc", "x": [0.0, 1.0], "y": [0.0, 1.0]})
+    tables.CURVES.write(tmp_path, rows.assign(low=np.nan, high=np.nan))
+    assert not _curves(page)["band"]
+    tables.CURVES.write(tmp_path, rows.assign(low=0.0, high=1.0))
+    assert _curves(ExternalPage(tmp_path, page.record, {}))["band"]
 
 
 def test_a_second_test_of_the_same_model_takes_the_place_of_the_first_and_is_counted(
@@ -255,6 +283,9 @@ def test_a_file_alone_without_newer_fields_is_tested_and_what_is_not_known_is_sa
     assert record.internal is None and record.external.conformal is None and not record.model.thresholds
     page = Path("reports/external-b/report.html").read_text(encoding="utf-8")
     assert "could not be checked" in page and "holds no frozen threshold" in page and "could not be written" not in page
+    assert "External, the model’s own" in page and "after the frozen map" not in page
+    assert "Reliability diagrams of the model’s own probabilities" in page
+    assert "an image is called its most probable class" in " ".join(page.split())
     assert main(["list"]) == 0
     shown = ExternalPage(Path("reports/external-b"), record, {})
     assert shown.calibration is not None

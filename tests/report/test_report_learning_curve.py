@@ -1,5 +1,6 @@
 """What the page says of more patients."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,15 @@ def test_the_figure_has_a_point_per_training_and_goes_on_to_twice_as_many() -> N
     (ax,) = figure.axes
     assert len(ax.collections[0].get_offsets()) == 15
     assert max(line.get_xdata().max() for line in ax.lines) == pytest.approx(800)
+    assert ax.get_xticks()[-1] == 800 and "power law" in [one.get_text() for one in figure.legends[0].get_texts()]
+
+
+def test_the_figure_shows_no_law_where_none_was_fitted() -> None:
+    found = growth(rows(), AUC, 2)
+    assert found is not None
+    figure = by_patients(replace(found, law=None), AUC)
+    assert figure.axes[0].get_xticks()[-1] == found.sizes["patients"].max()
+    assert [one.get_text() for one in figure.legends[0].get_texts()] == ["one training", "mean"]
 
 
 def test_a_table_cut_short_is_told(run: RunDir) -> None:

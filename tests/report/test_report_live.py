@@ -17,6 +17,7 @@ from report_run import edit_json, write_run
 
 from bench.report.figures import search as figures_search
 from bench.report.live import LEAST_PAUSE, PAUSE_PER_SECOND, RETRAINING, SEARCHING, LiveReport, Pace, Renderer
+from bench.report.live_page import Trials
 from bench.run.folder import RunDir
 from bench.trial import Running, TrialConfig
 
@@ -271,6 +272,25 @@ def test_the_page_says_that_the_run_is_going_on_and_how_far(searching: RunDir) -
     assert not searching.figures.exists(), "figures are kept of what is final"
     assert page.count("<script") == 1 and page.count("<style") == 1
     assert not re.search(r"\bnan\b|\bNone\b|undefined", text)
+
+
+def test_what_is_left_of_a_search_is_said_while_it_goes_on_and_no_more_than_its_time_limit(searching: RunDir) -> None:
+    def left() -> float | None:
+        return Trials.of(searching).left
+
+    first, elapsed = left(), Trials.of(searching).elapsed
+    assert elapsed and first == pytest.approx(elapsed / 12 * 38)
+    settings = searching.read().settings.model_dump(mode="json", exclude_unset=True)
+    edit_json(searching.run, settings={**settings, "time_limit": elapsed + 5})
+    assert left() == pytest.approx(5)
+    edit_json(searching.run, settings={**settings, "time_limit": elapsed - 5})
+    assert left() == 0
+    edit_json(searching.run, settings=settings, search={"planned": 50, "stopped_by": "time limit"})
+    assert left() is None, "it is over"
+    page = Renderer()(searching, RETRAINING).read_text(encoding="utf-8")
+    assert "Left of the search" not in page and "Time of the search" in page
+    edit_json(searching.run, settings={**settings, "budget": 60})
+    assert left() == pytest.approx(elapsed / 12 * 48), "it is extended"
 
 
 def test_the_page_loads_itself_anew_until_the_run_has_stopped(searching: RunDir) -> None:

@@ -239,6 +239,17 @@ def test_unfinished_and_damaged_runs_are_shown_as_far_as_they_go(pair: tuple[Run
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_of_runs_that_are_all_sealed_what_they_chose_is_shown(pair: tuple[RunDir, RunDir]) -> None:
+    for run in pair:
+        for path in (run.evaluation, run.predictions_test):
+            path.unlink()
+    text = words_of(*pair)
+    assert "could not be written" not in text
+    for run in map(read, pair):
+        assert f"{run.over_seeds().mean:.3f} ± {run.over_seeds().sd:.3f}" in text
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_json_that_cannot_be_read_costs_no_other_run(pair: tuple[RunDir, RunDir]) -> None:
     pair[1].run.write_text("{", encoding="utf-8")
     text = words_of(*pair)

@@ -230,7 +230,9 @@ def _crosses(one: SampleDifference) -> bool:
 def _curves(page: ExternalPage) -> Values:
     rows = page.rows(tables.CURVES)
     rows = rows[rows["curve"] == "roc"]
-    return {"rows": rows, "drawing": page.drawing("roc", figures_external.roc, rows), "sides": _auc_of_sides(page)}
+    banded = rows["class"].nunique() == 1 and bool(rows.loc[rows["model"] == "external", "low"].notna().any())
+    drawing = page.drawing("roc", figures_external.roc, rows)
+    return {"rows": rows, "drawing": drawing, "sides": _auc_of_sides(page), "band": banded}
 
 
 def _auc_of_sides(page: ExternalPage) -> list[tuple[str, Estimate]]:
@@ -249,7 +251,7 @@ def _confusion(page: ExternalPage) -> Values:
     return {
         "counts": counts,
         "rates": rates,
-        "frozen": bool(page.record.model.thresholds) and len(page.classes) == 2,
+        "frozen": _frozen(page),
         "drawing": page.drawing("confusion", figures_winner.confusion, counts, rates),
         "table": _points(page, points) if len(points) else None,
         "reasons": _reasons(points),
@@ -302,7 +304,7 @@ def _calibration(page: ExternalPage) -> Values:
             for label, one in scores.agreement.items():
                 row = {
                     "class": label,
-                    "step": f"{title}, {words}",
+                    "step": f"{title}, {words if content.map else STEPS['before']}",
                     "predicted": one.predicted,
                     "observed": one.observed,
                 }
@@ -326,6 +328,7 @@ def _calibration(page: ExternalPage) -> Values:
     return {
         "table": table("agreement", pd.DataFrame(agreed)) if agreed else None,
         "map": content.map,
+        "judged": "the calibrated probabilities" if content.map else "the model’s own probabilities",
         "drawing": drawing,
         "scores": {side: content.splits[side]["after"] for side in sides if "after" in content.splits[side]},
     }
@@ -372,14 +375,22 @@ def _subgroups(page: ExternalPage) -> Values:
         "table": table("subgroups", rows, measures=shown),
         "drawing": page.drawing("subgroups", figures_failures.forest, rows, drawn, overall) if drawn else None,
         "titles": list(drawn.values()),
+        "overall": all(value is not None for value in overall.values()),
+        "frozen": _frozen(page),
     }
 
 
 def _overall(page: ExternalPage, name: str) -> float | None:
     """The value on all external images."""
     found = [one for one in page.record.differences if one.measure == name]
-    rated = [one for one in found if one.label in page.classes[-1:]] or found
-    return rated[0].external.value if rated and (name == "auc" or len(page.classes) == 2) else None
+    positive = page.classes[-1:] if len(page.classes) == 2 else []
+    rated = [one for one in found if not one.label or one.label in positive]
+    return rated[0].external.value if rated else None
+
+
+def _frozen(page: ExternalPage) -> bool:
+    """Whether images are called by a frozen threshold, not by the most probable class."""
+    return bool(page.record.model.thresholds) and len(page.classes) == 2
 
 
 def _data(page: ExternalPage) -> Values:

@@ -126,11 +126,12 @@ def by_patients(growth: Growth, metric: Metric) -> Figure:
             n = pd.Series(np.geomspace(first, last, 60))
             ax.plot(n, growth.expected(n), color=INK, linewidth=1.4, linestyle=style)
     ax.set(xscale="log", xlabel="Training patients", ylabel=score_label(metric))
-    ticks = [*growth.sizes["patients"], 2 * growth.patients]
+    ticks = [*growth.sizes["patients"], *([2 * growth.patients] if growth.law is not None else [])]
     ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     ax.minorticks_off()
-    points = entry("one training", marker="o", markersize=5, color=ACCENT)
-    legend(figure, [points, entry("mean", marker="_", markersize=11, color=INK), entry("power law", color=INK)])
+    shown = [entry("one training", marker="o", markersize=5, color=ACCENT)]
+    shown.append(entry("mean", marker="_", markersize=11, color=INK))
+    legend(figure, [*shown, *([entry("power law", color=INK)] if growth.law is not None else [])])
     return figure
 
 

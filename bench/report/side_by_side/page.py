@@ -228,8 +228,8 @@ def _winners(page: Compared) -> Values:
     """What each run chose, on validation and on the internal test, and in pairs on the same images."""
     rows = sides.winners(page.sides, page.metric)
     rows["over_seeds"] = [numbers.with_spread(*pair) for pair in zip(rows["mean"], rows["sd"], strict=True)]
-    rows["of_seeds"] = [counted(seeds, "seed") if seeds else "" for seeds in rows["seeds"]]
-    rows["of_patients"] = [counted(patients, "patient") if patients > 0 else "" for patients in rows["patients"]]
+    rows["of_seeds"] = [_how_many(seeds, "seed") for seeds in rows["seeds"]]
+    rows["of_patients"] = [_how_many(patients, "patient") for patients in rows["patients"]]
     metrics = [METRICS[name] for name in sides.TESTED]
     of_test = {f"test_{metric.name}": f"Test {metric_words(metric)}" for metric in metrics}
     tested = rows[rows["test_auc"].notna()]
@@ -239,6 +239,11 @@ def _winners(page: Compared) -> Values:
         "drawing": page.drawing("winners", figures_comparison.winners, tested, metrics),
         "pairs": _pairs(page),
     }
+
+
+def _how_many(number: float | None, noun: str) -> str:
+    """A number in words; empty where a run does not say, which is None or, beside others that do, NaN."""
+    return counted(number, noun) if pd.notna(number) and number else ""
 
 
 def _pairs(page: Compared) -> Table | None:
