@@ -48,7 +48,7 @@ Code = tuple[str, str]
 CALLED: Code = ("CALLED", "Called class")
 USE: Code = ("USE", "Intended use")
 RESEARCH: Code = ("RESEARCH", RESEARCH_USE)
-ABSTAINS: Code = ("ABSTAINS", "Abstains: the conformal set holds more than one class, or none")
+ABSTAINS: Code = ("ABSTAINS", "Abstains: the prediction set is not the called class alone")
 DECISION: Code = ("DECISION", "Decision")
 
 
