@@ -85,7 +85,9 @@ def add_evaluate(commands: Commands) -> None:
     add_setting(parser, "bootstrap", shown="what the run was begun with")
     text = "what the run was begun with; in an external test, those of its columns that the data have"
     add_setting(parser, "group_by", shown=text)
-    text = "of a sealed run: freeze the operating point that reaches this sensitivity on validation, above 0.5 and below 1"
+    text = (
+        "of a sealed run: freeze the operating point that reaches this sensitivity on validation, above 0.5 and below 1"
+    )
     add_setting(parser, "target_sensitivity", text, shown="what the run was begun with")
     text = "external images, as run --data takes them; or the images of a sealed run, where they lie by now"
     add_setting(parser, "data", text, "hospital-b/", shown="the run's own, where they lay")
