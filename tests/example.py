@@ -4,6 +4,7 @@ What names the machine is replaced in JSON files, and the report is rendered ane
 figures beside the page are left out, for their size. CONTRIBUTING.md says when.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -67,12 +68,14 @@ def make_example(finished: Path, example: Path = EXAMPLE) -> None:
     from bench.report.html import render
     from bench.run.folder import RunDir
 
+    example = example.absolute()
     with TemporaryDirectory() as folder:
         name = RunDir(finished).read().name  # that of the folder may be docs/example
         run = RunDir(Path(folder) / "reports" / name)
         shutil.copytree(finished, run.path)
         without_places(run.path)
-        render(run)
+        with contextlib.chdir(folder):  # where reports/ is the default, which the page's commands need not name
+            render(run)
         for old in example.iterdir() if example.is_dir() else ():
             if old.name not in OWN:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()

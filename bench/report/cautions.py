@@ -3,6 +3,7 @@
 import math
 
 from bench.failures import EXPLODED
+from bench.report.names import OTHER_START
 from bench.report.read.files import RunFiles
 from bench.report.summary import counts
 from bench.report.tables import models as tables_models
@@ -98,8 +99,8 @@ def _near(files: RunFiles) -> list[str]:
 def _beaten(files: RunFiles) -> Values:
     """Baselines that should lose and did not: on test their mean over the seeds is at least as good as the winner's.
 
-    The default recipe is the winner's own backbone, and whether tuning paid is said elsewhere; those that a banner
-    names already are left out too.
+    The default recipe and another initialisation are the winner's own backbone, and whether tuning or the weights paid
+    is said elsewhere; those that a banner names already are left out too.
     """
     scores = {
         name: (model.title or name, (model.repeats or SeedSpread()).mean.get(files.metric.name, one.value))
@@ -109,7 +110,7 @@ def _beaten(files: RunFiles) -> Values:
     }
     _, won = scores.pop(files.chosen, ("", None))
     found = verdict(files)
-    said = {"recipe", *(one.name for one in (*found.beaten_by, *found.tied_with))}
+    said = {"recipe", OTHER_START, *(one.name for one in (*found.beaten_by, *found.tied_with))}
     better = [
         (title, score)
         for name, (title, score) in scores.items()

@@ -13,9 +13,11 @@ from bench.search.parameters import GIVEN, PARAMETERS, network_title
 from bench.stats.calibration import INTERCEPT, TEMPERATURE, VECTOR, CalibrationMap
 from bench.stats.metrics import Metric
 
+OTHER_START = "initialisation"
+"""The winner's configuration from other weights: says whether these mattered, and need not lose."""
 BASELINES = {
     "recipe": "Default recipe",
-    "initialisation": "Other initialisation",
+    OTHER_START: "Other initialisation",
     "small_cnn": "Small CNN from scratch",
     "majority": "Majority class",
     "metadata": "Metadata only",

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bench.numbers import number, text
-from bench.report.names import BASELINES
+from bench.report.names import BASELINES, OTHER_START
 from bench.report.read.files import RunFiles
 from bench.report.templating import sentence
 from bench.stats.metrics import METRICS, Metric
@@ -199,7 +199,8 @@ def verdict(files: RunFiles) -> Verdict:
     within = [row for row in pairs if row["family"] == "finalists"]
     found = {one.name: one for row in within if (one := _rival(row, chosen))}
     rivals = tuple(found.get(name, Rival(name)) for name in dict.fromkeys([*found, *others]))
-    baselines = [one for row in pairs if row["family"] != "finalists" and (one := _rival(row, chosen))]
+    controls = [one for row in pairs if row["family"] != "finalists" and (one := _rival(row, chosen))]
+    baselines = [one for one in controls if one.name != OTHER_START]
     order = {name: place for place, name in enumerate(BASELINES)}
     metric, score = _on_test(files)
     return Verdict(

@@ -68,6 +68,11 @@ def test_the_clean_view_is_passed_even_where_only_augmented_ones_are_trained_on(
     assert work[Part("vgg16", "forward")] == 220
 
 
+def test_networks_of_other_weights_see_the_images_anew() -> None:
+    trained = [Trained(config(initialisation=start), head=1) for start in ("given", "random", "random")]
+    assert needed(trained, Data(100, 10, 4, POLICIES))[Part("vgg16", "forward")] == 2 * 110
+
+
 def test_a_batch_is_not_larger_than_the_set() -> None:
     assert Part("vgg16", "training", 0, 20) in needed([Trained(config(), head=1)], Data(20, 10, 4, POLICIES))
 

@@ -147,7 +147,9 @@ def test_a_run_in_the_middle_of_its_search(tmp_path: Path) -> None:
     assert "No winner yet" in text
     assert "The best trial so far is trial" in text
     assert "finalists.csv is missing: the finalists have not been retrained yet." in text
-    assert "python -m bench evaluate xray" in text
+    assert f"python -m bench evaluate xray --output {tmp_path}" in text
+    assert f"python run_bench.py --resume xray --output {tmp_path}" in text
+    assert f"python -m bench compare --limit xray --output {tmp_path}" in text
     assert "needs at least 8 trials with comparable scores" in text
     assert "best_model.h5 is missing" in text
 

@@ -93,7 +93,8 @@ def test_a_loop_is_recommended_with_its_cost_where_the_test_split_is_small(tmp_p
     assert resumed is not None and resumed.seconds == pytest.approx(10 * 0.8 * seconds / 2), "two ran at a time then"
     edit_json(run.run, hardware={"jobs": 1}, earlier=[], timeline=[])
     told = page(run)
-    assert "The test split has 99 patients" in told and "--resume small --outer 5x2”" in told
+    again = f"--resume {run.name} --output {run.path.parent} --outer 5x2”"
+    assert "The test split has 99 patients" in told and again in told
     assert f"up to {expected.trainings:,} trainings more, about" in told
 
 

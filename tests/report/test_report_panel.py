@@ -21,6 +21,7 @@ from bench.report.sections.panel import (
     MEASURES,
     MOST_LETTERS,
     Split,
+    _named,
     coded,
     coded_thresholds,
     counted,
@@ -84,6 +85,13 @@ def test_names_are_shortened_without_loss() -> None:
     found = shortened(names)
     assert lengthened(found) == names
     assert found[1] == "a2.png" and found[5][0] == "0", "no pair of surrogates is cut"
+
+
+def test_an_image_of_no_known_patient_has_none() -> None:
+    names, patients = _named(
+        pd.DataFrame({"image": ["a.png", "b.png", "c.png"], "patient": ["P1", None, float("nan")]})
+    )
+    assert lengthened(names) == ["a.png", "b.png", "c.png"] and lengthened(patients) == ["P1", "", ""]
 
 
 @pytest.mark.parametrize("name", ["whole", "several classes"])

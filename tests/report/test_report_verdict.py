@@ -68,6 +68,18 @@ def told(run: RunDir) -> str:
     return headline(verdict(read(run)))
 
 
+@pytest.mark.parametrize(("way", "difference"), [(SAME, 0.0), (SECOND, -0.1)])
+def test_another_initialisation_of_the_winner_need_not_lose(run: RunDir, way: str, difference: float) -> None:
+    """It says whether the weights mattered; before, such a run had no winner, or a baseline that beat it."""
+    table = pd.read_csv(run.comparisons)
+    other = pair("controls", "vgg16", "initialisation", way, difference)
+    pd.concat([table, pd.DataFrame([other])]).to_csv(run.comparisons, index=False)
+    found = verdict(read(run))
+    assert found.won and not found.beaten_by and headline(found) == ALONE
+    assert summary.banners(read(run)) == [] and first_screen.strongest(found) is not None
+    assert "initialisation" not in [one.name for one in found.baselines]
+
+
 A, B, C = ("vgg16", "resnet50"), ("vgg16", "inceptionv3"), ("resnet50", "inceptionv3")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.compare.lower_bound.work import SMALL_CNN, Scoring, Trained
 from bench.evaluation.saliency import GRID, OCCLUSION
+from bench.finalists.baselines import TRAINED
 from bench.models.small_cnn import BATCH_SIZE
 from bench.run.courses import Curve
 from bench.run.documents import SaliencyRecord
@@ -93,7 +94,7 @@ def _mapped(run: RunDir) -> int:
 def _baselines(run: RunDir) -> list[Row]:
     """The rows of those that are networks and were trained."""
     rows = BASELINES.records(run.path) if run.baselines.exists() else []
-    return [row for row in rows if row["baseline"] in ("recipe", SMALL_CNN) and row["state"] != "skipped"]
+    return [row for row in rows if row["baseline"] in TRAINED and row["state"] != "skipped"]
 
 
 def _config(row: Row) -> TrialConfig:

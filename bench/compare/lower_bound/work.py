@@ -109,19 +109,19 @@ def needed(trained: Iterable[Trained], data: Data, warm: bool = False) -> Work:
         warm: whether the frozen networks' output is there already.
     """
     work: Work = defaultdict(int)
-    used: dict[str, dict[Any, set[int]]] = defaultdict(lambda: defaultdict(set))
+    used: dict[tuple[str, str], dict[Any, set[int]]] = defaultdict(lambda: defaultdict(set))
     for one in trained:
         config, (n_train, n_val) = one.config, one.images or (data.n_train, data.n_val)
         if config.backbone != SMALL_CNN and one.used(data):
             amounts = tuple(sorted(data.policies[config.augmentation].amounts().items()))
-            used[config.backbone][amounts] |= one.used(data)
+            used[config.backbone, config.initialisation][amounts] |= one.used(data)
         for depth, epochs in ((0, one.head), (config.unfreeze_depth, one.finetune)):
             work[Part(config.backbone, "training", depth, min(config.batch_size, n_train))] += n_train * epochs
             work[Part(config.backbone, "validation", depth)] += n_val * epochs
-    for backbone, views in used.items() if not warm else ():
+    for (backbone, _), views in used.items() if not warm else ():
         drawn = sum(len(numbers) for amounts, numbers in views.items() if amounts)
         # the clean images are always needed: features are standardised by them, and they are validated on
-        work[Part(backbone, "forward")] = (data.n_train + data.n_val) * (drawn + 1)
+        work[Part(backbone, "forward")] += (data.n_train + data.n_val) * (drawn + 1)
     return in_order(work)
 
 

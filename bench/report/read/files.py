@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.invocation import typed
+from bench.invocation import in_output, resume, typed
 from bench.numbers import number
 from bench.report import names
 from bench.report.read.reading import Problems, arrays, document, missing, table, unreadable
@@ -327,7 +327,7 @@ def _read_evaluation(run: RunDir, files: RunFiles) -> None:
         files.evaluation = None
         problems["evaluation.json"] = (
             "The test split was evaluated before the finalists were trained anew: what was found then is about other "
-            f"models and is left out. Finish the run by “{typed('run', '--resume', run.name)}”."
+            f"models and is left out. Finish the run by “{resume(run.name, run.path.parent)}”."
         )
     if files.opened and not files.outdated:
         _read_tested(run, files)
@@ -370,7 +370,7 @@ def _read_tested(run: RunDir, files: RunFiles) -> None:
 
 
 def _sealed(run: RunDir, openings: int) -> str:
-    command = typed("evaluate", run.name)
+    command = typed("evaluate", run.name, *in_output(run.path.parent))
     if openings:
         return f"{opened_in_vain(openings)}; evaluate the present models with “{command}”"
     return f"the test split is still sealed; once every choice is made, open it with “{command}”"

@@ -106,7 +106,11 @@ def external(page: Page) -> list[Values]:
         known = {one.measure: one for one in record.differences}
         measure = name if name in known else "accuracy"
         values: Values = {"folder": folder, "name": record.name or folder, "sample": record.external}
-        values |= {"measure": METRICS[measure].title, "scored": known.get(measure)}
+        values |= {
+            "measure": METRICS[measure].title,
+            "scored": known.get(measure),
+            "assumed": record.data.patients_assumed,
+        }
         found.append(values | {"earlier": bool(trained) and record.model.trained not in trained})
     return found
 

@@ -1,6 +1,6 @@
 """The part of the comparison that tells of the nested loop, or recommends one."""
 
-from bench.invocation import typed
+from bench.invocation import resume
 from bench.report.blocks import table
 from bench.report.names import state
 from bench.report.page import Page
@@ -12,7 +12,7 @@ from bench.report.templating import Values
 def nested(page: Page) -> Values:
     """What ``sections/outer.html.j2`` shows: ``found`` and its tables, or what a loop would ``cost``."""
     files, found = page.files, page.files.record.outer
-    again = typed("run", "--resume", files.record.name)
+    again = resume(page.run.name, page.run.path.parent)
     values: Values = {"found": found, "cost": tables_outer.cost(files), "again": again, "folds": None}
     if found is None or found.score is None:
         return values

@@ -219,7 +219,9 @@ def _values(side: Side) -> list[float]:
 
 def _named(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Names and patients, as far as there is room for them."""
-    names, patients = (shortened([visible(numbers.text(one)) for one in rows[name]]) for name in ("image", "patient"))
+    told = rows[["image", "patient"]].astype("object")
+    told = told.where(told.notna(), "")  # not a dash, which would be a patient of that name
+    names, patients = (shortened([visible(str(one)) for one in told[name]]) for name in told)
     letters = [sum(map(len, one)) + 3 * len(one) for one in (names, patients)]
     if sum(letters) <= MOST_LETTERS:
         return names, patients

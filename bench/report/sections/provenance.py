@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench import numbers
-from bench.invocation import typed
+from bench.invocation import resume, typed
 from bench.report import names
 from bench.report.blocks import Section, Table, pairs, table
 from bench.report.page import Page
@@ -25,7 +25,7 @@ def provenance(page: Page) -> Section:
         "provenance",
         TITLE,
         record=record,
-        resume=typed("run", "--resume", page.run.name),
+        resume=resume(page.run.name, page.run.path.parent),
         exported=page.run.best_model.exists(),
         classes=json.dumps(page.files.classes, ensure_ascii=False),
         predict=typed("predict"),

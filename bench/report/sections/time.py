@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from bench import numbers
-from bench.invocation import typed
+from bench.invocation import in_output, typed
 from bench.report.blocks import Section, Table, table
 from bench.report.figures.timeline import busy, gantt, timeline
 from bench.report.page import Page
@@ -114,7 +114,7 @@ def time(page: Page) -> Section:
     """Seconds by activity, and the limit with its parts, or the command that computes it."""
     record, limit = page.files.record, page.files.limit
     values: Values = {"timed": "activities" in record.model_fields_set, "limit": limit}
-    values |= {"command": typed("compare", "--limit", page.run.name)}
+    values |= {"command": typed("compare", "--limit", page.run.name, *in_output(page.run.path.parent))}
     if values["timed"]:
         rows = spent(record.activities, record.seconds)
         values |= {"total": rows["seconds"].sum(), "longest": rows.nlargest(3, "seconds")}
