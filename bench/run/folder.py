@@ -457,8 +457,13 @@ def _refuse_special(folder: Path) -> None:
             raise ConfigError(f"{path} is a pipe, a device or a socket, which no run leaves; remove it.")
 
 
-def find_run(name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> RunDir:
+def find_run(name: str | os.PathLike[str], folder: str | os.PathLike[str], hint: str = "") -> RunDir:
     """The run folder called ``name`` in ``folder``; a path to a run folder is taken too.
+
+    Args:
+        name: of the run, or the path of its folder.
+        folder: of run folders.
+        hint: a sentence that follows where there is no such run, and none of a similar name.
 
     Raises:
         ConfigError: if there is no such run; the message has the names that are near, else those there are.
@@ -468,16 +473,17 @@ def find_run(name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Ru
         if (path / "run.json").is_file():
             _refuse_special(path)
             return RunDir.at(path)
-    raise ConfigError(f"There is no run {name!r} in {folder}{_instead(name, folder)}")
+    raise ConfigError(f"There is no run {name!r} in {folder}{_instead(name, folder, hint)}")
 
 
-def _instead(name: str, folder: Path) -> str:
-    """The end of the sentence that ``folder`` has no run ``name``."""
+def _instead(name: str, folder: Path, hint: str) -> str:
+    """The end of the sentence that ``folder`` has no run ``name``, and the ``hint`` unless a name is near."""
+    hint = hint and f" {hint}"
     names = sorted(path.parent.name for path in folder.glob("*/run.json"))
     if not names:
-        return "; there is no run yet."
+        return f"; there is no run yet.{hint}"
     near = difflib.get_close_matches(name.lower(), (one.lower() for one in names), n=3)
     if found := [one for one in names if one.lower() in near or one.lower().startswith(name.lower())][:3]:
         return f"; did you mean {joined(found, 'or')}?"
     more = f" and {len(names) - SHOWN_RUNS} more" if len(names) > SHOWN_RUNS else ""
-    return f"; the runs there are: {', '.join(names[:SHOWN_RUNS])}{more}."
+    return f"; the runs there are: {', '.join(names[:SHOWN_RUNS])}{more}.{hint}"

@@ -175,6 +175,11 @@ def begin(values: Mapping[str, Any], tell: Callable[[str], None] = lambda line: 
     return prepare(wanted, tell=tell)
 
 
+BEGUN_AGAIN = (
+    "One that was interrupted while its images were being read has no folder yet: begin it again by the same command."
+)
+
+
 def go_on(name: str, values: Mapping[str, Any], output: Path) -> Request:
     """The request of the run ``name`` in ``output``, which goes on with ``values`` in place of its own settings.
 
@@ -187,16 +192,7 @@ def go_on(name: str, values: Mapping[str, Any], output: Path) -> Request:
     if fixed:
         flags = ", ".join(map(flag_of, resumable))
         raise ConfigError(f"{flag_of(fixed[0])} cannot be changed when a run is resumed; only {flags} can.")
-    try:
-        run = find_run(name, output)
-    except ConfigError as error:
-        if "did you mean" in str(error):
-            raise
-        raise ConfigError(
-            f"{error} One that was interrupted while its images were being read has no folder yet: begin it again by "
-            "the same command."
-        ) from None
-    return taken_up(run, changed)
+    return taken_up(find_run(name, output, BEGUN_AGAIN), changed)
 
 
 def taken_up(run: RunDir, changed: Mapping[str, Any]) -> Request:
