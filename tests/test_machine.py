@@ -20,6 +20,7 @@ from bench import cluster as workers
 from bench.errors import ConfigError
 from bench.invocation import program, resume, typed
 from bench.run.folder import LOCK, RunDir
+from bench.run.request import go_on
 from bench.search.searcher import study_url
 
 ROOT = Path(__file__).parents[1]
@@ -340,10 +341,11 @@ def start(data: Path, tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen
     """Starts a run called xray in a process of its own that comes as far as Ray and then waits for its stdin."""
     processes: list[subprocess.Popen[str]] = []
 
-    def begin() -> "subprocess.Popen[str]":
-        flags = ["run", "--data", str(data), "--name", "xray", "--weights", "random", "--image-size", "96"]
+    def begin(*more: str, resume: bool = False) -> "subprocess.Popen[str]":
+        new = ["--data", str(data), "--name", "xray", "--weights", "random", "--image-size", "96"]
+        flags = ["--resume", "xray"] if resume else [*new, "--cache", str(tmp_path / "cache"), *more]
         pipe = subprocess.PIPE
-        command = [sys.executable, "-c", HOLDER, *flags, "--cache", str(tmp_path / "cache")]
+        command = [sys.executable, "-c", HOLDER, "run", *flags]
         process = subprocess.Popen(
             command, cwd=tmp_path, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, text=True
         )
@@ -386,7 +388,8 @@ def test_what_a_killed_start_has_left_is_in_nobodys_way_and_of_two_at_the_same_m
     assert held(first)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    assert [path.name for path in (tmp_path / "reports" / "xray").iterdir()] == [LOCK]
+    left = {path.name for path in (tmp_path / "reports" / "xray").iterdir()}
+    assert left == {LOCK, "request.json", "space.yaml"}
     both = {process: held(process) for process in [start(), start()]}
     assert sorted(both.values()) == [False, True]
     (winner,) = (process for process, is_held in both.items() if is_held)
@@ -403,8 +406,39 @@ def test_a_signal_ends_a_run_as_ctrl_c_does(
     assert held(process)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (130, "\nInterrupted before anything was written.\n")
-    assert not (tmp_path / "reports").exists()
+    again = "python run_bench.py --resume xray"
+    assert (process.returncode, error) == (130, f"\nInterrupted; no trial was finished. Continue by: {again}\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_ended_before_it_had_read_its_images_is_resumed_as_it_was_asked_for(
+    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, number: int
+) -> None:
+    space = tmp_path / "mine.yaml"
+    space.write_text("parameters:\n  unfreeze_depth: {choices: [0]}\n")
+    process = start("--space", "mine.yaml", "--backbones", "vgg16", "--budget", "3", "--patience", "2")
+    assert held(process)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    space.unlink()  # the run has its own
+    folder = tmp_path / "reports" / "xray"
+    with pytest.raises(ConfigError, match="--epochs cannot be changed"):
+        go_on("xray", {"epochs": 3}, folder.parent)
+    for name in ("xray", folder):
+        request = go_on(name, {"budget": "5"}, tmp_path / "reports")
+        found = request.settings
+        assert (found.budget, found.patience, found.image_size, found.weights) == (5, 2, 96, "random")
+        assert (request.run.path, request.resumed, request.backbones[0].name) == (folder, False, "vgg16")
+        assert request.space.depths == (0,)
+        assert "--space mine.yaml" in request.command
+    resumed = start(resume=True)
+    assert held(resumed)
+    _, error = resumed.communicate(timeout=60)
+    assert error == "error: let go\n"
+    assert RunDir(folder).request.exists(), "a resume that was refused leaves the run as it was"
+    RunDir(folder).request.write_text("{")
+    with pytest.raises(ConfigError, match="is damaged; begin it again by the same command"):
+        go_on("xray", {}, tmp_path / "reports")
 
 
 def test_a_signal_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:

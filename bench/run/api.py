@@ -220,7 +220,7 @@ def run(
         try:
             pipeline.execute(request, screen, typed("run", *_flags({**given, "output": place}, resume)))
         except KeyboardInterrupt:
-            if request.run.run.exists():
+            if request.run.kept:
                 screen.line(f"Interrupted. Continue by {_again(request.run)}.")
             raise
         finally:

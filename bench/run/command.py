@@ -209,7 +209,7 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
         if of_machine and kind_of(error) != MACHINE:
             raise
         texts.error(_sentence(error))
-        if isinstance(error, SearchFailed | NoFinalist) or (of_machine and request.run.run.exists()):
+        if isinstance(error, SearchFailed | NoFinalist) or (of_machine and request.run.kept):
             print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
         return 1
     except Exception as error:
@@ -219,7 +219,7 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
         print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        if request.run.run.exists():
+        if request.run.kept:
             kept = "finished trials are kept" if request.run.trials.exists() else "no trial was finished"
             print(f"\nInterrupted; {kept}. Continue by: {again}", file=sys.stderr)
         else:

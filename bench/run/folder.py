@@ -203,6 +203,7 @@ class RunDir:
     )  # the winner's file under ``models``; once it is evaluated, a copy that holds its card
     best_model_card = File("best_model.json")  # its classes, input, threshold, calibration map and provenance
     run = File("run.json")  # see `bench.run.record`
+    request = File("request.json")  # what a start that has no run.json yet was asked for
     space = File("space.yaml")  # the search-space file, as it was
     audit = File("audit.json")
     copies = File("copies.npz")  # thumbnails of copies that the audit found, beside each other
@@ -437,8 +438,13 @@ class RunDir:
     @property
     def never_begun(self) -> bool:
         """Whether the folder holds no more than what a start leaves that was ended before run.json was there."""
-        names = {path.name for path in self.path.iterdir()}
-        return LOCK in names and all(name in (LOCK, self.space.name) or _DRAFT.fullmatch(name) for name in names)
+        names, own = {path.name for path in self.path.iterdir()}, (LOCK, self.request.name, self.space.name)
+        return LOCK in names and all(name in own or _DRAFT.fullmatch(name) for name in names)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the folder holds what ``--resume`` goes on with."""
+        return self.run.exists() or self.request.exists()
 
     @property
     def begun(self) -> bool:
@@ -457,13 +463,21 @@ def _refuse_special(folder: Path) -> None:
             raise ConfigError(f"{path} is a pipe, a device or a socket, which no run leaves; remove it.")
 
 
-def find_run(name: str | os.PathLike[str], folder: str | os.PathLike[str], hint: str = "") -> RunDir:
+def find_start(name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> RunDir | None:
+    """As `find_run`, the folder of a start that was ended before run.json was there; None if there is none."""
+    for path in (Path(folder) / name, Path(name)):
+        run = RunDir.at(path)
+        if run.request.is_file() and run.never_begun:
+            return run
+    return None
+
+
+def find_run(name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> RunDir:
     """The run folder called ``name`` in ``folder``; a path to a run folder is taken too.
 
     Args:
         name: of the run, or the path of its folder.
         folder: of run folders.
-        hint: a sentence that follows where there is no such run, and none of a similar name.
 
     Raises:
         ConfigError: if there is no such run; the message has the names that are near, else those there are.
@@ -473,17 +487,16 @@ def find_run(name: str | os.PathLike[str], folder: str | os.PathLike[str], hint:
         if (path / "run.json").is_file():
             _refuse_special(path)
             return RunDir.at(path)
-    raise ConfigError(f"There is no run {name!r} in {folder}{_instead(name, folder, hint)}")
+    raise ConfigError(f"There is no run {name!r} in {folder}{_instead(name, folder)}")
 
 
-def _instead(name: str, folder: Path, hint: str) -> str:
-    """The end of the sentence that ``folder`` has no run ``name``, and the ``hint`` unless a name is near."""
-    hint = hint and f" {hint}"
+def _instead(name: str, folder: Path) -> str:
+    """The end of the sentence that ``folder`` has no run ``name``."""
     names = sorted(path.parent.name for path in folder.glob("*/run.json"))
     if not names:
-        return f"; there is no run yet.{hint}"
+        return "; there is no run yet."
     near = difflib.get_close_matches(name.lower(), (one.lower() for one in names), n=3)
     if found := [one for one in names if one.lower() in near or one.lower().startswith(name.lower())][:3]:
         return f"; did you mean {joined(found, 'or')}?"
     more = f" and {len(names) - SHOWN_RUNS} more" if len(names) > SHOWN_RUNS else ""
-    return f"; the runs there are: {', '.join(names[:SHOWN_RUNS])}{more}.{hint}"
+    return f"; the runs there are: {', '.join(names[:SHOWN_RUNS])}{more}."

@@ -26,7 +26,7 @@ from bench.report.live import LiveReport
 from bench.run import messages, stages
 from bench.run.console import Screen
 from bench.run.examine import Examined, examine, make_task, networks
-from bench.run.folder import LOCK, RunDir, atomic_path, held, write_json, write_text
+from bench.run.folder import LOCK, RunDir, atomic_path, held, write_json
 from bench.run.forecast import Forecast
 from bench.run.outer import outer
 from bench.run.progress import RunDisplay
@@ -42,7 +42,7 @@ from bench.run.record import (
     StartRecord,
     WeightsRecord,
 )
-from bench.run.request import Request, check_disk, check_output
+from bench.run.request import Request, check_disk, check_output, write_request
 from bench.run.results import TrialLog
 from bench.search.parameters import GIVEN, network_name
 from bench.settings import about_flag
@@ -60,11 +60,13 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
     Raises:
         ConfigError: if weights cannot be had (before the run folder exists), or the data of a resumed run changed.
     """
-    run, settings = request.run, request.settings
+    run, settings, command = request.run, request.settings, request.command or command
     with ExitStack() as stack:
         stack.enter_context(_alone(request))
         display = stack.enter_context(RunDisplay(screen))
         disk = check_disk(request)
+        if not request.resumed:
+            write_request(request, command)
         begun = run.read() if run.run.exists() else None
         damaged = begun is not None and _check(run, screen)
         opened = damaged or run.evaluation.exists()  # by `evaluate`: what is added is evaluated too
@@ -76,6 +78,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
         starting = time.perf_counter() - started
         display.forecast = Forecast(request, workers)
         begun = take_up(request, workers) if begun else create(request, workers, weights, command)
+        run.request.unlink(missing_ok=True)
         run.spend("start", starting)
         messages.announce(screen, request, workers, weights, examined, disk)
         live = stack.enter_context(LiveReport(run))
@@ -144,7 +147,7 @@ def warn_if_unfair(run: RunDir, screen: Screen) -> bool:
 
 @contextmanager
 def _alone(request: Request) -> Iterator[None]:
-    """Hold the run folder, so that no second process writes to it; a new one goes again if nothing came of it.
+    """Hold the run folder, so that no second process writes to it; a new one goes again if its request was refused.
 
     Raises:
         ConfigError: if another process holds it, or has made the run that was to be made.
@@ -161,13 +164,15 @@ def _alone(request: Request) -> Iterator[None]:
             run.clear_drafts()
             yield
         except ConfigError:  # a request that was refused leaves the run as it was
+            if not request.command:
+                run.request.unlink(missing_ok=True)
             raise
         except Exception as error:
             with suppress(OSError, ConfigError):
                 run.update(stopped=reason_of(error))
             raise
         finally:
-            if not run.run.exists():
+            if not run.run.exists() and not run.request.exists():
                 for name in (LOCK, run.space.name):
                     (folder / name).unlink(missing_ok=True)
                 for one in created:
@@ -243,7 +248,6 @@ def create(request: Request, workers: Workers, weights: Weights, command: str) -
     """Make the run folder with all that is known at the start."""
     run, settings, space = request.run, request.settings, request.space
     run.path.mkdir(parents=True, exist_ok=True)
-    write_text(run.space, space.text)
     return run.write(
         RunRecord(
             name=run.name,

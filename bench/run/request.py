@@ -1,8 +1,9 @@
 """Settings become a request that can be carried out: everything that can be wrong with it is found here.
 
-No work is started and nothing is written.
+No work is started, and nothing is written but a request itself.
 """
 
+import json
 import os
 import re
 import shlex
@@ -31,7 +32,7 @@ from bench.models.backbones import FIRST_RECIPE, Backbone, boundary_bytes, get_b
 from bench.models.scaling import parse_scaling
 from bench.models.weights import RANDOM, check_starts, folders_of, random_file, scalable
 from bench.numbers import disk
-from bench.run.folder import RunDir, find_run
+from bench.run.folder import RunDir, find_run, find_start, write_json, write_text
 from bench.run.ledgers import data_folder
 from bench.run.record import RunRecord
 from bench.search.space import Space, load_space, parse_space
@@ -56,6 +57,7 @@ class Request:
         table: the splits as far as they can be known before anything is decoded, for checks and estimates.
         taken: splits.csv of the run itself, when it is resumed.
         resumed: whether the run is there already.
+        command: that began the run, where this is a later one; empty if it is this one.
     """
 
     settings: RunSettings
@@ -65,6 +67,7 @@ class Request:
     taken: Path | None = None
     resumed: bool = False
     folders: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
 
     @property
     def run(self) -> RunDir:
@@ -175,16 +178,11 @@ def begin(values: Mapping[str, Any], tell: Callable[[str], None] = lambda line: 
     return prepare(wanted, tell=tell)
 
 
-BEGUN_AGAIN = (
-    "One that was interrupted while its images were being read has no folder yet: begin it again by the same command."
-)
-
-
 def go_on(name: str, values: Mapping[str, Any], output: Path) -> Request:
     """The request of the run ``name`` in ``output``, which goes on with ``values`` in place of its own settings.
 
     Raises:
-        ConfigError: for a setting that is fixed once a run was begun, and as `taken_up`.
+        ConfigError: for a setting that is fixed once a run was begun, and as `taken_up` or `_begin_again`.
     """
     changed = {setting: value for setting, value in values.items() if setting != "output"}
     resumable = [setting for setting in RunSettings.model_fields if about_flag(setting)["resumable"]]
@@ -192,7 +190,38 @@ def go_on(name: str, values: Mapping[str, Any], output: Path) -> Request:
     if fixed:
         flags = ", ".join(map(flag_of, resumable))
         raise ConfigError(f"{flag_of(fixed[0])} cannot be changed when a run is resumed; only {flags} can.")
-    return taken_up(find_run(name, output, BEGUN_AGAIN), changed)
+    start = find_start(name, output)
+    return _begin_again(start, changed) if start is not None else taken_up(find_run(name, output), changed)
+
+
+def write_request(request: Request, command: str) -> None:
+    """Write down what ``command`` asks a new run for: it can go on though it ends before run.json is there."""
+    run, space = request.run, request.space
+    write_text(run.space, space.text)
+    settings = request.settings.model_dump(mode="json")
+    write_json(run.request, {"command": command, "settings": settings, "space": space.name})
+
+
+def _begin_again(run: RunDir, changed: Mapping[str, Any]) -> Request:
+    """The request of a run that was ended before run.json was there, with settings ``changed``.
+
+    Raises:
+        ConfigError: if request.json or space.yaml is damaged, for the first impossible value, and as `prepare`.
+    """
+    make_settings(name=run.name, **changed)
+    try:
+        content = json.loads(run.request.read_bytes())
+        places = {"output": run.path.parent, "name": run.name}
+        settings = RunSettings.model_validate({**content["settings"], **changed, **places})
+        space = parse_space(content["space"], run.space.read_text(encoding="utf-8"), settings.backbones)
+        command = str(content["command"])
+    except (ConfigError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+        raise ConfigError(
+            f"Run {run.name!r} was ended before it had read its images, and request.json or space.yaml in {run.path} "
+            "is damaged; begin it again by the same command."
+        ) from error
+    check_output(run, settings.cache)
+    return replace(prepare(settings, space), command=command)
 
 
 def taken_up(run: RunDir, changed: Mapping[str, Any]) -> Request:

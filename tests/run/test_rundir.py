@@ -349,7 +349,7 @@ def test_what_a_killed_process_was_writing_goes_and_nothing_else(tmp_path):
     ("names", "never"),
     [
         ((".lock",), True),
-        ((".lock", "space.yaml", ".run.draft-ab_cd012.json"), True),
+        ((".lock", "space.yaml", "request.json", ".run.draft-ab_cd012.json"), True),
         ((".lock", "space.yaml", "splits.csv"), False),
         (("space.yaml",), False),
         ((), False),
