@@ -42,12 +42,18 @@ def with_diff(section: str, folder: Path) -> Path:
     return folder
 
 
+def environment(copy: Path) -> dict[str, str]:
+    """For a process that takes the package from ``copy``, and keeps what it has compiled of it for the next."""
+    left_out = ("PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if name not in left_out} | {"PYTHONPATH": str(copy)}
+
+
 def run_checks(copy: Path, checks: Path, *arguments: str, least: int) -> None:
     """Run the tests in ``checks`` by the package in ``copy``; at least so many must be there, and all must pass."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(checks), *arguments],
         cwd=copy,  # python -m looks for modules there first
-        env={name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"} | {"PYTHONPATH": str(copy)},
+        env=environment(copy),
         capture_output=True,
         text=True,
         check=False,

@@ -15,10 +15,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pytest
+import toys
 from PIL import Image
 from pydantic import Field
 
 from bench import RULES, cli, invocation
+from bench.data import splits
 from bench.models.backbones import BACKBONES, get_backbone
 from bench.run import command
 from bench.run.folder import RunDir, file_sha256, write_json
@@ -50,6 +52,23 @@ def place(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def folds_drawn_once(monkeypatch):
+    """Folds of the same images are drawn once for all tests; `test_splits` tries the drawing."""
+    monkeypatch.setattr(splits, "_grouped_folds", _drawn_once)
+
+
+_DRAW = splits._grouped_folds
+_DRAWN = {}
+
+
+def _drawn_once(labels, groups, k, seed):
+    key = (tuple(labels), tuple(groups), k, seed)
+    if key not in _DRAWN:
+        _DRAWN[key] = _DRAW(labels, groups, k, seed)
+    return [fold.copy() for fold in _DRAWN[key]]
 
 
 @pytest.fixture
@@ -830,8 +849,9 @@ def test_the_defaults_in_the_help_are_those_of_the_settings(capsys):
         assert f"(default: {default};" in found["--" + name]
 
 
-def test_the_examples_in_the_help_can_be_given(place, images, capsys, monkeypatch):
+def test_the_examples_in_the_help_can_be_given(place, tmp_path, capsys, monkeypatch):
     """Each example is parsed; what names files or runs that are not here is left out."""
+    images = toys.write_folder(tmp_path / "scans", {"train": 24, "val": 16, "test": 16})
     seen = requests(monkeypatch)
     found = entries(help_of(capsys, "run"))
     examples = [re.search(r"example: (.*)\)$", text)[1] for flag, text in found.items() if flag != "--help"]

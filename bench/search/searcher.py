@@ -143,6 +143,10 @@ class Rules:
     milliseconds: Mapping[str, float] = field(default_factory=dict)
 
 
+def _storage(study: Path) -> optuna.storages.BaseStorage:
+    return optuna.storages.RDBStorage(study_url(study), engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+
+
 class RecordingSearch:
     """Proposes no configuration twice and writes every ended trial to trials.csv.
 
@@ -164,9 +168,7 @@ class RecordingSearch:
             aside = log.run.study.replace(log.run.study.with_suffix(".damaged.db"))
             watcher.note(f"study.db was damaged; it is now {aside.name}, and the study is made again from trials.csv")
         self._study = optuna.create_study(
-            storage=optuna.storages.RDBStorage(
-                study_url(log.run.study), engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}}
-            ),
+            storage=_storage(log.run.study),
             sampler=sampler,
             pruner=optuna.pruners.NopPruner(),  # ASHA prunes, by Ray
             study_name=STUDY,

@@ -300,6 +300,7 @@ def settled_log(run: RunDir) -> TrialLog:
     return log
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_a_settled_search_proposes_nothing(tmp_path: Path, space: Any) -> None:
     search = RecordingSearch(Rules(space, "auc", epochs=3, seed=0), settled_log(RunDir(tmp_path)), Silent())
     search.enqueue(make_plan(space, [toys.toy_backbone()], budget=50).items)
@@ -310,6 +311,7 @@ def test_a_settled_search_proposes_nothing(tmp_path: Path, space: Any) -> None:
     assert search.suggest("next") != FINISHED
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_it_is_settled_though_a_recipe_failed_and_a_backbone_has_nothing_left(tmp_path: Path, toy_table: None) -> None:
     tiny = parse_space(
         "tiny", "parameters: {backbone: {choices: [toy, toy2]}, learning_rate: {choices: [1e-4, 2.0e-4]}}"
@@ -325,6 +327,7 @@ def test_it_is_settled_though_a_recipe_failed_and_a_backbone_has_nothing_left(tm
     assert search._is_settled() and "the 29 trials left" in search.settled
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_a_backbone_with_fewer_configurations_than_its_share_is_not_waited_for_beyond_them(
     tmp_path: Path, toy_table: None
 ) -> None:
@@ -339,6 +342,7 @@ def test_a_backbone_with_fewer_configurations_than_its_share_is_not_waited_for_b
     assert search.suggest("next") == FINISHED and search.settled
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_a_recipe_that_the_machine_ended_is_tried_again_before_the_search_is_settled(
     tmp_path: Path, space: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

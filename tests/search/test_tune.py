@@ -134,6 +134,7 @@ def test_what_is_done_is_not_planned_again(space: Space, backbones: list[Any]) -
     assert sum(item.values.get("backbone") == "toy2" and item.origin == "backbone" for item in left) == 2
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_the_timeline_has_every_trial_at_its_worker(tmp_path: Path, space: Space) -> None:
     search = recording(space, RunDir(tmp_path), jobs=2)
     log = search._table
@@ -151,6 +152,7 @@ def test_the_timeline_has_every_trial_at_its_worker(tmp_path: Path, space: Space
     assert all(one.kind == "trial" and one.began <= one.ended for one in log.worked)
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_no_configuration_is_proposed_twice(tmp_path: Path, toy_table: None) -> None:
     tiny = parse_space("tiny", "parameters: {backbone: {choices: [toy]}, dropout: {choices: [0.0, 0.1, 0.2]}}")
     search = recording(tiny, RunDir(tmp_path))
@@ -190,6 +192,7 @@ def try_out(search: RecordingSearch, budget: int) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.usefixtures("study_in_memory")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_space_of_choices_is_tried_to_the_last_of_them(
     tmp_path: Path, toy_table: None, backbones: list[Any], seed: int
@@ -206,6 +209,7 @@ def test_a_space_of_choices_is_tried_to_the_last_of_them(
     assert [origins.count((origin, "toy2")) for origin in ("recipe", "backbone")] == [1, 15 // 5 - 1]
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_of_a_planned_backbone_only_its_own_are_tried_and_then_the_next(tmp_path: Path, toy_table: None) -> None:
     search = recording(parse_space("choices", CHOICES), RunDir(tmp_path), jobs=1)
     search.enqueue([Planned("backbone", {"backbone": "toy"})] * 8 + [Planned("backbone", {"backbone": "toy2"})])
@@ -216,6 +220,7 @@ def test_of_a_planned_backbone_only_its_own_are_tried_and_then_the_next(tmp_path
     assert len(asked) < 7 + 5 * (searcher.TRIES + 1), "few are asked for in vain"
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_what_is_planned_is_not_drawn_before_its_turn(tmp_path: Path, toy_table: None) -> None:
     tiny = "parameters: {backbone: {choices: [toy]}, learning_rate: {choices: [1e-4, 1e-3]}, dropout: {choices: [0.0]}}"
     space = parse_space("tiny", tiny)
@@ -228,6 +233,7 @@ def test_what_is_planned_is_not_drawn_before_its_turn(tmp_path: Path, toy_table:
         assert [one.origin for one in search._table.records] == ["backbone", "recipe"]
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_where_the_points_alone_are_tried_nothing_takes_the_place_of_one(tmp_path: Path, space: Space) -> None:
     log = TrialLog.load(RunDir(tmp_path))
     for trial in (0, 1):
@@ -303,6 +309,7 @@ def test_a_search_whose_first_trials_all_fail_is_given_up(tmp_path: Path, space:
     assert search.suggest("d") == "FINISHED"
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_a_search_is_not_given_up_while_a_trial_runs_that_may_succeed(tmp_path: Path, space: Space) -> None:
     search = recording(space, RunDir(tmp_path), jobs=4)
     for name in ("a", "b", "c", "d"):
@@ -359,6 +366,7 @@ def searched(tmp_path: Path, space: Space, backbones: list[Any], budget: int, jo
     return run_search(plan, task, workers, settings, log, Silent()), log  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("study_in_memory")
 @pytest.mark.parametrize("failure", ["memory", "machine", "non-finite loss"])
 def test_a_search_goes_on_after_early_failures_and_tries_again_alone_what_the_machine_ended(
     tmp_path: Path, space: Space, backbones: list[Any], monkeypatch: pytest.MonkeyPatch, failure: str
@@ -373,6 +381,7 @@ def test_a_search_goes_on_after_early_failures_and_tries_again_alone_what_the_ma
     assert len(log.current) == 20
 
 
+@pytest.mark.usefixtures("study_in_memory")
 @pytest.mark.parametrize("jobs", [1, 8])
 def test_memory_that_suffices_for_nothing_is_found_out_by_trying_again_alone(
     tmp_path: Path, space: Space, backbones: list[Any], monkeypatch: pytest.MonkeyPatch, jobs: int
@@ -385,6 +394,7 @@ def test_memory_that_suffices_for_nothing_is_found_out_by_trying_again_alone(
     assert len(TrialLog.load(RunDir(tmp_path)).records) <= 2 * jobs + 8, "not all 50, each of them twice"
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_memory_that_suffices_for_one_alone_is_no_reason_to_give_up(
     tmp_path: Path, space: Space, backbones: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,6 +470,7 @@ def test_a_fixed_list_runs_the_longest_first_and_a_worker_stays_with_its_backbon
     assert ran["b"] == [("toy2", depth) for depth in (2, 2, 1, 1, 0, 0)]
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_what_is_planned_is_overtaken_by_a_few_at_most(tmp_path: Path, space: Space) -> None:
     search = recording(space, RunDir(tmp_path), jobs=1)
     names = ["toy", "toy2", *["toy"] * 6]
@@ -615,6 +626,7 @@ def test_memory_goes_by_backbone_depth_and_batch(other: dict[str, Any], as_much:
     assert needs_as_much(TrialConfig(**(died | other)), TrialConfig(**died)) == as_much
 
 
+@pytest.mark.usefixtures("study_in_memory")
 def test_a_search_proposes_nothing_that_is_too_large_and_says_so_once(tmp_path: Path, space: Space) -> None:
     log, notes = TrialLog.load(RunDir(tmp_path)), []
     for trial in (0, 1):
@@ -657,6 +669,7 @@ def test_a_configuration_that_is_tried_again_is_the_very_same_under_a_new_number
     assert once_more(log.records[0]).values["backbone"] == config["backbone"]
 
 
+@pytest.mark.usefixtures("study_in_memory")
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_trial_that_is_tried_again_takes_one_place_of_the_plan(
     tmp_path: Path, space: Space, backbones: list[Any], monkeypatch: pytest.MonkeyPatch, interrupted: bool

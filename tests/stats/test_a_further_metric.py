@@ -1,6 +1,5 @@
 """The diff of CONTRIBUTING.md under 'A further metric' does what it promises, applied to a copy of the package."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from contributing import environment
 
 ROOT = Path(__file__).parents[2]
 CHECK = """
@@ -60,7 +60,7 @@ def run(copy, *arguments):
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy)},
+        env=environment(copy),
         text=True,
         capture_output=True,
         timeout=120,
