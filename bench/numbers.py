@@ -208,6 +208,11 @@ def moment(value: Any) -> str:
     return f"{stamp.day} {stamp:%B %Y, %H:%M} UTC"
 
 
+def times(count: int) -> str:
+    """How often something was done: ``once``, ``3 times``."""
+    return "once" if count == 1 else f"{count} times"
+
+
 def joined(words: Iterable[str], last: str = "and") -> str:
     """The words as a list in prose: ``a, b and c``."""
     items = list(words)

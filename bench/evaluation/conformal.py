@@ -26,14 +26,15 @@ def conformal(scores: ConformalScores, tested: Predictions, coverage: float = CO
         coverage=coverage,
         limit=limit if math.isfinite(limit) else None,
         patients=scores.patients,
-        patients_covered=_share(int((missed == 0).sum()), len(missed)),
-        covered=_share(int(held.sum()), len(held)),
-        single=_share(int((size == 1).sum()), len(size)),
-        right=_share(int((held & (size == 1)).sum()), int((size == 1).sum())),
+        patients_covered=share(int((missed == 0).sum()), len(missed)),
+        covered=share(int(held.sum()), len(held)),
+        single=share(int((size == 1).sum()), len(size)),
+        right=share(int((held & (size == 1)).sum()), int((size == 1).sum())),
         empty=int((size == 0).sum()),
     )
 
 
-def _share(hits: int, of: int) -> Share:
+def share(hits: int, of: int) -> Share:
+    """``hits`` of ``of``, with its Wilson interval."""
     low, high = wilson(hits, of)
     return Share(hits=hits, of=of, value=hits / of if of else None, low=low, high=high)

@@ -43,7 +43,7 @@ def summary(known: Known, present: Opening) -> LedgerRecord:
     told = [
         *_of_evaluations(here, sharing, present, known.since or present.time[:10]),
         *_of_predictions(predicted),
-        *([f"Other test splits of the same data were opened {_times(others)}."] if others else []),
+        *([f"Other test splits of the same data were opened {numbers.times(len(others))}."] if others else []),
         *_damage(known),
     ]
     return LedgerRecord(
@@ -67,21 +67,22 @@ def summary(known: Known, present: Opening) -> LedgerRecord:
 def _of_evaluations(here: list[Opening], sharing: _Sharing, present: Opening, since: str) -> Iterator[str]:
     test = f"These {present.images} test images"
     splits = f"test splits that hold up to {sharing.shared} of them{_altered(sharing)}"
-    times = _times(sharing.openings)
+    often = numbers.times(len(sharing.openings))
     if len(here) > 1:
         yield f"{test} have been opened {len(here)} times, {_runs(here, present)}: {OPTIMISTIC}"
         if sharing.openings:
-            yield f"{splits[0].upper()}{splits[1:]} besides others were opened {times}."
+            yield f"{splits[0].upper()}{splits[1:]} besides others were opened {often}."
         return
     none = f"{test} are opened here; no other opening of just these is on record on this machine since {since}"
-    yield f"{none}, but {splits} were opened {times} before: {OPTIMISTIC}" if sharing.openings else f"{none}."
+    yield f"{none}, but {splits} were opened {often} before: {OPTIMISTIC}" if sharing.openings else f"{none}."
 
 
 def _of_predictions(predicted: _Sharing) -> Iterator[str]:
     if predicted.openings:
         most = numbers.counted(predicted.shared, "test image")
         yield (
-            f"Up to {most} at a time{_altered(predicted)} were classified by `predict`, {_times(predicted.openings)}: "
+            f"Up to {most} at a time{_altered(predicted)} were classified by `predict`, "
+            f"{numbers.times(len(predicted.openings))}: "
             "whoever held the answers against the labels had seen results."
         )
 
@@ -95,10 +96,6 @@ def _runs(openings: list[Opening], present: Opening) -> str:
     plans = {one.plan for one in openings}
     told = f"by {len(runs)} runs" if len(runs) > 1 else "by this run alone"
     return told + (f" and under {len(plans)} plans" if len(plans) > 1 else "")
-
-
-def _times(openings: Sequence[Opening]) -> str:
-    return "once" if len(openings) == 1 else f"{len(openings)} times"
 
 
 def _damage(known: Known) -> Iterator[str]:

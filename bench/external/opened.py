@@ -8,7 +8,7 @@ import pandas as pd
 from bench.evaluation.known_images import looks_of, sample_of
 from bench.evaluation.ledger import EXTERNAL, Ledgers, Opening
 from bench.evaluation.test_access import split_fingerprint
-from bench.numbers import counted
+from bench.numbers import counted, times
 from bench.reuse.model import ReusableModel
 from bench.run.documents import ExternalLedger
 from bench.run.folder import RunDir
@@ -57,19 +57,15 @@ def summary(before: Sequence[Opening], opening: Opening) -> ExternalLedger:
     overlapping = [one for one in of_model if one not in same and opening.shared(one)[0]]
     others = [one for one in before if one not in of_model and one.split == opening.split]
     these = f"These {counted(opening.images, 'image')}"
-    told = [f"{these} have been evaluated with this model {_times(len(same))} before."]
+    told = [f"{these} have been evaluated with this model {times(len(same))} before."]
     if not same:
         told = [f"{these} have not been evaluated with this model before, as far as the ledgers of this machine know."]
     if overlapping:
-        told.append(f"Other sets that share images with them were evaluated with it {_times(len(overlapping))}.")
+        told.append(f"Other sets that share images with them were evaluated with it {times(len(overlapping))}.")
     if others:
-        told.append(f"Other models were evaluated on just these images {_times(len(others))}.")
+        told.append(f"Other models were evaluated on just these images {times(len(others))}.")
     if same or overlapping:
         told.append("A choice made after an earlier result makes this one optimistic.")
     return ExternalLedger(
         before=len(same), overlapping=len(overlapping), by_others=len(others), sentence=" ".join(told)
     )
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"

@@ -10,17 +10,16 @@ from sklearn.metrics import confusion_matrix
 
 from bench.errors import ConfigError
 from bench.evaluation.calibration import calibration_scores
-from bench.evaluation.conformal import conformal
+from bench.evaluation.conformal import conformal, share
 from bench.evaluation.scoring import score_model
 from bench.reuse.model import ReusableModel
 from bench.reuse.predict import decided
 from bench.run import tables
-from bench.run.documents import CalibrationScores, Estimate, SampleDifference, SampleScores, Share, Threshold
+from bench.run.documents import CalibrationScores, Estimate, SampleDifference, SampleScores, Threshold
 from bench.stats.bootstrap import Bootstrap, Resampled, between_samples
 from bench.stats.enough import too_few
 from bench.stats.metrics import METRICS, Values, Weights
 from bench.stats.predictions import Predictions
-from bench.stats.proportions import wilson
 
 RATES = ("sensitivity", "specificity")
 
@@ -62,18 +61,13 @@ class Sample:
             scores=score_model(own, self.bootstrap),
             called=confusion_matrix(own.labels, self.called, labels=range(len(classes))).tolist(),
             conformal=conformal(card.conformal, self.calibrated) if card.conformal else None,
-            unlike=None if unlike is None else _share(int(unlike.sum()), len(unlike)),
+            unlike=None if unlike is None else share(int(unlike.sum()), len(unlike)),
         )
 
     def calibration(self) -> dict[str, CalibrationScores]:
         """Agreement of probabilities with what was observed, ``before`` the frozen map and ``after`` it."""
         steps = {"before": self.own, "after": self.calibrated}
         return {name: calibration_scores(one, self.bootstrap) for name, one in steps.items()}
-
-
-def _share(hits: int, of: int) -> Share:
-    low, high = wilson(hits, of)
-    return Share(hits=hits, of=of, value=hits / of if of else None, low=low, high=high)
 
 
 def internal_sample(model: ReusableModel, bootstrap: Bootstrap) -> Sample | str:

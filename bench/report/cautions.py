@@ -3,7 +3,7 @@
 import math
 
 from bench.failures import EXPLODED
-from bench.report.names import OTHER_START
+from bench.report.names import MEASURES, OTHER_START
 from bench.report.read.files import RunFiles
 from bench.report.summary import counts
 from bench.report.tables import models as tables_models
@@ -15,8 +15,6 @@ from bench.run.documents import SeedSpread
 FEW_TRIALS = 8
 FEW_IMAGES = 50
 """Below these numbers of trials a backbone, and of test images a class, the report warns."""
-
-MEASURES = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
 
 TINY = 100
 """Test images below which the report warns that the split is tiny."""

@@ -24,6 +24,10 @@ BASELINES = {
 }
 """The baselines in the order in which the report lists them."""
 
+MEASURES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
+MEASURES |= {"accuracy": "Accuracy"}
+"""Measures of an operating point."""
+
 STATES = {"completed": "completed", "pruned": "stopped early", "failed": "failed"}
 """The three ends of a trial; a file that says anything else was not written whole."""
 

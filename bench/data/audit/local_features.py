@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster.hierarchy import DisjointSet
 
 from bench.data.audit.alterations import MIRROR, PAIR, Matrix, Pairs, homogeneous
 from bench.data.images.decode import THUMBNAIL, Pixels
@@ -346,25 +347,17 @@ def _looked_at(
     looking: Looking, wanted: Sequence[Candidate], n: int, pool: ThreadPoolExecutor, known: Sequence[Pairs] = ()
 ) -> list[Pairs]:
     """The pairs that are copies, without those that others join already; the search ends after many failures."""
-    root = list(range(n))
-
-    def of(position: int) -> int:
-        while root[position] != position:
-            root[position] = root[root[position]]
-            position = root[position]
-        return position
-
+    joined = DisjointSet(range(n))
     for one in known:
-        root[of(int(one["later"][0]))] = of(int(one["first"][0]))
+        joined.merge(int(one["first"][0]), int(one["later"][0]))
     found, failures = [], 0
     for start in range(0, len(wanted), BATCH):
-        open_ones = [one for one in wanted[start : start + BATCH] if of(one.first) != of(one.later)]
+        open_ones = [one for one in wanted[start : start + BATCH] if not joined.connected(one.first, one.later)]
         for pair in pool.map(looking.at, open_ones):
             if pair is None:
                 failures += 1
-            elif of(int(pair["first"][0])) != of(int(pair["later"][0])):
+            elif joined.merge(int(pair["first"][0]), int(pair["later"][0])):
                 found.append(pair)
-                root[of(int(pair["later"][0]))] = of(int(pair["first"][0]))
         if failures > n + 50:
             break
     return found

@@ -17,10 +17,11 @@ from bench.report.figures import failures as figures_failures
 from bench.report.figures import winner as figures_winner
 from bench.report.finish import finished
 from bench.report.guard import guarded
-from bench.report.names import joined
+from bench.report.names import MEASURES, joined
 from bench.report.page import Drawing
 from bench.report.read.reading import Problems, document
 from bench.report.summary import Banner, Tile, as_tiles
+from bench.report.tables.models import bounded
 from bench.report.templating import Sentences, Values, filled, macro
 from bench.run import tables
 from bench.run.documents import (
@@ -38,8 +39,6 @@ from bench.stats.metrics import METRICS
 
 SIDES = {"external": "External", "internal": "Internal test"}
 STEPS = {"before": "the model’s own", "after": "after the frozen map"}
-MEASURES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
-MEASURES |= {"accuracy": "Accuracy"}
 SUBGROUP_MEASURES = {"auc": "ROC AUC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 SUBGROUP_MEASURES |= {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy"}
 MOST_RATES = 8
@@ -195,7 +194,7 @@ def _forest(page: ExternalPage, say: Sentences) -> Any:
             estimate = getattr(one, side)
             if estimate.value is not None:
                 title = f"{name}{of}, {side}"
-                rows.append({"title": title, "side": side, **_bounded("value", estimate)})
+                rows.append({"title": title, "side": side, **bounded("value", estimate)})
     if not rows:
         return None
     frame = pd.DataFrame(rows).astype(dict.fromkeys(("value", "value_low", "value_high"), "float64"))
@@ -203,16 +202,12 @@ def _forest(page: ExternalPage, say: Sentences) -> Any:
     return page.drawing("forest", figures_external.forest, frame).picture(alt, caption)
 
 
-def _bounded(name: str, one: Estimate) -> dict[str, float | None]:
-    return {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
-
-
 def _compared(page: ExternalPage) -> Values:
     """Every measure on both sides, and the differences."""
     rows = []
     for one in page.record.differences:
-        row: dict[str, Any] = {"title": page.title(one), **_bounded("external", one.external)}
-        row |= _bounded("internal", one.internal) | {"difference": one.difference.value, "p": one.p}
+        row: dict[str, Any] = {"title": page.title(one), **bounded("external", one.external)}
+        row |= bounded("internal", one.internal) | {"difference": one.difference.value, "p": one.p}
         row["bounds"] = numbers.signed_interval(one.difference.low, one.difference.high)
         rows.append(row | {"note": one.reason or one.external.reason or None})
     frame = pd.DataFrame(rows)

@@ -21,6 +21,7 @@ from scipy.stats import norm
 
 from bench import numbers
 from bench.report.blocks import Table, table
+from bench.report.names import MEASURES
 from bench.report.page import Page
 from bench.report.templating import Values
 from bench.stats.metrics import Mask, one_vs_rest
@@ -37,8 +38,6 @@ MOST_SCORES = 120_000
 MOST_LETTERS = 400_000
 """Of a split's file names and patients; where there are more, the row of the table stands in for them."""
 LONGEST_START = 35
-MEASURES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
-MEASURES |= {"accuracy": "Accuracy"}
 TITLES = {"val": "Validation", "test": "Internal test"}
 
 

@@ -9,7 +9,7 @@ from bench import numbers
 from bench.invocation import typed
 from bench.report.blocks import Section, Table, table
 from bench.report.figures import winner as figures_winner
-from bench.report.names import joined, present
+from bench.report.names import MEASURES, joined, present
 from bench.report.page import Page
 from bench.report.sections import beside, panel
 from bench.report.tables import winner as tables_winner
@@ -25,8 +25,6 @@ HARDLY = 0.05
 """A temperature this near to 1 says nothing of how sure the model is."""
 
 BIN = tuple(Bin.model_fields)
-MEASURES = {"sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV"}
-MEASURES |= {"accuracy": "Accuracy"}
 EQUAL = 1e-9
 """Net benefits closer than this are equal."""
 
