@@ -13,7 +13,7 @@ _NAME = "const name = (e) => e.outerHTML.replace(/base64,[^\"]*/, '').slice(0, 1
 
 
 def pictures(visit: Visit) -> list[str]:
-    """Pictures without an alternative text, a size or a caption."""
+    """Pictures without an alternative text, a size or a caption, or smaller than they were drawn where there is room."""
     script = """async () => {
       %s
       const wrong = [];
@@ -28,6 +28,11 @@ def pictures(visit: Visit) -> list[str]:
       }
       for (const figure of document.querySelectorAll("figure")) {
         if (!figure.querySelector("figcaption")?.textContent.trim()) wrong.push(`no caption: ${name(figure)}`);
+        const image = figure.querySelector("img");
+        const shown = image?.getBoundingClientRect().width;
+        const column = figure.parentElement.matches(".beside") ? figure : figure.parentElement;
+        const room = Math.min(Number(image?.getAttribute("width")), column.clientWidth);
+        if (shown && shown + 1 < room) wrong.push(`${shown} of ${room} pixels wide: ${name(image)}`);
       }
       return wrong;
     }"""

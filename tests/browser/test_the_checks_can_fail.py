@@ -18,6 +18,10 @@ FAULTS: dict[str, tuple[str, Callable[[str], str]]] = {
         "pictures",
         lambda page: page.replace("data:image/svg+xml,", "data:image/svg+xml,broken", 1),
     ),
+    "a picture smaller than drawn": (
+        "pictures",
+        lambda page: page.replace("</style>", "figure img {width: 60px}</style>"),
+    ),
     "a skipped level": ("headings", lambda page: page.replace("<h3>", "<h4>", 1).replace("</h3>", "</h4>", 1)),
     "a second h1": ("headings", lambda page: page.replace("<main>", "<main><h1>Again</h1>")),
     "a table without caption": ("tables", lambda page: re.sub(r"<caption>.*?</caption>", "", page, count=1)),

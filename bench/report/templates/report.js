@@ -68,7 +68,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   filter();
 }
 
-// A narrow screen shows the panels of a figure one below the other: parts of the same picture, none of it twice.
+// A narrow screen shows the panels of a figure one below the other, small ones side by side: parts of one picture.
 const narrow = matchMedia("screen and (max-width: 40rem)");
 const stack = () => {
   if (!narrow.matches) return;
@@ -82,7 +82,9 @@ const stack = () => {
       const [left, top, width, height] = crop.split(" ").map(Number);
       const part = document.createElement("div");
       const share = (start, size) => size < 1 ? `${(100 * start) / (1 - size)}%` : "0";
-      part.style.width = `${Math.round(image.getAttribute("width") * width)}px`;
+      const drawn = Math.round(image.getAttribute("width") * width);
+      const columns = Math.max(1, Math.round(figure.clientWidth / (drawn + 10)));
+      part.style.width = `min(${drawn}px, (100% - ${columns - 1} * 0.6rem) / ${columns})`;
       part.style.aspectRatio = `${image.getAttribute("width") * width} / ${image.getAttribute("height") * height}`;
       part.style.backgroundImage = `url("${image.src}")`;
       part.style.backgroundSize = `${100 / width}% ${100 / height}%`;
