@@ -451,7 +451,7 @@ def _decode_chunk(work: _Work, rows: range) -> tuple[list[tuple[Any, ...]], list
 
 
 @contextmanager
-def _writing(draft: Path) -> Iterator[Callable[[int, Pixels], int]]:
+def _writing(draft: Path) -> Iterator[Callable[[int, Pixels], None]]:
     """Writes rows of a draft, as several processes may at a time.
 
     A full disk is an error that says so; in a memory map it would end the process.
@@ -459,7 +459,15 @@ def _writing(draft: Path) -> Iterator[Callable[[int, Pixels], int]]:
     start = np.load(draft, mmap_mode="r").offset
     with draft.open("r+b") as file:
         number = file.fileno()
-        yield lambda row, pixels: os.pwrite(number, np.ascontiguousarray(pixels).data, start + row * pixels.size)
+        yield lambda row, pixels: _write_whole(number, pixels, start + row * pixels.size)
+
+
+def _write_whole(number: int, pixels: Pixels, start: int) -> None:
+    """Write from byte ``start`` on; a disk that fills up takes a part, and says at the next call that it is full."""
+    left = np.ascontiguousarray(pixels).data.cast("B")
+    while left:
+        written = os.pwrite(number, left, start)
+        left, start = left[written:], start + written
 
 
 def _decode_one(read: Read, row: int, work: _Work) -> tuple[Facts, list[Pixels], Pixels | None]:

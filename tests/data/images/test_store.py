@@ -469,6 +469,14 @@ def test_a_failure_at_the_end_leaves_only_what_is_whole(tmp_path, monkeypatch, i
         assert np.array_equal(stored.open()[3, ..., 0], expected)
 
 
+def test_an_image_of_which_the_disk_takes_a_part_at_a_time_is_written_whole(tmp_path, monkeypatch, image_set):
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda number, content, start: real(number, bytes(content)[:10], start))
+    found = store_images(image_set(greys()), [SIZE], tmp_path)
+    assert np.array_equal(found.sizes[SIZE].open()[..., 0], [grey_pixels(seed) for seed in range(4)])
+    assert found.thumbnails()[3].any(axis=1).all()
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
