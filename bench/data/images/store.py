@@ -104,7 +104,7 @@ class Stored:
     """A stored set.
 
     Attributes:
-        folder: where it lies; what is derived from the facts alone may be kept there too.
+        folder: where it lies; what is derived from facts and thumbnails alone may lie there too, and goes with them.
         facts: one row per image, columns as in `bench.data.images.decode.Facts`.
         sizes: size in pixels -> the images at that size.
         fingerprint: as in `StoredImages`.
@@ -232,8 +232,21 @@ def _draft(scratch: Path, form: Form, channels: int) -> Path:
 
 def _forms_in(folder: Path) -> set[Form]:
     """The forms that are stored."""
-    found = [file.stem.split("-", 1) for file in folder.glob("*-*.npy")]
-    return {(int(size), cast(Resize, how)) for size, how in found if size.isdecimal() and how in get_args(Resize)}
+    return {form for file in folder.glob("*-*.npy") if (form := _form_of(file.name)) is not None}
+
+
+def _form_of(name: str) -> Form | None:
+    """The form whose array has this name; None if it is that of no array."""
+    size, _, how = name.removesuffix(".npy").partition("-")
+    whole = name.endswith(".npy") and size.isdecimal() and how in get_args(Resize)
+    return (int(size), cast(Resize, how)) if whole else None
+
+
+def _derived(folder: Path) -> list[Path]:
+    """What others keep there, whatever they call it: all but what is stored here, what is written, and checksums."""
+    files = [file for file in folder.glob("[!.]*") if file.is_file()]
+    beside = [(file, file.name.removesuffix(checksums.SUFFIX)) for file in files]
+    return [file for file, name in beside if name not in (FACTS_FILE, THUMBNAILS) and _form_of(name) is None]
 
 
 def _known_facts(images: ImageSet, folder: Path) -> "pd.DataFrame | None":
@@ -389,11 +402,11 @@ def _publish(drafts: Mapping[Path, Path]) -> None:
 
 
 def _publish_anew(drafts: Mapping[Path, Path], scratch: Path, folder: Path) -> None:
-    """Put facts and arrays in the place of others; a crash between two leaves nothing that is wrong."""
+    """Put facts and arrays in the place of others, and remove what was derived; a crash leaves nothing wrong."""
     void = {file: draft for file, draft in drafts.items() if file.is_file()}
     if void or (folder / THUMBNAILS).is_file():
         (folder / FACTS_FILE).unlink(missing_ok=True)
-    for file in (*folder.glob("near-*.npy"), *folder.glob("altered-*.npy")):
+    for file in _derived(folder):
         file.unlink(missing_ok=True)
     _publish(void)
     _publish({folder / name: scratch / name for name in (THUMBNAILS, FACTS_FILE)})

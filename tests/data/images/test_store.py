@@ -20,7 +20,7 @@ from planted import encode
 from toys import overwrite
 
 from bench import checksums
-from bench.data.audit.duplicates import find_duplicates
+from bench.data.audit.duplicates import ALTERED_FILE, find_duplicates
 from bench.data.images import store
 from bench.data.images.decode import FACTS
 from bench.data.images.limits import MOST_PIXELS
@@ -644,6 +644,22 @@ def test_pairs_of_duplicates_are_kept_until_the_facts_change(tmp_path):
     again = store_images(images, [], tmp_path / "cache", verify=True)
     rows = [images.table["image"].tolist().index(name) for name in ("A/2.bmp", "B/1.bmp")]
     assert [cluster.rows for cluster in find_duplicates(again.facts, again.folder).clusters] == [tuple(sorted(rows))]
+
+
+def test_all_that_was_derived_goes_with_the_facts(tmp_path):
+    data = tmp_path / "data"
+    for name, seed in (("A/0.bmp", 0), ("B/1.bmp", 1)):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(bmp(seed))
+    images = folder_source(data)
+    stored = store_images(images, [SIZE], tmp_path / "cache")
+    own = {path.name for path in stored.folder.iterdir()}
+    find_duplicates(stored.facts, stored.folder, stored.thumbnails())
+    derived = {path.name for path in stored.folder.iterdir()} - own
+    assert {ALTERED_FILE, f"{ALTERED_FILE}{checksums.SUFFIX}"} < derived and len(derived) == 4
+    swap(data / "B" / "1.bmp", bmp(2))
+    store_images(images, [SIZE], tmp_path / "cache", verify=True)
+    assert {path.name for path in stored.folder.iterdir()} == own
 
 
 # What the set is known by
