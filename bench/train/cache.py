@@ -111,18 +111,22 @@ class FeatureCache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, draft: Path, key: str, meta: Mapping[str, Any]) -> None:
-        """Turn the folder ``draft``, which holds values.npy, into entry ``key``.
+        """Turn the folder ``draft``, which holds values.npy, into entry ``key``; or leave it to who was faster.
 
         Raises:
-            NoRoom: if the disk is full.
+            NoRoom: if the disk is full, or folders cannot be renamed there, as on some that stand for remote ones.
         """
         with no_room_on_a_full_disk(self.folder):
             checksums.keep(draft / "values.npy")
             (draft / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         if not self.has(key):
             _discard(self.folder / key)  # what a crash has left of an entry
-        with contextlib.suppress(OSError):  # another machine on a shared disk was faster: its entry is the same
+        try:
             draft.rename(self.folder / key)
+        except OSError as error:
+            if not self.has(key):  # else another machine on a shared disk was faster: its entry is the same
+                raise NoRoom(f"{self.folder / key} cannot be put in place ({error.strerror})") from error
+        else:
             (self.folder / key / "reserved").unlink(missing_ok=True)
 
     def lock(self, name: str) -> FileLock:

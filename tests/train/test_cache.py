@@ -1,7 +1,9 @@
 """The folder of cached arrays: whole or absent, least recently used first, never over its budget."""
 
+import errno
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,18 @@ def put(cache: FeatureCache, key: str, size: int, age: int = 0) -> None:
         create(folder / "values.npy", np.uint8, (size,))[:] = 7
         cache.publish(folder, key, {})
     os.utime(cache.folder / key / "meta.json", (1e9 - age, 1e9 - age))
+
+
+def refusing(place: Path, number: int) -> Callable[[Path, Path], Path]:
+    """As `Path.rename`, but for ``place``, to which nothing can be renamed."""
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if target == place:
+            raise OSError(number, os.strerror(number))
+        return real(self, target)
+
+    return rename
 
 
 def test_the_least_recently_used_leaves_first(tmp_path: Path) -> None:
@@ -77,8 +91,6 @@ def test_what_is_optional_makes_nobody_leave(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_no_room_wherever_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
     cache = FeatureCache(tmp_path, budget=2500)
 
     def full(self: Path, text: str, **options: object) -> int:
@@ -94,8 +106,6 @@ def test_a_full_disk_is_no_room_wherever_it_shows(tmp_path: Path, monkeypatch: p
 
 
 def test_a_full_disk_is_seen_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
     def full(file: int, start: int, size: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -153,4 +163,30 @@ def test_a_damaged_entry_that_cannot_be_removed_is_no_endless_loop(
         with pytest.raises(NoRoom, match="is damaged and cannot be removed"):
             cache.open("entry")
     assert cache.open("entry") is None, "another user may do it"
+    assert list(cache.folder.glob(".filling-*")) == []
+
+
+RENAMES = [errno.EMFILE, errno.EPERM, errno.ENOSYS, errno.ENOSPC, errno.ENOTEMPTY]
+
+
+@pytest.mark.parametrize("number", RENAMES)
+def test_an_entry_that_cannot_be_put_in_place_has_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    cache = FeatureCache(tmp_path, budget=10_000)
+    monkeypatch.setattr(Path, "rename", refusing(cache.folder / "entry", number))
+    with pytest.raises(NoRoom, match=f"entry cannot be put in place .{os.strerror(number)}"):
+        put(cache, "entry", 1000)
+    assert not cache.has("entry")
+    assert list(cache.folder.glob(".filling-*")) == []
+    put(cache, "other", 1000)
+
+
+def test_another_that_was_faster_is_no_failure(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, budget=10_000)
+    with cache.scratch(1000) as folder:
+        create(folder / "values.npy", np.uint8, (1000,))[:] = 7
+        put(cache, "entry", 1000)
+        cache.publish(folder, "entry", {})
+    assert cache.open("entry") is not None
     assert list(cache.folder.glob(".filling-*")) == []

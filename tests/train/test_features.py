@@ -1,6 +1,7 @@
 """The frozen-prefix cache: right, computed once, whole or absent, and held under its budget."""
 
 import dataclasses
+import errno
 import json
 import threading
 from collections.abc import Callable
@@ -272,7 +273,6 @@ def test_the_budget_is_kept_before_anything_is_written(make_task: Callable[..., 
 
 
 def test_a_full_disk_means_computing(make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
     import os
 
     def full(file: int, start: int, size: int) -> None:
@@ -288,6 +288,26 @@ def test_a_full_disk_means_computing(make_task: Callable[..., Any], monkeypatch:
     assert kept(other) == []
     assert "full" in features.notes["toy 1"]
     assert list((other.cache / "features").glob(".filling-*")) == []
+
+
+def test_entries_that_cannot_be_put_in_place_mean_computing(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    expected = all_rows(frozen(task).training_views("toy", LIGHT, 1, range(2))[1])
+    other = make_task(cache=task.cache.with_name("remote"))
+    features, real = frozen(other), Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target.parent == other.cache / "features" and not target.name.startswith("."):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    view = features.training_views("toy", LIGHT, 1, range(2))[1]
+    np.testing.assert_allclose(all_rows(view), expected, rtol=2e-3, atol=1e-5)
+    assert kept(other) == []
+    assert "cannot be put in place (Too many open files)" in features.notes["toy 1"]
 
 
 def test_precision_and_kind_of_number_are_part_of_the_key(make_task: Callable[..., Any]) -> None:
