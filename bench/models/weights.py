@@ -6,7 +6,6 @@ with an initialisation: the one that ``--weights`` gives, or one that a search s
 
 import hashlib
 import os
-import tempfile
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from bench.models.backbones import Backbone
 from bench.models.hdf5 import check_h5
 from bench.models.scaling import SCALINGS, parse_scaling
 from bench.run.folder import write_text
+from bench.scratch import draft_folder
 from bench.search.parameters import GIVEN, network_name
 from bench.seeds import stable_hash
 
@@ -394,8 +394,8 @@ def _random(backbones: Sequence[Backbone], cache: Path, seed: int, note: str) ->
             keras.utils.set_random_seed(seed)
             model = load_backbone(backbone, _smallest(backbone), None)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-                temporary = Path(scratch) / path.name
+            with draft_folder(".drawing-", path.parent) as scratch:
+                temporary = scratch / path.name
                 model.save_weights(temporary)
                 checksums.keep(path, of=temporary)
                 temporary.replace(path)

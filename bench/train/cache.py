@@ -9,23 +9,20 @@ import contextlib
 import errno
 import json
 import os
-import platform
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 from filelock import FileLock
 
 from bench import checksums
+from bench.scratch import draft_folder, remove_left
 
-ABANDONED_AFTER = 24 * 3600
-"""Seconds after which an unfinished entry counts as left behind by a crash."""
+FILLING, ENTRY = ".filling-", "entry"
+"""An entry that is being written lies, under the second name, in a folder whose name begins with the first and its
+bytes."""
 HEADER_BYTES = 128
 """Of a .npy file, beside its values."""
 
@@ -99,16 +96,15 @@ class FeatureCache:
         """
         with no_room_on_a_full_disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        with no_room_on_a_full_disk(self.folder), self.lock("budget"):
-            if not self._make_room(size + HEADER_BYTES, keep, evict):
-                budget = f"{self.budget / 1e9:.3g} GB (--cache-size)"
-                raise NoRoom(f"the cache's {budget} have no room for {size / 1e9:.3g} GB more")
-            folder = Path(tempfile.mkdtemp(prefix=".filling-", dir=self.folder))
-            (folder / "reserved").write_text(f"{size + HEADER_BYTES} {os.getpid()} {platform.node()}", encoding="utf-8")
-        try:
+        with contextlib.ExitStack() as stack:
+            with no_room_on_a_full_disk(self.folder), self.lock("budget"):
+                if not self._make_room(size + HEADER_BYTES, keep, evict):
+                    budget = f"{self.budget / 1e9:.3g} GB (--cache-size)"
+                    raise NoRoom(f"the cache's {budget} have no room for {size / 1e9:.3g} GB more")
+                reserved = stack.enter_context(draft_folder(f"{FILLING}{size + HEADER_BYTES}-", self.folder))
+                folder = reserved / ENTRY
+                folder.mkdir()
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, draft: Path, key: str, meta: Mapping[str, Any]) -> None:
         """Turn the folder ``draft``, which holds values.npy, into entry ``key``; or leave it to who was faster.
@@ -126,8 +122,6 @@ class FeatureCache:
         except OSError as error:
             if not self.has(key):  # else another machine on a shared disk was faster: its entry is the same
                 raise NoRoom(f"{self.folder / key} cannot be put in place ({error.strerror})") from error
-        else:
-            (self.folder / key / "reserved").unlink(missing_ok=True)
 
     def lock(self, name: str) -> FileLock:
         """A lock between processes."""
@@ -160,20 +154,18 @@ class FeatureCache:
         return True
 
     def _being_written(self) -> int:
-        """Bytes reserved by entries that some process is writing; what a crash has left is removed."""
-        total = 0
-        for left in self.folder.glob(".filling-*"):
-            size, abandoned = 0, False
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                abandoned = time.time() - left.stat().st_mtime > ABANDONED_AFTER
-                text, process, node = (left / "reserved").read_text(encoding="utf-8").split(" ", 2)
-                size = int(text)
-                abandoned |= node == platform.node() and not psutil.pid_exists(int(process))
-            if abandoned:
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                total += size
-        return total
+        """Bytes reserved by entries that some process is writing; what a killed one has left is removed."""
+        remove_left(self.folder)
+        return sum(_reserved(draft) for draft in self.folder.glob(f"{FILLING}*"))
+
+
+def _reserved(draft: Path) -> int:
+    """Bytes of the entry that is being written in ``draft``; 0 once it was published."""
+    with contextlib.suppress(PermissionError):  # another user's
+        if not (draft / ENTRY).is_dir():
+            return 0
+    size = draft.name.removeprefix(FILLING).partition("-")[0]
+    return int(size) if size.isdecimal() else 0
 
 
 @contextlib.contextmanager
@@ -195,7 +187,7 @@ def create(path: Path, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     Raises:
         NoRoom: if the disk is full.
     """
-    with no_room_on_a_full_disk(path.parent.parent):
+    with no_room_on_a_full_disk(path.parents[2]):
         array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
@@ -206,8 +198,6 @@ def create(path: Path, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
 def _discard(entry: Path) -> None:
     """Remove an entry: out of sight by one rename first, so that a crash leaves nothing half removed in its place."""
     with contextlib.suppress(OSError):
-        away = Path(tempfile.mkdtemp(prefix=".filling-discarded-", dir=entry.parent))
-        try:
-            entry.rename(away / entry.name)
-        finally:
-            shutil.rmtree(away, ignore_errors=True)
+        if entry.exists():
+            with draft_folder(".discarded-", entry.parent) as away:
+                entry.rename(away / entry.name)

@@ -2,7 +2,8 @@
 
 import errno
 import os
-import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,24 +63,40 @@ def test_entries_in_the_making_count(tmp_path: Path) -> None:
         pass
 
 
-def test_what_a_crash_has_left_is_removed(tmp_path: Path) -> None:
+FILL = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from bench.train.cache import FeatureCache, create
+with FeatureCache(Path(sys.argv[1]), 2500).scratch(1500) as folder:
+    create(folder / "values.npy", np.uint8, (1500,))
+    print(folder.parent, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_was_filling_is_removed_and_counts_no_more(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, budget=2500)
-    left = cache.folder / ".filling-crash"
-    left.mkdir(parents=True)
-    (left / "reserved").write_text(f"2000 {2**22 + 1} {platform.node()}")  # no such process
+    process = subprocess.Popen([sys.executable, "-c", FILL, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    left = Path(process.stdout.readline().strip())
+    os.utime(left, (0, 0))
+    with pytest.raises(NoRoom), cache.scratch(1500):
+        pass
+    assert (left / "entry" / "values.npy").is_file(), "its process lives"
+    process.kill()
+    process.wait()
     with cache.scratch(1500):
         assert not left.exists()
 
 
-def test_what_a_crash_has_left_without_a_word_leaves_after_a_day(tmp_path: Path) -> None:
+def test_what_was_published_counts_once(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, budget=2500)
-    left = cache.folder / ".filling-discarded"
-    left.mkdir(parents=True)
-    with cache.scratch(1500):
-        assert left.exists()
-    os.utime(left, (1e9, 1e9))
-    with cache.scratch(1500):
-        assert not left.exists()
+    with cache.scratch(1000) as folder:
+        create(folder / "values.npy", np.uint8, (1000,))[:] = 7
+        cache.publish(folder, "entry", {})
+        with cache.scratch(1000, keep={"entry"}):
+            pass
 
 
 def test_what_is_optional_makes_nobody_leave(tmp_path: Path) -> None:
@@ -93,7 +110,7 @@ def test_what_is_optional_makes_nobody_leave(tmp_path: Path) -> None:
 def test_a_full_disk_is_no_room_wherever_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = FeatureCache(tmp_path, budget=2500)
 
-    def full(self: Path, text: str, **options: object) -> int:
+    def full(*given: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with cache.scratch(100) as folder:
@@ -101,6 +118,7 @@ def test_a_full_disk_is_no_room_wherever_it_shows(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(Path, "write_text", full)
         with pytest.raises(NoRoom, match="full"):
             cache.publish(folder, "key", {})
+    monkeypatch.setattr(os, "mkdir", full)
     with pytest.raises(NoRoom, match="full"), cache.scratch(100):
         pass
 

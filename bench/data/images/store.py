@@ -12,9 +12,6 @@ import csv
 import hashlib
 import os
 import pickle
-import shutil
-import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -48,12 +45,13 @@ from bench.data.imageset import Content, ImageSet, Read, Windowed
 from bench.data.sealing import SealedPixels, seal_of
 from bench.device import cpu_cores
 from bench.disk import full_disk_named
+from bench.scratch import draft_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 10  # raised by whatever makes other pixels or facts of the same files
-ABANDONED_AFTER = 24 * 3600  # seconds after which a decoding counts as left behind by a crash
+DECODING = ".decoding-"  # how the folder of drafts begins, beside what is stored
 CHUNK = 64  # images that a process decodes at a time
 FEW = 256  # so few images are decoded in this process: starting others takes longer
 PROBLEM = FACTS.index("problem")
@@ -264,7 +262,7 @@ def _known_facts(images: ImageSet, folder: Path) -> "pd.DataFrame | None":
 
 def _any_readable(images: ImageSet, rows: Iterable[int], folder: Path) -> bool:
     """Whether at least one of these images can be read; the first that can ends the search."""
-    with _scratch(folder) as scratch, images.reader.opened(scratch) as read:
+    with draft_folder(DECODING, folder) as scratch, images.reader.opened(scratch) as read:
         for row in rows:
             with suppress(*DECODE_ERRORS):
                 read(row)
@@ -286,19 +284,6 @@ def _fingerprint(images: ImageSet, facts: "pd.DataFrame", resize: Resize) -> str
     for row in zip(*(column.tolist() for column in columns), strict=True):  # a list is iterated far faster
         digest.update(("\t".join(row) + "\n").encode())
     return digest.hexdigest()
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for drafts, gone at the end; what a crash has left is removed first."""
-    for left in folder.glob(".decoding-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
-            shutil.rmtree(left, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".decoding-", dir=folder))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -337,7 +322,7 @@ class _Decoding:
             self.folder.mkdir(parents=True, exist_ok=True)
         forms = tuple(sorted({*wanted, *(_forms_in(self.folder) if known is None else ())}))
         needed = _bytes(self.images, [size for size, _ in forms], with_facts=known is None)
-        with _scratch(self.folder) as scratch, full_disk_named(self.folder, needed):
+        with draft_folder(DECODING, self.folder) as scratch, full_disk_named(self.folder, needed):
             problems, coloured = self._to_drafts(forms, scratch, with_facts=known is None)
             if known is None or problems == known["problem"].tolist():
                 channels = 3 if coloured.any() else 1
@@ -385,7 +370,7 @@ class _Decoding:
     def count_changed(self, facts: "pd.DataFrame") -> int:
         """How many images are not what they were when they were decoded."""
         changed, rows = 0, 0
-        with _scratch(self.folder) as scratch, self.images.reader.opened(scratch) as read:
+        with draft_folder(DECODING, self.folder) as scratch, self.images.reader.opened(scratch) as read:
             known = facts["content"].tolist()
             with _in_chunks(_hash_chunk, _pickled(read, scratch), len(facts), self.jobs) as chunks:
                 for hashes in chunks:
