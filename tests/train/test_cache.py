@@ -1,16 +1,19 @@
 """The folder of cached arrays: whole or absent, least recently used first, never over its budget."""
 
+import contextlib
 import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from toys import overwrite
 
+from bench import checksums
 from bench.train.cache import FeatureCache, NoRoom, create
 
 
@@ -67,6 +70,7 @@ FILL = """
 import sys, time
 from pathlib import Path
 import numpy as np
+from bench import checksums
 from bench.train.cache import FeatureCache, create
 with FeatureCache(Path(sys.argv[1]), 2500).scratch(1500) as folder:
     create(folder / "values.npy", np.uint8, (1500,))
@@ -208,3 +212,96 @@ def test_another_that_was_faster_is_no_failure(tmp_path: Path) -> None:
         cache.publish(folder, "entry", {})
     assert cache.open("entry") is not None
     assert list(cache.folder.glob(".filling-*")) == []
+
+
+# A cache that users share
+
+
+@pytest.fixture
+def shared() -> Iterator[FeatureCache]:
+    """A cache in a place that every user may enter, of the superuser, who can become another."""
+    if os.geteuid() != 0:
+        pytest.skip("only the superuser can become another user")
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)  # noqa: PTH101
+        yield FeatureCache(Path(place), budget=10_000)
+
+
+@contextlib.contextmanager
+def another_user() -> Iterator[None]:
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(("mask", "folder", "file"), [(0o022, 0o755, 0o644), (0o007, 0o770, 0o660)])
+def test_an_entry_is_as_readable_as_the_user_wants_files_to_be(
+    tmp_path: Path, mask: int, folder: int, file: int
+) -> None:
+    cache, before = FeatureCache(tmp_path, budget=10_000), os.umask(mask)
+    try:
+        put(cache, "entry", 1000)
+    finally:
+        os.umask(before)
+    entry = cache.folder / "entry"
+    assert entry.stat().st_mode & 0o777 == folder
+    assert {path.name: path.stat().st_mode & 0o777 for path in entry.iterdir()} == dict.fromkeys(
+        ("values.npy", "values.npy.xxh128", "meta.json"), file
+    )
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.EROFS])
+def test_an_entry_whose_use_cannot_be_noted_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    cache = FeatureCache(tmp_path, budget=10_000)
+    put(cache, "entry", 1000)
+
+    def refuse(path: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert cache.open("entry") is not None
+
+
+def test_the_entries_of_another_user_are_used_and_no_further_one_has_room(shared: FeatureCache) -> None:
+    put(shared, "entry", 1000)
+    with another_user():
+        values = shared.open("entry")
+        assert values is not None and values[0] == 7
+        with pytest.raises(NoRoom, match=r"features.* cannot be written \(Permission denied\)"):
+            put(shared, "other", 1000)
+
+
+def test_an_entry_that_another_user_keeps_to_himself_is_none(shared: FeatureCache) -> None:
+    put(shared, "entry", 1000)
+    put(shared, "hidden", 1000)
+    (shared.folder / "entry").chmod(0o700)
+    (shared.folder / "hidden" / "values.npy").chmod(0o600)
+    for folder in (shared.folder, shared.folder / ".locks"):
+        folder.chmod(0o777)
+    (shared.folder / ".locks" / "budget.lock").chmod(0o666)
+    checksums._read.clear()
+    with another_user():
+        for key in ("entry", "hidden"):
+            assert shared.open(key) is None and not shared.has(key)
+            with pytest.raises(NoRoom, match=f"{key} can be neither read nor removed"):
+                put(shared, key, 1000)
+        put(shared, "other", 1000)
+        assert shared.open("other") is not None
+    assert shared.open("entry") is not None
+
+
+def test_what_another_user_is_writing_counts_and_his_entries_do_not_leave(shared: FeatureCache) -> None:
+    put(shared, "entry", 3000)
+    for folder in (shared.folder, shared.folder / ".locks"):
+        folder.chmod(0o777)
+    (shared.folder / ".locks" / "budget.lock").chmod(0o666)
+    with shared.scratch(4000), another_user():
+        with pytest.raises(NoRoom, match="--cache-size"), shared.scratch(4000):
+            pass
+        with shared.scratch(2000):
+            pass
+    assert shared.has("entry")
