@@ -1,34 +1,43 @@
 """Temporary folders that are private to the user, and do not stay: what a killed process left goes at the next start.
 
 A folder is known to be ours by a lock in it, which the system lets go when the process that holds it ends, however it
-ends. What cannot be proven to be left behind stays.
+ends. What cannot be proven to be left behind stays. Drafts of a cache, which lies where other machines may write too,
+are such folders.
 """
 
 import os
+import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 PREFIXES = ("bench-tune-", "ray-")
+DRAFTS = (".decoding-", ".discarded-", ".drawing-", ".filling-")
+"""Of folders in a cache, whose names end with that of the machine."""
+QUIET = 24 * 3600
+"""Seconds without a byte written after which the lock in a draft of another machine is believed: on some shared disks
+each machine sees its own locks alone."""
 OWNER = ".owner"
 """Locked as long as the process lives whose folder it is."""
 NEW = ".new-"
 """How a folder is called until it is locked; nobody takes it for left behind."""
 SECONDS_TO_EMPTY = 5.0
+"""For which processes that are about to end may still write to a folder, other than a draft."""
 
 
 @contextmanager
-def own_folder(prefix: str, place: Path | None = None) -> Iterator[Path]:
+def own_folder(prefix: str, place: Path | None = None, suffix: str = "") -> Iterator[Path]:
     """A new folder that only the user may look into, gone at the end; first those go that dead processes have left.
 
     Args:
-        prefix: of its name, one of PREFIXES.
+        prefix: of its name; begins with one of PREFIXES or DRAFTS.
         place: where it lies; None for the usual place of temporary folders.
+        suffix: of its name.
 
     Raises:
         OSError: if there is no room for it, or no permission.
@@ -36,26 +45,51 @@ def own_folder(prefix: str, place: Path | None = None) -> Iterator[Path]:
     where = Path(tempfile.gettempdir()) if place is None else place
     remove_left(where)
     draft = Path(tempfile.mkdtemp(prefix=NEW, dir=where))
-    folder = where / f"{prefix}{draft.name.removeprefix(NEW)}"
-    with FileLock(draft / OWNER):
-        draft.rename(folder)
+    with ExitStack() as held:
+        folder = _named(draft, where / f"{prefix}{draft.name.removeprefix(NEW)}{suffix}", held)
         try:
             yield folder
         finally:
-            _empty(folder)
+            _empty(folder, patient=prefix.startswith(PREFIXES))
+
+
+def draft_folder(prefix: str, place: Path) -> AbstractContextManager[Path]:
+    """As `own_folder`, in a cache: the name says of which machine it is."""
+    return own_folder(prefix, place, f"@{platform.node()}")
+
+
+def remove_left_in_cache(cache: Path) -> None:
+    """Remove the drafts in the folder of a cache whose processes have ended."""
+    for place in (cache / "features", cache / "weights", *(cache / "store").glob("*")):
+        remove_left(place)
 
 
 def remove_left(where: Path) -> list[Path]:
     """Remove the folders of ours in ``where`` whose processes have ended; returns those that were removed."""
-    removed = []
-    for folder in (found for prefix in PREFIXES for found in where.glob(f"{prefix}*")):
-        with suppress(OSError, Timeout):
-            if not _is_ours(folder):
+    found, removed = [], []
+    with suppress(OSError):  # it is not there, or not to be listed
+        found = [folder for folder in where.iterdir() if folder.name.startswith((*PREFIXES, *DRAFTS))]
+    for folder in found:
+        with suppress(OSError, NotImplementedError, Timeout):
+            if not (_is_ours(folder) and _tells_by_its_lock(folder)):
                 continue
             with FileLock(folder / OWNER).acquire(timeout=0):
-                _empty(folder)
+                _empty(folder, patient=folder.name.startswith(PREFIXES))
                 removed.append(folder)
     return removed
+
+
+def _named(draft: Path, folder: Path, held: ExitStack) -> Path:
+    """``draft`` as ``folder``, locked; or under its own name, where the file system has no locks or renames no folders.
+
+    It is removed by its own process alone then.
+    """
+    try:
+        held.enter_context(FileLock(draft / OWNER))
+        draft.rename(folder)
+    except (OSError, NotImplementedError):
+        return draft
+    return folder
 
 
 def _is_ours(folder: Path) -> bool:
@@ -64,19 +98,29 @@ def _is_ours(folder: Path) -> bool:
     return of_user and folder.is_dir() and not folder.is_symlink() and (folder / OWNER).is_file()
 
 
-def _empty(folder: Path) -> None:
+def _tells_by_its_lock(folder: Path) -> bool:
+    """Whether a lock that nobody holds proves that nobody writes to the folder any more."""
+    if folder.name.startswith(PREFIXES) or folder.name.partition("@")[2] == platform.node():
+        return True
+    written = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+    return time.time() - written > QUIET
+
+
+def _empty(folder: Path, patient: bool) -> None:
     """Remove a folder, its mark last: what processes that are about to end still write is left to the next start."""
-    until = time.monotonic() + SECONDS_TO_EMPTY
+    until = time.monotonic() + (SECONDS_TO_EMPTY if patient else 0)
     while True:
         with suppress(OSError):
             for entry in [entry for entry in folder.iterdir() if entry.name != OWNER]:
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-            (folder / OWNER).unlink()
+            if (folder / OWNER).exists():  # there is none where there are no locks
+                (folder / OWNER).unlink()
             folder.rmdir()
             return
         if not folder.exists():
             return
-        (folder / OWNER).touch()
+        with suppress(OSError):
+            (folder / OWNER).touch()
         if time.monotonic() > until:
             return
         time.sleep(0.1)

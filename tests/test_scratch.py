@@ -1,21 +1,27 @@
 """Temporary folders of ours: private, gone at the end, and after kill -9 at the next start."""
 
+import errno
+import fcntl
 import os
-import signal
+import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from bench.scratch import OWNER, own_folder, remove_left
+from bench.cli import main
+from bench.scratch import NEW, OWNER, QUIET, draft_folder, own_folder, remove_left
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from bench.scratch import own_folder
-with own_folder("bench-tune-", Path(sys.argv[1])) as folder:
+from bench.scratch import draft_folder, own_folder
+function = draft_folder if sys.argv[2].startswith(".") else own_folder
+with function(sys.argv[2], Path(sys.argv[1])) as folder:
     (folder / "below").mkdir()
     (folder / "below" / "file").write_text("x")
     print(folder, flush=True)
@@ -24,10 +30,21 @@ with own_folder("bench-tune-", Path(sys.argv[1])) as folder:
 
 
 @pytest.fixture
-def holding(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    yield process, Path(process.stdout.readline().strip())
+def hold():
+    """``hold(place, prefix)`` -> a process that holds a folder there, and that folder."""
+    started = []
+
+    def begin(place, prefix):
+        process = subprocess.Popen([sys.executable, "-c", HOLD, place, prefix], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process, Path(process.stdout.readline().strip())
+
+    yield begin
+    for process in started:
+        kill(process)
+
+
+def kill(process):
     process.kill()
     process.wait()
 
@@ -41,12 +58,11 @@ def test_a_folder_is_private_and_goes(tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
-def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path, holding):
-    process, left = holding
+def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path, hold):
+    process, left = hold(tmp_path, "bench-tune-")
     with own_folder("ray-", tmp_path):
         assert left.is_dir(), "its process lives"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill(process)
     assert (left / "below" / "file").is_file()
     with own_folder("ray-", tmp_path) as folder:
         assert [*tmp_path.iterdir()] == [folder]
@@ -82,3 +98,87 @@ def test_what_another_process_still_writes_is_left_to_the_next_start(tmp_path, m
     assert remove_left(tmp_path) == [folder]
     assert time.monotonic() - began < 1
     assert not folder.exists()
+
+
+# Drafts of a cache
+
+
+@pytest.fixture
+def data(tmp_path):
+    for number in range(8):
+        path = tmp_path / "data" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (20, 20), dtype=np.uint8)).save(path)
+    return tmp_path / "data"
+
+
+def test_what_killed_processes_left_in_a_cache_goes_at_the_next_start(tmp_path, data, hold):
+    cache, held = tmp_path / "cache", []
+    for place, prefix in (("store/other", ".decoding-"), ("features", ".filling-9-"), ("weights", ".drawing-")):
+        (cache / place).mkdir(parents=True)
+        held.append(hold(cache / place, prefix))
+    held.append(hold(cache / "features", ".discarded-"))
+    for _, folder in held:
+        for path in (*folder.rglob("*"), folder):
+            os.utime(path, (0, 0))  # however long it has been at work
+    assert main(["audit", str(data), "--cache", str(cache)]) == 0
+    assert all((folder / "below" / "file").is_file() for _, folder in held), "their processes live"
+    for process, _ in held:
+        kill(process)
+    assert main(["audit", str(data), "--cache", str(cache)]) == 0
+    assert not any(folder.exists() for _, folder in held)
+
+
+def test_a_draft_of_another_machine_stays_as_long_as_it_may_be_written(tmp_path):
+    """On some shared disks each machine sees its own locks alone."""
+    left = tmp_path / f".decoding-abcdefgh@other-{platform.node()}"
+    left.mkdir()
+    for name in (OWNER, "draft.npy"):
+        (left / name).touch()
+    os.utime(left, (0, 0))
+    assert remove_left(tmp_path) == []
+    old = time.time() - QUIET - 60
+    for path in (*left.iterdir(), left):
+        os.utime(path, (old, old))
+    assert remove_left(tmp_path) == [left]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_a_folder_is_used_and_no_other_is_removed(tmp_path, monkeypatch, hold, number):
+    process, left = hold(tmp_path, ".decoding-")
+    kill(process)
+
+    def refuse(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with draft_folder(".decoding-", tmp_path) as folder:
+        (folder / "file").touch()
+        assert folder.name.startswith(NEW)
+        assert remove_left(tmp_path) == []
+    assert [*tmp_path.iterdir()] == [left]
+    monkeypatch.undo()
+    assert remove_left(tmp_path) == [left]
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_without_flock_alone_a_folder_is_held_all_the_same(tmp_path, monkeypatch):
+    def refuse(file, operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with draft_folder(".decoding-", tmp_path) as folder:
+        (folder / "file").touch()
+        assert remove_left(tmp_path) == []
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_where_no_folder_can_be_renamed_one_is_used_all_the_same(tmp_path, monkeypatch):
+    def refuse(self, target):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with draft_folder(".decoding-", tmp_path) as folder:
+        (folder / "file").touch()
+        assert remove_left(tmp_path) == []
+    assert [*tmp_path.iterdir()] == []

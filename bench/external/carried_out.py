@@ -51,6 +51,7 @@ from bench.run.documents import (
     Refusal,
 )
 from bench.run.folder import RunDir, file_sha256, write_json
+from bench.scratch import remove_left_in_cache
 from bench.settings import RunSettings, is_path
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.conformal import COVERAGE
@@ -202,6 +203,7 @@ def _read(wanted: Wanted, known: KnownImages, screen: Screen) -> _Images:
     """Decode and audit the images, and find those that take no part."""
     source, settings, taken = wanted.source, wanted.settings, wanted.model.input
     screen.layout(how_read(source))
+    remove_left_in_cache(settings.cache.absolute())
     with screen.counting("Images decoded", len(source.table)) as advance:
         stored = store_images(
             source,

@@ -6,10 +6,9 @@ with an initialisation: the one that ``--weights`` gives, or one that a search s
 
 import hashlib
 import os
-import tempfile
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench.models.backbones import Backbone
 from bench.models.hdf5 import check_h5
 from bench.models.scaling import SCALINGS, parse_scaling
 from bench.run.folder import write_text
+from bench.scratch import draft_folder
 from bench.search.parameters import GIVEN, network_name
 from bench.seeds import stable_hash
 
@@ -34,7 +34,6 @@ TORCH_FILES = (
     "; PyTorch's are not read, for networks of one name differ there (torchvision's ResNet50 has its stride in another "
     "layer of each block)"
 )
-HASH_DIGITS = 2 * hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -334,9 +333,13 @@ def _checked(
 def _hash(backbone: Backbone, file: Path, cache: Path) -> str:
     """Hash of the weights in ``file`` once they have been loaded; remembered for this content of the file."""
     known = cache / "weights" / f"{stable_hash(backbone.name, checksums.checksum(file))}.sha256"
-    if not known.is_file() or known.stat().st_size != HASH_DIGITS:  # the second after a power cut
-        write_text(known, weights_hash(load_backbone(backbone, _smallest(backbone), file)))
-    return known.read_text(encoding="utf-8")
+    with suppress(OSError, ValueError):  # what cannot be read, for whatever reason, is computed
+        if checksums.intact(known):
+            return known.read_text(encoding="ascii")
+    found = weights_hash(load_backbone(backbone, _smallest(backbone), file))
+    write_text(known, found)
+    checksums.keep(known)
+    return found
 
 
 def _smallest(backbone: Backbone) -> int:
@@ -391,8 +394,8 @@ def _random(backbones: Sequence[Backbone], cache: Path, seed: int, note: str) ->
             keras.utils.set_random_seed(seed)
             model = load_backbone(backbone, _smallest(backbone), None)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-                temporary = Path(scratch) / path.name
+            with draft_folder(".drawing-", path.parent) as scratch:
+                temporary = scratch / path.name
                 model.save_weights(temporary)
                 checksums.keep(path, of=temporary)
                 temporary.replace(path)

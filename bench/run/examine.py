@@ -24,6 +24,7 @@ from bench.run.console import Screen
 from bench.run.ledgers import folders
 from bench.run.record import DataRecord, RunRecord
 from bench.run.request import Request, asked_window
+from bench.scratch import remove_left_in_cache
 from bench.search.parameters import GIVEN, network_name
 from bench.settings import RunSettings
 from bench.train.task import Task
@@ -107,8 +108,12 @@ def decode_all(
     screen: Screen,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> Stored:
-    """The stored set, decoded with a progress bar if it is not stored yet; ``meanwhile`` as in `examine`."""
+    """The stored set, decoded with a progress bar if it is not stored yet; ``meanwhile`` as in `examine`.
+
+    First what killed processes have left in the cache goes.
+    """
     cache = settings.cache.absolute()
+    remove_left_in_cache(cache)
     window = asked_window(settings)
     if not settings.verify and is_stored(source, sizes, settings.resize, cache, window):
         return store_images(source, sizes, cache, resize=settings.resize, window=window)

@@ -9,29 +9,29 @@ import contextlib
 import errno
 import json
 import os
-import platform
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 from filelock import FileLock
 
 from bench import checksums
+from bench.scratch import draft_folder, remove_left
 
-ABANDONED_AFTER = 24 * 3600
-"""Seconds after which an unfinished entry counts as left behind by a crash."""
+FILLING, ENTRY = ".filling-", "entry"
+"""An entry that is being written lies, under the second name, in a folder whose name begins with the first and its
+bytes."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What a folder of another user says, and a disk that may only be read."""
 HEADER_BYTES = 128
 """Of a .npy file, beside its values."""
 
 
 class NoRoom(Exception):
-    """An entry has no place: it does not fit the budget, or the disk is full; the message says which."""
+    """An entry has no place: by the budget, on a full disk, or where nothing may be written; the message says which."""
 
 
 def entries(folder: Path) -> list[tuple[Mapping[str, Any], int]]:
@@ -61,18 +61,19 @@ class FeatureCache:
     def open(self, key: str) -> npt.NDArray[Any] | None:
         """The values of entry ``key``, memory-mapped read-only, or None if there is no such entry.
 
-        One whose values are not those that were written is removed, as if it had never been there.
+        One whose values are not those that were written is removed, as if it had never been there. That of another
+        user who keeps it to himself counts as none.
 
         Raises:
             NoRoom: if it cannot be removed.
         """
         entry = self.folder / key
         try:
-            os.utime(entry / "meta.json")
+            _note_use(entry / "meta.json")
             if checksums.intact(entry / "values.npy"):
                 values: npt.NDArray[Any] = np.load(entry / "values.npy", mmap_mode="r")
                 return values
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             return None
         if self.has(key):  # else it has just left, as the least recently used
             _discard(entry)
@@ -82,8 +83,20 @@ class FeatureCache:
         return None
 
     def has(self, key: str) -> bool:
-        """Whether entry ``key`` is there, whole."""
-        return (self.folder / key / "meta.json").is_file()
+        """Whether entry ``key`` is there, whole, and may be read."""
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            (self.folder / key / "values.npy").open("rb").close()
+            return (self.folder / key / "meta.json").is_file()
+        return False
+
+    def vacate(self, key: str) -> None:
+        """Remove what lies in the place of entry ``key`` and is none, such as what a crash has left of one.
+
+        Raises:
+            NoRoom: if it cannot be removed, as what another user keeps to himself.
+        """
+        if not self.has(key) and not _discard(self.folder / key):
+            raise NoRoom(f"{self.folder / key} can be neither read nor removed")
 
     @contextlib.contextmanager
     def scratch(self, size: int, keep: Set[str] = frozenset(), evict: bool = True) -> Iterator[Path]:
@@ -95,35 +108,37 @@ class FeatureCache:
             evict: whether others may leave for it.
 
         Raises:
-            NoRoom: if the budget has no room for it beside ``keep`` and what others are writing, or the disk is full.
+            NoRoom: if the budget has no room for it beside ``keep`` and what others are writing, or nothing can be
+                written.
         """
-        with no_room_on_a_full_disk(self.folder):
+        with no_room_to_write(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        with no_room_on_a_full_disk(self.folder), self.lock("budget"):
-            if not self._make_room(size + HEADER_BYTES, keep, evict):
-                budget = f"{self.budget / 1e9:.3g} GB (--cache-size)"
-                raise NoRoom(f"the cache's {budget} have no room for {size / 1e9:.3g} GB more")
-            folder = Path(tempfile.mkdtemp(prefix=".filling-", dir=self.folder))
-            (folder / "reserved").write_text(f"{size + HEADER_BYTES} {os.getpid()} {platform.node()}", encoding="utf-8")
-        try:
+        with contextlib.ExitStack() as stack:
+            with no_room_to_write(self.folder), self.lock("budget"):
+                if not self._make_room(size + HEADER_BYTES, keep, evict):
+                    budget = f"{self.budget / 1e9:.3g} GB (--cache-size)"
+                    raise NoRoom(f"the cache's {budget} have no room for {size / 1e9:.3g} GB more")
+                reserved = stack.enter_context(draft_folder(f"{FILLING}{size + HEADER_BYTES}-", self.folder))
+                folder = reserved / ENTRY
+                folder.mkdir()
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, draft: Path, key: str, meta: Mapping[str, Any]) -> None:
-        """Turn the folder ``draft``, which holds values.npy, into entry ``key``.
+        """Turn the folder ``draft``, which holds values.npy, into entry ``key``; or leave it to who was faster.
 
         Raises:
-            NoRoom: if the disk is full.
+            NoRoom: if the disk is full, or folders cannot be renamed there, as on some that stand for remote ones, or
+                something lies in its place that cannot be removed.
         """
-        with no_room_on_a_full_disk(self.folder):
+        with no_room_to_write(self.folder):
             checksums.keep(draft / "values.npy")
             (draft / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        if not self.has(key):
-            _discard(self.folder / key)  # what a crash has left of an entry
-        with contextlib.suppress(OSError):  # another machine on a shared disk was faster: its entry is the same
+        self.vacate(key)
+        try:
             draft.rename(self.folder / key)
-            (self.folder / key / "reserved").unlink(missing_ok=True)
+        except OSError as error:
+            if not self.has(key):  # else another machine on a shared disk was faster: its entry is the same
+                raise NoRoom(f"{self.folder / key} cannot be put in place ({error.strerror})") from error
 
     def lock(self, name: str) -> FileLock:
         """A lock between processes."""
@@ -140,7 +155,7 @@ class FeatureCache:
         wanted, fixed = self.budget - size - self._being_written(), 0
         found = []
         for meta in self.folder.glob("[!.]*/meta.json"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 entry_bytes = (meta.parent / "values.npy").stat().st_size
                 fixed += entry_bytes if meta.parent.name in keep or not evict else 0
                 found.append((meta.stat().st_mtime, entry_bytes, meta.parent))
@@ -150,36 +165,47 @@ class FeatureCache:
         for _, entry_bytes, entry in sorted(found):
             if total <= wanted:
                 break
-            if entry.name not in keep:
-                _discard(entry)
+            if entry.name not in keep and _discard(entry):
                 total -= entry_bytes
-        return True
+        return total <= wanted
 
     def _being_written(self) -> int:
-        """Bytes reserved by entries that some process is writing; what a crash has left is removed."""
-        total = 0
-        for left in self.folder.glob(".filling-*"):
-            size, abandoned = 0, False
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                abandoned = time.time() - left.stat().st_mtime > ABANDONED_AFTER
-                text, process, node = (left / "reserved").read_text(encoding="utf-8").split(" ", 2)
-                size = int(text)
-                abandoned |= node == platform.node() and not psutil.pid_exists(int(process))
-            if abandoned:
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                total += size
-        return total
+        """Bytes reserved by entries that some process is writing; what a killed one has left is removed."""
+        remove_left(self.folder)
+        return sum(_reserved(draft) for draft in self.folder.glob(f"{FILLING}*"))
+
+
+def _reserved(draft: Path) -> int:
+    """Bytes of the entry that is being written in ``draft``; 0 once it was published."""
+    try:
+        (draft / ENTRY).stat()
+    except FileNotFoundError:
+        return 0
+    except PermissionError:  # another user's
+        pass
+    size = draft.name.removeprefix(FILLING).partition("-")[0]
+    return int(size) if size.isdecimal() else 0
+
+
+def _note_use(meta: Path) -> None:
+    """Note that an entry is used; if it is another user's, or may only be read, nothing can be noted."""
+    try:
+        os.utime(meta)
+    except OSError as error:
+        if error.errno not in CLOSED:
+            raise
 
 
 @contextlib.contextmanager
-def no_room_on_a_full_disk(folder: Path) -> Iterator[None]:
-    """Turns the errors of a full disk into NoRoom."""
+def no_room_to_write(folder: Path) -> Iterator[None]:
+    """Turns the errors of a full disk, and of one where nothing may be written, into NoRoom."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             raise NoRoom(f"the disk of {folder} is full") from error
+        if error.errno in CLOSED:
+            raise NoRoom(f"{error.filename or folder} cannot be written ({error.strerror})") from error
         raise
 
 
@@ -191,7 +217,7 @@ def create(path: Path, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     Raises:
         NoRoom: if the disk is full.
     """
-    with no_room_on_a_full_disk(path.parent.parent):
+    with no_room_to_write(path.parents[2]):
         array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
@@ -199,11 +225,13 @@ def create(path: Path, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     return array
 
 
-def _discard(entry: Path) -> None:
-    """Remove an entry: out of sight by one rename first, so that a crash leaves nothing half removed in its place."""
+def _discard(entry: Path) -> bool:
+    """Remove an entry: out of sight by one rename first, so that a crash leaves nothing half removed in its place.
+
+    Returns whether nothing is in its place any more.
+    """
     with contextlib.suppress(OSError):
-        away = Path(tempfile.mkdtemp(prefix=".filling-discarded-", dir=entry.parent))
-        try:
-            entry.rename(away / entry.name)
-        finally:
-            shutil.rmtree(away, ignore_errors=True)
+        if entry.exists():
+            with draft_folder(".discarded-", entry.parent) as away:
+                entry.rename(away / entry.name)
+    return not entry.exists()

@@ -23,7 +23,7 @@ from bench.models.augmentation import Augmenter, Policy
 from bench.models.backbones import boundary_bytes, boundary_cut
 from bench.models.standardisation import Features
 from bench.seeds import stable_hash, stable_seed
-from bench.train.cache import FeatureCache, NoRoom, create, no_room_on_a_full_disk
+from bench.train.cache import FeatureCache, NoRoom, create, no_room_to_write
 from bench.train.networks import Networks
 from bench.trial import N_STAGES
 
@@ -296,7 +296,7 @@ class FrozenFeatures:
         values = self._cache.open(self._key(one, depth))
         if values is not None:
             return values
-        with no_room_on_a_full_disk(self._cache.folder), contextlib.ExitStack() as stack:
+        with no_room_to_write(self._cache.folder), contextlib.ExitStack() as stack:
             lock = self._cache.lock(stable_hash(self._key(one, IMAGES), one.backbone))
             try:
                 with self._clock("waiting"):
@@ -399,6 +399,7 @@ class FrozenFeatures:
         """
         if self._cache.has(self._key(one, depth)):  # by another process, while this one waited for the lock
             return
+        self._cache.vacate(self._key(one, depth))
         wanted = [each for each in (depth, *self._extras(one, depth)) if not self._cache.has(self._key(one, each))]
         drafts: dict[int, Draft] = {}
         with contextlib.ExitStack() as stack:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from bench import checksums
 from bench.device import bfloat16_units, cpu_cores, gpus, graph_step, identity, listed_gpus, unoptimised_graphs
 from bench.models.backbones import Backbone
 from bench.models.weights import load_backbone
@@ -114,12 +115,14 @@ def _times(task: Task, backbone: Backbone) -> Milliseconds:
         return kept.measured
     measured = time_parts(backbone, stored.size, stored.channels, task.n_classes, depth)
     write_json(file, KeptTimes(about=about, measured=measured))
+    checksums.keep(file)
     return measured
 
 
 def _kept(file: Path) -> KeptTimes | None:
+    """What is in ``file``; None if that is not what was written, or of another version."""
     try:
-        return KeptTimes.model_validate_json(file.read_bytes())
+        return KeptTimes.model_validate_json(file.read_bytes()) if checksums.intact(file) else None
     except (OSError, ValidationError):
         return None
 

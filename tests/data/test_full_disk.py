@@ -8,7 +8,7 @@ import pytest
 from source_files import pixels, png, write_bytes
 
 from bench.cli import main
-from bench.data.images.store import store_images
+from bench.data.images.store import _writing, store_images
 from bench.data.sources.open_source import open_source
 from bench.disk import full_disk_named
 from bench.run.folder import write_text
@@ -52,6 +52,22 @@ def test_a_full_cache_is_told_by_place_and_amount_and_left_clean(small_disk, tmp
     small_disk("20m", "remount")
     stored = store_images(source, [size], disk)
     assert np.count_nonzero(stored.sizes[size].open()) > 0
+
+
+def test_an_image_that_fits_in_part_is_an_error(small_disk):
+    """The system then writes what there is room for, and tells the number of bytes alone."""
+    disk, image = small_disk("1m"), np.full((224, 224, 3), 7, np.uint8)
+    draft = disk / "224-squash-3.npy"
+    np.lib.format.open_memmap(draft, "w+", np.uint8, (4, *image.shape))
+    (disk / "other").write_bytes(bytes(600_000))
+    with _writing(draft) as write:
+        for row in range(2):
+            write(row, image)
+        with pytest.raises(OSError, match="No space left on device"):
+            write(2, image)
+        (disk / "other").unlink()
+        write(2, image)
+    assert (np.load(draft, mmap_mode="r")[:3] == 7).all()
 
 
 def test_the_command_says_it_in_a_line(small_disk, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from toys import SIZE, build_toy, toy_backbone
+from toys import SIZE, build_toy, overwrite, toy_backbone
 
 from bench.errors import ConfigError
 from bench.models.backbones import BACKBONES
@@ -51,14 +52,33 @@ def test_a_changed_file_has_another_hash(tmp_path: Path) -> None:
     assert len(hashes) == 2
 
 
-@pytest.mark.parametrize("content", ["", "0" * 63])
-def test_a_remembered_hash_that_is_damaged_is_computed_again(tmp_path: Path, content: str) -> None:
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "cut short": lambda content: content[:-1],
+    "zeros": lambda content: bytes(len(content)),
+    "one bit": lambda content: bytes([content[0] ^ 1]) + content[1:],
+    "no text": lambda content: bytes([content[0] ^ 128]) + content[1:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_remembered_hash_that_is_damaged_is_computed_again(tmp_path: Path, damage: str) -> None:
     toy = toy_backbone()
     build_toy().save_weights(tmp_path / toy.weights_file)
     first = resolve_weights(str(tmp_path), [toy], tmp_path / "cache", seed=0).sha256["toy"]
     (known,) = (tmp_path / "cache" / "weights").glob("*.sha256")
-    known.write_text(content)
+    whole = known.read_bytes()
+    overwrite(known, DAMAGES[damage](whole))
     assert resolve_weights(str(tmp_path), [toy], tmp_path / "cache", seed=0).sha256["toy"] == first
+    assert known.read_bytes() == whole
+
+
+def test_a_remembered_hash_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = toy_backbone()
+    build_toy().save_weights(tmp_path / toy.weights_file)
+    first = resolve_weights(str(tmp_path), [toy], tmp_path / "cache", seed=0).sha256
+    monkeypatch.setattr("bench.models.weights.weights_hash", lambda model: pytest.fail("it is known"))
+    assert resolve_weights(str(tmp_path), [toy], tmp_path / "cache", seed=0).sha256 == first
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The frozen-prefix cache: right, computed once, whole or absent, and held under its budget."""
 
 import dataclasses
+import errno
 import json
 import threading
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from toys import overwrite
 from bench.models.augmentation import Policy
 from bench.models.backbones import boundary_bytes
 from bench.models.weights import load_backbone
+from bench.train import cache
 from bench.train import features as module
-from bench.train.cache import NoRoom
+from bench.train.cache import FeatureCache, NoRoom
 from bench.train.features import FrozenFeatures
 from bench.train.networks import Networks
 from bench.train.task import Precision
@@ -272,7 +274,6 @@ def test_the_budget_is_kept_before_anything_is_written(make_task: Callable[..., 
 
 
 def test_a_full_disk_means_computing(make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
     import os
 
     def full(file: int, start: int, size: int) -> None:
@@ -288,6 +289,42 @@ def test_a_full_disk_means_computing(make_task: Callable[..., Any], monkeypatch:
     assert kept(other) == []
     assert "full" in features.notes["toy 1"]
     assert list((other.cache / "features").glob(".filling-*")) == []
+
+
+def test_entries_that_cannot_be_put_in_place_mean_computing(
+    make_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    expected = all_rows(frozen(task).training_views("toy", LIGHT, 1, range(2))[1])
+    other = make_task(cache=task.cache.with_name("remote"))
+    features, real = frozen(other), Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target.parent == other.cache / "features" and not target.name.startswith("."):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    view = features.training_views("toy", LIGHT, 1, range(2))[1]
+    np.testing.assert_allclose(all_rows(view), expected, rtol=2e-3, atol=1e-5)
+    assert kept(other) == []
+    assert "cannot be put in place (Too many open files)" in features.notes["toy 1"]
+
+
+def test_entries_that_another_user_keeps_to_himself_mean_computing(
+    make_task: Callable[..., Any], passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    expected = all_rows(frozen(task).training_views("toy", LIGHT, 1, range(1))[0])
+    monkeypatch.setattr(FeatureCache, "open", lambda self, key: None)
+    monkeypatch.setattr(FeatureCache, "has", lambda self, key: False)
+    monkeypatch.setattr(cache, "_discard", lambda entry: not entry.exists())
+    passes.clear()
+    features = frozen(task)
+    view = features.training_views("toy", LIGHT, 1, range(1))[0]
+    assert "can be neither read nor removed" in features.notes["toy 1"]
+    assert sum(passes) <= len(task.pool), "nothing is computed in vain"
+    np.testing.assert_allclose(all_rows(view), expected, rtol=2e-3, atol=1e-5)
 
 
 def test_precision_and_kind_of_number_are_part_of_the_key(make_task: Callable[..., Any]) -> None:

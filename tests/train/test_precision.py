@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toys import toy_backbone
+from toys import overwrite, toy_backbone
 
-from bench import device
+from bench import checksums, device
 from bench.run.record import PrecisionRecord
 from bench.train import precision
 from bench.train.networks import Networks
@@ -68,25 +68,35 @@ def zeros(file: Path) -> None:
     file.write_bytes(bytes(file.stat().st_size))
 
 
+def another_digit(file: Path) -> None:
+    overwrite(file, file.read_bytes().replace(b"2.1", b"3.1"))
+
+
+def no_text(file: Path) -> None:
+    overwrite(file, file.read_bytes().replace(b"2.1", b"\xb2.1"))
+
+
 def of_another_version(file: Path) -> None:
     content = json.loads(file.read_text())
     content["about"]["machine"]["keras"] = "3.0.0"
     file.write_text(json.dumps(content))
+    checksums.keep(file)
 
 
 def without_a_part(file: Path) -> None:
     content = json.loads(file.read_text())
     del content["measured"]["suffix"]
     file.write_text(json.dumps(content))
+    checksums.keep(file)
 
 
-@pytest.mark.parametrize("change", [damage, zeros, of_another_version, without_a_part])
+@pytest.mark.parametrize("change", [damage, zeros, another_digit, no_text, of_another_version, without_a_part])
 def test_a_file_that_is_damaged_or_about_something_else_is_measured_again(
     make_task: Callable[..., Any], timed: list[str], change: Callable[[Path], None]
 ) -> None:
     task = make_task(backbones={"toy": toy_backbone()})
     found = precision.measure(task)
-    (file,) = (task.cache / "precision").iterdir()
+    (file,) = (task.cache / "precision").glob("*.json")
     whole = file.read_bytes()
     change(file)
     assert precision.measure(task) == found
@@ -104,7 +114,7 @@ def test_another_machine_is_measured_anew(
     precision.measure(task)
     monkeypatch.setattr(precision, name, lambda: value)
     precision.measure(task)
-    assert len(timed) == 2 and len(list((task.cache / "precision").iterdir())) == 2
+    assert len(timed) == 2 and len(list((task.cache / "precision").glob("*.json"))) == 2
 
 
 def test_both_are_timed_in_turn_and_the_median_counts(monkeypatch: pytest.MonkeyPatch) -> None:

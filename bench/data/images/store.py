@@ -12,9 +12,6 @@ import csv
 import hashlib
 import os
 import pickle
-import shutil
-import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -48,12 +45,13 @@ from bench.data.imageset import Content, ImageSet, Read, Windowed
 from bench.data.sealing import SealedPixels, seal_of
 from bench.device import cpu_cores
 from bench.disk import full_disk_named
+from bench.scratch import draft_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 10  # raised by whatever makes other pixels or facts of the same files
-ABANDONED_AFTER = 24 * 3600  # seconds after which a decoding counts as left behind by a crash
+DECODING = ".decoding-"  # how the folder of drafts begins, beside what is stored
 CHUNK = 64  # images that a process decodes at a time
 FEW = 256  # so few images are decoded in this process: starting others takes longer
 PROBLEM = FACTS.index("problem")
@@ -104,7 +102,7 @@ class Stored:
     """A stored set.
 
     Attributes:
-        folder: where it lies; what is derived from the facts alone may be kept there too.
+        folder: where it lies; what is derived from facts and thumbnails alone may lie there too, and goes with them.
         facts: one row per image, columns as in `bench.data.images.decode.Facts`.
         sizes: size in pixels -> the images at that size.
         fingerprint: as in `StoredImages`.
@@ -232,8 +230,21 @@ def _draft(scratch: Path, form: Form, channels: int) -> Path:
 
 def _forms_in(folder: Path) -> set[Form]:
     """The forms that are stored."""
-    found = [file.stem.split("-", 1) for file in folder.glob("*-*.npy")]
-    return {(int(size), cast(Resize, how)) for size, how in found if size.isdecimal() and how in get_args(Resize)}
+    return {form for file in folder.glob("*-*.npy") if (form := _form_of(file.name)) is not None}
+
+
+def _form_of(name: str) -> Form | None:
+    """The form whose array has this name; None if it is that of no array."""
+    size, _, how = name.removesuffix(".npy").partition("-")
+    whole = name.endswith(".npy") and size.isdecimal() and how in get_args(Resize)
+    return (int(size), cast(Resize, how)) if whole else None
+
+
+def _derived(folder: Path) -> list[Path]:
+    """What others keep there, whatever they call it: all but what is stored here, what is written, and checksums."""
+    files = [file for file in folder.glob("[!.]*") if file.is_file()]
+    beside = [(file, file.name.removesuffix(checksums.SUFFIX)) for file in files]
+    return [file for file, name in beside if name not in (FACTS_FILE, THUMBNAILS) and _form_of(name) is None]
 
 
 def _known_facts(images: ImageSet, folder: Path) -> "pd.DataFrame | None":
@@ -251,7 +262,7 @@ def _known_facts(images: ImageSet, folder: Path) -> "pd.DataFrame | None":
 
 def _any_readable(images: ImageSet, rows: Iterable[int], folder: Path) -> bool:
     """Whether at least one of these images can be read; the first that can ends the search."""
-    with _scratch(folder) as scratch, images.reader.opened(scratch) as read:
+    with draft_folder(DECODING, folder) as scratch, images.reader.opened(scratch) as read:
         for row in rows:
             with suppress(*DECODE_ERRORS):
                 read(row)
@@ -273,19 +284,6 @@ def _fingerprint(images: ImageSet, facts: "pd.DataFrame", resize: Resize) -> str
     for row in zip(*(column.tolist() for column in columns), strict=True):  # a list is iterated far faster
         digest.update(("\t".join(row) + "\n").encode())
     return digest.hexdigest()
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for drafts, gone at the end; what a crash has left is removed first."""
-    for left in folder.glob(".decoding-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
-            shutil.rmtree(left, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".decoding-", dir=folder))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -324,7 +322,7 @@ class _Decoding:
             self.folder.mkdir(parents=True, exist_ok=True)
         forms = tuple(sorted({*wanted, *(_forms_in(self.folder) if known is None else ())}))
         needed = _bytes(self.images, [size for size, _ in forms], with_facts=known is None)
-        with _scratch(self.folder) as scratch, full_disk_named(self.folder, needed):
+        with draft_folder(DECODING, self.folder) as scratch, full_disk_named(self.folder, needed):
             problems, coloured = self._to_drafts(forms, scratch, with_facts=known is None)
             if known is None or problems == known["problem"].tolist():
                 channels = 3 if coloured.any() else 1
@@ -372,7 +370,7 @@ class _Decoding:
     def count_changed(self, facts: "pd.DataFrame") -> int:
         """How many images are not what they were when they were decoded."""
         changed, rows = 0, 0
-        with _scratch(self.folder) as scratch, self.images.reader.opened(scratch) as read:
+        with draft_folder(DECODING, self.folder) as scratch, self.images.reader.opened(scratch) as read:
             known = facts["content"].tolist()
             with _in_chunks(_hash_chunk, _pickled(read, scratch), len(facts), self.jobs) as chunks:
                 for hashes in chunks:
@@ -389,11 +387,11 @@ def _publish(drafts: Mapping[Path, Path]) -> None:
 
 
 def _publish_anew(drafts: Mapping[Path, Path], scratch: Path, folder: Path) -> None:
-    """Put facts and arrays in the place of others; a crash between two leaves nothing that is wrong."""
+    """Put facts and arrays in the place of others, and remove what was derived; a crash leaves nothing wrong."""
     void = {file: draft for file, draft in drafts.items() if file.is_file()}
     if void or (folder / THUMBNAILS).is_file():
         (folder / FACTS_FILE).unlink(missing_ok=True)
-    for file in (*folder.glob("near-*.npy"), *folder.glob("altered-*.npy")):
+    for file in _derived(folder):
         file.unlink(missing_ok=True)
     _publish(void)
     _publish({folder / name: scratch / name for name in (THUMBNAILS, FACTS_FILE)})
@@ -451,7 +449,7 @@ def _decode_chunk(work: _Work, rows: range) -> tuple[list[tuple[Any, ...]], list
 
 
 @contextmanager
-def _writing(draft: Path) -> Iterator[Callable[[int, Pixels], int]]:
+def _writing(draft: Path) -> Iterator[Callable[[int, Pixels], None]]:
     """Writes rows of a draft, as several processes may at a time.
 
     A full disk is an error that says so; in a memory map it would end the process.
@@ -459,7 +457,15 @@ def _writing(draft: Path) -> Iterator[Callable[[int, Pixels], int]]:
     start = np.load(draft, mmap_mode="r").offset
     with draft.open("r+b") as file:
         number = file.fileno()
-        yield lambda row, pixels: os.pwrite(number, np.ascontiguousarray(pixels).data, start + row * pixels.size)
+        yield lambda row, pixels: _write_whole(number, pixels, start + row * pixels.size)
+
+
+def _write_whole(number: int, pixels: Pixels, start: int) -> None:
+    """Write from byte ``start`` on; a disk that fills up takes a part, and says at the next call that it is full."""
+    left = np.ascontiguousarray(pixels).data.cast("B")
+    while left:
+        written = os.pwrite(number, left, start)
+        left, start = left[written:], start + written
 
 
 def _decode_one(read: Read, row: int, work: _Work) -> tuple[Facts, list[Pixels], Pixels | None]:

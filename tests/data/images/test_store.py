@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,7 @@ from planted import encode
 from toys import overwrite
 
 from bench import checksums
-from bench.data.audit.duplicates import find_duplicates
-from bench.data.images import store
+from bench.data.audit.duplicates import ALTERED_FILE, find_duplicates
 from bench.data.images.decode import FACTS
 from bench.data.images.limits import MOST_PIXELS
 from bench.data.images.store import FEW, common_window, is_stored, store_images, store_key
@@ -341,7 +339,7 @@ def test_arrays_of_other_facts_are_replaced_not_removed(tmp_path, monkeypatch, i
     unlink = Path.unlink
 
     def watched(self, *arguments, **options):
-        assert "squash" not in self.name
+        assert "squash" not in self.name or self.parent.name.startswith(".decoding-")
         unlink(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "unlink", watched)
@@ -469,6 +467,14 @@ def test_a_failure_at_the_end_leaves_only_what_is_whole(tmp_path, monkeypatch, i
         assert np.array_equal(stored.open()[3, ..., 0], expected)
 
 
+def test_an_image_of_which_the_disk_takes_a_part_at_a_time_is_written_whole(tmp_path, monkeypatch, image_set):
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda number, content, start: real(number, bytes(content)[:10], start))
+    found = store_images(image_set(greys()), [SIZE], tmp_path)
+    assert np.array_equal(found.sizes[SIZE].open()[..., 0], [grey_pixels(seed) for seed in range(4)])
+    assert found.thumbnails()[3].any(axis=1).all()
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
@@ -489,17 +495,17 @@ def test_a_process_killed_in_the_middle_leaves_nothing_that_counts(tmp_path):
         [sys.executable, "-c", KILLED, tmp_path / "data", tmp_path], stdout=subprocess.PIPE, text=True
     )
     assert child.stdout.readline() == "step\n"
-    child.kill()
-    child.communicate()
     (left,) = left_in(tmp_path)
     assert left.startswith(".decoding-")
-    assert not is_stored(images, [], "squash", tmp_path)
+    (folder,) = tmp_path.glob(f"store/*/{left}")
+    os.utime(folder, (0, 0))
+    store_images(images, [16], tmp_path)
+    assert left in left_in(tmp_path), "another run is at work there, and be it for days"
+    child.kill()
+    child.communicate()
+    assert not is_stored(images, [SIZE], "squash", tmp_path)
     found = store_images(images, [SIZE], tmp_path)
     assert np.array_equal(found.sizes[SIZE].open()[0, ..., 0], grey_pixels(0))
-    assert left in left_in(tmp_path), "it may be another run's that is at work"
-    old = time.time() - store.ABANDONED_AFTER - 60
-    os.utime(found.folder / left, (old, old))
-    store_images(images, [16], tmp_path)
     assert left_in(tmp_path) == ["16-squash.npy", "8-squash.npy", "facts.csv", "thumbnails.npy"]
 
 
@@ -636,6 +642,22 @@ def test_pairs_of_duplicates_are_kept_until_the_facts_change(tmp_path):
     again = store_images(images, [], tmp_path / "cache", verify=True)
     rows = [images.table["image"].tolist().index(name) for name in ("A/2.bmp", "B/1.bmp")]
     assert [cluster.rows for cluster in find_duplicates(again.facts, again.folder).clusters] == [tuple(sorted(rows))]
+
+
+def test_all_that_was_derived_goes_with_the_facts(tmp_path):
+    data = tmp_path / "data"
+    for name, seed in (("A/0.bmp", 0), ("B/1.bmp", 1)):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(bmp(seed))
+    images = folder_source(data)
+    stored = store_images(images, [SIZE], tmp_path / "cache")
+    own = {path.name for path in stored.folder.iterdir()}
+    find_duplicates(stored.facts, stored.folder, stored.thumbnails())
+    derived = {path.name for path in stored.folder.iterdir()} - own
+    assert {ALTERED_FILE, f"{ALTERED_FILE}{checksums.SUFFIX}"} < derived and len(derived) == 4
+    swap(data / "B" / "1.bmp", bmp(2))
+    store_images(images, [SIZE], tmp_path / "cache", verify=True)
+    assert {path.name for path in stored.folder.iterdir()} == own
 
 
 # What the set is known by
