@@ -18,15 +18,12 @@ from bench.compare.methods.experiment import COMPARED, Experiment
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS, Method
 from bench.compare.plan import Plan, packages
-from bench.compare.record import ComparedData, ComparisonRecord, Ended, read_comparison
+from bench.compare.record import SPACE_FILE, ComparedData, ComparisonRecord, Ended, read_comparison
 from bench.errors import ConfigError
 from bench.run.console import Screen, duration
 from bench.run.folder import held, write_text
 from bench.run.record import WeightsRecord
 from bench.train.task import Task
-
-SPACE_FILE = "space.yaml"
-"""In a comparison's folder: the text of the space that is searched, or whose points are trained."""
 
 
 def carry_out(plan: Plan, screen: Screen) -> int:
@@ -112,7 +109,7 @@ def collect(folder: Path) -> None:
 
 
 def _begin(plan: Plan, task: Task) -> None:
-    """Write down what is compared, on what and with what, in compare.json."""
+    """Write down what is compared, on what and with what: compare.json last, which says that the rest is there."""
     request, begun = plan.request, read_comparison(plan.folder)
     if begun and begun.data.fingerprint != fingerprint(task):
         raise ConfigError(f"The images have changed since comparison {plan.folder.name!r} was begun; start a new one.")
@@ -120,8 +117,7 @@ def _begin(plan: Plan, task: Task) -> None:
         raise ConfigError(
             f"The weights are not those that comparison {plan.folder.name!r} began with; start a new one."
         )
-    write_text(plan.folder / SPACE_FILE, request.space.text)
-    ComparisonRecord(
+    record = ComparisonRecord(
         name=plan.folder.name,
         created=begun.created if begun else datetime.now(UTC).isoformat(timespec="seconds"),
         suite_version=__version__,
@@ -141,4 +137,6 @@ def _begin(plan: Plan, task: Task) -> None:
         hardware=hardware(),
         packages=packages(),
         runs=begun.runs if begun else (),
-    ).write(plan.folder)
+    )
+    write_text(plan.folder / SPACE_FILE, request.space.text)
+    record.write(plan.folder)

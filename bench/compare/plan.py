@@ -12,8 +12,9 @@ from bench.cluster import hardware
 from bench.compare.inputs import complete_points
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS, Method, choose
-from bench.compare.record import TARGET, Decisive, read_comparison
+from bench.compare.record import SPACE_FILE, TARGET, Decisive, read_comparison
 from bench.errors import ConfigError
+from bench.run.folder import LOCK
 from bench.run.pipeline import PACKAGES
 from bench.run.request import Request, check_disk, check_writable, prepare
 from bench.search.parameters import PARAMETERS
@@ -141,7 +142,7 @@ def _check_begun(plan: Plan) -> None:
     """A comparison of that name that is there already must have been begun with the same everything."""
     begun = read_comparison(plan.folder)
     if begun is None:
-        if plan.folder.exists() and any(plan.folder.glob("[!.]*")):
+        if plan.folder.exists() and not _never_begun(plan.folder):
             raise ConfigError(f"{plan.folder} is there already and holds no comparison; choose another --name.")
         return
     name = repr(plan.folder.name)
@@ -168,6 +169,12 @@ def _check_begun(plan: Plan) -> None:
                 f"--{setting.replace('_', '-')} cannot change within a comparison, but {name} was begun with "
                 f"{before[setting]!r} and this is {value!r}; choose another --name."
             )
+
+
+def _never_begun(folder: Path) -> bool:
+    """Whether the folder holds no more than what a start leaves that was ended before compare.json was there."""
+    names = {path.name for path in folder.glob("[!.]*")}
+    return not names or (names == {SPACE_FILE} and (folder / LOCK).exists())
 
 
 def _check_caches(plan: Plan) -> None:

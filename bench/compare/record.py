@@ -8,6 +8,8 @@ from bench.run.record import Document, Hardware, Number, Part, WeightsRecord, re
 
 TARGET = 0.97
 COMPARISON_FILE, LOWER_BOUND_FILE = "compare.json", "limit.json"
+SPACE_FILE = "space.yaml"
+"""In a comparison's folder: the text of the space that is searched, or whose points are trained."""
 
 
 class Ended(Part):
@@ -42,11 +44,14 @@ class Ended(Part):
 
 
 class Decisive(Part):
-    """What must stay the same for results to stand side by side; ``list`` tells a fixed list from a search."""
+    """What must stay the same for results to stand side by side; ``list`` tells a fixed list from a search.
+
+    ``weights`` is None where ``--weights`` was left out, as in `bench.settings.RunSettings`.
+    """
 
     data: str = ""
     budget: int = 0
-    weights: str = ""
+    weights: str | None = None
     views: int = 0
     max_images: int | None = None
     val_share: Number | None = None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -198,6 +199,32 @@ def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, pretended):
     assert not list((tmp_path / "toys" / "runs").glob("*/cache")), "nothing goes on from them any more"
 
 
+def test_the_example_of_the_help_is_recorded_and_read_back(data, tmp_path, pretended, capsys):
+    """It names no weights."""
+    done, _ = pretended
+    with pytest.raises(SystemExit):
+        cli.main(["compare", "--help"])
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    given = words[words.index("compare") :]
+    given[given.index("path/to/chest_xray")] = str(data / "images")
+    given += ["--space", str(data / "space.yaml"), "--cache", str(data / "cache"), "--output", str(tmp_path)]
+    assert cli.main(given) == 0 and len(done) == 10
+    assert cli.main(given) == 0 and len(done) == 10, "all are kept"
+    assert json.loads((tmp_path / "speed" / "compare.json").read_text())["settings"]["weights"] is None
+
+
+def test_a_start_that_was_ended_before_compare_json_begins_again(data, tmp_path, pretended, monkeypatch):
+    def interrupted(record, folder):
+        raise KeyboardInterrupt
+
+    begun = make_plan(data, tmp_path, methods=["random"])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(comparison.ComparisonRecord, "write", interrupted)
+        comparison.carry_out(begun, Screen())
+    assert [path.name for path in (tmp_path / "toys").glob("[!.]*")] == ["space.yaml"]
+    assert comparison.carry_out(make_plan(data, tmp_path, methods=["random"]), Screen()) == 0
+
+
 def test_a_cache_is_kept_for_chosen_methods_alone(data, tmp_path, pretended):
     comparison.carry_out(make_plan(data, tmp_path, methods=["suite", "random"]), Screen())
     assert not (tmp_path / "toys" / "runs" / "suite-0" / "cache").exists()
@@ -250,9 +277,10 @@ def test_what_other_methods_do_not_know_is_not_compared(data, tmp_path, toy_tabl
         make_plan(data, tmp_path, methods=["random"], space=str(averaged))
 
 
-def test_a_folder_of_something_else_is_left_alone(data, tmp_path, toy_table):
+@pytest.mark.parametrize("name", ["run.json", "space.yaml"])
+def test_a_folder_of_something_else_is_left_alone(data, tmp_path, toy_table, name):
     (tmp_path / "toys").mkdir()
-    (tmp_path / "toys" / "run.json").write_text("{}")
+    (tmp_path / "toys" / name).write_text("{}")
     with pytest.raises(ConfigError, match="holds no comparison"):
         make_plan(data, tmp_path, methods=["random"])
 
