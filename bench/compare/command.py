@@ -114,6 +114,9 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: if the request is impossible.
     """
+    from bench import cluster
+
+    cluster.interrupted_by_signals()
     values = {name: value for name, value in vars(options).items() if name not in ("run", "command_line")}
     values["output"] = output_of(options)
     if "time_limit" in values:

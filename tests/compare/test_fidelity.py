@@ -185,6 +185,42 @@ def test_a_training_process_ends_when_its_study_is_killed(tmp_path: Path) -> Non
     wait_for(lambda: not trainer.is_running() or trainer.status() == psutil.STATUS_ZOMBIE)
 
 
+INTERRUPTED = """
+import os, sys, time, types
+from pathlib import Path
+from bench import cluster
+from bench.compare.fidelity import cached_vs_fresh
+from bench.trial import TrialConfig
+
+cached_vs_fresh.set_up = lambda threads: None
+sys.modules["bench.train.trainer"] = types.SimpleNamespace(Trainer=lambda task: None)
+
+def score(config):
+    Path(sys.argv[1]).write_text(str(os.getpid()))
+    time.sleep(120)
+
+cached_vs_fresh._score = score
+
+if __name__ == "__main__":
+    cluster.interrupted_by_signals()
+    cached_vs_fresh.study(None, [TrialConfig("toy")], Path(sys.argv[2]), "one", 1, print)
+"""
+"""A study whose first training never ends."""
+
+
+def test_a_study_that_is_interrupted_does_not_wait_for_its_trainings(tmp_path: Path) -> None:
+    script, told = tmp_path / "study.py", tmp_path / "pid"
+    script.write_text(INTERRUPTED)
+    study = subprocess.Popen([sys.executable, str(script), str(told), str(tmp_path / "study")])
+    try:
+        wait_for(lambda: told.is_file() and told.read_text() != "")
+        study.terminate()
+        assert study.wait(60) != 0
+    finally:
+        study.kill()
+        study.wait()
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Return as soon as ``condition`` holds.
 

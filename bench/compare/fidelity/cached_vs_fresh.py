@@ -8,7 +8,6 @@ and through the whole network with fresh augmentation in every epoch, from the s
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +19,7 @@ import pandas as pd
 
 from bench import RULES
 from bench.cluster import share_out
+from bench.compare.family import end_with_parent
 from bench.compare.fidelity.agreement import Agreement, agreement
 from bench.compare.inputs import fingerprint, prepare_task
 from bench.device import cpu_cores, gpus, memory_bytes, set_up
@@ -116,7 +116,7 @@ def _precision(chosen: str, task: Task) -> dict[str, Precision]:
     """What is computed in, as in a run; measured in a process of its own, for this one loads no TensorFlow."""
     if chosen != "auto":
         return by_backbone(fixed(task.architectures, chosen))
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), set_up, (cpu_cores(),)) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_measuring) as pool:
         return by_backbone(pool.submit(measure, task).result())
 
 
@@ -207,6 +207,8 @@ def study(
                 raise TrialFailed(reason) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                for process in multiprocessing.active_children():  # a training may take minutes
+                    process.kill()
                 raise
     position = {config.key: number for number, config in enumerate(configs)}
     table = pd.DataFrame(rows)
@@ -232,7 +234,7 @@ def _sentence(row: Row, metric: str, number: int, total: int) -> str:
 def _begin(task: Task, threads: int) -> None:
     """What each process does first: its output goes nowhere, its trainer stays, and it ends when the study does."""
     global _trainer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     set_up(threads)
@@ -241,12 +243,10 @@ def _begin(task: Task, threads: int) -> None:
     _trainer = Trainer(task)
 
 
-def _end_with_parent() -> None:
-    """Wait for the study's own process to end, however it ends, and end this one, training or not."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _begin_measuring() -> None:
+    """What the process does first that measures the precision: it ends when the study does, and takes all cores."""
+    end_with_parent()
+    set_up(cpu_cores())
 
 
 def _score(config: TrialConfig) -> Row:

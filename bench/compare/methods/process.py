@@ -6,13 +6,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import psutil
 
+from bench.compare.family import end, end_with_parent
 from bench.compare.methods.experiment import OUTCOMES, Experiment, Outcomes, read_rows
 from bench.compare.methods.table import Method
 from bench.compare.record import Ended, read
@@ -73,14 +72,14 @@ class MethodRun:
         experiment.scratch.mkdir(parents=True)
         started = time.monotonic()
         process = multiprocessing.get_context("spawn").Process(target=_run, args=(experiment, self.folder))
-        process.start()
-        assert process.pid is not None
         try:
+            process.start()
             process.join(time_limit)
             status = process.exitcode
         finally:
-            end(process.pid)
-            process.join()
+            if process.pid is not None:
+                end(process.pid)
+                process.join()
         seconds = time.monotonic() - started
         shutil.rmtree(experiment.scratch, ignore_errors=True)
         state = "time limit" if status is None else "failed" if status else "finished"
@@ -89,6 +88,7 @@ class MethodRun:
 
 def _run(experiment: Experiment, folder: Path) -> None:
     """In the method's process: run it; what it prints goes into log.txt."""
+    end_with_parent()
     os.setsid()  # Ctrl-C reaches the comparison, which ends the method in order
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
@@ -99,24 +99,6 @@ def _run(experiment: Experiment, folder: Path) -> None:
     if "keras" in sys.modules:
         plain_keras()
     method.run(experiment, outcomes)
-
-
-def end(pid: int, patience: float = 5.0) -> None:
-    """End a process and all that it has started; kill what does not end within ``patience`` seconds."""
-    try:
-        process = psutil.Process(pid)
-        family: Sequence[psutil.Process] = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for method in ("terminate", "kill"):
-        for member in family:
-            try:
-                getattr(member, method)()
-            except psutil.NoSuchProcess:
-                continue
-        _, family = psutil.wait_procs(family, timeout=patience)
-        if not family:
-            return
 
 
 def _last_line(log: Path) -> str:
