@@ -60,9 +60,13 @@ def _run_method(plan: Plan, task: Task, method: Method, seed: int, screen: Scree
         return ended
     screen.line(f"{method.title}, seed {seed} …")
     run.begin_anew()
-    cache = plan.run(METHODS[method.goes_on_from], seed).cache if method.goes_on_from else run.cache
-    if method.goes_on_from and not cache.is_dir():
-        ended = run.end("failed", reason=f"{method.goes_on_from} left no cache under this seed")
+    for other in METHODS.values():
+        if other.goes_on_from == method.name:  # what it made of the old cache says nothing about the new one
+            plan.run(other, seed).forget()
+    source = plan.run(METHODS[method.goes_on_from], seed) if method.goes_on_from else None
+    cache = (source or run).cache
+    if source and (reason := source.no_cache()):
+        ended = run.end("failed", reason=reason)
         screen.line(f"  failed: {ended.reason}")
         return ended
     ended = run.carry_out(
@@ -78,8 +82,7 @@ def _run_method(plan: Plan, task: Task, method: Method, seed: int, screen: Scree
         ),
         plan.time_limit,
     )
-    awaited = any(other.goes_on_from == method.name and plan.is_left(other, seed) for other in plan.methods)
-    if not awaited and ended.state != "failed":  # a cache that nobody will go on from only fills the disk
+    if not _is_awaited(plan, method, seed):  # a cache that nobody will go on from only fills the disk
         shutil.rmtree(cache, ignore_errors=True)
     rows = run.rows()
     best = f", best validation AUC {rows['auc'].max():.3f}" if rows["auc"].notna().any() else ""
@@ -87,6 +90,14 @@ def _run_method(plan: Plan, task: Task, method: Method, seed: int, screen: Scree
     if ended.state != "finished":
         screen.line(f"  {ended.state}: {ended.reason or 'its trials so far count'}")
     return ended
+
+
+def _is_awaited(plan: Plan, method: Method, seed: int) -> bool:
+    """Whether a method is still to go on from the cache that ``method`` has used: itself, or another from its own."""
+    if method.goes_on_from:
+        return plan.is_left(method, seed)
+    awaiting = any(other.goes_on_from == method.name and plan.is_left(other, seed) for other in plan.methods)
+    return awaiting and not plan.run(method, seed).no_cache()
 
 
 def collect(folder: Path) -> None:

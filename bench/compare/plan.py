@@ -183,12 +183,14 @@ def _check_caches(plan: Plan) -> None:
         source = METHODS[method.goes_on_from]
         needs = f"--methods: {method.name} goes on from the cache that {source.name} leaves, and"
         for seed in plan.seeds:
-            if not plan.is_left(method, seed) or plan.run(source, seed).cache.is_dir():
+            if not plan.is_left(method, seed):
                 continue
-            if not plan.is_left(source, seed):
-                raise ConfigError(f"{needs} that of seed {seed} was not kept; compare both under another --name.")
-            if source not in plan.methods:
+            run = plan.run(source, seed)
+            ended = run.ended()
+            if plan.is_left(source, seed) and source not in plan.methods:
                 raise ConfigError(f"{needs} there is none for seed {seed}; add {source.name}.")
+            if ended is not None and ended.state == "finished" and not run.cache.is_dir():
+                raise ConfigError(f"{needs} that of seed {seed} was not kept; compare both under another --name.")
 
 
 def packages() -> dict[str, str]:

@@ -160,9 +160,9 @@ def prepared_once(monkeypatch, prepared, knows_toys, toy_table):
 
 @pytest.fixture
 def pretended(monkeypatch, prepared_once):
-    """Methods that only pretend; returns what was carried out. The one called ``fails`` fails."""
+    """Methods that only pretend; returns what was carried out, and states in which those end that do not finish."""
     done = []
-    failing = set()
+    states = {}
 
     def carry_out(run, experiment, time_limit):
         done.append((run.method.name, run.seed))
@@ -170,21 +170,21 @@ def pretended(monkeypatch, prepared_once):
         config = ["toy", "none", 0, 0.01, "", 0.0, 0.0, 8, "given", "constant", 0.0]
         row = [run.method.name, run.seed, 0, "completed", 2.0, 3.0, 0.9, 2, "", *config]
         pd.DataFrame([row], columns=OUTCOMES.names).to_csv(run.folder / OUTCOMES.file, index=False)
-        state = "failed" if run.method.name in failing else "finished"
-        return run.end(state, 2.5, "Boom" if state == "failed" else "")
+        state = states.get(run.method.name, "finished")
+        return run.end(state, 2.5, "Boom" if state == "failed" else "", time_limit)
 
     monkeypatch.setattr(MethodRun, "carry_out", carry_out)
-    return done, failing
+    return done, states
 
 
 def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, pretended):
-    done, failing = pretended
-    failing.update(("suite-warm", "ray-tune"))
+    done, states = pretended
+    states.update({"suite-warm": "failed", "ray-tune": "failed"})
     methods = ["suite", "suite-warm", "ray-tune"]
     assert comparison.carry_out(make_plan(data, tmp_path, methods=methods), Screen()) == 2
     assert done == [("suite", 0), ("suite-warm", 0), ("ray-tune", 0)]
     assert (tmp_path / "toys" / "space.yaml").read_text() == SPACE
-    done.clear(), failing.clear()
+    done.clear(), states.clear()
     further = make_plan(data, tmp_path, methods=methods, seeds=2, target=0.9)
     assert comparison.carry_out(further, Screen()) == 0
     assert done == [("suite-warm", 0), ("ray-tune", 0), ("suite", 1), ("suite-warm", 1), ("ray-tune", 1)]
@@ -232,6 +232,39 @@ def test_a_cache_is_kept_for_chosen_methods_alone(data, tmp_path, pretended):
         with pytest.raises(ConfigError, match="that of seed 0 was not kept"):
             make_plan(data, tmp_path, methods=methods)
     assert make_plan(data, tmp_path, methods=["suite", "suite-warm"], seed=1).seeds == (1,)
+
+
+@pytest.mark.parametrize("state", ["failed", "time limit"])
+def test_nothing_goes_on_from_the_cache_of_what_did_not_finish(data, tmp_path, pretended, state):
+    done, states = pretended
+    states["suite"] = state
+    compared = {"methods": ["suite", "suite-warm"], "time_limit": 10.0}
+    failed = 2 if state == "failed" else 1
+    for _ in range(2):
+        done.clear()
+        assert comparison.carry_out(make_plan(data, tmp_path, **compared), Screen()) == failed
+        assert ("suite-warm", 0) not in done
+    runs = json.loads((tmp_path / "toys" / "compare.json").read_text())["runs"]
+    assert "suite did not finish" in runs[1]["reason"]
+    assert not list((tmp_path / "toys" / "runs").glob("*/cache"))
+    if state == "failed":
+        with pytest.raises(ConfigError, match="there is none for seed 0; add suite"):
+            make_plan(data, tmp_path, methods=["suite-warm"])
+    states.clear(), done.clear()
+    assert comparison.carry_out(make_plan(data, tmp_path, **{**compared, "time_limit": 20.0}), Screen()) == 0
+    assert done == [("suite", 0), ("suite-warm", 0)]
+
+
+def test_what_went_on_from_a_cache_is_forgotten_when_that_is_made_anew(data, tmp_path, pretended):
+    """As a version left it that went on from the cache of a search that had failed."""
+    done, _ = pretended
+    methods = ["suite", "suite-warm"]
+    comparison.carry_out(make_plan(data, tmp_path, methods=methods), Screen())
+    file = tmp_path / "toys" / "runs" / "suite-0" / "ended.json"
+    write_json(file, {**json.loads(file.read_text()), "state": "failed"})
+    done.clear()
+    assert comparison.carry_out(make_plan(data, tmp_path, methods=methods), Screen()) == 0
+    assert done == [("suite", 0), ("suite-warm", 0)]
 
 
 @pytest.mark.parametrize(("limit", "again"), [(5.0, False), (10.0, False), (20.0, True), (None, True)])

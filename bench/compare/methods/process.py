@@ -62,10 +62,21 @@ class MethodRun:
         """Its rows; none if it has none."""
         return read_rows(OUTCOMES, self.folder)
 
+    def forget(self) -> None:
+        """Remove what it has left."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def begin_anew(self) -> None:
         """Forget what an interrupted run has left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.forget()
         self.folder.mkdir(parents=True)
+
+    def no_cache(self) -> str:
+        """Why no other method can go on from its cache; empty if one can."""
+        ended = self.ended()
+        if ended is None or ended.state != "finished":
+            return f"{self.method.name} did not finish under this seed, so its cache is not whole"
+        return "" if self.cache.is_dir() else f"{self.method.name} left no cache under this seed"
 
     def carry_out(self, experiment: Experiment, time_limit: float | None) -> Ended:
         """Run the method; its rows are kept whatever becomes of it, and its output in log.txt."""
