@@ -107,10 +107,10 @@ def by_method(found: pd.DataFrame) -> pd.DataFrame:
 def levers(found: pd.DataFrame) -> pd.DataFrame:
     """One row per lever that was switched off.
 
-    Columns: method, off (the lever), pairs (seeds that both ran with as many trials), ratio, ratio_low, ratio_high
-    (wall-clock without it over with it); difference, difference_low, difference_high (best AUC with it minus without
-    it, mean over pairs with its interval); verdict (``not inferior``, ``inferior`` or ``open``) against `MARGIN`.
-    Where there is no pair, all numbers but ``pairs`` are NaN.
+    Columns: method, off (the lever), pairs (seeds under which as many trials of both did not fail), ratio, ratio_low,
+    ratio_high (wall-clock without it over with it); difference, difference_low, difference_high (best AUC with it minus
+    without it, mean over pairs with its interval); verdict (``not inferior``, ``inferior`` or ``open``) against
+    `MARGIN`. Where there is no pair, all numbers but ``pairs`` are NaN.
     """
     rows = []
     for method in (one for one in METHODS.values() if one.off):
@@ -218,9 +218,10 @@ def _beside_suite(found: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def _equal_work(both: pd.DataFrame) -> pd.DataFrame:
-    """Those rows where both did the same amount of work, as many trials, and have a score."""
+    """Those rows where both did the same amount of work, as many trials that did not fail, and have a score."""
     scored = both["best"].notna() & both["best_suite"].notna()
-    return both[scored & (both["trials"] == both["trials_suite"])]
+    done, done_suite = (both[f"trials{whose}"] - both[f"failed{whose}"] for whose in ("", "_suite"))
+    return both[scored & (done == done_suite)]
 
 
 def _wall_ratio(pairs: pd.DataFrame) -> dict[str, float]:
