@@ -20,7 +20,7 @@ class Ended(Part):
         seed: of its run.
         state: ``finished``, ``time limit`` (its rows so far count) or ``failed``.
         seconds: after how long.
-        search: after how long its search had ended; None if the method is nothing but a search.
+        search: after how long its search had ended; None if it had not, or the method is nothing but a search.
         reason: why it failed.
         notes: what it wants the reader to know.
         time_limit: seconds that it was given; None if it had no limit.

@@ -31,9 +31,9 @@ def of_whole_runs(trials: pd.DataFrame, ends: Ends) -> pd.DataFrame:
 def runs(trials: pd.DataFrame, target: float, ends: Ends = ()) -> pd.DataFrame:
     """One row per method and seed, in the order of the table of methods; runs that failed are left out.
 
-    Columns: method, seed, trials, failed, wall (seconds until the last trial ended, or the time limit), cores
-    (core-seconds until the last trial ended), best (AUC), to_target and cores_to_target (seconds until the first trial
-    with an AUC of ``target``; NaN if none had it), trials_per_hour (without those that failed), epochs_per_trial.
+    Columns: method, seed, trials, failed, wall (seconds until the last trial, or by the time limit the search, ended),
+    cores (core-seconds until the last trial ended), best (AUC), to_target and cores_to_target (seconds until the first
+    trial with an AUC of ``target``; NaN if none had it), trials_per_hour (without those that failed), epochs_per_trial.
     """
     table = of_whole_runs(trials, ends)
     reached = table["auc"] >= target
@@ -52,7 +52,8 @@ def runs(trials: pd.DataFrame, target: float, ends: Ends = ()) -> pd.DataFrame:
         cores_to_target=("cores_to_target", "min"),
         epochs_per_trial=("epochs", "mean"),
     )
-    stopped = {(end.method, end.seed): end.seconds for end in ends if end.state == "time limit"}
+    ends = [end for end in ends if end.state == "time limit" and end.search is None]  # not after its search
+    stopped = {(end.method, end.seed): end.seconds for end in ends}
     pairs = zip(found["method"], found["seed"], found["wall"], strict=True)
     found["wall"] = [stopped.get((method, seed), wall) for method, seed, wall in pairs]
     found["trials_per_hour"] = 3600 * (found["trials"] - found["failed"]) / found["wall"]

@@ -14,7 +14,7 @@ from toys import SPACE, write_folder
 from bench.compare import page, statistics
 from bench.compare.methods import by_hand, suite_whole
 from bench.compare.methods.by_hand import Model
-from bench.compare.methods.experiment import OUTCOMES, WholeWay
+from bench.compare.methods.experiment import OUTCOMES, SEARCHED, WholeWay
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS
 from bench.compare.record import ComparisonRecord, Ended
@@ -104,6 +104,10 @@ def test_rows_of_a_run_are_taken_over_once(tmp_path: Path, make_experiment, outc
         log.add(TrialRecord(number, "completed", "", "sampled", TrialConfig("toy"), metrics, 1, 2, 1.0, 1.0), [])
         suite_whole._take_over(told, known)
         suite_whole._take_over(told, known)
+    assert not (tmp_path / SEARCHED).exists()
+    RunDir(tmp_path / suite_whole.RUN).finish("search")
+    suite_whole._take_over(told, known)
+    assert (tmp_path / SEARCHED).exists()
     rows = pd.read_csv(tmp_path / OUTCOMES.file)
     assert rows["auc"].tolist() == [0.5, 0.6] and rows["method"].unique() == ["suite-whole"]
 
@@ -114,7 +118,17 @@ def test_the_end_of_the_search_is_noted_of_the_whole_way_alone(tmp_path: Path) -
         run.begin_anew()
         row = {**dict.fromkeys(OUTCOMES.names), "method": name, "seed": 0, "trial": 0, "state": "completed"}
         pd.DataFrame([{**row, "ended": 7.0}]).to_csv(run.folder / OUTCOMES.file, index=False)
+        assert run.end("time limit", 9.0).search is None, "it was searching still"
+        (run.folder / SEARCHED).touch()
         assert run.end("finished", 9.0).search == known
+
+
+def test_a_time_limit_after_the_search_is_no_time_of_the_search() -> None:
+    row = {**dict.fromkeys(OUTCOMES.names), "method": "by-hand", "seed": 0, "trial": 0, "state": "completed"}
+    trials = OUTCOMES.frame([{**row, "ended": 400.0, "core_seconds": 1.0, "auc": 0.9, "epochs": 2}])
+    for search, wall in ((400.0, 400.0), (None, 720.0)):
+        end = Ended(method="by-hand", seed=0, state="time limit", seconds=720.0, search=search, time_limit=720.0)
+        assert statistics.runs(trials, 0.97, [end]).loc[0, ["wall", "trials_per_hour"]].tolist() == [wall, 3600 / wall]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.compare.family import end, end_with_parent
-from bench.compare.methods.experiment import OUTCOMES, Experiment, Outcomes, read_rows
+from bench.compare.methods.experiment import OUTCOMES, SEARCHED, Experiment, Outcomes, read_rows
 from bench.compare.methods.table import Method
 from bench.compare.record import Ended, read
 from bench.device import plain_keras, quiet
@@ -54,9 +54,9 @@ class MethodRun:
         return ended
 
     def _searched(self) -> float | None:
-        """Seconds until the last trial ended; None if none did."""
+        """Seconds until the last trial ended; None if none did, or the search did not come to its end."""
         ended = self.rows()["ended"]
-        return float(ended.max()) if ended.notna().any() else None
+        return float(ended.max()) if (self.folder / SEARCHED).exists() and ended.notna().any() else None
 
     def rows(self) -> pd.DataFrame:
         """Its rows; none if it has none."""

@@ -9,6 +9,7 @@ import sys
 import time
 
 from bench.compare.methods.experiment import Experiment, Outcomes
+from bench.run.folder import RunDir
 from bench.run.results import TrialRecord
 from bench.run.tables import TRIALS
 
@@ -46,10 +47,13 @@ def run(experiment: Experiment, outcomes: Outcomes) -> None:
 
 
 def _take_over(outcomes: Outcomes, known: set[int]) -> None:
-    """Write the rows of trials that have ended and were not ``known``."""
+    """Write the rows of trials that have ended and were not ``known``, and whether the search has."""
     folder = outcomes.folder / RUN
+    searched = RunDir(folder).finished("search")  # likewise
     rows = TRIALS.records(folder) if (folder / TRIALS.file).exists() else []
     for record in (TrialRecord.from_row(row) for row in rows if row["trial"] not in known):
         auc = record.metrics["auc"] if record.metrics else None
         outcomes.add(record.config, auc, record.epochs, record.state, record.reason)
         known.add(record.trial)
+    if searched:
+        outcomes.searched()
