@@ -103,8 +103,11 @@ def make_plan(
     Raises:
         ConfigError: for the first thing that is wrong.
     """
-    if seeds < 1 or seed < 0:
-        raise ConfigError(f"--seeds of at least 1 and --seed of at least 0 are needed, but got {seeds} and {seed}.")
+    if seeds < 1 or seed < 0 or seed + seeds > 2**31:
+        raise ConfigError(
+            f"--seeds of at least 1 and --seed of at least 0, together at most {2**31}, are needed, but got "
+            f"{seeds} and {seed}."
+        )
     if not 0.5 < target < 1:
         raise ConfigError(f"--target takes an AUC above 0.5 and below 1, but got {target}.")
     for flag in ("space", "budget"):

@@ -73,6 +73,8 @@ def make_plan(data, tmp_path, **values):
         (["--methods", "sweet"], ["unknown method 'sweet'", "suite, suite-warm"]),
         (["--methods", ","], ["names separated by commas"]),
         (["--seeds", "0"], ["--seeds of at least 1"]),
+        (["--seed", "2147483648"], ["at most 2147483648", "got 1 and 2147483648"]),
+        (["--seed", "2147483647", "--seeds", "2"], ["at most 2147483648"]),
         (["--target", "1.5"], ["--target", "1.5"]),
         (["--budget", "0"], ["--budget"]),
         (["--jobs", "4000"], ["--jobs 4000", "cores"]),
@@ -96,6 +98,10 @@ def test_bad_input_is_one_sentence_before_any_work(data, tmp_path, capsys, toy_t
     assert told.startswith("error: ") and told.count("\n") == 1
     assert all(word in told for word in words), told
     assert not list(tmp_path.iterdir())
+
+
+def test_the_last_seed_there_is_can_be_compared(data, tmp_path, toy_table):
+    assert make_plan(data, tmp_path, methods=["random"], seed=2**31 - 1).seeds == (2**31 - 1,)
 
 
 def test_methods_are_chosen_in_the_order_of_the_table():
