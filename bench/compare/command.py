@@ -151,6 +151,7 @@ def _compare(**values: Any) -> int:
 
 def _lower_bound(**values: Any) -> int:
     from bench.compare.lower_bound import lower_bound
+    from bench.compare.record import find_comparison
     from bench.run.folder import find_run
 
     others = sorted(set(values) - {"limit", "output", "cache"})
@@ -158,9 +159,9 @@ def _lower_bound(**values: Any) -> int:
         raise ConfigError(
             f"--limit measures for a run that is there; --{others[0].replace('_', '-')} does not go with it."
         )
-    comparison = values["output"] / values["limit"]
+    comparison = find_comparison(values["limit"], values["output"])
     cache = Path(values["cache"]).absolute() if "cache" in values else None
-    if (comparison / "compare.json").is_file():
+    if comparison is not None:
         lower_bound.lower_bound_of_list(comparison, cache or default_cache().absolute())
         print(lower_bound.describe_list(comparison))
     else:

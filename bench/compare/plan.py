@@ -165,13 +165,40 @@ def _check_begun(plan: Plan) -> None:
         raise ConfigError(
             f"Comparison {name} was begun on another machine, and times compare on one alone; choose another --name."
         )
-    before = dict(begun.settings)
-    for setting, value in plan.decisive():
-        if before[setting] != value:
+    before, wanted = begun.settings, plan.decisive()
+    if change := _change_of_space(before, wanted, plan.folder):
+        raise ConfigError(f"Comparison {name} was begun {change}choose another --name.")
+    for setting, value in wanted:
+        if (then := getattr(before, setting)) != value:
             raise ConfigError(
                 f"--{setting.replace('_', '-')} cannot change within a comparison, but {name} was begun with "
-                f"{before[setting]!r} and this is {value!r}; choose another --name."
+                f"{_told(then)} and this is {_told(value)}; choose another --name."
             )
+
+
+def _change_of_space(before: Decisive, now: Decisive, folder: Path) -> str:
+    """The words by which a comparison began with another space or list; empty if it did not.
+
+    Other settings follow from it, so it is looked at before them.
+
+    Args:
+        before: of then.
+        now: of now.
+        folder: of the comparison.
+    """
+    flag = "--list" if now.list else "--space"
+    if before.list != now.list:
+        return f"with{'out' * now.list} --list; "
+    if before.space != now.space:
+        return f"with {flag} {before.space} and this is {now.space}; "
+    if before.space_sha256 != now.space_sha256:
+        kept = folder / SPACE_FILE
+        return f"with another text of {flag} {now.space}: its file has changed; put {kept} in its place, or "
+    return ""
+
+
+def _told(value: object) -> str:
+    return "its default" if value is None else repr(value)
 
 
 def _never_begun(folder: Path) -> bool:

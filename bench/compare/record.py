@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.run.documents import LowerBoundRecord
-from bench.run.folder import write_json
+from bench.run.folder import RunDir, write_json
 from bench.run.record import Document, Hardware, Number, Part, WeightsRecord, read_strictly
 
 TARGET = 0.97
@@ -108,6 +108,19 @@ class ListBound(Part):
 def read_comparison(folder: Path) -> ComparisonRecord | None:
     """The comparison in ``folder``; None if there is none."""
     return read(ComparisonRecord, folder / COMPARISON_FILE)
+
+
+def find_comparison(name: str, folder: Path) -> Path | None:
+    """The folder of the comparison called ``name`` in ``folder``, or at the path ``name``; None if a run or nothing is.
+
+    The order is that of `bench.run.folder.find_run`.
+    """
+    for path in (folder / name, Path(name)):
+        if (path / COMPARISON_FILE).is_file():
+            return RunDir.at(path).path
+        if (path / "run.json").is_file():
+            return None
+    return None
 
 
 def read(kind: type[Document], file: Path) -> Document | None:

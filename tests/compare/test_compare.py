@@ -308,6 +308,34 @@ def test_what_decides_results_cannot_change_within_a_comparison(data, tmp_path, 
         make_plan(data, tmp_path, methods=["random"], **change)
 
 
+@pytest.mark.parametrize("kept", ["space", "list"])
+def test_a_space_whose_file_has_changed_is_named_by_its_flag(data, tmp_path, pretended, kept):
+    """A patience that it has is no flag of the command, and neither is its hash."""
+    file = tmp_path / "own.yaml"
+    file.write_text((data / f"{kept}.yaml").read_text())
+    given = {"fixed_list": str(file), "methods": ["suite"]} if kept == "list" else {"space": str(file)}
+    comparison.carry_out(make_plan(data, tmp_path, **given), Screen())
+    words = f"another text of --{kept} own: its file has changed; put .*toys/space.yaml in its place, or choose another"
+    for changed in ("# a remark\n", "patience: 5\n", "epochs: 7\n"):
+        file.write_text(changed + (data / f"{kept}.yaml").read_text())
+        with pytest.raises(ConfigError, match=words):
+            make_plan(data, tmp_path, **given)
+    file.write_text((tmp_path / "toys" / "space.yaml").read_text())
+    assert make_plan(data, tmp_path, **given).folder == tmp_path / "toys"
+
+
+def test_another_space_or_list_is_named_by_its_flag(data, tmp_path, pretended):
+    comparison.carry_out(make_plan(data, tmp_path, methods=["random"]), Screen())
+    other = tmp_path / "other.yaml"
+    other.write_text(SPACE)
+    with pytest.raises(ConfigError, match="was begun with --space space and this is other; choose another --name"):
+        make_plan(data, tmp_path, methods=["random"], space=str(other))
+    with pytest.raises(ConfigError, match="was begun without --list; choose another --name"):
+        make_plan(data, tmp_path, methods=["suite"], fixed_list=str(data / "list.yaml"))
+    with pytest.raises(ConfigError, match=r"--weights cannot .* was begun with 'random' and this is its default;"):
+        make_plan(data, tmp_path, methods=["random"], weights=None)
+
+
 def test_what_other_methods_do_not_know_is_not_compared(data, tmp_path, toy_table):
     space = (data / "space.yaml").read_text()
     averaged = tmp_path / "averaged.yaml"
