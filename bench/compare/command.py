@@ -37,7 +37,11 @@ def add_parser(commands: Commands) -> None:
     _add_instead(parser)
     add_setting(parser, "cache")
     add_flag(
-        parser, "--name", "name of the comparison and of its folder", "--name speed", "compare- and the data's name"
+        parser,
+        "--name",
+        "name of the comparison and of its folder",
+        "--name speed",
+        "compare-, or with --fidelity fidelity-, and the data's name",
     )
     add_setting(parser, "output")
 
@@ -125,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
         if "limit" in values:
             return _lower_bound(**values)
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "data"
-        values = {"name": f"compare-{stem}", **values}
+        values = {"name": f"{'fidelity' if 'fidelity' in values else 'compare'}-{stem}", **values}
         if "methods" in values:
             values["methods"] = [name.strip() for name in values["methods"].split(",") if name.strip()]
         if "list" in values:

@@ -16,9 +16,11 @@ import pytest
 from scipy import stats
 from toys import SPACE
 
+from bench import cli
 from bench.compare.fidelity import cached_vs_fresh
 from bench.compare.fidelity.agreement import agreement
 from bench.errors import ConfigError, TrialFailed
+from bench.run.folder import held
 from bench.search.space import parse_space
 
 
@@ -246,6 +248,22 @@ def test_more_jobs_than_cores_are_refused_before_any_work(toy_folder: Path, tmp_
     with pytest.raises(ConfigError, match="--jobs 4000"):
         cached_vs_fresh.run_fidelity(prepare(settings), tmp_path / "study", 3)
     assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.usefixtures("toy_table")
+def test_two_studies_do_not_write_to_one_folder(
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does one by default to that of a comparison of the same data."""
+    space = tmp_path / "toys.yaml"
+    space.write_text(SPACE)
+    places = ["--output", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--space", str(space)]
+    given = ["compare", "--fidelity", "3", "--data", str(toy_folder), "--weights", "random", *places]
+    monkeypatch.setattr(cached_vs_fresh, "prepare_task", lambda *_: pytest.fail("it began"))
+    name = f"fidelity-{toy_folder.name}"
+    with held(tmp_path / "out" / name, "busy"):
+        assert cli.main(given) == 2
+    assert f"Study '{name}' is going on in another process" in capsys.readouterr().err
 
 
 @pytest.mark.thorough

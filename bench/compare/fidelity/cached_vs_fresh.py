@@ -26,7 +26,7 @@ from bench.device import cpu_cores, gpus, memory_bytes, set_up
 from bench.errors import ConfigError, TrialFailed
 from bench.failures import reason_of
 from bench.run.console import Screen
-from bench.run.folder import from_cells, write_json, write_table
+from bench.run.folder import from_cells, held, write_json, write_table
 from bench.run.record import Part
 from bench.run.request import Request
 from bench.run.tables import Row, records
@@ -87,18 +87,26 @@ def run_fidelity(
         the content of fidelity.json.
 
     Raises:
-        ConfigError: if the request cannot be carried out, or ``folder`` belongs to another study.
+        ConfigError: if the request cannot be carried out, or ``folder`` belongs to another study or process.
         TrialFailed: if a process ended without a result.
     """
     settings = request.settings
     jobs = share_out(cpu_cores(), 1 if gpus() else 0, memory_bytes(), settings.jobs).jobs
     configs = draw(request.space, configurations, settings.seed)
-    task = prepare_task(request, Screen())
+    with held(folder, f"Study {folder.name!r} is going on in another process; wait for it or end it."):
+        return _carry_out(request, folder, configs, min(jobs, configurations), tell)
+
+
+def _carry_out(
+    request: Request, folder: Path, configs: Sequence[TrialConfig], jobs: int, tell: Callable[[str], None]
+) -> FidelityRecord:
+    """`run_fidelity` in a folder that is held."""
+    settings, task = request.settings, prepare_task(request, Screen())
     task = replace(task, precision=_precision(settings.precision, task))
     about = _about(request, task)
     rows = {split: [int(row) for row in chosen] for split, chosen in task.rows.items()}
     name = stable_hash(about.content(), request.space.text, task.weights.sha256, rows)
-    table = study(task, configs, folder, name, min(jobs, configurations), tell)
+    table = study(task, configs, folder, name, jobs, tell)
     scored, metric = table[table["state"] == "completed"].reset_index(drop=True), get_metric(settings.metric)
     if scored.empty:
         raise TrialFailed(f"every configuration failed; the last: {table['reason'].iloc[-1]}")
