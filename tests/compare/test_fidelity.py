@@ -268,7 +268,7 @@ def test_two_studies_do_not_write_to_one_folder(
 
 @pytest.mark.thorough
 @pytest.mark.end_to_end
-@pytest.mark.usefixtures("toy_table")
+@pytest.mark.usefixtures("toy_table", "knows_toys")
 def test_a_whole_study_from_a_folder_of_images(toy_folder: Path, tmp_path: Path) -> None:
     from bench.run.request import prepare
     from bench.settings import make_settings
