@@ -1,15 +1,18 @@
 """The methods that go on to evaluated models: what they leave, what they are given, and how their times stand."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from toys import SPACE, write_folder
+from toys import SPACE, toy_backbone, write_folder
 
 from bench.compare import page, statistics
 from bench.compare.methods import by_hand, suite_whole
@@ -18,6 +21,7 @@ from bench.compare.methods.experiment import OUTCOMES, SEARCHED, WholeWay
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS
 from bench.compare.record import ComparisonRecord, Ended
+from bench.models.weights import resolve_weights
 from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.stats.metrics import METRICS
@@ -93,6 +97,28 @@ def test_times_to_the_end_stand_beside_each_other(tmp_path: Path) -> None:
     )
     shown = page.render(tmp_path).read_text(encoding="utf-8")
     assert "The whole way: from the start" in shown and "× 6.50" in shown
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_suite_s_whole_way_begins_with_the_weights_of_all_methods(
+    tmp_path: Path, make_experiment, outcomes, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Those of seed 0, though its run is told another, and though weights of that seed lie in the cache."""
+    shared, rows, found = tmp_path / "shared", [toy_backbone(), toy_backbone("toy2")], []
+    first, third = (resolve_weights("random", rows, shared, seed).sha256 for seed in (0, 3))
+
+    def begin(command: list[str]) -> SimpleNamespace:
+        given = {name.removeprefix("--"): value for name, value in pairwise(command) if name.startswith("--")}
+        found.append(resolve_weights("random", rows, Path(given["cache"]), int(given["seed"])).sha256)
+        return SimpleNamespace(poll=lambda: 0, returncode=0)
+
+    monkeypatch.setattr(suite_whole.subprocess, "Popen", begin)
+    whole = WholeWay({}, shared, {}, np.arange(0), np.arange(0), ("a", "b"), 2)
+    experiment = dataclasses.replace(make_experiment("suite-whole", seed=seed), whole=whole)
+    experiment.scratch.mkdir()
+    suite_whole.run(experiment, outcomes(experiment))
+    assert found == [first] and first != third
+    assert resolve_weights("random", rows, shared, 3).sha256 == third, "what is shared stays as it is"
 
 
 def test_rows_of_a_run_are_taken_over_once(tmp_path: Path, make_experiment, outcomes) -> None:
