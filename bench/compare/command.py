@@ -37,7 +37,11 @@ def add_parser(commands: Commands) -> None:
     _add_instead(parser)
     add_setting(parser, "cache")
     add_flag(
-        parser, "--name", "name of the comparison and of its folder", "--name speed", "compare- and the data's name"
+        parser,
+        "--name",
+        "name of the comparison and of its folder",
+        "--name speed",
+        "compare-, or with --fidelity fidelity-, and the data's name",
     )
     add_setting(parser, "output")
 
@@ -114,6 +118,9 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: if the request is impossible.
     """
+    from bench import cluster
+
+    cluster.interrupted_by_signals()
     values = {name: value for name, value in vars(options).items() if name not in ("run", "command_line")}
     values["output"] = output_of(options)
     if "time_limit" in values:
@@ -122,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
         if "limit" in values:
             return _lower_bound(**values)
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(values.get("data", "demo")).resolve().name).strip("-._") or "data"
-        values = {"name": f"compare-{stem}", **values}
+        values = {"name": f"{'fidelity' if 'fidelity' in values else 'compare'}-{stem}", **values}
         if "methods" in values:
             values["methods"] = [name.strip() for name in values["methods"].split(",") if name.strip()]
         if "list" in values:
@@ -148,6 +155,7 @@ def _compare(**values: Any) -> int:
 
 def _lower_bound(**values: Any) -> int:
     from bench.compare.lower_bound import lower_bound
+    from bench.compare.record import find_comparison
     from bench.run.folder import find_run
 
     others = sorted(set(values) - {"limit", "output", "cache"})
@@ -155,9 +163,9 @@ def _lower_bound(**values: Any) -> int:
         raise ConfigError(
             f"--limit measures for a run that is there; --{others[0].replace('_', '-')} does not go with it."
         )
-    comparison = values["output"] / values["limit"]
+    comparison = find_comparison(values["limit"], values["output"])
     cache = Path(values["cache"]).absolute() if "cache" in values else None
-    if (comparison / "compare.json").is_file():
+    if comparison is not None:
         lower_bound.lower_bound_of_list(comparison, cache or default_cache().absolute())
         print(lower_bound.describe_list(comparison))
     else:

@@ -18,15 +18,12 @@ from bench.compare.methods.experiment import COMPARED, Experiment
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS, Method
 from bench.compare.plan import Plan, packages
-from bench.compare.record import ComparedData, ComparisonRecord, Ended, read_comparison
+from bench.compare.record import SPACE_FILE, ComparedData, ComparisonRecord, Ended, read_comparison
 from bench.errors import ConfigError
 from bench.run.console import Screen, duration
 from bench.run.folder import held, write_text
 from bench.run.record import WeightsRecord
 from bench.train.task import Task
-
-SPACE_FILE = "space.yaml"
-"""In a comparison's folder: the text of the space that is searched, or whose points are trained."""
 
 
 def carry_out(plan: Plan, screen: Screen) -> int:
@@ -63,9 +60,13 @@ def _run_method(plan: Plan, task: Task, method: Method, seed: int, screen: Scree
         return ended
     screen.line(f"{method.title}, seed {seed} …")
     run.begin_anew()
-    cache = plan.run(METHODS[method.goes_on_from], seed).cache if method.goes_on_from else run.cache
-    if method.goes_on_from and not cache.is_dir():
-        ended = run.end("failed", reason=f"{method.goes_on_from} left no cache under this seed")
+    for other in METHODS.values():
+        if other.goes_on_from == method.name:  # what it made of the old cache says nothing about the new one
+            plan.run(other, seed).forget()
+    source = plan.run(METHODS[method.goes_on_from], seed) if method.goes_on_from else None
+    cache = (source or run).cache
+    if source and (reason := source.no_cache()):
+        ended = run.end("failed", reason=reason)
         screen.line(f"  failed: {ended.reason}")
         return ended
     ended = run.carry_out(
@@ -81,8 +82,7 @@ def _run_method(plan: Plan, task: Task, method: Method, seed: int, screen: Scree
         ),
         plan.time_limit,
     )
-    awaited = any(other.goes_on_from == method.name and plan.is_left(other, seed) for other in plan.methods)
-    if not awaited and ended.state != "failed":  # a cache that nobody will go on from only fills the disk
+    if not _is_awaited(plan, method, seed):  # a cache that nobody will go on from only fills the disk
         shutil.rmtree(cache, ignore_errors=True)
     rows = run.rows()
     best = f", best validation AUC {rows['auc'].max():.3f}" if rows["auc"].notna().any() else ""
@@ -90,6 +90,14 @@ def _run_method(plan: Plan, task: Task, method: Method, seed: int, screen: Scree
     if ended.state != "finished":
         screen.line(f"  {ended.state}: {ended.reason or 'its trials so far count'}")
     return ended
+
+
+def _is_awaited(plan: Plan, method: Method, seed: int) -> bool:
+    """Whether a method is still to go on from the cache that ``method`` has used: itself, or another from its own."""
+    if method.goes_on_from:
+        return plan.is_left(method, seed)
+    awaiting = any(other.goes_on_from == method.name and plan.is_left(other, seed) for other in plan.methods)
+    return awaiting and not plan.run(method, seed).no_cache()
 
 
 def collect(folder: Path) -> None:
@@ -112,7 +120,7 @@ def collect(folder: Path) -> None:
 
 
 def _begin(plan: Plan, task: Task) -> None:
-    """Write down what is compared, on what and with what, in compare.json."""
+    """Write down what is compared, on what and with what: compare.json last, which says that the rest is there."""
     request, begun = plan.request, read_comparison(plan.folder)
     if begun and begun.data.fingerprint != fingerprint(task):
         raise ConfigError(f"The images have changed since comparison {plan.folder.name!r} was begun; start a new one.")
@@ -120,8 +128,7 @@ def _begin(plan: Plan, task: Task) -> None:
         raise ConfigError(
             f"The weights are not those that comparison {plan.folder.name!r} began with; start a new one."
         )
-    write_text(plan.folder / SPACE_FILE, request.space.text)
-    ComparisonRecord(
+    record = ComparisonRecord(
         name=plan.folder.name,
         created=begun.created if begun else datetime.now(UTC).isoformat(timespec="seconds"),
         suite_version=__version__,
@@ -141,4 +148,6 @@ def _begin(plan: Plan, task: Task) -> None:
         hardware=hardware(),
         packages=packages(),
         runs=begun.runs if begun else (),
-    ).write(plan.folder)
+    )
+    write_text(plan.folder / SPACE_FILE, request.space.text)
+    record.write(plan.folder)

@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from bench.compare.family import end_with_parent
 from bench.compare.methods.experiment import WholeWay
 from bench.data.sealing import sealed_rows
 from bench.data.splits import labels_of
@@ -49,7 +50,7 @@ def prepare_task(request: Request, screen: Screen) -> Task:
     examined = examine(request, screen, None)
     quiet()
     # Keras stays out of this process, which must use no CPU while the methods run
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         weights = pool.submit(_find_weights, request).result()
     return make_task(request, examined.table, examined.images, weights)
 

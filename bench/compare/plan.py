@@ -12,8 +12,9 @@ from bench.cluster import hardware
 from bench.compare.inputs import complete_points
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS, Method, choose
-from bench.compare.record import TARGET, Decisive, read_comparison
+from bench.compare.record import SPACE_FILE, TARGET, Decisive, read_comparison
 from bench.errors import ConfigError
+from bench.run.folder import LOCK
 from bench.run.pipeline import PACKAGES
 from bench.run.request import Request, check_disk, check_writable, prepare
 from bench.search.parameters import PARAMETERS
@@ -102,8 +103,11 @@ def make_plan(
     Raises:
         ConfigError: for the first thing that is wrong.
     """
-    if seeds < 1 or seed < 0:
-        raise ConfigError(f"--seeds of at least 1 and --seed of at least 0 are needed, but got {seeds} and {seed}.")
+    if seeds < 1 or seed < 0 or seed + seeds > 2**31:
+        raise ConfigError(
+            f"--seeds of at least 1 and --seed of at least 0, together at most {2**31}, are needed, but got "
+            f"{seeds} and {seed}."
+        )
     if not 0.5 < target < 1:
         raise ConfigError(f"--target takes an AUC above 0.5 and below 1, but got {target}.")
     for flag in ("space", "budget"):
@@ -141,7 +145,7 @@ def _check_begun(plan: Plan) -> None:
     """A comparison of that name that is there already must have been begun with the same everything."""
     begun = read_comparison(plan.folder)
     if begun is None:
-        if plan.folder.exists() and any(plan.folder.glob("[!.]*")):
+        if plan.folder.exists() and not _never_begun(plan.folder):
             raise ConfigError(f"{plan.folder} is there already and holds no comparison; choose another --name.")
         return
     name = repr(plan.folder.name)
@@ -161,13 +165,46 @@ def _check_begun(plan: Plan) -> None:
         raise ConfigError(
             f"Comparison {name} was begun on another machine, and times compare on one alone; choose another --name."
         )
-    before = dict(begun.settings)
-    for setting, value in plan.decisive():
-        if before[setting] != value:
+    before, wanted = begun.settings, plan.decisive()
+    if change := _change_of_space(before, wanted, plan.folder):
+        raise ConfigError(f"Comparison {name} was begun {change}choose another --name.")
+    for setting, value in wanted:
+        if (then := getattr(before, setting)) != value:
             raise ConfigError(
                 f"--{setting.replace('_', '-')} cannot change within a comparison, but {name} was begun with "
-                f"{before[setting]!r} and this is {value!r}; choose another --name."
+                f"{_told(then)} and this is {_told(value)}; choose another --name."
             )
+
+
+def _change_of_space(before: Decisive, now: Decisive, folder: Path) -> str:
+    """The words by which a comparison began with another space or list; empty if it did not.
+
+    Other settings follow from it, so it is looked at before them.
+
+    Args:
+        before: of then.
+        now: of now.
+        folder: of the comparison.
+    """
+    flag = "--list" if now.list else "--space"
+    if before.list != now.list:
+        return f"with{'out' * now.list} --list; "
+    if before.space != now.space:
+        return f"with {flag} {before.space} and this is {now.space}; "
+    if before.space_sha256 != now.space_sha256:
+        kept = folder / SPACE_FILE
+        return f"with another text of {flag} {now.space}: its file has changed; put {kept} in its place, or "
+    return ""
+
+
+def _told(value: object) -> str:
+    return "its default" if value is None else repr(value)
+
+
+def _never_begun(folder: Path) -> bool:
+    """Whether the folder holds no more than what a start leaves that was ended before compare.json was there."""
+    names = {path.name for path in folder.glob("[!.]*")}
+    return not names or (names == {SPACE_FILE} and (folder / LOCK).exists())
 
 
 def _check_caches(plan: Plan) -> None:
@@ -176,12 +213,14 @@ def _check_caches(plan: Plan) -> None:
         source = METHODS[method.goes_on_from]
         needs = f"--methods: {method.name} goes on from the cache that {source.name} leaves, and"
         for seed in plan.seeds:
-            if not plan.is_left(method, seed) or plan.run(source, seed).cache.is_dir():
+            if not plan.is_left(method, seed):
                 continue
-            if not plan.is_left(source, seed):
-                raise ConfigError(f"{needs} that of seed {seed} was not kept; compare both under another --name.")
-            if source not in plan.methods:
+            run = plan.run(source, seed)
+            ended = run.ended()
+            if plan.is_left(source, seed) and source not in plan.methods:
                 raise ConfigError(f"{needs} there is none for seed {seed}; add {source.name}.")
+            if ended is not None and ended.state == "finished" and not run.cache.is_dir():
+                raise ConfigError(f"{needs} that of seed {seed} was not kept; compare both under another --name.")
 
 
 def packages() -> dict[str, str]:

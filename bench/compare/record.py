@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from bench.run.documents import LowerBoundRecord
-from bench.run.folder import write_json
+from bench.run.folder import RunDir, write_json
 from bench.run.record import Document, Hardware, Number, Part, WeightsRecord, read_strictly
 
 TARGET = 0.97
 COMPARISON_FILE, LOWER_BOUND_FILE = "compare.json", "limit.json"
+SPACE_FILE = "space.yaml"
+"""In a comparison's folder: the text of the space that is searched, or whose points are trained."""
 
 
 class Ended(Part):
@@ -18,7 +20,7 @@ class Ended(Part):
         seed: of its run.
         state: ``finished``, ``time limit`` (its rows so far count) or ``failed``.
         seconds: after how long.
-        search: after how long its search had ended; None if the method is nothing but a search.
+        search: after how long its search had ended; None if it had not, or the method is nothing but a search.
         reason: why it failed.
         notes: what it wants the reader to know.
         time_limit: seconds that it was given; None if it had no limit.
@@ -42,11 +44,14 @@ class Ended(Part):
 
 
 class Decisive(Part):
-    """What must stay the same for results to stand side by side; ``list`` tells a fixed list from a search."""
+    """What must stay the same for results to stand side by side; ``list`` tells a fixed list from a search.
+
+    ``weights`` is None where ``--weights`` was left out, as in `bench.settings.RunSettings`.
+    """
 
     data: str = ""
     budget: int = 0
-    weights: str = ""
+    weights: str | None = None
     views: int = 0
     max_images: int | None = None
     val_share: Number | None = None
@@ -103,6 +108,19 @@ class ListBound(Part):
 def read_comparison(folder: Path) -> ComparisonRecord | None:
     """The comparison in ``folder``; None if there is none."""
     return read(ComparisonRecord, folder / COMPARISON_FILE)
+
+
+def find_comparison(name: str, folder: Path) -> Path | None:
+    """The folder of the comparison called ``name`` in ``folder``, or at the path ``name``; None if a run or nothing is.
+
+    The order is that of `bench.run.folder.find_run`.
+    """
+    for path in (folder / name, Path(name)):
+        if (path / COMPARISON_FILE).is_file():
+            return RunDir.at(path).path
+        if (path / "run.json").is_file():
+            return None
+    return None
 
 
 def read(kind: type[Document], file: Path) -> Document | None:

@@ -31,9 +31,9 @@ def of_whole_runs(trials: pd.DataFrame, ends: Ends) -> pd.DataFrame:
 def runs(trials: pd.DataFrame, target: float, ends: Ends = ()) -> pd.DataFrame:
     """One row per method and seed, in the order of the table of methods; runs that failed are left out.
 
-    Columns: method, seed, trials, failed, wall (seconds until the last trial ended, or the time limit), cores
-    (core-seconds until the last trial ended), best (AUC), to_target and cores_to_target (seconds until the first trial
-    with an AUC of ``target``; NaN if none had it), trials_per_hour (without those that failed), epochs_per_trial.
+    Columns: method, seed, trials, failed, wall (seconds until the last trial, or by the time limit the search, ended),
+    cores (core-seconds until the last trial ended), best (AUC), to_target and cores_to_target (seconds until the first
+    trial with an AUC of ``target``; NaN if none had it), trials_per_hour (without those that failed), epochs_per_trial.
     """
     table = of_whole_runs(trials, ends)
     reached = table["auc"] >= target
@@ -52,7 +52,8 @@ def runs(trials: pd.DataFrame, target: float, ends: Ends = ()) -> pd.DataFrame:
         cores_to_target=("cores_to_target", "min"),
         epochs_per_trial=("epochs", "mean"),
     )
-    stopped = {(end.method, end.seed): end.seconds for end in ends if end.state == "time limit"}
+    ends = [end for end in ends if end.state == "time limit" and end.search is None]  # not after its search
+    stopped = {(end.method, end.seed): end.seconds for end in ends}
     pairs = zip(found["method"], found["seed"], found["wall"], strict=True)
     found["wall"] = [stopped.get((method, seed), wall) for method, seed, wall in pairs]
     found["trials_per_hour"] = 3600 * (found["trials"] - found["failed"]) / found["wall"]
@@ -107,10 +108,10 @@ def by_method(found: pd.DataFrame) -> pd.DataFrame:
 def levers(found: pd.DataFrame) -> pd.DataFrame:
     """One row per lever that was switched off.
 
-    Columns: method, off (the lever), pairs (seeds that both ran with as many trials), ratio, ratio_low, ratio_high
-    (wall-clock without it over with it); difference, difference_low, difference_high (best AUC with it minus without
-    it, mean over pairs with its interval); verdict (``not inferior``, ``inferior`` or ``open``) against `MARGIN`.
-    Where there is no pair, all numbers but ``pairs`` are NaN.
+    Columns: method, off (the lever), pairs (seeds under which as many trials of both did not fail), ratio, ratio_low,
+    ratio_high (wall-clock without it over with it); difference, difference_low, difference_high (best AUC with it minus
+    without it, mean over pairs with its interval); verdict (``not inferior``, ``inferior`` or ``open``) against
+    `MARGIN`. Where there is no pair, all numbers but ``pairs`` are NaN.
     """
     rows = []
     for method in (one for one in METHODS.values() if one.off):
@@ -218,9 +219,10 @@ def _beside_suite(found: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def _equal_work(both: pd.DataFrame) -> pd.DataFrame:
-    """Those rows where both did the same amount of work, as many trials, and have a score."""
+    """Those rows where both did the same amount of work, as many trials that did not fail, and have a score."""
     scored = both["best"].notna() & both["best_suite"].notna()
-    return both[scored & (both["trials"] == both["trials_suite"])]
+    done, done_suite = (both[f"trials{whose}"] - both[f"failed{whose}"] for whose in ("", "_suite"))
+    return both[scored & (done == done_suite)]
 
 
 def _wall_ratio(pairs: pd.DataFrame) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -72,6 +73,8 @@ def make_plan(data, tmp_path, **values):
         (["--methods", "sweet"], ["unknown method 'sweet'", "suite, suite-warm"]),
         (["--methods", ","], ["names separated by commas"]),
         (["--seeds", "0"], ["--seeds of at least 1"]),
+        (["--seed", "2147483648"], ["at most 2147483648", "got 1 and 2147483648"]),
+        (["--seed", "2147483647", "--seeds", "2"], ["at most 2147483648"]),
         (["--target", "1.5"], ["--target", "1.5"]),
         (["--budget", "0"], ["--budget"]),
         (["--jobs", "4000"], ["--jobs 4000", "cores"]),
@@ -95,6 +98,10 @@ def test_bad_input_is_one_sentence_before_any_work(data, tmp_path, capsys, toy_t
     assert told.startswith("error: ") and told.count("\n") == 1
     assert all(word in told for word in words), told
     assert not list(tmp_path.iterdir())
+
+
+def test_the_last_seed_there_is_can_be_compared(data, tmp_path, toy_table):
+    assert make_plan(data, tmp_path, methods=["random"], seed=2**31 - 1).seeds == (2**31 - 1,)
 
 
 def test_methods_are_chosen_in_the_order_of_the_table():
@@ -159,9 +166,9 @@ def prepared_once(monkeypatch, prepared, knows_toys, toy_table):
 
 @pytest.fixture
 def pretended(monkeypatch, prepared_once):
-    """Methods that only pretend; returns what was carried out. The one called ``fails`` fails."""
+    """Methods that only pretend; returns what was carried out, and states in which those end that do not finish."""
     done = []
-    failing = set()
+    states = {}
 
     def carry_out(run, experiment, time_limit):
         done.append((run.method.name, run.seed))
@@ -169,21 +176,21 @@ def pretended(monkeypatch, prepared_once):
         config = ["toy", "none", 0, 0.01, "", 0.0, 0.0, 8, "given", "constant", 0.0]
         row = [run.method.name, run.seed, 0, "completed", 2.0, 3.0, 0.9, 2, "", *config]
         pd.DataFrame([row], columns=OUTCOMES.names).to_csv(run.folder / OUTCOMES.file, index=False)
-        state = "failed" if run.method.name in failing else "finished"
-        return run.end(state, 2.5, "Boom" if state == "failed" else "")
+        state = states.get(run.method.name, "finished")
+        return run.end(state, 2.5, "Boom" if state == "failed" else "", time_limit)
 
     monkeypatch.setattr(MethodRun, "carry_out", carry_out)
-    return done, failing
+    return done, states
 
 
 def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, pretended):
-    done, failing = pretended
-    failing.update(("suite-warm", "ray-tune"))
+    done, states = pretended
+    states.update({"suite-warm": "failed", "ray-tune": "failed"})
     methods = ["suite", "suite-warm", "ray-tune"]
     assert comparison.carry_out(make_plan(data, tmp_path, methods=methods), Screen()) == 2
     assert done == [("suite", 0), ("suite-warm", 0), ("ray-tune", 0)]
     assert (tmp_path / "toys" / "space.yaml").read_text() == SPACE
-    done.clear(), failing.clear()
+    done.clear(), states.clear()
     further = make_plan(data, tmp_path, methods=methods, seeds=2, target=0.9)
     assert comparison.carry_out(further, Screen()) == 0
     assert done == [("suite-warm", 0), ("ray-tune", 0), ("suite", 1), ("suite-warm", 1), ("ray-tune", 1)]
@@ -198,6 +205,32 @@ def test_a_comparison_goes_on_where_it_stopped(data, tmp_path, pretended):
     assert not list((tmp_path / "toys" / "runs").glob("*/cache")), "nothing goes on from them any more"
 
 
+def test_the_example_of_the_help_is_recorded_and_read_back(data, tmp_path, pretended, capsys):
+    """It names no weights."""
+    done, _ = pretended
+    with pytest.raises(SystemExit):
+        cli.main(["compare", "--help"])
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    given = words[words.index("compare") :]
+    given[given.index("path/to/chest_xray")] = str(data / "images")
+    given += ["--space", str(data / "space.yaml"), "--cache", str(data / "cache"), "--output", str(tmp_path)]
+    assert cli.main(given) == 0 and len(done) == 10
+    assert cli.main(given) == 0 and len(done) == 10, "all are kept"
+    assert json.loads((tmp_path / "speed" / "compare.json").read_text())["settings"]["weights"] is None
+
+
+def test_a_start_that_was_ended_before_compare_json_begins_again(data, tmp_path, pretended, monkeypatch):
+    def interrupted(record, folder):
+        raise KeyboardInterrupt
+
+    begun = make_plan(data, tmp_path, methods=["random"])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(comparison.ComparisonRecord, "write", interrupted)
+        comparison.carry_out(begun, Screen())
+    assert [path.name for path in (tmp_path / "toys").glob("[!.]*")] == ["space.yaml"]
+    assert comparison.carry_out(make_plan(data, tmp_path, methods=["random"]), Screen()) == 0
+
+
 def test_a_cache_is_kept_for_chosen_methods_alone(data, tmp_path, pretended):
     comparison.carry_out(make_plan(data, tmp_path, methods=["suite", "random"]), Screen())
     assert not (tmp_path / "toys" / "runs" / "suite-0" / "cache").exists()
@@ -205,6 +238,39 @@ def test_a_cache_is_kept_for_chosen_methods_alone(data, tmp_path, pretended):
         with pytest.raises(ConfigError, match="that of seed 0 was not kept"):
             make_plan(data, tmp_path, methods=methods)
     assert make_plan(data, tmp_path, methods=["suite", "suite-warm"], seed=1).seeds == (1,)
+
+
+@pytest.mark.parametrize("state", ["failed", "time limit"])
+def test_nothing_goes_on_from_the_cache_of_what_did_not_finish(data, tmp_path, pretended, state):
+    done, states = pretended
+    states["suite"] = state
+    compared = {"methods": ["suite", "suite-warm"], "time_limit": 10.0}
+    failed = 2 if state == "failed" else 1
+    for _ in range(2):
+        done.clear()
+        assert comparison.carry_out(make_plan(data, tmp_path, **compared), Screen()) == failed
+        assert ("suite-warm", 0) not in done
+    runs = json.loads((tmp_path / "toys" / "compare.json").read_text())["runs"]
+    assert "suite did not finish" in runs[1]["reason"]
+    assert not list((tmp_path / "toys" / "runs").glob("*/cache"))
+    if state == "failed":
+        with pytest.raises(ConfigError, match="there is none for seed 0; add suite"):
+            make_plan(data, tmp_path, methods=["suite-warm"])
+    states.clear(), done.clear()
+    assert comparison.carry_out(make_plan(data, tmp_path, **{**compared, "time_limit": 20.0}), Screen()) == 0
+    assert done == [("suite", 0), ("suite-warm", 0)]
+
+
+def test_what_went_on_from_a_cache_is_forgotten_when_that_is_made_anew(data, tmp_path, pretended):
+    """As a version left it that went on from the cache of a search that had failed."""
+    done, _ = pretended
+    methods = ["suite", "suite-warm"]
+    comparison.carry_out(make_plan(data, tmp_path, methods=methods), Screen())
+    file = tmp_path / "toys" / "runs" / "suite-0" / "ended.json"
+    write_json(file, {**json.loads(file.read_text()), "state": "failed"})
+    done.clear()
+    assert comparison.carry_out(make_plan(data, tmp_path, methods=methods), Screen()) == 0
+    assert done == [("suite", 0), ("suite-warm", 0)]
 
 
 @pytest.mark.parametrize(("limit", "again"), [(5.0, False), (10.0, False), (20.0, True), (None, True)])
@@ -242,6 +308,34 @@ def test_what_decides_results_cannot_change_within_a_comparison(data, tmp_path, 
         make_plan(data, tmp_path, methods=["random"], **change)
 
 
+@pytest.mark.parametrize("kept", ["space", "list"])
+def test_a_space_whose_file_has_changed_is_named_by_its_flag(data, tmp_path, pretended, kept):
+    """A patience that it has is no flag of the command, and neither is its hash."""
+    file = tmp_path / "own.yaml"
+    file.write_text((data / f"{kept}.yaml").read_text())
+    given = {"fixed_list": str(file), "methods": ["suite"]} if kept == "list" else {"space": str(file)}
+    comparison.carry_out(make_plan(data, tmp_path, **given), Screen())
+    words = f"another text of --{kept} own: its file has changed; put .*toys/space.yaml in its place, or choose another"
+    for changed in ("# a remark\n", "patience: 5\n", "epochs: 7\n"):
+        file.write_text(changed + (data / f"{kept}.yaml").read_text())
+        with pytest.raises(ConfigError, match=words):
+            make_plan(data, tmp_path, **given)
+    file.write_text((tmp_path / "toys" / "space.yaml").read_text())
+    assert make_plan(data, tmp_path, **given).folder == tmp_path / "toys"
+
+
+def test_another_space_or_list_is_named_by_its_flag(data, tmp_path, pretended):
+    comparison.carry_out(make_plan(data, tmp_path, methods=["random"]), Screen())
+    other = tmp_path / "other.yaml"
+    other.write_text(SPACE)
+    with pytest.raises(ConfigError, match="was begun with --space space and this is other; choose another --name"):
+        make_plan(data, tmp_path, methods=["random"], space=str(other))
+    with pytest.raises(ConfigError, match="was begun without --list; choose another --name"):
+        make_plan(data, tmp_path, methods=["suite"], fixed_list=str(data / "list.yaml"))
+    with pytest.raises(ConfigError, match=r"--weights cannot .* was begun with 'random' and this is its default;"):
+        make_plan(data, tmp_path, methods=["random"], weights=None)
+
+
 def test_what_other_methods_do_not_know_is_not_compared(data, tmp_path, toy_table):
     space = (data / "space.yaml").read_text()
     averaged = tmp_path / "averaged.yaml"
@@ -250,9 +344,10 @@ def test_what_other_methods_do_not_know_is_not_compared(data, tmp_path, toy_tabl
         make_plan(data, tmp_path, methods=["random"], space=str(averaged))
 
 
-def test_a_folder_of_something_else_is_left_alone(data, tmp_path, toy_table):
+@pytest.mark.parametrize("name", ["run.json", "space.yaml"])
+def test_a_folder_of_something_else_is_left_alone(data, tmp_path, toy_table, name):
     (tmp_path / "toys").mkdir()
-    (tmp_path / "toys" / "run.json").write_text("{}")
+    (tmp_path / "toys" / name).write_text("{}")
     with pytest.raises(ConfigError, match="holds no comparison"):
         make_plan(data, tmp_path, methods=["random"])
 

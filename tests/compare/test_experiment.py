@@ -1,19 +1,22 @@
 """An experiment reaches another process; rows of outcomes are whole and possible; processes end as a family."""
 
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
 
+from bench.compare.family import end
 from bench.compare.methods.experiment import OUTCOMES, Clock
 from bench.compare.methods.keras_training import pixels
-from bench.compare.methods.process import end
 from bench.trial import TrialConfig
 
 
@@ -69,3 +72,61 @@ def test_a_process_ends_with_all_that_it_has_started():
     end(process.pid)
     process.wait(5)
     assert not any(member.is_running() for member in family)
+
+
+COMPARISON = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from bench import cli
+from bench.compare import comparison, plan
+from bench.compare.methods.experiment import Experiment
+from bench.compare.methods.process import MethodRun
+from bench.compare.methods.table import Method
+
+def carry_out(run, screen):
+    run.begin_anew()
+    run.carry_out(Experiment(run.method, SimpleNamespace(seed=0), None, (), 1, 1, run.folder / "scratch"), None)
+
+if __name__ == "__main__":
+    plan.make_plan = lambda **values: MethodRun(Path(sys.argv[1]), Method("sleeping", "Sleeping", "sleeping_method"), 0)
+    comparison.carry_out = carry_out
+    sys.exit(cli.main(["compare"]))
+"""
+"""The command with nothing to compare but one method, which starts a process and never ends."""
+
+
+@pytest.mark.parametrize(("ended_by", "status"), [(signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_method_ends_with_its_comparison_and_takes_its_family_along(tmp_path, ended_by, status):
+    script, run = tmp_path / "comparison.py", tmp_path / "run"
+    script.write_text(COMPARISON)
+    paths = [str(Path(__file__).parent), str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    comparison = subprocess.Popen([sys.executable, str(script), str(run)], env=environment)
+    family = []
+    try:
+        wait_until(lambda: (run / "notes.txt").exists() or comparison.poll() is not None)
+        family = psutil.Process(comparison.pid).children(recursive=True)
+        assert any("time.sleep(600)" in " ".join(member.cmdline()) for member in family)
+        comparison.send_signal(ended_by)
+        assert comparison.wait(60) == status
+        wait_until(lambda: not any(map(is_alive, family)))
+    finally:
+        comparison.kill()
+        comparison.wait()
+        for member in filter(is_alive, family):
+            member.kill()
+
+
+def is_alive(process):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s"
+        time.sleep(0.1)

@@ -16,9 +16,11 @@ import pytest
 from scipy import stats
 from toys import SPACE
 
+from bench import cli
 from bench.compare.fidelity import cached_vs_fresh
 from bench.compare.fidelity.agreement import agreement
 from bench.errors import ConfigError, TrialFailed
+from bench.run.folder import held
 from bench.search.space import parse_space
 
 
@@ -185,6 +187,42 @@ def test_a_training_process_ends_when_its_study_is_killed(tmp_path: Path) -> Non
     wait_for(lambda: not trainer.is_running() or trainer.status() == psutil.STATUS_ZOMBIE)
 
 
+INTERRUPTED = """
+import os, sys, time, types
+from pathlib import Path
+from bench import cluster
+from bench.compare.fidelity import cached_vs_fresh
+from bench.trial import TrialConfig
+
+cached_vs_fresh.set_up = lambda threads: None
+sys.modules["bench.train.trainer"] = types.SimpleNamespace(Trainer=lambda task: None)
+
+def score(config):
+    Path(sys.argv[1]).write_text(str(os.getpid()))
+    time.sleep(120)
+
+cached_vs_fresh._score = score
+
+if __name__ == "__main__":
+    cluster.interrupted_by_signals()
+    cached_vs_fresh.study(None, [TrialConfig("toy")], Path(sys.argv[2]), "one", 1, print)
+"""
+"""A study whose first training never ends."""
+
+
+def test_a_study_that_is_interrupted_does_not_wait_for_its_trainings(tmp_path: Path) -> None:
+    script, told = tmp_path / "study.py", tmp_path / "pid"
+    script.write_text(INTERRUPTED)
+    study = subprocess.Popen([sys.executable, str(script), str(told), str(tmp_path / "study")])
+    try:
+        wait_for(lambda: told.is_file() and told.read_text() != "")
+        study.terminate()
+        assert study.wait(60) != 0
+    finally:
+        study.kill()
+        study.wait()
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Return as soon as ``condition`` holds.
 
@@ -212,9 +250,25 @@ def test_more_jobs_than_cores_are_refused_before_any_work(toy_folder: Path, tmp_
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.usefixtures("toy_table")
+def test_two_studies_do_not_write_to_one_folder(
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does one by default to that of a comparison of the same data."""
+    space = tmp_path / "toys.yaml"
+    space.write_text(SPACE)
+    places = ["--output", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--space", str(space)]
+    given = ["compare", "--fidelity", "3", "--data", str(toy_folder), "--weights", "random", *places]
+    monkeypatch.setattr(cached_vs_fresh, "prepare_task", lambda *_: pytest.fail("it began"))
+    name = f"fidelity-{toy_folder.name}"
+    with held(tmp_path / "out" / name, "busy"):
+        assert cli.main(given) == 2
+    assert f"Study '{name}' is going on in another process" in capsys.readouterr().err
+
+
 @pytest.mark.thorough
 @pytest.mark.end_to_end
-@pytest.mark.usefixtures("toy_table")
+@pytest.mark.usefixtures("toy_table", "knows_toys")
 def test_a_whole_study_from_a_folder_of_images(toy_folder: Path, tmp_path: Path) -> None:
     from bench.run.request import prepare
     from bench.settings import make_settings

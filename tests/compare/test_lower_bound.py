@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bench import checksums
 from bench.compare.lower_bound import bare_keras, calibrate, lower_bound
 from bench.compare.lower_bound.bare_keras import Network, Way
 from bench.compare.lower_bound.calibrate import Rate
@@ -376,6 +377,16 @@ def test_a_rate_is_measured_once_unless_the_machine_was_busy(
     assert calibrate.calibrate([part], {"vgg16": 32}, 2, tmp_path, told.append) == first
     with pytest.raises(AssertionError, match="measured again"):
         calibrate.calibrate([part], {"vgg16": 64}, 2, tmp_path, told.append)
+    (file,) = (tmp_path / "calibration").glob("*.json")
+    whole = file.read_text()
+    for damaged in (whole[:20], whole.replace('"load": 0.0', '"load": 0.5'), ""):
+        file.write_text(damaged)
+        with pytest.raises(AssertionError, match="measured again"):
+            calibrate.calibrate([part], {"vgg16": 32}, 2, tmp_path, told.append)
+    for other in ("{}", '{"rate": {"speed": 3}}', "[]", "0"):
+        file.write_text(other)
+        checksums.keep(file)
+        assert calibrate._kept(file) is None
 
 
 def test_what_cannot_be_built_says_why(group: calibrate.Processes) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bench import cli
 from bench.compare.lower_bound import lower_bound
 from bench.compare.lower_bound.calibrate import Rate
 from bench.compare.lower_bound.work import Part
 from bench.compare.methods.experiment import OUTCOMES
 from bench.compare.page import render
+from bench.compare.record import find_comparison
 from bench.errors import ConfigError
 from bench.run.folder import write_json
 from bench.search.space import load_space
@@ -118,6 +120,27 @@ def test_less_work_than_the_list_has_no_ratio(folder: Path) -> None:
     told = lower_bound.describe_list(folder)
     assert "suite-no-cache, seed 0: 2000 s, 20 of 24 trials" in told, "the wall is the limit's time"
     assert "suite-float32" not in told
+
+
+def test_a_comparison_can_be_given_by_its_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(lower_bound, "lower_bound_of_list", lambda found, cache: asked.append(found))
+    monkeypatch.setattr(lower_bound, "describe_list", str)
+    monkeypatch.chdir(folder)
+    for given in (str(folder), ".", f"../{folder.name}"):
+        assert cli.main(["compare", "--limit", given, "--output", str(folder / "elsewhere")]) == 0
+    assert cli.main(["compare", "--limit", folder.name, "--output", str(folder.parent)]) == 0
+    assert [found.resolve() for found in asked] == [folder] * 4 and all(found.name for found in asked)
+
+
+def test_a_run_in_the_output_folder_comes_before_a_comparison_of_the_same_path(tmp_path: Path) -> None:
+    write_json(tmp_path / "output" / "x" / "run.json", {})
+    write_json(tmp_path / "x" / "compare.json", {})
+    assert find_comparison(str(tmp_path / "x"), tmp_path / "output") == tmp_path / "x"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert find_comparison("x", tmp_path / "output") is None
+        assert find_comparison("y", tmp_path / "output") is None
 
 
 def test_a_search_has_no_list(tmp_path: Path) -> None:

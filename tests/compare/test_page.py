@@ -18,7 +18,7 @@ def test_the_page_of_a_table_alone(tmp_path):
     THREE.to_csv(tmp_path / "compare.csv", index=False)
     assert page.render(tmp_path) == tmp_path / "compare.html"
     text = text_of(tmp_path)
-    for words in ("3 methods over 3 seeds", "× 3.00", "× 2.00 to × 4.00", "not reached in 1 of 3", "feature cache"):
+    for words in ("3 methods over 3 seeds", "× 3.50", "× 3.00 to × 4.00", "not reached in 1 of 3", "feature cache"):
         assert words in text
     assert "not inferior" in text
     assert "compare.json is missing" in text

@@ -48,14 +48,23 @@ def test_methods_stand_in_the_order_of_their_table():
 
 def test_ratios_are_paired_by_seed():
     row = statistics.by_method(statistics.runs(THREE, 0.97)).set_index("method").loc["ray-tune"]
-    assert (row["ratio_low"], row["ratio"], row["ratio_high"], row["pairs"]) == (2, 3, 4, 3)  # 80/40, 60/20, 100/25
+    assert (row["ratio_low"], row["ratio"], row["ratio_high"], row["pairs"]) == (3, 3.5, 4, 2)  # 60/20, 100/25
     assert row["failed"] == 1
+    row = statistics.by_method(statistics.runs(THREE, 0.97)).set_index("method").loc["suite-no-cache"]
+    assert (row["ratio_low"], row["ratio"], row["ratio_high"], row["pairs"]) == (1.5, 2, 3, 3)  # 60/40, 40/20, 75/25
 
 
 def test_a_run_with_fewer_trials_gives_no_ratio():
-    cut = THREE[~((THREE["method"] == "ray-tune") & (THREE["ended"] == 100))]
-    row = statistics.by_method(statistics.runs(cut, 0.97)).set_index("method").loc["ray-tune"]
-    assert (row["ratio_low"], row["ratio_high"], row["pairs"]) == (2, 3, 2)
+    cut = THREE[~((THREE["method"] == "suite-no-cache") & (THREE["ended"] == 75))]
+    row = statistics.by_method(statistics.runs(cut, 0.97)).set_index("method").loc["suite-no-cache"]
+    assert (row["ratio_low"], row["ratio_high"], row["pairs"]) == (1.5, 2, 2)
+
+
+def test_a_trial_that_failed_is_no_work():
+    most_failed = trials(("suite", 0, [(100, 0.9), (300, 0.9)]), ("ray-tune", 0, [(200, None), (400, 0.9)]))
+    assert statistics.by_method(statistics.runs(most_failed, 0.97)).loc[1, "pairs"] == 0
+    again = trials(("suite", 0, [(50, None), (100, 0.9), (300, 0.9)]), ("ray-tune", 0, [(200, 0.9), (600, 0.9)]))
+    assert statistics.by_method(statistics.runs(again, 0.97)).loc[1, "ratio"] == 2
 
 
 def ends(*runs):
@@ -66,7 +75,7 @@ def test_runs_that_failed_are_left_out_of_means():
     found = statistics.runs(THREE, 0.97, ends(("ray-tune", 1, "failed"), ("suite", 0, "finished")))
     assert found["method"].tolist() == ["suite"] * 3 + ["suite-no-cache"] * 3 + ["ray-tune"] * 2
     row = statistics.by_method(found).set_index("method").loc["ray-tune"]
-    assert (row["seeds"], row["wall"], row["pairs"]) == (2, 70, 2)  # 60 and 80
+    assert (row["seeds"], row["wall"], row["pairs"]) == (2, 70, 1)  # 60 and 80; a trial of the second failed
     assert list(statistics.of_whole_runs(THREE.head(0), ends(("suite", 0, "failed")))) == OUTCOMES.names
 
 

@@ -1,23 +1,27 @@
 """The methods that go on to evaluated models: what they leave, what they are given, and how their times stand."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from toys import SPACE, write_folder
+from toys import SPACE, toy_backbone, write_folder
 
 from bench.compare import page, statistics
 from bench.compare.methods import by_hand, suite_whole
 from bench.compare.methods.by_hand import Model
-from bench.compare.methods.experiment import OUTCOMES, WholeWay
+from bench.compare.methods.experiment import OUTCOMES, SEARCHED, WholeWay
 from bench.compare.methods.process import MethodRun
 from bench.compare.methods.table import METHODS
 from bench.compare.record import ComparisonRecord, Ended
+from bench.models.weights import resolve_weights
 from bench.run.folder import RunDir
 from bench.run.results import TrialLog, TrialRecord
 from bench.stats.metrics import METRICS
@@ -95,6 +99,28 @@ def test_times_to_the_end_stand_beside_each_other(tmp_path: Path) -> None:
     assert "The whole way: from the start" in shown and "× 6.50" in shown
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_suite_s_whole_way_begins_with_the_weights_of_all_methods(
+    tmp_path: Path, make_experiment, outcomes, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Those of seed 0, though its run is told another, and though weights of that seed lie in the cache."""
+    shared, rows, found = tmp_path / "shared", [toy_backbone(), toy_backbone("toy2")], []
+    first, third = (resolve_weights("random", rows, shared, seed).sha256 for seed in (0, 3))
+
+    def begin(command: list[str]) -> SimpleNamespace:
+        given = {name.removeprefix("--"): value for name, value in pairwise(command) if name.startswith("--")}
+        found.append(resolve_weights("random", rows, Path(given["cache"]), int(given["seed"])).sha256)
+        return SimpleNamespace(poll=lambda: 0, returncode=0)
+
+    monkeypatch.setattr(suite_whole.subprocess, "Popen", begin)
+    whole = WholeWay({}, shared, {}, np.arange(0), np.arange(0), ("a", "b"), 2)
+    experiment = dataclasses.replace(make_experiment("suite-whole", seed=seed), whole=whole)
+    experiment.scratch.mkdir()
+    suite_whole.run(experiment, outcomes(experiment))
+    assert found == [first] and first != third
+    assert resolve_weights("random", rows, shared, 3).sha256 == third, "what is shared stays as it is"
+
+
 def test_rows_of_a_run_are_taken_over_once(tmp_path: Path, make_experiment, outcomes) -> None:
     log = TrialLog(RunDir(tmp_path / suite_whole.RUN))
     told, known = outcomes(make_experiment("suite-whole")), set[int]()
@@ -104,6 +130,10 @@ def test_rows_of_a_run_are_taken_over_once(tmp_path: Path, make_experiment, outc
         log.add(TrialRecord(number, "completed", "", "sampled", TrialConfig("toy"), metrics, 1, 2, 1.0, 1.0), [])
         suite_whole._take_over(told, known)
         suite_whole._take_over(told, known)
+    assert not (tmp_path / SEARCHED).exists()
+    RunDir(tmp_path / suite_whole.RUN).finish("search")
+    suite_whole._take_over(told, known)
+    assert (tmp_path / SEARCHED).exists()
     rows = pd.read_csv(tmp_path / OUTCOMES.file)
     assert rows["auc"].tolist() == [0.5, 0.6] and rows["method"].unique() == ["suite-whole"]
 
@@ -114,7 +144,17 @@ def test_the_end_of_the_search_is_noted_of_the_whole_way_alone(tmp_path: Path) -
         run.begin_anew()
         row = {**dict.fromkeys(OUTCOMES.names), "method": name, "seed": 0, "trial": 0, "state": "completed"}
         pd.DataFrame([{**row, "ended": 7.0}]).to_csv(run.folder / OUTCOMES.file, index=False)
+        assert run.end("time limit", 9.0).search is None, "it was searching still"
+        (run.folder / SEARCHED).touch()
         assert run.end("finished", 9.0).search == known
+
+
+def test_a_time_limit_after_the_search_is_no_time_of_the_search() -> None:
+    row = {**dict.fromkeys(OUTCOMES.names), "method": "by-hand", "seed": 0, "trial": 0, "state": "completed"}
+    trials = OUTCOMES.frame([{**row, "ended": 400.0, "core_seconds": 1.0, "auc": 0.9, "epochs": 2}])
+    for search, wall in ((400.0, 400.0), (None, 720.0)):
+        end = Ended(method="by-hand", seed=0, state="time limit", seconds=720.0, search=search, time_limit=720.0)
+        assert statistics.runs(trials, 0.97, [end]).loc[0, ["wall", "trials_per_hour"]].tolist() == [wall, 3600 / wall]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ and through the whole network with fresh augmentation in every epoch, from the s
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,13 +19,14 @@ import pandas as pd
 
 from bench import RULES
 from bench.cluster import share_out
+from bench.compare.family import end_with_parent
 from bench.compare.fidelity.agreement import Agreement, agreement
 from bench.compare.inputs import fingerprint, prepare_task
 from bench.device import cpu_cores, gpus, memory_bytes, set_up
 from bench.errors import ConfigError, TrialFailed
 from bench.failures import reason_of
 from bench.run.console import Screen
-from bench.run.folder import from_cells, write_json, write_table
+from bench.run.folder import from_cells, held, write_json, write_table
 from bench.run.record import Part
 from bench.run.request import Request
 from bench.run.tables import Row, records
@@ -87,18 +87,26 @@ def run_fidelity(
         the content of fidelity.json.
 
     Raises:
-        ConfigError: if the request cannot be carried out, or ``folder`` belongs to another study.
+        ConfigError: if the request cannot be carried out, or ``folder`` belongs to another study or process.
         TrialFailed: if a process ended without a result.
     """
     settings = request.settings
     jobs = share_out(cpu_cores(), 1 if gpus() else 0, memory_bytes(), settings.jobs).jobs
     configs = draw(request.space, configurations, settings.seed)
-    task = prepare_task(request, Screen())
+    with held(folder, f"Study {folder.name!r} is going on in another process; wait for it or end it."):
+        return _carry_out(request, folder, configs, min(jobs, configurations), tell)
+
+
+def _carry_out(
+    request: Request, folder: Path, configs: Sequence[TrialConfig], jobs: int, tell: Callable[[str], None]
+) -> FidelityRecord:
+    """`run_fidelity` in a folder that is held."""
+    settings, task = request.settings, prepare_task(request, Screen())
     task = replace(task, precision=_precision(settings.precision, task))
     about = _about(request, task)
     rows = {split: [int(row) for row in chosen] for split, chosen in task.rows.items()}
     name = stable_hash(about.content(), request.space.text, task.weights.sha256, rows)
-    table = study(task, configs, folder, name, min(jobs, configurations), tell)
+    table = study(task, configs, folder, name, jobs, tell)
     scored, metric = table[table["state"] == "completed"].reset_index(drop=True), get_metric(settings.metric)
     if scored.empty:
         raise TrialFailed(f"every configuration failed; the last: {table['reason'].iloc[-1]}")
@@ -116,7 +124,7 @@ def _precision(chosen: str, task: Task) -> dict[str, Precision]:
     """What is computed in, as in a run; measured in a process of its own, for this one loads no TensorFlow."""
     if chosen != "auto":
         return by_backbone(fixed(task.architectures, chosen))
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), set_up, (cpu_cores(),)) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_measuring) as pool:
         return by_backbone(pool.submit(measure, task).result())
 
 
@@ -207,6 +215,8 @@ def study(
                 raise TrialFailed(reason) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                for process in multiprocessing.active_children():  # a training may take minutes
+                    process.kill()
                 raise
     position = {config.key: number for number, config in enumerate(configs)}
     table = pd.DataFrame(rows)
@@ -232,7 +242,7 @@ def _sentence(row: Row, metric: str, number: int, total: int) -> str:
 def _begin(task: Task, threads: int) -> None:
     """What each process does first: its output goes nowhere, its trainer stays, and it ends when the study does."""
     global _trainer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     set_up(threads)
@@ -241,12 +251,10 @@ def _begin(task: Task, threads: int) -> None:
     _trainer = Trainer(task)
 
 
-def _end_with_parent() -> None:
-    """Wait for the study's own process to end, however it ends, and end this one, training or not."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _begin_measuring() -> None:
+    """What the process does first that measures the precision: it ends when the study does, and takes all cores."""
+    end_with_parent()
+    set_up(cpu_cores())
 
 
 def _score(config: TrialConfig) -> Row:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench import checksums
 from bench.compare.lower_bound import bare_keras
 from bench.compare.lower_bound.bare_keras import Network, Way
 from bench.compare.lower_bound.work import SMALL_CNN, Part
@@ -146,7 +147,7 @@ def calibrate(
     for part in dict.fromkeys(parts):
         key = stable_hash(here.content(), asdict(part), sizes[part.backbone], n_classes)
         file = cache / "calibration" / f"{key}.json"
-        kept = Rate(**json.loads(file.read_text(encoding="utf-8"))["rate"]) if file.exists() else None
+        kept = _kept(file)
         if kept is not None and kept.load <= busy:
             found[part] = kept
         else:
@@ -165,8 +166,19 @@ def calibrate(
                 tell(f"{part.title}: {rate.images_per_second:,.0f} images/s ({rate.describe()})")
                 about = {"machine": here.content(), "what": asdict(part), "size": sizes[backbone], "classes": n_classes}
                 write_json(files[part], {**about, "rate": asdict(rate)})
+                checksums.keep(files[part])
                 found[part] = rate
     return found
+
+
+def _kept(file: Path) -> Rate | None:
+    """The rate in ``file``; None if it is not there or not as it was written, or another version wrote it."""
+    if not checksums.intact(file):
+        return None
+    try:
+        return Rate(**json.loads(file.read_text(encoding="utf-8"))["rate"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _can_help(way: Way, part: Part) -> bool:

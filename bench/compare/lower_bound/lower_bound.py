@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.compare import statistics
-from bench.compare.comparison import SPACE_FILE
 from bench.compare.inputs import complete_points
 from bench.compare.lower_bound.calibrate import Rate, calibrate, machine
 from bench.compare.lower_bound.done import scored, trained_after, trained_in_search, winner_in
 from bench.compare.lower_bound.work import SMALL_CNN, Data, Part, Trained, Work, added, needed, without
 from bench.compare.page import read_trials, render
-from bench.compare.record import LOWER_BOUND_FILE, ListBound, read, read_comparison
+from bench.compare.record import LOWER_BOUND_FILE, SPACE_FILE, ListBound, read, read_comparison
 from bench.errors import ConfigError
 from bench.models.backbones import get_backbone
 from bench.run.documents import LeastTime, LowerBoundPart, LowerBoundRecord

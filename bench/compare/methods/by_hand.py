@@ -47,6 +47,7 @@ def run(experiment: Experiment, outcomes: Outcomes) -> None:
     """Search, retrain the best of each backbone, predict, score and draw."""
     assert experiment.whole is not None
     standards = ray_tune.search(experiment, outcomes)
+    outcomes.searched()
     plain_keras()  # TensorFlow takes no memory beside the search
     folder = outcomes.folder / FOLDER
     (folder / "models").mkdir(parents=True)

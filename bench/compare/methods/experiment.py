@@ -39,6 +39,8 @@ OUTCOMES = Schema(
 ``auc`` on validation, ``epochs`` of all phases."""
 COMPARED = replace(OUTCOMES, file="compare.csv")
 """The rows of all methods."""
+SEARCHED = "searched"
+"""In a method's folder, once its search has come to its end and evaluated models are still to follow."""
 SAMPLING_SECONDS = 0.5
 """Between two samples of the processes' CPU times; of a process that ends, the time since its last sample is lost."""
 
@@ -147,6 +149,10 @@ class Outcomes:
         """Something that the reader of the comparison should know."""
         with self._notes.open("a", encoding="utf-8") as notes:
             notes.write(" ".join(text.split()) + "\n")
+
+    def searched(self) -> None:
+        """Note that the search has come to its end: what follows is no part of its time."""
+        (self.folder / SEARCHED).touch()
 
     def add(self, config: TrialConfig, auc: float | None, epochs: int, state: str, reason: str = "") -> None:
         """Write the row of a trial that has just ended.

@@ -6,14 +6,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import psutil
 
-from bench.compare.methods.experiment import OUTCOMES, Experiment, Outcomes, read_rows
+from bench.compare.family import end, end_with_parent
+from bench.compare.methods.experiment import OUTCOMES, SEARCHED, Experiment, Outcomes, read_rows
 from bench.compare.methods.table import Method
 from bench.compare.record import Ended, read
 from bench.device import plain_keras, quiet
@@ -55,32 +54,43 @@ class MethodRun:
         return ended
 
     def _searched(self) -> float | None:
-        """Seconds until the last trial ended; None if none did."""
+        """Seconds until the last trial ended; None if none did, or the search did not come to its end."""
         ended = self.rows()["ended"]
-        return float(ended.max()) if ended.notna().any() else None
+        return float(ended.max()) if (self.folder / SEARCHED).exists() and ended.notna().any() else None
 
     def rows(self) -> pd.DataFrame:
         """Its rows; none if it has none."""
         return read_rows(OUTCOMES, self.folder)
 
+    def forget(self) -> None:
+        """Remove what it has left."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def begin_anew(self) -> None:
         """Forget what an interrupted run has left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.forget()
         self.folder.mkdir(parents=True)
+
+    def no_cache(self) -> str:
+        """Why no other method can go on from its cache; empty if one can."""
+        ended = self.ended()
+        if ended is None or ended.state != "finished":
+            return f"{self.method.name} did not finish under this seed, so its cache is not whole"
+        return "" if self.cache.is_dir() else f"{self.method.name} left no cache under this seed"
 
     def carry_out(self, experiment: Experiment, time_limit: float | None) -> Ended:
         """Run the method; its rows are kept whatever becomes of it, and its output in log.txt."""
         experiment.scratch.mkdir(parents=True)
         started = time.monotonic()
         process = multiprocessing.get_context("spawn").Process(target=_run, args=(experiment, self.folder))
-        process.start()
-        assert process.pid is not None
         try:
+            process.start()
             process.join(time_limit)
             status = process.exitcode
         finally:
-            end(process.pid)
-            process.join()
+            if process.pid is not None:
+                end(process.pid)
+                process.join()
         seconds = time.monotonic() - started
         shutil.rmtree(experiment.scratch, ignore_errors=True)
         state = "time limit" if status is None else "failed" if status else "finished"
@@ -89,6 +99,7 @@ class MethodRun:
 
 def _run(experiment: Experiment, folder: Path) -> None:
     """In the method's process: run it; what it prints goes into log.txt."""
+    end_with_parent()
     os.setsid()  # Ctrl-C reaches the comparison, which ends the method in order
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
@@ -99,24 +110,6 @@ def _run(experiment: Experiment, folder: Path) -> None:
     if "keras" in sys.modules:
         plain_keras()
     method.run(experiment, outcomes)
-
-
-def end(pid: int, patience: float = 5.0) -> None:
-    """End a process and all that it has started; kill what does not end within ``patience`` seconds."""
-    try:
-        process = psutil.Process(pid)
-        family: Sequence[psutil.Process] = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for method in ("terminate", "kill"):
-        for member in family:
-            try:
-                getattr(member, method)()
-            except psutil.NoSuchProcess:
-                continue
-        _, family = psutil.wait_procs(family, timeout=patience)
-        if not family:
-            return
 
 
 def _last_line(log: Path) -> str:
