@@ -21,6 +21,8 @@ def test_the_page_of_a_table_alone(tmp_path):
     for words in ("3 methods over 3 seeds", "× 3.50", "× 3.00 to × 4.00", "not reached in 1 of 3", "feature cache"):
         assert words in text
     assert "not inferior" in text
+    for words in ("starts from logistic regression", "the peers' starts at random", "time to 0.97"):
+        assert words in text
     assert "compare.json is missing" in text
     source = (tmp_path / "compare.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=\"(?!data:|#)", source)

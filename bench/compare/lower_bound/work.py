@@ -1,7 +1,8 @@
 """What has to be done for some trainings, counted in images: nothing is measured here.
 
 Each image of the pool (the training and validation images) passes once through each frozen network and view that was
-used, and then only the trainable part is trained.
+used, and then only the trainable part is trained. By definition validation images pass in augmented views, too: the
+cache holds them so for folds, though a trial, which is validated on clean images, does not strictly need them.
 """
 
 from collections import Counter, defaultdict

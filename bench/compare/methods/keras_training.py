@@ -1,8 +1,10 @@
 """One configuration trained by plain Keras, as its guide "Transfer learning & fine-tuning" goes: what the peers run.
 
-The model is the one that this suite trains. Nothing is cached but the decoded images: every epoch augments them anew
-and takes them through the whole network. Images are shuffled, batched, augmented in parallel and prefetched by
-tf.data, as its guide "Better performance with the tf.data API" advises.
+The network is the one that this suite trains, but its head begins otherwise: at random, where this suite's starts from
+a linear probe, and with features standardised over the clean images, where this suite takes the augmented ones too.
+Nothing is cached but the decoded images: every epoch augments them anew and takes them through the whole network.
+Images are shuffled, batched, augmented in parallel and prefetched by tf.data, as its guide "Better performance with the
+tf.data API" advises.
 """
 
 import math
@@ -75,7 +77,7 @@ def load_data(task: Task, backbone: str) -> Data:
 
 
 def standardisation(task: Task, backbone: str) -> Standard:
-    """Mean and variance of each pooled feature over the training images: the Normalization layer, adapted once."""
+    """Mean and variance of each pooled feature over the clean training images: a Normalization layer, adapted once."""
     row, stored = task.backbones[backbone], task.images[backbone]
     network = load_backbone(row, stored.size, task.weights.files[backbone])
     pooled = assemble.prefix_model(row, network, stored.size, stored.channels, [0])
