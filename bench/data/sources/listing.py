@@ -1,6 +1,7 @@
 """What sources share: which files are images, and how their patients are told apart."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,22 @@ from bench.data.imageset import COLUMNS, FileReader, ImageSet, at_once
 from bench.data.names import listed, word_list
 from bench.data.patients import find_patients
 
-PICTURES = (".jpg", ".jpeg", ".jfif", ".jp2", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+PICTURES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".jpx", ".jpf", ".j2k", ".j2c", ".jpc", ".png", ".bmp", ".dib", ".gif"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".webp"),
+)
 EXTENSIONS = (*PICTURES, *DICOM_ENDINGS)
 DEEPEST = 100
 """Folders within folders that are walked; published sets have up to ten."""
 MAGIC = (
-    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  \r\n"),
-    *(b"P5\n", b"P6\n", b"P5 ", b"P6 "),
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    *(b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51", b"P5\n", b"P6\n", b"P5 ", b"P6 "),
 )
-"""What pictures begin with; WebP and BMP aside."""
+"""What pictures begin with; WebP, BMP and rarer ways to begin a PNM aside."""
+PNM = re.compile(rb"P[1-6Ff]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s")
+"""How the head of a PNM begins: its kind, comments, width and height."""
+BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+"""How many bytes the second header of a BMP has, which stands at its beginning; two letters alone may be a text's."""
 
 
 def looks_like_an_image(path: str) -> bool:
@@ -28,7 +36,14 @@ def looks_like_an_image(path: str) -> bool:
     if ending in EXTENSIONS or ending in word_list("other files"):
         return ending in EXTENSIONS
     head = _head(path)
-    return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or is_dicom_content(head)
+    return _begins_a_picture(head) or is_dicom_content(head)
+
+
+def _begins_a_picture(head: bytes) -> bool:
+    if head.startswith(MAGIC) or PNM.match(head):
+        return True
+    is_bmp = head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in BMP_HEADERS
+    return is_bmp or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
 def is_dicom(root: Path, name: str) -> bool:

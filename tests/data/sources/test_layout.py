@@ -1,15 +1,17 @@
 """Every layout that docs/data.md lists is read as it says; what is not understood, or in two ways, is refused."""
 
+import io
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 from source_files import dicom, pixels, write, write_bytes
 
 from bench.data.audit.findings import how_read
+from bench.data.images.decode import decode
 from bench.data.sources import listing
 from bench.data.sources.folder import folder_source
 from bench.data.sources.layout import LAYOUTS
@@ -771,6 +773,42 @@ def test_files_of_no_known_ending_are_looked_into(tmp_path):
     more = {"A/scan", "A/IM_0001.x", "A/1.2.3", "A/w.bin", "B/x.IMA"}
     assert set(found.table["image"]) == {*A_B, *more}
     assert found.others == ("B/y.ima",)
+
+
+def encoded(mode, kind, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((6, 5), 90, dtype=np.uint8)).convert(mode).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+BY_CONTENT = {
+    "bitmap": lambda: encoded("L", "BMP"),
+    "big tiff": lambda: encoded("L", "TIFF", big_tiff=True),
+    "jpeg 2000 codestream": lambda: encoded("L", "JPEG2000", no_jp2=True),
+    "pbm": lambda: encoded("1", "PPM"),
+    "pgm in text": lambda: b"P2 # scanned\n# twice\n3 2\n255\n1 2 3 4 5 6\n",
+    "ppm with other ends of lines": lambda: b"P6\r\n1 1\r255\n\1\2\3",
+    "pfm": lambda: encoded("F", "PPM"),
+}
+"""Pictures that nothing but their first bytes tells, and that can be decoded."""
+
+
+@pytest.mark.parametrize("kind", BY_CONTENT)
+def test_pictures_of_every_kind_are_told_by_their_content(tmp_path, kind):
+    if "2000" in kind and not features.check("jpg_2000"):
+        pytest.skip("Pillow comes without OpenJPEG")
+    content = BY_CONTENT[kind]()
+    assert decode(content).image.size
+    write_bytes(write(tmp_path, A_B) / "A/scan", content)
+    found = folder_source(tmp_path)
+    assert set(found.table["image"]) == {*A_B, "A/scan"}
+    assert found.others == ()
+
+
+@pytest.mark.parametrize("text", [b"BM is the initials of the reader", b"P1 and P2 are of one family", b"MM", b"P5"])
+def test_texts_that_begin_like_pictures_are_none(tmp_path, text):
+    write_bytes(write(tmp_path, A_B) / "A/README", text)
+    assert folder_source(tmp_path).others == ("A/README",)
 
 
 def test_files_of_a_known_ending_are_not_looked_into(tmp_path, monkeypatch):
