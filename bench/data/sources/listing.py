@@ -17,6 +17,8 @@ PICTURES = (
     *(".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".webp"),
 )
 EXTENSIONS = (*PICTURES, *DICOM_ENDINGS)
+LOOKED_INTO = 8
+"""At most so many of the files called like pictures, evenly spread, to see whether they are DICOM."""
 DEEPEST = 100
 """Folders within folders that are walked; published sets have up to ten."""
 MAGIC = (
@@ -47,11 +49,22 @@ def _begins_a_picture(head: bytes) -> bool:
 
 
 def is_dicom(root: Path, name: str) -> bool:
-    """Whether image ``name`` below ``root`` is DICOM: by its ending, or by its content where that tells nothing."""
+    """Whether image ``name`` below ``root`` is DICOM: by its ending, or by its content where that is another."""
     ending = _ending(name)
-    return ending in DICOM_ENDINGS or (
-        ending not in PICTURES and ending not in word_list("other files") and is_dicom_content(_head(root / name))
-    )
+    return ending in DICOM_ENDINGS or (ending not in word_list("other files") and is_dicom_content(_head(root / name)))
+
+
+def _dicom_rows(root: Path, names: Sequence[str]) -> list[int]:
+    """The places of the images that are DICOM.
+
+    Those called like pictures are looked into only where there are DICOM files among a few of them, or beside them.
+    """
+    pictures = [row for row, name in enumerate(names) if _ending(name) in PICTURES]
+    found = [row for row in sorted({*range(len(names))} - {*pictures}) if is_dicom(root, names[row])]
+    some = pictures[:: -(-len(pictures) // LOOKED_INTO) or 1]
+    if not found and not any(is_dicom(root, names[row]) for row in some):
+        return []
+    return sorted(found + [row for row in pictures if is_dicom(root, names[row])])
 
 
 def _ending(name: str) -> str:
@@ -105,7 +118,7 @@ def with_patients(draft: ImageSet, patient_pattern: str | None) -> ImageSet:
     notes = list(draft.notes)
     if isinstance(draft.reader, FileReader):
         root = draft.reader.root
-        dicom = [row for row, name in enumerate(names) if is_dicom(root, name)]
+        dicom = _dicom_rows(root, names)
         if dicom:
             require_pydicom()
         if dicom and patient_pattern is None and not any(known):

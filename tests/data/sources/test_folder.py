@@ -12,6 +12,7 @@ from source_files import dicom, pixels, png, write, write_bytes
 
 from bench.data.images import dicom as dicom_module
 from bench.data.images.decode import decode
+from bench.data.sources import listing
 from bench.data.sources.folder import LAYOUTS, folder_source
 from bench.data.sources.listing import EXTENSIONS, PICTURES
 from bench.errors import ConfigError
@@ -215,6 +216,24 @@ def test_patients_come_from_dicom_headers(tmp_path):
     assert patients == {"A/0.dcm": "p1", "B/1.dcm": "p1", "A/2.dcm": "p2", "B/3.dcm": "B/3.dcm"}
     assert found.patient_rule == "DICOM PatientID"
     assert any("1 images have no patient" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("endings", [(".jpg",), (".png", ".JPG"), (".dcm", ".tif")])
+def test_patients_come_from_dicom_headers_whatever_the_files_are_called(tmp_path, endings):
+    dicoms(tmp_path, [f"p{number // 2}" for number in range(40)])
+    for number, path in enumerate(sorted(tmp_path.glob("*/*.dcm"))):
+        path.rename(path.with_suffix(endings[number % len(endings)]))
+    found = folder_source(tmp_path)
+    assert found.patient_rule == "DICOM PatientID"
+    assert found.table["split_group"].nunique() == 20
+
+
+def test_of_many_pictures_few_are_looked_into(tmp_path, monkeypatch):
+    write(tmp_path, [f"{label}/{number}.png" for label in "AB" for number in range(50)])
+    asked = []
+    monkeypatch.setattr(listing, "_head", lambda path: asked.append(path) or b"")
+    assert folder_source(tmp_path).patients_assumed
+    assert 0 < len(asked) < 10
 
 
 def test_a_patient_id_that_all_files_share_tells_nobody_apart(tmp_path):
