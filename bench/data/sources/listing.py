@@ -32,6 +32,11 @@ BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 """How many bytes the second header of a BMP has, which stands at its beginning; two letters alone may be a text's."""
 
 
+def is_called_like_an_image(name: str) -> bool:
+    """Whether the ending of a name is that of an image."""
+    return _ending(name) in EXTENSIONS
+
+
 def looks_like_an_image(path: str) -> bool:
     """Whether the file at ``path`` is called like an image or, where its ending says neither yes nor no, begins so."""
     ending = _ending(path)

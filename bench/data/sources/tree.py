@@ -10,7 +10,7 @@ from typing import NamedTuple
 from bench.checksums import SUFFIX
 from bench.data.imageset import stamp
 from bench.data.names import SPLIT_NAMES, fold_of, folded, pattern, split_of, word_list, words_of
-from bench.data.sources.listing import DEEPEST, looks_like_an_image
+from bench.data.sources.listing import DEEPEST, is_called_like_an_image, looks_like_an_image
 
 OWN = {
     "run.json": ("figures", "trials.csv", "splits.csv", "space.yaml", "study.db", "audit.json", "report.html"),
@@ -45,7 +45,7 @@ class Folder:
         path: below the root, empty for the root itself.
         folders: name -> folder, in order.
         images: what lies in it and looks like an image.
-        others: paths of other files, and of links that lead nowhere.
+        others: paths of other files, and of links that lead nowhere and are not called like an image.
         links: paths of links to folders that were not followed.
         own: whether this suite has written it.
     """
@@ -136,13 +136,7 @@ def _walk(place: Path | str, path: str, tree: Tree) -> Folder:
         elif entry.is_symlink() and Path(entry.path).is_dir():
             folder.links.append(below)
         else:
-            status = _status(entry)
-            if status is not None and looks_like_an_image(entry.path):
-                folder.images.append(File(below, status.st_size, stamp(status)))
-            elif status is None and Path(entry.path).exists():
-                tree.special.append(below)
-            else:
-                folder.others.append(below)
+            _take_file(entry, below, folder, tree)
     owned = [below for below in folder.folders.values() if below.own]
     if owned and path and not folder.images and len(owned) == len(folder.folders):
         folder.own = True
@@ -150,6 +144,19 @@ def _walk(place: Path | str, path: str, tree: Tree) -> Folder:
         tree.own += [below.path for below in owned]
         folder.folders = {name: below for name, below in folder.folders.items() if not below.own}
     return folder
+
+
+def _take_file(entry: "os.DirEntry[str]", path: str, folder: Folder, tree: Tree) -> None:
+    """Put what is no folder where it belongs; a link to an image that is gone is an image that cannot be read."""
+    status = _status(entry)
+    if status is None and Path(entry.path).exists():
+        tree.special.append(path)
+    elif status is None and is_called_like_an_image(entry.name):
+        folder.images.append(File(path, 0, stamp(entry.stat(follow_symlinks=False))))
+    elif status is not None and looks_like_an_image(entry.path):
+        folder.images.append(File(path, status.st_size, stamp(status)))
+    else:
+        folder.others.append(path)
 
 
 def _follow(folder: Folder, root: Path, tree: Tree, links: int) -> None:
