@@ -152,8 +152,8 @@ class ImageSet:
         patients_assumed: whether each image is taken for its own patient for want of anything better.
         patient_doubt: why no patient being in two splits would say too much, although patients are told apart; empty
             where nothing speaks against it.
-        others: what was found but does not look like an image, relative to ``path``: files of other kinds, and links
-            that lead nowhere and are not called like one. What is not UTF-8 in a name is escaped.
+        others: what was found but does not look like an image, relative to ``path``: files of other kinds. What is not
+            UTF-8 in a name is escaped.
         synthetic: whether the images are drawn, not taken.
         notes: what the user should know about this source, in sentences.
         layout: how it was read, in a few words, such as ``split/class``; empty where there is one way only.

@@ -189,8 +189,10 @@ def _layout(evidence: Evidence) -> Iterator[FindingRecord]:
     """How the source was read, where it had more than the images."""
     if excluded := evidence.source.excluded:
         loose = sum(len(one.names) for one in excluded if one.kind == "loose image")
+        lost = any(one.kind == "link that leads nowhere" for one in excluded)
         files = tuple(name for one in excluded for name in one.names)
-        yield _finding("layout", evidence.if_many(loose), files=files, read=how_read(evidence.source).text)
+        severity: Severity = "warning" if lost else evidence.if_many(loose)
+        yield _finding("layout", severity, files=files, read=how_read(evidence.source).text)
 
 
 def _ways_of_storing(evidence: Evidence) -> Iterator[FindingRecord]:

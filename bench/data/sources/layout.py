@@ -43,6 +43,7 @@ class Reading:
     """How a folder was read.
 
     Attributes:
+        root: the folder.
         placed: its images.
         folders: those that they lie in or below.
         layout: in a few words.
@@ -52,6 +53,7 @@ class Reading:
         notes: what the user should know, in sentences.
     """
 
+    root: Path
     placed: list[Placed] = field(default_factory=list)
     folders: list[Folder] = field(default_factory=list)
     layout: str = "class"
@@ -66,7 +68,8 @@ class Reading:
         self.placed += [Placed(image, label, **where) for image in folder.every()]
 
     def pass_over(self, folder: Folder) -> None:
-        """Leave out the images that lie in ``folder`` itself."""
+        """Leave out the images that lie in ``folder`` itself; where it holds links that lead nowhere, it is refused."""
+        _refuse_lost(self.root, folder)
         self.loose += [image.path for image in folder.images]
 
 
@@ -80,7 +83,7 @@ def read_layout(root: Path, tree: Folder) -> Reading:
     Raises:
         ConfigError: if the folders have no meaning that is known, or two; it names what would be accepted.
     """
-    reading, top = Reading(tables=_tables(tree)), tree
+    reading, top = Reading(root, tables=_tables(tree)), tree
     _leave_unlabelled(tree, reading)
     _leave_copies(tree, reading)
     while (below := _outer(top)) is not None:
@@ -92,6 +95,23 @@ def read_layout(root: Path, tree: Folder) -> Reading:
     if top is not tree:
         reading.layout += f" below {printable(top.path)}"
     return reading
+
+
+def _refuse_lost(root: Path, folder: Folder) -> None:
+    """Refuse links that lead nowhere where folders of images are expected: they may have been some of these."""
+    lost = [path for path in folder.lost if _may_be_a_folder(path.rpartition("/")[2])]
+    if lost:
+        leads, it = ("leads", "it") if len(lost) == 1 else ("lead", "them")
+        raise ConfigError(
+            f"{listed(lost)} in {root} {leads} nowhere, as a link to a disk that is not there does, and may stand for "
+            f"class folders or splits; mend {it}, or take {it} out of {root}."
+        )
+
+
+def _may_be_a_folder(name: str) -> bool:
+    """Whether a link of this name may have led to a folder of labelled images."""
+    file = Path(name).suffix.lower() in word_list("other files")
+    return not (file or words_of(name) & word_list("masks") or is_unlabelled_name(name))
 
 
 def _outer(folder: Folder) -> Folder | None:
@@ -242,6 +262,7 @@ def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
 
 def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Reading) -> None:
     holding = top.holding()
+    reading.pass_over(top)
     for name in splits:
         _leave_copies(holding[name], reading)
     classes = {name: _class_names(holding[name]) for name in splits}
@@ -256,7 +277,6 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
         raise _without_labels(root, reading.tables, splits, unlabelled, holding, doubt)
     if "train" not in splits.values() and not folds:
         raise ConfigError(f"{root} has {listed(splits)}{doubt} but no train folder; --data takes {LAYOUTS}.")
-    reading.pass_over(top)
     reading.beside += [_with_count(one) for one in strangers.values()]
     layouts = set()
     for name, split in (splits | folds).items():

@@ -45,8 +45,9 @@ class Folder:
         path: below the root, empty for the root itself.
         folders: name -> folder, in order.
         images: what lies in it and looks like an image.
-        others: paths of other files, and of links that lead nowhere and are not called like an image.
+        others: paths of other files.
         links: paths of links to folders that were not followed.
+        lost: paths of links that lead nowhere and are not called like an image.
         own: whether this suite has written it.
     """
 
@@ -55,6 +56,7 @@ class Folder:
     images: list[File] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     own: bool = False
 
     @property
@@ -149,14 +151,16 @@ def _walk(place: Path | str, path: str, tree: Tree) -> Folder:
 def _take_file(entry: "os.DirEntry[str]", path: str, folder: Folder, tree: Tree) -> None:
     """Put what is no folder where it belongs; a link to an image that is gone is an image that cannot be read."""
     status = _status(entry)
-    if status is None and Path(entry.path).exists():
-        tree.special.append(path)
-    elif status is None and is_called_like_an_image(entry.name):
-        folder.images.append(File(path, 0, stamp(entry.stat(follow_symlinks=False))))
-    elif status is not None and looks_like_an_image(entry.path):
+    if status is not None and looks_like_an_image(entry.path):
         folder.images.append(File(path, status.st_size, stamp(status)))
-    else:
+    elif status is not None:
         folder.others.append(path)
+    elif Path(entry.path).exists():
+        tree.special.append(path)
+    elif is_called_like_an_image(entry.name):
+        folder.images.append(File(path, 0, stamp(entry.stat(follow_symlinks=False))))
+    else:
+        folder.lost.append(path)
 
 
 def _follow(folder: Folder, root: Path, tree: Tree, links: int) -> None:

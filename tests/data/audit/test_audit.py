@@ -386,6 +386,15 @@ def test_links_to_images_that_are_gone_are_images_that_cannot_be_read(tmp_path):
         audit(source, store_images(source, [], tmp_path), settings_of())
 
 
+def test_links_to_folders_that_are_gone_are_a_warning(tmp_path):
+    for number, picture in enumerate(pictures()[:40]):
+        write(tmp_path / "data", f"{'AB'[number % 2]}/{number:02}.png", encode(picture))
+    (tmp_path / "data/A/patient 7").symlink_to("/media/away")
+    found = examine(tmp_path / "data", tmp_path).finding("layout")
+    assert (found["severity"], found["files"]) == ("warning", ["A/patient 7"])
+    assert found["text"].endswith("left out: 1 link that leads nowhere.")
+
+
 def test_a_class_that_is_lost_whole_is_told(tmp_path):
     """Such a set cannot be split, but what is lacking is said before that."""
     source, facts = made_up(["A", "B", "C"] * 20, problems=dict.fromkeys(range(2, 60, 3), "empty"))

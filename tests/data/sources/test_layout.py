@@ -882,6 +882,51 @@ def test_links_back_into_the_data_are_not_followed_and_said(tmp_path):
     assert [(one.counted, one.names) for one in found.excluded] == [("2 links to folders", ("C", "up"))]
 
 
+@pytest.mark.parametrize(
+    ("files", "gone"),
+    [
+        (A_B, ["C"]),
+        (A_B, ["site 1.5", "val"]),
+        (below("train", "test"), ["val"]),
+        (below("val", "test"), ["train"]),
+        (below("train", "test"), ["train/C"]),
+        (below("seg_train/seg_train", "seg_test/seg_test"), ["seg_test/seg_test/C"]),
+        (below("outer"), ["outer/C"]),
+        (["malignant/40X/1.png", "malignant/100X/1.png"], ["benign"]),
+        (["A/train/1.png", "A/test/2.png", "B/train/3.png"], ["B/test"]),
+        (below("fold1", "fold2"), ["fold3"]),
+        (below("fold1", "fold2"), ["fold2/C"]),
+        (below("patient_1", "patient_2"), ["patient_3"]),
+        (below("patient_1", "patient_2", names=["A/1.png", "B/1.png"]), ["patient_2/C"]),
+    ],
+)
+def test_links_that_lead_nowhere_where_folders_are_expected_are_refused(tmp_path, files, gone):
+    for link in gone:
+        (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / link).symlink_to("/media/away/set")
+    message = refused(tmp_path, files)
+    assert message.startswith(f"{', '.join(gone)} in {tmp_path} lead")
+    assert "nowhere" in message
+
+
+def test_other_links_that_lead_nowhere_are_named(tmp_path):
+    links = ("A/p7", "masks", "notes.txt", "unlabeled")
+    for link in links:
+        (tmp_path / link).parent.mkdir(exist_ok=True)
+        (tmp_path / link).symlink_to("gone")
+    found = folder_source(write(tmp_path, A_B))
+    assert [(one.counted, set(one.names)) for one in found.excluded] == [("4 links that lead nowhere", set(links))]
+    assert found.others == ()
+
+
+def test_where_all_links_lead_nowhere_they_are_named(tmp_path):
+    for label in "AB":
+        (tmp_path / label).symlink_to("/media/away")
+    message = refused(tmp_path, [])
+    assert "There are no images below" in message
+    assert "2 links there lead nowhere: A, B" in message
+
+
 # Order
 
 
