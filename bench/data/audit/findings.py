@@ -188,7 +188,7 @@ def _others(evidence: Evidence) -> Iterator[FindingRecord]:
 def _layout(evidence: Evidence) -> Iterator[FindingRecord]:
     """How the source was read, where it had more than the images."""
     if excluded := evidence.source.excluded:
-        loose = sum(len(one.names) for one in excluded if one.kind == "loose image")
+        loose = sum(len(one.names) for one in excluded if one.kind in ("loose image", "hidden image"))
         lost = any(one.kind == "link that leads nowhere" for one in excluded)
         files = tuple(name for one in excluded for name in one.names)
         severity: Severity = "warning" if lost else evidence.if_many(loose)

@@ -95,7 +95,9 @@ def _excluded(
     kinds: tuple[tuple[str, list[str], str, bool], ...] = (
         ("mask", masks, "", False),
         ("loose image", reading.loose, "", False),
+        ("hidden image", tree.hidden, "", False),
         ("other folder", reading.beside, "", True),
+        ("hidden folder", tree.hidden_folders, "", True),
         ("folder without images", _empty(tree.root), "folders without images", True),
         ("link to a folder", links, "links to folders", True),
         ("link that leads nowhere", lost, "links that lead nowhere", True),

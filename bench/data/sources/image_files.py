@@ -115,7 +115,7 @@ class ImageFiles:
         names: dict[str, list[str]] = defaultdict(list)
         stems: dict[str, list[str]] = defaultdict(list)
         for folder, folders, files in os.walk(self.root):
-            folders[:] = sorted(one for one in folders if not one.startswith((".", "__", "@", "$")))
+            folders[:] = sorted(filter(_may_hold_data, folders))
             below = Path(folder).relative_to(self.root).as_posix()
             folders[:] = folders if below.count("/") < DEEPEST else []
             for file in sorted(files):
@@ -127,6 +127,11 @@ class ImageFiles:
                 if name.endswith(EXTENSIONS):
                     stems[name.rpartition(".")[0]].append(place)
         return names, stems
+
+
+def _may_hold_data(folder: str) -> bool:
+    """Whether a folder of this name is neither hidden nor one that systems keep for themselves."""
+    return not (folder.startswith((".", "@", "$")) or folder.lower() in word_list("system folders"))
 
 
 def _preferred(name: str, places: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ from bench.data.names import (
     word_list,
     words_of,
 )
-from bench.data.sources.tree import File, Folder, is_images_name, is_unlabelled_name
+from bench.data.sources.tree import File, Folder, is_images_name, is_unlabelled_name, with_count
 from bench.errors import ConfigError
 
 LAYOUTS = (
@@ -88,7 +88,7 @@ def read_layout(root: Path, tree: Folder) -> Reading:
     _leave_copies(tree, reading)
     while (below := _outer(top)) is not None:
         reading.pass_over(top)
-        reading.beside += [_with_count(one) for one in top.holding().values() if one is not below]
+        reading.beside += [with_count(one) for one in top.holding().values() if one is not below]
         top = below
         _leave_copies(top, reading)
     _read_top(root, top, reading)
@@ -144,7 +144,7 @@ def _leave_unlabelled(tree: Folder, reading: Reading) -> None:
     for folder in tree.walk():
         unlabelled = [name for name in folder.holding() if is_unlabelled_name(name)]
         if len(unlabelled) < len(folder.holding()):
-            reading.beside += [_with_count(folder.folders.pop(name)) for name in unlabelled]
+            reading.beside += [with_count(folder.folders.pop(name)) for name in unlabelled]
 
 
 def _leave_copies(folder: Folder, reading: Reading) -> None:
@@ -161,7 +161,7 @@ def _leave_copies(folder: Folder, reading: Reading) -> None:
             copy = next(iter(inside.values()))
         again = {folded(one) for one in copy.holding()} & (names - {folded(name)})
         if len(again) > 1 and len(again) >= len(names) - 1 and _repeats(copy, folder):
-            reading.beside.append(_with_count(folder.folders.pop(name)))
+            reading.beside.append(with_count(folder.folders.pop(name)))
     holding = list(folder.holding().values())
     if len(holding) == 1:
         _leave_copies(holding[0], reading)
@@ -277,7 +277,7 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
         raise _without_labels(root, reading.tables, splits, unlabelled, holding, doubt)
     if "train" not in splits.values() and not folds:
         raise ConfigError(f"{root} has {listed(splits)}{doubt} but no train folder; --data takes {LAYOUTS}.")
-    reading.beside += [_with_count(one) for one in strangers.values()]
+    reading.beside += [with_count(one) for one in strangers.values()]
     layouts = set()
     for name, split in (splits | folds).items():
         folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
@@ -580,8 +580,3 @@ def _refuse_one_level_of_both(root: Path, holding: Mapping[str, Folder]) -> None
             f"The folders in {root} tell split and class at once ({listed(named)}); sort them into split/class, such "
             f"as {named[example]}/{told[example]}."
         )
-
-
-def _with_count(folder: Folder) -> str:
-    count = sum(1 for _ in folder.every())
-    return f"{folder.path} ({count} image{'s' * (count != 1)})"

@@ -89,6 +89,43 @@ def test_hidden_folders_inside_a_class_are_passed_over(tmp_path):
     assert list(folder_source(tmp_path).table["image"]) == ["A/1.png", "B/2.png"]
 
 
+def test_names_that_begin_with_underscores_are_names_like_others(tmp_path):
+    names = ["__test/A/1.png", "__test/B/__2.png", "train/A/__3.png", "train/B/__deeper/4.png"]
+    found = folder_source(write(tmp_path, [*names, "__MACOSX/A/5.png", "train/__pycache__/6.png"]))
+    assert list(found.table["image"]) == names
+    assert Counter(found.table["split"]) == {"test": 2, "train": 2}
+    assert [(one.kind, one.names) for one in found.excluded] == [
+        ("system folder", ("__MACOSX", "train/__pycache__")),
+    ]
+
+
+def test_hidden_images_and_folders_of_images_are_counted_and_named(tmp_path):
+    write(tmp_path, ["A/1.png", "B/2.png", "A/.3.png", ".C/4.png", ".C/deep/5.png", "B/.old/6.png"])
+    write(tmp_path, ["A/._1.png", ".git/annex/objects/7.png", ".Trash-1000/8.png", ".DS_Store", ".venv/9.png"])
+    for name in (".notes/readme.txt", ".x.txt", ".y"):
+        write_bytes(tmp_path / name, b"x")
+    found = folder_source(tmp_path)
+    assert list(found.table["image"]) == ["A/1.png", "B/2.png"]
+    assert [(one.counted, one.names) for one in found.excluded] == [
+        ("1 hidden image", ("A/.3.png",)),
+        ("2 hidden folders", (".C (2 images)", "B/.old (1 image)")),
+    ]
+
+
+def test_hidden_folders_that_are_locked_are_passed_over(tmp_path, monkeypatch):
+    write(tmp_path, ["A/1.png", "B/2.png", ".Revisions/3.png"])
+    as_it_is = os.scandir
+
+    def locked(path):
+        if os.fspath(path).endswith(".Revisions"):
+            raise PermissionError(13, "Permission denied", path)
+        return as_it_is(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    found = folder_source(tmp_path)
+    assert (len(found.table), found.excluded) == (2, ())
+
+
 def test_endings_of_any_case_and_kind(tmp_path):
     names = [f"A/{number}{ending}" for number, ending in enumerate(EXTENSIONS)]
     found = folder_source(write(tmp_path, [*names, "A/big.PNG", "B/photo.JPeG", "A/scan.svg", "A/scan"]))
