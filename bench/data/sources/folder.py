@@ -96,6 +96,7 @@ def _excluded(
         ("mask", masks, "", False),
         ("loose image", reading.loose, "", False),
         ("hidden image", tree.hidden, "", False),
+        ("file beside class folders", sorted(reading.others), "files beside class folders", False),
         ("other folder", reading.beside, "", True),
         ("hidden folder", tree.hidden_folders, "", True),
         ("folder without images", _empty(tree.root), "folders without images", True),

@@ -48,6 +48,7 @@ class Reading:
         folders: those that they lie in or below.
         layout: in a few words.
         loose: paths of images beside class folders.
+        others: paths of other files there.
         beside: paths of folders beside those that were read, with how many images they hold.
         tables: paths of the tables that lie among the images.
         notes: what the user should know, in sentences.
@@ -58,6 +59,7 @@ class Reading:
     folders: list[Folder] = field(default_factory=list)
     layout: str = "class"
     loose: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -68,9 +70,10 @@ class Reading:
         self.placed += [Placed(image, label, **where) for image in folder.every()]
 
     def pass_over(self, folder: Folder) -> None:
-        """Leave out the images that lie in ``folder`` itself; where it holds links that lead nowhere, it is refused."""
+        """Leave out the files that lie in ``folder`` itself; where it holds links that lead nowhere, it is refused."""
         _refuse_lost(self.root, folder)
         self.loose += [image.path for image in folder.images]
+        self.others += folder.others
 
 
 def read_layout(root: Path, tree: Folder) -> Reading:

@@ -199,6 +199,26 @@ def test_files_that_do_not_look_like_images_are_named(tmp_path):
     assert list(found.table["image"]) == ["train/A/1.png", "train/B/2.png"]
 
 
+@pytest.mark.parametrize(
+    ("files", "others"),
+    [
+        (["A/1.png", "B/2.png"], ["C.zip", "labels.csv"]),
+        (["train/A/1.png", "train/B/2.png"], ["README", "train/C.tar.gz"]),
+        (["A/train/1.png", "A/test/2.png", "B/train/3.png"], ["A/val.zip", "C.zip"]),
+        (["outer/fold1/A/1.png", "outer/fold1/B/2.png", "outer/fold2/A/3.png", "outer/fold2/B/4.png"],
+         ["a.txt", "outer/b.txt", "outer/fold2/C.zip"]),
+        (["patient_1/A/1.png", "patient_2/B/2.png"], ["patient_1/report.pdf", "patient_3.zip"]),
+    ],
+)  # fmt: skip
+def test_files_beside_class_folders_are_named(tmp_path, files, others):
+    for name in others:
+        write_bytes(tmp_path / name, b"x")
+    found = folder_source(write(tmp_path, files))
+    assert len(found.table) == len(files)
+    assert [(one.kind, sorted(one.names)) for one in found.excluded] == [("file beside class folders", others)]
+    assert found.others == ()
+
+
 def test_text_called_like_an_image_stays_in_the_table(tmp_path):
     write(tmp_path, ["A/1.png", "B/2.png"])
     (tmp_path / "A/notes.jpeg").write_text("no image")
