@@ -10,7 +10,7 @@ from bench.data.images.dicom import ENDINGS as DICOM_ENDINGS
 from bench.data.images.dicom import HEAD, is_dicom_content, read_patient_ids, require_pydicom
 from bench.data.imageset import COLUMNS, FileReader, ImageSet, at_once
 from bench.data.names import listed, word_list
-from bench.data.patients import find_patients
+from bench.data.patients import find_patients, joined
 
 PICTURES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".jpx", ".jpf", ".j2k", ".j2c", ".jpc", ".png", ".bmp", ".dib", ".gif"),
@@ -130,7 +130,7 @@ def with_patients(draft: ImageSet, patient_pattern: str | None) -> ImageSet:
             ids = dict(
                 zip(dicom, read_patient_ids([root / names[row] for row in dicom], draft.reader.max_pixels), strict=True)
             )
-            if len({*ids.values()} - {""}) > 1:
+            if len({*joined(list(ids.values()))[0]} - {""}) > 1:
                 known, rule = [ids.get(row, "") for row in range(len(names))], "DICOM PatientID"
             elif any(ids.values()):
                 notes.append("The DICOM PatientID is the same in all files, so it was not used to tell patients apart.")

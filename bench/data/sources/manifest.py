@@ -11,7 +11,7 @@ import pandas as pd
 from bench.data.images.limits import MOST_PIXELS
 from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels
-from bench.data.patients import PREFIX, somebody
+from bench.data.patients import PREFIX, joined, somebody
 from bench.data.sources import columns as columns_of
 from bench.data.sources.columns import ACCEPTED, Columns, near, not_a_patient, role_of
 from bench.data.sources.image_files import ImageFiles, check_root
@@ -59,7 +59,7 @@ def manifest_source(
     known, folds = _patients(columns, "patient"), merge_labels(columns.cells("fold"))[0]
     said = pd.DataFrame({"image": located.names, "patient_id": known, "split": splits, "fold": folds, **groups})
     table = said.iloc[rows].reset_index(drop=True).assign(label=labels)
-    columns.notes += [*merged, *_notes(columns, known, group_by), *note_outside(root, table["image"].tolist())]
+    columns.notes += [*merged, *_notes(columns, group_by), *note_outside(root, table["image"].tolist())]
     draft = ImageSet(
         source="manifest",
         path=str(path),
@@ -140,7 +140,7 @@ def _one_row_per_image(
 
 def _patients(columns: Columns, role: str) -> list[str]:
     """The patients as the file names them, one spelling each: 7.0 is 7 where both occur."""
-    return merge_labels([somebody(cell) for cell in columns.cells(role)])[0]
+    return joined(list(map(somebody, columns.cells(role))))[0]
 
 
 def _rule(columns: Columns) -> str:
@@ -174,11 +174,9 @@ def _with_doubts(source: ImageSet, columns: Columns, rows: Sequence[int], patter
     )
 
 
-def _notes(columns: Columns, known: Sequence[str], group_by: Sequence[str]) -> list[str]:
+def _notes(columns: Columns, group_by: Sequence[str]) -> list[str]:
     """Patients who are written in two ways, and columns that were not used."""
-    written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
-    other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
-    notes = [f"Patients who are written in two ways were joined: {listed(other)}."] if other else []
+    notes = joined(list(map(somebody, columns.cells("patient"))))[1]
     wanted = {name.strip().casefold() for name in group_by}
     names = [columns.table.header[place] for place in columns.free()]
     left = [name for name in names if name and name.casefold() not in wanted]

@@ -300,6 +300,15 @@ def test_a_patient_id_that_all_files_share_tells_nobody_apart(tmp_path):
     assert any("PatientID is the same in all files" in note for note in found.notes)
 
 
+def test_dicom_patients_who_are_written_in_two_ways_are_joined(tmp_path):
+    found = folder_source(dicoms(tmp_path / "two", ["P0", "p0", "p1", "P1", "p1"]))
+    assert found.table["split_group"].nunique() == 2
+    assert any("P0 is p0" in note or "p0 is P0" in note for note in found.notes)
+    found = folder_source(dicoms(tmp_path / "one", ["Set 1", "SET 1", "set 1"]))
+    assert found.patients_assumed
+    assert any("PatientID is the same in all files" in note for note in found.notes)
+
+
 def test_a_pattern_goes_before_dicom_headers(tmp_path):
     found = folder_source(dicoms(tmp_path, ["p1", "p2", "p3", "p4"]), r"(\d)\.dcm")
     assert sorted(found.table["split_group"]) == ["0", "1", "2", "3"]
