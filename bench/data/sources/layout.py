@@ -1,6 +1,7 @@
 """What the folders of a set of images stand for: splits, folds, patients, classes; what is unclear is refused."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,12 +220,19 @@ def _is_plain(name: str) -> bool:
     return split_of(name) is not None and all(word.isdigit() for word in beside_split(name))
 
 
-def _class_names(folder: Folder) -> set[str]:
-    """The folders in ``folder`` that may be classes, under names that are the same in all splits."""
+def _class_names(folder: Folder, codes: bool = False) -> set[str]:
+    """The folders in ``folder`` that may be classes, under names that are the same in all splits.
+
+    Args:
+        folder: that of a split, or of what may be one.
+        codes: whether names as patients have them, such as J189 or 100, count too, unless there are folders in theirs.
+    """
     holding = folder.holding()
     while len(holding) == 1 and (only := next(iter(holding.values()))).holding() and not only.images:
         holding = only.holding()
-    return {folded(name) for name in holding if not _names_a_patient(name)}
+    return {
+        folded(name) for name, below in holding.items() if not _names_a_patient(name) or (codes and not below.holding())
+    }
 
 
 def _called_splits(holding: Mapping[str, Folder]) -> dict[str, str]:
@@ -232,16 +240,21 @@ def _called_splits(holding: Mapping[str, Folder]) -> dict[str, str]:
 
     A folder called like a split is one if its name says nothing else, if it holds a class folder that another one
     called like a split holds, or if one of another split is called alike but for that. So test_positive beside
-    test_negative is a class.
+    test_negative is a class, also where both hold the patient p001.
     """
     named = {name: split for name in holding if (split := split_of(name)) and fold_of(name) is None}
     classes = {name: _class_names(holding[name]) for name in named}
+    coded = {name: _class_names(holding[name], codes=True) for name in named}
     found = {
         name: split
         for name, split in named.items()
         if _is_plain(name)
         or any(classes[name] & classes[other] for other in named if other != name)
-        or any(beside_split(name) == beside_split(other) for other in named if named[other] != split)
+        or any(
+            beside_split(name) == beside_split(other) or coded[name] & coded[other]
+            for other in named
+            if named[other] != split
+        )
     }
     return eval_as_test(found)
 
@@ -268,14 +281,16 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
     reading.pass_over(top)
     for name in splits:
         _leave_copies(holding[name], reading)
-    classes = {name: _class_names(holding[name]) for name in splits}
+    classes = {name: _class_names(holding[name], codes=True) for name in splits}
     known = set().union(*classes.values())
     others = {name: folder for name, folder in holding.items() if name not in splits}
     folds = {name: "train" for name in others if fold_of(name) is not None and "train" not in splits.values()}
     strangers = {name: one for name, one in others.items() if name not in folds}
     doubt = _maybe_a_class(splits) if strangers and not _is_whole(holding) else ""
     _refuse_strangers(root, strangers, splits, classes, "" if "train" in splits.values() else doubt)
-    unlabelled = [name for name in splits if not _has_classes(holding[name], known)]
+    said = Counter(one for names in classes.values() for one in names)
+    sure = {one for one in known if said[one] > 1 or not _names_a_patient(one)}
+    unlabelled = [name for name in splits if not _has_classes(holding[name], sure)]
     if unlabelled:
         raise _without_labels(root, reading.tables, splits, unlabelled, holding, doubt)
     if "train" not in splits.values() and not folds:
@@ -328,7 +343,7 @@ def _refuse_strangers(
                 f"{root / folder.path} is called like a class folder of {listed(splits)}, but lies beside them; move "
                 f"it into one of them, or out of {root}."
             )
-        same = _class_names(folder) & set().union(*classes.values())
+        same = _class_names(folder, codes=True) & set().union(*classes.values())
         shared = sorted({one for below in folder.walk() for one in below.folders if folded(one) in same})
         if shared:
             raise ConfigError(
@@ -345,7 +360,7 @@ def _refuse_splits_inside(root: Path, folder: Folder, split: str, known: set[str
     if len(holding) == 1:  # as in seg_train/seg_train
         found = {name: one for name, one in found.items() if one != split_of(folder.name)}
     elif not _is_whole(holding):
-        found = {name: one for name, one in found.items() if _class_names(holding[name]) & known}
+        found = {name: one for name, one in found.items() if _class_names(holding[name], codes=True) & known}
     if found:
         others = listed(name for name in holding if name not in found)
         raise ConfigError(

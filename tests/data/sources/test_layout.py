@@ -337,6 +337,23 @@ LAYOUTS_READ = [
         splits={"train": "train", "test": "test"},
         label=r"/(\w+)/",
     ),
+    *(
+        Layout(
+            f"classes called {one} and {other}, of which test lacks one",
+            [f"train/{one}/1.png", f"train/{other}/2.png", f"test/{one}/3.png"],
+            "split/class",
+            label=r"/(\w+)/",
+            splits={"train": "train", "test": "test"},
+        )
+        for one, other in (("100", "200"), ("J189", "J180"), ("ICD_509", "ICD_501"))
+    ),
+    Layout(
+        "classes called by codes in splits of odd names",
+        below("my_train", "holdout", names=["J189/1.png", "J180/2.png"]),
+        "split/class (holdout is test, my_train is train)",
+        label=r"/(J\d+)/",
+        splits={"my_train": "train", "holdout": "test"},
+    ),
     Layout(
         "grades with patients called by numbers as they are",
         [f"{grade}/{n}/{grade}{n}.png" for grade in range(3) for n in range(3 + grade)],
@@ -431,6 +448,30 @@ REFUSED = [
         "class folders beside the splits are refused",
         [*below("train", "test"), *A_B],
         ["{root}/A is called like a class folder of test, train, but lies beside them"],
+    ),
+    *(
+        (
+            f"a split of an unknown name that holds classes called {one} and {other} is named",
+            below("train", *more, "vaild", names=[f"{one}/1.png", f"{other}/2.png"]),
+            [f"{{root}}/vaild holds the class folders {one}, {other} as", "its name tells no split"],
+        )
+        for one, other in (("100", "200"), ("J180", "J189"))
+        for more in ((), ("test",))
+    ),
+    (
+        "class folders called by codes beside the splits are refused",
+        [*below("train", "test", names=["J180/1.png", "J189/2.png"]), "J189/3.png"],
+        ["{root}/J189 is called like a class folder of test, train, but lies beside them"],
+    ),
+    (
+        "splits beside classes called by codes in a split are refused",
+        [*below("train", "test", "train/val", names=["J180/1.png", "J189/2.png"])],
+        ["{root}/train is read as of the train split, but holds val beside J180, J189"],
+    ),
+    (
+        "the images of one folder that is called like a patient have no label",
+        [*below("train"), "test/00123/1.png"],
+        ["The 1 images in test of {root} lie in no class folder"],
     ),
     (
         "unknown folders that hold folders like classes are refused",
