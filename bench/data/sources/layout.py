@@ -295,6 +295,7 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
         raise _without_labels(root, reading.tables, splits, unlabelled, holding, doubt)
     if "train" not in splits.values() and not folds:
         raise ConfigError(f"{root} has {listed(splits)}{doubt} but no train folder; --data takes {LAYOUTS}.")
+    _refuse_bare(root, map(holding.__getitem__, folds), reading.tables)
     reading.beside += [with_count(one) for one in strangers.values()]
     layouts = set()
     for name, split in (splits | folds).items():
@@ -407,6 +408,14 @@ def _no_labels(root: Path, tables: list[str], folders: Iterable[str] = (), doubt
     )
 
 
+def _refuse_bare(root: Path, folds: Iterable[Folder], tables: list[str]) -> None:
+    """Refuse folds whose images lie in no class folder."""
+    bare = [fold.path for fold in folds if not fold.holding()]
+    if bare:
+        doubt = " (they are read as folds because of their names; rename what is a class)"
+        raise _no_labels(root, tables, bare, doubt)
+
+
 def _tables(tree: Folder) -> list[str]:
     """The tables below a folder, the one that most likely has the labels first."""
 
@@ -480,6 +489,7 @@ def _read_classes(root: Path, top: Folder, reading: Reading, where: Mapping[str,
     reading.pass_over(top)
     folds = {name: fold for name in holding if (fold := fold_of(name)) is not None}
     if folds and len(folds) == len(holding) > 1:
+        _refuse_bare(root, map(holding.__getitem__, folds), reading.tables)
         for name, fold in folds.items():
             layout = _read_classes(root, holding[name], reading, {**where, "fold": fold})
         return f"fold/{layout}"

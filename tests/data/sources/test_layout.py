@@ -469,6 +469,26 @@ REFUSED = [
         ["{root}/train is read as of the train split, but holds val beside J180, J189"],
     ),
     (
+        "folds of images without classes",
+        ["fold_1/1.png", "fold_2/2.png"],
+        ["The images in fold_1, fold_2 of {root} lie in no class folder", "have no label (they are read as folds"],
+    ),
+    (
+        "folds of which one is without classes",
+        [*below("set/fold_1", "set/fold_2"), "set/fold_3/1.png"],
+        ["The images in set/fold_3 of {root} lie in no class folder"],
+    ),
+    (
+        "folds of a split without classes",
+        [*below("test"), "train/fold_1/1.png", "train/fold_2/2.png"],
+        ["The images in train/fold_1, train/fold_2 of {root} lie in no class folder"],
+    ),
+    (
+        "folds without classes beside a test split",
+        [*below("test"), "fold_1/1.png", "fold_2/2.png"],
+        ["The images in fold_1, fold_2 of {root} lie in no class folder"],
+    ),
+    (
         "the images of one folder that is called like a patient have no label",
         [*below("train"), "test/00123/1.png"],
         ["The 1 images in test of {root} lie in no class folder"],
