@@ -51,7 +51,9 @@ class Reading:
         loose: paths of images beside class folders.
         others: paths of other files there.
         beside: paths of folders beside those that were read, with how many images they hold.
+        patients: folders that are patients, and hold class folders.
         tables: paths of the tables that lie among the images.
+        numbered: names of folders in all splits that patients may be called by.
         notes: what the user should know, in sentences.
     """
 
@@ -62,7 +64,9 @@ class Reading:
     loose: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
+    patients: list[Folder] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
+    numbered: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
     def place(self, folder: Folder, label: str, **where: str) -> None:
@@ -75,6 +79,10 @@ class Reading:
         _refuse_lost(self.root, folder)
         self.loose += [image.path for image in folder.images]
         self.others += folder.others
+
+    def are_years(self, names: Iterable[str]) -> bool:
+        """Whether folders are called by years, and with them all that may be patients: then they are none."""
+        return all(pattern("year").fullmatch(name) for name in {*names, *self.numbered})
 
 
 def read_layout(root: Path, tree: Folder) -> Reading:
@@ -96,6 +104,7 @@ def read_layout(root: Path, tree: Folder) -> Reading:
         top = below
         _leave_copies(top, reading)
     _read_top(root, top, reading)
+    _note_few_patients(reading)
     if top is not tree:
         reading.layout += f" below {printable(top.path)}"
     return reading
@@ -227,12 +236,19 @@ def _class_names(folder: Folder, codes: bool = False) -> set[str]:
         folder: that of a split, or of what may be one.
         codes: whether names as patients have them, such as J189 or 100, count too, unless there are folders in theirs.
     """
+    return {
+        folded(name)
+        for name, below in _parts(folder).items()
+        if not _names_a_patient(name) or (codes and not below.holding())
+    }
+
+
+def _parts(folder: Folder) -> dict[str, Folder]:
+    """The folders in ``folder``, or in the one folder that all in it is in."""
     holding = folder.holding()
     while len(holding) == 1 and (only := next(iter(holding.values()))).holding() and not only.images:
         holding = only.holding()
-    return {
-        folded(name) for name, below in holding.items() if not _names_a_patient(name) or (codes and not below.holding())
-    }
+    return holding
 
 
 def _called_splits(holding: Mapping[str, Folder]) -> dict[str, str]:
@@ -297,12 +313,13 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
         raise ConfigError(f"{root} has {listed(splits)}{doubt} but no train folder; --data takes {LAYOUTS}.")
     _refuse_bare(root, map(holding.__getitem__, folds), reading.tables)
     reading.beside += [with_count(one) for one in strangers.values()]
+    reading.numbered |= {part for name in splits for part in _parts(holding[name]) if _names_a_patient(part)}
     layouts = set()
     for name, split in (splits | folds).items():
         folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
         _refuse_splits_inside(root, folder, split, known)
         while len(inside := folder.holding()) == 1 and _has_classes(only := next(iter(inside.values())), known):
-            if folded(only.name) in known or _names_a_patient(only.name):
+            if folded(only.name) in known or (_names_a_patient(only.name) and not reading.are_years([only.name])):
                 break
             reading.pass_over(folder)
             folder = only
@@ -493,7 +510,8 @@ def _read_classes(root: Path, top: Folder, reading: Reading, where: Mapping[str,
         for name, fold in folds.items():
             layout = _read_classes(root, holding[name], reading, {**where, "fold": fold})
         return f"fold/{layout}"
-    if _are_patients(root, holding, reading.tables):
+    if _are_patients(root, holding, reading):
+        reading.patients += holding.values()
         for patient, folder in holding.items():
             reading.pass_over(folder)
             for label, below in folder.holding().items():
@@ -510,11 +528,11 @@ def _names_a_patient(name: str) -> bool:
     return bool(pattern("patient").fullmatch(name) or pattern("identifier").fullmatch(name))
 
 
-def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) -> bool:
+def _are_patients(root: Path, holding: Mapping[str, Folder], reading: Reading) -> bool:
     """Whether the folders are patients with class folders in them.
 
     Raises:
-        ConfigError: if they look like patients and hold no class folders.
+        ConfigError: if they look like patients and hold no class folders, or are years and hold some.
     """
     names = [name for name in holding if _names_a_patient(name) or (name.isdigit() and len(holding) > MANY)]
     if len(names) < 0.8 * len(holding):
@@ -522,16 +540,35 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
     inside = {folded(name) for folder in holding.values() for name in folder.holding()}
     classes = {name for name in inside if not pattern("visit").fullmatch(name) and not _names_a_patient(name)}
     if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
-        return True
+        if not reading.are_years(holding):
+            return True
+        first = next(iter(holding))
+        raise ConfigError(
+            f"The folders {listed(holding)} in {root} are called by years and hold class folders "
+            f"({listed(sorted(classes))}), so it is unclear what they are; if they are patients, call them "
+            f"patient_{first} and so on; if they are years, lay them out as class/{first}, or {MANIFEST}."
+        )
     held = listed(dict.fromkeys(name for folder in holding.values() for name in folder.holding()))
     told = f"folders that are not clearly classes ({held})" if held else "no class folders"
     numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
     if numbered or all(pattern("patient").fullmatch(name) for name in names):
         raise ConfigError(
             f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold {told}"
-            f"{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
+            f"{_or_table(root, reading.tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
         )
     return False
+
+
+def _note_few_patients(reading: Reading) -> None:
+    """Note patients who may be something else: few, called by numbers, and each with every class."""
+    names = sorted({folder.name for folder in reading.patients})
+    classes = [set(map(folded, folder.holding())) for folder in reading.patients]
+    certain = all(pattern("patient").fullmatch(name) for name in names)
+    if not certain and len(names) <= MANY and all(one == classes[0] for one in classes):
+        reading.notes.append(
+            f"Taken for patients, though each holds every class: {listed(names)}; if they are sites or batches, lay "
+            f"them out as class/{names[0]}, or {MANIFEST}."
+        )
 
 
 def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Reading) -> None:

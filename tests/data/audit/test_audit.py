@@ -543,6 +543,18 @@ def test_imbalance(audited):
     assert very["imbalance"]["severity"] == "warning"
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_of_one_patient_is_warned_of(audited, split):
+    patients = [f"p{row}" for row in range(240)]
+    given = (["train"] * 8 + ["val"] * 2 + ["test"] * 2) * 20
+    assert "one patient" not in kinds(audited(["A", "B"] * 120, given, patients))
+    assert "one patient" not in kinds(audited(["A", "B"] * 120, given)), "where nobody is known, one image is one"
+    one = ["alone" if place == split else patient for place, patient in zip(given, patients, strict=True)]
+    found = kinds(audited(["A", "B"] * 120, given, one))["one patient"]
+    assert found["severity"] == "warning"
+    assert f"{split} holds 40 images of alone" in found["text"]
+
+
 def test_a_split_that_lacks_a_label(audited):
     splits = ["train"] * 120 + ["val"] * 110 + ["test"] * 20
     labels = ["A", "B"] * 60 + ["A", "B"] * 55 + ["A"] * 20

@@ -84,6 +84,19 @@ LAYOUTS_READ = [
         splits={"train": "train", "test": "test"},
         patient=r"^\w+/(\d+)/",
     ),
+    Layout(
+        "split/patient/class, one split of which has numbers that may be years",
+        below("train/1500", "train/1999", "test/2000", "test/2001"),
+        "split/patient/class",
+        splits={"train": "train", "test": "test"},
+        patient=r"^\w+/(\d+)/",
+    ),
+    Layout(
+        "split/year/class, one year a split",
+        below("train/2019", "val/2020", "test/2021"),
+        "split/class",
+        splits={"train": "train", "val": "val", "test": "test"},
+    ),
     Layout("class/patient", [f"{label}/patient{n}/1.png" for label in "AB" for n in (1, 2)]),
     Layout("fold/class", below("fold_1", "fold_2", "fold_3"), "fold/class", fold=r"fold_(\d)"),
     Layout("fold/class, other names", below("Fold 01", "Fold 02"), "fold/class", fold=r"Fold 0(\d)"),
@@ -468,6 +481,18 @@ REFUSED = [
         [*below("train", "test", "train/val", names=["J180/1.png", "J189/2.png"])],
         ["{root}/train is read as of the train split, but holds val beside J180, J189"],
     ),
+    *(
+        (
+            f"years are no patients, in {' and '.join(tops)}",
+            below(*tops),
+            ["are called by years and hold class folders (a, b)", "class/20", "patient_20", "path,label"],
+        )
+        for tops in (
+            [str(year) for year in range(2016, 2022)],
+            [str(year) for year in range(2000, 2015)],
+            ["train/2018", "train/2019", "test/2020"],
+        )
+    ),
     (
         "folds of images without classes",
         ["fold_1/1.png", "fold_2/2.png"],
@@ -754,6 +779,26 @@ def test_patients_in_several_splits_are_one_patient(tmp_path):
     found = folder_source(write(tmp_path, below("train/9001", "train/9002", "test/9001", "test/9003")))
     assert found.table["split_group"].nunique() == 3
     assert "patient/class" in found.patient_rule
+
+
+MAY_BE_SITES = [
+    (below("101", "102", "103"), "101, 102, 103"),
+    (below("train/101", "train/102", "test/103"), "101, 102, 103"),
+    (below("B101", "B102"), "B101, B102"),
+    (below("101", "102", names=["A/1.png"]) + below("103"), ""),
+    (below("patient_1", "patient_2"), ""),
+    (below("train/9001", *(f"test/90{n:02}" for n in range(2, 20))), ""),
+]
+"""Files, and the folders that were taken for patients and may be something else."""
+
+
+@pytest.mark.parametrize(("files", "said"), MAY_BE_SITES)
+def test_few_numbered_patients_who_each_have_every_class_are_noted(tmp_path, files, said):
+    found = folder_source(write(tmp_path, files))
+    assert "patient/class" in found.layout
+    notes = [note for note in found.notes if "Taken for patients" in note]
+    assert [note.partition(": ")[2].partition(";")[0] for note in notes] == [said] * bool(said)
+    assert all(re.search(r"lay them out as class/B?101, or name the images in a .csv", note) for note in notes)
 
 
 # Class names
