@@ -3,10 +3,11 @@
 Light to import, for decoding runs in processes of its own.
 """
 
+import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -70,12 +71,23 @@ class FileReader:
 
 def read_file(path: Path, max_pixels: int) -> bytes:
     """The bytes of an image file; errors as in `FileReader`. It never waits, as a pipe would have it."""
-    with open(path, "rb", opener=at_once) as file:
+    with _leading_somewhere(path), open(path, "rb", opener=at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError("it is a pipe, a device or a socket, no regular file")
         check_bytes(status.st_size, max_pixels)
         return file.read()
+
+
+@contextmanager
+def _leading_somewhere(path: Path) -> Iterator[None]:
+    """Opening ``path``: where it is a link that leads nowhere, the `OSError` says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP) and path.is_symlink():
+            raise OSError("the link leads nowhere") from None
+        raise
 
 
 def at_once(path: str, flags: int) -> int:
@@ -140,8 +152,8 @@ class ImageSet:
         patients_assumed: whether each image is taken for its own patient for want of anything better.
         patient_doubt: why no patient being in two splits would say too much, although patients are told apart; empty
             where nothing speaks against it.
-        others: what was found but does not look like an image, relative to ``path``: files of other kinds, and links
-            that lead nowhere. What is not UTF-8 in a name is escaped.
+        others: what was found but does not look like an image, relative to ``path``: files of other kinds. What is not
+            UTF-8 in a name is escaped.
         synthetic: whether the images are drawn, not taken.
         notes: what the user should know about this source, in sentences.
         layout: how it was read, in a few words, such as ``split/class``; empty where there is one way only.

@@ -8,14 +8,14 @@ for the evaluation alone: neither training nor the splits depend on them.
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import yaml
 from pydantic import TypeAdapter
 
-from bench.data.names import listed, split_of, word_list
+from bench.data.names import listed, merge_labels, split_of, word_list
 from bench.errors import ConfigError, NoSubgroups
 
 PREFIX = "group:"
@@ -94,7 +94,8 @@ def find_patients(
 
     A pattern goes before what the source knows, that before the built-in reading of the names of public sets, where
     at least a tenth of the names bear such a set's own marks. Without any of them, and where the one in use says
-    nothing of an image, each image is its own patient.
+    nothing of an image, each image is its own patient. Patients who are written in two ways are joined as classes are
+    (`bench.data.names.merge_labels`).
 
     Args:
         names: unique names, as paths relative to the source.
@@ -108,11 +109,10 @@ def find_patients(
         ConfigError: if the pattern is no regular expression, has not one group, or matches nothing.
     """
     if pattern is not None:
-        found = by_pattern(names, pattern)
-        return _told(names, [(one, one) if one else None for one in found], f"--patient-pattern {pattern}")
+        return _named(names, by_pattern(names, pattern), f"--patient-pattern {pattern}")
     named = [somebody(patient) for patient in known or ()]
     if any(named):
-        return _told(names, [(one, one) if one else None for one in named], known_rule)
+        return _named(names, named, known_rule)
     return _by_known_names(names) or Patients(
         tuple(names), tuple(names), ASSUMED, assumed=True, notes=_suggestion(names, n_classes)
     )
@@ -168,6 +168,20 @@ def _compiled(pattern: str) -> re.Pattern[str]:
             r"the patient; example: --patient-pattern '^(P\d+)_'."
         )
     return compiled
+
+
+def joined(patients: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The patients with one spelling each, such as P1 for p1 and 7 for 7.0, and notes on those that had another."""
+    merged = merge_labels(patients)[0]
+    other = [f"{one} is {chosen}" for one, chosen in dict.fromkeys(zip(patients, merged, strict=True)) if one != chosen]
+    return merged, [f"Patients who are written in two ways were joined: {listed(other)}."] if other else []
+
+
+def _named(names: Sequence[str], patients: Sequence[str], rule: str) -> Patients:
+    """Patients who are called by one name each; empty where nobody is named."""
+    merged, notes = joined(patients)
+    found = _told(names, [(one, one) if one else None for one in merged], rule)
+    return replace(found, notes=(*notes, *found.notes))
 
 
 def _told(names: Sequence[str], found: Sequence[tuple[str, str] | None], rule: str) -> Patients:

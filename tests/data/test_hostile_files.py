@@ -51,7 +51,7 @@ def test_links_that_lead_nowhere_and_in_circles(folder):
     (folder / "a" / "loop").symlink_to("../../data")
     (folder / "train").symlink_to(folder)
     source = open_source(str(folder), 0)
-    assert source.others == ("a/lost.png", "a/self.png")
+    assert {"a/lost.png", "a/self.png"} < set(source.table["image"]), "images that cannot be read"
     assert excluded(source) == {"link to a folder": ("train", "a/loop")}
 
 

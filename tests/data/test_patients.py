@@ -7,6 +7,7 @@ from source_files import write
 
 from bench.data.patients import ASSUMED, RECOGNISED, find_patients, naming
 from bench.data.sources.open_source import folder_source, open_source
+from bench.data.splits import shared_patients
 from bench.errors import ConfigError
 
 
@@ -241,6 +242,40 @@ def test_a_pattern_without_exactly_one_group(pattern, groups):
 @pytest.mark.parametrize("pattern", ["(", "[a", "*", "(?P<x)"])
 def test_no_regular_expression(pattern):
     assert "is no regular expression" in refusal(["P1.png"], pattern)
+
+
+# Written in two ways
+
+
+WRITTEN = [
+    ("P1", "p1"),
+    ("Jos\u00e9", "Jose\u0301"),
+    ("7", "7.0"),
+    ("M\u00fcller, A", "M\u00dcLLER,  A"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), WRITTEN)
+def test_patients_who_are_written_in_two_ways_are_joined_with_a_note(one, other):
+    names = [f"{patient}_{number}.png" for number, patient in enumerate((one, other, "01", "1x"))]
+    for found in (
+        find_patients(names, r"^(.+)_"),
+        find_patients(list("abcd"), None, [one, other, "01", "1x"], "told"),
+    ):
+        assert found.split_groups == found.ids == (one, one, "01", "1x")
+        assert found.notes == (f"Patients who are written in two ways were joined: {other} is {one}.",)
+
+
+def test_a_leak_shows_whatever_the_spelling(tmp_path):
+    write(tmp_path, [f"train/patient{n}/{label}/{n}.png" for n in (1, 2) for label in "AB"])
+    found = folder_source(write(tmp_path, [f"test/Patient{n}/{label}/{n}{n}.png" for n in (1, 3) for label in "AB"]))
+    assert set(found.table["split_group"]) == {"Patient1", "patient2", "Patient3"}
+    assert shared_patients(found.table) == {"train-test": 1}
+    rows = [f"{one.image},{one.label},{one.split},{one.image.split('/')[1]}" for one in found.table.itertuples()]
+    (tmp_path / "set.csv").write_text("\n".join(["path,label,split,patient", *rows]))
+    table = open_source(str(tmp_path / "set.csv"), 0)
+    assert table.table["split_group"].tolist() == found.table["split_group"].tolist()
+    assert [note for note in found.notes if "two ways" in note] == [note for note in table.notes if "two ways" in note]
 
 
 # What goes before what

@@ -84,7 +84,8 @@ def find(evidence: Evidence) -> list[FindingRecord]:
     """All findings, the most severe first."""
     checks = (
         _too_many, _refused, _shortcut, _border, _patients, _duplicates, _altered, _conflicts, _assumed, _validation,
-        _missing_labels, _problems, _constant, _source, _imbalance, _alike, _moved, _ways_of_storing, _others, _layout,
+        _one_patient, _missing_labels, _problems, _constant, _source, _imbalance, _alike, _moved, _ways_of_storing,
+        _others, _layout,
     )  # fmt: skip
     found = [finding for check in checks for finding in check(evidence)]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
@@ -188,9 +189,11 @@ def _others(evidence: Evidence) -> Iterator[FindingRecord]:
 def _layout(evidence: Evidence) -> Iterator[FindingRecord]:
     """How the source was read, where it had more than the images."""
     if excluded := evidence.source.excluded:
-        loose = sum(len(one.names) for one in excluded if one.kind == "loose image")
+        loose = sum(len(one.names) for one in excluded if one.kind in ("loose image", "hidden image"))
+        lost = any(one.kind == "link that leads nowhere" for one in excluded)
         files = tuple(name for one in excluded for name in one.names)
-        yield _finding("layout", evidence.if_many(loose), files=files, read=how_read(evidence.source).text)
+        severity: Severity = "warning" if lost else evidence.if_many(loose)
+        yield _finding("layout", severity, files=files, read=how_read(evidence.source).text)
 
 
 def _ways_of_storing(evidence: Evidence) -> Iterator[FindingRecord]:
@@ -336,6 +339,18 @@ def _validation(evidence: Evidence) -> Iterator[FindingRecord]:
             "half_width": f"{half_width(labels):.2f}",
         }
         yield _finding("small validation", "warning", **values)
+
+
+def _one_patient(evidence: Evidence) -> Iterator[FindingRecord]:
+    """Splits that are scored, and in which all images are known to show one patient."""
+    table = evidence.table
+    told = []
+    for split in ("val", "test") if not evidence.source.patients_assumed else ():
+        patients = table.loc[table["split"] == split, "patient_id"]
+        if patients.nunique() == 1:
+            told.append(f"{split} holds {numbers.counted(len(patients), 'image')} of {patients.iloc[0]}")
+    if told:
+        yield _finding("one patient", "warning", len(told), told=told)
 
 
 def _moved(evidence: Evidence) -> Iterator[FindingRecord]:

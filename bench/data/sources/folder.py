@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench import numbers
 from bench.data.images.limits import MOST_PIXELS
 from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels, printable, readable
@@ -49,11 +50,13 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
     if tree.root.own:
         raise ConfigError(f"{root} was written by a run of this suite, and holds no data; --data takes {LAYOUTS}.")
     links = [link for folder in tree.root.walk() for link in folder.links]
+    lost = [link for folder in tree.root.walk() for link in folder.lost]
     masks = take_masks(tree.root)
     if next(tree.root.every(), None) is None:
+        nowhere = f"; {numbers.counted(len(lost), 'link')} there lead nowhere: {listed(lost)}" if lost else ""
         raise ConfigError(
-            f"There are no images below {root} (looked for {', '.join(EXTENSIONS)}, and for such without ending); "
-            f"--data takes {LAYOUTS}."
+            f"There are no images below {root} (looked for {', '.join(EXTENSIONS)}, and for such without ending"
+            f"{nowhere}); --data takes {LAYOUTS}."
         )
     reading = read_layout(root, tree.root)
     placed = sorted(reading.placed, key=lambda one: one.file.path.split("/"))
@@ -80,19 +83,25 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
         others=tuple(map(printable, sorted(others, key=lambda name: name.split("/")))),
         notes=(*reading.notes, *merged, *followed),
         layout=reading.layout,
-        excluded=_excluded(tree, reading, masks, links),
+        excluded=_excluded(tree, reading, masks, links, lost),
     )
     return with_patients(draft, patient_pattern)
 
 
-def _excluded(tree: Tree, reading: Reading, masks: list[str], links: list[str]) -> tuple[Excluded, ...]:
+def _excluded(
+    tree: Tree, reading: Reading, masks: list[str], links: list[str], lost: list[str]
+) -> tuple[Excluded, ...]:
     """What was found and not taken, kinds of which there is nothing left out."""
     kinds: tuple[tuple[str, list[str], str, bool], ...] = (
         ("mask", masks, "", False),
         ("loose image", reading.loose, "", False),
+        ("hidden image", tree.hidden, "", False),
+        ("file beside class folders", sorted(reading.others), "files beside class folders", False),
         ("other folder", reading.beside, "", True),
+        ("hidden folder", tree.hidden_folders, "", True),
         ("folder without images", _empty(tree.root), "folders without images", True),
         ("link to a folder", links, "links to folders", True),
+        ("link that leads nowhere", lost, "links that lead nowhere", True),
         ("system folder", tree.system, "", True),
         ("run folder or cache", tree.own, "run folders or caches", True),
         ("pipe, device or socket", tree.special, "pipes, devices or sockets", False),

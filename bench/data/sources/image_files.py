@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.data.imageset import stamp
 from bench.data.names import printable, readable, split_of, word_list, words_of
-from bench.data.sources.listing import DEEPEST, EXTENSIONS
+from bench.data.sources.listing import DEEPEST, EXTENSIONS, is_called_like_an_image
 from bench.errors import ConfigError
 
 
@@ -50,12 +50,13 @@ class ImageFiles:
     def locate(self, cells: Sequence[str]) -> Located:
         """The files that paths of a manifest lead to.
 
-        A path that leads to no file is looked for by its name, without or under another ending too, in every folder
+        A path is tried as it stands, then with its backslashes taken for what parts folders. One that leads to no file
+        is looked for by its name, without or under another ending too, in every folder
         below the root. What parts the paths of the manifest from each other, all but the folders common to them, must
         be there, as many folders must be the same for all, and no split may become another; so no image of another
         patient or split is taken for it.
         """
-        wanted = [cell.replace("\\", "/") for cell in cells]
+        wanted = [cell if self._has_backslash(cell) else cell.replace("\\", "/") for cell in cells]
         stamps = [self._stamp(name) for name in wanted]
         lost = {name for name, one in zip(wanted, stamps, strict=True) if not one and name}
         if not lost:
@@ -75,8 +76,24 @@ class ImageFiles:
         names = [name if one else found.get(name, "") for name, one in zip(wanted, stamps, strict=True)]
         stamps = [one or (self._stamp(name) if name else "") for name, one in zip(names, stamps, strict=True)]
         names = [name if one else "" for name, one in zip(names, stamps, strict=True)]  # a pipe has none
+        for place, name in enumerate(wanted):
+            if not names[place] and (link := self._lost_link(name)):
+                names[place], stamps[place] = name, link
         examples = [(name, found[name]) for name in wanted if name in found]
         return Located(tuple(names), tuple(stamps), ambiguous, len(examples), examples[0] if examples else ("", ""))
+
+    def _has_backslash(self, name: str) -> bool:
+        """Whether a file is called so, with a backslash in its name."""
+        return "\\" in name and os.sep == "/" and bool(self._stamp(name))
+
+    def _lost_link(self, name: str) -> str:
+        """The stamp of a link to an image that is gone, which is an image that cannot be read; empty for others."""
+        path = self.root / name
+        try:
+            is_lost = is_called_like_an_image(name) and path.is_symlink() and not path.exists()
+            return stamp(path.lstat()) if is_lost else ""
+        except (OSError, ValueError):
+            return ""
 
     def _stamp(self, name: str) -> str:
         """Empty where there is no such file."""
@@ -115,7 +132,7 @@ class ImageFiles:
         names: dict[str, list[str]] = defaultdict(list)
         stems: dict[str, list[str]] = defaultdict(list)
         for folder, folders, files in os.walk(self.root):
-            folders[:] = sorted(one for one in folders if not one.startswith((".", "__", "@", "$")))
+            folders[:] = sorted(filter(_may_hold_data, folders))
             below = Path(folder).relative_to(self.root).as_posix()
             folders[:] = folders if below.count("/") < DEEPEST else []
             for file in sorted(files):
@@ -127,6 +144,11 @@ class ImageFiles:
                 if name.endswith(EXTENSIONS):
                     stems[name.rpartition(".")[0]].append(place)
         return names, stems
+
+
+def _may_hold_data(folder: str) -> bool:
+    """Whether a folder of this name is neither hidden nor one that systems keep for themselves."""
+    return not (folder.startswith((".", "@", "$")) or folder.lower() in word_list("system folders"))
 
 
 def _preferred(name: str, places: list[str]) -> list[str]:

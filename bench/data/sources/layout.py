@@ -1,6 +1,7 @@
 """What the folders of a set of images stand for: splits, folds, patients, classes; what is unclear is refused."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from bench.data.names import (
     word_list,
     words_of,
 )
-from bench.data.sources.tree import File, Folder, is_images_name, is_unlabelled_name
+from bench.data.sources.tree import File, Folder, is_images_name, is_unlabelled_name, with_count
 from bench.errors import ConfigError
 
 LAYOUTS = (
@@ -43,21 +44,29 @@ class Reading:
     """How a folder was read.
 
     Attributes:
+        root: the folder.
         placed: its images.
         folders: those that they lie in or below.
         layout: in a few words.
         loose: paths of images beside class folders.
+        others: paths of other files there.
         beside: paths of folders beside those that were read, with how many images they hold.
+        patients: folders that are patients, and hold class folders.
         tables: paths of the tables that lie among the images.
+        numbered: names of folders in all splits that patients may be called by.
         notes: what the user should know, in sentences.
     """
 
+    root: Path
     placed: list[Placed] = field(default_factory=list)
     folders: list[Folder] = field(default_factory=list)
     layout: str = "class"
     loose: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
+    patients: list[Folder] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
+    numbered: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
     def place(self, folder: Folder, label: str, **where: str) -> None:
@@ -66,8 +75,14 @@ class Reading:
         self.placed += [Placed(image, label, **where) for image in folder.every()]
 
     def pass_over(self, folder: Folder) -> None:
-        """Leave out the images that lie in ``folder`` itself."""
+        """Leave out the files that lie in ``folder`` itself; where it holds links that lead nowhere, it is refused."""
+        _refuse_lost(self.root, folder)
         self.loose += [image.path for image in folder.images]
+        self.others += folder.others
+
+    def are_years(self, names: Iterable[str]) -> bool:
+        """Whether folders are called by years, and with them all that may be patients: then they are none."""
+        return all(pattern("year").fullmatch(name) for name in {*names, *self.numbered})
 
 
 def read_layout(root: Path, tree: Folder) -> Reading:
@@ -80,18 +95,36 @@ def read_layout(root: Path, tree: Folder) -> Reading:
     Raises:
         ConfigError: if the folders have no meaning that is known, or two; it names what would be accepted.
     """
-    reading, top = Reading(tables=_tables(tree)), tree
+    reading, top = Reading(root, tables=_tables(tree)), tree
     _leave_unlabelled(tree, reading)
     _leave_copies(tree, reading)
     while (below := _outer(top)) is not None:
         reading.pass_over(top)
-        reading.beside += [_with_count(one) for one in top.holding().values() if one is not below]
+        reading.beside += [with_count(one) for one in top.holding().values() if one is not below]
         top = below
         _leave_copies(top, reading)
     _read_top(root, top, reading)
+    _note_few_patients(reading)
     if top is not tree:
         reading.layout += f" below {printable(top.path)}"
     return reading
+
+
+def _refuse_lost(root: Path, folder: Folder) -> None:
+    """Refuse links that lead nowhere where folders of images are expected: they may have been some of these."""
+    lost = [path for path in folder.lost if _may_be_a_folder(path.rpartition("/")[2])]
+    if lost:
+        leads, it = ("leads", "it") if len(lost) == 1 else ("lead", "them")
+        raise ConfigError(
+            f"{listed(lost)} in {root} {leads} nowhere, as a link to a disk that is not there does, and may stand for "
+            f"class folders or splits; mend {it}, or take {it} out of {root}."
+        )
+
+
+def _may_be_a_folder(name: str) -> bool:
+    """Whether a link of this name may have led to a folder of labelled images."""
+    file = Path(name).suffix.lower() in word_list("other files")
+    return not (file or words_of(name) & word_list("masks") or is_unlabelled_name(name))
 
 
 def _outer(folder: Folder) -> Folder | None:
@@ -124,7 +157,7 @@ def _leave_unlabelled(tree: Folder, reading: Reading) -> None:
     for folder in tree.walk():
         unlabelled = [name for name in folder.holding() if is_unlabelled_name(name)]
         if len(unlabelled) < len(folder.holding()):
-            reading.beside += [_with_count(folder.folders.pop(name)) for name in unlabelled]
+            reading.beside += [with_count(folder.folders.pop(name)) for name in unlabelled]
 
 
 def _leave_copies(folder: Folder, reading: Reading) -> None:
@@ -141,7 +174,7 @@ def _leave_copies(folder: Folder, reading: Reading) -> None:
             copy = next(iter(inside.values()))
         again = {folded(one) for one in copy.holding()} & (names - {folded(name)})
         if len(again) > 1 and len(again) >= len(names) - 1 and _repeats(copy, folder):
-            reading.beside.append(_with_count(folder.folders.pop(name)))
+            reading.beside.append(with_count(folder.folders.pop(name)))
     holding = list(folder.holding().values())
     if len(holding) == 1:
         _leave_copies(holding[0], reading)
@@ -196,12 +229,26 @@ def _is_plain(name: str) -> bool:
     return split_of(name) is not None and all(word.isdigit() for word in beside_split(name))
 
 
-def _class_names(folder: Folder) -> set[str]:
-    """The folders in ``folder`` that may be classes, under names that are the same in all splits."""
+def _class_names(folder: Folder, codes: bool = False) -> set[str]:
+    """The folders in ``folder`` that may be classes, under names that are the same in all splits.
+
+    Args:
+        folder: that of a split, or of what may be one.
+        codes: whether names as patients have them, such as J189 or 100, count too, unless there are folders in theirs.
+    """
+    return {
+        folded(name)
+        for name, below in _parts(folder).items()
+        if not _names_a_patient(name) or (codes and not below.holding())
+    }
+
+
+def _parts(folder: Folder) -> dict[str, Folder]:
+    """The folders in ``folder``, or in the one folder that all in it is in."""
     holding = folder.holding()
     while len(holding) == 1 and (only := next(iter(holding.values()))).holding() and not only.images:
         holding = only.holding()
-    return {folded(name) for name in holding if not _names_a_patient(name)}
+    return holding
 
 
 def _called_splits(holding: Mapping[str, Folder]) -> dict[str, str]:
@@ -209,16 +256,21 @@ def _called_splits(holding: Mapping[str, Folder]) -> dict[str, str]:
 
     A folder called like a split is one if its name says nothing else, if it holds a class folder that another one
     called like a split holds, or if one of another split is called alike but for that. So test_positive beside
-    test_negative is a class.
+    test_negative is a class, also where both hold the patient p001.
     """
     named = {name: split for name in holding if (split := split_of(name)) and fold_of(name) is None}
     classes = {name: _class_names(holding[name]) for name in named}
+    coded = {name: _class_names(holding[name], codes=True) for name in named}
     found = {
         name: split
         for name, split in named.items()
         if _is_plain(name)
         or any(classes[name] & classes[other] for other in named if other != name)
-        or any(beside_split(name) == beside_split(other) for other in named if named[other] != split)
+        or any(
+            beside_split(name) == beside_split(other) or coded[name] & coded[other]
+            for other in named
+            if named[other] != split
+        )
     }
     return eval_as_test(found)
 
@@ -242,28 +294,32 @@ def _splits(root: Path, holding: Mapping[str, Folder]) -> dict[str, str]:
 
 def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Reading) -> None:
     holding = top.holding()
+    reading.pass_over(top)
     for name in splits:
         _leave_copies(holding[name], reading)
-    classes = {name: _class_names(holding[name]) for name in splits}
+    classes = {name: _class_names(holding[name], codes=True) for name in splits}
     known = set().union(*classes.values())
     others = {name: folder for name, folder in holding.items() if name not in splits}
     folds = {name: "train" for name in others if fold_of(name) is not None and "train" not in splits.values()}
     strangers = {name: one for name, one in others.items() if name not in folds}
     doubt = _maybe_a_class(splits) if strangers and not _is_whole(holding) else ""
     _refuse_strangers(root, strangers, splits, classes, "" if "train" in splits.values() else doubt)
-    unlabelled = [name for name in splits if not _has_classes(holding[name], known)]
+    said = Counter(one for names in classes.values() for one in names)
+    sure = {one for one in known if said[one] > 1 or not _names_a_patient(one)}
+    unlabelled = [name for name in splits if not _has_classes(holding[name], sure)]
     if unlabelled:
         raise _without_labels(root, reading.tables, splits, unlabelled, holding, doubt)
     if "train" not in splits.values() and not folds:
         raise ConfigError(f"{root} has {listed(splits)}{doubt} but no train folder; --data takes {LAYOUTS}.")
-    reading.pass_over(top)
-    reading.beside += [_with_count(one) for one in strangers.values()]
+    _refuse_bare(root, map(holding.__getitem__, folds), reading.tables)
+    reading.beside += [with_count(one) for one in strangers.values()]
+    reading.numbered |= {part for name in splits for part in _parts(holding[name]) if _names_a_patient(part)}
     layouts = set()
     for name, split in (splits | folds).items():
         folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
         _refuse_splits_inside(root, folder, split, known)
         while len(inside := folder.holding()) == 1 and _has_classes(only := next(iter(inside.values())), known):
-            if folded(only.name) in known or _names_a_patient(only.name):
+            if folded(only.name) in known or (_names_a_patient(only.name) and not reading.are_years([only.name])):
                 break
             reading.pass_over(folder)
             folder = only
@@ -305,7 +361,7 @@ def _refuse_strangers(
                 f"{root / folder.path} is called like a class folder of {listed(splits)}, but lies beside them; move "
                 f"it into one of them, or out of {root}."
             )
-        same = _class_names(folder) & set().union(*classes.values())
+        same = _class_names(folder, codes=True) & set().union(*classes.values())
         shared = sorted({one for below in folder.walk() for one in below.folders if folded(one) in same})
         if shared:
             raise ConfigError(
@@ -322,7 +378,7 @@ def _refuse_splits_inside(root: Path, folder: Folder, split: str, known: set[str
     if len(holding) == 1:  # as in seg_train/seg_train
         found = {name: one for name, one in found.items() if one != split_of(folder.name)}
     elif not _is_whole(holding):
-        found = {name: one for name, one in found.items() if _class_names(holding[name]) & known}
+        found = {name: one for name, one in found.items() if _class_names(holding[name], codes=True) & known}
     if found:
         others = listed(name for name in holding if name not in found)
         raise ConfigError(
@@ -367,6 +423,14 @@ def _no_labels(root: Path, tables: list[str], folders: Iterable[str] = (), doubt
         f"The images in {place} lie in no class folder, so they have no label{doubt}{_or_table(root, tables)}; "
         f"--data takes {LAYOUTS}; or {MANIFEST}."
     )
+
+
+def _refuse_bare(root: Path, folds: Iterable[Folder], tables: list[str]) -> None:
+    """Refuse folds whose images lie in no class folder."""
+    bare = [fold.path for fold in folds if not fold.holding()]
+    if bare:
+        doubt = " (they are read as folds because of their names; rename what is a class)"
+        raise _no_labels(root, tables, bare, doubt)
 
 
 def _tables(tree: Folder) -> list[str]:
@@ -442,10 +506,12 @@ def _read_classes(root: Path, top: Folder, reading: Reading, where: Mapping[str,
     reading.pass_over(top)
     folds = {name: fold for name in holding if (fold := fold_of(name)) is not None}
     if folds and len(folds) == len(holding) > 1:
+        _refuse_bare(root, map(holding.__getitem__, folds), reading.tables)
         for name, fold in folds.items():
             layout = _read_classes(root, holding[name], reading, {**where, "fold": fold})
         return f"fold/{layout}"
-    if _are_patients(root, holding, reading.tables):
+    if _are_patients(root, holding, reading):
+        reading.patients += holding.values()
         for patient, folder in holding.items():
             reading.pass_over(folder)
             for label, below in folder.holding().items():
@@ -462,11 +528,11 @@ def _names_a_patient(name: str) -> bool:
     return bool(pattern("patient").fullmatch(name) or pattern("identifier").fullmatch(name))
 
 
-def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) -> bool:
+def _are_patients(root: Path, holding: Mapping[str, Folder], reading: Reading) -> bool:
     """Whether the folders are patients with class folders in them.
 
     Raises:
-        ConfigError: if they look like patients and hold no class folders.
+        ConfigError: if they look like patients and hold no class folders, or are years and hold some.
     """
     names = [name for name in holding if _names_a_patient(name) or (name.isdigit() and len(holding) > MANY)]
     if len(names) < 0.8 * len(holding):
@@ -474,16 +540,35 @@ def _are_patients(root: Path, holding: Mapping[str, Folder], tables: list[str]) 
     inside = {folded(name) for folder in holding.values() for name in folder.holding()}
     classes = {name for name in inside if not pattern("visit").fullmatch(name) and not _names_a_patient(name)}
     if len(classes) > 1 and classes == inside and len(classes) <= max(2, len(holding)):
-        return True
+        if not reading.are_years(holding):
+            return True
+        first = next(iter(holding))
+        raise ConfigError(
+            f"The folders {listed(holding)} in {root} are called by years and hold class folders "
+            f"({listed(sorted(classes))}), so it is unclear what they are; if they are patients, call them "
+            f"patient_{first} and so on; if they are years, lay them out as class/{first}, or {MANIFEST}."
+        )
     held = listed(dict.fromkeys(name for folder in holding.values() for name in folder.holding()))
     told = f"folders that are not clearly classes ({held})" if held else "no class folders"
     numbered = len(holding) > MANY and any(_names_a_patient(name) for name in names)
     if numbered or all(pattern("patient").fullmatch(name) for name in names):
         raise ConfigError(
             f"The {len(holding)} folders in {root} look like patients, not classes ({listed(names)}), and hold {told}"
-            f"{_or_table(root, tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
+            f"{_or_table(root, reading.tables)}; lay them out as patient/class or class/patient, or {MANIFEST}."
         )
     return False
+
+
+def _note_few_patients(reading: Reading) -> None:
+    """Note patients who may be something else: few, called by numbers, and each with every class."""
+    names = sorted({folder.name for folder in reading.patients})
+    classes = [set(map(folded, folder.holding())) for folder in reading.patients]
+    certain = all(pattern("patient").fullmatch(name) for name in names)
+    if not certain and len(names) <= MANY and all(one == classes[0] for one in classes):
+        reading.notes.append(
+            f"Taken for patients, though each holds every class: {listed(names)}; if they are sites or batches, lay "
+            f"them out as class/{names[0]}, or {MANIFEST}."
+        )
 
 
 def _look_into_classes(root: Path, holding: Mapping[str, Folder], reading: Reading) -> None:
@@ -560,8 +645,3 @@ def _refuse_one_level_of_both(root: Path, holding: Mapping[str, Folder]) -> None
             f"The folders in {root} tell split and class at once ({listed(named)}); sort them into split/class, such "
             f"as {named[example]}/{told[example]}."
         )
-
-
-def _with_count(folder: Folder) -> str:
-    count = sum(1 for _ in folder.every())
-    return f"{folder.path} ({count} image{'s' * (count != 1)})"

@@ -1,6 +1,7 @@
 """What sources share: which files are images, and how their patients are told apart."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +10,31 @@ from bench.data.images.dicom import ENDINGS as DICOM_ENDINGS
 from bench.data.images.dicom import HEAD, is_dicom_content, read_patient_ids, require_pydicom
 from bench.data.imageset import COLUMNS, FileReader, ImageSet, at_once
 from bench.data.names import listed, word_list
-from bench.data.patients import find_patients
+from bench.data.patients import find_patients, joined
 
-PICTURES = (".jpg", ".jpeg", ".jfif", ".jp2", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+PICTURES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".jpx", ".jpf", ".j2k", ".j2c", ".jpc", ".png", ".bmp", ".dib", ".gif"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".webp"),
+)
 EXTENSIONS = (*PICTURES, *DICOM_ENDINGS)
+LOOKED_INTO = 8
+"""At most so many of the files called like pictures, evenly spread, to see whether they are DICOM."""
 DEEPEST = 100
 """Folders within folders that are walked; published sets have up to ten."""
 MAGIC = (
-    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  \r\n"),
-    *(b"P5\n", b"P6\n", b"P5 ", b"P6 "),
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    *(b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51", b"P5\n", b"P6\n", b"P5 ", b"P6 "),
 )
-"""What pictures begin with; WebP and BMP aside."""
+"""What pictures begin with; WebP, BMP and rarer ways to begin a PNM aside."""
+PNM = re.compile(rb"P[1-6Ff]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s")
+"""How the head of a PNM begins: its kind, comments, width and height."""
+BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+"""How many bytes the second header of a BMP has, which stands at its beginning; two letters alone may be a text's."""
+
+
+def is_called_like_an_image(name: str) -> bool:
+    """Whether the ending of a name is that of an image."""
+    return _ending(name) in EXTENSIONS
 
 
 def looks_like_an_image(path: str) -> bool:
@@ -28,15 +43,33 @@ def looks_like_an_image(path: str) -> bool:
     if ending in EXTENSIONS or ending in word_list("other files"):
         return ending in EXTENSIONS
     head = _head(path)
-    return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or is_dicom_content(head)
+    return _begins_a_picture(head) or is_dicom_content(head)
+
+
+def _begins_a_picture(head: bytes) -> bool:
+    if head.startswith(MAGIC) or PNM.match(head):
+        return True
+    is_bmp = head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in BMP_HEADERS
+    return is_bmp or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
 def is_dicom(root: Path, name: str) -> bool:
-    """Whether image ``name`` below ``root`` is DICOM: by its ending, or by its content where that tells nothing."""
+    """Whether image ``name`` below ``root`` is DICOM: by its ending, or by its content where that is another."""
     ending = _ending(name)
-    return ending in DICOM_ENDINGS or (
-        ending not in PICTURES and ending not in word_list("other files") and is_dicom_content(_head(root / name))
-    )
+    return ending in DICOM_ENDINGS or (ending not in word_list("other files") and is_dicom_content(_head(root / name)))
+
+
+def _dicom_rows(root: Path, names: Sequence[str]) -> list[int]:
+    """The places of the images that are DICOM.
+
+    Those called like pictures are looked into only where there are DICOM files among a few of them, or beside them.
+    """
+    pictures = [row for row, name in enumerate(names) if _ending(name) in PICTURES]
+    found = [row for row in sorted({*range(len(names))} - {*pictures}) if is_dicom(root, names[row])]
+    some = pictures[:: -(-len(pictures) // LOOKED_INTO) or 1]
+    if not found and not any(is_dicom(root, names[row]) for row in some):
+        return []
+    return sorted(found + [row for row in pictures if is_dicom(root, names[row])])
 
 
 def _ending(name: str) -> str:
@@ -90,14 +123,14 @@ def with_patients(draft: ImageSet, patient_pattern: str | None) -> ImageSet:
     notes = list(draft.notes)
     if isinstance(draft.reader, FileReader):
         root = draft.reader.root
-        dicom = [row for row, name in enumerate(names) if is_dicom(root, name)]
+        dicom = _dicom_rows(root, names)
         if dicom:
             require_pydicom()
         if dicom and patient_pattern is None and not any(known):
             ids = dict(
                 zip(dicom, read_patient_ids([root / names[row] for row in dicom], draft.reader.max_pixels), strict=True)
             )
-            if len({*ids.values()} - {""}) > 1:
+            if len({*joined(list(ids.values()))[0]} - {""}) > 1:
                 known, rule = [ids.get(row, "") for row in range(len(names))], "DICOM PatientID"
             elif any(ids.values()):
                 notes.append("The DICOM PatientID is the same in all files, so it was not used to tell patients apart.")

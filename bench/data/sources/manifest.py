@@ -11,12 +11,12 @@ import pandas as pd
 from bench.data.images.limits import MOST_PIXELS
 from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels
-from bench.data.patients import PREFIX, somebody
+from bench.data.patients import PREFIX, joined, somebody
 from bench.data.sources import columns as columns_of
 from bench.data.sources.columns import ACCEPTED, Columns, near, not_a_patient, role_of
 from bench.data.sources.image_files import ImageFiles, check_root
 from bench.data.sources.listing import note_outside, with_patients
-from bench.data.sources.one_label import blank
+from bench.data.sources.one_label import blank, several_in
 from bench.data.sources.table_file import read_table
 from bench.data.sources.tree import masks_among
 from bench.errors import ConfigError
@@ -59,7 +59,7 @@ def manifest_source(
     known, folds = _patients(columns, "patient"), merge_labels(columns.cells("fold"))[0]
     said = pd.DataFrame({"image": located.names, "patient_id": known, "split": splits, "fold": folds, **groups})
     table = said.iloc[rows].reset_index(drop=True).assign(label=labels)
-    columns.notes += [*merged, *_notes(columns, known, group_by), *note_outside(root, table["image"].tolist())]
+    columns.notes += [*merged, *_notes(columns, group_by), *note_outside(root, table["image"].tolist())]
     draft = ImageSet(
         source="manifest",
         path=str(path),
@@ -140,7 +140,7 @@ def _one_row_per_image(
 
 def _patients(columns: Columns, role: str) -> list[str]:
     """The patients as the file names them, one spelling each: 7.0 is 7 where both occur."""
-    return merge_labels([somebody(cell) for cell in columns.cells(role)])[0]
+    return joined(list(map(somebody, columns.cells(role))))[0]
 
 
 def _rule(columns: Columns) -> str:
@@ -174,11 +174,9 @@ def _with_doubts(source: ImageSet, columns: Columns, rows: Sequence[int], patter
     )
 
 
-def _notes(columns: Columns, known: Sequence[str], group_by: Sequence[str]) -> list[str]:
+def _notes(columns: Columns, group_by: Sequence[str]) -> list[str]:
     """Patients who are written in two ways, and columns that were not used."""
-    written = dict.fromkeys(zip(columns.cells("patient"), known, strict=True))
-    other = [f"{cell} is {patient}" for cell, patient in written if patient and cell != patient]
-    notes = [f"Patients who are written in two ways were joined: {listed(other)}."] if other else []
+    notes = joined(list(map(somebody, columns.cells("patient"))))[1]
     wanted = {name.strip().casefold() for name in group_by}
     names = [columns.table.header[place] for place in columns.free()]
     left = [name for name in names if name and name.casefold() not in wanted]
@@ -201,15 +199,11 @@ def manifest_text(source: ImageSet) -> str:
     Read with its root as ``--image-root``, it gives the same table. Where nobody knows the patient, the cell is empty.
 
     Raises:
-        ConfigError: if its images are no files, or a class is called as an empty cell is written.
+        ConfigError: if its images are no files, or a name or a class would be read as something else.
     """
     root_of(source)
+    _refuse_odd_classes(source)
     table = source.table
-    odd = [label for label in source.classes if blank(label)]
-    if odd:
-        raise ConfigError(
-            f"{source.path} has a class called {odd[0]!r}, which counts as empty in a manifest; call it otherwise."
-        )
     known, ids = (table[name].where(table[name] != table["image"], "") for name in ("split_group", "patient_id"))
     columns = {"path": table["image"], "label": table["label"], "patient": known}
     if (ids != known).any():
@@ -223,9 +217,28 @@ def manifest_text(source: ImageSet) -> str:
     return written.to_csv(index=False, lineterminator="\n")
 
 
+def _refuse_odd_classes(source: ImageSet) -> None:
+    """Refuse classes that as labels of a table would be empty, or several."""
+    odd = [label for label in source.classes if blank(label)]
+    if odd:
+        raise ConfigError(
+            f"{source.path} has a class called {odd[0]!r}, which counts as empty in a manifest; call it otherwise."
+        )
+    for label, parts in several_in(set(source.classes))[1].items():
+        raise ConfigError(
+            f"{source.path} has a class called {label!r}, which in a manifest would be several labels "
+            f"({' and '.join(map(repr, parts))}); call it otherwise."
+        )
+
+
 def _refuse_unseen(source: ImageSet, written: pd.DataFrame, columns: Mapping[str, "pd.Series[str]"]) -> None:
-    """Refuse names that as cells are written out: `read_table` takes such text as it stands."""
+    """Refuse names that `read_table` would take for others: it strips blanks, and leaves written out what is."""
     for cells, texts in zip(written.items(), columns.values(), strict=True):
-        odd = [cell for cell, text in zip(cells[1], texts, strict=True) if unquoted(cell) != text]
+        odd = [(cell, text) for cell, text in zip(cells[1], texts, strict=True) if unquoted(cell.strip()) != text]
         if odd:
-            raise ConfigError(f"{source.path} has a name with control characters, {odd[0]}; no manifest can hold it.")
+            cell, text = odd[0]
+            what = "control characters" if unquoted(cell) != text else "a blank at its beginning or end"
+            raise ConfigError(
+                f"{source.path} has a name with {what}, {cell if unquoted(cell) != text else repr(text)}; no manifest "
+                "can hold it."
+            )

@@ -79,12 +79,19 @@ def from_one_hot(table: Table, places: Sequence[int]) -> list[str]:
 def refuse_several(table: Table, place: int) -> None:
     """Refuse a label column whose cells hold several labels, with a command that makes one label of them."""
     cells = table.column(place)
-    labels = set(cells)
+    sign, several = several_in(set(cells))
+    if several:
+        _refuse(table, place, cells, sign, several)
+
+
+def several_in(labels: set[str]) -> tuple[str, dict[str, list[str]]]:
+    """The sign that parts the labels of those that hold several, and these, each with its parts; empty for none."""
     for sign in (*SURE, *LIKELY):
         parts = {label: [part.strip(QUOTES) for part in label.split(sign)] for label in labels if sign in label}
         several = {one: found for one, found in parts.items() if sign in SURE or _are_labels(one, found, labels)}
         if several:
-            _refuse(table, place, cells, sign, several)
+            return sign, several
+    return "", {}
 
 
 def _are_labels(label: str, parts: Sequence[str], labels: set[str]) -> bool:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from bench.checksums import SUFFIX
 from bench.data.imageset import stamp
 from bench.data.names import SPLIT_NAMES, fold_of, folded, pattern, split_of, word_list, words_of
-from bench.data.sources.listing import DEEPEST, looks_like_an_image
+from bench.data.sources.listing import DEEPEST, is_called_like_an_image, looks_like_an_image
 
 OWN = {
     "run.json": ("figures", "trials.csv", "splits.csv", "space.yaml", "study.db", "audit.json", "report.html"),
@@ -45,8 +46,9 @@ class Folder:
         path: below the root, empty for the root itself.
         folders: name -> folder, in order.
         images: what lies in it and looks like an image.
-        others: paths of other files, and of links that lead nowhere.
+        others: paths of other files.
         links: paths of links to folders that were not followed.
+        lost: paths of links that lead nowhere and are not called like an image.
         own: whether this suite has written it.
     """
 
@@ -55,6 +57,7 @@ class Folder:
     images: list[File] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     own: bool = False
 
     @property
@@ -84,6 +87,8 @@ class Tree:
     Attributes:
         root: the folder.
         system: paths of the folders that systems keep for themselves.
+        hidden: paths of the images whose names begin with a dot.
+        hidden_folders: paths of the folders that are called so, with how many images they hold.
         own: paths of the run folders and caches of this suite.
         followed: paths of the links to folders that were followed.
         special: paths of pipes, devices and sockets.
@@ -92,17 +97,26 @@ class Tree:
 
     root: Folder
     system: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+    hidden_folders: list[str] = field(default_factory=list)
     own: list[str] = field(default_factory=list)
     followed: list[str] = field(default_factory=list)
     special: list[str] = field(default_factory=list)
     deep: list[str] = field(default_factory=list)
 
 
+def with_count(folder: Folder) -> str:
+    """The path of a folder, with how many images it holds."""
+    count = sum(1 for _ in folder.every())
+    return f"{folder.path} ({count} image{'s' * (count != 1)})"
+
+
 def walk(root: Path) -> Tree:
     """What lies in ``root`` and below.
 
-    Hidden files and folders are passed over. A link to a folder is followed where it may stand for a split or a class
-    and leads out of ``root``; elsewhere it may lead round in circles, or to another class.
+    Hidden images, and hidden folders that hold images, are noted and not taken. A link to a folder is followed where it
+    may stand for a split or a class and leads out of ``root``; elsewhere it may lead round in circles, or to another
+    class.
 
     Raises:
         OSError: if a folder or file is out of reach, other than by a link.
@@ -127,22 +141,16 @@ def _walk(place: Path | str, path: str, tree: Tree) -> Folder:
         is_folder = entry.is_dir(follow_symlinks=False)
         if entry.name.lower() in word_list("system folders" if is_folder else "system files"):
             tree.system += [below] if is_folder else []
-        elif entry.name.startswith((".", "__")):
-            continue
         elif is_folder and below.count("/") >= DEEPEST:
             tree.deep.append(below)
+        elif entry.name.startswith("."):
+            _note_hidden(entry, below, is_folder, tree)
         elif is_folder:
             folder.folders[entry.name] = _walk(entry.path, below, tree)
         elif entry.is_symlink() and Path(entry.path).is_dir():
             folder.links.append(below)
         else:
-            status = _status(entry)
-            if status is not None and looks_like_an_image(entry.path):
-                folder.images.append(File(below, status.st_size, stamp(status)))
-            elif status is None and Path(entry.path).exists():
-                tree.special.append(below)
-            else:
-                folder.others.append(below)
+            _take_file(entry, below, folder, tree)
     owned = [below for below in folder.folders.values() if below.own]
     if owned and path and not folder.images and len(owned) == len(folder.folders):
         folder.own = True
@@ -150,6 +158,33 @@ def _walk(place: Path | str, path: str, tree: Tree) -> Folder:
         tree.own += [below.path for below in owned]
         folder.folders = {name: below for name, below in folder.folders.items() if not below.own}
     return folder
+
+
+def _note_hidden(entry: "os.DirEntry[str]", path: str, is_folder: bool, tree: Tree) -> None:
+    """Note a hidden image, or a hidden folder that holds images, unless systems or tools leave such."""
+    if pattern("left behind").fullmatch(entry.name):
+        return
+    with suppress(OSError):  # hidden folders may be locked, and need not be read
+        if is_folder:
+            below = _walk(entry.path, path, Tree(Folder("")))
+            tree.hidden_folders += [with_count(below)] if next(below.every(), None) else []
+        elif _status(entry) is not None and looks_like_an_image(entry.path):
+            tree.hidden.append(path)
+
+
+def _take_file(entry: "os.DirEntry[str]", path: str, folder: Folder, tree: Tree) -> None:
+    """Put what is no folder where it belongs; a link to an image that is gone is an image that cannot be read."""
+    status = _status(entry)
+    if status is not None and looks_like_an_image(entry.path):
+        folder.images.append(File(path, status.st_size, stamp(status)))
+    elif status is not None:
+        folder.others.append(path)
+    elif Path(entry.path).exists():
+        tree.special.append(path)
+    elif is_called_like_an_image(entry.name):
+        folder.images.append(File(path, 0, stamp(entry.stat(follow_symlinks=False))))
+    else:
+        folder.lost.append(path)
 
 
 def _follow(folder: Folder, root: Path, tree: Tree, links: int) -> None:

@@ -362,6 +362,39 @@ def test_one_in_a_hundred_may_be_lost(tmp_path, lost, refused):
         require_enough(source, stored, keep_going=False)
 
 
+def test_links_to_images_that_are_gone_are_images_that_cannot_be_read(tmp_path):
+    """As in a set of which git-annex or DataLad has fetched a part."""
+    for number, picture in enumerate(pictures()[:40]):
+        write(tmp_path / "data", f"{'AB'[number % 2]}/{number:02}.png", encode(picture))
+    images = sorted((tmp_path / "data").glob("*/*.png"))
+    for path in images[:3]:
+        path.unlink()
+        path.symlink_to("../.git/annex/objects/1.png")
+    source = folder_source(tmp_path / "data")
+    stored = store_images(source, [], tmp_path)
+    assert source.others == ()
+    assert stored.facts["reason"].tolist() == ["the link leads nowhere"] * 3 + [""] * 37
+    with pytest.raises(ConfigError, match=r"3 of 20 images of class 'A' \(15.0 %\) cannot be decoded, such as A/00"):
+        require_enough(source, stored, keep_going=False)
+    done = audit(source, stored, settings_of(), strict=False)
+    assert kinds(done)["no access"]["text"].endswith("such as A/00.png: the link leads nowhere.")
+    for path in images[3:]:
+        path.unlink()
+        path.symlink_to(path)
+    source = folder_source(tmp_path / "data")
+    with pytest.raises(ConfigError, match=r"None of the 40 images in .* can be decoded \(the link leads nowhere\)"):
+        audit(source, store_images(source, [], tmp_path), settings_of())
+
+
+def test_links_to_folders_that_are_gone_are_a_warning(tmp_path):
+    for number, picture in enumerate(pictures()[:40]):
+        write(tmp_path / "data", f"{'AB'[number % 2]}/{number:02}.png", encode(picture))
+    (tmp_path / "data/A/patient 7").symlink_to("/media/away")
+    found = examine(tmp_path / "data", tmp_path).finding("layout")
+    assert (found["severity"], found["files"]) == ("warning", ["A/patient 7"])
+    assert found["text"].endswith("left out: 1 link that leads nowhere.")
+
+
 def test_a_class_that_is_lost_whole_is_told(tmp_path):
     """Such a set cannot be split, but what is lacking is said before that."""
     source, facts = made_up(["A", "B", "C"] * 20, problems=dict.fromkeys(range(2, 60, 3), "empty"))
@@ -508,6 +541,18 @@ def test_imbalance(audited):
     assert "imbalance" not in even
     assert uneven["imbalance"]["severity"] == "note"
     assert very["imbalance"]["severity"] == "warning"
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_of_one_patient_is_warned_of(audited, split):
+    patients = [f"p{row}" for row in range(240)]
+    given = (["train"] * 8 + ["val"] * 2 + ["test"] * 2) * 20
+    assert "one patient" not in kinds(audited(["A", "B"] * 120, given, patients))
+    assert "one patient" not in kinds(audited(["A", "B"] * 120, given)), "where nobody is known, one image is one"
+    one = ["alone" if place == split else patient for place, patient in zip(given, patients, strict=True)]
+    found = kinds(audited(["A", "B"] * 120, given, one))["one patient"]
+    assert found["severity"] == "warning"
+    assert f"{split} holds 40 images of alone" in found["text"]
 
 
 def test_a_split_that_lacks_a_label(audited):

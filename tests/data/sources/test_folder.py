@@ -12,6 +12,7 @@ from source_files import dicom, pixels, png, write, write_bytes
 
 from bench.data.images import dicom as dicom_module
 from bench.data.images.decode import decode
+from bench.data.sources import listing
 from bench.data.sources.folder import LAYOUTS, folder_source
 from bench.data.sources.listing import EXTENSIONS, PICTURES
 from bench.errors import ConfigError
@@ -88,6 +89,43 @@ def test_hidden_folders_inside_a_class_are_passed_over(tmp_path):
     assert list(folder_source(tmp_path).table["image"]) == ["A/1.png", "B/2.png"]
 
 
+def test_names_that_begin_with_underscores_are_names_like_others(tmp_path):
+    names = ["__test/A/1.png", "__test/B/__2.png", "train/A/__3.png", "train/B/__deeper/4.png"]
+    found = folder_source(write(tmp_path, [*names, "__MACOSX/A/5.png", "train/__pycache__/6.png"]))
+    assert list(found.table["image"]) == names
+    assert Counter(found.table["split"]) == {"test": 2, "train": 2}
+    assert [(one.kind, one.names) for one in found.excluded] == [
+        ("system folder", ("__MACOSX", "train/__pycache__")),
+    ]
+
+
+def test_hidden_images_and_folders_of_images_are_counted_and_named(tmp_path):
+    write(tmp_path, ["A/1.png", "B/2.png", "A/.3.png", ".C/4.png", ".C/deep/5.png", "B/.old/6.png"])
+    write(tmp_path, ["A/._1.png", ".git/annex/objects/7.png", ".Trash-1000/8.png", ".DS_Store", ".venv/9.png"])
+    for name in (".notes/readme.txt", ".x.txt", ".y"):
+        write_bytes(tmp_path / name, b"x")
+    found = folder_source(tmp_path)
+    assert list(found.table["image"]) == ["A/1.png", "B/2.png"]
+    assert [(one.counted, one.names) for one in found.excluded] == [
+        ("1 hidden image", ("A/.3.png",)),
+        ("2 hidden folders", (".C (2 images)", "B/.old (1 image)")),
+    ]
+
+
+def test_hidden_folders_that_are_locked_are_passed_over(tmp_path, monkeypatch):
+    write(tmp_path, ["A/1.png", "B/2.png", ".Revisions/3.png"])
+    as_it_is = os.scandir
+
+    def locked(path):
+        if os.fspath(path).endswith(".Revisions"):
+            raise PermissionError(13, "Permission denied", path)
+        return as_it_is(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    found = folder_source(tmp_path)
+    assert (len(found.table), found.excluded) == (2, ())
+
+
 def test_endings_of_any_case_and_kind(tmp_path):
     names = [f"A/{number}{ending}" for number, ending in enumerate(EXTENSIONS)]
     found = folder_source(write(tmp_path, [*names, "A/big.PNG", "B/photo.JPeG", "A/scan.svg", "A/scan"]))
@@ -96,7 +134,7 @@ def test_endings_of_any_case_and_kind(tmp_path):
 
 @pytest.mark.parametrize("ending", PICTURES)
 def test_endings_of_images_can_be_decoded(tmp_path, ending):
-    if ending == ".jp2" and not features.check("jpg_2000"):
+    if Image.registered_extensions()[ending] == "JPEG2000" and not features.check("jpg_2000"):
         pytest.skip("Pillow comes without OpenJPEG")
     values = np.full((6, 5), 90, dtype=np.uint8)
     kind = Image.registered_extensions()[ending]
@@ -156,10 +194,29 @@ def test_files_that_do_not_look_like_images_are_named(tmp_path):
     write(tmp_path, ["train/A/1.png", "train/B/2.png", "extra/3.png"])
     for name in ["train/A/notes.txt", "train/A/deep/scan.svg", "train/B/README", "train/B/.hidden.txt", "train/x.txt"]:
         write_bytes(tmp_path / name, b"x")
-    (tmp_path / "train/B/lost.png").symlink_to(tmp_path / "nowhere.png")
     found = folder_source(tmp_path)
-    assert found.others == ("train/A/deep/scan.svg", "train/A/notes.txt", "train/B/README", "train/B/lost.png")
+    assert found.others == ("train/A/deep/scan.svg", "train/A/notes.txt", "train/B/README")
     assert list(found.table["image"]) == ["train/A/1.png", "train/B/2.png"]
+
+
+@pytest.mark.parametrize(
+    ("files", "others"),
+    [
+        (["A/1.png", "B/2.png"], ["C.zip", "labels.csv"]),
+        (["train/A/1.png", "train/B/2.png"], ["README", "train/C.tar.gz"]),
+        (["A/train/1.png", "A/test/2.png", "B/train/3.png"], ["A/val.zip", "C.zip"]),
+        (["outer/fold1/A/1.png", "outer/fold1/B/2.png", "outer/fold2/A/3.png", "outer/fold2/B/4.png"],
+         ["a.txt", "outer/b.txt", "outer/fold2/C.zip"]),
+        (["patient_1/A/1.png", "patient_2/B/2.png"], ["patient_1/report.pdf", "patient_3.zip"]),
+    ],
+)  # fmt: skip
+def test_files_beside_class_folders_are_named(tmp_path, files, others):
+    for name in others:
+        write_bytes(tmp_path / name, b"x")
+    found = folder_source(write(tmp_path, files))
+    assert len(found.table) == len(files)
+    assert [(one.kind, sorted(one.names)) for one in found.excluded] == [("file beside class folders", others)]
+    assert found.others == ()
 
 
 def test_text_called_like_an_image_stays_in_the_table(tmp_path):
@@ -181,7 +238,8 @@ def test_links_to_themselves_and_to_folders_are_named(tmp_path):
     (tmp_path / "A/self.png").symlink_to(tmp_path / "A/self.png")
     (tmp_path / "A/to_b").symlink_to(tmp_path / "B")
     found = folder_source(tmp_path)
-    assert found.others == ("A/self.png",)
+    assert found.others == ()
+    assert "A/self.png" in list(found.table["image"]), "an image that cannot be read"
     assert [(one.counted, one.names) for one in found.excluded] == [("1 link to a folder", ("A/to_b",))]
 
 
@@ -217,10 +275,37 @@ def test_patients_come_from_dicom_headers(tmp_path):
     assert any("1 images have no patient" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("endings", [(".jpg",), (".png", ".JPG"), (".dcm", ".tif")])
+def test_patients_come_from_dicom_headers_whatever_the_files_are_called(tmp_path, endings):
+    dicoms(tmp_path, [f"p{number // 2}" for number in range(40)])
+    for number, path in enumerate(sorted(tmp_path.glob("*/*.dcm"))):
+        path.rename(path.with_suffix(endings[number % len(endings)]))
+    found = folder_source(tmp_path)
+    assert found.patient_rule == "DICOM PatientID"
+    assert found.table["split_group"].nunique() == 20
+
+
+def test_of_many_pictures_few_are_looked_into(tmp_path, monkeypatch):
+    write(tmp_path, [f"{label}/{number}.png" for label in "AB" for number in range(50)])
+    asked = []
+    monkeypatch.setattr(listing, "_head", lambda path: asked.append(path) or b"")
+    assert folder_source(tmp_path).patients_assumed
+    assert 0 < len(asked) < 10
+
+
 def test_a_patient_id_that_all_files_share_tells_nobody_apart(tmp_path):
     found = folder_source(dicoms(tmp_path, ["ANON"] * 4))
     assert found.patients_assumed
     assert found.table["split_group"].is_unique
+    assert any("PatientID is the same in all files" in note for note in found.notes)
+
+
+def test_dicom_patients_who_are_written_in_two_ways_are_joined(tmp_path):
+    found = folder_source(dicoms(tmp_path / "two", ["P0", "p0", "p1", "P1", "p1"]))
+    assert found.table["split_group"].nunique() == 2
+    assert any("P0 is p0" in note or "p0 is P0" in note for note in found.notes)
+    found = folder_source(dicoms(tmp_path / "one", ["Set 1", "SET 1", "set 1"]))
+    assert found.patients_assumed
     assert any("PatientID is the same in all files" in note for note in found.notes)
 
 

@@ -99,6 +99,7 @@ def test_masks_are_not_taken_for_images(manifest):
 def test_folders_of_programs_are_not_searched(manifest):
     found = manifest(["__MACOSX/1.png", "@eaDir/1.png", ".x/1.png", "a/1.png", "a/2.png"], ["1", "2"])
     assert images(found) == ["a/1.png", "a/2.png"]
+    assert images(manifest(["__b/3.png", "b/4.png"], ["3", "4"])) == ["__b/3.png", "b/4.png"]
 
 
 def test_the_way_out_is_named(manifest):

@@ -1,15 +1,17 @@
 """Every layout that docs/data.md lists is read as it says; what is not understood, or in two ways, is refused."""
 
+import io
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 from source_files import dicom, pixels, write, write_bytes
 
 from bench.data.audit.findings import how_read
+from bench.data.images.decode import decode
 from bench.data.sources import listing
 from bench.data.sources.folder import folder_source
 from bench.data.sources.layout import LAYOUTS
@@ -81,6 +83,19 @@ LAYOUTS_READ = [
         "split/patient/class",
         splits={"train": "train", "test": "test"},
         patient=r"^\w+/(\d+)/",
+    ),
+    Layout(
+        "split/patient/class, one split of which has numbers that may be years",
+        below("train/1500", "train/1999", "test/2000", "test/2001"),
+        "split/patient/class",
+        splits={"train": "train", "test": "test"},
+        patient=r"^\w+/(\d+)/",
+    ),
+    Layout(
+        "split/year/class, one year a split",
+        below("train/2019", "val/2020", "test/2021"),
+        "split/class",
+        splits={"train": "train", "val": "val", "test": "test"},
     ),
     Layout("class/patient", [f"{label}/patient{n}/1.png" for label in "AB" for n in (1, 2)]),
     Layout("fold/class", below("fold_1", "fold_2", "fold_3"), "fold/class", fold=r"fold_(\d)"),
@@ -335,6 +350,23 @@ LAYOUTS_READ = [
         splits={"train": "train", "test": "test"},
         label=r"/(\w+)/",
     ),
+    *(
+        Layout(
+            f"classes called {one} and {other}, of which test lacks one",
+            [f"train/{one}/1.png", f"train/{other}/2.png", f"test/{one}/3.png"],
+            "split/class",
+            label=r"/(\w+)/",
+            splits={"train": "train", "test": "test"},
+        )
+        for one, other in (("100", "200"), ("J189", "J180"), ("ICD_509", "ICD_501"))
+    ),
+    Layout(
+        "classes called by codes in splits of odd names",
+        below("my_train", "holdout", names=["J189/1.png", "J180/2.png"]),
+        "split/class (holdout is test, my_train is train)",
+        label=r"/(J\d+)/",
+        splits={"my_train": "train", "holdout": "test"},
+    ),
     Layout(
         "grades with patients called by numbers as they are",
         [f"{grade}/{n}/{grade}{n}.png" for grade in range(3) for n in range(3 + grade)],
@@ -429,6 +461,62 @@ REFUSED = [
         "class folders beside the splits are refused",
         [*below("train", "test"), *A_B],
         ["{root}/A is called like a class folder of test, train, but lies beside them"],
+    ),
+    *(
+        (
+            f"a split of an unknown name that holds classes called {one} and {other} is named",
+            below("train", *more, "vaild", names=[f"{one}/1.png", f"{other}/2.png"]),
+            [f"{{root}}/vaild holds the class folders {one}, {other} as", "its name tells no split"],
+        )
+        for one, other in (("100", "200"), ("J180", "J189"))
+        for more in ((), ("test",))
+    ),
+    (
+        "class folders called by codes beside the splits are refused",
+        [*below("train", "test", names=["J180/1.png", "J189/2.png"]), "J189/3.png"],
+        ["{root}/J189 is called like a class folder of test, train, but lies beside them"],
+    ),
+    (
+        "splits beside classes called by codes in a split are refused",
+        [*below("train", "test", "train/val", names=["J180/1.png", "J189/2.png"])],
+        ["{root}/train is read as of the train split, but holds val beside J180, J189"],
+    ),
+    *(
+        (
+            f"years are no patients, in {' and '.join(tops)}",
+            below(*tops),
+            ["are called by years and hold class folders (a, b)", "class/20", "patient_20", "path,label"],
+        )
+        for tops in (
+            [str(year) for year in range(2016, 2022)],
+            [str(year) for year in range(2000, 2015)],
+            ["train/2018", "train/2019", "test/2020"],
+        )
+    ),
+    (
+        "folds of images without classes",
+        ["fold_1/1.png", "fold_2/2.png"],
+        ["The images in fold_1, fold_2 of {root} lie in no class folder", "have no label (they are read as folds"],
+    ),
+    (
+        "folds of which one is without classes",
+        [*below("set/fold_1", "set/fold_2"), "set/fold_3/1.png"],
+        ["The images in set/fold_3 of {root} lie in no class folder"],
+    ),
+    (
+        "folds of a split without classes",
+        [*below("test"), "train/fold_1/1.png", "train/fold_2/2.png"],
+        ["The images in train/fold_1, train/fold_2 of {root} lie in no class folder"],
+    ),
+    (
+        "folds without classes beside a test split",
+        [*below("test"), "fold_1/1.png", "fold_2/2.png"],
+        ["The images in fold_1, fold_2 of {root} lie in no class folder"],
+    ),
+    (
+        "the images of one folder that is called like a patient have no label",
+        [*below("train"), "test/00123/1.png"],
+        ["The 1 images in test of {root} lie in no class folder"],
     ),
     (
         "unknown folders that hold folders like classes are refused",
@@ -693,6 +781,26 @@ def test_patients_in_several_splits_are_one_patient(tmp_path):
     assert "patient/class" in found.patient_rule
 
 
+MAY_BE_SITES = [
+    (below("101", "102", "103"), "101, 102, 103"),
+    (below("train/101", "train/102", "test/103"), "101, 102, 103"),
+    (below("B101", "B102"), "B101, B102"),
+    (below("101", "102", names=["A/1.png"]) + below("103"), ""),
+    (below("patient_1", "patient_2"), ""),
+    (below("train/9001", *(f"test/90{n:02}" for n in range(2, 20))), ""),
+]
+"""Files, and the folders that were taken for patients and may be something else."""
+
+
+@pytest.mark.parametrize(("files", "said"), MAY_BE_SITES)
+def test_few_numbered_patients_who_each_have_every_class_are_noted(tmp_path, files, said):
+    found = folder_source(write(tmp_path, files))
+    assert "patient/class" in found.layout
+    notes = [note for note in found.notes if "Taken for patients" in note]
+    assert [note.partition(": ")[2].partition(";")[0] for note in notes] == [said] * bool(said)
+    assert all(re.search(r"lay them out as class/B?101, or name the images in a .csv", note) for note in notes)
+
+
 # Class names
 
 
@@ -773,13 +881,49 @@ def test_files_of_no_known_ending_are_looked_into(tmp_path):
     assert found.others == ("B/y.ima",)
 
 
+def encoded(mode, kind, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((6, 5), 90, dtype=np.uint8)).convert(mode).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+BY_CONTENT = {
+    "bitmap": lambda: encoded("L", "BMP"),
+    "big tiff": lambda: encoded("L", "TIFF", big_tiff=True),
+    "jpeg 2000 codestream": lambda: encoded("L", "JPEG2000", no_jp2=True),
+    "pbm": lambda: encoded("1", "PPM"),
+    "pgm in text": lambda: b"P2 # scanned\n# twice\n3 2\n255\n1 2 3 4 5 6\n",
+    "ppm with other ends of lines": lambda: b"P6\r\n1 1\r255\n\1\2\3",
+    "pfm": lambda: encoded("F", "PPM"),
+}
+"""Pictures that nothing but their first bytes tells, and that can be decoded."""
+
+
+@pytest.mark.parametrize("kind", BY_CONTENT)
+def test_pictures_of_every_kind_are_told_by_their_content(tmp_path, kind):
+    if "2000" in kind and not features.check("jpg_2000"):
+        pytest.skip("Pillow comes without OpenJPEG")
+    content = BY_CONTENT[kind]()
+    assert decode(content).image.size
+    write_bytes(write(tmp_path, A_B) / "A/scan", content)
+    found = folder_source(tmp_path)
+    assert set(found.table["image"]) == {*A_B, "A/scan"}
+    assert found.others == ()
+
+
+@pytest.mark.parametrize("text", [b"BM is the initials of the reader", b"P1 and P2 are of one family", b"MM", b"P5"])
+def test_texts_that_begin_like_pictures_are_none(tmp_path, text):
+    write_bytes(write(tmp_path, A_B) / "A/README", text)
+    assert folder_source(tmp_path).others == ("A/README",)
+
+
 def test_files_of_a_known_ending_are_not_looked_into(tmp_path, monkeypatch):
     write(tmp_path, A_B)
     write_bytes(tmp_path / "A/notes.txt", b"x")
     asked = []
-    monkeypatch.setattr(listing, "_head", asked.append)
+    monkeypatch.setattr(listing, "_head", lambda path: asked.append(str(path)) or b"")
     assert folder_source(tmp_path).others == ("A/notes.txt",)
-    assert asked == []
+    assert [path for path in asked if not path.endswith(".png")] == []
 
 
 # Links
@@ -842,6 +986,51 @@ def test_links_back_into_the_data_are_not_followed_and_said(tmp_path):
     found = folder_source(tmp_path)
     assert found.classes == ("A", "B")
     assert [(one.counted, one.names) for one in found.excluded] == [("2 links to folders", ("C", "up"))]
+
+
+@pytest.mark.parametrize(
+    ("files", "gone"),
+    [
+        (A_B, ["C"]),
+        (A_B, ["site 1.5", "val"]),
+        (below("train", "test"), ["val"]),
+        (below("val", "test"), ["train"]),
+        (below("train", "test"), ["train/C"]),
+        (below("seg_train/seg_train", "seg_test/seg_test"), ["seg_test/seg_test/C"]),
+        (below("outer"), ["outer/C"]),
+        (["malignant/40X/1.png", "malignant/100X/1.png"], ["benign"]),
+        (["A/train/1.png", "A/test/2.png", "B/train/3.png"], ["B/test"]),
+        (below("fold1", "fold2"), ["fold3"]),
+        (below("fold1", "fold2"), ["fold2/C"]),
+        (below("patient_1", "patient_2"), ["patient_3"]),
+        (below("patient_1", "patient_2", names=["A/1.png", "B/1.png"]), ["patient_2/C"]),
+    ],
+)
+def test_links_that_lead_nowhere_where_folders_are_expected_are_refused(tmp_path, files, gone):
+    for link in gone:
+        (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / link).symlink_to("/media/away/set")
+    message = refused(tmp_path, files)
+    assert message.startswith(f"{', '.join(gone)} in {tmp_path} lead")
+    assert "nowhere" in message
+
+
+def test_other_links_that_lead_nowhere_are_named(tmp_path):
+    links = ("A/p7", "masks", "notes.txt", "unlabeled")
+    for link in links:
+        (tmp_path / link).parent.mkdir(exist_ok=True)
+        (tmp_path / link).symlink_to("gone")
+    found = folder_source(write(tmp_path, A_B))
+    assert [(one.counted, set(one.names)) for one in found.excluded] == [("4 links that lead nowhere", set(links))]
+    assert found.others == ()
+
+
+def test_where_all_links_lead_nowhere_they_are_named(tmp_path):
+    for label in "AB":
+        (tmp_path / label).symlink_to("/media/away")
+    message = refused(tmp_path, [])
+    assert "There are no images below" in message
+    assert "2 links there lead nowhere: A, B" in message
 
 
 # Order

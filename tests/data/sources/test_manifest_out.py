@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import numpy as np
 import pytest
@@ -49,6 +50,34 @@ def test_a_folder(tmp_path):
     write(tmp_path / "set", ["A/1.png", "A/deep/2, really.png", 'B/"3".png'])
     rows = assert_goes_round(tmp_path, tmp_path / "set")
     assert rows[0] == {"path": "A/1.png", "label": "A", "patient": "", "split": ""}
+
+
+def test_names_that_a_table_might_take_for_others(tmp_path):
+    names = ["A/x\\1.png", "A/\\x\\y z.png", "A/ 2.png", "A/-3.png", "b+c/'4.png", "d/x1y.png", "__e/5 .png"]
+    write(tmp_path / "set", names)
+    (tmp_path / "set/d/lost.png").symlink_to("gone.png")
+    first = open_source(str(tmp_path / "set"), 0)
+    (tmp_path / "m.csv").write_text(manifest_text(first))
+    again = open_source(str(tmp_path / "m.csv"), 0, image_root=tmp_path / "set")
+    assert again.table.to_dict("list") == first.table.to_dict("list")
+    assert (again.stamps, again.classes) == (first.stamps, first.classes)
+    assert set(again.table["image"]) == {*names, "d/lost.png"}
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ([" A/1.png", "B/2.png"], "a name with a blank at its beginning or end, ' A/1.png'; no manifest can hold it"),
+        (["A/1.png ", "B/2.png"], "a name with a blank at its beginning or end, 'A/1.png '"),
+        (["A/1.png", "B/2.png", "A+B/3.png"], "a class called 'A+B', which in a manifest would be several labels"),
+        (["A/1.png", "B/2.png", "A B/3.png"], "('A' and 'B'); call it otherwise"),
+        (["[A,C]/1.png", "B/2.png"], "a class called '[A,C]'"),
+    ],
+)
+def test_names_that_a_table_would_take_for_others_are_refused(tmp_path, names, told):
+    source = open_source(str(write(tmp_path, names)), 0)
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        manifest_text(source)
 
 
 def test_a_folder_with_splits_and_a_pattern(tmp_path):
