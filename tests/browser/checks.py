@@ -13,7 +13,7 @@ _NAME = "const name = (e) => e.outerHTML.replace(/base64,[^\"]*/, '').slice(0, 1
 
 
 def pictures(visit: Visit) -> list[str]:
-    """Pictures without an alternative text, a size or a caption, or smaller than they were drawn where there is room."""
+    """Pictures without an alternative text, a size or a caption, or smaller than drawn where there is room."""
     script = """async () => {
       %s
       const wrong = [];
