@@ -348,7 +348,7 @@ def _one_patient(evidence: Evidence) -> Iterator[FindingRecord]:
     for split in ("val", "test") if not evidence.source.patients_assumed else ():
         patients = table.loc[table["split"] == split, "patient_id"]
         if patients.nunique() == 1:
-            told.append(f"{split} holds {numbers.counted(len(patients), 'image')} of {patients.iloc[0]}")
+            told.append(f"{split} ({numbers.counted(len(patients), 'image')})")
     if told:
         yield _finding("one patient", "warning", len(told), told=told)
 

@@ -552,7 +552,7 @@ def test_a_split_of_one_patient_is_warned_of(audited, split):
     one = ["alone" if place == split else patient for place, patient in zip(given, patients, strict=True)]
     found = kinds(audited(["A", "B"] * 120, given, one))["one patient"]
     assert found["severity"] == "warning"
-    assert f"{split} holds 40 images of alone" in found["text"]
+    assert f"show one patient: {split} (40 images)." in found["text"]
 
 
 def test_a_split_that_lacks_a_label(audited):
