@@ -24,8 +24,8 @@ QUIET = 24 * 3600
 each machine sees its own locks alone."""
 OWNER = ".owner"
 """Locked as long as the process lives whose folder it is."""
-NEW = ".new-"
-"""How a folder is called until it is locked; nobody takes it for left behind."""
+NEW, UNLOCKED = ".new-", ".unlocked-"
+"""How a folder is called until it is locked, its name ending with that of the machine; and how, if it cannot be."""
 SECONDS_TO_EMPTY = 5.0
 """For which processes that are about to end may still write to a folder, other than a draft."""
 
@@ -44,9 +44,8 @@ def own_folder(prefix: str, place: Path | None = None, suffix: str = "") -> Iter
     """
     where = Path(tempfile.gettempdir()) if place is None else place
     remove_left(where)
-    draft = Path(tempfile.mkdtemp(prefix=NEW, dir=where))
     with ExitStack() as held:
-        folder = _named(draft, where / f"{prefix}{draft.name.removeprefix(NEW)}{suffix}", held)
+        folder = _locked(where, prefix, suffix, held)
         try:
             yield folder
         finally:
@@ -55,7 +54,7 @@ def own_folder(prefix: str, place: Path | None = None, suffix: str = "") -> Iter
 
 def draft_folder(prefix: str, place: Path) -> AbstractContextManager[Path]:
     """As `own_folder`, in a cache: the name says of which machine it is."""
-    return own_folder(prefix, place, f"@{platform.node()}")
+    return own_folder(prefix, place, _of_here())
 
 
 def remove_left_in_cache(cache: Path) -> None:
@@ -68,7 +67,7 @@ def remove_left(where: Path) -> list[Path]:
     """Remove the folders of ours in ``where`` whose processes have ended; returns those that were removed."""
     found, removed = [], []
     with suppress(OSError):  # it is not there, or not to be listed
-        found = [folder for folder in where.iterdir() if folder.name.startswith((*PREFIXES, *DRAFTS))]
+        found = [folder for folder in where.iterdir() if folder.name.startswith((*PREFIXES, *DRAFTS, NEW))]
     for folder in found:
         with suppress(OSError, NotImplementedError, Timeout):
             if not (_is_ours(folder) and _tells_by_its_lock(folder)):
@@ -79,28 +78,37 @@ def remove_left(where: Path) -> list[Path]:
     return removed
 
 
-def _named(draft: Path, folder: Path, held: ExitStack) -> Path:
-    """``draft`` as ``folder``, locked; or under its own name, where the file system has no locks or renames no folders.
-
-    It is removed by its own process alone then.
-    """
+def _locked(where: Path, prefix: str, suffix: str, held: ExitStack) -> Path:
+    """A new folder, locked; where the file system has no locks, under a name that nobody takes for left behind."""
+    draft = Path(tempfile.mkdtemp(prefix=NEW, suffix=_of_here(), dir=where))
+    random = draft.name.removeprefix(NEW).removesuffix(_of_here())
+    folder = where / f"{prefix}{random}{suffix}"
     try:
         held.enter_context(FileLock(draft / OWNER))
-        draft.rename(folder)
     except (OSError, NotImplementedError):
-        return draft
-    return folder
+        folder = where / f"{UNLOCKED}{random}"
+    with suppress(OSError):  # where no folder can be renamed, it keeps its first name
+        draft.rename(folder)
+        return folder
+    # if it is gone, another process has taken it for left behind, in the moment before it was locked
+    return draft if draft.is_dir() else _locked(where, prefix, suffix, held)
+
+
+def _of_here() -> str:
+    """How the names of folders of this machine end."""
+    return f"@{platform.node()}"
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether it is a folder of this user, and no link to another, with the mark of one that was locked."""
+    """Whether it is a folder of this user, no link to another, with the mark of one that was locked, or was to be."""
     of_user = not hasattr(os, "geteuid") or folder.lstat().st_uid == os.geteuid()
-    return of_user and folder.is_dir() and not folder.is_symlink() and (folder / OWNER).is_file()
+    marked = (folder / OWNER).is_file() or (folder.name.startswith(NEW) and "@" in folder.name)
+    return of_user and folder.is_dir() and not folder.is_symlink() and marked
 
 
 def _tells_by_its_lock(folder: Path) -> bool:
     """Whether a lock that nobody holds proves that nobody writes to the folder any more."""
-    if folder.name.startswith(PREFIXES) or folder.name.partition("@")[2] == platform.node():
+    if folder.name.startswith(PREFIXES) or folder.name.endswith(_of_here()):
         return True
     written = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
     return time.time() - written > QUIET

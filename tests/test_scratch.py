@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench import scratch
 from bench.cli import main
-from bench.scratch import NEW, OWNER, QUIET, draft_folder, own_folder, remove_left
+from bench.scratch import NEW, OWNER, QUIET, UNLOCKED, draft_folder, own_folder, remove_left
 
 HOLD = """
 import sys, time
@@ -100,6 +101,39 @@ def test_what_another_process_still_writes_is_left_to_the_next_start(tmp_path, m
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_folder_whose_process_was_killed_before_it_was_named_goes(tmp_path, marked):
+    left = tmp_path / f"{NEW}abcdefgh@{platform.node()}"
+    left.mkdir()
+    if marked:
+        (left / OWNER).touch()
+    other = tmp_path / f"{NEW}somebody"
+    other.mkdir()
+    assert remove_left(tmp_path) == [left]
+    assert [*tmp_path.iterdir()] == [other]
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_folder_that_is_taken_for_left_behind_before_it_is_locked_is_made_anew(tmp_path, monkeypatch, marked):
+    real, taken = scratch.FileLock, []
+
+    def late(file):
+        if file.parent.name.startswith(NEW) and not taken:
+            if marked:
+                file.touch()
+            with monkeypatch.context() as patch:
+                patch.setattr(scratch, "FileLock", real)
+                taken.extend(remove_left(tmp_path))
+        return real(file)
+
+    monkeypatch.setattr(scratch, "FileLock", late)
+    with own_folder("bench-tune-", tmp_path) as folder:
+        (folder / "file").touch()
+        assert len(taken) == 1 and folder.name.startswith("bench-tune-")
+        assert [*tmp_path.iterdir()] == [folder]
+    assert [*tmp_path.iterdir()] == []
+
+
 # Drafts of a cache
 
 
@@ -154,11 +188,11 @@ def test_without_locks_a_folder_is_used_and_no_other_is_removed(tmp_path, monkey
     monkeypatch.setattr(fcntl, "flock", refuse)
     with draft_folder(".decoding-", tmp_path) as folder:
         (folder / "file").touch()
-        assert folder.name.startswith(NEW)
+        assert folder.name.startswith(UNLOCKED)
         assert remove_left(tmp_path) == []
-    assert [*tmp_path.iterdir()] == [left]
-    monkeypatch.undo()
-    assert remove_left(tmp_path) == [left]
+        monkeypatch.undo()
+        assert remove_left(tmp_path) == [left]
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.filterwarnings("ignore:flock not supported")

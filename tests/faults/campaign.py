@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import toys
 
+from bench.scratch import DRAFTS, NEW
 from faults.child import Fault, run
 
 SPACE = (
@@ -190,6 +191,7 @@ class Campaign:
         if lost:
             return f"finished trials are lost: {lost}"
         left = [path for path in place.run.rglob(".*.draft-*") if path.is_file()]
+        left += [path for path in (place.folder / "cache").rglob(".*") if path.name.startswith((*DRAFTS, NEW))]
         if left:
             return f"files are left behind: {left[:3]}"
         return difference(place, self.expected)
