@@ -649,6 +649,8 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     def begin(**changes: Any) -> tuple[stages.Stage, Task]:
         run = RunDir(tmp_path / "reports" / "toy")
         made = request.resume(run, changes) if changes else request.prepare(settings)
+        if not changes:
+            request.write_request(made, "python run_bench.py")
         examined = examine(made, Screen(), run.read() if changes else None)
         begun = (
             pipeline.take_up(made, found) if changes else pipeline.create(made, found, weights, "python run_bench.py")
