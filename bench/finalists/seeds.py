@@ -14,7 +14,7 @@ import pandas as pd
 from bench.errors import ConfigError, TrialFailed, WorkerDied
 from bench.failures import MACHINE, kind_of, told
 from bench.run.courses import Curve
-from bench.run.folder import RunDir, file_sha256
+from bench.run.folder import RunDir, as_written, file_sha256
 from bench.run.results import EpochLog
 from bench.run.tables import Row, Schema, records, score_columns, scores_in
 from bench.seeds import stable_seed
@@ -209,9 +209,9 @@ class Trainings:
 
 
 def earlier_rows(schema: Schema, run: RunDir) -> list[Row]:
-    """The rows of a table that an earlier run has left; none where it is truncated: those are trained again."""
+    """The rows of a table that an earlier run has left; none where it is damaged: those are trained again."""
     try:
-        return schema.records(run.path)
+        return schema.records(run.path) if as_written(run.path / schema.file) else []
     except (FileNotFoundError, ValueError, TypeError):
         return []
 

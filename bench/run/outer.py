@@ -6,6 +6,7 @@ nothing is opened for it.
 """
 
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -168,6 +169,7 @@ def _fold(loop: _Loop, fold: OuterFold, seconds_left: float) -> None:
     row = loop.rows.add(fold, winner, trials, trials + len(wanted), time.perf_counter() - started)
     for path in (folder.study, folder.epochs, folder.predictions_epochs, folder.folds):
         path.unlink(missing_ok=True)
+    shutil.rmtree(folder.vouchers, ignore_errors=True)
     stage.screen.line(_told(row, loop))
 
 
@@ -179,6 +181,8 @@ def _validation(
     inner = validation_folds(stage, task, fold.rest(stage.examined.table))
     if inner is None:
         return None
+    for sentence in folder.check_tables():
+        loop.display.note(f"{sentence}.")
     how = Repeats(folder, stage.metric, settings.seed, settings.repeats, task.epochs, log.epochs)
     return Validation(chosen, replace(inner, on_group_done=lambda rows: None), how)
 

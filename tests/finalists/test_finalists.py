@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from bench.run.console import Screen
 from bench.run.folder import RunDir, write_table
 from bench.run.progress import RunDisplay
 from bench.run.results import TrialLog, TrialRecord
-from bench.run.tables import EPOCHS
+from bench.run.tables import EPOCHS, FOLDS
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import EpochRecord, TrialConfig, TrialResult
 
@@ -322,6 +323,21 @@ def test_a_damaged_table_of_folds_is_made_anew(work: Work) -> None:
     assert len(work.trained) == 4
 
 
+@pytest.mark.parametrize("name", ["finalists", "folds"])
+def test_a_score_that_was_changed_while_the_stage_is_unfinished_lets_nobody_else_win(work: Work, name: str) -> None:
+    scores = {"a": [0.9, 0.8], "b": [0.7, 0.7]} if name == "folds" else None
+    work.go(scores)
+    assert work.winner() == "a"
+    file = getattr(work.run, name)
+    table = pd.read_csv(file)
+    table.loc[table["backbone"] == "a", "metric_auc"] = 0.1
+    write_table(file, table)
+    work.retrained.clear(), work.trained.clear()
+    work.go(scores)
+    assert work.winner() == "a"
+    assert (work.retrained, len(work.trained)) == ((["a", "b"], 0) if name == "finalists" else ([], 4))
+
+
 def test_a_table_of_finalists_from_before_there_were_folds_goes_on(work: Work) -> None:
     work.go()
     work.go({"a": [0.6, 0.7], "b": [0.8, 0.9]})
@@ -525,6 +541,7 @@ def test_damaged_models_cannot_be_evaluated(work: Work, name: str, content: str)
 def test_a_table_from_before_there_were_repeats_is_read_and_goes_on(work: Work) -> None:
     table = work.go()
     old = table.drop(columns=["repeat", "representative"])
+    shutil.rmtree(work.run.vouchers)
     write_table(work.run.finalists, old)
     read = read_finalists(work.run)
     assert read["repeat"].tolist() == [1, 1]
@@ -739,7 +756,7 @@ def test_a_run_with_folds(
     assert f"toy over 2 folds: ROC AUC {with_spread(mean, deviation)}" in capfd.readouterr().out
 
     # interrupted after one fold: the other is trained, and gives what it gave
-    write_table(run.folds, folds.iloc[:1])
+    FOLDS.write(run.path, folds.iloc[:1])
     run.unfinish("finalists")
     assert main(["run", "--resume", "folds"]) == 0
     again = pd.read_csv(run.folds)
