@@ -386,7 +386,10 @@ def validation_folds(stage: Stage, task: Task, table: pd.DataFrame) -> Folds | N
         }
         for one in rows
     ]
-    return Folds(rows, sizes, task.epochs, partial(messages.fold_lines, stage.screen, stage.metric))
+    return Folds(
+        *(rows, sizes, task.epochs, partial(messages.fold_lines, stage.screen, stage.metric)),
+        on_note=lambda text: stage.screen.line(f"  note: {text}."),
+    )
 
 
 def _tell_folds(stage: Stage, task: Task, over_folds: Folds | None) -> None:

@@ -348,6 +348,7 @@ FOLDS = Schema(
         *integers("seed", "images_train", "images_val", "patients_val"),
         *SCORES,
         *HOW_IT_ENDED,
+        *text("curve"),
         *CONFIG,
     ),
     vouched=True,

@@ -64,6 +64,7 @@ class Work:
         self.summaries: list[list[float]] = []
         self.repeats = 1
         self.trained: list[tuple[str, int]] = []
+        self.notes: list[str] = []
         self.log = TrialLog(self.run)
         for config in (A, B):
             self.add(config, metrics(0.6))
@@ -115,7 +116,7 @@ class Work:
 
         chosen = choose(self.log, metric, ["a", "b"])
         sizes = [SIZE] * len(scores["a"]) if scores else []
-        folds = Folds(ROWS[: len(sizes)], sizes, 6, on_group_done=lambda rows: None) if scores else None
+        folds = Folds(ROWS[: len(sizes)], sizes, 6, lambda rows: None, self.notes.append) if scores else None
         how = Repeats(self.run, metric, seed, repeats, 6, self.log.epochs)
         told = Told(on_group_done=lambda rows: self.summaries.append([row["metric_auc"] for row in rows]))
         return retrain_finalists(chosen, how, train, folds, told)
@@ -336,6 +337,30 @@ def test_a_score_that_was_changed_while_the_stage_is_unfinished_lets_nobody_else
     work.go(scores)
     assert work.winner() == "a"
     assert (work.retrained, len(work.trained)) == ((["a", "b"], 0) if name == "finalists" else ([], 4))
+
+
+def test_a_fold_whose_curve_was_changed_is_trained_again(work: Work) -> None:
+    """The curves choose the epochs that folds are scored by."""
+    scores = {"a": [[0.6, 0.9], [0.5, 0.9], [0.4, 0.9]], "b": [0.7, 0.7, 0.7]}
+    work.go(scores)
+    assert work.winner() == "a"
+    table = EPOCHS.read(work.run.path)
+    mine = (table["name"] == "a") & (table["fold"] == 2)
+    table.loc[mine & (table["epoch"] == 2), "metric_auc"] = 0.99999
+    EPOCHS.write(work.run.path, table)
+    work.log = TrialLog.load(work.run)
+    work.trained.clear()
+    work.go(scores)
+    assert work.trained == [("a", 2)] and work.winner() == "a"
+    assert work.notes == ["epochs.csv is not as the run wrote it; trained again: a on fold 2"]
+    work.log = TrialLog.load(work.run)
+    work.trained.clear()
+    work.go(scores)
+    assert not work.trained, "as it was read again"
+    old = FOLDS.read(work.run.path).drop(columns="curve")
+    FOLDS.write(work.run.path, old)
+    work.go(scores)
+    assert not work.trained, "as before there was that column"
 
 
 def test_a_table_of_finalists_from_before_there_were_folds_goes_on(work: Work) -> None:
