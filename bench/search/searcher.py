@@ -79,6 +79,13 @@ def sound(file: Path) -> bool:
         return False
 
 
+def _score_in(trial: optuna.trial.FrozenTrial) -> float | None:
+    """The score that a study has of a trial: of one that was stopped early, what it reported last, its best by then."""
+    if trial.state == TrialState.PRUNED:
+        return None if trial.last_step is None else trial.intermediate_values[trial.last_step]
+    return trial.values[0] if trial.values else None
+
+
 class Watcher(Protocol):
     """What a display of the search is called with."""
 
@@ -248,11 +255,14 @@ class RecordingSearch:
         Raises:
             ConfigError: if it has others.
         """
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            record = finished.get(trial.user_attrs.get("trial", -1))
-            if record is None or record.metrics is None or self._end(record)[0] != TrialState.COMPLETE:
+        scored = (TrialState.COMPLETE, TrialState.PRUNED)
+        for trial in self._study.get_trials(deepcopy=False, states=scored):
+            record, told = finished.get(trial.user_attrs.get("trial", -1)), _score_in(trial)
+            if record is None or record.metrics is None or self._end(record)[0] != trial.state:
                 continue
-            kept, told = record.metrics[self._metric], trial.values[0] if trial.values else None
+            if told is None and trial.state == TrialState.PRUNED:  # nothing was reported
+                continue
+            kept = record.metrics[self._metric]
             if told is None or not math.isclose(kept, told, rel_tol=1e-9):
                 raise ConfigError(
                     f"trials.csv says {self._metric} {kept} for trial {record.trial}, study.db {told}: one of them is "

@@ -697,12 +697,14 @@ def test_without_being_told_to_nothing_that_failed_is_proposed_again(tmp_path: P
     assert recording(tiny, RunDir(tmp_path)).suggest("b") == "FINISHED"
 
 
-def test_a_score_that_the_study_does_not_know_is_told(tmp_path: Path, space: Space) -> None:
+@pytest.mark.parametrize("end", ["completed", "pruned"])
+def test_a_score_that_the_study_does_not_know_is_told(tmp_path: Path, space: Space, end: str) -> None:
     search = recording(space, RunDir(tmp_path))
     search.suggest("a")
-    search.scored("a", result(1, 0.75))
-    search.ended("a", last(1, 0.75))
+    search.scored("a", result(1, 0.65 if end == "pruned" else 0.75))
+    search.ended("a", result(2, 0.75) if end == "pruned" else last(1, 0.75))
     log = TrialLog.load(RunDir(tmp_path))
+    assert [one.state for one in log.records] == [end]
     assert recording(space, RunDir(tmp_path)).settle(log.records) == []
     flipped = [replace(one, metrics={**(one.metrics or {}), "auc": 0.85}) for one in log.records]
     with pytest.raises(
