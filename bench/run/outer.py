@@ -213,7 +213,8 @@ def _search(loop: _Loop, fold: OuterFold, folder: RunDir, seconds_left: float) -
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.epochs.exists():  # the fold was finished once, and its rows were lost: it is searched anew
         folder.trials.unlink(missing_ok=True)
-    mend(folder)
+    if damaged := mend(folder):
+        loop.display.note(f"{damaged}.")
     log = TrialLog.load(folder)
     loop.display.fold_has(len(log.current))
     limit = None if math.isinf(seconds_left) else seconds_left + log.elapsed

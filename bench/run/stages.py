@@ -163,7 +163,8 @@ def search(stage: Stage, task: Task) -> TrialLog:
     from bench.search.tune import run_search
 
     run, settings = stage.run, stage.settings
-    mend(run)  # also where a crash came in its very first line, before there was a trials.csv
+    if damaged := mend(run):  # also where a crash came in its very first line, before there was a trials.csv
+        stage.screen.line(f"  note: {damaged}.")
     log = TrialLog.load(run)
     stage.display.knows(log)
     before, done, again = stage.begun.search, len(log.current), len(to_try_again(log.records))
