@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.disk import is_of_a_full_disk
 from bench.errors import ConfigError, TrialFailed, WorkerDied
 from bench.failures import MACHINE, kind_of, told
 from bench.run.courses import Curve
@@ -257,11 +258,12 @@ def judge(outcome: Outcome) -> tuple[TrialResult | None, str, bool]:
     """What a training reached, or why it failed, and whether that was a crash: nothing that the configuration did.
 
     Raises:
-        ConfigError: if that ended it; whatever else ends one training, the others go on, as in the search.
+        ConfigError, or the error of a full disk: if that ended it; whatever else ends one training, the others go on,
+            as in the search.
     """
     if isinstance(outcome, TrialResult):
         return outcome, "", False
-    if isinstance(outcome, ConfigError):
+    if isinstance(outcome, ConfigError) or is_of_a_full_disk(outcome):
         raise outcome
     crashed = isinstance(outcome, WorkerDied) or kind_of(outcome) == MACHINE
     return None, str(outcome) if isinstance(outcome, TrialFailed) else told(outcome), crashed

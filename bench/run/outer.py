@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from bench import numbers
 from bench.data.splits import OuterFold, fold_names
+from bench.disk import pass_on_full_disk
 from bench.evaluation.outer import OuterLoop, Pool
 from bench.failures import told
 from bench.finalists.folds import Validation
@@ -162,6 +163,7 @@ def _fold(loop: _Loop, fold: OuterFold, seconds_left: float) -> None:
                 outcomes.append((one, outcome))
         winner = choose_winner(outcomes, stage.metric, validation.close if validation else None)
     except (SearchFailed, NoFinalist) as error:
+        pass_on_full_disk(error)
         loop.rows.fail(fold, told(error), time.perf_counter() - started)
         stage.screen.line(f"  outer fold {fold.name} failed: {error}")
         return

@@ -222,9 +222,25 @@ def test_a_finalist_that_cannot_be_retrained_has_no_folds_and_cannot_win(tmp_pat
     assert pd.read_csv(work.run.folds)[["backbone", "fold"]].to_numpy().tolist() == [["b", 1], ["b", 2]]
 
 
-@pytest.mark.parametrize(
-    "error", [WorkerDied(MACHINE, "the worker was killed"), OSError(28, "No space left on device")]
-)
+def test_a_full_disk_ends_the_stage_and_what_was_finished_is_kept(tmp_path: Path) -> None:
+    work = Work(tmp_path, {"a": metrics(0.9), "b": OSError(28, "No space left on device")})
+    with pytest.raises(OSError, match="No space left on device"):
+        work.go()
+    assert not work.run.best_model.exists()
+    assert read_finalists(work.run)["backbone"].tolist() == ["a"]
+    work.validation["b"] = metrics(0.95)
+    work.retrained.clear()
+    work.go()
+    assert work.retrained == ["b"] and work.winner() == "b"
+
+
+def test_a_full_disk_in_a_fold_ends_the_stage(work: Work) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        work.go({"a": [0.9, OSError(28, "No space left on device")], "b": [0.8, 0.7]})
+    assert pd.read_csv(work.run.folds)["state"].tolist() == ["completed"]
+
+
+@pytest.mark.parametrize("error", [WorkerDied(MACHINE, "the worker was killed"), OSError(5, "Input/output error")])
 def test_nobody_wins_while_a_backbone_is_missing_through_a_crash(tmp_path: Path, error: Exception) -> None:
     work = Work(tmp_path, {"a": error, "b": metrics(0.8)})
     with pytest.raises(NoFinalist, match=r"^a \(.*\) could not be trained for a fault of the machine, .*stays sealed"):

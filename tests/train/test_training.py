@@ -364,9 +364,15 @@ def test_a_loss_that_is_not_finite_fails_with_its_reason_and_the_next_trial_is_w
     assert scores(four.run(DEEP)) == pytest.approx(reference, abs=1e-6)
 
 
+class ResourceExhaustedError(Exception):
+    """As TensorFlow's is called."""
+
+
 def test_running_out_of_memory_fails_one_trial() -> None:
     with pytest.raises(TrialFailed, match="memory ran out"), out_of_memory_fails():
         raise MemoryError
+    with pytest.raises(ResourceExhaustedError, match="No space left"), out_of_memory_fails():
+        raise ResourceExhaustedError("/cache/x; No space left on device")  # as TensorFlow says of a full disk
     with pytest.raises(ValueError, match="other"), out_of_memory_fails():
         raise ValueError("other")
 
