@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench.disk import is_of_a_full_disk
 from bench.errors import ConfigError, TrialFailed, WorkerDied
-from bench.failures import MACHINE, kind_of, told
+from bench.failures import TRIED_AGAIN, kind_of, told
 from bench.run.courses import Curve
 from bench.run.folder import RunDir, as_written, file_sha256
 from bench.run.results import EpochLog
@@ -31,8 +31,8 @@ class NoFinalist(Exception):
 def lost_to_crashes(lost: Sequence[str]) -> str:
     """The sentence on trainings that crashes have taken, so that nobody may win."""
     return (
-        f"{' and '.join(lost)} could not be trained for a fault of the machine, and the others would win unopposed: "
-        "the test split stays sealed. A new run with --backbones can do without it"
+        f"{' and '.join(lost)} could not be trained for a fault of the machine or its memory, and the others would win "
+        "unopposed: the test split stays sealed. A new run with --backbones can do without it"
     )
 
 
@@ -257,6 +257,8 @@ def model_files(finalists: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, s
 def judge(outcome: Outcome) -> tuple[TrialResult | None, str, bool]:
     """What a training reached, or why it failed, and whether that was a crash: nothing that the configuration did.
 
+    So is memory that ran out: the configuration had enough of it in the search.
+
     Raises:
         ConfigError, or the error of a full disk: if that ended it; whatever else ends one training, the others go on,
             as in the search.
@@ -265,7 +267,7 @@ def judge(outcome: Outcome) -> tuple[TrialResult | None, str, bool]:
         return outcome, "", False
     if isinstance(outcome, ConfigError) or is_of_a_full_disk(outcome):
         raise outcome
-    crashed = isinstance(outcome, WorkerDied) or kind_of(outcome) == MACHINE
+    crashed = isinstance(outcome, WorkerDied) or kind_of(outcome) in TRIED_AGAIN
     return None, str(outcome) if isinstance(outcome, TrialFailed) else told(outcome), crashed
 
 

@@ -205,11 +205,11 @@ def test_the_recipe_is_not_trained_again_where_it_has_won(work: Work) -> None:
 
 
 def test_a_baseline_that_fails_is_recorded_and_the_others_go_on(work: Work) -> None:
-    work.scores["recipe"] = [TrialFailed("memory ran out"), 0.8]
+    work.scores["recipe"] = [TrialFailed("the loss became nan"), 0.8]
     work.scores["small_cnn"] = [ValueError("two\nlines")] * 2
     table = work.go()
     assert table["state"].tolist() == ["failed", "completed", "failed", "failed", "completed", "completed"]
-    assert table["reason"].tolist()[:4] == ["memory ran out", "", *["ValueError: two lines"] * 2]
+    assert table["reason"].tolist()[:4] == ["the loss became nan", "", *["ValueError: two lines"] * 2]
     assert table["representative"].tolist() == [False, True, False, False, True, True]
     work.trained.clear()
     work.scores["recipe"][0] = 0.9
